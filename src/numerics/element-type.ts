@@ -1,0 +1,40 @@
+/** Every element type of HLO [XLA, xla_data.proto], with its width in bits and its kind. */
+export const elementTypes = {
+  pred: { bits: 8, kind: 'pred' },
+  s2: { bits: 2, kind: 'signed' },
+  s4: { bits: 4, kind: 'signed' },
+  s8: { bits: 8, kind: 'signed' },
+  s16: { bits: 16, kind: 'signed' },
+  s32: { bits: 32, kind: 'signed' },
+  s64: { bits: 64, kind: 'signed' },
+  u2: { bits: 2, kind: 'unsigned' },
+  u4: { bits: 4, kind: 'unsigned' },
+  u8: { bits: 8, kind: 'unsigned' },
+  u16: { bits: 16, kind: 'unsigned' },
+  u32: { bits: 32, kind: 'unsigned' },
+  u64: { bits: 64, kind: 'unsigned' },
+  f8e4m3fn: { bits: 8, kind: 'float' },
+  f8e5m2: { bits: 8, kind: 'float' },
+  bf16: { bits: 16, kind: 'float' },
+  f16: { bits: 16, kind: 'float' },
+  f32: { bits: 32, kind: 'float' },
+  f64: { bits: 64, kind: 'float' },
+  c64: { bits: 64, kind: 'complex' },
+  c128: { bits: 128, kind: 'complex' },
+} as const satisfies Record<string, { bits: number; kind: ElementKind }>;
+
+export type ElementKind = 'pred' | 'signed' | 'unsigned' | 'float' | 'complex';
+export type ElementType = keyof typeof elementTypes;
+
+/** The types that have arithmetic today; the others are declared, and refused by the verifier. */
+export type ComputedType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
+export const computedTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
+
+/** Bytes of one element as it lies in HBM. */
+export function elementBytes(type: ElementType): number {
+  return Math.max(1, elementTypes[type].bits / 8);
+}
+
+export function isElementType(text: string): text is ElementType {
+  return Object.hasOwn(elementTypes, text);
+}

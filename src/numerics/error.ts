@@ -1,0 +1,38 @@
+/**
+ * What can go wrong in the world, each with a stable code. The exit code of the `pod` command
+ * follows from it: 2 what the user gave, 3 a Cloud TPU failed, 4 the program does not fit or does
+ * not compile, 5 a file could not be read or written.
+ */
+export const errorCodes = {
+  'bad-flag': 2,
+  'bad-config': 2,
+  'bad-data': 2,
+  'bad-program': 2,
+  'worker-threw': 3,
+  'worker-exited': 3,
+  'worker-silent': 3,
+  'digest-mismatch': 3,
+  'link-timeout': 3,
+  diverged: 3,
+  'out-of-hbm': 4,
+  'out-of-memory': 4,
+  'unsupported-program': 4,
+  io: 5,
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** An error the user can do something about: one line saying what, where, expected, found. */
+export class PodError extends Error {
+  override readonly name = 'PodError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+
+  get exitCode(): number {
+    return errorCodes[this.code];
+  }
+}
