@@ -1,5 +1,5 @@
 /** Every element type of HLO [XLA, xla_data.proto], with its width in bits and its kind. */
-export const elementTypes = {
+export const elementTypes: Readonly<Record<ElementType, { bits: number; kind: ElementKind }>> = {
   pred: { bits: 8, kind: 'pred' },
   s2: { bits: 2, kind: 'signed' },
   s4: { bits: 4, kind: 'signed' },
@@ -21,10 +21,31 @@ export const elementTypes = {
   f64: { bits: 64, kind: 'float' },
   c64: { bits: 64, kind: 'complex' },
   c128: { bits: 128, kind: 'complex' },
-} as const satisfies Record<string, { bits: number; kind: ElementKind }>;
+};
 
 export type ElementKind = 'pred' | 'signed' | 'unsigned' | 'float' | 'complex';
-export type ElementType = keyof typeof elementTypes;
+export type ElementType =
+  | 'pred'
+  | 's2'
+  | 's4'
+  | 's8'
+  | 's16'
+  | 's32'
+  | 's64'
+  | 'u2'
+  | 'u4'
+  | 'u8'
+  | 'u16'
+  | 'u32'
+  | 'u64'
+  | 'f8e4m3fn'
+  | 'f8e5m2'
+  | 'bf16'
+  | 'f16'
+  | 'f32'
+  | 'f64'
+  | 'c64'
+  | 'c128';
 
 /** The types that have arithmetic today; the others are declared, and refused by the verifier. */
 export type ComputedType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
