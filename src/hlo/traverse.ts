@@ -1,0 +1,98 @@
+import { assert } from '../numerics/assert.ts';
+import { type Draft, inferShape } from './infer.ts';
+import type { HloComputation, HloInstruction } from './instruction.ts';
+
+/**
+ * Every instruction that the roots need, each once, operands before users; operands in order.
+ * Does not recurse, so a chain may be as long as memory allows.
+ */
+export function postOrder(roots: HloInstruction | readonly HloInstruction[]): HloInstruction[] {
+  const order: HloInstruction[] = [];
+  const seen = new Set<HloInstruction>();
+  const path: { readonly it: HloInstruction; next: number }[] = [];
+  for (const root of 'opcode' in roots ? [roots] : roots) {
+    if (!seen.has(root)) enter(root);
+    while (path.length > 0) {
+      const top = path[path.length - 1]!;
+      const operand = top.it.operands[top.next++];
+      if (operand === undefined) order.push(path.pop()!.it);
+      else if (!seen.has(operand)) enter(operand);
+    }
+  }
+  return order;
+
+  function enter(it: HloInstruction): void {
+    seen.add(it);
+    path.push({ it, next: 0 });
+  }
+}
+
+/** How many operands refer to each instruction; a root, and what nothing uses, has 0. */
+export function users(
+  roots: HloInstruction | readonly HloInstruction[],
+): Map<HloInstruction, number> {
+  const order = postOrder(roots);
+  const counts = new Map<HloInstruction, number>(order.map((it) => [it, 0]));
+  for (const it of order) {
+    for (const operand of it.operands) counts.set(operand, counts.get(operand)! + 1);
+  }
+  return counts;
+}
+
+/** The same instruction on other operands, its shape inferred again; itself if they are the same. */
+export function withOperands<T extends HloInstruction>(
+  it: T,
+  operands: readonly HloInstruction[],
+): T {
+  if (sameItems(it.operands, operands)) return it;
+  const draft = { ...it, operands };
+  return { ...draft, shape: inferShape(draft as unknown as Draft) };
+}
+
+/**
+ * A computation rewritten bottom-up: `rewrite` gets each instruction once, with the operands it
+ * has by now, and says what takes its place ({@link withOperands} keeps it). What does not change
+ * stays the same object. Parameters may be replaced by parameters only.
+ */
+export function mapInstructions(
+  computation: HloComputation,
+  rewrite: (it: HloInstruction, operands: readonly HloInstruction[]) => HloInstruction,
+): HloComputation {
+  const replaced = new Map<HloInstruction, HloInstruction>();
+  const now = (it: HloInstruction): HloInstruction => {
+    const found = replaced.get(it);
+    assert(found !== undefined, `${it.opcode} is rewritten before its users`);
+    return found;
+  };
+  for (const it of postOrder([...computation.parameters, computation.root])) {
+    const operands = it.operands.map(now);
+    replaced.set(it, rewrite(it, sameItems(it.operands, operands) ? it.operands : operands));
+  }
+  const root = now(computation.root);
+  const parameters = computation.parameters.map((it) => {
+    const found = now(it);
+    assert(found.opcode === 'parameter', `parameter ${it.index} became ${found.opcode}`);
+    return found;
+  });
+  const same = root === computation.root && sameItems(computation.parameters, parameters);
+  return same ? computation : { ...computation, parameters, root };
+}
+
+/** The computations that an instruction calls, by the name of the attribute. */
+export function bodiesOf(it: HloInstruction): readonly HloComputation[] {
+  switch (it.opcode) {
+    case 'reduce':
+    case 'reduce-window':
+    case 'all-reduce':
+    case 'fusion':
+      return [it.body];
+    case 'select-and-scatter':
+      return [it.select, it.scatter];
+    default:
+      return [];
+  }
+}
+
+function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a === b || (a.length === b.length && a.every((item, i) => item === b[i]));
+}
