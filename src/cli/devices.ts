@@ -1,0 +1,112 @@
+import type { Command } from 'commander';
+import { formatTopology, type Grid, parseTopology, standardGrid } from '../fabric/torus.ts';
+import { PodError } from '../numerics/error.ts';
+import { table } from '../observe/format.ts';
+import { sliceFigures, tpuV2 } from '../spec/tpu-v2.ts';
+
+interface Flags {
+  readonly tpus?: string;
+  readonly topology?: string;
+  readonly json?: boolean;
+}
+
+/** `pod devices`: what a slice is, from the figures of the hardware. */
+export function addDevices(program: Command): void {
+  program
+    .command('devices')
+    .description('print a slice of the pod: its Cloud TPUs, its torus and its figures')
+    .option('--tpus <n>', 'Cloud TPUs: 1, 2, 4, 8, 16, 32 or 64 (default 8)')
+    .option('--topology <CxR>', 'grid of Cloud TPUs, columns x rows, instead of --tpus')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExamples:\n  pod devices\n  pod devices --tpus 64\n')
+    .action((flags: Flags) => {
+      const grid = gridOf(flags);
+      const text = flags.json
+        ? JSON.stringify(figures(grid), undefined, 2)
+        : [...picture(grid), '', ...figuresTable(grid)].join('\n');
+      process.stdout.write(`${text}\n`);
+    });
+}
+
+function gridOf({ tpus, topology }: Flags): Grid {
+  if (topology === undefined) return standardGrid(tpus === undefined ? 8 : Number(tpus));
+  const grid = parseTopology(topology);
+  if (tpus !== undefined && Number(tpus) !== grid.columns * grid.rows) {
+    throw new PodError(
+      'bad-flag',
+      `--tpus: expected ${grid.columns * grid.rows}, the Cloud TPUs of --topology ${topology}, found ${tpus}; leave one of the two out`,
+    );
+  }
+  return grid;
+}
+
+interface Figures {
+  readonly name: string;
+  readonly tpus: number;
+  readonly topology: string;
+  readonly chips: number;
+  readonly cores: number;
+  readonly tflops: number;
+  readonly hbmGB: number;
+  readonly hbmUsableBytesPerCore: number;
+  readonly hbmGBPerSecond: number;
+  readonly linkGBPerSecond: number;
+  readonly directedLinks: number;
+  readonly watts: number;
+}
+
+function figures(grid: Grid): Figures {
+  const it = sliceFigures(grid.columns * grid.rows);
+  return {
+    name: `v2-${it.cores}`,
+    tpus: it.cloudTpus,
+    topology: formatTopology(grid),
+    chips: it.chips,
+    cores: it.cores,
+    tflops: (it.chips * tpuV2.nominalFlopsPerSecondPerChip) / 1e12,
+    hbmGB: it.hbmBytes / 2 ** 30,
+    hbmUsableBytesPerCore: it.hbmUsableBytes / it.cores,
+    hbmGBPerSecond: it.hbmBytesPerSecond / 1e9,
+    linkGBPerSecond: tpuV2.iciBitsPerSecondPerLink / 8e9,
+    directedLinks: it.chips * tpuV2.iciLinksPerChip,
+    watts: it.watts,
+  };
+}
+
+function figuresTable(grid: Grid): string[] {
+  const [one, all] = [figures({ columns: 1, rows: 1 }), figures(grid)];
+  const row = (name: string, of: (it: Figures) => string): string[] => [name, of(one), of(all)];
+  return table([
+    ['', 'a Cloud TPU', `${all.name}, ${all.topology}`],
+    row('Cloud TPUs', (it) => String(it.tpus)),
+    row('chips', (it) => String(it.chips)),
+    row('cores', (it) => String(it.cores)),
+    row('bf16 multiply-adds', (it) => flops(it.tflops)),
+    row('HBM', (it) => memory(it.hbmGB)),
+    row('HBM for programs, a core', (it) => `${(it.hbmUsableBytesPerCore / 2 ** 30).toFixed(2)} GB`),
+    row('HBM bandwidth', (it) => `${it.hbmGBPerSecond} GB/s`),
+    row('a link, each way', (it) => `${it.linkGBPerSecond} GB/s`),
+    row('directed links', (it) => String(it.directedLinks)),
+    row('thermal design power', (it) => `${(it.watts / 1000).toFixed(1)} kW`),
+  ]);
+}
+
+function flops(tflops: number): string {
+  return tflops >= 1000 ? `${(tflops / 1000).toFixed(1)} PFLOP/s` : `${tflops} TFLOP/s`;
+}
+
+function memory(gb: number): string {
+  return gb >= 1024 ? `${gb / 1024} TB` : `${gb} GB`;
+}
+
+/** The grid of Cloud TPUs by number; every row and column closes to a ring. */
+function picture({ columns, rows }: Grid): string[] {
+  const width = String(columns * rows - 1).length;
+  return Array.from({ length: rows }, (_, y) => {
+    const cells = Array.from(
+      { length: columns },
+      (_, x) => `[${String(y * columns + x).padStart(width)}]`,
+    );
+    return `─${cells.join('─')}─`;
+  });
+}

@@ -1,0 +1,83 @@
+import type { Phase } from '../isa/executable.ts';
+import type { TrainConfig } from './config.ts';
+
+/** Milliseconds of wall time of each part of a step. */
+export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
+
+/** What happens in a run, in order: what progress, logs and reports are made of. */
+export type TrainEvent =
+  | Started
+  | { readonly kind: 'ready'; readonly elapsedMs: number }
+  | StepCommitted
+  | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
+  | Evaluated
+  | { readonly kind: 'finished'; readonly report: Report };
+
+export interface Started {
+  readonly kind: 'started';
+  readonly config: TrainConfig;
+  readonly tpus: number;
+  readonly steps: number;
+  readonly trainSamples: number;
+  readonly parameters: number;
+  readonly hbmBytesPerCore: number;
+  readonly hbmLimitBytes: number;
+  readonly memoryBytes: number;
+}
+
+/** All Cloud TPUs agreed on the weights after this step. */
+export interface StepCommitted {
+  readonly kind: 'step';
+  /** 1-based: how many steps are committed. */
+  readonly step: number;
+  readonly steps: number;
+  /** Epochs of the training set used up. */
+  readonly epoch: number;
+  /** Mean over the global batch, before the update. */
+  readonly loss: number;
+  /** Share of the global batch that was right, before the update. */
+  readonly accuracy: number;
+  readonly learningRate: number;
+  readonly digest: string;
+  readonly wallMs: number;
+  readonly imagesPerSecond: number;
+  readonly phaseMs: PhaseMs;
+}
+
+export interface Evaluated {
+  readonly kind: 'evaluated';
+  readonly step: number;
+  readonly samples: number;
+  readonly correct: number;
+  readonly accuracy: number;
+  readonly loss: number;
+}
+
+export interface Quantiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly max: number;
+}
+
+/** What `--report` writes; names are stable. */
+export interface Report {
+  readonly tpus: number;
+  readonly topology: string;
+  readonly model: string;
+  readonly data: string;
+  readonly globalBatch: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly precision: 'bf16' | 'f32';
+  readonly mxu: 'fast' | 'systolic';
+  readonly finalLoss: number;
+  readonly evalAccuracy: number;
+  readonly evalSamples: number;
+  readonly weightsDigest: string;
+  readonly imagesPerSecond: number;
+  readonly stepMs: Quantiles;
+  readonly phaseMs: Readonly<Record<keyof PhaseMs, Quantiles>>;
+  /** Bytes carried over the run, by directed link `chip(x,y)±axis`. */
+  readonly linkBytes: Readonly<Record<string, number>>;
+  readonly hbmBytesPerCore: number;
+}

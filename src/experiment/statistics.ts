@@ -1,0 +1,11 @@
+import type { Quantiles } from './event.ts';
+
+/** Median, 90th percentile and maximum (nearest rank); zeros of nothing. */
+export function quantiles(values: readonly number[]): Quantiles {
+  const sorted = [...values].sort((a, b) => a - b);
+  return { p50: rank(sorted, 0.5), p90: rank(sorted, 0.9), max: rank(sorted, 1) };
+}
+
+function rank(sorted: readonly number[], share: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
+}

@@ -1,0 +1,17 @@
+import type { Logger } from 'pino';
+import type { TrainEvent } from '../experiment/event.ts';
+
+/** Writes each event as one structured line. `job` is bound by whoever makes the logger. */
+export function logEvent(logger: Logger, event: TrainEvent): void {
+  const { kind, ...fields } = event;
+  switch (event.kind) {
+    case 'step':
+      logger.info(fields, 'step');
+      return;
+    case 'finished':
+      logger.info(event.report, 'summary');
+      return;
+    default:
+      logger.info(fields, kind);
+  }
+}

@@ -1,0 +1,138 @@
+import type { Report, Started, StepCommitted, TrainEvent } from '../experiment/event.ts';
+import { bytes, count, milliseconds, percent, table } from './format.ts';
+
+/** Where text goes. On a terminal one line is drawn over; elsewhere lines are only added. */
+export interface Screen {
+  readonly terminal: boolean;
+  readonly columns: number;
+  write(text: string): void;
+}
+
+/** Milliseconds between redraws on a terminal, and between lines elsewhere. */
+const redrawMs = 100;
+const lineMs = 2000;
+
+/** Draws a run for people: what it is, a live line of steps, the closing tables. */
+export class Progress {
+  readonly #screen: Screen;
+  readonly #now: () => number;
+  #shownMs = Number.NEGATIVE_INFINITY;
+  #live = false;
+
+  /** `now` in milliseconds of wall time. */
+  constructor(screen: Screen, now: () => number) {
+    this.#screen = screen;
+    this.#now = now;
+  }
+
+  show(event: TrainEvent): void {
+    switch (event.kind) {
+      case 'started':
+        for (const line of opening(event)) this.#line(line);
+        return;
+      case 'ready':
+        this.#line(`compiled and loaded in ${milliseconds(event.elapsedMs)}`);
+        return;
+      case 'step':
+        this.#step(event);
+        return;
+      case 'evaluating':
+        this.#redraw(`evaluating on ${count(event.samples)} held-out images`);
+        return;
+      case 'evaluated':
+        this.#line(
+          `evaluated after step ${event.step}: ${percent(event.accuracy)} of ${count(event.samples)} held-out images are right, loss ${event.loss.toFixed(4)}`,
+        );
+        return;
+      case 'finished':
+        for (const line of closing(event.report)) this.#line(line);
+    }
+  }
+
+  /** Leaves the live line as it is and starts a new one, before something else is written. */
+  end(): void {
+    if (this.#live) this.#screen.write('\n');
+    this.#live = false;
+  }
+
+  #step(event: StepCommitted): void {
+    const interval = this.#screen.terminal ? redrawMs : lineMs;
+    const shown = this.#now() - this.#shownMs < interval;
+    if (shown && event.step !== event.steps && event.step !== 1) return;
+    this.#shownMs = this.#now();
+    const line = stepLine(event);
+    if (this.#screen.terminal && event.step !== event.steps) this.#redraw(line);
+    else this.#line(line);
+  }
+
+  #redraw(text: string): void {
+    if (!this.#screen.terminal) return this.#line(text);
+    this.#screen.write(`\r\x1b[2K${text.slice(0, Math.max(20, this.#screen.columns - 1))}`);
+    this.#live = true;
+  }
+
+  #line(text: string): void {
+    this.#screen.write(`${this.#live ? '\r\x1b[2K' : ''}${text}\n`);
+    this.#live = false;
+  }
+}
+
+function opening(event: Started): string[] {
+  const { config, tpus } = event;
+  const { columns, rows } = config.topology;
+  return [
+    `${config.model} on ${config.data}: ${count(event.steps)} steps of ${count(config.globalBatch)} images, ${count(event.parameters)} parameters, seed ${config.seed}`,
+    `${tpus} Cloud TPU${tpus === 1 ? '' : 's'} (${columns}x${rows}): ${4 * tpus} chips on a ${2 * columns}×${2 * rows} torus, ${8 * tpus} cores; HBM ${bytes(event.hbmBytesPerCore)} of ${bytes(event.hbmLimitBytes)} a core`,
+  ];
+}
+
+function stepLine(event: StepCommitted): string {
+  const width = String(event.steps).length;
+  return [
+    `step ${String(event.step).padStart(width)}/${event.steps}`,
+    `loss ${event.loss.toFixed(4)}`,
+    `accuracy ${percent(event.accuracy)}`,
+    `${count(event.imagesPerSecond)} images/s`,
+    `${milliseconds(event.wallMs)} a step`,
+  ].join('  ');
+}
+
+/** The phases in the order of a step, as people call them. */
+const phaseNames: Readonly<Record<keyof Report['phaseMs'], string>> = {
+  infeed: 'infeed',
+  compute: 'forward + backward',
+  'all-reduce': 'all-reduce (waited)',
+  update: 'update',
+  outfeed: 'outfeed + digest',
+  commit: 'commit',
+};
+
+function closing(report: Report): string[] {
+  const rows = Object.entries(phaseNames).map(([phase, name]) => {
+    const { p50, p90, max } = report.phaseMs[phase as keyof Report['phaseMs']];
+    return [name, ...[p50, p90, max].map(milliseconds)];
+  });
+  const { p50, p90, max } = report.stepMs;
+  const links = Object.values(report.linkBytes);
+  const total = links.reduce((sum, it) => sum + it, 0);
+  return [
+    '',
+    ...table([
+      ['wall time of a step', 'p50', 'p90', 'max'],
+      ...rows,
+      ['whole step', ...[p50, p90, max].map(milliseconds)],
+    ]),
+    '',
+    ...table([
+      ['images/s', count(report.imagesPerSecond)],
+      ['HBM a core', bytes(report.hbmBytesPerCore)],
+      [
+        `bytes over ${links.length} directed links`,
+        `${bytes(total)}, ${bytes(Math.min(...links))} to ${bytes(Math.max(...links))} a link`,
+      ],
+      ['final loss', report.finalLoss.toFixed(4)],
+      ['held-out accuracy', `${percent(report.evalAccuracy)} of ${count(report.evalSamples)}`],
+      ['digest of the weights', report.weightsDigest],
+    ]).map((line) => line),
+  ];
+}

@@ -1,0 +1,147 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import { expect, test } from 'vitest';
+
+/** The architecture: what each folder of `src` may import, besides itself. Lowest first. */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  spec: [],
+  numerics: [],
+  hlo: ['numerics'],
+  isa: ['numerics'],
+  compiler: ['spec', 'numerics', 'hlo', 'isa'],
+  chip: ['spec', 'numerics', 'isa'],
+  fabric: ['spec', 'numerics'],
+  pod: ['spec', 'numerics', 'isa', 'chip', 'fabric'],
+  autodiff: ['numerics', 'hlo'],
+  optimizer: ['numerics', 'hlo', 'autodiff'],
+  model: ['numerics', 'hlo', 'autodiff', 'optimizer'],
+  data: ['numerics'],
+  experiment: [
+    'spec',
+    'numerics',
+    'hlo',
+    'isa',
+    'compiler',
+    'chip',
+    'fabric',
+    'pod',
+    'autodiff',
+    'optimizer',
+    'model',
+    'data',
+  ],
+  observe: ['numerics', 'experiment'],
+  cli: [
+    'spec',
+    'numerics',
+    'hlo',
+    'isa',
+    'compiler',
+    'chip',
+    'fabric',
+    'pod',
+    'autodiff',
+    'optimizer',
+    'model',
+    'data',
+    'experiment',
+    'observe',
+  ],
+};
+
+/** Only these may read the clock, the environment, chance or timers. */
+const mayTouchTheWorld = ['cli'];
+
+interface Import {
+  readonly file: string;
+  readonly target: string;
+}
+
+test('every import between folders of src points down the layers', () => {
+  const strays = imports('src')
+    .filter(({ target }) => target.startsWith('src/'))
+    .filter(({ file, target }) => {
+      const [from, to] = [folderOf(file), folderOf(target)];
+      return from !== to && !mayImport[from]?.includes(to);
+    })
+    .map(({ file, target }) => `${file} imports ${target}`);
+  expect(strays).toEqual([]);
+});
+
+test('only cli reaches into cluster, and nothing in src reaches test or scripts', () => {
+  const strays = imports('src')
+    .filter(({ target }) => !target.startsWith('src/'))
+    .filter(({ file, target }) => !(folderOf(file) === 'cli' && target.startsWith('cluster/')))
+    .map(({ file, target }) => `${file} imports ${target}`);
+  expect(strays).toEqual([]);
+});
+
+test('the table names every folder, and lists only folders above it', () => {
+  const folders = Object.keys(mayImport);
+  expect([...new Set(sourceFiles('src').map(folderOf))].sort()).toEqual([...folders].sort());
+  for (const [index, folder] of folders.entries()) {
+    const lower = folders.slice(0, index);
+    expect(lower).toEqual(expect.arrayContaining([...(mayImport[folder] ?? [])]));
+  }
+});
+
+test('no file imports itself, however far around', () => {
+  const all = [...imports('src'), ...imports('cluster')];
+  const next = new Map<string, string[]>();
+  for (const { file, target } of all) next.set(file, [...(next.get(file) ?? []), target]);
+  expect(findCycle(next)).toEqual([]);
+});
+
+test('below cli and cluster nothing reads the clock, the environment, chance or timers', () => {
+  const world = /\bDate\b|performance\.|Math\.random|setTimeout|setInterval|process\.env/;
+  const strays = sourceFiles('src')
+    .filter((file) => !mayTouchTheWorld.includes(folderOf(file)))
+    .filter((file) => world.test(withoutComments(readFileSync(file, 'utf8'))));
+  expect(strays).toEqual([]);
+});
+
+function findCycle(next: ReadonlyMap<string, readonly string[]>): string[] {
+  const done = new Set<string>();
+  const path: string[] = [];
+  const visit = (file: string): string[] => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
+    if (done.has(file)) return [];
+    path.push(file);
+    for (const target of next.get(file) ?? []) {
+      const cycle = visit(target);
+      if (cycle.length > 0) return cycle;
+    }
+    path.pop();
+    done.add(file);
+    return [];
+  };
+  for (const file of next.keys()) {
+    const cycle = visit(file);
+    if (cycle.length > 0) return cycle;
+  }
+  return [];
+}
+
+function imports(root: string): Import[] {
+  return sourceFiles(root).flatMap((file) => {
+    const source = readFileSync(file, 'utf8');
+    return [...source.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g)].map((match) => ({
+      file,
+      target: relative('.', resolve(file, '..', match[1] ?? '')),
+    }));
+  });
+}
+
+function sourceFiles(root: string): string[] {
+  return readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((it) => it.endsWith('.ts') && !it.includes('assembly'))
+    .map((it) => join(root, it));
+}
+
+function folderOf(file: string): string {
+  return file.split('/')[1] ?? '';
+}
+
+function withoutComments(source: string): string {
+  return source.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
+}
