@@ -1,0 +1,266 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  initialMaster,
+  isOver,
+  type MasterAction,
+  type MasterEvent,
+  type MasterOptions,
+  type MasterState,
+  master,
+  silenceLimit,
+} from '../../src/pod/master.ts';
+import type { FromWorker, StepOrder } from '../../src/pod/messages.ts';
+
+const digest = '00112233445566aa';
+const options = (tpus: number): MasterOptions => ({
+  names: Array.from({ length: tpus }, (_, tpu) => `Cloud TPU ${tpu} (x ${tpu}, y 0)`),
+  startMsLimit: 5000,
+  silenceMsLimit: 1200,
+  silenceFactor: 4,
+  sampleMsLimit: 250,
+});
+
+/** Drives a master and keeps all it did. */
+class Driver {
+  state: MasterState;
+  now = 0;
+  readonly actions: MasterAction[] = [];
+  constructor(tpus: number) {
+    this.state = initialMaster(options(tpus), 0);
+  }
+  give(event: MasterEvent): readonly MasterAction[] {
+    const { state, actions } = master(this.state, event, this.now);
+    this.state = state;
+    this.actions.push(...actions);
+    return actions;
+  }
+  tell(message: FromWorker): readonly MasterAction[] {
+    return this.give({ kind: 'message', message });
+  }
+  start(): this {
+    this.state.members.forEach((_, tpu) => {
+      this.tell({ kind: 'joined', tpu });
+    });
+    this.state.members.forEach((_, tpu) => {
+      this.tell({ kind: 'ready', tpu, epoch: 1 });
+    });
+    return this;
+  }
+  begin(step: number, program = 0): this {
+    this.give({ kind: 'begin-step', order: { program, step, takeParameters: false } });
+    return this;
+  }
+  count(kind: MasterAction['kind']): number {
+    return this.actions.filter((action) => action.kind === kind).length;
+  }
+  failure(): { code: string; message: string } {
+    const { phase } = this.state;
+    return phase.kind === 'failed' ? phase : { code: 'none', message: phase.kind };
+  }
+}
+
+const done = (tpu: number, step: number, found = digest, epoch = 1): FromWorker => ({
+  kind: 'step-done',
+  epoch,
+  tpu,
+  program: 0,
+  step,
+  digest: found,
+  outfeed: [],
+  phaseMs: [],
+});
+
+const arbitraryMessage = (tpus: number): fc.Arbitrary<FromWorker> => {
+  const tpu = fc.nat(tpus - 1);
+  const epoch = fc.constantFrom(0, 1, 1, 1, 2);
+  return fc.oneof(
+    { weight: 3, arbitrary: tpu.map((t): FromWorker => ({ kind: 'joined', tpu: t })) },
+    {
+      weight: 3,
+      arbitrary: fc
+        .tuple(tpu, epoch)
+        .map(([t, e]): FromWorker => ({ kind: 'ready', tpu: t, epoch: e })),
+    },
+    {
+      weight: 6,
+      arbitrary: fc.tuple(tpu, fc.nat(2), epoch).map(([t, s, e]) => done(t, s, digest, e)),
+    },
+  );
+};
+
+describe('laws', () => {
+  test('whatever arrives in whatever order: a step commits once, with every report, in order', () => {
+    fc.assert(
+      fc.property(
+        fc
+          .integer({ min: 1, max: 4 })
+          .chain((tpus) =>
+            fc.tuple(fc.constant(tpus), fc.array(arbitraryMessage(tpus), { maxLength: 120 })),
+          ),
+        ([tpus, messages]) => {
+          const driver = new Driver(tpus);
+          let step = 0;
+          let begun = 0;
+          for (const message of messages) {
+            if (driver.state.phase.kind === 'ready') {
+              driver.begin(step++);
+              begun++;
+            }
+            driver.tell(message);
+          }
+          const commits = driver.actions.filter((action) => action.kind === 'commit');
+          const running = driver.state.phase.kind === 'stepping' ? 1 : 0;
+          expect(commits.length).toBe(begun - running);
+          commits.forEach((action, i) => {
+            expect(action.order.step).toBe(i);
+            expect(action.reports.map((report) => report.tpu)).toEqual([...Array(tpus).keys()]);
+            expect(action.reports.every((report) => report.step === i)).toBe(true);
+          });
+        },
+      ),
+    );
+  });
+
+  test('a message of another membership changes nothing', () => {
+    fc.assert(
+      fc.property(fc.nat(2), fc.constantFrom(0, 2, 7), (tpu, epoch) => {
+        const driver = new Driver(3).start().begin(0);
+        const before = driver.state;
+        const actions = driver.tell(done(tpu, 0, digest, epoch));
+        expect(actions.map((action) => action.kind)).toEqual(['refused']);
+        expect(driver.state).toEqual(before);
+      }),
+    );
+  });
+
+  test('every run ends: with samples alone, any run that owes an answer fails in bounded time', () => {
+    fc.assert(
+      fc.property(
+        fc.array(arbitraryMessage(3), { maxLength: 40 }),
+        fc.integer({ min: 20, max: 400 }),
+        (messages, everyMs) => {
+          const driver = new Driver(3);
+          let step = 0;
+          for (const message of messages) {
+            driver.tell(message);
+            if (driver.state.phase.kind === 'ready') driver.begin(step++);
+          }
+          const pulses = [0, 0, 0];
+          for (let i = 0; i < 1000 && !isOver(driver.state); i++) {
+            driver.now += everyMs;
+            driver.give({ kind: 'sample', pulses });
+          }
+          expect(driver.failure().code).toBe('worker-silent');
+          expect(driver.count('failed')).toBe(1);
+          expect(driver.count('abort')).toBe(1);
+        },
+      ),
+    );
+  });
+
+  test('when over, nothing more happens', () => {
+    const driver = new Driver(2).start().begin(0);
+    driver.give({ kind: 'exited', tpu: 1, reason: 'thread ended' });
+    fc.assert(
+      fc.property(arbitraryMessage(2), (message) => {
+        expect(driver.tell(message)).toEqual([]);
+        expect(driver.give({ kind: 'stop' })).toEqual([]);
+      }),
+    );
+  });
+});
+
+describe('failures name the culprit', () => {
+  test('one that exits', () => {
+    const driver = new Driver(3).start().begin(5);
+    driver.give({ kind: 'exited', tpu: 1, reason: 'exit code 1' });
+    expect(driver.failure()).toMatchObject({
+      code: 'worker-exited',
+      message: 'Cloud TPU 1 (x 1, y 0), at step 5 of program 0, exited: exit code 1',
+    });
+  });
+
+  test('one that throws keeps the code of a PodError; others are worker-threw', () => {
+    const tell = (code: string | null): string => {
+      const driver = new Driver(2).start().begin(0);
+      driver.tell({ kind: 'failed', tpu: 1, epoch: 1, code, message: 'oh' });
+      return driver.failure().code;
+    };
+    expect(tell('link-timeout')).toBe('link-timeout');
+    expect(tell(null)).toBe('worker-threw');
+    expect(tell('toString')).toBe('worker-threw');
+  });
+
+  test('one that is silent, not those that wait for it; within two seconds', () => {
+    const driver = new Driver(3).start().begin(0);
+    for (let i = 1; !isOver(driver.state); i++) {
+      driver.now += 100;
+      driver.give({ kind: 'sample', pulses: [i, 1, i] });
+    }
+    expect(driver.failure().code).toBe('worker-silent');
+    expect(driver.failure().message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 0 /);
+    expect(driver.now).toBeLessThanOrEqual(2000);
+  });
+
+  test('one that did its part is not silent, however long the others take', () => {
+    const driver = new Driver(2).start().begin(0);
+    driver.tell(done(0, 0));
+    for (let i = 1; i < 100; i++) {
+      driver.now += 100;
+      driver.give({ kind: 'sample', pulses: [0, i] });
+    }
+    expect(driver.state.phase.kind).toBe('stepping');
+  });
+
+  test('a long instruction raises the limit for the next; a held-up master counts one sample', () => {
+    const driver = new Driver(1).start().begin(0);
+    driver.now = 60_000;
+    driver.give({ kind: 'sample', pulses: [0] });
+    expect(driver.state.phase.kind).toBe('stepping');
+    for (let i = 0; i < 8; i++) {
+      driver.now += 100;
+      driver.give({ kind: 'sample', pulses: [0] });
+    }
+    driver.give({ kind: 'sample', pulses: [1] });
+    expect(silenceLimit(driver.state)).toBe(4 * 1050);
+  });
+
+  test('those whose weights differ', () => {
+    const driver = new Driver(3).start().begin(2);
+    driver.tell(done(0, 2));
+    driver.tell(done(1, 2, 'ffffffffffffffff'));
+    driver.tell(done(2, 2));
+    expect(driver.failure()).toMatchObject({
+      code: 'digest-mismatch',
+      message:
+        'step 2 of program 0 differs: Cloud TPU 1 (x 1, y 0) ended with weights ffffffffffffffff; 2 others have 00112233445566aa',
+    });
+    expect(driver.count('commit')).toBe(0);
+  });
+
+  test('those that never start', () => {
+    const driver = new Driver(3);
+    driver.tell({ kind: 'joined', tpu: 1 });
+    driver.now = 5001;
+    driver.give({ kind: 'sample', pulses: [] });
+    expect(driver.failure().message).toBe(
+      'Cloud TPU 0 (x 0, y 0), Cloud TPU 2 (x 2, y 0) did not start within 5000 ms',
+    );
+  });
+});
+
+test('a step: orders out, reports in, commit', () => {
+  const driver = new Driver(2).start();
+  expect(driver.count('ready')).toBe(1);
+  const order: StepOrder = { program: 0, step: 0, takeParameters: false };
+  expect(driver.give({ kind: 'begin-step', order }).map((it) => it.kind)).toEqual(['send', 'send']);
+  driver.tell(done(1, 0));
+  expect(driver.count('commit')).toBe(0);
+  driver.tell(done(1, 0));
+  expect(driver.count('refused')).toBe(1);
+  driver.tell(done(0, 0));
+  expect(driver.count('commit')).toBe(1);
+  driver.give({ kind: 'stop' });
+  expect(driver.state.phase.kind).toBe('done');
+});

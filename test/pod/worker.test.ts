@@ -1,0 +1,125 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { initialMaster, type MasterState, master } from '../../src/pod/master.ts';
+import {
+  checkFromWorker,
+  checkToWorker,
+  type FromWorker,
+  type ToWorker,
+} from '../../src/pod/messages.ts';
+import { initialWorker, type WorkerEvent, type WorkerState, worker } from '../../src/pod/worker.ts';
+
+const arbitraryOrder: fc.Arbitrary<ToWorker> = fc.oneof(
+  fc.nat(3).map((epoch): ToWorker => ({ kind: 'load', epoch })),
+  fc.tuple(fc.nat(3), fc.nat(3)).map(([epoch, step]): ToWorker => {
+    return { kind: 'start-step', epoch, program: 0, step, takeParameters: false };
+  }),
+);
+const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: arbitraryOrder.map((message): WorkerEvent => ({ kind: 'message', message })),
+  },
+  { weight: 2, arbitrary: fc.constant<WorkerEvent>({ kind: 'loaded' }) },
+  {
+    weight: 2,
+    arbitrary: fc.constant<WorkerEvent>({
+      kind: 'ran',
+      report: { digest: '0'.repeat(16), outfeed: [], phaseMs: [] },
+    }),
+  },
+);
+
+test('never runs a step of an older membership, never two at once', () => {
+  fc.assert(
+    fc.property(fc.array(arbitraryEvent, { maxLength: 60 }), (events) => {
+      let state: WorkerState = initialWorker(0);
+      let epoch = 0;
+      for (const event of events) {
+        const before = state.phase.kind;
+        const next = worker(state, event);
+        for (const action of next.actions) {
+          if (action.kind !== 'run') continue;
+          expect(before).toBe('idle');
+          expect(event.kind === 'message' && event.message.epoch).toBe(next.state.epoch);
+        }
+        expect(next.state.epoch).toBeGreaterThanOrEqual(epoch);
+        epoch = next.state.epoch;
+        state = next.state;
+      }
+    }),
+  );
+});
+
+test('master and workers together: any delivery order of messages commits every step once', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 5 }), fc.infiniteStream(fc.nat(1000)), (tpus, random) => {
+      const names = Array.from({ length: tpus }, (_, i) => `tpu${i}`);
+      const limits = { startMsLimit: 1, silenceMsLimit: 1, silenceFactor: 1, sampleMsLimit: 1 };
+      let boss: MasterState = initialMaster({ names, ...limits }, 0);
+      const workers = names.map((_, tpu) => initialWorker(tpu));
+      const toMaster: FromWorker[] = [];
+      const toWorkers: ToWorker[][] = names.map(() => []);
+      let steps = 0;
+      let commits = 0;
+      const deliver = (tpu: number, event: WorkerEvent): void => {
+        const next = worker(workers[tpu]!, event);
+        workers[tpu] = next.state;
+        for (const action of next.actions) {
+          if (action.kind === 'send')
+            toMaster.push(checkFromWorker(structuredClone(action.message)));
+          if (action.kind === 'load') deliver(tpu, { kind: 'loaded' });
+          if (action.kind === 'run') {
+            const report = {
+              digest: '0123456789abcdef',
+              outfeed: [new Uint8Array(4)],
+              phaseMs: [1],
+            };
+            deliver(tpu, { kind: 'ran', report });
+          }
+        }
+      };
+      names.forEach((_, tpu) => {
+        deliver(tpu, { kind: 'started' });
+      });
+      for (let i = 0; i < 2000 && commits < 3; i++) {
+        const pick = random.next().value % (tpus + 1);
+        const order = pick < tpus ? toWorkers[pick]!.shift() : undefined;
+        if (order !== undefined) deliver(pick, { kind: 'message', message: checkToWorker(order) });
+        const [message] = toMaster.splice(random.next().value % Math.max(1, toMaster.length), 1);
+        if (message === undefined) continue;
+        const next = master(boss, { kind: 'message', message }, 0);
+        boss = next.state;
+        const actions = [...next.actions];
+        if (boss.phase.kind === 'ready') {
+          const started = master(
+            boss,
+            { kind: 'begin-step', order: { program: 0, step: steps++, takeParameters: true } },
+            0,
+          );
+          boss = started.state;
+          actions.push(...started.actions);
+        }
+        for (const action of actions) {
+          expect(action.kind).not.toBe('refused');
+          if (action.kind === 'send') toWorkers[action.tpu]!.push(action.message);
+          if (action.kind === 'commit') commits++;
+        }
+      }
+      expect(commits).toBe(3);
+    }),
+  );
+});
+
+test('one that throws says so once and ends', () => {
+  const { state, actions } = worker(initialWorker(3), { kind: 'threw', code: null, message: 'oh' });
+  expect(actions.map((action) => action.kind)).toEqual(['send', 'end']);
+  expect(worker(state, { kind: 'loaded' }).actions).toEqual([]);
+});
+
+test('malformed messages are named', () => {
+  expect(() =>
+    checkToWorker({ kind: 'start-step', epoch: 1, program: 0, step: -1, takeParameters: true }),
+  ).toThrow(/a message to a worker is malformed at step/);
+  expect(() => checkFromWorker('nonsense')).toThrow(/a message to the master is malformed/);
+});
