@@ -83,7 +83,10 @@ function figuresTable(grid: Grid): string[] {
     row('cores', (it) => String(it.cores)),
     row('bf16 multiply-adds', (it) => flops(it.tflops)),
     row('HBM', (it) => memory(it.hbmGB)),
-    row('HBM for programs, a core', (it) => `${(it.hbmUsableBytesPerCore / 2 ** 30).toFixed(2)} GB`),
+    row(
+      'HBM for programs, a core',
+      (it) => `${(it.hbmUsableBytesPerCore / 2 ** 30).toFixed(2)} GB`,
+    ),
     row('HBM bandwidth', (it) => `${it.hbmGBPerSecond} GB/s`),
     row('a link, each way', (it) => `${it.linkGBPerSecond} GB/s`),
     row('directed links', (it) => String(it.directedLinks)),

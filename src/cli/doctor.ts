@@ -27,9 +27,7 @@ export function addDoctor(program: Command): void {
 }
 
 function listing(findings: readonly Finding[]): string {
-  return table(
-    findings.map((it) => [`${it.ok ? 'ok ' : 'no '} ${it.name}`, it.found, it.advice]),
-  )
+  return table(findings.map((it) => [`${it.ok ? 'ok ' : 'no '} ${it.name}`, it.found, it.advice]))
     .map((line) => line.replace(/ {3,}(?=\S[^\d]*$)/, '   '))
     .join('\n');
 }
@@ -41,13 +39,23 @@ function examine(): Finding[] {
 function node(): Finding {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const ok = major > 20 || (major === 20 && minor >= 19);
-  return { name: 'Node', found: process.versions.node, ok, advice: ok ? 'new enough' : 'install 20.19 or newer' };
+  return {
+    name: 'Node',
+    found: process.versions.node,
+    ok,
+    advice: ok ? 'new enough' : 'install 20.19 or newer',
+  };
 }
 
 function cores(): Finding {
   const found = availableParallelism();
   const advice = found >= 2 ? 'workers share them' : 'works, slowly: two or more are better';
-  return { name: 'processors', found: `${found} × ${cpus()[0]?.model ?? 'unknown'}`, ok: true, advice };
+  return {
+    name: 'processors',
+    found: `${found} × ${cpus()[0]?.model ?? 'unknown'}`,
+    ok: true,
+    advice,
+  };
 }
 
 function memory(): Finding {
@@ -65,9 +73,19 @@ function sharedMemory(): Finding {
   const advice = 'all Cloud TPUs of a process share it';
   try {
     const memory = new WebAssembly.Memory({ initial: 1, maximum, shared: true });
-    return { name: 'shared memory', found: `up to ${bytes(maximum * 65536)}`, ok: memory.buffer.byteLength > 0, advice };
+    return {
+      name: 'shared memory',
+      found: `up to ${bytes(maximum * 65536)}`,
+      ok: memory.buffer.byteLength > 0,
+      advice,
+    };
   } catch (error) {
-    return { name: 'shared memory', found: String(error), ok: false, advice: 'raise the limit of virtual memory (ulimit -v)' };
+    return {
+      name: 'shared memory',
+      found: String(error),
+      ok: false,
+      advice: 'raise the limit of virtual memory (ulimit -v)',
+    };
   }
 }
 
@@ -79,7 +97,12 @@ const simdModule: Uint8Array<ArrayBuffer> = Uint8Array.from([
 
 function simd(): Finding {
   const ok = WebAssembly.validate(simdModule);
-  return { name: 'SIMD', found: ok ? '128 bits' : 'none', ok, advice: ok ? 'needed' : 'this processor cannot run the kernels' };
+  return {
+    name: 'SIMD',
+    found: ok ? '128 bits' : 'none',
+    ok,
+    advice: ok ? 'needed' : 'this processor cannot run the kernels',
+  };
 }
 
 function relaxedSimd(): Finding {
@@ -94,5 +117,10 @@ function relaxedSimd(): Finding {
 
 function containers(): Finding {
   const found = existsSync('/var/run/docker.sock');
-  return { name: 'Docker engine', found: found ? 'yes' : 'no', ok: true, advice: 'not needed in threads' };
+  return {
+    name: 'Docker engine',
+    found: found ? 'yes' : 'no',
+    ok: true,
+    advice: 'not needed in threads',
+  };
 }

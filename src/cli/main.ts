@@ -40,7 +40,9 @@ function report(error: unknown): number {
     process.stderr.write(`pod: ${error.code}: ${oneLine(error.message)}\n`);
     return error.exitCode;
   }
-  process.stderr.write(`pod: a mistake in pod itself, please report it: ${oneLine(String(error))}\n`);
+  process.stderr.write(
+    `pod: a mistake in pod itself, please report it: ${oneLine(String(error))}\n`,
+  );
   if (error instanceof Error && process.env['POD_DEBUG']) process.stderr.write(`${error.stack}\n`);
   return 1;
 }

@@ -191,7 +191,10 @@ function checkWritable(file: string | undefined, origin: string): void {
   if (file === undefined) return;
   const folder = dirname(resolve(file));
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
-    throw new PodError('bad-flag', `${origin}: expected a file in an existing folder, found ${file}`);
+    throw new PodError(
+      'bad-flag',
+      `${origin}: expected a file in an existing folder, found ${file}`,
+    );
   }
   if (existsSync(file) && statSync(file).isDirectory()) {
     throw new PodError('bad-flag', `${origin}: expected a file, found the folder ${file}`);

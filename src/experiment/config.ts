@@ -35,7 +35,5 @@ export function replicas(config: Pick<TrainConfig, 'topology'>): number {
 
 /** Steps of the whole run over a training set of `size` samples; the last epoch is completed. */
 export function totalSteps({ length, globalBatch }: TrainConfig, size: number): number {
-  return length.unit === 'steps'
-    ? length.steps
-    : Math.ceil((length.epochs * size) / globalBatch);
+  return length.unit === 'steps' ? length.steps : Math.ceil((length.epochs * size) / globalBatch);
 }

@@ -23,7 +23,9 @@ export function percent(share: number): string {
 
 /** Thousands apart: 12,345. */
 export function count(value: number): string {
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ',');
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** Rows as columns: the first cell to the left, the others to the right. */

@@ -66,7 +66,10 @@ export class Progress {
   }
 
   #redraw(text: string): void {
-    if (!this.#screen.terminal) return this.#line(text);
+    if (!this.#screen.terminal) {
+      this.#line(text);
+      return;
+    }
     this.#screen.write(`\r\x1b[2K${text.slice(0, Math.max(20, this.#screen.columns - 1))}`);
     this.#live = true;
   }
