@@ -1,0 +1,298 @@
+import type { F32Ops } from './f32-ops.ts';
+
+/*
+ * The functions that the vector unit computes, each a fixed sequence of f32 operations without a
+ * branch: the same bits in `evaluate`, which runs it on one number, and in generated code, which
+ * runs it on four lanes. Errors are in units of the last place, measured against f64 over the
+ * whole range (test/numerics/transcendental.test.ts). Polynomials: Cephes, single precision
+ * [Moshier, netlib.org/cephes].
+ */
+
+/** e^x, within 1 ulp; subnormal results included. */
+export function exp<V>(o: F32Ops<V>, x: V): V {
+  const { n, r } = reduceByLn2(o, clampTo(o, x, -105, 89));
+  return scaleBy(o, o.add(expm1OfSmall(o, r), o.constF32(1)), n);
+}
+
+/** e^x − 1, within 2 ulp. */
+export function expm1<V>(o: F32Ops<V>, x: V): V {
+  const one = o.constF32(1);
+  const { n, r } = reduceByLn2(o, clampTo(o, x, -18, 89));
+  const limited = o.min(n, o.constF32(126));
+  const inverse = powerOfTwo(o, o.subI(o.constI32(0), o.i32FromF32Trunc(limited)));
+  const sum = o.add(expm1OfSmall(o, r), o.sub(one, inverse));
+  return o.select(o.eq(x, o.constF32(0)), x, scaleBy(o, sum, n));
+}
+
+/** The natural logarithm, within 1 ulp. Of 0: −∞. Of what is below: NaN. */
+export function log<V>(o: F32Ops<V>, x: V): V {
+  const { exponent, m } = mantissaAndExponent(o, x);
+  const z = o.mul(m, m);
+  const p = o.mul(o.mul(polynomial(o, m, logCoefficients), m), z);
+  const low = o.add(p, o.mul(exponent, o.constF32(-2.1219444e-4)));
+  const y = o.sub(low, o.mul(z, o.constF32(0.5)));
+  const result = o.add(o.add(m, y), o.mul(exponent, o.constF32(0.693359375)));
+  return edgesOfLog(o, x, result);
+}
+
+/** log(1 + x), within 3 ulp. [Kahan: the rounding of 1 + x is taken out again] */
+export function log1p<V>(o: F32Ops<V>, x: V): V {
+  const one = o.constF32(1);
+  const u = o.add(x, one);
+  const d = o.sub(u, one);
+  const same = o.or(o.eq(d, o.constF32(0)), o.eq(x, o.constF32(Infinity)));
+  return o.select(same, x, o.mul(log(o, u), o.div(x, d)));
+}
+
+/** Within 2 ulp. */
+export function tanh<V>(o: F32Ops<V>, x: V): V {
+  const one = o.constF32(1);
+  const two = o.constF32(2);
+  const a = o.abs(x);
+  const z = o.mul(a, a);
+  const small = o.add(o.mul(o.mul(polynomial(o, z, tanhCoefficients), z), a), a);
+  const e = exp(o, o.mul(two, o.min(a, o.constF32(10))));
+  const large = o.sub(one, o.div(two, o.add(e, one)));
+  return o.or(o.select(o.lt(a, o.constF32(0.625)), small, large), signOf(o, x));
+}
+
+/** 1 / (1 + e^−x), within 2 ulp. */
+export function logistic<V>(o: F32Ops<V>, x: V): V {
+  const one = o.constF32(1);
+  const e = exp(o, o.neg(o.abs(x)));
+  const negative = o.lt(x, o.constF32(0));
+  const quotient = o.div(o.select(negative, e, one), o.add(one, e));
+  // e/(1+e) = e − e·e/(1+e): for small e the rounding of 1 + e no longer counts.
+  const far = o.and(negative, o.lt(e, o.constF32(0.25)));
+  return o.select(far, o.sub(e, o.mul(e, quotient)), quotient);
+}
+
+/** Within 2 ulp for |x| ≤ 2^13; farther out the error grows with x. Of ±∞: NaN. */
+export function sin<V>(o: F32Ops<V>, x: V): V {
+  const { quadrant, r } = reduceByHalfPi(o, o.abs(x));
+  return o.xor(sineOfQuadrant(o, quadrant, r), signOf(o, x));
+}
+
+/** Within 2 ulp for |x| ≤ 2^13; farther out the error grows with x. Of ±∞: NaN. */
+export function cos<V>(o: F32Ops<V>, x: V): V {
+  const { quadrant, r } = reduceByHalfPi(o, o.abs(x));
+  return sineOfQuadrant(o, o.addI(quadrant, o.constI32(1)), r);
+}
+
+/** 1 / √x, each of the two rounded. */
+export function rsqrt<V>(o: F32Ops<V>, x: V): V {
+  return o.div(o.constF32(1), o.sqrt(x));
+}
+
+/**
+ * x^y, within 3 ulp, with the special cases of C99's pow: 1 for y = 0 and for x = 1, a sign for
+ * odd integers y, NaN for other y when x < 0.
+ */
+export function power<V>(o: F32Ops<V>, x: V, y: V): V {
+  const zero = o.constF32(0);
+  const magnitude = o.abs(x);
+  const result = powerOfMagnitude(o, magnitude, clampTo(o, y, -(2 ** 32), 2 ** 32));
+
+  const below = o.lt(y, zero);
+  const infinity = o.constF32(Infinity);
+  const ofZero = o.select(below, infinity, zero);
+  const ofInfinity = o.select(below, zero, infinity);
+  const positive = o.select(
+    o.eq(magnitude, zero),
+    ofZero,
+    o.select(o.eq(magnitude, infinity), ofInfinity, result),
+  );
+
+  const half = o.mul(y, o.constF32(0.5));
+  const whole = o.eq(o.nearest(y), y);
+  const even = o.eq(o.nearest(half), half);
+  const oddSign = o.select(even, zero, signOf(o, x));
+  const ofNegative = o.select(whole, o.or(positive, oddSign), o.constF32(NaN));
+  // −0 and −∞ take their sign from odd integers too, and are no NaN for other powers.
+  const edge = o.or(o.eq(magnitude, zero), o.eq(magnitude, infinity));
+  const signed = o.select(
+    o.lt(x, zero),
+    o.select(edge, o.or(positive, o.and(oddSign, whole)), ofNegative),
+    o.or(positive, o.and(oddSign, whole)),
+  );
+  const defined = o.select(o.eq(x, x), o.select(o.eq(y, y), signed, y), x);
+  return o.select(o.or(o.eq(y, zero), o.eq(x, o.constF32(1))), o.constF32(1), defined);
+}
+
+const expCoefficients: readonly number[] = [
+  1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+  5.0000001201e-1,
+];
+const logCoefficients: readonly number[] = [
+  7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1,
+  -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+];
+const tanhCoefficients: readonly number[] = [
+  -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1,
+];
+const sineCoefficients: readonly number[] = [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1];
+const cosineCoefficients: readonly number[] = [
+  2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2,
+];
+
+/** π/2 in five parts; 11 bits in each but the last, so that small multiples are exact. */
+const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
+
+function partsOfHalfPi(): [number, number, number, number, number] {
+  // 0x1.921fb54442d18469898cc51701b839a252049c1114cfp0, cut every 11 bits.
+  const bits = 0x1921fb54442d18469898cc5n;
+  const total = 88n;
+  const part = (from: bigint, count: bigint): number => {
+    const cut = (bits >> (total + 1n - from - count)) & ((1n << count) - 1n);
+    return Number(cut) * 2 ** -Number(from + count - 1n);
+  };
+  return [part(0n, 11n), part(11n, 11n), part(22n, 11n), part(33n, 11n), part(44n, 24n)];
+}
+
+/** Horner's rule, highest power first. */
+function polynomial<V>(o: F32Ops<V>, x: V, coefficients: readonly number[]): V {
+  const [first, ...rest] = coefficients.map((c) => o.constF32(c));
+  return rest.reduce((sum, c) => o.add(o.mul(sum, x), c), first!);
+}
+
+function clampTo<V>(o: F32Ops<V>, x: V, least: number, most: number): V {
+  return o.min(o.max(x, o.constF32(least)), o.constF32(most));
+}
+
+function signOf<V>(o: F32Ops<V>, x: V): V {
+  return o.and(x, o.constI32(0x8000_0000));
+}
+
+/** x = n ln 2 + r, |r| ≤ ln 2 / 2, n integral (as an f32). [Cody and Waite] */
+function reduceByLn2<V>(o: F32Ops<V>, x: V): { readonly n: V; readonly r: V } {
+  const n = o.nearest(o.mul(x, o.constF32(Math.LOG2E)));
+  const high = o.sub(x, o.mul(n, o.constF32(0.693359375)));
+  return { n, r: o.sub(high, o.mul(n, o.constF32(-2.1219444e-4))) };
+}
+
+/** e^r − 1 for |r| ≤ ln 2 / 2. */
+function expm1OfSmall<V>(o: F32Ops<V>, r: V): V {
+  return o.add(o.mul(polynomial(o, r, expCoefficients), o.mul(r, r)), r);
+}
+
+/** x · 2^n for n in −152 … 130, rounded once: in two factors, neither of which overflows. */
+function scaleBy<V>(o: F32Ops<V>, x: V, n: V): V {
+  const whole = o.i32FromF32Trunc(n);
+  const half = o.shrS(whole, 1);
+  return o.mul(o.mul(x, powerOfTwo(o, half)), powerOfTwo(o, o.subI(whole, half)));
+}
+
+/** 2^n as an f32 for an integer n in −126 … 127. */
+function powerOfTwo<V>(o: F32Ops<V>, n: V): V {
+  return o.shl(o.addI(n, o.constI32(127)), 23);
+}
+
+/** x = 2^exponent · (1 + m), √½ ≤ 1 + m < √2, for finite x > 0, subnormals too. */
+function mantissaAndExponent<V>(o: F32Ops<V>, x: V): { readonly exponent: V; readonly m: V } {
+  const one = o.constF32(1);
+  const subnormal = o.lt(x, o.constF32(2 ** -126));
+  const normal = o.select(subnormal, o.mul(x, o.constF32(2 ** 24)), x);
+  const biased = o.subI(o.shrU(normal, 23), o.select(subnormal, o.constI32(150), o.constI32(126)));
+  const fraction = o.or(
+    o.and(normal, o.constI32(0x007f_ffff)),
+    o.constI32(0x3f00_0000), // 0.5 ≤ fraction < 1
+  );
+  const low = o.lt(fraction, o.constF32(Math.SQRT1_2));
+  const exponent = o.sub(o.f32FromI32(biased), o.and(low, one));
+  return { exponent, m: o.sub(o.add(fraction, o.and(low, fraction)), one) };
+}
+
+function edgesOfLog<V>(o: F32Ops<V>, x: V, result: V): V {
+  const zero = o.constF32(0);
+  const positive = o.select(o.eq(x, zero), o.constF32(-Infinity), result);
+  const finite = o.select(o.lt(x, o.constF32(Infinity)), positive, x);
+  return o.select(o.lt(x, zero), o.constF32(NaN), finite);
+}
+
+/** x = quadrant · π/2 + r, |r| ≤ π/4 (a little more for x beyond 2^13), for x ≥ 0. */
+function reduceByHalfPi<V>(o: F32Ops<V>, x: V): { readonly quadrant: V; readonly r: V } {
+  const n = o.nearest(o.mul(x, o.constF32(2 / Math.PI)));
+  const times = (part: number): V => o.mul(n, o.constF32(part));
+  const [a, b, c, d, e] = halfPiParts;
+  const exact = o.sub(o.sub(x, times(a)), times(b));
+  const third = times(c);
+  const high = o.sub(exact, third);
+  const lost = o.sub(o.sub(exact, high), third);
+  const r = o.add(high, o.sub(lost, o.add(times(d), times(e))));
+  return { quadrant: o.i32FromF32Trunc(n), r: clampTo(o, r, -0.8, 0.8) };
+}
+
+/** sin(quadrant · π/2 + r) for |r| ≤ 0.8. */
+function sineOfQuadrant<V>(o: F32Ops<V>, quadrant: V, r: V): V {
+  const z = o.mul(r, r);
+  const sine = o.add(o.mul(o.mul(polynomial(o, z, sineCoefficients), z), r), r);
+  const tail = o.mul(o.mul(polynomial(o, z, cosineCoefficients), z), z);
+  const cosine = o.add(o.sub(tail, o.mul(z, o.constF32(0.5))), o.constF32(1));
+  const odd = o.shrS(o.shl(quadrant, 31), 31);
+  const negative = o.and(o.shl(quadrant, 30), o.constI32(0x8000_0000));
+  return o.xor(o.select(odd, cosine, sine), negative);
+}
+
+/** A number as the sum of two: what f32 holds, and what it had to leave out. */
+interface Pair<V> {
+  readonly high: V;
+  readonly low: V;
+}
+
+/** x^y for finite x > 0 and |y| ≤ 2^32: 2^(y log2 x), the logarithm with about 40 bits. */
+function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
+  const logarithm = log2InTwo(o, x);
+  const product = productInTwo(o, y, logarithm.high);
+  const rest = o.add(product.low, o.mul(y, logarithm.low));
+  const beyond = o.lt(o.constF32(151), o.abs(product.high));
+  const bounded = clampTo(o, product.high, -151, 151);
+  const n = clampTo(o, o.nearest(bounded), -151, 129);
+  const fraction = o.add(o.sub(bounded, n), o.select(beyond, o.constF32(0), rest));
+  const r = o.mul(clampTo(o, fraction, -1, 1), o.constF32(Math.LN2));
+  return scaleBy(o, o.add(expm1OfSmall(o, r), o.constF32(1)), n);
+}
+
+/** log2 of a finite x > 0, from s = m/(m+2): log(1+m) = 2(s + s³/3 + s⁵/5 + …). */
+function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
+  const { exponent, m } = mantissaAndExponent(o, x);
+  const s = quotientInTwo(o, m, o.add(m, o.constF32(2)), m);
+  const scale = 2 / Math.LN2;
+  const scaleHigh = o.constF32(scale);
+  const scaleLow = o.constF32(scale - Math.fround(scale));
+  const square = o.mul(s.high, s.high);
+  const series = [11, 9, 7, 5, 3].map((k) => scale / k);
+  const tail = o.mul(o.mul(polynomial(o, square, series), square), s.high);
+  const first = productInTwo(o, s.high, scaleHigh);
+  const cross = o.add(o.mul(s.high, scaleLow), o.mul(s.low, scaleHigh));
+  const low = o.add(tail, o.add(first.low, cross));
+  const sum = sumInTwo(o, exponent, first.high);
+  return sumInTwo(o, sum.high, o.add(sum.low, low));
+}
+
+/** m / (m + 2), where `divisor` is m + 2 rounded and `m` says what the rounding left out. */
+function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V> {
+  const lost = o.sub(m, o.sub(divisor, o.constF32(2)));
+  const high = o.div(numerator, divisor);
+  const back = productInTwo(o, high, divisor);
+  const rest = o.sub(o.sub(o.sub(numerator, back.high), back.low), o.mul(high, lost));
+  return { high, low: o.div(rest, divisor) };
+}
+
+/** a + b exactly, for |a| ≥ |b| or a = 0. [Dekker] */
+function sumInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
+  const high = o.add(a, b);
+  return { high, low: o.sub(b, o.sub(high, a)) };
+}
+
+/** a · b exactly, unless it over- or underflows. [Dekker, halves by masking] */
+function productInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
+  const upper = o.constI32(0xffff_f000);
+  const aHigh = o.and(a, upper);
+  const bHigh = o.and(b, upper);
+  const aLow = o.sub(a, aHigh);
+  const bLow = o.sub(b, bHigh);
+  const high = o.mul(a, b);
+  const first = o.sub(o.mul(aHigh, bHigh), high);
+  const crossed = o.add(o.add(first, o.mul(aHigh, bLow)), o.mul(aLow, bHigh));
+  return { high, low: o.add(crossed, o.mul(aLow, bLow)) };
+}
