@@ -1,0 +1,69 @@
+// Compiles src/chip/kernels/assembly/*.ts to WebAssembly, each embedded as base64 in a module
+// `src/chip/kernels/<name>.wasm.ts`, so that an import finds it from src, dist and an image alike.
+// Does nothing when the modules are newer than every source. Plain JavaScript: it runs before
+// anything is compiled.
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import asc from 'assemblyscript/asc';
+
+const kernels = new URL('../src/chip/kernels/', import.meta.url);
+const assembly = new URL('assembly/', kernels);
+
+// `config` is the text of the module './config' that the source imports.
+const builds = [
+  { name: 'gemm-fma', source: 'gemm.ts', config: { FUSED: 'bool = true', ROWS: 'i32 = 6' } },
+  { name: 'gemm-muladd', source: 'gemm.ts', config: { FUSED: 'bool = false', ROWS: 'i32 = 5' } },
+  { name: 'vector', source: 'vector.ts', config: {} },
+  { name: 'peak', source: 'peak.ts', config: {} },
+];
+
+const options = [
+  ...['--optimizeLevel', '3', '--shrinkLevel', '0', '--noAssert', '--runtime', 'stub'],
+  ...['--importMemory', '--sharedMemory', '--initialMemory', '1', '--maximumMemory', '65536'],
+  ...['--enable', 'simd,relaxed-simd,threads'],
+];
+
+const inputs = [
+  fileURLToPath(import.meta.url),
+  ...readdirSync(assembly).map((file) => fileURLToPath(new URL(file, assembly))),
+];
+const newestInput = Math.max(...inputs.map(modified));
+for (const build of builds) {
+  const output = fileURLToPath(new URL(`${build.name}.wasm.ts`, kernels));
+  if (modified(output) > newestInput) continue;
+  const wasm = await compile(build);
+  writeFileSync(output, moduleText(build, wasm));
+  console.log(`${build.name}: ${wasm.length} bytes`);
+}
+
+function modified(path) {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+async function compile({ name, source, config }) {
+  const texts = { [source]: readFileSync(new URL(source, assembly), 'utf8') };
+  texts['config.ts'] = Object.entries(config)
+    .map(([constant, value]) => `export const ${constant}: ${value};`)
+    .join('\n');
+  let wasm;
+  const { error, stderr } = await asc.main([source, '--outFile', `${name}.wasm`, ...options], {
+    readFile: (path) => texts[path] ?? null,
+    writeFile: (path, contents) => {
+      if (path === `${name}.wasm`) wasm = contents;
+    },
+    listFiles: () => [],
+  });
+  if (error || !wasm) throw new Error(`${name}: ${error?.message}\n${stderr.toString()}`);
+  return wasm;
+}
+
+function moduleText({ name, source }, wasm) {
+  const base64 = Buffer.from(wasm).toString('base64');
+  return [
+    `// Made by scripts/build-kernels.mjs from assembly/${source}; not kept in git.`,
+    `/** The WebAssembly module ${name}, in base64. */`,
+    `export const wasm: string =`,
+    `  '${base64}';`,
+    '',
+  ].join('\n');
+}

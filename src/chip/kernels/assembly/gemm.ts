@@ -1,0 +1,765 @@
+/**
+ * The MXU's product over f32 memory, for one engine thread.
+ *
+ * C(m,n) = Σ_k A(m,k)·B(k,n); the depth k ascends, cut into tiles of 128: within a tile
+ * ((0+p0)+p1)+…, then ((t0+t1)+t2)+…; then segments in the same way. A product whose exact
+ * magnitude is below 2^-126 counts as +0, one too large for f32 as infinity.
+ *
+ * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost)
+ * that the inner loop reads in a line [Goto & van de Geijn, ACM TOMS 34(3) 2008]. While packing,
+ * multiplicands are rounded to bf16 if asked, and the range of exponents of each panel is noted:
+ * only a pair of panels whose products could leave the normal range takes the exact, slower tile.
+ */
+import { FUSED, ROWS } from './config';
+
+const COLUMNS: i32 = 8;
+const TILE: i32 = 128;
+// Blocks: ROW_BLOCK·DEPTH_BLOCK and COLUMN_BLOCK·DEPTH_BLOCK floats share the level 2 cache.
+const ROW_BLOCK: i32 = ROWS * 16;
+const COLUMN_BLOCK: i32 = 512;
+const DEPTH_BLOCK: i32 = 384;
+// One segment's own total, where it takes several tiles.
+const TOTAL_ROWS: i32 = 384;
+const TOTAL_COLUMNS: i32 = 256;
+
+const PACKED_ROWS: usize = 0;
+const PACKED_COLUMNS: usize = PACKED_ROWS + ROW_BLOCK * DEPTH_BLOCK * 4;
+const ROW_RANGES: usize = PACKED_COLUMNS + COLUMN_BLOCK * DEPTH_BLOCK * 4;
+const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
+const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
+const TOTAL: usize = EDGE + 6 * COLUMNS * 4;
+const WORKSPACE: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;
+
+const SIGN_OFF: i32 = 0x7fff_ffff;
+const INFINITY_BITS: u32 = 0x7f80_0000;
+const SMALLEST_NORMAL_BITS: u32 = 0x0080_0000;
+const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38;
+/** Exponent of a panel without any nonzero value: no product of it underflows. */
+const NO_EXPONENT: i32 = 1024;
+/** Below any exponent: stands for subnormal numbers. */
+const SUBNORMAL_EXPONENT: i32 = -1024;
+
+// The present call. One thread runs one call at a time.
+let workspace: usize = 0;
+let bf16: bool = false;
+let lhsDepth: usize = 0;
+let rhsDepth: usize = 0;
+let lhsSegment: usize = 0;
+let rhsSegment: usize = 0;
+/** Depth of one tile: 128, or a whole segment when there are several. */
+let tileDepth: i32 = 0;
+/** Depth of one block: whole tiles. */
+let blockDepth: i32 = 0;
+let segmented: bool = false;
+
+/** Bytes that a call needs at its workspace. */
+export function workspaceBytes(): usize {
+  return WORKSPACE;
+}
+
+/** See mxu.ts, MxuCall. Tables hold offsets in elements; all else is in bytes. */
+export function gemm(
+  m: i32,
+  n: i32,
+  k: i32,
+  lhs: usize,
+  rowTable: usize,
+  lhsDepthTable: usize,
+  rhs: usize,
+  rhsDepthTable: usize,
+  columnTable: usize,
+  c: usize,
+  segments: i32,
+  lhsSegmentStride: usize,
+  rhsSegmentStride: usize,
+  roundToBf16: bool,
+  workspaceAddress: usize,
+): void {
+  workspace = workspaceAddress;
+  bf16 = roundToBf16;
+  lhsDepth = lhsDepthTable;
+  rhsDepth = rhsDepthTable;
+  lhsSegment = lhsSegmentStride;
+  rhsSegment = rhsSegmentStride;
+  segmented = segments > 1 && k <= TILE;
+  tileDepth = segmented ? k : TILE;
+  blockDepth = segmented ? (DEPTH_BLOCK / k) * k : DEPTH_BLOCK;
+  const stride = (<usize>n) << 2;
+  if (segments > 1 && !segmented) {
+    sumOfDeepSegments(m, n, k, lhs, rowTable, rhs, columnTable, c, stride, segments);
+  } else {
+    product(m, n, k * segments, lhs, rowTable, rhs, columnTable, c, stride);
+  }
+}
+
+/** Segments of several tiles: each is completed beside C, then added. */
+function sumOfDeepSegments(
+  m: i32,
+  n: i32,
+  k: i32,
+  lhs: usize,
+  rowTable: usize,
+  rhs: usize,
+  columnTable: usize,
+  c: usize,
+  stride: usize,
+  segments: i32,
+): void {
+  product(m, n, k, lhs, rowTable, rhs, columnTable, c, stride);
+  const total = workspace + TOTAL;
+  for (let j = 0; j < n; j += TOTAL_COLUMNS) {
+    const width = min(TOTAL_COLUMNS, n - j);
+    const columns = columnTable + ((<usize>j) << 2);
+    for (let i = 0; i < m; i += TOTAL_ROWS) {
+      const height = min(TOTAL_ROWS, m - i);
+      const rows = rowTable + ((<usize>i) << 2);
+      const to = c + <usize>i * stride + ((<usize>j) << 2);
+      let a = lhs;
+      let b = rhs;
+      for (let s = 1; s < segments; s++) {
+        a += lhsSegment;
+        b += rhsSegment;
+        product(height, width, k, a, rows, b, columns, total, (<usize>width) << 2);
+        addBlock(to, stride, total, height, width);
+      }
+    }
+  }
+}
+
+/** C += a dense block. */
+function addBlock(c: usize, stride: usize, from: usize, height: i32, width: i32): void {
+  for (let i = 0; i < height; i++) {
+    let j = 0;
+    for (; j + 4 <= width; j += 4) {
+      const at = c + ((<usize>j) << 2);
+      v128.store(at, f32x4.add(v128.load(at), v128.load(from)));
+      from += 16;
+    }
+    for (; j < width; j++) {
+      const at = c + ((<usize>j) << 2);
+      store<f32>(at, load<f32>(at) + load<f32>(from));
+      from += 4;
+    }
+    c += stride;
+  }
+}
+
+/** C = one chain of tiles over the whole depth. */
+function product(
+  m: i32,
+  n: i32,
+  depth: i32,
+  lhs: usize,
+  rowTable: usize,
+  rhs: usize,
+  columnTable: usize,
+  c: usize,
+  stride: usize,
+): void {
+  for (let j = 0; j < n; j += COLUMN_BLOCK) {
+    const width = min(COLUMN_BLOCK, n - j);
+    for (let q = 0; q < depth; q += blockDepth) {
+      const length = min(blockDepth, depth - q);
+      packColumnBlock(rhs, columnTable + ((<usize>j) << 2), width, q, length);
+      for (let i = 0; i < m; i += ROW_BLOCK) {
+        const height = min(ROW_BLOCK, m - i);
+        packRowBlock(lhs, rowTable + ((<usize>i) << 2), height, q, length);
+        const to = c + <usize>i * stride + ((<usize>j) << 2);
+        multiplyBlock(height, width, length, to, stride, q > 0);
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------- multiplying
+
+function multiplyBlock(
+  height: i32,
+  width: i32,
+  length: i32,
+  c: usize,
+  stride: usize,
+  add: bool,
+): void {
+  // What is walked innermost stays close: columns when their block is small, else rows.
+  if (width * length <= 4096) {
+    for (let i = 0; i < height; i += ROWS) {
+      for (let j = 0; j < width; j += COLUMNS) {
+        multiplyPanels(i, j, height, width, length, c, stride, add);
+      }
+    }
+  } else {
+    for (let j = 0; j < width; j += COLUMNS) {
+      for (let i = 0; i < height; i += ROWS) {
+        multiplyPanels(i, j, height, width, length, c, stride, add);
+      }
+    }
+  }
+}
+
+/** One panel of rows by one panel of columns. */
+function multiplyPanels(
+  i: i32,
+  j: i32,
+  height: i32,
+  width: i32,
+  length: i32,
+  c: usize,
+  stride: usize,
+  add: bool,
+): void {
+  const a = workspace + PACKED_ROWS + ((<usize>(i * length)) << 2);
+  const b = workspace + PACKED_COLUMNS + ((<usize>(j * length)) << 2);
+  const at = c + <usize>i * stride + ((<usize>j) << 2);
+  const exact = leavesNormalRange(
+    workspace + ROW_RANGES + ((<usize>(i / ROWS)) << 3),
+    workspace + COLUMN_RANGES + ((<usize>(j / COLUMNS)) << 3),
+  );
+  if (i + ROWS <= height && j + COLUMNS <= width) {
+    if (!exact) addTiles(length, a, b, at, stride, add);
+    else addTilesExactly(length, a, b, at, stride, add);
+    return;
+  }
+  const edge = workspace + EDGE;
+  const h = min(ROWS, height - i);
+  const w = min(COLUMNS, width - j);
+  if (add) copyEdge(edge, COLUMNS * 4, at, stride, h, w);
+  if (!exact) addTiles(length, a, b, edge, COLUMNS * 4, add);
+  else addTilesExactly(length, a, b, edge, COLUMNS * 4, add);
+  copyEdge(at, stride, edge, COLUMNS * 4, h, w);
+}
+
+/** Whether a product of the two panels could underflow, or overflow where a fused one would not. */
+// @ts-ignore: decorator
+@inline
+function leavesNormalRange(a: usize, b: usize): bool {
+  if (load<i32>(a) + load<i32>(b) < 128) return true;
+  return FUSED ? load<i32>(a, 4) + load<i32>(b, 4) > 380 : false;
+}
+
+function copyEdge(to: usize, toStride: usize, from: usize, stride: usize, h: i32, w: i32): void {
+  for (let i = 0; i < h; i++) {
+    for (let j = 0; j < w; j++) {
+      store<f32>(to + ((<usize>j) << 2), load<f32>(from + ((<usize>j) << 2)));
+    }
+    to += toStride;
+    from += stride;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function addTiles(length: i32, a: usize, b: usize, c: usize, stride: usize, add: bool): void {
+  for (let q = 0; q < length; q += tileDepth) {
+    const depth = min(tileDepth, length - q);
+    multiplyTile(depth, a, b, c, stride, add);
+    a += <usize>(depth * ROWS * 4);
+    b += <usize>(depth * COLUMNS * 4);
+    add = true;
+  }
+}
+
+function addTilesExactly(
+  length: i32,
+  a: usize,
+  b: usize,
+  c: usize,
+  stride: usize,
+  add: bool,
+): void {
+  for (let q = 0; q < length; q += tileDepth) {
+    const depth = min(tileDepth, length - q);
+    multiplyTileExactly(depth, a, b, c, stride, add);
+    a += <usize>(depth * ROWS * 4);
+    b += <usize>(depth * COLUMNS * 4);
+    add = true;
+  }
+}
+
+/** sum + a·b: one rounding or two, the same for bf16 within the normal range. */
+// @ts-ignore: decorator
+@inline
+function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
+  return FUSED ? f32x4.relaxed_madd(a, b, sum) : f32x4.add(sum, f32x4.mul(a, b));
+}
+
+/**
+ * One tile of ROWS×8 sums: they stay in registers (12 of 16 fused; 10 where the product needs a
+ * register too). One step of the depth a turn: two make the engine chain them. [ENGINE.md]
+ */
+function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, add: bool): void {
+  let c00 = i32x4.splat(0);
+  let c01 = i32x4.splat(0);
+  let c10 = i32x4.splat(0);
+  let c11 = i32x4.splat(0);
+  let c20 = i32x4.splat(0);
+  let c21 = i32x4.splat(0);
+  let c30 = i32x4.splat(0);
+  let c31 = i32x4.splat(0);
+  let c40 = i32x4.splat(0);
+  let c41 = i32x4.splat(0);
+  let c50 = i32x4.splat(0);
+  let c51 = i32x4.splat(0);
+  while (depth > 0) {
+    const b0 = v128.load(b);
+    const b1 = v128.load(b, 16);
+    let x = v128.load32_splat(a);
+    c00 = multiplyAdd(x, b0, c00);
+    c01 = multiplyAdd(x, b1, c01);
+    x = v128.load32_splat(a, 4);
+    c10 = multiplyAdd(x, b0, c10);
+    c11 = multiplyAdd(x, b1, c11);
+    x = v128.load32_splat(a, 8);
+    c20 = multiplyAdd(x, b0, c20);
+    c21 = multiplyAdd(x, b1, c21);
+    x = v128.load32_splat(a, 12);
+    c30 = multiplyAdd(x, b0, c30);
+    c31 = multiplyAdd(x, b1, c31);
+    x = v128.load32_splat(a, 16);
+    c40 = multiplyAdd(x, b0, c40);
+    c41 = multiplyAdd(x, b1, c41);
+    if (ROWS == 6) {
+      x = v128.load32_splat(a, 20);
+      c50 = multiplyAdd(x, b0, c50);
+      c51 = multiplyAdd(x, b1, c51);
+    }
+    a += ROWS * 4;
+    b += COLUMNS * 4;
+    depth--;
+  }
+  putRow(c, c00, c01, add);
+  c += stride;
+  putRow(c, c10, c11, add);
+  c += stride;
+  putRow(c, c20, c21, add);
+  c += stride;
+  putRow(c, c30, c31, add);
+  c += stride;
+  putRow(c, c40, c41, add);
+  if (ROWS == 6) {
+    c += stride;
+    putRow(c, c50, c51, add);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function putRow(c: usize, left: v128, right: v128, add: bool): void {
+  v128.store(c, add ? f32x4.add(v128.load(c), left) : left);
+  v128.store(c, add ? f32x4.add(v128.load(c, 16), right) : right, 16);
+}
+
+/** The same tile where products may underflow or overflow: two roundings, underflow is +0. */
+function multiplyTileExactly(
+  depth: i32,
+  a: usize,
+  b: usize,
+  c: usize,
+  stride: usize,
+  add: bool,
+): void {
+  for (let i = 0; i < ROWS; i++) {
+    let left = i32x4.splat(0);
+    let right = i32x4.splat(0);
+    let at = a + ((<usize>i) << 2);
+    let from = b;
+    for (let k = 0; k < depth; k++) {
+      const x = v128.load32_splat(at);
+      left = f32x4.add(left, flushedProduct(x, v128.load(from)));
+      right = f32x4.add(right, flushedProduct(x, v128.load(from, 16)));
+      at += ROWS * 4;
+      from += COLUMNS * 4;
+    }
+    putRow(c, left, right, add);
+    c += stride;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function flushedProduct(x: v128, y: v128): v128 {
+  let p = f32x4.mul(x, y);
+  const magnitude = f32x4.abs(p);
+  if (v128.any_true(f32x4.eq(magnitude, f32x4.splat(SMALLEST_NORMAL)))) p = decided(x, y, p);
+  return v128.andnot(p, f32x4.lt(f32x4.abs(p), f32x4.splat(SMALLEST_NORMAL)));
+}
+
+/** Lanes that only rounding brought up to the smallest normal become zero. */
+function decided(x: v128, y: v128, p: v128): v128 {
+  const low = f64x2.mul(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(y));
+  const high = f64x2.mul(f64x2.promote_low_f32x4(upper(x)), f64x2.promote_low_f32x4(upper(y)));
+  const bound = f64x2.splat(SMALLEST_NORMAL);
+  const lowUnder = f64x2.lt(f64x2.abs(low), bound);
+  const highUnder = f64x2.lt(f64x2.abs(high), bound);
+  return v128.andnot(p, i32x4.shuffle(lowUnder, highUnder, 0, 2, 4, 6));
+}
+
+// @ts-ignore: decorator
+@inline
+function upper(x: v128): v128 {
+  return i64x2.shuffle(x, x, 1, 1);
+}
+
+// -------------------------------------------------------------------------------------- packing
+
+function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32): void {
+  let to = workspace + PACKED_ROWS;
+  let range = workspace + ROW_RANGES;
+  for (let i = 0; i < height; i += ROWS) {
+    clearRange(range);
+    const lanes = min(ROWS, height - i);
+    for (let t = 0; t < length; t += tileDepth) {
+      const depth = min(tileDepth, length - t);
+      const from = segmented ? lhs + <usize>((q + t) / tileDepth) * lhsSegment : lhs;
+      const steps = segmented ? lhsDepth : lhsDepth + ((<usize>(q + t)) << 2);
+      packRows(to, from, table, lanes, steps, depth, range);
+      to += <usize>(depth * ROWS * 4);
+    }
+    table += ROWS * 4;
+    range += 8;
+  }
+}
+
+function packColumnBlock(rhs: usize, table: usize, width: i32, q: i32, length: i32): void {
+  let to = workspace + PACKED_COLUMNS;
+  let range = workspace + COLUMN_RANGES;
+  for (let j = 0; j < width; j += COLUMNS) {
+    clearRange(range);
+    const lanes = min(COLUMNS, width - j);
+    for (let t = 0; t < length; t += tileDepth) {
+      const depth = min(tileDepth, length - t);
+      const from = segmented ? rhs + <usize>((q + t) / tileDepth) * rhsSegment : rhs;
+      const steps = segmented ? rhsDepth : rhsDepth + ((<usize>(q + t)) << 2);
+      packColumns(to, from, table, lanes, steps, depth, range);
+      to += <usize>(depth * COLUMNS * 4);
+    }
+    table += COLUMNS * 4;
+    range += 8;
+  }
+}
+
+function packRows(
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+  range: usize,
+): void {
+  if (bf16) {
+    packRowsRounded(to, from, table, lanes, steps, depth);
+    if (!needsCare()) return widenRange(range, true);
+    packRowsAsTheyAre(to, from, table, lanes, steps, depth);
+    roundWithCare(to, depth * ROWS);
+  } else {
+    packRowsAsTheyAre(to, from, table, lanes, steps, depth);
+  }
+  widenRange(range, false);
+}
+
+function packColumns(
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+  range: usize,
+): void {
+  if (bf16) {
+    packColumnsRounded(to, from, table, lanes, steps, depth);
+    if (!needsCare()) return widenRange(range, true);
+    packColumnsAsTheyAre(to, from, table, lanes, steps, depth);
+    roundWithCare(to, depth * COLUMNS);
+  } else {
+    packColumnsAsTheyAre(to, from, table, lanes, steps, depth);
+  }
+  widenRange(range, false);
+}
+
+function packRowsRounded(
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+): void {
+  packPanel(ROWS, true, to, from, table, lanes, steps, depth);
+}
+function packRowsAsTheyAre(
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+): void {
+  packPanel(ROWS, false, to, from, table, lanes, steps, depth);
+}
+function packColumnsRounded(
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+): void {
+  packPanel(COLUMNS, true, to, from, table, lanes, steps, depth);
+}
+function packColumnsAsTheyAre(
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+): void {
+  packPanel(COLUMNS, false, to, from, table, lanes, steps, depth);
+}
+
+// What the last packed panel held, by magnitude as bits: smallest nonzero less one, and largest.
+let lowest: u32 = 0;
+let highest: u32 = 0;
+
+/**
+ * Packs `depth` steps of a panel of `width` (5, 6 or 8) lanes, `lanes` of them real: the others
+ * repeat the last one, so that every read is of a real element. Three ways, the first that fits:
+ * lanes lie side by side; four steps lie side by side (4×4 transposes); neither.
+ */
+// @ts-ignore: decorator
+@inline
+function packPanel(
+  width: i32,
+  rounded: bool,
+  to: usize,
+  from: usize,
+  table: usize,
+  lanes: i32,
+  steps: usize,
+  depth: i32,
+): void {
+  const o0 = load<i32>(table);
+  const o1 = laneOffset(table, 1, lanes);
+  const o2 = laneOffset(table, 2, lanes);
+  const o3 = laneOffset(table, 3, lanes);
+  const o4 = laneOffset(table, 4, lanes);
+  const o5 = width > 5 ? laneOffset(table, 5, lanes) : o0 + 5;
+  const o6 = width > 6 ? laneOffset(table, 6, lanes) : o0 + 6;
+  const o7 = width > 7 ? laneOffset(table, 7, lanes) : o0 + 7;
+  const gaps =
+    (o1 - o0 - 1) | (o2 - o0 - 2) | (o3 - o0 - 3) | (o4 - o0 - 4) | (o5 - o0 - 5) | (o6 - o0 - 6) | (o7 - o0 - 7);
+  const end = steps + ((<usize>depth) << 2);
+  const a0 = from + ((<usize>o0) << 2);
+  let low = i32x4.splat(-1);
+  let high = i32x4.splat(0);
+
+  if (gaps == 0) {
+    for (; steps < end; steps += 4) {
+      const at = a0 + ((<usize>load<i32>(steps)) << 2);
+      const x = v128.load(at);
+      low = lower(low, x);
+      high = higher(high, x);
+      v128.store(to, rounded ? nearest(x) : x);
+      let y: v128;
+      if (width == 8) y = v128.load(at, 16);
+      else if (width == 6) y = v128.load64_zero(at, 16);
+      else y = v128.load32_zero(at, 16);
+      low = lower(low, y);
+      high = higher(high, y);
+      if (rounded) y = nearest(y);
+      if (width == 8) v128.store(to, y, 16);
+      else if (width == 6) v128.store64_lane(to, y, 0, 16);
+      else v128.store32_lane(to, y, 0, 16);
+      to += width * 4;
+    }
+    return noteRange(low, high);
+  }
+
+  const a1 = from + ((<usize>o1) << 2);
+  const a2 = from + ((<usize>o2) << 2);
+  const a3 = from + ((<usize>o3) << 2);
+  const a4 = from + ((<usize>o4) << 2);
+  const a5 = from + ((<usize>o5) << 2);
+  const a6 = from + ((<usize>o6) << 2);
+  const a7 = from + ((<usize>o7) << 2);
+  while (steps < end) {
+    const step = (<usize>load<i32>(steps)) << 2;
+    if (steps + 16 <= end && adjacent(steps)) {
+      let x0 = v128.load(a0 + step);
+      let x1 = v128.load(a1 + step);
+      let x2 = v128.load(a2 + step);
+      let x3 = v128.load(a3 + step);
+      low = lower(lower(lower(lower(low, x0), x1), x2), x3);
+      high = higher(higher(higher(higher(high, x0), x1), x2), x3);
+      if (rounded) {
+        x0 = nearest(x0);
+        x1 = nearest(x1);
+        x2 = nearest(x2);
+        x3 = nearest(x3);
+      }
+      let y0 = i32x4.shuffle(x0, x1, 0, 4, 1, 5);
+      let y1 = i32x4.shuffle(x0, x1, 2, 6, 3, 7);
+      let y2 = i32x4.shuffle(x2, x3, 0, 4, 1, 5);
+      let y3 = i32x4.shuffle(x2, x3, 2, 6, 3, 7);
+      v128.store(to, i64x2.shuffle(y0, y2, 0, 2));
+      v128.store(to + width * 4, i64x2.shuffle(y0, y2, 1, 3));
+      v128.store(to + width * 8, i64x2.shuffle(y1, y3, 0, 2));
+      v128.store(to + width * 12, i64x2.shuffle(y1, y3, 1, 3));
+      x0 = v128.load(a4 + step);
+      low = lower(low, x0);
+      high = higher(high, x0);
+      if (rounded) x0 = nearest(x0);
+      if (width == 5) {
+        v128.store32_lane(to, x0, 0, 16);
+        v128.store32_lane(to + width * 4, x0, 1, 16);
+        v128.store32_lane(to + width * 8, x0, 2, 16);
+        v128.store32_lane(to + width * 12, x0, 3, 16);
+      } else {
+        x1 = v128.load(a5 + step);
+        low = lower(low, x1);
+        high = higher(high, x1);
+        if (rounded) x1 = nearest(x1);
+        y0 = i32x4.shuffle(x0, x1, 0, 4, 1, 5);
+        y1 = i32x4.shuffle(x0, x1, 2, 6, 3, 7);
+        if (width == 6) {
+          v128.store64_lane(to, y0, 0, 16);
+          v128.store64_lane(to + width * 4, y0, 1, 16);
+          v128.store64_lane(to + width * 8, y1, 0, 16);
+          v128.store64_lane(to + width * 12, y1, 1, 16);
+        } else {
+          x2 = v128.load(a6 + step);
+          x3 = v128.load(a7 + step);
+          low = lower(lower(low, x2), x3);
+          high = higher(higher(high, x2), x3);
+          if (rounded) {
+            x2 = nearest(x2);
+            x3 = nearest(x3);
+          }
+          y2 = i32x4.shuffle(x2, x3, 0, 4, 1, 5);
+          y3 = i32x4.shuffle(x2, x3, 2, 6, 3, 7);
+          v128.store(to, i64x2.shuffle(y0, y2, 0, 2), 16);
+          v128.store(to + width * 4, i64x2.shuffle(y0, y2, 1, 3), 16);
+          v128.store(to + width * 8, i64x2.shuffle(y1, y3, 0, 2), 16);
+          v128.store(to + width * 12, i64x2.shuffle(y1, y3, 1, 3), 16);
+        }
+      }
+      to += width * 16;
+      steps += 16;
+    } else {
+      let x = v128.load32_zero(a0 + step);
+      x = v128.load32_lane(a1 + step, x, 1);
+      x = v128.load32_lane(a2 + step, x, 2);
+      x = v128.load32_lane(a3 + step, x, 3);
+      low = lower(low, x);
+      high = higher(high, x);
+      v128.store(to, rounded ? nearest(x) : x);
+      let y = v128.load32_zero(a4 + step);
+      if (width > 5) y = v128.load32_lane(a5 + step, y, 1);
+      if (width > 6) y = v128.load32_lane(a6 + step, y, 2);
+      if (width > 7) y = v128.load32_lane(a7 + step, y, 3);
+      low = lower(low, y);
+      high = higher(high, y);
+      if (rounded) y = nearest(y);
+      if (width == 8) v128.store(to, y, 16);
+      else if (width == 6) v128.store64_lane(to, y, 0, 16);
+      else v128.store32_lane(to, y, 0, 16);
+      to += width * 4;
+      steps += 4;
+    }
+  }
+  noteRange(low, high);
+}
+
+// @ts-ignore: decorator
+@inline
+function laneOffset(table: usize, lane: i32, lanes: i32): i32 {
+  return load<i32>(table + ((<usize>min(lane, lanes - 1)) << 2));
+}
+
+/** Whether four steps from here are of elements side by side. */
+// @ts-ignore: decorator
+@inline
+function adjacent(steps: usize): bool {
+  const expected = i32x4.add(v128.load32_splat(steps), i32x4(0, 1, 2, 3));
+  return i32x4.all_true(i32x4.eq(v128.load(steps), expected));
+}
+
+/** Nearest bf16, ties to even; right for numbers that are neither NaN nor subnormal. */
+// @ts-ignore: decorator
+@inline
+function nearest(x: v128): v128 {
+  const odd = v128.and(i32x4.shr_u(x, 16), i32x4.splat(1));
+  return v128.and(i32x4.add(i32x4.add(x, i32x4.splat(0x7fff)), odd), i32x4.splat(0xffff_0000));
+}
+
+// @ts-ignore: decorator
+@inline
+function lower(low: v128, x: v128): v128 {
+  const magnitude = v128.and(x, i32x4.splat(SIGN_OFF));
+  return i32x4.min_u(low, i32x4.sub(magnitude, i32x4.splat(1)));
+}
+// @ts-ignore: decorator
+@inline
+function higher(high: v128, x: v128): v128 {
+  return i32x4.max_u(high, v128.and(x, i32x4.splat(SIGN_OFF)));
+}
+
+function noteRange(low: v128, high: v128): void {
+  low = i32x4.min_u(low, i64x2.shuffle(low, low, 1, 0));
+  low = i32x4.min_u(low, i32x4.shuffle(low, low, 1, 0, 3, 2));
+  high = i32x4.max_u(high, i64x2.shuffle(high, high, 1, 0));
+  high = i32x4.max_u(high, i32x4.shuffle(high, high, 1, 0, 3, 2));
+  lowest = i32x4.extract_lane(low, 0);
+  highest = i32x4.extract_lane(high, 0);
+}
+
+/** Whether the panel holds a number that `nearest` does not round as bf16.ts does. */
+// @ts-ignore: decorator
+@inline
+function needsCare(): bool {
+  return lowest < SMALLEST_NORMAL_BITS - 1 || highest > INFINITY_BITS;
+}
+
+/** Rounds packed numbers as bf16.ts does, and notes their range. */
+function roundWithCare(at: usize, count: i32): void {
+  let low = i32x4.splat(-1);
+  let high = i32x4.splat(0);
+  for (let i = 0; i < count; i++) {
+    const x = v128.load32_zero(at);
+    const r = rounded(x);
+    low = lower(low, r);
+    high = higher(high, r);
+    v128.store32_lane(at, r, 0);
+    at += 4;
+  }
+  noteRange(low, high);
+}
+
+function rounded(x: v128): v128 {
+  const quiet = v128.or(v128.and(x, i32x4.splat(0xffff_0000)), i32x4.splat(0x0040_0000));
+  const r = nearest(x);
+  const under = i32x4.eq(v128.and(r, i32x4.splat(INFINITY_BITS)), i32x4.splat(0));
+  const kept = v128.and(r, v128.or(v128.not(under), i32x4.splat(0x8000_0000)));
+  return v128.bitselect(kept, quiet, f32x4.eq(x, x));
+}
+
+// A panel's range: biased exponents, the least of a nonzero value and the largest.
+// @ts-ignore: decorator
+@inline
+function clearRange(range: usize): void {
+  store<i32>(range, NO_EXPONENT);
+  store<i32>(range, 0, 4);
+}
+
+/** Takes in the panel just packed; rounding after it was noted may have raised an exponent. */
+function widenRange(range: usize, roundedLater: bool): void {
+  let low = NO_EXPONENT;
+  if (lowest != 0xffff_ffff) {
+    low = lowest >= SMALLEST_NORMAL_BITS - 1 ? <i32>((lowest + 1) >>> 23) : SUBNORMAL_EXPONENT;
+  }
+  const high = <i32>(highest >>> 23) + (roundedLater ? 1 : 0);
+  store<i32>(range, min(load<i32>(range), low));
+  store<i32>(range, max(load<i32>(range, 4), high), 4);
+}

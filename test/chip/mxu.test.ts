@@ -1,0 +1,159 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { enableRelaxedSimd } from '../../src/chip/engine.ts';
+import { fastMxu, type Mxu, mxuWorkspaceBytes } from '../../src/chip/mxu.ts';
+import { systolicMxu } from '../../src/chip/systolic.ts';
+import { bitsOf, type Case, defined, placed, resultBits } from './product.ts';
+
+const relaxed = enableRelaxedSimd();
+const memory = new WebAssembly.Memory({ initial: 512, maximum: 65536, shared: true });
+const operands = Math.ceil(mxuWorkspaceBytes / 64) * 64;
+const fused = fastMxu(memory, { relaxed }, 0);
+const plain = fastMxu(memory, { relaxed: false }, 0);
+const systolic = systolicMxu(memory);
+
+/** Numbers of all kinds: ordinary, exact small ones, and every edge of f32 and bf16. */
+const ordinary = fc.float({ min: -4, max: 4, noNaN: true });
+const subnormal = fc.integer({ min: -0x7f_ffff, max: 0x7f_ffff }).map((i) => i * 2 ** -149);
+const scaled = fc
+  .tuple(
+    fc.float({ min: 1, max: 2, noNaN: true }),
+    fc.integer({ min: -126, max: 127 }),
+    fc.boolean(),
+  )
+  .map(([fraction, exponent, negative]) =>
+    Math.fround((negative ? -1 : 1) * fraction * 2 ** exponent),
+  );
+const special = fc.constantFrom(
+  0,
+  -0,
+  Number.NaN,
+  Infinity,
+  -Infinity,
+  2 ** -63,
+  -(2 ** -64),
+  2 ** 64,
+);
+const nearlyUnderflowing = fc
+  .tuple(fc.float({ min: 1, max: 2, noNaN: true }), fc.integer({ min: -64, max: -62 }))
+  .map(([fraction, exponent]) => Math.fround(fraction * 2 ** exponent));
+const nearlyOverflowing = fc
+  .tuple(fc.float({ min: -2, max: 2, noNaN: true }), fc.integer({ min: 62, max: 64 }))
+  .map(([fraction, exponent]) => Math.fround(fraction * 2 ** exponent));
+const kinds = [
+  ordinary,
+  fc.oneof({ weight: 30, arbitrary: ordinary }, { weight: 1, arbitrary: special }),
+  fc.oneof(ordinary, subnormal),
+  nearlyUnderflowing,
+  nearlyOverflowing,
+  scaled,
+  fc.oneof(ordinary, subnormal, scaled, special),
+];
+
+/** Offsets of `count` places: an affine table, runs with gaps, or anything. */
+function offsets(count: number): fc.Arbitrary<Int32Array> {
+  const affine = fc
+    .constantFrom(1, 2, 7)
+    .map((step) => Int32Array.from({ length: count }, (_, i) => i * step));
+  const runs = fc
+    .tuple(fc.constantFrom(3, 4, 8, 26, 9), fc.integer({ min: 1, max: 5 }))
+    .map(([run, gap]) =>
+      Int32Array.from({ length: count }, (_, i) => i + Math.floor(i / run) * gap),
+    );
+  const any = fc
+    .array(fc.integer({ min: 0, max: 60 }), { minLength: count, maxLength: count })
+    .map((values) => Int32Array.from(values));
+  return fc.oneof(affine, runs, any);
+}
+
+function cases(sizes: readonly [number, number, number, number]): fc.Arbitrary<Case> {
+  const size = (max: number) => fc.integer({ min: 1, max });
+  return fc
+    .tuple(size(sizes[0]), size(sizes[1]), size(sizes[2]), size(sizes[3]))
+    .chain(([m, n, k, segments]) =>
+      fc
+        .record({
+          multiplicands: fc.constantFrom('bf16' as const, 'f32' as const),
+          rowOffsets: offsets(m),
+          lhsDepthOffsets: offsets(k),
+          rhsDepthOffsets: offsets(k),
+          columnOffsets: offsets(n),
+        })
+        .chain((tables) => {
+          const lhsSegment = span(tables.rowOffsets, tables.lhsDepthOffsets);
+          const rhsSegment = span(tables.rhsDepthOffsets, tables.columnOffsets);
+          return fc
+            .record({ lhs: words(lhsSegment * segments), rhs: words(rhsSegment * segments) })
+            .map((data) => ({ m, n, k, segments, ...tables, ...data, lhsSegment, rhsSegment }));
+        }),
+    );
+}
+
+function span(a: Int32Array, b: Int32Array): number {
+  return Math.max(...a) + Math.max(...b) + 1;
+}
+
+/** Random words: a few hundred drawn, and repeated in an order that no stride follows. */
+function words(count: number): fc.Arbitrary<Float32Array> {
+  return fc
+    .constantFrom(...kinds)
+    .chain((kind) =>
+      fc
+        .tuple(fc.array(kind, { minLength: 64, maxLength: 64 }), fc.nat())
+        .map(([pool, seed]) =>
+          Float32Array.from(
+            { length: count },
+            (_, i) => pool[(Math.imul(i + seed, 0x9e37_79b1) >>> 16) % 64]!,
+          ),
+        ),
+    );
+}
+
+function run(mxu: Mxu, it: Case): Uint32Array {
+  const call = placed(it, memory, operands);
+  mxu.multiply(call);
+  return resultBits(call, memory);
+}
+
+describe('the product, bit for bit', () => {
+  test('relaxed SIMD is there, so that both builds are under test', () => {
+    expect(relaxed).toBe(true);
+  });
+
+  test('fast with and without fused multiply-adds = the definition', () => {
+    fc.assert(
+      fc.property(cases([30, 20, 300, 4]), (it) => {
+        const expected = bitsOf(defined(it));
+        expect(run(fused, it)).toEqual(expected);
+        expect(run(plain, it)).toEqual(expected);
+      }),
+      { numRuns: 300 },
+    );
+  });
+  test('over several blocks of rows, columns and depth', () => {
+    fc.assert(
+      fc.property(cases([220, 40, 900, 3]), (it) => {
+        const expected = bitsOf(defined(it));
+        expect(run(fused, it)).toEqual(expected);
+        expect(run(plain, it)).toEqual(expected);
+      }),
+      { numRuns: 6 },
+    );
+  });
+  test('systolic = the definition', () => {
+    fc.assert(
+      fc.property(cases([12, 6, 8, 3]), (it) => {
+        expect(run(systolic, it)).toEqual(bitsOf(defined(it)));
+      }),
+      { numRuns: 40 },
+    );
+  });
+  test('systolic over several tiles of depth and columns', () => {
+    fc.assert(
+      fc.property(cases([4, 300, 300, 2]), (it) => {
+        expect(run(systolic, it)).toEqual(bitsOf(defined(it)));
+      }),
+      { numRuns: 4 },
+    );
+  });
+});
