@@ -1,0 +1,31 @@
+import { allReduce } from '../hlo/build.ts';
+import type { AllReduce, GetTupleElement, HloInstruction } from '../hlo/instruction.ts';
+import { combinerOf } from './reduction.ts';
+import { type Contribution, noDerivative, operand } from './rule.ts';
+
+/** A sum over replicas is its own transpose: every replica's operand is in every result. */
+export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[] {
+  return [throughAllReduce(it, 0, ct)];
+}
+
+/** Straight to the element of the tuple: tuples have no cotangents of their own. */
+export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
+  const whole = operand(it, 0);
+  switch (whole.opcode) {
+    case 'tuple':
+      return [{ to: operand(whole, it.index), cotangent: () => ct }];
+    case 'all-reduce':
+      return [throughAllReduce(whole, it.index, ct)];
+    case 'parameter':
+    case 'infeed':
+    case 'rng-bit-generator':
+      return [];
+    default:
+      throw noDerivative(whole, 'it is a tuple of results that depend on one another');
+  }
+}
+
+function throughAllReduce(it: AllReduce, index: number, ct: HloInstruction): Contribution {
+  if (combinerOf(it.body) !== 'add') throw noDerivative(it, `${it.body.name} is not a sum`);
+  return { to: operand(it, index), cotangent: () => allReduce(ct, it.body) };
+}

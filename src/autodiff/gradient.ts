@@ -1,0 +1,89 @@
+import { add, full, scalar } from '../hlo/build.ts';
+import type { HloInstruction } from '../hlo/instruction.ts';
+import { postOrder } from '../hlo/traverse.ts';
+import { PodError } from '../numerics/error.ts';
+import { isArray, shapeText } from '../numerics/shape.ts';
+import { nameNew } from './name.ts';
+import { arrayOf, type Contribution, type Derivative, noDerivative, type Rule } from './rule.ts';
+import { rules } from './rules.ts';
+
+/**
+ * The derivative of `loss` (f32[]) with respect to each of `wrt`, of its shape and type: reverse
+ * mode, so each instruction of the loss is visited once, users before operands. Nothing flows
+ * through the instructions in `held`, which are taken as constants. New instructions are named
+ * `gradient/<name of the one they come from>`.
+ *
+ * Ties: `maximum`, `minimum` and a reduction by them share equally among the winners; `abs` and
+ * `clamp` have derivative 0 at their kinks; a window's maximum goes to the first winner. As JAX.
+ *
+ * @throws PodError bad-program: the loss is not f32[], or an instruction on the way has none.
+ */
+export function gradient(
+  loss: HloInstruction,
+  wrt: readonly HloInstruction[],
+  held: readonly HloInstruction[] = [],
+): HloInstruction[] {
+  const { shape } = loss;
+  if (shape.type !== 'f32' || shape.dims.length !== 0) {
+    throw new PodError('bad-program', `gradient of ${shapeText(shape)}: expected f32[]`);
+  }
+  const order = postOrder(loss);
+  const active = dependsOn(order, wrt, held);
+  const known = new Set(order);
+  const cotangents = new Map<HloInstruction, HloInstruction>();
+  if (active.has(loss)) cotangents.set(loss, scalar('f32', 1));
+
+  for (const it of order.toReversed()) {
+    const cotangent = cotangents.get(it);
+    if (cotangent === undefined) continue;
+    for (const { to, cotangent: part } of contributions(it, cotangent)) {
+      if (!active.has(to) || !isFloat(to)) continue;
+      const before = cotangents.get(to);
+      const part1 = nameNew(part(), known, () => `gradient/${title(it)}`);
+      const sum = before === undefined ? part1 : add(before, part1);
+      cotangents.set(
+        to,
+        nameNew(sum, known, () => `gradient/${title(to)}`),
+      );
+    }
+  }
+  return wrt.map((it) => cotangents.get(it) ?? zeros(it));
+}
+
+/** Those that a change of `wrt` can change. */
+function dependsOn(
+  order: readonly HloInstruction[],
+  wrt: readonly HloInstruction[],
+  held: readonly HloInstruction[],
+): Set<HloInstruction> {
+  const active = new Set(wrt);
+  const constant = new Set(held);
+  for (const it of order) {
+    if (!constant.has(it) && it.operands.some((x) => active.has(x))) active.add(it);
+  }
+  return active;
+}
+
+function contributions(it: HloInstruction, cotangent: HloInstruction): readonly Contribution[] {
+  const derivative: Derivative<never> = rules[it.opcode];
+  if ('zero' in derivative || it.operands.length === 0) return [];
+  if ('none' in derivative) throw noDerivative(it, derivative.none);
+  return (derivative.rule as Rule<never>)(it as never, cotangent);
+}
+
+/** Only floating-point values have cotangents; tokens and tuples as a whole have none. */
+function isFloat({ shape }: HloInstruction): boolean {
+  return shape.type === 'f32' || shape.type === 'bf16';
+}
+
+function title(it: HloInstruction): string {
+  return it.name ?? it.opcode;
+}
+
+function zeros(it: HloInstruction): HloInstruction {
+  if (!isArray(it.shape) || !isFloat(it)) {
+    throw noDerivative(it, `it is ${shapeText(it.shape)}, expected an array of f32 or bf16`);
+  }
+  const { type, dims } = arrayOf(it);
+  return full(type, dims, 0);
+}

@@ -1,0 +1,206 @@
+import { convolution, dot, reshape, reverse, transpose, windowDimension } from '../hlo/build.ts';
+import type {
+  Convolution,
+  ConvolutionDimensions,
+  Dot,
+  HloInstruction,
+  WindowDimension,
+} from '../hlo/instruction.ts';
+import { at } from '../numerics/assert.ts';
+import { elementCount } from '../numerics/shape.ts';
+import { filled } from './fill.ts';
+import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
+import { dilated, indices, inverse, permuted } from './shape.ts';
+
+/** The derivatives of a product are products, of the same precision. [JAX, dot_general] */
+export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
+  return toOperands(
+    it,
+    () => dotByLhs(it, ct),
+    () => dotByRhs(it, ct),
+  );
+}
+
+/** ct · rhs over what only rhs has: batch, free of lhs, contracted in the order of rhs. */
+function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
+  const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
+  const lhsFree = freeOf(lhs, it.lhsBatch, it.lhsContracting);
+  const rhsFree = freeOf(rhs, it.rhsBatch, it.rhsContracting);
+  const product = dot(
+    ct,
+    rhs,
+    {
+      lhsBatch: indices(it.lhsBatch),
+      rhsBatch: it.rhsBatch,
+      lhsContracting: rhsFree.map((_, i) => it.lhsBatch.length + lhsFree.length + i),
+      rhsContracting: rhsFree,
+    },
+    it.precision,
+  );
+  const contracted = inOrderOf(it.rhsContracting, it.lhsContracting);
+  return permuted(product, inverse([...it.lhsBatch, ...lhsFree, ...contracted]));
+}
+
+/** lhs · ct over what only lhs has: batch, contracted in the order of lhs, free of rhs. */
+function dotByRhs(it: Dot, ct: HloInstruction): HloInstruction {
+  const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
+  const lhsFree = freeOf(lhs, it.lhsBatch, it.lhsContracting);
+  const rhsFree = freeOf(rhs, it.rhsBatch, it.rhsContracting);
+  const product = dot(
+    lhs,
+    ct,
+    {
+      lhsBatch: it.lhsBatch,
+      rhsBatch: indices(it.lhsBatch),
+      lhsContracting: lhsFree,
+      rhsContracting: lhsFree.map((_, i) => it.lhsBatch.length + i),
+    },
+    it.precision,
+  );
+  const contracted = inOrderOf(it.lhsContracting, it.rhsContracting);
+  return permuted(product, inverse([...it.rhsBatch, ...contracted, ...rhsFree]));
+}
+
+function freeOf(
+  x: HloInstruction,
+  batch: readonly number[],
+  contracting: readonly number[],
+): number[] {
+  return indices(arrayOf(x).dims).filter((d) => !batch.includes(d) && !contracting.includes(d));
+}
+
+/** `partners`, in the order that sorts `dimensions`. */
+function inOrderOf(dimensions: readonly number[], partners: readonly number[]): number[] {
+  const order = indices(dimensions).toSorted((a, b) => at(dimensions, a) - at(dimensions, b));
+  return order.map((i) => at(partners, i));
+}
+
+/**
+ * The derivatives of a convolution are convolutions, of the same precision: by the input with the
+ * kernel's features swapped and its window reversed; by the kernel with batch and features
+ * swapped on both sides, so that the batch is summed over. Labels and windows say so; nothing is
+ * copied, except with groups. [JAX, conv_general_dilated]
+ */
+export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
+  if (elementCount(it.shape) === 0) {
+    return toOperands(it, ...it.operands.map((x) => () => filled(x, 0)));
+  }
+  return toOperands(
+    it,
+    () => convolutionByInput(it, ct),
+    () => convolutionByKernel(it, ct),
+  );
+}
+
+function convolutionByInput(it: Convolution, ct: HloInstruction): HloInstruction {
+  const { dimensions: of, batchGroupCount } = it;
+  const groups = it.featureGroupCount * batchGroupCount;
+  const kernel = moveGroups(operand(it, 1), groups, of.kernelOutputFeature, of.kernelInputFeature);
+  const result = convolution(ct, kernel, {
+    window: it.window.map((w, i) => inputWindow(w, sizesOf(it, i))),
+    dimensions: inputDimensions(of),
+    featureGroupCount: groups,
+    precision: it.precision,
+  });
+  return moveGroups(result, batchGroupCount, of.inputFeature, of.inputBatch);
+}
+
+/** Every element of the input meets every window that read it. */
+function inputWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
+  const reach = dilated(w.size, w.windowDilation);
+  const padLow = reach - 1 - w.padLow;
+  const total = dilated(input, w.baseDilation) + reach - 1 - dilated(output, w.stride);
+  return {
+    size: w.size,
+    stride: w.baseDilation,
+    padLow,
+    padHigh: total - padLow,
+    baseDilation: w.stride,
+    windowDilation: w.windowDilation,
+    reversal: !w.reversal,
+  };
+}
+
+function inputDimensions(of: ConvolutionDimensions): ConvolutionDimensions {
+  return {
+    inputBatch: of.outputBatch,
+    inputFeature: of.outputFeature,
+    inputSpatial: of.outputSpatial,
+    kernelInputFeature: of.kernelOutputFeature,
+    kernelOutputFeature: of.kernelInputFeature,
+    kernelSpatial: of.kernelSpatial,
+    outputBatch: of.inputBatch,
+    outputFeature: of.inputFeature,
+    outputSpatial: of.inputSpatial,
+  };
+}
+
+function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstruction {
+  const { dimensions: of } = it;
+  const result = convolution(operand(it, 0), ct, {
+    window: it.window.map((w, i) => kernelWindow(w, sizesOf(it, i))),
+    dimensions: kernelDimensions(of),
+    featureGroupCount: it.batchGroupCount,
+    batchGroupCount: it.featureGroupCount,
+    precision: it.precision,
+  });
+  const reversed = of.kernelSpatial.filter((_, i) => at(it.window, i).reversal);
+  return reversed.length === 0 ? result : reverse(result, reversed);
+}
+
+/** The cotangent slides over the input in steps of the kernel's dilation. */
+function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
+  const total =
+    dilated(output, w.stride) +
+    dilated(w.size, w.windowDilation) -
+    1 -
+    dilated(input, w.baseDilation);
+  return windowDimension({
+    size: output,
+    stride: w.windowDilation,
+    padLow: w.padLow,
+    padHigh: total - w.padLow,
+    baseDilation: w.baseDilation,
+    windowDilation: w.stride,
+  });
+}
+
+function kernelDimensions(of: ConvolutionDimensions): ConvolutionDimensions {
+  return {
+    inputBatch: of.inputFeature,
+    inputFeature: of.inputBatch,
+    inputSpatial: of.inputSpatial,
+    kernelInputFeature: of.outputBatch,
+    kernelOutputFeature: of.outputFeature,
+    kernelSpatial: of.outputSpatial,
+    outputBatch: of.kernelInputFeature,
+    outputFeature: of.kernelOutputFeature,
+    outputSpatial: of.kernelSpatial,
+  };
+}
+
+/** Elements along one spatial dimension. */
+interface Sizes {
+  readonly input: number;
+  readonly output: number;
+}
+
+function sizesOf(it: Convolution, spatial: number): Sizes {
+  const { inputSpatial, outputSpatial } = it.dimensions;
+  return {
+    input: at(arrayOf(operand(it, 0)).dims, at(inputSpatial, spatial)),
+    output: at(it.shape.dims, at(outputSpatial, spatial)),
+  };
+}
+
+/** Dimension `from` is groups × rest; the groups become the major part of dimension `to`. */
+function moveGroups(x: HloInstruction, groups: number, from: number, to: number): HloInstruction {
+  if (groups === 1) return x;
+  const { dims } = arrayOf(x);
+  const rest = at(dims, from) / groups;
+  const split = reshape(x, dims.toSpliced(from, 1, groups, rest));
+  const place = (d: number) => (d > from ? d + 1 : d === from ? from + 1 : d);
+  const permutation = indices(dims).flatMap((d) => (d === to ? [from, place(d)] : [place(d)]));
+  const merged = dims.map((size, d) => (d === from ? rest : d === to ? size * groups : size));
+  return reshape(transpose(split, permutation), merged);
+}

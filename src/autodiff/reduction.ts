@@ -1,0 +1,134 @@
+import {
+  add,
+  adder,
+  broadcast,
+  compare,
+  convert,
+  divide,
+  greaterOrEqual,
+  pad,
+  reduceWindow,
+  scalar,
+  select,
+  selectAndScatter,
+  windowDimension,
+} from '../hlo/build.ts';
+import type {
+  HloComputation,
+  HloInstruction,
+  Opcode,
+  Reduce,
+  ReduceWindow,
+  WindowDimension,
+} from '../hlo/instruction.ts';
+import { at } from '../numerics/assert.ts';
+import { elementCount } from '../numerics/shape.ts';
+import { filled, like } from './fill.ts';
+import { arrayOf, type Contribution, noDerivative, operand, toOperands } from './rule.ts';
+import { dilated, indices, sumOver } from './shape.ts';
+
+export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
+  switch (combinerOf(it.body)) {
+    case 'add':
+      return toOperands(
+        it,
+        () => spread(it, ct),
+        () => total(ct),
+      );
+    case 'maximum':
+    case 'minimum':
+      return reduceBestRule(it, ct);
+    default:
+      throw noDerivative(it, `${it.body.name} is neither a sum, a maximum nor a minimum`);
+  }
+}
+
+/** Equal shares to all that equal the best: elements, and the initial value. */
+function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
+  const [x, init] = [operand(it, 0), operand(it, 1)];
+  const { type } = arrayOf(it);
+  const won = compare('EQ', x, spread(it, it));
+  const initWon = compare('EQ', like(init, it), it);
+  const winners = add(sumOver(convert(won, type), it.dimensions), convert(initWon, type));
+  const share = divide(ct, winners);
+  return toOperands(
+    it,
+    () => select(won, spread(it, share), filled(x, 0)),
+    () => total(select(initWon, share, filled(it, 0))),
+  );
+}
+
+/** A value of the size of the result, at every element that the reduction `it` combines. */
+function spread(it: Reduce, value: HloInstruction): HloInstruction {
+  const { dims } = arrayOf(operand(it, 0));
+  const kept = indices(dims).filter((d) => !it.dimensions.includes(d));
+  return kept.length === dims.length ? value : broadcast(value, dims, kept);
+}
+
+function total(x: HloInstruction): HloInstruction {
+  return sumOver(x, indices(arrayOf(x).dims));
+}
+
+/** The initial value of a window is meant to be the identity of its body, and is not derived. */
+export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
+  return toOperands(
+    it,
+    () => reduceWindowByInput(it, ct),
+    () => {
+      throw noDerivative(it, 'the initial value of a window is taken as a constant');
+    },
+  );
+}
+
+function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
+  if (elementCount(it.shape) === 0) return filled(operand(it, 0), 0);
+  switch (combinerOf(it.body)) {
+    case 'add':
+      return windowSumByInput(it, ct);
+    case 'maximum':
+      return windowMaxByInput(it, ct);
+    default:
+      throw noDerivative(it, `${it.body.name} is neither a sum nor a maximum`);
+  }
+}
+
+/** Each element sums the cotangents of the windows it is in. [JAX, reduce_window_sum] */
+function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
+  const { type, dims } = arrayOf(operand(it, 0));
+  const low = it.window.map((w) => dilated(w.size, w.windowDilation) - 1 - w.padLow);
+  const high = it.window.map((w, d) => {
+    const base = dilated(at(dims, d), w.baseDilation) + dilated(w.size, w.windowDilation) - 1;
+    return base - dilated(at(it.shape.dims, d), w.stride) - at(low, d);
+  });
+  const interior = it.window.map((w) => w.stride - 1);
+  const zero = scalar(type, 0);
+  const window = it.window.map(transposedWindow);
+  return reduceWindow(pad(ct, zero, { low, high, interior }), zero, window, adder(type));
+}
+
+function transposedWindow(w: WindowDimension): WindowDimension {
+  return windowDimension({
+    size: w.size,
+    stride: w.baseDilation,
+    windowDilation: w.windowDilation,
+  });
+}
+
+/** To the first maximum of each window. [XLA, SelectAndScatter] */
+function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
+  const { type } = it.shape;
+  if (it.window.some((w) => w.baseDilation !== 1 || w.windowDilation !== 1)) {
+    throw noDerivative(it, 'a maximum over a dilated window');
+  }
+  const [select, scatter] = [greaterOrEqual(type), adder(type)];
+  return selectAndScatter(operand(it, 0), ct, scalar(type, 0), it.window, select, scatter);
+}
+
+/** The opcode of a body that is one binary operation on its two parameters, else undefined. */
+export function combinerOf({ parameters, root }: HloComputation): Opcode | undefined {
+  const [a, b] = parameters;
+  const [left, right] = root.operands;
+  if (parameters.length !== 2 || root.operands.length !== 2) return undefined;
+  const plain = (left === a && right === b) || (left === b && right === a);
+  return plain ? root.opcode : undefined;
+}

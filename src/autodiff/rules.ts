@@ -1,0 +1,220 @@
+import {
+  abs,
+  add,
+  and,
+  compare,
+  cos,
+  divide,
+  floor,
+  log,
+  maximum,
+  multiply,
+  negate,
+  power,
+  select,
+  sign,
+  sin,
+  subtract,
+} from '../hlo/build.ts';
+import type { Binary, Clamp, Compare, HloInstruction, Opcode, Unary } from '../hlo/instruction.ts';
+import { allReduceRule, getTupleElementRule } from './collective.ts';
+import { filled, like } from './fill.ts';
+import { convolutionRule, dotRule } from './product.ts';
+import { reduceRule, reduceWindowRule } from './reduction.ts';
+import { type Contribution, type Derivative, operand, toOperands } from './rule.ts';
+import {
+  broadcastRule,
+  concatenateRule,
+  convertRule,
+  padRule,
+  reshapeRule,
+  reverseRule,
+  sliceRule,
+  sumToScalar,
+  transposeRule,
+} from './shape.ts';
+
+const steps = { zero: 'constant between its steps' };
+const bits = { zero: 'works on bits, which have no derivative' };
+const leaf = { zero: 'has no operands' };
+
+/** The derivative of every opcode. What is `it` below is also the result, y. */
+export const rules: { readonly [O in Opcode]: Derivative<O> } = {
+  parameter: leaf,
+  constant: leaf,
+  iota: leaf,
+
+  abs: unaryRule((ct, x) => multiply(ct, sign(x))),
+  ceil: steps,
+  cosine: unaryRule((ct, x) => negate(multiply(ct, sin(x)))),
+  exponential: unaryRule((ct, _, y) => multiply(ct, y)),
+  'exponential-minus-one': unaryRule((ct, _, y) => multiply(ct, add(y, filled(y, 1)))),
+  floor: steps,
+  'is-finite': steps,
+  log: unaryRule((ct, x) => divide(ct, x)),
+  'log-plus-one': unaryRule((ct, x) => divide(ct, add(x, filled(x, 1)))),
+  logistic: unaryRule((ct, _, y) => multiply(ct, multiply(y, subtract(filled(y, 1), y)))),
+  negate: unaryRule((ct) => negate(ct)),
+  not: bits,
+  'round-nearest-even': steps,
+  rsqrt: unaryRule((ct, x, y) => multiply(ct, multiply(filled(y, -0.5), divide(y, x)))),
+  sign: steps,
+  sine: unaryRule((ct, x) => multiply(ct, cos(x))),
+  sqrt: unaryRule((ct, _, y) => multiply(ct, divide(filled(y, 0.5), y))),
+  tanh: unaryRule((ct, _, y) => multiply(ct, subtract(filled(y, 1), multiply(y, y)))),
+
+  add: binaryRule(
+    (ct) => ct,
+    (ct) => ct,
+  ),
+  subtract: binaryRule(
+    (ct) => ct,
+    (ct) => negate(ct),
+  ),
+  multiply: binaryRule(
+    (ct, _, b) => multiply(ct, b),
+    (ct, a) => multiply(ct, a),
+  ),
+  divide: binaryRule(
+    (ct, _, b) => divide(ct, b),
+    (ct, _, b, y) => negate(multiply(ct, divide(y, b))),
+  ),
+  maximum: binaryRule(
+    (ct, a, b) => multiply(ct, shareOfWinner('GT', a, b)),
+    (ct, a, b) => multiply(ct, shareOfWinner('GT', b, a)),
+  ),
+  minimum: binaryRule(
+    (ct, a, b) => multiply(ct, shareOfWinner('LT', a, b)),
+    (ct, a, b) => multiply(ct, shareOfWinner('LT', b, a)),
+  ),
+  power: binaryRule(powerByBase, powerByExponent),
+  remainder: binaryRule(
+    (ct) => ct,
+    (ct, a, b) => negate(multiply(ct, truncate(divide(a, b)))),
+  ),
+  and: bits,
+  or: bits,
+  xor: bits,
+  'shift-left': bits,
+  'shift-right-arithmetic': bits,
+  'shift-right-logical': bits,
+
+  compare: steps,
+  select: {
+    rule: (it, ct) => {
+      const zero = filled(ct, 0);
+      const onTrue = operand(it, 0);
+      return toOperands(
+        it,
+        undefined,
+        () => select(onTrue, ct, zero),
+        () => select(onTrue, zero, ct),
+      );
+    },
+  },
+  clamp: { rule: clampRule },
+  convert: { rule: convertRule },
+  'bitcast-convert': bits,
+
+  broadcast: { rule: broadcastRule },
+  reshape: { rule: reshapeRule },
+  transpose: { rule: transposeRule },
+  slice: { rule: sliceRule },
+  pad: { rule: padRule },
+  concatenate: { rule: concatenateRule },
+  reverse: { rule: reverseRule },
+
+  dot: { rule: dotRule },
+  convolution: { rule: convolutionRule },
+  reduce: { rule: reduceRule },
+  'reduce-window': { rule: reduceWindowRule },
+  'select-and-scatter': { none: 'it is itself the derivative of a reduce-window' },
+
+  'rng-bit-generator': bits,
+  'all-reduce': { rule: allReduceRule },
+  'after-all': { none: 'a token holds no data' },
+  infeed: { none: 'what the host feeds depends on nothing in the program' },
+  outfeed: { none: 'what the host is sent is not part of a loss' },
+  tuple: { none: 'its elements have cotangents, it has none as a whole' },
+  'get-tuple-element': { rule: getTupleElementRule },
+  fusion: { none: 'fusions are made by the compiler, after derivatives' },
+};
+
+type UnaryDerivative = (ct: HloInstruction, x: HloInstruction, y: HloInstruction) => HloInstruction;
+
+function unaryRule(derivative: UnaryDerivative): {
+  rule: (it: Unary, ct: HloInstruction) => Contribution[];
+} {
+  return { rule: (it, ct) => toOperands(it, () => derivative(ct, operand(it, 0), it)) };
+}
+
+type BinaryDerivative = (
+  ct: HloInstruction,
+  a: HloInstruction,
+  b: HloInstruction,
+  y: HloInstruction,
+) => HloInstruction;
+
+function binaryRule(
+  byLeft: BinaryDerivative,
+  byRight: BinaryDerivative,
+): { rule: (it: Binary, ct: HloInstruction) => Contribution[] } {
+  return {
+    rule: (it, ct) => {
+      const [a, b] = [operand(it, 0), operand(it, 1)];
+      return toOperands(
+        it,
+        () => byLeft(ct, a, b, it),
+        () => byRight(ct, a, b, it),
+      );
+    },
+  };
+}
+
+/** 1 where `a` wins over `b`, a half where they are equal, else 0. */
+function shareOfWinner(
+  wins: Compare['direction'],
+  a: HloInstruction,
+  b: HloInstruction,
+): HloInstruction {
+  const tie = select(compare('EQ', a, b), filled(a, 0.5), filled(a, 0));
+  return select(compare(wins, a, b), filled(a, 1), tie);
+}
+
+/** b·a^(b-1), and 0 where b is 0, also at a = 0. */
+function powerByBase(ct: HloInstruction, a: HloInstruction, b: HloInstruction): HloInstruction {
+  const flat = compare('EQ', b, filled(b, 0));
+  const exponent = select(flat, filled(b, 1), subtract(b, filled(b, 1)));
+  return multiply(ct, multiply(b, power(a, exponent)));
+}
+
+/** a^b·log a, and 0 where a is 0. */
+function powerByExponent(
+  ct: HloInstruction,
+  a: HloInstruction,
+  _: HloInstruction,
+  y: HloInstruction,
+): HloInstruction {
+  const base = select(compare('EQ', a, filled(a, 0)), filled(a, 1), a);
+  return multiply(ct, multiply(log(base), y));
+}
+
+function truncate(x: HloInstruction): HloInstruction {
+  return multiply(sign(x), floor(abs(x)));
+}
+
+/** The value inside the bounds, a bound where it cuts; nobody exactly on a bound. */
+function clampRule(it: Clamp, ct: HloInstruction): Contribution[] {
+  const x = operand(it, 1);
+  const low = like(operand(it, 0), x);
+  const high = like(operand(it, 2), x);
+  const zero = filled(x, 0);
+  const where = (p: HloInstruction) => select(p, ct, zero);
+  const toBound = (bound: HloInstruction, p: HloInstruction) => sumToScalar(where(p), bound);
+  return toOperands(
+    it,
+    () => toBound(operand(it, 0), and(compare('LT', x, low), compare('LT', low, high))),
+    () => where(and(compare('GT', x, low), compare('LT', maximum(low, x), high))),
+    () => toBound(operand(it, 2), compare('LT', high, maximum(low, x))),
+  );
+}
