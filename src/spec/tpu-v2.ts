@@ -29,9 +29,9 @@ export const tpuV2 = {
   vectorRegisters: 32,
 
   /** 8 GiB a core, half of a chip's 16 GB. [Cloud TPU docs] */
-  hbmBytesPerCore: 8 * 2 ** 30,
+  hbmBytesPerCore: 8_589_934_592,
   /** What the system keeps for itself: 528 MiB; some reports say 530. [out-of-memory reports of users, Facts] */
-  hbmReservedBytesPerCore: 528 * 2 ** 20,
+  hbmReservedBytesPerCore: 553_648_128,
   /** [the talk; the Cloud profiler's peak was 2416e9 a Cloud TPU; CACM 2020 says 700e9 a chip] */
   hbmBytesPerSecondPerChip: 600e9,
   /** Arrays are padded to tiles of sublanes × lanes. [Cloud TPU performance guide] */
@@ -40,9 +40,9 @@ export const tpuV2 = {
   tileLanes: 128,
 
   /** Vector memory: 32 Ki × 128 words of 32 bits. [Hot Chips 2020] */
-  vmemBytesPerCore: 16 * 2 ** 20,
+  vmemBytesPerCore: 16_777_216,
   /** Scalar memory: 4 Ki words of 32 bits. [Hot Chips 2020] */
-  smemBytesPerCore: 16 * 2 ** 10,
+  smemBytesPerCore: 16_384,
 
   /** Width of an instruction. [Norrie et al., IEEE Micro 2021] */
   instructionBits: 322,

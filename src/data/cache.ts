@@ -1,0 +1,37 @@
+import { assert } from '../numerics/assert.ts';
+import { type Dataset, pixelsOf } from './dataset.ts';
+
+/** Bytes of storage that hold the first `samples` samples of a dataset. */
+export function cacheBytes(dataset: Dataset, samples: number): number {
+  return Math.min(samples, dataset.size) * (pixelsOf(dataset) + 1);
+}
+
+/**
+ * The same dataset, the same to the bit, that remembers as many of its first samples as `storage`
+ * (zeroed, and bound to this dataset from now on) has room for. Several threads may share a
+ * storage: they would write the same bytes, and a label is written after the pixels it stands for.
+ */
+export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
+  const area = pixelsOf(dataset);
+  assert(dataset.classes < 256, `${dataset.classes} classes do not fit a byte`);
+  const room = Math.min(Math.floor(storage.byteLength / (area + 1)), dataset.size);
+  const images = new Uint8Array(storage, 0, room * area);
+  /** Label + 1 of each remembered sample; 0 where there is none yet. */
+  const marks = new Uint8Array(storage, room * area, room);
+  return {
+    ...dataset,
+    sample: (index, pixels, offset) => {
+      if (index >= room) return dataset.sample(index, pixels, offset);
+      const from = index * area;
+      const mark = Atomics.load(marks, index);
+      if (mark > 0) {
+        for (let i = 0; i < area; i++) pixels[offset + i] = images[from + i]!;
+        return mark - 1;
+      }
+      const label = dataset.sample(index, pixels, offset);
+      for (let i = 0; i < area; i++) images[from + i] = pixels[offset + i]!;
+      Atomics.store(marks, index, label + 1);
+      return label;
+    },
+  };
+}

@@ -1,0 +1,217 @@
+import { assert, at } from '../numerics/assert.ts';
+import { type Key, philoxInto, stream } from '../numerics/random.ts';
+import { type Dataset, normalisationTable } from './dataset.ts';
+import { type Glyph, glyphPointsMax, glyphs } from './glyphs.ts';
+import { Noise } from './noise.ts';
+
+export interface DigitsOptions {
+  /** The splits draw from streams of their own, so no image is in both. */
+  readonly split: 'train' | 'test';
+  /** Images of an epoch, at most 2^32; 60,000 to train and 10,000 to test when left out. */
+  readonly size?: number;
+}
+
+/**
+ * Handwritten-looking digits, drawn: strokes, bent by a smooth field, turned, sheared, scaled and
+ * moved, with a pen of random width, on noise. Image i of a split depends on (seed, split, i)
+ * only, and its class is i mod 10. Arithmetic is + - × ÷ and √ alone, so the bits are the same on
+ * every engine.
+ */
+export function digits(seed: number, { split, size = defaultSize[split] }: DigitsOptions): Dataset {
+  assert(Number.isInteger(size) && size >= 1 && size <= 2 ** 32, `size ${size} of digits`);
+  const key = stream(seed, `digits/${split}`);
+  const canvas = newCanvas();
+  return {
+    name: `digits ${split}`,
+    size,
+    rows: side,
+    columns: side,
+    channels: 1,
+    classes: glyphs.length,
+    normalisation: normalisationTable(pixelMean, pixelDeviation),
+    sample: (index, pixels, offset) => {
+      assert(index >= 0 && index < size, `sample ${index} of ${size}`);
+      return draw(canvas, key, index, pixels, offset);
+    },
+  };
+}
+
+const defaultSize = { train: 60_000, test: 10_000 } as const;
+
+/** Pixels along a side. */
+const side = 28;
+const area = side * side;
+
+/** Of the pixels of the first 60,000 training images of seed 0, in units of white = 1, rounded. */
+const pixelMean = 0.11;
+const pixelDeviation = 0.23;
+
+/** How far a random quantity goes, to both sides unless a pair is given. Lengths in pixels. */
+const spread = {
+  width: [13, 19],
+  height: [17, 21],
+  shift: 1.7,
+  /** tan of half the angle: about ±11°. */
+  halfTurn: 0.1,
+  /** Sideways for each unit of height. */
+  shear: 0.2,
+  /** Of a coefficient of the bending field. */
+  bend: 2.6,
+  /** Of a whole stroke against the others. */
+  stroke: 0.5,
+  penRadius: [0.75, 1.6],
+  ink: [0.7, 1],
+  noise: [0, 0.09],
+} as const;
+
+/** Coefficients along a side of the bending field. */
+const knots = 5;
+
+/** Working storage of one dataset, used again for every image. */
+interface Canvas {
+  readonly start: Uint32Array;
+  readonly noise: Noise;
+  readonly bendX: Float64Array;
+  readonly bendY: Float64Array;
+  readonly x: Float64Array;
+  readonly y: Float64Array;
+  /** Squared distance of each pixel's centre to the nearest stroke, as far as the pen reaches. */
+  readonly distance: Float64Array;
+}
+
+function newCanvas(): Canvas {
+  return {
+    start: new Uint32Array(4),
+    noise: new Noise(),
+    bendX: new Float64Array(knots * knots),
+    bendY: new Float64Array(knots * knots),
+    x: new Float64Array(glyphPointsMax),
+    y: new Float64Array(glyphPointsMax),
+    distance: new Float64Array(area),
+  };
+}
+
+function draw(canvas: Canvas, key: Key, index: number, pixels: Uint8Array, offset: number): number {
+  const { noise } = canvas;
+  philoxInto(canvas.start, 0, index, 0, 0, 0, key[0], key[1]);
+  noise.start(canvas.start);
+  const label = index % glyphs.length;
+  const variants = at(glyphs, label);
+  const glyph = at(variants, noise.below(variants.length));
+  place(canvas, glyph);
+  const radius = noise.between(spread.penRadius[0], spread.penRadius[1]);
+  ink(canvas, glyph, radius);
+  develop(canvas, radius, pixels, offset);
+  return label;
+}
+
+/** Fills the canvas's points: those of the glyph, bent and moved to where they lie in the image. */
+function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
+  for (let k = 0; k < knots * knots; k++) {
+    bendX[k] = noise.around(spread.bend);
+    bendY[k] = noise.around(spread.bend);
+  }
+  const width = noise.between(spread.width[0], spread.width[1]);
+  const height = noise.between(spread.height[0], spread.height[1]);
+  const shear = noise.around(spread.shear) * height;
+  // cos and sin of an angle from the tangent of its half: no transcendental function needed.
+  const tangent = noise.around(spread.halfTurn);
+  const cos = (1 - tangent * tangent) / (1 + tangent * tangent);
+  const sin = (2 * tangent) / (1 + tangent * tangent);
+  const centreX = side / 2 + noise.around(spread.shift);
+  const centreY = side / 2 + noise.around(spread.shift);
+  for (let stroke = 0; stroke + 1 < glyph.starts.length; stroke++) {
+    const strokeX = noise.around(spread.stroke);
+    const strokeY = noise.around(spread.stroke);
+    for (let p = glyph.starts[stroke]!; p < glyph.starts[stroke + 1]!; p++) {
+      const u = glyph.x[p]!;
+      const v = glyph.y[p]!;
+      const right = (u - 0.5) * width + (0.5 - v) * shear + field(bendX, u, v) + strokeX;
+      const down = (v - 0.5) * height + field(bendY, u, v) + strokeY;
+      x[p] = centreX + cos * right - sin * down;
+      y[p] = centreY + sin * right + cos * down;
+    }
+  }
+}
+
+/** The bending field at (u, v) of the unit box: a quadratic B-spline, so strokes bend smoothly. */
+function field(values: Float64Array, u: number, v: number): number {
+  const column = Math.min(Math.floor(u * (knots - 2)), knots - 3);
+  const row = Math.min(Math.floor(v * (knots - 2)), knots - 3);
+  const s = u * (knots - 2) - column;
+  const t = v * (knots - 2) - row;
+  const k = row * knots + column;
+  return spline(
+    spline(values[k]!, values[k + 1]!, values[k + 2]!, s),
+    spline(values[k + knots]!, values[k + knots + 1]!, values[k + knots + 2]!, s),
+    spline(values[k + 2 * knots]!, values[k + 2 * knots + 1]!, values[k + 2 * knots + 2]!, s),
+    t,
+  );
+}
+
+/** The uniform quadratic B-spline of three coefficients at t in [0, 1]. */
+function spline(a: number, b: number, c: number, t: number): number {
+  return 0.5 * (a * (1 - t) * (1 - t) + b * (1 + 2 * t * (1 - t)) + c * t * t);
+}
+
+/** Fills the canvas's distances. */
+function ink({ x, y, distance }: Canvas, glyph: Glyph, radius: number): void {
+  const reach = radius + 0.5;
+  distance.fill(reach * reach);
+  for (let stroke = 0; stroke + 1 < glyph.starts.length; stroke++) {
+    for (let p = glyph.starts[stroke]! + 1; p < glyph.starts[stroke + 1]!; p++) {
+      nearer(distance, reach, x[p - 1]!, y[p - 1]!, x[p]!, y[p]!);
+    }
+  }
+}
+
+/** Lowers the squared distances of the pixels within `reach` of the segment from a to b. */
+function nearer(
+  distance: Float64Array,
+  reach: number,
+  ax: number,
+  ay: number,
+  bx: number,
+  by: number,
+): void {
+  const left = Math.max(Math.floor(Math.min(ax, bx) - reach), 0);
+  const right = Math.min(Math.floor(Math.max(ax, bx) + reach), side - 1);
+  const top = Math.max(Math.floor(Math.min(ay, by) - reach), 0);
+  const bottom = Math.min(Math.floor(Math.max(ay, by) + reach), side - 1);
+  const dx = bx - ax;
+  const dy = by - ay;
+  const square = dx * dx + dy * dy;
+  const scale = square > 0 ? 1 / square : 0;
+  for (let row = top; row <= bottom; row++) {
+    const py = row + 0.5 - ay;
+    for (let column = left; column <= right; column++) {
+      const px = column + 0.5 - ax;
+      const along = (px * dx + py * dy) * scale;
+      const t = Math.min(Math.max(along, 0), 1);
+      const ex = px - t * dx;
+      const ey = py - t * dy;
+      const near = ex * ex + ey * ey;
+      const i = row * side + column;
+      if (near < distance[i]!) distance[i] = near;
+    }
+  }
+}
+
+/** Turns distances into pixels: ink that fades over the width of a pixel, and noise. */
+function develop(
+  { noise, distance }: Canvas,
+  radius: number,
+  pixels: Uint8Array,
+  offset: number,
+): void {
+  const reach = radius + 0.5;
+  const untouched = reach * reach;
+  const white = 255 * noise.between(spread.ink[0], spread.ink[1]);
+  const grain = 255 * noise.between(spread.noise[0], spread.noise[1]);
+  for (let i = 0; i < area; i++) {
+    const square = distance[i]!;
+    const cover = square < untouched ? Math.min(reach - Math.sqrt(square), 1) : 0;
+    const value = cover * white + noise.bell() * grain + 0.5;
+    pixels[offset + i] = Math.min(Math.max(value, 0), 255);
+  }
+}
