@@ -1,0 +1,547 @@
+import {
+  type BufferId,
+  type Buffer as DeviceBuffer,
+  type Executable,
+  type Instruction,
+  type ProductInstruction,
+  phases,
+} from '../isa/executable.ts';
+import { assert, at, unreachable } from '../numerics/assert.ts';
+import { bufferOf, copyCount, type MemoryMap, mapMemory, servesAllCores } from './memory-map.ts';
+import type { Mxu, MxuCall } from './mxu.ts';
+import type { Ports } from './ports.ts';
+import type { VectorUnit } from './vector-unit.ts';
+
+/** Hardware that a Cloud TPU's cores are made of, over one shared memory. */
+export interface CoreUnits {
+  readonly memory: WebAssembly.Memory;
+  readonly mxu: Mxu;
+  readonly vector: VectorUnit;
+  /**
+   * A product is cut into calls of this many rows at most, so that signs of life come at a steady
+   * pace; the bits of a row do not depend on the others.
+   */
+  readonly rowsPerCall: number;
+}
+
+/** Bytes that an executable takes in the emulator's memory. */
+export function coreBytes(executable: Executable): number {
+  return mapMemory(executable).bytes;
+}
+
+/**
+ * The cores of one Cloud TPU with a program in their HBM. They run in lockstep, instruction by
+ * instruction; what is the same on every core is computed once. Everything is resolved to
+ * addresses at load, so that a step allocates nothing.
+ */
+export class CloudTpuCores {
+  readonly executable: Executable;
+  readonly #base: number;
+  readonly #bytes: Uint8Array;
+  readonly #vector: VectorUnit;
+  readonly #machine: Machine;
+  readonly #operations: readonly Operation[];
+
+  /** Loads `executable` at byte address `base`, a multiple of 64, of the units' memory. */
+  constructor(executable: Executable, base: number, units: CoreUnits) {
+    assert(base % 64 === 0, `arena at ${base}, not aligned to 64`);
+    const map = mapMemory(executable);
+    const available = units.memory.buffer.byteLength;
+    assert(base + map.bytes <= available, `arena ends at ${base + map.bytes} of ${available}`);
+    this.executable = executable;
+    this.#base = base;
+    this.#bytes = new Uint8Array(units.memory.buffer);
+    this.#vector = units.vector;
+    this.#machine = {
+      bytes: this.#bytes,
+      words: new Uint32Array(units.memory.buffer),
+      mxu: units.mxu,
+      vector: units.vector,
+    };
+    writeTables(executable, map, base, new Int32Array(units.memory.buffer));
+    this.#writeConstants();
+    const loops = instantiate(executable.code, units.memory);
+    const context: Context = { executable, map, base, loops, rowsPerCall: units.rowsPerCall };
+    this.#operations = executable.instructions.map((it) => resolve(context, it));
+    markLastInfeed(this.#operations);
+  }
+
+  /**
+   * Runs one step. `clock` gives ms; the wall time of each phase is added to `phaseMs`, in the
+   * order of isa's `phases`. Whatever a port throws ends the step.
+   */
+  run(ports: Ports, clock: () => number, phaseMs: Float64Array): void {
+    const operations = this.#operations;
+    let inFlight = 0;
+    let phase = 0;
+    let since = clock();
+    for (let i = 0; i < operations.length; i++) {
+      const operation = operations[i]!;
+      if (operation.phase !== phase) {
+        const now = clock();
+        phaseMs[phase]! += now - since;
+        since = now;
+        phase = operation.phase;
+      }
+      inFlight += execute(this.#machine, operation, ports, inFlight > 0);
+      ports.beat();
+    }
+    phaseMs[phase]! += clock() - since;
+  }
+
+  /** The bytes of one copy of a buffer, as they are now. */
+  readBuffer(id: BufferId, copy = 0): Uint8Array {
+    const { bytes } = bufferOf(this.executable, id);
+    const address = this.#address(id, copy);
+    return this.#bytes.slice(address, address + bytes);
+  }
+
+  /** Fills parameter `index`. */
+  writeParameter(index: number, bytes: Uint8Array): void {
+    const id = at(this.executable.parameters, index);
+    const { name, bytes: expected } = bufferOf(this.executable, id);
+    assert(bytes.length === expected, `${name} takes ${expected} bytes, not ${bytes.length}`);
+    this.#bytes.set(bytes, this.#address(id, 0));
+  }
+
+  readParameter(index: number): Uint8Array {
+    return this.readBuffer(at(this.executable.parameters, index));
+  }
+
+  /** Takes the first parameters of this program from the same ones of `other`. */
+  takeParameters(other: CloudTpuCores): void {
+    this.executable.parameters.forEach((id, index) => {
+      const source = at(other.executable.parameters, index);
+      const { bytes, name } = bufferOf(this.executable, id);
+      const found = bufferOf(other.executable, source).bytes;
+      assert(found === bytes, `${name} has ${bytes} bytes here and ${found} there`);
+      const from = other.#address(source, 0);
+      this.#bytes.copyWithin(this.#address(id, 0), from, from + bytes);
+    });
+  }
+
+  /** One digest over the first `count` parameters in order; see numerics/digest.ts. */
+  digestParameters(count: number): bigint {
+    let digest = 0n;
+    for (let index = 0; index < count; index++) {
+      const id = at(this.executable.parameters, index);
+      const words = Math.ceil(bufferOf(this.executable, id).bytes / 4);
+      digest = this.#vector.digest(this.#address(id, 0), words, digest);
+    }
+    return BigInt.asUintN(64, digest);
+  }
+
+  #address(id: BufferId, copy: number): number {
+    const it = bufferOf(this.executable, id);
+    assert(copy < copyCount(this.executable, it.copies), `${it.name} has no copy ${copy}`);
+    return this.#base + it.offset + copy * it.stride;
+  }
+
+  #writeConstants(): void {
+    const { executable } = this;
+    for (const { buffer, data } of executable.constants) {
+      const { copies } = bufferOf(executable, buffer);
+      for (let copy = 0; copy < copyCount(executable, copies); copy++) {
+        this.#bytes.set(data, this.#address(buffer, copy));
+      }
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------- operations
+
+/** An instruction with every address resolved, for all copies. `phase` indexes isa's `phases`. */
+type Operation =
+  | MxuOperation
+  | LoopOperation
+  | CopyOperation
+  | AddOperation
+  | RngOperation
+  | InfeedOperation
+  | OutfeedOperation
+  | AllReduceOperation;
+
+interface MxuOperation {
+  readonly unit: 'mxu';
+  readonly phase: number;
+  readonly calls: readonly MxuCall[];
+}
+interface LoopOperation {
+  readonly unit: 'vpu';
+  readonly phase: number;
+  readonly loop: Loop;
+  /** Arguments of each call. */
+  readonly calls: readonly (readonly number[])[];
+}
+interface CopyOperation {
+  readonly unit: 'copy';
+  readonly phase: number;
+  readonly moves: readonly Move[];
+}
+interface Move {
+  readonly from: number;
+  readonly to: number;
+  readonly bytes: number;
+}
+interface AddOperation {
+  readonly unit: 'add';
+  readonly phase: number;
+  readonly sums: readonly { readonly to: number; readonly a: number; readonly b: number }[];
+  readonly elements: number;
+}
+interface RngOperation {
+  readonly unit: 'rng';
+  readonly phase: number;
+  readonly draws: readonly {
+    readonly state: number;
+    readonly newState: number;
+    readonly bits: number;
+  }[];
+  readonly elements: number;
+}
+interface InfeedOperation {
+  readonly unit: 'infeed';
+  readonly phase: number;
+  readonly element: number;
+  readonly bytes: number;
+  /** Address of each core's copy. */
+  readonly targets: readonly number[];
+  /** Nothing more is fed in this step. */
+  last: boolean;
+}
+interface OutfeedOperation {
+  readonly unit: 'outfeed';
+  readonly phase: number;
+  readonly element: number;
+  readonly bytes: number;
+  readonly sources: readonly number[];
+}
+interface AllReduceOperation {
+  readonly unit: 'all-reduce-start' | 'all-reduce-done';
+  readonly phase: number;
+  readonly bucket: number;
+}
+
+type Loop = (...addresses: number[]) => void;
+
+/** What operations work on. */
+interface Machine {
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly mxu: Mxu;
+  readonly vector: VectorUnit;
+}
+
+/**
+ * Executes one operation. While an all-reduce is `inFlight` it is moved on after every piece of
+ * work. Returns by how much the number of all-reduces in flight changes.
+ */
+function execute(machine: Machine, operation: Operation, ports: Ports, inFlight: boolean): number {
+  switch (operation.unit) {
+    case 'mxu':
+      for (let i = 0; i < operation.calls.length; i++) {
+        machine.mxu.multiply(operation.calls[i]!);
+        sign(ports, inFlight);
+      }
+      return 0;
+    case 'vpu':
+      for (let i = 0; i < operation.calls.length; i++) {
+        invoke(operation.loop, operation.calls[i]!);
+        sign(ports, inFlight);
+      }
+      return 0;
+    case 'copy':
+      for (let i = 0; i < operation.moves.length; i++) {
+        const { from, to, bytes } = operation.moves[i]!;
+        move(machine, to, from, bytes);
+      }
+      return 0;
+    case 'add':
+      for (let i = 0; i < operation.sums.length; i++) {
+        const { to, a, b } = operation.sums[i]!;
+        machine.vector.add(to, a, b, operation.elements);
+      }
+      return 0;
+    case 'rng':
+      for (let i = 0; i < operation.draws.length; i++) {
+        const { state, newState, bits } = operation.draws[i]!;
+        draw(machine, state, newState, bits, operation.elements);
+      }
+      return 0;
+    case 'infeed':
+      for (let core = 0; core < operation.targets.length; core++) {
+        const from = ports.infeed.address(operation.element, core);
+        move(machine, operation.targets[core]!, from, operation.bytes);
+      }
+      if (operation.last) ports.infeed.release();
+      return 0;
+    case 'outfeed':
+      for (let core = 0; core < operation.sources.length; core++) {
+        ports.outfeed.send(operation.element, core, operation.sources[core]!, operation.bytes);
+      }
+      return 0;
+    case 'all-reduce-start':
+      ports.ici.start(operation.bucket);
+      return 1;
+    case 'all-reduce-done':
+      ports.ici.finish(operation.bucket);
+      return -1;
+    default:
+      return unreachable(operation);
+  }
+}
+
+function sign(ports: Ports, inFlight: boolean): void {
+  ports.beat();
+  if (inFlight) ports.ici.progress();
+}
+
+/** Calls without building an argument list where the count is usual. */
+function invoke(loop: Loop, a: readonly number[]): void {
+  if (a.length === 1) loop(a[0]!);
+  else if (a.length === 2) loop(a[0]!, a[1]!);
+  else if (a.length === 3) loop(a[0]!, a[1]!, a[2]!);
+  else if (a.length === 4) loop(a[0]!, a[1]!, a[2]!, a[3]!);
+  else if (a.length === 5) loop(a[0]!, a[1]!, a[2]!, a[3]!, a[4]!);
+  else if (a.length === 6) loop(a[0]!, a[1]!, a[2]!, a[3]!, a[4]!, a[5]!);
+  else Reflect.apply(loop, undefined, a);
+}
+
+function move({ vector, bytes }: Machine, to: number, from: number, count: number): void {
+  vector.copy(to, from, count >>> 2);
+  for (let i = count & ~3; i < count; i++) bytes[to + i] = bytes[from + i]!;
+}
+
+/** state = (key0, key1, counter0, counter1); the counter advances by one for each four words. */
+function draw(
+  machine: Machine,
+  state: number,
+  newState: number,
+  bits: number,
+  count: number,
+): void {
+  const { words, vector } = machine;
+  const key0 = words[state >>> 2]!;
+  const key1 = words[(state >>> 2) + 1]!;
+  const counter0 = words[(state >>> 2) + 2]!;
+  const counter1 = words[(state >>> 2) + 3]!;
+  vector.philox(bits, count, key0, key1, counter0, counter1, 0, 0);
+  const advanced = counter0 + Math.ceil(count / 4);
+  const to = newState >>> 2;
+  words[to] = key0;
+  words[to + 1] = key1;
+  words[to + 2] = advanced;
+  words[to + 3] = counter1 + Math.floor(advanced / 2 ** 32);
+}
+
+// ---------------------------------------------------------------------------------------- loading
+
+interface Context {
+  readonly executable: Executable;
+  readonly map: MemoryMap;
+  readonly base: number;
+  readonly loops: Readonly<Record<string, unknown>>;
+  readonly rowsPerCall: number;
+}
+
+function writeTables(
+  executable: Executable,
+  map: MemoryMap,
+  base: number,
+  words: Int32Array,
+): void {
+  executable.tables.forEach((table, index) => {
+    words.set(table, (base + at(map.tables, index)) >>> 2);
+  });
+  for (const { table, coreStride, offset } of map.stackedRows) {
+    const rows = at(executable.tables, table);
+    for (let core = 0; core < executable.cores; core++) {
+      const start = ((base + offset) >>> 2) + core * rows.length;
+      for (let m = 0; m < rows.length; m++) words[start + m] = rows[m]! + core * coreStride;
+    }
+  }
+}
+
+function instantiate(code: Uint8Array, memory: WebAssembly.Memory): Context['loops'] {
+  if (code.length === 0) return {};
+  return new WebAssembly.Instance(new WebAssembly.Module(code), { env: { memory } }).exports;
+}
+
+function resolve(context: Context, it: Instruction): Operation {
+  const phase = phases.indexOf(it.phase);
+  const { executable } = context;
+  switch (it.unit) {
+    case 'mxu':
+      return { unit: 'mxu', phase, calls: resolveProduct(context, it) };
+    case 'vpu': {
+      const loop = context.loops[`f${it.function}`];
+      assert(
+        typeof loop === 'function',
+        `${it.name}: the executable's code has no f${it.function}`,
+      );
+      const count = copiesOf(context, at(it.targets, 0));
+      for (const target of it.targets) {
+        assert(copiesOf(context, target) === count, `${it.name}: targets differ in copies`);
+      }
+      const calls = range(count).map((copy) =>
+        [...it.sources, ...it.targets].map((id) => addressOf(context, id, copy)),
+      );
+      return { unit: 'vpu', phase, loop: loop as Loop, calls };
+    }
+    case 'copy': {
+      const moves = range(copiesOf(context, it.target)).map((copy) => ({
+        from: addressOf(context, it.source, copy) + it.sourceOffset,
+        to: addressOf(context, it.target, copy) + it.targetOffset,
+        bytes: it.bytes,
+      }));
+      return { unit: 'copy', phase, moves };
+    }
+    case 'chip-sum':
+      return resolveChipSum(context, it.source, it.target, phase);
+    case 'rng': {
+      const draws = range(copiesOf(context, it.bits)).map((copy) => ({
+        state: addressOf(context, it.state, copy),
+        newState: addressOf(context, it.newState, copy),
+        bits: addressOf(context, it.bits, copy),
+      }));
+      return { unit: 'rng', phase, draws, elements: bufferOf(executable, it.bits).bytes / 4 };
+    }
+    case 'infeed':
+      return {
+        unit: 'infeed',
+        phase,
+        element: it.element,
+        bytes: bufferOf(executable, it.target).bytes,
+        targets: addressesOf(context, it.target),
+        last: false,
+      };
+    case 'outfeed':
+      return {
+        unit: 'outfeed',
+        phase,
+        element: it.element,
+        bytes: bufferOf(executable, it.source).bytes,
+        sources: addressesOf(context, it.source),
+      };
+    case 'all-reduce-start':
+    case 'all-reduce-done':
+      return { unit: it.unit, phase, bucket: it.bucket };
+    default:
+      return unreachable(it);
+  }
+}
+
+/** A chip's two cores are added; the lone core of an odd number is copied. */
+function resolveChipSum(
+  context: Context,
+  source: BufferId,
+  target: BufferId,
+  phase: number,
+): Operation {
+  const { executable } = context;
+  const { bytes } = bufferOf(executable, target);
+  const chips = range(copiesOf(context, target));
+  if (executable.cores === 1) {
+    const from = addressOf(context, source, 0);
+    return { unit: 'copy', phase, moves: [{ from, to: addressOf(context, target, 0), bytes }] };
+  }
+  assert(executable.cores % 2 === 0, `${executable.cores} cores do not pair up to chips`);
+  const sums = chips.map((chip) => ({
+    to: addressOf(context, target, chip),
+    a: addressOf(context, source, 2 * chip),
+    b: addressOf(context, source, 2 * chip + 1),
+  }));
+  return { unit: 'add', phase, sums, elements: bytes / 4 };
+}
+
+function resolveProduct(context: Context, it: ProductInstruction): readonly MxuCall[] {
+  const { executable } = context;
+  const calls = servesAllCores(executable, it)
+    ? [stackedCall(context, it)]
+    : range(copiesOf(context, it.target)).flatMap((copy) =>
+        range(it.product.batch).map((batch) => copyCall(context, it, copy, batch)),
+      );
+  return calls.flatMap((call) => cutRows(call, context.rowsPerCall));
+}
+
+/** One product for all cores: their rows one after another. */
+function stackedCall(context: Context, it: ProductInstruction): MxuCall {
+  const { executable, map, base } = context;
+  const coreStride = bufferOf(executable, it.lhs).stride / 4;
+  const stacked = map.stackedRows.find(
+    (rows) => rows.table === it.product.rows && rows.coreStride === coreStride,
+  );
+  assert(stacked !== undefined, `${it.name}: no table for all cores`);
+  return {
+    ...copyCall(context, it, 0, 0),
+    m: it.product.m * executable.cores,
+    rowOffsets: base + stacked.offset,
+  };
+}
+
+/** The product of one batch element for one copy of the target: a core's, or both of a chip's. */
+function copyCall(context: Context, it: ProductInstruction, copy: number, batch: number): MxuCall {
+  const { executable, map, base } = context;
+  const { product } = it;
+  const lhs = bufferOf(executable, it.lhs);
+  const rhs = bufferOf(executable, it.rhs);
+  const chip = bufferOf(executable, it.target).copies === 'chip';
+  assert(!chip || (lhs.copies === 'core' && rhs.copies === 'core'), `${it.name}: not of cores`);
+  assert(executable.cores === 1 || executable.cores % 2 === 0 || !chip, `${it.name}: odd cores`);
+  const core = chip ? 2 * copy : copy;
+  return {
+    m: product.m,
+    n: product.n,
+    k: product.k,
+    segments: chip && executable.cores > 1 ? 2 : 1,
+    multiplicands: product.precision,
+    lhs: addressOf(context, it.lhs, core) + 4 * tableEntry(executable, product.lhsBatch, batch),
+    rhs: addressOf(context, it.rhs, core) + 4 * tableEntry(executable, product.rhsBatch, batch),
+    result: addressOf(context, it.target, copy) + 4 * batch * product.m * product.n,
+    rowOffsets: base + at(map.tables, product.rows),
+    lhsDepthOffsets: base + at(map.tables, product.lhsDepth),
+    rhsDepthOffsets: base + at(map.tables, product.rhsDepth),
+    columnOffsets: base + at(map.tables, product.columns),
+    lhsSegmentStride: lhs.stride,
+    rhsSegmentStride: rhs.stride,
+  };
+}
+
+function cutRows(call: MxuCall, rowsPerCall: number): readonly MxuCall[] {
+  return range(Math.ceil(call.m / rowsPerCall)).map((piece) => {
+    const first = piece * rowsPerCall;
+    return {
+      ...call,
+      m: Math.min(rowsPerCall, call.m - first),
+      rowOffsets: call.rowOffsets + 4 * first,
+      result: call.result + 4 * first * call.n,
+    };
+  });
+}
+
+function markLastInfeed(operations: readonly Operation[]): void {
+  const last = operations.findLast((it) => it.unit === 'infeed');
+  if (last?.unit === 'infeed') last.last = true;
+}
+
+function tableEntry(executable: Executable, table: number, index: number): number {
+  return at(at(executable.tables, table), index);
+}
+
+function copiesOf({ executable }: Context, id: BufferId): number {
+  return copyCount(executable, bufferOf(executable, id).copies);
+}
+
+/** Address of a buffer's copy; a shared one has the same for all. */
+function addressOf({ executable, base }: Context, id: BufferId, copy: number): number {
+  const it: DeviceBuffer = bufferOf(executable, id);
+  return base + it.offset + (it.copies === 'shared' ? 0 : copy * it.stride);
+}
+
+function addressesOf(context: Context, id: BufferId): readonly number[] {
+  return range(copiesOf(context, id)).map((copy) => addressOf(context, id, copy));
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
