@@ -1,0 +1,55 @@
+import { gradient } from '../../src/autodiff/gradient.ts';
+import { constant, convert, multiply, reduceSum } from '../../src/hlo/build.ts';
+import type { HloInstruction } from '../../src/hlo/instruction.ts';
+import { literal } from '../../src/numerics/literal.ts';
+import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
+import { interpret, type Values } from './interpret.ts';
+
+/** Small numbers in a fixed order, far from each other and from 0: no kinks nearby. */
+export function spreadValues(count: number, seed: number, low = -2, high = 2): number[] {
+  const order = Array.from({ length: count }, (_, i) => i);
+  let state = (seed * 2654435761 + 1) >>> 0;
+  for (let i = count - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const j = state % (i + 1);
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order.map((n) => low + ((n + 0.37) * (high - low)) / count);
+}
+
+/** Σ y·w for weights that differ from element to element: every element's derivative counts. */
+export function weighted(y: HloInstruction, seed = 1): HloInstruction {
+  const shape = y.shape as ArrayShape;
+  const values = spreadValues(elementCount(shape), seed).map((x) => Math.round(x * 64) / 64);
+  const weights = constant(literal('f32', shape.dims, values));
+  const product = multiply(shape.type === 'f32' ? y : convert(y, 'f32'), weights);
+  return reduceSum(
+    product,
+    shape.dims.map((_, d) => d),
+  );
+}
+
+/**
+ * The largest difference between `gradient` and central differences, both in f64, relative to
+ * the size of the derivative (1 at least).
+ */
+export function gradientError(
+  loss: HloInstruction,
+  wrt: readonly HloInstruction[],
+  leaves: ReadonlyMap<HloInstruction, Values>,
+  step = 1e-5,
+): number {
+  const gradients = gradient(loss, wrt);
+  let worst = 0;
+  wrt.forEach((x, n) => {
+    const values = leaves.get(x)!;
+    const exact = interpret(gradients[n]!, leaves);
+    values.forEach((value, i) => {
+      const at = (to: number) => interpret(loss, new Map([...leaves, [x, values.with(i, to)]]))[0]!;
+      const numeric = (at(value + step) - at(value - step)) / (2 * step);
+      const error = Math.abs(exact[i]! - numeric) / Math.max(1, Math.abs(numeric));
+      worst = Number.isNaN(error) ? Infinity : Math.max(worst, error);
+    });
+  });
+  return worst;
+}
