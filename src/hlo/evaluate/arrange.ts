@@ -1,0 +1,114 @@
+import { at } from '../../numerics/assert.ts';
+import { type Literal, storage } from '../../numerics/literal.ts';
+import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
+import type { Broadcast, Concatenate, Pad, Reverse, Slice, Transpose } from '../instruction.ts';
+import { forEachIndex, gathered, literalFrom } from './value.ts';
+
+/* Operations that move elements and leave their bits alone. */
+
+export function iotaOf(shape: ArrayShape, dimension: number): Literal {
+  const stride = at(stridesOf(shape.dims), dimension);
+  return literalFrom(shape, (i) => Math.floor(i / stride) % at(shape.dims, dimension));
+}
+
+/** Element `index` of the result is the element of the operand at `source(index)`. */
+function rearranged(
+  shape: ArrayShape,
+  operand: Literal,
+  source: (index: readonly number[]) => number,
+): Literal {
+  const from = new Float64Array(elementCount(shape));
+  forEachIndex(shape.dims, (index, flat) => {
+    from[flat] = source(index);
+  });
+  return gathered(shape, operand, from);
+}
+
+export function broadcastOf({ shape, dimensions }: Broadcast, operand: Literal): Literal {
+  const strides = stridesOf(operand.shape.dims);
+  return rearranged(shape, operand, (index) =>
+    dimensions.reduce((flat, d, i) => flat + index[d]! * strides[i]!, 0),
+  );
+}
+
+export function transposeOf({ shape, permutation }: Transpose, operand: Literal): Literal {
+  const strides = stridesOf(operand.shape.dims);
+  return rearranged(shape, operand, (index) =>
+    permutation.reduce((flat, d, i) => flat + index[i]! * strides[d]!, 0),
+  );
+}
+
+export function sliceOf(it: Slice, operand: Literal): Literal {
+  const strides = stridesOf(operand.shape.dims);
+  return rearranged(it.shape, operand, (index) =>
+    index.reduce((flat, n, d) => flat + (it.starts[d]! + n * it.strides[d]!) * strides[d]!, 0),
+  );
+}
+
+export function reverseOf({ shape, dimensions }: Reverse, operand: Literal): Literal {
+  const strides = stridesOf(shape.dims);
+  return rearranged(shape, operand, (index) =>
+    index.reduce((flat, n, d) => {
+      const place = dimensions.includes(d) ? shape.dims[d]! - 1 - n : n;
+      return flat + place * strides[d]!;
+    }, 0),
+  );
+}
+
+export function padOf(it: Pad, operand: Literal, value: Literal): Literal {
+  const { dims } = operand.shape;
+  const strides = stridesOf(dims);
+  const from = new Float64Array(elementCount(it.shape));
+  forEachIndex(it.shape.dims, (index, flat) => {
+    from[flat] = index.reduce((offset, n, d) => {
+      const place = n - it.low[d]!;
+      const step = it.interior[d]! + 1;
+      const inside = place >= 0 && place % step === 0 && place / step < dims[d]!;
+      return offset < 0 || !inside ? -1 : offset + (place / step) * strides[d]!;
+    }, 0);
+  });
+  return gathered(it.shape, operand, from, value);
+}
+
+export function selectOf(
+  shape: ArrayShape,
+  predicate: Literal,
+  onTrue: Literal,
+  onFalse: Literal,
+): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  for (let i = 0; i < data.length; i++) {
+    data[i] = (predicate.data[i] === 0 ? onFalse : onTrue).data[i]!;
+  }
+  return { shape, data };
+}
+
+export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Literal {
+  const { shape, dimension } = it;
+  const data = storage(shape.type, elementCount(shape));
+  const strides = stridesOf(shape.dims);
+  let start = 0;
+  for (const operand of operands) {
+    forEachIndex(operand.shape.dims, (index, flat) => {
+      const place = index.reduce((offset, n, d) => offset + n * strides[d]!, 0);
+      data[place + start * strides[dimension]!] = operand.data[flat]!;
+    });
+    start += at(operand.shape.dims, dimension);
+  }
+  return { shape, data };
+}
+
+export function reshapeOf(shape: ArrayShape, { data }: Literal): Literal {
+  return { shape, data };
+}
+
+/** The same bits as elements of another type of the same width. */
+export function bitcastOf(shape: ArrayShape, { data }: Literal): Literal {
+  const cast = storage(shape.type, data.length);
+  bytesOf(cast).set(bytesOf(data));
+  return { shape, data: cast };
+}
+
+function bytesOf(data: ArrayBufferView): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}

@@ -1,0 +1,169 @@
+import { unreachable } from '../../numerics/assert.ts';
+import { type ElementType, elementTypes } from '../../numerics/element-type.ts';
+import { onNumber, onNumbers, roundNearestEven, truncateTo } from '../../numerics/f32-ops.ts';
+import * as lanes from '../../numerics/transcendental.ts';
+import type { BinaryOpcode, Compare, UnaryOpcode } from '../instruction.ts';
+import { asType } from './value.ts';
+
+const exponential = onNumber(lanes.exp);
+const exponentialMinusOne = onNumber(lanes.expm1);
+const logarithm = onNumber(lanes.log);
+const logarithmPlusOne = onNumber(lanes.log1p);
+const hyperbolicTangent = onNumber(lanes.tanh);
+const logistic = onNumber(lanes.logistic);
+const sine = onNumber(lanes.sin);
+const cosine = onNumber(lanes.cos);
+const rsqrt = onNumber(lanes.rsqrt);
+const power = onNumbers(lanes.power);
+
+/**
+ * One element of a unary operation. Floats are computed in f32 and then rounded to their type;
+ * integers wrap.
+ */
+export function unaryElement(opcode: UnaryOpcode, type: ElementType): (x: number) => number {
+  const plain = unaryOf(opcode, type);
+  return opcode === 'is-finite' ? plain : (x) => asType(type, plain(x));
+}
+
+function unaryOf(opcode: UnaryOpcode, type: ElementType): (x: number) => number {
+  switch (opcode) {
+    case 'abs':
+      return Math.abs;
+    case 'ceil':
+      return Math.ceil;
+    case 'cosine':
+      return cosine;
+    case 'exponential':
+      return exponential;
+    case 'exponential-minus-one':
+      return exponentialMinusOne;
+    case 'floor':
+      return Math.floor;
+    case 'is-finite':
+      return (x) => Number(Number.isFinite(x));
+    case 'log':
+      return logarithm;
+    case 'log-plus-one':
+      return logarithmPlusOne;
+    case 'logistic':
+      return logistic;
+    case 'negate':
+      return (x) => -x;
+    case 'not':
+      return type === 'pred' ? (x) => 1 - x : (x) => ~x;
+    case 'round-nearest-even':
+      return roundNearestEven;
+    case 'rsqrt':
+      return rsqrt;
+    case 'sign':
+      return Math.sign;
+    case 'sine':
+      return sine;
+    case 'sqrt':
+      return Math.sqrt;
+    case 'tanh':
+      return hyperbolicTangent;
+    default:
+      return unreachable(opcode);
+  }
+}
+
+/**
+ * One element of a binary operation. Maximum and minimum give NaN if either is NaN, and hold −0
+ * below +0, as WASM does. Integers: x/0 has all bits set, x rem 0 is x, −2^31/−1 is −2^31 [XLA];
+ * shifts count as unsigned, and by 32 or more leave nothing but the sign.
+ */
+export function binaryElement(
+  opcode: BinaryOpcode,
+  type: ElementType,
+): (a: number, b: number) => number {
+  const plain = elementTypes[type].kind === 'float' ? floatOf(opcode) : integerOf(opcode);
+  return (a, b) => asType(type, plain(a, b));
+}
+
+function floatOf(opcode: BinaryOpcode): (a: number, b: number) => number {
+  switch (opcode) {
+    case 'add':
+      return (a, b) => a + b;
+    case 'subtract':
+      return (a, b) => a - b;
+    case 'multiply':
+      return (a, b) => a * b;
+    case 'divide':
+      return (a, b) => a / b;
+    case 'remainder':
+      return (a, b) => a % b;
+    case 'power':
+      return power;
+    default:
+      return orderedOf(opcode);
+  }
+}
+
+function integerOf(opcode: BinaryOpcode): (a: number, b: number) => number {
+  switch (opcode) {
+    case 'add':
+      return (a, b) => a + b;
+    case 'subtract':
+      return (a, b) => a - b;
+    case 'multiply':
+      return Math.imul;
+    case 'divide':
+      return (a, b) => (b === 0 ? -1 : Math.trunc(a / b));
+    case 'remainder':
+      return (a, b) => (b === 0 ? a : a % b);
+    case 'and':
+      return (a, b) => a & b;
+    case 'or':
+      return (a, b) => a | b;
+    case 'xor':
+      return (a, b) => a ^ b;
+    case 'shift-left':
+      return (a, b) => (b >>> 0 < 32 ? a << b : 0);
+    case 'shift-right-arithmetic':
+      return (a, b) => (a | 0) >> Math.min(b >>> 0, 31);
+    case 'shift-right-logical':
+      return (a, b) => (b >>> 0 < 32 ? a >>> b : 0);
+    default:
+      return orderedOf(opcode);
+  }
+}
+
+function orderedOf(opcode: BinaryOpcode): (a: number, b: number) => number {
+  return opcode === 'maximum' ? Math.max : Math.min;
+}
+
+/** 1 where the comparison holds; with NaN only NE does. */
+export function comparison(direction: Compare['direction']): (a: number, b: number) => number {
+  switch (direction) {
+    case 'EQ':
+      return (a, b) => Number(a === b);
+    case 'NE':
+      return (a, b) => Number(a !== b);
+    case 'LT':
+      return (a, b) => Number(a < b);
+    case 'LE':
+      return (a, b) => Number(a <= b);
+    case 'GT':
+      return (a, b) => Number(a > b);
+    case 'GE':
+      return (a, b) => Number(a >= b);
+    default:
+      return unreachable(direction);
+  }
+}
+
+/**
+ * Converts one value. Float to integer goes towards zero and saturates, NaN becomes 0; integers
+ * wrap; pred is whether the value is not 0; integer to bf16 rounds twice, by way of f32.
+ */
+export function conversion(from: ElementType, to: ElementType): (x: number) => number {
+  if (to === 'pred') return (x) => Number(x !== 0);
+  if (elementTypes[from].kind === 'float' && to === 's32') {
+    return (x) => truncateTo(x, -(2 ** 31), 2 ** 31 - 1);
+  }
+  if (elementTypes[from].kind === 'float' && to === 'u32') {
+    return (x) => truncateTo(x, 0, 2 ** 32 - 1);
+  }
+  return (x) => asType(to, x);
+}

@@ -1,0 +1,135 @@
+import { at } from '../../numerics/assert.ts';
+import { roundToBf16 } from '../../numerics/bf16.ts';
+import type { Literal } from '../../numerics/literal.ts';
+import { stridesOf } from '../../numerics/shape.ts';
+import type { Convolution, Dot, Precision } from '../instruction.ts';
+import { windowElement } from '../window.ts';
+import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
+
+/** How many products an MXU adds up in one column before the sum goes to the accumulators. */
+const tileDepth = 128;
+
+/**
+ * Σ_k lhs[k] · rhs[k] in the project's one order (docs/ARCHITECTURE.md, Order of sums): k
+ * ascending in tiles of 128; ((0 + p0) + p1) + … within a tile; then tile after tile. Sums are f32.
+ * `lhsAt` gives places in `lhs`, negative for padding, which is +0.
+ */
+function sumOfProducts(
+  lhs: Float64Array,
+  lhsAt: ArrayLike<number>,
+  rhs: Float64Array,
+  rhsAt: ArrayLike<number>,
+  bases: { readonly lhs: number; readonly rhs: number },
+): number {
+  let total = 0;
+  for (let start = 0; start < lhsAt.length; start += tileDepth) {
+    const end = Math.min(start + tileDepth, lhsAt.length);
+    let tile = 0;
+    for (let k = start; k < end; k++) {
+      const a = lhsAt[k]! < 0 ? 0 : lhs[bases.lhs + lhsAt[k]!]!;
+      tile = Math.fround(tile + product(a, rhs[bases.rhs + rhsAt[k]!]!));
+    }
+    total = Math.fround(total + tile);
+  }
+  return total;
+}
+
+/**
+ * The f32 product of two f32. One whose exact magnitude is below the smallest normal, 2^-126, is
+ * +0, so that fused and separate multiplication and addition agree. f64 holds the exact product.
+ */
+function product(a: number, b: number): number {
+  const exact = a * b;
+  return Math.abs(exact) < 2 ** -126 ? 0 : Math.fround(exact);
+}
+
+/** Multiplicands as they enter the MXU. */
+function multiplicands(it: Literal, precision: Precision): Float64Array {
+  const values = numbersOf(it);
+  return precision === 'default' ? values.map(roundToBf16) : values;
+}
+
+export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
+  const left = multiplicands(lhs, it.precision);
+  const right = multiplicands(rhs, it.precision);
+  const lhsDims = lhs.shape.dims;
+  const rhsDims = rhs.shape.dims;
+  const lhsBatch = offsetsAlong(lhsDims, it.lhsBatch);
+  const rhsBatch = offsetsAlong(rhsDims, it.rhsBatch);
+  const rows = offsetsAlong(lhsDims, others(lhsDims, it.lhsBatch, it.lhsContracting));
+  const columns = offsetsAlong(rhsDims, others(rhsDims, it.rhsBatch, it.rhsContracting));
+  const lhsDepth = offsetsAlong(lhsDims, it.lhsContracting);
+  const rhsDepth = offsetsAlong(rhsDims, it.rhsContracting);
+  return literalFrom(it.shape, (i) => {
+    const column = at(columns, i % columns.length);
+    const row = at(rows, Math.floor(i / columns.length) % rows.length);
+    const batch = Math.floor(i / columns.length / rows.length);
+    const bases = { lhs: at(lhsBatch, batch) + row, rhs: at(rhsBatch, batch) + column };
+    return sumOfProducts(left, lhsDepth, right, rhsDepth, bases);
+  });
+}
+
+function others(dims: readonly number[], ...used: (readonly number[])[]): number[] {
+  return dims.map((_, d) => d).filter((d) => !used.some((list) => list.includes(d)));
+}
+
+/**
+ * k runs over the positions of the window, row-major in the order of `kernelSpatial`, and within
+ * each over the input features of the group. A reversed dimension takes the kernel's elements
+ * from the far end; the window still moves from its low to its high side.
+ */
+export function convolutionOf(it: Convolution, input: Literal, kernel: Literal): Literal {
+  const { dimensions: of, window } = it;
+  const left = multiplicands(input, it.precision);
+  const right = multiplicands(kernel, it.precision);
+  const inputStrides = stridesOf(input.shape.dims);
+  const kernelStrides = stridesOf(kernel.shape.dims);
+  const perGroup = at(kernel.shape.dims, of.kernelInputFeature);
+  const outputs = at(kernel.shape.dims, of.kernelOutputFeature);
+  const batchPerGroup = at(input.shape.dims, of.inputBatch) / it.batchGroupCount;
+  const windowSizes = window.map(({ size }) => size);
+
+  const kernelDepth: number[] = [];
+  forEachIndex(windowSizes, (offset) => {
+    const place = offset.reduce((sum, n, i) => {
+      const { size, reversal } = at(window, i);
+      return sum + (reversal ? size - 1 - n : n) * at(kernelStrides, at(of.kernelSpatial, i));
+    }, 0);
+    for (let f = 0; f < perGroup; f++) {
+      kernelDepth.push(place + f * at(kernelStrides, of.kernelInputFeature));
+    }
+  });
+
+  const values = new Float32Array(it.shape.dims.reduce((n, size) => n * size, 1));
+  forEachIndex(it.shape.dims, (index, flat) => {
+    const output = index[of.outputFeature]!;
+    const featureGroup = Math.floor(output / (outputs / it.featureGroupCount));
+    const batchGroup = Math.floor(output / (outputs / it.batchGroupCount));
+    const image = batchGroup * batchPerGroup + index[of.outputBatch]!;
+    const bases = {
+      lhs:
+        image * at(inputStrides, of.inputBatch) +
+        featureGroup * perGroup * at(inputStrides, of.inputFeature),
+      rhs: output * at(kernelStrides, of.kernelOutputFeature),
+    };
+    values[flat] = sumOfProducts(left, inputDepth(index), right, kernelDepth, bases);
+  });
+  return literalFrom(it.shape, (i) => values[i]!);
+
+  /** Where the window at a result's index meets the input, feature by feature; -1 in padding. */
+  function inputDepth(index: readonly number[]): number[] {
+    const depth: number[] = [];
+    forEachIndex(windowSizes, (offset) => {
+      const place = offset.reduce((sum, n, i) => {
+        const d = at(of.inputSpatial, i);
+        const position = index[at(of.outputSpatial, i)]!;
+        const element = windowElement(position, n, at(input.shape.dims, d), at(window, i));
+        return sum < 0 || element < 0 ? -1 : sum + element * at(inputStrides, d);
+      }, 0);
+      for (let f = 0; f < perGroup; f++) {
+        depth.push(place < 0 ? -1 : place + f * at(inputStrides, of.inputFeature));
+      }
+    });
+    return depth;
+  }
+}

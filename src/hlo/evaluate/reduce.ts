@@ -1,0 +1,99 @@
+import { at } from '../../numerics/assert.ts';
+import { type Literal, valueAt } from '../../numerics/literal.ts';
+import { elementCount, stridesOf } from '../../numerics/shape.ts';
+import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '../instruction.ts';
+import { windowElement } from '../window.ts';
+import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
+
+/** A computation on scalars as a function of numbers. */
+export type ScalarBody = (...values: readonly number[]) => readonly number[];
+
+/** ((init ∘ x0) ∘ x1) ∘ … for each element of the result, over n inputs at once. */
+export function reduceOf(
+  it: Reduce,
+  operands: readonly Literal[],
+  body: ScalarBody,
+): readonly Literal[] {
+  const inputs = operands.slice(0, operands.length / 2);
+  const inits = operands.slice(inputs.length).map((init) => valueAt(init, 0));
+  const numbers = inputs.map(numbersOf);
+  const { dims } = at(inputs, 0).shape;
+  const kept = dims.map((_, d) => d).filter((d) => !it.dimensions.includes(d));
+  const reduced = dims.map((_, d) => d).filter((d) => it.dimensions.includes(d));
+  const starts = offsetsAlong(dims, kept);
+  const along = offsetsAlong(dims, reduced);
+  const results = starts.map((start) => {
+    let sums: readonly number[] = inits;
+    for (const offset of along) {
+      sums = body(...sums, ...numbers.map((values) => values[start + offset]!));
+    }
+    return sums;
+  });
+  const resultDims = kept.map((d) => dims[d]!);
+  return inputs.map(({ shape }, n) =>
+    literalFrom({ type: shape.type, dims: resultDims }, (i) => at(at(results, i), n)),
+  );
+}
+
+/** Padding and the holes of a dilated base take part, as the initial value. [StableHLO] */
+export function reduceWindowOf(
+  it: ReduceWindow,
+  input: Literal,
+  init: Literal,
+  body: ScalarBody,
+): Literal {
+  const numbers = numbersOf(input);
+  const first = valueAt(init, 0);
+  const results: number[] = [];
+  forEachIndex(it.shape.dims, (position) => {
+    let sum = first;
+    forEachInWindow(it.window, position, input.shape.dims, (place) => {
+      sum = body(sum, place < 0 ? first : numbers[place]!)[0]!;
+    });
+    results.push(sum);
+  });
+  return literalFrom(it.shape, (i) => results[i]!);
+}
+
+/** Padding is never selected; what a window of nothing but padding would scatter is dropped. */
+export function selectAndScatterOf(
+  it: SelectAndScatter,
+  operands: readonly [operand: Literal, source: Literal, init: Literal],
+  keeps: ScalarBody,
+  scatter: ScalarBody,
+): Literal {
+  const [operand, source, init] = operands;
+  const numbers = numbersOf(operand);
+  const result = new Float64Array(elementCount(it.shape)).fill(valueAt(init, 0));
+  forEachIndex(source.shape.dims, (position, flat) => {
+    let selected = -1;
+    forEachInWindow(it.window, position, operand.shape.dims, (place) => {
+      if (place < 0) return;
+      if (selected < 0 || keeps(numbers[selected]!, numbers[place]!)[0] === 0) selected = place;
+    });
+    if (selected < 0) return;
+    result[selected] = scatter(result[selected]!, valueAt(source, flat))[0]!;
+  });
+  return literalFrom(it.shape, (i) => result[i]!);
+}
+
+/** Visits the flat places that a window covers, row-major; -1 where there is no element. */
+function forEachInWindow(
+  window: readonly WindowDimension[],
+  position: readonly number[],
+  dims: readonly number[],
+  visit: (place: number) => void,
+): void {
+  const strides = stridesOf(dims);
+  forEachIndex(
+    window.map(({ size }) => size),
+    (offset) => {
+      visit(
+        offset.reduce((place, n, d) => {
+          const element = windowElement(position[d]!, n, dims[d]!, at(window, d));
+          return place < 0 || element < 0 ? -1 : place + element * strides[d]!;
+        }, 0),
+      );
+    },
+  );
+}

@@ -1,0 +1,95 @@
+import { assert } from '../../numerics/assert.ts';
+import { bf16FromF32, roundToBf16 } from '../../numerics/bf16.ts';
+import type { ElementType } from '../../numerics/element-type.ts';
+import { type Literal, storage, valueAt } from '../../numerics/literal.ts';
+import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
+
+/** What an instruction computes: an array, a tuple of values, or a token, which holds nothing. */
+export type Value = Literal | readonly Value[] | 'token';
+
+export function literalOf(value: Value): Literal {
+  assert(value !== 'token' && 'shape' in value, 'the value is an array');
+  return value;
+}
+
+/** All arrays of a value, tuples opened depth first. */
+export function flattened(value: Value): Literal[] {
+  if (value === 'token') return [];
+  return 'shape' in value ? [value] : value.flatMap(flattened);
+}
+
+/** A literal whose element i is `element(i)`, an f32 or an integer, rounded to the type. */
+export function literalFrom(shape: ArrayShape, element: (i: number) => number): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  const rounds = shape.type === 'bf16';
+  for (let i = 0; i < data.length; i++) data[i] = rounds ? bf16FromF32(element(i)) : element(i);
+  return { shape, data };
+}
+
+/** Copies of elements of `source`, their bits untouched; where `from` is negative, of `other`. */
+export function gathered(
+  shape: ArrayShape,
+  source: Literal,
+  from: ArrayLike<number>,
+  other: Literal = source,
+): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  for (let i = 0; i < data.length; i++) {
+    data[i] = from[i]! < 0 ? other.data[0]! : source.data[from[i]!]!;
+  }
+  return { shape, data };
+}
+
+/** All values as numbers, in f64, which holds each of them. */
+export function numbersOf(it: Literal): Float64Array {
+  return Float64Array.from({ length: it.data.length }, (_, i) => valueAt(it, i));
+}
+
+/** The value as one of the type: f32 and bf16 round, integers wrap. */
+export function asType(type: ElementType, value: number): number {
+  switch (type) {
+    case 'f32':
+      return Math.fround(value);
+    case 'bf16':
+      return roundToBf16(value);
+    case 's32':
+      return value | 0;
+    case 'u32':
+      return value >>> 0;
+    default:
+      return value;
+  }
+}
+
+/** Calls `visit` with each index into an array of size `dims`, row-major. The index is reused. */
+export function forEachIndex(
+  dims: readonly number[],
+  visit: (index: readonly number[], flat: number) => void,
+): void {
+  const index = dims.map(() => 0);
+  const count = dims.reduce((n, size) => n * size, 1);
+  for (let flat = 0; flat < count; flat++) {
+    visit(index, flat);
+    for (let d = dims.length - 1; d >= 0; d--) {
+      index[d]!++;
+      if (index[d]! < dims[d]!) break;
+      index[d] = 0;
+    }
+  }
+}
+
+/**
+ * How far from the first element those lie that one reaches by moving along the `chosen`
+ * dimensions of an array, the first chosen outermost.
+ */
+export function offsetsAlong(dims: readonly number[], chosen: readonly number[]): number[] {
+  const strides = stridesOf(dims);
+  const offsets: number[] = [];
+  forEachIndex(
+    chosen.map((d) => dims[d]!),
+    (index) => {
+      offsets.push(chosen.reduce((offset, d, i) => offset + index[i]! * strides[d]!, 0));
+    },
+  );
+  return offsets;
+}
