@@ -87,9 +87,10 @@ export async function run(options: MatmulBenchOptions = {}): Promise<BenchRow[]>
   const memory = new WebAssembly.Memory({ initial: 1024, maximum: 65536, shared: true });
   const canFuse = enableRelaxedSimd();
   const mxu = fastMxu(memory, { relaxed: relaxed && canFuse }, 0);
+  const reserve = reserveIn(memory);
   const chosen = shapes.filter(({ name }) => name.includes(only));
   const runs = chosen.map((shape) => {
-    const call = placed(shape, memory);
+    const call = placed(shape, memory, reserve);
     return {
       name: `matmul ${shape.name} ${shape.m}×${shape.n}×${shape.k}${shape.segments > 1 ? `×${shape.segments}` : ''}`,
       operations: 2 * shape.m * shape.n * shape.k * shape.segments,
@@ -133,17 +134,26 @@ function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
-/** Lays a shape out behind the workspace; every shape uses the same place. */
-function placed({ m, n, k, segments, lhs, rhs }: Shape, memory: WebAssembly.Memory): MxuCall {
-  const left = lhs.kind === 'matrix' ? matrixTables(lhs, m, k) : windowTables(lhs);
-  const right = matrixTables({ kind: 'matrix', turned: !rhs.turned }, n, k);
+/** Hands out addresses, 64-byte aligned, one after another. */
+type Reserve = (words: number) => number;
+
+function reserveIn(memory: WebAssembly.Memory): Reserve {
   let end = mxuWorkspaceBytes;
-  const reserve = (count: number): number => {
+  return (words) => {
     const at = end;
-    end += Math.ceil(count / 16) * 64;
+    end += Math.ceil(words / 16) * 64;
     memory.grow(Math.max(0, Math.ceil((end - memory.buffer.byteLength) / 65536)));
     return at;
   };
+}
+
+function placed(
+  { m, n, k, segments, lhs, rhs }: Shape,
+  memory: WebAssembly.Memory,
+  reserve: Reserve,
+): MxuCall {
+  const left = lhs.kind === 'matrix' ? matrixTables(lhs, m, k) : windowTables(lhs);
+  const right = matrixTables({ kind: 'matrix', turned: !rhs.turned }, n, k);
   const put = (values: Int32Array): number => {
     const at = reserve(values.length);
     new Int32Array(memory.buffer, at, values.length).set(values);

@@ -327,26 +327,43 @@ function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, a
     b += COLUMNS * 4;
     depth--;
   }
-  putRow(c, c00, c01, add);
-  c += stride;
-  putRow(c, c10, c11, add);
-  c += stride;
-  putRow(c, c20, c21, add);
-  c += stride;
-  putRow(c, c30, c31, add);
-  c += stride;
-  putRow(c, c40, c41, add);
-  if (ROWS == 6) {
+  // One branch, not one a row: with more the engine keeps sums in memory.
+  if (add) {
+    addRow(c, c00, c01);
     c += stride;
-    putRow(c, c50, c51, add);
+    addRow(c, c10, c11);
+    c += stride;
+    addRow(c, c20, c21);
+    c += stride;
+    addRow(c, c30, c31);
+    c += stride;
+    addRow(c, c40, c41);
+    if (ROWS == 6) addRow(c + stride, c50, c51);
+  } else {
+    putRow(c, c00, c01);
+    c += stride;
+    putRow(c, c10, c11);
+    c += stride;
+    putRow(c, c20, c21);
+    c += stride;
+    putRow(c, c30, c31);
+    c += stride;
+    putRow(c, c40, c41);
+    if (ROWS == 6) putRow(c + stride, c50, c51);
   }
 }
 
 // @ts-ignore: decorator
 @inline
-function putRow(c: usize, left: v128, right: v128, add: bool): void {
-  v128.store(c, add ? f32x4.add(v128.load(c), left) : left);
-  v128.store(c, add ? f32x4.add(v128.load(c, 16), right) : right, 16);
+function putRow(c: usize, left: v128, right: v128): void {
+  v128.store(c, left);
+  v128.store(c, right, 16);
+}
+// @ts-ignore: decorator
+@inline
+function addRow(c: usize, left: v128, right: v128): void {
+  v128.store(c, f32x4.add(v128.load(c), left));
+  v128.store(c, f32x4.add(v128.load(c, 16), right), 16);
 }
 
 /** The same tile where products may underflow or overflow: two roundings, underflow is +0. */
@@ -370,7 +387,8 @@ function multiplyTileExactly(
       at += ROWS * 4;
       from += COLUMNS * 4;
     }
-    putRow(c, left, right, add);
+    if (add) addRow(c, left, right);
+    else putRow(c, left, right);
     c += stride;
   }
 }
