@@ -1,20 +1,28 @@
-// Compiles src/chip/kernels/assembly/*.ts to WebAssembly, each embedded as base64 in a module
-// `src/chip/kernels/<name>.wasm.ts`, so that an import finds it from src, dist and an image alike.
+// Compiles src/<folder>/kernels/assembly/*.ts to WebAssembly, each embedded as base64 in a module
+// `src/<folder>/kernels/<name>.wasm.ts`, so that an import finds it from src, dist and an image alike.
 // Does nothing when the modules are newer than every source. Plain JavaScript: it runs before
 // anything is compiled.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 
-const kernels = new URL('../src/chip/kernels/', import.meta.url);
-const assembly = new URL('assembly/', kernels);
-
 // `config` is the text of the module './config' that the source imports.
 const builds = [
-  { name: 'gemm-fma', source: 'gemm.ts', config: { FUSED: 'bool = true', ROWS: 'i32 = 6' } },
-  { name: 'gemm-muladd', source: 'gemm.ts', config: { FUSED: 'bool = false', ROWS: 'i32 = 5' } },
-  { name: 'vector', source: 'vector.ts', config: {} },
-  { name: 'peak', source: 'peak.ts', config: {} },
+  {
+    folder: 'chip',
+    name: 'gemm-fma',
+    source: 'gemm.ts',
+    config: { FUSED: 'bool = true', ROWS: 'i32 = 6' },
+  },
+  {
+    folder: 'chip',
+    name: 'gemm-muladd',
+    source: 'gemm.ts',
+    config: { FUSED: 'bool = false', ROWS: 'i32 = 5' },
+  },
+  { folder: 'chip', name: 'vector', source: 'vector.ts', config: {} },
+  { folder: 'chip', name: 'peak', source: 'peak.ts', config: {} },
+  { folder: 'fabric', name: 'sum', source: 'sum.ts', config: {} },
 ];
 
 const options = [
@@ -23,24 +31,30 @@ const options = [
   ...['--enable', 'simd,relaxed-simd,threads'],
 ];
 
-const inputs = [
-  fileURLToPath(import.meta.url),
-  ...readdirSync(assembly).map((file) => fileURLToPath(new URL(file, assembly))),
-];
-const newestInput = Math.max(...inputs.map(modified));
 for (const build of builds) {
-  const output = fileURLToPath(new URL(`${build.name}.wasm.ts`, kernels));
-  if (modified(output) > newestInput) continue;
+  const output = fileURLToPath(new URL(`${build.name}.wasm.ts`, kernels(build.folder)));
+  if (modified(output) > newestInput(build.folder)) continue;
   const wasm = await compile(build);
   writeFileSync(output, moduleText(build, wasm));
   console.log(`${build.name}: ${wasm.length} bytes`);
+}
+
+function kernels(folder) {
+  return new URL(`../src/${folder}/kernels/`, import.meta.url);
+}
+
+function newestInput(folder) {
+  const assembly = new URL('assembly/', kernels(folder));
+  const sources = readdirSync(assembly).map((file) => fileURLToPath(new URL(file, assembly)));
+  return Math.max(...[fileURLToPath(import.meta.url), ...sources].map(modified));
 }
 
 function modified(path) {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-async function compile({ name, source, config }) {
+async function compile({ folder, name, source, config }) {
+  const assembly = new URL('assembly/', kernels(folder));
   const texts = { [source]: readFileSync(new URL(source, assembly), 'utf8') };
   texts['config.ts'] = Object.entries(config)
     .map(([constant, value]) => `export const ${constant}: ${value};`)

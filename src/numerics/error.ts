@@ -13,6 +13,7 @@ export const errorCodes = {
   'worker-silent': 3,
   'digest-mismatch': 3,
   'link-timeout': 3,
+  'bad-frame': 3,
   diverged: 3,
   'out-of-hbm': 4,
   'out-of-memory': 4,

@@ -1,0 +1,201 @@
+import { assert, at } from '../numerics/assert.ts';
+import { PodError } from '../numerics/error.ts';
+import type { Doorbell } from './doorbell.ts';
+import type { SumKernels } from './kernels/sum.ts';
+import type { LaneBlock, Turn } from './lane.ts';
+import { Lane } from './lane.ts';
+import type { Links } from './link.ts';
+import { laneCount, laneDirection } from './part.ts';
+import type { Direction, Torus } from './torus.ts';
+import {
+  axisLength,
+  axisOf,
+  chipName,
+  chipsOf,
+  linkName,
+  neighbour,
+  opposite,
+  placement,
+} from './torus.ts';
+
+/** The vectors of one bucket in the memory of one worker: f32, one for each of its chips. */
+export interface BucketPlace {
+  /** Byte address of the vector of chip 0 of the worker. */
+  readonly address: number;
+  /** Bytes from one chip's vector to the next. */
+  readonly stride: number;
+  readonly elements: number;
+}
+
+export interface AllReduceParts {
+  readonly torus: Torus;
+  readonly worker: number;
+  /** Membership; frames of another one are refused. */
+  readonly epoch: number;
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: SumKernels;
+  readonly links: Links;
+  readonly doorbell: Doorbell;
+  readonly buckets: readonly BucketPlace[];
+  /** Milliseconds, from any origin. */
+  readonly now: () => number;
+}
+
+/**
+ * One worker's share of the all-reduces of a slice. Every worker starts the same buckets in the
+ * same order. Before, each chip's copy of a bucket holds its vector; after, copy 0 holds the sum
+ * over all chips, to the bit as docs/ARCHITECTURE.md orders it, and the other copies are scratch.
+ * Nothing is allocated while it runs.
+ */
+export class AllReduce {
+  readonly #torus: Torus;
+  readonly #worker: number;
+  readonly #buckets: readonly BucketPlace[];
+  readonly #doorbell: Doorbell;
+  readonly #now: () => number;
+  readonly #lanes: readonly Lane[];
+  /** Number of the last start of each bucket, from 1; 0 before. */
+  readonly #startOf: Uint32Array;
+  #started = 0;
+  #finished = 0;
+
+  constructor(parts: AllReduceParts) {
+    const { torus, worker, buckets, doorbell, now } = parts;
+    this.#torus = torus;
+    this.#worker = worker;
+    this.#buckets = buckets;
+    this.#doorbell = doorbell;
+    this.#now = now;
+    this.#startOf = new Uint32Array(buckets.length);
+    this.#lanes = chipsOf(torus, worker).flatMap((chip) =>
+      Array.from({ length: laneCount }, (_, lane) => makeLane(parts, chip, lane)),
+    );
+  }
+
+  /** Lets bucket number `bucket` set out once those started before it have passed. */
+  start(bucket: number): void {
+    assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
+    assert(this.isDone(bucket), `bucket ${bucket} started before it was done`);
+    this.#started++;
+    this.#startOf[bucket] = this.#started;
+    for (const lane of this.#lanes) lane.start(bucket);
+    this.#doorbell.publishStarted(this.#started);
+  }
+
+  /** Does all that can be done without waiting, and says whether that was anything. */
+  progress(): boolean {
+    let moved = false;
+    while (this.#pass()) moved = true;
+    return moved;
+  }
+
+  /** Whether the sum of that bucket is there, and every frame of it has been passed on. */
+  isDone(bucket: number): boolean {
+    return (this.#startOf[bucket] ?? 0) <= this.#countFinished();
+  }
+
+  /**
+   * Works and sleeps until the bucket is done. Throws `link-timeout` when `deadline` (as `now()`
+   * counts) passes first, naming what it waits for, or when the master ends all waits.
+   */
+  finish(bucket: number, deadline: number): void {
+    this.progress();
+    if (this.isDone(bucket)) return;
+    this.#doorbell.publishWaiting(true);
+    while (!this.isDone(bucket)) this.#await(bucket, deadline);
+    this.#doorbell.publishWaiting(false);
+  }
+
+  #await(bucket: number, deadline: number): void {
+    this.#doorbell.prepare();
+    if (this.progress()) {
+      this.#doorbell.stayAwake();
+      return;
+    }
+    this.#doorbell.check();
+    const left = deadline - this.#now();
+    if (left <= 0) throw this.#timeout(bucket);
+    this.#doorbell.sleep(left);
+  }
+
+  /** Lets every lane run once. */
+  #pass(): boolean {
+    let moved = false;
+    for (let i = 0; i < this.#lanes.length; i++) {
+      if (this.#lanes[i]?.run()) moved = true;
+    }
+    if (moved) {
+      this.#doorbell.ring();
+      const finished = this.#countFinished();
+      if (finished !== this.#finished) this.#doorbell.publishFinished(finished);
+      this.#finished = finished;
+    }
+    return moved;
+  }
+
+  #countFinished(): number {
+    let finished = this.#started;
+    for (let i = 0; i < this.#lanes.length; i++) {
+      const count = this.#lanes[i]?.finished ?? 0;
+      if (count < finished) finished = count;
+    }
+    return finished;
+  }
+
+  #timeout(bucket: number): PodError {
+    const collective = (this.#startOf[bucket] ?? 0) - 1;
+    const silent = this.#doorbell.silent(collective);
+    const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'nobody in particular';
+    const blocks = this.#lanes.flatMap((lane) => lane.blocked() ?? []);
+    const links = [...new Set(blocks.map((block) => describeBlock(this.#torus, block)))];
+    const shown =
+      links.slice(0, 4).join('; ') + (links.length > 4 ? `; ${links.length - 4} more` : '');
+    const elements = at(this.#buckets, bucket).elements;
+    return new PodError(
+      'link-timeout',
+      `Cloud TPU ${this.#worker}: all-reduce of bucket ${bucket} (${elements} elements) timed out; silent: ${who}; waits for ${shown}`,
+    );
+  }
+}
+
+function describeBlock(torus: Torus, { link, wants }: LaneBlock): string {
+  const to = neighbour(torus, link >> 2, (link & 3) as Direction);
+  const peer = wants === 'frame' ? link >> 2 : to;
+  const worker = placement(torus, peer).worker;
+  const what = wants === 'frame' ? 'a frame' : 'room';
+  return `${what} on link ${linkName(torus, link)} (${chipName(torus, peer)} of Cloud TPU ${worker})`;
+}
+
+function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
+  const { torus, epoch, memory, kernels, buckets } = parts;
+  const { index } = placement(torus, chip);
+  return new Lane({
+    torus,
+    chip,
+    lane,
+    epoch,
+    words: new Uint32Array(memory.buffer),
+    kernels,
+    // One vector of the worker receives the sum; what its other chips would write nobody reads.
+    keepsSum: index === 0,
+    buckets: buckets.map(({ address, stride, elements }) => ({
+      address: address + index * stride,
+      elements,
+    })),
+    turns: [turnEnds(parts, chip, lane, 0), turnEnds(parts, chip, lane, 1)],
+  });
+}
+
+function turnEnds(
+  { torus, links }: AllReduceParts,
+  chip: number,
+  lane: number,
+  turn: 0 | 1,
+): Turn | undefined {
+  const direction = laneDirection(lane, turn);
+  if (axisLength(torus, axisOf(direction)) === 1) return undefined;
+  const colour = lane >> 1;
+  const outNumber = chip * 4 + direction;
+  const inNumber = neighbour(torus, chip, opposite(direction)) * 4 + direction;
+  return { out: links.out(outNumber, colour), in: links.in(inNumber, colour), outNumber, inNumber };
+}

@@ -1,0 +1,81 @@
+// Sums and copies of f32 vectors at any byte addresses in the shared memory.
+// `count` is in elements. Ranges overlap only if they are the same.
+
+/** target = a + b. */
+export function add(target: usize, a: usize, b: usize, count: usize): void {
+  const wide = target + ((count & ~15) << 2);
+  const end = target + (count << 2);
+  while (target < wide) {
+    const s0 = f32x4.add(v128.load(a, 0), v128.load(b, 0));
+    const s1 = f32x4.add(v128.load(a, 16), v128.load(b, 16));
+    const s2 = f32x4.add(v128.load(a, 32), v128.load(b, 32));
+    const s3 = f32x4.add(v128.load(a, 48), v128.load(b, 48));
+    v128.store(target, s0, 0);
+    v128.store(target, s1, 16);
+    v128.store(target, s2, 32);
+    v128.store(target, s3, 48);
+    target += 64;
+    a += 64;
+    b += 64;
+  }
+  while (target < end) {
+    f32.store(target, f32.load(a) + f32.load(b));
+    target += 4;
+    a += 4;
+    b += 4;
+  }
+}
+
+/** target = source. */
+export function copy(target: usize, source: usize, count: usize): void {
+  const wide = target + ((count & ~15) << 2);
+  const end = target + (count << 2);
+  while (target < wide) {
+    const s0 = v128.load(source, 0);
+    const s1 = v128.load(source, 16);
+    const s2 = v128.load(source, 32);
+    const s3 = v128.load(source, 48);
+    v128.store(target, s0, 0);
+    v128.store(target, s1, 16);
+    v128.store(target, s2, 32);
+    v128.store(target, s3, 48);
+    target += 64;
+    source += 64;
+  }
+  while (target < end) {
+    f32.store(target, f32.load(source));
+    target += 4;
+    source += 4;
+  }
+}
+
+/** first = second = source: a frame is stored and sent on with one load. */
+export function copyToBoth(first: usize, second: usize, source: usize, count: usize): void {
+  const wide = first + ((count & ~15) << 2);
+  const end = first + (count << 2);
+  while (first < wide) {
+    const s0 = v128.load(source, 0);
+    const s1 = v128.load(source, 16);
+    const s2 = v128.load(source, 32);
+    const s3 = v128.load(source, 48);
+    v128.store(first, s0, 0);
+    v128.store(first, s1, 16);
+    v128.store(first, s2, 32);
+    v128.store(first, s3, 48);
+    v128.store(second, s0, 0);
+    v128.store(second, s1, 16);
+    v128.store(second, s2, 32);
+    v128.store(second, s3, 48);
+    first += 64;
+    second += 64;
+    source += 64;
+  }
+  while (first < end) {
+    const value = f32.load(source);
+    f32.store(first, value);
+    f32.store(second, value);
+    first += 4;
+    second += 4;
+    source += 4;
+  }
+}

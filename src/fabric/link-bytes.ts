@@ -1,0 +1,52 @@
+import { blockElements, laneCount, partLength } from './part.ts';
+import type { Direction, Torus } from './torus.ts';
+import { axisLength, axisOf, isForward, position } from './torus.ts';
+
+/**
+ * Payload bytes that one all-reduce of `elements` f32 sends over the directed link that leaves
+ * `chip` in `direction`. Of each ring pass over a range, a chip sends all chunks but its own while
+ * reducing, and all but its next neighbour's while gathering.
+ */
+export function linkBytesFormula(
+  torus: Torus,
+  elements: number,
+  chip: number,
+  direction: Direction,
+): number {
+  const axis = axisOf(direction);
+  if (axisLength(torus, axis) === 1) return 0;
+  const backward = isForward(direction) ? 0 : 1;
+  const startingHere = 2 * axis + backward;
+  const startingOnOther = 2 * (1 - axis) + backward;
+  const sent =
+    sumOverBlocks(torus, elements, startingHere, (length) =>
+      sentOnRing(torus, chip, direction, length),
+    ) +
+    sumOverBlocks(torus, elements, startingOnOther, (length) => {
+      const other = axis === 0 ? 1 : 0;
+      const chunk = partLength(length, axisLength(torus, other), position(torus, chip, other));
+      return sentOnRing(torus, chip, direction, chunk);
+    });
+  return sent * 4;
+}
+
+/** Elements that a chip sends while a range of `length` is reduced and gathered on its ring. */
+function sentOnRing(torus: Torus, chip: number, direction: Direction, length: number): number {
+  const axis = axisOf(direction);
+  const ring = axisLength(torus, axis);
+  const own = position(torus, chip, axis);
+  const next = (own + (isForward(direction) ? 1 : ring - 1)) % ring;
+  return 2 * length - partLength(length, ring, own) - partLength(length, ring, next);
+}
+
+function sumOverBlocks(
+  torus: Torus,
+  elements: number,
+  lane: number,
+  ofLength: (length: number) => number,
+): number {
+  const block = blockElements(torus, lane);
+  const length = partLength(elements, laneCount, lane);
+  const full = Math.floor(length / block);
+  return full * ofLength(block) + ofLength(length - full * block);
+}

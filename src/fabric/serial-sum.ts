@@ -1,0 +1,75 @@
+import { at } from '../numerics/assert.ts';
+import type { Torus } from './torus.ts';
+
+/**
+ * The sum that an all-reduce gives, element by element from the documented formula and from nothing
+ * else: what the rings are held to, to the bit. `vectors` are by chip number, all of one length.
+ */
+export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float32Array {
+  const { length } = at(vectors, 0);
+  const sum = new Float32Array(length);
+  for (let element = 0; element < length; element++) {
+    sum[element] = serialElement(torus, length, element, (chip) => at(at(vectors, chip), element));
+  }
+  return sum;
+}
+
+/** One element of {@link serialSum}, of vectors of `length` f32; `value` gives each chip's. */
+export function serialElement(
+  torus: Torus,
+  length: number,
+  element: number,
+  value: (chip: number) => number,
+): number {
+  const lane = partOf(length, 4, element);
+  const startsOnX = lane.index < 2;
+  const step = lane.index % 2 === 0 ? 1 : -1;
+  const firstLength = startsOnX ? torus.width : torus.height;
+  const secondLength = startsOnX ? torus.height : torus.width;
+  const block = blockOf(lane.length, firstLength * 16384, lane.element);
+  const chunk = partOf(block.length, firstLength, block.element);
+  const piece = partOf(chunk.length, secondLength, chunk.element);
+  return ringSum(secondLength, piece.index, step, (second) =>
+    ringSum(firstLength, chunk.index, step, (first) =>
+      value(startsOnX ? second * torus.width + first : first * torus.width + second),
+    ),
+  );
+}
+
+/** f32: ((v[last + step] + v[last + 2 step]) + …) + v[last], around a ring. */
+function ringSum(
+  length: number,
+  last: number,
+  step: number,
+  value: (position: number) => number,
+): number {
+  let position = (last + step + length) % length;
+  let sum = value(position);
+  while (position !== last) {
+    position = (position + step + length) % length;
+    sum = Math.fround(sum + value(position));
+  }
+  return sum;
+}
+
+interface Part {
+  readonly index: number;
+  readonly length: number;
+  /** The element, counted from the start of the part. */
+  readonly element: number;
+}
+
+/** Part i of n of `length` elements starts at min(length, 4 ⌊i ⌈length / 4⌉ / n⌋). */
+function partOf(length: number, parts: number, element: number): Part {
+  const start = (index: number): number =>
+    Math.min(length, 4 * Math.floor((index * Math.ceil(length / 4)) / parts));
+  let index = parts - 1;
+  while (start(index) > element) index--;
+  return { index, length: start(index + 1) - start(index), element: element - start(index) };
+}
+
+function blockOf(length: number, blockLength: number, element: number): Part {
+  const index = Math.floor(element / blockLength);
+  const start = index * blockLength;
+  return { index, length: Math.min(blockLength, length - start), element: element - start };
+}

@@ -1,0 +1,151 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
+import { serialSum } from '../../src/fabric/serial-sum.ts';
+import type { Direction, Torus } from '../../src/fabric/torus.ts';
+import { flatTorus, linkCount, podTorus } from '../../src/fabric/torus.ts';
+import { bits, drive, inTurn, makeSlice, makeVectors } from './slice.ts';
+
+const tori: fc.Arbitrary<Torus> = fc.oneof(
+  fc
+    .record({ columns: fc.integer({ min: 1, max: 4 }), rows: fc.integer({ min: 1, max: 3 }) })
+    .map(podTorus),
+  fc
+    .tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 5 }))
+    .map(([w, h]) => flatTorus(w, h)),
+);
+const lengths = fc.oneof(
+  fc.integer({ min: 1, max: 40 }),
+  fc.integer({ min: 1, max: 3000 }),
+  fc.integer({ min: 60_000, max: 300_000 }),
+);
+
+function fill(slice: ReturnType<typeof makeSlice>, bucket: number, vectors: Float32Array[]): void {
+  for (const [chip, vector] of vectors.entries()) slice.vector(bucket, chip).set(vector);
+}
+
+function expectSum(slice: ReturnType<typeof makeSlice>, bucket: number, sum: Float32Array): void {
+  const expected = bits(sum);
+  for (let worker = 0; worker < slice.torus.workers; worker++) {
+    const found = bits(slice.sum(bucket, worker));
+    const wrong = found.findIndex((word, i) => word !== expected[i]);
+    expect({ worker, wrong }).toEqual({ worker, wrong: -1 });
+  }
+}
+
+function expectBytes(slice: ReturnType<typeof makeSlice>, elements: readonly number[]): void {
+  const { torus } = slice;
+  const expected = Float64Array.from({ length: linkCount(torus) }, (_, link) =>
+    elements.reduce(
+      (sum, count) => sum + linkBytesFormula(torus, count, link >> 2, (link & 3) as Direction),
+      0,
+    ),
+  );
+  expect(slice.sentBytes()).toEqual(expected);
+}
+
+describe('all-reduce', () => {
+  it('equals the serial sum bit for bit, in any order of workers', () => {
+    fc.assert(
+      fc.property(
+        tori,
+        lengths,
+        fc.infiniteStream(fc.nat()),
+        fc.nat(),
+        (torus, length, order, seed) => {
+          const slice = makeSlice(torus, [length]);
+          const vectors = makeVectors(torus, length, seed);
+          fill(slice, 0, vectors);
+          for (const worker of slice.workers) worker.start(0);
+          drive(slice, 0, (count) => (order.next().value ?? 0) % count);
+          expectSum(slice, 0, serialSum(torus, vectors));
+          expectBytes(slice, [length]);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('does not depend on the size of a frame', () => {
+    fc.assert(
+      fc.property(
+        tori,
+        lengths,
+        fc.integer({ min: 1, max: 512 }),
+        fc.nat(),
+        (torus, length, slot, seed) => {
+          const slice = makeSlice(torus, [length], { slotBytes: slot * 16 });
+          const vectors = makeVectors(torus, length, seed);
+          fill(slice, 0, vectors);
+          for (const worker of slice.workers) worker.start(0);
+          drive(slice, 0, inTurn());
+          expectSum(slice, 0, serialSum(torus, vectors));
+          expectBytes(slice, [length]);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it('carries several buckets at once, again and again', () => {
+    fc.assert(
+      fc.property(
+        tori,
+        fc.array(fc.integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 4 }),
+        fc.nat(),
+        (torus, lengths, seed) => {
+          const slice = makeSlice(torus, lengths);
+          for (let step = 0; step < 3; step++) {
+            const all = lengths.map((length, bucket) =>
+              makeVectors(torus, length, seed + 7 * bucket + step),
+            );
+            for (const [bucket, vectors] of all.entries()) fill(slice, bucket, vectors);
+            for (const [turn, worker] of slice.workers.entries()) {
+              for (const bucket of lengths.keys()) {
+                worker.start(bucket);
+                if ((turn + bucket) % 2 === 0) worker.progress();
+              }
+            }
+            drive(slice, lengths.length - 1, inTurn());
+            for (const [bucket, vectors] of all.entries())
+              expectSum(slice, bucket, serialSum(torus, vectors));
+          }
+          expectBytes(
+            slice,
+            lengths.flatMap((length) => [length, length, length]),
+          );
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  it.each([
+    [1, 1],
+    [2, 1],
+    [4, 2],
+    [8, 8],
+  ])('sends what the formula says over every link of %d×%d Cloud TPUs', (columns, rows) => {
+    const torus = podTorus({ columns, rows });
+    const slice = makeSlice(torus, [1237, 70_001]);
+    for (const worker of slice.workers) {
+      worker.start(0);
+      worker.start(1);
+    }
+    drive(slice, 1, inTurn());
+    expectBytes(slice, [1237, 70_001]);
+  });
+
+  it('sends what the formula says over every link of every topology up to 8×8', () => {
+    for (let columns = 1; columns <= 8; columns++) {
+      for (let rows = 1; rows <= 8; rows++) {
+        const torus = podTorus({ columns, rows });
+        const length = 1 + ((columns * 3001 + rows * 523) % 9000);
+        const slice = makeSlice(torus, [length]);
+        for (const worker of slice.workers) worker.start(0);
+        drive(slice, 0, inTurn());
+        expectBytes(slice, [length]);
+      }
+    }
+  });
+});

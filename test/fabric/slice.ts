@@ -1,0 +1,114 @@
+import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Doorbell } from '../../src/fabric/doorbell.ts';
+import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
+import { layOutFabric, resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
+import { sumKernels } from '../../src/fabric/kernels/sum.ts';
+import type { Links } from '../../src/fabric/link.ts';
+import { memoryLinks } from '../../src/fabric/memory-link.ts';
+import type { Torus } from '../../src/fabric/torus.ts';
+import { chipCount } from '../../src/fabric/torus.ts';
+
+/** A whole slice in one thread: the workers run when the test says so. */
+export interface Slice {
+  readonly torus: Torus;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: FabricLayout;
+  readonly workers: readonly AllReduce[];
+  /** The vector of a chip in a bucket, in place. */
+  vector(bucket: number, chip: number): Float32Array;
+  /** Where the sum of a worker's bucket is. */
+  sum(bucket: number, worker: number): Float32Array;
+  sentBytes(): Float64Array;
+}
+
+export interface SliceOptions {
+  readonly slotBytes?: number;
+  readonly wrap?: (links: Links, worker: number) => Links;
+  readonly now?: () => number;
+}
+
+export function makeSlice(
+  torus: Torus,
+  elements: readonly number[],
+  { slotBytes, wrap = (links) => links, now = () => 0 }: SliceOptions = {},
+): Slice {
+  const layout = layOutFabric(torus, Math.max(...elements), 1024, slotBytes);
+  const starts: number[] = [];
+  let end = layout.base + layout.bytes;
+  for (const count of elements) {
+    starts.push(end);
+    end += count * 4 * chipCount(torus);
+  }
+  const memory = new WebAssembly.Memory({
+    initial: Math.ceil(end / 65536),
+    maximum: 65536,
+    shared: true,
+  });
+  resetFabric(memory, layout);
+  const kernels = sumKernels(memory);
+  const chipsPerWorker = chipCount(torus) / torus.workers;
+  const address = (bucket: number, worker: number, index: number): number =>
+    (starts[bucket] ?? 0) + (worker * chipsPerWorker + index) * (elements[bucket] ?? 0) * 4;
+  const workers = Array.from({ length: torus.workers }, (_, worker) => {
+    const doorbell = new Doorbell(memory, layout, worker);
+    const buckets = elements.map((count, bucket) => ({
+      address: address(bucket, worker, 0),
+      stride: count * 4,
+      elements: count,
+    }));
+    const links = wrap(memoryLinks(memory, layout, torus, doorbell), worker);
+    return new AllReduce({
+      ...{ torus, worker, epoch: 1, memory, kernels, links, doorbell, buckets, now },
+    });
+  });
+  const view = (bucket: number, worker: number, index: number): Float32Array =>
+    new Float32Array(memory.buffer, address(bucket, worker, index), elements[bucket]);
+  return {
+    torus,
+    memory,
+    layout,
+    workers,
+    vector: (bucket, chip) => {
+      const place = torus.places[chip] ?? { worker: 0, index: 0 };
+      return view(bucket, place.worker, place.index);
+    },
+    sum: (bucket, worker) => view(bucket, worker, 0),
+    sentBytes: () => sentBytes(memory, layout),
+  };
+}
+
+/** Chips of a torus, each with a vector of its own: values whose sum depends on the order. */
+export function makeVectors(torus: Torus, elements: number, seed: number): Float32Array[] {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state;
+  };
+  return Array.from({ length: chipCount(torus) }, () =>
+    Float32Array.from({ length: elements }, () => {
+      const scale = 2 ** ((next() >>> 28) - 8);
+      return (next() / 2 ** 32 - 0.5) * scale;
+    }),
+  );
+}
+
+/** Lets the workers run in the order that `choose` gives until the bucket is done everywhere. */
+export function drive(slice: Slice, bucket: number, choose: (count: number) => number): void {
+  const { workers } = slice;
+  let idle = 0;
+  while (!workers.every((worker) => worker.isDone(bucket))) {
+    const moved = workers[choose(workers.length)]?.progress();
+    idle = moved ? 0 : idle + 1;
+    if (idle > 1000 * workers.length) throw new Error('the slice stands still');
+  }
+}
+
+/** Every worker once, the next beginning at another place. */
+export function inTurn(): (count: number) => number {
+  let turn = 0;
+  return (count) => turn++ % count;
+}
+
+export function bits(values: Float32Array): Uint32Array {
+  return new Uint32Array(Float32Array.from(values).buffer);
+}
