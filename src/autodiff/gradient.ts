@@ -3,7 +3,7 @@ import type { HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 import { PodError } from '../numerics/error.ts';
 import { isArray, shapeText } from '../numerics/shape.ts';
-import { nameNew } from './name.ts';
+import { namer } from './name.ts';
 import { arrayOf, type Contribution, type Derivative, noDerivative, type Rule } from './rule.ts';
 import { rules } from './rules.ts';
 
@@ -29,7 +29,7 @@ export function gradient(
   }
   const order = postOrder(loss);
   const active = dependsOn(order, wrt, held);
-  const known = new Set(order);
+  const name = namer(order);
   const cotangents = new Map<HloInstruction, HloInstruction>();
   if (active.has(loss)) cotangents.set(loss, scalar('f32', 1));
 
@@ -39,12 +39,9 @@ export function gradient(
     for (const { to, cotangent: part } of contributions(it, cotangent)) {
       if (!active.has(to) || !isFloat(to)) continue;
       const before = cotangents.get(to);
-      const part1 = nameNew(part(), known, () => `gradient/${title(it)}`);
-      const sum = before === undefined ? part1 : add(before, part1);
-      cotangents.set(
-        to,
-        nameNew(sum, known, () => `gradient/${title(to)}`),
-      );
+      const flowing = name(part(), `gradient/${title(it)}`);
+      const sum = before === undefined ? flowing : add(before, flowing);
+      cotangents.set(to, name(sum, `gradient/${title(to)}`));
     }
   }
   return wrt.map((it) => cotangents.get(it) ?? zeros(it));

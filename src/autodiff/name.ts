@@ -1,33 +1,23 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
 
 /**
- * Gives every instruction that `root` needs and that is not in `known` the name that `name` says,
- * and makes them known. A name that is there already stays. Returns the new root.
+ * Names `root` and every instruction it needs that has not been seen before, but for those that
+ * have a name already; from then on they count as seen. Returns the new root.
  */
-export function nameNew(
-  root: HloInstruction,
-  known: Set<HloInstruction>,
-  name: (it: HloInstruction) => string,
-): HloInstruction {
-  return nameAllNew([root], known, name)[0]!;
-}
+export type Namer = (root: HloInstruction, name: string) => HloInstruction;
 
-/** {@link nameNew} for several roots that share instructions. */
-export function nameAllNew(
-  roots: readonly HloInstruction[],
-  known: Set<HloInstruction>,
-  name: (it: HloInstruction) => string,
-): HloInstruction[] {
-  const renamed = new Map<HloInstruction, HloInstruction>();
-  const visit = (it: HloInstruction): HloInstruction => {
-    if (known.has(it)) return it;
-    const before = renamed.get(it);
+/** A namer that has seen `existing`. Ask it for each root: what roots share stays shared. */
+export function namer(existing: Iterable<HloInstruction>): Namer {
+  const seen = new Map<HloInstruction, HloInstruction>();
+  for (const it of existing) seen.set(it, it);
+  const visit = (it: HloInstruction, name: string): HloInstruction => {
+    const before = seen.get(it);
     if (before !== undefined) return before;
-    const operands = it.operands.map(visit);
-    const after: HloInstruction = { ...it, operands, name: it.name ?? name(it) };
-    renamed.set(it, after);
-    known.add(after);
+    const operands = it.operands.map((operand) => visit(operand, name));
+    const after: HloInstruction = { ...it, operands, name: it.name ?? name };
+    seen.set(it, after);
+    seen.set(after, after);
     return after;
   };
-  return roots.map(visit);
+  return visit;
 }

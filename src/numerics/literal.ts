@@ -12,6 +12,12 @@ export interface Literal {
   readonly data: LiteralData;
 }
 
+/** A value and where it belongs, a path such as `conv1/kernel`. */
+export interface NamedLiteral {
+  readonly name: string;
+  readonly value: Literal;
+}
+
 /** Storage for `count` elements, zeroed. */
 export function storage(type: ElementType, count: number): LiteralData {
   switch (type) {

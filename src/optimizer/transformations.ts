@@ -1,0 +1,82 @@
+import {
+  add,
+  broadcastScalar,
+  convert,
+  full,
+  multiply,
+  named,
+  negate,
+  scalar,
+} from '../hlo/build.ts';
+import type { HloInstruction } from '../hlo/instruction.ts';
+import { assert, at } from '../numerics/assert.ts';
+import { literal, storage } from '../numerics/literal.ts';
+import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
+import type { Optimizer } from './optimizer.ts';
+import { rateOf, type Schedule } from './schedule.ts';
+
+/**
+ * trace' = gradient + decay · trace. The update is the trace; with `nesterov`, where the trace
+ * will be: gradient + decay · trace'. One array of state a parameter. [optax, trace]
+ */
+export function momentum(decay: number, options: { readonly nesterov?: boolean } = {}): Optimizer {
+  return {
+    init: (parameters) =>
+      parameters.map(({ name, value }) => ({
+        name: `momentum/${name}`,
+        value: { shape: value.shape, data: storage(value.shape.type, value.data.length) },
+      })),
+    update: (gradients, state) => {
+      const step = (gradient: HloInstruction, trace: HloInstruction): HloInstruction =>
+        add(gradient, scaled(trace, decay));
+      const traces = gradients.map((gradient, i) => step(gradient, at(state, i)));
+      const updates = options.nesterov ? gradients.map((g, i) => step(g, at(traces, i))) : traces;
+      return { updates, state: traces };
+    },
+  };
+}
+
+/** gradient + decay · parameter: pulls parameters to 0. [optax, add_decayed_weights] */
+export function weightDecay(decay: number): Optimizer {
+  return {
+    init: () => [],
+    update: (gradients, _, parameters) => ({
+      updates: gradients.map((gradient, i) => add(gradient, scaled(at(parameters, i), decay))),
+      state: [],
+    }),
+  };
+}
+
+/**
+ * −rate · update, the rate by a schedule of the number of steps so far, which is the state:
+ * s32[], 0 in the first step. [optax, scale_by_learning_rate]
+ */
+export function scaleBy(schedule: Schedule): Optimizer {
+  return {
+    init: () => [{ name: 'step', value: literal('s32', [], [0]) }],
+    update: (gradients, state) => {
+      const step = at(state, 0);
+      const learningRate = named(rateOf(schedule, step), 'update/learning-rate');
+      const factor = negate(learningRate);
+      return {
+        updates: gradients.map((gradient) => {
+          const { type, dims } = arrayOf(gradient);
+          const typed = type === 'f32' ? factor : convert(factor, type);
+          return multiply(gradient, broadcastScalar(typed, dims));
+        }),
+        state: [add(step, scalar('s32', 1))],
+        learningRate,
+      };
+    },
+  };
+}
+
+function scaled(x: HloInstruction, factor: number): HloInstruction {
+  const { type, dims } = arrayOf(x);
+  return multiply(x, full(type, dims, factor));
+}
+
+function arrayOf({ opcode, shape }: HloInstruction): ArrayShape {
+  assert(isArray(shape), `${opcode} is ${shapeText(shape)}, not an array`);
+  return shape;
+}
