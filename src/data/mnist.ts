@@ -116,12 +116,12 @@ function readIdx(dir: string, name: string, itemDims: readonly number[]): IdxFil
   const rank = itemDims.length + 1;
   const header = 4 + 4 * rank;
   const magic = [0, 0, 8, rank];
-  if (bytes.length < header) {
-    throw malformed(path, `a header of ${header} bytes`, `${bytes.length} bytes`, fetchAgain);
-  }
   if (!magic.every((byte, i) => byte === bytes[i])) {
     const found = `[${bytes.subarray(0, 4).join(' ')}]`;
     throw malformed(path, `the magic bytes [${magic.join(' ')}]`, found, fetchAgain);
+  }
+  if (bytes.length < header) {
+    throw malformed(path, `a header of ${header} bytes`, `${bytes.length} bytes`, fetchAgain);
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const dims = itemDims.map((_, i) => view.getUint32(8 + 4 * i));

@@ -1,0 +1,38 @@
+import { writeFileSync } from 'node:fs';
+import { digits } from '../src/data/digits.ts';
+
+/**
+ * Writes a sheet of digits as a PGM picture, one column a class, to look at them:
+ * `node scripts/show-digits.ts FILE.pgm [SEED] [ROWS]` (from dist/ on engines that read no types).
+ */
+function main([file, seed = '0', rows = '12']: readonly string[]): void {
+  if (file === undefined) throw new Error('usage: show-digits FILE.pgm [SEED] [ROWS]');
+  const sheet = drawSheet(Number(seed), Number(rows) * 10);
+  const header = `P5\n${sheet.width} ${sheet.height}\n255\n`;
+  writeFileSync(file, Buffer.concat([Buffer.from(header), sheet.pixels]));
+}
+
+interface Sheet {
+  readonly width: number;
+  readonly height: number;
+  readonly pixels: Uint8Array;
+}
+
+function drawSheet(seed: number, count: number): Sheet {
+  const set = digits(seed, { split: 'train' });
+  const width = set.columns * set.classes;
+  const height = (set.rows * count) / set.classes;
+  const pixels = new Uint8Array(width * height);
+  const image = new Uint8Array(set.rows * set.columns);
+  for (let i = 0; i < count; i++) {
+    const column = set.sample(i, image, 0) * set.columns;
+    const row = Math.floor(i / set.classes) * set.rows;
+    for (let y = 0; y < set.rows; y++) {
+      const line = image.subarray(y * set.columns, (y + 1) * set.columns);
+      pixels.set(line, (row + y) * width + column);
+    }
+  }
+  return { width, height, pixels };
+}
+
+main(process.argv.slice(2));
