@@ -1,0 +1,121 @@
+import { PodError } from '../numerics/error.ts';
+import { elementCount, isArray, type Shape, sameShape, shapeText } from '../numerics/shape.ts';
+import { inferShape, refuse } from './infer.ts';
+import type { HloComputation, HloInstruction, HloModule } from './instruction.ts';
+import { bodiesOf, postOrder } from './traverse.ts';
+
+/**
+ * Holds a module against every rule of HLO: shapes follow from operands, parameters are numbered,
+ * bodies have the signatures their callers need, effects have one order, aliases fit. The first
+ * rule that does not hold is a `bad-program` error naming the instruction.
+ */
+export function verify(module: HloModule): void {
+  const { entry } = module;
+  const called = new Set<HloComputation>();
+  verifyComputation(entry, called);
+  for (const body of called) {
+    verifyComputation(body, called);
+    refuseEffects(body);
+  }
+  for (const it of entry.parameters) {
+    if (!isArray(it.shape)) refuse(it, `an array, not ${shapeText(it.shape)}`);
+  }
+  verifyEffects(entry);
+  verifyAliases(module);
+}
+
+/** Adds the computations that are called to `called`, which its iteration then reaches too. */
+function verifyComputation(computation: HloComputation, called: Set<HloComputation>): void {
+  const order = postOrder([...computation.parameters, computation.root]);
+  const done = new Set<HloInstruction>();
+  for (const it of order) {
+    if (!it.operands.every((operand) => done.has(operand))) refuse(it, 'no cycle through itself');
+    done.add(it);
+    verifyInstruction(it);
+    for (const body of bodiesOf(it)) called.add(body);
+  }
+  verifyParameters(computation, order);
+}
+
+function verifyInstruction(it: HloInstruction): void {
+  const inferred = inferShape(it);
+  if (!sameShape(inferred, it.shape)) {
+    refuse(it, `the shape ${shapeText(inferred)}, not ${shapeText(it.shape)}`);
+  }
+  if (it.opcode !== 'constant') return;
+  const { data, shape } = it.value;
+  const count = elementCount(shape);
+  if (data.length !== count) refuse(it, `${count} values, not ${data.length}`);
+}
+
+function verifyParameters(
+  { name, parameters }: HloComputation,
+  order: readonly HloInstruction[],
+): void {
+  parameters.forEach((it, i) => {
+    if (it.index !== i) refuse(it, `number ${i} in ${name}, not ${it.index}`);
+  });
+  const declared = new Set<HloInstruction>(parameters);
+  for (const it of order) {
+    if (it.opcode !== 'parameter' || declared.has(it)) continue;
+    refuse(it, `number ${it.index} to be one of the ${parameters.length} parameters of ${name}`);
+  }
+}
+
+function refuseEffects(body: HloComputation): void {
+  for (const it of postOrder(body.root)) {
+    const apart = ['all-reduce', 'infeed', 'outfeed', 'after-all'].includes(it.opcode);
+    if (apart) refuse(it, `to stand in the entry computation, not in ${body.name}`);
+  }
+}
+
+/** A token serves one infeed or outfeed; all infeeds have one order, and so have all outfeeds. */
+function verifyEffects(entry: HloComputation): void {
+  const order = postOrder(entry.root);
+  const spent = new Set<HloInstruction>();
+  for (const it of order) {
+    if (it.opcode !== 'infeed' && it.opcode !== 'outfeed') continue;
+    const token = it.operands[it.operands.length - 1]!;
+    const source = token.opcode === 'get-tuple-element' ? token.operands[0]! : token;
+    if (spent.has(source)) refuse(it, 'a token that nothing else uses');
+    spent.add(source);
+  }
+  for (const opcode of ['infeed', 'outfeed'] as const) verifyOrder(order, opcode);
+}
+
+function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
+  /** How many of the opcode lie on the longest path up to each instruction. */
+  const depths = new Map<HloInstruction, number>();
+  const taken = new Set<number>();
+  for (const it of order) {
+    let depth = 0;
+    for (const operand of it.operands) depth = Math.max(depth, depths.get(operand)!);
+    if (it.opcode === opcode) {
+      depth += 1;
+      if (taken.has(depth)) refuse(it, `a token that comes from the ${opcode} before it`);
+      taken.add(depth);
+    }
+    depths.set(it, depth);
+  }
+}
+
+function verifyAliases({ name, entry, aliases }: HloModule): void {
+  const { root, parameters } = entry;
+  const outputs: readonly Shape[] =
+    root.shape.type === 'tuple' ? root.shape.elements : [root.shape];
+  for (const { output, parameter } of aliases) {
+    const from = outputs[output];
+    const to = parameters[parameter]?.shape;
+    if (from !== undefined && to !== undefined && sameShape(from, to)) continue;
+    const found = `${from && shapeText(from)} and ${to && shapeText(to)}`;
+    throw aliasError(name, `output ${output} and parameter ${parameter} of one shape`, found);
+  }
+  for (const end of ['output', 'parameter'] as const) {
+    if (new Set(aliases.map((alias) => alias[end])).size === aliases.length) continue;
+    throw aliasError(name, `each ${end} at most once`, aliases.map((alias) => alias[end]).join());
+  }
+}
+
+function aliasError(name: string, expected: string, found: string): PodError {
+  return new PodError('bad-program', `aliases of ${name}: expected ${expected}, found ${found}`);
+}
