@@ -1,0 +1,244 @@
+import { namer } from '../autodiff/name.ts';
+import {
+  add,
+  broadcast,
+  convolution,
+  full,
+  matmul,
+  maximizer,
+  maximum,
+  reduceWindow,
+  reshape,
+  scalar,
+  windowDimension,
+} from '../hlo/build.ts';
+import type { HloInstruction, Precision, WindowDimension } from '../hlo/instruction.ts';
+import { postOrder } from '../hlo/traverse.ts';
+import { assert, at } from '../numerics/assert.ts';
+import { PodError } from '../numerics/error.ts';
+import { literal, type NamedLiteral } from '../numerics/literal.ts';
+import { stream, uniformLiteral } from '../numerics/random.ts';
+import { type ArrayShape, arrayShape, isArray, product, shapeText } from '../numerics/shape.ts';
+
+/** A part of a network: a function of its parameters and a batch of examples, as HLO. */
+export interface Layer {
+  /** How many parameters `apply` takes. */
+  readonly parameters: number;
+  /** For examples of size `inputDims` (without the batch). Drawn from the seed by name. */
+  init(inputDims: readonly number[], seed: number): Initial;
+  /** `x`: f32[batch, …inputDims] → f32[batch, …outputDims]. */
+  apply(
+    parameters: readonly HloInstruction[],
+    x: HloInstruction,
+    precision: Precision,
+  ): HloInstruction;
+}
+
+export interface Initial {
+  readonly parameters: readonly NamedLiteral[];
+  readonly outputDims: readonly number[];
+}
+
+/** x · kernel + bias, `units` features from all features of an example. */
+export function dense(name: string, units: number): Layer {
+  return {
+    parameters: 2,
+    init: (inputDims, seed) => {
+      assert(inputDims.length === 1, `${name} takes vectors, found [${inputDims.join()}]`);
+      const fanIn = at(inputDims, 0);
+      const kernel = heUniform(`${name}/kernel`, [fanIn, units], fanIn, seed);
+      return { parameters: [kernel, zeros(`${name}/bias`, [units])], outputDims: [units] };
+    },
+    apply: layerOf(name, (parameters, x, precision) => {
+      const y = matmul(x, at(parameters, 0), precision);
+      return addBias(y, at(parameters, 1));
+    }),
+  };
+}
+
+export interface Conv2dOptions {
+  /** The same along both dimensions; 1 unless given. */
+  readonly stride?: number;
+  /** `valid`: windows inside the image only. `same`: zeros around, so that stride 1 keeps its size. */
+  readonly padding?: 'valid' | 'same';
+}
+
+/** A convolution of images [rows, columns, channels] and a bias; kernel [rows, columns, in, out]. */
+export function conv2d(
+  name: string,
+  features: number,
+  size: readonly [number, number],
+  options: Conv2dOptions = {},
+): Layer {
+  const { stride = 1, padding = 'valid' } = options;
+  const windowOf = (image: readonly number[]): WindowDimension[] =>
+    size.map((extent, d) => slidingWindow(at(image, d), extent, stride, padding));
+  return {
+    parameters: 2,
+    init: (inputDims, seed) => {
+      const channels = channelsOf(name, inputDims);
+      const spatial = outputSize(name, inputDims, windowOf(inputDims));
+      const fanIn = product(size) * channels;
+      const kernel = heUniform(`${name}/kernel`, [...size, channels, features], fanIn, seed);
+      const bias = zeros(`${name}/bias`, [features]);
+      return { parameters: [kernel, bias], outputDims: [...spatial, features] };
+    },
+    apply: layerOf(name, (parameters, x, precision) => {
+      const window = windowOf(arrayOf(x).dims.slice(1));
+      const options = { window, dimensions: imageDimensions, precision };
+      return addBias(convolution(x, at(parameters, 0), options), at(parameters, 1));
+    }),
+  };
+}
+
+/** b01f_01io->b01f */
+const imageDimensions = {
+  inputBatch: 0,
+  inputFeature: 3,
+  inputSpatial: [1, 2],
+  kernelInputFeature: 2,
+  kernelOutputFeature: 3,
+  kernelSpatial: [0, 1],
+  outputBatch: 0,
+  outputFeature: 3,
+  outputSpatial: [1, 2],
+};
+
+/** The largest of each window of each channel; windows side by side, a rest at the edge is left. */
+export function maxPool(name: string, size: readonly [number, number]): Layer {
+  const window = size.map((extent) => windowDimension({ size: extent, stride: extent }));
+  return {
+    parameters: 0,
+    init: (inputDims) => {
+      const channels = channelsOf(name, inputDims);
+      return { parameters: [], outputDims: [...outputSize(name, inputDims, window), channels] };
+    },
+    apply: layerOf(name, (_, x) => {
+      const one = windowDimension({ size: 1 });
+      const init = scalar('f32', -Infinity);
+      return reduceWindow(x, init, [one, ...window, one], maximizer('f32'));
+    }),
+  };
+}
+
+/** maximum(x, 0). */
+export function relu(name: string): Layer {
+  return {
+    parameters: 0,
+    init: (inputDims) => ({ parameters: [], outputDims: inputDims }),
+    apply: layerOf(name, (_, x) => maximum(x, full('f32', arrayOf(x).dims, 0))),
+  };
+}
+
+/** Every example as a vector, row-major. */
+export function flatten(name: string): Layer {
+  return {
+    parameters: 0,
+    init: (inputDims) => ({ parameters: [], outputDims: [product(inputDims)] }),
+    apply: layerOf(name, (_, x) => {
+      const [batch, ...dims] = arrayOf(x).dims;
+      assert(batch !== undefined, `${name} takes a batch`);
+      return reshape(x, [batch, product(dims)]);
+    }),
+  };
+}
+
+/** One layer after another; the parameters are theirs, in that order. */
+export function sequential(...layers: readonly Layer[]): Layer {
+  return {
+    parameters: layers.reduce((count, layer) => count + layer.parameters, 0),
+    init: (inputDims, seed) => {
+      let outputDims = inputDims;
+      const parameters = layers.flatMap((layer) => {
+        const initial = layer.init(outputDims, seed);
+        outputDims = initial.outputDims;
+        return initial.parameters;
+      });
+      return { parameters, outputDims };
+    },
+    apply: (parameters, x, precision) => {
+      let first = 0;
+      return layers.reduce((y, layer) => {
+        const own = parameters.slice(first, first + layer.parameters);
+        first += layer.parameters;
+        return layer.apply(own, y, precision);
+      }, x);
+    },
+  };
+}
+
+/** `apply` with every new instruction named `<layer>/<what it is>`. */
+function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
+  return (parameters, x, precision) => {
+    const y = apply(parameters, x, precision);
+    return namer(postOrder([x, ...parameters]))(y, name);
+  };
+}
+
+/** Uniform in ±√(6/fanIn), which keeps the variance through a ReLU. [He et al., 2015] */
+function heUniform(
+  name: string,
+  dims: readonly number[],
+  fanIn: number,
+  seed: number,
+): NamedLiteral {
+  const limit = Math.fround(Math.sqrt(6 / fanIn));
+  return {
+    name,
+    value: uniformLiteral(arrayShape('f32', dims), stream(seed, name), -limit, limit),
+  };
+}
+
+function zeros(name: string, dims: readonly number[]): NamedLiteral {
+  return { name, value: literal('f32', dims, new Float32Array(product(dims))) };
+}
+
+/** Adds a value per feature, the last dimension. */
+function addBias(y: HloInstruction, bias: HloInstruction): HloInstruction {
+  const { dims } = arrayOf(y);
+  return add(y, broadcast(bias, dims, [dims.length - 1]));
+}
+
+function slidingWindow(
+  image: number,
+  size: number,
+  stride: number,
+  padding: 'valid' | 'same',
+): WindowDimension {
+  if (padding === 'valid') return windowDimension({ size, stride });
+  const padded = (Math.ceil(image / stride) - 1) * stride + size;
+  const total = Math.max(0, padded - image);
+  const padLow = Math.floor(total / 2);
+  return windowDimension({ size, stride, padLow, padHigh: total - padLow });
+}
+
+function channelsOf(name: string, dims: readonly number[]): number {
+  assert(
+    dims.length === 3,
+    `${name} takes images [rows, columns, channels], found [${dims.join()}]`,
+  );
+  return at(dims, 2);
+}
+
+function outputSize(
+  name: string,
+  image: readonly number[],
+  window: readonly WindowDimension[],
+): number[] {
+  return window.map(({ size, stride, padLow, padHigh }, d) => {
+    const room = at(image, d) + padLow + padHigh - size;
+    if (room >= 0) return Math.floor(room / stride) + 1;
+    const [windowText, imageText] = [window.map((w) => w.size), image.slice(0, 2)].map((sizes) =>
+      sizes.join('×'),
+    );
+    throw new PodError(
+      'bad-config',
+      `${name}: expected an image of at least ${windowText}, found ${imageText}`,
+    );
+  });
+}
+
+function arrayOf({ opcode, shape }: HloInstruction): ArrayShape {
+  assert(isArray(shape), `${opcode} is ${shapeText(shape)}, not an array`);
+  return shape;
+}

@@ -1,0 +1,31 @@
+import { conv2d, dense, flatten, type Layer, maxPool, relu, sequential } from './layer.ts';
+
+export const networkNames = ['mlp', 'cnn'] as const;
+export type NetworkName = (typeof networkNames)[number];
+
+/** From images [rows, columns, channels] to logits, one a class. */
+export const networks: Readonly<Record<NetworkName, (classes: number) => Layer>> = { mlp, cnn };
+
+/** 784-512-10 on MNIST. */
+function mlp(classes: number): Layer {
+  return sequential(
+    flatten('flatten'),
+    dense('dense1', 512),
+    relu('relu1'),
+    dense('dense2', classes),
+  );
+}
+
+function cnn(classes: number): Layer {
+  return sequential(
+    conv2d('conv1', 32, [3, 3]),
+    relu('relu1'),
+    conv2d('conv2', 64, [3, 3]),
+    relu('relu2'),
+    maxPool('pool', [2, 2]),
+    flatten('flatten'),
+    dense('dense1', 128),
+    relu('relu3'),
+    dense('dense2', classes),
+  );
+}

@@ -1,0 +1,99 @@
+import { namer } from '../autodiff/name.ts';
+import {
+  broadcast,
+  compare,
+  computation,
+  convert,
+  exp,
+  full,
+  iota,
+  log,
+  minimum,
+  parameter,
+  reduce,
+  reduceMax,
+  reduceSum,
+  scalar,
+  select,
+  subtract,
+} from '../hlo/build.ts';
+import type { HloComputation, HloInstruction } from '../hlo/instruction.ts';
+import { postOrder } from '../hlo/traverse.ts';
+import { assert, at } from '../numerics/assert.ts';
+import { arrayShape, isArray } from '../numerics/shape.ts';
+
+export interface CrossEntropy {
+  /** f32[]: Σ −log softmax(logits)[label] over the samples that count. */
+  readonly loss: HloInstruction;
+  /** f32[]: samples whose first largest logit is the label's. */
+  readonly correct: HloInstruction;
+  /** f32[]: samples that count: those whose label is not negative. */
+  readonly samples: HloInstruction;
+  /** To be held when the loss is derived: they cancel in it. */
+  readonly held: readonly HloInstruction[];
+}
+
+/** `logits`: f32[batch, classes]; `labels`: s32[batch], −1 for a sample that is not there. */
+export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstruction): CrossEntropy {
+  const dims = dimsOf(logits);
+  assert(dims.length === 2, `logits [batch, classes], found [${dims.join()}]`);
+  const name = namer(postOrder([logits, labels]));
+  const named = (it: HloInstruction): HloInstruction => name(it, 'loss');
+  const largest = named(reduceMax(logits, [1]));
+  const real = named(compare('GE', labels, full('s32', dimsOf(labels), 0)));
+  const classes = iota(arrayShape('s32', dims), 1);
+  return {
+    loss: named(sumWhere(real, negativeLogLikelihood(logits, labels, largest, classes))),
+    correct: named(sumOf(compare('EQ', firstBest(logits, largest, classes), labels))),
+    samples: named(sumOf(real)),
+    held: [largest],
+  };
+}
+
+/** log Σ exp(z) − z[label] of each sample, where z = logits − largest: no exponential overflows. */
+function negativeLogLikelihood(
+  logits: HloInstruction,
+  labels: HloInstruction,
+  largest: HloInstruction,
+  classes: HloInstruction,
+): HloInstruction {
+  const dims = dimsOf(logits);
+  const shifted = subtract(logits, broadcast(largest, dims, [0]));
+  const isLabel = compare('EQ', classes, broadcast(labels, dims, [0]));
+  const ofLabel = reduceSum(select(isLabel, shifted, full('f32', dims, 0)), [1]);
+  return subtract(log(reduceSum(exp(shifted), [1])), ofLabel);
+}
+
+/** The first class whose logit is the largest; where none is (NaN), no class. */
+function firstBest(
+  logits: HloInstruction,
+  largest: HloInstruction,
+  classes: HloInstruction,
+): HloInstruction {
+  const dims = dimsOf(logits);
+  const none = at(dims, 1);
+  const isBest = compare('EQ', logits, broadcast(largest, dims, [0]));
+  const candidates = select(isBest, classes, full('s32', dims, none));
+  return reduce(candidates, scalar('s32', none), [1], minimumOfS32);
+}
+
+const minimumOfS32: HloComputation = smallest();
+
+function smallest(): HloComputation {
+  const scalarShape = arrayShape('s32', []);
+  const [a, b] = [parameter(0, scalarShape), parameter(1, scalarShape)];
+  return computation('min_s32', [a, b], minimum(a, b));
+}
+
+function sumWhere(counts: HloInstruction, x: HloInstruction): HloInstruction {
+  return reduceSum(select(counts, x, full('f32', dimsOf(x), 0)), [0]);
+}
+
+function sumOf(predicate: HloInstruction): HloInstruction {
+  return reduceSum(convert(predicate, 'f32'), [0]);
+}
+
+function dimsOf({ opcode, shape }: HloInstruction): readonly number[] {
+  assert(isArray(shape), `${opcode} is an array`);
+  return shape.dims;
+}
