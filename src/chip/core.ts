@@ -18,10 +18,10 @@ export interface CoreUnits {
   readonly mxu: Mxu;
   readonly vector: VectorUnit;
   /**
-   * A product is cut into calls of this many rows at most, so that signs of life come at a steady
-   * pace; the bits of a row do not depend on the others.
+   * Rows of a product (of `n` columns and depth `k`) that one call computes at most, so that signs
+   * of life come at a steady pace; the bits of a row do not depend on the others.
    */
-  readonly rowsPerCall: number;
+  readonly rowsPerCall: (n: number, k: number) => number;
 }
 
 /** Bytes that an executable takes in the emulator's memory. */
@@ -341,7 +341,7 @@ interface Context {
   readonly map: MemoryMap;
   readonly base: number;
   readonly loops: Readonly<Record<string, unknown>>;
-  readonly rowsPerCall: number;
+  readonly rowsPerCall: CoreUnits['rowsPerCall'];
 }
 
 function writeTables(
@@ -461,7 +461,7 @@ function resolveProduct(context: Context, it: ProductInstruction): readonly MxuC
     : range(copiesOf(context, it.target)).flatMap((copy) =>
         range(it.product.batch).map((batch) => copyCall(context, it, copy, batch)),
       );
-  return calls.flatMap((call) => cutRows(call, context.rowsPerCall));
+  return calls.flatMap((call) => cutRows(call, context.rowsPerCall(call.n, call.k)));
 }
 
 /** One product for all cores: their rows one after another. */

@@ -1,0 +1,31 @@
+import type { Dataset } from '../../src/data/dataset.ts';
+import type { Feed } from '../../src/data/loader.ts';
+import { openDataset } from '../../src/data/open.ts';
+import { evaluationPlan, type Plan, stepsPerPass, trainingPlan } from '../../src/data/plan.ts';
+import type { FeedSource } from '../../src/pod/pod.ts';
+
+/** The dataset of a feed. Throws what `openDataset` throws. */
+export function datasetOf({ dataset, datasetSeed, split }: FeedSource): Dataset {
+  return openDataset(dataset, datasetSeed)[split];
+}
+
+/** Who gets which samples. Throws `bad-flag` when the batch does not split evenly. */
+export function planOf(source: FeedSource, size: number, tpus: number, cores: number): Plan {
+  const slice = { size, globalBatch: source.globalBatch, replicasPerTpu: cores, tpus };
+  return source.order === 'training'
+    ? trainingPlan(slice, source.orderSeed)
+    : evaluationPlan(slice);
+}
+
+/**
+ * The pass number `pass` of a feed: training is one pass without end, an evaluation the data set
+ * again and again. Step numbers of the queues run on.
+ */
+export function passOf(source: FeedSource, dataset: Dataset, plan: Plan, pass: number): Feed {
+  if (source.order === 'training') {
+    const { firstStep } = source;
+    return { dataset, plan, firstStep, steps: Number.POSITIVE_INFINITY, queueStep: 0 };
+  }
+  const steps = stepsPerPass(plan);
+  return { dataset, plan, firstStep: 0, steps, queueStep: pass * steps };
+}

@@ -1,0 +1,147 @@
+import { CloudTpuCores, type CoreUnits } from '../../src/chip/core.ts';
+import { enableRelaxedSimd } from '../../src/chip/engine.ts';
+import { fastMxu } from '../../src/chip/mxu.ts';
+import type { IciPort, Ports } from '../../src/chip/ports.ts';
+import { systolicMxu } from '../../src/chip/systolic.ts';
+import { vectorUnit } from '../../src/chip/vector-unit.ts';
+import { InfeedQueue } from '../../src/data/infeed.ts';
+import { AllReduce, type BucketPlace } from '../../src/fabric/all-reduce.ts';
+import { sumKernels } from '../../src/fabric/kernels/sum.ts';
+import { memoryLinks } from '../../src/fabric/memory-link.ts';
+import { podTorus } from '../../src/fabric/torus.ts';
+import { type Executable, phases } from '../../src/isa/executable.ts';
+import { assert, at } from '../../src/numerics/assert.ts';
+import { digestText } from '../../src/numerics/digest.ts';
+import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
+import { withFault } from './fault.ts';
+import { infeedGeometry, type TpuPlaces } from './layout.ts';
+import { GatheredOutfeed, iciPort, LiveDoorbell, noInfeed, Pulse, QueueInfeed } from './ports.ts';
+import type { WorkerTask } from './task.ts';
+
+/** One Cloud TPU in its thread: its programs, loaded and connected. */
+export interface Host {
+  run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
+}
+
+/** A program on the cores, and what it is connected to. */
+interface Loaded {
+  readonly cores: CloudTpuCores;
+  readonly ports: Ports;
+  readonly outfeed: GatheredOutfeed;
+}
+
+/** Loads the programs of a Cloud TPU for the membership `epoch`. `now` gives ms. */
+export function loadHost(task: WorkerTask, epoch: number, now: () => number): Host {
+  const { tpu, programs, memory, layout, waitMsLimit } = task;
+  const places = at(layout.tpus, tpu);
+  const pulse = new Pulse(memory, places.control);
+  const units = coreUnits(task, places);
+  const executables = programs.map((program) => program.executable);
+  const allReduce = connect(task, executables, places, pulse, epoch, now);
+  const phaseMs = new Float64Array(phases.length);
+  let present: StepOrder = { program: 0, step: 0, takeParameters: false };
+  let firstBucket = 0;
+  const loaded = executables.map((executable, program): Loaded => {
+    const cores = new CloudTpuCores(executable, at(places.arenas, program), units);
+    pulse.beat();
+    const ici = iciPort(allReduce, firstBucket, now, waitMsLimit);
+    firstBucket += executable.buckets.length;
+    const outfeed = new GatheredOutfeed(executable, memory);
+    const ports: Ports = {
+      ici: faulty(task, ici, () => present),
+      infeed: infeedOf(task, executable, program, pulse),
+      outfeed,
+      beat: () => pulse.beat(),
+    };
+    return { cores, ports, outfeed };
+  });
+  return {
+    run(order: StepOrder) {
+      present = order;
+      const { cores, ports, outfeed } = at(loaded, order.program);
+      const { parametersFrom, digested } = at(programs, order.program);
+      if (order.takeParameters) {
+        assert(parametersFrom !== undefined, `program ${order.program} shares no parameters`);
+        cores.takeParameters(at(loaded, parametersFrom).cores);
+      }
+      phaseMs.fill(0);
+      cores.run(ports, now, phaseMs);
+      const digest = digestText(cores.digestParameters(digested));
+      return { digest, outfeed: outfeed.elements, phaseMs: Array.from(phaseMs) };
+    },
+  };
+}
+
+function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlaces): CoreUnits {
+  const vector = vectorUnit(memory);
+  if (mxu === 'systolic') {
+    return { memory, vector, mxu: systolicMxu(memory), rowsPerCall: () => systolicRows };
+  }
+  const supported = relaxed && enableRelaxedSimd();
+  const unit = fastMxu(memory, { relaxed: supported }, workspace);
+  return { memory, vector, mxu: unit, rowsPerCall: rowsForMacs };
+}
+
+/** As many rows as fill the systolic array's pipeline well. */
+const systolicRows = 128;
+
+/** Rows of about 200 million multiply-adds: some milliseconds. Enough to be worth packing B again. */
+function rowsForMacs(n: number, k: number): number {
+  return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
+}
+
+/** Rows that the fast MXU packs at a time. */
+const tileRows = 96;
+
+/** This Cloud TPU's share of all-reduces: buckets of all programs, one after another. */
+function connect(
+  { tpu, topology, memory, layout }: WorkerTask,
+  executables: readonly Executable[],
+  places: TpuPlaces,
+  pulse: Pulse,
+  epoch: number,
+  now: () => number,
+): AllReduce {
+  const torus = podTorus(topology);
+  const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, pulse);
+  const links = memoryLinks(memory, layout.fabric, torus, doorbell);
+  const buckets = executables.flatMap((executable, program) =>
+    bucketPlaces(executable, at(places.arenas, program)),
+  );
+  const kernels = sumKernels(memory);
+  return new AllReduce({
+    torus,
+    worker: tpu,
+    epoch,
+    memory,
+    kernels,
+    links,
+    doorbell,
+    buckets,
+    now,
+  });
+}
+
+function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
+  return executable.buckets.map(({ buffer, elements }) => {
+    const { offset, stride, copies, name } = at(executable.buffers, buffer);
+    assert(copies === 'chip', `bucket ${name} is ${copies}, not one a chip`);
+    return { address: arena + offset, stride, elements };
+  });
+}
+
+function infeedOf(
+  { tpu, layout, memory, waitMsLimit }: WorkerTask,
+  executable: Executable,
+  program: number,
+  pulse: Pulse,
+): Ports['infeed'] {
+  if (executable.infeed.length === 0) return noInfeed;
+  const place = at(at(layout.tpus, tpu).infeeds, program);
+  const queue = new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
+  return new QueueInfeed(executable, queue, pulse, waitMsLimit);
+}
+
+function faulty({ fault, tpu }: WorkerTask, ici: IciPort, present: () => StepOrder): IciPort {
+  return fault?.tpu === tpu ? withFault(ici, fault, present) : ici;
+}

@@ -1,0 +1,32 @@
+import { cacheBytes, cached } from '../../src/data/cache.ts';
+import { InfeedQueue } from '../../src/data/infeed.ts';
+import { loaderLoop } from '../../src/data/loader.ts';
+import { at } from '../../src/numerics/assert.ts';
+import { datasetOf, passOf, planOf } from './feed.ts';
+import { infeedGeometry } from './layout.ts';
+import type { LoaderTask } from './task.ts';
+
+/** Samples are kept in this much memory once made. */
+const cacheBytesMax = 96 * 2 ** 20;
+
+/** The life of the thread that feeds one program on all Cloud TPUs: ends when told to stop. */
+export default function runLoader(task: LoaderTask): void {
+  const { program, programs, feed, memory, layout } = task;
+  const { executable } = at(programs, program);
+  const source = datasetOf(feed);
+  const plan = planOf(feed, source.size, layout.tpus.length, executable.cores);
+  const storage = new ArrayBuffer(Math.min(cacheBytes(source, source.size), cacheBytesMax));
+  const dataset = cached(source, storage);
+  const queues = layout.tpus.map(({ infeeds }, tpu) => {
+    const place = at(infeeds, program);
+    return new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
+  });
+  const words = new Int32Array(memory.buffer);
+  // A slot may well stay full for long: while another program runs. Who is lost the master sees.
+  const patienceMs = Number.POSITIVE_INFINITY;
+  const shouldStop = (): boolean => Atomics.load(words, layout.stop / 4) !== 0;
+  for (let pass = 0; !shouldStop(); pass++) {
+    const ended = loaderLoop(queues, passOf(feed, dataset, plan, pass), { patienceMs, shouldStop });
+    if (ended === 'stopped') return;
+  }
+}

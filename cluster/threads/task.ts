@@ -1,0 +1,32 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { Topology } from '../../src/fabric/torus.ts';
+import type { FeedSource, Program } from '../../src/pod/pod.ts';
+import type { ThreadFault } from './fault.ts';
+import type { Layout } from './layout.ts';
+
+/** What the thread of one Cloud TPU is started with. */
+export interface WorkerTask {
+  readonly tpu: number;
+  readonly topology: Topology;
+  readonly programs: readonly Program[];
+  readonly mxu: 'fast' | 'systolic';
+  /** Whether fused multiply-adds may be used: chosen once for all. */
+  readonly relaxed: boolean;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: Layout;
+  /** Messages to and from the master. */
+  readonly port: MessagePort;
+  /** Longest wait for a neighbour or for the infeed, in ms. */
+  readonly waitMsLimit: number;
+  /** Tests break a worker with it; the machine does not know. */
+  readonly fault?: ThreadFault | undefined;
+}
+
+/** What the thread that feeds one program is started with. */
+export interface LoaderTask {
+  readonly program: number;
+  readonly programs: readonly Program[];
+  readonly feed: FeedSource;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: Layout;
+}

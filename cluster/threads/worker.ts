@@ -1,0 +1,79 @@
+import { performance } from 'node:perf_hooks';
+import { assert, unreachable } from '../../src/numerics/assert.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { checkToWorker, type StepOrder } from '../../src/pod/messages.ts';
+import {
+  initialWorker,
+  type WorkerAction,
+  type WorkerEvent,
+  worker,
+} from '../../src/pod/worker.ts';
+import { type Host, loadHost } from './host.ts';
+import type { WorkerTask } from './task.ts';
+
+/** The life of a Cloud TPU's thread: drives the worker's state machine until it ends. */
+export default function runWorker(task: WorkerTask): Promise<void> {
+  return new Promise((resolve) => {
+    const { port } = task;
+    let state = initialWorker(task.tpu);
+    let host: Host | undefined;
+    const give = (event: WorkerEvent): void => {
+      const next = worker(state, event);
+      state = next.state;
+      next.actions.forEach(perform);
+    };
+    const perform = (action: WorkerAction): void => {
+      switch (action.kind) {
+        case 'send':
+          port.postMessage(action.message);
+          break;
+        case 'load':
+          give(load());
+          break;
+        case 'run':
+          give(run(action.order));
+          break;
+        case 'end':
+          port.close();
+          resolve();
+          break;
+        default:
+          unreachable(action);
+      }
+    };
+    const load = (): WorkerEvent =>
+      attempt(() => {
+        host = loadHost(task, state.epoch, now);
+        return { kind: 'loaded' };
+      });
+    const run = (order: StepOrder): WorkerEvent =>
+      attempt(() => {
+        assert(host !== undefined, 'a step before programs are loaded');
+        return { kind: 'ran', report: host.run(order) };
+      });
+    port.on('message', (value: unknown) => {
+      give(attempt(() => ({ kind: 'message', message: checkToWorker(value) })));
+    });
+    port.on('close', () => give({ kind: 'disconnected' }));
+    give({ kind: 'started' });
+  });
+}
+
+function now(): number {
+  return performance.now();
+}
+
+/** The event that `work` gives, or that it threw: the master hears of everything. */
+function attempt(work: () => WorkerEvent): WorkerEvent {
+  try {
+    return work();
+  } catch (error) {
+    return { kind: 'threw', ...describe(error) };
+  }
+}
+
+function describe(error: unknown): { code: string | null; message: string } {
+  if (error instanceof PodError) return { code: error.code, message: error.message };
+  if (error instanceof Error) return { code: null, message: `${error.name}: ${error.message}` };
+  return { code: null, message: String(error) };
+}

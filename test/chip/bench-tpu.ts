@@ -1,0 +1,90 @@
+import { CloudTpuCores, coreBytes } from '../../src/chip/core.ts';
+import { enableRelaxedSimd } from '../../src/chip/engine.ts';
+import { fastMxu, mxuWorkspaceBytes } from '../../src/chip/mxu.ts';
+import type { Ports } from '../../src/chip/ports.ts';
+import { systolicMxu } from '../../src/chip/systolic.ts';
+import { vectorUnit } from '../../src/chip/vector-unit.ts';
+import { type Executable, phases } from '../../src/isa/executable.ts';
+
+/** One Cloud TPU on a bench: fed by hand, alone on its network. */
+export interface BenchTpu {
+  readonly cores: CloudTpuCores;
+  /** Runs a step. `feed[core][element]` are bytes; the result is `[element][core]`, one if shared. */
+  step(feed: readonly (readonly Uint8Array[])[]): Uint8Array[][];
+  readonly beats: () => number;
+  readonly phaseMs: Float64Array;
+}
+
+export interface BenchOptions {
+  readonly fidelity?: 'fast' | 'systolic';
+  readonly rowsPerCall?: number;
+}
+
+export function benchTpu(executable: Executable, options: BenchOptions = {}): BenchTpu {
+  const workspace = 128;
+  const base = workspace + Math.ceil(mxuWorkspaceBytes / 64) * 64;
+  const slot = base + coreBytes(executable);
+  const feedBytes = 64 + 4 * 1024 * 1024;
+  const pages = Math.ceil((slot + feedBytes) / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  const bytes = new Uint8Array(memory.buffer);
+  const mxu =
+    options.fidelity === 'systolic'
+      ? systolicMxu(memory)
+      : fastMxu(memory, { relaxed: enableRelaxedSimd() }, workspace);
+  const rows = options.rowsPerCall ?? 1000;
+  const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => rows };
+  const cores = new CloudTpuCores(executable, base, units);
+  const phaseMs = new Float64Array(phases.length);
+  let beats = 0;
+  return {
+    cores,
+    phaseMs,
+    beats: () => beats,
+    step(feed) {
+      const sent: Uint8Array[][] = executable.outfeed.map(() => []);
+      const ports: Ports = {
+        infeed: {
+          address(element, core) {
+            bytes.set(feed[core]![element]!, slot);
+            return slot;
+          },
+          release: () => undefined,
+        },
+        outfeed: {
+          send(element, core, address, count) {
+            sent[element]![core] = bytes.slice(address, address + count);
+          },
+        },
+        ici: { start: () => undefined, progress: () => false, finish: sumChips },
+        beat: () => {
+          beats++;
+        },
+      };
+      cores.run(ports, () => 0, phaseMs);
+      return sent;
+    },
+  };
+
+  /** Alone: ((chip 0 + chip 1) + chip 2) + chip 3. */
+  function sumChips(bucket: number): void {
+    const { buffer, elements } = executable.buckets[bucket]!;
+    const { offset, stride } = executable.buffers[buffer]!;
+    const vector = (chip: number): Float32Array =>
+      new Float32Array(memory.buffer, base + offset + chip * stride, elements);
+    const sum = vector(0);
+    for (let chip = 1; chip < Math.ceil(executable.cores / 2); chip++) {
+      vector(chip).forEach((value, i) => {
+        sum[i] = sum[i]! + value;
+      });
+    }
+  }
+}
+
+export function bytesOf(values: ArrayLike<number>): Uint8Array {
+  return new Uint8Array(Float32Array.from(values).buffer);
+}
+
+export function floatsOf(bytes: Uint8Array): Float32Array {
+  return new Float32Array(bytes.slice().buffer);
+}
