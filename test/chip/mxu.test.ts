@@ -156,4 +156,43 @@ describe('the product, bit for bit', () => {
       { numRuns: 4 },
     );
   });
+
+  /** The same short chain in every place, so that no panel is an edge. */
+  function chain(lhs: readonly number[], rhs: readonly number[]): Case {
+    const [m, n, k] = [12, 16, lhs.length];
+    return {
+      ...{ m, n, k, segments: 1, multiplicands: 'bf16', lhsSegment: k, rhsSegment: k },
+      ...{ rowOffsets: new Int32Array(m), columnOffsets: new Int32Array(n) },
+      lhsDepthOffsets: Int32Array.from(lhs, (_, i) => i),
+      rhsDepthOffsets: Int32Array.from(lhs, (_, i) => i),
+      ...{ lhs: Float32Array.from(lhs), rhs: Float32Array.from(rhs) },
+    };
+  }
+  test.each([
+    [
+      'a product too large is infinity, though the sum would fit',
+      [-1.5, 1],
+      [2 ** 127, 2 ** 127 * 1.9],
+    ],
+    ['and where the sum takes it back', [-(2 ** 63) * 1.5, 2 ** 64], [2 ** 64, 2 ** 64]],
+    [
+      'and where only rounding to bf16 makes it so',
+      [-(2 ** 63) * 1.5, 2 ** 64 - 2 ** 50],
+      [2 ** 63, 2 ** 64 - 2 ** 50],
+    ],
+    ['a product that underflows is +0', [2 ** -63, 2 ** -64], [2 ** -63, 2 ** -63]],
+    ['a subnormal multiplicand is zero', [2 ** -127, 1], [2 ** 127, -0]],
+    ['a NaN stays, an infinity times zero is one', [Number.NaN, Infinity], [0, 0]],
+  ])('%s', (_, lhs, rhs) => {
+    const it = chain(lhs, rhs);
+    const expected = bitsOf(defined(it));
+    expect(run(fused, it)).toEqual(expected);
+    expect(run(plain, it)).toEqual(expected);
+    expect(run(systolic, it)).toEqual(expected);
+  });
+  test('cycles of the array: one fill, then its rows and the way through, for each tile', () => {
+    const before = systolic.cycles();
+    run(systolic, chain(new Array<number>(300).fill(1), new Array<number>(300).fill(1)));
+    expect(systolic.cycles() - before).toBe(128 + 3 * (12 + 128 + 128 - 1));
+  });
 });
