@@ -77,6 +77,7 @@ interface Canvas {
   readonly y: Float64Array;
   /** Squared distance of each pixel's centre to the nearest stroke, as far as the pen reaches. */
   readonly distance: Float64Array;
+  readonly grains: Float64Array;
 }
 
 function newCanvas(): Canvas {
@@ -88,6 +89,7 @@ function newCanvas(): Canvas {
     x: new Float64Array(glyphPointsMax),
     y: new Float64Array(glyphPointsMax),
     distance: new Float64Array(area),
+    grains: new Float64Array(area),
   };
 }
 
@@ -199,7 +201,7 @@ function nearer(
 
 /** Turns distances into pixels: ink that fades over the width of a pixel, and noise. */
 function develop(
-  { noise, distance }: Canvas,
+  { noise, grains, distance }: Canvas,
   radius: number,
   pixels: Uint8Array,
   offset: number,
@@ -208,10 +210,11 @@ function develop(
   const untouched = reach * reach;
   const white = 255 * noise.between(spread.ink[0], spread.ink[1]);
   const grain = 255 * noise.between(spread.noise[0], spread.noise[1]);
+  noise.fillBell(grains);
   for (let i = 0; i < area; i++) {
     const square = distance[i]!;
     const cover = square < untouched ? Math.min(reach - Math.sqrt(square), 1) : 0;
-    const value = cover * white + noise.bell() * grain + 0.5;
+    const value = cover * white + grains[i]! * grain + 0.5;
     pixels[offset + i] = Math.min(Math.max(value, 0), 255);
   }
 }

@@ -11,7 +11,7 @@ export interface Glyph {
 }
 
 /** Pieces that a curve is cut into between two of its knots. */
-const piecesPerSpan = 5;
+const piecesPerSpan = 3;
 
 /** The ways of writing each digit: `glyphs[digit][variant]`. */
 export const glyphs: readonly (readonly Glyph[])[] = handwriting().map((variants) =>

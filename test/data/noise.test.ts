@@ -34,9 +34,18 @@ test('numbers stay in their ranges', () => {
   );
 });
 
-test('the bell has mean 0 and deviation 1', () => {
+test('the bell is the sum of the bytes of a word, with mean 0 and deviation 1', () => {
+  const values = new Float64Array(100_000);
   const noise = started([1, 2, 3, 4]);
-  const values = Array.from({ length: 100_000 }, () => noise.bell());
+  noise.fillBell(values);
+  const words = started([1, 2, 3, 4]);
+  for (const value of values) {
+    const word = words.word();
+    const bytes = [0, 8, 16, 24].map((shift) => (word >>> shift) & 255);
+    const centred = bytes.reduce((sum, byte) => sum + byte, 0) - 510;
+    expect(value).toBe(centred * (1 / Math.sqrt((65536 - 1) / 3)));
+  }
+  expect(noise.word()).toBe(words.word());
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const square = values.reduce((sum, value) => sum + value * value, 0) / values.length;
   expect(mean).toBeCloseTo(0, 1);
