@@ -78,10 +78,10 @@ export function trainStep(options: TrainOptions): StepProgram {
 
   const update = optimizer.update(gradients, state, weights);
   const learningRate = name(update.learningRate ?? scalar('f32', 1), 'update/learning-rate');
+  const newState = update.state.map((it, i) => name(it, `update/${at(state, i).name}`));
   const newWeights = weights.map((weight, i) =>
     name(add(weight, at(update.updates, i)), `update/${weight.name}`),
   );
-  const newState = update.state.map((it, i) => name(it, `update/${at(state, i).name}`));
 
   const token = sent([loss, correct, learningRate], start.token);
   return program(start, [...newWeights, ...newState, token], trainOutfeed, true);
