@@ -21,13 +21,16 @@ const DEPTH_BLOCK: i32 = 384;
 // One segment's own total, where it takes several tiles.
 const TOTAL_ROWS: i32 = 384;
 const TOTAL_COLUMNS: i32 = 256;
+// Words of A that windows overlap in, rounded once.
+const STAGE_WORDS: i32 = 24576;
 
 const PACKED_ROWS: usize = 0;
 const PACKED_COLUMNS: usize = PACKED_ROWS + ROW_BLOCK * DEPTH_BLOCK * 4;
 const ROW_RANGES: usize = PACKED_COLUMNS + COLUMN_BLOCK * DEPTH_BLOCK * 4;
 const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
 const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
-const TOTAL: usize = EDGE + 6 * COLUMNS * 4;
+const STAGE: usize = EDGE + 6 * COLUMNS * 4;
+const TOTAL: usize = STAGE + STAGE_WORDS * 4;
 const WORKSPACE: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;
 
 const SIGN_OFF: i32 = 0x7fff_ffff;
@@ -51,6 +54,9 @@ let tileDepth: i32 = 0;
 /** Depth of one block: whole tiles. */
 let blockDepth: i32 = 0;
 let segmented: bool = false;
+/** Least and largest offset of A along the depth of the present block. */
+let depthLow: i32 = 0;
+let depthHigh: i32 = 0;
 
 /** Bytes that a call needs at its workspace. */
 export function workspaceBytes(): usize {
@@ -161,6 +167,7 @@ function product(
     for (let q = 0; q < depth; q += blockDepth) {
       const length = min(blockDepth, depth - q);
       packColumnBlock(rhs, columnTable + ((<usize>j) << 2), width, q, length);
+      if (!segmented) noteDepths(lhsDepth + ((<usize>q) << 2), length);
       for (let i = 0; i < m; i += ROW_BLOCK) {
         const height = min(ROW_BLOCK, m - i);
         packRowBlock(lhs, rowTable + ((<usize>i) << 2), height, q, length);
@@ -421,6 +428,10 @@ function upper(x: v128): v128 {
 // -------------------------------------------------------------------------------------- packing
 
 function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32): void {
+  if (bf16 && !segmented) {
+    const staged = stage(lhs, table, height, length);
+    if (staged != 0) return packStagedRows(staged, table, height, q, length);
+  }
   let to = workspace + PACKED_ROWS;
   let range = workspace + ROW_RANGES;
   for (let i = 0; i < height; i += ROWS) {
@@ -433,6 +444,74 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
       packRows(to, from, table, lanes, steps, depth, range);
       to += <usize>(depth * ROWS * 4);
     }
+    table += ROWS * 4;
+    range += 8;
+  }
+}
+
+/**
+ * Where windows overlap, as in a convolution, the same numbers are packed many times: then the
+ * stretch of memory that the block takes them from is rounded once. Returns what stands for
+ * `lhs` (it may lie outside of memory), or 0 where that does not pay, or where the stretch holds
+ * numbers that need care. What lies in gaps of the stretch only widens the range.
+ */
+function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
+  let rowLow = load<i32>(table);
+  let rowHigh = rowLow;
+  for (let i = 1; i < height; i++) {
+    const offset = load<i32>(table + ((<usize>i) << 2));
+    rowLow = min(rowLow, offset);
+    rowHigh = max(rowHigh, offset);
+  }
+  const first = rowLow + depthLow;
+  const count = rowHigh + depthHigh - first + 1;
+  if (count > STAGE_WORDS || count * 2 > height * length) return 0;
+  const to = workspace + STAGE;
+  roundStretch(to, lhs + ((<usize>first) << 2), count);
+  return needsCare() ? 0 : to - ((<usize>first) << 2);
+}
+
+function noteDepths(steps: usize, length: i32): void {
+  depthLow = load<i32>(steps);
+  depthHigh = depthLow;
+  for (let k = 1; k < length; k++) {
+    const offset = load<i32>(steps + ((<usize>k) << 2));
+    depthLow = min(depthLow, offset);
+    depthHigh = max(depthHigh, offset);
+  }
+}
+
+function roundStretch(to: usize, from: usize, count: i32): void {
+  let low = i32x4.splat(-1);
+  let high = i32x4.splat(0);
+  for (; count >= 4; count -= 4) {
+    const x = v128.load(from);
+    low = lower(low, x);
+    high = higher(high, x);
+    v128.store(to, nearest(x));
+    to += 16;
+    from += 16;
+  }
+  for (; count > 0; count--) {
+    const x = v128.load32_zero(from);
+    low = lower(low, x);
+    high = higher(high, x);
+    v128.store32_lane(to, nearest(x), 0);
+    to += 4;
+    from += 4;
+  }
+  noteRange(low, high);
+}
+
+function packStagedRows(staged: usize, table: usize, height: i32, q: i32, length: i32): void {
+  let to = workspace + PACKED_ROWS;
+  let range = workspace + ROW_RANGES;
+  const steps = lhsDepth + ((<usize>q) << 2);
+  for (let i = 0; i < height; i += ROWS) {
+    clearRange(range);
+    widenRange(range, true);
+    packPanel(ROWS, AS_THEY_ARE, to, staged, table, min(ROWS, height - i), steps, length);
+    to += <usize>(length * ROWS * 4);
     table += ROWS * 4;
     range += 8;
   }
@@ -504,7 +583,7 @@ function packRowsRounded(
   steps: usize,
   depth: i32,
 ): void {
-  packPanel(ROWS, true, to, from, table, lanes, steps, depth);
+  packPanel(ROWS, ROUNDED, to, from, table, lanes, steps, depth);
 }
 function packRowsAsTheyAre(
   to: usize,
@@ -514,7 +593,7 @@ function packRowsAsTheyAre(
   steps: usize,
   depth: i32,
 ): void {
-  packPanel(ROWS, false, to, from, table, lanes, steps, depth);
+  packPanel(ROWS, NOTED, to, from, table, lanes, steps, depth);
 }
 function packColumnsRounded(
   to: usize,
@@ -524,7 +603,7 @@ function packColumnsRounded(
   steps: usize,
   depth: i32,
 ): void {
-  packPanel(COLUMNS, true, to, from, table, lanes, steps, depth);
+  packPanel(COLUMNS, ROUNDED, to, from, table, lanes, steps, depth);
 }
 function packColumnsAsTheyAre(
   to: usize,
@@ -534,8 +613,13 @@ function packColumnsAsTheyAre(
   steps: usize,
   depth: i32,
 ): void {
-  packPanel(COLUMNS, false, to, from, table, lanes, steps, depth);
+  packPanel(COLUMNS, NOTED, to, from, table, lanes, steps, depth);
 }
+
+// What packing does to the numbers: note their range and round them; note it; nothing.
+const ROUNDED: i32 = 0;
+const NOTED: i32 = 1;
+const AS_THEY_ARE: i32 = 2;
 
 // What the last packed panel held, by magnitude as bits: smallest nonzero less one, and largest.
 let lowest: u32 = 0;
@@ -550,7 +634,7 @@ let highest: u32 = 0;
 @inline
 function packPanel(
   width: i32,
-  rounded: bool,
+  how: i32,
   to: usize,
   from: usize,
   table: usize,
@@ -577,22 +661,23 @@ function packPanel(
     for (; steps < end; steps += 4) {
       const at = a0 + ((<usize>load<i32>(steps)) << 2);
       const x = v128.load(at);
-      low = lower(low, x);
-      high = higher(high, x);
-      v128.store(to, rounded ? nearest(x) : x);
+      if (how != AS_THEY_ARE) low = lower(low, x);
+      if (how != AS_THEY_ARE) high = higher(high, x);
+      v128.store(to, how == ROUNDED ? nearest(x) : x);
       let y: v128;
       if (width == 8) y = v128.load(at, 16);
       else if (width == 6) y = v128.load64_zero(at, 16);
       else y = v128.load32_zero(at, 16);
-      low = lower(low, y);
-      high = higher(high, y);
-      if (rounded) y = nearest(y);
+      if (how != AS_THEY_ARE) low = lower(low, y);
+      if (how != AS_THEY_ARE) high = higher(high, y);
+      if (how == ROUNDED) y = nearest(y);
       if (width == 8) v128.store(to, y, 16);
       else if (width == 6) v128.store64_lane(to, y, 0, 16);
       else v128.store32_lane(to, y, 0, 16);
       to += width * 4;
     }
-    return noteRange(low, high);
+    if (how != AS_THEY_ARE) noteRange(low, high);
+    return;
   }
 
   const a1 = from + ((<usize>o1) << 2);
@@ -609,9 +694,9 @@ function packPanel(
       let x1 = v128.load(a1 + step);
       let x2 = v128.load(a2 + step);
       let x3 = v128.load(a3 + step);
-      low = lower(lower(lower(lower(low, x0), x1), x2), x3);
-      high = higher(higher(higher(higher(high, x0), x1), x2), x3);
-      if (rounded) {
+      if (how != AS_THEY_ARE) low = lower(lower(lower(lower(low, x0), x1), x2), x3);
+      if (how != AS_THEY_ARE) high = higher(higher(higher(higher(high, x0), x1), x2), x3);
+      if (how == ROUNDED) {
         x0 = nearest(x0);
         x1 = nearest(x1);
         x2 = nearest(x2);
@@ -626,9 +711,9 @@ function packPanel(
       v128.store(to + width * 8, i64x2.shuffle(y1, y3, 0, 2));
       v128.store(to + width * 12, i64x2.shuffle(y1, y3, 1, 3));
       x0 = v128.load(a4 + step);
-      low = lower(low, x0);
-      high = higher(high, x0);
-      if (rounded) x0 = nearest(x0);
+      if (how != AS_THEY_ARE) low = lower(low, x0);
+      if (how != AS_THEY_ARE) high = higher(high, x0);
+      if (how == ROUNDED) x0 = nearest(x0);
       if (width == 5) {
         v128.store32_lane(to, x0, 0, 16);
         v128.store32_lane(to + width * 4, x0, 1, 16);
@@ -636,9 +721,9 @@ function packPanel(
         v128.store32_lane(to + width * 12, x0, 3, 16);
       } else {
         x1 = v128.load(a5 + step);
-        low = lower(low, x1);
-        high = higher(high, x1);
-        if (rounded) x1 = nearest(x1);
+        if (how != AS_THEY_ARE) low = lower(low, x1);
+        if (how != AS_THEY_ARE) high = higher(high, x1);
+        if (how == ROUNDED) x1 = nearest(x1);
         y0 = i32x4.shuffle(x0, x1, 0, 4, 1, 5);
         y1 = i32x4.shuffle(x0, x1, 2, 6, 3, 7);
         if (width == 6) {
@@ -649,9 +734,9 @@ function packPanel(
         } else {
           x2 = v128.load(a6 + step);
           x3 = v128.load(a7 + step);
-          low = lower(lower(low, x2), x3);
-          high = higher(higher(high, x2), x3);
-          if (rounded) {
+          if (how != AS_THEY_ARE) low = lower(lower(low, x2), x3);
+          if (how != AS_THEY_ARE) high = higher(higher(high, x2), x3);
+          if (how == ROUNDED) {
             x2 = nearest(x2);
             x3 = nearest(x3);
           }
@@ -670,16 +755,16 @@ function packPanel(
       x = v128.load32_lane(a1 + step, x, 1);
       x = v128.load32_lane(a2 + step, x, 2);
       x = v128.load32_lane(a3 + step, x, 3);
-      low = lower(low, x);
-      high = higher(high, x);
-      v128.store(to, rounded ? nearest(x) : x);
+      if (how != AS_THEY_ARE) low = lower(low, x);
+      if (how != AS_THEY_ARE) high = higher(high, x);
+      v128.store(to, how == ROUNDED ? nearest(x) : x);
       let y = v128.load32_zero(a4 + step);
       if (width > 5) y = v128.load32_lane(a5 + step, y, 1);
       if (width > 6) y = v128.load32_lane(a6 + step, y, 2);
       if (width > 7) y = v128.load32_lane(a7 + step, y, 3);
-      low = lower(low, y);
-      high = higher(high, y);
-      if (rounded) y = nearest(y);
+      if (how != AS_THEY_ARE) low = lower(low, y);
+      if (how != AS_THEY_ARE) high = higher(high, y);
+      if (how == ROUNDED) y = nearest(y);
       if (width == 8) v128.store(to, y, 16);
       else if (width == 6) v128.store64_lane(to, y, 0, 16);
       else v128.store32_lane(to, y, 0, 16);
@@ -687,7 +772,7 @@ function packPanel(
       steps += 4;
     }
   }
-  noteRange(low, high);
+  if (how != AS_THEY_ARE) noteRange(low, high);
 }
 
 // @ts-ignore: decorator
