@@ -1,0 +1,54 @@
+import type { Executable } from '../../src/isa/executable.ts';
+import { arrayShape } from '../../src/numerics/shape.ts';
+import { Tiny } from '../chip/tiny.ts';
+
+/** Weights of {@link halving}. */
+export const weightCount = 70;
+
+/**
+ * A program whose weights are halved at each step by way of every chip of the slice: the sum of
+ * all cores' copies, over the number of cores, over two. It sends the weights out.
+ */
+export function halving(tpus: number): Executable {
+  const tiny = new Tiny(8);
+  const column = arrayShape('f32', [weightCount, 1]);
+  const scalar = arrayShape('f32', [1, 1]);
+  const weights = tiny.parameter(column);
+  const one = tiny.buffer(scalar, 'core');
+  tiny.copy(tiny.constant(scalar, [1]), one);
+  const replicas = tiny.buffer(column, 'core');
+  tiny.copy(weights, replicas);
+  const gradient = tiny.buffer(column, 'chip', 'gradient');
+  const size = { batch: 1, m: weightCount, n: 1, k: 1 };
+  tiny.matmul(replicas, one, gradient, size, 'f32');
+  const sum = tiny.allReduce(gradient);
+  const updated = tiny.buffer(column, 'shared');
+  tiny.matmul(sum, tiny.constant(scalar, [1 / (16 * tpus)]), updated, size, 'f32');
+  tiny.copy(updated, weights);
+  tiny.outfeed(weights);
+  return tiny.build();
+}
+
+/** A program that sends its parameter out. */
+export function showing(): Executable {
+  const tiny = new Tiny(8);
+  tiny.outfeed(tiny.parameter(arrayShape('f32', [weightCount, 1])));
+  return tiny.build();
+}
+
+/** A program that sends its infeed back: images and labels, `batch` a core. */
+export function echo(batch: number): Executable {
+  const tiny = new Tiny(8);
+  const images = tiny.infeed(arrayShape('f32', [batch, 28, 28, 1]));
+  const labels = tiny.infeed(arrayShape('s32', [batch]));
+  tiny.outfeed(images);
+  tiny.outfeed(labels);
+  return tiny.build();
+}
+
+/** One that one process cannot hold. */
+export function enormous(): Executable {
+  const tiny = new Tiny(8);
+  tiny.buffer(arrayShape('f32', [2 ** 26]), 'core');
+  return tiny.build();
+}
