@@ -218,6 +218,13 @@ const typesOfKind = {
   signed: ['s32', 'bf16', 'f32'],
 } as const satisfies Record<string, readonly ElementType[]>;
 
+/** The element types that an element-wise opcode takes. */
+export function typesOf(opcode: UnaryOpcode | BinaryOpcode): readonly ElementType[] {
+  return typesOfKind[
+    opcode in unaryKinds ? unaryKinds[opcode as UnaryOpcode] : binaryKinds[opcode as BinaryOpcode]
+  ];
+}
+
 function expectKind(it: Draft, kind: keyof typeof typesOfKind, { type }: ArrayShape): void {
   const types: readonly ElementType[] = typesOfKind[kind];
   expect(it, types.includes(type), `elements of type ${types.join(', ')}`);

@@ -1,0 +1,117 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import * as b from '../../src/hlo/build.ts';
+import type { HloInstruction, Opcode } from '../../src/hlo/instruction.ts';
+import { binaryOpcodes, unaryOpcodes } from '../../src/hlo/instruction.ts';
+import { parse } from '../../src/hlo/parse.ts';
+import { floatText, print } from '../../src/hlo/print.ts';
+import { bodiesOf, mapInstructions, postOrder, withOperands } from '../../src/hlo/traverse.ts';
+import { verify } from '../../src/hlo/verify.ts';
+import { f32FromBits } from '../../src/numerics/f32-ops.ts';
+import { arrayShape } from '../../src/numerics/shape.ts';
+import { arbitraryModule } from './programs.ts';
+import { difference } from './same.ts';
+
+describe('random programs', () => {
+  test('are well typed, and their text reads back to the same program', () => {
+    fc.assert(
+      fc.property(arbitraryModule(), ({ module }) => {
+        verify(module);
+        const text = print(module);
+        const back = parse(text);
+        verify(back);
+        expect(difference(module, back)).toBeUndefined();
+        expect(print(back)).toBe(text);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test('have every opcode', () => {
+    const seen = new Set<string>();
+    const visit = (it: HloInstruction): void => {
+      seen.add(it.opcode);
+      for (const body of bodiesOf(it)) postOrder(body.root).forEach(visit);
+    };
+    for (const { module } of fc.sample(arbitraryModule(), { seed: 1, numRuns: 400 })) {
+      postOrder([...module.entry.parameters, module.entry.root]).forEach(visit);
+    }
+    const others: Opcode[] = ['parameter', 'constant', 'iota', 'compare', 'select', 'clamp'];
+    others.push('convert', 'bitcast-convert', 'broadcast', 'reshape', 'transpose', 'slice', 'pad');
+    others.push('concatenate', 'reverse', 'dot', 'convolution', 'reduce', 'reduce-window');
+    others.push('select-and-scatter', 'rng-bit-generator', 'all-reduce', 'after-all', 'infeed');
+    others.push('outfeed', 'tuple', 'get-tuple-element', 'fusion');
+    expect([...seen].sort()).toEqual([...unaryOpcodes, ...binaryOpcodes, ...others].sort());
+  });
+
+  test('stay the same object when a rewrite changes nothing', () => {
+    fc.assert(
+      fc.property(arbitraryModule(), ({ module }) => {
+        expect(mapInstructions(module.entry, withOperands)).toBe(module.entry);
+      }),
+    );
+  });
+});
+
+test('the shortest text of an f32 reads back to its bits', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), (bits) => {
+      const value = f32FromBits(bits);
+      const back = Number(floatText(value).replace('nan', 'NaN').replace('inf', 'Infinity'));
+      expect(Math.fround(back)).toBe(value);
+    }),
+    { numRuns: 2000 },
+  );
+  expect(floatText(Math.fround(0.1))).toBe('0.1');
+});
+
+test('a chain of 100,000 instructions is no problem', () => {
+  const x = b.parameter(0, arrayShape('f32', []));
+  let root: HloInstruction = x;
+  for (let i = 0; i < 100_000; i++) root = b.add(root, x);
+  const module = b.module('chain', [x], root);
+  verify(module);
+  expect(postOrder(parse(print(module)).entry.root)).toHaveLength(100_001);
+});
+
+describe('print', () => {
+  test('shows what XLA shows', () => {
+    const image = b.parameter(0, arrayShape('f32', [2, 8, 8, 3]), 'image');
+    const kernel = b.parameter(1, arrayShape('f32', [3, 3, 3, 4]));
+    const window = [0, 1].map(() => b.windowDimension({ size: 3, stride: 2, padHigh: 1 }));
+    const dimensions = {
+      inputBatch: 0,
+      inputFeature: 3,
+      inputSpatial: [1, 2],
+      kernelInputFeature: 2,
+      kernelOutputFeature: 3,
+      kernelSpatial: [0, 1],
+      outputBatch: 0,
+      outputFeature: 3,
+      outputSpatial: [1, 2],
+    };
+    const result = b.named(b.convolution(image, kernel, { window, dimensions }), 'conv1');
+    expect(print(b.module('small', [image, kernel], result))).toBe(`HloModule small
+
+ENTRY %main (parameter.0: f32[2,8,8,3], parameter.1: f32[3,3,3,4]) -> f32[2,4,4,4] {
+  %parameter.0 = f32[2,8,8,3] parameter(0), metadata={op_name="image"}
+  %parameter.1 = f32[3,3,3,4] parameter(1)
+  ROOT %convolution.2 = f32[2,4,4,4] convolution(%parameter.0, %parameter.1), window={size=3x3 stride=2x2 pad=0_1x0_1}, dim_labels=b01f_01io->b01f, metadata={op_name="conv1"}
+}
+`);
+  });
+
+  test('leaves long constants out when asked', () => {
+    const long = b.concatenate(
+      [
+        b.full('f32', [4], 1),
+        b.constant({ shape: arrayShape('f32', [5]), data: new Float32Array(5) }),
+      ],
+      0,
+    );
+    const text = print(b.module('long', [], long), { elementsMax: 4 });
+    expect(text).toContain('f32[5] constant({...})');
+    expect(text).toContain('f32[] constant(1)');
+    expect(() => parse(text)).toThrow('expected a value of type f32');
+  });
+});

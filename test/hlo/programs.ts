@@ -1,0 +1,580 @@
+import fc from 'fast-check';
+import * as b from '../../src/hlo/build.ts';
+import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
+import { typesOf } from '../../src/hlo/infer.ts';
+import {
+  binaryOpcodes,
+  type HloComputation,
+  type HloInstruction,
+  type HloModule,
+  type Opcode,
+  type Parameter,
+  unaryOpcodes,
+  type WindowDimension,
+} from '../../src/hlo/instruction.ts';
+import { users } from '../../src/hlo/traverse.ts';
+import { windowPositions } from '../../src/hlo/window.ts';
+import { assert, at } from '../../src/numerics/assert.ts';
+import type { ComputedType, ElementType } from '../../src/numerics/element-type.ts';
+import { type Literal, literal } from '../../src/numerics/literal.ts';
+import { bits, type Key, stream, uniform } from '../../src/numerics/random.ts';
+import {
+  type ArrayShape,
+  arrayShape,
+  elementCount,
+  isArray,
+  product,
+  sameShape,
+} from '../../src/numerics/shape.ts';
+
+export interface ProgramOptions {
+  /** What the program is made of; everything unless given. Parameters and tuples come by themselves. */
+  readonly opcodes?: readonly Opcode[];
+  /** Types of new parameters and constants; all computed types unless given. */
+  readonly types?: readonly ComputedType[];
+  /** Inputs hold NaN, infinities, −0, subnormals and huge numbers too. Default true. */
+  readonly specials?: boolean;
+  /** How much there is to choose from; about four choices an instruction. Default 64. */
+  readonly choicesMax?: number;
+  /** Most elements of an array. Default 128. */
+  readonly elementsMax?: number;
+}
+
+export interface Program {
+  readonly module: HloModule;
+  /** What one replica gets: parameters, and an entry for each infeed. */
+  readonly inputs: EvaluateInputs;
+}
+
+/**
+ * A well-typed random program with inputs. It is built from a list of choices, so that a failure
+ * shrinks to a short program.
+ */
+export function arbitraryModule(options: ProgramOptions = {}): fc.Arbitrary<Program> {
+  const choices = fc.array(fc.nat(0xffff), { minLength: 4, maxLength: options.choicesMax ?? 64 });
+  return fc.tuple(choices, fc.nat()).map(([list, seed]) => programOf(list, seed, options));
+}
+
+/** Random elements: most of them small, some special, with the same bits for the same key. */
+export function randomLiteral(shape: ArrayShape, key: Key, specials = true): Literal {
+  const values = Array.from({ length: elementCount(shape) }, (_, i) =>
+    randomValue(shape.type, key, i, specials),
+  );
+  return literal(shape.type, shape.dims, values);
+}
+
+const floatSpecials = [
+  0,
+  -0,
+  1,
+  -1,
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  Number.NEGATIVE_INFINITY,
+  2 ** -149,
+  -(2 ** -130),
+  2 ** -126,
+  2 ** -64,
+  3e38,
+  -3e38,
+  2 ** 31,
+  0.5,
+  1.5,
+];
+const integerSpecials = [0, 1, -1, 31, 32, 33, 2 ** 31 - 1, -(2 ** 31)];
+
+function randomValue(type: ElementType, key: Key, i: number, specials: boolean): number {
+  const word = bits(key, 2 * i);
+  const special = specials && (word & 7) === 0;
+  switch (type) {
+    case 'pred':
+      return word >>> 31;
+    case 's32':
+      return special ? at(integerSpecials, (word >>> 3) & 7) : ((word >>> 16) % 21) - 10;
+    case 'u32':
+      return special ? at(integerSpecials, (word >>> 3) & 7) >>> 0 : (word >>> 16) % 21;
+    default:
+      if (special) return at(floatSpecials, (word >>> 3) & 15);
+      return (2 * uniform(key, 2 * i + 1) - 1) * 2 ** (((word >>> 16) % 6) - 2);
+  }
+}
+
+/** What is being built. */
+interface Builder {
+  /** A number below `count`; 0 once the choices are used up. */
+  readonly draw: (count: number) => number;
+  readonly more: () => boolean;
+  /** A new array, as a parameter or a constant. */
+  readonly fresh: (shape: ArrayShape) => HloInstruction;
+  /** Something that is there, of one of the types and at least the rank; or a new array. */
+  readonly pick: (types?: readonly ElementType[], rankMin?: number) => HloInstruction;
+  /** Something that is there, of the shape; or a new array. */
+  readonly like: (shape: ArrayShape) => HloInstruction;
+  readonly dims: (rankMax: number, elementsMax?: number) => number[];
+  /** The last token; the next effect takes it and puts its own. */
+  token: HloInstruction | undefined;
+  readonly infeed: Literal[][];
+  readonly key: () => Key;
+  readonly options: Required<ProgramOptions>;
+}
+
+const allTypes: readonly ComputedType[] = ['f32', 'bf16', 's32', 'u32', 'pred'];
+const numbers: readonly ElementType[] = ['f32', 'bf16', 's32', 'u32'];
+const floats: readonly ElementType[] = ['f32', 'bf16'];
+
+function programOf(list: readonly number[], seed: number, given: ProgramOptions): Program {
+  const options = {
+    opcodes: given.opcodes ?? (Object.keys(rules) as Opcode[]),
+    types: given.types ?? allTypes,
+    specials: given.specials ?? true,
+    choicesMax: given.choicesMax ?? 64,
+    elementsMax: given.elementsMax ?? 128,
+  };
+  const parameters: Parameter[] = [];
+  const literals: Literal[] = [];
+  const pool: HloInstruction[] = [];
+  let position = 0;
+  let keys = 0;
+
+  const builder: Builder = {
+    draw: (count) => {
+      const choice = list[position++];
+      return choice === undefined ? 0 : choice % count;
+    },
+    more: () => position < list.length,
+    fresh: (shape) => {
+      const value = randomLiteral(shape, builder.key(), options.specials);
+      if (builder.draw(4) === 3) return kept(b.constant(value));
+      const name = builder.draw(3) === 0 ? `input ${parameters.length}/"x"` : undefined;
+      const parameter = b.parameter(parameters.length, shape, name);
+      parameters.push(parameter);
+      literals.push(value);
+      return kept(parameter);
+    },
+    pick: (types = options.types, rankMin = 0) => {
+      const fits = pool.filter(
+        ({ shape }) => isArray(shape) && types.includes(shape.type) && shape.dims.length >= rankMin,
+      );
+      const choice = builder.draw(fits.length + 1);
+      if (choice < fits.length) return at(fits, fits.length - 1 - choice);
+      const allowed = types.filter((type) => options.types.some((it) => it === type));
+      const type = at(
+        allowed.length === 0 ? types : allowed,
+        builder.draw(Math.max(1, allowed.length)),
+      );
+      const dims = builder.dims(3);
+      while (dims.length < rankMin) dims.push(1 + builder.draw(3));
+      return builder.fresh(arrayShape(type, dims));
+    },
+    like: (shape) => {
+      const fits = pool.filter((it) => sameShape(it.shape, shape));
+      const choice = builder.draw(fits.length + 1);
+      return choice < fits.length ? at(fits, fits.length - 1 - choice) : builder.fresh(shape);
+    },
+    dims: (rankMax, elementsMax = options.elementsMax) => {
+      const dims: number[] = [];
+      for (let rank = builder.draw(rankMax + 1); rank > 0; rank--) {
+        const empty = builder.draw(32) === 31;
+        const size = empty ? 0 : 1 + builder.draw(6);
+        dims.push(Math.min(size, Math.floor(elementsMax / Math.max(1, product(dims)))));
+      }
+      return dims;
+    },
+    token: undefined,
+    infeed: [],
+    key: () => stream(seed, String(keys++)),
+    options,
+  };
+
+  while (builder.more()) {
+    const opcode = at(options.opcodes, builder.draw(options.opcodes.length));
+    for (const made of at([rules[opcode]], 0)(builder, opcode)) kept(made);
+  }
+  if (pool.length === 0) builder.pick();
+  const counts = users(pool);
+  const roots = [...counts].filter(([, count]) => count === 0).map(([it]) => it);
+  const ends =
+    builder.token === undefined || roots.includes(builder.token)
+      ? roots
+      : [...roots, builder.token];
+  const only = ends[0]!;
+  const root = ends.length === 1 && isArray(only.shape) ? only : b.tuple(ends);
+  const module = b.module('random', parameters, root, aliasesOf(root, parameters));
+  return { module, inputs: { parameters: literals, infeed: builder.infeed } };
+
+  function kept(it: HloInstruction): HloInstruction {
+    if (!pool.includes(it)) pool.push(it);
+    return it;
+  }
+}
+
+/** The first parameter that some output could take the place of does so. */
+function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloModule['aliases'] {
+  const outputs = root.shape.type === 'tuple' ? root.shape.elements : [root.shape];
+  for (const [output, shape] of outputs.entries()) {
+    const parameter = parameters.findIndex((it) => sameShape(it.shape, shape));
+    if (parameter >= 0) return [{ output, parameter }];
+  }
+  return [];
+}
+
+/** Instructions to keep, made of what is there. */
+type Rule = (builder: Builder, opcode: Opcode) => readonly HloInstruction[];
+
+const unaryRule: Rule = (builder, opcode) => {
+  const one = unaryOpcodes.find((it) => it === opcode)!;
+  return [b.unary(one, builder.pick(typesOf(one)))];
+};
+const binaryRule: Rule = (builder, opcode) => {
+  const one = binaryOpcodes.find((it) => it === opcode)!;
+  const first = builder.pick(typesOf(one));
+  return [b.binary(one, first, builder.like(shapeOf(first)))];
+};
+
+const rules: Readonly<Record<Opcode, Rule>> = {
+  ...(Object.fromEntries(unaryOpcodes.map((it) => [it, unaryRule])) as Record<
+    (typeof unaryOpcodes)[number],
+    Rule
+  >),
+  ...(Object.fromEntries(binaryOpcodes.map((it) => [it, binaryRule])) as Record<
+    (typeof binaryOpcodes)[number],
+    Rule
+  >),
+  parameter: (builder) => [builder.fresh(arrayShape(anyType(builder), builder.dims(3)))],
+  constant: (builder) => {
+    const shape = arrayShape(anyType(builder), builder.dims(2));
+    return [b.constant(randomLiteral(shape, builder.key(), builder.options.specials))];
+  },
+  iota: (builder) => {
+    const dims = [1 + builder.draw(4), ...builder.dims(2, 16)];
+    const types = builder.options.types.filter((type) => type !== 'pred');
+    const type = types[builder.draw(types.length)] ?? 'f32';
+    return [b.iota(arrayShape(type, dims), builder.draw(dims.length))];
+  },
+  compare: (builder) => {
+    const first = builder.pick();
+    const direction = at(['EQ', 'NE', 'LT', 'LE', 'GT', 'GE'] as const, builder.draw(6));
+    return [b.compare(direction, first, builder.like(shapeOf(first)))];
+  },
+  select: (builder) => {
+    const value = builder.pick();
+    const predicate = builder.like(arrayShape('pred', shapeOf(value).dims));
+    return [b.select(predicate, value, builder.like(shapeOf(value)))];
+  },
+  clamp: (builder) => {
+    const value = builder.pick(numbers);
+    const { type, dims } = shapeOf(value);
+    const bound = (): HloInstruction =>
+      builder.like(arrayShape(type, builder.draw(2) === 0 ? [] : dims));
+    return [b.clamp(bound(), value, bound())];
+  },
+  convert: (builder) => [b.convert(builder.pick(), anyType(builder))],
+  'bitcast-convert': (builder) => {
+    const words = ['f32', 's32', 'u32'] as const;
+    return [b.bitcastConvert(builder.pick(words), at(words, builder.draw(3)))];
+  },
+  broadcast: (builder) => {
+    const operand = builder.pick();
+    const dims = [...shapeOf(operand).dims];
+    const from = dims.map((_, d) => d);
+    for (let more = builder.draw(3); more > 0; more--) {
+      const room = Math.floor(builder.options.elementsMax / Math.max(1, product(dims)));
+      const place = builder.draw(dims.length + 1);
+      dims.splice(place, 0, Math.min(1 + builder.draw(4), Math.max(1, room)));
+      from.splice(place, 0, -1);
+    }
+    const dimensions = shapeOf(operand).dims.map((_, d) => from.indexOf(d));
+    return [b.broadcast(operand, dims, dimensions)];
+  },
+  reshape: (builder) => {
+    const operand = builder.pick();
+    const count = elementCount(shapeOf(operand));
+    const divisors = [1, 2, 3, 4, 5, 6].filter((n) => count > 0 && count % n === 0);
+    if (divisors.length === 0) return [b.reshape(operand, [0, 2])];
+    const first = at(divisors, builder.draw(divisors.length));
+    return [b.reshape(operand, count === 1 ? [] : [first, count / first])];
+  },
+  transpose: (builder) => {
+    const operand = builder.pick();
+    return [b.transpose(operand, permutation(builder, shapeOf(operand).dims.length))];
+  },
+  slice: (builder) => {
+    const operand = builder.pick();
+    const { dims } = shapeOf(operand);
+    const starts = dims.map((size) => builder.draw(size + 1));
+    const limits = dims.map((size, d) => starts[d]! + builder.draw(size - starts[d]! + 1));
+    return [
+      b.slice(
+        operand,
+        starts,
+        limits,
+        dims.map(() => 1 + builder.draw(3)),
+      ),
+    ];
+  },
+  pad: (builder) => {
+    const operand = builder.pick();
+    const { type, dims } = shapeOf(operand);
+    const interior = dims.map(() => builder.draw(2));
+    const low = dims.map(() => builder.draw(4) - 1);
+    const high = dims.map((size, d) => {
+      const inside = low[d]! + size + Math.max(0, size - 1) * interior[d]!;
+      return Math.max(0 - inside, builder.draw(4) - 1);
+    });
+    const grown = dims.map((n, d) => low[d]! + n + Math.max(0, n - 1) * interior[d]! + high[d]!);
+    if (product(grown) > 4 * builder.options.elementsMax) return [];
+    return [b.pad(operand, builder.like(arrayShape(type, [])), { low, high, interior })];
+  },
+  concatenate: (builder) => {
+    const first = builder.pick(undefined, 1);
+    const { type, dims } = shapeOf(first);
+    const dimension = builder.draw(dims.length);
+    const more = Array.from({ length: builder.draw(3) }, () =>
+      builder.like(
+        arrayShape(
+          type,
+          dims.map((n, d) => (d === dimension ? 1 + builder.draw(3) : n)),
+        ),
+      ),
+    );
+    return [b.concatenate([first, ...more], dimension)];
+  },
+  reverse: (builder) => {
+    const operand = builder.pick();
+    return [
+      b.reverse(
+        operand,
+        shapeOf(operand)
+          .dims.map((_, d) => d)
+          .filter(() => builder.draw(2) === 0),
+      ),
+    ];
+  },
+  dot: (builder) => {
+    const lhs = builder.pick(floats, 1);
+    const { type, dims } = shapeOf(lhs);
+    const roles = dims.map(() => builder.draw(3));
+    const lhsBatch = dims.map((_, d) => d).filter((d) => roles[d] === 1);
+    const lhsContracting = dims.map((_, d) => d).filter((d) => roles[d] === 0);
+    const free = Array.from({ length: builder.draw(2) }, () => 1 + builder.draw(4));
+    const canonical = [
+      ...lhsBatch.map((d) => dims[d]!),
+      ...lhsContracting.map((d) => dims[d]!),
+      ...free,
+    ];
+    const order = permutation(builder, canonical.length);
+    const rhs = builder.like(
+      arrayShape(
+        type,
+        order.map((d) => canonical[d]!),
+      ),
+    );
+    const shared = lhsBatch.length + lhsContracting.length;
+    const places = Array.from({ length: shared }, (_, i) => order.indexOf(i));
+    const dimensions = {
+      lhsBatch,
+      lhsContracting,
+      rhsBatch: places.slice(0, lhsBatch.length),
+      rhsContracting: places.slice(lhsBatch.length),
+    };
+    return [b.dot(lhs, rhs, dimensions, builder.draw(2) === 0 ? 'default' : 'highest')];
+  },
+  convolution: (builder) => [convolutionOf(builder)],
+  reduce: (builder) => {
+    const first = builder.pick();
+    const { type, dims } = shapeOf(first);
+    const dimensions = dims.map((_, d) => d).filter(() => builder.draw(2) === 0);
+    if (builder.draw(3) < 2) {
+      return [
+        b.reduce(first, builder.like(arrayShape(type, [])), dimensions, bodyOf(builder, type)),
+      ];
+    }
+    const second = builder.pick();
+    const other = sameSize(first, second) ? second : first;
+    const scalars = [first, other].map((it) => arrayShape(shapeOf(it).type, []));
+    const inits = scalars.map(builder.like);
+    const result = b.reduce([first, other], inits, dimensions, greaterPair(scalars));
+    return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
+  },
+  'reduce-window': (builder) => {
+    const operand = builder.pick();
+    const { type, dims } = shapeOf(operand);
+    const window = dims.map(() => windowOf(builder, true));
+    if (windowWork(dims, window) > 4096) return [];
+    return [
+      b.reduceWindow(operand, builder.like(arrayShape(type, [])), window, bodyOf(builder, type)),
+    ];
+  },
+  'select-and-scatter': (builder) => {
+    const operand = builder.pick(numbers);
+    const { type, dims } = shapeOf(operand);
+    const window = dims.map(() => windowOf(builder, false));
+    if (windowWork(dims, window) > 4096) return [];
+    const positions = dims.map((size, d) => windowPositions(size, window[d]!));
+    const source = builder.like(arrayShape(type, positions));
+    const init = builder.like(arrayShape(type, []));
+    const selected = b.greaterOrEqual(type);
+    return [b.selectAndScatter(operand, source, init, window, selected, b.adder(type))];
+  },
+  'rng-bit-generator': (builder) => {
+    const state = builder.like(arrayShape('u32', [4]));
+    const result = b.rngBitGenerator(state, arrayShape('u32', builder.dims(2)));
+    return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
+  },
+  'all-reduce': (builder) => {
+    const first = builder.pick(numbers);
+    if (builder.draw(2) === 0) return [b.allReduce(first)];
+    const second = builder.pick([shapeOf(first).type]);
+    const result = b.allReduce([first, second]);
+    return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
+  },
+  'after-all': (builder) => {
+    builder.token = builder.token === undefined ? b.afterAll() : b.afterAll(builder.token);
+    return [];
+  },
+  infeed: (builder) => {
+    const shapes = [0, 1].map(() => arrayShape(anyType(builder), builder.dims(2)));
+    const single = builder.draw(2) === 0;
+    const used = single ? shapes.slice(0, 1) : shapes;
+    const data = single ? at(shapes, 0) : ({ type: 'tuple', elements: shapes } as const);
+    const result = b.infeed(builder.token ?? b.afterAll(), data);
+    builder.token = b.getTupleElement(result, 1);
+    builder.infeed.push(
+      used.map((shape) => randomLiteral(shape, builder.key(), builder.options.specials)),
+    );
+    const arrays = b.getTupleElement(result, 0);
+    return single ? [arrays] : shapes.map((_, i) => b.getTupleElement(arrays, i));
+  },
+  outfeed: (builder) => {
+    const first = builder.pick();
+    const data = builder.draw(2) === 0 ? first : b.tuple([first, builder.pick()]);
+    builder.token = b.outfeed(data, builder.token ?? b.afterAll());
+    return [];
+  },
+  tuple: (builder) => {
+    const elements = [builder.pick(), builder.pick()];
+    return [b.getTupleElement(b.tuple(elements), builder.draw(2))];
+  },
+  'get-tuple-element': (builder) => [b.getTupleElement(b.tuple([builder.pick()]), 0)],
+  fusion: (builder) => [fusionOf(builder)],
+};
+
+function fusionOf(builder: Builder): HloInstruction {
+  const first = builder.pick(floats);
+  const { type, dims } = shapeOf(first);
+  const operands = [first, builder.like(arrayShape(type, dims))];
+  const [x, y] = operands.map((it, i) => b.parameter(i, shapeOf(it)));
+  assert(x !== undefined && y !== undefined, 'two parameters');
+  const sum = b.add(b.multiply(x, y), b.negate(x));
+  if (builder.draw(2) === 0) return b.fusion('loop', operands, b.computation('fused', [x, y], sum));
+  const all = dims.map((_, d) => d);
+  return b.fusion('reduce', operands, b.computation('fused_sum', [x, y], b.reduceSum(sum, all)));
+}
+
+function convolutionOf(builder: Builder): HloInstruction {
+  const type = at(floats, builder.draw(2));
+  const spatial = builder.draw(3);
+  const groups = at(['none', 'feature', 'batch'] as const, builder.draw(3));
+  const count = groups === 'none' ? 1 : 1 + builder.draw(3);
+  const featureGroupCount = groups === 'feature' ? count : 1;
+  const batchGroupCount = groups === 'batch' ? count : 1;
+  const perGroup = 1 + builder.draw(3);
+  const window = Array.from({ length: spatial }, () => ({
+    ...windowOf(builder, true),
+    reversal: builder.draw(4) === 0,
+  }));
+  const batch = batchGroupCount * (1 + builder.draw(2));
+  const outputs = count * (1 + builder.draw(2));
+  const sizes = window.map(() => 1 + builder.draw(5));
+  const [i, k, o] = [0, 1, 2].map(() => permutation(builder, spatial + 2));
+  assert(i !== undefined && k !== undefined && o !== undefined, 'three arrays');
+  const placed = (order: readonly number[], canonical: readonly number[]): number[] => {
+    const dims: number[] = [];
+    order.forEach((place, role) => {
+      dims[place] = canonical[role]!;
+    });
+    return dims;
+  };
+  const input = placed(i, [batch, perGroup * featureGroupCount, ...sizes]);
+  const kernel = placed(k, [perGroup, outputs, ...window.map(({ size }) => size)]);
+  return b.convolution(
+    builder.like(arrayShape(type, input)),
+    builder.like(arrayShape(type, kernel)),
+    {
+      window,
+      dimensions: {
+        inputBatch: i[0]!,
+        inputFeature: i[1]!,
+        inputSpatial: i.slice(2),
+        kernelInputFeature: k[0]!,
+        kernelOutputFeature: k[1]!,
+        kernelSpatial: k.slice(2),
+        outputBatch: o[0]!,
+        outputFeature: o[1]!,
+        outputSpatial: o.slice(2),
+      },
+      featureGroupCount,
+      batchGroupCount,
+      precision: builder.draw(2) === 0 ? 'default' : 'highest',
+    },
+  );
+}
+
+function windowOf(builder: Builder, dilates: boolean): WindowDimension {
+  return b.windowDimension({
+    size: 1 + builder.draw(3),
+    stride: 1 + builder.draw(2),
+    padLow: builder.draw(4) - 1,
+    padHigh: builder.draw(4) - 1,
+    baseDilation: dilates && builder.draw(4) === 0 ? 2 : 1,
+    windowDilation: dilates && builder.draw(4) === 0 ? 2 : 1,
+  });
+}
+
+function windowWork(dims: readonly number[], window: readonly WindowDimension[]): number {
+  return product(dims.map((size, d) => windowPositions(size, window[d]!) * window[d]!.size));
+}
+
+function bodyOf(builder: Builder, type: ElementType): HloComputation {
+  if (type === 'pred') return b.maximizer(type);
+  switch (builder.draw(3)) {
+    case 0:
+      return b.adder(type);
+    case 1:
+      return b.maximizer(type);
+    default: {
+      const [x, y] = [b.parameter(0, arrayShape(type, [])), b.parameter(1, arrayShape(type, []))];
+      return b.computation(`${type}_join`, [x, y], b.subtract(b.multiply(x, x), y));
+    }
+  }
+}
+
+/** Of two pairs the one whose first is greater: an argmax. */
+function greaterPair(scalars: readonly ArrayShape[]): HloComputation {
+  const parameters = [...scalars, ...scalars].map((shape, i) => b.parameter(i, shape));
+  const [a0, a1, b0, b1] = parameters;
+  assert(a0 !== undefined && a1 !== undefined && b0 !== undefined && b1 !== undefined, 'two pairs');
+  const better = b.compare('GE', a0, b0);
+  const root = b.tuple([b.select(better, a0, b0), b.select(better, a1, b1)]);
+  return b.computation('greater_pair', parameters, root);
+}
+
+function permutation(builder: Builder, rank: number): number[] {
+  const left = Array.from({ length: rank }, (_, d) => d);
+  const order: number[] = [];
+  while (left.length > 0) order.push(...left.splice(builder.draw(left.length), 1));
+  return order;
+}
+
+function anyType(builder: Builder): ComputedType {
+  return at(builder.options.types, builder.draw(builder.options.types.length));
+}
+
+function shapeOf({ shape }: HloInstruction): ArrayShape {
+  assert(isArray(shape), 'the pool holds arrays');
+  return shape;
+}
+
+function sameSize(a: HloInstruction, b: HloInstruction): boolean {
+  return shapeOf(a).dims.join() === shapeOf(b).dims.join();
+}

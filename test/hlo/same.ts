@@ -1,0 +1,39 @@
+import type { HloComputation, HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
+
+/**
+ * The first difference between two modules, as a path, or undefined. Two instructions of one that
+ * are the same object must be the same object in the other, too.
+ */
+export function difference(a: HloModule, b: HloModule): string | undefined {
+  const pairs = new Map<object, object>();
+  const back = new Map<object, object>();
+  return differ(a, b, 'module');
+
+  function differ(x: unknown, y: unknown, path: string): string | undefined {
+    if (typeof x !== 'object' || typeof y !== 'object' || x === null || y === null) {
+      return Object.is(x, y) ? undefined : `${path}: ${String(x)} and ${String(y)}`;
+    }
+    if (shared(x) || shared(y)) {
+      if (pairs.get(x) === y && back.get(y) === x) return undefined;
+      if (pairs.has(x) || back.has(y)) return `${path}: shared in one alone`;
+      pairs.set(x, y);
+      back.set(y, x);
+    }
+    if (Object.getPrototypeOf(x) !== Object.getPrototypeOf(y)) return `${path}: of two kinds`;
+    const keys = new Set([...keysOf(x), ...keysOf(y)]);
+    for (const key of keys) {
+      const found = differ(Reflect.get(x, key), Reflect.get(y, key), `${path}.${key}`);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+}
+
+function shared(x: object): x is HloInstruction | HloComputation {
+  return 'opcode' in x || 'root' in x;
+}
+
+/** `name: undefined` is no name. */
+function keysOf(x: object): string[] {
+  return Object.keys(x).filter((key) => Reflect.get(x, key) !== undefined);
+}
