@@ -144,14 +144,14 @@ export interface CopyInstruction extends Step {
   readonly bytes: number;
 }
 
-/** `target` (chip) copy c = `source` (core) copy 2c + copy 2c+1, f32. */
+/** `target` (chip) copy c = `source` (core) copy 2c + copy 2c+1, f32; with one core, its copy. */
 export interface ChipSumInstruction extends Step {
   readonly unit: 'chip-sum';
   readonly source: BufferId;
   readonly target: BufferId;
 }
 
-/** Philox bits: `state` u32[4] → `bits`, and the advanced `newState`. */
+/** Philox bits: `state` u32[4] → `bits`, and the advanced `newState`, which may be `state`'s memory. */
 export interface RngInstruction extends Step {
   readonly unit: 'rng';
   readonly state: BufferId;
@@ -173,7 +173,8 @@ export interface AllReduceDone extends Step {
 /**
  * A `chip` buffer that holds its members one after another. Before: copy c is chip c's vector.
  * After: copy 0 is the sum over all chips of the slice; the other copies are scratch.
- * Members have `shared` buffers of their own that lie inside copy 0: what reads the sum.
+ * Members have buffers of their own that lie inside, aligned to 4 bytes: `chip` ones that take the
+ * parts, their stride the bucket's, and `shared` ones inside copy 0, from which the sum is read.
  */
 export interface Bucket {
   readonly buffer: BufferId;

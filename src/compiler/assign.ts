@@ -1,0 +1,410 @@
+import type { Buffer, BufferId, HbmReport } from '../isa/executable.ts';
+import { assert, at } from '../numerics/assert.ts';
+import { elementBytes } from '../numerics/element-type.ts';
+import { PodError } from '../numerics/error.ts';
+import { byteCount, sameShape, shapeText } from '../numerics/shape.ts';
+import { type Allocation, align, allocate, type Block } from './allocate.ts';
+import { hbmAlignment, paddedBytes } from './hbm.ts';
+import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from './program.ts';
+
+/** Where everything lies. */
+export interface Assignment {
+  /** The program's steps, and the copies that aliases need after them. */
+  readonly steps: readonly Step[];
+  readonly buffers: readonly Buffer[];
+  readonly bufferOf: (value: Value) => BufferId;
+  readonly results: readonly BufferId[];
+  /** Bytes of all buffers in the emulator's memory. */
+  readonly arenaBytes: number;
+  readonly hbm: HbmReport;
+}
+
+export interface AssignOptions {
+  readonly cores: number;
+  readonly hbmLimitBytes: number;
+  /** Bytes of the program's own text in HBM. */
+  readonly programBytes: number;
+}
+
+/**
+ * Gives every value a place in two memories, the emulator's arena (dense, all copies) and a
+ * core's HBM (one copy, padded to tiles), from one analysis of lifetimes. A result takes the
+ * memory of the parameter it is aliased to when nothing reads that any more; an element-wise loop
+ * writes over a source that dies in it. A program that HBM does not hold is refused.
+ */
+export function assign(program: Program, options: AssignOptions): Assignment {
+  const lives = new Lifetimes(program);
+  const slots = new Slots();
+  const closing = placeResults(program, lives, slots);
+  const steps = [...program.steps, ...closing.steps];
+  const whole = new Lifetimes({ ...program, steps, results: closing.results });
+  reuseSources(steps, whole, slots);
+  return layOut({ program, steps, results: closing.results, slots, lives: whole, options });
+}
+
+// --------------------------------------------------------------------------------------- lifetimes
+
+/** When each value is written first and read last, by number of step. */
+class Lifetimes {
+  readonly #start: Map<Value, number> = new Map();
+  readonly #end: Map<Value, number> = new Map();
+  readonly #reads: Map<Value, number[]> = new Map();
+  readonly length: number;
+
+  constructor({ steps, parameters, constants, results }: Program) {
+    this.length = steps.length;
+    const fixed = [...parameters, ...constants.map(({ value }) => value)];
+    for (const value of fixed) this.#touch(value, -1);
+    steps.forEach(({ reads, writes }, i) => {
+      for (const value of [...reads, ...writes]) this.#touch(value, i);
+      for (const value of reads) this.#read(value, i);
+    });
+    for (const value of [...fixed, ...results]) this.#touch(value, steps.length);
+    for (const value of results) this.#read(value, steps.length);
+  }
+
+  /** Values that own memory, in the order in which they appear. */
+  get values(): readonly Value[] {
+    return [...this.#start.keys()];
+  }
+  startOf(value: Value): number {
+    return this.#start.get(value)!;
+  }
+  endOf(value: Value): number {
+    return this.#end.get(value)!;
+  }
+  /** The steps that read a value, in order; the number of steps stands for "after the last". */
+  readsOf(value: Value): readonly number[] {
+    return this.#reads.get(value) ?? [];
+  }
+
+  #touch(value: Value, i: number): void {
+    const base = baseOf(value);
+    if (!this.#start.has(base)) this.#start.set(base, i);
+    this.#end.set(base, i);
+  }
+
+  #read(value: Value, i: number): void {
+    const reads = this.#reads.get(baseOf(value)) ?? [];
+    reads.push(i);
+    this.#reads.set(baseOf(value), reads);
+  }
+}
+
+// ------------------------------------------------------------------------------------------- slots
+
+/** Values that use one place in memory one after another. */
+class Slots {
+  readonly #parent: Map<Value, Value> = new Map();
+
+  /** The first value of the place that `value` uses. */
+  of(value: Value): Value {
+    let first = value;
+    for (let next = this.#parent.get(first); next !== undefined; next = this.#parent.get(first)) {
+      first = next;
+    }
+    return first;
+  }
+
+  /** `later` goes where `earlier` is. */
+  join(later: Value, earlier: Value): void {
+    assert(this.of(later) === later, `${later.name} has a place already`);
+    this.#parent.set(later, this.of(earlier));
+  }
+}
+
+interface Closing {
+  readonly steps: readonly Step[];
+  /** The value that holds each result in the end. */
+  readonly results: readonly Value[];
+}
+
+/**
+ * Brings aliased results to their parameters: computed in place where that is safe, copied after
+ * the last step where it is not. A parameter that is a result itself, and overwritten, is saved
+ * before.
+ */
+function placeResults(program: Program, lives: Lifetimes, slots: Slots): Closing {
+  const overwritten = new Set<Value>();
+  const copies: { readonly from: Value; readonly to: Value }[] = [];
+  const results = [...program.results];
+  const aliases = program.aliases.map(({ result, parameter }) => {
+    const from = at(program.results, result);
+    return { result, from, to: at(program.parameters, parameter) };
+  });
+  for (const { result, from, to } of aliases) {
+    refuseUnshared(from, to);
+    results[result] = to;
+    if (from === to) continue;
+    overwritten.add(to);
+    if (canTakeOver(program, lives, slots, from, to)) slots.join(from, to);
+    else copies.push({ from, to });
+  }
+  const saved = new Map<Value, Value>();
+  const save = (value: Value): Value => {
+    if (!overwritten.has(value)) return value;
+    const kept = saved.get(value) ?? { ...value, kind: 'temporary', name: `${value.name}/before` };
+    saved.set(value, kept);
+    return kept;
+  };
+  const moves = copies.map(({ from, to }) => copyStep(save(from), to, 'update'));
+  const kept = results.map((value, i) =>
+    aliases.some(({ result }) => result === i) ? value : save(value),
+  );
+  const saves = [...saved].map(([value, copy]) => copyStep(value, copy, 'update'));
+  return { steps: [...saves, ...moves], results: kept };
+}
+
+function refuseUnshared(from: Value, to: Value): void {
+  if (from.copies === 'shared') return;
+  const message = `${from.name} differs from core to core and cannot take the place of ${to.name}`;
+  throw new PodError('unsupported-program', message);
+}
+
+/** Whether `from` may be computed in the memory of parameter `to`. */
+function canTakeOver(
+  program: Program,
+  lives: Lifetimes,
+  slots: Slots,
+  from: Value,
+  to: Value,
+): boolean {
+  const isOwn = from.kind === 'temporary' && from.within === undefined && slots.of(from) === from;
+  if (!isOwn || !sameShape(from.shape, to.shape)) return false;
+  const start = lives.startOf(from);
+  if (lives.readsOf(to).some((i) => i > start)) return false;
+  const step = at(program.steps, start);
+  return !step.reads.includes(to) || mayOverwrite(step, from, to);
+}
+
+/** Whether the step reads `source` only where it writes `target` at the same place. */
+function mayOverwrite(step: Step, target: Value, source: Value): boolean {
+  const allowed = step.inPlace?.[step.writes.indexOf(target)] ?? [];
+  return step.reads.every((value, i) => baseOf(value) !== source || allowed.includes(i));
+}
+
+/** Targets of loops take the memory of sources that nothing reads later. */
+function reuseSources(steps: readonly Step[], lives: Lifetimes, slots: Slots): void {
+  steps.forEach((step, i) => {
+    const taken = new Set<Value>();
+    for (const target of step.writes) {
+      if (target.within !== undefined || slots.of(target) !== target) continue;
+      const source = step.reads.find((value) => canReuse(value, target, i) && !taken.has(value));
+      if (source === undefined) continue;
+      taken.add(source);
+      slots.join(target, source);
+    }
+
+    function canReuse(source: Value, target: Value, now: number): boolean {
+      return (
+        (source.kind === 'temporary' || source.kind === 'infeed') &&
+        source.within === undefined &&
+        slots.of(source).kind !== 'parameter' &&
+        lives.endOf(source) === now &&
+        source.copies === target.copies &&
+        sameShape(source.shape, target.shape) &&
+        mayOverwrite(step, target, source)
+      );
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------------ layout
+
+interface Layout {
+  readonly program: Program;
+  readonly steps: readonly Step[];
+  readonly results: readonly Value[];
+  readonly slots: Slots;
+  readonly lives: Lifetimes;
+  readonly options: AssignOptions;
+}
+
+/** A place in memory and what it holds. */
+interface Slot {
+  readonly first: Value;
+  readonly bytes: number;
+  readonly hbmBytes: number;
+  start: number;
+  end: number;
+}
+
+function layOut(layout: Layout): Assignment {
+  const { slots, lives, options, results } = layout;
+  const places = slotsOf(layout);
+  const list = [...places.values()];
+  const end = lives.length;
+  const arena = fixedFirst(list, end, 'bytes', arenaAlignment);
+  const hbm = fixedFirst(list, end, 'hbmBytes', hbmAlignment);
+  const report = reportOf(list, options);
+  if (hbm.extent + align(options.programBytes, hbmAlignment) > options.hbmLimitBytes) {
+    refuse(report, hbm.extent + options.programBytes);
+  }
+  const placeOf = new Map(list.map((slot, i) => [slot.first, i]));
+  const ids = new Map<Value, BufferId>();
+  const buffers: Buffer[] = [];
+  for (const value of valuesOf(layout)) {
+    if (ids.has(value)) continue;
+    const place = placeOf.get(slots.of(baseOf(value)))!;
+    ids.set(value, buffers.length);
+    buffers.push(bufferAt(value, at(arena.offsets, place), at(hbm.offsets, place)));
+  }
+  buffers.push(programText(options.programBytes, hbm.extent));
+  return {
+    steps: layout.steps,
+    buffers,
+    bufferOf: (value) => {
+      const id = ids.get(value);
+      assert(id !== undefined, `${value.name} has no buffer`);
+      return id;
+    },
+    results: results.map((value) => ids.get(value)!),
+    arenaBytes: arena.extent,
+    hbm: report,
+  };
+
+  function bufferAt(value: Value, arenaOffset: number, hbmOffset: number): Buffer {
+    const { name, kind, shape, copies, within } = value;
+    const bytes = byteCount(shape);
+    const inner = within?.offset ?? 0;
+    const stride = copies === 'shared' ? 0 : byteCount(baseOf(value).shape);
+    const hbmBytes = within === undefined ? paddedBytes(shape) : bytes;
+    const places = { offset: arenaOffset + inner, hbmOffset: hbmOffset + inner };
+    return { name, kind, shape, copies, stride, bytes, hbmBytes, ...places };
+  }
+}
+
+const arenaAlignment = 64;
+
+/** The program's text lies above everything else; the emulator's code is not in the arena. */
+function programText(hbmBytes: number, hbmOffset: number): Buffer {
+  const shape = { type: 'u32', dims: [Math.ceil(hbmBytes / elementBytes('u32'))] } as const;
+  const nowhere = { offset: 0, stride: 0, bytes: 0 };
+  return {
+    name: 'program',
+    kind: 'program',
+    shape,
+    copies: 'shared',
+    ...nowhere,
+    hbmOffset,
+    hbmBytes,
+  };
+}
+
+function valuesOf({ program, steps, results }: Layout): Value[] {
+  return [
+    ...program.parameters,
+    ...program.constants.map(({ value }) => value),
+    ...steps.flatMap(({ reads, writes }) => [...reads, ...writes]),
+    ...results,
+  ];
+}
+
+function slotsOf({ slots, lives, options }: Layout): Map<Value, Slot> {
+  const places = new Map<Value, Slot>();
+  for (const value of lives.values) {
+    const first = slots.of(value);
+    const start = lives.startOf(value);
+    const end = lives.endOf(value);
+    const place = places.get(first) ?? newSlot(first, start, end, options.cores);
+    place.start = Math.min(place.start, start);
+    place.end = Math.max(place.end, end);
+    places.set(first, place);
+  }
+  return places;
+}
+
+function newSlot(first: Value, start: number, end: number, cores: number): Slot {
+  const bytes = byteCount(first.shape) * copiesOf(first.copies, cores);
+  return { first, bytes, hbmBytes: paddedBytes(first.shape), start, end };
+}
+
+/** What stays for the whole program lies at the bottom, in order; the rest above, best fit. */
+function fixedFirst(
+  list: readonly Slot[],
+  end: number,
+  size: 'bytes' | 'hbmBytes',
+  alignment: number,
+): Allocation {
+  const isFixed = ({ start, end: last }: Slot): boolean => start === -1 && last === end;
+  let bottom = 0;
+  const fixed = list.map((slot) => {
+    const offset = bottom;
+    if (isFixed(slot)) bottom = align(bottom + slot[size], alignment);
+    return offset;
+  });
+  const blocks = list.map((slot): Block => {
+    return { bytes: isFixed(slot) ? 0 : slot[size], start: slot.start, end: slot.end };
+  });
+  const { offsets, extent } = allocate(blocks, alignment);
+  const placed = list.map((slot, i) => (isFixed(slot) ? at(fixed, i) : bottom + at(offsets, i)));
+  return { offsets: placed, extent: bottom + extent };
+}
+
+// ------------------------------------------------------------------------------------------ report
+
+const largestCount = 10;
+
+/** What is in HBM when it is fullest. */
+function reportOf(
+  list: readonly Slot[],
+  { hbmLimitBytes, programBytes }: AssignOptions,
+): HbmReport {
+  const moment = fullest(list);
+  const alive = list.filter(({ start, end }) => start <= moment && moment <= end);
+  const byKind: Record<Buffer['kind'], number> = {
+    program: programBytes,
+    parameter: 0,
+    constant: 0,
+    infeed: 0,
+    gradient: 0,
+    temporary: 0,
+  };
+  for (const { first, hbmBytes } of alive) byKind[first.kind] += hbmBytes;
+  const largest = alive
+    .toSorted((a, b) => b.hbmBytes - a.hbmBytes)
+    .slice(0, largestCount)
+    .map(({ first, hbmBytes }) => {
+      return { name: first.name, shape: shapeText(first.shape), bytes: hbmBytes };
+    });
+  const peak = Object.values(byKind).reduce((sum, bytes) => sum + bytes, 0);
+  return { limit: hbmLimitBytes, peak, byKind, largest };
+}
+
+/** The step during which most bytes are in use, the first of several. */
+function fullest(list: readonly Slot[]): number {
+  const change = new Map<number, number>();
+  const add = (at: number, bytes: number): void => {
+    change.set(at, (change.get(at) ?? 0) + bytes);
+  };
+  for (const { start, end, hbmBytes } of list) {
+    add(start, hbmBytes);
+    add(end + 1, -hbmBytes);
+  }
+  let used = 0;
+  let most = -1;
+  let moment = -1;
+  for (const [when, bytes] of [...change].sort(([a], [b]) => a - b)) {
+    used += bytes;
+    if (used > most) [most, moment] = [used, when];
+  }
+  return moment;
+}
+
+/** One line, as XLA says it. */
+function refuse({ limit, largest }: HbmReport, needed: number): never {
+  const named = largest.map(({ name, shape, bytes }) => `${name} ${shape} ${sizeText(bytes)}`);
+  throw new PodError(
+    'out-of-hbm',
+    `Ran out of HBM: the program needs ${sizeText(needed)} of ${sizeText(limit)} a core; ` +
+      `largest, padded to tiles: ${named.join(', ')}`,
+  );
+}
+
+function sizeText(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  let size = bytes;
+  for (; size >= 1024 && unit < units.length - 1; unit++) size /= 1024;
+  return `${unit === 0 ? size : size.toFixed(2)} ${units[unit]}`;
+}

@@ -1,0 +1,538 @@
+import {
+  type AllReduce,
+  binaryOpcodes,
+  type Constant,
+  type Convolution,
+  type Dot,
+  type Fusion,
+  type HloInstruction,
+  type HloModule,
+  type Infeed,
+  type Outfeed,
+  type Parameter,
+  type RngBitGenerator,
+  unaryOpcodes,
+} from '../hlo/instruction.ts';
+import { postOrder, users } from '../hlo/traverse.ts';
+import type { Copies, Executable, Phase } from '../isa/executable.ts';
+import { assert, at } from '../numerics/assert.ts';
+import { PodError } from '../numerics/error.ts';
+import {
+  type ArrayShape,
+  arrayShape,
+  elementCount,
+  isArray,
+  type Shape,
+} from '../numerics/shape.ts';
+import type { Loop } from './codegen/loop.ts';
+import { copyStep, type Program, type Step, type Value } from './program.ts';
+import type { Scheduled } from './schedule.ts';
+import { variesByCore } from './sharing.ts';
+import { structureOf } from './structure.ts';
+import { convolutionTables, dotTables, type ProductTables, TableSet } from './tables.ts';
+
+/** Which parameters a target of a loop may share memory with. */
+export type InPlace = (body: Fusion['body'], target: number) => readonly number[];
+
+/** A program without addresses, and what its instructions refer to. */
+export interface Lowered {
+  readonly program: Program;
+  readonly loops: readonly Loop[];
+  readonly tables: readonly Int32Array[];
+  readonly infeed: readonly ArrayShape[];
+  readonly outfeed: Executable['outfeed'];
+  readonly buckets: readonly LoweredBucket[];
+}
+
+/** Gradients that travel together; `members` have offsets in elements. */
+export interface LoweredBucket {
+  readonly storage: Value;
+  readonly members: readonly {
+    readonly name: string;
+    readonly offset: number;
+    readonly elements: number;
+  }[];
+}
+
+/**
+ * Turns scheduled, fused HLO into steps over values. What only renames (tuples, their elements,
+ * reshapes) makes no step. A product of two `core` operands that goes to an all-reduce and nowhere
+ * else is written straight into the bucket, chip by chip.
+ */
+export function lower(
+  module: HloModule,
+  scheduled: readonly Scheduled[],
+  inPlace: InPlace,
+): Lowered {
+  const lowering = new Lowering(module, scheduled, inPlace);
+  for (const { action, it } of scheduled) {
+    if (action === 'done') lowering.finish(it as AllReduce);
+    else lowering.run(it);
+  }
+  return lowering.result();
+}
+
+class Lowering {
+  readonly #module: HloModule;
+  readonly #inPlace: InPlace;
+  readonly #varies: ReadonlySet<HloInstruction>;
+  readonly #summed: ReadonlySet<HloInstruction>;
+  readonly #values: Map<HloInstruction, readonly Value[]> = new Map();
+  readonly #steps: Step[] = [];
+  readonly #parameters: readonly Value[];
+  readonly #constants: { value: Value; data: Uint8Array }[] = [];
+  readonly #loops: Loop[] = [];
+  readonly #functions: Map<string, number> = new Map();
+  readonly #tables: TableSet = new TableSet();
+  readonly #infeed: ArrayShape[] = [];
+  readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
+  readonly #buckets: Map<AllReduce, Bucket> = new Map();
+  /** Where a product that is all-reduced writes. */
+  readonly #direct: Map<HloInstruction, Value> = new Map();
+  /** Where each operand of an all-reduce goes, until it is there. */
+  readonly #expected: Map<HloInstruction, Value[]> = new Map();
+
+  constructor(module: HloModule, scheduled: readonly Scheduled[], inPlace: InPlace) {
+    const order = postOrder(module.entry.root);
+    this.#module = module;
+    this.#inPlace = inPlace;
+    this.#parameters = module.entry.parameters.map(parameterValue);
+    this.#varies = variesByCore(order);
+    this.#summed = dependsOnSums(order);
+    const counts = users(module.entry.root);
+    for (const { action, it } of scheduled) {
+      if (action === 'run' && it.opcode === 'all-reduce') this.#layOutBucket(it, counts);
+    }
+  }
+
+  /** Adds what one instruction does; what goes to an all-reduce goes at once, and need not live on. */
+  run(it: HloInstruction): void {
+    this.#values.set(it, this.#lowered(it));
+    if (this.#expected.has(it) && isMadeHere(this.#valueOf(it))) this.#deliver(it);
+  }
+
+  /** The values that an instruction makes, or renames. */
+  #lowered(it: HloInstruction): readonly Value[] {
+    switch (it.opcode) {
+      case 'parameter':
+        return [at(this.#parameters, it.index)];
+      case 'constant':
+        return this.#constant(it);
+      case 'tuple':
+        return it.operands.flatMap((x) => this.#valuesOf(x));
+      case 'get-tuple-element':
+        return this.#element(at(it.operands, 0), it.index);
+      case 'reshape':
+        return this.#valuesOf(at(it.operands, 0));
+      case 'after-all':
+        return [];
+      case 'infeed':
+        return this.#takeIn(it);
+      case 'outfeed':
+        return this.#sendOut(it);
+      case 'dot':
+        return this.#product(it, dotTables(it));
+      case 'convolution':
+        return this.#product(it, convolutionTables(it));
+      case 'fusion':
+        return this.#loop(it);
+      case 'rng-bit-generator':
+        return this.#random(it);
+      case 'all-reduce':
+        return this.#start(it);
+      default:
+        return assert(false, `${it.opcode} is not in a loop`) as never;
+    }
+  }
+
+  /** Waits for a bucket; from here on its members' sums may be read. */
+  finish(it: AllReduce): void {
+    const { number, storage, members } = this.#buckets.get(it)!;
+    const sums = members.map(({ sum }) => sum);
+    const name = it.name ?? `bucket ${number}`;
+    this.#push({
+      reads: [storage],
+      writes: sums,
+      instruction: () => ({ unit: 'all-reduce-done', name, phase: 'all-reduce', bucket: number }),
+    });
+  }
+
+  result(): Lowered {
+    const { root } = this.#module.entry;
+    const elements = root.opcode === 'tuple' ? root.operands : [root];
+    const perElement = elements.map((x) => this.#valuesOf(x));
+    const starts = perElement.map((_, i) => perElement.slice(0, i).flat().length);
+    return {
+      program: {
+        steps: this.#steps,
+        parameters: this.#parameters,
+        constants: this.#constants,
+        results: perElement.flat(),
+        aliases: this.#module.aliases.map(({ output, parameter }) => ({
+          result: at(starts, output),
+          parameter,
+        })),
+      },
+      loops: this.#loops,
+      tables: this.#tables.tables,
+      infeed: this.#infeed,
+      outfeed: this.#outfeed,
+      buckets: [...this.#buckets.values()].map(({ storage, members }) => ({ storage, members })),
+    };
+  }
+
+  // ------------------------------------------------------------------------------------- values
+
+  #constant(it: Constant): readonly Value[] {
+    const { shape, data } = it.value;
+    const value = this.#fresh(it, shape, 'constant', 'shared');
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+    this.#constants.push({ value, data: bytes });
+    return [value];
+  }
+
+  #element(source: HloInstruction, index: number): readonly Value[] {
+    const { shape } = source;
+    assert(shape.type === 'tuple', `${source.opcode} has elements`);
+    const before = shape.elements.slice(0, index).flatMap(leaves).length;
+    const count = leaves(at(shape.elements, index)).length;
+    return this.#valuesOf(source).slice(before, before + count);
+  }
+
+  #valuesOf(it: HloInstruction): readonly Value[] {
+    const values = this.#values.get(it);
+    assert(values !== undefined, `${it.opcode} ${it.name ?? ''} runs before its users`);
+    return values;
+  }
+
+  #valueOf(it: HloInstruction): Value {
+    return at(this.#valuesOf(it), 0);
+  }
+
+  #fresh(
+    it: HloInstruction,
+    shape: ArrayShape,
+    kind: Value['kind'] = 'temporary',
+    copies: Copies = this.#varies.has(it) ? 'core' : 'shared',
+  ): Value {
+    return { name: nameOf(it), kind, shape, copies };
+  }
+
+  #phase(it: HloInstruction): Phase {
+    return this.#summed.has(it) ? 'update' : 'compute';
+  }
+
+  #push(step: Step): void {
+    this.#steps.push(step);
+  }
+
+  // ----------------------------------------------------------------------------- instructions
+
+  #takeIn(it: Infeed): readonly Value[] {
+    const values = leaves(it.shape).map((shape, i) => ({
+      ...this.#fresh(it, shape, 'infeed', 'core'),
+      name: `${nameOf(it)}/${i}`,
+    }));
+    for (const target of values) {
+      const element = this.#infeed.push(target.shape) - 1;
+      this.#push({
+        reads: [],
+        writes: [target],
+        instruction: (buffer) => ({
+          unit: 'infeed',
+          name: target.name,
+          phase: 'infeed',
+          element,
+          target: buffer(target),
+        }),
+      });
+    }
+    return values;
+  }
+
+  #sendOut(it: Outfeed): readonly Value[] {
+    const data = at(it.operands, 0);
+    const shapes = leaves(data.shape);
+    this.#valuesOf(data).forEach((source, i) => {
+      const element = this.#outfeed.push({ shape: at(shapes, i), copies: source.copies }) - 1;
+      this.#push({
+        reads: [source],
+        writes: [],
+        instruction: (buffer) => ({
+          unit: 'outfeed',
+          name: `${nameOf(it)}/${i}`,
+          phase: 'outfeed',
+          element,
+          source: buffer(source),
+        }),
+      });
+    });
+    return [];
+  }
+
+  #product(it: Dot | Convolution, tables: ProductTables): readonly Value[] {
+    const operands = it.operands.map((x) => this.#valueOf(x));
+    const [lhs, rhs] = tables.swapped
+      ? [at(operands, 1), at(operands, 0)]
+      : [at(operands, 0), at(operands, 1)];
+    const target = this.#direct.get(it) ?? this.#fresh(it, it.shape);
+    const numbered = (table: Int32Array): number => this.#tables.indexOf(table);
+    const product = {
+      batch: tables.lhsBatch.length,
+      m: tables.rows.length,
+      n: tables.columns.length,
+      k: tables.lhsDepth.length,
+      lhsBatch: numbered(tables.lhsBatch),
+      rhsBatch: numbered(tables.rhsBatch),
+      rows: numbered(tables.rows),
+      lhsDepth: numbered(tables.lhsDepth),
+      rhsDepth: numbered(tables.rhsDepth),
+      columns: numbered(tables.columns),
+      precision: it.precision === 'highest' ? 'f32' : 'bf16',
+    } as const;
+    const phase = this.#phase(it);
+    if (elementCount(target.shape) === 0) return [target];
+    this.#push({
+      reads: [lhs, rhs],
+      writes: [target],
+      instruction: (buffer) => ({
+        unit: 'mxu',
+        name: nameOf(it),
+        phase,
+        product,
+        lhs: buffer(lhs),
+        rhs: buffer(rhs),
+        target: buffer(target),
+      }),
+    });
+    return [target];
+  }
+
+  #loop(it: Fusion): readonly Value[] {
+    const sources = it.operands.map((x) => this.#valueOf(x));
+    const targets = leaves(it.shape).map((shape, i, all) => ({
+      ...this.#fresh(it, shape),
+      name: all.length === 1 ? nameOf(it) : `${nameOf(it)}/${i}`,
+    }));
+    if (targets.every(({ shape }) => elementCount(shape) === 0)) return targets;
+    const number = this.#functionOf(it);
+    const flops = flopsOf(it);
+    const phase = this.#phase(it);
+    this.#push({
+      reads: sources,
+      writes: targets,
+      inPlace: targets.map((_, i) => this.#inPlace(it.body, i)),
+      instruction: (buffer) => ({
+        unit: 'vpu',
+        name: nameOf(it),
+        phase,
+        function: number,
+        sources: sources.map(buffer),
+        targets: targets.map(buffer),
+        flops,
+      }),
+    });
+    return targets;
+  }
+
+  /** Loops that do the same share one function. */
+  #functionOf(it: Fusion): number {
+    const structure = structureOf(it.body);
+    const known = this.#functions.get(structure);
+    if (known !== undefined) return known;
+    const number = this.#loops.push({ name: nameOf(it), body: it.body }) - 1;
+    this.#functions.set(structure, number);
+    return number;
+  }
+
+  #random(it: RngBitGenerator): readonly Value[] {
+    const state = this.#valueOf(at(it.operands, 0));
+    const [newState, bits] = leaves(it.shape).map((shape) => this.#fresh(it, shape));
+    assert(newState !== undefined && bits !== undefined, 'a generator makes a state and bits');
+    const phase = this.#phase(it);
+    this.#push({
+      reads: [state],
+      writes: [newState, bits],
+      inPlace: [[0], []],
+      instruction: (buffer) => ({
+        unit: 'rng',
+        name: nameOf(it),
+        phase,
+        state: buffer(state),
+        newState: buffer(newState),
+        bits: buffer(bits),
+      }),
+    });
+    return [newState, bits];
+  }
+
+  // --------------------------------------------------------------------------------- all-reduce
+
+  /** Members of whole vectors first, so that they stay aligned to them. */
+  #layOutBucket(it: AllReduce, counts: ReadonlyMap<HloInstruction, number>): void {
+    const sizes = it.operands.map((x) => elementCount(x.shape as ArrayShape));
+    const isWhole = (i: number): boolean => at(sizes, i) % alignedElements === 0;
+    const order = sizes.map((_, i) => i).sort((a, b) => +isWhole(b) - +isWhole(a) || a - b);
+    const elements = sizes.reduce((sum, size) => sum + size, 0);
+    const number = this.#buckets.size;
+    const storage: Value = {
+      name: `bucket ${number}`,
+      kind: 'gradient',
+      shape: arrayShape('f32', [elements]),
+      copies: 'chip',
+    };
+    const members: Member[] = [];
+    let offset = 0;
+    for (const i of order) {
+      const operand = at(it.operands, i);
+      const name = memberName(it, operand, i);
+      const within = { base: storage, offset: 4 * offset };
+      const shape = operand.shape as ArrayShape;
+      const part: Value = { name, kind: 'gradient', shape, copies: 'chip', within };
+      const sum: Value = { ...part, copies: 'shared' };
+      members.push({ name, offset, elements: at(sizes, i), operand: i, part, sum });
+      const producer = this.#directProducer(operand, counts);
+      if (producer !== undefined) this.#direct.set(producer, part);
+      offset += at(sizes, i);
+    }
+    this.#buckets.set(it, { number, storage, members });
+    for (const { operand, part } of members) this.#expect(at(it.operands, operand), part);
+  }
+
+  /** The product of two `core` values that `operand` is, when nothing else uses it. */
+  #directProducer(
+    operand: HloInstruction,
+    counts: ReadonlyMap<HloInstruction, number>,
+  ): HloInstruction | undefined {
+    let it = operand;
+    while (it.opcode === 'reshape' && counts.get(it) === 1) it = at(it.operands, 0);
+    const isProduct = it.opcode === 'dot' || it.opcode === 'convolution';
+    const perCore = it.operands.every((x) => this.#varies.has(x));
+    return isProduct && perCore && counts.get(it) === 1 ? it : undefined;
+  }
+
+  /** Remembers that an instruction's value goes into a bucket. */
+  #expect(operand: HloInstruction, part: Value): void {
+    this.#expected.set(operand, [...(this.#expected.get(operand) ?? []), part]);
+  }
+
+  #start(it: AllReduce): readonly Value[] {
+    const { number, storage, members } = this.#buckets.get(it)!;
+    for (const operand of it.operands) this.#deliver(operand);
+    const name = it.name ?? `bucket ${number}`;
+    this.#push({
+      reads: [storage],
+      writes: [storage],
+      instruction: () => ({ unit: 'all-reduce-start', name, phase: 'all-reduce', bucket: number }),
+    });
+    return members.toSorted((a, b) => a.operand - b.operand).map(({ sum }) => sum);
+  }
+
+  #deliver(operand: HloInstruction): void {
+    const parts = this.#expected.get(operand) ?? [];
+    this.#expected.delete(operand);
+    for (const part of parts) this.#sumOnChip(this.#valueOf(operand), part);
+  }
+
+  #sumOnChip(value: Value, part: Value): void {
+    if (value === part) return;
+    const source = value.copies === 'core' ? value : this.#spread(value);
+    this.#push({
+      reads: [source],
+      writes: [part],
+      instruction: (buffer) => ({
+        unit: 'chip-sum',
+        name: part.name,
+        phase: 'compute',
+        source: buffer(source),
+        target: buffer(part),
+      }),
+    });
+  }
+
+  /** A copy for each core of what they share. */
+  #spread(value: Value): Value {
+    const { name, shape } = value;
+    const target: Value = { name, kind: 'temporary', shape, copies: 'core' };
+    this.#push(copyStep(value, target, 'compute'));
+    return target;
+  }
+}
+
+/** One operand of an all-reduce in its bucket; offset in elements. */
+interface Member {
+  readonly name: string;
+  readonly offset: number;
+  readonly elements: number;
+  readonly operand: number;
+  /** The chips' own parts, and their sum once it is there. */
+  readonly part: Value;
+  readonly sum: Value;
+}
+
+interface Bucket {
+  readonly number: number;
+  readonly storage: Value;
+  readonly members: readonly Member[];
+}
+
+/** Elements of f32 in the 64 bytes that buffers are aligned to. */
+const alignedElements = 16;
+
+function parameterValue(it: Parameter): Value {
+  const name = it.name ?? `parameter ${it.index}`;
+  if (isArray(it.shape)) return { name, kind: 'parameter', shape: it.shape, copies: 'shared' };
+  const message = `parameter ${name}: expected an array, found a ${it.shape.type}`;
+  throw new PodError('unsupported-program', message);
+}
+
+/** Not there before the step, nor a sum that is still to be waited for. */
+function isMadeHere({ kind, within, copies }: Value): boolean {
+  const sum = within !== undefined && copies === 'shared';
+  return !sum && kind !== 'parameter' && kind !== 'constant';
+}
+
+/** What depends on an all-reduce: the update phase. */
+function dependsOnSums(order: readonly HloInstruction[]): Set<HloInstruction> {
+  const depends = new Set<HloInstruction>();
+  for (const it of order) {
+    const above = it.operands.some((x) => x.opcode === 'all-reduce' || depends.has(x));
+    if (above) depends.add(it);
+  }
+  return depends;
+}
+
+/** The arrays of a shape, tuples opened depth first. */
+function leaves(shape: Shape): ArrayShape[] {
+  if (shape.type === 'tuple') return shape.elements.flatMap(leaves);
+  return isArray(shape) ? [shape] : [];
+}
+
+function nameOf(it: HloInstruction): string {
+  return it.name ?? it.opcode;
+}
+
+function memberName(it: AllReduce, operand: HloInstruction, index: number): string {
+  return operand.name ?? `${nameOf(it)}/${index}`;
+}
+
+/** One operation for each element of each arithmetic instruction; of the input, in a reduction. */
+function flopsOf({ body }: Fusion): number {
+  let flops = 0;
+  for (const it of postOrder(body.root)) {
+    const counted = reductions.has(it.opcode) ? at(it.operands, 0) : it;
+    const { shape } = counted;
+    if (arithmetic.has(it.opcode) && isArray(shape)) flops += elementCount(shape);
+  }
+  return flops;
+}
+
+const reductions: ReadonlySet<string> = new Set(['reduce', 'reduce-window', 'select-and-scatter']);
+const arithmetic: ReadonlySet<string> = new Set([
+  ...unaryOpcodes,
+  ...binaryOpcodes,
+  ...reductions,
+  'compare',
+  'select',
+  'clamp',
+]);

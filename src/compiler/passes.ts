@@ -1,0 +1,46 @@
+import type { HloModule } from '../hlo/instruction.ts';
+import { combineAllReduces } from './passes/all-reduce.ts';
+import { canonicalize } from './passes/canonicalize.ts';
+import { cse } from './passes/cse.ts';
+import { dce } from './passes/dce.ts';
+import { fuse, type LoopSupport } from './passes/fusion.ts';
+import { simplify } from './passes/simplify.ts';
+
+/** One pass: a pure function that keeps what the module computes, to the bit. */
+export interface Pass {
+  readonly number: number;
+  readonly name: string;
+  readonly does: string;
+  readonly run: (module: HloModule) => HloModule;
+}
+
+/**
+ * The passes in order. The MXU's form comes first, so that what it adds (zeros around an input,
+ * conversions, transposes) is simplified and shared like the rest.
+ */
+export function passes(options: {
+  readonly supports: LoopSupport;
+  readonly bucketBytes: number;
+}): readonly Pass[] {
+  const list: readonly Omit<Pass, 'number'>[] = [
+    {
+      name: 'canonicalize',
+      does: 'brings dots and convolutions to products that offset tables can express',
+      run: canonicalize,
+    },
+    { name: 'simplify', does: 'algebra that keeps every bit; folds constants', run: simplify },
+    { name: 'cse', does: 'computes equal expressions once', run: cse },
+    { name: 'dce', does: 'drops what nothing reads', run: dce },
+    {
+      name: 'all-reduce',
+      does: 'joins gradients into buckets in the order of the backward pass',
+      run: (module) => combineAllReduces(module, options.bucketBytes),
+    },
+    {
+      name: 'fusion',
+      does: 'gathers element-wise operations and reductions into loops',
+      run: (module) => fuse(module, options.supports),
+    },
+  ];
+  return list.map((pass, i) => ({ number: i + 1, ...pass }));
+}

@@ -1,0 +1,144 @@
+import { adder, allReduce, getTupleElement, tuple } from '../../hlo/build.ts';
+import type { AllReduce, HloInstruction, HloModule } from '../../hlo/instruction.ts';
+import { bodiesOf, postOrder, withOperands } from '../../hlo/traverse.ts';
+import { at } from '../../numerics/assert.ts';
+import { PodError } from '../../numerics/error.ts';
+import { type ArrayShape, byteCount, elementCount, isArray } from '../../numerics/shape.ts';
+import { structureOf } from '../structure.ts';
+
+/** Bytes from which a bucket is full and sets off. */
+export const bucketBytesDefault: number = 2 ** 20;
+
+/** A last bucket smaller than this part of a full one is not worth a journey of its own. */
+const smallRest = 1 / 64;
+
+/**
+ * Joins all-reduces into buckets in the order in which the backward pass makes their operands,
+ * so that a bucket travels while the next one fills. Single numbers, such as the loss, join the
+ * last bucket. What depends on another all-reduce never shares a bucket with it.
+ */
+export function combineAllReduces(
+  module: HloModule,
+  bucketBytes: number = bucketBytesDefault,
+): HloModule {
+  const order = postOrder(module.entry.root);
+  order.forEach(refuseInBodies);
+  const members = order.filter((it) => it.opcode === 'all-reduce').flatMap(membersOf);
+  const buckets = levels(order, members).flatMap((level) => cut(level, bucketBytes));
+  return members.length === 0 ? module : joined(module, buckets);
+}
+
+/** One operand of one all-reduce. */
+interface Member {
+  readonly from: AllReduce;
+  readonly index: number;
+}
+
+function membersOf(from: AllReduce): Member[] {
+  const sum = structureOf(adder('f32'));
+  const shapes = from.operands.map(({ shape }) => shape as ArrayShape);
+  if (structureOf(from.body) !== sum || shapes.some(({ type }) => type !== 'f32')) {
+    const name = from.name ?? from.body.name;
+    throw new PodError('unsupported-program', `all-reduce ${name}: expected a sum of f32`);
+  }
+  return shapes.map((_, index) => ({ from, index }));
+}
+
+function refuseInBodies(it: HloInstruction): void {
+  for (const body of bodiesOf(it)) {
+    const inner = postOrder(body.root).find(({ opcode }) => opcode === 'all-reduce');
+    if (inner === undefined) continue;
+    const message = `all-reduce ${inner.name ?? ''} in ${body.name}: expected it in the entry`;
+    throw new PodError('unsupported-program', message);
+  }
+}
+
+/**
+ * Members by how many all-reduces lie above them, each level by how many instructions do: the
+ * longer the path to a gradient, the later the backward pass reaches it.
+ */
+function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
+  const height = new Map<HloInstruction, number>();
+  const depth = new Map<HloInstruction, number>();
+  for (const it of order) {
+    const own = +(it.opcode === 'all-reduce');
+    height.set(it, own + Math.max(0, ...it.operands.map((x) => height.get(x)!)));
+    depth.set(it, 1 + Math.max(0, ...it.operands.map((x) => depth.get(x)!)));
+  }
+  const byLevel: Member[][] = [];
+  for (const member of members) {
+    const level = height.get(member.from)! - 1;
+    byLevel[level] ??= [];
+    byLevel[level].push(member);
+  }
+  const depthOf = ({ from, index }: Member): number => depth.get(at(from.operands, index))!;
+  return byLevel.map((level) => level.sort((a, b) => depthOf(a) - depthOf(b)));
+}
+
+/** One level's members, cut into buckets. */
+function cut(level: readonly Member[], bucketBytes: number): Member[][] {
+  const buckets: Member[][] = [];
+  let open: Member[] = [];
+  for (const member of level.filter((it) => !isScalar(it))) {
+    open.push(member);
+    if (bytesOf(open) < bucketBytes) continue;
+    buckets.push(open);
+    open = [];
+  }
+  const last = buckets.at(-1);
+  if (last !== undefined && bytesOf(open) < bucketBytes * smallRest) last.push(...open);
+  else if (open.length > 0 || last === undefined) buckets.push(open);
+  buckets.at(-1)!.push(...level.filter(isScalar));
+  return buckets;
+}
+
+function isScalar({ from, index }: Member): boolean {
+  return elementCount(at(from.operands, index).shape as ArrayShape) === 1;
+}
+
+function bytesOf(members: readonly Member[]): number {
+  const sizes = members.map(({ from, index }) =>
+    byteCount(at(from.operands, index).shape as ArrayShape),
+  );
+  return sizes.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** The module with one all-reduce a bucket; buckets come in order of level. */
+function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
+  const made = new Map<HloInstruction, HloInstruction>();
+  const results = new Map<AllReduce, HloInstruction[]>();
+  for (const bucket of buckets) {
+    const rewritten = bucket.map(({ from, index }) => rewrite(at(from.operands, index)));
+    const all = allReduce(rewritten);
+    bucket.forEach(({ from, index }, i) => {
+      const one = rewritten.length === 1 ? all : getTupleElement(all, i);
+      const label = `${from.name ?? 'all-reduce'}${from.operands.length > 1 ? `/${index}` : ''}`;
+      const elements = results.get(from) ?? [];
+      elements[index] = { ...one, name: label };
+      results.set(from, elements);
+    });
+  }
+  const root = rewrite(module.entry.root);
+  return { ...module, entry: { ...module.entry, root } };
+
+  /** What takes the place of an instruction; the all-reduces it needs are in buckets by now. */
+  function rewrite(it: HloInstruction): HloInstruction {
+    for (const each of postOrder(it)) if (!made.has(each)) made.set(each, replaced(each));
+    return made.get(it)!;
+  }
+
+  function replaced(it: HloInstruction): HloInstruction {
+    if (it.opcode === 'all-reduce') {
+      const elements = results.get(it)!;
+      return isArray(it.shape) ? at(elements, 0) : tuple(elements);
+    }
+    const source = it.operands[0];
+    if (it.opcode === 'get-tuple-element' && source?.opcode === 'all-reduce') {
+      return at(results.get(source)!, it.index);
+    }
+    return withOperands(
+      it,
+      it.operands.map((x) => made.get(x)!),
+    );
+  }
+}

@@ -1,0 +1,140 @@
+import {
+  concatenate,
+  convert,
+  convolution,
+  full,
+  pad,
+  scalar,
+  slice,
+  transpose,
+} from '../../hlo/build.ts';
+import type {
+  Convolution,
+  Dot,
+  HloInstruction,
+  HloModule,
+  WindowDimension,
+} from '../../hlo/instruction.ts';
+import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
+import { at } from '../../numerics/assert.ts';
+import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
+
+/**
+ * Brings every dot and convolution to what one product with offset tables can do: f32 operands;
+ * no padding, no dilated input, no groups; the output feature first or last. What a table can
+ * express (strides, dilated windows, reversal, the order of dimensions) stays.
+ */
+export function canonicalize(module: HloModule): HloModule {
+  const entry = mapInstructions(module.entry, (it, operands) => {
+    const now = withOperands(it, operands);
+    if (now.opcode === 'dot') return canonicalDot(now);
+    if (now.opcode === 'convolution') return canonicalConvolution(now);
+    return now;
+  });
+  return { ...module, entry };
+}
+
+function canonicalDot(it: Dot): HloInstruction {
+  const { dims } = arrayShapeOf(at(it.operands, 0));
+  if (it.lhsContracting.some((d) => dims[d] === 0)) return full(it.shape.type, it.shape.dims, 0);
+  return it.shape.type === 'f32' ? it : throughF32(it);
+}
+
+function canonicalConvolution(it: Convolution): HloInstruction {
+  if (it.shape.type !== 'f32') {
+    const wide = throughF32(it);
+    return withOperands(wide, [canonicalConvolution(at(wide.operands, 0) as Convolution)]);
+  }
+  const depth = arrayShapeOf(at(it.operands, 1)).dims[it.dimensions.kernelInputFeature];
+  if (elementCount(it.shape) === 0 || depth === 0) return full('f32', it.shape.dims, 0);
+  if (it.batchGroupCount > 1) return splitGroups(it, it.batchGroupCount, 'batch');
+  if (it.featureGroupCount > 1) return splitGroups(it, it.featureGroupCount, 'feature');
+  return featureAtTheEdge(explicitPadding(it));
+}
+
+/** The same on f32 operands; the result is rounded once, as the type says. */
+function throughF32(it: Dot | Convolution): HloInstruction {
+  const operands = it.operands.map((x) => labelled(convert(x, 'f32'), it, 'f32'));
+  return labelled(convert(withOperands(it, operands), it.shape.type), it, 'rounded');
+}
+
+/** One convolution a group, side by side along the output feature. */
+function splitGroups(it: Convolution, groups: number, kind: 'batch' | 'feature'): HloInstruction {
+  const of = it.dimensions;
+  const inputDimension = kind === 'batch' ? of.inputBatch : of.inputFeature;
+  const parts = Array.from({ length: groups }, (_, group) => {
+    const input = part(at(it.operands, 0), inputDimension, group, groups);
+    const kernel = part(at(it.operands, 1), of.kernelOutputFeature, group, groups);
+    const { window, dimensions, precision } = it;
+    return canonicalConvolution(
+      labelled(convolution(input, kernel, { window, dimensions, precision }), it, `${group}`),
+    );
+  });
+  return labelled(concatenate(parts, of.outputFeature), it, 'groups');
+}
+
+/** Slice `index` of `count` equal ones along a dimension. */
+function part(x: HloInstruction, dimension: number, index: number, count: number): HloInstruction {
+  const { dims } = arrayShapeOf(x);
+  const size = at(dims, dimension) / count;
+  const starts = dims.map((_, d) => (d === dimension ? index * size : 0));
+  const limits = dims.map((n, d) => (d === dimension ? (index + 1) * size : n));
+  return slice(x, starts, limits);
+}
+
+/** Padding and holes of the input become zeros that lie in memory. */
+function explicitPadding(it: Convolution): Convolution {
+  if (it.window.every(isSolid)) return it;
+  const [input, kernel] = [at(it.operands, 0), at(it.operands, 1)];
+  const none = arrayShapeOf(input).dims.map(() => 0);
+  const [low, high, interior] = [[...none], [...none], [...none]];
+  it.window.forEach((w, i) => {
+    const d = at(it.dimensions.inputSpatial, i);
+    low[d] = w.padLow;
+    high[d] = w.padHigh;
+    interior[d] = w.baseDilation - 1;
+  });
+  const padded = labelled(pad(input, scalar('f32', 0), { low, high, interior }), it, 'pad');
+  const window = it.window.map((w) => ({ ...w, padLow: 0, padHigh: 0, baseDilation: 1 }));
+  return { ...it, window, operands: [padded, kernel] };
+}
+
+function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
+  return padLow === 0 && padHigh === 0 && baseDilation === 1;
+}
+
+/** A product's result has its rows first and its columns last: the feature cannot lie between. */
+function featureAtTheEdge(it: Convolution): HloInstruction {
+  const of = it.dimensions;
+  const last = it.shape.dims.length - 1;
+  if (of.outputFeature === 0 || of.outputFeature === last) return it;
+  const moved = (d: number): number =>
+    d === of.outputFeature ? last : d - +(d > of.outputFeature);
+  const dimensions = {
+    ...of,
+    outputBatch: moved(of.outputBatch),
+    outputFeature: last,
+    outputSpatial: of.outputSpatial.map(moved),
+  };
+  const { window, precision } = it;
+  const [input, kernel] = [at(it.operands, 0), at(it.operands, 1)];
+  const dense = labelled(convolution(input, kernel, { window, dimensions, precision }), it);
+  return labelled(
+    transpose(
+      dense,
+      it.shape.dims.map((_, d) => moved(d)),
+    ),
+    it,
+    'transpose',
+  );
+}
+
+function arrayShapeOf(x: HloInstruction): { readonly dims: readonly number[] } {
+  return isArray(x.shape) ? x.shape : arrayShape('f32', []);
+}
+
+/** The instruction under the name of the one it stands for. */
+function labelled<T extends HloInstruction>(x: T, of: HloInstruction, suffix?: string): T {
+  if (of.name === undefined) return x;
+  return { ...x, name: suffix === undefined ? of.name : `${of.name}/${suffix}` };
+}

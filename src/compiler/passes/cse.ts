@@ -1,0 +1,29 @@
+import type { HloInstruction, HloModule, Opcode } from '../../hlo/instruction.ts';
+import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
+import { structureKey } from '../structure.ts';
+
+/**
+ * Common subexpressions: instructions that do the same to the same operands become one. What
+ * touches the host stays apart, and so do parameters.
+ */
+export function cse(module: HloModule): HloModule {
+  const numbers = new Map<HloInstruction, number>();
+  const known = new Map<string, HloInstruction>();
+  const entry = mapInstructions(module.entry, (it, operands) => {
+    const now = withOperands(it, operands);
+    if (apart.has(now.opcode)) return remember(now);
+    const key = structureKey(now, (operand) => numbers.get(operand)!);
+    const first = known.get(key);
+    if (first !== undefined) return first;
+    known.set(key, now);
+    return remember(now);
+  });
+  return { ...module, entry };
+
+  function remember(it: HloInstruction): HloInstruction {
+    numbers.set(it, numbers.size);
+    return it;
+  }
+}
+
+const apart: ReadonlySet<Opcode> = new Set<Opcode>(['parameter', 'infeed', 'outfeed', 'after-all']);

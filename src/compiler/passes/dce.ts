@@ -1,0 +1,49 @@
+import { allReduce, getTupleElement } from '../../hlo/build.ts';
+import type { AllReduce, HloInstruction, HloModule } from '../../hlo/instruction.ts';
+import { mapInstructions, postOrder, withOperands } from '../../hlo/traverse.ts';
+import { assert, at } from '../../numerics/assert.ts';
+
+/**
+ * Dead code: what the root does not reach is gone by construction, so what is left are elements
+ * of an all-reduce that nothing reads. What the host sends stays, read or not.
+ */
+export function dce(module: HloModule): HloModule {
+  const read = elementsRead(module);
+  const entry = mapInstructions(module.entry, (it, operands) => {
+    const now = withOperands(it, operands);
+    if (now.opcode === 'all-reduce') return narrowed(now, read.get(it));
+    if (now.opcode !== 'get-tuple-element') return now;
+    const before = at(it.operands, 0);
+    const kept = read.get(before);
+    if (before.opcode !== 'all-reduce' || kept === undefined) return now;
+    const source = at(operands, 0);
+    const index = [...kept].sort((a, b) => a - b).indexOf((it as typeof now).index);
+    assert(index >= 0, 'an element that is read is kept');
+    return kept.size === 1 ? source : named(getTupleElement(source, index), it.name);
+  });
+  return { ...module, entry };
+}
+
+/** Which elements of each tuple-shaped all-reduce are read; undefined when it is used as a whole. */
+function elementsRead({ entry }: HloModule): Map<HloInstruction, Set<number> | undefined> {
+  const read = new Map<HloInstruction, Set<number> | undefined>();
+  for (const it of postOrder(entry.root)) {
+    if (it.opcode === 'all-reduce' && it.shape.type === 'tuple') read.set(it, new Set());
+    for (const operand of it.operands) {
+      if (it.opcode === 'get-tuple-element') read.get(operand)?.add(it.index);
+      else if (read.has(operand)) read.set(operand, undefined);
+    }
+  }
+  if (read.has(entry.root)) read.set(entry.root, undefined);
+  return read;
+}
+
+function narrowed(it: AllReduce, kept: Set<number> | undefined): HloInstruction {
+  if (kept === undefined || kept.size === 0 || kept.size === it.operands.length) return it;
+  const operands = it.operands.filter((_, i) => kept.has(i));
+  return named(allReduce(operands, it.body), it.name);
+}
+
+function named<T extends HloInstruction>(x: T, name: string | undefined): T {
+  return name === undefined ? x : { ...x, name };
+}

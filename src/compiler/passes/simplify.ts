@@ -1,0 +1,344 @@
+import {
+  broadcast,
+  broadcastScalar,
+  computation,
+  constant,
+  pad,
+  reshape,
+  slice,
+  transpose,
+} from '../../hlo/build.ts';
+import { evaluateComputation } from '../../hlo/evaluate.ts';
+import {
+  type Binary,
+  type Broadcast,
+  binaryOpcodes,
+  type Constant,
+  type Convert,
+  type HloInstruction,
+  type HloModule,
+  type Opcode,
+  type Pad,
+  type Reshape,
+  type Reverse,
+  type Select,
+  type Slice,
+  type Transpose,
+  type Unary,
+  unaryOpcodes,
+} from '../../hlo/instruction.ts';
+import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
+import { at } from '../../numerics/assert.ts';
+import { type Literal, literal, valueAt } from '../../numerics/literal.ts';
+import { type ArrayShape, elementCount, isArray, sameShape } from '../../numerics/shape.ts';
+
+/**
+ * Algebra that keeps every bit: −0, NaN and rounding included, which is why x + 0 stays when x is
+ * a float (−0 + 0 is +0), and why nothing cancels in bf16 (arithmetic there flushes subnormals).
+ */
+export function simplify(module: HloModule): HloModule {
+  const entry = mapInstructions(module.entry, (it, operands) => {
+    let now = withOperands(it, operands);
+    for (let next = rewritten(now); next !== now; next = rewritten(now)) {
+      now = next.name === undefined && it.name !== undefined ? { ...next, name: it.name } : next;
+    }
+    return now;
+  });
+  return { ...module, entry };
+}
+
+/** What the instruction simplifies to in one go, or itself. */
+function rewritten(it: HloInstruction): HloInstruction {
+  return foldConstants(it) ?? hoistBroadcast(it) ?? simpler(it) ?? it;
+}
+
+function simpler(it: HloInstruction): HloInstruction | undefined {
+  switch (it.opcode) {
+    case 'constant':
+      return splat(it);
+    case 'get-tuple-element': {
+      const source = at(it.operands, 0);
+      return source.opcode === 'tuple' ? at(source.operands, it.index) : undefined;
+    }
+    case 'reshape':
+      return simplerReshape(it);
+    case 'transpose':
+      return simplerTranspose(it);
+    case 'broadcast':
+      return simplerBroadcast(it);
+    case 'slice':
+      return simplerSlice(it);
+    case 'pad':
+      return simplerPad(it);
+    case 'reverse':
+      return simplerReverse(it);
+    case 'concatenate':
+      return simplerConcatenate(it);
+    case 'select':
+      return simplerSelect(it);
+    case 'convert':
+    case 'bitcast-convert':
+      return simplerConvert(it);
+    case 'negate':
+    case 'not':
+    case 'abs':
+      return simplerUnary(it);
+    case 'maximum':
+    case 'minimum':
+    case 'and':
+    case 'or':
+      return idempotent(it) ?? withNeutral(it);
+    case 'add':
+    case 'subtract':
+    case 'multiply':
+    case 'divide':
+    case 'xor':
+    case 'shift-left':
+    case 'shift-right-arithmetic':
+    case 'shift-right-logical':
+      return withNeutral(it);
+    default:
+      return undefined;
+  }
+}
+
+/** Results of at most this many elements are computed by the compiler. */
+const foldedElementsMax = 64;
+
+const folded: ReadonlySet<Opcode> = new Set<Opcode>([
+  ...unaryOpcodes,
+  ...binaryOpcodes,
+  'compare',
+  'select',
+  'clamp',
+  'convert',
+  'bitcast-convert',
+  'reshape',
+  'transpose',
+  'slice',
+  'pad',
+  'concatenate',
+  'reverse',
+  'reduce',
+]);
+
+function foldConstants(it: HloInstruction): HloInstruction | undefined {
+  if (!folded.has(it.opcode) || !isArray(it.shape)) return undefined;
+  const small = [it, ...it.operands].every((x) => isSmall(x));
+  if (!small || !it.operands.every(isConstant)) return undefined;
+  return constant(arrayValue(evaluateComputation(computation('folded', [], it), [])));
+}
+
+function isSmall({ shape }: HloInstruction): boolean {
+  return isArray(shape) && elementCount(shape) <= foldedElementsMax;
+}
+
+function arrayValue(value: ReturnType<typeof evaluateComputation>): Literal {
+  return value as Literal;
+}
+
+const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
+  ...unaryOpcodes,
+  ...binaryOpcodes,
+  'compare',
+  'select',
+  'convert',
+  'bitcast-convert',
+]);
+
+/** An element-wise operation on one value everywhere is done once and spread afterwards. */
+function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
+  if (!elementwise.has(it.opcode) || !isArray(it.shape) || it.shape.dims.length === 0) return;
+  const values = it.operands.map(spreadValue);
+  if (!values.every((x) => x !== undefined)) return undefined;
+  const { type } = it.shape;
+  const retyped = { ...it, name: undefined, shape: { type, dims: [] } } as HloInstruction;
+  return broadcastScalar(withOperands(retyped, values), it.shape.dims);
+}
+
+/** The scalar that an array holds everywhere. */
+function spreadValue(it: HloInstruction): HloInstruction | undefined {
+  const scalar = it.opcode === 'broadcast' && it.dimensions.length === 0;
+  return scalar ? at(it.operands, 0) : undefined;
+}
+
+/** A constant with one value everywhere is a scalar, spread. */
+function splat(it: Constant): HloInstruction | undefined {
+  const { data, shape } = it.value;
+  if (shape.dims.length === 0 || data.length === 0) return undefined;
+  const words = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const width = data.BYTES_PER_ELEMENT;
+  for (let i = width; i < words.length; i++) if (words[i] !== words[i - width]) return undefined;
+  return broadcastScalar(
+    constant({ shape: { type: shape.type, dims: [] }, data: data.slice(0, 1) }),
+    shape.dims,
+  );
+}
+
+function simplerReshape(it: Reshape): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  if (sameShape(x.shape, it.shape)) return x;
+  if (x.opcode === 'reshape') return reshape(at(x.operands, 0), it.shape.dims);
+  const value = spreadValue(x);
+  return value && broadcastScalar(value, it.shape.dims);
+}
+
+function simplerTranspose(it: Transpose): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  const { permutation } = it;
+  if (permutation.every((d, i) => d === i)) return x;
+  if (x.opcode === 'transpose') {
+    return transpose(
+      at(x.operands, 0),
+      permutation.map((d) => at(x.permutation, d)),
+    );
+  }
+  const value = spreadValue(x);
+  if (value !== undefined) return broadcastScalar(value, it.shape.dims);
+  const { dims } = x.shape as ArrayShape;
+  const moved = permutation.filter((d) => dims[d] !== 1);
+  const inOrder = moved.every((d, i) => i === 0 || at(moved, i - 1) < d);
+  return inOrder ? reshape(x, it.shape.dims) : undefined;
+}
+
+function simplerBroadcast(it: Broadcast): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  if (sameShape(x.shape, it.shape) && it.dimensions.every((d, i) => d === i)) return x;
+  if (x.opcode !== 'broadcast') return undefined;
+  return broadcast(
+    at(x.operands, 0),
+    it.shape.dims,
+    x.dimensions.map((d) => at(it.dimensions, d)),
+  );
+}
+
+function simplerSlice(it: Slice): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  if (sameShape(x.shape, it.shape)) return x;
+  const value = spreadValue(x);
+  if (value !== undefined) return broadcastScalar(value, it.shape.dims);
+  if (x.opcode !== 'slice') return undefined;
+  const starts = it.starts.map((start, d) => at(x.starts, d) + start * at(x.strides, d));
+  const strides = it.strides.map((stride, d) => stride * at(x.strides, d));
+  const limits = it.shape.dims.map((size, d) => {
+    const reach = size === 0 ? 0 : (size - 1) * at(strides, d) + 1;
+    return at(starts, d) + reach;
+  });
+  const inside = starts.every(
+    (start, d) => start <= at((at(x.operands, 0).shape as ArrayShape).dims, d),
+  );
+  return inside ? slice(at(x.operands, 0), starts, limits, strides) : undefined;
+}
+
+function simplerPad(it: Pad): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  const { dims } = x.shape as ArrayShape;
+  const none = it.low.every(
+    (n, d) => n === 0 && it.high[d] === 0 && (it.interior[d] === 0 || at(dims, d) < 2),
+  );
+  if (none) return x;
+  const interior = it.interior.map((n, d) => (at(dims, d) < 2 ? 0 : n));
+  const idle = interior.some((n, d) => n !== it.interior[d]);
+  return idle ? pad(x, at(it.operands, 1), { ...it, interior }) : undefined;
+}
+
+function simplerReverse(it: Reverse): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  const moved = it.dimensions.filter((d) => at(it.shape.dims, d) > 1);
+  if (moved.length === 0) return x;
+  if (moved.length < it.dimensions.length) return { ...it, dimensions: moved };
+  const value = spreadValue(x);
+  if (value !== undefined) return x;
+  const undone = x.opcode === 'reverse' && sameSet(x.dimensions, it.dimensions);
+  return undone ? at(x.operands, 0) : undefined;
+}
+
+function sameSet(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((n) => b.includes(n));
+}
+
+function simplerConcatenate(it: HloInstruction): HloInstruction | undefined {
+  const filled = it.operands.filter((x) => elementCount(x.shape as ArrayShape) > 0);
+  if (filled.length === 1 || it.operands.length === 1) return filled[0] ?? at(it.operands, 0);
+  return filled.length < it.operands.length && filled.length > 0
+    ? withOperands(it, filled)
+    : undefined;
+}
+
+function simplerSelect(it: Select): HloInstruction | undefined {
+  const [predicate, onTrue, onFalse] = [0, 1, 2].map((i) => at(it.operands, i));
+  if (onTrue === onFalse) return onTrue;
+  const value = constantValue(predicate!);
+  if (value === undefined) return undefined;
+  return value === 0 ? onFalse : onTrue;
+}
+
+function simplerConvert(it: Convert): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  const bits = it.opcode === 'bitcast-convert';
+  const exact = bits || it.shape.type !== 'bf16';
+  if (exact && sameShape(x.shape, it.shape)) return x;
+  return bits && x.opcode === 'bitcast-convert' ? withOperands(it, x.operands) : undefined;
+}
+
+function simplerUnary(it: Unary): HloInstruction | undefined {
+  const x = at(it.operands, 0);
+  if (it.shape.type === 'bf16') return undefined;
+  if (it.opcode === 'abs') {
+    if (x.opcode === 'abs') return x;
+    return x.opcode === 'negate' ? withOperands(it, x.operands) : undefined;
+  }
+  return x.opcode === it.opcode ? at(x.operands, 0) : undefined;
+}
+
+function idempotent(it: Binary): HloInstruction | undefined {
+  const [a, b] = [at(it.operands, 0), at(it.operands, 1)];
+  return a === b && it.shape.type !== 'bf16' ? a : undefined;
+}
+
+/** x ∘ neutral = x, to the bit. */
+function withNeutral(it: Binary): HloInstruction | undefined {
+  const { type } = it.shape;
+  if (type === 'bf16') return undefined;
+  const [a, b] = [at(it.operands, 0), at(it.operands, 1)];
+  const right = neutral(it.opcode, type);
+  if (right === undefined) return undefined;
+  if (Object.is(constantValue(b), right)) return a;
+  return commutes.has(it.opcode) && Object.is(constantValue(a), right) ? b : undefined;
+}
+
+const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
+
+/** The right operand that leaves every left one as it is. */
+function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
+  const float = type === 'f32';
+  switch (opcode) {
+    case 'add':
+      return float ? -0 : 0;
+    case 'multiply':
+    case 'divide':
+      return 1;
+    case 'and':
+      return at(literal(type, [], [type === 'pred' ? 1 : -1]).data as Int32Array, 0);
+    case 'subtract':
+    case 'or':
+    case 'xor':
+    case 'shift-left':
+    case 'shift-right-arithmetic':
+    case 'shift-right-logical':
+      return 0;
+    default:
+      return undefined;
+  }
+}
+
+/** The number that a constant scalar, spread or not, holds. */
+function constantValue(it: HloInstruction): number | undefined {
+  const source = spreadValue(it) ?? it;
+  const scalar = isConstant(source) && source.shape.dims.length === 0;
+  return scalar ? valueAt(source.value, 0) : undefined;
+}
+
+function isConstant(it: HloInstruction): it is Constant {
+  return it.opcode === 'constant';
+}

@@ -1,0 +1,45 @@
+import type { HloComputation, HloInstruction } from '../hlo/instruction.ts';
+import { postOrder } from '../hlo/traverse.ts';
+import type { Literal } from '../numerics/literal.ts';
+
+/**
+ * A text that two computations share exactly when they compute the same thing in the same way:
+ * opcodes, attributes, constants to the bit and how instructions share operands; names left out.
+ */
+export function structureOf(computation: HloComputation): string {
+  const order = postOrder([...computation.parameters, computation.root]);
+  const numbers = new Map(order.map((it, i) => [it, i]));
+  const lines = order.map((it) => structureKey(it, (operand) => numbers.get(operand)!));
+  return `${lines.join(';')}=${numbers.get(computation.root)}`;
+}
+
+/** The text of one instruction, whose operands go by the numbers that `numberOf` gives them. */
+export function structureKey(
+  it: HloInstruction,
+  numberOf: (operand: HloInstruction) => number,
+): string {
+  const attributes = Object.entries(it)
+    .filter(([name, value]) => name !== 'operands' && name !== 'name' && value !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => `${name}:${attributeText(value)}`);
+  return `${attributes.join(' ')}(${it.operands.map(numberOf).join(',')})`;
+}
+
+function attributeText(value: unknown): string {
+  if (isComputation(value)) return `{${structureOf(value)}}`;
+  if (isLiteral(value)) return literalText(value);
+  return JSON.stringify(value);
+}
+
+function isComputation(value: unknown): value is HloComputation {
+  return typeof value === 'object' && value !== null && 'root' in value && 'parameters' in value;
+}
+
+function isLiteral(value: unknown): value is Literal {
+  return typeof value === 'object' && value !== null && 'data' in value && 'shape' in value;
+}
+
+function literalText({ shape, data }: Literal): string {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return `${shape.type}[${shape.dims.join(',')}]${bytes.toString('base64')}`;
+}
