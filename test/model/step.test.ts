@@ -1,12 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { gradient } from '../../src/autodiff/gradient.ts';
-import { parameter } from '../../src/hlo/build.ts';
 import { type EvaluateResult, evaluateReplicas } from '../../src/hlo/evaluate.ts';
 import type { HloInstruction } from '../../src/hlo/instruction.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
+import { verify } from '../../src/hlo/verify.ts';
 import { conv2d, dense, flatten, maxPool, relu, sequential } from '../../src/model/layer.ts';
 import { networks } from '../../src/model/networks.ts';
-import { softmaxCrossEntropy } from '../../src/model/softmax-cross-entropy.ts';
 import {
   evaluateStep,
   gradientStep,
@@ -83,46 +81,52 @@ function largestRelative(found: readonly number[], expected: readonly number[]):
   return Math.max(...found.map((x, i) => Math.abs(x - expected[i]!))) / scale;
 }
 
-test('gradients of a small network, f32: as in f64', () => {
-  const program = gradientStep(options);
-  const batch = batchOf(8);
-  const found = run(program, batch, 1)[0]!.values;
-  const root = program.module.entry.root;
+/** The numbers of a gradient step's leaves. */
+function leavesOf(program: StepProgram, batch: Batch): Map<HloInstruction, Values> {
   const leaves = new Map<HloInstruction, Values>();
-  for (const it of postOrder(root)) {
+  for (const it of postOrder(program.module.entry.root)) {
     if (it.opcode === 'parameter') leaves.set(it, valuesOf(program.parameters[it.index]!.value));
     if (it.name === 'images') leaves.set(it, valuesOf(batch.images));
     if (it.name === 'labels') leaves.set(it, valuesOf(batch.labels));
   }
+  return leaves;
+}
+
+test('gradients of a small network, f32: as in f64', () => {
+  const program = gradientStep(options);
+  const batch = batchOf(8);
+  const found = run(program, batch, 1)[0]!.values;
+  const leaves = leavesOf(program, batch);
   expect(found.length).toBe(program.weights + 1);
-  root.operands.forEach((it, i) => {
+  program.module.entry.root.operands.forEach((it, i) => {
     expect(largestRelative(valuesOf(found[i]!), interpret(it, leaves))).toBeLessThan(2e-6);
   });
 });
 
-test('gradients of a small network, f64: as central differences', () => {
-  const { parameters } = small.init(inputDims, 1);
-  const weights = parameters.map(({ name, value }, i) => parameter(i, value.shape, name));
-  const images = parameter(7, arrayShape('f32', [4, ...inputDims]));
-  const labels = parameter(8, arrayShape('s32', [4]));
-  const { loss, held } = softmaxCrossEntropy(small.apply(weights, images, 'highest'), labels);
-  const leaves = new Map<HloInstruction, Values>([
-    [images, valuesOf(batchOf(4).images)],
-    [labels, [0, 3, -1, 2]],
-    ...weights.map((it, i): [HloInstruction, Values] => [it, valuesOf(parameters[i]!.value)]),
-  ]);
-  gradient(loss, weights, held).forEach((derivative, w) => {
-    const weight = weights[w]!;
-    const exact = interpret(derivative, leaves);
+test('gradients of a small network, f64: central differences of the loss', () => {
+  const program = gradientStep({ ...options, globalBatch: 4 });
+  const leaves = leavesOf(program, batchOf(4, [0, 3, -1, 2]));
+  const { root, parameters } = program.module.entry;
+  const loss = root.operands.at(-1)!;
+  parameters.forEach((weight, w) => {
+    const exact = interpret(root.operands[w]!, leaves);
     const values = leaves.get(weight)!;
     for (let i = 0; i < values.length; i += 7) {
       const at = (to: number) =>
         interpret(loss, new Map([...leaves, [weight, values.with(i, to)]]))[0]!;
       const step = 1e-6;
       const numeric = (at(values[i]! + step) - at(values[i]! - step)) / (2 * step);
-      expect(Math.abs(exact[i]! - numeric)).toBeLessThan(1e-6);
+      expect(Math.abs(exact[i]! - numeric)).toBeLessThan(1e-7);
     }
   });
+});
+
+test('every program passes the verifier', () => {
+  for (const network of [small, networks.mlp(4), networks.cnn(4)]) {
+    const given = { ...options, network, inputDims: [28, 28, 1] };
+    for (const it of [trainStep({ ...given, optimizer }), evaluateStep(given), gradientStep(given)])
+      verify(it.module);
+  }
 });
 
 test('1, 2, 4 and 8 replicas with one global batch: gradients agree within 1e-5', () => {
