@@ -1,8 +1,10 @@
+import type { NetworkName } from '../model/networks.ts';
+
 /** Everything that decides the bits of a run, and nothing that does not. */
 export interface TrainConfig {
   /** Grid of Cloud TPUs, columns along X and rows along Y. */
   readonly topology: { readonly columns: number; readonly rows: number };
-  readonly model: string;
+  readonly model: NetworkName;
   readonly data: string;
   /** Examples a step over all replicas; a multiple of the number of replicas. */
   readonly globalBatch: number;

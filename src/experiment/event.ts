@@ -22,7 +22,6 @@ export interface Started {
   readonly parameters: number;
   readonly hbmBytesPerCore: number;
   readonly hbmLimitBytes: number;
-  readonly memoryBytes: number;
 }
 
 /** All Cloud TPUs agreed on the weights after this step. */

@@ -10,6 +10,8 @@ export const tpuV2 = {
   coresPerChip: 2,
   /** [CACM 2020; Cloud TPU docs] */
   mxusPerCore: 1,
+  /** As the talk rounds it; the array's own arithmetic gives 45.9e12. [the talk] */
+  nominalFlopsPerSecondPerChip: 45e12,
   /** Side of the array of bf16 multipliers with f32 accumulators: 128×128. [CACM 2020] */
   mxuSide: 128,
   /** Rows of the left-hand side that one pass of the array takes. [JAX scaling book] */

@@ -1,0 +1,101 @@
+import type { Command } from 'commander';
+import { describe } from '../compiler/describe.ts';
+import { openDataset } from '../data/open.ts';
+import { type TrainConfig, totalSteps } from '../experiment/config.ts';
+import { compileFor, trainingStep } from '../experiment/programs.ts';
+import type { HloModule } from '../hlo/instruction.ts';
+import { print } from '../hlo/print.ts';
+import type { Executable } from '../isa/executable.ts';
+import { PodError } from '../numerics/error.ts';
+import { bytes, count, table } from '../observe/format.ts';
+import { withTrainFlags } from './flags.ts';
+import { type RawOptions, trainOptions } from './options.ts';
+
+/** What the compiler made of a training step, stage by stage. */
+interface Stages {
+  /** Text of the module before all passes (`hlo`), and after each, by name. */
+  readonly texts: ReadonlyMap<string, Stage>;
+  readonly executable: Executable;
+}
+interface Stage {
+  readonly does: string;
+  readonly text: () => string;
+}
+
+/** `pod compile`: what the compiler does to a training step. */
+export function addCompile(program: Command): void {
+  withTrainFlags(
+    program.command('compile').description('show what the compiler makes of a training step'),
+  )
+    .option(
+      '--print <pass>',
+      'print the module after this pass: its name or number, hlo or executable',
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  pod compile --model cnn\n  pod compile --model mlp --print fusion\n  pod compile --model mlp --print executable\n',
+    )
+    .action((flags: RawOptions) => {
+      const { config, print: pass } = trainOptions(flags);
+      if (pass === undefined) summarize(config);
+      else printPass(config, pass);
+    });
+}
+
+/** Prints the training step after a pass, by name or number; `hlo` is before all, `executable` after. */
+export function printPass(config: TrainConfig, pass: string): void {
+  const { texts } = stagesOf(config);
+  const names = [...texts.keys()];
+  const name = /^\d+$/.test(pass) ? names[Number(pass)] : pass;
+  const stage = name === undefined ? undefined : texts.get(name);
+  if (stage === undefined) {
+    const listed = names.map((it, i) => `${i} ${it}`).join(', ');
+    throw new PodError(
+      'bad-flag',
+      `--print: expected one of ${listed}, found ${JSON.stringify(pass)}`,
+    );
+  }
+  process.stdout.write(`${stage.text().trimEnd()}\n`);
+}
+
+function stagesOf(config: TrainConfig): Stages {
+  const dataset = openDataset(config.data, config.seed);
+  const { module } = trainingStep(config, dataset, totalSteps(config, dataset.train.size));
+  const texts = new Map<string, Stage>([['hlo', stage('what the model library built', module)]]);
+  const executable = compileFor(module, (pass, after) => {
+    texts.set(pass.name, stage(pass.does, after));
+  });
+  const does = 'schedules, assigns buffers, and lowers to instructions of the core';
+  texts.set('executable', { does, text: () => describe(executable) });
+  return { texts, executable };
+}
+
+function stage(does: string, module: HloModule): Stage {
+  return { does, text: () => print(module) };
+}
+
+function summarize(config: TrainConfig): void {
+  const { texts, executable } = stagesOf(config);
+  const passes = [...texts].map(([name, { does, text }], i) => [
+    `${i} ${name}`,
+    `${count(text().split('\n').length)} lines`,
+    does,
+  ]);
+  process.stdout.write(`${[...leftAligned(passes), '', ...memory(executable)].join('\n')}\n`);
+}
+
+function leftAligned(rows: readonly (readonly string[])[]): string[] {
+  const texts = rows.map((row) => row.at(-1) ?? '');
+  return table(rows.map((row) => row.slice(0, -1))).map((line, i) => `${line}   ${texts[i]}`);
+}
+
+function memory({ hbm, instructions, buckets, code }: Executable): string[] {
+  const units = new Map<string, number>();
+  for (const { unit } of instructions) units.set(unit, (units.get(unit) ?? 0) + 1);
+  return [
+    `${count(instructions.length)} instructions: ${[...units].map(([unit, n]) => `${n} ${unit}`).join(', ')}`,
+    `${buckets.length} buckets of gradients; ${bytes(code.length)} of generated code`,
+    `HBM of a core: ${bytes(hbm.peak)} of ${bytes(hbm.limit)}`,
+    ...table(hbm.largest.map((it) => [`  ${it.name} ${it.shape}`, bytes(it.bytes)])),
+  ];
+}

@@ -1,0 +1,110 @@
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { destination, type Logger, pino } from 'pino';
+import { openThreadPod } from '../../cluster/threads/pool.ts';
+import type { TrainConfig } from '../experiment/config.ts';
+import type { Report } from '../experiment/event.ts';
+import { train } from '../experiment/train.ts';
+import { PodError } from '../numerics/error.ts';
+import { logEvent } from '../observe/log.ts';
+import { Progress } from '../observe/progress.ts';
+import type { OpenPod } from '../pod/pod.ts';
+import { printPass } from './compile.ts';
+import { withTrainFlags } from './flags.ts';
+import { type RawOptions, trainOptions } from './options.ts';
+
+const examples = `
+Examples:
+  pod train                                          the default: cnn on digits, 8 Cloud TPUs
+  pod train --tpus 64 --steps 20                     a whole pod: 512 cores
+  pod train --model mlp --global-batch 1024          a batch of 16 a core
+  pod train --data mnist:DIR --epochs 5              MNIST from DIR
+  pod train --config run.yaml --report run.json      settings from a file, results into one
+
+A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it.
+Exit codes: 0 done, 2 wrong input, 3 a Cloud TPU failed or the run diverged, 4 the program does
+not fit, 5 a file could not be written.
+`;
+
+/** `pod train`: the main job. */
+export function addTrain(program: Command): void {
+  withTrainFlags(program.command('train').description('train a network on emulated Cloud TPUs'))
+    .option('--log <file>', 'write one JSON line an event to this file')
+    .option('--report <file>', 'write the result as JSON to this file')
+    .option('--json', 'print the result as JSON to standard output, progress to standard error')
+    .option('--print <pass>', 'print the training step after this pass of the compiler and stop')
+    .addHelpText('after', examples)
+    .action(async (flags: RawOptions) => {
+      const options = trainOptions(flags);
+      if (options.print !== undefined) {
+        printPass(options.config, options.print);
+        return;
+      }
+      await run(options.config, options);
+    });
+}
+
+interface Output {
+  readonly log: string | undefined;
+  readonly report: string | undefined;
+  readonly json: boolean;
+  readonly relaxedSimd: boolean;
+}
+
+async function run(config: TrainConfig, output: Output): Promise<void> {
+  const now = (): number => performance.now();
+  const stream = output.json ? process.stderr : process.stdout;
+  const progress = new Progress(
+    {
+      terminal: stream.isTTY === true,
+      get columns() {
+        return stream.columns ?? 80;
+      },
+      write: (text) => void stream.write(text),
+    },
+    now,
+  );
+  const logger = output.log === undefined ? undefined : openLog(output.log);
+  const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
+  try {
+    for await (const event of train(config, { openPod, now })) {
+      progress.show(event);
+      if (logger !== undefined) logEvent(logger, event);
+      if (event.kind === 'finished') deliver(event.report, output);
+    }
+  } catch (error) {
+    progress.end();
+    logger?.error({ code: error instanceof PodError ? error.code : undefined }, String(error));
+    throw error;
+  }
+}
+
+function deliver(report: Report, { report: file, json }: Output): void {
+  const text = `${JSON.stringify(report, undefined, 2)}\n`;
+  if (json) process.stdout.write(text);
+  if (file === undefined) return;
+  try {
+    writeFileSync(file, text);
+  } catch (cause) {
+    throw new PodError(
+      'io',
+      `--report ${file}: could not be written: ${(cause as Error).message}`,
+      cause,
+    );
+  }
+}
+
+function openLog(file: string): Logger {
+  try {
+    return pino(
+      { base: { job: process.pid } },
+      destination({ dest: file, sync: true, append: false }),
+    );
+  } catch (cause) {
+    throw new PodError(
+      'io',
+      `--log ${file}: could not be written: ${(cause as Error).message}`,
+      cause,
+    );
+  }
+}

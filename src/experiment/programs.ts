@@ -1,0 +1,96 @@
+import { type CompileOptions, compile } from '../compiler/compile.ts';
+import type { DatasetPair } from '../data/dataset.ts';
+import type { HloModule } from '../hlo/instruction.ts';
+import type { Executable } from '../isa/executable.ts';
+import { networks } from '../model/networks.ts';
+import { evaluateStep, type NetworkOptions, type StepProgram, trainStep } from '../model/step.ts';
+import type { Optimizer } from '../optimizer/optimizer.ts';
+import {
+  constant,
+  cosine,
+  linearScaling,
+  piecewise,
+  type Schedule,
+  warmUp,
+} from '../optimizer/schedule.ts';
+import { sgd } from '../optimizer/sgd.ts';
+import { replicas, replicasPerCloudTpu, type TrainConfig } from './config.ts';
+
+/** The two programs of a run, compiled, and what their parameters start from. */
+export interface Programs {
+  readonly train: Executable;
+  readonly evaluate: Executable;
+  /** The first so many parameters are weights, of both programs. */
+  readonly weights: number;
+  /** Bytes of every parameter of the training program. */
+  readonly initialValues: readonly Uint8Array[];
+}
+
+/** Builds and compiles the programs of a run of `steps` steps. */
+export function buildPrograms(config: TrainConfig, dataset: DatasetPair, steps: number): Programs {
+  const step = trainingStep(config, dataset, steps);
+  const evaluation = evaluateStep(networkOptions(config, dataset));
+  return {
+    train: compileFor(step.module),
+    evaluate: compileFor(evaluation.module),
+    weights: step.weights,
+    initialValues: step.parameters.map(({ value: { data } }) =>
+      new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice(),
+    ),
+  };
+}
+
+/** The training step of a run, before the compiler. */
+export function trainingStep(
+  config: TrainConfig,
+  dataset: DatasetPair,
+  steps: number,
+): StepProgram {
+  return trainStep({
+    ...networkOptions(config, dataset),
+    optimizer: optimizerOf(config, steps),
+  });
+}
+
+/** Compiles a module for the cores of a Cloud TPU. */
+export function compileFor(
+  module: HloModule,
+  listener?: NonNullable<CompileOptions['listener']>,
+): Executable {
+  return compile(module, { cores: replicasPerCloudTpu, ...(listener && { listener }) });
+}
+
+function networkOptions(config: TrainConfig, { train }: DatasetPair): NetworkOptions {
+  return {
+    network: networks[config.model](train.classes),
+    inputDims: [train.rows, train.columns, train.channels],
+    seed: config.seed,
+    globalBatch: config.globalBatch,
+    replicas: replicas(config),
+    precision: config.precision === 'bf16' ? 'default' : 'highest',
+  };
+}
+
+function optimizerOf(config: TrainConfig, steps: number): Optimizer {
+  return sgd({ learningRate: scheduleOf(config, steps), momentum: config.momentum });
+}
+
+function scheduleOf(config: TrainConfig, steps: number): Schedule {
+  const rate = constant(config.learningRate);
+  const warmed = (then: Schedule): Schedule => warmUp(Math.round(config.warmUp * steps), then);
+  switch (config.schedule) {
+    case 'constant':
+      return warmed(rate);
+    case 'linear-scaling':
+      return warmed(linearScaling(config.globalBatch, rate));
+    case 'piecewise':
+      return warmed(piecewise(thirds(steps), [0.1, 0.1], rate));
+    case 'cosine':
+      return warmed(cosine(steps, rate));
+  }
+}
+
+/** Where the rate falls by ten, as in the recipe of ResNet-50: after a third and two thirds. */
+function thirds(steps: number): number[] {
+  return [Math.round(steps / 3), Math.round((2 * steps) / 3)];
+}

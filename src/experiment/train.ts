@@ -1,0 +1,225 @@
+import { openDataset } from '../data/open.ts';
+import { formatTopology } from '../fabric/torus.ts';
+import { phases } from '../isa/executable.ts';
+import { at } from '../numerics/assert.ts';
+import { PodError } from '../numerics/error.ts';
+import { elementCount } from '../numerics/shape.ts';
+import type { Commit, OpenPod, Pod } from '../pod/pod.ts';
+import { meanPhaseMs } from '../pod/pod.ts';
+import { cloudTpus, type TrainConfig, totalSteps } from './config.ts';
+import type { Evaluated, PhaseMs, Report, StepCommitted, TrainEvent } from './event.ts';
+import { buildPrograms, type Programs } from './programs.ts';
+import { quantiles } from './statistics.ts';
+
+/** What a run needs of the world. */
+export interface TrainWorld {
+  readonly openPod: OpenPod;
+  /** Wall time in ms. */
+  readonly now: () => number;
+}
+
+/**
+ * Trains and evaluates, synchronously, one event after another. The pod is closed when the run
+ * ends, however it ends.
+ *
+ * @throws PodError naming what the user gave, what does not fit, or which Cloud TPU was lost.
+ */
+export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
+  const run = prepare(config, world.now());
+  yield started(run);
+  const pod = await openSlice(run, world.openPod);
+  try {
+    yield { kind: 'ready', elapsedMs: world.now() - run.startMs };
+    await pod.writeParameters(trainProgram, run.programs.initialValues);
+    const history: StepCommitted[] = [];
+    for (let step = 1; step <= run.steps; step++) {
+      const event = stepCommitted(run, await pod.step(trainProgram), step, history);
+      history.push(event);
+      yield event;
+      refuseDivergence(event);
+    }
+    yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
+    const evaluated = await evaluate(run, pod);
+    yield evaluated;
+    yield { kind: 'finished', report: reportOf(run, pod, history, evaluated) };
+  } finally {
+    await pod.close();
+  }
+}
+
+/** Numbers of the two programs on the pod. */
+const trainProgram = 0;
+const evaluateProgram = 1;
+
+/** Steps over which the rate of images is averaged. */
+const rateSteps = 16;
+
+interface Run {
+  readonly config: TrainConfig;
+  readonly startMs: number;
+  readonly steps: number;
+  readonly trainSamples: number;
+  readonly testSamples: number;
+  readonly programs: Programs;
+}
+
+function prepare(config: TrainConfig, startMs: number): Run {
+  const dataset = openDataset(config.data, config.seed);
+  const steps = totalSteps(config, dataset.train.size);
+  return {
+    config,
+    startMs,
+    steps,
+    trainSamples: dataset.train.size,
+    testSamples: dataset.test.size,
+    programs: buildPrograms(config, dataset, steps),
+  };
+}
+
+function openSlice({ config, programs }: Run, openPod: OpenPod): Promise<Pod> {
+  const feed = {
+    dataset: config.data,
+    datasetSeed: config.seed,
+    globalBatch: config.globalBatch,
+    orderSeed: config.seed,
+    firstStep: 0,
+  };
+  return openPod({
+    topology: config.topology,
+    mxu: config.mxu,
+    programs: [
+      {
+        executable: programs.train,
+        digested: programs.weights,
+        feed: { ...feed, split: 'train', order: 'training' },
+      },
+      {
+        executable: programs.evaluate,
+        digested: programs.weights,
+        parametersFrom: trainProgram,
+        feed: { ...feed, split: 'test', order: 'evaluation' },
+      },
+    ],
+  });
+}
+
+function started({ config, steps, trainSamples, programs }: Run): TrainEvent {
+  const { train, weights } = programs;
+  const parameters = train.parameters
+    .slice(0, weights)
+    .reduce((sum, id) => sum + elementCount(at(train.buffers, id).shape), 0);
+  return {
+    kind: 'started',
+    config,
+    tpus: cloudTpus(config),
+    steps,
+    trainSamples,
+    parameters,
+    hbmBytesPerCore: train.hbm.peak,
+    hbmLimitBytes: train.hbm.limit,
+  };
+}
+
+function stepCommitted(
+  { config, steps, trainSamples }: Run,
+  commit: Commit,
+  step: number,
+  history: readonly StepCommitted[],
+): StepCommitted {
+  const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
+  const recent = history.slice(1 - rateSteps);
+  const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
+  return {
+    kind: 'step',
+    step,
+    steps,
+    epoch: (step * config.globalBatch) / trainSamples,
+    loss: loss ?? Number.NaN,
+    accuracy: (correct ?? 0) / config.globalBatch,
+    learningRate: learningRate ?? 0,
+    digest: commit.digest,
+    wallMs: commit.wallMs,
+    imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
+    phaseMs: phaseMsOf(commit),
+  };
+}
+
+/** The mean over Cloud TPUs of each phase; commit is what is left of the step's wall time. */
+function phaseMsOf(commit: Commit): PhaseMs {
+  const mean = meanPhaseMs(commit.reports);
+  const longest = Math.max(
+    ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
+  );
+  const named = Object.fromEntries(phases.map((phase, i) => [phase, at(mean, i)]));
+  return { ...named, commit: Math.max(0, commit.wallMs - longest) } as PhaseMs;
+}
+
+function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
+  if (Number.isFinite(loss)) return;
+  throw new PodError(
+    'diverged',
+    `step ${step}: expected a finite loss, found ${loss} at learning rate ${learningRate}; use a lower --learning-rate or more --warm-up`,
+  );
+}
+
+async function evaluate({ config, steps, testSamples }: Run, pod: Pod): Promise<Evaluated> {
+  const totals = { correct: 0, loss: 0, samples: 0 };
+  for (let step = 0; step * config.globalBatch < testSamples; step++) {
+    const commit = await pod.step(evaluateProgram);
+    const [correct, loss, samples] = at(commit.reports, 0).outfeed.map(scalar);
+    totals.correct += correct ?? 0;
+    totals.loss += loss ?? 0;
+    totals.samples += samples ?? 0;
+  }
+  return {
+    kind: 'evaluated',
+    step: steps,
+    samples: totals.samples,
+    correct: totals.correct,
+    accuracy: totals.correct / totals.samples,
+    loss: totals.loss / totals.samples,
+  };
+}
+
+function reportOf(
+  { config, steps, programs }: Run,
+  pod: Pod,
+  history: readonly StepCommitted[],
+  evaluated: Evaluated,
+): Report {
+  const last = at(history, history.length - 1);
+  const wallMs = history.map((it) => it.wallMs);
+  const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
+  return {
+    tpus: cloudTpus(config),
+    topology: formatTopology(config.topology),
+    model: config.model,
+    data: config.data,
+    globalBatch: config.globalBatch,
+    steps,
+    seed: config.seed,
+    precision: config.precision,
+    mxu: config.mxu,
+    finalLoss: last.loss,
+    evalAccuracy: evaluated.accuracy,
+    evalSamples: evaluated.samples,
+    weightsDigest: last.digest,
+    imagesPerSecond: (steps * config.globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0),
+    stepMs: quantiles(wallMs),
+    phaseMs: {
+      infeed: perPhase('infeed'),
+      compute: perPhase('compute'),
+      'all-reduce': perPhase('all-reduce'),
+      update: perPhase('update'),
+      outfeed: perPhase('outfeed'),
+      commit: perPhase('commit'),
+    },
+    linkBytes: pod.linkBytes(),
+    hbmBytesPerCore: programs.train.hbm.peak,
+  };
+}
+
+/** The f32 scalar that a shared element of the outfeed is. */
+function scalar(element: Uint8Array): number {
+  return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);
+}
