@@ -206,7 +206,7 @@ class Threads implements ThreadPod {
         fault,
       };
       pool.run(task, { transferList: [port], signal: kill.signal }).then(
-        () => this.#give({ kind: 'exited', tpu, reason: 'its thread ended by itself' }),
+        (lastWords: unknown) => this.#give(endOf(tpu, lastWords)),
         (error: unknown) => this.#give({ kind: 'exited', tpu, reason: messageOf(error) }),
       );
     }
@@ -413,6 +413,12 @@ function compiledPath(file: 'worker' | 'loader'): string {
     ? `../../dist/cluster/threads/${file}.js`
     : `./${file}.js`;
   return fileURLToPath(new URL(compiled, import.meta.url));
+}
+
+/** A thread that ended: what it said last, or that it said nothing. */
+function endOf(tpu: number, lastWords: unknown): MasterEvent {
+  if (lastWords !== null) return eventOf(tpu, lastWords);
+  return { kind: 'exited', tpu, reason: 'its thread ended by itself' };
 }
 
 /** What arrived, or that it is not what a worker sends. */

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { assert, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { checkToWorker, type StepOrder } from '../../src/pod/messages.ts';
+import { checkToWorker, type FromWorker, type StepOrder } from '../../src/pod/messages.ts';
 import {
   initialWorker,
   type WorkerAction,
@@ -11,12 +11,16 @@ import {
 import { type Host, loadHost } from './host.ts';
 import type { WorkerTask } from './task.ts';
 
-/** The life of a Cloud TPU's thread: drives the worker's state machine until it ends. */
-export default function runWorker(task: WorkerTask): Promise<void> {
+/**
+ * The life of a Cloud TPU's thread: drives the worker's state machine until it ends. Resolves to
+ * its last words when it failed: what it sent may arrive later than the end of the thread's task.
+ */
+export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
     const { port } = task;
     let state = initialWorker(task.tpu);
     let host: Host | undefined;
+    let lastWords: FromWorker | null = null;
     const give = (event: WorkerEvent): void => {
       const next = worker(state, event);
       state = next.state;
@@ -25,6 +29,7 @@ export default function runWorker(task: WorkerTask): Promise<void> {
     const perform = (action: WorkerAction): void => {
       switch (action.kind) {
         case 'send':
+          if (action.message.kind === 'failed') lastWords = action.message;
           port.postMessage(action.message);
           break;
         case 'load':
@@ -35,7 +40,7 @@ export default function runWorker(task: WorkerTask): Promise<void> {
           break;
         case 'end':
           port.close();
-          resolve();
+          resolve(lastWords);
           break;
         default:
           unreachable(action);
