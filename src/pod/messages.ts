@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { PodError } from '../numerics/error.ts';
 
 /** What a master tells a worker. Every message carries the membership's epoch it belongs to. */
@@ -44,56 +43,84 @@ export interface Failure {
   readonly message: string;
 }
 
-const count: z.ZodNumber = z.int().min(0);
-const stepReport = {
-  tpu: count,
-  program: count,
-  step: count,
-  digest: z.string().regex(/^[0-9a-f]{16}$/),
-  outfeed: z.array(z.instanceof(Uint8Array)),
-  phaseMs: z.array(z.number()),
+/** What each field of each kind of message must be, and no field besides. */
+type Shapes<M extends { readonly kind: string }> = {
+  readonly [K in M['kind']]: {
+    readonly [F in Exclude<keyof Extract<M, { readonly kind: K }>, 'kind'>]: FieldCheck;
+  };
+};
+type FieldCheck = (value: unknown) => boolean;
+
+const isCount: FieldCheck = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isText: FieldCheck = (value) => typeof value === 'string';
+const isFlag: FieldCheck = (value) => typeof value === 'boolean';
+const isDigest: FieldCheck = (value) => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value);
+
+const toWorker: Shapes<ToWorker> = {
+  load: { epoch: isCount },
+  'start-step': { epoch: isCount, program: isCount, step: isCount, takeParameters: isFlag },
+  stop: { epoch: isCount },
 };
 
-const toWorker: z.ZodType<ToWorker> = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('load'), epoch: count }),
-  z.strictObject({
-    kind: z.literal('start-step'),
-    epoch: count,
-    program: count,
-    step: count,
-    takeParameters: z.boolean(),
-  }),
-  z.strictObject({ kind: z.literal('stop'), epoch: count }),
-]);
+const fromWorker: Shapes<FromWorker> = {
+  joined: { tpu: isCount },
+  ready: { tpu: isCount, epoch: isCount },
+  'step-done': {
+    tpu: isCount,
+    epoch: isCount,
+    program: isCount,
+    step: isCount,
+    digest: isDigest,
+    outfeed: (value) => isListOf(value, (it) => it instanceof Uint8Array),
+    phaseMs: (value) => isListOf(value, (it) => typeof it === 'number'),
+  },
+  failed: {
+    tpu: isCount,
+    epoch: isCount,
+    code: (value) => value === null || isText(value),
+    message: isText,
+  },
+};
 
-const fromWorker: z.ZodType<FromWorker> = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('joined'), tpu: count }),
-  z.strictObject({ kind: z.literal('ready'), tpu: count, epoch: count }),
-  z.strictObject({ kind: z.literal('step-done'), epoch: count, ...stepReport }),
-  z.strictObject({
-    kind: z.literal('failed'),
-    tpu: count,
-    epoch: count,
-    code: z.string().nullable(),
-    message: z.string(),
-  }),
-]);
-
-/** Checks what arrived at a worker. */
+/** Checks what arrived at a worker. Throws `worker-threw`, naming the field. */
 export function checkToWorker(value: unknown): ToWorker {
-  return check(toWorker, value, 'a worker');
+  return check<ToWorker>(toWorker, value, 'a worker');
 }
 
-/** Checks what arrived at the master. */
+/** Checks what arrived at the master. Throws `worker-threw`, naming the field. */
 export function checkFromWorker(value: unknown): FromWorker {
-  return check(fromWorker, value, 'the master');
+  return check<FromWorker>(fromWorker, value, 'the master');
 }
 
-function check<T>(schema: z.ZodType<T>, value: unknown, receiver: string): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const where =
-    issue === undefined ? '' : ` at ${issue.path.join('.') || 'the top'}: ${issue.message}`;
-  throw new PodError('worker-threw', `a message to ${receiver} is malformed${where}`);
+function check<M extends { readonly kind: string }>(
+  shapes: Readonly<Record<string, Readonly<Record<string, FieldCheck>>>>,
+  value: unknown,
+  receiver: string,
+): M {
+  const wrong = findWrong(shapes, value);
+  if (wrong === undefined) return value as M;
+  throw new PodError('worker-threw', `a message to ${receiver} is malformed: ${wrong}`);
+}
+
+/** What is wrong with a message, in a few words, if anything. */
+function findWrong(
+  shapes: Readonly<Record<string, Readonly<Record<string, FieldCheck>>>>,
+  value: unknown,
+): string | undefined {
+  if (typeof value !== 'object' || value === null) return `expected fields, found ${typeof value}`;
+  const message = value as Readonly<Record<string, unknown>>;
+  const kind = message['kind'];
+  if (typeof kind !== 'string' || !Object.hasOwn(shapes, kind)) return 'unknown kind';
+  const shape = shapes[kind] ?? {};
+  for (const field of Object.keys(message)) {
+    if (field !== 'kind' && !Object.hasOwn(shape, field)) return `${kind} has no ${field}`;
+  }
+  for (const [field, holds] of Object.entries(shape)) {
+    if (!holds(message[field])) return `${field} of ${kind}`;
+  }
+  return undefined;
+}
+
+function isListOf(value: unknown, holds: FieldCheck): boolean {
+  return Array.isArray(value) && value.every(holds);
 }

@@ -118,8 +118,25 @@ test('one that throws says so once and ends', () => {
 });
 
 test('malformed messages are named', () => {
-  expect(() =>
-    checkToWorker({ kind: 'start-step', epoch: 1, program: 0, step: -1, takeParameters: true }),
-  ).toThrow(/a message to a worker is malformed at step/);
-  expect(() => checkFromWorker('nonsense')).toThrow(/a message to the master is malformed/);
+  const order = { kind: 'start-step', epoch: 1, program: 0, step: 3, takeParameters: true };
+  const report: FromWorker = {
+    ...{ kind: 'step-done', epoch: 1, tpu: 0, program: 0, step: 0 },
+    ...{ digest: '0123456789abcdef', outfeed: [new Uint8Array(4)], phaseMs: [1, 2] },
+  };
+  expect(checkToWorker(order)).toEqual(order);
+  expect(checkFromWorker(report)).toEqual(report);
+  const refuses = (wrong: unknown, what: string): void => {
+    expect(() => checkToWorker(wrong)).toThrow(`a message to a worker is malformed: ${what}`);
+  };
+  refuses({ ...order, step: -1 }, 'step of start-step');
+  refuses({ ...order, step: '3' }, 'step of start-step');
+  refuses({ ...order, extra: 1 }, 'start-step has no extra');
+  refuses({ kind: 'start-step', epoch: 1 }, 'program of start-step');
+  refuses({ kind: 'toString' }, 'unknown kind');
+  refuses('nonsense', 'expected fields, found string');
+  refuses(null, 'expected fields, found object');
+  for (const wrong of [{ digest: 'xyz' }, { outfeed: ['a'] }, { phaseMs: 3 }]) {
+    const message = `a message to the master is malformed: ${Object.keys(wrong)[0]} of step-done`;
+    expect(() => checkFromWorker({ ...report, ...wrong })).toThrow(message);
+  }
 });
