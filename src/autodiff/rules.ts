@@ -79,14 +79,8 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
     (ct, _, b) => divide(ct, b),
     (ct, _, b, y) => negate(multiply(ct, divide(y, b))),
   ),
-  maximum: binaryRule(
-    (ct, a, b) => multiply(ct, shareOfWinner('GT', a, b)),
-    (ct, a, b) => multiply(ct, shareOfWinner('GT', b, a)),
-  ),
-  minimum: binaryRule(
-    (ct, a, b) => multiply(ct, shareOfWinner('LT', a, b)),
-    (ct, a, b) => multiply(ct, shareOfWinner('LT', b, a)),
-  ),
+  maximum: { rule: (it, ct) => bestOfTwo(it, ct, 'GT') },
+  minimum: { rule: (it, ct) => bestOfTwo(it, ct, 'LT') },
   power: binaryRule(powerByBase, powerByExponent),
   remainder: binaryRule(
     (ct) => ct,
@@ -169,6 +163,32 @@ function binaryRule(
       );
     },
   };
+}
+
+/**
+ * To the winner, half to each where they are equal [JAX]. A constant keeps a tie, as in ReLU,
+ * and the result says who won: so what goes into a ReLU need not be kept. [jax.nn.relu]
+ */
+function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
+  const [a, b] = [operand(it, 0), operand(it, 1)];
+  const zero = filled(ct, 0);
+  if (isConstant(a) || isConstant(b)) {
+    const changed = compare(wins, it, isConstant(b) ? b : a);
+    const toOther = () => select(changed, ct, zero);
+    const toConstant = () => select(changed, zero, ct);
+    return isConstant(b)
+      ? toOperands(it, toOther, toConstant)
+      : toOperands(it, toConstant, toOther);
+  }
+  return toOperands(
+    it,
+    () => multiply(ct, shareOfWinner(wins, a, b)),
+    () => multiply(ct, shareOfWinner(wins, b, a)),
+  );
+}
+
+function isConstant(it: HloInstruction): boolean {
+  return (it.opcode === 'broadcast' ? operand(it, 0) : it).opcode === 'constant';
 }
 
 /** 1 where `a` wins over `b`, a half where they are equal, else 0. */

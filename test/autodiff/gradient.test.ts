@@ -172,6 +172,22 @@ describe('element-wise', () => {
     expect(shares).toEqual(best === maximum ? expected : expected.toReversed());
   });
 
+  test('a constant keeps a tie, on either side, and ReLU needs its result alone', () => {
+    const x = input(0, [3]);
+    const zero = broadcast(scalar('f32', 0), [3], []);
+    const leaves = new Map<HloInstruction, Values>([[x, [-1, 0, 1]]]);
+    const derive = (y: HloInstruction) => gradient(reduceSum(y, [0]), [x])[0]!;
+    expect(interpret(derive(maximum(x, zero)), leaves)).toEqual([0, 0, 1]);
+    expect(interpret(derive(maximum(zero, x)), leaves)).toEqual([0, 0, 1]);
+    expect(interpret(derive(minimum(zero, x)), leaves)).toEqual([1, 0, 0]);
+    const relu = maximum(exp(x), zero);
+    const users = postOrder(derive(relu)).filter((it) => it.opcode === 'compare');
+    expect(users.map((it) => it.operands[0])).toEqual([relu]);
+    expect(gradient(reduceSum(relu, [0]), [zero]).map((it) => interpret(it, leaves))).toEqual([
+      [0, 0, 0],
+    ]);
+  });
+
   test('power at a base and an exponent of 0', () => {
     const [a, b] = [input(0, [2]), input(1, [2])];
     const leaves = new Map<HloInstruction, Values>([
