@@ -1,0 +1,675 @@
+import type {
+  Concatenate,
+  HloComputation,
+  HloInstruction,
+  Pad,
+  Parameter,
+  Reduce,
+  ReduceWindow,
+  WindowDimension,
+} from '../../hlo/instruction.ts';
+import { assert, at } from '../../numerics/assert.ts';
+import { type ElementType, elementBytes } from '../../numerics/element-type.ts';
+import { bitsFromF32 } from '../../numerics/f32-ops.ts';
+import { type Literal, valueAt } from '../../numerics/literal.ts';
+import {
+  type ArrayShape,
+  elementCount,
+  isArray,
+  product,
+  stridesOf,
+} from '../../numerics/shape.ts';
+import {
+  type Affine,
+  type Atom,
+  bends,
+  clamped,
+  coefficientOf,
+  constant,
+  linear,
+  plus,
+  quotient,
+  rangeOf,
+  shifted,
+  term,
+  times,
+  type Variable,
+  variable,
+  variablesOf,
+} from './affine.ts';
+import type { HelperName } from './helpers.ts';
+import { Lanes } from './lanes.ts';
+import { Memory } from './memory.ts';
+import type { Notes } from './notes.ts';
+import type { Block, FunctionBuilder, Node } from './ssa.ts';
+import { scalar, simdCode, wordBytes } from './wasm.ts';
+
+/** Where an element is: an index for each dimension. */
+export type Point = readonly Affine[];
+
+/**
+ * An element at each point of the vector: one node when it is the same everywhere, else one for
+ * each of the vector's quadruples of lanes.
+ */
+export type Value = readonly Node[];
+
+/** Which counter the lanes run along: `width` lanes (4 or 1), `unroll` quadruples at a time. */
+export interface Vector {
+  readonly variable: Variable | undefined;
+  readonly width: 1 | 4;
+  readonly unroll: number;
+}
+
+/** Counters that were merged into the next one further in, and how far those run then. */
+export interface Merges {
+  readonly dropped: ReadonlySet<string>;
+  readonly trips: ReadonlyMap<string, number>;
+}
+
+/** The window positions up to which a window is written out instead of looped over. */
+const unrolledPositions = 32;
+
+/**
+ * Writes the code that computes elements of instructions: `valueOf(it, point)` asks for operands
+ * at the points they are needed, down to loads. An element that does not depend on a loop is
+ * computed outside of it; a reduction becomes loops of its own where its point is known.
+ */
+export class Elements {
+  readonly to: FunctionBuilder;
+  readonly lanes: Lanes;
+  readonly memory: Memory;
+  readonly notes: Notes;
+  #vector: Vector = { variable: undefined, width: 1, unroll: 1 };
+  readonly #merges: Merges;
+  readonly #bindings = new Map<string, Node>();
+  readonly #ids: Map<HloInstruction, number>;
+  /** Elements that are the same along the vector outlive it; the others are written anew. */
+  readonly #uniform = new Map<string, readonly Value[]>();
+  #varying = new Map<string, readonly Value[]>();
+  #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
+  #calls = 0;
+
+  constructor(
+    to: FunctionBuilder,
+    options: {
+      readonly helpers: Set<HelperName>;
+      readonly notes: Notes;
+      readonly merges: Merges;
+      readonly ids: Map<HloInstruction, number>;
+    },
+  ) {
+    this.to = to;
+    this.lanes = new Lanes(to, options.helpers);
+    this.memory = new Memory(to, this.lanes);
+    this.notes = options.notes;
+    this.#merges = options.merges;
+    this.#ids = options.ids;
+  }
+
+  get vector(): Vector {
+    return this.#vector;
+  }
+
+  set vector(vector: Vector) {
+    this.#vector = vector;
+    this.#varying = new Map();
+  }
+
+  /** From now on the counter has this value. */
+  bind(counter: Variable, value: Node): void {
+    this.#bindings.set(counter.key, value);
+  }
+
+  /** Nested loops over those counters that still have their own; the first is outermost. */
+  nest(block: Block, counters: readonly Variable[], body: (innermost: Block) => void): void {
+    const [first, ...rest] = counters.filter((counter) => this.tripsOf(counter) > 1);
+    if (first === undefined) {
+      body(block);
+      return;
+    }
+    const range = { start: 0, limit: this.tripsOf(first), step: 1 };
+    this.to.loop(block, range, (inner, counter) => {
+      this.bind(first, counter);
+      this.nest(inner, rest, body);
+    });
+  }
+
+  /** How often the loop of a counter runs; 1 if it was merged into another. */
+  tripsOf(counter: Variable): number {
+    if (this.#merges.dropped.has(counter.key)) return 1;
+    return this.#merges.trips.get(counter.key) ?? counter.high + 1;
+  }
+
+  /** States what the element of an instruction is at a point. */
+  define(it: HloInstruction, point: Point, value: Value): void {
+    this.#varying.set(this.#key(it, point), [value]);
+  }
+
+  /** The element of an array at a point. */
+  valueOf(it: HloInstruction, point: Point): Value {
+    return at(this.#valuesOf(it, point), 0);
+  }
+
+  /** Byte address of an element of a dense array. */
+  addressOf(base: Node, shape: ArrayShape, index: Affine, shift = 0): Node {
+    this.notes.use(index);
+    return this.#sum(base, times(index, elementBytes(shape.type)), shift);
+  }
+
+  /** Applies a computation on scalars. */
+  apply(computation: HloComputation, args: readonly Value[]): readonly Value[] {
+    const outer = this.#call;
+    this.#call = { id: ++this.#calls, args };
+    const { root } = computation;
+    const roots = root.opcode === 'tuple' ? root.operands : [root];
+    const values = roots.map((it) => this.valueOf(it, []));
+    this.#call = outer;
+    return values;
+  }
+
+  /**
+   * The element of `it` at a place in the array spread out `step` apart in each dimension;
+   * `otherwise` where there is none.
+   */
+  spread(
+    it: HloInstruction,
+    places: readonly { readonly place: Affine; readonly step: number }[],
+    otherwise: () => Value,
+  ): Value {
+    const found = this.locate(it, places);
+    if (found === undefined) return otherwise();
+    const value = this.valueOf(it, found.point);
+    return found.inside === undefined ? value : this.#select(found.inside, value, otherwise());
+  }
+
+  /**
+   * The nearest element to a place, and a mask of whether the place is it: undefined for always.
+   * Nothing at all when it never is.
+   */
+  locate(
+    it: HloInstruction,
+    places: readonly { readonly place: Affine; readonly step: number }[],
+  ): { readonly point: Point; readonly inside: Value | undefined } | undefined {
+    const { dims } = arrayOf(it);
+    const point: Affine[] = [];
+    const conditions: Value[] = [];
+    for (const [d, { place, step }] of places.entries()) {
+      const last = (at(dims, d) - 1) * step;
+      const { low, high } = rangeOf(place);
+      if (last < 0 || high < 0 || low > last) return undefined;
+      if (low < 0 || high > last) conditions.push(this.#within(place, last));
+      const near = clamped(place, 0, last);
+      const over = quotient(near, 1, step);
+      if (over.terms.length > 0) conditions.push(this.#isZero(over));
+      else if (over.constant !== 0) return undefined;
+      point.push(quotient(near, step));
+    }
+    return { point, inside: conditions.length === 0 ? undefined : this.#all(conditions) };
+  }
+
+  /** An index in every lane, as s32. */
+  indexLanes(index: Affine): Value {
+    this.notes.use(index);
+    const { variable: along, width, unroll } = this.#vector;
+    const bent = along !== undefined && bends(index, along);
+    const stride = along === undefined ? 0 : coefficientOf(index, along);
+    const lanes = this.lanes;
+    if (width === 1 || along === undefined || (stride === 0 && !bent)) {
+      return [lanes.splat(this.#index(index, 0))];
+    }
+    if (!bent) {
+      const first = lanes.splat(this.#index(index, 0));
+      return repeat(unroll, (u) => lanes.op('i32x4Add', first, this.#ramp(4 * u, stride)));
+    }
+    return repeat(unroll, (u) =>
+      [1, 2, 3].reduce(
+        (sum, lane) => lanes.replace(sum, lane, this.#index(index, 4 * u + lane)),
+        lanes.splat(this.#index(index, 4 * u)),
+      ),
+    );
+  }
+
+  #key(it: HloInstruction, point: Point): string {
+    const id = this.#ids.get(it) ?? this.#ids.size;
+    this.#ids.set(it, id);
+    const call = this.#call === undefined ? '' : `${this.#call.id}:`;
+    return `${call}${id}@${point.map(({ key }) => key).join(';')}`;
+  }
+
+  /** One value, or one for each element of a tuple. */
+  #valuesOf(it: HloInstruction, point: Point): readonly Value[] {
+    const key = this.#key(it, point);
+    const known = this.#uniform.get(key) ?? this.#varying.get(key);
+    if (known !== undefined) return known;
+    const made = this.notes.tooLarge(this.to.size)
+      ? this.#nothing(it)
+      : this.#compute(it, point, key);
+    (this.#outlivesVector(point) ? this.#uniform : this.#varying).set(key, made);
+    return made;
+  }
+
+  /** Does it depend neither on the vector nor on a loop of a reduction? */
+  #outlivesVector(point: Point): boolean {
+    const along = this.#vector.variable?.key;
+    return point.every((index) =>
+      variablesOf(index).every(({ key }) => key !== along && !key.includes('/')),
+    );
+  }
+
+  /** Stands for what a function that is too large would have computed. */
+  #nothing({ shape }: HloInstruction): Value[] {
+    const count = shape.type === 'tuple' ? shape.elements.length : 1;
+    return repeat(count, () => [this.lanes.bits(0)]);
+  }
+
+  #compute(it: HloInstruction, point: Point, key: string): readonly Value[] {
+    if (it.opcode === 'reduce') return this.#reduce(it, point, key);
+    if (it.opcode === 'tuple') return it.operands.map((operand) => this.valueOf(operand, point));
+    return [this.#array(it, point, key)];
+  }
+
+  #array(it: HloInstruction, point: Point, key: string): Value {
+    const lanes = this.lanes;
+    const operand = (i: number): HloInstruction => at(it.operands, i);
+    const here = (i: number): Value => this.valueOf(operand(i), point);
+    /** A scalar operand stands for all elements. */
+    const spread = (i: number): Value =>
+      this.valueOf(operand(i), arrayOf(operand(i)).dims.length === 0 ? [] : point);
+    const type = arrayOf(it).type;
+    switch (it.opcode) {
+      case 'parameter':
+        return this.#call === undefined ? this.#load(it, point) : at(this.#call.args, it.index);
+      case 'constant':
+        return [lanes.bits(wordOf(it.value))];
+      case 'iota':
+        return each(
+          (index) => lanes.convert('s32', type, index),
+          this.indexLanes(at(point, it.dimension)),
+        );
+      case 'abs':
+      case 'ceil':
+      case 'cosine':
+      case 'exponential':
+      case 'exponential-minus-one':
+      case 'floor':
+      case 'is-finite':
+      case 'log':
+      case 'log-plus-one':
+      case 'logistic':
+      case 'negate':
+      case 'not':
+      case 'round-nearest-even':
+      case 'rsqrt':
+      case 'sign':
+      case 'sine':
+      case 'sqrt':
+      case 'tanh':
+        return each((x) => lanes.unary(it.opcode, arrayOf(operand(0)).type, x), here(0));
+      case 'add':
+      case 'subtract':
+      case 'multiply':
+      case 'divide':
+      case 'maximum':
+      case 'minimum':
+      case 'power':
+      case 'remainder':
+      case 'and':
+      case 'or':
+      case 'xor':
+      case 'shift-left':
+      case 'shift-right-arithmetic':
+      case 'shift-right-logical':
+        return each((a, b) => lanes.binary(it.opcode, type, a, b), here(0), here(1));
+      case 'compare': {
+        const of = arrayOf(operand(0)).type;
+        return each((a, b) => lanes.compare(it.direction, of, a, b), here(0), here(1));
+      }
+      case 'select':
+        return this.#select(here(0), here(1), here(2));
+      case 'clamp':
+        return each(
+          (low, x, high) => lanes.clamp(type, low, x, high),
+          ...[spread(0), here(1), spread(2)],
+        );
+      case 'convert':
+        return each((x) => lanes.convert(arrayOf(operand(0)).type, type, x), here(0));
+      case 'bitcast-convert':
+        return here(0);
+      case 'broadcast':
+        return this.valueOf(
+          operand(0),
+          it.dimensions.map((d) => at(point, d)),
+        );
+      case 'reshape':
+        return this.valueOf(operand(0), reshaped(point, it.shape, arrayOf(operand(0))));
+      case 'transpose': {
+        const from = it.permutation.map((_, d) => at(point, it.permutation.indexOf(d)));
+        return this.valueOf(operand(0), from);
+      }
+      case 'slice':
+        return this.valueOf(
+          operand(0),
+          point.map((index, d) => shifted(times(index, at(it.strides, d)), at(it.starts, d))),
+        );
+      case 'reverse': {
+        const turned = point.map((index, d) =>
+          it.dimensions.includes(d) ? shifted(times(index, -1), at(it.shape.dims, d) - 1) : index,
+        );
+        return this.valueOf(operand(0), turned);
+      }
+      case 'pad':
+        return this.#pad(it, point);
+      case 'concatenate':
+        return this.#concatenate(it, point);
+      case 'reduce-window':
+        return this.#reduceWindow(it, point, key);
+      case 'select-and-scatter':
+        this.notes.scatter(it, point);
+        return [lanes.bits(0)];
+      case 'get-tuple-element':
+        return at(this.#valuesOf(operand(0), point), it.index);
+      default:
+        return assert(false, `${it.opcode} is no element of a loop`) as never;
+    }
+  }
+
+  #load(it: Parameter, point: Point): Value {
+    const shape = arrayOf(it);
+    const index = linear(point, stridesOf(shape.dims));
+    const base = this.to.parameter(it.index);
+    this.notes.load(it.index, index);
+    const { variable: along, width, unroll } = this.#vector;
+    const address = (shift: number): Node => this.addressOf(base, shape, index, shift);
+    if (along === undefined || width === 1 || !this.#depends([index], along)) {
+      return [this.memory.loadOne(shape.type, address(0))];
+    }
+    if (coefficientOf(index, along) === 1 && !bends(index, along)) {
+      const bytes = 4 * elementBytes(shape.type);
+      return repeat(unroll, (u) => this.memory.loadFour(shape.type, address(0), bytes * u));
+    }
+    return repeat(unroll, (u) =>
+      this.memory.loadEach(
+        shape.type,
+        [0, 1, 2, 3].map((lane) => address(4 * u + lane)),
+      ),
+    );
+  }
+
+  #pad(it: Pad, point: Point): Value {
+    const places = point.map((index, d) => ({
+      place: shifted(index, -at(it.low, d)),
+      step: at(it.interior, d) + 1,
+    }));
+    return this.spread(at(it.operands, 0), places, () => this.valueOf(at(it.operands, 1), []));
+  }
+
+  #concatenate(it: Concatenate, point: Point): Value {
+    let value: Value | undefined;
+    let start = at(it.shape.dims, it.dimension);
+    for (const operand of it.operands.toReversed()) {
+      start -= at(arrayOf(operand).dims, it.dimension);
+      const places = point.map((index, d) => ({
+        place: d === it.dimension ? shifted(index, -start) : index,
+        step: 1,
+      }));
+      const rest = value;
+      const found = this.locate(operand, places);
+      if (found === undefined) continue;
+      const own = this.valueOf(operand, found.point);
+      value =
+        rest === undefined || found.inside === undefined
+          ? own
+          : this.#select(found.inside, own, rest);
+    }
+    assert(value !== undefined, 'a concatenation of nothing has no elements');
+    return value;
+  }
+
+  #reduce(it: Reduce, point: Point, key: string): readonly Value[] {
+    const inputs = it.operands.slice(0, it.operands.length / 2);
+    const inits = it.operands.slice(inputs.length);
+    const { dims } = arrayOf(at(inputs, 0));
+    const reduced = dims.map((_, d) => d).filter((d) => it.dimensions.includes(d));
+    const pointWith = (offsets: readonly Affine[]): Affine[] => {
+      let kept = 0;
+      return dims.map((_, d) =>
+        it.dimensions.includes(d) ? at(offsets, reduced.indexOf(d)) : at(point, kept++),
+      );
+    };
+    const values = this.#fold({
+      key,
+      point,
+      sizes: reduced.map((d) => at(dims, d)),
+      inits: inits.map((init) => this.valueOf(init, [])),
+      body: it.body,
+      elements: (offsets) => inputs.map((input) => this.valueOf(input, pointWith(offsets))),
+      of: elementCount(arrayOf(at(inputs, 0))),
+    });
+    return values.map((value, n) =>
+      each((x) => this.lanes.rounded(arrayOf(at(inputs, n)).type, x), value),
+    );
+  }
+
+  #reduceWindow(it: ReduceWindow, point: Point, key: string): Value {
+    const input = at(it.operands, 0);
+    const init = this.valueOf(at(it.operands, 1), []);
+    const element = (offsets: readonly Affine[]): Value =>
+      this.spread(input, windowPlaces(it.window, point, offsets), () => init);
+    const sizes = it.window.map(({ size }) => size);
+    if (product(sizes) <= unrolledPositions) {
+      let sum = init;
+      for (const offsets of positions(sizes)) {
+        const fixed = offsets.map(constant);
+        sum = at(this.apply(it.body, [sum, element(fixed)]), 0);
+      }
+      return each((x) => this.lanes.rounded(it.shape.type, x), sum);
+    }
+    const [value] = this.#fold({
+      key,
+      point,
+      sizes,
+      inits: [init],
+      body: it.body,
+      elements: (offsets) => [element(offsets)],
+      of: elementCount(it.shape) * product(sizes),
+    });
+    return each((x) => this.lanes.rounded(it.shape.type, x), value!);
+  }
+
+  /** ((init ∘ x0) ∘ x1) ∘ … over all offsets in row-major order, for all lanes in one nest. */
+  #fold(spec: {
+    readonly key: string;
+    readonly point: Point;
+    readonly sizes: readonly number[];
+    readonly inits: readonly Value[];
+    readonly body: HloComputation;
+    readonly elements: (offsets: readonly Affine[]) => readonly Value[];
+    /** Elements there are to fold in all, if each is taken once. */
+    readonly of: number;
+  }): readonly Value[] {
+    const { sizes, inits, body } = spec;
+    if (product(sizes) === 0) return inits;
+    const counters = sizes.map((size, d) => variable(`${spec.key}/${d}`, size));
+    const offsets = counters.map((counter) => term(counter));
+    const home = this.#homeOf(spec.point);
+    this.notes.nest(counters);
+    this.notes.fold(home.trips * product(sizes), spec.of);
+    if (product(sizes) === 1) return this.apply(body, [...inits, ...spec.elements(offsets)]);
+
+    const along = this.#vector.variable;
+    const varies = along !== undefined && this.#depends(spec.point, along);
+    const copies = varies ? this.#vector.unroll : 1;
+    const cells = inits.map(() => repeat(copies, () => this.to.cell('v128')));
+    const flat = cells.flat();
+    this.to.assign(
+      home,
+      flat,
+      inits.flatMap((init) => repeat(copies, (u) => pick(init, u))),
+    );
+    this.nest(home, counters, (block) => {
+      const sums = cells.map((list) => list.map((cell) => this.to.read(cell, block)));
+      const next = this.apply(body, [...sums, ...spec.elements(offsets)]);
+      this.to.assign(
+        block,
+        flat,
+        next.flatMap((value) => repeat(copies, (u) => pick(value, u))),
+      );
+    });
+    return cells.map((list) => list.map((cell) => this.to.read(cell, home)));
+  }
+
+  /** The innermost loop that a point depends on. */
+  #homeOf(point: Point): Block {
+    const blocks = point
+      .flatMap(variablesOf)
+      .flatMap(({ key }) => this.#bindings.get(key)?.block ?? []);
+    return blocks.reduce((best, block) => (block.depth > best.depth ? block : best), this.to.root);
+  }
+
+  #depends(point: Point, on: Variable): boolean {
+    return point.some((index) => variablesOf(index).some(({ key }) => key === on.key));
+  }
+
+  #select(mask: Value, onTrue: Value, onFalse: Value): Value {
+    return each((m, t, f) => this.lanes.select(m, t, f), mask, onTrue, onFalse);
+  }
+
+  #all(masks: readonly Value[]): Value {
+    return masks.reduce((sum, mask) => each((a, b) => this.lanes.op('and', a, b), sum, mask));
+  }
+
+  /** 0 ≤ place ≤ last, as a mask; below 0 it is a large unsigned number. */
+  #within(place: Affine, last: number): Value {
+    this.notes.guard(place, last);
+    const most = this.lanes.bits(last);
+    return each((index) => this.lanes.op('i32x4LeU', index, most), this.indexLanes(place));
+  }
+
+  #isZero(index: Affine): Value {
+    const zero = this.lanes.bits(0);
+    return each((x) => this.lanes.op('i32x4Eq', x, zero), this.indexLanes(index));
+  }
+
+  /** start·stride, (start+1)·stride, … in four lanes. */
+  #ramp(start: number, stride: number): Node {
+    const words = [0, 1, 2, 3].flatMap((lane) => wordBytes((start + lane) * stride));
+    return this.to.node('v128', simdCode('const', ...words));
+  }
+
+  /** An index as an i32, with the vector's counter `shift` further on. */
+  #index(index: Affine, shift: number): Node {
+    return this.#sum(undefined, index, shift);
+  }
+
+  /** base + index, adding first what changes least often. */
+  #sum(base: Node | undefined, index: Affine, shift: number): Node {
+    const to = this.to;
+    const factors = index.terms.flatMap(({ atom, coefficient }) => {
+      const node = this.#atom(atom, shift);
+      return node === undefined ? [] : [{ node, coefficient }];
+    });
+    factors.sort((a, b) => a.node.block.depth - b.node.block.depth);
+    let sum = base;
+    if (index.constant !== 0) sum = this.#plus(sum, to.i32(index.constant));
+    for (const { node, coefficient } of factors) {
+      const scaled =
+        coefficient === 1 ? node : to.node('i32', [scalar.i32Mul], node, to.i32(coefficient));
+      sum = this.#plus(sum, scaled);
+    }
+    return sum ?? to.i32(0);
+  }
+
+  #plus(a: Node | undefined, b: Node): Node {
+    return a === undefined ? b : this.to.node('i32', [scalar.i32Add], a, b);
+  }
+
+  /** Nothing for a counter that was merged into another. */
+  #atom(atom: Atom, shift: number): Node | undefined {
+    const to = this.to;
+    if (atom.kind === 'variable') {
+      if (this.#merges.dropped.has(atom.key)) return undefined;
+      const bound = this.#bindings.get(atom.key);
+      assert(bound !== undefined, `the counter ${atom.key} has no loop`);
+      if (shift === 0 || atom.key !== this.#vector.variable?.key) return bound;
+      return to.node('i32', [scalar.i32Add], bound, to.i32(shift));
+    }
+    const of = this.#index(atom.of, shift);
+    if (atom.kind === 'quotient') {
+      const { divisor, modulus } = atom;
+      const quotientNode =
+        divisor === 1 ? of : to.node('i32', [scalar.i32DivU], of, to.i32(divisor));
+      if (modulus === Infinity) return quotientNode;
+      return to.node('i32', [scalar.i32RemU], quotientNode, to.i32(modulus));
+    }
+    const low = to.i32(atom.low);
+    const high = to.i32(atom.high);
+    const above = to.node(
+      'i32',
+      [scalar.select],
+      low,
+      of,
+      to.node('i32', [scalar.i32LtS], of, low),
+    );
+    const isOver = to.node('i32', [scalar.i32GtS], above, high);
+    return to.node('i32', [scalar.select], high, above, isOver);
+  }
+}
+
+/** Applies an operation to each quadruple; one that is the same everywhere goes with all. */
+export function each(operation: (...nodes: Node[]) => Node, ...values: readonly Value[]): Value {
+  const count = values.reduce((most, value) => Math.max(most, value.length), 1);
+  return repeat(count, (u) => operation(...values.map((value) => pick(value, u))));
+}
+
+export function pick(value: Value, u: number): Node {
+  return at(value, value.length === 1 ? 0 : u);
+}
+
+export function arrayOf(it: HloInstruction): ArrayShape {
+  assert(isArray(it.shape), `${it.opcode} is an array`);
+  return it.shape;
+}
+
+/** Where the windows at a point put their element at an offset, in a base spread by its dilation. */
+export function windowPlaces(
+  window: readonly WindowDimension[],
+  point: Point,
+  offsets: readonly Affine[],
+): { readonly place: Affine; readonly step: number }[] {
+  return window.map((it, d) => ({
+    place: shifted(
+      plus(times(at(point, d), it.stride), times(at(offsets, d), it.windowDilation)),
+      -it.padLow,
+    ),
+    step: it.baseDilation,
+  }));
+}
+
+/** Every index into an array of some size, row-major. */
+export function positions(sizes: readonly number[]): number[][] {
+  return sizes.reduce<number[][]>(
+    (list, size) => list.flatMap((index) => Array.from({ length: size }, (_, i) => [...index, i])),
+    [[]],
+  );
+}
+
+/** The 32 bits that a lane holds of the one value of a constant. */
+function wordOf(value: Literal): number {
+  const number = valueAt(value, 0);
+  return elementWord(value.shape.type, number);
+}
+
+function elementWord(type: ElementType, value: number): number {
+  if (type === 'pred') return value === 0 ? 0 : -1;
+  return type === 'f32' || type === 'bf16' ? bitsFromF32(value) : value;
+}
+
+function reshaped(point: Point, from: ArrayShape, to: ArrayShape): Affine[] {
+  const flat = linear(point, stridesOf(from.dims));
+  const strides = stridesOf(to.dims);
+  return to.dims.map((size, d) => quotient(flat, at(strides, d), size));
+}
+
+function repeat<T>(count: number, make: (u: number) => T): T[] {
+  return Array.from({ length: count }, (_, u) => make(u));
+}

@@ -1,0 +1,104 @@
+import { getTupleElement } from '../../hlo/build.ts';
+import type { HloComputation, HloInstruction, SelectAndScatter } from '../../hlo/instruction.ts';
+import { postOrder } from '../../hlo/traverse.ts';
+import { at } from '../../numerics/assert.ts';
+import { arrayOf } from './element.ts';
+import { type HelperName, helperFunctions } from './helpers.ts';
+import type { Loop } from './loop.ts';
+import { type Context, type Target, writeDraft, writeNest } from './nest.ts';
+import type { Notes } from './notes.ts';
+import { tilesExactly, writeScatter, writeTiles } from './scatter.ts';
+import { FunctionBuilder } from './ssa.ts';
+import { encodeModule, type WasmFunction } from './wasm.ts';
+
+/**
+ * Compiles loops, each of which `supports` accepts, to a WASM module that imports the shared
+ * memory `env.memory` and exports `f0`, `f1`, …: one function a loop, see loop.ts. The same loops
+ * give the same bytes.
+ */
+export function generate(loops: readonly Loop[]): Uint8Array {
+  const helpers = new Set<HelperName>();
+  const functions = loops.map((loop, i) => functionOf(loop, `f${i}`, helpers));
+  return encodeModule([...helperFunctions(helpers), ...functions]);
+}
+
+/** The parts of a loop: targets that one nest computes together. */
+export type NestPlan =
+  | { readonly kind: 'elements'; readonly targets: readonly NumberedTarget[] }
+  | {
+      readonly kind: 'tiles' | 'scatter';
+      readonly scatter: SelectAndScatter;
+      readonly targets: readonly NumberedTarget[];
+    };
+
+/** A target and its place in the root tuple. */
+export interface NumberedTarget extends Target {
+  readonly number: number;
+}
+
+/** Targets of one size go together; a select-and-scatter goes with those that use it. */
+export function planOf(body: HloComputation): NestPlan[] {
+  const groups = new Map<string, NumberedTarget[]>();
+  for (const [number, it] of rootsOf(body).entries()) {
+    const key = arrayOf(it).dims.join();
+    const group = groups.get(key) ?? [];
+    groups.set(key, [...group, { it, number, parameter: body.parameters.length + number }]);
+  }
+  return [...groups.values()].flatMap(plansOf);
+}
+
+/** Writes one part. With notes it is a draft: nothing but the notes will be used. */
+export function writePlan(context: Context, plan: NestPlan, notes?: Notes): void {
+  switch (plan.kind) {
+    case 'elements':
+      if (notes === undefined) writeNest(context, plan.targets);
+      else writeDraft(context, plan.targets, notes);
+      break;
+    case 'tiles':
+      if (notes !== undefined) writeDraft(context, plan.targets, notes);
+      writeTiles(context, plan.scatter, plan.targets, notes);
+      break;
+    case 'scatter':
+      writeScatter(context, plan.scatter, at(plan.targets, 0), notes);
+      break;
+  }
+}
+
+function functionOf({ body }: Loop, exported: string, helpers: Set<HelperName>): WasmFunction {
+  const plans = planOf(body);
+  const targets = plans.reduce((count, plan) => count + plan.targets.length, 0);
+  const to = new FunctionBuilder(body.parameters.length + targets);
+  const ids = new Map<HloInstruction, number>();
+  for (const plan of plans) writePlan({ to, helpers, ids }, plan);
+  return to.finish(exported);
+}
+
+/** The arrays that a computation gives, in order. */
+function rootsOf({ root }: HloComputation): readonly HloInstruction[] {
+  if (root.opcode === 'tuple') return root.operands;
+  if (root.shape.type !== 'tuple') return [root];
+  return root.shape.elements.map((_, i) => getTupleElement(root, i));
+}
+
+function plansOf(targets: readonly NumberedTarget[]): NestPlan[] {
+  const scatters = targets.flatMap(({ it }) => scattersIn(it));
+  const tiled = scatters.find(
+    (it) => tilesExactly(it) && it.shape.dims.join() === arrayOf(at(targets, 0).it).dims.join(),
+  );
+  const distinct = new Set(scatters);
+  if (tiled !== undefined && distinct.size === 1) {
+    return [{ kind: 'tiles', scatter: tiled, targets }];
+  }
+  const isScatter = ({ it }: NumberedTarget): boolean => it.opcode === 'select-and-scatter';
+  const others = targets.filter((target) => !isScatter(target));
+  const own = targets.flatMap((target): NestPlan[] =>
+    target.it.opcode === 'select-and-scatter'
+      ? [{ kind: 'scatter', scatter: target.it, targets: [target] }]
+      : [],
+  );
+  return others.length === 0 ? own : [{ kind: 'elements', targets: others }, ...own];
+}
+
+function scattersIn(root: HloInstruction): SelectAndScatter[] {
+  return postOrder(root).filter((it) => it.opcode === 'select-and-scatter');
+}

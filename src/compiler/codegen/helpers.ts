@@ -1,0 +1,136 @@
+import {
+  call,
+  i32Const,
+  localGet,
+  localSet,
+  loopWhile,
+  scalar,
+  type WasmFunction,
+} from './wasm.ts';
+
+/*
+ * What SIMD has no instruction for, one lane at a time: functions of two i32 that generated loops
+ * call. Meanings as in hlo/evaluate/elementwise.ts.
+ */
+
+export const helperNames = [
+  's32Divide',
+  'u32Divide',
+  's32Remainder',
+  'u32Remainder',
+  'f32Remainder',
+  'shiftLeft',
+  'shiftRightArithmetic',
+  'shiftRightLogical',
+] as const;
+export type HelperName = (typeof helperNames)[number];
+
+/** They stand first in a module, in the order of `helperNames`. */
+export function helperCall(name: HelperName): number[] {
+  return call(helperNames.indexOf(name));
+}
+
+/** One function for each name; those that nothing uses are empty shells. */
+export function helperFunctions(used: ReadonlySet<HelperName>): WasmFunction[] {
+  return helperNames.map((name) => (used.has(name) ? helpers[name]() : shell()));
+}
+
+const a: readonly number[] = localGet(0);
+const b: readonly number[] = localGet(1);
+
+const helpers: Readonly<Record<HelperName, () => WasmFunction>> = {
+  s32Divide: () => {
+    // Where the divisor is 0 or −1, divide by 1, which cannot trap, and choose: −1, or −a.
+    const special = [...b, ...i32Const(1), scalar.i32Add, ...i32Const(2), scalar.i32LtU];
+    const divisor = [...i32Const(1), ...b, ...special, scalar.select];
+    const negated = [...i32Const(0), ...a, scalar.i32Sub];
+    const chosen = [...negated, ...i32Const(-1), ...b, scalar.select];
+    return integer([...chosen, ...a, ...divisor, scalar.i32DivS, ...special, scalar.select]);
+  },
+  u32Divide: () => {
+    const divisor = [...b, ...i32Const(1), ...b, scalar.select];
+    const divided = [...a, ...divisor, scalar.i32DivU];
+    return integer([...divided, ...i32Const(-1), ...b, scalar.select]);
+  },
+  s32Remainder: () => integer(remainderBy(scalar.i32RemS)),
+  u32Remainder: () => integer(remainderBy(scalar.i32RemU)),
+  f32Remainder,
+  shiftLeft: () => integer(shiftedBy(scalar.i32Shl)),
+  shiftRightLogical: () => integer(shiftedBy(scalar.i32ShrU)),
+  shiftRightArithmetic: () => {
+    const most = [...b, ...i32Const(31), ...b, ...i32Const(31), scalar.i32LtU, scalar.select];
+    return integer([...a, ...most, scalar.i32ShrS]);
+  },
+};
+
+function remainderBy(opcode: number): number[] {
+  const divisor = [...b, ...i32Const(1), ...b, scalar.select];
+  return [...a, ...divisor, opcode, ...a, ...b, scalar.select];
+}
+
+function shiftedBy(opcode: number): number[] {
+  return [...a, ...b, opcode, ...i32Const(0), ...b, ...i32Const(32), scalar.i32LtU, scalar.select];
+}
+
+function integer(code: readonly number[]): WasmFunction {
+  return { parameters: ['i32', 'i32'], results: ['i32'], locals: [], code };
+}
+
+function shell(): WasmFunction {
+  return integer(i32Const(0));
+}
+
+/**
+ * The remainder of two f32, exactly, with the sign of a: from |a| the largest |b| · 2^k that fits
+ * is taken away while one does. f64 holds every number on the way. NaN for a = ±∞ and b = 0.
+ */
+function f32Remainder(): WasmFunction {
+  const local = (index: number) => ({ get: localGet(index), set: localSet(index) });
+  const from = local(2);
+  const by = local(3);
+  const part = local(4);
+  const promoted = (value: readonly number[]) => [...value, f32FromI32, scalar.f64PromoteF32];
+  const exponent = (value: readonly number[]) => [
+    ...[...value, scalar.i64ReinterpretF64],
+    ...[...i64ExponentMask, scalar.i64And],
+  ];
+  const step = [
+    // part = |b| with its exponent raised to that of x, halved if that is too large.
+    ...[...by.get, scalar.i64ReinterpretF64],
+    ...[...exponent(from.get), ...exponent(by.get), scalar.i64Sub, scalar.i64Add],
+    ...[scalar.f64ReinterpretI64, ...part.set],
+    ...[...part.get, ...f64Half, scalar.f64Mul, ...part.get],
+    ...[...part.get, ...from.get, scalar.f64Gt, scalar.select],
+    ...part.set,
+    ...[...from.get, ...part.get, scalar.f64Sub, ...from.set],
+    ...[...from.get, ...by.get, scalar.f64Ge],
+  ];
+  const defined = [
+    ...[...from.get, ...f64Infinity, scalar.f64Lt],
+    ...[...by.get, ...f64Zero, scalar.f64Gt, scalar.i32And],
+  ];
+  const code = [
+    ...[...promoted(a), scalar.f64Abs, ...from.set],
+    ...[...promoted(b), scalar.f64Abs, ...by.set],
+    ...[...defined, scalar.i32Eqz, ...returnIf(i32Const(0x7fc0_0000))],
+    ...[...by.get, ...from.get, scalar.f64Gt, ...returnIf(a)],
+    ...loopWhile(step),
+    ...[...from.get, ...promoted(a), scalar.f64Copysign, scalar.f32DemoteF64, i32FromF32],
+  ];
+  const locals = ['f64', 'f64', 'f64'] as const;
+  return { parameters: ['i32', 'i32'], results: ['i32'], locals, code };
+}
+
+const f32FromI32 = 0xbe;
+const i32FromF32 = 0xbc;
+const f64Zero: readonly number[] = [0x44, 0, 0, 0, 0, 0, 0, 0, 0];
+const f64Half: readonly number[] = [0x44, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f];
+const f64Infinity: readonly number[] = [0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x7f];
+/** 0x7ff0000000000000 as a signed LEB128 of 64 bits. */
+const i64ExponentMask: readonly number[] = [
+  0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0xf8, 0xff, 0x00,
+];
+
+function returnIf(value: readonly number[]): number[] {
+  return [0x04, 0x40, ...value, scalar.return, 0x0b];
+}

@@ -1,0 +1,380 @@
+import { assert } from '../../numerics/assert.ts';
+import {
+  i32Const,
+  ifThen,
+  localGet,
+  localSet,
+  loopWhile,
+  scalar,
+  unsigned,
+  type ValueType,
+  type WasmFunction,
+} from './wasm.ts';
+
+/*
+ * A function being written: values (each computed once, in the outermost loop that knows its
+ * operands) and effects (stores, loops, assignments) in order. Encoding it decides which values
+ * need a local: those used more than once, or in a loop further in; the rest become expressions.
+ */
+
+/** A pure instruction: bytes to run when its operands are on the stack. */
+export interface Node {
+  readonly id: number;
+  readonly type: ValueType;
+  readonly code: readonly number[];
+  readonly operands: readonly Node[];
+  readonly block: Block;
+  /** Cheap to repeat (a constant, a read of a local): never gets a local of its own. */
+  readonly inline: boolean;
+}
+
+/** A local that changes: a loop's counter, an accumulator. */
+export interface Cell {
+  readonly type: ValueType;
+  readonly local: number;
+}
+
+/** A body of a loop, or the function's own. */
+export interface Block {
+  readonly parent: Block | undefined;
+  readonly depth: number;
+  /** How often it runs in all. */
+  readonly trips: number;
+  readonly items: Item[];
+  /** Where its loop stands among the parent's items, once it is written. */
+  index: number;
+}
+
+/** `address` is an i32 byte address; `code` takes it and `value`. */
+export interface Store {
+  readonly address: Node;
+  readonly value: Node;
+  readonly code: readonly number[];
+}
+
+type Effect =
+  | { readonly kind: 'stores'; readonly stores: readonly Store[]; readonly when: Node | undefined }
+  | { readonly kind: 'assign'; readonly cells: readonly Cell[]; readonly values: readonly Node[] }
+  | Loop;
+interface Loop {
+  readonly kind: 'loop';
+  readonly body: Block;
+  readonly counter: Cell;
+  readonly start: number;
+  readonly limit: number;
+  readonly step: number;
+}
+type Item = { readonly kind: 'node'; readonly node: Node } | Effect;
+
+/** Writes one function of i32 parameters and no result. */
+export class FunctionBuilder {
+  readonly root: Block = { parent: undefined, depth: 0, trips: 1, items: [], index: 0 };
+  readonly #parameters: number;
+  readonly #locals: ValueType[] = [];
+  readonly #known = new Map<string, Node>();
+  #nodes = 0;
+
+  constructor(parameters: number) {
+    this.#parameters = parameters;
+  }
+
+  /** How many values there are: a measure of the function's size. */
+  get size(): number {
+    return this.#nodes;
+  }
+
+  parameter(index: number): Node {
+    return this.#intern('i32', localGet(index), [], true);
+  }
+
+  i32(value: number): Node {
+    return this.#intern('i32', i32Const(value), [], true);
+  }
+
+  /** The value of an instruction; the same instruction on the same values is the same value. */
+  node(type: ValueType, code: readonly number[], ...operands: readonly Node[]): Node {
+    return this.#intern(type, code, operands, false);
+  }
+
+  /** Like `node`, but never taken for another: a load from memory that is written. */
+  freshNode(type: ValueType, code: readonly number[], ...operands: readonly Node[]): Node {
+    return this.#append(type, code, operands, deepest(operands, this.root), false);
+  }
+
+  cell(type: ValueType): Cell {
+    this.#locals.push(type);
+    return { type, local: this.#parameters + this.#locals.length - 1 };
+  }
+
+  /** What a cell holds while `block` runs. */
+  read(cell: Cell, block: Block): Node {
+    return this.#append(cell.type, localGet(cell.local), [], block, true);
+  }
+
+  /** All values first, then all cells. */
+  assign(block: Block, cells: readonly Cell[], values: readonly Node[]): void {
+    assert(cells.length === values.length, `${values.length} values for ${cells.length} cells`);
+    block.items.push({ kind: 'assign', cells, values });
+  }
+
+  /** All values are computed before the first store. */
+  store(block: Block, stores: readonly Store[], when?: Node): void {
+    block.items.push({ kind: 'stores', stores, when });
+  }
+
+  /** Runs what `body` writes for counter = start, start + step, …, below `limit`; at least once. */
+  loop(
+    parent: Block,
+    range: { readonly start: number; readonly limit: number; readonly step: number },
+    body: (block: Block, counter: Node) => void,
+  ): void {
+    const count = Math.ceil((range.limit - range.start) / range.step);
+    assert(count > 0, `a loop from ${range.start} to ${range.limit} never runs`);
+    const block: Block = {
+      parent,
+      depth: parent.depth + 1,
+      trips: parent.trips * count,
+      items: [],
+      index: 0,
+    };
+    const counter = this.cell('i32');
+    body(block, this.read(counter, block));
+    block.index = parent.items.length;
+    parent.items.push({ kind: 'loop', body: block, counter, ...range });
+  }
+
+  finish(exported: string): WasmFunction {
+    const uses = countUses(this.root);
+    const lives = lifetimes(uses);
+    const encoder = new Encoder(this.#parameters, this.#locals, uses.uses, lives);
+    const code = encoder.block(this.root);
+    const parameters = new Array<ValueType>(this.#parameters).fill('i32');
+    return { parameters, results: [], locals: encoder.locals, code, exported };
+  }
+
+  #intern(
+    type: ValueType,
+    code: readonly number[],
+    operands: readonly Node[],
+    inline: boolean,
+  ): Node {
+    const key = `${code.join(',')}|${operands.map((it) => it.id).join(',')}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const made = this.#append(type, code, operands, deepest(operands, this.root), inline);
+    this.#known.set(key, made);
+    return made;
+  }
+
+  #append(
+    type: ValueType,
+    code: readonly number[],
+    operands: readonly Node[],
+    block: Block,
+    inline: boolean,
+  ): Node {
+    const node: Node = { id: this.#nodes++, type, code, operands, block, inline };
+    block.items.push({ kind: 'node', node });
+    return node;
+  }
+}
+
+/** The innermost of the blocks of some values; they lie in one another. */
+export function deepest(nodes: readonly Node[], root: Block): Block {
+  return nodes.reduce((best, { block }) => (block.depth > best.depth ? block : best), root);
+}
+
+interface Uses {
+  /** Live values, users before operands. */
+  readonly nodes: readonly Node[];
+  readonly uses: ReadonlyMap<Node, Use>;
+}
+interface Use {
+  count: number;
+  /** Set when used inside a loop further in, or held until a store. */
+  far: boolean;
+  /** Index of the last item in the value's own block that needs it. */
+  last: number;
+}
+
+function countUses(root: Block): Uses {
+  const uses = new Map<Node, Use>();
+  const order: Node[] = [];
+  const use = (node: Node, user: Block, index: number, hold: boolean): void => {
+    const known = uses.get(node) ?? { count: 0, far: false, last: -1 };
+    const fresh = known.count === 0;
+    known.count++;
+    known.far ||= hold || node.block !== user;
+    known.last = Math.max(known.last, node.block === user ? index : itemAround(node.block, user));
+    uses.set(node, known);
+    if (fresh) {
+      order.push(node);
+      // Positions of operands follow from the user's own, once that is settled: see `lifetimes`.
+      for (const operand of node.operands) use(operand, node.block, -1, false);
+    }
+  };
+  visitEffects(root, (effect, block, index) => {
+    for (const { node, hold } of operandsOf(effect)) use(node, block, index, hold);
+  });
+  return { nodes: order.sort((a, b) => b.id - a.id), uses };
+}
+
+function operandsOf(effect: Effect): { readonly node: Node; readonly hold: boolean }[] {
+  if (effect.kind === 'loop') return [];
+  if (effect.kind === 'assign') return effect.values.map((node) => ({ node, hold: false }));
+  const several = effect.stores.length > 1;
+  const stored = effect.stores.flatMap(({ address, value }) => [
+    { node: address, hold: false },
+    { node: value, hold: several },
+  ]);
+  return effect.when === undefined ? stored : [{ node: effect.when, hold: false }, ...stored];
+}
+
+function visitEffects(
+  block: Block,
+  visit: (effect: Effect, block: Block, index: number) => void,
+): void {
+  block.items.forEach((item, index) => {
+    if (item.kind === 'node') return;
+    visit(item, block, index);
+    if (item.kind === 'loop') visitEffects(item.body, visit);
+  });
+}
+
+/** The index of the loop in `outer` that contains `inner`. */
+function itemAround(outer: Block, inner: Block): number {
+  let child = inner;
+  while (child.parent !== outer) {
+    assert(child.parent !== undefined, 'a value is used outside its loop');
+    child = child.parent;
+  }
+  return child.index;
+}
+
+function needsLocal(node: Node, { count, far }: Use): boolean {
+  return !node.inline && (count > 1 || far);
+}
+
+/** For each block, the values whose local is free after item i. */
+function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
+  const positions = new Map<Block, Map<Node, number>>();
+  const ends = new Map<Block, Map<number, Node[]>>();
+  for (const node of nodes) {
+    const use = uses.get(node)!;
+    const local = needsLocal(node, use);
+    const position = local ? positionOf(positions, node) : use.last;
+    for (const operand of node.operands) {
+      const its = uses.get(operand)!;
+      const there = operand.block === node.block ? position : itemAround(operand.block, node.block);
+      its.last = Math.max(its.last, there);
+    }
+    if (!local) continue;
+    const block = ends.get(node.block) ?? new Map<number, Node[]>();
+    ends.set(node.block, block);
+    block.set(use.last, [...(block.get(use.last) ?? []), node]);
+  }
+  return ends;
+}
+
+function positionOf(positions: Map<Block, Map<Node, number>>, node: Node): number {
+  let known = positions.get(node.block);
+  if (known === undefined) {
+    known = new Map();
+    positions.set(node.block, known);
+    for (const [i, item] of node.block.items.entries()) {
+      if (item.kind === 'node') known.set(item.node, i);
+    }
+  }
+  return known.get(node)!;
+}
+
+class Encoder {
+  readonly locals: ValueType[];
+  readonly #parameters: number;
+  readonly #uses: ReadonlyMap<Node, Use>;
+  readonly #ends: ReadonlyMap<Block, ReadonlyMap<number, Node[]>>;
+  readonly #held = new Map<Node, number>();
+  readonly #free: Record<ValueType, number[]> = { i32: [], f32: [], f64: [], v128: [] };
+
+  constructor(
+    parameters: number,
+    cells: readonly ValueType[],
+    uses: ReadonlyMap<Node, Use>,
+    ends: ReadonlyMap<Block, ReadonlyMap<number, Node[]>>,
+  ) {
+    this.#parameters = parameters;
+    this.locals = [...cells];
+    this.#uses = uses;
+    this.#ends = ends;
+  }
+
+  block(block: Block): number[] {
+    const code: number[] = [];
+    const ends = this.#ends.get(block);
+    for (const [index, item] of block.items.entries()) {
+      for (const byte of this.#item(item)) code.push(byte);
+      for (const node of ends?.get(index) ?? []) this.#free[node.type].push(this.#held.get(node)!);
+    }
+    return code;
+  }
+
+  #item(item: Item): number[] {
+    switch (item.kind) {
+      case 'node':
+        return this.#hold(item.node);
+      case 'assign':
+        return [
+          ...item.values.flatMap((value) => this.#value(value)),
+          ...item.cells.toReversed().flatMap(({ local }) => localSet(local)),
+        ];
+      case 'stores': {
+        const stores = item.stores.flatMap(({ address, value, code }) => [
+          ...this.#value(address),
+          ...this.#value(value),
+          ...code,
+        ]);
+        return item.when === undefined ? stores : [...this.#value(item.when), ...ifThen(stores)];
+      }
+      case 'loop':
+        return this.#loop(item);
+    }
+  }
+
+  #hold(node: Node): number[] {
+    const use = this.#uses.get(node);
+    if (use === undefined || !needsLocal(node, use)) return [];
+    const code = this.#expression(node);
+    const local = this.#free[node.type].pop() ?? this.#newLocal(node.type);
+    this.#held.set(node, local);
+    return [...code, ...localSet(local)];
+  }
+
+  #newLocal(type: ValueType): number {
+    this.locals.push(type);
+    return this.#parameters + this.locals.length - 1;
+  }
+
+  #value(node: Node): number[] {
+    const local = this.#held.get(node);
+    return local === undefined ? this.#expression(node) : localGet(local);
+  }
+
+  #expression(node: Node): number[] {
+    return [...node.operands.flatMap((operand) => this.#value(operand)), ...node.code];
+  }
+
+  #loop({ body, counter, start, limit, step }: Loop): number[] {
+    const first = [...i32Const(start), ...localSet(counter.local)];
+    const once = this.block(body);
+    if (start + step >= limit) return [...first, ...once];
+    const next = [
+      ...localGet(counter.local),
+      ...i32Const(step),
+      scalar.i32Add,
+      ...[0x22, ...unsigned(counter.local)],
+      ...i32Const(limit),
+      scalar.i32LtS,
+    ];
+    return [...first, ...loopWhile([...once, ...next])];
+  }
+}

@@ -1,0 +1,243 @@
+/*
+ * The binary format of WebAssembly, as much of it as generated loops need. Numbers of sections
+ * and opcodes: [WebAssembly Core Specification 2.0, chapter 5]. Plain SIMD only: relaxed
+ * instructions may differ in their bits from machine to machine.
+ */
+
+/** The types of locals and of results, with their bytes in the format. */
+export const valueTypes = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
+export type ValueType = keyof typeof valueTypes;
+
+/** One function: its type, the types of its locals after the parameters, its instructions. */
+export interface WasmFunction {
+  readonly parameters: readonly ValueType[];
+  readonly results: readonly ValueType[];
+  readonly locals: readonly ValueType[];
+  /** Without the closing `end`. */
+  readonly code: readonly number[];
+  /** Exported under this name, if there is one. */
+  readonly exported?: string;
+}
+
+/** A module of functions over the shared memory that it imports as `env.memory`. */
+export function encodeModule(functions: readonly WasmFunction[]): Uint8Array {
+  return Uint8Array.from([
+    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+    ...section(1, vector(functions.map(functionType))),
+    ...section(2, vector([importedMemory()])),
+    ...section(3, vector(functions.map((_, i) => unsigned(i)))),
+    ...section(7, vector(functions.flatMap(exportOf))),
+    ...section(10, vector(functions.map(functionBody))),
+  ]);
+}
+
+/** LEB128 of an unsigned 32-bit integer. */
+export function unsigned(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value >>> 0;
+  for (; rest >= 0x80; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
+  return [...bytes, rest];
+}
+
+/** LEB128 of a signed 32-bit integer. */
+export function signed(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value | 0;
+  while (rest < -0x40 || rest >= 0x40) {
+    bytes.push((rest & 0x7f) | 0x80);
+    rest >>= 7;
+  }
+  return [...bytes, rest & 0x7f];
+}
+
+/** The four bytes of a word, lowest first. */
+export function wordBytes(word: number): number[] {
+  return [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24];
+}
+
+/** Instructions without immediates that are not SIMD. */
+export const scalar = {
+  return: 0x0f,
+  select: 0x1b,
+  i32Eqz: 0x45,
+  i32Eq: 0x46,
+  i32LtU: 0x49,
+  i32LeU: 0x4d,
+  i32Add: 0x6a,
+  i32Sub: 0x6b,
+  i32Mul: 0x6c,
+  i32DivS: 0x6d,
+  i32DivU: 0x6e,
+  i32RemS: 0x6f,
+  i32RemU: 0x70,
+  i32And: 0x71,
+  i32Or: 0x72,
+  i32Shl: 0x74,
+  i32ShrS: 0x75,
+  i32ShrU: 0x76,
+  i32LtS: 0x48,
+  i32GtS: 0x4a,
+  f64Lt: 0x63,
+  f64Gt: 0x64,
+  f64Ge: 0x66,
+  f64Abs: 0x99,
+  f64Sub: 0xa1,
+  f64Mul: 0xa2,
+  f64Copysign: 0xa6,
+  i64Add: 0x7c,
+  i64Sub: 0x7d,
+  i64And: 0x83,
+  f32DemoteF64: 0xb6,
+  f64PromoteF32: 0xbb,
+  i64ReinterpretF64: 0xbd,
+  f64ReinterpretI64: 0xbf,
+} as const;
+
+/** SIMD instructions: the number that follows the prefix 0xfd. */
+export const simd = {
+  load: 0x00,
+  load16x4U: 0x04,
+  load32Splat: 0x09,
+  store: 0x0b,
+  const: 0x0c,
+  i32x4Splat: 0x11,
+  f32x4Splat: 0x13,
+  i32x4ExtractLane: 0x1b,
+  i32x4ReplaceLane: 0x1c,
+  f32x4ExtractLane: 0x1f,
+  f32x4ReplaceLane: 0x20,
+  i32x4Eq: 0x37,
+  i32x4Ne: 0x38,
+  i32x4LtS: 0x39,
+  i32x4LtU: 0x3a,
+  i32x4GtS: 0x3b,
+  i32x4GtU: 0x3c,
+  i32x4LeS: 0x3d,
+  i32x4LeU: 0x3e,
+  i32x4GeS: 0x3f,
+  i32x4GeU: 0x40,
+  f32x4Eq: 0x41,
+  f32x4Ne: 0x42,
+  f32x4Lt: 0x43,
+  f32x4Gt: 0x44,
+  f32x4Le: 0x45,
+  f32x4Ge: 0x46,
+  not: 0x4d,
+  and: 0x4e,
+  andNot: 0x4f,
+  or: 0x50,
+  xor: 0x51,
+  bitSelect: 0x52,
+  load32Lane: 0x56,
+  store32Lane: 0x5a,
+  store64Lane: 0x5b,
+  load32Zero: 0x5c,
+  i8x16NarrowI16x8U: 0x66,
+  f32x4Ceil: 0x67,
+  f32x4Floor: 0x68,
+  f32x4Nearest: 0x6a,
+  i16x8NarrowI32x4S: 0x85,
+  i16x8NarrowI32x4U: 0x86,
+  i16x8ExtendLowI8x16U: 0x89,
+  i32x4Abs: 0xa0,
+  i32x4Neg: 0xa1,
+  i32x4ExtendLowI16x8U: 0xa9,
+  i32x4Shl: 0xab,
+  i32x4ShrS: 0xac,
+  i32x4ShrU: 0xad,
+  i32x4Add: 0xae,
+  i32x4Sub: 0xb1,
+  i32x4Mul: 0xb5,
+  i32x4MinS: 0xb6,
+  i32x4MinU: 0xb7,
+  i32x4MaxS: 0xb8,
+  i32x4MaxU: 0xb9,
+  f32x4Abs: 0xe0,
+  f32x4Neg: 0xe1,
+  f32x4Sqrt: 0xe3,
+  f32x4Add: 0xe4,
+  f32x4Sub: 0xe5,
+  f32x4Mul: 0xe6,
+  f32x4Div: 0xe7,
+  f32x4Min: 0xe8,
+  f32x4Max: 0xe9,
+  i32x4TruncSatF32x4S: 0xf8,
+  i32x4TruncSatF32x4U: 0xf9,
+  f32x4ConvertI32x4S: 0xfa,
+  f32x4ConvertI32x4U: 0xfb,
+} as const;
+export type SimdOpcode = keyof typeof simd;
+
+/** A SIMD instruction with its immediates. */
+export function simdCode(opcode: SimdOpcode, ...immediates: readonly number[]): number[] {
+  return [0xfd, ...unsigned(simd[opcode]), ...immediates];
+}
+
+/** The immediates of a memory access: alignment (log2 of bytes, a hint) and a constant offset. */
+export function memoryArgument(alignmentLog2: number, offset: number): number[] {
+  return [alignmentLog2, ...unsigned(offset)];
+}
+
+export function localGet(local: number): number[] {
+  return [0x20, ...unsigned(local)];
+}
+export function localSet(local: number): number[] {
+  return [0x21, ...unsigned(local)];
+}
+export function i32Const(value: number): number[] {
+  return [0x41, ...signed(value)];
+}
+export function call(functionIndex: number): number[] {
+  return [0x10, ...unsigned(functionIndex)];
+}
+/** Runs `code` again while the i32 it leaves is not 0. */
+export function loopWhile(code: readonly number[]): number[] {
+  return [0x03, 0x40, ...code, 0x0d, 0x00, 0x0b];
+}
+/** Runs `code` if the i32 on the stack is not 0. */
+export function ifThen(code: readonly number[]): number[] {
+  return [0x04, 0x40, ...code, 0x0b];
+}
+
+function section(number: number, content: readonly number[]): number[] {
+  return [number, ...unsigned(content.length), ...content];
+}
+
+function vector(items: readonly (readonly number[])[]): number[] {
+  return [...unsigned(items.length), ...items.flat()];
+}
+
+function functionType({ parameters, results }: WasmFunction): number[] {
+  const types = (list: readonly ValueType[]) => vector(list.map((type) => [valueTypes[type]]));
+  return [0x60, ...types(parameters), ...types(results)];
+}
+
+/** Shared, of any size up to 65,536 pages of 64 KiB. */
+function importedMemory(): number[] {
+  return [...text('env'), ...text('memory'), 0x02, 0x03, ...unsigned(0), ...unsigned(65536)];
+}
+
+function exportOf({ exported }: WasmFunction, index: number): number[][] {
+  return exported === undefined ? [] : [[...text(exported), 0x00, ...unsigned(index)]];
+}
+
+function functionBody({ locals, code }: WasmFunction): number[] {
+  const declared = vector(runs(locals).map(([type, n]) => [...unsigned(n), valueTypes[type]]));
+  return [...unsigned(declared.length + code.length + 1), ...declared, ...code, 0x0b];
+}
+
+/** Neighbours of one type are declared together. */
+function runs(types: readonly ValueType[]): [ValueType, number][] {
+  const list: [ValueType, number][] = [];
+  for (const type of types) {
+    const last = list.at(-1);
+    if (last?.[0] === type) last[1]++;
+    else list.push([type, 1]);
+  }
+  return list;
+}
+
+function text(name: string): number[] {
+  const bytes = new TextEncoder().encode(name);
+  return [...unsigned(bytes.length), ...bytes];
+}
