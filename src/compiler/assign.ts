@@ -135,7 +135,7 @@ function placeResults(program: Program, lives: Lifetimes, slots: Slots): Closing
   for (const { result, from, to } of aliases) {
     refuseUnshared(from, to);
     results[result] = to;
-    if (from === to) continue;
+    if (from === to || byteCount(to.shape) === 0) continue;
     overwritten.add(to);
     if (canTakeOver(program, lives, slots, from, to)) slots.join(from, to);
     else copies.push({ from, to });
@@ -249,6 +249,11 @@ function layOut(layout: Layout): Assignment {
     ids.set(value, buffers.length);
     buffers.push(bufferAt(value, at(arena.offsets, place), at(hbm.offsets, place)));
   }
+  const resultIds = results.map((value, i) => {
+    const id = ids.get(value)!;
+    const shape = at(layout.program.resultShapes, i);
+    return sameShape(shape, value.shape) ? id : buffers.push({ ...at(buffers, id), shape }) - 1;
+  });
   buffers.push(programText(options.programBytes, hbm.extent));
   return {
     steps: layout.steps,
@@ -258,7 +263,7 @@ function layOut(layout: Layout): Assignment {
       assert(id !== undefined, `${value.name} has no buffer`);
       return id;
     },
-    results: results.map((value) => ids.get(value)!),
+    results: resultIds,
     arenaBytes: arena.extent,
     hbm: report,
   };

@@ -1,109 +1,15 @@
-import type { HloComputation, HloModule } from '../hlo/instruction.ts';
-import { verify } from '../hlo/verify.ts';
-import type { Executable, Instruction } from '../isa/executable.ts';
-import { hbmUsableBytesPerCore } from '../spec/tpu-v2.ts';
-import { align } from './allocate.ts';
-import { type Assignment, assign } from './assign.ts';
+import type { HloModule } from '../hlo/instruction.ts';
+import type { Executable } from '../isa/executable.ts';
 import { generate } from './codegen/generate.ts';
-import type { Loop } from './codegen/loop.ts';
 import { inPlace, supports } from './codegen/supports.ts';
-import { programBytes } from './hbm.ts';
-import { type Lowered, lower } from './lower.ts';
-import { bucketBytesDefault } from './passes/all-reduce.ts';
-import { type Pass, passes } from './passes.ts';
-import type { Program } from './program.ts';
-import { schedule } from './schedule.ts';
+import { type CompileOptions, compileWith } from './pipeline.ts';
 
-export interface CompileOptions {
-  /** Cores of a Cloud TPU that run in lockstep: 1 or an even number. */
-  readonly cores: number;
-  /** What a program may fill of a core's HBM; all that the system leaves, unless given. */
-  readonly hbmLimitBytes?: number;
-  /** Bytes from which a bucket of gradients sets off. */
-  readonly bucketBytes?: number;
-  /** Sees the module after each pass. */
-  readonly listener?: (pass: Pass, module: HloModule) => void;
-}
-
-/** What writes loops; the only one is `codegen`. */
-export interface Codegen {
-  readonly supports: (body: HloComputation) => true | string;
-  readonly inPlace: (body: HloComputation, target: number) => readonly number[];
-  readonly generate: (loops: readonly Loop[]) => Uint8Array;
-}
+export type { CompileOptions } from './pipeline.ts';
 
 /**
  * Compiles a module, a program for one replica, for the cores of a Cloud TPU. Errors:
  * `bad-program`, `unsupported-program`, and `out-of-hbm` when a core's HBM does not hold it.
  */
-export function compile(
-  module: HloModule,
-  options: CompileOptions,
-  codegen: Codegen = { supports, inPlace, generate },
-): Executable {
-  const optimized = optimize(module, options, codegen);
-  const lowered = lower(optimized, schedule(optimized.entry), codegen.inPlace);
-  const assignment = assign(lowered.program, {
-    cores: options.cores,
-    hbmLimitBytes: options.hbmLimitBytes ?? hbmUsableBytesPerCore,
-    programBytes: programBytesOf(lowered.program),
-  });
-  return assemble(module.name, options.cores, lowered, assignment, codegen);
+export function compile(module: HloModule, options: CompileOptions): Executable {
+  return compileWith({ supports, inPlace, generate }, module, options);
 }
-
-/** The module after all passes, verified after each. */
-function optimize(module: HloModule, options: CompileOptions, { supports }: Codegen): HloModule {
-  verify(module);
-  const bucketBytes = options.bucketBytes ?? bucketBytesDefault;
-  let now = module;
-  for (const pass of passes({ supports, bucketBytes })) {
-    now = pass.run(now);
-    verify(now);
-    options.listener?.(pass, now);
-  }
-  return now;
-}
-
-function programBytesOf({ steps }: Program): number {
-  const units = steps.map(({ instruction }) => instruction(() => 0).unit);
-  const count = (unit: Instruction['unit']): number => units.filter((it) => it === unit).length;
-  const loops = count('vpu');
-  const products = count('mxu');
-  return programBytes({ loops, products, others: steps.length - loops - products });
-}
-
-function assemble(
-  name: string,
-  cores: number,
-  lowered: Lowered,
-  assignment: Assignment,
-  codegen: Codegen,
-): Executable {
-  const { bufferOf, buffers, results, hbm } = assignment;
-  const { program, tables, infeed, outfeed } = lowered;
-  return {
-    name,
-    cores,
-    buffers,
-    instructions: assignment.steps.map(({ instruction }) => instruction(bufferOf)),
-    tables,
-    code: codegen.generate(lowered.loops),
-    constants: program.constants.map(({ value, data }) => ({ buffer: bufferOf(value), data })),
-    parameters: program.parameters.map(bufferOf),
-    results,
-    infeed,
-    outfeed,
-    buckets: lowered.buckets.map(({ storage, members }) => ({
-      buffer: bufferOf(storage),
-      elements: storage.shape.dims[0] ?? 0,
-      members: members.map(({ name, offset, elements }) => ({ name, offset, elements })),
-    })),
-    hbm,
-    arenaBytes: tables.reduce(
-      (bytes, table) => bytes + align(table.byteLength, tableAlignment),
-      assignment.arenaBytes,
-    ),
-  };
-}
-
-const tableAlignment = 64;

@@ -168,6 +168,7 @@ class Lowering {
         parameters: this.#parameters,
         constants: this.#constants,
         results: perElement.flat(),
+        resultShapes: leaves(root.shape),
         aliases: this.#module.aliases.map(({ output, parameter }) => ({
           result: at(starts, output),
           parameter,

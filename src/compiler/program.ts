@@ -26,8 +26,9 @@ export interface Program {
   /** In memory from before the first step to after the last, by parameter number. */
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
-  /** Elements of the root tuple; read after the last step. */
+  /** Arrays of the root tuple; read after the last step. A value may have gone through reshapes. */
   readonly results: readonly Value[];
+  readonly resultShapes: readonly ArrayShape[];
   /** Which result takes the place of which parameter, both by position. */
   readonly aliases: readonly { readonly result: number; readonly parameter: number }[];
 }

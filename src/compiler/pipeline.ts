@@ -1,0 +1,104 @@
+import type { HloComputation, HloModule } from '../hlo/instruction.ts';
+import { verify } from '../hlo/verify.ts';
+import type { Executable, Instruction } from '../isa/executable.ts';
+import { hbmUsableBytesPerCore } from '../spec/tpu-v2.ts';
+import { align } from './allocate.ts';
+import { type Assignment, assign } from './assign.ts';
+import type { Loop } from './codegen/loop.ts';
+import { programBytes } from './hbm.ts';
+import { type Lowered, lower } from './lower.ts';
+import { bucketBytesDefault } from './passes/all-reduce.ts';
+import { type Pass, passes } from './passes.ts';
+import type { Program } from './program.ts';
+import { schedule } from './schedule.ts';
+
+export interface CompileOptions {
+  /** Cores of a Cloud TPU that run in lockstep: 1 or an even number. */
+  readonly cores: number;
+  /** What a program may fill of a core's HBM; all that the system leaves, unless given. */
+  readonly hbmLimitBytes?: number;
+  /** Bytes from which a bucket of gradients sets off. */
+  readonly bucketBytes?: number;
+  /** Sees the module after each pass. */
+  readonly listener?: (pass: Pass, module: HloModule) => void;
+}
+
+/** What writes loops: `codegen`, or what a test puts in its place. */
+export interface Codegen {
+  readonly supports: (body: HloComputation) => true | string;
+  readonly inPlace: (body: HloComputation, target: number) => readonly number[];
+  readonly generate: (loops: readonly Loop[]) => Uint8Array;
+}
+
+/** Compiles, see compile.ts, with the given generator of loops. */
+export function compileWith(
+  codegen: Codegen,
+  module: HloModule,
+  options: CompileOptions,
+): Executable {
+  const optimized = optimize(module, options, codegen);
+  const lowered = lower(optimized, schedule(optimized.entry), codegen.inPlace);
+  const assignment = assign(lowered.program, {
+    cores: options.cores,
+    hbmLimitBytes: options.hbmLimitBytes ?? hbmUsableBytesPerCore,
+    programBytes: programBytesOf(lowered.program),
+  });
+  return assemble(module.name, options.cores, lowered, assignment, codegen);
+}
+
+/** The module after all passes, verified after each. */
+function optimize(module: HloModule, options: CompileOptions, { supports }: Codegen): HloModule {
+  verify(module);
+  const bucketBytes = options.bucketBytes ?? bucketBytesDefault;
+  let now = module;
+  for (const pass of passes({ supports, bucketBytes })) {
+    now = pass.run(now);
+    verify(now);
+    options.listener?.(pass, now);
+  }
+  return now;
+}
+
+function programBytesOf({ steps }: Program): number {
+  const units = steps.map(({ instruction }) => instruction(() => 0).unit);
+  const count = (unit: Instruction['unit']): number => units.filter((it) => it === unit).length;
+  const loops = count('vpu');
+  const products = count('mxu');
+  return programBytes({ loops, products, others: steps.length - loops - products });
+}
+
+function assemble(
+  name: string,
+  cores: number,
+  lowered: Lowered,
+  assignment: Assignment,
+  codegen: Codegen,
+): Executable {
+  const { bufferOf, buffers, results, hbm } = assignment;
+  const { program, tables, infeed, outfeed } = lowered;
+  return {
+    name,
+    cores,
+    buffers,
+    instructions: assignment.steps.map(({ instruction }) => instruction(bufferOf)),
+    tables,
+    code: codegen.generate(lowered.loops),
+    constants: program.constants.map(({ value, data }) => ({ buffer: bufferOf(value), data })),
+    parameters: program.parameters.map(bufferOf),
+    results,
+    infeed,
+    outfeed,
+    buckets: lowered.buckets.map(({ storage, members }) => ({
+      buffer: bufferOf(storage),
+      elements: storage.shape.dims[0] ?? 0,
+      members: members.map(({ name, offset, elements }) => ({ name, offset, elements })),
+    })),
+    hbm,
+    arenaBytes: tables.reduce(
+      (bytes, table) => bytes + align(table.byteLength, tableAlignment),
+      assignment.arenaBytes,
+    ),
+  };
+}
+
+const tableAlignment = 64;

@@ -1,0 +1,52 @@
+import type { Loop } from '../../src/compiler/codegen/loop.ts';
+import type { Codegen } from '../../src/compiler/pipeline.ts';
+import {
+  binaryOpcodes,
+  type HloComputation,
+  type HloInstruction,
+  type Opcode,
+  unaryOpcodes,
+} from '../../src/hlo/instruction.ts';
+import { postOrder } from '../../src/hlo/traverse.ts';
+import { at } from '../../src/numerics/assert.ts';
+import { sameShape } from '../../src/numerics/shape.ts';
+
+/**
+ * Takes the place of code generation: keeps the loops instead of writing them, so that
+ * `interpret` can evaluate their bodies. Takes any body with one reduction at most.
+ */
+export function keepLoops(): Codegen & { readonly kept: Loop[] } {
+  const kept: Loop[] = [];
+  return {
+    kept,
+    supports: (body) => countReductions(body) <= 1 || 'more than one reduction',
+    inPlace,
+    generate: (loops) => {
+      kept.push(...loops);
+      return new Uint8Array();
+    },
+  };
+}
+
+function countReductions(body: HloComputation): number {
+  const reductions = new Set<Opcode>(['reduce', 'reduce-window', 'select-and-scatter']);
+  return postOrder(body.root).filter(({ opcode }) => reductions.has(opcode)).length;
+}
+
+const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
+  ...unaryOpcodes,
+  ...binaryOpcodes,
+  'compare',
+  'select',
+]);
+
+/** Parameters of the target's shape, when the whole body is element-wise. */
+function inPlace(body: HloComputation, target: number): number[] {
+  const inner = postOrder(body.root).filter((it) => it.opcode !== 'tuple');
+  const isPlain = (it: HloInstruction): boolean =>
+    elementwise.has(it.opcode) || it.opcode === 'parameter' || it.opcode === 'constant';
+  if (!inner.every(isPlain)) return [];
+  const { root } = body;
+  const shape = root.opcode === 'tuple' ? at(root.operands, target).shape : root.shape;
+  return body.parameters.filter((it) => sameShape(it.shape, shape)).map(({ index }) => index);
+}
