@@ -7,7 +7,7 @@ import type { HloModule } from '../hlo/instruction.ts';
 import { print } from '../hlo/print.ts';
 import type { Executable } from '../isa/executable.ts';
 import { PodError } from '../numerics/error.ts';
-import { bytes, count, table } from '../observe/format.ts';
+import { bytes, columns, count, table } from '../observe/format.ts';
 import { withTrainFlags } from './flags.ts';
 import { type RawOptions, trainOptions } from './options.ts';
 
@@ -81,12 +81,7 @@ function summarize(config: TrainConfig): void {
     `${count(text().split('\n').length)} lines`,
     does,
   ]);
-  process.stdout.write(`${[...leftAligned(passes), '', ...memory(executable)].join('\n')}\n`);
-}
-
-function leftAligned(rows: readonly (readonly string[])[]): string[] {
-  const texts = rows.map((row) => row.at(-1) ?? '');
-  return table(rows.map((row) => row.slice(0, -1))).map((line, i) => `${line}   ${texts[i]}`);
+  process.stdout.write(`${[...columns(passes), '', ...memory(executable)].join('\n')}\n`);
 }
 
 function memory({ hbm, instructions, buckets, code }: Executable): string[] {

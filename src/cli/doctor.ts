@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
 import { enableRelaxedSimd } from '../chip/engine.ts';
-import { bytes, table } from '../observe/format.ts';
+import { bytes, columns } from '../observe/format.ts';
 
 interface Finding {
   readonly name: string;
@@ -27,9 +27,8 @@ export function addDoctor(program: Command): void {
 }
 
 function listing(findings: readonly Finding[]): string {
-  return table(findings.map((it) => [`${it.ok ? 'ok ' : 'no '} ${it.name}`, it.found, it.advice]))
-    .map((line) => line.replace(/ {3,}(?=\S[^\d]*$)/, '   '))
-    .join('\n');
+  const rows = findings.map((it) => [it.ok ? 'ok' : 'no', it.name, it.found, it.advice]);
+  return columns(rows).join('\n');
 }
 
 function examine(): Finding[] {

@@ -28,15 +28,29 @@ export function count(value: number): string {
     .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
-/** Rows as columns: the first cell to the left, the others to the right. */
+/** Rows as columns: the first cell to the left, the others, numbers, to the right. */
 export function table(rows: readonly (readonly string[])[]): string[] {
+  return align(rows, (cell, width, column) =>
+    column === 0 ? cell.padEnd(width) : cell.padStart(width),
+  );
+}
+
+/** Rows as columns of text, all to the left. */
+export function columns(rows: readonly (readonly string[])[]): string[] {
+  return align(rows, (cell, width) => cell.padEnd(width));
+}
+
+function align(
+  rows: readonly (readonly string[])[],
+  pad: (cell: string, width: number, column: number) => string,
+): string[] {
   const widths: number[] = [];
   for (const row of rows) {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
   }
   return rows.map((row) =>
     row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
+      .map((cell, i) => pad(cell, widths[i] ?? 0, i))
       .join('   ')
       .trimEnd(),
   );

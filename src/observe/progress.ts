@@ -1,5 +1,5 @@
 import type { Report, Started, StepCommitted, TrainEvent } from '../experiment/event.ts';
-import { bytes, count, milliseconds, percent, table } from './format.ts';
+import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /** Where text goes. On a terminal one line is drawn over; elsewhere lines are only added. */
 export interface Screen {
@@ -126,7 +126,7 @@ function closing(report: Report): string[] {
       ['whole step', ...[p50, p90, max].map(milliseconds)],
     ]),
     '',
-    ...table([
+    ...columns([
       ['images/s', count(report.imagesPerSecond)],
       ['HBM a core', bytes(report.hbmBytesPerCore)],
       [
@@ -136,6 +136,6 @@ function closing(report: Report): string[] {
       ['final loss', report.finalLoss.toFixed(4)],
       ['held-out accuracy', `${percent(report.evalAccuracy)} of ${count(report.evalSamples)}`],
       ['digest of the weights', report.weightsDigest],
-    ]).map((line) => line),
+    ]),
   ];
 }
