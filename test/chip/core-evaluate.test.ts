@@ -1,0 +1,259 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { compile } from '../../src/compiler/compile.ts';
+import * as b from '../../src/hlo/build.ts';
+import {
+  type AllReduceFunction,
+  type EvaluateInputs,
+  evaluateComputation,
+  evaluateReplicas,
+} from '../../src/hlo/evaluate.ts';
+import {
+  binaryOpcodes,
+  type HloInstruction,
+  type HloModule,
+  type Opcode,
+  type Parameter,
+  unaryOpcodes,
+} from '../../src/hlo/instruction.ts';
+import { postOrder, withOperands } from '../../src/hlo/traverse.ts';
+import type { Executable } from '../../src/isa/executable.ts';
+import { at } from '../../src/numerics/assert.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { type Literal, literal, storage, valueAt, valuesOf } from '../../src/numerics/literal.ts';
+import { stream } from '../../src/numerics/random.ts';
+import { type ArrayShape, elementCount, shapeText } from '../../src/numerics/shape.ts';
+import { arbitraryModule, type Program, randomLiteral } from '../hlo/programs.ts';
+import { type BenchOptions, benchTpu } from './bench-tpu.ts';
+
+/** What a core ends with: the results of the program and all that it sent out. */
+interface Outcome {
+  readonly results: readonly Literal[];
+  readonly outfeed: readonly Literal[];
+}
+
+/** Every core runs the program with the same parameters and an infeed of its own. */
+function replicasOf({ inputs }: Program, cores: number): EvaluateInputs[] {
+  return Array.from({ length: cores }, (_, core) => ({
+    parameters: inputs.parameters,
+    infeed: (inputs.infeed ?? []).map((arrays, i) =>
+      arrays.map((it, j) => (core === 0 ? it : randomLiteral(it.shape, stream(core, `${i}/${j}`)))),
+    ),
+  }));
+}
+
+/** The documented order: core 0 + core 1 of each chip, then the chips. */
+const chipsThenSlice: AllReduceFunction = (values, body) => {
+  const fold = (list: readonly Literal[]): Literal =>
+    list.reduce((sum, value) =>
+      combine(sum, value, (a, b) => scalarOf(evaluateComputation(body, [a, b]) as Literal)),
+    );
+  const chips = Array.from({ length: Math.ceil(values.length / 2) }, (_, chip) =>
+    fold(values.slice(2 * chip, 2 * chip + 2)),
+  );
+  return fold(chips);
+};
+
+function combine(a: Literal, b: Literal, body: (a: Literal, b: Literal) => number): Literal {
+  const { type, dims } = a.shape;
+  const single = (it: Literal, i: number): Literal => literal(type, [], [valueAt(it, i)]);
+  return literal(
+    type,
+    dims,
+    valuesOf(a).map((_, i) => body(single(a, i), single(b, i))),
+  );
+}
+
+function scalarOf(it: Literal): number {
+  return valueAt(it, 0);
+}
+
+function expectedOf(module: HloModule, replicas: readonly EvaluateInputs[]): Outcome[] {
+  const outcomes = evaluateReplicas(module, replicas, { allReduce: chipsThenSlice });
+  return outcomes.map(({ values, outfeed }) => ({ results: values, outfeed: outfeed.flat() }));
+}
+
+function foundOf(
+  executable: Executable,
+  replicas: readonly EvaluateInputs[],
+  options?: BenchOptions,
+): Outcome[] {
+  const tpu = benchTpu(executable, options);
+  at(replicas, 0).parameters.forEach((it, index) => {
+    tpu.cores.writeParameter(index, rawBytes(it));
+  });
+  const feed = replicas.map(({ infeed }) => (infeed ?? []).flat().map(rawBytes));
+  const sent = tpu.step(feed);
+  return replicas.map((_, core) => ({
+    results: executable.results.map((id) => {
+      const { shape, copies } = at(executable.buffers, id);
+      return literalOf(shape, tpu.cores.readBuffer(id, copies === 'shared' ? 0 : core));
+    }),
+    outfeed: executable.outfeed.map(({ shape }, i) =>
+      literalOf(shape, at(sent, i)[core] ?? at(at(sent, i), 0)),
+    ),
+  }));
+}
+
+function rawBytes({ data }: Literal): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+}
+
+function literalOf(shape: ArrayShape, bytes: Uint8Array): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  new Uint8Array(data.buffer).set(bytes);
+  return { shape, data };
+}
+
+/** Bits of all values as text; every NaN is the same. */
+function bitsOf({ results, outfeed }: Outcome): string[] {
+  return [...results, ...outfeed].map((it) => {
+    const values = valuesOf(it).map((value) => (Object.is(value, -0) ? '-0' : String(value)));
+    return `${shapeText(it.shape)} ${values.join(' ')}`;
+  });
+}
+
+/** The program compiled, or undefined when the compiler says that it does not take such. */
+function compiled(module: HloModule, cores: number): Executable | undefined {
+  try {
+    return compile(module, { cores });
+  } catch (error) {
+    if (error instanceof PodError && error.code === 'unsupported-program') return undefined;
+    throw error;
+  }
+}
+
+function checkEqual(program: Program, cores: number, options?: BenchOptions): void {
+  const executable = compiled(program.module, cores);
+  fc.pre(executable !== undefined);
+  const replicas = replicasOf(program, cores);
+  const expected = expectedOf(program.module, replicas);
+  expect(foundOf(executable!, replicas, options).map(bitsOf)).toEqual(expected.map(bitsOf));
+}
+
+/**
+ * The same program with some parameters fed to each core instead, so that cores differ; f32 results
+ * are summed over all replicas when `summed`. For programs without feeds of their own.
+ */
+function fed({ module, inputs }: Program, mask: number, summed: boolean): Program {
+  const { parameters, root } = module.entry;
+  const isFed = (it: Parameter): boolean => ((mask >> (it.index % 30)) & 1) === 1;
+  const fedOnes = parameters.filter(isFed);
+  if (fedOnes.length === 0) return { module, inputs };
+  const feed = b.getTupleElement(
+    b.infeed(b.afterAll(), { type: 'tuple', elements: fedOnes.map((it) => it.shape) }),
+    0,
+  );
+  const kept = parameters.filter((it) => !isFed(it)).map((it, i) => ({ ...it, index: i }));
+  const replace = (it: Parameter): HloInstruction => {
+    if (isFed(it)) return b.getTupleElement(feed, fedOnes.indexOf(it));
+    return at(kept, parameters.slice(0, it.index).filter((other) => !isFed(other)).length);
+  };
+  const replaced = new Map<HloInstruction, HloInstruction>();
+  for (const it of postOrder(root)) {
+    const operands = it.operands.map((operand) => replaced.get(operand)!);
+    replaced.set(it, it.opcode === 'parameter' ? replace(it) : withOperands(it, operands));
+  }
+  const rewritten = replaced.get(root)!;
+  const outputs = root.opcode === 'tuple' ? rewritten.operands : [rewritten];
+  const results = outputs.map((it) => (summed && it.shape.type === 'f32' ? b.allReduce(it) : it));
+  const literals = (wanted: boolean): Literal[] =>
+    parameters.filter((it) => isFed(it) === wanted).map((it) => at(inputs.parameters, it.index));
+  return {
+    module: b.module('fed', kept, b.tuple(results)),
+    inputs: { parameters: literals(false), infeed: [literals(true)] },
+  };
+}
+
+const cores = fc.constantFrom(1, 2, 4, 8);
+const others: readonly Opcode[] = [
+  'compare',
+  'select',
+  'clamp',
+  'convert',
+  'bitcast-convert',
+  'broadcast',
+  'reshape',
+  'transpose',
+  'slice',
+  'pad',
+  'concatenate',
+  'reverse',
+  'iota',
+  'dot',
+  'convolution',
+  'reduce',
+  'reduce-window',
+  'select-and-scatter',
+  'rng-bit-generator',
+  'all-reduce',
+];
+const pure = [...unaryOpcodes, ...binaryOpcodes, ...others].filter((it) => it !== 'all-reduce');
+
+describe('core = evaluate, to the bit', () => {
+  test('values that differ from core to core, and their sums over all', () => {
+    const options = { opcodes: pure, choicesMax: 32, elementsMax: 32 };
+    fc.assert(
+      fc.property(
+        arbitraryModule(options),
+        fc.nat(),
+        fc.boolean(),
+        cores,
+        (program, mask, summed, count) => {
+          checkEqual(fed(program, mask, summed), count);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
+  test('products of cores: one for all, one a core, one a chip', () => {
+    const opcodes: readonly Opcode[] = ['dot', 'convolution', 'dot', 'transpose', 'reshape'];
+    const options = { opcodes, choicesMax: 24, elementsMax: 64, types: ['f32'] as const };
+    fc.assert(
+      fc.property(
+        arbitraryModule(options),
+        fc.nat(),
+        fc.boolean(),
+        cores,
+        (it, mask, summed, count) => {
+          checkEqual(fed(it, mask, summed), count);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  test('random programs of every opcode, 1 to 8 cores, each with its own infeed', () => {
+    fc.assert(
+      fc.property(arbitraryModule({ choicesMax: 40, elementsMax: 32 }), cores, (program, count) => {
+        checkEqual(program, count);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test.each([...unaryOpcodes, ...binaryOpcodes, ...others])('%s', (opcode) => {
+    const opcodes: readonly Opcode[] = [opcode, opcode, 'infeed', 'outfeed'];
+    fc.assert(
+      fc.property(
+        arbitraryModule({ opcodes, choicesMax: 24, elementsMax: 32 }),
+        cores,
+        (program, count) => {
+          checkEqual(program, count);
+        },
+      ),
+      { numRuns: 8 },
+    );
+  });
+
+  test('systolic arrays too', () => {
+    const opcodes: readonly Opcode[] = ['dot', 'convolution', 'infeed', 'add', 'all-reduce'];
+    fc.assert(
+      fc.property(arbitraryModule({ opcodes, choicesMax: 20, elementsMax: 16 }), (program) => {
+        checkEqual(program, 2, { fidelity: 'systolic' });
+      }),
+      { numRuns: 3 },
+    );
+  });
+});
