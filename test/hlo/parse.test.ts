@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { evaluate } from '../../src/hlo/evaluate.ts';
+import { parse } from '../../src/hlo/parse.ts';
+import { print } from '../../src/hlo/print.ts';
+import { verify } from '../../src/hlo/verify.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { valuesOf } from '../../src/numerics/literal.ts';
+import { arbitraryModule } from './programs.ts';
+
+/** As XLA's own tools write it: layouts, comments, shapes beside operands, no percent signs. */
+const foreign = `HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[2,3]{1,0})->(f32[3]{0})}, input_output_alias={ {0}: (0, {}, may-alias) }
+
+region_0.4 {
+  Arg_0.5 = f32[] parameter(0)
+  Arg_1.6 = f32[] parameter(1)
+  ROOT add.7 = f32[] add(f32[] Arg_0.5, f32[] Arg_1.6)
+}
+
+/* the entry */
+ENTRY %main.10 (Arg_0.1: f32[2,3]) -> (f32[2,3], f32[3]) { // and so on
+  %Arg_0.1 = f32[2,3]{1,0} parameter(0), sharding={replicated}
+  %constant.2 = f32[] constant(0.25)
+  %broadcast.3 = f32[2,3]{1,0:T(8,128)} broadcast(f32[] %constant.2), dimensions={}, metadata={op_type="mul" op_name="jit(f)/mul" source_line=3}
+  %multiply.4 = f32[2,3]{1,0} multiply(%Arg_0.1, %broadcast.3)
+  %reduce.8 = f32[3]{0} reduce(%multiply.4, %constant.2), dimensions={0}, to_apply=region_0.4
+  ROOT %tuple.9 = (f32[2,3]{1,0}, f32[3]{0}) tuple(%multiply.4, /*index=1*/%reduce.8)
+}
+`;
+
+describe('parse', () => {
+  test("reads XLA's own style", () => {
+    const module = parse(foreign);
+    verify(module);
+    expect(module.aliases).toEqual([{ output: 0, parameter: 0 }]);
+    const data = {
+      shape: module.entry.parameters[0]!.shape,
+      data: new Float32Array([1, 2, 3, 4, 5, 6]),
+    };
+    const { values } = evaluate(module, { parameters: [data as never] });
+    expect(values.map(valuesOf)).toEqual([
+      [0.25, 0.5, 0.75, 1, 1.25, 1.5],
+      [1.5, 2, 2.5],
+    ]);
+    expect(print(module)).toContain('metadata={op_name="jit(f)/mul"}');
+  });
+
+  const cases: [string, from: string, to: string][] = [
+    ['line 9, column 1: expected the name of a computation, found "/"', '/* the entry */', '/ '],
+    ['line 14, column 31: expected an opcode, found "multipli"', 'multiply(', 'multipli('],
+    [
+      'line 14, column 50: expected an instruction above, found "%broadcast.33"',
+      '%broadcast.3)',
+      '%broadcast.33)',
+    ],
+    ['line 15, column 15: expected f32[3], found f32[2]', 'f32[3]{0} reduce', 'f32[2]{0} reduce'],
+    [
+      'line 15, column 84: expected a computation above, found "region_0"',
+      'to_apply=region_0.4',
+      'to_apply=region_0',
+    ],
+    [
+      'line 15, column 25: expected attribute to_apply or calls, found "reduce"',
+      ', to_apply=region_0.4',
+      '',
+    ],
+    [
+      'line 15, column 25: reduce(f32[2,3], f32[]): expected dimensions distinct',
+      'dimensions={0}',
+      'dimensions={2}',
+    ],
+    ['line 12, column 32: expected a value of type f32, found "x"', 'constant(0.25', 'constant(x'],
+    [
+      'line 13, column 71: expected a known attribute, found "dimenzions"',
+      'dimensions={},',
+      'dimenzions={},',
+    ],
+    ['expected one ROOT', '  %multiply.4 =', '  ROOT %multiply.4 ='],
+    ['expected a name that is not taken', '  %multiply.4 =', '  %constant.2 ='],
+    [
+      'line 10, column 16: expected the signature (f32[2,3]) -> (f32[2,3], f32[3]) of main.10',
+      '-> (f32[2,3], f32[3]) {',
+      '-> (f32[2,3]) {',
+    ],
+    ['expected an ENTRY computation, found the end', 'ENTRY ', ''],
+  ];
+  test.each(cases)('%s', (message, from, to) => {
+    expect(foreign).toContain(from);
+    const text = foreign.replace(from, to);
+    expect(() => parse(text)).toThrow(PodError);
+    expect(() => parse(text)).toThrow(message);
+  });
+
+  test('an effect that nothing leads to is an error, not lost', () => {
+    const text = `HloModule lost
+
+ENTRY %main (x: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %after = token[] after-all()
+  %out = token[] outfeed(%x, %after)
+  ROOT %y = f32[] negate(%x)
+}
+`;
+    expect(() => parse(text)).toThrow('expected each outfeed of main to lead to its root');
+  });
+
+  test('whatever is wrong with a text, the error says where', () => {
+    const damage = fc.tuple(
+      fc.nat(),
+      fc.nat(20),
+      fc.constantFrom('', '{', ')', ',', '%x', '9', '"'),
+    );
+    fc.assert(
+      fc.property(arbitraryModule({ choicesMax: 24 }), damage, ({ module }, [at, length, put]) => {
+        const text = print(module);
+        const start = at % text.length;
+        const broken = text.slice(0, start) + put + text.slice(start + length);
+        try {
+          parse(broken);
+        } catch (error) {
+          expect(error).toBeInstanceOf(PodError);
+          expect((error as Error).message).toMatch(/^line \d+, column \d+: \S.*$/);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
