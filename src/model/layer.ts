@@ -1,9 +1,10 @@
+import { filled } from '../autodiff/fill.ts';
 import { namer } from '../autodiff/name.ts';
+import { arrayOf } from '../autodiff/rule.ts';
 import {
   add,
   broadcast,
   convolution,
-  full,
   matmul,
   maximizer,
   maximum,
@@ -18,7 +19,7 @@ import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { literal, type NamedLiteral } from '../numerics/literal.ts';
 import { stream, uniformLiteral } from '../numerics/random.ts';
-import { type ArrayShape, arrayShape, isArray, product, shapeText } from '../numerics/shape.ts';
+import { arrayShape, product } from '../numerics/shape.ts';
 
 /** A part of a network: a function of its parameters and a batch of examples, as HLO. */
 export interface Layer {
@@ -126,7 +127,7 @@ export function relu(name: string): Layer {
   return {
     parameters: 0,
     init: (inputDims) => ({ parameters: [], outputDims: inputDims }),
-    apply: layerOf(name, (_, x) => maximum(x, full('f32', arrayOf(x).dims, 0))),
+    apply: layerOf(name, (_, x) => maximum(x, filled(x, 0))),
   };
 }
 
@@ -236,9 +237,4 @@ function outputSize(
       `${name}: expected an image of at least ${windowText}, found ${imageText}`,
     );
   });
-}
-
-function arrayOf({ opcode, shape }: HloInstruction): ArrayShape {
-  assert(isArray(shape), `${opcode} is ${shapeText(shape)}, not an array`);
-  return shape;
 }

@@ -1,4 +1,5 @@
 import { namer } from '../autodiff/name.ts';
+import { arrayOf } from '../autodiff/rule.ts';
 import {
   broadcast,
   compare,
@@ -20,7 +21,7 @@ import {
 import type { HloComputation, HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 import { assert, at } from '../numerics/assert.ts';
-import { arrayShape, isArray } from '../numerics/shape.ts';
+import { arrayShape } from '../numerics/shape.ts';
 
 export interface CrossEntropy {
   /** f32[]: Σ −log softmax(logits)[label] over the samples that count. */
@@ -93,7 +94,6 @@ function sumOf(predicate: HloInstruction): HloInstruction {
   return reduceSum(convert(predicate, 'f32'), [0]);
 }
 
-function dimsOf({ opcode, shape }: HloInstruction): readonly number[] {
-  assert(isArray(shape), `${opcode} is an array`);
-  return shape.dims;
+function dimsOf(it: HloInstruction): readonly number[] {
+  return arrayOf(it).dims;
 }

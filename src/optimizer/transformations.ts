@@ -1,17 +1,9 @@
-import {
-  add,
-  broadcastScalar,
-  convert,
-  full,
-  multiply,
-  named,
-  negate,
-  scalar,
-} from '../hlo/build.ts';
+import { filled } from '../autodiff/fill.ts';
+import { arrayOf } from '../autodiff/rule.ts';
+import { add, broadcastScalar, convert, multiply, named, negate, scalar } from '../hlo/build.ts';
 import type { HloInstruction } from '../hlo/instruction.ts';
-import { assert, at } from '../numerics/assert.ts';
+import { at } from '../numerics/assert.ts';
 import { literal, storage } from '../numerics/literal.ts';
-import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 import type { Optimizer } from './optimizer.ts';
 import { rateOf, type Schedule } from './schedule.ts';
 
@@ -72,11 +64,5 @@ export function scaleBy(schedule: Schedule): Optimizer {
 }
 
 function scaled(x: HloInstruction, factor: number): HloInstruction {
-  const { type, dims } = arrayOf(x);
-  return multiply(x, full(type, dims, factor));
-}
-
-function arrayOf({ opcode, shape }: HloInstruction): ArrayShape {
-  assert(isArray(shape), `${opcode} is ${shapeText(shape)}, not an array`);
-  return shape;
+  return multiply(x, filled(x, factor));
 }
