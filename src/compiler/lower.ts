@@ -76,7 +76,7 @@ class Lowering {
   readonly #module: HloModule;
   readonly #inPlace: InPlace;
   readonly #varies: ReadonlySet<HloInstruction>;
-  readonly #summed: ReadonlySet<HloInstruction>;
+  readonly #updates: ReadonlySet<HloInstruction>;
   readonly #values: Map<HloInstruction, readonly Value[]> = new Map();
   readonly #steps: Step[] = [];
   readonly #parameters: readonly Value[];
@@ -98,7 +98,7 @@ class Lowering {
     this.#inPlace = inPlace;
     this.#parameters = module.entry.parameters.map(parameterValue);
     this.#varies = variesByCore(order);
-    this.#summed = dependsOnSums(order);
+    this.#updates = afterSums(order);
     const counts = users(module.entry.root);
     for (const { action, it } of scheduled) {
       if (action === 'run' && it.opcode === 'all-reduce') this.#layOutBucket(it, counts);
@@ -220,7 +220,7 @@ class Lowering {
   }
 
   #phase(it: HloInstruction): Phase {
-    return this.#summed.has(it) ? 'update' : 'compute';
+    return this.#updates.has(it) ? 'update' : 'compute';
   }
 
   #push(step: Step): void {
@@ -493,14 +493,11 @@ function isMadeHere({ kind, within, copies }: Value): boolean {
   return !sum && kind !== 'parameter' && kind !== 'constant';
 }
 
-/** What depends on an all-reduce: the update phase. */
-function dependsOnSums(order: readonly HloInstruction[]): Set<HloInstruction> {
-  const depends = new Set<HloInstruction>();
-  for (const it of order) {
-    const above = it.operands.some((x) => x.opcode === 'all-reduce' || depends.has(x));
-    if (above) depends.add(it);
-  }
-  return depends;
+/** The update phase: what no all-reduce needs, in a program that has any. */
+function afterSums(order: readonly HloInstruction[]): Set<HloInstruction> {
+  const sums = order.filter(({ opcode }) => opcode === 'all-reduce');
+  const before = new Set(postOrder(sums));
+  return new Set(sums.length === 0 ? [] : order.filter((it) => !before.has(it)));
 }
 
 /** The arrays of a shape, tuples opened depth first. */
