@@ -1,7 +1,7 @@
 import { assert } from '../../numerics/assert.ts';
 import { type ElementType, elementBytes } from '../../numerics/element-type.ts';
 import type { Lanes } from './lanes.ts';
-import type { FunctionBuilder, Node, Store } from './ssa.ts';
+import type { Block, FunctionBuilder, Node, Store } from './ssa.ts';
 import { memoryArgument, simdCode } from './wasm.ts';
 
 /*
@@ -9,7 +9,7 @@ import { memoryArgument, simdCode } from './wasm.ts';
  * dense (f32, s32, u32 four bytes, bf16 two, pred one); in a lane it is 32 bits, see lanes.ts.
  */
 
-/** Writes loads and stores. Values loaded through `volatile` are never taken for earlier ones. */
+/** Writes loads and stores. A load with a block `again` is done each time that block runs. */
 export class Memory {
   readonly #to: FunctionBuilder;
   readonly #lanes: Lanes;
@@ -20,9 +20,11 @@ export class Memory {
   }
 
   /** Four neighbours, the first at `address` + `offset` bytes. */
-  loadFour(type: ElementType, address: Node, offset: number, isVolatile = false): Node {
+  loadFour(type: ElementType, address: Node, offset: number, again?: Block): Node {
     const load = (code: readonly number[]): Node =>
-      isVolatile ? this.#to.freshNode('v128', code, address) : this.#to.node('v128', code, address);
+      again === undefined
+        ? this.#to.node('v128', code, address)
+        : this.#to.freshNode(again, 'v128', code, address);
     const lanes = this.#lanes;
     switch (elementBytes(type)) {
       case 4:
@@ -40,9 +42,11 @@ export class Memory {
   }
 
   /** The same element in every lane. */
-  loadOne(type: ElementType, address: Node, isVolatile = false): Node {
+  loadOne(type: ElementType, address: Node, again?: Block): Node {
     const load = (result: 'i32' | 'v128', code: readonly number[]): Node =>
-      isVolatile ? this.#to.freshNode(result, code, address) : this.#to.node(result, code, address);
+      again === undefined
+        ? this.#to.node(result, code, address)
+        : this.#to.freshNode(again, result, code, address);
     if (elementBytes(type) === 4) {
       return load('v128', simdCode('load32Splat', ...memoryArgument(2, 0)));
     }

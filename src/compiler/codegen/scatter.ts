@@ -89,7 +89,7 @@ export function writeScatter(
   runWindows(elements, it, counters, point, (block, windows) => {
     const from = elements.valueOf(source, point);
     for (const { point: place, mask, inside } of windows) {
-      const before = currentOf(elements, target, place);
+      const before = currentOf(elements, target, place, block);
       const after = scatteredTo(elements, it, before, from);
       const value = each((m, a, b) => elements.lanes.select(m, a, b), mask, after, before);
       const when = inside === undefined ? undefined : elements.lanes.extract(at(inside, 0), 0);
@@ -187,15 +187,20 @@ function scatteredTo(elements: Elements, it: SelectAndScatter, to: Value, from: 
 }
 
 /** What a target holds by now. */
-function currentOf(elements: Elements, { it, parameter }: Target, point: Point): Value {
+function currentOf(
+  elements: Elements,
+  { it, parameter }: Target,
+  point: Point,
+  block: Block,
+): Value {
   const { memory, vector } = elements;
   const shape = arrayOf(it);
   const address = elements.addressOf(elements.to.parameter(parameter), shape, indexOf(it, point));
-  if (vector.width === 1) return [memory.loadOne(shape.type, address, true)];
+  if (vector.width === 1) return [memory.loadOne(shape.type, address, block)];
   const bytes = 4 * elementBytes(shape.type);
   return Array.from(
     { length: vector.unroll },
-    (_, u): Node => memory.loadFour(shape.type, address, bytes * u, true),
+    (_, u): Node => memory.loadFour(shape.type, address, bytes * u, block),
   );
 }
 

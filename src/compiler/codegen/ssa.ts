@@ -96,9 +96,14 @@ export class FunctionBuilder {
     return this.#intern(type, code, operands, false);
   }
 
-  /** Like `node`, but never taken for another: a load from memory that is written. */
-  freshNode(type: ValueType, code: readonly number[], ...operands: readonly Node[]): Node {
-    return this.#append(type, code, operands, deepest(operands, this.root), false);
+  /** Like `node`, but computed in `block` each time: a load from memory that is written. */
+  freshNode(
+    block: Block,
+    type: ValueType,
+    code: readonly number[],
+    ...operands: readonly Node[]
+  ): Node {
+    return this.#append(type, code, operands, block, false);
   }
 
   cell(type: ValueType): Cell {
@@ -180,7 +185,7 @@ export class FunctionBuilder {
 }
 
 /** The innermost of the blocks of some values; they lie in one another. */
-export function deepest(nodes: readonly Node[], root: Block): Block {
+function deepest(nodes: readonly Node[], root: Block): Block {
   return nodes.reduce((best, { block }) => (block.depth > best.depth ? block : best), root);
 }
 

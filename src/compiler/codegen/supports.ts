@@ -64,7 +64,7 @@ function refusalOf(it: HloInstruction, isRoot: boolean): string | undefined {
         ? undefined
         : 'a tuple within';
     case 'constant':
-      return new Set(it.value.data).size === 1 ? arrayRefusal(it.shape) : 'a constant array';
+      return new Set(it.value.data).size <= 1 ? arrayRefusal(it.shape) : 'a constant array';
     case 'get-tuple-element':
       return at(it.operands, 0).opcode === 'reduce' ? arrayRefusal(it.shape) : 'part of a tuple';
     case 'reduce':

@@ -36,9 +36,9 @@ describe('a generated loop has the bits of evaluate', () => {
         runs++;
         expectSame(body, args);
       }),
-      { numRuns: 600 },
+      { numRuns: 300 },
     );
-    expect(runs).toBeGreaterThan(300);
+    expect(runs).toBeGreaterThan(150);
   });
 
   test('random arrangements of elements', () => {
@@ -51,7 +51,7 @@ describe('a generated loop has the bits of evaluate', () => {
         const { body, args } = bodyOf(it);
         if (supports(body) === true) expectSame(body, args);
       }),
-      { numRuns: 400 },
+      { numRuns: 150 },
     );
   });
 
@@ -134,6 +134,15 @@ describe('the loops of a training step', () => {
       b.windowDimension({ size, stride: Math.min(size, 2), padLow: size >> 1, padHigh: size >> 1 }),
     );
     check([image, arrayShape('f32', [2, 3, 3, 24])], (x, g) =>
+      b.selectAndScatter(
+        ...[x!, g!, b.scalar('f32', 0.5), window],
+        ...([b.greaterOrEqual('f32'), b.adder('f32')] as const),
+      ),
+    );
+  });
+  test('select-and-scatter of one element that two windows select', () => {
+    const window = [b.windowDimension({ size: 2, padLow: 1, padHigh: 1 })];
+    check([arrayShape('f32', [1]), arrayShape('f32', [2])], (x, g) =>
       b.selectAndScatter(
         ...[x!, g!, b.scalar('f32', 0.5), window],
         ...([b.greaterOrEqual('f32'), b.adder('f32')] as const),
@@ -245,9 +254,9 @@ describe('in place', () => {
         shared += shares.size;
         expectSame(body, args, shares);
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
-    expect(shared).toBeGreaterThan(60);
+    expect(shared).toBeGreaterThan(30);
   });
 });
 
