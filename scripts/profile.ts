@@ -1,0 +1,110 @@
+/**
+ * Where the wall time of a step goes on this machine: every instruction of a training step alone,
+ * on one Cloud TPU, median of several runs. Flags are those of `pod train`.
+ *
+ *   node dist/scripts/profile.js --model cnn --tpus 8
+ */
+import { Command } from 'commander';
+import { CloudTpuCores, coreBytes } from '../src/chip/core.ts';
+import { enableRelaxedSimd } from '../src/chip/engine.ts';
+import { fastMxu, mxuWorkspaceBytes } from '../src/chip/mxu.ts';
+import type { Ports } from '../src/chip/ports.ts';
+import { vectorUnit } from '../src/chip/vector-unit.ts';
+import { withTrainFlags } from '../src/cli/flags.ts';
+import { trainOptions } from '../src/cli/options.ts';
+import { openDataset } from '../src/data/open.ts';
+import { buildPrograms } from '../src/experiment/programs.ts';
+import { quantiles } from '../src/experiment/statistics.ts';
+import { type Executable, type Instruction, phases } from '../src/isa/executable.ts';
+import { at } from '../src/numerics/assert.ts';
+import { byteCount } from '../src/numerics/shape.ts';
+import { milliseconds, table } from '../src/observe/format.ts';
+
+/** Samples of each instruction, and how long they may take together. */
+const samples = 9;
+const samplesMs = 400;
+
+withTrainFlags(new Command('profile')).action(main).parse();
+
+function main(flags: Record<string, unknown>): void {
+  const { config } = trainOptions(flags);
+  const { train, initialValues } = buildPrograms(
+    config,
+    openDataset(config.data, config.seed),
+    100,
+  );
+  const rows = profile(train, initialValues);
+  const total = rows.reduce((sum, row) => sum + row.ms, 0);
+  const lines = rows.map(({ it, ms }) => [
+    `${it.phase.padEnd(10)} ${it.unit.padEnd(5)} ${it.name}`,
+    milliseconds(ms),
+    `${((100 * ms) / total).toFixed(1)} %`,
+    rateOf(train, it, ms),
+  ]);
+  lines.push(['all, one Cloud TPU', milliseconds(total), '', '']);
+  process.stdout.write(`${table(lines).join('\n')}\n`);
+}
+
+interface Row {
+  readonly it: Instruction;
+  readonly ms: number;
+}
+
+function profile(executable: Executable, values: readonly Uint8Array[]): Row[] {
+  const workspace = 128;
+  const base = workspace + Math.ceil(mxuWorkspaceBytes / 64) * 64;
+  const feed = Math.ceil((base + coreBytes(executable)) / 64) * 64;
+  const feedBytes = 8 * Math.max(0, ...executable.infeed.map(byteCount));
+  const pages = Math.ceil((feed + feedBytes) / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
+  const mxu = fastMxu(memory, { relaxed: enableRelaxedSimd() }, workspace);
+  const units = { memory, mxu, vector: vectorUnit(memory), rowsPerCall: () => 1 << 20 };
+  const ports: Ports = {
+    infeed: { address: () => feed, release: () => undefined },
+    outfeed: { send: () => undefined },
+    ici: { start: () => undefined, progress: () => false, finish: () => undefined },
+    beat: () => undefined,
+  };
+  const phaseMs = new Float64Array(phases.length);
+  const whole = new CloudTpuCores(executable, base, units);
+  for (const [i, value] of values.entries()) whole.writeParameter(i, value);
+  whole.run(ports, now, phaseMs);
+  return executable.instructions.map((it) => {
+    const cores = new CloudTpuCores({ ...executable, instructions: [it] }, base, units);
+    return { it, ms: median(() => cores.run(ports, now, phaseMs)) };
+  });
+}
+
+function median(run: () => void): number {
+  run();
+  const times: number[] = [];
+  const end = now() + samplesMs;
+  while (times.length < samples || (times.length < 100 && now() < end)) {
+    const since = now();
+    run();
+    times.push(now() - since);
+    if (now() > end && times.length >= 3) break;
+  }
+  return quantiles(times).p50;
+}
+
+function rateOf({ buffers, cores }: Executable, it: Instruction, ms: number): string {
+  if (it.unit === 'mxu') {
+    const { m, n, k, batch } = it.product;
+    const gflops = (2 * m * n * k * batch * cores) / ms / 1e6;
+    return `${gflops.toFixed(0)} GF/s  ${m}×${n}×${k}`;
+  }
+  if (it.unit === 'vpu') {
+    const copies = { shared: 1, chip: cores / 2, core: cores };
+    const moved = [...it.sources, ...it.targets].reduce((sum, id) => {
+      const buffer = at(buffers, id);
+      return sum + buffer.bytes * copies[buffer.copies];
+    }, 0);
+    return `${(moved / ms / 1e6).toFixed(1)} GB/s`;
+  }
+  return '';
+}
+
+function now(): number {
+  return performance.now();
+}
