@@ -190,6 +190,17 @@ describe('the product, bit for bit', () => {
     expect(run(plain, it)).toEqual(expected);
     expect(run(systolic, it)).toEqual(expected);
   });
+  test('addresses above 2^31, in the upper half of the memory', () => {
+    const large = new WebAssembly.Memory({ initial: 33_000, maximum: 65536, shared: true });
+    const it = chain([1, -2, 3, 0.25, 7], [5, 0.5, 2, 11, -1]);
+    const workspace = 2 ** 31 - 640;
+    const call = placed(it, large, workspace + operands);
+    for (const mxu of [fastMxu(large, { relaxed }, workspace), systolicMxu(large)]) {
+      new Float32Array(large.buffer, call.result, call.m * call.n).fill(-7);
+      mxu.multiply(call);
+      expect(resultBits(call, large)).toEqual(bitsOf(defined(it)));
+    }
+  });
   test('cycles of the array: one fill, then its rows and the way through, for each tile', () => {
     const before = systolic.cycles();
     run(systolic, chain(new Array<number>(300).fill(1), new Array<number>(300).fill(1)));
