@@ -506,7 +506,7 @@ export class Elements {
       flat,
       inits.flatMap((init) => repeat(copies, (u) => pick(init, u))),
     );
-    this.nest(home, counters, (block) => {
+    const step = (block: Block): void => {
       const sums = cells.map((list) => list.map((cell) => this.to.read(cell, block)));
       const next = this.apply(body, [...sums, ...spec.elements(offsets)]);
       this.to.assign(
@@ -514,8 +514,58 @@ export class Elements {
         flat,
         next.flatMap((value) => repeat(copies, (u) => pick(value, u))),
       );
-    });
+    };
+    const running = counters.filter((counter) => this.tripsOf(counter) > 1);
+    const last = running.at(-1);
+    if (varies || last === undefined || this.tripsOf(last) < 4) {
+      this.nest(home, counters, step);
+    } else {
+      this.nest(home, running.slice(0, -1), (block) => {
+        const sumsIn = (inner: Block): Value[] => flat.map((cell) => [this.to.read(cell, inner)]);
+        const rest = this.#foldFours(block, last, (inner) => {
+          const lanes = spec.elements(offsets);
+          let sums: readonly Value[] = sumsIn(inner);
+          for (const lane of [0, 1, 2, 3]) {
+            const one = lanes.map((value) => each((x) => this.lanes.spreadLane(x, lane), value));
+            sums = this.apply(body, [...sums, ...one]);
+          }
+          this.to.assign(
+            inner,
+            flat,
+            sums.map((value) => pick(value, 0)),
+          );
+        });
+        this.#loopOver(block, last, rest, step);
+      });
+    }
     return cells.map((list) => list.map((cell) => this.to.read(cell, home)));
+  }
+
+  /**
+   * A loop over a counter by fours, with the lanes along it: elements are computed four at a time
+   * though they are folded one by one. Returns where it ends.
+   */
+  #foldFours(parent: Block, along: Variable, body: (block: Block) => void): number {
+    const outer = { vector: this.#vector, varying: this.#varying };
+    const limit = this.tripsOf(along) & ~3;
+    this.vector = { variable: along, width: 4, unroll: 1 };
+    this.to.loop(parent, { start: 0, limit, step: 4 }, (block, counter) => {
+      this.bind(along, counter);
+      body(block);
+    });
+    this.#vector = outer.vector;
+    this.#varying = outer.varying;
+    return limit;
+  }
+
+  /** The rest of a counter's loop, from `start` on. */
+  #loopOver(parent: Block, along: Variable, start: number, body: (block: Block) => void): void {
+    const limit = this.tripsOf(along);
+    if (start === limit) return;
+    this.to.loop(parent, { start, limit, step: 1 }, (block, counter) => {
+      this.bind(along, counter);
+      body(block);
+    });
   }
 
   /** The innermost loop that a point depends on. */

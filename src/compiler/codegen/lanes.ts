@@ -1,7 +1,7 @@
 import type { BinaryOpcode, Compare, UnaryOpcode } from '../../hlo/instruction.ts';
 import { assert, unreachable } from '../../numerics/assert.ts';
 import { type ElementType, elementTypes } from '../../numerics/element-type.ts';
-import { bitsFromF32, type F32Ops } from '../../numerics/f32-ops.ts';
+import { bitsFromF32, type F32Ops, f32FromBits } from '../../numerics/f32-ops.ts';
 import * as transcendental from '../../numerics/transcendental.ts';
 import { type HelperName, helperCall } from './helpers.ts';
 import type { FunctionBuilder, Node } from './ssa.ts';
@@ -199,9 +199,9 @@ export class Lanes {
       case 'divide':
         return o.div(a, b);
       case 'maximum':
-        return o.max(a, b);
+        return this.#extreme('max', a, b);
       case 'minimum':
-        return o.min(a, b);
+        return this.#extreme('min', a, b);
       case 'power':
         return transcendental.power(o, a, b);
       case 'remainder':
@@ -275,6 +275,30 @@ export class Lanes {
     return this.op(opcode, a, this.#to.i32(count));
   }
 
+  /**
+   * The larger or smaller of two f32. Engines take seven instructions for it, because of NaN and
+   * zeros. With a constant that is neither NaN nor an ambiguous zero one comparison does: it keeps
+   * the other operand when that is NaN.
+   */
+  #extreme(which: 'max' | 'min', a: Node, b: Node): Node {
+    const [bound, x] = splatConstant(a) === undefined ? [b, a] : [a, b];
+    const word = splatConstant(bound);
+    const limit = word === undefined ? Number.NaN : f32FromBits(word);
+    const plain = which === 'max' ? 'f32x4Max' : 'f32x4Min';
+    if (Number.isNaN(limit)) return this.op(plain, a, b);
+    if (limit === (which === 'max' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY)) return x;
+    const picked = this.op(which === 'max' ? 'f32x4PMax' : 'f32x4PMin', x, bound);
+    if (which === 'min') return Object.is(limit, -0) ? this.op(plain, a, b) : picked;
+    // max(−0, +0) is +0; adding +0 makes it so, and changes nothing else.
+    return Object.is(limit, 0) ? this.op('f32x4Add', picked, bound) : picked;
+  }
+
+  /** Lane `lane` of a value, in every lane. */
+  spreadLane(value: Node, lane: number): Node {
+    const bytes = [0, 1, 2, 3].map((i) => 4 * lane + i);
+    return this.op(['i8x16Shuffle', ...bytes, ...bytes, ...bytes, ...bytes], value, value);
+  }
+
   /** Calls a function of two i32 for each lane. */
   #eachLane(helper: HelperName, a: Node, b: Node): Node {
     this.#helpers.add(helper);
@@ -302,8 +326,8 @@ export class Lanes {
       sqrt: on('f32x4Sqrt'),
       neg: on('f32x4Neg'),
       abs: on('f32x4Abs'),
-      min: on('f32x4Min'),
-      max: on('f32x4Max'),
+      min: (a, b) => this.#extreme('min', a, b),
+      max: (a, b) => this.#extreme('max', a, b),
       nearest: on('f32x4Nearest'),
       lt: on('f32x4Lt'),
       le: on('f32x4Le'),
@@ -331,6 +355,7 @@ function isFloat(type: ElementType): boolean {
 function splatConstant({ code, operands }: Node): number | undefined {
   if (operands.length > 0 || code[0] !== 0xfd || code[1] !== constOpcode) return undefined;
   const [a, b, c, d] = code.slice(2, 6) as [number, number, number, number];
+  if (!code.slice(2).every((byte, i) => byte === code[2 + (i & 3)])) return undefined;
   return (a | (b << 8) | (c << 16) | (d << 24)) >>> 0;
 }
 const constOpcode = simdCode('const')[1];

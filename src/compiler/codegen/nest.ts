@@ -123,7 +123,7 @@ function writeBox(context: Context, targets: readonly Target[], box: Box): void 
 function unrolls(notes: Notes, size: number): number[] {
   const folds = notes.nests.length > 1;
   const most = folds
-    ? [16, 8, 4, 2].filter((n) => size * n <= 640)
+    ? [8, 4, 2].filter((n) => size * n <= 320)
     : [4, 2].filter((n) => size * n <= 200);
   return folds ? [...most, 1] : [...most.slice(0, 1), 1];
 }
