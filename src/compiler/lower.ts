@@ -5,6 +5,7 @@ import {
   type Convolution,
   type Dot,
   type Fusion,
+  type GetTupleElement,
   type HloInstruction,
   type HloModule,
   type Infeed,
@@ -76,6 +77,7 @@ class Lowering {
   readonly #module: HloModule;
   readonly #inPlace: InPlace;
   readonly #varies: ReadonlySet<HloInstruction>;
+  readonly #elements: readonly GetTupleElement[];
   readonly #updates: ReadonlySet<HloInstruction>;
   readonly #values: Map<HloInstruction, readonly Value[]> = new Map();
   readonly #steps: Step[] = [];
@@ -98,6 +100,7 @@ class Lowering {
     this.#inPlace = inPlace;
     this.#parameters = module.entry.parameters.map(parameterValue);
     this.#varies = variesByCore(order);
+    this.#elements = order.filter((it) => it.opcode === 'get-tuple-element');
     this.#updates = afterSums(order);
     const counts = users(module.entry.root);
     for (const { action, it } of scheduled) {
@@ -149,7 +152,7 @@ class Lowering {
   finish(it: AllReduce): void {
     const { number, storage, members } = this.#buckets.get(it)!;
     const sums = members.map(({ sum }) => sum);
-    const name = it.name ?? `bucket ${number}`;
+    const name = `bucket ${number}`;
     this.#push({
       reads: [storage],
       writes: sums,
@@ -382,11 +385,12 @@ class Lowering {
       shape: arrayShape('f32', [elements]),
       copies: 'chip',
     };
+    const names = this.#sumNames(it);
     const members: Member[] = [];
     let offset = 0;
     for (const i of order) {
       const operand = at(it.operands, i);
-      const name = memberName(it, operand, i);
+      const name = at(names, i);
       const within = { base: storage, offset: 4 * offset };
       const shape = operand.shape as ArrayShape;
       const part: Value = { name, kind: 'gradient', shape, copies: 'chip', within };
@@ -398,6 +402,16 @@ class Lowering {
     }
     this.#buckets.set(it, { number, storage, members });
     for (const { operand, part } of members) this.#expect(at(it.operands, operand), part);
+  }
+
+  /** What the program calls each sum. */
+  #sumNames(it: AllReduce): string[] {
+    const names = it.operands.map((operand) => operand.name ?? it.name ?? 'all-reduce');
+    if (it.operands.length === 1) return [it.name ?? at(names, 0)];
+    for (const { operands, index, name } of this.#elements) {
+      if (operands[0] === it && name !== undefined) names[index] = name;
+    }
+    return names;
   }
 
   /** The product of two `core` values that `operand` is, when nothing else uses it. */
@@ -420,7 +434,7 @@ class Lowering {
   #start(it: AllReduce): readonly Value[] {
     const { number, storage, members } = this.#buckets.get(it)!;
     for (const operand of it.operands) this.#deliver(operand);
-    const name = it.name ?? `bucket ${number}`;
+    const name = `bucket ${number}`;
     this.#push({
       reads: [storage],
       writes: [storage],
@@ -508,10 +522,6 @@ function leaves(shape: Shape): ArrayShape[] {
 
 function nameOf(it: HloInstruction): string {
   return it.name ?? it.opcode;
-}
-
-function memberName(it: AllReduce, operand: HloInstruction, index: number): string {
-  return operand.name ?? `${nameOf(it)}/${index}`;
 }
 
 /** One operation for each element of each arithmetic instruction; of the input, in a reduction. */

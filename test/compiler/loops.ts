@@ -13,20 +13,27 @@ import { sameShape } from '../../src/numerics/shape.ts';
 
 /**
  * Takes the place of code generation: keeps the loops instead of writing them, so that
- * `interpret` can evaluate their bodies. Takes any body with one reduction at most.
+ * `interpret` can evaluate their bodies. Unless other rules are given, takes any body with one
+ * reduction at most.
  */
-export function keepLoops(): Codegen & { readonly kept: Loop[] } {
+export function keepLoops(
+  rules: Pick<Codegen, 'supports' | 'inPlace'> = plainRules,
+): Codegen & { readonly kept: Loop[] } {
   const kept: Loop[] = [];
   return {
+    ...rules,
     kept,
-    supports: (body) => countReductions(body) <= 1 || 'more than one reduction',
-    inPlace,
     generate: (loops) => {
       kept.push(...loops);
       return new Uint8Array();
     },
   };
 }
+
+const plainRules: Pick<Codegen, 'supports' | 'inPlace'> = {
+  supports: (body) => countReductions(body) <= 1 || 'more than one reduction',
+  inPlace,
+};
 
 function countReductions(body: HloComputation): number {
   const reductions = new Set<Opcode>(['reduce', 'reduce-window', 'select-and-scatter']);

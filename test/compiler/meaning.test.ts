@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { inPlace, supports } from '../../src/compiler/codegen/supports.ts';
 import { passes } from '../../src/compiler/passes.ts';
 import { type CompileOptions, compileWith } from '../../src/compiler/pipeline.ts';
 import { type EvaluateInputs, evaluate, evaluateReplicas } from '../../src/hlo/evaluate.ts';
@@ -30,6 +31,16 @@ describe('every pass keeps the meaning, to the bit', () => {
       );
     });
   }
+});
+
+test("the executable does what the module says, with the generator's own rules for loops", () => {
+  fc.assert(
+    fc.property(arbitraryModule(), (program) => {
+      const loops = keepLoops({ supports, inPlace });
+      expectSame(program.module, replicas(program, 2), { cores: 2, bucketBytes: 64 }, loops);
+    }),
+    { numRuns: 150 },
+  );
 });
 
 describe('the executable does what the module says', () => {
@@ -81,8 +92,8 @@ function expectSame(
   module: HloModule,
   cores: readonly EvaluateInputs[],
   options: CompileOptions,
+  loops = keepLoops(),
 ): void {
-  const loops = keepLoops();
   const executable = supported(() => compileWith(loops, module, options));
   const found = interpret(executable, loops.kept, cores);
   const expected = evaluateReplicas(module, cores, { allReduce: sumByChip });

@@ -37,14 +37,27 @@ import { type ArrayShape, elementCount, isArray, sameShape } from '../../numeric
  * a float (−0 + 0 is +0), and why nothing cancels in bf16 (arithmetic there flushes subnormals).
  */
 export function simplify(module: HloModule): HloModule {
+  const known = new Set<HloInstruction>();
   const entry = mapInstructions(module.entry, (it, operands) => {
-    let now = withOperands(it, operands);
-    for (let next = rewritten(now); next !== now; next = rewritten(now)) {
-      now = next.name === undefined && it.name !== undefined ? { ...next, name: it.name } : next;
-    }
-    return now;
+    const before = withOperands(it, operands);
+    const after = settled(before);
+    const named = known.has(after) ? after : withName(after, it.name);
+    known.add(named);
+    return named;
   });
   return { ...module, entry };
+}
+
+/** Simplified until nothing more applies. */
+function settled(it: HloInstruction): HloInstruction {
+  let now = it;
+  for (let next = rewritten(now); next !== now; next = rewritten(now)) now = next;
+  return now;
+}
+
+/** What takes the place of a named instruction takes its name, if it is new. */
+function withName(it: HloInstruction, name: string | undefined): HloInstruction {
+  return it.name !== undefined || name === undefined ? it : { ...it, name };
 }
 
 /** What the instruction simplifies to in one go, or itself. */
@@ -153,7 +166,7 @@ function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   if (!values.every((x) => x !== undefined)) return undefined;
   const { type } = it.shape;
   const retyped = { ...it, name: undefined, shape: { type, dims: [] } } as HloInstruction;
-  return broadcastScalar(withOperands(retyped, values), it.shape.dims);
+  return broadcastScalar(settled(withOperands(retyped, values)), it.shape.dims);
 }
 
 /** The scalar that an array holds everywhere. */
