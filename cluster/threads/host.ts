@@ -113,7 +113,6 @@ function connect(
     torus,
     worker: tpu,
     epoch,
-    memory,
     kernels,
     links,
     doorbell,

@@ -61,8 +61,7 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
       it.infeed.length === 0 ? 0 : take(infeedBytes(infeedGeometry(it, tpu))),
     ),
   }));
-  const largest = Math.max(0, ...executables.flatMap((it) => it.buckets.map((b) => b.elements)));
-  const fabric = layOutFabric(torus, largest, end);
+  const fabric = layOutFabric(torus, end);
   take(fabric.bytes);
   const bytes = Math.ceil(end / pageBytes) * pageBytes;
   if (bytes > maxBytes) throw tooLarge(torus, bytes, arenaBytes, fabric);

@@ -56,7 +56,7 @@ const samplePeriodMs = 100;
 /** Limits for each fidelity in ms; a register-level array takes its time over one instruction. */
 const limits = {
   fast: { silenceMsLimit: 1200, waitMsLimit: 60_000 },
-  systolic: { silenceMsLimit: 30_000, waitMsLimit: 1_800_000 },
+  systolic: { silenceMsLimit: 60_000, waitMsLimit: 1_800_000 },
 } as const;
 
 function masterOptions({ topology, mxu }: PodOptions): MasterOptions {
@@ -227,8 +227,7 @@ class Threads implements ThreadPod {
         layout: this.#layout,
       };
       const failed = (error: unknown): void => {
-        const code = codeOf(error);
-        this.#give({ kind: 'loader-failed', code, message: messageOf(error) });
+        this.#give(failureOf('the data loader', error));
       };
       pool.run(task).then(() => failed('it ended by itself'), failed);
     }
@@ -245,7 +244,7 @@ class Threads implements ThreadPod {
       atomics: 'disabled',
     });
     pool.on('error', (error: unknown) => {
-      this.#give({ kind: 'loader-failed', code: codeOf(error), message: messageOf(error) });
+      this.#give(failureOf(`a ${file} thread without a task`, error));
     });
     this.#pools.push(pool);
     return pool;
@@ -413,6 +412,10 @@ function compiledPath(file: 'worker' | 'loader'): string {
     ? `../../dist/cluster/threads/${file}.js`
     : `./${file}.js`;
   return fileURLToPath(new URL(compiled, import.meta.url));
+}
+
+function failureOf(who: string, error: unknown): MasterEvent {
+  return { kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) };
 }
 
 /** A thread that ended: what it said last, or that it said nothing. */

@@ -62,8 +62,13 @@ export type MasterEvent =
   | { readonly kind: 'begin-step'; readonly order: StepOrder }
   /** The worker of a Cloud TPU is gone: its thread ended, its socket closed. */
   | { readonly kind: 'exited'; readonly tpu: number; readonly reason: string }
-  /** What feeds the Cloud TPUs failed. */
-  | { readonly kind: 'loader-failed'; readonly code: string | null; readonly message: string }
+  /** Something that serves all Cloud TPUs failed: `who` is `the data loader`, say. */
+  | {
+      readonly kind: 'service-failed';
+      readonly who: string;
+      readonly code: string | null;
+      readonly message: string;
+    }
   /** Progress counters of all Cloud TPUs, sampled at regular intervals. */
   | { readonly kind: 'sample'; readonly pulses: readonly number[] }
   | { readonly kind: 'stop' };
@@ -114,8 +119,8 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
       return onBeginStep(state, event.order);
     case 'exited':
       return onExited(state, event.tpu, event.reason);
-    case 'loader-failed':
-      return fail(state, codeOf(event.code), `the data loader failed: ${event.message}`);
+    case 'service-failed':
+      return fail(state, codeOf(event.code), `${event.who} failed: ${event.message}`);
     case 'sample':
       return onSample(state, event.pulses, now);
     case 'stop':

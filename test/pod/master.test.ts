@@ -226,6 +226,16 @@ describe('failures name the culprit', () => {
     expect(silenceLimit(driver.state)).toBe(4 * 1050);
   });
 
+  test('what serves all of them', () => {
+    const driver = new Driver(2).start().begin(0);
+    const who = 'the data loader';
+    driver.give({ kind: 'service-failed', who, code: 'bad-data', message: 'labels: too short' });
+    expect(driver.failure()).toMatchObject({
+      code: 'bad-data',
+      message: 'the data loader failed: labels: too short',
+    });
+  });
+
   test('those whose weights differ', () => {
     const driver = new Driver(3).start().begin(2);
     driver.tell(done(0, 2));
