@@ -29,7 +29,7 @@ import type {
   UnaryOpcode,
   WindowDimension,
 } from './instruction.ts';
-import { windowPositions } from './window.ts';
+import { paddedSize, windowPositions } from './window.ts';
 
 /**
  * An instruction whose shape is not known yet. Opcodes whose operands do not say the whole shape
@@ -442,7 +442,7 @@ function convolutionShape(it: Draft<Convolution>): Shape {
   dims[of.outputBatch] = batch / batchGroupCount;
   dims[of.outputFeature] = outputs;
   of.outputSpatial.forEach((d, i) => {
-    dims[d] = windowPositions(at(input.dims, at(of.inputSpatial, i)), at(window, i));
+    dims[d] = positionsOf(it, at(input.dims, at(of.inputSpatial, i)), at(window, i));
   });
   return arrayShape(input.type, dims);
 }
@@ -464,6 +464,11 @@ function expectWindow(it: Draft, window: readonly WindowDimension[]): void {
     expect(it, positive, 'window sizes, strides and dilations of 1 or more');
     expect(it, Number.isInteger(padLow) && Number.isInteger(padHigh), 'whole padding');
   }
+}
+
+function positionsOf(it: Draft, size: number, window: WindowDimension): number {
+  expect(it, paddedSize(size, window) >= 0, 'padding that leaves at least 0 elements');
+  return windowPositions(size, window);
 }
 
 function reduceShape(it: Draft<Reduce>): Shape {
@@ -500,7 +505,7 @@ function windowedShape(
   expect(it, window.length === input.dims.length, `a window of ${input.dims.length} dimensions`);
   expectWindow(it, window);
   expect(it, !window.some(({ reversal }) => reversal), 'a window that is not reversed');
-  const dims = input.dims.map((size, d) => windowPositions(size, at(window, d)));
+  const dims = input.dims.map((size, d) => positionsOf(it, size, at(window, d)));
   return arrayShape(input.type, dims);
 }
 

@@ -17,9 +17,14 @@ export function windowDimension(
 
 /** How many positions a window takes over a dimension of `size` elements. [XLA, window_util] */
 export function windowPositions(size: number, window: WindowDimension): number {
-  const base = dilated(size, window.baseDilation) + window.padLow + window.padHigh;
+  const base = paddedSize(size, window);
   const reach = dilated(window.size, window.windowDilation);
   return base < reach ? 0 : Math.floor((base - reach) / window.stride) + 1;
+}
+
+/** The elements of the base with its holes and padding; negative padding must not make it less than 0. */
+export function paddedSize(size: number, window: WindowDimension): number {
+  return dilated(size, window.baseDilation) + window.padLow + window.padHigh;
 }
 
 /**

@@ -13,7 +13,7 @@ import {
   type WindowDimension,
 } from '../../src/hlo/instruction.ts';
 import { users } from '../../src/hlo/traverse.ts';
-import { windowPositions } from '../../src/hlo/window.ts';
+import { paddedSize, windowPositions } from '../../src/hlo/window.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { ComputedType, ElementType } from '../../src/numerics/element-type.ts';
 import { type Literal, literal } from '../../src/numerics/literal.ts';
@@ -399,7 +399,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   'reduce-window': (builder) => {
     const operand = builder.pick();
     const { type, dims } = shapeOf(operand);
-    const window = dims.map(() => windowOf(builder, true));
+    const window = dims.map((size) => windowOf(builder, size, true));
     if (windowWork(dims, window) > 4096) return [];
     return [
       b.reduceWindow(operand, builder.like(arrayShape(type, [])), window, bodyOf(builder, type)),
@@ -408,7 +408,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
   'select-and-scatter': (builder) => {
     const operand = builder.pick(numbers);
     const { type, dims } = shapeOf(operand);
-    const window = dims.map(() => windowOf(builder, false));
+    const window = dims.map((size) => windowOf(builder, size, false));
     if (windowWork(dims, window) > 4096) return [];
     const positions = dims.map((size, d) => windowPositions(size, window[d]!));
     const source = builder.like(arrayShape(type, positions));
@@ -479,13 +479,13 @@ function convolutionOf(builder: Builder): HloInstruction {
   const featureGroupCount = groups === 'feature' ? count : 1;
   const batchGroupCount = groups === 'batch' ? count : 1;
   const perGroup = 1 + builder.draw(3);
-  const window = Array.from({ length: spatial }, () => ({
-    ...windowOf(builder, true),
+  const sizes = Array.from({ length: spatial }, () => 1 + builder.draw(5));
+  const window = sizes.map((size) => ({
+    ...windowOf(builder, size, true),
     reversal: builder.draw(4) === 0,
   }));
   const batch = batchGroupCount * (1 + builder.draw(2));
   const outputs = count * (1 + builder.draw(2));
-  const sizes = window.map(() => 1 + builder.draw(5));
   const [i, k, o] = [0, 1, 2].map(() => permutation(builder, spatial + 2));
   assert(i !== undefined && k !== undefined && o !== undefined, 'three arrays');
   const placed = (order: readonly number[], canonical: readonly number[]): number[] => {
@@ -520,8 +520,9 @@ function convolutionOf(builder: Builder): HloInstruction {
   );
 }
 
-function windowOf(builder: Builder, dilates: boolean): WindowDimension {
-  return b.windowDimension({
+/** A window over `base` elements; negative padding cuts no more than there is. */
+function windowOf(builder: Builder, base: number, dilates: boolean): WindowDimension {
+  const window = b.windowDimension({
     size: 1 + builder.draw(3),
     stride: 1 + builder.draw(2),
     padLow: builder.draw(4) - 1,
@@ -529,6 +530,8 @@ function windowOf(builder: Builder, dilates: boolean): WindowDimension {
     baseDilation: dilates && builder.draw(4) === 0 ? 2 : 1,
     windowDilation: dilates && builder.draw(4) === 0 ? 2 : 1,
   });
+  const missing = Math.max(0, 0 - paddedSize(base, window));
+  return { ...window, padHigh: window.padHigh + missing };
 }
 
 function windowWork(dims: readonly number[], window: readonly WindowDimension[]): number {
