@@ -5,7 +5,7 @@ import type { SumKernels } from './kernels/sum.ts';
 import type { LaneBlock, Turn } from './lane.ts';
 import { Lane } from './lane.ts';
 import type { Links } from './link.ts';
-import { laneCount, laneDirection } from './part.ts';
+import { firstChunkElements, laneCount, laneDirection } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
 import {
   axisLength,
@@ -32,11 +32,12 @@ export interface AllReduceParts {
   readonly worker: number;
   /** Membership; frames of another one are refused. */
   readonly epoch: number;
-  readonly memory: WebAssembly.Memory;
   readonly kernels: SumKernels;
   readonly links: Links;
   readonly doorbell: Doorbell;
   readonly buckets: readonly BucketPlace[];
+  /** The most elements of a frame: a whole chunk unless the links carry less. */
+  readonly frameElements?: number;
   /** Milliseconds, from any origin. */
   readonly now: () => number;
 }
@@ -146,7 +147,7 @@ export class AllReduce {
     const collective = (this.#startOf[bucket] ?? 0) - 1;
     const silent = this.#doorbell.silent(collective);
     const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'nobody in particular';
-    const blocks = this.#lanes.flatMap((lane) => lane.blocked() ?? []);
+    const blocks = this.#lanes.flatMap((lane) => lane.blocked());
     const links = [...new Set(blocks.map((block) => describeBlock(this.#torus, block)))];
     const shown =
       links.slice(0, 4).join('; ') + (links.length > 4 ? `; ${links.length - 4} more` : '');
@@ -162,19 +163,19 @@ function describeBlock(torus: Torus, { link, wants }: LaneBlock): string {
   const to = neighbour(torus, link >> 2, (link & 3) as Direction);
   const peer = wants === 'frame' ? link >> 2 : to;
   const worker = placement(torus, peer).worker;
-  const what = wants === 'frame' ? 'a frame' : 'room';
+  const what = wants === 'frame' ? 'a frame' : 'release';
   return `${what} on link ${linkName(torus, link)} (${chipName(torus, peer)} of Cloud TPU ${worker})`;
 }
 
 function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
-  const { torus, epoch, memory, kernels, buckets } = parts;
+  const { torus, epoch, kernels, buckets, frameElements = firstChunkElements } = parts;
   const { index } = placement(torus, chip);
   return new Lane({
     torus,
     chip,
     lane,
     epoch,
-    words: new Uint32Array(memory.buffer),
+    frameElements,
     kernels,
     // One vector of the worker receives the sum; what its other chips would write nobody reads.
     keepsSum: index === 0,

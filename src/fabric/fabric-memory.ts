@@ -1,75 +1,68 @@
 import { assert } from '../numerics/assert.ts';
-import { frameHeaderBytes } from './link.ts';
-import { blockElements, firstChunkElements, laneCount, longestPart } from './part.ts';
 import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /** Bytes that processors move between them as one: words of different writers lie this far apart. */
 const lineBytes = 128;
 
-/** Frames in a queue. Two are the fewest with which a ring cannot block itself. */
-export const queueDepth = 2;
+/**
+ * Frames in a queue. Two are the fewest with which a ring cannot block itself; more let a chip run
+ * ahead of its neighbours, so that workers wake each other less often.
+ */
+export const queueDepth = 16;
 const coloursPerLink = 2;
-
-const minSlotBytes = 4096;
-const maxSlotBytes = 65536;
-/** The slots of a slice's queues shrink to stay below this. */
-const queueBudgetBytes = 128 * 2 ** 20;
 
 /** Where a slice's links and doorbells lie in the shared memory. Bytes and byte addresses. */
 export interface FabricLayout {
   readonly base: number;
   /** Of everything below. */
   readonly bytes: number;
-  /** Largest payload of a frame. */
-  readonly slotBytes: number;
-  /** Of a queue, from one to the next. Queue number = link · 2 + colour. */
-  readonly queueBytes: number;
-  readonly queues: number;
-  readonly queueCount: number;
   /** One line for all, then one for each worker: see doorbell.ts. */
   readonly control: number;
   readonly workers: number;
+  /** Queue number = link · 2 + colour. */
+  readonly queues: number;
+  readonly queueCount: number;
 }
 
-/** A queue: a line the sender writes, a line the receiver writes, then the slots. */
-export const queueWords: {
-  readonly head: number;
-  readonly sentBytes: number;
-  readonly tail: number;
-} = { head: 0, sentBytes: 2, tail: lineBytes / 4 };
-export const slotsOffset: number = 2 * lineBytes;
-
-/** Bytes from one slot to the next; the header lies at the end of a slot's first 64 bytes. */
-export function slotStride(slotBytes: number): number {
-  return roundUp(slotBytes, 64) + 64;
-}
-export const frameOffset: number = 64 - frameHeaderBytes;
+/** Words of an entry of a queue: a frame. */
+export const entryWords: {
+  readonly address: 0;
+  readonly bytes: 1;
+  readonly epoch: 2;
+  readonly collective: 3;
+  readonly sequence: 4;
+} = { address: 0, bytes: 1, epoch: 2, collective: 3, sequence: 4 };
+/** Words from one entry to the next. */
+export const entryStride = 8;
 
 /**
- * Lays the queues of a slice out from `base` (128-aligned) on, for all-reduces of up to
- * `largestElements` f32. A frame carries up to `slotBytes`, a multiple of 16.
+ * Words of a queue: a line that the sender writes (frames sent; the count of released ones at
+ * which it wants to be woken; payload bytes sent, low and high), a line that the receiver writes
+ * (frames released), then the entries, written by the sender.
  */
-export function layOutFabric(
-  torus: Torus,
-  largestElements: number,
-  base: number,
-  slotBytes: number = usefulSlotBytes(torus, largestElements),
-): FabricLayout {
+export const queueWords: {
+  readonly head: 0;
+  readonly wanted: 1;
+  readonly bytesLow: 2;
+  readonly bytesHigh: 3;
+  readonly tail: 32;
+  readonly entries: 64;
+} = { head: 0, wanted: 1, bytesLow: 2, bytesHigh: 3, tail: 32, entries: 64 };
+const queueBytes: number = 4 * (queueWords.entries + queueDepth * entryStride);
+
+/** Lays the queues and doorbells of a slice out from `base` (128-aligned) on. */
+export function layOutFabric(torus: Torus, base: number): FabricLayout {
   assert(base > 0 && base % lineBytes === 0, `fabric memory at ${base}`);
-  assert(slotBytes > 0 && slotBytes % 16 === 0, `slots of ${slotBytes} bytes`);
   const queueCount = linkCount(torus) * coloursPerLink;
-  const queueBytes = roundUp(slotsOffset + queueDepth * slotStride(slotBytes), lineBytes);
   const controlBytes = (1 + torus.workers) * lineBytes;
   return {
     base,
     bytes: controlBytes + queueCount * queueBytes,
-    slotBytes,
-    queueBytes,
-    queues: base + controlBytes,
-    queueCount,
     control: base,
     workers: torus.workers,
+    queues: base + controlBytes,
+    queueCount,
   };
 }
 
@@ -84,7 +77,7 @@ export function workerLine(layout: FabricLayout, worker: number): number {
 }
 
 export function queueAddress(layout: FabricLayout, link: number, colour: number): number {
-  return layout.queues + (link * coloursPerLink + colour) * layout.queueBytes;
+  return layout.queues + (link * coloursPerLink + colour) * queueBytes;
 }
 
 /**
@@ -92,14 +85,7 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
  * start from 0.
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
-  const words = new Uint32Array(memory.buffer);
-  const queueControl = slotsOffset / 4;
-  const control = layout.control / 4;
-  words.fill(0, control, control + (layout.queues - layout.control) / 4);
-  for (let queue = 0; queue < layout.queueCount; queue++) {
-    const start = (layout.queues + queue * layout.queueBytes) / 4;
-    words.fill(0, start, start + queueControl);
-  }
+  new Uint8Array(memory.buffer, layout.base, layout.bytes).fill(0);
 }
 
 /** Payload bytes sent over each directed link since the reset, by link number. At rest only. */
@@ -107,31 +93,11 @@ export function sentBytes(memory: WebAssembly.Memory, layout: FabricLayout): Flo
   const words = new Uint32Array(memory.buffer);
   const counts = new Float64Array(layout.queueCount / coloursPerLink);
   for (let queue = 0; queue < layout.queueCount; queue++) {
-    const word = (layout.queues + queue * layout.queueBytes) / 4 + queueWords.sentBytes;
+    const word = (layout.queues + queue * queueBytes) / 4;
+    const low = words[word + queueWords.bytesLow] ?? 0;
+    const high = words[word + queueWords.bytesHigh] ?? 0;
     const link = Math.floor(queue / coloursPerLink);
-    counts[link] = (counts[link] ?? 0) + (words[word] ?? 0) + (words[word + 1] ?? 0) * 2 ** 32;
+    counts[link] = (counts[link] ?? 0) + low + high * 2 ** 32;
   }
   return counts;
-}
-
-/** As large as the largest chunk, within a budget for large slices. */
-function usefulSlotBytes(torus: Torus, elements: number): number {
-  const slots = linkCount(torus) * coloursPerLink * queueDepth;
-  const affordable = roundDown(queueBudgetBytes / slots, 1024);
-  const useful = roundUp(largestChunkElements(torus, elements) * 4, 64);
-  return Math.max(minSlotBytes, Math.min(maxSlotBytes, affordable, useful));
-}
-
-function largestChunkElements(torus: Torus, elements: number): number {
-  const lane = longestPart(elements, laneCount);
-  const block = Math.min(lane, Math.max(blockElements(torus, 0), blockElements(torus, 2)));
-  return Math.min(firstChunkElements, longestPart(block, Math.min(torus.width, torus.height)));
-}
-
-function roundUp(value: number, multiple: number): number {
-  return Math.ceil(value / multiple) * multiple;
-}
-
-function roundDown(value: number, multiple: number): number {
-  return Math.floor(value / multiple) * multiple;
 }

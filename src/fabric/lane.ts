@@ -1,8 +1,8 @@
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { SumKernels } from './kernels/sum.ts';
-import type { InLink, OutLink } from './link.ts';
-import { frameHeaderBytes, headerIs, readHeader, writeHeader } from './link.ts';
+import type { Frame, InLink, OutLink } from './link.ts';
+import { emptyFrame } from './link.ts';
 import {
   blockElements,
   chunkAt,
@@ -28,8 +28,8 @@ export interface LaneParts {
   readonly chip: number;
   readonly lane: number;
   readonly epoch: number;
-  /** The shared memory. */
-  readonly words: Uint32Array;
+  /** The most elements of a frame. */
+  readonly frameElements: number;
   readonly kernels: SumKernels;
   /** Whether this chip's vector is to receive the sum; the chip passes every frame on either way. */
   readonly keepsSum: boolean;
@@ -39,10 +39,10 @@ export interface LaneParts {
   readonly turns: readonly [Turn | undefined, Turn | undefined];
 }
 
-/** What a lane waits for: the next frame of a link, or room on it. */
+/** What a lane waits for: the next frame of a link, or the release of those it has sent. */
 export interface LaneBlock {
   readonly link: number;
-  readonly wants: 'frame' | 'room';
+  readonly wants: 'frame' | 'release';
 }
 
 /** The ring of one axis as a lane of one chip sees it. */
@@ -57,9 +57,13 @@ interface Ring {
  * What a chip does with one quarter of each vector. A block passes through four phases:
  * reduce-scatter on the first axis, reduce-scatter and all-gather of the chip's chunk on the
  * second, all-gather on the first. In a ring of n chips a phase is n hops: the first sends a chunk
- * of the chip's own, the next n − 2 receive, add or keep, and send on, and the last receives.
+ * of the chip's own, the next n − 2 receive, sum or keep, and send on, and the last receives.
  * A chunk that exceeds a frame goes in pieces, each through the whole ring before the next, so
  * that two frames a queue are enough and no ring can block itself.
+ *
+ * Sums form in the chip's own vector and are sent from there. An element that was sent is written
+ * again only when its sum comes back, which is after every receiver has read it; what the gather
+ * sends is not written again before the bucket has finished, and that waits for its release.
  *
  * A lane is one fixed sequence of hops; `run` goes along it as far as its links allow.
  */
@@ -70,6 +74,9 @@ export class Lane {
   /** Buckets to come, a circle of `#queue.length` places. */
   readonly #queue: Uint32Array;
   #started = 0;
+  /** Buckets whose every hop has been made. */
+  #passed = 0;
+  /** Of those, buckets whose every frame has been released. */
   #finished = 0;
 
   /** Of the present bucket: byte address of the vector, and the lane's elements in it. */
@@ -92,7 +99,12 @@ export class Lane {
   /** Frames of the present bucket, by turn. */
   readonly #sent = new Uint32Array(2);
   readonly #received = new Uint32Array(2);
-  #wants: 'frame' | 'room' = 'frame';
+  /** Frames ever sent, by turn; and as it was when each bucket of the queue had passed. */
+  readonly #sentEver = new Int32Array(2);
+  readonly #sentAtPass: Int32Array;
+  readonly #inFrame: Frame = emptyFrame();
+  readonly #outFrame: Frame = emptyFrame();
+  #wants: 'frame' | 'release' = 'frame';
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
@@ -100,9 +112,11 @@ export class Lane {
     this.#ring = this.#rings[0];
     this.#blockElements = blockElements(parts.torus, parts.lane);
     this.#queue = new Uint32Array(parts.buckets.length);
+    this.#sentAtPass = new Int32Array(2 * parts.buckets.length);
+    this.#outFrame.epoch = parts.epoch;
   }
 
-  /** Number of buckets that have passed. */
+  /** Number of buckets that are done with. */
   get finished(): number {
     return this.#finished;
   }
@@ -113,93 +127,118 @@ export class Lane {
     assert(this.#started - this.#finished < length, `lane ${this.#parts.lane}: a full queue`);
     this.#queue[this.#started % length] = bucket;
     this.#started++;
-    if (this.#started > this.#finished + 1) return;
+    if (this.#started > this.#passed + 1) return;
     this.#enterBucket();
     this.#settle();
+    this.#collect();
   }
 
-  /** Makes every hop that is possible now, and says whether there was one. */
+  /** Makes every hop that is possible now, and says whether anything came of it. */
   run(): boolean {
+    const finishedBefore = this.#finished;
     let moved = false;
-    while (this.#finished < this.#started && this.#tryHop()) moved = true;
-    return moved;
+    while (this.#passed < this.#started && this.#tryHop()) moved = true;
+    this.#collect();
+    return moved || this.#finished !== finishedBefore;
   }
 
-  /** What the lane waits for, unless it has nothing to do. */
-  blocked(): LaneBlock | undefined {
-    const { turn } = this.#ring;
-    if (this.#finished === this.#started || !turn) return undefined;
-    const link = this.#wants === 'frame' ? turn.inNumber : turn.outNumber;
-    return { link, wants: this.#wants };
+  /** What the lane waits for; nothing when all that was started is finished. */
+  blocked(): readonly LaneBlock[] {
+    if (this.#passed < this.#started) {
+      const { turn } = this.#ring;
+      if (turn === undefined) return [];
+      const link = this.#wants === 'frame' ? turn.inNumber : turn.outNumber;
+      return [{ link, wants: this.#wants }];
+    }
+    return this.#parts.turns.flatMap((turn, index) =>
+      turn === undefined || turn.out.isReleased(this.#sentEver[index] ?? 0)
+        ? []
+        : [{ link: turn.outNumber, wants: 'release' as const }],
+    );
   }
 
   /** Makes the present hop, if its links are ready, and moves on to the next. */
   #tryHop(): boolean {
     const turn = this.#ring.turn;
     if (turn === undefined) return false;
-    const bytes = this.#count * 4;
     const receives = this.#hop > 0;
     const sends = this.#hop < this.#hops - 1;
-    const inFrame = receives ? turn.in.peek() : 0;
-    if (receives && inFrame === 0) return this.#wait('frame');
-    const outFrame = sends ? turn.out.reserve(bytes) : 0;
-    if (sends && outFrame === 0) return this.#wait('room');
-    if (receives) this.#check(inFrame, bytes);
-    this.#work(inFrame + frameHeaderBytes, outFrame + frameHeaderBytes, receives, sends);
-    if (sends) this.#commit(turn, outFrame, bytes);
-    if (receives) turn.in.release();
+    if (receives && !turn.in.peek(this.#inFrame)) return this.#wait('frame');
+    if (sends && !turn.out.hasRoom()) return this.#wait('release');
+    if (receives) this.#take(turn, sends);
+    if (sends) this.#send(turn);
     this.#hop++;
     this.#settle();
     return true;
   }
 
-  #wait(wants: 'frame' | 'room'): false {
+  #wait(wants: 'frame' | 'release'): false {
     this.#wants = wants;
     return false;
   }
 
-  /** The arithmetic of the present hop, on payloads. */
-  #work(input: number, output: number, receives: boolean, sends: boolean): void {
+  /** Sums or keeps the received frame, as far as somebody will read it, and gives it back. */
+  #take(turn: Turn, sends: boolean): void {
     const { kernels, keepsSum } = this.#parts;
-    const own = this.#own;
-    const count = this.#count;
-    if (!receives) kernels.copy(output, own, count);
-    else if (this.#phase < 2) kernels.add(sends ? output : own, input, own, count);
-    else if (!(keepsSum || this.#phase === 2)) {
-      if (sends) kernels.copy(output, input, count);
-    } else if (sends) kernels.copyToBoth(own, output, input, count);
-    else kernels.copy(own, input, count);
+    const frame = this.#inFrame;
+    this.#check(frame);
+    if (this.#phase < 2) kernels.add(this.#own, frame.address, this.#own, this.#count);
+    else if (this.#phase === 2 || sends || keepsSum) {
+      kernels.copy(this.#own, frame.address, this.#count);
+    }
+    turn.in.release();
   }
 
-  #commit(turn: Turn, frame: number, bytes: number): void {
-    const { words, epoch } = this.#parts;
+  #send(turn: Turn): void {
     const index = this.#turnIndex();
-    const sequence = this.#sent[index] ?? 0;
-    writeHeader(words, frame, epoch, this.#finished, sequence, bytes);
-    this.#sent[index] = sequence + 1;
-    turn.out.commit();
+    const frame = this.#outFrame;
+    frame.address = this.#own;
+    frame.bytes = this.#count * 4;
+    frame.collective = this.#passed;
+    frame.sequence = this.#sent[index] ?? 0;
+    turn.out.send(frame);
+    this.#sent[index] = frame.sequence + 1;
+    this.#sentEver[index] = (this.#sentEver[index] ?? 0) + 1;
   }
 
   /** Throws `bad-frame` unless the received frame is the one that comes next. */
-  #check(frame: number, bytes: number): void {
-    const { words, epoch } = this.#parts;
+  #check(frame: Readonly<Frame>): void {
     const index = this.#turnIndex();
     const sequence = this.#received[index] ?? 0;
-    if (!headerIs(words, frame, epoch, this.#finished, sequence, bytes)) {
-      throw this.#badFrame(frame, sequence, bytes);
+    if (
+      frame.epoch !== this.#parts.epoch ||
+      frame.collective !== this.#passed ||
+      frame.sequence !== sequence ||
+      frame.bytes !== this.#count * 4
+    ) {
+      throw this.#badFrame(frame, sequence);
     }
     this.#received[index] = sequence + 1;
   }
 
-  #badFrame(frame: number, sequence: number, bytes: number): PodError {
-    const { words, epoch, torus } = this.#parts;
-    const found = readHeader(words, frame);
+  #badFrame(frame: Readonly<Frame>, sequence: number): PodError {
+    const { epoch, torus } = this.#parts;
     const link = linkName(torus, this.#ring.turn?.inNumber ?? 0);
-    const expected = { epoch, collective: this.#finished, sequence, bytes };
+    const expected = { epoch, collective: this.#passed, sequence, bytes: this.#count * 4 };
+    const { address: _, ...found } = frame;
     return new PodError(
       'bad-frame',
       `link ${link}: expected frame ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`,
     );
+  }
+
+  /** Counts the buckets whose frames have all been released. */
+  #collect(): void {
+    while (this.#finished < this.#passed && this.#isReleased(0) && this.#isReleased(1)) {
+      this.#finished++;
+    }
+  }
+
+  /** Whether the frames that the oldest passed bucket sent on a turn have been released. */
+  #isReleased(index: 0 | 1): boolean {
+    const out = this.#parts.turns[index]?.out;
+    const slot = this.#finished % this.#queue.length;
+    return out === undefined || out.isReleased(this.#sentAtPass[2 * slot + index] ?? 0);
   }
 
   /** 0 on the first axis, in phases 0 and 3; 1 on the second. */
@@ -209,7 +248,7 @@ export class Lane {
 
   /** Goes on to the next hop that carries something, through phases, blocks and buckets. */
   #settle(): void {
-    while (this.#finished < this.#started) {
+    while (this.#passed < this.#started) {
       if (this.#hop < this.#hops) {
         if (this.#select()) return;
         this.#hop++;
@@ -221,11 +260,11 @@ export class Lane {
   #select(): boolean {
     const { direction, length, position } = this.#ring;
     const chunk = chunkAt(direction, length, position, this.#hop, this.#phase >= 2);
-    const capacity = pieceElements(this.#ring);
-    const start = partStart(this.#rangeLength, length, chunk) + this.#piece * capacity;
+    const start =
+      partStart(this.#rangeLength, length, chunk) + this.#piece * this.#parts.frameElements;
     const end = partStart(this.#rangeLength, length, chunk + 1);
     this.#own = this.#address + (this.#rangeStart + start) * 4;
-    this.#count = Math.min(capacity, end - start);
+    this.#count = Math.min(this.#parts.frameElements, end - start);
     return this.#count > 0;
   }
 
@@ -243,13 +282,14 @@ export class Lane {
   }
 
   #leaveBucket(): void {
-    this.#finished++;
-    if (this.#finished < this.#started) this.#enterBucket();
+    this.#sentAtPass.set(this.#sentEver, 2 * (this.#passed % this.#queue.length));
+    this.#passed++;
+    if (this.#passed < this.#started) this.#enterBucket();
   }
 
   #enterBucket(): void {
     const { buckets, lane } = this.#parts;
-    const bucket = buckets[this.#queue[this.#finished % this.#queue.length] ?? 0];
+    const bucket = buckets[this.#queue[this.#passed % this.#queue.length] ?? 0];
     assert(bucket !== undefined, 'a bucket in the queue');
     this.#address = bucket.address;
     this.#laneStart = partStart(bucket.elements, laneCount, lane);
@@ -276,16 +316,11 @@ export class Lane {
       : partLength(blockLength, first.length, first.position);
     this.#hops = this.#ring.length === 1 ? 0 : this.#ring.length;
     this.#pieces = Math.ceil(
-      longestPart(this.#rangeLength, this.#ring.length) / pieceElements(this.#ring),
+      longestPart(this.#rangeLength, this.#ring.length) / this.#parts.frameElements,
     );
     this.#piece = 0;
     this.#hop = 0;
   }
-}
-
-/** Elements of a full frame. */
-function pieceElements(ring: Ring): number {
-  return ring.turn === undefined ? Number.MAX_SAFE_INTEGER : ring.turn.out.maxBytes / 4;
 }
 
 function makeRing({ torus, chip, lane, turns }: LaneParts, turn: 0 | 1): Ring {

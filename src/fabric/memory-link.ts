@@ -1,15 +1,8 @@
 import { assert } from '../numerics/assert.ts';
 import type { Doorbell } from './doorbell.ts';
 import type { FabricLayout } from './fabric-memory.ts';
-import {
-  frameOffset,
-  queueAddress,
-  queueDepth,
-  queueWords,
-  slotStride,
-  slotsOffset,
-} from './fabric-memory.ts';
-import type { InLink, Links, OutLink } from './link.ts';
+import { entryStride, entryWords, queueAddress, queueDepth, queueWords } from './fabric-memory.ts';
+import type { Frame, InLink, Links, OutLink } from './link.ts';
 import type { Direction, Torus } from './torus.ts';
 import { neighbour, placement } from './torus.ts';
 
@@ -21,105 +14,6 @@ export interface MemoryLinkEnd {
   readonly colour: number;
   readonly doorbell: Doorbell;
   readonly peer: number;
-}
-
-/**
- * Sending end. Head and tail count frames modulo 2^32; each is written by one end only, and each
- * end keeps the other's count as it last saw it, so that a look at the shared word is rare.
- */
-export class MemoryOutLink implements OutLink {
-  readonly maxBytes: number;
-  readonly #words: Int32Array;
-  readonly #queue: number;
-  readonly #slots: number;
-  readonly #stride: number;
-  readonly #doorbell: Doorbell;
-  readonly #peer: number;
-  #head = 0;
-  #tail = 0;
-  #slot = 0;
-  #bytes = 0;
-
-  constructor({ memory, layout, link, colour, doorbell, peer }: MemoryLinkEnd) {
-    this.maxBytes = layout.slotBytes;
-    this.#words = new Int32Array(memory.buffer);
-    this.#queue = queueAddress(layout, link, colour) / 4;
-    this.#slots = queueAddress(layout, link, colour) + slotsOffset + frameOffset;
-    this.#stride = slotStride(layout.slotBytes);
-    this.#doorbell = doorbell;
-    this.#peer = peer;
-    this.#head = Atomics.load(this.#words, this.#queue + queueWords.head);
-    this.#tail = Atomics.load(this.#words, this.#queue + queueWords.tail);
-    assert(this.#head === 0 && this.#tail === 0, `link ${link}: a queue that was not reset`);
-  }
-
-  reserve(bytes: number): number {
-    if (((this.#head - this.#tail) | 0) === queueDepth) {
-      this.#tail = Atomics.load(this.#words, this.#queue + queueWords.tail);
-      if (((this.#head - this.#tail) | 0) === queueDepth) return 0;
-    }
-    this.#bytes = bytes;
-    return this.#slots + this.#slot * this.#stride;
-  }
-
-  commit(): void {
-    this.#count();
-    const sent = this.#head;
-    this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
-    this.#head = (sent + 1) | 0;
-    Atomics.store(this.#words, this.#queue + queueWords.head, this.#head);
-    // A receiver that sleeps for want of this queue had emptied it.
-    this.#tail = Atomics.load(this.#words, this.#queue + queueWords.tail);
-    if (this.#tail === sent) this.#doorbell.mark(this.#peer);
-  }
-
-  #count(): void {
-    const word = this.#queue + queueWords.sentBytes;
-    const before = (this.#words[word] ?? 0) >>> 0;
-    const after = (before + this.#bytes) >>> 0;
-    this.#words[word] = after;
-    if (after < before) this.#words[word + 1] = (this.#words[word + 1] ?? 0) + 1;
-  }
-}
-
-/** Receiving end. */
-export class MemoryInLink implements InLink {
-  readonly #words: Int32Array;
-  readonly #queue: number;
-  readonly #slots: number;
-  readonly #stride: number;
-  readonly #doorbell: Doorbell;
-  readonly #peer: number;
-  #head = 0;
-  #tail = 0;
-  #slot = 0;
-
-  constructor({ memory, layout, link, colour, doorbell, peer }: MemoryLinkEnd) {
-    this.#words = new Int32Array(memory.buffer);
-    this.#queue = queueAddress(layout, link, colour) / 4;
-    this.#slots = queueAddress(layout, link, colour) + slotsOffset + frameOffset;
-    this.#stride = slotStride(layout.slotBytes);
-    this.#doorbell = doorbell;
-    this.#peer = peer;
-  }
-
-  peek(): number {
-    if (this.#head === this.#tail) {
-      this.#head = Atomics.load(this.#words, this.#queue + queueWords.head);
-      if (this.#head === this.#tail) return 0;
-    }
-    return this.#slots + this.#slot * this.#stride;
-  }
-
-  release(): void {
-    const taken = this.#tail;
-    this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
-    this.#tail = (taken + 1) | 0;
-    Atomics.store(this.#words, this.#queue + queueWords.tail, this.#tail);
-    // A sender that sleeps for want of room had filled the queue.
-    this.#head = Atomics.load(this.#words, this.#queue + queueWords.head);
-    if (((this.#head - taken) | 0) === queueDepth) this.#doorbell.mark(this.#peer);
-  }
 }
 
 /** The ends of a slice's links that belong to one worker, all in the shared memory. */
@@ -140,4 +34,118 @@ export function memoryLinks(
     },
     in: (link, colour) => new MemoryInLink(end(link, colour, link >> 2)),
   };
+}
+
+/**
+ * Sending end. Head and tail count frames sent and released, modulo 2^32; each is written by one
+ * end only, and each end keeps the other's count as it last saw it.
+ */
+export class MemoryOutLink implements OutLink {
+  readonly #words: Int32Array;
+  /** Index of the queue's first word. */
+  readonly #queue: number;
+  readonly #doorbell: Doorbell;
+  readonly #peer: number;
+  #head = 0;
+  #tail = 0;
+  #wanted = 0;
+  #slot = 0;
+
+  constructor({ memory, layout, link, colour, doorbell, peer }: MemoryLinkEnd) {
+    this.#words = new Int32Array(memory.buffer);
+    this.#queue = queueAddress(layout, link, colour) / 4;
+    this.#doorbell = doorbell;
+    this.#peer = peer;
+    const head = Atomics.load(this.#words, this.#queue + queueWords.head);
+    assert(head === 0, `link ${link}: a queue that was not reset`);
+  }
+
+  hasRoom(): boolean {
+    return this.isReleased((this.#head - queueDepth + 1) | 0);
+  }
+
+  isReleased(count: number): boolean {
+    return ((this.#tail - count) | 0) >= 0 || this.#look(count);
+  }
+
+  send({ address, bytes, epoch, collective, sequence }: Readonly<Frame>): void {
+    const words = this.#words;
+    const entry = this.#queue + queueWords.entries + this.#slot * entryStride;
+    words[entry + entryWords.address] = address;
+    words[entry + entryWords.bytes] = bytes;
+    words[entry + entryWords.epoch] = epoch;
+    words[entry + entryWords.collective] = collective;
+    words[entry + entryWords.sequence] = sequence;
+    this.#count(bytes);
+    const sent = this.#head;
+    this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
+    this.#head = (sent + 1) | 0;
+    Atomics.store(words, this.#queue + queueWords.head, this.#head);
+    // A receiver that sleeps for want of this queue had emptied it.
+    this.#tail = Atomics.load(words, this.#queue + queueWords.tail);
+    if (this.#tail === sent) this.#doorbell.mark(this.#peer);
+  }
+
+  /** Looks at the tail, and asks to be woken when it comes to `count`, or to what was asked for. */
+  #look(count: number): boolean {
+    const { tail, wanted } = queueWords;
+    this.#tail = Atomics.load(this.#words, this.#queue + tail);
+    if (((this.#tail - count) | 0) >= 0) return true;
+    const isAsking = ((this.#wanted - this.#tail) | 0) > 0;
+    if (isAsking && ((this.#wanted - count) | 0) <= 0) return false;
+    this.#wanted = count;
+    Atomics.store(this.#words, this.#queue + wanted, count);
+    this.#tail = Atomics.load(this.#words, this.#queue + tail);
+    return ((this.#tail - count) | 0) >= 0;
+  }
+
+  #count(bytes: number): void {
+    const low = this.#queue + queueWords.bytesLow;
+    const high = this.#queue + queueWords.bytesHigh;
+    const before = (this.#words[low] ?? 0) >>> 0;
+    const after = (before + bytes) >>> 0;
+    this.#words[low] = after;
+    if (after < before) this.#words[high] = (this.#words[high] ?? 0) + 1;
+  }
+}
+
+/** Receiving end. */
+export class MemoryInLink implements InLink {
+  readonly #words: Int32Array;
+  readonly #queue: number;
+  readonly #doorbell: Doorbell;
+  readonly #peer: number;
+  #head = 0;
+  #tail = 0;
+  #slot = 0;
+
+  constructor({ memory, layout, link, colour, doorbell, peer }: MemoryLinkEnd) {
+    this.#words = new Int32Array(memory.buffer);
+    this.#queue = queueAddress(layout, link, colour) / 4;
+    this.#doorbell = doorbell;
+    this.#peer = peer;
+  }
+
+  peek(frame: Frame): boolean {
+    if (this.#head === this.#tail) {
+      this.#head = Atomics.load(this.#words, this.#queue + queueWords.head);
+      if (this.#head === this.#tail) return false;
+    }
+    const words = this.#words;
+    const entry = this.#queue + queueWords.entries + this.#slot * entryStride;
+    frame.address = (words[entry + entryWords.address] ?? 0) >>> 0;
+    frame.bytes = (words[entry + entryWords.bytes] ?? 0) >>> 0;
+    frame.epoch = (words[entry + entryWords.epoch] ?? 0) >>> 0;
+    frame.collective = (words[entry + entryWords.collective] ?? 0) >>> 0;
+    frame.sequence = (words[entry + entryWords.sequence] ?? 0) >>> 0;
+    return true;
+  }
+
+  release(): void {
+    this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
+    this.#tail = (this.#tail + 1) | 0;
+    Atomics.store(this.#words, this.#queue + queueWords.tail, this.#tail);
+    const wanted = Atomics.load(this.#words, this.#queue + queueWords.wanted);
+    if (wanted === this.#tail) this.#doorbell.mark(this.#peer);
+  }
 }

@@ -36,7 +36,7 @@ async function measure(name: string, torus: Torus, runs: number): Promise<BenchR
 }
 
 async function runWorkers(torus: Torus, runs: number): Promise<AllReduceResult> {
-  const layout = layOutFabric(torus, elements, 1024);
+  const layout = layOutFabric(torus, 1024);
   const stride = elements * 4;
   const vectors = layout.base + layout.bytes;
   const pages = Math.ceil((vectors + chipCount(torus) * stride) / 65536);

@@ -42,7 +42,7 @@ function run(): AllReduceResult {
   const { torus, worker, memory, layout, address, stride, elements } = task;
   const doorbell = new Doorbell(memory, layout, worker);
   const allReduce = new AllReduce({
-    ...{ torus, worker, memory, doorbell, epoch: 1 },
+    ...{ torus, worker, doorbell, epoch: 1 },
     kernels: sumKernels(memory),
     links: memoryLinks(memory, layout, torus, doorbell),
     buckets: [{ address, stride, elements }],

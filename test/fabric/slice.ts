@@ -22,7 +22,7 @@ export interface Slice {
 }
 
 export interface SliceOptions {
-  readonly slotBytes?: number;
+  readonly frameElements?: number;
   readonly wrap?: (links: Links, worker: number) => Links;
   readonly now?: () => number;
 }
@@ -30,9 +30,9 @@ export interface SliceOptions {
 export function makeSlice(
   torus: Torus,
   elements: readonly number[],
-  { slotBytes, wrap = (links) => links, now = () => 0 }: SliceOptions = {},
+  { frameElements, wrap = (links) => links, now = () => 0 }: SliceOptions = {},
 ): Slice {
-  const layout = layOutFabric(torus, Math.max(...elements), 1024, slotBytes);
+  const layout = layOutFabric(torus, 1024);
   const starts: number[] = [];
   let end = layout.base + layout.bytes;
   for (const count of elements) {
@@ -58,7 +58,8 @@ export function makeSlice(
     }));
     const links = wrap(memoryLinks(memory, layout, torus, doorbell), worker);
     return new AllReduce({
-      ...{ torus, worker, epoch: 1, memory, kernels, links, doorbell, buckets, now },
+      ...{ torus, worker, epoch: 1, kernels, links, doorbell, buckets, now },
+      ...(frameElements === undefined ? {} : { frameElements }),
     });
   });
   const view = (bucket: number, worker: number, index: number): Float32Array =>

@@ -9,8 +9,6 @@ export interface SumKernels {
   add(target: number, a: number, b: number, count: number): void;
   /** `target[i] = source[i]`. */
   copy(target: number, source: number, count: number): void;
-  /** `first[i] = second[i] = source[i]`. */
-  copyToBoth(first: number, second: number, source: number, count: number): void;
 }
 
 /** The kernels over `memory`, which is shared and has a maximum of at most 4 GiB. */

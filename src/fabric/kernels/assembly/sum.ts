@@ -48,34 +48,3 @@ export function copy(target: usize, source: usize, count: usize): void {
     source += 4;
   }
 }
-
-/** first = second = source: a frame is stored and sent on with one load. */
-export function copyToBoth(first: usize, second: usize, source: usize, count: usize): void {
-  const wide = first + ((count & ~15) << 2);
-  const end = first + (count << 2);
-  while (first < wide) {
-    const s0 = v128.load(source, 0);
-    const s1 = v128.load(source, 16);
-    const s2 = v128.load(source, 32);
-    const s3 = v128.load(source, 48);
-    v128.store(first, s0, 0);
-    v128.store(first, s1, 16);
-    v128.store(first, s2, 32);
-    v128.store(first, s3, 48);
-    v128.store(second, s0, 0);
-    v128.store(second, s1, 16);
-    v128.store(second, s2, 32);
-    v128.store(second, s3, 48);
-    first += 64;
-    second += 64;
-    source += 64;
-  }
-  while (first < end) {
-    const value = f32.load(source);
-    f32.store(first, value);
-    f32.store(second, value);
-    first += 4;
-    second += 4;
-    source += 4;
-  }
-}
