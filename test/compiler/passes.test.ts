@@ -5,10 +5,21 @@ import { cse } from '../../src/compiler/passes/cse.ts';
 import { fuse } from '../../src/compiler/passes/fusion.ts';
 import { simplify } from '../../src/compiler/passes/simplify.ts';
 import * as b from '../../src/hlo/build.ts';
-import type { HloInstruction, HloModule, Parameter } from '../../src/hlo/instruction.ts';
+import { evaluate } from '../../src/hlo/evaluate.ts';
+import { typesOf } from '../../src/hlo/infer.ts';
+import {
+  binaryOpcodes,
+  type HloInstruction,
+  type HloModule,
+  type Parameter,
+} from '../../src/hlo/instruction.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
+import { type ComputedType, computedTypes } from '../../src/numerics/element-type.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { arrayShape } from '../../src/numerics/shape.ts';
+import { valuesOf } from '../../src/numerics/literal.ts';
+import { stream } from '../../src/numerics/random.ts';
+import { type ArrayShape, arrayShape } from '../../src/numerics/shape.ts';
+import { randomLiteral } from '../hlo/programs.ts';
 
 function input(index: number, ...dims: number[]): Parameter {
   return b.parameter(index, arrayShape('f32', dims), `p${index}`);
@@ -63,6 +74,26 @@ describe('simplify', () => {
   test('folds constants and computes one value once', () => {
     expect(left(b.add(whole(1), whole(2)))).toEqual(['constant', 'broadcast']);
   });
+});
+
+describe('simplify keeps the bits beside any constant', () => {
+  const special = [0, -0, 1, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** -149, 31, 32];
+  for (const opcode of binaryOpcodes) {
+    test(opcode, () => {
+      for (const type of computedTypes as readonly ComputedType[]) {
+        if (!typesOf(opcode).includes(type)) continue;
+        const x = b.parameter(0, arrayShape(type, [40]));
+        const inputs = { parameters: [randomLiteral(x.shape as ArrayShape, stream(1, type))] };
+        const forms = special.flatMap((value) => {
+          const c = b.full(type, [40], value);
+          return [b.binary(opcode, x, c), b.binary(opcode, c, x), b.binary(opcode, x, x)];
+        });
+        const before = moduleOf([x], b.tuple(forms));
+        const after = evaluate(simplify(before), inputs).values.map(valuesOf);
+        expect(after).toEqual(evaluate(before, inputs).values.map(valuesOf));
+      }
+    });
+  }
 });
 
 let bodies = 0;
