@@ -78,6 +78,18 @@ describe('a generated loop has the bits of evaluate', () => {
     }
     for (const to of types) check([shape], (x) => b.convert(x!, to));
   });
+  test.each([0, -0, 1.5, -2, Infinity, -Infinity, NaN])('bounds of %d', (bound) => {
+    const values = b.constant(randomLiteral(arrayShape('f32', []), stream(3, 'any')));
+    for (const type of ['f32', 'bf16'] as const) {
+      const shape = arrayShape(type, [203]);
+      const full = b.full(type, [203], bound);
+      for (const opcode of ['maximum', 'minimum'] as const) {
+        check([shape], (x) => b.binary(opcode, x!, full));
+        check([shape], (x) => b.binary(opcode, full, x!));
+      }
+      check([shape], (x) => b.clamp(b.scalar(type, bound), x!, b.convert(values, type)));
+    }
+  });
   test('shifts by a constant', () => {
     for (const opcode of ['shift-left', 'shift-right-arithmetic', 'shift-right-logical'] as const) {
       for (const type of ['s32', 'u32'] as const) {
