@@ -152,9 +152,12 @@ describe('the loops of a training step', () => {
       ),
     );
   });
-  test('select-and-scatter of one element that two windows select', () => {
-    const window = [b.windowDimension({ size: 2, padLow: 1, padHigh: 1 })];
-    check([arrayShape('f32', [1]), arrayShape('f32', [2])], (x, g) =>
+  test.each([[], [9]])('select-and-scatter where two windows select one element', (...lanes) => {
+    const window = [
+      b.windowDimension({ size: 2, padLow: 1, padHigh: 1 }),
+      ...lanes.map(() => b.windowDimension({ size: 1 })),
+    ];
+    check([arrayShape('f32', [1, ...lanes]), arrayShape('f32', [2, ...lanes])], (x, g) =>
       b.selectAndScatter(
         ...[x!, g!, b.scalar('f32', 0.5), window],
         ...([b.greaterOrEqual('f32'), b.adder('f32')] as const),
