@@ -26,7 +26,7 @@ export function serialElement(
   const step = lane.index % 2 === 0 ? 1 : -1;
   const firstLength = startsOnX ? torus.width : torus.height;
   const secondLength = startsOnX ? torus.height : torus.width;
-  const block = blockOf(lane.length, firstLength * 16384, lane.element);
+  const block = blockOf(lane.length, firstLength * 32768, lane.element);
   const chunk = partOf(block.length, firstLength, block.element);
   const piece = partOf(chunk.length, secondLength, chunk.element);
   return ringSum(secondLength, piece.index, step, (second) =>
