@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import { serialSum } from '../../src/fabric/serial-sum.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
-import { flatTorus, linkCount, podTorus } from '../../src/fabric/torus.ts';
+import { chipsOf, flatTorus, linkCount, podTorus } from '../../src/fabric/torus.ts';
 import { bits, drive, inTurn, makeSlice, makeVectors } from './slice.ts';
 
 const tori: fc.Arbitrary<Torus> = fc.oneof(
@@ -117,6 +117,35 @@ describe('all-reduce', () => {
         },
       ),
       { numRuns: 25 },
+    );
+  });
+
+  it('is done with a vector when it says so: nobody reads it after', () => {
+    fc.assert(
+      fc.property(
+        tori,
+        lengths,
+        fc.infiniteStream(fc.nat()),
+        fc.nat(),
+        (torus, length, order, seed) => {
+          const slice = makeSlice(torus, [length]);
+          const vectors = makeVectors(torus, length, seed);
+          fill(slice, 0, vectors);
+          for (const worker of slice.workers) worker.start(0);
+          const sums = new Map<number, Float32Array>();
+          drive(slice, 0, (count) => {
+            for (const [worker, it] of slice.workers.entries()) {
+              if (!it.isDone(0) || sums.has(worker)) continue;
+              sums.set(worker, slice.sum(0, worker).slice());
+              for (const chip of chipsOf(torus, worker)) slice.vector(0, chip).fill(Number.NaN);
+            }
+            return (order.next().value ?? 0) % count;
+          });
+          const expected = bits(serialSum(torus, vectors));
+          for (const sum of sums.values()) expect(bits(sum)).toEqual(expected);
+        },
+      ),
+      { numRuns: 30 },
     );
   });
 
