@@ -17,12 +17,13 @@ import {
   unaryOpcodes,
 } from '../../src/hlo/instruction.ts';
 import { postOrder, withOperands } from '../../src/hlo/traverse.ts';
+import { windowDimension } from '../../src/hlo/window.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { type Literal, literal, storage, valueAt, valuesOf } from '../../src/numerics/literal.ts';
 import { stream } from '../../src/numerics/random.ts';
-import { type ArrayShape, elementCount, shapeText } from '../../src/numerics/shape.ts';
+import { type ArrayShape, arrayShape, elementCount, shapeText } from '../../src/numerics/shape.ts';
 import { arbitraryModule, type Program, randomLiteral } from '../hlo/programs.ts';
 import { type BenchOptions, benchTpu } from './bench-tpu.ts';
 
@@ -245,6 +246,27 @@ describe('core = evaluate, to the bit', () => {
       ),
       { numRuns: 8 },
     );
+  });
+
+  test('what once went wrong: windows that overlap in padding, a sum of a value and its all-reduce', () => {
+    const [x, y, z] = [[1], [2], []].map((dims, i) => b.parameter(i, arrayShape('f32', dims)));
+    const window = windowDimension({ size: 2, stride: 1, padLow: 1, padHigh: 1 });
+    const scattered = b.selectAndScatter(
+      x!,
+      y!,
+      z!,
+      [window],
+      b.greaterOrEqual('f32'),
+      b.adder('f32'),
+    );
+    const twice = b.add(z!, z!);
+    const dot = { lhsBatch: [], rhsBatch: [], lhsContracting: [0], rhsContracting: [0] };
+    const root = b.tuple([b.add(twice, b.allReduce(twice)), b.dot(x!, x!, dot), scattered]);
+    const module = b.module('once', [x!, y!, z!], root, [{ output: 2, parameter: 0 }]);
+    const parameters = [x!, y!, z!].map((it, i) =>
+      randomLiteral(it.shape as ArrayShape, stream(i, 'x'), false),
+    );
+    checkEqual({ module, inputs: { parameters } }, 2);
   });
 
   test('systolic arrays too', () => {
