@@ -347,6 +347,7 @@ function isFreeReshape(plan: Plan, it: HloInstruction, group: Group): boolean {
 /** The entry with a fusion for each group, made in an order in which operands come first. */
 function rebuilt(root: HloInstruction, plan: Plan): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();
+  const opened = new Set<HloInstruction>();
   const pending = [root];
   for (let it = pending.at(-1); it !== undefined; it = pending.at(-1)) {
     const group = plan.outputOf.get(it);
@@ -356,7 +357,8 @@ function rebuilt(root: HloInstruction, plan: Plan): HloInstruction {
       pending.pop();
       if (!made.has(it)) finish(it, group, body);
     } else {
-      assert(pending.length < 1_000_000, 'loops depend on one another in a circle');
+      assert(!opened.has(it), `${it.name ?? it.opcode} needs itself: loops joined in a circle`);
+      opened.add(it);
       pending.push(...missing);
     }
   }
