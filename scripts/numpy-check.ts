@@ -2,18 +2,22 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv, stdout } from 'node:process';
 import { parseArgs } from 'node:util';
+import { compile } from '../src/compiler/compile.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { pixelsOf } from '../src/data/dataset.ts';
 import { digits } from '../src/data/digits.ts';
 import { evaluate } from '../src/hlo/evaluate.ts';
 import type { Precision } from '../src/hlo/instruction.ts';
+import type { Executable } from '../src/isa/executable.ts';
 import { type NetworkName, networkNames, networks } from '../src/model/networks.ts';
 import { gradientStep, type StepProgram, trainStep } from '../src/model/step.ts';
 import { at } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
-import { type Literal, literal, type NamedLiteral } from '../src/numerics/literal.ts';
+import { type Literal, literal, storage } from '../src/numerics/literal.ts';
+import { type ArrayShape, elementCount } from '../src/numerics/shape.ts';
 import { constant } from '../src/optimizer/schedule.ts';
 import { sgd } from '../src/optimizer/sgd.ts';
+import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
 
 /**
  * Runs a few training steps and writes everything that went in and came out, as raw little-endian
@@ -32,11 +36,10 @@ export interface CheckOptions {
 }
 
 /** Runs a program once, on the whole global batch, by whatever means. */
-export type Runner = (
-  program: StepProgram,
-  parameters: readonly Literal[],
-  batch: readonly Literal[],
-) => Outcome;
+export interface Runner {
+  readonly replicas: number;
+  run(program: StepProgram, parameters: readonly Literal[], batch: readonly Literal[]): Outcome;
+}
 
 export interface Outcome {
   /** The arrays of the root. */
@@ -48,17 +51,16 @@ export interface Outcome {
 /** Step by step: the gradients by the gradient program, the new weights by the training program. */
 export function exportRun(directory: string, options: CheckOptions, runner: Runner): void {
   mkdirSync(directory, { recursive: true });
-  const write = (file: string, { data }: Literal): void =>
-    writeFileSync(
-      join(directory, file),
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-    );
+  const write = (file: string, value: Literal): void =>
+    writeFileSync(join(directory, file), bytesOf(value));
   const data = digits(options.seed, { split: 'train' });
-  const { train, gradients } = programsOf(options, data);
+  const { train, gradients } = programsOf(options, data, runner.replicas);
   const weights = train.parameters.slice(0, train.weights);
-  weights.forEach(({ name, value }) => {
-    write(fileOf('initial', name), value);
-  });
+  const writeAll = (what: string, values: readonly Literal[]): void => {
+    weights.forEach(({ name }, i) => {
+      write(`${what}.${name.replaceAll('/', '.')}`, at(values, i));
+    });
+  };
 
   let parameters = train.parameters.map(({ value }) => value);
   const losses: number[] = [];
@@ -67,19 +69,15 @@ export function exportRun(directory: string, options: CheckOptions, runner: Runn
     const batch = batchOf(data, options.batch, step);
     write(`images.${step}`, at(batch, 0));
     write(`labels.${step}`, at(batch, 1));
-    const derived = runner(gradients, parameters.slice(0, train.weights), batch);
-    weights.forEach(({ name }, i) => {
-      write(fileOf(`gradient.${step}`, name), at(derived.values, i));
-    });
-    const trained = runner(train, parameters, batch);
+    writeAll(`weights.${step}`, parameters);
+    const derived = runner.run(gradients, parameters.slice(0, train.weights), batch);
+    writeAll(`gradient.${step}`, derived.values);
+    const trained = runner.run(train, parameters, batch);
     losses.push(at(at(trained.outfeed, 0).data, 0));
     correct.push(at(at(trained.outfeed, 1).data, 0));
     parameters = trained.values.slice(0, parameters.length);
     stdout.write(`step ${step}: loss ${losses.at(-1)}\n`);
   }
-  weights.forEach(({ name }, i) => {
-    write(fileOf('final', name), at(parameters, i));
-  });
   const { rows, columns, channels } = data;
   const described = weights.map(({ name, value }) => ({ name, dims: value.shape.dims }));
   const image = [rows, columns, channels];
@@ -92,14 +90,14 @@ interface Programs {
   readonly gradients: StepProgram;
 }
 
-function programsOf(options: CheckOptions, data: Dataset): Programs {
+function programsOf(options: CheckOptions, data: Dataset, replicas: number): Programs {
   const precision: Precision = options.precision === 'f32' ? 'highest' : 'default';
   const given = {
     network: networks[options.model](data.classes),
     inputDims: [data.rows, data.columns, data.channels],
     seed: options.seed,
     globalBatch: options.batch,
-    replicas: 1,
+    replicas,
     precision,
   };
   const { learningRate, momentum } = options;
@@ -119,18 +117,59 @@ function batchOf(data: Dataset, size: number, step: number): Literal[] {
   return [literal('f32', dims, images), literal('s32', [size], labels)];
 }
 
-function fileOf(what: string, name: NamedLiteral['name']): string {
-  return `${what}.${name.replaceAll('/', '.')}`;
+/** By the definitions, on one replica. */
+const evaluateRunner: Runner = {
+  replicas: 1,
+  run(program, parameters, batch) {
+    const { values, outfeed } = evaluate(program.module, { parameters, infeed: [batch] });
+    return { values, outfeed: outfeed[0] ?? [] };
+  },
+};
+
+/** Compiled, on the eight cores of one emulated Cloud TPU. */
+function cloudTpuRunner(): Runner {
+  const replicas = 8;
+  const loaded = new Map<StepProgram, { tpu: BenchTpu; executable: Executable }>();
+  const load = (program: StepProgram): { tpu: BenchTpu; executable: Executable } => {
+    const executable = compile(program.module, { cores: replicas });
+    const made = { tpu: benchTpu(executable), executable };
+    loaded.set(program, made);
+    return made;
+  };
+  return {
+    replicas,
+    run(program, parameters, batch) {
+      const { tpu, executable } = loaded.get(program) ?? load(program);
+      parameters.forEach((value, i) => {
+        tpu.cores.writeParameter(i, bytesOf(value));
+      });
+      const feed = Array.from({ length: replicas }, (_, core) =>
+        batch.map((whole) => {
+          const bytes = bytesOf(whole);
+          const each = bytes.length / replicas;
+          return bytes.subarray(core * each, (core + 1) * each);
+        }),
+      );
+      const sent = tpu.step(feed);
+      const values = executable.results.map((id) =>
+        literalOf(at(executable.buffers, id).shape, tpu.cores.readBuffer(id)),
+      );
+      const outfeed = executable.outfeed.map(({ shape }, i) =>
+        literalOf(shape, at(at(sent, i), 0)),
+      );
+      return { values, outfeed };
+    },
+  };
 }
 
-/** By the definitions. */
-function evaluateRunner(
-  program: StepProgram,
-  parameters: readonly Literal[],
-  batch: readonly Literal[],
-): Outcome {
-  const { values, outfeed } = evaluate(program.module, { parameters, infeed: [batch] });
-  return { values, outfeed: outfeed[0] ?? [] };
+function bytesOf({ data }: Literal): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function literalOf(shape: ArrayShape, bytes: Uint8Array): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  new Uint8Array(data.buffer).set(bytes);
+  return { shape, data };
 }
 
 function main(): void {
@@ -143,19 +182,21 @@ function main(): void {
       batch: { type: 'string', default: '8' },
       steps: { type: 'string', default: '10' },
       seed: { type: 'string', default: '0' },
+      runner: { type: 'string', default: 'tpu' },
     },
   });
   const [directory] = positionals;
   const model = networkNames.find((name) => name === values.model);
   const precision = (['f32', 'bf16'] as const).find((name) => name === values.precision);
-  if (directory === undefined || model === undefined || precision === undefined) {
-    const flags = `[--model ${networkNames.join('|')}] [--precision f32|bf16]`;
+  const runner = { tpu: cloudTpuRunner, evaluate: () => evaluateRunner }[values.runner];
+  if (directory === undefined || !model || !precision || !runner) {
+    const flags = `[--model ${networkNames.join('|')}] [--precision f32|bf16] [--runner tpu|evaluate]`;
     throw new PodError('bad-flag', `expected DIR ${flags} [--batch N] [--steps N] [--seed N]`);
   }
   const [batch, steps, seed] = [values.batch, values.steps, values.seed].map(Number);
-  const rates = { learningRate: 0.05, momentum: 0.9 };
+  const rates = { learningRate: 0.001, momentum: 0.9 };
   const options = { model, precision, batch: batch!, steps: steps!, seed: seed!, ...rates };
-  exportRun(directory, options, evaluateRunner);
+  exportRun(directory, options, runner());
 }
 
 main();
