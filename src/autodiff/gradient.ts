@@ -13,9 +13,9 @@ import { rules } from './rules.ts';
  * through the instructions in `held`, which are taken as constants. New instructions are named
  * `gradient/<name of the one they come from>`.
  *
- * Ties: `maximum`, `minimum` and a reduction by them share equally among the winners, but what
- * equals a constant leaves everything to it (ReLU has derivative 0 at 0); `abs` and
- * `clamp` have derivative 0 at their kinks; a window's maximum goes to the first winner. As JAX.
+ * Ties: `maximum`, `minimum` and a reduction by them share equally among the winners, but a
+ * constant keeps a tie (ReLU has derivative 0 at 0); `abs` and `clamp` have derivative 0 at their
+ * kinks; a window's maximum goes to the first winner. All as in JAX.
  *
  * @throws PodError bad-program: the loss is not f32[], or an instruction on the way has none.
  */
