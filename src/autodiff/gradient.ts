@@ -15,7 +15,7 @@ import { rules } from './rules.ts';
  *
  * Ties: `maximum`, `minimum` and a reduction by them share equally among the winners, but a
  * constant keeps a tie (ReLU has derivative 0 at 0); `abs` and `clamp` have derivative 0 at their
- * kinks; a window's maximum goes to the first winner. All as in JAX.
+ * kinks; a window's maximum goes to the first winner. [JAX; for constants jax.nn.relu]
  *
  * @throws PodError bad-program: the loss is not f32[], or an instruction on the way has none.
  */
