@@ -10,8 +10,8 @@ import { axisLength, axisOf, isForward } from './torus.ts';
 /** Lane = 2 · colour + (0 forward, 1 backward). */
 export const laneCount = 4;
 
-/** Elements of a block's chunk along its lane's first axis: 128 KiB. Part of the order of sums. */
-export const firstChunkElements = 32768;
+/** Elements of a block's chunk along its lane's first axis: 256 KiB. Part of the order of sums. */
+export const firstChunkElements = 65536;
 
 /** Boundaries fall on multiples of 16 bytes from the start of the vector. */
 const unit = 4;

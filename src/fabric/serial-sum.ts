@@ -1,6 +1,9 @@
 import { at } from '../numerics/assert.ts';
 import type { Torus } from './torus.ts';
 
+/** Of a chunk, in every block but the last. */
+const chunkElements = 65536;
+
 /**
  * The sum that an all-reduce gives, element by element from the documented formula and from nothing
  * else: what the rings are held to, to the bit. `vectors` are by chip number, all of one length.
@@ -26,7 +29,7 @@ export function serialElement(
   const step = lane.index % 2 === 0 ? 1 : -1;
   const firstLength = startsOnX ? torus.width : torus.height;
   const secondLength = startsOnX ? torus.height : torus.width;
-  const block = blockOf(lane.length, firstLength * 32768, lane.element);
+  const block = blockOf(lane.length, firstLength * chunkElements, lane.element);
   const chunk = partOf(block.length, firstLength, block.element);
   const piece = partOf(chunk.length, secondLength, chunk.element);
   return ringSum(secondLength, piece.index, step, (second) =>
