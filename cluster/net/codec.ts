@@ -1,0 +1,139 @@
+import { Packr, Unpackr } from 'msgpackr';
+import type { Refusal } from './frame.ts';
+
+/** The largest control message, in bytes. */
+export const messageBytesMax: number = 2 ** 20;
+/** How deep a message may be nested, and how many values it may hold. */
+const depthMax = 16;
+const valuesMax = 65536;
+
+// Plain maps and no extension types: what is sent is what the schema of the message says.
+const packr = new Packr({ useRecords: false, moreTypes: false, structuredClone: false });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
+
+/** A message as msgpack. */
+export function encodeMessage(message: unknown): Buffer {
+  // The packer uses its buffer again; what is sent may still wait in a socket.
+  return Buffer.from(packr.pack(message));
+}
+
+export type Decoded =
+  | { readonly kind: 'value'; readonly value: unknown }
+  | { readonly kind: 'refuse'; readonly refusal: Refusal };
+
+/**
+ * Reads one msgpack value. The bytes are walked through first: no extension types, nothing longer
+ * than the bytes that are there, nothing deep, nothing after it. So a decoder never allocates for
+ * lengths that only a header claims.
+ */
+export function decodeMessage(bytes: Buffer): Decoded {
+  const wrong = findWrong(bytes);
+  if (wrong !== undefined) return refuse(wrong);
+  try {
+    return { kind: 'value', value: unpackr.unpack(bytes) };
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : 'not msgpack');
+  }
+}
+
+function refuse(why: string): Decoded {
+  return { kind: 'refuse', refusal: { code: 'message', text: `a malformed message: ${why}` } };
+}
+
+/** What keeps `bytes` from being one plain msgpack value, if anything. */
+function findWrong(bytes: Buffer): string | undefined {
+  if (bytes.length > messageBytesMax) return `${bytes.length} bytes, at most ${messageBytesMax}`;
+  /** Values that are still to come, by depth. */
+  const pending: number[] = [1];
+  let at = 0;
+  let values = 0;
+  while (pending.length > 0) {
+    const depth = pending.length - 1;
+    if (pending[depth] === 0) {
+      pending.pop();
+      continue;
+    }
+    pending[depth]!--;
+    const item = readItem(bytes, at);
+    if (typeof item === 'string') return item;
+    at = item.end;
+    values++;
+    if (at > bytes.length) return 'it ends too early';
+    if (values > valuesMax) return `more than ${valuesMax} values`;
+    if (item.children === 0) continue;
+    if (item.children > bytes.length - at) return 'a length beyond its end';
+    if (depth + 1 >= depthMax) return `nested deeper than ${depthMax}`;
+    pending.push(item.children);
+  }
+  return at === bytes.length ? undefined : 'bytes after its end';
+}
+
+interface Item {
+  /** Where what follows it starts; its children follow it. */
+  readonly end: number;
+  readonly children: number;
+}
+
+/** One value without its children [msgpack specification, "Formats"]. */
+function readItem(bytes: Buffer, at: number): Item | string {
+  const type = bytes[at];
+  if (type === undefined) return 'it ends too early';
+  const next = at + 1;
+  if (type < 0x80 || type >= 0xe0) return leaf(next);
+  if (type < 0x90) return { end: next, children: 2 * (type & 15) };
+  if (type < 0xa0) return { end: next, children: type & 15 };
+  if (type < 0xc0) return leaf(next + (type & 31));
+  switch (type) {
+    case 0xc0:
+    case 0xc2:
+    case 0xc3:
+      return leaf(next);
+    case 0xc4:
+    case 0xd9:
+      return withLength(bytes, next, 1, (length, end) => leaf(end + length));
+    case 0xc5:
+    case 0xda:
+      return withLength(bytes, next, 2, (length, end) => leaf(end + length));
+    case 0xc6:
+    case 0xdb:
+      return withLength(bytes, next, 4, (length, end) => leaf(end + length));
+    case 0xcc:
+    case 0xd0:
+      return leaf(next + 1);
+    case 0xcd:
+    case 0xd1:
+      return leaf(next + 2);
+    case 0xca:
+    case 0xce:
+    case 0xd2:
+      return leaf(next + 4);
+    case 0xcb:
+    case 0xcf:
+    case 0xd3:
+      return leaf(next + 8);
+    case 0xdc:
+      return withLength(bytes, next, 2, (children, end) => ({ end, children }));
+    case 0xdd:
+      return withLength(bytes, next, 4, (children, end) => ({ end, children }));
+    case 0xde:
+      return withLength(bytes, next, 2, (pairs, end) => ({ end, children: 2 * pairs }));
+    case 0xdf:
+      return withLength(bytes, next, 4, (pairs, end) => ({ end, children: 2 * pairs }));
+    default:
+      return `type ${type.toString(16)} is not plain`;
+  }
+}
+
+function leaf(end: number): Item {
+  return { end, children: 0 };
+}
+
+function withLength(
+  bytes: Buffer,
+  at: number,
+  width: number,
+  make: (length: number, end: number) => Item,
+): Item | string {
+  if (at + width > bytes.length) return 'it ends too early';
+  return make(bytes.readUIntBE(at, width), at + width);
+}

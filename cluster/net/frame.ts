@@ -1,0 +1,254 @@
+import { crc32 } from 'node:zlib';
+import { assert } from '../../src/numerics/assert.ts';
+
+/**
+ * What travels between processes: records of a 40-byte header and a payload. All words are
+ * little-endian. Bytes 0–7 (magic, version, kind) keep their place in every version.
+ *
+ * ```
+ *  0 magic u32 'TPUF'   4 version u16   6 kind u16
+ *  8 epoch u32         12 collective u32   16 sequence u32   20 queue u32 (link · 2 + colour)
+ * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 code u32   36 CRC-32 of bytes 0–35
+ * ```
+ *
+ * CRC-32 is that of IEEE 802.3, by zlib, which carries it out with carry-less multiplication:
+ * it detects every error of one burst of up to 32 bits.
+ */
+export interface FrameHeader {
+  kind: FrameKind;
+  /** Membership in which it was sent. */
+  epoch: number;
+  /** Tensors: number of the all-reduce since the epoch began. */
+  collective: number;
+  /** Tensors: number of the frame in its all-reduce and queue. Credits: frames given back ever. */
+  sequence: number;
+  /** Tensors and credits: link · 2 + colour. */
+  queue: number;
+  /** Of the payload. */
+  bytes: number;
+  /** Refusals: why, a number of {@link refusalCodes}. 0 otherwise. */
+  code: number;
+}
+
+export const frameKinds = {
+  hello: 1,
+  challenge: 2,
+  proof: 3,
+  welcome: 4,
+  refuse: 5,
+  tensor: 6,
+  credit: 7,
+} as const;
+export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
+
+export const protocolVersion = 1;
+export const headerBytes = 40;
+/** The largest payload of anything but a tensor. */
+export const smallPayloadBytes = 256;
+
+/** `TPUF`. */
+const magic = [0x54, 0x50, 0x55, 0x46] as const;
+const checkedBytes = 36;
+
+/** Why a frame, a handshake or a connection was not accepted. The numbers travel. */
+export const refusalCodes = {
+  magic: 1,
+  version: 2,
+  'header-crc': 3,
+  kind: 4,
+  length: 5,
+  'payload-crc': 6,
+  epoch: 7,
+  queue: 8,
+  credit: 9,
+  token: 10,
+  order: 11,
+  timeout: 12,
+  'too-many': 13,
+  message: 14,
+  peer: 15,
+} as const;
+export type RefusalCode = keyof typeof refusalCodes;
+
+export interface Refusal {
+  readonly code: RefusalCode;
+  /** One line: what was expected and found. */
+  readonly text: string;
+  /** Of the refused frame, where its header was sound. */
+  readonly header?: Readonly<FrameHeader>;
+}
+
+/** Name of a refusal that came with this number; `message` for one this version does not know. */
+export function refusalOf(code: number): RefusalCode {
+  const found = Object.entries(refusalCodes).find(([, value]) => value === code);
+  return (found?.[0] as RefusalCode | undefined) ?? 'message';
+}
+
+/** A header to be filled in. */
+export function emptyHeader(): FrameHeader {
+  return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, code: 0 };
+}
+
+/**
+ * Writes the header of `payload` to the first 40 bytes of `target`; `header.bytes` must be the
+ * payload's.
+ */
+export function encodeHeader(
+  header: Readonly<FrameHeader>,
+  payload: Uint8Array,
+  target: Uint8Array,
+  version: number = protocolVersion,
+): void {
+  assert(
+    header.bytes === payload.length,
+    `a header of ${header.bytes} for ${payload.length} bytes`,
+  );
+  const view = new DataView(target.buffer, target.byteOffset, headerBytes);
+  target.set(magic);
+  view.setUint16(4, version, true);
+  view.setUint16(6, header.kind, true);
+  view.setUint32(8, header.epoch, true);
+  view.setUint32(12, header.collective, true);
+  view.setUint32(16, header.sequence, true);
+  view.setUint32(20, header.queue, true);
+  view.setUint32(24, header.bytes, true);
+  view.setUint32(28, crc32(payload), true);
+  view.setUint32(32, header.code, true);
+  view.setUint32(checkedBytes, crc32(target.subarray(0, checkedBytes)), true);
+}
+
+/** A whole record in one piece: for handshakes, credits and tests. */
+export function encodeFrame(
+  header: Readonly<Omit<FrameHeader, 'bytes'>>,
+  payload: Uint8Array = nothing,
+  version: number = protocolVersion,
+): Buffer {
+  const record = Buffer.alloc(headerBytes + payload.length);
+  encodeHeader({ ...header, bytes: payload.length }, payload, record, version);
+  record.set(payload, headerBytes);
+  return record;
+}
+
+const nothing = new Uint8Array(0);
+
+/** Whether this begins as a frame does; no msgpack of more than one byte does, if it is one value. */
+export function isFrame(bytes: Uint8Array): boolean {
+  return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
+}
+
+/** What is done with the frames of a stream. */
+export interface FrameSink {
+  /** Where the payload of a frame with this header goes: `header.bytes` bytes; or why it may not. */
+  place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
+  /** A whole frame whose payload is sound; or why it may not be. The header is used again. */
+  accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined;
+}
+
+/**
+ * Reads frames from a stream of bytes that comes in any pieces. Nothing is buffered but a header:
+ * a payload goes straight to where the sink wants it. The first thing wrong ends it.
+ *
+ * Bytes come in either by {@link push}, or by reading into {@link room} and saying how many came.
+ */
+export class FrameReader {
+  readonly #sink: FrameSink;
+  readonly #head = new Uint8Array(headerBytes);
+  readonly #view = new DataView(this.#head.buffer);
+  readonly #header: FrameHeader = emptyHeader();
+  /** The part that is being read: the header, or a payload. */
+  #target: Uint8Array = this.#head;
+  #filled = 0;
+  #payloadCrc = 0;
+  #refusal: Refusal | undefined;
+
+  constructor(sink: FrameSink) {
+    this.#sink = sink;
+  }
+
+  /** Where the next bytes go; never empty. */
+  room(): Uint8Array {
+    return this.#filled === 0 ? this.#target : this.#target.subarray(this.#filled);
+  }
+
+  /** `count` bytes were put at the start of {@link room}. Says what is wrong with them, if anything. */
+  took(count: number): Refusal | undefined {
+    if (this.#refusal) return this.#refusal;
+    assert(count <= this.#target.length - this.#filled, `${count} bytes: more than there was room`);
+    this.#filled += count;
+    const refusal = this.#target === this.#head ? this.#headGrew() : this.#payloadGrew();
+    this.#refusal = refusal;
+    return refusal;
+  }
+
+  /** Takes a piece of the stream. Says what is wrong with it, if anything. */
+  push(piece: Uint8Array): Refusal | undefined {
+    let start = 0;
+    while (start < piece.length && !this.#refusal) {
+      const room = this.room();
+      const count = Math.min(room.length, piece.length - start);
+      room.set(count === piece.length ? piece : piece.subarray(start, start + count));
+      start += count;
+      this.took(count);
+    }
+    return this.#refusal;
+  }
+
+  #headGrew(): Refusal | undefined {
+    const seen = Math.min(this.#filled, magic.length);
+    for (let i = 0; i < seen; i++) {
+      if (this.#head[i] !== magic[i])
+        return { code: 'magic', text: 'not a frame of this protocol' };
+    }
+    if (this.#filled < headerBytes) return undefined;
+    const wrong = this.#decode();
+    if (wrong) return wrong;
+    const header = this.#header;
+    const place = this.#sink.place(header);
+    if (!(place instanceof Uint8Array)) return place;
+    assert(place.length === header.bytes, `${place.length} bytes of room for ${header.bytes}`);
+    this.#target = place;
+    this.#filled = 0;
+    return place.length === 0 ? this.#payloadGrew() : undefined;
+  }
+
+  #decode(): Refusal | undefined {
+    const view = this.#view;
+    const version = view.getUint16(4, true);
+    if (version !== protocolVersion) {
+      return { code: 'version', text: `protocol version ${version}, expected ${protocolVersion}` };
+    }
+    if (view.getUint32(checkedBytes, true) !== crc32(this.#head.subarray(0, checkedBytes))) {
+      return { code: 'header-crc', text: 'a corrupt frame header' };
+    }
+    const kind = view.getUint16(6, true);
+    if (!isKind(kind)) return { code: 'kind', text: `a frame of unknown kind ${kind}` };
+    const header = this.#header;
+    header.kind = kind;
+    header.epoch = view.getUint32(8, true);
+    header.collective = view.getUint32(12, true);
+    header.sequence = view.getUint32(16, true);
+    header.queue = view.getUint32(20, true);
+    header.bytes = view.getUint32(24, true);
+    header.code = view.getUint32(32, true);
+    this.#payloadCrc = view.getUint32(28, true);
+    if (kind !== frameKinds.tensor && header.bytes > smallPayloadBytes) {
+      return { code: 'length', text: `${header.bytes} bytes, at most ${smallPayloadBytes}` };
+    }
+    return undefined;
+  }
+
+  #payloadGrew(): Refusal | undefined {
+    if (this.#filled < this.#target.length) return undefined;
+    const payload = this.#target;
+    this.#target = this.#head;
+    this.#filled = 0;
+    if (crc32(payload) !== this.#payloadCrc) {
+      return { code: 'payload-crc', text: 'a corrupt payload', header: { ...this.#header } };
+    }
+    return this.#sink.accept(this.#header, payload);
+  }
+}
+
+function isKind(kind: number): kind is FrameKind {
+  return kind >= frameKinds.hello && kind <= frameKinds.credit;
+}

@@ -1,0 +1,189 @@
+import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
+import {
+  emptyHeader,
+  encodeFrame,
+  frameKinds,
+  protocolVersion,
+  refusalOf,
+  smallPayloadBytes,
+} from './frame.ts';
+import type { Token } from './token.ts';
+
+/**
+ * How the two ends of a connection prove to each other that they hold the token, without sending
+ * it: hello (who, nonce) → challenge (nonce) → proof → welcome (proof). A proof is an
+ * HMAC-SHA256 over both nonces and all that the hello said, so it fits no other connection, no
+ * other direction and no other membership. The end that listens shows its proof only to one that
+ * has shown its own.
+ */
+export interface Hello {
+  readonly channel: Channel;
+  readonly role: Role;
+  /** Number of the process that connects, and of the one that it means to reach. */
+  readonly from: number;
+  readonly to: number;
+  /** Membership; 0 before there is one. */
+  readonly epoch: number;
+}
+
+export const channels = ['control', 'tensor'] as const;
+export type Channel = (typeof channels)[number];
+export const roles = ['worker', 'spare', 'operator'] as const;
+export type Role = (typeof roles)[number];
+
+/** Stands for a process that has no number yet, and for the master. */
+export const unnumbered = 0xffffffff;
+
+export const nonceBytes = 32;
+const helloBytes = 44;
+const proofBytes = 32;
+
+/** What an end does next: sends, and is through, or not yet; or gives up. */
+export type HandshakeStep =
+  | { readonly kind: 'go-on'; readonly send?: Buffer }
+  | { readonly kind: 'done'; readonly send?: Buffer; readonly hello: Hello }
+  | { readonly kind: 'refuse'; readonly refusal: Refusal };
+
+/** One end of a handshake: given the other's frames, says what to do. */
+export interface Handshake {
+  receive(header: Readonly<FrameHeader>, payload: Uint8Array): HandshakeStep;
+}
+
+/** The end that connects. `opening` goes out first. `nonce` is random. */
+export function connectingHandshake(
+  token: Token,
+  hello: Hello,
+  nonce: Uint8Array,
+): Handshake & { readonly opening: Buffer } {
+  const greeting = encodeHello(hello, nonce);
+  let challenge: Uint8Array | undefined;
+  return {
+    opening: record(frameKinds.hello, hello.epoch, greeting),
+    receive(header, payload) {
+      if (header.kind === frameKinds.refuse)
+        return { kind: 'refuse', refusal: readRefusal(header, payload) };
+      if (challenge === undefined) {
+        if (header.kind !== frameKinds.challenge || payload.length !== nonceBytes)
+          return outOfOrder;
+        challenge = Uint8Array.from(payload);
+        const proof = token.prove(proven('connects', hello.epoch, greeting, challenge));
+        return { kind: 'go-on', send: record(frameKinds.proof, hello.epoch, proof) };
+      }
+      if (header.kind !== frameKinds.welcome || payload.length !== proofBytes) return outOfOrder;
+      const parts = proven('listens', hello.epoch, greeting, challenge);
+      return token.isProof(payload, parts) ? { kind: 'done', hello } : wrongToken;
+    },
+  };
+}
+
+/** The end that listens. `admit` says why a proven peer may not join, if so. `nonce` is random. */
+export function listeningHandshake(
+  token: Token,
+  channel: Channel,
+  nonce: Uint8Array,
+  admit: (hello: Hello) => Refusal | undefined,
+): Handshake {
+  let greeting: Uint8Array | undefined;
+  let hello: Hello | undefined;
+  return {
+    receive(header, payload) {
+      if (greeting === undefined || hello === undefined) {
+        if (header.kind !== frameKinds.hello) return outOfOrder;
+        hello = decodeHello(header, payload);
+        if (hello?.channel !== channel) return outOfOrder;
+        greeting = Uint8Array.from(payload);
+        return { kind: 'go-on', send: record(frameKinds.challenge, hello.epoch, nonce) };
+      }
+      if (header.kind !== frameKinds.proof || payload.length !== proofBytes) return outOfOrder;
+      const { epoch } = hello;
+      if (!token.isProof(payload, proven('connects', epoch, greeting, nonce))) return wrongToken;
+      const refusal = admit(hello);
+      if (refusal) return { kind: 'refuse', refusal };
+      const proof = token.prove(proven('listens', epoch, greeting, nonce));
+      return { kind: 'done', send: record(frameKinds.welcome, epoch, proof), hello };
+    },
+  };
+}
+
+/** The sink of a connection that is not through its handshake: small frames, a few in all. */
+export class HandshakeSink implements FrameSink {
+  readonly #handshake: Handshake;
+  readonly #act: (step: HandshakeStep) => void;
+
+  constructor(handshake: Handshake, act: (step: HandshakeStep) => void) {
+    this.#handshake = handshake;
+    this.#act = act;
+  }
+
+  place({ kind, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
+    if (kind > frameKinds.refuse) return { code: 'order', text: 'data before the handshake' };
+    if (bytes > smallPayloadBytes) return { code: 'length', text: `${bytes} bytes in a handshake` };
+    return new Uint8Array(bytes);
+  }
+
+  accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined {
+    const step = this.#handshake.receive(header, payload);
+    if (step.kind === 'refuse') return step.refusal;
+    this.#act(step);
+    return undefined;
+  }
+}
+
+/** The record that tells the other end why it is turned away. */
+export function refusalRecord({ text }: Refusal, code: number): Buffer {
+  const payload = Buffer.from(text).subarray(0, smallPayloadBytes);
+  return encodeFrame({ ...emptyHeader(), kind: frameKinds.refuse, code }, payload);
+}
+
+/** What a record of {@link refusalRecord} says, from the other end. */
+export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal {
+  const said = Buffer.from(payload)
+    .toString('utf8')
+    .replace(/[^\x20-\x7e]/g, '?');
+  return { code: refusalOf(header.code), text: `refused by the other end: ${said}` };
+}
+
+const outOfOrder: HandshakeStep = {
+  kind: 'refuse',
+  refusal: { code: 'order', text: 'not what a handshake has at this place' },
+};
+const wrongToken: HandshakeStep = {
+  kind: 'refuse',
+  refusal: { code: 'token', text: 'wrong token' },
+};
+
+function record(kind: FrameHeader['kind'], epoch: number, payload: Uint8Array): Buffer {
+  return encodeFrame({ ...emptyHeader(), kind, epoch }, payload);
+}
+
+function encodeHello(hello: Hello, nonce: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(helloBytes);
+  bytes.set(nonce);
+  bytes.writeUInt8(channels.indexOf(hello.channel), nonceBytes);
+  bytes.writeUInt8(roles.indexOf(hello.role), nonceBytes + 1);
+  bytes.writeUInt32LE(hello.from, nonceBytes + 4);
+  bytes.writeUInt32LE(hello.to, nonceBytes + 8);
+  return bytes;
+}
+
+function decodeHello({ epoch }: Readonly<FrameHeader>, payload: Uint8Array): Hello | undefined {
+  if (payload.length !== helloBytes) return undefined;
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
+  const channel = channels[bytes.readUInt8(nonceBytes)];
+  const role = roles[bytes.readUInt8(nonceBytes + 1)];
+  if (channel === undefined || role === undefined || bytes.readUInt16LE(nonceBytes + 2) !== 0) {
+    return undefined;
+  }
+  const from = bytes.readUInt32LE(nonceBytes + 4);
+  return { channel, role, from, to: bytes.readUInt32LE(nonceBytes + 8), epoch };
+}
+
+/** What a proof is over. */
+function proven(
+  end: 'connects' | 'listens',
+  epoch: number,
+  greeting: Uint8Array,
+  challenge: Uint8Array,
+): readonly Uint8Array[] {
+  return [Buffer.from(`tpu-pod ${protocolVersion} ${end} ${epoch}`), greeting, challenge];
+}

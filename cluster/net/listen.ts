@@ -1,0 +1,117 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { type AddressInfo, createServer as createStreamServer, type Socket } from 'node:net';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { PodError } from '../../src/numerics/error.ts';
+import type { Gate } from './gate.ts';
+import { handshakeMsMax } from './gate.ts';
+
+/** Something that listens, and where. */
+export interface Listener {
+  /** 0 for a unix socket. */
+  readonly port: number;
+  /** Stops listening and drops what is connected. */
+  close(): Promise<void>;
+}
+
+export interface WebSocketPlace {
+  readonly host: string;
+  /** 0 for any. */
+  readonly port: number;
+  /** The only path that is answered. */
+  readonly path: string;
+  /** Of a message that comes in, in bytes. */
+  readonly maxPayload: number;
+}
+
+/**
+ * Listens for WebSockets. Every connection passes the gate before it has said a word of HTTP.
+ *
+ * @throws PodError `io` when the address cannot be had.
+ */
+export async function listenWebSocket(
+  { host, port, path, maxPayload }: WebSocketPlace,
+  gate: Gate,
+  connected: (ws: WebSocket, socket: Socket) => void,
+): Promise<Listener> {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload,
+  });
+  const server = createServer(
+    { headersTimeout: handshakeMsMax, requestTimeout: handshakeMsMax, maxHeaderSize: 4096 },
+    (_, response) => response.writeHead(426, { connection: 'close' }).end(),
+  );
+  const held = track(server, gate);
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on('error', () => socket.destroy());
+    if (request.url !== path) {
+      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n');
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (ws) => {
+      socket.setNoDelay(true);
+      connected(ws, socket);
+    });
+  });
+  server.on('clientError', (_, socket) => socket.destroy());
+  await listening(server, { host, port }, `${host}:${port}`);
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () => closeAll(server, held, gate),
+  };
+}
+
+/**
+ * Listens on a unix socket; what may lie there from an earlier process must be gone.
+ *
+ * @throws PodError `io` when the path cannot be had.
+ */
+export async function listenUnix(
+  path: string,
+  gate: Gate,
+  connected: (socket: Socket) => void,
+): Promise<Listener> {
+  const server = createStreamServer();
+  const held = track(server, gate);
+  server.on('connection', (socket) => {
+    socket.on('error', () => socket.destroy());
+    connected(socket);
+  });
+  await listening(server, { path }, path);
+  return { port: 0, close: () => closeAll(server, held, gate) };
+}
+
+type AnyServer = Server | ReturnType<typeof createStreamServer>;
+
+function track(server: AnyServer, gate: Gate): Set<Socket> {
+  const held = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    held.add(socket);
+    socket.once('close', () => held.delete(socket));
+    gate.enter(socket);
+  });
+  return held;
+}
+
+function listening(
+  server: AnyServer,
+  where: { readonly host: string; readonly port: number } | { readonly path: string },
+  name: string,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => {
+      reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
+    });
+    server.listen(where, resolve);
+  });
+}
+
+function closeAll(server: AnyServer, held: Set<Socket>, gate: Gate): Promise<void> {
+  return new Promise((resolve) => {
+    gate.close();
+    server.close(() => resolve());
+    for (const socket of held) socket.destroy();
+  });
+}

@@ -1,0 +1,249 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { Socket, type SocketConstructorOpts } from 'node:net';
+import { Connection } from './connection.ts';
+import type { FrameSink, Refusal } from './frame.ts';
+import { Gate } from './gate.ts';
+import type { Handshake, Hello } from './handshake.ts';
+import { connectingHandshake, listeningHandshake, nonceBytes } from './handshake.ts';
+import { type Listener, listenUnix, listenWebSocket } from './listen.ts';
+import type { Token } from './token.ts';
+import type { Wire, WireEvents } from './wire.ts';
+import { streamWire, webSocketWire } from './wire.ts';
+import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
+
+/**
+ * Connections that carry tensors, one for each direction between two processes. The one that sends
+ * tensors listens: what the listening side of a WebSocket sends is not masked.
+ */
+export interface TensorServerOptions {
+  readonly token: Token;
+  readonly host: string;
+  /** 0 for any. */
+  readonly port: number;
+  /** Also listens here, for those on the same host. */
+  readonly unixPath?: string;
+  /** Why a peer that holds the token may not connect, if so: the membership has moved on, say. */
+  readonly admit: (hello: Hello) => Refusal | undefined;
+  /** Frames for `hello.from` go out on `wire`; gives what takes what comes back. */
+  readonly open: (hello: Hello, wire: Wire) => FrameSink | Refusal;
+  /** All that was written on the way to `hello.from` is with the kernel. */
+  readonly drained: (hello: Hello) => void;
+  /** An open connection has ended. */
+  readonly closed: (hello: Hello, refusal: Refusal | undefined) => void;
+  /** One that never opened. */
+  readonly turnedAway: (refusal: Refusal) => void;
+}
+
+export interface TensorServer extends Listener {
+  /** Ends every connection, as when the membership changes, and goes on listening. */
+  drop(): void;
+}
+
+export const tensorPath = '/tensor';
+/** Credits and handshakes are all that comes in. */
+const inboundBytesMax = 4096;
+
+/** @throws PodError `io` when the address or the path cannot be had. */
+export async function listenTensors(options: TensorServerOptions): Promise<TensorServer> {
+  const gate = new Gate((why) => options.turnedAway({ code: why, text: `no handshake: ${why}` }));
+  const live = new Set<Connection>();
+  const { host, port, unixPath } = options;
+  const place = { host, port, path: tensorPath, maxPayload: inboundBytesMax };
+  const overTcp = await listenWebSocket(place, gate, (ws, socket) => {
+    const accept = acceptTensors(options, socket, gate, live, (it) =>
+      webSocketWire(ws, socket, it),
+    );
+    ws.on('message', (data) => {
+      if (Buffer.isBuffer(data)) accept.push(data);
+    });
+    ws.on('error', (error) => accept.refuse({ code: 'peer', text: error.message }));
+  });
+  const overUnix = unixPath
+    ? await listenUnix(unixPath, gate, (socket) => {
+        const accept = acceptTensors(options, socket, gate, live, (it) => streamWire(socket, it));
+        socket.on('data', (piece) => accept.push(piece));
+      })
+    : undefined;
+  const drop = (): void => {
+    for (const connection of [...live]) connection.close();
+  };
+  return {
+    port: overTcp.port,
+    drop,
+    async close() {
+      drop();
+      await Promise.all([overTcp.close(), overUnix?.close()]);
+    },
+  };
+}
+
+function acceptTensors(
+  options: Omit<TensorServerOptions, 'host' | 'port' | 'unixPath'>,
+  socket: Socket,
+  gate: Gate,
+  live: Set<Connection>,
+  makeWire: (events: WireEvents) => Wire,
+): Connection {
+  let opened: Hello | undefined;
+  const wire = makeWire({
+    drained: () => {
+      if (opened && !connection.isClosed) options.drained(opened);
+    },
+  });
+  const nonce = randomBytes(nonceBytes);
+  const handshake = listeningHandshake(options.token, 'tensor', nonce, options.admit);
+  const connection = new Connection(wire, handshake, {
+    open(hello) {
+      gate.pass(socket);
+      opened = hello;
+      return options.open(hello, wire);
+    },
+    closed(refusal) {
+      live.delete(connection);
+      if (opened) options.closed(opened, refusal);
+      else options.turnedAway(refusal ?? { code: 'order', text: 'gone before the handshake' });
+    },
+  });
+  live.add(connection);
+  socket.once('close', () => connection.closed(undefined));
+  return connection;
+}
+
+/** Where a process sends its tensors from, as the list of peers says. */
+export interface TensorOffer {
+  readonly host: string;
+  readonly port: number;
+  /** A path that leads there from the same host. */
+  readonly unixPath?: string;
+}
+
+export interface TensorClientOptions {
+  readonly token: Token;
+  readonly offer: TensorOffer;
+  readonly hello: Omit<Hello, 'channel' | 'role'>;
+  /** Frames come in; gives what takes them. Credits go back on `wire`. */
+  readonly open: (wire: Wire) => FrameSink | Refusal;
+  /** It has ended, or never opened. Comes once; to try again is the caller's. */
+  readonly closed: (refusal: Refusal | undefined) => void;
+}
+
+export interface TensorClient {
+  /** What carries it. */
+  readonly over: 'unix' | 'ws';
+  /** Ends it at once: when it returns, nothing more is read into memory. */
+  close(): void;
+}
+
+/** Connects to where a peer's tensors come from: by its unix socket if that is here. */
+export function connectTensors(options: TensorClientOptions): TensorClient {
+  const { offer, token } = options;
+  const hello: Hello = { ...options.hello, channel: 'tensor', role: 'worker' };
+  const handshake = connectingHandshake(token, hello, randomBytes(nonceBytes));
+  const path = offer.unixPath;
+  return path !== undefined && existsSync(path)
+    ? connectUnix(path, handshake, options)
+    : connectWebSocket(offer, handshake, options);
+}
+
+type Opening = Handshake & { readonly opening: Buffer };
+
+function connectUnix(path: string, handshake: Opening, options: TensorClientOptions): TensorClient {
+  const { socket, begin } = pullingSocket();
+  const wire = streamWire(socket, { drained: () => undefined }, true);
+  const connection = clientConnection(wire, handshake, options);
+  begin(pullerOf(connection), connection);
+  socket.connect({ path }, () => wire.write(handshake.opening));
+  return { over: 'unix', close: () => connection.close() };
+}
+
+function connectWebSocket(
+  { host, port }: TensorOffer,
+  handshake: Opening,
+  options: TensorClientOptions,
+): TensorClient {
+  const { socket, begin } = pullingSocket();
+  const wire = maskedWire(socket);
+  const connection = clientConnection(wire, handshake, options);
+  const stream = new WebSocketStream(pullerOf(connection), {
+    open: () => wire.write(handshake.opening),
+    ended(refusal) {
+      connection.closed(refusal);
+      socket.destroy();
+    },
+  });
+  begin(stream, connection);
+  socket.setNoDelay(true);
+  socket.connect({ host, port }, () => socket.write(stream.request(`${host}:${port}`, tensorPath)));
+  return { over: 'ws', close: () => connection.close() };
+}
+
+function clientConnection(
+  wire: Wire,
+  handshake: Handshake,
+  { open, closed }: TensorClientOptions,
+): Connection {
+  const deadline = setTimeout(() => {
+    connection.refuse({ code: 'timeout', text: `no handshake in ${handshakeMs} ms` });
+  }, handshakeMs);
+  const connection = new Connection(wire, handshake, {
+    open() {
+      clearTimeout(deadline);
+      return open(wire);
+    },
+    closed(refusal) {
+      clearTimeout(deadline);
+      closed(refusal);
+    },
+  });
+  return connection;
+}
+
+const handshakeMs = 4000;
+
+function pullerOf(connection: Connection): Puller {
+  return {
+    room: () => connection.reader.room(),
+    took: (count) => connection.took(count),
+    push: (piece) => connection.push(piece),
+  };
+}
+
+/** An option of sockets that their types leave out [Node, `net.Socket`]. */
+type ReadInto = SocketConstructorOpts & {
+  readonly onread: {
+    readonly buffer: () => Uint8Array;
+    readonly callback: (count: number) => boolean;
+  };
+};
+
+/** A socket whose bytes the kernel puts where the puller wants them. */
+function pullingSocket(): {
+  readonly socket: Socket;
+  /** To be called before it connects. */
+  readonly begin: (puller: Puller, connection: Connection) => void;
+} {
+  let puller: Puller | undefined;
+  let connection: Connection | undefined;
+  const trash = new Uint8Array(4096);
+  const options: ReadInto = {
+    onread: {
+      buffer: () => (puller && connection?.isClosed === false ? puller.room() : trash),
+      callback: (count: number) => {
+        if (connection?.isClosed === false) puller?.took(count);
+        return connection?.isClosed === false;
+      },
+    },
+  };
+  const socket = new Socket(options);
+  socket.on('error', (error) => connection?.closed({ code: 'peer', text: error.message }));
+  socket.on('close', () => connection?.closed(undefined));
+  socket.on('end', () => socket.destroy());
+  return {
+    socket,
+    begin(itsPuller, itsConnection) {
+      puller = itsPuller;
+      connection = itsConnection;
+    },
+  };
+}

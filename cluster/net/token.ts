@@ -1,0 +1,77 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { PodError } from '../../src/numerics/error.ts';
+
+/** The secret that master and workers share. It proves; it is never sent, and never printed. */
+export class Token {
+  readonly #secret: Buffer;
+
+  constructor(secret: Buffer) {
+    this.#secret = Buffer.from(secret);
+  }
+
+  /** HMAC-SHA256 over `parts`, each with its length before it, so that no two lists look alike. */
+  prove(parts: readonly Uint8Array[]): Buffer {
+    const hmac = createHmac('sha256', this.#secret);
+    for (const part of parts) {
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(part.length);
+      hmac.update(length).update(part);
+    }
+    return hmac.digest();
+  }
+
+  /** Whether `proof` is that of `parts`, in a time that does not depend on where they differ. */
+  isProof(proof: Uint8Array, parts: readonly Uint8Array[]): boolean {
+    const expected = this.prove(parts);
+    return proof.length === expected.length && timingSafeEqual(proof, expected);
+  }
+
+  /** What anything that prints it gets. */
+  toJSON(): string {
+    return 'token';
+  }
+}
+
+/** Fewer characters can be guessed. */
+export const tokenLengthMin = 16;
+const tokenBytesMax = 4096;
+const defaultPath = '/run/secrets/pod-token';
+
+export interface ReadToken {
+  readonly token: Token;
+  /** What should be said to the operator, such as that others can read the file. */
+  readonly warning?: string;
+}
+
+/**
+ * Reads the token from the file named by `POD_TOKEN_FILE`, or where engines mount secrets. White
+ * space around it does not count.
+ *
+ * @throws PodError `io` when the file cannot be read, `bad-config` when it holds no fit token.
+ */
+export function readToken(env: Readonly<Record<string, string | undefined>>): ReadToken {
+  const path = env['POD_TOKEN_FILE'] ?? defaultPath;
+  const { text, mode } = readSecret(path);
+  const secret = text.trim();
+  if (secret.length < tokenLengthMin) {
+    const found = `${secret.length} characters, at least ${tokenLengthMin}`;
+    throw new PodError('bad-config', `token file ${path}: ${found}`);
+  }
+  const token = new Token(Buffer.from(secret));
+  // Engines mount secrets read-only for the container's own users: 0444 is theirs to choose.
+  if (path.startsWith('/run/secrets/') || (mode & 0o077) === 0) return { token };
+  const octal = (mode & 0o777).toString(8);
+  return { token, warning: `token file ${path} has mode ${octal}: others can read it, use 600` };
+}
+
+function readSecret(path: string): { readonly text: string; readonly mode: number } {
+  try {
+    const { size, mode } = statSync(path);
+    if (size <= tokenBytesMax) return { text: readFileSync(path, 'utf8'), mode };
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new PodError('io', `token file ${path}: ${cause}`, error);
+  }
+  throw new PodError('bad-config', `token file ${path}: more than ${tokenBytesMax} bytes`);
+}

@@ -1,0 +1,169 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { Refusal } from './frame.ts';
+import { endSocket, type Wire } from './wire.ts';
+
+/** What takes the bytes of a stream: they are put into its room, or handed to it. */
+export interface Puller {
+  /** Where the next bytes go; never empty. */
+  room(): Uint8Array;
+  took(count: number): void;
+  push(piece: Uint8Array): void;
+}
+
+/**
+ * The connecting side of a WebSocket [RFC 6455] that only reads much and only writes little: what
+ * comes goes from the kernel straight to where it belongs, which for tensors is shared memory. (A
+ * library that hands out messages copies each twice.)
+ */
+export class WebSocketStream implements Puller {
+  readonly #target: Puller;
+  readonly #events: WebSocketStreamEvents;
+  readonly #key: string = randomBytes(16).toString('base64');
+  /** Bytes before, between and at the start of frames' payloads: too few to be worth a place. */
+  readonly #scratch: Buffer = Buffer.alloc(64);
+  #state: 'upgrading' | 'open' | 'ended' = 'upgrading';
+  #response = '';
+  /** Bytes of a frame's header so far. */
+  readonly #head: Buffer = Buffer.alloc(10);
+  #headFilled = 0;
+  #opcode = 0;
+  /** Bytes of the payload that are still to come. */
+  #left = 0;
+  #inScratch = true;
+
+  constructor(target: Puller, events: WebSocketStreamEvents) {
+    this.#target = target;
+    this.#events = events;
+  }
+
+  /** What asks for the upgrade. */
+  request(host: string, path: string): string {
+    const lines = [
+      ...[`GET ${path} HTTP/1.1`, `Host: ${host}`, 'Upgrade: websocket', 'Connection: Upgrade'],
+      ...[`Sec-WebSocket-Key: ${this.#key}`, 'Sec-WebSocket-Version: 13', '', ''],
+    ];
+    return lines.join('\r\n');
+  }
+
+  room(): Uint8Array {
+    this.#inScratch = this.#state !== 'open' || this.#left === 0 || this.#opcode >= 8;
+    if (this.#inScratch) return this.#scratch;
+    const room = this.#target.room();
+    return room.length <= this.#left ? room : room.subarray(0, this.#left);
+  }
+
+  took(count: number): void {
+    if (this.#inScratch) {
+      this.push(this.#scratch.subarray(0, count));
+      return;
+    }
+    this.#left -= count;
+    this.#target.took(count);
+  }
+
+  push(piece: Uint8Array): void {
+    let at = 0;
+    while (at < piece.length && this.#state !== 'ended') {
+      if (this.#state === 'upgrading') at += this.#upgrade(piece[at] ?? 0);
+      else if (this.#left === 0) at += this.#readHead(piece[at] ?? 0);
+      else at += this.#readPayload(piece.subarray(at, at + this.#left));
+    }
+  }
+
+  #upgrade(byte: number): number {
+    this.#response += String.fromCharCode(byte);
+    if (this.#response.length > responseMax) return this.#fail('a response without an end');
+    if (!this.#response.endsWith('\r\n\r\n')) return 1;
+    const [status = '', ...lines] = this.#response.split('\r\n');
+    if (!/^HTTP\/1\.1 101 /.test(status)) return this.#fail(`no WebSocket: ${status.slice(0, 60)}`);
+    const accepted = lines.find((line) => /^sec-websocket-accept:/i.test(line));
+    const expected = createHash('sha1').update(`${this.#key}${guid}`).digest('base64');
+    if (accepted?.slice(accepted.indexOf(':') + 1).trim() !== expected) {
+      return this.#fail('no WebSocket: a wrong key');
+    }
+    this.#response = '';
+    this.#state = 'open';
+    this.#events.open();
+    return 1;
+  }
+
+  #readHead(byte: number): number {
+    const head = this.#head;
+    head[this.#headFilled++] = byte;
+    if (this.#headFilled < 2) return 1;
+    const short = head.readUInt8(1);
+    const length = short < 126 ? 2 : short === 126 ? 4 : 10;
+    if (this.#headFilled < length) return 1;
+    this.#headFilled = 0;
+    this.#opcode = head.readUInt8(0) & 15;
+    if ((head.readUInt8(0) & 0x70) !== 0 || (short & 0x80) !== 0)
+      return this.#fail('reserved bits');
+    this.#left =
+      length === 2 ? short : length === 4 ? head.readUInt16BE(2) : Number(head.readBigUInt64BE(2));
+    if (this.#opcode === opcodes.close) return this.#fail(undefined);
+    if (this.#opcode >= 8) return this.#left <= 125 ? 1 : this.#fail('a long control frame');
+    const isData = this.#opcode === opcodes.binary || this.#opcode === opcodes.continuation;
+    if (!isData) return this.#fail(`opcode ${this.#opcode}`);
+    return this.#left <= payloadMax ? 1 : this.#fail(`a frame of ${this.#left} bytes`);
+  }
+
+  #readPayload(piece: Uint8Array): number {
+    this.#left -= piece.length;
+    // What pings and pongs carry is not looked at: nothing on this stream answers them.
+    if (this.#opcode < 8) this.#target.push(piece);
+    return piece.length;
+  }
+
+  #fail(why: string | undefined): number {
+    this.#state = 'ended';
+    this.#events.ended(why === undefined ? undefined : { code: 'peer', text: why });
+    return 1;
+  }
+}
+
+export interface WebSocketStreamEvents {
+  /** The upgrade is through. */
+  open(): void;
+  /** The other end closed it, or broke its rules. Comes once, and nothing after it. */
+  ended(refusal: Refusal | undefined): void;
+}
+
+/** What the connecting side writes: each record a masked frame. */
+export function maskedWire(socket: Socket): Wire {
+  const write = (record: Uint8Array): boolean => {
+    if (!socket.writable) return false;
+    socket.write(maskedFrame(opcodes.binary, record));
+    return socket.writableLength === 0;
+  };
+  return {
+    write: (head, payload) => write(payload ? Buffer.concat([head, payload]) : head),
+    get waiting() {
+      return socket.writableLength;
+    },
+    end(record) {
+      if (record) write(record);
+      endSocket(socket, true);
+    },
+  };
+}
+
+/** A whole frame of at most 65535 bytes. */
+export function maskedFrame(opcode: number, payload: Uint8Array): Buffer {
+  const long = payload.length >= 126;
+  const start = long ? 8 : 6;
+  const frame = Buffer.alloc(start + payload.length);
+  frame[0] = 0x80 | opcode;
+  frame[1] = 0x80 | (long ? 126 : payload.length);
+  if (long) frame.writeUInt16BE(payload.length, 2);
+  const mask = randomBytes(4);
+  frame.set(mask, start - 4);
+  for (let i = 0; i < payload.length; i++)
+    frame[start + i] = (payload[i] ?? 0) ^ (mask[i & 3] ?? 0);
+  return frame;
+}
+
+const opcodes = { continuation: 0, binary: 2, close: 8 } as const;
+const guid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+const responseMax = 2048;
+const payloadMax = 2 ** 20;

@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { Refusal } from '../../../cluster/net/frame.ts';
+import { Pump } from '../../../cluster/net/pump.ts';
+import { type Hosting, processLinks, receiveBytes } from '../../../cluster/net/route.ts';
+import type { TensorClient, TensorServer } from '../../../cluster/net/tensor-socket.ts';
+import { connectTensors, listenTensors } from '../../../cluster/net/tensor-socket.ts';
+import { Token } from '../../../cluster/net/token.ts';
+import { AllReduce } from '../../../src/fabric/all-reduce.ts';
+import { Doorbell } from '../../../src/fabric/doorbell.ts';
+import { layOutFabric, resetFabric } from '../../../src/fabric/fabric-memory.ts';
+import { sumKernels } from '../../../src/fabric/kernels/sum.ts';
+import { chipsOf, type Torus } from '../../../src/fabric/torus.ts';
+
+export const token: Token = new Token(Buffer.from('a token that only tests know'));
+
+/** What one process would hold, in a memory of its own; a test holds several. */
+export interface Process {
+  readonly hosting: Hosting;
+  readonly pump: Pump;
+  readonly memory: WebAssembly.Memory;
+  /** By worker hosted here. */
+  readonly workers: ReadonlyMap<number, AllReduce>;
+  /** The vector of a chip hosted here, in place; that of a worker's first chip becomes the sum. */
+  vector(chip: number): Float32Array;
+}
+
+export function makeProcess(hosting: Hosting, elements: number, epoch: number): Process {
+  const { torus, processOf, self } = hosting;
+  const layout = layOutFabric(torus, 1024);
+  const receiveAt = layout.base + layout.bytes;
+  const vectorsAt = receiveAt + receiveBytes(hosting);
+  const stride = elements * 4;
+  const hosted = [...processOf.keys()].filter((worker) => processOf[worker] === self);
+  const chips = hosted.flatMap((worker) => chipsOf(torus, worker));
+  const pages = Math.ceil((vectorsAt + chips.length * stride) / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
+  resetFabric(memory, layout);
+  const address = (chip: number): number => vectorsAt + chips.indexOf(chip) * stride;
+  const kernels = sumKernels(memory);
+  const workers = hosted.map((worker): [number, AllReduce] => {
+    const doorbell = new Doorbell(memory, layout, worker);
+    const links = processLinks(memory, layout, hosting, doorbell);
+    const first = chipsOf(torus, worker)[0] ?? 0;
+    const buckets = [{ address: address(first), stride, elements }];
+    const parts = { torus, worker, epoch, kernels, links, doorbell, buckets, now: () => 0 };
+    return [worker, new AllReduce(parts)];
+  });
+  return {
+    hosting,
+    memory,
+    pump: new Pump({ memory, layout, hosting, receiveAt, epoch }),
+    workers: new Map(workers),
+    vector: (chip) => new Float32Array(memory.buffer, address(chip), elements),
+  };
+}
+
+/** A process with its sockets. */
+export interface Node {
+  readonly process: Process;
+  readonly server: TensorServer;
+  readonly clients: TensorClient[];
+}
+
+export interface Trouble {
+  readonly self: number;
+  readonly peer: number;
+  readonly end: 'out' | 'in';
+  readonly refusal: Refusal | undefined;
+}
+
+/** Connects processes with real sockets. `report` hears of every connection that ends. */
+export async function connectProcesses(
+  processes: readonly Process[],
+  over: 'unix' | 'ws',
+  epoch: number,
+  report: (trouble: Trouble) => void,
+): Promise<Node[]> {
+  const offers: { host: string; port: number; unixPath?: string }[] = [];
+  const nodes: Node[] = [];
+  for (const process of processes) {
+    const { self } = process.hosting;
+    const unixPath = over === 'unix' ? join(tmpdir(), `pod-${randomUUID()}.sock`) : undefined;
+    const server = await listenTensors({
+      ...{ token, host: '127.0.0.1', port: 0 },
+      ...(unixPath === undefined ? {} : { unixPath }),
+      admit: (hello) =>
+        hello.epoch === epoch ? undefined : { code: 'epoch', text: `epoch ${hello.epoch}` },
+      open: (hello, wire) => process.pump.openOut(hello.from, wire),
+      drained: (hello) => process.pump.drained(hello.from),
+      closed: (hello, refusal) => report({ self, peer: hello.from, end: 'out', refusal }),
+      turnedAway: (refusal) => report({ self, peer: -1, end: 'out', refusal }),
+    });
+    const offer = { host: '127.0.0.1', port: server.port };
+    offers[self] = unixPath === undefined ? offer : { ...offer, unixPath };
+    nodes.push({ process, server, clients: [] });
+  }
+  for (const { process, clients } of nodes) {
+    const { self } = process.hosting;
+    for (const peer of process.pump.peers.in) {
+      const offer = offers[peer];
+      if (offer === undefined) throw new Error(`no offer of process ${peer}`);
+      clients.push(
+        connectTensors({
+          token,
+          offer,
+          hello: { from: self, to: peer, epoch },
+          open: (wire) => process.pump.openIn(peer, wire),
+          closed: (refusal) => report({ self, peer, end: 'in', refusal }),
+        }),
+      );
+    }
+    process.pump.start();
+  }
+  return nodes;
+}
+
+export async function closeNodes(nodes: readonly Node[]): Promise<void> {
+  for (const { process, clients } of nodes) {
+    process.pump.stop();
+    for (const client of clients) client.close();
+  }
+  await Promise.all(nodes.map(({ server }) => server.close()));
+}
+
+/** Lets workers and sockets run in turns until every worker is done or `stop` says so. */
+export async function driveProcesses(
+  processes: readonly Process[],
+  stop: () => boolean = () => false,
+): Promise<void> {
+  const all = processes.flatMap(({ workers }) => [...workers.values()]);
+  for (const worker of all) if (worker.isDone(0)) worker.start(0);
+  while (!all.every((worker) => worker.isDone(0)) && !stop()) {
+    for (const worker of all) worker.progress();
+    for (const { pump } of processes) pump.poke();
+    await turn();
+  }
+}
+
+/** One process for each worker. */
+export function oneEach(torus: Torus): number[] {
+  return Array.from({ length: torus.workers }, (_, worker) => worker);
+}
