@@ -1,0 +1,170 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { TensorOffer } from '../../cluster/net/tensor-socket.ts';
+import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
+import type { Direction, Torus } from '../../src/fabric/torus.ts';
+import { flatTorus, linkCount } from '../../src/fabric/torus.ts';
+import type { RankAnswer, RankOrder } from './allreduce-processes.worker.ts';
+import type { BenchRow } from './row.ts';
+
+/** 25 MiB of f32 on each of 4×2 processes, one chip a process. */
+const elements = (25 * 2 ** 20) / 4;
+const torus: Torus = flatTorus(4, 2);
+const runs = 15;
+
+/** What issue 3 promises on two cores, in ms. */
+const floorMs = { unix: 120, ws: 200 } as const;
+
+/**
+ * All-reduce of 25 MiB over eight processes, beside the time in which bare sockets of this machine
+ * carry the same bytes, in the same run.
+ */
+export async function run(): Promise<BenchRow[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'pod-bench-'));
+  try {
+    const rows: BenchRow[] = [];
+    for (const over of ['unix', 'ws'] as const) rows.push(...(await measure(over, folder)));
+    return rows;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function measure(over: 'unix' | 'ws', folder: string): Promise<BenchRow[]> {
+  const value = median(await runProcesses(over, folder));
+  const bandwidth = await socketBandwidth(over === 'unix' ? join(folder, 'bare.sock') : undefined);
+  const name = `all-reduce 25 MiB, 8 processes, ${over}`;
+  const socket = over === 'unix' ? 'a unix socket' : 'TCP on loopback';
+  const row = { name, value, unit: 'ms', higherIsBetter: false };
+  return [
+    { ...row, limit: floorMs[over], limitName: 'promised' },
+    {
+      ...row,
+      limit: (1000 * totalBytes()) / bandwidth,
+      limitName: `every byte through ${socket} at ${(bandwidth / 1e9).toFixed(1)} GB/s`,
+    },
+  ];
+}
+
+/** Payload bytes over all links. */
+function totalBytes(): number {
+  let total = 0;
+  for (let link = 0; link < linkCount(torus); link++) {
+    total += linkBytesFormula(torus, elements, link >> 2, (link & 3) as Direction);
+  }
+  return total;
+}
+
+/** Milliseconds of each run but the first, from the first start to the last end. */
+async function runProcesses(over: 'unix' | 'ws', folder: string): Promise<number[]> {
+  const ranks = Array.from({ length: torus.workers }, () => {
+    return fork(fileURLToPath(new URL('./allreduce-processes.worker.js', import.meta.url)));
+  });
+  try {
+    const offers = await ask(ranks, 'offer', (self) => ({
+      kind: 'listen',
+      task: {
+        ...{ width: torus.width, height: torus.height, self, elements },
+        unixPath: over === 'unix' ? join(folder, `${self}.sock`) : undefined,
+      },
+    }));
+    const list: TensorOffer[] = offers.map(({ offer }) => offer);
+    await ask(ranks, 'connected', () => ({ kind: 'connect', offers: list }));
+    const ms: number[] = [];
+    for (let run = 0; run < runs; run++) {
+      const checked = run === 0 || run === runs - 1;
+      const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
+      // Filling takes its time, and not the same everywhere: such a run is not counted.
+      if (checked) continue;
+      const start = Math.min(...ran.map(({ startedAt }) => startedAt));
+      ms.push(Math.max(...ran.map(({ endedAt }) => endedAt)) - start);
+    }
+    return ms;
+  } finally {
+    for (const rank of ranks) rank.disconnect();
+  }
+}
+
+type Answer<K> = Extract<RankAnswer, { readonly kind: K }>;
+
+/** Gives every process an order and waits for what all answer. */
+function ask<K extends RankAnswer['kind']>(
+  ranks: readonly ChildProcess[],
+  kind: K,
+  order: (self: number) => RankOrder,
+): Promise<Answer<K>[]> {
+  return Promise.all(
+    ranks.map(
+      (rank, self) =>
+        new Promise<Answer<K>>((resolve, reject) => {
+          const exited = (): void => reject(new Error(`process ${self} exited`));
+          rank.once('exit', exited);
+          rank.once('message', (answer: RankAnswer) => {
+            rank.off('exit', exited);
+            if (answer.kind === kind) resolve(answer as Answer<K>);
+            else reject(new Error(`process ${self}: ${answer.kind}`));
+          });
+          rank.send(order(self));
+        }),
+    ),
+  );
+}
+
+const chunkBytes = 128 * 1024;
+const chunks = 8000;
+
+/** Median bytes per second from another process, of 128 KiB at a time: the best of sockets here. */
+async function socketBandwidth(path: string | undefined): Promise<number> {
+  const rates: number[] = [];
+  for (let run = 0; run < 5; run++) rates.push(await receiveOnce(path));
+  return median(rates);
+}
+
+function receiveOnce(path: string | undefined): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((socket: Socket) => {
+      let total = 0;
+      const start = performance.now();
+      socket.on('data', (piece) => {
+        total += piece.length;
+      });
+      socket.on('end', () => {
+        server.close();
+        resolve((1000 * total) / (performance.now() - start));
+      });
+      socket.on('error', reject);
+    });
+    const where = path === undefined ? { host: '127.0.0.1', port: 0 } : { path };
+    server.listen(where, () => {
+      const address = server.address();
+      const port = typeof address === 'object' ? address?.port : undefined;
+      fork(fileURLToPath(import.meta.url), [path ?? String(port), 'send-bytes']);
+    });
+  });
+}
+
+/** The other process of {@link socketBandwidth}. */
+function sendBytes(where: string): void {
+  const chunk = Buffer.alloc(chunkBytes);
+  const socket = /^\d+$/.test(where) ? connect(Number(where), '127.0.0.1') : connect(where);
+  let sent = 0;
+  const send = (): void => {
+    while (sent < chunks) {
+      sent++;
+      if (!socket.write(chunk)) return;
+    }
+    socket.end(() => process.exit(0));
+  };
+  socket.on('connect', send);
+  socket.on('drain', send);
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+}
+
+if (process.argv[3] === 'send-bytes') sendBytes(process.argv[2] ?? '');

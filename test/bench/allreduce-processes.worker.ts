@@ -1,0 +1,160 @@
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { Pump } from '../../cluster/net/pump.ts';
+import { type Hosting, processLinks, receiveBytes } from '../../cluster/net/route.ts';
+import {
+  connectTensors,
+  listenTensors,
+  type TensorOffer,
+} from '../../cluster/net/tensor-socket.ts';
+import { Token } from '../../cluster/net/token.ts';
+import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Doorbell } from '../../src/fabric/doorbell.ts';
+import { type FabricLayout, layOutFabric, resetFabric } from '../../src/fabric/fabric-memory.ts';
+import { sumKernels } from '../../src/fabric/kernels/sum.ts';
+import { serialElement } from '../../src/fabric/serial-sum.ts';
+import { flatTorus } from '../../src/fabric/torus.ts';
+
+/** What a process of the bench is told, in this order; it answers each with a {@link RankAnswer}. */
+export type RankOrder =
+  | { readonly kind: 'listen'; readonly task: RankTask }
+  | { readonly kind: 'connect'; readonly offers: readonly TensorOffer[] }
+  | { readonly kind: 'run'; readonly checked: boolean };
+
+export interface RankTask {
+  readonly width: number;
+  readonly height: number;
+  readonly self: number;
+  readonly elements: number;
+  readonly unixPath: string | undefined;
+}
+
+export type RankAnswer =
+  | { readonly kind: 'offer'; readonly offer: TensorOffer }
+  | { readonly kind: 'connected' }
+  /** Wall clock, which all processes of a machine share, in ms. */
+  | { readonly kind: 'ran'; readonly startedAt: number; readonly endedAt: number };
+
+/** What the thread that computes is given. */
+interface ThreadTask {
+  readonly hosting: Hosting;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: FabricLayout;
+  readonly address: number;
+  readonly elements: number;
+}
+
+const epoch = 1;
+const deadlineMs = 20_000;
+const token = new Token(Buffer.from('a token for measuring'));
+
+if (isMainThread) serveOrders();
+else serveRuns(workerData as ThreadTask);
+
+/** The main thread: sockets and the pump. */
+function serveOrders(): void {
+  const answer = (it: RankAnswer): void => void process.send?.(it);
+  let rank: Awaited<ReturnType<typeof listen>> | undefined;
+  process.on('disconnect', () => process.exit(0));
+  process.on('message', async (order: RankOrder) => {
+    if (order.kind === 'listen') {
+      rank = await listen(order.task);
+      answer({ kind: 'offer', offer: rank.offer });
+    } else if (order.kind === 'connect') {
+      await rank?.connect(order.offers);
+      answer({ kind: 'connected' });
+    } else rank?.thread.postMessage(order.checked);
+  });
+}
+
+async function listen({ width, height, self, elements, unixPath }: RankTask) {
+  const torus = flatTorus(width, height);
+  const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);
+  const hosting: Hosting = { torus, processOf, self };
+  const layout = layOutFabric(torus, 1024);
+  const receiveAt = layout.base + layout.bytes;
+  const address = receiveAt + receiveBytes(hosting);
+  const pages = Math.ceil((address + elements * 4) / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
+  resetFabric(memory, layout);
+  const pump = new Pump({ memory, layout, hosting, receiveAt, epoch });
+  const task: ThreadTask = { hosting, memory, layout, address, elements };
+  const thread = new Worker(new URL(import.meta.url), { workerData: task });
+  thread.on('message', (ran: RankAnswer) => process.send?.(ran));
+  const server = await listenTensors({
+    ...{ token, host: '127.0.0.1', port: 0 },
+    ...(unixPath === undefined ? {} : { unixPath }),
+    admit: () => undefined,
+    open: (hello, wire) => pump.openOut(hello.from, wire),
+    drained: (hello) => pump.drained(hello.from),
+    closed: () => undefined,
+    turnedAway: (refusal) => console.error(refusal),
+  });
+  const offer = { host: '127.0.0.1', port: server.port };
+  return {
+    thread,
+    offer: unixPath === undefined ? offer : { ...offer, unixPath },
+    async connect(offers: readonly TensorOffer[]): Promise<void> {
+      await Promise.all(pump.peers.in.map((peer) => connect(pump, self, peer, offers)));
+      pump.start();
+    },
+  };
+}
+
+function connect(
+  pump: Pump,
+  self: number,
+  peer: number,
+  offers: readonly TensorOffer[],
+): Promise<void> {
+  const offer = offers[peer];
+  if (offer === undefined) throw new Error(`no offer of process ${peer}`);
+  return new Promise((resolve) => {
+    connectTensors({
+      ...{ token, offer, hello: { from: self, to: peer, epoch } },
+      open(wire) {
+        resolve();
+        return pump.openIn(peer, wire);
+      },
+      closed: (refusal) => {
+        if (refusal && process.connected) console.error(refusal);
+      },
+    });
+  });
+}
+
+/** The thread that computes. */
+function serveRuns({ hosting, memory, layout, address, elements }: ThreadTask): void {
+  const { torus, self } = hosting;
+  const doorbell = new Doorbell(memory, layout, self);
+  const allReduce = new AllReduce({
+    ...{ torus, worker: self, doorbell, epoch },
+    kernels: sumKernels(memory),
+    links: processLinks(memory, layout, hosting, doorbell),
+    buckets: [{ address, stride: elements * 4, elements }],
+    now: () => performance.now(),
+  });
+  const vector = new Float32Array(memory.buffer, address, elements);
+  parentPort?.on('message', (checked: boolean) => {
+    if (checked) for (let i = 0; i < elements; i++) vector[i] = value(self, i);
+    const startedAt = performance.timeOrigin + performance.now();
+    allReduce.start(0);
+    allReduce.finish(0, performance.now() + deadlineMs);
+    const endedAt = performance.timeOrigin + performance.now();
+    if (checked) check(vector);
+    const ran: RankAnswer = { kind: 'ran', startedAt, endedAt };
+    parentPort?.postMessage(ran);
+  });
+
+  function check(sum: Float32Array): void {
+    for (let i = self; i < sum.length; i += 9973) {
+      const expected = serialElement(torus, sum.length, i, (chip) => value(chip, i));
+      if (sum[i] !== expected) throw new Error(`element ${i}: ${sum[i]}, expected ${expected}`);
+    }
+  }
+}
+
+/** Element `element` of a chip's vector: values whose sum depends on the order. */
+function value(chip: number, element: number): number {
+  const hash = Math.imul(element + 1, 2654435761) ^ Math.imul(chip + 1, 40503);
+  return Math.fround(hash * 2 ** -31);
+}

@@ -1,0 +1,107 @@
+import { openThreadPod } from '../../cluster/threads/pool.ts';
+import { trainOptions } from '../../src/cli/options.ts';
+import { openDataset } from '../../src/data/open.ts';
+import { buildPrograms } from '../../src/experiment/programs.ts';
+import { quantiles } from '../../src/experiment/statistics.ts';
+import { fusedPeakSample } from './peak.ts';
+import type { BenchRow } from './row.ts';
+
+/** A training run to time: steps that are not counted draw the data and warm the engine up. */
+interface Case {
+  readonly model: 'mlp' | 'cnn';
+  readonly globalBatch: number;
+  readonly warmUpSteps: number;
+  readonly steps: number;
+  /** Floating point operations of a training step for one image, products only. */
+  readonly flopsPerImage: number;
+}
+
+const cases: readonly Case[] = [
+  {
+    model: 'mlp',
+    globalBatch: 1024,
+    warmUpSteps: 16,
+    steps: 120,
+    flopsPerImage: 2 * (2 * 784 * 512 + 3 * 512 * 10),
+  },
+  {
+    model: 'cnn',
+    globalBatch: 256,
+    warmUpSteps: 6,
+    steps: 24,
+    flopsPerImage:
+      2 * (2 * 26 * 26 * 32 * 9 + 3 * 24 * 24 * 64 * 288 + 3 * 9216 * 128 + 3 * 128 * 10),
+  },
+];
+
+/**
+ * Images per second of training on eight Cloud TPUs, whole steps from order to commit; medians.
+ * The limit: the flops of the products at the rate of both processors' 128-bit FMA, as measured
+ * in the same run.
+ */
+export async function run(): Promise<BenchRow[]> {
+  const rows: BenchRow[] = [];
+  for (const it of cases) rows.push(await measure(it));
+  return rows;
+}
+
+async function measure(it: Case): Promise<BenchRow> {
+  const { config } = trainOptions({
+    model: it.model,
+    globalBatch: it.globalBatch,
+    data: `digits:${8 * it.globalBatch}`,
+    steps: it.warmUpSteps + it.steps,
+  });
+  const dataset = openDataset(config.data, config.seed);
+  const programs = buildPrograms(config, dataset, it.warmUpSteps + it.steps);
+  const pod = await openThreadPod({
+    topology: config.topology,
+    mxu: 'fast',
+    programs: [
+      {
+        executable: programs.train,
+        digested: programs.weights,
+        feed: {
+          dataset: config.data,
+          datasetSeed: config.seed,
+          split: 'train',
+          globalBatch: it.globalBatch,
+          order: 'training',
+          orderSeed: config.seed,
+          firstStep: 0,
+        },
+      },
+    ],
+  });
+  try {
+    await pod.writeParameters(0, programs.initialValues);
+    const wallMs: number[] = [];
+    for (let step = 0; step < it.warmUpSteps + it.steps; step++) {
+      const commit = await pod.step(0);
+      if (step >= it.warmUpSteps) wallMs.push(commit.wallMs);
+    }
+    return {
+      name: `${it.model} training, global batch ${it.globalBatch}, 8 Cloud TPUs`,
+      value: (1000 * it.globalBatch) / quantiles(wallMs).p50,
+      unit: 'images/s',
+      limit: (2 * peakFlopsPerSecond()) / it.flopsPerImage,
+      limitName: 'flops of the products ÷ 128-bit FMA peak of 2 processors',
+      higherIsBetter: true,
+    };
+  } finally {
+    await pod.close();
+  }
+}
+
+/** Of one processor with 128-bit fused multiply-adds: median of many short samples. */
+function peakFlopsPerSecond(): number {
+  const { operations, run } = fusedPeakSample(
+    new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true }),
+  );
+  const rates = Array.from({ length: 200 }, () => {
+    const since = performance.now();
+    run();
+    return (1000 * operations) / (performance.now() - since);
+  });
+  return quantiles(rates).p50;
+}
