@@ -1,0 +1,130 @@
+import type { Command } from 'commander';
+import {
+  type Checkpoint,
+  checkpointName,
+  type Refusal,
+} from '../experiment/checkpoint/checkpoint.ts';
+import {
+  type Inspected,
+  inspectCheckpoint,
+  isRefusal,
+  listCheckpoints,
+  verifyCheckpoint,
+} from '../experiment/checkpoint/checkpoints.ts';
+import { exportWeights } from '../experiment/checkpoint/export.ts';
+import { PodError } from '../numerics/error.ts';
+import { bytes, columns } from '../observe/format.ts';
+
+const examples = `
+Examples:
+  pod checkpoint ls DIR                              what is there, newest first
+  pod checkpoint verify DIR                          every byte against its checksum
+  pod checkpoint export DIR --output w.safetensors   the newest good weights, for other tools
+
+Exit codes: 0 done, 2 a checkpoint is bad or there is none, 5 a file could not be read or written.
+`;
+
+/** `pod checkpoint`: looks at what `pod train --checkpoint DIR` saved. */
+export function addCheckpoint(program: Command): void {
+  const command = program
+    .command('checkpoint')
+    .description('list, verify and export checkpoints')
+    .addHelpText('after', examples);
+  command
+    .command('ls <dir>')
+    .description('list the checkpoints of a directory, newest first')
+    .action(list);
+  command
+    .command('verify <dir>')
+    .description('read all checkpoints and hold every byte against its checksum')
+    .action(verify);
+  command
+    .command('export <dir>')
+    .description('write the weights of the newest good checkpoint as one safetensors file')
+    .requiredOption('--output <file>', 'the file to write')
+    .option('--step <n>', 'of the checkpoint after this step instead')
+    .action(exportTo);
+}
+
+async function list(directory: string): Promise<void> {
+  const rows: string[][] = [];
+  for (const name of await namesIn(directory)) {
+    const found = await inspectCheckpoint(directory, name);
+    rows.push(isRefusal(found) ? [name, `bad: ${found.reason}`] : description(found));
+  }
+  print([['checkpoint', 'model', 'data', 'loss', 'size', 'digest of the weights'], ...rows]);
+}
+
+async function verify(directory: string): Promise<void> {
+  const rows: string[][] = [];
+  let bad = 0;
+  for (const name of await namesIn(directory)) {
+    const found = await verifyCheckpoint(directory, name);
+    rows.push(verdict(found));
+    if (isRefusal(found)) bad++;
+  }
+  print(rows);
+  if (bad > 0) {
+    throw new PodError('bad-data', `${directory}: ${bad} of ${rows.length} checkpoints are bad`);
+  }
+}
+
+interface ExportFlags {
+  readonly output: string;
+  readonly step?: string;
+}
+
+async function exportTo(directory: string, { output, step }: ExportFlags): Promise<void> {
+  const names = await namesIn(directory);
+  const checkpoint = await newestGood(
+    directory,
+    step === undefined ? names : [nameAt(step, names)],
+  );
+  const size = await exportWeights(directory, checkpoint, output);
+  process.stdout.write(`${output}: the weights of ${checkpoint.name}, ${bytes(size)}\n`);
+}
+
+/** Says on standard error which are passed over. */
+async function newestGood(directory: string, names: readonly string[]): Promise<Checkpoint> {
+  for (const name of names) {
+    const found = await verifyCheckpoint(directory, name);
+    if (!isRefusal(found)) return found;
+    process.stderr.write(`refused ${name}: ${found.reason}\n`);
+  }
+  throw new PodError('bad-data', `${directory}: expected a good checkpoint, found only bad ones`);
+}
+
+function nameAt(step: string, names: readonly string[]): string {
+  const name = checkpointName(Number(step));
+  if (names.includes(name)) return name;
+  throw new PodError('bad-flag', `--step: expected one of ${names.join(', ')}, found ${step}`);
+}
+
+async function namesIn(directory: string): Promise<readonly string[]> {
+  const names = await listCheckpoints(directory);
+  if (names.length > 0) return names;
+  throw new PodError(
+    'bad-data',
+    `${directory}: expected checkpoints such as ${checkpointName(120)}, found none`,
+  );
+}
+
+function description({ name, manifest }: Inspected): string[] {
+  const { config, loss, weightsDigest } = manifest;
+  const [model, data] = [String(config['model']), String(config['data'])];
+  return [name, model, data, loss.toFixed(4), bytes(sizeOf(manifest)), weightsDigest];
+}
+
+function verdict(found: Checkpoint | Refusal): string[] {
+  if (isRefusal(found)) return ['bad', found.name, found.reason];
+  const { name, manifest } = found;
+  return ['ok', name, `${bytes(sizeOf(manifest))}, weights ${manifest.weightsDigest}`];
+}
+
+function sizeOf({ files }: Inspected['manifest']): number {
+  return files.reduce((sum, file) => sum + file.bytes, 0);
+}
+
+function print(rows: readonly (readonly string[])[]): void {
+  process.stdout.write(`${columns(rows).join('\n')}\n`);
+}

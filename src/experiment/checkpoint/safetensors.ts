@@ -1,0 +1,185 @@
+import { assert } from '../../numerics/assert.ts';
+import { type ElementType, elementBytes } from '../../numerics/element-type.ts';
+import { type ArrayShape, arrayShape, byteCount, shapeText } from '../../numerics/shape.ts';
+import { badData } from './bad-data.ts';
+import { duplicateKey } from './duplicate-key.ts';
+
+/** A named array as it lies in memory: little endian, row-major, dense. */
+export interface Tensor {
+  readonly name: string;
+  readonly shape: ArrayShape;
+  readonly bytes: Uint8Array;
+}
+
+/** What a safetensors file holds. */
+export interface Safetensors {
+  readonly tensors: readonly Tensor[];
+  /** Free text by name. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/**
+ * A safetensors file as parts to be written one after another: 8 bytes with the length of the
+ * header, the header (JSON, filled up with spaces to a multiple of 8), then the tensors' own bytes,
+ * not copied. Tensors of wider elements come first, so that each is aligned to its elements.
+ * [huggingface/safetensors, README, "Format"]
+ */
+export function encodeSafetensors({ tensors, metadata }: Safetensors): readonly Uint8Array[] {
+  checkNames(tensors);
+  const placed = [...tensors].sort(
+    (a, b) => elementBytes(b.shape.type) - elementBytes(a.shape.type),
+  );
+  let end = 0;
+  const entries = placed.map(({ name, shape, bytes }) => {
+    assert(bytes.length === byteCount(shape), `${name}: ${bytes.length} of ${shapeText(shape)}`);
+    const begin = end;
+    end += bytes.length;
+    const entry = { dtype: dtypeOf(shape.type), shape: shape.dims, data_offsets: [begin, end] };
+    return `${JSON.stringify(name)}:${JSON.stringify(entry)}`;
+  });
+  const all = [`"${metadataKey}":${JSON.stringify(metadata)}`, ...entries];
+  return [headerOf(`{${all.join(',')}}`), ...placed.map(({ bytes }) => bytes)];
+}
+
+/**
+ * Reads a safetensors file, which may hold anything; tensors are views of it, in the order of
+ * their data. Every byte must belong to the header or to exactly one tensor.
+ *
+ * @throws PodError `bad-data` saying what is wrong with it.
+ */
+export function decodeSafetensors(file: Uint8Array): Safetensors {
+  const { header, data } = split(file);
+  const entries = Object.entries(header).filter(([name]) => name !== metadataKey);
+  const tensors = entries.map(([name, entry]) => readEntry(name, entry, data));
+  return { tensors: inOrder(tensors, data.length), metadata: readMetadata(header[metadataKey]) };
+}
+
+const metadataKey = '__metadata__';
+
+/** The format's own bound. */
+const headerBytesMax = 100_000_000;
+
+/** Their names for element types; the others have none. */
+const dtypes: Partial<Readonly<Record<ElementType, string>>> = {
+  pred: 'BOOL',
+  s8: 'I8',
+  s16: 'I16',
+  s32: 'I32',
+  s64: 'I64',
+  u8: 'U8',
+  u16: 'U16',
+  u32: 'U32',
+  u64: 'U64',
+  f8e4m3fn: 'F8_E4M3',
+  f8e5m2: 'F8_E5M2',
+  bf16: 'BF16',
+  f16: 'F16',
+  f32: 'F32',
+  f64: 'F64',
+  c64: 'C64',
+};
+const elementTypeOf: ReadonlyMap<unknown, ElementType> = new Map(
+  Object.entries(dtypes).map(([type, dtype]) => [dtype, type as ElementType]),
+);
+
+function dtypeOf(type: ElementType): string {
+  const dtype = dtypes[type];
+  assert(dtype !== undefined, `safetensors have no ${type}`);
+  return dtype;
+}
+
+function checkNames(tensors: readonly Tensor[]): void {
+  const names = new Set(tensors.map(({ name }) => name));
+  assert(names.size === tensors.length, 'two tensors of one name');
+  assert(!names.has(metadataKey), `a tensor called ${metadataKey}`);
+}
+
+function headerOf(json: string): Uint8Array {
+  const text = new TextEncoder().encode(json);
+  const header = new Uint8Array(8 + Math.ceil(text.length / 8) * 8).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
+  header.set(text, 8);
+  return header;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** A tensor with its place in the data. */
+interface Placed {
+  readonly tensor: Tensor;
+  readonly begin: number;
+  readonly end: number;
+}
+
+function split(file: Uint8Array): { header: Json; data: Uint8Array } {
+  if (file.length < 8)
+    throw badData(`expected 8 bytes with the header's length, found ${file.length}`);
+  const length = new DataView(file.buffer, file.byteOffset, 8).getBigUint64(0, true);
+  const room = Math.min(file.length - 8, headerBytesMax);
+  if (length > room) throw badData(`expected a header of at most ${room} bytes, found ${length}`);
+  const start = 8 + Number(length);
+  return { header: parseHeader(file.subarray(8, start)), data: file.subarray(start) };
+}
+
+function parseHeader(bytes: Uint8Array): Json {
+  if (bytes[0] !== 0x7b) throw badData('expected a header that begins with {');
+  let text: string;
+  let value: unknown;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw badData(`expected a header in JSON, found: ${(cause as Error).message}`, cause);
+  }
+  const twice = duplicateKey(text);
+  if (twice !== undefined) throw badData(`${JSON.stringify(twice)} is there twice`);
+  return value as Json;
+}
+
+function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
+  if (!isFields(entry)) throw badData(`${name}: expected dtype, shape and data_offsets`);
+  const { dtype, shape: dims, data_offsets: offsets, ...others } = entry;
+  const [other] = Object.keys(others);
+  if (other !== undefined) throw badData(`${name}: there is no field ${JSON.stringify(other)}`);
+  const type = elementTypeOf.get(dtype);
+  if (type === undefined) throw badData(`${name}: unknown dtype ${JSON.stringify(dtype)}`);
+  if (!isCounts(dims)) throw badData(`${name}: expected a shape, found ${JSON.stringify(dims)}`);
+  if (!isCounts(offsets) || offsets.length !== 2) {
+    throw badData(`${name}: expected two data_offsets, found ${JSON.stringify(offsets)}`);
+  }
+  const [begin = 0, end = 0] = offsets;
+  const shape = arrayShape(type, dims);
+  if (end > data.length) throw badData(`${name}: ends at ${end} of ${data.length} bytes of data`);
+  if (end - begin !== byteCount(shape)) {
+    throw badData(`${name}: ${shapeText(shape)} does not fill the bytes ${begin} to ${end}`);
+  }
+  return { tensor: { name, shape, bytes: data.subarray(begin, end) }, begin, end };
+}
+
+/** By place; each begins where the one before it ends. */
+function inOrder(tensors: readonly Placed[], dataBytes: number): Tensor[] {
+  const placed = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let end = 0;
+  for (const { tensor, begin, end: next } of placed) {
+    if (begin !== end) throw badData(`${tensor.name}: begins at ${begin}, expected ${end}`);
+    end = next;
+  }
+  if (end !== dataBytes) throw badData(`tensors end at ${end} of ${dataBytes} bytes of data`);
+  return placed.map(({ tensor }) => tensor);
+}
+
+function readMetadata(value: unknown): Record<string, string> {
+  if (value === undefined) return {};
+  if (!isFields(value) || !Object.values(value).every((it) => typeof it === 'string')) {
+    throw badData(`${metadataKey}: expected texts by name`);
+  }
+  return value as Record<string, string>;
+}
+
+function isFields(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isCounts(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((it) => Number.isSafeInteger(it) && it >= 0);
+}

@@ -1,0 +1,265 @@
+import { describe, expect, test } from 'vitest';
+import type { Checkpoint, Snapshot } from '../../../src/experiment/checkpoint/checkpoint.ts';
+import { type Latest, openCheckpoints } from '../../../src/experiment/checkpoint/checkpoints.ts';
+import { PodError } from '../../../src/numerics/error.ts';
+import {
+  afterPowerLoss,
+  allSurvives,
+  type Fault,
+  type MemoryFile,
+  MemoryFiles,
+  Stopped,
+  type Survival,
+} from './memory-files.ts';
+import { snapshotOf } from './snapshots.ts';
+
+/** Runs in a directory of some kind; a save is interrupted at every one of its operations. */
+interface Scene {
+  readonly name: string;
+  readonly keep: number;
+  /** What is there before. */
+  readonly before: (files: MemoryFiles) => Promise<void>;
+  /** What is saved. */
+  readonly saved: number;
+  /** The newest good one before: what must load unless the new one does. */
+  readonly old: number | undefined;
+}
+
+const directory = 'runs/checkpoints';
+
+const scenes: readonly Scene[] = [
+  { name: 'the first save', keep: 2, before: async () => {}, saved: 3, old: undefined },
+  { name: 'a save that keeps one', keep: 1, before: saves(1, 1, 2), saved: 3, old: 2 },
+  { name: 'a save that keeps two of three', keep: 2, before: saves(3, 1, 2), saved: 3, old: 2 },
+  { name: 'a save in place of a bad one', keep: 2, before: oneBad, saved: 3, old: 2 },
+  { name: 'a save in place of the same', keep: 2, before: saves(2, 3), saved: 3, old: 3 },
+];
+
+describe.each(scenes)('$name', (scene) => {
+  test('undisturbed', async () => {
+    const files = await prepared(scene);
+    expect(await attemptSave(files, scene)).toBe('saved');
+    const { checkpoint, refused } = await reopened(files, scene);
+    expectSame(checkpoint, snapshotOf(scene.saved));
+    expect(refused).toEqual([]);
+  });
+
+  test('killed at every operation, half a write done or none: the old or the new loads', async () => {
+    for (const partial of [false, true]) {
+      const outcomes = await enumerated(
+        scene,
+        (at) => ({ kind: 'stop', at, partial }),
+        survivals([allSurvives]),
+      );
+      expect(outcomes).toContain(scene.old);
+      expect(outcomes).toContain(scene.saved);
+    }
+  });
+
+  test('power lost at every operation, whatever was not synced being there or not', async () => {
+    const outcomes = await enumerated(
+      scene,
+      (at) => ({ kind: 'stop', at, partial: true }),
+      survivals(powerLosses(scene)),
+    );
+    expect(outcomes).toContain(scene.old);
+    expect(outcomes).toContain(scene.saved);
+  });
+
+  test('killed at every operation, and again at every one of clearing up', async () => {
+    const count = await operationsOf(scene);
+    for (let at = 0; at < count; at++) {
+      for (let again = 0; ; again++) {
+        const files = await prepared(scene);
+        files.fault = { kind: 'stop', at };
+        await attemptSave(files, scene);
+        files.operations.length = 0;
+        files.fault = { kind: 'stop', at: again };
+        const opening = openCheckpoints(directory, { keep: scene.keep, files });
+        const stopped = await opening.then(() => false, isStopped);
+        const { checkpoint } = await reopened(files, scene);
+        expect([scene.old, scene.saved]).toContain(checkpoint?.manifest.step);
+        if (!stopped) break;
+      }
+    }
+  });
+
+  test('the disk is full from every operation on: one line says so', async () => {
+    await enumerated(scene, (at) => ({ kind: 'full', at }), survivals([allSurvives]));
+  });
+
+  test.each(['EIO', 'ENOSPC'])('%s at every operation, once', async (code) => {
+    await enumerated(scene, (at) => ({ kind: 'error', at, code }), survivals([allSurvives]));
+  });
+
+  test('after a failure at every operation the next save goes well', async () => {
+    const count = await operationsOf(scene);
+    for (let at = 0; at < count; at++) {
+      const files = await prepared(scene);
+      const checkpoints = await openCheckpoints(directory, { keep: scene.keep, files });
+      files.operations.length = 0;
+      files.fault = { kind: 'error', at, code: 'EIO' };
+      await checkpoints.save(snapshotOf(scene.saved)).catch(onlyPodErrors);
+      files.fault = undefined;
+      await checkpoints.save(snapshotOf(scene.saved + 1));
+      expectSame((await checkpoints.latest()).checkpoint, snapshotOf(scene.saved + 1));
+    }
+  });
+});
+
+test('writes that take a few bytes at a time save the same', async () => {
+  const files = new MemoryFiles();
+  files.writeBytesMax = 7;
+  const checkpoints = await openCheckpoints(directory, { keep: 1, files });
+  await checkpoints.save(snapshotOf(5));
+  expectSame((await checkpoints.latest()).checkpoint, snapshotOf(5));
+});
+
+test('of the good ones the newest are kept, and bad ones stay', async () => {
+  const files = new MemoryFiles();
+  const checkpoints = await openCheckpoints(directory, { keep: 2, files });
+  for (const step of [1, 2, 3]) await checkpoints.save(snapshotOf(step));
+  expect(await checkpoints.list()).toEqual(['step-0000003', 'step-0000002']);
+  spoil(files, 3);
+  const again = await openCheckpoints(directory, { keep: 2, files });
+  await again.save(snapshotOf(4));
+  expect(await again.list()).toEqual(['step-0000004', 'step-0000003', 'step-0000002']);
+  await again.save(snapshotOf(5));
+  expect(await again.list()).toEqual(['step-0000005', 'step-0000004', 'step-0000003']);
+});
+
+test('a directory that cannot be written to is refused at once, in one line', async () => {
+  for (const code of ['EACCES', 'EROFS']) {
+    const files = new MemoryFiles();
+    await openCheckpoints(directory, { keep: 1, files });
+    const count = files.operations.length;
+    const fault: Fault = { kind: 'error', at: count + 1, code };
+    files.fault = fault;
+    const opening = openCheckpoints(directory, { keep: 1, files });
+    await expect(opening).rejects.toMatchObject({ code: 'io' });
+    await expect(opening).rejects.toThrow(/^runs\/checkpoints: could not be made ready .*E/);
+  }
+});
+
+/** Interrupts a save at each of its operations in turn; what loads then, by operation. */
+async function enumerated(
+  scene: Scene,
+  faultAt: (at: number) => Fault,
+  aftermaths: readonly ((files: MemoryFiles) => MemoryFiles)[],
+): Promise<(number | undefined)[]> {
+  const count = await operationsOf(scene);
+  const outcomes: (number | undefined)[] = [];
+  // One further: interrupted after its last operation, which is not at all.
+  for (let at = 0; at <= count; at++) {
+    const files = await prepared(scene);
+    files.fault = faultAt(at);
+    const end = await attemptSave(files, scene);
+    for (const aftermath of aftermaths) {
+      const { checkpoint, refused } = await reopened(aftermath(files), scene);
+      const step = checkpoint?.manifest.step;
+      const where = `${at}: ${files.operations[at]}, ${end}`;
+      expect([scene.old, scene.saved], where).toContain(step);
+      if (end === 'saved') expect(step, where).toBe(scene.saved);
+      if (checkpoint !== undefined) expectSame(checkpoint, snapshotOf(step ?? 0));
+      if (scene.before !== oneBad) expect(refused, where).toEqual([]);
+      outcomes.push(step);
+    }
+  }
+  return outcomes;
+}
+
+function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFiles)[] {
+  return each.map((it) => (files) => new MemoryFiles(afterPowerLoss(files.root, it)));
+}
+
+/** All ways in which names of each directory, and bytes, may be there or not. */
+function powerLosses({ saved }: Scene): Survival[] {
+  const parts = ['checkpoints', `.partial-step-000000${saved}`, `step-000000${saved}`];
+  const losses: Survival[] = [];
+  for (const bytes of ['synced', 'half', 'all'] as const) {
+    for (let choice = 0; choice < 1 << parts.length; choice++) {
+      const kept = parts.filter((_, i) => (choice >> i) & 1);
+      const names = (path: string): 'synced' | 'all' =>
+        kept.some((part) => path.endsWith(part)) ? 'all' : 'synced';
+      losses.push({ names, bytes });
+    }
+  }
+  return losses;
+}
+
+async function prepared(scene: Scene): Promise<MemoryFiles> {
+  const files = new MemoryFiles();
+  await scene.before(files);
+  // So that every scene counts the operations of a save alone.
+  await openCheckpoints(directory, { keep: scene.keep, files });
+  files.operations.length = 0;
+  return files;
+}
+
+function saves(keep: number, ...steps: readonly number[]): Scene['before'] {
+  return async (files) => {
+    const checkpoints = await openCheckpoints(directory, { keep, files });
+    for (const step of steps) await checkpoints.save(snapshotOf(step));
+  };
+}
+
+async function oneBad(files: MemoryFiles): Promise<void> {
+  await saves(2, 2, 3)(files);
+  spoil(files, 3);
+}
+
+function spoil(files: MemoryFiles, step: number): void {
+  const file = files.node(`${directory}/step-000000${step}/weights.safetensors`) as MemoryFile;
+  file.bytes = file.bytes.map((byte, i) => (i === 300 ? byte ^ 1 : byte));
+  file.durable = file.bytes;
+}
+
+async function operationsOf(scene: Scene): Promise<number> {
+  const files = await prepared(scene);
+  expect(await attemptSave(files, scene)).toBe('saved');
+  expect(files.operations.length).toBeGreaterThan(15);
+  return files.operations.length;
+}
+
+async function attemptSave(
+  files: MemoryFiles,
+  { keep, saved }: Scene,
+): Promise<'saved' | 'stopped' | 'failed'> {
+  const { fault } = files;
+  files.fault = undefined;
+  const checkpoints = await openCheckpoints(directory, { keep, files });
+  files.operations.length = 0;
+  files.fault = fault;
+  try {
+    await checkpoints.save(snapshotOf(saved));
+    return 'saved';
+  } catch (error) {
+    if (error instanceof Stopped) return 'stopped';
+    onlyPodErrors(error);
+    return 'failed';
+  }
+}
+
+function isStopped(error: unknown): boolean {
+  if (error instanceof Stopped) return true;
+  throw error;
+}
+
+function onlyPodErrors(error: unknown): void {
+  if (!(error instanceof PodError)) throw error;
+  expect(error.code).toBe('io');
+  expect(error.message).toMatch(/^(checkpoint step-|an old checkpoint ).*: E[A-Z]+: [^\n]*$/);
+}
+
+/** As another process finds it. */
+async function reopened(files: MemoryFiles, { keep }: Scene): Promise<Latest> {
+  files.fault = undefined;
+  return (await openCheckpoints(directory, { keep, files })).latest();
+}
+
+function expectSame(checkpoint: Checkpoint | undefined, snapshot: Snapshot): void {
+  const { tensors, config, weights, ...rest } = snapshot;
+  expect(checkpoint?.manifest).toMatchObject({ ...rest, weights });
+  expect(checkpoint?.manifest.config).toEqual(config);
+  expect(checkpoint?.tensors).toEqual(tensors);
+}

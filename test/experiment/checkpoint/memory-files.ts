@@ -1,0 +1,227 @@
+import type { FileSystem, NewFile } from '../../../src/experiment/checkpoint/files.ts';
+import { at } from '../../../src/numerics/assert.ts';
+
+/**
+ * A file system in memory that knows what outlasts a loss of power: of a file what was synced, of
+ * a directory the names it had when it was synced.
+ */
+export interface MemoryDirectory {
+  readonly kind: 'directory';
+  entries: Map<string, MemoryNode>;
+  durable: ReadonlyMap<string, MemoryNode>;
+}
+export interface MemoryFile {
+  readonly kind: 'file';
+  bytes: Uint8Array;
+  durable: Uint8Array;
+}
+export type MemoryNode = MemoryDirectory | MemoryFile;
+
+/** How an operation goes wrong. */
+export type Fault =
+  /** It fails with this code and does nothing; all others go well. */
+  | { readonly kind: 'error'; readonly at: number; readonly code: string }
+  /** It fails so, and so does every write after it: the disk is full. */
+  | { readonly kind: 'full'; readonly at: number }
+  /** The process ends before it. A write may have got half of its bytes to the file. */
+  | { readonly kind: 'stop'; readonly at: number; readonly partial?: boolean };
+
+/** The process was stopped: no error of the system, so nobody may handle it. */
+export class Stopped extends Error {}
+
+export function emptyDirectory(): MemoryDirectory {
+  return { kind: 'directory', entries: new Map(), durable: new Map() };
+}
+
+export class MemoryFiles implements FileSystem {
+  readonly root: MemoryDirectory;
+  /** Every operation that changes something, in order: `write partial/manifest.json`. */
+  readonly operations: string[] = [];
+  /** Writes take this many bytes at most. */
+  writeBytesMax: number = Number.POSITIVE_INFINITY;
+  fault: Fault | undefined;
+
+  constructor(root: MemoryDirectory = emptyDirectory()) {
+    this.root = root;
+  }
+
+  async readDirectory(path: string): Promise<readonly string[]> {
+    this.#alive();
+    return [...this.#directory(path, 'scandir').entries.keys()];
+  }
+
+  async readFile(path: string, bytesMax: number): Promise<Uint8Array> {
+    this.#alive();
+    const node = this.node(path);
+    if (node === undefined) throw systemError('ENOENT', 'open', path);
+    if (node.kind === 'directory') throw systemError('EISDIR', 'read', path);
+    if (node.bytes.length > bytesMax) throw systemError('EFBIG', 'read', path);
+    return node.bytes.slice();
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    this.#operate('mkdir', path);
+    const { parent, name } = this.#place(path, 'mkdir');
+    if (parent.entries.has(name)) throw systemError('EEXIST', 'mkdir', path);
+    parent.entries.set(name, emptyDirectory());
+  }
+
+  async createFile(path: string): Promise<NewFile> {
+    this.#operate('create', path);
+    const { parent, name } = this.#place(path, 'open');
+    if (parent.entries.has(name)) throw systemError('EEXIST', 'open', path);
+    const file: MemoryFile = { kind: 'file', bytes: new Uint8Array(), durable: new Uint8Array() };
+    parent.entries.set(name, file);
+    const write = (bytes: Uint8Array): number => {
+      const count = Math.min(bytes.length, this.writeBytesMax);
+      file.bytes = joined(file.bytes, bytes.subarray(0, count));
+      return count;
+    };
+    return {
+      write: async (bytes) => {
+        this.#operate('write', path, () => write(bytes.subarray(0, bytes.length >> 1)));
+        return write(bytes);
+      },
+      sync: async () => {
+        this.#operate('fsync', path);
+        file.durable = file.bytes;
+      },
+      close: async () => this.#operate('close', path),
+    };
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    this.#operate('rename', from);
+    const [source, target] = [this.#place(from, 'rename'), this.#place(to, 'rename')];
+    const node = source.parent.entries.get(source.name);
+    if (node === undefined) throw systemError('ENOENT', 'rename', from);
+    const present = target.parent.entries.get(target.name);
+    if (present?.kind === 'directory' && present.entries.size > 0) {
+      throw systemError('ENOTEMPTY', 'rename', to);
+    }
+    source.parent.entries.delete(source.name);
+    target.parent.entries.set(target.name, node);
+  }
+
+  async removeFile(path: string): Promise<void> {
+    this.#operate('unlink', path);
+    const { parent, name } = this.#place(path, 'unlink');
+    if (!parent.entries.delete(name)) throw systemError('ENOENT', 'unlink', path);
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    this.#operate('rmdir', path);
+    if (this.#directory(path, 'rmdir').entries.size > 0) {
+      throw systemError('ENOTEMPTY', 'rmdir', path);
+    }
+    const { parent, name } = this.#place(path, 'rmdir');
+    parent.entries.delete(name);
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    this.#operate('fsync', path);
+    const directory = this.#directory(path, 'fsync');
+    directory.durable = new Map(directory.entries);
+  }
+
+  /** What lies at a path, if anything. */
+  node(path: string): MemoryNode | undefined {
+    let node: MemoryNode | undefined = this.root;
+    for (const name of namesOf(path)) {
+      node = node?.kind === 'directory' ? node.entries.get(name) : undefined;
+    }
+    return node;
+  }
+
+  #directory(path: string, syscall: string): MemoryDirectory {
+    const node = this.node(path);
+    if (node === undefined) throw systemError('ENOENT', syscall, path);
+    if (node.kind === 'file') throw systemError('ENOTDIR', syscall, path);
+    return node;
+  }
+
+  #place(path: string, syscall: string): { parent: MemoryDirectory; name: string } {
+    const names = namesOf(path);
+    const parent = this.#directory(names.slice(0, -1).join('/'), syscall);
+    return { parent, name: at(names, names.length - 1) };
+  }
+
+  #operate(what: string, path: string, half?: () => void): void {
+    this.#alive();
+    const number = this.operations.length;
+    this.operations.push(`${what} ${path}`);
+    const { fault } = this;
+    if (fault === undefined || number < fault.at) return;
+    if (fault.kind === 'stop') {
+      if (number === fault.at && fault.partial) half?.();
+      throw new Stopped();
+    }
+    if (fault.kind === 'full') {
+      if (['write', 'create', 'mkdir'].includes(what)) throw systemError('ENOSPC', what, path);
+      return;
+    }
+    if (number === fault.at) throw systemError(fault.code, what, path);
+  }
+
+  /** A process that was stopped does nothing more, reading included. */
+  #alive(): void {
+    const { fault } = this;
+    if (fault?.kind === 'stop' && this.operations.length > fault.at) throw new Stopped();
+  }
+}
+
+/** What of the changes that were not synced is there after a loss of power. */
+export interface Survival {
+  /** Names in this directory: as they were when it was synced, or as they are. */
+  readonly names: (path: string) => 'synced' | 'all';
+  /** Of a file what was synced; or also half of the rest; or all of it. */
+  readonly bytes: 'synced' | 'half' | 'all';
+}
+
+/** A copy of a directory as a machine finds it that lost its power and starts again. */
+export function afterPowerLoss(
+  directory: MemoryDirectory,
+  survival: Survival,
+  path: string = '',
+): MemoryDirectory {
+  const listed = survival.names(path) === 'all' ? directory.entries : directory.durable;
+  const entries = new Map<string, MemoryNode>();
+  for (const [name, node] of listed) {
+    const inside = path === '' ? name : `${path}/${name}`;
+    entries.set(
+      name,
+      node.kind === 'file'
+        ? fileOf(survivingBytes(node, survival.bytes))
+        : afterPowerLoss(node, survival, inside),
+    );
+  }
+  return { kind: 'directory', entries, durable: new Map(entries) };
+}
+
+/** As a new process finds it on a machine that went on. */
+export const allSurvives: Survival = { names: () => 'all', bytes: 'all' };
+
+function survivingBytes({ bytes, durable }: MemoryFile, survival: Survival['bytes']): Uint8Array {
+  if (survival === 'all') return bytes;
+  if (survival === 'synced') return durable;
+  return bytes.slice(0, (durable.length + bytes.length) >> 1);
+}
+
+function fileOf(bytes: Uint8Array): MemoryFile {
+  return { kind: 'file', bytes, durable: bytes };
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}
+
+function namesOf(path: string): string[] {
+  return path.split(/[\\/]/).filter((name) => name !== '' && name !== '.');
+}
+
+function systemError(code: string, syscall: string, path: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: planted, ${syscall} '${path}'`), { code, syscall });
+}
