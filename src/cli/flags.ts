@@ -23,6 +23,7 @@ export function withTrainFlags(command: Command): Command {
     .option('--seed <n>', 'of the initial weights, the digits and the order (default 0)')
     .option('--precision <type>', 'what the MXU multiplies: bf16 or f32 (default bf16)')
     .option('--mxu <fidelity>', 'fast or systolic: the same bits (default fast)')
+    .option('--evaluate <n>', 'held-out images to evaluate on, in whole batches (default all)')
     .option('--config <file>', 'settings from a YAML file')
     .addOption(
       new Option('--no-relaxed-simd', 'do without fused multiply-add: the same bits').default(

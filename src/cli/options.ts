@@ -21,6 +21,16 @@ export interface TrainOptions {
   readonly json: boolean;
   readonly print: string | undefined;
   readonly relaxedSimd: boolean;
+  readonly checkpoint: CheckpointOptions | undefined;
+}
+
+export interface CheckpointOptions {
+  readonly directory: string;
+  /** Steps from one to the next. */
+  readonly every: number;
+  /** How many are left. */
+  readonly keep: number;
+  readonly resume: boolean;
 }
 
 /** Values as they come from flags (strings) or from a YAML file (whatever YAML makes of them). */
@@ -67,11 +77,16 @@ const settings = {
   seed: whole(0, 0xffff_ffff).default(0),
   precision: oneOf(['bf16', 'f32']).default('bf16'),
   mxu: oneOf(['fast', 'systolic']).default('fast'),
+  evaluate: whole(1).optional(),
   log: text.optional(),
   report: text.optional(),
   json: flag.default(false),
   print: text.optional(),
   relaxedSimd: flag.default(true),
+  checkpoint: text.optional(),
+  every: whole(1).optional(),
+  keep: whole(1).optional(),
+  resume: flag.default(false),
 };
 const schema = z.strictObject(settings);
 type Settings = z.infer<typeof schema>;
@@ -91,8 +106,22 @@ export function trainOptions(flags: RawOptions): TrainOptions {
     json: settings.json,
     print: settings.print,
     relaxedSimd: settings.relaxedSimd,
+    checkpoint: checkpointOptions(settings, origin),
   };
 }
+
+function checkpointOptions(settings: Settings, origin: Origin): CheckpointOptions | undefined {
+  const { checkpoint: directory, every, keep, resume } = settings;
+  if (directory !== undefined) {
+    return { directory, every: every ?? defaultEvery, keep: keep ?? defaultKeep, resume };
+  }
+  const alone = (['every', 'keep', 'resume'] as const).find((key) => settings[key]);
+  if (alone === undefined) return undefined;
+  throw new PodError('bad-flag', `${origin(alone)}: expected a --checkpoint directory with it`);
+}
+
+const defaultEvery = 100;
+const defaultKeep = 3;
 
 function trainConfig(settings: Settings, origin: Origin): TrainConfig {
   const topology = topologyOf(settings, origin);
@@ -127,6 +156,7 @@ function trainConfig(settings: Settings, origin: Origin): TrainConfig {
     seed: settings.seed,
     precision: settings.precision,
     mxu: settings.mxu,
+    evaluate: settings.evaluate,
   };
 }
 

@@ -2,6 +2,8 @@ import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { destination, type Logger, pino } from 'pino';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
+import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
+import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
 import type { TrainConfig } from '../experiment/config.ts';
 import type { Report } from '../experiment/event.ts';
 import { train } from '../experiment/train.ts';
@@ -11,7 +13,7 @@ import { Progress } from '../observe/progress.ts';
 import type { OpenPod } from '../pod/pod.ts';
 import { printPass } from './compile.ts';
 import { withTrainFlags } from './flags.ts';
-import { type RawOptions, trainOptions } from './options.ts';
+import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
 
 const examples = `
 Examples:
@@ -20,6 +22,7 @@ Examples:
   pod train --model mlp --global-batch 1024          a batch of 16 a core
   pod train --data mnist:DIR --epochs 5              MNIST from DIR
   pod train --config run.yaml --report run.json      settings from a file, results into one
+  pod train --checkpoint DIR --every 50 --resume     goes on where it was stopped, with the same bits
 
 A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it.
 Exit codes: 0 done, 2 wrong input, 3 a Cloud TPU failed or the run diverged, 4 the program does
@@ -32,6 +35,10 @@ export function addTrain(program: Command): void {
     .option('--log <file>', 'write one JSON line an event to this file')
     .option('--report <file>', 'write the result as JSON to this file')
     .option('--json', 'print the result as JSON to standard output, progress to standard error')
+    .option('--checkpoint <dir>', 'save checkpoints to this directory')
+    .option('--every <n>', 'steps from one checkpoint to the next (default 100)')
+    .option('--keep <n>', 'checkpoints that are left, the newest ones (default 3)')
+    .option('--resume', 'go on from the newest good checkpoint, if there is one')
     .option('--print <pass>', 'print the training step after this pass of the compiler and stop')
     .addHelpText('after', examples)
     .action(async (flags: RawOptions) => {
@@ -49,6 +56,7 @@ interface Output {
   readonly report: string | undefined;
   readonly json: boolean;
   readonly relaxedSimd: boolean;
+  readonly checkpoint: CheckpointOptions | undefined;
 }
 
 async function run(config: TrainConfig, output: Output): Promise<void> {
@@ -67,7 +75,9 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
   const logger = output.log === undefined ? undefined : openLog(output.log);
   const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
   try {
-    for await (const event of train(config, { openPod, now })) {
+    const checkpoints = output.checkpoint && (await planOf(output.checkpoint));
+    const world = { openPod, now, ...(checkpoints && { checkpoints }) };
+    for await (const event of train(config, world)) {
       progress.show(event);
       if (logger !== undefined) logEvent(logger, event);
       if (event.kind === 'finished') deliver(event.report, output);
@@ -77,6 +87,11 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     logger?.error({ code: error instanceof PodError ? error.code : undefined }, String(error));
     throw error;
   }
+}
+
+async function planOf(options: CheckpointOptions): Promise<CheckpointPlan> {
+  const { directory, every, keep, resume } = options;
+  return { checkpoints: await openCheckpoints(directory, { keep }), every, resume };
 }
 
 function deliver(report: Report, { report: file, json }: Output): void {

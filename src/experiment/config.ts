@@ -19,6 +19,8 @@ export interface TrainConfig {
   readonly seed: number;
   readonly precision: 'bf16' | 'f32';
   readonly mxu: 'fast' | 'systolic';
+  /** Held-out images to evaluate on, in whole batches; all unless given. */
+  readonly evaluate: number | undefined;
 }
 
 export const scheduleNames = ['constant', 'linear-scaling', 'piecewise', 'cosine'] as const;

@@ -1,4 +1,6 @@
 import type { Phase } from '../isa/executable.ts';
+import type { SaveEvent } from './checkpoint/background.ts';
+import type { Refusal } from './checkpoint/checkpoint.ts';
 import type { TrainConfig } from './config.ts';
 
 /** Milliseconds of wall time of each part of a step. */
@@ -7,8 +9,10 @@ export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
 /** What happens in a run, in order: what progress, logs and reports are made of. */
 export type TrainEvent =
   | Started
+  | Resumed
   | { readonly kind: 'ready'; readonly elapsedMs: number }
   | StepCommitted
+  | SaveEvent
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
   | Evaluated
   | { readonly kind: 'finished'; readonly report: Report };
@@ -22,6 +26,17 @@ export interface Started {
   readonly parameters: number;
   readonly hbmBytesPerCore: number;
   readonly hbmLimitBytes: number;
+}
+
+/** A run that may go on from a checkpoint has looked for one. */
+export interface Resumed {
+  readonly kind: 'resumed';
+  /** Name of the newest good checkpoint; null when there is none, and the run starts anew. */
+  readonly checkpoint: string | null;
+  /** Steps committed before. */
+  readonly step: number;
+  /** Newer ones that were not good, and why. */
+  readonly refused: readonly Refusal[];
 }
 
 /** All Cloud TPUs agreed on the weights after this step. */
@@ -79,4 +94,14 @@ export interface Report {
   /** Bytes carried over the run, by directed link `chip(x,y)±axis`. */
   readonly linkBytes: Readonly<Record<string, number>>;
   readonly hbmBytesPerCore: number;
+  /** Of a run with checkpoints. Times and bytes above are of the steps since it was resumed. */
+  readonly checkpoints?: CheckpointReport;
+}
+
+export interface CheckpointReport {
+  /** Name of the checkpoint that the run went on from. */
+  readonly resumedFrom: string | null;
+  readonly refused: readonly Refusal[];
+  readonly saved: number;
+  readonly failed: number;
 }

@@ -1,13 +1,28 @@
 import { openDataset } from '../data/open.ts';
 import { formatTopology } from '../fabric/torus.ts';
 import { phases } from '../isa/executable.ts';
-import { at } from '../numerics/assert.ts';
+import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { elementCount } from '../numerics/shape.ts';
 import type { Commit, OpenPod, Pod } from '../pod/pod.ts';
 import { meanPhaseMs } from '../pod/pod.ts';
+import type { Snapshot } from './checkpoint/checkpoint.ts';
+import {
+  type CheckpointPlan,
+  Keeper,
+  type StartingPoint,
+  startingPoint,
+} from './checkpoint/keeper.ts';
+import type { NamedShape, Resumable } from './checkpoint/resume.ts';
 import { cloudTpus, type TrainConfig, totalSteps } from './config.ts';
-import type { Evaluated, PhaseMs, Report, StepCommitted, TrainEvent } from './event.ts';
+import type {
+  CheckpointReport,
+  Evaluated,
+  PhaseMs,
+  Report,
+  StepCommitted,
+  TrainEvent,
+} from './event.ts';
 import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
 
@@ -16,33 +31,46 @@ export interface TrainWorld {
   readonly openPod: OpenPod;
   /** Wall time in ms. */
   readonly now: () => number;
+  /** None are read or written unless given. */
+  readonly checkpoints?: CheckpointPlan;
 }
 
 /**
  * Trains and evaluates, synchronously, one event after another. The pod is closed when the run
- * ends, however it ends.
+ * ends, however it ends. A run that goes on from a checkpoint ends with the bits of one that was
+ * never stopped.
  *
  * @throws PodError naming what the user gave, what does not fit, or which Cloud TPU was lost.
  */
 export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
   const run = prepare(config, world.now());
   yield started(run);
-  const pod = await openSlice(run, world.openPod);
+  const { checkpoints: plan, now } = world;
+  const start = await startingPoint(plan, resumable(run), run.programs.initialValues);
+  if (plan?.resume) yield resumed(start);
+  const pod = await openSlice(run, start.step, world.openPod);
+  const keeper = plan && new Keeper(plan, now);
   try {
-    yield { kind: 'ready', elapsedMs: world.now() - run.startMs };
-    await pod.writeParameters(trainProgram, run.programs.initialValues);
+    yield { kind: 'ready', elapsedMs: now() - run.startMs };
+    await pod.writeParameters(trainProgram, start.values);
     const history: StepCommitted[] = [];
-    for (let step = 1; step <= run.steps; step++) {
+    for (let step = start.step + 1; step <= run.steps; step++) {
       const event = stepCommitted(run, await pod.step(trainProgram), step, history);
       history.push(event);
       yield event;
       refuseDivergence(event);
+      if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
+      if (keeper) yield* keeper.takeEvents();
     }
     yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
     const evaluated = await evaluate(run, pod);
     yield evaluated;
-    yield { kind: 'finished', report: reportOf(run, pod, history, evaluated) };
+    await keeper?.settled();
+    if (keeper) yield* keeper.takeEvents();
+    yield { kind: 'finished', report: reportOf(run, pod, { start, history, evaluated, keeper }) };
+    keeper?.checkLast();
   } finally {
+    await keeper?.settled();
     await pod.close();
   }
 }
@@ -71,18 +99,24 @@ function prepare(config: TrainConfig, startMs: number): Run {
     startMs,
     steps,
     trainSamples: dataset.train.size,
-    testSamples: dataset.test.size,
+    testSamples: evaluationSamples(config, dataset.test.size),
     programs: buildPrograms(config, dataset, steps),
   };
 }
 
-function openSlice({ config, programs }: Run, openPod: OpenPod): Promise<Pod> {
+/** Whole batches, until there are as many as asked for or no more. */
+function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number): number {
+  if (evaluate === undefined) return size;
+  return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
+}
+
+function openSlice({ config, programs }: Run, firstStep: number, openPod: OpenPod): Promise<Pod> {
   const feed = {
     dataset: config.data,
     datasetSeed: config.seed,
     globalBatch: config.globalBatch,
     orderSeed: config.seed,
-    firstStep: 0,
+    firstStep,
   };
   return openPod({
     topology: config.topology,
@@ -117,6 +151,40 @@ function started({ config, steps, trainSamples, programs }: Run): TrainEvent {
     parameters,
     hbmBytesPerCore: train.hbm.peak,
     hbmLimitBytes: train.hbm.limit,
+  };
+}
+
+/** Names and shapes of the parameters of the training program. */
+function parametersOf({ programs: { train } }: Run): NamedShape[] {
+  return train.parameters.map((id) => at(train.buffers, id));
+}
+
+function resumable(run: Run): Resumable {
+  const { config, trainSamples } = run;
+  return { config, trainSamples, parameters: parametersOf(run) };
+}
+
+function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): TrainEvent {
+  return { kind: 'resumed', checkpoint, step, refused };
+}
+
+/** A copy of the state after a step. */
+async function snapshot(
+  run: Run,
+  pod: Pod,
+  { step, loss, digest }: StepCommitted,
+): Promise<Snapshot> {
+  const { config, trainSamples, programs } = run;
+  const values = await pod.readParameters(trainProgram);
+  return {
+    config,
+    step,
+    samplesSeen: step * config.globalBatch,
+    trainSamples,
+    loss,
+    weightsDigest: digest,
+    weights: programs.weights,
+    tensors: parametersOf(run).map(({ name, shape }, i) => ({ name, shape, bytes: at(values, i) })),
   };
 }
 
@@ -181,13 +249,21 @@ async function evaluate({ config, steps, testSamples }: Run, pod: Pod): Promise<
   };
 }
 
+/** What a run did. */
+interface Course {
+  readonly start: StartingPoint;
+  readonly history: readonly StepCommitted[];
+  readonly evaluated: Evaluated;
+  readonly keeper: Keeper | undefined;
+}
+
 function reportOf(
   { config, steps, programs }: Run,
   pod: Pod,
-  history: readonly StepCommitted[],
-  evaluated: Evaluated,
+  { start, history, evaluated, keeper }: Course,
 ): Report {
-  const last = at(history, history.length - 1);
+  const last = history.at(-1) ?? start.last;
+  assert(last !== undefined, 'a run of no step');
   const wallMs = history.map((it) => it.wallMs);
   const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
   return {
@@ -204,7 +280,7 @@ function reportOf(
     evalAccuracy: evaluated.accuracy,
     evalSamples: evaluated.samples,
     weightsDigest: last.digest,
-    imagesPerSecond: (steps * config.globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0),
+    imagesPerSecond: imagesPerSecond(config.globalBatch, wallMs),
     stepMs: quantiles(wallMs),
     phaseMs: {
       infeed: perPhase('infeed'),
@@ -216,7 +292,21 @@ function reportOf(
     },
     linkBytes: pod.linkBytes(),
     hbmBytesPerCore: programs.train.hbm.peak,
+    ...(keeper && { checkpoints: checkpointReport(start, keeper) }),
   };
+}
+
+/** 0 of a run that was resumed after its last step. */
+function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
+  if (wallMs.length === 0) return 0;
+  return (wallMs.length * globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0);
+}
+
+function checkpointReport(
+  { resumedFrom, refused }: StartingPoint,
+  keeper: Keeper,
+): CheckpointReport {
+  return { resumedFrom, refused, ...keeper.counts() };
 }
 
 /** The f32 scalar that a shared element of the outfeed is. */

@@ -8,6 +8,9 @@ export function logEvent(logger: Logger, event: TrainEvent): void {
     case 'step':
       logger.info(fields, 'step');
       return;
+    case 'checkpoint-failed':
+      logger.warn(fields, kind);
+      return;
     case 'finished':
       logger.info(event.report, 'summary');
       return;

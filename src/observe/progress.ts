@@ -1,4 +1,4 @@
-import type { Report, Started, StepCommitted, TrainEvent } from '../experiment/event.ts';
+import type { Report, Resumed, Started, StepCommitted, TrainEvent } from '../experiment/event.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /** Where text goes. On a terminal one line is drawn over; elsewhere lines are only added. */
@@ -33,8 +33,19 @@ export class Progress {
       case 'ready':
         this.#line(`compiled and loaded in ${milliseconds(event.elapsedMs)}`);
         return;
+      case 'resumed':
+        for (const line of resumption(event)) this.#line(line);
+        return;
       case 'step':
         this.#step(event);
+        return;
+      case 'checkpoint':
+        this.#line(
+          `saved ${event.name}: ${bytes(event.bytes)} in ${milliseconds(event.wallMs)}, in the background`,
+        );
+        return;
+      case 'checkpoint-failed':
+        this.#line(`not saved: ${event.reason}`);
         return;
       case 'evaluating':
         this.#redraw(`evaluating on ${count(event.samples)} held-out images`);
@@ -86,6 +97,15 @@ function opening(event: Started): string[] {
   return [
     `${config.model} on ${config.data}: ${count(event.steps)} steps of ${count(config.globalBatch)} images, ${count(event.parameters)} parameters, seed ${config.seed}`,
     `${tpus} Cloud TPU${tpus === 1 ? '' : 's'} (${columns}x${rows}): ${4 * tpus} chips on a ${2 * columns}×${2 * rows} torus, ${8 * tpus} cores; HBM ${bytes(event.hbmBytesPerCore)} of ${bytes(event.hbmLimitBytes)} a core`,
+  ];
+}
+
+function resumption({ checkpoint, step, refused }: Resumed): string[] {
+  return [
+    ...refused.map(({ name, reason }) => `refused ${name}: ${reason}`),
+    checkpoint === null
+      ? 'no checkpoint to go on from: the run starts anew'
+      : `goes on from ${checkpoint}, after step ${step}`,
   ];
 }
 

@@ -92,7 +92,7 @@ describe.each(scenes)('$name', (scene) => {
     await enumerated(scene, (at) => ({ kind: 'error', at, code }), survivals([allSurvives]));
   });
 
-  test('after a failure at every operation the next save goes well', async () => {
+  test('after a failure at every operation nothing lies around, and the next save goes well', async () => {
     const count = await operationsOf(scene);
     for (let at = 0; at < count; at++) {
       const files = await prepared(scene);
@@ -101,6 +101,10 @@ describe.each(scenes)('$name', (scene) => {
       files.fault = { kind: 'error', at, code: 'EIO' };
       await checkpoints.save(snapshotOf(scene.saved)).catch(onlyPodErrors);
       files.fault = undefined;
+      const { checkpoint } = await checkpoints.latest();
+      expect([scene.old, scene.saved], files.operations[at]).toContain(checkpoint?.manifest.step);
+      const names = await files.readDirectory(directory);
+      expect(names.filter((it) => it.startsWith('.partial-'))).toEqual([]);
       await checkpoints.save(snapshotOf(scene.saved + 1));
       expectSame((await checkpoints.latest()).checkpoint, snapshotOf(scene.saved + 1));
     }

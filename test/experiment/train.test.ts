@@ -1,0 +1,120 @@
+import { expect, test } from 'vitest';
+import { openThreadPod } from '../../cluster/threads/pool.ts';
+import { type RawOptions, trainOptions } from '../../src/cli/options.ts';
+import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
+import { train } from '../../src/experiment/train.ts';
+import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
+import { chipCount, type Direction, linkName, podTorus } from '../../src/fabric/torus.ts';
+import { requireCompiled } from '../cluster/compiled.ts';
+
+requireCompiled();
+
+const small: RawOptions = {
+  model: 'mlp',
+  tpus: '2',
+  globalBatch: '64',
+  steps: '4',
+  evaluate: '64',
+};
+
+test('the same flags give the same weights, whatever the timing; another seed gives others', async () => {
+  const [first, second, other] = await Promise.all([
+    reportOf(small),
+    reportOf(small),
+    reportOf({ ...small, seed: '1' }),
+  ]);
+  expect(second.weightsDigest).toBe(first.weightsDigest);
+  expect(other.weightsDigest).not.toBe(first.weightsDigest);
+}, 60_000);
+
+test('without fused multiply-add, and cell by cell: the same weights', async () => {
+  const tiny = { ...small, tpus: '1', globalBatch: '8', steps: '1', evaluate: '8' };
+  const fused = await reportOf(tiny);
+  const unfused = await reportOf({ ...tiny, relaxedSimd: false });
+  const systolic = await reportOf({ ...tiny, mxu: 'systolic' });
+  expect(unfused.weightsDigest).toBe(fused.weightsDigest);
+  expect(systolic.weightsDigest).toBe(fused.weightsDigest);
+}, 120_000);
+
+test('the events of a run, in order, and a report of what they said', async () => {
+  const events = await eventsOf(small);
+  const kinds = events.map((event) => event.kind);
+  expect(kinds).toEqual([
+    'started',
+    'ready',
+    ...Array<string>(4).fill('step'),
+    'evaluating',
+    'evaluated',
+    'finished',
+  ]);
+  const steps = events.filter((event) => event.kind === 'step');
+  expect(steps.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
+  const report = finished(events);
+  const last = steps.at(-1) as StepCommitted;
+  expect(report).toMatchObject({
+    tpus: 2,
+    topology: '2x1',
+    model: 'mlp',
+    data: 'digits',
+    globalBatch: 64,
+    steps: 4,
+    seed: 0,
+    finalLoss: last.loss,
+    weightsDigest: last.digest,
+    evalSamples: 64,
+  });
+  expect(report.stepMs.max).toBeGreaterThanOrEqual(report.stepMs.p50);
+}, 60_000);
+
+test('the first loss is that of guessing among ten, and training lowers it', async () => {
+  const events = await eventsOf({
+    ...small,
+    steps: '30',
+    globalBatch: '128',
+    learningRate: '0.03',
+  });
+  const losses = events.filter((event) => event.kind === 'step').map(({ loss }) => loss);
+  expect(losses[0]).toBeGreaterThan(Math.log(10) * 0.8);
+  expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
+}, 60_000);
+
+test('each link carries what the formula says: all buckets, every step and evaluation', async () => {
+  const flags = { ...small, tpus: '4', evaluate: '64' };
+  const { linkBytes, steps } = await reportOf(flags);
+  const torus = podTorus({ columns: 2, rows: 2 });
+  const weights = 784 * 512 + 512 + 512 * 10 + 10;
+  // One bucket in training (weights, loss, right answers), one in evaluation (three sums).
+  const expected = Array.from({ length: chipCount(torus) * 4 }, (_, link) => {
+    const at = [link >> 2, (link & 3) as Direction] as const;
+    const bytes = steps * linkBytesFormula(torus, weights + 2, ...at);
+    return [linkName(torus, link), bytes + linkBytesFormula(torus, 3, ...at)];
+  });
+  expect(linkBytes).toEqual(Object.fromEntries(expected));
+}, 60_000);
+
+test('a rate that is far too high ends the run in one line', async () => {
+  const flags = { ...small, learningRate: '1e6', steps: '30', warmUp: '0' };
+  await expect(eventsOf(flags)).rejects.toMatchObject({ code: 'diverged', exitCode: 3 });
+}, 60_000);
+
+async function reportOf(flags: RawOptions): Promise<Report> {
+  return finished(await eventsOf(flags));
+}
+
+async function eventsOf(flags: RawOptions): Promise<TrainEvent[]> {
+  const { config, relaxedSimd } = trainOptions(flags);
+  const events: TrainEvent[] = [];
+  const world = {
+    openPod: (options: Parameters<typeof openThreadPod>[0]) =>
+      openThreadPod({ ...options, relaxed: relaxedSimd }),
+    now: () => performance.now(),
+  };
+  for await (const event of train(config, world)) events.push(event);
+  return events;
+}
+
+function finished(events: readonly TrainEvent[]): Report {
+  const last = events.at(-1);
+  if (last?.kind !== 'finished') throw new Error(`the run ended with ${last?.kind}`);
+  return last.report;
+}
