@@ -1,0 +1,144 @@
+import { mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { addCheckpoint } from '../../src/cli/checkpoint.ts';
+import { type RawOptions, trainOptions } from '../../src/cli/options.ts';
+import { openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
+import { decodeSafetensors } from '../../src/experiment/checkpoint/safetensors.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { snapshotOf } from '../experiment/checkpoint/snapshots.ts';
+
+let directory = '';
+let output = '';
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'pod-'));
+  output = '';
+  for (const stream of [process.stdout, process.stderr]) {
+    vi.spyOn(stream, 'write').mockImplementation((text) => {
+      output += text;
+      return true;
+    });
+  }
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await rm(directory, { recursive: true });
+});
+
+/** Checkpoints after the steps 1, 2 and 3; of the newest the weights are cut short. */
+async function threeOneBad(): Promise<void> {
+  const checkpoints = await openCheckpoints(directory, { keep: 3 });
+  for (const step of [1, 2, 3]) await checkpoints.save(snapshotOf(step));
+  await truncate(join(directory, 'step-0000003', 'weights.safetensors'), 100);
+}
+
+async function pod(...args: string[]): Promise<void> {
+  const program = new Command('pod').exitOverride().configureOutput({ outputError: () => {} });
+  addCheckpoint(program);
+  await program.parseAsync(['checkpoint', ...args], { from: 'user' });
+}
+
+test('ls: what each says of itself, newest first', async () => {
+  await threeOneBad();
+  await truncate(join(directory, 'step-0000001', 'manifest.json'), 0);
+  await pod('ls', directory);
+  const lines = output.trimEnd().split('\n');
+  expect(lines.map((line) => line.split(/ {3,}/)[0])).toEqual([
+    ...['checkpoint', 'step-0000003', 'step-0000002', 'step-0000001'],
+  ]);
+  expect(lines[2]).toMatch(/mlp +digits:200 +0\.5000 +[\d.]+ \w*B +[0-9a-f]{16}$/);
+  expect(lines[3]).toMatch(/bad: manifest\.json: expected JSON, found: /);
+});
+
+test('verify: a table, and an error when one is bad', async () => {
+  await threeOneBad();
+  const verifying = pod('verify', directory);
+  await expect(verifying).rejects.toMatchObject({ code: 'bad-data', exitCode: 2 });
+  await expect(verifying).rejects.toThrow(/: 1 of 3 checkpoints are bad$/);
+  const [bad, ...good] = output.trimEnd().split('\n');
+  expect(bad).toMatch(/^bad +step-0000003 +weights\.safetensors: expected \d+ bytes, found 100$/);
+  expect(good.map((line) => line.slice(0, 18))).toEqual([
+    'ok    step-0000002',
+    'ok    step-0000001',
+  ]);
+
+  output = '';
+  await rm(join(directory, 'step-0000003'), { recursive: true });
+  await pod('verify', directory);
+  expect(output.match(/^ok/gm)).toHaveLength(2);
+});
+
+describe('export', () => {
+  test('the newest good weights, as one file that says what it is', async () => {
+    await threeOneBad();
+    const target = join(directory, 'out.safetensors');
+    // What an export that was interrupted left is no hindrance, nor is an older file.
+    for (let time = 0; time < 2; time++) {
+      await pod('export', directory, '--output', target);
+      const { tensors, metadata } = decodeSafetensors(await readFile(target));
+      const { weightsDigest, weights, tensors: all } = snapshotOf(2);
+      expect(metadata).toEqual({ model: 'mlp', data: 'digits:200', step: '2', weightsDigest });
+      expect(tensors.map(({ name }) => name)).toEqual(['dense/kernel', 'dense/bias']);
+      for (const [i, { bytes }] of all.slice(0, weights).entries()) {
+        expect(Buffer.compare(tensors[i]!.bytes, bytes)).toBe(0);
+      }
+    }
+    expect(output).toMatch(/refused step-0000003: weights.safetensors: expected/);
+    expect(output).toMatch(/out\.safetensors: the weights of step-0000002, \d+ B/);
+    expect((await readdir(directory)).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  test('of a given step, or a refusal in one line', async () => {
+    await threeOneBad();
+    const target = join(directory, 'out.safetensors');
+    await pod('export', directory, '--output', target, '--step', '1');
+    expect(decodeSafetensors(await readFile(target)).metadata).toMatchObject({ step: '1' });
+    const refused = async (step: string, to: string): Promise<PodError> => {
+      const error = await pod('export', directory, '--output', to, '--step', step).catch(
+        (it) => it,
+      );
+      expect(error).toBeInstanceOf(PodError);
+      expect(error.message).not.toContain('\n');
+      return error;
+    };
+    expect((await refused('3', target)).message).toMatch(/found only bad ones$/);
+    expect((await refused('7', target)).message).toMatch(/--step: expected one of step-0000003/);
+    const nowhere = join(directory, 'none', 'out.safetensors');
+    expect(await refused('1', nowhere)).toMatchObject({ code: 'io', exitCode: 5 });
+  });
+});
+
+test('a directory without checkpoints, or none at all, is refused in one line', async () => {
+  for (const command of ['ls', 'verify']) {
+    await expect(pod(command, directory)).rejects.toThrow(/: expected checkpoints such as step-/);
+    await expect(pod(command, join(directory, 'none'))).rejects.toMatchObject({ code: 'io' });
+  }
+});
+
+describe('flags of pod train', () => {
+  test('what is not said has a default', () => {
+    expect(trainOptions({}).checkpoint).toBeUndefined();
+    expect(trainOptions({ checkpoint: 'dir' }).checkpoint).toEqual({
+      ...{ directory: 'dir', every: 100, keep: 3, resume: false },
+    });
+    const flags = { checkpoint: 'dir', every: '5', keep: '1', resume: true };
+    expect(trainOptions(flags).checkpoint).toEqual({
+      ...{ directory: 'dir', every: 5, keep: 1, resume: true },
+    });
+  });
+
+  test.each<[RawOptions, RegExp]>([
+    [{ resume: true }, /^--resume: expected a --checkpoint directory with it$/],
+    [{ every: '5' }, /^--every: expected a --checkpoint directory with it$/],
+    [{ keep: '5' }, /^--keep: expected a --checkpoint directory with it$/],
+    [{ checkpoint: 'dir', every: '0' }, /^--every: expected at least 1/],
+    [{ checkpoint: 'dir', keep: 'all' }, /^--keep: expected a whole number/],
+    [{ checkpoint: '' }, /^--checkpoint: expected some text/],
+  ])('%j is refused', (flags, message) => {
+    expect(() => trainOptions(flags)).toThrow(
+      expect.objectContaining({ code: 'bad-flag', message: expect.stringMatching(message) }),
+    );
+  });
+});

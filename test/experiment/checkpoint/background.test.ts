@@ -1,0 +1,79 @@
+import { expect, test } from 'vitest';
+import { BackgroundSaver } from '../../../src/experiment/checkpoint/background.ts';
+import type { Checkpoints, Saved } from '../../../src/experiment/checkpoint/checkpoints.ts';
+import { AssertionError } from '../../../src/numerics/assert.ts';
+import { PodError } from '../../../src/numerics/error.ts';
+import { snapshotOf } from './snapshots.ts';
+
+/** A disk whose saves end when the test says so. */
+class SlowDisk implements Checkpoints {
+  readonly begun: number[] = [];
+  finish: (error?: Error) => void = () => {};
+
+  list = async (): Promise<string[]> => [];
+  latest = async (): Promise<{ checkpoint: undefined; refused: [] }> => {
+    return { checkpoint: undefined, refused: [] };
+  };
+  save({ step }: { readonly step: number }): Promise<Saved> {
+    this.begun.push(step);
+    return new Promise((resolve, reject) => {
+      this.finish = (error) => (error ? reject(error) : resolve({ name: `${step}`, bytes: step }));
+    });
+  }
+}
+
+/** Lets all that can go on go on. */
+async function turn(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('one save at a time; the newest waits, and older ones give way to it', async () => {
+  const disk = new SlowDisk();
+  let now = 0;
+  const saver = new BackgroundSaver(disk, () => now);
+  for (const step of [1, 2, 3]) saver.save(snapshotOf(step));
+  expect(disk.begun).toEqual([1]);
+  expect(saver.takeEvents()).toEqual([]);
+  now = 5;
+  disk.finish();
+  await turn();
+  expect(disk.begun).toEqual([1, 3]);
+  expect(saver.takeEvents()).toEqual([
+    { kind: 'checkpoint', step: 1, name: '1', bytes: 1, wallMs: 5 },
+  ]);
+  expect(saver.takeEvents()).toEqual([]);
+
+  let settled = false;
+  const settling = saver.settled().then(() => {
+    settled = true;
+  });
+  await turn();
+  expect(settled).toBe(false);
+  disk.finish();
+  await settling;
+  expect(saver.takeEvents()).toMatchObject([{ step: 3 }]);
+  saver.save(snapshotOf(4));
+  expect(disk.begun).toEqual([1, 3, 4]);
+});
+
+test('a failure is an event, and the next is saved', async () => {
+  const disk = new SlowDisk();
+  const saver = new BackgroundSaver(disk, () => 0);
+  saver.save(snapshotOf(1));
+  saver.save(snapshotOf(2));
+  disk.finish(new PodError('io', 'the disk is full'));
+  await turn();
+  expect(saver.takeEvents()).toEqual([
+    { kind: 'checkpoint-failed', step: 1, reason: 'the disk is full' },
+  ]);
+  expect(disk.begun).toEqual([1, 2]);
+});
+
+test('our own mistake is told to whoever asks next', async () => {
+  const disk = new SlowDisk();
+  const saver = new BackgroundSaver(disk, () => 0);
+  saver.save(snapshotOf(1));
+  disk.finish(new AssertionError('planted'));
+  await saver.settled();
+  expect(() => saver.takeEvents()).toThrow('planted');
+});

@@ -1,0 +1,152 @@
+import { expect, test } from 'vitest';
+import { openThreadPod } from '../../../cluster/threads/pool.ts';
+import {
+  type Checkpoints,
+  openCheckpoints,
+} from '../../../src/experiment/checkpoint/checkpoints.ts';
+import type { TrainConfig } from '../../../src/experiment/config.ts';
+import type { Report, StepCommitted, TrainEvent } from '../../../src/experiment/event.ts';
+import { train } from '../../../src/experiment/train.ts';
+import { requireCompiled } from '../../cluster/compiled.ts';
+import { type MemoryFile, MemoryFiles } from './memory-files.ts';
+import { config as base } from './snapshots.ts';
+
+requireCompiled();
+
+/** Six steps that begin the stream of 40 samples again within the sixth. */
+const config: TrainConfig = { ...base, data: 'digits:40', warmUp: 0.5 };
+
+test('a run stopped and resumed, twice, ends with the bits of one that was never stopped', async () => {
+  const whole = await eventsOf(config);
+  const files = new MemoryFiles();
+  const first = await eventsOf(config, { files, until: 4, every: 3 });
+  // What was not saved is done again: step 4, and of the second run step 6.
+  const second = await eventsOf(config, { files, resume: true, until: 6, every: 1 });
+  const third = await eventsOf(
+    { ...config, evaluate: 16 },
+    {
+      files,
+      resume: true,
+    },
+  );
+  const steps = [first, second, third].map(stepsOf);
+  expect(steps.map((it) => it.map(({ step }) => step))).toEqual([[1, 2, 3, 4], [4, 5, 6], [6]]);
+  const expected = bitsOf(stepsOf(whole));
+  expect(bitsOf(steps[0]!)).toEqual(expected.slice(0, 4));
+  expect(bitsOf(steps[1]!)).toEqual(expected.slice(3));
+  expect(bitsOf(steps[2]!)).toEqual(expected.slice(5));
+  expect(reportOf(third)).toMatchObject({
+    weightsDigest: reportOf(whole).weightsDigest,
+    finalLoss: reportOf(whole).finalLoss,
+    checkpoints: { resumedFrom: 'step-0000005', refused: [], saved: 1, failed: 0 },
+  });
+
+  const after = await eventsOf(config, { files, resume: true });
+  expect(stepsOf(after)).toEqual([]);
+  const { weightsDigest, finalLoss, evalAccuracy } = reportOf(whole);
+  expect(reportOf(after)).toMatchObject({
+    ...{ weightsDigest, finalLoss, evalAccuracy, imagesPerSecond: 0 },
+    checkpoints: { resumedFrom: 'step-0000006', saved: 0 },
+  });
+}, 60_000);
+
+test('a bad checkpoint is refused, said so, and the one before it used', async () => {
+  const files = new MemoryFiles();
+  const whole = await eventsOf(config, { files, every: 2 });
+  const newest = files.node('dir/step-0000006/optimizer.safetensors') as MemoryFile;
+  newest.bytes = newest.bytes.slice(0, 4096);
+  const again = await eventsOf(config, { files, every: 2, resume: true });
+  const refused = [
+    { name: 'step-0000006', reason: expect.stringMatching(/^optimizer.*found 4096$/) },
+  ];
+  expect(again[1]).toEqual({ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused });
+  expect(reportOf(again).checkpoints).toEqual({
+    ...{ resumedFrom: 'step-0000004', refused, saved: 1, failed: 0 },
+  });
+  expect(reportOf(again).weightsDigest).toBe(reportOf(whole).weightsDigest);
+  const checkpoints = await openCheckpoints('dir', { keep: 3, files });
+  expect((await checkpoints.latest()).checkpoint?.name).toBe('step-0000006');
+}, 60_000);
+
+test('without a checkpoint a run that may resume begins anew', async () => {
+  const events = await eventsOf(config, { files: new MemoryFiles(), resume: true, until: 1 });
+  expect(events[1]).toEqual({ kind: 'resumed', checkpoint: null, step: 0, refused: [] });
+  expect(stepsOf(events).map(({ step }) => step)).toEqual([1]);
+});
+
+test('a full disk does not stop a run: it ends, reports, and then says so', async () => {
+  const files = new MemoryFiles();
+  const checkpoints = await openCheckpoints('dir', { keep: 3, files });
+  files.fault = { kind: 'full', at: 0 };
+  const events: TrainEvent[] = [];
+  const run = collect(events, config, { checkpoints, every: 2, resume: false });
+  await expect(run).rejects.toMatchObject({ code: 'io' });
+  await expect(run).rejects.toThrow(/^checkpoint step-0000006: could not be written: ENOSPC/);
+  expect(stepsOf(events)).toHaveLength(6);
+  expect(events.filter(({ kind }) => kind === 'checkpoint-failed').length).toBeGreaterThan(0);
+  expect(reportOf(events).checkpoints).toMatchObject({ saved: 0 });
+}, 60_000);
+
+test('runs are not mixed: another run, or one that does not resume, is refused in one line', async () => {
+  const files = new MemoryFiles();
+  await eventsOf(config, { files, until: 2, every: 1 });
+  const refusals: [TrainConfig, boolean, RegExp][] = [
+    [config, false, /^the directory for checkpoints has step-0000001 already: use --resume/],
+    [{ ...config, model: 'cnn' }, true, /has model "mlp", this run has "cnn": resume with/],
+    [{ ...config, globalBatch: 16 }, true, /has globalBatch 8, this run has 16/],
+    [{ ...config, seed: 1 }, true, /has seed 0, this run has 1/],
+    [{ ...config, length: { unit: 'epochs', epochs: 1 } }, true, /has length.unit "steps", this/],
+    [{ ...config, topology: { columns: 2, rows: 1 }, globalBatch: 16 }, true, /topology.columns 1/],
+  ];
+  for (const [other, resume, message] of refusals) {
+    const run = eventsOf(other, { files, resume });
+    await expect(run).rejects.toMatchObject({ code: 'bad-config' });
+    await expect(run).rejects.toThrow(message);
+  }
+}, 60_000);
+
+interface How {
+  readonly files: MemoryFiles;
+  readonly every?: number;
+  readonly resume?: boolean;
+  /** The run is left after this step, as if it were killed. */
+  readonly until?: number;
+}
+
+async function eventsOf(run: TrainConfig, how?: How): Promise<TrainEvent[]> {
+  const events: TrainEvent[] = [];
+  if (how === undefined) return collect(events, run);
+  const { files, every = 100, resume = false, until } = how;
+  const checkpoints = await openCheckpoints('dir', { keep: 3, files });
+  return collect(events, run, { checkpoints, every, resume }, until);
+}
+
+async function collect(
+  events: TrainEvent[],
+  run: TrainConfig,
+  checkpoints?: { checkpoints: Checkpoints; every: number; resume: boolean },
+  until?: number,
+): Promise<TrainEvent[]> {
+  const world = { openPod: openThreadPod, now: () => performance.now() };
+  for await (const event of train(run, { ...world, ...(checkpoints && { checkpoints }) })) {
+    events.push(event);
+    if (event.kind === 'step' && event.step === until) break;
+  }
+  return events;
+}
+
+function stepsOf(events: readonly TrainEvent[]): StepCommitted[] {
+  return events.filter((event) => event.kind === 'step');
+}
+
+function bitsOf(steps: readonly StepCommitted[]): unknown[] {
+  return steps.map(({ step, digest, loss, accuracy, learningRate }) => {
+    return { step, digest, loss, accuracy, learningRate };
+  });
+}
+
+function reportOf(events: readonly TrainEvent[]): Report {
+  const last = events.at(-1);
+  if (last?.kind !== 'finished') throw new Error(`the run ended with ${last?.kind}`);
+  return last.report;
+}
