@@ -10,6 +10,7 @@ import { assert, at, unreachable } from '../numerics/assert.ts';
 import { bufferOf, copyCount, type MemoryMap, mapMemory, servesAllCores } from './memory-map.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 import type { Ports } from './ports.ts';
+import { swapped } from './swapped.ts';
 import type { VectorUnit } from './vector-unit.ts';
 
 /** Hardware that a Cloud TPU's cores are made of, over one shared memory. */
@@ -33,6 +34,10 @@ export function coreBytes(executable: Executable): number {
  * The cores of one Cloud TPU with a program in their HBM. They run in lockstep, instruction by
  * instruction; what is the same on every core is computed once. Everything is resolved to
  * addresses at load, so that a step allocates nothing.
+ *
+ * A program that keeps the parameters from before a step has two sets of them: a step reads the
+ * present one, writes the other, and makes that the present one. So a step that was not finished,
+ * or is not to count, is run again from the set that it has read.
  */
 export class CloudTpuCores {
   readonly executable: Executable;
@@ -40,7 +45,10 @@ export class CloudTpuCores {
   readonly #bytes: Uint8Array;
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
-  readonly #operations: readonly Operation[];
+  /** The program as it reads either set of parameters, and its operations. */
+  readonly #roles: readonly [Executable, Executable];
+  readonly #operations: readonly [readonly Operation[], readonly Operation[]];
+  #present: ParameterSet = 0;
 
   /** Loads `executable` at byte address `base`, a multiple of 64, of the units' memory. */
   constructor(executable: Executable, base: number, units: CoreUnits) {
@@ -58,12 +66,25 @@ export class CloudTpuCores {
       mxu: units.mxu,
       vector: units.vector,
     };
+    const other = swapped(executable);
+    this.#roles = [executable, other];
     writeTables(executable, map, base, new Int32Array(units.memory.buffer));
     this.#writeConstants();
     const loops = instantiate(executable.code, units.memory);
-    const context: Context = { executable, map, base, loops, rowsPerCall: units.rowsPerCall };
-    this.#operations = executable.instructions.map((it) => resolve(context, it));
-    markLastInfeed(this.#operations);
+    const operations = (role: Executable): readonly Operation[] =>
+      resolveAll({ executable: role, map, base, loops, rowsPerCall: units.rowsPerCall });
+    const forward = operations(executable);
+    this.#operations = [forward, other === executable ? forward : operations(other)];
+  }
+
+  /** The set that the parameters are in now. A program that updates in place has only one. */
+  get present(): ParameterSet {
+    return this.#present;
+  }
+
+  /** Says which set the next step reads: that of before, to run a step again. */
+  select(set: ParameterSet): void {
+    this.#present = set;
   }
 
   /**
@@ -71,7 +92,7 @@ export class CloudTpuCores {
    * order of isa's `phases`. Whatever a port throws ends the step.
    */
   run(ports: Ports, clock: () => number, phaseMs: Float64Array): void {
-    const operations = this.#operations;
+    const operations = this.#operations[this.#present];
     let inFlight = 0;
     let phase = 0;
     let since = clock();
@@ -87,6 +108,7 @@ export class CloudTpuCores {
       ports.beat();
     }
     phaseMs[phase]! += clock() - since;
+    this.#present = this.#present === 0 ? 1 : 0;
   }
 
   /** The bytes of one copy of a buffer, as they are now. */
@@ -131,8 +153,9 @@ export class CloudTpuCores {
     return BigInt.asUintN(64, digest);
   }
 
+  /** `id` names a buffer as the program does that reads the present set. */
   #address(id: BufferId, copy: number): number {
-    const it = bufferOf(this.executable, id);
+    const it = bufferOf(this.#roles[this.#present], id);
     assert(copy < copyCount(this.executable, it.copies), `${it.name} has no copy ${copy}`);
     return this.#base + it.offset + copy * it.stride;
   }
@@ -146,6 +169,14 @@ export class CloudTpuCores {
       }
     }
   }
+}
+
+/** One of the two sets of parameters of a program that keeps those from before a step. */
+export type ParameterSet = 0 | 1;
+
+/** The set that holds the parameters after `steps` steps. */
+export function setAfter(steps: number): ParameterSet {
+  return steps % 2 === 0 ? 0 : 1;
 }
 
 // ------------------------------------------------------------------------------------- operations
@@ -365,6 +396,12 @@ function writeTables(
 function instantiate(code: Uint8Array, memory: WebAssembly.Memory): Context['loops'] {
   if (code.length === 0) return {};
   return new WebAssembly.Instance(new WebAssembly.Module(code), { env: { memory } }).exports;
+}
+
+function resolveAll(context: Context): readonly Operation[] {
+  const operations = context.executable.instructions.map((it) => resolve(context, it));
+  markLastInfeed(operations);
+  return operations;
 }
 
 function resolve(context: Context, it: Instruction): Operation {

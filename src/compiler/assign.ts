@@ -14,6 +14,8 @@ export interface Assignment {
   readonly buffers: readonly Buffer[];
   readonly bufferOf: (value: Value) => BufferId;
   readonly results: readonly BufferId[];
+  /** See `Executable.next`. */
+  readonly next?: readonly BufferId[];
   /** Bytes of all buffers in the emulator's memory. */
   readonly arenaBytes: number;
   readonly hbm: HbmReport;
@@ -24,6 +26,8 @@ export interface AssignOptions {
   readonly hbmLimitBytes: number;
   /** Bytes of the program's own text in HBM. */
   readonly programBytes: number;
+  /** Whether a parameter's value from before stays in the emulator's memory; HBM is the same. */
+  readonly keepPrevious?: boolean;
 }
 
 /**
@@ -33,13 +37,40 @@ export interface AssignOptions {
  * writes over a source that dies in it. A program that HBM does not hold is refused.
  */
 export function assign(program: Program, options: AssignOptions): Assignment {
-  const lives = new Lifetimes(program);
+  const device = plan(program, program.parameters);
+  if (!options.keepPrevious) return layOut(device, device, options);
+  return layOut(device, plan(program, nextValues(program)), options);
+}
+
+/** Which values share a place in one of the memories, and when. */
+interface Plan {
+  readonly program: Program;
+  readonly steps: readonly Step[];
+  readonly results: readonly Value[];
+  /** By parameter number, the value that holds it after the last step. */
+  readonly next: readonly Value[];
+  readonly slots: Slots;
+  readonly lives: Lifetimes;
+}
+
+function plan(program: Program, next: readonly Value[]): Plan {
+  const kept = next.filter((value, i) => value !== program.parameters[i]);
+  const held = { ...program, parameters: [...program.parameters, ...kept] };
   const slots = new Slots();
-  const closing = placeResults(program, lives, slots);
+  const closing = placeResults(program, next, new Lifetimes(held), slots);
   const steps = [...program.steps, ...closing.steps];
-  const whole = new Lifetimes({ ...program, steps, results: closing.results });
-  reuseSources(steps, whole, slots);
-  return layOut({ program, steps, results: closing.results, slots, lives: whole, options });
+  const lives = new Lifetimes({ ...held, steps, results: closing.results });
+  reuseSources(steps, lives, slots);
+  return { program, steps, results: closing.results, next, slots, lives };
+}
+
+/** A value of its own for each parameter that a result takes the place of. */
+function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
+  return parameters.map((value, parameter) => {
+    const alias = aliases.find((it) => it.parameter === parameter);
+    const isUpdated = alias !== undefined && at(results, alias.result) !== value;
+    return isUpdated ? { ...value, name: `${value.name}/next` } : value;
+  });
 }
 
 // --------------------------------------------------------------------------------------- lifetimes
@@ -120,24 +151,29 @@ interface Closing {
 }
 
 /**
- * Brings aliased results to their parameters: computed in place where that is safe, copied after
- * the last step where it is not. A parameter that is a result itself, and overwritten, is saved
- * before.
+ * Brings aliased results to where their parameters lie `next`: computed there where that is safe,
+ * copied after the last step where it is not. A parameter that is a result itself, and
+ * overwritten, is saved before.
  */
-function placeResults(program: Program, lives: Lifetimes, slots: Slots): Closing {
+function placeResults(
+  program: Program,
+  next: readonly Value[],
+  lives: Lifetimes,
+  slots: Slots,
+): Closing {
   const overwritten = new Set<Value>();
   const copies: { readonly from: Value; readonly to: Value }[] = [];
   const results = [...program.results];
   const aliases = program.aliases.map(({ result, parameter }) => {
     const from = at(program.results, result);
-    return { result, from, to: at(program.parameters, parameter) };
+    return { result, from, old: at(program.parameters, parameter), to: at(next, parameter) };
   });
-  for (const { result, from, to } of aliases) {
-    refuseUnshared(from, to);
+  for (const { result, from, old, to } of aliases) {
+    refuseUnshared(from, old);
     results[result] = to;
-    if (from === to || byteCount(to.shape) === 0) continue;
-    overwritten.add(to);
-    if (canTakeOver(program, lives, slots, from, to)) slots.join(from, to);
+    if (from === old || byteCount(old.shape) === 0) continue;
+    if (old === to) overwritten.add(old);
+    if (canTakeOver(program, lives, slots, from, old)) slots.join(from, to);
     else copies.push({ from, to });
   }
   const saved = new Map<Value, Value>();
@@ -211,15 +247,6 @@ function reuseSources(steps: readonly Step[], lives: Lifetimes, slots: Slots): v
 
 // ------------------------------------------------------------------------------------------ layout
 
-interface Layout {
-  readonly program: Program;
-  readonly steps: readonly Step[];
-  readonly results: readonly Value[];
-  readonly slots: Slots;
-  readonly lives: Lifetimes;
-  readonly options: AssignOptions;
-}
-
 /** A place in memory and what it holds. */
 interface Slot {
   readonly first: Value;
@@ -229,41 +256,42 @@ interface Slot {
   end: number;
 }
 
-function layOut(layout: Layout): Assignment {
-  const { slots, lives, options, results } = layout;
-  const places = slotsOf(layout);
-  const list = [...places.values()];
-  const end = lives.length;
-  const arena = fixedFirst(list, end, 'bytes', arenaAlignment);
-  const hbm = fixedFirst(list, end, 'hbmBytes', hbmAlignment);
-  const report = reportOf(list, options);
+/** `device` says what shares a place in HBM, `emulator` what does in the arena. */
+function layOut(device: Plan, emulator: Plan, options: AssignOptions): Assignment {
+  const { program, results, next } = emulator;
+  const hbmSlots = slotsOf(device, options);
+  const report = reportOf([...hbmSlots.values()], options);
+  const hbm = placesOf(device, hbmSlots, 'hbmBytes', hbmAlignment);
+  const arena = placesOf(emulator, slotsOf(emulator, options), 'bytes', arenaAlignment);
   if (hbm.extent + align(options.programBytes, hbmAlignment) > options.hbmLimitBytes) {
     refuse(report, hbm.extent + options.programBytes);
   }
-  const placeOf = new Map(list.map((slot, i) => [slot.first, i]));
+  const onDevice = new Map(next.map((value, i) => [value, at(device.next, i)]));
   const ids = new Map<Value, BufferId>();
   const buffers: Buffer[] = [];
-  for (const value of valuesOf(layout)) {
+  for (const value of valuesOf(emulator)) {
     if (ids.has(value)) continue;
-    const place = placeOf.get(slots.of(baseOf(value)))!;
     ids.set(value, buffers.length);
-    buffers.push(bufferAt(value, at(arena.offsets, place), at(hbm.offsets, place)));
+    const hbmOffset = hbm.offsetOf(onDevice.get(value) ?? value);
+    buffers.push(bufferAt(value, arena.offsetOf(value), hbmOffset));
   }
   const resultIds = results.map((value, i) => {
     const id = ids.get(value)!;
-    const shape = at(layout.program.resultShapes, i);
+    const shape = at(program.resultShapes, i);
     return sameShape(shape, value.shape) ? id : buffers.push({ ...at(buffers, id), shape }) - 1;
   });
   buffers.push(programText(options.programBytes, hbm.extent));
+  const bufferOf = (value: Value): BufferId => {
+    const id = ids.get(value);
+    assert(id !== undefined, `${value.name} has no buffer`);
+    return id;
+  };
   return {
-    steps: layout.steps,
+    steps: emulator.steps,
     buffers,
-    bufferOf: (value) => {
-      const id = ids.get(value);
-      assert(id !== undefined, `${value.name} has no buffer`);
-      return id;
-    },
+    bufferOf,
     results: resultIds,
+    ...(options.keepPrevious && { next: next.map(bufferOf) }),
     arenaBytes: arena.extent,
     hbm: report,
   };
@@ -296,22 +324,23 @@ function programText(hbmBytes: number, hbmOffset: number): Buffer {
   };
 }
 
-function valuesOf({ program, steps, results }: Layout): Value[] {
+function valuesOf({ program, steps, results, next }: Plan): Value[] {
   return [
     ...program.parameters,
+    ...next,
     ...program.constants.map(({ value }) => value),
     ...steps.flatMap(({ reads, writes }) => [...reads, ...writes]),
     ...results,
   ];
 }
 
-function slotsOf({ slots, lives, options }: Layout): Map<Value, Slot> {
+function slotsOf({ slots, lives }: Plan, { cores }: AssignOptions): Map<Value, Slot> {
   const places = new Map<Value, Slot>();
   for (const value of lives.values) {
     const first = slots.of(value);
     const start = lives.startOf(value);
     const end = lives.endOf(value);
-    const place = places.get(first) ?? newSlot(first, start, end, options.cores);
+    const place = places.get(first) ?? newSlot(first, start, end, cores);
     place.start = Math.min(place.start, start);
     place.end = Math.max(place.end, end);
     places.set(first, place);
@@ -322,6 +351,23 @@ function slotsOf({ slots, lives, options }: Layout): Map<Value, Slot> {
 function newSlot(first: Value, start: number, end: number, cores: number): Slot {
   const bytes = byteCount(first.shape) * copiesOf(first.copies, cores);
   return { first, bytes, hbmBytes: paddedBytes(first.shape), start, end };
+}
+
+/** Where values lie in one memory, in bytes, and its end. */
+interface Places {
+  readonly offsetOf: (value: Value) => number;
+  readonly extent: number;
+}
+
+function placesOf(
+  { slots, lives }: Plan,
+  places: ReadonlyMap<Value, Slot>,
+  size: 'bytes' | 'hbmBytes',
+  alignment: number,
+): Places {
+  const { offsets, extent } = fixedFirst([...places.values()], lives.length, size, alignment);
+  const offsetOf = new Map([...places.keys()].map((first, i) => [first, at(offsets, i)]));
+  return { offsetOf: (value) => offsetOf.get(slots.of(baseOf(value)))!, extent };
 }
 
 /** What stays for the whole program lies at the bottom, in order; the rest above, best fit. */

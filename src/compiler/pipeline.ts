@@ -19,6 +19,8 @@ export interface CompileOptions {
   readonly hbmLimitBytes?: number;
   /** Bytes from which a bucket of gradients sets off. */
   readonly bucketBytes?: number;
+  /** Parameters from before a step stay in the emulator's memory: see `Executable.next`. */
+  readonly keepPrevious?: boolean;
   /** Sees the module after each pass. */
   readonly listener?: (pass: Pass, module: HloModule) => void;
 }
@@ -42,6 +44,7 @@ export function compileWith(
     cores: options.cores,
     hbmLimitBytes: options.hbmLimitBytes ?? hbmUsableBytesPerCore,
     programBytes: programBytesOf(lowered.program),
+    keepPrevious: options.keepPrevious ?? false,
   });
   return assemble(module.name, options.cores, lowered, assignment, codegen);
 }
@@ -74,7 +77,7 @@ function assemble(
   assignment: Assignment,
   codegen: Codegen,
 ): Executable {
-  const { bufferOf, buffers, results, hbm } = assignment;
+  const { bufferOf, buffers, results, next, hbm } = assignment;
   const { program, tables, infeed, outfeed } = lowered;
   return {
     name,
@@ -85,6 +88,7 @@ function assemble(
     code: codegen.generate(lowered.loops),
     constants: program.constants.map(({ value, data }) => ({ buffer: bufferOf(value), data })),
     parameters: program.parameters.map(bufferOf),
+    ...(next && { next }),
     results,
     infeed,
     outfeed,

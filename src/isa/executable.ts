@@ -19,7 +19,14 @@ export interface Executable {
   readonly constants: readonly { readonly buffer: BufferId; readonly data: Uint8Array }[];
   /** Buffer of each parameter, by parameter number. Always `shared`. */
   readonly parameters: readonly BufferId[];
-  /** Buffer of each element of the root tuple; an aliased one is its parameter's buffer. */
+  /**
+   * By parameter number, the buffer that holds its value after a step: another one where the
+   * emulator keeps the value from before, so that an aborted step can be run again; its own where
+   * nothing takes its place. In HBM both are one, as the update is in place. Absent when updates
+   * are in place in the emulator too.
+   */
+  readonly next?: readonly BufferId[];
+  /** Buffer of each element of the root tuple; an aliased one is its parameter's `next` buffer. */
   readonly results: readonly BufferId[];
   /** What the host feeds each core at the start of a step, in order. */
   readonly infeed: readonly ArrayShape[];
