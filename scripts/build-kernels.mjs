@@ -23,6 +23,7 @@ const builds = [
   { folder: 'chip', name: 'vector', source: 'vector.ts', config: {} },
   { folder: 'chip', name: 'peak', source: 'peak.ts', config: {} },
   { folder: 'fabric', name: 'sum', source: 'sum.ts', config: {} },
+  { folder: 'fabric', name: 'crc', source: 'crc.ts', config: {} },
 ];
 
 const options = [

@@ -50,6 +50,10 @@ export class Connection implements FrameSink {
     return this.#sink.accept(header, payload);
   }
 
+  checksum(payload: Uint8Array): number {
+    return this.#sink.checksum(payload);
+  }
+
   /** Takes a piece of the stream. */
   push(piece: Uint8Array): void {
     if (this.#isClosed) return;

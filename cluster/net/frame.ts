@@ -11,8 +11,7 @@ import { assert } from '../../src/numerics/assert.ts';
  * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 code u32   36 CRC-32 of bytes 0–35
  * ```
  *
- * CRC-32 is that of IEEE 802.3, by zlib, which carries it out with carry-less multiplication:
- * it detects every error of one burst of up to 32 bits.
+ * CRC-32 is that of IEEE 802.3, and detects every error of one burst of up to 32 bits.
  */
 export interface FrameHeader {
   kind: FrameKind;
@@ -89,20 +88,13 @@ export function emptyHeader(): FrameHeader {
   return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, code: 0 };
 }
 
-/**
- * Writes the header of `payload` to the first 40 bytes of `target`; `header.bytes` must be the
- * payload's.
- */
+/** Writes a header to the first 40 bytes of `target`; `payloadCrc` is that of its payload. */
 export function encodeHeader(
   header: Readonly<FrameHeader>,
-  payload: Uint8Array,
+  payloadCrc: number,
   target: Uint8Array,
   version: number = protocolVersion,
 ): void {
-  assert(
-    header.bytes === payload.length,
-    `a header of ${header.bytes} for ${payload.length} bytes`,
-  );
   const view = new DataView(target.buffer, target.byteOffset, headerBytes);
   target.set(magic);
   view.setUint16(4, version, true);
@@ -112,7 +104,7 @@ export function encodeHeader(
   view.setUint32(16, header.sequence, true);
   view.setUint32(20, header.queue, true);
   view.setUint32(24, header.bytes, true);
-  view.setUint32(28, crc32(payload), true);
+  view.setUint32(28, payloadCrc, true);
   view.setUint32(32, header.code, true);
   view.setUint32(checkedBytes, crc32(target.subarray(0, checkedBytes)), true);
 }
@@ -124,7 +116,7 @@ export function encodeFrame(
   version: number = protocolVersion,
 ): Buffer {
   const record = Buffer.alloc(headerBytes + payload.length);
-  encodeHeader({ ...header, bytes: payload.length }, payload, record, version);
+  encodeHeader({ ...header, bytes: payload.length }, crc32(payload), record, version);
   record.set(payload, headerBytes);
   return record;
 }
@@ -142,6 +134,8 @@ export interface FrameSink {
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /** A whole frame whose payload is sound; or why it may not be. The header is used again. */
   accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined;
+  /** CRC-32 of a payload in its place. */
+  checksum(payload: Uint8Array): number;
 }
 
 /**
@@ -242,7 +236,7 @@ export class FrameReader {
     const payload = this.#target;
     this.#target = this.#head;
     this.#filled = 0;
-    if (crc32(payload) !== this.#payloadCrc) {
+    if (this.#sink.checksum(payload) !== this.#payloadCrc) {
       return { code: 'payload-crc', text: 'a corrupt payload', header: { ...this.#header } };
     }
     return this.#sink.accept(this.#header, payload);

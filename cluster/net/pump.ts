@@ -1,6 +1,9 @@
+import { crc32 } from 'node:zlib';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
 import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
 import { queueAddress, queueWords, workerLine } from '../../src/fabric/fabric-memory.ts';
+import type { FrameCrc } from '../../src/fabric/kernels/crc.ts';
+import { frameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { Frame } from '../../src/fabric/link.ts';
 import { emptyFrame } from '../../src/fabric/link.ts';
 import { MemoryInLink, MemoryOutLink } from '../../src/fabric/memory-link.ts';
@@ -65,6 +68,7 @@ export class Pump {
   readonly #parts: PumpParts;
   readonly #words: Int32Array;
   readonly #bytes: Buffer;
+  readonly #crc: FrameCrc;
   readonly #doorbell: Doorbell;
   /** Index of the word on which it sleeps. */
   readonly #bell: number;
@@ -76,6 +80,7 @@ export class Pump {
   readonly #frame: Frame = emptyFrame();
   readonly #header: FrameHeader = emptyHeader();
   #isRunning = false;
+  #isPoked = false;
 
   constructor(parts: PumpParts) {
     const { memory, layout, hosting, receiveAt } = parts;
@@ -84,10 +89,12 @@ export class Pump {
     this.#words = new Int32Array(memory.buffer);
     this.#bytes = Buffer.from(memory.buffer);
     const own = pumpWorker(hosting);
+    const { out, in: incoming } = crossings(hosting);
+    const scratch = receiveAt + incoming.length * windowBytes;
+    this.#crc = frameCrc(memory, scratch, frameBytesMax);
     const doorbell = new Doorbell(memory, layout, own);
     this.#doorbell = doorbell;
     this.#bell = workerLine(layout, own) / 4;
-    const { out, in: incoming } = crossings(hosting);
     const end = ({ link, colour, worker }: Crossing) => {
       return { memory, layout, link, colour, doorbell, peer: worker };
     };
@@ -123,6 +130,7 @@ export class Pump {
     return {
       place: (header) => this.#placeCredit(header),
       accept: (header, payload) => this.#takeCredit(peer, header, payload),
+      checksum: (payload) => crc32(payload),
     };
   }
 
@@ -150,6 +158,7 @@ export class Pump {
         if (present) this.#deliver(present, header, address);
         return undefined;
       },
+      checksum: (payload) => this.#checksum(payload),
     };
   }
 
@@ -229,7 +238,7 @@ export class Pump {
     header.queue = queue;
     header.bytes = frame.bytes;
     const payload = this.#bytes.subarray(frame.address, frame.address + frame.bytes);
-    encodeHeader(header, payload, route.head);
+    encodeHeader(header, this.#checksum(payload), route.head);
     if (route.wire.write(route.head, payload)) source.release();
     else route.sending = route.queues.find((it) => it.source === source);
     return true;
@@ -248,6 +257,11 @@ export class Pump {
     const credit = { ...emptyHeader(), kind: frameKinds.credit, epoch, queue, sequence: released };
     this.#creditors.get(peer)?.write(encodeFrame(credit));
     return true;
+  }
+
+  #checksum(payload: Uint8Array): number {
+    const isHere = payload.buffer === this.#bytes.buffer;
+    return isHere ? this.#crc.of(payload.byteOffset, payload.length) : crc32(payload);
   }
 
   #placeCredit({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
@@ -269,7 +283,7 @@ export class Pump {
     if (!outgoing.window.giveBack(sequence)) {
       return { code: 'credit', text: `queue ${queue}: credit for frames that were not sent` };
     }
-    this.poke();
+    this.#pokeSoon();
     return undefined;
   }
 
@@ -297,8 +311,17 @@ export class Pump {
     frame.collective = header.collective;
     frame.sequence = header.sequence;
     incoming.target.send(frame);
-    this.#giveCredit(incoming);
-    this.#doorbell.ring();
+    this.#pokeSoon();
+  }
+
+  /** Once all that the sockets have now has been taken: one wake-up for many frames. */
+  #pokeSoon(): void {
+    if (this.#isPoked) return;
+    this.#isPoked = true;
+    setImmediate(() => {
+      this.#isPoked = false;
+      this.poke();
+    });
   }
 }
 

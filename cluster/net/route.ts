@@ -1,11 +1,12 @@
 import type { Doorbell } from '../../src/fabric/doorbell.ts';
 import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
+import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
 import type { Links } from '../../src/fabric/link.ts';
 import { MemoryInLink, MemoryOutLink } from '../../src/fabric/memory-link.ts';
 import { firstChunkElements } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
-import { linkCount, neighbour, placement } from '../../src/fabric/torus.ts';
+import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
@@ -57,9 +58,15 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   return { out, in: incoming };
 }
 
-/** Bytes of shared memory into which this process receives frames. */
+/** Bytes of shared memory that the pump of this process needs: a ring a queue, and its scratch. */
 export function receiveBytes(hosting: Hosting): number {
-  return crossings(hosting).in.length * windowBytes;
+  return crossings(hosting).in.length * windowBytes + crcScratchBytes(frameBytesMax);
+}
+
+/** The name of the link of a queue, such as `chip(3,1)+x`, or of one that the torus has not. */
+export function queueName(torus: Torus, queue: number): string {
+  const link = Math.floor(queue / colours);
+  return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
 
 /**

@@ -14,7 +14,9 @@ import type { BenchRow } from './row.ts';
 /** 25 MiB of f32 on each of 4×2 processes, one chip a process. */
 const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
-const runs = 15;
+const runs = 40;
+/** Compilers need some. */
+const warmUps = 10;
 
 /** What issue 3 promises on two cores, in ms. */
 const floorMs = { unix: 120, ws: 200 } as const;
@@ -59,7 +61,7 @@ function totalBytes(): number {
   return total;
 }
 
-/** Milliseconds of each run but the first, from the first start to the last end. */
+/** Milliseconds of each run that counts, from the first start to the last end. */
 async function runProcesses(over: 'unix' | 'ws', folder: string): Promise<number[]> {
   const ranks = Array.from({ length: torus.workers }, () => {
     return fork(fileURLToPath(new URL('./allreduce-processes.worker.js', import.meta.url)));
@@ -79,7 +81,7 @@ async function runProcesses(over: 'unix' | 'ws', folder: string): Promise<number
       const checked = run === 0 || run === runs - 1;
       const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
       // Filling takes its time, and not the same everywhere: such a run is not counted.
-      if (checked) continue;
+      if (checked || run < warmUps) continue;
       const start = Math.min(...ran.map(({ startedAt }) => startedAt));
       ms.push(Math.max(...ran.map(({ endedAt }) => endedAt)) - start);
     }

@@ -77,6 +77,8 @@ export async function connectProcesses(
   over: 'unix' | 'ws',
   epoch: number,
   report: (trouble: Trouble) => void,
+  /** What those who connect take it to be. */
+  clientEpoch: number = epoch,
 ): Promise<Node[]> {
   const offers: { host: string; port: number; unixPath?: string }[] = [];
   const nodes: Node[] = [];
@@ -106,7 +108,7 @@ export async function connectProcesses(
         connectTensors({
           token,
           offer,
-          hello: { from: self, to: peer, epoch },
+          hello: { from: self, to: peer, epoch: clientEpoch },
           open: (wire) => process.pump.openIn(peer, wire),
           closed: (refusal) => report({ self, peer, end: 'in', refusal }),
         }),
