@@ -11,7 +11,7 @@ export function withTrainFlags(command: Command): Command {
     .option('--model <name>', `network: ${networkNames.join(', ')} (default cnn)`)
     .option('--data <what>', `${datasetForms.join(', ')} (default digits)`)
     .option('--global-batch <n>', 'images a step over all cores (default 256, or one a core)')
-    .option('--steps <n>', 'steps to train (default: about 30,000 images)')
+    .option('--steps <n>', 'steps to train (default: about 25,000 images)')
     .option('--epochs <n>', 'passes over the training set, instead of --steps')
     .option('--learning-rate <x>', 'peak learning rate (default 0.05)')
     .option(

@@ -162,9 +162,9 @@ function trainConfig(settings: Settings, origin: Origin): TrainConfig {
 
 const defaultLearningRate = 0.05;
 
-/** About 30,000 images: enough for the default network and data, in less than a minute. */
+/** About 25,000 images: enough for the default network and data, in less than a minute. */
 function defaultSteps(globalBatch: number): number {
-  return Math.max(1, Math.round(30_720 / globalBatch));
+  return Math.max(1, Math.round(25_600 / globalBatch));
 }
 
 function topologyOf({ tpus, topology }: Settings, origin: Origin): TrainConfig['topology'] {

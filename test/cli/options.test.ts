@@ -13,7 +13,7 @@ test('without flags: cnn on digits on eight Cloud TPUs', () => {
     model: 'cnn',
     data: 'digits',
     globalBatch: 256,
-    length: { unit: 'steps', steps: 120 },
+    length: { unit: 'steps', steps: 100 },
     seed: 0,
     precision: 'bf16',
     mxu: 'fast',
