@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { PodError } from '../numerics/error.ts';
+import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
 import { addDoctor } from './doctor.ts';
@@ -14,6 +15,7 @@ const program = new Command('pod')
   .showSuggestionAfterError(true);
 addTrain(program);
 addCompile(program);
+addCheckpoint(program);
 addDevices(program);
 addDoctor(program);
 

@@ -191,10 +191,7 @@ function check(values: RawOptions, origin: Origin): Settings {
     );
   }
   const key = String(issue?.path[0] ?? '');
-  throw new PodError(
-    'bad-flag',
-    `${origin(key)}: ${issue?.message}, found ${JSON.stringify(values[key])}`,
-  );
+  throw new PodError('bad-flag', `${origin(key)}: ${issue?.message}, found ${shown(values[key])}`);
 }
 
 function readConfig(file: string): RawOptions {
@@ -211,7 +208,7 @@ function readConfig(file: string): RawOptions {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     throw new PodError(
       'bad-config',
-      `--config ${file}: expected settings such as "model: cnn", one a line, found ${JSON.stringify(value)}`,
+      `--config ${file}: expected settings such as "model: cnn", one a line, found ${shown(value)}`,
     );
   }
   return Object.fromEntries(Object.entries(value).map(([key, it]) => [camel(key), it]));
@@ -244,4 +241,10 @@ function kebab(key: string): string {
 
 function camel(key: string): string {
   return key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** A value as a message can show it: on one line, not too long. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
