@@ -12,14 +12,13 @@ import { pendingMax } from '../../../cluster/net/gate.ts';
 import type { Hello } from '../../../cluster/net/handshake.ts';
 import type { Listener } from '../../../cluster/net/listen.ts';
 import { Token } from '../../../cluster/net/token.ts';
-import type { FromWorker, ToWorker } from '../../../src/pod/messages.ts';
-import { checkFromWorker, checkToWorker } from '../../../src/pod/messages.ts';
 import { token } from './processes.ts';
+import { checkWord, type Word } from './words.ts';
 
 interface Master {
   readonly listener: Listener;
-  readonly joined: ControlChannel<ToWorker>[];
-  readonly heard: FromWorker[];
+  readonly joined: ControlChannel<Word>[];
+  readonly heard: Word[];
   readonly closed: (Refusal | undefined)[];
   readonly turnedAway: Refusal[];
 }
@@ -39,31 +38,25 @@ describe('the control channel', () => {
   test('carries messages both ways, checked', async () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
-    const report: FromWorker = {
-      ...{ kind: 'step-done', epoch: 2, tpu: 3, program: 0, step: 9, digest: '0123456789abcdef' },
+    const report: Word = {
+      kind: 'done',
       outfeed: [Uint8Array.of(1, 2, 3), new Uint8Array(100_000).fill(7)],
-      phaseMs: [0.5, 1e9, 0],
+      ms: [0.5, 1e9, 0],
     };
     worker.channel()?.send({ kind: 'joined', tpu: 3 });
     worker.channel()?.send(report);
-    master.joined[0]?.send({
-      kind: 'start-step',
-      epoch: 2,
-      program: 0,
-      step: 2 ** 40,
-      takeParameters: true,
-    });
+    master.joined[0]?.send({ kind: 'start', step: 2 ** 40, flag: true });
     await until(() => master.heard.length === 2 && worker.heard.length === 1);
     expect(master.heard[0]).toEqual({ kind: 'joined', tpu: 3 });
     expect(asArrays(master.heard[1])).toEqual(asArrays(report));
-    expect(worker.heard[0]).toMatchObject({ step: 2 ** 40, takeParameters: true });
+    expect(worker.heard[0]).toMatchObject({ step: 2 ** 40, flag: true });
     expect(master.joined[0]?.hello).toMatchObject({ role: 'worker', from: 3, epoch: 5 });
   });
 
   test('is closed upon a message that its schema does not have', async () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
-    worker.channel()?.send({ kind: 'joined', tpu: 'three' } as unknown as FromWorker);
+    worker.channel()?.send({ kind: 'joined', tpu: 'three' } as unknown as Word);
     await until(() => master.closed.length === 1);
     expect(master.closed[0]).toMatchObject({
       code: 'message',
@@ -155,9 +148,9 @@ describe('the control channel', () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
     const outfeed = [new Uint8Array(2 ** 20)];
-    expect(() =>
-      worker.channel()?.send({ kind: 'step-done', outfeed } as unknown as FromWorker),
-    ).toThrow(/a message of/);
+    expect(() => worker.channel()?.send({ kind: 'done', outfeed, ms: [] } as Word)).toThrow(
+      /a message of/,
+    );
     const ws = new WebSocket(url());
     ws.on('open', () => ws.send(Buffer.alloc(2 ** 20 + 1)));
     ws.on('error', () => undefined);
@@ -230,12 +223,12 @@ function helloPayload(): Buffer {
 }
 
 async function makeMaster(itsToken: Token = token): Promise<Master> {
-  const joined: ControlChannel<ToWorker>[] = [];
-  const heard: FromWorker[] = [];
+  const joined: ControlChannel<Word>[] = [];
+  const heard: Word[] = [];
   const closed: (Refusal | undefined)[] = [];
   const turnedAway: Refusal[] = [];
-  const listener = await listenControl<FromWorker, ToWorker>({
-    ...{ token: itsToken, host: '127.0.0.1', port: 0, heartbeatMs: 5000, check: checkFromWorker },
+  const listener = await listenControl<Word, Word>({
+    ...{ token: itsToken, host: '127.0.0.1', port: 0, heartbeatMs: 5000, check: checkWord },
     joined(channel) {
       joined.push(channel);
       return { message: (it) => heard.push(it), closed: (it) => closed.push(it) };
@@ -245,15 +238,15 @@ async function makeMaster(itsToken: Token = token): Promise<Master> {
   return { listener, joined, heard, closed, turnedAway };
 }
 
-function join(changes: Partial<ControlClientOptions<ToWorker, FromWorker>> = {}) {
-  const heard: ToWorker[] = [];
+function join(changes: Partial<ControlClientOptions<Word, Word>> = {}) {
+  const heard: Word[] = [];
   const retries: number[] = [];
   const failures: string[] = [];
-  let channel: ControlChannel<FromWorker> | undefined;
+  let channel: ControlChannel<Word> | undefined;
   let joins = 0;
   const hello: Omit<Hello, 'channel'> = { role: 'worker', from: 3, to: 0, epoch: 5 };
-  const client = connectControl<ToWorker, FromWorker>({
-    ...{ token, url: `ws://127.0.0.1:${master.listener.port}`, hello, check: checkToWorker },
+  const client = connectControl<Word, Word>({
+    ...{ token, url: `ws://127.0.0.1:${master.listener.port}`, hello, check: checkWord },
     ...{ heartbeatMs: 5000, backoff: { firstMs: 10, mostMs: 100 }, random: () => 0.5 },
     joined(it) {
       channel = it;

@@ -103,9 +103,12 @@ describe('a pump', () => {
   test('stops sending to one that gives nothing back', () => {
     const process = makeProcess(hosting, 4_000_000, 3);
     let sent = 0;
-    const wire = {
+    const wire: Wire = {
       ...silentWire(),
-      write: (_: Uint8Array, it?: Uint8Array) => (sent += it?.length ?? 0) >= 0,
+      write(_, it) {
+        sent += it?.length ?? 0;
+        return true;
+      },
     };
     process.pump.openOut(1, wire);
     for (const worker of process.workers.values()) worker.start(0);
