@@ -1,0 +1,421 @@
+import { randomUUID } from 'node:crypto';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { crc32 } from 'node:zlib';
+import { WebSocket } from 'ws';
+import { encodeMessage } from '../cluster/net/codec.ts';
+import { Connection } from '../cluster/net/connection.ts';
+import type { ControlChannel, ControlSession } from '../cluster/net/control.ts';
+import { acceptControl, connectControl, listenControl } from '../cluster/net/control.ts';
+import type { FrameHeader, FrameSink } from '../cluster/net/frame.ts';
+import {
+  emptyHeader,
+  encodeFrame,
+  FrameReader,
+  frameKinds,
+  headerBytes,
+  smallPayloadBytes,
+} from '../cluster/net/frame.ts';
+import { connectingHandshake, type Hello, listeningHandshake } from '../cluster/net/handshake.ts';
+import { Pump } from '../cluster/net/pump.ts';
+import { crossings, frameBytesMax, type Hosting, receiveBytes } from '../cluster/net/route.ts';
+import { listenTensors } from '../cluster/net/tensor-socket.ts';
+import { Token } from '../cluster/net/token.ts';
+import type { Wire } from '../cluster/net/wire.ts';
+import { layOutFabric, resetFabric } from '../src/fabric/fabric-memory.ts';
+import { podTorus } from '../src/fabric/torus.ts';
+import { assert } from '../src/numerics/assert.ts';
+import { PodError } from '../src/numerics/error.ts';
+
+/**
+ * Throws broken frames, handshakes and messages at the listening ends of a master and of a worker,
+ * while an honest client goes on exchanging messages with the same master.
+ *
+ *     node dist/scripts/fuzz-frames.js [count] [seed]
+ */
+export interface FuzzResult {
+  /** By what the input was meant for, then by what came of it. */
+  readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Inputs that went over real sockets. */
+  readonly overSockets: number;
+  /** Round trips of the honest client, and how often it lost its channel. */
+  readonly roundTrips: number;
+  readonly losses: number;
+  /** Bytes of resident memory at the end, less those after the first tenth. */
+  readonly growthBytes: number;
+}
+
+type Counts = Record<string, Record<string, number>>;
+/** What came of an input: `accepted`, or why it was refused. */
+type Target = (random: Random) => string;
+type Random = () => number;
+
+const token = new Token(Buffer.from('a token for fuzzing only'));
+/** Each so many'th input goes over a real socket. */
+const socketEvery = 100;
+const epoch = 3;
+
+export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
+  const random = mulberry32(seed);
+  const place = await makePlace();
+  const targets: Record<string, Target> = {
+    'control handshake': controlHandshake,
+    'control message': controlMessages(),
+    'tensor handshake': tensorHandshake,
+    tensor: tensorFrames(place.newPump),
+    credit: creditFrames(place.newPump),
+  };
+  const names = Object.keys(targets);
+  const counts: Counts = Object.fromEntries(names.map((name) => [name, {}]));
+  let overSockets = 0;
+  let before = 0;
+  for (let i = 0; i < count; i++) {
+    const name = names[i % names.length] ?? '';
+    const outcome = targets[name]?.(random) ?? '';
+    const ofName = counts[name] ?? {};
+    ofName[outcome] = (ofName[outcome] ?? 0) + 1;
+    if (i % socketEvery === 0) {
+      await place.throwAt(random);
+      overSockets++;
+    }
+    if (i % 50 === 0) await turn();
+    if (i === Math.floor(count / 10)) before = settledBytes();
+  }
+  await place.settle();
+  const growthBytes = settledBytes() - before;
+  const { roundTrips, losses } = place.honest;
+  await place.close();
+  return { counts, overSockets, roundTrips, losses, growthBytes };
+}
+
+function settledBytes(): number {
+  globalThis.gc?.();
+  return process.memoryUsage().rss;
+}
+
+/** The listening ends under attack, and the honest client. */
+async function makePlace() {
+  const honest = { roundTrips: 0, losses: 0 };
+  const master = await listenControl<Ping, Ping>({
+    ...{ token, host: '127.0.0.1', port: 0, heartbeatMs: 60_000, check: checkPing },
+    joined: (channel) => ({ message: (it) => channel.send(it), closed: () => undefined }),
+    turnedAway: () => undefined,
+  });
+  const hosting: Hosting = { torus: podTorus({ columns: 2, rows: 1 }), processOf: [0, 1], self: 0 };
+  const newPump = pumpMaker(hosting);
+  const pump = newPump();
+  const unixPath = join(tmpdir(), `pod-fuzz-${randomUUID()}.sock`);
+  const worker = await listenTensors({
+    ...{ token, host: '127.0.0.1', port: 0, unixPath },
+    admit: () => undefined,
+    open: (hello, wire) => pump.openOut(hello.from, wire),
+    drained: (hello) => pump.drained(hello.from),
+    closed: () => undefined,
+    turnedAway: () => undefined,
+  });
+  const client = connectControl<Ping, Ping>({
+    ...{ token, url: `ws://127.0.0.1:${master.port}`, check: checkPing, heartbeatMs: 60_000 },
+    hello: { role: 'worker', from: 1, to: 0, epoch },
+    ...{ backoff: { firstMs: 10, mostMs: 100 }, random: () => 0.5 },
+    joined(channel) {
+      channel.send({ kind: 'ping', count: 0 });
+      return {
+        message({ count }) {
+          honest.roundTrips++;
+          channel.send({ kind: 'ping', count: count + 1 });
+        },
+        closed: () => undefined,
+      };
+    },
+    retrying: () => {
+      honest.losses++;
+    },
+    failed: (error) => {
+      throw error;
+    },
+  });
+  const open = new Set<Promise<void>>();
+  return {
+    honest,
+    newPump,
+    /** Sends something broken to one of the three sockets, and waits only if many are open. */
+    async throwAt(random: Random): Promise<void> {
+      const which = Math.floor(random() * 4);
+      const bytes = broken(random, genuine(random));
+      const attack =
+        which === 0
+          ? overWebSocket(`ws://127.0.0.1:${master.port}/control`, bytes)
+          : which === 1
+            ? overWebSocket(`ws://127.0.0.1:${worker.port}/tensor`, bytes)
+            : which === 2
+              ? overStream({ path: unixPath }, bytes)
+              : overStream({ port: master.port, host: '127.0.0.1' }, bytes);
+      open.add(attack);
+      void attack.then(() => open.delete(attack));
+      if (open.size >= 32) await Promise.race(open);
+    },
+    async settle(): Promise<void> {
+      await Promise.all(open);
+      const seen = honest.roundTrips;
+      while (honest.roundTrips === seen) await turn();
+    },
+    async close(): Promise<void> {
+      client.close();
+      pump.stop();
+      await Promise.all([master.close(), worker.close()]);
+    },
+  };
+}
+
+/** Pumps over one memory, each as at the beginning of an epoch. */
+function pumpMaker(hosting: Hosting): () => Pump {
+  const layout = layOutFabric(hosting.torus, 1024);
+  const receiveAt = layout.base + layout.bytes;
+  const pages = Math.ceil((receiveAt + receiveBytes(hosting)) / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return () => {
+    resetFabric(memory, layout);
+    return new Pump({ memory, layout, hosting, receiveAt, epoch });
+  };
+}
+
+function overWebSocket(url: string, bytes: Buffer): Promise<void> {
+  return new Promise((resolve) => {
+    const ws = new WebSocket(url, { handshakeTimeout: 5000 });
+    ws.on('error', () => undefined);
+    ws.on('close', () => resolve());
+    ws.on('open', () => {
+      ws.send(bytes);
+      ws.close();
+    });
+  });
+}
+
+function overStream(
+  where: { readonly path: string } | { readonly port: number; readonly host: string },
+  bytes: Buffer,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = connect(where);
+    socket.on('error', () => undefined);
+    socket.on('close', () => resolve());
+    socket.on('data', () => undefined);
+    socket.end(bytes);
+  });
+}
+
+interface Ping {
+  readonly kind: 'ping';
+  readonly count: number;
+}
+
+function checkPing(value: unknown): Ping {
+  const ping = (typeof value === 'object' && value !== null ? value : {}) as Partial<Ping>;
+  if (ping.kind === 'ping' && Number.isSafeInteger(ping.count)) return ping as Ping;
+  throw new PodError('worker-threw', 'a malformed message: no ping');
+}
+
+/** The master's end before anything is proven. */
+function controlHandshake(random: Random): string {
+  let outcome = 'waits';
+  const session = controlSession((why) => {
+    outcome = why;
+  });
+  session.receive(broken(random, genuine(random)));
+  return outcome;
+}
+
+/** The master's end of a channel that was opened as it should be. */
+function controlMessages(): Target {
+  let session: ControlSession<Ping, Ping> | undefined;
+  let outcome = '';
+  return (random) => {
+    if (session === undefined) {
+      session = openedSession((why) => {
+        outcome = why;
+      });
+    }
+    outcome = '';
+    const message = { kind: 'ping', count: Math.floor(random() * 1e9), more: [1.5, 'x', null] };
+    session.receive(broken(random, encodeMessage(message)));
+    if (outcome === '') return 'accepted';
+    session = undefined;
+    return outcome;
+  };
+}
+
+function controlSession(closed: (why: string) => void, replies: Buffer[] = []) {
+  return acceptControl<Ping, Ping>(
+    replyWire(replies),
+    {
+      ...{ token, check: checkPing, heartbeatMs: 60_000, turnedAway: () => undefined },
+      joined: (_: ControlChannel<Ping>) => ({
+        message: () => undefined,
+        closed: (refusal) => closed(refusal?.code ?? 'closed'),
+      }),
+    },
+    { joined: () => undefined, turnedAway: (refusal) => closed(refusal.code) },
+  );
+}
+
+function openedSession(closed: (why: string) => void): ControlSession<Ping, Ping> {
+  const replies: Buffer[] = [];
+  const session = controlSession(closed, replies);
+  const hello: Hello = { channel: 'control', role: 'worker', from: 1, to: 0, epoch };
+  const handshake = connectingHandshake(token, hello, Buffer.alloc(32, 1));
+  session.receive(handshake.opening);
+  const challenge = replies.pop() ?? Buffer.alloc(0);
+  const header: FrameHeader = { ...emptyHeader(), kind: frameKinds.challenge };
+  const step = handshake.receive(header, challenge.subarray(headerBytes));
+  assert(step.kind === 'go-on' && step.send !== undefined, 'a handshake that does not go on');
+  session.receive(step.send);
+  return session;
+}
+
+function tensorHandshake(random: Random): string {
+  let outcome = 'waits';
+  const handshake = listeningHandshake(token, 'tensor', Buffer.alloc(32, 2), () => undefined);
+  const connection = new Connection(replyWire([]), handshake, {
+    open: () => ({ code: 'peer', text: 'none is open to fuzzing' }),
+    closed: (refusal) => {
+      outcome = refusal?.code ?? 'closed';
+    },
+  });
+  connection.push(broken(random, genuine(random)));
+  return outcome;
+}
+
+/** What takes tensors at a worker that a neighbour sends to. */
+function tensorFrames(newPump: () => Pump): Target {
+  return frames(
+    () => newPump().openIn(1, replyWire([])),
+    (random) => {
+      const { queue = 0 } = pick(random, crossings(twoProcesses).in) ?? {};
+      const bytes = random() < 0.05 ? frameBytesMax : 4 * Math.floor(random() * 64);
+      const header = { ...emptyHeader(), kind: frameKinds.tensor, epoch, queue };
+      return encodeFrame(header, Buffer.alloc(bytes, Math.floor(random() * 256)));
+    },
+  );
+}
+
+/** What takes credits at a worker that sends to a neighbour. */
+function creditFrames(newPump: () => Pump): Target {
+  return frames(
+    () => newPump().openOut(1, replyWire([])),
+    (random) => {
+      const { queue = 0 } = pick(random, crossings(twoProcesses).out) ?? {};
+      return encodeFrame({ ...emptyHeader(), kind: frameKinds.credit, epoch, queue });
+    },
+  );
+}
+
+const twoProcesses: Hosting = {
+  torus: podTorus({ columns: 2, rows: 1 }),
+  processOf: [0, 1],
+  self: 0,
+};
+
+/** Frames into one reader until it refuses one, then into a new one. */
+function frames(
+  open: () => FrameSink | { code: string },
+  make: (random: Random) => Buffer,
+): Target {
+  let reader: FrameReader | undefined;
+  return (random) => {
+    if (reader === undefined) {
+      const sink = open();
+      assert(!('code' in sink), 'a sink that does not open');
+      reader = new FrameReader(sink);
+    }
+    const refusal = reader.push(random() < 0.3 ? make(random) : broken(random, make(random)));
+    if (refusal) reader = undefined;
+    return refusal?.code ?? 'accepted';
+  };
+}
+
+function replyWire(replies: Buffer[]): Wire {
+  return {
+    write(head) {
+      replies.push(Buffer.from(head));
+      return true;
+    },
+    waiting: 0,
+    end: () => undefined,
+  };
+}
+
+/** A frame of any kind as an honest peer might send it. */
+function genuine(random: Random): Buffer {
+  const kind = pick(random, Object.values(frameKinds)) ?? frameKinds.hello;
+  const lengths = [0, 32, 44, smallPayloadBytes];
+  const payload = Buffer.alloc(pick(random, lengths) ?? 0, Math.floor(random() * 3));
+  return encodeFrame({ ...emptyHeader(), kind, epoch: Math.floor(random() * 5) }, payload);
+}
+
+/** Something broken, and half of the time with its sums made right again, so that it gets further. */
+function broken(random: Random, bytes: Buffer): Buffer {
+  let result: Buffer = Buffer.from(bytes);
+  const times = 1 + Math.floor(random() * 3);
+  for (let i = 0; i < times; i++) result = breakOnce(random, result);
+  if (random() < 0.5 && result.length >= headerBytes) mend(result);
+  return result;
+}
+
+function breakOnce(random: Random, bytes: Buffer): Buffer {
+  const at = Math.floor(random() * bytes.length);
+  switch (Math.floor(random() * 6)) {
+    case 0:
+      if (bytes.length > 0) bytes[at] = (bytes[at] ?? 0) ^ (1 << Math.floor(random() * 8));
+      return bytes;
+    case 1:
+      return bytes.subarray(0, at);
+    case 2:
+      return Buffer.concat([bytes, noise(random, Math.floor(random() * 80))]);
+    case 3:
+      if (at + 4 <= bytes.length) bytes.writeUInt32LE(pick(random, extremes) ?? 0, at);
+      return bytes;
+    case 4:
+      return noise(random, Math.floor(random() * 200));
+    default:
+      return Buffer.concat([bytes.subarray(0, at), noise(random, 3), bytes.subarray(at)]);
+  }
+}
+
+const extremes = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff, frameBytesMax, frameBytesMax + 4];
+
+function mend(bytes: Buffer): void {
+  bytes.write('TPUF', 0, 'latin1');
+  bytes.writeUInt32LE(crc32(bytes.subarray(headerBytes)), 28);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, 36)), 36);
+}
+
+function noise(random: Random, length: number): Buffer {
+  return Buffer.from(Uint8Array.from({ length }, () => random() * 256));
+}
+
+function pick<T>(random: Random, values: readonly T[]): T | undefined {
+  return values[Math.floor(random() * values.length)];
+}
+
+/** Uniform in [0, 1) [Tommy Ettinger's mulberry32]. */
+function mulberry32(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let it = Math.imul(state ^ (state >>> 15), state | 1);
+    it ^= it + Math.imul(it ^ (it >>> 7), it | 61);
+    return ((it ^ (it >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const count = Number(process.argv[2] ?? 1_000_000);
+  const seed = Number(process.argv[3] ?? 1);
+  const { counts, growthBytes, ...rest } = await fuzz(count, seed);
+  const growthMiB = Math.round(growthBytes / 2 ** 20);
+  console.log(JSON.stringify({ inputs: count, seed, ...rest, growthMiB, counts }));
+  process.exitCode = growthMiB < 64 && rest.losses === 0 && rest.roundTrips > 0 ? 0 : 1;
+}

@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { fuzz } from '../../../scripts/fuzz-frames.ts';
+
+test('20,000 broken frames and handshakes do no harm', async () => {
+  const { counts, overSockets, roundTrips, losses } = await fuzz(20_000, 7);
+  const all = Object.values(counts).flatMap((it) => Object.values(it));
+  expect(all.reduce((sum, it) => sum + it, 0)).toBe(20_000);
+  expect(overSockets).toBe(200);
+  expect(roundTrips).toBeGreaterThan(100);
+  expect(losses).toBe(0);
+  // They got past the outer checks, too.
+  expect(counts['tensor']).toMatchObject({
+    accepted: expect.any(Number),
+    'payload-crc': expect.any(Number),
+    queue: expect.any(Number),
+    epoch: expect.any(Number),
+  });
+  expect(counts['control message']).toMatchObject({ accepted: expect.any(Number) });
+});
