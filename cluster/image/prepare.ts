@@ -1,0 +1,52 @@
+/**
+ * Runs before a pod of containers: refuses settings that the master would refuse, while nothing
+ * has been started yet, and makes the join token where there is none. Prints nothing of it.
+ *
+ *   node dist/cluster/image/prepare.js                 POD_ARGS, TPUS and POD_TOKEN_FILE
+ *   node dist/cluster/image/prepare.js --token-stdin   the token on standard input, instead
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { trainOptions } from '../../src/cli/options.ts';
+import { addTrain } from '../../src/cli/train.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { makeToken, replaceToken } from './token-file.ts';
+import { splitWords } from './words.ts';
+
+const { POD_ARGS = '', TPUS = '8', POD_TOKEN_FILE = '/run/secrets/pod-token' } = process.env;
+
+try {
+  if (process.argv.includes('--token-stdin')) {
+    replaceToken(POD_TOKEN_FILE, readFileSync(0, 'utf8'));
+    say('token-replaced');
+  } else {
+    check([...splitWords(POD_ARGS), '--tpus', TPUS]);
+    say(makeToken(POD_TOKEN_FILE) ? 'token-made' : 'token-kept');
+  }
+} catch (error) {
+  process.exitCode = refuse(error);
+}
+
+/** Reads the flags exactly as `pod train` does, and runs nothing. */
+function check(args: readonly string[]): void {
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });
+  addTrain(program);
+  const train = program.commands[0]?.copyInheritedSettings(program);
+  train?.action((flags: Readonly<Record<string, unknown>>) => void trainOptions(flags));
+  program.parse(['train', ...args], { from: 'user' });
+}
+
+function say(msg: string): void {
+  process.stdout.write(`${JSON.stringify({ level: 30, time: Date.now(), msg })}\n`);
+}
+
+/** One line on standard error, and the exit code of `pod train`. */
+function refuse(error: unknown): number {
+  if (error instanceof CommanderError) {
+    process.stderr.write(`pod: bad-flag: POD_ARGS: ${error.message.replace(/^error: /, '')}\n`);
+    return 2;
+  }
+  if (!(error instanceof PodError)) throw error;
+  process.stderr.write(`pod: ${error.code}: ${error.message}\n`);
+  return error.exitCode;
+}

@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { PodError } from '../../src/numerics/error.ts';
+import { tokenLengthMin } from '../net/token.ts';
+
+/**
+ * Makes a join token of 32 random bytes at `path` where there is none. The file is whole or not
+ * there, only its owner can read it, and of two that make it at once the first one's stays.
+ *
+ * @returns whether there was none.
+ */
+export function makeToken(path: string): boolean {
+  if (existsSync(path)) return false;
+  const draft = writeDraft(path, randomBytes(32).toString('base64url'));
+  try {
+    linkSync(draft, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    rmSync(draft);
+  }
+}
+
+/**
+ * Puts the operator's own token at `path`, instead of what is there.
+ *
+ * @throws PodError `bad-config` when it is too short.
+ */
+export function replaceToken(path: string, text: string): void {
+  const token = text.trim();
+  if (token.length < tokenLengthMin) {
+    const found = `${token.length} characters, at least ${tokenLengthMin}`;
+    throw new PodError('bad-config', `token on standard input: ${found}`);
+  }
+  renameSync(writeDraft(path, token), path);
+}
+
+function writeDraft(path: string, token: string): string {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const draft = `${path}.${randomBytes(6).toString('hex')}`;
+  writeFileSync(draft, `${token}\n`, { mode: 0o400, flag: 'wx', flush: true });
+  return draft;
+}
