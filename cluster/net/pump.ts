@@ -42,6 +42,8 @@ interface Incoming extends Crossing {
   readonly ring: number;
   /** Index of the word that counts the frames released by the worker. */
   readonly tail: number;
+  /** Whether it is more than half full, so that credit is due once the worker releases. */
+  isCrowded: boolean;
 }
 
 /** A connection that takes frames to a peer. */
@@ -74,6 +76,7 @@ export class Pump {
   readonly #bell: number;
   readonly #out: readonly Outgoing[];
   readonly #in: readonly Incoming[];
+  readonly #inByQueue: ReadonlyMap<number, Incoming>;
   readonly #routes: Map<number, Route> = new Map();
   /** Where credits go, by process. */
   readonly #creditors: Map<number, Wire> = new Map();
@@ -109,7 +112,9 @@ export class Pump {
       window: new Window(windowBytes),
       ring: receiveAt + index * windowBytes,
       tail: queueAddress(layout, it.link, it.colour) / 4 + queueWords.tail,
+      isCrowded: false,
     }));
+    this.#inByQueue = new Map(this.#in.map((it) => [it.queue, it]));
   }
 
   /** Processes to which frames go, and from which they come. */
@@ -196,7 +201,9 @@ export class Pump {
   step(): boolean {
     let moved = false;
     for (const route of this.#routes.values()) if (this.#sendTurn(route)) moved = true;
-    for (const incoming of this.#in) if (this.#giveCredit(incoming)) moved = true;
+    for (const incoming of this.#in) {
+      if (incoming.isCrowded && this.#giveCredit(incoming)) moved = true;
+    }
     this.#doorbell.ring();
     return moved;
   }
@@ -225,7 +232,8 @@ export class Pump {
     return moved;
   }
 
-  #send(route: Route, { source, window, queue }: Outgoing): boolean {
+  #send(route: Route, outgoing: Outgoing): boolean {
+    const { source, window, queue } = outgoing;
     const frame = this.#frame;
     if (!source.peek(frame) || !window.hasRoom(frame.bytes)) return false;
     assert(frame.epoch === this.#parts.epoch, `a frame of epoch ${frame.epoch} to be sent`);
@@ -240,19 +248,18 @@ export class Pump {
     const payload = this.#bytes.subarray(frame.address, frame.address + frame.bytes);
     encodeHeader(header, this.#checksum(payload), route.head);
     if (route.wire.write(route.head, payload)) source.release();
-    else route.sending = route.queues.find((it) => it.source === source);
+    else route.sending = outgoing;
     return true;
   }
 
   /** Tells the sender what it has got back, once its window is half full. */
   #giveCredit(incoming: Incoming): boolean {
     const { window, tail, target, queue, peer } = incoming;
-    const crowd = window.crowded;
-    if (crowd === 0) return false;
-    const wanted = (window.back + crowd) | 0;
+    const wanted = (window.back + window.crowded) | 0;
     if (!target.isReleased(wanted)) return false;
     const released = Atomics.load(this.#words, tail) >>> 0;
     assert(window.giveBack(released), `queue ${queue}: ${released} frames released`);
+    incoming.isCrowded = window.crowded > 0;
     const { epoch } = this.#parts;
     const credit = { ...emptyHeader(), kind: frameKinds.credit, epoch, queue, sequence: released };
     this.#creditors.get(peer)?.write(encodeFrame(credit));
@@ -291,8 +298,8 @@ export class Pump {
     const { kind, epoch, queue, bytes } = header;
     if (kind !== frameKinds.tensor) return { code: 'order', text: `a frame of kind ${kind}` };
     if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
-    const incoming = this.#in.find((it) => it.queue === queue && it.peer === peer);
-    if (incoming === undefined) {
+    const incoming = this.#inByQueue.get(queue);
+    if (incoming?.peer !== peer) {
       return { code: 'queue', text: `queue ${queue} does not come from process ${peer}` };
     }
     if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytesMax) {
@@ -311,6 +318,7 @@ export class Pump {
     frame.collective = header.collective;
     frame.sequence = header.sequence;
     incoming.target.send(frame);
+    incoming.isCrowded ||= incoming.window.crowded > 0;
     this.#pokeSoon();
   }
 

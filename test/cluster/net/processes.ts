@@ -10,7 +10,7 @@ import { connectTensors, listenTensors } from '../../../cluster/net/tensor-socke
 import { Token } from '../../../cluster/net/token.ts';
 import { AllReduce } from '../../../src/fabric/all-reduce.ts';
 import { Doorbell } from '../../../src/fabric/doorbell.ts';
-import { layOutFabric, resetFabric } from '../../../src/fabric/fabric-memory.ts';
+import { type FabricLayout, layOutFabric, resetFabric } from '../../../src/fabric/fabric-memory.ts';
 import { sumKernels } from '../../../src/fabric/kernels/sum.ts';
 import { chipsOf, type Torus } from '../../../src/fabric/torus.ts';
 
@@ -21,6 +21,7 @@ export interface Process {
   readonly hosting: Hosting;
   readonly pump: Pump;
   readonly memory: WebAssembly.Memory;
+  readonly layout: FabricLayout;
   /** By worker hosted here. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /** The vector of a chip hosted here, in place; that of a worker's first chip becomes the sum. */
@@ -51,6 +52,7 @@ export function makeProcess(hosting: Hosting, elements: number, epoch: number): 
   return {
     hosting,
     memory,
+    layout,
     pump: new Pump({ memory, layout, hosting, receiveAt, epoch }),
     workers: new Map(workers),
     vector: (chip) => new Float32Array(memory.buffer, address(chip), elements),

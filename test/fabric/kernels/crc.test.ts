@@ -1,0 +1,37 @@
+import { crc32 } from 'node:zlib';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { crcScratchBytes, frameCrc } from '../../../src/fabric/kernels/crc.ts';
+
+const most = 131072;
+const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: true });
+const bytes = Buffer.from(memory.buffer);
+const start = 1024 + crcScratchBytes(most);
+const crc = frameCrc(memory, 1024, most);
+
+test('a CRC of any range is that of zlib', () => {
+  const length = fc.oneof(
+    fc.integer({ min: 0, max: most }),
+    // Where folding sets in, and whole lanes.
+    fc.integer({ min: 19_190, max: 19_220 }),
+    fc.integer({ min: 1200, max: most / 16 }).map((lanes) => lanes * 16),
+  );
+  fc.assert(
+    fc.property(length, fc.integer({ min: 0, max: 40 }), fc.integer(), (count, shift, seed) => {
+      const range = bytes.subarray(start + shift, start + shift + count);
+      for (let i = 0; i < count; i++) range[i] = Math.imul(i ^ seed, 2654435761) >>> 13;
+      expect(crc.of(start + shift, count)).toBe(crc32(range));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('every flipped bit of a frame shows', () => {
+  const range = bytes.subarray(start, start + most).fill(0x5a);
+  const sound = crc.of(start, most);
+  for (let bit = 0; bit < most * 8; bit += 1009) {
+    range[bit >> 3]! ^= 1 << (bit & 7);
+    expect(crc.of(start, most)).not.toBe(sound);
+    range[bit >> 3]! ^= 1 << (bit & 7);
+  }
+});
