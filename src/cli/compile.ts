@@ -89,7 +89,7 @@ function memory({ hbm, instructions, buckets, code }: Executable): string[] {
   for (const { unit } of instructions) units.set(unit, (units.get(unit) ?? 0) + 1);
   return [
     `${count(instructions.length)} instructions: ${[...units].map(([unit, n]) => `${n} ${unit}`).join(', ')}`,
-    `${buckets.length} buckets of gradients; ${bytes(code.length)} of generated code`,
+    `${buckets.length} bucket${buckets.length === 1 ? '' : 's'} of gradients; ${bytes(code.length)} of generated code`,
     `HBM of a core: ${bytes(hbm.peak)} of ${bytes(hbm.limit)}`,
     ...table(hbm.largest.map((it) => [`  ${it.name} ${it.shape}`, bytes(it.bytes)])),
   ];

@@ -195,8 +195,11 @@ function check(values: RawOptions, origin: Origin): Settings {
 }
 
 function readConfig(file: string): RawOptions {
-  if (!existsSync(file)) {
-    throw new PodError('bad-config', `--config ${file}: expected a YAML file, found nothing there`);
+  if (!existsSync(file) || !statSync(file).isFile()) {
+    throw new PodError(
+      'bad-config',
+      `--config ${file}: expected a YAML file, found ${existsSync(file) ? 'something else' : 'nothing'} there`,
+    );
   }
   let value: unknown;
   try {

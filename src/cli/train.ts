@@ -76,7 +76,8 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
   const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
   try {
     const checkpoints = output.checkpoint && (await planOf(output.checkpoint));
-    const world = { openPod, now, ...(checkpoints && { checkpoints }) };
+    const shouldStop = onSignals(() => progress.end());
+    const world = { openPod, now, shouldStop, ...(checkpoints && { checkpoints }) };
     for await (const event of train(config, world)) {
       progress.show(event);
       if (logger !== undefined) logEvent(logger, event);
@@ -87,6 +88,26 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     logger?.error({ code: error instanceof PodError ? error.code : undefined }, String(error));
     throw error;
   }
+}
+
+/**
+ * The first SIGINT or SIGTERM lets the step end, saves and ends the run: exit 130 or 0. The second
+ * ends the process at once. Returns whether one has come; `announce` is called before it is said.
+ */
+function onSignals(announce: () => void): () => boolean {
+  let signalled = false;
+  const stop = (signal: 'SIGINT' | 'SIGTERM', exitCode: number): void => {
+    process.on(signal, () => {
+      if (signalled) process.exit(signal === 'SIGINT' ? 130 : 143);
+      signalled = true;
+      process.exitCode = exitCode;
+      announce();
+      process.stderr.write(`pod: ${signal}: ending after this step; once more ends at once\n`);
+    });
+  };
+  stop('SIGINT', 130);
+  stop('SIGTERM', 0);
+  return () => signalled;
 }
 
 async function planOf(options: CheckpointOptions): Promise<CheckpointPlan> {

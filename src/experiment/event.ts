@@ -15,6 +15,7 @@ export type TrainEvent =
   | SaveEvent
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
   | Evaluated
+  | Stopped
   | { readonly kind: 'finished'; readonly report: Report };
 
 export interface Started {
@@ -56,6 +57,15 @@ export interface StepCommitted {
   readonly wallMs: number;
   readonly imagesPerSecond: number;
   readonly phaseMs: PhaseMs;
+}
+
+/** The run was asked to end before its last step; nothing of a committed step is lost if saved. */
+export interface Stopped {
+  readonly kind: 'stopped';
+  readonly step: number;
+  readonly steps: number;
+  /** Whether `--resume` can go on from here. */
+  readonly saved: boolean;
 }
 
 export interface Evaluated {

@@ -33,6 +33,8 @@ export interface TrainWorld {
   readonly now: () => number;
   /** None are read or written unless given. */
   readonly checkpoints?: CheckpointPlan;
+  /** Asked after every step: whether to save, if there are checkpoints, and end. */
+  readonly shouldStop?: () => boolean;
 }
 
 /**
@@ -59,8 +61,17 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
       history.push(event);
       yield event;
       refuseDivergence(event);
-      if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
+      const isStopped = step < run.steps && world.shouldStop?.() === true;
+      if (isStopped || keeper?.isDue(step, run.steps)) {
+        keeper?.save(await snapshot(run, pod, event));
+      }
+      if (isStopped) await keeper?.settled();
       if (keeper) yield* keeper.takeEvents();
+      if (isStopped) {
+        keeper?.checkLast();
+        yield { kind: 'stopped', step, steps: run.steps, saved: keeper !== undefined };
+        return;
+      }
     }
     yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
     const evaluated = await evaluate(run, pod);

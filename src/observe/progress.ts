@@ -55,6 +55,11 @@ export class Progress {
           `evaluated after step ${event.step}: ${percent(event.accuracy)} of ${count(event.samples)} held-out images are right, loss ${event.loss.toFixed(4)}`,
         );
         return;
+      case 'stopped':
+        this.#line(
+          `stopped after step ${event.step} of ${event.steps}${event.saved ? '; saved: --resume goes on from here' : ''}`,
+        );
+        return;
       case 'finished':
         for (const line of closing(event.report)) this.#line(line);
     }

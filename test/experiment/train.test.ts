@@ -97,17 +97,28 @@ test('a rate that is far too high ends the run in one line', async () => {
   await expect(eventsOf(flags)).rejects.toMatchObject({ code: 'diverged', exitCode: 3 });
 }, 60_000);
 
+test('asked to stop, a run ends after the step, and says so', async () => {
+  let asked = 0;
+  const events = await eventsOf(small, () => ++asked === 2);
+  expect(events.at(-1)).toEqual({ kind: 'stopped', step: 2, steps: 4, saved: false });
+  expect(events.filter((event) => event.kind === 'step')).toHaveLength(2);
+}, 60_000);
+
 async function reportOf(flags: RawOptions): Promise<Report> {
   return finished(await eventsOf(flags));
 }
 
-async function eventsOf(flags: RawOptions): Promise<TrainEvent[]> {
+async function eventsOf(
+  flags: RawOptions,
+  shouldStop: () => boolean = () => false,
+): Promise<TrainEvent[]> {
   const { config, relaxedSimd } = trainOptions(flags);
   const events: TrainEvent[] = [];
   const world = {
     openPod: (options: Parameters<typeof openThreadPod>[0]) =>
       openThreadPod({ ...options, relaxed: relaxedSimd }),
     now: () => performance.now(),
+    shouldStop,
   };
   for await (const event of train(config, world)) events.push(event);
   return events;
