@@ -1,0 +1,50 @@
+/**
+ * Breaks one Cloud TPU in the middle of a run and says how long it took to be named.
+ *
+ *   node dist/scripts/break-worker.js throw|exit|block|kill
+ *
+ * Ends with exit code 3, as `pod train` would.
+ */
+import { openThreadPod, type ThreadPod } from '../cluster/threads/pool.ts';
+import { trainOptions } from '../src/cli/options.ts';
+import { train } from '../src/experiment/train.ts';
+import { PodError } from '../src/numerics/error.ts';
+import type { PodOptions } from '../src/pod/pod.ts';
+
+const kinds = ['throw', 'exit', 'block', 'kill'] as const;
+const kind = kinds.find((it) => it === process.argv[2]);
+const tpu = 5;
+const atStep = 7;
+
+if (kind === undefined) {
+  process.stderr.write(`break-worker: expected ${kinds.join(', ')}, found ${process.argv[2]}\n`);
+  process.exitCode = 2;
+} else {
+  await breakWorker(kind);
+}
+
+async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
+  const { config } = trainOptions({ model: 'mlp', tpus: 8, steps: 100, evaluate: 64 });
+  let pod: ThreadPod | undefined;
+  let brokenMs = 0;
+  const openPod = async (options: PodOptions): Promise<ThreadPod> => {
+    const fault = how === 'kill' ? {} : { fault: { tpu, program: 0, step: atStep, kind: how } };
+    pod = await openThreadPod({ ...options, ...fault });
+    return pod;
+  };
+  try {
+    for await (const event of train(config, { openPod, now: () => performance.now() })) {
+      if (event.kind !== 'step' || event.step !== atStep) continue;
+      // The step after this one is under way when the timer fires.
+      brokenMs = performance.now();
+      if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
+    }
+    process.stderr.write('break-worker: the run went on to its end\n');
+    process.exitCode = 1;
+  } catch (error) {
+    if (!(error instanceof PodError)) throw error;
+    const ms = (performance.now() - brokenMs).toFixed(0);
+    process.stdout.write(`${how}: named after ${ms} ms: ${error.code}: ${error.message}\n`);
+    process.exitCode = error.exitCode;
+  }
+}
