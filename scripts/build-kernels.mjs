@@ -6,18 +6,22 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 
-// `config` is the text of the module './config' that the source imports.
+const gemmParts = ['gemm-sparse.ts', 'gemm-workspace.ts'];
+
+// `parts` are what the source imports; `config` is the text of the module './config' that the source imports.
 const builds = [
   {
     folder: 'chip',
     name: 'gemm-fma',
     source: 'gemm.ts',
+    parts: gemmParts,
     config: { FUSED: 'bool = true', ROWS: 'i32 = 6' },
   },
   {
     folder: 'chip',
     name: 'gemm-muladd',
     source: 'gemm.ts',
+    parts: gemmParts,
     config: { FUSED: 'bool = false', ROWS: 'i32 = 5' },
   },
   { folder: 'chip', name: 'vector', source: 'vector.ts', config: {} },
@@ -54,9 +58,11 @@ function modified(path) {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-async function compile({ folder, name, source, config }) {
+async function compile({ folder, name, source, parts = [], config }) {
   const assembly = new URL('assembly/', kernels(folder));
-  const texts = { [source]: readFileSync(new URL(source, assembly), 'utf8') };
+  const texts = {};
+  for (const file of [source, ...parts])
+    texts[file] = readFileSync(new URL(file, assembly), 'utf8');
   texts['config.ts'] = Object.entries(config)
     .map(([constant, value]) => `export const ${constant}: ${value};`)
     .join('\n');

@@ -49,7 +49,7 @@ export interface Mxu {
 export const mxuDepth = 128;
 
 /** Bytes of scratch that a fast MXU needs, 64-byte aligned, its own. */
-export const mxuWorkspaceBytes: number = 1_426_240;
+export const mxuWorkspaceBytes: number = 1_868_992;
 
 /** Exports of assembly/gemm.ts. */
 interface GemmKernels {

@@ -37,6 +37,9 @@ interface Shape {
   readonly segments: number;
   readonly lhs: Matrix | Windows;
   readonly rhs: Matrix;
+  /** Share of values that are not zero, where it is not all: as after a ReLU. */
+  readonly lhsDensity?: number;
+  readonly rhsDensity?: number;
 }
 
 const straight: Matrix = { kind: 'matrix', turned: false };
@@ -79,6 +82,14 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 forward', 32, 128, 9216),
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
+  // As many zeros as in training: a ReLU leaves half, a pooling's gradient is one in four of those.
+  { ...convolution('cnn sparse conv2 forward', 64, windows(32, 26, 32)), lhsDensity: 0.5 },
+  { ...convolution('cnn sparse conv2 input gradient', 32, windows(32, 28, 64)), lhsDensity: 0.14 },
+  {
+    ...convolution('cnn sparse conv2 weight gradient', 64, windows(4, 26, 32, true)),
+    lhsDensity: 0.5,
+    rhsDensity: 0.16,
+  },
 ];
 
 /** GF/s of the fast MXU with bf16 multiplicands on one thread, beside the 128-bit FMA peak. */
@@ -148,7 +159,7 @@ function reserveIn(memory: WebAssembly.Memory): Reserve {
 }
 
 function placed(
-  { m, n, k, segments, lhs, rhs }: Shape,
+  { m, n, k, segments, lhs, rhs, lhsDensity = 1, rhsDensity = 1 }: Shape,
   memory: WebAssembly.Memory,
   reserve: Reserve,
 ): MxuCall {
@@ -159,11 +170,13 @@ function placed(
     new Int32Array(memory.buffer, at, values.length).set(values);
     return at;
   };
-  const data = (count: number): number => {
+  const data = (count: number, density: number): number => {
     const at = reserve(count);
     const view = new Float32Array(memory.buffer, at, count);
-    for (let i = 0; i < count; i++)
-      view[i] = ((Math.imul(i, 0x9e37_79b1) >>> 8) - 2 ** 23) / 2 ** 22;
+    for (let i = 0; i < count; i++) {
+      const kept = Math.imul(i ^ (i >>> 5), 0x85eb_ca6b) >>> 0 < density * 2 ** 32;
+      view[i] = kept ? ((Math.imul(i, 0x9e37_79b1) >>> 8) - 2 ** 23) / 2 ** 22 : 0;
+    }
     return at;
   };
   return {
@@ -176,8 +189,8 @@ function placed(
     lhsDepthOffsets: put(left.depths),
     columnOffsets: put(right.lanes),
     rhsDepthOffsets: put(right.depths),
-    lhs: data(left.words * segments),
-    rhs: data(right.words * segments),
+    lhs: data(left.words * segments, lhsDensity),
+    rhs: data(right.words * segments, rhsDensity),
     lhsSegmentStride: left.words * 4,
     rhsSegmentStride: right.words * 4,
     result: reserve(m * n),

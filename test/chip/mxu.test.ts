@@ -89,14 +89,63 @@ function cases(sizes: readonly [number, number, number, number]): fc.Arbitrary<C
     );
 }
 
+/** Large products of operands that are partly zeros, some with an odd value among them. */
+function sparseCases(): fc.Arbitrary<Case> {
+  const share = fc.constantFrom(0.1, 0.3, 1);
+  return fc
+    .record({
+      m: fc.constantFrom(64, 96, 190, 288),
+      n: fc.constantFrom(32, 64, 96, 70),
+      deeper: fc.integer({ min: 1, max: 300 }),
+      segments: fc.constantFrom(1, 1, 2),
+    })
+    .chain(({ m, n, deeper, segments }) => {
+      const k = Math.ceil(1e6 / (m * n)) + deeper;
+      return fc
+        .record({
+          multiplicands: fc.constant('bf16' as const),
+          rowOffsets: offsets(m),
+          lhsDepthOffsets: offsets(k),
+          rhsDepthOffsets: offsets(k),
+          columnOffsets: offsets(n),
+        })
+        .chain((tables) => {
+          const lhsSegment = span(tables.rowOffsets, tables.lhsDepthOffsets);
+          const rhsSegment = span(tables.rhsDepthOffsets, tables.columnOffsets);
+          return fc
+            .record({
+              lhs: thinned(lhsSegment * segments, share),
+              rhs: thinned(rhsSegment * segments, share),
+            })
+            .map((data) => ({ m, n, k, segments, ...tables, ...data, lhsSegment, rhsSegment }));
+        });
+    });
+}
+
+/** Ordinary numbers, of which a share is kept and the rest is ±0; now and then one odd value. */
+function thinned(count: number, share: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
+  const odd = fc.oneof(special, subnormal, scaled);
+  return fc
+    .tuple(words(count, ordinary), share, fc.nat(), fc.option(fc.tuple(odd, fc.nat())))
+    .map(([values, kept, seed, strange]) => {
+      const thin = values.map((value, i) => {
+        const draw = Math.imul(Math.imul(i + seed, 0x85eb_ca6b) ^ seed, 0xc2b2_ae35) >>> 0;
+        if (draw < kept * 2 ** 32) return value;
+        return draw % 2 === 0 ? 0 : -0;
+      });
+      if (strange !== null) thin[strange[1] % count] = strange[0];
+      return thin;
+    });
+}
+
 function span(a: Int32Array, b: Int32Array): number {
   return Math.max(...a) + Math.max(...b) + 1;
 }
 
 /** Random words: a few hundred drawn, and repeated in an order that no stride follows. */
-function words(count: number): fc.Arbitrary<Float32Array> {
+function words(count: number, only?: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   return fc
-    .constantFrom(...kinds)
+    .constantFrom(...(only === undefined ? kinds : [only]))
     .chain((kind) =>
       fc
         .tuple(fc.array(kind, { minLength: 64, maxLength: 64 }), fc.nat())
@@ -139,6 +188,58 @@ describe('the product, bit for bit', () => {
       }),
       { numRuns: 6 },
     );
+  });
+  test('without the products of zeros, where one operand is mostly zeros', () => {
+    fc.assert(
+      fc.property(sparseCases(), (it) => {
+        const expected = bitsOf(defined(it));
+        expect(run(fused, it)).toEqual(expected);
+        expect(run(plain, it)).toEqual(expected);
+      }),
+      { numRuns: 10 },
+    );
+  });
+  /** Rows overlap as windows do; one value in `every` is not zero, in A or in B. */
+  function sparse(side: 'lhs' | 'rhs', every: number): Case {
+    const [m, n, k] = [192, 64, 900];
+    const affine = (count: number, step: number) =>
+      Int32Array.from({ length: count }, (_, i) => i * step);
+    const values = (count: number, step: number) =>
+      Float32Array.from({ length: count }, (_, i) =>
+        Math.imul(i, 0x9e37_79b1) % step === 0 ? (Math.imul(i, 0x85eb_ca6b) >> 20) / 7 : 0,
+      );
+    const [lhsSegment, rhsSegment] = [3 * m + k, k * n];
+    return {
+      ...{ m, n, k, segments: 1, multiplicands: 'bf16', lhsSegment, rhsSegment },
+      ...{ rowOffsets: affine(m, side === 'lhs' ? 3 : 1), lhsDepthOffsets: affine(k, 1) },
+      ...{ rhsDepthOffsets: affine(k, n), columnOffsets: affine(n, 1) },
+      lhs: values(lhsSegment, side === 'lhs' ? every : 1),
+      rhs: values(rhsSegment, side === 'rhs' ? every : 1),
+    };
+  }
+  describe.each(['lhs', 'rhs'] as const)('zeros in the %s', (side) => {
+    function expectDefined(it: Case): Float32Array {
+      const expected = bitsOf(defined(it));
+      for (const mxu of [fused, plain]) expect(run(mxu, it)).toEqual(expected);
+      return new Float32Array(expected.buffer);
+    }
+    test.each([5, 9, 1000])('one in %d is not zero', (every) => {
+      expectDefined(sparse(side, every));
+    });
+    test('a zero times infinity is NaN', () => {
+      const it = sparse(side, 9);
+      it[side === 'lhs' ? 'rhs' : 'lhs'][0] = Infinity;
+      expect(expectDefined(it).some(Number.isNaN)).toBe(true);
+    });
+    test('a product that underflows is +0', () => {
+      const it = sparse(side, 9);
+      const { lhs, rhs, n, k } = it;
+      lhs.fill(side === 'lhs' ? 0 : 1, 0, k);
+      lhs[0] = 2 ** -70;
+      for (let i = 0; i < k; i++) rhs[i * n] = side === 'rhs' ? 0 : 1;
+      rhs.fill(2 ** -70, 0, n);
+      expect(expectDefined(it)[0]).toBe(0);
+    });
   });
   test('systolic = the definition', () => {
     fc.assert(

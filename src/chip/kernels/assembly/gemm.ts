@@ -11,27 +11,25 @@
  * only a pair of panels whose products could leave the normal range takes the exact, slower tile.
  */
 import { FUSED, ROWS } from './config';
-
-const COLUMNS: i32 = 8;
-const TILE: i32 = 128;
-// Blocks: ROW_BLOCK·DEPTH_BLOCK and COLUMN_BLOCK·DEPTH_BLOCK floats share the level 2 cache.
-const ROW_BLOCK: i32 = ROWS * 16;
-const COLUMN_BLOCK: i32 = 512;
-const DEPTH_BLOCK: i32 = 384;
-// One segment's own total, where it takes several tiles.
-const TOTAL_ROWS: i32 = 384;
-const TOTAL_COLUMNS: i32 = 256;
-// Words of A that windows overlap in, rounded once.
-const STAGE_WORDS: i32 = 24576;
-
-const PACKED_ROWS: usize = 0;
-const PACKED_COLUMNS: usize = PACKED_ROWS + ROW_BLOCK * DEPTH_BLOCK * 4;
-const ROW_RANGES: usize = PACKED_COLUMNS + COLUMN_BLOCK * DEPTH_BLOCK * 4;
-const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
-const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
-const STAGE: usize = EDGE + 6 * COLUMNS * 4;
-const TOTAL: usize = STAGE + STAGE_WORDS * 4;
-const WORKSPACE: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;
+import { sparseProduct } from './gemm-sparse';
+import {
+  COLUMN_BLOCK,
+  COLUMN_RANGES,
+  COLUMNS,
+  DEPTH_BLOCK,
+  EDGE,
+  PACKED_COLUMNS,
+  PACKED_ROWS,
+  ROW_BLOCK,
+  ROW_RANGES,
+  STAGE,
+  STAGE_WORDS,
+  TILE,
+  TOTAL,
+  TOTAL_COLUMNS,
+  TOTAL_ROWS,
+  WORKSPACE,
+} from './gemm-workspace';
 
 const SIGN_OFF: i32 = 0x7fff_ffff;
 const INFINITY_BITS: u32 = 0x7f80_0000;
@@ -44,9 +42,9 @@ const SUBNORMAL_EXPONENT: i32 = -1024;
 
 // The present call. One thread runs one call at a time.
 let workspace: usize = 0;
-let bf16: bool = false;
-let lhsDepth: usize = 0;
-let rhsDepth: usize = 0;
+export let bf16: bool = false;
+export let lhsDepth: usize = 0;
+export let rhsDepth: usize = 0;
 let lhsSegment: usize = 0;
 let rhsSegment: usize = 0;
 /** Depth of one tile: 128, or a whole segment when there are several. */
@@ -162,6 +160,9 @@ function product(
   c: usize,
   stride: usize,
 ): void {
+  if (!segmented) {
+    if (sparseProduct(m, n, depth, lhs, rowTable, rhs, columnTable, c, stride, workspace)) return;
+  }
   for (let j = 0; j < n; j += COLUMN_BLOCK) {
     const width = min(COLUMN_BLOCK, n - j);
     for (let q = 0; q < depth; q += blockDepth) {
@@ -239,7 +240,7 @@ function multiplyPanels(
 /** Whether a product of the two panels could underflow, or overflow where a fused one would not. */
 // @ts-ignore: decorator
 @inline
-function leavesNormalRange(a: usize, b: usize): bool {
+export function leavesNormalRange(a: usize, b: usize): bool {
   if (load<i32>(a) + load<i32>(b) < 128) return true;
   return FUSED ? load<i32>(a, 4) + load<i32>(b, 4) > 380 : false;
 }
@@ -286,7 +287,7 @@ function addTilesExactly(
 /** sum + a·b: one rounding or two, the same for bf16 within the normal range. */
 // @ts-ignore: decorator
 @inline
-function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
+export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
   return FUSED ? f32x4.relaxed_madd(a, b, sum) : f32x4.add(sum, f32x4.mul(a, b));
 }
 
@@ -481,7 +482,7 @@ function noteDepths(steps: usize, length: i32): void {
   }
 }
 
-function roundStretch(to: usize, from: usize, count: i32): void {
+export function roundStretch(to: usize, from: usize, count: i32): void {
   let low = i32x4.splat(-1);
   let high = i32x4.splat(0);
   for (; count >= 4; count -= 4) {
@@ -555,7 +556,7 @@ function packRows(
   widenRange(range, false);
 }
 
-function packColumns(
+export function packColumns(
   to: usize,
   from: usize,
   table: usize,
@@ -821,7 +822,7 @@ function noteRange(low: v128, high: v128): void {
 /** Whether the panel holds a number that `nearest` does not round as bf16.ts does. */
 // @ts-ignore: decorator
 @inline
-function needsCare(): bool {
+export function needsCare(): bool {
   return lowest < SMALLEST_NORMAL_BITS - 1 || highest > INFINITY_BITS;
 }
 
@@ -851,13 +852,13 @@ function rounded(x: v128): v128 {
 // A panel's range: biased exponents, the least of a nonzero value and the largest.
 // @ts-ignore: decorator
 @inline
-function clearRange(range: usize): void {
+export function clearRange(range: usize): void {
   store<i32>(range, NO_EXPONENT);
   store<i32>(range, 0, 4);
 }
 
 /** Takes in the panel just packed; rounding after it was noted may have raised an exponent. */
-function widenRange(range: usize, roundedLater: bool): void {
+export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;
   if (lowest != 0xffff_ffff) {
     low = lowest >= SMALLEST_NORMAL_BITS - 1 ? <i32>((lowest + 1) >>> 23) : SUBNORMAL_EXPONENT;

@@ -1,0 +1,35 @@
+/** Blocks of a product, and where they lie in the workspace of a call, in bytes. */
+import { ROWS } from './config';
+
+export const COLUMNS: i32 = 8;
+export const TILE: i32 = 128;
+// Blocks: ROW_BLOCK·DEPTH_BLOCK and COLUMN_BLOCK·DEPTH_BLOCK floats share the level 2 cache.
+export const ROW_BLOCK: i32 = ROWS * 16;
+export const COLUMN_BLOCK: i32 = 512;
+export const DEPTH_BLOCK: i32 = 384;
+// One segment's own total, where it takes several tiles.
+export const TOTAL_ROWS: i32 = 384;
+export const TOTAL_COLUMNS: i32 = 256;
+// Words of A that windows overlap in, rounded once.
+export const STAGE_WORDS: i32 = 24576;
+// Words of a sparse operand that are listed together, and sums of a turned block.
+export const LISTED_WORDS: i32 = STAGE_WORDS;
+const TURNED_WORDS: i32 = 64 * COLUMN_BLOCK;
+
+export const PACKED_ROWS: usize = 0;
+export const PACKED_COLUMNS: usize = PACKED_ROWS + ROW_BLOCK * DEPTH_BLOCK * 4;
+export const ROW_RANGES: usize = PACKED_COLUMNS + COLUMN_BLOCK * DEPTH_BLOCK * 4;
+export const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
+export const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
+export const STAGE: usize = EDGE + 6 * COLUMNS * 4;
+export const TOTAL: usize = STAGE + STAGE_WORDS * 4;
+// Sparse products, see gemm-sparse.ts. Strips lie where the dense way packs its columns.
+export const STRIPS: usize = PACKED_COLUMNS;
+export const SPARSE_RANGES: usize = ROW_RANGES;
+export const ENTRIES: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;
+export const STARTS: usize = ENTRIES + (LISTED_WORDS + 1) * 8;
+export const PIECES: usize = STARTS + (LISTED_WORDS + 2) * 4;
+export const ROW_NUMBERS: usize = PIECES + 1025 * 16;
+export const TURNED: usize = ROW_NUMBERS + 64 * 4;
+export const UNUSED: usize = TURNED + TURNED_WORDS * 4;
+export const WORKSPACE: usize = UNUSED + 64;
