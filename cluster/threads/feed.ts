@@ -18,14 +18,22 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 }
 
 /**
- * The pass number `pass` of a feed: training is one pass without end, an evaluation the data set
- * again and again. Step numbers of the queues run on.
+ * What the loader does from the program's step `from` on, to the end of a pass: training is one pass
+ * without end, an evaluation the data set again and again. Steps of the queue count from `base` on.
  */
-export function passOf(source: FeedSource, dataset: Dataset, plan: Plan, pass: number): Feed {
+export function passFrom(
+  source: FeedSource,
+  dataset: Dataset,
+  plan: Plan,
+  from: number,
+  base: number,
+): Feed {
+  const queueStep = from - base;
   if (source.order === 'training') {
-    const { firstStep } = source;
-    return { dataset, plan, firstStep, steps: Number.POSITIVE_INFINITY, queueStep: 0 };
+    const firstStep = source.firstStep + from;
+    return { dataset, plan, firstStep, steps: Number.POSITIVE_INFINITY, queueStep };
   }
-  const steps = stepsPerPass(plan);
-  return { dataset, plan, firstStep: 0, steps, queueStep: pass * steps };
+  const length = stepsPerPass(plan);
+  const firstStep = from % length;
+  return { dataset, plan, firstStep, steps: length - firstStep, queueStep };
 }

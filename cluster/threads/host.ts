@@ -1,4 +1,4 @@
-import { CloudTpuCores, type CoreUnits } from '../../src/chip/core.ts';
+import { CloudTpuCores, type CoreUnits, setAfter } from '../../src/chip/core.ts';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { fastMxu } from '../../src/chip/mxu.ts';
 import type { IciPort, Ports } from '../../src/chip/ports.ts';
@@ -6,20 +6,30 @@ import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { AllReduce, type BucketPlace } from '../../src/fabric/all-reduce.ts';
-import { sumKernels } from '../../src/fabric/kernels/sum.ts';
+import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { podTorus } from '../../src/fabric/torus.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
 import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
-import { withFault } from './fault.ts';
+import { strikeWhileLoading, withFaults } from './fault.ts';
 import { infeedGeometry, type TpuPlaces } from './layout.ts';
-import { GatheredOutfeed, iciPort, LiveDoorbell, noInfeed, Pulse, QueueInfeed } from './ports.ts';
+import {
+  GatheredOutfeed,
+  iciPort,
+  LiveDoorbell,
+  noInfeed,
+  type Pulse,
+  QueueInfeed,
+  type StepInfeed,
+} from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /** One Cloud TPU in its thread: its programs, loaded and connected. */
 export interface Host {
+  /** Takes its place in a membership: `steps` of each program have been done. */
+  join(epoch: number, steps: readonly number[]): void;
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
 
@@ -27,49 +37,63 @@ export interface Host {
 interface Loaded {
   readonly cores: CloudTpuCores;
   readonly ports: Ports;
+  readonly infeed: StepInfeed;
   readonly outfeed: GatheredOutfeed;
 }
 
-/** Loads the programs of a Cloud TPU for the membership `epoch`. `now` gives ms. */
-export function loadHost(task: WorkerTask, epoch: number, now: () => number): Host {
+/** Loads the programs of a Cloud TPU. `now` gives ms. */
+export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Host {
+  strikeWhileLoading(task.faults);
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
-  const pulse = new Pulse(memory, places.control);
   const units = coreUnits(task, places);
-  const executables = programs.map((program) => program.executable);
-  const allReduce = connect(task, executables, places, pulse, epoch, now);
+  const kernels = sumKernels(memory);
   const phaseMs = new Float64Array(phases.length);
+  let allReduce: AllReduce | undefined;
   let present: StepOrder = { program: 0, step: 0, takeParameters: false };
   let firstBucket = 0;
-  const loaded = executables.map((executable, program): Loaded => {
+  const loaded = programs.map(({ executable }, program): Loaded => {
     const cores = new CloudTpuCores(executable, at(places.arenas, program), units);
     pulse.beat();
-    const ici = iciPort(allReduce, firstBucket, now, waitMsLimit);
+    const ici = iciPort(() => joined(allReduce), firstBucket, now, waitMsLimit);
     firstBucket += executable.buckets.length;
+    const infeed = infeedOf(task, executable, program, pulse);
     const outfeed = new GatheredOutfeed(executable, memory);
     const ports: Ports = {
-      ici: faulty(task, ici, () => present),
-      infeed: infeedOf(task, executable, program, pulse),
+      ici: faulty(task, ici, program, () => present),
+      infeed,
       outfeed,
-      beat: () => pulse.beat(),
+      beat: () => pulse.beatInStep(),
     };
-    return { cores, ports, outfeed };
+    return { cores, ports, infeed, outfeed };
   });
   return {
+    join(epoch, steps) {
+      allReduce = connect(task, kernels, pulse, epoch, now);
+      loaded.forEach(({ cores }, program) => {
+        cores.select(setAfter(at(steps, program)));
+      });
+    },
     run(order: StepOrder) {
       present = order;
-      const { cores, ports, outfeed } = at(loaded, order.program);
+      const { cores, ports, infeed, outfeed } = at(loaded, order.program);
       const { parametersFrom, digested } = at(programs, order.program);
       if (order.takeParameters) {
         assert(parametersFrom !== undefined, `program ${order.program} shares no parameters`);
         cores.takeParameters(at(loaded, parametersFrom).cores);
       }
       phaseMs.fill(0);
+      infeed.begin(order.step);
       cores.run(ports, now, phaseMs);
       const digest = digestText(cores.digestParameters(digested));
       return { digest, outfeed: outfeed.elements, phaseMs: Array.from(phaseMs) };
     },
   };
+}
+
+function joined(allReduce: AllReduce | undefined): AllReduce {
+  assert(allReduce !== undefined, 'a step before a membership');
+  return allReduce;
 }
 
 function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlaces): CoreUnits {
@@ -95,9 +119,8 @@ const tileRows = 96;
 
 /** This Cloud TPU's share of all-reduces: buckets of all programs, one after another. */
 function connect(
-  { tpu, topology, memory, layout }: WorkerTask,
-  executables: readonly Executable[],
-  places: TpuPlaces,
+  { tpu, topology, memory, layout, programs }: WorkerTask,
+  kernels: SumKernels,
   pulse: Pulse,
   epoch: number,
   now: () => number,
@@ -105,20 +128,11 @@ function connect(
   const torus = podTorus(topology);
   const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, pulse);
   const links = memoryLinks(memory, layout.fabric, torus, doorbell);
-  const buckets = executables.flatMap((executable, program) =>
-    bucketPlaces(executable, at(places.arenas, program)),
+  const { arenas } = at(layout.tpus, tpu);
+  const buckets = programs.flatMap(({ executable }, program) =>
+    bucketPlaces(executable, at(arenas, program)),
   );
-  const kernels = sumKernels(memory);
-  return new AllReduce({
-    torus,
-    worker: tpu,
-    epoch,
-    kernels,
-    links,
-    doorbell,
-    buckets,
-    now,
-  });
+  return new AllReduce({ torus, worker: tpu, epoch, kernels, links, doorbell, buckets, now });
 }
 
 function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
@@ -134,13 +148,30 @@ function infeedOf(
   executable: Executable,
   program: number,
   pulse: Pulse,
-): Ports['infeed'] {
+): StepInfeed {
   if (executable.infeed.length === 0) return noInfeed;
   const place = at(at(layout.tpus, tpu).infeeds, program);
   const queue = new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
-  return new QueueInfeed(executable, queue, pulse, waitMsLimit);
+  const words = new Int32Array(memory.buffer);
+  const base = at(layout.feedBases, program);
+  return new QueueInfeed({ executable, queue, pulse, words, base, waitMsLimit });
 }
 
-function faulty({ fault, tpu }: WorkerTask, ici: IciPort, present: () => StepOrder): IciPort {
-  return fault?.tpu === tpu ? withFault(ici, fault, present) : ici;
+function faulty(
+  { faults, layout, tpu, programs, memory }: WorkerTask,
+  ici: IciPort,
+  program: number,
+  present: () => StepOrder,
+): IciPort {
+  if (faults.length === 0) return ici;
+  const places = bucketPlaces(
+    at(programs, program).executable,
+    at(at(layout.tpus, tpu).arenas, program),
+  );
+  const words = new Uint32Array(memory.buffer);
+  const corrupt = (bucket: number): void => {
+    const word = at(places, bucket).address / 4;
+    words[word] = words[word]! ^ 0x10_0000;
+  };
+  return withFaults(ici, faults, present, corrupt);
 }

@@ -15,6 +15,8 @@ export interface Layout {
   readonly tpus: readonly TpuPlaces[];
   /** A line whose first word ends the loaders. */
   readonly stop: number;
+  /** By program: a word with the step of the program that is step 0 of its infeed queues. */
+  readonly feedBases: readonly number[];
   readonly bytes: number;
 }
 
@@ -31,8 +33,11 @@ export interface TpuPlaces {
 /** Words of a Cloud TPU's control line: its sign of life, and whether it waits for its infeed. */
 export const controlWords = { beats: 0, awaitsInfeed: 1 } as const;
 
-/** Slots of an infeed queue: one in use, one ready, one being filled. */
-export const infeedDepth = 3;
+/**
+ * Slots of an infeed queue: one in use until its step is committed, since it may have to be run
+ * again; two ready; one being filled.
+ */
+export const infeedDepth = 4;
 
 const lineBytes = 128;
 export const pageBytes = 65536;
@@ -52,6 +57,7 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
     return start;
   };
   const stop = take(lineBytes);
+  const feedBases = executables.map(() => take(lineBytes));
   const arenaBytes = executables.map(coreBytes);
   const tpus = Array.from({ length: torus.workers }, (_, tpu) => ({
     control: take(lineBytes),
@@ -65,7 +71,7 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
   take(fabric.bytes);
   const bytes = Math.ceil(end / pageBytes) * pageBytes;
   if (bytes > maxBytes) throw tooLarge(torus, bytes, arenaBytes, fabric);
-  return { fabric, tpus, stop, bytes };
+  return { fabric, tpus, stop, feedBases, bytes };
 }
 
 /** An infeed of images and their labels: f32[batch, …] and s32[batch] a core. */

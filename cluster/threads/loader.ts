@@ -2,16 +2,16 @@ import { cacheBytes, cached } from '../../src/data/cache.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { loaderLoop } from '../../src/data/loader.ts';
 import { at } from '../../src/numerics/assert.ts';
-import { datasetOf, passOf, planOf } from './feed.ts';
+import { datasetOf, passFrom, planOf } from './feed.ts';
 import { infeedGeometry } from './layout.ts';
 import type { LoaderTask } from './task.ts';
 
 /** Samples are kept in this much memory once made. */
 const cacheBytesMax = 96 * 2 ** 20;
 
-/** The life of the thread that feeds one program on all Cloud TPUs: ends when told to stop. */
+/** The life of a thread that feeds one program on all Cloud TPUs: ends when told to stop. */
 export default function runLoader(task: LoaderTask): void {
-  const { program, programs, feed, memory, layout } = task;
+  const { program, programs, feed, memory, layout, fromStep } = task;
   const { executable } = at(programs, program);
   const source = datasetOf(feed);
   const plan = planOf(feed, source.size, layout.tpus.length, executable.cores);
@@ -25,8 +25,9 @@ export default function runLoader(task: LoaderTask): void {
   // A slot may well stay full for long: while another program runs. Who is lost the master sees.
   const patienceMs = Number.POSITIVE_INFINITY;
   const shouldStop = (): boolean => Atomics.load(words, layout.stop / 4) !== 0;
-  for (let pass = 0; !shouldStop(); pass++) {
-    const ended = loaderLoop(queues, passOf(feed, dataset, plan, pass), { patienceMs, shouldStop });
-    if (ended === 'stopped') return;
+  for (let from = fromStep; !shouldStop(); ) {
+    const pass = passFrom(feed, dataset, plan, from, fromStep);
+    if (loaderLoop(queues, pass, { patienceMs, shouldStop }) === 'stopped') return;
+    from += pass.steps;
   }
 }

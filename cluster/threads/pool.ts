@@ -1,9 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import { fileURLToPath } from 'node:url';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
-import { InfeedQueue } from '../../src/data/infeed.ts';
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
@@ -19,16 +16,19 @@ import {
   master,
 } from '../../src/pod/master.ts';
 import { checkFromWorker } from '../../src/pod/messages.ts';
-import type { Commit, Pod, PodOptions, Program } from '../../src/pod/pod.ts';
-import type { ThreadFault } from './fault.ts';
+import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
+import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
+import { Feeds } from './feeds.ts';
 import { controlWords, infeedGeometry, type Layout, layOut, pageBytes } from './layout.ts';
-import type { LoaderTask, WorkerTask } from './task.ts';
+import { type Life, startLife } from './life.ts';
+import { Parameters } from './parameters.ts';
+import type { WorkerTask } from './task.ts';
 
 /** A slice whose workers are threads of this process. */
 export interface ThreadPodOptions extends PodOptions {
   /** For tests: what breaks, and whether fused multiply-adds are used where the engine has them. */
-  readonly fault?: ThreadFault;
+  readonly faults?: readonly ThreadFault[];
   readonly relaxed?: boolean;
 }
 
@@ -59,13 +59,20 @@ const limits = {
   systolic: { silenceMsLimit: 60_000, waitMsLimit: 1_800_000 },
 } as const;
 
-function masterOptions({ topology, mxu }: PodOptions): MasterOptions {
+function masterOptions({ topology, mxu, programs, recovery }: PodOptions): MasterOptions {
   return {
     names: names(topology),
+    taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     startMsLimit: 60_000,
     silenceMsLimit: limits[mxu].silenceMsLimit,
     silenceFactor: 4,
     sampleMsLimit: 2.5 * samplePeriodMs,
+    recovery: {
+      policy: recovery ?? 'none',
+      graceMsLimit: 30_000,
+      lossesPerStepMax: 5,
+      lossesPerMinuteMax: 30,
+    },
   };
 }
 
@@ -74,6 +81,12 @@ interface Waiter {
   readonly sinceMs: number;
   resolve(commit: Commit | undefined): void;
   reject(error: PodError): void;
+}
+
+/** The thread of a Cloud TPU, and the messages to and from it. */
+interface WorkerLife {
+  readonly life: Life;
+  readonly port: MessagePort;
 }
 
 /** Drives the master's state machine with the messages and heartbeats of the threads. */
@@ -86,15 +99,24 @@ class Threads implements ThreadPod {
   readonly #layout: Layout;
   readonly #memory: WebAssembly.Memory;
   readonly #words: Int32Array;
-  readonly #bytes: Uint8Array;
-  readonly #ports: MessagePort[] = [];
-  readonly #kills: AbortController[] = [];
-  readonly #pools: Piscina[] = [];
-  readonly #steps: number[];
+  readonly #relaxed: boolean;
+  readonly #parameters: Parameters;
+  readonly #feeds: Feeds;
+  /** By Cloud TPU; none while it is being replaced. */
+  readonly #workers: (WorkerLife | undefined)[];
+  /** By Cloud TPU: threads that it has had. */
+  readonly #lives: number[];
+  /** Threads that are on their way out. */
+  readonly #endings: Set<Promise<void>> = new Set();
+  /** By program: what was written last. */
+  readonly #written: (SavedParameters | undefined)[];
   /** By program: the parameters it takes over have changed since it did. */
   readonly #stale: boolean[];
   /** By Cloud TPU: samples in which it was waiting for its infeed, which is no silence. */
   readonly #waits: number[];
+  /** By link: bytes carried in memberships before. */
+  readonly #carried: Float64Array;
+  readonly #events: MasterEvent[] = [];
   #state: MasterState;
   #waiter: Waiter | undefined;
   #sampler: NodeJS.Timeout | undefined;
@@ -102,38 +124,45 @@ class Threads implements ThreadPod {
   #closing: Promise<void> | undefined;
 
   constructor(options: ThreadPodOptions, torus: Torus, layout: Layout, memory: WebAssembly.Memory) {
-    this.topology = options.topology;
+    const { programs, topology } = options;
+    this.topology = topology;
     this.memoryBytes = layout.bytes;
     this.#options = options;
-    this.#programs = options.programs;
+    this.#programs = programs;
     this.#torus = torus;
     this.#layout = layout;
     this.#memory = memory;
     this.#words = new Int32Array(memory.buffer);
-    this.#bytes = new Uint8Array(memory.buffer);
-    this.#steps = options.programs.map(() => 0);
-    this.#stale = options.programs.map(() => true);
+    this.#relaxed = options.relaxed !== false && enableRelaxedSimd();
+    this.#parameters = new Parameters(memory, layout, programs);
+    this.#workers = layout.tpus.map(() => undefined);
+    this.#lives = layout.tpus.map(() => 0);
+    this.#written = programs.map(() => undefined);
+    this.#stale = programs.map(() => true);
     this.#waits = layout.tpus.map(() => 0);
+    this.#carried = sentBytes(memory, layout.fabric);
     this.#state = initialMaster(masterOptions(options), performance.now());
+    this.#feeds = new Feeds(memory, layout, programs, (error) => {
+      this.#give(failureOf('the data loader', error));
+    });
   }
 
   /** Starts all threads and waits until all have loaded. */
   async start(): Promise<void> {
-    resetFabric(this.#memory, this.#layout.fabric);
     const started = this.#await();
     this.#sampler = setInterval(() => this.#sample(), samplePeriodMs);
-    this.#startWorkers();
-    this.#startLoaders();
+    this.#layout.tpus.forEach((_, tpu) => {
+      this.#startWorker(tpu);
+    });
     await started;
   }
 
   async step(program: number): Promise<Commit> {
-    this.#checkUsable();
+    await this.#untilReady();
     const takesParameters = at(this.#programs, program).parametersFrom !== undefined;
-    const step = at(this.#steps, program);
+    const step = at(this.#state.told, program);
     const takeParameters = takesParameters && at(this.#stale, program);
     const committed = this.#await();
-    this.#steps[program] = step + 1;
     this.#give({ kind: 'begin-step', order: { program, step, takeParameters } });
     const commit = await committed;
     assert(commit !== undefined, `step ${step} ended without a commit`);
@@ -143,36 +172,36 @@ class Threads implements ThreadPod {
   }
 
   async readParameters(program: number): Promise<readonly Uint8Array[]> {
-    this.#checkUsable();
-    const { executable } = at(this.#programs, program);
-    return executable.parameters.map((_, index) => {
-      const { start, end } = this.#parameter(0, program, index);
-      return this.#bytes.slice(start, end);
-    });
+    await this.#untilReady();
+    return this.#parameters.read({ tpu: 0, program, steps: at(this.#state.told, program) });
   }
 
   async writeParameters(program: number, values: readonly Uint8Array[]): Promise<void> {
-    this.#checkUsable();
-    for (let tpu = 0; tpu < this.#layout.tpus.length; tpu++) {
-      values.forEach((value, index) => {
-        const { start, end, name } = this.#parameter(tpu, program, index);
-        assert(value.length === end - start, `${name}: ${value.length} bytes, not ${end - start}`);
-        this.#bytes.set(value, start);
-      });
-    }
-    this.#stale[program] = false;
+    const { parametersFrom, executable } = at(this.#programs, program);
+    assert(parametersFrom === undefined, `${executable.name} takes its parameters from another`);
+    await this.#untilReady();
+    const steps = at(this.#state.told, program);
+    this.#layout.tpus.forEach((_, tpu) => {
+      this.#parameters.write({ tpu, program, steps }, values);
+    });
     this.#parametersChanged(program);
+    if (this.#recovers) {
+      this.#written[program] = { steps, values: await this.readParameters(program) };
+    }
   }
 
   linkBytes(): Readonly<Record<string, number>> {
     const counts = sentBytes(this.#memory, this.#layout.fabric);
     return Object.fromEntries(
-      Array.from(counts, (bytes, link) => [linkName(this.#torus, link), bytes]),
+      Array.from(counts, (bytes, link) => [
+        linkName(this.#torus, link),
+        bytes + at(this.#carried, link),
+      ]),
     );
   }
 
   kill(tpu: number): void {
-    at(this.#kills, tpu).abort();
+    at(this.#workers, tpu)?.life.kill();
   }
 
   close(): Promise<void> {
@@ -180,102 +209,85 @@ class Threads implements ThreadPod {
     return this.#closing;
   }
 
+  get #recovers(): boolean {
+    return this.#state.options.recovery.policy !== 'none';
+  }
+
   // -------------------------------------------------------------------------------------- threads
 
-  #startWorkers(): void {
-    const count = this.#layout.tpus.length;
-    const pool = this.#pool('worker', count);
-    const { topology, mxu, fault } = this.#options;
-    const relaxed = this.#options.relaxed !== false && enableRelaxedSimd();
-    for (let tpu = 0; tpu < count; tpu++) {
-      const { port1, port2: port } = new MessageChannel();
-      const kill = new AbortController();
-      this.#ports.push(port1);
-      this.#kills.push(kill);
-      port1.on('message', (value: unknown) => this.#receive(tpu, value));
-      const task: WorkerTask = {
-        tpu,
-        topology,
-        programs: this.#programs,
-        mxu,
-        relaxed,
-        memory: this.#memory,
-        layout: this.#layout,
-        port,
-        waitMsLimit: limits[mxu].waitMsLimit,
-        fault,
-      };
-      pool.run(task, { transferList: [port], signal: kill.signal }).then(
-        (lastWords: unknown) => this.#give(endOf(tpu, lastWords)),
-        (error: unknown) => this.#give({ kind: 'exited', tpu, reason: messageOf(error) }),
-      );
-    }
+  #startWorker(tpu: number): void {
+    const { topology, mxu, faults = [] } = this.#options;
+    const { port1, port2: port } = new MessageChannel();
+    const life = at(this.#lives, tpu);
+    this.#lives[tpu] = life + 1;
+    const task: WorkerTask = {
+      tpu,
+      topology,
+      programs: this.#programs,
+      mxu,
+      relaxed: this.#relaxed,
+      memory: this.#memory,
+      layout: this.#layout,
+      port,
+      waitMsLimit: limits[mxu].waitMsLimit,
+      faults: faultsOf(faults, tpu, life),
+    };
+    // What a thread said before it ended may arrive after the news of its end, or after another
+    // has taken its place: only the present one is heard.
+    const isPresent = (): boolean => this.#workers[tpu]?.port === port1;
+    const give = (event: MasterEvent): void => {
+      if (isPresent()) this.#give(event);
+    };
+    port1.on('message', (value: unknown) => give(eventOf(tpu, value)));
+    this.#workers[tpu] = {
+      port: port1,
+      life: startLife('worker', task, [port], {
+        done: (lastWords) => give(endOf(tpu, lastWords)),
+        failed: (error) => give({ kind: 'exited', tpu, reason: messageOf(error) }),
+      }),
+    };
   }
 
-  #startLoaders(): void {
-    const feeds = this.#programs.flatMap(({ feed }, program) =>
-      feed === undefined ? [] : [{ program, feed }],
-    );
-    if (feeds.length === 0) return;
-    const pool = this.#pool('loader', feeds.length);
-    for (const { program, feed } of feeds) {
-      const task: LoaderTask = {
-        program,
-        feed,
-        programs: this.#programs,
-        memory: this.#memory,
-        layout: this.#layout,
-      };
-      const failed = (error: unknown): void => {
-        this.#give(failureOf('the data loader', error));
-      };
-      pool.run(task).then(() => failed('it ended by itself'), failed);
-    }
+  /** Ends the thread of a Cloud TPU and starts another once it surely writes nothing any more. */
+  async #replace(tpu: number): Promise<void> {
+    await this.#endWorker(tpu);
+    if (isOver(this.#state)) return;
+    this.#words.fill(0, ...this.#controlLine(tpu));
+    this.#waits[tpu] = 0;
+    this.#startWorker(tpu);
   }
 
-  /** A thread for each task for as long as the pod is open: nothing is queued, nobody is idle. */
-  #pool(file: 'worker' | 'loader', threads: number): Piscina {
-    const pool = new Piscina({
-      filename: compiledPath(file),
-      minThreads: threads,
-      maxThreads: threads,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      atomics: 'disabled',
-    });
-    pool.on('error', (error: unknown) => {
-      this.#give(failureOf(`a ${file} thread without a task`, error));
-    });
-    this.#pools.push(pool);
-    return pool;
+  #endWorker(tpu: number): Promise<void> {
+    const worker = this.#workers[tpu];
+    if (worker === undefined) return Promise.resolve();
+    this.#workers[tpu] = undefined;
+    worker.port.close();
+    const ending = worker.life.end().finally(() => this.#endings.delete(ending));
+    this.#endings.add(ending);
+    return ending;
   }
 
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
     this.#give({ kind: 'stop' });
     this.#endWaits();
-    for (const port of this.#ports) port.close();
-    await Promise.all(this.#pools.map((pool) => pool.destroy()));
+    this.#layout.tpus.forEach((_, tpu) => void this.#endWorker(tpu));
+    await Promise.all([...this.#endings, this.#feeds.end()]);
   }
 
   /** Ends every wait in shared memory: of workers for each other, and between them and loaders. */
   #endWaits(): void {
-    Atomics.store(this.#words, this.#layout.stop / 4, 1);
     abortFabric(this.#memory, this.#layout.fabric);
-    this.#programs.forEach(({ executable }, program) => {
-      if (executable.infeed.length === 0) return;
-      this.#layout.tpus.forEach(({ infeeds }, tpu) => {
-        const place = at(infeeds, program);
-        new InfeedQueue(this.#memory.buffer, place, infeedGeometry(executable, tpu)).stop();
-      });
-    });
+    this.#feeds.stop();
+  }
+
+  /** The words of a Cloud TPU's control line: from, to. */
+  #controlLine(tpu: number): [number, number] {
+    const line = at(this.#layout.tpus, tpu).control / 4;
+    return [line, line + Object.keys(controlWords).length];
   }
 
   // --------------------------------------------------------------------------------- state machine
-
-  #receive(tpu: number, value: unknown): void {
-    this.#give(eventOf(tpu, value));
-  }
 
   #sample(): void {
     const pulses = this.#layout.tpus.map(({ control }, tpu) => {
@@ -287,7 +299,20 @@ class Threads implements ThreadPod {
     this.#give({ kind: 'sample', pulses });
   }
 
+  /** One event after another: what an action brings about waits for the actions beside it. */
   #give(event: MasterEvent): void {
+    if (this.#events.push(event) > 1) return;
+    try {
+      for (let next = this.#events[0]; next !== undefined; next = this.#events[0]) {
+        this.#take(next);
+        this.#events.shift();
+      }
+    } finally {
+      this.#events.length = 0;
+    }
+  }
+
+  #take(event: MasterEvent): void {
     if (isOver(this.#state)) return;
     const { state, actions } = master(this.#state, event, performance.now());
     this.#state = state;
@@ -297,18 +322,42 @@ class Threads implements ThreadPod {
   #perform(action: MasterAction): void {
     switch (action.kind) {
       case 'send':
-        at(this.#ports, action.tpu).postMessage(action.message);
+        this.#workers[action.tpu]?.port.postMessage(action.message);
         break;
       case 'ready':
         this.#settle(undefined);
         break;
       case 'commit':
+        this.#feeds.release(action.order.program, action.order.step);
         this.#settle(this.#commitOf(action));
+        break;
+      case 'repeated':
+        this.#feeds.release(action.order.program, action.order.step);
         break;
       case 'refused':
         break;
       case 'abort':
-        this.#endWaits();
+        abortFabric(this.#memory, this.#layout.fabric);
+        break;
+      case 'replace':
+      case 'adopt':
+        // Any worker that could host it is in this process: so is a thread of its own.
+        void this.#replace(action.tpu);
+        break;
+      case 'reset':
+        this.#reset();
+        break;
+      case 'rewind':
+        this.#rewind(action.epoch).catch((error: unknown) => {
+          this.#give(failureOf('the return to a checkpoint', error));
+        });
+        break;
+      case 'restore':
+        this.#restore(action.tpu, action.from);
+        this.#give({ kind: 'restored', tpu: action.tpu, epoch: action.epoch });
+        break;
+      case 'note':
+        this.#options.onNote?.(action.note);
         break;
       case 'failed':
         this.#fail(new PodError(action.code, action.message));
@@ -321,6 +370,14 @@ class Threads implements ThreadPod {
   #commitOf({ order, digest, reports }: MasterAction & { kind: 'commit' }): Commit {
     const wallMs = performance.now() - (this.#waiter?.sinceMs ?? 0);
     return { program: order.program, step: order.step, digest, reports, wallMs };
+  }
+
+  /** Resolves when steps may begin: at once, unless a loss is being recovered from. */
+  async #untilReady(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#state.phase.kind === 'ready') return;
+    assert(this.#state.phase.kind !== 'done', 'the pod is closed');
+    await this.#await();
   }
 
   #await(): Promise<Commit | undefined> {
@@ -344,44 +401,75 @@ class Threads implements ThreadPod {
     waiter?.reject(error);
   }
 
-  #checkUsable(): void {
-    if (this.#failure !== undefined) throw this.#failure;
-    assert(this.#state.phase.kind === 'ready', `the pod is ${this.#state.phase.kind}, not ready`);
+  // -------------------------------------------------------------------------------------- recovery
+
+  /** Nobody runs: empties all links and takes the abort back. */
+  #reset(): void {
+    const { fabric } = this.#layout;
+    sentBytes(this.#memory, fabric).forEach((bytes, link) => {
+      this.#carried[link] = at(this.#carried, link) + bytes;
+    });
+    resetFabric(this.#memory, fabric);
+    // A replacement has what its own program needs, and not what that took from another.
+    this.#stale.fill(true);
   }
 
-  // ------------------------------------------------------------------------------------ parameters
+  #restore(tpu: number, from: number | null): void {
+    if (from === null) return;
+    this.#programs.forEach((_, program) => {
+      this.#parameters.copy({ tpu, program, steps: at(this.#state.steps, program) }, from);
+    });
+  }
+
+  /** Goes back to parameters that were saved, or written: on every Cloud TPU. */
+  async #rewind(epoch: number): Promise<void> {
+    const { told, steps: before } = this.#state;
+    const saved = await Promise.all(
+      this.#programs.map((it, program) =>
+        it.executable.next === undefined ? undefined : this.#saved(program, at(told, program)),
+      ),
+    );
+    const steps = saved.map((it, program) => it?.steps ?? at(before, program));
+    await this.#feeds.rewind(steps);
+    if (epoch !== this.#state.epoch) return;
+    saved.forEach((it, program) => {
+      if (it === undefined) return;
+      this.#layout.tpus.forEach((_, tpu) => {
+        const place = { tpu, program, steps: it.steps };
+        this.#parameters.clear(place);
+        this.#parameters.write(place, it.values);
+      });
+    });
+    this.#give({ kind: 'rewound', epoch, steps });
+  }
+
+  async #saved(program: number, steps: number): Promise<SavedParameters> {
+    const saved = await this.#options.saved?.(program, steps);
+    return saved ?? this.#written[program] ?? { steps: 0, values: [] };
+  }
 
   #parametersChanged(program: number): void {
     this.#programs.forEach(({ parametersFrom }, other) => {
       if (parametersFrom === program) this.#stale[other] = true;
     });
   }
-
-  #parameter(tpu: number, program: number, index: number): Range {
-    const { executable } = at(this.#programs, program);
-    const { offset, bytes, name } = at(executable.buffers, at(executable.parameters, index));
-    const start = at(at(this.#layout.tpus, tpu).arenas, program) + offset;
-    return { start, end: start + bytes, name };
-  }
 }
 
-/** Bytes of a parameter in the shared memory. */
-interface Range {
-  readonly start: number;
-  readonly end: number;
-  readonly name: string;
-}
-
-function checkOptions({ programs, topology }: PodOptions): void {
+function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): void {
   assert(programs.length > 0, 'a pod runs at least one program');
   programs.forEach(({ executable, feed, parametersFrom, digested }, number) => {
-    const { name, parameters } = executable;
+    const { name, parameters, results, next } = executable;
     assert(digested <= parameters.length, `${name}: digest of ${digested} of ${parameters.length}`);
     assert(
       (feed === undefined) === (executable.infeed.length === 0),
       `${name}: infeed and no feed`,
     );
     assert(parametersFrom !== number, `${name}: takes parameters from itself`);
+    const isInPlace = next === undefined && results.some((id) => parameters.includes(id));
+    assert(
+      recovery === 'none' || parametersFrom !== undefined || !isInPlace,
+      `${name}: compiled without keepPrevious, its steps cannot be run again`,
+    );
     if (feed === undefined) return;
     const { size } = datasetOf(feed);
     const plan = planOf(feed, size, topology.columns * topology.rows, executable.cores);
@@ -404,14 +492,6 @@ function names({ columns, rows }: Topology): string[] {
   return Array.from({ length: columns * rows }, (_, tpu) => {
     return `Cloud TPU ${tpu} (x ${tpu % columns}, y ${Math.floor(tpu / columns)})`;
   });
-}
-
-/** The compiled entry file of a thread: beside this file, or in `dist` when this is a source. */
-function compiledPath(file: 'worker' | 'loader'): string {
-  const compiled = import.meta.url.endsWith('.ts')
-    ? `../../dist/cluster/threads/${file}.js`
-    : `./${file}.js`;
-  return fileURLToPath(new URL(compiled, import.meta.url));
 }
 
 function failureOf(who: string, error: unknown): MasterEvent {

@@ -2,7 +2,7 @@ import type { IciPort, InfeedPort, OutfeedPort } from '../../src/chip/ports.ts';
 import type { InfeedQueue } from '../../src/data/infeed.ts';
 import type { AllReduce } from '../../src/fabric/all-reduce.ts';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
-import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
+import { type FabricLayout, sharedLine } from '../../src/fabric/fabric-memory.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
@@ -13,15 +13,28 @@ import { controlWords } from './layout.ts';
 export class Pulse {
   readonly #words: Int32Array;
   readonly #line: number;
+  readonly #abort: number;
 
-  constructor(memory: WebAssembly.Memory, control: number) {
+  constructor(memory: WebAssembly.Memory, control: number, fabric: FabricLayout) {
     this.#words = new Int32Array(memory.buffer);
     this.#line = control / 4;
+    this.#abort = sharedLine(fabric) / 4;
   }
 
   /** A sign of life. */
   beat(): void {
     Atomics.add(this.#words, this.#line + controlWords.beats, 1);
+  }
+
+  /** Whether the master has ended the step. */
+  get isAborted(): boolean {
+    return Atomics.load(this.#words, this.#abort) !== 0;
+  }
+
+  /** A sign of life in a step. Throws when the master has ended it. */
+  beatInStep(): void {
+    this.beat();
+    if (this.isAborted) throw new PodError('link-timeout', 'the step was ended by the master');
   }
 
   awaitsInfeed(waits: boolean): void {
@@ -50,40 +63,61 @@ const napMsMax = 200;
 
 /** The buckets of one program on this Cloud TPU; `firstBucket` is its bucket 0 for the fabric. */
 export function iciPort(
-  allReduce: AllReduce,
+  allReduce: () => AllReduce,
   firstBucket: number,
   now: () => number,
   waitMsLimit: number,
 ): IciPort {
   return {
-    start: (bucket) => allReduce.start(firstBucket + bucket),
-    progress: () => allReduce.progress(),
-    finish: (bucket) => allReduce.finish(firstBucket + bucket, now() + waitMsLimit),
+    start: (bucket) => allReduce().start(firstBucket + bucket),
+    progress: () => allReduce().progress(),
+    finish: (bucket) => allReduce().finish(firstBucket + bucket, now() + waitMsLimit),
   };
 }
 
-/** The infeed of one program: step after step of a queue, each waited for when first asked for. */
-export class QueueInfeed implements InfeedPort {
-  readonly #queue: InfeedQueue;
-  readonly #pulse: Pulse;
-  readonly #waitMsLimit: number;
+/** An infeed that is told which step of its program begins. */
+export interface StepInfeed extends InfeedPort {
+  begin(step: number): void;
+}
+
+/** What a queue's infeed is made of. */
+export interface QueueInfeedParts {
+  readonly executable: Executable;
+  readonly queue: InfeedQueue;
+  readonly pulse: Pulse;
+  readonly words: Int32Array;
+  /** Byte address of the word with the step that is step 0 of the queue. */
+  readonly base: number;
+  readonly waitMsLimit: number;
+}
+
+/**
+ * The infeed of one program: a step of a queue for each, waited for when first asked for. It stays
+ * in the queue when it has been taken: whoever commits the step releases it.
+ */
+export class QueueInfeed implements StepInfeed {
+  readonly #parts: QueueInfeedParts;
   /** Where each element starts in a slot, and the bytes of one core's. */
   readonly #starts: readonly number[];
   readonly #bytes: readonly number[];
   #step = 0;
   #slot: number | undefined;
 
-  constructor(executable: Executable, queue: InfeedQueue, pulse: Pulse, waitMsLimit: number) {
-    this.#queue = queue;
-    this.#pulse = pulse;
-    this.#waitMsLimit = waitMsLimit;
-    this.#bytes = executable.infeed.map(byteCount);
+  constructor(parts: QueueInfeedParts) {
+    this.#parts = parts;
+    const { infeed, cores } = parts.executable;
+    this.#bytes = infeed.map(byteCount);
     let end = 0;
     this.#starts = this.#bytes.map((bytes) => {
       const start = end;
-      end += bytes * executable.cores;
+      end += bytes * cores;
       return start;
     });
+  }
+
+  begin(step: number): void {
+    this.#step = step;
+    this.#slot = undefined;
   }
 
   address(element: number, core: number): number {
@@ -92,22 +126,26 @@ export class QueueInfeed implements InfeedPort {
   }
 
   release(): void {
-    this.#queue.release(this.#step);
-    this.#step++;
     this.#slot = undefined;
   }
 
   #wait(): number {
-    this.#pulse.awaitsInfeed(true);
-    const slot = this.#queue.consume(this.#step, this.#waitMsLimit, 'data loader');
-    this.#pulse.awaitsInfeed(false);
-    if (slot === undefined) throw new PodError('worker-silent', 'the infeed was stopped');
-    return slot;
+    const { queue, pulse, words, base, waitMsLimit } = this.#parts;
+    const step = this.#step - Atomics.load(words, base / 4);
+    pulse.awaitsInfeed(true);
+    try {
+      const slot = queue.consume(step, waitMsLimit, 'data loader');
+      if (slot === undefined) throw new PodError('worker-silent', 'the infeed was stopped');
+      return slot;
+    } finally {
+      pulse.awaitsInfeed(false);
+    }
   }
 }
 
 /** For a program without one. */
-export const noInfeed: InfeedPort = {
+export const noInfeed: StepInfeed = {
+  begin: () => undefined,
   address: () => assert(false, 'a program without an infeed asks for it') as never,
   release: () => undefined,
 };

@@ -18,8 +18,8 @@ export interface WorkerTask {
   readonly port: MessagePort;
   /** Longest wait for a neighbour or for the infeed, in ms. */
   readonly waitMsLimit: number;
-  /** Tests break a worker with it; the machine does not know. */
-  readonly fault?: ThreadFault | undefined;
+  /** Tests break the worker with them; the machine does not know. */
+  readonly faults: readonly ThreadFault[];
 }
 
 /** What the thread that feeds one program is started with. */
@@ -27,6 +27,8 @@ export interface LoaderTask {
   readonly program: number;
   readonly programs: readonly Program[];
   readonly feed: FeedSource;
+  /** Step of the program that comes first. */
+  readonly fromStep: number;
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
 }

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { assert, unreachable } from '../../src/numerics/assert.ts';
+import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { checkToWorker, type FromWorker, type StepOrder } from '../../src/pod/messages.ts';
 import {
@@ -9,6 +9,7 @@ import {
   worker,
 } from '../../src/pod/worker.ts';
 import { type Host, loadHost } from './host.ts';
+import { Pulse } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
@@ -17,7 +18,8 @@ import type { WorkerTask } from './task.ts';
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
-    const { port } = task;
+    const { port, memory, layout } = task;
+    const pulse = new Pulse(memory, at(layout.tpus, task.tpu).control, layout.fabric);
     let state = initialWorker(task.tpu);
     let host: Host | undefined;
     let lastWords: FromWorker | null = null;
@@ -33,10 +35,13 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           port.postMessage(action.message);
           break;
         case 'load':
-          give(load());
+          give(load(action.epoch, action.steps));
           break;
         case 'run':
           give(run(action.order));
+          break;
+        case 'interrupt':
+          // A thread hears messages between steps only; shared memory has ended this one.
           break;
         case 'end':
           port.close();
@@ -46,16 +51,20 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           unreachable(action);
       }
     };
-    const load = (): WorkerEvent =>
+    const load = (epoch: number, steps: readonly number[]): WorkerEvent =>
       attempt(() => {
-        host = loadHost(task, state.epoch, now);
+        host ??= loadHost(task, pulse, now);
+        host.join(epoch, steps);
         return { kind: 'loaded' };
       });
-    const run = (order: StepOrder): WorkerEvent =>
-      attempt(() => {
+    const run = (order: StepOrder): WorkerEvent => {
+      const event = attempt(() => {
         assert(host !== undefined, 'a step before programs are loaded');
         return { kind: 'ran', report: host.run(order) };
       });
+      // The others are not to blame for what an abort does to their step.
+      return event.kind === 'threw' && pulse.isAborted ? { kind: 'interrupted' } : event;
+    };
     port.on('message', (value: unknown) => {
       give(attempt(() => ({ kind: 'message', message: checkToWorker(value) })));
     });

@@ -1,18 +1,21 @@
 import { assert, at, unreachable } from '../numerics/assert.ts';
 import { type ErrorCode, errorCodes } from '../numerics/error.ts';
 import type { FromWorker, StepOrder, StepReport, ToWorker } from './messages.ts';
+import { holds } from './worker.ts';
 
 /**
  * The master of a slice: a pure function from (state, event, now) to (state, actions). Threads,
  * sockets and the simulator drive the same function; it never waits and never reads a clock.
  *
- *   joining ─▶ loading ─▶ ready ◀─▶ stepping        (a step ends with a commit)
- *      └──────────┴─────────┴──────────┴──▶ failed
- *                           └──────────────▶ done
+ *   joining ─▶ (rewinding) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
+ *      ▲                                                                │
+ *      └──────── a loss in any phase: a new membership, epoch + 1 ──────┘      failed
  *
- * Recovery will be one more phase between `stepping` and `loading`: {@link lose}, the only way to
- * `failed` when a Cloud TPU is lost, is where a membership with the next epoch begins instead, and
- * `load` goes out again. Messages of the older epoch are refused already.
+ * A step ends with a commit. When a Cloud TPU is lost, every other one leaves the step and says so,
+ * a replacement joins, all load for the new epoch, whoever has lost its parameters takes those of
+ * the last committed step from one that has them, and the interrupted step runs again. When nobody
+ * has them, they come from a checkpoint, and the steps since are repeated before. A loss on the way
+ * begins the way again, with another epoch. See docs/ARCHITECTURE.md, Recovery.
  */
 export interface MasterState {
   readonly options: MasterOptions;
@@ -20,6 +23,20 @@ export interface MasterState {
   readonly epoch: number;
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
+  /** By program, the steps after which the parameters are. Behind `told` while steps repeat. */
+  readonly steps: readonly number[];
+  /** By program, the steps that were committed. */
+  readonly told: readonly number[];
+  /** By program, the digest of its last commit. */
+  readonly digests: readonly (string | null)[];
+  /** The step that was asked for and is not committed. */
+  readonly pending: StepOrder | null;
+  /** Whether there are parameters that must not get lost. */
+  readonly isEstablished: boolean;
+  /** Since when, in ms, something is out of order. */
+  readonly troubleSinceMs: number | null;
+  /** The step whose replicas differed without a majority. */
+  readonly disputed: StepOrder | null;
   /** When heartbeats were last sampled, in ms. */
   readonly sampledMs: number;
   /** The longest silence in ms that ended well: what this machine takes for its longest task. */
@@ -29,6 +46,8 @@ export interface MasterState {
 export interface MasterOptions {
   /** How messages name each Cloud TPU, by number: `Cloud TPU 3 (x 1, y 1)`. */
   readonly names: readonly string[];
+  /** By program, whether it takes its parameters from another; it has no state of its own then. */
+  readonly taking: readonly boolean[];
   /** All must have joined, and then loaded, within this many ms. */
   readonly startMsLimit: number;
   /** A Cloud TPU that shows no progress for this many ms is lost. */
@@ -37,30 +56,66 @@ export interface MasterOptions {
   readonly silenceFactor: number;
   /** A gap between two samples counts no more than this: the master itself may have been held up. */
   readonly sampleMsLimit: number;
+  readonly recovery: RecoveryOptions;
+}
+
+/**
+ * What becomes of a run that loses a Cloud TPU: `none`: it ends. `replace`: a replacement takes
+ * over. `slice-restart`: the whole slice goes back to the last checkpoint, as on the hardware.
+ */
+export const recoveryPolicies = ['none', 'replace', 'slice-restart'] as const;
+export type RecoveryPolicy = (typeof recoveryPolicies)[number];
+
+export interface RecoveryOptions {
+  readonly policy: RecoveryPolicy;
+  /** A replacement must join within this many ms; then another worker hosts the Cloud TPU too. */
+  readonly graceMsLimit: number;
+  /** A Cloud TPU that is lost more often than this in one step ends the run; 5 is usual. */
+  readonly lossesPerStepMax: number;
+  /** … or than this in a minute. */
+  readonly lossesPerMinuteMax: number;
 }
 
 export type MasterPhase =
   | { readonly kind: 'joining'; readonly sinceMs: number }
+  | { readonly kind: 'rewinding'; readonly sinceMs: number }
   | { readonly kind: 'loading'; readonly sinceMs: number }
+  | { readonly kind: 'restoring'; readonly sinceMs: number }
   | { readonly kind: 'ready' }
   | { readonly kind: 'stepping'; readonly order: StepOrder }
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
 
 interface Member {
-  /** `busy` owes an answer and must show progress. */
-  readonly status: 'absent' | 'joined' | 'busy' | 'ready';
+  /**
+   * `absent`: expected to join. `leaving`: told to leave a step. `present`: has joined, or left.
+   * `busy`: owes an answer. A leaving or busy one must show progress.
+   */
+  readonly status: 'absent' | 'leaving' | 'present' | 'busy' | 'ready';
+  /** Whether it has the parameters after `steps`. */
+  readonly holdsState: boolean;
   readonly report: StepReport | null;
   /** The last value seen of its progress counter. */
   readonly pulse: number;
   readonly silentMs: number;
+  readonly absentSinceMs: number;
+  /** Its replacement is a worker that hosts another Cloud TPU already. */
+  readonly isAdopted: boolean;
+  /** How often it has done wrong since it was last replaced. */
+  readonly strikes: number;
+  readonly lossesThisStep: number;
+  /** When it was lost, in the last minute. */
+  readonly lossesMs: readonly number[];
 }
 
 export type MasterEvent =
   | { readonly kind: 'message'; readonly message: FromWorker }
   /** The experiment asks for a step; only when `ready`. */
   | { readonly kind: 'begin-step'; readonly order: StepOrder }
-  /** The worker of a Cloud TPU is gone: its thread ended, its socket closed. */
+  /**
+   * The worker of a Cloud TPU is gone: its thread ended, its socket closed. Of the present worker
+   * only: not of one that has been replaced.
+   */
   | { readonly kind: 'exited'; readonly tpu: number; readonly reason: string }
   /** Something that serves all Cloud TPUs failed: `who` is `the data loader`, say. */
   | {
@@ -69,13 +124,17 @@ export type MasterEvent =
       readonly code: string | null;
       readonly message: string;
     }
+  /** The answer to `restore`. */
+  | { readonly kind: 'restored'; readonly tpu: number; readonly epoch: number }
+  /** The answer to `rewind`: by program, the steps that the parameters at hand are after. */
+  | { readonly kind: 'rewound'; readonly epoch: number; readonly steps: readonly number[] }
   /** Progress counters of all Cloud TPUs, sampled at regular intervals. */
   | { readonly kind: 'sample'; readonly pulses: readonly number[] }
   | { readonly kind: 'stop' };
 
 export type MasterAction =
   | { readonly kind: 'send'; readonly tpu: number; readonly message: ToWorker }
-  /** All are loaded: steps may begin. */
+  /** Steps may begin: all are loaded, at the start or again. */
   | { readonly kind: 'ready' }
   /** All replicas hold the same weights: the step counts. Reports in order of Cloud TPU. */
   | {
@@ -84,28 +143,110 @@ export type MasterAction =
       readonly digest: string;
       readonly reports: readonly StepReport[];
     }
+  /** A step that was committed before has been run again: its feed is used up. */
+  | { readonly kind: 'repeated'; readonly order: StepOrder }
   /** A message that does not belong here was left aside. */
   | { readonly kind: 'refused'; readonly message: FromWorker; readonly reason: string }
-  /** End every wait of every worker: the run is over. */
+  /** End every wait of every worker: the step, or the run, is over. */
   | { readonly kind: 'abort' }
+  /** End what is left of the worker of a Cloud TPU, and only then start another, which joins. */
+  | { readonly kind: 'replace'; readonly tpu: number }
+  /** None came: the worker of Cloud TPU `host` is to host this one too, which joins. */
+  | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
+  /** Nobody runs anything: make links and feeds new for this membership. */
+  | { readonly kind: 'reset'; readonly epoch: number; readonly steps: readonly number[] }
+  /** Nobody has the parameters: find them in a checkpoint, then `rewound`. */
+  | { readonly kind: 'rewind'; readonly epoch: number }
+  /** Copy the parameters to a Cloud TPU from another, or (null) as rewound, then `restored`. */
+  | {
+      readonly kind: 'restore';
+      readonly epoch: number;
+      readonly tpu: number;
+      readonly from: number | null;
+    }
+  | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
+
+/** A line of the story of a run that goes wrong and comes right. */
+export interface Note {
+  readonly event: /** A Cloud TPU is lost. */
+    | 'lost'
+    /** Replicas differed, or a frame was corrupt: the step runs again. */
+    | 'doubted'
+    /** One that did wrong again is to be replaced. */
+    | 'quarantined'
+    /** No replacement came in time. */
+    | 'adopted'
+    /** A replacement has joined. */
+    | 'replaced'
+    /** It has the parameters of the last committed step. */
+    | 'restored'
+    /** All copies were lost: steps are repeated from a checkpoint on. */
+    | 'rewound'
+    /** Everything goes on. */
+    | 'resumed';
+  readonly epoch: number;
+  /** The step that runs, or comes next. */
+  readonly program: number | null;
+  readonly step: number | null;
+  /** Of whom it tells; null when of all. */
+  readonly tpu: number | null;
+  readonly cause: string;
+  /** Since the first loss was noticed, in ms. */
+  readonly elapsedMs: number;
+}
 
 export interface Transition {
   readonly state: MasterState;
   readonly actions: readonly MasterAction[];
 }
 
-/** A master that waits for its workers, from `now` (ms) on. */
-export function initialMaster(options: MasterOptions, now: number): MasterState {
+/** What a master must know to go on where another has ended. */
+export interface MasterMemory {
+  /** The last membership that there was. */
+  readonly epoch: number;
+  /** By program, the steps committed, and the digest of the last. */
+  readonly steps: readonly number[];
+  readonly digests: readonly (string | null)[];
+}
+
+/** A master that waits for its workers, from `now` (ms) on; one that goes on has a memory. */
+export function initialMaster(
+  options: MasterOptions,
+  now: number,
+  memory?: MasterMemory,
+): MasterState {
   assert(options.names.length > 0, 'a slice has at least one Cloud TPU');
-  const absent: Member = { status: 'absent', report: null, pulse: 0, silentMs: 0 };
+  const steps = memory?.steps ?? options.taking.map(() => 0);
   return {
     options,
-    epoch: 1,
+    epoch: (memory?.epoch ?? 0) + 1,
     phase: { kind: 'joining', sinceMs: now },
-    members: options.names.map(() => absent),
+    members: options.names.map(() => absentMember(now)),
+    steps,
+    told: steps,
+    digests: memory?.digests ?? options.taking.map(() => null),
+    pending: null,
+    isEstablished: memory !== undefined,
+    troubleSinceMs: null,
+    disputed: null,
     sampledMs: now,
     longestGapMs: 0,
+  };
+}
+
+function absentMember(now: number): Member {
+  return {
+    status: 'absent',
+    holdsState: false,
+    report: null,
+    pulse: 0,
+    silentMs: 0,
+    absentSinceMs: now,
+    isAdopted: false,
+    strikes: 0,
+    lossesThisStep: 0,
+    lossesMs: [],
   };
 }
 
@@ -118,9 +259,13 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
     case 'begin-step':
       return onBeginStep(state, event.order);
     case 'exited':
-      return onExited(state, event.tpu, event.reason);
+      return onExited(state, event.tpu, event.reason, now);
     case 'service-failed':
       return fail(state, codeOf(event.code), `${event.who} failed: ${event.message}`);
+    case 'restored':
+      return onRestored(state, event.tpu, event.epoch, now);
+    case 'rewound':
+      return onRewound(state, event.epoch, event.steps, now);
     case 'sample':
       return onSample(state, event.pulses, now);
     case 'stop':
@@ -137,73 +282,102 @@ export function isOver(state: MasterState): boolean {
   return state.phase.kind === 'done' || state.phase.kind === 'failed';
 }
 
+// --------------------------------------------------------------------------------------- messages
+
 function onMessage(state: MasterState, message: FromWorker, now: number): Transition {
   if (message.tpu >= state.members.length) return refuse(state, message, 'no such Cloud TPU');
   if (message.kind === 'joined') return onJoined(state, message, now);
+  if (message.kind === 'failed') return onFailed(state, message, now);
   if (message.epoch !== state.epoch) {
     return refuse(state, message, `membership ${message.epoch}, now ${state.epoch}`);
   }
   switch (message.kind) {
+    case 'aborted':
+      return onAborted(state, message, now);
     case 'ready':
-      return onReady(state, message);
+      return onReady(state, message, now);
     case 'step-done':
-      return onStepDone(state, message);
-    case 'failed':
-      return lose(
-        state,
-        codeOf(message.code),
-        describeFailure(state, message.tpu, message.message),
-      );
+      return onStepDone(state, message, now);
+    case 'accused':
+      return onAccused(state, message, now);
     default:
       return unreachable(message);
   }
 }
 
+/** One that may still be in a step must leave it first. */
 function onJoined(
   state: MasterState,
   message: FromWorker & { kind: 'joined' },
   now: number,
 ): Transition {
   if (state.phase.kind !== 'joining') return refuse(state, message, 'the membership is closed');
-  if (at(state.members, message.tpu).status !== 'absent') {
+  const { tpu, steps } = message;
+  if (at(state.members, tpu).status !== 'absent') {
     return refuse(state, message, 'it has joined already');
   }
-  const joined = withMember(state, message.tpu, { status: 'joined' });
-  if (!joined.members.every((member) => member.status === 'joined')) return leave(joined);
-  const loading: MasterState = {
-    ...joined,
-    phase: { kind: 'loading', sinceMs: now },
-    members: joined.members.map((member) => ({ ...member, status: 'busy', silentMs: 0 })),
-  };
-  return { state: loading, actions: broadcast(loading, { kind: 'load', epoch: loading.epoch }) };
+  const keepsState = state.options.recovery.policy !== 'slice-restart';
+  const holdsState = keepsState && holds(steps, state.steps);
+  const status = steps === null ? 'present' : 'leaving';
+  const joined = withMember(state, tpu, { status, holdsState, silentMs: 0 });
+  const actions: MasterAction[] =
+    steps === null ? [] : [sendTo(tpu, { kind: 'abort', epoch: state.epoch })];
+  if (state.troubleSinceMs !== null) {
+    actions.unshift(noteOf(joined, 'replaced', tpu, `${nameOf(state, tpu)} has joined`, now));
+  }
+  return then({ state: joined, actions }, (it) => ifGathered(it, now));
 }
 
-function onReady(state: MasterState, message: FromWorker & { kind: 'ready' }): Transition {
+/** Whoever says that it ends is believed, whichever membership it thinks it is in. */
+function onFailed(
+  state: MasterState,
+  { tpu, code, message }: FromWorker & { kind: 'failed' },
+  now: number,
+): Transition {
+  const loss = { tpu, code: codeOf(code), message: describeFailure(state, tpu, message) };
+  return lose(state, [loss], now);
+}
+
+function onAborted(
+  state: MasterState,
+  message: FromWorker & { kind: 'aborted' },
+  now: number,
+): Transition {
+  if (at(state.members, message.tpu).status !== 'leaving') {
+    return refuse(state, message, 'told before');
+  }
+  return ifGathered(withMember(state, message.tpu, { status: 'present', silentMs: 0 }), now);
+}
+
+function onReady(
+  state: MasterState,
+  message: FromWorker & { kind: 'ready' },
+  now: number,
+): Transition {
   if (state.phase.kind !== 'loading') return refuse(state, message, 'nothing is being loaded');
   const next = withMember(state, message.tpu, { status: 'ready' });
   if (!next.members.every((member) => member.status === 'ready')) return leave(next);
-  return { state: { ...next, phase: { kind: 'ready' } }, actions: [{ kind: 'ready' }] };
+  return next.isEstablished ? restore(next, now) : establish(next, now);
 }
 
 function onBeginStep(state: MasterState, order: StepOrder): Transition {
   assert(state.phase.kind === 'ready', `a step begins when ready, not ${state.phase.kind}`);
-  const stepping: MasterState = {
-    ...state,
-    phase: { kind: 'stepping', order },
-    members: state.members.map((member) => ({
-      ...member,
-      status: 'busy',
-      report: null,
-      silentMs: 0,
-    })),
-  };
-  return {
-    state: stepping,
-    actions: broadcast(stepping, { kind: 'start-step', epoch: state.epoch, ...order }),
-  };
+  const next = at(state.steps, order.program);
+  assert(order.step === next, `step ${order.step} begins where ${next} is next`);
+  return start({ ...state, pending: order }, order);
 }
 
-function onStepDone(state: MasterState, message: FromWorker & { kind: 'step-done' }): Transition {
+function start(state: MasterState, order: StepOrder): Transition {
+  const stepping = toPhase(state, { kind: 'stepping', order }, { status: 'busy', report: null });
+  const message: ToWorker = { kind: 'start-step', epoch: state.epoch, ...order };
+  return { state: stepping, actions: broadcast(stepping, message) };
+}
+
+function onStepDone(
+  state: MasterState,
+  message: FromWorker & { kind: 'step-done' },
+  now: number,
+): Transition {
   const { phase } = state;
   if (phase.kind !== 'stepping') return refuse(state, message, 'no step is running');
   const { program, step } = phase.order;
@@ -215,23 +389,300 @@ function onStepDone(state: MasterState, message: FromWorker & { kind: 'step-done
   const { kind: _, epoch: __, ...report } = message;
   const next = withMember(state, message.tpu, { status: 'ready', report });
   const reports = next.members.flatMap((member) => member.report ?? []);
-  return reports.length < next.members.length ? leave(next) : commit(next, phase.order, reports);
+  if (reports.length < next.members.length) return leave(next);
+  const { digest } = at(reports, 0);
+  if (reports.some((other) => other.digest !== digest)) {
+    return disagree(next, phase.order, reports, now);
+  }
+  const { steps, told } = next;
+  const moved = { ...next, steps: withCount(steps, program, step + 1) };
+  if (step < at(told, program)) return repeated(moved, phase.order, digest, now);
+  return commit(moved, phase.order, digest, reports);
 }
 
-function commit(state: MasterState, order: StepOrder, reports: readonly StepReport[]): Transition {
-  const digest = at(reports, 0).digest;
-  if (reports.some((report) => report.digest !== digest)) {
-    return fail(state, 'digest-mismatch', describeMismatch(state, order, reports));
-  }
+function commit(
+  state: MasterState,
+  order: StepOrder,
+  digest: string,
+  reports: readonly StepReport[],
+): Transition {
+  const { program } = order;
   return {
-    state: { ...state, phase: { kind: 'ready' } },
+    state: {
+      ...state,
+      phase: { kind: 'ready' },
+      members: state.members.map((member) => ({ ...member, lossesThisStep: 0 })),
+      told: withCount(state.told, program, order.step + 1),
+      digests: state.digests.map((before, i) => (i === program ? digest : before)),
+      pending: null,
+      disputed: null,
+    },
     actions: [{ kind: 'commit', order, digest, reports }],
   };
 }
 
-function onExited(state: MasterState, tpu: number, reason: string): Transition {
-  return lose(state, 'worker-exited', `${describeWork(state, tpu)} exited: ${reason}`);
+/** A step that was committed before. In the end it must come out as it did then. */
+function repeated(state: MasterState, order: StepOrder, digest: string, now: number): Transition {
+  const { program, step } = order;
+  const before = at(state.digests, program);
+  const isLast = step + 1 === at(state.told, program);
+  if (isLast && before !== null && before !== digest) {
+    const message = `${stepName(order)} was repeated from a checkpoint and ended with weights ${digest}, with ${before} before`;
+    return fail(state, 'digest-mismatch', message);
+  }
+  return then({ state, actions: [{ kind: 'repeated', order }] }, (it) => proceed(it, now));
 }
+
+// ------------------------------------------------------------------------------------ membership
+
+/** All are here and nobody runs anything: load. */
+function ifGathered(state: MasterState, now: number): Transition {
+  if (!state.members.every((member) => member.status === 'present')) return leave(state);
+  const isLost = state.isEstablished && !state.members.some((member) => member.holdsState);
+  if (!isLost) return load(state, now);
+  return {
+    state: { ...state, phase: { kind: 'rewinding', sinceMs: now } },
+    actions: [{ kind: 'rewind', epoch: state.epoch }],
+  };
+}
+
+function onRewound(
+  state: MasterState,
+  epoch: number,
+  steps: readonly number[],
+  now: number,
+): Transition {
+  if (state.phase.kind !== 'rewinding' || epoch !== state.epoch) return leave(state);
+  steps.forEach((step, i) => {
+    assert(step <= at(state.told, i), `rewound to step ${step}, ahead of ${state.told[i]}`);
+  });
+  const rewound = { ...state, steps };
+  const cause = `parameters are those after ${steps.join(', ')} steps`;
+  const actions = [noteOf(rewound, 'rewound', null, cause, now)];
+  return then({ state: rewound, actions }, (it) => load(it, now));
+}
+
+function load(state: MasterState, now: number): Transition {
+  const { epoch, steps } = state;
+  const loading = toPhase(state, { kind: 'loading', sinceMs: now }, { status: 'busy' });
+  const orders = broadcast(loading, { kind: 'load', epoch, steps });
+  return { state: loading, actions: [{ kind: 'reset', epoch, steps }, ...orders] };
+}
+
+/** What is there when all have loaded for the first time is the state. */
+function establish(state: MasterState, now: number): Transition {
+  const members = state.members.map((member) => ({ ...member, holdsState: true }));
+  return proceed({ ...state, members, isEstablished: true }, now);
+}
+
+/** Lets those that lack the parameters take them from those that have them, evenly. */
+function restore(state: MasterState, now: number): Transition {
+  const { members, epoch } = state;
+  const numbers = members.map((_, tpu) => tpu);
+  const sources = numbers.filter((tpu) => at(members, tpu).holdsState);
+  const takers = numbers.filter((tpu) => !at(members, tpu).holdsState);
+  if (takers.length === 0) return proceed(state, now);
+  const restoring: MasterState = {
+    ...state,
+    phase: { kind: 'restoring', sinceMs: now },
+    members: members.map((it) => (it.holdsState ? it : { ...it, status: 'busy', silentMs: 0 })),
+  };
+  const actions = takers.map((tpu, i): MasterAction => {
+    return { kind: 'restore', epoch, tpu, from: sources[i % sources.length] ?? null };
+  });
+  return { state: restoring, actions };
+}
+
+function onRestored(state: MasterState, tpu: number, epoch: number, now: number): Transition {
+  const isExpected = state.phase.kind === 'restoring' && epoch === state.epoch;
+  if (!isExpected || at(state.members, tpu).holdsState) return leave(state);
+  const next = withMember(state, tpu, { holdsState: true, status: 'ready' });
+  const cause = `${nameOf(state, tpu)} has the parameters`;
+  const actions = [noteOf(next, 'restored', tpu, cause, now)];
+  if (!next.members.every((member) => member.holdsState)) return { state: next, actions };
+  return then({ state: next, actions }, (it) => proceed(it, now));
+}
+
+/** Everybody has the parameters: steps to be repeated first, then the one that was interrupted. */
+function proceed(state: MasterState, now: number): Transition {
+  const { steps, told, pending, options } = state;
+  const program = steps.findIndex((count, i) => count < at(told, i));
+  if (program >= 0) {
+    return start(state, { program, step: at(steps, program), takeParameters: false });
+  }
+  const calm: MasterState = { ...state, troubleSinceMs: null };
+  const what = pending === null ? 'steps may begin' : `${stepName(pending)} runs again`;
+  const actions: MasterAction[] =
+    state.troubleSinceMs === null ? [] : [noteOf(state, 'resumed', null, what, now)];
+  if (pending === null) {
+    return {
+      state: { ...calm, phase: { kind: 'ready' } },
+      actions: [...actions, { kind: 'ready' }],
+    };
+  }
+  const takeParameters = at(options.taking, pending.program);
+  return then({ state: calm, actions }, (it) => start(it, { ...pending, takeParameters }));
+}
+
+// ----------------------------------------------------------------------------------------- losses
+
+interface Loss {
+  readonly tpu: number;
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+function onExited(state: MasterState, tpu: number, reason: string, now: number): Transition {
+  const message = `${describeWork(state, tpu)} exited: ${reason}`;
+  return lose(state, [{ tpu, code: 'worker-exited', message }], now);
+}
+
+/** Cloud TPUs are lost: the run ends, or a new membership begins. */
+function lose(
+  state: MasterState,
+  losses: readonly Loss[],
+  now: number,
+  event: 'lost' | 'quarantined' = 'lost',
+): Transition {
+  const { policy } = state.options.recovery;
+  const hopeless =
+    policy === 'none' ? at(losses, 0) : losses.find((it) => isTooOften(state, it, now));
+  if (hopeless !== undefined) {
+    const often = policy === 'none' ? '' : '; it was lost too often';
+    return fail(state, hopeless.code, hopeless.message + often);
+  }
+  const lost = losses.map(({ tpu }) => tpu);
+  const members = state.members.map((member, tpu): Member => {
+    if (!lost.includes(tpu)) return member;
+    const { lossesThisStep, lossesMs } = member;
+    return {
+      ...absentMember(now),
+      lossesThisStep: lossesThisStep + 1,
+      lossesMs: [...recent(lossesMs, now), now],
+    };
+  });
+  const next: MasterState = { ...state, members, troubleSinceMs: state.troubleSinceMs ?? now };
+  const notes = losses.map(({ tpu, message }) => noteOf(next, event, tpu, message, now));
+  const replacements = lost.map((tpu): MasterAction => ({ kind: 'replace', tpu }));
+  return then({ state: next, actions: [...notes, ...replacements] }, (it) => regroup(it, now));
+}
+
+function isTooOften({ members, options }: MasterState, { tpu }: Loss, now: number): boolean {
+  const { lossesPerStepMax, lossesPerMinuteMax } = options.recovery;
+  const { lossesThisStep, lossesMs } = at(members, tpu);
+  return lossesThisStep >= lossesPerStepMax || recent(lossesMs, now).length >= lossesPerMinuteMax;
+}
+
+function recent(lossesMs: readonly number[], now: number): readonly number[] {
+  return lossesMs.filter((lossMs) => lossMs > now - 60_000);
+}
+
+/** Begins a new membership: whoever is here leaves what it does. */
+function regroup(state: MasterState, now: number): Transition {
+  const epoch = state.epoch + 1;
+  const keepsState = state.options.recovery.policy !== 'slice-restart';
+  const members = state.members.map((member): Member => {
+    const status = member.status === 'absent' ? 'absent' : 'leaving';
+    const holdsState = member.holdsState && keepsState;
+    return { ...member, status, holdsState, report: null, silentMs: 0 };
+  });
+  const next: MasterState = {
+    ...state,
+    epoch,
+    phase: { kind: 'joining', sinceMs: now },
+    members,
+    troubleSinceMs: state.troubleSinceMs ?? now,
+  };
+  const orders = members.flatMap(({ status }, tpu): MasterAction[] =>
+    status === 'leaving' ? [sendTo(tpu, { kind: 'abort', epoch })] : [],
+  );
+  return { state: next, actions: [{ kind: 'abort' }, ...orders] };
+}
+
+// ---------------------------------------------------------------------------------------- wrongs
+
+/** How often one may do wrong before it is replaced. */
+const strikesMax = 2;
+
+/**
+ * Replicas differ. The majority names who is wrong, and its parameters may have been so before the
+ * step: it takes those of another. Without a majority the step is run again once.
+ */
+function disagree(
+  state: MasterState,
+  order: StepOrder,
+  reports: readonly StepReport[],
+  now: number,
+): Transition {
+  const message = describeMismatch(state, order, reports);
+  if (state.options.recovery.policy === 'none') return fail(state, 'digest-mismatch', message);
+  const wrong = minority(reports);
+  if (wrong !== undefined) {
+    const members = state.members.map((member, tpu) =>
+      wrong.includes(tpu) ? { ...member, holdsState: false } : member,
+    );
+    return strike({ ...state, members }, wrong, 'digest-mismatch', message, now);
+  }
+  const { disputed } = state;
+  if (disputed?.program === order.program && disputed.step === order.step) {
+    return fail(state, 'digest-mismatch', `${message}, again`);
+  }
+  return doubt({ ...state, disputed: order }, [null], message, now);
+}
+
+function onAccused(
+  state: MasterState,
+  message: FromWorker & { kind: 'accused' },
+  now: number,
+): Transition {
+  const { tpu, suspect, code } = message;
+  if (suspect >= state.members.length) return refuse(state, message, 'no such Cloud TPU');
+  if (at(state.members, suspect).status === 'absent') return refuse(state, message, 'it is lost');
+  const what = `${describeWork(state, suspect)} did wrong, says ${nameOf(state, tpu)}: ${message.message}`;
+  const { policy } = state.options.recovery;
+  if (policy === 'none') return fail(state, codeOf(code), what);
+  return strike(state, [suspect], codeOf(code), what, now);
+}
+
+/** Those who did wrong may try again; those who do so again are replaced. */
+function strike(
+  state: MasterState,
+  wrong: readonly number[],
+  code: ErrorCode,
+  message: string,
+  now: number,
+): Transition {
+  const members = state.members.map((member, tpu) =>
+    wrong.includes(tpu) ? { ...member, strikes: member.strikes + 1 } : member,
+  );
+  const struck: MasterState = { ...state, members };
+  const again = wrong.filter((tpu) => at(members, tpu).strikes >= strikesMax);
+  if (again.length === 0) return doubt(struck, wrong, message, now);
+  const losses = again.map((tpu) => ({ tpu, code, message }));
+  return lose(struck, losses, now, 'quarantined');
+}
+
+/** The step runs again, with everybody who is here. */
+function doubt(
+  state: MasterState,
+  suspects: readonly (number | null)[],
+  message: string,
+  now: number,
+): Transition {
+  const notes = suspects.map((tpu) => noteOf(state, 'doubted', tpu, message, now));
+  return then({ state, actions: notes }, (it) => regroup(it, now));
+}
+
+/** The Cloud TPUs whose digest is not that of more than half of all. */
+function minority(reports: readonly StepReport[]): readonly number[] | undefined {
+  const counts = new Map<string, number>();
+  for (const { digest } of reports) counts.set(digest, (counts.get(digest) ?? 0) + 1);
+  const right = [...counts].find(([, count]) => count * 2 > reports.length)?.[0];
+  if (right === undefined) return undefined;
+  return reports.filter(({ digest }) => digest !== right).map(({ tpu }) => tpu);
+}
+
+// -------------------------------------------------------------------------------------- deadlines
 
 /** Counts the silence of those that owe an answer, and gives up on one that has been silent too long. */
 function onSample(state: MasterState, pulses: readonly number[], now: number): Transition {
@@ -239,7 +690,9 @@ function onSample(state: MasterState, pulses: readonly number[], now: number): T
   let longestGapMs = state.longestGapMs;
   const members = state.members.map((member, tpu): Member => {
     const pulse = pulses[tpu] ?? 0;
-    if (member.status !== 'busy') return { ...member, pulse, silentMs: 0 };
+    if (member.status !== 'busy' && member.status !== 'leaving') {
+      return { ...member, pulse, silentMs: 0 };
+    }
     if (pulse === member.pulse) return { ...member, silentMs: member.silentMs + elapsedMs };
     if (state.phase.kind === 'stepping') longestGapMs = Math.max(longestGapMs, member.silentMs);
     return { ...member, pulse, silentMs: 0 };
@@ -249,15 +702,24 @@ function onSample(state: MasterState, pulses: readonly number[], now: number): T
 }
 
 function checkDeadlines(state: MasterState, now: number): Transition {
-  const { phase, options } = state;
+  const { phase } = state;
   switch (phase.kind) {
     case 'joining':
+      return checkJoining(state, phase.sinceMs, now);
     case 'loading':
-      return now - phase.sinceMs > options.startMsLimit
-        ? loseLate(state, phase.kind)
-        : leave(state);
+      return ifLate(state, phase.sinceMs, now, () =>
+        loseLate(state, 'busy', 'did not finish loading its programs', now),
+      );
+    case 'restoring':
+      return ifLate(state, phase.sinceMs, now, () =>
+        loseLate(state, 'busy', 'did not get the parameters', now),
+      );
+    case 'rewinding':
+      return ifLate(state, phase.sinceMs, now, () =>
+        fail(state, 'worker-silent', 'parameters were not found in time: no copy is left'),
+      );
     case 'stepping':
-      return checkSilence(state);
+      return checkSilence(state, now);
     case 'ready':
     case 'done':
     case 'failed':
@@ -267,15 +729,66 @@ function checkDeadlines(state: MasterState, now: number): Transition {
   }
 }
 
-function loseLate(state: MasterState, phase: 'joining' | 'loading'): Transition {
-  const done = phase === 'joining' ? 'joined' : 'ready';
-  const late = state.options.names.filter((_, tpu) => at(state.members, tpu).status !== done);
-  const what = phase === 'joining' ? 'did not start' : 'did not finish loading its programs';
-  const message = `${late.join(', ')} ${what} within ${state.options.startMsLimit} ms`;
-  return lose(state, 'worker-silent', message);
+function ifLate(
+  state: MasterState,
+  sinceMs: number,
+  now: number,
+  late: () => Transition,
+): Transition {
+  return now - sinceMs > state.options.startMsLimit ? late() : leave(state);
 }
 
-function checkSilence(state: MasterState): Transition {
+function loseLate(
+  state: MasterState,
+  status: Member['status'],
+  what: string,
+  now: number,
+): Transition {
+  const { members, options } = state;
+  const late = members.flatMap((member, tpu) => (member.status === status ? [tpu] : []));
+  const who = late.map((tpu) => nameOf(state, tpu)).join(', ');
+  const message = `${who} ${what} within ${options.startMsLimit} ms`;
+  return lose(
+    state,
+    late.map((tpu) => ({ tpu, code: 'worker-silent', message })),
+    now,
+  );
+}
+
+/** At the start all must come in time; later each replacement has its time of grace. */
+function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
+  const { members, options, troubleSinceMs } = state;
+  if (troubleSinceMs === null) {
+    if (!members.some(({ status }) => status === 'absent')) return checkSilence(state, now);
+    return ifLate(state, sinceMs, now, () => loseLate(state, 'absent', 'did not start', now));
+  }
+  const { graceMsLimit } = options.recovery;
+  const overdue = members.findIndex(
+    ({ status, absentSinceMs }) => status === 'absent' && now - absentSinceMs > graceMsLimit,
+  );
+  return overdue < 0 ? checkSilence(state, now) : adopt(state, overdue, now);
+}
+
+/** Lets a worker that is here host a Cloud TPU for which no replacement came. */
+function adopt(state: MasterState, tpu: number, now: number): Transition {
+  const { members, options } = state;
+  const hosts = members.flatMap(({ status, isAdopted }, host) =>
+    status === 'absent' || isAdopted ? [] : [host],
+  );
+  const host = hosts[tpu % hosts.length];
+  const within = `no replacement joined within ${options.recovery.graceMsLimit} ms`;
+  if (host === undefined || at(members, tpu).isAdopted) {
+    return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
+  }
+  const next = withMember(state, tpu, { isAdopted: true, absentSinceMs: now });
+  const cause = `${within}: the worker of ${nameOf(state, host)} hosts ${nameOf(state, tpu)} too`;
+  return {
+    state: next,
+    actions: [noteOf(next, 'adopted', tpu, cause, now), { kind: 'adopt', tpu, host }],
+  };
+}
+
+function checkSilence(state: MasterState, now: number): Transition {
   const limitMs = silenceLimit(state);
   let quietest = 0;
   state.members.forEach((member, tpu) => {
@@ -284,7 +797,8 @@ function checkSilence(state: MasterState): Transition {
   const { silentMs } = at(state.members, quietest);
   if (silentMs <= limitMs) return leave(state);
   const what = `silent: no progress for ${Math.round(silentMs)} ms, at most ${Math.round(limitMs)} expected`;
-  return lose(state, 'worker-silent', `${describeWork(state, quietest)} fell ${what}`);
+  const message = `${describeWork(state, quietest)} fell ${what}`;
+  return lose(state, [{ tpu: quietest, code: 'worker-silent', message }], now);
 }
 
 /** How long a Cloud TPU may show no progress, in ms. */
@@ -292,10 +806,7 @@ export function silenceLimit(state: MasterState): number {
   return Math.max(state.options.silenceMsLimit, state.options.silenceFactor * state.longestGapMs);
 }
 
-/** A Cloud TPU is lost. Today the run ends here; recovery will begin a new membership here. */
-function lose(state: MasterState, code: ErrorCode, message: string): Transition {
-  return fail(state, code, message);
-}
+// ---------------------------------------------------------------------------------------- helpers
 
 function fail(state: MasterState, code: ErrorCode, message: string): Transition {
   const actions: MasterAction[] = [{ kind: 'abort' }, { kind: 'failed', code, message }];
@@ -310,8 +821,18 @@ function leave(state: MasterState): Transition {
   return { state, actions: [] };
 }
 
+/** One transition after another. */
+function then(first: Transition, next: (state: MasterState) => Transition): Transition {
+  const { state, actions } = next(first.state);
+  return { state, actions: [...first.actions, ...actions] };
+}
+
+function sendTo(tpu: number, message: ToWorker): MasterAction {
+  return { kind: 'send', tpu, message };
+}
+
 function broadcast(state: MasterState, message: ToWorker): MasterAction[] {
-  return state.members.map((_, tpu) => ({ kind: 'send', tpu, message }));
+  return state.members.map((_, tpu) => sendTo(tpu, message));
 }
 
 function withMember(state: MasterState, tpu: number, change: Partial<Member>): MasterState {
@@ -319,20 +840,52 @@ function withMember(state: MasterState, tpu: number, change: Partial<Member>): M
   return { ...state, members };
 }
 
+/** A phase in which everybody has to do the same. */
+function toPhase(state: MasterState, phase: MasterPhase, change: Partial<Member>): MasterState {
+  const members = state.members.map((member) => ({ ...member, ...change, silentMs: 0 }));
+  return { ...state, phase, members };
+}
+
+function withCount(counts: readonly number[], program: number, count: number): readonly number[] {
+  return counts.map((before, i) => (i === program ? count : before));
+}
+
+function noteOf(
+  state: MasterState,
+  event: Note['event'],
+  tpu: number | null,
+  cause: string,
+  now: number,
+): MasterAction {
+  const { epoch, pending, phase, troubleSinceMs } = state;
+  const order = phase.kind === 'stepping' ? phase.order : pending;
+  const program = order?.program ?? null;
+  const step = order?.step ?? null;
+  const elapsedMs = now - (troubleSinceMs ?? now);
+  return { kind: 'note', note: { event, epoch, program, step, tpu, cause, elapsedMs } };
+}
+
 function codeOf(code: string | null): ErrorCode {
   return code !== null && Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'worker-threw';
+}
+
+function nameOf({ options }: MasterState, tpu: number): string {
+  return options.names[tpu] ?? `Cloud TPU ${tpu}`;
+}
+
+function stepName({ program, step }: StepOrder): string {
+  return `step ${step} of program ${program}`;
 }
 
 function describeFailure(state: MasterState, tpu: number, message: string): string {
   return `${describeWork(state, tpu)} failed: ${message}`;
 }
 
-/** `Cloud TPU 3 (x 1, y 1), at step 7,` */
+/** `Cloud TPU 3 (x 1, y 1), at step 7 of program 0,` */
 function describeWork(state: MasterState, tpu: number): string {
-  const name = state.options.names[tpu] ?? `Cloud TPU ${tpu}`;
   const { phase } = state;
-  if (phase.kind !== 'stepping') return `${name}, while ${phase.kind},`;
-  return `${name}, at step ${phase.order.step} of program ${phase.order.program},`;
+  const what = phase.kind === 'stepping' ? `at ${stepName(phase.order)}` : `while ${phase.kind}`;
+  return `${nameOf(state, tpu)}, ${what},`;
 }
 
 /** Names the Cloud TPUs that differ from the majority, or all groups when there is none. */
@@ -352,8 +905,6 @@ function describeMismatch(
     holders.length * 2 > reports.length
       ? `${holders.length} others have ${digest}`
       : `${holders.join(', ')} ${holders.length === 1 ? 'has' : 'have'} ${digest}, no majority`;
-  const minority = others.map(
-    ([found, names]) => `${names.join(', ')} ended with weights ${found}`,
-  );
-  return `step ${order.step} of program ${order.program} differs: ${minority.join('; ')}; ${expected}`;
+  const ended = others.map(([found, names]) => `${names.join(', ')} ended with weights ${found}`);
+  return `${stepName(order)} differs: ${ended.join('; ')}; ${expected}`;
 }

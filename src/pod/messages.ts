@@ -2,8 +2,10 @@ import { PodError } from '../numerics/error.ts';
 
 /** What a master tells a worker. Every message carries the membership's epoch it belongs to. */
 export type ToWorker =
-  /** Take your place in this membership and load the programs. */
-  | { readonly kind: 'load'; readonly epoch: number }
+  /** This membership has begun: leave the step that runs, if one does, and say so. */
+  | { readonly kind: 'abort'; readonly epoch: number }
+  /** Take your place in this membership: programs loaded, `steps` of each done so far. */
+  | { readonly kind: 'load'; readonly epoch: number; readonly steps: readonly number[] }
   | ({ readonly kind: 'start-step'; readonly epoch: number } & StepOrder)
   | { readonly kind: 'stop'; readonly epoch: number };
 
@@ -19,9 +21,26 @@ export interface StepOrder {
 
 /** What a worker tells the master. `tpu` is the number of its Cloud TPU. */
 export type FromWorker =
-  | { readonly kind: 'joined'; readonly tpu: number }
+  | {
+      readonly kind: 'joined';
+      readonly tpu: number;
+      /**
+       * One that had its place before: by program, after how many steps its parameters are; it
+       * still has those of the step before as well. Null when it has none.
+       */
+      readonly steps: readonly number[] | null;
+    }
+  /** It has left the step of the membership before. */
+  | { readonly kind: 'aborted'; readonly tpu: number; readonly epoch: number }
   | { readonly kind: 'ready'; readonly tpu: number; readonly epoch: number }
   | ({ readonly kind: 'step-done'; readonly epoch: number } & StepReport)
+  /** What another one did; the reporter itself goes on. */
+  | ({
+      readonly kind: 'accused';
+      readonly tpu: number;
+      readonly epoch: number;
+      readonly suspect: number;
+    } & Failure)
   | ({ readonly kind: 'failed'; readonly tpu: number; readonly epoch: number } & Failure);
 
 /** What one Cloud TPU has to say at the end of a step. */
@@ -54,16 +73,20 @@ type FieldCheck = (value: unknown) => boolean;
 const isCount: FieldCheck = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const isText: FieldCheck = (value) => typeof value === 'string';
 const isFlag: FieldCheck = (value) => typeof value === 'boolean';
+const isCode: FieldCheck = (value) => value === null || isText(value);
+const isCounts: FieldCheck = (value) => isListOf(value, isCount);
 const isDigest: FieldCheck = (value) => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value);
 
 const toWorker: Shapes<ToWorker> = {
-  load: { epoch: isCount },
+  abort: { epoch: isCount },
+  load: { epoch: isCount, steps: isCounts },
   'start-step': { epoch: isCount, program: isCount, step: isCount, takeParameters: isFlag },
   stop: { epoch: isCount },
 };
 
 const fromWorker: Shapes<FromWorker> = {
-  joined: { tpu: isCount },
+  joined: { tpu: isCount, steps: (value) => value === null || isCounts(value) },
+  aborted: { tpu: isCount, epoch: isCount },
   ready: { tpu: isCount, epoch: isCount },
   'step-done': {
     tpu: isCount,
@@ -74,12 +97,8 @@ const fromWorker: Shapes<FromWorker> = {
     outfeed: (value) => isListOf(value, (it) => it instanceof Uint8Array),
     phaseMs: (value) => isListOf(value, (it) => typeof it === 'number'),
   },
-  failed: {
-    tpu: isCount,
-    epoch: isCount,
-    code: (value) => value === null || isText(value),
-    message: isText,
-  },
+  accused: { tpu: isCount, epoch: isCount, suspect: isCount, code: isCode, message: isText },
+  failed: { tpu: isCount, epoch: isCount, code: isCode, message: isText },
 };
 
 /** Checks what arrived at a worker. Throws `worker-threw`, naming the field. */

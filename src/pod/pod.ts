@@ -1,12 +1,13 @@
 import type { Topology } from '../fabric/torus.ts';
 import { type Executable, phases } from '../isa/executable.ts';
 import { at } from '../numerics/assert.ts';
+import type { Note, RecoveryPolicy } from './master.ts';
 import type { StepReport } from './messages.ts';
 
 /**
  * A slice with its programs loaded, as an experiment sees it: synchronous steps over all Cloud
- * TPUs, each committed once all hold the same weights. Every method rejects with a PodError that
- * names the culprit once a Cloud TPU is lost.
+ * TPUs, each committed once all hold the same weights. Every method waits while the slice recovers
+ * from a loss, and rejects with a PodError that names the culprit once the run has failed.
  */
 export interface Pod {
   readonly topology: Topology;
@@ -16,7 +17,10 @@ export interface Pod {
   step(program: number): Promise<Commit>;
   /** A program's parameters, by number, as they lie in HBM. Between steps only. */
   readParameters(program: number): Promise<readonly Uint8Array[]>;
-  /** Sets a program's first parameters on every Cloud TPU. Between steps only. */
+  /**
+   * Sets the first parameters of a program that does not take them from another, on every Cloud
+   * TPU. Between steps only.
+   */
   writeParameters(program: number, values: readonly Uint8Array[]): Promise<void>;
   /** Bytes carried so far by each directed link, by name: `chip(3,1)+x`. Between steps only. */
   linkBytes(): Readonly<Record<string, number>>;
@@ -31,6 +35,24 @@ export interface PodOptions {
   readonly topology: Topology;
   readonly programs: readonly Program[];
   readonly mxu: 'fast' | 'systolic';
+  /**
+   * What becomes of the run when a Cloud TPU is lost; `none` unless given. For any other, programs
+   * that update their parameters are compiled with `keepPrevious`.
+   */
+  readonly recovery?: RecoveryPolicy;
+  /** Told what goes wrong and comes right. */
+  readonly onNote?: (note: Note) => void;
+  /**
+   * Asked when no Cloud TPU has a program's parameters any more, for those saved last, after at
+   * most `steps` steps. Without it, or when it has none: those that `writeParameters` set last.
+   */
+  readonly saved?: (program: number, steps: number) => Promise<SavedParameters | undefined>;
+}
+
+/** Every parameter of a program after `steps` steps, counted as in `Commit.step`. */
+export interface SavedParameters {
+  readonly steps: number;
+  readonly values: readonly Uint8Array[];
 }
 
 /** An executable with where its parameters and its infeed come from. */

@@ -4,36 +4,53 @@ import type { Failure, FromWorker, StepOrder, StepReport, ToWorker } from './mes
 /**
  * A worker, the host of one Cloud TPU: a pure function from (state, event) to (state, actions).
  *
- *   started ─▶ loading ─▶ idle ◀─▶ running
- *      └──────────┴────────┴─────────┴──▶ ended
+ *   started ─▶ loading ─▶ idle ◀─▶ running ─▶ leaving
+ *      │          ▲         │                    │         abort: a newer membership has begun
+ *      └──▶ left ─┘ ◀───────┴────────────────────┘
+ *                                any ─▶ ended
  */
 export interface WorkerState {
   readonly tpu: number;
   /** The membership it takes part in; 0 before the first. */
   readonly epoch: number;
+  /** The last membership that it loaded for. */
+  readonly loadedEpoch: number;
   readonly phase: WorkerPhase;
+  /** By program, the step that comes next in this membership. */
+  readonly next: readonly number[];
+  /** By program, after how many steps its parameters surely are; null when it may have none. */
+  readonly steps: readonly number[] | null;
 }
 
 export type WorkerPhase =
   | { readonly kind: 'started' }
-  | { readonly kind: 'loading' }
+  | { readonly kind: 'left' }
+  | { readonly kind: 'loading'; readonly steps: readonly number[] }
   | { readonly kind: 'idle' }
   | { readonly kind: 'running'; readonly order: StepOrder }
+  /** A newer membership has begun while a step ran, which has been told to end. */
+  | { readonly kind: 'leaving' }
   | { readonly kind: 'ended' };
 
 export type WorkerEvent =
+  /** Also when it meets a master again. */
   | { readonly kind: 'started' }
   | { readonly kind: 'message'; readonly message: ToWorker }
   | { readonly kind: 'loaded' }
   | { readonly kind: 'ran'; readonly report: Omit<StepReport, 'tpu' | 'program' | 'step'> }
+  /** The step ended before its end, as the master wished. */
+  | { readonly kind: 'interrupted' }
   | ({ readonly kind: 'threw' } & Failure)
   /** The master is gone. */
   | { readonly kind: 'disconnected' };
 
 export type WorkerAction =
   | { readonly kind: 'send'; readonly message: FromWorker }
-  | { readonly kind: 'load' }
+  /** Takes its place in this membership: what is loaded already need not be loaded again. */
+  | { readonly kind: 'load'; readonly epoch: number; readonly steps: readonly number[] }
   | { readonly kind: 'run'; readonly order: StepOrder }
+  /** Ends the step that runs as soon as can be. */
+  | { readonly kind: 'interrupt' }
   | { readonly kind: 'end' };
 
 export interface WorkerTransition {
@@ -42,25 +59,23 @@ export interface WorkerTransition {
 }
 
 export function initialWorker(tpu: number): WorkerState {
-  return { tpu, epoch: 0, phase: { kind: 'started' } };
+  return { tpu, epoch: 0, loadedEpoch: 0, phase: { kind: 'started' }, next: [], steps: null };
 }
 
 /** What the worker does about `event`. A message that does not belong to its state is left aside. */
 export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition {
-  if (state.phase.kind === 'ended') return { state, actions: [] };
+  if (state.phase.kind === 'ended') return leave(state);
   switch (event.kind) {
     case 'started':
-      return say(state, { kind: 'joined', tpu: state.tpu });
+      return say(state, { kind: 'joined', tpu: state.tpu, steps: state.steps });
     case 'message':
       return onMessage(state, event.message);
     case 'loaded':
-      return say(to(state, { kind: 'idle' }), {
-        kind: 'ready',
-        tpu: state.tpu,
-        epoch: state.epoch,
-      });
+      return onLoaded(state);
     case 'ran':
       return onRan(state, event.report);
+    case 'interrupted':
+      return onInterrupted(state);
     case 'threw':
       return onThrew(state, event);
     case 'disconnected':
@@ -72,42 +87,89 @@ export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition
 
 function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
   switch (message.kind) {
+    case 'abort':
+      return onAbort(state, message.epoch);
     case 'load':
-      return onLoad(state, message.epoch);
-    case 'start-step': {
-      if (message.epoch !== state.epoch || state.phase.kind !== 'idle')
-        return { state, actions: [] };
-      const { kind: _, epoch: __, ...order } = message;
-      return { state: to(state, { kind: 'running', order }), actions: [{ kind: 'run', order }] };
-    }
+      return onLoad(state, message.epoch, message.steps);
+    case 'start-step':
+      return onStartStep(state, message);
     case 'stop':
-      return message.epoch < state.epoch ? { state, actions: [] } : end(state);
+      return message.epoch < state.epoch ? leave(state) : end(state);
     default:
       return unreachable(message);
   }
 }
 
-/** A newer membership always begins with loading, wherever the worker stands. */
-function onLoad(state: WorkerState, epoch: number): WorkerTransition {
-  if (epoch <= state.epoch) return { state, actions: [] };
-  return { state: { ...state, epoch, phase: { kind: 'loading' } }, actions: [{ kind: 'load' }] };
+/** A newer membership: what runs is to end first, and then all wait for one another. */
+function onAbort(state: WorkerState, epoch: number): WorkerTransition {
+  if (epoch <= state.epoch) return leave(state);
+  const next = { ...state, epoch };
+  switch (state.phase.kind) {
+    case 'running':
+      return { state: to(next, { kind: 'leaving' }), actions: [{ kind: 'interrupt' }] };
+    case 'leaving':
+      return leave(next);
+    default:
+      return left(next);
+  }
+}
+
+/** Once for each membership, and not while a step runs. */
+function onLoad(state: WorkerState, epoch: number, steps: readonly number[]): WorkerTransition {
+  const { kind } = state.phase;
+  const isNext = epoch >= state.epoch && epoch > state.loadedEpoch;
+  if (!isNext || kind === 'running' || kind === 'leaving') return leave(state);
+  return {
+    state: { ...state, epoch, loadedEpoch: epoch, phase: { kind: 'loading', steps } },
+    actions: [{ kind: 'load', epoch, steps }],
+  };
+}
+
+/** Only the step that comes next: an order that arrives twice is carried out once. */
+function onStartStep(
+  state: WorkerState,
+  message: ToWorker & { kind: 'start-step' },
+): WorkerTransition {
+  const { kind: _, epoch, ...order } = message;
+  const isNext = state.next[order.program] === order.step;
+  if (epoch !== state.epoch || state.phase.kind !== 'idle' || !isNext) return leave(state);
+  const running: WorkerState = { ...state, phase: { kind: 'running', order }, steps: state.next };
+  return { state: running, actions: [{ kind: 'run', order }] };
+}
+
+function onLoaded(state: WorkerState): WorkerTransition {
+  const { phase, tpu, epoch } = state;
+  if (phase.kind !== 'loading') return leave(state);
+  const next = phase.steps;
+  const steps = holds(state.steps, next) ? next : null;
+  return say({ ...state, phase: { kind: 'idle' }, next, steps }, { kind: 'ready', tpu, epoch });
+}
+
+/**
+ * Whether one whose parameters are after `steps` steps has those after `wanted` steps: they are
+ * its own, or those that it has read last and keeps.
+ */
+export function holds(steps: readonly number[] | null, wanted: readonly number[]): boolean {
+  return steps !== null && wanted.every((count, i) => count === steps[i] || count + 1 === steps[i]);
 }
 
 function onRan(
   state: WorkerState,
   report: Omit<StepReport, 'tpu' | 'program' | 'step'>,
 ): WorkerTransition {
-  if (state.phase.kind !== 'running') return { state, actions: [] };
-  const { program, step } = state.phase.order;
-  const { tpu, epoch } = state;
-  return say(to(state, { kind: 'idle' }), {
-    kind: 'step-done',
-    epoch,
-    tpu,
-    program,
-    step,
-    ...report,
-  });
+  const { tpu, epoch, phase } = state;
+  if (phase.kind === 'leaving') return left(state);
+  if (phase.kind !== 'running') return leave(state);
+  const { program, step } = phase.order;
+  const next = state.next.map((count, i) => (i === program ? step + 1 : count));
+  const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps: next };
+  return say(idle, { kind: 'step-done', epoch, tpu, program, step, ...report });
+}
+
+function onInterrupted(state: WorkerState): WorkerTransition {
+  if (state.phase.kind === 'leaving') return left(state);
+  if (state.phase.kind === 'running') return leave(to(state, { kind: 'left' }));
+  return leave(state);
 }
 
 function onThrew(state: WorkerState, failure: Failure): WorkerTransition {
@@ -122,8 +184,17 @@ function onThrew(state: WorkerState, failure: Failure): WorkerTransition {
   };
 }
 
+function left(state: WorkerState): WorkerTransition {
+  const { tpu, epoch } = state;
+  return say(to(state, { kind: 'left' }), { kind: 'aborted', tpu, epoch });
+}
+
 function to(state: WorkerState, phase: WorkerPhase): WorkerState {
   return { ...state, phase };
+}
+
+function leave(state: WorkerState): WorkerTransition {
+  return { state, actions: [] };
 }
 
 function say(state: WorkerState, message: FromWorker): WorkerTransition {

@@ -18,6 +18,7 @@ export class Tiny {
   readonly #parameters: BufferId[] = [];
   readonly #infeed: ArrayShape[] = [];
   readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
+  readonly #next: Map<BufferId, BufferId> = new Map();
   readonly #buckets: Executable['buckets'][number][] = [];
   #end = 0;
 
@@ -50,6 +51,13 @@ export class Tiny {
   parameter(shape: ArrayShape): BufferId {
     const id = this.buffer(shape, 'shared', 'parameter');
     this.#parameters.push(id);
+    return id;
+  }
+
+  /** Where the value of a parameter after the step goes, if not to the parameter itself. */
+  next(parameter: BufferId): BufferId {
+    const id = this.buffer(this.#buffers[parameter]!.shape, 'shared', 'parameter');
+    this.#next.set(parameter, id);
     return id;
   }
 
@@ -134,6 +142,7 @@ export class Tiny {
   }
 
   build(): Executable {
+    const next = this.#parameters.map((id) => this.#next.get(id) ?? id);
     return {
       name: 'tiny',
       cores: this.cores,
@@ -143,7 +152,8 @@ export class Tiny {
       code: new Uint8Array(),
       constants: this.#constants,
       parameters: this.#parameters,
-      results: this.#parameters,
+      ...(this.#next.size > 0 && { next }),
+      results: next,
       infeed: this.#infeed,
       outfeed: this.#outfeed,
       buckets: this.#buckets,

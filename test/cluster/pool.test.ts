@@ -39,7 +39,7 @@ async function openHalving(fault?: ThreadFault): Promise<ThreadPod> {
       { executable: halving(2), digested: 1 },
       { executable: showing(), digested: 1, parametersFrom: 0 },
     ],
-    ...(fault === undefined ? {} : { fault }),
+    ...(fault === undefined ? {} : { faults: [fault] }),
   });
   await pod.writeParameters(0, [bytesOf(start)]);
   return pod;

@@ -7,7 +7,8 @@ export const weightCount = 70;
 
 /**
  * A program whose weights are halved at each step by way of every chip of the slice: the sum of
- * all cores' copies, over the number of cores, over two. It sends the weights out.
+ * all cores' copies, over the number of cores, over two. It sends the weights out, and keeps those
+ * from before the step.
  */
 export function halving(tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -24,8 +25,9 @@ export function halving(tpus: number): Executable {
   const sum = tiny.allReduce(gradient);
   const updated = tiny.buffer(column, 'shared');
   tiny.matmul(sum, tiny.constant(scalar, [1 / (16 * tpus)]), updated, size, 'f32');
-  tiny.copy(updated, weights);
-  tiny.outfeed(weights);
+  const next = tiny.next(weights);
+  tiny.copy(updated, next);
+  tiny.outfeed(next);
   return tiny.build();
 }
 

@@ -10,8 +10,11 @@ import {
 import { initialWorker, type WorkerEvent, type WorkerState, worker } from '../../src/pod/worker.ts';
 
 const arbitraryOrder: fc.Arbitrary<ToWorker> = fc.oneof(
-  fc.nat(3).map((epoch): ToWorker => ({ kind: 'load', epoch })),
-  fc.tuple(fc.nat(3), fc.nat(3)).map(([epoch, step]): ToWorker => {
+  fc
+    .tuple(fc.nat(5), fc.nat(3))
+    .map(([epoch, step]): ToWorker => ({ kind: 'load', epoch, steps: [step] })),
+  fc.nat(5).map((epoch): ToWorker => ({ kind: 'abort', epoch })),
+  fc.tuple(fc.nat(5), fc.nat(3)).map(([epoch, step]): ToWorker => {
     return { kind: 'start-step', epoch, program: 0, step, takeParameters: false };
   }),
 );
@@ -21,6 +24,8 @@ const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
     arbitrary: arbitraryOrder.map((message): WorkerEvent => ({ kind: 'message', message })),
   },
   { weight: 2, arbitrary: fc.constant<WorkerEvent>({ kind: 'loaded' }) },
+  { weight: 1, arbitrary: fc.constant<WorkerEvent>({ kind: 'interrupted' }) },
+  { weight: 1, arbitrary: fc.constant<WorkerEvent>({ kind: 'started' }) },
   {
     weight: 2,
     arbitrary: fc.constant<WorkerEvent>({
@@ -30,19 +35,38 @@ const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
   },
 );
 
-test('never runs a step of an older membership, never two at once', () => {
+test('runs the next step of the membership it has loaded for, never two at once', () => {
   fc.assert(
     fc.property(fc.array(arbitraryEvent, { maxLength: 60 }), (events) => {
       let state: WorkerState = initialWorker(0);
       let epoch = 0;
+      let loaded = 0;
+      let following = 0;
+      let isRunning = false;
       for (const event of events) {
         const before = state.phase.kind;
         const next = worker(state, event);
         for (const action of next.actions) {
+          if (action.kind === 'send') checkFromWorker(action.message);
+          if (action.kind === 'load') {
+            expect(action.epoch).toBeGreaterThan(loaded);
+            loaded = action.epoch;
+            following = action.steps[0]!;
+            expect(isRunning).toBe(false);
+          }
           if (action.kind !== 'run') continue;
           expect(before).toBe('idle');
+          expect(isRunning).toBe(false);
+          isRunning = true;
           expect(event.kind === 'message' && event.message.epoch).toBe(next.state.epoch);
+          expect(next.state.epoch).toBe(loaded);
+          expect(action.order.step).toBe(following);
         }
+        if (event.kind === 'ran' && isRunning) {
+          if (next.state.phase.kind === 'idle') following++;
+          isRunning = false;
+        }
+        if (event.kind === 'interrupted') isRunning = false;
         expect(next.state.epoch).toBeGreaterThanOrEqual(epoch);
         epoch = next.state.epoch;
         state = next.state;
@@ -56,7 +80,13 @@ test('master and workers together: any delivery order of messages commits every 
     fc.property(fc.integer({ min: 1, max: 5 }), fc.infiniteStream(fc.nat(1000)), (tpus, random) => {
       const names = Array.from({ length: tpus }, (_, i) => `tpu${i}`);
       const limits = { startMsLimit: 1, silenceMsLimit: 1, silenceFactor: 1, sampleMsLimit: 1 };
-      let boss: MasterState = initialMaster({ names, ...limits }, 0);
+      const recovery = {
+        policy: 'none',
+        graceMsLimit: 1,
+        lossesPerStepMax: 1,
+        lossesPerMinuteMax: 1,
+      } as const;
+      let boss: MasterState = initialMaster({ names, taking: [false], recovery, ...limits }, 0);
       const workers = names.map((_, tpu) => initialWorker(tpu));
       const toMaster: FromWorker[] = [];
       const toWorkers: ToWorker[][] = names.map(() => []);

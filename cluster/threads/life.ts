@@ -1,0 +1,63 @@
+import { fileURLToPath } from 'node:url';
+import type { Transferable } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { assert } from '../../src/numerics/assert.ts';
+
+/** A thread that runs one long task; what a Cloud TPU or a loader lives in, one after another. */
+export interface Life {
+  /** Ends the thread, whatever it does; resolves once it surely writes nothing any more. */
+  end(): Promise<void>;
+  /** Ends it from outside, as if it had died: for tests. */
+  kill(): void;
+}
+
+/** How a life ends unless it is ended. */
+export interface LifeEvents {
+  /** The task is done. */
+  done(result: unknown): void;
+  /** It threw, or the thread ended. */
+  failed(error: unknown): void;
+}
+
+/** Starts a thread of its own for `task`. Nothing is heard of it after `end`. */
+export function startLife(
+  file: 'worker' | 'loader',
+  task: unknown,
+  transferList: Transferable[],
+  events: LifeEvents,
+): Life {
+  const pool = new Piscina({
+    filename: compiledPath(file),
+    minThreads: 0,
+    maxThreads: 1,
+    concurrentTasksPerWorker: 1,
+    idleTimeout: Number.POSITIVE_INFINITY,
+    atomics: 'disabled',
+  });
+  let isEnded = false;
+  const failed = (error: unknown): void => {
+    if (!isEnded) events.failed(error);
+  };
+  pool.on('error', failed);
+  pool.run(task, { transferList }).then((result: unknown) => {
+    if (!isEnded) events.done(result);
+  }, failed);
+  const [thread] = pool.threads;
+  assert(thread !== undefined, 'a thread for the task');
+  return {
+    async end() {
+      isEnded = true;
+      await thread.terminate();
+      await pool.destroy();
+    },
+    kill: () => void thread.terminate(),
+  };
+}
+
+/** The compiled entry file of a thread: beside this file, or in `dist` when this is a source. */
+function compiledPath(file: 'worker' | 'loader'): string {
+  const compiled = import.meta.url.endsWith('.ts')
+    ? `../../dist/cluster/threads/${file}.js`
+    : `./${file}.js`;
+  return fileURLToPath(new URL(compiled, import.meta.url));
+}

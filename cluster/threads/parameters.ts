@@ -1,0 +1,69 @@
+import { setAfter } from '../../src/chip/core.ts';
+import { assert, at } from '../../src/numerics/assert.ts';
+import type { Program } from '../../src/pod/pod.ts';
+import type { Layout } from './layout.ts';
+
+/** A program on a Cloud TPU, and the steps that it has done: they say which set is the present one. */
+export interface Place {
+  readonly tpu: number;
+  readonly program: number;
+  readonly steps: number;
+}
+
+/** The parameters of all programs on all Cloud TPUs, in the shared memory; while nobody runs. */
+export class Parameters {
+  readonly #bytes: Uint8Array;
+  readonly #layout: Layout;
+  readonly #programs: readonly Program[];
+
+  constructor(memory: WebAssembly.Memory, layout: Layout, programs: readonly Program[]) {
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#layout = layout;
+    this.#programs = programs;
+  }
+
+  read(place: Place): Uint8Array[] {
+    return this.#ranges(place).map(({ start, end }) => this.#bytes.slice(start, end));
+  }
+
+  /** Sets the first parameters. */
+  write(place: Place, values: readonly Uint8Array[]): void {
+    const ranges = this.#ranges(place);
+    values.forEach((value, index) => {
+      const { start, end, name } = at(ranges, index);
+      assert(value.length === end - start, `${name}: ${value.length} bytes, not ${end - start}`);
+      this.#bytes.set(value, start);
+    });
+  }
+
+  /** Sets all to zero, as they are before anybody has written them. */
+  clear(place: Place): void {
+    for (const { start, end } of this.#ranges(place)) this.#bytes.fill(0, start, end);
+  }
+
+  /** Takes all from another Cloud TPU. */
+  copy(place: Place, from: number): void {
+    const sources = this.#ranges({ ...place, tpu: from });
+    this.#ranges(place).forEach(({ start }, index) => {
+      const source = at(sources, index);
+      this.#bytes.copyWithin(start, source.start, source.end);
+    });
+  }
+
+  #ranges({ tpu, program, steps }: Place): Range[] {
+    const { executable } = at(this.#programs, program);
+    const { parameters, next, buffers } = executable;
+    const ids = setAfter(steps) === 0 ? parameters : (next ?? parameters);
+    const arena = at(at(this.#layout.tpus, tpu).arenas, program);
+    return ids.map((id) => {
+      const { offset, bytes, name } = at(buffers, id);
+      return { start: arena + offset, end: arena + offset + bytes, name };
+    });
+  }
+}
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+  readonly name: string;
+}
