@@ -83,10 +83,20 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
   // As many zeros as in training: a ReLU leaves half, a pooling's gradient is one in four of those.
-  { ...convolution('cnn sparse conv2 forward', 64, windows(32, 26, 32)), lhsDensity: 0.5 },
-  { ...convolution('cnn sparse conv2 input gradient', 32, windows(32, 28, 64)), lhsDensity: 0.14 },
   {
-    ...convolution('cnn sparse conv2 weight gradient', 64, windows(4, 26, 32, true)),
+    ...convolution('cnn conv2 forward, sparse, zeros counted', 64, windows(32, 26, 32)),
+    lhsDensity: 0.5,
+  },
+  {
+    ...convolution('cnn conv2 input gradient, sparse, zeros counted', 32, windows(32, 28, 64)),
+    lhsDensity: 0.14,
+  },
+  {
+    ...convolution(
+      'cnn conv2 weight gradient, sparse, zeros counted',
+      64,
+      windows(4, 26, 32, true),
+    ),
     lhsDensity: 0.5,
     rhsDensity: 0.16,
   },
