@@ -13,7 +13,7 @@ export function withTrainFlags(command: Command): Command {
     .option('--global-batch <n>', 'images a step over all cores (default 256, or one a core)')
     .option('--steps <n>', 'steps to train (default: about 25,000 images)')
     .option('--epochs <n>', 'passes over the training set, instead of --steps')
-    .option('--learning-rate <x>', 'peak learning rate (default 0.05)')
+    .option('--learning-rate <x>', 'peak learning rate (default 0.03)')
     .option(
       '--schedule <name>',
       `learning rate over time: ${scheduleNames.join(', ')} (default cosine)`,

@@ -160,7 +160,7 @@ function trainConfig(settings: Settings, origin: Origin): TrainConfig {
   };
 }
 
-const defaultLearningRate = 0.05;
+const defaultLearningRate = 0.03;
 
 /** About 25,000 images: enough for the default network and data, in less than a minute. */
 function defaultSteps(globalBatch: number): number {
