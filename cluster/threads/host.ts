@@ -28,8 +28,11 @@ import type { WorkerTask } from './task.ts';
 
 /** One Cloud TPU in its thread: its programs, loaded and connected. */
 export interface Host {
-  /** Takes its place in a membership: `steps` of each program have been done. */
-  join(epoch: number, steps: readonly number[]): void;
+  /**
+   * Takes its place in a membership: `steps` of each program have been done. Returns the digest of
+   * each program's parameters.
+   */
+  join(epoch: number, steps: readonly number[]): string[];
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
 
@@ -70,8 +73,9 @@ export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Hos
   return {
     join(epoch, steps) {
       allReduce = connect(task, kernels, pulse, epoch, now);
-      loaded.forEach(({ cores }, program) => {
+      return loaded.map(({ cores }, program) => {
         cores.select(setAfter(at(steps, program)));
+        return digestText(cores.digestParameters(at(programs, program).digested));
       });
     },
     run(order: StepOrder) {

@@ -5,6 +5,7 @@ import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
+import { digest, digestText } from '../../src/numerics/digest.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import {
   initialMaster,
@@ -185,9 +186,11 @@ class Threads implements ThreadPod {
       this.#parameters.write({ tpu, program, steps }, values);
     });
     this.#parametersChanged(program);
-    if (this.#recovers) {
-      this.#written[program] = { steps, values: await this.readParameters(program) };
-    }
+    if (!this.#recovers) return;
+    const written = this.#parameters.read({ tpu: 0, program, steps });
+    this.#written[program] = { steps, values: written };
+    const { digested } = at(this.#programs, program);
+    this.#give({ kind: 'written', program, digest: digestOf(written.slice(0, digested)) });
   }
 
   linkBytes(): Readonly<Record<string, number>> {
@@ -201,7 +204,7 @@ class Threads implements ThreadPod {
   }
 
   kill(tpu: number): void {
-    at(this.#workers, tpu)?.life.kill();
+    this.#workers[tpu]?.life.kill();
   }
 
   close(): Promise<void> {
@@ -453,6 +456,16 @@ class Threads implements ThreadPod {
       if (parametersFrom === program) this.#stale[other] = true;
     });
   }
+}
+
+/** The digest of parameters in order, as a Cloud TPU reports it. */
+function digestOf(values: readonly Uint8Array[]): string {
+  const digested = values.reduce((before, value) => {
+    const words = new Uint32Array(Math.ceil(value.length / 4));
+    new Uint8Array(words.buffer).set(value);
+    return digest(words, before);
+  }, 0n);
+  return digestText(digested);
 }
 
 function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): void {

@@ -54,8 +54,7 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
     const load = (epoch: number, steps: readonly number[]): WorkerEvent =>
       attempt(() => {
         host ??= loadHost(task, pulse, now);
-        host.join(epoch, steps);
-        return { kind: 'loaded' };
+        return { kind: 'loaded', digests: host.join(epoch, steps) };
       });
     const run = (order: StepOrder): WorkerEvent => {
       const event = attempt(() => {

@@ -27,7 +27,7 @@ export interface MasterState {
   readonly steps: readonly number[];
   /** By program, the steps that were committed. */
   readonly told: readonly number[];
-  /** By program, the digest of its last commit. */
+  /** By program, the digest of its parameters after `told` steps, if known. */
   readonly digests: readonly (string | null)[];
   /** The step that was asked for and is not committed. */
   readonly pending: StepOrder | null;
@@ -35,6 +35,8 @@ export interface MasterState {
   readonly isEstablished: boolean;
   /** Since when, in ms, something is out of order. */
   readonly troubleSinceMs: number | null;
+  /** The last membership in which parameters came from a checkpoint. */
+  readonly rewoundEpoch: number;
   /** The step whose replicas differed without a majority. */
   readonly disputed: StepOrder | null;
   /** When heartbeats were last sampled, in ms. */
@@ -128,6 +130,8 @@ export type MasterEvent =
   | { readonly kind: 'restored'; readonly tpu: number; readonly epoch: number }
   /** The answer to `rewind`: by program, the steps that the parameters at hand are after. */
   | { readonly kind: 'rewound'; readonly epoch: number; readonly steps: readonly number[] }
+  /** The experiment has set a program's parameters, when `ready`; null: to what nobody knows. */
+  | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /** Progress counters of all Cloud TPUs, sampled at regular intervals. */
   | { readonly kind: 'sample'; readonly pulses: readonly number[] }
   | { readonly kind: 'stop' };
@@ -229,6 +233,7 @@ export function initialMaster(
     pending: null,
     isEstablished: memory !== undefined,
     troubleSinceMs: null,
+    rewoundEpoch: 0,
     disputed: null,
     sampledMs: now,
     longestGapMs: 0,
@@ -266,6 +271,10 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
       return onRestored(state, event.tpu, event.epoch, now);
     case 'rewound':
       return onRewound(state, event.epoch, event.steps, now);
+    case 'written': {
+      const digests = state.digests.map((it, i) => (i === event.program ? event.digest : it));
+      return leave({ ...state, digests });
+    }
     case 'sample':
       return onSample(state, event.pulses, now);
     case 'stop':
@@ -355,9 +364,28 @@ function onReady(
   now: number,
 ): Transition {
   if (state.phase.kind !== 'loading') return refuse(state, message, 'nothing is being loaded');
-  const next = withMember(state, message.tpu, { status: 'ready' });
-  if (!next.members.every((member) => member.status === 'ready')) return leave(next);
-  return next.isEstablished ? restore(next, now) : establish(next, now);
+  const { tpu, digests } = message;
+  const isWrong = at(state.members, tpu).holdsState && hasOtherWeights(state, digests);
+  const next = withMember(state, tpu, {
+    status: 'ready',
+    ...(isWrong && { holdsState: false }),
+  });
+  const cause = `${nameOf(state, tpu)} has other weights than those that were agreed on last`;
+  const actions = isWrong ? [noteOf(next, 'doubted', tpu, cause, now)] : [];
+  if (!next.members.every((member) => member.status === 'ready')) return { state: next, actions };
+  return then({ state: next, actions }, (it) =>
+    it.isEstablished ? restore(it, now) : establish(it, now),
+  );
+}
+
+/** Whether weights have changed since all agreed on them: nobody must take them over. */
+function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
+  const { digests, steps, told, options } = state;
+  return digests.some((digest, program) => {
+    const isLast = at(steps, program) === at(told, program);
+    const isOwn = isLast && !at(options.taking, program) && digest !== null;
+    return isOwn && found[program] !== digest;
+  });
 }
 
 function onBeginStep(state: MasterState, order: StepOrder): Transition {
@@ -456,7 +484,7 @@ function onRewound(
   steps.forEach((step, i) => {
     assert(step <= at(state.told, i), `rewound to step ${step}, ahead of ${state.told[i]}`);
   });
-  const rewound = { ...state, steps };
+  const rewound: MasterState = { ...state, steps, rewoundEpoch: epoch };
   const cause = `parameters are those after ${steps.join(', ')} steps`;
   const actions = [noteOf(rewound, 'rewound', null, cause, now)];
   return then({ state: rewound, actions }, (it) => load(it, now));
@@ -482,6 +510,7 @@ function restore(state: MasterState, now: number): Transition {
   const sources = numbers.filter((tpu) => at(members, tpu).holdsState);
   const takers = numbers.filter((tpu) => !at(members, tpu).holdsState);
   if (takers.length === 0) return proceed(state, now);
+  if (sources.length === 0 && state.rewoundEpoch !== epoch) return regroup(state, now);
   const restoring: MasterState = {
     ...state,
     phase: { kind: 'restoring', sinceMs: now },
@@ -766,7 +795,10 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
   const overdue = members.findIndex(
     ({ status, absentSinceMs }) => status === 'absent' && now - absentSinceMs > graceMsLimit,
   );
-  return overdue < 0 ? checkSilence(state, now) : adopt(state, overdue, now);
+  if (overdue >= 0) return adopt(state, overdue, now);
+  const isLeaving = members.some(({ status }) => status === 'leaving');
+  if (!isLeaving || now - sinceMs <= options.startMsLimit) return checkSilence(state, now);
+  return loseLate(state, 'leaving', 'did not leave the step', now);
 }
 
 /** Lets a worker that is here host a Cloud TPU for which no replacement came. */

@@ -32,7 +32,13 @@ export type FromWorker =
     }
   /** It has left the step of the membership before. */
   | { readonly kind: 'aborted'; readonly tpu: number; readonly epoch: number }
-  | { readonly kind: 'ready'; readonly tpu: number; readonly epoch: number }
+  /** Loaded; `digests` by program, of the digested parameters as they are now. */
+  | {
+      readonly kind: 'ready';
+      readonly tpu: number;
+      readonly epoch: number;
+      readonly digests: readonly string[];
+    }
   | ({ readonly kind: 'step-done'; readonly epoch: number } & StepReport)
   /** What another one did; the reporter itself goes on. */
   | ({
@@ -87,7 +93,7 @@ const toWorker: Shapes<ToWorker> = {
 const fromWorker: Shapes<FromWorker> = {
   joined: { tpu: isCount, steps: (value) => value === null || isCounts(value) },
   aborted: { tpu: isCount, epoch: isCount },
-  ready: { tpu: isCount, epoch: isCount },
+  ready: { tpu: isCount, epoch: isCount, digests: (value) => isListOf(value, isDigest) },
   'step-done': {
     tpu: isCount,
     epoch: isCount,

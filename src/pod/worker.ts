@@ -36,7 +36,8 @@ export type WorkerEvent =
   /** Also when it meets a master again. */
   | { readonly kind: 'started' }
   | { readonly kind: 'message'; readonly message: ToWorker }
-  | { readonly kind: 'loaded' }
+  /** With the digest of each program's parameters as they are now. */
+  | { readonly kind: 'loaded'; readonly digests: readonly string[] }
   | { readonly kind: 'ran'; readonly report: Omit<StepReport, 'tpu' | 'program' | 'step'> }
   /** The step ended before its end, as the master wished. */
   | { readonly kind: 'interrupted' }
@@ -71,7 +72,7 @@ export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition
     case 'message':
       return onMessage(state, event.message);
     case 'loaded':
-      return onLoaded(state);
+      return onLoaded(state, event.digests);
     case 'ran':
       return onRan(state, event.report);
     case 'interrupted':
@@ -137,12 +138,13 @@ function onStartStep(
   return { state: running, actions: [{ kind: 'run', order }] };
 }
 
-function onLoaded(state: WorkerState): WorkerTransition {
+function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransition {
   const { phase, tpu, epoch } = state;
   if (phase.kind !== 'loading') return leave(state);
   const next = phase.steps;
   const steps = holds(state.steps, next) ? next : null;
-  return say({ ...state, phase: { kind: 'idle' }, next, steps }, { kind: 'ready', tpu, epoch });
+  const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps };
+  return say(idle, { kind: 'ready', tpu, epoch, digests });
 }
 
 /**

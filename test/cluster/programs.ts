@@ -31,6 +31,34 @@ export function halving(tpus: number): Executable {
   return tiny.build();
 }
 
+/**
+ * A program whose weights follow what each step feeds it: the mean over all cores, of `tpus` Cloud
+ * TPUs, of pixels from the middle of the core's first image and half the weights. It keeps those
+ * from before the step.
+ */
+export function learning(batch: number, tpus: number): Executable {
+  const tiny = new Tiny(8);
+  const row = arrayShape('f32', [1, weightCount]);
+  const images = tiny.infeed(arrayShape('f32', [batch, 28, 28, 1]));
+  tiny.infeed(arrayShape('s32', [batch]));
+  const weights = tiny.parameter(row);
+  const rows = tiny.buffer(arrayShape('f32', [2, weightCount]), 'core');
+  const part = { target: rows, bytes: 4 * weightCount };
+  const copy = { ...part, unit: 'copy', name: 'copy', phase: 'compute' } as const;
+  tiny.add({ ...copy, source: images, sourceOffset: 4 * 28 * 12, targetOffset: 0 });
+  tiny.add({ ...copy, source: weights, sourceOffset: 0, targetOffset: part.bytes });
+  const factors = tiny.buffer(arrayShape('f32', [1, 2]), 'core');
+  tiny.copy(tiny.constant(arrayShape('f32', [1, 2]), [1, 0.5]), factors);
+  const gradient = tiny.buffer(row, 'chip', 'gradient');
+  tiny.matmul(factors, rows, gradient, { batch: 1, m: 1, n: weightCount, k: 2 }, 'f32');
+  const sum = tiny.allReduce(gradient);
+  const next = tiny.next(weights);
+  const mean = tiny.constant(arrayShape('f32', [1, 1]), [1 / (8 * tpus)]);
+  tiny.matmul(mean, sum, next, { batch: 1, m: 1, n: weightCount, k: 1 }, 'f32');
+  tiny.outfeed(next);
+  return tiny.build();
+}
+
 /** A program that sends its parameter out. */
 export function showing(): Executable {
   const tiny = new Tiny(8);

@@ -46,7 +46,7 @@ class Driver {
       this.tell({ kind: 'joined', tpu, steps: null });
     });
     this.state.members.forEach((_, tpu) => {
-      this.tell({ kind: 'ready', tpu, epoch: 1 });
+      this.tell({ kind: 'ready', tpu, epoch: 1, digests: [digest] });
     });
     return this;
   }
@@ -93,7 +93,7 @@ const arbitraryMessage = (tpus: number): fc.Arbitrary<FromWorker> => {
       weight: 3,
       arbitrary: fc
         .tuple(tpu, epoch)
-        .map(([t, e]): FromWorker => ({ kind: 'ready', tpu: t, epoch: e })),
+        .map(([t, e]): FromWorker => ({ kind: 'ready', tpu: t, epoch: e, digests: [digest] })),
     },
     {
       weight: 6,

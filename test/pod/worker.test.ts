@@ -23,7 +23,7 @@ const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
     weight: 4,
     arbitrary: arbitraryOrder.map((message): WorkerEvent => ({ kind: 'message', message })),
   },
-  { weight: 2, arbitrary: fc.constant<WorkerEvent>({ kind: 'loaded' }) },
+  { weight: 2, arbitrary: fc.constant<WorkerEvent>({ kind: 'loaded', digests: [] }) },
   { weight: 1, arbitrary: fc.constant<WorkerEvent>({ kind: 'interrupted' }) },
   { weight: 1, arbitrary: fc.constant<WorkerEvent>({ kind: 'started' }) },
   {
@@ -98,7 +98,8 @@ test('master and workers together: any delivery order of messages commits every 
         for (const action of next.actions) {
           if (action.kind === 'send')
             toMaster.push(checkFromWorker(structuredClone(action.message)));
-          if (action.kind === 'load') deliver(tpu, { kind: 'loaded' });
+          if (action.kind === 'load')
+            deliver(tpu, { kind: 'loaded', digests: ['0123456789abcdef'] });
           if (action.kind === 'run') {
             const report = {
               digest: '0123456789abcdef',
@@ -144,7 +145,7 @@ test('master and workers together: any delivery order of messages commits every 
 test('one that throws says so once and ends', () => {
   const { state, actions } = worker(initialWorker(3), { kind: 'threw', code: null, message: 'oh' });
   expect(actions.map((action) => action.kind)).toEqual(['send', 'end']);
-  expect(worker(state, { kind: 'loaded' }).actions).toEqual([]);
+  expect(worker(state, { kind: 'loaded', digests: [] }).actions).toEqual([]);
 });
 
 test('malformed messages are named', () => {

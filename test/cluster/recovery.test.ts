@@ -1,0 +1,210 @@
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { ThreadFault } from '../../cluster/threads/fault.ts';
+import {
+  openThreadPod,
+  type ThreadPod,
+  type ThreadPodOptions,
+} from '../../cluster/threads/pool.ts';
+import type { Note } from '../../src/pod/master.ts';
+import { bytesOf } from '../chip/bench-tpu.ts';
+import { requireCompiled } from './compiled.ts';
+import { learning, showing, weightCount } from './programs.ts';
+
+beforeAll(requireCompiled);
+
+const opened: ThreadPod[] = [];
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((pod) => pod.close()));
+});
+
+const tpus = 4;
+const batch = 2;
+const steps = 5;
+const initial = Float32Array.from({ length: weightCount }, (_, i) => i / 64 - 0.5);
+
+/** A run, and what became of it. */
+interface Run {
+  readonly pod: ThreadPod;
+  readonly digests: readonly string[];
+  readonly notes: readonly Note[];
+}
+
+async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Promise<ThreadPod> {
+  const feed = {
+    dataset: 'digits:200',
+    datasetSeed: 4,
+    split: 'train',
+    globalBatch: tpus * 8 * batch,
+    order: 'training',
+    orderSeed: 9,
+    firstStep: 3,
+  } as const;
+  const pod = await openThreadPod({
+    topology: { columns: 2, rows: 2 },
+    mxu: 'fast',
+    recovery: 'replace',
+    onNote: (note) => notes.push(note),
+    programs: [
+      { executable: learning(batch, tpus), digested: 1, feed },
+      { executable: showing(), digested: 1, parametersFrom: 0 },
+    ],
+    ...options,
+  });
+  opened.push(pod);
+  await pod.writeParameters(0, [bytesOf(initial)]);
+  return pod;
+}
+
+/** Trains and shows the weights, once in the middle and at the end. */
+async function run(
+  options: Partial<ThreadPodOptions>,
+  during?: (pod: ThreadPod, step: number) => void,
+): Promise<Run> {
+  const notes: Note[] = [];
+  const pod = await open(options, notes);
+  const digests: string[] = [];
+  const commit = async (program: number, step: number): Promise<void> => {
+    const committed = pod.step(program);
+    during?.(pod, digests.length);
+    const { digest, step: found } = await committed;
+    expect(found).toBe(step);
+    digests.push(digest);
+  };
+  for (let step = 0; step < steps; step++) {
+    await commit(0, step);
+    if (step === 2) await commit(1, 0);
+  }
+  await commit(1, 1);
+  return { pod, digests, notes };
+}
+
+let undisturbed: readonly string[];
+beforeAll(async () => {
+  const { pod, digests, notes } = await run({ recovery: 'none' });
+  await pod.close();
+  undisturbed = digests;
+  expect(notes).toEqual([]);
+  expect(new Set(digests).size).toBe(steps);
+});
+
+function eventsOf(notes: readonly Note[]): string[] {
+  return notes.map(({ event, tpu }) => (tpu === null ? event : `${event} ${tpu}`));
+}
+
+const fault = (
+  kind: ThreadFault['kind'],
+  step: number,
+  more: Partial<ThreadFault> = {},
+): ThreadFault => ({ tpu: 1, program: 0, step, kind, ...more });
+
+const recovered = ['lost 1', 'replaced 1', 'restored 1', 'resumed'];
+
+describe('a run that loses Cloud TPUs ends with the bits of one that loses none', () => {
+  test.each(['throw', 'exit', 'block'] as const)('%s, at every step', async (kind) => {
+    const places = kind === 'block' ? [2] : [0, 1, 2, 3, 4];
+    const { digests, notes } = await run({
+      faults: places.map((step, life) => fault(kind, step, { life })),
+    });
+    expect(digests).toEqual(undisturbed);
+    expect(eventsOf(notes)).toEqual(places.flatMap(() => recovered));
+    const lost = notes.filter(({ event }) => event === 'lost');
+    expect(lost.map(({ step }) => step)).toEqual(places);
+    for (const { cause } of lost) expect(cause).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step /);
+  });
+
+  test('threads killed from outside, at any moment', async () => {
+    const { digests, notes } = await run({}, (pod, step) => {
+      setTimeout(() => pod.kill(step % tpus), step);
+    });
+    expect(digests).toEqual(undisturbed);
+    expect(notes.filter(({ event }) => event === 'lost').length).toBeGreaterThan(2);
+  });
+
+  test('killed between steps', async () => {
+    const { digests, notes } = await run({}, (pod, step) => {
+      if (step === 3) pod.kill(2);
+    });
+    expect(digests).toEqual(undisturbed);
+    expect(eventsOf(notes)).toContain('lost 2');
+  });
+
+  test('several at once, and again while they are being replaced', async () => {
+    const { digests, notes } = await run({
+      faults: [
+        fault('exit', 2),
+        fault('throw', 2, { tpu: 3 }),
+        fault('exit', 2, { life: 1, whileLoading: true }),
+        fault('throw', 2, { tpu: 3, life: 1, whileLoading: true }),
+        fault('exit', 2, { tpu: 0, times: 1 }),
+        fault('throw', 4, { life: 2 }),
+      ],
+    });
+    expect(digests).toEqual(undisturbed);
+    const events = eventsOf(notes);
+    expect(events.filter((it) => it === 'lost 1')).toHaveLength(3);
+    expect(events.filter((it) => it === 'lost 3')).toHaveLength(2);
+    expect(events.at(-1)).toBe('resumed');
+  });
+
+  test('all at once: the parameters that were written last, and the steps since', async () => {
+    const { digests, notes } = await run({}, (pod, step) => {
+      if (step !== 2) return;
+      for (let tpu = 0; tpu < tpus; tpu++) pod.kill(tpu);
+    });
+    expect(digests).toEqual(undisturbed);
+    expect(eventsOf(notes)).toContain('rewound');
+  });
+
+  test('the slice restarts, as the hardware does, from what was saved', async () => {
+    const saved: { steps: number; values: readonly Uint8Array[] }[] = [];
+    const notes: Note[] = [];
+    const pod = await open(
+      {
+        recovery: 'slice-restart',
+        faults: [fault('exit', 1), fault('throw', 4, { life: 1 })],
+        saved: async (_, most) => saved.filter((it) => it.steps <= most).at(-1),
+      },
+      notes,
+    );
+    const digests: string[] = [];
+    for (let step = 0; step < steps; step++) {
+      digests.push((await pod.step(0)).digest);
+      if (step === 1) saved.push({ steps: 2, values: await pod.readParameters(0) });
+    }
+    expect(digests).toEqual(undisturbed.filter((_, i) => i !== 3 && i < 6));
+    const rewound = notes.filter(({ event }) => event === 'rewound');
+    expect(rewound.map(({ cause }) => cause)).toEqual([
+      'parameters are those after 0, 0 steps',
+      'parameters are those after 2, 0 steps',
+    ]);
+  });
+});
+
+describe('silent corruption', () => {
+  test('the majority names the culprit, which takes the weights of another', async () => {
+    const { digests, notes } = await run({ faults: [fault('corrupt', 1), fault('corrupt', 3)] });
+    expect(digests).toEqual(undisturbed);
+    const again = ['quarantined 1', 'replaced 1', 'restored 1', 'resumed'];
+    expect(eventsOf(notes)).toEqual(['doubted 1', 'restored 1', 'resumed', ...again]);
+    expect(notes[0]!.cause).toMatch(/^step 1 of program 0 differs: Cloud TPU 1 .* 3 others have/);
+  });
+
+  test('without a majority the step runs again; then both are named', async () => {
+    const faults = [fault('corrupt', 1), fault('corrupt', 1, { tpu: 3 })];
+    const { digests, notes } = await run({ faults });
+    expect(digests).toEqual(undisturbed);
+    expect(eventsOf(notes)).toEqual(['doubted', 'resumed']);
+    const twice = faults.map((it) => ({ ...it, times: 2 }));
+    await expect(run({ faults: twice })).rejects.toMatchObject({
+      code: 'digest-mismatch',
+      message: expect.stringMatching(/Cloud TPU 0 .*Cloud TPU 2 .*no majority, again$/),
+    });
+  });
+});
+
+test('one that is lost again and again ends the run', async () => {
+  await expect(run({ faults: [fault('throw', 2, { life: 'every' })] })).rejects.toMatchObject({
+    code: 'worker-threw',
+    message: expect.stringMatching(/^Cloud TPU 1 .*at step 2 .*; it was lost too often$/),
+  });
+});

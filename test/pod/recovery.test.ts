@@ -1,0 +1,113 @@
+import { describe, expect, test } from 'vitest';
+import { type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
+
+const calm = { lost: 0, repeated: 0, late: 0, crash: 0, hang: 0, corrupt: 0, absent: 0 };
+const quiet: Scenario = {
+  seed: 1,
+  tpus: 4,
+  steps: 6,
+  policy: 'replace',
+  workers: 'threads',
+  chances: calm,
+};
+
+/** What holds whatever happens. */
+function check(scenario: Scenario): Outcome {
+  const outcome = simulate(scenario);
+  const { state, commits, wrongs } = outcome;
+  const context = JSON.stringify(scenario);
+  expect(wrongs, context).toEqual([]);
+  commits.forEach(({ step, digest }, i) => {
+    expect(step, context).toBe(i);
+    expect(digest, context).toBe(weightsAfter(i + 1));
+  });
+  const { phase } = state;
+  if (phase.kind === 'failed') expect(phase.message, context).toMatch(/Cloud TPU \d/);
+  else {
+    expect(phase.kind, context).toBe('done');
+    expect(commits.length, context).toBe(scenario.steps);
+  }
+  return outcome;
+}
+
+function tally(seeds: number, scenario: (seed: number) => Partial<Scenario>) {
+  let done = 0;
+  let faults = 0;
+  const events = new Map<string, number>();
+  for (let seed = 0; seed < seeds; seed++) {
+    const outcome = check({ ...quiet, seed, ...scenario(seed) });
+    faults += outcome.faults;
+    if (outcome.state.phase.kind === 'done') done++;
+    for (const { event } of outcome.notes) events.set(event, (events.get(event) ?? 0) + 1);
+  }
+  return { done, faults, events };
+}
+
+const kinds = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
+  tpus: 1 + (seed % 5),
+  workers: seed % 2 === 0 ? 'threads' : 'processes',
+});
+
+describe('in virtual time, over many seeds', () => {
+  test('a calm run has no story', () => {
+    const { done, events } = tally(50, kinds);
+    expect(done).toBe(50);
+    expect([...events]).toEqual([]);
+  });
+
+  test('crashes and hangs, also during recovery: nothing is lost, nothing twice', () => {
+    const chances = { ...calm, crash: 0.03, hang: 0.02 };
+    const { done, faults, events } = tally(1500, (seed) => ({ ...kinds(seed), chances }));
+    expect(faults).toBeGreaterThan(1000);
+    expect(done).toBeGreaterThan(1490);
+    expect(events.get('rewound')).toBeGreaterThan(10);
+  });
+
+  test('messages lost, repeated, late and overtaken', () => {
+    const chances = { ...calm, lost: 0.01, repeated: 0.1, late: 0.05, crash: 0.01 };
+    const { done, faults } = tally(1500, (seed) => ({ ...kinds(seed), chances }));
+    expect(faults).toBeGreaterThan(500);
+    expect(done).toBeGreaterThan(1450);
+  });
+
+  test('replacements that never come: others host the Cloud TPU', () => {
+    const chances = { ...calm, crash: 0.04, absent: 0.3 };
+    const { events } = tally(600, (seed) => ({ ...kinds(seed), chances }));
+    expect(events.get('adopted')).toBeGreaterThan(50);
+  });
+
+  test('weights that go wrong, before a step or after it', () => {
+    const chances = { ...calm, corrupt: 0.02, crash: 0.01 };
+    const { done, events } = tally(1000, (seed) => ({
+      ...kinds(seed),
+      tpus: 3 + (seed % 3),
+      chances,
+    }));
+    expect(done).toBeGreaterThan(900);
+    expect(events.get('doubted')).toBeGreaterThan(200);
+    expect(events.get('quarantined')).toBeGreaterThan(5);
+  });
+
+  test('slices that restart from a checkpoint', () => {
+    const chances = { ...calm, crash: 0.02, hang: 0.01, repeated: 0.05 };
+    const policy = 'slice-restart';
+    const { done, events } = tally(600, (seed) => ({ ...kinds(seed), policy, chances }));
+    expect(done).toBeGreaterThan(580);
+    expect(events.get('rewound')).toBeGreaterThan(200);
+  });
+
+  test('everything at once', () => {
+    const chances = {
+      ...{ lost: 0.005, repeated: 0.05, late: 0.02 },
+      ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05 },
+    };
+    const { done } = tally(1500, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));
+    expect(done).toBeGreaterThan(1000);
+  });
+
+  test('without recovery the first loss ends the run and is named', () => {
+    const chances = { ...calm, crash: 0.02, hang: 0.02 };
+    const { done } = tally(300, (seed) => ({ ...kinds(seed), policy: 'none', chances }));
+    expect(done).toBeLessThan(250);
+  });
+});
