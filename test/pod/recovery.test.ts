@@ -105,6 +105,12 @@ describe('in virtual time, over many seeds', () => {
     expect(done).toBeGreaterThan(1000);
   });
 
+  test('one that is lost again and again ends the run, named', () => {
+    const chances = { ...calm, crash: 0.9 };
+    const { done } = tally(100, (seed) => ({ ...kinds(seed), chances }));
+    expect(done).toBe(0);
+  });
+
   test('without recovery the first loss ends the run and is named', () => {
     const chances = { ...calm, crash: 0.02, hang: 0.02 };
     const { done } = tally(300, (seed) => ({ ...kinds(seed), policy: 'none', chances }));

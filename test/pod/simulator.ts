@@ -378,7 +378,7 @@ class Simulation {
         this.#give({ kind: 'written', program: 0, digest: weightsAtStart.value });
         break;
       case 'commit':
-        if (action.order.step !== this.#commits.length) this.#wrongs.push('out of order');
+        this.#checkCommit(action.order.step);
         this.#commits.push({ step: action.order.step, digest: action.digest });
         break;
       case 'abort':
@@ -442,6 +442,16 @@ class Simulation {
   #write(weights: Weights): void {
     for (const life of this.#lives) {
       if (life !== undefined) life.sets[weights.steps % 2] = weights;
+    }
+  }
+
+  /** The next step, and everybody has done it. */
+  #checkCommit(step: number): void {
+    if (step !== this.#commits.length) this.#wrongs.push(`step ${step} out of order`);
+    for (const life of this.#lives) {
+      const found = life?.sets[(step + 1) % 2]!;
+      if (life === undefined || !life.isAlive || found.steps === step + 1) continue;
+      this.#wrongs.push(`step ${step} is committed, and ${life.tpu} has ${found.value}`);
     }
   }
 
