@@ -40,14 +40,22 @@ export interface Initial {
   readonly outputDims: readonly number[];
 }
 
+export interface DenseOptions {
+  /** Standard deviation of the initial weights; that of He et al. 2015 unless given. */
+  readonly deviation?: number;
+}
+
 /** x · kernel + bias, `units` features from all features of an example. */
-export function dense(name: string, units: number): Layer {
+export function dense(name: string, units: number, { deviation }: DenseOptions = {}): Layer {
   return {
     parameters: 2,
     init: (inputDims, seed) => {
       assert(inputDims.length === 1, `${name} takes vectors, found [${inputDims.join()}]`);
       const fanIn = at(inputDims, 0);
-      const kernel = heUniform(`${name}/kernel`, [fanIn, units], fanIn, seed);
+      const kernel =
+        deviation === undefined
+          ? heUniform(`${name}/kernel`, [fanIn, units], fanIn, seed)
+          : centred(`${name}/kernel`, [fanIn, units], deviation * Math.sqrt(3), seed);
       return { parameters: [kernel, zeros(`${name}/bias`, [units])], outputDims: [units] };
     },
     apply: layerOf(name, (parameters, x, precision) => {
@@ -183,11 +191,14 @@ function heUniform(
   fanIn: number,
   seed: number,
 ): NamedLiteral {
-  const limit = Math.fround(Math.sqrt(6 / fanIn));
-  return {
-    name,
-    value: uniformLiteral(arrayShape('f32', dims), stream(seed, name), -limit, limit),
-  };
+  return centred(name, dims, Math.sqrt(6 / fanIn), seed);
+}
+
+/** Uniform in ±limit. */
+function centred(name: string, dims: readonly number[], limit: number, seed: number): NamedLiteral {
+  const bound = Math.fround(limit);
+  const value = uniformLiteral(arrayShape('f32', dims), stream(seed, name), -bound, bound);
+  return { name, value };
 }
 
 function zeros(name: string, dims: readonly number[]): NamedLiteral {
