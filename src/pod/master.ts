@@ -787,18 +787,17 @@ function loseLate(
 /** At the start all must come in time; later each replacement has its time of grace. */
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options, troubleSinceMs } = state;
-  if (troubleSinceMs === null) {
-    if (!members.some(({ status }) => status === 'absent')) return checkSilence(state, now);
-    return ifLate(state, sinceMs, now, () => loseLate(state, 'absent', 'did not start', now));
-  }
-  const { graceMsLimit } = options.recovery;
+  const isLate = now - sinceMs > options.startMsLimit;
+  const graceMs = options.recovery.graceMsLimit;
   const overdue = members.findIndex(
-    ({ status, absentSinceMs }) => status === 'absent' && now - absentSinceMs > graceMsLimit,
+    ({ status, absentSinceMs }) => status === 'absent' && now - absentSinceMs > graceMs,
   );
-  if (overdue >= 0) return adopt(state, overdue, now);
-  const isLeaving = members.some(({ status }) => status === 'leaving');
-  if (!isLeaving || now - sinceMs <= options.startMsLimit) return checkSilence(state, now);
-  return loseLate(state, 'leaving', 'did not leave the step', now);
+  if (isLate && members.some(({ status }) => status === 'leaving')) {
+    return loseLate(state, 'leaving', 'did not leave the step', now);
+  }
+  if (troubleSinceMs !== null && overdue >= 0) return adopt(state, overdue, now);
+  if (troubleSinceMs === null && isLate) return loseLate(state, 'absent', 'did not start', now);
+  return checkSilence(state, now);
 }
 
 /** Lets a worker that is here host a Cloud TPU for which no replacement came. */

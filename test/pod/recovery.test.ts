@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
 
-const calm = { lost: 0, repeated: 0, late: 0, crash: 0, hang: 0, corrupt: 0, absent: 0 };
+const calm = {
+  ...{ lost: 0, repeated: 0, late: 0, broken: 0, masterLost: 0 },
+  ...{ crash: 0, hang: 0, corrupt: 0, absent: 0 },
+};
 const quiet: Scenario = {
   seed: 1,
   tpus: 4,
@@ -76,6 +79,22 @@ describe('in virtual time, over many seeds', () => {
     expect(events.get('adopted')).toBeGreaterThan(50);
   });
 
+  test('processes whose connection breaks come back with their weights', () => {
+    const chances = { ...calm, broken: 0.05, crash: 0.01, repeated: 0.02 };
+    const workers = 'processes';
+    const { done, events } = tally(800, (seed) => ({ ...kinds(seed), workers, chances }));
+    expect(done).toBeGreaterThan(790);
+    expect(events.get('replaced')!).toBeGreaterThan(events.get('restored')! + 300);
+  });
+
+  test('masters that end, and others that go on', () => {
+    const chances = { ...calm, masterLost: 0.2, crash: 0.02, hang: 0.01 };
+    const workers = 'processes';
+    const { done, faults } = tally(800, (seed) => ({ ...kinds(seed), workers, chances }));
+    expect(faults).toBeGreaterThan(600);
+    expect(done).toBeGreaterThan(790);
+  });
+
   test('weights that go wrong, before a step or after it', () => {
     const chances = { ...calm, corrupt: 0.02, crash: 0.01 };
     const { done, events } = tally(1000, (seed) => ({
@@ -98,7 +117,7 @@ describe('in virtual time, over many seeds', () => {
 
   test('everything at once', () => {
     const chances = {
-      ...{ lost: 0.005, repeated: 0.05, late: 0.02 },
+      ...{ lost: 0.005, repeated: 0.05, late: 0.02, broken: 0.01, masterLost: 0.02 },
       ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05 },
     };
     const { done } = tally(1500, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));

@@ -33,6 +33,10 @@ export interface Scenario {
     readonly corrupt: number;
     /** Of a replacement, never to come. */
     readonly absent: number;
+    /** Of the connection of a process, to break: it comes back, and still has its weights. */
+    readonly broken: number;
+    /** Of the master, to end at a commit, or any time: another goes on with what it wrote down. */
+    readonly masterLost: number;
   };
 }
 
@@ -59,6 +63,8 @@ interface Life {
   state: WorkerState;
   isAlive: boolean;
   isHung: boolean;
+  /** Number of its connection: what was sent over an older one does not arrive. */
+  connection: number;
   /** Two sets, by parity of steps. */
   readonly sets: [Weights, Weights];
   readonly inbox: ToWorker[];
@@ -95,6 +101,7 @@ class Simulation {
   #now = 0;
   #turn = 0;
   #faults = 0;
+  readonly #isBroken: Set<Life> = new Set();
   #isAborted = false;
   #isStopping = false;
 
@@ -184,6 +191,7 @@ class Simulation {
       state: initialWorker(tpu),
       isAlive: true,
       isHung: false,
+      connection: 0,
       sets: [nothing, nothing],
       inbox: [],
       running: undefined,
@@ -227,14 +235,32 @@ class Simulation {
   }
 
   #send(life: Life, message: FromWorker): void {
+    const { connection } = life;
     this.#carry(() => {
-      if (this.#isPresent(life)) this.#give({ kind: 'message', message });
+      if (!this.#isPresent(life) || life.connection !== connection) return;
+      this.#give({ kind: 'message', message });
     });
+  }
+
+  /** Its connection is gone; with the next one it tells what it has. */
+  #reconnect(life: Life, ms: number): void {
+    life.connection++;
+    life.inbox.length = 0;
+    this.#whenAwake(life, ms, () => this.#tell(life, { kind: 'started' }));
   }
 
   /** Whatever may befall a worker that works. */
   #befall(life: Life): void {
-    const { crash, hang } = this.#scenario.chances;
+    const { crash, hang, broken } = this.#scenario.chances;
+    if (this.#happens(broken)) {
+      this.#faults++;
+      this.#in(this.#random() * 60, () => {
+        if (!this.#isPresent(life) || !life.isAlive) return;
+        life.connection++;
+        this.#isBroken.add(life);
+        this.#give({ kind: 'exited', tpu: life.tpu, reason: 'no connection' });
+      });
+    }
     if (this.#happens(crash)) {
       this.#faults++;
       this.#in(this.#random() * 60, () => {
@@ -340,6 +366,8 @@ class Simulation {
       return life?.beats ?? 0;
     });
     this.#give({ kind: 'sample', pulses });
+    const { masterLost } = this.#scenario.chances;
+    if (this.#state.isEstablished && this.#happens(masterLost / 4)) this.#loseMaster();
     // Shared memory ends the steps of threads.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
@@ -369,7 +397,11 @@ class Simulation {
         const life = this.#lives[action.tpu];
         if (action.message.kind === 'start-step') this.#checkState(action.tpu, action.message.step);
         if (life === undefined) break;
-        this.#carry(() => this.#whenAwake(life, 0, () => this.#receive(life, action.message)));
+        const { connection } = life;
+        const arrive = (): void => {
+          if (life.connection === connection) this.#receive(life, action.message);
+        };
+        this.#carry(() => this.#whenAwake(life, 0, arrive));
         break;
       }
       case 'ready':
@@ -380,6 +412,7 @@ class Simulation {
       case 'commit':
         this.#checkCommit(action.order.step);
         this.#commits.push({ step: action.order.step, digest: action.digest });
+        if (this.#happens(this.#scenario.chances.masterLost)) this.#loseMaster();
         break;
       case 'abort':
         this.#isAborted = true;
@@ -417,10 +450,26 @@ class Simulation {
     }
   }
 
+  /** Another master takes over from what is written down; everybody connects again. */
+  #loseMaster(): void {
+    // Threads end with their master.
+    if (this.#scenario.workers === 'threads') return;
+    this.#faults++;
+    const { options, epoch, told: steps, digests } = this.#state;
+    this.#state = initialMaster(options, this.#now, { epoch, steps, digests });
+    for (const life of this.#lives) {
+      if (life !== undefined) this.#reconnect(life, 1 + this.#random() * 300);
+    }
+  }
+
   /** Ends a life; the next begins a little later, or never. */
   #replace(tpu: number): void {
     const life = this.#lives[tpu];
     // A process that cannot be reached may live on: nobody hears it.
+    if (life !== undefined && this.#isBroken.delete(life)) {
+      this.#reconnect(life, this.#random() * 500);
+      return;
+    }
     if (life !== undefined && this.#scenario.workers === 'threads') life.isAlive = false;
     this.#lives[tpu] = undefined;
     if (this.#happens(this.#scenario.chances.absent)) {
@@ -449,9 +498,9 @@ class Simulation {
   #checkCommit(step: number): void {
     if (step !== this.#commits.length) this.#wrongs.push(`step ${step} out of order`);
     for (const life of this.#lives) {
-      const found = life?.sets[(step + 1) % 2]!;
-      if (life === undefined || !life.isAlive || found.steps === step + 1) continue;
-      this.#wrongs.push(`step ${step} is committed, and ${life.tpu} has ${found.value}`);
+      const found = life?.sets[(step + 1) % 2];
+      if (!life?.isAlive || found?.steps === step + 1) continue;
+      this.#wrongs.push(`step ${step} is committed, and ${life.tpu} has ${found?.value}`);
     }
   }
 
