@@ -28,8 +28,8 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   let pod: ThreadPod | undefined;
   let brokenMs = 0;
   const openPod = async (options: PodOptions): Promise<ThreadPod> => {
-    const fault = how === 'kill' ? {} : { fault: { tpu, program: 0, step: atStep, kind: how } };
-    pod = await openThreadPod({ ...options, ...fault });
+    const faults = how === 'kill' ? [] : [{ tpu, program: 0, step: atStep, kind: how }];
+    pod = await openThreadPod({ ...options, faults });
     return pod;
   };
   try {
