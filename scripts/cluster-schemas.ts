@@ -1,0 +1,160 @@
+/**
+ * Checks cluster/kubernetes against published schemas, unknown fields included, as a server would
+ * with `--validate=strict`. The schemas are given, as they are large and have an owner:
+ *
+ *   npm run compile && node dist/scripts/cluster-schemas.js swagger.json jobset.x-k8s.io_jobsets.yaml
+ *
+ * The first is api/openapi-spec/swagger.json of github.com/kubernetes/kubernetes; the second is
+ * config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml of github.com/kubernetes-sigs/jobset.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+
+/** The part of OpenAPI that these schemas use. */
+interface Schema {
+  readonly $ref?: string;
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly pattern?: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly required?: readonly string[];
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly additionalProperties?: Schema | boolean;
+  readonly items?: Schema;
+  readonly format?: string;
+  readonly 'x-kubernetes-int-or-string'?: boolean;
+  readonly 'x-kubernetes-group-version-kind'?: readonly Kind[];
+}
+
+interface Kind {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+}
+
+type Definitions = Readonly<Record<string, Schema>>;
+type Value = Readonly<Record<string, unknown>>;
+
+const folder = 'cluster/kubernetes';
+const definitions: Record<string, Schema> = {};
+/** By "apiVersion kind". */
+const schemas = new Map<string, Schema>();
+
+for (const file of process.argv.slice(2)) read(file);
+let checked = 0;
+let wrong = 0;
+for (const file of readdirSync(folder)) check(file);
+process.stdout.write(`${checked} documents checked, ${wrong} mistakes\n`);
+process.exitCode = wrong > 0 || checked === 0 ? 1 : 0;
+
+function read(file: string): void {
+  for (const document of documentsOf(file)) {
+    if (document['kind'] === 'CustomResourceDefinition') readCustom(document);
+    else readSwagger(document['definitions'] as Definitions);
+  }
+}
+
+function readSwagger(all: Definitions): void {
+  for (const [name, schema] of Object.entries(all)) {
+    definitions[name] = schema;
+    for (const { group, version, kind } of schema['x-kubernetes-group-version-kind'] ?? []) {
+      schemas.set(`${group === '' ? version : `${group}/${version}`} ${kind}`, schema);
+    }
+  }
+}
+
+function readCustom(document: Value): void {
+  const { group, names, versions } = document['spec'] as {
+    readonly group: string;
+    readonly names: { readonly kind: string };
+    readonly versions: readonly {
+      readonly name: string;
+      readonly schema: { readonly openAPIV3Schema: Schema };
+    }[];
+  };
+  for (const { name, schema } of versions) {
+    schemas.set(`${group}/${name} ${names.kind}`, schema.openAPIV3Schema);
+  }
+}
+
+function check(file: string): void {
+  for (const document of documentsOf(join(folder, file))) {
+    const name = `${document['apiVersion']} ${document['kind']}`;
+    if (document['kind'] === 'Kustomization') continue;
+    const schema = schemas.get(name);
+    const mistakes = schema === undefined ? [`no schema of ${name}`] : mistakesIn(document, schema);
+    for (const mistake of mistakes) process.stdout.write(`${file}: ${mistake}\n`);
+    checked++;
+    wrong += mistakes.length;
+  }
+}
+
+function documentsOf(file: string): Value[] {
+  return parseAllDocuments(readFileSync(file, 'utf8')).map((it) => it.toJS() as Value);
+}
+
+/** Each mistake as `path: what`. */
+function mistakesIn(value: unknown, given: Schema, path = ''): string[] {
+  const schema = resolved(given);
+  const found = mistakeOf(value, schema);
+  if (found !== undefined) return [`${path}: ${found}`];
+  if (Array.isArray(value)) {
+    return value.flatMap((it, i) => mistakesIn(it, schema.items ?? {}, `${path}[${i}]`));
+  }
+  if (!isObject(value)) return [];
+  const missing = (schema.required ?? []).filter((key) => !Object.hasOwn(value, key));
+  return [
+    ...missing.map((key) => `${path}.${key}: is needed`),
+    ...Object.entries(value).flatMap(([key, it]) => fieldMistakes(it, key, schema, path)),
+  ];
+}
+
+function fieldMistakes(value: unknown, key: string, schema: Schema, path: string): string[] {
+  const field = schema.properties?.[key] ?? schema.additionalProperties;
+  if (typeof field === 'object') return mistakesIn(value, field, `${path}.${key}`);
+  const open = field === true || schema.properties === undefined;
+  return open ? [] : [`${path}.${key}: there is no such field`];
+}
+
+function mistakeOf(value: unknown, schema: Schema): string | undefined {
+  const { type, pattern, minimum = -Infinity, maximum = Infinity } = schema;
+  if (isIntOrString(schema)) {
+    return typeof value === 'string' || Number.isInteger(value) ? undefined : 'number or text';
+  }
+  if (type !== undefined && !hasType(value, type))
+    return `expected ${type}, found ${kindOf(value)}`;
+  if (schema.enum !== undefined && !schema.enum.includes(value)) return `${value} is not offered`;
+  if (typeof value === 'number' && (value < minimum || value > maximum)) return `${value}`;
+  if (pattern === undefined || typeof value !== 'string') return undefined;
+  return new RegExp(pattern).test(value) ? undefined : `${value} does not match ${pattern}`;
+}
+
+/** In swagger these are strings by type and say what they are by format, or by being quantities. */
+function isIntOrString(schema: Schema): boolean {
+  return schema['x-kubernetes-int-or-string'] === true || schema.format === 'int-or-string';
+}
+
+function resolved(schema: Schema): Schema {
+  if (schema.$ref === undefined) return schema;
+  const name = schema.$ref.replace('#/definitions/', '');
+  const found = definitions[name];
+  if (found === undefined) throw new Error(`the schemas refer to ${name} and have none`);
+  return found;
+}
+
+function hasType(value: unknown, type: string): boolean {
+  if (type === 'integer') return Number.isInteger(value);
+  if (type === 'array') return Array.isArray(value);
+  if (type === 'object') return isObject(value);
+  return typeof value === type;
+}
+
+function isObject(value: unknown): value is Value {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function kindOf(value: unknown): string {
+  return Array.isArray(value) ? 'array' : value === null ? 'nothing' : typeof value;
+}
