@@ -62,8 +62,10 @@ function stagesOf(config: TrainConfig): Stages {
   const dataset = openDataset(config.data, config.seed);
   const { module } = trainingStep(config, dataset, totalSteps(config, dataset.train.size));
   const texts = new Map<string, Stage>([['hlo', stage('what the model library built', module)]]);
-  const executable = compileFor(module, (pass, after) => {
-    texts.set(pass.name, stage(pass.does, after));
+  const executable = compileFor(module, {
+    listener: (pass, after) => {
+      texts.set(pass.name, stage(pass.does, after));
+    },
   });
   const does = 'schedules, assigns buffers, and lowers to instructions of the core';
   texts.set('executable', { does, text: () => describe(executable) });

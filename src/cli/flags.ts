@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import { datasetForms } from '../data/open.ts';
 import { scheduleNames } from '../experiment/config.ts';
 import { networkNames } from '../model/networks.ts';
+import { recoveryPolicies } from '../pod/master.ts';
 
 /** The flags that say what is trained and on what. */
 export function withTrainFlags(command: Command): Command {
@@ -23,6 +24,10 @@ export function withTrainFlags(command: Command): Command {
     .option('--seed <n>', 'of the initial weights, the digits and the order (default 0)')
     .option('--precision <type>', 'what the MXU multiplies: bf16 or f32 (default bf16)')
     .option('--mxu <fidelity>', 'fast or systolic: the same bits (default fast)')
+    .option(
+      '--recovery <policy>',
+      `when a Cloud TPU is lost: ${recoveryPolicies.join(', ')} (default none: the run ends)`,
+    )
     .option('--evaluate <n>', 'held-out images to evaluate on, in whole batches (default all)')
     .option('--config <file>', 'settings from a YAML file')
     .addOption(

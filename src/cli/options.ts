@@ -12,6 +12,7 @@ import {
 import { formatTopology, parseTopology, standardGrid } from '../fabric/torus.ts';
 import { networkNames } from '../model/networks.ts';
 import { PodError } from '../numerics/error.ts';
+import { recoveryPolicies } from '../pod/master.ts';
 
 /** What `pod train` was asked: the run itself, and where its output goes. */
 export interface TrainOptions {
@@ -77,6 +78,7 @@ const settings = {
   seed: whole(0, 0xffff_ffff).default(0),
   precision: oneOf(['bf16', 'f32']).default('bf16'),
   mxu: oneOf(['fast', 'systolic']).default('fast'),
+  recovery: oneOf(recoveryPolicies).default('none'),
   evaluate: whole(1).optional(),
   log: text.optional(),
   report: text.optional(),
@@ -156,6 +158,7 @@ function trainConfig(settings: Settings, origin: Origin): TrainConfig {
     seed: settings.seed,
     precision: settings.precision,
     mxu: settings.mxu,
+    recovery: settings.recovery,
     evaluate: settings.evaluate,
   };
 }

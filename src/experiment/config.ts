@@ -1,4 +1,5 @@
 import type { NetworkName } from '../model/networks.ts';
+import type { RecoveryPolicy } from '../pod/master.ts';
 
 /** Everything that decides the bits of a run, and nothing that does not. */
 export interface TrainConfig {
@@ -19,6 +20,8 @@ export interface TrainConfig {
   readonly seed: number;
   readonly precision: 'bf16' | 'f32';
   readonly mxu: 'fast' | 'systolic';
+  /** What becomes of the run when a Cloud TPU is lost; the bits do not depend on it. */
+  readonly recovery: RecoveryPolicy;
   /** Held-out images to evaluate on, in whole batches; all unless given. */
   readonly evaluate: number | undefined;
 }

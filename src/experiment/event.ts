@@ -1,7 +1,10 @@
 import type { Phase } from '../isa/executable.ts';
+import type { Note } from '../pod/master.ts';
 import type { SaveEvent } from './checkpoint/background.ts';
 import type { Refusal } from './checkpoint/checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+
+export type { Note };
 
 /** Milliseconds of wall time of each part of a step. */
 export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
@@ -16,6 +19,8 @@ export type TrainEvent =
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
   | Evaluated
   | Stopped
+  /** Something went wrong, or came right again. */
+  | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'finished'; readonly report: Report };
 
 export interface Started {
@@ -104,6 +109,8 @@ export interface Report {
   /** Bytes carried over the run, by directed link `chip(x,y)±axis`. */
   readonly linkBytes: Readonly<Record<string, number>>;
   readonly hbmBytesPerCore: number;
+  /** How often the slice went on after a loss. */
+  readonly recoveries: number;
   /** Of a run with checkpoints. Times and bytes above are of the steps since it was resumed. */
   readonly checkpoints?: CheckpointReport;
 }

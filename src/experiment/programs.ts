@@ -31,7 +31,7 @@ export function buildPrograms(config: TrainConfig, dataset: DatasetPair, steps: 
   const step = trainingStep(config, dataset, steps);
   const evaluation = evaluateStep(networkOptions(config, dataset));
   return {
-    train: compileFor(step.module),
+    train: compileFor(step.module, { keepPrevious: config.recovery !== 'none' }),
     evaluate: compileFor(evaluation.module),
     weights: step.weights,
     initialValues: step.parameters.map(({ value: { data } }) =>
@@ -55,9 +55,9 @@ export function trainingStep(
 /** Compiles a module for the cores of a Cloud TPU. */
 export function compileFor(
   module: HloModule,
-  listener?: NonNullable<CompileOptions['listener']>,
+  options: Omit<CompileOptions, 'cores'> = {},
 ): Executable {
-  return compile(module, { cores: replicasPerCloudTpu, ...(listener && { listener }) });
+  return compile(module, { cores: replicasPerCloudTpu, ...options });
 }
 
 function networkOptions(config: TrainConfig, { train }: DatasetPair): NetworkOptions {

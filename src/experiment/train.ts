@@ -4,6 +4,7 @@ import { phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { elementCount } from '../numerics/shape.ts';
+import type { Note } from '../pod/master.ts';
 import type { Commit, OpenPod, Pod } from '../pod/pod.ts';
 import { meanPhaseMs } from '../pod/pod.ts';
 import type { Snapshot } from './checkpoint/checkpoint.ts';
@@ -50,7 +51,15 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   const { checkpoints: plan, now } = world;
   const start = await startingPoint(plan, resumable(run), run.programs.initialValues);
   if (plan?.resume) yield resumed(start);
-  const pod = await openSlice(run, start.step, world.openPod);
+  const notes: Note[] = [];
+  const pod = await openSlice(run, start.step, world.openPod, (note) => notes.push(note));
+  let recoveries = 0;
+  const story = function* (): Generator<TrainEvent> {
+    for (const note of notes.splice(0)) {
+      if (note.event === 'resumed') recoveries++;
+      yield { kind: 'note', note };
+    }
+  };
   const keeper = plan && new Keeper(plan, now);
   try {
     yield { kind: 'ready', elapsedMs: now() - run.startMs };
@@ -59,6 +68,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     for (let step = start.step + 1; step <= run.steps; step++) {
       const event = stepCommitted(run, await pod.step(trainProgram), step, history);
       history.push(event);
+      yield* story();
       yield event;
       refuseDivergence(event);
       const isStopped = step < run.steps && world.shouldStop?.() === true;
@@ -75,11 +85,18 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     }
     yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
     const evaluated = await evaluate(run, pod);
+    yield* story();
     yield evaluated;
     await keeper?.settled();
     if (keeper) yield* keeper.takeEvents();
-    yield { kind: 'finished', report: reportOf(run, pod, { start, history, evaluated, keeper }) };
+    yield {
+      kind: 'finished',
+      report: reportOf(run, pod, { start, history, evaluated, keeper, recoveries }),
+    };
     keeper?.checkLast();
+  } catch (error) {
+    yield* story();
+    throw error;
   } finally {
     await keeper?.settled();
     await pod.close();
@@ -121,7 +138,12 @@ function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number)
   return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
 }
 
-function openSlice({ config, programs }: Run, firstStep: number, openPod: OpenPod): Promise<Pod> {
+function openSlice(
+  { config, programs }: Run,
+  firstStep: number,
+  openPod: OpenPod,
+  onNote: (note: Note) => void,
+): Promise<Pod> {
   const feed = {
     dataset: config.data,
     datasetSeed: config.seed,
@@ -132,6 +154,8 @@ function openSlice({ config, programs }: Run, firstStep: number, openPod: OpenPo
   return openPod({
     topology: config.topology,
     mxu: config.mxu,
+    recovery: config.recovery,
+    onNote,
     programs: [
       {
         executable: programs.train,
@@ -266,12 +290,13 @@ interface Course {
   readonly history: readonly StepCommitted[];
   readonly evaluated: Evaluated;
   readonly keeper: Keeper | undefined;
+  readonly recoveries: number;
 }
 
 function reportOf(
   { config, steps, programs }: Run,
   pod: Pod,
-  { start, history, evaluated, keeper }: Course,
+  { start, history, evaluated, keeper, recoveries }: Course,
 ): Report {
   const last = history.at(-1) ?? start.last;
   assert(last !== undefined, 'a run of no step');
@@ -303,6 +328,7 @@ function reportOf(
     },
     linkBytes: pod.linkBytes(),
     hbmBytesPerCore: programs.train.hbm.peak,
+    recoveries,
     ...(keeper && { checkpoints: checkpointReport(start, keeper) }),
   };
 }

@@ -11,6 +11,9 @@ export function logEvent(logger: Logger, event: TrainEvent): void {
     case 'checkpoint-failed':
       logger.warn(fields, kind);
       return;
+    case 'note':
+      logger.warn(event.note, event.note.event);
+      return;
     case 'finished':
       logger.info(event.report, 'summary');
       return;

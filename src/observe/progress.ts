@@ -1,4 +1,11 @@
-import type { Report, Resumed, Started, StepCommitted, TrainEvent } from '../experiment/event.ts';
+import type {
+  Note,
+  Report,
+  Resumed,
+  Started,
+  StepCommitted,
+  TrainEvent,
+} from '../experiment/event.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /** Where text goes. On a terminal one line is drawn over; elsewhere lines are only added. */
@@ -54,6 +61,9 @@ export class Progress {
         this.#line(
           `evaluated after step ${event.step}: ${percent(event.accuracy)} of ${count(event.samples)} held-out images are right, loss ${event.loss.toFixed(4)}`,
         );
+        return;
+      case 'note':
+        this.#line(noteLine(event.note));
         return;
       case 'stopped':
         this.#line(
@@ -112,6 +122,12 @@ function resumption({ checkpoint, step, refused }: Resumed): string[] {
       ? 'no checkpoint to go on from: the run starts anew'
       : `goes on from ${checkpoint}, after step ${step}`,
   ];
+}
+
+function noteLine({ event, epoch, step, tpu, cause, elapsedMs }: Note): string {
+  const who = tpu === null ? 'the slice' : `Cloud TPU ${tpu}`;
+  const when = step === null ? '' : ` at step ${step + 1}`;
+  return `${event}: ${who}${when} (membership ${epoch}, ${milliseconds(elapsedMs)}): ${cause}`;
 }
 
 function stepLine(event: StepCommitted): string {

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { ThreadFault } from '../../cluster/threads/fault.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { type RawOptions, trainOptions } from '../../src/cli/options.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
@@ -97,6 +98,32 @@ test('a rate that is far too high ends the run in one line', async () => {
   await expect(eventsOf(flags)).rejects.toMatchObject({ code: 'diverged', exitCode: 3 });
 }, 60_000);
 
+test('Cloud TPUs that are lost are replaced, and the weights are those of a run without loss', async () => {
+  const undisturbed = await reportOf(small);
+  const faults: ThreadFault[] = [
+    { tpu: 1, program: 0, step: 1, kind: 'throw' },
+    { tpu: 0, program: 0, step: 2, kind: 'exit' },
+    { tpu: 1, program: 0, step: 3, kind: 'corrupt', life: 1 },
+  ];
+  const events = await eventsOf({ ...small, recovery: 'replace' }, undefined, faults);
+  const report = finished(events);
+  expect(report.weightsDigest).toBe(undisturbed.weightsDigest);
+  expect(report.evalAccuracy).toBe(undisturbed.evalAccuracy);
+  expect(report.recoveries).toBe(3);
+  const told = events.flatMap((event) => (event.kind === 'note' ? [event.note.event] : []));
+  expect(told).toEqual(expect.arrayContaining(['lost', 'replaced', 'restored', 'resumed']));
+  expect(events.filter((event) => event.kind === 'step')).toHaveLength(4);
+}, 60_000);
+
+test('without recovery the first loss ends the run, named', async () => {
+  const faults: ThreadFault[] = [{ tpu: 1, program: 0, step: 1, kind: 'throw' }];
+  await expect(eventsOf(small, undefined, faults)).rejects.toMatchObject({
+    code: 'worker-threw',
+    exitCode: 3,
+    message: expect.stringContaining('Cloud TPU 1 (x 1, y 0)'),
+  });
+}, 60_000);
+
 test('asked to stop, a run ends after the step, and says so', async () => {
   let asked = 0;
   const events = await eventsOf(small, () => ++asked === 2);
@@ -111,12 +138,13 @@ async function reportOf(flags: RawOptions): Promise<Report> {
 async function eventsOf(
   flags: RawOptions,
   shouldStop: () => boolean = () => false,
+  faults: readonly ThreadFault[] = [],
 ): Promise<TrainEvent[]> {
   const { config, relaxedSimd } = trainOptions(flags);
   const events: TrainEvent[] = [];
   const world = {
     openPod: (options: Parameters<typeof openThreadPod>[0]) =>
-      openThreadPod({ ...options, relaxed: relaxedSimd }),
+      openThreadPod({ ...options, relaxed: relaxedSimd, faults }),
     now: () => performance.now(),
     shouldStop,
   };

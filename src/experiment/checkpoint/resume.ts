@@ -49,7 +49,7 @@ export function resumedValues(
 }
 
 /** Settings that do not change a bit of the weights. */
-const indifferent: readonly string[] = ['mxu', 'evaluate'];
+const indifferent: readonly string[] = ['mxu', 'evaluate', 'recovery'];
 
 interface Difference {
   readonly setting: string;

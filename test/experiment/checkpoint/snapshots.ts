@@ -18,6 +18,7 @@ export const config: TrainConfig = {
   seed: 0,
   precision: 'bf16',
   mxu: 'fast',
+  recovery: 'none',
   evaluate: 8,
 };
 
