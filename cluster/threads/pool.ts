@@ -257,6 +257,10 @@ class Threads implements ThreadPod {
     if (isOver(this.#state)) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
+    // Nothing that a lost one has left is trusted.
+    this.#programs.forEach((_, program) => {
+      for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
+    });
     this.#startWorker(tpu);
   }
 
