@@ -6,6 +6,7 @@ import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
 import { addDoctor } from './doctor.ts';
 import { addTrain } from './train.ts';
+import { addUp } from './up.ts';
 
 const program = new Command('pod')
   .description('A Cloud TPU v2 pod that fits on a laptop: trains on 1 to 64 emulated Cloud TPUs.')
@@ -14,6 +15,7 @@ const program = new Command('pod')
   .configureOutput({ outputError: () => {} })
   .showSuggestionAfterError(true);
 addTrain(program);
+addUp(program);
 addCompile(program);
 addCheckpoint(program);
 addDevices(program);

@@ -1,0 +1,73 @@
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { PodError } from '../../src/numerics/error.ts';
+
+/** What is asked of a master over HTTP; nothing can be changed through it. */
+export interface ApiSource {
+  isReady(): boolean;
+  status(): unknown;
+  metrics(): Promise<{ readonly type: string; readonly text: string }>;
+}
+
+/**
+ * Serves `/healthz` (it lives), `/readyz` (steps can run), `/status` (JSON), `/metrics`.
+ *
+ * @throws PodError `io` when the address cannot be had.
+ */
+export function serveApi(
+  source: ApiSource,
+  host: string,
+  port: number,
+): Promise<{ readonly port: number; close(): void }> {
+  const server = createServer(
+    { headersTimeout: 5000, requestTimeout: 5000, maxHeaderSize: 8192 },
+    (request, response) => {
+      request.resume();
+      if (request.method !== 'GET') return reply(response, 405, 'text/plain', 'only GET\n');
+      answer(source, request.url ?? '', response).catch((error: unknown) => {
+        reply(response, 500, 'text/plain', `${String(error)}\n`);
+      });
+    },
+  );
+  server.maxConnections = 64;
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => {
+      reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
+    });
+    server.listen({ host, port }, () => resolve(opened(server)));
+  });
+}
+
+function opened(server: Server): { readonly port: number; close(): void } {
+  server.unref();
+  return {
+    port: (server.address() as AddressInfo).port,
+    close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+async function answer(source: ApiSource, url: string, response: ServerResponse): Promise<void> {
+  switch (url.split('?')[0]) {
+    case '/healthz':
+      return reply(response, 200, 'text/plain', 'alive\n');
+    case '/readyz':
+      return source.isReady()
+        ? reply(response, 200, 'text/plain', 'ready\n')
+        : reply(response, 503, 'text/plain', 'not ready\n');
+    case '/status':
+      return reply(response, 200, 'application/json', `${JSON.stringify(source.status())}\n`);
+    case '/metrics': {
+      const { type, text } = await source.metrics();
+      return reply(response, 200, type, text);
+    }
+    default:
+      return reply(response, 404, 'text/plain', 'nothing there\n');
+  }
+}
+
+function reply(response: ServerResponse, code: number, type: string, text: string): void {
+  response.writeHead(code, { 'content-type': type, 'cache-control': 'no-store' }).end(text);
+}

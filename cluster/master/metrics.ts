@@ -1,0 +1,71 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { TrainEvent } from '../../src/experiment/event.ts';
+import type { ProcessPod } from '../process/pod.ts';
+
+/** What Prometheus is told of a run. */
+export class Metrics {
+  readonly #registry: Registry = new Registry();
+  readonly #steps: Counter;
+  readonly #stepSeconds: Histogram;
+  readonly #phaseSeconds: Counter;
+  readonly #losses: Counter;
+  readonly #epoch: Gauge;
+  readonly #hbm: Gauge;
+  readonly #rate: Gauge;
+  readonly #loss: Gauge;
+  readonly #linkBytes: Gauge;
+
+  constructor() {
+    const registers = [this.#registry];
+    const help = (name: string, text: string) => ({ name, help: text, registers });
+    this.#steps = new Counter(help('pod_steps_total', 'Steps committed.'));
+    this.#stepSeconds = new Histogram({
+      ...help('pod_step_seconds', 'Wall time of a step.'),
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    });
+    this.#phaseSeconds = new Counter({
+      ...help('pod_phase_seconds_total', 'Mean wall time over the Cloud TPUs, by part of a step.'),
+      labelNames: ['phase'],
+    });
+    this.#losses = new Counter(help('pod_restarts_total', 'Cloud TPUs that were lost.'));
+    this.#epoch = new Gauge(help('pod_membership_epoch', 'Number of the present membership.'));
+    this.#hbm = new Gauge(help('pod_hbm_bytes_per_core', 'HBM that a step takes on each core.'));
+    this.#rate = new Gauge(help('pod_images_per_second', 'Images a second over recent steps.'));
+    this.#loss = new Gauge(help('pod_loss', 'Loss at the last step.'));
+    this.#linkBytes = new Gauge({
+      ...help('pod_link_bytes', 'Bytes carried by each directed link of the torus.'),
+      labelNames: ['link'],
+    });
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  note(event: TrainEvent): void {
+    if (event.kind === 'started') this.#hbm.set(event.hbmBytesPerCore);
+    if (event.kind !== 'step') return;
+    this.#steps.inc();
+    this.#stepSeconds.observe(event.wallMs / 1000);
+    for (const [phase, ms] of Object.entries(event.phaseMs)) {
+      this.#phaseSeconds.inc({ phase }, ms / 1000);
+    }
+    this.#rate.set(event.imagesPerSecond);
+    this.#loss.set(event.loss);
+  }
+
+  lost(): void {
+    this.#losses.inc();
+  }
+
+  /** All of it as text. */
+  text(pod: ProcessPod | undefined): Promise<string> {
+    if (pod !== undefined) {
+      this.#epoch.set(pod.status().epoch);
+      for (const [link, bytes] of Object.entries(pod.linkBytes())) {
+        this.#linkBytes.set({ link }, bytes);
+      }
+    }
+    return this.#registry.metrics();
+  }
+}

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+import { PodError } from '../../src/numerics/error.ts';
+import {
+  checkFromWorker,
+  checkToWorker,
+  type FromWorker,
+  type ToWorker,
+} from '../../src/pod/messages.ts';
+import type { TensorOffer } from '../net/tensor-socket.ts';
+
+/** What the master tells a worker's process: messages for the worker itself, and what processes need. */
+export type ToNode =
+  /** Its Cloud TPU, and an `Assignment` as JSON. */
+  | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
+  /** Who is who from this epoch on: where tensors come from, by Cloud TPU. Before every `load`. */
+  | {
+      readonly kind: 'membership';
+      readonly epoch: number;
+      readonly offers: readonly TensorOffer[];
+    }
+  | { readonly kind: 'pod'; readonly message: ToWorker }
+  /** Set a program's parameters to those that it starts from, or that were written, if `hash` is theirs. */
+  | ({
+      readonly kind: 'set';
+      readonly from: 'initial' | 'written';
+      readonly hash: string;
+    } & Request)
+  /** A piece of a parameter, at most {@link pieceBytesMax} long; put aside until `set`. */
+  | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
+  | ({ readonly kind: 'read'; readonly length: number } & Request & Piece);
+
+/** A request for the parameters of a program after `steps` steps; answered once. */
+export interface Request {
+  readonly id: number;
+  readonly program: number;
+  readonly steps: number;
+}
+
+export interface Piece {
+  readonly index: number;
+  readonly offset: number;
+}
+
+/** What a worker's process tells the master. */
+export type FromNode =
+  /** It has built the programs, whose hash this is. */
+  | {
+      readonly kind: 'offer';
+      readonly pid: number;
+      readonly offer: TensorOffer;
+      readonly hash: string;
+    }
+  /**
+   * What its worker says, and the bytes that left on each link of this Cloud TPU: link number,
+   * bytes, link number, ….
+   */
+  | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
+  /** Its progress counter. */
+  | { readonly kind: 'pulse'; readonly beats: number }
+  | {
+      readonly kind: 'answer';
+      readonly id: number;
+      readonly done: boolean;
+      readonly bytes: Uint8Array;
+    };
+
+/** Control messages stay small: parameters travel in pieces. */
+export const pieceBytesMax: number = 512 * 1024;
+
+const count = z.int().min(0);
+const bytes = z.instanceof(Uint8Array);
+const offer = z.strictObject({
+  host: z.string().max(255),
+  port: z.int().min(0).max(65535),
+  unixPath: z.string().max(108).optional(),
+});
+const request = { id: count, program: count, steps: count };
+const piece = { index: count, offset: count };
+
+const toNode = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('welcome'), tpu: count, assignment: z.string() }),
+  z.strictObject({ kind: z.literal('membership'), epoch: count, offers: z.array(offer) }),
+  z.strictObject({ kind: z.literal('pod'), message: z.unknown() }),
+  z.strictObject({
+    kind: z.literal('set'),
+    from: z.enum(['initial', 'written']),
+    hash: z.string(),
+    ...request,
+  }),
+  z.strictObject({ kind: z.literal('write'), bytes, ...request, ...piece }),
+  z.strictObject({ kind: z.literal('read'), length: count, ...request, ...piece }),
+]);
+
+const fromNode = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('offer'), pid: count, offer, hash: z.string() }),
+  z.strictObject({ kind: z.literal('pod'), message: z.unknown(), sent: z.array(count) }),
+  z.strictObject({ kind: z.literal('pulse'), beats: count }),
+  z.strictObject({ kind: z.literal('answer'), id: count, done: z.boolean(), bytes }),
+]);
+
+/** Checks what arrived at a worker's process. Throws `worker-threw`, naming the field. */
+export function checkToNode(value: unknown): ToNode {
+  const message = parse(toNode, value, 'a worker') as ToNode;
+  return message.kind === 'pod' ? { ...message, message: checkToWorker(message.message) } : message;
+}
+
+/** Checks what arrived at the master. Throws `worker-threw`, naming the field. */
+export function checkFromNode(value: unknown): FromNode {
+  const message = parse(fromNode, value, 'the master') as FromNode;
+  if (message.kind !== 'pod') return message;
+  return { ...message, message: checkFromWorker(message.message) };
+}
+
+function parse(schema: z.ZodType, value: unknown, receiver: string): unknown {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const what = `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`;
+  throw new PodError('worker-threw', `a message to ${receiver} is malformed: ${what}`);
+}

@@ -1,0 +1,366 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { makeToken } from '../../cluster/image/token-file.ts';
+import { cloudTpus } from '../experiment/config.ts';
+import { assert } from '../numerics/assert.ts';
+import { PodError } from '../numerics/error.ts';
+import { withTrainFlags } from './flags.ts';
+import { type RawOptions, trainOptions } from './options.ts';
+
+const examples = `
+Examples:
+  pod up --tpus 8 --model mlp --wait       trains in 9 processes, and ends as the run does
+  pod up --tpus 8                          leaves them running
+  pod status; pod logs --follow; pod logs --tpu 3; pod down
+`;
+
+/** `pod up`, `status`, `logs`, `down`: a pod as processes of this machine. */
+export function addUp(program: Command): void {
+  withTrainFlags(
+    program.command('up').description('train in a process for each Cloud TPU on this machine'),
+  )
+    .option('--checkpoint <dir>', 'save checkpoints to this directory')
+    .option('--every <n>', 'steps from one checkpoint to the next (default 100)')
+    .option('--keep <n>', 'checkpoints that are left, the newest ones (default 3)')
+    .option('--resume', 'go on from the newest good checkpoint, if there is one')
+    .option('--report <file>', 'write the result as JSON to this file')
+    .option('--wait', 'wait for the end, and exit as the run does')
+    .option('--dir <dir>', 'where logs, token and process numbers are kept', '.pod')
+    .addHelpText('after', examples)
+    .action(async ({ wait, dir, ...flags }: RawOptions) => {
+      await up(String(dir), flags, wait === true);
+    });
+  withDir(program.command('status').description('show who is who in the pod of pod up'))
+    .option('--json', 'print it as JSON')
+    .action(async ({ dir, json }: { dir: string; json?: boolean }) => {
+      await status(dir, json === true);
+    });
+  withDir(program.command('logs').description('print the logs of the pod of pod up'))
+    .option('--tpu <k>', 'of this Cloud TPU instead of the master')
+    .option('--follow', 'go on until the pod has ended')
+    .action(async ({ dir, tpu, follow }: { dir: string; tpu?: string; follow?: boolean }) => {
+      await logs(dir, tpu, follow === true);
+    });
+  withDir(program.command('down').description('end the pod of pod up')).action(
+    async ({ dir }: { dir: string }) => {
+      await down(dir);
+    },
+  );
+}
+
+function withDir(command: Command): Command {
+  return command.option('--dir <dir>', 'as given to pod up', '.pod');
+}
+
+/** What is known of a pod that was started. */
+const podSchema = z.strictObject({
+  apiPort: z.int(),
+  master: z.int().min(1),
+  workers: z.array(z.int().min(1)),
+});
+type PodFile = z.infer<typeof podSchema>;
+
+/** How long `down` waits for a peaceful end, in ms, before it ends what is left. */
+const downMs = 12_000;
+
+// -------------------------------------------------------------------------------------------- up
+
+async function up(dir: string, flags: RawOptions, wait: boolean): Promise<void> {
+  const tpus = cloudTpus(trainOptions(flags).config);
+  refuseSecond(dir);
+  const folder = resolve(dir);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const leftovers = flags['resume'] === true ? /\.log$/ : /\.log$|^commits\.jsonl$/;
+  for (const file of readdirSync(folder)) if (leftovers.test(file)) rmSync(join(folder, file));
+  const tokenFile = join(folder, 'token');
+  makeToken(tokenFile);
+  const [controlPort, apiPort] = await freePorts();
+  const common = { ...process.env, POD_TOKEN_FILE: tokenFile, POD_JOB: `pod-${process.pid}` };
+  const start = (program: 'master' | 'worker', name: string, env: NodeJS.ProcessEnv) =>
+    startProcess(folder, program, name, {
+      ...common,
+      ...env,
+      POD_STATUS_FILE: join(folder, `${name}.status`),
+    });
+  const master = start('master', 'master', {
+    ...{ TPUS: '', POD_MODE: 'job', POD_ARGS: wordsOf(flags).join(' '), POD_DATA_DIR: folder },
+    ...{ POD_CONTROL_HOST: '127.0.0.1', POD_CONTROL_PORT: String(controlPort) },
+    ...{ POD_API_HOST: '127.0.0.1', POD_API_PORT: String(apiPort) },
+  });
+  const workers = Array.from({ length: tpus }, (_, tpu) =>
+    start('worker', `tpu-${tpu}`, {
+      ...{ POD_MASTER: `127.0.0.1:${controlPort}`, POD_TENSOR_PORT: '0' },
+      ...{ TPU_WORKER_ID: String(tpu), POD_HOST: '127.0.0.1' },
+    }),
+  );
+  const pod: PodFile = { apiPort, master: pidOf(master), workers: workers.map(pidOf) };
+  writeFileSync(podFile(dir), `${JSON.stringify(pod)}\n`, { mode: 0o600 });
+  if (wait) await waitFor(dir, master);
+  else {
+    for (const child of [master, ...workers]) child.unref();
+    process.stdout.write(`${tpus} Cloud TPUs and a master are starting; logs are in ${dir}\n`);
+  }
+}
+
+function refuseSecond(dir: string): void {
+  const before = readPod(dir);
+  if (before === undefined || !allPids(before).some(isOurs)) return;
+  throw new PodError('bad-flag', `--dir ${dir}: a pod is running there; use pod down first`);
+}
+
+/** Ends as the master does; what ends this ends the pod. */
+async function waitFor(dir: string, master: ChildProcess): Promise<void> {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void down(dir));
+  const code = await new Promise<number>((done) => {
+    master.once('exit', (status, signal) => done(status ?? (signal === null ? 1 : 3)));
+  });
+  await down(dir);
+  const [last = ''] = readFileSync(join(dir, 'master.log'), 'utf8').trimEnd().split('\n').slice(-1);
+  (code === 0 ? process.stdout : process.stderr).write(`${last}\n`);
+  process.exitCode = code;
+}
+
+function startProcess(
+  folder: string,
+  program: 'master' | 'worker',
+  name: string,
+  env: NodeJS.ProcessEnv,
+): ChildProcess {
+  const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
+  const file = fileURLToPath(new URL(`../../cluster/${program}/main.js`, import.meta.url));
+  const child = spawn(process.execPath, [file], {
+    env,
+    detached: true,
+    stdio: ['ignore', log, log],
+  });
+  closeSync(log);
+  return child;
+}
+
+function pidOf({ pid }: ChildProcess): number {
+  assert(pid !== undefined, 'a process that did not start');
+  return pid;
+}
+
+/** The flags again, as words that `POD_ARGS` can hold. */
+function wordsOf(flags: RawOptions): string[] {
+  return Object.entries(flags).flatMap(([key, value]) => {
+    const name = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    if (value === undefined || (key === 'relaxedSimd' && value === true)) return [];
+    if (typeof value === 'boolean') return [value ? `--${name}` : `--no-${name}`];
+    return [`--${name}`, quoted(String(value))];
+  });
+}
+
+function quoted(word: string): string {
+  if (!word.includes("'")) return `'${word}'`;
+  if (!word.includes('"')) return `"${word}"`;
+  throw new PodError('bad-flag', `expected no flag with both kinds of quotes, found ${word}`);
+}
+
+/** Two ports that nobody uses now. */
+async function freePorts(): Promise<[number, number]> {
+  const servers = [createServer(), createServer()];
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((found, failed) => {
+          server.once('error', failed);
+          server.listen({ host: '127.0.0.1', port: 0 }, () => {
+            const address = server.address();
+            found(typeof address === 'object' ? (address?.port ?? 0) : 0);
+          });
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
+  return [ports[0] ?? 0, ports[1] ?? 0];
+}
+
+// ---------------------------------------------------------------------------------------- status
+
+const statusSchema = z.object({
+  phase: z.string().optional(),
+  epoch: z.number().optional(),
+  tpus: z
+    .array(
+      z.object({
+        tpu: z.number(),
+        state: z.string(),
+        pid: z.number().nullable(),
+        host: z.string().nullable(),
+      }),
+    )
+    .optional(),
+  last: z
+    .object({
+      step: z.number(),
+      steps: z.number(),
+      loss: z.number(),
+      digest: z.string(),
+      imagesPerSecond: z.number(),
+    })
+    .optional(),
+  linkBytes: z.record(z.string(), z.number()).optional(),
+});
+
+async function status(dir: string, json: boolean): Promise<void> {
+  const pod = needPod(dir);
+  const found = await askMaster(pod);
+  if (json) {
+    process.stdout.write(`${JSON.stringify(found ?? { phase: 'down' })}\n`);
+    return;
+  }
+  if (found === undefined) {
+    const [last = ''] = tail(join(dir, 'master.log'), 1);
+    process.stdout.write(`the master is not running; its last words:\n${last}\n`);
+    return;
+  }
+  const { phase = 'starting', epoch, tpus = [], last, linkBytes = {} } = found;
+  const lines = [`${phase}${epoch === undefined ? '' : `, membership ${epoch}`}`];
+  if (last !== undefined) {
+    const rate = Math.round(last.imagesPerSecond);
+    lines.push(`step ${last.step}/${last.steps}  loss ${last.loss.toFixed(4)}  ${rate} images/s`);
+    lines.push(`weights ${last.digest}`);
+  }
+  for (const { tpu, state, pid, host } of tpus) {
+    lines.push(`Cloud TPU ${tpu}  ${state}  pid ${pid ?? '-'}  ${host ?? '-'}`);
+  }
+  const busiest = Object.entries(linkBytes).sort(([, a], [, b]) => b - a);
+  for (const [link, bytes] of busiest.slice(0, 8)) if (bytes > 0) lines.push(`${link}  ${bytes} B`);
+  const errors = tail(join(dir, 'master.log'), 200).filter((it) => /"level":[56]0/.test(it));
+  if (errors.length > 0) lines.push(`last error: ${errors.at(-1)}`);
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function askMaster({
+  apiPort,
+  master,
+}: PodFile): Promise<z.infer<typeof statusSchema> | undefined> {
+  if (!isOurs(master)) return undefined;
+  try {
+    const response = await fetch(`http://127.0.0.1:${apiPort}/status`, {
+      signal: AbortSignal.timeout(5000),
+    });
+    return statusSchema.parse(await response.json());
+  } catch (cause) {
+    throw new PodError('worker-silent', `the master (pid ${master}) does not answer`, cause);
+  }
+}
+
+// ------------------------------------------------------------------------------------------ logs
+
+async function logs(dir: string, tpu: string | undefined, follow: boolean): Promise<void> {
+  const pod = needPod(dir);
+  if (tpu !== undefined && pod.workers[Number(tpu)] === undefined) {
+    const most = pod.workers.length - 1;
+    throw new PodError('bad-flag', `--tpu: expected 0 to ${most}, found ${tpu}`);
+  }
+  const pid = tpu === undefined ? pod.master : (pod.workers[Number(tpu)] ?? 0);
+  const file = openSync(
+    join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`),
+    'r',
+  );
+  const piece = Buffer.alloc(65536);
+  for (let isLast = false; ; ) {
+    for (let n = readSync(file, piece); n > 0; n = readSync(file, piece)) {
+      process.stdout.write(Buffer.from(piece.subarray(0, n)));
+    }
+    if (!follow || isLast) break;
+    isLast = !isOurs(pid);
+    await sleep(200);
+  }
+  closeSync(file);
+}
+
+/** The last lines of a file. */
+function tail(path: string, count: number): string[] {
+  if (!existsSync(path)) return [];
+  const bytes = 65536;
+  const { size } = statSync(path);
+  const file = openSync(path, 'r');
+  const piece = Buffer.alloc(Math.min(bytes, size));
+  readSync(file, piece, 0, piece.length, size - piece.length);
+  closeSync(file);
+  return piece.toString('utf8').trimEnd().split('\n').slice(-count);
+}
+
+// ------------------------------------------------------------------------------------------ down
+
+async function down(dir: string): Promise<void> {
+  const pod = needPod(dir);
+  // The master tells its workers that all is done.
+  signalAll([pod.master], 'SIGTERM');
+  await ended([pod.master], downMs);
+  await ended(pod.workers, 1000);
+  signalAll(pod.workers, 'SIGTERM');
+  await ended(pod.workers, downMs);
+  signalAll(allPids(pod), 'SIGKILL');
+}
+
+async function ended(pids: readonly number[], withinMs: number): Promise<void> {
+  for (let waitedMs = 0; waitedMs < withinMs && pids.some(isOurs); waitedMs += 50) await sleep(50);
+}
+
+function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids.filter(isOurs)) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      // It has ended meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+/** Whether a process lives and, where that can be seen, is one of a pod: numbers are used again. */
+function isOurs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  const path = `/proc/${pid}/cmdline`;
+  if (!existsSync(path)) return !existsSync('/proc/self');
+  try {
+    return /cluster\/(master|worker)\/main\.js/.test(readFileSync(path, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+function allPids({ master, workers }: PodFile): number[] {
+  return [master, ...workers];
+}
+
+function podFile(dir: string): string {
+  return join(dir, 'pod.json');
+}
+
+function readPod(dir: string): PodFile | undefined {
+  if (!existsSync(podFile(dir))) return undefined;
+  return podSchema.parse(JSON.parse(readFileSync(podFile(dir), 'utf8')));
+}
+
+function needPod(dir: string): PodFile {
+  const pod = readPod(dir);
+  if (pod !== undefined) return pod;
+  throw new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
+}

@@ -1,0 +1,67 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+/** A program that ran to its end. */
+export interface Ran {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+export function newFolder(): string {
+  return mkdtempSync(join(tmpdir(), 'pod-process-'));
+}
+
+/** Starts a compiled program of this project. */
+export function startProgram(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): { readonly child: ChildProcess; readonly ran: Promise<Ran> } {
+  const file = fileURLToPath(new URL(`../../../dist/${program}.js`, import.meta.url));
+  const child = spawn(process.execPath, [file, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let out = '';
+  let err = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    err += text;
+  });
+  const ran = new Promise<Ran>((resolve) => {
+    child.once('close', (code) => resolve({ code, out, err }));
+  });
+  return { child, ran };
+}
+
+export function pod(...args: string[]): {
+  readonly child: ChildProcess;
+  readonly ran: Promise<Ran>;
+} {
+  return startProgram('src/cli/main', args);
+}
+
+/** Waits until a file has a text; the test's own limit ends a wait in vain. */
+export async function untilSaid(path: string, text: string): Promise<void> {
+  while (!existsSync(path) || !readFileSync(path, 'utf8').includes(text)) await sleep(50);
+}
+
+/** A field of a report or of a line of log. */
+export function fieldOf(text: string, field: string): unknown {
+  return (JSON.parse(text) as Readonly<Record<string, unknown>>)[field];
+}
+
+export function processesOf(folder: string): {
+  master: number;
+  workers: number[];
+  apiPort: number;
+} {
+  return JSON.parse(readFileSync(join(folder, 'pod.json'), 'utf8'));
+}

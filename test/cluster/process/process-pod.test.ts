@@ -1,0 +1,139 @@
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { Token } from '../../../cluster/net/token.ts';
+import { openProcessPod } from '../../../cluster/process/pod.ts';
+import { trainOptions } from '../../../src/cli/options.ts';
+import { train } from '../../../src/experiment/train.ts';
+import { requireCompiled } from '../compiled.ts';
+import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
+
+beforeAll(requireCompiled);
+
+const folders: string[] = [];
+function folder(): string {
+  const made = newFolder();
+  folders.push(made);
+  return made;
+}
+afterEach(async () => {
+  for (const made of folders.splice(0)) {
+    await pod('down', '--dir', made).ran;
+    rmSync(made, { recursive: true });
+  }
+});
+
+const small = ['--tpus', '2', '--model', 'mlp', '--steps', '4', '--evaluate', '256'];
+const endless = ['--tpus', '2', '--model', 'mlp', '--steps', '100000'];
+
+describe('the same bits as in threads', () => {
+  test('2 processes, 4 steps; and the same again from a checkpoint', async () => {
+    const threads = await pod('train', ...small, '--json').ran;
+    const dir = folder();
+    const saved = ['--checkpoint', join(dir, 'saved'), '--every', '2'];
+    const processes = await pod('up', '--wait', '--dir', dir, ...small, ...saved).ran;
+    expect(processes).toMatchObject({ code: 0 });
+    for (const field of ['weightsDigest', 'evalAccuracy', 'finalLoss', 'linkBytes']) {
+      expect(fieldOf(processes.out, field)).toEqual(fieldOf(threads.out, field));
+    }
+    expect(fieldOf(processes.out, 'msg')).toBe('summary');
+
+    const newest = readdirSync(join(dir, 'saved')).sort().at(-1) ?? '';
+    rmSync(join(dir, 'saved', newest), { recursive: true });
+    const resumed = await pod('up', '--wait', '--dir', dir, ...small, ...saved, '--resume').ran;
+    expect(resumed).toMatchObject({ code: 0 });
+    expect(fieldOf(resumed.out, 'weightsDigest')).toEqual(fieldOf(threads.out, 'weightsDigest'));
+    // Steps 3 and 4 were taken twice, with the same bits, and count once.
+    const commits = readFileSync(join(dir, 'commits.jsonl'), 'utf8').trim().split('\n').slice(1);
+    expect(commits.map((line) => fieldOf(line, 'step'))).toEqual([1, 2, 3, 4]);
+  });
+});
+
+describe('who is lost is named', () => {
+  test('SIGKILL of a worker ends the run with exit code 3', async () => {
+    const dir = folder();
+    const { ran } = pod('up', '--wait', '--dir', dir, ...endless);
+    await untilSaid(join(dir, 'master.log'), '"msg":"step"');
+    process.kill(processesOf(dir).workers[1] ?? 0, 'SIGKILL');
+    const { code, err } = await ran;
+    expect(code).toBe(3);
+    expect(err).toMatch(/Cloud TPU 1 \(x 1, y 0\).*exited/);
+  });
+
+  test('a worker that hangs ends the run with exit code 3', async () => {
+    const dir = folder();
+    const { ran } = pod('up', '--wait', '--dir', dir, ...endless);
+    await untilSaid(join(dir, 'master.log'), '"msg":"step"');
+    const worker = processesOf(dir).workers[1] ?? 0;
+    process.kill(worker, 'SIGSTOP');
+    await untilSaid(join(dir, 'master.log'), 'worker-silent');
+    process.kill(worker, 'SIGKILL');
+    const { code, err } = await ran;
+    expect(code).toBe(3);
+    expect(err).toMatch(/Cloud TPU 1 \(x 1, y 0\).*silent/);
+  });
+
+  test('workers that never join', async () => {
+    const { config } = trainOptions({ model: 'mlp', tpus: '2', steps: '1' });
+    const events = train(config, {
+      now: () => performance.now(),
+      openPod: (options) =>
+        openProcessPod({
+          ...{ ...options, config, relaxed: true, host: '127.0.0.1', port: 0, startMsLimit: 300 },
+          token: new Token(Buffer.from('a token that nobody else knows')),
+          log: () => undefined,
+        }),
+    });
+    const all = async (): Promise<void> => {
+      for await (const event of events) expect(event.kind).toBe('started');
+    };
+    await expect(all()).rejects.toMatchObject({
+      code: 'worker-silent',
+      message: expect.stringMatching(/Cloud TPU 0 .*, Cloud TPU 1 .* did not start within 300 ms/),
+    });
+  });
+});
+
+test('a worker with another token is refused, and says so', async () => {
+  const dir = folder();
+  await pod('up', '--dir', dir, ...endless).ran;
+  await untilSaid(join(dir, 'master.log'), '"msg":"step"');
+  const port = /"port":(\d+),"msg":"listening"/.exec(readFileSync(join(dir, 'master.log'), 'utf8'));
+  const token = join(dir, 'other-token');
+  writeFileSync(token, 'not the token of this pod', { mode: 0o600 });
+  const worker = await startProgram('cluster/worker/main', [], {
+    POD_MASTER: `127.0.0.1:${port?.[1]}`,
+    POD_TOKEN_FILE: token,
+    POD_TENSOR_PORT: '0',
+    POD_STATUS_FILE: join(dir, 'other.status'),
+  }).ran;
+  expect(worker.code).toBe(2);
+  expect(worker.out).toContain('wrong token');
+  await untilSaid(join(dir, 'master.log'), '"msg":"turned-away"');
+});
+
+test('a pod can be watched, and ends in peace', async () => {
+  const dir = folder();
+  await pod('up', '--dir', dir, ...endless).ran;
+  await untilSaid(join(dir, 'master.log'), '"msg":"step"');
+  const second = await pod('up', '--dir', dir, ...endless).ran;
+  expect(second).toMatchObject({ code: 2, err: expect.stringContaining('a pod is running there') });
+  const { out } = await pod('status', '--dir', dir).ran;
+  expect(out).toMatch(/membership 1\nstep \d+\/100000/);
+  expect(out).toMatch(/Cloud TPU 1 {2}joined {2}pid \d+/);
+  const { apiPort } = processesOf(dir);
+  const get = (path: string): Promise<Response> => fetch(`http://127.0.0.1:${apiPort}/${path}`);
+  expect((await get('healthz')).status).toBe(200);
+  expect((await get('readyz')).status).toBe(200);
+  expect((await get('nothing')).status).toBe(404);
+  const metrics = await (await get('metrics')).text();
+  expect(metrics).toMatch(/^pod_steps_total [1-9]/m);
+  expect(metrics).toMatch(/^pod_membership_epoch 1$/m);
+  expect(metrics).toMatch(/^pod_link_bytes\{link="chip\(0,0\)\+x"\} [1-9]/m);
+  expect(await pod('down', '--dir', dir).ran).toMatchObject({ code: 0 });
+  expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
+  for (const tpu of ['0', '1']) {
+    const logs = await pod('logs', '--dir', dir, '--tpu', tpu).ran;
+    expect(logs.out).toContain('"msg":"done"');
+  }
+});
