@@ -34,19 +34,23 @@ export function startLife(
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: 'disabled',
   });
-  let isEnded = false;
-  const failed = (error: unknown): void => {
-    if (!isEnded) events.failed(error);
+  let isOver = false;
+  const once = (tell: () => void): void => {
+    if (!isOver) tell();
+    isOver = true;
   };
+  const failed = (error: unknown): void => once(() => events.failed(error));
   pool.on('error', failed);
-  pool.run(task, { transferList }).then((result: unknown) => {
-    if (!isEnded) events.done(result);
-  }, failed);
+  pool
+    .run(task, { transferList })
+    .then((result: unknown) => once(() => events.done(result)), failed);
   const [thread] = pool.threads;
   assert(thread !== undefined, 'a thread for the task');
+  // A thread that ends before it has taken its task leaves the task waiting for another.
+  thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
   return {
     async end() {
-      isEnded = true;
+      isOver = true;
       await thread.terminate();
       await pool.destroy();
     },

@@ -70,7 +70,7 @@ function masterOptions({ topology, mxu, programs, recovery }: PodOptions): Maste
     sampleMsLimit: 2.5 * samplePeriodMs,
     recovery: {
       policy: recovery ?? 'none',
-      graceMsLimit: 30_000,
+      graceMsLimit: 10_000,
       lossesPerStepMax: 5,
       lossesPerMinuteMax: 30,
     },

@@ -128,6 +128,24 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     expect(eventsOf(notes)).toContain('lost 2');
   });
 
+  test('killed again as soon as a replacement is under way', async () => {
+    let pod: ThreadPod | undefined;
+    const notes: Note[] = [];
+    const onNote = (note: Note): void => {
+      notes.push(note);
+      const lost = notes.filter(({ event }) => event === 'lost').length;
+      // The next thread has begun, and not yet taken its task.
+      if (note.event === 'lost' && lost < 3) setTimeout(() => pod?.kill(1), 20);
+    };
+    const { digests } = await run({ onNote }, (it, step) => {
+      pod = it;
+      if (step === 2) it.kill(1);
+    });
+    expect(digests).toEqual(undisturbed);
+    expect(eventsOf(notes)).not.toContain('adopted 1');
+    expect(notes.at(-1)?.event).toBe('resumed');
+  });
+
   test('several at once, and again while they are being replaced', async () => {
     const { digests, notes } = await run({
       faults: [
