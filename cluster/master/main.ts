@@ -18,6 +18,7 @@ import { logEvent } from '../../src/observe/log.ts';
 import { splitWords } from '../image/words.ts';
 import { readToken } from '../net/token.ts';
 import { openProcessPod, type ProcessPod } from '../process/pod.ts';
+import { startProcess, workerEnv } from '../process/spawn.ts';
 import { onEnd } from '../worker/signals.ts';
 import { statusPath, writeStatus } from '../worker/status-file.ts';
 import { type ApiSource, serveApi } from './api.ts';
@@ -51,6 +52,7 @@ async function run(): Promise<void> {
   if (warning !== undefined) logger.warn(warning);
   const commits = new CommitLog(join(env['POD_DATA_DIR'] ?? '/data', 'commits.jsonl'), config);
   if (commits.last > 0) logger.info({ step: commits.last }, 'commits-found');
+  const controlPort = portIn('POD_CONTROL_PORT', '7070');
   const metrics = new Metrics();
   let pod: ProcessPod | undefined;
   let last: StepCommitted | undefined;
@@ -83,11 +85,13 @@ async function run(): Promise<void> {
         ...podOptions,
         ...{ config, relaxed: relaxedSimd, token, startMsLimit },
         host: env['POD_CONTROL_HOST'] ?? '0.0.0.0',
-        port: portIn('POD_CONTROL_PORT', '7070'),
+        port: controlPort,
         log: (msg, fields) => logger.info(fields, msg),
         onNote(note) {
           if (note.event === 'lost') metrics.lost();
           logger.warn(note, note.event);
+          if (note.event === 'lost' || note.event === 'quarantined') replace(note.tpu, controlPort);
+          podOptions.onNote?.(note);
         },
       });
       return pod;
@@ -105,7 +109,8 @@ async function run(): Promise<void> {
     if (event.kind === 'ready') writeStatus(statusFile, 'ready');
     metrics.note(event);
     if (event.kind === 'finished') report = event.report;
-    else logEvent(logger.child(epoch === undefined ? {} : { epoch }), event);
+    else if (event.kind !== 'note')
+      logEvent(logger.child(epoch === undefined ? {} : { epoch }), event);
     if (isStopping) break;
   }
   api.close();
@@ -130,6 +135,14 @@ function readOptions(): TrainOptions {
   if (options === undefined)
     throw new PodError('bad-flag', 'POD_ARGS: expected flags of pod train');
   return options;
+}
+
+/** On one machine nobody else starts a worker in the place of one that was lost. */
+function replace(tpu: number | null, controlPort: number): void {
+  const folder = env['POD_FOLDER'];
+  if (folder === undefined || tpu === null) return;
+  const { pid } = startProcess(folder, `tpu-${tpu}`, { ...env, ...workerEnv(tpu, controlPort) });
+  logger.info({ tpu, pid }, 'replacement-started');
 }
 
 async function planOf({ checkpoint }: TrainOptions): Promise<CheckpointPlan | undefined> {

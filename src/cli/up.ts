@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -14,12 +14,16 @@ import {
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { makeToken } from '../../cluster/image/token-file.ts';
+import {
+  type PodProcesses,
+  readProcesses,
+  startProcess,
+  workerEnv,
+} from '../../cluster/process/spawn.ts';
 import { cloudTpus } from '../experiment/config.ts';
-import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { withTrainFlags } from './flags.ts';
 import { type RawOptions, trainOptions } from './options.ts';
@@ -70,12 +74,8 @@ function withDir(command: Command): Command {
 }
 
 /** What is known of a pod that was started. */
-const podSchema = z.strictObject({
-  apiPort: z.int(),
-  master: z.int().min(1),
-  workers: z.array(z.int().min(1)),
-});
-type PodFile = z.infer<typeof podSchema>;
+const podSchema = z.strictObject({ apiPort: z.int() });
+type PodFile = z.infer<typeof podSchema> & PodProcesses;
 
 /** How long `down` waits for a peaceful end, in ms, before it ends what is left. */
 const downMs = 12_000;
@@ -87,31 +87,23 @@ async function up(dir: string, flags: RawOptions, wait: boolean): Promise<void> 
   refuseSecond(dir);
   const folder = resolve(dir);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const leftovers = flags['resume'] === true ? /\.log$/ : /\.log$|^commits\.jsonl$/;
+  const leftovers =
+    flags['resume'] === true ? /\.log$|^processes$/ : /\.log$|^processes$|^commits\.jsonl$/;
   for (const file of readdirSync(folder)) if (leftovers.test(file)) rmSync(join(folder, file));
   const tokenFile = join(folder, 'token');
   makeToken(tokenFile);
   const [controlPort, apiPort] = await freePorts();
   const common = { ...process.env, POD_TOKEN_FILE: tokenFile, POD_JOB: `pod-${process.pid}` };
-  const start = (program: 'master' | 'worker', name: string, env: NodeJS.ProcessEnv) =>
-    startProcess(folder, program, name, {
-      ...common,
-      ...env,
-      POD_STATUS_FILE: join(folder, `${name}.status`),
-    });
-  const master = start('master', 'master', {
-    ...{ TPUS: '', POD_MODE: 'job', POD_ARGS: wordsOf(flags).join(' '), POD_DATA_DIR: folder },
+  const master = startProcess(folder, 'master', {
+    ...{ ...common, TPUS: '', POD_MODE: 'job', POD_ARGS: wordsOf(flags).join(' ') },
+    ...{ POD_DATA_DIR: folder, POD_FOLDER: folder },
     ...{ POD_CONTROL_HOST: '127.0.0.1', POD_CONTROL_PORT: String(controlPort) },
     ...{ POD_API_HOST: '127.0.0.1', POD_API_PORT: String(apiPort) },
   });
   const workers = Array.from({ length: tpus }, (_, tpu) =>
-    start('worker', `tpu-${tpu}`, {
-      ...{ POD_MASTER: `127.0.0.1:${controlPort}`, POD_TENSOR_PORT: '0' },
-      ...{ TPU_WORKER_ID: String(tpu), POD_HOST: '127.0.0.1' },
-    }),
+    startProcess(folder, `tpu-${tpu}`, { ...common, ...workerEnv(tpu, controlPort) }),
   );
-  const pod: PodFile = { apiPort, master: pidOf(master), workers: workers.map(pidOf) };
-  writeFileSync(podFile(dir), `${JSON.stringify(pod)}\n`, { mode: 0o600 });
+  writeFileSync(podFile(dir), `${JSON.stringify({ apiPort })}\n`, { mode: 0o600 });
   if (wait) await waitFor(dir, master);
   else {
     for (const child of [master, ...workers]) child.unref();
@@ -121,7 +113,7 @@ async function up(dir: string, flags: RawOptions, wait: boolean): Promise<void> 
 
 function refuseSecond(dir: string): void {
   const before = readPod(dir);
-  if (before === undefined || !allPids(before).some(isOurs)) return;
+  if (before === undefined || !before.all.some(isOurs)) return;
   throw new PodError('bad-flag', `--dir ${dir}: a pod is running there; use pod down first`);
 }
 
@@ -135,28 +127,6 @@ async function waitFor(dir: string, master: ChildProcess): Promise<void> {
   const [last = ''] = readFileSync(join(dir, 'master.log'), 'utf8').trimEnd().split('\n').slice(-1);
   (code === 0 ? process.stdout : process.stderr).write(`${last}\n`);
   process.exitCode = code;
-}
-
-function startProcess(
-  folder: string,
-  program: 'master' | 'worker',
-  name: string,
-  env: NodeJS.ProcessEnv,
-): ChildProcess {
-  const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  const file = fileURLToPath(new URL(`../../cluster/${program}/main.js`, import.meta.url));
-  const child = spawn(process.execPath, [file], {
-    env,
-    detached: true,
-    stdio: ['ignore', log, log],
-  });
-  closeSync(log);
-  return child;
-}
-
-function pidOf({ pid }: ChildProcess): number {
-  assert(pid !== undefined, 'a process that did not start');
-  return pid;
 }
 
 /** The flags again, as words that `POD_ARGS` can hold. */
@@ -310,9 +280,11 @@ async function down(dir: string): Promise<void> {
   signalAll([pod.master], 'SIGTERM');
   await ended([pod.master], downMs);
   await ended(pod.workers, 1000);
-  signalAll(pod.workers, 'SIGTERM');
-  await ended(pod.workers, downMs);
-  signalAll(allPids(pod), 'SIGKILL');
+  // It may have started replacements until its end.
+  const { all } = needPod(dir);
+  signalAll(all, 'SIGTERM');
+  await ended(all, downMs);
+  signalAll(all, 'SIGKILL');
 }
 
 async function ended(pids: readonly number[], withinMs: number): Promise<void> {
@@ -346,17 +318,14 @@ function isOurs(pid: number): boolean {
   }
 }
 
-function allPids({ master, workers }: PodFile): number[] {
-  return [master, ...workers];
-}
-
 function podFile(dir: string): string {
   return join(dir, 'pod.json');
 }
 
 function readPod(dir: string): PodFile | undefined {
-  if (!existsSync(podFile(dir))) return undefined;
-  return podSchema.parse(JSON.parse(readFileSync(podFile(dir), 'utf8')));
+  const processes = readProcesses(dir);
+  if (processes === undefined || !existsSync(podFile(dir))) return undefined;
+  return { ...podSchema.parse(JSON.parse(readFileSync(podFile(dir), 'utf8'))), ...processes };
 }
 
 function needPod(dir: string): PodFile {

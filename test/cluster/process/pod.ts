@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { type PodProcesses, readProcesses } from '../../../cluster/process/spawn.ts';
 
 /** A program that ran to its end. */
 export interface Ran {
@@ -58,10 +59,12 @@ export function fieldOf(text: string, field: string): unknown {
   return (JSON.parse(text) as Readonly<Record<string, unknown>>)[field];
 }
 
-export function processesOf(folder: string): {
-  master: number;
-  workers: number[];
-  apiPort: number;
-} {
-  return JSON.parse(readFileSync(join(folder, 'pod.json'), 'utf8'));
+/** Numbers of the processes of the pod in a folder. */
+export function processesOf(folder: string): PodProcesses & { readonly apiPort: number } {
+  const found = readProcesses(folder);
+  if (found === undefined) throw new Error(`no pod in ${folder}`);
+  return {
+    ...found,
+    apiPort: Number(fieldOf(readFileSync(join(folder, 'pod.json'), 'utf8'), 'apiPort')),
+  };
 }

@@ -94,6 +94,25 @@ describe('who is lost is named', () => {
   });
 });
 
+test('two losses: each is replaced, and the bits are those of a run without any', async () => {
+  const run = ['--tpus', '2', '--model', 'mlp', '--steps', '150', '--evaluate', '256'];
+  const threads = await pod('train', ...run, '--json').ran;
+  const dir = folder();
+  const { ran } = pod('up', '--wait', '--dir', dir, ...run, '--recovery', 'replace');
+  await untilSaid(join(dir, 'master.log'), '"step":10,');
+  process.kill(processesOf(dir).workers[1] ?? 0, 'SIGKILL');
+  await untilSaid(join(dir, 'master.log'), '"step":40,');
+  process.kill(processesOf(dir).workers[0] ?? 0, 'SIGKILL');
+  const { code, out } = await ran;
+  expect(code).toBe(0);
+  for (const field of ['weightsDigest', 'evalAccuracy', 'finalLoss']) {
+    expect(fieldOf(out, field)).toEqual(fieldOf(threads.out, field));
+  }
+  const commits = readFileSync(join(dir, 'commits.jsonl'), 'utf8').trim().split('\n').slice(1);
+  expect(commits.map((line) => fieldOf(line, 'step'))).toEqual(commits.map((_, i) => i + 1));
+  expect(new Set(commits.map((line) => fieldOf(line, 'epoch')))).toEqual(new Set([1, 2, 3]));
+});
+
 test('a worker with another token is refused, and says so', async () => {
   const dir = folder();
   await pod('up', '--dir', dir, ...endless).ran;
