@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Token } from '../../../cluster/net/token.ts';
 import { openProcessPod } from '../../../cluster/process/pod.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
@@ -9,6 +9,8 @@ import { requireCompiled } from '../compiled.ts';
 import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
 
 beforeAll(requireCompiled);
+// Each starts several processes, on a machine that may be busy.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const folders: string[] = [];
 function folder(): string {
@@ -95,13 +97,13 @@ describe('who is lost is named', () => {
 });
 
 test('two losses: each is replaced, and the bits are those of a run without any', async () => {
-  const run = ['--tpus', '2', '--model', 'mlp', '--steps', '150', '--evaluate', '256'];
+  const run = ['--tpus', '4', '--model', 'mlp', '--steps', '40', '--evaluate', '256'];
   const threads = await pod('train', ...run, '--json').ran;
   const dir = folder();
   const { ran } = pod('up', '--wait', '--dir', dir, ...run, '--recovery', 'replace');
-  await untilSaid(join(dir, 'master.log'), '"step":10,');
+  await untilSaid(join(dir, 'master.log'), '"step":5,');
   process.kill(processesOf(dir).workers[1] ?? 0, 'SIGKILL');
-  await untilSaid(join(dir, 'master.log'), '"step":40,');
+  await untilSaid(join(dir, 'master.log'), '"step":20,');
   process.kill(processesOf(dir).workers[0] ?? 0, 'SIGKILL');
   const { code, out } = await ran;
   expect(code).toBe(0);
