@@ -1,0 +1,155 @@
+/**
+ * The figures of docs/SCALING.md: what a pod of so many Cloud TPUs, a process each, sends, holds
+ * and waits for in a step. Computed from the formulas that the program itself is held to.
+ *
+ *   npm run compile && node dist/scripts/cluster-scaling.js
+ */
+import { pack } from 'msgpackr';
+import { headerBytes } from '../cluster/net/frame.ts';
+import { coreBytes } from '../src/chip/core.ts';
+import { trainOptions } from '../src/cli/options.ts';
+import { openDataset } from '../src/data/open.ts';
+import { buildPrograms } from '../src/experiment/programs.ts';
+import { linkBytesFormula } from '../src/fabric/link-bytes.ts';
+import { blockElements, laneCount, longestPart } from '../src/fabric/part.ts';
+import { type Direction, directions, neighbour, placement, podTorus } from '../src/fabric/torus.ts';
+import { phases } from '../src/isa/executable.ts';
+import { byteCount } from '../src/numerics/shape.ts';
+import { bytes, count, milliseconds, table } from '../src/observe/format.ts';
+import type { FromWorker, ToWorker } from '../src/pod/messages.ts';
+import { iciBytesPerSecondPerLink, tpuV2 } from '../src/spec/tpu-v2.ts';
+
+const grids = [
+  { columns: 4, rows: 2 },
+  { columns: 8, rows: 8 },
+  { columns: 32, rows: 16 },
+  { columns: 64, rows: 64 },
+];
+type Grid = (typeof grids)[number];
+
+const headings = grids.map(({ columns, rows }) => count(columns * rows));
+const show = (lines: readonly (readonly string[])[]): void => {
+  process.stdout.write(`${table(lines).join('\n')}\n\n`);
+};
+
+show([
+  ['Cloud TPUs', ...headings],
+  row('chips', ({ columns, rows }) => `${2 * columns}×${2 * rows}`),
+  row('hops of a chunk there and back', (grid) => count(hops(grid))),
+  row('that many hops on the hardware', (grid) => milliseconds(hopMs(grid))),
+  row('connections of the master', ({ columns, rows }) => count(columns * rows)),
+  row('messages of the master, a step', ({ columns, rows }) => count(2 * columns * rows)),
+  row('bytes of these', ({ columns, rows }) => bytes(columns * rows * messageBytes())),
+  row('members looked at, a step', ({ columns, rows }) => count((columns * rows) ** 2)),
+]);
+for (const model of ['mlp', 'cnn'] as const) show(sectionOf(model, programOf(model)));
+show(sectionOf('ResNet-50', { elements: 25_557_032 }));
+
+function sectionOf(
+  name: string,
+  { elements, memory }: { readonly elements: number; readonly memory?: number },
+): string[][] {
+  return [
+    [`${name}: ${bytes(4 * elements)} of gradients`, ...headings],
+    row('most bytes on a link, a step', (grid) => bytes(traffic(grid, elements).link)),
+    row('most bytes out of a node, a step', (grid) => bytes(traffic(grid, elements).node)),
+    row('frames out of a node, a step', (grid) => count(traffic(grid, elements).frames)),
+    row('mean payload of a frame', (grid) => bytes(Math.round(meanFrame(grid, elements)))),
+    row('share of headers', (grid) => percentOf(headerBytes, meanFrame(grid, elements))),
+    row('the bytes on the hardware', (grid) => milliseconds(linkMs(grid, elements))),
+    ...(memory === undefined ? [] : [row('arenas of a node', () => bytes(memory))]),
+  ];
+}
+
+function row(name: string, of: (grid: Grid) => string): string[] {
+  return [name, ...grids.map(of)];
+}
+
+/** Along the first axis, the second there and back, and the first back: each one less than its ring. */
+function hops({ columns, rows }: Grid): number {
+  return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
+}
+
+function hopMs(grid: Grid): number {
+  return hops(grid) * tpuV2.iciHopSeconds * 1000;
+}
+
+function linkMs(grid: Grid, elements: number): number {
+  return (traffic(grid, elements).link / iciBytesPerSecondPerLink) * 1000;
+}
+
+interface Traffic {
+  readonly link: number;
+  readonly node: number;
+  readonly frames: number;
+}
+
+/** The most that one link, and one node over its eight links to other nodes, send in a step. */
+function traffic(grid: Grid, elements: number): Traffic {
+  const torus = podTorus(grid);
+  const nodes = new Float64Array(torus.workers);
+  let link = 0;
+  for (const chip of torus.places.keys()) {
+    for (const direction of directions.keys() as Iterable<Direction>) {
+      const sent = linkBytesFormula(torus, elements, chip, direction);
+      const [from, to] = [chip, neighbour(torus, chip, direction)].map(
+        (it) => placement(torus, it).worker,
+      );
+      link = Math.max(link, sent);
+      if (from !== to) nodes[from!]! += sent;
+    }
+  }
+  return { link, node: Math.max(...nodes), frames: framesOf(grid, elements) };
+}
+
+/**
+ * Frames that a node sends to others in a step: of each block of each lane, a chip sends along its
+ * ring one chunk less than there are, twice; two of a node's chips send to another node each way.
+ */
+function framesOf(grid: Grid, elements: number): number {
+  const torus = podTorus(grid);
+  let frames = 0;
+  for (let lane = 0; lane < laneCount; lane++) {
+    const blocks = Math.ceil(longestPart(elements, laneCount) / blockElements(torus, lane));
+    const alongBoth = 2 * (torus.width - 1) + 2 * (torus.height - 1);
+    frames += 2 * blocks * alongBoth;
+  }
+  return frames;
+}
+
+function meanFrame(grid: Grid, elements: number): number {
+  const { node, frames } = traffic(grid, elements);
+  return node / frames;
+}
+
+function percentOf(part: number, rest: number): string {
+  return `${((100 * part) / (part + rest)).toFixed(1)} %`;
+}
+
+/** What a step is ordered and reported with, packed as on the wire, for one Cloud TPU. */
+function messageBytes(): number {
+  const order: ToWorker = {
+    ...{ kind: 'start-step', epoch: 1000, program: 0, step: 100_000 },
+    takeParameters: false,
+  };
+  const report: FromWorker = {
+    ...{ kind: 'step-done', epoch: 1000, tpu: 4095, program: 0, step: 100_000 },
+    ...{ digest: 'f'.repeat(16), outfeed: [new Uint8Array(32), new Uint8Array(32)] },
+    phaseMs: phases.map(() => 12.345),
+  };
+  return pack(order).length + pack(report).length;
+}
+
+/** Gradients of a network are as many as its weights; the arenas do not depend on the pod's size. */
+function programOf(model: string): { readonly elements: number; readonly memory: number } {
+  const { config } = trainOptions({ model, tpus: 8 });
+  const dataset = openDataset(config.data, config.seed);
+  const { train, evaluate, weights, initialValues } = buildPrograms(config, dataset, 100);
+  const held = initialValues.slice(0, weights).reduce((sum, { length }) => sum + length, 0);
+  const infeed = 4 * 8 * Math.max(...[train, evaluate].map((it) => sum(it.infeed.map(byteCount))));
+  return { elements: held / 4, memory: coreBytes(train) + coreBytes(evaluate) + infeed };
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((all, it) => all + it, 0);
+}
