@@ -8,7 +8,7 @@ export POD_ARGS=${POD_ARGS:---model mlp --steps 20 --evaluate 256 --seed 7}
 out=$(mktemp -d)
 clean() { docker compose --profile '*' down --volumes --timeout 1 >/dev/null 2>&1; }
 trap 'clean; rm -rf "$out"' EXIT
-fail() { echo "compose.test: $*" >&2; tail -n 40 "$out"/*.log >&2; exit 1; }
+fail() { tail -n 40 "$out"/*.log >&2; echo "compose.test: failed: $*" >&2; exit 1; }
 field() { node -e '
   const line = require("node:fs").readFileSync(0, "utf8").trim().split("\n").at(-1);
   console.log(JSON.parse(line)[process.argv[1]]);' "$1"; }
