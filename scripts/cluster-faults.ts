@@ -18,7 +18,7 @@ import { assert } from '../src/numerics/assert.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
 
 const project = 'pod-faults';
-const runMsLimit = 600_000;
+const runMsLimit = 240_000;
 const network = `${project}_ici`;
 const master = `${project}-master-1`;
 const tpu = (number: number): string => `${project}-tpu-${number}`;
@@ -97,7 +97,11 @@ interface Options {
 const options = new Command('cluster-faults')
   .option('--runs <n>', 'of each fault', '20')
   .option('--tpus <n>', 'containers', '8')
-  .option('--args <flags>', 'of pod train', '--model mlp --steps 60 --evaluate 256')
+  .option(
+    '--args <flags>',
+    'of pod train',
+    '--recovery replace --model mlp --steps 120 --evaluate 256',
+  )
   .option('--only <names>', `some of: ${Object.keys(faults).join(', ')}`)
   .parse()
   .opts<Options>();
@@ -128,7 +132,7 @@ async function series(name: string, expected: string): Promise<string[]> {
   assert(fault !== undefined, `no fault is named ${name}`);
   const results: Result[] = [];
   for (let i = 0; i < Number(options.runs); i++) {
-    const result = judge(await trial(fault, i), expected);
+    const result = await trial(fault, i).then((it) => judge(it, expected), failed);
     const { wrong, noticedMs, recoveredMs } = result;
     const times = [noticedMs, recoveredMs].map((it) => (it === undefined ? '–' : milliseconds(it)));
     process.stdout.write(`${name} ${i + 1}: ${wrong ?? 'right'} ${times.join(' ')}\n`);
@@ -202,6 +206,13 @@ function judge(trial: Trial, expected: string): Result {
     recoveredMs: recovered && recovered.time - since,
     again: after.filter(({ msg }) => msg === 'resumed').length,
   };
+}
+
+/** A run that did not end is wrong; the next one begins anew. */
+async function failed(error: unknown): Promise<Result> {
+  await down();
+  const wrong = error instanceof Error ? error.message : String(error);
+  return { wrong, noticedMs: undefined, recoveredMs: undefined, again: 0 };
 }
 
 function wrongOf({ exitCode, lines }: Trial, expected: string): string | undefined {
