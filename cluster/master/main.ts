@@ -162,6 +162,8 @@ function deliver(report: Report, { report: file }: TrainOptions): void {
   }
   const finished: TrainEvent = { kind: 'finished', report };
   logEvent(logger, finished);
+  // Workers hang up now, one after another: the summary is the last line.
+  logger.level = 'silent';
 }
 
 function portIn(name: string, missing: string): number {
