@@ -1,23 +1,14 @@
-import { performance } from 'node:perf_hooks';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
-import { assert, at, unreachable } from '../../src/numerics/assert.ts';
-import { digest, digestText } from '../../src/numerics/digest.ts';
+import { assert, at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import {
-  initialMaster,
-  isOver,
-  type MasterAction,
-  type MasterEvent,
-  type MasterOptions,
-  type MasterState,
-  master,
-} from '../../src/pod/master.ts';
-import { checkFromWorker } from '../../src/pod/messages.ts';
+import type { MasterEvent, MasterOptions } from '../../src/pod/master.ts';
+import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
+import { type Crew, Driver, messageOf } from '../driver.ts';
 import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
@@ -77,13 +68,6 @@ function masterOptions({ topology, mxu, programs, recovery }: PodOptions): Maste
   };
 }
 
-/** What awaits the end of the step (or of the start) that is under way. */
-interface Waiter {
-  readonly sinceMs: number;
-  resolve(commit: Commit | undefined): void;
-  reject(error: PodError): void;
-}
-
 /** The thread of a Cloud TPU, and the messages to and from it. */
 interface WorkerLife {
   readonly life: Life;
@@ -91,7 +75,7 @@ interface WorkerLife {
 }
 
 /** Drives the master's state machine with the messages and heartbeats of the threads. */
-class Threads implements ThreadPod {
+class Threads implements ThreadPod, Crew {
   readonly topology: Topology;
   readonly memoryBytes: number;
   readonly #options: ThreadPodOptions;
@@ -109,19 +93,12 @@ class Threads implements ThreadPod {
   readonly #lives: number[];
   /** Threads that are on their way out. */
   readonly #endings: Set<Promise<void>> = new Set();
-  /** By program: what was written last. */
-  readonly #written: (SavedParameters | undefined)[];
-  /** By program: the parameters it takes over have changed since it did. */
-  readonly #stale: boolean[];
   /** By Cloud TPU: samples in which it was waiting for its infeed, which is no silence. */
   readonly #waits: number[];
   /** By link: bytes carried in memberships before. */
   readonly #carried: Float64Array;
-  readonly #events: MasterEvent[] = [];
-  #state: MasterState;
-  #waiter: Waiter | undefined;
+  readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
-  #failure: PodError | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: ThreadPodOptions, torus: Torus, layout: Layout, memory: WebAssembly.Memory) {
@@ -138,19 +115,17 @@ class Threads implements ThreadPod {
     this.#parameters = new Parameters(memory, layout, programs);
     this.#workers = layout.tpus.map(() => undefined);
     this.#lives = layout.tpus.map(() => 0);
-    this.#written = programs.map(() => undefined);
-    this.#stale = programs.map(() => true);
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
-    this.#state = initialMaster(masterOptions(options), performance.now());
+    this.#driver = new Driver(options, masterOptions(options), this);
     this.#feeds = new Feeds(memory, layout, programs, (error) => {
-      this.#give(failureOf('the data loader', error));
+      this.#driver.serviceFailed('the data loader', error);
     });
   }
 
   /** Starts all threads and waits until all have loaded. */
   async start(): Promise<void> {
-    const started = this.#await();
+    const started = this.#driver.untilReady();
     this.#sampler = setInterval(() => this.#sample(), samplePeriodMs);
     this.#layout.tpus.forEach((_, tpu) => {
       this.#startWorker(tpu);
@@ -158,39 +133,24 @@ class Threads implements ThreadPod {
     await started;
   }
 
-  async step(program: number): Promise<Commit> {
-    await this.#untilReady();
-    const takesParameters = at(this.#programs, program).parametersFrom !== undefined;
-    const step = at(this.#state.told, program);
-    const takeParameters = takesParameters && at(this.#stale, program);
-    const committed = this.#await();
-    this.#give({ kind: 'begin-step', order: { program, step, takeParameters } });
-    const commit = await committed;
-    assert(commit !== undefined, `step ${step} ended without a commit`);
-    this.#stale[program] = false;
-    this.#parametersChanged(program);
-    return commit;
+  step(program: number): Promise<Commit> {
+    return this.#driver.step(program);
   }
 
   async readParameters(program: number): Promise<readonly Uint8Array[]> {
-    await this.#untilReady();
-    return this.#parameters.read({ tpu: 0, program, steps: at(this.#state.told, program) });
+    await this.#driver.untilReady();
+    return this.#read(program);
   }
 
   async writeParameters(program: number, values: readonly Uint8Array[]): Promise<void> {
     const { parametersFrom, executable } = at(this.#programs, program);
     assert(parametersFrom === undefined, `${executable.name} takes its parameters from another`);
-    await this.#untilReady();
-    const steps = at(this.#state.told, program);
+    await this.#driver.untilReady();
+    const steps = this.#driver.stepsOf(program);
     this.#layout.tpus.forEach((_, tpu) => {
       this.#parameters.write({ tpu, program, steps }, values);
     });
-    this.#parametersChanged(program);
-    if (!this.#recovers) return;
-    const written = this.#parameters.read({ tpu: 0, program, steps });
-    this.#written[program] = { steps, values: written };
-    const { digested } = at(this.#programs, program);
-    this.#give({ kind: 'written', program, digest: digestOf(written.slice(0, digested)) });
+    this.#driver.wrote(program, this.#read(program));
   }
 
   linkBytes(): Readonly<Record<string, number>> {
@@ -212,8 +172,8 @@ class Threads implements ThreadPod {
     return this.#closing;
   }
 
-  get #recovers(): boolean {
-    return this.#state.options.recovery.policy !== 'none';
+  #read(program: number): Uint8Array[] {
+    return this.#parameters.read({ tpu: 0, program, steps: this.#driver.stepsOf(program) });
   }
 
   // -------------------------------------------------------------------------------------- threads
@@ -239,7 +199,7 @@ class Threads implements ThreadPod {
     // has taken its place: only the present one is heard.
     const isPresent = (): boolean => this.#workers[tpu]?.port === port1;
     const give = (event: MasterEvent): void => {
-      if (isPresent()) this.#give(event);
+      if (isPresent()) this.#driver.give(event);
     };
     port1.on('message', (value: unknown) => give(eventOf(tpu, value)));
     this.#workers[tpu] = {
@@ -252,9 +212,9 @@ class Threads implements ThreadPod {
   }
 
   /** Ends the thread of a Cloud TPU and starts another once it surely writes nothing any more. */
-  async #replace(tpu: number): Promise<void> {
+  async #renew(tpu: number): Promise<void> {
     await this.#endWorker(tpu);
-    if (isOver(this.#state)) return;
+    if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
     // Nothing that a lost one has left is trusted.
@@ -276,7 +236,7 @@ class Threads implements ThreadPod {
 
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
-    this.#give({ kind: 'stop' });
+    this.#driver.give({ kind: 'stop' });
     this.#endWaits();
     this.#layout.tpus.forEach((_, tpu) => void this.#endWorker(tpu));
     await Promise.all([...this.#endings, this.#feeds.end()]);
@@ -294,7 +254,7 @@ class Threads implements ThreadPod {
     return [line, line + Object.keys(controlWords).length];
   }
 
-  // --------------------------------------------------------------------------------- state machine
+  // ------------------------------------------------------------------------------------------ crew
 
   #sample(): void {
     const pulses = this.#layout.tpus.map(({ control }, tpu) => {
@@ -303,142 +263,56 @@ class Threads implements ThreadPod {
       this.#waits[tpu] = at(this.#waits, tpu) + waits;
       return Atomics.load(this.#words, line + controlWords.beats) + at(this.#waits, tpu);
     });
-    this.#give({ kind: 'sample', pulses });
+    this.#driver.give({ kind: 'sample', pulses });
   }
 
-  /** One event after another: what an action brings about waits for the actions beside it. */
-  #give(event: MasterEvent): void {
-    if (this.#events.push(event) > 1) return;
-    try {
-      for (let next = this.#events[0]; next !== undefined; next = this.#events[0]) {
-        this.#take(next);
-        this.#events.shift();
-      }
-    } finally {
-      this.#events.length = 0;
-    }
+  send(tpu: number, message: ToWorker): void {
+    this.#workers[tpu]?.port.postMessage(message);
   }
 
-  #take(event: MasterEvent): void {
-    if (isOver(this.#state)) return;
-    const { state, actions } = master(this.#state, event, performance.now());
-    this.#state = state;
-    for (const action of actions) this.#perform(action);
+  refused(): void {
+    // Threads are too close for messages to get lost: what is refused has been overtaken.
   }
 
-  #perform(action: MasterAction): void {
-    switch (action.kind) {
-      case 'send':
-        this.#workers[action.tpu]?.port.postMessage(action.message);
-        break;
-      case 'ready':
-        this.#settle(undefined);
-        break;
-      case 'commit':
-        this.#feeds.release(action.order.program, action.order.step);
-        this.#settle(this.#commitOf(action));
-        break;
-      case 'repeated':
-        this.#feeds.release(action.order.program, action.order.step);
-        break;
-      case 'refused':
-        break;
-      case 'abort':
-        abortFabric(this.#memory, this.#layout.fabric);
-        break;
-      case 'replace':
-      case 'adopt':
-        // Any worker that could host it is in this process: so is a thread of its own.
-        void this.#replace(action.tpu);
-        break;
-      case 'reset':
-        this.#reset();
-        break;
-      case 'rewind':
-        this.#rewind(action.epoch).catch((error: unknown) => {
-          this.#give(failureOf('the return to a checkpoint', error));
-        });
-        break;
-      case 'restore':
-        this.#restore(action.tpu, action.from);
-        this.#give({ kind: 'restored', tpu: action.tpu, epoch: action.epoch });
-        break;
-      case 'note':
-        this.#options.onNote?.(action.note);
-        break;
-      case 'failed':
-        this.#fail(new PodError(action.code, action.message));
-        break;
-      default:
-        unreachable(action);
-    }
+  abort(): void {
+    abortFabric(this.#memory, this.#layout.fabric);
   }
 
-  #commitOf({ order, digest, reports }: MasterAction & { kind: 'commit' }): Commit {
-    const wallMs = performance.now() - (this.#waiter?.sinceMs ?? 0);
-    return { program: order.program, step: order.step, digest, reports, wallMs };
+  replace(tpu: number): void {
+    void this.#renew(tpu);
   }
 
-  /** Resolves when steps may begin: at once, unless a loss is being recovered from. */
-  async #untilReady(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#state.phase.kind === 'ready') return;
-    assert(this.#state.phase.kind !== 'done', 'the pod is closed');
-    await this.#await();
+  /** Any worker that could host it is in this process: so is a thread of its own. */
+  adopt(tpu: number): void {
+    void this.#renew(tpu);
   }
 
-  #await(): Promise<Commit | undefined> {
-    assert(this.#waiter === undefined, 'one step at a time');
-    return new Promise((resolve, reject) => {
-      this.#waiter = { sinceMs: performance.now(), resolve, reject };
-    });
-  }
-
-  #settle(commit: Commit | undefined): void {
-    const waiter = this.#waiter;
-    this.#waiter = undefined;
-    waiter?.resolve(commit);
-  }
-
-  #fail(error: PodError): void {
-    this.#failure = error;
-    const waiter = this.#waiter;
-    this.#waiter = undefined;
-    void this.close();
-    waiter?.reject(error);
-  }
-
-  // -------------------------------------------------------------------------------------- recovery
-
-  /** Nobody runs: empties all links and takes the abort back. */
-  #reset(): void {
+  /** Empties all links and takes the abort back. */
+  reset(): void {
     const { fabric } = this.#layout;
     sentBytes(this.#memory, fabric).forEach((bytes, link) => {
       this.#carried[link] = at(this.#carried, link) + bytes;
     });
     resetFabric(this.#memory, fabric);
-    // A replacement has what its own program needs, and not what that took from another.
-    this.#stale.fill(true);
   }
 
-  #restore(tpu: number, from: number | null): void {
-    if (from === null) return;
+  release({ program, step }: StepOrder): void {
+    this.#feeds.release(program, step);
+  }
+
+  async restore(tpu: number, from: number, steps: readonly number[]): Promise<void> {
     this.#programs.forEach((_, program) => {
-      this.#parameters.copy({ tpu, program, steps: at(this.#state.steps, program) }, from);
+      this.#parameters.copy({ tpu, program, steps: at(steps, program) }, from);
     });
   }
 
-  /** Goes back to parameters that were saved, or written: on every Cloud TPU. */
-  async #rewind(epoch: number): Promise<void> {
-    const { told, steps: before } = this.#state;
-    const saved = await Promise.all(
-      this.#programs.map((it, program) =>
-        it.executable.next === undefined ? undefined : this.#saved(program, at(told, program)),
-      ),
-    );
-    const steps = saved.map((it, program) => it?.steps ?? at(before, program));
+  async rewind(
+    saved: readonly (SavedParameters | undefined)[],
+    steps: readonly number[],
+  ): Promise<void> {
+    const { epoch } = this.#driver.state;
     await this.#feeds.rewind(steps);
-    if (epoch !== this.#state.epoch) return;
+    if (epoch !== this.#driver.state.epoch) return;
     saved.forEach((it, program) => {
       if (it === undefined) return;
       this.#layout.tpus.forEach((_, tpu) => {
@@ -447,29 +321,7 @@ class Threads implements ThreadPod {
         this.#parameters.write(place, it.values);
       });
     });
-    this.#give({ kind: 'rewound', epoch, steps });
   }
-
-  async #saved(program: number, steps: number): Promise<SavedParameters> {
-    const saved = await this.#options.saved?.(program, steps);
-    return saved ?? this.#written[program] ?? { steps: 0, values: [] };
-  }
-
-  #parametersChanged(program: number): void {
-    this.#programs.forEach(({ parametersFrom }, other) => {
-      if (parametersFrom === program) this.#stale[other] = true;
-    });
-  }
-}
-
-/** The digest of parameters in order, as a Cloud TPU reports it. */
-function digestOf(values: readonly Uint8Array[]): string {
-  const digested = values.reduce((before, value) => {
-    const words = new Uint32Array(Math.ceil(value.length / 4));
-    new Uint8Array(words.buffer).set(value);
-    return digest(words, before);
-  }, 0n);
-  return digestText(digested);
 }
 
 function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): void {
@@ -511,10 +363,6 @@ function names({ columns, rows }: Topology): string[] {
   });
 }
 
-function failureOf(who: string, error: unknown): MasterEvent {
-  return { kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) };
-}
-
 /** A thread that ended: what it said last, or that it said nothing. */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);
@@ -528,14 +376,4 @@ function eventOf(tpu: number, value: unknown): MasterEvent {
   } catch (error) {
     return { kind: 'exited', tpu, reason: messageOf(error) };
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/** Errors lose their class between threads, and keep their own fields. */
-function codeOf(error: unknown): string | null {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
-  return typeof code === 'string' ? code : null;
 }

@@ -1,0 +1,281 @@
+import { performance } from 'node:perf_hooks';
+import { assert, at, unreachable } from '../src/numerics/assert.ts';
+import { digest, digestText } from '../src/numerics/digest.ts';
+import { PodError } from '../src/numerics/error.ts';
+import {
+  initialMaster,
+  isOver,
+  type MasterAction,
+  type MasterEvent,
+  type MasterOptions,
+  type MasterState,
+  master,
+} from '../src/pod/master.ts';
+import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
+import type { Commit, PodOptions, SavedParameters } from '../src/pod/pod.ts';
+
+/** What a master's decisions come down to, for workers that are threads or processes. */
+export interface Crew {
+  send(tpu: number, message: ToWorker): void;
+  /** A message that does not belong here was left aside. */
+  refused(message: FromWorker, reason: string): void;
+  /** Ends every wait of every worker that can be reached otherwise than by a message. */
+  abort(): void;
+  /** Ends what is left of the worker of a Cloud TPU, and only then lets another take its place. */
+  replace(tpu: number): void;
+  /** None came: the worker of Cloud TPU `host` takes this one too. */
+  adopt(tpu: number, host: number): void;
+  /** Nobody runs anything: links and feeds are new for this membership. */
+  reset(epoch: number, steps: readonly number[]): void;
+  /** A step counts, or has been repeated: nobody needs what it was fed any more. */
+  release(order: StepOrder): void;
+  /** Copies the parameters of all programs, each after its `steps`, from another Cloud TPU. */
+  restore(tpu: number, from: number, steps: readonly number[]): Promise<void>;
+  /** Sets what was saved on every Cloud TPU, by program; `steps` of each are done. */
+  rewind(saved: readonly (SavedParameters | undefined)[], steps: readonly number[]): Promise<void>;
+  /** The run has failed: everything ends. */
+  close(): void;
+}
+
+/** What awaits the end of the step (or of the start) that is under way. */
+interface Waiter {
+  readonly sinceMs: number;
+  resolve(commit: Commit | undefined): void;
+  reject(error: PodError): void;
+}
+
+/** Drives the master's state machine of a pod, whatever its workers are. */
+export class Driver {
+  readonly #options: PodOptions;
+  readonly #crew: Crew;
+  readonly #events: MasterEvent[] = [];
+  /** By program: what was written last. */
+  readonly #written: (SavedParameters | undefined)[];
+  /** By program: the parameters it takes over have changed since it did. */
+  readonly #stale: boolean[];
+  #state: MasterState;
+  #waiter: Waiter | undefined;
+  #failure: PodError | undefined;
+
+  constructor(options: PodOptions, masterOptions: MasterOptions, crew: Crew) {
+    this.#options = options;
+    this.#crew = crew;
+    this.#written = options.programs.map(() => undefined);
+    this.#stale = options.programs.map(() => true);
+    this.#state = initialMaster(masterOptions, performance.now());
+  }
+
+  get state(): MasterState {
+    return this.#state;
+  }
+
+  get isOver(): boolean {
+    return isOver(this.#state);
+  }
+
+  /** Whether the run outlives the loss of a Cloud TPU. */
+  get recovers(): boolean {
+    return this.#state.options.recovery.policy !== 'none';
+  }
+
+  /** Why the run failed, if it has. */
+  get failure(): PodError | undefined {
+    return this.#failure;
+  }
+
+  /** Resolves when steps may begin: at once, unless workers are awaited. */
+  async untilReady(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#state.phase.kind === 'ready') return;
+    assert(this.#state.phase.kind !== 'done', 'the pod is closed');
+    await this.#await();
+  }
+
+  /** Runs the next step of a program; resolves when it counts. */
+  async step(program: number): Promise<Commit> {
+    await this.untilReady();
+    const takesParameters = at(this.#options.programs, program).parametersFrom !== undefined;
+    const step = this.stepsOf(program);
+    const takeParameters = takesParameters && at(this.#stale, program);
+    const committed = this.#await();
+    this.give({ kind: 'begin-step', order: { program, step, takeParameters } });
+    const commit = await committed;
+    assert(commit !== undefined, `step ${step} ended without a commit`);
+    this.#stale[program] = false;
+    this.#parametersChanged(program);
+    return commit;
+  }
+
+  /** Steps of a program that count. */
+  stepsOf(program: number): number {
+    return at(this.#state.told, program);
+  }
+
+  /** Every Cloud TPU has these parameters now: all that the program has. */
+  wrote(program: number, values: readonly Uint8Array[]): void {
+    this.#parametersChanged(program);
+    if (!this.recovers) return;
+    this.#written[program] = { steps: this.stepsOf(program), values };
+    const { digested } = at(this.#options.programs, program);
+    this.give({ kind: 'written', program, digest: digestOf(values.slice(0, digested)) });
+  }
+
+  /** One event after another: what an action brings about waits for the actions beside it. */
+  give(event: MasterEvent): void {
+    if (this.#events.push(event) > 1) return;
+    try {
+      for (let next = this.#events[0]; next !== undefined; next = this.#events[0]) {
+        this.#take(next);
+        this.#events.shift();
+      }
+    } finally {
+      this.#events.length = 0;
+    }
+  }
+
+  /** Something that serves all Cloud TPUs failed. */
+  serviceFailed(who: string, error: unknown): void {
+    this.give({ kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) });
+  }
+
+  #take(event: MasterEvent): void {
+    if (this.isOver) return;
+    const { state, actions } = master(this.#state, event, performance.now());
+    this.#state = state;
+    for (const action of actions) this.#perform(action);
+  }
+
+  #perform(action: MasterAction): void {
+    const crew = this.#crew;
+    switch (action.kind) {
+      case 'send':
+        crew.send(action.tpu, action.message);
+        break;
+      case 'ready':
+        this.#settle(undefined);
+        break;
+      case 'commit':
+        crew.release(action.order);
+        this.#settle(this.#commitOf(action));
+        break;
+      case 'repeated':
+        crew.release(action.order);
+        break;
+      case 'refused':
+        crew.refused(action.message, action.reason);
+        break;
+      case 'abort':
+        crew.abort();
+        break;
+      case 'replace':
+        crew.replace(action.tpu);
+        break;
+      case 'adopt':
+        crew.adopt(action.tpu, action.host);
+        break;
+      case 'reset':
+        // A replacement has what its own program needs, and not what that took from another.
+        this.#stale.fill(true);
+        crew.reset(action.epoch, action.steps);
+        break;
+      case 'rewind':
+        this.#background(this.#rewind(action.epoch), 'the return to a checkpoint');
+        break;
+      case 'restore':
+        this.#background(this.#restore(action), 'the copy of the parameters');
+        break;
+      case 'note':
+        this.#options.onNote?.(action.note);
+        break;
+      case 'failed':
+        this.#fail(new PodError(action.code, action.message));
+        break;
+      default:
+        unreachable(action);
+    }
+  }
+
+  /** What fails once another membership has begun has failed because of what began it. */
+  #background(work: Promise<void>, who: string): void {
+    const { epoch } = this.#state;
+    work.catch((error: unknown) => {
+      if (epoch === this.#state.epoch) this.serviceFailed(who, error);
+    });
+  }
+
+  async #restore({ tpu, from, epoch }: MasterAction & { kind: 'restore' }): Promise<void> {
+    if (from !== null) await this.#crew.restore(tpu, from, this.#state.steps);
+    this.give({ kind: 'restored', tpu, epoch });
+  }
+
+  /** Goes back to parameters that were saved, or written: on every Cloud TPU. */
+  async #rewind(epoch: number): Promise<void> {
+    const { told, steps: before } = this.#state;
+    const saved = await Promise.all(
+      this.#options.programs.map(({ executable }, program) =>
+        executable.next === undefined ? undefined : this.#saved(program, at(told, program)),
+      ),
+    );
+    const steps = saved.map((it, program) => it?.steps ?? at(before, program));
+    if (epoch !== this.#state.epoch) return;
+    await this.#crew.rewind(saved, steps);
+    this.give({ kind: 'rewound', epoch, steps });
+  }
+
+  async #saved(program: number, steps: number): Promise<SavedParameters> {
+    const saved = await this.#options.saved?.(program, steps);
+    return saved ?? this.#written[program] ?? { steps: 0, values: [] };
+  }
+
+  #commitOf({ order, digest, reports }: MasterAction & { kind: 'commit' }): Commit {
+    const wallMs = performance.now() - (this.#waiter?.sinceMs ?? 0);
+    return { program: order.program, step: order.step, digest, reports, wallMs };
+  }
+
+  #await(): Promise<Commit | undefined> {
+    assert(this.#waiter === undefined, 'one step at a time');
+    return new Promise((resolve, reject) => {
+      this.#waiter = { sinceMs: performance.now(), resolve, reject };
+    });
+  }
+
+  #settle(commit: Commit | undefined): void {
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter?.resolve(commit);
+  }
+
+  #fail(error: PodError): void {
+    this.#failure = error;
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    this.#crew.close();
+    waiter?.reject(error);
+  }
+
+  #parametersChanged(program: number): void {
+    this.#options.programs.forEach(({ parametersFrom }, other) => {
+      if (parametersFrom === program) this.#stale[other] = true;
+    });
+  }
+}
+
+/** The digest of parameters in order, as a Cloud TPU reports it. */
+function digestOf(values: readonly Uint8Array[]): string {
+  const digested = values.reduce((before, value) => {
+    const words = new Uint32Array(Math.ceil(value.length / 4));
+    new Uint8Array(words.buffer).set(value);
+    return digest(words, before);
+  }, 0n);
+  return digestText(digested);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Errors lose their class between threads, and keep their own fields. */
+export function codeOf(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  return typeof code === 'string' ? code : null;
+}
