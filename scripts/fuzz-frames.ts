@@ -118,7 +118,7 @@ async function makePlace() {
   });
   const client = connectControl<Ping, Ping>({
     ...{ token, url: `ws://127.0.0.1:${master.port}`, check: checkPing, heartbeatMs: 60_000 },
-    hello: { role: 'worker', from: 1, to: 0, epoch },
+    hello: () => ({ role: 'worker', from: 1, to: 0, epoch }),
     ...{ backoff: { firstMs: 10, mostMs: 100 }, random: () => 0.5 },
     joined(channel) {
       channel.send({ kind: 'ping', count: 0 });

@@ -6,10 +6,9 @@
  *   node dist/cluster/image/prepare.js --token-stdin   the token on standard input, instead
  */
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
-import { trainOptions } from '../../src/cli/options.ts';
-import { addTrain } from '../../src/cli/train.ts';
+import { CommanderError } from 'commander';
 import { PodError } from '../../src/numerics/error.ts';
+import { readWords } from '../master/words.ts';
 import { makeToken, replaceToken } from './token-file.ts';
 import { splitWords } from './words.ts';
 
@@ -20,20 +19,11 @@ try {
     replaceToken(POD_TOKEN_FILE, readFileSync(0, 'utf8'));
     say('token-replaced');
   } else {
-    check([...splitWords(POD_ARGS), '--tpus', TPUS]);
+    readWords([...splitWords(POD_ARGS), '--tpus', TPUS]);
     say(makeToken(POD_TOKEN_FILE) ? 'token-made' : 'token-kept');
   }
 } catch (error) {
   process.exitCode = refuse(error);
-}
-
-/** Reads the flags exactly as `pod train` does, and runs nothing. */
-function check(args: readonly string[]): void {
-  const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });
-  addTrain(program);
-  const train = program.commands[0]?.copyInheritedSettings(program);
-  train?.action((flags: Readonly<Record<string, unknown>>) => void trainOptions(flags));
-  program.parse(['train', ...args], { from: 'user' });
 }
 
 function say(msg: string): void {

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { TrainEvent } from '../../src/experiment/event.ts';
+import type { StepCommitted } from '../../src/experiment/event.ts';
 import type { ProcessPod } from '../process/pod.ts';
 
 /** What Prometheus is told of a run. */
@@ -42,9 +42,11 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  note(event: TrainEvent): void {
-    if (event.kind === 'started') this.#hbm.set(event.hbmBytesPerCore);
-    if (event.kind !== 'step') return;
+  started(hbmBytesPerCore: number): void {
+    this.#hbm.set(hbmBytesPerCore);
+  }
+
+  step(event: StepCommitted): void {
     this.#steps.inc();
     this.#stepSeconds.observe(event.wallMs / 1000);
     for (const [phase, ms] of Object.entries(event.phaseMs)) {

@@ -112,7 +112,8 @@ export function acceptControl<In, Out>(
 export interface ControlClientOptions<In, Out> extends ControlCommon<In> {
   /** `ws://host:port`. */
   readonly url: string;
-  readonly hello: Omit<Hello, 'channel'>;
+  /** Asked before each attempt: what this end says of itself. */
+  readonly hello: () => Omit<Hello, 'channel'>;
   readonly backoff: Backoff;
   /** In [0, 1), for the backoff. */
   readonly random: () => number;
@@ -171,7 +172,7 @@ function dialControl<In, Out>(
     handshakeTimeout: handshakeMs,
     followRedirects: false,
   });
-  const hello: Hello = { ...options.hello, channel: 'control' };
+  const hello: Hello = { ...options.hello(), channel: 'control' };
   const handshake = connectingHandshake(options.token, hello, randomBytes(nonceBytes));
   const session = new ControlSession<In, Out>(clientWire(ws), handshake, options.check, {
     joined(channel) {

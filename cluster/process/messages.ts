@@ -10,6 +10,8 @@ import type { TensorOffer } from '../net/tensor-socket.ts';
 
 /** What the master tells a worker's process: messages for the worker itself, and what processes need. */
 export type ToNode =
+  /** The next piece of the executables; all of them come before `welcome`. */
+  | { readonly kind: 'code'; readonly bytes: Uint8Array }
   /** Its Cloud TPU, and an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /** Who is who from this epoch on: where tensors come from, by Cloud TPU. Before every `load`. */
@@ -19,15 +21,22 @@ export type ToNode =
       readonly offers: readonly TensorOffer[];
     }
   | { readonly kind: 'pod'; readonly message: ToWorker }
-  /** Set a program's parameters to those that it starts from, or that were written, if `hash` is theirs. */
-  | ({
-      readonly kind: 'set';
-      readonly from: 'initial' | 'written';
-      readonly hash: string;
-    } & Request)
+  /** Nobody came for this Cloud TPU: the process is to join for it too. */
+  | { readonly kind: 'host'; readonly tpu: number }
+  /** There is nothing more to do here: the process is to end. */
+  | { readonly kind: 'dismiss' }
+  /** Set a program's parameters to what was written, if `hash` is that of all of it. */
+  | ({ readonly kind: 'set'; readonly hash: string } & Request)
   /** A piece of a parameter, at most {@link pieceBytesMax} long; put aside until `set`. */
   | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
-  | ({ readonly kind: 'read'; readonly length: number } & Request & Piece);
+  | ({ readonly kind: 'read'; readonly length: number } & Request & Piece)
+  /** Take a program's parameters from the process of Cloud TPU `peer`. */
+  | ({
+      readonly kind: 'take';
+      readonly peer: number;
+      readonly epoch: number;
+      readonly offer: TensorOffer;
+    } & Request);
 
 /** A request for the parameters of a program after `steps` steps; answered once. */
 export interface Request {
@@ -43,13 +52,8 @@ export interface Piece {
 
 /** What a worker's process tells the master. */
 export type FromNode =
-  /** It has built the programs, whose hash this is. */
-  | {
-      readonly kind: 'offer';
-      readonly pid: number;
-      readonly offer: TensorOffer;
-      readonly hash: string;
-    }
+  /** It has unpacked the programs, and its neighbours can connect. */
+  | { readonly kind: 'offer'; readonly pid: number; readonly offer: TensorOffer }
   /**
    * What its worker says, and the bytes that left on each link of this Cloud TPU: link number,
    * bytes, link number, ….
@@ -57,12 +61,15 @@ export type FromNode =
   | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
   /** Its progress counter. */
   | { readonly kind: 'pulse'; readonly beats: number }
+  /** The answer to a request; `why` it could not be done, if so. */
   | {
       readonly kind: 'answer';
       readonly id: number;
-      readonly done: boolean;
+      readonly why: string | null;
       readonly bytes: Uint8Array;
-    };
+    }
+  /** It has left its Cloud TPU, as it was told to, and waits for another. */
+  | { readonly kind: 'left' };
 
 /** Control messages stay small: parameters travel in pieces. */
 export const pieceBytesMax: number = 512 * 1024;
@@ -78,24 +85,24 @@ const request = { id: count, program: count, steps: count };
 const piece = { index: count, offset: count };
 
 const toNode = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('code'), bytes }),
   z.strictObject({ kind: z.literal('welcome'), tpu: count, assignment: z.string() }),
   z.strictObject({ kind: z.literal('membership'), epoch: count, offers: z.array(offer) }),
   z.strictObject({ kind: z.literal('pod'), message: z.unknown() }),
-  z.strictObject({
-    kind: z.literal('set'),
-    from: z.enum(['initial', 'written']),
-    hash: z.string(),
-    ...request,
-  }),
+  z.strictObject({ kind: z.literal('host'), tpu: count }),
+  z.strictObject({ kind: z.literal('dismiss') }),
+  z.strictObject({ kind: z.literal('set'), hash: z.string(), ...request }),
   z.strictObject({ kind: z.literal('write'), bytes, ...request, ...piece }),
   z.strictObject({ kind: z.literal('read'), length: count, ...request, ...piece }),
+  z.strictObject({ kind: z.literal('take'), peer: count, epoch: count, offer, ...request }),
 ]);
 
 const fromNode = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('offer'), pid: count, offer, hash: z.string() }),
+  z.strictObject({ kind: z.literal('offer'), pid: count, offer }),
   z.strictObject({ kind: z.literal('pod'), message: z.unknown(), sent: z.array(count) }),
   z.strictObject({ kind: z.literal('pulse'), beats: count }),
-  z.strictObject({ kind: z.literal('answer'), id: count, done: z.boolean(), bytes }),
+  z.strictObject({ kind: z.literal('answer'), id: count, why: z.string().nullable(), bytes }),
+  z.strictObject({ kind: z.literal('left') }),
 ]);
 
 /** Checks what arrived at a worker's process. Throws `worker-threw`, naming the field. */

@@ -6,6 +6,7 @@ import { podTorus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { checkFromWorker, type FromWorker, type ToWorker } from '../../src/pod/messages.ts';
+import type { Program } from '../../src/pod/pod.ts';
 import type { Refusal } from '../net/frame.ts';
 import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
@@ -14,13 +15,17 @@ import { controlWords } from '../threads/layout.ts';
 import { type Life, startLife } from '../threads/life.ts';
 import { Parameters, type Place } from '../threads/parameters.ts';
 import type { WorkerTask } from '../threads/task.ts';
-import { type Built, build, decodeAssignment, hashValues } from './assignment.ts';
+import { type Assignment, hashValues, programsOf } from './assignment.ts';
 import { Carrier } from './carrier.ts';
 import { allocate, layOutProcess, type ProcessLayout } from './layout.ts';
 import { type FromNode, pieceBytesMax, type Request, type ToNode } from './messages.ts';
 import { NodeFeeds } from './node-feeds.ts';
 
 export interface NodeOptions {
+  readonly tpu: number;
+  readonly assignment: Assignment;
+  /** The executables of the assignment. */
+  readonly code: Uint8Array;
   readonly token: Token;
   /** Where tensors are sent from: what it binds to, and what others call it. */
   readonly bind: string;
@@ -32,6 +37,12 @@ export interface NodeOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
+const nothing = new Uint8Array(0);
+
+/** Messages that concern the process rather than its Cloud TPU. */
+type Outside = { readonly kind: 'code' | 'welcome' | 'host' | 'dismiss' };
+export type ToSeat = Exclude<ToNode, Outside>;
+
 /** How often the progress counter is sent, in ms. */
 const pulseMs = 200;
 /** The master sees for itself who has gone; only then a broken link is worth telling of, in ms. */
@@ -42,7 +53,7 @@ const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 export class Node {
   readonly tpu: number;
   readonly #options: NodeOptions;
-  readonly #built: Built;
+  readonly #programs: readonly Program[];
   readonly #memory: WebAssembly.Memory;
   readonly #words: Int32Array;
   readonly #layout: ProcessLayout;
@@ -50,9 +61,11 @@ export class Node {
   readonly #feeds: NodeFeeds;
   readonly #parameters: Parameters;
   readonly #port: MessagePort;
-  readonly #life: Life;
+  readonly #task: WorkerTask;
+  #life: Life | undefined;
   readonly #pulses: NodeJS.Timeout;
   readonly #unixPath: string;
+  #offer: TensorOffer | undefined;
   #epoch = 0;
   #waits = 0;
   /** One message after another: some take their time. */
@@ -63,19 +76,15 @@ export class Node {
   #copies: readonly Uint8Array[] = [];
   #isEnded = false;
 
-  constructor({ tpu, assignment: text }: ToNode & { kind: 'welcome' }, options: NodeOptions) {
+  constructor(options: NodeOptions) {
+    const { tpu, assignment } = options;
+    const { topology, mxu, relaxed } = assignment;
     this.tpu = tpu;
     this.#options = options;
-    const assignment = decodeAssignment(text);
-    const { topology, mxu } = assignment.config;
     const torus = podTorus(topology);
     assert(tpu < torus.workers, `Cloud TPU ${tpu} of ${torus.workers}`);
-    this.#built = build(assignment);
-    if (this.#built.hash !== assignment.hash) {
-      const what = `${this.#built.hash.slice(0, 12)}, not ${assignment.hash.slice(0, 12)}`;
-      throw new PodError('bad-program', `Cloud TPU ${tpu} compiled other programs: ${what}`);
-    }
-    const { programs } = this.#built;
+    const programs = programsOf(assignment, options.code);
+    this.#programs = programs;
     const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);
     const hosting: Hosting = { torus, processOf, self: tpu };
     const executables = programs.map(({ executable }) => executable);
@@ -96,27 +105,42 @@ export class Node {
     const { port1, port2: port } = new MessageChannel();
     this.#port = port1;
     const waitMsLimit = waitMsLimits[mxu];
-    const { relaxed } = assignment;
-    const task: WorkerTask = {
+    this.#task = {
       ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit, faults: [] },
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));
-    this.#life = startLife('worker', task, [port], {
-      done: (lastWords) => this.#done(lastWords),
-      failed: (error) => this.#fail('its thread', error),
-    });
     this.#pulses = setInterval(() => this.#pulse(), pulseMs);
   }
 
-  /** Listens for its neighbours, and says so to the master. Throws `io` when it cannot. */
-  async start(): Promise<void> {
-    const { host, send } = this.#options;
-    const port = await this.#carrier.listen();
-    const offer: TensorOffer = { host, port, unixPath: this.#unixPath };
-    send({ kind: 'offer', pid: process.pid, offer, hash: this.#built.hash });
+  /** The membership it takes part in; 0 before the first. */
+  get epoch(): number {
+    return this.#epoch;
   }
 
-  receive(message: ToNode): void {
+  /** Listens for its neighbours, says so to the master, and starts its thread. Throws `io` when it cannot. */
+  async start(): Promise<void> {
+    const { host } = this.#options;
+    const port = await this.#carrier.listen();
+    this.#offer = { host, port, unixPath: this.#unixPath };
+    this.#sayOffer();
+    this.#life = startLife('worker', this.#task, [this.#task.port], {
+      done: (lastWords) => this.#done(lastWords),
+      failed: (error) => this.#fail('its thread', error),
+    });
+  }
+
+  /** It has met a master, the same or another: where it stands is said again. */
+  greet(): void {
+    this.#sayOffer();
+    this.#port.postMessage({ kind: 'greet', epoch: this.#epoch });
+  }
+
+  /** The master is gone: nobody is to wait for anybody, and what is here is kept. */
+  pause(): void {
+    this.#carrier.abort();
+  }
+
+  receive(message: ToSeat): void {
     this.#work = this.#work
       .then(() => this.#take(message))
       .catch((error: unknown) => this.#fail('its process', error));
@@ -128,16 +152,20 @@ export class Node {
     this.#isEnded = true;
     clearInterval(this.#pulses);
     this.#carrier.abort();
-    await Promise.all([this.#feeds.end(), this.#life.end(), this.#carrier.close()]);
+    await Promise.all([this.#feeds.end(), this.#life?.end(), this.#carrier.close()]);
     this.#port.close();
     this.#options.ended(error);
   }
 
-  async #take(message: ToNode): Promise<void> {
+  #sayOffer(): void {
+    if (this.#offer !== undefined) {
+      this.#options.send({ kind: 'offer', pid: process.pid, offer: this.#offer });
+    }
+  }
+
+  async #take(message: ToSeat): Promise<void> {
     if (this.#isEnded) return;
     switch (message.kind) {
-      case 'welcome':
-        return assert(false, 'a second welcome');
       case 'membership':
         this.#epoch = message.epoch;
         this.#carrier.begin(message.epoch, message.offers);
@@ -149,7 +177,9 @@ export class Node {
       case 'write':
         return this.#answer(message.id, this.#write(message));
       case 'read':
-        return this.#answer(message.id, true, this.#read(message));
+        return this.#answer(message.id, null, this.#read(message));
+      case 'take':
+        return this.#answer(message.id, await this.#takeFrom(message));
       default:
         return unreachable(message);
     }
@@ -162,6 +192,8 @@ export class Node {
         break;
       case 'load':
         await this.#feeds.begin(message.steps);
+        break;
+      case 'greet':
         break;
       case 'start-step':
         this.#feeds.release(message.program, message.step);
@@ -181,27 +213,39 @@ export class Node {
     return { tpu: this.tpu, program, steps };
   }
 
-  /** Whether the values were at hand. */
-  #set(request: ToNode & { kind: 'set' }): boolean {
+  /** Takes what was written for all of a program's parameters; says what is wrong with it, if so. */
+  #set(request: ToNode & { kind: 'set' }): string | null {
+    const values = this.#drafts;
+    this.#drafts = [];
+    if (hashValues(values) !== request.hash) return 'got other parameters than were sent';
     const place = this.#place(request);
-    const isInitial = request.from === 'initial';
-    if (isInitial && request.program !== 0) return false;
-    const values = isInitial ? this.#built.initialValues : this.#drafts;
-    if (hashValues(values) !== request.hash) return false;
     this.#parameters.clear(place);
     this.#parameters.write(place, values);
-    this.#drafts = [];
-    return true;
+    return null;
   }
 
-  /** Puts a piece aside. */
-  #write({ program, index, offset, bytes }: ToNode & { kind: 'write' }): boolean {
-    const { executable } = at(this.#built.programs, program);
+  /** Puts a piece aside; says why not, if so. */
+  #write({ program, index, offset, bytes }: ToNode & { kind: 'write' }): string | null {
+    const { executable } = at(this.#programs, program);
     const buffer = executable.buffers[executable.parameters[index] ?? -1];
-    if (buffer === undefined || offset + bytes.length > buffer.bytes) return false;
+    if (buffer === undefined || offset + bytes.length > buffer.bytes) {
+      return `got a piece of parameter ${index} that it has no room for`;
+    }
     this.#drafts[index] ??= new Uint8Array(buffer.bytes);
     this.#drafts[index].set(bytes, offset);
-    return true;
+    return null;
+  }
+
+  /** Takes a program's parameters from another process; says why not, if so. */
+  async #takeFrom(request: ToNode & { kind: 'take' }): Promise<string | null> {
+    const { peer, epoch, offer, program, steps } = request;
+    const into = this.#parameters.views(this.#place(request));
+    try {
+      await this.#carrier.take({ offer, peer, epoch, program, steps, into });
+      return null;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
   }
 
   /** A piece of a parameter; a copy of all is made with the first. */
@@ -211,8 +255,8 @@ export class Node {
     return at(this.#copies, index).subarray(offset, offset + Math.min(length, pieceBytesMax));
   }
 
-  #answer(id: number, done: boolean, bytes: Uint8Array = new Uint8Array(0)): void {
-    this.#options.send({ kind: 'answer', id, done, bytes });
+  #answer(id: number, why: string | null, bytes: Uint8Array = nothing): void {
+    this.#options.send({ kind: 'answer', id, why, bytes });
   }
 
   // ----------------------------------------------------------------------------------------- voice

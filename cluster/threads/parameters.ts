@@ -26,6 +26,11 @@ export class Parameters {
     return this.#ranges(place).map(({ start, end }) => this.#bytes.slice(start, end));
   }
 
+  /** All of them where they lie. */
+  views(place: Place): Uint8Array[] {
+    return this.#ranges(place).map(({ start, end }) => this.#bytes.subarray(start, end));
+  }
+
   /** Sets the first parameters. */
   write(place: Place, values: readonly Uint8Array[]): void {
     const ranges = this.#ranges(place);

@@ -1,18 +1,15 @@
 /**
- * A worker: the process of one Cloud TPU. `POD_MASTER` (host:port) says where its master is,
+ * A worker: the process of a Cloud TPU. `POD_MASTER` (host:port) says where its master is,
  * `POD_TOKEN_FILE` holds the join token, `POD_TENSOR_PORT` is where its neighbours connect, and
- * rank.ts says which Cloud TPU it is. Exits 0 when the master says that all is done.
+ * rank.ts says which Cloud TPU it is. It outlives its master: it waits for another. Exits 0 when the
+ * master says that all is done.
  */
 import { hostname } from 'node:os';
 import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
-import { type ControlChannel, connectControl } from '../net/control.ts';
-import { unnumbered } from '../net/handshake.ts';
 import { readToken } from '../net/token.ts';
-import { checkToNode, type FromNode, type ToNode } from '../process/messages.ts';
-import { Node } from '../process/node.ts';
-import { localAddress } from './address.ts';
 import { rankOf } from './rank.ts';
+import { Session, type SessionOptions } from './session.ts';
 import { onEnd } from './signals.ts';
 import { statusPath, writeStatus } from './status-file.ts';
 
@@ -20,77 +17,45 @@ const { env } = process;
 const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } });
 const statusFile = statusPath(env);
 
-/** How long it looks for a master, and how often it pings it, in ms. */
-const joinMsLimit = 180_000;
-const heartbeatMs = 10_000;
-const backoff = { firstMs: 50, mostMs: 1000 };
-
 try {
   writeStatus(statusFile, 'starting');
-  await serve();
+  serve();
 } catch (error) {
   leave(error);
 }
 
-async function serve(): Promise<void> {
+function serve(): void {
   const { host, port } = placeOf(env['POD_MASTER'] ?? '127.0.0.1:7070');
   const tensorPort = portOf('POD_TENSOR_PORT', env['POD_TENSOR_PORT'] ?? '7071');
   const { token, warning } = readToken(env);
   if (warning !== undefined) logger.warn(warning);
-  const from = rankOf(env, hostname()) ?? unnumbered;
-  let node: Node | undefined;
-  const late = setTimeout(() => {
-    leave(new PodError('worker-silent', `no master at ${host}:${port} for ${joinMsLimit} ms`));
-  }, joinMsLimit);
-  const welcome = async (
-    message: ToNode & { kind: 'welcome' },
-    channel: ControlChannel<FromNode>,
-  ): Promise<void> => {
-    const { tpu } = message;
-    clearTimeout(late);
-    const log = logger.child({ tpu });
-    log.info('welcome');
-    const address = env['POD_HOST'] ?? (await localAddress(host, port));
-    node = new Node(message, {
-      ...{ token, bind: bindOf(address), host: address, port: tensorPort },
-      send: (it) => channel.send(it),
-      ended: leave,
-      log(msg, fields) {
-        if (msg === 'ready') writeStatus(statusFile, 'ready');
-        log.info(fields, msg);
+  /** By the number that each was opened for. */
+  const sessions = new Map<number | undefined, Session>();
+  const open = (rank: number | undefined, isFirst: boolean): void => {
+    const options: SessionOptions = {
+      ...{ host, port, token, rank, address: env['POD_HOST'] },
+      // The port that is known belongs to the first.
+      tensorPort: isFirst ? tensorPort : 0,
+      asked: (tpu) => {
+        logger.info({ tpu }, 'hosting');
+        if (!sessions.has(tpu)) open(tpu, false);
       },
-    });
-    await node.start();
+      ready: (isReady) => {
+        if (isFirst) writeStatus(statusFile, isReady ? 'ready' : 'starting');
+      },
+      over: leave,
+      log: (msg, fields) => logger.info(fields, msg),
+    };
+    sessions.set(rank, new Session(options));
   };
-  const client = connectControl<ToNode, FromNode>({
-    ...{ token, url: `ws://${host}:${port}`, heartbeatMs, backoff, check: checkToNode },
-    hello: { role: 'worker', from, to: unnumbered, epoch: 0 },
-    random: Math.random,
-    joined: (channel) => ({
-      message(message) {
-        if (message.kind === 'welcome' && node === undefined)
-          welcome(message, channel).catch(leave);
-        else node?.receive(message);
-      },
-      closed(refusal) {
-        client.close();
-        const why = refusal?.text ?? 'its connection was closed';
-        const gone = new PodError('worker-exited', `the master is gone: ${why}`);
-        if (node === undefined) leave(gone);
-        else void node.end(gone);
-      },
-    }),
-    retrying: (refusal, inMs) => {
-      logger.debug({ cause: refusal?.text, inMs }, 'retrying');
-    },
-    failed: leave,
-  });
+  open(rankOf(env, hostname()), true);
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
     writeStatus(statusFile, 'ending');
-    client.close();
-    if (node === undefined) leave(undefined);
-    else void node.end();
+    Promise.all([...sessions.values()].map((session) => session.end())).then(
+      () => leave(undefined),
+      leave,
+    );
   });
 }
 
@@ -103,11 +68,6 @@ function leave(error: unknown): void {
   const known = error instanceof PodError ? error : undefined;
   logger.error({ code: known?.code }, error instanceof Error ? error.message : String(error));
   process.exit(known?.exitCode ?? 1);
-}
-
-/** Others on this machine only need loopback. */
-function bindOf(address: string): string {
-  return address === '127.0.0.1' ? address : '0.0.0.0';
 }
 
 function placeOf(text: string): { readonly host: string; readonly port: number } {

@@ -93,13 +93,15 @@ const settings = {
 const schema = z.strictObject(settings);
 type Settings = z.infer<typeof schema>;
 
-/** Flags win over the file; every wrong value is one line and exit code 2. */
-export function trainOptions(flags: RawOptions): TrainOptions {
+/**
+ * Flags win over the file, and both over `missing`; every wrong value is one line and exit code 2.
+ */
+export function trainOptions(flags: RawOptions, missing: RawOptions = {}): TrainOptions {
   const { config: file, ...given } = flags;
   const fromFile = file === undefined ? {} : readConfig(String(file));
   const origin: Origin = (key) =>
     key in given ? `--${kebab(key)}` : `${key} in ${String(file ?? 'the configuration')}`;
-  const settings = check({ ...fromFile, ...given }, origin);
+  const settings = check({ ...missing, ...fromFile, ...given }, origin);
   for (const key of ['log', 'report'] as const) checkWritable(settings[key], origin(key));
   return {
     config: trainConfig(settings, origin),

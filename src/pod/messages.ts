@@ -7,6 +7,8 @@ export type ToWorker =
   /** Take your place in this membership: programs loaded, `steps` of each done so far. */
   | { readonly kind: 'load'; readonly epoch: number; readonly steps: readonly number[] }
   | ({ readonly kind: 'start-step'; readonly epoch: number } & StepOrder)
+  /** A master has been met again, the same or another: say where you stand. */
+  | { readonly kind: 'greet'; readonly epoch: number }
   | { readonly kind: 'stop'; readonly epoch: number };
 
 /** Which step of which program to run. */
@@ -87,6 +89,7 @@ const toWorker: Shapes<ToWorker> = {
   abort: { epoch: isCount },
   load: { epoch: isCount, steps: isCounts },
   'start-step': { epoch: isCount, program: isCount, step: isCount, takeParameters: isFlag },
+  greet: { epoch: isCount },
   stop: { epoch: isCount },
 };
 

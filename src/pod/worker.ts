@@ -94,6 +94,8 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
       return onLoad(state, message.epoch, message.steps);
     case 'start-step':
       return onStartStep(state, message);
+    case 'greet':
+      return say(state, { kind: 'joined', tpu: state.tpu, steps: state.steps });
     case 'stop':
       return message.epoch < state.epoch ? leave(state) : end(state);
     default:

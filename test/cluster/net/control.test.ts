@@ -244,7 +244,7 @@ function join(changes: Partial<ControlClientOptions<Word, Word>> = {}) {
   const failures: string[] = [];
   let channel: ControlChannel<Word> | undefined;
   let joins = 0;
-  const hello: Omit<Hello, 'channel'> = { role: 'worker', from: 3, to: 0, epoch: 5 };
+  const hello = (): Omit<Hello, 'channel'> => ({ role: 'worker', from: 3, to: 0, epoch: 5 });
   const client = connectControl<Word, Word>({
     ...{ token, url: `ws://127.0.0.1:${master.listener.port}`, hello, check: checkWord },
     ...{ heartbeatMs: 5000, backoff: { firstMs: 10, mostMs: 100 }, random: () => 0.5 },

@@ -2,10 +2,12 @@ import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { CommitLog } from '../../../cluster/master/commit-log.ts';
-import { decodeAssignment, encodeAssignment } from '../../../cluster/process/assignment.ts';
+import { packAssignment, programsOf, readAssignment } from '../../../cluster/process/assignment.ts';
 import { checkFromNode, checkToNode } from '../../../cluster/process/messages.ts';
 import { rankOf } from '../../../cluster/worker/rank.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
+import { openDataset } from '../../../src/data/open.ts';
+import { buildPrograms } from '../../../src/experiment/programs.ts';
 import { newFolder } from './pod.ts';
 
 describe('which Cloud TPU a process is', () => {
@@ -89,11 +91,21 @@ describe('messages', () => {
     expect(() => checkToNode(step)).toThrow(/epoch of stop/);
   });
 
-  test('an assignment is the same on both sides', () => {
-    const { config } = trainOptions({ model: 'mlp', epochs: '2', evaluate: '3' });
-    const assignment = { config, relaxed: true, programs: [{ digested: 3 }], hash: 'ab' };
-    expect(decodeAssignment(encodeAssignment(assignment))).toEqual(assignment);
-    const wrong = { ...assignment, config: { ...config, model: 'other' } };
-    expect(() => decodeAssignment(JSON.stringify(wrong))).toThrow(/config.model/);
+  test('an assignment is the same on both sides, executables included', () => {
+    const { config } = trainOptions({ model: 'mlp', steps: '2' });
+    const { train, evaluate, weights } = buildPrograms(config, openDataset('digits', 0), 2);
+    const programs = [
+      { executable: train, digested: weights },
+      { executable: evaluate, digested: weights, parametersFrom: 0 },
+    ];
+    const slice = { topology: config.topology, mxu: config.mxu, relaxed: true };
+    const { assignment, code } = packAssignment(slice, programs);
+    const read = readAssignment(assignment);
+    expect(read).toMatchObject(slice);
+    expect(programsOf(read, code)).toEqual(programs);
+    const flipped = Uint8Array.from(code, (byte, i) => (i === code.length >> 1 ? byte ^ 1 : byte));
+    expect(() => programsOf(read, flipped)).toThrow(/executables: expected .* bytes with hash/);
+    const wrong = { ...read, mxu: 'slow' };
+    expect(() => readAssignment(JSON.stringify(wrong))).toThrow(/mxu/);
   });
 });

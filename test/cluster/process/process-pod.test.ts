@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Token } from '../../../cluster/net/token.ts';
+import { Lobby } from '../../../cluster/process/lobby.ts';
 import { openProcessPod } from '../../../cluster/process/pod.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
 import { train } from '../../../src/experiment/train.ts';
@@ -54,7 +55,7 @@ describe('the same bits as in threads', () => {
 describe('who is lost is named', () => {
   test('SIGKILL of a worker ends the run with exit code 3', async () => {
     const dir = folder();
-    const { ran } = pod('up', '--wait', '--dir', dir, ...endless);
+    const { ran } = pod('up', '--wait', '--dir', dir, ...endless, '--recovery', 'none');
     await untilSaid(join(dir, 'master.log'), '"msg":"step"');
     process.kill(processesOf(dir).workers[1] ?? 0, 'SIGKILL');
     const { code, err } = await ran;
@@ -64,7 +65,7 @@ describe('who is lost is named', () => {
 
   test('a worker that hangs ends the run with exit code 3', async () => {
     const dir = folder();
-    const { ran } = pod('up', '--wait', '--dir', dir, ...endless);
+    const { ran } = pod('up', '--wait', '--dir', dir, ...endless, '--recovery', 'none');
     await untilSaid(join(dir, 'master.log'), '"msg":"step"');
     const worker = processesOf(dir).workers[1] ?? 0;
     process.kill(worker, 'SIGSTOP');
@@ -77,14 +78,13 @@ describe('who is lost is named', () => {
 
   test('workers that never join', async () => {
     const { config } = trainOptions({ model: 'mlp', tpus: '2', steps: '1' });
+    const log = (): void => undefined;
+    const token = new Token(Buffer.from('a token that nobody else knows'));
+    const lobby = await Lobby.open({ token, host: '127.0.0.1', port: 0, log });
+    const limits = { startMsLimit: 300, graceMsLimit: 300 };
     const events = train(config, {
       now: () => performance.now(),
-      openPod: (options) =>
-        openProcessPod({
-          ...{ ...options, config, relaxed: true, host: '127.0.0.1', port: 0, startMsLimit: 300 },
-          token: new Token(Buffer.from('a token that nobody else knows')),
-          log: () => undefined,
-        }),
+      openPod: (options) => openProcessPod({ ...options, ...limits, relaxed: true, lobby, log }),
     });
     const all = async (): Promise<void> => {
       for await (const event of events) expect(event.kind).toBe('started');
@@ -93,6 +93,7 @@ describe('who is lost is named', () => {
       code: 'worker-silent',
       message: expect.stringMatching(/Cloud TPU 0 .*, Cloud TPU 1 .* did not start within 300 ms/),
     });
+    await lobby.close('leave');
   });
 });
 

@@ -1,0 +1,62 @@
+import type { StepCommitted } from '../../src/experiment/event.ts';
+import type { Note } from '../../src/pod/master.ts';
+import type { ProcessPod } from '../process/pod.ts';
+import type { ApiSource } from './api.ts';
+import type { JobWatch } from './job.ts';
+import type { Metrics } from './metrics.ts';
+
+export interface RunStateEvents {
+  /** Steps can run, or no more. */
+  ready(isReady: boolean): void;
+  /** The worker of a Cloud TPU is lost. */
+  lost(tpu: number): void;
+}
+
+/** What is known of the run that a master is at, for whoever asks. */
+export class RunState implements ApiSource, JobWatch {
+  isStopping = false;
+  readonly #job: string;
+  readonly #metrics: Metrics;
+  readonly #events: RunStateEvents;
+  #pod: ProcessPod | undefined;
+  #last: StepCommitted | undefined;
+
+  constructor(job: string, metrics: Metrics, events: RunStateEvents) {
+    this.#job = job;
+    this.#metrics = metrics;
+    this.#events = events;
+  }
+
+  isReady(): boolean {
+    return this.#pod !== undefined;
+  }
+
+  status(): unknown {
+    const pod = this.#pod;
+    return { job: this.#job, ...pod?.status(), last: this.#last, linkBytes: pod?.linkBytes() };
+  }
+
+  async metrics(): Promise<{ readonly type: string; readonly text: string }> {
+    return { type: this.#metrics.contentType, text: await this.#metrics.text(this.#pod) };
+  }
+
+  pod(pod: ProcessPod | undefined): void {
+    this.#pod = pod;
+    this.#events.ready(pod !== undefined);
+  }
+
+  started(hbmBytesPerCore: number): void {
+    this.#metrics.started(hbmBytesPerCore);
+  }
+
+  step(step: StepCommitted): void {
+    this.#last = step;
+    this.#metrics.step(step);
+  }
+
+  note({ event, tpu }: Note): void {
+    if (tpu === null || (event !== 'lost' && event !== 'quarantined')) return;
+    this.#metrics.lost();
+    this.#events.lost(tpu);
+  }
+}

@@ -1,0 +1,183 @@
+import { PodError } from '../../src/numerics/error.ts';
+import { type ChannelEvents, type ControlChannel, connectControl } from '../net/control.ts';
+import type { Refusal } from '../net/frame.ts';
+import { type Hello, unnumbered } from '../net/handshake.ts';
+import type { Token } from '../net/token.ts';
+import { type Assignment, readAssignment } from '../process/assignment.ts';
+import { checkToNode, type FromNode, type ToNode } from '../process/messages.ts';
+import { Node } from '../process/node.ts';
+import { localAddress } from './address.ts';
+
+export interface SessionOptions {
+  /** Where the master is. */
+  readonly host: string;
+  readonly port: number;
+  readonly token: Token;
+  /** The Cloud TPU that it would have; undefined when the master is to choose. */
+  readonly rank: number | undefined;
+  /** What others call this machine; undefined: the address from which the master is reached. */
+  readonly address: string | undefined;
+  /** Where neighbours connect; 0 for any. */
+  readonly tensorPort: number;
+  /** It is asked to join for another Cloud TPU too. */
+  readonly asked: (tpu: number) => void;
+  /** It takes part, or no more. */
+  readonly ready: (isReady: boolean) => void;
+  /** All is done, or what went wrong for good. Comes once. */
+  readonly over: (error: PodError | undefined) => void;
+  readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** How long it looks for a master, and how often it pings it, in ms. */
+const joinMsLimit = 180_000;
+const heartbeatMs = 3000;
+const backoff = { firstMs: 50, mostMs: 1000 };
+
+/**
+ * One place for a Cloud TPU in this process: joins the master, takes the Cloud TPU it is given, and
+ * joins again whenever the master is gone. Then what it holds is kept: a master that was started
+ * again may need it.
+ */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #client: { close(): void };
+  #channel: ControlChannel<FromNode> | undefined;
+  #pieces: Uint8Array[] = [];
+  #node: Node | undefined;
+  /** As it came, of the node. */
+  #assignment = '';
+  #late: NodeJS.Timeout | undefined;
+  #isOver = false;
+  /** One welcome or farewell after another: both take their time. */
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#expectMaster();
+    const { host, port, token } = options;
+    this.#client = connectControl<ToNode, FromNode>({
+      ...{ token, url: `ws://${host}:${port}`, heartbeatMs, backoff, check: checkToNode },
+      hello: () => this.#hello(),
+      random: Math.random,
+      joined: (channel) => this.#joined(channel),
+      retrying: () => undefined,
+      failed: (error) => void this.end(error),
+    });
+  }
+
+  /** Ends all that it has. */
+  async end(error?: PodError): Promise<void> {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearTimeout(this.#late);
+    this.#client.close();
+    await this.#node?.end();
+    this.#options.over(error);
+  }
+
+  #hello(): Omit<Hello, 'channel'> {
+    const from = this.#node?.tpu ?? this.#options.rank ?? unnumbered;
+    return { role: 'worker', from, to: unnumbered, epoch: this.#node?.epoch ?? 0 };
+  }
+
+  #joined(channel: ControlChannel<FromNode>): ChannelEvents<ToNode> {
+    clearTimeout(this.#late);
+    this.#channel = channel;
+    this.#pieces = [];
+    return {
+      message: (message) => this.#receive(message),
+      closed: (refusal) => this.#masterGone(refusal),
+    };
+  }
+
+  #receive(message: ToNode): void {
+    switch (message.kind) {
+      case 'code':
+        this.#pieces.push(Uint8Array.from(message.bytes));
+        return;
+      case 'welcome':
+        this.#next(() => this.#welcome(message));
+        return;
+      case 'host':
+        this.#options.asked(message.tpu);
+        return;
+      case 'dismiss':
+        void this.end();
+        return;
+      default:
+        this.#next(async () => this.#node?.receive(message));
+    }
+  }
+
+  #next(work: () => Promise<void>): void {
+    this.#work = this.#work.then(work).catch((error: unknown) => {
+      void this.end(
+        error instanceof PodError ? error : new PodError('worker-threw', String(error), error),
+      );
+    });
+  }
+
+  /** Takes a Cloud TPU: goes on with what is here if it is the same. */
+  async #welcome({ tpu, assignment: text }: ToNode & { kind: 'welcome' }): Promise<void> {
+    const code = Buffer.concat(this.#pieces);
+    this.#pieces = [];
+    if (this.#isOver) return;
+    const present = this.#node;
+    if (present?.tpu === tpu && this.#assignment === text) {
+      this.#options.log('welcome-back', { tpu, epoch: present.epoch });
+      present.greet();
+      return;
+    }
+    await present?.end();
+    this.#options.log('welcome', { tpu });
+    this.#assignment = text;
+    await this.#take(tpu, readAssignment(text), code);
+  }
+
+  async #take(tpu: number, assignment: Assignment, code: Uint8Array): Promise<void> {
+    const { host, port, token, tensorPort, address, log, ready } = this.#options;
+    const own = address ?? (await localAddress(host, port));
+    const node: Node = new Node({
+      ...{ tpu, assignment, code, token, host: own, port: tensorPort },
+      // Others on this machine only need loopback.
+      bind: own === '127.0.0.1' ? own : '0.0.0.0',
+      send: (message) => this.#channel?.send(message),
+      ended: (error) => this.#ended(node, error),
+      log(msg, fields) {
+        if (msg === 'ready') ready(true);
+        log(msg, { tpu, ...fields });
+      },
+    });
+    this.#node = node;
+    await node.start();
+  }
+
+  /** A node that failed fails its process, which is started anew; else it was told to leave. */
+  #ended(node: Node, error: PodError | undefined): void {
+    if (this.#node !== node) return;
+    this.#node = undefined;
+    this.#options.ready(false);
+    if (error !== undefined) void this.end(error);
+    else this.#channel?.send({ kind: 'left' });
+  }
+
+  #masterGone(refusal: Refusal | undefined): void {
+    this.#channel = undefined;
+    if (this.#isOver) return;
+    this.#options.ready(false);
+    this.#options.log('master-gone', { cause: refusal?.text ?? 'the connection was closed' });
+    this.#expectMaster();
+    // Who was turned away has been replaced, and begins anew.
+    if (refusal === undefined) this.#node?.pause();
+    else this.#next(async () => await this.#node?.end());
+  }
+
+  #expectMaster(): void {
+    const { host, port } = this.#options;
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => {
+      const cause = `no master at ${host}:${port} for ${joinMsLimit} ms`;
+      void this.end(new PodError('worker-silent', cause));
+    }, joinMsLimit);
+  }
+}
