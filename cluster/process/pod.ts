@@ -11,6 +11,7 @@ import {
   type MasterOptions,
   type MasterState,
   master,
+  type Transition,
 } from '../../src/pod/master.ts';
 import type { FromWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
@@ -167,7 +168,7 @@ class Processes implements ProcessPod {
     this.#members = Array.from({ length: this.#torus.workers }, () => undefined);
     this.#stale = programs.map(() => true);
     this.#written = programs.map(() => undefined);
-    this.#state = initialMaster(masterOptions(options), performance.now());
+    this.#state = initialMaster(masterOptions(options), performance.now(), options.start);
   }
 
   get port(): number {
@@ -377,9 +378,21 @@ class Processes implements ProcessPod {
 
   #take(event: MasterEvent): void {
     if (isOver(this.#state)) return;
-    const { state, actions } = master(this.#state, event, performance.now());
+    const { state, actions } = this.#recorded(master(this.#state, event, performance.now()));
     this.#state = state;
     for (const action of actions) this.#perform(action);
+  }
+
+  /** A membership begins when it is written down: if it cannot be, nobody hears of it. */
+  #recorded(next: Transition): Transition {
+    const { epoch } = next.state;
+    if (epoch === this.#state.epoch) return next;
+    try {
+      this.#options.onMembership?.(epoch);
+      return next;
+    } catch (error) {
+      return master(this.#state, failureOf('the log of the run', error), performance.now());
+    }
   }
 
   #perform(action: MasterAction): void {
@@ -453,9 +466,7 @@ class Processes implements ProcessPod {
     work.catch((error: unknown) => {
       // A worker that went meanwhile has begun another membership.
       if (epoch !== this.#state.epoch) return;
-      const code = error instanceof PodError ? error.code : null;
-      const message = error instanceof Error ? error.message : String(error);
-      this.#give({ kind: 'service-failed', who, code, message });
+      this.#give(failureOf(who, error));
     });
   }
 
@@ -571,6 +582,12 @@ class Processes implements ProcessPod {
       if (parametersFrom === program) this.#stale[other] = true;
     });
   }
+}
+
+function failureOf(who: string, error: unknown): MasterEvent {
+  const code = error instanceof PodError ? error.code : null;
+  const message = error instanceof Error ? error.message : String(error);
+  return { kind: 'service-failed', who, code, message };
 }
 
 const nowhere: TensorOffer = { host: '', port: 0 };

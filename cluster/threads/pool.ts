@@ -15,6 +15,7 @@ import {
   type MasterOptions,
   type MasterState,
   master,
+  type Transition,
 } from '../../src/pod/master.ts';
 import { checkFromWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
@@ -142,10 +143,9 @@ class Threads implements ThreadPod {
     this.#stale = programs.map(() => true);
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
-    this.#state = initialMaster(masterOptions(options), performance.now());
-    this.#feeds = new Feeds(memory, layout, programs, (error) => {
-      this.#give(failureOf('the data loader', error));
-    });
+    this.#state = initialMaster(masterOptions(options), performance.now(), options.start);
+    const failed = (error: unknown): void => this.#give(failureOf('the data loader', error));
+    this.#feeds = new Feeds(memory, layout, programs, failed, this.#state.steps);
   }
 
   /** Starts all threads and waits until all have loaded. */
@@ -321,9 +321,21 @@ class Threads implements ThreadPod {
 
   #take(event: MasterEvent): void {
     if (isOver(this.#state)) return;
-    const { state, actions } = master(this.#state, event, performance.now());
+    const { state, actions } = this.#recorded(master(this.#state, event, performance.now()));
     this.#state = state;
     for (const action of actions) this.#perform(action);
+  }
+
+  /** A membership begins when it is written down: if it cannot be, nobody hears of it. */
+  #recorded(next: Transition): Transition {
+    const { epoch } = next.state;
+    if (epoch === this.#state.epoch) return next;
+    try {
+      this.#options.onMembership?.(epoch);
+      return next;
+    } catch (error) {
+      return master(this.#state, failureOf('the log of the run', error), performance.now());
+    }
   }
 
   #perform(action: MasterAction): void {
@@ -433,7 +445,7 @@ class Threads implements ThreadPod {
     const { told, steps: before } = this.#state;
     const saved = await Promise.all(
       this.#programs.map((it, program) =>
-        it.executable.next === undefined ? undefined : this.#saved(program, at(told, program)),
+        changes(it) ? this.#saved(program, at(told, program)) : undefined,
       ),
     );
     const steps = saved.map((it, program) => it?.steps ?? at(before, program));
@@ -493,6 +505,11 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
     const samples = infeedGeometry(executable, 0).samples * plan.tpus;
     assert(samples === plan.globalBatch, `${name}: takes ${samples} samples a step`);
   });
+}
+
+/** Whether its steps change its parameters. */
+function changes({ executable: { next, results, parameters } }: Program): boolean {
+  return next !== undefined || results.some((id) => parameters.includes(id));
 }
 
 function allocate(bytes: number): WebAssembly.Memory {
