@@ -22,7 +22,7 @@ import { startProcess, workerEnv } from '../process/spawn.ts';
 import { onEnd } from '../worker/signals.ts';
 import { statusPath, writeStatus } from '../worker/status-file.ts';
 import { type ApiSource, serveApi } from './api.ts';
-import { CommitLog } from './commit-log.ts';
+import { openCommitLog } from './commit-log.ts';
 import { Metrics } from './metrics.ts';
 
 const { env } = process;
@@ -50,8 +50,9 @@ async function run(): Promise<void> {
   const { config, relaxedSimd } = options;
   const { token, warning } = readToken(env);
   if (warning !== undefined) logger.warn(warning);
-  const commits = new CommitLog(join(env['POD_DATA_DIR'] ?? '/data', 'commits.jsonl'), config);
-  if (commits.last > 0) logger.info({ step: commits.last }, 'commits-found');
+  const commits = openCommitLog(join(env['POD_DATA_DIR'] ?? '/data', 'commits.jsonl'), config);
+  const past = commits.past();
+  logger.info({ epoch: past.epoch, step: past.history.at(-1)?.step ?? 0 }, 'commits-found');
   const controlPort = portIn('POD_CONTROL_PORT', '7070');
   const metrics = new Metrics();
   let pod: ProcessPod | undefined;
@@ -93,18 +94,20 @@ async function run(): Promise<void> {
           if (note.event === 'lost' || note.event === 'quarantined') replace(note.tpu, controlPort);
           podOptions.onNote?.(note);
         },
+        onMembership: (epoch) => commits.beginEpoch(epoch),
       });
       return pod;
     },
     now: () => performance.now(),
+    past,
     ...(checkpoints && { checkpoints }),
   });
   let report: Report | undefined;
   for await (const event of events) {
     const epoch = pod?.status().epoch;
     if (event.kind === 'step') {
+      commits.commit(event, epoch ?? past.epoch + 1);
       last = event;
-      commits.commit({ step: event.step, epoch: epoch ?? 1, digest: event.digest });
     }
     if (event.kind === 'ready') writeStatus(statusFile, 'ready');
     metrics.note(event);
