@@ -10,9 +10,10 @@ import {
   type MasterOptions,
   type MasterState,
   master,
+  type Transition,
 } from '../src/pod/master.ts';
 import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
-import type { Commit, PodOptions, SavedParameters } from '../src/pod/pod.ts';
+import type { Commit, PodOptions, Program, SavedParameters } from '../src/pod/pod.ts';
 
 /** What a master's decisions come down to, for workers that are threads or processes. */
 export interface Crew {
@@ -62,7 +63,7 @@ export class Driver {
     this.#crew = crew;
     this.#written = options.programs.map(() => undefined);
     this.#stale = options.programs.map(() => true);
-    this.#state = initialMaster(masterOptions, performance.now());
+    this.#state = initialMaster(masterOptions, performance.now(), options.start);
   }
 
   get state(): MasterState {
@@ -135,14 +136,26 @@ export class Driver {
 
   /** Something that serves all Cloud TPUs failed. */
   serviceFailed(who: string, error: unknown): void {
-    this.give({ kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) });
+    this.give(failureOf(who, error));
   }
 
   #take(event: MasterEvent): void {
     if (this.isOver) return;
-    const { state, actions } = master(this.#state, event, performance.now());
+    const { state, actions } = this.#recorded(master(this.#state, event, performance.now()));
     this.#state = state;
     for (const action of actions) this.#perform(action);
+  }
+
+  /** A membership begins when it is written down: if it cannot be, nobody hears of it. */
+  #recorded(next: Transition): Transition {
+    const { epoch } = next.state;
+    if (epoch === this.#state.epoch) return next;
+    try {
+      this.#options.onMembership?.(epoch);
+      return next;
+    } catch (error) {
+      return master(this.#state, failureOf('the log of the run', error), performance.now());
+    }
   }
 
   #perform(action: MasterAction): void {
@@ -212,8 +225,8 @@ export class Driver {
   async #rewind(epoch: number): Promise<void> {
     const { told, steps: before } = this.#state;
     const saved = await Promise.all(
-      this.#options.programs.map(({ executable }, program) =>
-        executable.next === undefined ? undefined : this.#saved(program, at(told, program)),
+      this.#options.programs.map((it, program) =>
+        changes(it) ? this.#saved(program, at(told, program)) : undefined,
       ),
     );
     const steps = saved.map((it, program) => it?.steps ?? at(before, program));
@@ -260,6 +273,15 @@ export class Driver {
   }
 }
 
+/** Whether its steps change its parameters. */
+function changes({ executable: { next, results, parameters } }: Program): boolean {
+  return next !== undefined || results.some((id) => parameters.includes(id));
+}
+
+function failureOf(who: string, error: unknown): MasterEvent {
+  return { kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) };
+}
+
 /** The digest of parameters in order, as a Cloud TPU reports it. */
 function digestOf(values: readonly Uint8Array[]): string {
   const digested = values.reduce((before, value) => {
@@ -275,7 +297,7 @@ export function messageOf(error: unknown): string {
 }
 
 /** Errors lose their class between threads, and keep their own fields. */
-export function codeOf(error: unknown): string | null {
+function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null;
   return typeof code === 'string' ? code : null;
 }

@@ -1,125 +1,243 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
+  fstatSync,
   fsyncSync,
-  ftruncateSync,
   mkdirSync,
   openSync,
-  readFileSync,
+  readSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { z } from 'zod';
+import { platform } from 'node:process';
 import type { TrainConfig } from '../../src/experiment/config.ts';
-import { PodError } from '../../src/numerics/error.ts';
-
-/** A step that was committed: `step` from 1, the membership, and the digest of the weights. */
-export interface CommitEntry {
-  readonly step: number;
-  readonly epoch: number;
-  readonly digest: string;
-}
-
-const headSchema = z.strictObject({ run: z.string() });
-const entrySchema = z.strictObject({
-  step: z.int().min(1),
-  epoch: z.int().min(1),
-  digest: z.string().regex(/^[0-9a-f]{16}$/),
-});
+import type { Report, StepCommitted } from '../../src/experiment/event.ts';
+import type { Past } from '../../src/experiment/past.ts';
+import { assert } from '../../src/numerics/assert.ts';
+import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
+import { type Failed, LogContents, type LogRecord, parseRecord } from './log-record.ts';
 
 /**
- * The commits of a run, one JSON line each, on disk before anybody hears of them. A run that is
- * resumed at a checkpoint takes some steps again: they must end with the same bits, and are not
- * written twice. The log of another run is begun anew.
+ * The memory of a run's masters: one JSON record a line, on disk before anybody hears of what it
+ * says. Lines are only ever added, each in one write. A line that was cut off, or damaged, is left
+ * aside, and the history ends before the step that it told of.
+ *
+ * Who opens the log of a run that has not ended leads it. A master finds out that a newer one leads
+ * before it writes, and again before it goes on: what it wrote meanwhile counts for nobody, and no
+ * worker hears of it.
  */
-export class CommitLog {
-  readonly #file: number;
-  readonly #path: string;
-  readonly #digests: Map<number, string> = new Map();
-  #last = 0;
-
-  /** Throws `io` when it cannot be read or written. */
-  constructor(path: string, config: TrainConfig) {
-    this.#path = path;
-    const run = createHash('sha256').update(JSON.stringify(config)).digest('hex');
-    try {
-      mkdirSync(dirname(path), { recursive: true });
-      const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
-      const kept = this.#readLines(text, run);
-      this.#file = openSync(path, 'a');
-      ftruncateSync(this.#file, kept);
-      if (kept === 0) this.#append({ run });
-    } catch (cause) {
-      throw this.#broken(cause);
-    }
-  }
-
-  /** The last step that was committed; 0 before the first. */
-  get last(): number {
-    return this.#last;
-  }
-
+export interface CommitLog {
+  /** What was written down before this master. */
+  past(): Past;
+  /** Why the run has failed for good, if it has: then it is not led, and nothing can be added. */
+  readonly failed: Failed | null;
+  /** The run's report, if it is done: then it is not led, and nothing can be added. */
+  readonly finished: Report | null;
+  /** A membership begins. */
+  beginEpoch(epoch: number): void;
   /**
-   * Writes down a step, unless it is there.
-   *
-   * @throws PodError `digest-mismatch` when it ended with other bits before, `io` when the disk does not take it.
+   * A step is committed, in membership `epoch`. One that is there already must have ended with the
+   * same digest, and is not written again: `digest-mismatch` otherwise.
    */
-  commit(entry: CommitEntry): void {
-    const before = this.#digests.get(entry.step);
-    if (before !== undefined) {
-      if (before === entry.digest) return;
-      const found = `weights ${entry.digest}, ${before} when it was committed first`;
-      throw new PodError('digest-mismatch', `step ${entry.step} run again: ${found}`);
-    }
+  commit(event: StepCommitted, epoch: number): void;
+  /** The run has failed for good; that this master was superseded is no failure of the run. */
+  fail(code: ErrorCode, message: string): void;
+  /** The run is done. */
+  finish(report: Report): void;
+  close(): void;
+}
+
+/**
+ * Opens the log of a run, makes it where it is missing, and takes the lead with the epoch after the
+ * last. The log of another run is begun anew, after its epochs.
+ *
+ * @throws PodError `io` when it cannot be read or written. So does all that adds to it, and
+ *   `superseded` when a newer master leads.
+ */
+export function openCommitLog(path: string, config: TrainConfig): CommitLog {
+  const run = createHash('sha256').update(JSON.stringify(config)).digest('hex');
+  return new FileLog(path, run);
+}
+
+/** Read at a time. */
+const chunkBytes = 2 ** 16;
+const newline = 0x0a;
+
+class FileLog implements CommitLog {
+  readonly #path: string;
+  readonly #file: number;
+  readonly #past: Past;
+  /** The epoch that this master took; none when there is nothing to lead. */
+  readonly #own: number | null;
+  readonly #name: string = randomBytes(8).toString('hex');
+  readonly #contents: LogContents = new LogContents();
+  /** Bytes that have been read, and of them those of a last line without an end. */
+  #readBytes = 0;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(path: string, run: string) {
+    this.#path = path;
+    this.#file = this.#attempt(() => openFile(path));
     try {
-      this.#append(entry);
-    } catch (cause) {
-      throw this.#broken(cause);
+      this.#attempt(() => this.#catchUp());
+      this.#own = this.#lead(run);
+      const { epoch, history } = this.#contents;
+      this.#past = { epoch: this.#own === null ? epoch : this.#own - 1, history: [...history] };
+    } catch (error) {
+      closeSync(this.#file);
+      throw error;
     }
-    this.#remember(entry);
+  }
+
+  past(): Past {
+    return this.#past;
+  }
+
+  get failed(): Failed | null {
+    return this.#contents.failed;
+  }
+
+  get finished(): Report | null {
+    return this.#contents.finished;
+  }
+
+  beginEpoch(epoch: number): void {
+    this.#checkLead();
+    if (epoch > this.#contents.epoch) this.#add({ epoch });
+  }
+
+  commit(event: StepCommitted, epoch: number): void {
+    this.#checkLead();
+    const { step, digest } = event;
+    const { steps, history } = this.#contents;
+    if (step <= steps) {
+      checkRepeated(event, history);
+      return;
+    }
+    if (step === steps + 1) this.#add({ commit: event, epoch });
+    else this.#add({ from: step - 1, epoch }, { commit: event, epoch });
+    const last = this.#contents.history.at(-1);
+    if (last?.step === step && last.digest === digest) return;
+    throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
+  }
+
+  fail(code: ErrorCode, message: string): void {
+    if (code === 'superseded') return;
+    this.#checkLead();
+    this.#add({ failed: code, message, epoch: this.#contents.epoch });
+  }
+
+  finish(report: Report): void {
+    this.#checkLead();
+    this.#add({ finished: report, epoch: this.#contents.epoch });
   }
 
   close(): void {
     closeSync(this.#file);
   }
 
-  #append(line: unknown): void {
-    writeSync(this.#file, `${JSON.stringify(line)}\n`);
-    fsyncSync(this.#file);
-  }
-
-  /** Bytes of the whole lines of this run from the start: a line that was cut short does not count. */
-  #readLines(text: string, run: string): number {
-    const lines = text.split('\n').slice(0, -1);
-    const [head = '', ...entries] = lines;
-    const found = headSchema.safeParse(parsed(head));
-    if (!found.success || found.data.run !== run) return 0;
-    let kept = Buffer.byteLength(head) + 1;
-    for (const line of entries) {
-      const entry = entrySchema.safeParse(parsed(line));
-      if (!entry.success) break;
-      this.#remember(entry.data);
-      kept += Buffer.byteLength(line) + 1;
+  /** Takes the epoch after the last; again if another master took the same one first. */
+  #lead(run: string): number | null {
+    for (;;) {
+      const { run: found, failed, finished, epoch } = this.#contents;
+      const isOver = found === run && (failed !== null || finished !== null);
+      if (isOver) return null;
+      const head: LogRecord[] = found === run ? [] : [{ run }];
+      const own: LogRecord = { master: epoch + 1, name: this.#name };
+      this.#attempt(() => this.#write([...head, own]));
+      this.#attempt(() => this.#catchUp());
+      if (this.#contents.leader.name === this.#name) return own.master;
     }
-    return kept;
   }
 
-  #remember({ step, digest }: CommitEntry): void {
-    this.#digests.set(step, digest);
-    this.#last = Math.max(this.#last, step);
+  /** Adds records while this master leads, and still does once they are there. */
+  #add(...records: readonly LogRecord[]): void {
+    this.#attempt(() => this.#write(records));
+    this.#checkLead();
   }
 
-  #broken(cause: unknown): PodError {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    return new PodError('io', `commit log ${this.#path}: ${why}`, cause);
+  #checkLead(): void {
+    assert(this.#own !== null, 'a record of a run that is over');
+    this.#attempt(() => this.#catchUp());
+    const { leader } = this.#contents;
+    if (leader.name === this.#name) return;
+    const found = `a master that began with membership ${leader.epoch} leads the run`;
+    throw new PodError('superseded', `${found}, this one began with ${this.#own}`);
+  }
+
+  #write(records: readonly LogRecord[]): void {
+    // What was cut off stays a line of its own.
+    const start = this.#rest.length > 0 ? '\n' : '';
+    const text = `${start}${records.map((it) => `${JSON.stringify(it)}\n`).join('')}`;
+    const bytes = Buffer.from(text);
+    const written = writeSync(this.#file, bytes);
+    fsyncSync(this.#file);
+    if (written < bytes.length) throw new Error(`${written} of ${bytes.length} bytes were written`);
+  }
+
+  /** Reads what was added since it last did. */
+  #catchUp(): void {
+    const { size } = fstatSync(this.#file);
+    if (size < this.#readBytes)
+      throw new Error(`it was cut from ${this.#readBytes} to ${size} bytes`);
+    for (const line of this.#newLines(size)) {
+      const record = parseRecord(line);
+      if (record !== undefined) this.#contents.take(record);
+    }
+  }
+
+  /** The lines that have come to their end, up to `size` bytes. */
+  *#newLines(size: number): Generator<string> {
+    const chunk = Buffer.alloc(Math.min(chunkBytes, size - this.#readBytes));
+    while (this.#readBytes < size) {
+      const length = Math.min(chunk.length, size - this.#readBytes);
+      const count = readSync(this.#file, chunk, 0, length, this.#readBytes);
+      if (count === 0) return;
+      this.#readBytes += count;
+      let bytes = Buffer.concat([this.#rest, chunk.subarray(0, count)]);
+      for (let end = bytes.indexOf(newline); end >= 0; end = bytes.indexOf(newline)) {
+        yield bytes.toString('utf8', 0, end);
+        bytes = bytes.subarray(end + 1);
+      }
+      this.#rest = bytes;
+    }
+  }
+
+  #attempt<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new PodError('io', `commit log ${this.#path}: ${why}`, cause);
+    }
   }
 }
 
-function parsed(line: string): unknown {
+function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCommitted[]): void {
+  const before = history.find((it) => it.step === step);
+  if (before === undefined || before.digest === digest) return;
+  const found = `weights ${digest}, ${before.digest} when it was committed first`;
+  throw new PodError('digest-mismatch', `step ${step} run again: ${found}`);
+}
+
+/** Opens a file to be added to; a new one outlasts a loss of power. */
+function openFile(path: string): number {
+  const directory = dirname(path);
+  mkdirSync(directory, { recursive: true });
+  const isNew = !existsSync(path);
+  const file = openSync(path, 'a+');
+  if (isNew) syncDirectory(directory);
+  return file;
+}
+
+/** Windows keeps directories by itself, and opens none. */
+function syncDirectory(path: string): void {
+  if (platform === 'win32') return;
+  const directory = openSync(path, 'r');
   try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
   }
 }

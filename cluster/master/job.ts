@@ -5,14 +5,15 @@ import type { Logger } from 'pino';
 import type { TrainOptions } from '../../src/cli/options.ts';
 import { openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { CheckpointPlan } from '../../src/experiment/checkpoint/keeper.ts';
-import type { Report, StepCommitted } from '../../src/experiment/event.ts';
+import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import { train } from '../../src/experiment/train.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { logEvent } from '../../src/observe/log.ts';
 import type { Note } from '../../src/pod/master.ts';
+import type { PodOptions } from '../../src/pod/pod.ts';
 import type { Lobby } from '../process/lobby.ts';
-import { openProcessPod, type ProcessPod } from '../process/pod.ts';
-import { CommitLog } from './commit-log.ts';
+import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
+import { type CommitLog, openCommitLog } from './commit-log.ts';
 
 /** A run on the workers that wait in a lobby. */
 export interface Job {
@@ -42,59 +43,104 @@ export type JobEnd =
 
 const startMsLimit = 120_000;
 
+/** Of a job's folder: the log of its commits. */
+export const commitsFile = 'commits.jsonl';
+
 /**
- * Runs a job to its end, or until it should stop. Every commit is on disk before the next step.
+ * Runs a job to its end, or until it should stop: from where an earlier master ended, if one did.
+ * Every commit is on disk before the next step.
  *
- * @throws PodError as `train` does.
+ * @throws PodError as `train` does; a job that has failed for good fails again at once.
  */
 export async function runJob(job: Job): Promise<JobEnd> {
-  const { options, folder, lobby, logger, graceMsLimit, shouldStop, watch } = job;
-  const { config, relaxedSimd } = options;
-  const commits = new CommitLog(join(folder, 'commits.jsonl'), config);
-  if (commits.last > 0) logger.info({ step: commits.last }, 'commits-found');
+  const { options, folder, logger } = job;
+  const commits = openCommitLog(join(folder, commitsFile), options.config);
+  try {
+    const { failed, finished } = commits;
+    if (failed !== null) throw new PodError(failed.code, failed.message);
+    if (finished !== null) return { kind: 'done', report: finished };
+    const { epoch, history } = commits.past();
+    logger.info({ epoch, step: history.at(-1)?.step ?? 0 }, 'commits-found');
+    return await run(job, commits);
+  } catch (error) {
+    if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
+    throw error;
+  } finally {
+    job.watch.pod(undefined);
+    commits.close();
+  }
+}
+
+/** Whether another master would fail in the same way: nobody need wait for one. */
+export function isFinal(error: unknown): error is PodError {
+  return error instanceof PodError && error.code !== 'io' && error.code !== 'superseded';
+}
+
+async function run(job: Job, commits: CommitLog): Promise<JobEnd> {
+  const { options, logger, shouldStop, watch } = job;
+  const past = commits.past();
   let pod: ProcessPod | undefined;
   const checkpoints = await planOf(options);
-  const events = train(config, {
-    now: () => performance.now(),
-    shouldStop,
+  const events = train(options.config, {
+    ...{ past, shouldStop, now: () => performance.now() },
     async openPod(podOptions) {
-      pod = await openProcessPod({
-        ...podOptions,
-        ...{ relaxed: relaxedSimd, lobby, startMsLimit, graceMsLimit },
-        log: (msg, fields) => logger.info(fields, msg),
-        onNote(note) {
-          logger.warn(note, note.event);
-          watch.note(note);
-          podOptions.onNote?.(note);
-        },
-      });
+      pod = await openProcessPod(processOptions(job, commits, podOptions));
       watch.pod(pod);
       return pod;
     },
     ...(checkpoints && { checkpoints }),
   });
-  let end: JobEnd = { kind: 'stopped', step: 0 };
-  try {
-    for await (const event of events) {
-      const epoch = pod?.status().epoch;
-      if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
-      if (event.kind === 'step') {
-        commits.commit({ step: event.step, epoch: epoch ?? 1, digest: event.digest });
-        watch.step(event);
-      }
-      if (event.kind === 'stopped') end = { kind: 'stopped', step: event.step };
-      if (event.kind === 'finished') end = { kind: 'done', report: event.report };
-      // Notes were logged when they came, and the summary is the last line of all.
-      else if (event.kind !== 'note') {
-        logEvent(logger.child(epoch === undefined ? {} : { epoch }), event);
-      }
+  let end: JobEnd = { kind: 'stopped', step: past.history.at(-1)?.step ?? 0 };
+  for await (const event of events) {
+    const epoch = pod?.status().epoch ?? past.epoch + 1;
+    if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
+    if (event.kind === 'step') {
+      commits.commit(event, epoch);
+      watch.step(event);
     }
-  } finally {
-    watch.pod(undefined);
-    commits.close();
+    if (event.kind === 'stopped') end = { kind: 'stopped', step: event.step };
+    if (event.kind === 'finished') end = { kind: 'done', report: event.report };
+    tell(logger, event, epoch);
   }
-  if (end.kind === 'done') writeReport(end.report, options);
+  if (end.kind === 'done') {
+    writeReport(end.report, options);
+    commits.finish(end.report);
+  }
   return end;
+}
+
+function processOptions(job: Job, commits: CommitLog, options: PodOptions): ProcessPodOptions {
+  const { lobby, logger, graceMsLimit, watch } = job;
+  return {
+    ...options,
+    ...{ relaxed: job.options.relaxedSimd, lobby, startMsLimit, graceMsLimit },
+    log: (msg, fields) => logger.info(fields, msg),
+    onNote(note) {
+      logger.warn(note, note.event);
+      watch.note(note);
+      options.onNote?.(note);
+    },
+    onMembership: (epoch) => commits.beginEpoch(epoch),
+  };
+}
+
+/** An event in the log of a cluster, where `epoch` is the membership and `epochs` the passes. */
+function tell(logger: Logger, event: TrainEvent, epoch: number): void {
+  switch (event.kind) {
+    case 'note':
+      // It was logged when it came.
+      return;
+    case 'finished':
+      // The summary is the last line of all.
+      return;
+    case 'step': {
+      const { kind, epoch: epochs, ...fields } = event;
+      logger.info({ ...fields, epochs, epoch }, kind);
+      return;
+    }
+    default:
+      logEvent(logger.child({ epoch }), event);
+  }
 }
 
 async function planOf({ checkpoint }: TrainOptions): Promise<CheckpointPlan | undefined> {

@@ -14,8 +14,9 @@ import { startProcess, workerEnv } from '../process/spawn.ts';
 import { onEnd } from '../worker/signals.ts';
 import { statusPath, writeStatus } from '../worker/status-file.ts';
 import { serveApi } from './api.ts';
-import { type JobEnd, runJob } from './job.ts';
+import { isFinal, type JobEnd, runJob } from './job.ts';
 import { Metrics } from './metrics.ts';
+import { retire } from './retire.ts';
 import { RunState } from './run-state.ts';
 import { readWords } from './words.ts';
 
@@ -69,24 +70,29 @@ async function run(): Promise<void> {
       process.exit(0);
     }, graceMs).unref();
   });
+  const folder = env['POD_DATA_DIR'] ?? '/data';
   let end: JobEnd;
   try {
     end = await runJob({
-      ...{ options, lobby, logger, watch: state },
-      folder: env['POD_DATA_DIR'] ?? '/data',
+      ...{ options, folder, lobby, logger, watch: state },
       graceMsLimit: numberIn('POD_GRACE_MS', '10000', 3_600_000),
       shouldStop: () => state.isStopping,
     });
-  } finally {
-    await lobby.close('dismiss');
-    api.close();
+  } catch (error) {
+    // Workers wait for the next master, if that may do better.
+    await lobby.close(isFinal(error) ? 'dismiss' : 'leave');
+    throw error;
   }
-  if (end.kind === 'stopped') logger.info({ step: end.step }, 'stopped');
-  else {
-    logEvent(logger, { kind: 'finished', report: end.report });
-    // Workers may still hang up: the summary is the last line.
-    logger.level = 'silent';
+  await lobby.close('dismiss');
+  api.close();
+  if (end.kind === 'stopped') {
+    logger.info({ step: end.step }, 'stopped');
+    return;
   }
+  logEvent(logger, { kind: 'finished', report: end.report });
+  // Workers may still hang up: the summary is the last line.
+  logger.level = 'silent';
+  retire(folder);
 }
 
 /** The flags in `POD_ARGS`, and the number of Cloud TPUs in `TPUS`. */

@@ -38,7 +38,6 @@ const schema = z.strictObject({
           globalBatch: z.int().min(1),
           order: z.enum(['training', 'evaluation']),
           orderSeed: count,
-          firstStep: count,
         })
         .optional(),
     }),

@@ -74,6 +74,6 @@ function fillNext(feed: Feed, waitMs: number): boolean {
 }
 
 /** Training is one pass without end, an evaluation the data set again and again. */
-function stepOf({ order, firstStep }: FeedSource, plan: Plan, step: number): number {
-  return order === 'training' ? firstStep + step : step % stepsPerPass(plan);
+function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
+  return order === 'training' ? step : step % stepsPerPass(plan);
 }

@@ -80,6 +80,7 @@ export class Lobby {
   readonly #log: LobbyOptions['log'];
   #listener: Listener | undefined;
   #arrived: (() => void) | undefined;
+  #isClosing = false;
 
   private constructor({ log }: LobbyOptions) {
     this.#log = log;
@@ -117,6 +118,7 @@ export class Lobby {
 
   /** Stops listening. Those who are here are sent home, or else only cut off: they will be back. */
   async close(goodbye: 'dismiss' | 'leave'): Promise<void> {
+    this.#isClosing = true;
     if (goodbye === 'dismiss') {
       for (const guest of this.#guests) guest.send({ kind: 'dismiss' });
       const deadlineMs = performance.now() + leaveMsLimit;
@@ -136,7 +138,7 @@ export class Lobby {
         const wasWaiting = guest.isWaiting;
         this.#guests.delete(guest);
         guest.closed(refusal);
-        if (wasWaiting) this.#log('spare-gone', { cause: refusal?.text });
+        if (wasWaiting && !this.#isClosing) this.#log('spare-gone', { cause: refusal?.text });
       },
     };
   }

@@ -1,7 +1,7 @@
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import type { MasterOptions } from '../../src/pod/master.ts';
+import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
 import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver } from '../driver.ts';
@@ -219,10 +219,16 @@ class Processes implements ProcessPod, Crew {
     }
     if (this.#awaitsReturns()) return;
     for (const guest of waiting) {
-      const tpu = this.#members.indexOf(undefined);
+      if (!guest.isWaiting) continue;
+      const tpu = this.#members.findIndex((it, i) => it === undefined && this.#isVacant(i));
       if (tpu < 0) return;
-      if (guest.isWaiting) this.#seat(guest, tpu);
+      this.#seat(guest, tpu);
     }
+  }
+
+  /** One that another process was asked to host is left to it. */
+  #isVacant(tpu: number): boolean {
+    return isVacant(this.#driver.state, tpu);
   }
 
   /** Whether those who may still have the parameters come first. */

@@ -30,8 +30,7 @@ export function passFrom(
 ): Feed {
   const queueStep = from - base;
   if (source.order === 'training') {
-    const firstStep = source.firstStep + from;
-    return { dataset, plan, firstStep, steps: Number.POSITIVE_INFINITY, queueStep };
+    return { dataset, plan, firstStep: from, steps: Number.POSITIVE_INFINITY, queueStep };
   }
   const length = stepsPerPass(plan);
   const firstStep = from % length;

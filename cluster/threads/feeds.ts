@@ -28,12 +28,16 @@ export class Feeds {
   readonly #fed: readonly Fed[];
   #rewinding: Promise<void> = Promise.resolve();
 
-  /** Starts the loaders. `failed` is told of one that ends by itself. */
+  /**
+   * Starts the loaders, each at the step of its program in `startSteps`. `failed` is told of one
+   * that ends by itself.
+   */
   constructor(
     memory: WebAssembly.Memory,
     layout: Layout,
     programs: readonly Program[],
     failed: (error: unknown) => void,
+    startSteps: readonly number[],
   ) {
     this.#memory = memory;
     this.#words = new Int32Array(memory.buffer);
@@ -46,8 +50,9 @@ export class Feeds {
         const place = at(infeeds, program);
         return new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
       });
-      const loader = this.#startLoader(program, feed, 0);
-      return [{ program, source: feed, queues, loader, base: 0, next: 0 }];
+      const base = at(startSteps, program);
+      const loader = this.#startLoader(program, feed, base);
+      return [{ program, source: feed, queues, loader, base, next: base }];
     });
   }
 
@@ -76,7 +81,6 @@ export class Feeds {
     for (const queue of fed.queues) queue.reset();
     fed.base = step;
     fed.next = step;
-    Atomics.store(this.#words, at(this.#layout.feedBases, fed.program) / 4, step);
     fed.loader = this.#startLoader(fed.program, fed.source, step);
   }
 
@@ -94,6 +98,7 @@ export class Feeds {
   }
 
   #startLoader(program: number, feed: FeedSource, fromStep: number): Life {
+    Atomics.store(this.#words, at(this.#layout.feedBases, program) / 4, fromStep);
     const task: LoaderTask = {
       program,
       feed,

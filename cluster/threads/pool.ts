@@ -118,9 +118,10 @@ class Threads implements ThreadPod, Crew {
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
     this.#driver = new Driver(options, masterOptions(options), this);
-    this.#feeds = new Feeds(memory, layout, programs, (error) => {
+    const failed = (error: unknown): void => {
       this.#driver.serviceFailed('the data loader', error);
-    });
+    };
+    this.#feeds = new Feeds(memory, layout, programs, failed, this.#driver.state.steps);
   }
 
   /** Starts all threads and waits until all have loaded. */

@@ -20,7 +20,8 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
   return new Promise((resolve) => {
     const { port, memory, layout } = task;
     const pulse = new Pulse(memory, at(layout.tpus, task.tpu).control, layout.fabric);
-    let state = initialWorker(task.tpu);
+    const taking = task.programs.map(({ parametersFrom }) => parametersFrom !== undefined);
+    let state = initialWorker(task.tpu, taking);
     let host: Host | undefined;
     let lastWords: FromWorker | null = null;
     const give = (event: WorkerEvent): void => {

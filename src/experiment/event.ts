@@ -16,6 +16,8 @@ export type TrainEvent =
   | { readonly kind: 'ready'; readonly elapsedMs: number }
   | StepCommitted
   | SaveEvent
+  /** It was to be gone back to, and is not good; an older one is used. */
+  | ({ readonly kind: 'checkpoint-refused' } & Refusal)
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
   | Evaluated
   | Stopped
@@ -34,10 +36,13 @@ export interface Started {
   readonly hbmLimitBytes: number;
 }
 
-/** A run that may go on from a checkpoint has looked for one. */
+/** A run that may go on has looked where from. */
 export interface Resumed {
   readonly kind: 'resumed';
-  /** Name of the newest good checkpoint; null when there is none, and the run starts anew. */
+  /**
+   * Name of the checkpoint that it goes on from; null when it goes on after the last step that an
+   * earlier master committed, or, at step 0, when there is neither and the run starts anew.
+   */
   readonly checkpoint: string | null;
   /** Steps committed before. */
   readonly step: number;
@@ -111,7 +116,7 @@ export interface Report {
   readonly hbmBytesPerCore: number;
   /** How often the slice went on after a loss. */
   readonly recoveries: number;
-  /** Of a run with checkpoints. Times and bytes above are of the steps since it was resumed. */
+  /** Of a run with checkpoints. Bytes above are of the steps since it was resumed. */
   readonly checkpoints?: CheckpointReport;
 }
 

@@ -4,13 +4,15 @@ import { phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { elementCount } from '../numerics/shape.ts';
-import type { Note } from '../pod/master.ts';
-import type { Commit, OpenPod, Pod } from '../pod/pod.ts';
+import type { MasterStart } from '../pod/master.ts';
+import type { Commit, OpenPod, Pod, PodOptions } from '../pod/pod.ts';
 import { meanPhaseMs } from '../pod/pod.ts';
 import type { Snapshot } from './checkpoint/checkpoint.ts';
 import {
   type CheckpointPlan,
   Keeper,
+  type LastStep,
+  newestSaved,
   type StartingPoint,
   startingPoint,
 } from './checkpoint/keeper.ts';
@@ -24,8 +26,10 @@ import type {
   StepCommitted,
   TrainEvent,
 } from './event.ts';
+import { noPast, type Past } from './past.ts';
 import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
+import { Story } from './story.ts';
 
 /** What a run needs of the world. */
 export interface TrainWorld {
@@ -34,41 +38,50 @@ export interface TrainWorld {
   readonly now: () => number;
   /** None are read or written unless given. */
   readonly checkpoints?: CheckpointPlan;
+  /** Of a run whose master has ended before its end, what that had written down. */
+  readonly past?: Past;
   /** Asked after every step: whether to save, if there are checkpoints, and end. */
   readonly shouldStop?: () => boolean;
 }
 
 /**
  * Trains and evaluates, synchronously, one event after another. The pod is closed when the run
- * ends, however it ends. A run that goes on from a checkpoint ends with the bits of one that was
- * never stopped.
+ * ends, however it ends. A run that goes on from a checkpoint, or where another master has ended,
+ * ends with the bits of one that was never stopped.
  *
  * @throws PodError naming what the user gave, what does not fit, or which Cloud TPU was lost.
  */
 export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
   const run = prepare(config, world.now());
   yield started(run);
-  const { checkpoints: plan, now } = world;
-  const start = await startingPoint(plan, resumable(run), run.programs.initialValues);
-  if (plan?.resume) yield resumed(start);
-  const notes: Note[] = [];
-  const pod = await openSlice(run, start.step, world.openPod, (note) => notes.push(note));
-  let recoveries = 0;
-  const story = function* (): Generator<TrainEvent> {
-    for (const note of notes.splice(0)) {
-      if (note.event === 'resumed') recoveries++;
-      yield { kind: 'note', note };
-    }
-  };
+  const { checkpoints: plan, now, past = noPast } = world;
+  const history = [...past.history];
+  checkPast(run, history);
+  const { initialValues } = run.programs;
+  const start = await startingPoint(plan, resumable(run), initialValues, history.at(-1));
+  if (plan?.resume || start.isStanding) yield resumed(start);
+  const story = new Story();
   const keeper = plan && new Keeper(plan, now);
+  const pod = await openSlice(run, world.openPod, {
+    start: masterStart(past, start),
+    onNote: (note) => story.note(note),
+    saved: async (program, steps) => {
+      if (program !== trainProgram) return undefined;
+      await keeper?.settled();
+      const { parameters, refused } = await newestSaved(plan, resumable(run), start.origin, steps);
+      story.refuse(refused);
+      return parameters;
+    },
+  });
   try {
     yield { kind: 'ready', elapsedMs: now() - run.startMs };
-    await pod.writeParameters(trainProgram, start.values);
-    const history: StepCommitted[] = [];
+    yield* story.tell();
+    if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
+    else if (keeper) await saveUnsaved(run, pod, keeper, start);
     for (let step = start.step + 1; step <= run.steps; step++) {
       const event = stepCommitted(run, await pod.step(trainProgram), step, history);
       history.push(event);
-      yield* story();
+      yield* story.tell();
       yield event;
       refuseDivergence(event);
       const isStopped = step < run.steps && world.shouldStop?.() === true;
@@ -85,17 +98,17 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     }
     yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
     const evaluated = await evaluate(run, pod);
-    yield* story();
+    yield* story.tell();
     yield evaluated;
     await keeper?.settled();
     if (keeper) yield* keeper.takeEvents();
     yield {
       kind: 'finished',
-      report: reportOf(run, pod, { start, history, evaluated, keeper, recoveries }),
+      report: reportOf(run, pod, { start, history, evaluated, keeper, story }),
     };
     keeper?.checkLast();
   } catch (error) {
-    yield* story();
+    yield* story.tell();
     throw error;
   } finally {
     await keeper?.settled();
@@ -138,24 +151,38 @@ function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number)
   return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
 }
 
+/** What was committed before is of this run, and nothing keeps it from going on. */
+function checkPast({ steps }: Run, history: readonly StepCommitted[]): void {
+  const last = history.at(-1);
+  if (last === undefined) return;
+  if (last.steps !== steps) {
+    const found = `step ${last.step} was committed as one of ${last.steps}`;
+    throw new PodError('bad-config', `${found}, this run has ${steps}: its data have changed`);
+  }
+  refuseDivergence(last);
+}
+
+function masterStart({ epoch }: Past, { step, isStanding, last }: StartingPoint): MasterStart {
+  const digest = isStanding ? (last?.digest ?? null) : null;
+  return { epoch, steps: [step, 0], digests: [digest, null], isEstablished: isStanding };
+}
+
 function openSlice(
   { config, programs }: Run,
-  firstStep: number,
   openPod: OpenPod,
-  onNote: (note: Note) => void,
+  options: Required<Pick<PodOptions, 'start' | 'onNote' | 'saved'>>,
 ): Promise<Pod> {
   const feed = {
     dataset: config.data,
     datasetSeed: config.seed,
     globalBatch: config.globalBatch,
     orderSeed: config.seed,
-    firstStep,
   };
   return openPod({
+    ...options,
     topology: config.topology,
     mxu: config.mxu,
     recovery: config.recovery,
-    onNote,
     programs: [
       {
         executable: programs.train,
@@ -203,12 +230,19 @@ function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): Tra
   return { kind: 'resumed', checkpoint, step, refused };
 }
 
-/** A copy of the state after a step. */
-async function snapshot(
+/** An earlier master may have ended between the commit of a step and its checkpoint. */
+async function saveUnsaved(
   run: Run,
   pod: Pod,
-  { step, loss, digest }: StepCommitted,
-): Promise<Snapshot> {
+  keeper: Keeper,
+  { step, last }: StartingPoint,
+): Promise<void> {
+  if (last === undefined || !keeper.isDue(step, run.steps) || (await keeper.has(step))) return;
+  keeper.save(await snapshot(run, pod, last));
+}
+
+/** A copy of the state after a step. */
+async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): Promise<Snapshot> {
   const { config, trainSamples, programs } = run;
   const values = await pod.readParameters(trainProgram);
   return {
@@ -229,6 +263,7 @@ function stepCommitted(
   step: number,
   history: readonly StepCommitted[],
 ): StepCommitted {
+  assert(commit.step === step - 1, `step ${commit.step} was committed, expected ${step - 1}`);
   const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
   const recent = history.slice(1 - rateSteps);
   const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
@@ -287,18 +322,20 @@ async function evaluate({ config, steps, testSamples }: Run, pod: Pod): Promise<
 /** What a run did. */
 interface Course {
   readonly start: StartingPoint;
+  /** Steps of earlier masters included. */
   readonly history: readonly StepCommitted[];
   readonly evaluated: Evaluated;
   readonly keeper: Keeper | undefined;
-  readonly recoveries: number;
+  readonly story: Story;
 }
 
 function reportOf(
   { config, steps, programs }: Run,
   pod: Pod,
-  { start, history, evaluated, keeper, recoveries }: Course,
+  { start, history, evaluated, keeper, story }: Course,
 ): Report {
-  const last = history.at(-1) ?? start.last;
+  const committed = history.at(-1);
+  const last = (committed?.step ?? 0) < start.step ? start.last : committed;
   assert(last !== undefined, 'a run of no step');
   const wallMs = history.map((it) => it.wallMs);
   const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
@@ -328,7 +365,7 @@ function reportOf(
     },
     linkBytes: pod.linkBytes(),
     hbmBytesPerCore: programs.train.hbm.peak,
-    recoveries,
+    recoveries: story.recoveries,
     ...(keeper && { checkpoints: checkpointReport(start, keeper) }),
   };
 }

@@ -15,6 +15,7 @@ export const errorCodes = {
   'link-timeout': 3,
   'bad-frame': 3,
   diverged: 3,
+  superseded: 3,
   'out-of-hbm': 4,
   'out-of-memory': 4,
   'unsupported-program': 4,

@@ -9,6 +9,7 @@ export function logEvent(logger: Logger, event: TrainEvent): void {
       logger.info(fields, 'step');
       return;
     case 'checkpoint-failed':
+    case 'checkpoint-refused':
       logger.warn(fields, kind);
       return;
     case 'note':

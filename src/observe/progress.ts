@@ -1,3 +1,4 @@
+import type { Refusal } from '../experiment/checkpoint/checkpoint.ts';
 import type {
   Note,
   Report,
@@ -53,6 +54,9 @@ export class Progress {
         return;
       case 'checkpoint-failed':
         this.#line(`not saved: ${event.reason}`);
+        return;
+      case 'checkpoint-refused':
+        this.#line(refusalLine(event));
         return;
       case 'evaluating':
         this.#redraw(`evaluating on ${count(event.samples)} held-out images`);
@@ -116,12 +120,17 @@ function opening(event: Started): string[] {
 }
 
 function resumption({ checkpoint, step, refused }: Resumed): string[] {
-  return [
-    ...refused.map(({ name, reason }) => `refused ${name}: ${reason}`),
-    checkpoint === null
-      ? 'no checkpoint to go on from: the run starts anew'
-      : `goes on from ${checkpoint}, after step ${step}`,
-  ];
+  return [...refused.map(refusalLine), whereFrom(checkpoint, step)];
+}
+
+function refusalLine({ name, reason }: Refusal): string {
+  return `refused ${name}: ${reason}`;
+}
+
+function whereFrom(checkpoint: string | null, step: number): string {
+  if (checkpoint !== null) return `goes on from ${checkpoint}, after step ${step}`;
+  if (step > 0) return `goes on after step ${step}, the last that was committed`;
+  return 'no checkpoint to go on from: the run starts anew';
 }
 
 function noteLine({ event, epoch, step, tpu, cause, elapsedMs }: Note): string {

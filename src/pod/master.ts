@@ -43,6 +43,8 @@ export interface MasterState {
   readonly sampledMs: number;
   /** The longest silence in ms that ended well: what this machine takes for its longest task. */
   readonly longestGapMs: number;
+  /** Whether a step has ended well under this master: before, nobody knows how slow the machine is. */
+  readonly isPaced: boolean;
 }
 
 export interface MasterOptions {
@@ -52,7 +54,7 @@ export interface MasterOptions {
   readonly taking: readonly boolean[];
   /** All must have joined, and then loaded, within this many ms. */
   readonly startMsLimit: number;
-  /** A Cloud TPU that shows no progress for this many ms is lost. */
+  /** A Cloud TPU that shows no progress for this many ms is lost; eight times it before a step ended. */
   readonly silenceMsLimit: number;
   /** … or for this many times the longest silence that ended well, if that is more. */
   readonly silenceFactor: number;
@@ -70,7 +72,10 @@ export type RecoveryPolicy = (typeof recoveryPolicies)[number];
 
 export interface RecoveryOptions {
   readonly policy: RecoveryPolicy;
-  /** A replacement must join within this many ms; then another worker hosts the Cloud TPU too. */
+  /**
+   * A replacement must join within this many ms, more than 0; then another worker hosts the Cloud
+   * TPU too, and has `startMsLimit` for it.
+   */
   readonly graceMsLimit: number;
   /** A Cloud TPU that is lost more often than this in one step ends the run; 5 is usual. */
   readonly lossesPerStepMax: number;
@@ -101,8 +106,8 @@ interface Member {
   readonly pulse: number;
   readonly silentMs: number;
   readonly absentSinceMs: number;
-  /** Its replacement is a worker that hosts another Cloud TPU already. */
-  readonly isAdopted: boolean;
+  /** The Cloud TPU whose worker hosts this one too: they are lost together. Most have their own. */
+  readonly host: number | null;
   /** How often it has done wrong since it was last replaced. */
   readonly strikes: number;
   readonly lossesThisStep: number;
@@ -205,39 +210,54 @@ export interface Transition {
   readonly actions: readonly MasterAction[];
 }
 
-/** What a master must know to go on where another has ended. */
-export interface MasterMemory {
-  /** The last membership that there was. */
+/** Where a slice stands when a master begins: what it knows of those before it. */
+export interface MasterStart {
+  /** The last membership that there was; 0 for none. */
   readonly epoch: number;
-  /** By program, the steps committed, and the digest of the last. */
+  /** By program, the steps done so far. */
   readonly steps: readonly number[];
+  /** By program, the digest of its parameters after them, if known. */
   readonly digests: readonly (string | null)[];
+  /**
+   * Workers of an earlier master may hold these parameters, which must not get lost: if nobody has
+   * them they are looked for in a checkpoint. Else whatever is there after loading is the state.
+   */
+  readonly isEstablished: boolean;
 }
 
-/** A master that waits for its workers, from `now` (ms) on; one that goes on has a memory. */
+/** A master that waits for its workers, from `now` (ms) on; at step 0 of everything unless given. */
 export function initialMaster(
   options: MasterOptions,
   now: number,
-  memory?: MasterMemory,
+  start: MasterStart = atStepZero(options),
 ): MasterState {
+  const { steps, digests } = start;
+  const programs = options.taking.length;
   assert(options.names.length > 0, 'a slice has at least one Cloud TPU');
-  const steps = memory?.steps ?? options.taking.map(() => 0);
+  assert(steps.length === programs, `steps of ${steps.length} programs, there are ${programs}`);
+  assert(digests.length === programs, `digests of ${digests.length} programs, not ${programs}`);
   return {
     options,
-    epoch: (memory?.epoch ?? 0) + 1,
+    epoch: start.epoch + 1,
     phase: { kind: 'joining', sinceMs: now },
     members: options.names.map(() => absentMember(now)),
     steps,
     told: steps,
-    digests: memory?.digests ?? options.taking.map(() => null),
+    digests,
     pending: null,
-    isEstablished: memory !== undefined,
+    isEstablished: start.isEstablished,
     troubleSinceMs: null,
     rewoundEpoch: 0,
     disputed: null,
     sampledMs: now,
     longestGapMs: 0,
+    isPaced: false,
   };
+}
+
+function atStepZero({ taking }: MasterOptions): MasterStart {
+  const none = { epoch: 0, isEstablished: false };
+  return { ...none, steps: taking.map(() => 0), digests: taking.map(() => null) };
 }
 
 function absentMember(now: number): Member {
@@ -248,7 +268,7 @@ function absentMember(now: number): Member {
     pulse: 0,
     silentMs: 0,
     absentSinceMs: now,
-    isAdopted: false,
+    host: null,
     strikes: 0,
     lossesThisStep: 0,
     lossesMs: [],
@@ -291,10 +311,20 @@ export function isOver(state: MasterState): boolean {
   return state.phase.kind === 'done' || state.phase.kind === 'failed';
 }
 
+/**
+ * Whether a worker of its own may take the place of a Cloud TPU: nobody has it, and no other worker
+ * has been told to host it. One that comes when it may not is a spare, for the next loss.
+ */
+export function isVacant({ members }: MasterState, tpu: number): boolean {
+  const { status, host } = at(members, tpu);
+  return status === 'absent' && host === null;
+}
+
 // --------------------------------------------------------------------------------------- messages
 
 function onMessage(state: MasterState, message: FromWorker, now: number): Transition {
   if (message.tpu >= state.members.length) return refuse(state, message, 'no such Cloud TPU');
+  if (message.epoch > state.epoch) return supersede(state, message);
   if (message.kind === 'joined') return onJoined(state, message, now);
   if (message.kind === 'failed') return onFailed(state, message, now);
   if (message.epoch !== state.epoch) {
@@ -314,6 +344,12 @@ function onMessage(state: MasterState, message: FromWorker, now: number): Transi
   }
 }
 
+/** Only a newer master can have begun a newer membership: this one commands nobody any more. */
+function supersede(state: MasterState, { tpu, epoch }: FromWorker): Transition {
+  const found = `${nameOf(state, tpu)} is in membership ${epoch}, this master in ${state.epoch}`;
+  return fail(state, 'superseded', `${found}: a newer master leads the run`);
+}
+
 /** One that may still be in a step must leave it first. */
 function onJoined(
   state: MasterState,
@@ -325,8 +361,8 @@ function onJoined(
   if (at(state.members, tpu).status !== 'absent') {
     return refuse(state, message, 'it has joined already');
   }
-  const keepsState = state.options.recovery.policy !== 'slice-restart';
-  const holdsState = keepsState && holds(steps, state.steps);
+  const { recovery, taking } = state.options;
+  const holdsState = keepsState(recovery) && holds(steps, state.steps, taking);
   const status = steps === null ? 'present' : 'leaving';
   const joined = withMember(state, tpu, { status, holdsState, silentMs: 0 });
   const actions: MasterAction[] =
@@ -335,6 +371,14 @@ function onJoined(
     actions.unshift(noteOf(joined, 'replaced', tpu, `${nameOf(state, tpu)} has joined`, now));
   }
   return then({ state: joined, actions }, (it) => ifGathered(it, now));
+}
+
+/**
+ * Whether parameters outlast the step that a loss interrupts. Without recovery programs update
+ * theirs in place: nobody knows what a step that was left has changed.
+ */
+function keepsState({ policy }: RecoveryOptions): boolean {
+  return policy === 'replace';
 }
 
 /** Whoever says that it ends is believed, whichever membership it thinks it is in. */
@@ -423,7 +467,7 @@ function onStepDone(
     return disagree(next, phase.order, reports, now);
   }
   const { steps, told } = next;
-  const moved = { ...next, steps: withCount(steps, program, step + 1) };
+  const moved = { ...next, steps: withCount(steps, program, step + 1), isPaced: true };
   if (step < at(told, program)) return repeated(moved, phase.order, digest, now);
   return commit(moved, phase.order, digest, reports);
 }
@@ -569,10 +613,11 @@ function onExited(state: MasterState, tpu: number, reason: string, now: number):
 /** Cloud TPUs are lost: the run ends, or a new membership begins. */
 function lose(
   state: MasterState,
-  losses: readonly Loss[],
+  causes: readonly Loss[],
   now: number,
   event: 'lost' | 'quarantined' = 'lost',
 ): Transition {
+  const losses = [...causes, ...guestsOf(state, causes)];
   const { policy } = state.options.recovery;
   const hopeless =
     policy === 'none' ? at(losses, 0) : losses.find((it) => isTooOften(state, it, now));
@@ -596,6 +641,16 @@ function lose(
   return then({ state: next, actions: [...notes, ...replacements] }, (it) => regroup(it, now));
 }
 
+/** Whom the workers of those that are lost host too. */
+function guestsOf(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
+  return state.members.flatMap(({ host }, tpu): Loss[] => {
+    const cause = causes.find((it) => it.tpu === host);
+    if (cause === undefined || causes.some((it) => it.tpu === tpu)) return [];
+    const hosted = `${nameOf(state, tpu)} is lost with ${nameOf(state, cause.tpu)}, whose worker hosts it`;
+    return [{ ...cause, tpu, message: `${hosted}: ${cause.message}` }];
+  });
+}
+
 function isTooOften({ members, options }: MasterState, { tpu }: Loss, now: number): boolean {
   const { lossesPerStepMax, lossesPerMinuteMax } = options.recovery;
   const { lossesThisStep, lossesMs } = at(members, tpu);
@@ -609,10 +664,10 @@ function recent(lossesMs: readonly number[], now: number): readonly number[] {
 /** Begins a new membership: whoever is here leaves what it does. */
 function regroup(state: MasterState, now: number): Transition {
   const epoch = state.epoch + 1;
-  const keepsState = state.options.recovery.policy !== 'slice-restart';
+  const isKept = keepsState(state.options.recovery);
   const members = state.members.map((member): Member => {
     const status = member.status === 'absent' ? 'absent' : 'leaving';
-    const holdsState = member.holdsState && keepsState;
+    const holdsState = member.holdsState && isKept;
     return { ...member, status, holdsState, report: null, silentMs: 0 };
   });
   const next: MasterState = {
@@ -788,10 +843,10 @@ function loseLate(
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options, troubleSinceMs } = state;
   const isLate = now - sinceMs > options.startMsLimit;
-  const graceMs = options.recovery.graceMsLimit;
-  const overdue = members.findIndex(
-    ({ status, absentSinceMs }) => status === 'absent' && now - absentSinceMs > graceMs,
-  );
+  const overdue = members.findIndex(({ status, absentSinceMs, host }) => {
+    const limitMs = host === null ? options.recovery.graceMsLimit : options.startMsLimit;
+    return status === 'absent' && now - absentSinceMs > limitMs;
+  });
   if (isLate && members.some(({ status }) => status === 'leaving')) {
     return loseLate(state, 'leaving', 'did not leave the step', now);
   }
@@ -803,15 +858,20 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
 /** Lets a worker that is here host a Cloud TPU for which no replacement came. */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
-  const hosts = members.flatMap(({ status, isAdopted }, host) =>
-    status === 'absent' || isAdopted ? [] : [host],
+  const { host: before } = at(members, tpu);
+  if (before !== null) {
+    const hosted = `${nameOf(state, before)} did not host it within ${options.startMsLimit} ms`;
+    return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${hosted}`);
+  }
+  const hosts = members.flatMap((member, host) =>
+    member.status === 'absent' || member.host !== null ? [] : [host],
   );
   const host = hosts[tpu % hosts.length];
   const within = `no replacement joined within ${options.recovery.graceMsLimit} ms`;
-  if (host === undefined || at(members, tpu).isAdopted) {
+  if (host === undefined) {
     return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
   }
-  const next = withMember(state, tpu, { isAdopted: true, absentSinceMs: now });
+  const next = withMember(state, tpu, { host, absentSinceMs: now });
   const cause = `${within}: the worker of ${nameOf(state, host)} hosts ${nameOf(state, tpu)} too`;
   return {
     state: next,
@@ -832,10 +892,15 @@ function checkSilence(state: MasterState, now: number): Transition {
   return lose(state, [{ tpu: quietest, code: 'worker-silent', message }], now);
 }
 
-/** How long a Cloud TPU may show no progress, in ms. */
-export function silenceLimit(state: MasterState): number {
-  return Math.max(state.options.silenceMsLimit, state.options.silenceFactor * state.longestGapMs);
+/** How long a Cloud TPU may show no progress, in ms: a slow machine is not a dead one. */
+export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): number {
+  const { silenceMsLimit, silenceFactor } = options;
+  const leastMs = isPaced ? silenceMsLimit : unpacedFactor * silenceMsLimit;
+  return Math.max(leastMs, silenceFactor * longestGapMs);
 }
+
+/** How much longer than usual a silence may last before a step has shown how fast the machine is. */
+const unpacedFactor = 8;
 
 // ---------------------------------------------------------------------------------------- helpers
 

@@ -26,6 +26,8 @@ export type FromWorker =
   | {
       readonly kind: 'joined';
       readonly tpu: number;
+      /** The newest membership that it has heard of; 0 of one that is new. */
+      readonly epoch: number;
       /**
        * One that had its place before: by program, after how many steps its parameters are; it
        * still has those of the step before as well. Null when it has none.
@@ -94,7 +96,7 @@ const toWorker: Shapes<ToWorker> = {
 };
 
 const fromWorker: Shapes<FromWorker> = {
-  joined: { tpu: isCount, steps: (value) => value === null || isCounts(value) },
+  joined: { tpu: isCount, epoch: isCount, steps: (value) => value === null || isCounts(value) },
   aborted: { tpu: isCount, epoch: isCount },
   ready: { tpu: isCount, epoch: isCount, digests: (value) => isListOf(value, isDigest) },
   'step-done': {

@@ -1,7 +1,7 @@
 import type { Topology } from '../fabric/torus.ts';
 import { type Executable, phases } from '../isa/executable.ts';
 import { at } from '../numerics/assert.ts';
-import type { Note, RecoveryPolicy } from './master.ts';
+import type { MasterStart, Note, RecoveryPolicy } from './master.ts';
 import type { StepReport } from './messages.ts';
 
 /**
@@ -13,7 +13,7 @@ export interface Pod {
   readonly topology: Topology;
   /** Bytes of this machine's memory that the slice takes. */
   readonly memoryBytes: number;
-  /** Runs the next step of a program on every Cloud TPU. */
+  /** Runs the next step of a program on every Cloud TPU; they are counted from where it started. */
   step(program: number): Promise<Commit>;
   /** A program's parameters, by number, as they lie in HBM. Between steps only. */
   readParameters(program: number): Promise<readonly Uint8Array[]>;
@@ -40,8 +40,15 @@ export interface PodOptions {
    * that update their parameters are compiled with `keepPrevious`.
    */
   readonly recovery?: RecoveryPolicy;
+  /** Where the slice stands when it is opened; at step 0 of everything, with nothing to lose, unless given. */
+  readonly start?: MasterStart;
   /** Told what goes wrong and comes right. */
   readonly onNote?: (note: Note) => void;
+  /**
+   * Told of each membership after the first, before any worker hears of it. If it throws, nobody
+   * does, and the run has failed.
+   */
+  readonly onMembership?: (epoch: number) => void;
   /**
    * Asked when no Cloud TPU has a program's parameters any more, for those saved last, after at
    * most `steps` steps. Without it, or when it has none: those that `writeParameters` set last.
@@ -76,8 +83,6 @@ export interface FeedSource {
   /** `training` shuffles by `orderSeed`, on and on; `evaluation` passes in order, again and again. */
   readonly order: 'training' | 'evaluation';
   readonly orderSeed: number;
-  /** Step of the training stream that step 0 of the program takes. */
-  readonly firstStep: number;
 }
 
 /** A step that counts. */

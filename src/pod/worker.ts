@@ -11,6 +11,8 @@ import type { Failure, FromWorker, StepOrder, StepReport, ToWorker } from './mes
  */
 export interface WorkerState {
   readonly tpu: number;
+  /** By program, whether it takes its parameters from another; it has no state of its own then. */
+  readonly taking: readonly boolean[];
   /** The membership it takes part in; 0 before the first. */
   readonly epoch: number;
   /** The last membership that it loaded for. */
@@ -59,8 +61,9 @@ export interface WorkerTransition {
   readonly actions: readonly WorkerAction[];
 }
 
-export function initialWorker(tpu: number): WorkerState {
-  return { tpu, epoch: 0, loadedEpoch: 0, phase: { kind: 'started' }, next: [], steps: null };
+export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerState {
+  const phase: WorkerPhase = { kind: 'started' };
+  return { tpu, taking, epoch: 0, loadedEpoch: 0, phase, next: [], steps: null };
 }
 
 /** What the worker does about `event`. A message that does not belong to its state is left aside. */
@@ -68,7 +71,7 @@ export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition
   if (state.phase.kind === 'ended') return leave(state);
   switch (event.kind) {
     case 'started':
-      return say(state, { kind: 'joined', tpu: state.tpu, steps: state.steps });
+      return onStarted(state);
     case 'message':
       return onMessage(state, event.message);
     case 'loaded':
@@ -86,6 +89,11 @@ export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition
   }
 }
 
+function onStarted(state: WorkerState): WorkerTransition {
+  const { tpu, epoch, steps } = state;
+  return say(state, { kind: 'joined', tpu, epoch, steps });
+}
+
 function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
   switch (message.kind) {
     case 'abort':
@@ -95,7 +103,7 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
     case 'start-step':
       return onStartStep(state, message);
     case 'greet':
-      return say(state, { kind: 'joined', tpu: state.tpu, steps: state.steps });
+      return onStarted(state);
     case 'stop':
       return message.epoch < state.epoch ? leave(state) : end(state);
     default:
@@ -144,17 +152,23 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
   const { phase, tpu, epoch } = state;
   if (phase.kind !== 'loading') return leave(state);
   const next = phase.steps;
-  const steps = holds(state.steps, next) ? next : null;
+  const steps = holds(state.steps, next, state.taking) ? next : null;
   const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps };
   return say(idle, { kind: 'ready', tpu, epoch, digests });
 }
 
 /**
  * Whether one whose parameters are after `steps` steps has those after `wanted` steps: they are
- * its own, or those that it has read last and keeps.
+ * its own, or those that it has read last and keeps. A program that takes its parameters from
+ * another has none to lose: an evaluation may begin again, at step 0.
  */
-export function holds(steps: readonly number[] | null, wanted: readonly number[]): boolean {
-  return steps !== null && wanted.every((count, i) => count === steps[i] || count + 1 === steps[i]);
+export function holds(
+  steps: readonly number[] | null,
+  wanted: readonly number[],
+  taking: readonly boolean[],
+): boolean {
+  if (steps === null) return false;
+  return wanted.every((count, i) => taking[i] || count === steps[i] || count + 1 === steps[i]);
 }
 
 function onRan(

@@ -68,7 +68,6 @@ async function measure(it: Case): Promise<BenchRow> {
           globalBatch: it.globalBatch,
           order: 'training',
           orderSeed: config.seed,
-          firstStep: 0,
         },
       },
     ],

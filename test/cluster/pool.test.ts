@@ -101,11 +101,10 @@ describe('feeds', () => {
     datasetSeed: 4,
     globalBatch,
     orderSeed: 9,
-    firstStep: 2,
   };
   const size = { globalBatch, replicasPerTpu: 8, tpus };
 
-  test('every core is fed its samples, training on and on, evaluation again and again', async () => {
+  test('from where it starts every core is fed its samples, training on and on, evaluation again and again', async () => {
     const { train, test: held } = openDataset('digits:100', 4);
     const feeds: FeedSource[] = [
       { ...source, split: 'train', order: 'training' },
@@ -115,9 +114,13 @@ describe('feeds', () => {
       topology: { columns: tpus, rows: 1 },
       mxu: 'fast',
       programs: feeds.map((feed) => ({ executable: echo(batch), digested: 0, feed })),
+      start: { epoch: 3, steps: [2, 1], digests: [null, null], isEstablished: false },
     });
+    const next = [2, 1];
     const check = async (program: number, plan: Plan, step: number): Promise<void> => {
-      const { reports } = await pod.step(program);
+      const { reports, step: committed } = await pod.step(program);
+      expect(committed).toBe(next[program]);
+      next[program] = committed + 1;
       for (const { tpu, outfeed } of reports) {
         const images = new Float32Array(8 * batch * 784);
         const labels = new Int32Array(8 * batch);
@@ -129,9 +132,9 @@ describe('feeds', () => {
     expect(held.size).toBeGreaterThan(0);
     const training = trainingPlan({ ...size, size: train.size }, 9);
     const evaluation = evaluationPlan({ ...size, size: train.size });
-    for (const step of [0, 1, 2]) await check(0, training, 2 + step);
-    for (const step of [0, 1, 2, 0, 1]) await check(1, evaluation, step);
-    for (const step of [3, 4, 5, 6]) await check(0, training, 2 + step);
+    for (const step of [2, 3, 4]) await check(0, training, step);
+    for (const step of [1, 2, 0, 1, 2]) await check(1, evaluation, step);
+    for (const step of [5, 6, 7, 8]) await check(0, training, step);
   });
 
   test('what cannot be fed is refused before a thread starts', async () => {

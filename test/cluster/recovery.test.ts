@@ -37,7 +37,6 @@ async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Pro
     globalBatch: tpus * 8 * batch,
     order: 'training',
     orderSeed: 9,
-    firstStep: 3,
   } as const;
   const pod = await openThreadPod({
     topology: { columns: 2, rows: 2 },

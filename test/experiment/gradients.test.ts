@@ -46,7 +46,6 @@ async function gradients(
           globalBatch: 64,
           order: 'training',
           orderSeed: 0,
-          firstStep: 0,
         },
       },
     ],

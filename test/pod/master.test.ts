@@ -6,6 +6,7 @@ import {
   type MasterAction,
   type MasterEvent,
   type MasterOptions,
+  type MasterStart,
   type MasterState,
   master,
   type RecoveryPolicy,
@@ -24,13 +25,15 @@ const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions =
   recovery: { policy, graceMsLimit: 3000, lossesPerStepMax: 2, lossesPerMinuteMax: 4 },
 });
 
+const anew: MasterStart = { epoch: 0, steps: [0], digests: [null], isEstablished: false };
+
 /** Drives a master and keeps all it did. */
 class Driver {
   state: MasterState;
   now = 0;
   readonly actions: MasterAction[] = [];
-  constructor(tpus: number, policy: RecoveryPolicy = 'none') {
-    this.state = initialMaster(options(tpus, policy), 0);
+  constructor(tpus: number, policy: RecoveryPolicy = 'none', start: MasterStart = anew) {
+    this.state = initialMaster(options(tpus, policy), 0, start);
   }
   give(event: MasterEvent): readonly MasterAction[] {
     const { state, actions } = master(this.state, event, this.now);
@@ -43,10 +46,10 @@ class Driver {
   }
   start(): this {
     this.state.members.forEach((_, tpu) => {
-      this.tell({ kind: 'joined', tpu, steps: null });
+      this.tell({ kind: 'joined', tpu, epoch: 0, steps: null });
     });
     this.state.members.forEach((_, tpu) => {
-      this.tell({ kind: 'ready', tpu, epoch: 1, digests: [digest] });
+      this.tell({ kind: 'ready', tpu, epoch: this.state.epoch, digests: [digest] });
     });
     return this;
   }
@@ -84,11 +87,23 @@ const done = (tpu: number, step: number, found = digest, epoch = 1): FromWorker 
   phaseMs: [],
 });
 
+/** Cloud TPU 1 shows no life. */
+function untilSilent(driver: Driver): void {
+  for (let i = 1; !isOver(driver.state); i++) {
+    driver.now += 100;
+    driver.give({ kind: 'sample', pulses: [i, 1, i] });
+  }
+  expect(driver.failure().code).toBe('worker-silent');
+}
+
 const arbitraryMessage = (tpus: number): fc.Arbitrary<FromWorker> => {
   const tpu = fc.nat(tpus - 1);
-  const epoch = fc.constantFrom(0, 1, 1, 1, 2);
+  const epoch = fc.constantFrom(0, 1, 1, 1, 0);
   return fc.oneof(
-    { weight: 3, arbitrary: tpu.map((t): FromWorker => ({ kind: 'joined', tpu: t, steps: null })) },
+    {
+      weight: 3,
+      arbitrary: tpu.map((t): FromWorker => ({ kind: 'joined', tpu: t, epoch: 0, steps: null })),
+    },
     {
       weight: 3,
       arbitrary: fc
@@ -135,14 +150,46 @@ describe('laws', () => {
     );
   });
 
-  test('a message of another membership changes nothing', () => {
+  test('a message of an older membership changes nothing', () => {
     fc.assert(
-      fc.property(fc.nat(2), fc.constantFrom(0, 2, 7), (tpu, epoch) => {
-        const driver = new Driver(3).start().begin(0);
+      fc.property(fc.nat(2), fc.nat(4), (tpu, epoch) => {
+        const driver = new Driver(3, 'none', { ...anew, epoch: 4 }).start().begin(0);
         const before = driver.state;
         const actions = driver.tell(done(tpu, 0, digest, epoch));
         expect(actions.map((action) => action.kind)).toEqual(['refused']);
         expect(driver.state).toEqual(before);
+      }),
+    );
+  });
+
+  test('one of a newer membership ends this master, which sends nothing more', () => {
+    const newer = fc
+      .nat(2)
+      .chain((tpu) =>
+        fc
+          .integer({ min: 6, max: 9 })
+          .chain((epoch) =>
+            fc.constantFrom<FromWorker>(
+              { kind: 'joined', tpu, epoch, steps: [3] },
+              { kind: 'aborted', tpu, epoch },
+              { kind: 'ready', tpu, epoch, digests: [digest] },
+              done(tpu, 0, digest, epoch),
+              { kind: 'accused', tpu, epoch, suspect: 0, code: null, message: 'oh' },
+              { kind: 'failed', tpu, epoch, code: null, message: 'oh' },
+            ),
+          ),
+      );
+    fc.assert(
+      fc.property(newer, fc.constantFrom('none', 'replace', 'slice-restart'), (message, policy) => {
+        const driver = new Driver(3, policy, { ...anew, epoch: 4 }).start().begin(0);
+        const actions = driver.tell(message);
+        expect(actions.map((action) => action.kind)).toEqual(['abort', 'failed']);
+        expect(driver.failure()).toEqual({
+          kind: 'failed',
+          code: 'superseded',
+          message: `Cloud TPU ${message.tpu} (x ${message.tpu}, y 0) is in membership ${message.epoch}, this master in 5: a newer master leads the run`,
+        });
+        expect(driver.give({ kind: 'stop' })).toEqual([]);
       }),
     );
   });
@@ -206,14 +253,17 @@ describe('failures name the culprit', () => {
   });
 
   test('one that is silent, not those that wait for it; within two seconds', () => {
-    const driver = new Driver(3).start().begin(0);
-    for (let i = 1; !isOver(driver.state); i++) {
-      driver.now += 100;
-      driver.give({ kind: 'sample', pulses: [i, 1, i] });
-    }
-    expect(driver.failure().code).toBe('worker-silent');
-    expect(driver.failure().message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 0 /);
+    const driver = new Driver(3).start().skipTo(1).begin(1);
+    untilSilent(driver);
+    expect(driver.failure().message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 1 /);
     expect(driver.now).toBeLessThanOrEqual(2000);
+  });
+
+  test('… and eight times as long before a step has shown how fast the machine is', () => {
+    const driver = new Driver(3).start().begin(0);
+    untilSilent(driver);
+    expect(driver.now).toBeGreaterThan(8 * 1200);
+    expect(driver.now).toBeLessThanOrEqual(8 * 1200 + 400);
   });
 
   test('one that did its part is not silent, however long the others take', () => {
@@ -236,6 +286,8 @@ describe('failures name the culprit', () => {
       driver.give({ kind: 'sample', pulses: [0] });
     }
     driver.give({ kind: 'sample', pulses: [1] });
+    expect(silenceLimit(driver.state)).toBe(8 * 1200);
+    driver.tell(done(0, 0));
     expect(silenceLimit(driver.state)).toBe(4 * 1050);
   });
 
@@ -264,7 +316,7 @@ describe('failures name the culprit', () => {
 
   test('those that never start', () => {
     const driver = new Driver(3);
-    driver.tell({ kind: 'joined', tpu: 1, steps: null });
+    driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
     driver.now = 5001;
     driver.give({ kind: 'sample', pulses: [] });
     expect(driver.failure().message).toBe(

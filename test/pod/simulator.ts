@@ -188,7 +188,7 @@ class Simulation {
   #begin(tpu: number): void {
     const life: Life = {
       tpu,
-      state: initialWorker(tpu),
+      state: initialWorker(tpu, [false]),
       isAlive: true,
       isHung: false,
       connection: 0,
@@ -456,7 +456,7 @@ class Simulation {
     if (this.#scenario.workers === 'threads') return;
     this.#faults++;
     const { options, epoch, told: steps, digests } = this.#state;
-    this.#state = initialMaster(options, this.#now, { epoch, steps, digests });
+    this.#state = initialMaster(options, this.#now, { epoch, steps, digests, isEstablished: true });
     for (const life of this.#lives) {
       if (life !== undefined) this.#reconnect(life, 1 + this.#random() * 300);
     }

@@ -38,7 +38,7 @@ const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
 test('runs the next step of the membership it has loaded for, never two at once', () => {
   fc.assert(
     fc.property(fc.array(arbitraryEvent, { maxLength: 60 }), (events) => {
-      let state: WorkerState = initialWorker(0);
+      let state: WorkerState = initialWorker(0, [false]);
       let epoch = 0;
       let loaded = 0;
       let following = 0;
@@ -87,7 +87,7 @@ test('master and workers together: any delivery order of messages commits every 
         lossesPerMinuteMax: 1,
       } as const;
       let boss: MasterState = initialMaster({ names, taking: [false], recovery, ...limits }, 0);
-      const workers = names.map((_, tpu) => initialWorker(tpu));
+      const workers = names.map((_, tpu) => initialWorker(tpu, [false]));
       const toMaster: FromWorker[] = [];
       const toWorkers: ToWorker[][] = names.map(() => []);
       let steps = 0;
@@ -143,7 +143,11 @@ test('master and workers together: any delivery order of messages commits every 
 });
 
 test('one that throws says so once and ends', () => {
-  const { state, actions } = worker(initialWorker(3), { kind: 'threw', code: null, message: 'oh' });
+  const { state, actions } = worker(initialWorker(3, [false]), {
+    kind: 'threw',
+    code: null,
+    message: 'oh',
+  });
   expect(actions.map((action) => action.kind)).toEqual(['send', 'end']);
   expect(worker(state, { kind: 'loaded', digests: [] }).actions).toEqual([]);
 });

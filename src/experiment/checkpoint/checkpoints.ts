@@ -21,8 +21,8 @@ import { nodeFiles } from './node-files.ts';
 export interface Checkpoints {
   /** Names of all there are, newest first, whether good or bad. */
   list(): Promise<readonly string[]>;
-  /** The newest that is whole, and the newer ones that are not. */
-  latest(): Promise<Latest>;
+  /** The newest that is whole, of those after at most `stepMost` steps, and newer ones that are not. */
+  latest(stepMost?: number): Promise<Latest>;
   /**
    * Writes a checkpoint; once this resolves it outlasts a loss of power, and of the whole ones
    * only the newest `keep` are left. One save at a time.
@@ -138,9 +138,10 @@ class Store implements Checkpoints {
     return listCheckpoints(this.#directory, this.#files);
   }
 
-  async latest(): Promise<Latest> {
+  async latest(stepMost = Number.POSITIVE_INFINITY): Promise<Latest> {
     const refused: Refusal[] = [];
     for (const name of await this.list()) {
+      if ((stepOf(name) ?? 0) > stepMost) continue;
       const found = await this.#verify(name);
       if (!isRefusal(found)) return { checkpoint: found, refused };
       refused.push(found);

@@ -1,6 +1,7 @@
 import { PodError } from '../../numerics/error.ts';
+import type { SavedParameters } from '../../pod/pod.ts';
 import { BackgroundSaver, type SaveEvent } from './background.ts';
-import type { Refusal, Snapshot } from './checkpoint.ts';
+import { checkpointName, type Refusal, type Snapshot, stepOf } from './checkpoint.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { type Resumable, resumedValues } from './resume.ts';
 
@@ -17,16 +18,29 @@ export interface CheckpointPlan {
 export interface StartingPoint {
   /** Steps committed before. */
   readonly step: number;
-  /** Of every parameter of the training program. */
-  readonly values: readonly Uint8Array[];
+  /**
+   * Whether workers of an earlier master may have the parameters after `step` steps. Else every
+   * Cloud TPU is given those of `origin`, which are after as many.
+   */
+  readonly isStanding: boolean;
+  /** Every parameter of the training program, for when nothing newer is left anywhere. */
+  readonly origin: SavedParameters;
   /** Of the last step committed; none of a run that starts anew. */
-  readonly last?: { readonly loss: number; readonly digest: string };
+  readonly last?: LastStep;
   readonly resumedFrom: string | null;
   readonly refused: readonly Refusal[];
 }
 
+/** How far a run has come. */
+export interface LastStep {
+  readonly step: number;
+  readonly loss: number;
+  readonly digest: string;
+}
+
 /**
- * Where a run begins: at a checkpoint, or with `initialValues`.
+ * Where a run begins: after the step that an earlier master committed `last`; at a checkpoint, if
+ * that is newer; or with `initialValues`.
  *
  * @throws PodError `bad-config` when the checkpoints are of another run, or are there and the plan
  *   is not to resume; `io` when they cannot be read.
@@ -35,23 +49,34 @@ export async function startingPoint(
   plan: CheckpointPlan | undefined,
   run: Resumable,
   initialValues: readonly Uint8Array[],
+  last: LastStep | undefined,
 ): Promise<StartingPoint> {
-  const anew = { step: 0, values: initialValues, resumedFrom: null };
-  if (plan === undefined) return { ...anew, refused: [] };
-  if (!plan.resume) {
-    refuseToMix(await plan.checkpoints.list());
-    return { ...anew, refused: [] };
-  }
+  const origin: SavedParameters = { steps: 0, values: initialValues };
+  const anew = { step: 0, isStanding: false, origin, resumedFrom: null };
+  const standing = last && { ...anew, step: last.step, isStanding: true, last };
+  if (plan === undefined) return { ...(standing ?? anew), refused: [] };
+  const names = await plan.checkpoints.list();
+  // Those of a run that goes on by itself are its own.
+  if (!plan.resume && standing === undefined) refuseToMix(names);
+  if (!plan.resume || isReached(names, last)) return { ...(standing ?? anew), refused: [] };
   const { checkpoint, refused } = await plan.checkpoints.latest();
-  if (checkpoint === undefined) return { ...anew, refused };
+  if (checkpoint === undefined) return { ...(standing ?? anew), refused };
   const { name, manifest } = checkpoint;
+  if (standing !== undefined && manifest.step <= standing.step) return { ...standing, refused };
+  const { step, loss, weightsDigest: digest } = manifest;
   return {
-    step: manifest.step,
-    values: resumedValues(checkpoint, run),
-    last: { loss: manifest.loss, digest: manifest.weightsDigest },
+    step,
+    isStanding: false,
+    origin: { steps: step, values: resumedValues(checkpoint, run) },
+    last: { step, loss, digest },
     resumedFrom: name,
     refused,
   };
+}
+
+/** Whether the run has come as far as the newest checkpoint, good or not. */
+function isReached([newest]: readonly string[], last: LastStep | undefined): boolean {
+  return last !== undefined && (newest === undefined || (stepOf(newest) ?? 0) <= last.step);
 }
 
 function refuseToMix([newest]: readonly string[]): void {
@@ -62,9 +87,41 @@ function refuseToMix([newest]: readonly string[]): void {
   );
 }
 
+/** Parameters to go back to, and the newer checkpoints that were not good, or not of this run. */
+export interface Saved {
+  readonly parameters: SavedParameters;
+  readonly refused: readonly Refusal[];
+}
+
+/** Those of the newest good checkpoint after at most `steps` steps; else those of the origin. */
+export async function newestSaved(
+  plan: CheckpointPlan | undefined,
+  run: Resumable,
+  origin: SavedParameters,
+  steps: number,
+): Promise<Saved> {
+  const refused: Refusal[] = [];
+  for (let most = steps; plan !== undefined && most > origin.steps; ) {
+    const latest = await plan.checkpoints.latest(most);
+    refused.push(...latest.refused);
+    const { checkpoint } = latest;
+    if (checkpoint === undefined || checkpoint.manifest.step <= origin.steps) break;
+    const { step } = checkpoint.manifest;
+    try {
+      return { parameters: { steps: step, values: resumedValues(checkpoint, run) }, refused };
+    } catch (error) {
+      if (!(error instanceof PodError)) throw error;
+      refused.push({ name: checkpoint.name, reason: error.message });
+      most = step - 1;
+    }
+  }
+  return { parameters: origin, refused };
+}
+
 /** Saves the checkpoints of a run while it goes on, and counts them. */
 export class Keeper {
   readonly #every: number;
+  readonly #checkpoints: Checkpoints;
   readonly #saver: BackgroundSaver;
   #saved = 0;
   #failed = 0;
@@ -73,11 +130,17 @@ export class Keeper {
   /** `now` gives ms. */
   constructor({ checkpoints, every }: CheckpointPlan, now: () => number) {
     this.#every = every;
+    this.#checkpoints = checkpoints;
     this.#saver = new BackgroundSaver(checkpoints, now);
   }
 
   isDue(step: number, steps: number): boolean {
     return step % this.#every === 0 || step === steps;
+  }
+
+  /** Whether the checkpoint of a step is there, or what is left of it. */
+  async has(step: number): Promise<boolean> {
+    return (await this.#checkpoints.list()).includes(checkpointName(step));
   }
 
   save(snapshot: Snapshot): void {

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { parseRecord } from '../../../cluster/master/log-record.ts';
 import { Token } from '../../../cluster/net/token.ts';
 import { Lobby } from '../../../cluster/process/lobby.ts';
 import { openProcessPod } from '../../../cluster/process/pod.ts';
@@ -26,6 +27,16 @@ afterEach(async () => {
   }
 });
 
+/** The steps that a pod's master has committed, and in which memberships. */
+function commitsOf(dir: string): { readonly step: number; readonly epoch: number }[] {
+  const lines = readFileSync(join(dir, 'ended-commits.jsonl'), 'utf8').trim().split('\n');
+  return lines.flatMap((line) => {
+    const record = parseRecord(line);
+    if (record === undefined || !('commit' in record)) return [];
+    return [{ step: record.commit.step, epoch: record.epoch }];
+  });
+}
+
 const small = ['--tpus', '2', '--model', 'mlp', '--steps', '4', '--evaluate', '256'];
 const endless = ['--tpus', '2', '--model', 'mlp', '--steps', '100000'];
 
@@ -47,8 +58,7 @@ describe('the same bits as in threads', () => {
     expect(resumed).toMatchObject({ code: 0 });
     expect(fieldOf(resumed.out, 'weightsDigest')).toEqual(fieldOf(threads.out, 'weightsDigest'));
     // Steps 3 and 4 were taken twice, with the same bits, and count once.
-    const commits = readFileSync(join(dir, 'commits.jsonl'), 'utf8').trim().split('\n').slice(1);
-    expect(commits.map((line) => fieldOf(line, 'step'))).toEqual([1, 2, 3, 4]);
+    expect(commitsOf(dir).map(({ step }) => step)).toEqual([1, 2, 3, 4]);
   });
 });
 
@@ -111,9 +121,9 @@ test('two losses: each is replaced, and the bits are those of a run without any'
   for (const field of ['weightsDigest', 'evalAccuracy', 'finalLoss']) {
     expect(fieldOf(out, field)).toEqual(fieldOf(threads.out, field));
   }
-  const commits = readFileSync(join(dir, 'commits.jsonl'), 'utf8').trim().split('\n').slice(1);
-  expect(commits.map((line) => fieldOf(line, 'step'))).toEqual(commits.map((_, i) => i + 1));
-  expect(new Set(commits.map((line) => fieldOf(line, 'epoch')))).toEqual(new Set([1, 2, 3]));
+  const commits = commitsOf(dir);
+  expect(commits.map(({ step }) => step)).toEqual(commits.map((_, i) => i + 1));
+  expect(new Set(commits.map(({ epoch }) => epoch))).toEqual(new Set([1, 2, 3]));
 });
 
 test('a worker with another token is refused, and says so', async () => {

@@ -1,0 +1,118 @@
+import { z } from 'zod';
+import type { Report, StepCommitted } from '../../src/experiment/event.ts';
+import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
+
+/** A line of a master's log. `epoch` is the membership in which it was written. */
+export type LogRecord =
+  /** What follows is of the run with this hash. */
+  | { readonly run: string }
+  /** A master begins, and takes this epoch: what an older one writes from here on does not count. */
+  | { readonly master: number; readonly name: string }
+  /** A membership begins. */
+  | { readonly epoch: number }
+  /** The run goes on from a checkpoint after `from` steps: the next commit is of the step after. */
+  | { readonly from: number; readonly epoch: number }
+  | { readonly commit: StepCommitted; readonly epoch: number }
+  /** The run has failed for good. */
+  | { readonly failed: ErrorCode; readonly message: string; readonly epoch: number }
+  | { readonly finished: Report; readonly epoch: number };
+
+/** The record of a line; undefined when it is none, or was cut off. */
+export function parseRecord(line: string): LogRecord | undefined {
+  const found = schema.safeParse(parseJson(line));
+  return found.success ? (found.data as LogRecord) : undefined;
+}
+
+/** Why a run has failed for good. */
+export interface Failed {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/**
+ * What a log says, record by record. What a master wrote after a newer one had begun is left aside,
+ * and so is a commit of any step but the next: one before it is missing.
+ */
+export class LogContents {
+  run: string | null = null;
+  /** The newest master: its epoch, and the name it gave itself. */
+  leader: { readonly epoch: number; readonly name: string } = { epoch: 0, name: '' };
+  /** The last membership that there was. */
+  epoch = 0;
+  readonly history: StepCommitted[] = [];
+  /** Steps done: the next commit is of the one after. */
+  steps = 0;
+  failed: Failed | null = null;
+  finished: Report | null = null;
+
+  take(record: LogRecord): void {
+    if ('run' in record) this.#begin(record.run);
+    else if ('master' in record) this.#follow(record.master, record.name);
+    else if (record.epoch >= this.leader.epoch) this.#takeFromLeader(record);
+  }
+
+  /** Another run begins anew, but for its epochs: it may get the workers of the one before. */
+  #begin(run: string): void {
+    if (run === this.run) return;
+    this.run = run;
+    this.history.length = 0;
+    this.steps = 0;
+    this.failed = null;
+    this.finished = null;
+  }
+
+  /** Of two masters that took the same epoch the first has it. */
+  #follow(epoch: number, name: string): void {
+    if (epoch > this.leader.epoch) this.leader = { epoch, name };
+    this.epoch = Math.max(this.epoch, epoch);
+  }
+
+  #takeFromLeader(record: Exclude<LogRecord, { run: string } | { master: number }>): void {
+    this.epoch = Math.max(this.epoch, record.epoch);
+    if ('from' in record) this.steps = Math.max(this.steps, record.from);
+    if ('failed' in record) this.failed = { code: record.failed, message: record.message };
+    if ('finished' in record) this.finished = record.finished;
+    if (!('commit' in record) || record.commit.step !== this.steps + 1) return;
+    this.history.push(record.commit);
+    this.steps++;
+  }
+}
+
+const count = z.int().min(0);
+const epoch = z.int().min(1);
+/** JSON has no other word for a number that is not finite. */
+const real = z
+  .number()
+  .nullable()
+  .transform((value) => value ?? Number.NaN);
+const phaseMs = z.strictObject({
+  ...{ infeed: real, compute: real, 'all-reduce': real, update: real, outfeed: real, commit: real },
+});
+const schema = z.union([
+  z.strictObject({ run: z.string() }),
+  z.strictObject({ master: epoch, name: z.string() }),
+  z.strictObject({ epoch }),
+  z.strictObject({ from: count, epoch }),
+  z.strictObject({
+    commit: z.strictObject({
+      ...{ kind: z.literal('step'), step: epoch, steps: epoch },
+      ...{ epoch: real, loss: real, accuracy: real, learningRate: real },
+      digest: z.string().regex(/^[0-9a-f]{16}$/),
+      ...{ wallMs: real, imagesPerSecond: real, phaseMs },
+    }),
+    epoch,
+  }),
+  z.strictObject({
+    failed: z.enum(Object.keys(errorCodes) as [ErrorCode, ...ErrorCode[]]),
+    ...{ message: z.string(), epoch },
+  }),
+  z.strictObject({ finished: z.looseObject({ weightsDigest: z.string() }), epoch }),
+]);
+
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}

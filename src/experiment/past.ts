@@ -1,0 +1,11 @@
+import type { StepCommitted } from './event.ts';
+
+/** What earlier masters of the same run have written down. */
+export interface Past {
+  /** The last membership that there was; 0 for none. */
+  readonly epoch: number;
+  /** The steps that were committed, in order. The run stands after the last of them. */
+  readonly history: readonly StepCommitted[];
+}
+
+export const noPast: Past = { epoch: 0, history: [] };

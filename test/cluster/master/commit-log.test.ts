@@ -1,0 +1,261 @@
+import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, describe, expect, test } from 'vitest';
+import { type CommitLog, openCommitLog } from '../../../cluster/master/commit-log.ts';
+import { trainOptions } from '../../../src/cli/options.ts';
+import type { Report, StepCommitted } from '../../../src/experiment/event.ts';
+import { newFolder } from '../process/pod.ts';
+
+const folders: string[] = [];
+const opened: CommitLog[] = [];
+afterEach(() => {
+  for (const log of opened.splice(0)) log.close();
+  for (const made of folders.splice(0)) rmSync(made, { recursive: true });
+});
+
+const { config } = trainOptions({ model: 'mlp' });
+const report = { weightsDigest: '00000000000000ab', steps: 3 } as Report;
+
+function newPath(): string {
+  const made = newFolder();
+  folders.push(made);
+  return join(made, 'deep', 'commits.jsonl');
+}
+
+function open(path: string, run = config): CommitLog {
+  const log = openCommitLog(path, run);
+  opened.push(log);
+  return log;
+}
+
+function step(number: number, more: Partial<StepCommitted> = {}): StepCommitted {
+  return {
+    ...{ kind: 'step', step: number, steps: 9, epoch: number / 7, loss: 1 / number },
+    ...{ accuracy: 0.25, learningRate: 0.1, digest: `${number}`.padStart(16, '0') },
+    ...{ wallMs: 12.5, imagesPerSecond: 1e4 / 3 },
+    phaseMs: { infeed: 0, compute: 1, 'all-reduce': 2, update: 3, outfeed: 4, commit: 5 },
+    ...more,
+  };
+}
+
+function stepsOf(log: CommitLog): number[] {
+  return log.past().history.map((it) => it.step);
+}
+
+/** A log with a bit of everything. Returns its path. */
+function written(): string {
+  const path = newPath();
+  const first = open(path);
+  first.commit(step(1), 1);
+  first.beginEpoch(2);
+  first.commit(step(2), 2);
+  open(path).commit(step(3), 3);
+  return path;
+}
+
+describe('what a master finds', () => {
+  test('every field of every step, and the last membership', () => {
+    const path = written();
+    const log = open(path);
+    expect(log.past()).toEqual({ epoch: 3, history: [step(1), step(2), step(3)] });
+    expect(open(path).past().epoch).toBe(4);
+  });
+
+  test('a loss that is no number', () => {
+    const path = newPath();
+    open(path).commit(step(1, { loss: Number.NaN }), 1);
+    expect(open(path).past().history).toEqual([step(1, { loss: Number.NaN })]);
+  });
+
+  test('a step that was committed is not written again, and must have the same bits', () => {
+    const path = written();
+    const log = open(path);
+    const before = readFileSync(path);
+    log.commit(step(2), 5);
+    expect(readFileSync(path)).toEqual(before);
+    const other = { digest: 'f'.repeat(16) };
+    expect(() => log.commit(step(2, other), 5)).toThrow(/^step 2 run again: weights f+, 0+2 when/);
+  });
+
+  test('steps that follow a checkpoint are kept, with a gap before them', () => {
+    const path = written();
+    const log = open(path);
+    log.commit(step(7), 4);
+    log.commit(step(8), 4);
+    expect(stepsOf(open(path))).toEqual([1, 2, 3, 7, 8]);
+  });
+
+  test('how the run has ended: then nobody leads it any more', () => {
+    const path = written();
+    open(path).finish(report);
+    const before = readFileSync(path);
+    const log = open(path);
+    expect(log.finished).toEqual(report);
+    expect(log.failed).toBeNull();
+    expect(stepsOf(log)).toEqual([1, 2, 3]);
+    expect(readFileSync(path)).toEqual(before);
+    const failing = newPath();
+    open(failing).fail('superseded', 'no failure of the run');
+    open(failing).fail('diverged', 'step 4: expected a finite loss');
+    expect(open(failing).failed).toEqual({
+      code: 'diverged',
+      message: 'step 4: expected a finite loss',
+    });
+  });
+
+  test('nothing of another run but its epochs', () => {
+    const path = written();
+    open(path).finish(report);
+    const other = open(path, { ...config, seed: 1 });
+    expect(other.past()).toEqual({ epoch: 4, history: [] });
+    expect(other.finished).toBeNull();
+    other.commit(step(1), 5);
+    expect(stepsOf(open(path, { ...config, seed: 1 }))).toEqual([1]);
+    expect(open(path).past()).toEqual({ epoch: 6, history: [] });
+  });
+});
+
+describe('damage', () => {
+  test('cut at any byte: it opens, what it says is a prefix, and it goes on', () => {
+    const path = written();
+    const whole = readFileSync(path);
+    let longest = 0;
+    for (let cut = 0; cut <= whole.length; cut++) {
+      writeFileSync(path, whole.subarray(0, cut));
+      const { epoch, history } = open(path).past();
+      expect(history).toEqual([step(1), step(2), step(3)].slice(0, history.length));
+      expect(history.length).toBeGreaterThanOrEqual(longest);
+      longest = history.length;
+      const again = open(path);
+      expect(again.past()).toEqual({ epoch: epoch + 1, history });
+      again.commit(step(history.length + 1), epoch + 2);
+      expect(open(path).past().history).toHaveLength(history.length + 1);
+      for (const log of opened.splice(0)) log.close();
+    }
+    expect(longest).toBe(3);
+  });
+
+  test('garbage anywhere: what is said of the run is a prefix, and it goes on', () => {
+    const path = written();
+    const whole = readFileSync(path);
+    const garbage = fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      fc.constantFrom('\n', '{}\n', '{"step":2}\n', '\n{"commit":{},"epoch":1}\n').map(Buffer.from),
+    );
+    const place = fc.nat(whole.length);
+    fc.assert(
+      fc.property(garbage, place, fc.nat(30), (bytes, at, lost) => {
+        const damaged = [whole.subarray(0, at), bytes, whole.subarray(at + lost)];
+        writeFileSync(path, Buffer.concat(damaged));
+        const { history } = open(path).past();
+        expect(history.map((it) => it.step)).toEqual([1, 2, 3].slice(0, history.length));
+        const next = open(path);
+        next.commit(step(history.length + 1), next.past().epoch + 1);
+        expect(open(path).past().history).toHaveLength(history.length + 1);
+        for (const log of opened.splice(0)) log.close();
+      }),
+    );
+  });
+
+  test('a file that was cut by another while it is in use', () => {
+    const path = written();
+    const log = open(path);
+    truncateSync(path, 10);
+    expect(() => log.commit(step(4), 4)).toThrow(/^commit log .*: it was cut from \d+ to 10 bytes/);
+  });
+
+  test('a folder that cannot be had', () => {
+    const path = newPath();
+    open(path);
+    expect(() => openCommitLog(join(path, 'below', 'log'), config)).toThrow(/^commit log /);
+  });
+});
+
+describe('two masters', () => {
+  const isSuperseded = { code: 'superseded', exitCode: 3 };
+
+  test('an older one can add nothing once a newer one has begun', () => {
+    const path = written();
+    const older = open(path);
+    const newer = open(path);
+    const before = readFileSync(path);
+    const adding: (() => void)[] = [
+      () => older.commit(step(4), 4),
+      () => older.beginEpoch(5),
+      () => older.fail('diverged', 'oh'),
+      () => older.finish(report),
+    ];
+    for (const add of adding) {
+      expect(add).toThrow(expect.objectContaining(isSuperseded));
+    }
+    expect(readFileSync(path)).toEqual(before);
+    newer.commit(step(4), 5);
+    expect(stepsOf(open(path))).toEqual([1, 2, 3, 4]);
+  });
+
+  test('in any order of what they do: each step counts once, and is of whoever led', () => {
+    const acts = fc.array(fc.tuple(fc.nat(2), fc.constantFrom('open', 'commit', 'begin')), {
+      maxLength: 40,
+    });
+    fc.assert(
+      fc.property(acts, (turns) => {
+        const path = newPath();
+        const masters: (Leader | undefined)[] = [];
+        const told: string[] = [];
+        let leading = -1;
+        for (const [number, act] of turns) {
+          const master = masters[number];
+          if (act === 'open') {
+            const log = open(path);
+            expect(log.past().history.map(({ digest }) => digest)).toEqual(told);
+            const epoch = log.past().epoch + 1;
+            masters[number] = { log, epoch, next: stepsOf(log).length + 1 };
+            leading = number;
+          } else if (master !== undefined) {
+            const add = (): void => (act === 'commit' ? commitNext(master) : beginNext(master));
+            if (number !== leading) expect(add).toThrow(expect.objectContaining(isSuperseded));
+            else add();
+            if (number === leading && act === 'commit') told.push(step(master.next - 1).digest);
+          }
+        }
+        for (const log of opened.splice(0)) log.close();
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('what an older one adds in the very moment that a newer one begins does not count', () => {
+    const path = written();
+    const older = open(path);
+    open(path);
+    // As if it had looked before the other began.
+    appendFileSync(path, `${JSON.stringify({ commit: step(4), epoch: 4 })}\n`);
+    expect(() => older.beginEpoch(5)).toThrow(expect.objectContaining(isSuperseded));
+    expect(stepsOf(open(path))).toEqual([1, 2, 3]);
+  });
+
+  test('of two that take the same epoch at once, the first in the file has it', () => {
+    const path = written();
+    appendFileSync(path, '{"master":4,"name":"first"}\n{"master":4,"name":"second"}\n');
+    appendFileSync(path, `${JSON.stringify({ commit: step(4), epoch: 4 })}\n`);
+    const log = open(path);
+    expect(log.past()).toMatchObject({ epoch: 4, history: { length: 4 } });
+  });
+});
+
+interface Leader {
+  readonly log: CommitLog;
+  epoch: number;
+  next: number;
+}
+
+function commitNext(master: Leader): void {
+  master.log.commit(step(master.next), master.epoch);
+  master.next++;
+}
+
+function beginNext(master: Leader): void {
+  master.log.beginEpoch(master.epoch + 1);
+  master.epoch++;
+}
