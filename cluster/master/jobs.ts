@@ -103,10 +103,12 @@ export const summarySchema: z.ZodType<{ readonly report: Report }> = z.object({
  * at all, and which is what counts. One process writes to them at a time.
  */
 export class JobStore {
+  readonly #parent: string;
   readonly #folder: string;
   readonly #files: JobFiles;
 
   constructor(folder: string, files: JobFiles) {
+    this.#parent = folder;
     this.#folder = join(folder, 'jobs');
     this.#files = files;
   }
@@ -122,9 +124,11 @@ export class JobStore {
    * @throws PodError `io` when they cannot be read, `bad-data` when one is damaged.
    */
   load(): Job[] {
-    const names = attempt(`${this.#folder}: could not be read`, () =>
-      this.#files.names(this.#folder),
-    );
+    const names = attempt(`${this.#folder}: could not be read`, () => {
+      this.#files.makeDirectory(this.#folder);
+      this.#files.syncDirectory(this.#parent);
+      return this.#files.names(this.#folder);
+    });
     const numbers = names.flatMap((name) => numberOf(name) ?? []).sort((a, b) => a - b);
     return numbers.flatMap((number) => {
       const text = this.#read(jobName(number));

@@ -40,7 +40,7 @@ export type RunJob = (job: JobToRun, hooks: JobHooks) => Promise<JobOutcome>;
 export type CheckJob = (words: readonly string[]) => void;
 
 export interface JobServerOptions {
-  /** Where jobs are kept, in `jobs`. */
+  /** A folder that is there. Jobs are kept in `jobs` in it. */
   readonly folder: string;
   readonly run: RunJob;
   readonly check: CheckJob;
@@ -141,7 +141,10 @@ export class JobServer {
   find(id: string): Job {
     const job = this.#jobs.get(id);
     if (job !== undefined) return job;
-    throw new PodError('no-such-job', `expected a job such as ${jobName(1)}, found ${shown(id)}`);
+    throw new PodError(
+      'no-such-job',
+      `there is no job ${shown(id)}; pod jobs lists those there are`,
+    );
   }
 
   /** The summary of a job that is done. Throws PodError `no-such-job` or `io`. */
