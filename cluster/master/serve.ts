@@ -89,7 +89,6 @@ export class JobServer {
   start(): void {
     for (const job of this.#store.load()) {
       this.#remember(job);
-      if (job.state === 'running') this.#logOf(job.id).open();
       if (job.state === 'running' && job.isCancelling) this.#cancelled(job);
     }
     this.#ended = this.#work();

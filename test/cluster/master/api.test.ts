@@ -226,6 +226,7 @@ describe('bounds', () => {
     more();
     socket.resume();
     await new Promise((resolve) => socket.on('close', resolve));
+    expect(socket.bytesWritten).toBeLessThan(2 ** 26);
     expect(pod.server.list()).toEqual([]);
   });
 

@@ -271,11 +271,7 @@ async function goOn(root: MemoryDirectory, said: Said, isKilled: boolean): Promi
   // One more at most: what was being submitted.
   expect(found.size - said.states.size).toBeLessThanOrEqual(1);
   if (said.states.has('job-1')) {
-    const text = server.readLog('job-1', 0).text;
-    const lines = text
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line).msg);
+    const lines = messagesOf(server, 'job-1');
     expect(['first', 'second'].slice(0, lines.length)).toEqual(lines);
     if (isKilled) expect(lines.length).toBeGreaterThanOrEqual(said.lines);
   }
@@ -290,7 +286,22 @@ async function goOn(root: MemoryDirectory, said: Said, isKilled: boolean): Promi
   }
   expect(runner.begun).toEqual(rest.map(({ id }) => id));
   expect(server.list().every(hasEnded)).toBe(true);
+  for (const { id } of rest) expect(messagesOf(server, id).at(-1)).toBe('again');
 }
+
+function messagesOf(server: JobServer, id: string): string[] {
+  const lines = server.readLog(id, 0).text.split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line).msg);
+}
+
+test('the order is that of numbers, not of names', async () => {
+  const { server, files } = await start();
+  const ids = Array.from({ length: 12 }, () => server.submit([]).id);
+  const next = await start(files.root);
+  expect(next.server.list().map(({ id }) => id)).toEqual(ids);
+  for (const _ of ids) await next.runner.done();
+  expect(next.runner.begun).toEqual(ids);
+});
 
 // ------------------------------------------------------------------------------------------ bounds
 
