@@ -53,12 +53,13 @@ export function serveApi(
     server.once('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });
+    // A master that takes jobs lives on while there are none.
+    if (jobApi === undefined) server.unref();
     server.listen({ host, port }, () => resolve(opened(server)));
   });
 }
 
 function opened(server: Server): { readonly port: number; close(): void } {
-  server.unref();
   return {
     port: (server.address() as AddressInfo).port,
     close() {

@@ -151,26 +151,34 @@ export class JobClient {
   async #ask<T>(method: string, path: string, schema: z.ZodType<T>, value?: unknown): Promise<T> {
     const body = Buffer.from(value === undefined ? '' : JSON.stringify(value));
     const authorization = sign(this.#token, { method, path, body }, Date.now());
+    const { status, text } = await this.#fetch(path, {
+      ...{ method, headers: { authorization } },
+      ...(body.length > 0 && { body }),
+    });
+    if (status >= 300) throw this.#refused(status, text);
+    return checked(parsed(text), schema);
+  }
+
+  async #fetch(path: string, init: RequestInit): Promise<Answered> {
+    const signal = AbortSignal.timeout(answerMsMax + waitMsMax);
     try {
       const response = await fetch(`${this.#origin}${path}`, {
-        ...{ method, redirect: 'error', headers: { authorization } },
-        ...(body.length > 0 && { body }),
-        signal: AbortSignal.timeout(answerMsMax + waitMsMax),
+        ...init,
+        redirect: 'error',
+        signal,
       });
-      const text = await readText(response);
-      if (response.ok) return checked(parsed(text), schema);
-      throw this.#refused(response.status, text);
+      return { status: response.status, text: await readText(response) };
     } catch (error) {
-      if (error instanceof PodError) throw error;
       throw new PodError('worker-silent', `no answer from ${this.#origin}: ${why(error)}`, error);
     }
   }
 
   /** What the master said, as the error that it had. */
-  #refused(status: number, text: string): PodError {
+  #refused(status: number, text: string): Error {
     const { success, data } = refusalSchema.safeParse(parsed(text));
     if (!success) {
       const found = `status ${status}`;
+      if (status >= 500) return new Error(`${this.#origin} answered with ${found}: ${text.trim()}`);
       const expected = 'a master that takes jobs (pod up --serve)';
       return new PodError('bad-config', `${this.#origin}: expected ${expected}, found ${found}`);
     }
@@ -182,6 +190,11 @@ export class JobClient {
     if (isErrorCode(code)) return new PodError(code, message);
     return new PodError('bad-config', `${this.#origin} refused: ${message}`);
   }
+}
+
+interface Answered {
+  readonly status: number;
+  readonly text: string;
 }
 
 export function isErrorCode(code: string): code is ErrorCode {

@@ -302,6 +302,12 @@ describe('what is wrong is said in one line', () => {
     expect((await refusal('cancel', 'job-1', ...inFolder())).code).toBe('job-ended');
   });
 
+  test('a mistake of the master, which is none of the user', async () => {
+    const error = await pod('submit', ...inFolder(), '--', '--mistake').catch((it) => it);
+    expect(error).not.toBeInstanceOf(PodError);
+    expect(String(error)).toMatch(/answered with status 500: Error: a mistake of the check$/);
+  });
+
   test('a master that takes no jobs', async () => {
     api.close();
     const source = {

@@ -79,6 +79,7 @@ export function reportOf(id: string): Report {
 /** Refuses `--bad` as options do, and `--unknown` as the reading of flags does. */
 export const checkWords: CheckJob = (words) => {
   if (words.includes('--bad')) throw new PodError('bad-flag', '--bad: expected nothing');
+  if (words.includes('--mistake')) throw new Error('a mistake of the check');
   if (words.includes('--large')) throw new PodError('out-of-hbm', 'expected less');
   if (words.includes('--unknown')) {
     throw new CommanderError(1, 'commander.unknownOption', "error: unknown option '--unknown'");
