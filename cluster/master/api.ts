@@ -1,16 +1,22 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PodError } from '../../src/numerics/error.ts';
+import { answerJobs, isJobPath, type JobApi } from './job-api.ts';
 
-/** What is asked of a master over HTTP; nothing can be changed through it. */
+/** What anybody may ask of a master over HTTP; nothing can be changed through it. */
 export interface ApiSource {
   isReady(): boolean;
   status(): unknown;
   metrics(): Promise<{ readonly type: string; readonly text: string }>;
 }
 
+/** How long a request may take to arrive, and a connection may be silent, in ms. */
+const requestMsMax = 5000;
+const silentMsMax = 20_000;
+
 /**
- * Serves `/healthz` (it lives), `/readyz` (steps can run), `/status` (JSON), `/metrics`.
+ * Serves `/healthz` (it lives), `/readyz` (steps can run), `/status` (JSON), `/metrics`, and
+ * `/jobs` of a master that takes jobs.
  *
  * @throws PodError `io` when the address cannot be had.
  */
@@ -18,28 +24,42 @@ export function serveApi(
   source: ApiSource,
   host: string,
   port: number,
+  jobApi?: JobApi,
 ): Promise<{ readonly port: number; close(): void }> {
+  const jobs = jobApi && answerJobs(jobApi);
   const server = createServer(
-    { headersTimeout: 5000, requestTimeout: 5000, maxHeaderSize: 8192 },
+    {
+      ...{ headersTimeout: requestMsMax, requestTimeout: requestMsMax, maxHeaderSize: 8192 },
+      connectionsCheckingInterval: 1000,
+    },
     (request, response) => {
+      const { url = '' } = request;
+      const failed = (error: unknown): void => {
+        if (response.headersSent) response.destroy();
+        else reply(response, 500, 'text/plain', `${String(error)}\n`);
+      };
+      if (jobs !== undefined && isJobPath(url)) {
+        jobs(request, response).catch(failed);
+        return;
+      }
       request.resume();
       if (request.method !== 'GET') return reply(response, 405, 'text/plain', 'only GET\n');
-      answer(source, request.url ?? '', response).catch((error: unknown) => {
-        reply(response, 500, 'text/plain', `${String(error)}\n`);
-      });
+      answer(source, url, response).catch(failed);
     },
   );
   server.maxConnections = 64;
+  server.setTimeout(silentMsMax);
   return new Promise((resolve, reject) => {
     server.once('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });
+    // A master that takes jobs lives on while there are none.
+    if (jobApi === undefined) server.unref();
     server.listen({ host, port }, () => resolve(opened(server)));
   });
 }
 
 function opened(server: Server): { readonly port: number; close(): void } {
-  server.unref();
   return {
     port: (server.address() as AddressInfo).port,
     close() {

@@ -5,6 +5,7 @@ import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
 import { addDoctor } from './doctor.ts';
+import { addJobs } from './jobs.ts';
 import { addTrain } from './train.ts';
 import { addUp } from './up.ts';
 
@@ -16,6 +17,7 @@ const program = new Command('pod')
   .showSuggestionAfterError(true);
 addTrain(program);
 addUp(program);
+addJobs(program);
 addCompile(program);
 addCheckpoint(program);
 addDevices(program);

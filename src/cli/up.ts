@@ -26,6 +26,8 @@ import {
 import { cloudTpus } from '../experiment/config.ts';
 import { PodError } from '../numerics/error.ts';
 import { withTrainFlags } from './flags.ts';
+import type { PlaceFlags } from './job-client.ts';
+import { printJobLog, withPlace } from './jobs.ts';
 import { type RawOptions, trainOptions } from './options.ts';
 
 const examples = `
@@ -56,17 +58,27 @@ export function addUp(program: Command): void {
     .action(async ({ dir, json }: { dir: string; json?: boolean }) => {
       await status(dir, json === true);
     });
-  withDir(program.command('logs').description('print the logs of the pod of pod up'))
+  withPlace(program.command('logs').description('print the logs of the pod of pod up, or of a job'))
+    .argument('[job]', 'of this job of a pod that takes jobs')
     .option('--tpu <k>', 'of this Cloud TPU instead of the master')
-    .option('--follow', 'go on until the pod has ended')
-    .action(async ({ dir, tpu, follow }: { dir: string; tpu?: string; follow?: boolean }) => {
-      await logs(dir, tpu, follow === true);
+    .option('--follow', 'go on until the pod, or the job, has ended')
+    .action(async (job: string | undefined, { tpu, follow, ...place }: LogFlags) => {
+      if (job !== undefined && tpu !== undefined) {
+        throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}`);
+      }
+      if (job === undefined) await logs(place.dir ?? '.pod', tpu, follow === true);
+      else await printJobLog(job, place, follow === true);
     });
   withDir(program.command('down').description('end the pod of pod up')).action(
     async ({ dir }: { dir: string }) => {
       await down(dir);
     },
   );
+}
+
+interface LogFlags extends PlaceFlags {
+  readonly tpu?: string;
+  readonly follow?: boolean;
 }
 
 function withDir(command: Command): Command {

@@ -1,0 +1,243 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { sign } from '../../cluster/master/auth.ts';
+import { waitMsMax } from '../../cluster/master/job-api.ts';
+import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts';
+import { readToken, type Token } from '../../cluster/net/token.ts';
+import type { Report } from '../experiment/event.ts';
+import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
+
+/** Flags that say where a master is and which token it takes. */
+export interface PlaceFlags {
+  readonly api?: string;
+  readonly tokenFile?: string;
+  readonly dir?: string;
+}
+
+/**
+ * Finds the master: by flags, else by `POD_API` and `POD_TOKEN_FILE`, else by the folder of `pod
+ * up` (`.pod` unless given), else as a container of a pod does.
+ *
+ * @throws PodError `bad-flag` or `bad-config` when what is given is none, `io` without a token.
+ */
+export function openJobClient({ api, tokenFile, dir }: PlaceFlags): JobClient {
+  const { env } = process;
+  const folder = dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
+  const inFolder = (): string | undefined => folder && join(folder, 'token');
+  const path = tokenFile ?? (dir === undefined ? env['POD_TOKEN_FILE'] : undefined) ?? inFolder();
+  const { token, warning } = readToken(path === undefined ? {} : { POD_TOKEN_FILE: path });
+  if (warning !== undefined) process.stderr.write(`pod: ${warning}\n`);
+  if (api !== undefined) return new JobClient(originOf('--api', api), token);
+  const named = env['POD_API'];
+  if (named !== undefined && dir === undefined) {
+    return new JobClient(originOf('POD_API', named), token);
+  }
+  const port = folder === undefined ? containerPort : apiPortOf(folder);
+  return new JobClient(`http://127.0.0.1:${port}`, token);
+}
+
+const defaultDir = '.pod';
+const containerPort = 7080;
+const podSchema = z.object({ apiPort: z.int() });
+
+function podFile(folder: string): string {
+  return join(folder, 'pod.json');
+}
+
+function apiPortOf(folder: string): number {
+  if (!existsSync(podFile(folder))) {
+    throw new PodError('bad-flag', `--dir ${folder}: expected a pod of pod up, found none`);
+  }
+  return podSchema.parse(JSON.parse(readFileSync(podFile(folder), 'utf8'))).apiPort;
+}
+
+function originOf(name: string, text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (/^https?:$/.test(url?.protocol ?? '') && url?.pathname === '/' && url.search === '') {
+    return url.origin;
+  }
+  throw new PodError('bad-flag', `${name}: expected http://HOST:PORT, found ${text}`);
+}
+
+/** A job as the API shows it: its summary is there when it is done. */
+export interface FoundJob {
+  readonly job: Job;
+  readonly report: Report | undefined;
+}
+
+/** How long an answer may take beyond what it was asked to wait, in ms. */
+const answerMsMax = 15_000;
+/** Of an answer, in bytes. */
+const answerBytesMax = 2 ** 23;
+/** How long a master that is being started again is waited for, in ms, and asked again. */
+const awayMsMax = 60_000;
+const againMs = 500;
+/** Between two questions for a log that grows, in ms: lines come together then. */
+const followMs = 100;
+
+/** Talks to the API of a master that takes jobs. Its methods throw PodErrors, the master's included. */
+export class JobClient {
+  readonly #origin: string;
+  readonly #token: Token;
+
+  /** `origin` as `http://127.0.0.1:7080`. */
+  constructor(origin: string, token: Token) {
+    this.#origin = origin;
+    this.#token = token;
+  }
+
+  async submit(words: readonly string[]): Promise<Job> {
+    return this.#ask('POST', '/jobs', jobSchema, { words });
+  }
+
+  /** All jobs, oldest first. */
+  async list(): Promise<Job[]> {
+    const newestFirst: Job[] = [];
+    for (let hasMore = true; hasMore; ) {
+      const last = newestFirst.at(-1);
+      const path = last === undefined ? '/jobs' : `/jobs?before=${last.id}`;
+      const { jobs, more } = await this.#ask('GET', path, pageSchema);
+      newestFirst.push(...jobs);
+      hasMore = more && jobs.length > 0;
+    }
+    return newestFirst.reverse();
+  }
+
+  async find(id: string): Promise<FoundJob> {
+    const found = await this.#ask('GET', pathOf(id), z.unknown());
+    const job = checked(found, jobSchema);
+    return { job, report: job.state === 'done' ? checked(found, summarySchema).report : undefined };
+  }
+
+  cancel(id: string): Promise<Job> {
+    return this.#ask('DELETE', pathOf(id), jobSchema);
+  }
+
+  /**
+   * The log of a job, some lines at a time: what is there, or, to `follow`, until the job has
+   * ended. A master that is started again meanwhile is waited for.
+   */
+  async *log(id: string, follow: boolean): AsyncGenerator<string> {
+    for (let offset = 0; ; ) {
+      const { text, next, hasEnded } = await (follow
+        ? this.#patiently(() => this.#piece(id, offset, waitMsMax))
+        : this.#piece(id, offset, 0));
+      if (text !== '') yield text;
+      else if (hasEnded || !follow) return;
+      offset = next;
+      if (follow && !hasEnded) await sleep(followMs);
+    }
+  }
+
+  #piece(id: string, offset: number, waitMs: number): Promise<z.infer<typeof pieceSchema>> {
+    return this.#ask('GET', `${pathOf(id)}/log?offset=${offset}&wait=${waitMs}`, pieceSchema);
+  }
+
+  async #patiently<T>(ask: () => Promise<T>): Promise<T> {
+    const sinceMs = performance.now();
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        const isAway = error instanceof PodError && error.code === 'worker-silent';
+        if (!isAway || performance.now() - sinceMs > awayMsMax) throw error;
+      }
+      await sleep(againMs);
+    }
+  }
+
+  async #ask<T>(method: string, path: string, schema: z.ZodType<T>, value?: unknown): Promise<T> {
+    const body = Buffer.from(value === undefined ? '' : JSON.stringify(value));
+    const authorization = sign(this.#token, { method, path, body }, Date.now());
+    const { status, text } = await this.#fetch(path, {
+      ...{ method, headers: { authorization } },
+      ...(body.length > 0 && { body }),
+    });
+    if (status >= 300) throw this.#refused(status, text);
+    return checked(parsed(text), schema);
+  }
+
+  async #fetch(path: string, init: RequestInit): Promise<Answered> {
+    const signal = AbortSignal.timeout(answerMsMax + waitMsMax);
+    try {
+      const response = await fetch(`${this.#origin}${path}`, {
+        ...init,
+        redirect: 'error',
+        signal,
+      });
+      return { status: response.status, text: await readText(response) };
+    } catch (error) {
+      throw new PodError('worker-silent', `no answer from ${this.#origin}: ${why(error)}`, error);
+    }
+  }
+
+  /** What the master said, as the error that it had. */
+  #refused(status: number, text: string): Error {
+    const { success, data } = refusalSchema.safeParse(parsed(text));
+    if (!success) {
+      const found = `status ${status}`;
+      if (status >= 500) return new Error(`${this.#origin} answered with ${found}: ${text.trim()}`);
+      const expected = 'a master that takes jobs (pod up --serve)';
+      return new PodError('bad-config', `${this.#origin}: expected ${expected}, found ${found}`);
+    }
+    const { code, message } = data;
+    if (code === 'unauthorized') {
+      const hint = '--token-file or POD_TOKEN_FILE names the token';
+      return new PodError(code, `${this.#origin} refused: ${message}; ${hint}`);
+    }
+    if (isErrorCode(code)) return new PodError(code, message);
+    return new PodError('bad-config', `${this.#origin} refused: ${message}`);
+  }
+}
+
+interface Answered {
+  readonly status: number;
+  readonly text: string;
+}
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCodes, code);
+}
+
+const pageSchema = z.object({ jobs: z.array(jobSchema), more: z.boolean() });
+const pieceSchema = z.object({ text: z.string(), next: z.int(), hasEnded: z.boolean() });
+const refusalSchema = z.object({ code: z.string(), message: z.string() });
+
+function pathOf(id: string): string {
+  return `/jobs/${encodeURIComponent(id)}`;
+}
+
+async function readText(response: Response): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of response.body ?? []) {
+    bytes += piece.length;
+    if (bytes > answerBytesMax) throw new Error(`an answer of more than ${answerBytesMax} bytes`);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function checked<T>(value: unknown, schema: z.ZodType<T>): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const found = result.error.issues[0]?.message;
+  throw new PodError('bad-config', `an answer that this version does not know: ${found}`);
+}
+
+/** `fetch` says little itself: what it was is in its cause. */
+function why(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (!(cause instanceof Error)) return String(cause);
+  return 'code' in cause && cause.message === '' ? String(cause.code) : cause.message;
+}

@@ -1,0 +1,157 @@
+import type { Command } from 'commander';
+import { hasEnded, type Job } from '../../cluster/master/jobs.ts';
+import { PodError } from '../numerics/error.ts';
+import { columns, milliseconds } from '../observe/format.ts';
+import { type FoundJob, isErrorCode, openJobClient, type PlaceFlags } from './job-client.ts';
+
+const where = `
+Where the master is: --api and --token-file, else POD_API and POD_TOKEN_FILE, else the folder of
+pod up (--dir, .pod), else, in a container of a pod, http://127.0.0.1:7080 and /run/secrets/pod-token.
+`;
+
+const submitExamples = `
+Examples:
+  pod submit -- --model mlp --steps 20               queues a job and prints its name
+  pod submit --wait -- --model mlp                   follows its log, and exits as pod train does
+  pod submit --wait --json -- --steps 20 >run.json   the summary; the log to standard error
+  docker compose exec serve pod submit -- --steps 20
+
+Flags of pod train come after --. With --wait, ending this command does not end the job.
+Exit codes: those of pod train; 130 when the job was cancelled.
+`;
+
+const jobsExamples = `
+Examples:
+  pod jobs                                           all, in the order in which they run
+  pod jobs --json                                    the same, for programs
+  pod jobs job-3                                     one, with the summary when it is done
+`;
+
+const cancelExamples = `
+Examples:
+  pod cancel job-3                                   one that waits, or runs: after its present step
+`;
+
+/** `pod submit`, `jobs`, `cancel`: jobs of a pod that stays up. `pod logs JOB` is beside `pod logs`. */
+export function addJobs(program: Command): void {
+  withPlace(program.command('submit').description('send a job to a pod that takes jobs'))
+    .argument('[flags...]', 'flags of pod train, after --')
+    .option('--wait', 'follow its log to its end, and exit as the job did')
+    .option('--json', 'print the job, or with --wait its summary, as JSON')
+    .addHelpText('after', submitExamples + where)
+    .action(submit);
+  withPlace(program.command('jobs').description('list the jobs of a pod that takes jobs'))
+    .argument('[job]', 'only this one, with its summary')
+    .option('--json', 'print them as JSON')
+    .addHelpText('after', jobsExamples + where)
+    .action(jobs);
+  withPlace(program.command('cancel').description('end a job that waits or runs'))
+    .argument('<job>', 'its name, such as job-3')
+    .addHelpText('after', cancelExamples + where)
+    .action(cancel);
+}
+
+/** The flags that say where the master is. */
+export function withPlace(command: Command): Command {
+  return command
+    .option('--api <url>', "the master's API, such as http://127.0.0.1:7080")
+    .option('--token-file <file>', 'the file of the join token')
+    .option('--dir <dir>', 'folder of a pod that pod up started (default .pod)');
+}
+
+/** `pod logs JOB`. */
+export async function printJobLog(id: string, place: PlaceFlags, follow: boolean): Promise<void> {
+  for await (const text of openJobClient(place).log(id, follow)) process.stdout.write(text);
+}
+
+interface SubmitFlags extends PlaceFlags {
+  readonly wait?: boolean;
+  readonly json?: boolean;
+}
+
+async function submit(words: readonly string[], flags: SubmitFlags): Promise<void> {
+  const { wait = false, json = false, ...place } = flags;
+  const client = openJobClient(place);
+  const job = await client.submit(words);
+  if (!wait) {
+    process.stdout.write(json ? `${JSON.stringify(job)}\n` : `${job.id}\n`);
+    return;
+  }
+  const output = json ? process.stderr : process.stdout;
+  output.write(`${job.id}\n`);
+  for await (const text of client.log(job.id, true)) output.write(text);
+  settle(await client.find(job.id), json);
+}
+
+/** Ends as the job did. */
+function settle({ job, report }: FoundJob, json: boolean): void {
+  if (job.state === 'done' && json) {
+    process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+  }
+  if (job.state === 'cancelled') {
+    process.stderr.write(`pod: ${job.id} was cancelled\n`);
+    process.exitCode = 130;
+  }
+  if (job.state !== 'failed') return;
+  const text = `${job.id}: ${job.reason}`;
+  throw isErrorCode(job.code) ? new PodError(job.code, text) : new Error(text);
+}
+
+async function jobs(
+  id: string | undefined,
+  { json, ...place }: PlaceFlags & { readonly json?: boolean },
+): Promise<void> {
+  const client = openJobClient(place);
+  if (id !== undefined) {
+    const { job, report } = await client.find(id);
+    if (json) process.stdout.write(`${JSON.stringify({ ...job, report })}\n`);
+    else print([...rowsOf([job]), ...summary(report)]);
+    return;
+  }
+  const all = await client.list();
+  if (json) process.stdout.write(`${JSON.stringify(all)}\n`);
+  else print(rowsOf(all));
+}
+
+async function cancel(id: string, place: PlaceFlags): Promise<void> {
+  const job = await openJobClient(place).cancel(id);
+  const when = hasEnded(job) ? 'it is cancelled' : 'it ends after its present step';
+  process.stdout.write(`${id}: ${when}\n`);
+}
+
+function rowsOf(all: readonly Job[]): string[] {
+  const head = ['job', 'state', 'submitted', 'ran for', 'flags', ''];
+  return columns([head, ...all.map(rowOf)]);
+}
+
+function rowOf(job: Job): string[] {
+  const submitted = `${new Date(job.submittedMs).toISOString().slice(0, 19)}Z`;
+  return [job.id, stateOf(job), submitted, ranFor(job), job.words.map(word).join(' '), endOf(job)];
+}
+
+function stateOf(job: Job): string {
+  return job.state === 'running' && job.isCancelling ? 'cancelling' : job.state;
+}
+
+function ranFor(job: Job): string {
+  if (job.state === 'queued' || job.startedMs === null) return '-';
+  const endMs = job.state === 'running' ? Date.now() : job.endedMs;
+  return milliseconds(Math.max(0, endMs - job.startedMs));
+}
+
+function endOf(job: Job): string {
+  return job.state === 'failed' ? `${job.code}: ${job.reason}` : '';
+}
+
+function summary(report: FoundJob['report']): string[] {
+  return report === undefined ? [] : ['', JSON.stringify(report, undefined, 2)];
+}
+
+/** A word on one line, whatever is in it. */
+function word(text: string): string {
+  return /^[\w./:=,@%+-]+$/.test(text) ? text : JSON.stringify(text);
+}
+
+function print(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join('\n')}\n`);
+}

@@ -1,0 +1,145 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import {
+  Doorkeeper,
+  noncesMax,
+  type SignedRequest,
+  sign,
+  skewMsMax,
+} from '../../../cluster/master/auth.ts';
+import { Token } from '../../../cluster/net/token.ts';
+import { token } from '../net/processes.ts';
+
+const bootMs = 1_700_000_000_000;
+const request: SignedRequest = { method: 'POST', path: '/jobs?a=1', body: Buffer.from('{"x":1}') };
+
+/** A doorkeeper and its clock, which stands. */
+function open(): {
+  readonly clock: { ms: number };
+  admit(it: SignedRequest, header: string): void;
+} {
+  const clock = { ms: bootMs };
+  const doorkeeper = new Doorkeeper(token, () => clock.ms);
+  return {
+    clock,
+    admit: (it, header) => doorkeeper.admit(it, doorkeeper.readStamp(header)),
+  };
+}
+
+const refused = (text: RegExp) =>
+  expect.objectContaining({ code: 'unauthorized', message: expect.stringMatching(text) });
+
+test('what is signed is admitted, once', () => {
+  const { admit } = open();
+  const anyRequest = fc.record({
+    method: fc.constantFrom('GET', 'POST', 'DELETE'),
+    path: fc.webPath().map((path) => `/${path}`),
+    body: fc.uint8Array(),
+  });
+  fc.assert(
+    fc.property(anyRequest, (it) => {
+      const header = sign(token, it, bootMs);
+      admit(it, header);
+      expect(() => admit(it, header)).toThrow(refused(/^used before$/));
+      admit(it, sign(token, it, bootMs));
+    }),
+  );
+});
+
+test('any character changed anywhere, in the header or in the request, is refused', () => {
+  const { admit } = open();
+  const header = sign(token, request, bootMs);
+  const changes = ['0', '1', 'f', 'F', '.', ' ', '-', 'g', 'P', 'p'];
+  for (let i = 0; i < header.length; i++) {
+    for (const char of changes.filter((it) => it !== header[i])) {
+      const changed = header.slice(0, i) + char + header.slice(i + 1);
+      expect(() => admit(request, changed)).toThrow(refused(/./));
+    }
+    expect(() => admit(request, header.slice(0, i))).toThrow(refused(/^expected authorization/));
+    expect(() => admit(request, header.slice(0, i) + header.slice(i + 1))).toThrow(refused(/./));
+  }
+  const flipped = (text: string, i: number, bit: number): Buffer => {
+    const bytes = Buffer.from(text);
+    bytes[i]! ^= 1 << bit;
+    return bytes;
+  };
+  for (const part of ['method', 'path', 'body'] as const) {
+    const text = String(request[part]);
+    for (let i = 0; i < text.length; i++) {
+      for (let bit = 0; bit < 8; bit++) {
+        const bytes = flipped(text, i, bit);
+        const changed = { ...request, [part]: part === 'body' ? bytes : bytes.toString('latin1') };
+        expect(() => admit(changed, header)).toThrow(refused(/^wrong token$/));
+      }
+    }
+  }
+  // Nothing moves from one part to its neighbour.
+  const moved = { method: 'POST/', path: 'jobs?a=1', body: request.body };
+  expect(() => admit(moved, header)).toThrow(refused(/^wrong token$/));
+  admit(request, header);
+});
+
+test('another token, and no header at all, are refused', () => {
+  const { admit } = open();
+  const other = new Token(Buffer.from('a token that only tests knoW'));
+  expect(() => admit(request, sign(other, request, bootMs))).toThrow(refused(/^wrong token$/));
+  for (const header of ['', 'Pod', 'Bearer abc', `Pod ${'9'.repeat(5000)}`]) {
+    expect(() => admit(request, header)).toThrow(refused(/^expected authorization/));
+  }
+  const doorkeeper = new Doorkeeper(token, () => bootMs);
+  expect(() => doorkeeper.readStamp(undefined)).toThrow(refused(/^expected authorization/));
+});
+
+test('a clock that is off by more than a minute is refused, with how far', () => {
+  const { admit, clock } = open();
+  const signed = (aheadMs: number): string => sign(token, request, clock.ms + aheadMs);
+  clock.ms += 10 * skewMsMax;
+  for (const aheadMs of [-skewMsMax, 0, skewMsMax]) admit(request, signed(aheadMs));
+  expect(() => admit(request, signed(skewMsMax + 1))).toThrow(refused(/60001 ms ahead$/));
+  expect(() => admit(request, signed(-skewMsMax - 1))).toThrow(refused(/60001 ms behind$/));
+});
+
+test('nothing is good twice, however the clock moves and however much is forgotten', () => {
+  const move = fc.record({
+    clockMs: fc.integer({ min: -3 * skewMsMax, max: 3 * skewMsMax }),
+    aheadMs: fc.integer({ min: -skewMsMax, max: skewMsMax }),
+  });
+  fc.assert(
+    fc.property(fc.array(move, { maxLength: 30 }), (moves) => {
+      const { admit, clock } = open();
+      const used: string[] = [];
+      for (const { clockMs, aheadMs } of moves) {
+        clock.ms += clockMs;
+        for (const header of used) expect(() => admit(request, header)).toThrow(refused(/./));
+        const header = sign(token, request, clock.ms + aheadMs);
+        try {
+          admit(request, header);
+          used.push(header);
+        } catch (error) {
+          // The clock was set back to before what has been forgotten.
+          expect(error).toEqual(refused(/^signed before/));
+        }
+      }
+    }),
+  );
+});
+
+test('what was signed before the master started is refused: an earlier one may have seen it', () => {
+  const { admit } = open();
+  expect(() => admit(request, sign(token, request, bootMs - 1))).toThrow(refused(/^signed before/));
+  admit(request, sign(token, request, bootMs));
+});
+
+test('only so many nonces are kept, those of who holds the token, and none is forgotten early', () => {
+  const { admit, clock } = open();
+  const first = sign(token, request, clock.ms);
+  admit(request, first);
+  for (let i = 1; i < noncesMax; i++) admit(request, sign(token, request, clock.ms));
+  const full = expect.objectContaining({ code: 'too-many' });
+  expect(() => admit(request, sign(token, request, clock.ms))).toThrow(full);
+  expect(() => admit(request, first)).toThrow(refused(/^used before$/));
+  clock.ms += 2 * skewMsMax;
+  expect(() => admit(request, sign(token, request, clock.ms))).toThrow(full);
+  clock.ms += 1;
+  admit(request, sign(token, request, clock.ms));
+});
