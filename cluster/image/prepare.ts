@@ -1,6 +1,7 @@
 /**
  * Runs before a pod of containers: refuses settings that the master would refuse, while nothing
- * has been started yet, and makes the join token where there is none. Prints nothing of it.
+ * has been started yet, puts the log of a run that has ended aside, and makes the join token where
+ * there is none. Prints nothing of it.
  *
  *   node dist/cluster/image/prepare.js                 POD_ARGS, TPUS and POD_TOKEN_FILE
  *   node dist/cluster/image/prepare.js --token-stdin   the token on standard input, instead
@@ -8,11 +9,17 @@
 import { readFileSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { PodError } from '../../src/numerics/error.ts';
+import { retireEnded } from '../master/retire.ts';
 import { readWords } from '../master/words.ts';
 import { makeToken, replaceToken } from './token-file.ts';
 import { splitWords } from './words.ts';
 
-const { POD_ARGS = '', TPUS = '8', POD_TOKEN_FILE = '/run/secrets/pod-token' } = process.env;
+const {
+  POD_ARGS = '',
+  TPUS = '8',
+  POD_TOKEN_FILE = '/run/secrets/pod-token',
+  POD_DATA_DIR = '/data',
+} = process.env;
 
 try {
   if (process.argv.includes('--token-stdin')) {
@@ -20,6 +27,7 @@ try {
     say('token-replaced');
   } else {
     readWords([...splitWords(POD_ARGS), '--tpus', TPUS]);
+    retireEnded(POD_DATA_DIR);
     say(makeToken(POD_TOKEN_FILE) ? 'token-made' : 'token-kept');
   }
 } catch (error) {

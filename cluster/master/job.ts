@@ -63,6 +63,9 @@ export async function runJob(job: Job): Promise<JobEnd> {
     logger.info({ epoch, step: history.at(-1)?.step ?? 0 }, 'commits-found');
     return await run(job, commits);
   } catch (error) {
+    // Who is told to stop loses its workers as well: that is no failure of the job.
+    if (job.shouldStop())
+      return { kind: 'stopped', step: commits.past().history.at(-1)?.step ?? 0 };
     if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
     throw error;
   } finally {
@@ -110,10 +113,10 @@ async function run(job: Job, commits: CommitLog): Promise<JobEnd> {
 }
 
 function processOptions(job: Job, commits: CommitLog, options: PodOptions): ProcessPodOptions {
-  const { lobby, logger, graceMsLimit, watch } = job;
+  const { lobby, logger, graceMsLimit, shouldStop, watch } = job;
   return {
     ...options,
-    ...{ relaxed: job.options.relaxedSimd, lobby, startMsLimit, graceMsLimit },
+    ...{ relaxed: job.options.relaxedSimd, lobby, startMsLimit, graceMsLimit, shouldStop },
     log: (msg, fields) => logger.info(fields, msg),
     onNote(note) {
       logger.warn(note, note.event);

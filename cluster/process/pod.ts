@@ -20,6 +20,8 @@ export interface ProcessPodOptions extends PodOptions {
   readonly startMsLimit: number;
   /** Who is lost must be replaced within this many ms; then another hosts its Cloud TPU too. */
   readonly graceMsLimit: number;
+  /** Asked while its workers are awaited at the start: whether to give up. */
+  readonly shouldStop?: () => boolean;
   /** What goes on in the cluster, for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -127,6 +129,7 @@ class Processes implements ProcessPod, Crew {
   readonly #openedMs: number = performance.now();
   #sampler: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  #isOpen = false;
   #lastId = 0;
 
   constructor(options: ProcessPodOptions) {
@@ -145,6 +148,7 @@ class Processes implements ProcessPod, Crew {
     this.#options.lobby.attend(() => this.#seatAll());
     this.#sampler = setInterval(() => this.#sample(), samplePeriodMs);
     await started;
+    this.#isOpen = true;
   }
 
   status(): PodStatus {
@@ -329,6 +333,9 @@ class Processes implements ProcessPod, Crew {
   }
 
   #sample(): void {
+    if (!this.#isOpen && this.#options.shouldStop?.()) {
+      this.#driver.serviceFailed('the start', new PodError('worker-silent', 'it was given up'));
+    }
     this.#seatAll();
     this.#driver.give({ kind: 'sample', pulses: this.#members.map((it) => it?.beats ?? 0) });
   }

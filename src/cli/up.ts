@@ -34,6 +34,7 @@ const examples = `
 Examples:
   pod up --tpus 8 --model mlp --wait       trains in 9 processes, and ends as the run does
   pod up --tpus 8                          leaves them running
+  pod up --serve --tpus 8                  stays up: pod submit -- --model mlp, pod jobs
   pod status; pod logs --follow; pod logs --tpu 3; pod down
 `;
 
@@ -48,10 +49,11 @@ export function addUp(program: Command): void {
     .option('--resume', 'go on from the newest good checkpoint, if there is one')
     .option('--report <file>', 'write the result as JSON to this file')
     .option('--wait', 'wait for the end, and exit as the run does')
+    .option('--serve', 'stay up and take jobs: pod submit; other flags but --tpus are of the jobs')
     .option('--dir <dir>', 'where logs, token and process numbers are kept', '.pod')
     .addHelpText('after', examples)
-    .action(async ({ wait, dir, ...flags }: RawOptions) => {
-      await up(String(dir), flags, wait === true);
+    .action(async ({ wait, serve, dir, ...flags }: RawOptions) => {
+      await up(String(dir), flags, { wait: wait === true, serve: serve === true });
     });
   withDir(program.command('status').description('show who is who in the pod of pod up'))
     .option('--json', 'print it as JSON')
@@ -86,7 +88,18 @@ function withDir(command: Command): Command {
 }
 
 /** What is known of a pod that was started. */
-const podSchema = z.strictObject({ apiPort: z.int() });
+const podSchema = z.strictObject({
+  apiPort: z.int(),
+  controlPort: z.int(),
+  tpus: z.int(),
+  /** As `POD_ARGS` has them. */
+  args: z.string(),
+  serve: z.boolean(),
+});
+interface UpOptions {
+  readonly wait: boolean;
+  readonly serve: boolean;
+}
 type PodFile = z.infer<typeof podSchema> & PodProcesses;
 
 /** How long `down` waits for a peaceful end, in ms, before it ends what is left. */
@@ -94,51 +107,96 @@ const downMs = 12_000;
 
 // -------------------------------------------------------------------------------------------- up
 
-async function up(dir: string, flags: RawOptions, wait: boolean): Promise<void> {
+async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): Promise<void> {
   const tpus = cloudTpus(trainOptions(flags).config);
-  refuseSecond(dir);
+  const args = wordsOf(flags).join(' ');
+  const before = readPod(dir);
+  const isThere = before?.all.some(isOurs) === true;
+  if (isThere && (isOurs(before.master) || before.args !== args || before.serve !== serve)) {
+    throw new PodError('bad-flag', `--dir ${dir}: a pod is running there; use pod down first`);
+  }
   const folder = resolve(dir);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const leftovers =
-    flags['resume'] === true ? /\.log$|^processes$/ : /\.log$|^processes$|^commits\.jsonl$/;
+  if (isThere) {
+    const master = startMaster(folder, before);
+    process.stdout.write(`the master had ended: started again; logs are in ${dir}\n`);
+    await finish(dir, [master], wait);
+    return;
+  }
   for (const file of readdirSync(folder)) if (leftovers.test(file)) rmSync(join(folder, file));
-  const tokenFile = join(folder, 'token');
-  makeToken(tokenFile);
+  makeToken(join(folder, 'token'));
   const [controlPort, apiPort] = await freePorts();
-  const common = { ...process.env, POD_TOKEN_FILE: tokenFile, POD_JOB: `pod-${process.pid}` };
-  const master = startProcess(folder, 'master', {
-    ...{ ...common, TPUS: '', POD_MODE: 'job', POD_ARGS: wordsOf(flags).join(' ') },
+  const pod: z.infer<typeof podSchema> = { ...{ controlPort, apiPort, args, serve }, tpus };
+  const master = startMaster(folder, pod);
+  const workers = Array.from({ length: tpus }, (_, tpu) =>
+    startProcess(folder, `tpu-${tpu}`, { ...commonEnv(folder), ...workerEnv(tpu, controlPort) }),
+  );
+  writeFileSync(podFile(dir), `${JSON.stringify(pod)}\n`, { mode: 0o600 });
+  if (!wait) {
+    const what = serve ? 'wait for jobs' : 'are starting';
+    process.stdout.write(`${tpus} Cloud TPUs and a master ${what}; logs are in ${dir}\n`);
+  }
+  await finish(dir, [master, ...workers], wait);
+}
+
+/** Of a pod that ran before in the same folder; jobs and checkpoints are kept. */
+const leftovers = /\.log$|^processes$|^(ended-)?commits\.jsonl$/;
+
+function startMaster(folder: string, pod: z.infer<typeof podSchema>): ChildProcess {
+  const { controlPort, apiPort, args, serve, tpus } = pod;
+  return startProcess(folder, 'master', {
+    ...commonEnv(folder),
+    ...(serve
+      ? { POD_MODE: 'serve', TPUS: String(tpus), POD_ARGS: '' }
+      : { POD_MODE: 'job', TPUS: '', POD_ARGS: args }),
     ...{ POD_DATA_DIR: folder, POD_FOLDER: folder },
     ...{ POD_CONTROL_HOST: '127.0.0.1', POD_CONTROL_PORT: String(controlPort) },
     ...{ POD_API_HOST: '127.0.0.1', POD_API_PORT: String(apiPort) },
   });
-  const workers = Array.from({ length: tpus }, (_, tpu) =>
-    startProcess(folder, `tpu-${tpu}`, { ...common, ...workerEnv(tpu, controlPort) }),
-  );
-  writeFileSync(podFile(dir), `${JSON.stringify({ apiPort })}\n`, { mode: 0o600 });
-  if (wait) await waitFor(dir, master);
-  else {
-    for (const child of [master, ...workers]) child.unref();
-    process.stdout.write(`${tpus} Cloud TPUs and a master are starting; logs are in ${dir}\n`);
+}
+
+function commonEnv(folder: string): NodeJS.ProcessEnv {
+  const token = join(folder, 'token');
+  return { ...process.env, POD_TOKEN_FILE: token, POD_JOB: `pod-${process.pid}` };
+}
+
+/** Leaves them running, or waits for the master's end. */
+async function finish(
+  dir: string,
+  [master, ...workers]: ChildProcess[],
+  wait: boolean,
+): Promise<void> {
+  if (wait && master !== undefined) await waitFor(dir, master);
+  else for (const child of [master, ...workers]) child?.unref();
+}
+
+/** How often a master that was killed is started again. */
+const restartsMax = 5;
+
+/** Ends as the master does; what ends this ends the pod. A master that is killed is started again. */
+async function waitFor(dir: string, first: ChildProcess): Promise<void> {
+  let isEnding = false;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      isEnding = true;
+      void down(dir);
+    });
   }
-}
-
-function refuseSecond(dir: string): void {
-  const before = readPod(dir);
-  if (before === undefined || !before.all.some(isOurs)) return;
-  throw new PodError('bad-flag', `--dir ${dir}: a pod is running there; use pod down first`);
-}
-
-/** Ends as the master does; what ends this ends the pod. */
-async function waitFor(dir: string, master: ChildProcess): Promise<void> {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void down(dir));
-  const code = await new Promise<number>((done) => {
-    master.once('exit', (status, signal) => done(status ?? (signal === null ? 1 : 3)));
-  });
+  let code = await endOf(first);
+  for (let restarts = 0; code === null && restarts < restartsMax && !isEnding; restarts++) {
+    code = await endOf(startMaster(resolve(dir), needPod(dir)));
+  }
   await down(dir);
   const [last = ''] = readFileSync(join(dir, 'master.log'), 'utf8').trimEnd().split('\n').slice(-1);
   (code === 0 ? process.stdout : process.stderr).write(`${last}\n`);
-  process.exitCode = code;
+  process.exitCode = code ?? 3;
+}
+
+/** The exit code of a process; null when a signal has ended it. */
+function endOf(child: ChildProcess): Promise<number | null> {
+  return new Promise((done) => {
+    child.once('exit', (status, signal) => done(status ?? (signal === null ? 1 : null)));
+  });
 }
 
 /** The flags again, as words that `POD_ARGS` can hold. */
