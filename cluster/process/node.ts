@@ -99,6 +99,7 @@ export class Node {
     const { relaxed } = assignment;
     const task: WorkerTask = {
       ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit, faults: [] },
+      engine: this.#layout.engine,
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));
     this.#life = startLife('worker', task, [port], {
