@@ -1,275 +1,281 @@
 import { crc32 } from 'node:zlib';
-import { Doorbell } from '../../src/fabric/doorbell.ts';
-import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
-import { queueAddress, queueWords, workerLine } from '../../src/fabric/fabric-memory.ts';
 import type { FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import { frameCrc } from '../../src/fabric/kernels/crc.ts';
-import type { Frame } from '../../src/fabric/link.ts';
-import { emptyFrame } from '../../src/fabric/link.ts';
-import { MemoryInLink, MemoryOutLink } from '../../src/fabric/memory-link.ts';
+import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
+import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkName } from '../../src/fabric/torus.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { emptyHeader, encodeFrame, encodeHeader, frameKinds, headerBytes } from './frame.ts';
+import { emptyHeader, encodeHeader, frameKinds, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
-import type { Crossing, Hosting } from './route.ts';
-import { crossings, frameBytesMax, pumpWorker, windowBytes } from './route.ts';
-import { frameAlign, Window } from './window.ts';
+import type { FrameSizes, Hosting } from './route.ts';
+import { colours, crossings } from './route.ts';
+import { SocketInLink, SocketOutLink } from './socket-link.ts';
+import { frameAlign } from './window.ts';
 import type { Wire } from './wire.ts';
 
 export interface PumpParts {
   readonly memory: WebAssembly.Memory;
-  /** Queues and doorbells of the whole slice, in this process's memory; reset for this epoch. */
-  readonly layout: FabricLayout;
   readonly hosting: Hosting;
-  /** Byte address of the `receiveBytes(hosting)` bytes into which frames are received. */
+  readonly sizes: FrameSizes;
+  /** Byte address of the `receiveBytes(hosting, sizes)` bytes into which frames are received. */
   readonly receiveAt: number;
   /** Membership; frames of another one are refused. */
   readonly epoch: number;
 }
 
-/** One queue on its way out. */
-interface Outgoing extends Crossing {
-  readonly source: MemoryInLink;
-  readonly window: Window;
-}
-
-/** One queue on its way in. */
-interface Incoming extends Crossing {
-  readonly target: MemoryOutLink;
-  readonly window: Window;
-  /** Byte address of its ring. */
-  readonly ring: number;
-  /** Index of the word that counts the frames released by the worker. */
-  readonly tail: number;
-  /** Whether it is more than half full, so that credit is due once the worker releases. */
-  isCrowded: boolean;
+/** What works on the frames that come in, and makes those that go out. */
+export interface Driven {
+  /** Does all that can be done now, and says whether that was anything. */
+  progress(): boolean;
 }
 
 /** A connection that takes frames to a peer. */
 interface Route {
   readonly wire: Wire;
-  readonly queues: readonly Outgoing[];
+  readonly queues: readonly SocketOutLink[];
   readonly head: Uint8Array;
+  /** Whether its other end has said that it listens; nothing is sent before. */
+  isHeard: boolean;
   /** Whose frame the kernel has not all of yet. */
-  sending: Outgoing | undefined;
+  sending: SocketOutLink | undefined;
   /** Queue that is served first in the next turn. */
   turn: number;
 }
 
+/** A connection that brings frames from a peer. */
+interface Source {
+  readonly wire: Wire;
+  readonly queues: readonly SocketInLink[];
+}
+
 /**
- * Carries the links between this process and others: frames that workers put into queues here go
- * out on connections, and frames that come in go into queues here. A frame is released when the
- * kernel has it, is received into a ring of its own queue, and is given back to the sender once the
- * worker has released it: so a slow receiver holds up the sender of that queue and nobody else.
+ * The links between this process and others, as all-reduces on the same thread see them: a frame
+ * goes out on its connection from where it lies, and is released when the kernel has it. One that
+ * comes in goes straight to where it is wanted, or into a ring of its own queue, and is given back
+ * to the sender in time: so a slow receiver holds up the sender of that queue and nobody else.
  *
- * It runs on the main thread of its process, for one membership, and sleeps on a doorbell as workers
- * do. All it keeps in memory beyond the rings is one header for each connection.
+ * It runs on the main thread of its process, for one membership, whenever something happens: frames
+ * come, a socket drains, or somebody pokes it. Nothing is allocated for a frame.
  */
 export class Pump {
   readonly #parts: PumpParts;
-  readonly #words: Int32Array;
   readonly #bytes: Buffer;
   readonly #crc: FrameCrc;
-  readonly #doorbell: Doorbell;
-  /** Index of the word on which it sleeps. */
-  readonly #bell: number;
-  readonly #out: readonly Outgoing[];
-  readonly #in: readonly Incoming[];
-  readonly #inByQueue: ReadonlyMap<number, Incoming>;
+  readonly #out: ReadonlyMap<number, SocketOutLink>;
+  readonly #in: ReadonlyMap<number, SocketInLink>;
   readonly #routes: Map<number, Route> = new Map();
-  /** Where credits go, by process. */
-  readonly #creditors: Map<number, Wire> = new Map();
-  readonly #frame: Frame = emptyFrame();
+  readonly #sources: Map<number, Source> = new Map();
+  readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
   #isRunning = false;
-  #isPoked = false;
+  #isStepping = false;
 
   constructor(parts: PumpParts) {
-    const { memory, layout, hosting, receiveAt } = parts;
+    const { memory, hosting, receiveAt, sizes } = parts;
     assert(receiveAt % frameAlign === 0, `a receive area at ${receiveAt}`);
     this.#parts = parts;
-    this.#words = new Int32Array(memory.buffer);
     this.#bytes = Buffer.from(memory.buffer);
-    const own = pumpWorker(hosting);
     const { out, in: incoming } = crossings(hosting);
-    const scratch = receiveAt + incoming.length * windowBytes;
-    this.#crc = frameCrc(memory, scratch, frameBytesMax);
-    const doorbell = new Doorbell(memory, layout, own);
-    this.#doorbell = doorbell;
-    this.#bell = workerLine(layout, own) / 4;
-    const end = ({ link, colour, worker }: Crossing) => {
-      return { memory, layout, link, colour, doorbell, peer: worker };
-    };
-    this.#out = out.map((it) => ({
-      ...it,
-      source: new MemoryInLink(end(it)),
-      window: new Window(windowBytes),
-    }));
-    this.#in = incoming.map((it, index) => ({
-      ...it,
-      target: new MemoryOutLink(end(it)),
-      window: new Window(windowBytes),
-      ring: receiveAt + index * windowBytes,
-      tail: queueAddress(layout, it.link, it.colour) / 4 + queueWords.tail,
-      isCrowded: false,
-    }));
-    this.#inByQueue = new Map(this.#in.map((it) => [it.queue, it]));
+    const { windowBytes, frameBytes } = sizes;
+    this.#crc = frameCrc(memory, receiveAt + incoming.length * windowBytes, frameBytes);
+    this.#out = new Map(out.map((it) => [it.queue, new SocketOutLink(it, windowBytes)]));
+    this.#in = new Map(
+      incoming.map((it, index) => {
+        return [it.queue, new SocketInLink(it, windowBytes, receiveAt + index * windowBytes)];
+      }),
+    );
   }
 
   /** Processes to which frames go, and from which they come. */
   get peers(): { readonly out: readonly number[]; readonly in: readonly number[] } {
-    const of = (all: readonly Crossing[]): number[] => [...new Set(all.map((it) => it.peer))];
-    return { out: of(this.#out), in: of(this.#in) };
+    const { out, in: incoming } = crossings(this.#parts.hosting);
+    const peers = (all: readonly { readonly peer: number }[]): number[] => [
+      ...new Set(all.map(({ peer }) => peer)),
+    ];
+    return { out: peers(out), in: peers(incoming) };
   }
 
-  /** Sends the frames for `peer` on `wire`; gives what takes the credits that come back. */
+  /** The ends of the slice's links here: those to and from other processes, and `local` ones. */
+  links(local: Links): Links {
+    return {
+      out: (link, colour): OutLink =>
+        this.#out.get(link * colours + colour) ?? local.out(link, colour),
+      in: (link, colour): InLink => this.#in.get(link * colours + colour) ?? local.in(link, colour),
+    };
+  }
+
+  /** Payload bytes sent so far to other processes: link number, bytes, for every queue. */
+  sentBytes(): readonly (readonly [link: number, bytes: number])[] {
+    return [...this.#out.values()].map(({ crossing, bytes }) => [crossing.link, bytes]);
+  }
+
+  /** Lets `driven` run whenever something happens. */
+  drive(driven: Driven): void {
+    this.#driven.push(driven);
+  }
+
+  /**
+   * Sends the frames for `peer` on `wire`, once it says that it listens; gives what takes what comes
+   * back. The newest connection counts while the other end of the one before has not been heard.
+   */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
-    const queues = this.#out.filter((it) => it.peer === peer);
+    const queues = [...this.#out.values()].filter((it) => it.crossing.peer === peer);
     if (queues.length === 0) return { code: 'peer', text: `process ${peer} is no neighbour` };
-    if (this.#routes.has(peer))
+    if (this.#routes.get(peer)?.isHeard) {
       return { code: 'peer', text: `process ${peer} is connected already` };
+    }
+    this.#routes.get(peer)?.wire.end();
     const head = new Uint8Array(headerBytes);
-    this.#routes.set(peer, { wire, queues, head, sending: undefined, turn: 0 });
-    this.poke();
+    const route: Route = { wire, queues, head, isHeard: false, sending: undefined, turn: 0 };
+    this.#routes.set(peer, route);
     return {
       place: (header) => this.#placeCredit(header),
-      accept: (header, payload) => this.#takeCredit(peer, header, payload),
+      accept: (header, payload) => this.#takeCredit(route, header, payload),
       checksum: (payload) => crc32(payload),
     };
   }
 
-  /** Gives what takes the frames of `peer`; credits for them go back on `wire`. */
+  /**
+   * Gives what takes the frames of `peer`; credits for them go back on `wire`, a first one at once,
+   * for nothing: it says that this end listens.
+   */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
-    if (!this.#in.some((it) => it.peer === peer)) {
-      return { code: 'peer', text: `process ${peer} is no neighbour` };
-    }
-    if (this.#creditors.has(peer))
+    const queues = [...this.#in.values()].filter((it) => it.crossing.peer === peer);
+    const [first] = queues;
+    if (first === undefined) return { code: 'peer', text: `process ${peer} is no neighbour` };
+    if (this.#sources.has(peer)) {
       return { code: 'peer', text: `process ${peer} is connected already` };
-    this.#creditors.set(peer, wire);
-    let present: Incoming | undefined;
-    let address = 0;
+    }
+    this.#sources.set(peer, { wire, queues });
+    const frame = emptyFrame();
+    let present = first;
+    this.#sendCredit(wire, first, first.window.back);
     return {
       place: (header) => {
         if (header.kind === frameKinds.refuse) return new Uint8Array(header.bytes);
-        const incoming = this.#findIncoming(peer, header);
-        if ('code' in incoming) return incoming;
-        present = incoming;
-        address = incoming.ring + incoming.window.put(header.bytes);
-        return this.#bytes.subarray(address, address + header.bytes);
+        const link = this.#findIncoming(peer, header);
+        if ('code' in link) return link;
+        present = link;
+        frame.bytes = header.bytes;
+        frame.epoch = header.epoch;
+        frame.collective = header.collective;
+        frame.sequence = header.sequence;
+        link.place(frame);
+        return this.#bytes.subarray(frame.address, frame.address + frame.bytes);
       },
       accept: (header, payload) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
-        if (present) this.#deliver(present, header, address);
+        present.deliver(frame);
+        this.poke();
         return undefined;
       },
-      checksum: (payload) => this.#checksum(payload),
+      checksum: (payload) => {
+        if (payload.buffer !== this.#bytes.buffer) return crc32(payload);
+        frame.crc = this.#crc.of(payload.byteOffset, payload.length);
+        return frame.crc;
+      },
     };
   }
 
-  /** All that was written on the way to `peer` is with the kernel. */
-  drained(peer: number): void {
+  /** The other end of `wire`, which took frames to `peer`, has gone. Whether that was of no account. */
+  closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routes.get(peer);
-    if (route === undefined) return;
-    route.sending?.source.release();
+    if (route?.wire !== wire) return true;
+    if (route.isHeard) return false;
+    this.#routes.delete(peer);
+    return true;
+  }
+
+  /** All that was written on `wire`, on the way to `peer`, is with the kernel. */
+  drained(peer: number, wire: Wire): void {
+    const route = this.#routes.get(peer);
+    if (route?.wire !== wire) return;
+    route.sending?.sent();
     route.sending = undefined;
     this.poke();
   }
 
-  /** Runs until stopped, asleep while there is nothing to do. */
   start(): void {
     this.#isRunning = true;
-    this.#spin();
+    this.poke();
   }
 
   /** Does not touch the memory again; whoever owns the connections closes them. */
   stop(): void {
     this.#isRunning = false;
     this.#routes.clear();
-    this.#creditors.clear();
-    Atomics.store(this.#words, this.#bell, 0);
-    Atomics.notify(this.#words, this.#bell);
+    this.#sources.clear();
   }
 
-  /** Does all that can be done now, after something has come from outside. */
+  /** Does all that can be done now, after something has happened. */
   poke(): void {
-    if (!this.#isRunning) return;
-    while (this.step());
+    if (!this.#isRunning || this.#isStepping) return;
+    this.#isStepping = true;
+    try {
+      while (this.step());
+    } finally {
+      this.#isStepping = false;
+    }
   }
 
   /** Does what can be done in one turn, and says whether that was anything. */
   step(): boolean {
     let moved = false;
+    for (const driven of this.#driven) if (driven.progress()) moved = true;
     for (const route of this.#routes.values()) if (this.#sendTurn(route)) moved = true;
-    for (const incoming of this.#in) {
-      if (incoming.isCrowded && this.#giveCredit(incoming)) moved = true;
-    }
-    this.#doorbell.ring();
+    for (const source of this.#sources.values()) giveCredits(source, this.#sendCredit);
     return moved;
-  }
-
-  #spin(): void {
-    while (this.#isRunning) {
-      this.#doorbell.stayAwake();
-      this.poke();
-      this.#doorbell.prepare();
-      if (this.step()) continue;
-      const wait = waitAsync(this.#words, this.#bell, asleep);
-      if (!wait.async) continue;
-      void wait.value.then(() => this.#spin());
-      return;
-    }
   }
 
   /** One frame of each queue of a connection, while the kernel takes them. */
   #sendTurn(route: Route): boolean {
     let moved = false;
+    if (!route.isHeard) return false;
     for (let i = 0; i < route.queues.length && route.sending === undefined; i++) {
-      const outgoing = route.queues[route.turn];
-      route.turn = (route.turn + 1) % route.queues.length;
-      if (outgoing && this.#send(route, outgoing)) moved = true;
+      const link = route.queues[route.turn];
+      route.turn = route.turn + 1 === route.queues.length ? 0 : route.turn + 1;
+      const frame = link?.next;
+      if (link === undefined || frame === undefined) continue;
+      this.#send(route, link, frame);
+      moved = true;
     }
     return moved;
   }
 
-  #send(route: Route, outgoing: Outgoing): boolean {
-    const { source, window, queue } = outgoing;
-    const frame = this.#frame;
-    if (!source.peek(frame) || !window.hasRoom(frame.bytes)) return false;
+  #send(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
     assert(frame.epoch === this.#parts.epoch, `a frame of epoch ${frame.epoch} to be sent`);
-    window.put(frame.bytes);
+    link.window.put(frame.bytes);
     const header = this.#header;
     header.kind = frameKinds.tensor;
     header.epoch = frame.epoch;
     header.collective = frame.collective;
     header.sequence = frame.sequence;
-    header.queue = queue;
+    header.queue = link.crossing.queue;
     header.bytes = frame.bytes;
-    const payload = this.#bytes.subarray(frame.address, frame.address + frame.bytes);
-    encodeHeader(header, this.#checksum(payload), route.head);
-    if (route.wire.write(route.head, payload)) source.release();
-    else route.sending = outgoing;
-    return true;
+    const { address, bytes, crc } = frame;
+    encodeHeader(
+      header,
+      crc === unknownCrc ? this.#crc.of(address, bytes) : crc,
+      route.head,
+    );
+    const payload = this.#bytes.subarray(address, address + bytes);
+    if (route.wire.write(route.head, payload)) link.sent();
+    else route.sending = link;
   }
 
-  /** Tells the sender what it has got back, once its window is half full. */
-  #giveCredit(incoming: Incoming): boolean {
-    const { window, tail, target, queue, peer } = incoming;
-    const wanted = (window.back + window.crowded) | 0;
-    if (!target.isReleased(wanted)) return false;
-    const released = Atomics.load(this.#words, tail) >>> 0;
-    assert(window.giveBack(released), `queue ${queue}: ${released} frames released`);
-    incoming.isCrowded = window.crowded > 0;
-    const { epoch } = this.#parts;
-    const credit = { ...emptyHeader(), kind: frameKinds.credit, epoch, queue, sequence: released };
-    this.#creditors.get(peer)?.write(encodeFrame(credit));
-    return true;
-  }
-
-  #checksum(payload: Uint8Array): number {
-    const isHere = payload.buffer === this.#bytes.buffer;
-    return isHere ? this.#crc.of(payload.byteOffset, payload.length) : crc32(payload);
-  }
+  readonly #sendCredit = (wire: Wire, link: SocketInLink, released: number): void => {
+    const header = this.#header;
+    header.kind = frameKinds.credit;
+    header.epoch = this.#parts.epoch;
+    header.collective = 0;
+    header.sequence = released;
+    header.queue = link.crossing.queue;
+    header.bytes = 0;
+    const record = new Uint8Array(headerBytes);
+    encodeHeader(header, 0, record);
+    wire.write(record);
+  };
 
   #placeCredit({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
@@ -279,76 +285,58 @@ export class Pump {
   }
 
   #takeCredit(
-    peer: number,
+    route: Route,
     header: Readonly<FrameHeader>,
     payload: Uint8Array,
   ): Refusal | undefined {
     if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
     const { queue, sequence } = header;
-    const outgoing = this.#routes.get(peer)?.queues.find((it) => it.queue === queue);
-    if (outgoing === undefined) return { code: 'queue', text: `credit for queue ${queue}` };
-    if (!outgoing.window.giveBack(sequence)) {
+    const link = this.#out.get(queue);
+    if (link === undefined || !route.queues.includes(link)) {
+      return { code: 'queue', text: `credit for queue ${queue}` };
+    }
+    if (!link.window.giveBack(sequence)) {
       return { code: 'credit', text: `queue ${queue}: credit for frames that were not sent` };
     }
-    this.#pokeSoon();
+    route.isHeard = true;
+    this.poke();
     return undefined;
   }
 
-  #findIncoming(peer: number, header: Readonly<FrameHeader>): Incoming | Refusal {
+  #findIncoming(peer: number, header: Readonly<FrameHeader>): SocketInLink | Refusal {
     const { kind, epoch, queue, bytes } = header;
+    const { frameBytes } = this.#parts.sizes;
     if (kind !== frameKinds.tensor) return { code: 'order', text: `a frame of kind ${kind}` };
     if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
-    const incoming = this.#inByQueue.get(queue);
-    if (incoming?.peer !== peer) {
+    const link = this.#in.get(queue);
+    if (link?.crossing.peer !== peer) {
       return { code: 'queue', text: `queue ${queue} does not come from process ${peer}` };
     }
-    if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytesMax) {
-      return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytesMax}` };
+    if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytes) {
+      return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytes}` };
     }
-    if (incoming.window.hasRoom(bytes)) return incoming;
-    const name = linkName(this.#parts.hosting.torus, incoming.link);
+    if (link.window.hasRoom(bytes)) return link;
+    const name = linkName(this.#parts.hosting.torus, link.crossing.link);
     return { code: 'credit', text: `link ${name}: a frame for which there is no credit` };
-  }
-
-  #deliver(incoming: Incoming, header: Readonly<FrameHeader>, address: number): void {
-    const frame = this.#frame;
-    frame.address = address;
-    frame.bytes = header.bytes;
-    frame.epoch = header.epoch;
-    frame.collective = header.collective;
-    frame.sequence = header.sequence;
-    incoming.target.send(frame);
-    incoming.isCrowded ||= incoming.window.crowded > 0;
-    this.#pokeSoon();
-  }
-
-  /** Once all that the sockets have now has been taken: one wake-up for many frames. */
-  #pokeSoon(): void {
-    if (this.#isPoked) return;
-    this.#isPoked = true;
-    setImmediate(() => {
-      this.#isPoked = false;
-      this.poke();
-    });
   }
 }
 
-const asleep = 1;
+/** Tells a sender what it has got back, of queues whose windows are half full. */
+function giveCredits(
+  { wire, queues }: Source,
+  send: (wire: Wire, link: SocketInLink, released: number) => void,
+): void {
+  for (const link of queues) {
+    const released = link.credit;
+    if (released === undefined) continue;
+    const isRight = link.window.giveBack(released);
+    assert(isRight, `queue ${link.crossing.queue}: ${released} frames released`);
+    send(wire, link, released);
+  }
+}
+
 const noPayload = new Uint8Array(0);
 
 function staleEpoch(found: number, expected: number): Refusal {
   return { code: 'epoch', text: `epoch ${found}, expected ${expected}` };
 }
-
-/** ES2024: like `Atomics.wait`, for a thread that must not block. */
-interface AsyncWaits {
-  waitAsync(
-    words: Int32Array,
-    index: number,
-    value: number,
-  ):
-    | { readonly async: false; readonly value: 'not-equal' | 'timed-out' }
-    | { readonly async: true; readonly value: Promise<'ok' | 'timed-out'> };
-}
-
-const { waitAsync } = Atomics as unknown as AsyncWaits;

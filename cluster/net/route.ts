@@ -1,13 +1,10 @@
-import type { Doorbell } from '../../src/fabric/doorbell.ts';
-import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
-import type { Links } from '../../src/fabric/link.ts';
-import { MemoryInLink, MemoryOutLink } from '../../src/fabric/memory-link.ts';
-import { firstChunkElements } from '../../src/fabric/part.ts';
+import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
+import { frameAlign } from './window.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
 export interface Hosting {
@@ -34,11 +31,34 @@ export interface Crossings {
   readonly in: readonly Crossing[];
 }
 
+/** What frames between processes may hold: the same at both ends, since it follows from the programs. */
+export interface FrameSizes {
+  /** The most elements of a frame. */
+  readonly frameElements: number;
+  readonly frameBytes: number;
+  /** Of the ring into which the frames of one queue are received. */
+  readonly windowBytes: number;
+}
+
 export const colours = 2;
-/** The largest frame that an all-reduce sends. */
-export const frameBytesMax: number = firstChunkElements * 4;
-/** Of the ring into which the frames of one queue are received. */
-export const windowBytes: number = 8 * frameBytesMax;
+/**
+ * The largest frame between processes, in elements: with its header it fits the buffer of a unix
+ * socket (208 KiB with what the kernel adds to it), so that one call hands it over.
+ */
+export const frameElementsMax = 32768;
+/** Frames in a window: a half-full one must take the largest, wherever the next one starts. */
+const framesPerWindow = 4;
+
+/** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
+export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {
+  const lane = longestPart(elements, laneCount);
+  const ring = Math.min(...[width, height].filter((length) => length > 1), lane);
+  const chunk = Math.max(1, longestPart(lane, ring));
+  const frameElements = Math.min(frameElementsMax, chunk);
+  const frameBytes = frameElements * 4;
+  const windowBytes = framesPerWindow * Math.ceil(frameBytes / frameAlign) * frameAlign;
+  return { frameElements, frameBytes, windowBytes };
+}
 
 export function crossings({ torus, processOf, self }: Hosting): Crossings {
   const out: Crossing[] = [];
@@ -59,8 +79,8 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
 }
 
 /** Bytes of shared memory that the pump of this process needs: a ring a queue, and its scratch. */
-export function receiveBytes(hosting: Hosting): number {
-  return crossings(hosting).in.length * windowBytes + crcScratchBytes(frameBytesMax);
+export function receiveBytes(hosting: Hosting, { frameBytes, windowBytes }: FrameSizes): number {
+  return crossings(hosting).in.length * windowBytes + crcScratchBytes(frameBytes);
 }
 
 /** The name of the link of a queue, such as `chip(3,1)+x`, or of one that the torus has not. */
@@ -69,38 +89,4 @@ export function queueName(torus: Torus, queue: number): string {
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
 
-/**
- * The worker whose doorbell the pump of a process answers to: the first that is hosted elsewhere,
- * whose line in this process's memory nobody else uses.
- */
-export function pumpWorker({ processOf, self }: Hosting): number {
-  const worker = processOf.findIndex((process) => process !== self);
-  assert(worker >= 0, 'a pump in a process that hosts every Cloud TPU');
-  return worker;
-}
-
-/**
- * The ends of a slice's links in the memory of one process. A link to another process is a queue
- * like any other, at whose far end is the pump.
- */
-export function processLinks(
-  memory: WebAssembly.Memory,
-  layout: FabricLayout,
-  hosting: Hosting,
-  doorbell: Doorbell,
-): Links {
-  const { torus, processOf, self } = hosting;
-  const end = (link: number, colour: number, chip: number) => {
-    const { worker } = placement(torus, chip);
-    const peer = processOf[worker] === self ? worker : pumpWorker(hosting);
-    return { memory, layout, link, colour, doorbell, peer };
-  };
-  return {
-    out: (link, colour) =>
-      new MemoryOutLink(end(link, colour, neighbour(torus, link >> 2, (link & 3) as Direction))),
-    in: (link, colour) => new MemoryInLink(end(link, colour, link >> 2)),
-  };
-}
-
-// A half-full window must take the largest frame, wherever in the ring the next one starts.
-assert(windowBytes / 2 >= 2 * frameBytesMax && queueDepth >= 2, 'windows too small for frames');
+assert(framesPerWindow >= 4 && queueDepth >= framesPerWindow, 'windows too small for frames');

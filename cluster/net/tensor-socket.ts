@@ -28,9 +28,9 @@ export interface TensorServerOptions {
   /** Frames for `hello.from` go out on `wire`; gives what takes what comes back. */
   readonly open: (hello: Hello, wire: Wire) => FrameSink | Refusal;
   /** All that was written on the way to `hello.from` is with the kernel. */
-  readonly drained: (hello: Hello) => void;
+  readonly drained: (hello: Hello, wire: Wire) => void;
   /** An open connection has ended. */
-  readonly closed: (hello: Hello, refusal: Refusal | undefined) => void;
+  readonly closed: (hello: Hello, refusal: Refusal | undefined, wire: Wire) => void;
   /** One that never opened. */
   readonly turnedAway: (refusal: Refusal) => void;
 }
@@ -88,7 +88,7 @@ function acceptTensors(
   let opened: Hello | undefined;
   const wire = makeWire({
     drained: () => {
-      if (opened && !connection.isClosed) options.drained(opened);
+      if (opened && !connection.isClosed) options.drained(opened, wire);
     },
   });
   const nonce = randomBytes(nonceBytes);
@@ -101,7 +101,7 @@ function acceptTensors(
     },
     closed(refusal) {
       live.delete(connection);
-      if (opened) options.closed(opened, refusal);
+      if (opened) options.closed(opened, refusal, wire);
       else options.turnedAway(refusal ?? { code: 'order', text: 'gone before the handshake' });
     },
   });

@@ -1,10 +1,11 @@
 import { abortFabric } from '../../src/fabric/doorbell.ts';
-import { resetFabric, sentBytes, workerLine } from '../../src/fabric/fabric-memory.ts';
+import { resetEngine } from '../../src/fabric/engine.ts';
+import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { placement } from '../../src/fabric/torus.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { FrameSink, Refusal } from '../net/frame.ts';
-import { Pump } from '../net/pump.ts';
-import { type Hosting, pumpWorker } from '../net/route.ts';
+import type { Hello } from '../net/handshake.ts';
+import type { Hosting } from '../net/route.ts';
 import {
   connectTensors,
   listenTensors,
@@ -14,6 +15,7 @@ import {
 } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
 import type { Wire } from '../net/wire.ts';
+import { Ici } from './ici.ts';
 import type { ProcessLayout } from './layout.ts';
 
 export interface CarrierParts {
@@ -37,7 +39,7 @@ export class Carrier {
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
   #server: TensorServer | undefined;
-  #pump: Pump | undefined;
+  #ici: Ici | undefined;
   #epoch = 0;
 
   constructor(parts: CarrierParts) {
@@ -52,8 +54,8 @@ export class Carrier {
       ...{ token, host, port, unixPath },
       admit: ({ epoch }) => (epoch === this.#epoch ? undefined : this.#stale(epoch)),
       open: (hello, wire) => this.#openOut(hello.from, wire),
-      drained: (hello) => this.#pump?.drained(hello.from),
-      closed: (hello, refusal) => this.#closed(hello.from, hello.epoch, refusal),
+      drained: (hello, wire) => this.#ici?.pump.drained(hello.from, wire),
+      closed: (hello, refusal, wire) => this.#closedOut(hello, refusal, wire),
       turnedAway: () => undefined,
     });
     return this.#server.port;
@@ -67,18 +69,17 @@ export class Carrier {
       this.#carried[link] = bytes;
     });
     resetFabric(memory, layout.fabric);
+    resetEngine(memory, layout.engine);
     this.#epoch = epoch;
-    if (hosting.torus.workers === 1) return;
-    const { fabric, receiveAt } = layout;
-    const pump = new Pump({ memory, layout: fabric, hosting, receiveAt, epoch });
-    this.#pump = pump;
-    pump.start();
-    this.#relayRings(pump);
-    for (const peer of pump.peers.in) this.#connect(peer, epoch, at(offers, peer));
+    const ici = new Ici({ memory, layout, hosting, epoch });
+    this.#ici = ici;
+    ici.start();
+    for (const peer of ici.pump.peers.in) this.#connect(peer, epoch, at(offers, peer));
   }
 
-  /** Ends every wait of the worker. */
+  /** Ends every wait of the worker. The links move nothing any more. */
   abort(): void {
+    this.#ici?.stop();
     abortFabric(this.#parts.memory, this.#parts.layout.fabric);
   }
 
@@ -111,8 +112,8 @@ export class Carrier {
 
   #leave(): void {
     this.#epoch = 0;
-    this.#pump?.stop();
-    this.#pump = undefined;
+    this.#ici?.stop();
+    this.#ici = undefined;
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
     this.#server?.drop();
@@ -120,31 +121,11 @@ export class Carrier {
 
   #sent(): Float64Array {
     const { memory, layout } = this.#parts;
-    return sentBytes(memory, layout.fabric).map((bytes, link) => bytes + at(this.#carried, link));
-  }
-
-  /**
-   * The worker rings whoever is at the far end of a link; in this process that is the pump for all,
-   * which sleeps on the bell of one of them only.
-   */
-  #relayRings(pump: Pump): void {
-    const { memory, layout, hosting } = this.#parts;
-    const own = pumpWorker(hosting);
-    const words = new Int32Array(memory.buffer);
-    const peers = new Set([...pump.peers.in, ...pump.peers.out]);
-    for (const peer of peers) {
-      if (peer === own) continue;
-      void this.#relayRing(pump, words, workerLine(layout.fabric, peer) / 4);
+    const sent = sentBytes(memory, layout.fabric);
+    for (const [link, bytes] of this.#ici?.pump.sentBytes() ?? []) {
+      sent[link] = at(sent, link) + bytes;
     }
-  }
-
-  async #relayRing(pump: Pump, words: Int32Array, bell: number): Promise<void> {
-    while (this.#pump === pump) {
-      Atomics.store(words, bell, asleep);
-      pump.poke();
-      const wait = waitAsync(words, bell, asleep, relayMsMax);
-      if (wait.async) await wait.value;
-    }
+    return sent.map((bytes, link) => bytes + at(this.#carried, link));
   }
 
   #connect(peer: number, epoch: number, offer: TensorOffer): void {
@@ -156,7 +137,7 @@ export class Carrier {
       hello: { from: hosting.self, to: peer, epoch },
       open: (wire) => {
         isOpen = true;
-        return this.#pump?.openIn(peer, wire) ?? this.#stale(epoch);
+        return this.#ici?.pump.openIn(peer, wire) ?? this.#stale(epoch);
       },
       closed: (refusal) => {
         if (isOpen) this.#closed(peer, epoch, refusal);
@@ -171,7 +152,12 @@ export class Carrier {
   }
 
   #openOut(peer: number, wire: Wire): FrameSink | Refusal {
-    return this.#pump?.openOut(peer, wire) ?? this.#stale(this.#epoch);
+    return this.#ici?.pump.openOut(peer, wire) ?? this.#stale(this.#epoch);
+  }
+
+  /** One that nothing has gone over is of no account: its peer connects again. */
+  #closedOut({ from, epoch }: Hello, refusal: Refusal | undefined, wire: Wire): void {
+    if (this.#ici?.pump.closedOut(from, wire) === false) this.#closed(from, epoch, refusal);
   }
 
   #closed(peer: number, epoch: number, refusal: Refusal | undefined): void {
@@ -183,21 +169,3 @@ export class Carrier {
     return { code: 'epoch', text: `epoch ${epoch}, now ${this.#epoch}` };
   }
 }
-
-const asleep = 1;
-/** A relay looks this often whether its membership is over, in ms. */
-const relayMsMax = 500;
-
-/** ES2024: like `Atomics.wait`, for a thread that must not block. */
-interface AsyncWaits {
-  waitAsync(
-    words: Int32Array,
-    index: number,
-    value: number,
-    timeoutMs: number,
-  ):
-    | { readonly async: false; readonly value: 'not-equal' | 'timed-out' }
-    | { readonly async: true; readonly value: Promise<'ok' | 'timed-out'> };
-}
-
-const { waitAsync } = Atomics as unknown as AsyncWaits;

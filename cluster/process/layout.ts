@@ -1,9 +1,13 @@
+import type { BucketPlace } from '../../src/fabric/all-reduce.ts';
+import { type EngineLayout, layOutEngine } from '../../src/fabric/engine.ts';
 import { type FabricLayout, layOutFabric } from '../../src/fabric/fabric-memory.ts';
 import { podTorus } from '../../src/fabric/torus.ts';
 import type { Executable } from '../../src/isa/executable.ts';
+import { at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { type Hosting, receiveBytes } from '../net/route.ts';
+import { type FrameSizes, frameSizes, type Hosting, receiveBytes } from '../net/route.ts';
 import { type Layout, layOut, pageBytes } from '../threads/layout.ts';
+import { bucketPlaces } from '../threads/ports.ts';
 
 /** Where everything of one Cloud TPU lies in the memory of its process. */
 export interface ProcessLayout {
@@ -11,7 +15,12 @@ export interface ProcessLayout {
   readonly threads: Layout;
   /** The links of the whole slice: those that end here are used. */
   readonly fabric: FabricLayout;
+  /** Where the cores and the network of this Cloud TPU meet. */
+  readonly engine: EngineLayout;
+  /** Buckets of all programs, one after another. */
+  readonly buckets: readonly BucketPlace[];
   readonly receiveAt: number;
+  readonly frameSizes: FrameSizes;
   readonly bytes: number;
 }
 
@@ -20,12 +29,17 @@ export function layOutProcess(hosting: Hosting, executables: readonly Executable
   const { torus } = hosting;
   const alone = layOut(podTorus({ columns: 1, rows: 1 }), executables);
   const fabric = layOutFabric(torus, alone.bytes);
-  const receiveAt = roundUp(fabric.base + fabric.bytes);
-  const receives = torus.workers > 1 ? receiveBytes(hosting) : 0;
-  const bytes = roundUp(receiveAt + receives);
-  const [own] = alone.tpus;
-  const tpus = Array.from({ length: torus.workers }, () => own!);
-  return { threads: { ...alone, tpus, fabric, bytes }, fabric, receiveAt, bytes };
+  const own = at(alone.tpus, 0);
+  const buckets = executables.flatMap((executable, program) =>
+    bucketPlaces(executable, at(own.arenas, program)),
+  );
+  const engine = layOutEngine(fabric.base + fabric.bytes, buckets.length);
+  const receiveAt = roundUp(engine.base + engine.bytes);
+  const sizes = frameSizes(torus, Math.max(1, ...buckets.map(({ elements }) => elements)));
+  const bytes = roundUp(receiveAt + receiveBytes(hosting, sizes));
+  const tpus = Array.from({ length: torus.workers }, () => own);
+  const threads = { ...alone, tpus, fabric, bytes };
+  return { threads, fabric, engine, buckets, receiveAt, frameSizes: sizes, bytes };
 }
 
 export function allocate(bytes: number): WebAssembly.Memory {

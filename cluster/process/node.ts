@@ -107,6 +107,7 @@ export class Node {
     const waitMsLimit = waitMsLimits[mxu];
     this.#task = {
       ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit, faults: [] },
+      engine: this.#layout.engine,
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));
     this.#pulses = setInterval(() => this.#pulse(), pulseMs);

@@ -5,7 +5,8 @@ import type { IciPort, Ports } from '../../src/chip/ports.ts';
 import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
-import { AllReduce, type BucketPlace } from '../../src/fabric/all-reduce.ts';
+import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { EngineClient } from '../../src/fabric/engine.ts';
 import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { podTorus } from '../../src/fabric/torus.ts';
@@ -16,12 +17,14 @@ import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
 import { strikeWhileLoading, withFaults } from './fault.ts';
 import { infeedGeometry, type TpuPlaces } from './layout.ts';
 import {
+  bucketPlaces,
   GatheredOutfeed,
   iciPort,
   LiveDoorbell,
   noInfeed,
   type Pulse,
   QueueInfeed,
+  type Reducer,
   type StepInfeed,
 } from './ports.ts';
 import type { WorkerTask } from './task.ts';
@@ -52,7 +55,7 @@ export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Hos
   const units = coreUnits(task, places);
   const kernels = sumKernels(memory);
   const phaseMs = new Float64Array(phases.length);
-  let allReduce: AllReduce | undefined;
+  let allReduce: Reducer | undefined;
   let present: StepOrder = { program: 0, step: 0, takeParameters: false };
   let firstBucket = 0;
   const loaded = programs.map(({ executable }, program): Loaded => {
@@ -95,7 +98,7 @@ export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Hos
   };
 }
 
-function joined(allReduce: AllReduce | undefined): AllReduce {
+function joined(allReduce: Reducer | undefined): Reducer {
   assert(allReduce !== undefined, 'a step before a membership');
   return allReduce;
 }
@@ -123,28 +126,21 @@ const tileRows = 96;
 
 /** This Cloud TPU's share of all-reduces: buckets of all programs, one after another. */
 function connect(
-  { tpu, topology, memory, layout, programs }: WorkerTask,
+  { tpu, topology, memory, layout, programs, engine }: WorkerTask,
   kernels: SumKernels,
   pulse: Pulse,
   epoch: number,
   now: () => number,
-): AllReduce {
-  const torus = podTorus(topology);
+): Reducer {
   const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, pulse);
+  if (engine !== undefined) return new EngineClient(memory, engine, doorbell, now);
+  const torus = podTorus(topology);
   const links = memoryLinks(memory, layout.fabric, torus, doorbell);
   const { arenas } = at(layout.tpus, tpu);
   const buckets = programs.flatMap(({ executable }, program) =>
     bucketPlaces(executable, at(arenas, program)),
   );
   return new AllReduce({ torus, worker: tpu, epoch, kernels, links, doorbell, buckets, now });
-}
-
-function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
-  return executable.buckets.map(({ buffer, elements }) => {
-    const { offset, stride, copies, name } = at(executable.buffers, buffer);
-    assert(copies === 'chip', `bucket ${name} is ${copies}, not one a chip`);
-    return { address: arena + offset, stride, elements };
-  });
 }
 
 function infeedOf(

@@ -1,6 +1,6 @@
 import type { IciPort, InfeedPort, OutfeedPort } from '../../src/chip/ports.ts';
 import type { InfeedQueue } from '../../src/data/infeed.ts';
-import type { AllReduce } from '../../src/fabric/all-reduce.ts';
+import type { AllReduce, BucketPlace } from '../../src/fabric/all-reduce.ts';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
 import { type FabricLayout, sharedLine } from '../../src/fabric/fabric-memory.ts';
 import type { Executable } from '../../src/isa/executable.ts';
@@ -61,9 +61,21 @@ export class LiveDoorbell extends Doorbell {
 /** A wait shows a sign of life at least this often. */
 const napMsMax = 200;
 
+/** What runs all-reduces for the cores: on their own thread, or on another. */
+export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish'>;
+
+/** Where the buckets of a program lie whose arena starts at byte address `arena`. */
+export function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
+  return executable.buckets.map(({ buffer, elements }) => {
+    const { offset, stride, copies, name } = at(executable.buffers, buffer);
+    assert(copies === 'chip', `bucket ${name} is ${copies}, not one a chip`);
+    return { address: arena + offset, stride, elements };
+  });
+}
+
 /** The buckets of one program on this Cloud TPU; `firstBucket` is its bucket 0 for the fabric. */
 export function iciPort(
-  allReduce: () => AllReduce,
+  allReduce: () => Reducer,
   firstBucket: number,
   now: () => number,
   waitMsLimit: number,

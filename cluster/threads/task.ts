@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { EngineLayout } from '../../src/fabric/engine.ts';
 import type { Topology } from '../../src/fabric/torus.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
 import type { ThreadFault } from './fault.ts';
@@ -14,6 +15,8 @@ export interface WorkerTask {
   readonly relaxed: boolean;
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
+  /** Where its network is met that runs on another thread; its own thread does that otherwise. */
+  readonly engine?: EngineLayout;
   /** Messages to and from the master. */
   readonly port: MessagePort;
   /** Longest wait for a neighbour or for the infeed, in ms. */

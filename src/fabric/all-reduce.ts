@@ -115,7 +115,7 @@ export class AllReduce {
     }
     this.#doorbell.check();
     const left = deadline - this.#now();
-    if (left <= 0) throw this.#timeout(bucket);
+    if (left <= 0) throw this.timeout(bucket);
     this.#doorbell.sleep(left);
   }
 
@@ -143,11 +143,13 @@ export class AllReduce {
     return finished;
   }
 
-  #timeout(bucket: number): PodError {
+  /** What is to be said of a bucket that is not done in time: `link-timeout`, and what it waits for. */
+  timeout(bucket: number): PodError {
     const collective = (this.#startOf[bucket] ?? 0) - 1;
-    const silent = this.#doorbell.silent(collective);
-    const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'nobody in particular';
     const blocks = this.#lanes.flatMap((lane) => lane.blocked());
+    const far = new Set(blocks.map((block) => farWorker(this.#torus, block)));
+    const silent = this.#doorbell.silent(collective, [...far]);
+    const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'nobody in particular';
     const links = [...new Set(blocks.map((block) => describeBlock(this.#torus, block)))];
     const shown =
       links.slice(0, 4).join('; ') + (links.length > 4 ? `; ${links.length - 4} more` : '');
@@ -159,12 +161,21 @@ export class AllReduce {
   }
 }
 
-function describeBlock(torus: Torus, { link, wants }: LaneBlock): string {
-  const to = neighbour(torus, link >> 2, (link & 3) as Direction);
-  const peer = wants === 'frame' ? link >> 2 : to;
-  const worker = placement(torus, peer).worker;
+function describeBlock(torus: Torus, block: LaneBlock): string {
+  const { link, wants } = block;
+  const chip = chipName(torus, farChip(torus, block));
   const what = wants === 'frame' ? 'a frame' : 'release';
-  return `${what} on link ${linkName(torus, link)} (${chipName(torus, peer)} of Cloud TPU ${worker})`;
+  return `${what} on link ${linkName(torus, link)} (${chip} of Cloud TPU ${farWorker(torus, block)})`;
+}
+
+/** The chip that a lane waits for. */
+function farChip(torus: Torus, { link, wants }: LaneBlock): number {
+  const from = link >> 2;
+  return wants === 'frame' ? from : neighbour(torus, from, (link & 3) as Direction);
+}
+
+function farWorker(torus: Torus, block: LaneBlock): number {
+  return placement(torus, farChip(torus, block)).worker;
 }
 
 function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {

@@ -81,6 +81,16 @@ export class Doorbell {
     Atomics.store(this.#words, this.#own + finished, count);
   }
 
+  /** The number of all-reduces that were published as finished for this worker. */
+  get finished(): number {
+    return this.#read(this.#own + finished);
+  }
+
+  /** Wakes this worker itself, whose all-reduces run on another thread than its own. */
+  wakeOwn(): void {
+    wake(this.#words, this.#layout, this.#worker);
+  }
+
   /** Publishes whether this worker waits for others rather than computes. */
   publishWaiting(isWaiting: boolean): void {
     Atomics.store(this.#words, this.#own + waiting, isWaiting ? 1 : 0);
@@ -88,9 +98,10 @@ export class Doorbell {
 
   /**
    * Workers that the all-reduce number `collective` (from 0) waits for: they have not finished it,
-   * and they have not started it or do not wait for anybody.
+   * and they have not started it or do not wait for anybody. `_neighbours` are at the far ends of
+   * the links that hold this worker up.
    */
-  silent(collective: number): readonly number[] {
+  silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);
     return workers.filter((worker) => {
       const line = workerLine(this.#layout, worker) / 4;

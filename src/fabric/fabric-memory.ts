@@ -32,7 +32,9 @@ export const entryWords: {
   readonly epoch: 2;
   readonly collective: 3;
   readonly sequence: 4;
-} = { address: 0, bytes: 1, epoch: 2, collective: 3, sequence: 4 };
+  readonly crc: 5;
+  readonly hasCrc: 6;
+} = { address: 0, bytes: 1, epoch: 2, collective: 3, sequence: 4, crc: 5, hasCrc: 6 };
 /** Words from one entry to the next. */
 export const entryStride = 8;
 
@@ -85,7 +87,9 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
  * start from 0.
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
-  new Uint8Array(memory.buffer, layout.base, layout.bytes).fill(0);
+  const words = new Int32Array(memory.buffer, layout.base, layout.bytes / 4);
+  // What was never written is not written now: a process uses few of the slice's queues.
+  for (let word = 0; word < words.length; word++) if (words[word] !== 0) words[word] = 0;
 }
 
 /** Payload bytes sent over each directed link since the reset, by link number. At rest only. */

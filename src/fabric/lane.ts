@@ -2,7 +2,7 @@ import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
-import { emptyFrame } from './link.ts';
+import { emptyFrame, unknownCrc } from './link.ts';
 import {
   blockElements,
   chunkAt,
@@ -104,6 +104,7 @@ export class Lane {
   readonly #sentAtPass: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
   readonly #outFrame: Frame = emptyFrame();
+  readonly #expected: Frame = emptyFrame();
   #wants: 'frame' | 'release' = 'frame';
 
   constructor(parts: LaneParts) {
@@ -114,6 +115,7 @@ export class Lane {
     this.#queue = new Uint32Array(parts.buckets.length);
     this.#sentAtPass = new Int32Array(2 * parts.buckets.length);
     this.#outFrame.epoch = parts.epoch;
+    this.#expected.epoch = parts.epoch;
   }
 
   /** Number of buckets that are done with. */
@@ -163,10 +165,10 @@ export class Lane {
     if (turn === undefined) return false;
     const receives = this.#hop > 0;
     const sends = this.#hop < this.#hops - 1;
-    if (receives && !turn.in.peek(this.#inFrame)) return this.#wait('frame');
+    if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
     if (receives) this.#take(turn, sends);
-    if (sends) this.#send(turn);
+    if (sends) this.#send(turn, receives && this.#phase >= 2 ? this.#inFrame.crc : unknownCrc);
     this.#hop++;
     this.#settle();
     return true;
@@ -177,25 +179,45 @@ export class Lane {
     return false;
   }
 
+  /** Waits for the next frame. What is to be kept as it comes may come to its place at once. */
+  #expect(turn: Turn, sends: boolean): false {
+    if (this.#keeps(sends)) {
+      const frame = this.#expected;
+      frame.address = this.#own;
+      frame.bytes = this.#count * 4;
+      frame.collective = this.#passed;
+      frame.sequence = this.#received[this.#turnIndex()] ?? 0;
+      turn.in.expect(frame);
+    }
+    return this.#wait('frame');
+  }
+
+  /** Whether the frame of the present hop replaces the chip's own elements, and is read there. */
+  #keeps(sends: boolean): boolean {
+    return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));
+  }
+
   /** Sums or keeps the received frame, as far as somebody will read it, and gives it back. */
   #take(turn: Turn, sends: boolean): void {
-    const { kernels, keepsSum } = this.#parts;
+    const { kernels } = this.#parts;
     const frame = this.#inFrame;
     this.#check(frame);
     if (this.#phase < 2) kernels.add(this.#own, frame.address, this.#own, this.#count);
-    else if (this.#phase === 2 || sends || keepsSum) {
+    else if (this.#keeps(sends) && frame.address !== this.#own) {
       kernels.copy(this.#own, frame.address, this.#count);
     }
     turn.in.release();
   }
 
-  #send(turn: Turn): void {
+  /** Sends the chip's own elements; `crc` is theirs, where it is known. */
+  #send(turn: Turn, crc: number): void {
     const index = this.#turnIndex();
     const frame = this.#outFrame;
     frame.address = this.#own;
     frame.bytes = this.#count * 4;
     frame.collective = this.#passed;
     frame.sequence = this.#sent[index] ?? 0;
+    frame.crc = crc;
     turn.out.send(frame);
     this.#sent[index] = frame.sequence + 1;
     this.#sentEver[index] = (this.#sentEver[index] ?? 0) + 1;
@@ -220,7 +242,7 @@ export class Lane {
     const { epoch, torus } = this.#parts;
     const link = linkName(torus, this.#ring.turn?.inNumber ?? 0);
     const expected = { epoch, collective: this.#passed, sequence, bytes: this.#count * 4 };
-    const { address: _, ...found } = frame;
+    const { address: _, crc: __, ...found } = frame;
     return new PodError(
       'bad-frame',
       `link ${link}: expected frame ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`,

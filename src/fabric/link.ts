@@ -18,6 +18,11 @@ export interface InLink {
   peek(frame: Frame): boolean;
   /** Gives the peeked frame back. */
   release(): void;
+  /**
+   * Says which frame comes next, while there is none, and where its payload is wanted. A link that
+   * copies may put it there at once: then it is peeked with that address.
+   */
+  expect(frame: Readonly<Frame>): void;
 }
 
 /** A payload and what it is, so that a lost, repeated or late frame is noticed by its receiver. */
@@ -32,11 +37,18 @@ export interface Frame {
   collective: number;
   /** Number of the frame among those of its all-reduce and queue. */
   sequence: number;
+  /**
+   * CRC-32 of the payload where a link has checked it, so that a chip that passes a frame on does not
+   * compute it again; {@link unknownCrc} otherwise.
+   */
+  crc: number;
 }
+
+export const unknownCrc = -1;
 
 /** A frame to be filled in. */
 export function emptyFrame(): Frame {
-  return { address: 0, bytes: 0, epoch: 0, collective: 0, sequence: 0 };
+  return { address: 0, bytes: 0, epoch: 0, collective: 0, sequence: 0, crc: unknownCrc };
 }
 
 /** Gives the end of a directed link (chip · 4 + direction) for one colour. */

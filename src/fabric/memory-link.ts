@@ -3,6 +3,7 @@ import type { Doorbell } from './doorbell.ts';
 import type { FabricLayout } from './fabric-memory.ts';
 import { entryStride, entryWords, queueAddress, queueDepth, queueWords } from './fabric-memory.ts';
 import type { Frame, InLink, Links, OutLink } from './link.ts';
+import { unknownCrc } from './link.ts';
 import type { Direction, Torus } from './torus.ts';
 import { neighbour, placement } from './torus.ts';
 
@@ -68,7 +69,7 @@ export class MemoryOutLink implements OutLink {
     return ((this.#tail - count) | 0) >= 0 || this.#look(count);
   }
 
-  send({ address, bytes, epoch, collective, sequence }: Readonly<Frame>): void {
+  send({ address, bytes, epoch, collective, sequence, crc }: Readonly<Frame>): void {
     const words = this.#words;
     const entry = this.#queue + queueWords.entries + this.#slot * entryStride;
     words[entry + entryWords.address] = address;
@@ -76,6 +77,8 @@ export class MemoryOutLink implements OutLink {
     words[entry + entryWords.epoch] = epoch;
     words[entry + entryWords.collective] = collective;
     words[entry + entryWords.sequence] = sequence;
+    words[entry + entryWords.crc] = crc;
+    words[entry + entryWords.hasCrc] = crc === unknownCrc ? 0 : 1;
     this.#count(bytes);
     const sent = this.#head;
     this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
@@ -138,6 +141,8 @@ export class MemoryInLink implements InLink {
     frame.epoch = (words[entry + entryWords.epoch] ?? 0) >>> 0;
     frame.collective = (words[entry + entryWords.collective] ?? 0) >>> 0;
     frame.sequence = (words[entry + entryWords.sequence] ?? 0) >>> 0;
+    const hasCrc = words[entry + entryWords.hasCrc] === 1;
+    frame.crc = hasCrc ? (words[entry + entryWords.crc] ?? 0) >>> 0 : unknownCrc;
     return true;
   }
 
@@ -148,4 +153,7 @@ export class MemoryInLink implements InLink {
     const wanted = Atomics.load(this.#words, this.#queue + queueWords.wanted);
     if (wanted === this.#tail) this.#doorbell.mark(this.#peer);
   }
+
+  /** Frames are read where the sender has them. */
+  expect(): void {}
 }

@@ -1,16 +1,20 @@
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { Pump } from '../../cluster/net/pump.ts';
-import { type Hosting, processLinks, receiveBytes } from '../../cluster/net/route.ts';
+import { frameSizes, type Hosting, receiveBytes } from '../../cluster/net/route.ts';
 import {
   connectTensors,
   listenTensors,
   type TensorOffer,
 } from '../../cluster/net/tensor-socket.ts';
 import { Token } from '../../cluster/net/token.ts';
-import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { Ici } from '../../cluster/process/ici.ts';
 import { Doorbell } from '../../src/fabric/doorbell.ts';
+import {
+  EngineClient,
+  type EngineLayout,
+  layOutEngine,
+  resetEngine,
+} from '../../src/fabric/engine.ts';
 import { type FabricLayout, layOutFabric, resetFabric } from '../../src/fabric/fabric-memory.ts';
-import { sumKernels } from '../../src/fabric/kernels/sum.ts';
 import { serialElement } from '../../src/fabric/serial-sum.ts';
 import { flatTorus } from '../../src/fabric/torus.ts';
 
@@ -39,6 +43,7 @@ interface ThreadTask {
   readonly hosting: Hosting;
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
+  readonly engine: EngineLayout;
   readonly address: number;
   readonly elements: number;
 }
@@ -50,7 +55,7 @@ const token = new Token(Buffer.from('a token for measuring'));
 if (isMainThread) serveOrders();
 else serveRuns(workerData as ThreadTask);
 
-/** The main thread: sockets and the pump. */
+/** The main thread: sockets and sums. */
 function serveOrders(): void {
   const answer = (it: RankAnswer): void => void process.send?.(it);
   let rank: Awaited<ReturnType<typeof listen>> | undefined;
@@ -71,13 +76,19 @@ async function listen({ width, height, self, elements, unixPath }: RankTask) {
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);
   const hosting: Hosting = { torus, processOf, self };
   const layout = layOutFabric(torus, 1024);
-  const receiveAt = layout.base + layout.bytes;
-  const address = receiveAt + receiveBytes(hosting);
+  const engine = layOutEngine(layout.base + layout.bytes, 1);
+  const receiveAt = engine.base + engine.bytes;
+  const sizes = frameSizes(torus, elements);
+  const address = receiveAt + receiveBytes(hosting, sizes);
   const pages = Math.ceil((address + elements * 4) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
   resetFabric(memory, layout);
-  const pump = new Pump({ memory, layout, hosting, receiveAt, epoch });
-  const task: ThreadTask = { hosting, memory, layout, address, elements };
+  resetEngine(memory, engine);
+  const buckets = [{ address, stride: elements * 4, elements }];
+  const places = { fabric: layout, engine, buckets, receiveAt, frameSizes: sizes };
+  const ici = new Ici({ memory, layout: places, hosting, epoch });
+  const { pump } = ici;
+  const task: ThreadTask = { hosting, memory, layout, engine, address, elements };
   const thread = new Worker(new URL(import.meta.url), { workerData: task });
   thread.on('message', (ran: RankAnswer) => process.send?.(ran));
   const server = await listenTensors({
@@ -85,7 +96,7 @@ async function listen({ width, height, self, elements, unixPath }: RankTask) {
     ...(unixPath === undefined ? {} : { unixPath }),
     admit: () => undefined,
     open: (hello, wire) => pump.openOut(hello.from, wire),
-    drained: (hello) => pump.drained(hello.from),
+    drained: (hello, wire) => pump.drained(hello.from, wire),
     closed: () => undefined,
     turnedAway: (refusal) => console.error(refusal),
   });
@@ -95,13 +106,13 @@ async function listen({ width, height, self, elements, unixPath }: RankTask) {
     offer: unixPath === undefined ? offer : { ...offer, unixPath },
     async connect(offers: readonly TensorOffer[]): Promise<void> {
       await Promise.all(pump.peers.in.map((peer) => connect(pump, self, peer, offers)));
-      pump.start();
+      ici.start();
     },
   };
 }
 
 function connect(
-  pump: Pump,
+  pump: Ici['pump'],
   self: number,
   peer: number,
   offers: readonly TensorOffer[],
@@ -123,16 +134,10 @@ function connect(
 }
 
 /** The thread that computes. */
-function serveRuns({ hosting, memory, layout, address, elements }: ThreadTask): void {
+function serveRuns({ hosting, memory, layout, engine, address, elements }: ThreadTask): void {
   const { torus, self } = hosting;
   const doorbell = new Doorbell(memory, layout, self);
-  const allReduce = new AllReduce({
-    ...{ torus, worker: self, doorbell, epoch },
-    kernels: sumKernels(memory),
-    links: processLinks(memory, layout, hosting, doorbell),
-    buckets: [{ address, stride: elements * 4, elements }],
-    now: () => performance.now(),
-  });
+  const allReduce = new EngineClient(memory, engine, doorbell, () => performance.now());
   const vector = new Float32Array(memory.buffer, address, elements);
   parentPort?.on('message', (checked: boolean) => {
     if (checked) for (let i = 0; i < elements; i++) vector[i] = value(self, i);

@@ -1,0 +1,159 @@
+import { queueDepth } from '../../src/fabric/fabric-memory.ts';
+import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
+import { emptyFrame } from '../../src/fabric/link.ts';
+import { assert } from '../../src/numerics/assert.ts';
+import type { Crossing } from './route.ts';
+import { Window } from './window.ts';
+
+/** A bounded queue of frames on one thread. Counts are modulo 2^32. */
+class FrameRing {
+  readonly #frames: readonly Frame[] = Array.from({ length: queueDepth }, emptyFrame);
+  #head = 0;
+  #tail = 0;
+
+  get length(): number {
+    return (this.#head - this.#tail) >>> 0;
+  }
+
+  /** Frames ever taken out. */
+  get taken(): number {
+    return this.#tail;
+  }
+
+  put(frame: Readonly<Frame>): void {
+    assert(this.length < queueDepth, 'a frame for which there is no room');
+    copyFrame(frame, this.#slot(this.#head));
+    this.#head = (this.#head + 1) >>> 0;
+  }
+
+  /** The oldest, of which there must be one. */
+  get oldest(): Readonly<Frame> {
+    return this.#slot(this.#tail);
+  }
+
+  take(): void {
+    assert(this.length > 0, 'a frame taken that is not there');
+    this.#tail = (this.#tail + 1) >>> 0;
+  }
+
+  #slot(count: number): Frame {
+    const frame = this.#frames[count % queueDepth];
+    assert(frame !== undefined, 'a place for a frame');
+    return frame;
+  }
+}
+
+/** The sending end of a queue to another process: frames wait here for their connection. */
+export class SocketOutLink implements OutLink {
+  readonly crossing: Crossing;
+  /** What the receiver has of them, and has not given back. */
+  readonly window: Window;
+  readonly #waiting: FrameRing = new FrameRing();
+  #bytes = 0;
+
+  constructor(crossing: Crossing, windowBytes: number) {
+    this.crossing = crossing;
+    this.window = new Window(windowBytes);
+  }
+
+  /** Payload bytes ever sent. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  hasRoom(): boolean {
+    return this.#waiting.length < queueDepth;
+  }
+
+  send(frame: Readonly<Frame>): void {
+    this.#waiting.put(frame);
+    this.#bytes += frame.bytes;
+  }
+
+  isReleased(count: number): boolean {
+    return ((this.#waiting.taken - count) | 0) >= 0;
+  }
+
+  /** The frame that may go now, if any. It stays where it is until {@link sent}. */
+  get next(): Readonly<Frame> | undefined {
+    if (this.#waiting.length === 0) return undefined;
+    const frame = this.#waiting.oldest;
+    return this.window.hasRoom(frame.bytes) ? frame : undefined;
+  }
+
+  /** The kernel has the next frame: its range is the sender's again. */
+  sent(): void {
+    this.#waiting.take();
+  }
+}
+
+/** The receiving end of a queue from another process: frames that have come, each in its place. */
+export class SocketInLink implements InLink {
+  readonly crossing: Crossing;
+  /** As the sender sees it. */
+  readonly window: Window;
+  /** Byte address of the ring into which frames come that nobody waits for. */
+  readonly #ring: number;
+  readonly #present: FrameRing = new FrameRing();
+  readonly #expected: Frame = emptyFrame();
+  #isExpected = false;
+
+  constructor(crossing: Crossing, windowBytes: number, ring: number) {
+    this.crossing = crossing;
+    this.window = new Window(windowBytes);
+    this.#ring = ring;
+  }
+
+  peek(frame: Frame): boolean {
+    if (this.#present.length === 0) return false;
+    copyFrame(this.#present.oldest, frame);
+    return true;
+  }
+
+  release(): void {
+    this.#present.take();
+  }
+
+  expect(frame: Readonly<Frame>): void {
+    copyFrame(frame, this.#expected);
+    this.#isExpected = true;
+  }
+
+  /** Sets the address to which the payload of a frame goes; there must be room in the window. */
+  place(frame: Frame): void {
+    const start = this.window.put(frame.bytes);
+    const isAwaited = this.#isExpected && isSame(frame, this.#expected);
+    frame.address = isAwaited ? this.#expected.address : this.#ring + start;
+    this.#isExpected = false;
+  }
+
+  /** A frame has come to where it was placed. */
+  deliver(frame: Readonly<Frame>): void {
+    this.#present.put(frame);
+  }
+
+  /** Frames ever given back of which the sender should hear, if it is time; modulo 2^32. */
+  get credit(): number | undefined {
+    const { back, crowded } = this.window;
+    const released = this.#present.taken;
+    return crowded > 0 && ((released - back - crowded) | 0) >= 0 ? released : undefined;
+  }
+}
+
+function copyFrame(from: Readonly<Frame>, to: Frame): void {
+  to.address = from.address;
+  to.bytes = from.bytes;
+  to.epoch = from.epoch;
+  to.collective = from.collective;
+  to.sequence = from.sequence;
+  to.crc = from.crc;
+}
+
+function isSame(one: Readonly<Frame>, other: Readonly<Frame>): boolean {
+  return (
+    one.sequence === other.sequence &&
+    one.collective === other.collective &&
+    one.epoch === other.epoch &&
+    one.bytes === other.bytes
+  );
+}
