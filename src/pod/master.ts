@@ -867,16 +867,23 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
     member.status === 'absent' || member.host !== null ? [] : [host],
   );
   const host = hosts[tpu % hosts.length];
+  if (host === undefined) return awaitAny(state, tpu, now);
   const within = `no replacement joined within ${options.recovery.graceMsLimit} ms`;
-  if (host === undefined) {
-    return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
-  }
   const next = withMember(state, tpu, { host, absentSinceMs: now });
   const cause = `${within}: the worker of ${nameOf(state, host)} hosts ${nameOf(state, tpu)} too`;
   return {
     state: next,
     actions: [noteOf(next, 'adopted', tpu, cause, now), { kind: 'adopt', tpu, host }],
   };
+}
+
+/** Nobody is here who could host: all may start anew, as in the beginning. */
+function awaitAny(state: MasterState, tpu: number, now: number): Transition {
+  const { recovery, startMsLimit } = state.options;
+  const limitMs = Math.max(recovery.graceMsLimit, startMsLimit);
+  if (now - at(state.members, tpu).absentSinceMs <= limitMs) return leave(state);
+  const within = `no worker joined within ${limitMs} ms`;
+  return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
 }
 
 function checkSilence(state: MasterState, now: number): Transition {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
+import { type Chances, type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
 
-const calm = {
-  ...{ lost: 0, repeated: 0, late: 0, broken: 0, masterLost: 0 },
-  ...{ crash: 0, hang: 0, corrupt: 0, absent: 0 },
+const calm: Chances = {
+  ...{ lost: 0, repeated: 0, late: 0, broken: 0, stray: 0 },
+  ...{ crash: 0, hang: 0, corrupt: 0, absent: 0, tardy: 0, masterLost: 0, masterPaused: 0 },
 };
 const quiet: Scenario = {
   seed: 1,
@@ -11,6 +11,7 @@ const quiet: Scenario = {
   steps: 6,
   policy: 'replace',
   workers: 'threads',
+  graceMsLimit: 3000,
   chances: calm,
 };
 
@@ -33,22 +34,47 @@ function check(scenario: Scenario): Outcome {
   return outcome;
 }
 
-function tally(seeds: number, scenario: (seed: number) => Partial<Scenario>) {
-  let done = 0;
-  let faults = 0;
+/** What happened in many runs. */
+interface Tally {
+  readonly done: number;
+  readonly faults: number;
+  readonly masters: number;
+  readonly byLog: number;
+  readonly byWorker: number;
+  readonly spares: number;
+  readonly events: ReadonlyMap<string, number>;
+  readonly causes: readonly string[];
+}
+
+function tally(seeds: number, scenario: (seed: number) => Partial<Scenario>): Tally {
+  const outcomes = Array.from({ length: seeds }, (_, seed) =>
+    check({ ...quiet, seed, ...scenario(seed) }),
+  );
+  const sum = (count: (outcome: Outcome) => number): number =>
+    outcomes.reduce((total, outcome) => total + count(outcome), 0);
+  const notes = outcomes.flatMap((outcome) => outcome.notes);
   const events = new Map<string, number>();
-  for (let seed = 0; seed < seeds; seed++) {
-    const outcome = check({ ...quiet, seed, ...scenario(seed) });
-    faults += outcome.faults;
-    if (outcome.state.phase.kind === 'done') done++;
-    for (const { event } of outcome.notes) events.set(event, (events.get(event) ?? 0) + 1);
-  }
-  return { done, faults, events };
+  for (const { event } of notes) events.set(event, (events.get(event) ?? 0) + 1);
+  return {
+    done: sum(({ state }) => (state.phase.kind === 'done' ? 1 : 0)),
+    faults: sum(({ faults }) => faults),
+    masters: sum(({ masters }) => masters),
+    byLog: sum(({ superseded }) => superseded.byLog),
+    byWorker: sum(({ superseded }) => superseded.byWorker),
+    spares: sum(({ spares }) => spares),
+    events,
+    causes: notes.map(({ cause }) => cause),
+  };
 }
 
 const kinds = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
   tpus: 1 + (seed % 5),
   workers: seed % 2 === 0 ? 'threads' : 'processes',
+});
+
+const processes = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
+  tpus: 1 + (seed % 5),
+  workers: 'processes',
 });
 
 describe('in virtual time, over many seeds', () => {
@@ -87,12 +113,39 @@ describe('in virtual time, over many seeds', () => {
     expect(events.get('replaced')!).toBeGreaterThan(events.get('restored')! + 300);
   });
 
-  test('masters that end, and others that go on', () => {
-    const chances = { ...calm, masterLost: 0.2, crash: 0.02, hang: 0.01 };
-    const workers = 'processes';
-    const { done, faults } = tally(800, (seed) => ({ ...kinds(seed), workers, chances }));
-    expect(faults).toBeGreaterThan(600);
-    expect(done).toBeGreaterThan(790);
+  test('masters that end, and others that go on where the log ends', () => {
+    const chances = { ...calm, masterLost: 0.01, crash: 0.02, hang: 0.01, tardy: 0.1 };
+    const { done, masters } = tally(1500, (seed) => ({ ...processes(seed), chances }));
+    expect(masters).toBeGreaterThan(3000);
+    expect(done).toBeGreaterThan(1480);
+  });
+
+  test('masters that end while nobody else does: nobody loses anything, in evaluations neither', () => {
+    const chances = { ...calm, masterLost: 0.01 };
+    const { done, masters, events } = tally(500, (seed) => ({ ...processes(seed), chances }));
+    expect(masters).toBeGreaterThan(1000);
+    expect(done).toBe(500);
+    expect([...events]).toEqual([]);
+  });
+
+  test('two masters at once: workers obey the newer, and the older ends', () => {
+    const chances = { ...calm, masterPaused: 0.01, masterLost: 0.002, stray: 0.3, crash: 0.01 };
+    const { done, byLog, byWorker } = tally(1500, (seed) => ({ ...processes(seed), chances }));
+    expect(byLog).toBeGreaterThan(500);
+    expect(byWorker).toBeGreaterThan(50);
+    expect(done).toBeGreaterThan(1480);
+  });
+
+  test('hosts of two: late replacements wait, and who loses its host is lost with it', () => {
+    const chances = { ...calm, crash: 0.06, hang: 0.01, tardy: 0.6, absent: 0.1 };
+    const { done, spares, events, causes } = tally(800, (seed) => ({
+      ...processes(seed),
+      ...{ tpus: 2 + (seed % 4), steps: 12, graceMsLimit: 100, chances },
+    }));
+    expect(spares).toBeGreaterThan(200);
+    expect(events.get('adopted')).toBeGreaterThan(500);
+    expect(causes.filter((it) => / is lost with /.test(it)).length).toBeGreaterThan(100);
+    expect(done).toBeGreaterThan(700);
   });
 
   test('weights that go wrong, before a step or after it', () => {
@@ -117,8 +170,9 @@ describe('in virtual time, over many seeds', () => {
 
   test('everything at once', () => {
     const chances = {
-      ...{ lost: 0.005, repeated: 0.05, late: 0.02, broken: 0.01, masterLost: 0.02 },
-      ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05 },
+      ...{ lost: 0.005, repeated: 0.05, late: 0.02, broken: 0.01, stray: 0.2 },
+      ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05, tardy: 0.1 },
+      ...{ masterLost: 0.001, masterPaused: 0.001 },
     };
     const { done } = tally(1500, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));
     expect(done).toBeGreaterThan(1000);

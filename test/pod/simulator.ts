@@ -1,17 +1,31 @@
+import { LogContents, type LogRecord } from '../../cluster/master/log-record.ts';
+import type { StepCommitted } from '../../src/experiment/event.ts';
 import {
   initialMaster,
   isOver,
+  isVacant,
   type MasterAction,
   type MasterEvent,
+  type MasterOptions,
   type MasterState,
   master,
   type Note,
   type RecoveryPolicy,
 } from '../../src/pod/master.ts';
 import type { FromWorker, StepOrder, ToWorker } from '../../src/pod/messages.ts';
-import { initialWorker, type WorkerEvent, type WorkerState, worker } from '../../src/pod/worker.ts';
+import {
+  holds,
+  initialWorker,
+  type WorkerEvent,
+  type WorkerState,
+  worker,
+} from '../../src/pod/worker.ts';
 
-/** A slice in virtual time: a master, its workers, what carries their messages, and what befalls them. */
+/**
+ * A slice in virtual time: masters one after another, or two at once, their log, the workers, what
+ * carries their messages, and what befalls them all. Program 0 trains; program 1 takes its
+ * parameters from it and evaluates in the end.
+ */
 export interface Scenario {
   readonly seed: number;
   readonly tpus: number;
@@ -19,29 +33,39 @@ export interface Scenario {
   readonly policy: RecoveryPolicy;
   /** Threads hear nothing while they run a step, and shared memory ends it; processes do. */
   readonly workers: 'threads' | 'processes';
-  /** Chances, each a share of 1. */
-  readonly chances: {
-    /** Of a message. */
-    readonly lost: number;
-    readonly repeated: number;
-    /** … to take long, and so to be overtaken. */
-    readonly late: number;
-    /** Of a worker in a step, or while it loads. */
-    readonly crash: number;
-    readonly hang: number;
-    /** … of its weights, before a step or after it. */
-    readonly corrupt: number;
-    /** Of a replacement, never to come. */
-    readonly absent: number;
-    /** Of the connection of a process, to break: it comes back, and still has its weights. */
-    readonly broken: number;
-    /** Of the master, to end at a commit, or any time: another goes on with what it wrote down. */
-    readonly masterLost: number;
-  };
+  /** How long a replacement may take before another worker hosts its Cloud TPU, in ms. */
+  readonly graceMsLimit: number;
+  readonly chances: Chances;
+}
+
+/** Each a share of 1. */
+export interface Chances {
+  /** Of a message. */
+  readonly lost: number;
+  readonly repeated: number;
+  /** … to take long, and so to be overtaken. */
+  readonly late: number;
+  /** Of a worker in a step, or while it loads; a process takes those along that it hosts. */
+  readonly crash: number;
+  readonly hang: number;
+  /** … of its weights, before a step or after it. */
+  readonly corrupt: number;
+  /** Of a replacement, never to come, or to take seconds. */
+  readonly absent: number;
+  readonly tardy: number;
+  /** Of the connection of a process, to break: it comes back, and still has its weights. */
+  readonly broken: number;
+  /** Of a master, between any two things it does: to end, or to stand still for a while. */
+  readonly masterLost: number;
+  readonly masterPaused: number;
+  /** Of a process without a master, to find an older one than that which leads. */
+  readonly stray: number;
 }
 
 export interface Outcome {
+  /** Of the last master. */
   readonly state: MasterState;
+  /** In the log. */
   readonly commits: readonly { readonly step: number; readonly digest: string }[];
   readonly notes: readonly Note[];
   /** What must not happen and did. */
@@ -49,6 +73,11 @@ export interface Outcome {
   readonly elapsedMs: number;
   /** What was injected. */
   readonly faults: number;
+  readonly masters: number;
+  /** Masters that found a newer one: in the log, or in what a worker said. */
+  readonly superseded: { readonly byLog: number; readonly byWorker: number };
+  /** Workers that came when their place was taken, and waited. */
+  readonly spares: number;
 }
 
 /** The weights after so many steps, and what they are: right when made by {@link weightsAfter}. */
@@ -60,9 +89,13 @@ interface Weights {
 /** A worker's life: from its start to its end, or to the end of the simulation. */
 interface Life {
   readonly tpu: number;
+  /** The life of the process that hosts it, when that is another's. */
+  readonly host: Life | undefined;
   state: WorkerState;
   isAlive: boolean;
   isHung: boolean;
+  /** The master that it is connected to. */
+  boss: Boss | undefined;
   /** Number of its connection: what was sent over an older one does not arrive. */
   connection: number;
   /** Two sets, by parity of steps. */
@@ -70,6 +103,25 @@ interface Life {
   readonly inbox: ToWorker[];
   running: { readonly epoch: number; readonly order: StepOrder; hasArrived: boolean } | undefined;
   beats: number;
+  isSpare: boolean;
+}
+
+/** A master's life. */
+interface Boss {
+  readonly name: string;
+  state: MasterState;
+  /** By Cloud TPU, who has its place. */
+  readonly lives: (Life | undefined)[];
+  /** What it will do next, one after another. */
+  readonly queue: (() => void)[];
+  isBusy: boolean;
+  isPaused: boolean;
+  isEnded: boolean;
+  isStopping: boolean;
+  /** Nothing was committed before: it writes the weights that the run starts from. */
+  mustWrite: boolean;
+  /** Steps up to which it may run what is committed, since all copies were lost. */
+  repeatsTo: number;
 }
 
 const nothing: Weights = { steps: -1, value: 'nothing' };
@@ -88,22 +140,27 @@ export function simulate(scenario: Scenario): Outcome {
 
 const endMs = 3_600_000;
 const sampleMs = 100;
+const taking: readonly boolean[] = [false, true];
+const evaluationSteps = 2;
 
 class Simulation {
   readonly #scenario: Scenario;
+  readonly #options: MasterOptions;
   readonly #random: () => number;
   readonly #agenda: { readonly ms: number; readonly turn: number; readonly act: () => void }[] = [];
+  /** By Cloud TPU: its own process, or thread; it may wait for its place. */
   readonly #lives: (Life | undefined)[];
-  readonly #commits: { step: number; digest: string }[] = [];
+  readonly #log: LogContents = new LogContents();
+  readonly #bosses: Boss[] = [];
   readonly #notes: Note[] = [];
   readonly #wrongs: string[] = [];
-  #state: MasterState;
+  readonly #superseded = { byLog: 0, byWorker: 0 };
+  readonly #started: Set<string> = new Set();
   #now = 0;
   #turn = 0;
   #faults = 0;
-  readonly #isBroken: Set<Life> = new Set();
+  #spares = 0;
   #isAborted = false;
-  #isStopping = false;
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
@@ -111,35 +168,42 @@ class Simulation {
     const names = Array.from({ length: scenario.tpus }, (_, tpu) => `Cloud TPU ${tpu}`);
     this.#lives = names.map(() => undefined);
     const limits = { startMsLimit: 5000, silenceMsLimit: 1200, silenceFactor: 4 };
-    const recovery = {
-      policy: scenario.policy,
-      graceMsLimit: 3000,
-      lossesPerStepMax: 5,
-      lossesPerMinuteMax: 30,
-    };
-    const options = { names, taking: [false], sampleMsLimit: 2.5 * sampleMs, ...limits, recovery };
-    this.#state = initialMaster(options, 0);
+    const { policy, graceMsLimit } = scenario;
+    const recovery = { policy, graceMsLimit, lossesPerStepMax: 5, lossesPerMinuteMax: 30 };
+    this.#options = { names, taking, sampleMsLimit: 2.5 * sampleMs, ...limits, recovery };
   }
 
   run(): Outcome {
+    this.#startBoss();
     for (let tpu = 0; tpu < this.#scenario.tpus; tpu++) this.#begin(tpu);
-    this.#sample();
-    while (!isOver(this.#state) && this.#now < endMs) {
+    while (!this.#isOver() && this.#now < endMs) {
       const next = this.#takeNext();
       if (next === undefined) break;
       this.#now = next.ms;
       next.act();
     }
-    const { phase } = this.#state;
-    if (!isOver(this.#state)) this.#wrongs.push(`no end: ${phase.kind}`);
+    const { state } = this.#leader();
+    if (!this.#isOver()) this.#wrongs.push(`no end: ${state.phase.kind}`);
     return {
-      state: this.#state,
-      commits: this.#commits,
+      state,
+      commits: this.#log.history.map(({ step, digest }) => ({ step: step - 1, digest })),
       notes: this.#notes,
       wrongs: this.#wrongs,
       elapsedMs: this.#now,
       faults: this.#faults,
+      masters: this.#bosses.length,
+      superseded: this.#superseded,
+      spares: this.#spares,
     };
+  }
+
+  /** The newest master is done, and every older one has found out. */
+  #isOver(): boolean {
+    return this.#bosses.every((boss) => boss.isEnded) && isOver(this.#leader().state);
+  }
+
+  #leader(): Boss {
+    return this.#bosses.at(-1)!;
   }
 
   // ------------------------------------------------------------------------------------ the world
@@ -177,37 +241,96 @@ class Simulation {
   /** Does something with a life when it is awake. */
   #whenAwake(life: Life, ms: number, act: () => void): void {
     this.#in(ms, () => {
-      if (!life.isAlive) return;
-      if (life.isHung) this.#whenAwake(life, 500, act);
+      if (!isAlive(life)) return;
+      if (isHung(life)) this.#whenAwake(life, 500, act);
       else act();
     });
   }
 
   // ------------------------------------------------------------------------------------- workers
 
+  /** A Cloud TPU's own process, or thread. */
   #begin(tpu: number): void {
-    const life: Life = {
-      tpu,
-      state: initialWorker(tpu, [false]),
-      isAlive: true,
-      isHung: false,
-      connection: 0,
-      sets: [nothing, nothing],
-      inbox: [],
-      running: undefined,
-      beats: 0,
-    };
+    const life = newLife(tpu);
     this.#lives[tpu] = life;
-    this.#whenAwake(life, this.#random() * 50, () => this.#tell(life, { kind: 'started' }));
+    this.#connect(life, this.#random() * 50);
   }
 
+  /** Whether it has the place of its Cloud TPU, or may still get it. */
   #isPresent(life: Life): boolean {
+    if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
     return this.#lives[life.tpu] === life;
+  }
+
+  /** Looks for a master until one takes it, and tells that what it has. */
+  #connect(life: Life, ms: number): void {
+    this.#whenAwake(life, ms, () => {
+      if (!this.#isPresent(life) || life.boss !== undefined) return;
+      const boss = this.#find();
+      if (boss === undefined) {
+        this.#connect(life, 1 + this.#random() * 300);
+        return;
+      }
+      if (boss.lives[life.tpu] !== undefined || !isVacant(boss.state, life.tpu)) {
+        if (!life.isSpare) this.#spares++;
+        life.isSpare = true;
+        this.#connect(life, 1 + this.#random() * 300);
+        return;
+      }
+      this.#seat(boss, life);
+    });
+  }
+
+  #find(): Boss | undefined {
+    const found = this.#happens(this.#scenario.chances.stray)
+      ? this.#bosses[Math.floor(this.#random() * this.#bosses.length)]
+      : this.#leader();
+    return found?.isEnded || found?.isPaused ? undefined : found;
+  }
+
+  #seat(boss: Boss, life: Life): void {
+    boss.lives[life.tpu] = life;
+    life.boss = boss;
+    life.connection++;
+    life.inbox.length = 0;
+    this.#tell(life, { kind: 'started' });
+  }
+
+  /** Its connection is gone, at both ends sooner or later; with the next one it tells what it has. */
+  #disconnect(life: Life): void {
+    const { boss } = life;
+    life.boss = undefined;
+    life.connection++;
+    if (boss === undefined) return;
+    // What it hosts for that master ends.
+    for (const guest of boss.lives) {
+      if (guest?.host !== life) continue;
+      guest.isAlive = false;
+      guest.connection++;
+    }
+    this.#in(0, () => this.#giveExited(boss, life, 'no connection'));
+    if (life.host === undefined) this.#connect(life, 1 + this.#random() * 500);
+  }
+
+  /** A master hears that who has a place is gone. */
+  #giveExited(boss: Boss, life: Life, reason: string): void {
+    const event: MasterEvent = { kind: 'exited', tpu: life.tpu, reason };
+    this.#do(boss, () => {
+      if (boss.lives[life.tpu] !== life) return;
+      boss.lives[life.tpu] = undefined;
+      this.#take(boss, event);
+    });
   }
 
   #tell(life: Life, event: WorkerEvent): void {
     life.beats++;
     const { state, actions } = worker(life.state, event);
+    const isOlder = event.kind === 'message' && event.message.epoch < life.state.epoch;
+    if (isOlder && actions.length > 0) {
+      this.#wrongs.push(
+        `${life.tpu} in ${life.state.epoch} obeys ${JSON.stringify(event.message)}`,
+      );
+    }
     life.state = state;
     for (const action of actions) {
       switch (action.kind) {
@@ -235,18 +358,11 @@ class Simulation {
   }
 
   #send(life: Life, message: FromWorker): void {
-    const { connection } = life;
+    const { connection, boss } = life;
     this.#carry(() => {
-      if (!this.#isPresent(life) || life.connection !== connection) return;
-      this.#give({ kind: 'message', message });
+      if (boss === undefined || life.connection !== connection) return;
+      if (boss.lives[life.tpu] === life) this.#give(boss, { kind: 'message', message });
     });
-  }
-
-  /** Its connection is gone; with the next one it tells what it has. */
-  #reconnect(life: Life, ms: number): void {
-    life.connection++;
-    life.inbox.length = 0;
-    this.#whenAwake(life, ms, () => this.#tell(life, { kind: 'started' }));
   }
 
   /** Whatever may befall a worker that works. */
@@ -255,20 +371,12 @@ class Simulation {
     if (this.#happens(broken)) {
       this.#faults++;
       this.#in(this.#random() * 60, () => {
-        if (!this.#isPresent(life) || !life.isAlive) return;
-        life.connection++;
-        this.#isBroken.add(life);
-        this.#give({ kind: 'exited', tpu: life.tpu, reason: 'no connection' });
+        if (isAlive(life) && life.host === undefined) this.#disconnect(life);
       });
     }
     if (this.#happens(crash)) {
       this.#faults++;
-      this.#in(this.#random() * 60, () => {
-        life.isAlive = false;
-        this.#in(this.#random() * 150, () => {
-          if (this.#isPresent(life)) this.#give({ kind: 'exited', tpu: life.tpu, reason: 'crash' });
-        });
-      });
+      this.#in(this.#random() * 60, () => this.#crash(life));
     }
     if (this.#happens(hang)) {
       this.#faults++;
@@ -281,21 +389,42 @@ class Simulation {
     }
   }
 
+  #crash(life: Life): void {
+    if (!life.isAlive) return;
+    life.isAlive = false;
+    this.#in(this.#random() * 150, () => {
+      const { boss } = life;
+      const isNoticed = boss?.lives[life.tpu] === life && !boss.isEnded && !boss.isPaused;
+      if (isNoticed) this.#giveExited(boss, life, 'crash');
+      else if (this.#lives[life.tpu] === life) this.#restart(life.tpu);
+    });
+  }
+
+  /** Starts a process in the place of one that is gone, sooner or later, or never. */
+  #restart(tpu: number): void {
+    this.#lives[tpu] = undefined;
+    const { absent, tardy } = this.#scenario.chances;
+    if (this.#happens(absent)) {
+      this.#faults++;
+      return;
+    }
+    const isTardy = this.#happens(tardy);
+    if (isTardy) this.#faults++;
+    this.#in(this.#random() * (isTardy ? 8000 : 200), () => {
+      if (this.#lives[tpu] === undefined) this.#begin(tpu);
+    });
+  }
+
   #startRun(life: Life, order: StepOrder): void {
     const { epoch } = life.state;
-    for (const other of this.#isPresent(life) ? this.#lives : []) {
-      const running = other?.running;
-      if (running !== undefined && other?.isAlive && running.epoch !== epoch) {
-        this.#wrongs.push(`${life.tpu} runs in ${epoch}, ${other.tpu} in ${running.epoch}`);
+    for (const other of life.boss?.lives ?? []) {
+      const running = other && isAlive(other) ? other.running : undefined;
+      if (running !== undefined && running.epoch !== epoch) {
+        this.#wrongs.push(`${life.tpu} runs in ${epoch}, ${other?.tpu} in ${running.epoch}`);
       }
     }
     this.#befall(life);
-    const before = order.step % 2;
-    if (this.#happens(this.#scenario.chances.corrupt)) {
-      this.#faults++;
-      life.sets[before] = { ...life.sets[before]!, value: `corrupt ${this.#turn}` };
-    }
-    life.sets[1 - before] = nothing;
+    if (order.program === 0) this.#spoil(life, order.step);
     const run = { epoch, order, hasArrived: false };
     life.running = run;
     this.#whenAwake(life, this.#random() * 50, () => {
@@ -304,13 +433,24 @@ class Simulation {
     });
   }
 
+  /** A step writes over the set that it does not read. */
+  #spoil(life: Life, step: number): void {
+    const before = step % 2;
+    if (this.#happens(this.#scenario.chances.corrupt)) {
+      this.#faults++;
+      life.sets[before] = { ...life.sets[before]!, value: `corrupt ${this.#turn}` };
+    }
+    life.sets[1 - before] = nothing;
+  }
+
   /** The all-reduce of a step: who has arrived goes on once all have. */
   #meet(epoch: number): void {
-    const there = this.#lives.filter(
-      (life) => life?.isAlive && life.running?.epoch === epoch && life.running.hasArrived,
+    const guests = this.#bosses.flatMap(({ lives }) => lives.filter((life) => life?.host));
+    const there = [...this.#lives, ...guests].filter(
+      (life) => life && isAlive(life) && life.running?.epoch === epoch && life.running.hasArrived,
     ) as Life[];
     if (there.length < this.#scenario.tpus) return;
-    const read = there.map(({ running, sets }) => sets[running!.order.step % 2]!);
+    const read = there.map((life) => life.sets[stepsOf(life) % 2]!);
     const gradient = read.every(({ value }) => value === read[0]!.value)
       ? ''
       : ` among ${read.map(({ value }) => value).join(', ')}`;
@@ -323,17 +463,21 @@ class Simulation {
   }
 
   #finishRun(life: Life, gradient: string): void {
-    const { step } = life.running!.order;
-    const read = life.sets[step % 2]!;
-    const isRight = gradient === '' && read.steps === step && read.value === weightsAfter(step);
-    let value = isRight ? weightsAfter(step + 1) : `from ${read.value}${gradient}`;
-    if (this.#happens(this.#scenario.chances.corrupt)) {
-      this.#faults++;
-      value = `corrupt ${this.#turn}`;
+    const { program, step } = life.running!.order;
+    const steps = stepsOf(life);
+    const read = life.sets[steps % 2]!;
+    let digest = read.value;
+    if (program === 0) {
+      const isRight = gradient === '' && read.steps === step && read.value === weightsAfter(step);
+      digest = isRight ? weightsAfter(step + 1) : `from ${read.value}${gradient}`;
+      if (this.#happens(this.#scenario.chances.corrupt)) {
+        this.#faults++;
+        digest = `corrupt ${this.#turn}`;
+      }
+      life.sets[(step + 1) % 2] = { steps: step + 1, value: digest };
     }
-    life.sets[(step + 1) % 2] = { steps: step + 1, value };
     life.running = undefined;
-    this.#tell(life, { kind: 'ran', report: { digest: value, outfeed: [], phaseMs: [] } });
+    this.#tell(life, { kind: 'ran', report: { digest, outfeed: [], phaseMs: [] } });
     this.#readInbox(life);
   }
 
@@ -358,164 +502,369 @@ class Simulation {
     }
   }
 
-  // ------------------------------------------------------------------------------------ the master
+  // ----------------------------------------------------------------------------------- the masters
 
-  #sample(): void {
-    const pulses = this.#lives.map((life) => {
-      if (life?.isAlive && !life.isHung && life.running !== undefined) life.beats++;
+  /** Begins where the log ends. */
+  #startBoss(): void {
+    const name = `master ${this.#bosses.length}`;
+    const { epoch, steps, history } = this.#log;
+    this.#log.take({ master: epoch + 1, name });
+    const isEstablished = history.length > 0;
+    const digests = [history.at(-1)?.digest ?? null, null];
+    const start = { epoch, steps: [steps, 0], digests, isEstablished };
+    const boss: Boss = {
+      name,
+      state: initialMaster(this.#options, this.#now, start),
+      lives: this.#lives.map(() => undefined),
+      queue: [],
+      ...{ isBusy: false, isPaused: false, isEnded: false, isStopping: false },
+      mustWrite: !isEstablished,
+      repeatsTo: 0,
+    };
+    this.#bosses.push(boss);
+    this.#sample(boss);
+  }
+
+  /** Between any two things that it does a master may end, or stand still. */
+  #mayLose(boss: Boss): void {
+    const { masterLost, masterPaused } = this.#scenario.chances;
+    // Threads end with their master.
+    if (this.#scenario.workers === 'threads' || boss.isEnded || boss.isPaused) return;
+    const isLost = this.#happens(masterLost);
+    if (!isLost && !this.#happens(masterPaused)) return;
+    this.#faults++;
+    if (isLost) this.#endBoss(boss);
+    else this.#pause(boss);
+    if (boss === this.#leader()) this.#in(this.#random() * 2000, () => this.#startNext(boss));
+  }
+
+  /** Unless it is back already, or was done: then nobody misses it. */
+  #startNext(boss: Boss): void {
+    if (boss !== this.#leader() || this.#isOver()) return;
+    if (boss.isEnded || boss.isPaused || this.#happens(0.5)) this.#startBoss();
+  }
+
+  #pause(boss: Boss): void {
+    boss.isPaused = true;
+    this.#in(this.#random() * 5000, () => {
+      boss.isPaused = false;
+      this.#drain(boss);
+    });
+    for (const life of boss.lives) {
+      if (life === undefined || life.host !== undefined) continue;
+      this.#whenAwake(life, this.#random() * 3000, () => {
+        if (boss.isPaused && life.boss === boss) this.#disconnect(life);
+      });
+    }
+  }
+
+  /** All its connections are gone at once. */
+  #endBoss(boss: Boss): void {
+    boss.isEnded = true;
+    boss.queue.length = 0;
+    for (const life of boss.lives) {
+      if (life !== undefined && life.boss === boss && isAlive(life)) this.#disconnect(life);
+    }
+  }
+
+  /** Nothing that it does afterwards counts: it commands nobody any more. */
+  #supersede(boss: Boss, by: 'byLog' | 'byWorker'): void {
+    if (boss === this.#leader()) this.#wrongs.push(`${boss.name} leads, and was superseded ${by}`);
+    this.#superseded[by]++;
+    this.#endBoss(boss);
+  }
+
+  /** Whether the record counts. Before and after it is there a master may be lost. */
+  #append(boss: Boss, record: LogRecord): boolean {
+    this.#mayLose(boss);
+    if (boss.isEnded) return false;
+    if (this.#log.leader.name !== boss.name) {
+      this.#supersede(boss, 'byLog');
+      return false;
+    }
+    this.#log.take(record);
+    this.#mayLose(boss);
+    return !boss.isEnded;
+  }
+
+  #sample(boss: Boss): void {
+    if (boss.isEnded) return;
+    const pulses = boss.lives.map((life) => {
+      if (life && isAlive(life) && !isHung(life) && life.running !== undefined) life.beats++;
       return life?.beats ?? 0;
     });
-    this.#give({ kind: 'sample', pulses });
-    const { masterLost } = this.#scenario.chances;
-    if (this.#state.isEstablished && this.#happens(masterLost / 4)) this.#loseMaster();
+    if (!boss.isPaused) this.#give(boss, { kind: 'sample', pulses });
     // Shared memory ends the steps of threads.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
         if (life?.running) this.#whenAwake(life, 0, () => this.#isAborted && this.#interrupt(life));
       }
     }
-    this.#in(sampleMs, () => this.#sample());
+    this.#in(sampleMs, () => this.#sample(boss));
   }
 
-  #give(event: MasterEvent): void {
-    const { state, actions } = master(this.#state, event, this.#now);
-    this.#state = state;
-    for (const action of actions) this.#perform(action);
-    if (this.#state.phase.kind !== 'ready' || this.#isStopping) return;
-    const step = this.#commits.length;
-    if (step < this.#scenario.steps) {
-      this.#give({ kind: 'begin-step', order: { program: 0, step, takeParameters: false } });
-    } else {
-      this.#isStopping = true;
-      this.#give({ kind: 'stop' });
+  #give(boss: Boss, event: MasterEvent): void {
+    this.#do(boss, () => this.#take(boss, event));
+  }
+
+  #do(boss: Boss, act: () => void): void {
+    if (boss.isEnded) return;
+    boss.queue.push(act);
+    this.#drain(boss);
+  }
+
+  /** One thing after another, unless it stands still. */
+  #drain(boss: Boss): void {
+    if (boss.isBusy) return;
+    boss.isBusy = true;
+    while (!boss.isPaused && !boss.isEnded) {
+      const act = boss.queue.shift();
+      if (act === undefined) break;
+      act();
+      this.#mayLose(boss);
+    }
+    boss.isBusy = false;
+  }
+
+  #take(boss: Boss, event: MasterEvent): void {
+    if (isOver(boss.state)) return;
+    const { state, actions } = master(boss.state, event, this.#now);
+    const { epoch } = state;
+    // It is written down before anybody hears of it.
+    if (epoch !== boss.state.epoch && !this.#append(boss, { epoch })) return;
+    boss.state = state;
+    const acts = actions.map((action) => () => this.#perform(boss, action));
+    boss.queue.unshift(...acts, () => this.#goOn(boss));
+  }
+
+  #goOn(boss: Boss): void {
+    if (boss.state.phase.kind !== 'ready' || boss.isStopping) return;
+    const [trained = 0, evaluated = 0] = boss.state.told;
+    if (trained < this.#scenario.steps) this.#beginStep(boss, 0, trained);
+    else if (evaluated < evaluationSteps) this.#beginStep(boss, 1, evaluated);
+    else {
+      boss.isStopping = true;
+      this.#take(boss, { kind: 'stop' });
+      boss.queue.push(() => this.#endBoss(boss));
     }
   }
 
-  #perform(action: MasterAction): void {
+  #beginStep(boss: Boss, program: number, step: number): void {
+    const order = { program, step, takeParameters: program === 1 };
+    this.#take(boss, { kind: 'begin-step', order });
+  }
+
+  #perform(boss: Boss, action: MasterAction): void {
     switch (action.kind) {
-      case 'send': {
-        const life = this.#lives[action.tpu];
-        if (action.message.kind === 'start-step') this.#checkState(action.tpu, action.message.step);
-        if (life === undefined) break;
-        const { connection } = life;
-        const arrive = (): void => {
-          if (life.connection === connection) this.#receive(life, action.message);
-        };
-        this.#carry(() => this.#whenAwake(life, 0, arrive));
+      case 'send':
+        this.#order(boss, action);
+        break;
+      case 'ready':
+        if (!boss.mustWrite) break;
+        boss.mustWrite = false;
+        this.#write(boss, weightsAtStart);
+        this.#take(boss, { kind: 'written', program: 0, digest: weightsAtStart.value });
+        break;
+      case 'commit': {
+        const { program, step } = action.order;
+        if (program !== 0) break;
+        this.#checkCommit(boss, step);
+        const commit = { kind: 'step', step: step + 1, digest: action.digest } as StepCommitted;
+        this.#append(boss, { commit, epoch: boss.state.epoch });
         break;
       }
-      case 'ready':
-        if (this.#commits.length > 0) break;
-        this.#write(weightsAtStart);
-        this.#give({ kind: 'written', program: 0, digest: weightsAtStart.value });
-        break;
-      case 'commit':
-        this.#checkCommit(action.order.step);
-        this.#commits.push({ step: action.order.step, digest: action.digest });
-        if (this.#happens(this.#scenario.chances.masterLost)) this.#loseMaster();
-        break;
       case 'abort':
         this.#isAborted = true;
         break;
       case 'replace':
+        this.#replace(boss, action.tpu);
+        break;
       case 'adopt':
-        this.#replace(action.tpu);
+        this.#adopt(boss, action.tpu, action.host);
         break;
       case 'reset':
-        for (const life of this.#lives) {
-          if (life?.isAlive && life.running) this.#wrongs.push(`reset while ${life.tpu} runs`);
+        for (const life of boss.lives) {
+          if (life && isAlive(life) && life.boss === boss && life.running) {
+            this.#wrongs.push(`reset while ${life.tpu} runs`);
+          }
         }
         this.#isAborted = false;
         break;
-      case 'rewind': {
-        const { epoch } = action;
-        const steps = Math.floor((this.#state.told[0]! / 3) | 0) * 3;
-        this.#in(this.#random() * 100, () => {
-          if (epoch !== this.#state.epoch) return;
-          this.#write({ steps, value: weightsAfter(steps) });
-          this.#give({ kind: 'rewound', epoch, steps: [steps] });
-        });
+      case 'rewind':
+        this.#checkRewind(boss);
+        this.#in(this.#random() * 100, () =>
+          this.#do(boss, () => this.#rewind(boss, action.epoch)),
+        );
         break;
-      }
       case 'restore':
-        this.#in(this.#random() * 100, () => this.#restore(action));
+        this.#in(this.#random() * 100, () => this.#do(boss, () => this.#restore(boss, action)));
         break;
       case 'note':
         this.#notes.push(action.note);
         break;
+      case 'failed':
+        this.#fail(boss, action);
+        break;
       case 'repeated':
       case 'refused':
-      case 'failed':
         break;
     }
   }
 
-  /** Another master takes over from what is written down; everybody connects again. */
-  #loseMaster(): void {
-    // Threads end with their master.
-    if (this.#scenario.workers === 'threads') return;
-    this.#faults++;
-    const { options, epoch, told: steps, digests } = this.#state;
-    this.#state = initialMaster(options, this.#now, { epoch, steps, digests, isEstablished: true });
-    for (const life of this.#lives) {
-      if (life !== undefined) this.#reconnect(life, 1 + this.#random() * 300);
+  #order(boss: Boss, { tpu, message }: MasterAction & { kind: 'send' }): void {
+    const life = boss.lives[tpu];
+    if (message.kind === 'start-step') this.#checkOrder(boss, life, message);
+    if (life === undefined || life.boss !== boss) return;
+    const { connection } = life;
+    const arrive = (): void => {
+      if (life.connection === connection) this.#receive(life, message);
+    };
+    this.#carry(() => this.#whenAwake(life, 0, arrive));
+  }
+
+  /** One that was superseded says nothing in the log, and stops nobody. */
+  #fail(boss: Boss, { code, message }: MasterAction & { kind: 'failed' }): void {
+    if (code === 'superseded') this.#supersede(boss, 'byWorker');
+    else if (this.#append(boss, { failed: code, message, epoch: boss.state.epoch })) {
+      this.#endBoss(boss);
     }
   }
 
   /** Ends a life; the next begins a little later, or never. */
-  #replace(tpu: number): void {
-    const life = this.#lives[tpu];
-    // A process that cannot be reached may live on: nobody hears it.
-    if (life !== undefined && this.#isBroken.delete(life)) {
-      this.#reconnect(life, this.#random() * 500);
-      return;
+  #replace(boss: Boss, tpu: number): void {
+    const life = boss.lives[tpu];
+    boss.lives[tpu] = undefined;
+    if (life?.host !== undefined) {
+      life.isAlive = false;
+      life.boss = undefined;
     }
-    if (life !== undefined && this.#scenario.workers === 'threads') life.isAlive = false;
-    this.#lives[tpu] = undefined;
-    if (this.#happens(this.#scenario.chances.absent)) {
-      this.#faults++;
-      return;
-    }
-    this.#in(this.#random() * 200, () => this.#begin(tpu));
+    const own = this.#lives[tpu];
+    // One whose connection broke comes back; one that waits for its place is there.
+    if (own?.isAlive && own !== life) return;
+    // A process that hangs may live on: nobody hears it.
+    if (own !== undefined && !isHung(own)) own.isAlive = false;
+    if (own !== undefined) own.boss = undefined;
+    this.#restart(tpu);
   }
 
-  #restore({ tpu, from, epoch }: MasterAction & { kind: 'restore' }): void {
-    const life = this.#lives[tpu];
-    const steps = this.#state.steps[0]!;
-    const source = from === null ? undefined : this.#lives[from];
-    if (epoch !== this.#state.epoch || life === undefined) return;
-    if (source !== undefined) life.sets[steps % 2] = source.sets[steps % 2]!;
-    this.#give({ kind: 'restored', tpu, epoch });
+  #adopt(boss: Boss, tpu: number, host: number): void {
+    const before = boss.lives[tpu];
+    if (before !== undefined) this.#disconnect(before);
+    boss.lives[tpu] = undefined;
+    if (this.#scenario.workers === 'threads') {
+      const life = this.#lives[tpu];
+      if (life !== undefined) life.isAlive = false;
+      this.#begin(tpu);
+      return;
+    }
+    const process = boss.lives[host];
+    if (process === undefined || process.boss !== boss) return;
+    // It may take longer than a replacement was given.
+    this.#whenAwake(process, this.#random() * 3000, () => {
+      if (process.boss === boss && boss.lives[tpu] === undefined && !boss.isEnded) {
+        this.#seat(boss, newLife(tpu, process));
+      }
+    });
   }
 
-  #write(weights: Weights): void {
-    for (const life of this.#lives) {
-      if (life !== undefined) life.sets[weights.steps % 2] = weights;
+  #rewind(boss: Boss, epoch: number): void {
+    if (epoch !== boss.state.epoch) return;
+    const steps = Math.floor(boss.state.told[0]! / 3) * 3;
+    this.#write(boss, { steps, value: weightsAfter(steps) });
+    boss.repeatsTo = boss.state.told[0]!;
+    this.#take(boss, { kind: 'rewound', epoch, steps: [steps, boss.state.steps[1]!] });
+  }
+
+  #restore(boss: Boss, { tpu, from, epoch }: MasterAction & { kind: 'restore' }): void {
+    const life = boss.lives[tpu];
+    if (epoch !== boss.state.epoch || life === undefined || life.boss !== boss) return;
+    if (!isAlive(life) || isHung(life)) return;
+    if (from !== null) {
+      const source = boss.lives[from];
+      if (source?.boss !== boss || !isAlive(source) || isHung(source)) return;
+      const steps = boss.state.steps[0]!;
+      life.sets[steps % 2] = source.sets[steps % 2]!;
+    }
+    this.#take(boss, { kind: 'restored', tpu, epoch });
+  }
+
+  /** Only those that are connected hear of it. */
+  #write(boss: Boss, weights: Weights): void {
+    for (const life of boss.lives) {
+      if (life?.boss === boss && isAlive(life)) life.sets[weights.steps % 2] = weights;
     }
   }
+
+  // ----------------------------------------------------------------------------------------- checks
 
   /** The next step, and everybody has done it. */
-  #checkCommit(step: number): void {
-    if (step !== this.#commits.length) this.#wrongs.push(`step ${step} out of order`);
-    for (const life of this.#lives) {
+  #checkCommit(boss: Boss, step: number): void {
+    if (this.#log.leader.name !== boss.name) return;
+    if (step !== this.#log.steps) this.#wrongs.push(`step ${step} out of order`);
+    for (const life of boss.lives) {
       const found = life?.sets[(step + 1) % 2];
-      if (!life?.isAlive || found?.steps === step + 1) continue;
+      if (!life || !isAlive(life) || life.boss !== boss || found?.steps === step + 1) continue;
       this.#wrongs.push(`step ${step} is committed, and ${life.tpu} has ${found?.value}`);
     }
   }
 
-  /** Whoever is to run a step has the weights for it. */
-  #checkState(tpu: number, step: number): void {
-    const life = this.#lives[tpu];
-    const found = life?.sets[step % 2];
-    const isRight = found?.value === weightsAfter(step) || found?.value.startsWith('corrupt');
-    if (!isRight || found?.steps !== step) {
-      this.#wrongs.push(`${tpu} is to run step ${step} with ${JSON.stringify(found)}`);
+  /** Whoever is to run a step has the weights for it; what is committed is run again only if it must. */
+  #checkOrder(boss: Boss, life: Life | undefined, order: StepOrder & { epoch: number }): void {
+    if (this.#log.leader.name !== boss.name) return;
+    const { program, step, epoch } = order;
+    const steps = program === 0 ? step : boss.state.steps[0]!;
+    const found = life?.sets[steps % 2];
+    const isRight = found?.value === weightsAfter(steps) || found?.value.startsWith('corrupt');
+    if (life?.boss === boss && isAlive(life) && (!isRight || found?.steps !== steps)) {
+      this.#wrongs.push(`${life.tpu} is to run step ${step} with ${JSON.stringify(found)}`);
+    }
+    if (program === 0 && step < this.#log.steps && step >= boss.repeatsTo) {
+      this.#wrongs.push(`step ${step} is committed, and runs again`);
+    }
+    const times = `${life?.tpu}: ${program}, ${step} in ${epoch}`;
+    if (this.#started.has(times)) this.#wrongs.push(`${times} is ordered twice`);
+    if (life !== undefined) this.#started.add(times);
+  }
+
+  /** All copies are lost: nobody has told of one. */
+  #checkRewind(boss: Boss): void {
+    const { policy, chances } = this.#scenario;
+    if (policy !== 'replace' || chances.corrupt > 0) return;
+    for (const life of boss.lives) {
+      if (
+        life?.boss === boss &&
+        isAlive(life) &&
+        holds(life.state.steps, boss.state.steps, taking)
+      ) {
+        this.#wrongs.push(`all goes back, and ${life.tpu} has ${life.state.steps}`);
+      }
     }
   }
 }
 
 const weightsAtStart: Weights = { steps: 0, value: weightsAfter(0) };
+
+function newLife(tpu: number, host?: Life): Life {
+  return {
+    ...{ tpu, host, state: initialWorker(tpu, taking), isAlive: true, isHung: false },
+    ...{ boss: undefined, connection: 0, sets: [nothing, nothing], inbox: [] },
+    ...{ running: undefined, beats: 0, isSpare: false },
+  };
+}
+
+function isAlive({ isAlive: lives, host }: Life): boolean {
+  return lives && (host?.isAlive ?? true);
+}
+
+function isHung({ isHung: hangs, host }: Life): boolean {
+  return hangs || (host?.isHung ?? false);
+}
+
+/** Steps after which the weights are that what runs reads. */
+function stepsOf({ running, state }: Life): number {
+  const { order } = running!;
+  return order.program === 0 ? order.step : state.next[0]!;
+}
 
 /** Numbers in [0, 1): xorshift. */
 function randomFrom(seed: number): () => number {
