@@ -237,9 +237,8 @@ class Processes implements ProcessPod, Crew {
 
   /** Whether those who may still have the parameters come first. */
   #awaitsReturns(): boolean {
-    const { isEstablished, troubleSinceMs } = this.#driver.state;
     const isNew = performance.now() - this.#openedMs < returnMs;
-    return isEstablished && isNew && troubleSinceMs === null;
+    return isNew && this.#options.start?.isEstablished === true;
   }
 
   #seat(guest: Guest, tpu: number): void {
