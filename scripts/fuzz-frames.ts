@@ -21,11 +21,10 @@ import {
 } from '../cluster/net/frame.ts';
 import { connectingHandshake, type Hello, listeningHandshake } from '../cluster/net/handshake.ts';
 import { Pump } from '../cluster/net/pump.ts';
-import { crossings, frameBytesMax, type Hosting, receiveBytes } from '../cluster/net/route.ts';
+import { crossings, frameSizes, type Hosting, receiveBytes } from '../cluster/net/route.ts';
 import { listenTensors } from '../cluster/net/tensor-socket.ts';
 import { Token } from '../cluster/net/token.ts';
 import type { Wire } from '../cluster/net/wire.ts';
-import { layOutFabric, resetFabric } from '../src/fabric/fabric-memory.ts';
 import { podTorus } from '../src/fabric/torus.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
@@ -57,6 +56,8 @@ const token = new Token(Buffer.from('a token for fuzzing only'));
 /** Each so many'th input goes over a real socket. */
 const socketEvery = 100;
 const epoch = 3;
+const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
+const frameBytesMax = sizes.frameBytes;
 
 export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
   const random = mulberry32(seed);
@@ -112,7 +113,7 @@ async function makePlace() {
     ...{ token, host: '127.0.0.1', port: 0, unixPath },
     admit: () => undefined,
     open: (hello, wire) => pump.openOut(hello.from, wire),
-    drained: (hello) => pump.drained(hello.from),
+    drained: (hello, wire) => pump.drained(hello.from, wire),
     closed: () => undefined,
     turnedAway: () => undefined,
   });
@@ -172,14 +173,10 @@ async function makePlace() {
 
 /** Pumps over one memory, each as at the beginning of an epoch. */
 function pumpMaker(hosting: Hosting): () => Pump {
-  const layout = layOutFabric(hosting.torus, 1024);
-  const receiveAt = layout.base + layout.bytes;
-  const pages = Math.ceil((receiveAt + receiveBytes(hosting)) / 65536);
+  const receiveAt = 1024;
+  const pages = Math.ceil((receiveAt + receiveBytes(hosting, sizes)) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  return () => {
-    resetFabric(memory, layout);
-    return new Pump({ memory, layout, hosting, receiveAt, epoch });
-  };
+  return () => new Pump({ memory, hosting, sizes, receiveAt, epoch });
 }
 
 function overWebSocket(url: string, bytes: Buffer): Promise<void> {

@@ -130,7 +130,10 @@ export function isFrame(bytes: Uint8Array): boolean {
 
 /** What is done with the frames of a stream. */
 export interface FrameSink {
-  /** Where the payload of a frame with this header goes: `header.bytes` bytes; or why it may not. */
+  /**
+   * Where the payload of a frame with this header goes; or why it may not. It may be up to
+   * `headerBytes` more than `header.bytes`, which the header behind the payload passes through.
+   */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /** A whole frame whose payload is sound; or why it may not be. The header is used again. */
   accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined;
@@ -149,9 +152,11 @@ export class FrameReader {
   readonly #head = new Uint8Array(headerBytes);
   readonly #view = new DataView(this.#head.buffer);
   readonly #header: FrameHeader = emptyHeader();
-  /** The part that is being read: the header, or a payload. */
+  /** The part that is being read: the header, or a payload and what follows. */
   #target: Uint8Array = this.#head;
   #filled = 0;
+  /** Of the payload. */
+  #bytes = 0;
   #payloadCrc = 0;
   #refusal: Refusal | undefined;
 
@@ -199,10 +204,12 @@ export class FrameReader {
     const header = this.#header;
     const place = this.#sink.place(header);
     if (!(place instanceof Uint8Array)) return place;
-    assert(place.length === header.bytes, `${place.length} bytes of room for ${header.bytes}`);
+    const slack = place.length - header.bytes;
+    assert(slack >= 0 && slack <= headerBytes, `${place.length} bytes of room for ${header.bytes}`);
     this.#target = place;
+    this.#bytes = header.bytes;
     this.#filled = 0;
-    return place.length === 0 ? this.#payloadGrew() : undefined;
+    return header.bytes === 0 ? this.#payloadGrew() : undefined;
   }
 
   #decode(): Refusal | undefined {
@@ -232,14 +239,19 @@ export class FrameReader {
   }
 
   #payloadGrew(): Refusal | undefined {
-    if (this.#filled < this.#target.length) return undefined;
-    const payload = this.#target;
+    const bytes = this.#bytes;
+    if (this.#filled < bytes) return undefined;
+    const read = this.#target;
+    const payload = read.length === bytes ? read : read.subarray(0, bytes);
+    const more = this.#filled - bytes;
+    for (let i = 0; i < more; i++) this.#head[i] = read[bytes + i] ?? 0;
     this.#target = this.#head;
-    this.#filled = 0;
+    this.#filled = more;
     if (this.#sink.checksum(payload) !== this.#payloadCrc) {
       return { code: 'payload-crc', text: 'a corrupt payload', header: { ...this.#header } };
     }
-    return this.#sink.accept(this.#header, payload);
+    const refusal = this.#sink.accept(this.#header, payload);
+    return refusal || more === 0 ? refusal : this.#headGrew();
   }
 }
 

@@ -9,9 +9,9 @@ import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
 import { emptyHeader, encodeHeader, frameKinds, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { FrameSizes, Hosting } from './route.ts';
-import { colours, crossings } from './route.ts';
+import { colours, crossings, windowFrames } from './route.ts';
+import { Slots } from './slots.ts';
 import { SocketInLink, SocketOutLink } from './socket-link.ts';
-import { frameAlign } from './window.ts';
 import type { Wire } from './wire.ts';
 
 export interface PumpParts {
@@ -73,18 +73,16 @@ export class Pump {
 
   constructor(parts: PumpParts) {
     const { memory, hosting, receiveAt, sizes } = parts;
-    assert(receiveAt % frameAlign === 0, `a receive area at ${receiveAt}`);
+    assert(receiveAt % 16 === 0, `a receive area at ${receiveAt}`);
     this.#parts = parts;
     this.#bytes = Buffer.from(memory.buffer);
     const { out, in: incoming } = crossings(hosting);
-    const { windowBytes, frameBytes } = sizes;
-    this.#crc = frameCrc(memory, receiveAt + incoming.length * windowBytes, frameBytes);
-    this.#out = new Map(out.map((it) => [it.queue, new SocketOutLink(it, windowBytes)]));
-    this.#in = new Map(
-      incoming.map((it, index) => {
-        return [it.queue, new SocketInLink(it, windowBytes, receiveAt + index * windowBytes)];
-      }),
-    );
+    const { slotBytes } = sizes;
+    const count = incoming.length * windowFrames;
+    const slots = new Slots(receiveAt, slotBytes, count);
+    this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
+    this.#out = new Map(out.map((it) => [it.queue, new SocketOutLink(it)]));
+    this.#in = new Map(incoming.map((it) => [it.queue, new SocketInLink(it, slots)]));
   }
 
   /** Processes to which frames go, and from which they come. */
@@ -161,8 +159,8 @@ export class Pump {
         frame.epoch = header.epoch;
         frame.collective = header.collective;
         frame.sequence = header.sequence;
-        link.place(frame);
-        return this.#bytes.subarray(frame.address, frame.address + frame.bytes);
+        const slack = link.place(frame) ? headerBytes : 0;
+        return this.#bytes.subarray(frame.address, frame.address + frame.bytes + slack);
       },
       accept: (header, payload) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
@@ -245,7 +243,7 @@ export class Pump {
 
   #send(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
     assert(frame.epoch === this.#parts.epoch, `a frame of epoch ${frame.epoch} to be sent`);
-    link.window.put(frame.bytes);
+    link.window.put();
     const header = this.#header;
     header.kind = frameKinds.tensor;
     header.epoch = frame.epoch;
@@ -311,7 +309,7 @@ export class Pump {
     if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytes) {
       return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytes}` };
     }
-    if (link.window.hasRoom(bytes)) return link;
+    if (link.window.hasRoom) return link;
     const name = linkName(this.#parts.hosting.torus, link.crossing.link);
     return { code: 'credit', text: `link ${name}: a frame for which there is no credit` };
   }

@@ -41,12 +41,16 @@ export interface TensorServer extends Listener {
 }
 
 export const tensorPath = '/tensor';
+/** How long either end waits for the other: 64 processes may be starting on two processors. */
+const handshakeMs = 20_000;
 /** Credits and handshakes are all that comes in. */
 const inboundBytesMax = 4096;
 
 /** @throws PodError `io` when the address or the path cannot be had. */
 export async function listenTensors(options: TensorServerOptions): Promise<TensorServer> {
-  const gate = new Gate((why) => options.turnedAway({ code: why, text: `no handshake: ${why}` }));
+  const turnedAway = (why: 'timeout' | 'too-many'): void =>
+    options.turnedAway({ code: why, text: `no handshake: ${why}` });
+  const gate = new Gate(turnedAway, handshakeMs);
   const live = new Set<Connection>();
   const { host, port, unixPath } = options;
   const place = { host, port, path: tensorPath, maxPayload: inboundBytesMax };
@@ -199,7 +203,6 @@ function clientConnection(
   return connection;
 }
 
-const handshakeMs = 4000;
 
 function pullerOf(connection: Connection): Puller {
   return {
