@@ -274,7 +274,7 @@ function openedSession(closed: (why: string) => void): ControlSession<Ping, Ping
 
 function tensorHandshake(random: Random): string {
   let outcome = 'waits';
-  const handshake = listeningHandshake(token, 'tensor', Buffer.alloc(32, 2), () => undefined);
+  const handshake = listeningHandshake(token, ['tensor'], Buffer.alloc(32, 2), () => undefined);
   const connection = new Connection(replyWire([]), handshake, {
     open: () => ({ code: 'peer', text: 'none is open to fuzzing' }),
     closed: (refusal) => {

@@ -17,11 +17,14 @@ export interface FrameHeader {
   kind: FrameKind;
   /** Membership in which it was sent. */
   epoch: number;
-  /** Tensors: number of the all-reduce since the epoch began. */
+  /** Tensors: number of the all-reduce since the epoch began. State: number of the program. */
   collective: number;
-  /** Tensors: number of the frame in its all-reduce and queue. Credits: frames given back ever. */
+  /**
+   * Tensors: number of the frame in its all-reduce and queue. Credits: frames given back ever. State:
+   * number of the piece, or steps done when asked for.
+   */
   sequence: number;
-  /** Tensors and credits: link · 2 + colour. */
+  /** Tensors and credits: link · 2 + colour. State: number of the parameter. */
   queue: number;
   /** Of the payload. */
   bytes: number;
@@ -37,12 +40,13 @@ export const frameKinds = {
   refuse: 5,
   tensor: 6,
   credit: 7,
+  state: 8,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
 export const protocolVersion = 1;
 export const headerBytes = 40;
-/** The largest payload of anything but a tensor. */
+/** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;
 
 /** `TPUF`. */
@@ -232,7 +236,8 @@ export class FrameReader {
     header.bytes = view.getUint32(24, true);
     header.code = view.getUint32(32, true);
     this.#payloadCrc = view.getUint32(28, true);
-    if (kind !== frameKinds.tensor && header.bytes > smallPayloadBytes) {
+    const isSmall = kind !== frameKinds.tensor && kind !== frameKinds.state;
+    if (isSmall && header.bytes > smallPayloadBytes) {
       return { code: 'length', text: `${header.bytes} bytes, at most ${smallPayloadBytes}` };
     }
     return undefined;
@@ -256,5 +261,5 @@ export class FrameReader {
 }
 
 function isKind(kind: number): kind is FrameKind {
-  return kind >= frameKinds.hello && kind <= frameKinds.credit;
+  return kind >= frameKinds.hello && kind <= frameKinds.state;
 }

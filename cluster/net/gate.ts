@@ -15,10 +15,7 @@ export class Gate {
   /** How long each may take, in ms. */
   readonly msMax: number;
 
-  constructor(
-    turnedAway: (why: 'timeout' | 'too-many') => void,
-    msMax: number = handshakeMsMax,
-  ) {
+  constructor(turnedAway: (why: 'timeout' | 'too-many') => void, msMax: number = handshakeMsMax) {
     this.#turnedAway = turnedAway;
     this.msMax = msMax;
   }

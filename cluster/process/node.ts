@@ -97,6 +97,7 @@ export class Node {
     this.#carrier = new Carrier({
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
+      stateOf: () => undefined,
       trouble: (peer, refusal) => this.#trouble(peer, refusal),
     });
     const failed = (error: unknown): void => this.#fail('the data loader', error);

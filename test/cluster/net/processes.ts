@@ -121,7 +121,7 @@ export async function connectProcesses(
         connectTensors({
           token,
           offer,
-          hello: { from: self, to: peer, epoch: clientEpoch },
+          hello: { channel: 'tensor', from: self, to: peer, epoch: clientEpoch },
           open: (wire) => process.pump.openIn(peer, wire),
           closed: (refusal) => report({ self, peer, end: 'in', refusal }),
         }),
