@@ -118,18 +118,6 @@ export class Carrier {
     return pairs;
   }
 
-  /** TEMPORARY seam until the state channel lands. */
-  async take(_: {
-    offer: TensorOffer;
-    peer: number;
-    epoch: number;
-    program: number;
-    steps: number;
-    into: readonly Uint8Array[];
-  }): Promise<void> {
-    throw new Error('no state channel');
-  }
-
   async close(): Promise<void> {
     this.#leave();
     await this.#server?.close();
