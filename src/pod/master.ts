@@ -362,7 +362,9 @@ function onJoined(
     return refuse(state, message, 'it has joined already');
   }
   const { recovery, taking } = state.options;
-  const holdsState = keepsState(recovery) && holds(steps, state.steps, taking);
+  // Nobody has begun a step after one that was not committed: who ended that keeps those before it.
+  const keepsBefore = state.steps.every((count, i) => count === state.told[i]);
+  const holdsState = keepsState(recovery) && holds(steps, state.steps, taking, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
   const joined = withMember(state, tpu, { status, holdsState, silentMs: 0 });
   const actions: MasterAction[] =

@@ -29,8 +29,8 @@ export type FromWorker =
       /** The newest membership that it has heard of; 0 of one that is new. */
       readonly epoch: number;
       /**
-       * One that had its place before: by program, after how many steps its parameters are; it
-       * still has those of the step before as well. Null when it has none.
+       * One that had its place before: by program, after how many steps its parameters are. Until it
+       * begins the next step it has those of the step before as well. Null when it has none.
        */
       readonly steps: readonly number[] | null;
     }

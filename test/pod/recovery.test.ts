@@ -77,6 +77,23 @@ const processes = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
   workers: 'processes',
 });
 
+/** Found a spare that told of parameters which its last step had begun to write over. */
+test('seeds that failed once', () => {
+  const chances = {
+    ...{ lost: 0.003, repeated: 0.1, late: 0.1, broken: 0.03, stray: 0.3, corrupt: 0 },
+    ...{ crash: 0.02, hang: 0.01, absent: 0.1, tardy: 0.2, masterLost: 0.005, masterPaused: 0.005 },
+  };
+  for (const seed of [102343, 105793, 106345, 109171]) {
+    check({
+      ...quiet,
+      seed,
+      ...{ tpus: 2, steps: 8, graceMsLimit: 150 },
+      workers: 'processes',
+      chances,
+    });
+  }
+});
+
 describe('in virtual time, over many seeds', () => {
   test('a calm run has no story', () => {
     const { done, events } = tally(50, kinds);

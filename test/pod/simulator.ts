@@ -826,18 +826,16 @@ class Simulation {
     if (life !== undefined) this.#started.add(times);
   }
 
-  /** All copies are lost: nobody has told of one. */
-  #checkRewind(boss: Boss): void {
+  /** All copies are lost: nobody has one that its master could know of. */
+  #checkRewind({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
     if (policy !== 'replace' || chances.corrupt > 0) return;
-    for (const life of boss.lives) {
-      if (
-        life?.boss === boss &&
-        isAlive(life) &&
-        holds(life.state.steps, boss.state.steps, taking)
-      ) {
-        this.#wrongs.push(`all goes back, and ${life.tpu} has ${life.state.steps}`);
-      }
+    for (const life of lives) {
+      if (!life || !isAlive(life) || life.boss?.state !== state) continue;
+      const { steps, keepsBefore } = life.state;
+      const isKept = keepsBefore && state.steps[0] === state.told[0];
+      if (!holds(steps, state.steps, taking, isKept)) continue;
+      this.#wrongs.push(`all goes back to before ${state.steps}, and ${life.tpu} has ${steps}`);
     }
   }
 }

@@ -152,9 +152,11 @@ test('a program that takes its parameters from another has none to lose', () => 
   const [train, evaluate] = [fc.nat(9), fc.nat(9)];
   fc.assert(
     fc.property(train, evaluate, train, evaluate, (steps, evaluated, wanted, restarted) => {
-      const isHeld = holds([steps, evaluated], [wanted, restarted], [false, true]);
-      expect(isHeld).toBe(wanted === steps || wanted + 1 === steps);
-      expect(holds(null, [wanted, restarted], [false, true])).toBe(false);
+      for (const keepsBefore of [true, false]) {
+        const isHeld = holds([steps, evaluated], [wanted, restarted], [false, true], keepsBefore);
+        expect(isHeld).toBe(wanted === steps || (keepsBefore && wanted + 1 === steps));
+        expect(holds(null, [wanted, restarted], [false, true], keepsBefore)).toBe(false);
+      }
     }),
   );
 });
