@@ -22,7 +22,7 @@ const foldLanes = 300;
 const blockLanes = 1200;
 const foldBytes = foldLanes * laneBytes;
 /** Shorter ranges are left to zlib. */
-const foldedBytesMin = 4 * foldBytes;
+const foldedBytesMin = 2 * foldBytes;
 
 /** What kernels write, besides results: folded lanes, and those that zlib does. */
 export const crcScratchBytes: number = (foldLanes + blockLanes + foldLanes) * laneBytes;

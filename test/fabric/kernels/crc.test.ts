@@ -13,8 +13,8 @@ test('a CRC of any range is that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
     // Where folding sets in, and whole lanes.
-    fc.integer({ min: 19_190, max: 19_220 }),
-    fc.integer({ min: 1200, max: most / 16 }).map((lanes) => lanes * 16),
+    fc.integer({ min: 9590, max: 9620 }),
+    fc.integer({ min: 600, max: most / 16 }).map((lanes) => lanes * 16),
   );
   fc.assert(
     fc.property(length, fc.integer({ min: 0, max: 40 }), fc.integer(), (count, shift, seed) => {
