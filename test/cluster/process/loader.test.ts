@@ -106,14 +106,14 @@ function stepOf(
   program: number,
   step: number,
 ): { readonly images: Float32Array; readonly labels: Int32Array } {
-  const { split, order, orderSeed, firstStep } = at(feeds, program);
+  const { split, order, orderSeed } = at(feeds, program);
   const samples = openDataset(dataset, 0)[split];
   const slice = { size: samples.size, globalBatch, replicasPerTpu: 8, tpus };
   const plan = order === 'training' ? trainingPlan(slice, orderSeed) : evaluationPlan(slice);
   const count = globalBatch / tpus;
   const images = new Float32Array(count * samples.rows * samples.columns);
   const labels = new Int32Array(count);
-  const place = order === 'training' ? firstStep + step : step % stepsPerPass(plan);
+  const place = order === 'training' ? step : step % stepsPerPass(plan);
   fillStep(samples, plan, tpu, place, images, labels, fillScratch(samples, plan));
   return { images, labels };
 }
