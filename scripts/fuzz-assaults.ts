@@ -495,7 +495,7 @@ function malformed(random: Random, epoch: number): LastMessage | undefined {
       );
     default: {
       const bytes = broken(random, packed);
-      return { frame: longFrame(bytes), isRefused: bytes.length > 0 && isWrong(bytes) };
+      return { frame: longFrame(bytes), isRefused: isWrong(bytes) };
     }
   }
 }
