@@ -8,17 +8,20 @@ import { hostname } from 'node:os';
 import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
 import { readToken } from '../net/token.ts';
+import { describeError } from './last-words.ts';
+import { LogOutput } from './log-output.ts';
 import { rankOf } from './rank.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { onEnd } from './signals.ts';
-import { statusPath, writeStatus } from './status-file.ts';
+import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 
 const { env } = process;
-const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } });
+const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } }, new LogOutput());
 const statusFile = statusPath(env);
 
+process.on('uncaughtException', leave);
 try {
-  writeStatus(statusFile, 'starting');
+  saySo('starting');
   serve();
 } catch (error) {
   leave(error);
@@ -41,7 +44,7 @@ function serve(): void {
         if (!sessions.has(tpu)) open(tpu, false);
       },
       ready: (isReady) => {
-        if (isFirst) writeStatus(statusFile, isReady ? 'ready' : 'starting');
+        if (isFirst) saySo(isReady ? 'ready' : 'starting');
       },
       over: leave,
       log: (msg, fields) => logger.info(fields, msg),
@@ -51,12 +54,16 @@ function serve(): void {
   open(rankOf(env, hostname()), true);
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
-    writeStatus(statusFile, 'ending');
+    saySo('ending');
     Promise.all([...sessions.values()].map((session) => session.end())).then(
       () => leave(undefined),
       leave,
     );
   });
+}
+
+function saySo(state: ProcessStatus['state']): void {
+  writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
 /** The last thing that is done: nothing is left that matters. */
@@ -65,9 +72,9 @@ function leave(error: unknown): void {
     logger.info('done');
     process.exit(0);
   }
-  const known = error instanceof PodError ? error : undefined;
-  logger.error({ code: known?.code }, error instanceof Error ? error.message : String(error));
-  process.exit(known?.exitCode ?? 1);
+  const { code, exitCode, message, stack } = describeError(error);
+  logger.error({ code, stack }, message);
+  process.exit(exitCode);
 }
 
 function placeOf(text: string): { readonly host: string; readonly port: number } {

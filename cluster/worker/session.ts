@@ -167,9 +167,10 @@ export class Session {
     this.#options.ready(false);
     this.#options.log('master-gone', { cause: refusal?.text ?? 'the connection was closed' });
     this.#expectMaster();
-    // Who was turned away has been replaced, and begins anew.
-    if (refusal === undefined) this.#node?.pause();
-    else this.#next(async () => await this.#node?.end());
+    // Who was turned away has been replaced, and begins anew. A master that only stood still has not
+    // replaced anybody: what is here may be all that is left of the parameters.
+    if (refusal?.isTheirs === true) this.#next(async () => await this.#node?.end());
+    else this.#node?.pause();
   }
 
   #expectMaster(): void {
