@@ -1,0 +1,35 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { removeSocketFiles, socketFile } from '../../../cluster/process/socket-file.ts';
+
+const { TMPDIR } = process.env;
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pod-sockets-'));
+  process.env['TMPDIR'] = folder;
+});
+afterEach(() => {
+  if (TMPDIR === undefined) delete process.env['TMPDIR'];
+  else process.env['TMPDIR'] = TMPDIR;
+  rmSync(folder, { recursive: true });
+});
+
+test('what a process that was killed has left is removed, and nothing else', () => {
+  const own = socketFile();
+  expect(dirname(own)).toBe(folder);
+  const another = join(folder, basename(own).replace(`${process.pid}`, `${process.pid}1`));
+  for (const path of [own, another, join(folder, 'pod-of-somebody.sock')]) writeFileSync(path, '');
+  removeSocketFiles([process.pid]);
+  expect([existsSync(own), existsSync(another)]).toEqual([false, true]);
+  expect(existsSync(join(folder, 'pod-of-somebody.sock'))).toBe(true);
+});
+
+test('a path is never too long for a socket, and where it leads is there', () => {
+  const long = join(folder, 'a'.repeat(100));
+  process.env['TMPDIR'] = long;
+  expect(existsSync(dirname(socketFile()))).toBe(true);
+  mkdirSync(long);
+  expect(socketFile().length).toBeLessThan(108);
+});
