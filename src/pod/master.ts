@@ -857,13 +857,14 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
   return checkSilence(state, now);
 }
 
-/** Lets a worker that is here host a Cloud TPU for which no replacement came. */
+/** Lets a worker that is here host a Cloud TPU for which no replacement came; one that does not is lost. */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
   const { host: before } = at(members, tpu);
   if (before !== null) {
-    const hosted = `${nameOf(state, before)} did not host it within ${options.startMsLimit} ms`;
-    return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${hosted}`);
+    const what = `did not host ${nameOf(state, tpu)} within ${options.startMsLimit} ms`;
+    const message = `${nameOf(state, before)} ${what}`;
+    return lose(state, [{ tpu: before, code: 'worker-silent', message }], now);
   }
   const hosts = members.flatMap((member, host) =>
     member.status === 'absent' || member.host !== null ? [] : [host],

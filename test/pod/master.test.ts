@@ -425,15 +425,18 @@ describe('no replacement comes', () => {
     expect(refused).toMatchObject({ kind: 'refused', reason: 'the membership is closed' });
   });
 
-  test('a host has as long as for a start, however short the grace', () => {
+  test('a host has as long as for a start, however short the grace; then it is lost itself', () => {
     const driver = adopting();
     driver.now += 4900;
     driver.give({ kind: 'sample', pulses: [0, 0, 0] });
     expect(driver.state.phase.kind).toBe('joining');
     driver.now += 200;
-    driver.give({ kind: 'sample', pulses: [0, 0, 0] });
-    expect(driver.failure().message).toBe(
-      'Cloud TPU 1 (x 1, y 0), while joining, is lost: Cloud TPU 2 (x 2, y 0) did not host it within 5000 ms',
+    const actions = driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    const replaced = actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+    expect(replaced).toEqual([2, 1]);
+    const lost = actions.flatMap((it) => (it.kind === 'note' ? [it.note.cause] : []));
+    expect(lost[0]).toBe(
+      'Cloud TPU 2 (x 2, y 0) did not host Cloud TPU 1 (x 1, y 0) within 5000 ms',
     );
   });
 

@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Chances, type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
+
+// Thousands of seeds, on a machine that may be busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 const calm: Chances = {
   ...{ lost: 0, repeated: 0, late: 0, broken: 0, stray: 0 },
