@@ -254,11 +254,7 @@ export class Pump {
     header.queue = link.crossing.queue;
     header.bytes = frame.bytes;
     const { address, bytes, crc } = frame;
-    encodeHeader(
-      header,
-      crc === unknownCrc ? this.#crc.of(address, bytes) : crc,
-      route.head,
-    );
+    encodeHeader(header, crc === unknownCrc ? this.#crc.of(address, bytes) : crc, route.head);
     const payload = this.#bytes.subarray(address, address + bytes);
     if (route.wire.write(route.head, payload)) link.sent();
     else route.sending = link;
