@@ -45,6 +45,20 @@ const stepsLeftMin = 15;
 /** Runs that were wrong, of one fault, before it is given up. */
 const wrongMax = 3;
 
+const header = [
+  ...[
+    'fault',
+    'strikes',
+    'right',
+    'noticed p50',
+    'max',
+    'going on p50',
+    'max',
+    'ran again',
+    'besides',
+  ],
+];
+
 const options = new Command('cluster-faults')
   .option('--runs <n>', 'how often each fault strikes', '20')
   .option('--tpus <n>', 'containers', '8')
@@ -167,20 +181,6 @@ function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Str
   const load = `load ${loadavg()[0]?.toFixed(1)}`;
   return `${who}: ${wrong ?? 'right'}: ${times}${how}${beside} (${load})`;
 }
-
-const header = [
-  ...[
-    'fault',
-    'strikes',
-    'right',
-    'noticed p50',
-    'max',
-    'going on p50',
-    'max',
-    'ran again',
-    'besides',
-  ],
-];
 
 /** Of all strikes of a fault; and of those alone for which nobody came in time. */
 function rowsOf(name: string, strikes: readonly Strike[]): string[][] {
