@@ -364,7 +364,7 @@ class Processes implements ProcessPod, Crew {
     const member = this.#members[tpu];
     if (member !== undefined) {
       this.#unseat(member, 'it is being replaced');
-      member.guest.refuse({ code: 'peer', text: 'it is being replaced' });
+      member.guest.refuse({ code: 'epoch', text: 'it is being replaced' });
     }
     this.#seatAll();
   }

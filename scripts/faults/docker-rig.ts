@@ -23,8 +23,11 @@ const network = `${project}_ici`;
 const master = `${project}-master-1`;
 const eventMsLimit = 10_000;
 
-/** SIGKILL to the program of a container, as its own user; the init process is left alone. */
-const killProgram = `for it in /proc/[0-9]*/cmdline; do
+/**
+ * SIGKILL to the program of a container, as its own user, and when, in ms of the epoch; the init
+ * process is left alone. The engine tells of the end only after it has cleaned up.
+ */
+const killProgram = `date +%s%3N; for it in /proc/[0-9]*/cmdline; do
   case "$(tr '\\0' ' ' <"$it" 2>/dev/null)" in "node dist/"*)
     it=\${it#/proc/}; kill -9 "\${it%/cmdline}" ;;
   esac
@@ -82,7 +85,7 @@ export class DockerRig implements Rig {
 
   readonly breaks: Rig['breaks'] = {
     kill: (victim) => this.#timed('kill', victim, () => this.#docker('kill', victim)),
-    crash: (victim) => this.#timed('die', victim, () => this.#killProgram(victim)),
+    crash: (victim) => this.#killProgram(victim),
     pause: (victim) => this.#timed('pause', victim, () => this.#docker('pause', victim)),
     stop: (victim) => this.#timed('kill', victim, () => this.#docker('stop', victim)),
     disconnect: (victim) => {
@@ -92,7 +95,7 @@ export class DockerRig implements Rig {
   };
 
   killMaster(): Promise<number> {
-    return this.#timed('die', master, () => this.#killProgram(master));
+    return this.#killProgram(master);
   }
 
   async mend(victim: string, how: Break): Promise<void> {
@@ -111,9 +114,14 @@ export class DockerRig implements Rig {
     return (await Promise.all(texts)).join('\n');
   }
 
-  /** Detached: with its program the container ends, and so does what was started in it. */
-  async #killProgram(victim: string): Promise<void> {
-    await this.#docker('exec', '--detach', victim, 'sh', '-c', killProgram);
+  /** With its program the container ends, and so does what was started in it: nobody ends well. */
+  async #killProgram(victim: string): Promise<number> {
+    const kill = promisify(execFile)('docker', ['exec', victim, 'sh', '-c', killProgram]);
+    const ended = kill.catch((error: { stdout: string }) => error);
+    const { stdout } = await ended;
+    const time = Number(stdout);
+    if (time > 0) return time;
+    throw new Error(`${victim} was not killed`);
   }
 
   /** Does something, and gives the time at which the engine saw it. */
