@@ -131,8 +131,9 @@ export class Node {
     });
   }
 
-  /** It has met a master, the same or another: where it stands is said again. */
-  greet(): void {
+  /** It has met a master, the same or another: where it stands, and is reached, is said again. */
+  greet(host: string): void {
+    if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
     this.#sayOffer();
     this.#port.postMessage({ kind: 'greet', epoch: this.#epoch });
   }

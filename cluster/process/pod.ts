@@ -329,7 +329,8 @@ class Processes implements ProcessPod, Crew {
         return;
       }
       member.hasJoined = true;
-      this.#options.log('joined', { tpu, epoch: this.#driver.state.epoch, pid });
+      const { epoch } = this.#driver.state;
+      this.#options.log('joined', { tpu, epoch, pid, host: offer.host });
     }
     for (let i = 0; i + 1 < sent.length; i += 2) member.sent.set(at(sent, i), at(sent, i + 1));
     this.#driver.give({ kind: 'message', message: copied(message) });
@@ -366,7 +367,7 @@ class Processes implements ProcessPod, Crew {
     const member = this.#members[tpu];
     if (member !== undefined) {
       this.#unseat(member, 'it is being replaced');
-      member.guest.refuse({ code: 'peer', text: 'it is being replaced' });
+      member.guest.refuse({ code: 'epoch', text: 'it is being replaced' });
     }
     this.#seatAll();
   }
