@@ -845,15 +845,20 @@ function loseLate(
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options, troubleSinceMs } = state;
   const isLate = now - sinceMs > options.startMsLimit;
+  // After a master has ended all may have: they get more time than a single one.
+  const { startMsLimit, recovery } = options;
+  const graceMs = Math.max(recovery.graceMsLimit, troubleSinceMs === null ? startMsLimit / 4 : 0);
   const overdue = members.findIndex(({ status, absentSinceMs, host }) => {
-    const limitMs = host === null ? options.recovery.graceMsLimit : options.startMsLimit;
+    const limitMs = host === null ? graceMs : startMsLimit;
     return status === 'absent' && now - absentSinceMs > limitMs;
   });
   if (isLate && members.some(({ status }) => status === 'leaving')) {
     return loseLate(state, 'leaving', 'did not leave the step', now);
   }
-  if (troubleSinceMs !== null && overdue >= 0) return adopt(state, overdue, now);
-  if (troubleSinceMs === null && isLate) return loseLate(state, 'absent', 'did not start', now);
+  // Who had a place under the master before, and does not come back, is lost as well.
+  const isAwaited = troubleSinceMs !== null || state.isEstablished;
+  if (isAwaited && overdue >= 0) return adopt(state, overdue, now);
+  if (!isAwaited && isLate) return loseLate(state, 'absent', 'did not start', now);
   return checkSilence(state, now);
 }
 
