@@ -189,6 +189,8 @@ export class Node {
   }
 
   async #takePod(message: ToWorker): Promise<void> {
+    // An older master has nothing to say here any more.
+    if (message.epoch < this.#epoch) return;
     switch (message.kind) {
       case 'abort':
         this.#carrier.abort();

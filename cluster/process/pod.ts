@@ -5,6 +5,7 @@ import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
 import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver, messageOf } from '../driver.ts';
+import { isFinal } from '../final.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
 import type { Guest, Lobby } from './lobby.ts';
@@ -22,6 +23,8 @@ export interface ProcessPodOptions extends PodOptions {
   readonly graceMsLimit: number;
   /** Asked while its workers are awaited at the start: whether to give up. */
   readonly shouldStop?: () => boolean;
+  /** Asked when it closes: whether workers are to keep what they have, for another master. */
+  readonly keepsWorkers?: () => boolean;
   /** What goes on in the cluster, for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -201,6 +204,14 @@ class Processes implements ProcessPod, Crew {
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
     this.#options.lobby.attend(undefined);
+    if (this.#keepsWorkers()) {
+      for (const member of this.#members) {
+        if (member === undefined) continue;
+        this.#unseat(member, 'the master ends');
+        member.guest.close();
+      }
+      return;
+    }
     const { epoch } = this.#driver.state;
     this.#driver.give({ kind: 'stop' });
     for (const member of this.#members) {
@@ -213,6 +224,13 @@ class Processes implements ProcessPod, Crew {
     for (const member of this.#members) {
       member?.guest.refuse({ code: 'timeout', text: 'it did not leave its Cloud TPU' });
     }
+  }
+
+  /** Whether another master may need what its workers have. */
+  #keepsWorkers(): boolean {
+    const { failure } = this.#driver;
+    const isLost = failure !== undefined && !isFinal(failure);
+    return isLost || this.#options.keepsWorkers?.() === true;
   }
 
   // --------------------------------------------------------------------------------------- members
