@@ -238,7 +238,9 @@ class Processes implements ProcessPod, Crew {
   /** Gives those who wait the Cloud TPUs that nobody has: each the one it had, if it may choose. */
   #seatAll(): void {
     if (this.#driver.isOver) return;
-    const { waiting } = this.#options.lobby;
+    const byEpoch = (a: Guest, b: Guest): number => b.hello.epoch - a.hello.epoch;
+    // Those who have taken part may still have the parameters.
+    const waiting = [...this.#options.lobby.waiting].sort(byEpoch);
     for (const guest of waiting) {
       const { from } = guest.hello;
       if (from < this.#members.length && this.#members[from] === undefined) this.#seat(guest, from);

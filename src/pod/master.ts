@@ -874,7 +874,10 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
   const hosts = members.flatMap((member, host) =>
     member.status === 'absent' || member.host !== null ? [] : [host],
   );
-  const host = hosts[tpu % hosts.length];
+  const guests = (host: number): number => members.filter((it) => it.host === host).length;
+  const least = Math.min(...hosts.map(guests));
+  const idlest = hosts.filter((host) => guests(host) === least);
+  const host = idlest[tpu % idlest.length];
   if (host === undefined) return awaitAny(state, tpu, now);
   const within = `no replacement joined within ${options.recovery.graceMsLimit} ms`;
   const next = withMember(state, tpu, { host, absentSinceMs: now });
@@ -894,17 +897,20 @@ function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
 }
 
+/** Those who fall silent together, as with their machine, are lost together. */
 function checkSilence(state: MasterState, now: number): Transition {
+  const { members, options } = state;
   const limitMs = silenceLimit(state);
-  let quietest = 0;
-  state.members.forEach((member, tpu) => {
-    if (member.silentMs > at(state.members, quietest).silentMs) quietest = tpu;
+  const silentMs = (tpu: number): number => at(members, tpu).silentMs;
+  const quietest = members.map((_, tpu) => tpu).sort((a, b) => silentMs(b) - silentMs(a));
+  if (silentMs(at(quietest, 0)) <= limitMs) return leave(state);
+  // They were not sampled at the same moment of their silence.
+  const lost = quietest.filter((tpu) => silentMs(tpu) > limitMs - options.sampleMsLimit);
+  const losses = lost.map((tpu): Loss => {
+    const what = `silent: no progress for ${Math.round(silentMs(tpu))} ms, at most ${Math.round(limitMs)} expected`;
+    return { tpu, code: 'worker-silent', message: `${describeWork(state, tpu)} fell ${what}` };
   });
-  const { silentMs } = at(state.members, quietest);
-  if (silentMs <= limitMs) return leave(state);
-  const what = `silent: no progress for ${Math.round(silentMs)} ms, at most ${Math.round(limitMs)} expected`;
-  const message = `${describeWork(state, quietest)} fell ${what}`;
-  return lose(state, [{ tpu: quietest, code: 'worker-silent', message }], now);
+  return lose(state, losses, now);
 }
 
 /** How long a Cloud TPU may show no progress, in ms: a slow machine is not a dead one. */

@@ -260,6 +260,28 @@ describe('failures name the culprit', () => {
     expect(driver.now).toBeLessThanOrEqual(2000);
   });
 
+  test('those that fall silent together are lost together, and hosted evenly', () => {
+    const driver = new Driver(8, 'replace').start().skipTo(1).begin(1);
+    const isDead = (tpu: number): boolean => tpu % 2 === 1;
+    const sample = (i: number): void => {
+      driver.now += 200;
+      // The pulses of half of them were still under way when the others had ended.
+      const last = (tpu: number): number => (tpu % 4 === 1 && i > 0 ? 1 : 0);
+      const pulses = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
+      driver.give({ kind: 'sample', pulses });
+    };
+    let i = 0;
+    for (; driver.count('replace') === 0; i++) sample(i);
+    expect(driver.now).toBeLessThanOrEqual(2000);
+    const replaced = driver.actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+    expect(replaced.sort()).toEqual([1, 3, 5, 7]);
+    expect(driver.state.epoch).toBe(2);
+    for (const tpu of [0, 2, 4, 6]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
+    for (const end = i + 30; i < end; i++) sample(i);
+    const hosts = driver.actions.flatMap((it) => (it.kind === 'adopt' ? [it.host] : []));
+    expect(hosts.sort()).toEqual([0, 2, 4, 6]);
+  });
+
   test('… and eight times as long before a step has shown how fast the machine is', () => {
     const driver = new Driver(3).start().begin(0);
     untilSilent(driver);
