@@ -67,9 +67,12 @@ const master = `${options.project}-master-1`;
 await down();
 try {
   process.stdout.write(`${(await measure()).join('\n')}\n`);
-} finally {
-  await down();
+} catch (error) {
+  // What goes wrong with taking it down must not hide why.
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
 }
+await down();
 
 /** One pod from `up` until the step was committed. */
 async function measure(): Promise<string[]> {
@@ -127,7 +130,7 @@ async function untilStep(step: number): Promise<Line[]> {
     const lines = parse(await docker('logs', master));
     if (lines.some((it) => it.msg === 'step' && (it.step ?? 0) >= step)) return lines;
     const state = await docker('inspect', '--format', '{{.State.Status}}', master);
-    const last = lines.at(-1)?.msg;
+    const last = JSON.stringify(lines.at(-1));
     if (state.trim() === 'exited') throw new Error(`the master ended before step ${step}: ${last}`);
   }
   throw new Error(`no step ${step} within ${milliseconds(runMsLimit)}`);

@@ -29,10 +29,10 @@ export const leanFlags: readonly string[] = [
 
 /**
  * And of what lies outside of the heap: large blocks are pages of their own, which go back when
- * they are free, and all threads share two arenas. Files are hardly read: one thread does.
+ * they are free, and all threads share two arenas. Files are hardly read: two threads do, one of them for names.
  */
 export const leanEnv: Readonly<Record<string, string>> = {
-  UV_THREADPOOL_SIZE: '1',
+  UV_THREADPOOL_SIZE: '2',
   MALLOC_ARENA_MAX: '2',
   MALLOC_MMAP_THRESHOLD_: '131072',
   MALLOC_TRIM_THRESHOLD_: '131072',
