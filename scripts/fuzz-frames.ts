@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { crc32 } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { encodeMessage } from '../cluster/net/codec.ts';
 import { Connection } from '../cluster/net/connection.ts';
@@ -17,18 +16,17 @@ import {
   FrameReader,
   frameKinds,
   headerBytes,
-  smallPayloadBytes,
 } from '../cluster/net/frame.ts';
 import { connectingHandshake, type Hello, listeningHandshake } from '../cluster/net/handshake.ts';
 import { Pump } from '../cluster/net/pump.ts';
-import { crossings, frameBytesMax, type Hosting, receiveBytes } from '../cluster/net/route.ts';
+import { crossings, frameSizes, type Hosting, receiveBytes } from '../cluster/net/route.ts';
 import { listenTensors } from '../cluster/net/tensor-socket.ts';
 import { Token } from '../cluster/net/token.ts';
 import type { Wire } from '../cluster/net/wire.ts';
-import { layOutFabric, resetFabric } from '../src/fabric/fabric-memory.ts';
 import { podTorus } from '../src/fabric/torus.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
+import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts';
 
 /**
  * Throws broken frames, handshakes and messages at the listening ends of a master and of a worker,
@@ -51,12 +49,14 @@ export interface FuzzResult {
 type Counts = Record<string, Record<string, number>>;
 /** What came of an input: `accepted`, or why it was refused. */
 type Target = (random: Random) => string;
-type Random = () => number;
 
 const token = new Token(Buffer.from('a token for fuzzing only'));
 /** Each so many'th input goes over a real socket. */
 const socketEvery = 100;
 const epoch = 3;
+const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
+const frameBytesMax = sizes.frameBytes;
+const lengths = [frameBytesMax, frameBytesMax + 4];
 
 export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
   const random = mulberry32(seed);
@@ -112,7 +112,7 @@ async function makePlace() {
     ...{ token, host: '127.0.0.1', port: 0, unixPath },
     admit: () => undefined,
     open: (hello, wire) => pump.openOut(hello.from, wire),
-    drained: (hello) => pump.drained(hello.from),
+    drained: (hello, wire) => pump.drained(hello.from, wire),
     closed: () => undefined,
     turnedAway: () => undefined,
   });
@@ -144,7 +144,7 @@ async function makePlace() {
     /** Sends something broken to one of the three sockets, and waits only if many are open. */
     async throwAt(random: Random): Promise<void> {
       const which = Math.floor(random() * 4);
-      const bytes = broken(random, genuine(random));
+      const bytes = broken(random, genuine(random), lengths);
       const attack =
         which === 0
           ? overWebSocket(`ws://127.0.0.1:${master.port}/control`, bytes)
@@ -172,14 +172,10 @@ async function makePlace() {
 
 /** Pumps over one memory, each as at the beginning of an epoch. */
 function pumpMaker(hosting: Hosting): () => Pump {
-  const layout = layOutFabric(hosting.torus, 1024);
-  const receiveAt = layout.base + layout.bytes;
-  const pages = Math.ceil((receiveAt + receiveBytes(hosting)) / 65536);
+  const receiveAt = 1024;
+  const pages = Math.ceil((receiveAt + receiveBytes(hosting, sizes)) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  return () => {
-    resetFabric(memory, layout);
-    return new Pump({ memory, layout, hosting, receiveAt, epoch });
-  };
+  return () => new Pump({ memory, hosting, sizes, receiveAt, epoch });
 }
 
 function overWebSocket(url: string, bytes: Buffer): Promise<void> {
@@ -224,7 +220,7 @@ function controlHandshake(random: Random): string {
   const session = controlSession((why) => {
     outcome = why;
   });
-  session.receive(broken(random, genuine(random)));
+  session.receive(broken(random, genuine(random), lengths));
   return outcome;
 }
 
@@ -240,7 +236,7 @@ function controlMessages(): Target {
     }
     outcome = '';
     const message = { kind: 'ping', count: Math.floor(random() * 1e9), more: [1.5, 'x', null] };
-    session.receive(broken(random, encodeMessage(message)));
+    session.receive(broken(random, encodeMessage(message), lengths));
     if (outcome === '') return 'accepted';
     session = undefined;
     return outcome;
@@ -277,14 +273,14 @@ function openedSession(closed: (why: string) => void): ControlSession<Ping, Ping
 
 function tensorHandshake(random: Random): string {
   let outcome = 'waits';
-  const handshake = listeningHandshake(token, 'tensor', Buffer.alloc(32, 2), () => undefined);
+  const handshake = listeningHandshake(token, ['tensor'], Buffer.alloc(32, 2), () => undefined);
   const connection = new Connection(replyWire([]), handshake, {
     open: () => ({ code: 'peer', text: 'none is open to fuzzing' }),
     closed: (refusal) => {
       outcome = refusal?.code ?? 'closed';
     },
   });
-  connection.push(broken(random, genuine(random)));
+  connection.push(broken(random, genuine(random), lengths));
   return outcome;
 }
 
@@ -330,7 +326,9 @@ function frames(
       assert(!('code' in sink), 'a sink that does not open');
       reader = new FrameReader(sink);
     }
-    const refusal = reader.push(random() < 0.3 ? make(random) : broken(random, make(random)));
+    const refusal = reader.push(
+      random() < 0.3 ? make(random) : broken(random, make(random), lengths),
+    );
     if (refusal) reader = undefined;
     return refusal?.code ?? 'accepted';
   };
@@ -344,70 +342,6 @@ function replyWire(replies: Buffer[]): Wire {
     },
     waiting: 0,
     end: () => undefined,
-  };
-}
-
-/** A frame of any kind as an honest peer might send it. */
-function genuine(random: Random): Buffer {
-  const kind = pick(random, Object.values(frameKinds)) ?? frameKinds.hello;
-  const lengths = [0, 32, 44, smallPayloadBytes];
-  const payload = Buffer.alloc(pick(random, lengths) ?? 0, Math.floor(random() * 3));
-  return encodeFrame({ ...emptyHeader(), kind, epoch: Math.floor(random() * 5) }, payload);
-}
-
-/** Something broken, and half of the time with its sums made right again, so that it gets further. */
-function broken(random: Random, bytes: Buffer): Buffer {
-  let result: Buffer = Buffer.from(bytes);
-  const times = 1 + Math.floor(random() * 3);
-  for (let i = 0; i < times; i++) result = breakOnce(random, result);
-  if (random() < 0.5 && result.length >= headerBytes) mend(result);
-  return result;
-}
-
-function breakOnce(random: Random, bytes: Buffer): Buffer {
-  const at = Math.floor(random() * bytes.length);
-  switch (Math.floor(random() * 6)) {
-    case 0:
-      if (bytes.length > 0) bytes[at] = (bytes[at] ?? 0) ^ (1 << Math.floor(random() * 8));
-      return bytes;
-    case 1:
-      return bytes.subarray(0, at);
-    case 2:
-      return Buffer.concat([bytes, noise(random, Math.floor(random() * 80))]);
-    case 3:
-      if (at + 4 <= bytes.length) bytes.writeUInt32LE(pick(random, extremes) ?? 0, at);
-      return bytes;
-    case 4:
-      return noise(random, Math.floor(random() * 200));
-    default:
-      return Buffer.concat([bytes.subarray(0, at), noise(random, 3), bytes.subarray(at)]);
-  }
-}
-
-const extremes = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff, frameBytesMax, frameBytesMax + 4];
-
-function mend(bytes: Buffer): void {
-  bytes.write('TPUF', 0, 'latin1');
-  bytes.writeUInt32LE(crc32(bytes.subarray(headerBytes)), 28);
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, 36)), 36);
-}
-
-function noise(random: Random, length: number): Buffer {
-  return Buffer.from(Uint8Array.from({ length }, () => random() * 256));
-}
-
-function pick<T>(random: Random, values: readonly T[]): T | undefined {
-  return values[Math.floor(random() * values.length)];
-}
-
-/** Uniform in [0, 1) [Tommy Ettinger's mulberry32]. */
-function mulberry32(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let it = Math.imul(state ^ (state >>> 15), state | 1);
-    it ^= it + Math.imul(it ^ (it >>> 7), it | 61);
-    return ((it ^ (it >>> 14)) >>> 0) / 2 ** 32;
   };
 }
 

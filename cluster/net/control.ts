@@ -95,7 +95,7 @@ export function acceptControl<In, Out>(
 ): ControlSession<In, Out> {
   const admit = options.admit ?? (() => undefined);
   const nonce = randomBytes(nonceBytes);
-  const handshake = listeningHandshake(options.token, 'control', nonce, admit);
+  const handshake = listeningHandshake(options.token, ['control'], nonce, admit);
   return new ControlSession<In, Out>(wire, handshake, options.check, {
     joined: (channel) => {
       events.joined();

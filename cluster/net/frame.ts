@@ -17,11 +17,14 @@ export interface FrameHeader {
   kind: FrameKind;
   /** Membership in which it was sent. */
   epoch: number;
-  /** Tensors: number of the all-reduce since the epoch began. */
+  /** Tensors: number of the all-reduce since the epoch began. State: number of the program. */
   collective: number;
-  /** Tensors: number of the frame in its all-reduce and queue. Credits: frames given back ever. */
+  /**
+   * Tensors: number of the frame in its all-reduce and queue. Credits: frames given back ever. State:
+   * number of the piece, or steps done when asked for.
+   */
   sequence: number;
-  /** Tensors and credits: link · 2 + colour. */
+  /** Tensors and credits: link · 2 + colour. State: number of the parameter. */
   queue: number;
   /** Of the payload. */
   bytes: number;
@@ -37,12 +40,13 @@ export const frameKinds = {
   refuse: 5,
   tensor: 6,
   credit: 7,
+  state: 8,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
 export const protocolVersion = 1;
 export const headerBytes = 40;
-/** The largest payload of anything but a tensor. */
+/** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;
 
 /** `TPUF`. */
@@ -88,15 +92,28 @@ export function emptyHeader(): FrameHeader {
   return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, code: 0 };
 }
 
-/** Writes a header to the first 40 bytes of `target`; `payloadCrc` is that of its payload. */
+/** Where headers are written, one after another. */
+export class HeaderRoom {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Those that have a CRC of their own. */
+  readonly checked: Uint8Array;
+
+  constructor(bytes: Uint8Array = new Uint8Array(headerBytes)) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
+    this.checked = bytes.subarray(0, checkedBytes);
+    bytes.set(magic);
+  }
+}
+
+/** Writes a header; `payloadCrc` is that of its payload. */
 export function encodeHeader(
   header: Readonly<FrameHeader>,
   payloadCrc: number,
-  target: Uint8Array,
+  { view, checked }: HeaderRoom,
   version: number = protocolVersion,
 ): void {
-  const view = new DataView(target.buffer, target.byteOffset, headerBytes);
-  target.set(magic);
   view.setUint16(4, version, true);
   view.setUint16(6, header.kind, true);
   view.setUint32(8, header.epoch, true);
@@ -106,7 +123,7 @@ export function encodeHeader(
   view.setUint32(24, header.bytes, true);
   view.setUint32(28, payloadCrc, true);
   view.setUint32(32, header.code, true);
-  view.setUint32(checkedBytes, crc32(target.subarray(0, checkedBytes)), true);
+  view.setUint32(checkedBytes, crc32(checked), true);
 }
 
 /** A whole record in one piece: for handshakes, credits and tests. */
@@ -116,7 +133,8 @@ export function encodeFrame(
   version: number = protocolVersion,
 ): Buffer {
   const record = Buffer.alloc(headerBytes + payload.length);
-  encodeHeader({ ...header, bytes: payload.length }, crc32(payload), record, version);
+  const room = new HeaderRoom(record);
+  encodeHeader({ ...header, bytes: payload.length }, crc32(payload), room, version);
   record.set(payload, headerBytes);
   return record;
 }
@@ -130,7 +148,10 @@ export function isFrame(bytes: Uint8Array): boolean {
 
 /** What is done with the frames of a stream. */
 export interface FrameSink {
-  /** Where the payload of a frame with this header goes: `header.bytes` bytes; or why it may not. */
+  /**
+   * Where the payload of a frame with this header goes; or why it may not. It may be up to
+   * `headerBytes` more than `header.bytes`, which the header behind the payload passes through.
+   */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /** A whole frame whose payload is sound; or why it may not be. The header is used again. */
   accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined;
@@ -148,10 +169,13 @@ export class FrameReader {
   readonly #sink: FrameSink;
   readonly #head = new Uint8Array(headerBytes);
   readonly #view = new DataView(this.#head.buffer);
+  readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
-  /** The part that is being read: the header, or a payload. */
+  /** The part that is being read: the header, or a payload and what follows. */
   #target: Uint8Array = this.#head;
   #filled = 0;
+  /** Of the payload. */
+  #bytes = 0;
   #payloadCrc = 0;
   #refusal: Refusal | undefined;
 
@@ -199,10 +223,12 @@ export class FrameReader {
     const header = this.#header;
     const place = this.#sink.place(header);
     if (!(place instanceof Uint8Array)) return place;
-    assert(place.length === header.bytes, `${place.length} bytes of room for ${header.bytes}`);
+    const slack = place.length - header.bytes;
+    assert(slack >= 0 && slack <= headerBytes, `${place.length} bytes of room for ${header.bytes}`);
     this.#target = place;
+    this.#bytes = header.bytes;
     this.#filled = 0;
-    return place.length === 0 ? this.#payloadGrew() : undefined;
+    return header.bytes === 0 ? this.#payloadGrew() : undefined;
   }
 
   #decode(): Refusal | undefined {
@@ -211,7 +237,7 @@ export class FrameReader {
     if (version !== protocolVersion) {
       return { code: 'version', text: `protocol version ${version}, expected ${protocolVersion}` };
     }
-    if (view.getUint32(checkedBytes, true) !== crc32(this.#head.subarray(0, checkedBytes))) {
+    if (view.getUint32(checkedBytes, true) !== crc32(this.#checked)) {
       return { code: 'header-crc', text: 'a corrupt frame header' };
     }
     const kind = view.getUint16(6, true);
@@ -225,24 +251,30 @@ export class FrameReader {
     header.bytes = view.getUint32(24, true);
     header.code = view.getUint32(32, true);
     this.#payloadCrc = view.getUint32(28, true);
-    if (kind !== frameKinds.tensor && header.bytes > smallPayloadBytes) {
+    const isSmall = kind !== frameKinds.tensor && kind !== frameKinds.state;
+    if (isSmall && header.bytes > smallPayloadBytes) {
       return { code: 'length', text: `${header.bytes} bytes, at most ${smallPayloadBytes}` };
     }
     return undefined;
   }
 
   #payloadGrew(): Refusal | undefined {
-    if (this.#filled < this.#target.length) return undefined;
-    const payload = this.#target;
+    const bytes = this.#bytes;
+    if (this.#filled < bytes) return undefined;
+    const read = this.#target;
+    const payload = read.length === bytes ? read : read.subarray(0, bytes);
+    const more = this.#filled - bytes;
+    for (let i = 0; i < more; i++) this.#head[i] = read[bytes + i] ?? 0;
     this.#target = this.#head;
-    this.#filled = 0;
+    this.#filled = more;
     if (this.#sink.checksum(payload) !== this.#payloadCrc) {
       return { code: 'payload-crc', text: 'a corrupt payload', header: { ...this.#header } };
     }
-    return this.#sink.accept(this.#header, payload);
+    const refusal = this.#sink.accept(this.#header, payload);
+    return refusal || more === 0 ? refusal : this.#headGrew();
   }
 }
 
 function isKind(kind: number): kind is FrameKind {
-  return kind >= frameKinds.hello && kind <= frameKinds.credit;
+  return kind >= frameKinds.hello && kind <= frameKinds.state;
 }

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 
-/** How long a connection may take to prove itself, in ms. */
+/** How long a connection may take to prove itself, in ms, where nothing else is said. */
 export const handshakeMsMax = 2000;
 /** How many may be at it at once. */
 export const pendingMax = 64;
@@ -12,9 +12,12 @@ export const pendingMax = 64;
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();
   readonly #turnedAway: (why: 'timeout' | 'too-many') => void;
+  /** How long each may take, in ms. */
+  readonly msMax: number;
 
-  constructor(turnedAway: (why: 'timeout' | 'too-many') => void) {
+  constructor(turnedAway: (why: 'timeout' | 'too-many') => void, msMax: number = handshakeMsMax) {
     this.#turnedAway = turnedAway;
+    this.msMax = msMax;
   }
 
   get pending(): number {
@@ -25,7 +28,7 @@ export class Gate {
   enter(socket: Socket): void {
     const oldest = this.#pending.keys().next().value;
     if (oldest && this.#pending.size >= pendingMax) this.#turnAway(oldest, 'too-many');
-    const timer = setTimeout(() => this.#turnAway(socket, 'timeout'), handshakeMsMax);
+    const timer = setTimeout(() => this.#turnAway(socket, 'timeout'), this.msMax);
     this.#pending.set(socket, timer);
     socket.once('close', () => this.pass(socket));
   }

@@ -27,7 +27,7 @@ export interface Hello {
   readonly epoch: number;
 }
 
-export const channels = ['control', 'tensor'] as const;
+export const channels = ['control', 'tensor', 'state'] as const;
 export type Channel = (typeof channels)[number];
 export const roles = ['worker', 'spare', 'operator'] as const;
 export type Role = (typeof roles)[number];
@@ -77,10 +77,10 @@ export function connectingHandshake(
   };
 }
 
-/** The end that listens. `admit` says why a proven peer may not join, if so. `nonce` is random. */
+/** The end that listens, for some of the channels. `admit` says why a proven peer may not join, if so. `nonce` is random. */
 export function listeningHandshake(
   token: Token,
-  channel: Channel,
+  accepted: readonly Channel[],
   nonce: Uint8Array,
   admit: (hello: Hello) => Refusal | undefined,
 ): Handshake {
@@ -91,7 +91,7 @@ export function listeningHandshake(
       if (greeting === undefined || hello === undefined) {
         if (header.kind !== frameKinds.hello) return outOfOrder;
         hello = decodeHello(header, payload);
-        if (hello?.channel !== channel) return outOfOrder;
+        if (hello === undefined || !accepted.includes(hello.channel)) return outOfOrder;
         greeting = Uint8Array.from(payload);
         return { kind: 'go-on', send: record(frameKinds.challenge, hello.epoch, nonce) };
       }

@@ -3,7 +3,6 @@ import { type AddressInfo, createServer as createStreamServer, type Socket } fro
 import { type WebSocket, WebSocketServer } from 'ws';
 import { PodError } from '../../src/numerics/error.ts';
 import type { Gate } from './gate.ts';
-import { handshakeMsMax } from './gate.ts';
 
 /** Something that listens, and where. */
 export interface Listener {
@@ -40,7 +39,7 @@ export async function listenWebSocket(
     maxPayload,
   });
   const server = createServer(
-    { headersTimeout: handshakeMsMax, requestTimeout: handshakeMsMax, maxHeaderSize: 4096 },
+    { headersTimeout: gate.msMax, requestTimeout: gate.msMax, maxHeaderSize: 4096 },
     (_, response) => response.writeHead(426, { connection: 'close' }).end(),
   );
   const held = track(server, gate);

@@ -6,12 +6,12 @@ import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkName } from '../../src/fabric/torus.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { emptyHeader, encodeHeader, frameKinds, headerBytes } from './frame.ts';
+import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { FrameSizes, Hosting } from './route.ts';
-import { colours, crossings } from './route.ts';
+import { colours, crossings, windowFrames } from './route.ts';
+import { Slots } from './slots.ts';
 import { SocketInLink, SocketOutLink } from './socket-link.ts';
-import { frameAlign } from './window.ts';
 import type { Wire } from './wire.ts';
 
 export interface PumpParts {
@@ -34,7 +34,7 @@ export interface Driven {
 interface Route {
   readonly wire: Wire;
   readonly queues: readonly SocketOutLink[];
-  readonly head: Uint8Array;
+  readonly head: HeaderRoom;
   /** Whether its other end has said that it listens; nothing is sent before. */
   isHeard: boolean;
   /** Whose frame the kernel has not all of yet. */
@@ -68,23 +68,23 @@ export class Pump {
   readonly #sources: Map<number, Source> = new Map();
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
+  /** Ranges of the memory as sockets take them, by byte address: the same come again and again. */
+  readonly #ranges: Map<number, Uint8Array> = new Map();
   #isRunning = false;
   #isStepping = false;
 
   constructor(parts: PumpParts) {
     const { memory, hosting, receiveAt, sizes } = parts;
-    assert(receiveAt % frameAlign === 0, `a receive area at ${receiveAt}`);
+    assert(receiveAt % 16 === 0, `a receive area at ${receiveAt}`);
     this.#parts = parts;
     this.#bytes = Buffer.from(memory.buffer);
     const { out, in: incoming } = crossings(hosting);
-    const { windowBytes, frameBytes } = sizes;
-    this.#crc = frameCrc(memory, receiveAt + incoming.length * windowBytes, frameBytes);
-    this.#out = new Map(out.map((it) => [it.queue, new SocketOutLink(it, windowBytes)]));
-    this.#in = new Map(
-      incoming.map((it, index) => {
-        return [it.queue, new SocketInLink(it, windowBytes, receiveAt + index * windowBytes)];
-      }),
-    );
+    const { slotBytes } = sizes;
+    const count = incoming.length * windowFrames;
+    const slots = new Slots(receiveAt, slotBytes, count);
+    this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
+    this.#out = new Map(out.map((it) => [it.queue, new SocketOutLink(it)]));
+    this.#in = new Map(incoming.map((it) => [it.queue, new SocketInLink(it, slots)]));
   }
 
   /** Processes to which frames go, and from which they come. */
@@ -126,7 +126,7 @@ export class Pump {
       return { code: 'peer', text: `process ${peer} is connected already` };
     }
     this.#routes.get(peer)?.wire.end();
-    const head = new Uint8Array(headerBytes);
+    const head = new HeaderRoom();
     const route: Route = { wire, queues, head, isHeard: false, sending: undefined, turn: 0 };
     this.#routes.set(peer, route);
     return {
@@ -161,8 +161,8 @@ export class Pump {
         frame.epoch = header.epoch;
         frame.collective = header.collective;
         frame.sequence = header.sequence;
-        link.place(frame);
-        return this.#bytes.subarray(frame.address, frame.address + frame.bytes);
+        const slack = link.place(frame) ? headerBytes : 0;
+        return this.#range(frame.address, frame.bytes + slack);
       },
       accept: (header, payload) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
@@ -245,7 +245,7 @@ export class Pump {
 
   #send(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
     assert(frame.epoch === this.#parts.epoch, `a frame of epoch ${frame.epoch} to be sent`);
-    link.window.put(frame.bytes);
+    link.window.put();
     const header = this.#header;
     header.kind = frameKinds.tensor;
     header.epoch = frame.epoch;
@@ -255,9 +255,17 @@ export class Pump {
     header.bytes = frame.bytes;
     const { address, bytes, crc } = frame;
     encodeHeader(header, crc === unknownCrc ? this.#crc.of(address, bytes) : crc, route.head);
-    const payload = this.#bytes.subarray(address, address + bytes);
-    if (route.wire.write(route.head, payload)) link.sent();
+    const payload = this.#range(address, bytes);
+    if (route.wire.write(route.head.bytes, payload)) link.sent();
     else route.sending = link;
+  }
+
+  #range(address: number, bytes: number): Uint8Array {
+    const known = this.#ranges.get(address);
+    if (known?.length === bytes) return known;
+    const range = this.#bytes.subarray(address, address + bytes);
+    this.#ranges.set(address, range);
+    return range;
   }
 
   readonly #sendCredit = (wire: Wire, link: SocketInLink, released: number): void => {
@@ -268,9 +276,9 @@ export class Pump {
     header.sequence = released;
     header.queue = link.crossing.queue;
     header.bytes = 0;
-    const record = new Uint8Array(headerBytes);
+    const record = new HeaderRoom();
     encodeHeader(header, 0, record);
-    wire.write(record);
+    wire.write(record.bytes);
   };
 
   #placeCredit({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
@@ -311,7 +319,7 @@ export class Pump {
     if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytes) {
       return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytes}` };
     }
-    if (link.window.hasRoom(bytes)) return link;
+    if (link.window.hasRoom) return link;
     const name = linkName(this.#parts.hosting.torus, link.crossing.link);
     return { code: 'credit', text: `link ${name}: a frame for which there is no credit` };
   }

@@ -4,7 +4,7 @@ import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import { frameAlign } from './window.ts';
+import { headerBytes } from './frame.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
 export interface Hosting {
@@ -36,8 +36,8 @@ export interface FrameSizes {
   /** The most elements of a frame. */
   readonly frameElements: number;
   readonly frameBytes: number;
-  /** Of the ring into which the frames of one queue are received. */
-  readonly windowBytes: number;
+  /** Of the place into which one is received, and the header of the next behind it. */
+  readonly slotBytes: number;
 }
 
 export const colours = 2;
@@ -46,8 +46,9 @@ export const colours = 2;
  * socket (208 KiB with what the kernel adds to it), so that one call hands it over.
  */
 export const frameElementsMax = 32768;
-/** Frames in a window: a half-full one must take the largest, wherever the next one starts. */
-const framesPerWindow = 4;
+/** Frames of one queue that may be under way. */
+export const windowFrames = 8;
+const lineBytes = 64;
 
 /** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
 export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {
@@ -56,8 +57,8 @@ export function frameSizes({ width, height }: Torus, elements: number): FrameSiz
   const chunk = Math.max(1, longestPart(lane, ring));
   const frameElements = Math.min(frameElementsMax, chunk);
   const frameBytes = frameElements * 4;
-  const windowBytes = framesPerWindow * Math.ceil(frameBytes / frameAlign) * frameAlign;
-  return { frameElements, frameBytes, windowBytes };
+  const slotBytes = Math.ceil((frameBytes + headerBytes) / lineBytes) * lineBytes;
+  return { frameElements, frameBytes, slotBytes };
 }
 
 export function crossings({ torus, processOf, self }: Hosting): Crossings {
@@ -78,9 +79,12 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   return { out, in: incoming };
 }
 
-/** Bytes of shared memory that the pump of this process needs: a ring a queue, and its scratch. */
-export function receiveBytes(hosting: Hosting, { frameBytes, windowBytes }: FrameSizes): number {
-  return crossings(hosting).in.length * windowBytes + crcScratchBytes(frameBytes);
+/**
+ * Bytes of shared memory that the pump of this process needs: slots for all that may be under way,
+ * of which few are ever touched, and its scratch.
+ */
+export function receiveBytes(hosting: Hosting, { slotBytes }: FrameSizes): number {
+  return crossings(hosting).in.length * windowFrames * slotBytes + crcScratchBytes;
 }
 
 /** The name of the link of a queue, such as `chip(3,1)+x`, or of one that the torus has not. */
@@ -89,4 +93,5 @@ export function queueName(torus: Torus, queue: number): string {
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
 
-assert(framesPerWindow >= 4 && queueDepth >= framesPerWindow, 'windows too small for frames');
+// What has come waits in a queue for its lane.
+assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);

@@ -2,7 +2,8 @@ import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame } from '../../src/fabric/link.ts';
 import { assert } from '../../src/numerics/assert.ts';
-import type { Crossing } from './route.ts';
+import { type Crossing, windowFrames } from './route.ts';
+import type { Slots } from './slots.ts';
 import { Window } from './window.ts';
 
 /** A bounded queue of frames on one thread. Counts are modulo 2^32. */
@@ -47,13 +48,12 @@ class FrameRing {
 export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
   /** What the receiver has of them, and has not given back. */
-  readonly window: Window;
+  readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
 
-  constructor(crossing: Crossing, windowBytes: number) {
+  constructor(crossing: Crossing) {
     this.crossing = crossing;
-    this.window = new Window(windowBytes);
   }
 
   /** Payload bytes ever sent. */
@@ -76,9 +76,8 @@ export class SocketOutLink implements OutLink {
 
   /** The frame that may go now, if any. It stays where it is until {@link sent}. */
   get next(): Readonly<Frame> | undefined {
-    if (this.#waiting.length === 0) return undefined;
-    const frame = this.#waiting.oldest;
-    return this.window.hasRoom(frame.bytes) ? frame : undefined;
+    const mayGo = this.#waiting.length > 0 && this.window.hasRoom;
+    return mayGo ? this.#waiting.oldest : undefined;
   }
 
   /** The kernel has the next frame: its range is the sender's again. */
@@ -91,17 +90,16 @@ export class SocketOutLink implements OutLink {
 export class SocketInLink implements InLink {
   readonly crossing: Crossing;
   /** As the sender sees it. */
-  readonly window: Window;
-  /** Byte address of the ring into which frames come that nobody waits for. */
-  readonly #ring: number;
+  readonly window: Window = new Window(windowFrames);
+  /** Where frames come that are to be summed, or that nobody waits for. */
+  readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
   readonly #expected: Frame = emptyFrame();
   #isExpected = false;
 
-  constructor(crossing: Crossing, windowBytes: number, ring: number) {
+  constructor(crossing: Crossing, slots: Slots) {
     this.crossing = crossing;
-    this.window = new Window(windowBytes);
-    this.#ring = ring;
+    this.#slots = slots;
   }
 
   peek(frame: Frame): boolean {
@@ -111,6 +109,8 @@ export class SocketInLink implements InLink {
   }
 
   release(): void {
+    const { address } = this.#present.oldest;
+    if (this.#slots.has(address)) this.#slots.give(address);
     this.#present.take();
   }
 
@@ -119,12 +119,16 @@ export class SocketInLink implements InLink {
     this.#isExpected = true;
   }
 
-  /** Sets the address to which the payload of a frame goes; there must be room in the window. */
-  place(frame: Frame): void {
-    const start = this.window.put(frame.bytes);
+  /**
+   * Sets the address to which the payload of a frame goes, and says whether that is a slot; there
+   * must be room in the window.
+   */
+  place(frame: Frame): boolean {
+    this.window.put();
     const isAwaited = this.#isExpected && isSame(frame, this.#expected);
-    frame.address = isAwaited ? this.#expected.address : this.#ring + start;
+    frame.address = isAwaited ? this.#expected.address : this.#slots.take();
     this.#isExpected = false;
+    return !isAwaited;
   }
 
   /** A frame has come to where it was placed. */

@@ -13,8 +13,8 @@ import { streamWire, webSocketWire } from './wire.ts';
 import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
- * Connections that carry tensors, one for each direction between two processes. The one that sends
- * tensors listens: what the listening side of a WebSocket sends is not masked.
+ * Connections that carry tensors, one for each direction between two processes, and parameters. The
+ * one that sends them listens: what the listening side of a WebSocket sends is not masked.
  */
 export interface TensorServerOptions {
   readonly token: Token;
@@ -25,7 +25,7 @@ export interface TensorServerOptions {
   readonly unixPath?: string;
   /** Why a peer that holds the token may not connect, if so: the membership has moved on, say. */
   readonly admit: (hello: Hello) => Refusal | undefined;
-  /** Frames for `hello.from` go out on `wire`; gives what takes what comes back. */
+  /** Frames for `hello.from` go out on `wire`; gives what takes what comes from it. */
   readonly open: (hello: Hello, wire: Wire) => FrameSink | Refusal;
   /** All that was written on the way to `hello.from` is with the kernel. */
   readonly drained: (hello: Hello, wire: Wire) => void;
@@ -41,12 +41,16 @@ export interface TensorServer extends Listener {
 }
 
 export const tensorPath = '/tensor';
+/** How long either end waits for the other: 64 processes may be starting on two processors. */
+const handshakeMs = 20_000;
 /** Credits and handshakes are all that comes in. */
 const inboundBytesMax = 4096;
 
 /** @throws PodError `io` when the address or the path cannot be had. */
 export async function listenTensors(options: TensorServerOptions): Promise<TensorServer> {
-  const gate = new Gate((why) => options.turnedAway({ code: why, text: `no handshake: ${why}` }));
+  const turnedAway = (why: 'timeout' | 'too-many'): void =>
+    options.turnedAway({ code: why, text: `no handshake: ${why}` });
+  const gate = new Gate(turnedAway, handshakeMs);
   const live = new Set<Connection>();
   const { host, port, unixPath } = options;
   const place = { host, port, path: tensorPath, maxPayload: inboundBytesMax };
@@ -92,7 +96,7 @@ function acceptTensors(
     },
   });
   const nonce = randomBytes(nonceBytes);
-  const handshake = listeningHandshake(options.token, 'tensor', nonce, options.admit);
+  const handshake = listeningHandshake(options.token, ['tensor', 'state'], nonce, options.admit);
   const connection = new Connection(wire, handshake, {
     open(hello) {
       gate.pass(socket);
@@ -121,11 +125,13 @@ export interface TensorOffer {
 export interface TensorClientOptions {
   readonly token: Token;
   readonly offer: TensorOffer;
-  readonly hello: Omit<Hello, 'channel' | 'role'>;
+  readonly hello: Omit<Hello, 'role'>;
   /** Frames come in; gives what takes them. Credits go back on `wire`. */
   readonly open: (wire: Wire) => FrameSink | Refusal;
   /** It has ended, or never opened. Comes once; to try again is the caller's. */
   readonly closed: (refusal: Refusal | undefined) => void;
+  /** Something has come. */
+  readonly heard?: () => void;
 }
 
 export interface TensorClient {
@@ -138,7 +144,7 @@ export interface TensorClient {
 /** Connects to where a peer's tensors come from: by its unix socket if that is here. */
 export function connectTensors(options: TensorClientOptions): TensorClient {
   const { offer, token } = options;
-  const hello: Hello = { ...options.hello, channel: 'tensor', role: 'worker' };
+  const hello: Hello = { ...options.hello, role: 'worker' };
   const handshake = connectingHandshake(token, hello, randomBytes(nonceBytes));
   const path = offer.unixPath;
   return path !== undefined && existsSync(path)
@@ -152,7 +158,7 @@ function connectUnix(path: string, handshake: Opening, options: TensorClientOpti
   const { socket, begin } = pullingSocket();
   const wire = streamWire(socket, { drained: () => undefined }, true);
   const connection = clientConnection(wire, handshake, options);
-  begin(pullerOf(connection), connection);
+  begin(pullerOf(connection, options.heard), connection);
   socket.connect({ path }, () => wire.write(handshake.opening));
   return { over: 'unix', close: () => connection.close() };
 }
@@ -165,7 +171,7 @@ function connectWebSocket(
   const { socket, begin } = pullingSocket();
   const wire = maskedWire(socket);
   const connection = clientConnection(wire, handshake, options);
-  const stream = new WebSocketStream(pullerOf(connection), {
+  const stream = new WebSocketStream(pullerOf(connection, options.heard), {
     open: () => wire.write(handshake.opening),
     ended(refusal) {
       connection.closed(refusal);
@@ -199,13 +205,17 @@ function clientConnection(
   return connection;
 }
 
-const handshakeMs = 4000;
-
-function pullerOf(connection: Connection): Puller {
+function pullerOf(connection: Connection, heard: () => void = () => undefined): Puller {
   return {
     room: () => connection.reader.room(),
-    took: (count) => connection.took(count),
-    push: (piece) => connection.push(piece),
+    took: (count) => {
+      heard();
+      connection.took(count);
+    },
+    push: (piece) => {
+      heard();
+      connection.push(piece);
+    },
   };
 }
 

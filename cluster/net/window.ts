@@ -1,25 +1,19 @@
-import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * A ring of bytes into which the frames of one queue go, one after another and each in one piece.
- * Sender and receiver both keep one and make the same moves, so that the sender knows what room
- * there is without asking: it is told only how many frames have been given back.
+ * How many frames of one queue are under way. Sender and receiver both keep one, so that the sender
+ * knows what room there is without asking: it is told only how many frames have been given back.
+ * Counts of frames are modulo 2^32.
  */
 export class Window {
-  readonly #bytes: number;
-  /** Bytes ever used and ever given back, the unused ends of the ring counted. */
-  #head = 0;
-  #tail = 0;
-  /** Frames ever put in and given back, modulo 2^32. */
+  readonly #size: number;
+  /** Frames ever put in and given back. */
   #put = 0;
   #back = 0;
-  /** `#head` after each frame that is in it. */
-  readonly #ends: Float64Array = new Float64Array(queueDepth);
 
-  constructor(bytes: number) {
-    assert(bytes > 0 && bytes % frameAlign === 0, `a window of ${bytes} bytes`);
-    this.#bytes = bytes;
+  constructor(size: number) {
+    assert(Number.isInteger(size) && size > 0, `a window of ${size} frames`);
+    this.#size = size;
   }
 
   /** Frames in it. */
@@ -27,67 +21,29 @@ export class Window {
     return (this.#put - this.#back) >>> 0;
   }
 
-  /** Bytes in it. */
-  get used(): number {
-    return this.#head - this.#tail;
-  }
-
-  /** Frames ever given back, modulo 2^32. */
+  /** Frames ever given back. */
   get back(): number {
-    return this.#back >>> 0;
+    return this.#back;
   }
 
-  hasRoom(bytes: number): boolean {
-    return this.frames < queueDepth && this.#endOf(bytes) - this.#tail <= this.#bytes;
+  get hasRoom(): boolean {
+    return this.frames < this.#size;
   }
 
-  /** Puts a frame in, for which there is room, and gives the byte in the ring where it starts. */
-  put(bytes: number): number {
-    assert(this.hasRoom(bytes), `no room for ${bytes} bytes`);
-    const end = this.#endOf(bytes);
-    const start = (end - aligned(bytes)) % this.#bytes;
-    this.#ends[this.#slot(this.#put)] = end;
-    this.#head = end;
+  put(): void {
+    assert(this.hasRoom, 'no room for a frame');
     this.#put = (this.#put + 1) >>> 0;
-    return start;
   }
 
-  /** Gives frames back until `count` (modulo 2^32) ever were; false when there were not so many. */
+  /** Gives frames back until `count` ever were; false when there were not so many. */
   giveBack(count: number): boolean {
-    const more = (count - this.#back) >>> 0;
-    if (more > this.frames) return false;
-    if (more === 0) return true;
+    if ((count - this.#back) >>> 0 > this.frames) return false;
     this.#back = count >>> 0;
-    this.#tail = this.#ends[this.#slot(count - 1)] ?? 0;
     return true;
   }
 
-  /** The fewest frames, of those in it, that must come back for it to be no more than half full. */
+  /** How many frames, of those in it, must come back for it to be no more than half full. */
   get crowded(): number {
-    const half = this.#head - this.#bytes / 2;
-    let count = Math.max(0, this.frames - queueDepth / 2);
-    while (count < this.frames && this.#tailAfter(count) < half) count++;
-    return count;
+    return Math.max(0, this.frames - (this.#size >> 1));
   }
-
-  #tailAfter(count: number): number {
-    return count === 0 ? this.#tail : (this.#ends[this.#slot(this.#back + count - 1)] ?? 0);
-  }
-
-  #endOf(bytes: number): number {
-    const size = aligned(bytes);
-    const left = this.#bytes - (this.#head % this.#bytes);
-    return this.#head + size + (size <= left ? 0 : left);
-  }
-
-  #slot(frame: number): number {
-    return (frame >>> 0) % queueDepth;
-  }
-}
-
-/** Frames start on multiples of this many bytes. */
-export const frameAlign = 16;
-
-function aligned(bytes: number): number {
-  return Math.ceil(bytes / frameAlign) * frameAlign;
 }

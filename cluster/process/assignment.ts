@@ -1,12 +1,23 @@
 import { createHash } from 'node:crypto';
 import { deserialize, serialize } from 'node:v8';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { z } from 'zod';
 import type { Topology } from '../../src/fabric/torus.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import type { Program } from '../../src/pod/pod.ts';
+import type { FeedSource, Program } from '../../src/pod/pod.ts';
+import {
+  type FieldCheck,
+  isCount,
+  isFlag,
+  isListOf,
+  isObject,
+  isOneOf,
+  isOptional,
+  isText,
+  type Shape,
+  wrongField,
+} from '../../src/pod/shape.ts';
 
 /**
  * What the master gives a worker to do. It compiles once; the executables travel beside this, in
@@ -21,29 +32,27 @@ export interface Assignment {
   readonly code: { readonly bytes: number; readonly hash: string };
 }
 
-const count = z.int().min(0);
-const schema = z.strictObject({
-  topology: z.strictObject({ columns: z.int().min(1), rows: z.int().min(1) }),
-  mxu: z.enum(['fast', 'systolic']),
-  relaxed: z.boolean(),
-  programs: z.array(
-    z.strictObject({
-      digested: count,
-      parametersFrom: count.optional(),
-      feed: z
-        .strictObject({
-          dataset: z.string(),
-          datasetSeed: count,
-          split: z.enum(['train', 'test']),
-          globalBatch: z.int().min(1),
-          order: z.enum(['training', 'evaluation']),
-          orderSeed: count,
-        })
-        .optional(),
-    }),
-  ),
-  code: z.strictObject({ bytes: count, hash: z.string() }),
-});
+const isPositive: FieldCheck = (value) => isCount(value) && value !== 0;
+const isFeed: FieldCheck = isObject({
+  dataset: isText,
+  datasetSeed: isCount,
+  split: isOneOf(['train', 'test']),
+  globalBatch: isPositive,
+  order: isOneOf(['training', 'evaluation']),
+  orderSeed: isCount,
+} satisfies Shape<FeedSource>);
+const isProgram: FieldCheck = isObject({
+  digested: isCount,
+  parametersFrom: isOptional(isCount),
+  feed: isOptional(isFeed),
+} satisfies Shape<Omit<Program, 'executable'>>);
+const shape: Shape<Assignment> = {
+  topology: isObject({ columns: isPositive, rows: isPositive }),
+  mxu: isOneOf(['fast', 'systolic']),
+  relaxed: isFlag,
+  programs: isListOf(isProgram),
+  code: isObject({ bytes: isCount, hash: isText }),
+};
 
 /** An assignment as JSON, and its executables as bytes. */
 export interface Packed {
@@ -67,10 +76,10 @@ export function packAssignment(
 
 /** @throws PodError `bad-config`, naming the field, when it is not an assignment. */
 export function readAssignment(text: string): Assignment {
-  const result = schema.safeParse(JSON.parse(text));
-  if (result.success) return result.data as Assignment;
-  const issue = result.error.issues[0];
-  throw new PodError('bad-config', `assignment: ${issue?.path.join('.')}: ${issue?.message}`);
+  const value: unknown = JSON.parse(text);
+  const wrong = wrongField(shape, value, 'the assignment');
+  if (wrong === undefined) return value as Assignment;
+  throw new PodError('bad-config', `malformed: ${wrong}`);
 }
 
 /** The programs of an assignment. Throws `bad-program` when the code is not what was packed. */

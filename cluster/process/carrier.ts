@@ -6,6 +6,8 @@ import { at } from '../../src/numerics/assert.ts';
 import type { FrameSink, Refusal } from '../net/frame.ts';
 import type { Hello } from '../net/handshake.ts';
 import type { Hosting } from '../net/route.ts';
+import { StateSender } from '../net/state.ts';
+import { type TakeOptions, type Taking, takeState } from '../net/take-state.ts';
 import {
   connectTensors,
   listenTensors,
@@ -26,9 +28,14 @@ export interface CarrierParts {
   readonly host: string;
   readonly port: number;
   readonly unixPath: string;
+  /** The parameters of a program after so many steps, in place, if they are at hand. */
+  readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
   /** The connection with a peer has ended in the middle of a membership. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
 }
+
+/** What is to be taken from whom, and where it goes. */
+export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 
 /** How long to wait before connecting again to a peer that is not in this membership yet, in ms. */
 const retryMs = 50;
@@ -38,6 +45,9 @@ export class Carrier {
   readonly #parts: CarrierParts;
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
+  /** Who takes parameters from here, and what is taken from others. */
+  readonly #senders: Map<Wire, StateSender> = new Map();
+  readonly #takings: Set<Taking> = new Set();
   #server: TensorServer | undefined;
   #ici: Ici | undefined;
   #epoch = 0;
@@ -53,8 +63,8 @@ export class Carrier {
     this.#server = await listenTensors({
       ...{ token, host, port, unixPath },
       admit: ({ epoch }) => (epoch === this.#epoch ? undefined : this.#stale(epoch)),
-      open: (hello, wire) => this.#openOut(hello.from, wire),
-      drained: (hello, wire) => this.#ici?.pump.drained(hello.from, wire),
+      open: (hello, wire) => this.#openOut(hello, wire),
+      drained: (hello, wire) => this.#drained(hello, wire),
       closed: (hello, refusal, wire) => this.#closedOut(hello, refusal, wire),
       turnedAway: () => undefined,
     });
@@ -83,6 +93,21 @@ export class Carrier {
     abortFabric(this.#parts.memory, this.#parts.layout.fabric);
   }
 
+  /**
+   * Fills `into` with the parameters of a program after `steps` steps, from another Cloud TPU in the
+   * same membership. Rejects with a `PodError` that names it.
+   */
+  async take(what: TakeParts): Promise<void> {
+    const { token, hosting } = this.#parts;
+    const taking = takeState({ ...what, token, self: hosting.self });
+    this.#takings.add(taking);
+    try {
+      await taking.done;
+    } finally {
+      this.#takings.delete(taking);
+    }
+  }
+
   /** Bytes sent so far on each link of this Cloud TPU: link number, bytes, …. At rest only. */
   sentPairs(): number[] {
     const { torus, self } = this.#parts.hosting;
@@ -91,18 +116,6 @@ export class Carrier {
       if (placement(torus, link >> 2).worker === self) pairs.push(link, bytes);
     });
     return pairs;
-  }
-
-  /** TEMPORARY seam until the state channel lands. */
-  async take(_: {
-    offer: TensorOffer;
-    peer: number;
-    epoch: number;
-    program: number;
-    steps: number;
-    into: readonly Uint8Array[];
-  }): Promise<void> {
-    throw new Error('no state channel');
   }
 
   async close(): Promise<void> {
@@ -116,6 +129,7 @@ export class Carrier {
     this.#ici = undefined;
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
+    for (const taking of this.#takings) taking.cancel();
     this.#server?.drop();
   }
 
@@ -134,7 +148,7 @@ export class Carrier {
     const client = connectTensors({
       token,
       offer,
-      hello: { from: hosting.self, to: peer, epoch },
+      hello: { channel: 'tensor', from: hosting.self, to: peer, epoch },
       open: (wire) => {
         isOpen = true;
         return this.#ici?.pump.openIn(peer, wire) ?? this.#stale(epoch);
@@ -151,12 +165,24 @@ export class Carrier {
     if (epoch === this.#epoch) this.#connect(peer, epoch, offer);
   }
 
-  #openOut(peer: number, wire: Wire): FrameSink | Refusal {
-    return this.#ici?.pump.openOut(peer, wire) ?? this.#stale(this.#epoch);
+  #openOut({ channel, from, epoch }: Hello, wire: Wire): FrameSink | Refusal {
+    if (channel !== 'state') return this.#ici?.pump.openOut(from, wire) ?? this.#stale(epoch);
+    const { stateOf } = this.#parts;
+    const sender = new StateSender(wire, epoch, ({ program, steps }) => stateOf(program, steps));
+    this.#senders.set(wire, sender);
+    return sender;
+  }
+
+  #drained({ channel, from }: Hello, wire: Wire): void {
+    if (channel === 'state') this.#senders.get(wire)?.drained();
+    else this.#ici?.pump.drained(from, wire);
   }
 
   /** One that nothing has gone over is of no account: its peer connects again. */
-  #closedOut({ from, epoch }: Hello, refusal: Refusal | undefined, wire: Wire): void {
+  #closedOut({ channel, from, epoch }: Hello, refusal: Refusal | undefined, wire: Wire): void {
+    this.#senders.get(wire)?.close();
+    this.#senders.delete(wire);
+    if (channel === 'state') return;
     if (this.#ici?.pump.closedOut(from, wire) === false) this.#closed(from, epoch, refusal);
   }
 

@@ -1,20 +1,21 @@
-import type { Dataset } from '../../src/data/dataset.ts';
-import { type FillScratch, fillScratch, fillStep } from '../../src/data/fill.ts';
+import type { Dataset, DatasetPair } from '../../src/data/dataset.ts';
+import { type FillScratch, fillSamples, fillScratch } from '../../src/data/fill.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
-import { type Plan, stepsPerPass } from '../../src/data/plan.ts';
+import { openDataset } from '../../src/data/open.ts';
+import { assignSamples, type Plan, stepsPerPass, tpuBatch } from '../../src/data/plan.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
-import { datasetOf, planOf } from '../threads/feed.ts';
+import { planOf } from '../threads/feed.ts';
 import { infeedGeometry, type Layout } from '../threads/layout.ts';
 
-/** What the thread that feeds one Cloud TPU is started with. */
-export interface NodeLoaderTask {
+/** What feeds all programs of one Cloud TPU. */
+export interface LoaderParts {
   readonly tpu: number;
   readonly programs: readonly Program[];
-  /** By program, the step that comes first. */
-  readonly fromSteps: readonly number[];
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
+  /** Told why it has ended by itself. */
+  readonly failed: (error: unknown) => void;
 }
 
 interface Feed {
@@ -25,49 +26,109 @@ interface Feed {
   readonly scratch: FillScratch;
   /** Step of the program that is step 0 of the queue. */
   readonly base: number;
-  /** The step of the queue that comes next. */
+  /** The step of the queue that comes next, and how many of its samples are there. */
   next: number;
+  filled: number;
 }
 
-/** How long it waits for one queue before it looks at the others, in ms. */
-const lookMs = 20;
+/** Samples made at a stretch: a fraction of a millisecond, so that tensors hardly wait for it. */
+const samplesPerTurn = 8;
 
-/** The life of a thread that feeds all programs of one Cloud TPU: ends when told to stop. */
-export default function runLoader(task: NodeLoaderTask): void {
-  const { programs, memory, layout } = task;
-  const feeds = programs.flatMap(({ feed }, program) => {
-    return feed === undefined ? [] : [openFeed(task, feed, program)];
-  });
-  const words = new Int32Array(memory.buffer);
-  while (feeds.length > 0 && Atomics.load(words, layout.stop / 4) === 0) {
-    const filled = feeds.filter((feed) => fillNext(feed, 0)).length;
-    const [first] = feeds;
-    if (filled === 0 && first !== undefined) fillNext(first, lookMs);
-    if (feeds.some(({ queue }) => queue.stopped)) return;
+/**
+ * Feeds all programs of one Cloud TPU in the thread of its process, a few samples between one event
+ * and the next: so few go to one Cloud TPU that a thread for them would cost more than they do.
+ */
+export class Loader {
+  readonly #parts: LoaderParts;
+  readonly #opened: Map<string, DatasetPair> = new Map();
+  #feeds: Feed[] = [];
+  /** The feed whose turn it is. */
+  #present = 0;
+  #turn: NodeJS.Immediate | undefined;
+
+  constructor(parts: LoaderParts) {
+    this.#parts = parts;
+  }
+
+  /** Feeds every program from its step on, by program; the queues are new. */
+  begin(fromSteps: readonly number[]): void {
+    this.stop();
+    try {
+      this.#feeds = this.#parts.programs.flatMap(({ feed }, program) => {
+        return feed === undefined ? [] : [this.#open(feed, program, at(fromSteps, program))];
+      });
+    } catch (error) {
+      this.#parts.failed(error);
+      return;
+    }
+    this.wake();
+  }
+
+  /** A slot may have become free. */
+  wake(): void {
+    this.#turn ??= setImmediate(() => this.#takeTurn());
+  }
+
+  /** Nothing is written any more. */
+  stop(): void {
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    this.#feeds = [];
+  }
+
+  #open(source: FeedSource, program: number, base: number): Feed {
+    const { tpu, programs, memory, layout } = this.#parts;
+    const { executable } = at(programs, program);
+    const dataset = this.#dataset(source);
+    const plan = planOf(source, dataset.size, layout.tpus.length, executable.cores);
+    const place = at(at(layout.tpus, tpu).infeeds, program);
+    const queue = new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
+    const scratch = fillScratch(dataset, plan);
+    return { source, dataset, plan, queue, scratch, base, next: 0, filled: 0 };
+  }
+
+  /** Programs share what they are fed from. */
+  #dataset({ dataset, datasetSeed, split }: FeedSource): Dataset {
+    const key = `${datasetSeed} ${dataset}`;
+    const pair = this.#opened.get(key) ?? openDataset(dataset, datasetSeed);
+    this.#opened.set(key, pair);
+    return pair[split];
+  }
+
+  #takeTurn(): void {
+    this.#turn = undefined;
+    const feed = this.#nextFeed();
+    if (feed === undefined) return;
+    try {
+      if (fillSome(feed, this.#parts.tpu)) this.#present++;
+    } catch (error) {
+      this.stop();
+      this.#parts.failed(error);
+      return;
+    }
+    this.wake();
+  }
+
+  /** The first feed with room, from the one whose turn it is on. */
+  #nextFeed(): Feed | undefined {
+    for (let i = 0; i < this.#feeds.length; i++, this.#present++) {
+      const feed = at(this.#feeds, this.#present % this.#feeds.length);
+      if (feed.queue.produce(feed.next, 0)) return feed;
+    }
+    return undefined;
   }
 }
 
-function openFeed(
-  { tpu, programs, fromSteps, memory, layout }: NodeLoaderTask,
-  source: FeedSource,
-  program: number,
-): Feed {
-  const { executable } = at(programs, program);
-  const dataset = datasetOf(source);
-  const plan = planOf(source, dataset.size, layout.tpus.length, executable.cores);
-  const place = at(at(layout.tpus, tpu).infeeds, program);
-  const queue = new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
-  const scratch = fillScratch(dataset, plan);
-  return { source, dataset, plan, queue, scratch, base: at(fromSteps, program), next: 0 };
-}
-
-/** Whether there was room, within `waitMs`. */
-function fillNext(feed: Feed, waitMs: number): boolean {
-  const { source, dataset, plan, queue, scratch, base, next } = feed;
-  if (!queue.produce(next, waitMs)) return false;
-  const { tpu } = queue.geometry;
-  const step = stepOf(source, plan, base + next);
-  fillStep(dataset, plan, tpu, step, queue.images(next), queue.labels(next), scratch);
+/** Makes some samples of a feed's next step; whether that was the last of them. */
+function fillSome(feed: Feed, tpu: number): boolean {
+  const { source, dataset, plan, queue, scratch, base, next, filled } = feed;
+  const count = tpuBatch(plan);
+  if (filled === 0) assignSamples(plan, tpu, stepOf(source, plan, base + next), scratch.samples);
+  const to = Math.min(filled + samplesPerTurn, count);
+  const slot = { images: queue.images(next), labels: queue.labels(next) };
+  fillSamples(dataset, slot, { from: filled, to }, scratch);
+  feed.filled = to === count ? 0 : to;
+  if (to < count) return false;
   queue.publish(next);
   feed.next++;
   return true;

@@ -5,6 +5,7 @@ import type { Hello } from '../net/handshake.ts';
 import type { Listener } from '../net/listen.ts';
 import type { Token } from '../net/token.ts';
 import { checkFromNode, type FromNode, type ToNode } from './messages.ts';
+import { TurnedAway } from './turned-away.ts';
 
 export interface LobbyOptions {
   readonly token: Token;
@@ -90,12 +91,13 @@ export class Lobby {
   static async open(options: LobbyOptions): Promise<Lobby> {
     const lobby = new Lobby(options);
     const { token, host, port, log } = options;
+    const turnedAway = new TurnedAway(log);
     lobby.#listener = await listenControl<FromNode, ToNode>({
       ...{ token, host, port, heartbeatMs, check: checkFromNode },
       admit: ({ role }) =>
         role === 'operator' ? { code: 'peer', text: 'an operator has no place here' } : undefined,
       joined: (channel) => lobby.#enter(new Guest(channel)),
-      turnedAway: (address, { code, text }) => log('turned-away', { address, code, cause: text }),
+      turnedAway: (address, refusal) => turnedAway.add(address, refusal),
     });
     log('listening', { port: lobby.port });
     return lobby;

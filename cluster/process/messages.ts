@@ -1,11 +1,23 @@
-import { z } from 'zod';
-import { PodError } from '../../src/numerics/error.ts';
 import {
   checkFromWorker,
   checkToWorker,
   type FromWorker,
   type ToWorker,
 } from '../../src/pod/messages.ts';
+import {
+  checkMessage,
+  type FieldCheck,
+  isAny,
+  isBytes,
+  isCount,
+  isListOf,
+  isObject,
+  isOptional,
+  isText,
+  isTextUpTo,
+  type Shape,
+  type Shapes,
+} from '../../src/pod/shape.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 
 /** What the master tells a worker's process: messages for the worker itself, and what processes need. */
@@ -74,54 +86,44 @@ export type FromNode =
 /** Control messages stay small: parameters travel in pieces. */
 export const pieceBytesMax: number = 512 * 1024;
 
-const count = z.int().min(0);
-const bytes = z.instanceof(Uint8Array);
-const offer = z.strictObject({
-  host: z.string().max(255),
-  port: z.int().min(0).max(65535),
-  unixPath: z.string().max(108).optional(),
-});
-const request = { id: count, program: count, steps: count };
-const piece = { index: count, offset: count };
+const isOffer: FieldCheck = isObject({
+  host: isTextUpTo(255),
+  port: (value) => isCount(value) && (value as number) <= 65535,
+  unixPath: isOptional(isTextUpTo(108)),
+} satisfies Shape<TensorOffer>);
+const request = { id: isCount, program: isCount, steps: isCount };
+const piece = { index: isCount, offset: isCount };
 
-const toNode = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('code'), bytes }),
-  z.strictObject({ kind: z.literal('welcome'), tpu: count, assignment: z.string() }),
-  z.strictObject({ kind: z.literal('membership'), epoch: count, offers: z.array(offer) }),
-  z.strictObject({ kind: z.literal('pod'), message: z.unknown() }),
-  z.strictObject({ kind: z.literal('host'), tpu: count }),
-  z.strictObject({ kind: z.literal('dismiss') }),
-  z.strictObject({ kind: z.literal('set'), hash: z.string(), ...request }),
-  z.strictObject({ kind: z.literal('write'), bytes, ...request, ...piece }),
-  z.strictObject({ kind: z.literal('read'), length: count, ...request, ...piece }),
-  z.strictObject({ kind: z.literal('take'), peer: count, epoch: count, offer, ...request }),
-]);
+const toNode: Shapes<ToNode> = {
+  code: { bytes: isBytes },
+  welcome: { tpu: isCount, assignment: isText },
+  membership: { epoch: isCount, offers: isListOf(isOffer) },
+  pod: { message: isAny },
+  host: { tpu: isCount },
+  dismiss: {},
+  set: { hash: isText, ...request },
+  write: { bytes: isBytes, ...request, ...piece },
+  read: { length: isCount, ...request, ...piece },
+  take: { peer: isCount, epoch: isCount, offer: isOffer, ...request },
+};
 
-const fromNode = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('offer'), pid: count, offer }),
-  z.strictObject({ kind: z.literal('pod'), message: z.unknown(), sent: z.array(count) }),
-  z.strictObject({ kind: z.literal('pulse'), beats: count }),
-  z.strictObject({ kind: z.literal('answer'), id: count, why: z.string().nullable(), bytes }),
-  z.strictObject({ kind: z.literal('left') }),
-]);
+const fromNode: Shapes<FromNode> = {
+  offer: { pid: isCount, offer: isOffer },
+  pod: { message: isAny, sent: isListOf(isCount) },
+  pulse: { beats: isCount },
+  answer: { id: isCount, why: (value) => value === null || isText(value), bytes: isBytes },
+  left: {},
+};
 
 /** Checks what arrived at a worker's process. Throws `worker-threw`, naming the field. */
 export function checkToNode(value: unknown): ToNode {
-  const message = parse(toNode, value, 'a worker') as ToNode;
+  const message = checkMessage<ToNode>(toNode, value, 'a worker');
   return message.kind === 'pod' ? { ...message, message: checkToWorker(message.message) } : message;
 }
 
 /** Checks what arrived at the master. Throws `worker-threw`, naming the field. */
 export function checkFromNode(value: unknown): FromNode {
-  const message = parse(fromNode, value, 'the master') as FromNode;
+  const message = checkMessage<FromNode>(fromNode, value, 'the master');
   if (message.kind !== 'pod') return message;
   return { ...message, message: checkFromWorker(message.message) };
-}
-
-function parse(schema: z.ZodType, value: unknown, receiver: string): unknown {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const what = `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`;
-  throw new PodError('worker-threw', `a message to ${receiver} is malformed: ${what}`);
 }

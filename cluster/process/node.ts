@@ -97,6 +97,7 @@ export class Node {
     this.#carrier = new Carrier({
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
+      stateOf: (program, steps) => this.#viewsOf(program, steps),
       trouble: (peer, refusal) => this.#trouble(peer, refusal),
     });
     const failed = (error: unknown): void => this.#fail('the data loader', error);
@@ -188,6 +189,8 @@ export class Node {
   }
 
   async #takePod(message: ToWorker): Promise<void> {
+    // An older master has nothing to say here any more.
+    if (message.epoch < this.#epoch) return;
     switch (message.kind) {
       case 'abort':
         this.#carrier.abort();
@@ -210,6 +213,12 @@ export class Node {
   }
 
   // ------------------------------------------------------------------------------------ parameters
+
+  /** For another process that takes them; while nobody runs. */
+  #viewsOf(program: number, steps: number): readonly Uint8Array[] | undefined {
+    const isThere = program < this.#programs.length && this.#epoch > 0;
+    return isThere ? this.#parameters.views({ tpu: this.tpu, program, steps }) : undefined;
+  }
 
   #place({ program, steps }: Request): Place {
     return { tpu: this.tpu, program, steps };

@@ -4,7 +4,8 @@ import { PodError } from '../../src/numerics/error.ts';
 import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
 import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, Driver } from '../driver.ts';
+import { type Crew, Driver, messageOf } from '../driver.ts';
+import { isFinal } from '../final.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
 import type { Guest, Lobby } from './lobby.ts';
@@ -22,6 +23,8 @@ export interface ProcessPodOptions extends PodOptions {
   readonly graceMsLimit: number;
   /** Asked while its workers are awaited at the start: whether to give up. */
   readonly shouldStop?: () => boolean;
+  /** Asked when it closes: whether workers are to keep what they have, for another master. */
+  readonly keepsWorkers?: () => boolean;
   /** What goes on in the cluster, for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -62,6 +65,10 @@ const silenceMs = { fast: 1200, systolic: 60_000 } as const;
 const leaveMsLimit = 3000;
 /** How long a request may go without an answer, in ms. */
 const answerMsLimit = 15_000;
+/** Before something is tried again, in ms. */
+const retryMs = 200;
+/** To how many a Cloud TPU passes the first parameters on. */
+const fanOut = 4;
 /** Those who have nothing wait so long for those who have been here before, in ms. */
 const returnMs = 3000;
 
@@ -197,6 +204,14 @@ class Processes implements ProcessPod, Crew {
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
     this.#options.lobby.attend(undefined);
+    if (this.#keepsWorkers()) {
+      for (const member of this.#members) {
+        if (member === undefined) continue;
+        this.#unseat(member, 'the master ends');
+        member.guest.close();
+      }
+      return;
+    }
     const { epoch } = this.#driver.state;
     this.#driver.give({ kind: 'stop' });
     for (const member of this.#members) {
@@ -209,6 +224,13 @@ class Processes implements ProcessPod, Crew {
     for (const member of this.#members) {
       member?.guest.refuse({ code: 'timeout', text: 'it did not leave its Cloud TPU' });
     }
+  }
+
+  /** Whether another master may need what its workers have. */
+  #keepsWorkers(): boolean {
+    const { failure } = this.#driver;
+    const isLost = failure !== undefined && !isFinal(failure);
+    return isLost || this.#options.keepsWorkers?.() === true;
   }
 
   // --------------------------------------------------------------------------------------- members
@@ -239,9 +261,8 @@ class Processes implements ProcessPod, Crew {
 
   /** Whether those who may still have the parameters come first. */
   #awaitsReturns(): boolean {
-    const { isEstablished, troubleSinceMs } = this.#driver.state;
     const isNew = performance.now() - this.#openedMs < returnMs;
-    return isEstablished && isNew && troubleSinceMs === null;
+    return isNew && this.#options.start?.isEstablished === true;
   }
 
   #seat(guest: Guest, tpu: number): void {
@@ -388,15 +409,16 @@ class Processes implements ProcessPod, Crew {
 
   async restore(tpu: number, from: number, steps: readonly number[]): Promise<void> {
     for (const [program, { parametersFrom }] of this.#programs.entries()) {
-      if (parametersFrom !== undefined) continue;
-      const after = at(steps, program);
-      await this.#write(tpu, program, after, await this.#read(from, program, after));
+      if (parametersFrom === undefined) await this.#take(tpu, from, program, at(steps, program));
     }
   }
 
+  /** Before the membership's links are made: each is given them from here. */
   async rewind(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     for (const [program, it] of saved.entries()) {
-      if (it !== undefined) await this.#spread(program, it.steps, it.values);
+      if (it === undefined) continue;
+      const { steps, values } = it;
+      await Promise.all(this.#members.map((_, tpu) => this.#write(tpu, program, steps, values)));
     }
   }
 
@@ -415,9 +437,14 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
-  /** Sets a program's parameters on every Cloud TPU. */
+  /** Sets a program's parameters on Cloud TPU 0, from which they go to all others along a tree. */
   async #spread(program: number, steps: number, values: readonly Uint8Array[]): Promise<void> {
-    await Promise.all(this.#members.map((_, tpu) => this.#write(tpu, program, steps, values)));
+    const done: Promise<void>[] = [this.#write(0, program, steps, values)];
+    for (let tpu = 1; tpu < this.#members.length; tpu++) {
+      const parent = Math.floor((tpu - 1) / fanOut);
+      done[tpu] = at(done, parent).then(() => this.#take(tpu, parent, program, steps));
+    }
+    await Promise.all(done);
   }
 
   async #read(tpu: number, program: number, steps: number): Promise<Uint8Array[]> {
@@ -449,6 +476,26 @@ class Processes implements ProcessPod, Crew {
       }
     }
     await this.#ask(tpu, { kind: 'set', program, steps, hash: hashValues(values) });
+  }
+
+  /**
+   * Lets a process take a program's parameters from another, between the two of them. That one of
+   * them has gone may be known here later than there: until then it is tried again.
+   */
+  async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
+    const offer = this.#members[peer]?.offer ?? nowhere;
+    const { epoch } = this.#driver.state;
+    const deadlineMs = performance.now() + answerMsLimit;
+    for (;;) {
+      try {
+        await this.#ask(tpu, { kind: 'take', program, steps, peer, epoch, offer });
+        return;
+      } catch (error) {
+        if (epoch !== this.#driver.state.epoch || performance.now() > deadlineMs) throw error;
+        this.#options.log('take-again', { tpu, epoch, cause: messageOf(error) });
+        await new Promise((resolve) => setTimeout(resolve, retryMs));
+      }
+    }
   }
 
   /** Asks a process; gives the bytes of its answer. Who does not answer in time is cut off. */

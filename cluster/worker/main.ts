@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
 import { readToken } from '../net/token.ts';
+import { collectLeftovers } from './collector.ts';
 import { rankOf } from './rank.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { onEnd } from './signals.ts';
@@ -19,6 +20,8 @@ const statusFile = statusPath(env);
 
 try {
   writeStatus(statusFile, 'starting');
+  // There when node was started with --expose-gc.
+  collectLeftovers(globalThis.gc);
   serve();
 } catch (error) {
   leave(error);

@@ -1,13 +1,10 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { z } from 'zod';
 
 /** What a process says of itself to health checks, in a small file. */
 export interface ProcessStatus {
   readonly pid: number;
   readonly state: 'starting' | 'ready' | 'ending';
 }
-
-const schema = z.object({ pid: z.int().min(1), state: z.enum(['starting', 'ready', 'ending']) });
 
 /** `POD_STATUS_FILE`, or where a container has its tmpfs. */
 export function statusPath(env: Readonly<Record<string, string | undefined>>): string {
@@ -24,10 +21,15 @@ export function writeStatus(path: string, state: ProcessStatus['state']): void {
 /** Whether a process that wrote the file lives and is ready. */
 export function isReady(path: string): boolean {
   try {
-    const { pid, state } = schema.parse(JSON.parse(readFileSync(path, 'utf8')));
-    process.kill(pid, 0);
-    return state === 'ready';
+    const status = JSON.parse(readFileSync(path, 'utf8')) as Partial<ProcessStatus> | null;
+    if (status?.state !== 'ready' || !isPid(status.pid)) return false;
+    return process.kill(status.pid, 0);
   } catch {
     return false;
   }
+}
+
+/** Of one process: 0 and less are groups of them. */
+function isPid(pid: unknown): pid is number {
+  return Number.isSafeInteger(pid) && (pid as number) > 0;
 }

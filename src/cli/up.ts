@@ -24,7 +24,7 @@ import {
   workerEnv,
 } from '../../cluster/process/spawn.ts';
 import { cloudTpus } from '../experiment/config.ts';
-import { PodError } from '../numerics/error.ts';
+import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
 import { withTrainFlags } from './flags.ts';
 import type { PlaceFlags } from './job-client.ts';
 import { printJobLog, withPlace } from './jobs.ts';
@@ -127,16 +127,15 @@ async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): P
   makeToken(join(folder, 'token'));
   const [controlPort, apiPort] = await freePorts();
   const pod: z.infer<typeof podSchema> = { ...{ controlPort, apiPort, args, serve }, tpus };
+  writeFileSync(podFile(dir), `${JSON.stringify(pod)}\n`, { mode: 0o600 });
   const master = startMaster(folder, pod);
   const workers = Array.from({ length: tpus }, (_, tpu) =>
     startProcess(folder, `tpu-${tpu}`, { ...commonEnv(folder), ...workerEnv(tpu, controlPort) }),
   );
-  writeFileSync(podFile(dir), `${JSON.stringify(pod)}\n`, { mode: 0o600 });
-  if (!wait) {
-    const what = serve ? 'wait for jobs' : 'are starting';
-    process.stdout.write(`${tpus} Cloud TPUs and a master ${what}; logs are in ${dir}\n`);
-  }
   await finish(dir, [master, ...workers], wait);
+  if (wait) return;
+  const what = serve ? 'wait for jobs' : 'are starting';
+  process.stdout.write(`${tpus} Cloud TPUs and a master ${what}; logs are in ${dir}\n`);
 }
 
 /** Of a pod that ran before in the same folder; jobs and checkpoints are kept. */
@@ -166,9 +165,42 @@ async function finish(
   [master, ...workers]: ChildProcess[],
   wait: boolean,
 ): Promise<void> {
-  if (wait && master !== undefined) await waitFor(dir, master);
-  else for (const child of [master, ...workers]) child?.unref();
+  if (master === undefined) return;
+  if (wait) {
+    await waitFor(dir, master);
+    return;
+  }
+  await untilAnswers(dir, master);
+  for (const child of [master, ...workers]) child?.unref();
 }
+
+/** How long a master may take until it answers, in ms. */
+const answerMsLimit = 20_000;
+
+/** Waits until the master answers, or has ended: then its log says why. */
+async function untilAnswers(dir: string, master: ChildProcess): Promise<void> {
+  const { apiPort } = needPod(dir);
+  for (const deadlineMs = Date.now() + answerMsLimit; Date.now() < deadlineMs; await sleep(50)) {
+    if (master.exitCode !== null || master.signalCode !== null) break;
+    try {
+      const signal = AbortSignal.timeout(1000);
+      await fetch(`http://127.0.0.1:${apiPort}/healthz`, { signal });
+      return;
+    } catch {
+      // Nobody listens yet.
+    }
+  }
+  await down(dir);
+  const [last = ''] = tail(join(dir, 'master.log'), 1);
+  const { code, msg } = lastWords.parse(JSON.parse(last));
+  throw new PodError(code, msg);
+}
+
+/** Of a master that could not start. */
+const lastWords = z.object({
+  code: z.enum(Object.keys(errorCodes) as [ErrorCode, ...ErrorCode[]]).catch('worker-exited'),
+  msg: z.string().catch('the master did not start: its log says why'),
+});
 
 /** How often a master that was killed is started again. */
 const restartsMax = 5;

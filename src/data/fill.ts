@@ -18,6 +18,14 @@ export function fillScratch(dataset: Dataset, plan: Plan): FillScratch {
   };
 }
 
+/** Where the samples of one step of a Cloud TPU go. */
+export interface StepSlot {
+  /** f32[samples, rows, columns, channels]. */
+  readonly images: Float32Array;
+  /** s32[samples]. */
+  readonly labels: Int32Array;
+}
+
 /**
  * Writes what Cloud TPU `tpu` is fed at `step`: `images` is f32[samples, rows, columns, channels],
  * normalised, `labels` s32[samples], replica after replica. Padding is zeros with label -1.
@@ -32,15 +40,28 @@ export function fillStep(
   labels: Int32Array,
   scratch: FillScratch,
 ): void {
-  const { normalisation } = dataset;
-  const { samples, pixels } = scratch;
   const count = tpuBatch(plan);
   const area = pixelsOf(dataset);
   assert(dataset.size === plan.size, `a plan for ${plan.size} of ${dataset.size} samples`);
   assert(images.length === count * area, `${images.length} f32 for ${count} images of ${area}`);
   assert(labels.length === count, `${labels.length} labels for ${count} images`);
-  assignSamples(plan, tpu, step, samples);
-  for (let i = 0; i < count; i++) {
+  assignSamples(plan, tpu, step, scratch.samples);
+  fillSamples(dataset, { images, labels }, { from: 0, to: count }, scratch);
+}
+
+/**
+ * Writes samples [from, to) of a step whose samples were assigned to `scratch.samples`: what
+ * {@link fillStep} does, a piece at a time.
+ */
+export function fillSamples(
+  dataset: Dataset,
+  { images, labels }: StepSlot,
+  { from, to }: { readonly from: number; readonly to: number },
+  { samples, pixels }: FillScratch,
+): void {
+  const { normalisation } = dataset;
+  const area = pixelsOf(dataset);
+  for (let i = from; i < to; i++) {
     const index = samples[i]!;
     if (index < 0) {
       images.fill(0, i * area, (i + 1) * area);

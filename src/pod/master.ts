@@ -364,7 +364,9 @@ function onJoined(
     return refuse(state, message, 'it has joined already');
   }
   const { recovery, taking } = state.options;
-  const holdsState = keepsState(recovery) && holds(steps, state.steps, taking);
+  // Nobody has begun a step after one that was not committed: who ended that keeps those before it.
+  const keepsBefore = state.steps.every((count, i) => count === state.told[i]);
+  const holdsState = keepsState(recovery) && holds(steps, state.steps, taking, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
   const joined = withMember(state, tpu, { status, holdsState, silentMs: 0 });
   const actions: MasterAction[] =
@@ -846,25 +848,31 @@ function loseLate(
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options, troubleSinceMs } = state;
   const isLate = now - sinceMs > options.startMsLimit;
+  // After a master has ended all may have: they get more time than a single one.
+  const { startMsLimit, recovery } = options;
+  const graceMs = Math.max(recovery.graceMsLimit, troubleSinceMs === null ? startMsLimit / 4 : 0);
   const overdue = members.findIndex(({ status, absentSinceMs, host }) => {
-    const limitMs = host === null ? options.recovery.graceMsLimit : options.startMsLimit;
+    const limitMs = host === null ? graceMs : startMsLimit;
     return status === 'absent' && now - absentSinceMs > limitMs;
   });
   if (isLate && members.some(({ status }) => status === 'leaving')) {
     return loseLate(state, 'leaving', 'did not leave the step', now);
   }
-  if (troubleSinceMs !== null && overdue >= 0) return adopt(state, overdue, now);
-  if (troubleSinceMs === null && isLate) return loseLate(state, 'absent', 'did not start', now);
+  // Who had a place under the master before, and does not come back, is lost as well.
+  const isAwaited = troubleSinceMs !== null || state.isEstablished;
+  if (isAwaited && overdue >= 0) return adopt(state, overdue, now);
+  if (!isAwaited && isLate) return loseLate(state, 'absent', 'did not start', now);
   return checkSilence(state, now);
 }
 
-/** Lets a worker that is here host a Cloud TPU for which no replacement came. */
+/** Lets a worker that is here host a Cloud TPU for which no replacement came; one that does not is lost. */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
   const { host: before } = at(members, tpu);
   if (before !== null) {
-    const hosted = `${nameOf(state, before)} did not host it within ${options.startMsLimit} ms`;
-    return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${hosted}`);
+    const what = `did not host ${nameOf(state, tpu)} within ${options.startMsLimit} ms`;
+    const message = `${nameOf(state, before)} ${what}`;
+    return lose(state, [{ tpu: before, code: 'worker-silent', message }], now);
   }
   const hosts = members.flatMap((member, host) =>
     member.status === 'absent' || member.host !== null ? [] : [host],

@@ -1,4 +1,14 @@
-import { PodError } from '../numerics/error.ts';
+import {
+  checkMessage,
+  type FieldCheck,
+  isBytes,
+  isCount,
+  isFlag,
+  isListOf,
+  isNumber,
+  isText,
+  type Shapes,
+} from './shape.ts';
 
 /** What a master tells a worker. Every message carries the membership's epoch it belongs to. */
 export type ToWorker =
@@ -29,8 +39,8 @@ export type FromWorker =
       /** The newest membership that it has heard of; 0 of one that is new. */
       readonly epoch: number;
       /**
-       * One that had its place before: by program, after how many steps its parameters are; it
-       * still has those of the step before as well. Null when it has none.
+       * One that had its place before: by program, after how many steps its parameters are. Until it
+       * begins the next step it has those of the step before as well. Null when it has none.
        */
       readonly steps: readonly number[] | null;
     }
@@ -72,20 +82,9 @@ export interface Failure {
   readonly message: string;
 }
 
-/** What each field of each kind of message must be, and no field besides. */
-type Shapes<M extends { readonly kind: string }> = {
-  readonly [K in M['kind']]: {
-    readonly [F in Exclude<keyof Extract<M, { readonly kind: K }>, 'kind'>]: FieldCheck;
-  };
-};
-type FieldCheck = (value: unknown) => boolean;
-
-const isCount: FieldCheck = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-const isText: FieldCheck = (value) => typeof value === 'string';
-const isFlag: FieldCheck = (value) => typeof value === 'boolean';
-const isCode: FieldCheck = (value) => value === null || isText(value);
-const isCounts: FieldCheck = (value) => isListOf(value, isCount);
 const isDigest: FieldCheck = (value) => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value);
+const isCode: FieldCheck = (value) => value === null || isText(value);
+const isCounts: FieldCheck = isListOf(isCount);
 
 const toWorker: Shapes<ToWorker> = {
   abort: { epoch: isCount },
@@ -98,15 +97,15 @@ const toWorker: Shapes<ToWorker> = {
 const fromWorker: Shapes<FromWorker> = {
   joined: { tpu: isCount, epoch: isCount, steps: (value) => value === null || isCounts(value) },
   aborted: { tpu: isCount, epoch: isCount },
-  ready: { tpu: isCount, epoch: isCount, digests: (value) => isListOf(value, isDigest) },
+  ready: { tpu: isCount, epoch: isCount, digests: isListOf(isDigest) },
   'step-done': {
     tpu: isCount,
     epoch: isCount,
     program: isCount,
     step: isCount,
     digest: isDigest,
-    outfeed: (value) => isListOf(value, (it) => it instanceof Uint8Array),
-    phaseMs: (value) => isListOf(value, (it) => typeof it === 'number'),
+    outfeed: isListOf(isBytes),
+    phaseMs: isListOf(isNumber),
   },
   accused: { tpu: isCount, epoch: isCount, suspect: isCount, code: isCode, message: isText },
   failed: { tpu: isCount, epoch: isCount, code: isCode, message: isText },
@@ -114,43 +113,10 @@ const fromWorker: Shapes<FromWorker> = {
 
 /** Checks what arrived at a worker. Throws `worker-threw`, naming the field. */
 export function checkToWorker(value: unknown): ToWorker {
-  return check<ToWorker>(toWorker, value, 'a worker');
+  return checkMessage<ToWorker>(toWorker, value, 'a worker');
 }
 
 /** Checks what arrived at the master. Throws `worker-threw`, naming the field. */
 export function checkFromWorker(value: unknown): FromWorker {
-  return check<FromWorker>(fromWorker, value, 'the master');
-}
-
-function check<M extends { readonly kind: string }>(
-  shapes: Readonly<Record<string, Readonly<Record<string, FieldCheck>>>>,
-  value: unknown,
-  receiver: string,
-): M {
-  const wrong = findWrong(shapes, value);
-  if (wrong === undefined) return value as M;
-  throw new PodError('worker-threw', `a message to ${receiver} is malformed: ${wrong}`);
-}
-
-/** What is wrong with a message, in a few words, if anything. */
-function findWrong(
-  shapes: Readonly<Record<string, Readonly<Record<string, FieldCheck>>>>,
-  value: unknown,
-): string | undefined {
-  if (typeof value !== 'object' || value === null) return `expected fields, found ${typeof value}`;
-  const message = value as Readonly<Record<string, unknown>>;
-  const kind = message['kind'];
-  if (typeof kind !== 'string' || !Object.hasOwn(shapes, kind)) return 'unknown kind';
-  const shape = shapes[kind] ?? {};
-  for (const field of Object.keys(message)) {
-    if (field !== 'kind' && !Object.hasOwn(shape, field)) return `${kind} has no ${field}`;
-  }
-  for (const [field, holds] of Object.entries(shape)) {
-    if (!holds(message[field])) return `${field} of ${kind}`;
-  }
-  return undefined;
-}
-
-function isListOf(value: unknown, holds: FieldCheck): boolean {
-  return Array.isArray(value) && value.every(holds);
+  return checkMessage<FromWorker>(fromWorker, value, 'the master');
 }

@@ -22,6 +22,8 @@ export interface WorkerState {
   readonly next: readonly number[];
   /** By program, after how many steps its parameters surely are; null when it may have none. */
   readonly steps: readonly number[] | null;
+  /** Whether it has those of the step before as well: until the next step writes over them. */
+  readonly keepsBefore: boolean;
 }
 
 export type WorkerPhase =
@@ -63,7 +65,8 @@ export interface WorkerTransition {
 
 export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerState {
   const phase: WorkerPhase = { kind: 'started' };
-  return { tpu, taking, epoch: 0, loadedEpoch: 0, phase, next: [], steps: null };
+  const none = { epoch: 0, loadedEpoch: 0, next: [], steps: null, keepsBefore: false };
+  return { ...none, tpu, taking, phase };
 }
 
 /** What the worker does about `event`. A message that does not belong to its state is left aside. */
@@ -144,31 +147,36 @@ function onStartStep(
   const { kind: _, epoch, ...order } = message;
   const isNext = state.next[order.program] === order.step;
   if (epoch !== state.epoch || state.phase.kind !== 'idle' || !isNext) return leave(state);
-  const running: WorkerState = { ...state, phase: { kind: 'running', order }, steps: state.next };
+  const phase: WorkerPhase = { kind: 'running', order };
+  const running = { ...state, phase, steps: state.next, keepsBefore: false };
   return { state: running, actions: [{ kind: 'run', order }] };
 }
 
 function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransition {
-  const { phase, tpu, epoch } = state;
+  const { phase, tpu, epoch, taking } = state;
   if (phase.kind !== 'loading') return leave(state);
   const next = phase.steps;
-  const steps = holds(state.steps, next, state.taking) ? next : null;
-  const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps };
+  const steps = holds(state.steps, next, taking, state.keepsBefore) ? next : null;
+  const keepsBefore = state.keepsBefore && holds(state.steps, next, taking, false);
+  const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps, keepsBefore };
   return say(idle, { kind: 'ready', tpu, epoch, digests });
 }
 
 /**
  * Whether one whose parameters are after `steps` steps has those after `wanted` steps: they are
- * its own, or those that it has read last and keeps. A program that takes its parameters from
+ * its own, or those that it has read last, if it keeps them. A program that takes its parameters from
  * another has none to lose: an evaluation may begin again, at step 0.
  */
 export function holds(
   steps: readonly number[] | null,
   wanted: readonly number[],
   taking: readonly boolean[],
+  keepsBefore: boolean,
 ): boolean {
   if (steps === null) return false;
-  return wanted.every((count, i) => taking[i] || count === steps[i] || count + 1 === steps[i]);
+  return wanted.every((count, i) => {
+    return taking[i] || count === steps[i] || (keepsBefore && count + 1 === steps[i]);
+  });
 }
 
 function onRan(
@@ -180,7 +188,10 @@ function onRan(
   if (phase.kind !== 'running') return leave(state);
   const { program, step } = phase.order;
   const next = state.next.map((count, i) => (i === program ? step + 1 : count));
-  const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps: next };
+  const idle: WorkerState = {
+    ...state,
+    ...{ phase: { kind: 'idle' }, next, steps: next, keepsBefore: true },
+  };
   return say(idle, { kind: 'step-done', epoch, tpu, program, step, ...report });
 }
 

@@ -121,7 +121,7 @@ function connect(
   if (offer === undefined) throw new Error(`no offer of process ${peer}`);
   return new Promise((resolve) => {
     connectTensors({
-      ...{ token, offer, hello: { from: self, to: peer, epoch } },
+      ...{ token, offer, hello: { channel: 'tensor', from: self, to: peer, epoch } },
       open(wire) {
         resolve();
         return pump.openIn(peer, wire);

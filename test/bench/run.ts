@@ -1,7 +1,7 @@
 /**
  * All benchmarks, each figure beside its limit.
  *
- *   npm run bench -- [--only matmul|vector|all-reduce|training] [--json] [--tfjs FOLDER]
+ *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|training] [--json] [--tfjs FOLDER]
  *
  * `--tfjs` also times TensorFlow.js's products where FOLDER has it installed.
  */
@@ -9,6 +9,8 @@ import { parseArgs } from 'node:util';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { table } from '../../src/observe/format.ts';
 import { run as allReduce } from './allreduce.bench.ts';
+import { run as processes } from './allreduce-processes.bench.ts';
+import { run as checks } from './checks.bench.ts';
 import { run as matmul } from './matmul.bench.ts';
 import type { BenchRow } from './row.ts';
 import { run as tfjs } from './tfjs.bench.ts';
@@ -33,6 +35,8 @@ const benches: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   },
   vector: () => vector(),
   'all-reduce': () => allReduce(),
+  processes: () => processes(),
+  checks: () => checks(),
   training: () => training(),
 };
 for (const [name, bench] of Object.entries(benches)) {

@@ -5,6 +5,7 @@ import {
   type ThreadPod,
   type ThreadPodOptions,
 } from '../../cluster/threads/pool.ts';
+import { PodError } from '../../src/numerics/error.ts';
 import type { Note } from '../../src/pod/master.ts';
 import { bytesOf } from '../chip/bench-tpu.ts';
 import { requireCompiled } from './compiled.ts';
@@ -195,6 +196,38 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
       'parameters are those after 0, 0 steps',
       'parameters are those after 2, 0 steps',
     ]);
+  });
+});
+
+describe('memberships are written down', () => {
+  const faults = [fault('throw', 1), fault('exit', 3, { tpu: 2 })];
+
+  test('each after the first, in order, before it is told of', async () => {
+    const seen: string[] = [];
+    const { digests } = await run({
+      faults,
+      onMembership: (epoch) => seen.push(`membership ${epoch}`),
+      onNote: ({ event, epoch }) => seen.push(`${event} in ${epoch}`),
+    });
+    expect(digests).toEqual(undisturbed);
+    const story = (epoch: number): string[] => [
+      ...[`membership ${epoch}`, `lost in ${epoch - 1}`],
+      ...[`replaced in ${epoch}`, `restored in ${epoch}`, `resumed in ${epoch}`],
+    ];
+    expect(seen).toEqual([...story(2), ...story(3)]);
+  });
+
+  test('one that cannot be ends the run, and nobody is replaced', async () => {
+    const notes: Note[] = [];
+    const onMembership = (): void => {
+      throw new PodError('superseded', 'another master leads');
+    };
+    const onNote = (note: Note): void => void notes.push(note);
+    await expect(run({ faults, onMembership, onNote })).rejects.toMatchObject({
+      ...{ code: 'superseded', exitCode: 3 },
+      message: 'the log of the run failed: another master leads',
+    });
+    expect(notes).toEqual([]);
   });
 });
 

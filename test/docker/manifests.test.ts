@@ -137,8 +137,8 @@ const kubernetes = (file: string) => read(`cluster/kubernetes/${file}.yaml`);
 
 test('every container of Compose is guarded, limited and rotates its log', () => {
   const services = composed();
-  expect(Object.keys(services).sort()).toEqual(['master', 'prepare', 'serve', 'tpu']);
-  for (const name of ['master', 'serve', 'tpu']) {
+  expect(Object.keys(services).sort()).toEqual(['master', 'prepare', 'serve', 'spare', 'tpu']);
+  for (const name of ['master', 'serve', 'tpu', 'spare']) {
     const { restart, healthcheck, stop_grace_period } = services[name]!;
     expect(restart).toMatch(/^on-failure:/);
     expect(healthcheck?.test).toEqual(['CMD', 'node', 'dist/cluster/worker/ready.js']);

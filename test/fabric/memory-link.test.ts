@@ -8,15 +8,19 @@ import {
   sentBytes,
 } from '../../src/fabric/fabric-memory.ts';
 import type { Frame, InLink, Links } from '../../src/fabric/link.ts';
-import { emptyFrame } from '../../src/fabric/link.ts';
+import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { flatTorus } from '../../src/fabric/torus.ts';
 import { drive, inTurn, makeSlice } from './slice.ts';
 
 const torus = flatTorus(2, 2);
 
+const rest = { epoch: 1, collective: 2 };
+
+/** Some have a CRC, as large as it can be. */
 function makeFrame(sequence: number): Frame {
-  return { address: 64 * sequence, bytes: 4 * (sequence % 9), epoch: 1, collective: 2, sequence };
+  const crc = sequence % 3 === 0 ? unknownCrc : 0xffffffff - sequence;
+  return { address: 64 * sequence, bytes: 4 * (sequence % 9), ...rest, sequence, crc };
 }
 
 describe('memory link', () => {
@@ -91,5 +95,6 @@ function changed(link: InLink, change: Partial<Frame>): InLink {
       return found;
     },
     release: () => link.release(),
+    expect: (frame) => link.expect(frame),
   };
 }

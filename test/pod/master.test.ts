@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   initialMaster,
   isOver,
+  isVacant,
   type MasterAction,
   type MasterEvent,
   type MasterOptions,
@@ -365,4 +366,132 @@ test('a step: orders out, reports in, commit', () => {
   expect(driver.count('commit')).toBe(1);
   driver.give({ kind: 'stop' });
   expect(driver.state.phase.kind).toBe('done');
+});
+
+describe('where another master has ended', () => {
+  const options = { ...anew, epoch: 6, steps: [5], digests: [digest], isEstablished: true };
+  const join = (driver: Driver, steps: readonly (number | null)[]): void => {
+    steps.forEach((count, tpu) => {
+      driver.tell({ kind: 'joined', tpu, epoch: 6, steps: count === null ? null : [count] });
+      if (count !== null) driver.tell({ kind: 'aborted', tpu, epoch: 7 });
+    });
+  };
+  const ready = (driver: Driver, epoch = 7): void => {
+    driver.state.members.forEach((_, tpu) => {
+      driver.tell({ kind: 'ready', tpu, epoch, digests: [digest] });
+    });
+  };
+
+  test('whoever was before or after the step has its parameters, and gives them to the others', () => {
+    const driver = new Driver(3, 'replace', options);
+    join(driver, [5, null, 6]);
+    ready(driver);
+    expect(driver.actions.filter(({ kind }) => kind === 'restore')).toEqual([
+      { kind: 'restore', epoch: 7, tpu: 1, from: 0 },
+    ]);
+    driver.give({ kind: 'restored', tpu: 1, epoch: 7 });
+    expect(driver.state).toMatchObject({ phase: { kind: 'ready' }, steps: [5], told: [5] });
+  });
+
+  test('parameters of any other step do not count; if there are no others, a checkpoint', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(null, 3, 4, 7), { minLength: 1 }), (steps) => {
+        const driver = new Driver(steps.length, 'replace', options);
+        join(driver, steps);
+        expect(driver.count('rewind')).toBe(1);
+        driver.give({ kind: 'rewound', epoch: 7, steps: [3] });
+        ready(driver);
+        steps.forEach((_, tpu) => void driver.give({ kind: 'restored', tpu, epoch: 7 }));
+        for (const step of [3, 4]) {
+          expect(driver.state.phase).toMatchObject({ kind: 'stepping', order: { step } });
+          steps.forEach((_, tpu) => void driver.tell(done(tpu, step, digest, 7)));
+        }
+        expect(driver.state.phase.kind).toBe('ready');
+        expect(driver.count('repeated')).toBe(2);
+        expect(driver.count('commit')).toBe(0);
+      }),
+    );
+  });
+
+  test('without recovery programs keep nothing from before a step: a checkpoint', () => {
+    for (const policy of ['none', 'slice-restart'] as const) {
+      const driver = new Driver(2, policy, options);
+      join(driver, [5, 5]);
+      expect(driver.count('rewind')).toBe(1);
+    }
+  });
+
+  test('before a step was committed what the first load finds is the state', () => {
+    const driver = new Driver(2, 'replace', { ...anew, epoch: 6 });
+    join(driver, [0, null]);
+    ready(driver);
+    expect(driver.state.phase.kind).toBe('ready');
+    expect(driver.count('restore') + driver.count('rewind')).toBe(0);
+  });
+});
+
+describe('no replacement comes', () => {
+  /** Cloud TPU 1 is lost, and Cloud TPU 0 is told to host it. */
+  const adopting = (): Driver => {
+    const driver = new Driver(3, 'replace').start().skipTo(1).begin(1);
+    driver.give({ kind: 'exited', tpu: 1, reason: 'gone' });
+    for (const tpu of [0, 2]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
+    expect(isVacant(driver.state, 1)).toBe(true);
+    driver.now = 3001;
+    driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    expect(driver.actions.at(-1)).toEqual({ kind: 'adopt', tpu: 1, host: 2 });
+    return driver;
+  };
+
+  test('then the place is not vacant: one that comes later is a spare', () => {
+    const driver = adopting();
+    expect(isVacant(driver.state, 1)).toBe(false);
+    driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    expect(driver.state.phase.kind).toBe('loading');
+    const [refused] = driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    expect(refused).toMatchObject({ kind: 'refused', reason: 'the membership is closed' });
+  });
+
+  test('a host has as long as for a start, however short the grace; then it is lost itself', () => {
+    const driver = adopting();
+    driver.now += 4900;
+    driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    expect(driver.state.phase.kind).toBe('joining');
+    driver.now += 200;
+    const actions = driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    const replaced = actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+    expect(replaced).toEqual([2, 1]);
+    const lost = actions.flatMap((it) => (it.kind === 'note' ? [it.note.cause] : []));
+    expect(lost[0]).toBe(
+      'Cloud TPU 2 (x 2, y 0) did not host Cloud TPU 1 (x 1, y 0) within 5000 ms',
+    );
+  });
+
+  test('one whose host is lost is lost with it, and both may be replaced', () => {
+    const driver = adopting();
+    driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    const actions = driver.give({ kind: 'exited', tpu: 2, reason: 'gone' });
+    const replaced = actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+    expect(replaced).toEqual([2, 1]);
+    expect(driver.state.epoch).toBe(3);
+    const lost = actions.flatMap((it) => (it.kind === 'note' ? [it.note.cause] : []));
+    expect(lost[1]).toMatch(/^Cloud TPU 1 .* is lost with Cloud TPU 2 .*, whose worker hosts it: /);
+    for (const tpu of [1, 2]) {
+      expect(isVacant(driver.state, tpu)).toBe(true);
+      driver.tell({ kind: 'joined', tpu, epoch: 0, steps: null });
+    }
+    driver.tell({ kind: 'aborted', tpu: 0, epoch: 3 });
+    expect(driver.state.phase.kind).toBe('loading');
+  });
+
+  test('and nobody could host: all have as long as for a start', () => {
+    const driver = new Driver(1, 'replace').start().begin(0);
+    driver.give({ kind: 'exited', tpu: 0, reason: 'gone' });
+    driver.now = 4900;
+    driver.give({ kind: 'sample', pulses: [0] });
+    expect(driver.state.phase.kind).toBe('joining');
+    driver.now = 5001;
+    driver.give({ kind: 'sample', pulses: [0] });
+    expect(driver.failure().message).toMatch(/ is lost: no worker joined within 5000 ms$/);
+  });
 });

@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Chances, type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
+
+// Thousands of seeds, on a machine that may be busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 const calm: Chances = {
   ...{ lost: 0, repeated: 0, late: 0, broken: 0, stray: 0 },
@@ -75,6 +78,23 @@ const kinds = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
 const processes = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
   tpus: 1 + (seed % 5),
   workers: 'processes',
+});
+
+/** Found a spare that told of parameters which its last step had begun to write over. */
+test('seeds that failed once', () => {
+  const chances = {
+    ...{ lost: 0.003, repeated: 0.1, late: 0.1, broken: 0.03, stray: 0.3, corrupt: 0 },
+    ...{ crash: 0.02, hang: 0.01, absent: 0.1, tardy: 0.2, masterLost: 0.005, masterPaused: 0.005 },
+  };
+  for (const seed of [102343, 105793, 106345, 109171]) {
+    check({
+      ...quiet,
+      seed,
+      ...{ tpus: 2, steps: 8, graceMsLimit: 150 },
+      workers: 'processes',
+      chances,
+    });
+  }
 });
 
 describe('in virtual time, over many seeds', () => {
@@ -174,8 +194,8 @@ describe('in virtual time, over many seeds', () => {
       ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05, tardy: 0.1 },
       ...{ masterLost: 0.001, masterPaused: 0.001 },
     };
-    const { done } = tally(1500, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));
-    expect(done).toBeGreaterThan(1000);
+    const { done } = tally(800, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));
+    expect(done).toBeGreaterThan(600);
   });
 
   test('one that is lost again and again ends the run, named', () => {

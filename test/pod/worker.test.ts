@@ -7,7 +7,13 @@ import {
   type FromWorker,
   type ToWorker,
 } from '../../src/pod/messages.ts';
-import { initialWorker, type WorkerEvent, type WorkerState, worker } from '../../src/pod/worker.ts';
+import {
+  holds,
+  initialWorker,
+  type WorkerEvent,
+  type WorkerState,
+  worker,
+} from '../../src/pod/worker.ts';
 
 const arbitraryOrder: fc.Arbitrary<ToWorker> = fc.oneof(
   fc
@@ -138,6 +144,32 @@ test('master and workers together: any delivery order of messages commits every 
         }
       }
       expect(commits).toBe(3);
+    }),
+  );
+});
+
+test('a program that takes its parameters from another has none to lose', () => {
+  const [train, evaluate] = [fc.nat(9), fc.nat(9)];
+  fc.assert(
+    fc.property(train, evaluate, train, evaluate, (steps, evaluated, wanted, restarted) => {
+      for (const keepsBefore of [true, false]) {
+        const isHeld = holds([steps, evaluated], [wanted, restarted], [false, true], keepsBefore);
+        expect(isHeld).toBe(wanted === steps || (keepsBefore && wanted + 1 === steps));
+        expect(holds(null, [wanted, restarted], [false, true], keepsBefore)).toBe(false);
+      }
+    }),
+  );
+});
+
+test('one that meets a master says which membership it has heard of last, and what it has', () => {
+  fc.assert(
+    fc.property(fc.array(arbitraryEvent, { maxLength: 40 }), (events) => {
+      let state: WorkerState = initialWorker(0, [false]);
+      for (const event of events) state = worker(state, event).state;
+      const { epoch, steps } = state;
+      expect(worker(state, { kind: 'started' }).actions).toEqual([
+        { kind: 'send', message: { kind: 'joined', tpu: 0, epoch, steps } },
+      ]);
     }),
   );
 });

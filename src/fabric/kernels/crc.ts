@@ -18,47 +18,37 @@ export interface FrameCrc {
 
 const laneBytes = 16;
 const foldLanes = 300;
+/** Lanes that are folded before the last are moved to the front again. */
+const blockLanes = 1200;
 const foldBytes = foldLanes * laneBytes;
 /** Shorter ranges are left to zlib. */
-const foldedBytesMin = 4 * foldBytes;
+const foldedBytesMin = 2 * foldBytes;
 
-/** Bytes of scratch for ranges of at most `bytes`: the folded lanes, those before and the last. */
-export function crcScratchBytes(bytes: number): number {
-  return Math.ceil(bytes / laneBytes) * laneBytes + 2 * foldBytes;
-}
+/** What kernels write, besides results: folded lanes, and those that zlib does. */
+export const crcScratchBytes: number = (foldLanes + blockLanes + foldLanes) * laneBytes;
 
 interface Kernel {
-  fold(target: number, folded: number, source: number, lanes: number): void;
-  clear(target: number, lanes: number): void;
+  begin(scratch: number): void;
+  fold(scratch: number, source: number, lanes: number): void;
+  finish(target: number, scratch: number, source: number): void;
 }
 
-/**
- * CRCs over `memory` for ranges of at most `bytesMax`. The `crcScratchBytes(bytesMax)` bytes from
- * `scratch` on (16-aligned) belong to it.
- */
-export function frameCrc(memory: WebAssembly.Memory, scratch: number, bytesMax: number): FrameCrc {
+/** CRCs over `memory`. The {@link crcScratchBytes} from `scratch` on (16-aligned) belong to it. */
+export function frameCrc(memory: WebAssembly.Memory, scratch: number): FrameCrc {
   const module = new WebAssembly.Module(Buffer.from(wasm, 'base64'));
   const instance = new WebAssembly.Instance(module, { env: { memory } });
-  const { fold, clear } = instance.exports as unknown as Kernel;
+  const { begin, fold, finish } = instance.exports as unknown as Kernel;
   const bytes = Buffer.from(memory.buffer);
-  const folded = scratch + foldBytes;
-  const last = scratch + crcScratchBytes(bytesMax) - foldBytes;
+  const last = scratch + (foldLanes + blockLanes) * laneBytes;
   const lastLanes = bytes.subarray(last, last + foldBytes);
-  // What comes before the message: the initial value of the CRC, where only lane 0 takes it up.
-  bytes.fill(0, scratch, folded);
-  bytes.fill(0xff, scratch, scratch + 4);
   return {
     of(address, count) {
-      if (count < foldedBytesMin || count > bytesMax) {
-        return crc32(bytes.subarray(address, address + count));
-      }
+      if (count < foldedBytesMin) return crc32(bytes.subarray(address, address + count));
       const lanes = Math.floor(count / laneBytes);
       const moved = lanes - foldLanes;
-      fold(folded, folded, address, moved);
-      const movedBytes = moved * laneBytes;
-      // The last lanes only take.
-      clear(folded + movedBytes, foldLanes);
-      fold(last, folded + movedBytes, address + movedBytes, foldLanes);
+      begin(scratch);
+      fold(scratch, address, moved);
+      finish(last, scratch, address + moved * laneBytes);
       const crc = crc32(lastLanes, zlibZero);
       const rest = address + lanes * laneBytes;
       return rest === address + count ? crc : crc32(bytes.subarray(rest, address + count), crc);

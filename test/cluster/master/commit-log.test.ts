@@ -1,11 +1,17 @@
+import { execFile } from 'node:child_process';
 import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type CommitLog, openCommitLog } from '../../../cluster/master/commit-log.ts';
+import { LogContents, parseRecord } from '../../../cluster/master/log-record.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
 import type { Report, StepCommitted } from '../../../src/experiment/event.ts';
+import { requireCompiled } from '../compiled.ts';
 import { newFolder } from '../process/pod.ts';
+
+requireCompiled();
 
 const folders: string[] = [];
 const opened: CommitLog[] = [];
@@ -134,7 +140,7 @@ describe('damage', () => {
       for (const log of opened.splice(0)) log.close();
     }
     expect(longest).toBe(3);
-  });
+  }, 120_000);
 
   test('garbage anywhere: what is said of the run is a prefix, and it goes on', () => {
     const path = written();
@@ -243,6 +249,49 @@ describe('two masters', () => {
     expect(log.past()).toMatchObject({ epoch: 4, history: { length: 4 } });
   });
 });
+
+test('processes that wrest the lead from each other: each step is committed once', async () => {
+  const path = newPath();
+  const steps = 200;
+  const rivals = ['a', 'b', 'c'].map((name) => rival(path, name, steps));
+  const told = (await Promise.all(rivals)).flat();
+  expect(new Set(told.map(({ step: number }) => number)).size).toBe(told.length);
+  const found = new Map<number, string>();
+  let masters = 0;
+  const contents = new LogContents();
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    const record = parseRecord(line);
+    if (record !== undefined) contents.take(record);
+    if (record !== undefined && 'master' in record) masters++;
+  }
+  for (const it of contents.history) found.set(it.step, it.digest);
+  expect(contents.history.map((it) => it.step)).toEqual(
+    Array.from({ length: steps }, (_, i) => i + 1),
+  );
+  for (const { step: number, digest } of told) expect(found.get(number)).toBe(digest);
+  expect(masters).toBeGreaterThan(9);
+}, 60_000);
+
+/** What a process that wants to lead told of. */
+function rival(
+  path: string,
+  name: string,
+  steps: number,
+): Promise<{ readonly step: number; readonly digest: string }[]> {
+  const file = fileURLToPath(new URL('./rival.mjs', import.meta.url));
+  return new Promise((resolve, reject) => {
+    execFile(process.execPath, [file, path, name, `${steps}`], (error, out) => {
+      if (error !== null) reject(error);
+      const lines = out.split('\n').filter((line) => line !== '');
+      resolve(
+        lines.map((line) => {
+          const [number, digest = ''] = line.split(' ');
+          return { step: Number(number), digest };
+        }),
+      );
+    });
+  });
+}
 
 interface Leader {
   readonly log: CommitLog;

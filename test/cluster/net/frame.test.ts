@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { FrameHeader, FrameSink, Refusal } from '../../../cluster/net/frame.ts';
 import { encodeFrame, FrameReader, frameKinds, headerBytes } from '../../../cluster/net/frame.ts';
+import { Slots } from '../../../cluster/net/slots.ts';
 import { Window } from '../../../cluster/net/window.ts';
-import { queueDepth } from '../../../src/fabric/fabric-memory.ts';
 
 const word = fc.integer({ min: 0, max: 0xffffffff });
 const frame = fc.record({
@@ -24,9 +24,10 @@ describe('frames', () => {
         fc.array(frame, { minLength: 1, maxLength: 5 }),
         fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }),
         fc.boolean(),
-        (frames, sizes, pulled) => {
+        fc.integer({ min: 0, max: headerBytes }),
+        (frames, sizes, pulled, slack) => {
           const stream = Buffer.concat(frames.map((it) => encodeFrame(it, it.payload)));
-          const { reader, seen } = collect();
+          const { reader, seen } = collect(slack);
           let start = 0;
           for (let i = 0; start < stream.length; i++) {
             const piece = stream.subarray(start, start + (sizes[i % sizes.length] ?? 1));
@@ -86,41 +87,56 @@ describe('frames', () => {
 });
 
 describe('a window', () => {
-  test('holds frames apart, in one piece each, and both ends agree', () => {
-    const moves = fc.array(
-      fc.record({ bytes: fc.integer({ min: 1, max: 400 }), back: fc.integer({ min: 0, max: 3 }) }),
-      { maxLength: 200 },
-    );
+  test('has room for so many frames, and both ends agree', () => {
+    const moves = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 200 });
     fc.assert(
-      fc.property(moves, (list) => {
-        const size = 1600;
-        const sender = new Window(size);
-        const receiver = new Window(size);
-        const held: { start: number; end: number }[] = [];
-        let back = 0;
-        for (const { bytes, back: more } of list) {
-          expect(sender.hasRoom(bytes)).toBe(receiver.hasRoom(bytes));
-          if (sender.hasRoom(bytes)) {
-            const start = sender.put(bytes);
-            expect(receiver.put(bytes)).toBe(start);
-            expect(start + bytes).toBeLessThanOrEqual(size);
-            expect(start % 16).toBe(0);
-            for (const other of held) {
-              expect(start >= other.end || start + bytes <= other.start).toBe(true);
-            }
-            held.push({ start, end: start + bytes });
-            expect(held.length).toBeLessThanOrEqual(queueDepth);
-          } else {
-            // Half full, it takes the largest frame.
-            expect(sender.crowded).toBeGreaterThan(0);
+      fc.property(fc.integer({ min: 1, max: 9 }), moves, (size, list) => {
+        const [sender, receiver] = [new Window(size), new Window(size)];
+        let [held, back] = [0, 0];
+        for (const move of list) {
+          expect(sender.hasRoom).toBe(held < size);
+          expect(sender.crowded).toBe(Math.max(0, held - Math.floor(size / 2)));
+          if (sender.hasRoom) {
+            sender.put();
+            receiver.put();
+            held++;
           }
-          const given = Math.min(more, held.length);
-          held.splice(0, given);
+          const given = Math.min(move, held);
+          held -= given;
           back += given;
-          expect(sender.giveBack(back)).toBe(true);
-          expect(receiver.giveBack(back)).toBe(true);
+          for (const end of [sender, receiver]) {
+            expect(end.giveBack(back + held + 1)).toBe(false);
+            expect(end.giveBack(back)).toBe(true);
+            expect([end.frames, end.back]).toEqual([held, back]);
+          }
         }
-        expect(sender.giveBack(back + held.length + 1)).toBe(false);
+      }),
+    );
+  });
+});
+
+describe('slots', () => {
+  test('are apart, and the last given back comes first', () => {
+    fc.assert(
+      fc.property(fc.array(fc.boolean(), { maxLength: 100 }), (takes) => {
+        const slots = new Slots(4096, 128, 5);
+        const taken: number[] = [];
+        let last: number | undefined;
+        for (const isTake of takes) {
+          if (isTake && taken.length < 5) {
+            const slot = slots.take();
+            expect(slots.has(slot) && slots.has(slot + 127)).toBe(true);
+            expect((slot - 4096) % 128).toBe(0);
+            expect(taken).not.toContain(slot);
+            if (last !== undefined) expect(slot).toBe(last);
+            last = undefined;
+            taken.push(slot);
+          } else if (!isTake && taken.length > 0) {
+            last = taken.shift() ?? 0;
+            slots.give(last);
+          }
+        }
+        expect(slots.has(4095) || slots.has(4096 + 5 * 128)).toBe(false);
       }),
     );
   });
@@ -133,10 +149,11 @@ interface Seen {
   readonly payload: readonly number[];
 }
 
-function collect(): { readonly reader: FrameReader; readonly seen: Seen[] } {
+/** With so much room behind each payload. */
+function collect(slack = 0): { readonly reader: FrameReader; readonly seen: Seen[] } {
   const seen: Seen[] = [];
   const sink: FrameSink = {
-    place: ({ bytes }) => new Uint8Array(Math.min(bytes, 1000)),
+    place: ({ bytes }) => new Uint8Array(Math.min(bytes, 1000) + (bytes > 0 ? slack : 0)),
     accept(header, payload): Refusal | undefined {
       seen.push({ header: { ...header }, payload: [...payload] });
       return undefined;

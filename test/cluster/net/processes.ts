@@ -4,14 +4,20 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Refusal } from '../../../cluster/net/frame.ts';
 import { Pump } from '../../../cluster/net/pump.ts';
-import { type Hosting, processLinks, receiveBytes } from '../../../cluster/net/route.ts';
+import {
+  type FrameSizes,
+  frameSizes,
+  type Hosting,
+  receiveBytes,
+} from '../../../cluster/net/route.ts';
 import type { TensorClient, TensorServer } from '../../../cluster/net/tensor-socket.ts';
 import { connectTensors, listenTensors } from '../../../cluster/net/tensor-socket.ts';
 import { Token } from '../../../cluster/net/token.ts';
 import { AllReduce } from '../../../src/fabric/all-reduce.ts';
 import { Doorbell } from '../../../src/fabric/doorbell.ts';
-import { type FabricLayout, layOutFabric, resetFabric } from '../../../src/fabric/fabric-memory.ts';
+import { layOutFabric, resetFabric } from '../../../src/fabric/fabric-memory.ts';
 import { sumKernels } from '../../../src/fabric/kernels/sum.ts';
+import { memoryLinks } from '../../../src/fabric/memory-link.ts';
 import { chipsOf, type Torus } from '../../../src/fabric/torus.ts';
 
 export const token: Token = new Token(Buffer.from('a token that only tests know'));
@@ -20,8 +26,7 @@ export const token: Token = new Token(Buffer.from('a token that only tests know'
 export interface Process {
   readonly hosting: Hosting;
   readonly pump: Pump;
-  readonly memory: WebAssembly.Memory;
-  readonly layout: FabricLayout;
+  readonly sizes: FrameSizes;
   /** By worker hosted here. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /** The vector of a chip hosted here, in place; that of a worker's first chip becomes the sum. */
@@ -32,7 +37,8 @@ export function makeProcess(hosting: Hosting, elements: number, epoch: number): 
   const { torus, processOf, self } = hosting;
   const layout = layOutFabric(torus, 1024);
   const receiveAt = layout.base + layout.bytes;
-  const vectorsAt = receiveAt + receiveBytes(hosting);
+  const sizes = frameSizes(torus, elements);
+  const vectorsAt = receiveAt + receiveBytes(hosting, sizes);
   const stride = elements * 4;
   const hosted = [...processOf.keys()].filter((worker) => processOf[worker] === self);
   const chips = hosted.flatMap((worker) => chipsOf(torus, worker));
@@ -41,19 +47,24 @@ export function makeProcess(hosting: Hosting, elements: number, epoch: number): 
   resetFabric(memory, layout);
   const address = (chip: number): number => vectorsAt + chips.indexOf(chip) * stride;
   const kernels = sumKernels(memory);
+  const pump = new Pump({ memory, hosting, sizes, receiveAt, epoch });
   const workers = hosted.map((worker): [number, AllReduce] => {
     const doorbell = new Doorbell(memory, layout, worker);
-    const links = processLinks(memory, layout, hosting, doorbell);
+    const links = pump.links(memoryLinks(memory, layout, torus, doorbell));
     const first = chipsOf(torus, worker)[0] ?? 0;
     const buckets = [{ address: address(first), stride, elements }];
-    const parts = { torus, worker, epoch, kernels, links, doorbell, buckets, now: () => 0 };
-    return [worker, new AllReduce(parts)];
+    const { frameElements } = sizes;
+    const allReduce = new AllReduce({
+      ...{ torus, worker, epoch, kernels, links, doorbell, buckets, frameElements },
+      now: () => 0,
+    });
+    pump.drive(allReduce);
+    return [worker, allReduce];
   });
   return {
     hosting,
-    memory,
-    layout,
-    pump: new Pump({ memory, layout, hosting, receiveAt, epoch }),
+    sizes,
+    pump,
     workers: new Map(workers),
     vector: (chip) => new Float32Array(memory.buffer, address(chip), elements),
   };
@@ -93,7 +104,7 @@ export async function connectProcesses(
       admit: (hello) =>
         hello.epoch === epoch ? undefined : { code: 'epoch', text: `epoch ${hello.epoch}` },
       open: (hello, wire) => process.pump.openOut(hello.from, wire),
-      drained: (hello) => process.pump.drained(hello.from),
+      drained: (hello, wire) => process.pump.drained(hello.from, wire),
       closed: (hello, refusal) => report({ self, peer: hello.from, end: 'out', refusal }),
       turnedAway: (refusal) => report({ self, peer: -1, end: 'out', refusal }),
     });
@@ -110,7 +121,7 @@ export async function connectProcesses(
         connectTensors({
           token,
           offer,
-          hello: { from: self, to: peer, epoch: clientEpoch },
+          hello: { channel: 'tensor', from: self, to: peer, epoch: clientEpoch },
           open: (wire) => process.pump.openIn(peer, wire),
           closed: (refusal) => report({ self, peer, end: 'in', refusal }),
         }),
@@ -137,7 +148,6 @@ export async function driveProcesses(
   const all = processes.flatMap(({ workers }) => [...workers.values()]);
   for (const worker of all) if (worker.isDone(0)) worker.start(0);
   while (!all.every((worker) => worker.isDone(0)) && !stop()) {
-    for (const worker of all) worker.progress();
     for (const { pump } of processes) pump.poke();
     await turn();
   }

@@ -1,16 +1,18 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { encodeFrame, FrameReader, frameKinds, headerBytes } from '../../../cluster/net/frame.ts';
 import {
-  crossings,
-  frameBytesMax,
-  processLinks,
-  queueName,
-  windowBytes,
-} from '../../../cluster/net/route.ts';
+  encodeFrame,
+  FrameReader,
+  type FrameSink,
+  frameKinds,
+  headerBytes,
+  type Refusal,
+} from '../../../cluster/net/frame.ts';
+import { crossings, frameSizes, queueName, windowFrames } from '../../../cluster/net/route.ts';
 import type { Wire } from '../../../cluster/net/wire.ts';
-import { Doorbell } from '../../../src/fabric/doorbell.ts';
+import { emptyFrame, type Links } from '../../../src/fabric/link.ts';
 import { serialSum } from '../../../src/fabric/serial-sum.ts';
 import { chipsOf, flatTorus, podTorus, type Torus } from '../../../src/fabric/torus.ts';
+import { assert, at } from '../../../src/numerics/assert.ts';
 import { bits, makeVectors } from '../../fabric/slice.ts';
 import type { Node, Process, Trouble } from './processes.ts';
 import { closeNodes, connectProcesses, driveProcesses, makeProcess, oneEach } from './processes.ts';
@@ -49,10 +51,17 @@ describe('a pump', () => {
   const incoming = crossings(hosting).in[0];
   const queue = incoming?.queue ?? -1;
   const tensor = { kind: frameKinds.tensor, epoch: 3, collective: 0, sequence: 0, queue, code: 0 };
-  const payload = new Uint8Array(frameBytesMax).map((_, i) => i * 31);
+  const elements = 1_000_000;
+  const { frameBytes } = frameSizes(torus, elements);
+  const payload = new Uint8Array(frameBytes).map((_, i) => i * 31);
+
+  const outgoing = at(crossings(hosting).out, 0);
+  const piece = { bytes: 64, epoch: 3 };
+  /** What says for the first time that a peer listens. */
+  const hearing = { ...tensor, kind: frameKinds.credit, queue: outgoing.queue };
 
   function receiver(): { process: Process; reader: FrameReader } {
-    const process = makeProcess(hosting, 4096, 3);
+    const process = makeProcess(hosting, elements, 3);
     const sink = process.pump.openIn(1, silentWire());
     if ('code' in sink) throw new Error(sink.text);
     return { process, reader: new FrameReader(sink) };
@@ -65,7 +74,7 @@ describe('a pump', () => {
       ['epoch', { epoch: 4 }, payload],
       ['queue', { queue: crossings(hosting).out[0]?.queue ?? -1 }, payload],
       ['queue', { queue: 0xffffffff }, payload],
-      ['length', {}, new Uint8Array(frameBytesMax + 4)],
+      ['length', {}, new Uint8Array(frameBytes + 4)],
       ['length', {}, new Uint8Array(6)],
       ['length', {}, new Uint8Array(0)],
       ['order', { kind: frameKinds.credit as 6 }, new Uint8Array(0)],
@@ -75,8 +84,7 @@ describe('a pump', () => {
       expect(receiver().reader.push(frame), code).toMatchObject({ code });
     }
     const { reader } = receiver();
-    const fits = windowBytes / frameBytesMax;
-    for (let i = 0; i < fits; i++)
+    for (let i = 0; i < windowFrames; i++)
       expect(reader.push(encodeFrame(tensor, payload))).toBeUndefined();
     expect(reader.push(encodeFrame(tensor, payload))).toMatchObject({ code: 'credit' });
   });
@@ -90,43 +98,62 @@ describe('a pump', () => {
     expect(queueName(torus, refusal?.header?.queue ?? -1)).toMatch(/^chip\(2,0\)[+-]x$/);
   });
 
-  test('serves one connection a peer, and neighbours only', () => {
+  test('serves one connection a peer that is heard, and neighbours only', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     expect(pump.openOut(7, silentWire())).toMatchObject({ code: 'peer' });
     expect(pump.openIn(7, silentWire())).toMatchObject({ code: 'peer' });
-    expect(pump.openOut(1, silentWire())).not.toHaveProperty('code');
+    const reader = new FrameReader(opened(pump.openOut(1, silentWire())));
+    expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect(pump.openOut(1, silentWire())).toMatchObject({ code: 'peer' });
+  });
+
+  test('of two connections of a peer takes the newer, unless the older was heard', () => {
+    const { pump } = makeProcess(hosting, 64, 3);
+    const [older, newer] = [countingWire(), countingWire()];
+    opened(pump.openOut(1, older));
+    const reader = new FrameReader(opened(pump.openOut(1, newer)));
+    expect([older.ends, newer.ends]).toEqual([1, 0]);
+    pump
+      .links(noLinks)
+      .out(outgoing.link, outgoing.colour)
+      .send({ ...emptyFrame(), ...piece });
+    pump.start();
+    expect([older.bytes, newer.bytes]).toEqual([0, 0]);
+    expect(reader.push(encodeFrame(hearing))).toBeUndefined();
+    expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
+    // That the older has gone is of no account, and that the newer has gone is.
+    expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
+  });
+
+  test('forgets a connection that has gone before it was heard', () => {
+    const { pump } = makeProcess(hosting, 64, 3);
+    const wire = silentWire();
+    opened(pump.openOut(1, wire));
+    expect(pump.closedOut(1, wire)).toBe(true);
+    opened(pump.openOut(1, silentWire()));
   });
 
   test('refuses credit for what was not sent', () => {
     const { pump } = makeProcess(hosting, 64, 3);
-    const sink = pump.openOut(1, silentWire());
-    if ('code' in sink) throw new Error(sink.text);
-    const out = crossings(hosting).out[0]?.queue ?? -1;
-    const credit = { ...tensor, kind: frameKinds.credit, queue: out, sequence: 1 };
-    expect(new FrameReader(sink).push(encodeFrame(credit))).toMatchObject({ code: 'credit' });
+    const reader = new FrameReader(opened(pump.openOut(1, silentWire())));
+    const credit = { ...hearing, sequence: 1 };
+    expect(reader.push(encodeFrame(credit))).toMatchObject({ code: 'credit' });
   });
 
   test('stops sending to one that gives nothing back', () => {
-    const { pump, memory, layout } = makeProcess(hosting, 64, 3);
-    let sent = 0;
-    const wire: Wire = {
-      ...silentWire(),
-      write(_, it) {
-        sent += it?.length ?? 0;
-        return true;
-      },
-    };
-    pump.openOut(1, wire);
-    const links = processLinks(memory, layout, hosting, new Doorbell(memory, layout, 0));
+    const { pump } = makeProcess(hosting, elements, 3);
+    const wire = countingWire();
+    const reader = new FrameReader(opened(pump.openOut(1, wire)));
+    expect(reader.push(encodeFrame(hearing))).toBeUndefined();
+    const links = pump.links(noLinks);
     const queues = crossings(hosting).out.map(({ link, colour }) => links.out(link, colour));
-    const frame = { address: 0, bytes: frameBytesMax, epoch: 3, collective: 0, sequence: 0 };
+    const frame = { ...emptyFrame(), bytes: frameBytes, epoch: 3 };
     for (let i = 0; i < 100; i++) {
       for (const queue of queues) if (queue.hasRoom()) queue.send(frame);
       while (pump.step());
     }
     expect(queues.some((queue) => queue.hasRoom())).toBe(false);
-    expect(sent).toBe(queues.length * windowBytes);
+    expect(wire.bytes).toBe(queues.length * windowFrames * frameBytes);
   });
 });
 
@@ -177,6 +204,30 @@ describe.each(['unix', 'ws'] as const)('all-reduce between processes over %s', (
 function silentWire(): Wire {
   return { write: () => true, waiting: 0, end: () => undefined };
 }
+
+/** Counts payload bytes, and how often it was ended. */
+function countingWire(): Wire & { bytes: number; ends: number } {
+  return {
+    ...{ bytes: 0, ends: 0, waiting: 0 },
+    write(_, payload) {
+      this.bytes += payload?.length ?? 0;
+      return true;
+    },
+    end() {
+      this.ends++;
+    },
+  };
+}
+
+function opened(sink: FrameSink | Refusal): FrameSink {
+  if ('code' in sink) throw new Error(sink.text);
+  return sink;
+}
+
+const noLinks: Links = {
+  out: () => assert(false, 'a link within the process') as never,
+  in: () => assert(false, 'a link within the process') as never,
+};
 
 function fill(processes: readonly Process[], vectors: readonly Float32Array[]): void {
   for (const process of processes) {

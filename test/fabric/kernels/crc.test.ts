@@ -6,15 +6,15 @@ import { crcScratchBytes, frameCrc } from '../../../src/fabric/kernels/crc.ts';
 const most = 131072;
 const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: true });
 const bytes = Buffer.from(memory.buffer);
-const start = 1024 + crcScratchBytes(most);
-const crc = frameCrc(memory, 1024, most);
+const start = 1024 + crcScratchBytes;
+const crc = frameCrc(memory, 1024);
 
 test('a CRC of any range is that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
     // Where folding sets in, and whole lanes.
-    fc.integer({ min: 19_190, max: 19_220 }),
-    fc.integer({ min: 1200, max: most / 16 }).map((lanes) => lanes * 16),
+    fc.integer({ min: 9590, max: 9620 }),
+    fc.integer({ min: 600, max: most / 16 }).map((lanes) => lanes * 16),
   );
   fc.assert(
     fc.property(length, fc.integer({ min: 0, max: 40 }), fc.integer(), (count, shift, seed) => {

@@ -1,0 +1,180 @@
+import { crc32 } from 'node:zlib';
+import { assert } from '../../src/numerics/assert.ts';
+import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
+import { emptyHeader, encodeFrame, encodeHeader, frameKinds, HeaderRoom } from './frame.ts';
+import { readRefusal } from './handshake.ts';
+import type { Wire } from './wire.ts';
+
+/**
+ * How one Cloud TPU takes the parameters of a program from another, on a connection of its own. The
+ * taker sends a `state` frame without a payload: collective = program, sequence = steps done. All
+ * parameters come back in order as `state` frames: collective = program, queue = number of the
+ * parameter, sequence = number of the piece in it. Then the taker closes.
+ */
+export interface StateQuery {
+  readonly program: number;
+  /** Steps after which the parameters are wanted. */
+  readonly steps: number;
+}
+
+/** A piece of a parameter, but for the last, which is shorter. The links' frames wait for no more. */
+const pieceBytes = 128 * 1024;
+
+/** The serving end: sends a piece whenever the kernel has taken the one before. */
+export class StateSender implements FrameSink {
+  readonly #wire: Wire;
+  readonly #epoch: number;
+  readonly #stateOf: (query: StateQuery) => readonly Uint8Array[] | undefined;
+  readonly #head: HeaderRoom = new HeaderRoom();
+  #program = 0;
+  #values: readonly Uint8Array[] | undefined;
+  #index = 0;
+  #piece = 0;
+  #isClosed = false;
+
+  /** `stateOf` gives the parameters, in place, if they are at hand. */
+  constructor(
+    wire: Wire,
+    epoch: number,
+    stateOf: (query: StateQuery) => readonly Uint8Array[] | undefined,
+  ) {
+    this.#wire = wire;
+    this.#epoch = epoch;
+    this.#stateOf = stateOf;
+  }
+
+  place({ kind, bytes, epoch }: Readonly<FrameHeader>): Uint8Array | Refusal {
+    if (kind === frameKinds.refuse) return new Uint8Array(bytes);
+    const isQuery = kind === frameKinds.state && bytes === 0 && this.#values === undefined;
+    if (!isQuery) return { code: 'order', text: `a frame of kind ${kind}` };
+    return epoch === this.#epoch
+      ? new Uint8Array(0)
+      : { code: 'epoch', text: `epoch ${epoch}, expected ${this.#epoch}` };
+  }
+
+  accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined {
+    if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+    const query = { program: header.collective, steps: header.sequence };
+    this.#program = query.program;
+    this.#values = this.#stateOf(query);
+    if (this.#values === undefined) return { code: 'peer', text: `has no ${nameState(query)}` };
+    this.#sendSoon();
+    return undefined;
+  }
+
+  checksum(payload: Uint8Array): number {
+    return crc32(payload);
+  }
+
+  /** The kernel has all that was written. */
+  drained(): void {
+    this.#sendSoon();
+  }
+
+  /** Nothing is read from the parameters any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** What sockets have for the links comes first. */
+  #sendSoon(): void {
+    setImmediate(() => this.#send());
+  }
+
+  #send(): void {
+    const payload = this.#isClosed ? undefined : this.#next();
+    if (payload === undefined) return;
+    const header: FrameHeader = {
+      ...{ ...emptyHeader(), kind: frameKinds.state, epoch: this.#epoch },
+      ...{ collective: this.#program, queue: this.#index, sequence: this.#piece },
+      bytes: payload.length,
+    };
+    encodeHeader(header, crc32(payload), this.#head);
+    this.#piece++;
+    if (this.#wire.write(this.#head.bytes, payload)) this.#sendSoon();
+  }
+
+  /** The piece that comes next; undefined after the last. */
+  #next(): Uint8Array | undefined {
+    const value = this.#values?.[this.#index];
+    if (value === undefined) return undefined;
+    const start = this.#piece * pieceBytes;
+    if (start < value.length) return value.subarray(start, start + pieceBytes);
+    this.#index++;
+    this.#piece = 0;
+    return this.#next();
+  }
+}
+
+/** The taking end: every piece goes to where it belongs, and no other is accepted. */
+export class StateTaker implements FrameSink {
+  readonly #query: StateQuery;
+  readonly #epoch: number;
+  readonly #into: readonly Uint8Array[];
+  readonly #taken: () => void;
+  #index = 0;
+  #offset = 0;
+
+  /** `taken` is called once all of `into` has been filled. */
+  constructor(query: StateQuery, epoch: number, into: readonly Uint8Array[], taken: () => void) {
+    assert(
+      into.some(({ length }) => length > 0),
+      `nothing to be taken: ${nameState(query)}`,
+    );
+    this.#query = query;
+    this.#epoch = epoch;
+    this.#into = into;
+    this.#taken = taken;
+    this.#skipFull();
+  }
+
+  /** What asks for it. */
+  get query(): Buffer {
+    const { program: collective, steps: sequence } = this.#query;
+    const kind = frameKinds.state;
+    return encodeFrame({ ...emptyHeader(), kind, epoch: this.#epoch, collective, sequence });
+  }
+
+  place(header: Readonly<FrameHeader>): Uint8Array | Refusal {
+    const { kind, bytes } = header;
+    if (kind === frameKinds.refuse) return new Uint8Array(bytes);
+    if (kind !== frameKinds.state) return { code: 'order', text: `a frame of kind ${kind}` };
+    const room = this.#into[this.#index]?.subarray(this.#offset, this.#offset + pieceBytes);
+    const isNext =
+      room !== undefined &&
+      header.epoch === this.#epoch &&
+      header.collective === this.#query.program &&
+      header.queue === this.#index &&
+      header.sequence === this.#offset / pieceBytes;
+    if (!isNext) return { code: 'order', text: 'a piece of a parameter that does not come next' };
+    if (bytes === room.length) return room;
+    return { code: 'length', text: `${bytes} bytes of parameter ${this.#index}: ${room.length}` };
+  }
+
+  accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined {
+    if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+    this.#offset += payload.length;
+    this.#skipFull();
+    if (this.#index === this.#into.length) this.#taken();
+    return undefined;
+  }
+
+  checksum(payload: Uint8Array): number {
+    return crc32(payload);
+  }
+
+  #skipFull(): void {
+    while (this.#index < this.#into.length && this.#offset >= this.#length) {
+      this.#index++;
+      this.#offset = 0;
+    }
+  }
+
+  get #length(): number {
+    return this.#into[this.#index]?.length ?? 0;
+  }
+}
+
+export function nameState({ program, steps }: StateQuery): string {
+  return `parameters of program ${program} after ${steps} steps`;
+}

@@ -1,0 +1,567 @@
+import { sign } from '../cluster/master/auth.ts';
+import { decodeMessage, encodeMessage, messageBytesMax } from '../cluster/net/codec.ts';
+import { controlPath } from '../cluster/net/control.ts';
+import { emptyHeader, encodeFrame, frameKinds, isFrame } from '../cluster/net/frame.ts';
+import { channels, type Hello, roles, unnumbered } from '../cluster/net/handshake.ts';
+import { tensorPath } from '../cluster/net/tensor-socket.ts';
+import { Token } from '../cluster/net/token.ts';
+import { maskedFrame } from '../cluster/net/ws-stream.ts';
+import { checkFromNode } from '../cluster/process/messages.ts';
+import { below, broken, genuine, noise, pick, type Random } from './fuzz-inputs.ts';
+import {
+  beChallenged,
+  beWelcome,
+  type Carried,
+  type End,
+  Line,
+  lastWords,
+  opcodes,
+  openStream,
+  openWebSocket,
+  upgradeRequest,
+} from './fuzz-line.ts';
+
+/** A pod of processes under attack, and what a hostile insider knows of it. */
+export interface Attacked {
+  readonly token: Token;
+  readonly control: End;
+  readonly api: End;
+  /** Where tensors come from, by Cloud TPU. */
+  readonly workers: readonly { readonly ws: End; readonly unix: End }[];
+  readonly epoch: number;
+}
+
+/** Inputs by what came of them: only those of which the listening end has said or done something. */
+export type Outcomes = readonly string[];
+
+/** Throws some inputs at a listening end over a connection of its own. */
+export interface Assault {
+  readonly name: string;
+  /** How many such connections there are beside one of another assault of weight 1. */
+  readonly weight: number;
+  readonly run: (attacked: Attacked, random: Random) => Promise<Outcomes>;
+}
+
+/** What an end that hangs up by itself may take, in ms: half-open ones have their time of grace. */
+const hangUpMs = 6000;
+
+export const assaults: readonly Assault[] = [
+  { name: 'control: HTTP', weight: 30, run: ({ control }, it) => throwHttp(control, it) },
+  { name: 'control: WebSocket', weight: 15, run: (it, random) => throwWebSocket(it, random) },
+  { name: 'control: handshake', weight: 40, run: throwControlHandshake },
+  { name: 'control: insider', weight: 10, run: throwControlInsider },
+  { name: 'control: messages', weight: 14, run: throwMessages },
+  { name: 'API', weight: 14, run: throwRequests },
+  { name: 'tensor (unix): handshake', weight: 120, run: throwUnixHandshake },
+  { name: 'tensor (ws): handshake', weight: 20, run: throwTensorHandshake },
+  { name: 'tensor: insider', weight: 20, run: throwTensorInsider },
+  { name: 'state: insider', weight: 10, run: throwStateInsider },
+];
+
+// ------------------------------------------------------------------------------------------- HTTP
+
+async function throwHttp(end: End, random: Random): Promise<Outcomes> {
+  const line = new Line(end);
+  if (!(await line.until(() => line.isOpen))) return [];
+  line.write(httpGarbage(random));
+  line.finish();
+  await line.untilEnded(hangUpMs);
+  const [status] = statusesIn(line.heard);
+  const outcome = status ?? (line.isEnded ? 'hung up' : 'waits');
+  line.close();
+  return [outcome];
+}
+
+function httpGarbage(random: Random): Buffer {
+  const upgrade = upgradeRequest(controlPath);
+  const change = (what: string | RegExp, to: string): Buffer =>
+    Buffer.from(upgrade.replace(what, to), 'latin1');
+  const header = (text: string): Buffer => change('\r\n\r\n', `\r\n${text}\r\n\r\n`);
+  const long = 'a'.repeat(1 + below(random, 20_000));
+  switch (below(random, 16)) {
+    case 0:
+      return noise(random, 1 + below(random, 500));
+    case 1:
+      return change(controlPath, `/${noise(random, 9).toString('base64url')}`);
+    case 2:
+      return change(controlPath, `${controlPath}/../${long}`);
+    case 3:
+      return header(`x-long: ${long}`);
+    case 4:
+      return header(
+        Array.from({ length: below(random, 300) }, (_, i) => `h${i}: ${i}`).join('\r\n'),
+      );
+    case 5:
+      return change('GET', pick(random, ['POST', 'CONNECT', 'PRI', 'M-SEARCH', '']) ?? '');
+    case 6:
+      return change('Upgrade: websocket', `Upgrade: ${pick(random, ['h2c', 'websocket2', ''])}`);
+    case 7:
+      return change(
+        /Sec-WebSocket-Key: .*/,
+        `Sec-WebSocket-Key: ${noise(random, 9).toString('hex')}`,
+      );
+    case 8:
+      return change('Version: 13', `Version: ${below(random, 99)}`);
+    case 9:
+      return header('Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99999');
+    case 10:
+      return header('Sec-WebSocket-Protocol: ,,\u0001,a,a');
+    case 11:
+      return header('Transfer-Encoding: chunked\r\nContent-Length: 99999999999999999999');
+    case 12:
+      return Buffer.from(`POST ${controlPath} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx`);
+    case 13:
+      return Buffer.from('GET / HTTP/1.1\r\n\r\n'.repeat(1 + below(random, 9)));
+    case 14:
+      return change('HTTP/1.1', `HTTP/${below(random, 99)}.${below(random, 99)}`);
+    default:
+      return broken(random, Buffer.from(upgrade));
+  }
+}
+
+/** The statuses of all answers in what an HTTP server said. */
+function statusesIn(heard: Buffer): readonly string[] {
+  const found = heard.toString('latin1').matchAll(/HTTP\/1\.1 (\d{3}) /g);
+  return [...found].flatMap(([, status]) => (status === '100' ? [] : [`HTTP ${status}`]));
+}
+
+/** Requests one after another on a connection, of which the last may be none. */
+async function throwRequests({ api, token }: Attacked, random: Random): Promise<Outcomes> {
+  const line = new Line(api);
+  if (!(await line.until(() => line.isOpen))) return [];
+  const count = 1 + below(random, 24);
+  for (let i = 1; i < count; i++) line.write(hostileRequest(random, token, 'keep-alive'));
+  const last = hostileRequest(random, token, 'close');
+  line.write(random() < 0.5 ? last : broken(random, last));
+  line.finish();
+  await line.untilEnded(hangUpMs);
+  const statuses = statusesIn(line.heard).slice(0, count);
+  line.close();
+  // What is cut off in the middle of a request is not answered.
+  return statuses.length === count - 1 ? [...statuses, 'hung up'] : statuses;
+}
+
+const methods = ['GET', 'POST', 'DELETE', 'PUT', 'HEAD', 'OPTIONS', 'PATCH', 'TRACE'];
+const places = ['/healthz', '/readyz', '/status', '/metrics', '/jobs', '/jobs/job-1'];
+const queries = [
+  '?offset=-1',
+  '?offset=1e9',
+  '?wait=99999999',
+  '?limit=0',
+  '?before=job-0',
+  '?%',
+  '?',
+];
+
+function hostileRequest(random: Random, token: Token, connection: string): Buffer {
+  const method = pick(random, methods) ?? 'GET';
+  const path = hostilePath(random);
+  const body = hostileBody(random);
+  const lines = [`${method} ${path} HTTP/1.1`, 'host: master', `connection: ${connection}`];
+  const stamp = hostileStamp(random, token, { method, path, body });
+  if (stamp !== undefined) lines.push(`authorization: ${stamp}`);
+  if (random() < 0.1) lines.push(`x: ${noise(random, 2000).toString('hex')}`);
+  return Buffer.concat([
+    Buffer.from([...lines, `content-length: ${body.length}`, '', ''].join('\r\n')),
+    body,
+  ]);
+}
+
+function hostilePath(random: Random): string {
+  const place = pick(random, places) ?? '/';
+  switch (below(random, 6)) {
+    case 0:
+      return `/${noise(random, below(random, 30)).toString('base64url')}`;
+    case 1:
+      return `${place}${pick(random, queries)}`;
+    case 2:
+      return `/jobs/${encodeURIComponent(noise(random, 6).toString('latin1'))}/log`;
+    case 3:
+      return `${pick(random, ['//', '/jobs//', '/jobs/../', 'http://x:y:z/', '*'])}jobs`;
+    default:
+      return place;
+  }
+}
+
+function hostileBody(random: Random): Buffer {
+  switch (below(random, 6)) {
+    case 0:
+      return noise(random, below(random, 200));
+    case 1:
+      return Buffer.from(JSON.stringify({ words: ['--no-such-flag', '--tpus', '1e9'] }));
+    case 2:
+      return Buffer.from(`{"words":${'['.repeat(below(random, 3000))}`);
+    case 3:
+      return broken(random, Buffer.from(JSON.stringify({ words: ['--tpus', '4096'] })));
+    default:
+      return Buffer.alloc(0);
+  }
+}
+
+/** None, one that is no stamp, of another token, of another request, or a right one. */
+function hostileStamp(
+  random: Random,
+  token: Token,
+  request: { readonly method: string; readonly path: string; readonly body: Buffer },
+): string | undefined {
+  const now = Date.now();
+  switch (below(random, 8)) {
+    case 0:
+      return `Pod ${now}.${noise(random, 16).toString('hex')}.${noise(random, 32).toString('hex')}`;
+    case 1:
+      return sign(wrongToken, request, now);
+    case 2:
+      return sign(token, { ...request, path: '/jobs?limit=1' }, now);
+    case 3:
+      return sign(token, request, now - 90_000);
+    case 4:
+      return noise(random, 40).toString('base64');
+    case 5:
+      // One who holds the token may cancel jobs, and order them: that is no attack.
+      return isMandate(request) ? undefined : sign(token, request, now);
+    default:
+      return undefined;
+  }
+}
+
+function isMandate({ method, path }: { readonly method: string; readonly path: string }): boolean {
+  return method === 'DELETE' && path.includes('job-');
+}
+
+// ------------------------------------------------------------------------------------- WebSockets
+
+async function throwWebSocket({ control, workers }: Attacked, random: Random): Promise<Outcomes> {
+  const worker = pick(random, workers);
+  const carried =
+    worker !== undefined && random() < 0.3
+      ? await openWebSocket(worker.ws, tensorPath)
+      : await openWebSocket(control, controlPath);
+  if (carried === undefined) return [];
+  carried.line.write(brokenWebSocketFrame(random));
+  return [await ending(carried)];
+}
+
+function brokenWebSocketFrame(random: Random): Buffer {
+  const hello = maskedFrame(opcodes.binary, genuine(random));
+  const change = (at: number, to: number): Buffer => {
+    hello[at] = to;
+    return hello;
+  };
+  switch (below(random, 12)) {
+    case 0:
+      return change(1, hello.readUInt8(1) & 0x7f);
+    case 1:
+      return change(0, 0x80 | 0x40 | opcodes.binary);
+    case 2:
+      return change(0, 0x80 | (3 + below(random, 5)));
+    case 3:
+      return maskedFrame(opcodes.ping, noise(random, 126 + below(random, 1000)));
+    case 4:
+      return change(0, opcodes.ping);
+    case 5:
+      return Buffer.concat([Buffer.from([0x82, 0xff]), Buffer.alloc(8, 0xff)]);
+    case 6:
+      return Buffer.concat([Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0x7f]), Buffer.alloc(7)]);
+    case 7:
+      return maskedFrame(opcodes.text, noise(random, 40));
+    case 8:
+      return maskedFrame(opcodes.close, noise(random, 1 + below(random, 100)));
+    case 9:
+      return maskedFrame(0, noise(random, 20));
+    case 10:
+      return hello.subarray(0, below(random, hello.length));
+    default:
+      return broken(random, hello);
+  }
+}
+
+/** Waits until the other end has hung up, having been told that nothing more comes. */
+async function ending(carried: Carried): Promise<string> {
+  carried.line.finish();
+  await carried.line.untilEnded(hangUpMs);
+  const words = lastWords(carried);
+  carried.line.close();
+  return words;
+}
+
+// -------------------------------------------------------------------------------------- handshakes
+
+const wrongToken = new Token(Buffer.from('a token that is not the right one'));
+
+async function throwControlHandshake(it: Attacked, random: Random): Promise<Outcomes> {
+  return throwHandshake(await openWebSocket(it.control, controlPath), it, random, 'control');
+}
+
+async function throwUnixHandshake(it: Attacked, random: Random): Promise<Outcomes> {
+  const worker = pick(random, it.workers);
+  return worker === undefined
+    ? []
+    : throwHandshake(await openStream(worker.unix), it, random, 'tensor');
+}
+
+async function throwTensorHandshake(it: Attacked, random: Random): Promise<Outcomes> {
+  const worker = pick(random, it.workers);
+  if (worker === undefined) return [];
+  return throwHandshake(await openWebSocket(worker.ws, tensorPath), it, random, 'tensor');
+}
+
+/** A handshake without the token, broken at one of its places. */
+async function throwHandshake(
+  carried: Carried | undefined,
+  { epoch }: Attacked,
+  random: Random,
+  channel: 'control' | 'tensor',
+): Promise<Outcomes> {
+  if (carried === undefined) return [];
+  if (random() < 0.6) {
+    carried.send(broken(random, genuine(random)));
+    return [await ending(carried)];
+  }
+  const hello: Hello = { ...anyHello(random, epoch), channel };
+  const challenged = await beChallenged(carried, wrongToken, hello, random);
+  if (challenged === undefined) return [await ending(carried)];
+  carried.send(brokenProof(random, challenged.opening, challenged.proof));
+  return [await ending(carried)];
+}
+
+function brokenProof(random: Random, opening: Buffer, proof: Buffer): Buffer {
+  switch (below(random, 5)) {
+    case 0:
+      return proof;
+    case 1:
+      return opening;
+    case 2:
+      proof.writeUInt16LE(2 + below(random, 100), 4);
+      return proof;
+    case 3:
+      return genuine(random);
+    default:
+      return broken(random, proof);
+  }
+}
+
+function anyHello(random: Random, epoch: number): Hello {
+  return {
+    channel: pick(random, channels) ?? 'control',
+    role: pick(random, roles) ?? 'worker',
+    from: pick(random, [0, 1, 2, 63, unnumbered, below(random, 2 ** 32)]) ?? 0,
+    to: pick(random, [0, 1, unnumbered]) ?? 0,
+    epoch: pick(random, [0, epoch, epoch + 1, below(random, 2 ** 32)]) ?? 0,
+  };
+}
+
+/** A proof that was good once, by end. */
+const usedProofs = new Map<string, Buffer>();
+
+/** Handshakes with the token: on the wrong channel, and proofs that were used before. */
+async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
+  const carried = await openWebSocket(it.control, controlPath);
+  if (carried === undefined) return [];
+  const hello = anyHello(random, it.epoch);
+  const challenged = await beChallenged(carried, it.token, hello, random);
+  if (challenged === undefined) return [await ending(carried)];
+  const used = usedProofs.get('control');
+  usedProofs.set('control', Buffer.from(challenged.proof));
+  carried.send(used !== undefined && random() < 0.5 ? used : challenged.proof);
+  await carried.line.until(() => carried.replies().length > 1);
+  return [welcomeOr(carried, await ending(carried))];
+}
+
+async function throwTensorInsider(it: Attacked, random: Random): Promise<Outcomes> {
+  const carried = await openTensors(it, random);
+  if (carried === undefined) return [];
+  const hello = anyHello(random, it.epoch);
+  await beWelcome(carried, it.token, hello, random);
+  carried.send(creditOf(random, it.epoch));
+  return [welcomeOr(carried, await ending(carried))];
+}
+
+function welcomeOr(carried: Carried, words: string): string {
+  const isWelcome = carried.replies().some(({ kind }) => kind === frameKinds.welcome);
+  return isWelcome ? `welcome, then ${words}` : words;
+}
+
+async function openTensors(it: Attacked, random: Random): Promise<Carried | undefined> {
+  const worker = pick(random, it.workers);
+  if (worker === undefined) return undefined;
+  return random() < 0.3 ? openWebSocket(worker.ws, tensorPath) : openStream(worker.unix);
+}
+
+function creditOf(random: Random, epoch: number): Buffer {
+  const kind = pick(random, [frameKinds.credit, frameKinds.tensor]) ?? frameKinds.credit;
+  const header = { ...emptyHeader(), kind, queue: below(random, 70), sequence: below(random, 9) };
+  return encodeFrame({ ...header, epoch }, noise(random, kind === frameKinds.tensor ? 64 : 0));
+}
+
+/** Asks for parameters, right or wrong, listens or does not, and breaks in while they come. */
+async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
+  const carried = await openTensors(it, random);
+  if (carried === undefined) return [];
+  const hello: Hello = { ...anyHello(random, it.epoch), channel: 'state', epoch: it.epoch };
+  if (!(await beWelcome(carried, it.token, hello, random))) return [await ending(carried)];
+  const isDeaf = random() < 0.2;
+  if (isDeaf) carried.line.deafen();
+  carried.send(stateQuery(random, it.epoch));
+  if (isDeaf) {
+    await carried.line.untilEnded(50);
+    carried.line.close();
+    return ['not listened to'];
+  }
+  const isServed = (): boolean => carried.replies().some(({ kind }) => kind === frameKinds.state);
+  // What was cut off in the middle waits for more, and nothing comes.
+  await Promise.race([carried.line.until(isServed), carried.line.untilEnded(500)]);
+  if (!isServed()) return [await ending(carried)];
+  carried.send(random() < 0.5 ? stateQuery(random, it.epoch) : creditOf(random, it.epoch));
+  return ['served', await ending(carried)];
+}
+
+function stateQuery(random: Random, epoch: number): Buffer {
+  const query = encodeFrame({
+    ...{ ...emptyHeader(), kind: frameKinds.state },
+    epoch: pick(random, [epoch, epoch, epoch, epoch + 1]) ?? epoch,
+    collective: pick(random, [0, 1, 2, 99, 0xffffffff]) ?? 0,
+    sequence: pick(random, [0, 1, below(random, 2 ** 32)]) ?? 0,
+  });
+  return random() < 0.7 ? query : broken(random, query);
+}
+
+// ---------------------------------------------------------------------------------------- messages
+
+/** Messages on one connection before one that is to be refused. */
+const messagesMax = 90;
+
+/**
+ * Messages of one who holds the token and has no Cloud TPU: such as a worker might send, for it or for
+ * another, until one that is malformed.
+ */
+async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
+  const carried = await openWebSocket(it.control, controlPath);
+  if (carried === undefined) return [];
+  const role = pick(random, ['worker', 'spare'] as const) ?? 'worker';
+  const hello: Hello = { ...anyHello(random, it.epoch), channel: 'control', role };
+  if (!(await beWelcome(carried, it.token, hello, random))) return [];
+  const count = below(random, messagesMax);
+  let taken = 0;
+  for (let i = 0; i < count; i++) {
+    carried.send(encodeMessage(wellFormed(random, it.epoch)));
+    taken++;
+  }
+  const last = malformed(random, it.epoch);
+  if (last !== undefined) carried.line.write(last.frame);
+  const isRefused = last?.isRefused ?? false;
+  if (!isRefused) {
+    const isSettled = await carried.settled();
+    carried.line.close();
+    const all = Array.from({ length: taken + (last === undefined ? 0 : 1) }, () => 'taken');
+    return isSettled ? all : ['broke off unexpectedly'];
+  }
+  await carried.line.untilEnded(hangUpMs);
+  const words = lastWords(carried);
+  carried.line.close();
+  return [...Array.from({ length: taken }, () => 'taken'), words];
+}
+
+interface LastMessage {
+  readonly frame: Buffer;
+  /** Whether it ends the connection: all before it have been taken then. */
+  readonly isRefused: boolean;
+}
+
+function malformed(random: Random, epoch: number): LastMessage | undefined {
+  const message = wellFormed(random, epoch);
+  const packed = encodeMessage(message);
+  const refused = (bytes: Buffer): LastMessage => ({ frame: longFrame(bytes), isRefused: true });
+  switch (below(random, 12)) {
+    case 0:
+      return refused(Buffer.alloc(1 + below(random, 2000), 0x91));
+    case 1:
+      return refused(Buffer.concat([Buffer.from([0xdd, 0xff, 0xff, 0xff, 0xff]), packed]));
+    case 2:
+      return refused(Buffer.concat([Buffer.from([0xc6, 0x7f, 0xff, 0xff, 0xff]), packed]));
+    case 3:
+      return refused(Buffer.concat([Buffer.from([0xd4, 0x74]), packed]));
+    case 4:
+      return refused(encodeMessage({ ...message, more: noise(random, 9).toString('hex') }));
+    case 5:
+      return refused(encodeMessage({ ...message, kind: 'no such kind' }));
+    case 6:
+      return { frame: maskedFrame(opcodes.text, packed), isRefused: true };
+    case 7:
+      if (random() < 0.1) return refused(Buffer.alloc(messageBytesMax + 1, 0xc0));
+      return refused(Buffer.concat([packed, packed]));
+    case 8:
+      return refused(
+        encodeFrame({ ...emptyHeader(), kind: frameKinds.tensor, epoch }, noise(random, 8)),
+      );
+    default: {
+      const bytes = broken(random, packed);
+      return { frame: longFrame(bytes), isRefused: isWrong(bytes) };
+    }
+  }
+}
+
+/** Whether the master will end the connection for it. */
+function isWrong(bytes: Buffer): boolean {
+  if (isFrame(bytes)) return true;
+  const decoded = decodeMessage(bytes);
+  if (decoded.kind === 'refuse') return true;
+  try {
+    checkFromNode(decoded.value);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+function longFrame(bytes: Buffer): Buffer {
+  if (bytes.length < 65536) return maskedFrame(opcodes.binary, bytes);
+  const head = Buffer.alloc(14);
+  head[0] = 0x80 | opcodes.binary;
+  head[1] = 0xff;
+  head.writeBigUInt64BE(BigInt(bytes.length), 2);
+  // A mask of zeros leaves the payload as it is.
+  return Buffer.concat([head, bytes]);
+}
+
+/** A message as a worker sends it, of whom- and whenever. */
+function wellFormed(random: Random, epoch: number): Readonly<Record<string, unknown>> {
+  switch (below(random, 6)) {
+    case 0:
+      return { kind: 'pulse', beats: below(random, 2 ** 40) };
+    case 1:
+      return { kind: 'answer', id: below(random, 99), why: null, bytes: noise(random, 30) };
+    case 2: {
+      const offer = { host: '127.0.0.1', port: below(random, 65536), unixPath: '/nowhere' };
+      return { kind: 'offer', pid: below(random, 2 ** 22), offer };
+    }
+    case 3:
+      return { kind: 'left' };
+    default: {
+      const sent = [below(random, 64), below(random, 2 ** 40)];
+      return { kind: 'pod', message: ofWorker(random, epoch), sent };
+    }
+  }
+}
+
+function ofWorker(random: Random, now: number): Readonly<Record<string, unknown>> {
+  const tpu = pick(random, [0, 1, 2, 2 ** 40]);
+  const epoch = pick(random, [now, now + 1, 0, Number.MAX_SAFE_INTEGER]);
+  const digest = noise(random, 8).toString('hex');
+  const failure = { code: 'worker-threw', message: 'says an attacker' };
+  switch (below(random, 6)) {
+    case 0:
+      return { kind: 'joined', tpu, epoch, steps: pick(random, [null, [below(random, 99)]]) };
+    case 1:
+      return { kind: 'aborted', tpu, epoch };
+    case 2:
+      return { kind: 'ready', tpu, epoch, digests: [digest] };
+    case 3:
+      return { kind: 'accused', tpu, epoch, suspect: below(random, 3), ...failure };
+    case 4:
+      return { kind: 'failed', tpu, epoch, ...failure };
+    default: {
+      const step = { program: 0, step: below(random, 1000), phaseMs: [1, 2, 3, 4, 5, 6] };
+      return { kind: 'step-done', tpu, epoch, ...step, digest, outfeed: [noise(random, 16)] };
+    }
+  }
+}

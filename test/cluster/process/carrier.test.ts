@@ -1,0 +1,216 @@
+import { randomUUID } from 'node:crypto';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Hosting } from '../../../cluster/net/route.ts';
+import { connectTensors, type TensorOffer } from '../../../cluster/net/tensor-socket.ts';
+import { Token } from '../../../cluster/net/token.ts';
+import { Carrier, type CarrierParts } from '../../../cluster/process/carrier.ts';
+import { allocate, layOutProcess } from '../../../cluster/process/layout.ts';
+import { podTorus } from '../../../src/fabric/torus.ts';
+
+const token = new Token(Buffer.from('a token that only tests know'));
+const torus = podTorus({ columns: 2, rows: 1 });
+const epoch = 5;
+
+/** Parameters of several pieces, of less than one, and of none. */
+const state = [400_000, 17, 0, 131_072].map((length, index) =>
+  Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),
+);
+
+interface Ends {
+  readonly serving: Carrier;
+  readonly taking: Carrier;
+  readonly offer: TensorOffer;
+}
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+function makeCarrier(self: number, parts: Partial<CarrierParts> = {}): Carrier {
+  const hosting: Hosting = { torus, processOf: [0, 1], self };
+  const layout = layOutProcess(hosting, []);
+  const carrier = new Carrier({
+    ...{ memory: allocate(layout.bytes), layout, hosting, token, host: '127.0.0.1', port: 0 },
+    unixPath: join(tmpdir(), `pod-${randomUUID()}.sock`),
+    stateOf: () => undefined,
+    trouble: () => undefined,
+    ...parts,
+  });
+  closing.push(() => carrier.close());
+  return carrier;
+}
+
+/** Cloud TPU 0, which has the parameters of program 1 after 7 steps, and 1, which wants them. */
+async function makeEnds(over: 'unix' | 'ws'): Promise<Ends> {
+  const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
+  const stateOf = (program: number, steps: number) =>
+    program === 1 && steps === 7 ? state : undefined;
+  const serving = makeCarrier(0, { stateOf, unixPath });
+  const taking = makeCarrier(1);
+  const offers = [
+    { host: '127.0.0.1', port: await serving.listen(), ...(over === 'unix' ? { unixPath } : {}) },
+    { host: '127.0.0.1', port: await taking.listen() },
+  ];
+  serving.begin(epoch, offers);
+  taking.begin(epoch, offers);
+  return { serving, taking, offer: offers[0]! };
+}
+
+const empty = (): Uint8Array[] => state.map(({ length }) => new Uint8Array(length));
+function expectState(into: readonly Uint8Array[]): void {
+  expect(into.map((it, i) => Buffer.compare(it, state[i] ?? it))).toEqual(state.map(() => 0));
+}
+const what = { peer: 0, epoch, program: 1, steps: 7 };
+
+describe.each(['unix', 'ws'] as const)('parameters taken over %s', (over) => {
+  test('are those of the peer', async () => {
+    const { taking, offer } = await makeEnds(over);
+    const into = empty();
+    await taking.take({ ...what, offer, into });
+    expectState(into);
+    // And again, while links are connected.
+    const again = empty();
+    await taking.take({ ...what, offer, into: again });
+    expectState(again);
+  });
+
+  test.each([
+    ['another program', { program: 0 }, /has no parameters of program 0 after 7 steps/],
+    ['other steps', { steps: 8 }, /has no parameters of program 1 after 8 steps/],
+  ])('of %s are refused by name', async (_, change, text) => {
+    const { taking, offer } = await makeEnds(over);
+    const taken = taking.take({ ...what, ...change, offer, into: empty() });
+    await expect(taken).rejects.toMatchObject({
+      code: 'worker-exited',
+      message: expect.stringMatching(/from Cloud TPU 0: /),
+    });
+    await expect(taken).rejects.toThrow(text);
+  });
+
+  test.each([
+    ['fewer', state.slice(0, 1).map((it) => new Uint8Array(it.length - 4))],
+    ['longer', state.map((it) => new Uint8Array(it.length + 4))],
+  ])('must be of the lengths expected: %s', async (_, into) => {
+    const { taking, offer } = await makeEnds(over);
+    await expect(taking.take({ ...what, offer, into })).rejects.toThrow(/bytes of parameter 0/);
+  });
+
+  test('are waited for until the peer is in the membership', async () => {
+    const { serving, taking, offer } = await makeEnds(over);
+    serving.begin(epoch - 1, [offer, offer]);
+    const into = empty();
+    const taken = taking.take({ ...what, offer, into });
+    await sleep(120);
+    serving.begin(epoch, [offer, offer]);
+    await taken;
+    expectState(into);
+  });
+
+  test('that come damaged, or not to their end, are not taken', async () => {
+    const { taking, offer } = await makeEnds(over);
+    const flipped = await relay(offer, (bytes, before) => {
+      const at = 100_000 - before;
+      if (at >= 0 && at < bytes.length) bytes[at]! ^= 0x10;
+      return bytes;
+    });
+    const damaged = taking.take({ ...what, offer: flipped, into: empty() });
+    await expect(damaged).rejects.toMatchObject({
+      code: 'bad-frame',
+      message: expect.stringMatching(/from Cloud TPU 0: a corrupt payload/),
+    });
+    const cut = await relay(offer, (bytes, before) => (before < 150_000 ? bytes : undefined));
+    const ended = taking.take({ ...what, offer: cut, into: empty() });
+    await expect(ended).rejects.toMatchObject({
+      code: 'worker-exited',
+      message: expect.stringMatching(/from Cloud TPU 0: gone before all had come/),
+    });
+  });
+
+  test('are given up when the membership ends', async () => {
+    const { taking, offer } = await makeEnds(over);
+    const stalled = await relay(offer, (bytes, before) =>
+      before < 150_000 ? bytes : new Uint8Array(0),
+    );
+    const taken = taking.take({ ...what, offer: stalled, into: empty() });
+    const outcome = expect(taken).rejects.toThrow(/Cloud TPU 0: given up/);
+    await sleep(50);
+    taking.begin(epoch + 1, [offer, offer]);
+    await outcome;
+  });
+});
+
+/** Who gives up a connection that the other end takes for open comes in with the next. */
+test('a neighbour that connects again is let in, and nobody is accused', async () => {
+  const troubles: number[] = [];
+  const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
+  const serving = makeCarrier(0, { unixPath, trouble: (peer) => troubles.push(peer) });
+  const offer = { host: '127.0.0.1', port: await serving.listen(), unixPath };
+  serving.begin(epoch, [offer, { host: '127.0.0.1', port: 1 }]);
+  const dial = (): Promise<'open' | string> =>
+    new Promise((resolve) => {
+      const client = connectTensors({
+        ...{ token, offer, hello: { channel: 'tensor', from: 1, to: 0, epoch } },
+        open() {
+          resolve('open');
+          // As after a deadline: what was heard of the peer came too late.
+          return { code: 'timeout', text: 'too late' };
+        },
+        closed: (refusal) => resolve(refusal?.text ?? 'closed'),
+      });
+      closing.push(() => client.close());
+    });
+  for (let i = 0; i < 3; i++) expect(await dial()).toBe('open');
+  const taking = makeCarrier(1, { trouble: (peer) => troubles.push(peer) });
+  await taking.listen();
+  taking.begin(epoch, [offer, offer]);
+  await sleep(200);
+  expect(troubles).toEqual([]);
+});
+
+/**
+ * Stands between: passes on what comes from `offer` as `change` makes it, given the number of bytes
+ * before; ends the connection at undefined. Unix sockets and TCP alike.
+ */
+async function relay(
+  offer: TensorOffer,
+  change: (bytes: Buffer, before: number) => Uint8Array | undefined,
+): Promise<TensorOffer> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((near) => {
+    const path = offer.unixPath;
+    const far = path === undefined ? connect(offer.port, offer.host) : connect(path);
+    let before = 0;
+    far.on('data', (bytes) => {
+      const changed = change(bytes, before);
+      before += bytes.length;
+      if (changed === undefined) near.destroy();
+      else if (changed.length > 0) near.write(changed);
+    });
+    near.on('data', (bytes) => far.write(bytes));
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one);
+      one.on('error', () => other.destroy());
+      one.on('close', () => other.destroy());
+    }
+  });
+  closing.push(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
+  await new Promise<void>((resolve) => {
+    if (offer.unixPath === undefined) server.listen(0, '127.0.0.1', resolve);
+    else server.listen(unixPath, resolve);
+  });
+  const address = server.address();
+  const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+  return { host: '127.0.0.1', port, ...(offer.unixPath === undefined ? {} : { unixPath }) };
+}

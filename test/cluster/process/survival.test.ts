@@ -1,0 +1,104 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { parseRecord } from '../../../cluster/master/log-record.ts';
+import { Token } from '../../../cluster/net/token.ts';
+import { Lobby } from '../../../cluster/process/lobby.ts';
+import { openProcessPod } from '../../../cluster/process/pod.ts';
+import { trainOptions } from '../../../src/cli/options.ts';
+import type { Report } from '../../../src/experiment/event.ts';
+import { train } from '../../../src/experiment/train.ts';
+import type { Note } from '../../../src/pod/master.ts';
+import { requireCompiled } from '../compiled.ts';
+import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
+
+beforeAll(requireCompiled);
+// Each starts several processes, on a machine that may be busy.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+
+const flags = { tpus: '2', model: 'mlp', steps: '40', evaluate: '256', recovery: 'replace' };
+const words = Object.entries(flags).flatMap(([key, value]) => [`--${key}`, value]);
+
+let folder = '';
+let undisturbed = '';
+beforeAll(async () => {
+  undisturbed = String(fieldOf((await pod('train', ...words, '--json').ran).out, 'weightsDigest'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const secret = 'a token for these tests';
+
+/** Trains with workers that nobody starts again; the first is killed after its fifth step. */
+async function lose(workers: number): Promise<{ report: Report; notes: readonly Note[] }> {
+  folder = newFolder();
+  const tokenFile = join(folder, 'token');
+  writeFileSync(tokenFile, secret, { mode: 0o600 });
+  const log = (): void => undefined;
+  const token = new Token(Buffer.from(secret));
+  const lobby = await Lobby.open({ token, host: '127.0.0.1', port: 0, log });
+  const programs = Array.from({ length: workers }, (_, i) =>
+    startProgram('cluster/worker/main', [], {
+      ...{ POD_MASTER: `127.0.0.1:${lobby.port}`, POD_TOKEN_FILE: tokenFile },
+      ...{ POD_TENSOR_PORT: '0', POD_HOST: '127.0.0.1', TPU_WORKER_ID: String(i) },
+      POD_STATUS_FILE: join(folder, `${i}.status`),
+    }),
+  );
+  const limits = { startMsLimit: 30_000, graceMsLimit: 1000 };
+  const notes: Note[] = [];
+  const events = train(trainOptions(flags).config, {
+    now: () => performance.now(),
+    openPod: (options) => openProcessPod({ ...options, ...limits, relaxed: true, lobby, log }),
+  });
+  let report: Report | undefined;
+  for await (const event of events) {
+    if (event.kind === 'step' && event.step === 5) programs[0]?.child.kill('SIGKILL');
+    if (event.kind === 'note') notes.push(event.note);
+    if (event.kind === 'finished') report = event.report;
+  }
+  await lobby.close('dismiss');
+  const codes = await Promise.all(programs.map(({ ran }) => ran.then(({ code }) => code)));
+  expect(codes.slice(1)).toEqual(programs.slice(1).map(() => 0));
+  if (report === undefined) throw new Error('no report');
+  return { report, notes };
+}
+
+describe('a worker that nobody starts again', () => {
+  test('another process hosts its Cloud TPU', async () => {
+    const { report, notes } = await lose(2);
+    expect(report.weightsDigest).toBe(undisturbed);
+    expect(notes.map(({ event }) => event)).toEqual([
+      ...['lost', 'adopted', 'replaced', 'restored', 'resumed'],
+    ]);
+    expect(notes.find(({ event }) => event === 'adopted')?.cause).toMatch(
+      /no replacement joined within 1000 ms: the worker of Cloud TPU 1 .* hosts Cloud TPU 0 /,
+    );
+  });
+
+  test('one that waited takes its place', async () => {
+    const { report, notes } = await lose(3);
+    expect(report.weightsDigest).toBe(undisturbed);
+    expect(notes.map(({ event }) => event)).toEqual(['lost', 'replaced', 'restored', 'resumed']);
+  });
+});
+
+test('a master that is killed, twice: the next one goes on with the workers of the first', async () => {
+  folder = newFolder();
+  const { ran } = pod('up', '--wait', '--dir', folder, ...words);
+  for (const step of ['"step":5,', '"step":20,']) {
+    await untilSaid(join(folder, 'master.log'), step);
+    process.kill(processesOf(folder).master, 'SIGKILL');
+  }
+  const { code, out } = await ran;
+  expect(code).toBe(0);
+  expect(fieldOf(out, 'weightsDigest')).toBe(undisturbed);
+  const records = readFileSync(join(folder, 'ended-commits.jsonl'), 'utf8').split('\n');
+  const commits = records.flatMap((line) => {
+    const record = parseRecord(line);
+    return record !== undefined && 'commit' in record ? [record.commit.step] : [];
+  });
+  expect(commits).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+  for (const tpu of [0, 1]) {
+    const said = readFileSync(join(folder, `tpu-${tpu}.log`), 'utf8');
+    expect(said.match(/"msg":"welcome-back"/g)?.length).toBe(2);
+  }
+});
