@@ -285,10 +285,13 @@ class Processes implements ProcessPod, Crew {
     guest.send({ kind: 'welcome', tpu, assignment });
   }
 
-  /** It has no Cloud TPU any more. */
+  /** It has no Cloud TPU any more, and waits. */
   #unseat(member: Member, reason: string): void {
-    const { tpu, guest, sent, questions } = member;
-    guest.unseat();
+    member.guest.unseat();
+    this.#forget(member, reason);
+  }
+
+  #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
     addAll(this.#carried, sent);
     const name = nameOf(this.topology, tpu);
@@ -386,7 +389,7 @@ class Processes implements ProcessPod, Crew {
   replace(tpu: number): void {
     const member = this.#members[tpu];
     if (member !== undefined) {
-      this.#unseat(member, 'it is being replaced');
+      this.#forget(member, 'it is being replaced');
       member.guest.refuse({ code: 'epoch', text: 'it is being replaced' });
     }
     this.#seatAll();

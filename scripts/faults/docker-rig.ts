@@ -47,7 +47,9 @@ export class DockerRig implements Rig {
     this.#tpus = tpus;
     this.#env = {
       ...process.env,
-      ...{ TPUS: String(tpus), POD_ARGS: args, POD_GRACE_MS: String(graceMs), POD_RESTARTS: '200' },
+      ...{ TPUS: String(tpus), POD_ARGS: args, POD_GRACE_MS: String(graceMs) },
+      // The engine counts them over the whole life of a container.
+      ...{ POD_RESTARTS: '200', POD_MASTER_RESTARTS: '200' },
     };
   }
 

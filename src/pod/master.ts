@@ -41,7 +41,9 @@ export interface MasterState {
   readonly disputed: StepOrder | null;
   /** When heartbeats were last sampled, in ms. */
   readonly sampledMs: number;
-  /** The longest silence in ms that ended well: what this machine takes for its longest task. */
+  /**
+   * The longest silence in ms that ended well, lately: what this machine takes for its longest task.
+   */
   readonly longestGapMs: number;
   /** Whether a step has ended well under this master: before, nobody knows how slow the machine is. */
   readonly isPaced: boolean;
@@ -485,6 +487,7 @@ function commit(
     state: {
       ...state,
       phase: { kind: 'ready' },
+      longestGapMs: gapKept * state.longestGapMs,
       members: state.members.map((member) => ({ ...member, lossesThisStep: 0 })),
       told: withCount(state.told, program, order.step + 1),
       digests: state.digests.map((before, i) => (i === program ? digest : before)),
@@ -919,6 +922,9 @@ export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): n
   const leastMs = isPaced ? silenceMsLimit : unpacedFactor * silenceMsLimit;
   return Math.max(leastMs, silenceFactor * longestGapMs);
 }
+
+/** Of the longest silence, with each step: what was slow only once must not hide a loss for good. */
+const gapKept = 0.97;
 
 /** How much longer than usual a silence may last before a step has shown how fast the machine is. */
 const unpacedFactor = 8;
