@@ -11,6 +11,7 @@ import { PodError } from '../../src/numerics/error.ts';
 import { logEvent } from '../../src/observe/log.ts';
 import type { Note } from '../../src/pod/master.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
+import { isFinal } from '../final.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type CommitLog, openCommitLog } from './commit-log.ts';
@@ -74,20 +75,19 @@ export async function runJob(job: Job): Promise<JobEnd> {
   }
 }
 
-/** Whether another master would fail in the same way: nobody need wait for one. */
-export function isFinal(error: unknown): error is PodError {
-  return error instanceof PodError && error.code !== 'io' && error.code !== 'superseded';
-}
-
 async function run(job: Job, commits: CommitLog): Promise<JobEnd> {
   const { options, logger, shouldStop, watch } = job;
   const past = commits.past();
   let pod: ProcessPod | undefined;
+  let isLost = false;
   const checkpoints = await planOf(options);
   const events = train(options.config, {
     ...{ past, shouldStop, now: () => performance.now() },
     async openPod(podOptions) {
-      pod = await openProcessPod(processOptions(job, commits, podOptions));
+      pod = await openProcessPod({
+        ...processOptions(job, commits, podOptions),
+        keepsWorkers: () => isLost,
+      });
       watch.pod(pod);
       return pod;
     },
@@ -98,7 +98,10 @@ async function run(job: Job, commits: CommitLog): Promise<JobEnd> {
     const epoch = pod?.status().epoch ?? past.epoch + 1;
     if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
     if (event.kind === 'step') {
+      // What the log does not take, the next master runs again, with the workers as they are.
+      isLost = true;
       commits.commit(event, epoch);
+      isLost = false;
       watch.step(event);
     }
     if (event.kind === 'stopped') end = { kind: 'stopped', step: event.step };

@@ -94,15 +94,28 @@ export function emptyHeader(): FrameHeader {
   return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, code: 0 };
 }
 
-/** Writes a header to the first 40 bytes of `target`; `payloadCrc` is that of its payload. */
+/** Where headers are written, one after another. */
+export class HeaderRoom {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Those that have a CRC of their own. */
+  readonly checked: Uint8Array;
+
+  constructor(bytes: Uint8Array = new Uint8Array(headerBytes)) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
+    this.checked = bytes.subarray(0, checkedBytes);
+    bytes.set(magic);
+  }
+}
+
+/** Writes a header; `payloadCrc` is that of its payload. */
 export function encodeHeader(
   header: Readonly<FrameHeader>,
   payloadCrc: number,
-  target: Uint8Array,
+  { view, checked }: HeaderRoom,
   version: number = protocolVersion,
 ): void {
-  const view = new DataView(target.buffer, target.byteOffset, headerBytes);
-  target.set(magic);
   view.setUint16(4, version, true);
   view.setUint16(6, header.kind, true);
   view.setUint32(8, header.epoch, true);
@@ -112,7 +125,7 @@ export function encodeHeader(
   view.setUint32(24, header.bytes, true);
   view.setUint32(28, payloadCrc, true);
   view.setUint32(32, header.code, true);
-  view.setUint32(checkedBytes, crc32(target.subarray(0, checkedBytes)), true);
+  view.setUint32(checkedBytes, crc32(checked), true);
 }
 
 /** A whole record in one piece: for handshakes, credits and tests. */
@@ -122,7 +135,8 @@ export function encodeFrame(
   version: number = protocolVersion,
 ): Buffer {
   const record = Buffer.alloc(headerBytes + payload.length);
-  encodeHeader({ ...header, bytes: payload.length }, crc32(payload), record, version);
+  const room = new HeaderRoom(record);
+  encodeHeader({ ...header, bytes: payload.length }, crc32(payload), room, version);
   record.set(payload, headerBytes);
   return record;
 }
@@ -157,6 +171,7 @@ export class FrameReader {
   readonly #sink: FrameSink;
   readonly #head = new Uint8Array(headerBytes);
   readonly #view = new DataView(this.#head.buffer);
+  readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
   /** The part that is being read: the header, or a payload and what follows. */
   #target: Uint8Array = this.#head;
@@ -224,7 +239,7 @@ export class FrameReader {
     if (version !== protocolVersion) {
       return { code: 'version', text: `protocol version ${version}, expected ${protocolVersion}` };
     }
-    if (view.getUint32(checkedBytes, true) !== crc32(this.#head.subarray(0, checkedBytes))) {
+    if (view.getUint32(checkedBytes, true) !== crc32(this.#checked)) {
       return { code: 'header-crc', text: 'a corrupt frame header' };
     }
     const kind = view.getUint16(6, true);

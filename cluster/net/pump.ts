@@ -6,7 +6,7 @@ import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkName } from '../../src/fabric/torus.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { emptyHeader, encodeHeader, frameKinds, headerBytes } from './frame.ts';
+import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { FrameSizes, Hosting } from './route.ts';
 import { colours, crossings, windowFrames } from './route.ts';
@@ -34,7 +34,7 @@ export interface Driven {
 interface Route {
   readonly wire: Wire;
   readonly queues: readonly SocketOutLink[];
-  readonly head: Uint8Array;
+  readonly head: HeaderRoom;
   /** Whether its other end has said that it listens; nothing is sent before. */
   isHeard: boolean;
   /** Whose frame the kernel has not all of yet. */
@@ -68,6 +68,8 @@ export class Pump {
   readonly #sources: Map<number, Source> = new Map();
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
+  /** Ranges of the memory as sockets take them, by byte address: the same come again and again. */
+  readonly #ranges: Map<number, Uint8Array> = new Map();
   #isRunning = false;
   #isStepping = false;
 
@@ -124,7 +126,7 @@ export class Pump {
       return { code: 'peer', text: `process ${peer} is connected already` };
     }
     this.#routes.get(peer)?.wire.end();
-    const head = new Uint8Array(headerBytes);
+    const head = new HeaderRoom();
     const route: Route = { wire, queues, head, isHeard: false, sending: undefined, turn: 0 };
     this.#routes.set(peer, route);
     return {
@@ -160,7 +162,7 @@ export class Pump {
         frame.collective = header.collective;
         frame.sequence = header.sequence;
         const slack = link.place(frame) ? headerBytes : 0;
-        return this.#bytes.subarray(frame.address, frame.address + frame.bytes + slack);
+        return this.#range(frame.address, frame.bytes + slack);
       },
       accept: (header, payload) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
@@ -253,9 +255,17 @@ export class Pump {
     header.bytes = frame.bytes;
     const { address, bytes, crc } = frame;
     encodeHeader(header, crc === unknownCrc ? this.#crc.of(address, bytes) : crc, route.head);
-    const payload = this.#bytes.subarray(address, address + bytes);
-    if (route.wire.write(route.head, payload)) link.sent();
+    const payload = this.#range(address, bytes);
+    if (route.wire.write(route.head.bytes, payload)) link.sent();
     else route.sending = link;
+  }
+
+  #range(address: number, bytes: number): Uint8Array {
+    const known = this.#ranges.get(address);
+    if (known?.length === bytes) return known;
+    const range = this.#bytes.subarray(address, address + bytes);
+    this.#ranges.set(address, range);
+    return range;
   }
 
   readonly #sendCredit = (wire: Wire, link: SocketInLink, released: number): void => {
@@ -266,9 +276,9 @@ export class Pump {
     header.sequence = released;
     header.queue = link.crossing.queue;
     header.bytes = 0;
-    const record = new Uint8Array(headerBytes);
+    const record = new HeaderRoom();
     encodeHeader(header, 0, record);
-    wire.write(record);
+    wire.write(record.bytes);
   };
 
   #placeCredit({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {

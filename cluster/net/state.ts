@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { assert } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { emptyHeader, encodeFrame, encodeHeader, frameKinds, headerBytes } from './frame.ts';
+import { emptyHeader, encodeFrame, encodeHeader, frameKinds, HeaderRoom } from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { Wire } from './wire.ts';
 
@@ -25,7 +25,7 @@ export class StateSender implements FrameSink {
   readonly #wire: Wire;
   readonly #epoch: number;
   readonly #stateOf: (query: StateQuery) => readonly Uint8Array[] | undefined;
-  readonly #head: Uint8Array = new Uint8Array(headerBytes);
+  readonly #head: HeaderRoom = new HeaderRoom();
   #program = 0;
   #values: readonly Uint8Array[] | undefined;
   #index = 0;
@@ -91,7 +91,7 @@ export class StateSender implements FrameSink {
     };
     encodeHeader(header, crc32(payload), this.#head);
     this.#piece++;
-    if (this.#wire.write(this.#head, payload)) this.#sendSoon();
+    if (this.#wire.write(this.#head.bytes, payload)) this.#sendSoon();
   }
 
   /** The piece that comes next; undefined after the last. */

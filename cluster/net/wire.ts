@@ -1,12 +1,13 @@
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
-import type { RefusalCode } from './frame.ts';
+import { headerBytes, type RefusalCode } from './frame.ts';
 
 /** The sending half of a connection, whatever carries it. */
 export interface Wire {
   /**
    * Sends `head`, then `payload`; both stay as they are until the kernel has them. Returns whether
-   * it has them now; otherwise `drained` of {@link WireEvents} comes later.
+   * it has them now; otherwise `drained` of {@link WireEvents} comes later, and no other payload is
+   * sent before.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
   /** Bytes that the kernel has not taken. */
@@ -54,9 +55,13 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
   };
 }
 
-/** Over the listening side of a WebSocket, whose frames are not masked. `socket` is what it is on. */
+/**
+ * Over the listening side of a WebSocket, whose frames are not masked. `socket` is what it is on. A
+ * head and its payload are one message, written past the library, which would make two of them.
+ */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {
   let isBlocked = false;
+  const lead = Buffer.alloc(leadBytesMax);
   const flushed = (): void => {
     if (!isBlocked || socket.writableLength > 0) return;
     isBlocked = false;
@@ -66,8 +71,10 @@ export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents)
     write(head, payload) {
       if (ws.readyState !== ws.OPEN || !socket.writable) return false;
       socket.cork();
-      if (payload) ws.send(head, { binary: true, fin: false });
-      ws.send(payload ?? head, { binary: true, fin: true }, flushed);
+      if (payload) {
+        socket.write(leadIn(lead, head, payload.length));
+        socket.write(payload, flushed);
+      } else ws.send(head, { binary: true }, flushed);
       socket.uncork();
       isBlocked = socket.writableLength > 0;
       return !isBlocked;
@@ -83,6 +90,21 @@ export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents)
       endSocket(socket, false);
     },
   };
+}
+
+/** A WebSocket's header [RFC 6455, 5.2] and the head of a frame. */
+const leadBytesMax = 10 + headerBytes;
+
+/** Writes the header of a binary message of `head` and `bytes` bytes, then `head`, to `lead`. */
+function leadIn(lead: Buffer, head: Uint8Array, bytes: number): Buffer {
+  const length = head.length + bytes;
+  const start = length < 126 ? 2 : length < 65536 ? 4 : 10;
+  lead[0] = 0x82;
+  lead[1] = start === 2 ? length : start === 4 ? 126 : 127;
+  if (start === 4) lead.writeUInt16BE(length, 2);
+  if (start === 10) lead.writeBigUInt64BE(BigInt(length), 2);
+  lead.set(head, start);
+  return lead.subarray(0, start + head.length);
 }
 
 /** Close codes of WebSockets for private use: 4000 + number. */

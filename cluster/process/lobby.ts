@@ -134,13 +134,15 @@ export class Lobby {
   #enter(guest: Guest): ChannelEvents<FromNode> {
     this.#guests.add(guest);
     this.#arrived?.();
+    if (this.#arrived && guest.isWaiting) this.#log('spare', { spares: this.waiting.length });
     return {
       message: (message) => guest.message(message),
       closed: (refusal) => {
         const wasWaiting = guest.isWaiting;
         this.#guests.delete(guest);
         guest.closed(refusal);
-        if (wasWaiting && !this.#isClosing) this.#log('spare-gone', { cause: refusal?.text });
+        if (!wasWaiting || this.#isClosing) return;
+        this.#log('spare-gone', { cause: refusal?.text, spares: this.waiting.length });
       },
     };
   }

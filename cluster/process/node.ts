@@ -129,8 +129,9 @@ export class Node {
     });
   }
 
-  /** It has met a master, the same or another: where it stands is said again. */
-  greet(): void {
+  /** It has met a master, the same or another: where it stands, and is reached, is said again. */
+  greet(host: string): void {
+    if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
     this.#sayOffer();
     this.#port.postMessage({ kind: 'greet', epoch: this.#epoch });
   }
@@ -186,6 +187,8 @@ export class Node {
   }
 
   async #takePod(message: ToWorker): Promise<void> {
+    // An older master has nothing to say here any more.
+    if (message.epoch < this.#epoch) return;
     switch (message.kind) {
       case 'abort':
         this.#carrier.abort();

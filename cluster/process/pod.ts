@@ -5,6 +5,7 @@ import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
 import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver, messageOf } from '../driver.ts';
+import { isFinal } from '../final.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
 import type { Guest, Lobby } from './lobby.ts';
@@ -22,6 +23,8 @@ export interface ProcessPodOptions extends PodOptions {
   readonly graceMsLimit: number;
   /** Asked while its workers are awaited at the start: whether to give up. */
   readonly shouldStop?: () => boolean;
+  /** Asked when it closes: whether workers are to keep what they have, for another master. */
+  readonly keepsWorkers?: () => boolean;
   /** What goes on in the cluster, for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -201,6 +204,14 @@ class Processes implements ProcessPod, Crew {
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
     this.#options.lobby.attend(undefined);
+    if (this.#keepsWorkers()) {
+      for (const member of this.#members) {
+        if (member === undefined) continue;
+        this.#unseat(member, 'the master ends');
+        member.guest.close();
+      }
+      return;
+    }
     const { epoch } = this.#driver.state;
     this.#driver.give({ kind: 'stop' });
     for (const member of this.#members) {
@@ -215,12 +226,21 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
+  /** Whether another master may need what its workers have. */
+  #keepsWorkers(): boolean {
+    const { failure } = this.#driver;
+    const isLost = failure !== undefined && !isFinal(failure);
+    return isLost || this.#options.keepsWorkers?.() === true;
+  }
+
   // --------------------------------------------------------------------------------------- members
 
   /** Gives those who wait the Cloud TPUs that nobody has: each the one it had, if it may choose. */
   #seatAll(): void {
     if (this.#driver.isOver) return;
-    const { waiting } = this.#options.lobby;
+    const byEpoch = (a: Guest, b: Guest): number => b.hello.epoch - a.hello.epoch;
+    // Those who have taken part may still have the parameters.
+    const waiting = [...this.#options.lobby.waiting].sort(byEpoch);
     for (const guest of waiting) {
       const { from } = guest.hello;
       if (from < this.#members.length && this.#members[from] === undefined) this.#seat(guest, from);
@@ -265,10 +285,13 @@ class Processes implements ProcessPod, Crew {
     guest.send({ kind: 'welcome', tpu, assignment });
   }
 
-  /** It has no Cloud TPU any more. */
+  /** It has no Cloud TPU any more, and waits. */
   #unseat(member: Member, reason: string): void {
-    const { tpu, guest, sent, questions } = member;
-    guest.unseat();
+    member.guest.unseat();
+    this.#forget(member, reason);
+  }
+
+  #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
     addAll(this.#carried, sent);
     const name = nameOf(this.topology, tpu);
@@ -329,7 +352,8 @@ class Processes implements ProcessPod, Crew {
         return;
       }
       member.hasJoined = true;
-      this.#options.log('joined', { tpu, epoch: this.#driver.state.epoch, pid });
+      const { epoch } = this.#driver.state;
+      this.#options.log('joined', { tpu, epoch, pid, host: offer.host });
     }
     for (let i = 0; i + 1 < sent.length; i += 2) member.sent.set(at(sent, i), at(sent, i + 1));
     this.#driver.give({ kind: 'message', message: copied(message) });
@@ -365,8 +389,8 @@ class Processes implements ProcessPod, Crew {
   replace(tpu: number): void {
     const member = this.#members[tpu];
     if (member !== undefined) {
-      this.#unseat(member, 'it is being replaced');
-      member.guest.refuse({ code: 'peer', text: 'it is being replaced' });
+      this.#forget(member, 'it is being replaced');
+      member.guest.refuse({ code: 'epoch', text: 'it is being replaced' });
     }
     this.#seatAll();
   }

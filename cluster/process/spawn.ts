@@ -16,13 +16,38 @@ export interface PodProcesses {
 /** The file's name: a line for each process, `master 123` or `tpu-0 124`. */
 export const processesFile = 'processes';
 
+/**
+ * What keeps a worker small: there are many of them, and each has two isolates. A young generation
+ * of 1 MB, because a step allocates next to nothing; one thread for the engine's own work; the
+ * collector within reach (cluster/worker/collector.ts).
+ */
+export const leanFlags: readonly string[] = [
+  '--max-semi-space-size=1',
+  '--v8-pool-size=1',
+  '--expose-gc',
+];
+
+/**
+ * And of what lies outside of the heap: large blocks are pages of their own, which go back when
+ * they are free, and all threads share two arenas. Hardly a file is read: two threads will do, of
+ * which one may wait for the name of a master that is not there yet.
+ */
+export const leanEnv: Readonly<Record<string, string>> = {
+  UV_THREADPOOL_SIZE: '2',
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+  MSGPACKR_NATIVE_ACCELERATION_DISABLED: 'true',
+};
+
 /** Starts a master or a worker that outlives its parent, its output in a log of its own. */
 export function startProcess(folder: string, name: string, env: NodeJS.ProcessEnv): ChildProcess {
   const program = name === 'master' ? 'master' : 'worker';
   const file = fileURLToPath(new URL(`../${program}/main.js`, import.meta.url));
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  const child = spawn(process.execPath, [file], {
-    env: { ...env, POD_STATUS_FILE: join(folder, `${name}.status`) },
+  const flags = program === 'worker' ? leanFlags : [];
+  const child = spawn(process.execPath, [...flags, file], {
+    env: { ...leanEnv, ...env, POD_STATUS_FILE: join(folder, `${name}.status`) },
     detached: true,
     stdio: ['ignore', log, log],
   });

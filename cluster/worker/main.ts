@@ -8,6 +8,7 @@ import { hostname } from 'node:os';
 import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
 import { readToken } from '../net/token.ts';
+import { collectLeftovers } from './collector.ts';
 import { describeError } from './last-words.ts';
 import { LogOutput } from './log-output.ts';
 import { rankOf } from './rank.ts';
@@ -22,6 +23,8 @@ const statusFile = statusPath(env);
 process.on('uncaughtException', leave);
 try {
   saySo('starting');
+  // There when node was started with --expose-gc.
+  collectLeftovers(globalThis.gc);
   serve();
 } catch (error) {
   leave(error);
@@ -32,30 +35,36 @@ function serve(): void {
   const tensorPort = portOf('POD_TENSOR_PORT', env['POD_TENSOR_PORT'] ?? '7071');
   const { token, warning } = readToken(env);
   if (warning !== undefined) logger.warn(warning);
-  /** By the number that each was opened for. */
-  const sessions = new Map<number | undefined, Session>();
-  const open = (rank: number | undefined, isFirst: boolean): void => {
-    const options: SessionOptions = {
-      ...{ host, port, token, rank, address: env['POD_HOST'] },
-      // The port that is known belongs to the first.
-      tensorPort: isFirst ? tensorPort : 0,
-      asked: (tpu) => {
-        logger.info({ tpu }, 'hosting');
-        if (!sessions.has(tpu)) open(tpu, false);
-      },
-      ready: (isReady) => {
-        if (isFirst) saySo(isReady ? 'ready' : 'starting');
-      },
-      over: leave,
-      log: (msg, fields) => logger.info(fields, msg),
-    };
-    sessions.set(rank, new Session(options));
+  const common = {
+    ...{ host, port, token, address: env['POD_HOST'] },
+    log: (msg: string, fields: object) => logger.info(fields, msg),
   };
-  open(rankOf(env, hostname()), true);
+  /** By the Cloud TPU that each was asked to host. */
+  const hosted = new Map<number, Session>();
+  const asked = (tpu: number): void => {
+    logger.info({ tpu }, 'hosting');
+    if (!hosted.has(tpu)) hosted.set(tpu, new Session(hostedOptions(tpu)));
+  };
+  const hostedOptions = (tpu: number): SessionOptions => ({
+    ...common,
+    // The port that is known belongs to its own.
+    ...{ rank: tpu, isHosted: true, tensorPort: 0, asked },
+    ready: () => undefined,
+    over(error) {
+      hosted.delete(tpu);
+      if (error !== undefined) leave(error);
+    },
+  });
+  const own = new Session({
+    ...common,
+    ...{ rank: rankOf(env, hostname()), isHosted: false, tensorPort, asked },
+    ready: (isReady) => saySo(isReady ? 'ready' : 'starting'),
+    over: leave,
+  });
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
     saySo('ending');
-    Promise.all([...sessions.values()].map((session) => session.end())).then(
+    Promise.all([...hosted.values(), own].map((session) => session.end())).then(
       () => leave(undefined),
       leave,
     );

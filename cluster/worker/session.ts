@@ -15,6 +15,8 @@ export interface SessionOptions {
   readonly token: Token;
   /** The Cloud TPU that it would have; undefined when the master is to choose. */
   readonly rank: number | undefined;
+  /** It is one more of a process that has its own: it is over when it has been replaced. */
+  readonly isHosted: boolean;
   /** What others call this machine; undefined: the address from which the master is reached. */
   readonly address: string | undefined;
   /** Where neighbours connect; 0 for any. */
@@ -122,21 +124,27 @@ export class Session {
     const code = Buffer.concat(this.#pieces);
     this.#pieces = [];
     if (this.#isOver) return;
+    const own = await this.#address();
     const present = this.#node;
     if (present?.tpu === tpu && this.#assignment === text) {
       this.#options.log('welcome-back', { tpu, epoch: present.epoch });
-      present.greet();
+      present.greet(own);
       return;
     }
-    await present?.end();
+    await this.#drop();
     this.#options.log('welcome', { tpu });
     this.#assignment = text;
-    await this.#take(tpu, readAssignment(text), code);
+    await this.#take(tpu, readAssignment(text), code, own);
   }
 
-  async #take(tpu: number, assignment: Assignment, code: Uint8Array): Promise<void> {
-    const { host, port, token, tensorPort, address, log, ready } = this.#options;
-    const own = address ?? (await localAddress(host, port));
+  /** What others call this machine: another than before, when its network has changed. */
+  async #address(): Promise<string> {
+    const { host, port, address } = this.#options;
+    return address ?? (await localAddress(host, port));
+  }
+
+  async #take(tpu: number, assignment: Assignment, code: Uint8Array, own: string): Promise<void> {
+    const { token, tensorPort, log, ready } = this.#options;
     const node: Node = new Node({
       ...{ tpu, assignment, code, token, host: own, port: tensorPort },
       // Others on this machine only need loopback.
@@ -161,16 +169,23 @@ export class Session {
     else this.#channel?.send({ kind: 'left' });
   }
 
+  /** Gives up what it has. Nobody hears of it: whoever is told that it left means its next place. */
+  async #drop(): Promise<void> {
+    const node = this.#node;
+    this.#node = undefined;
+    this.#options.ready(false);
+    await node?.end();
+  }
+
   #masterGone(refusal: Refusal | undefined): void {
     this.#channel = undefined;
     if (this.#isOver) return;
     this.#options.ready(false);
     this.#options.log('master-gone', { cause: refusal?.text ?? 'the connection was closed' });
+    if (!isTurnedAway(refusal)) this.#node?.pause();
+    else if (this.#options.isHosted) return void this.end();
+    else this.#next(() => this.#drop());
     this.#expectMaster();
-    // Who was turned away has been replaced, and begins anew. A master that only stood still has not
-    // replaced anybody: what is here may be all that is left of the parameters.
-    if (refusal?.isTheirs === true) this.#next(async () => await this.#node?.end());
-    else this.#node?.pause();
   }
 
   #expectMaster(): void {
@@ -181,4 +196,12 @@ export class Session {
       void this.end(new PodError('worker-silent', cause));
     }, joinMsLimit);
   }
+}
+
+/**
+ * Whether the master wants nothing of what it has: it has been replaced, and begins anew. A master
+ * that ended or fell silent may need it, or the next one.
+ */
+function isTurnedAway(refusal: Refusal | undefined): boolean {
+  return refusal?.isTheirs === true;
 }

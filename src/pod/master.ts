@@ -41,7 +41,9 @@ export interface MasterState {
   readonly disputed: StepOrder | null;
   /** When heartbeats were last sampled, in ms. */
   readonly sampledMs: number;
-  /** The longest silence in ms that ended well: what this machine takes for its longest task. */
+  /**
+   * The longest silence in ms that ended well, lately: what this machine takes for its longest task.
+   */
   readonly longestGapMs: number;
   /** Whether a step has ended well under this master: before, nobody knows how slow the machine is. */
   readonly isPaced: boolean;
@@ -485,6 +487,7 @@ function commit(
     state: {
       ...state,
       phase: { kind: 'ready' },
+      longestGapMs: gapKept * state.longestGapMs,
       members: state.members.map((member) => ({ ...member, lossesThisStep: 0 })),
       told: withCount(state.told, program, order.step + 1),
       digests: state.digests.map((before, i) => (i === program ? digest : before)),
@@ -845,30 +848,39 @@ function loseLate(
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options, troubleSinceMs } = state;
   const isLate = now - sinceMs > options.startMsLimit;
+  // After a master has ended all may have: they get more time than a single one.
+  const { startMsLimit, recovery } = options;
+  const graceMs = Math.max(recovery.graceMsLimit, troubleSinceMs === null ? startMsLimit / 4 : 0);
   const overdue = members.findIndex(({ status, absentSinceMs, host }) => {
-    const limitMs = host === null ? options.recovery.graceMsLimit : options.startMsLimit;
+    const limitMs = host === null ? graceMs : startMsLimit;
     return status === 'absent' && now - absentSinceMs > limitMs;
   });
   if (isLate && members.some(({ status }) => status === 'leaving')) {
     return loseLate(state, 'leaving', 'did not leave the step', now);
   }
-  if (troubleSinceMs !== null && overdue >= 0) return adopt(state, overdue, now);
-  if (troubleSinceMs === null && isLate) return loseLate(state, 'absent', 'did not start', now);
+  // Who had a place under the master before, and does not come back, is lost as well.
+  const isAwaited = troubleSinceMs !== null || state.isEstablished;
+  if (isAwaited && overdue >= 0) return adopt(state, overdue, now);
+  if (!isAwaited && isLate) return loseLate(state, 'absent', 'did not start', now);
   return checkSilence(state, now);
 }
 
-/** Lets a worker that is here host a Cloud TPU for which no replacement came. */
+/** Lets a worker that is here host a Cloud TPU for which no replacement came; one that does not is lost. */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
   const { host: before } = at(members, tpu);
   if (before !== null) {
-    const hosted = `${nameOf(state, before)} did not host it within ${options.startMsLimit} ms`;
-    return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${hosted}`);
+    const what = `did not host ${nameOf(state, tpu)} within ${options.startMsLimit} ms`;
+    const message = `${nameOf(state, before)} ${what}`;
+    return lose(state, [{ tpu: before, code: 'worker-silent', message }], now);
   }
   const hosts = members.flatMap((member, host) =>
     member.status === 'absent' || member.host !== null ? [] : [host],
   );
-  const host = hosts[tpu % hosts.length];
+  const guests = (host: number): number => members.filter((it) => it.host === host).length;
+  const least = Math.min(...hosts.map(guests));
+  const idlest = hosts.filter((host) => guests(host) === least);
+  const host = idlest[tpu % idlest.length];
   if (host === undefined) return awaitAny(state, tpu, now);
   const within = `no replacement joined within ${options.recovery.graceMsLimit} ms`;
   const next = withMember(state, tpu, { host, absentSinceMs: now });
@@ -888,17 +900,20 @@ function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
 }
 
+/** Those who fall silent together, as with their machine, are lost together. */
 function checkSilence(state: MasterState, now: number): Transition {
+  const { members, options } = state;
   const limitMs = silenceLimit(state);
-  let quietest = 0;
-  state.members.forEach((member, tpu) => {
-    if (member.silentMs > at(state.members, quietest).silentMs) quietest = tpu;
+  const silentMs = (tpu: number): number => at(members, tpu).silentMs;
+  const quietest = members.map((_, tpu) => tpu).sort((a, b) => silentMs(b) - silentMs(a));
+  if (silentMs(at(quietest, 0)) <= limitMs) return leave(state);
+  // They were not sampled at the same moment of their silence.
+  const lost = quietest.filter((tpu) => silentMs(tpu) > limitMs - options.sampleMsLimit);
+  const losses = lost.map((tpu): Loss => {
+    const what = `silent: no progress for ${Math.round(silentMs(tpu))} ms, at most ${Math.round(limitMs)} expected`;
+    return { tpu, code: 'worker-silent', message: `${describeWork(state, tpu)} fell ${what}` };
   });
-  const { silentMs } = at(state.members, quietest);
-  if (silentMs <= limitMs) return leave(state);
-  const what = `silent: no progress for ${Math.round(silentMs)} ms, at most ${Math.round(limitMs)} expected`;
-  const message = `${describeWork(state, quietest)} fell ${what}`;
-  return lose(state, [{ tpu: quietest, code: 'worker-silent', message }], now);
+  return lose(state, losses, now);
 }
 
 /** How long a Cloud TPU may show no progress, in ms: a slow machine is not a dead one. */
@@ -907,6 +922,9 @@ export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): n
   const leastMs = isPaced ? silenceMsLimit : unpacedFactor * silenceMsLimit;
   return Math.max(leastMs, silenceFactor * longestGapMs);
 }
+
+/** Of the longest silence, with each step: what was slow only once must not hide a loss for good. */
+const gapKept = 0.97;
 
 /** How much longer than usual a silence may last before a step has shown how fast the machine is. */
 const unpacedFactor = 8;

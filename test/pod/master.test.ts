@@ -260,6 +260,28 @@ describe('failures name the culprit', () => {
     expect(driver.now).toBeLessThanOrEqual(2000);
   });
 
+  test('those that fall silent together are lost together, and hosted evenly', () => {
+    const driver = new Driver(8, 'replace').start().skipTo(1).begin(1);
+    const isDead = (tpu: number): boolean => tpu % 2 === 1;
+    const sample = (i: number): void => {
+      driver.now += 200;
+      // The pulses of half of them were still under way when the others had ended.
+      const last = (tpu: number): number => (tpu % 4 === 1 && i > 0 ? 1 : 0);
+      const pulses = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
+      driver.give({ kind: 'sample', pulses });
+    };
+    let i = 0;
+    for (; driver.count('replace') === 0; i++) sample(i);
+    expect(driver.now).toBeLessThanOrEqual(2000);
+    const replaced = driver.actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+    expect(replaced.sort()).toEqual([1, 3, 5, 7]);
+    expect(driver.state.epoch).toBe(2);
+    for (const tpu of [0, 2, 4, 6]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
+    for (const end = i + 30; i < end; i++) sample(i);
+    const hosts = driver.actions.flatMap((it) => (it.kind === 'adopt' ? [it.host] : []));
+    expect(hosts.sort()).toEqual([0, 2, 4, 6]);
+  });
+
   test('… and eight times as long before a step has shown how fast the machine is', () => {
     const driver = new Driver(3).start().begin(0);
     untilSilent(driver);
@@ -289,7 +311,12 @@ describe('failures name the culprit', () => {
     driver.give({ kind: 'sample', pulses: [1] });
     expect(silenceLimit(driver.state)).toBe(8 * 1200);
     driver.tell(done(0, 0));
-    expect(silenceLimit(driver.state)).toBe(4 * 1050);
+    const limitMs = silenceLimit(driver.state);
+    expect(limitMs).toBeGreaterThan(0.9 * 4 * 1050);
+    expect(limitMs).toBeLessThanOrEqual(4 * 1050);
+    // … until it has not happened again for a while.
+    for (let step = 1; step < 60; step++) driver.begin(step).tell(done(0, step));
+    expect(silenceLimit(driver.state)).toBe(1200);
   });
 
   test('what serves all of them', () => {
@@ -425,15 +452,18 @@ describe('no replacement comes', () => {
     expect(refused).toMatchObject({ kind: 'refused', reason: 'the membership is closed' });
   });
 
-  test('a host has as long as for a start, however short the grace', () => {
+  test('a host has as long as for a start, however short the grace; then it is lost itself', () => {
     const driver = adopting();
     driver.now += 4900;
     driver.give({ kind: 'sample', pulses: [0, 0, 0] });
     expect(driver.state.phase.kind).toBe('joining');
     driver.now += 200;
-    driver.give({ kind: 'sample', pulses: [0, 0, 0] });
-    expect(driver.failure().message).toBe(
-      'Cloud TPU 1 (x 1, y 0), while joining, is lost: Cloud TPU 2 (x 2, y 0) did not host it within 5000 ms',
+    const actions = driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    const replaced = actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+    expect(replaced).toEqual([2, 1]);
+    const lost = actions.flatMap((it) => (it.kind === 'note' ? [it.note.cause] : []));
+    expect(lost[0]).toBe(
+      'Cloud TPU 2 (x 2, y 0) did not host Cloud TPU 1 (x 1, y 0) within 5000 ms',
     );
   });
 

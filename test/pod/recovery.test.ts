@@ -1,5 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Chances, type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
+
+// Thousands of seeds, on a machine that may be busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 const calm: Chances = {
   ...{ lost: 0, repeated: 0, late: 0, broken: 0, stray: 0 },
@@ -191,8 +194,8 @@ describe('in virtual time, over many seeds', () => {
       ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05, tardy: 0.1 },
       ...{ masterLost: 0.001, masterPaused: 0.001 },
     };
-    const { done } = tally(1500, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));
-    expect(done).toBeGreaterThan(1000);
+    const { done } = tally(800, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));
+    expect(done).toBeGreaterThan(600);
   });
 
   test('one that is lost again and again ends the run, named', () => {

@@ -147,7 +147,8 @@ class Simulation {
   readonly #scenario: Scenario;
   readonly #options: MasterOptions;
   readonly #random: () => number;
-  readonly #agenda: { readonly ms: number; readonly turn: number; readonly act: () => void }[] = [];
+  /** What comes first is last. */
+  readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
   /** By Cloud TPU: its own process, or thread; it may wait for its place. */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
@@ -157,7 +158,7 @@ class Simulation {
   readonly #superseded = { byLog: 0, byWorker: 0 };
   readonly #started: Set<string> = new Set();
   #now = 0;
-  #turn = 0;
+  #corrupted = 0;
   #faults = 0;
   #spares = 0;
   #isAborted = false;
@@ -177,7 +178,7 @@ class Simulation {
     this.#startBoss();
     for (let tpu = 0; tpu < this.#scenario.tpus; tpu++) this.#begin(tpu);
     while (!this.#isOver() && this.#now < endMs) {
-      const next = this.#takeNext();
+      const next = this.#agenda.pop();
       if (next === undefined) break;
       this.#now = next.ms;
       next.act();
@@ -209,17 +210,15 @@ class Simulation {
   // ------------------------------------------------------------------------------------ the world
 
   #in(ms: number, act: () => void): void {
-    this.#agenda.push({ ms: this.#now + ms, turn: this.#turn++, act });
-  }
-
-  #takeNext(): { readonly ms: number; readonly act: () => void } | undefined {
-    let first = 0;
-    for (let i = 1; i < this.#agenda.length; i++) {
-      const [a, b] = [this.#agenda[first]!, this.#agenda[i]!];
-      if (b.ms < a.ms || (b.ms === a.ms && b.turn < a.turn)) first = i;
+    const dueMs = this.#now + ms;
+    // After what is due at the same time.
+    let [from, to] = [0, this.#agenda.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (this.#agenda[middle]!.ms > dueMs) from = middle + 1;
+      else to = middle;
     }
-    const [next] = this.#agenda.splice(first, 1);
-    return next;
+    this.#agenda.splice(from, 0, { ms: dueMs, act });
   }
 
   #happens(chance: number): boolean {
@@ -438,7 +437,7 @@ class Simulation {
     const before = step % 2;
     if (this.#happens(this.#scenario.chances.corrupt)) {
       this.#faults++;
-      life.sets[before] = { ...life.sets[before]!, value: `corrupt ${this.#turn}` };
+      life.sets[before] = { ...life.sets[before]!, value: `corrupt ${this.#corrupted++}` };
     }
     life.sets[1 - before] = nothing;
   }
@@ -472,7 +471,7 @@ class Simulation {
       digest = isRight ? weightsAfter(step + 1) : `from ${read.value}${gradient}`;
       if (this.#happens(this.#scenario.chances.corrupt)) {
         this.#faults++;
-        digest = `corrupt ${this.#turn}`;
+        digest = `corrupt ${this.#corrupted++}`;
       }
       life.sets[(step + 1) % 2] = { steps: step + 1, value: digest };
     }
@@ -829,13 +828,14 @@ class Simulation {
   /** All copies are lost: nobody has one that its master could know of. */
   #checkRewind({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
-    if (policy !== 'replace' || chances.corrupt > 0) return;
+    // A way back that was interrupted begins again.
+    const isFirst = state.steps[0] === state.told[0];
+    if (policy !== 'replace' || chances.corrupt > 0 || !isFirst) return;
     for (const life of lives) {
       if (!life || !isAlive(life) || life.boss?.state !== state) continue;
       const { steps, keepsBefore } = life.state;
-      const isKept = keepsBefore && state.steps[0] === state.told[0];
-      if (!holds(steps, state.steps, taking, isKept)) continue;
-      this.#wrongs.push(`all goes back to before ${state.steps}, and ${life.tpu} has ${steps}`);
+      if (!holds(steps, state.steps, taking, keepsBefore)) continue;
+      this.#wrongs.push(`all goes back from ${state.steps}, and ${life.tpu} has ${steps}`);
     }
   }
 }

@@ -49,9 +49,10 @@ export function pod(...args: string[]): {
   return startProgram('src/cli/main', args);
 }
 
-/** Waits until a file has a text; the test's own limit ends a wait in vain. */
-export async function untilSaid(path: string, text: string): Promise<void> {
-  while (!existsSync(path) || !readFileSync(path, 'utf8').includes(text)) await sleep(50);
+/** Waits until a file has a text so often; the test's own limit ends a wait in vain. */
+export async function untilSaid(path: string, text: string, times = 1): Promise<void> {
+  const count = (): number => readFileSync(path, 'utf8').split(text).length - 1;
+  while (!existsSync(path) || count() < times) await sleep(50);
 }
 
 /** A field of a report or of a line of log. */

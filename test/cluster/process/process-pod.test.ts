@@ -125,6 +125,40 @@ test('two losses: each is replaced, and the bits are those of a run without any'
   expect(new Set(commits.map(({ epoch }) => epoch))).toEqual(new Set([1, 2, 3]));
 });
 
+test('a master that stands still: its workers keep what they have, and nothing is repeated', async () => {
+  const run = ['--tpus', '2', '--model', 'mlp', '--steps', '40', '--evaluate', '256'];
+  const threads = await pod('train', ...run, '--json').ran;
+  const dir = folder();
+  const { ran } = pod('up', '--wait', '--dir', dir, ...run, '--recovery', 'replace');
+  await untilSaid(join(dir, 'master.log'), '"step":5,');
+  const { master } = processesOf(dir);
+  process.kill(master, 'SIGSTOP');
+  for (const tpu of [0, 1]) await untilSaid(join(dir, `tpu-${tpu}.log`), '"msg":"master-gone"');
+  process.kill(master, 'SIGCONT');
+  const { code, out } = await ran;
+  expect(code).toBe(0);
+  expect(fieldOf(out, 'weightsDigest')).toEqual(fieldOf(threads.out, 'weightsDigest'));
+  const log = readFileSync(join(dir, 'master.log'), 'utf8');
+  expect(log).toContain('"msg":"lost"');
+  expect(log).not.toContain('"msg":"rewound"');
+  for (const tpu of [0, 1]) {
+    expect(readFileSync(join(dir, `tpu-${tpu}.log`), 'utf8')).toContain('"msg":"welcome-back"');
+  }
+});
+
+test('one that was replaced while it stood still waits for another Cloud TPU, and does no harm', async () => {
+  const dir = folder();
+  await pod('up', '--dir', dir, ...endless, '--recovery', 'replace').ran;
+  await untilSaid(join(dir, 'master.log'), '"msg":"step"');
+  const [first = 0, other = 0] = processesOf(dir).workers;
+  process.kill(first, 'SIGSTOP');
+  await untilSaid(join(dir, 'master.log'), '"msg":"resumed"');
+  process.kill(first, 'SIGCONT');
+  await untilSaid(join(dir, 'master.log'), '"msg":"spare"');
+  process.kill(other, 'SIGKILL');
+  await untilSaid(join(dir, 'master.log'), `"pid":${first},"host":"127.0.0.1","msg":"joined"`, 2);
+});
+
 test('a worker with another token is refused, and says so', async () => {
   const dir = folder();
   await pod('up', '--dir', dir, ...endless).ran;

@@ -1,0 +1,194 @@
+/**
+ * What a pod of containers takes: memory of each, once a step has been committed, and the time from
+ * `docker compose up` to the first step. Needs Docker with Compose, and the image built.
+ *
+ *   npm run compile && docker compose build && node dist/scripts/cluster-memory.js --tpus 64
+ *
+ * Memory is what the engine says that a container uses: `docker stats`, the kernel's account of it
+ * without file pages that it could drop. Processor time is of the containers' own processes; the
+ * load says who else was there.
+ */
+import { execFile } from 'node:child_process';
+import { request } from 'node:http';
+import { loadavg } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Command } from 'commander';
+import { quantiles } from '../src/experiment/statistics.ts';
+import { bytes, milliseconds, table } from '../src/observe/format.ts';
+
+interface Options {
+  readonly tpus: string;
+  readonly args: string;
+  readonly step: string;
+  readonly project: string;
+}
+
+/** A line of the master's log. */
+interface Line {
+  readonly time: number;
+  readonly msg: string;
+  readonly step?: number;
+}
+
+/** What the engine says of a container, as far as it is used. */
+interface Stats {
+  readonly memory_stats: {
+    readonly usage: number;
+    readonly stats: Readonly<Record<string, number>>;
+  };
+  readonly cpu_stats: { readonly cpu_usage: { readonly total_usage: number } };
+}
+
+/** Of one container: bytes, and ms of processor time. */
+interface Use {
+  readonly name: string;
+  readonly used: number;
+  readonly anonymous: number;
+  readonly busyMs: number;
+}
+
+const runMsLimit = 600_000;
+const socketPath: string = (process.env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock').replace(
+  /^unix:\/\//,
+  '',
+);
+
+const options = new Command('cluster-memory')
+  .option('--tpus <n>', 'containers', '8')
+  .option('--args <flags>', 'of pod train', '--model cnn --steps 1000 --evaluate 512')
+  .option('--step <k>', 'when this one has been committed', '3')
+  .option('--project <name>', 'of Compose', 'pod-memory')
+  .parse()
+  .opts<Options>();
+const env = { ...process.env, TPUS: options.tpus, POD_ARGS: options.args };
+const master = `${options.project}-master-1`;
+
+await down();
+try {
+  process.stdout.write(`${(await measure()).join('\n')}\n`);
+} catch (error) {
+  // What goes wrong with taking it down must not hide why.
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}
+await down();
+
+/** One pod from `up` until the step was committed. */
+async function measure(): Promise<string[]> {
+  const loadBefore = load();
+  const upMs = Date.now();
+  await compose('up', '--detach');
+  const startedMs = Date.now();
+  const lines = await untilStep(Number(options.step));
+  const ids = (await compose('ps', '--quiet')).trim().split('\n');
+  const uses = await Promise.all(ids.map(useOf));
+  const since = (it: Line | undefined): string =>
+    it === undefined ? '–' : milliseconds(it.time - upMs);
+  const said = (msg: string): Line | undefined => lines.find((it) => it.msg === msg);
+  return [
+    ...table([
+      ['containers', 'number', 'memory p50', 'max', 'sum', 'anonymous', 'processor time'],
+      rowOf(
+        'workers',
+        uses.filter(({ name }) => name !== master),
+      ),
+      rowOf(
+        'master',
+        uses.filter(({ name }) => name === master),
+      ),
+      rowOf('all', uses),
+    ]),
+    '',
+    ...table([
+      ['from up to', ''],
+      ['all started', milliseconds(startedMs - upMs)],
+      ['master listens', since(said('listening'))],
+      ['programs compiled', since(said('started'))],
+      ['last joined', since(lines.findLast(({ msg }) => msg === 'joined'))],
+      ['all ready', since(said('ready'))],
+      ['first step', since(said('step'))],
+    ]),
+    '',
+    `load ${loadBefore} before, ${load()} at the end`,
+  ];
+}
+
+function rowOf(name: string, uses: readonly Use[]): string[] {
+  const { p50, max } = quantiles(uses.map(({ used }) => used));
+  const sum = (of: (use: Use) => number): number => uses.reduce((all, it) => all + of(it), 0);
+  return [
+    ...[name, String(uses.length), bytes(p50), bytes(max), bytes(sum(({ used }) => used))],
+    bytes(sum(({ anonymous }) => anonymous)),
+    milliseconds(sum(({ busyMs }) => busyMs)),
+  ];
+}
+
+/** The master's log up to the commit of a step. Throws when it ends before, or takes too long. */
+async function untilStep(step: number): Promise<Line[]> {
+  for (const deadline = Date.now() + runMsLimit; Date.now() < deadline; await sleep(500)) {
+    const lines = parse(await docker('logs', master));
+    if (lines.some((it) => it.msg === 'step' && (it.step ?? 0) >= step)) return lines;
+    const state = await docker('inspect', '--format', '{{.State.Status}}', master);
+    const last = JSON.stringify(lines.at(-1));
+    if (state.trim() === 'exited') throw new Error(`the master ended before step ${step}: ${last}`);
+  }
+  throw new Error(`no step ${step} within ${milliseconds(runMsLimit)}`);
+}
+
+function parse(text: string): Line[] {
+  return text
+    .split('\n')
+    .filter((it) => it.startsWith('{'))
+    .map((it) => JSON.parse(it) as Line);
+}
+
+/** As `docker stats` counts: without file pages that nobody has used for long. */
+async function useOf(id: string): Promise<Use> {
+  const name = (await docker('inspect', '--format', '{{.Name}}', id)).trim().replace(/^\//, '');
+  const { memory_stats: memory, cpu_stats: cpu } = await stats(id);
+  const { total_inactive_file, inactive_file, total_rss, anon } = memory.stats;
+  return {
+    name,
+    used: memory.usage - (total_inactive_file ?? inactive_file ?? 0),
+    anonymous: total_rss ?? anon ?? 0,
+    busyMs: cpu.cpu_usage.total_usage / 1e6,
+  };
+}
+
+/** Asks the engine itself: its command prints rounded figures, and no processor time. */
+function stats(id: string): Promise<Stats> {
+  return new Promise((resolve, reject) => {
+    const path = `/containers/${id}/stats?stream=false&one-shot=true`;
+    request({ socketPath, path, timeout: 30_000 }, (response) => {
+      const pieces: Buffer[] = [];
+      response.on('data', (piece: Buffer) => pieces.push(piece));
+      response.on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(pieces).toString();
+        if (response.statusCode === 200) resolve(JSON.parse(text) as Stats);
+        else reject(new Error(`the engine says ${response.statusCode} of ${path}: ${text}`));
+      });
+    })
+      .on('timeout', () => reject(new Error(`the engine does not answer ${path}`)))
+      .on('error', reject)
+      .end();
+  });
+}
+
+function load(): string {
+  return (loadavg()[0] ?? 0).toFixed(1);
+}
+
+async function down(): Promise<void> {
+  await compose('down', '--volumes', '--timeout', '1');
+}
+
+function compose(...args: string[]): Promise<string> {
+  return docker('compose', '--project-name', options.project, ...args);
+}
+
+async function docker(...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)('docker', args, { env, maxBuffer: 1 << 28 });
+  return stdout;
+}

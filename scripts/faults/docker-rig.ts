@@ -1,0 +1,204 @@
+import { execFile, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type { Break, Rig } from './rig.ts';
+import type { Line } from './story.ts';
+
+export interface DockerRigOptions {
+  readonly tpus: number;
+  readonly args: string;
+  readonly graceMs: number;
+}
+
+/** An event of the engine, of what is read here. */
+interface EngineEvent {
+  readonly Action: string;
+  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
+  readonly timeNano: number;
+}
+
+const project = 'pod-faults';
+const network = `${project}_ici`;
+const master = `${project}-master-1`;
+const eventMsLimit = 10_000;
+
+/**
+ * SIGKILL to the program of a container, as its own user, and when, in ms of the epoch; the init
+ * process is left alone. The engine tells of the end only after it has cleaned up.
+ */
+const killProgram = `date +%s%3N; for it in /proc/[0-9]*/cmdline; do
+  case "$(tr '\\0' ' ' <"$it" 2>/dev/null)" in "node dist/"*)
+    it=\${it#/proc/}; kill -9 "\${it%/cmdline}" ;;
+  esac
+done`;
+
+/** A pod of containers, by Docker Compose. Times are those of the engine's events. */
+export class DockerRig implements Rig {
+  /** The engine waits twice as long each time for what has not lived for 10 s. */
+  readonly masterLifeMsMin = 11_000;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #tpus: number;
+  readonly #addresses: Map<string, string> = new Map();
+  #events: EngineEvent[] = [];
+  #listener: { kill(): void } | undefined;
+
+  constructor({ tpus, args, graceMs }: DockerRigOptions) {
+    this.#tpus = tpus;
+    this.#env = {
+      ...process.env,
+      ...{ TPUS: String(tpus), POD_ARGS: args, POD_GRACE_MS: String(graceMs) },
+      // The engine counts them over the whole life of a container.
+      ...{ POD_RESTARTS: '200', POD_MASTER_RESTARTS: '200' },
+    };
+  }
+
+  async up(): Promise<void> {
+    await this.down();
+    this.#events = [];
+    this.#listen();
+    await this.#compose('up', '--detach');
+  }
+
+  async down(): Promise<void> {
+    this.#listener?.kill();
+    await this.#compose('down', '--volumes', '--timeout', '1');
+  }
+
+  async follow(hear: (line: string) => void): Promise<number> {
+    for (let heard = 0; ; ) {
+      heard += await this.#followOnce(heard, hear);
+      const format = '{{.State.Status}} {{.State.ExitCode}}';
+      const state = await this.#docker('inspect', '--format', format, master);
+      const [status, code] = state.trim().split(' ');
+      if (status === 'exited') return Number(code);
+      await sleep(20);
+    }
+  }
+
+  async victims(): Promise<readonly string[]> {
+    await this.#findAddresses();
+    return Array.from({ length: this.#tpus }, (_, i) => `${project}-tpu-${i + 1}`);
+  }
+
+  joiner({ host }: Line): string | undefined {
+    return this.#addresses.get(host ?? '');
+  }
+
+  readonly breaks: Rig['breaks'] = {
+    kill: (victim) => this.#timed('kill', victim, () => this.#docker('kill', victim)),
+    crash: (victim) => this.#killProgram(victim),
+    pause: (victim) => this.#timed('pause', victim, () => this.#docker('pause', victim)),
+    stop: (victim) => this.#timed('kill', victim, () => this.#docker('stop', victim)),
+    disconnect: (victim) => {
+      const cut = () => this.#docker('network', 'disconnect', network, victim);
+      return this.#timed('disconnect', victim, cut);
+    },
+  };
+
+  killMaster(): Promise<number> {
+    return this.#killProgram(master);
+  }
+
+  async mend(victim: string, how: Break): Promise<void> {
+    if (how === 'kill' || how === 'stop') await this.#docker('start', victim);
+    if (how === 'pause') await this.#docker('unpause', victim);
+    if (how === 'disconnect') await this.#docker('network', 'connect', network, victim);
+    await this.#findAddresses();
+  }
+
+  async logs(): Promise<string> {
+    const all = ['master-1', ...Array.from({ length: this.#tpus }, (_, i) => `tpu-${i + 1}`)];
+    const texts = all.map(async (name) => {
+      const text = await this.#docker('logs', `${project}-${name}`);
+      return text.trimEnd().replace(/^/gm, `${name} `);
+    });
+    return (await Promise.all(texts)).join('\n');
+  }
+
+  /** With its program the container ends, and so does what was started in it: nobody ends well. */
+  async #killProgram(victim: string): Promise<number> {
+    const kill = promisify(execFile)('docker', ['exec', victim, 'sh', '-c', killProgram]);
+    const ended = kill.catch((error: { stdout: string }) => error);
+    const { stdout } = await ended;
+    const time = Number(stdout);
+    if (time > 0) return time;
+    throw new Error(`${victim} was not killed`);
+  }
+
+  /** Does something, and gives the time at which the engine saw it. */
+  async #timed(action: string, victim: string, work: () => Promise<unknown>): Promise<number> {
+    const mark = this.#events.length;
+    const done = work();
+    const isIt = ({ Action, Actor: { ID, Attributes } }: EngineEvent): boolean =>
+      Action === action &&
+      (Attributes['name'] === victim || ID === victim || this.#is(victim, Attributes));
+    for (const deadline = Date.now() + eventMsLimit; Date.now() < deadline; await sleep(10)) {
+      const event = this.#events.slice(mark).find(isIt);
+      if (event === undefined) continue;
+      await done;
+      return event.timeNano / 1e6;
+    }
+    await done;
+    throw new Error(`the engine saw no ${action} of ${victim}`);
+  }
+
+  /** Events of a network name the container by its number. */
+  #is(victim: string, { container }: Readonly<Record<string, string>>): boolean {
+    return container !== undefined && this.#numbers.get(container) === victim;
+  }
+
+  readonly #numbers: Map<string, string> = new Map();
+
+  async #findAddresses(): Promise<void> {
+    const text = await this.#docker(
+      'network',
+      'inspect',
+      '--format',
+      '{{json .Containers}}',
+      network,
+    );
+    const containers = JSON.parse(text) as Readonly<
+      Record<string, { readonly Name: string; readonly IPv4Address: string }>
+    >;
+    for (const [number, { Name, IPv4Address }] of Object.entries(containers)) {
+      this.#numbers.set(number, Name);
+      this.#addresses.set(IPv4Address.split('/')[0] ?? '', Name);
+    }
+  }
+
+  #listen(): void {
+    const child = spawn('docker', ['events', '--format', '{{json .}}'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      this.#events.push(JSON.parse(line) as EngineEvent);
+    });
+    this.#listener = child;
+  }
+
+  /** Follows the log of a container until that ends; gives how many more lines were heard. */
+  #followOnce(heard: number, hear: (line: string) => void): Promise<number> {
+    const child = spawn('docker', ['logs', '--follow', master], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    let count = 0;
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      count++;
+      if (count > heard) hear(line);
+    });
+    return new Promise((resolve) => child.once('close', () => resolve(Math.max(0, count - heard))));
+  }
+
+  #compose(...args: string[]): Promise<string> {
+    return this.#docker('compose', '--project-name', project, ...args);
+  }
+
+  async #docker(...args: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)('docker', args, {
+      env: this.#env,
+      maxBuffer: 1 << 28,
+    });
+    return stdout;
+  }
+}

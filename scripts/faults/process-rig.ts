@@ -1,0 +1,129 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { readProcesses } from '../../cluster/process/spawn.ts';
+import { assert } from '../../src/numerics/assert.ts';
+import type { Rig } from './rig.ts';
+import type { Line } from './story.ts';
+
+const program = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+export interface ProcessRigOptions {
+  readonly args: string;
+  readonly graceMs: number;
+}
+
+/** A pod of processes of this machine, by `pod up`. Its master starts new workers by itself. */
+export class ProcessRig implements Rig {
+  readonly masterLifeMsMin = 0;
+  readonly #options: ProcessRigOptions;
+  #folder = '';
+  #isDown = true;
+
+  constructor(options: ProcessRigOptions) {
+    this.#options = options;
+  }
+
+  async up(): Promise<void> {
+    await this.down();
+    this.#folder = mkdtempSync(join(tmpdir(), 'pod-faults-'));
+    this.#isDown = false;
+    await this.#pod('up', ...this.#words);
+  }
+
+  async down(): Promise<void> {
+    if (this.#isDown) return;
+    this.#isDown = true;
+    await this.#pod('down');
+    rmSync(this.#folder, { recursive: true });
+  }
+
+  /** Nobody sees the exit code: a master that is gone ended well if it told the summary. */
+  async follow(hear: (line: string) => void): Promise<number> {
+    for (let heard = 0; ; await sleep(20)) {
+      const isAlive = lives(this.#master);
+      const lines = readFileSync(join(this.#folder, 'master.log'), 'utf8').split('\n').slice(0, -1);
+      for (const line of lines.slice(heard)) hear(line);
+      heard = lines.length;
+      if (!isAlive && lines.at(-1)?.includes('"msg":"summary"')) return 0;
+      if (this.#isDown) return 1;
+    }
+  }
+
+  async victims(): Promise<readonly string[]> {
+    const all = readProcesses(this.#folder)?.all ?? [];
+    return all.filter((pid) => pid !== this.#master && lives(pid)).map(String);
+  }
+
+  joiner({ pid }: Line): string | undefined {
+    return pid === undefined ? undefined : String(pid);
+  }
+
+  readonly breaks: Rig['breaks'] = {
+    kill: async (victim) => signal(victim, 'SIGKILL'),
+    crash: async (victim) => signal(victim, 'SIGKILL'),
+    pause: async (victim) => signal(victim, 'SIGSTOP'),
+    stop: async (victim) => signal(victim, 'SIGTERM'),
+    disconnect: () =>
+      Promise.reject(new Error('processes of one machine have no network to leave')),
+  };
+
+  async killMaster(): Promise<number> {
+    const time = signal(String(this.#master), 'SIGKILL');
+    while (lives(this.#master)) await sleep(5);
+    await this.#pod('up', ...this.#words);
+    return time;
+  }
+
+  async mend(victim: string, how: keyof Rig['breaks']): Promise<void> {
+    if (how === 'pause') signal(victim, 'SIGCONT');
+  }
+
+  async logs(): Promise<string> {
+    if (!existsSync(this.#folder)) return '';
+    const names = readdirSync(this.#folder).filter((it) => it.endsWith('.log'));
+    const text = (name: string): string => readFileSync(join(this.#folder, name), 'utf8').trimEnd();
+    return names.map((name) => text(name).replace(/^/gm, `${name} `)).join('\n');
+  }
+
+  get #words(): readonly string[] {
+    return this.#options.args.split(/\s+/);
+  }
+
+  get #master(): number {
+    const master = readProcesses(this.#folder)?.master;
+    assert(master !== undefined, `no pod in ${this.#folder}`);
+    return master;
+  }
+
+  async #pod(command: string, ...args: readonly string[]): Promise<void> {
+    const env = { ...process.env, POD_GRACE_MS: String(this.#options.graceMs) };
+    const words = [program, command, '--dir', this.#folder, ...args];
+    await promisify(execFile)(process.execPath, words, { env });
+  }
+}
+
+function signal(pid: string, name: NodeJS.Signals): number {
+  process.kill(Number(pid), name);
+  return Date.now();
+}
+
+/** One that has ended and was not waited for does not. */
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  const path = `/proc/${pid}/stat`;
+  if (!existsSync('/proc/self')) return true;
+  try {
+    return !/\) Z /.test(readFileSync(path, 'utf8'));
+  } catch {
+    return false;
+  }
+}

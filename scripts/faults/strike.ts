@@ -1,0 +1,200 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { assert } from '../../src/numerics/assert.ts';
+import type { Break, Rig } from './rig.ts';
+import { isTrouble, type Line, type Story } from './story.ts';
+
+/** What is done to a pod that trains. */
+export type Fault =
+  | {
+      readonly kind: 'worker';
+      readonly how: Break;
+      /** It is put back after this many ms, and when the pod has recovered if that is later. */
+      readonly lastsMs: number;
+      /** Another one is broken while the pod recovers. */
+      readonly isDouble: boolean;
+    }
+  | { readonly kind: 'master' };
+
+export const faults: Readonly<Record<string, Fault>> = {
+  kill: { kind: 'worker', how: 'kill', lastsMs: 0, isDouble: false },
+  crash: { kind: 'worker', how: 'crash', lastsMs: 0, isDouble: false },
+  'pause 10 s': { kind: 'worker', how: 'pause', lastsMs: 10_000, isDouble: false },
+  stop: { kind: 'worker', how: 'stop', lastsMs: 0, isDouble: false },
+  'disconnect 5 s': { kind: 'worker', how: 'disconnect', lastsMs: 5000, isDouble: false },
+  'second kill': { kind: 'worker', how: 'kill', lastsMs: 0, isDouble: true },
+  'master killed': { kind: 'master' },
+};
+
+/** What became of one. */
+export interface Strike {
+  readonly who: string;
+  readonly wrong: string | undefined;
+  readonly noticedMs: number;
+  readonly recoveredMs: number;
+  /** Nobody came in time: another worker's process took over. */
+  readonly isAdopted: boolean;
+  /** Steps that ran more than once. */
+  readonly ranAgain: number;
+  /** Losses and doubts of those that were left alone. */
+  readonly others: readonly string[];
+}
+
+export interface Struck {
+  readonly rig: Rig;
+  readonly story: Story;
+  /** The how manieth it is, from 0. */
+  readonly i: number;
+}
+
+const recoverMsLimit = 60_000;
+/** How long one that was put back may take to be a member or a spare, in ms. */
+const returnMsLimit = 60_000;
+
+/** Strikes once the pod is at rest, at another moment of its step each time; ends when it is whole. */
+export async function strike(fault: Fault, struck: Struck): Promise<Strike> {
+  const { story, i } = struck;
+  await story.until('at rest', () => story.isCalm, recoverMsLimit);
+  await sleep((i * 137) % 500);
+  return fault.kind === 'master' ? strikeMaster(struck) : strikeWorker(fault, struck);
+}
+
+async function strikeMaster({ rig, story }: Struck): Promise<Strike> {
+  const begun = story.lines.findLast(({ msg }) => msg === 'listening')?.time ?? 0;
+  await sleep(Math.max(0, begun + rig.masterLifeMsMin - Date.now()));
+  const mark = story.mark;
+  const time = await rig.killMaster();
+  await story.until(
+    'begun by another master',
+    () => said(story, mark, 'commits-found'),
+    recoverMsLimit,
+  );
+  await story.until('going on', () => story.isCalm, recoverMsLimit);
+  return result('the master', time, story.after(mark), new Set());
+}
+
+async function strikeWorker(
+  { how, lastsMs, isDouble }: Fault & { kind: 'worker' },
+  struck: Struck,
+): Promise<Strike> {
+  const { rig, story, i } = struck;
+  const mark = story.mark;
+  const first = await breakOne(struck, how, await pick(struck, i, []));
+  const broken = [first];
+  if (isDouble) {
+    const moment = at(moments, i);
+    await story.until(
+      `“${moment.join('” or “')}”`,
+      () => moment.some((it) => said(story, mark, it)),
+      recoverMsLimit,
+    );
+    broken.push(await breakOne(struck, how, await pickSecond(struck, mark, first.who)));
+  }
+  const tpus = new Set(broken.flatMap((it) => it.tpus));
+  const isNamed = (): boolean =>
+    [...tpus].every((tpu) => story.after(mark).some((it) => isLost(it, tpu)));
+  await story.until('told of what was broken', isNamed, recoverMsLimit);
+  await story.until('going on', () => story.isCalm, recoverMsLimit);
+  const ofRecovery = story.after(mark).length;
+  await sleep(Math.max(0, first.time + lastsMs - Date.now()));
+  const back = story.mark;
+  for (const { who } of broken) await rig.mend(who, how);
+  for (const { who } of broken) await untilBack(struck, how === 'crash' ? mark : back, who);
+  return result(
+    broken.map((it) => it.name).join(', '),
+    first.time,
+    story.after(mark),
+    tpus,
+    ofRecovery,
+  );
+}
+
+interface Broken {
+  readonly who: string;
+  /** For people: with its Cloud TPUs. */
+  readonly name: string;
+  readonly tpus: readonly number[];
+  readonly time: number;
+}
+
+/** When the second one is broken: at one of these words of the master, another each time. */
+const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
+
+function at<T>(values: readonly T[], i: number): T {
+  const value = values[i % values.length];
+  assert(value !== undefined, 'one of nothing');
+  return value;
+}
+
+async function breakOne({ rig, story }: Struck, how: Break, who: string): Promise<Broken> {
+  const tpus = tpusOf(rig, story, who);
+  const time = await rig.breaks[how](who);
+  return { who, name: `${who} (Cloud TPU ${tpus.join(' and ')})`, tpus, time };
+}
+
+/** One that has a Cloud TPU, each in its turn. */
+async function pick(
+  { rig, story }: Struck,
+  i: number,
+  without: readonly string[],
+): Promise<string> {
+  const members = (await rig.victims()).filter(
+    (it) => !without.includes(it) && tpusOf(rig, story, it).length > 0,
+  );
+  return at(members, i * 3);
+}
+
+/** Who took over, if that was just told; else any other. */
+async function pickSecond(struck: Struck, mark: number, first: string): Promise<string> {
+  const { rig, story, i } = struck;
+  const adopted = story.after(mark).findLast(({ msg }) => msg === 'adopted');
+  const host = /the worker of Cloud TPU (\d+)/.exec(adopted?.cause ?? '')?.[1];
+  const line = host === undefined ? undefined : story.joined.get(Number(host));
+  const adopter = line && rig.joiner(line);
+  return adopter ?? (await pick(struck, i, [first]));
+}
+
+function tpusOf(rig: Rig, story: Story, who: string): number[] {
+  return [...story.joined].filter(([, line]) => rig.joiner(line) === who).map(([tpu]) => tpu);
+}
+
+function said(story: Story, mark: number, msg: string): boolean {
+  return story.after(mark).some((it) => it.msg === msg);
+}
+
+function isLost({ msg, tpu }: Line, of: number): boolean {
+  return (msg === 'lost' || msg === 'quarantined') && tpu === of;
+}
+
+/** It has a Cloud TPU again, or waits for one; a run that has ended needs nobody. */
+async function untilBack({ rig, story }: Struck, mark: number, who: string): Promise<void> {
+  const isBack = (line: Line): boolean =>
+    line.msg === 'spare' || (line.msg === 'joined' && rig.joiner(line) === who);
+  const isSo = (): boolean => story.exitCode !== undefined || story.after(mark).some(isBack);
+  await story.until(`joined by ${who} again`, isSo, returnMsLimit);
+}
+
+function result(
+  who: string,
+  time: number,
+  lines: readonly Line[],
+  tpus: ReadonlySet<number>,
+  ofRecovery = lines.length,
+): Strike {
+  const trouble = lines.findIndex(isTrouble);
+  const last = lines.slice(0, ofRecovery).findLastIndex(isTrouble);
+  const recovered = lines.findIndex(({ msg }, i) => msg === 'step' && i > last);
+  const isOther = (it: Line): boolean =>
+    isTrouble(it) && it.msg !== 'commits-found' && !tpus.has(it.tpu ?? -1);
+  const again = lines.flatMap(({ msg, step }) => (msg === 'resumed' ? [step ?? -1] : []));
+  const ranAgain = new Set(again.filter((step) => step >= 0)).size;
+  return {
+    who,
+    wrong: lines.some(({ msg }) => msg === 'rewound') ? 'steps were lost' : undefined,
+    // Whoever waits for a process may know of its end before the engine does.
+    noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
+    recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),
+    isAdopted: lines.some(({ msg }) => msg === 'adopted'),
+    ranAgain,
+    others: lines.filter(isOther).map(({ msg, cause }) => `${msg}: ${cause}`),
+  };
+}
