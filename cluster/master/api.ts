@@ -13,6 +13,8 @@ export interface ApiSource {
 /** How long a request may take to arrive, and a connection may be silent, in ms. */
 const requestMsMax = 5000;
 const silentMsMax = 20_000;
+/** Requests on one connection: it ends after them, and who sends more without looking is hung up on. */
+export const requestsMax = 100;
 
 /**
  * Serves `/healthz` (it lives), `/readyz` (steps can run), `/status` (JSON), `/metrics`, and
@@ -48,9 +50,12 @@ export function serveApi(
     },
   );
   server.maxConnections = 64;
+  server.maxRequestsPerSocket = requestsMax;
+  server.on('dropRequest', (_, socket) => socket.destroy());
   server.setTimeout(silentMsMax);
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => {
+    // One that comes later is of a connection that could not be taken: whoever wanted it tries again.
+    server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });
     // A master that takes jobs lives on while there are none.

@@ -100,7 +100,9 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => {
+    // One that comes later is of a connection that could not be taken, for lack of file descriptors,
+    // say: whoever wanted it tries again.
+    server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });
     server.listen(where, resolve);

@@ -1,4 +1,10 @@
-import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
+import {
+  linkCount,
+  linkName,
+  podTorus,
+  type Topology,
+  type Torus,
+} from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
@@ -355,7 +361,9 @@ class Processes implements ProcessPod, Crew {
       const { epoch } = this.#driver.state;
       this.#options.log('joined', { tpu, epoch, pid, host: offer.host });
     }
-    for (let i = 0; i + 1 < sent.length; i += 2) member.sent.set(at(sent, i), at(sent, i + 1));
+    for (let i = 0; i + 1 < sent.length; i += 2) {
+      if (at(sent, i) < linkCount(this.#torus)) member.sent.set(at(sent, i), at(sent, i + 1));
+    }
     this.#driver.give({ kind: 'message', message: copied(message) });
   }
 

@@ -28,6 +28,12 @@ export const leanFlags: readonly string[] = [
 ];
 
 /**
+ * A master allocates for each message and request, whoever sends them: with a young generation of
+ * 12 MB, instead of 48, it hardly grows while a million are thrown at it, and is as fast.
+ */
+export const masterFlags: readonly string[] = ['--max-semi-space-size=4'];
+
+/**
  * And of what lies outside of the heap: large blocks are pages of their own, which go back when
  * they are free, and all threads share two arenas. Hardly a file is read: two threads will do, of
  * which one may wait for the name of a master that is not there yet.
@@ -45,7 +51,7 @@ export function startProcess(folder: string, name: string, env: NodeJS.ProcessEn
   const program = name === 'master' ? 'master' : 'worker';
   const file = fileURLToPath(new URL(`../${program}/main.js`, import.meta.url));
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  const flags = program === 'worker' ? leanFlags : [];
+  const flags = program === 'worker' ? leanFlags : masterFlags;
   const child = spawn(process.execPath, [...flags, file], {
     env: { ...leanEnv, ...env, POD_STATUS_FILE: join(folder, `${name}.status`) },
     detached: true,

@@ -8,7 +8,7 @@ import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
-import { podFile, readPodFile } from './pod-file.ts';
+import { podFile, readApiPort } from './pod-file.ts';
 
 /** Flags that say where a master is and which token it takes. */
 export interface PlaceFlags {
@@ -43,8 +43,8 @@ const defaultDir = '.pod';
 const containerPort = 7080;
 
 function apiPortOf(folder: string): number {
-  const pod = readPodFile(folder);
-  if (pod !== undefined) return pod.apiPort;
+  const port = readApiPort(folder);
+  if (port !== undefined) return port;
   throw new PodError('bad-flag', `--dir ${folder}: expected a pod of pod up, found none`);
 }
 

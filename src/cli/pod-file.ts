@@ -23,11 +23,20 @@ export function podFile(folder: string): string {
   return join(folder, 'pod.json');
 }
 
-/** @throws PodError `bad-data` when it is damaged; undefined when there is none. */
+/** What is known of the pod in a folder; undefined when there is none. Throws `bad-data` when it is damaged. */
 export function readPodFile(folder: string): PodFile | undefined {
+  return read(folder, podSchema);
+}
+
+/** Where its master's API is: all that who talks to it needs to know. Throws as {@link readPodFile}. */
+export function readApiPort(folder: string): number | undefined {
+  return read(folder, z.object({ apiPort: z.int() }))?.apiPort;
+}
+
+function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   const path = podFile(folder);
   if (!existsSync(path)) return undefined;
-  const result = podSchema.safeParse(json(readFileSync(path, 'utf8')));
+  const result = schema.safeParse(json(readFileSync(path, 'utf8')));
   if (result.success) return result.data;
   const found = result.error.issues[0]?.message;
   const help = `pod down --dir ${folder}, then remove the file`;

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type ApiSource, serveApi } from '../../../cluster/master/api.ts';
+import { type ApiSource, requestsMax, serveApi } from '../../../cluster/master/api.ts';
 import { Doorkeeper, sign } from '../../../cluster/master/auth.ts';
 import { bodyBytesMax, pageMax, waitMsMax } from '../../../cluster/master/job-api.ts';
 import { queueMax, wordsBytesMax } from '../../../cluster/master/serve.ts';
@@ -347,3 +347,17 @@ async function raw(text: string): Promise<string> {
   await turn();
   return answer;
 }
+
+test('who sends more at once than one connection may is hung up on', async () => {
+  const socket = connect(port, '127.0.0.1');
+  let heard = '';
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    heard += text;
+  });
+  // It may be reset while it is still being written to.
+  socket.on('error', () => undefined);
+  socket.write('GET /metrics HTTP/1.1\r\nHost: master\r\n\r\n'.repeat(10 * requestsMax));
+  await once(socket, 'close');
+  expect(heard.match(/^HTTP/gm)?.length ?? 0).toBeLessThanOrEqual(requestsMax);
+  expect((await send('GET', '/jobs')).status).toBe(200);
+});
