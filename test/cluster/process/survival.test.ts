@@ -102,19 +102,3 @@ test('a master that is killed, twice: the next one goes on with the workers of t
     expect(said.match(/"msg":"welcome-back"/g)?.length).toBe(2);
   }
 });
-
-test('a master that stands still until its workers give it up: they keep what they have', async () => {
-  folder = newFolder();
-  const { ran } = pod('up', '--wait', '--dir', folder, ...words);
-  await untilSaid(join(folder, 'master.log'), '"step":5,');
-  const { master } = processesOf(folder);
-  process.kill(master, 'SIGSTOP');
-  for (const tpu of [0, 1]) await untilSaid(join(folder, `tpu-${tpu}.log`), '"msg":"master-gone"');
-  process.kill(master, 'SIGCONT');
-  const { code, out } = await ran;
-  expect(code).toBe(0);
-  expect(fieldOf(out, 'weightsDigest')).toBe(undisturbed);
-  const said = readFileSync(join(folder, 'master.log'), 'utf8');
-  expect(said).toContain('"msg":"lost"');
-  expect(said).not.toContain('"msg":"rewound"');
-});
