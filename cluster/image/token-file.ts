@@ -41,6 +41,11 @@ export function replaceToken(path: string, text: string): void {
 function writeDraft(path: string, token: string): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const draft = `${path}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(draft, `${token}\n`, { mode: 0o400, flag: 'wx', flush: true });
-  return draft;
+  try {
+    writeFileSync(draft, `${token}\n`, { mode: 0o400, flag: 'wx', flush: true });
+    return draft;
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
 }

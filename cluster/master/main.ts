@@ -12,8 +12,10 @@ import { splitWords } from '../image/words.ts';
 import { readToken } from '../net/token.ts';
 import { Lobby } from '../process/lobby.ts';
 import { startProcess, workerEnv } from '../process/spawn.ts';
+import { describeError } from '../worker/last-words.ts';
+import { LogOutput } from '../worker/log-output.ts';
 import { onEnd } from '../worker/signals.ts';
-import { statusPath, writeStatus } from '../worker/status-file.ts';
+import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-file.ts';
 import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
 import { type JobEnd, runJob } from './job.ts';
@@ -25,15 +27,17 @@ import { readJobWords, readWords } from './words.ts';
 
 const { env } = process;
 const job = env['POD_JOB'] ?? 'pod';
-const logger = pino({ base: { job, role: 'master' } });
+const output = new LogOutput();
+const logger = pino({ base: { job, role: 'master' } }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
 
 /** A step that is under way when it is told to end may take this long, in ms. */
 const graceMs = 8000;
 
+process.on('uncaughtException', (error) => process.exit(refuse(error)));
 try {
-  writeStatus(statusFile, 'starting');
+  saySo('starting');
   await run();
   process.exit(0);
 } catch (error) {
@@ -100,7 +104,7 @@ async function takeJobs(): Promise<void> {
   const doorkeeper = new Doorkeeper(token, Date.now);
   const api = await serveApi(state, ...apiPlace(), { jobs, doorkeeper });
   logger.info({ port: api.port }, 'api');
-  writeStatus(statusFile, 'ready');
+  saySo('ready');
   endOnSignal(
     () => state.isReady(),
     state,
@@ -124,7 +128,7 @@ async function begin() {
   });
   const isServing = env['POD_MODE'] === 'serve';
   const state = new RunState(job, new Metrics(), {
-    ready: (isReady) => writeStatus(statusFile, isReady || isServing ? 'ready' : 'starting'),
+    ready: (isReady) => saySo(isReady || isServing ? 'ready' : 'starting'),
     lost: (tpu) => replace(tpu, lobby.port),
   });
   return { lobby, state, token };
@@ -141,7 +145,7 @@ function endOnSignal(
 ): void {
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
-    writeStatus(statusFile, 'ending');
+    saySo('ending');
     state.isStopping = true;
     if (!isRunning()) process.exit(0);
     setTimeout(() => {
@@ -155,10 +159,14 @@ function endOnSignal(
 /** A job's log: its own, and the master's output beside it. */
 function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => void): Logger {
   const write = (line: string): void => {
-    process.stdout.write(line);
+    output.write(line);
     log(JSON.parse(line));
   };
   return pino({ base: { job: id, role: 'master' } }, { write });
+}
+
+function saySo(state: ProcessStatus['state']): void {
+  writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
 function tpuWords(): string[] {
@@ -196,10 +204,7 @@ function refuse(error: unknown): number {
     logger.error({ code: 'bad-flag' }, `POD_ARGS: ${error.message.replace(/^error: /, '')}`);
     return 2;
   }
-  if (error instanceof PodError) {
-    logger.error({ code: error.code }, error.message);
-    return error.exitCode;
-  }
-  logger.error({ stack: error instanceof Error ? error.stack : undefined }, String(error));
-  return 1;
+  const { code, exitCode, message, stack } = describeError(error);
+  logger.error({ code, stack }, message);
+  return exitCode;
 }

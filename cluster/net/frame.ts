@@ -79,6 +79,8 @@ export interface Refusal {
   readonly text: string;
   /** Of the refused frame, where its header was sound. */
   readonly header?: Readonly<FrameHeader>;
+  /** It is the other end that refuses; else this end has found something wrong. */
+  readonly isTheirs?: true;
 }
 
 /** Name of a refusal that came with this number; `message` for one this version does not know. */

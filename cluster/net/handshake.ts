@@ -145,7 +145,8 @@ export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array):
   const said = Buffer.from(payload)
     .toString('utf8')
     .replace(/[^\x20-\x7e]/g, '?');
-  return { code: refusalOf(header.code), text: `refused by the other end: ${said}` };
+  const text = `refused by the other end: ${said}`;
+  return { code: refusalOf(header.code), text, isTheirs: true };
 }
 
 const outOfOrder: HandshakeStep = {

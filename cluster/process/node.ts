@@ -1,6 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { podTorus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
@@ -20,6 +17,7 @@ import { Carrier } from './carrier.ts';
 import { allocate, layOutProcess, type ProcessLayout } from './layout.ts';
 import { type FromNode, pieceBytesMax, type Request, type ToNode } from './messages.ts';
 import { NodeFeeds } from './node-feeds.ts';
+import { socketFile } from './socket-file.ts';
 
 export interface NodeOptions {
   readonly tpu: number;
@@ -93,7 +91,7 @@ export class Node {
     this.#words = new Int32Array(this.#memory.buffer);
     const layout = this.#layout.threads;
     const memory = this.#memory;
-    this.#unixPath = join(tmpdir(), `pod-${tpu}-${randomBytes(8).toString('hex')}.sock`);
+    this.#unixPath = socketFile();
     this.#carrier = new Carrier({
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },

@@ -29,7 +29,8 @@ export const leanFlags: readonly string[] = [
 
 /**
  * And of what lies outside of the heap: large blocks are pages of their own, which go back when
- * they are free, and all threads share two arenas. Files are hardly read: two threads do, one of them for names.
+ * they are free, and all threads share two arenas. Hardly a file is read: two threads will do, of
+ * which one may wait for the name of a master that is not there yet.
  */
 export const leanEnv: Readonly<Record<string, string>> = {
   UV_THREADPOOL_SIZE: '2',

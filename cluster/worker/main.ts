@@ -9,17 +9,20 @@ import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
 import { readToken } from '../net/token.ts';
 import { collectLeftovers } from './collector.ts';
+import { describeError } from './last-words.ts';
+import { LogOutput } from './log-output.ts';
 import { rankOf } from './rank.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { onEnd } from './signals.ts';
-import { statusPath, writeStatus } from './status-file.ts';
+import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 
 const { env } = process;
-const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } });
+const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } }, new LogOutput());
 const statusFile = statusPath(env);
 
+process.on('uncaughtException', leave);
 try {
-  writeStatus(statusFile, 'starting');
+  saySo('starting');
   // There when node was started with --expose-gc.
   collectLeftovers(globalThis.gc);
   serve();
@@ -55,17 +58,21 @@ function serve(): void {
   const own = new Session({
     ...common,
     ...{ rank: rankOf(env, hostname()), isHosted: false, tensorPort, asked },
-    ready: (isReady) => writeStatus(statusFile, isReady ? 'ready' : 'starting'),
+    ready: (isReady) => saySo(isReady ? 'ready' : 'starting'),
     over: leave,
   });
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
-    writeStatus(statusFile, 'ending');
+    saySo('ending');
     Promise.all([...hosted.values(), own].map((session) => session.end())).then(
       () => leave(undefined),
       leave,
     );
   });
+}
+
+function saySo(state: ProcessStatus['state']): void {
+  writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
 /** The last thing that is done: nothing is left that matters. */
@@ -74,9 +81,9 @@ function leave(error: unknown): void {
     logger.info('done');
     process.exit(0);
   }
-  const known = error instanceof PodError ? error : undefined;
-  logger.error({ code: known?.code }, error instanceof Error ? error.message : String(error));
-  process.exit(known?.exitCode ?? 1);
+  const { code, exitCode, message, stack } = describeError(error);
+  logger.error({ code, stack }, message);
+  process.exit(exitCode);
 }
 
 function placeOf(text: string): { readonly host: string; readonly port: number } {

@@ -203,5 +203,5 @@ export class Session {
  * that ended or fell silent may need it, or the next one.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
-  return refusal !== undefined && refusal.code !== 'peer' && refusal.code !== 'timeout';
+  return refusal?.isTheirs === true;
 }

@@ -11,11 +11,22 @@ export function statusPath(env: Readonly<Record<string, string | undefined>>): s
   return env['POD_STATUS_FILE'] ?? '/tmp/pod-status.json';
 }
 
-/** Whole or not at all. Nothing depends on it but health checks: one that fails says so itself. */
-export function writeStatus(path: string, state: ProcessStatus['state']): void {
+/**
+ * Whole or not at all. Nothing depends on it but health checks: a process goes on where the disk does
+ * not take it, and `failed` is told why.
+ */
+export function writeStatus(
+  path: string,
+  state: ProcessStatus['state'],
+  failed: (why: string) => void,
+): void {
   const status: ProcessStatus = { pid: process.pid, state };
-  writeFileSync(`${path}.new`, JSON.stringify(status));
-  renameSync(`${path}.new`, path);
+  try {
+    writeFileSync(`${path}.new`, JSON.stringify(status));
+    renameSync(`${path}.new`, path);
+  } catch (error) {
+    failed(`status file ${path}: could not be written: ${(error as Error).message}`);
+  }
 }
 
 /** Whether a process that wrote the file lives and is ready. */

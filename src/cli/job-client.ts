@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
@@ -8,6 +8,7 @@ import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
+import { podFile, readPodFile } from './pod-file.ts';
 
 /** Flags that say where a master is and which token it takes. */
 export interface PlaceFlags {
@@ -40,17 +41,11 @@ export function openJobClient({ api, tokenFile, dir }: PlaceFlags): JobClient {
 
 const defaultDir = '.pod';
 const containerPort = 7080;
-const podSchema = z.object({ apiPort: z.int() });
-
-function podFile(folder: string): string {
-  return join(folder, 'pod.json');
-}
 
 function apiPortOf(folder: string): number {
-  if (!existsSync(podFile(folder))) {
-    throw new PodError('bad-flag', `--dir ${folder}: expected a pod of pod up, found none`);
-  }
-  return podSchema.parse(JSON.parse(readFileSync(podFile(folder), 'utf8'))).apiPort;
+  const pod = readPodFile(folder);
+  if (pod !== undefined) return pod.apiPort;
+  throw new PodError('bad-flag', `--dir ${folder}: expected a pod of pod up, found none`);
 }
 
 function originOf(name: string, text: string): string {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { PodError } from '../numerics/error.ts';
+import { isSystemError } from '../experiment/checkpoint/files.ts';
+import { errorCodes, PodError } from '../numerics/error.ts';
 import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
@@ -45,6 +46,10 @@ function report(error: unknown): number {
   if (error instanceof PodError) {
     process.stderr.write(`pod: ${error.code}: ${oneLine(error.message)}\n`);
     return error.exitCode;
+  }
+  if (isSystemError(error)) {
+    process.stderr.write(`pod: io: ${oneLine(error.message)}\n`);
+    return errorCodes.io;
   }
   process.stderr.write(
     `pod: a mistake in pod itself, please report it: ${oneLine(String(error))}\n`,

@@ -2,14 +2,12 @@ import type { ChildProcess } from 'node:child_process';
 import {
   closeSync,
   existsSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
   rmSync,
   statSync,
-  writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -17,6 +15,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { makeToken } from '../../cluster/image/token-file.ts';
+import { attempt } from '../../cluster/master/jobs.ts';
+import { removeSocketFiles } from '../../cluster/process/socket-file.ts';
 import {
   type PodProcesses,
   readProcesses,
@@ -29,6 +29,8 @@ import { withTrainFlags } from './flags.ts';
 import type { PlaceFlags } from './job-client.ts';
 import { printJobLog, withPlace } from './jobs.ts';
 import { type RawOptions, trainOptions } from './options.ts';
+import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
+import { untilStarted, whileStarting } from './start-lock.ts';
 
 const examples = `
 Examples:
@@ -87,61 +89,67 @@ function withDir(command: Command): Command {
   return command.option('--dir <dir>', 'as given to pod up', '.pod');
 }
 
-/** What is known of a pod that was started. */
-const podSchema = z.strictObject({
-  apiPort: z.int(),
-  controlPort: z.int(),
-  tpus: z.int(),
-  /** As `POD_ARGS` has them. */
-  args: z.string(),
-  serve: z.boolean(),
-});
 interface UpOptions {
   readonly wait: boolean;
   readonly serve: boolean;
 }
-type PodFile = z.infer<typeof podSchema> & PodProcesses;
+type StartedPod = PodFile & PodProcesses;
 
 /** How long `down` waits for a peaceful end, in ms, before it ends what is left. */
 const downMs = 12_000;
+/** How long one that is killed may take to be gone, in ms. */
+const killedMs = 2000;
 
 // -------------------------------------------------------------------------------------------- up
 
 async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): Promise<void> {
   const tpus = cloudTpus(trainOptions(flags).config);
-  const args = wordsOf(flags).join(' ');
-  const before = readPod(dir);
-  const isThere = before?.all.some(isOurs) === true;
-  if (isThere && (isOurs(before.master) || before.args !== args || before.serve !== serve)) {
-    throw new PodError('bad-flag', `--dir ${dir}: a pod is running there; use pod down first`);
-  }
   const folder = resolve(dir);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if (isThere) {
-    const master = startMaster(folder, before);
-    process.stdout.write(`the master had ended: started again; logs are in ${dir}\n`);
-    await finish(dir, [master], wait);
-    return;
-  }
-  for (const file of readdirSync(folder)) if (leftovers.test(file)) rmSync(join(folder, file));
-  makeToken(join(folder, 'token'));
-  const [controlPort, apiPort] = await freePorts();
-  const pod: z.infer<typeof podSchema> = { ...{ controlPort, apiPort, args, serve }, tpus };
-  writeFileSync(podFile(dir), `${JSON.stringify(pod)}\n`, { mode: 0o600 });
-  const master = startMaster(folder, pod);
-  const workers = Array.from({ length: tpus }, (_, tpu) =>
-    startProcess(folder, `tpu-${tpu}`, { ...commonEnv(folder), ...workerEnv(tpu, controlPort) }),
-  );
-  await finish(dir, [master, ...workers], wait);
-  if (wait) return;
+  const ports = await freePorts();
+  const asked = { ...ports, args: wordsOf(flags).join(' '), serve, tpus };
+  const { processes, isNew } = attempt(`--dir ${dir}`, () => {
+    makeFolder(folder);
+    return whileStarting(folder, () => start(dir, folder, asked));
+  });
+  if (!isNew) process.stdout.write(`the master had ended: started again; logs are in ${dir}\n`);
+  await finish(dir, processes, wait);
+  if (wait || !isNew) return;
   const what = serve ? 'wait for jobs' : 'are starting';
   process.stdout.write(`${tpus} Cloud TPUs and a master ${what}; logs are in ${dir}\n`);
+}
+
+interface Started {
+  /** The master first. */
+  readonly processes: ChildProcess[];
+  /** Whether there was no pod; else only its master was started. */
+  readonly isNew: boolean;
+}
+
+function start(dir: string, folder: string, asked: PodFile): Started {
+  const before = readProcesses(folder);
+  const isThere = before?.all.some(isOurs) === true;
+  const known = isThere ? readPodFile(folder) : undefined;
+  const isSame = known?.args === asked.args && known.serve === asked.serve;
+  if (isThere && (known === undefined || !isSame || isOurs(before.master))) {
+    throw new PodError('bad-flag', `--dir ${dir}: a pod is running there; use pod down first`);
+  }
+  if (known !== undefined) return { processes: [startMaster(folder, known)], isNew: false };
+  removeSocketFiles(before?.all ?? []);
+  for (const file of readdirSync(folder)) if (leftovers.test(file)) rmSync(join(folder, file));
+  makeToken(join(folder, 'token'));
+  writePodFile(folder, asked);
+  const master = startMaster(folder, asked);
+  const workers = Array.from({ length: asked.tpus }, (_, tpu) => {
+    const env = { ...commonEnv(folder), ...workerEnv(tpu, asked.controlPort) };
+    return startProcess(folder, `tpu-${tpu}`, env);
+  });
+  return { processes: [master, ...workers], isNew: true };
 }
 
 /** Of a pod that ran before in the same folder; jobs and checkpoints are kept. */
 const leftovers = /\.log$|^processes$|^(ended-)?commits\.jsonl$/;
 
-function startMaster(folder: string, pod: z.infer<typeof podSchema>): ChildProcess {
+function startMaster(folder: string, pod: PodFile): ChildProcess {
   const { controlPort, apiPort, args, serve, tpus } = pod;
   return startProcess(folder, 'master', {
     ...commonEnv(folder),
@@ -191,37 +199,68 @@ async function untilAnswers(dir: string, master: ChildProcess): Promise<void> {
     }
   }
   await down(dir);
-  const [last = ''] = tail(join(dir, 'master.log'), 1);
-  const { code, msg } = lastWords.parse(JSON.parse(last));
-  throw new PodError(code, msg);
+  const isAsked = master.exitCode === 0 || master.signalCode === 'SIGTERM';
+  if (isAsked) throw new PodError('worker-exited', 'the master was told to end as it started');
+  throw lastWords(dir) ?? saysNothing(dir, 'the master did not start', master.exitCode);
 }
 
-/** Of a master that could not start. */
-const lastWords = z.object({
-  code: z.enum(Object.keys(errorCodes) as [ErrorCode, ...ErrorCode[]]).catch('worker-exited'),
-  msg: z.string().catch('the master did not start: its log says why'),
+const wordsSchema = z.object({
+  code: z.enum(Object.keys(errorCodes) as [ErrorCode, ...ErrorCode[]]),
+  msg: z.string(),
 });
+
+/** Why a master has ended, if the end of its log says so. */
+function lastWords(dir: string): PodError | undefined {
+  const said = tail(join(dir, 'master.log'), 50).flatMap((line) => {
+    const { success, data } = wordsSchema.safeParse(jsonOf(line));
+    return success ? [new PodError(data.code, data.msg)] : [];
+  });
+  return said.at(-1);
+}
+
+function saysNothing(dir: string, what: string, exitCode: number | null): PodError {
+  const path = join(dir, 'master.log');
+  const code = exitCode === errorCodes.io ? 'io' : 'worker-exited';
+  return new PodError(code, `${what}, and ${path} does not say why: is the disk full?`);
+}
+
+function jsonOf(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
 
 /** How often a master that was killed is started again. */
 const restartsMax = 5;
 
 /** Ends as the master does; what ends this ends the pod. A master that is killed is started again. */
 async function waitFor(dir: string, first: ChildProcess): Promise<void> {
-  let isEnding = false;
+  let ending: Promise<void> | undefined;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      isEnding = true;
-      void down(dir);
+      // The second one is the master's as well: it ends at once.
+      if (ending !== undefined) signalAll([needProcesses(dir).master], signal);
+      ending ??= down(dir);
     });
   }
   let code = await endOf(first);
-  for (let restarts = 0; code === null && restarts < restartsMax && !isEnding; restarts++) {
+  for (let restarts = 0; code === null && restarts < restartsMax && !ending; restarts++) {
     code = await endOf(startMaster(resolve(dir), needPod(dir)));
   }
-  await down(dir);
-  const [last = ''] = readFileSync(join(dir, 'master.log'), 'utf8').trimEnd().split('\n').slice(-1);
-  (code === 0 ? process.stdout : process.stderr).write(`${last}\n`);
+  await (ending ?? down(dir));
+  if (code === 0) {
+    process.stdout.write(`${tail(join(dir, 'master.log'), 1)[0]}\n`);
+    return;
+  }
   process.exitCode = code ?? 3;
+  const how = code === null ? 'was killed' : `ended with exit code ${code}`;
+  const isAsked = ending !== undefined && code !== null && code > 128;
+  const why = isAsked ? undefined : (lastWords(dir) ?? saysNothing(dir, `the master ${how}`, code));
+  const text =
+    why === undefined ? 'the step that ran was abandoned' : `${why.code}: ${why.message}`;
+  process.stderr.write(`pod: ${text}\n`);
 }
 
 /** The exit code of a process; null when a signal has ended it. */
@@ -248,7 +287,7 @@ function quoted(word: string): string {
 }
 
 /** Two ports that nobody uses now. */
-async function freePorts(): Promise<[number, number]> {
+async function freePorts(): Promise<Pick<PodFile, 'controlPort' | 'apiPort'>> {
   const servers = [createServer(), createServer()];
   const ports = await Promise.all(
     servers.map(
@@ -263,7 +302,7 @@ async function freePorts(): Promise<[number, number]> {
     ),
   );
   await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
-  return [ports[0] ?? 0, ports[1] ?? 0];
+  return { controlPort: ports[0] ?? 0, apiPort: ports[1] ?? 0 };
 }
 
 // ---------------------------------------------------------------------------------------- status
@@ -325,7 +364,7 @@ async function status(dir: string, json: boolean): Promise<void> {
 async function askMaster({
   apiPort,
   master,
-}: PodFile): Promise<z.infer<typeof statusSchema> | undefined> {
+}: StartedPod): Promise<z.infer<typeof statusSchema> | undefined> {
   if (!isOurs(master)) return undefined;
   try {
     const response = await fetch(`http://127.0.0.1:${apiPort}/status`, {
@@ -346,10 +385,9 @@ async function logs(dir: string, tpu: string | undefined, follow: boolean): Prom
     throw new PodError('bad-flag', `--tpu: expected 0 to ${most}, found ${tpu}`);
   }
   const pid = tpu === undefined ? pod.master : (pod.workers[Number(tpu)] ?? 0);
-  const file = openSync(
-    join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`),
-    'r',
-  );
+  const path = join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`);
+  if (!existsSync(path)) throw new PodError('io', `${path}: expected a log, found none`);
+  const file = openSync(path, 'r');
   const piece = Buffer.alloc(65536);
   for (let isLast = false; ; ) {
     for (let n = readSync(file, piece); n > 0; n = readSync(file, piece)) {
@@ -377,16 +415,20 @@ function tail(path: string, count: number): string[] {
 // ------------------------------------------------------------------------------------------ down
 
 async function down(dir: string): Promise<void> {
-  const pod = needPod(dir);
+  needProcesses(dir);
+  await untilStarted(resolve(dir));
+  const { master, workers } = needProcesses(dir);
   // The master tells its workers that all is done.
-  signalAll([pod.master], 'SIGTERM');
-  await ended([pod.master], downMs);
-  await ended(pod.workers, 1000);
+  signalAll([master], 'SIGTERM');
+  await ended([master], downMs);
+  await ended(workers, 1000);
   // It may have started replacements until its end.
-  const { all } = needPod(dir);
+  const { all } = needProcesses(dir);
   signalAll(all, 'SIGTERM');
   await ended(all, downMs);
   signalAll(all, 'SIGKILL');
+  await ended(all, killedMs);
+  removeSocketFiles(all.filter((pid) => !isOurs(pid)));
 }
 
 async function ended(pids: readonly number[], withinMs: number): Promise<void> {
@@ -420,18 +462,18 @@ function isOurs(pid: number): boolean {
   }
 }
 
-function podFile(dir: string): string {
-  return join(dir, 'pod.json');
+function needPod(dir: string): StartedPod {
+  const pod = readPodFile(dir);
+  if (pod === undefined) throw noPod(dir);
+  return { ...pod, ...needProcesses(dir) };
 }
 
-function readPod(dir: string): PodFile | undefined {
+function needProcesses(dir: string): PodProcesses {
   const processes = readProcesses(dir);
-  if (processes === undefined || !existsSync(podFile(dir))) return undefined;
-  return { ...podSchema.parse(JSON.parse(readFileSync(podFile(dir), 'utf8'))), ...processes };
+  if (processes === undefined) throw noPod(dir);
+  return processes;
 }
 
-function needPod(dir: string): PodFile {
-  const pod = readPod(dir);
-  if (pod !== undefined) return pod;
-  throw new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
+function noPod(dir: string): PodError {
+  return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
 }

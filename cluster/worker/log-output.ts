@@ -1,0 +1,61 @@
+import { writeSync } from 'node:fs';
+
+/** Writes some of the bytes, at least one, and says how many; throws what Node throws. */
+export type WriteBytes = (bytes: Uint8Array) => number;
+
+/** How often one line is tried again where nobody reads it fast enough, and after how many ms. */
+const triesMax = 200;
+const tryMs = 5;
+
+/**
+ * Standard output, for the lines of a logger. A line that it does not take, since the disk is full or
+ * nobody reads any more, is left out, and once it takes lines again it is told how many there were:
+ * a process goes on without its log. (The logger's own output waits for room for ever.)
+ */
+export class LogOutput {
+  readonly #writeBytes: WriteBytes;
+  #lost = 0;
+  /** Whether a line was cut off: the next one must not begin in it. */
+  #isCut = false;
+
+  constructor(writeBytes: WriteBytes = (bytes) => writeSync(1, bytes)) {
+    this.#writeBytes = writeBytes;
+  }
+
+  /** Lines that were left out so far and have not been told of. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** `line` with its newline. */
+  write(line: string): void {
+    const news = this.#lost === 0 ? '' : lostLine(this.#lost);
+    const text = `${this.#isCut ? '\n' : ''}${news}${line}`;
+    if (this.#put(Buffer.from(text))) this.#lost = 0;
+    else this.#lost++;
+  }
+
+  #put(bytes: Buffer): boolean {
+    let at = 0;
+    for (let tries = 0; at < bytes.length; ) {
+      try {
+        at += this.#writeBytes(bytes.subarray(at));
+      } catch (error) {
+        const mayPass = (error as NodeJS.ErrnoException).code === 'EAGAIN' && tries < triesMax;
+        if (!mayPass) {
+          this.#isCut ||= at > 0;
+          return false;
+        }
+        tries++;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, tryMs);
+      }
+    }
+    this.#isCut = false;
+    return true;
+  }
+}
+
+function lostLine(count: number): string {
+  const line = { level: 40, time: Date.now(), count, msg: 'log-lines-lost' };
+  return `${JSON.stringify(line)}\n`;
+}

@@ -1,0 +1,62 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { PodError } from '../numerics/error.ts';
+
+/** What is known of a pod that was started. */
+export interface PodFile {
+  readonly apiPort: number;
+  readonly controlPort: number;
+  readonly tpus: number;
+  /** As `POD_ARGS` has them. */
+  readonly args: string;
+  readonly serve: boolean;
+}
+
+const podSchema: z.ZodType<PodFile> = z.strictObject({
+  ...{ apiPort: z.int(), controlPort: z.int(), tpus: z.int() },
+  ...{ args: z.string(), serve: z.boolean() },
+});
+
+/** The file of a pod's folder that says how it was started. */
+export function podFile(folder: string): string {
+  return join(folder, 'pod.json');
+}
+
+/** @throws PodError `bad-data` when it is damaged; undefined when there is none. */
+export function readPodFile(folder: string): PodFile | undefined {
+  const path = podFile(folder);
+  if (!existsSync(path)) return undefined;
+  const result = podSchema.safeParse(json(readFileSync(path, 'utf8')));
+  if (result.success) return result.data;
+  const found = result.error.issues[0]?.message;
+  const help = `pod down --dir ${folder}, then remove the file`;
+  throw new PodError('bad-data', `${path}: it is damaged: ${found}; ${help}`);
+}
+
+/** Whole or not at all. */
+export function writePodFile(folder: string, pod: PodFile): void {
+  const path = podFile(folder);
+  writeFileSync(`${path}.new`, `${JSON.stringify(pod)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** Makes a folder of the user's alone, and those above it, where there are none. */
+export function makeFolder(folder: string): void {
+  const isThere = existsSync(folder);
+  if (isThere && !statSync(folder).isDirectory()) {
+    throw new PodError('bad-flag', `--dir ${folder}: expected a folder, found a file`);
+  }
+  if (isThere) return;
+  // One that cannot be made in a folder that is there would be tried for ever, together with it.
+  const recursive = !existsSync(dirname(folder));
+  mkdirSync(folder, { recursive, mode: 0o700 });
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
