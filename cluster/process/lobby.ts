@@ -71,7 +71,7 @@ export class Guest {
 }
 
 /** Workers' processes are pinged this often, in ms; pulses tell of those that hang. */
-const heartbeatMs = 5000;
+const heartbeatMs = 20_000;
 /** How long processes may take to go once they are dismissed, in ms. */
 const leaveMsLimit = 3000;
 
