@@ -232,6 +232,9 @@ function jsonOf(line: string): unknown {
   }
 }
 
+/** The exit code of a master that was asked to end twice: it does not wait for its step. */
+const signalledTwice = 143;
+
 /** How often a master that was killed is started again. */
 const restartsMax = 5;
 
@@ -256,7 +259,7 @@ async function waitFor(dir: string, first: ChildProcess): Promise<void> {
   }
   process.exitCode = code ?? 3;
   const how = code === null ? 'was killed' : `ended with exit code ${code}`;
-  const isAsked = ending !== undefined && code !== null && code > 128;
+  const isAsked = code === signalledTwice;
   const why = isAsked ? undefined : (lastWords(dir) ?? saysNothing(dir, `the master ${how}`, code));
   const text =
     why === undefined ? 'the step that ran was abandoned' : `${why.code}: ${why.message}`;
