@@ -115,6 +115,8 @@ interface Builder {
   token: HloInstruction | undefined;
   readonly infeed: Literal[][];
   readonly key: () => Key;
+  /** A name for a computation: text gives the second of two of one name another. */
+  readonly named: (name: string) => string;
   readonly options: Required<ProgramOptions>;
 }
 
@@ -135,6 +137,7 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
   const pool: HloInstruction[] = [];
   let position = 0;
   let keys = 0;
+  let names = 0;
 
   const builder: Builder = {
     draw: (count) => {
@@ -183,6 +186,7 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
     token: undefined,
     infeed: [],
     key: () => stream(seed, String(keys++)),
+    named: (name) => `${name}_${names++}`,
     options,
   };
 
@@ -393,7 +397,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     const other = sameSize(first, second) ? second : first;
     const scalars = [first, other].map((it) => arrayShape(shapeOf(it).type, []));
     const inits = scalars.map(builder.like);
-    const result = b.reduce([first, other], inits, dimensions, greaterPair(scalars));
+    const result = b.reduce([first, other], inits, dimensions, greaterPair(builder, scalars));
     return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
   },
   'reduce-window': (builder) => {
@@ -466,9 +470,10 @@ function fusionOf(builder: Builder): HloInstruction {
   const [x, y] = operands.map((it, i) => b.parameter(i, shapeOf(it)));
   assert(x !== undefined && y !== undefined, 'two parameters');
   const sum = b.add(b.multiply(x, y), b.negate(x));
-  if (builder.draw(2) === 0) return b.fusion('loop', operands, b.computation('fused', [x, y], sum));
+  const name = builder.named('fused');
+  if (builder.draw(2) === 0) return b.fusion('loop', operands, b.computation(name, [x, y], sum));
   const all = dims.map((_, d) => d);
-  return b.fusion('reduce', operands, b.computation('fused_sum', [x, y], b.reduceSum(sum, all)));
+  return b.fusion('reduce', operands, b.computation(`sum_${name}`, [x, y], b.reduceSum(sum, all)));
 }
 
 function convolutionOf(builder: Builder): HloInstruction {
@@ -547,19 +552,19 @@ function bodyOf(builder: Builder, type: ElementType): HloComputation {
       return b.maximizer(type);
     default: {
       const [x, y] = [b.parameter(0, arrayShape(type, [])), b.parameter(1, arrayShape(type, []))];
-      return b.computation(`${type}_join`, [x, y], b.subtract(b.multiply(x, x), y));
+      return b.computation(builder.named(`${type}_join`), [x, y], b.subtract(b.multiply(x, x), y));
     }
   }
 }
 
 /** Of two pairs the one whose first is greater: an argmax. */
-function greaterPair(scalars: readonly ArrayShape[]): HloComputation {
+function greaterPair(builder: Builder, scalars: readonly ArrayShape[]): HloComputation {
   const parameters = [...scalars, ...scalars].map((shape, i) => b.parameter(i, shape));
   const [a0, a1, b0, b1] = parameters;
   assert(a0 !== undefined && a1 !== undefined && b0 !== undefined && b1 !== undefined, 'two pairs');
   const better = b.compare('GE', a0, b0);
   const root = b.tuple([b.select(better, a0, b0), b.select(better, a1, b1)]);
-  return b.computation('greater_pair', parameters, root);
+  return b.computation(builder.named('greater_pair'), parameters, root);
 }
 
 function permutation(builder: Builder, rank: number): number[] {
