@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import type { Topology } from '../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../src/numerics/assert.ts';
 import { digest, digestText } from '../src/numerics/digest.ts';
 import { PodError } from '../src/numerics/error.ts';
@@ -300,4 +301,15 @@ export function messageOf(error: unknown): string {
 function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null;
   return typeof code === 'string' ? code : null;
+}
+
+/** How messages name a Cloud TPU. */
+export function nameOf({ columns }: Topology, tpu: number): string {
+  return `Cloud TPU ${tpu} (x ${tpu % columns}, y ${Math.floor(tpu / columns)})`;
+}
+
+/** The names of all of a slice, by number. */
+export function namesOf(topology: Topology): string[] {
+  const tpus = topology.columns * topology.rows;
+  return Array.from({ length: tpus }, (_, tpu) => nameOf(topology, tpu));
 }

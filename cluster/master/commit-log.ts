@@ -10,13 +10,13 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { platform } from 'node:process';
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import type { Past } from '../../src/experiment/past.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
 import { type Failed, LogContents, type LogRecord, parseRecord } from './log-record.ts';
+import { syncDirectory } from './sync-directory.ts';
 
 /**
  * The memory of a run's masters: one JSON record a line, on disk before anybody hears of what it
@@ -229,15 +229,4 @@ function openFile(path: string): number {
   const file = openSync(path, 'a+');
   if (isNew) syncDirectory(directory);
   return file;
-}
-
-/** Windows keeps directories by itself, and opens none. */
-function syncDirectory(path: string): void {
-  if (platform === 'win32') return;
-  const directory = openSync(path, 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
 }

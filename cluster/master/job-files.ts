@@ -13,7 +13,7 @@ import {
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { platform } from 'node:process';
+import { syncDirectory } from './sync-directory.ts';
 
 /**
  * The part of a file system that jobs need: small, so that tests can stop it at every operation.
@@ -65,17 +65,6 @@ function write(path: string, text: string): void {
     fsyncSync(file);
   } finally {
     closeSync(file);
-  }
-}
-
-/** Windows keeps directories by itself, and opens none. */
-function syncDirectory(path: string): void {
-  if (platform === 'win32') return;
-  const directory = openSync(path, 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
   }
 }
 

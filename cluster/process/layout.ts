@@ -4,7 +4,6 @@ import { type FabricLayout, layOutFabric } from '../../src/fabric/fabric-memory.
 import { podTorus } from '../../src/fabric/torus.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
-import { PodError } from '../../src/numerics/error.ts';
 import { type FrameSizes, frameSizes, type Hosting, receiveBytes } from '../net/route.ts';
 import { type Layout, layOut, pageBytes } from '../threads/layout.ts';
 import { bucketPlaces } from '../threads/ports.ts';
@@ -40,16 +39,6 @@ export function layOutProcess(hosting: Hosting, executables: readonly Executable
   const tpus = Array.from({ length: torus.workers }, () => own);
   const threads = { ...alone, tpus, fabric, bytes };
   return { threads, fabric, engine, buckets, receiveAt, frameSizes: sizes, bytes };
-}
-
-export function allocate(bytes: number): WebAssembly.Memory {
-  const pages = bytes / pageBytes;
-  try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  } catch (error) {
-    const mib = Math.ceil(bytes / 2 ** 20);
-    throw new PodError('out-of-memory', `this machine does not give ${mib} MiB of memory`, error);
-  }
 }
 
 function roundUp(bytes: number): number {

@@ -10,7 +10,7 @@ import { PodError } from '../../src/numerics/error.ts';
 import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
 import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, Driver, messageOf } from '../driver.ts';
+import { type Crew, Driver, messageOf, nameOf, namesOf } from '../driver.ts';
 import { isFinal } from '../final.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
@@ -81,9 +81,7 @@ const returnMs = 3000;
 function masterOptions(options: ProcessPodOptions): MasterOptions {
   const { topology, mxu, programs, recovery, startMsLimit, graceMsLimit } = options;
   return {
-    names: Array.from({ length: topology.columns * topology.rows }, (_, tpu) =>
-      nameOf(topology, tpu),
-    ),
+    names: namesOf(topology),
     taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     startMsLimit,
     silenceMsLimit: silenceMs[mxu],
@@ -96,10 +94,6 @@ function masterOptions(options: ProcessPodOptions): MasterOptions {
       lossesPerMinuteMax: 30,
     },
   };
-}
-
-function nameOf({ columns }: Topology, tpu: number): string {
-  return `Cloud TPU ${tpu} (x ${tpu % columns}, y ${Math.floor(tpu / columns)})`;
 }
 
 /** A worker's process that has a Cloud TPU. */

@@ -105,3 +105,14 @@ function tooLarge(
 function mib(bytes: number): number {
   return Math.ceil(bytes / 2 ** 20);
 }
+
+/** @throws PodError `out-of-memory` when this machine does not give so many bytes: whole pages. */
+export function allocate(bytes: number): WebAssembly.Memory {
+  const pages = bytes / pageBytes;
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (error) {
+    const mib = Math.ceil(bytes / 2 ** 20);
+    throw new PodError('out-of-memory', `this machine does not give ${mib} MiB of memory`, error);
+  }
+}

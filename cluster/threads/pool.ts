@@ -4,15 +4,14 @@ import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import { PodError } from '../../src/numerics/error.ts';
 import type { MasterEvent, MasterOptions } from '../../src/pod/master.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, Driver, messageOf } from '../driver.ts';
+import { type Crew, Driver, messageOf, namesOf } from '../driver.ts';
 import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
-import { controlWords, infeedGeometry, type Layout, layOut, pageBytes } from './layout.ts';
+import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
 import { type Life, startLife } from './life.ts';
 import { Parameters } from './parameters.ts';
 import type { WorkerTask } from './task.ts';
@@ -53,7 +52,7 @@ const limits = {
 
 function masterOptions({ topology, mxu, programs, recovery }: PodOptions): MasterOptions {
   return {
-    names: names(topology),
+    names: namesOf(topology),
     taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     startMsLimit: 60_000,
     silenceMsLimit: limits[mxu].silenceMsLimit,
@@ -345,22 +344,6 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
     const plan = planOf(feed, size, topology.columns * topology.rows, executable.cores);
     const samples = infeedGeometry(executable, 0).samples * plan.tpus;
     assert(samples === plan.globalBatch, `${name}: takes ${samples} samples a step`);
-  });
-}
-
-function allocate(bytes: number): WebAssembly.Memory {
-  const pages = bytes / pageBytes;
-  try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  } catch (error) {
-    const mib = Math.ceil(bytes / 2 ** 20);
-    throw new PodError('out-of-memory', `this machine does not give ${mib} MiB of memory`, error);
-  }
-}
-
-function names({ columns, rows }: Topology): string[] {
-  return Array.from({ length: columns * rows }, (_, tpu) => {
-    return `Cloud TPU ${tpu} (x ${tpu % columns}, y ${Math.floor(tpu / columns)})`;
   });
 }
 

@@ -8,7 +8,8 @@ import type { Hosting } from '../../../cluster/net/route.ts';
 import { connectTensors, type TensorOffer } from '../../../cluster/net/tensor-socket.ts';
 import { Token } from '../../../cluster/net/token.ts';
 import { Carrier, type CarrierParts } from '../../../cluster/process/carrier.ts';
-import { allocate, layOutProcess } from '../../../cluster/process/layout.ts';
+import { layOutProcess } from '../../../cluster/process/layout.ts';
+import { allocate } from '../../../cluster/threads/layout.ts';
 import { podTorus } from '../../../src/fabric/torus.ts';
 
 const token = new Token(Buffer.from('a token that only tests know'));
