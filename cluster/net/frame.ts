@@ -101,7 +101,8 @@ export class HeaderRoom {
   /** Those that have a CRC of their own. */
   readonly checked: Uint8Array;
 
-  constructor(bytes: Uint8Array = new Uint8Array(headerBytes)) {
+  /** A `Buffer`, so that a stream takes it as it is. */
+  constructor(bytes: Buffer = Buffer.alloc(headerBytes)) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
     this.checked = bytes.subarray(0, checkedBytes);
@@ -266,7 +267,7 @@ export class FrameReader {
     const read = this.#target;
     const payload = read.length === bytes ? read : read.subarray(0, bytes);
     const more = this.#filled - bytes;
-    for (let i = 0; i < more; i++) this.#head[i] = read[bytes + i] ?? 0;
+    if (more > 0) this.#head.set(read.subarray(bytes, this.#filled));
     this.#target = this.#head;
     this.#filled = more;
     if (this.#sink.checksum(payload) !== this.#payloadCrc) {

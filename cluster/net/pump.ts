@@ -3,15 +3,15 @@ import type { FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import { frameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
-import { linkName } from '../../src/fabric/torus.ts';
+import { linkCount, linkName, type Torus } from '../../src/fabric/torus.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
 import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
-import type { FrameSizes, Hosting } from './route.ts';
+import type { Crossing, FrameSizes, Hosting } from './route.ts';
 import { colours, crossings, windowFrames } from './route.ts';
 import { Slots } from './slots.ts';
-import { SocketInLink, SocketOutLink } from './socket-link.ts';
+import { type Outbox, SocketInLink, SocketOutLink } from './socket-link.ts';
 import type { Wire } from './wire.ts';
 
 export interface PumpParts {
@@ -30,23 +30,18 @@ export interface Driven {
   progress(): boolean;
 }
 
-/** A connection that takes frames to a peer. */
-interface Route {
-  readonly wire: Wire;
+/** The way to a peer: its queues, and the connection that takes their frames there. */
+interface Route extends Outbox {
+  readonly peer: number;
   readonly queues: readonly SocketOutLink[];
   readonly head: HeaderRoom;
+  wire: Wire | undefined;
   /** Whether its other end has said that it listens; nothing is sent before. */
   isHeard: boolean;
   /** Whose frame the kernel has not all of yet. */
   sending: SocketOutLink | undefined;
   /** Queue that is served first in the next turn. */
   turn: number;
-}
-
-/** A connection that brings frames from a peer. */
-interface Source {
-  readonly wire: Wire;
-  readonly queues: readonly SocketInLink[];
 }
 
 /**
@@ -62,14 +57,18 @@ export class Pump {
   readonly #parts: PumpParts;
   readonly #bytes: Buffer;
   readonly #crc: FrameCrc;
-  readonly #out: ReadonlyMap<number, SocketOutLink>;
-  readonly #in: ReadonlyMap<number, SocketInLink>;
-  readonly #routes: Map<number, Route> = new Map();
-  readonly #sources: Map<number, Source> = new Map();
+  readonly #routes: readonly Route[];
+  /** By queue number: those that go to other processes, and those that come from them. */
+  readonly #out: readonly (SocketOutLink | undefined)[];
+  readonly #in: readonly (SocketInLink | undefined)[];
+  /** Connections that bring frames, by peer. */
+  readonly #sources: Map<number, Wire> = new Map();
+  /** Queues of whose frames senders should hear that they have been given back. */
+  readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
-  /** Ranges of the memory as sockets take them, by byte address: the same come again and again. */
-  readonly #ranges: Map<number, Uint8Array> = new Map();
+  /** Ranges of the memory as sockets take them, by length and address: the same come again and again. */
+  readonly #ranges: Map<number, Map<number, Uint8Array>> = new Map();
   #isRunning = false;
   #isStepping = false;
 
@@ -83,31 +82,33 @@ export class Pump {
     const count = incoming.length * windowFrames;
     const slots = new Slots(receiveAt, slotBytes, count);
     this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
-    this.#out = new Map(out.map((it) => [it.queue, new SocketOutLink(it)]));
-    this.#in = new Map(incoming.map((it) => [it.queue, new SocketInLink(it, slots)]));
+    const ways = [...new Set(out.map(({ peer }) => peer))].map((peer) => makeRoute(peer, out));
+    this.#routes = ways;
+    this.#out = byQueue(
+      ways.flatMap(({ queues }) => queues),
+      hosting.torus,
+    );
+    const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
+    this.#in = byQueue(takers, hosting.torus);
   }
 
   /** Processes to which frames go, and from which they come. */
   get peers(): { readonly out: readonly number[]; readonly in: readonly number[] } {
-    const { out, in: incoming } = crossings(this.#parts.hosting);
-    const peers = (all: readonly { readonly peer: number }[]): number[] => [
-      ...new Set(all.map(({ peer }) => peer)),
-    ];
-    return { out: peers(out), in: peers(incoming) };
+    const peers = this.#in.flatMap((it) => it?.crossing.peer ?? []);
+    return { out: this.#routes.map(({ peer }) => peer), in: [...new Set(peers)] };
   }
 
   /** The ends of the slice's links here: those to and from other processes, and `local` ones. */
   links(local: Links): Links {
     return {
-      out: (link, colour): OutLink =>
-        this.#out.get(link * colours + colour) ?? local.out(link, colour),
-      in: (link, colour): InLink => this.#in.get(link * colours + colour) ?? local.in(link, colour),
+      out: (link, colour): OutLink => this.#out[link * colours + colour] ?? local.out(link, colour),
+      in: (link, colour): InLink => this.#in[link * colours + colour] ?? local.in(link, colour),
     };
   }
 
   /** Payload bytes sent so far to other processes: link number, bytes, for every queue. */
   sentBytes(): readonly (readonly [link: number, bytes: number])[] {
-    return [...this.#out.values()].map(({ crossing, bytes }) => [crossing.link, bytes]);
+    return this.#out.flatMap((it) => (it ? [[it.crossing.link, it.bytes] as const] : []));
   }
 
   /** Lets `driven` run whenever something happens. */
@@ -120,15 +121,11 @@ export class Pump {
    * back. The newest connection counts while the other end of the one before has not been heard.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
-    const queues = [...this.#out.values()].filter((it) => it.crossing.peer === peer);
-    if (queues.length === 0) return { code: 'peer', text: `process ${peer} is no neighbour` };
-    if (this.#routes.get(peer)?.isHeard) {
-      return { code: 'peer', text: `process ${peer} is connected already` };
-    }
-    this.#routes.get(peer)?.wire.end();
-    const head = new HeaderRoom();
-    const route: Route = { wire, queues, head, isHeard: false, sending: undefined, turn: 0 };
-    this.#routes.set(peer, route);
+    const route = this.#routeTo(peer);
+    if (route === undefined) return { code: 'peer', text: `process ${peer} is no neighbour` };
+    if (route.isHeard) return { code: 'peer', text: `process ${peer} is connected already` };
+    route.wire?.end();
+    route.wire = wire;
     return {
       place: (header) => this.#placeCredit(header),
       accept: (header, payload) => this.#takeCredit(route, header, payload),
@@ -141,21 +138,20 @@ export class Pump {
    * for nothing: it says that this end listens.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
-    const queues = [...this.#in.values()].filter((it) => it.crossing.peer === peer);
-    const [first] = queues;
+    const first = this.#in.find((it) => it?.crossing.peer === peer);
     if (first === undefined) return { code: 'peer', text: `process ${peer} is no neighbour` };
     if (this.#sources.has(peer)) {
       return { code: 'peer', text: `process ${peer} is connected already` };
     }
-    this.#sources.set(peer, { wire, queues });
+    this.#sources.set(peer, wire);
     const frame = emptyFrame();
     let present = first;
-    this.#sendCredit(wire, first, first.window.back);
+    this.#sendCredit(wire, first.crossing.queue, first.window.back);
     return {
       place: (header) => {
         if (header.kind === frameKinds.refuse) return new Uint8Array(header.bytes);
         const link = this.#findIncoming(peer, header);
-        if ('code' in link) return link;
+        if (!(link instanceof SocketInLink)) return link;
         present = link;
         frame.bytes = header.bytes;
         frame.epoch = header.epoch;
@@ -180,19 +176,20 @@ export class Pump {
 
   /** The other end of `wire`, which took frames to `peer`, has gone. Whether that was of no account. */
   closedOut(peer: number, wire: Wire): boolean {
-    const route = this.#routes.get(peer);
+    const route = this.#routeTo(peer);
     if (route?.wire !== wire) return true;
     if (route.isHeard) return false;
-    this.#routes.delete(peer);
+    route.wire = undefined;
     return true;
   }
 
   /** All that was written on `wire`, on the way to `peer`, is with the kernel. */
   drained(peer: number, wire: Wire): void {
-    const route = this.#routes.get(peer);
-    if (route?.wire !== wire) return;
-    route.sending?.sent();
+    const route = this.#routeTo(peer);
+    if (route?.wire !== wire || route.sending === undefined) return;
+    route.sending.sent();
     route.sending = undefined;
+    route.isReady = true;
     this.poke();
   }
 
@@ -204,7 +201,7 @@ export class Pump {
   /** Does not touch the memory again; whoever owns the connections closes them. */
   stop(): void {
     this.#isRunning = false;
-    this.#routes.clear();
+    for (const route of this.#routes) route.wire = undefined;
     this.#sources.clear();
   }
 
@@ -219,31 +216,42 @@ export class Pump {
     }
   }
 
-  /** Does what can be done in one turn, and says whether that was anything. */
+  /** Does what can be done in one turn, and says whether there may be more. */
   step(): boolean {
-    let moved = false;
-    for (const driven of this.#driven) if (driven.progress()) moved = true;
-    for (const route of this.#routes.values()) if (this.#sendTurn(route)) moved = true;
-    for (const source of this.#sources.values()) giveCredits(source, this.#sendCredit);
-    return moved;
+    for (let i = 0; i < this.#driven.length; i++) this.#driven[i]?.progress();
+    let hasSent = false;
+    for (let i = 0; i < this.#routes.length; i++) {
+      const route = this.#routes[i];
+      if (route?.isReady && this.#send(route)) hasSent = true;
+    }
+    while (this.#due.length > 0) this.#giveBack(this.#due.pop());
+    return hasSent;
   }
 
-  /** One frame of each queue of a connection, while the kernel takes them. */
-  #sendTurn(route: Route): boolean {
+  /** Sends what may go to a peer while the kernel takes it, queue by queue; says if that was any. */
+  #send(route: Route): boolean {
+    if (!route.isHeard || route.sending !== undefined) return false;
+    const { queues } = route;
     let moved = false;
-    if (!route.isHeard) return false;
-    for (let i = 0; i < route.queues.length && route.sending === undefined; i++) {
-      const link = route.queues[route.turn];
-      route.turn = route.turn + 1 === route.queues.length ? 0 : route.turn + 1;
+    let empty = 0;
+    while (empty < queues.length && route.sending === undefined) {
+      const link = queues[route.turn];
+      route.turn = route.turn + 1 === queues.length ? 0 : route.turn + 1;
       const frame = link?.next;
-      if (link === undefined || frame === undefined) continue;
-      this.#send(route, link, frame);
+      if (link === undefined || frame === undefined) {
+        empty++;
+        continue;
+      }
+      this.#sendFrame(route, link, frame);
+      empty = 0;
       moved = true;
     }
+    // Until a frame comes, or a credit, or the kernel has taken the last.
+    route.isReady = false;
     return moved;
   }
 
-  #send(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
+  #sendFrame(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
     assert(frame.epoch === this.#parts.epoch, `a frame of epoch ${frame.epoch} to be sent`);
     link.window.put();
     const header = this.#header;
@@ -256,30 +264,41 @@ export class Pump {
     const { address, bytes, crc } = frame;
     encodeHeader(header, crc === unknownCrc ? this.#crc.of(address, bytes) : crc, route.head);
     const payload = this.#range(address, bytes);
-    if (route.wire.write(route.head.bytes, payload)) link.sent();
+    if (route.wire?.write(route.head.bytes, payload)) link.sent();
     else route.sending = link;
   }
 
+  #giveBack(link: SocketInLink | undefined): void {
+    const wire = link && this.#sources.get(link.crossing.peer);
+    if (wire) this.#sendCredit(wire, link.crossing.queue, link.giveBack());
+  }
+
+  #routeTo(peer: number): Route | undefined {
+    return this.#routes.find((it) => it.peer === peer);
+  }
+
   #range(address: number, bytes: number): Uint8Array {
-    const known = this.#ranges.get(address);
-    if (known?.length === bytes) return known;
+    const ranges = this.#ranges.get(bytes) ?? new Map<number, Uint8Array>();
+    if (ranges.size === 0) this.#ranges.set(bytes, ranges);
+    const known = ranges.get(address);
+    if (known) return known;
     const range = this.#bytes.subarray(address, address + bytes);
-    this.#ranges.set(address, range);
+    ranges.set(address, range);
     return range;
   }
 
-  readonly #sendCredit = (wire: Wire, link: SocketInLink, released: number): void => {
+  #sendCredit(wire: Wire, queue: number, released: number): void {
     const header = this.#header;
     header.kind = frameKinds.credit;
     header.epoch = this.#parts.epoch;
     header.collective = 0;
     header.sequence = released;
-    header.queue = link.crossing.queue;
+    header.queue = queue;
     header.bytes = 0;
     const record = new HeaderRoom();
     encodeHeader(header, 0, record);
     wire.write(record.bytes);
-  };
+  }
 
   #placeCredit({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
@@ -295,14 +314,15 @@ export class Pump {
   ): Refusal | undefined {
     if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
     const { queue, sequence } = header;
-    const link = this.#out.get(queue);
-    if (link === undefined || !route.queues.includes(link)) {
+    const link = this.#out[queue];
+    if (link?.crossing.peer !== route.peer) {
       return { code: 'queue', text: `credit for queue ${queue}` };
     }
     if (!link.window.giveBack(sequence)) {
       return { code: 'credit', text: `queue ${queue}: credit for frames that were not sent` };
     }
     route.isHeard = true;
+    route.isReady = true;
     this.poke();
     return undefined;
   }
@@ -312,7 +332,7 @@ export class Pump {
     const { frameBytes } = this.#parts.sizes;
     if (kind !== frameKinds.tensor) return { code: 'order', text: `a frame of kind ${kind}` };
     if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
-    const link = this.#in.get(queue);
+    const link = this.#in[queue];
     if (link?.crossing.peer !== peer) {
       return { code: 'queue', text: `queue ${queue} does not come from process ${peer}` };
     }
@@ -325,18 +345,24 @@ export class Pump {
   }
 }
 
-/** Tells a sender what it has got back, of queues whose windows are half full. */
-function giveCredits(
-  { wire, queues }: Source,
-  send: (wire: Wire, link: SocketInLink, released: number) => void,
-): void {
-  for (const link of queues) {
-    const released = link.credit;
-    if (released === undefined) continue;
-    const isRight = link.window.giveBack(released);
-    assert(isRight, `queue ${link.crossing.queue}: ${released} frames released`);
-    send(wire, link, released);
-  }
+function makeRoute(peer: number, out: readonly Crossing[]): Route {
+  const queues: SocketOutLink[] = [];
+  const route: Route = {
+    ...{ peer, queues, head: new HeaderRoom() },
+    ...{ wire: undefined, isReady: false, isHeard: false, sending: undefined, turn: 0 },
+  };
+  for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route));
+  return route;
+}
+
+/** Links by the number of their queue. */
+function byQueue<L extends { readonly crossing: Crossing }>(
+  links: readonly L[],
+  torus: Torus,
+): readonly (L | undefined)[] {
+  const table: (L | undefined)[] = Array(linkCount(torus) * colours).fill(undefined);
+  for (const link of links) table[link.crossing.queue] = link;
+  return table;
 }
 
 const noPayload = new Uint8Array(0);

@@ -44,16 +44,23 @@ class FrameRing {
   }
 }
 
+/** Of the queues to one process: whether any may have a frame to be sent. */
+export interface Outbox {
+  isReady: boolean;
+}
+
 /** The sending end of a queue to another process: frames wait here for their connection. */
 export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
+  readonly #outbox: Outbox;
   /** What the receiver has of them, and has not given back. */
   readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
 
-  constructor(crossing: Crossing) {
+  constructor(crossing: Crossing, outbox: Outbox) {
     this.crossing = crossing;
+    this.#outbox = outbox;
   }
 
   /** Payload bytes ever sent. */
@@ -67,6 +74,7 @@ export class SocketOutLink implements OutLink {
 
   send(frame: Readonly<Frame>): void {
     this.#waiting.put(frame);
+    this.#outbox.isReady = true;
     this.#bytes += frame.bytes;
   }
 
@@ -94,16 +102,23 @@ export class SocketInLink implements InLink {
   /** Where frames come that are to be summed, or that nobody waits for. */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
+  /** Links of which the sender should hear that frames have been given back. */
+  readonly #due: SocketInLink[];
   readonly #expected: Frame = emptyFrame();
   #isExpected = false;
 
-  constructor(crossing: Crossing, slots: Slots) {
+  constructor(crossing: Crossing, slots: Slots, due: SocketInLink[]) {
     this.crossing = crossing;
     this.#slots = slots;
+    this.#due = due;
+  }
+
+  isEmpty(): boolean {
+    return this.#present.length === 0;
   }
 
   peek(frame: Frame): boolean {
-    if (this.#present.length === 0) return false;
+    if (this.isEmpty()) return false;
     copyFrame(this.#present.oldest, frame);
     return true;
   }
@@ -112,6 +127,7 @@ export class SocketInLink implements InLink {
     const { address } = this.#present.oldest;
     if (this.#slots.has(address)) this.#slots.give(address);
     this.#present.take();
+    if (this.#isCrowded && !this.#due.includes(this)) this.#due.push(this);
   }
 
   expect(frame: Readonly<Frame>): void {
@@ -136,11 +152,18 @@ export class SocketInLink implements InLink {
     this.#present.put(frame);
   }
 
-  /** Frames ever given back of which the sender should hear, if it is time; modulo 2^32. */
-  get credit(): number | undefined {
-    const { back, crowded } = this.window;
+  /** Counts frames back of which the sender has not heard, and gives how many there ever were. */
+  giveBack(): number {
     const released = this.#present.taken;
-    return crowded > 0 && ((released - back - crowded) | 0) >= 0 ? released : undefined;
+    const isRight = this.window.giveBack(released);
+    assert(isRight, `queue ${this.crossing.queue}: ${released} frames released`);
+    return released;
+  }
+
+  /** Whether the sender, as far as it has heard, will soon be out of room without need. */
+  get #isCrowded(): boolean {
+    const { back, crowded } = this.window;
+    return crowded > 0 && ((this.#present.taken - back - crowded) | 0) >= 0;
   }
 }
 

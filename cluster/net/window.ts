@@ -42,8 +42,8 @@ export class Window {
     return true;
   }
 
-  /** How many frames, of those in it, must come back for it to be no more than half full. */
+  /** How many frames, of those in it, must come back for a quarter of it to be empty. */
   get crowded(): number {
-    return Math.max(0, this.frames - (this.#size >> 1));
+    return Math.max(0, this.frames - this.#size + Math.max(1, this.#size >> 2));
   }
 }

@@ -106,6 +106,8 @@ export class Lane {
   readonly #outFrame: Frame = emptyFrame();
   readonly #expected: Frame = emptyFrame();
   #wants: 'frame' | 'release' = 'frame';
+  /** From which link the next frame has been asked for. */
+  #awaited: InLink | undefined;
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
@@ -137,6 +139,7 @@ export class Lane {
 
   /** Makes every hop that is possible now, and says whether anything came of it. */
   run(): boolean {
+    if (this.#finished === this.#passed && this.#awaited?.isEmpty()) return false;
     const finishedBefore = this.#finished;
     let moved = false;
     while (this.#passed < this.#started && this.#tryHop()) moved = true;
@@ -167,6 +170,7 @@ export class Lane {
     const sends = this.#hop < this.#hops - 1;
     if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
+    this.#awaited = undefined;
     if (receives) this.#take(turn, sends);
     if (sends) this.#send(turn, receives && this.#phase >= 2 ? this.#inFrame.crc : unknownCrc);
     this.#hop++;
@@ -189,6 +193,7 @@ export class Lane {
       frame.sequence = this.#received[this.#turnIndex()] ?? 0;
       turn.in.expect(frame);
     }
+    this.#awaited = turn.in;
     return this.#wait('frame');
   }
 

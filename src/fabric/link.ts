@@ -14,6 +14,8 @@ export interface OutLink {
 }
 
 export interface InLink {
+  /** Whether there is no frame; asked again and again. */
+  isEmpty(): boolean;
   /** Puts the oldest frame into `frame`; false while there is none. */
   peek(frame: Frame): boolean;
   /** Gives the peeked frame back. */

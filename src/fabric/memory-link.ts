@@ -129,11 +129,14 @@ export class MemoryInLink implements InLink {
     this.#peer = peer;
   }
 
+  isEmpty(): boolean {
+    if (this.#head !== this.#tail) return false;
+    this.#head = Atomics.load(this.#words, this.#queue + queueWords.head);
+    return this.#head === this.#tail;
+  }
+
   peek(frame: Frame): boolean {
-    if (this.#head === this.#tail) {
-      this.#head = Atomics.load(this.#words, this.#queue + queueWords.head);
-      if (this.#head === this.#tail) return false;
-    }
+    if (this.isEmpty()) return false;
     const words = this.#words;
     const entry = this.#queue + queueWords.entries + this.#slot * entryStride;
     frame.address = (words[entry + entryWords.address] ?? 0) >>> 0;

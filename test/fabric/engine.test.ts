@@ -162,6 +162,7 @@ describe('an engine', () => {
 
   it('tells its worker what has gone wrong, whenever that asks', () => {
     const wrapIn = (link: InLink, worker: number): InLink => ({
+      isEmpty: () => link.isEmpty(),
       peek(frame) {
         const found = link.peek(frame);
         if (worker === 1) frame.sequence += 1;

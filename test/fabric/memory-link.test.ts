@@ -89,6 +89,7 @@ describe('memory link', () => {
 
 function changed(link: InLink, change: Partial<Frame>): InLink {
   return {
+    isEmpty: () => link.isEmpty(),
     peek: (frame) => {
       const found = link.peek(frame);
       Object.assign(frame, change);

@@ -9,7 +9,8 @@ import { wasm } from './crc.wasm.ts';
  * searching the multiples with five terms whose exponents are multiples of 128, of which it has the
  * least degree. So a lane of 16 bytes may be moved 145, 183, 211 and 300 lanes on, all four times
  * whole, and the CRC stays what it was: a message is folded into its last 300 lanes by exclusive ors
- * alone, and zlib does those. [The idea is that of "Chorba: A novel CRC32 implementation", 2024.]
+ * alone. The same holds of bytes (x^8), so those are folded into the last 304 bytes, and zlib does
+ * these. [The idea is that of "Chorba: A novel CRC32 implementation", 2024.]
  */
 export interface FrameCrc {
   /** CRC-32 of a range of the memory; `address` in bytes. */
@@ -17,41 +18,37 @@ export interface FrameCrc {
 }
 
 const laneBytes = 16;
-const foldLanes = 300;
-/** Lanes that are folded before the last are moved to the front again. */
-const blockLanes = 1200;
-const foldBytes = foldLanes * laneBytes;
+/** Of the ring into which lanes are folded. */
+const ringBytes = 300 * laneBytes;
+/** Into which the ring is folded: 300 and more. */
+const tailBytes = 304;
 /** Shorter ranges are left to zlib. */
-const foldedBytesMin = 2 * foldBytes;
+const foldedBytesMin = 2 * ringBytes;
 
-/** What kernels write, besides results: folded lanes, and those that zlib does. */
-export const crcScratchBytes: number = (foldLanes + blockLanes + foldLanes) * laneBytes;
+/** What the kernel writes: the ring, and zeros before and behind it. */
+export const crcScratchBytes: number = tailBytes + ringBytes + 155 * laneBytes;
 
 interface Kernel {
-  begin(scratch: number): void;
-  fold(scratch: number, source: number, lanes: number): void;
-  finish(target: number, scratch: number, source: number): void;
+  fold(ring: number, source: number, bytes: number): void;
 }
 
 /** CRCs over `memory`. The {@link crcScratchBytes} from `scratch` on (16-aligned) belong to it. */
 export function frameCrc(memory: WebAssembly.Memory, scratch: number): FrameCrc {
   const module = new WebAssembly.Module(Buffer.from(wasm, 'base64'));
   const instance = new WebAssembly.Instance(module, { env: { memory } });
-  const { begin, fold, finish } = instance.exports as unknown as Kernel;
+  const { fold } = instance.exports as unknown as Kernel;
   const bytes = Buffer.from(memory.buffer);
-  const last = scratch + (foldLanes + blockLanes) * laneBytes;
-  const lastLanes = bytes.subarray(last, last + foldBytes);
+  bytes.fill(0, scratch, scratch + tailBytes);
+  const ring = scratch + tailBytes;
+  const tail = bytes.subarray(ring + ringBytes, ring + ringBytes + tailBytes);
   return {
     of(address, count) {
       if (count < foldedBytesMin) return crc32(bytes.subarray(address, address + count));
-      const lanes = Math.floor(count / laneBytes);
-      const moved = lanes - foldLanes;
-      begin(scratch);
-      fold(scratch, address, moved);
-      finish(last, scratch, address + moved * laneBytes);
-      const crc = crc32(lastLanes, zlibZero);
-      const rest = address + lanes * laneBytes;
-      return rest === address + count ? crc : crc32(bytes.subarray(rest, address + count), crc);
+      const folded = count - (count % laneBytes);
+      fold(ring, address, folded);
+      const crc = crc32(tail, zlibZero);
+      if (folded === count) return crc;
+      return crc32(bytes.subarray(address + folded, address + count), crc);
     },
   };
 }

@@ -95,7 +95,7 @@ describe('a window', () => {
         let [held, back] = [0, 0];
         for (const move of list) {
           expect(sender.hasRoom).toBe(held < size);
-          expect(sender.crowded).toBe(Math.max(0, held - Math.floor(size / 2)));
+          expect(sender.crowded).toBe(Math.max(0, held - size + Math.max(1, Math.floor(size / 4))));
           if (sender.hasRoom) {
             sender.put();
             receiver.put();

@@ -1,102 +1,114 @@
 // Folds a message for a CRC-32: see crc.ts beside this folder.
 
-const foldLanes: usize = 300;
-const blockLanes: usize = 1200;
+// In bytes, of lanes of 16: how far a lane is moved on. The ring has what is not yet moved the last.
+const near: usize = 145 << 4;
+const middle: usize = 183 << 4;
+const far: usize = 211 << 4;
+const ringBytes: usize = 300 << 4;
+const tailBytes: usize = 19 << 4;
 
 /**
- * Folds `lanes` lanes of 16 bytes from `source` on:
+ * Folds a message of `bytes`, a multiple of 16 and at least those of the ring, into the 304 bytes
+ * behind the ring:
  *
  *     folded[j] = source[j] ^ folded[j − 145] ^ folded[j − 183] ^ folded[j − 211] ^ folded[j − 300]
  *
- * `scratch` has the last 300 folded lanes before and after; a block follows them there, so that what
- * is written and read again stays in the nearest cache.
+ * A folded lane takes the place of the one 300 before it: so few that they stay in the nearest
+ * cache. The last 300 lanes of the message are not moved on: they only take. Before the ring lie 304
+ * zeros, which stay.
  */
-export function fold(scratch: usize, source: usize, lanes: usize): void {
-  const block = scratch + (foldLanes << 4);
-  while (lanes > 0) {
-    const count = lanes < blockLanes ? lanes : blockLanes;
-    foldBlock(block, block, source, count);
-    copy(scratch, scratch + (count << 4), foldLanes);
-    source += count << 4;
-    lanes -= count;
+export function fold(ring: usize, source: usize, bytes: usize): void {
+  const end = ring + ringBytes;
+  // What follows the ring are the last lanes, to whoever takes from them.
+  memory.fill(ring, 0, ringBytes + ringBytes - near);
+  const moved = bytes - ringBytes;
+  // The last lane that is moved on is the last of the ring.
+  let at = (ringBytes - (moved % ringBytes)) % ringBytes;
+  // The initial value of the CRC.
+  i32.store(ring + at, -1);
+  source -= at;
+  for (let rounds = (at + moved) / ringBytes; rounds > 0; rounds--) {
+    at = run(ring, at, near, source, end - near, end - middle, end - far);
+    at = run(ring, at, middle, source, ring - near, end - middle, end - far);
+    at = run(ring, at, far, source, ring - near, ring - middle, end - far);
+    run(ring, at, ringBytes, source, ring - near, ring - middle, ring - far);
+    source += ringBytes;
+    at = 0;
+  }
+  run(ring, 0, ringBytes, source, end - near, end - middle, end - far);
+  foldRing(ring);
+}
+
+/** Folds the ring once more, the same way by bytes: 16 at once, since all are moved further. */
+function foldRing(ring: usize): void {
+  const end = ring + ringBytes;
+  const tail = end - tailBytes;
+  for (let lane = ring; lane < tail; lane += 16) {
+    v128.store(lane, v128.xor(v128.load(lane), moved(lane)));
+  }
+  for (let i: usize = 0; i < tailBytes; i += 16) {
+    v128.store(end + i, v128.load(tail + i));
+    v128.store(tail + i, i64x2.splat(0));
+  }
+  for (let i: usize = 0; i < tailBytes; i += 16) {
+    v128.store(end + i, v128.xor(v128.load(end + i), moved(tail + i)));
   }
 }
 
-/**
- * Makes `scratch` what comes before a message: the initial value of the CRC, where only lane 0 takes
- * it up.
- */
-export function begin(scratch: usize): void {
-  clear(scratch, foldLanes);
-  i32.store(scratch, -1);
+/** What is moved on to a lane by bytes. */
+// @ts-expect-error: a decorator of AssemblyScript.
+@inline
+function moved(lane: usize): v128 {
+  const ab = v128.xor(v128.load(lane - 145), v128.load(lane - 183));
+  return v128.xor(ab, v128.xor(v128.load(lane - 211), v128.load(lane - 300)));
 }
 
-/** The last 300 lanes only take: writes source[j] and what folded lanes move there to `target`. */
-export function finish(target: usize, scratch: usize, source: usize): void {
-  const block = scratch + (foldLanes << 4);
-  clear(block, foldLanes);
-  foldBlock(target, block, source, foldLanes);
-}
-
-/** `target` is `folded`, or apart from it. */
-function foldBlock(target: usize, folded: usize, source: usize, lanes: usize): void {
-  const end = source + (lanes << 4);
-  const wide = source + ((lanes & ~3) << 4);
-  let a = folded - 145 * 16;
-  let b = folded - 183 * 16;
-  let c = folded - 211 * 16;
-  let d = folded - 300 * 16;
-  while (source < wide) {
+/** Folds from offset `at` to `end`, if that is behind it; gives where the next run begins. */
+function run(
+  ring: usize,
+  at: usize,
+  end: usize,
+  source: usize,
+  a: usize,
+  b: usize,
+  c: usize,
+): usize {
+  if (at >= end) return at;
+  const last = ring + end;
+  const wide = ring + at + ((end - at) & ~63);
+  ring += at;
+  source += at;
+  a += at;
+  b += at;
+  c += at;
+  while (ring < wide) {
     const ab0 = v128.xor(v128.load(a, 0), v128.load(b, 0));
-    const cd0 = v128.xor(v128.load(c, 0), v128.load(d, 0));
-    v128.store(target, v128.xor(v128.load(source, 0), v128.xor(ab0, cd0)), 0);
+    const cd0 = v128.xor(v128.load(c, 0), v128.load(ring, 0));
+    v128.store(ring, v128.xor(v128.load(source, 0), v128.xor(ab0, cd0)), 0);
     const ab1 = v128.xor(v128.load(a, 16), v128.load(b, 16));
-    const cd1 = v128.xor(v128.load(c, 16), v128.load(d, 16));
-    v128.store(target, v128.xor(v128.load(source, 16), v128.xor(ab1, cd1)), 16);
+    const cd1 = v128.xor(v128.load(c, 16), v128.load(ring, 16));
+    v128.store(ring, v128.xor(v128.load(source, 16), v128.xor(ab1, cd1)), 16);
     const ab2 = v128.xor(v128.load(a, 32), v128.load(b, 32));
-    const cd2 = v128.xor(v128.load(c, 32), v128.load(d, 32));
-    v128.store(target, v128.xor(v128.load(source, 32), v128.xor(ab2, cd2)), 32);
+    const cd2 = v128.xor(v128.load(c, 32), v128.load(ring, 32));
+    v128.store(ring, v128.xor(v128.load(source, 32), v128.xor(ab2, cd2)), 32);
     const ab3 = v128.xor(v128.load(a, 48), v128.load(b, 48));
-    const cd3 = v128.xor(v128.load(c, 48), v128.load(d, 48));
-    v128.store(target, v128.xor(v128.load(source, 48), v128.xor(ab3, cd3)), 48);
+    const cd3 = v128.xor(v128.load(c, 48), v128.load(ring, 48));
+    v128.store(ring, v128.xor(v128.load(source, 48), v128.xor(ab3, cd3)), 48);
+    ring += 64;
     source += 64;
-    target += 64;
     a += 64;
     b += 64;
     c += 64;
-    d += 64;
   }
-  while (source < end) {
+  while (ring < last) {
     const ab = v128.xor(v128.load(a), v128.load(b));
-    const cd = v128.xor(v128.load(c), v128.load(d));
-    v128.store(target, v128.xor(v128.load(source), v128.xor(ab, cd)));
+    const cd = v128.xor(v128.load(c), v128.load(ring));
+    v128.store(ring, v128.xor(v128.load(source), v128.xor(ab, cd)));
+    ring += 16;
     source += 16;
-    target += 16;
     a += 16;
     b += 16;
     c += 16;
-    d += 16;
   }
-}
-
-/** Copies lanes to lower addresses. */
-function copy(target: usize, source: usize, lanes: usize): void {
-  const end = target + (lanes << 4);
-  while (target < end) {
-    v128.store(target, v128.load(source, 0), 0);
-    v128.store(target, v128.load(source, 16), 16);
-    v128.store(target, v128.load(source, 32), 32);
-    v128.store(target, v128.load(source, 48), 48);
-    target += 64;
-    source += 64;
-  }
-}
-
-function clear(target: usize, lanes: usize): void {
-  const end = target + (lanes << 4);
-  const zero = i64x2.splat(0);
-  while (target < end) {
-    v128.store(target, zero);
-    target += 16;
-  }
+  return end;
 }
