@@ -1,8 +1,14 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { crossings, frameSizes, type Hosting } from '../../cluster/net/route.ts';
-import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { trainOptions } from '../../src/cli/options.ts';
 import { openDataset } from '../../src/data/open.ts';
+import type { Report } from '../../src/experiment/event.ts';
 import { buildPrograms } from '../../src/experiment/programs.ts';
 import { quantiles } from '../../src/experiment/statistics.ts';
 import { crcScratchBytes, frameCrc } from '../../src/fabric/kernels/crc.ts';
@@ -17,13 +23,12 @@ import type { BenchRow } from './row.ts';
 interface Case {
   readonly model: 'mlp' | 'cnn';
   readonly globalBatch: number;
-  readonly warmUpSteps: number;
   readonly steps: number;
 }
 
 const cases: readonly Case[] = [
-  { model: 'mlp', globalBatch: 1024, warmUpSteps: 16, steps: 60 },
-  { model: 'cnn', globalBatch: 256, warmUpSteps: 6, steps: 16 },
+  { model: 'mlp', globalBatch: 1024, steps: 100 },
+  { model: 'cnn', globalBatch: 256, steps: 30 },
 ];
 
 const topology = { columns: 4, rows: 2 };
@@ -34,7 +39,7 @@ const shareMax = 3;
 /**
  * What it costs to notice that something is wrong: the digests of the weights, and the CRCs of all
  * that goes between eight processes, at either end. In percent of the time of the processors in a
- * step without sockets; so it is less in truth.
+ * step of eight processes.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
@@ -43,19 +48,14 @@ export async function run(): Promise<BenchRow[]> {
 }
 
 async function measure(it: Case): Promise<BenchRow> {
-  const { config } = trainOptions({
-    model: it.model,
-    globalBatch: it.globalBatch,
-    data: `digits:${8 * it.globalBatch}`,
-    steps: it.warmUpSteps + it.steps,
-  });
-  const dataset = openDataset(config.data, config.seed);
-  const programs = buildPrograms(config, dataset, it.warmUpSteps + it.steps);
-  const stepMs = processors * (await timeStep(it, programs, config.data, config.seed));
-  const digestMs = topology.columns * topology.rows * timeDigest(programs.train, programs.weights);
-  const crcMs = timeCrcs(podTorus(topology), programs.train);
+  const { model, globalBatch, steps } = it;
+  const { config } = trainOptions({ model, globalBatch, data: `digits:${8 * globalBatch}`, steps });
+  const { train, weights } = buildPrograms(config, openDataset(config.data, config.seed), steps);
+  const stepMs = processors * (await timeStep(it));
+  const digestMs = topology.columns * topology.rows * timeDigest(train, weights);
+  const crcMs = timeCrcs(podTorus(topology), train);
   return {
-    name: `${it.model}: digests ${digestMs.toFixed(2)} ms, CRCs ${crcMs.toFixed(2)} ms of ${stepMs.toFixed(0)}`,
+    name: `${model}: digests ${digestMs.toFixed(2)} ms, CRCs ${crcMs.toFixed(2)} ms of ${stepMs.toFixed(0)}`,
     value: (100 * (digestMs + crcMs)) / stepMs,
     unit: '%',
     limit: shareMax,
@@ -64,32 +64,19 @@ async function measure(it: Case): Promise<BenchRow> {
   };
 }
 
-/** Milliseconds of a step, from order to commit; median. */
-async function timeStep(
-  { globalBatch, warmUpSteps, steps }: Case,
-  { train, weights, initialValues }: ReturnType<typeof buildPrograms>,
-  dataset: string,
-  seed: number,
-): Promise<number> {
-  const feed = {
-    ...({ dataset, datasetSeed: seed, split: 'train', globalBatch } as const),
-    ...({ order: 'training', orderSeed: seed, firstStep: 0 } as const),
-  };
-  const pod = await openThreadPod({
-    topology,
-    mxu: 'fast',
-    programs: [{ executable: train, digested: weights, feed }],
-  });
+/** Milliseconds of a step of eight processes, from order to commit; median. */
+async function timeStep({ model, globalBatch, steps }: Case): Promise<number> {
+  const dir = mkdtempSync(join(tmpdir(), 'pod-bench-'));
+  const report = join(dir, 'report.json');
+  const cli = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+  const flags = { tpus: 8, model, 'global-batch': globalBatch, steps, evaluate: 1, dir, report };
+  const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, `${value}`]);
   try {
-    await pod.writeParameters(0, initialValues);
-    const wallMs: number[] = [];
-    for (let step = 0; step < warmUpSteps + steps; step++) {
-      const commit = await pod.step(0);
-      if (step >= warmUpSteps) wallMs.push(commit.wallMs);
-    }
-    return quantiles(wallMs).p50;
+    await promisify(execFile)(process.execPath, [cli, 'up', '--wait', ...args]);
+    const { stepMs } = JSON.parse(readFileSync(report, 'utf8')) as Report;
+    return stepMs.p50;
   } finally {
-    await pod.close();
+    rmSync(dir, { recursive: true });
   }
 }
 
