@@ -27,11 +27,12 @@ const eventMsLimit = 10_000;
  * SIGKILL to the program of a container, as its own user, and when, in ms of the epoch; the init
  * process is left alone. The engine tells of the end only after it has cleaned up.
  */
-const killProgram = `date +%s%3N; for it in /proc/[0-9]*/cmdline; do
+const killProgram = `for it in /proc/[0-9]*/cmdline; do
   case "$(tr '\\0' ' ' <"$it" 2>/dev/null)" in "node dist/"*)
-    it=\${it#/proc/}; kill -9 "\${it%/cmdline}" ;;
+    it=\${it#/proc/}; found="$found \${it%/cmdline}" ;;
   esac
-done`;
+done
+date +%s%3N; kill -9 $found`;
 
 /** A pod of containers, by Docker Compose. Times are those of the engine's events. */
 export class DockerRig implements Rig {
