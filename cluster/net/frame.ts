@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { assert } from '../../src/numerics/assert.ts';
+import { broken } from '../../src/numerics/assert.ts';
 
 /**
  * What travels between processes: records of a 40-byte header and a payload. All words are
@@ -194,7 +194,7 @@ export class FrameReader {
   /** `count` bytes were put at the start of {@link room}. Says what is wrong with them, if anything. */
   took(count: number): Refusal | undefined {
     if (this.#refusal) return this.#refusal;
-    assert(count <= this.#target.length - this.#filled, `${count} bytes: more than there was room`);
+    if (count > this.#target.length - this.#filled) broken(`${count} bytes: too little room`);
     this.#filled += count;
     const refusal = this.#target === this.#head ? this.#headGrew() : this.#payloadGrew();
     this.#refusal = refusal;
@@ -227,7 +227,7 @@ export class FrameReader {
     const place = this.#sink.place(header);
     if (!(place instanceof Uint8Array)) return place;
     const slack = place.length - header.bytes;
-    assert(slack >= 0 && slack <= headerBytes, `${place.length} bytes of room for ${header.bytes}`);
+    if (slack < 0 || slack > headerBytes) broken(`${place.length} bytes for ${header.bytes}`);
     this.#target = place;
     this.#bytes = header.bytes;
     this.#filled = 0;

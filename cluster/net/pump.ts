@@ -4,7 +4,7 @@ import { frameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkCount, linkName, type Torus } from '../../src/fabric/torus.ts';
-import { assert } from '../../src/numerics/assert.ts';
+import { assert, broken } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
 import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
@@ -252,7 +252,7 @@ export class Pump {
   }
 
   #sendFrame(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
-    assert(frame.epoch === this.#parts.epoch, `a frame of epoch ${frame.epoch} to be sent`);
+    if (frame.epoch !== this.#parts.epoch) broken(`a frame of epoch ${frame.epoch} to be sent`);
     link.window.put();
     const header = this.#header;
     header.kind = frameKinds.tensor;

@@ -1,6 +1,6 @@
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
-import { firstChunkElements, laneCount, longestPart } from '../../src/fabric/part.ts';
+import { frameElementsMax, laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
@@ -41,12 +41,6 @@ export interface FrameSizes {
 }
 
 export const colours = 2;
-/**
- * The largest frame between processes, in elements: a chunk of an all-reduce, which is 256 KiB. What
- * a frame costs besides its bytes is the same for any, and weighs more than that the buffer of a unix
- * socket (208 KiB) does not take it at once.
- */
-export const frameElementsMax: number = firstChunkElements;
 /** Frames of one queue that may be under way: many, so that credit is seldom given. */
 export const windowFrames = 16;
 const lineBytes = 64;

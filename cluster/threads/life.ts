@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import v8 from 'node:v8';
 import type { Transferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { assert } from '../../src/numerics/assert.ts';
@@ -26,6 +28,7 @@ export function startLife(
   transferList: Transferable[],
   events: LifeEvents,
 ): Life {
+  optimizeInPlace();
   const pool = new Piscina({
     filename: compiledPath(file),
     minThreads: 0,
@@ -48,14 +51,36 @@ export function startLife(
   assert(thread !== undefined, 'a thread for the task');
   // A thread that ends before it has taken its task leaves the task waiting for another.
   thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
+  const isLoaded = new Promise((resolve) => {
+    pool.once('workerCreate', resolve);
+    thread.once('exit', resolve);
+  });
+  const terminate = async (): Promise<void> => {
+    // Node aborts when a thread is ended in the middle of an import (`ModuleWrap::InstantiateSync`).
+    await Promise.race([isLoaded, sleep(loadMsMax, undefined, { ref: false })]);
+    await thread.terminate();
+  };
   return {
     async end() {
       isOver = true;
-      await thread.terminate();
+      await terminate();
       await pool.destroy();
     },
-    kill: () => void thread.terminate(),
+    kill: () => void terminate(),
   };
+}
+
+/** How long a thread may take to load its program before it is ended all the same, in ms. */
+const loadMsMax = 5000;
+
+/**
+ * Lets threads optimize their code themselves instead of on another thread: Node before 24 aborts
+ * when that is still at it as they end (an assertion in `NodePlatform::ForIsolate`). They have every
+ * processor busy anyway.
+ */
+function optimizeInPlace(): void {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major < 24) v8.setFlagsFromString('--no-concurrent-recompilation');
 }
 
 /** The compiled entry file of a thread: beside this file, or in `dist` when this is a source. */

@@ -1,11 +1,11 @@
-import { assert, at } from '../numerics/assert.ts';
+import { at, broken } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { Doorbell } from './doorbell.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { LaneBlock, Turn } from './lane.ts';
 import { Lane } from './lane.ts';
 import type { Links } from './link.ts';
-import { firstChunkElements, laneCount, laneDirection } from './part.ts';
+import { frameElementsMax, laneCount, laneDirection } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
 import {
   axisLength,
@@ -36,7 +36,7 @@ export interface AllReduceParts {
   readonly links: Links;
   readonly doorbell: Doorbell;
   readonly buckets: readonly BucketPlace[];
-  /** The most elements of a frame: a whole chunk unless the links carry less. */
+  /** The most elements of a frame: `frameElementsMax` unless the links carry less. */
   readonly frameElements?: number;
   /** Milliseconds, from any origin. */
   readonly now: () => number;
@@ -75,8 +75,8 @@ export class AllReduce {
 
   /** Lets bucket number `bucket` set out once those started before it have passed. */
   start(bucket: number): void {
-    assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
-    assert(this.isDone(bucket), `bucket ${bucket} started before it was done`);
+    const last = at(this.#startOf, bucket);
+    if (last > this.#countFinished()) broken(`bucket ${bucket} started before it was done`);
     this.#started++;
     this.#startOf[bucket] = this.#started;
     for (const lane of this.#lanes) lane.start(bucket);
@@ -179,7 +179,7 @@ function farWorker(torus: Torus, block: LaneBlock): number {
 }
 
 function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
-  const { torus, epoch, kernels, buckets, frameElements = firstChunkElements } = parts;
+  const { torus, epoch, kernels, buckets, frameElements = frameElementsMax } = parts;
   const { index } = placement(torus, chip);
   return new Lane({
     torus,

@@ -10,8 +10,14 @@ import { axisLength, axisOf, isForward } from './torus.ts';
 /** Lane = 2 · colour + (0 forward, 1 backward). */
 export const laneCount = 4;
 
-/** Elements of a block's chunk along its lane's first axis: 256 KiB. Part of the order of sums. */
-export const firstChunkElements = 65536;
+/**
+ * Elements of a block's chunk along its lane's first axis: 512 KiB, so that its parts on the second
+ * axis are not small either. Part of the order of sums.
+ */
+export const firstChunkElements = 131072;
+
+/** The most elements of a frame, 256 KiB: what is received and what it is added to stay in a cache. */
+export const frameElementsMax = 65536;
 
 /** Boundaries fall on multiples of 16 bytes from the start of the vector. */
 const unit = 4;

@@ -2,7 +2,7 @@ import { at } from '../numerics/assert.ts';
 import type { Torus } from './torus.ts';
 
 /** Of a chunk, in every block but the last. */
-const chunkElements = 65536;
+const chunkElements = 131072;
 
 /**
  * The sum that an all-reduce gives, element by element from the documented formula and from nothing

@@ -3,15 +3,23 @@ export class AssertionError extends Error {
   override readonly name = 'AssertionError';
 }
 
-/** Throws an {@link AssertionError} saying what, and which numbers, unless `condition` holds. */
+/**
+ * Throws an {@link AssertionError} saying what, and which numbers, unless `condition` holds. The
+ * message is made each time: where much is done, ask first and then call {@link broken}.
+ */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
+}
+
+/** Throws an {@link AssertionError}. */
+export function broken(message: string): never {
+  throw new AssertionError(message);
 }
 
 /** The element of `values` at `index`, which must be there. */
 export function at<T>(values: ArrayLike<T>, index: number): T {
   const value = values[index];
-  assert(value !== undefined, `index ${index} of ${values.length}`);
+  if (value === undefined) broken(`index ${index} of ${values.length}`);
   return value;
 }
 
