@@ -75,7 +75,7 @@ export class AllReduce {
 
   /** Lets bucket number `bucket` set out once those started before it have passed. */
   start(bucket: number): void {
-    const last = at(this.#startOf, bucket);
+    const last = this.#startOf[bucket] ?? broken(`bucket ${bucket} of ${this.#startOf.length}`);
     if (last > this.#countFinished()) broken(`bucket ${bucket} started before it was done`);
     this.#started++;
     this.#startOf[bucket] = this.#started;

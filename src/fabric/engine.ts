@@ -1,4 +1,4 @@
-import { at, broken } from '../numerics/assert.ts';
+import { broken } from '../numerics/assert.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
 import type { AllReduce } from './all-reduce.ts';
 import { Doorbell } from './doorbell.ts';
@@ -80,7 +80,7 @@ export class EngineClient {
   }
 
   start(bucket: number): void {
-    const last = at(this.#startOf, bucket);
+    const last = this.#startOf[bucket] ?? broken(`bucket ${bucket} of ${this.#startOf.length}`);
     if (last > this.#doorbell.finished) broken(`bucket ${bucket} started before it was done`);
     const slot = this.#started % this.#layout.capacity;
     this.#words[this.#base + words.starts + slot] = bucket;
