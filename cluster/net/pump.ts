@@ -26,8 +26,8 @@ export interface PumpParts {
 
 /** What works on the frames that come in, and makes those that go out. */
 export interface Driven {
-  /** Does all that can be done now, and says whether that was anything. */
-  progress(): boolean;
+  /** Does all that can be done now. */
+  progress(): void;
 }
 
 /** The way to a peer: its queues, and the connection that takes their frames there. */
@@ -82,13 +82,11 @@ export class Pump {
     const count = incoming.length * windowFrames;
     const slots = new Slots(receiveAt, slotBytes, count);
     this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
-    const ways = [...new Set(out.map(({ peer }) => peer))].map((peer) => makeRoute(peer, out));
-    this.#routes = ways;
-    this.#out = byQueue(
-      ways.flatMap(({ queues }) => queues),
-      hosting.torus,
-    );
+    const peers = [...new Set(out.map(({ peer }) => peer))];
+    this.#routes = peers.map((peer) => makeRoute(peer, out));
+    const senders = this.#routes.flatMap(({ queues }) => queues);
     const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
+    this.#out = byQueue(senders, hosting.torus);
     this.#in = byQueue(takers, hosting.torus);
   }
 

@@ -1,7 +1,7 @@
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame } from '../../src/fabric/link.ts';
-import { assert, broken } from '../../src/numerics/assert.ts';
+import { assert } from '../../src/numerics/assert.ts';
 import { type Crossing, windowFrames } from './route.ts';
 import type { Slots } from './slots.ts';
 import { Window } from './window.ts';
@@ -155,8 +155,9 @@ export class SocketInLink implements InLink {
   /** Counts frames back of which the sender has not heard, and gives how many there ever were. */
   giveBack(): number {
     const released = this.#present.taken;
-    if (this.window.giveBack(released)) return released;
-    return broken(`queue ${this.crossing.queue}: ${released} frames released`);
+    const isRight = this.window.giveBack(released);
+    assert(isRight, `queue ${this.crossing.queue}: ${released} frames released`);
+    return released;
   }
 
   /** Whether the sender, as far as it has heard, will soon be out of room without need. */

@@ -112,7 +112,7 @@ export function allocate(bytes: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (error) {
-    const mib = Math.ceil(bytes / 2 ** 20);
-    throw new PodError('out-of-memory', `this machine does not give ${mib} MiB of memory`, error);
+    const text = `this machine does not give ${mib(bytes)} MiB of memory`;
+    throw new PodError('out-of-memory', text, error);
   }
 }

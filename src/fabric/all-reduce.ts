@@ -1,4 +1,4 @@
-import { at, broken } from '../numerics/assert.ts';
+import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { Doorbell } from './doorbell.ts';
 import type { SumKernels } from './kernels/sum.ts';
@@ -75,8 +75,8 @@ export class AllReduce {
 
   /** Lets bucket number `bucket` set out once those started before it have passed. */
   start(bucket: number): void {
-    const last = this.#startOf[bucket] ?? broken(`bucket ${bucket} of ${this.#startOf.length}`);
-    if (last > this.#countFinished()) broken(`bucket ${bucket} started before it was done`);
+    assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
+    assert(this.isDone(bucket), `bucket ${bucket} started before it was done`);
     this.#started++;
     this.#startOf[bucket] = this.#started;
     for (const lane of this.#lanes) lane.start(bucket);

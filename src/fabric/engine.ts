@@ -1,4 +1,4 @@
-import { broken } from '../numerics/assert.ts';
+import { assert } from '../numerics/assert.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
 import type { AllReduce } from './all-reduce.ts';
 import { Doorbell } from './doorbell.ts';
@@ -80,8 +80,8 @@ export class EngineClient {
   }
 
   start(bucket: number): void {
-    const last = this.#startOf[bucket] ?? broken(`bucket ${bucket} of ${this.#startOf.length}`);
-    if (last > this.#doorbell.finished) broken(`bucket ${bucket} started before it was done`);
+    assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
+    assert(this.isDone(bucket), `bucket ${bucket} started before it was done`);
     const slot = this.#started % this.#layout.capacity;
     this.#words[this.#base + words.starts + slot] = bucket;
     this.#started++;
@@ -191,17 +191,15 @@ export class Engine {
     Atomics.store(this.#words, this.#base + words.bell, asleep);
   }
 
-  /** Does all that can be done now, and says whether that was anything. */
-  progress(): boolean {
-    if (this.#hasFailed) return false;
+  /** Does all that can be done now. */
+  progress(): void {
+    if (this.#hasFailed) return;
     try {
-      const started = this.#takeStarts();
-      const moved = this.#allReduce.progress() || started;
+      this.#takeStarts();
+      this.#allReduce.progress();
       this.#answer();
-      return moved;
     } catch (error) {
       this.fail(error);
-      return false;
     }
   }
 
@@ -223,15 +221,13 @@ export class Engine {
     this.#doorbell.wakeOwn();
   }
 
-  #takeStarts(): boolean {
+  #takeStarts(): void {
     const started = Atomics.load(this.#words, this.#base + words.started);
-    if (this.#taken === started) return false;
     while (this.#taken !== started) {
       const slot = this.#taken % this.#layout.capacity;
       this.#allReduce.start(this.#words[this.#base + words.starts + slot] ?? 0);
       this.#taken++;
     }
-    return true;
   }
 
   #answer(): void {

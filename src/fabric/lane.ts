@@ -1,4 +1,4 @@
-import { assert, broken } from '../numerics/assert.ts';
+import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
@@ -128,7 +128,7 @@ export class Lane {
   /** Puts a bucket at the end of the lane's queue. */
   start(bucket: number): void {
     const length = this.#queue.length;
-    if (this.#started - this.#finished >= length) broken(`lane ${this.#parts.lane}: a full queue`);
+    assert(this.#started - this.#finished < length, `lane ${this.#parts.lane}: a full queue`);
     this.#queue[this.#started % length] = bucket;
     this.#started++;
     if (this.#started > this.#passed + 1) return;

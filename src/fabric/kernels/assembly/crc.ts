@@ -44,23 +44,24 @@ function foldRing(ring: usize): void {
   const end = ring + ringBytes;
   const tail = end - tailBytes;
   for (let lane = ring; lane < tail; lane += 16) {
-    v128.store(lane, v128.xor(v128.load(lane), moved(lane)));
+    v128.store(lane, v128.xor(v128.load(lane), taken(lane)));
   }
   for (let i: usize = 0; i < tailBytes; i += 16) {
     v128.store(end + i, v128.load(tail + i));
     v128.store(tail + i, i64x2.splat(0));
   }
   for (let i: usize = 0; i < tailBytes; i += 16) {
-    v128.store(end + i, v128.xor(v128.load(end + i), moved(tail + i)));
+    v128.store(end + i, v128.xor(v128.load(end + i), taken(tail + i)));
   }
 }
 
-/** What is moved on to a lane by bytes. */
+/** What a lane takes when bytes are moved on. */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
-function moved(lane: usize): v128 {
-  const ab = v128.xor(v128.load(lane - 145), v128.load(lane - 183));
-  return v128.xor(ab, v128.xor(v128.load(lane - 211), v128.load(lane - 300)));
+function taken(lane: usize): v128 {
+  const ab = v128.xor(v128.load(lane - (near >> 4)), v128.load(lane - (middle >> 4)));
+  const cd = v128.xor(v128.load(lane - (far >> 4)), v128.load(lane - (ringBytes >> 4)));
+  return v128.xor(ab, cd);
 }
 
 /** Folds from offset `at` to `end`, if that is behind it; gives where the next run begins. */
