@@ -6,13 +6,22 @@
  */
 import { pack } from 'msgpackr';
 import { headerBytes } from '../cluster/net/frame.ts';
+import { frameElementsMax } from '../cluster/net/route.ts';
 import { coreBytes } from '../src/chip/core.ts';
 import { trainOptions } from '../src/cli/options.ts';
 import { openDataset } from '../src/data/open.ts';
 import { buildPrograms } from '../src/experiment/programs.ts';
 import { linkBytesFormula } from '../src/fabric/link-bytes.ts';
-import { blockElements, laneCount, longestPart } from '../src/fabric/part.ts';
-import { type Direction, directions, neighbour, placement, podTorus } from '../src/fabric/torus.ts';
+import { laneCount, laneDirection, longestPart } from '../src/fabric/part.ts';
+import {
+  axisLength,
+  axisOf,
+  type Direction,
+  directions,
+  neighbour,
+  placement,
+  podTorus,
+} from '../src/fabric/torus.ts';
 import { phases } from '../src/isa/executable.ts';
 import { byteCount } from '../src/numerics/shape.ts';
 import { bytes, count, milliseconds, table } from '../src/observe/format.ts';
@@ -103,16 +112,19 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Frames that a node sends to others in a step: of each block of each lane, a chip sends along its
- * ring one chunk less than there are, twice; two of a node's chips send to another node each way.
+ * Frames that a node sends to others in a step: of each lane, a chip sends along each of its rings one
+ * chunk less than there are, twice; two of a node's chips send to another node each way.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);
   let frames = 0;
   for (let lane = 0; lane < laneCount; lane++) {
-    const blocks = Math.ceil(longestPart(elements, laneCount) / blockElements(torus, lane));
-    const alongBoth = 2 * (torus.width - 1) + 2 * (torus.height - 1);
-    frames += 2 * blocks * alongBoth;
+    let range = longestPart(elements, laneCount);
+    for (const turn of [0, 1] as const) {
+      const ring = axisLength(torus, axisOf(laneDirection(lane, turn)));
+      range = longestPart(range, ring);
+      frames += 2 * 2 * (ring - 1) * Math.ceil(range / frameElementsMax);
+    }
   }
   return frames;
 }

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { crc32 } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { assert } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
@@ -354,5 +353,4 @@ const noFrames: FrameSink = {
       ? new Uint8Array(bytes)
       : { code: 'order', text: 'a frame after the handshake' },
   accept: (header, payload) => readRefusal(header, payload),
-  checksum: (payload) => crc32(payload),
 };

@@ -1,4 +1,3 @@
-import { crc32 } from 'node:zlib';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
 import {
   emptyHeader,
@@ -127,10 +126,6 @@ export class HandshakeSink implements FrameSink {
     if (step.kind === 'refuse') return step.refusal;
     this.#act(step);
     return undefined;
-  }
-
-  checksum(payload: Uint8Array): number {
-    return crc32(payload);
   }
 }
 

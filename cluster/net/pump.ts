@@ -1,4 +1,3 @@
-import { crc32 } from 'node:zlib';
 import type { FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import { frameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
@@ -6,10 +5,17 @@ import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkCount, linkName, type Torus } from '../../src/fabric/torus.ts';
 import { assert, broken } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
+import {
+  checksum,
+  emptyHeader,
+  encodeHeader,
+  frameKinds,
+  HeaderRoom,
+  headerBytes,
+} from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { Crossing, FrameSizes, Hosting } from './route.ts';
-import { colours, crossings, windowFrames } from './route.ts';
+import { colours, crossings } from './route.ts';
 import { Slots } from './slots.ts';
 import { type Outbox, SocketInLink, SocketOutLink } from './socket-link.ts';
 import type { Wire } from './wire.ts';
@@ -78,14 +84,14 @@ export class Pump {
     this.#parts = parts;
     this.#bytes = Buffer.from(memory.buffer);
     const { out, in: incoming } = crossings(hosting);
-    const { slotBytes } = sizes;
+    const { slotBytes, windowFrames } = sizes;
     const count = incoming.length * windowFrames;
     const slots = new Slots(receiveAt, slotBytes, count);
     this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
     const peers = [...new Set(out.map(({ peer }) => peer))];
-    this.#routes = peers.map((peer) => makeRoute(peer, out));
+    this.#routes = peers.map((peer) => makeRoute(peer, out, windowFrames));
     const senders = this.#routes.flatMap(({ queues }) => queues);
-    const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
+    const takers = incoming.map((it) => new SocketInLink(it, windowFrames, slots, this.#due));
     this.#out = byQueue(senders, hosting.torus);
     this.#in = byQueue(takers, hosting.torus);
   }
@@ -127,7 +133,6 @@ export class Pump {
     return {
       place: (header) => this.#placeCredit(header),
       accept: (header, payload) => this.#takeCredit(route, header, payload),
-      checksum: (payload) => crc32(payload),
     };
   }
 
@@ -158,17 +163,17 @@ export class Pump {
         const slack = link.place(frame) ? headerBytes : 0;
         return this.#range(frame.address, frame.bytes + slack);
       },
-      accept: (header, payload) => {
+      accept: (header, payload, payloadCrc) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+        frame.crc = payloadCrc;
         present.deliver(frame);
         this.poke();
         return undefined;
       },
-      checksum: (payload) => {
-        if (payload.buffer !== this.#bytes.buffer) return crc32(payload);
-        frame.crc = this.#crc.of(payload.byteOffset, payload.length);
-        return frame.crc;
-      },
+      checksum: (payload, start, end, before) =>
+        payload.buffer === this.#bytes.buffer
+          ? this.#crc.of(payload.byteOffset + start, end - start, before)
+          : checksum(payload, start, end, before),
     };
   }
 
@@ -343,13 +348,15 @@ export class Pump {
   }
 }
 
-function makeRoute(peer: number, out: readonly Crossing[]): Route {
+function makeRoute(peer: number, out: readonly Crossing[], windowFrames: number): Route {
   const queues: SocketOutLink[] = [];
   const route: Route = {
     ...{ peer, queues, head: new HeaderRoom() },
     ...{ wire: undefined, isReady: false, isHeard: false, sending: undefined, turn: 0 },
   };
-  for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route));
+  for (const it of out) {
+    if (it.peer === peer) queues.push(new SocketOutLink(it, windowFrames, route));
+  }
   return route;
 }
 

@@ -1,9 +1,9 @@
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
-import { frameElementsMax, laneCount, longestPart } from '../../src/fabric/part.ts';
+import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
-import { assert, at } from '../../src/numerics/assert.ts';
+import { at } from '../../src/numerics/assert.ts';
 import { headerBytes } from './frame.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
@@ -38,11 +38,20 @@ export interface FrameSizes {
   readonly frameBytes: number;
   /** Of the place into which one is received, and the header of the next behind it. */
   readonly slotBytes: number;
+  /** Frames of one queue that may be under way. */
+  readonly windowFrames: number;
 }
 
 export const colours = 2;
-/** Frames of one queue that may be under way: many, so that credit is seldom given. */
-export const windowFrames = 16;
+/**
+ * The most elements of a frame between processes, 2 MiB: each costs two processes some system calls
+ * and callbacks, whatever its length.
+ */
+export const frameElementsMax = 524288;
+/** Many frames of a queue may be under way while they are short, so that credit is seldom given. */
+const windowBytes = 16 * 2 ** 20;
+const windowFramesMin = 8;
+const windowFramesMax: number = queueDepth;
 const lineBytes = 64;
 
 /** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
@@ -53,7 +62,11 @@ export function frameSizes({ width, height }: Torus, elements: number): FrameSiz
   const frameElements = Math.min(frameElementsMax, chunk);
   const frameBytes = frameElements * 4;
   const slotBytes = Math.ceil((frameBytes + headerBytes) / lineBytes) * lineBytes;
-  return { frameElements, frameBytes, slotBytes };
+  const windowFrames = Math.min(
+    windowFramesMax,
+    Math.max(windowFramesMin, Math.floor(windowBytes / frameBytes)),
+  );
+  return { frameElements, frameBytes, slotBytes, windowFrames };
 }
 
 export function crossings({ torus, processOf, self }: Hosting): Crossings {
@@ -78,7 +91,7 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
  * Bytes of shared memory that the pump of this process needs: slots for all that may be under way,
  * of which few are ever touched, and its scratch.
  */
-export function receiveBytes(hosting: Hosting, { slotBytes }: FrameSizes): number {
+export function receiveBytes(hosting: Hosting, { slotBytes, windowFrames }: FrameSizes): number {
   return crossings(hosting).in.length * windowFrames * slotBytes + crcScratchBytes;
 }
 
@@ -87,6 +100,3 @@ export function queueName(torus: Torus, queue: number): string {
   const link = Math.floor(queue / colours);
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
-
-// What has come waits in a queue for its lane.
-assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);

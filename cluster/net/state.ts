@@ -62,10 +62,6 @@ export class StateSender implements FrameSink {
     return undefined;
   }
 
-  checksum(payload: Uint8Array): number {
-    return crc32(payload);
-  }
-
   /** The kernel has all that was written. */
   drained(): void {
     this.#sendSoon();
@@ -157,10 +153,6 @@ export class StateTaker implements FrameSink {
     this.#skipFull();
     if (this.#index === this.#into.length) this.#taken();
     return undefined;
-  }
-
-  checksum(payload: Uint8Array): number {
-    return crc32(payload);
   }
 
   #skipFull(): void {

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import type { Refusal } from './frame.ts';
+import { headerBytes, type Refusal } from './frame.ts';
+import { frameElementsMax } from './route.ts';
 import { endSocket, type Wire } from './wire.ts';
 
 /** What takes the bytes of a stream: they are put into its room, or handed to it. */
@@ -166,4 +167,4 @@ export function maskedFrame(opcode: number, payload: Uint8Array): Buffer {
 const opcodes = { continuation: 0, binary: 2, close: 8 } as const;
 const guid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const responseMax = 2048;
-const payloadMax = 2 ** 20;
+const payloadMax = 4 * frameElementsMax + headerBytes;

@@ -3,15 +3,7 @@ import { PodError } from '../numerics/error.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
 import { emptyFrame, unknownCrc } from './link.ts';
-import {
-  blockElements,
-  chunkAt,
-  laneCount,
-  laneDirection,
-  longestPart,
-  partLength,
-  partStart,
-} from './part.ts';
+import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
@@ -54,7 +46,7 @@ interface Ring {
 }
 
 /**
- * What a chip does with one quarter of each vector. A block passes through four phases:
+ * What a chip does with one quarter of each vector. It passes through four phases:
  * reduce-scatter on the first axis, reduce-scatter and all-gather of the chip's chunk on the
  * second, all-gather on the first. In a ring of n chips a phase is n hops: the first sends a chunk
  * of the chip's own, the next n − 2 receive, sum or keep, and send on, and the last receives.
@@ -70,7 +62,6 @@ interface Ring {
 export class Lane {
   readonly #parts: LaneParts;
   readonly #rings: readonly [Ring, Ring];
-  readonly #blockElements: number;
   /** Buckets to come, a circle of `#queue.length` places. */
   readonly #queue: Uint32Array;
   #started = 0;
@@ -83,13 +74,13 @@ export class Lane {
   #address = 0;
   #laneStart = 0;
   #laneLength = 0;
-  #block = 0;
   #phase = 0;
   /** Of the present phase. */
   #ring: Ring;
   #rangeStart = 0;
   #rangeLength = 0;
   #pieces = 0;
+  #pieceElements = 0;
   #hops = 0;
   #piece = 0;
   #hop = 0;
@@ -113,7 +104,6 @@ export class Lane {
     this.#parts = parts;
     this.#rings = [makeRing(parts, 0), makeRing(parts, 1)];
     this.#ring = this.#rings[0];
-    this.#blockElements = blockElements(parts.torus, parts.lane);
     this.#queue = new Uint32Array(parts.buckets.length);
     this.#sentAtPass = new Int32Array(2 * parts.buckets.length);
     this.#outFrame.epoch = parts.epoch;
@@ -273,7 +263,7 @@ export class Lane {
     return this.#phase === 1 || this.#phase === 2 ? 1 : 0;
   }
 
-  /** Goes on to the next hop that carries something, through phases, blocks and buckets. */
+  /** Goes on to the next hop that carries something, through phases and buckets. */
   #settle(): void {
     while (this.#passed < this.#started) {
       if (this.#hop < this.#hops) {
@@ -287,11 +277,10 @@ export class Lane {
   #select(): boolean {
     const { direction, length, position } = this.#ring;
     const chunk = chunkAt(direction, length, position, this.#hop, this.#phase >= 2);
-    const start =
-      partStart(this.#rangeLength, length, chunk) + this.#piece * this.#parts.frameElements;
+    const start = partStart(this.#rangeLength, length, chunk) + this.#piece * this.#pieceElements;
     const end = partStart(this.#rangeLength, length, chunk + 1);
     this.#own = this.#address + (this.#rangeStart + start) * 4;
-    this.#count = Math.min(this.#parts.frameElements, end - start);
+    this.#count = Math.min(this.#pieceElements, end - start);
     return this.#count > 0;
   }
 
@@ -300,11 +289,7 @@ export class Lane {
     this.#piece++;
     if (this.#piece < this.#pieces) return;
     this.#phase++;
-    if (this.#phase === 4) {
-      this.#phase = 0;
-      this.#block++;
-    }
-    if (this.#block * this.#blockElements < this.#laneLength) this.#enterPhase();
+    if (this.#phase < 4) this.#enterPhase();
     else this.#leaveBucket();
   }
 
@@ -321,7 +306,6 @@ export class Lane {
     this.#address = bucket.address;
     this.#laneStart = partStart(bucket.elements, laneCount, lane);
     this.#laneLength = partLength(bucket.elements, laneCount, lane);
-    this.#block = 0;
     this.#phase = 0;
     this.#sent.fill(0);
     this.#received.fill(0);
@@ -330,21 +314,16 @@ export class Lane {
 
   #enterPhase(): void {
     const [first, second] = this.#rings;
-    const blockStart = this.#block * this.#blockElements;
-    const blockLength = Math.min(this.#blockElements, this.#laneLength - blockStart);
     const onFirst = this.#turnIndex() === 0;
+    const length = this.#laneLength;
     this.#ring = onFirst ? first : second;
     this.#rangeStart =
-      this.#laneStart +
-      blockStart +
-      (onFirst ? 0 : partStart(blockLength, first.length, first.position));
-    this.#rangeLength = onFirst
-      ? blockLength
-      : partLength(blockLength, first.length, first.position);
+      this.#laneStart + (onFirst ? 0 : partStart(length, first.length, first.position));
+    this.#rangeLength = onFirst ? length : partLength(length, first.length, first.position);
     this.#hops = this.#ring.length === 1 ? 0 : this.#ring.length;
-    this.#pieces = Math.ceil(
-      longestPart(this.#rangeLength, this.#ring.length) / this.#parts.frameElements,
-    );
+    const longest = longestPart(this.#rangeLength, this.#ring.length);
+    this.#pieces = Math.max(1, Math.ceil(longest / this.#parts.frameElements));
+    this.#pieceElements = longestPart(longest, this.#pieces);
     this.#piece = 0;
     this.#hop = 0;
   }

@@ -1,4 +1,4 @@
-import { blockElements, laneCount, partLength } from './part.ts';
+import { laneCount, partLength } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, isForward, position } from './torus.ts';
 
@@ -18,16 +18,16 @@ export function linkBytesFormula(
   const backward = isForward(direction) ? 0 : 1;
   const startingHere = 2 * axis + backward;
   const startingOnOther = 2 * (1 - axis) + backward;
-  const sent =
-    sumOverBlocks(torus, elements, startingHere, (length) =>
-      sentOnRing(torus, chip, direction, length),
-    ) +
-    sumOverBlocks(torus, elements, startingOnOther, (length) => {
-      const other = axis === 0 ? 1 : 0;
-      const chunk = partLength(length, axisLength(torus, other), position(torus, chip, other));
-      return sentOnRing(torus, chip, direction, chunk);
-    });
-  return sent * 4;
+  const other = axis === 0 ? 1 : 0;
+  const ofOther = partLength(
+    partLength(elements, laneCount, startingOnOther),
+    axisLength(torus, other),
+    position(torus, chip, other),
+  );
+  const first = partLength(elements, laneCount, startingHere);
+  return (
+    4 * (sentOnRing(torus, chip, direction, first) + sentOnRing(torus, chip, direction, ofOther))
+  );
 }
 
 /** Elements that a chip sends while a range of `length` is reduced and gathered on its ring. */
@@ -37,16 +37,4 @@ function sentOnRing(torus: Torus, chip: number, direction: Direction, length: nu
   const own = position(torus, chip, axis);
   const next = (own + (isForward(direction) ? 1 : ring - 1)) % ring;
   return 2 * length - partLength(length, ring, own) - partLength(length, ring, next);
-}
-
-function sumOverBlocks(
-  torus: Torus,
-  elements: number,
-  lane: number,
-  ofLength: (length: number) => number,
-): number {
-  const block = blockElements(torus, lane);
-  const length = partLength(elements, laneCount, lane);
-  const full = Math.floor(length / block);
-  return full * ofLength(block) + ofLength(length - full * block);
 }

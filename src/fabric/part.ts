@@ -1,20 +1,14 @@
-import type { Direction, Torus } from './torus.ts';
-import { axisLength, axisOf, isForward } from './torus.ts';
+import type { Direction } from './torus.ts';
+import { isForward } from './torus.ts';
 
 /**
- * Who sums what: the vector of an all-reduce is cut into four lanes, lanes into blocks, blocks into
- * chunks. The cut depends on the vector's length and on the torus alone, and it fixes the order of
+ * Who sums what: the vector of an all-reduce is cut into four lanes, lanes into chunks, chunks
+ * into pieces. The cut depends on the vector's length and on the torus alone, and it fixes the order of
  * every sum (docs/ARCHITECTURE.md, "Order of sums").
  */
 
 /** Lane = 2 · colour + (0 forward, 1 backward). */
 export const laneCount = 4;
-
-/**
- * Elements of a block's chunk along its lane's first axis: 512 KiB, so that its parts on the second
- * axis are not small either. Part of the order of sums.
- */
-export const firstChunkElements = 131072;
 
 /** The most elements of a frame, 256 KiB: what is received and what it is added to stay in a cache. */
 export const frameElementsMax = 65536;
@@ -48,11 +42,6 @@ export function longestPart(length: number, parts: number): number {
 export function laneDirection(lane: number, turn: 0 | 1): Direction {
   const axis = (lane >> 1) ^ turn;
   return (2 * axis + (lane & 1)) as Direction;
-}
-
-/** Elements of every block of a lane but the last, which may be shorter. */
-export function blockElements(torus: Torus, lane: number): number {
-  return axisLength(torus, axisOf(laneDirection(lane, 0))) * firstChunkElements;
 }
 
 /**

@@ -1,9 +1,6 @@
 import { at } from '../numerics/assert.ts';
 import type { Torus } from './torus.ts';
 
-/** Of a chunk, in every block but the last. */
-const chunkElements = 131072;
-
 /**
  * The sum that an all-reduce gives, element by element from the documented formula and from nothing
  * else: what the rings are held to, to the bit. `vectors` are by chip number, all of one length.
@@ -29,8 +26,7 @@ export function serialElement(
   const step = lane.index % 2 === 0 ? 1 : -1;
   const firstLength = startsOnX ? torus.width : torus.height;
   const secondLength = startsOnX ? torus.height : torus.width;
-  const block = blockOf(lane.length, firstLength * chunkElements, lane.element);
-  const chunk = partOf(block.length, firstLength, block.element);
+  const chunk = partOf(lane.length, firstLength, lane.element);
   const piece = partOf(chunk.length, secondLength, chunk.element);
   return ringSum(secondLength, piece.index, step, (second) =>
     ringSum(firstLength, chunk.index, step, (first) =>
@@ -69,10 +65,4 @@ function partOf(length: number, parts: number, element: number): Part {
   let index = parts - 1;
   while (start(index) > element) index--;
   return { index, length: start(index + 1) - start(index), element: element - start(index) };
-}
-
-function blockOf(length: number, blockLength: number, element: number): Part {
-  const index = Math.floor(element / blockLength);
-  const start = index * blockLength;
-  return { index, length: Math.min(blockLength, length - start), element: element - start };
 }

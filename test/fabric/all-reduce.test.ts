@@ -149,7 +149,7 @@ describe('all-reduce', () => {
     );
   });
 
-  it('goes block by block through a long vector', () => {
+  it('goes piece by piece through a long vector', () => {
     const torus = flatTorus(2, 1);
     const length = 700_003;
     const slice = makeSlice(torus, [length]);
