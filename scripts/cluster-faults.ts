@@ -43,6 +43,8 @@ const runMsLimit = 1_800_000;
 /** Nothing is broken in the first steps and in the last ones. */
 const firstStep = 3;
 const stepsLeftMin = 15;
+/** Logs are kept of a run in which one strike took longer to recover from, in ms. */
+const slowMs = 10_000;
 /** Runs that were wrong, of one fault, before it is given up. */
 const wrongMax = 3;
 
@@ -68,7 +70,7 @@ const options = new Command('cluster-faults')
   .option('--only <names>', `some of: ${Object.keys(faults).join(', ')}`)
   .option('--processes', 'break processes of this machine instead of containers')
   .option('--no-undisturbed', 'leave out the run that is left in peace')
-  .option('--logs <dir>', 'keep the logs of runs that were wrong here')
+  .option('--logs <dir>', 'keep the logs of runs here that were wrong, or slow to go on')
   .parse()
   .opts<Options>();
 const args = `${options.args} --tpus ${options.tpus} --recovery replace`;
@@ -77,7 +79,12 @@ const rig: Rig = options.processes
   ? new ProcessRig({ args, graceMs })
   : new DockerRig({ tpus: Number(options.tpus), args, graceMs });
 
-process.exitCode = (await main()) ? 0 : 1;
+try {
+  process.exitCode = (await main()) ? 0 : 1;
+} catch (error) {
+  process.stderr.write(`cluster-faults: ${error instanceof Error ? error.message : error}\n`);
+  process.exit(1);
+}
 
 async function main(): Promise<boolean> {
   const { digest, steps } = await reference();
@@ -163,8 +170,8 @@ async function run(
       wrong = error instanceof Error ? error.message : String(error);
   }
   wrong ??= story.wrong(expected);
-  if (wrong !== undefined || strikes.some((it) => it.wrong !== undefined))
-    await keepLogs(what?.name);
+  const isOdd = (it: Strike): boolean => it.wrong !== undefined || it.recoveredMs > slowMs;
+  if (wrong !== undefined || strikes.some(isOdd)) await keepLogs(what?.name);
   await rig.down();
   await ended;
   return { strikes, wrong };

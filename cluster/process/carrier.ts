@@ -108,6 +108,11 @@ export class Carrier {
     }
   }
 
+  /** Another membership is to begin: what is being taken in the present one ends at once. */
+  giveUpTakings(): void {
+    for (const taking of this.#takings) taking.cancel();
+  }
+
   /** Bytes sent so far on each link of this Cloud TPU: link number, bytes, …. At rest only. */
   sentPairs(): number[] {
     const { torus, self } = this.#parts.hosting;
@@ -129,7 +134,7 @@ export class Carrier {
     this.#ici = undefined;
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
-    for (const taking of this.#takings) taking.cancel();
+    this.giveUpTakings();
     this.#server?.drop();
   }
 

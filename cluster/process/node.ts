@@ -142,6 +142,8 @@ export class Node {
   }
 
   receive(message: ToSeat): void {
+    // What is being taken from a peer that was lost meanwhile must not hold up what comes after it.
+    if (message.kind === 'membership') this.#carrier.giveUpTakings();
     this.#work = this.#work
       .then(() => this.#take(message))
       .catch((error: unknown) => this.#fail('its process', error));

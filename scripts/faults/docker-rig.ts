@@ -130,17 +130,21 @@ export class DockerRig implements Rig {
   /** Does something, and gives the time at which the engine saw it. */
   async #timed(action: string, victim: string, work: () => Promise<unknown>): Promise<number> {
     const mark = this.#events.length;
-    const done = work();
+    let failure: unknown;
+    const done = work().catch((error: unknown) => {
+      failure = error;
+    });
     const isIt = ({ Action, Actor: { ID, Attributes } }: EngineEvent): boolean =>
       Action === action &&
       (Attributes['name'] === victim || ID === victim || this.#is(victim, Attributes));
     for (const deadline = Date.now() + eventMsLimit; Date.now() < deadline; await sleep(10)) {
+      if (failure !== undefined) throw failure;
       const event = this.#events.slice(mark).find(isIt);
       if (event === undefined) continue;
       await done;
+      if (failure !== undefined) throw failure;
       return event.timeNano / 1e6;
     }
-    await done;
     throw new Error(`the engine saw no ${action} of ${victim}`);
   }
 
@@ -196,9 +200,11 @@ export class DockerRig implements Rig {
   }
 
   async #docker(...args: string[]): Promise<string> {
-    const { stdout } = await promisify(execFile)('docker', args, {
-      env: this.#env,
-      maxBuffer: 1 << 28,
+    const running = promisify(execFile)('docker', args, { env: this.#env, maxBuffer: 1 << 28 });
+    const { stdout } = await running.catch(({ stderr, message }: { stderr?: string } & Error) => {
+      throw new Error(
+        `docker ${args.join(' ')}: ${(stderr || message).trim().replace(/\s+/g, ' ')}`,
+      );
     });
     return stdout;
   }
