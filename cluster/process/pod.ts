@@ -103,7 +103,9 @@ interface Member {
   pid: number | null;
   offer: TensorOffer | undefined;
   hasJoined: boolean;
+  /** Its progress counter, and how often it has been told. */
   beats: number;
+  signs: number;
   /** Bytes by link number, as it counts them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, Question>;
@@ -267,7 +269,7 @@ class Processes implements ProcessPod, Crew {
 
   #seat(guest: Guest, tpu: number): void {
     const member: Member = {
-      ...{ tpu, guest, pid: null, offer: undefined, hasJoined: false, beats: 0 },
+      ...{ tpu, guest, pid: null, offer: undefined, hasJoined: false, beats: 0, signs: 0 },
       sent: new Map(),
       questions: new Map(),
     };
@@ -323,6 +325,7 @@ class Processes implements ProcessPod, Crew {
         return;
       case 'pulse':
         member.beats = message.beats;
+        member.signs++;
         return;
       case 'answer': {
         const question = member.questions.get(message.id);
@@ -366,7 +369,9 @@ class Processes implements ProcessPod, Crew {
       this.#driver.serviceFailed('the start', new PodError('worker-silent', 'it was given up'));
     }
     this.#seatAll();
-    this.#driver.give({ kind: 'sample', pulses: this.#members.map((it) => it?.beats ?? 0) });
+    const pulses = this.#members.map((it) => it?.beats ?? 0);
+    const signs = this.#members.map((it) => it?.signs ?? 0);
+    this.#driver.give({ kind: 'sample', pulses, signs });
   }
 
   // ------------------------------------------------------------------------------------------ crew

@@ -51,13 +51,19 @@ export function startLife(
   assert(thread !== undefined, 'a thread for the task');
   // A thread that ends before it has taken its task leaves the task waiting for another.
   thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
-  const isLoaded = new Promise((resolve) => {
-    pool.once('workerCreate', resolve);
-    thread.once('exit', resolve);
+  let isLoaded = false;
+  const loaded = new Promise<void>((resolve) => {
+    const tell = (): void => {
+      isLoaded = true;
+      resolve();
+    };
+    pool.once('workerCreate', tell);
+    thread.once('exit', tell);
   });
   const terminate = async (): Promise<void> => {
     // Node aborts when a thread is ended in the middle of an import (`ModuleWrap::InstantiateSync`).
-    await Promise.race([isLoaded, sleep(loadMsMax, undefined, { ref: false })]);
+    // One that has loaded ends at once, in the middle of what it does.
+    if (!isLoaded) await Promise.race([loaded, sleep(loadMsMax, undefined, { ref: false })]);
     await thread.terminate();
   };
   return {

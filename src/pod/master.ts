@@ -104,7 +104,7 @@ interface Member {
   /** Whether it has the parameters after `steps`. */
   readonly holdsState: boolean;
   readonly report: StepReport | null;
-  /** The last value seen of its progress counter. */
+  /** The last value seen of the counter that counts for it now. */
   readonly pulse: number;
   readonly silentMs: number;
   readonly absentSinceMs: number;
@@ -139,8 +139,15 @@ export type MasterEvent =
   | { readonly kind: 'rewound'; readonly epoch: number; readonly steps: readonly number[] }
   /** The experiment has set a program's parameters, when `ready`; null: to what nobody knows. */
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
-  /** Progress counters of all Cloud TPUs, sampled at regular intervals. */
-  | { readonly kind: 'sample'; readonly pulses: readonly number[] }
+  /**
+   * Progress counters of all Cloud TPUs, sampled at regular intervals. `signs` count any sign of life of
+   * their processes, where there are such: so a loss shows before anything is asked of the lost.
+   */
+  | {
+      readonly kind: 'sample';
+      readonly pulses: readonly number[];
+      readonly signs?: readonly number[];
+    }
   | { readonly kind: 'stop' };
 
 export type MasterAction =
@@ -298,7 +305,7 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
       return leave({ ...state, digests });
     }
     case 'sample':
-      return onSample(state, event.pulses, now);
+      return onSample(state, event, now);
     case 'stop':
       return {
         state: { ...state, phase: { kind: 'done' } },
@@ -774,12 +781,17 @@ function minority(reports: readonly StepReport[]): readonly number[] | undefined
 // -------------------------------------------------------------------------------------- deadlines
 
 /** Counts the silence of those that owe an answer, and gives up on one that has been silent too long. */
-function onSample(state: MasterState, pulses: readonly number[], now: number): Transition {
+function onSample(
+  state: MasterState,
+  { pulses, signs }: MasterEvent & { kind: 'sample' },
+  now: number,
+): Transition {
   const elapsedMs = Math.min(now - state.sampledMs, state.options.sampleMsLimit);
   let longestGapMs = state.longestGapMs;
   const members = state.members.map((member, tpu): Member => {
-    const pulse = pulses[tpu] ?? 0;
-    if (member.status !== 'busy' && member.status !== 'leaving') {
+    const counters = owesProgress(state, member) ? pulses : signs;
+    const pulse = (counters ?? pulses)[tpu] ?? 0;
+    if (counters === undefined || member.status === 'absent') {
       return { ...member, pulse, silentMs: 0 };
     }
     if (pulse === member.pulse) return { ...member, silentMs: member.silentMs + elapsedMs };
@@ -808,8 +820,8 @@ function checkDeadlines(state: MasterState, now: number): Transition {
         fail(state, 'worker-silent', 'parameters were not found in time: no copy is left'),
       );
     case 'stepping':
-      return checkSilence(state, now);
     case 'ready':
+      return checkSilence(state, now);
     case 'done':
     case 'failed':
       return leave(state);
@@ -824,7 +836,7 @@ function ifLate(
   now: number,
   late: () => Transition,
 ): Transition {
-  return now - sinceMs > state.options.startMsLimit ? late() : leave(state);
+  return now - sinceMs > state.options.startMsLimit ? late() : checkSilence(state, now);
 }
 
 function loseLate(
@@ -903,17 +915,35 @@ function awaitAny(state: MasterState, tpu: number, now: number): Transition {
 /** Those who fall silent together, as with their machine, are lost together. */
 function checkSilence(state: MasterState, now: number): Transition {
   const { members, options } = state;
-  const limitMs = silenceLimit(state);
-  const silentMs = (tpu: number): number => at(members, tpu).silentMs;
-  const quietest = members.map((_, tpu) => tpu).sort((a, b) => silentMs(b) - silentMs(a));
-  if (silentMs(at(quietest, 0)) <= limitMs) return leave(state);
+  const limits = members.map((member) => limitOf(state, member));
+  const overdueMs = (tpu: number): number => at(members, tpu).silentMs - at(limits, tpu);
+  const quietest = members.map((_, tpu) => tpu).sort((a, b) => overdueMs(b) - overdueMs(a));
+  if (overdueMs(at(quietest, 0)) <= 0) return leave(state);
   // They were not sampled at the same moment of their silence.
-  const lost = quietest.filter((tpu) => silentMs(tpu) > limitMs - options.sampleMsLimit);
+  const lost = quietest.filter((tpu) => overdueMs(tpu) > -options.sampleMsLimit);
   const losses = lost.map((tpu): Loss => {
-    const what = `silent: no progress for ${Math.round(silentMs(tpu))} ms, at most ${Math.round(limitMs)} expected`;
+    const silentMs = Math.round(at(members, tpu).silentMs);
+    const what = `silent: no progress for ${silentMs} ms, at most ${Math.round(at(limits, tpu))} expected`;
     return { tpu, code: 'worker-silent', message: `${describeWork(state, tpu)} fell ${what}` };
   });
   return lose(state, losses, now);
+}
+
+/** Whether one has a step to do, or to leave: then a sign of life is not enough. */
+function owesProgress({ phase }: MasterState, { status }: Member): boolean {
+  return status === 'leaving' || (status === 'busy' && phase.kind === 'stepping');
+}
+
+/**
+ * How long one may be silent, in ms, as things stand. Loading takes its time, and nobody knows how long
+ * before a step has shown how fast the machine is.
+ */
+function limitOf(state: MasterState, member: Member): number {
+  if (owesProgress(state, member)) return silenceLimit(state);
+  const { phase, isPaced, options } = state;
+  if (!isPaced) return Number.MAX_VALUE;
+  const leastMs = phase.kind === 'stepping' ? 0 : unpacedFactor * options.silenceMsLimit;
+  return Math.max(leastMs, silenceLimit(state));
 }
 
 /** How long a Cloud TPU may show no progress, in ms: a slow machine is not a dead one. */

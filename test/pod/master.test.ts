@@ -33,8 +33,13 @@ class Driver {
   state: MasterState;
   now = 0;
   readonly actions: MasterAction[] = [];
-  constructor(tpus: number, policy: RecoveryPolicy = 'none', start: MasterStart = anew) {
-    this.state = initialMaster(options(tpus, policy), 0, start);
+  constructor(
+    tpus: number,
+    policy: RecoveryPolicy = 'none',
+    start: MasterStart = anew,
+    change: Partial<MasterOptions> = {},
+  ) {
+    this.state = initialMaster({ ...options(tpus, policy), ...change }, 0, start);
   }
   give(event: MasterEvent): readonly MasterAction[] {
     const { state, actions } = master(this.state, event, this.now);
@@ -280,6 +285,60 @@ describe('failures name the culprit', () => {
     for (const end = i + 30; i < end; i++) sample(i);
     const hosts = driver.actions.flatMap((it) => (it.kind === 'adopt' ? [it.host] : []));
     expect(hosts.sort()).toEqual([0, 2, 4, 6]);
+  });
+
+  describe('where processes show signs of life', () => {
+    const patient = { startMsLimit: 20_000 };
+    const paced = (): Driver => new Driver(3, 'replace', anew, patient).start().skipTo(1);
+    /** Of Cloud TPU 0 alone; 2 shows progress as well. */
+    const sampleUntilLost = (driver: Driver, signs = true): readonly number[] => {
+      for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
+        driver.now += 200;
+        const heard = signs ? { signs: [i, 1, 1] } : {};
+        driver.give({ kind: 'sample', pulses: [i, 1, i], ...heard });
+      }
+      const lost = driver.actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
+      return lost.sort();
+    };
+
+    test('one that did its part is lost with those of its process, within two seconds', () => {
+      for (const [signs, lost] of [[true, [1, 2]] as const, [false, [1]] as const]) {
+        const driver = paced().begin(1);
+        driver.tell(done(2, 1));
+        driver.tell(done(0, 1));
+        const before = driver.now;
+        expect(sampleUntilLost(driver, signs)).toEqual(lost);
+        expect(driver.now - before).toBeLessThanOrEqual(2000);
+      }
+    });
+
+    test('a sign of life is not enough of one that has a step to do', () => {
+      const driver = paced().begin(1);
+      for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
+        driver.now += 200;
+        driver.give({ kind: 'sample', pulses: [i, 1, i], signs: [i, i, i] });
+      }
+      expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
+    });
+
+    test.each(['loading', 'ready'] as const)('while %s, in eight times as long', (phase) => {
+      const driver = paced();
+      if (phase === 'loading') {
+        driver.give({ kind: 'exited', tpu: 0, reason: 'exit code 1' });
+        for (const tpu of [1, 2]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
+        driver.tell({ kind: 'joined', tpu: 0, epoch: 0, steps: null });
+      }
+      driver.actions.length = 0;
+      expect(driver.state.phase.kind).toBe(phase);
+      const before = driver.now;
+      expect(sampleUntilLost(driver)).toEqual([1, 2]);
+      expect(driver.now - before).toBeGreaterThan(8 * 1200);
+      expect(driver.now - before).toBeLessThanOrEqual(8 * 1200 + 800);
+    });
+
+    test('not before a step has shown how fast the machine is', () => {
+      expect(sampleUntilLost(new Driver(3, 'replace').start())).toEqual([]);
+    });
   });
 
   test('… and eight times as long before a step has shown how fast the machine is', () => {

@@ -103,6 +103,7 @@ interface Life {
   readonly inbox: ToWorker[];
   running: { readonly epoch: number; readonly order: StepOrder; hasArrived: boolean } | undefined;
   beats: number;
+  signs: number;
   isSpare: boolean;
 }
 
@@ -592,7 +593,12 @@ class Simulation {
       if (life && isAlive(life) && !isHung(life) && life.running !== undefined) life.beats++;
       return life?.beats ?? 0;
     });
-    if (!boss.isPaused) this.#give(boss, { kind: 'sample', pulses });
+    const signs = boss.lives.map((life) => {
+      if (life && isAlive(life) && !isHung(life)) life.signs++;
+      return life?.signs ?? 0;
+    });
+    const heard = this.#scenario.workers === 'processes' ? { signs } : {};
+    if (!boss.isPaused) this.#give(boss, { kind: 'sample', pulses, ...heard });
     // Shared memory ends the steps of threads.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
@@ -846,7 +852,7 @@ function newLife(tpu: number, host?: Life): Life {
   return {
     ...{ tpu, host, state: initialWorker(tpu, taking), isAlive: true, isHung: false },
     ...{ boss: undefined, connection: 0, sets: [nothing, nothing], inbox: [] },
-    ...{ running: undefined, beats: 0, isSpare: false },
+    ...{ running: undefined, beats: 0, signs: 0, isSpare: false },
   };
 }
 
