@@ -15,7 +15,7 @@ import {
 } from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { Crossing, FrameSizes, Hosting } from './route.ts';
-import { colours, crossings } from './route.ts';
+import { colours, crossings, windowFrames } from './route.ts';
 import { Slots } from './slots.ts';
 import { type Outbox, SocketInLink, SocketOutLink } from './socket-link.ts';
 import type { Wire } from './wire.ts';
@@ -84,14 +84,14 @@ export class Pump {
     this.#parts = parts;
     this.#bytes = Buffer.from(memory.buffer);
     const { out, in: incoming } = crossings(hosting);
-    const { slotBytes, windowFrames } = sizes;
+    const { slotBytes } = sizes;
     const count = incoming.length * windowFrames;
     const slots = new Slots(receiveAt, slotBytes, count);
     this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
     const peers = [...new Set(out.map(({ peer }) => peer))];
-    this.#routes = peers.map((peer) => makeRoute(peer, out, windowFrames));
+    this.#routes = peers.map((peer) => makeRoute(peer, out));
     const senders = this.#routes.flatMap(({ queues }) => queues);
-    const takers = incoming.map((it) => new SocketInLink(it, windowFrames, slots, this.#due));
+    const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
     this.#out = byQueue(senders, hosting.torus);
     this.#in = byQueue(takers, hosting.torus);
   }
@@ -348,15 +348,13 @@ export class Pump {
   }
 }
 
-function makeRoute(peer: number, out: readonly Crossing[], windowFrames: number): Route {
+function makeRoute(peer: number, out: readonly Crossing[]): Route {
   const queues: SocketOutLink[] = [];
   const route: Route = {
     ...{ peer, queues, head: new HeaderRoom() },
     ...{ wire: undefined, isReady: false, isHeard: false, sending: undefined, turn: 0 },
   };
-  for (const it of out) {
-    if (it.peer === peer) queues.push(new SocketOutLink(it, windowFrames, route));
-  }
+  for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route));
   return route;
 }
 

@@ -3,7 +3,7 @@ import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
 import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
-import { at } from '../../src/numerics/assert.ts';
+import { assert, at } from '../../src/numerics/assert.ts';
 import { headerBytes } from './frame.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
@@ -38,20 +38,16 @@ export interface FrameSizes {
   readonly frameBytes: number;
   /** Of the place into which one is received, and the header of the next behind it. */
   readonly slotBytes: number;
-  /** Frames of one queue that may be under way. */
-  readonly windowFrames: number;
 }
 
 export const colours = 2;
 /**
- * The most elements of a frame between processes, 2 MiB: each costs two processes some system calls
- * and callbacks, whatever its length.
+ * The most elements of a frame between processes, 512 KiB: each costs two processes some system calls
+ * and callbacks, whatever its length; longer ones are in no cache any more when they are summed.
  */
-export const frameElementsMax = 524288;
-/** Many frames of a queue may be under way while they are short, so that credit is seldom given. */
-const windowBytes = 16 * 2 ** 20;
-const windowFramesMin = 8;
-const windowFramesMax: number = queueDepth;
+export const frameElementsMax = 131072;
+/** Frames of one queue that may be under way: many, so that credit is seldom given. */
+export const windowFrames = 16;
 const lineBytes = 64;
 
 /** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
@@ -62,11 +58,7 @@ export function frameSizes({ width, height }: Torus, elements: number): FrameSiz
   const frameElements = Math.min(frameElementsMax, chunk);
   const frameBytes = frameElements * 4;
   const slotBytes = Math.ceil((frameBytes + headerBytes) / lineBytes) * lineBytes;
-  const windowFrames = Math.min(
-    windowFramesMax,
-    Math.max(windowFramesMin, Math.floor(windowBytes / frameBytes)),
-  );
-  return { frameElements, frameBytes, slotBytes, windowFrames };
+  return { frameElements, frameBytes, slotBytes };
 }
 
 export function crossings({ torus, processOf, self }: Hosting): Crossings {
@@ -91,7 +83,7 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
  * Bytes of shared memory that the pump of this process needs: slots for all that may be under way,
  * of which few are ever touched, and its scratch.
  */
-export function receiveBytes(hosting: Hosting, { slotBytes, windowFrames }: FrameSizes): number {
+export function receiveBytes(hosting: Hosting, { slotBytes }: FrameSizes): number {
   return crossings(hosting).in.length * windowFrames * slotBytes + crcScratchBytes;
 }
 
@@ -100,3 +92,6 @@ export function queueName(torus: Torus, queue: number): string {
   const link = Math.floor(queue / colours);
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
+
+// What has come waits in a queue for its lane.
+assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);

@@ -2,7 +2,7 @@ import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame } from '../../src/fabric/link.ts';
 import { assert } from '../../src/numerics/assert.ts';
-import type { Crossing } from './route.ts';
+import { type Crossing, windowFrames } from './route.ts';
 import type { Slots } from './slots.ts';
 import { Window } from './window.ts';
 
@@ -54,13 +54,12 @@ export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
   readonly #outbox: Outbox;
   /** What the receiver has of them, and has not given back. */
-  readonly window: Window;
+  readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
 
-  constructor(crossing: Crossing, windowFrames: number, outbox: Outbox) {
+  constructor(crossing: Crossing, outbox: Outbox) {
     this.crossing = crossing;
-    this.window = new Window(windowFrames);
     this.#outbox = outbox;
   }
 
@@ -99,7 +98,7 @@ export class SocketOutLink implements OutLink {
 export class SocketInLink implements InLink {
   readonly crossing: Crossing;
   /** As the sender sees it. */
-  readonly window: Window;
+  readonly window: Window = new Window(windowFrames);
   /** Where frames come that are to be summed, or that nobody waits for. */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
@@ -108,9 +107,8 @@ export class SocketInLink implements InLink {
   readonly #expected: Frame = emptyFrame();
   #isExpected = false;
 
-  constructor(crossing: Crossing, windowFrames: number, slots: Slots, due: SocketInLink[]) {
+  constructor(crossing: Crossing, slots: Slots, due: SocketInLink[]) {
     this.crossing = crossing;
-    this.window = new Window(windowFrames);
     this.#slots = slots;
     this.#due = due;
   }

@@ -7,7 +7,7 @@ import {
   headerBytes,
   type Refusal,
 } from '../../../cluster/net/frame.ts';
-import { crossings, frameSizes, queueName } from '../../../cluster/net/route.ts';
+import { crossings, frameSizes, queueName, windowFrames } from '../../../cluster/net/route.ts';
 import type { Wire } from '../../../cluster/net/wire.ts';
 import { emptyFrame, type Links } from '../../../src/fabric/link.ts';
 import { serialSum } from '../../../src/fabric/serial-sum.ts';
@@ -52,7 +52,7 @@ describe('a pump', () => {
   const queue = incoming?.queue ?? -1;
   const tensor = { kind: frameKinds.tensor, epoch: 3, collective: 0, sequence: 0, queue, code: 0 };
   const elements = 1_000_000;
-  const { frameBytes, windowFrames } = frameSizes(torus, elements);
+  const { frameBytes } = frameSizes(torus, elements);
   const payload = new Uint8Array(frameBytes).map((_, i) => i * 31);
 
   const outgoing = at(crossings(hosting).out, 0);
