@@ -14,9 +14,9 @@ import type { BenchRow } from './row.ts';
 /** 25 MiB of f32 on each of 4×2 processes, one chip a process. */
 const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
-const runs = 40;
-/** Compilers need some. */
-const warmUps = 10;
+const runs = 120;
+/** Compilers need many: little of what runs is called more than a few hundred times in each. */
+const warmUps = 50;
 
 /** What issue 3 promises on two cores, in ms. */
 const floorMs = { unix: 120, ws: 200 } as const;
