@@ -1,5 +1,5 @@
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { checksum, FrameReader, refusalCodes } from './frame.ts';
+import { FrameReader, refusalCodes } from './frame.ts';
 import type { Handshake, Hello } from './handshake.ts';
 import { HandshakeSink, refusalRecord } from './handshake.ts';
 import type { Wire } from './wire.ts';
@@ -54,9 +54,8 @@ export class Connection implements FrameSink {
     return this.#sink.accept(header, payload, payloadCrc);
   }
 
-  checksum(payload: Uint8Array, start: number, end: number, before: number): number {
-    const sink = this.#sink;
-    return sink.checksum?.(payload, start, end, before) ?? checksum(payload, start, end, before);
+  checksum(payload: Uint8Array, start: number, end: number, before: number): number | undefined {
+    return this.#sink.checksum?.(payload, start, end, before);
   }
 
   /** Takes a piece of the stream. */

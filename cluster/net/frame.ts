@@ -167,13 +167,11 @@ export interface FrameSink {
     payload: Uint8Array,
     payloadCrc: number,
   ): Refusal | undefined;
-  /** A faster {@link checksum} of payloads in their place. */
-  checksum?(payload: Uint8Array, start: number, end: number, before: number): number;
-}
-
-/** CRC-32 of bytes `start` to `end` of a payload and all those before, whose CRC-32 is `before`. */
-export function checksum(payload: Uint8Array, start: number, end: number, before: number): number {
-  return crc32(payload.subarray(start, end), before);
+  /**
+   * CRC-32 of bytes `start` to `end` of a payload and all those before, whose CRC-32 is `before`; where
+   * there is no faster way than zlib's, undefined.
+   */
+  checksum?(payload: Uint8Array, start: number, end: number, before: number): number | undefined;
 }
 
 /**
@@ -303,9 +301,9 @@ export class FrameReader {
     const end = isWhole ? this.#bytes : this.#filled - (this.#filled % lineBytes);
     const start = this.#checkedBytes;
     if (end === start) return;
-    const sink = this.#sink;
     this.#crc =
-      sink.checksum?.(payload, start, end, this.#crc) ?? checksum(payload, start, end, this.#crc);
+      this.#sink.checksum?.(payload, start, end, this.#crc) ??
+      crc32(payload.subarray(start, end), this.#crc);
     this.#checkedBytes = end;
   }
 }

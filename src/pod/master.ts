@@ -780,7 +780,7 @@ function minority(reports: readonly StepReport[]): readonly number[] | undefined
 
 // -------------------------------------------------------------------------------------- deadlines
 
-/** Counts the silence of those that owe an answer, and gives up on one that has been silent too long. */
+/** Counts the silence of those from whom something should be heard, and gives up on the lost. */
 function onSample(
   state: MasterState,
   { pulses, signs }: MasterEvent & { kind: 'sample' },

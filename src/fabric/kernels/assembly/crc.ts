@@ -54,44 +54,34 @@ function run(ring: usize, at: usize, end: usize, source: usize, a: usize, b: usi
   a += at;
   b += at;
   while (ring < wide) {
-    const ab0 = v128.xor(v128.load(a, 0), v128.load(b, 0));
-    const lane0 = v128.xor(v128.load(source, 0), v128.load(ring, 0));
-    v128.store(ring, v128.xor(ab0, lane0), 0);
-    const ab1 = v128.xor(v128.load(a, 16), v128.load(b, 16));
-    const lane1 = v128.xor(v128.load(source, 16), v128.load(ring, 16));
-    v128.store(ring, v128.xor(ab1, lane1), 16);
-    const ab2 = v128.xor(v128.load(a, 32), v128.load(b, 32));
-    const lane2 = v128.xor(v128.load(source, 32), v128.load(ring, 32));
-    v128.store(ring, v128.xor(ab2, lane2), 32);
-    const ab3 = v128.xor(v128.load(a, 48), v128.load(b, 48));
-    const lane3 = v128.xor(v128.load(source, 48), v128.load(ring, 48));
-    v128.store(ring, v128.xor(ab3, lane3), 48);
-    const ab4 = v128.xor(v128.load(a, 64), v128.load(b, 64));
-    const lane4 = v128.xor(v128.load(source, 64), v128.load(ring, 64));
-    v128.store(ring, v128.xor(ab4, lane4), 64);
-    const ab5 = v128.xor(v128.load(a, 80), v128.load(b, 80));
-    const lane5 = v128.xor(v128.load(source, 80), v128.load(ring, 80));
-    v128.store(ring, v128.xor(ab5, lane5), 80);
-    const ab6 = v128.xor(v128.load(a, 96), v128.load(b, 96));
-    const lane6 = v128.xor(v128.load(source, 96), v128.load(ring, 96));
-    v128.store(ring, v128.xor(ab6, lane6), 96);
-    const ab7 = v128.xor(v128.load(a, 112), v128.load(b, 112));
-    const lane7 = v128.xor(v128.load(source, 112), v128.load(ring, 112));
-    v128.store(ring, v128.xor(ab7, lane7), 112);
+    foldLane(ring, source, a, b);
+    foldLane(ring + 16, source + 16, a + 16, b + 16);
+    foldLane(ring + 32, source + 32, a + 32, b + 32);
+    foldLane(ring + 48, source + 48, a + 48, b + 48);
+    foldLane(ring + 64, source + 64, a + 64, b + 64);
+    foldLane(ring + 80, source + 80, a + 80, b + 80);
+    foldLane(ring + 96, source + 96, a + 96, b + 96);
+    foldLane(ring + 112, source + 112, a + 112, b + 112);
     ring += 128;
     source += 128;
     a += 128;
     b += 128;
   }
   while (ring < last) {
-    const ab = v128.xor(v128.load(a), v128.load(b));
-    v128.store(ring, v128.xor(ab, v128.xor(v128.load(source), v128.load(ring))));
+    foldLane(ring, source, a, b);
     ring += 16;
     source += 16;
     a += 16;
     b += 16;
   }
   return end;
+}
+
+// @ts-expect-error: a decorator of AssemblyScript.
+@inline
+function foldLane(ring: usize, source: usize, a: usize, b: usize): void {
+  const ab = v128.xor(v128.load(a), v128.load(b));
+  v128.store(ring, v128.xor(ab, v128.xor(v128.load(source), v128.load(ring))));
 }
 
 /** Folds the ring once more, with other distances: 16 bytes at once, since all are moved further. */
