@@ -389,7 +389,7 @@ async function openTensors(it: Attacked, random: Random): Promise<Carried | unde
 
 function creditOf(random: Random, epoch: number): Buffer {
   const kind = pick(random, [frameKinds.credit, frameKinds.tensor]) ?? frameKinds.credit;
-  const header = { ...emptyHeader(), kind, queue: below(random, 70), sequence: below(random, 9) };
+  const header = { ...emptyHeader(), kind, queue: below(random, 70), returned: below(random, 9) };
   return encodeFrame({ ...header, epoch }, noise(random, kind === frameKinds.tensor ? 64 : 0));
 }
 

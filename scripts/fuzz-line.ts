@@ -205,7 +205,7 @@ function repliesIn(bytes: Buffer): readonly Reply[] {
     const end = at + headerBytes + bytes.readUInt32LE(at + 24);
     if (end > bytes.length) break;
     const payload = bytes.subarray(at + headerBytes, end);
-    const code = refusalOf(bytes.readUInt32LE(at + 32));
+    const code = refusalOf(bytes.readUInt32LE(at + 16));
     replies.push({ kind: bytes.readUInt16LE(at + 6), code, payload });
     at = end;
   }

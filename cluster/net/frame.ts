@@ -8,7 +8,7 @@ import { broken } from '../../src/numerics/assert.ts';
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
  *  8 epoch u32         12 collective u32   16 sequence u32   20 queue u32 (link · 2 + colour)
- * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 code u32   36 CRC-32 of bytes 0–35
+ * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 returned u32   36 CRC-32 of bytes 0–35
  * ```
  *
  * CRC-32 is that of IEEE 802.3, and detects every error of one burst of up to 32 bits.
@@ -20,16 +20,19 @@ export interface FrameHeader {
   /** Tensors: number of the all-reduce since the epoch began. State: number of the program. */
   collective: number;
   /**
-   * Tensors: number of the frame in its all-reduce and queue. Credits: frames given back ever. State:
-   * number of the piece, or steps done when asked for.
+   * Tensors: number of the frame in its all-reduce and queue. State: number of the piece, or steps done
+   * when asked for. Refusals: why, a number of {@link refusalCodes}.
    */
   sequence: number;
   /** Tensors and credits: link · 2 + colour. State: number of the parameter. */
   queue: number;
   /** Of the payload. */
   bytes: number;
-  /** Refusals: why, a number of {@link refusalCodes}. 0 otherwise. */
-  code: number;
+  /**
+   * Frames ever given back, modulo 2^32. Credits: of their queue. Tensors: of the queue that runs the
+   * other way, between the same chips.
+   */
+  returned: number;
 }
 
 export const frameKinds = {
@@ -93,7 +96,7 @@ export function refusalOf(code: number): RefusalCode {
 
 /** A header to be filled in. */
 export function emptyHeader(): FrameHeader {
-  return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, code: 0 };
+  return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
 }
 
 /** Where headers are written, one after another. */
@@ -127,7 +130,7 @@ export function encodeHeader(
   view.setUint32(20, header.queue, true);
   view.setUint32(24, header.bytes, true);
   view.setUint32(28, payloadCrc, true);
-  view.setUint32(32, header.code, true);
+  view.setUint32(32, header.returned, true);
   view.setUint32(checkedBytes, crc32(checked), true);
 }
 
@@ -269,7 +272,7 @@ export class FrameReader {
     header.sequence = view.getUint32(16, true);
     header.queue = view.getUint32(20, true);
     header.bytes = view.getUint32(24, true);
-    header.code = view.getUint32(32, true);
+    header.returned = view.getUint32(32, true);
     this.#payloadCrc = view.getUint32(28, true);
     const isSmall = kind !== frameKinds.tensor && kind !== frameKinds.state;
     if (isSmall && header.bytes > smallPayloadBytes) {

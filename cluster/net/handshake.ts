@@ -132,7 +132,7 @@ export class HandshakeSink implements FrameSink {
 /** The record that tells the other end why it is turned away. */
 export function refusalRecord({ text }: Refusal, code: number): Buffer {
   const payload = Buffer.from(text).subarray(0, smallPayloadBytes);
-  return encodeFrame({ ...emptyHeader(), kind: frameKinds.refuse, code }, payload);
+  return encodeFrame({ ...emptyHeader(), kind: frameKinds.refuse, sequence: code }, payload);
 }
 
 /** What a record of {@link refusalRecord} says, from the other end. */
@@ -141,7 +141,7 @@ export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array):
     .toString('utf8')
     .replace(/[^\x20-\x7e]/g, '?');
   const text = `refused by the other end: ${said}`;
-  return { code: refusalOf(header.code), text, isTheirs: true };
+  return { code: refusalOf(header.sequence), text, isTheirs: true };
 }
 
 const outOfOrder: HandshakeStep = {

@@ -47,7 +47,9 @@ interface Route extends Outbox {
  * The links between this process and others, as all-reduces on the same thread see them: a frame
  * goes out on its connection from where it lies, and is released when the kernel has it. One that
  * comes in goes straight to where it is wanted, or into a ring of its own queue, and is given back
- * to the sender in time: so a slow receiver holds up the sender of that queue and nobody else.
+ * to the sender in time: so a slow receiver holds up the sender of that queue and nobody else. Every
+ * frame that goes the other way says how many have been given back; only where none goes for long, a
+ * credit does.
  *
  * It runs on the main thread of its process, for one membership, whenever something happens: frames
  * come, a socket drains, or somebody pokes it. Nothing is allocated for a frame.
@@ -62,7 +64,7 @@ export class Pump {
   readonly #in: readonly (SocketInLink | undefined)[];
   /** Connections that bring frames, by peer. */
   readonly #sources: Map<number, Wire> = new Map();
-  /** Queues of whose frames senders should hear that they have been given back. */
+  /** Queues whose senders should hear that frames have been given back, if no frame tells them. */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
@@ -257,6 +259,7 @@ export class Pump {
     header.sequence = frame.sequence;
     header.queue = link.crossing.queue;
     header.bytes = frame.bytes;
+    header.returned = this.#in[link.crossing.reverse]?.giveBack() ?? 0;
     const { address, bytes, crc } = frame;
     encodeHeader(header, crc === unknownCrc ? this.#crc.of(address, bytes) : crc, route.head);
     const payload = this.#range(address, bytes);
@@ -265,7 +268,8 @@ export class Pump {
   }
 
   #giveBack(link: SocketInLink | undefined): void {
-    const wire = link && this.#sources.get(link.crossing.peer);
+    if (!link?.isCrowded) return;
+    const wire = this.#sources.get(link.crossing.peer);
     if (wire) this.#sendCredit(wire, link.crossing.queue, link.giveBack());
   }
 
@@ -288,9 +292,10 @@ export class Pump {
     header.kind = frameKinds.credit;
     header.epoch = this.#parts.epoch;
     header.collective = 0;
-    header.sequence = released;
+    header.sequence = 0;
     header.queue = queue;
     header.bytes = 0;
+    header.returned = released;
     const record = new HeaderRoom();
     encodeHeader(header, 0, record);
     wire.write(record.bytes);
@@ -309,14 +314,12 @@ export class Pump {
     payload: Uint8Array,
   ): Refusal | undefined {
     if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
-    const { queue, sequence } = header;
+    const { queue, returned } = header;
     const link = this.#out[queue];
     if (link?.crossing.peer !== route.peer) {
       return { code: 'queue', text: `credit for queue ${queue}` };
     }
-    if (!link.window.giveBack(sequence)) {
-      return { code: 'credit', text: `queue ${queue}: credit for frames that were not sent` };
-    }
+    if (!link.giveBack(returned)) return notSent(queue);
     route.isHeard = true;
     route.isReady = true;
     this.poke();
@@ -324,7 +327,7 @@ export class Pump {
   }
 
   #findIncoming(peer: number, header: Readonly<FrameHeader>): SocketInLink | Refusal {
-    const { kind, epoch, queue, bytes } = header;
+    const { kind, epoch, queue, bytes, returned } = header;
     const { frameBytes } = this.#parts.sizes;
     if (kind !== frameKinds.tensor) return { code: 'order', text: `a frame of kind ${kind}` };
     if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
@@ -335,9 +338,12 @@ export class Pump {
     if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytes) {
       return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytes}` };
     }
-    if (link.window.hasRoom) return link;
-    const name = linkName(this.#parts.hosting.torus, link.crossing.link);
-    return { code: 'credit', text: `link ${name}: a frame for which there is no credit` };
+    if (!link.window.hasRoom) {
+      const name = linkName(this.#parts.hosting.torus, link.crossing.link);
+      return { code: 'credit', text: `link ${name}: a frame for which there is no credit` };
+    }
+    const { reverse } = link.crossing;
+    return this.#out[reverse]?.giveBack(returned) ? link : notSent(reverse);
   }
 }
 
@@ -362,6 +368,10 @@ function byQueue<L extends { readonly crossing: Crossing }>(
 }
 
 const noPayload = new Uint8Array(0);
+
+function notSent(queue: number): Refusal {
+  return { code: 'credit', text: `queue ${queue}: frames given back that were not sent` };
+}
 
 function staleEpoch(found: number, expected: number): Refusal {
   return { code: 'epoch', text: `epoch ${found}, expected ${expected}` };

@@ -2,7 +2,7 @@ import { queueDepth } from '../../src/fabric/fabric-memory.ts';
 import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
 import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
-import { linkCount, linkName, neighbour, placement } from '../../src/fabric/torus.ts';
+import { linkCount, linkName, neighbour, opposite, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { headerBytes } from './frame.ts';
 
@@ -20,6 +20,8 @@ export interface Crossing {
   readonly colour: number;
   /** link · 2 + colour. */
   readonly queue: number;
+  /** The queue that runs the other way, between the same chips. */
+  readonly reverse: number;
   /** The worker at this end, and the process at the other. */
   readonly worker: number;
   readonly peer: number;
@@ -46,7 +48,7 @@ export const colours = 2;
  * and callbacks, whatever its length; longer ones are in no cache any more when they are summed.
  */
 export const frameElementsMax = 131072;
-/** Frames of one queue that may be under way: many, so that credit is seldom given. */
+/** Frames of one queue that may be under way: many, so that none needs to say that one was given back. */
 export const windowFrames = 16;
 const lineBytes = 64;
 
@@ -66,14 +68,17 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   const incoming: Crossing[] = [];
   for (let link = 0; link < linkCount(torus); link++) {
     const from = placement(torus, link >> 2).worker;
-    const to = placement(torus, neighbour(torus, link >> 2, (link & 3) as Direction)).worker;
+    const far = neighbour(torus, link >> 2, (link & 3) as Direction);
+    const back = far * 4 + opposite((link & 3) as Direction);
+    const to = placement(torus, far).worker;
     const source = at(processOf, from);
     const target = at(processOf, to);
     if (source === target) continue;
     for (let colour = 0; colour < colours; colour++) {
       const queue = link * colours + colour;
-      if (source === self) out.push({ link, colour, queue, worker: from, peer: target });
-      if (target === self) incoming.push({ link, colour, queue, worker: to, peer: source });
+      const crossing = { link, colour, queue, reverse: back * colours + colour };
+      if (source === self) out.push({ ...crossing, worker: from, peer: target });
+      if (target === self) incoming.push({ ...crossing, worker: to, peer: source });
     }
   }
   return { out, in: incoming };

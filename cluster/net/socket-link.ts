@@ -88,6 +88,13 @@ export class SocketOutLink implements OutLink {
     return mayGo ? this.#waiting.oldest : undefined;
   }
 
+  /** The receiver has given back `count` frames ever; false when there were not so many. */
+  giveBack(count: number): boolean {
+    const isRight = this.window.giveBack(count);
+    if (this.#waiting.length > 0) this.#outbox.isReady = true;
+    return isRight;
+  }
+
   /** The kernel has the next frame: its range is the sender's again. */
   sent(): void {
     this.#waiting.take();
@@ -102,7 +109,7 @@ export class SocketInLink implements InLink {
   /** Where frames come that are to be summed, or that nobody waits for. */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
-  /** Links of which the sender should hear that frames have been given back. */
+  /** Links whose sender should hear that frames have been given back, if no frame tells it. */
   readonly #due: SocketInLink[];
   readonly #expected: Frame = emptyFrame();
   #isExpected = false;
@@ -127,7 +134,7 @@ export class SocketInLink implements InLink {
     const { address } = this.#present.oldest;
     if (this.#slots.has(address)) this.#slots.give(address);
     this.#present.take();
-    if (this.#isCrowded && !this.#due.includes(this)) this.#due.push(this);
+    if (this.isCrowded && !this.#due.includes(this)) this.#due.push(this);
   }
 
   expect(frame: Readonly<Frame>): void {
@@ -161,7 +168,7 @@ export class SocketInLink implements InLink {
   }
 
   /** Whether the sender, as far as it has heard, will soon be out of room without need. */
-  get #isCrowded(): boolean {
+  get isCrowded(): boolean {
     const { back, crowded } = this.window;
     return crowded > 0 && ((this.#present.taken - back - crowded) | 0) >= 0;
   }

@@ -35,10 +35,13 @@ export class Window {
     this.#put = (this.#put + 1) >>> 0;
   }
 
-  /** Gives frames back until `count` ever were; false when there were not so many. */
+  /**
+   * Gives frames back until `count` ever were; false when there were not so many. A count that was
+   * overtaken by a later one changes nothing.
+   */
   giveBack(count: number): boolean {
-    if ((count - this.#back) >>> 0 > this.frames) return false;
-    this.#back = count >>> 0;
+    if (((this.#put - count) | 0) < 0) return false;
+    if (((count - this.#back) | 0) > 0) this.#back = count >>> 0;
     return true;
   }
 

@@ -215,7 +215,7 @@ const emptyHello = {
   collective: 0,
   sequence: 0,
   queue: 0,
-  code: 0,
+  returned: 0,
 };
 
 function helloPayload(): Buffer {

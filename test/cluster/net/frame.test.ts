@@ -12,7 +12,7 @@ const frame = fc.record({
   collective: word,
   sequence: word,
   queue: word,
-  code: word,
+  returned: word,
   payload: fc.uint8Array({ maxLength: 300 }),
 });
 
@@ -52,7 +52,7 @@ describe('frames', () => {
       collective: 9,
       sequence: 2,
       queue: 5,
-      code: 0,
+      returned: 0,
     };
     const whole = encodeFrame(sent, payload);
     for (let bit = 0; bit < whole.length * 8; bit++) {
@@ -141,7 +141,14 @@ describe('slots', () => {
   });
 });
 
-const hello = { kind: frameKinds.hello, epoch: 0, collective: 0, sequence: 0, queue: 0, code: 0 };
+const hello = {
+  kind: frameKinds.hello,
+  epoch: 0,
+  collective: 0,
+  sequence: 0,
+  queue: 0,
+  returned: 0,
+};
 
 interface Seen {
   readonly header: FrameHeader;

@@ -50,7 +50,14 @@ describe('a pump', () => {
   const hosting = { torus, processOf: [0, 1], self: 0 };
   const incoming = crossings(hosting).in[0];
   const queue = incoming?.queue ?? -1;
-  const tensor = { kind: frameKinds.tensor, epoch: 3, collective: 0, sequence: 0, queue, code: 0 };
+  const tensor = {
+    kind: frameKinds.tensor,
+    epoch: 3,
+    collective: 0,
+    sequence: 0,
+    queue,
+    returned: 0,
+  };
   const elements = 1_000_000;
   const { frameBytes } = frameSizes(torus, elements);
   const payload = new Uint8Array(frameBytes).map((_, i) => i * 31);
@@ -136,8 +143,64 @@ describe('a pump', () => {
   test('refuses credit for what was not sent', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     const reader = new FrameReader(opened(pump.openOut(1, silentWire())));
-    const credit = { ...hearing, sequence: 1 };
+    const credit = { ...hearing, returned: 1 };
     expect(reader.push(encodeFrame(credit))).toMatchObject({ code: 'credit' });
+  });
+
+  describe('with traffic both ways', () => {
+    const coming = { ...tensor, queue: outgoing.reverse };
+    const small = new Uint8Array(64);
+
+    function bothWays() {
+      const { pump } = makeProcess(hosting, elements, 3);
+      const [sent, credits] = [countingWire(), countingWire()];
+      const back = new FrameReader(opened(pump.openOut(1, sent)));
+      expect(back.push(encodeFrame(hearing))).toBeUndefined();
+      const reader = new FrameReader(opened(pump.openIn(1, credits)));
+      pump.start();
+      const links = pump.links(noLinks);
+      const out = links.out(outgoing.link, outgoing.colour);
+      const from = crossings(hosting).in.find((it) => it.queue === coming.queue);
+      if (from === undefined) throw new Error(`no queue ${coming.queue} comes in`);
+      expect(from.reverse).toBe(outgoing.queue);
+      const send = (): void => {
+        if (out.hasRoom()) out.send({ ...emptyFrame(), ...piece });
+        pump.poke();
+      };
+      const take = (): void => {
+        expect(reader.push(encodeFrame(coming, small))).toBeUndefined();
+        links.in(from.link, from.colour).release();
+        pump.poke();
+      };
+      return { reader, sent, credits, send, take };
+    }
+
+    test('hears from a frame how many of the other way were given back', () => {
+      const { reader, sent, send } = bothWays();
+      const come = (returned: number) => reader.push(encodeFrame({ ...coming, returned }, small));
+      for (let i = 0; i < windowFrames + 4; i++) send();
+      expect(sent.returned.length).toBe(windowFrames);
+      expect(come(2)).toBeUndefined();
+      expect(sent.returned.length).toBe(windowFrames + 2);
+      // One that was overtaken says nothing new.
+      expect(come(1)).toBeUndefined();
+      expect(sent.returned.length).toBe(windowFrames + 2);
+      expect(come(windowFrames + 3)).toMatchObject({ code: 'credit' });
+    });
+
+    test('says with a frame how many were given back, and else with a credit in time', () => {
+      const { sent, credits, send, take } = bothWays();
+      // That it listens.
+      expect(credits.returned).toEqual([0]);
+      for (let i = 0; i < windowFrames - 1; i++) {
+        take();
+        send();
+      }
+      expect(sent.returned).toEqual(Array.from({ length: windowFrames - 1 }, (_, i) => i + 1));
+      expect(credits.returned).toEqual([0]);
+      for (let i = 0; i < windowFrames; i++) take();
+      expect(credits.returned.length).toBe(2);
+    });
   });
 
   test('stops sending to one that gives nothing back', () => {
@@ -205,11 +268,12 @@ function silentWire(): Wire {
   return { write: () => true, waiting: 0, end: () => undefined };
 }
 
-/** Counts payload bytes, and how often it was ended. */
-function countingWire(): Wire & { bytes: number; ends: number } {
+/** Counts payload bytes and ends, and keeps what each frame says has been given back. */
+function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {
   return {
-    ...{ bytes: 0, ends: 0, waiting: 0 },
-    write(_, payload) {
+    ...{ bytes: 0, ends: 0, waiting: 0, returned: [] },
+    write(head, payload) {
+      this.returned.push(Buffer.from(head).readUInt32LE(32));
       this.bytes += payload?.length ?? 0;
       return true;
     },
