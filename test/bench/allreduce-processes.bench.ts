@@ -9,6 +9,7 @@ import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { flatTorus, linkCount } from '../../src/fabric/torus.ts';
 import type { RankAnswer, RankOrder } from './allreduce-processes.worker.ts';
+import { type Gloo, startGloo } from './gloo.ts';
 import type { BenchRow } from './row.ts';
 
 /** 25 MiB of f32 on each of 4×2 processes, one chip a process. */
@@ -23,21 +24,29 @@ const floorMs = { unix: 120, ws: 200 } as const;
 
 /**
  * All-reduce of 25 MiB over eight processes, beside the time in which bare sockets of this machine
- * carry the same bytes, in the same run.
+ * carry the same bytes, in the same run; and in turn with gloo's, where `python` has torch.
  */
-export async function run(): Promise<BenchRow[]> {
+export async function run(python: string): Promise<BenchRow[]> {
   const folder = mkdtempSync(join(tmpdir(), 'pod-bench-'));
+  const gloo = await startGloo(python, torus.workers, elements);
+  if (gloo === undefined) console.error(`${python} has no torch: nothing is measured beside gloo`);
   try {
     const rows: BenchRow[] = [];
-    for (const over of ['unix', 'ws'] as const) rows.push(...(await measure(over, folder)));
+    for (const over of ['unix', 'ws'] as const) rows.push(...(await measure(over, folder, gloo)));
     return rows;
   } finally {
+    gloo?.close();
     rmSync(folder, { recursive: true });
   }
 }
 
-async function measure(over: 'unix' | 'ws', folder: string): Promise<BenchRow[]> {
-  const value = median(await runProcesses(over, folder));
+async function measure(
+  over: 'unix' | 'ws',
+  folder: string,
+  gloo: Gloo | undefined,
+): Promise<BenchRow[]> {
+  const ran = await runProcesses(over, folder, gloo);
+  const value = median(ran.ours);
   const bandwidth = await socketBandwidth(over === 'unix' ? join(folder, 'bare.sock') : undefined);
   const name = `all-reduce 25 MiB, 8 processes, ${over}`;
   const socket = over === 'unix' ? 'a unix socket' : 'TCP on loopback';
@@ -49,6 +58,9 @@ async function measure(over: 'unix' | 'ws', folder: string): Promise<BenchRow[]>
       limit: (1000 * totalBytes()) / bandwidth,
       limitName: `every byte through ${socket} at ${(bandwidth / 1e9).toFixed(1)} GB/s`,
     },
+    ...(gloo
+      ? [{ ...row, limit: median(ran.gloo), limitName: `gloo in turn, torch ${gloo.version}` }]
+      : []),
   ];
 }
 
@@ -61,8 +73,15 @@ function totalBytes(): number {
   return total;
 }
 
-/** Milliseconds of each run that counts, from the first start to the last end. */
-async function runProcesses(over: 'unix' | 'ws', folder: string): Promise<number[]> {
+/**
+ * Milliseconds of each run that counts: after a barrier the longest of all processes, as gloo's and
+ * OpenMPI's are taken.
+ */
+async function runProcesses(
+  over: 'unix' | 'ws',
+  folder: string,
+  gloo: Gloo | undefined,
+): Promise<{ readonly ours: number[]; readonly gloo: number[] }> {
   const ranks = Array.from({ length: torus.workers }, () => {
     return fork(fileURLToPath(new URL('./allreduce-processes.worker.js', import.meta.url)));
   });
@@ -76,14 +95,14 @@ async function runProcesses(over: 'unix' | 'ws', folder: string): Promise<number
     }));
     const list: TensorOffer[] = offers.map(({ offer }) => offer);
     await ask(ranks, 'connected', () => ({ kind: 'connect', offers: list }));
-    const ms: number[] = [];
+    const ms = { ours: [] as number[], gloo: [] as number[] };
     for (let run = 0; run < runs; run++) {
       const checked = run === 0 || run === runs - 1;
       const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
       // Filling takes its time, and not the same everywhere: such a run is not counted.
       if (checked || run < warmUps) continue;
-      const start = Math.min(...ran.map(({ startedAt }) => startedAt));
-      ms.push(Math.max(...ran.map(({ endedAt }) => endedAt)) - start);
+      ms.ours.push(Math.max(...ran.map((it) => it.ms)));
+      if (gloo) ms.gloo.push(await gloo.run());
     }
     return ms;
   } finally {

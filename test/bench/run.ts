@@ -2,8 +2,10 @@
  * All benchmarks, each figure beside its limit.
  *
  *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|training] [--json] [--tfjs FOLDER]
+ *     [--python PROGRAM]
  *
- * `--tfjs` also times TensorFlow.js's products where FOLDER has it installed.
+ * `--tfjs` also times TensorFlow.js's products where FOLDER has it installed; gloo's all-reduce is
+ * timed in turn with ours where PROGRAM, `python3` by default, has torch.
  */
 import { parseArgs } from 'node:util';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
@@ -22,6 +24,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     json: { type: 'boolean', default: false },
     tfjs: { type: 'string' },
+    python: { type: 'string', default: 'python3' },
   },
 });
 
@@ -35,7 +38,7 @@ const benches: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   },
   vector: () => vector(),
   'all-reduce': () => allReduce(),
-  processes: () => processes(),
+  processes: () => processes(values.python),
   checks: () => checks(),
   training: () => training(),
 };
