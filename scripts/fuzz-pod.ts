@@ -39,7 +39,10 @@ export interface FuzzPodResult {
   readonly attackMs: number;
   /** By assault, then by what came of an input. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  /** Resident memory in bytes after a tenth of the inputs and at the end, by process. */
+  /**
+   * Resident memory in bytes, by process: the least of many samples in the second tenth of the inputs and
+   * in the last, since what waits for the collector is not what is kept.
+   */
   readonly memory: Readonly<Record<string, { readonly early: number; readonly end: number }>>;
   /** Steps that were committed while inputs were thrown, and the longest time between two, in ms. */
   readonly steps: number;
@@ -52,10 +55,12 @@ export interface FuzzPodResult {
   readonly wrongs: readonly string[];
 }
 
-/** The most by which a process may grow from a tenth of the inputs to the end, in bytes. */
+/** The most by which a process may grow from the second tenth of the inputs to the last, in bytes. */
 const growthBytesMax = 64 * 2 ** 20;
 const tpus = 2;
 const job = ['--model', 'mlp', '--tpus', `${tpus}`, '--global-batch', '16', '--steps', '1000000'];
+/** Of memory, spread over the inputs. */
+const samplesMax = 200;
 /** How long a pod may take to start, and the same run in threads to come as far, in ms. */
 const startMsLimit = 120_000;
 const threadsMsLimit = 3_600_000;
@@ -80,10 +85,9 @@ async function attackIn(folder: string, options: FuzzPodOptions): Promise<FuzzPo
   const attacked = await attackedIn(folder, before);
   const stepsBefore = commitsOf(folder).length;
   const begunMs = performance.now();
-  const thrown = await throwAll(attacked, before, options);
+  const { inputs, counts, memory, ...thrown } = await throwAll(attacked, before, options);
   const attackMs = performance.now() - begunMs;
   await sleep(2000);
-  const memory = grown(thrown.early, memoryOf(before));
   const steps = commitsOf(folder).length - stepsBefore;
   const wrongs = [...thrown.wrongs, ...wrongsOf(folder, before, memory, steps)];
   const logBytes = readFileSync(join(folder, 'master.log')).length;
@@ -91,7 +95,7 @@ async function attackIn(folder: string, options: FuzzPodOptions): Promise<FuzzPo
   const commits = commitsOf(folder);
   wrongs.push(...(await differencesFromThreads(folder, commits)));
   return {
-    ...{ inputs: thrown.inputs, attackMs, counts: thrown.counts, memory, steps, wrongs, logBytes },
+    ...{ inputs, counts, memory, attackMs, steps, wrongs, logBytes },
     ...{ longestGapMs: longestGapMs(folder), compared: commits.length },
   };
 }
@@ -180,7 +184,7 @@ function listenersOf(pid: number): { readonly ws: End; readonly unix: End } {
 interface Thrown {
   readonly inputs: number;
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  readonly early: Memory;
+  readonly memory: FuzzPodResult['memory'];
   readonly wrongs: readonly string[];
 }
 
@@ -195,7 +199,14 @@ async function throwAll(
   let thrown = 0;
   let connections = 0;
   let lastMs = performance.now();
-  let early: Memory | undefined;
+  let samples = 0;
+  /** The least of the samples, by tenth of the inputs. */
+  const least: Memory[] = [];
+  const sample = (): void => {
+    samples = Math.floor((samplesMax * thrown) / inputs);
+    const tenth = Math.min(9, Math.floor((10 * thrown) / inputs));
+    least[tenth] = lesser(memoryOf(processes), least[tenth]);
+  };
   const attack = async (): Promise<void> => {
     while (thrown < inputs && performance.now() - lastMs < stallMsLimit) {
       const random = mulberry32(seed * 1_000_003 + connections++);
@@ -206,7 +217,7 @@ async function throwAll(
       for (const outcome of outcomes) ofName[outcome] = (ofName[outcome] ?? 0) + 1;
       thrown += outcomes.length;
       if (outcomes.length > 0) lastMs = performance.now();
-      if (thrown >= inputs / 10) early ??= memoryOf(processes);
+      if (samplesMax * thrown >= inputs * (samples + 1)) sample();
     }
   };
   await Promise.all(Array.from({ length: lines }, attack));
@@ -214,7 +225,9 @@ async function throwAll(
     ...(thrown < inputs ? [`the attack came to a stop after ${thrown} inputs`] : []),
     ...wrongOutcomes(counts),
   ];
-  return { inputs: thrown, counts, early: early ?? memoryOf(processes), wrongs };
+  sample();
+  const memory = grown(least[1] ?? {}, least.at(-1) ?? {});
+  return { inputs: thrown, counts, memory, wrongs };
 }
 
 const weights = assaults.reduce((sum, { weight }) => sum + weight, 0);
@@ -264,10 +277,16 @@ function memoryOf({ master, workers }: PodProcesses): Memory {
   return Object.fromEntries([['master', residentBytes(master)], ...ofWorkers]);
 }
 
-function grown(early: Memory, end: Memory): FuzzPodResult['memory'] {
-  const names = Object.keys(early);
+function lesser(one: Memory, other: Memory = one): Memory {
   return Object.fromEntries(
-    names.map((name) => [name, { early: early[name] ?? 0, end: end[name] ?? 0 }]),
+    Object.entries(one).map(([name, bytes]) => [name, Math.min(bytes, other[name] ?? bytes)]),
+  );
+}
+
+function grown(early: Memory, end: Memory): FuzzPodResult['memory'] {
+  const names = Object.keys(end);
+  return Object.fromEntries(
+    names.map((name) => [name, { early: early[name] ?? end[name] ?? 0, end: end[name] ?? 0 }]),
   );
 }
 
@@ -354,7 +373,7 @@ function show(result: FuzzPodResult): void {
     `${count(inputs)} inputs in ${milliseconds(attackMs)}: ${rate} a second`,
     ...Object.entries(result.memory).map(
       ([name, { early, end }]) =>
-        `${name}: ${bytes(early)} resident after a tenth, ${bytes(end)} at the end`,
+        `${name}: at least ${bytes(early)} resident in the second tenth, ${bytes(end)} in the last`,
     ),
     `${count(steps)} steps meanwhile, the longest pause ${milliseconds(gap)}`,
     `weights after ${count(compared)} steps held to those of threads`,
