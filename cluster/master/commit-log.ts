@@ -117,9 +117,12 @@ class FileLog implements CommitLog {
     }
     if (step === steps + 1) this.#add({ commit: event, epoch });
     else this.#add({ from: step - 1, epoch }, { commit: event, epoch });
-    const last = this.#contents.history.at(-1);
-    if (last?.step === step && last.digest === digest) return;
-    throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
+    const last = history.at(-1);
+    if (last?.step !== step || last.digest !== digest) {
+      throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
+    }
+    // Whoever trains keeps this one too: of a long run not every step twice.
+    history[history.length - 1] = event;
   }
 
   fail(code: ErrorCode, message: string): void {

@@ -288,8 +288,11 @@ function phaseMsOf(commit: Commit): PhaseMs {
   const longest = Math.max(
     ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
   );
-  const named = Object.fromEntries(phases.map((phase, i) => [phase, at(mean, i)]));
-  return { ...named, commit: Math.max(0, commit.wallMs - longest) } as PhaseMs;
+  // As many as there are steps are kept: alike, they share one shape.
+  const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
+  for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
+  phaseMs.commit = Math.max(0, commit.wallMs - longest);
+  return phaseMs;
 }
 
 function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
