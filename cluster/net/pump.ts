@@ -321,7 +321,6 @@ export class Pump {
     }
     if (!link.giveBack(returned)) return notSent(queue);
     route.isHeard = true;
-    route.isReady = true;
     this.poke();
     return undefined;
   }

@@ -48,7 +48,7 @@ export const colours = 2;
  * and callbacks, whatever its length; longer ones are in no cache any more when they are summed.
  */
 export const frameElementsMax = 131072;
-/** Frames of one queue that may be under way: many, so that none needs to say that one was given back. */
+/** Frames of one queue that may be under way: enough for frames of the other way to give them back in time. */
 export const windowFrames = 16;
 const lineBytes = 64;
 
@@ -67,9 +67,10 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   const out: Crossing[] = [];
   const incoming: Crossing[] = [];
   for (let link = 0; link < linkCount(torus); link++) {
+    const direction = (link & 3) as Direction;
+    const far = neighbour(torus, link >> 2, direction);
+    const back = far * 4 + opposite(direction);
     const from = placement(torus, link >> 2).worker;
-    const far = neighbour(torus, link >> 2, (link & 3) as Direction);
-    const back = far * 4 + opposite((link & 3) as Direction);
     const to = placement(torus, far).worker;
     const source = at(processOf, from);
     const target = at(processOf, to);

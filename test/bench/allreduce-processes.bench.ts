@@ -27,9 +27,9 @@ const floorMs = { unix: 120, ws: 200 } as const;
  * carry the same bytes, in the same run; and in turn with gloo's, where `python` has torch.
  */
 export async function run(python: string): Promise<BenchRow[]> {
-  const folder = mkdtempSync(join(tmpdir(), 'pod-bench-'));
   const gloo = await startGloo(python, torus.workers, elements);
   if (gloo === undefined) console.error(`${python} has no torch: nothing is measured beside gloo`);
+  const folder = mkdtempSync(join(tmpdir(), 'pod-bench-'));
   try {
     const rows: BenchRow[] = [];
     for (const over of ['unix', 'ws'] as const) rows.push(...(await measure(over, folder, gloo)));

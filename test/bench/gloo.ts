@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { at } from '../../src/numerics/assert.ts';
 
 /** gloo's all-reduce over processes of its own, to be timed in turn with ours. */
 export interface Gloo {
@@ -28,33 +29,24 @@ export async function startGloo(
       stdio: ['pipe', 'pipe', 'inherit'],
     }),
   );
-  const readers = children.map(makeReader);
-  const [said] = await Promise.all(readers.map((next) => next()));
+  const readers = children.map((child) => createInterface(child.stdout)[Symbol.asyncIterator]());
+  const [said] = await Promise.all(readers.map(nextLine));
   return {
     version: said?.split(' ')[1] ?? '',
     async run() {
-      for (const child of children) child.stdin?.write('\n');
-      return Number(await readers[0]?.());
+      for (const child of children) child.stdin.write('\n');
+      return Number(await nextLine(at(readers, 0)));
     },
     close() {
-      for (const child of children) child.stdin?.end();
+      for (const child of children) child.stdin.end();
     },
   };
 }
 
-/** Gives the next line that a child says. */
-function makeReader(child: ChildProcess): () => Promise<string> {
-  if (child.stdout === null) throw new Error('no output of a rank');
-  const lines = createInterface(child.stdout);
-  return () =>
-    new Promise((resolve, reject) => {
-      const exited = (code: number | null): void => reject(new Error(`gloo: exit code ${code}`));
-      child.once('exit', exited);
-      lines.once('line', (line) => {
-        child.off('exit', exited);
-        resolve(line);
-      });
-    });
+async function nextLine(lines: AsyncIterator<string>): Promise<string> {
+  const { done, value } = await lines.next();
+  if (done === true) throw new Error('a rank of gloo has ended');
+  return value;
 }
 
 function freePort(): Promise<number> {

@@ -7,7 +7,7 @@ import { backoffMs } from '../../../cluster/net/backoff.ts';
 import { decodeMessage, encodeMessage } from '../../../cluster/net/codec.ts';
 import type { ControlChannel, ControlClientOptions } from '../../../cluster/net/control.ts';
 import { connectControl, listenControl } from '../../../cluster/net/control.ts';
-import { encodeFrame, frameKinds, type Refusal } from '../../../cluster/net/frame.ts';
+import { emptyHeader, encodeFrame, frameKinds, type Refusal } from '../../../cluster/net/frame.ts';
 import { pendingMax } from '../../../cluster/net/gate.ts';
 import type { Hello } from '../../../cluster/net/handshake.ts';
 import type { Listener } from '../../../cluster/net/listen.ts';
@@ -209,14 +209,7 @@ test('a token does not show itself', () => {
   expect(`${JSON.stringify({ token })} ${String(token)}`).not.toMatch(/only tests/);
 });
 
-const emptyHello = {
-  kind: frameKinds.hello,
-  epoch: 0,
-  collective: 0,
-  sequence: 0,
-  queue: 0,
-  returned: 0,
-};
+const emptyHello = { ...emptyHeader(), kind: frameKinds.hello };
 
 function helloPayload(): Buffer {
   return Buffer.alloc(44);

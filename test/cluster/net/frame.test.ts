@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { FrameHeader, FrameSink, Refusal } from '../../../cluster/net/frame.ts';
-import { encodeFrame, FrameReader, frameKinds, headerBytes } from '../../../cluster/net/frame.ts';
+import {
+  emptyHeader,
+  encodeFrame,
+  FrameReader,
+  frameKinds,
+  headerBytes,
+} from '../../../cluster/net/frame.ts';
 import { Slots } from '../../../cluster/net/slots.ts';
 import { Window } from '../../../cluster/net/window.ts';
 
@@ -141,14 +147,7 @@ describe('slots', () => {
   });
 });
 
-const hello = {
-  kind: frameKinds.hello,
-  epoch: 0,
-  collective: 0,
-  sequence: 0,
-  queue: 0,
-  returned: 0,
-};
+const hello = { ...emptyHeader(), kind: frameKinds.hello };
 
 interface Seen {
   readonly header: FrameHeader;

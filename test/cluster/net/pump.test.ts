@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import {
+  emptyHeader,
   encodeFrame,
   FrameReader,
   type FrameSink,
@@ -50,14 +51,7 @@ describe('a pump', () => {
   const hosting = { torus, processOf: [0, 1], self: 0 };
   const incoming = crossings(hosting).in[0];
   const queue = incoming?.queue ?? -1;
-  const tensor = {
-    kind: frameKinds.tensor,
-    epoch: 3,
-    collective: 0,
-    sequence: 0,
-    queue,
-    returned: 0,
-  };
+  const tensor = { ...emptyHeader(), kind: frameKinds.tensor, epoch: 3, queue };
   const elements = 1_000_000;
   const { frameBytes } = frameSizes(torus, elements);
   const payload = new Uint8Array(frameBytes).map((_, i) => i * 31);
