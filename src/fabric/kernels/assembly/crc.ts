@@ -1,20 +1,23 @@
 // Folds a message for a CRC-32: see crc.ts beside this folder.
 
-// In bytes: how far a lane of 16 bytes is moved on. The ring has what is not yet moved the last.
-const near: usize = 609;
-const far: usize = 6035;
-const ringBytes: usize = 583 << 4;
+// In bytes: of the ring, and how far ahead in it the lane lies that was folded 5869 bytes before.
+const ringBytes: usize = 368 << 4;
+const ahead: usize = ringBytes - 5869;
+/** Three lanes before the ring repeat its end, and two behind it its beginning. */
+const before: usize = 3 << 4;
+const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
 
 /**
  * Folds a message of `bytes`, a multiple of 16 and at least those of the ring, into the 304 bytes
  * at `tail`:
  *
- *     folded[i] = source[i] ^ folded[i − 609] ^ folded[i − 6035] ^ folded[i − 9328]
+ *     folded[i] = source[i] ^ folded[i − 34] ^ folded[i − 48] ^ folded[i − 5869]
  *
- * A folded lane takes the place of the one 9328 bytes before it: so few that they stay in the nearest
- * cache. The last 9328 bytes of the message are not moved on: they only take. Before the ring lie 304
- * zeros, and behind it as many as are ever read there.
+ * The last three lanes are in registers: nothing is read but the source and what lies 5869 bytes
+ * back. A folded lane takes the place of the one 5888 bytes before it: so few that they stay in the
+ * nearest cache. The last 5888 bytes of the message are not moved on: they only take. Before the ring
+ * lie 304 zeros, and two lanes are free behind it.
  */
 export function fold(
   ring: usize,
@@ -28,75 +31,108 @@ export function fold(
   const moved = bytes - ringBytes;
   // The last lane that is moved on is the last of the ring.
   let at = (ringBytes - (moved % ringBytes)) % ringBytes;
-  i32.store(ring + at, initial);
+  // From where the first lane takes it.
+  i32.store(ring + ((at + ahead) % ringBytes), initial);
   source -= at;
   for (let rounds = (at + moved) / ringBytes; rounds > 0; rounds--) {
-    at = run(ring, at, near & ~15, source, end - near, end - far);
-    at = run(ring, at, far & ~15, source, ring - near, end - far);
-    run(ring, at, ringBytes, source, ring - near, ring - far);
-    // Of a lane that is taken from behind the end and the beginning at once.
-    v128.store(ring - 16, v128.load(ring + ringBytes - 16));
+    run(ring + at, end - behind, source + at);
+    v128.store(end, v128.load(ring));
+    v128.store(end + 16, v128.load(ring + 16));
+    run(ring + max(at, ringBytes - behind), end, source + max(at, ringBytes - behind));
+    v128.store(ring - 48, v128.load(end - 48));
+    v128.store(ring - 32, v128.load(end - 32));
+    v128.store(ring - 16, v128.load(end - 16));
     source += ringBytes;
     at = 0;
   }
-  v128.store(ring - 16, i64x2.splat(0));
-  run(ring, 0, ringBytes, source, end - near, end - far);
+  takeLast(ring, source);
   foldRing(ring, tail);
 }
 
-/** Folds from offset `at` to `end`, if that is behind it; gives where the next run begins. */
-function run(ring: usize, at: usize, end: usize, source: usize, a: usize, b: usize): usize {
-  if (at >= end) return at;
-  const last = ring + end;
-  const wide = ring + at + ((end - at) & ~127);
-  ring += at;
-  source += at;
-  a += at;
-  b += at;
-  while (ring < wide) {
-    foldLane(ring, source, a, b);
-    foldLane(ring + 16, source + 16, a + 16, b + 16);
-    foldLane(ring + 32, source + 32, a + 32, b + 32);
-    foldLane(ring + 48, source + 48, a + 48, b + 48);
-    foldLane(ring + 64, source + 64, a + 64, b + 64);
-    foldLane(ring + 80, source + 80, a + 80, b + 80);
-    foldLane(ring + 96, source + 96, a + 96, b + 96);
-    foldLane(ring + 112, source + 112, a + 112, b + 112);
-    ring += 128;
-    source += 128;
-    a += 128;
-    b += 128;
+/** Folds from `at` to `end`, if that is behind it. */
+function run(at: usize, end: usize, source: usize): void {
+  if (at >= end) return;
+  let third = v128.load(at - 48);
+  let second = v128.load(at - 32);
+  let first = v128.load(at - 16);
+  const wide = at + ((end - at) / 96) * 96;
+  while (at < wide) {
+    third = foldLane(at, source, third, second);
+    second = foldLane(at + 16, source + 16, second, first);
+    first = foldLane(at + 32, source + 32, first, third);
+    third = foldLane(at + 48, source + 48, third, second);
+    second = foldLane(at + 64, source + 64, second, first);
+    first = foldLane(at + 80, source + 80, first, third);
+    at += 96;
+    source += 96;
   }
-  while (ring < last) {
-    foldLane(ring, source, a, b);
-    ring += 16;
+  while (at < end) {
+    const lane = foldLane(at, source, third, second);
+    third = second;
+    second = first;
+    first = lane;
+    at += 16;
     source += 16;
-    a += 16;
-    b += 16;
   }
-  return end;
+}
+
+/** `third` and `second` are the third and the second lane before. */
+// @ts-expect-error: a decorator of AssemblyScript.
+@inline
+function foldLane(at: usize, source: usize, third: v128, second: v128): v128 {
+  const far = v128.xor(v128.load(source), v128.load(at + ahead));
+  // What was folded last comes last: the next lane but one waits for it.
+  const lane = v128.xor(v128.xor(far, third), straddling(third, second));
+  v128.store(at, lane);
+  return lane;
+}
+
+/** The 16 bytes that begin 34 bytes before the end of these two lanes and one more. */
+// @ts-expect-error: a decorator of AssemblyScript.
+@inline
+function straddling(third: v128, second: v128): v128 {
+  return v128.shuffle<u8>(
+    third, second,
+    14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
+  );
+}
+
+/** The last bytes of the message take their places in the ring, and what is moved on to them. */
+function takeLast(ring: usize, source: usize): void {
+  const zero = i64x2.splat(0);
+  const end = ring + ringBytes;
+  const third = v128.load(ring - 48);
+  const second = v128.load(ring - 32);
+  const first = v128.load(ring - 16);
+  v128.store(ring - 48, zero);
+  v128.store(ring - 32, zero);
+  v128.store(ring - 16, zero);
+  v128.store(end, zero);
+  v128.store(end + 16, zero);
+  for (let at = ring; at < end; at += 16) {
+    v128.store(at, v128.xor(v128.load(source), v128.load(at + ahead)));
+    source += 16;
+  }
+  take(ring, v128.xor(third, straddling(third, second)));
+  take(ring + 16, v128.xor(second, straddling(second, first)));
+  take(ring + 32, v128.xor(first, straddling(first, zero)));
 }
 
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
-function foldLane(ring: usize, source: usize, a: usize, b: usize): void {
-  const ab = v128.xor(v128.load(a), v128.load(b));
-  v128.store(ring, v128.xor(ab, v128.xor(v128.load(source), v128.load(ring))));
+function take(at: usize, moved: v128): void {
+  v128.store(at, v128.xor(v128.load(at), moved));
 }
 
 /** Folds the ring once more, with other distances: 16 bytes at once, since all are moved further. */
 function foldRing(ring: usize, tail: usize): void {
   const end = ring + ringBytes - tailBytes;
-  for (let lane = ring; lane < end; lane += 16) {
-    v128.store(lane, v128.xor(v128.load(lane), taken(lane)));
-  }
+  for (let lane = ring; lane < end; lane += 16) take(lane, taken(lane));
   for (let i: usize = 0; i < tailBytes; i += 16) {
     v128.store(tail + i, v128.load(end + i));
     v128.store(end + i, i64x2.splat(0));
   }
-  for (let i: usize = 0; i < tailBytes; i += 16) {
-    v128.store(tail + i, v128.xor(v128.load(tail + i), taken(end + i)));
-  }
+  for (let i: usize = 0; i < tailBytes; i += 16) take(tail + i, taken(end + i));
 }
 
 /** What a lane takes when bytes are moved 145, 183, 211 and 300 on. */
