@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import { wasm } from './crc.wasm.ts';
 
 /**
- * CRC-32 (IEEE 802.3, as zlib's) of frames in the emulator's memory, about eight times as fast as
+ * CRC-32 (IEEE 802.3, as zlib's) of frames in the emulator's memory, about six times as fast as
  * zlib's, which Node builds without carry-less multiplication.
  *
  * Modulo the CRC's polynomial, x^(8·5869) = x^(8·5835) + x^(8·5821) + 1: of the multiples with four
