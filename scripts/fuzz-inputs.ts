@@ -57,7 +57,8 @@ const extremes = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff];
 function mend(bytes: Buffer): void {
   bytes.write('TPUF', 0, 'latin1');
   bytes.writeUInt32LE(crc32(bytes.subarray(headerBytes)), 28);
-  bytes.writeUInt32LE(crc32(bytes.subarray(0, 36)), 36);
+  const checked = bytes.subarray(0, headerBytes - 4);
+  bytes.writeUInt32LE(crc32(checked), checked.length);
 }
 
 export function noise(random: Random, length: number): Buffer {

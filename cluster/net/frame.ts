@@ -2,13 +2,15 @@ import { crc32 } from 'node:zlib';
 import { broken } from '../../src/numerics/assert.ts';
 
 /**
- * What travels between processes: records of a 40-byte header and a payload. All words are
- * little-endian. Bytes 0–7 (magic, version, kind) keep their place in every version.
+ * What travels between processes: records of a 64-byte header and a payload. All words are
+ * little-endian. Bytes 0–7 (magic, version, kind) keep their place in every version. The header takes a
+ * whole line of the caches, so that the kernel copies a payload from line to line.
  *
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
  *  8 epoch u32         12 collective u32   16 sequence u32   20 queue u32 (link · 2 + colour)
- * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 returned u32   36 CRC-32 of bytes 0–35
+ * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 returned u32
+ * 36 zeros            60 CRC-32 of bytes 0–59
  * ```
  *
  * CRC-32 is that of IEEE 802.3, and detects every error of one burst of up to 32 bits.
@@ -47,16 +49,18 @@ export const frameKinds = {
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 1;
-export const headerBytes = 40;
+export const protocolVersion = 2;
+export const headerBytes = 64;
 /** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;
 
-const lineBytes = 64;
+/** Of the caches. */
+export const lineBytes = 64;
 
 /** `TPUF`. */
 const magic = [0x54, 0x50, 0x55, 0x46] as const;
-const checkedBytes = 36;
+/** Of the header, by its own CRC-32. */
+const checkedBytes = 60;
 
 /** Why a frame, a handshake or a connection was not accepted. The numbers travel. */
 export const refusalCodes = {

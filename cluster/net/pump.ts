@@ -5,7 +5,14 @@ import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkCount, linkName, type Torus } from '../../src/fabric/torus.ts';
 import { assert, broken } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
+import {
+  emptyHeader,
+  encodeHeader,
+  frameKinds,
+  HeaderRoom,
+  headerBytes,
+  lineBytes,
+} from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { Crossing, FrameSizes, Hosting } from './route.ts';
 import { colours, crossings, windowFrames } from './route.ts';
@@ -17,7 +24,7 @@ export interface PumpParts {
   readonly memory: WebAssembly.Memory;
   readonly hosting: Hosting;
   readonly sizes: FrameSizes;
-  /** Byte address of the `receiveBytes(hosting, sizes)` bytes into which frames are received. */
+  /** 64-aligned byte address of the `receiveBytes(hosting, sizes)` bytes into which frames are received. */
   readonly receiveAt: number;
   /** Membership; frames of another one are refused. */
   readonly epoch: number;
@@ -75,7 +82,7 @@ export class Pump {
 
   constructor(parts: PumpParts) {
     const { memory, hosting, receiveAt, sizes } = parts;
-    assert(receiveAt % 16 === 0, `a receive area at ${receiveAt}`);
+    assert(receiveAt % lineBytes === 0, `a receive area at ${receiveAt}`);
     this.#parts = parts;
     this.#bytes = Buffer.from(memory.buffer);
     const { out, in: incoming } = crossings(hosting);

@@ -4,7 +4,7 @@ import { laneCount, longestPart } from '../../src/fabric/part.ts';
 import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, opposite, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import { headerBytes } from './frame.ts';
+import { headerBytes, lineBytes } from './frame.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
 export interface Hosting {
@@ -50,7 +50,6 @@ export const colours = 2;
 export const frameElementsMax = 131072;
 /** Frames of one queue that may be under way: enough for frames of the other way to give them back in time. */
 export const windowFrames = 16;
-const lineBytes = 64;
 
 /** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
 export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {

@@ -80,9 +80,9 @@ describe('frames', () => {
   });
 
   test('refuse other versions, kinds and lengths by their headers', () => {
-    expect(collect().reader.push(encodeFrame(hello, undefined, 2))).toEqual({
+    expect(collect().reader.push(encodeFrame(hello, undefined, 3))).toEqual({
       code: 'version',
-      text: 'protocol version 2, expected 1',
+      text: 'protocol version 3, expected 2',
     });
     const unknown = { ...hello, kind: 99 as FrameHeader['kind'] };
     expect(collect().reader.push(encodeFrame(unknown))).toMatchObject({ code: 'kind' });
