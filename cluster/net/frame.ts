@@ -60,7 +60,7 @@ export const lineBytes = 64;
 /** `TPUF`. */
 const magic = [0x54, 0x50, 0x55, 0x46] as const;
 /** Of the header, by its own CRC-32. */
-const checkedBytes = 60;
+const checkedBytes = headerBytes - 4;
 
 /** Why a frame, a handshake or a connection was not accepted. The numbers travel. */
 export const refusalCodes = {

@@ -3,8 +3,7 @@
 // In bytes: of the ring, and how far ahead in it the lane lies that was folded 5869 bytes before.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
-/** Three lanes before the ring repeat its end, and two behind it its beginning. */
-const before: usize = 3 << 4;
+/** Two lanes behind the ring repeat its beginning, as three before it do its end. */
 const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
 
@@ -38,7 +37,8 @@ export function fold(
     run(ring + at, end - behind, source + at);
     v128.store(end, v128.load(ring));
     v128.store(end + 16, v128.load(ring + 16));
-    run(ring + max(at, ringBytes - behind), end, source + max(at, ringBytes - behind));
+    at = max(at, ringBytes - behind);
+    run(ring + at, end, source + at);
     v128.store(ring - 48, v128.load(end - 48));
     v128.store(ring - 32, v128.load(end - 32));
     v128.store(ring - 16, v128.load(end - 16));
