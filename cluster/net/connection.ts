@@ -1,3 +1,4 @@
+import type { RunningCrc } from '../../src/fabric/kernels/crc.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
 import { FrameReader, refusalCodes } from './frame.ts';
 import type { Handshake, Hello } from './handshake.ts';
@@ -54,8 +55,8 @@ export class Connection implements FrameSink {
     return this.#sink.accept(header, payload, payloadCrc);
   }
 
-  checksum(payload: Uint8Array, start: number, end: number, before: number): number | undefined {
-    return this.#sink.checksum?.(payload, start, end, before);
+  checksum(payload: Uint8Array, bytes: number): RunningCrc | undefined {
+    return this.#sink.checksum?.(payload, bytes);
   }
 
   /** Takes a piece of the stream. */

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import type { RunningCrc } from '../../src/fabric/kernels/crc.ts';
 import { broken } from '../../src/numerics/assert.ts';
 
 /**
@@ -175,10 +176,10 @@ export interface FrameSink {
     payloadCrc: number,
   ): Refusal | undefined;
   /**
-   * CRC-32 of bytes `start` to `end` of a payload and all those before, whose CRC-32 is `before`; where
-   * there is no faster way than zlib's, undefined.
+   * What works out the CRC-32 of the first `bytes` of this place as they come; undefined where there is
+   * no faster way than zlib's.
    */
-  checksum?(payload: Uint8Array, start: number, end: number, before: number): number | undefined;
+  checksum?(place: Uint8Array, bytes: number): RunningCrc | undefined;
 }
 
 /**
@@ -196,10 +197,10 @@ export class FrameReader {
   /** The part that is being read: the header, or a payload and what follows. */
   #target: Uint8Array = this.#head;
   #filled = 0;
-  /** Of the payload; how much of it has been checked, and the CRC-32 of that. */
+  /** Of the payload. */
   #bytes = 0;
-  #checkedBytes = 0;
-  #crc = 0;
+  readonly #zlib = new ZlibCrc();
+  #crc: RunningCrc = this.#zlib;
   /** As the header says. */
   #payloadCrc = 0;
   #refusal: Refusal | undefined;
@@ -252,8 +253,7 @@ export class FrameReader {
     if (slack < 0 || slack > headerBytes) broken(`${place.length} bytes for ${header.bytes}`);
     this.#target = place;
     this.#bytes = header.bytes;
-    this.#checkedBytes = 0;
-    this.#crc = 0;
+    this.#crc = this.#sink.checksum?.(place, header.bytes) ?? this.#zlib.begin(place);
     this.#filled = 0;
     return header.bytes === 0 ? this.#payloadGrew() : undefined;
   }
@@ -288,30 +288,43 @@ export class FrameReader {
   #payloadGrew(): Refusal | undefined {
     const bytes = this.#bytes;
     const read = this.#target;
-    this.#check(read);
+    // While what has come is in the nearest caches.
+    this.#crc.take(Math.min(this.#filled, bytes));
     if (this.#filled < bytes) return undefined;
     const payload = read.length === bytes ? read : read.subarray(0, bytes);
     const more = this.#filled - bytes;
     if (more > 0) this.#head.set(read.subarray(bytes, this.#filled));
     this.#target = this.#head;
     this.#filled = more;
-    if (this.#crc !== this.#payloadCrc) {
+    const crc = this.#crc.end();
+    if (crc !== this.#payloadCrc) {
       return { code: 'payload-crc', text: 'a corrupt payload', header: { ...this.#header } };
     }
-    const refusal = this.#sink.accept(this.#header, payload, this.#crc);
+    const refusal = this.#sink.accept(this.#header, payload, crc);
     return refusal || more === 0 ? refusal : this.#headGrew();
   }
+}
 
-  /** Goes on with the CRC while what has come is in the nearest caches, by whole lines of them. */
-  #check(payload: Uint8Array): void {
-    const isWhole = this.#filled >= this.#bytes;
-    const end = isWhole ? this.#bytes : this.#filled - (this.#filled % lineBytes);
-    const start = this.#checkedBytes;
-    if (end === start) return;
-    this.#crc =
-      this.#sink.checksum?.(payload, start, end, this.#crc) ??
-      crc32(payload.subarray(start, end), this.#crc);
-    this.#checkedBytes = end;
+/** zlib's. */
+class ZlibCrc implements RunningCrc {
+  #payload: Uint8Array = nothing;
+  #end = 0;
+  #crc = 0;
+
+  begin(payload: Uint8Array): this {
+    this.#payload = payload;
+    this.#end = 0;
+    this.#crc = 0;
+    return this;
+  }
+
+  take(end: number): void {
+    this.#crc = crc32(this.#payload.subarray(this.#end, end), this.#crc);
+    this.#end = end;
+  }
+
+  end(): number {
+    return this.#crc;
   }
 }
 

@@ -1,5 +1,4 @@
-import type { FrameCrc } from '../../src/fabric/kernels/crc.ts';
-import { frameCrc } from '../../src/fabric/kernels/crc.ts';
+import { crcScratchBytes, FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkCount, linkName, type Torus } from '../../src/fabric/torus.ts';
@@ -15,7 +14,7 @@ import {
 } from './frame.ts';
 import { readRefusal } from './handshake.ts';
 import type { Crossing, FrameSizes, Hosting } from './route.ts';
-import { colours, crossings, windowFrames } from './route.ts';
+import { colours, crossings, peersOf, windowFrames } from './route.ts';
 import { Slots } from './slots.ts';
 import { type Outbox, SocketInLink, SocketOutLink } from './socket-link.ts';
 import type { Wire } from './wire.ts';
@@ -64,7 +63,9 @@ interface Route extends Outbox {
 export class Pump {
   readonly #parts: PumpParts;
   readonly #bytes: Buffer;
+  /** Of what goes out, and of what comes in by peer. */
   readonly #crc: FrameCrc;
+  readonly #crcOf: ReadonlyMap<number, FrameCrc>;
   readonly #routes: readonly Route[];
   /** By queue number: those that go to other processes, and those that come from them. */
   readonly #out: readonly (SocketOutLink | undefined)[];
@@ -89,9 +90,14 @@ export class Pump {
     const { slotBytes } = sizes;
     const count = incoming.length * windowFrames;
     const slots = new Slots(receiveAt, slotBytes, count);
-    this.#crc = frameCrc(memory, receiveAt + count * slotBytes);
-    const peers = [...new Set(out.map(({ peer }) => peer))];
-    this.#routes = peers.map((peer) => makeRoute(peer, out));
+    const scratch = receiveAt + count * slotBytes;
+    this.#crc = new FrameCrc(memory, scratch);
+    this.#crcOf = new Map(
+      peersOf(incoming).map((peer, i) => {
+        return [peer, new FrameCrc(memory, scratch + (1 + i) * crcScratchBytes)];
+      }),
+    );
+    this.#routes = peersOf(out).map((peer) => makeRoute(peer, out));
     const senders = this.#routes.flatMap(({ queues }) => queues);
     const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
     this.#out = byQueue(senders, hosting.torus);
@@ -100,8 +106,7 @@ export class Pump {
 
   /** Processes to which frames go, and from which they come. */
   get peers(): { readonly out: readonly number[]; readonly in: readonly number[] } {
-    const peers = this.#in.flatMap((it) => it?.crossing.peer ?? []);
-    return { out: this.#routes.map(({ peer }) => peer), in: [...new Set(peers)] };
+    return { out: this.#routes.map(({ peer }) => peer), in: [...this.#crcOf.keys()] };
   }
 
   /** The ends of the slice's links here: those to and from other processes, and `local` ones. */
@@ -144,7 +149,8 @@ export class Pump {
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const first = this.#in.find((it) => it?.crossing.peer === peer);
-    if (first === undefined) return { code: 'peer', text: `process ${peer} is no neighbour` };
+    const crc = this.#crcOf.get(peer);
+    if (first === undefined || crc === undefined) return { code: 'peer', text: `process ${peer} is no neighbour` };
     if (this.#sources.has(peer)) {
       return { code: 'peer', text: `process ${peer} is connected already` };
     }
@@ -172,10 +178,11 @@ export class Pump {
         this.poke();
         return undefined;
       },
-      checksum: (payload, start, end, before) =>
-        payload.buffer === this.#bytes.buffer
-          ? this.#crc.of(payload.byteOffset + start, end - start, before)
-          : undefined,
+      checksum: (place, bytes) => {
+        if (place.buffer !== this.#bytes.buffer) return undefined;
+        crc.begin(place.byteOffset, bytes);
+        return crc;
+      },
     };
   }
 

@@ -84,12 +84,20 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   return { out, in: incoming };
 }
 
+/** The processes at the other ends. */
+export function peersOf(crossings: readonly Crossing[]): readonly number[] {
+  return [...new Set(crossings.map(({ peer }) => peer))];
+}
+
 /**
  * Bytes of shared memory that the pump of this process needs: slots for all that may be under way,
- * of which few are ever touched, and its scratch.
+ * of which few are ever touched, and scratch for the CRCs of what goes out and of what comes from
+ * each peer.
  */
 export function receiveBytes(hosting: Hosting, { slotBytes }: FrameSizes): number {
-  return crossings(hosting).in.length * windowFrames * slotBytes + crcScratchBytes;
+  const incoming = crossings(hosting).in;
+  const slots = incoming.length * windowFrames;
+  return slots * slotBytes + (1 + peersOf(incoming).length) * crcScratchBytes;
 }
 
 /** The name of the link of a queue, such as `chip(3,1)+x`, or of one that the torus has not. */

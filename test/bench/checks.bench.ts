@@ -11,7 +11,7 @@ import { openDataset } from '../../src/data/open.ts';
 import type { Report } from '../../src/experiment/event.ts';
 import { buildPrograms } from '../../src/experiment/programs.ts';
 import { quantiles } from '../../src/experiment/statistics.ts';
-import { crcScratchBytes, frameCrc } from '../../src/fabric/kernels/crc.ts';
+import { crcScratchBytes, FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import type { Direction } from '../../src/fabric/torus.ts';
 import { axisLength, axisOf, podTorus, type Torus } from '../../src/fabric/torus.ts';
@@ -99,7 +99,7 @@ function timeCrcs(torus: Torus, executable: Executable): number {
   const elements = executable.buckets.map((bucket) => bucket.elements);
   const { frameBytes } = frameSizes(torus, Math.max(...elements));
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true });
-  const crc = frameCrc(memory, 1024);
+  const crc = new FrameCrc(memory, 1024);
   const frameMs = time(() => crc.of(1024 + crcScratchBytes, frameBytes));
   return (frameMs * checkedBytes(torus, elements)) / frameBytes;
 }

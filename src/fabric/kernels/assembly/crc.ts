@@ -8,50 +8,57 @@ const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
 
 /**
- * Folds a message of `bytes`, a multiple of 16 and at least those of the ring, into the 304 bytes
- * at `tail`:
+ * Begins a message whose first lane takes its place `at` bytes from the start of the ring: so chosen
+ * that the last lane that is moved on takes the ring's last. Before the ring lie 304 bytes and behind it
+ * 32 that are its own; those before are zeros, here and after {@link finish}.
+ */
+export function begin(ring: usize, at: usize): void {
+  memory.fill(ring, 0, ringBytes);
+  // A CRC-32 begins with ones, which the first lane takes from where what it takes lies.
+  i32.store(ring + ((at + ahead) % ringBytes), -1);
+}
+
+/**
+ * Folds the next `bytes`, a multiple of 16, of all but the last 5888 of a message, and returns where in
+ * the ring what follows takes its place:
  *
  *     folded[i] = source[i] ^ folded[i − 34] ^ folded[i − 48] ^ folded[i − 5869]
  *
  * The last three lanes are in registers: nothing is read but the source and what lies 5869 bytes
  * back. A folded lane takes the place of the one 5888 bytes before it: so few that they stay in the
- * nearest cache. The last 5888 bytes of the message are not moved on: they only take. Before the ring
- * lie 304 zeros, and two lanes are free behind it.
+ * nearest cache.
  */
-export function fold(
-  ring: usize,
-  source: usize,
-  bytes: usize,
-  tail: usize,
-  initial: i32,
-): void {
+export function move(ring: usize, at: usize, source: usize, bytes: usize): usize {
   const end = ring + ringBytes;
-  memory.fill(ring, 0, ringBytes);
-  const moved = bytes - ringBytes;
-  // The last lane that is moved on is the last of the ring.
-  let at = (ringBytes - (moved % ringBytes)) % ringBytes;
-  // From where the first lane takes it.
-  i32.store(ring + ((at + ahead) % ringBytes), initial);
-  source -= at;
-  for (let rounds = (at + moved) / ringBytes; rounds > 0; rounds--) {
-    run(ring + at, end - behind, source + at);
-    v128.store(end, v128.load(ring));
-    v128.store(end + 16, v128.load(ring + 16));
-    at = max(at, ringBytes - behind);
-    run(ring + at, end, source + at);
+  const repeated = ringBytes - behind;
+  while (bytes > 0) {
+    const isLast = at >= repeated;
+    const count = min(bytes, (isLast ? ringBytes : repeated) - at);
+    if (isLast) {
+      v128.store(end, v128.load(ring));
+      v128.store(end + 16, v128.load(ring + 16));
+    }
+    run(ring + at, ring + at + count, source);
+    at += count;
+    source += count;
+    bytes -= count;
+    if (at < ringBytes) continue;
+    at = 0;
     v128.store(ring - 48, v128.load(end - 48));
     v128.store(ring - 32, v128.load(end - 32));
     v128.store(ring - 16, v128.load(end - 16));
-    source += ringBytes;
-    at = 0;
   }
+  return at;
+}
+
+/** Folds the last 5888 bytes of a message, which only take, with the ring into the 304 at `tail`. */
+export function finish(ring: usize, source: usize, tail: usize): void {
   takeLast(ring, source);
   foldRing(ring, tail);
 }
 
-/** Folds from `at` to `end`, if that is behind it. */
+/** Folds what takes its place from `at` to `end`. */
 function run(at: usize, end: usize, source: usize): void {
-  if (at >= end) return;
   let third = v128.load(at - 48);
   let second = v128.load(at - 32);
   let first = v128.load(at - 16);
