@@ -97,7 +97,7 @@ export class Pump {
         return [peer, new FrameCrc(memory, scratch + (1 + i) * crcScratchBytes)];
       }),
     );
-    this.#routes = peersOf(out).map((peer) => makeRoute(peer, out));
+    this.#routes = peersOf(out).map((peer) => makeRoute(peer, out, this.#crc));
     const senders = this.#routes.flatMap(({ queues }) => queues);
     const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
     this.#out = byQueue(senders, hosting.torus);
@@ -150,7 +150,8 @@ export class Pump {
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const first = this.#in.find((it) => it?.crossing.peer === peer);
     const crc = this.#crcOf.get(peer);
-    if (first === undefined || crc === undefined) return { code: 'peer', text: `process ${peer} is no neighbour` };
+    if (first === undefined || crc === undefined)
+      return { code: 'peer', text: `process ${peer} is no neighbour` };
     if (this.#sources.has(peer)) {
       return { code: 'peer', text: `process ${peer} is connected already` };
     }
@@ -360,13 +361,13 @@ export class Pump {
   }
 }
 
-function makeRoute(peer: number, out: readonly Crossing[]): Route {
+function makeRoute(peer: number, out: readonly Crossing[], crc: FrameCrc): Route {
   const queues: SocketOutLink[] = [];
   const route: Route = {
     ...{ peer, queues, head: new HeaderRoom() },
     ...{ wire: undefined, isReady: false, isHeard: false, sending: undefined, turn: 0 },
   };
-  for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route));
+  for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route, crc));
   return route;
 }
 

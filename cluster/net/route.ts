@@ -44,12 +44,12 @@ export interface FrameSizes {
 
 export const colours = 2;
 /**
- * The most elements of a frame between processes, 512 KiB: each costs two processes some system calls
- * and callbacks, whatever its length; longer ones are in no cache any more when they are summed.
+ * The most elements of a frame between processes, 1 MiB: each costs two processes some system calls
+ * and callbacks, whatever its length; longer ones gain nothing more.
  */
-export const frameElementsMax = 131072;
+export const frameElementsMax = 262144;
 /** Frames of one queue that may be under way: enough for frames of the other way to give them back in time. */
-export const windowFrames = 16;
+export const windowFrames = 8;
 
 /** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
 export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {

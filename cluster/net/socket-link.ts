@@ -1,4 +1,5 @@
 import { queueDepth } from '../../src/fabric/fabric-memory.ts';
+import type { FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { Frame, InLink, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame } from '../../src/fabric/link.ts';
 import { assert } from '../../src/numerics/assert.ts';
@@ -52,14 +53,16 @@ export interface Outbox {
 /** The sending end of a queue to another process: frames wait here for their connection. */
 export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
+  readonly crc: FrameCrc;
   readonly #outbox: Outbox;
   /** What the receiver has of them, and has not given back. */
   readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
 
-  constructor(crossing: Crossing, outbox: Outbox) {
+  constructor(crossing: Crossing, outbox: Outbox, crc: FrameCrc) {
     this.crossing = crossing;
+    this.crc = crc;
     this.#outbox = outbox;
   }
 

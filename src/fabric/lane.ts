@@ -1,11 +1,15 @@
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
+import type { FrameCrc } from './kernels/crc.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
 import { emptyFrame, unknownCrc } from './link.ts';
 import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart } from './part.ts';
 import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
+
+/** So many elements stay in the nearest caches from when they are summed until their CRC is made. */
+const cachedElements = 16384;
 
 /** What a chip has on one of a lane's two axes: the ends of its links and their numbers. */
 export interface Turn {
@@ -162,7 +166,7 @@ export class Lane {
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
     this.#awaited = undefined;
     if (receives) this.#take(turn, sends);
-    if (sends) this.#send(turn, receives && this.#phase >= 2 ? this.#inFrame.crc : unknownCrc);
+    if (sends) this.#send(turn, receives ? this.#inFrame.crc : unknownCrc);
     this.#hop++;
     this.#settle();
     return true;
@@ -197,11 +201,29 @@ export class Lane {
     const { kernels } = this.#parts;
     const frame = this.#inFrame;
     this.#check(frame);
-    if (this.#phase < 2) kernels.add(this.#own, frame.address, this.#own, this.#count);
+    if (this.#phase < 2) frame.crc = this.#add(frame.address, sends ? turn.out.crc : undefined);
     else if (this.#keeps(sends) && frame.address !== this.#own) {
       kernels.copy(this.#own, frame.address, this.#count);
     }
     turn.in.release();
+  }
+
+  /** Adds a payload to the chip's own elements, and gives the CRC-32 of these where that is wanted. */
+  #add(payload: number, crc: FrameCrc | undefined): number {
+    const { kernels } = this.#parts;
+    const own = this.#own;
+    const count = this.#count;
+    if (crc === undefined) {
+      kernels.add(own, payload, own, count);
+      return unknownCrc;
+    }
+    crc.begin(own, count * 4);
+    for (let i = 0; i < count; i += cachedElements) {
+      const some = Math.min(cachedElements, count - i);
+      kernels.add(own + i * 4, payload + i * 4, own + i * 4, some);
+      crc.take((i + some) * 4);
+    }
+    return crc.end();
   }
 
   /** Sends the chip's own elements; `crc` is theirs, where it is known. */

@@ -1,3 +1,5 @@
+import type { FrameCrc } from './kernels/crc.ts';
+
 /**
  * A directed link as its two ends see it: a bounded queue of frames. A frame is a range of the
  * sender's memory: nothing is copied to be sent, so the sender leaves the range alone until the
@@ -5,6 +7,8 @@
  * that the two lanes that share a link never block one another.
  */
 export interface OutLink {
+  /** What works out the CRC-32 of a payload, where frames have one. */
+  readonly crc: FrameCrc | undefined;
   /** Whether there is room for another frame. */
   hasRoom(): boolean;
   /** Sends a frame; there must be room. */
@@ -40,8 +44,8 @@ export interface Frame {
   /** Number of the frame among those of its all-reduce and queue. */
   sequence: number;
   /**
-   * CRC-32 of the payload where a link has checked it, so that a chip that passes a frame on does not
-   * compute it again; {@link unknownCrc} otherwise.
+   * CRC-32 of the payload where a link has checked it, or a chip has worked it out while it made the
+   * payload, so that none is worked out again; {@link unknownCrc} otherwise.
    */
   crc: number;
 }

@@ -42,6 +42,7 @@ export function memoryLinks(
  * end only, and each end keeps the other's count as it last saw it.
  */
 export class MemoryOutLink implements OutLink {
+  readonly crc: undefined;
   readonly #words: Int32Array;
   /** Index of the queue's first word. */
   readonly #queue: number;
