@@ -150,8 +150,9 @@ export class Pump {
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const first = this.#in.find((it) => it?.crossing.peer === peer);
     const crc = this.#crcOf.get(peer);
-    if (first === undefined || crc === undefined)
+    if (first === undefined || crc === undefined) {
       return { code: 'peer', text: `process ${peer} is no neighbour` };
+    }
     if (this.#sources.has(peer)) {
       return { code: 'peer', text: `process ${peer} is connected already` };
     }

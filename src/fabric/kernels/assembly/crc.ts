@@ -10,10 +10,11 @@ const tailBytes: usize = 19 << 4;
 /**
  * Begins a message whose first lane takes its place `at` bytes from the start of the ring: so chosen
  * that the last lane that is moved on takes the ring's last. Before the ring lie 304 bytes and behind it
- * 32 that are its own; those before are zeros, here and after {@link finish}.
+ * 32 that are its own; those before are zeros then, and after {@link finish}.
  */
 export function begin(ring: usize, at: usize): void {
-  memory.fill(ring, 0, ringBytes);
+  // With the three lanes before it, which a message that was dropped may have left.
+  memory.fill(ring - 48, 0, 48 + ringBytes);
   // A CRC-32 begins with ones, which the first lane takes from where what it takes lies.
   i32.store(ring + ((at + ahead) % ringBytes), -1);
 }
