@@ -19,10 +19,12 @@ import {
 } from '../cluster/net/frame.ts';
 import { connectingHandshake, type Hello, listeningHandshake } from '../cluster/net/handshake.ts';
 import { Pump } from '../cluster/net/pump.ts';
-import { crossings, frameSizes, type Hosting, receiveBytes } from '../cluster/net/route.ts';
+import { crossings, frameSizes, type Hosting, layOutPump } from '../cluster/net/route.ts';
+import { makeSegment, mapBytes } from '../cluster/net/segment.ts';
 import { listenTensors } from '../cluster/net/tensor-socket.ts';
 import { Token } from '../cluster/net/token.ts';
 import type { Wire } from '../cluster/net/wire.ts';
+import { sumKernels } from '../src/fabric/kernels/sum.ts';
 import { podTorus } from '../src/fabric/torus.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
@@ -68,6 +70,9 @@ export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
     tensor: tensorFrames(place.newPump),
     credit: creditFrames(place.newPump),
   };
+  const segment = makeSegment(segmentRange());
+  // Elsewhere than on Linux there is none.
+  if (typeof segment !== 'string') targets['shared'] = sharedFrames(place.newPump, segment.offer);
   const names = Object.keys(targets);
   const counts: Counts = Object.fromEntries(names.map((name) => [name, {}]));
   let overSockets = 0;
@@ -88,6 +93,7 @@ export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
   const growthBytes = settledBytes() - before;
   const { roundTrips, losses } = place.honest;
   await place.close();
+  if (typeof segment !== 'string') segment.close();
   return { counts, overSockets, roundTrips, losses, growthBytes };
 }
 
@@ -172,10 +178,12 @@ async function makePlace() {
 
 /** Pumps over one memory, each as at the beginning of an epoch. */
 function pumpMaker(hosting: Hosting): () => Pump {
-  const receiveAt = 1024;
-  const pages = Math.ceil((receiveAt + receiveBytes(hosting, sizes)) / 65536);
+  const layout = layOutPump(hosting, sizes, mapBytes);
+  const pages = Math.ceil((mapBytes + layout.bytes) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  return () => new Pump({ memory, hosting, sizes, receiveAt, epoch });
+  const kernels = sumKernels(memory);
+  const unshared = (): void => undefined;
+  return () => new Pump({ memory, hosting, sizes, layout, kernels, epoch, shares: true, unshared });
 }
 
 function overWebSocket(url: string, bytes: Buffer): Promise<void> {
@@ -297,6 +305,28 @@ function tensorFrames(newPump: () => Pump): Target {
   );
 }
 
+/** What takes tensors at a worker on the same host, once it has mapped a segment: of zeros. */
+function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
+  return frames(
+    () => newPump().openIn(1, { ...replyWire([]), isLocal: true }),
+    (random) => {
+      const { queue = 0 } = pick(random, crossings(twoProcesses).in) ?? {};
+      const header = { ...emptyHeader(), kind: frameKinds.shared, epoch, queue };
+      const zeros = Buffer.alloc(4 * Math.floor(random() * 64));
+      return encodeFrame(header, zeros).subarray(0, headerBytes);
+    },
+    encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, epoch }, offer),
+  );
+}
+
+/** A range for a segment from process 1. */
+function segmentRange(): Uint8Array {
+  const bytes = layOutPump(twoProcesses, sizes, 0).segments.in[0]?.bytes ?? 0;
+  const pages = bytes / 65536;
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return new Uint8Array(memory.buffer);
+}
+
 /** What takes credits at a worker that sends to a neighbour. */
 function creditFrames(newPump: () => Pump): Target {
   return frames(
@@ -314,10 +344,11 @@ const twoProcesses: Hosting = {
   self: 0,
 };
 
-/** Frames into one reader until it refuses one, then into a new one. */
+/** Frames into one reader until it refuses one, then into a new one, each after a `first` if any. */
 function frames(
   open: () => FrameSink | { code: string },
   make: (random: Random) => Buffer,
+  first: Buffer = Buffer.alloc(0),
 ): Target {
   let reader: FrameReader | undefined;
   return (random) => {
@@ -325,6 +356,7 @@ function frames(
       const sink = open();
       assert(!('code' in sink), 'a sink that does not open');
       reader = new FrameReader(sink);
+      assert(reader.push(first) === undefined, 'a first frame that is refused');
     }
     const refusal = reader.push(
       random() < 0.3 ? make(random) : broken(random, make(random), lengths),

@@ -24,7 +24,7 @@ export interface FrameHeader {
   collective: number;
   /**
    * Tensors: number of the frame in its all-reduce and queue. State: number of the piece, or steps done
-   * when asked for. Refusals: why, a number of {@link refusalCodes}.
+   * when asked for. Mapped: 1, or 0 where that cannot be. Refusals: why, a number of {@link refusalCodes}.
    */
   sequence: number;
   /** Tensors and credits: link · 2 + colour. State: number of the parameter. */
@@ -47,10 +47,15 @@ export const frameKinds = {
   tensor: 6,
   credit: 7,
   state: 8,
+  /** Offers a segment of memory to share, and says whether it is mapped at the other end. */
+  segment: 9,
+  mapped: 10,
+  /** A tensor whose payload does not follow: it lies in the segment. */
+  shared: 11,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 export const headerBytes = 64;
 /** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;
@@ -162,8 +167,9 @@ export function isFrame(bytes: Uint8Array): boolean {
 /** What is done with the frames of a stream. */
 export interface FrameSink {
   /**
-   * Where the payload of a frame with this header goes; or why it may not. It may be up to
-   * `headerBytes` more than `header.bytes`, which the header behind the payload passes through.
+   * Where the payload of a frame with this header goes, or lies if it is shared; or why it may not. It
+   * may be up to `headerBytes` more than `header.bytes`, which the header behind the payload passes
+   * through.
    */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /**
@@ -254,8 +260,9 @@ export class FrameReader {
     this.#target = place;
     this.#bytes = header.bytes;
     this.#crc = this.#sink.checksum?.(place, header.bytes) ?? this.#zlib.begin(place);
-    this.#filled = 0;
-    return header.bytes === 0 ? this.#payloadGrew() : undefined;
+    // What is shared lies there already.
+    this.#filled = header.kind === frameKinds.shared ? header.bytes : 0;
+    return this.#filled === header.bytes ? this.#payloadGrew() : undefined;
   }
 
   #decode(): Refusal | undefined {
@@ -278,8 +285,7 @@ export class FrameReader {
     header.bytes = view.getUint32(24, true);
     header.returned = view.getUint32(32, true);
     this.#payloadCrc = view.getUint32(28, true);
-    const isSmall = kind !== frameKinds.tensor && kind !== frameKinds.state;
-    if (isSmall && header.bytes > smallPayloadBytes) {
+    if (!hasLargePayload(kind) && header.bytes > smallPayloadBytes) {
       return { code: 'length', text: `${header.bytes} bytes, at most ${smallPayloadBytes}` };
     }
     return undefined;
@@ -329,5 +335,9 @@ class ZlibCrc implements RunningCrc {
 }
 
 function isKind(kind: number): kind is FrameKind {
-  return kind >= frameKinds.hello && kind <= frameKinds.state;
+  return kind >= frameKinds.hello && kind <= frameKinds.shared;
+}
+
+function hasLargePayload(kind: FrameKind): boolean {
+  return kind === frameKinds.tensor || kind === frameKinds.shared || kind === frameKinds.state;
 }

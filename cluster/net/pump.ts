@@ -1,20 +1,15 @@
 import { crcScratchBytes, FrameCrc } from '../../src/fabric/kernels/crc.ts';
+import type { SumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
 import { linkCount, linkName, type Torus } from '../../src/fabric/torus.ts';
-import { assert, broken } from '../../src/numerics/assert.ts';
+import { broken } from '../../src/numerics/assert.ts';
 import type { FrameHeader, FrameSink, Refusal } from './frame.ts';
-import {
-  emptyHeader,
-  encodeHeader,
-  frameKinds,
-  HeaderRoom,
-  headerBytes,
-  lineBytes,
-} from './frame.ts';
+import { emptyHeader, encodeHeader, frameKinds, HeaderRoom, headerBytes } from './frame.ts';
 import { readRefusal } from './handshake.ts';
-import type { Crossing, FrameSizes, Hosting } from './route.ts';
-import { colours, crossings, peersOf, windowFrames } from './route.ts';
+import type { Crossing, FrameSizes, Hosting, PumpLayout } from './route.ts';
+import { colours, crossings, segmentFrames } from './route.ts';
+import { answerFrame, InSegment, OutSegment } from './shared.ts';
 import { Slots } from './slots.ts';
 import { type Outbox, SocketInLink, SocketOutLink } from './socket-link.ts';
 import type { Wire } from './wire.ts';
@@ -23,10 +18,14 @@ export interface PumpParts {
   readonly memory: WebAssembly.Memory;
   readonly hosting: Hosting;
   readonly sizes: FrameSizes;
-  /** 64-aligned byte address of the `receiveBytes(hosting, sizes)` bytes into which frames are received. */
-  readonly receiveAt: number;
+  readonly layout: PumpLayout;
+  readonly kernels: SumKernels;
   /** Membership; frames of another one are refused. */
   readonly epoch: number;
+  /** Whether payloads may go through memory that is shared with peers on this host. */
+  readonly shares: boolean;
+  /** That they do not, with a peer that could have some: why. */
+  readonly unshared: (peer: number, cause: string) => void;
 }
 
 /** What works on the frames that come in, and makes those that go out. */
@@ -40,6 +39,7 @@ interface Route extends Outbox {
   readonly peer: number;
   readonly queues: readonly SocketOutLink[];
   readonly head: HeaderRoom;
+  readonly segment: OutSegment;
   wire: Wire | undefined;
   /** Whether its other end has said that it listens; nothing is sent before. */
   isHeard: boolean;
@@ -49,10 +49,24 @@ interface Route extends Outbox {
   turn: number;
 }
 
+/** The way from a peer. */
+interface Source {
+  readonly peer: number;
+  readonly queues: readonly SocketInLink[];
+  readonly crc: FrameCrc;
+  readonly segment: InSegment;
+  /** Takes credits. */
+  wire: Wire | undefined;
+}
+
+/** So much of a payload stays in the nearest caches from when it is copied until its CRC is made. */
+const cachedBytes = 65536;
+
 /**
  * The links between this process and others, as all-reduces on the same thread see them: a frame
- * goes out on its connection from where it lies, and is released when the kernel has it. One that
- * comes in goes straight to where it is wanted, or into a ring of its own queue, and is given back
+ * goes out on its connection from where it lies, and is released when the kernel has it; or, between
+ * processes of one host, when it has been copied to memory that both map. One that comes in by a
+ * socket goes straight to where it is wanted, or into a ring of its own queue, and is given back
  * to the sender in time: so a slow receiver holds up the sender of that queue and nobody else. Every
  * frame that goes the other way says how many have been given back; only where none goes for long, a
  * credit does.
@@ -63,15 +77,13 @@ interface Route extends Outbox {
 export class Pump {
   readonly #parts: PumpParts;
   readonly #bytes: Buffer;
-  /** Of what goes out, and of what comes in by peer. */
+  /** Of what goes out. */
   readonly #crc: FrameCrc;
-  readonly #crcOf: ReadonlyMap<number, FrameCrc>;
   readonly #routes: readonly Route[];
+  readonly #sources: readonly Source[];
   /** By queue number: those that go to other processes, and those that come from them. */
   readonly #out: readonly (SocketOutLink | undefined)[];
   readonly #in: readonly (SocketInLink | undefined)[];
-  /** Connections that bring frames, by peer. */
-  readonly #sources: Map<number, Wire> = new Map();
   /** Queues whose senders should hear that frames have been given back, if no frame tells them. */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
@@ -82,31 +94,38 @@ export class Pump {
   #isStepping = false;
 
   constructor(parts: PumpParts) {
-    const { memory, hosting, receiveAt, sizes } = parts;
-    assert(receiveAt % lineBytes === 0, `a receive area at ${receiveAt}`);
+    const { memory, hosting, layout, sizes } = parts;
     this.#parts = parts;
     this.#bytes = Buffer.from(memory.buffer);
     const { out, in: incoming } = crossings(hosting);
-    const { slotBytes } = sizes;
-    const count = incoming.length * windowFrames;
-    const slots = new Slots(receiveAt, slotBytes, count);
-    const scratch = receiveAt + count * slotBytes;
+    const { segments, scratch } = layout;
+    const slots = new Slots(layout.slots.address, sizes.slotBytes, layout.slots.count);
     this.#crc = new FrameCrc(memory, scratch);
-    this.#crcOf = new Map(
-      peersOf(incoming).map((peer, i) => {
-        return [peer, new FrameCrc(memory, scratch + (1 + i) * crcScratchBytes)];
-      }),
+    this.#routes = segments.out.map((place) =>
+      makeRoute(place.peer, out, this.#crc, new OutSegment(this.#bytes, place, sizes)),
     );
-    this.#routes = peersOf(out).map((peer) => makeRoute(peer, out, this.#crc));
-    const senders = this.#routes.flatMap(({ queues }) => queues);
-    const takers = incoming.map((it) => new SocketInLink(it, slots, this.#due));
-    this.#out = byQueue(senders, hosting.torus);
-    this.#in = byQueue(takers, hosting.torus);
+    this.#sources = segments.in.map((place, i) => {
+      const { peer } = place;
+      const queues = incoming
+        .filter((it) => it.peer === peer)
+        .map((it) => new SocketInLink(it, slots, this.#due));
+      const crc = new FrameCrc(memory, scratch + (1 + i) * crcScratchBytes);
+      const segment = new InSegment(this.#bytes, place, sizes);
+      return { peer, queues, crc, segment, wire: undefined };
+    });
+    this.#out = byQueue(
+      this.#routes.flatMap(({ queues }) => queues),
+      hosting.torus,
+    );
+    this.#in = byQueue(
+      this.#sources.flatMap(({ queues }) => queues),
+      hosting.torus,
+    );
   }
 
   /** Processes to which frames go, and from which they come. */
   get peers(): { readonly out: readonly number[]; readonly in: readonly number[] } {
-    return { out: this.#routes.map(({ peer }) => peer), in: [...this.#crcOf.keys()] };
+    return { out: this.#routes.map(({ peer }) => peer), in: this.#sources.map(({ peer }) => peer) };
   }
 
   /** The ends of the slice's links here: those to and from other processes, and `local` ones. */
@@ -137,9 +156,10 @@ export class Pump {
     if (route.isHeard) return { code: 'peer', text: `process ${peer} is connected already` };
     route.wire?.end();
     route.wire = wire;
+    if (this.#parts.shares && wire.isLocal) this.#offerSegment(route, wire);
     return {
-      place: (header) => this.#placeCredit(header),
-      accept: (header, payload) => this.#takeCredit(route, header, payload),
+      place: (header) => this.#placeAnswer(header),
+      accept: (header, payload) => this.#takeAnswer(route, header, payload),
     };
   }
 
@@ -148,33 +168,39 @@ export class Pump {
    * for nothing: it says that this end listens.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
-    const first = this.#in.find((it) => it?.crossing.peer === peer);
-    const crc = this.#crcOf.get(peer);
-    if (first === undefined || crc === undefined) {
+    const source = this.#sources.find((it) => it.peer === peer);
+    const first = source?.queues[0];
+    if (source === undefined || first === undefined) {
       return { code: 'peer', text: `process ${peer} is no neighbour` };
     }
-    if (this.#sources.has(peer)) {
-      return { code: 'peer', text: `process ${peer} is connected already` };
-    }
-    this.#sources.set(peer, wire);
+    if (source.wire) return { code: 'peer', text: `process ${peer} is connected already` };
+    source.wire = wire;
+    const { segment, crc } = source;
     const frame = emptyFrame();
     let present = first;
     this.#sendCredit(wire, first.crossing.queue, first.window.back);
     return {
       place: (header) => {
-        if (header.kind === frameKinds.refuse) return new Uint8Array(header.bytes);
-        const link = this.#findIncoming(peer, header);
+        const { kind, bytes } = header;
+        if (kind === frameKinds.refuse) return new Uint8Array(bytes);
+        if (kind === frameKinds.segment) return this.#placeOffer(source, wire, header);
+        const link = this.#findIncoming(source, header);
         if (!(link instanceof SocketInLink)) return link;
         present = link;
-        frame.bytes = header.bytes;
+        frame.bytes = bytes;
         frame.epoch = header.epoch;
         frame.collective = header.collective;
         frame.sequence = header.sequence;
+        if (kind === frameKinds.shared) {
+          link.placeAt(frame, segment.slot(link.crossing.queue, link.window.count));
+          return this.#range(frame.address, bytes);
+        }
         const slack = link.place(frame) ? headerBytes : 0;
-        return this.#range(frame.address, frame.bytes + slack);
+        return this.#range(frame.address, bytes + slack);
       },
       accept: (header, payload, payloadCrc) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+        if (header.kind === frameKinds.segment) return this.#takeSegment(source, wire, payload);
         frame.crc = payloadCrc;
         present.deliver(frame);
         this.poke();
@@ -215,8 +241,14 @@ export class Pump {
   /** Does not touch the memory again; whoever owns the connections closes them. */
   stop(): void {
     this.#isRunning = false;
-    for (const route of this.#routes) route.wire = undefined;
-    this.#sources.clear();
+    for (const route of this.#routes) {
+      route.wire = undefined;
+      route.segment.close();
+    }
+    for (const source of this.#sources) {
+      source.wire = undefined;
+      source.segment.close();
+    }
   }
 
   /** Does all that can be done now, after something has happened. */
@@ -267,26 +299,74 @@ export class Pump {
 
   #sendFrame(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
     if (frame.epoch !== this.#parts.epoch) broken(`a frame of epoch ${frame.epoch} to be sent`);
+    const { count } = link.window;
     link.window.put();
     const header = this.#header;
-    header.kind = frameKinds.tensor;
+    const isShared = route.segment.isMapped;
+    header.kind = isShared ? frameKinds.shared : frameKinds.tensor;
     header.epoch = frame.epoch;
     header.collective = frame.collective;
     header.sequence = frame.sequence;
     header.queue = link.crossing.queue;
     header.bytes = frame.bytes;
     header.returned = this.#in[link.crossing.reverse]?.giveBack() ?? 0;
-    const { address, bytes, crc } = frame;
-    encodeHeader(header, crc === unknownCrc ? this.#crc.of(address, bytes) : crc, route.head);
-    const payload = this.#range(address, bytes);
+    const { address, bytes } = frame;
+    const slot = isShared ? route.segment.slot(link.crossing.queue, count) : 0;
+    const crc = isShared ? this.#share(frame, slot) : this.#crcOf(frame);
+    encodeHeader(header, crc, route.head);
+    const payload = isShared ? undefined : this.#range(address, bytes);
     if (route.wire?.write(route.head.bytes, payload)) link.sent();
     else route.sending = link;
   }
 
+  #crcOf({ address, bytes, crc }: Readonly<Frame>): number {
+    return crc === unknownCrc ? this.#crc.of(address, bytes) : crc;
+  }
+
+  /** Copies a payload to its slot in a segment, and gives its CRC-32. */
+  #share({ address, bytes, crc }: Readonly<Frame>, slot: number): number {
+    const { kernels } = this.#parts;
+    if (crc !== unknownCrc) {
+      kernels.copy(slot, address, bytes / 4);
+      return crc;
+    }
+    this.#crc.begin(address, bytes);
+    for (let i = 0; i < bytes; i += cachedBytes) {
+      const some = Math.min(cachedBytes, bytes - i);
+      kernels.copy(slot + i, address + i, some / 4);
+      this.#crc.take(i + some);
+    }
+    return this.#crc.end();
+  }
+
+  #offerSegment(route: Route, wire: Wire): void {
+    const offer = route.segment.offer(this.#parts.epoch);
+    if (typeof offer === 'string') this.#parts.unshared(route.peer, offer);
+    else wire.write(offer);
+  }
+
+  #placeOffer(
+    { segment }: Source,
+    { isLocal }: Wire,
+    { kind, epoch, bytes }: Readonly<FrameHeader>,
+  ): Uint8Array | Refusal {
+    if (!this.#parts.shares || !isLocal || segment.isMapped) return outOfOrder(kind);
+    if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
+    return new Uint8Array(bytes);
+  }
+
+  #takeSegment({ peer, queues, segment }: Source, wire: Wire, offer: Uint8Array): undefined {
+    const refused = segment.take(offer);
+    if (refused === undefined) for (const { window } of queues) window.narrow(segmentFrames);
+    else this.#parts.unshared(peer, refused);
+    wire.write(answerFrame(this.#parts.epoch, refused === undefined));
+  }
+
   #giveBack(link: SocketInLink | undefined): void {
     if (!link?.isCrowded) return;
-    const wire = this.#sources.get(link.crossing.peer);
-    if (wire) this.#sendCredit(wire, link.crossing.queue, link.giveBack());
+    const { peer, queue } = link.crossing;
+    const wire = this.#sources.find((it) => it.peer === peer)?.wire;
+    if (wire) this.#sendCredit(wire, queue, link.giveBack());
   }
 
   #routeTo(peer: number): Route | undefined {
@@ -317,19 +397,20 @@ export class Pump {
     wire.write(record.bytes);
   }
 
-  #placeCredit({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
+  #placeAnswer({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
-    if (kind !== frameKinds.credit) return { code: 'order', text: `a frame of kind ${kind}` };
+    if (kind !== frameKinds.credit && kind !== frameKinds.mapped) return outOfOrder(kind);
     if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
-    return bytes === 0 ? noPayload : { code: 'length', text: 'a credit with a payload' };
+    return bytes === 0 ? noPayload : { code: 'length', text: 'an answer with a payload' };
   }
 
-  #takeCredit(
+  #takeAnswer(
     route: Route,
     header: Readonly<FrameHeader>,
     payload: Uint8Array,
   ): Refusal | undefined {
     if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+    if (header.kind === frameKinds.mapped) return this.#takeMapped(route, header.sequence === 1);
     const { queue, returned } = header;
     const link = this.#out[queue];
     if (link?.crossing.peer !== route.peer) {
@@ -341,10 +422,18 @@ export class Pump {
     return undefined;
   }
 
-  #findIncoming(peer: number, header: Readonly<FrameHeader>): SocketInLink | Refusal {
+  /** Whether the other end has mapped the segment that it was offered. */
+  #takeMapped({ queues, segment }: Route, isMapped: boolean): Refusal | undefined {
+    if (!segment.answered(isMapped)) return outOfOrder(frameKinds.mapped);
+    if (isMapped) for (const { window } of queues) window.narrow(segmentFrames);
+    return undefined;
+  }
+
+  #findIncoming({ peer, segment }: Source, header: Readonly<FrameHeader>): SocketInLink | Refusal {
     const { kind, epoch, queue, bytes, returned } = header;
     const { frameBytes } = this.#parts.sizes;
-    if (kind !== frameKinds.tensor) return { code: 'order', text: `a frame of kind ${kind}` };
+    const isShared = kind === frameKinds.shared && segment.isMapped;
+    if (kind !== frameKinds.tensor && !isShared) return outOfOrder(kind);
     if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
     const link = this.#in[queue];
     if (link?.crossing.peer !== peer) {
@@ -353,7 +442,7 @@ export class Pump {
     if (bytes === 0 || bytes % 4 !== 0 || bytes > frameBytes) {
       return { code: 'length', text: `a tensor of ${bytes} bytes, at most ${frameBytes}` };
     }
-    if (!link.window.hasRoom) {
+    if (isShared ? !link.window.hasRoom : link.window.isFull) {
       const name = linkName(this.#parts.hosting.torus, link.crossing.link);
       return { code: 'credit', text: `link ${name}: a frame for which there is no credit` };
     }
@@ -362,10 +451,15 @@ export class Pump {
   }
 }
 
-function makeRoute(peer: number, out: readonly Crossing[], crc: FrameCrc): Route {
+function makeRoute(
+  peer: number,
+  out: readonly Crossing[],
+  crc: FrameCrc,
+  segment: OutSegment,
+): Route {
   const queues: SocketOutLink[] = [];
   const route: Route = {
-    ...{ peer, queues, head: new HeaderRoom() },
+    ...{ peer, queues, head: new HeaderRoom(), segment },
     ...{ wire: undefined, isReady: false, isHeard: false, sending: undefined, turn: 0 },
   };
   for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route, crc));
@@ -386,6 +480,10 @@ const noPayload = new Uint8Array(0);
 
 function notSent(queue: number): Refusal {
   return { code: 'credit', text: `queue ${queue}: frames given back that were not sent` };
+}
+
+function outOfOrder(kind: number): Refusal {
+  return { code: 'order', text: `a frame of kind ${kind}` };
 }
 
 function staleEpoch(found: number, expected: number): Refusal {

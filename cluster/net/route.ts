@@ -5,6 +5,7 @@ import type { Direction, Torus } from '../../src/fabric/torus.ts';
 import { linkCount, linkName, neighbour, opposite, placement } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { headerBytes, lineBytes } from './frame.ts';
+import { mapBytes } from './segment.ts';
 
 /** Which process hosts which Cloud TPUs, seen from one of them. */
 export interface Hosting {
@@ -50,6 +51,11 @@ export const colours = 2;
 export const frameElementsMax = 262144;
 /** Frames of one queue that may be under way: enough for frames of the other way to give them back in time. */
 export const windowFrames = 8;
+/**
+ * Of these, those whose payloads lie in a segment. Each has a place there of its own, so that memory
+ * and caches are the price; more than two gain nothing.
+ */
+export const segmentFrames = 2;
 
 /** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
 export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {
@@ -89,15 +95,62 @@ export function peersOf(crossings: readonly Crossing[]): readonly number[] {
   return [...new Set(crossings.map(({ peer }) => peer))];
 }
 
-/**
- * Bytes of shared memory that the pump of this process needs: slots for all that may be under way,
- * of which few are ever touched, and scratch for the CRCs of what goes out and of what comes from
- * each peer.
- */
-export function receiveBytes(hosting: Hosting, { slotBytes }: FrameSizes): number {
-  const incoming = crossings(hosting).in;
-  const slots = incoming.length * windowFrames;
-  return slots * slotBytes + (1 + peersOf(incoming).length) * crcScratchBytes;
+/** Of a peer: where the segment that is shared with it lies, and the queues with places in it. */
+export interface SegmentPlace {
+  readonly peer: number;
+  readonly address: number;
+  /** A multiple of {@link mapBytes}. */
+  readonly bytes: number;
+  /** Numbers. Each has {@link segmentFrames} slots, one queue after another. */
+  readonly queues: readonly number[];
+}
+
+/** What the pump of a process has in the memory: byte addresses. */
+export interface PumpLayout {
+  /** Of what goes to each peer, and of what comes from each. Not touched where nothing is shared. */
+  readonly segments: {
+    readonly out: readonly SegmentPlace[];
+    readonly in: readonly SegmentPlace[];
+  };
+  /** For all that may come through sockets; few are ever touched. */
+  readonly slots: { readonly address: number; readonly count: number };
+  /** For the CRCs of what goes out, and of what comes from each peer in turn. */
+  readonly scratch: number;
+  readonly bytes: number;
+}
+
+/** Lays out what a pump needs, from byte address `base` on: a multiple of {@link mapBytes}. */
+export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, base: number): PumpLayout {
+  assert(base % mapBytes === 0, `a pump at ${base}`);
+  let end = base;
+  const take = (bytes: number): number => {
+    end += bytes;
+    return end - bytes;
+  };
+  const placesOf = (crossings: readonly Crossing[]): SegmentPlace[] =>
+    peersOf(crossings).map((peer) => {
+      const queues = crossings.filter((it) => it.peer === peer).map(({ queue }) => queue);
+      const slotted = queues.length * segmentFrames * slotBytes;
+      const bytes = Math.ceil(slotted / mapBytes) * mapBytes;
+      return { peer, address: take(bytes), bytes, queues };
+    });
+  const { out, in: incoming } = crossings(hosting);
+  const segments = { out: placesOf(out), in: placesOf(incoming) };
+  const count = incoming.length * windowFrames;
+  const slots = { address: take(count * slotBytes), count };
+  const scratch = take((1 + peersOf(incoming).length) * crcScratchBytes);
+  return { segments, slots, scratch, bytes: end - base };
+}
+
+/** Byte address where the payload of frame `count` of a queue lies in the segment at `place`. */
+export function segmentSlot(
+  { address, queues }: SegmentPlace,
+  { slotBytes }: FrameSizes,
+  queue: number,
+  count: number,
+): number {
+  const slot = queues.indexOf(queue) * segmentFrames + (count % segmentFrames);
+  return address + slot * slotBytes;
 }
 
 /** The name of the link of a queue, such as `chip(3,1)+x`, or of one that the torus has not. */

@@ -157,6 +157,13 @@ export class SocketInLink implements InLink {
     return !isAwaited;
   }
 
+  /** Says that a frame lies where it is to be read; there must be room in the window. */
+  placeAt(frame: Frame, address: number): void {
+    this.window.put();
+    frame.address = address;
+    this.#isExpected = false;
+  }
+
   /** A frame has come to where it was placed. */
   deliver(frame: Readonly<Frame>): void {
     this.#present.put(frame);

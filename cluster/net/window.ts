@@ -6,14 +6,28 @@ import { assert } from '../../src/numerics/assert.ts';
  * Counts of frames are modulo 2^32.
  */
 export class Window {
-  readonly #size: number;
+  readonly #capacity: number;
+  /** How many the sender has under way at most. */
+  #size: number;
   /** Frames ever put in and given back. */
   #put = 0;
   #back = 0;
 
   constructor(size: number) {
     assert(Number.isInteger(size) && size > 0, `a window of ${size} frames`);
+    this.#capacity = size;
     this.#size = size;
+  }
+
+  /** From now on the sender puts no more than `size` in, once those beyond have come back. */
+  narrow(size: number): void {
+    assert(Number.isInteger(size) && size > 0 && size <= this.#capacity, `${size} frames`);
+    this.#size = size;
+  }
+
+  /** Frames ever put in. */
+  get count(): number {
+    return this.#put;
   }
 
   /** Frames in it. */
@@ -26,12 +40,18 @@ export class Window {
     return this.#back;
   }
 
+  /** For another, as the sender keeps it. */
   get hasRoom(): boolean {
     return this.frames < this.#size;
   }
 
+  /** As the receiver keeps it: what was put in before it was narrowed may still be on its way. */
+  get isFull(): boolean {
+    return this.frames >= this.#capacity;
+  }
+
   put(): void {
-    assert(this.hasRoom, 'no room for a frame');
+    assert(!this.isFull, 'no room for a frame');
     this.#put = (this.#put + 1) >>> 0;
   }
 

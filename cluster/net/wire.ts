@@ -10,6 +10,8 @@ export interface Wire {
    * sent before.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
+  /** Both ends are on one host. */
+  readonly isLocal?: true;
   /** Bytes that the kernel has not taken. */
   readonly waiting: number;
   /** Sends a last record, if any, and closes; what the peer makes of it is not waited for. */
@@ -25,8 +27,7 @@ export interface WireEvents {
 const lingerMs = 200;
 
 /**
- * Over a stream socket: unix or TCP. One that reads into shared memory is a reader: it is done with
- * at once, so that nothing that still comes can reach memory that has another use by then.
+ * Over a unix socket. One that reads into shared memory is a reader: it is done with at once, so that nothing that still comes can reach memory that has another use by then.
  */
 export function streamWire(socket: Socket, events: WireEvents, isReader = false): Wire {
   let isBlocked = false;
@@ -36,6 +37,7 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
     events.drained();
   };
   return {
+    isLocal: true,
     write(head, payload) {
       if (!socket.writable) return false;
       socket.cork();

@@ -30,6 +30,8 @@ export interface CarrierParts {
   readonly unixPath: string;
   /** The parameters of a program after so many steps, in place, if they are at hand. */
   readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
+  /** Payloads from or to a peer on this host go through a socket, not through shared memory: why. */
+  readonly unshared: (peer: number, cause: string) => void;
   /** The connection with a peer has ended in the middle of a membership. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
 }
@@ -73,7 +75,7 @@ export class Carrier {
 
   /** Begins a membership, while nobody runs: links are new, and lead to `offers` by Cloud TPU. */
   begin(epoch: number, offers: readonly TensorOffer[]): void {
-    const { memory, layout, hosting } = this.#parts;
+    const { memory, layout, hosting, unshared } = this.#parts;
     this.#leave();
     this.#sent().forEach((bytes, link) => {
       this.#carried[link] = bytes;
@@ -81,7 +83,7 @@ export class Carrier {
     resetFabric(memory, layout.fabric);
     resetEngine(memory, layout.engine);
     this.#epoch = epoch;
-    const ici = new Ici({ memory, layout, hosting, epoch });
+    const ici = new Ici({ memory, layout, hosting, epoch, shares: true, unshared });
     this.#ici = ici;
     ici.start();
     for (const peer of ici.pump.peers.in) this.#connect(peer, epoch, at(offers, peer));

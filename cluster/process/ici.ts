@@ -8,12 +8,12 @@ import type { ProcessLayout } from './layout.ts';
 
 export interface IciParts {
   readonly memory: WebAssembly.Memory;
-  readonly layout: Pick<
-    ProcessLayout,
-    'fabric' | 'engine' | 'buckets' | 'receiveAt' | 'frameSizes'
-  >;
+  readonly layout: Pick<ProcessLayout, 'fabric' | 'engine' | 'buckets' | 'pump' | 'frameSizes'>;
   readonly hosting: Hosting;
   readonly epoch: number;
+  /** As of {@link PumpParts}. */
+  readonly shares: boolean;
+  readonly unshared: (peer: number, cause: string) => void;
 }
 
 /**
@@ -26,14 +26,17 @@ export class Ici {
   readonly #engine: Engine;
   #isRunning = false;
 
-  constructor({ memory, layout, hosting, epoch }: IciParts) {
-    const { fabric, engine, buckets, receiveAt, frameSizes: sizes } = layout;
+  constructor({ memory, layout, hosting, epoch, shares, unshared }: IciParts) {
+    const { fabric, engine, buckets, frameSizes: sizes } = layout;
+    const kernels = sumKernels(memory);
     const { torus, self } = hosting;
-    this.pump = new Pump({ memory, hosting, sizes, receiveAt, epoch });
+    this.pump = new Pump({
+      ...{ memory, hosting, sizes, kernels, epoch, shares, unshared },
+      layout: layout.pump,
+    });
     const doorbell = new EngineDoorbell(memory, fabric, self);
     const allReduce = new AllReduce({
-      ...{ torus, worker: self, epoch, doorbell, buckets },
-      kernels: sumKernels(memory),
+      ...{ torus, worker: self, epoch, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
       // Nobody waits on this thread.

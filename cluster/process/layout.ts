@@ -4,7 +4,13 @@ import { type FabricLayout, layOutFabric } from '../../src/fabric/fabric-memory.
 import { podTorus } from '../../src/fabric/torus.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
-import { type FrameSizes, frameSizes, type Hosting, receiveBytes } from '../net/route.ts';
+import {
+  type FrameSizes,
+  frameSizes,
+  type Hosting,
+  layOutPump,
+  type PumpLayout,
+} from '../net/route.ts';
 import { type Layout, layOut, pageBytes } from '../threads/layout.ts';
 import { bucketPlaces } from '../threads/ports.ts';
 
@@ -18,7 +24,7 @@ export interface ProcessLayout {
   readonly engine: EngineLayout;
   /** Buckets of all programs, one after another. */
   readonly buckets: readonly BucketPlace[];
-  readonly receiveAt: number;
+  readonly pump: PumpLayout;
   readonly frameSizes: FrameSizes;
   readonly bytes: number;
 }
@@ -33,12 +39,13 @@ export function layOutProcess(hosting: Hosting, executables: readonly Executable
     bucketPlaces(executable, at(own.arenas, program)),
   );
   const engine = layOutEngine(fabric.base + fabric.bytes, buckets.length);
-  const receiveAt = roundUp(engine.base + engine.bytes);
   const sizes = frameSizes(torus, Math.max(1, ...buckets.map(({ elements }) => elements)));
-  const bytes = roundUp(receiveAt + receiveBytes(hosting, sizes));
+  const pumpAt = roundUp(engine.base + engine.bytes);
+  const pump = layOutPump(hosting, sizes, pumpAt);
+  const bytes = roundUp(pumpAt + pump.bytes);
   const tpus = Array.from({ length: torus.workers }, () => own);
   const threads = { ...alone, tpus, fabric, bytes };
-  return { threads, fabric, engine, buckets, receiveAt, frameSizes: sizes, bytes };
+  return { threads, fabric, engine, buckets, pump, frameSizes: sizes, bytes };
 }
 
 function roundUp(bytes: number): number {

@@ -96,6 +96,7 @@ export class Node {
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
       stateOf: (program, steps) => this.#viewsOf(program, steps),
+      unshared: (peer, cause) => options.log('unshared', { peer, cause }),
       trouble: (peer, refusal) => this.#trouble(peer, refusal),
     });
     const failed = (error: unknown): void => this.#fail('the data loader', error);

@@ -1,5 +1,6 @@
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { frameSizes, type Hosting, receiveBytes } from '../../cluster/net/route.ts';
+import { frameSizes, type Hosting, layOutPump } from '../../cluster/net/route.ts';
+import { mapBytes } from '../../cluster/net/segment.ts';
 import {
   connectTensors,
   listenTensors,
@@ -30,6 +31,8 @@ export interface RankTask {
   readonly self: number;
   readonly elements: number;
   readonly unixPath: string | undefined;
+  /** Whether payloads go through shared memory, where there is a unix socket. */
+  readonly shares: boolean;
 }
 
 export type RankAnswer =
@@ -73,15 +76,16 @@ function serveOrders(): void {
   });
 }
 
-async function listen({ width, height, self, elements, unixPath }: RankTask) {
+async function listen({ width, height, self, elements, unixPath, shares }: RankTask) {
   const torus = flatTorus(width, height);
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);
   const hosting: Hosting = { torus, processOf, self };
   const layout = layOutFabric(torus, 1024);
   const engine = layOutEngine(layout.base + layout.bytes, 2);
-  const receiveAt = engine.base + engine.bytes;
   const sizes = frameSizes(torus, elements);
-  const address = receiveAt + receiveBytes(hosting, sizes);
+  const pumpAt = Math.ceil((engine.base + engine.bytes) / mapBytes) * mapBytes;
+  const pumpLayout = layOutPump(hosting, sizes, pumpAt);
+  const address = pumpAt + pumpLayout.bytes;
   const barrierAt = address + elements * 4;
   const pages = Math.ceil((barrierAt + barrierElements * 4) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
@@ -91,8 +95,13 @@ async function listen({ width, height, self, elements, unixPath }: RankTask) {
     { address, stride: elements * 4, elements },
     { address: barrierAt, stride: barrierElements * 4, elements: barrierElements },
   ];
-  const places = { fabric: layout, engine, buckets, receiveAt, frameSizes: sizes };
-  const ici = new Ici({ memory, layout: places, hosting, epoch });
+  const places = { fabric: layout, engine, buckets, pump: pumpLayout, frameSizes: sizes };
+  const ici = new Ici({
+    ...{ memory, layout: places, hosting, epoch, shares },
+    unshared(peer, cause) {
+      throw new Error(`unshared with ${peer}: ${cause}`);
+    },
+  });
   const { pump } = ici;
   const task: ThreadTask = { hosting, memory, layout, engine, address, elements };
   const thread = new Worker(new URL(import.meta.url), { workerData: task });

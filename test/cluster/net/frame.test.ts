@@ -7,6 +7,7 @@ import {
   FrameReader,
   frameKinds,
   headerBytes,
+  protocolVersion,
 } from '../../../cluster/net/frame.ts';
 import { Slots } from '../../../cluster/net/slots.ts';
 import { Window } from '../../../cluster/net/window.ts';
@@ -80,9 +81,9 @@ describe('frames', () => {
   });
 
   test('refuse other versions, kinds and lengths by their headers', () => {
-    expect(collect().reader.push(encodeFrame(hello, undefined, 3))).toEqual({
+    expect(collect().reader.push(encodeFrame(hello, undefined, protocolVersion + 1))).toEqual({
       code: 'version',
-      text: 'protocol version 3, expected 2',
+      text: `protocol version ${protocolVersion + 1}, expected ${protocolVersion}`,
     });
     const unknown = { ...hello, kind: 99 as FrameHeader['kind'] };
     expect(collect().reader.push(encodeFrame(unknown))).toMatchObject({ code: 'kind' });
@@ -114,6 +115,37 @@ describe('a window', () => {
             expect(end.giveBack(back)).toBe(true);
             expect([end.frames, end.back]).toEqual([held, back]);
           }
+        }
+      }),
+    );
+  });
+});
+
+describe('a window that is narrowed', () => {
+  test('has room for fewer, and at the other end for those that were under way', () => {
+    const sizes = fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }));
+    const moves = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 50 });
+    fc.assert(
+      fc.property(sizes, fc.nat(9), moves, ([one, other], before, list) => {
+        const [narrow, wide] = [Math.min(one, other), Math.max(one, other)];
+        const [sender, receiver] = [new Window(wide), new Window(wide)];
+        const put = (): void => {
+          if (sender.hasRoom) for (const end of [sender, receiver]) end.put();
+        };
+        for (let i = 0; i < before; i++) put();
+        let held = Math.min(before, wide);
+        expect(receiver.isFull).toBe(held === wide);
+        for (const end of [sender, receiver]) end.narrow(narrow);
+        for (const move of list) {
+          expect([sender.frames, receiver.frames]).toEqual([held, held]);
+          expect(sender.hasRoom).toBe(held < narrow);
+          expect(receiver.isFull).toBe(held === wide);
+          const quarter = Math.max(1, Math.floor(narrow / 4));
+          expect(receiver.crowded).toBe(Math.max(0, held - narrow + quarter));
+          if (sender.hasRoom) held++;
+          put();
+          held -= Math.min(move, held);
+          for (const end of [sender, receiver]) end.giveBack(end.count - held);
         }
       }),
     );

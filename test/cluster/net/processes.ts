@@ -8,8 +8,10 @@ import {
   type FrameSizes,
   frameSizes,
   type Hosting,
-  receiveBytes,
+  layOutPump,
+  type PumpLayout,
 } from '../../../cluster/net/route.ts';
+import { mapBytes } from '../../../cluster/net/segment.ts';
 import type { TensorClient, TensorServer } from '../../../cluster/net/tensor-socket.ts';
 import { connectTensors, listenTensors } from '../../../cluster/net/tensor-socket.ts';
 import { Token } from '../../../cluster/net/token.ts';
@@ -27,18 +29,25 @@ export interface Process {
   readonly hosting: Hosting;
   readonly pump: Pump;
   readonly sizes: FrameSizes;
+  readonly layout: PumpLayout;
   /** By worker hosted here. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /** The vector of a chip hosted here, in place; that of a worker's first chip becomes the sum. */
   vector(chip: number): Float32Array;
 }
 
-export function makeProcess(hosting: Hosting, elements: number, epoch: number): Process {
+export function makeProcess(
+  hosting: Hosting,
+  elements: number,
+  epoch: number,
+  shares: boolean = false,
+): Process {
   const { torus, processOf, self } = hosting;
   const layout = layOutFabric(torus, 1024);
-  const receiveAt = layout.base + layout.bytes;
   const sizes = frameSizes(torus, elements);
-  const vectorsAt = receiveAt + receiveBytes(hosting, sizes);
+  const pumpAt = Math.ceil((layout.base + layout.bytes) / mapBytes) * mapBytes;
+  const pumpLayout = layOutPump(hosting, sizes, pumpAt);
+  const vectorsAt = pumpAt + pumpLayout.bytes;
   const stride = elements * 4;
   const hosted = [...processOf.keys()].filter((worker) => processOf[worker] === self);
   const chips = hosted.flatMap((worker) => chipsOf(torus, worker));
@@ -47,7 +56,13 @@ export function makeProcess(hosting: Hosting, elements: number, epoch: number): 
   resetFabric(memory, layout);
   const address = (chip: number): number => vectorsAt + chips.indexOf(chip) * stride;
   const kernels = sumKernels(memory);
-  const pump = new Pump({ memory, hosting, sizes, receiveAt, epoch });
+  const pump = new Pump({
+    ...{ memory, hosting, sizes, kernels, epoch, shares },
+    layout: pumpLayout,
+    unshared(peer, cause) {
+      throw new Error(`unshared with ${peer}: ${cause}`);
+    },
+  });
   const workers = hosted.map((worker): [number, AllReduce] => {
     const doorbell = new Doorbell(memory, layout, worker);
     const links = pump.links(memoryLinks(memory, layout, torus, doorbell));
@@ -64,6 +79,7 @@ export function makeProcess(hosting: Hosting, elements: number, epoch: number): 
   return {
     hosting,
     sizes,
+    layout: pumpLayout,
     pump,
     workers: new Map(workers),
     vector: (chip) => new Float32Array(memory.buffer, address(chip), elements),
@@ -75,6 +91,8 @@ export interface Node {
   readonly process: Process;
   readonly server: TensorServer;
   readonly clients: TensorClient[];
+  /** Bytes of payloads that went through its sockets. */
+  readonly written: { bytes: number };
 }
 
 export interface Trouble {
@@ -97,20 +115,28 @@ export async function connectProcesses(
   const nodes: Node[] = [];
   for (const process of processes) {
     const { self } = process.hosting;
+    const written = { bytes: 0 };
     const unixPath = over === 'unix' ? join(tmpdir(), `pod-${randomUUID()}.sock`) : undefined;
     const server = await listenTensors({
       ...{ token, host: '127.0.0.1', port: 0 },
       ...(unixPath === undefined ? {} : { unixPath }),
       admit: (hello) =>
         hello.epoch === epoch ? undefined : { code: 'epoch', text: `epoch ${hello.epoch}` },
-      open: (hello, wire) => process.pump.openOut(hello.from, wire),
+      open(hello, wire) {
+        const write = wire.write;
+        wire.write = (head, payload) => {
+          written.bytes += payload?.length ?? 0;
+          return write(head, payload);
+        };
+        return process.pump.openOut(hello.from, wire);
+      },
       drained: (hello, wire) => process.pump.drained(hello.from, wire),
       closed: (hello, refusal) => report({ self, peer: hello.from, end: 'out', refusal }),
       turnedAway: (refusal) => report({ self, peer: -1, end: 'out', refusal }),
     });
     const offer = { host: '127.0.0.1', port: server.port };
     offers[self] = unixPath === undefined ? offer : { ...offer, unixPath };
-    nodes.push({ process, server, clients: [] });
+    nodes.push({ process, server, clients: [], written });
   }
   for (const { process, clients } of nodes) {
     const { self } = process.hosting;

@@ -1,14 +1,23 @@
+import { crc32 } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
   emptyHeader,
   encodeFrame,
+  type FrameHeader,
   FrameReader,
   type FrameSink,
   frameKinds,
   headerBytes,
   type Refusal,
 } from '../../../cluster/net/frame.ts';
-import { crossings, frameSizes, queueName, windowFrames } from '../../../cluster/net/route.ts';
+import {
+  crossings,
+  frameSizes,
+  queueName,
+  segmentFrames,
+  segmentSlot,
+  windowFrames,
+} from '../../../cluster/net/route.ts';
 import type { Wire } from '../../../cluster/net/wire.ts';
 import { emptyFrame, type Links } from '../../../src/fabric/link.ts';
 import { serialSum } from '../../../src/fabric/serial-sum.ts';
@@ -17,6 +26,10 @@ import { assert, at } from '../../../src/numerics/assert.ts';
 import { bits, makeVectors } from '../../fabric/slice.ts';
 import type { Node, Process, Trouble } from './processes.ts';
 import { closeNodes, connectProcesses, driveProcesses, makeProcess, oneEach } from './processes.ts';
+import { segmentsHere } from './segments.ts';
+
+/** Elsewhere no memory is shared. */
+const isLinux = process.platform === 'linux';
 
 const cases: { name: string; torus: Torus; processOf: number[]; elements: number }[] = [
   {
@@ -214,6 +227,174 @@ describe('a pump', () => {
   });
 });
 
+describe.skipIf(!isLinux)('a pump that shares memory', () => {
+  const torus = podTorus({ columns: 2, rows: 1 });
+  const [sending, receiving] = [0, 1].map((self) => ({ torus, processOf: [0, 1], self }));
+  const elements = 100_000;
+  const epoch = 3;
+  const { frameBytes } = frameSizes(torus, elements);
+  const crossing = at(crossings(at([sending], 0)!).out, 0);
+  const credit = { ...emptyHeader(), kind: frameKinds.credit, epoch, queue: crossing.queue };
+  const mapped = { ...emptyHeader(), kind: frameKinds.mapped, epoch, sequence: 1 };
+  const tensor = { ...emptyHeader(), kind: frameKinds.tensor, epoch, queue: crossing.queue };
+  const refuses = (reader: FrameReader, record: Uint8Array): unknown => reader.push(record)?.code;
+
+  /** Two pumps, what each writes, and what reads what the other writes. */
+  function makePair(shares: readonly [boolean, boolean] = [true, true]) {
+    const sender = makeProcess(sending!, elements, epoch, shares[0]);
+    const receiver = makeProcess(receiving!, elements, epoch, shares[1]);
+    const [out, back] = [localWire(), localWire()];
+    const atSender = new FrameReader(opened(sender.pump.openOut(1, out)));
+    const atReceiver = new FrameReader(opened(receiver.pump.openIn(0, back)));
+    closing.push(
+      () => sender.pump.stop(),
+      () => receiver.pump.stop(),
+    );
+    return { sender, receiver, out, back, atSender, atReceiver };
+  }
+
+  const closing: (() => void)[] = [];
+  afterEach(() => {
+    for (const close of closing.splice(0)) close();
+  });
+
+  /** As far as the offer has been taken. */
+  function makeSharing() {
+    const pair = makePair();
+    const { sender, out, back, atSender, atReceiver } = pair;
+    expect(out.records.length).toBe(1);
+    expect(atReceiver.push(at(out.records.splice(0), 0))).toBeUndefined();
+    // That it listens, and that it has mapped what it was offered.
+    for (const record of back.records.splice(0)) expect(atSender.push(record)).toBeUndefined();
+    sender.pump.start();
+    const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
+    const address = sender.vector(0).byteOffset;
+    const send = (bytes: number, sequence: number): Buffer[] => {
+      link.send({ ...emptyFrame(), epoch, address, bytes, sequence });
+      sender.pump.poke();
+      return out.records.splice(0);
+    };
+    return { ...pair, link, send };
+  }
+
+  test('sends headers alone, and the receiver finds the payloads', () => {
+    const { sender, receiver, atReceiver, atSender, back, link, send } = makeSharing();
+    const memory = Buffer.from(receiver.vector(4).buffer);
+    const taking = receiver.pump.links(noLinks).in(crossing.link, crossing.colour);
+    receiver.pump.start();
+    const frame = emptyFrame();
+    for (let i = 0; i < 20; i++) {
+      const bytes = i % 3 === 0 ? frameBytes : 64 * (i + 1);
+      const payload = Buffer.alloc(bytes, i + 1);
+      Buffer.from(sender.vector(0).buffer, sender.vector(0).byteOffset, bytes).set(payload);
+      const records = send(bytes, i);
+      expect(records.map(({ length }) => length)).toEqual([headerBytes]);
+      expect(link.isReleased(i + 1)).toBe(true);
+      expect(atReceiver.push(at(records, 0))).toBeUndefined();
+      expect(taking.peek(frame)).toBe(true);
+      expect(frame).toMatchObject({ bytes, sequence: i, crc: crc32(payload) });
+      expect(memory.compare(payload, 0, bytes, frame.address, frame.address + bytes)).toBe(0);
+      taking.release();
+      receiver.pump.poke();
+      for (const record of back.records.splice(0)) expect(atSender.push(record)).toBeUndefined();
+    }
+  });
+
+  test('has as many frames under way as have places, and no more are taken', () => {
+    const { atReceiver, out, send } = makeSharing();
+    for (let i = 0; i < segmentFrames; i++) {
+      expect(atReceiver.push(at(send(64, i), 0))).toBeUndefined();
+    }
+    expect(send(64, segmentFrames)).toEqual([]);
+    expect(out.records).toEqual([]);
+    const header = { ...tensor, kind: frameKinds.shared };
+    expect(refuses(atReceiver, headerOf(header, 64))).toBe('credit');
+  });
+
+  test('names a payload that was written to when it should not have been', () => {
+    const { sender, receiver, atReceiver, send } = makeSharing();
+    const memory = Buffer.from(sender.vector(0).buffer);
+    const [first] = send(frameBytes, 0);
+    const place = sender.layout.segments.out[0]!;
+    expect(segmentSlot(place, sender.sizes, crossing.queue, 0)).toBe(place.address);
+    memory[place.address + frameBytes - 1]! ^= 1;
+    expect(atReceiver.push(first!)).toMatchObject({
+      code: 'payload-crc',
+      header: { queue: crossing.queue },
+    });
+    expect(receiver.pump.links(noLinks).in(crossing.link, crossing.colour).isEmpty()).toBe(true);
+  });
+
+  test('offers anew on a newer connection, to be read there', () => {
+    const { sender, out } = makePair();
+    const newer = localWire();
+    opened(sender.pump.openOut(1, newer));
+    const receiver = makeProcess(receiving!, elements, epoch, true);
+    closing.push(() => receiver.pump.stop());
+    const reader = new FrameReader(opened(receiver.pump.openIn(0, localWire())));
+    expect(out.records.length).toBe(1);
+    expect(reader.push(at(newer.records, 0))).toBeUndefined();
+  });
+
+  test('keeps open and mapped what it must, and nothing when it has stopped', () => {
+    const before = segmentsHere();
+    const { sender, receiver, atSender, atReceiver, out, back } = makePair();
+    expect(segmentsHere()).toEqual({ open: before.open + 1, mapped: before.mapped + 1 });
+    expect(atReceiver.push(at(out.records, 0))).toBeUndefined();
+    expect(segmentsHere()).toEqual({ open: before.open + 1, mapped: before.mapped + 2 });
+    for (const record of back.records) expect(atSender.push(record)).toBeUndefined();
+    expect(segmentsHere()).toEqual({ open: before.open, mapped: before.mapped + 2 });
+    sender.pump.stop();
+    receiver.pump.stop();
+    expect(segmentsHere()).toEqual(before);
+
+    const refused = makePair();
+    expect(refused.atSender.push(encodeFrame({ ...mapped, sequence: 0 }))).toBeUndefined();
+    expect(segmentsHere()).toEqual(before);
+  });
+
+  test('goes on through the socket when the other end does not map', () => {
+    const { sender, out, atSender } = makePair();
+    out.records.splice(0);
+    expect(atSender.push(encodeFrame(credit))).toBeUndefined();
+    expect(atSender.push(encodeFrame({ ...mapped, sequence: 0 }))).toBeUndefined();
+    sender.pump.start();
+    const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
+    const address = sender.vector(0).byteOffset;
+    link.send({ ...emptyFrame(), epoch, address, bytes: 64 });
+    sender.pump.poke();
+    expect(out.records.map(({ length }) => length)).toEqual([headerBytes + 64]);
+  });
+
+  test('refuses what nobody offered, what comes twice, and what comes from elsewhere', () => {
+    const plain = makePair([false, true]);
+    expect(plain.out.records).toEqual([]);
+    expect(refuses(plain.atSender, encodeFrame(mapped))).toBe('order');
+    const header = { ...tensor, kind: frameKinds.shared };
+    expect(refuses(plain.atReceiver, headerOf(header, 64))).toBe('order');
+
+    const offer = at(makePair().out.records, 0);
+    const twice = makePair();
+    expect(twice.atReceiver.push(at(twice.out.records, 0))).toBeUndefined();
+    expect(refuses(twice.atReceiver, offer)).toBe('order');
+    expect(refuses(makePair([true, false]).atReceiver, offer)).toBe('order');
+
+    const answered = makeSharing();
+    expect(refuses(answered.atSender, encodeFrame(mapped))).toBe('order');
+
+    const far = makeProcess(receiving!, elements, epoch, true);
+    expect(refuses(new FrameReader(opened(far.pump.openIn(0, silentWire()))), offer)).toBe('order');
+    const stale = Buffer.from(offer.subarray(headerBytes));
+    const record = encodeFrame({ ...mapped, kind: frameKinds.segment, epoch: 2 }, stale);
+    expect(refuses(makePair().atReceiver, record)).toBe('epoch');
+  });
+});
+
+/** The header of a frame whose payload, of so many zeros, is shared. */
+function headerOf(header: Omit<FrameHeader, 'bytes'>, bytes: number): Buffer {
+  return encodeFrame(header, new Uint8Array(bytes)).subarray(0, headerBytes);
+}
+
 test.each(['unix', 'ws'] as const)(
   'a connection of an earlier epoch is refused over %s',
   async (over) => {
@@ -231,36 +412,65 @@ test.each(['unix', 'ws'] as const)(
   },
 );
 
-describe.each(['unix', 'ws'] as const)('all-reduce between processes over %s', (over) => {
-  let nodes: Node[] = [];
-  afterEach(() => closeNodes(nodes));
+const ways = [
+  { over: 'ws', shares: true, way: 'ws, on which nothing is shared' },
+  { over: 'unix', shares: false, way: 'unix' },
+  { over: 'unix', shares: true, way: 'unix and shared memory' },
+] as const;
 
-  test.each(cases)('$name: the bits of serialSum', async ({ torus, processOf, elements }) => {
-    const troubles: Trouble[] = [];
-    const processes = [...new Set(processOf)].map((self) =>
-      makeProcess({ torus, processOf, self }, elements, 3),
-    );
-    nodes = await connectProcesses(processes, over, 3, (it) => troubles.push(it));
-    expect(nodes.flatMap((node) => node.clients.map((it) => it.over))).toContain(over);
-    for (let run = 0; run < 2; run++) {
-      const vectors = makeVectors(torus, elements, run + 7);
-      fill(processes, vectors);
-      await driveProcesses(processes, () => troubles.length > 0);
-      expect(troubles).toEqual([]);
-      const expected = bits(serialSum(torus, vectors));
-      for (const process of processes) {
-        for (const worker of process.workers.keys()) {
-          const sum = process.vector(chipsOf(torus, worker)[0] ?? -1);
-          expect(Buffer.compare(bytes(bits(sum)), bytes(expected))).toBe(0);
+describe.each(ways.filter((it) => isLinux || !it.shares))(
+  'all-reduce between processes over $way',
+  ({ over, shares }) => {
+    let nodes: Node[] = [];
+    afterEach(() => closeNodes(nodes));
+
+    test.each(cases)('$name: the bits of serialSum', async ({ torus, processOf, elements }) => {
+      const troubles: Trouble[] = [];
+      const processes = [...new Set(processOf)].map((self) =>
+        makeProcess({ torus, processOf, self }, elements, 3, shares),
+      );
+      nodes = await connectProcesses(processes, over, 3, (it) => troubles.push(it));
+      expect(nodes.flatMap((node) => node.clients.map((it) => it.over))).toContain(over);
+      // In the first, payloads go through sockets until the other end has mapped what it was offered.
+      for (let run = 0; run < 3; run++) {
+        const before = nodes.map(({ written }) => written.bytes);
+        const vectors = makeVectors(torus, elements, run + 7);
+        fill(processes, vectors);
+        await driveProcesses(processes, () => troubles.length > 0);
+        expect(troubles).toEqual([]);
+        const expected = bits(serialSum(torus, vectors));
+        for (const process of processes) {
+          for (const worker of process.workers.keys()) {
+            const sum = process.vector(chipsOf(torus, worker)[0] ?? -1);
+            expect(Buffer.compare(bytes(bits(sum)), bytes(expected))).toBe(0);
+          }
         }
+        const went = nodes.map(({ written }, i) => written.bytes - (before[i] ?? 0));
+        if (shares && over === 'unix') {
+          if (run > 0) expect(went).toEqual(nodes.map(() => 0));
+        } else expect(Math.min(...went)).toBeGreaterThan(0);
       }
-    }
-  });
-});
+    });
+  },
+);
 
 function silentWire(): Wire {
   return { write: () => true, waiting: 0, end: () => undefined };
 }
+
+/** To and from a process on this host; keeps what is written. */
+function localWire(): Wire & { readonly records: Buffer[] } {
+  const records: Buffer[] = [];
+  return {
+    ...{ isLocal: true, records, waiting: 0, end: () => undefined },
+    write(head, payload) {
+      records.push(Buffer.concat([head, payload ?? noBytes]));
+      return true;
+    },
+  };
+}
+
+const noBytes = new Uint8Array(0);
 
 /** Counts payload bytes and ends, and keeps what each frame says has been given back. */
 function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {

@@ -39,6 +39,7 @@ function makeCarrier(self: number, parts: Partial<CarrierParts> = {}): Carrier {
     ...{ memory: allocate(layout.bytes), layout, hosting, token, host: '127.0.0.1', port: 0 },
     unixPath: join(tmpdir(), `pod-${randomUUID()}.sock`),
     stateOf: () => undefined,
+    unshared: () => undefined,
     trouble: () => undefined,
     ...parts,
   });
