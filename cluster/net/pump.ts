@@ -158,7 +158,10 @@ export class Pump {
     route.wire = wire;
     if (this.#parts.shares && wire.isLocal) this.#offerSegment(route, wire);
     return {
-      place: (header) => this.#placeAnswer(header),
+      place: (header) => {
+        const isOlder = route.wire !== undefined && route.wire !== wire;
+        return isOlder ? newerConnection : this.#placeAnswer(header);
+      },
       accept: (header, payload) => this.#takeAnswer(route, header, payload),
     };
   }
@@ -241,14 +244,14 @@ export class Pump {
   /** Does not touch the memory again; whoever owns the connections closes them. */
   stop(): void {
     this.#isRunning = false;
-    for (const route of this.#routes) {
-      route.wire = undefined;
-      route.segment.close();
-    }
-    for (const source of this.#sources) {
-      source.wire = undefined;
-      source.segment.close();
-    }
+    for (const route of this.#routes) route.wire = undefined;
+    for (const source of this.#sources) source.wire = undefined;
+  }
+
+  /** Gives shared memory back, once it has stopped and its connections are closed. */
+  close(): void {
+    for (const { segment } of this.#routes) segment.close();
+    for (const { segment } of this.#sources) segment.close();
   }
 
   /** Does all that can be done now, after something has happened. */
@@ -475,6 +478,8 @@ function byQueue<L extends { readonly crossing: Crossing }>(
   for (const link of links) table[link.crossing.queue] = link;
   return table;
 }
+
+const newerConnection: Refusal = { code: 'peer', text: 'a newer connection has been made' };
 
 const noPayload = new Uint8Array(0);
 

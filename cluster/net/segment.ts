@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
+import { broken } from '../../src/numerics/assert.ts';
 
 /**
  * Memory that two processes of one host share: a file without a name in the host's memory, which each
@@ -27,15 +29,16 @@ const protections = { read: 1, write: 2 } as const;
 const flags = { shared: 0x01, private: 0x02, fixed: 0x10, anonymous: 0x20 } as const;
 
 type Mmap = (...args: readonly unknown[]) => unknown;
-type Found = { readonly mmap: Mmap; readonly errno: () => number } | string;
+type Mapper = { readonly mmap: Mmap; readonly errno: () => number } | string;
+
+/** Looked for when it is first needed: most processes of containers never do. */
+let found: Mapper | undefined;
 
 /** `mmap`, or why there is none. */
-const found: Found = await findMmap();
-
-async function findMmap(): Promise<Found> {
+function findMapper(): Mapper {
   if (process.platform !== 'linux') return `no shared memory on ${process.platform}`;
   try {
-    const { default: koffi } = await import('koffi');
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
     const mmap = koffi
       .load(null)
       .func(
@@ -105,11 +108,12 @@ export function unmapSegment(range: Uint8Array): void {
     protections.read | protections.write,
     flags.private | flags.anonymous,
   );
-  if (refused !== undefined) throw new Error(refused);
+  if (refused !== undefined) broken(`a segment that stays mapped: ${refused}`);
 }
 
 /** Maps a file over a range of a memory, or nothing but zeros. Gives why not, if so. */
 function map(range: Uint8Array, fd: number, protection: number, how: number): string | undefined {
+  found ??= findMapper();
   if (typeof found === 'string') return found;
   const result: unknown = found.mmap(range, range.length, protection, how | flags.fixed, fd, 0);
   return Number(result) === -1 ? `mmap: ${getSystemErrorName(-found.errno())}` : undefined;

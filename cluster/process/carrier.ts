@@ -132,12 +132,14 @@ export class Carrier {
 
   #leave(): void {
     this.#epoch = 0;
-    this.#ici?.stop();
+    const ici = this.#ici;
+    ici?.stop();
     this.#ici = undefined;
     for (const client of this.#clients.values()) client.close();
     this.#clients.clear();
     this.giveUpTakings();
     this.#server?.drop();
+    ici?.close();
   }
 
   #sent(): Float64Array {

@@ -61,6 +61,11 @@ export class Ici {
     Atomics.notify(words, index);
   }
 
+  /** Gives shared memory back, once it has stopped and its connections are closed. */
+  close(): void {
+    this.pump.close();
+  }
+
   /** Hears the worker, asleep while it says nothing. */
   async #serve(): Promise<void> {
     const { words, index } = this.#engine.bell;

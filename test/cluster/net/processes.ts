@@ -164,6 +164,7 @@ export async function closeNodes(nodes: readonly Node[]): Promise<void> {
     for (const client of clients) client.close();
   }
   await Promise.all(nodes.map(({ server }) => server.close()));
+  for (const { process } of nodes) process.pump.close();
 }
 
 /** Lets workers and sockets run in turns until every worker is done or `stop` says so. */

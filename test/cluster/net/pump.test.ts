@@ -124,9 +124,10 @@ describe('a pump', () => {
   test('of two connections of a peer takes the newer, unless the older was heard', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     const [older, newer] = [countingWire(), countingWire()];
-    opened(pump.openOut(1, older));
+    const olderReader = new FrameReader(opened(pump.openOut(1, older)));
     const reader = new FrameReader(opened(pump.openOut(1, newer)));
     expect([older.ends, newer.ends]).toEqual([1, 0]);
+    expect(olderReader.push(encodeFrame(hearing))).toMatchObject({ code: 'peer' });
     pump
       .links(noLinks)
       .out(outgoing.link, outgoing.colour)
@@ -247,8 +248,8 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const atSender = new FrameReader(opened(sender.pump.openOut(1, out)));
     const atReceiver = new FrameReader(opened(receiver.pump.openIn(0, back)));
     closing.push(
-      () => sender.pump.stop(),
-      () => receiver.pump.stop(),
+      () => sender.pump.close(),
+      () => receiver.pump.close(),
     );
     return { sender, receiver, out, back, atSender, atReceiver };
   }
@@ -330,13 +331,13 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const newer = localWire();
     opened(sender.pump.openOut(1, newer));
     const receiver = makeProcess(receiving!, elements, epoch, true);
-    closing.push(() => receiver.pump.stop());
+    closing.push(() => receiver.pump.close());
     const reader = new FrameReader(opened(receiver.pump.openIn(0, localWire())));
     expect(out.records.length).toBe(1);
     expect(reader.push(at(newer.records, 0))).toBeUndefined();
   });
 
-  test('keeps open and mapped what it must, and nothing when it has stopped', () => {
+  test('keeps open and mapped what it must, and nothing when it is closed', () => {
     const before = segmentsHere();
     const { sender, receiver, atSender, atReceiver, out, back } = makePair();
     expect(segmentsHere()).toEqual({ open: before.open + 1, mapped: before.mapped + 1 });
@@ -344,8 +345,8 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     expect(segmentsHere()).toEqual({ open: before.open + 1, mapped: before.mapped + 2 });
     for (const record of back.records) expect(atSender.push(record)).toBeUndefined();
     expect(segmentsHere()).toEqual({ open: before.open, mapped: before.mapped + 2 });
-    sender.pump.stop();
-    receiver.pump.stop();
+    sender.pump.close();
+    receiver.pump.close();
     expect(segmentsHere()).toEqual(before);
 
     const refused = makePair();
