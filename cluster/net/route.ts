@@ -161,3 +161,6 @@ export function queueName(torus: Torus, queue: number): string {
 
 // What has come waits in a queue for its lane.
 assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);
+// Counts of frames are modulo 2^32, and a slot follows from them.
+const isFitting = segmentFrames <= windowFrames && 2 ** 32 % segmentFrames === 0;
+assert(isFitting && segmentFrames >= 2, `segments of ${segmentFrames} frames a queue`);
