@@ -20,7 +20,7 @@ import {
 import { connectingHandshake, type Hello, listeningHandshake } from '../cluster/net/handshake.ts';
 import { Pump } from '../cluster/net/pump.ts';
 import { crossings, frameSizes, type Hosting, layOutPump } from '../cluster/net/route.ts';
-import { makeSegment, mapBytes } from '../cluster/net/segment.ts';
+import { makeSegment } from '../cluster/net/segment.ts';
 import { listenTensors } from '../cluster/net/tensor-socket.ts';
 import { Token } from '../cluster/net/token.ts';
 import type { Wire } from '../cluster/net/wire.ts';
@@ -178,8 +178,8 @@ async function makePlace() {
 
 /** Pumps over one memory, each as at the beginning of an epoch. */
 function pumpMaker(hosting: Hosting): () => Pump {
-  const layout = layOutPump(hosting, sizes, mapBytes);
-  const pages = Math.ceil((mapBytes + layout.bytes) / 65536);
+  const layout = layOutPump(hosting, sizes, 0);
+  const pages = Math.ceil(layout.end / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const kernels = sumKernels(memory);
   const unshared = (): void => undefined;

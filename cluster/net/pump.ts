@@ -1,4 +1,4 @@
-import { crcScratchBytes, FrameCrc } from '../../src/fabric/kernels/crc.ts';
+import { cachedBytes, crcScratchBytes, FrameCrc } from '../../src/fabric/kernels/crc.ts';
 import type { SumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { Frame, InLink, Links, OutLink } from '../../src/fabric/link.ts';
 import { emptyFrame, unknownCrc } from '../../src/fabric/link.ts';
@@ -58,9 +58,6 @@ interface Source {
   /** Takes credits. */
   wire: Wire | undefined;
 }
-
-/** So much of a payload stays in the nearest caches from when it is copied until its CRC is made. */
-const cachedBytes = 65536;
 
 /**
  * The links between this process and others, as all-reduces on the same thread see them: a frame
@@ -171,7 +168,7 @@ export class Pump {
    * for nothing: it says that this end listens.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
-    const source = this.#sources.find((it) => it.peer === peer);
+    const source = this.#sourceOf(peer);
     const first = source?.queues[0];
     if (source === undefined || first === undefined) {
       return { code: 'peer', text: `process ${peer} is no neighbour` };
@@ -368,12 +365,16 @@ export class Pump {
   #giveBack(link: SocketInLink | undefined): void {
     if (!link?.isCrowded) return;
     const { peer, queue } = link.crossing;
-    const wire = this.#sources.find((it) => it.peer === peer)?.wire;
+    const wire = this.#sourceOf(peer)?.wire;
     if (wire) this.#sendCredit(wire, queue, link.giveBack());
   }
 
   #routeTo(peer: number): Route | undefined {
     return this.#routes.find((it) => it.peer === peer);
+  }
+
+  #sourceOf(peer: number): Source | undefined {
+    return this.#sources.find((it) => it.peer === peer);
   }
 
   #range(address: number, bytes: number): Uint8Array {

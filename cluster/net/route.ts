@@ -116,13 +116,13 @@ export interface PumpLayout {
   readonly slots: { readonly address: number; readonly count: number };
   /** For the CRCs of what goes out, and of what comes from each peer in turn. */
   readonly scratch: number;
-  readonly bytes: number;
+  /** Of all of it. */
+  readonly end: number;
 }
 
-/** Lays out what a pump needs, from byte address `base` on: a multiple of {@link mapBytes}. */
-export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, base: number): PumpLayout {
-  assert(base % mapBytes === 0, `a pump at ${base}`);
-  let end = base;
+/** Lays out what a pump needs, from the first place after byte address `after` where a range can be mapped. */
+export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, after: number): PumpLayout {
+  let end = roundUp(after);
   const take = (bytes: number): number => {
     end += bytes;
     return end - bytes;
@@ -131,7 +131,7 @@ export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, base: nu
     peersOf(crossings).map((peer) => {
       const queues = crossings.filter((it) => it.peer === peer).map(({ queue }) => queue);
       const slotted = queues.length * segmentFrames * slotBytes;
-      const bytes = Math.ceil(slotted / mapBytes) * mapBytes;
+      const bytes = roundUp(slotted);
       return { peer, address: take(bytes), bytes, queues };
     });
   const { out, in: incoming } = crossings(hosting);
@@ -139,7 +139,11 @@ export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, base: nu
   const count = incoming.length * windowFrames;
   const slots = { address: take(count * slotBytes), count };
   const scratch = take((1 + peersOf(incoming).length) * crcScratchBytes);
-  return { segments, slots, scratch, bytes: end - base };
+  return { segments, slots, scratch, end };
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / mapBytes) * mapBytes;
 }
 
 /** Byte address where the payload of frame `count` of a queue lies in the segment at `place`. */

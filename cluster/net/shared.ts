@@ -3,23 +3,32 @@ import type { FrameSizes, SegmentPlace } from './route.ts';
 import { segmentSlot } from './route.ts';
 import { makeSegment, mapSegment, unmapSegment } from './segment.ts';
 
-/**
- * The sender's end of a segment. What it writes there the receiver finds without a system call: only
- * headers go through the socket, and say that a payload lies ready.
- */
-export class OutSegment {
+/** What both ends of a segment have: a range of the memory, with slots by queue. */
+class SegmentEnd {
   readonly #place: SegmentPlace;
   readonly #sizes: FrameSizes;
-  readonly #range: Uint8Array;
-  #close: (() => void) | undefined;
-  #isMade = false;
-  #isMapped = false;
+  protected readonly range: Uint8Array;
 
   constructor(memory: Buffer, place: SegmentPlace, sizes: FrameSizes) {
     this.#place = place;
     this.#sizes = sizes;
-    this.#range = memory.subarray(place.address, place.address + place.bytes);
+    this.range = memory.subarray(place.address, place.address + place.bytes);
   }
+
+  /** Byte address where the payload of frame `count` of a queue lies. */
+  slot(queue: number, count: number): number {
+    return segmentSlot(this.#place, this.#sizes, queue, count);
+  }
+}
+
+/**
+ * The sender's end of a segment. What it writes there the receiver finds without a system call: only
+ * headers go through the socket, and say that a payload lies ready.
+ */
+export class OutSegment extends SegmentEnd {
+  /** Ends the offer, while there is one. */
+  #close: (() => void) | undefined;
+  #isMapped = false;
 
   /** Whether payloads may go this way. */
   get isMapped(): boolean {
@@ -29,9 +38,8 @@ export class OutSegment {
   /** Makes it anew, and gives the frame that offers it; or says why it cannot be. */
   offer(epoch: number): Buffer | string {
     this.close();
-    const made = makeSegment(this.#range);
+    const made = makeSegment(this.range);
     if (typeof made === 'string') return made;
-    this.#isMade = true;
     this.#close = made.close;
     return encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, epoch }, made.offer);
   }
@@ -47,33 +55,18 @@ export class OutSegment {
     return true;
   }
 
-  /** Byte address for the payload of frame `count` of a queue. */
-  slot(queue: number, count: number): number {
-    return segmentSlot(this.#place, this.#sizes, queue, count);
-  }
-
   /** Gives its memory back. */
   close(): void {
+    if (this.#close || this.#isMapped) unmapSegment(this.range);
     this.#close?.();
     this.#close = undefined;
-    if (this.#isMade) unmapSegment(this.#range);
-    this.#isMade = false;
     this.#isMapped = false;
   }
 }
 
 /** The receiver's end of a segment, which only reads it. */
-export class InSegment {
-  readonly #place: SegmentPlace;
-  readonly #sizes: FrameSizes;
-  readonly #range: Uint8Array;
+export class InSegment extends SegmentEnd {
   #isMapped = false;
-
-  constructor(memory: Buffer, place: SegmentPlace, sizes: FrameSizes) {
-    this.#place = place;
-    this.#sizes = sizes;
-    this.#range = memory.subarray(place.address, place.address + place.bytes);
-  }
 
   /** Whether payloads may lie there. */
   get isMapped(): boolean {
@@ -82,18 +75,13 @@ export class InSegment {
 
   /** Maps what is offered; or says why it cannot be. */
   take(offer: Uint8Array): string | undefined {
-    const refused = mapSegment(offer, this.#range);
+    const refused = mapSegment(offer, this.range);
     this.#isMapped = refused === undefined;
     return refused;
   }
 
-  /** Byte address where the payload of frame `count` of a queue lies. */
-  slot(queue: number, count: number): number {
-    return segmentSlot(this.#place, this.#sizes, queue, count);
-  }
-
   close(): void {
-    if (this.#isMapped) unmapSegment(this.#range);
+    if (this.#isMapped) unmapSegment(this.range);
     this.#isMapped = false;
   }
 }

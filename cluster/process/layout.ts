@@ -40,9 +40,8 @@ export function layOutProcess(hosting: Hosting, executables: readonly Executable
   );
   const engine = layOutEngine(fabric.base + fabric.bytes, buckets.length);
   const sizes = frameSizes(torus, Math.max(1, ...buckets.map(({ elements }) => elements)));
-  const pumpAt = roundUp(engine.base + engine.bytes);
-  const pump = layOutPump(hosting, sizes, pumpAt);
-  const bytes = roundUp(pumpAt + pump.bytes);
+  const pump = layOutPump(hosting, sizes, engine.base + engine.bytes);
+  const bytes = roundUp(pump.end);
   const tpus = Array.from({ length: torus.workers }, () => own);
   const threads = { ...alone, tpus, fabric, bytes };
   return { threads, fabric, engine, buckets, pump, frameSizes: sizes, bytes };

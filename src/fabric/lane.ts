@@ -1,6 +1,6 @@
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import type { FrameCrc } from './kernels/crc.ts';
+import { cachedBytes, type FrameCrc } from './kernels/crc.ts';
 import type { SumKernels } from './kernels/sum.ts';
 import type { Frame, InLink, OutLink } from './link.ts';
 import { emptyFrame, unknownCrc } from './link.ts';
@@ -8,8 +8,8 @@ import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart }
 import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
-/** So many elements stay in the nearest caches from when they are summed until their CRC is made. */
-const cachedElements = 16384;
+/** A sum and its CRC are made in parts of so many elements. */
+const cachedElements = cachedBytes / 4;
 
 /** What a chip has on one of a lane's two axes: the ends of its links and their numbers. */
 export interface Turn {

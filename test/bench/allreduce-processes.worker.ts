@@ -1,6 +1,5 @@
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { frameSizes, type Hosting, layOutPump } from '../../cluster/net/route.ts';
-import { mapBytes } from '../../cluster/net/segment.ts';
 import {
   connectTensors,
   listenTensors,
@@ -83,9 +82,8 @@ async function listen({ width, height, self, elements, unixPath, shares }: RankT
   const layout = layOutFabric(torus, 1024);
   const engine = layOutEngine(layout.base + layout.bytes, 2);
   const sizes = frameSizes(torus, elements);
-  const pumpAt = Math.ceil((engine.base + engine.bytes) / mapBytes) * mapBytes;
-  const pumpLayout = layOutPump(hosting, sizes, pumpAt);
-  const address = pumpAt + pumpLayout.bytes;
+  const pumpLayout = layOutPump(hosting, sizes, engine.base + engine.bytes);
+  const address = pumpLayout.end;
   const barrierAt = address + elements * 4;
   const pages = Math.ceil((barrierAt + barrierElements * 4) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });

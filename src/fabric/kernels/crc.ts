@@ -15,6 +15,9 @@ const repeatedBytes = 2 * laneBytes;
 /** What the kernel works on: zeros, the ring and a part of it again, and what it is folded into. */
 export const crcScratchBytes: number = tailBytes + ringBytes + repeatedBytes + tailBytes;
 
+/** So much stays in the nearest caches from when it is written until its CRC is made. */
+export const cachedBytes = 65536;
+
 /** A CRC-32 that is worked out as its bytes come. */
 export interface RunningCrc {
   /** The first `end` bytes have come; not fewer than before. */

@@ -11,7 +11,6 @@ import {
   layOutPump,
   type PumpLayout,
 } from '../../../cluster/net/route.ts';
-import { mapBytes } from '../../../cluster/net/segment.ts';
 import type { TensorClient, TensorServer } from '../../../cluster/net/tensor-socket.ts';
 import { connectTensors, listenTensors } from '../../../cluster/net/tensor-socket.ts';
 import { Token } from '../../../cluster/net/token.ts';
@@ -45,9 +44,8 @@ export function makeProcess(
   const { torus, processOf, self } = hosting;
   const layout = layOutFabric(torus, 1024);
   const sizes = frameSizes(torus, elements);
-  const pumpAt = Math.ceil((layout.base + layout.bytes) / mapBytes) * mapBytes;
-  const pumpLayout = layOutPump(hosting, sizes, pumpAt);
-  const vectorsAt = pumpAt + pumpLayout.bytes;
+  const pumpLayout = layOutPump(hosting, sizes, layout.base + layout.bytes);
+  const vectorsAt = pumpLayout.end;
   const stride = elements * 4;
   const hosted = [...processOf.keys()].filter((worker) => processOf[worker] === self);
   const chips = hosted.flatMap((worker) => chipsOf(torus, worker));

@@ -230,11 +230,15 @@ describe('a pump', () => {
 
 describe.skipIf(!isLinux)('a pump that shares memory', () => {
   const torus = podTorus({ columns: 2, rows: 1 });
-  const [sending, receiving] = [0, 1].map((self) => ({ torus, processOf: [0, 1], self }));
+  const hosting = { torus, processOf: [0, 1] };
+  const [sending, receiving] = [
+    { ...hosting, self: 0 },
+    { ...hosting, self: 1 },
+  ];
   const elements = 100_000;
   const epoch = 3;
   const { frameBytes } = frameSizes(torus, elements);
-  const crossing = at(crossings(at([sending], 0)!).out, 0);
+  const crossing = at(crossings(sending).out, 0);
   const credit = { ...emptyHeader(), kind: frameKinds.credit, epoch, queue: crossing.queue };
   const mapped = { ...emptyHeader(), kind: frameKinds.mapped, epoch, sequence: 1 };
   const tensor = { ...emptyHeader(), kind: frameKinds.tensor, epoch, queue: crossing.queue };
@@ -242,8 +246,8 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
 
   /** Two pumps, what each writes, and what reads what the other writes. */
   function makePair(shares: readonly [boolean, boolean] = [true, true]) {
-    const sender = makeProcess(sending!, elements, epoch, shares[0]);
-    const receiver = makeProcess(receiving!, elements, epoch, shares[1]);
+    const sender = makeProcess(sending, elements, epoch, shares[0]);
+    const receiver = makeProcess(receiving, elements, epoch, shares[1]);
     const [out, back] = [localWire(), localWire()];
     const atSender = new FrameReader(opened(sender.pump.openOut(1, out)));
     const atReceiver = new FrameReader(opened(receiver.pump.openIn(0, back)));
@@ -330,7 +334,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const { sender, out } = makePair();
     const newer = localWire();
     opened(sender.pump.openOut(1, newer));
-    const receiver = makeProcess(receiving!, elements, epoch, true);
+    const receiver = makeProcess(receiving, elements, epoch, true);
     closing.push(() => receiver.pump.close());
     const reader = new FrameReader(opened(receiver.pump.openIn(0, localWire())));
     expect(out.records.length).toBe(1);
@@ -383,7 +387,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const answered = makeSharing();
     expect(refuses(answered.atSender, encodeFrame(mapped))).toBe('order');
 
-    const far = makeProcess(receiving!, elements, epoch, true);
+    const far = makeProcess(receiving, elements, epoch, true);
     expect(refuses(new FrameReader(opened(far.pump.openIn(0, silentWire()))), offer)).toBe('order');
     const stale = Buffer.from(offer.subarray(headerBytes));
     const record = encodeFrame({ ...mapped, kind: frameKinds.segment, epoch: 2 }, stale);
