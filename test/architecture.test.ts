@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   spec: [],
   numerics: [],
+  files: [],
   hlo: ['numerics'],
   isa: ['numerics'],
   compiler: ['spec', 'numerics', 'hlo', 'isa'],
@@ -15,10 +16,11 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   autodiff: ['numerics', 'hlo'],
   optimizer: ['numerics', 'hlo', 'autodiff'],
   model: ['numerics', 'hlo', 'autodiff', 'optimizer'],
-  data: ['numerics'],
+  data: ['numerics', 'files'],
   experiment: [
     'spec',
     'numerics',
+    'files',
     'hlo',
     'isa',
     'compiler',
@@ -34,6 +36,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   cli: [
     'spec',
     'numerics',
+    'files',
     'hlo',
     'isa',
     'compiler',

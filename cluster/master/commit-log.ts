@@ -15,8 +15,8 @@ import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import type { Past } from '../../src/experiment/past.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
+import { syncDirectory } from '../host/sync-directory.ts';
 import { type Failed, LogContents, type LogRecord, parseRecord } from './log-record.ts';
-import { syncDirectory } from './sync-directory.ts';
 
 /**
  * The memory of a run's masters: one JSON record a line, on disk before anybody hears of what it

@@ -13,7 +13,7 @@ import {
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { syncDirectory } from './sync-directory.ts';
+import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
  * The part of a file system that jobs need: small, so that tests can stop it at every operation.

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { isSystemError } from '../../src/experiment/checkpoint/files.ts';
 import type { Report } from '../../src/experiment/event.ts';
+import { isSystemError } from '../../src/files/system-error.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { JobFiles } from './job-files.ts';
 

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, unlinkSync, writeSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { getSystemErrorName } from 'node:util';
 import { broken } from '../../src/numerics/assert.ts';
+import { findInLibc, type LibcFunction } from '../host/libc.ts';
 
 /**
  * Memory that two processes of one host share: a file without a name in the host's memory, which each
@@ -28,26 +27,15 @@ const folder = '/dev/shm';
 const protections = { read: 1, write: 2 } as const;
 const flags = { shared: 0x01, private: 0x02, fixed: 0x10, anonymous: 0x20 } as const;
 
-type Mmap = (...args: readonly unknown[]) => unknown;
-type Mapper = { readonly mmap: Mmap; readonly errno: () => number } | string;
-
 /** Looked for when it is first needed: most processes of containers never do. */
-let found: Mapper | undefined;
+let mmap: LibcFunction | string | undefined;
 
 /** `mmap`, or why there is none. */
-function findMapper(): Mapper {
+function findMmap(): LibcFunction | string {
   if (process.platform !== 'linux') return `no shared memory on ${process.platform}`;
-  try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-    const mmap = koffi
-      .load(null)
-      .func(
-        'intptr_t mmap(void *at, size_t bytes, int protection, int flags, int fd, int64_t start)',
-      );
-    return { mmap, errno: () => koffi.errno() };
-  } catch (error) {
-    return `koffi: ${firstLine(error)}`;
-  }
+  return findInLibc(
+    'intptr_t mmap(void *at, size_t bytes, int protection, int flags, int fd, int64_t start)',
+  );
 }
 
 /**
@@ -113,10 +101,10 @@ export function unmapSegment(range: Uint8Array): void {
 
 /** Maps a file over a range of a memory, or nothing but zeros. Gives why not, if so. */
 function map(range: Uint8Array, fd: number, protection: number, how: number): string | undefined {
-  found ??= findMapper();
-  if (typeof found === 'string') return found;
-  const result: unknown = found.mmap(range, range.length, protection, how | flags.fixed, fd, 0);
-  return Number(result) === -1 ? `mmap: ${getSystemErrorName(-found.errno())}` : undefined;
+  mmap ??= findMmap();
+  if (typeof mmap === 'string') return mmap;
+  const { error } = mmap(range, range.length, protection, how | flags.fixed, fd, 0);
+  return error === undefined ? undefined : `mmap: ${error}`;
 }
 
 function encodeOffer({ pid, fd, device, inode }: SegmentOffer): Buffer {

@@ -1,4 +1,4 @@
-import { isSystemError } from '../../src/experiment/checkpoint/files.ts';
+import { isSystemError } from '../../src/files/system-error.ts';
 import { type ErrorCode, errorCodes, PodError } from '../../src/numerics/error.ts';
 
 /** What a process says of the error that ends it, and the exit code that follows. */

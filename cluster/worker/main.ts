@@ -7,13 +7,13 @@
 import { hostname } from 'node:os';
 import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
+import { onEnd } from '../host/ending.ts';
 import { readToken } from '../net/token.ts';
 import { collectLeftovers } from './collector.ts';
 import { describeError } from './last-words.ts';
 import { LogOutput } from './log-output.ts';
 import { rankOf } from './rank.ts';
 import { Session, type SessionOptions } from './session.ts';
-import { onEnd } from './signals.ts';
 import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 
 const { env } = process;

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { isSystemError } from '../experiment/checkpoint/files.ts';
+import { StandardStreams } from '../../cluster/host/standard-streams.ts';
+import { isSystemError } from '../files/system-error.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
@@ -28,42 +29,38 @@ await main(process.argv.slice(2));
 
 /** Runs the command; every failure is one line on standard error and a stable exit code. */
 async function main(argv: readonly string[]): Promise<void> {
-  process.stdout.on('error', ignoreClosedPipe);
+  const streams = new StandardStreams();
+  process.on('uncaughtException', (error) => process.exit(report(error)));
   try {
     if (argv.length === 0) program.outputHelp();
     else await program.parseAsync(argv, { from: 'user' });
   } catch (error) {
     process.exitCode = report(error);
   }
+  await streams.settled();
+  if (streams.lost === undefined || (process.exitCode ?? 0) !== 0) return;
+  process.exitCode = report(new PodError('io', `output was lost: ${streams.lost}`));
 }
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
-    process.stderr.write(`pod: bad-flag: ${oneLine(error.message.replace(/^error: /, ''))}\n`);
+    complain(`bad-flag: ${error.message.replace(/^error: /, '')}`);
     return 2;
   }
   if (error instanceof PodError) {
-    process.stderr.write(`pod: ${error.code}: ${oneLine(error.message)}\n`);
+    complain(`${error.code}: ${error.message}`);
     return error.exitCode;
   }
   if (isSystemError(error)) {
-    process.stderr.write(`pod: io: ${oneLine(error.message)}\n`);
+    complain(`io: ${error.message}`);
     return errorCodes.io;
   }
-  process.stderr.write(
-    `pod: a mistake in pod itself, please report it: ${oneLine(String(error))}\n`,
-  );
+  complain(`a mistake in pod itself, please report it: ${String(error)}`);
   if (error instanceof Error && process.env['POD_DEBUG']) process.stderr.write(`${error.stack}\n`);
   return 1;
 }
 
-function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, '; ');
-}
-
-/** `pod … | head` ends early: that is no error. */
-function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+function complain(text: string): void {
+  process.stderr.write(`pod: ${text.replace(/\s*\n\s*/g, '; ')}\n`);
 }

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { destination, type Logger, pino } from 'pino';
+import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
 import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
@@ -12,6 +13,7 @@ import { logEvent } from '../observe/log.ts';
 import { Progress } from '../observe/progress.ts';
 import type { OpenPod } from '../pod/pod.ts';
 import { printPass } from './compile.ts';
+import { exitCodes } from './exit-codes.ts';
 import { withTrainFlags } from './flags.ts';
 import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
 
@@ -25,9 +27,9 @@ Examples:
   pod train --checkpoint DIR --every 50 --resume     goes on where it was stopped, with the same bits
 
 A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it.
-Exit codes: 0 done, 2 wrong input, 3 a Cloud TPU failed or the run diverged, 4 the program does
-not fit, 5 a file could not be written.
-`;
+Ctrl-C, SIGTERM and SIGHUP let the step that runs end, save if there is a --checkpoint, and end the
+run; a second one ends it at once. Output that nobody takes any more does not stop a run.
+${exitCodes}`;
 
 /** `pod train`: the main job. */
 export function addTrain(program: Command): void {
@@ -91,22 +93,17 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
 }
 
 /**
- * The first SIGINT or SIGTERM lets the step end, saves and ends the run: exit 130 or 0. The second
- * ends the process at once. Returns whether one has come; `announce` is called before it is said.
+ * The first signal lets the step end, saves and ends the run; the second ends the process at once.
+ * Returns whether one has come; `announce` is called before it is said.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;
-  const stop = (signal: 'SIGINT' | 'SIGTERM', exitCode: number): void => {
-    process.on(signal, () => {
-      if (signalled) process.exit(signal === 'SIGINT' ? 130 : 143);
-      signalled = true;
-      process.exitCode = exitCode;
-      announce();
-      process.stderr.write(`pod: ${signal}: ending after this step; once more ends at once\n`);
-    });
-  };
-  stop('SIGINT', 130);
-  stop('SIGTERM', 0);
+  onEnd((signal) => {
+    signalled = true;
+    process.exitCode = exitCodeOf(signal);
+    announce();
+    process.stderr.write(`pod: ${signal}: ending after this step; once more ends at once\n`);
+  });
   return () => signalled;
 }
 

@@ -40,7 +40,7 @@ export interface TrainWorld {
   readonly checkpoints?: CheckpointPlan;
   /** Of a run whose master has ended before its end, what that had written down. */
   readonly past?: Past;
-  /** Asked after every step: whether to save, if there are checkpoints, and end. */
+  /** Asked before every step, of the evaluation too: whether to save, if there are checkpoints, and end. */
   readonly shouldStop?: () => boolean;
 }
 
@@ -54,7 +54,7 @@ export interface TrainWorld {
 export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
   const run = prepare(config, world.now());
   yield started(run);
-  const { checkpoints: plan, now, past = noPast } = world;
+  const { checkpoints: plan, now, past = noPast, shouldStop = () => false } = world;
   const history = [...past.history];
   checkPast(run, history);
   const { initialValues } = run.programs;
@@ -79,32 +79,28 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
     else if (keeper) await saveUnsaved(run, pod, keeper, start);
     for (let step = start.step + 1; step <= run.steps; step++) {
+      if (shouldStop()) return yield* stop(run, pod, keeper, lastOf(history, start));
       const event = stepCommitted(run, await pod.step(trainProgram), step, history);
-      history.push(event);
       yield* story.tell();
-      yield event;
       refuseDivergence(event);
-      const isStopped = step < run.steps && world.shouldStop?.() === true;
-      if (isStopped || keeper?.isDue(step, run.steps)) {
-        keeper?.save(await snapshot(run, pod, event));
-      }
-      if (isStopped) await keeper?.settled();
+      history.push(event);
+      yield event;
+      if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
       if (keeper) yield* keeper.takeEvents();
-      if (isStopped) {
-        keeper?.checkLast();
-        yield { kind: 'stopped', step, steps: run.steps, saved: keeper !== undefined };
-        return;
-      }
     }
+    const last = lastOf(history, start);
+    assert(last !== undefined, 'a run of no step');
+    await checkFinite(run, pod, last);
     yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
-    const evaluated = await evaluate(run, pod);
+    const evaluated = await evaluate(run, pod, shouldStop);
     yield* story.tell();
+    if (evaluated === undefined) return yield* stop(run, pod, keeper, last);
     yield evaluated;
     await keeper?.settled();
     if (keeper) yield* keeper.takeEvents();
     yield {
       kind: 'finished',
-      report: reportOf(run, pod, { start, history, evaluated, keeper, story }),
+      report: reportOf(run, pod, { start, history, last, evaluated, keeper, story }),
     };
     keeper?.checkLast();
   } catch (error) {
@@ -114,6 +110,24 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     await keeper?.settled();
     await pod.close();
   }
+}
+
+/** Saves what is not saved yet, if there are checkpoints, and says that the run ends here. */
+async function* stop(
+  run: Run,
+  pod: Pod,
+  keeper: Keeper | undefined,
+  last: LastStep | undefined,
+): AsyncGenerator<TrainEvent> {
+  await keeper?.settled();
+  if (keeper && last !== undefined && !(await keeper.has(last.step))) {
+    keeper.save(await snapshot(run, pod, last));
+    await keeper.settled();
+  }
+  if (keeper) yield* keeper.takeEvents();
+  keeper?.checkLast();
+  const saved = keeper !== undefined && last !== undefined;
+  yield { kind: 'stopped', step: last?.step ?? 0, steps: run.steps, saved };
 }
 
 /** Numbers of the two programs on the pod. */
@@ -230,6 +244,12 @@ function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): Tra
   return { kind: 'resumed', checkpoint, step, refused };
 }
 
+/** The last step that was committed, by whomever; undefined before the first. */
+function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastStep | undefined {
+  const committed = history.at(-1);
+  return (committed?.step ?? 0) < start.step ? start.last : committed;
+}
+
 /** An earlier master may have ended between the commit of a step and its checkpoint. */
 async function saveUnsaved(
   run: Run,
@@ -245,6 +265,7 @@ async function saveUnsaved(
 async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): Promise<Snapshot> {
   const { config, trainSamples, programs } = run;
   const values = await pod.readParameters(trainProgram);
+  refuseNonFinite(run, step, values);
   return {
     config,
     step,
@@ -296,21 +317,56 @@ function phaseMsOf(commit: Commit): PhaseMs {
 }
 
 function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
-  if (Number.isFinite(loss)) return;
-  throw new PodError(
-    'diverged',
-    `step ${step}: expected a finite loss, found ${loss} at learning rate ${learningRate}; use a lower --learning-rate or more --warm-up`,
-  );
+  if (!Number.isFinite(loss)) {
+    throw diverged(step, `a finite loss, found ${loss} at learning rate ${learningRate}`);
+  }
 }
 
-async function evaluate({ config, steps, testSamples }: Run, pod: Pod): Promise<Evaluated> {
+/** The last update has no loss of its own: what it did to the parameters is looked at. */
+async function checkFinite(run: Run, pod: Pod, { step }: LastStep): Promise<void> {
+  refuseNonFinite(run, step, await pod.readParameters(trainProgram));
+}
+
+function refuseNonFinite(run: Run, step: number, values: readonly Uint8Array[]): void {
+  for (const [i, { name, shape }] of parametersOf(run).entries()) {
+    if (shape.type !== 'f32') continue;
+    const found = firstNonFinite(at(values, i));
+    if (found !== undefined) throw diverged(step, `finite values of ${name}, found ${found}`);
+  }
+}
+
+/** The first f32 of an array that is no finite number. */
+function firstNonFinite(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let i = 0; i + 4 <= bytes.length; i += 4) {
+    const value = view.getFloat32(i, true);
+    if (!Number.isFinite(value)) return value;
+  }
+  return undefined;
+}
+
+function diverged(step: number, what: string): PodError {
+  const advice = 'use a lower --learning-rate or more --warm-up';
+  return new PodError('diverged', `step ${step}: expected ${what}; ${advice}`);
+}
+
+/** Evaluates the weights as they are; undefined when it was asked to stop before the end. */
+async function evaluate(
+  { config, steps, testSamples }: Run,
+  pod: Pod,
+  shouldStop: () => boolean,
+): Promise<Evaluated | undefined> {
   const totals = { correct: 0, loss: 0, samples: 0 };
   for (let step = 0; step * config.globalBatch < testSamples; step++) {
+    if (shouldStop()) return undefined;
     const commit = await pod.step(evaluateProgram);
     const [correct, loss, samples] = at(commit.reports, 0).outfeed.map(scalar);
     totals.correct += correct ?? 0;
     totals.loss += loss ?? 0;
     totals.samples += samples ?? 0;
+  }
+  if (!Number.isFinite(totals.loss)) {
+    throw diverged(steps, `a finite loss of the evaluation, found ${totals.loss}`);
   }
   return {
     kind: 'evaluated',
@@ -327,6 +383,7 @@ interface Course {
   readonly start: StartingPoint;
   /** Steps of earlier masters included. */
   readonly history: readonly StepCommitted[];
+  readonly last: LastStep;
   readonly evaluated: Evaluated;
   readonly keeper: Keeper | undefined;
   readonly story: Story;
@@ -335,11 +392,8 @@ interface Course {
 function reportOf(
   { config, steps, programs }: Run,
   pod: Pod,
-  { start, history, evaluated, keeper, story }: Course,
+  { start, history, last, evaluated, keeper, story }: Course,
 ): Report {
-  const committed = history.at(-1);
-  const last = (committed?.step ?? 0) < start.step ? start.last : committed;
-  assert(last !== undefined, 'a run of no step');
   const wallMs = history.map((it) => it.wallMs);
   const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
   return {

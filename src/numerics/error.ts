@@ -8,6 +8,7 @@ export const errorCodes = {
   'bad-config': 2,
   'bad-data': 2,
   'bad-program': 2,
+  'in-use': 2,
   unauthorized: 2,
   'no-such-job': 2,
   'job-ended': 2,

@@ -1,8 +1,15 @@
 import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { assert } from '../../src/numerics/assert.ts';
 
 /** Threads run the compiled files: `npm test` builds them first. */
 export function requireCompiled(): void {
-  const entry = new URL('../../dist/cluster/threads/worker.js', import.meta.url);
-  assert(existsSync(entry), 'dist is missing: run `npm run build`, as `npm test` does');
+  compiled('cluster/threads/worker.js');
+}
+
+/** The path of a compiled file, such as `src/cli/main.js`. */
+export function compiled(path: string): string {
+  const file = fileURLToPath(new URL(`../../dist/${path}`, import.meta.url));
+  assert(existsSync(file), 'dist is missing: run `npm run build`, as `npm test` does');
+  return file;
 }

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { isSystemError } from '../../files/system-error.ts';
 import { assert, at } from '../../numerics/assert.ts';
 import { digest, digestText } from '../../numerics/digest.ts';
 import { PodError } from '../../numerics/error.ts';
 import type { TrainConfig } from '../config.ts';
 import { badData } from './bad-data.ts';
-import { type FileSystem, isSystemError } from './files.ts';
+import type { FileSystem } from './files.ts';
 import {
   type Manifest,
   type ManifestFile,

@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { isSystemError } from '../../files/system-error.ts';
 import { assert, at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
 import {
@@ -11,7 +12,7 @@ import {
   stepOf,
   writeCheckpoint,
 } from './checkpoint.ts';
-import { type FileSystem, isSystemError } from './files.ts';
+import type { FileSystem } from './files.ts';
 import { nodeFiles } from './node-files.ts';
 
 /**

@@ -1,7 +1,8 @@
 import { basename, dirname, join } from 'node:path';
+import { isSystemError } from '../../files/system-error.ts';
 import { PodError } from '../../numerics/error.ts';
 import { type Checkpoint, readWeightsFile, writeFile } from './checkpoint.ts';
-import { type FileSystem, isSystemError } from './files.ts';
+import type { FileSystem } from './files.ts';
 import { nodeFiles } from './node-files.ts';
 
 /**

@@ -27,8 +27,3 @@ export interface NewFile {
   sync(): Promise<void>;
   close(): Promise<void>;
 }
-
-/** An error of the operating system: the world's, not ours. */
-export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && 'syscall' in error;
-}

@@ -3,8 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type FileSystem, isSystemError } from '../../../src/experiment/checkpoint/files.ts';
+import type { FileSystem } from '../../../src/experiment/checkpoint/files.ts';
 import { nodeFiles } from '../../../src/experiment/checkpoint/node-files.ts';
+import { isSystemError } from '../../../src/files/system-error.ts';
 import { MemoryFiles } from './memory-files.ts';
 
 let directory = '';

@@ -1,0 +1,138 @@
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { PodError } from '../../src/numerics/error.ts';
+import { findInLibc, type LibcFunction } from './libc.ts';
+import { isAlive, ownIdentity } from './process-identity.ts';
+
+/** Held as long as this process lives, unless it is released before. */
+export interface Lock {
+  release(): void;
+}
+
+/** The file in a folder whose lock stands for the folder. It stays when the lock is released. */
+export const lockFile = '.lock';
+
+/**
+ * Takes a folder for this process alone. `use` says what for: `pod train`, say.
+ *
+ * The lock is one of the system (flock(2)): it ends with its owner, however that ends, and holds
+ * between containers that share the folder. The file only describes the owner, for messages. Where
+ * the system has no such lock, the owner's number and start time decide.
+ *
+ * @throws PodError `in-use`, naming the owner, or `io` when the lock's file cannot be written.
+ */
+export function lockFolder(folder: string, use: string): Lock {
+  return lockPath(join(folder, lockFile), folder, use);
+}
+
+/** As {@link lockFolder}, with a lock file of its own; `what` is named by messages. */
+export function lockPath(path: string, what: string, use: string): Lock {
+  const file = attempt(what, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666));
+  try {
+    if (!take(file, path)) throw inUse(what, readOwner(path));
+    attempt(what, () => describe(file, use));
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+  return {
+    release: () => {
+      ftruncateSync(file, 0);
+      closeSync(file);
+    },
+  };
+}
+
+/**
+ * Takes a file that is open for writing for this process alone, until the descriptor is closed.
+ *
+ * @throws PodError `in-use`.
+ */
+export function lockOpened(file: number, what: string): void {
+  if (flock(file) === 'taken') throw inUse(what, undefined);
+}
+
+/** Who holds the lock of a folder, in words; undefined if nobody does. Changes nothing. */
+export function holderOf(folder: string): string | undefined {
+  const path = join(folder, lockFile);
+  let file: number;
+  try {
+    file = openSync(path, constants.O_RDWR);
+  } catch {
+    return undefined;
+  }
+  try {
+    return take(file, path) ? undefined : ownerInWords(readOwner(path));
+  } finally {
+    // The lock that was taken to find out ends with its descriptor.
+    closeSync(file);
+  }
+}
+
+const ownerSchema = z.object({
+  pid: z.int(),
+  start: z.string(),
+  host: z.string(),
+  use: z.string(),
+  since: z.string(),
+});
+type Owner = z.infer<typeof ownerSchema>;
+
+function describe(file: number, use: string): void {
+  const owner: Owner = {
+    ...ownIdentity(),
+    ...{ host: hostname(), use, since: new Date().toISOString() },
+  };
+  ftruncateSync(file, 0);
+  writeSync(file, `${JSON.stringify(owner)}\n`, 0);
+}
+
+function readOwner(path: string): Owner | undefined {
+  try {
+    return ownerSchema.safeParse(JSON.parse(readFileSync(path, 'utf8'))).data;
+  } catch {
+    return undefined;
+  }
+}
+
+function take(file: number, path: string): boolean {
+  const outcome = flock(file);
+  if (outcome !== 'unknown') return outcome === 'ours';
+  const owner = readOwner(path);
+  return owner === undefined || owner.host !== hostname() || !isAlive(owner);
+}
+
+let libcFlock: LibcFunction | string | undefined;
+
+/** `LOCK_EX | LOCK_NB` [flock(2)]. */
+const exclusiveNow = 2 | 4;
+
+function flock(file: number): 'ours' | 'taken' | 'unknown' {
+  libcFlock ??= findInLibc('int flock(int fd, int operation)');
+  if (typeof libcFlock === 'string') return 'unknown';
+  const { error } = libcFlock(file, exclusiveNow);
+  if (error === undefined) return 'ours';
+  return error === 'EAGAIN' || error === 'EWOULDBLOCK' ? 'taken' : 'unknown';
+}
+
+function inUse(what: string, owner: Owner | undefined): PodError {
+  return new PodError('in-use', `${what}: in use by ${ownerInWords(owner)}; wait for its end`);
+}
+
+function ownerInWords(owner: Owner | undefined): string {
+  if (owner === undefined) return 'another process';
+  const { use, pid, host, since } = owner;
+  const where = host === hostname() ? '' : ` on ${host}`;
+  return `${use} (pid ${pid}${where}, since ${since.slice(0, 19)}Z)`;
+}
+
+function attempt<T>(what: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new PodError('io', `${what}: could not be locked: ${why}`, error);
+  }
+}

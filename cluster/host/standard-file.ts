@@ -1,0 +1,23 @@
+import { readFileSync, readlinkSync } from 'node:fs';
+
+/** What one of the first three descriptors of a process leads to. */
+export interface StandardFile {
+  readonly path: string;
+  readonly access: 'read' | 'write' | 'both';
+}
+
+/** What a descriptor of a process leads to, where the system tells (Linux); undefined elsewhere. */
+export function standardFile(
+  descriptor: number,
+  pid: number | 'self' = 'self',
+): StandardFile | undefined {
+  try {
+    const path = readlinkSync(`/proc/${pid}/fd/${descriptor}`);
+    const info = readFileSync(`/proc/${pid}/fdinfo/${descriptor}`, 'utf8');
+    const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '', 8);
+    const access = (['read', 'write', 'both'] as const)[flags & 3];
+    return access === undefined ? undefined : { path, access };
+  } catch {
+    return undefined;
+  }
+}

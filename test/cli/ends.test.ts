@@ -1,0 +1,95 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { endOf, shell, startPod, untilWritten } from './run-pod.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pod-ends-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const tiny = '--model mlp --tpus 1 --steps 3 --global-batch 8 --evaluate 8';
+
+/** A run whose evaluation has 1,250 batches. */
+const longEvaluation = ['train', '--model', 'mlp', '--tpus', '1', '--steps', '2'].concat([
+  '--global-batch',
+  '8',
+]);
+
+describe('a signal ends a run after its step, and the exit code says which kind', () => {
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 143],
+  ] as const)('%s during the evaluation', async (signal, code) => {
+    const pod = startPod([...longEvaluation, '--checkpoint', join(folder, 'ck')]);
+    const ended = endOf(pod);
+    await untilWritten(pod, 'evaluating on');
+    pod.kill(signal);
+    const { code: found, stdout, stderr } = await ended;
+    expect(found).toBe(code);
+    expect(stderr).toContain(`pod: ${signal}: ending after this step; once more ends at once`);
+    expect(stdout).toContain('stopped after step 2 of 2; saved');
+    expect(stdout).not.toContain('held-out accuracy');
+    expect(readdirSync(join(folder, 'ck'))).toContain('step-0000002');
+  });
+
+  test('under nohup a hang-up does not end it', async () => {
+    const line = `nohup $pod train ${tiny} --steps 200 >out 2>&1 & sleep 1.2; kill -HUP $!; wait $!`;
+    const { code } = await shell(line, { cwd: folder });
+    expect(readFileSync(join(folder, 'out'), 'utf8')).toContain('held-out accuracy');
+    expect(code).toBe(0);
+  });
+});
+
+describe('output that nobody takes does not stop a run, and the exit code says so', () => {
+  test.each([
+    ['a reader that goes away', '| head -1', 'write EPIPE'],
+    ['a full disk', '>/dev/full', 'ENOSPC'],
+    ['a closed descriptor', '>&-', 'it was closed'],
+  ])('%s', async (_, redirection, why) => {
+    const outputs = '--report run.json --checkpoint ck';
+    const line = `set -o pipefail; $pod train ${tiny} ${outputs} ${redirection}`;
+    const { code, stderr } = await shell(line, { cwd: folder });
+    expect(code).toBe(5);
+    expect(stderr).toMatch(/^pod: io: output was lost: standard output: [^\n]*\n$/);
+    expect(stderr).toContain(why);
+    expect(JSON.parse(readFileSync(join(folder, 'run.json'), 'utf8'))).toMatchObject({ steps: 3 });
+    expect(readdirSync(join(folder, 'ck'))).toContain('step-0000003');
+  });
+
+  test('standard error as well', async () => {
+    const line = `$pod train ${tiny} --json 2>/dev/full`;
+    const { code, stdout } = await shell(line, { cwd: folder });
+    expect(code).toBe(5);
+    expect(JSON.parse(stdout)).toMatchObject({ steps: 3 });
+  });
+
+  test('output that is thrown away on purpose is not lost', async () => {
+    const { code } = await shell(`$pod train ${tiny} >/dev/null 2>/dev/null`, { cwd: folder });
+    expect(code).toBe(0);
+  });
+
+  test.each(['devices', 'train --help', 'compile --model mlp', 'doctor'])(
+    'the result of pod %s is its output',
+    async (command) => {
+      const { code, stderr } = await shell(`$pod ${command} >/dev/full`, { cwd: folder });
+      expect(code).toBe(5);
+      expect(stderr).toMatch(/^pod: io: output was lost: standard output: ENOSPC[^\n]*\n$/);
+    },
+  );
+});
+
+test('a run that diverges after its last loss has diverged: no report, no null, exit code 3', async () => {
+  const rate = '--schedule constant --warm-up 0 --learning-rate 1e6';
+  const outputs = '--report run.json --log run.log --checkpoint ck --every 1';
+  const line = `$pod train --model mlp --tpus 1 --steps 4 --global-batch 64 ${rate} ${outputs}`;
+  const { code, stdout, stderr } = await shell(line, { cwd: folder });
+  expect(code).toBe(3);
+  expect(stderr).toMatch(/^pod: diverged: step \d: expected [^\n]*\n$/);
+  expect(stdout).not.toMatch(/NaN|Infinity/);
+  expect(existsSync(join(folder, 'run.json'))).toBe(false);
+  expect(readFileSync(join(folder, 'run.log'), 'utf8')).not.toContain('null');
+});

@@ -1,0 +1,55 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { compiled } from '../cluster/compiled.ts';
+
+/** How a command ended. */
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a line of shell in which `$pod` is the compiled command. `$0` to `$9` are `args`. */
+export function shell(line: string, options: { readonly cwd?: string } = {}): Promise<Ended> {
+  return endOf(
+    spawn('bash', ['-c', line], {
+      ...options,
+      env: { ...process.env, pod: `${process.execPath} ${compiled('src/cli/main.js')}` },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }),
+  );
+}
+
+/** Starts the compiled command. */
+export function startPod(args: readonly string[], cwd?: string): ChildProcess {
+  return spawn(process.execPath, [compiled('src/cli/main.js'), ...args], {
+    ...(cwd !== undefined && { cwd }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
+/** Waits until a command has ended, with all that it wrote. */
+export async function endOf(child: ChildProcess): Promise<Ended> {
+  let [stdout, stderr] = ['', ''];
+  child.stdout?.on('data', (piece: Buffer) => {
+    stdout += piece;
+  });
+  child.stderr?.on('data', (piece: Buffer) => {
+    stderr += piece;
+  });
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return { code, signal, stdout, stderr };
+}
+
+/** Resolves once a command has written `text` to its standard output. */
+export function untilWritten(child: ChildProcess, text: string): Promise<void> {
+  return new Promise((found, failed) => {
+    let all = '';
+    child.stdout?.on('data', (piece: Buffer) => {
+      all += piece;
+      if (all.includes(text)) found();
+    });
+    child.once('close', () => failed(new Error(`it ended before it wrote ${text}: ${all}`)));
+  });
+}

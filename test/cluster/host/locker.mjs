@@ -1,0 +1,6 @@
+/** Takes the lock of a folder, says so, and holds it until it is killed. node locker.mjs <folder> */
+import { lockFolder } from '../../../dist/cluster/host/lock.js';
+
+lockFolder(process.argv[2], 'a test');
+process.stdout.write('locked\n');
+setInterval(() => {}, 1000);

@@ -1,0 +1,32 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { identityOf, isAlive, ownIdentity } from '../../../cluster/host/process-identity.ts';
+
+test('this process is alive, and stays the same one', () => {
+  const own = ownIdentity();
+  expect(own.pid).toBe(process.pid);
+  expect(isAlive(own)).toBe(true);
+  expect(identityOf(process.pid)).toEqual(own);
+});
+
+test('a number that another process has now is not the process that had it', () => {
+  const { pid, start } = ownIdentity();
+  expect(start).not.toBe('');
+  expect(isAlive({ pid, start: `${start}0` })).toBe(false);
+});
+
+test('a process that has ended is not alive, also before its parent has noticed', async () => {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+  await once(child, 'spawn');
+  const identity = identityOf(child.pid ?? 0);
+  expect(identity !== undefined && isAlive(identity)).toBe(true);
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+  expect(identity !== undefined && isAlive(identity)).toBe(false);
+});
+
+test('numbers that stand for groups of processes are none', () => {
+  for (const pid of [0, -1, 1.5, Number.NaN]) expect(identityOf(pid)).toBeUndefined();
+});
