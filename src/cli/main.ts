@@ -7,7 +7,10 @@ import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
 import { addDoctor } from './doctor.ts';
+import { addDown } from './down.ts';
 import { addJobs } from './jobs.ts';
+import { addLogs } from './logs.ts';
+import { addStatus } from './status.ts';
 import { addTrain } from './train.ts';
 import { addUp } from './up.ts';
 
@@ -19,6 +22,9 @@ const program = new Command('pod')
   .showSuggestionAfterError(true);
 addTrain(program);
 addUp(program);
+addStatus(program);
+addLogs(program);
+addDown(program);
 addJobs(program);
 addCompile(program);
 addCheckpoint(program);

@@ -1,14 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,20 +8,15 @@ import { z } from 'zod';
 import { makeToken } from '../../cluster/image/token-file.ts';
 import { attempt } from '../../cluster/master/jobs.ts';
 import { removeSocketFiles } from '../../cluster/process/socket-file.ts';
-import {
-  type PodProcesses,
-  readProcesses,
-  startProcess,
-  workerEnv,
-} from '../../cluster/process/spawn.ts';
+import { readProcesses, startProcess, workerEnv } from '../../cluster/process/spawn.ts';
 import { cloudTpus } from '../experiment/config.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
+import { down, signalAll } from './down.ts';
 import { withTrainFlags } from './flags.ts';
-import type { PlaceFlags } from './job-client.ts';
-import { printJobLog, withPlace } from './jobs.ts';
+import { isOurs, needPod, needProcesses, tail } from './local-pod.ts';
 import { type RawOptions, trainOptions } from './options.ts';
 import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
-import { untilStarted, whileStarting } from './start-lock.ts';
+import { whileStarting } from './start-lock.ts';
 
 const examples = `
 Examples:
@@ -40,7 +26,7 @@ Examples:
   pod status; pod logs --follow; pod logs --tpu 3; pod down
 `;
 
-/** `pod up`, `status`, `logs`, `down`: a pod as processes of this machine. */
+/** `pod up`: a pod as processes of this machine. */
 export function addUp(program: Command): void {
   withTrainFlags(
     program.command('up').description('train in a process for each Cloud TPU on this machine'),
@@ -57,50 +43,12 @@ export function addUp(program: Command): void {
     .action(async ({ wait, serve, dir, ...flags }: RawOptions) => {
       await up(String(dir), flags, { wait: wait === true, serve: serve === true });
     });
-  withDir(program.command('status').description('show who is who in the pod of pod up'))
-    .option('--json', 'print it as JSON')
-    .action(async ({ dir, json }: { dir: string; json?: boolean }) => {
-      await status(dir, json === true);
-    });
-  withPlace(program.command('logs').description('print the logs of the pod of pod up, or of a job'))
-    .argument('[job]', 'of this job of a pod that takes jobs')
-    .option('--tpu <k>', 'of this Cloud TPU instead of the master')
-    .option('--follow', 'go on until the pod, or the job, has ended')
-    .action(async (job: string | undefined, { tpu, follow, ...place }: LogFlags) => {
-      if (job !== undefined && tpu !== undefined) {
-        throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}`);
-      }
-      if (job === undefined) await logs(place.dir ?? '.pod', tpu, follow === true);
-      else await printJobLog(job, place, follow === true);
-    });
-  withDir(program.command('down').description('end the pod of pod up')).action(
-    async ({ dir }: { dir: string }) => {
-      await down(dir);
-    },
-  );
-}
-
-interface LogFlags extends PlaceFlags {
-  readonly tpu?: string;
-  readonly follow?: boolean;
-}
-
-function withDir(command: Command): Command {
-  return command.option('--dir <dir>', 'as given to pod up', '.pod');
 }
 
 interface UpOptions {
   readonly wait: boolean;
   readonly serve: boolean;
 }
-type StartedPod = PodFile & PodProcesses;
-
-/** How long `down` waits for a peaceful end, in ms, before it ends what is left. */
-const downMs = 12_000;
-/** How long one that is killed may take to be gone, in ms. */
-const killedMs = 2000;
-
-// -------------------------------------------------------------------------------------------- up
 
 async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): Promise<void> {
   const tpus = cloudTpus(trainOptions(flags).config);
@@ -306,177 +254,4 @@ async function freePorts(): Promise<Pick<PodFile, 'controlPort' | 'apiPort'>> {
   );
   await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
   return { controlPort: ports[0] ?? 0, apiPort: ports[1] ?? 0 };
-}
-
-// ---------------------------------------------------------------------------------------- status
-
-const statusSchema = z.object({
-  phase: z.string().optional(),
-  epoch: z.number().optional(),
-  tpus: z
-    .array(
-      z.object({
-        tpu: z.number(),
-        state: z.string(),
-        pid: z.number().nullable(),
-        host: z.string().nullable(),
-      }),
-    )
-    .optional(),
-  last: z
-    .object({
-      step: z.number(),
-      steps: z.number(),
-      loss: z.number(),
-      digest: z.string(),
-      imagesPerSecond: z.number(),
-    })
-    .optional(),
-  linkBytes: z.record(z.string(), z.number()).optional(),
-});
-
-async function status(dir: string, json: boolean): Promise<void> {
-  const pod = needPod(dir);
-  const found = await askMaster(pod);
-  if (json) {
-    process.stdout.write(`${JSON.stringify(found ?? { phase: 'down' })}\n`);
-    return;
-  }
-  if (found === undefined) {
-    const [last = ''] = tail(join(dir, 'master.log'), 1);
-    process.stdout.write(`the master is not running; its last words:\n${last}\n`);
-    return;
-  }
-  const { phase = 'starting', epoch, tpus = [], last, linkBytes = {} } = found;
-  const lines = [`${phase}${epoch === undefined ? '' : `, membership ${epoch}`}`];
-  if (last !== undefined) {
-    const rate = Math.round(last.imagesPerSecond);
-    lines.push(`step ${last.step}/${last.steps}  loss ${last.loss.toFixed(4)}  ${rate} images/s`);
-    lines.push(`weights ${last.digest}`);
-  }
-  for (const { tpu, state, pid, host } of tpus) {
-    lines.push(`Cloud TPU ${tpu}  ${state}  pid ${pid ?? '-'}  ${host ?? '-'}`);
-  }
-  const busiest = Object.entries(linkBytes).sort(([, a], [, b]) => b - a);
-  for (const [link, bytes] of busiest.slice(0, 8)) if (bytes > 0) lines.push(`${link}  ${bytes} B`);
-  const errors = tail(join(dir, 'master.log'), 200).filter((it) => /"level":[56]0/.test(it));
-  if (errors.length > 0) lines.push(`last error: ${errors.at(-1)}`);
-  process.stdout.write(`${lines.join('\n')}\n`);
-}
-
-async function askMaster({
-  apiPort,
-  master,
-}: StartedPod): Promise<z.infer<typeof statusSchema> | undefined> {
-  if (!isOurs(master)) return undefined;
-  try {
-    const response = await fetch(`http://127.0.0.1:${apiPort}/status`, {
-      signal: AbortSignal.timeout(5000),
-    });
-    return statusSchema.parse(await response.json());
-  } catch (cause) {
-    throw new PodError('worker-silent', `the master (pid ${master}) does not answer`, cause);
-  }
-}
-
-// ------------------------------------------------------------------------------------------ logs
-
-async function logs(dir: string, tpu: string | undefined, follow: boolean): Promise<void> {
-  const pod = needPod(dir);
-  if (tpu !== undefined && pod.workers[Number(tpu)] === undefined) {
-    const most = pod.workers.length - 1;
-    throw new PodError('bad-flag', `--tpu: expected 0 to ${most}, found ${tpu}`);
-  }
-  const pid = tpu === undefined ? pod.master : (pod.workers[Number(tpu)] ?? 0);
-  const path = join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`);
-  if (!existsSync(path)) throw new PodError('io', `${path}: expected a log, found none`);
-  const file = openSync(path, 'r');
-  const piece = Buffer.alloc(65536);
-  for (let isLast = false; ; ) {
-    for (let n = readSync(file, piece); n > 0; n = readSync(file, piece)) {
-      process.stdout.write(Buffer.from(piece.subarray(0, n)));
-    }
-    if (!follow || isLast) break;
-    isLast = !isOurs(pid);
-    await sleep(200);
-  }
-  closeSync(file);
-}
-
-/** The last lines of a file. */
-function tail(path: string, count: number): string[] {
-  if (!existsSync(path)) return [];
-  const bytes = 65536;
-  const { size } = statSync(path);
-  const file = openSync(path, 'r');
-  const piece = Buffer.alloc(Math.min(bytes, size));
-  readSync(file, piece, 0, piece.length, size - piece.length);
-  closeSync(file);
-  return piece.toString('utf8').trimEnd().split('\n').slice(-count);
-}
-
-// ------------------------------------------------------------------------------------------ down
-
-async function down(dir: string): Promise<void> {
-  needProcesses(dir);
-  await untilStarted(resolve(dir));
-  const { master, workers } = needProcesses(dir);
-  // The master tells its workers that all is done.
-  signalAll([master], 'SIGTERM');
-  await ended([master], downMs);
-  await ended(workers, 1000);
-  // It may have started replacements until its end.
-  const { all } = needProcesses(dir);
-  signalAll(all, 'SIGTERM');
-  await ended(all, downMs);
-  signalAll(all, 'SIGKILL');
-  await ended(all, killedMs);
-  removeSocketFiles(all.filter((pid) => !isOurs(pid)));
-}
-
-async function ended(pids: readonly number[], withinMs: number): Promise<void> {
-  for (let waitedMs = 0; waitedMs < withinMs && pids.some(isOurs); waitedMs += 50) await sleep(50);
-}
-
-function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids.filter(isOurs)) {
-    try {
-      process.kill(pid, signal);
-    } catch (error) {
-      // It has ended meanwhile.
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-  }
-}
-
-/** Whether a process lives and, where that can be seen, is one of a pod: numbers are used again. */
-function isOurs(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  const path = `/proc/${pid}/cmdline`;
-  if (!existsSync(path)) return !existsSync('/proc/self');
-  try {
-    return /cluster\/(master|worker)\/main\.js/.test(readFileSync(path, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
-function needPod(dir: string): StartedPod {
-  const pod = readPodFile(dir);
-  if (pod === undefined) throw noPod(dir);
-  return { ...pod, ...needProcesses(dir) };
-}
-
-function needProcesses(dir: string): PodProcesses {
-  const processes = readProcesses(dir);
-  if (processes === undefined) throw noPod(dir);
-  return processes;
-}
-
-function noPod(dir: string): PodError {
-  return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { assert } from '../numerics/assert.ts';
 
 /**
@@ -20,6 +21,11 @@ export interface Dataset {
    * innermost, to `pixels` from `offset`; returns its label in [0, classes).
    */
   sample(index: number, pixels: Uint8Array, offset: number): number;
+  /**
+   * Names the contents: 64 hexadecimal digits, the same for the same samples wherever they are read
+   * from. Computed when it is first asked for.
+   */
+  digest(): string;
 }
 
 /** What one experiment reads: samples to learn from, and others to be judged by. */
@@ -37,4 +43,19 @@ export function pixelsOf(dataset: Pick<Dataset, 'rows' | 'columns' | 'channels'>
 export function normalisationTable(mean: number, deviation: number): Float32Array {
   assert(deviation > 0, `deviation ${deviation} is not positive`);
   return Float32Array.from({ length: 256 }, (_, byte) => (byte / 255 - mean) / deviation);
+}
+
+/** SHA-256 over parts, each with its length before it, computed once when it is first asked for. */
+export function contentDigest(parts: readonly (string | Uint8Array)[]): () => string {
+  let found: string | undefined;
+  return () => {
+    found ??= digestOf(parts);
+    return found;
+  };
+}
+
+function digestOf(parts: readonly (string | Uint8Array)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`${part.length}:`).update(part);
+  return hash.digest('hex');
 }

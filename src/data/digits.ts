@@ -1,6 +1,6 @@
 import { assert, at } from '../numerics/assert.ts';
 import { type Key, philoxInto, stream } from '../numerics/random.ts';
-import { type Dataset, normalisationTable } from './dataset.ts';
+import { contentDigest, type Dataset, normalisationTable } from './dataset.ts';
 import { type Glyph, glyphPointsMax, glyphs } from './glyphs.ts';
 import { Noise } from './noise.ts';
 
@@ -33,6 +33,7 @@ export function digits(seed: number, { split, size = defaultSize[split] }: Digit
       assert(index >= 0 && index < size, `sample ${index} of ${size}`);
       return draw(canvas, key, index, pixels, offset);
     },
+    digest: contentDigest(['digits', split, String(seed), String(size)]),
   };
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import { type Dataset, type DatasetPair, normalisationTable } from './dataset.ts';
+import { contentDigest, type Dataset, type DatasetPair, normalisationTable } from './dataset.ts';
 
 /**
  * Handwritten digits in the IDX files of MNIST, gzipped or not, from the folder `dir`. With
@@ -67,6 +67,11 @@ function dataset(name: string, { images, labels, start, count }: Range): Dataset
       for (let i = 0; i < side * side; i++) pixels[offset + i] = images[from + i]!;
       return labels[start + index]!;
     },
+    digest: contentDigest([
+      'mnist',
+      images.subarray(start * side * side, (start + count) * side * side),
+      labels.subarray(start, start + count),
+    ]),
   };
 }
 

@@ -8,7 +8,7 @@ import { serveApi } from '../../cluster/master/api.ts';
 import { Doorkeeper } from '../../cluster/master/auth.ts';
 import { readToken } from '../../cluster/net/token.ts';
 import { addJobs } from '../../src/cli/jobs.ts';
-import { addUp } from '../../src/cli/up.ts';
+import { addLogs } from '../../src/cli/logs.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { type Pod, reportOf, startServer } from '../cluster/master/fake-runner.ts';
 
@@ -61,7 +61,7 @@ async function startMaster(at: number): Promise<void> {
 
 async function pod(...args: string[]): Promise<void> {
   const program = new Command('pod').exitOverride().configureOutput({ outputError: () => {} });
-  addUp(program);
+  addLogs(program);
   addJobs(program);
   await program.parseAsync(args, { from: 'user' });
 }

@@ -189,6 +189,7 @@ const countingSet: Dataset = {
     for (let p = 0; p < 4; p++) pixels[offset + p] = index + p;
     return index % 10;
   },
+  digest: () => 'counting',
 };
 
 function newQueue(geometry: InfeedGeometry): { queue: InfeedQueue; buffer: SharedArrayBuffer } {

@@ -41,6 +41,23 @@ test('with files to train with, these train and t10k tests', () => {
   expect(() => train.sample(6, new Uint8Array(784), 0)).toThrow('sample 6 of 6');
 });
 
+test('the digest is that of the contents, however the files are packed and wherever they lie', () => {
+  const samples = madeSamples(10, 4);
+  const plain = mnist(folder({ [images]: imageFile(samples), [labels]: labelFile(samples) }));
+  const packedFiles = {
+    [images]: imageFile(samples),
+    [`${labels}.gz`]: packed(true, labelFile(samples)),
+  };
+  const elsewhere = mnist(folder(packedFiles));
+  expect(elsewhere.train.digest()).toBe(plain.train.digest());
+  expect(plain.test.digest()).not.toBe(plain.train.digest());
+  for (const change of [{ label: 9 }, { pixels: [1, ...samples[0]!.pixels.slice(1)] }]) {
+    const changed = [{ ...samples[0]!, ...change }, ...samples.slice(1)];
+    const other = mnist(folder({ [images]: imageFile(changed), [labels]: labelFile(changed) }));
+    expect(other.train.digest()).not.toBe(plain.train.digest());
+  }
+});
+
 test('a file cut short at any byte, or one byte too long, is refused', () => {
   for (const [name, whole] of Object.entries(smallFiles(2))) {
     const dir = folder(smallFiles(2));

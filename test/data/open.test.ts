@@ -10,6 +10,18 @@ test('digits, with or without the size of an epoch', () => {
   expect(openDataset('digits:1234', 0).test.size).toBe(10_000);
 });
 
+test('a digest names the contents: split, seed and size count', () => {
+  const digests = [
+    openDataset('digits', 0).train,
+    openDataset('digits', 0).test,
+    openDataset('digits', 1).train,
+    openDataset('digits:1234', 0).train,
+  ].map((it) => it.digest());
+  expect(new Set(digests).size).toBe(digests.length);
+  expect(openDataset('digits:60000', 0).train.digest()).toBe(digests[0]);
+  for (const it of digests) expect(it).toMatch(/^[0-9a-f]{64}$/);
+});
+
 test('an MNIST folder that is not there is bad data', () => {
   expect(() => openDataset('mnist:no/such:folder', 0)).toThrow(
     expect.objectContaining({

@@ -7,6 +7,7 @@ import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/eve
 import type { Past } from '../../src/experiment/past.ts';
 import { type TrainWorld, train } from '../../src/experiment/train.ts';
 import { phases } from '../../src/isa/executable.ts';
+import { at } from '../../src/numerics/assert.ts';
 import type { OpenPod, PodOptions } from '../../src/pod/pod.ts';
 import { requireCompiled } from '../cluster/compiled.ts';
 import { type MemoryFile, MemoryFiles } from './checkpoint/memory-files.ts';
@@ -221,7 +222,10 @@ class StandingPod {
         const reports = [{ ...{ tpu: 0, program, step, digest }, outfeed, phaseMs }];
         return { program, step, digest, reports, wallMs: 7 };
       },
-      readParameters: async () => [],
+      readParameters: async (program) => {
+        const { parameters, buffers } = at(options.programs, program).executable;
+        return parameters.map((id) => new Uint8Array(at(buffers, id).bytes));
+      },
       writeParameters: async (program) => void this.asked.push(`write ${program}`),
       close: async () => undefined,
     };

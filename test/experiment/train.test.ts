@@ -131,6 +131,19 @@ test('asked to stop, a run ends after the step, and says so', async () => {
   expect(events.filter((event) => event.kind === 'step')).toHaveLength(2);
 }, 60_000);
 
+test('asked to stop during its evaluation, a run ends before the next batch', async () => {
+  let asked = 0;
+  const flags = { ...small, evaluate: '640' };
+  const events = await eventsOf(flags, () => ++asked > 4 + 2);
+  expect(events.at(-1)).toEqual({ kind: 'stopped', step: 4, steps: 4, saved: false });
+  expect(events.map(({ kind }) => kind)).not.toContain('evaluated');
+}, 60_000);
+
+test('asked to stop before its first step, a run takes none', async () => {
+  const events = await eventsOf(small, () => true);
+  expect(events.at(-1)).toEqual({ kind: 'stopped', step: 0, steps: 4, saved: false });
+}, 60_000);
+
 async function reportOf(flags: RawOptions): Promise<Report> {
   return finished(await eventsOf(flags));
 }
