@@ -75,6 +75,8 @@ const answerMsLimit = 15_000;
 const retryMs = 200;
 /** To how many a Cloud TPU passes the first parameters on. */
 const fanOut = 4;
+/** At the start no more workers are expected once this many ms have passed since one joined last. */
+const quietMsLimit = 30_000;
 /** Those who have nothing wait so long for those who have been here before, in ms. */
 const returnMs = 3000;
 
@@ -84,6 +86,7 @@ function masterOptions(options: ProcessPodOptions): MasterOptions {
     names: namesOf(topology),
     taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     startMsLimit,
+    quietMsLimit,
     silenceMsLimit: silenceMs[mxu],
     silenceFactor: 4,
     sampleMsLimit: 2.5 * samplePeriodMs,

@@ -55,6 +55,8 @@ function masterOptions({ topology, mxu, programs, recovery }: PodOptions): Maste
     names: namesOf(topology),
     taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     startMsLimit: 60_000,
+    // Threads start together: there is nobody to wait for.
+    quietMsLimit: 60_000,
     silenceMsLimit: limits[mxu].silenceMsLimit,
     silenceFactor: 4,
     sampleMsLimit: 2.5 * samplePeriodMs,

@@ -47,6 +47,8 @@ export interface MasterState {
   readonly longestGapMs: number;
   /** Whether a step has ended well under this master: before, nobody knows how slow the machine is. */
   readonly isPaced: boolean;
+  /** When a Cloud TPU joined last, in ms; null before the first. */
+  readonly joinedMs: number | null;
 }
 
 export interface MasterOptions {
@@ -56,6 +58,11 @@ export interface MasterOptions {
   readonly taking: readonly boolean[];
   /** All must have joined, and then loaded, within this many ms. */
   readonly startMsLimit: number;
+  /**
+   * At the start no more workers are expected once this many ms have passed since one joined last;
+   * those that came then host the missing Cloud TPUs too, unless the policy is `none`.
+   */
+  readonly quietMsLimit: number;
   /** A Cloud TPU that shows no progress for this many ms is lost; eight times it before a step ended. */
   readonly silenceMsLimit: number;
   /** … or for this many times the longest silence that ended well, if that is more. */
@@ -108,6 +115,8 @@ interface Member {
   readonly pulse: number;
   readonly silentMs: number;
   readonly absentSinceMs: number;
+  /** Whether no worker has joined for it under this master, and none was lost. */
+  readonly isNew: boolean;
   /** The Cloud TPU whose worker hosts this one too: they are lost together. Most have their own. */
   readonly host: number | null;
   /** How often it has done wrong since it was last replaced. */
@@ -122,10 +131,16 @@ export type MasterEvent =
   /** The experiment asks for a step; only when `ready`. */
   | { readonly kind: 'begin-step'; readonly order: StepOrder }
   /**
-   * The worker of a Cloud TPU is gone: its thread ended, its socket closed. Of the present worker
-   * only: not of one that has been replaced.
+   * The worker of a Cloud TPU is gone: its thread ended, its socket closed, or it ended before it
+   * could join. Told of the present worker only, not of one that has been replaced. `code` is that
+   * of the error which the worker gave, if it gave one.
    */
-  | { readonly kind: 'exited'; readonly tpu: number; readonly reason: string }
+  | {
+      readonly kind: 'exited';
+      readonly tpu: number;
+      readonly reason: string;
+      readonly code?: string | null;
+    }
   /** Something that serves all Cloud TPUs failed: `who` is `the data loader`, say. */
   | {
       readonly kind: 'service-failed';
@@ -249,7 +264,7 @@ export function initialMaster(
     options,
     epoch: start.epoch + 1,
     phase: { kind: 'joining', sinceMs: now },
-    members: options.names.map(() => absentMember(now)),
+    members: options.names.map(() => ({ ...absentMember(now), isNew: true })),
     steps,
     told: steps,
     digests,
@@ -261,6 +276,7 @@ export function initialMaster(
     sampledMs: now,
     longestGapMs: 0,
     isPaced: false,
+    joinedMs: null,
   };
 }
 
@@ -277,6 +293,7 @@ function absentMember(now: number): Member {
     pulse: 0,
     silentMs: 0,
     absentSinceMs: now,
+    isNew: false,
     host: null,
     strikes: 0,
     lossesThisStep: 0,
@@ -293,7 +310,7 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
     case 'begin-step':
       return onBeginStep(state, event.order);
     case 'exited':
-      return onExited(state, event.tpu, event.reason, now);
+      return onExited(state, event, now);
     case 'service-failed':
       return fail(state, codeOf(event.code), `${event.who} failed: ${event.message}`);
     case 'restored':
@@ -375,10 +392,12 @@ function onJoined(
   const keepsBefore = state.steps.every((count, i) => count === state.told[i]);
   const holdsState = keepsState(recovery) && holds(steps, state.steps, taking, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
-  const joined = withMember(state, tpu, { status, holdsState, silentMs: 0 });
+  const { isNew } = at(state.members, tpu);
+  const here = withMember(state, tpu, { status, holdsState, silentMs: 0, isNew: false });
+  const joined: MasterState = { ...here, joinedMs: now };
   const actions: MasterAction[] =
     steps === null ? [] : [sendTo(tpu, { kind: 'abort', epoch: state.epoch })];
-  if (state.troubleSinceMs !== null) {
+  if (state.troubleSinceMs !== null && !isNew) {
     actions.unshift(noteOf(joined, 'replaced', tpu, `${nameOf(state, tpu)} has joined`, now));
   }
   return then({ state: joined, actions }, (it) => ifGathered(it, now));
@@ -617,9 +636,13 @@ interface Loss {
   readonly message: string;
 }
 
-function onExited(state: MasterState, tpu: number, reason: string, now: number): Transition {
+function onExited(
+  state: MasterState,
+  { tpu, reason, code = null }: MasterEvent & { kind: 'exited' },
+  now: number,
+): Transition {
   const message = `${describeWork(state, tpu)} exited: ${reason}`;
-  return lose(state, [{ tpu, code: 'worker-exited', message }], now);
+  return lose(state, [{ tpu, code: code === null ? 'worker-exited' : codeOf(code), message }], now);
 }
 
 /** Cloud TPUs are lost: the run ends, or a new membership begins. */
@@ -858,23 +881,40 @@ function loseLate(
 
 /** At the start all must come in time; later each replacement has its time of grace. */
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
-  const { members, options, troubleSinceMs } = state;
+  const { members, options } = state;
   const isLate = now - sinceMs > options.startMsLimit;
-  // After a master has ended all may have: they get more time than a single one.
-  const { startMsLimit, recovery } = options;
-  const graceMs = Math.max(recovery.graceMsLimit, troubleSinceMs === null ? startMsLimit / 4 : 0);
-  const overdue = members.findIndex(({ status, absentSinceMs, host }) => {
-    const limitMs = host === null ? graceMs : startMsLimit;
-    return status === 'absent' && now - absentSinceMs > limitMs;
-  });
   if (isLate && members.some(({ status }) => status === 'leaving')) {
     return loseLate(state, 'leaving', 'did not leave the step', now);
   }
-  // Who had a place under the master before, and does not come back, is lost as well.
-  const isAwaited = troubleSinceMs !== null || state.isEstablished;
-  if (isAwaited && overdue >= 0) return adopt(state, overdue, now);
-  if (!isAwaited && isLate) return loseLate(state, 'absent', 'did not start', now);
-  return checkSilence(state, now);
+  const overdue = members.findIndex((member) => isOverdue(state, member, now));
+  if (overdue < 0) return checkSilence(state, now);
+  const { policy } = options.recovery;
+  const canHost = policy !== 'none' && members.some(({ status }) => status !== 'absent');
+  if (at(members, overdue).isNew && !state.isEstablished && !canHost) {
+    return failToStart(state);
+  }
+  return adopt(state, overdue, now);
+}
+
+/** Whether nobody waits for the worker of a Cloud TPU any longer. */
+function isOverdue(state: MasterState, member: Member, now: number): boolean {
+  if (member.status !== 'absent') return false;
+  const { startMsLimit, quietMsLimit, recovery } = state.options;
+  const absentMs = now - member.absentSinceMs;
+  if (member.host !== null) return absentMs > startMsLimit;
+  if (!member.isNew) return absentMs > recovery.graceMsLimit;
+  // After a master has ended all of its workers may have: they get more time than a single one.
+  if (state.isEstablished) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
+  const isQuiet = state.joinedMs !== null && now - state.joinedMs > quietMsLimit;
+  return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);
+}
+
+/** The run ends: workers did not come, and nobody may or can take their Cloud TPUs. */
+function failToStart(state: MasterState): Transition {
+  const late = state.members.flatMap(({ status }, tpu) => (status === 'absent' ? [tpu] : []));
+  const who = late.map((tpu) => nameOf(state, tpu)).join(', ');
+  const message = `${who} did not start within ${state.options.startMsLimit} ms`;
+  return fail(state, 'worker-silent', message);
 }
 
 /** Lets a worker that is here host a Cloud TPU for which no replacement came; one that does not is lost. */
@@ -894,8 +934,13 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
   const idlest = hosts.filter((host) => guests(host) === least);
   const host = idlest[tpu % idlest.length];
   if (host === undefined) return awaitAny(state, tpu, now);
-  const within = `no replacement joined within ${options.recovery.graceMsLimit} ms`;
-  const next = withMember(state, tpu, { host, absentSinceMs: now });
+  const within = at(members, tpu).isNew
+    ? 'no worker joined in time'
+    : `no replacement joined within ${options.recovery.graceMsLimit} ms`;
+  const next: MasterState = {
+    ...withMember(state, tpu, { host, absentSinceMs: now }),
+    troubleSinceMs: state.troubleSinceMs ?? now,
+  };
   const cause = `${within}: the worker of ${nameOf(state, host)} hosts ${nameOf(state, tpu)} too`;
   return {
     state: next,

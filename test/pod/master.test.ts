@@ -20,6 +20,7 @@ const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions =
   names: Array.from({ length: tpus }, (_, tpu) => `Cloud TPU ${tpu} (x ${tpu}, y 0)`),
   taking: [false],
   startMsLimit: 5000,
+  quietMsLimit: 4000,
   silenceMsLimit: 1200,
   silenceFactor: 4,
   sampleMsLimit: 250,
@@ -402,13 +403,77 @@ describe('failures name the culprit', () => {
   });
 
   test('those that never start', () => {
-    const driver = new Driver(3);
+    const driver = new Driver(3, 'none');
     driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
     driver.now = 5001;
     driver.give({ kind: 'sample', pulses: [] });
     expect(driver.failure().message).toBe(
       'Cloud TPU 0 (x 0, y 0), Cloud TPU 2 (x 2, y 0) did not start within 5000 ms',
     );
+  });
+});
+
+describe('at the start', () => {
+  const joined = (tpu: number): FromWorker => ({ kind: 'joined', tpu, epoch: 0, steps: null });
+  const sampleAt = (driver: Driver, now: number): void => {
+    driver.now = now;
+    driver.give({ kind: 'sample', pulses: [] });
+  };
+
+  test('a worker that dies before it joins is lost at once, with its cause and code', () => {
+    const driver = new Driver(2);
+    driver.tell(joined(0));
+    driver.give({ kind: 'exited', tpu: 1, reason: 'no memory', code: 'out-of-memory' });
+    expect(driver.failure()).toEqual({
+      kind: 'failed',
+      code: 'out-of-memory',
+      message: 'Cloud TPU 1 (x 1, y 0), while joining, exited: no memory',
+    });
+  });
+
+  test('it is replaced as any other, and those that have not come yet keep their time', () => {
+    const driver = new Driver(3, 'replace');
+    driver.give({ kind: 'exited', tpu: 1, reason: 'no memory' });
+    expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
+    driver.now = 100;
+    driver.tell(joined(1));
+    // The time of grace of a replacement is 3000 ms, that of the start 5000.
+    sampleAt(driver, 3500);
+    expect(driver.count('adopt')).toBe(0);
+    driver.tell(joined(0));
+    driver.tell(joined(2));
+    expect(driver.state.phase.kind).toBe('loading');
+  });
+
+  test('it ends the run when it dies again and again', () => {
+    const driver = new Driver(2, 'replace');
+    for (let i = 0; i < 3; i++) driver.give({ kind: 'exited', tpu: 1, reason: 'no memory' });
+    expect(driver.failure().message).toBe(
+      'Cloud TPU 1 (x 1, y 0), while joining, exited: no memory; it was lost too often',
+    );
+  });
+
+  test('once no more come, those that came host the others, unless the policy is none', () => {
+    for (const policy of ['replace', 'none'] as const) {
+      const driver = new Driver(4, policy);
+      driver.tell(joined(0));
+      driver.now = 500;
+      driver.tell(joined(2));
+      sampleAt(driver, 4400);
+      expect(driver.count('adopt')).toBe(0);
+      sampleAt(driver, 4600);
+      sampleAt(driver, 4700);
+      const hosts = driver.actions.flatMap((it) => (it.kind === 'adopt' ? [it.host] : []));
+      expect(hosts.sort()).toEqual(policy === 'none' ? [] : [0, 2]);
+    }
+  });
+
+  test('nobody at all: the run ends after the time of the start, whatever the policy', () => {
+    const driver = new Driver(2, 'replace');
+    sampleAt(driver, 4900);
+    expect(driver.failure().code).toBe('none');
+    sampleAt(driver, 5100);
+    expect(driver.failure().message).toMatch(/did not start within 5000 ms/);
   });
 });
 

@@ -5,7 +5,7 @@ import { type Chances, type Outcome, type Scenario, simulate, weightsAfter } fro
 vi.setConfig({ testTimeout: 120_000 });
 
 const calm: Chances = {
-  ...{ lost: 0, repeated: 0, late: 0, broken: 0, stray: 0 },
+  ...{ lost: 0, repeated: 0, late: 0, broken: 0, stray: 0, stillborn: 0 },
   ...{ crash: 0, hang: 0, corrupt: 0, absent: 0, tardy: 0, masterLost: 0, masterPaused: 0 },
 };
 const quiet: Scenario = {
@@ -85,6 +85,7 @@ test('seeds that failed once', () => {
   const chances = {
     ...{ lost: 0.003, repeated: 0.1, late: 0.1, broken: 0.03, stray: 0.3, corrupt: 0 },
     ...{ crash: 0.02, hang: 0.01, absent: 0.1, tardy: 0.2, masterLost: 0.005, masterPaused: 0.005 },
+    stillborn: 0,
   };
   for (const seed of [102343, 105793, 106345, 109171]) {
     check({
@@ -123,6 +124,27 @@ describe('in virtual time, over many seeds', () => {
     const chances = { ...calm, crash: 0.04, absent: 0.3 };
     const { events } = tally(600, (seed) => ({ ...kinds(seed), chances }));
     expect(events.get('adopted')).toBeGreaterThan(50);
+  });
+
+  test('workers that die before they join are lost like any other, and are replaced', () => {
+    const chances = { ...calm, stillborn: 0.2, crash: 0.02, masterLost: 0.002 };
+    const { done, faults, events } = tally(1000, (seed) => ({ ...processes(seed), chances }));
+    expect(faults).toBeGreaterThan(500);
+    expect(events.get('lost')).toBeGreaterThan(500);
+    expect(done).toBeGreaterThan(980);
+  });
+
+  test('workers that can never start end the run within seconds, and the cause is named', () => {
+    for (let seed = 0; seed < 50; seed++) {
+      const chances = { ...calm, stillborn: 1 };
+      const { state, elapsedMs } = check({ ...quiet, seed, ...processes(seed), chances });
+      expect(state.phase).toMatchObject({
+        kind: 'failed',
+        code: 'out-of-memory',
+        message: expect.stringMatching(/exited: it died before it joined; it was lost too often/),
+      });
+      expect(elapsedMs).toBeLessThan(3000);
+    }
   });
 
   test('processes whose connection breaks come back with their weights', () => {
@@ -192,6 +214,7 @@ describe('in virtual time, over many seeds', () => {
     const chances = {
       ...{ lost: 0.005, repeated: 0.05, late: 0.02, broken: 0.01, stray: 0.2 },
       ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05, tardy: 0.1 },
+      stillborn: 0.02,
       ...{ masterLost: 0.001, masterPaused: 0.001 },
     };
     const { done } = tally(800, (seed) => ({ ...kinds(seed), tpus: 3 + (seed % 6), chances }));

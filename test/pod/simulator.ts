@@ -50,6 +50,8 @@ export interface Chances {
   readonly hang: number;
   /** … of its weights, before a step or after it. */
   readonly corrupt: number;
+  /** Of a worker, to die before it joins; whoever started it tells the master. */
+  readonly stillborn: number;
   /** Of a replacement, never to come, or to take seconds. */
   readonly absent: number;
   readonly tardy: number;
@@ -169,7 +171,9 @@ class Simulation {
     this.#random = randomFrom(scenario.seed);
     const names = Array.from({ length: scenario.tpus }, (_, tpu) => `Cloud TPU ${tpu}`);
     this.#lives = names.map(() => undefined);
-    const limits = { startMsLimit: 5000, silenceMsLimit: 1200, silenceFactor: 4 };
+    const limits = {
+      ...{ startMsLimit: 5000, quietMsLimit: 2000, silenceMsLimit: 1200, silenceFactor: 4 },
+    };
     const { policy, graceMsLimit } = scenario;
     const recovery = { policy, graceMsLimit, lossesPerStepMax: 5, lossesPerMinuteMax: 30 };
     this.#options = { names, taking, sampleMsLimit: 2.5 * sampleMs, ...limits, recovery };
@@ -253,7 +257,31 @@ class Simulation {
   #begin(tpu: number): void {
     const life = newLife(tpu);
     this.#lives[tpu] = life;
-    this.#connect(life, this.#random() * 50);
+    const { stillborn } = this.#scenario.chances;
+    // Seeds of scenarios without this fault keep their course.
+    if (stillborn > 0 && this.#happens(stillborn)) {
+      this.#faults++;
+      this.#in(this.#random() * 100, () => this.#dieBeforeJoining(life));
+    } else this.#connect(life, this.#random() * 50);
+  }
+
+  /** Told to the master that leads, unless another worker hosts the Cloud TPU meanwhile. */
+  #dieBeforeJoining(life: Life): void {
+    const { tpu } = life;
+    life.isAlive = false;
+    const boss = this.#leader();
+    if (boss.isEnded || boss.isPaused) {
+      if (this.#lives[tpu] === life) this.#restart(tpu);
+      return;
+    }
+    this.#do(boss, () => {
+      if (this.#lives[tpu] !== life) return;
+      if (!isVacant(boss.state, tpu)) this.#restart(tpu);
+      else {
+        const reason = 'it died before it joined';
+        this.#take(boss, { kind: 'exited', tpu, reason, code: 'out-of-memory' });
+      }
+    });
   }
 
   /** Whether it has the place of its Cloud TPU, or may still get it. */

@@ -85,7 +85,13 @@ test('master and workers together: any delivery order of messages commits every 
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 5 }), fc.infiniteStream(fc.nat(1000)), (tpus, random) => {
       const names = Array.from({ length: tpus }, (_, i) => `tpu${i}`);
-      const limits = { startMsLimit: 1, silenceMsLimit: 1, silenceFactor: 1, sampleMsLimit: 1 };
+      const limits = {
+        startMsLimit: 1,
+        quietMsLimit: 1,
+        silenceMsLimit: 1,
+        silenceFactor: 1,
+        sampleMsLimit: 1,
+      };
       const recovery = {
         policy: 'none',
         graceMsLimit: 1,
