@@ -8,6 +8,7 @@ import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
+import { request } from './http.ts';
 import { podFile, readApiPort } from './pod-file.ts';
 
 /** Flags that say where a master is and which token it takes. */
@@ -64,8 +65,6 @@ export interface FoundJob {
 
 /** How long an answer may take beyond what it was asked to wait, in ms. */
 const answerMsMax = 15_000;
-/** Of an answer, in bytes. */
-const answerBytesMax = 2 ** 23;
 /** How long a master that is being started again is waited for, in ms, and asked again. */
 const awayMsMax = 60_000;
 const againMs = 500;
@@ -146,26 +145,13 @@ export class JobClient {
   async #ask<T>(method: string, path: string, schema: z.ZodType<T>, value?: unknown): Promise<T> {
     const body = Buffer.from(value === undefined ? '' : JSON.stringify(value));
     const authorization = sign(this.#token, { method, path, body }, Date.now());
-    const { status, text } = await this.#fetch(path, {
-      ...{ method, headers: { authorization } },
+    const { status, text } = await request(this.#origin, {
+      ...{ method, path, headers: { authorization } },
       ...(body.length > 0 && { body }),
+      answerMsMax: answerMsMax + waitMsMax,
     });
     if (status >= 300) throw this.#refused(status, text);
     return checked(parsed(text), schema);
-  }
-
-  async #fetch(path: string, init: RequestInit): Promise<Answered> {
-    const signal = AbortSignal.timeout(answerMsMax + waitMsMax);
-    try {
-      const response = await fetch(`${this.#origin}${path}`, {
-        ...init,
-        redirect: 'error',
-        signal,
-      });
-      return { status: response.status, text: await readText(response) };
-    } catch (error) {
-      throw new PodError('worker-silent', `no answer from ${this.#origin}: ${why(error)}`, error);
-    }
   }
 
   /** What the master said, as the error that it had. */
@@ -187,11 +173,6 @@ export class JobClient {
   }
 }
 
-interface Answered {
-  readonly status: number;
-  readonly text: string;
-}
-
 export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(errorCodes, code);
 }
@@ -202,17 +183,6 @@ const refusalSchema = z.object({ code: z.string(), message: z.string() });
 
 function pathOf(id: string): string {
   return `/jobs/${encodeURIComponent(id)}`;
-}
-
-async function readText(response: Response): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const piece of response.body ?? []) {
-    bytes += piece.length;
-    if (bytes > answerBytesMax) throw new Error(`an answer of more than ${answerBytesMax} bytes`);
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString('utf8');
 }
 
 function parsed(text: string): unknown {
@@ -228,11 +198,4 @@ function checked<T>(value: unknown, schema: z.ZodType<T>): T {
   if (result.success) return result.data;
   const found = result.error.issues[0]?.message;
   throw new PodError('bad-config', `an answer that this version does not know: ${found}`);
-}
-
-/** `fetch` says little itself: what it was is in its cause. */
-function why(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (!(cause instanceof Error)) return String(cause);
-  return 'code' in cause && cause.message === '' ? String(cause.code) : cause.message;
 }
