@@ -61,12 +61,12 @@ export const leanEnv: Readonly<Record<string, string>> = {
 export function startProcess(folder: string, name: string, env: NodeJS.ProcessEnv): ChildProcess {
   const program = name === 'master' ? 'master' : 'worker';
   const flags = program === 'worker' ? leanFlags : masterFlags;
-  return startProgram(folder, name, [...flags, programFile(`../${program}/main.js`)], env);
+  return startProgram(folder, name, [...flags, programFile(`../${program}/main.cjs`)], env);
 }
 
 /** Starts the supervisor of a pod, which goes on holding its folder. Throws as {@link startProcess}. */
 export function startSupervisor(folder: string, lock: Lock): ChildProcess {
-  const args = [programFile('../supervisor/main.js'), folder];
+  const args = [programFile('../supervisor/main.cjs'), folder];
   return startProgram(folder, 'supervisor', args, process.env, lock);
 }
 

@@ -1,0 +1,364 @@
+/**
+ * What a program of ours needs of the engine and the machine before any other file is loaded.
+ *
+ * Engines that are too old read this file as well, and it is loaded without a thread. So it is a
+ * CommonJS module (the loader of other modules needs threads), with syntax that Node 12 knows: no
+ * `?.`, no `??`, no private methods. Other files get what it offers from engine.ts.
+ */
+
+/** One thing that is needed, and what was found of it. */
+export interface Finding {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly expected: string;
+  readonly found: string;
+  /** What to do where it is missing. */
+  readonly advice: string;
+  /** Code of the error that follows where it is missing, as in src/numerics/error.ts. */
+  readonly code: 'unsupported-engine' | 'out-of-memory' | 'out-of-threads';
+}
+
+/** A limit of the system on this process or its user. */
+export interface Room {
+  readonly used: number;
+  readonly most: number;
+  /** What sets the limit, such as `ulimit -u 16`. */
+  readonly limit: string;
+}
+
+/** How a program says why it cannot start: to people, or as a line of its log. */
+export type Voice = { readonly to: 'people' } | { readonly to: 'log'; readonly role: string };
+
+/** What this file offers. */
+export interface Engine {
+  /** All that is needed, in the order in which it is checked. */
+  inspect(): Finding[];
+  /** The findings as lines of a table. */
+  listing(findings: readonly Finding[]): string[];
+  /**
+   * Loads a program if all that is needed is there. Otherwise says in one line what is missing, and
+   * lets the process end with exit code 2, or 4 where memory or threads are missing.
+   */
+  start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void;
+  /** Threads and processes of this user, or of this container; undefined without a limit. */
+  taskRoom(): Room | undefined;
+  /** Addresses of this process, in bytes; undefined without a limit. */
+  addressRoom(): Room | undefined;
+}
+
+// Engines before 14.18 know no `node:` in a require.
+// biome-ignore lint/style/useNodejsImportProtocol: see above
+const fs: typeof import('node:fs') = require('fs');
+
+/** As package.json has it in `engines`. */
+const oldest = { major: 20, minor: 19 };
+
+const mib = 1048576;
+/** Addresses that loading a program takes, in bytes: 0.4 GB with Node 24, 0.6 GB with Node 20. */
+const loadBytes = 640 * mib;
+/** Calls within calls that fit into a stack of 80 KB. Node itself takes 984 KB. */
+const callsMin = 800;
+/** A limit on tasks that is higher is not looked at: to count tasks takes time. */
+const taskLimitMax = 4096;
+
+function inspect(): Finding[] {
+  return [
+    nodeVersion(),
+    webAssembly(),
+    simd(),
+    sharedMemory(),
+    workerThreads(),
+    stack(),
+    addresses(),
+    tasks(),
+  ];
+}
+
+function nodeVersion(): Finding {
+  const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
+  const wanted = `${oldest.major}.${oldest.minor}`;
+  return {
+    name: 'Node',
+    ok: major > oldest.major || (major === oldest.major && minor >= oldest.minor),
+    expected: `Node ${wanted} or newer`,
+    found: process.versions.node,
+    advice: 'install it from https://nodejs.org',
+    code: 'unsupported-engine',
+  };
+}
+
+function webAssembly(): Finding {
+  const ok = typeof WebAssembly === 'object' && typeof WebAssembly.validate === 'function';
+  return {
+    name: 'WebAssembly',
+    ok,
+    expected: 'WebAssembly',
+    found: ok ? 'yes' : 'none',
+    advice: withoutFlags('such as --jitless'),
+    code: 'unsupported-engine',
+  };
+}
+
+/** A module with one function that adds two vectors of 128 bits [WebAssembly, SIMD]. */
+const simdModule = [
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 123, 123, 1, 123, 3, 2, 1, 0],
+  ...[10, 11, 1, 9, 0, 32, 0, 32, 1, 253, 228, 1, 11],
+];
+
+function simd(): Finding {
+  const ok = webAssembly().ok && WebAssembly.validate(new Uint8Array(simdModule));
+  return {
+    name: 'SIMD',
+    ok,
+    expected: 'SIMD of WebAssembly',
+    found: ok ? '128 bits' : 'none',
+    advice: `use a processor with SSE 4.1 or NEON, and ${withoutFlags('against it')}`,
+    code: 'unsupported-engine',
+  };
+}
+
+/** A module with a memory of one page that threads share [WebAssembly, threads]. */
+const sharedModule = [0, 97, 115, 109, 1, 0, 0, 0, 5, 4, 1, 3, 1, 1];
+
+function sharedMemory(): Finding {
+  const ok =
+    typeof SharedArrayBuffer === 'function' &&
+    typeof Atomics === 'object' &&
+    webAssembly().ok &&
+    WebAssembly.validate(new Uint8Array(sharedModule));
+  return {
+    name: 'shared memory',
+    ok,
+    expected: 'SharedArrayBuffer, Atomics and shared memory of WebAssembly',
+    found: ok ? 'yes' : 'not all of them',
+    advice: withoutFlags('against them'),
+    code: 'unsupported-engine',
+  };
+}
+
+interface Permission {
+  has(scope: string): boolean;
+}
+
+function workerThreads(): Finding {
+  const { permission } = process as { readonly permission?: Permission };
+  const ok = permission === undefined || permission.has('worker');
+  return {
+    name: 'threads',
+    ok,
+    expected: 'threads',
+    found: ok ? 'yes' : 'none: node was started with --permission',
+    advice: 'start node with --allow-worker, or without --permission',
+    code: 'unsupported-engine',
+  };
+}
+
+function stack(): Finding {
+  const calls = callsThatFit(0);
+  const ok = calls >= callsMin;
+  return {
+    name: 'stack',
+    ok,
+    expected: `a stack of at least ${callsMin} calls`,
+    found: ok ? 'enough' : `one of ${calls}`,
+    advice: 'start node without --stack-size, which is 984 unless it is given',
+    code: 'unsupported-engine',
+  };
+}
+
+/** Calls itself until nothing fits any more, at most as often as is enough. */
+function callsThatFit(calls: number): number {
+  if (calls >= callsMin) return calls;
+  try {
+    return callsThatFit(calls + 1);
+  } catch {
+    return calls;
+  }
+}
+
+function addresses(): Finding {
+  const room = addressRoom();
+  const free = room === undefined ? Number.POSITIVE_INFINITY : room.most - room.used;
+  return {
+    name: 'address space',
+    ok: free >= loadBytes,
+    expected: `${inMiB(loadBytes)} of free addresses to load a program`,
+    found: room === undefined ? 'no limit' : `${inMiB(free)} (${room.limit})`,
+    advice: 'ulimit -v unlimited',
+    code: 'out-of-memory',
+  };
+}
+
+function tasks(): Finding {
+  const room = taskRoom();
+  const free = room === undefined ? Number.POSITIVE_INFINITY : room.most - room.used;
+  const needed = poolThreads();
+  return {
+    name: 'room for threads',
+    ok: free >= needed,
+    expected: `room for ${needed} more threads to load a program`,
+    found: room === undefined ? 'no limit' : `room for ${Math.max(0, free)} (${room.limit})`,
+    advice: 'raise the limit, or end other programs of this user',
+    code: 'out-of-threads',
+  };
+}
+
+/** Threads that the loader of modules starts, all at once [libuv, UV_THREADPOOL_SIZE]. */
+function poolThreads(): number {
+  const size = Number.parseInt(process.env['UV_THREADPOOL_SIZE'] || '4', 10);
+  return Math.min(1024, Math.max(1, size || 1));
+}
+
+function addressRoom(): Room | undefined {
+  const limit = softLimit('Max address space');
+  const used = kiBOf('VmSize');
+  if (limit === undefined || used === undefined) return undefined;
+  return { used: used * 1024, most: limit, limit: `ulimit -v ${Math.floor(limit / 1024)}` };
+}
+
+function taskRoom(): Room | undefined {
+  const ofContainer = containerTaskRoom();
+  const ofUser = userTaskRoom();
+  if (ofUser === undefined) return ofContainer;
+  if (ofContainer === undefined) return ofUser;
+  return ofUser.most - ofUser.used < ofContainer.most - ofContainer.used ? ofUser : ofContainer;
+}
+
+/** The administrator is above this limit, and so is who may override limits [setrlimit(2)]. */
+function userTaskRoom(): Room | undefined {
+  const most = softLimit('Max processes');
+  if (most === undefined || most > taskLimitMax) return undefined;
+  const uid = process.getuid === undefined ? 0 : process.getuid();
+  if (uid === 0 || isPrivileged()) return undefined;
+  return { used: tasksOf(uid), most, limit: `ulimit -u ${most}` };
+}
+
+/** `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE` [capabilities(7)]. */
+function isPrivileged(): boolean {
+  const found = /^CapEff:\s*([0-9a-f]+)$/m.exec(read('/proc/self/status'));
+  if (found === null) return false;
+  const high = Number.parseInt(String(found[1]).slice(-8, -4), 16);
+  return (high & (1 << (21 - 16))) !== 0 || (high & (1 << (24 - 16))) !== 0;
+}
+
+function tasksOf(uid: number): number {
+  let count = 0;
+  for (const name of entries('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const status = read(`/proc/${name}/status`);
+    const owner = /^Uid:\s*(\d+)/m.exec(status);
+    const threads = /^Threads:\s*(\d+)/m.exec(status);
+    if (owner !== null && threads !== null && Number(owner[1]) === uid) count += Number(threads[1]);
+  }
+  return count;
+}
+
+function containerTaskRoom(): Room | undefined {
+  const groups = read('/proc/self/cgroup');
+  const one = /^0::(\/.*)$/m.exec(groups);
+  const several = /^\d+:(?:[^:]*,)?pids(?:,[^:]*)?:(\/.*)$/m.exec(groups);
+  const folders = [
+    ...(several === null ? [] : [`/sys/fs/cgroup/pids${several[1]}`, '/sys/fs/cgroup/pids']),
+    ...(one === null ? [] : [`/sys/fs/cgroup${one[1]}`, '/sys/fs/cgroup']),
+  ];
+  for (const folder of folders) {
+    const most = Number.parseInt(read(`${folder}/pids.max`), 10);
+    const used = Number.parseInt(read(`${folder}/pids.current`), 10);
+    if (most >= 0 && used >= 0) return { used, most, limit: `pids.max of its cgroup is ${most}` };
+  }
+  return undefined;
+}
+
+/** A limit of this process as /proc has it, where there is one [proc_pid_limits(5)]. */
+function softLimit(name: string): number | undefined {
+  const line = read('/proc/self/limits')
+    .split('\n')
+    .find((it) => it.startsWith(name));
+  const value = Number.parseInt(line === undefined ? '' : line.slice(name.length), 10);
+  return Number.isFinite(value) ? value : undefined;
+}
+
+function kiBOf(name: string): number | undefined {
+  const found = new RegExp(`^${name}:\\s*(\\d+) kB$`, 'm').exec(read('/proc/self/status'));
+  return found === null ? undefined : Number(found[1]);
+}
+
+/** What a small file holds; nothing where there is none, as on systems other than Linux. */
+function read(path: string): string {
+  try {
+    return fs.readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function entries(path: string): string[] {
+  try {
+    return fs.readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+/** What to do for a feature that a new engine has unless a flag turns it off. */
+function withoutFlags(which: string): string {
+  if (!nodeVersion().ok) return 'a newer Node has it';
+  const flags = [...process.execArgv, ...(process.env['NODE_OPTIONS'] || '').split(/\s+/)]
+    .filter((it) => /^--[\w-]+/.test(it))
+    .map((it) => it.slice(0, 40));
+  const found = flags.length === 0 ? '' : `; its flags are ${flags.slice(0, 4).join(' ')}`;
+  return `start node without flags ${which}${found}`;
+}
+
+function inMiB(bytes: number): string {
+  return `${Math.max(0, Math.floor(bytes / mib))} MiB`;
+}
+
+function listing(findings: readonly Finding[]): string[] {
+  const width = Math.max(...findings.map((it) => it.name.length));
+  return findings.map(({ ok, name, found, advice, expected }) => {
+    const start = `${ok ? 'ok' : 'no'}  ${name.padEnd(width)}  `;
+    return ok ? `${start}${found}` : `${start}expected ${expected}, found ${found}; ${advice}`;
+  });
+}
+
+function start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void {
+  const missing = findings.find((it) => !it.ok);
+  if (missing === undefined) {
+    load().catch((error: unknown) => refuse(voice, loadError(error)));
+    return;
+  }
+  const { code, expected, found, advice } = missing;
+  const exitCode = code === 'unsupported-engine' ? 2 : 4;
+  refuse(voice, { code, exitCode, message: `expected ${expected}, found ${found}; ${advice}` });
+}
+
+interface Refusal {
+  readonly code: string;
+  readonly exitCode: number;
+  readonly message: string;
+}
+
+/** Why a program's files could not be loaded. */
+function loadError(error: unknown): Refusal {
+  const message = String(error instanceof Error ? error.message : error).replace(/\s+/g, ' ');
+  const advice = 'npm ci installs and builds everything';
+  return {
+    code: 'io',
+    exitCode: 5,
+    message: `the program could not be loaded: ${message.slice(0, 300)}; ${advice}`,
+  };
+}
+
+function refuse(voice: Voice, { code, exitCode, message }: Refusal): void {
+  process.exitCode = exitCode;
+  if (voice.to === 'people') {
+    process.stderr.write(`pod: ${code}: ${message}\n`);
+    return;
+  }
+  const line = { level: 50, time: Date.now(), role: voice.role, code, msg: message };
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+const engine: Engine = { inspect, listing, start, taskRoom, addressRoom };
+module.exports = engine;

@@ -1,0 +1,5 @@
+/** The worker: checks the engine and the machine, then loads worker.ts. See cluster/host/engine.cts. */
+import type { Engine } from '../host/engine.cts';
+
+const engine: Engine = require('../host/engine.cjs');
+engine.start({ to: 'log', role: 'worker' }, engine.inspect(), () => import('./worker.ts'));

@@ -1,0 +1,71 @@
+import { Command, CommanderError } from 'commander';
+import { StandardStreams } from '../../cluster/host/standard-streams.ts';
+import { isSystemError } from '../files/system-error.ts';
+import { errorCodes, PodError } from '../numerics/error.ts';
+import { addCheckpoint } from './checkpoint.ts';
+import { addCompile } from './compile.ts';
+import { addDevices } from './devices.ts';
+import { addDoctor } from './doctor.ts';
+import { addDown } from './down.ts';
+import { addJobs } from './jobs.ts';
+import { addLogs } from './logs.ts';
+import { addStatus } from './status.ts';
+import { addTrain } from './train.ts';
+import { addUp } from './up.ts';
+
+const program = new Command('pod')
+  .description('A Cloud TPU v2 pod that fits on a laptop: trains on 1 to 64 emulated Cloud TPUs.')
+  .version('0.1.0')
+  .exitOverride()
+  .configureOutput({ outputError: () => {} })
+  .showSuggestionAfterError(true);
+addTrain(program);
+addUp(program);
+addStatus(program);
+addLogs(program);
+addDown(program);
+addJobs(program);
+addCompile(program);
+addCheckpoint(program);
+addDevices(program);
+addDoctor(program);
+
+await main(process.argv.slice(2));
+
+/** Runs the command; every failure is one line on standard error and a stable exit code. */
+async function main(argv: readonly string[]): Promise<void> {
+  const streams = new StandardStreams();
+  process.on('uncaughtException', (error) => process.exit(report(error)));
+  try {
+    if (argv.length === 0) program.outputHelp();
+    else await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+  await streams.settled();
+  if (streams.lost === undefined || (process.exitCode ?? 0) !== 0) return;
+  process.exitCode = report(new PodError('io', `output was lost: ${streams.lost}`));
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    complain(`bad-flag: ${error.message.replace(/^error: /, '')}`);
+    return 2;
+  }
+  if (error instanceof PodError) {
+    complain(`${error.code}: ${error.message}`);
+    return error.exitCode;
+  }
+  if (isSystemError(error)) {
+    complain(`io: ${error.message}`);
+    return errorCodes.io;
+  }
+  complain(`a mistake in pod itself, please report it: ${String(error)}`);
+  if (error instanceof Error && process.env['POD_DEBUG']) process.stderr.write(`${error.stack}\n`);
+  return 1;
+}
+
+function complain(text: string): void {
+  process.stderr.write(`pod: ${text.replace(/\s*\n\s*/g, '; ')}\n`);
+}
