@@ -28,11 +28,14 @@ export interface Job {
   readonly isWatched: boolean;
   /** Asked after every step: whether to save, if there are checkpoints, and end. */
   readonly shouldStop: () => boolean;
-  /** Told of the pod once steps can run, and of each step. */
+  /** Told of the pod while it gathers its workers and once steps can run, and of each step. */
   readonly watch: JobWatch;
 }
 
 export interface JobWatch {
+  /** It awaits its workers. */
+  gathering(pod: ProcessPod): void;
+  /** Steps can run; undefined: no more. */
   pod(pod: ProcessPod | undefined): void;
   step(step: StepCommitted): void;
   started(hbmBytesPerCore: number): void;
@@ -88,6 +91,7 @@ async function run(job: Job, commits: CommitLog): Promise<JobEnd> {
     async openPod(podOptions) {
       pod = await openProcessPod({
         ...processOptions(job, commits, podOptions),
+        gathering: (it) => watch.gathering(it),
         keepsWorkers: () => isLost,
       });
       watch.pod(pod);

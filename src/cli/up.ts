@@ -71,11 +71,16 @@ const sizeFlags: readonly string[] = ['tpus', 'topology', 'config'];
 
 function refuseRunFlags(flags: RawOptions): void {
   const other = Object.keys(flags).find(
-    (key) => flags[key] !== undefined && !sizeFlags.includes(key),
+    (key) => isGiven(key, flags[key]) && !sizeFlags.includes(key),
   );
   if (other === undefined) return;
   const advice = 'give it to pod submit -- instead';
   throw new PodError('bad-flag', `--${kebab(other)}: a pod that serves takes no run; ${advice}`);
+}
+
+/** A flag that only takes something away is there as `true` when nobody gave it. */
+function isGiven(key: string, value: unknown): boolean {
+  return value !== undefined && !(key === 'relaxedSimd' && value === true);
 }
 
 /** Keeps the pod going in this process, and ends as it does. */
@@ -166,7 +171,7 @@ function complain(line: string): void {
 function wordsOf(flags: RawOptions): string[] {
   return Object.entries(flags).flatMap(([key, value]) => {
     const name = kebab(key);
-    if (value === undefined || (key === 'relaxedSimd' && value === true)) return [];
+    if (!isGiven(key, value)) return [];
     if (typeof value === 'boolean') return [value ? `--${name}` : `--no-${name}`];
     return [`--${name}`, quoted(String(value))];
   });
