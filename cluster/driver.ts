@@ -298,7 +298,7 @@ export function messageOf(error: unknown): string {
 }
 
 /** Errors lose their class between threads, and keep their own fields. */
-function codeOf(error: unknown): string | null {
+export function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null;
   return typeof code === 'string' ? code : null;
 }

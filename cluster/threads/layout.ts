@@ -112,7 +112,7 @@ export function allocate(bytes: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (error) {
-    const text = `this machine does not give ${mib(bytes)} MiB of memory`;
+    const text = `this machine does not give ${mib(bytes)} MiB of shared memory, for which the engine reserves 8 GiB of addresses; ulimit -v shows a limit`;
     throw new PodError('out-of-memory', text, error);
   }
 }

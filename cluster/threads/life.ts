@@ -4,6 +4,8 @@ import v8 from 'node:v8';
 import type { Transferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { assert } from '../../src/numerics/assert.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { lackForThread } from '../host/room.ts';
 
 /** A thread that runs one long task; what a Cloud TPU or a loader lives in, one after another. */
 export interface Life {
@@ -29,6 +31,8 @@ export function startLife(
   events: LifeEvents,
 ): Life {
   optimizeInPlace();
+  const lack = lackForThread();
+  if (lack !== undefined) return stillborn(lack, events);
   const pool = new Piscina({
     filename: compiledPath(file),
     minThreads: 0,
@@ -42,11 +46,15 @@ export function startLife(
     if (!isOver) tell();
     isOver = true;
   };
-  const failed = (error: unknown): void => once(() => events.failed(error));
+  const failed = (error: unknown): void => once(() => events.failed(inOurWords(error)));
   pool.on('error', failed);
-  pool
-    .run(task, { transferList })
-    .then((result: unknown) => once(() => events.done(result)), failed);
+  let result: Promise<unknown>;
+  try {
+    result = pool.run(task, { transferList });
+  } catch (error) {
+    return stillborn(inOurWords(error), events);
+  }
+  result.then((value: unknown) => once(() => events.done(value)), failed);
   const [thread] = pool.threads;
   assert(thread !== undefined, 'a thread for the task');
   // A thread that ends before it has taken its task leaves the task waiting for another.
@@ -74,6 +82,35 @@ export function startLife(
     },
     kill: () => void terminate(),
   };
+}
+
+/** The life of a thread that could not be started: it is told as one that has failed. */
+function stillborn(error: unknown, events: LifeEvents): Life {
+  let isOver = false;
+  // Whoever starts it learns of it first.
+  setImmediate(() => {
+    if (!isOver) events.failed(error);
+  });
+  return {
+    async end() {
+      isOver = true;
+    },
+    kill: () => undefined,
+  };
+}
+
+/** What Node says when the system, or a limit of memory, does not allow a thread. */
+function inOurWords(error: unknown): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const why = error instanceof Error ? error.message : String(error);
+  if (code === 'ERR_WORKER_INIT_FAILED') {
+    const advice = 'raise the limit of threads (ulimit -u), or use fewer Cloud TPUs';
+    return new PodError('out-of-threads', `no thread could be started: ${why}; ${advice}`, error);
+  }
+  if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return new PodError('out-of-memory', `a thread has no memory left: ${why}`, error);
+  }
+  return error;
 }
 
 /** How long a thread may take to load its program before it is ended all the same, in ms. */

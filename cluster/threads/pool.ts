@@ -7,7 +7,8 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import type { MasterEvent, MasterOptions } from '../../src/pod/master.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, Driver, messageOf, namesOf } from '../driver.ts';
+import { type Crew, codeOf, Driver, messageOf, namesOf } from '../driver.ts';
+import { requireThreads } from '../host/room.ts';
 import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
@@ -31,11 +32,13 @@ export interface ThreadPod extends Pod {
 /** Opens a slice in this process: a thread for each Cloud TPU, and one for each feed. */
 export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPod> {
   checkOptions(options);
+  const loaders = options.programs.filter(({ feed }) => feed !== undefined).length;
   const torus = podTorus(options.topology);
   const layout = layOut(
     torus,
     options.programs.map((program) => program.executable),
   );
+  requireThreads(torus.workers + loaders, `${torus.workers} Cloud TPUs in one process`);
   const pod = new Threads(options, torus, layout, allocate(layout.bytes));
   await pod.start();
   return pod;
@@ -208,7 +211,9 @@ class Threads implements ThreadPod, Crew {
       port: port1,
       life: startLife('worker', task, [port], {
         done: (lastWords) => give(endOf(tpu, lastWords)),
-        failed: (error) => give({ kind: 'exited', tpu, reason: messageOf(error) }),
+        failed: (error) => {
+          give({ kind: 'exited', tpu, reason: messageOf(error), code: codeOf(error) });
+        },
       }),
     };
   }

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { onEnd } from '../../cluster/host/ending.ts';
+import { requireProcesses } from '../../cluster/host/room.ts';
 import { startSupervisor } from '../../cluster/process/spawn.ts';
 import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { Supervisor } from '../../cluster/supervisor/supervisor.ts';
@@ -57,6 +58,7 @@ async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): P
   if (dir.trim() === '') throw new PodError('bad-flag', "--dir: expected a folder, found ''");
   if (serve) refuseRunFlags(flags);
   const tpus = cloudTpus(trainOptions(flags).config);
+  requireProcesses(tpus);
   const folder = resolve(dir);
   const ports = await freePorts();
   const asked = { ...ports, args: wordsOf(flags).join(' '), serve, tpus };

@@ -14,6 +14,7 @@ export const errorCodes = {
   'job-ended': 2,
   'too-large': 2,
   'too-many': 2,
+  'unsupported-engine': 2,
   'worker-threw': 3,
   'worker-exited': 3,
   'worker-silent': 3,
@@ -24,6 +25,7 @@ export const errorCodes = {
   superseded: 3,
   'out-of-hbm': 4,
   'out-of-memory': 4,
+  'out-of-threads': 4,
   'unsupported-program': 4,
   io: 5,
 } as const;
