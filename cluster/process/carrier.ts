@@ -27,7 +27,8 @@ export interface CarrierParts {
   readonly token: Token;
   readonly host: string;
   readonly port: number;
-  readonly unixPath: string;
+  /** Where it listens for others of this host besides; undefined where no folder takes a socket. */
+  readonly unixPath: string | undefined;
   /** The parameters of a program after so many steps, in place, if they are at hand. */
   readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
   /** Payloads from or to a peer on this host go through a socket, not through shared memory: why. */
@@ -63,7 +64,8 @@ export class Carrier {
   async listen(): Promise<number> {
     const { token, host, port, unixPath } = this.#parts;
     this.#server = await listenTensors({
-      ...{ token, host, port, unixPath },
+      ...{ token, host, port },
+      ...(unixPath !== undefined && { unixPath }),
       admit: ({ epoch }) => (epoch === this.#epoch ? undefined : this.#stale(epoch)),
       open: (hello, wire) => this.#openOut(hello, wire),
       drained: (hello, wire) => this.#drained(hello, wire),

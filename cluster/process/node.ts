@@ -63,7 +63,7 @@ export class Node {
   readonly #task: WorkerTask;
   #life: Life | undefined;
   readonly #pulses: NodeJS.Timeout;
-  readonly #unixPath: string;
+  readonly #unixPath: string | undefined;
   #offer: TensorOffer | undefined;
   #epoch = 0;
   #waits = 0;
@@ -93,6 +93,7 @@ export class Node {
     const layout = this.#layout.threads;
     const memory = this.#memory;
     this.#unixPath = socketFile();
+    if (this.#unixPath === undefined) options.log('no-unix-socket', { cause: 'no folder for it' });
     this.#carrier = new Carrier({
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
@@ -123,7 +124,8 @@ export class Node {
   async start(): Promise<void> {
     const { host } = this.#options;
     const port = await this.#carrier.listen();
-    this.#offer = { host, port, unixPath: this.#unixPath };
+    const unixPath = this.#unixPath;
+    this.#offer = { host, port, ...(unixPath !== undefined && { unixPath }) };
     this.#sayOffer();
     this.#life = startLife('worker', this.#task, [this.#task.port], {
       done: (lastWords) => this.#done(lastWords),
