@@ -4,7 +4,15 @@
 // anything is compiled.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import asc from 'assemblyscript/asc';
+
+// The first thing that `npm ci` runs of ours: says so where Node is too old.
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19)) {
+  const found = process.versions.node;
+  process.stderr.write(`pod: unsupported-engine: expected Node 20.19 or newer, found ${found}\n`);
+  process.exit(2);
+}
+const { default: asc } = await import('assemblyscript/asc');
 
 const gemmParts = ['gemm-sparse.ts', 'gemm-workspace.ts'];
 

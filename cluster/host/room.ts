@@ -1,5 +1,4 @@
 import { PodError } from '../../src/numerics/error.ts';
-import type { Room } from './engine.cts';
 import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
@@ -21,43 +20,46 @@ const masterTasks = 9;
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */
 export function requireThreads(threads: number, who: string): void {
-  requireAddresses(engine.addressRoom(), memoryAddresses + threads * threadAddresses, who);
-  requireTasks(engine.taskRoom(), threads, who);
+  const lack = lackForThreads(threads, who);
+  if (lack !== undefined) throw lack;
 }
 
-/** As {@link requireThreads}, for a process for each Cloud TPU, a master and a supervisor. */
-export function requireProcesses(tpus: number): void {
-  const who = `${tpus} Cloud TPUs`;
-  requireAddresses(engine.addressRoom(), memoryAddresses + threadAddresses, 'a Cloud TPU');
-  requireTasks(engine.taskRoom(), tpus * workerTasks + 2 * masterTasks, who);
+/** Why a run with so many threads cannot be started in this process, if so. */
+export function lackForThreads(threads: number, who: string): PodError | undefined {
+  const addresses = memoryAddresses + threads * threadAddresses;
+  return lackOfAddresses(addresses, who) ?? lackOfTasks(threads, who);
 }
 
 /** Why another thread cannot be started in this process, if so. */
 export function lackForThread(): PodError | undefined {
-  try {
-    requireAddresses(engine.addressRoom(), threadAddresses, 'another thread');
-    requireTasks(engine.taskRoom(), 1, 'another thread');
-    return undefined;
-  } catch (error) {
-    if (error instanceof PodError) return error;
-    throw error;
-  }
+  const who = 'another thread';
+  return lackOfAddresses(threadAddresses, who) ?? lackOfTasks(1, who);
 }
 
-function requireAddresses(room: Room | undefined, needed: number, who: string): void {
-  if (room === undefined || room.most - room.used >= needed) return;
+/** As {@link requireThreads}, for a process for each Cloud TPU, a master and a supervisor. */
+export function requireProcesses(tpus: number): void {
+  const lack =
+    lackOfAddresses(memoryAddresses + threadAddresses, 'a Cloud TPU') ??
+    lackOfTasks(tpus * workerTasks + 2 * masterTasks, `${tpus} Cloud TPUs`);
+  if (lack !== undefined) throw lack;
+}
+
+function lackOfAddresses(needed: number, who: string): PodError | undefined {
+  const room = engine.addressRoom();
+  if (room === undefined || room.most - room.used >= needed) return undefined;
   const expected = `${inGiB(needed)} of free addresses`;
   const found = `${inGiB(room.most - room.used)} (${room.limit})`;
   const advice = 'ulimit -v unlimited lifts the limit';
-  throw new PodError('out-of-memory', `${who}: expected ${expected}, found ${found}; ${advice}`);
+  return new PodError('out-of-memory', `${who}: expected ${expected}, found ${found}; ${advice}`);
 }
 
-function requireTasks(room: Room | undefined, needed: number, who: string): void {
-  if (room === undefined || room.most - room.used >= needed) return;
+function lackOfTasks(needed: number, who: string): PodError | undefined {
+  const room = engine.taskRoom();
+  if (room === undefined || room.most - room.used >= needed) return undefined;
   const expected = `room for ${needed} more thread${needed === 1 ? '' : 's'}`;
   const found = `room for ${Math.max(0, room.most - room.used)} (${room.limit})`;
   const advice = 'raise the limit, or use fewer Cloud TPUs';
-  throw new PodError('out-of-threads', `${who}: expected ${expected}, found ${found}; ${advice}`);
+  return new PodError('out-of-threads', `${who}: expected ${expected}, found ${found}; ${advice}`);
 }
 
 function inGiB(bytes: number): string {

@@ -1,4 +1,4 @@
 /** Exits 0 when the master or worker beside it is ready: for health checks of containers. */
-import { isReady, statusPath } from './status-file.ts';
+import { engine } from '../host/engine.ts';
 
-process.exitCode = isReady(statusPath(process.env)) ? 0 : 1;
+engine.start({ to: 'people' }, engine.inspect(), () => import('./readiness.ts'));

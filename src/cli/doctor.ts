@@ -1,6 +1,10 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import type { Command } from 'commander';
+import { engine } from '../../cluster/host/engine.ts';
+import { findInLibc } from '../../cluster/host/libc.ts';
+import { lackForThreads } from '../../cluster/host/room.ts';
+import { socketFile } from '../../cluster/process/socket-file.ts';
 import { enableRelaxedSimd } from '../chip/engine.ts';
 import { bytes, columns } from '../observe/format.ts';
 
@@ -18,11 +22,15 @@ export function addDoctor(program: Command): void {
     .command('doctor')
     .description('say what this machine offers for a pod')
     .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      '\nExit codes:\n  0  a run with 8 Cloud TPUs finds what it needs\n  2  something is missing: the line begins with "no"\n',
+    )
     .action((flags: { readonly json?: boolean }) => {
       const findings = examine();
       const text = flags.json ? JSON.stringify(findings, undefined, 2) : listing(findings);
       process.stdout.write(`${text}\n`);
-      if (findings.some((it) => !it.ok)) process.exitCode = 1;
+      if (findings.some((it) => !it.ok)) process.exitCode = 2;
     });
 }
 
@@ -32,75 +40,56 @@ function listing(findings: readonly Finding[]): string {
 }
 
 function examine(): Finding[] {
-  return [node(), cores(), memory(), sharedMemory(), simd(), relaxedSimd(), containers()];
+  return [
+    ...ofEngine(),
+    room(),
+    processors(),
+    memory(),
+    relaxedSimd(),
+    sockets(),
+    systemCalls(),
+    containers(),
+  ];
 }
 
-function node(): Finding {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  const ok = major > 20 || (major === 20 && minor >= 19);
-  return {
-    name: 'Node',
-    found: process.versions.node,
-    ok,
-    advice: ok ? 'new enough' : 'install 20.19 or newer',
-  };
+/** What every command needs; see cluster/host/engine.cts. */
+function ofEngine(): Finding[] {
+  return engine.inspect().map(({ name, ok, expected, found, advice }) => ({
+    ...{ name, ok, found },
+    advice: ok ? 'needed' : `expected ${expected}; ${advice}`,
+  }));
 }
 
-function cores(): Finding {
+/** Cloud TPUs of the default run, and its loaders of training and evaluation. */
+const defaultThreads = 8 + 2;
+
+function room(): Finding {
+  const name = 'room for a run';
+  const lack = lackForThreads(defaultThreads, '8 Cloud TPUs in one process');
+  if (lack === undefined) return { name, found: 'yes', ok: true, advice: 'threads and addresses' };
+  return { name, found: 'none', ok: false, advice: lack.message };
+}
+
+function processors(): Finding {
   const found = availableParallelism();
-  const advice = found >= 2 ? 'workers share them' : 'works, slowly: two or more are better';
   return {
     name: 'processors',
     found: `${found} × ${cpus()[0]?.model ?? 'unknown'}`,
     ok: true,
-    advice,
+    advice: found >= 2 ? 'workers share them' : 'works, slowly: two or more are better',
   };
 }
 
+/** Of the machine, or of the container where one has less. */
 function memory(): Finding {
-  const ok = totalmem() >= 2 * 2 ** 30;
+  const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
+  const total = Math.min(totalmem(), limit);
+  const ok = total >= 2 ** 30;
   return {
     name: 'memory',
-    found: `${bytes(freemem())} free of ${bytes(totalmem())}`,
+    found: `${bytes(Math.min(freemem(), total))} free of ${bytes(total)}`,
     ok,
     advice: ok ? 'the default run takes about 1 GiB' : 'a run needs about 1 GiB',
-  };
-}
-
-function sharedMemory(): Finding {
-  const maximum = 65536;
-  const advice = 'all Cloud TPUs of a process share it';
-  try {
-    const memory = new WebAssembly.Memory({ initial: 1, maximum, shared: true });
-    return {
-      name: 'shared memory',
-      found: `up to ${bytes(maximum * 65536)}`,
-      ok: memory.buffer.byteLength > 0,
-      advice,
-    };
-  } catch (error) {
-    return {
-      name: 'shared memory',
-      found: String(error),
-      ok: false,
-      advice: 'raise the limit of virtual memory (ulimit -v)',
-    };
-  }
-}
-
-/** A module with one function that adds two vectors. */
-const simdModule: Uint8Array<ArrayBuffer> = Uint8Array.from([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 123, 123, 1, 123, 3, 2, 1, 0, 10, 11, 1, 9, 0, 32, 0,
-  32, 1, 253, 228, 1, 11,
-]);
-
-function simd(): Finding {
-  const ok = WebAssembly.validate(simdModule);
-  return {
-    name: 'SIMD',
-    found: ok ? '128 bits' : 'none',
-    ok,
-    advice: ok ? 'needed' : 'this processor cannot run the kernels',
   };
 }
 
@@ -111,6 +100,27 @@ function relaxedSimd(): Finding {
     found: found ? 'yes' : 'no',
     ok: true,
     advice: found ? 'used' : 'works without, about a third slower, with the same bits',
+  };
+}
+
+function sockets(): Finding {
+  const found = socketFile() !== undefined;
+  return {
+    name: 'folder for sockets',
+    found: found ? 'yes' : 'none',
+    ok: true,
+    advice: found ? 'used by pod up' : 'pod up works without, slower: set TMPDIR to such a folder',
+  };
+}
+
+function systemCalls(): Finding {
+  const flock = findInLibc('int flock(int fd, int operation)');
+  const found = typeof flock !== 'string';
+  return {
+    name: 'locks of files',
+    found: found ? 'yes' : flock,
+    ok: true,
+    advice: found ? 'used' : 'works without: locks go by numbers of processes',
   };
 }
 
