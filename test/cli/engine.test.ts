@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { transformWithOxc } from 'vite';
 import { expect, test } from 'vitest';
 import { engine } from '../../cluster/host/engine.ts';
+import { anotherUser, canBeAnother } from '../another-user.ts';
 import { compiled } from '../cluster/compiled.ts';
 import { engineWith, otherEngines, thisEngine } from '../engines.ts';
 import { type Ended, endOf } from './run-pod.ts';
@@ -175,22 +176,14 @@ test.runIf(isLinux)(
   },
 );
 
-/**
- * A user that runs nothing else, who may read everything: limits of threads count for users other
- * than the administrator, over all that a user runs.
- */
-const user = (number: number): string =>
-  `setpriv --reuid=${60_000 + 4 * (process.pid % 1000) + number} --regid=60000 --clear-groups --inh-caps=-all,+dac_read_search --ambient-caps=-all,+dac_read_search`;
-const canBeAnother = isLinux && process.getuid?.() === 0 && works(`${user(0)} true`);
-
 test.skipIf(!canBeAnother)(
   '(as the administrator) no room for threads: one line, no hang',
   async () => {
     for (const tasks of [6, 8, 10, 12, 16, 20]) {
       const [train, up, doctor] = await Promise.all([
-        limited(`ulimit -u ${tasks}`, ['train', '--tpus', '8', ...small], user(1)),
-        limited(`ulimit -u ${tasks}`, ['up', '--dir', `${tmpdir()}/pod-none`], user(2)),
-        limited(`ulimit -u ${tasks}`, ['doctor'], user(3)),
+        limited(`ulimit -u ${tasks}`, ['train', '--tpus', '8', ...small], anotherUser(1)),
+        limited(`ulimit -u ${tasks}`, ['up', '--dir', `${tmpdir()}/pod-none`], anotherUser(2)),
+        limited(`ulimit -u ${tasks}`, ['doctor'], anotherUser(3)),
       ]);
       for (const { code, stderr } of [train, up]) {
         expect([tasks, code, stderr]).toEqual([tasks, 4, expect.stringMatching(outOfThreads)]);
@@ -198,7 +191,11 @@ test.skipIf(!canBeAnother)(
       expect([tasks, doctor?.code]).toEqual([tasks, 2]);
       expect(doctor?.stdout).toMatch(/^no .*threads.*\(ulimit -u \d+\)/m);
     }
-    const enough = await limited('ulimit -u 40', ['train', '--tpus', '8', ...small], user(0));
+    const enough = await limited(
+      'ulimit -u 40',
+      ['train', '--tpus', '8', ...small],
+      anotherUser(0),
+    );
     expect(enough).toMatchObject({ code: 0, stderr: '' });
   },
   120_000,
@@ -231,10 +228,14 @@ function run({
 }
 
 /** Runs the command under a limit; it is killed, and has no exit code, when it hangs. */
-function limited(limit: string, words: readonly string[], as = ''): Promise<Ended> {
+function limited(
+  limit: string,
+  words: readonly string[],
+  as: readonly string[] = [],
+): Promise<Ended> {
   const line = `${limit}; exec "$@"`;
   const shell = ['-c', line, 'bash', process.execPath, compiled(pod), ...words];
-  const args = ['--signal', 'KILL', '60', ...as.split(' ').filter(Boolean), 'bash', ...shell];
+  const args = ['--signal', 'KILL', '60', ...as, 'bash', ...shell];
   return endOf(spawn('timeout', args, { cwd: tmpdir(), stdio: ['ignore', 'pipe', 'pipe'] }));
 }
 

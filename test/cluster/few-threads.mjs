@@ -1,0 +1,33 @@
+// Trains with recovery in threads; at a step says so, waits for a line, and ends the thread of Cloud
+// TPU 0. Ends with the exit code of the error. With "blind" it does not see limits beforehand: the
+// system refuses.
+import { once } from 'node:events';
+
+const compiled = (file) => import(new URL(`../../dist/${file}.js`, import.meta.url));
+if (process.argv[2] === 'blind') process.getuid = () => 0;
+
+const { openThreadPod } = await compiled('cluster/threads/pool');
+const { trainOptions } = await compiled('src/cli/options');
+const { train } = await compiled('src/experiment/train');
+const { config } = trainOptions({
+  ...{ model: 'mlp', tpus: 2, steps: 200, evaluate: 16, globalBatch: 16, recovery: 'replace' },
+});
+
+let pod;
+const openPod = async (options) => {
+  pod = await openThreadPod(options);
+  return pod;
+};
+try {
+  for await (const event of train(config, { openPod, now: () => performance.now() })) {
+    if (event.kind !== 'step' || event.step !== 5) continue;
+    process.stdout.write('at step 5\n');
+    await once(process.stdin, 'data');
+    pod.kill(0);
+  }
+  process.stdout.write('the run went on to its end\n');
+} catch (error) {
+  process.stdout.write(`${error.code}: ${error.message}\n`);
+  process.exitCode = error.exitCode;
+}
+process.stdin.destroy();
