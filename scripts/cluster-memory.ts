@@ -126,7 +126,8 @@ function rowOf(name: string, uses: readonly Use[]): string[] {
 
 /** The master's log up to the commit of a step. Throws when it ends before, or takes too long. */
 async function untilStep(step: number): Promise<Line[]> {
-  for (const deadline = Date.now() + runMsLimit; Date.now() < deadline; await sleep(500)) {
+  const deadlineMs = performance.now() + runMsLimit;
+  for (; performance.now() < deadlineMs; await sleep(500)) {
     const lines = parse(await docker('logs', master));
     if (lines.some((it) => it.msg === 'step' && (it.step ?? 0) >= step)) return lines;
     const state = await docker('inspect', '--format', '{{.State.Status}}', master);

@@ -121,7 +121,8 @@ function since(time: number, line: Line | undefined): string {
 async function follow(story: Story): Promise<void> {
   const filter = `label=com.docker.swarm.service.name=${service}`;
   let id = '';
-  for (const deadline = Date.now() + startMsLimit; id === '' && Date.now() < deadline; ) {
+  const deadlineMs = performance.now() + startMsLimit;
+  while (id === '' && performance.now() < deadlineMs) {
     await sleep(200);
     id = (await docker(manager, 'ps', '--quiet', '--all', '--filter', filter)).trim();
   }

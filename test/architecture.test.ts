@@ -103,6 +103,38 @@ test('below cli and cluster nothing reads the clock, the environment, chance or 
   expect(strays).toEqual([]);
 });
 
+/** Files that print wall time, or sign it. It can be set at any moment: no wait goes by it. */
+const mayUseWallTime = [
+  'cluster/host/engine.cts',
+  'cluster/host/lock.ts',
+  'cluster/master/master.ts',
+  'cluster/supervisor/pod-end.ts',
+  'cluster/worker/log-output.ts',
+  'scripts/cluster-faults.ts',
+  'scripts/cluster-memory.ts',
+  'scripts/faults/process-rig.ts',
+  'scripts/faults/strike.ts',
+  'scripts/fuzz-assaults.ts',
+  'scripts/swarm-nodes.ts',
+  'src/cli/job-client.ts',
+  'src/cli/jobs.ts',
+];
+
+test('only what prints wall time, or signs it, reads a clock that can be set', () => {
+  const found = ['src', 'cluster', 'scripts']
+    .flatMap(allSourceFiles)
+    .filter((file) => /\bDate\b/.test(withoutComments(readFileSync(file, 'utf8'))));
+  expect(found.sort()).toEqual(mayUseWallTime);
+});
+
+test('no deadline is a sum of wall time', () => {
+  const sums = /\bDate\.now\(\)\s*[+<>]|[+<>]=?\s*Date\.now\(\)/;
+  const found = ['src', 'cluster', 'scripts']
+    .flatMap(allSourceFiles)
+    .filter((file) => sums.test(withoutComments(readFileSync(file, 'utf8'))));
+  expect(found).toEqual([]);
+});
+
 function findCycle(next: ReadonlyMap<string, readonly string[]>): string[] {
   const done = new Set<string>();
   const path: string[] = [];
@@ -138,6 +170,12 @@ function imports(root: string): Import[] {
 function sourceFiles(root: string): string[] {
   return readdirSync(root, { recursive: true, encoding: 'utf8' })
     .filter((it) => it.endsWith('.ts') && !it.includes('assembly'))
+    .map((it) => join(root, it));
+}
+
+function allSourceFiles(root: string): string[] {
+  return readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((it) => /\.(ts|cts|mjs)$/.test(it) && !it.includes('assembly'))
     .map((it) => join(root, it));
 }
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
-import type { Doorkeeper } from './auth.ts';
+import { type Doorkeeper, Stale } from './auth.ts';
 import type { LogPiece } from './job-log.ts';
 import { hasEnded, type Job, type JobState, numberOf } from './jobs.ts';
 import type { JobServer } from './serve.ts';
@@ -52,7 +52,9 @@ export function answerJobs({
       if (!(error instanceof PodError)) throw error;
       if (error.code === 'too-large') response.setHeader('connection', 'close');
       if (error.code === 'unauthorized') response.setHeader('www-authenticate', 'Pod');
-      reply(response, statusOf(error), { code: error.code, message: error.message });
+      const { code, message } = error;
+      const challenge = error instanceof Stale && { challenge: error.challenge };
+      reply(response, statusOf(error), { code, message, ...challenge });
     }
   };
 }

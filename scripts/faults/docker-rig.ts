@@ -137,7 +137,8 @@ export class DockerRig implements Rig {
     const isIt = ({ Action, Actor: { ID, Attributes } }: EngineEvent): boolean =>
       Action === action &&
       (Attributes['name'] === victim || ID === victim || this.#is(victim, Attributes));
-    for (const deadline = Date.now() + eventMsLimit; Date.now() < deadline; await sleep(10)) {
+    const deadlineMs = performance.now() + eventMsLimit;
+    for (; performance.now() < deadlineMs; await sleep(10)) {
       if (failure !== undefined) throw failure;
       const event = this.#events.slice(mark).find(isIt);
       if (event === undefined) continue;

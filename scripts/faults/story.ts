@@ -52,10 +52,10 @@ export class Story {
 
   /** Waits until it is so. Throws when the run has ended, or time is up. */
   async until(what: string, isSo: () => boolean, withinMs: number): Promise<void> {
-    for (const deadline = Date.now() + withinMs; !isSo(); await sleep(10)) {
+    for (const deadlineMs = performance.now() + withinMs; !isSo(); await sleep(10)) {
       const last = JSON.stringify(this.lines.at(-1));
       if (this.exitCode !== undefined) throw new Error(`it ended before ${what}; last: ${last}`);
-      if (Date.now() > deadline) {
+      if (performance.now() > deadlineMs) {
         throw new Error(`not ${what} within ${milliseconds(withinMs)}; last: ${last}`);
       }
     }

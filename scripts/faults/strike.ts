@@ -60,7 +60,7 @@ export async function strike(fault: Fault, struck: Struck): Promise<Strike> {
 
 async function strikeMaster({ rig, story }: Struck): Promise<Strike> {
   const begun = story.lines.findLast(({ msg }) => msg === 'listening')?.time ?? 0;
-  await sleep(Math.max(0, begun + rig.masterLifeMsMin - Date.now()));
+  await sleep(Math.min(rig.masterLifeMsMin, Math.max(0, begun + rig.masterLifeMsMin - Date.now())));
   const mark = story.mark;
   const time = await rig.killMaster();
   await story.until(
@@ -95,7 +95,7 @@ async function strikeWorker(
   await story.until('told of what was broken', isNamed, recoverMsLimit);
   await story.until('going on', () => story.isCalm, recoverMsLimit);
   const ofRecovery = story.after(mark).length;
-  await sleep(Math.max(0, first.time + lastsMs - Date.now()));
+  await sleep(Math.min(lastsMs, Math.max(0, first.time + lastsMs - Date.now())));
   const back = story.mark;
   for (const { who } of broken) await rig.mend(who, how);
   for (const { who } of broken) await untilBack(struck, how === 'crash' ? mark : back, who);

@@ -2,13 +2,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { sign } from '../../cluster/master/auth.ts';
+import { noTime, sign } from '../../cluster/master/auth.ts';
 import { waitMsMax } from '../../cluster/master/job-api.ts';
 import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts';
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
-import { request } from './http.ts';
+import { type HttpAnswer, request } from './http.ts';
 import { podFile, readApiPort } from './pod-file.ts';
 
 /** Flags that say where a master is and which token it takes. */
@@ -144,14 +144,24 @@ export class JobClient {
 
   async #ask<T>(method: string, path: string, schema: z.ZodType<T>, value?: unknown): Promise<T> {
     const body = Buffer.from(value === undefined ? '' : JSON.stringify(value));
-    const authorization = sign(this.#token, { method, path, body }, Date.now());
-    const { status, text } = await request(this.#origin, {
+    let { status, text } = await this.#send(method, path, body);
+    const challenge = status === 401 ? challengeIn(text) : undefined;
+    // One of the two clocks is wrong or was set: the master's challenge does without clocks.
+    if (challenge !== undefined) {
+      ({ status, text } = await this.#send(method, path, body, challenge));
+    }
+    if (status >= 300) throw this.#refused(status, text);
+    return checked(parsed(text), schema);
+  }
+
+  #send(method: string, path: string, body: Uint8Array, nonce?: string): Promise<HttpAnswer> {
+    const timeMs = nonce === undefined ? Date.now() : noTime;
+    const authorization = sign(this.#token, { method, path, body }, timeMs, nonce);
+    return request(this.#origin, {
       ...{ method, path, headers: { authorization } },
       ...(body.length > 0 && { body }),
       answerMsMax: answerMsMax + waitMsMax,
     });
-    if (status >= 300) throw this.#refused(status, text);
-    return checked(parsed(text), schema);
   }
 
   /** What the master said, as the error that it had. */
@@ -180,6 +190,11 @@ export function isErrorCode(code: string): code is ErrorCode {
 const pageSchema = z.object({ jobs: z.array(jobSchema), more: z.boolean() });
 const pieceSchema = z.object({ text: z.string(), next: z.int(), hasEnded: z.boolean() });
 const refusalSchema = z.object({ code: z.string(), message: z.string() });
+const challengeSchema = z.object({ challenge: z.string().regex(/^[0-9a-f]{32}$/) });
+
+function challengeIn(text: string): string | undefined {
+  return challengeSchema.safeParse(parsed(text)).data?.challenge;
+}
 
 function pathOf(id: string): string {
   return `/jobs/${encodeURIComponent(id)}`;

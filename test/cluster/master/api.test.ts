@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type ApiSource, requestsMax, serveApi } from '../../../cluster/master/api.ts';
-import { Doorkeeper, sign } from '../../../cluster/master/auth.ts';
+import { Doorkeeper, noTime, sign } from '../../../cluster/master/auth.ts';
 import { bodyBytesMax, pageMax, waitMsMax } from '../../../cluster/master/job-api.ts';
 import { queueMax, wordsBytesMax } from '../../../cluster/master/serve.ts';
 import { Token } from '../../../cluster/net/token.ts';
@@ -138,10 +138,25 @@ describe('without a good proof nothing is told and nothing happens', () => {
     for (const header of bad) {
       const { status, value } = await send(method, path, body, header);
       expect([header, status]).toEqual([header, 401]);
-      expect(value).toEqual({ code: 'unauthorized', message: expect.any(String) });
+      const { challenge, ...said } = value;
+      expect(said).toEqual({ code: 'unauthorized', message: expect.any(String) });
+      expect(challenge ?? '0'.repeat(32)).toMatch(/^[0-9a-f]{32}$/);
     }
     expect([files.operations.length, pod.server.list().length]).toEqual(before);
   });
+});
+
+test('a clock that is off costs a second request: with the challenge it is admitted, once', async () => {
+  const body = '{"words":["--steps","20"]}';
+  const request = { method: 'POST', path: '/jobs', body: Buffer.from(body) };
+  for (const timeMs of [Date.now() - 3_600_000, Date.now() + 3_600_000, 1]) {
+    const { status, value } = await send('POST', '/jobs', body, sign(token, request, timeMs));
+    expect([status, value.message]).toEqual([401, expect.stringMatching(/found a clock \d+ ms/)]);
+    const header = sign(token, request, noTime, value.challenge);
+    expect((await send('POST', '/jobs', body, header)).status).toBe(201);
+    expect((await send('POST', '/jobs', body, header)).status).toBe(401);
+  }
+  expect(pod.server.list().length).toBe(3);
 });
 
 describe('what is wrong is said in one line', () => {

@@ -1,9 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
+  challengeMsMax,
   Doorkeeper,
   noncesMax,
+  noTime,
   type SignedRequest,
+  Stale,
   sign,
   skewMsMax,
 } from '../../../cluster/master/auth.ts';
@@ -13,13 +16,17 @@ import { token } from '../net/processes.ts';
 const bootMs = 1_700_000_000_000;
 const request: SignedRequest = { method: 'POST', path: '/jobs?a=1', body: Buffer.from('{"x":1}') };
 
-/** A doorkeeper and its clock, which stands. */
+/** A doorkeeper and its clocks, which stand: that of the wall, and one that nobody sets. */
 function open(): {
-  readonly clock: { ms: number };
+  readonly clock: { ms: number; elapsedMs: number };
   admit(it: SignedRequest, header: string): void;
 } {
-  const clock = { ms: bootMs };
-  const doorkeeper = new Doorkeeper(token, () => clock.ms);
+  const clock = { ms: bootMs, elapsedMs: 1000 };
+  const doorkeeper = new Doorkeeper(
+    token,
+    () => clock.ms,
+    () => clock.elapsedMs,
+  );
   return {
     clock,
     admit: (it, header) => doorkeeper.admit(it, doorkeeper.readStamp(header)),
@@ -94,6 +101,7 @@ test('a clock that is off by more than a minute is refused, with how far', () =>
   const { admit, clock } = open();
   const signed = (aheadMs: number): string => sign(token, request, clock.ms + aheadMs);
   clock.ms += 10 * skewMsMax;
+  clock.elapsedMs += 10 * skewMsMax;
   for (const aheadMs of [-skewMsMax, 0, skewMsMax]) admit(request, signed(aheadMs));
   expect(() => admit(request, signed(skewMsMax + 1))).toThrow(refused(/60001 ms ahead$/));
   expect(() => admit(request, signed(-skewMsMax - 1))).toThrow(refused(/60001 ms behind$/));
@@ -102,22 +110,27 @@ test('a clock that is off by more than a minute is refused, with how far', () =>
 test('nothing is good twice, however the clock moves and however much is forgotten', () => {
   const move = fc.record({
     clockMs: fc.integer({ min: -3 * skewMsMax, max: 3 * skewMsMax }),
-    aheadMs: fc.integer({ min: -skewMsMax, max: skewMsMax }),
+    elapsedMs: fc.integer({ min: 0, max: 3 * skewMsMax }),
+    aheadMs: fc.integer({ min: -2 * skewMsMax, max: 2 * skewMsMax }),
   });
   fc.assert(
     fc.property(fc.array(move, { maxLength: 30 }), (moves) => {
       const { admit, clock } = open();
       const used: string[] = [];
-      for (const { clockMs, aheadMs } of moves) {
+      for (const { clockMs, elapsedMs, aheadMs } of moves) {
         clock.ms += clockMs;
+        clock.elapsedMs += elapsedMs;
         for (const header of used) expect(() => admit(request, header)).toThrow(refused(/./));
         const header = sign(token, request, clock.ms + aheadMs);
         try {
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // The clock was set back to before what has been forgotten.
-          expect(error).toEqual(refused(/^signed before/));
+          // A clock is off, or was set back to before what has been forgotten: a challenge helps.
+          if (!(error instanceof Stale)) throw error;
+          const again = sign(token, request, noTime, error.challenge);
+          admit(request, again);
+          used.push(again);
         }
       }
     }),
@@ -138,8 +151,68 @@ test('only so many nonces are kept, those of who holds the token, and none is fo
   const full = expect.objectContaining({ code: 'too-many' });
   expect(() => admit(request, sign(token, request, clock.ms))).toThrow(full);
   expect(() => admit(request, first)).toThrow(refused(/^used before$/));
-  clock.ms += 2 * skewMsMax;
+  const wait = (ms: number): void => {
+    clock.ms += ms;
+    clock.elapsedMs += ms;
+  };
+  wait(2 * skewMsMax);
   expect(() => admit(request, sign(token, request, clock.ms))).toThrow(full);
-  clock.ms += 1;
+  wait(1);
   admit(request, sign(token, request, clock.ms));
 });
+
+test('a clock that is set by an hour, in either direction, costs one challenge and keeps nobody out', () => {
+  for (const hours of [1, -1]) {
+    const { admit, clock } = open();
+    const before = sign(token, request, clock.ms);
+    admit(request, before);
+    clock.ms += hours * 3_600_000;
+    clock.elapsedMs += 1000;
+    // Nothing that was used before is good again, now or when the clock comes by again.
+    expect(() => admit(request, before)).toThrow(refused(/./));
+    const staleClient = challengeOf(() => admit(request, sign(token, request, bootMs)));
+    admit(request, sign(token, request, noTime, staleClient));
+    clock.elapsedMs += 3_600_000;
+    clock.ms = bootMs;
+    expect(() => admit(request, before)).toThrow(refused(/./));
+    expect(() => admit(request, sign(token, request, noTime, staleClient))).toThrow(refused(/./));
+  }
+});
+
+test('a challenge is good once, for half a minute, for who holds the token, and for one master', () => {
+  const { admit, clock } = open();
+  const challenge = (): string => challengeOf(() => admit(request, sign(token, request, 1)));
+  const other = new Token(Buffer.from('a token that only tests knoW'));
+  const first = challenge();
+  expect(() => admit(request, sign(other, request, noTime, first))).toThrow(
+    refused(/^wrong token$/),
+  );
+  admit(request, sign(token, request, noTime, first));
+  expect(() => admit(request, sign(token, request, noTime, first))).toThrow(
+    refused(/^used before$/),
+  );
+  const [late, later] = [challenge(), challenge()];
+  clock.elapsedMs += challengeMsMax;
+  admit(request, sign(token, request, noTime, late));
+  clock.elapsedMs += 1;
+  expect(() => admit(request, sign(token, request, noTime, later))).toThrow(Stale);
+  // As the nonce of a request with a time it is like any other.
+  admit(request, sign(token, request, clock.ms, challenge()));
+  const elsewhere = challenge();
+  expect(() => open().admit(request, sign(token, request, noTime, elsewhere))).toThrow(Stale);
+  for (let i = 0; i < 32; i++) {
+    const digit = elsewhere[i] === '0' ? '1' : '0';
+    const forged = elsewhere.slice(0, i) + digit + elsewhere.slice(i + 1);
+    expect(() => admit(request, sign(token, request, noTime, forged))).toThrow(Stale);
+  }
+});
+
+function challengeOf(admit: () => void): string {
+  try {
+    admit();
+  } catch (error) {
+    if (error instanceof Stale) return error.challenge;
+    throw error;
+  }
+  throw new Error('it was admitted');
+}
