@@ -10,14 +10,14 @@
 # or a signal) is tried again POD_RESTARTS times in a row; a program that lived for ten seconds begins
 # a new row.
 set -u
-cd /app || exit 1
+cd "${POD_APP:-/app}" || exit 1
 
 case "${1:-}" in
   master) program=dist/cluster/master/main.cjs final=' 0 2 3 4 5 130 143 ' ;;
   # Workers that cannot go on are losses: the master decides how many are too many.
   worker) program=dist/cluster/worker/main.cjs final=' 0 2 130 143 ' ;;
   set-token) exec node dist/cluster/image/set-token.js ;;
-  pod) shift && exec node dist/src/cli/main.cjs "$@" ;;
+  pod) shift && exec node /app/dist/src/cli/main.cjs "$@" ;;
   *.js | *.cjs) exec node "$@" ;;
   *) exec "$@" ;;
 esac
@@ -39,6 +39,8 @@ while [ -z "$asked" ]; do
   began=$(uptime)
   POD_ATTEMPT=$attempt node "$program" &
   child=$!
+  # One that came just before found nobody to forward it to.
+  [ -z "$asked" ] || kill -s "$asked" "$child" 2>/dev/null
   # A signal ends `wait` early: the program is waited for until it has ended.
   while wait "$child"; code=$?; kill -s 0 "$child" 2>/dev/null; do :; done
   child=''
