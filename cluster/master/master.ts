@@ -8,11 +8,14 @@ import { CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
 import { cloudTpus } from '../../src/experiment/config.ts';
 import { PodError } from '../../src/numerics/error.ts';
+import { oneLine } from '../../src/numerics/quote.ts';
 import { logEvent } from '../../src/observe/log.ts';
 import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
+import { textIn, wholeIn, wholeUnlessEmpty, wordIn } from '../host/environment.ts';
 import { makeToken } from '../image/token-file.ts';
 import { splitWords } from '../image/words.ts';
+import { parseHost } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { Lobby } from '../process/lobby.ts';
 import { LocalWorkers } from '../process/local-workers.ts';
@@ -30,11 +33,12 @@ import { JobServer, type RunJob } from './serve.ts';
 import { readJobWords, readWords } from './words.ts';
 
 const { env } = process;
-const job = env['POD_JOB'] ?? 'pod';
+const job = oneLine(env['POD_JOB'] ?? 'pod', 200);
 const output = new LogOutput();
 const logger = pino({ base: { job, role: 'master' } }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
+const portRange = { min: 0, max: 65_535 };
 
 /** How long workers that are still starting are waited for when the pod ends at once, in ms. */
 const startingMs = 5000;
@@ -57,10 +61,9 @@ run().then(
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
-    const mode = env['POD_MODE'] ?? 'job';
-    if (mode === 'job') return await trainOnce(lobby);
-    if (mode === 'serve') return await takeJobs(lobby, token);
-    throw new PodError('bad-config', `POD_MODE: expected job or serve, found ${mode}`);
+    textIn(env, 'POD_DATA_DIR');
+    const mode = wordIn(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
+    return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
   } catch (error) {
     // Workers wait for the next master, unless that would fail in the same way.
     if (endsPod(error)) await sendHome(lobby, error);
@@ -76,8 +79,8 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
   if (warning !== undefined) logger.warn(warning);
   const lobby = await Lobby.open({
     token,
-    host: env['POD_CONTROL_HOST'] ?? '0.0.0.0',
-    port: numberIn('POD_CONTROL_PORT', '7070', 65535),
+    host: parseHost('POD_CONTROL_HOST', env['POD_CONTROL_HOST'] ?? '0.0.0.0'),
+    port: wholeIn(env, 'POD_CONTROL_PORT', portRange) ?? 7070,
     log: (msg, fields) => logger.info(fields, msg),
   });
   return { token, lobby };
@@ -119,7 +122,7 @@ async function trainOnce(lobby: Lobby): Promise<number> {
 
 /** Stays up, and runs one job after another. */
 async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
-  const tpus = numberIn('TPUS', '8', 64);
+  const tpus = tpusGiven() ?? 8;
   const graceMsLimit = graceMs();
   const { state, workers } = begin(lobby, tpus);
   const runOne: RunJob = async ({ id, words, folder }, hooks) => {
@@ -233,23 +236,24 @@ function saySo(state: ProcessStatus['state']): void {
 }
 
 function tpuWords(): string[] {
-  const tpus = env['TPUS'];
-  return tpus === undefined || tpus === '' ? [] : ['--tpus', tpus];
+  const tpus = tpusGiven();
+  return tpus === undefined ? [] : ['--tpus', String(tpus)];
+}
+
+/** Set to nothing counts as not set: engines of containers do that. */
+function tpusGiven(): number | undefined {
+  const tpus = wholeUnlessEmpty(env, 'TPUS', { min: 1, max: 64 });
+  if (tpus === undefined || Number.isInteger(Math.log2(tpus))) return tpus;
+  throw new PodError('bad-config', `TPUS: expected 1, 2, 4, 8, 16, 32 or 64, found ${tpus}`);
 }
 
 function apiPlace(): [host: string, port: number] {
-  return [env['POD_API_HOST'] ?? '127.0.0.1', numberIn('POD_API_PORT', '7080', 65535)];
+  const host = parseHost('POD_API_HOST', env['POD_API_HOST'] ?? '127.0.0.1');
+  return [host, wholeIn(env, 'POD_API_PORT', portRange) ?? 7080];
 }
 
 function graceMs(): number {
-  return Math.max(1, numberIn('POD_GRACE_MS', '10000', 3_600_000));
-}
-
-function numberIn(name: string, missing: string, most: number): number {
-  const text = env[name] ?? missing;
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value <= most) return value;
-  throw new PodError('bad-config', `${name}: expected a number from 0 to ${most}, found ${text}`);
+  return Math.max(1, wholeIn(env, 'POD_GRACE_MS', { min: 0, max: 3_600_000 }) ?? 10_000);
 }
 
 /** Logs why, and gives the exit code of `pod train`. */

@@ -251,13 +251,21 @@ function attach<In, Out>(
     else session.refuse({ code: 'message', text: 'a message that is not binary' });
   });
   ws.on('error', (error) => {
-    session.closed({ code: 'peer', text: error.message });
+    session.closed({ code: 'peer', text: reasonOf(error) });
     ws.terminate();
   });
   ws.on('close', () => {
     clearInterval(timer);
     session.closed(undefined);
   });
+}
+
+/** A name with several addresses has an error for each of them. */
+function reasonOf(error: Error): string {
+  if (!(error instanceof AggregateError) || error.message !== '') return error.message;
+  return [
+    ...new Set(error.errors.map((it) => (it instanceof Error ? it.message : String(it)))),
+  ].join(', ');
 }
 
 interface SessionEvents<In, Out> {

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { type AddressInfo, createServer as createStreamServer, type Socket } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { PodError } from '../../src/numerics/error.ts';
+import { formatPlace } from './address.ts';
 import type { Gate } from './gate.ts';
 
 /** Something that listens, and where. */
@@ -55,7 +56,7 @@ export async function listenWebSocket(
     });
   });
   server.on('clientError', (_, socket) => socket.destroy());
-  await listening(server, { host, port }, `${host}:${port}`);
+  await listening(server, { host, port }, formatPlace({ host, port }));
   return {
     port: (server.address() as AddressInfo).port,
     close: () => closeAll(server, held, gate),

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
+import { formatPlace } from './address.ts';
 import { Connection } from './connection.ts';
 import type { FrameSink, Refusal } from './frame.ts';
 import { Gate } from './gate.ts';
@@ -180,7 +181,9 @@ function connectWebSocket(
   });
   begin(stream, connection);
   socket.setNoDelay(true);
-  socket.connect({ host, port }, () => socket.write(stream.request(`${host}:${port}`, tensorPath)));
+  socket.connect({ host, port }, () =>
+    socket.write(stream.request(formatPlace({ host, port }), tensorPath)),
+  );
   return { over: 'ws', close: () => connection.close() };
 }
 

@@ -61,12 +61,12 @@ export const leanEnv: Readonly<Record<string, string>> = {
 export function startProcess(folder: string, name: string, env: NodeJS.ProcessEnv): ChildProcess {
   const program = name === 'master' ? 'master' : 'worker';
   const flags = program === 'worker' ? leanFlags : masterFlags;
-  return startProgram(folder, name, [...flags, programFile(`../${program}/main.cjs`)], env);
+  return startProgram(folder, name, [...flags, programFile(program)], env);
 }
 
 /** Starts the supervisor of a pod, which goes on holding its folder. Throws as {@link startProcess}. */
 export function startSupervisor(folder: string, lock: Lock): ChildProcess {
-  const args = [programFile('../supervisor/main.cjs'), folder];
+  const args = [programFile('supervisor'), folder];
   return startProgram(folder, 'supervisor', args, process.env, lock);
 }
 
@@ -103,8 +103,11 @@ function startProgram(
   return child;
 }
 
-function programFile(path: string): string {
-  return fileURLToPath(new URL(path, import.meta.url));
+/** The compiled program: beside this file, or in `dist` when this is a source. */
+function programFile(program: 'master' | 'worker' | 'supervisor'): string {
+  const isSource = import.meta.url.endsWith('.ts');
+  const folder = isSource ? '../../dist/cluster' : '..';
+  return fileURLToPath(new URL(`${folder}/${program}/main.cjs`, import.meta.url));
 }
 
 /** The environment of a worker of a pod on this machine. */

@@ -1,4 +1,5 @@
 import { PodError } from '../../src/numerics/error.ts';
+import { formatPlace } from '../net/address.ts';
 import { type ChannelEvents, type ControlChannel, connectControl } from '../net/control.ts';
 import type { Refusal } from '../net/frame.ts';
 import { type Hello, unnumbered } from '../net/handshake.ts';
@@ -6,7 +7,7 @@ import type { Token } from '../net/token.ts';
 import { type Assignment, readAssignment } from '../process/assignment.ts';
 import { checkToNode, type FromNode, type ToNode } from '../process/messages.ts';
 import { Node } from '../process/node.ts';
-import { localAddress } from './address.ts';
+import { bindAddress, localAddress } from './address.ts';
 
 export interface SessionOptions {
   /** Where the master is. */
@@ -32,6 +33,16 @@ export interface SessionOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
+interface Waiting {
+  readonly sinceMs: number;
+  /** In ms from `sinceMs`; 0 if it has not. */
+  readonly saidMs: number;
+  readonly cause: string;
+}
+
+/** When it first says what it waits for, and how often then, in ms. */
+const firstSayMs = 1000;
+const sayMs = 5000;
 /** How long it looks for a master, and how often it pings it, in ms. */
 const joinMsLimit = 180_000;
 const heartbeatMs = 3000;
@@ -53,6 +64,8 @@ export class Session {
   /** As it came, of the node. */
   #assignment = '';
   #late: NodeJS.Timeout | undefined;
+  /** Since when it has looked for a master, when it last said so, and why there is none. */
+  #waiting: Waiting = { sinceMs: 0, saidMs: 0, cause: '' };
   /** Given when the run is over: how long to live on after the master. */
   #lingerMs: number | undefined;
   #lingering: NodeJS.Timeout | undefined;
@@ -65,12 +78,19 @@ export class Session {
     this.#expectMaster();
     const { host, port, token } = options;
     this.#client = connectControl<ToNode, FromNode>({
-      ...{ token, url: `ws://${host}:${port}`, heartbeatMs, backoff, check: checkToNode },
+      ...{
+        token,
+        url: `ws://${formatPlace({ host, port })}`,
+        heartbeatMs,
+        backoff,
+        check: checkToNode,
+      },
       hello: () => this.#hello(),
       random: Math.random,
       joined: (channel) => this.#joined(channel),
-      retrying: () => {
+      retrying: (refusal) => {
         if (options.isRunOver()) void this.end();
+        else this.#sayWaiting(refusal);
       },
       failed: (error) => void this.end(error),
     });
@@ -168,7 +188,7 @@ export class Session {
     const node: Node = new Node({
       ...{ tpu, assignment, code, token, host: own, port: tensorPort },
       // Others on this machine only need loopback.
-      bind: own === '127.0.0.1' ? own : '0.0.0.0',
+      bind: await bindAddress(own),
       send: (message) => this.#channel?.send(message),
       ended: (error) => this.#ended(node, error),
       log(msg, fields) {
@@ -215,14 +235,30 @@ export class Session {
   }
 
   #expectMaster(): void {
-    const { host, port } = this.#options;
     clearTimeout(this.#late);
+    this.#waiting = { sinceMs: performance.now(), saidMs: 0, cause: '' };
     this.#late = setTimeout(() => {
-      const found = `none for ${joinMsLimit} ms`;
+      const { cause } = this.#waiting;
+      const found = `none for ${joinMsLimit} ms${cause && `: ${cause}`}`;
       void this.end(
-        new PodError('no-master', `expected a master at ${host}:${port}, found ${found}`),
+        new PodError(
+          'no-master',
+          `expected a master at ${formatPlace(this.#options)}, found ${found}`,
+        ),
       );
     }, joinMsLimit);
+  }
+
+  /** Says once in a few seconds what it waits for: a name that is not known yet, or nobody there. */
+  #sayWaiting(refusal: Refusal | undefined): void {
+    const { sinceMs, saidMs } = this.#waiting;
+    const waitedMs = Math.round(performance.now() - sinceMs);
+    const cause = refusal?.text ?? 'the connection was closed';
+    this.#waiting = { ...this.#waiting, cause };
+    if (waitedMs < saidMs + (saidMs === 0 ? firstSayMs : sayMs)) return;
+    this.#waiting = { sinceMs, saidMs: waitedMs, cause };
+    const master = formatPlace(this.#options);
+    this.#options.log('awaits-master', { master, cause, waitedMs, waitMsLimit: joinMsLimit });
   }
 }
 

@@ -5,11 +5,13 @@
  * master says that all is done.
  */
 import { existsSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import { PodError } from '../../src/numerics/error.ts';
+import { oneLine } from '../../src/numerics/quote.ts';
 import { exitCodeOf, onEnd } from '../host/ending.ts';
+import { wholeIn } from '../host/environment.ts';
+import { parseHost, parsePlace } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { isRunOver } from '../process/run-over.ts';
 import { collectLeftovers } from './collector.ts';
@@ -20,7 +22,10 @@ import { Session, type SessionOptions } from './session.ts';
 import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 
 const { env } = process;
-const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } }, new LogOutput());
+const logger = pino(
+  { base: { job: oneLine(env['POD_JOB'] ?? 'pod', 200), role: 'worker' } },
+  new LogOutput(),
+);
 const statusFile = statusPath(env);
 /** How long the token may be missing, and how often that is said, in ms: a master may make it. */
 const tokenMsLimit = 180_000;
@@ -36,12 +41,14 @@ collectLeftovers(globalThis.gc);
 serve().catch(leave);
 
 async function serve(): Promise<void> {
-  const { host, port } = placeOf(env['POD_MASTER'] ?? '127.0.0.1:7070');
-  const tensorPort = portOf('POD_TENSOR_PORT', env['POD_TENSOR_PORT'] ?? '7071');
-  const rank = rankOf(env, hostname());
+  const { host, port } = parsePlace('POD_MASTER', env['POD_MASTER'] ?? '127.0.0.1:7070');
+  const tensorPort = wholeIn(env, 'POD_TENSOR_PORT', { min: 0, max: 65_535 }) ?? 7071;
+  const { POD_HOST } = env;
+  const address = POD_HOST === undefined ? undefined : parseHost('POD_HOST', POD_HOST);
+  const rank = rankOf(env, { hostname: hostname(), addresses: ownAddresses() });
   const token = await awaitToken();
   const common = {
-    ...{ host, port, token, address: env['POD_HOST'], isRunOver: () => isRunOver(env) },
+    ...{ host, port, token, address, isRunOver: () => isRunOver(env) },
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
   /** By the Cloud TPU that each was asked to host. */
@@ -77,6 +84,12 @@ async function serve(): Promise<void> {
   });
 }
 
+function ownAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap(
+    (it) => it?.map(({ address }) => address) ?? [],
+  );
+}
+
 /** The token, once it is there: in containers the master makes it. */
 async function awaitToken(): Promise<Token> {
   const path = tokenPath(env);
@@ -108,16 +121,4 @@ function leave(error: unknown): void {
   const described = describeError(error);
   logger.error({ code: described.code, stack: described.stack }, described.message);
   process.exit(described.exitCode);
-}
-
-function placeOf(text: string): { readonly host: string; readonly port: number } {
-  const colon = text.lastIndexOf(':');
-  if (colon < 1) throw new PodError('bad-config', `POD_MASTER: expected host:port, found ${text}`);
-  return { host: text.slice(0, colon), port: portOf('POD_MASTER', text.slice(colon + 1)) };
-}
-
-function portOf(name: string, text: string): number {
-  const port = Number(text);
-  if (/^\d+$/.test(text) && port < 65536) return port;
-  throw new PodError('bad-config', `${name}: expected a port, found ${text}`);
 }

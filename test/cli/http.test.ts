@@ -160,7 +160,7 @@ function podJobs(engine: Engine, origin: string, env: NodeJS.ProcessEnv): Promis
   writeFileSync(token, 'a token of enough characters', { mode: 0o600 });
   const words = ['jobs', '--json', '--api', origin, '--token-file', token];
   return endOf(
-    spawn(engine.path, [compiled('src/cli/main.js'), ...words], {
+    spawn(engine.path, [compiled('src/cli/main.cjs'), ...words], {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     }),

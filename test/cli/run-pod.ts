@@ -15,7 +15,7 @@ export function shell(line: string, options: { readonly cwd?: string } = {}): Pr
   return endOf(
     spawn('bash', ['-c', line], {
       ...options,
-      env: { ...process.env, pod: `${process.execPath} ${compiled('src/cli/main.js')}` },
+      env: { ...process.env, pod: `${process.execPath} ${compiled('src/cli/main.cjs')}` },
       stdio: ['ignore', 'pipe', 'pipe'],
     }),
   );
@@ -23,7 +23,7 @@ export function shell(line: string, options: { readonly cwd?: string } = {}): Pr
 
 /** Starts the compiled command. */
 export function startPod(args: readonly string[], cwd?: string): ChildProcess {
-  return spawn(process.execPath, [compiled('src/cli/main.js'), ...args], {
+  return spawn(process.execPath, [compiled('src/cli/main.cjs'), ...args], {
     ...(cwd !== undefined && { cwd }),
     stdio: ['ignore', 'pipe', 'pipe'],
   });

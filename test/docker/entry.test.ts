@@ -54,7 +54,7 @@ describe('the entry of a container', () => {
     for (const code of finalExitCodes) {
       rmSync(join(folder, 'starts'), { force: true });
       expect((await run(['master'], [code])).code).toBe(code);
-      expect(starts()).toEqual(['0 dist/cluster/master/main.js']);
+      expect(starts()).toEqual(['0 dist/cluster/master/main.cjs']);
     }
   });
 
@@ -108,7 +108,7 @@ describe('the entry of a container', () => {
     await run(['pod', 'train', '--model', 'm l p'], [0]);
     await run(['dist/x.js', 'a'], [0, 0]);
     expect(starts().map((line) => line.trim())).toEqual([
-      '/app/dist/src/cli/main.js train --model m l p',
+      '/app/dist/src/cli/main.cjs train --model m l p',
       'dist/x.js a',
     ]);
     expect((await run(['sh', '-c', 'exit 9'], [])).code).toBe(9);

@@ -1,26 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { packAssignment, programsOf, readAssignment } from '../../../cluster/process/assignment.ts';
 import { checkFromNode, checkToNode } from '../../../cluster/process/messages.ts';
-import { rankOf } from '../../../cluster/worker/rank.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
 import { openDataset } from '../../../src/data/open.ts';
 import { buildPrograms } from '../../../src/experiment/programs.ts';
-
-describe('which Cloud TPU a process is', () => {
-  test.each([
-    [{}, undefined],
-    [{ TPU_WORKER_ID: '3', POD_SLOT: '1' }, 3],
-    [{ TPU_WORKER_ID: '', TPU_WORKER_HOSTNAMES: 'a.pod,here.pod' }, 1],
-    [{ POD_SLOT: '1' }, 0],
-    [{ JOB_COMPLETION_INDEX: '5' }, 5],
-  ])('%j', (env, rank) => expect(rankOf(env, 'here')).toBe(rank));
-
-  test.each([
-    [{ TPU_WORKER_ID: '-1' }, /TPU_WORKER_ID: expected a number/],
-    [{ POD_SLOT: '0' }, /POD_SLOT: expected a number from 1/],
-    [{ TPU_WORKER_HOSTNAMES: 'a,b' }, /expected here among a,b/],
-  ])('%j is refused', (env, message) => expect(() => rankOf(env, 'here')).toThrow(message));
-});
 
 describe('messages', () => {
   test('are what their schema says, and nothing besides', () => {

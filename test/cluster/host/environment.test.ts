@@ -1,0 +1,73 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { textIn, wholeIn, wholeUnlessEmpty, wordIn } from '../../../cluster/host/environment.ts';
+
+const range = { min: 1, max: 65_535 };
+
+test('a number is read with white space around it, and everything else is refused in a line', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 65_535 }),
+      fc.constantFrom('', ' ', '\t', '\n'),
+      (it, by) => {
+        expect(wholeIn({ X: `${by}${it}${by}` }, 'X', range)).toBe(it);
+      },
+    ),
+  );
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
+      if (/^\s*\d+\s*$/.test(text)) return;
+      expect(() => wholeIn({ X: text }, 'X', range)).toThrow(
+        expect.objectContaining({
+          ...{ code: 'bad-config', exitCode: 2 },
+          message: expect.stringMatching(
+            /^X: expected a whole number from 1 to 65535, found [^\p{Cc}]{2,120}$/u,
+          ),
+        }),
+      );
+    }),
+  );
+});
+
+describe('numbers', () => {
+  test.each([
+    '0',
+    '65536',
+    '1e3',
+    '0x10',
+    '-1',
+    '+1',
+    '1.0',
+    '1,000',
+    '',
+    ' ',
+    '٣',
+    '9'.repeat(2 ** 20),
+  ])('%.20s is refused', (text) =>
+    expect(() => wholeIn({ X: text }, 'X', range)).toThrow(/^X: expected/),
+  );
+
+  test('none given is none; set to nothing is refused, unless that may be', () => {
+    expect(wholeIn({}, 'X', range)).toBeUndefined();
+    expect(wholeUnlessEmpty({ X: '' }, 'X', range)).toBeUndefined();
+    expect(() => wholeUnlessEmpty({ X: ' ' }, 'X', range)).toThrow(/^X: expected/);
+  });
+});
+
+test('one of some words', () => {
+  expect(wordIn({ X: ' serve ' }, 'X', ['job', 'serve'])).toBe('serve');
+  expect(wordIn({}, 'X', ['job'])).toBeUndefined();
+  for (const text of ['', 'JOB', 'jobs', 'toString']) {
+    expect(() => wordIn({ X: text }, 'X', ['job', 'serve'])).toThrow(
+      /^X: expected job or serve, found "/,
+    );
+  }
+});
+
+test('a line of text', () => {
+  expect(textIn({ X: '/data/my files' }, 'X')).toBe('/data/my files');
+  expect(textIn({}, 'X')).toBeUndefined();
+  for (const text of ['', '  ', 'a\nb', '\u001b[31m', 'a'.repeat(5000)]) {
+    expect(() => textIn({ X: text }, 'X')).toThrow(/^X: expected a line of 1 to 4096 characters/);
+  }
+});
