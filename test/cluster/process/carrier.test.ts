@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -47,16 +47,22 @@ function makeCarrier(self: number, parts: Partial<CarrierParts> = {}): Carrier {
   return carrier;
 }
 
+const hasIPv6 = networkInterfaces()['lo']?.some(({ family }) => family === 'IPv6') ?? false;
+/** A unix socket, or a WebSocket over IPv4 or IPv6. */
+type Way = 'unix' | 'ws' | 'ipv6';
+const ways: readonly Way[] = hasIPv6 ? ['unix', 'ws', 'ipv6'] : ['unix', 'ws'];
+
 /** Cloud TPU 0, which has the parameters of program 1 after 7 steps, and 1, which wants them. */
-async function makeEnds(over: 'unix' | 'ws'): Promise<Ends> {
+async function makeEnds(over: Way): Promise<Ends> {
+  const host = over === 'ipv6' ? '::1' : '127.0.0.1';
   const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
   const stateOf = (program: number, steps: number) =>
     program === 1 && steps === 7 ? state : undefined;
-  const serving = makeCarrier(0, { stateOf, unixPath });
-  const taking = makeCarrier(1);
+  const serving = makeCarrier(0, { stateOf, unixPath, host });
+  const taking = makeCarrier(1, { host });
   const offers = [
-    { host: '127.0.0.1', port: await serving.listen(), ...(over === 'unix' ? { unixPath } : {}) },
-    { host: '127.0.0.1', port: await taking.listen() },
+    { host, port: await serving.listen(), ...(over === 'unix' ? { unixPath } : {}) },
+    { host, port: await taking.listen() },
   ];
   serving.begin(epoch, offers);
   taking.begin(epoch, offers);
@@ -69,7 +75,7 @@ function expectState(into: readonly Uint8Array[]): void {
 }
 const what = { peer: 0, epoch, program: 1, steps: 7 };
 
-describe.each(['unix', 'ws'] as const)('parameters taken over %s', (over) => {
+describe.each(ways)('parameters taken over %s', (over) => {
   test('are those of the peer', async () => {
     const { taking, offer } = await makeEnds(over);
     const into = empty();

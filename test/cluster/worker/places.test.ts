@@ -67,8 +67,6 @@ describe('a worker refuses at once, in a line with exit code 2', () => {
       /^POD_MASTER: expected HOST:PORT, .*: leave out/,
     ],
     ['no port', { POD_MASTER: 'master' }, /^POD_MASTER: .*: it has no port$/],
-    ['a name of no host', { POD_MASTER: 'mas!ter:7070' }, /: no host can have this name$/],
-    ['nothing', { POD_MASTER: '' }, /^POD_MASTER: .*: it is blank$/],
     [
       'no port of its own',
       { POD_TENSOR_PORT: '70700' },
@@ -106,17 +104,14 @@ describe('a master refuses at once, in a line with exit code 2', () => {
       { TPUS: '7' },
       /^TPUS: expected 1, 2, 4, 8, 16, 32 or 64, found 7$/,
     ],
-    ['too many', { TPUS: '1e3' }, /^TPUS: expected a whole number from 1 to 64, found "1e3"$/],
     ['another mode', { POD_MODE: 'jobs' }, /^POD_MODE: expected job or serve, found "jobs"$/],
     ['no port', { POD_CONTROL_PORT: '-1' }, /^POD_CONTROL_PORT: expected a whole number/],
-    ['no port of the API', { POD_API_PORT: '7080x' }, /^POD_API_PORT: expected a whole number/],
     ['no host', { POD_CONTROL_HOST: '0.0.0' }, /^POD_CONTROL_HOST: expected the name or address/],
     [
       'no host of the API',
       { POD_API_HOST: 'http://a' },
       /^POD_API_HOST: expected the name or address/,
     ],
-    ['no folder', { POD_DATA_DIR: ' ' }, /^POD_DATA_DIR: expected a line of 1 to 4096 characters/],
   ])('%s', async (_, env, message) => {
     // Without POD_FOLDER it would wait some seconds for workers to tell.
     const own = {
