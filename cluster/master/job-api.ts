@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
+import { quote, quoteName } from '../../src/numerics/quote.ts';
 import { type Doorkeeper, Stale } from './auth.ts';
 import type { LogPiece } from './job-log.ts';
 import { hasEnded, type Job, type JobState, numberOf } from './jobs.ts';
@@ -116,7 +117,10 @@ async function answer(
     return { status: 200, value: jobs.cancel(id) };
   }
   if (part !== 'log' || more !== undefined) {
-    throw new PodError('no-such-job', `expected /jobs/ID or /jobs/ID/log, found ${url.pathname}`);
+    throw new PodError(
+      'no-such-job',
+      `expected /jobs/ID or /jobs/ID/log, found ${quote(url.pathname)}`,
+    );
   }
   if (method !== 'GET') return wrongMethod('GET', method);
   const offset = wholeIn(url, 'offset', Number.MAX_SAFE_INTEGER) ?? 0;
@@ -165,7 +169,10 @@ function wholeIn(url: URL, name: string, max: number): number | undefined {
   if (text === null) return undefined;
   const value = Number(text);
   if (/^\d{1,16}$/.test(text) && value <= max) return value;
-  throw new PodError('bad-flag', `${name}: expected a whole number up to ${max}, found ${text}`);
+  throw new PodError(
+    'bad-flag',
+    `${name}: expected a whole number up to ${max}, found ${quote(text)}`,
+  );
 }
 
 /** Those who wait for a log to grow. When there are too many, no more are made to wait. */
@@ -227,7 +234,7 @@ function statusOf({ code, exitCode }: PodError): number {
 }
 
 function wrongMethod(expected: string, found: string): Answer {
-  const message = `expected ${expected}, found ${found}`;
+  const message = `expected ${expected}, found ${quoteName(found)}`;
   return { status: 405, value: { code: 'bad-method', message } };
 }
 

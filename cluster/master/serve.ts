@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import type { Report } from '../../src/experiment/event.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
+import { oneLine, quote } from '../../src/numerics/quote.ts';
 import { type JobFiles, nodeJobFiles } from './job-files.ts';
 import { JobLog, type LogPiece } from './job-log.ts';
 import { hasEnded, type Job, JobStore, jobName, numberOf, type RunningJob } from './jobs.ts';
@@ -142,7 +143,7 @@ export class JobServer {
     if (job !== undefined) return job;
     throw new PodError(
       'no-such-job',
-      `there is no job ${shown(id)}; pod jobs lists those there are`,
+      `there is no job ${quote(id)}; pod jobs lists those there are`,
     );
   }
 
@@ -306,12 +307,3 @@ type Unfinished = Pick<Job, 'id' | 'words' | 'submittedMs'> & { readonly started
 
 /** Of errors that say that a Cloud TPU was lost, or that the run can't go on. */
 const lossExitCode = 3;
-
-function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, '; ');
-}
-
-/** What was asked for, as a message can show it. */
-function shown(text: string): string {
-  return JSON.stringify(text.slice(0, 40));
-}

@@ -13,6 +13,7 @@ import {
 } from '../experiment/checkpoint/checkpoints.ts';
 import { exportWeights } from '../experiment/checkpoint/export.ts';
 import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
 import { bytes, columns } from '../observe/format.ts';
 
 const examples = `
@@ -97,7 +98,10 @@ async function newestGood(directory: string, names: readonly string[]): Promise<
 function nameAt(step: string, names: readonly string[]): string {
   const name = checkpointName(Number(step));
   if (names.includes(name)) return name;
-  throw new PodError('bad-flag', `--step: expected one of ${names.join(', ')}, found ${step}`);
+  throw new PodError(
+    'bad-flag',
+    `--step: expected one of ${names.join(', ')}, found ${quote(step)}`,
+  );
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {

@@ -7,6 +7,7 @@ import type { HloModule } from '../hlo/instruction.ts';
 import { print } from '../hlo/print.ts';
 import type { Executable } from '../isa/executable.ts';
 import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
 import { bytes, columns, count, table } from '../observe/format.ts';
 import { withTrainFlags } from './flags.ts';
 import { type RawOptions, trainOptions } from './options.ts';
@@ -50,10 +51,7 @@ export function printPass(config: TrainConfig, pass: string): void {
   const stage = name === undefined ? undefined : texts.get(name);
   if (stage === undefined) {
     const listed = names.map((it, i) => `${i} ${it}`).join(', ');
-    throw new PodError(
-      'bad-flag',
-      `--print: expected one of ${listed}, found ${JSON.stringify(pass)}`,
-    );
+    throw new PodError('bad-flag', `--print: expected one of ${listed}, found ${quote(pass)}`);
   }
   process.stdout.write(`${stage.text().trimEnd()}\n`);
 }

@@ -8,6 +8,7 @@ import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
 import { type HttpAnswer, request } from './http.ts';
 import { podFile, readApiPort } from './pod-file.ts';
 
@@ -54,7 +55,7 @@ function originOf(name: string, text: string): string {
   if (/^https?:$/.test(url?.protocol ?? '') && url?.pathname === '/' && url.search === '') {
     return url.origin;
   }
-  throw new PodError('bad-flag', `${name}: expected http://HOST:PORT, found ${text}`);
+  throw new PodError('bad-flag', `${name}: expected http://HOST:PORT, found ${quote(text)}`);
 }
 
 /** A job as the API shows it: its summary is there when it is done. */

@@ -1,7 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { StandardStreams } from '../../cluster/host/standard-streams.ts';
-import { isSystemError } from '../files/system-error.ts';
-import { errorCodes, PodError } from '../numerics/error.ts';
+import { describeError } from '../../cluster/worker/last-words.ts';
+import { PodError } from '../numerics/error.ts';
+import { oneLine } from '../numerics/quote.ts';
 import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
@@ -53,19 +54,16 @@ function report(error: unknown): number {
     complain(`bad-flag: ${error.message.replace(/^error: /, '')}`);
     return 2;
   }
-  if (error instanceof PodError) {
-    complain(`${error.code}: ${error.message}`);
-    return error.exitCode;
-  }
-  if (isSystemError(error)) {
-    complain(`io: ${error.message}`);
-    return errorCodes.io;
+  const { code, exitCode, message, stack } = describeError(error);
+  if (code !== undefined) {
+    complain(`${code}: ${message}`);
+    return exitCode;
   }
   complain(`a mistake in pod itself, please report it: ${String(error)}`);
-  if (error instanceof Error && process.env['POD_DEBUG']) process.stderr.write(`${error.stack}\n`);
-  return 1;
+  if (process.env['POD_DEBUG']) process.stderr.write(`${stack}\n`);
+  return exitCode;
 }
 
 function complain(text: string): void {
-  process.stderr.write(`pod: ${text.replace(/\s*\n\s*/g, '; ')}\n`);
+  process.stderr.write(`pod: ${oneLine(text)}\n`);
 }

@@ -1,4 +1,5 @@
 import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
 import type { DatasetPair } from './dataset.ts';
 import { digits } from './digits.ts';
 import { mnist } from './mnist.ts';
@@ -35,8 +36,5 @@ function sizeOf(spec: string, detail: string): number {
 
 function unknown(spec: string): PodError {
   const forms = datasetForms.join(', ');
-  return new PodError(
-    'bad-flag',
-    `--data: expected one of ${forms}, found ${JSON.stringify(spec)}`,
-  );
+  return new PodError('bad-flag', `--data: expected one of ${forms}, found ${quote(spec)}`);
 }

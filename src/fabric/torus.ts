@@ -1,5 +1,6 @@
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
 
 /** A slice as a grid of Cloud TPUs: columns along X, rows along Y. Each has 2×2 chips. */
 export interface Topology {
@@ -52,30 +53,40 @@ const standardGrids: ReadonlyMap<number, Topology> = new Map(
 export const maxColumns = 8;
 export const maxRows = 8;
 
-/** The standard grid of `tpus` Cloud TPUs. Throws `bad-flag` when there is none. */
-export function standardGrid(tpus: number): Topology {
+/**
+ * The standard grid of `tpus` Cloud TPUs.
+ *
+ * @param origin of the number, for messages.
+ * @throws PodError `bad-flag` when there is none.
+ */
+export function standardGrid(tpus: number, origin = '--tpus'): Topology {
   const topology = standardGrids.get(tpus);
   if (topology) return topology;
   const counts = [...standardGrids.keys()].join(', ');
+  const advice = 'other grids have a topology, such as 3x2';
   throw new PodError(
     'bad-flag',
-    `${tpus} Cloud TPUs: expected one of ${counts}, or a topology CxR`,
+    `${origin}: expected one of ${counts}, found ${quote(tpus)}; ${advice}`,
   );
 }
 
-/** Reads `CxR`, such as `4x2`: 1 to 8 columns and rows. Throws `bad-flag`. */
-export function parseTopology(text: string): Topology {
+/**
+ * Reads a grid such as `4x2`: 1 to 8 columns and rows of Cloud TPUs.
+ *
+ * @param origin of the text, for messages.
+ * @throws PodError `bad-flag` when it is none.
+ */
+export function parseTopology(text: string, origin = '--topology'): Topology {
   const match = /^(\d{1,4})[x×](\d{1,4})$/i.exec(text);
   if (!match) {
-    throw new PodError('bad-flag', `topology '${text}': expected columns x rows, such as 4x2`);
+    const expected = 'columns x rows of Cloud TPUs, such as 4x2';
+    throw new PodError('bad-flag', `${origin}: expected ${expected}, found ${quote(text)}`);
   }
   const columns = Number(match[1]);
   const rows = Number(match[2]);
   if (columns < 1 || columns > maxColumns || rows < 1 || rows > maxRows) {
-    throw new PodError(
-      'bad-flag',
-      `topology '${text}': a pod has 1 to ${maxColumns} columns and 1 to ${maxRows} rows of Cloud TPUs`,
-    );
+    const expected = `1 to ${maxColumns} columns and 1 to ${maxRows} rows of Cloud TPUs`;
+    throw new PodError('bad-flag', `${origin}: expected ${expected}, found ${quote(text)}`);
   }
   return { columns, rows };
 }
@@ -168,12 +179,14 @@ export function linkName(torus: Torus, link: number): string {
 /** The number of the link with that name. Throws `bad-flag` when the torus has no such link. */
 export function parseLinkName(torus: Torus, name: string): number {
   const match = /^chip\((\d{1,4}),(\d{1,4})\)([+-][xy])$/.exec(name);
-  if (!match) throw new PodError('bad-flag', `link '${name}': expected a name such as chip(3,1)+x`);
+  if (!match) {
+    throw new PodError('bad-flag', `link ${quote(name)}: expected a name such as chip(3,1)+x`);
+  }
   const x = Number(match[1]);
   const y = Number(match[2]);
   if (x >= torus.width || y >= torus.height) {
     const size = `${torus.width}×${torus.height}`;
-    throw new PodError('bad-flag', `link '${name}': the slice has ${size} chips`);
+    throw new PodError('bad-flag', `link ${quote(name)}: the slice has ${size} chips`);
   }
   return (y * torus.width + x) * 4 + directions.indexOf(match[3] as (typeof directions)[number]);
 }

@@ -1,3 +1,5 @@
+import { oneLine } from './quote.ts';
+
 /**
  * What can go wrong in the world, each with a stable code. The exit code of the `pod` command
  * follows from it: 2 what the user gave, 3 a Cloud TPU failed, 4 the program does not fit or does
@@ -38,8 +40,9 @@ export class PodError extends Error {
   override readonly name = 'PodError';
   readonly code: ErrorCode;
 
+  /** `message` may quote anything: it becomes one line of bounded length; see {@link oneLine}. */
   constructor(code: ErrorCode, message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
+    super(oneLine(message), cause === undefined ? undefined : { cause });
     this.code = code;
   }
 

@@ -68,7 +68,7 @@ describe('torus', () => {
   it('has the standard grids', () => {
     const grids = [1, 2, 4, 8, 16, 32, 64].map((tpus) => formatTopology(standardGrid(tpus)));
     expect(grids).toEqual(['1x1', '2x1', '2x2', '4x2', '4x4', '8x4', '8x8']);
-    expect(() => standardGrid(3)).toThrow(/^3 Cloud TPUs: expected one of 1, 2, 4/);
+    expect(() => standardGrid(3)).toThrow(/^--tpus: expected one of 1, 2, 4, .*, found 3; other/);
   });
 
   it('reads what it writes, and refuses the rest in one line', () => {
@@ -90,11 +90,13 @@ describe('torus', () => {
       '4.5x2',
       ' 4x2',
     ]) {
-      expect(() => parseTopology(text)).toThrow(/^topology '.*'.*$/);
+      expect(() => parseTopology(text)).toThrow(
+        /^--topology: expected .* of Cloud TPUs.*, found ".*"/,
+      );
     }
     const torus = flatTorus(4, 2);
     for (const name of ['chip(4,0)+x', 'chip(0,2)+x', 'chip(0,0)+z', 'chip(0,0)', '']) {
-      expect(() => parseLinkName(torus, name)).toThrow(/^link '/);
+      expect(() => parseLinkName(torus, name)).toThrow(/^link "/);
     }
   });
 });

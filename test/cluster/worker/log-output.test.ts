@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LogOutput } from '../../../cluster/worker/log-output.ts';
 
@@ -22,6 +23,27 @@ function disk(room: number) {
 }
 
 describe('the output of a log', () => {
+  test('a line is what was written, without anything that a terminal obeys, and not too long', () => {
+    const text = fc.string({ unit: 'binary', maxLength: 60 });
+    fc.assert(
+      fc.property(fc.dictionary(text, fc.oneof(text, fc.integer())), (fields) => {
+        const room = disk(1e6);
+        new LogOutput((bytes) => room.write(bytes)).write(`${JSON.stringify(fields)}\n`);
+        expect(JSON.parse(room.lines.join('\n'))).toEqual(JSON.parse(JSON.stringify(fields)));
+        expect(room.lines.join('\n')).not.toMatch(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/u);
+      }),
+    );
+    const room = disk(1e7);
+    const links = Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`link ${i}`, i]));
+    const line = { level: 50, links, msg: 'x'.repeat(1e6) };
+    new LogOutput((bytes) => room.write(bytes)).write(`${JSON.stringify(line)}\n`);
+    expect(JSON.parse(room.lines[0] ?? '')).toEqual({
+      ...line,
+      msg: expect.stringMatching(/^x+…x+$/),
+    });
+    expect(room.lines[0]?.length).toBeLessThan(50_000);
+  });
+
   test('on a full disk lines are left out, and told of when there is room again', () => {
     const full = disk(12);
     const output = new LogOutput((bytes) => full.write(bytes));
