@@ -53,20 +53,14 @@ const standardGrids: ReadonlyMap<number, Topology> = new Map(
 export const maxColumns = 8;
 export const maxRows = 8;
 
-/**
- * The standard grid of `tpus` Cloud TPUs.
- *
- * @param origin of the number, for messages.
- * @throws PodError `bad-flag` when there is none.
- */
-export function standardGrid(tpus: number, origin = '--tpus'): Topology {
+/** The standard grid of `tpus` Cloud TPUs. Throws `bad-flag` when there is none. */
+export function standardGrid(tpus: number): Topology {
   const topology = standardGrids.get(tpus);
   if (topology) return topology;
   const counts = [...standardGrids.keys()].join(', ');
-  const advice = 'other grids have a topology, such as 3x2';
   throw new PodError(
     'bad-flag',
-    `${origin}: expected one of ${counts}, found ${quote(tpus)}; ${advice}`,
+    `${tpus} Cloud TPUs: expected one of ${counts}, or a topology CxR`,
   );
 }
 

@@ -39,7 +39,7 @@ test('flags win over the file, and both spellings of a key are read', () => {
 });
 
 test.each<[RawOptions, RegExp]>([
-  [{ tpus: '3' }, /^--tpus: expected one of 1, 2, 4, 8, 16, 32, 64, found 3/],
+  [{ tpus: '3' }, /3 Cloud TPUs: expected one of 1, 2, 4, 8, 16, 32, 64/],
   [{ tpus: 'many' }, /--tpus: expected a whole number, found "many"/],
   [{ tpus: '' }, /--tpus: expected a whole number, found ""/],
   [{ tpus: '8.5' }, /--tpus: expected a whole number, found "8.5"/],

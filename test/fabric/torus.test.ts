@@ -68,7 +68,7 @@ describe('torus', () => {
   it('has the standard grids', () => {
     const grids = [1, 2, 4, 8, 16, 32, 64].map((tpus) => formatTopology(standardGrid(tpus)));
     expect(grids).toEqual(['1x1', '2x1', '2x2', '4x2', '4x4', '8x4', '8x8']);
-    expect(() => standardGrid(3)).toThrow(/^--tpus: expected one of 1, 2, 4, .*, found 3; other/);
+    expect(() => standardGrid(3)).toThrow(/^3 Cloud TPUs: expected one of 1, 2, 4/);
   });
 
   it('reads what it writes, and refuses the rest in one line', () => {
