@@ -13,6 +13,7 @@ import {
   isListOf,
   isObject,
   isOptional,
+  isPlainUpTo,
   isText,
   isTextUpTo,
   type Shape,
@@ -100,7 +101,7 @@ export type FromNode =
 export const pieceBytesMax: number = 512 * 1024;
 
 const isOffer: FieldCheck = isObject({
-  host: isTextUpTo(255),
+  host: isPlainUpTo(255),
   port: (value) => isCount(value) && (value as number) <= 65535,
   unixPath: isOptional(isTextUpTo(108)),
 } satisfies Shape<TensorOffer>);
@@ -121,7 +122,7 @@ const toNode: Shapes<ToNode> = {
 };
 
 const fromNode: Shapes<FromNode> = {
-  offer: { pid: isCount, hostname: isTextUpTo(255), offer: isOffer },
+  offer: { pid: isCount, hostname: isPlainUpTo(255), offer: isOffer },
   pod: { message: isAny, sent: isListOf(isCount) },
   pulse: { beats: isCount },
   answer: { id: isCount, why: (value) => value === null || isText(value), bytes: isBytes },

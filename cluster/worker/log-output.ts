@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { oneLine } from '../../src/numerics/quote.ts';
+import { oneLine, plainJson } from '../../src/numerics/quote.ts';
 
 /** Writes some of the bytes, at least one, and says how many; throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
@@ -56,19 +56,13 @@ export class LogOutput {
   }
 }
 
-/**
- * JSON escapes only some of the characters that a terminal obeys, and its texts may have any length:
- * the last place at which both are put right, whatever a line quotes.
- */
+/** The last place at which a line is made plain and short, whatever it quotes. */
 function printable(line: string): string {
-  const short = line.length > lineLengthMax ? shortened(line) : line;
-  return short.replace(obeyed, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return plainJson(line.length > lineLengthMax ? shortened(line) : line);
 }
 
 /** Longer lines have their texts shortened; stacks of our own mistakes are shorter. */
 const lineLengthMax = 16_384;
-/** Controls that JSON leaves, changes of direction, separators of lines [Unicode, Bidi_Control]. */
-const obeyed = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 function shortened(line: string): string {
   const shorter = (_: string, value: unknown): unknown =>

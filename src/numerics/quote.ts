@@ -41,6 +41,17 @@ export function oneLine(text: string, lengthMax: number = messageLengthMax): str
   return `${start.text}…${end}`;
 }
 
+/**
+ * JSON in which every character that a terminal obeys is an escape: JSON itself leaves some as they
+ * are. The value is the same.
+ */
+export function plainJson(json: string): string {
+  return json.replace(obeyed, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** Controls that JSON leaves, changes of direction, separators of lines [Unicode, Bidi_Control]. */
+const obeyed = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
 /** Names that need no quotes in a message: letters, digits, some signs, single blanks. */
 const plainName = /^[\p{L}\p{N}_./:=,@%+~*-]+(?: [\p{L}\p{N}_./:=,@%+~*-]+)*$/u;
 

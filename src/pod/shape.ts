@@ -24,6 +24,11 @@ export function isTextUpTo(length: number): FieldCheck {
   return (value) => typeof value === 'string' && value.length <= length;
 }
 
+/** A text without characters that control a terminal, such as the name of a host. */
+export function isPlainUpTo(length: number): FieldCheck {
+  return (value) => isTextUpTo(length)(value) && !/\p{Cc}/u.test(value as string);
+}
+
 export function isListOf(holds: FieldCheck): FieldCheck {
   return (value) => Array.isArray(value) && value.every(holds);
 }

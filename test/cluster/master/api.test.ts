@@ -162,6 +162,11 @@ test('a clock that is off costs a second request: with the challenge it is admit
 describe('what is wrong is said in one line', () => {
   test.each([
     ['no JSON', '{"words":', 'bad-flag', /^body: expected JSON such as/],
+    ['deep JSON', '['.repeat(60_000), 'bad-flag', /^body: /],
+    ['deep words', `{"words":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, 'bad-flag', /^body: /],
+    ['many fields', `{${'"a":1,'.repeat(9000)}"words":[]}`, 'bad-flag', /^body: /],
+    ['escapes', '{"\u001b[2J":1}', 'bad-flag', /^body: /],
+    ['another prototype', '{"__proto__":{"words":[]}}', 'bad-flag', /^body: /],
     ['no UTF-8', Buffer.from([0x22, 0xff, 0x22]), 'bad-flag', /^body: expected JSON such as/],
     ['no words', '{}', 'bad-flag', /^body: /],
     ['no texts', '{"words":[1]}', 'bad-flag', /^body: /],

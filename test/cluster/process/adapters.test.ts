@@ -12,6 +12,14 @@ describe('messages', () => {
     for (const wrong of [{ ...pulse, beats: -1 }, { ...pulse, more: 1 }, { kind: 'pulses' }, 7]) {
       expect(() => checkFromNode(wrong)).toThrow(/a message to the master is malformed/);
     }
+    const offer = { host: '10.0.0.1', port: 7071 };
+    const offered = { kind: 'offer', pid: 1, hostname: 'tpu-1', offer };
+    expect(checkFromNode(offered)).toEqual(offered);
+    for (const text of ['a\u001b[2J', 'a\nb', 'a\u009b', 'a'.repeat(256)]) {
+      expect(() => checkFromNode({ ...offered, hostname: text })).toThrow(/hostname of offer/);
+      const lying = { ...offered, offer: { ...offer, host: text } };
+      expect(() => checkFromNode(lying)).toThrow(/offer of offer/);
+    }
     const step = { kind: 'pod', message: { kind: 'stop', epoch: 'now' } };
     expect(() => checkToNode(step)).toThrow(/epoch of stop/);
   });
