@@ -107,8 +107,8 @@ describe('feeds', () => {
   test('from where it starts every core is fed its samples, training on and on, evaluation again and again', async () => {
     const { train, test: held } = openDataset('digits:100', 4);
     const feeds: FeedSource[] = [
-      { ...source, split: 'train', order: 'training' },
-      { ...source, split: 'train', order: 'evaluation' },
+      { ...source, split: 'train', order: 'training', digest: train.digest() },
+      { ...source, split: 'train', order: 'evaluation', digest: train.digest() },
     ];
     const pod = await open({
       topology: { columns: tpus, rows: 1 },
@@ -138,7 +138,8 @@ describe('feeds', () => {
   });
 
   test('what cannot be fed is refused before a thread starts', async () => {
-    const feed: FeedSource = { ...source, split: 'train', order: 'training' };
+    const digest = openDataset('digits:100', 4).train.digest();
+    const feed: FeedSource = { ...source, split: 'train', order: 'training', digest };
     const openWith = (it: FeedSource): Promise<unknown> =>
       open({
         topology: { columns: tpus, rows: 1 },

@@ -17,11 +17,12 @@ const dataset = 'digits:3000';
 const tpus = 2;
 const globalBatch = 192;
 const { config } = trainOptions({ model: 'mlp', tpus, globalBatch, data: dataset });
-const { train, evaluate, weights } = buildPrograms(config, openDataset(dataset, 0), 2);
+const opened = openDataset(dataset, 0);
+const { train, evaluate, weights } = buildPrograms(config, opened, 2);
 const common = { dataset, datasetSeed: 0, globalBatch, orderSeed: 5, firstStep: 2 } as const;
 const feeds: readonly FeedSource[] = [
-  { ...common, split: 'train', order: 'training' },
-  { ...common, split: 'test', order: 'evaluation' },
+  { ...common, split: 'train', order: 'training', digest: opened.train.digest() },
+  { ...common, split: 'test', order: 'evaluation', digest: opened.test.digest() },
 ];
 const programs: readonly Program[] = [
   { executable: train, digested: weights, feed: feeds[0]! },

@@ -1,0 +1,110 @@
+import { basename, dirname, resolve } from 'node:path';
+import { at } from '../../numerics/assert.ts';
+import { PodError } from '../../numerics/error.ts';
+import { sameShape, shapeText } from '../../numerics/shape.ts';
+import { type Checkpoint, type Refusal, stepOf } from './checkpoint.ts';
+import { isRefusal, listCheckpoints, verifyCheckpoint } from './checkpoints.ts';
+import type { FileSystem } from './files.ts';
+import { nodeFiles } from './node-files.ts';
+import type { NamedShape } from './resume.ts';
+import type { Tensor } from './safetensors.ts';
+
+/** The weights that a new run begins with: those of a checkpoint, without its optimizer state. */
+export interface Start {
+  /** Path of the checkpoint, as `ck/step-0000120`. */
+  readonly path: string;
+  /** As the pod committed it: 16 hexadecimal digits. */
+  readonly weightsDigest: string;
+  readonly weights: readonly Tensor[];
+  /** Newer checkpoints of the same folder that are not good, and why. */
+  readonly refused: readonly Refusal[];
+}
+
+/**
+ * Reads the weights of a checkpoint: of the folder `step-…` itself, or of the newest good one in a
+ * folder of checkpoints. Every byte is held against its checksum.
+ *
+ * @throws PodError `bad-data` when there is no good checkpoint, `io` when it cannot be read.
+ */
+export async function readStart(path: string, files: FileSystem = nodeFiles): Promise<Start> {
+  const whole = resolve(path);
+  const name = basename(whole);
+  if (stepOf(name) !== undefined) return newestGood(path, dirname(whole), [name], files);
+  const names = await listCheckpoints(path, files);
+  if (names.length > 0) return newestGood(path, path, names, files);
+  throw wrongStart(path, 'a checkpoint (step-…), or a folder with some', 'a folder without any');
+}
+
+async function newestGood(
+  path: string,
+  directory: string,
+  names: readonly string[],
+  files: FileSystem,
+): Promise<Start> {
+  const refused: Refusal[] = [];
+  for (const name of names) {
+    const found = await verifyCheckpoint(directory, name, files);
+    if (!isRefusal(found)) return startOf(directory, found, refused);
+    refused.push(found);
+  }
+  const { name, reason } = at(refused, 0);
+  throw wrongStart(path, 'a good checkpoint', `${name}: ${reason}`);
+}
+
+function startOf(
+  directory: string,
+  { name, manifest, tensors }: Checkpoint,
+  refused: readonly Refusal[],
+): Start {
+  return {
+    path: `${directory}/${name}`,
+    weightsDigest: manifest.weightsDigest,
+    weights: tensors.slice(0, manifest.weights),
+    refused,
+  };
+}
+
+/**
+ * The parameters of a new run with the weights of a start, in place of those drawn from the seed.
+ * The first `weights` parameters are weights; the rest is optimizer state and stays fresh.
+ *
+ * @throws PodError `bad-config` naming the first weight that the start has otherwise.
+ */
+export function withWeights(
+  { path, weights: found }: Start,
+  parameters: readonly NamedShape[],
+  weights: number,
+  fresh: readonly Uint8Array[],
+): readonly Uint8Array[] {
+  if (found.length !== weights) {
+    throw unfit(path, `${weights} weights, as this network has`, `${found.length}`);
+  }
+  return fresh.map((value, i) => {
+    const tensor = found[i];
+    if (tensor === undefined) return value;
+    const parameter = at(parameters, i);
+    if (tensor.name === parameter.name && sameShape(tensor.shape, parameter.shape)) {
+      return tensor.bytes;
+    }
+    throw unfit(path, `weight ${described(parameter)}`, described(tensor));
+  });
+}
+
+function described({ name, shape }: NamedShape): string {
+  return `${name} ${shapeText(shape)}`;
+}
+
+function unfit(path: string, expected: string, found: string): PodError {
+  const advice = 'start from a checkpoint of the same model and data';
+  return new PodError(
+    'bad-config',
+    `weights of ${path}: expected ${expected}, found ${found}; ${advice}`,
+  );
+}
+
+function wrongStart(path: string, expected: string, found: string): PodError {
+  return new PodError(
+    'bad-data',
+    `weights to start from, ${path}: expected ${expected}, found ${found}`,
+  );
+}
