@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Command } from 'commander';
+import type { ProcessIdentity } from '../cluster/host/process-identity.ts';
 import { parseRecord } from '../cluster/master/log-record.ts';
 import { readToken } from '../cluster/net/token.ts';
 import { type PodProcesses, readProcesses } from '../cluster/process/spawn.ts';
@@ -154,7 +155,7 @@ async function attackedIn(folder: string, { workers }: PodProcesses): Promise<At
   const status = JSON.parse(await pod('status', '--json', '--dir', folder));
   return {
     ...{ token, control: { port: controlPort }, api: { port: apiPort }, epoch: status.epoch },
-    workers: workers.map(listenersOf),
+    workers: workers.map((it) => listenersOf(pidOf(it))),
   };
 }
 
@@ -268,6 +269,11 @@ function wrongOutcomes(counts: Thrown['counts']): string[] {
 // ------------------------------------------------------------------------------------- the verdict
 
 /** Resident bytes of a process; 0 of one that has ended. */
+function pidOf(it: ProcessIdentity | undefined): number {
+  assert(it !== undefined, 'a process of the pod is missing');
+  return it.pid;
+}
+
 function residentBytes(pid: number): number {
   const path = `/proc/${pid}/status`;
   const found = existsSync(path) ? /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(path, 'utf8')) : null;
@@ -275,8 +281,8 @@ function residentBytes(pid: number): number {
 }
 
 function memoryOf({ master, workers }: PodProcesses): Memory {
-  const ofWorkers = workers.map((pid, tpu) => [`Cloud TPU ${tpu}`, residentBytes(pid)]);
-  return Object.fromEntries([['master', residentBytes(master)], ...ofWorkers]);
+  const ofWorkers = workers.map((it, tpu) => [`Cloud TPU ${tpu}`, residentBytes(pidOf(it))]);
+  return Object.fromEntries([['master', residentBytes(pidOf(master))], ...ofWorkers]);
 }
 
 function lesser(one: Memory, other: Memory = one): Memory {

@@ -16,27 +16,24 @@ export function isStopCode(code: number): boolean {
 }
 
 /**
- * Calls `end` once, for the first signal that asks this process to end; the second one ends it at
- * once, with the code of that signal. A hang-up is ignored where the user asked for that.
- *
- * @returns a function that lets the signals have their default effect again.
+ * Calls `end` for the first signal that asks this process to end, and `again` for each one after it:
+ * unless given, that ends the process at once, with the code of the signal. A hang-up is ignored
+ * where the user asked for that.
  */
-export function onEnd(end: (signal: EndSignal) => void): () => void {
+export function onEnd(
+  end: (signal: EndSignal) => void,
+  again: (signal: EndSignal) => void = (signal) => process.exit(exitCodeOf(signal)),
+): void {
   let isAsked = false;
   const ignoresHangUp = asksToIgnoreHangUp();
-  const listeners = endSignals.map((signal) => {
-    const listener = (): void => {
+  for (const signal of endSignals) {
+    process.on(signal, () => {
       if (signal === 'SIGHUP' && ignoresHangUp) return;
-      if (isAsked) process.exit(exitCodeOf(signal));
+      const tell = isAsked ? again : end;
       isAsked = true;
-      end(signal);
-    };
-    process.on(signal, listener);
-    return () => void process.off(signal, listener);
-  });
-  return () => {
-    for (const off of listeners) off();
-  };
+      tell(signal);
+    });
+  }
 }
 
 /**

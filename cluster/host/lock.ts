@@ -8,6 +8,8 @@ import { isAlive, ownIdentity } from './process-identity.ts';
 
 /** Held as long as this process lives, unless it is released before. */
 export interface Lock {
+  /** A child that is given this descriptor holds the lock too, and may outlive this process. */
+  readonly file: number;
   release(): void;
 }
 
@@ -37,7 +39,18 @@ export function lockPath(path: string, what: string, use: string): Lock {
     closeSync(file);
     throw error;
   }
+  return heldBy(file);
+}
+
+/** Goes on with a lock whose descriptor this process was started with. Throws `io` as {@link lockFolder}. */
+export function keepLock(file: number, what: string, use: string): Lock {
+  attempt(what, () => describe(file, use));
+  return heldBy(file);
+}
+
+function heldBy(file: number): Lock {
   return {
+    file,
     release: () => {
       ftruncateSync(file, 0);
       closeSync(file);

@@ -38,7 +38,7 @@ function startOf(pid: number): string | undefined {
     encoding: 'utf8',
     timeout: 2000,
   });
-  return status === 0 ? stdout.trim() : '';
+  return status === 0 ? stdout.trim().replace(/\s+/g, '_') : '';
 }
 
 function mayExist(pid: number): boolean {

@@ -27,6 +27,8 @@ export interface Job {
   readonly lobby: Lobby;
   readonly logger: Logger;
   readonly graceMsLimit: number;
+  /** Whether its workers are processes of this machine that the master watches. */
+  readonly isWatched: boolean;
   /** Asked after every step: whether to save, if there are checkpoints, and end. */
   readonly shouldStop: () => boolean;
   /** Told of the pod once steps can run, and of each step. */
@@ -148,10 +150,17 @@ async function run(job: Job, opened: OpenedRun, commits: CommitLog): Promise<Job
 }
 
 function processOptions(job: Job, commits: CommitLog, options: PodOptions): ProcessPodOptions {
-  const { lobby, logger, graceMsLimit, shouldStop, watch } = job;
+  const { lobby, logger, graceMsLimit, isWatched, shouldStop, watch } = job;
   return {
     ...options,
-    ...{ relaxed: job.options.relaxedSimd, lobby, startMsLimit, graceMsLimit, shouldStop },
+    ...{
+      relaxed: job.options.relaxedSimd,
+      lobby,
+      startMsLimit,
+      graceMsLimit,
+      isWatched,
+      shouldStop,
+    },
     log: (msg, fields) => logger.info(fields, msg),
     onNote(note) {
       logger.warn(note, note.event);

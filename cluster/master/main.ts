@@ -6,14 +6,17 @@
 import { setFlagsFromString } from 'node:v8';
 import { CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
+import { cloudTpus } from '../../src/experiment/config.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { logEvent } from '../../src/observe/log.ts';
-import { isFinal } from '../final.ts';
-import { onEnd } from '../host/ending.ts';
+import { endsPod } from '../final.ts';
+import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
+import { makeToken } from '../image/token-file.ts';
 import { splitWords } from '../image/words.ts';
-import { readToken } from '../net/token.ts';
+import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { Lobby } from '../process/lobby.ts';
-import { startProcess, workerEnv } from '../process/spawn.ts';
+import { LocalWorkers } from '../process/local-workers.ts';
+import { noteRunOver } from '../process/run-over.ts';
 import { describeError } from '../worker/last-words.ts';
 import { LogOutput } from '../worker/log-output.ts';
 import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-file.ts';
@@ -21,7 +24,7 @@ import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
 import { type JobEnd, runJob } from './job.ts';
 import { Metrics } from './metrics.ts';
-import { retire } from './retire.ts';
+import { retire, retireEnded } from './retire.ts';
 import { RunState } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
 import { readJobWords, readWords } from './words.ts';
@@ -33,68 +36,99 @@ const logger = pino({ base: { job, role: 'master' } }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
 
+/** How long workers that are still starting are waited for when the pod ends at once, in ms. */
+const startingMs = 5000;
+/** How long workers outlive their master where engines watch which container ends first, in ms. */
+const containerLingerMs = 1500;
 /** A step that is under way when it is told to end may take this long, in ms. */
-const graceMs = 8000;
+const stepMsLimit = 8000;
 
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
 // What many connections leave behind is collected when the heap has grown by half: left to itself it
 // grows fourfold first (the fuzzer shows it).
 setFlagsFromString('--heap-growing-percent=50');
-try {
-  saySo('starting');
-  await run();
-  process.exit(0);
-} catch (error) {
-  process.exit(refuse(error));
+saySo('starting');
+run().then(
+  (exitCode) => process.exit(exitCode),
+  (error) => process.exit(refuse(error)),
+);
+
+/** Runs to the end of the pod; returns the exit code. */
+async function run(): Promise<number> {
+  const { token, lobby } = await openLobby();
+  try {
+    const mode = env['POD_MODE'] ?? 'job';
+    if (mode === 'job') return await trainOnce(lobby);
+    if (mode === 'serve') return await takeJobs(lobby, token);
+    throw new PodError('bad-config', `POD_MODE: expected job or serve, found ${mode}`);
+  } catch (error) {
+    // Workers wait for the next master, unless that would fail in the same way.
+    if (endsPod(error)) await sendHome(lobby, error);
+    else await lobby.close();
+    throw error;
+  }
 }
 
-function run(): Promise<void> {
-  const mode = env['POD_MODE'] ?? 'job';
-  if (mode === 'job') return trainOnce();
-  if (mode === 'serve') return takeJobs();
-  throw new PodError('bad-config', `POD_MODE: expected job or serve, found ${mode}`);
+/** Where workers come, also if there is nothing for them to do but to go home. */
+async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lobby }> {
+  if (env['POD_MAKES_TOKEN'] === 'true' && makeToken(tokenPath(env))) logger.info('token-made');
+  const { token, warning } = readToken(env);
+  if (warning !== undefined) logger.warn(warning);
+  const lobby = await Lobby.open({
+    token,
+    host: env['POD_CONTROL_HOST'] ?? '0.0.0.0',
+    port: numberIn('POD_CONTROL_PORT', '7070', 65535),
+    log: (msg, fields) => logger.info(fields, msg),
+  });
+  return { token, lobby };
 }
 
 /** Trains what `POD_ARGS` says. */
-async function trainOnce(): Promise<void> {
+async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readWords([...splitWords(env['POD_ARGS'] ?? ''), ...tpuWords()]);
-  const { lobby, state } = await begin();
+  const graceMsLimit = graceMs();
+  // Whoever starts a pod anew means a new run: what has ended is put aside.
+  if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
+  const { state, workers } = begin(lobby, cloudTpus(options.config));
   const api = await serveApi(state, ...apiPlace());
   logger.info({ port: api.port }, 'api');
-  endOnSignal(() => state.isReady(), state);
+  const ending = endOnSignal(state);
+  workers?.startAll();
   let end: JobEnd;
   try {
     end = await runJob({
-      ...{ options, folder, lobby, logger, watch: state, graceMsLimit: graceMsLimit() },
-      shouldStop: () => state.isStopping,
+      ...{ options, folder, lobby, logger, watch: state, graceMsLimit },
+      ...{ isWatched: workers !== undefined, shouldStop: () => state.isStopping },
     });
-  } catch (error) {
-    // Workers wait for the next master, if that may do better.
-    await lobby.close(isFinal(error) ? 'dismiss' : 'leave');
-    throw error;
+  } finally {
+    workers?.close();
   }
-  await lobby.close('dismiss');
-  api.close();
   if (end.kind === 'stopped') {
     logger.info({ step: end.step }, 'stopped');
-    return;
+    await lobby.close();
+    return ending.exitCode;
   }
+  ending.isDone = true;
   logEvent(logger, { kind: 'finished', report: end.report });
   // Workers may still hang up: the summary is the last line.
   logger.level = 'silent';
   retire(folder);
+  await sendHome(lobby, undefined);
+  return 0;
 }
 
 /** Stays up, and runs one job after another. */
-async function takeJobs(): Promise<void> {
-  const { lobby, state, token } = await begin();
+async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   const tpus = numberIn('TPUS', '8', 64);
+  const graceMsLimit = graceMs();
+  const { state, workers } = begin(lobby, tpus);
   const runOne: RunJob = async ({ id, words, folder }, hooks) => {
     const jobLogger = loggerOf(id, hooks.log);
+    workers?.startAll();
     const end = await runJob({
-      ...{ folder, lobby, logger: jobLogger, watch: state, graceMsLimit: graceMsLimit() },
+      ...{ folder, lobby, logger: jobLogger, watch: state, graceMsLimit },
       options: readJobWords(words, folder, tpus),
-      shouldStop: hooks.shouldStop,
+      ...{ isWatched: workers !== undefined, shouldStop: hooks.shouldStop },
     });
     if (end.kind === 'done') logEvent(jobLogger, { kind: 'finished', report: end.report });
     return end;
@@ -104,60 +138,85 @@ async function takeJobs(): Promise<void> {
     check: (words) => void readJobWords(words, folder, tpus),
     log: (msg, fields) => logger.info(fields, msg),
   });
+  workers?.startAll();
   jobs.start();
   const doorkeeper = new Doorkeeper(token, Date.now);
   const api = await serveApi(state, ...apiPlace(), { jobs, doorkeeper });
   logger.info({ port: api.port }, 'api');
   saySo('ready');
-  endOnSignal(
-    () => state.isReady(),
-    state,
-    () => void jobs.stop(),
-  );
+  const ending = endOnSignal(state, () => void jobs.stop());
   await jobs.ended;
   api.close();
+  workers?.close();
   // Whoever starts the next master finds its workers here.
-  await lobby.close('leave');
+  await lobby.close();
+  return ending.exitCode;
+}
+
+interface Begun {
+  readonly state: RunState;
+  /** Where this master starts its workers itself, on this machine. */
+  readonly workers: LocalWorkers | undefined;
 }
 
 /** What both do first. */
-async function begin() {
-  const { token, warning } = readToken(env);
-  if (warning !== undefined) logger.warn(warning);
-  const lobby: Lobby = await Lobby.open({
-    token,
-    host: env['POD_CONTROL_HOST'] ?? '0.0.0.0',
-    port: numberIn('POD_CONTROL_PORT', '7070', 65535),
-    log: (msg, fields) => logger.info(fields, msg),
-  });
+function begin(lobby: Lobby, tpus: number): Begun {
   const isServing = env['POD_MODE'] === 'serve';
-  const state = new RunState(job, new Metrics(), {
+  const state: RunState = new RunState(job, new Metrics(), {
     ready: (isReady) => saySo(isReady || isServing ? 'ready' : 'starting'),
-    lost: (tpu) => replace(tpu, lobby.port),
+    lost: (tpu) => workers?.replace(tpu),
   });
-  return { lobby, state, token };
+  const podFolder = env['POD_FOLDER'];
+  const workers =
+    podFolder === undefined
+      ? undefined
+      : new LocalWorkers({
+          ...{ folder: podFolder, tpus, controlPort: lobby.port, env },
+          died: (tpu, death) => state.died(tpu, death),
+          log: (msg, fields) => logger.info(fields, msg),
+        });
+  return { state, workers };
+}
+
+/** Ends the pod: workers that are here, or come soon, hear that nothing is left to do. */
+async function sendHome(lobby: Lobby, error: unknown): Promise<void> {
+  noteRunOver(env);
+  const isLocal = env['POD_FOLDER'] !== undefined;
+  const tpus = Number(env['TPUS'] ?? '8');
+  await lobby.dismiss({
+    expected: error === undefined || isLocal || !Number.isSafeInteger(tpus) ? 0 : tpus,
+    withinMs: startingMs,
+    lingerMs: isLocal ? 0 : containerLingerMs,
+  });
+}
+
+interface Ending {
+  /** Of a master that was told to end. */
+  exitCode: number;
+  /** All is done: it is too late to end before. */
+  isDone: boolean;
 }
 
 /**
  * The first signal lets the step that runs come to its end; `stop` is called then. A step that takes
  * too long is abandoned: it was not committed, and runs again when the run goes on.
  */
-function endOnSignal(
-  isRunning: () => boolean,
-  state: RunState,
-  stop: () => void = () => undefined,
-): void {
-  onEnd((signal) => {
+function endOnSignal(state: RunState, stop: () => void = () => undefined): Ending {
+  const ending: Ending = { exitCode: 0, isDone: false };
+  onEnd((signal: EndSignal) => {
+    if (ending.isDone) return;
     logger.info({ signal }, 'ending');
     saySo('ending');
+    ending.exitCode = exitCodeOf(signal);
     state.isStopping = true;
-    if (!isRunning()) process.exit(0);
+    if (!state.isReady()) process.exit(ending.exitCode);
     setTimeout(() => {
       logger.warn('the step is abandoned');
-      process.exit(0);
-    }, graceMs).unref();
+      process.exit(ending.exitCode);
+    }, stepMsLimit).unref();
     stop();
   });
+  return ending;
 }
 
 /** A job's log: its own, and the master's output beside it. */
@@ -182,17 +241,8 @@ function apiPlace(): [host: string, port: number] {
   return [env['POD_API_HOST'] ?? '127.0.0.1', numberIn('POD_API_PORT', '7080', 65535)];
 }
 
-function graceMsLimit(): number {
+function graceMs(): number {
   return Math.max(1, numberIn('POD_GRACE_MS', '10000', 3_600_000));
-}
-
-/** On one machine nobody else starts a worker in the place of one that was lost. */
-function replace(tpu: number, controlPort: number): void {
-  const podFolder = env['POD_FOLDER'];
-  if (podFolder === undefined) return;
-  const workerEnvironment = { ...env, ...workerEnv(tpu, controlPort) };
-  const { pid } = startProcess(podFolder, `tpu-${tpu}`, workerEnvironment);
-  logger.info({ tpu, pid }, 'replacement-started');
 }
 
 function numberIn(name: string, missing: string, most: number): number {

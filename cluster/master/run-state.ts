@@ -1,6 +1,6 @@
 import type { StepCommitted } from '../../src/experiment/event.ts';
 import type { Note } from '../../src/pod/master.ts';
-import type { ProcessPod } from '../process/pod.ts';
+import type { Death, ProcessPod } from '../process/pod.ts';
 import type { ApiSource } from './api.ts';
 import type { JobWatch } from './job.ts';
 import type { Metrics } from './metrics.ts';
@@ -43,6 +43,11 @@ export class RunState implements ApiSource, JobWatch {
   pod(pod: ProcessPod | undefined): void {
     this.#pod = pod;
     this.#events.ready(pod !== undefined);
+  }
+
+  /** Passes on that a worker of this machine has died; whether a pod decides about another. */
+  died(tpu: number, death: Death): boolean {
+    return this.#pod?.died(tpu, death) ?? false;
   }
 
   started(hbmBytesPerCore: number): void {

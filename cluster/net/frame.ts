@@ -55,7 +55,7 @@ export const frameKinds = {
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 export const headerBytes = 64;
 /** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;

@@ -38,6 +38,11 @@ export const tokenLengthMin = 16;
 const tokenBytesMax = 4096;
 const defaultPath = '/run/secrets/pod-token';
 
+/** The file of the token: the one that `POD_TOKEN_FILE` names, or where engines mount secrets. */
+export function tokenPath(env: Readonly<Record<string, string | undefined>>): string {
+  return env['POD_TOKEN_FILE'] ?? defaultPath;
+}
+
 export interface ReadToken {
   readonly token: Token;
   /** What should be said to the operator, such as that others can read the file. */
@@ -51,7 +56,7 @@ export interface ReadToken {
  * @throws PodError `io` when the file cannot be read, `bad-config` when it holds no fit token.
  */
 export function readToken(env: Readonly<Record<string, string | undefined>>): ReadToken {
-  const path = env['POD_TOKEN_FILE'] ?? defaultPath;
+  const path = tokenPath(env);
   const { text, mode } = readSecret(path);
   const secret = text.trim();
   if (secret.length < tokenLengthMin) {

@@ -1,7 +1,7 @@
 import type { ChannelEvents, ControlChannel } from '../net/control.ts';
 import { listenControl } from '../net/control.ts';
 import type { Refusal } from '../net/frame.ts';
-import type { Hello } from '../net/handshake.ts';
+import { type Hello, unnumbered } from '../net/handshake.ts';
 import type { Listener } from '../net/listen.ts';
 import type { Token } from '../net/token.ts';
 import { checkFromNode, type FromNode, type ToNode } from './messages.ts';
@@ -58,7 +58,7 @@ export class Guest {
     this.#events = undefined;
   }
 
-  /** For the lobby: what its channel brings. What one that waits still says is of no interest. */
+  /** For the lobby: what its channel brings, to the pod in which it has a Cloud TPU. */
   message(message: FromNode): void {
     this.#events?.message(message);
   }
@@ -72,8 +72,18 @@ export class Guest {
 
 /** Workers' processes are pinged this often, in ms; pulses tell of those that hang. */
 const heartbeatMs = 20_000;
-/** How long processes may take to go once they are dismissed, in ms. */
-const leaveMsLimit = 3000;
+/** How long processes may take to hear that the run is over, in ms. */
+const dismissMsLimit = 3000;
+
+/** Who is to hear that the run is over. */
+export interface Dismissal {
+  /** Workers that may still be starting: they are waited for, up to so many in all. */
+  readonly expected: number;
+  /** How long those are waited for, in ms. */
+  readonly withinMs: number;
+  /** How long each process lives on after this master has gone, in ms. */
+  readonly lingerMs: number;
+}
 
 /** Where workers' processes join, and wait until a pod has a Cloud TPU for them. */
 export class Lobby {
@@ -82,6 +92,11 @@ export class Lobby {
   #listener: Listener | undefined;
   #arrived: (() => void) | undefined;
   #isClosing = false;
+  /** Given once the run is over. */
+  #lingerMs: number | undefined;
+  /** Those who were told so and have not answered; how many have. */
+  readonly #unheard: Set<Guest> = new Set();
+  #heard = 0;
 
   private constructor({ log }: LobbyOptions) {
     this.#log = log;
@@ -118,32 +133,65 @@ export class Lobby {
     if (this.waiting.length > 0) arrived?.();
   }
 
-  /** Stops listening. Those who are here are sent home, or else only cut off: they will be back. */
-  async close(goodbye: 'dismiss' | 'leave'): Promise<void> {
+  /** Stops listening and cuts off those who are here: they look for the next master. */
+  async close(): Promise<void> {
     this.#isClosing = true;
-    if (goodbye === 'dismiss') {
-      for (const guest of this.#guests) guest.send({ kind: 'dismiss' });
-      const deadlineMs = performance.now() + leaveMsLimit;
-      while (this.#guests.size > 0 && performance.now() < deadlineMs) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    }
     await this.#listener?.close();
+  }
+
+  /**
+   * Tells everybody that the run is over, also those who come while this lasts, and then closes. It
+   * ends when all who are here have heard it and as many as expected have come, or with the time.
+   */
+  async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
+    this.#isClosing = true;
+    this.#lingerMs = lingerMs;
+    for (const guest of this.#guests) this.#sendHome(guest);
+    const startMs = performance.now();
+    const isDone = (): boolean => {
+      const waitedMs = performance.now() - startMs;
+      const areAllHere = this.#heard >= expected || waitedMs > withinMs;
+      return areAllHere && (this.#unheard.size === 0 || waitedMs > withinMs + dismissMsLimit);
+    };
+    while (!isDone()) await new Promise((resolve) => setTimeout(resolve, 10));
+    await this.#listener?.close();
+  }
+
+  #sendHome(guest: Guest): void {
+    this.#unheard.add(guest);
+    guest.send({ kind: 'dismiss', lingerMs: this.#lingerMs ?? 0 });
+  }
+
+  /** One has heard that the run is over, or has gone. */
+  #hear(guest: Guest): void {
+    if (this.#unheard.delete(guest)) this.#heard++;
   }
 
   #enter(guest: Guest): ChannelEvents<FromNode> {
     this.#guests.add(guest);
-    this.#arrived?.();
+    if (this.#lingerMs !== undefined) this.#sendHome(guest);
+    else this.#arrived?.();
     if (this.#arrived && guest.isWaiting) this.#log('spare', { spares: this.waiting.length });
     return {
-      message: (message) => guest.message(message),
+      message: (message) => {
+        if (message.kind === 'dismissed') this.#hear(guest);
+        else if (message.kind === 'unable' && guest.isWaiting) this.#tellUnable(guest, message);
+        else guest.message(message);
+      },
       closed: (refusal) => {
         const wasWaiting = guest.isWaiting;
         this.#guests.delete(guest);
+        this.#hear(guest);
         guest.closed(refusal);
         if (!wasWaiting || this.#isClosing) return;
         this.#log('spare-gone', { cause: refusal?.text, spares: this.waiting.length });
       },
     };
+  }
+
+  /** One without a Cloud TPU gave up: nobody else tells why. */
+  #tellUnable({ hello }: Guest, { code, message }: FromNode & { kind: 'unable' }): void {
+    const rank = hello.from === unnumbered ? undefined : hello.from;
+    this.#log('worker-unable', { rank, code, cause: message });
   }
 }

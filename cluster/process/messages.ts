@@ -35,8 +35,11 @@ export type ToNode =
   | { readonly kind: 'pod'; readonly message: ToWorker }
   /** Nobody came for this Cloud TPU: the process is to join for it too. */
   | { readonly kind: 'host'; readonly tpu: number }
-  /** There is nothing more to do here: the process is to end. */
-  | { readonly kind: 'dismiss' }
+  /**
+   * The run is over: the process is to say `dismissed`, and to end `lingerMs` after this master has
+   * gone. Engines that end a pod with the first container that ends see the master end first.
+   */
+  | { readonly kind: 'dismiss'; readonly lingerMs: number }
   /** Set a program's parameters to what was written, if `hash` is that of all of it. */
   | ({ readonly kind: 'set'; readonly hash: string } & Request)
   /** A piece of a parameter, at most {@link pieceBytesMax} long; put aside until `set`. */
@@ -65,7 +68,13 @@ export interface Piece {
 /** What a worker's process tells the master. */
 export type FromNode =
   /** It has unpacked the programs, and its neighbours can connect. */
-  | { readonly kind: 'offer'; readonly pid: number; readonly offer: TensorOffer }
+  | {
+      readonly kind: 'offer';
+      readonly pid: number;
+      /** Name of its machine or container. */
+      readonly hostname: string;
+      readonly offer: TensorOffer;
+    }
   /**
    * What its worker says, and the bytes that left on each link of this Cloud TPU: link number,
    * bytes, link number, ….
@@ -81,7 +90,11 @@ export type FromNode =
       readonly bytes: Uint8Array;
     }
   /** It has left its Cloud TPU, as it was told to, and waits for another. */
-  | { readonly kind: 'left' };
+  | { readonly kind: 'left' }
+  /** It cannot start, or cannot go on: its last words. `code` is that of a PodError. */
+  | { readonly kind: 'unable'; readonly code: string | null; readonly message: string }
+  /** It has heard that the run is over. */
+  | { readonly kind: 'dismissed' };
 
 /** Control messages stay small: parameters travel in pieces. */
 export const pieceBytesMax: number = 512 * 1024;
@@ -100,7 +113,7 @@ const toNode: Shapes<ToNode> = {
   membership: { epoch: isCount, offers: isListOf(isOffer) },
   pod: { message: isAny },
   host: { tpu: isCount },
-  dismiss: {},
+  dismiss: { lingerMs: isCount },
   set: { hash: isText, ...request },
   write: { bytes: isBytes, ...request, ...piece },
   read: { length: isCount, ...request, ...piece },
@@ -108,11 +121,13 @@ const toNode: Shapes<ToNode> = {
 };
 
 const fromNode: Shapes<FromNode> = {
-  offer: { pid: isCount, offer: isOffer },
+  offer: { pid: isCount, hostname: isTextUpTo(255), offer: isOffer },
   pod: { message: isAny, sent: isListOf(isCount) },
   pulse: { beats: isCount },
   answer: { id: isCount, why: (value) => value === null || isText(value), bytes: isBytes },
   left: {},
+  unable: { code: (value) => value === null || isTextUpTo(64)(value), message: isTextUpTo(4096) },
+  dismissed: {},
 };
 
 /** Checks what arrived at a worker's process. Throws `worker-threw`, naming the field. */

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { podTorus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
@@ -163,7 +164,8 @@ export class Node {
 
   #sayOffer(): void {
     if (this.#offer !== undefined) {
-      this.#options.send({ kind: 'offer', pid: process.pid, offer: this.#offer });
+      const place = { pid: process.pid, hostname: hostname().slice(0, 255) };
+      this.#options.send({ kind: 'offer', ...place, offer: this.#offer });
     }
   }
 

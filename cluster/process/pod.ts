@@ -8,10 +8,11 @@ import {
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
-import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
+import type { Failure, FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver, messageOf, nameOf, namesOf } from '../driver.ts';
 import { isFinal } from '../final.ts';
+import type { Refusal } from '../net/frame.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
 import type { Guest, Lobby } from './lobby.ts';
@@ -31,6 +32,11 @@ export interface ProcessPodOptions extends PodOptions {
   readonly shouldStop?: () => boolean;
   /** Asked when it closes: whether workers are to keep what they have, for another master. */
   readonly keepsWorkers?: () => boolean;
+  /**
+   * Whether somebody watches the processes of this machine and tells of each that dies. Then the end
+   * of a connection says nothing yet of a worker that has not joined.
+   */
+  readonly isWatched?: boolean;
   /** What goes on in the cluster, for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -38,6 +44,20 @@ export interface ProcessPodOptions extends PodOptions {
 /** A pod that can say how its workers are. */
 export interface ProcessPod extends Pod {
   status(): PodStatus;
+  /**
+   * The process that was started last for a Cloud TPU has died: it may not have joined. Returns whether
+   * the pod knows, or knew already, and decides about another.
+   */
+  died(tpu: number, death: Death): boolean;
+}
+
+/** How a process of this machine has ended. */
+export interface Death {
+  readonly pid: number;
+  /** One line: its exit code or signal, and its last error. */
+  readonly cause: string;
+  /** That of its last error, if it told one. */
+  readonly code: string | null;
 }
 
 export interface PodStatus {
@@ -49,7 +69,10 @@ export interface PodStatus {
     readonly tpu: number;
     readonly state: 'absent' | 'building' | 'joined';
     readonly pid: number | null;
+    /** Where others reach it. */
     readonly host: string | null;
+    /** Name of its machine or container. */
+    readonly hostname: string | null;
   }[];
 }
 
@@ -104,8 +127,11 @@ interface Member {
   readonly tpu: number;
   readonly guest: Guest;
   pid: number | null;
+  hostname: string | null;
   offer: TensorOffer | undefined;
   hasJoined: boolean;
+  /** Why it cannot start or go on, once it has said so. */
+  lastWords: Failure | undefined;
   /** Its progress counter, and how often it has been told. */
   beats: number;
   signs: number;
@@ -135,6 +161,8 @@ class Processes implements ProcessPod, Crew {
   readonly #packed: Packed;
   /** By Cloud TPU. */
   readonly #members: (Member | undefined)[];
+  /** Numbers of the processes that have joined so far. */
+  readonly #joined: Set<number> = new Set();
   /** By link: bytes that workers who have gone had sent. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
@@ -174,6 +202,7 @@ class Processes implements ProcessPod, Crew {
         state: member === undefined ? 'absent' : member.hasJoined ? 'joined' : 'building',
         pid: member?.pid ?? null,
         host: member?.offer?.host ?? null,
+        hostname: member?.hostname ?? null,
       })),
     };
   }
@@ -272,7 +301,8 @@ class Processes implements ProcessPod, Crew {
 
   #seat(guest: Guest, tpu: number): void {
     const member: Member = {
-      ...{ tpu, guest, pid: null, offer: undefined, hasJoined: false, beats: 0, signs: 0 },
+      ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
+      ...{ hasJoined: false, lastWords: undefined, beats: 0, signs: 0 },
       sent: new Map(),
       questions: new Map(),
     };
@@ -281,7 +311,7 @@ class Processes implements ProcessPod, Crew {
       message: (message) => {
         if (this.#members[tpu] === member) this.#receive(member, message);
       },
-      closed: (refusal) => this.#gone(member, refusal?.text ?? 'its connection was closed'),
+      closed: (refusal) => this.#closed(member, refusal),
     });
     const { assignment, code } = this.#packed;
     for (const { offset, length } of pieces(code.length)) {
@@ -307,13 +337,38 @@ class Processes implements ProcessPod, Crew {
     questions.clear();
   }
 
-  #gone(member: Member, reason: string): void {
-    const { tpu, hasJoined } = member;
+  died(tpu: number, { pid, cause, code }: Death): boolean {
+    if (this.#driver.isOver) return false;
+    // The end of its connection tells of one that has joined.
+    if (this.#joined.delete(pid)) return true;
+    const member = this.#members[tpu];
+    if (member === undefined ? !this.#isVacant(tpu) : member.pid !== pid) return false;
+    if (member !== undefined) this.#unseat(member, cause);
+    this.#options.log('worker-gone', { tpu, pid, cause });
+    this.#driver.give({ kind: 'exited', tpu, reason: cause, code });
+    this.#seatAll();
+    return true;
+  }
+
+  /** Its connection has ended: by itself, or because of what one of the two ends did. */
+  #closed(member: Member, refusal: Refusal | undefined): void {
+    const isItsEnd = refusal === undefined || refusal.code === 'peer';
+    const { hasJoined, lastWords } = member;
+    const isWatched = this.#options.isWatched === true;
+    const isLost = hasJoined || (!isWatched && (lastWords !== undefined || isItsEnd));
+    this.#gone(member, refusal?.text ?? 'its connection was closed', isLost);
+  }
+
+  /** It has no Cloud TPU any more; one that is not lost leaves its place to another, until the deadline. */
+  #gone(member: Member, reason: string, isLost: boolean): void {
+    const { tpu, pid, hostname, lastWords } = member;
     if (this.#members[tpu] !== member) return;
-    this.#unseat(member, reason);
-    this.#options.log('worker-gone', { tpu, cause: reason });
-    // One that had not joined leaves its place to another, until the deadline.
-    if (hasJoined) this.#driver.give({ kind: 'exited', tpu, reason });
+    const cause = lastWords?.message ?? reason;
+    this.#unseat(member, cause);
+    this.#options.log('worker-gone', { tpu, pid, hostname, cause });
+    if (isLost) {
+      this.#driver.give({ kind: 'exited', tpu, reason: cause, code: lastWords?.code ?? null });
+    }
     this.#seatAll();
   }
 
@@ -321,6 +376,7 @@ class Processes implements ProcessPod, Crew {
     switch (message.kind) {
       case 'offer':
         member.pid = message.pid;
+        member.hostname = message.hostname;
         member.offer = message.offer;
         return;
       case 'pod':
@@ -339,15 +395,26 @@ class Processes implements ProcessPod, Crew {
       }
       case 'left':
         if (this.#driver.isOver) this.#unseat(member, 'it has left');
-        else this.#gone(member, 'it left its Cloud TPU');
+        else this.#gone(member, 'it left its Cloud TPU', member.hasJoined);
+        return;
+      case 'unable':
+        member.lastWords = message;
+        this.#tellUnable(member, message);
+        return;
+      case 'dismissed':
+        // The lobby has heard it.
         return;
       default:
         unreachable(message);
     }
   }
 
+  #tellUnable({ tpu, pid, hostname }: Member, { code, message }: Failure): void {
+    this.#options.log('worker-unable', { tpu, pid, hostname, code, cause: message });
+  }
+
   #hear(member: Member, { message, sent }: FromNode & { kind: 'pod' }): void {
-    const { tpu, guest, offer, pid } = member;
+    const { tpu, guest, offer, pid, hostname } = member;
     if (message.tpu !== tpu) {
       guest.refuse({ code: 'message', text: 'it speaks for another' });
       return;
@@ -358,8 +425,9 @@ class Processes implements ProcessPod, Crew {
         return;
       }
       member.hasJoined = true;
+      if (pid !== null) this.#joined.add(pid);
       const { epoch } = this.#driver.state;
-      this.#options.log('joined', { tpu, epoch, pid, host: offer.host });
+      this.#options.log('joined', { tpu, epoch, pid, hostname, host: offer.host });
     }
     for (let i = 0; i + 1 < sent.length; i += 2) {
       if (at(sent, i) < linkCount(this.#torus)) member.sent.set(at(sent, i), at(sent, i + 1));

@@ -2,18 +2,25 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { assert } from '../../src/numerics/assert.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import type { Lock } from '../host/lock.ts';
+import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
 
 /** Processes of a pod on this machine, as a file in the pod's folder lists them. */
 export interface PodProcesses {
-  readonly master: number;
+  /** Ends and restarts the others; undefined before it has started. */
+  readonly supervisor: ProcessIdentity | undefined;
+  readonly master: ProcessIdentity | undefined;
   /** By Cloud TPU: the last that was started. */
-  readonly workers: readonly number[];
-  /** Also those that were replaced. */
-  readonly all: readonly number[];
+  readonly workers: readonly (ProcessIdentity | undefined)[];
+  /** All but supervisors, also those that were replaced. */
+  readonly all: readonly ProcessIdentity[];
 }
 
-/** The file's name: a line for each process, `master 123` or `tpu-0 124`. */
+/** The descriptor of the folder's lock in a supervisor. */
+export const supervisorLock = 3;
+
+/** The file's name. It has a line for each process: name, number and start, `tpu-0 124 5f2c-9021`. */
 export const processesFile = 'processes';
 
 /**
@@ -46,21 +53,58 @@ export const leanEnv: Readonly<Record<string, string>> = {
   MSGPACKR_NATIVE_ACCELERATION_DISABLED: 'true',
 };
 
-/** Starts a master or a worker that outlives its parent, its output in a log of its own. */
+/**
+ * Starts a master or a worker that outlives its parent, its output in a log of its own.
+ *
+ * @throws PodError `io` when the system does not start it: no more processes, no memory, a full disk.
+ */
 export function startProcess(folder: string, name: string, env: NodeJS.ProcessEnv): ChildProcess {
   const program = name === 'master' ? 'master' : 'worker';
-  const file = fileURLToPath(new URL(`../${program}/main.js`, import.meta.url));
-  const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
   const flags = program === 'worker' ? leanFlags : masterFlags;
-  const child = spawn(process.execPath, [...flags, file], {
-    env: { ...leanEnv, ...env, POD_STATUS_FILE: join(folder, `${name}.status`) },
-    detached: true,
-    stdio: ['ignore', log, log],
-  });
-  closeSync(log);
-  assert(child.pid !== undefined, `${name} did not start`);
-  appendFileSync(join(folder, processesFile), `${name} ${child.pid}\n`, { mode: 0o600 });
+  return startProgram(folder, name, [...flags, programFile(`../${program}/main.js`)], env);
+}
+
+/** Starts the supervisor of a pod, which goes on holding its folder. Throws as {@link startProcess}. */
+export function startSupervisor(folder: string, lock: Lock): ChildProcess {
+  const args = [programFile('../supervisor/main.js'), folder];
+  return startProgram(folder, 'supervisor', args, process.env, lock);
+}
+
+/** Notes down that a process belongs to the pod of a folder. */
+export function noteProcess(folder: string, name: string, { pid, start }: ProcessIdentity): void {
+  appendFileSync(join(folder, processesFile), `${name} ${pid} ${start}\n`, { mode: 0o600 });
+}
+
+function startProgram(
+  folder: string,
+  name: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  lock?: Lock,
+): ChildProcess {
+  const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
+  let child: ChildProcess;
+  try {
+    child = spawn(process.execPath, args, {
+      env: { ...leanEnv, ...env, POD_STATUS_FILE: join(folder, `${name}.status`) },
+      detached: true,
+      stdio: ['ignore', log, log, ...(lock === undefined ? [] : [lock.file])],
+    });
+  } finally {
+    closeSync(log);
+  }
+  // The event says again what the missing number says.
+  child.on('error', () => undefined);
+  const { pid } = child;
+  if (pid === undefined) {
+    throw new PodError('io', `${name} could not be started: ${child.spawnfile}: no process left?`);
+  }
+  noteProcess(folder, name, identityOf(pid) ?? { pid, start: '' });
   return child;
+}
+
+function programFile(path: string): string {
+  return fileURLToPath(new URL(path, import.meta.url));
 }
 
 /** The environment of a worker of a pod on this machine. */
@@ -75,15 +119,23 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
 export function readProcesses(folder: string): PodProcesses | undefined {
   const path = join(folder, processesFile);
   if (!existsSync(path)) return undefined;
-  let master = 0;
-  const workers: number[] = [];
-  const all: number[] = [];
+  let supervisor: ProcessIdentity | undefined;
+  let master: ProcessIdentity | undefined;
+  const workers: (ProcessIdentity | undefined)[] = [];
+  const all: ProcessIdentity[] = [];
   for (const line of readFileSync(path, 'utf8').split('\n').slice(0, -1)) {
-    const [, name, tpu, pid] = /^(master|tpu-(\d+)) (\d+)$/.exec(line) ?? [];
+    const [, name, tpu, pid, start = ''] = linePattern.exec(line) ?? [];
     if (pid === undefined) continue;
-    all.push(Number(pid));
-    if (name === 'master') master = Number(pid);
-    else workers[Number(tpu)] = Number(pid);
+    const identity = { pid: Number(pid), start };
+    if (name === 'supervisor') {
+      supervisor = identity;
+      continue;
+    }
+    all.push(identity);
+    if (name === 'master') master = identity;
+    else workers[Number(tpu)] = identity;
   }
-  return { master, workers, all };
+  return { supervisor, master, workers, all };
 }
+
+const linePattern = /^(supervisor|master|tpu-(\d{1,3})) (\d{1,10}) ([\w:-]*)$/;

@@ -4,11 +4,14 @@
  * rank.ts says which Cloud TPU it is. It outlives its master: it waits for another. Exits 0 when the
  * master says that all is done.
  */
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { PodError } from '../../src/numerics/error.ts';
-import { onEnd } from '../host/ending.ts';
-import { readToken } from '../net/token.ts';
+import { exitCodeOf, onEnd } from '../host/ending.ts';
+import { readToken, type Token, tokenPath } from '../net/token.ts';
+import { isRunOver } from '../process/run-over.ts';
 import { collectLeftovers } from './collector.ts';
 import { describeError } from './last-words.ts';
 import { LogOutput } from './log-output.ts';
@@ -19,24 +22,23 @@ import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 const { env } = process;
 const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } }, new LogOutput());
 const statusFile = statusPath(env);
+/** How long the token may be missing, and how often that is said, in ms: a master may make it. */
+const tokenMsLimit = 60_000;
+const sayMs = 5000;
 
 process.on('uncaughtException', leave);
-try {
-  saySo('starting');
-  // There when node was started with --expose-gc.
-  collectLeftovers(globalThis.gc);
-  serve();
-} catch (error) {
-  leave(error);
-}
+saySo('starting');
+// There when node was started with --expose-gc.
+collectLeftovers(globalThis.gc);
+serve().catch(leave);
 
-function serve(): void {
+async function serve(): Promise<void> {
   const { host, port } = placeOf(env['POD_MASTER'] ?? '127.0.0.1:7070');
   const tensorPort = portOf('POD_TENSOR_PORT', env['POD_TENSOR_PORT'] ?? '7071');
-  const { token, warning } = readToken(env);
-  if (warning !== undefined) logger.warn(warning);
+  const rank = rankOf(env, hostname());
+  const token = await awaitToken();
   const common = {
-    ...{ host, port, token, address: env['POD_HOST'] },
+    ...{ host, port, token, address: env['POD_HOST'], isRunOver: () => isRunOver(env) },
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
   /** By the Cloud TPU that each was asked to host. */
@@ -57,18 +59,34 @@ function serve(): void {
   });
   const own = new Session({
     ...common,
-    ...{ rank: rankOf(env, hostname()), isHosted: false, tensorPort, asked },
+    ...{ rank, isHosted: false, tensorPort, asked },
     ready: (isReady) => saySo(isReady ? 'ready' : 'starting'),
     over: leave,
   });
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
     saySo('ending');
-    Promise.all([...hosted.values(), own].map((session) => session.end())).then(
-      () => leave(undefined),
-      leave,
-    );
+    const end = (): void => process.exit(exitCodeOf(signal));
+    Promise.all([...hosted.values(), own].map((session) => session.end())).then(end, leave);
   });
+}
+
+/** The token, once it is there: in containers the master makes it. */
+async function awaitToken(): Promise<Token> {
+  const path = tokenPath(env);
+  const startMs = performance.now();
+  for (let saidMs = 0; !existsSync(path); ) {
+    const waitedMs = performance.now() - startMs;
+    if (waitedMs > tokenMsLimit) break;
+    if (waitedMs - saidMs >= sayMs) {
+      saidMs = waitedMs;
+      logger.info({ path, waitedMs: Math.round(waitedMs), tokenMsLimit }, 'awaits-token');
+    }
+    await sleep(100);
+  }
+  const { token, warning } = readToken(env);
+  if (warning !== undefined) logger.warn(warning);
+  return token;
 }
 
 function saySo(state: ProcessStatus['state']): void {

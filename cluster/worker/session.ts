@@ -25,6 +25,8 @@ export interface SessionOptions {
   readonly asked: (tpu: number) => void;
   /** It takes part, or no more. */
   readonly ready: (isReady: boolean) => void;
+  /** Whether the run of this pod is known to be over: asked while no master answers. */
+  readonly isRunOver: () => boolean;
   /** All is done, or what went wrong for good. Comes once. */
   readonly over: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -33,6 +35,8 @@ export interface SessionOptions {
 /** How long it looks for a master, and how often it pings it, in ms. */
 const joinMsLimit = 180_000;
 const heartbeatMs = 3000;
+/** How long a master may take to end once it has said that the run is over, in ms. */
+const masterMsLimit = 15_000;
 const backoff = { firstMs: 50, mostMs: 1000 };
 
 /**
@@ -49,6 +53,9 @@ export class Session {
   /** As it came, of the node. */
   #assignment = '';
   #late: NodeJS.Timeout | undefined;
+  /** Given when the run is over: how long to live on after the master. */
+  #lingerMs: number | undefined;
+  #lingering: NodeJS.Timeout | undefined;
   #isOver = false;
   /** One welcome or farewell after another: both take their time. */
   #work: Promise<void> = Promise.resolve();
@@ -62,16 +69,20 @@ export class Session {
       hello: () => this.#hello(),
       random: Math.random,
       joined: (channel) => this.#joined(channel),
-      retrying: () => undefined,
+      retrying: () => {
+        if (options.isRunOver()) void this.end();
+      },
       failed: (error) => void this.end(error),
     });
   }
 
-  /** Ends all that it has. */
+  /** Ends all that it has; a master that is there hears of the error. */
   async end(error?: PodError): Promise<void> {
     if (this.#isOver) return;
     this.#isOver = true;
     clearTimeout(this.#late);
+    clearTimeout(this.#lingering);
+    if (error !== undefined) this.#channel?.send(lastWordsOf(error));
     this.#client.close();
     await this.#node?.end();
     this.#options.over(error);
@@ -104,7 +115,7 @@ export class Session {
         this.#options.asked(message.tpu);
         return;
       case 'dismiss':
-        void this.end();
+        void this.#dismissed(message.lingerMs);
         return;
       default:
         this.#next(async () => this.#node?.receive(message));
@@ -117,6 +128,15 @@ export class Session {
         error instanceof PodError ? error : new PodError('worker-threw', String(error), error),
       );
     });
+  }
+
+  /** The run is over: nothing is kept, and the process ends some time after its master. */
+  async #dismissed(lingerMs: number): Promise<void> {
+    this.#lingerMs = lingerMs;
+    this.#channel?.send({ kind: 'dismissed' });
+    if (lingerMs === 0) return this.end();
+    this.#lingering = setTimeout(() => void this.end(), masterMsLimit + lingerMs);
+    await this.#drop();
   }
 
   /** Takes a Cloud TPU: goes on with what is here if it is the same. */
@@ -181,6 +201,12 @@ export class Session {
     this.#channel = undefined;
     if (this.#isOver) return;
     this.#options.ready(false);
+    if (this.#lingerMs !== undefined) {
+      this.#client.close();
+      clearTimeout(this.#lingering);
+      this.#lingering = setTimeout(() => void this.end(), this.#lingerMs);
+      return;
+    }
     this.#options.log('master-gone', { cause: refusal?.text ?? 'the connection was closed' });
     if (!isTurnedAway(refusal)) this.#node?.pause();
     else if (this.#options.isHosted) return void this.end();
@@ -197,6 +223,14 @@ export class Session {
     }, joinMsLimit);
   }
 }
+
+/** What a master is told of an error that ends this process. */
+export function lastWordsOf({ code, message }: PodError): FromNode {
+  return { kind: 'unable', code, message: message.slice(0, lastWordsMax) };
+}
+
+/** In characters. */
+const lastWordsMax = 1000;
 
 /**
  * Whether the master wants nothing of what it has: it has been replaced, and begins anew. A master

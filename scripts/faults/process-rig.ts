@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { isAlive, type ProcessIdentity } from '../../cluster/host/process-identity.ts';
 import { readProcesses } from '../../cluster/process/spawn.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import type { Rig } from './rig.ts';
@@ -17,7 +18,7 @@ export interface ProcessRigOptions {
   readonly graceMs: number;
 }
 
-/** A pod of processes of this machine, by `pod up`. Its master starts new workers by itself. */
+/** A pod of processes of this machine, by `pod up`, which starts again whatever of it has died. */
 export class ProcessRig implements Rig {
   readonly masterLifeMsMin = 0;
   readonly #options: ProcessRigOptions;
@@ -45,18 +46,19 @@ export class ProcessRig implements Rig {
   /** Nobody sees the exit code: a master that is gone ended well if it told the summary. */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {
-      const isAlive = lives(this.#master);
+      const isThere = isAlive(this.#master);
       const lines = readFileSync(join(this.#folder, 'master.log'), 'utf8').split('\n').slice(0, -1);
       for (const line of lines.slice(heard)) hear(line);
       heard = lines.length;
-      if (!isAlive && lines.at(-1)?.includes('"msg":"summary"')) return 0;
+      if (!isThere && lines.at(-1)?.includes('"msg":"summary"')) return 0;
       if (this.#isDown) return 1;
     }
   }
 
   async victims(): Promise<readonly string[]> {
+    const { pid: master } = this.#master;
     const all = readProcesses(this.#folder)?.all ?? [];
-    return all.filter((pid) => pid !== this.#master && lives(pid)).map(String);
+    return all.filter((it) => it.pid !== master && isAlive(it)).map(({ pid }) => String(pid));
   }
 
   joiner({ pid }: Line): string | undefined {
@@ -73,10 +75,8 @@ export class ProcessRig implements Rig {
   };
 
   async killMaster(): Promise<number> {
-    const time = signal(String(this.#master), 'SIGKILL');
-    while (lives(this.#master)) await sleep(5);
-    await this.#pod('up', ...this.#words);
-    return time;
+    // The supervisor of the pod starts the next one.
+    return signal(String(this.#master.pid), 'SIGKILL');
   }
 
   async mend(victim: string, how: keyof Rig['breaks']): Promise<void> {
@@ -94,14 +94,17 @@ export class ProcessRig implements Rig {
     return this.#options.args.split(/\s+/);
   }
 
-  get #master(): number {
+  get #master(): ProcessIdentity {
     const master = readProcesses(this.#folder)?.master;
     assert(master !== undefined, `no pod in ${this.#folder}`);
     return master;
   }
 
   async #pod(command: string, ...args: readonly string[]): Promise<void> {
-    const env = { ...process.env, POD_GRACE_MS: String(this.#options.graceMs) };
+    const env = {
+      ...process.env,
+      ...{ POD_GRACE_MS: String(this.#options.graceMs), POD_MASTER_RESTARTS: '200' },
+    };
     const words = [program, command, '--dir', this.#folder, ...args];
     await promisify(execFile)(process.execPath, words, { env });
   }
@@ -110,20 +113,4 @@ export class ProcessRig implements Rig {
 function signal(pid: string, name: NodeJS.Signals): number {
   process.kill(Number(pid), name);
   return Date.now();
-}
-
-/** One that has ended and was not waited for does not. */
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  const path = `/proc/${pid}/stat`;
-  if (!existsSync('/proc/self')) return true;
-  try {
-    return !/\) Z /.test(readFileSync(path, 'utf8'));
-  } catch {
-    return false;
-  }
 }

@@ -1,9 +1,17 @@
-import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { removeSocketFiles } from '../../cluster/process/socket-file.ts';
-import { isOurs, needProcesses } from './local-pod.ts';
-import { untilStarted } from './start-lock.ts';
+import { holderOf } from '../../cluster/host/lock.ts';
+import { readPodEnd } from '../../cluster/supervisor/pod-end.ts';
+import { endWorkers, signalTo, untilEnded } from '../../cluster/supervisor/supervisor.ts';
+import { lives, needProcesses } from './local-pod.ts';
+
+const examples = `
+Examples:
+  pod down                        the pod of .pod: its step ends, and it is saved if there is a --checkpoint
+  pod down --dir DIR              the pod of another folder
+
+A pod that has ended already is no error. Exit codes: 0 nothing of the pod is left, 2 there is no pod.
+`;
 
 /** `pod down`. */
 export function addDown(program: Command): void {
@@ -11,46 +19,47 @@ export function addDown(program: Command): void {
     .command('down')
     .description('end the pod of pod up')
     .option('--dir <dir>', 'as given to pod up', '.pod')
+    .addHelpText('after', examples)
     .action(async ({ dir }: { dir: string }) => {
-      await down(dir);
+      process.stdout.write(`${await down(dir)}\n`);
     });
 }
 
-/** How long `down` waits for a peaceful end, in ms, before it ends what is left. */
-const downMs = 12_000;
-/** How long one that is killed may take to be gone, in ms. */
-const killedMs = 2000;
+/** How long a pod that another command is starting is waited for, in ms. */
+const startMsLimit = 10_000;
+/** How long a master may take to end, in ms: it lets its step come to its end. */
+const masterMs = 12_000;
+/** How long a supervisor may take to end what is left, in ms. */
+const supervisorMs = 20_000;
 
-/** Ends all processes of the pod in a folder. */
-export async function down(dir: string): Promise<void> {
+/** Ends all processes of the pod in a folder; says what it ended. */
+async function down(dir: string): Promise<string> {
   needProcesses(dir);
-  await untilStarted(resolve(dir));
-  const { master, workers } = needProcesses(dir);
-  // The master tells its workers that all is done.
-  signalAll([master], 'SIGTERM');
-  await ended([master], downMs);
-  await ended(workers, 1000);
-  // It may have started replacements until its end.
-  const { all } = needProcesses(dir);
-  signalAll(all, 'SIGTERM');
-  await ended(all, downMs);
-  signalAll(all, 'SIGKILL');
-  await ended(all, killedMs);
-  removeSocketFiles(all.filter((pid) => !isOurs(pid)));
-}
-
-async function ended(pids: readonly number[], withinMs: number): Promise<void> {
-  for (let waitedMs = 0; waitedMs < withinMs && pids.some(isOurs); waitedMs += 50) await sleep(50);
-}
-
-/** Sends a signal to those processes of the pod that live. */
-export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
-  for (const pid of pids.filter(isOurs)) {
-    try {
-      process.kill(pid, signal);
-    } catch (error) {
-      // It has ended meanwhile.
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
+  await untilStarted(dir);
+  const { supervisor, master, all } = needProcesses(dir);
+  const living = all.filter(lives).length;
+  if (living === 0 && !lives(supervisor)) {
+    const how = readPodEnd(dir)?.reason;
+    return `${dir}: the pod had ended already${how === undefined ? '' : `: ${how}`}`;
   }
+  if (lives(supervisor)) {
+    signalTo(supervisor, 'SIGTERM');
+    await untilEnded([supervisor], masterMs + supervisorMs);
+  } else {
+    signalTo(master, 'SIGTERM');
+    await untilEnded([master], masterMs);
+  }
+  await endWorkers(dir);
+  const workers = living - (lives(master) ? 0 : 1);
+  return `${dir}: ended the master and ${workers} worker${workers === 1 ? '' : 's'}`;
+}
+
+/** Waits until the command that starts the pod has done so, for as long as that may take. */
+async function untilStarted(dir: string): Promise<void> {
+  const startMs = performance.now();
+  const isStarting = (): boolean => {
+    const { supervisor, master } = needProcesses(dir);
+    return holderOf(dir) !== undefined && !lives(supervisor) && !lives(master);
+  };
+  while (isStarting() && performance.now() - startMs < startMsLimit) await sleep(50);
 }

@@ -1,4 +1,5 @@
-import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { isAlive, type ProcessIdentity } from '../../cluster/host/process-identity.ts';
 import { type PodProcesses, readProcesses } from '../../cluster/process/spawn.ts';
 import { PodError } from '../numerics/error.ts';
 import { type PodFile, readPodFile } from './pod-file.ts';
@@ -6,20 +7,9 @@ import { type PodFile, readPodFile } from './pod-file.ts';
 /** A pod of processes that `pod up` started in a folder of this machine. */
 export type StartedPod = PodFile & PodProcesses;
 
-/** Whether a process lives and, where that can be seen, is one of a pod: numbers are used again. */
-export function isOurs(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  const path = `/proc/${pid}/cmdline`;
-  if (!existsSync(path)) return !existsSync('/proc/self');
-  try {
-    return /cluster\/(master|worker)\/main\.js/.test(readFileSync(path, 'utf8'));
-  } catch {
-    return false;
-  }
+/** Whether a process of the pod lives. */
+export function lives(process: ProcessIdentity | undefined): boolean {
+  return process !== undefined && isAlive(process);
 }
 
 export function needPod(dir: string): StartedPod {

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { PodError } from '../numerics/error.ts';
 import type { PlaceFlags } from './job-client.ts';
 import { printJobLog, withPlace } from './jobs.ts';
-import { isOurs, needPod } from './local-pod.ts';
+import { lives, needPod } from './local-pod.ts';
 
 interface LogFlags extends PlaceFlags {
   readonly tpu?: string;
@@ -33,7 +33,7 @@ async function logs(dir: string, tpu: string | undefined, follow: boolean): Prom
     const most = pod.workers.length - 1;
     throw new PodError('bad-flag', `--tpu: expected 0 to ${most}, found ${tpu}`);
   }
-  const pid = tpu === undefined ? pod.master : (pod.workers[Number(tpu)] ?? 0);
+  const writer = tpu === undefined ? pod.master : pod.workers[Number(tpu)];
   const path = join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`);
   if (!existsSync(path)) throw new PodError('io', `${path}: expected a log, found none`);
   const file = openSync(path, 'r');
@@ -43,7 +43,7 @@ async function logs(dir: string, tpu: string | undefined, follow: boolean): Prom
       process.stdout.write(Buffer.from(piece.subarray(0, n)));
     }
     if (!follow || isLast) break;
-    isLast = !isOurs(pid);
+    isLast = !lives(writer);
     await sleep(200);
   }
   closeSync(file);

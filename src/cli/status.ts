@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { PodError } from '../numerics/error.ts';
-import { isOurs, needPod, type StartedPod, tail } from './local-pod.ts';
+import { lives, needPod, type StartedPod, tail } from './local-pod.ts';
 
 /** `pod status`. */
 export function addStatus(program: Command): void {
@@ -74,13 +74,13 @@ async function askMaster({
   apiPort,
   master,
 }: StartedPod): Promise<z.infer<typeof statusSchema> | undefined> {
-  if (!isOurs(master)) return undefined;
+  if (!lives(master)) return undefined;
   try {
     const response = await fetch(`http://127.0.0.1:${apiPort}/status`, {
       signal: AbortSignal.timeout(5000),
     });
     return statusSchema.parse(await response.json());
   } catch (cause) {
-    throw new PodError('worker-silent', `the master (pid ${master}) does not answer`, cause);
+    throw new PodError('worker-silent', `the master (pid ${master?.pid}) does not answer`, cause);
   }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type PodProcesses, readProcesses } from '../../../cluster/process/spawn.ts';
+import { readProcesses } from '../../../cluster/process/spawn.ts';
 
 /** A program that ran to its end. */
 export interface Ran {
@@ -60,12 +60,19 @@ export function fieldOf(text: string, field: string): unknown {
   return (JSON.parse(text) as Readonly<Record<string, unknown>>)[field];
 }
 
-/** Numbers of the processes of the pod in a folder. */
-export function processesOf(folder: string): PodProcesses & { readonly apiPort: number } {
+/** Numbers of the processes of the pod in a folder; 0 where there is none. */
+export function processesOf(folder: string): {
+  readonly supervisor: number;
+  readonly master: number;
+  readonly workers: readonly number[];
+  readonly apiPort: number;
+} {
   const found = readProcesses(folder);
   if (found === undefined) throw new Error(`no pod in ${folder}`);
   return {
-    ...found,
+    supervisor: found.supervisor?.pid ?? 0,
+    master: found.master?.pid ?? 0,
+    workers: found.workers.map((it) => it?.pid ?? 0),
     apiPort: Number(fieldOf(readFileSync(join(folder, 'pod.json'), 'utf8'), 'apiPort')),
   };
 }

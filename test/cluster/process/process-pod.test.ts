@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { parseRecord } from '../../../cluster/master/log-record.ts';
@@ -102,7 +103,7 @@ describe('who is lost is named', () => {
       code: 'worker-silent',
       message: expect.stringMatching(/Cloud TPU 0 .*, Cloud TPU 1 .* did not start within 300 ms/),
     });
-    await lobby.close('leave');
+    await lobby.close();
   });
 });
 
@@ -156,7 +157,11 @@ test('one that was replaced while it stood still waits for another Cloud TPU, an
   process.kill(first, 'SIGCONT');
   await untilSaid(join(dir, 'master.log'), '"msg":"spare"');
   process.kill(other, 'SIGKILL');
-  await untilSaid(join(dir, 'master.log'), `"pid":${first},"host":"127.0.0.1","msg":"joined"`, 2);
+  await untilSaid(
+    join(dir, 'master.log'),
+    `"pid":${first},"hostname":"${hostname()}","host":"127.0.0.1","msg":"joined"`,
+    2,
+  );
 });
 
 test('a worker with another token is refused, and says so', async () => {

@@ -63,7 +63,7 @@ async function lose(workers: number): Promise<{ report: Report; notes: readonly 
     if (event.kind === 'note') notes.push(event.note);
     if (event.kind === 'finished') report = event.report;
   }
-  await lobby.close('dismiss');
+  await lobby.dismiss({ expected: 0, withinMs: 0, lingerMs: 0 });
   const codes = await Promise.all(programs.map(({ ran }) => ran.then(({ code }) => code)));
   expect(codes.sort()).toEqual([...programs.slice(1).map(() => 0), null]);
   if (report === undefined) throw new Error('no report');

@@ -1,0 +1,62 @@
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { z } from 'zod';
+
+/** What the end of a process's log says of its end. */
+export interface LastError {
+  /** Of a PodError, if the line has one. */
+  readonly code: string | undefined;
+  /** One line. */
+  readonly message: string;
+}
+
+/** At most this much of the end of a log is looked at, in bytes. */
+const tailBytes = 16_384;
+/** Of what a message takes over from a log, in characters. */
+const wordsMax = 300;
+
+const lineSchema = z.object({
+  level: z.number().min(50),
+  code: z.string().optional(),
+  msg: z.string(),
+});
+
+/**
+ * Why a process has ended, as its log tells from byte `from` on: its last error, or else a line that
+ * is none of its own, such as one of an engine that ran out of memory. Undefined if it tells nothing.
+ */
+export function lastErrorIn(path: string, from: number): LastError | undefined {
+  const lines = tailOf(path, from).split('\n').filter(Boolean);
+  const errors = lines.flatMap((line) => lineSchema.safeParse(jsonOf(line)).data ?? []);
+  const error = errors.at(-1);
+  if (error !== undefined) return { code: error.code, message: error.msg };
+  const words = foreign(lines);
+  return words === undefined ? undefined : { code: undefined, message: words.slice(0, wordsMax) };
+}
+
+/** Engines and loaders say in the first of many lines what went wrong. */
+function foreign(lines: readonly string[]): string | undefined {
+  const others = lines.filter((line) => jsonOf(line) === undefined);
+  const fatal = others.find((line) => /fatal|error|cannot|out of memory/i.test(line));
+  return (fatal ?? others[0])?.replace(/[\s#]+/g, ' ').trim();
+}
+
+function tailOf(path: string, from: number): string {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const start = Math.max(from, size - tailBytes);
+  if (start >= size) return '';
+  const file = openSync(path, 'r');
+  try {
+    const piece = Buffer.alloc(size - start);
+    return piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
+  } finally {
+    closeSync(file);
+  }
+}
+
+function jsonOf(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * The supervisor of a pod that `pod up` left running: starts its master, starts it again when it
+ * crashed, and ends what is left when the run has ended. node main.js FOLDER, with the lock of the
+ * folder as descriptor 3.
+ */
+import { pino } from 'pino';
+import { readPodFile } from '../../src/cli/pod-file.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import { onEnd } from '../host/ending.ts';
+import { keepLock } from '../host/lock.ts';
+import { supervisorLock } from '../process/spawn.ts';
+import { describeError } from '../worker/last-words.ts';
+import { LogOutput } from '../worker/log-output.ts';
+import { writePodEnd } from './pod-end.ts';
+import { Supervisor } from './supervisor.ts';
+
+const logger = pino({ base: { role: 'supervisor' } }, new LogOutput());
+const folder = process.argv[2] ?? '';
+
+run().then((exitCode) => process.exit(exitCode), fail);
+
+async function run(): Promise<number> {
+  keepLock(supervisorLock, folder, 'pod up');
+  const pod = readPodFile(folder);
+  if (pod === undefined) throw new PodError('bad-config', `${folder}: expected a pod, found none`);
+  const log = (msg: string, fields: object): void => logger.info(fields, msg);
+  const supervisor = new Supervisor({ folder, pod, log });
+  onEnd((signal) => supervisor.end(signal));
+  const end = await supervisor.run();
+  logger.info(end, 'pod-ended');
+  return end.exitCode;
+}
+
+function fail(error: unknown): void {
+  const { code, exitCode, message, stack } = describeError(error);
+  logger.error({ code, stack }, message);
+  writePodEnd(folder, { exitCode, code, reason: message });
+  process.exit(exitCode);
+}

@@ -1,0 +1,54 @@
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+/** How a pod of processes has ended. */
+export interface PodEnd {
+  /** As the master's: see docs/OPERATING.md, Exit codes. */
+  readonly exitCode: number;
+  /** Of the error that ended it, if it had one. */
+  readonly code: string | undefined;
+  /** One line; undefined of a pod that was done or was told to end. */
+  readonly reason: string | undefined;
+}
+
+/** The file in a pod's folder that says how the pod ended. */
+export const endFile = 'ended.json';
+
+const schema = z.object({
+  exitCode: z.int(),
+  code: z.string().optional(),
+  reason: z.string().optional(),
+});
+
+export function writePodEnd(folder: string, end: PodEnd): void {
+  const path = join(folder, endFile);
+  const text = `${JSON.stringify({ ...end, time: new Date().toISOString() })}\n`;
+  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** How the pod of a folder ended; undefined while it runs, or when nobody saw its end. */
+export function readPodEnd(folder: string): PodEnd | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(folder, endFile), 'utf8');
+  } catch {
+    return undefined;
+  }
+  const found = schema.safeParse(jsonOf(text)).data;
+  return found && { exitCode: found.exitCode, code: found.code, reason: found.reason };
+}
+
+/** A pod begins in the folder. */
+export function forgetPodEnd(folder: string): void {
+  rmSync(join(folder, endFile), { force: true });
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,156 @@
+import { once } from 'node:events';
+import { rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PodFile } from '../../src/cli/pod-file.ts';
+import { finalExitCodes } from '../final.ts';
+import { type EndSignal, exitCodeOf } from '../host/ending.ts';
+import { isAlive, ownIdentity, type ProcessIdentity } from '../host/process-identity.ts';
+import { lastErrorIn } from '../process/last-error.ts';
+import { removeSocketFiles } from '../process/socket-file.ts';
+import { noteProcess, readProcesses, startProcess } from '../process/spawn.ts';
+import { type PodEnd, writePodEnd } from './pod-end.ts';
+
+export interface SupervisorOptions {
+  /** Of the pod, absolute. */
+  readonly folder: string;
+  readonly pod: PodFile;
+  readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** A master that crashed is started again so often, unless it had lived for a while. */
+const restartsMax = 5;
+/** A master that lived this long, in ms, was no crash at the start. */
+const longLifeMs = 10_000;
+/** Before the first restart, in ms; doubled with each. */
+const firstDelayMs = 100;
+/** How long workers may take to end by themselves, once asked to, and once killed, in ms. */
+const homeMs = 1000;
+const endMs = 12_000;
+const killedMs = 2000;
+
+/**
+ * Keeps a pod of processes going: starts its master, starts it again when it crashed, and when the run
+ * has ended, sees to it that nothing of the pod is left. The master starts the workers itself.
+ */
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  #master: ProcessIdentity | undefined;
+  #asked: EndSignal | undefined;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the pod has ended, and its end is written down in its folder. */
+  async run(): Promise<PodEnd> {
+    const { folder } = this.#options;
+    noteProcess(folder, 'supervisor', ownIdentity());
+    const end = await this.#untilEnd();
+    await endWorkers(folder);
+    writePodEnd(folder, end);
+    return end;
+  }
+
+  /** Lets the step that runs come to its end and then ends the pod; the second time at once. */
+  end(signal: EndSignal): void {
+    this.#asked ??= signal;
+    signalTo(this.#master, signal);
+  }
+
+  async #untilEnd(): Promise<PodEnd> {
+    const { log } = this.#options;
+    for (let restarts = 0; ; ) {
+      const startMs = performance.now();
+      const end = await this.#runMaster();
+      if (this.#asked !== undefined || finalExitCodes.includes(end.exitCode)) return end;
+      restarts = performance.now() - startMs > longLifeMs ? 1 : restarts + 1;
+      const most = restartsFrom(process.env);
+      if (restarts > most) {
+        const reason = `the master crashed ${restarts} times in a row; ${end.reason}`;
+        return { ...end, reason };
+      }
+      log('master-crashed', { exitCode: end.exitCode, cause: end.reason, restarts });
+      await sleep(firstDelayMs * 2 ** (restarts - 1));
+    }
+  }
+
+  /** One life of a master. */
+  async #runMaster(): Promise<PodEnd> {
+    const { folder, pod } = this.#options;
+    if (this.#asked !== undefined) return stopped(this.#asked);
+    const path = join(folder, 'master.log');
+    const logStart = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const child = startProcess(folder, 'master', masterEnv(folder, pod));
+    this.#master = readProcesses(folder)?.master;
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+    this.#master = undefined;
+    if (this.#asked !== undefined && signal !== null) return stopped(this.#asked);
+    const found = lastErrorIn(path, logStart);
+    if (code === 0) return { exitCode: 0, code: undefined, reason: undefined };
+    const how = signal === null ? `exit code ${code}` : `killed by ${signal}`;
+    const reason = found?.message ?? `the master ended (${how}), and ${path} does not say why`;
+    return { exitCode: code ?? 137, code: found?.code, reason };
+  }
+}
+
+/** The environment of a master whose folder is that of a pod on this machine. */
+function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
+  const { controlPort, apiPort, args, serve, tpus } = pod;
+  return {
+    ...process.env,
+    ...{ POD_TOKEN_FILE: join(folder, 'token'), POD_JOB: `pod-${process.pid}` },
+    ...(serve
+      ? { POD_MODE: 'serve', TPUS: String(tpus), POD_ARGS: '' }
+      : { POD_MODE: 'job', TPUS: '', POD_ARGS: args }),
+    ...{ POD_DATA_DIR: folder, POD_FOLDER: folder },
+    ...{ POD_CONTROL_HOST: '127.0.0.1', POD_CONTROL_PORT: String(controlPort) },
+    ...{ POD_API_HOST: '127.0.0.1', POD_API_PORT: String(apiPort) },
+  };
+}
+
+function restartsFrom(env: NodeJS.ProcessEnv): number {
+  const text = env['POD_MASTER_RESTARTS'] ?? '';
+  return /^\d{1,6}$/.test(text) ? Number(text) : restartsMax;
+}
+
+function stopped(signal: EndSignal): PodEnd {
+  return { exitCode: exitCodeOf(signal), code: undefined, reason: undefined };
+}
+
+/** Ends the workers of a folder's pod: by themselves, else asked to, else killed. */
+export async function endWorkers(folder: string): Promise<void> {
+  const all = (): readonly ProcessIdentity[] => readProcesses(folder)?.all ?? [];
+  await untilEnded(all(), homeMs);
+  for (const it of all()) signalTo(it, 'SIGTERM');
+  await untilEnded(all(), endMs);
+  for (const it of all()) signalTo(it, 'SIGKILL');
+  await untilEnded(all(), killedMs);
+  const gone = all().filter((it) => !isAlive(it));
+  removeSocketFiles(gone.map(({ pid }) => pid));
+  for (const name of ['master', 'supervisor'])
+    rmSync(join(folder, `${name}.status`), { force: true });
+}
+
+/** Waits until these processes have ended, for so many ms. */
+export async function untilEnded(
+  processes: readonly (ProcessIdentity | undefined)[],
+  withinMs: number,
+): Promise<void> {
+  const startMs = performance.now();
+  while (processes.some((it) => it !== undefined && isAlive(it))) {
+    if (performance.now() - startMs > withinMs) return;
+    await sleep(20);
+  }
+}
+
+/** Sends a signal to a process if it lives. */
+export function signalTo(it: ProcessIdentity | undefined, signal: NodeJS.Signals): void {
+  if (it === undefined || !isAlive(it)) return;
+  try {
+    process.kill(it.pid, signal);
+  } catch (error) {
+    // It has ended meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,99 @@
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { holderOf, type Lock, lockFile, lockFolder } from '../../cluster/host/lock.ts';
+import { makeToken } from '../../cluster/image/token-file.ts';
+import { removeSocketFiles } from '../../cluster/process/socket-file.ts';
+import { processesFile, readProcesses } from '../../cluster/process/spawn.ts';
+import { endFile, forgetPodEnd } from '../../cluster/supervisor/pod-end.ts';
+import { isSystemError } from '../files/system-error.ts';
+import { PodError } from '../numerics/error.ts';
+import { lives } from './local-pod.ts';
+import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
+
+/** A folder that belongs to this command now. */
+export interface TakenFolder {
+  readonly lock: Lock;
+  /** What is to run: what was asked, or what the workers that live have been started for. */
+  readonly pod: PodFile;
+  /** Whether a pod begins; else workers of one whose master and supervisor have ended go on. */
+  readonly isNew: boolean;
+}
+
+/**
+ * Takes a folder for a pod and prepares it. A folder with files of others, or whose pod runs, is
+ * refused before anything in it is changed. Jobs and checkpoints of earlier pods are kept.
+ *
+ * @throws PodError `in-use`, `bad-flag`, `bad-data` or `io`, naming the folder as the user did.
+ */
+export function takeFolder(dir: string, folder: string, asked: PodFile): TakenFolder {
+  return inWords(dir, () => {
+    refuseForeign(dir, folder);
+    const holder = holderOf(folder);
+    if (holder !== undefined) throw isRunning(dir, ` (${holder})`);
+    const known = livingPod(dir, folder, asked);
+    makeFolder(folder);
+    const lock = lockFolder(folder, 'pod up');
+    try {
+      if (known === undefined) prepare(folder, asked);
+      forgetPodEnd(folder);
+      return { lock, pod: known ?? asked, isNew: known === undefined };
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  });
+}
+
+function refuseForeign(dir: string, folder: string): void {
+  const stats = statSync(folder, { throwIfNoEntry: false });
+  if (stats === undefined) return;
+  if (!stats.isDirectory()) {
+    throw new PodError('bad-flag', `--dir ${dir}: expected a folder, found a file`);
+  }
+  const names = readdirSync(folder).filter((name) => name !== lockFile);
+  if (names.length === 0) return;
+  const isOurs = names.includes('pod.json') && names.includes(processesFile);
+  // Also if it is damaged: that is said in words of its own.
+  if (isOurs && readPodFile(folder) !== undefined) return;
+  const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
+  const found = `found ${names.sort()[0]}${others}`;
+  throw new PodError(
+    'bad-flag',
+    `--dir ${dir}: expected an empty folder or one of pod up, ${found}`,
+  );
+}
+
+/** The pod whose workers live without a master: it goes on if it is the one that was asked for. */
+function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
+  const processes = readProcesses(folder);
+  if (!processes?.all.some(lives)) return undefined;
+  const known = readPodFile(folder);
+  const isSame = known?.args === asked.args && known.serve === asked.serve;
+  if (known === undefined || !isSame || lives(processes.master)) throw isRunning(dir, '');
+  return known;
+}
+
+function isRunning(dir: string, who: string): PodError {
+  return new PodError('in-use', `--dir ${dir}: a pod is running there${who}; use pod down first`);
+}
+
+/** What a pod writes into its folder, and the next one begins without. */
+const leftovers = new RegExp(
+  `^(${processesFile}|${endFile}|(ended-)?commits\\.jsonl|(master|supervisor|tpu-\\d+)\\.(log|status))$`,
+);
+
+function prepare(folder: string, asked: PodFile): void {
+  removeSocketFiles(readProcesses(folder)?.all.map(({ pid }) => pid) ?? []);
+  for (const name of readdirSync(folder)) if (leftovers.test(name)) rmSync(join(folder, name));
+  makeToken(join(folder, 'token'));
+  writePodFile(folder, asked);
+}
+
+function inWords<T>(dir: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new PodError('io', `--dir ${dir}: ${error.message}`, error);
+  }
+}
