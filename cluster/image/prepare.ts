@@ -7,12 +7,10 @@
  *   node dist/cluster/image/prepare.js --token-stdin   the token on standard input, instead
  */
 import { readFileSync } from 'node:fs';
-import { CommanderError } from 'commander';
 import { PodError } from '../../src/numerics/error.ts';
 import { retireEnded } from '../master/retire.ts';
-import { readWords } from '../master/words.ts';
+import { readMaster } from '../master/words.ts';
 import { makeToken, replaceToken } from './token-file.ts';
-import { splitWords } from './words.ts';
 
 const {
   POD_ARGS = '',
@@ -26,7 +24,7 @@ try {
     replaceToken(POD_TOKEN_FILE, readFileSync(0, 'utf8'));
     say('token-replaced');
   } else {
-    readWords([...splitWords(POD_ARGS), '--tpus', TPUS]);
+    readMaster({ POD_ARGS, TPUS });
     retireEnded(POD_DATA_DIR);
     say(makeToken(POD_TOKEN_FILE) ? 'token-made' : 'token-kept');
   }
@@ -40,10 +38,6 @@ function say(msg: string): void {
 
 /** One line on standard error, and the exit code of `pod train`. */
 function refuse(error: unknown): number {
-  if (error instanceof CommanderError) {
-    process.stderr.write(`pod: bad-flag: POD_ARGS: ${error.message.replace(/^error: /, '')}\n`);
-    return 2;
-  }
   if (!(error instanceof PodError)) throw error;
   process.stderr.write(`pod: ${error.code}: ${error.message}\n`);
   return error.exitCode;

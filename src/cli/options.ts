@@ -1,7 +1,13 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { openDataset, parseDataset } from '../data/open.ts';
-import { cloudTpus, replicas, replicasPerCloudTpu, type TrainConfig, totalSteps } from '../experiment/config.ts';
+import {
+  cloudTpus,
+  replicas,
+  replicasPerCloudTpu,
+  type TrainConfig,
+  totalSteps,
+} from '../experiment/config.ts';
 import type { Topology } from '../fabric/torus.ts';
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';

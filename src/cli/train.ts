@@ -14,8 +14,8 @@ import { Progress } from '../observe/progress.ts';
 import type { OpenPod } from '../pod/pod.ts';
 import { printPass } from './compile.ts';
 import { exitCodes } from './exit-codes.ts';
-import { withTrainFlags } from './flags.ts';
 import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
+import { addSettingFlags } from './settings/command.ts';
 
 const examples = `
 Examples:
@@ -33,15 +33,8 @@ ${exitCodes}`;
 
 /** `pod train`: the main job. */
 export function addTrain(program: Command): void {
-  withTrainFlags(program.command('train').description('train a network on emulated Cloud TPUs'))
-    .option('--log <file>', 'write one JSON line an event to this file')
-    .option('--report <file>', 'write the result as JSON to this file')
-    .option('--json', 'print the result as JSON to standard output, progress to standard error')
-    .option('--checkpoint <dir>', 'save checkpoints to this directory')
-    .option('--every <n>', 'steps from one checkpoint to the next (default 100)')
-    .option('--keep <n>', 'checkpoints that are left, the newest ones (default 3)')
-    .option('--resume', 'go on from the newest good checkpoint, if there is one')
-    .option('--print <pass>', 'print the training step after this pass of the compiler and stop')
+  const command = program.command('train').description('train a network on emulated Cloud TPUs');
+  addSettingFlags(command, 'train')
     .addHelpText('after', examples)
     .action(async (flags: RawOptions) => {
       const options = trainOptions(flags);

@@ -152,6 +152,7 @@ const flags: { readonly [K in keyof RunKey]?: (value: RunKey[K]) => string } = {
   seed: (it) => `--seed ${it}`,
   precision: (it) => `--precision ${it}`,
   momentum: (it) => `--momentum ${shortest(it)}`,
+  startDigest: (it) => (it === null ? 'no --start-from' : 'the --start-from of then'),
 };
 
 /** The first digits of a digest, enough to tell two apart. */

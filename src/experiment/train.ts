@@ -59,13 +59,13 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   const startMs = world.now();
   const run = prepare(world.opened ?? (await openRun(config)), startMs);
   yield started(run);
-  if (run.opened.start !== undefined) yield warmStarted(run.opened.start);
   const { checkpoints: plan, now, past = noPast, shouldStop = () => false } = world;
   const history = [...past.history];
   checkPast(run, history);
   const { initialValues } = run.programs;
   const start = await startingPoint(plan, resumable(run), initialValues, history.at(-1));
   if (plan?.resume || start.isStanding) yield resumed(start);
+  if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
   const story = new Story();
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { type Command, Option } from 'commander';
 import { PodError } from '../../numerics/error.ts';
 import { flagOf, type Mode, missingText, type SettingKey, schema, settingKeys } from './schema.ts';
@@ -33,8 +34,9 @@ export function refuseRepeats(command: Command): Command {
 }
 
 function refuseSecond(command: Command, option: Option, origin: string): void {
-  // Before the value is taken, so that the first one has no source yet.
-  command.prependListener(`option:${option.name()}`, () => {
+  // Commander's types leave out that a command is an emitter. This listener comes before the one that
+  // takes the value, so that the first value has no source yet.
+  (command as unknown as EventEmitter).prependListener(`option:${option.name()}`, () => {
     if (command.getOptionValueSource(option.attributeName()) !== 'cli') return;
     throw new PodError('bad-flag', `${origin}: given twice; leave one out`);
   });

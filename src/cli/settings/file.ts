@@ -1,4 +1,4 @@
-import { isMap, isScalar, type Pair, parseDocument, type ParsedNode, type YAMLMap } from 'yaml';
+import { isMap, isScalar, type Pair, type ParsedNode, parseDocument, type YAMLMap } from 'yaml';
 import { readRegularFile } from '../../files/read.ts';
 import { PodError } from '../../numerics/error.ts';
 import { isSettingKey, type SettingKey } from './schema.ts';
@@ -6,6 +6,8 @@ import { type RawValue, type Source, shortened, shown, unknownSetting } from './
 
 /** The largest file of settings, in bytes. One with every setting and a comment on each has 4 KB. */
 const bytesMax = 2 ** 16;
+/** How often values may be aliases of others. */
+const aliasesMax = 100;
 
 /**
  * Reads settings from a YAML file: keys are the names of settings, in camelCase or as in flags.
@@ -41,22 +43,23 @@ function valuesOf(
     if (!isSettingKey(key)) throw unknownSetting(origin);
     const before = values.get(key);
     if (before !== undefined) {
-      const again = before.origin === origin ? 'given twice' : `the same setting as ${before.origin}`;
+      const again =
+        before.origin === origin ? 'given twice' : `the same setting as ${before.origin}`;
       throw wrong(file, `${shortened(name)}: ${again}; leave one out`);
     }
-    values.set(key, { ...valueOf(file, text, item, document), origin });
+    values.set(key, { ...readValue(file, text, item, document), origin });
   }
   return values;
 }
 
-function valueOf(
+function readValue(
   file: string,
   text: string,
   { value: node }: Item,
   document: Document,
 ): Pick<RawValue, 'value' | 'written'> {
   if (node === null) return { value: null, written: 'nothing' };
-  const value = attempt(file, () => node.toJS(document, { maxAliasCount: 1 }) as unknown);
+  const value = attempt(file, () => node.toJS(document, { maxAliasCount: aliasesMax }) as unknown);
   const written = typeof value === 'string' ? shown(value) : sourceText(text, node);
   return { value, written: written === '' ? 'nothing' : written };
 }
@@ -86,6 +89,9 @@ function parse(file: string, text: string): Document {
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem === undefined) return document;
+  if (problem.code === 'MULTIPLE_DOCS') {
+    throw wrong(file, 'expected one set of settings, found several, with --- between them');
+  }
   throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
 }
 

@@ -1,6 +1,5 @@
-import { isAbsolute, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { parseDataset } from '../../data/open.ts';
-import { PodError } from '../../numerics/error.ts';
 import type { Settings } from './merge.ts';
 import { type SettingKey, schema, settingKeys } from './schema.ts';
 
@@ -13,22 +12,8 @@ export function withAbsolutePaths(settings: Settings, folder: string): Settings 
   return resolved;
 }
 
-/**
- * Refuses paths that are not absolute: of whoever sent them nobody knows the folder.
- *
- * @throws PodError `bad-flag`.
- */
-export function refuseRelativePaths(settings: Settings): void {
-  const relative = pathsOf(settings).find(({ path }) => !isAbsolute(path));
-  if (relative === undefined) return;
-  const expected = 'an absolute path, of the machine of the master';
-  throw new PodError(
-    'bad-flag',
-    `${relative.origin}: expected ${expected}, found ${JSON.stringify(relative.path)}`,
-  );
-}
-
-interface GivenPath {
+/** A path among settings. */
+export interface GivenPath {
   readonly key: SettingKey;
   readonly path: string;
   readonly origin: string;
@@ -36,7 +21,8 @@ interface GivenPath {
   readonly rename: (path: string) => string;
 }
 
-function pathsOf(settings: Settings): GivenPath[] {
+/** The paths among settings. */
+export function pathsOf(settings: Settings): GivenPath[] {
   return settingKeys.flatMap((key): GivenPath[] => {
     const given = settings.ask(key);
     if (given === undefined || schema[key].path === 'none') return [];

@@ -73,7 +73,7 @@ export type Missing<T> =
   | { readonly text: string };
 
 const everywhere = { train: true, compile: true, up: true, master: true } as const;
-const ofJobs = 'a pod that takes jobs has no run of its own; give it to pod submit';
+const ofJobs = 'a pod that serves takes no run; give it to pod submit -- instead';
 const ofSlice = 'pod devices shows a slice, not a run';
 
 /** A setting of what is trained. */

@@ -1,5 +1,10 @@
-import type { Topology } from '../../fabric/torus.ts';
-import { formatTopology, parseTopology, standardGrid } from '../../fabric/torus.ts';
+import {
+  formatTopology,
+  isStandardGrid,
+  parseTopology,
+  standardGrid,
+  type Topology,
+} from '../../fabric/torus.ts';
 import { PodError } from '../../numerics/error.ts';
 import type { Given, Settings } from './merge.ts';
 
@@ -28,13 +33,20 @@ export function tpusOf({ columns, rows }: Topology): number {
   return columns * rows;
 }
 
+/** The flag, as words, that asks for a slice. */
+export function sizeWords(topology: Topology): string[] {
+  if (isStandardGrid(topology)) return ['--tpus', String(tpusOf(topology))];
+  return ['--topology', formatTopology(topology)];
+}
+
 /** The slice when nobody says its size: eight Cloud TPUs. */
 export const defaultTopology: Topology = standardGrid(8);
 
 function askedGrid(topology: Given<'topology'>, tpus: Given<'tpus'> | undefined): AskedSize {
   const grid = parseTopology(topology.value);
   const count = tpusOf(grid);
-  if (tpus === undefined || tpus.value === count) return { topology: grid, origin: topology.origin };
+  if (tpus === undefined || tpus.value === count)
+    return { topology: grid, origin: topology.origin };
   throw new PodError(
     'bad-flag',
     `${tpus.origin}: expected ${count}, the Cloud TPUs of ${topology.origin} ${formatTopology(grid)}, found ${tpus.value}; leave one of the two out`,

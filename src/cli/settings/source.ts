@@ -40,10 +40,7 @@ export function sourceOfFlags(
 
 export function unknownSetting(what: string): PodError {
   const known = settingKeys.join(', ');
-  return new PodError(
-    'bad-config',
-    `${what}: there is no such setting; expected one of ${known}`,
-  );
+  return new PodError('bad-config', `${what}: there is no such setting; expected one of ${known}`);
 }
 
 /** A value as a message can show it: on one line, not too long. */

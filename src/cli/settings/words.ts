@@ -12,6 +12,13 @@ export interface ParsedWords {
   readonly config: string | undefined;
 }
 
+/** Words that are no flags of `pod train`. */
+export class UnknownWords extends PodError {
+  constructor(message: string, cause: CommanderError) {
+    super('bad-flag', message, cause);
+  }
+}
+
 /** How messages speak of words. */
 export interface Wording {
   /** Where they stand: `POD_ARGS`, `flags of a job`. */
@@ -23,7 +30,7 @@ export interface Wording {
 /**
  * Takes words apart as `pod train` does, whether or not the mode takes their settings.
  *
- * @throws PodError `bad-flag` for what is no flag of `pod train`, or is given twice.
+ * @throws UnknownWords for what is no flag of `pod train`, PodError `bad-flag` for one given twice.
  */
 export function parseWords(words: readonly string[], { where, origin }: Wording): ParsedWords {
   const command = new Command('train')
@@ -40,7 +47,7 @@ export function parseWords(words: readonly string[], { where, origin }: Wording)
     if (!(error instanceof CommanderError)) throw error;
     const found =
       error.exitCode === 0 ? 'a question for help' : error.message.replace(/^error: /, '');
-    throw new PodError('bad-flag', `${where}: ${found.replace(/\s*\n\s*/g, ' ')}`, error);
+    throw new UnknownWords(`${where}: ${found.replace(/\s*\n\s*/g, ' ')}`, error);
   }
   const { config, ...settings } = flags;
   return {

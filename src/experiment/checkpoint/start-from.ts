@@ -1,4 +1,5 @@
 import { basename, dirname, resolve } from 'node:path';
+import { isSystemError } from '../../files/system-error.ts';
 import { at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
 import { sameShape, shapeText } from '../../numerics/shape.ts';
@@ -28,23 +29,37 @@ export interface Start {
  */
 export async function readStart(path: string, files: FileSystem = nodeFiles): Promise<Start> {
   const whole = resolve(path);
-  const name = basename(whole);
-  if (stepOf(name) !== undefined) return newestGood(path, dirname(whole), [name], files);
-  const names = await listCheckpoints(path, files);
-  if (names.length > 0) return newestGood(path, path, names, files);
-  throw wrongStart(path, 'a checkpoint (step-…), or a folder with some', 'a folder without any');
+  const [directory, name] = [dirname(whole), basename(whole)];
+  if (stepOf(name) === undefined) return newestGood(path, await namesIn(path, files), files);
+  const found = await verifyCheckpoint(directory, name, files);
+  if (isRefusal(found)) throw wrongStart(path, 'a good checkpoint', found.reason);
+  return startOf(path, found, []);
+}
+
+async function namesIn(path: string, files: FileSystem): Promise<readonly string[]> {
+  const expected = 'a checkpoint (step-…), or a folder with some';
+  try {
+    const names = await listCheckpoints(path, files);
+    if (names.length > 0) return names;
+  } catch (error) {
+    const cause = error instanceof PodError ? error.cause : undefined;
+    if (!isSystemError(cause)) throw error;
+    if (cause.code === 'ENOENT') throw wrongStart(path, expected, 'nothing there');
+    if (cause.code === 'ENOTDIR') throw wrongStart(path, expected, 'a file');
+    throw error;
+  }
+  throw wrongStart(path, expected, 'a folder without any');
 }
 
 async function newestGood(
   path: string,
-  directory: string,
   names: readonly string[],
   files: FileSystem,
 ): Promise<Start> {
   const refused: Refusal[] = [];
   for (const name of names) {
-    const found = await verifyCheckpoint(directory, name, files);
-    if (!isRefusal(found)) return startOf(directory, found, refused);
+    const found = await verifyCheckpoint(path, name, files);
+    if (!isRefusal(found)) return startOf(`${path}/${name}`, found, refused);
     refused.push(found);
   }
   const { name, reason } = at(refused, 0);
@@ -52,16 +67,12 @@ async function newestGood(
 }
 
 function startOf(
-  directory: string,
-  { name, manifest, tensors }: Checkpoint,
+  path: string,
+  { manifest, tensors }: Checkpoint,
   refused: readonly Refusal[],
 ): Start {
-  return {
-    path: `${directory}/${name}`,
-    weightsDigest: manifest.weightsDigest,
-    weights: tensors.slice(0, manifest.weights),
-    refused,
-  };
+  const { weightsDigest, weights } = manifest;
+  return { path, weightsDigest, weights: tensors.slice(0, weights), refused };
 }
 
 /**
