@@ -78,8 +78,8 @@ function checkSource(mode: Mode, { values, kind }: Source): ReadonlyMap<SettingK
   const checked = new Map<SettingKey, Given>();
   for (const [key, raw] of values) {
     const value = checkValue(key, raw);
-    // What is switched off in a file asks for nothing.
-    if (value === false && missingValue(key, mode) === false) continue;
+    // A switch that stands as it does by itself asks for nothing; parsers of flags set such ones.
+    if (typeof value === 'boolean' && value === missingValue(key, mode)) continue;
     const { places, inFile } = schema[key];
     if (kind === 'file' && inFile !== true) throw refused(raw, inFile);
     const place = places[mode];

@@ -35,7 +35,7 @@ export interface Wording {
 export function parseWords(words: readonly string[], { where, origin }: Wording): ParsedWords {
   const command = new Command('train')
     .exitOverride()
-    .configureOutput({ writeErr: () => {}, outputError: () => {} });
+    .configureOutput({ writeOut: () => {}, writeErr: () => {}, outputError: () => {} });
   addSettingFlags(command, 'train', origin);
   let flags: RawOptions = {};
   command.action((given: RawOptions) => {

@@ -1,4 +1,4 @@
-import { basename, dirname, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { isSystemError } from '../../files/system-error.ts';
 import { at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
@@ -59,7 +59,7 @@ async function newestGood(
   const refused: Refusal[] = [];
   for (const name of names) {
     const found = await verifyCheckpoint(path, name, files);
-    if (!isRefusal(found)) return startOf(`${path}/${name}`, found, refused);
+    if (!isRefusal(found)) return startOf(join(path, name), found, refused);
     refused.push(found);
   }
   const { name, reason } = at(refused, 0);

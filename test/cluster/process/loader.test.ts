@@ -62,6 +62,21 @@ test('what it cannot read is told, and nothing is fed', () => {
   expect(errors).toEqual([expect.objectContaining({ code: 'bad-data' })]);
 });
 
+test('files with other contents than those of the master are refused, with both digests', () => {
+  const { train: digits } = openDataset(dataset, 1);
+  const feed: FeedSource = { ...at(feeds, 0), digest: digits.digest() };
+  const errors: unknown[] = [];
+  const { loader } = loaderOf(0, [{ ...at(programs, 0), feed }], (it) => errors.push(it));
+  loader.begin([0]);
+  const [expected, found] = [digits, opened.train].map((it) => it.digest().slice(0, 16));
+  expect(errors).toEqual([
+    expect.objectContaining({
+      code: 'bad-data',
+      message: `${dataset}: expected the train images with digest ${expected}, as the master has, found digest ${found}; give all machines the same files`,
+    }),
+  ]);
+});
+
 function loaderOf(
   tpu: number,
   of: readonly Program[] = programs,
