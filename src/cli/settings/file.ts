@@ -1,13 +1,24 @@
-import { isMap, isScalar, type Pair, type ParsedNode, parseDocument, type YAMLMap } from 'yaml';
+import {
+  isMap,
+  isScalar,
+  Lexer,
+  type Pair,
+  type ParsedNode,
+  Parser,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
 import { readRegularFile } from '../../files/read.ts';
 import { PodError } from '../../numerics/error.ts';
 import { isSettingKey, type SettingKey } from './schema.ts';
 import { type RawValue, type Source, shortened, shown, unknownSetting } from './source.ts';
 
 /** The largest file of settings, in bytes. One with every setting and a comment on each has 4 KB. */
-const bytesMax = 2 ** 16;
+const bytesMax = 2 ** 15;
 /** How often values may be aliases of others. */
 const aliasesMax = 100;
+/** How deep values may lie within values. Settings need none, and the reader of YAML is recursive. */
+const depthMax = 20;
 
 /**
  * Reads settings from a YAML file: keys are the names of settings, in camelCase or as in flags.
@@ -85,6 +96,7 @@ function read(file: string): string {
 }
 
 function parse(file: string, text: string): Document {
+  if (isTooDeep(text)) throw wrong(file, 'expected settings, found values within values, too deep');
   // Keys are compared one by one when they are taken: comparing all pairs takes minutes.
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
@@ -93,6 +105,16 @@ function parse(file: string, text: string): Document {
     throw wrong(file, 'expected one set of settings, found several, with --- between them');
   }
   throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
+}
+
+/** Goes through the text token by token, without a call within a call for a value within a value. */
+function isTooDeep(text: string): boolean {
+  const parser = new Parser();
+  for (const token of new Lexer().lex(text)) {
+    for (const _ of parser.next(token));
+    if (parser.stack.length > depthMax) return true;
+  }
+  return false;
 }
 
 function attempt<T>(file: string, work: () => T): T {
@@ -106,7 +128,6 @@ function attempt<T>(file: string, work: () => T): T {
 /** The first line of what the parser says. */
 function reason(cause: unknown): string {
   const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
-  if (line.startsWith('Maximum call stack')) return 'values within values, too deep to read';
   return line.replace(/:$/, '');
 }
 

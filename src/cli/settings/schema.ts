@@ -56,7 +56,10 @@ export interface Setting<T> {
   readonly help: string;
   /** The value when nobody gives one, or how it follows from others; the help text ends with it. */
   readonly missing: Missing<T>;
-  /** The parts of a run's key that it can change: no bit of the weights depends on one without any. */
+  /**
+   * The parts of a run's key that it changes when all else is given: no bit of the weights depends on a
+   * setting without any.
+   */
   readonly bits: readonly (keyof RunKey)[];
   /** Settings of one group say the same thing in other words. */
   readonly group: 'size' | 'length' | 'own';
@@ -126,8 +129,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // A rate that scales with the batch, and the steps of a run unless they are given, follow from it.
-    ...{ ...common, bits: ['globalBatch', 'steps', 'ratesDigest'] },
+    // Rates can scale with it.
+    ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
     help: 'images a step over all cores',
