@@ -23,7 +23,8 @@ Examples:
   pod submit --wait --json -- --steps 20 >run.json   the summary; the log to standard error
   docker compose exec serve pod submit -- --steps 20
 
-Flags of pod train come after --. With --wait, ending this command does not end the job.
+Flags of pod train come after --. A --config file is read, and relative paths are resolved, where this
+command is called; data and checkpoints that they name are those of the master's machine. With --wait, ending this command does not end the job.
 Exit codes: those of pod train; 130 when the job was cancelled.
 `;
 

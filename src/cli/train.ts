@@ -25,8 +25,13 @@ Examples:
   pod train --data mnist:DIR --epochs 5              MNIST from DIR
   pod train --config run.yaml --report run.json      settings from a file, results into one
   pod train --checkpoint DIR --every 50 --resume     goes on where it was stopped, with the same bits
+  pod train --start-from DIR --steps 50              a new run that begins with the weights of DIR
 
-A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it.
+A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it. Paths in it
+are those of the folder in which pod is called.
+--resume goes on with the run of the checkpoint. It may be longer (--steps 60 after 30) if the learning
+rates of the steps that are done stay the same bits, as with --schedule constant --warm-up 0.
+--start-from begins a new run at step 0 with only the weights of a checkpoint, of any length and schedule.
 Ctrl-C, SIGTERM and SIGHUP let the step that runs end, save if there is a --checkpoint, and end the
 run; a second one ends it at once. Output that nobody takes any more does not stop a run.
 ${exitCodes}`;

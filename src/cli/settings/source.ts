@@ -48,8 +48,8 @@ export function shown(value: unknown): string {
   return shortened(JSON.stringify(value) ?? String(value));
 }
 
-/** Text on one line of at most 60 characters. */
-export function shortened(text: string): string {
+/** Text on one line of at most so many characters. */
+export function shortened(text: string, lengthMax = 60): string {
   const line = text.replace(/\s*\n\s*/g, ' ');
-  return line.length > 60 ? `${line.slice(0, 57)}…` : line;
+  return line.length > lengthMax ? `${line.slice(0, lengthMax - 3)}…` : line;
 }

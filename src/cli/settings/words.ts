@@ -3,7 +3,7 @@ import { PodError } from '../../numerics/error.ts';
 import { addSettingFlags } from './command.ts';
 import type { Settings } from './merge.ts';
 import { flagOf, missingValue, type SettingKey, schema } from './schema.ts';
-import { type RawOptions, type Source, sourceOfFlags } from './source.ts';
+import { type RawOptions, type Source, shortened, sourceOfFlags } from './source.ts';
 
 /** Words of a command line, taken apart. */
 export interface ParsedWords {
@@ -47,7 +47,7 @@ export function parseWords(words: readonly string[], { where, origin }: Wording)
     if (!(error instanceof CommanderError)) throw error;
     const found =
       error.exitCode === 0 ? 'a question for help' : error.message.replace(/^error: /, '');
-    throw new UnknownWords(`${where}: ${found.replace(/\s*\n\s*/g, ' ')}`, error);
+    throw new UnknownWords(`${where}: ${shortened(found, 200)}`, error);
   }
   const { config, ...settings } = flags;
   return {
