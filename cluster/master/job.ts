@@ -31,11 +31,14 @@ export interface Job {
   readonly isWatched: boolean;
   /** Asked after every step: whether to save, if there are checkpoints, and end. */
   readonly shouldStop: () => boolean;
-  /** Told of the pod once steps can run, and of each step. */
+  /** Told of the pod while it gathers its workers and once steps can run, and of each step. */
   readonly watch: JobWatch;
 }
 
 export interface JobWatch {
+  /** It awaits its workers. */
+  gathering(pod: ProcessPod): void;
+  /** Steps can run; undefined: no more. */
   pod(pod: ProcessPod | undefined): void;
   step(step: StepCommitted): void;
   started(hbmBytesPerCore: number): void;
@@ -120,6 +123,7 @@ async function run(job: Job, opened: OpenedRun, commits: CommitLog): Promise<Job
     async openPod(podOptions) {
       pod = await openProcessPod({
         ...processOptions(job, commits, podOptions),
+        gathering: (it) => watch.gathering(it),
         keepsWorkers: () => isLost,
       });
       watch.pod(pod);

@@ -19,6 +19,7 @@ export class RunState implements ApiSource, JobWatch {
   readonly #metrics: Metrics;
   readonly #events: RunStateEvents;
   #pod: ProcessPod | undefined;
+  #canStep = false;
   #last: StepCommitted | undefined;
 
   constructor(job: string, metrics: Metrics, events: RunStateEvents) {
@@ -28,7 +29,7 @@ export class RunState implements ApiSource, JobWatch {
   }
 
   isReady(): boolean {
-    return this.#pod !== undefined;
+    return this.#canStep;
   }
 
   status(): unknown {
@@ -40,9 +41,14 @@ export class RunState implements ApiSource, JobWatch {
     return { type: this.#metrics.contentType, text: await this.#metrics.text(this.#pod) };
   }
 
+  gathering(pod: ProcessPod): void {
+    this.#pod = pod;
+  }
+
   pod(pod: ProcessPod | undefined): void {
     this.#pod = pod;
-    this.#events.ready(pod !== undefined);
+    this.#canStep = pod !== undefined;
+    this.#events.ready(this.#canStep);
   }
 
   /** Passes on that a worker of this machine has died; whether a pod decides about another. */

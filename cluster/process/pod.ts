@@ -37,6 +37,8 @@ export interface ProcessPodOptions extends PodOptions {
    * of a connection says nothing yet of a worker that has not joined.
    */
   readonly isWatched?: boolean;
+  /** Told of the pod as soon as it awaits its workers: it can say how they are. */
+  readonly gathering?: (pod: ProcessPod) => void;
   /** What goes on in the cluster, for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -79,6 +81,7 @@ export interface PodStatus {
 /** Waits until a worker has joined for each Cloud TPU, and loads the programs. */
 export async function openProcessPod(options: ProcessPodOptions): Promise<ProcessPod> {
   const pod = new Processes(options);
+  options.gathering?.(pod);
   try {
     await pod.start();
   } catch (error) {

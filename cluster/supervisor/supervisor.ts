@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodFile } from '../../src/cli/pod-file.ts';
 import { finalExitCodes } from '../final.ts';
-import { type EndSignal, exitCodeOf } from '../host/ending.ts';
+import { type EndSignal, exitCodeOf, isStopCode } from '../host/ending.ts';
 import { isAlive, ownIdentity, type ProcessIdentity } from '../host/process-identity.ts';
 import { lastErrorIn } from '../process/last-error.ts';
 import { removeSocketFiles } from '../process/socket-file.ts';
@@ -85,7 +85,9 @@ export class Supervisor {
     this.#master = readProcesses(folder)?.master;
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     this.#master = undefined;
-    if (this.#asked !== undefined && signal !== null) return stopped(this.#asked);
+    if (this.#asked !== undefined && (signal !== null || isStopCode(code ?? 0))) {
+      return stopped(this.#asked);
+    }
     const found = lastErrorIn(path, logStart);
     if (code === 0) return { exitCode: 0, code: undefined, reason: undefined };
     const how = signal === null ? `exit code ${code}` : `killed by ${signal}`;

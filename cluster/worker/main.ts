@@ -23,7 +23,7 @@ const { env } = process;
 const logger = pino({ base: { job: env['POD_JOB'] ?? 'pod', role: 'worker' } }, new LogOutput());
 const statusFile = statusPath(env);
 /** How long the token may be missing, and how often that is said, in ms: a master may make it. */
-const tokenMsLimit = 60_000;
+const tokenMsLimit = 180_000;
 const sayMs = 5000;
 
 process.on('uncaughtException', leave);

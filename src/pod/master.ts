@@ -47,7 +47,7 @@ export interface MasterState {
   readonly longestGapMs: number;
   /** Whether a step has ended well under this master: before, nobody knows how slow the machine is. */
   readonly isPaced: boolean;
-  /** When a Cloud TPU joined last, in ms; null before the first. */
+  /** When a worker of its own joined for a Cloud TPU last, in ms; null before the first. */
   readonly joinedMs: number | null;
 }
 
@@ -392,9 +392,9 @@ function onJoined(
   const keepsBefore = state.steps.every((count, i) => count === state.told[i]);
   const holdsState = keepsState(recovery) && holds(steps, state.steps, taking, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
-  const { isNew } = at(state.members, tpu);
+  const { isNew, host } = at(state.members, tpu);
   const here = withMember(state, tpu, { status, holdsState, silentMs: 0, isNew: false });
-  const joined: MasterState = { ...here, joinedMs: now };
+  const joined: MasterState = host === null ? { ...here, joinedMs: now } : here;
   const actions: MasterAction[] =
     steps === null ? [] : [sendTo(tpu, { kind: 'abort', epoch: state.epoch })];
   if (state.troubleSinceMs !== null && !isNew) {
