@@ -178,7 +178,6 @@ function begin(lobby: Lobby, tpus: number): Begun {
 
 /** Ends the pod: workers that are here, or come soon, hear that nothing is left to do. */
 async function sendHome(lobby: Lobby, error: unknown): Promise<void> {
-  noteRunOver(env);
   const isLocal = env['POD_FOLDER'] !== undefined;
   const tpus = Number(env['TPUS'] ?? '8');
   await lobby.dismiss({
@@ -186,6 +185,7 @@ async function sendHome(lobby: Lobby, error: unknown): Promise<void> {
     withinMs: startingMs,
     lingerMs: isLocal ? 0 : containerLingerMs,
   });
+  noteRunOver(env);
 }
 
 interface Ending {

@@ -21,7 +21,7 @@ type Env = Readonly<Record<string, string | undefined>>;
  */
 export function noteRunOver(env: Env): void {
   const boot = readText(bootPath);
-  const overS = Number(readText('/proc/uptime')?.split(' ')[0]);
+  const overS = uptimeS();
   if (startOf(env) === undefined || boot === undefined || !Number.isFinite(overS)) return;
   const path = notePath(env);
   try {
@@ -32,19 +32,27 @@ export function noteRunOver(env: Env): void {
   }
 }
 
-/** Whether the run was over only after this container had started. */
+/** The master's container ends first: engines that end a pod with its first container see that. */
+const lingerS = 2;
+
+/** Whether the run has been over for a while, and was not yet when this container started. */
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);
   const text = startedS === undefined ? undefined : readText(notePath(env));
   const note = text === undefined ? undefined : noteSchema.safeParse(jsonOf(text)).data;
   if (startedS === undefined || note === undefined) return false;
-  return note.boot === readText(bootPath) && note.overS > startedS;
+  const isOfThisRun = note.boot === readText(bootPath) && note.overS > startedS;
+  return isOfThisRun && uptimeS() > note.overS + lingerS;
 }
 
 const bootPath = '/proc/sys/kernel/random/boot_id';
 
 function notePath(env: Env): string {
   return join(dirname(tokenPath(env)), noteFile);
+}
+
+function uptimeS(): number {
+  return Number(readText('/proc/uptime')?.split(' ')[0]);
 }
 
 function startOf(env: Env): number | undefined {

@@ -26,6 +26,9 @@ const statusFile = statusPath(env);
 const tokenMsLimit = 180_000;
 const sayMs = 5000;
 
+/** Of an end without an error: 0 if the master said that all is over. */
+let exitCode = 0;
+
 process.on('uncaughtException', leave);
 saySo('starting');
 // There when node was started with --expose-gc.
@@ -66,8 +69,11 @@ async function serve(): Promise<void> {
   onEnd((signal) => {
     logger.info({ signal }, 'ending');
     saySo('ending');
-    const end = (): void => process.exit(exitCodeOf(signal));
-    Promise.all([...hosted.values(), own].map((session) => session.end())).then(end, leave);
+    exitCode = exitCodeOf(signal);
+    Promise.all([...hosted.values(), own].map((session) => session.end())).then(
+      () => leave(undefined),
+      leave,
+    );
   });
 }
 
@@ -93,15 +99,15 @@ function saySo(state: ProcessStatus['state']): void {
   writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
-/** The last thing that is done: nothing is left that matters. */
+/** Ends the process: nothing is left that matters. */
 function leave(error: unknown): void {
   if (error === undefined) {
     logger.info('done');
-    process.exit(0);
+    process.exit(exitCode);
   }
-  const { code, exitCode, message, stack } = describeError(error);
-  logger.error({ code, stack }, message);
-  process.exit(exitCode);
+  const described = describeError(error);
+  logger.error({ code: described.code, stack: described.stack }, described.message);
+  process.exit(described.exitCode);
 }
 
 function placeOf(text: string): { readonly host: string; readonly port: number } {

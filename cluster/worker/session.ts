@@ -218,8 +218,10 @@ export class Session {
     const { host, port } = this.#options;
     clearTimeout(this.#late);
     this.#late = setTimeout(() => {
-      const cause = `no master at ${host}:${port} for ${joinMsLimit} ms`;
-      void this.end(new PodError('worker-silent', cause));
+      const found = `none for ${joinMsLimit} ms`;
+      void this.end(
+        new PodError('no-master', `expected a master at ${host}:${port}, found ${found}`),
+      );
     }, joinMsLimit);
   }
 }

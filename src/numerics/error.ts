@@ -9,6 +9,7 @@ export const errorCodes = {
   'bad-data': 2,
   'bad-program': 2,
   'in-use': 2,
+  'no-master': 2,
   unauthorized: 2,
   'no-such-job': 2,
   'job-ended': 2,

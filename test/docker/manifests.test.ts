@@ -2,6 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
+import { finalExitCodes } from '../../cluster/final.ts';
+import { isStopCode } from '../../cluster/host/ending.ts';
 
 /*
  * What must hold of every manifest, without an engine. Against the published schemas of Kubernetes
@@ -21,7 +23,7 @@ const guarded = {
   read_only: z.literal(true),
   cap_drop: z.tuple([z.literal('ALL')]),
   logging,
-  command: z.tuple([z.string().regex(/^dist\/cluster\/\w+\/\w+\.js$/)]),
+  command: z.tuple([z.enum(['master', 'worker'])]),
   environment: z.record(text, text).optional(),
 };
 const composeService = z.strictObject({
@@ -57,7 +59,7 @@ const stackService = z.strictObject({
   deploy: z.looseObject({
     replicas: z.union([text, z.number()]),
     endpoint_mode: z.literal('dnsrr'),
-    restart_policy: z.looseObject({ condition: z.literal('on-failure') }),
+    restart_policy: z.looseObject({ condition: z.enum(['on-failure', 'none']) }),
     resources: z.object({ limits }),
   }),
 });
@@ -105,6 +107,9 @@ const jobSpec = z.looseObject({
   template: z.object({ metadata: z.object({ labels: z.record(text, text) }), spec: podSpec }),
 });
 type JobSpec = z.infer<typeof jobSpec>;
+const failurePolicy = z.looseObject({
+  podFailurePolicy: z.object({ rules: z.array(z.looseObject({ action: text })) }),
+});
 const job = z.looseObject({ metadata: z.object({ name: text }), spec: jobSpec });
 const jobSet = z.looseObject({
   metadata: z.object({ name: text }),
@@ -137,10 +142,11 @@ const kubernetes = (file: string) => read(`cluster/kubernetes/${file}.yaml`);
 
 test('every container of Compose is guarded, limited and rotates its log', () => {
   const services = composed();
-  expect(Object.keys(services).sort()).toEqual(['master', 'prepare', 'serve', 'spare', 'tpu']);
+  expect(Object.keys(services).sort()).toEqual(['master', 'serve', 'spare', 'tpu']);
   for (const name of ['master', 'serve', 'tpu', 'spare']) {
     const { restart, healthcheck, stop_grace_period } = services[name]!;
-    expect(restart).toMatch(/^on-failure:/);
+    // Its entry restarts what crashed in it; what has ended has ended.
+    expect(restart).toBe('no');
     expect(healthcheck?.test).toEqual(['CMD', 'node', 'dist/cluster/worker/ready.js']);
     expect(stop_grace_period).toBeDefined();
   }
@@ -148,8 +154,8 @@ test('every container of Compose is guarded, limited and rotates its log', () =>
 
 test('the number of Cloud TPUs of Compose and Swarm is one variable', () => {
   const everywhere = `\${TPUS:-8}`;
-  const { master, serve, prepare, tpu } = composed();
-  for (const it of [master, serve, prepare]) expect(it?.environment?.['TPUS']).toBe(everywhere);
+  const { master, serve, tpu } = composed();
+  for (const it of [master, serve]) expect(it?.environment?.['TPUS']).toBe(everywhere);
   expect(tpu?.deploy.replicas).toBe(everywhere);
   const swarm = stacked().services;
   expect(swarm['master']?.environment?.['TPUS']).toBe(everywhere);
@@ -160,29 +166,27 @@ test('without a profile named a pod trains and ends; a serving one takes its pla
   const env = readFileSync('.env', 'utf8');
   expect(env).toMatch(/^COMPOSE_PROFILES=job$/m);
   expect(env).toMatch(/^TPUS=8$/m);
-  const { master, serve, prepare, tpu } = composed();
+  const { master, serve, tpu } = composed();
   expect([master?.profiles, serve?.profiles]).toEqual([['job'], ['serve']]);
-  for (const it of [prepare, tpu]) expect(it?.profiles).toEqual(['job', 'serve']);
+  expect(tpu?.profiles).toEqual(['job', 'serve']);
   expect(serve?.networks).toEqual({ ici: { aliases: ['master'] } });
 });
 
-test('the token can be written by one container, and nothing is published beyond loopback', () => {
+test('only a master can write the token, and nothing is published beyond loopback', () => {
   for (const [name, { volumes, ports = [] }] of Object.entries(composed())) {
     const mount = volumes.filter((it) => it.startsWith('token:'));
-    expect(mount).toEqual([name === 'prepare' ? 'token:/run/secrets' : 'token:/run/secrets:ro']);
+    const isMaster = name === 'master' || name === 'serve';
+    expect(mount).toEqual([isMaster ? 'token:/run/secrets' : 'token:/run/secrets:ro']);
     for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:/);
   }
 });
 
-test('a master is stopped before its workers, and nothing starts before it is prepared', () => {
+test('a master is stopped before its workers, and no service ends before it', () => {
   const { master, serve, tpu } = composed();
   for (const it of [master, serve]) {
-    expect(it?.depends_on).toEqual({
-      prepare: { condition: 'service_completed_successfully' },
-      tpu: { condition: 'service_started' },
-    });
+    expect(it?.depends_on).toEqual({ tpu: { condition: 'service_started' } });
   }
-  expect(tpu?.depends_on).toEqual({ prepare: { condition: 'service_completed_successfully' } });
+  expect(tpu?.depends_on).toBeUndefined();
 });
 
 test('a stack of Swarm runs the programs of Compose, and gives every worker its slot', () => {
@@ -218,6 +222,23 @@ test('the Jobs of Kubernetes agree with each other, with the Service and with th
   ).toEqual([[7070, 7080], [7071]]);
 });
 
+test('orchestrators try again what may pass, and nothing that is final', () => {
+  const { services } = stacked();
+  expect(services['master']?.deploy.restart_policy.condition).toBe('none');
+  expect(services['tpu']?.deploy.restart_policy).toMatchObject({
+    condition: 'on-failure',
+    max_attempts: 5,
+  });
+  const final = finalExitCodes.filter((code) => code > 0 && !isStopCode(code));
+  const [master, worker] = [kubernetes('master')[0], kubernetes('tpu')[0]].map((it) => {
+    const { spec } = job.parse(it);
+    expect(spec.template.spec.restartPolicy).toBe('Never');
+    return failurePolicy.parse(spec).podFailurePolicy.rules[0];
+  });
+  expect(master).toMatchObject({ action: 'FailJob', onExitCodes: { values: final } });
+  expect(worker).toMatchObject({ action: 'FailJob', onExitCodes: { values: [2] } });
+});
+
 test('the JobSet has the very containers of the Jobs, and finds its master', () => {
   const { metadata, spec } = jobSet.parse(kubernetes('jobset')[0]);
   const [master, tpu] = spec.replicatedJobs;
@@ -239,11 +260,15 @@ test('the kustomization names files that are there', () => {
 test('an image is made of what .dockerignore lets in, and runs as nobody special', () => {
   const lines = readFileSync('cluster/image/Dockerfile', 'utf8').split('\n');
   const allowed = readFileSync('.dockerignore', 'utf8').split('\n');
-  const copied = lines.flatMap((it) => /^COPY (?!--from)(.*) \S+$/.exec(it)?.[1]?.split(' ') ?? []);
+  const copied = lines.flatMap(
+    (it) => /^COPY (?!--from)(?:--chmod=\d+ )?(.*) \S+$/.exec(it)?.[1]?.split(' ') ?? [],
+  );
   expect(copied.length).toBeGreaterThan(5);
   for (const it of copied) {
     expect(existsSync(it)).toBe(true);
-    expect(allowed.some((line) => line === `!${it}` || line.startsWith(`!${it}/`))).toBe(true);
+    const isAllowed = (line: string): boolean =>
+      line === `!${it}` || line.startsWith(`!${it}/`) || `!${it}`.startsWith(`${line}/`);
+    expect(allowed.filter((line) => line.startsWith('!')).some(isAllowed)).toBe(true);
   }
   expect(lines.filter((it) => it.startsWith('USER'))).toEqual(['USER 1000:1000']);
 });
@@ -254,8 +279,8 @@ function agree(master: JobSpec, tpu: JobSpec): void {
   expect([tpu.completions, tpu.parallelism, tpu.completionMode]).toEqual([count, count, 'Indexed']);
   expect([master.completions, master.parallelism]).toEqual([1, 1]);
   const [program, worker] = [master, tpu].map((it) => it.template.spec.containers[0].args);
-  expect(program).toEqual(['dist/cluster/master/main.js']);
-  expect(worker).toEqual(['dist/cluster/worker/main.js']);
+  expect(program).toEqual(['master']);
+  expect(worker).toEqual(['worker']);
 }
 
 function environment(spec: JobSpec): Record<string, string> {
