@@ -4,7 +4,6 @@
  * `POD_MODE=serve` it stays up and takes jobs instead. docs/OPERATING.md lists its environment.
  */
 import { setFlagsFromString } from 'node:v8';
-import { CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
 import { cloudTpus } from '../../src/experiment/config.ts';
 import { PodError } from '../../src/numerics/error.ts';
@@ -12,7 +11,6 @@ import { logEvent } from '../../src/observe/log.ts';
 import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
 import { makeToken } from '../image/token-file.ts';
-import { splitWords } from '../image/words.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { Lobby } from '../process/lobby.ts';
 import { LocalWorkers } from '../process/local-workers.ts';
@@ -27,7 +25,7 @@ import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
 import { RunState } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
-import { readJobWords, readWords } from './words.ts';
+import { readJobWords, readMaster, readServing, submittedWords } from './words.ts';
 
 const { env } = process;
 const job = env['POD_JOB'] ?? 'pod';
@@ -85,7 +83,7 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
 
 /** Trains what `POD_ARGS` says. */
 async function trainOnce(lobby: Lobby): Promise<number> {
-  const options = readWords([...splitWords(env['POD_ARGS'] ?? ''), ...tpuWords()]);
+  const options = readMaster(env);
   const graceMsLimit = graceMs();
   // Whoever starts a pod anew means a new run: what has ended is put aside.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
@@ -119,15 +117,15 @@ async function trainOnce(lobby: Lobby): Promise<number> {
 
 /** Stays up, and runs one job after another. */
 async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
-  const tpus = numberIn('TPUS', '8', 64);
+  const topology = readServing(env);
   const graceMsLimit = graceMs();
-  const { state, workers } = begin(lobby, tpus);
+  const { state, workers } = begin(lobby, cloudTpus({ topology }));
   const runOne: RunJob = async ({ id, words, folder }, hooks) => {
     const jobLogger = loggerOf(id, hooks.log);
     workers?.startAll();
     const end = await runJob({
       ...{ folder, lobby, logger: jobLogger, watch: state, graceMsLimit },
-      options: readJobWords(words, folder, tpus),
+      options: readJobWords(words, folder, topology),
       ...{ isWatched: workers !== undefined, shouldStop: hooks.shouldStop },
     });
     if (end.kind === 'done') logEvent(jobLogger, { kind: 'finished', report: end.report });
@@ -135,7 +133,7 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   };
   const jobs = new JobServer({
     ...{ folder, run: runOne, now: Date.now },
-    check: (words) => void readJobWords(words, folder, tpus),
+    check: (words) => submittedWords(words, topology),
     log: (msg, fields) => logger.info(fields, msg),
   });
   workers?.startAll();
@@ -232,11 +230,6 @@ function saySo(state: ProcessStatus['state']): void {
   writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
-function tpuWords(): string[] {
-  const tpus = env['TPUS'];
-  return tpus === undefined || tpus === '' ? [] : ['--tpus', tpus];
-}
-
 function apiPlace(): [host: string, port: number] {
   return [env['POD_API_HOST'] ?? '127.0.0.1', numberIn('POD_API_PORT', '7080', 65535)];
 }
@@ -254,10 +247,6 @@ function numberIn(name: string, missing: string, most: number): number {
 
 /** Logs why, and gives the exit code of `pod train`. */
 function refuse(error: unknown): number {
-  if (error instanceof CommanderError) {
-    logger.error({ code: 'bad-flag' }, `POD_ARGS: ${error.message.replace(/^error: /, '')}`);
-    return 2;
-  }
   const { code, exitCode, message, stack } = describeError(error);
   logger.error({ code, stack }, message);
   return exitCode;
