@@ -10,8 +10,8 @@ import { enableRelaxedSimd } from '../src/chip/engine.ts';
 import { fastMxu, mxuWorkspaceBytes } from '../src/chip/mxu.ts';
 import type { Ports } from '../src/chip/ports.ts';
 import { vectorUnit } from '../src/chip/vector-unit.ts';
-import { withTrainFlags } from '../src/cli/flags.ts';
 import { trainOptions } from '../src/cli/options.ts';
+import { addSettingFlags } from '../src/cli/settings/command.ts';
 import { type Dataset, pixelsOf } from '../src/data/dataset.ts';
 import { fillScratch, fillStep } from '../src/data/fill.ts';
 import { openDataset } from '../src/data/open.ts';
@@ -28,7 +28,7 @@ import { milliseconds, table } from '../src/observe/format.ts';
 const samples = 9;
 const samplesMs = 400;
 
-withTrainFlags(new Command('profile')).action(main).parse();
+addSettingFlags(new Command('profile'), 'compile').action(main).parse();
 
 function main(flags: Record<string, unknown>): void {
   const { config } = trainOptions(flags);

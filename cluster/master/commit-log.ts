@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -10,13 +10,19 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import type { Past } from '../../src/experiment/past.ts';
+import { keyDigest } from '../../src/experiment/same-run.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
-import { type Failed, LogContents, type LogRecord, parseRecord } from './log-record.ts';
+import {
+  type Failed,
+  LogContents,
+  type LogRecord,
+  parseRecord,
+  type RunRecord,
+} from './log-record.ts';
 
 /**
  * The memory of a run's masters: one JSON record a line, on disk before anybody hears of what it
@@ -34,6 +40,11 @@ export interface CommitLog {
   readonly failed: Failed | null;
   /** The run's report, if it is done: then it is not led, and nothing can be added. */
   readonly finished: Report | null;
+  /**
+   * The run that was in the log and had not ended, if this is another run: it is not gone on with. Its
+   * lines stay in the file.
+   */
+  readonly abandoned: Abandoned | null;
   /** A membership begins. */
   beginEpoch(epoch: number): void;
   /**
@@ -48,16 +59,25 @@ export interface CommitLog {
   close(): void;
 }
 
+/** A run that another run took the place of before its end. */
+export interface Abandoned {
+  /** Steps that it had committed, and steps of the whole run. */
+  readonly step: number;
+  readonly steps: number;
+  /** What made it the run that it was, as src/experiment/same-run.ts has it, if that was written. */
+  readonly key: unknown;
+}
+
 /**
  * Opens the log of a run, makes it where it is missing, and takes the lead with the epoch after the
- * last. The log of another run is begun anew, after its epochs.
+ * last. The log of another run is begun anew, after its epochs. `key` is what makes the run this run:
+ * runs with equal keys go on where the other ended.
  *
  * @throws PodError `io` when it cannot be read or written. So does all that adds to it, and
  *   `superseded` when a newer master leads.
  */
-export function openCommitLog(path: string, config: TrainConfig): CommitLog {
-  const run = createHash('sha256').update(JSON.stringify(config)).digest('hex');
-  return new FileLog(path, run);
+export function openCommitLog(path: string, key: object): CommitLog {
+  return new FileLog(path, { run: keyDigest(key), key: { ...key } });
 }
 
 /** Read at a time. */
@@ -72,11 +92,12 @@ class FileLog implements CommitLog {
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
+  #abandoned: Abandoned | null = null;
   /** Bytes that have been read, and of them those of a last line without an end. */
   #readBytes = 0;
   #rest: Buffer = Buffer.alloc(0);
 
-  constructor(path: string, run: string) {
+  constructor(path: string, run: RunRecord) {
     this.#path = path;
     this.#file = this.#attempt(() => openFile(path));
     try {
@@ -100,6 +121,10 @@ class FileLog implements CommitLog {
 
   get finished(): Report | null {
     return this.#contents.finished;
+  }
+
+  get abandoned(): Abandoned | null {
+    return this.#abandoned;
   }
 
   beginEpoch(epoch: number): void {
@@ -141,12 +166,14 @@ class FileLog implements CommitLog {
   }
 
   /** Takes the epoch after the last; again if another master took the same one first. */
-  #lead(run: string): number | null {
+  #lead(run: RunRecord): number | null {
     for (;;) {
       const { run: found, failed, finished, epoch } = this.#contents;
-      const isOver = found === run && (failed !== null || finished !== null);
-      if (isOver) return null;
-      const head: LogRecord[] = found === run ? [] : [{ run }];
+      const isEnded = failed !== null || finished !== null;
+      const isOther = found !== run.run;
+      if (isEnded && !isOther) return null;
+      if (isOther && !isEnded) this.#abandoned = abandonedOf(this.#contents);
+      const head: LogRecord[] = isOther ? [run] : [];
       const own: LogRecord = { master: epoch + 1, name: this.#name };
       this.#attempt(() => this.#write([...head, own]));
       this.#attempt(() => this.#catchUp());
@@ -215,6 +242,12 @@ class FileLog implements CommitLog {
       throw new PodError('io', `commit log ${this.#path}: ${why}`, cause);
     }
   }
+}
+
+/** A run that has not committed a step has nothing to lose. */
+function abandonedOf({ key, steps: step, history }: LogContents): Abandoned | null {
+  const last = history.at(-1);
+  return last === undefined ? null : { step, steps: last.steps, key };
 }
 
 function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCommitted[]): void {

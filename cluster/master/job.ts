@@ -5,7 +5,10 @@ import type { Logger } from 'pino';
 import type { TrainOptions } from '../../src/cli/options.ts';
 import { openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { CheckpointPlan } from '../../src/experiment/checkpoint/keeper.ts';
+import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
+import { type OpenedRun, openRun } from '../../src/experiment/open-run.ts';
+import { differenceBetween, keyOf, type RunKey, readKey } from '../../src/experiment/same-run.ts';
 import { train } from '../../src/experiment/train.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { logEvent } from '../../src/observe/log.ts';
@@ -14,7 +17,7 @@ import type { PodOptions } from '../../src/pod/pod.ts';
 import { isFinal } from '../final.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
-import { type CommitLog, openCommitLog } from './commit-log.ts';
+import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
 
 /** A run on the workers that wait in a lobby. */
 export interface Job {
@@ -60,14 +63,17 @@ export const commitsFile = 'commits.jsonl';
  */
 export async function runJob(job: Job): Promise<JobEnd> {
   const { options, folder, logger } = job;
-  const commits = openCommitLog(join(folder, commitsFile), options.config);
+  const opened = await openOnMaster(options.config);
+  const key = keyOf(opened.identity);
+  const commits = openCommitLog(join(folder, commitsFile), key);
   try {
-    const { failed, finished } = commits;
+    const { failed, finished, abandoned } = commits;
+    if (abandoned !== null) logger.warn(describeAbandoned(abandoned, key), 'another-run');
     if (failed !== null) throw new PodError(failed.code, failed.message);
     if (finished !== null) return { kind: 'done', report: finished };
     const { epoch, history } = commits.past();
     logger.info({ epoch, step: history.at(-1)?.step ?? 0 }, 'commits-found');
-    return await run(job, commits);
+    return await run(job, opened, commits);
   } catch (error) {
     // Who is told to stop loses its workers as well: that is no failure of the job.
     if (job.shouldStop())
@@ -80,14 +86,40 @@ export async function runJob(job: Job): Promise<JobEnd> {
   }
 }
 
-async function run(job: Job, commits: CommitLog): Promise<JobEnd> {
+/** Reads the data of a run; a path that is not there is the path of another machine, most likely. */
+async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
+  try {
+    return await openRun(config);
+  } catch (error) {
+    if (!(error instanceof PodError) || (error.code !== 'bad-data' && error.code !== 'io')) {
+      throw error;
+    }
+    const where = "paths are those of the master's machine";
+    throw new PodError(error.code, `${error.message} (${where})`, error);
+  }
+}
+
+/** The run that is not gone on with, for the log. */
+function describeAbandoned(
+  { step, steps, key }: Abandoned,
+  now: RunKey,
+): Readonly<Record<string, unknown>> {
+  const before = readKey(key);
+  const difference = before && differenceBetween(before, now);
+  const why =
+    difference === undefined ? 'is another run' : `has ${difference.is}, not ${difference.was}`;
+  const cause = `a run that had come to step ${step} of ${steps} is not gone on with: this run ${why}, and begins anew`;
+  return { step, steps, cause };
+}
+
+async function run(job: Job, opened: OpenedRun, commits: CommitLog): Promise<JobEnd> {
   const { options, logger, shouldStop, watch } = job;
   const past = commits.past();
   let pod: ProcessPod | undefined;
   let isLost = false;
   const checkpoints = await planOf(options);
   const events = train(options.config, {
-    ...{ past, shouldStop, now: () => performance.now() },
+    ...{ opened, past, shouldStop, now: () => performance.now() },
     async openPod(podOptions) {
       pod = await openProcessPod({
         ...processOptions(job, commits, podOptions),

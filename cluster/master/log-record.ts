@@ -4,8 +4,7 @@ import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
 
 /** A line of a master's log. `epoch` is the membership in which it was written. */
 export type LogRecord =
-  /** What follows is of the run with this hash. */
-  | { readonly run: string }
+  | RunRecord
   /** A master begins, and takes this epoch: what an older one writes from here on does not count. */
   | { readonly master: number; readonly name: string }
   /** A membership begins. */
@@ -16,6 +15,12 @@ export type LogRecord =
   /** The run has failed for good. */
   | { readonly failed: ErrorCode; readonly message: string; readonly epoch: number }
   | { readonly finished: Report; readonly epoch: number };
+
+/** What follows is of the run with this digest of its key. Older versions did not write the key. */
+export interface RunRecord {
+  readonly run: string;
+  readonly key?: Readonly<Record<string, unknown>> | undefined;
+}
 
 /** The record of a line; undefined when it is none, or was cut off. */
 export function parseRecord(line: string): LogRecord | undefined {
@@ -35,6 +40,7 @@ export interface Failed {
  */
 export class LogContents {
   run: string | null = null;
+  key: Readonly<Record<string, unknown>> | undefined;
   /** The newest master: its epoch, and the name it gave itself. */
   leader: { readonly epoch: number; readonly name: string } = { epoch: 0, name: '' };
   /** The last membership that there was. */
@@ -46,15 +52,16 @@ export class LogContents {
   finished: Report | null = null;
 
   take(record: LogRecord): void {
-    if ('run' in record) this.#begin(record.run);
+    if ('run' in record) this.#begin(record);
     else if ('master' in record) this.#follow(record.master, record.name);
     else if (record.epoch >= this.leader.epoch) this.#takeFromLeader(record);
   }
 
   /** Another run begins anew, but for its epochs: it may get the workers of the one before. */
-  #begin(run: string): void {
+  #begin({ run, key }: RunRecord): void {
     if (run === this.run) return;
     this.run = run;
+    this.key = key;
     this.history.length = 0;
     this.steps = 0;
     this.failed = null;
@@ -67,7 +74,7 @@ export class LogContents {
     this.epoch = Math.max(this.epoch, epoch);
   }
 
-  #takeFromLeader(record: Exclude<LogRecord, { run: string } | { master: number }>): void {
+  #takeFromLeader(record: Exclude<LogRecord, RunRecord | { master: number }>): void {
     this.epoch = Math.max(this.epoch, record.epoch);
     if ('from' in record) this.steps = Math.max(this.steps, record.from);
     if ('failed' in record) this.failed = { code: record.failed, message: record.message };
@@ -89,7 +96,7 @@ const phaseMs = z.strictObject({
   ...{ infeed: real, compute: real, 'all-reduce': real, update: real, outfeed: real, commit: real },
 });
 const schema = z.union([
-  z.strictObject({ run: z.string() }),
+  z.strictObject({ run: z.string(), key: z.record(z.string(), z.unknown()).optional() }),
   z.strictObject({ master: epoch, name: z.string() }),
   z.strictObject({ epoch }),
   z.strictObject({ from: count, epoch }),

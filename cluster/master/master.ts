@@ -4,17 +4,14 @@
  * `POD_MODE=serve` it stays up and takes jobs instead. docs/OPERATING.md lists its environment.
  */
 import { setFlagsFromString } from 'node:v8';
-import { CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
 import { cloudTpus } from '../../src/experiment/config.ts';
-import { PodError } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import { logEvent } from '../../src/observe/log.ts';
 import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
-import { textIn, wholeIn, wholeUnlessEmpty, wordIn } from '../host/environment.ts';
+import { textIn, wholeIn, wordIn } from '../host/environment.ts';
 import { makeToken } from '../image/token-file.ts';
-import { splitWords } from '../image/words.ts';
 import { parseHost } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { Lobby } from '../process/lobby.ts';
@@ -30,7 +27,7 @@ import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
 import { RunState } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
-import { readJobWords, readWords } from './words.ts';
+import { readJobWords, readMaster, readServing, submittedWords } from './words.ts';
 
 const { env } = process;
 const job = oneLine(env['POD_JOB'] ?? 'pod', 200);
@@ -88,7 +85,7 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
 
 /** Trains what `POD_ARGS` says. */
 async function trainOnce(lobby: Lobby): Promise<number> {
-  const options = readWords([...splitWords(env['POD_ARGS'] ?? ''), ...tpuWords()]);
+  const options = readMaster(env);
   const graceMsLimit = graceMs();
   // Whoever starts a pod anew means a new run: what has ended is put aside.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
@@ -122,15 +119,15 @@ async function trainOnce(lobby: Lobby): Promise<number> {
 
 /** Stays up, and runs one job after another. */
 async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
-  const tpus = tpusGiven() ?? 8;
+  const topology = readServing(env);
   const graceMsLimit = graceMs();
-  const { state, workers } = begin(lobby, tpus);
+  const { state, workers } = begin(lobby, cloudTpus({ topology }));
   const runOne: RunJob = async ({ id, words, folder }, hooks) => {
     const jobLogger = loggerOf(id, hooks.log);
     workers?.startAll();
     const end = await runJob({
       ...{ folder, lobby, logger: jobLogger, watch: state, graceMsLimit },
-      options: readJobWords(words, folder, tpus),
+      options: readJobWords(words, folder, topology),
       ...{ isWatched: workers !== undefined, shouldStop: hooks.shouldStop },
     });
     if (end.kind === 'done') logEvent(jobLogger, { kind: 'finished', report: end.report });
@@ -138,7 +135,7 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   };
   const jobs = new JobServer({
     ...{ folder, run: runOne, now: Date.now },
-    check: (words) => void readJobWords(words, folder, tpus),
+    check: (words) => submittedWords(words, topology),
     log: (msg, fields) => logger.info(fields, msg),
   });
   workers?.startAll();
@@ -235,18 +232,6 @@ function saySo(state: ProcessStatus['state']): void {
   writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
-function tpuWords(): string[] {
-  const tpus = tpusGiven();
-  return tpus === undefined ? [] : ['--tpus', String(tpus)];
-}
-
-/** Set to nothing counts as not set: engines of containers do that. */
-function tpusGiven(): number | undefined {
-  const tpus = wholeUnlessEmpty(env, 'TPUS', { min: 1, max: 64 });
-  if (tpus === undefined || Number.isInteger(Math.log2(tpus))) return tpus;
-  throw new PodError('bad-config', `TPUS: expected 1, 2, 4, 8, 16, 32 or 64, found ${tpus}`);
-}
-
 function apiPlace(): [host: string, port: number] {
   const host = parseHost('POD_API_HOST', env['POD_API_HOST'] ?? '127.0.0.1');
   return [host, wholeIn(env, 'POD_API_PORT', portRange) ?? 7080];
@@ -258,10 +243,6 @@ function graceMs(): number {
 
 /** Logs why, and gives the exit code of `pod train`. */
 function refuse(error: unknown): number {
-  if (error instanceof CommanderError) {
-    logger.error({ code: 'bad-flag' }, `POD_ARGS: ${error.message.replace(/^error: /, '')}`);
-    return 2;
-  }
   const { code, exitCode, message, stack } = describeError(error);
   logger.error({ code, stack }, message);
   return exitCode;

@@ -37,8 +37,11 @@ export type JobOutcome =
  */
 export type RunJob = (job: JobToRun, hooks: JobHooks) => Promise<JobOutcome>;
 
-/** Checks flags without running anything; throws PodError or CommanderError. */
-export type CheckJob = (words: readonly string[]) => void;
+/**
+ * Checks flags without running anything, and gives those that the job keeps: the same, or the same
+ * things said so that nothing which changes later has a part in them. Throws PodError or CommanderError.
+ */
+export type CheckJob = (words: readonly string[]) => readonly string[];
 
 export interface JobServerOptions {
   /** A folder that is there. Jobs are kept in `jobs` in it. */
@@ -121,12 +124,12 @@ export class JobServer {
     if (bytes > wordsBytesMax) {
       throw new PodError('too-large', `flags: expected ${wordsBytesMax} bytes, found ${bytes}`);
     }
-    this.#check(words);
+    const kept = this.#check(words);
     if (this.#unfinished.size >= queueMax) {
       throw new PodError('too-many', `${queueMax} jobs are waiting; try again when one has ended`);
     }
     const id = jobName(this.#lastNumber + 1);
-    const job: Job = { id, words, submittedMs: this.#options.now(), state: 'queued' };
+    const job: Job = { id, words: kept, submittedMs: this.#options.now(), state: 'queued' };
     this.#put(job);
     this.#wake();
     return job;
@@ -268,9 +271,9 @@ export class JobServer {
     return job?.state === 'running' && job.isCancelling;
   }
 
-  #check(words: readonly string[]): void {
+  #check(words: readonly string[]): readonly string[] {
     try {
-      this.#options.check(words);
+      return this.#options.check(words);
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error;
       const found = error.exitCode === 0 ? 'a question for help' : error.message;

@@ -37,6 +37,7 @@ const isFeed: FieldCheck = isObject({
   dataset: isText,
   datasetSeed: isCount,
   split: isOneOf(['train', 'test']),
+  digest: isText,
   globalBatch: isPositive,
   order: isOneOf(['training', 'evaluation']),
   orderSeed: isCount,

@@ -5,7 +5,7 @@ import { openDataset } from '../../src/data/open.ts';
 import { assignSamples, type Plan, stepsPerPass, tpuBatch } from '../../src/data/plan.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
-import { planOf } from '../threads/feed.ts';
+import { planOf, splitOf } from '../threads/feed.ts';
 import { infeedGeometry, type Layout } from '../threads/layout.ts';
 
 /** What feeds all programs of one Cloud TPU. */
@@ -88,11 +88,12 @@ export class Loader {
   }
 
   /** Programs share what they are fed from. */
-  #dataset({ dataset, datasetSeed, split }: FeedSource): Dataset {
+  #dataset(source: FeedSource): Dataset {
+    const { dataset, datasetSeed } = source;
     const key = `${datasetSeed} ${dataset}`;
     const pair = this.#opened.get(key) ?? openDataset(dataset, datasetSeed);
     this.#opened.set(key, pair);
-    return pair[split];
+    return splitOf(source, pair);
   }
 
   #takeTurn(): void {

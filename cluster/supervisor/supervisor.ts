@@ -103,7 +103,7 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
     ...process.env,
     ...{ POD_TOKEN_FILE: join(folder, 'token'), POD_JOB: `pod-${process.pid}` },
     ...(serve
-      ? { POD_MODE: 'serve', TPUS: String(tpus), POD_ARGS: '' }
+      ? { POD_MODE: 'serve', TPUS: String(tpus), POD_ARGS: args }
       : { POD_MODE: 'job', TPUS: '', POD_ARGS: args }),
     ...{ POD_DATA_DIR: folder, POD_FOLDER: folder },
     ...{ POD_CONTROL_HOST: '127.0.0.1', POD_CONTROL_PORT: String(controlPort) },

@@ -9,8 +9,8 @@ import type { Executable } from '../isa/executable.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { bytes, columns, count, table } from '../observe/format.ts';
-import { withTrainFlags } from './flags.ts';
 import { type RawOptions, trainOptions } from './options.ts';
+import { addSettingFlags } from './settings/command.ts';
 
 /** What the compiler made of a training step, stage by stage. */
 interface Stages {
@@ -25,19 +25,16 @@ interface Stage {
 
 /** `pod compile`: what the compiler does to a training step. */
 export function addCompile(program: Command): void {
-  withTrainFlags(
-    program.command('compile').description('show what the compiler makes of a training step'),
-  )
-    .option(
-      '--print <pass>',
-      'print the module after this pass: its name or number, hlo or executable',
-    )
+  const command = program
+    .command('compile')
+    .description('show what the compiler makes of a training step');
+  addSettingFlags(command, 'compile')
     .addHelpText(
       'after',
       '\nExamples:\n  pod compile --model cnn\n  pod compile --model mlp --print fusion\n  pod compile --model mlp --print executable\n',
     )
     .action((flags: RawOptions) => {
-      const { config, print: pass } = trainOptions(flags);
+      const { config, print: pass } = trainOptions(flags, 'compile');
       if (pass === undefined) summarize(config);
       else printPass(config, pass);
     });
@@ -61,6 +58,7 @@ function stagesOf(config: TrainConfig): Stages {
   const { module } = trainingStep(config, dataset, totalSteps(config, dataset.train.size));
   const texts = new Map<string, Stage>([['hlo', stage('what the model library built', module)]]);
   const executable = compileFor(module, {
+    keepPrevious: config.recovery !== 'none',
     listener: (pass, after) => {
       texts.set(pass.name, stage(pass.does, after));
     },

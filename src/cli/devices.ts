@@ -1,43 +1,29 @@
 import type { Command } from 'commander';
-import { formatTopology, type Grid, parseTopology, standardGrid } from '../fabric/torus.ts';
-import { PodError } from '../numerics/error.ts';
+import { formatTopology, type Grid } from '../fabric/torus.ts';
 import { table } from '../observe/format.ts';
 import { sliceFigures, tpuV2 } from '../spec/tpu-v2.ts';
-
-interface Flags {
-  readonly tpus?: string;
-  readonly topology?: string;
-  readonly json?: boolean;
-}
+import { addSettingFlags, refuseRepeats } from './settings/command.ts';
+import { mergeSettings } from './settings/merge.ts';
+import { askedSize, defaultTopology } from './settings/size.ts';
+import { type RawOptions, sourceOfFlags } from './settings/source.ts';
 
 /** `pod devices`: what a slice is, from the figures of the hardware. */
 export function addDevices(program: Command): void {
-  program
+  const command = program
     .command('devices')
-    .description('print a slice of the pod: its Cloud TPUs, its torus and its figures')
-    .option('--tpus <n>', 'Cloud TPUs: 1, 2, 4, 8, 16, 32 or 64 (default 8)')
-    .option('--topology <CxR>', 'grid of Cloud TPUs, columns x rows, instead of --tpus')
+    .description('print a slice of the pod: its Cloud TPUs, its torus and its figures');
+  addSettingFlags(command, 'devices')
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  pod devices\n  pod devices --tpus 64\n')
-    .action((flags: Flags) => {
-      const grid = gridOf(flags);
-      const text = flags.json
+    .action(({ json, ...flags }: RawOptions) => {
+      const settings = mergeSettings('devices', [sourceOfFlags(flags)]);
+      const grid = askedSize(settings)?.topology ?? defaultTopology;
+      const text = json
         ? JSON.stringify(figures(grid), undefined, 2)
         : [...picture(grid), '', ...figuresTable(grid)].join('\n');
       process.stdout.write(`${text}\n`);
     });
-}
-
-function gridOf({ tpus, topology }: Flags): Grid {
-  if (topology === undefined) return standardGrid(tpus === undefined ? 8 : Number(tpus));
-  const grid = parseTopology(topology);
-  if (tpus !== undefined && Number(tpus) !== grid.columns * grid.rows) {
-    throw new PodError(
-      'bad-flag',
-      `--tpus: expected ${grid.columns * grid.rows}, the Cloud TPUs of --topology ${topology}, found ${tpus}; leave one of the two out`,
-    );
-  }
-  return grid;
+  refuseRepeats(command);
 }
 
 interface Figures {

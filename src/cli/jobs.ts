@@ -2,7 +2,14 @@ import type { Command } from 'commander';
 import { hasEnded, type Job } from '../../cluster/master/jobs.ts';
 import { PodError } from '../numerics/error.ts';
 import { columns, milliseconds } from '../observe/format.ts';
-import { type FoundJob, isErrorCode, openJobClient, type PlaceFlags } from './job-client.ts';
+import {
+  type FoundJob,
+  isErrorCode,
+  type JobClient,
+  openJobClient,
+  type PlaceFlags,
+} from './job-client.ts';
+import { jobRequest } from './settings/submit.ts';
 
 const where = `
 Where the master is: --api and --token-file, else POD_API and POD_TOKEN_FILE, else the folder of
@@ -16,7 +23,8 @@ Examples:
   pod submit --wait --json -- --steps 20 >run.json   the summary; the log to standard error
   docker compose exec serve pod submit -- --steps 20
 
-Flags of pod train come after --. With --wait, ending this command does not end the job.
+Flags of pod train come after --. A --config file is read, and relative paths are resolved, where this
+command is called; data and checkpoints that they name are those of the master's machine. With --wait, ending this command does not end the job.
 Exit codes: those of pod train; 130 when the job was cancelled.
 `;
 
@@ -72,7 +80,7 @@ interface SubmitFlags extends PlaceFlags {
 async function submit(words: readonly string[], flags: SubmitFlags): Promise<void> {
   const { wait = false, json = false, ...place } = flags;
   const client = openJobClient(place);
-  const job = await client.submit(words);
+  const job = await send(client, words);
   if (!wait) {
     process.stdout.write(json ? `${JSON.stringify(job)}\n` : `${job.id}\n`);
     return;
@@ -81,6 +89,17 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
   output.write(`${job.id}\n`);
   for await (const text of client.log(job.id, true)) output.write(text);
   settle(await client.find(job.id), json);
+}
+
+/** Sends a job with what its words mean here, and says a refusal in the words that were given. */
+async function send(client: JobClient, words: readonly string[]): Promise<Job> {
+  const request = jobRequest(words, process.cwd());
+  try {
+    return await client.submit(request.words);
+  } catch (error) {
+    if (!(error instanceof PodError)) throw error;
+    throw new PodError(error.code, request.inWordsOfSender(error.message), error);
+  }
 }
 
 /** Ends as the job did. */

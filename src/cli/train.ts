@@ -14,8 +14,8 @@ import { Progress } from '../observe/progress.ts';
 import type { OpenPod } from '../pod/pod.ts';
 import { printPass } from './compile.ts';
 import { exitCodes } from './exit-codes.ts';
-import { withTrainFlags } from './flags.ts';
 import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
+import { addSettingFlags } from './settings/command.ts';
 
 const examples = `
 Examples:
@@ -25,23 +25,21 @@ Examples:
   pod train --data mnist:DIR --epochs 5              MNIST from DIR
   pod train --config run.yaml --report run.json      settings from a file, results into one
   pod train --checkpoint DIR --every 50 --resume     goes on where it was stopped, with the same bits
+  pod train --start-from DIR --steps 50              a new run that begins with the weights of DIR
 
-A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it.
+A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it. Paths in it
+are those of the folder in which pod is called.
+--resume goes on with the run of the checkpoint. It may be longer (--steps 60 after 30) if the learning
+rates of the steps that are done stay the same bits, as with --schedule constant --warm-up 0.
+--start-from begins a new run at step 0 with only the weights of a checkpoint, of any length and schedule.
 Ctrl-C, SIGTERM and SIGHUP let the step that runs end, save if there is a --checkpoint, and end the
 run; a second one ends it at once. Output that nobody takes any more does not stop a run.
 ${exitCodes}`;
 
 /** `pod train`: the main job. */
 export function addTrain(program: Command): void {
-  withTrainFlags(program.command('train').description('train a network on emulated Cloud TPUs'))
-    .option('--log <file>', 'write one JSON line an event to this file')
-    .option('--report <file>', 'write the result as JSON to this file')
-    .option('--json', 'print the result as JSON to standard output, progress to standard error')
-    .option('--checkpoint <dir>', 'save checkpoints to this directory')
-    .option('--every <n>', 'steps from one checkpoint to the next (default 100)')
-    .option('--keep <n>', 'checkpoints that are left, the newest ones (default 3)')
-    .option('--resume', 'go on from the newest good checkpoint, if there is one')
-    .option('--print <pass>', 'print the training step after this pass of the compiler and stop')
+  const command = program.command('train').description('train a network on emulated Cloud TPUs');
+  addSettingFlags(command, 'train')
     .addHelpText('after', examples)
     .action(async (flags: RawOptions) => {
       const options = trainOptions(flags);

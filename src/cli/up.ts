@@ -8,15 +8,15 @@ import { requireProcesses } from '../../cluster/host/room.ts';
 import { startSupervisor } from '../../cluster/process/spawn.ts';
 import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { Supervisor } from '../../cluster/supervisor/supervisor.ts';
-import { cloudTpus } from '../experiment/config.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { exitCodes } from './exit-codes.ts';
-import { withTrainFlags } from './flags.ts';
 import { isErrorCode } from './job-client.ts';
 import { tail } from './local-pod.ts';
-import { type RawOptions, trainOptions } from './options.ts';
 import type { PodFile } from './pod-file.ts';
 import { type TakenFolder, takeFolder } from './pod-folder.ts';
+import { addSettingFlags, refuseRepeats } from './settings/command.ts';
+import type { RawOptions } from './settings/source.ts';
+import { upRequest } from './settings/up.ts';
 
 const examples = `
 Examples:
@@ -32,14 +32,10 @@ ${exitCodes}`;
 
 /** `pod up`: a pod as processes of this machine. */
 export function addUp(program: Command): void {
-  withTrainFlags(
-    program.command('up').description('train in a process for each Cloud TPU on this machine'),
-  )
-    .option('--checkpoint <dir>', 'save checkpoints to this directory')
-    .option('--every <n>', 'steps from one checkpoint to the next (default 100)')
-    .option('--keep <n>', 'checkpoints that are left, the newest ones (default 3)')
-    .option('--resume', 'go on from the newest good checkpoint, if there is one')
-    .option('--report <file>', 'write the result as JSON to this file')
+  const command = program
+    .command('up')
+    .description('train in a process for each Cloud TPU on this machine');
+  addSettingFlags(command, 'up')
     .option('--wait', 'wait for the end, and exit as the run does')
     .option('--serve', 'stay up and take jobs: pod submit; of the other flags only sizes count')
     .option('--dir <dir>', 'where logs, token and process numbers are kept', '.pod')
@@ -47,6 +43,7 @@ export function addUp(program: Command): void {
     .action(async ({ wait, serve, dir, ...flags }: RawOptions) => {
       await up(String(dir), flags, { wait: wait === true, serve: serve === true });
     });
+  refuseRepeats(command);
 }
 
 interface UpOptions {
@@ -56,33 +53,15 @@ interface UpOptions {
 
 async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): Promise<void> {
   if (dir.trim() === '') throw new PodError('bad-flag', "--dir: expected a folder, found ''");
-  if (serve) refuseRunFlags(flags);
-  const tpus = cloudTpus(trainOptions(flags).config);
-  requireProcesses(tpus);
+  const request = upRequest(flags, serve, process.cwd());
+  requireProcesses(request.tpus);
   const folder = resolve(dir);
   const ports = await freePorts();
-  const asked = { ...ports, args: wordsOf(flags).join(' '), serve, tpus };
+  const asked = { ...ports, ...request, serve };
   const taken = takeFolder(dir, folder, asked);
   if (!taken.isNew) say(`the master had ended: started again; logs are in ${dir}`);
   if (wait) await waitForEnd(dir, folder, taken.pod);
   else await leaveRunning(dir, folder, taken);
-}
-
-/** Flags that a serving pod takes itself; all others are those of its jobs. */
-const sizeFlags: readonly string[] = ['tpus', 'topology', 'config'];
-
-function refuseRunFlags(flags: RawOptions): void {
-  const other = Object.keys(flags).find(
-    (key) => isGiven(key, flags[key]) && !sizeFlags.includes(key),
-  );
-  if (other === undefined) return;
-  const advice = 'give it to pod submit -- instead';
-  throw new PodError('bad-flag', `--${kebab(other)}: a pod that serves takes no run; ${advice}`);
-}
-
-/** A flag that only takes something away is there as `true` when nobody gave it. */
-function isGiven(key: string, value: unknown): boolean {
-  return value !== undefined && !(key === 'relaxedSimd' && value === true);
 }
 
 /** Keeps the pod going in this process, and ends as it does. */
@@ -167,26 +146,6 @@ function say(line: string): void {
 
 function complain(line: string): void {
   process.stderr.write(`pod: ${line}\n`);
-}
-
-/** The flags again, as words that `POD_ARGS` can hold. */
-function wordsOf(flags: RawOptions): string[] {
-  return Object.entries(flags).flatMap(([key, value]) => {
-    const name = kebab(key);
-    if (!isGiven(key, value)) return [];
-    if (typeof value === 'boolean') return [value ? `--${name}` : `--no-${name}`];
-    return [`--${name}`, quoted(String(value))];
-  });
-}
-
-function kebab(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-function quoted(word: string): string {
-  if (!word.includes("'")) return `'${word}'`;
-  if (!word.includes('"')) return `"${word}"`;
-  throw new PodError('bad-flag', `expected no flag with both kinds of quotes, found ${word}`);
 }
 
 /** Two ports that nobody uses now. */

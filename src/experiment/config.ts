@@ -1,7 +1,11 @@
 import type { NetworkName } from '../model/networks.ts';
+import { PodError } from '../numerics/error.ts';
 import type { RecoveryPolicy } from '../pod/master.ts';
 
-/** Everything that decides the bits of a run, and nothing that does not. */
+/**
+ * The settings of a run, checked. Not all of them decide its bits: src/experiment/same-run.ts says
+ * what makes two runs the same run.
+ */
 export interface TrainConfig {
   /** Grid of Cloud TPUs, columns along X and rows along Y. */
   readonly topology: { readonly columns: number; readonly rows: number };
@@ -24,6 +28,11 @@ export interface TrainConfig {
   readonly recovery: RecoveryPolicy;
   /** Held-out images to evaluate on, in whole batches; all unless given. */
   readonly evaluate: number | undefined;
+  /**
+   * Path of the checkpoint, or of the folder of checkpoints, whose weights the run begins with; it
+   * begins with weights drawn from `seed` unless given.
+   */
+  readonly startFrom?: string;
 }
 
 export const scheduleNames = ['constant', 'linear-scaling', 'piecewise', 'cosine'] as const;
@@ -40,7 +49,42 @@ export function replicas(config: Pick<TrainConfig, 'topology'>): number {
   return cloudTpus(config) * replicasPerCloudTpu;
 }
 
-/** Steps of the whole run over a training set of `size` samples; the last epoch is completed. */
-export function totalSteps({ length, globalBatch }: TrainConfig, size: number): number {
-  return length.unit === 'steps' ? length.steps : Math.ceil((length.epochs * size) / globalBatch);
+/** The longest run, in steps; every step number is exact in f32 below 2^24. */
+export const stepsMax = 10_000_000;
+
+/** The most passes over the training set: the order of a pass is drawn from its number, a u32. */
+const passesMax = 1_000_000_000;
+
+/**
+ * Steps of the whole run over a training set of `size` examples; the last epoch is completed.
+ *
+ * @throws PodError `bad-flag` when that is a longer run than there can be.
+ */
+export function totalSteps(
+  { length, globalBatch }: Pick<TrainConfig, 'length' | 'globalBatch'>,
+  size: number,
+): number {
+  const steps =
+    length.unit === 'steps' ? length.steps : Math.ceil((length.epochs * size) / globalBatch);
+  const batches = `with a global batch of ${globalBatch} and ${size} training images`;
+  if (length.unit === 'epochs' && steps > stepsMax) {
+    const most = roundDown((stepsMax * globalBatch) / size);
+    throw new PodError(
+      'bad-flag',
+      `${length.epochs} epochs ${batches}: expected at most ${stepsMax} steps, found ${steps}; use at most ${most} epochs`,
+    );
+  }
+  const passes = Math.ceil((steps * globalBatch) / size);
+  if (passes > passesMax) {
+    throw new PodError(
+      'bad-flag',
+      `${steps} steps ${batches}: expected at most ${passesMax} passes over the training set, found ${passes}; use fewer steps, a smaller batch or a larger set`,
+    );
+  }
+  return steps;
+}
+
+/** To whole numbers, and below 1 to six decimals. */
+function roundDown(value: number): number {
+  return value >= 1 ? Math.floor(value) : Math.floor(value * 1e6) / 1e6;
 }

@@ -12,6 +12,7 @@ export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
 /** What happens in a run, in order: what progress, logs and reports are made of. */
 export type TrainEvent =
   | Started
+  | WarmStarted
   | Resumed
   | { readonly kind: 'ready'; readonly elapsedMs: number }
   | StepCommitted
@@ -34,6 +35,16 @@ export interface Started {
   readonly parameters: number;
   readonly hbmBytesPerCore: number;
   readonly hbmLimitBytes: number;
+}
+
+/** A new run begins with the weights of a checkpoint and a fresh optimizer state. */
+export interface WarmStarted {
+  readonly kind: 'warm-started';
+  /** Path of the checkpoint. */
+  readonly checkpoint: string;
+  readonly weightsDigest: string;
+  /** Newer ones of the same folder that were not good, and why. */
+  readonly refused: readonly Refusal[];
 }
 
 /** A run that may go on has looked where from. */
@@ -101,6 +112,11 @@ export interface Report {
   readonly data: string;
   readonly globalBatch: number;
   readonly steps: number;
+  /**
+   * Steps trained since the run was resumed from a checkpoint, or since its start; 0 of a run that was
+   * resumed after its last step. Times and rates below are of these steps.
+   */
+  readonly stepsTrained: number;
   readonly seed: number;
   readonly precision: 'bf16' | 'f32';
   readonly mxu: 'fast' | 'systolic';

@@ -5,16 +5,9 @@ import type { Executable } from '../isa/executable.ts';
 import { networks } from '../model/networks.ts';
 import { evaluateStep, type NetworkOptions, type StepProgram, trainStep } from '../model/step.ts';
 import type { Optimizer } from '../optimizer/optimizer.ts';
-import {
-  constant,
-  cosine,
-  linearScaling,
-  piecewise,
-  type Schedule,
-  warmUp,
-} from '../optimizer/schedule.ts';
 import { sgd } from '../optimizer/sgd.ts';
 import { replicas, replicasPerCloudTpu, type TrainConfig } from './config.ts';
+import { scheduleOf } from './schedule.ts';
 
 /** The two programs of a run, compiled, and what their parameters start from. */
 export interface Programs {
@@ -73,24 +66,4 @@ function networkOptions(config: TrainConfig, { train }: DatasetPair): NetworkOpt
 
 function optimizerOf(config: TrainConfig, steps: number): Optimizer {
   return sgd({ learningRate: scheduleOf(config, steps), momentum: config.momentum });
-}
-
-function scheduleOf(config: TrainConfig, steps: number): Schedule {
-  const rate = constant(config.learningRate);
-  const warmed = (then: Schedule): Schedule => warmUp(Math.round(config.warmUp * steps), then);
-  switch (config.schedule) {
-    case 'constant':
-      return warmed(rate);
-    case 'linear-scaling':
-      return warmed(linearScaling(config.globalBatch, rate));
-    case 'piecewise':
-      return warmed(piecewise(thirds(steps), [0.1, 0.1], rate));
-    case 'cosine':
-      return warmed(cosine(steps, rate));
-  }
-}
-
-/** Where the rate falls by ten, as in the recipe of ResNet-50: after a third and two thirds. */
-function thirds(steps: number): number[] {
-  return [Math.round(steps / 3), Math.round((2 * steps) / 3)];
 }

@@ -1,6 +1,5 @@
-import { openDataset } from '../data/open.ts';
 import { formatTopology } from '../fabric/torus.ts';
-import { phases } from '../isa/executable.ts';
+import { type Executable, phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { elementCount } from '../numerics/shape.ts';
@@ -17,7 +16,9 @@ import {
   startingPoint,
 } from './checkpoint/keeper.ts';
 import type { NamedShape, Resumable } from './checkpoint/resume.ts';
-import { cloudTpus, type TrainConfig, totalSteps } from './config.ts';
+import { savedConfig } from './checkpoint/saved-run.ts';
+import { type Start, withWeights } from './checkpoint/start-from.ts';
+import { cloudTpus, type TrainConfig } from './config.ts';
 import type {
   CheckpointReport,
   Evaluated,
@@ -26,6 +27,7 @@ import type {
   StepCommitted,
   TrainEvent,
 } from './event.ts';
+import { type OpenedRun, openRun } from './open-run.ts';
 import { noPast, type Past } from './past.ts';
 import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
@@ -36,6 +38,8 @@ export interface TrainWorld {
   readonly openPod: OpenPod;
   /** Wall time in ms. */
   readonly now: () => number;
+  /** The run with its files read, if that was done before; else they are read first of all. */
+  readonly opened?: OpenedRun;
   /** None are read or written unless given. */
   readonly checkpoints?: CheckpointPlan;
   /** Of a run whose master has ended before its end, what that had written down. */
@@ -52,7 +56,8 @@ export interface TrainWorld {
  * @throws PodError naming what the user gave, what does not fit, or which Cloud TPU was lost.
  */
 export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
-  const run = prepare(config, world.now());
+  const startMs = world.now();
+  const run = prepare(world.opened ?? (await openRun(config)), startMs);
   yield started(run);
   const { checkpoints: plan, now, past = noPast, shouldStop = () => false } = world;
   const history = [...past.history];
@@ -60,6 +65,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   const { initialValues } = run.programs;
   const start = await startingPoint(plan, resumable(run), initialValues, history.at(-1));
   if (plan?.resume || start.isStanding) yield resumed(start);
+  if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
   const story = new Story();
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {
@@ -138,6 +144,7 @@ const evaluateProgram = 1;
 const rateSteps = 16;
 
 interface Run {
+  readonly opened: OpenedRun;
   readonly config: TrainConfig;
   readonly startMs: number;
   readonly steps: number;
@@ -146,17 +153,26 @@ interface Run {
   readonly programs: Programs;
 }
 
-function prepare(config: TrainConfig, startMs: number): Run {
-  const dataset = openDataset(config.data, config.seed);
-  const steps = totalSteps(config, dataset.train.size);
+function prepare(opened: OpenedRun, startMs: number): Run {
+  const { config, dataset, start, identity } = opened;
+  const { steps } = identity;
+  const programs = buildPrograms(config, dataset, steps);
   return {
+    opened,
     config,
     startMs,
     steps,
     trainSamples: dataset.train.size,
     testSamples: evaluationSamples(config, dataset.test.size),
-    programs: buildPrograms(config, dataset, steps),
+    programs: start === undefined ? programs : startedFrom(start, programs),
   };
+}
+
+/** Programs whose weights are those of a checkpoint at first. */
+function startedFrom(start: Start, programs: Programs): Programs {
+  const { train, weights, initialValues } = programs;
+  const values = withWeights(start, parametersOf(train), weights, initialValues);
+  return { ...programs, initialValues: values };
 }
 
 /** Whole batches, until there are as many as asked for or no more. */
@@ -182,7 +198,7 @@ function masterStart({ epoch }: Past, { step, isStanding, last }: StartingPoint)
 }
 
 function openSlice(
-  { config, programs }: Run,
+  { config, programs, opened: { dataset } }: Run,
   openPod: OpenPod,
   options: Required<Pick<PodOptions, 'start' | 'onNote' | 'saved'>>,
 ): Promise<Pod> {
@@ -201,13 +217,13 @@ function openSlice(
       {
         executable: programs.train,
         digested: programs.weights,
-        feed: { ...feed, split: 'train', order: 'training' },
+        feed: { ...feed, split: 'train', order: 'training', digest: dataset.train.digest() },
       },
       {
         executable: programs.evaluate,
         digested: programs.weights,
         parametersFrom: trainProgram,
-        feed: { ...feed, split: 'test', order: 'evaluation' },
+        feed: { ...feed, split: 'test', order: 'evaluation', digest: dataset.test.digest() },
       },
     ],
   });
@@ -230,14 +246,17 @@ function started({ config, steps, trainSamples, programs }: Run): TrainEvent {
   };
 }
 
-/** Names and shapes of the parameters of the training program. */
-function parametersOf({ programs: { train } }: Run): NamedShape[] {
-  return train.parameters.map((id) => at(train.buffers, id));
+/** Names and shapes of the parameters of a program. */
+function parametersOf({ parameters, buffers }: Executable): NamedShape[] {
+  return parameters.map((id) => at(buffers, id));
 }
 
-function resumable(run: Run): Resumable {
-  const { config, trainSamples } = run;
-  return { config, trainSamples, parameters: parametersOf(run) };
+function resumable({ opened: { identity }, programs }: Run): Resumable {
+  return { identity, parameters: parametersOf(programs.train) };
+}
+
+function warmStarted({ path: checkpoint, weightsDigest, refused }: Start): TrainEvent {
+  return { kind: 'warm-started', checkpoint, weightsDigest, refused };
 }
 
 function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): TrainEvent {
@@ -263,18 +282,22 @@ async function saveUnsaved(
 
 /** A copy of the state after a step. */
 async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): Promise<Snapshot> {
-  const { config, trainSamples, programs } = run;
+  const { config, trainSamples, programs, opened } = run;
   const values = await pod.readParameters(trainProgram);
   refuseNonFinite(run, step, values);
   return {
-    config,
+    config: savedConfig(config, opened.identity, step),
     step,
     samplesSeen: step * config.globalBatch,
     trainSamples,
     loss,
     weightsDigest: digest,
     weights: programs.weights,
-    tensors: parametersOf(run).map(({ name, shape }, i) => ({ name, shape, bytes: at(values, i) })),
+    tensors: parametersOf(programs.train).map(({ name, shape }, i) => ({
+      name,
+      shape,
+      bytes: at(values, i),
+    })),
   };
 }
 
@@ -328,7 +351,7 @@ async function checkFinite(run: Run, pod: Pod, { step }: LastStep): Promise<void
 }
 
 function refuseNonFinite(run: Run, step: number, values: readonly Uint8Array[]): void {
-  for (const [i, { name, shape }] of parametersOf(run).entries()) {
+  for (const [i, { name, shape }] of parametersOf(run.programs.train).entries()) {
     if (shape.type !== 'f32') continue;
     const found = firstNonFinite(at(values, i));
     if (found !== undefined) throw diverged(step, `finite values of ${name}, found ${found}`);
@@ -403,6 +426,7 @@ function reportOf(
     data: config.data,
     globalBatch: config.globalBatch,
     steps,
+    stepsTrained: history.length,
     seed: config.seed,
     precision: config.precision,
     mxu: config.mxu,

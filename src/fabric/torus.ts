@@ -64,6 +64,12 @@ export function standardGrid(tpus: number): Topology {
   );
 }
 
+/** Whether a grid is the standard one of its number of Cloud TPUs. */
+export function isStandardGrid({ columns, rows }: Topology): boolean {
+  const standard = standardGrids.get(columns * rows);
+  return standard?.columns === columns && standard.rows === rows;
+}
+
 /**
  * Reads a grid such as `4x2`: 1 to 8 columns and rows of Cloud TPUs.
  *

@@ -6,6 +6,7 @@ import type {
   Started,
   StepCommitted,
   TrainEvent,
+  WarmStarted,
 } from '../experiment/event.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
@@ -40,6 +41,9 @@ export class Progress {
         return;
       case 'ready':
         this.#line(`compiled and loaded in ${milliseconds(event.elapsedMs)}`);
+        return;
+      case 'warm-started':
+        for (const line of warmStart(event)) this.#line(line);
         return;
       case 'resumed':
         for (const line of resumption(event)) this.#line(line);
@@ -121,6 +125,14 @@ function opening(event: Started): string[] {
 
 function resumption({ checkpoint, step, refused }: Resumed): string[] {
   return [...refused.map(refusalLine), whereFrom(checkpoint, step)];
+}
+
+function warmStart({ checkpoint, weightsDigest, refused }: WarmStarted): string[] {
+  const state = 'with a fresh optimizer state';
+  return [
+    ...refused.map(refusalLine),
+    `begins with the weights of ${checkpoint} (digest ${weightsDigest}), ${state}`,
+  ];
 }
 
 function refusalLine({ name, reason }: Refusal): string {

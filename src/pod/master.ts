@@ -654,11 +654,12 @@ function lose(
 ): Transition {
   const losses = [...causes, ...guestsOf(state, causes)];
   const { policy } = state.options.recovery;
-  const hopeless =
-    policy === 'none' ? at(losses, 0) : losses.find((it) => isTooOften(state, it, now));
+  if (policy === 'none') return fail(state, at(losses, 0).code, at(losses, 0).message);
+  const refused = losses.find(({ code }) => isWrongInput(code));
+  if (refused !== undefined) return fail(state, refused.code, refused.message);
+  const hopeless = losses.find((it) => isTooOften(state, it, now));
   if (hopeless !== undefined) {
-    const often = policy === 'none' ? '' : '; it was lost too often';
-    return fail(state, hopeless.code, hopeless.message + often);
+    return fail(state, hopeless.code, `${hopeless.message}; it was lost too often`);
   }
   const lost = losses.map(({ tpu }) => tpu);
   const members = state.members.map((member, tpu): Member => {
@@ -684,6 +685,11 @@ function guestsOf(state: MasterState, causes: readonly Loss[]): readonly Loss[] 
     const hosted = `${nameOf(state, tpu)} is lost with ${nameOf(state, cause.tpu)}, whose worker hosts it`;
     return [{ ...cause, tpu, message: `${hosted}: ${cause.message}` }];
   });
+}
+
+/** Whether a worker was given what it cannot work with: another one would fail in the same way. */
+function isWrongInput(code: ErrorCode): boolean {
+  return errorCodes[code] === errorCodes['bad-data'];
 }
 
 function isTooOften({ members, options }: MasterState, { tpu }: Loss, now: number): boolean {

@@ -65,6 +65,7 @@ async function measure(it: Case): Promise<BenchRow> {
           dataset: config.data,
           datasetSeed: config.seed,
           split: 'train',
+          digest: dataset.train.digest(),
           globalBatch: it.globalBatch,
           order: 'training',
           orderSeed: config.seed,

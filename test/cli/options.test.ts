@@ -72,6 +72,45 @@ test.each<[RawOptions, RegExp]>([
   expect(error.exitCode).toBe(2);
 });
 
+test('a batch that nobody gave is never wrong: it splits evenly over any grid', () => {
+  const side = fc.integer({ min: 1, max: 8 });
+  fc.assert(
+    fc.property(side, side, (columns, rows) => {
+      const { config } = trainOptions({ topology: `${columns}x${rows}` });
+      expect(config.globalBatch % replicas(config)).toBe(0);
+      expect(config.globalBatch).toBeGreaterThanOrEqual(256);
+    }),
+  );
+});
+
+test.each<[RawOptions, RegExp]>([
+  [
+    { epochs: '43000' },
+    /^43000 epochs .* expected at most 10000000 steps, .* at most 42666 epochs/,
+  ],
+  [
+    { epochs: '1', data: 'digits:4294967296', globalBatch: '64' },
+    /expected at most 10000000 steps/,
+  ],
+  [{ steps: '5000', data: 'digits:1', globalBatch: '1048576' }, /at most 1000000000 passes over/],
+  [
+    { topology: '3x1', globalBatch: '256' },
+    /^--global-batch: expected a multiple of 24 .* try 264/,
+  ],
+  [{ tpus: '12' }, /^--tpus: 12 Cloud TPUs: expected one of/],
+  [{ startFrom: '' }, /^--start-from: expected some text, found ""/],
+  [{ data: 'mnist:' }, /^--data: expected one of digits, digits:SIZE, mnist:DIR, found "mnist:"/],
+  [{ checkpoint: 'a\0b' }, /^--checkpoint: expected text without a NUL character/],
+])('%j is refused, naming only what was given', (flags, message) => {
+  expect(refusal(flags).message).toMatch(message);
+  expect(refusal(flags).exitCode).toBe(2);
+});
+
+test('-0 is 0', () => {
+  const { config } = trainOptions({ learningRate: '-0', momentum: '-0' });
+  expect([config.learningRate, config.momentum]).toEqual([0, 0]);
+});
+
 test('whatever the flags, the answer is a configuration or a PodError of one line', () => {
   const keys = [
     'tpus',

@@ -107,8 +107,8 @@ describe('feeds', () => {
   test('from where it starts every core is fed its samples, training on and on, evaluation again and again', async () => {
     const { train, test: held } = openDataset('digits:100', 4);
     const feeds: FeedSource[] = [
-      { ...source, split: 'train', order: 'training' },
-      { ...source, split: 'train', order: 'evaluation' },
+      { ...source, split: 'train', order: 'training', digest: train.digest() },
+      { ...source, split: 'train', order: 'evaluation', digest: train.digest() },
     ];
     const pod = await open({
       topology: { columns: tpus, rows: 1 },
@@ -137,8 +137,21 @@ describe('feeds', () => {
     for (const step of [5, 6, 7, 8]) await check(0, training, step);
   });
 
+  test('data with other contents than the master has end the run, with their digests', async () => {
+    const digest = openDataset('digits:100', 5).train.digest();
+    const feed: FeedSource = { ...source, split: 'train', order: 'training', digest };
+    const topology = { columns: tpus, rows: 1 };
+    const programs = [{ executable: echo(batch), digested: 0, feed }];
+    const running = open({ topology, mxu: 'fast', programs }).then((pod) => pod.step(0));
+    await expect(running).rejects.toMatchObject({
+      code: 'bad-data',
+      message: expect.stringContaining(digest.slice(0, 16)),
+    });
+  });
+
   test('what cannot be fed is refused before a thread starts', async () => {
-    const feed: FeedSource = { ...source, split: 'train', order: 'training' };
+    const digest = openDataset('digits:100', 4).train.digest();
+    const feed: FeedSource = { ...source, split: 'train', order: 'training', digest };
     const openWith = (it: FeedSource): Promise<unknown> =>
       open({
         topology: { columns: tpus, rows: 1 },

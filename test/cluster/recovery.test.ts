@@ -5,6 +5,7 @@ import {
   type ThreadPod,
   type ThreadPodOptions,
 } from '../../cluster/threads/pool.ts';
+import { openDataset } from '../../src/data/open.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { Note } from '../../src/pod/master.ts';
 import { bytesOf } from '../chip/bench-tpu.ts';
@@ -35,6 +36,7 @@ async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Pro
     dataset: 'digits:200',
     datasetSeed: 4,
     split: 'train',
+    digest: openDataset('digits:200', 4).train.digest(),
     globalBatch: tpus * 8 * batch,
     order: 'training',
     orderSeed: 9,

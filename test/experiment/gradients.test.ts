@@ -31,7 +31,8 @@ async function gradients(
   precision: 'f32' | 'bf16',
 ): Promise<Float32Array[]> {
   const { config } = trainOptions({ model, tpus, globalBatch: 64, steps: 1, precision });
-  const { train, weights, initialValues } = buildPrograms(config, openDataset('digits', 0), 1);
+  const dataset = openDataset('digits', 0);
+  const { train, weights, initialValues } = buildPrograms(config, dataset, 1);
   const pod = await openThreadPod({
     topology: config.topology,
     mxu: 'fast',
@@ -43,6 +44,7 @@ async function gradients(
           dataset: 'digits',
           datasetSeed: 0,
           split: 'train',
+          digest: dataset.train.digest(),
           globalBatch: 64,
           order: 'training',
           orderSeed: 0,

@@ -64,10 +64,14 @@ describe('memory link', () => {
   });
 
   it.each([
-    ['of another epoch', { epoch: 7 }],
-    ['of another all-reduce', { collective: 3 }],
+    ['of a newer membership', { epoch: 7 }],
+    ['of an older membership', { epoch: 0 }],
+    ['of a later all-reduce', { collective: 3 }],
+    ['of an all-reduce that is over', { collective: 0 }],
+    ['that came before', { sequence: 0 }],
     ['out of order', { sequence: 5 }],
     ['cut short', { bytes: 4 }],
+    ['too long', { bytes: 40_000 }],
   ])('has a frame %s refused by its receiver, by name of the link', (_, change) => {
     const wrap = (links: Links, worker: number): Links => ({
       out: links.out,
@@ -76,9 +80,9 @@ describe('memory link', () => {
           ? changed(links.in(link, colour), change)
           : links.in(link, colour),
     });
-    const slice = makeSlice(torus, [1000], { wrap });
-    for (const worker of slice.workers) worker.start(0);
-    expect(() => drive(slice, 0, inTurn())).toThrow(
+    const slice = makeSlice(torus, [1000, 1000], { wrap, frameElements: 20 });
+    for (const worker of slice.workers) for (const bucket of [0, 1]) worker.start(bucket);
+    expect(() => drive(slice, 1, inTurn())).toThrow(
       expect.objectContaining({
         code: 'bad-frame',
         message: expect.stringMatching(/^link chip\(0,0\)\+x: expected frame .*, found .*$/),

@@ -445,6 +445,16 @@ describe('at the start', () => {
     expect(driver.state.phase.kind).toBe('loading');
   });
 
+  test('wrong input ends the run at once, whatever the policy: the next would refuse it too', () => {
+    const driver = new Driver(2, 'replace').start().begin(0);
+    const message = 'the loader failed: /mnist: other contents';
+    driver.tell({ kind: 'failed', tpu: 1, epoch: 1, code: 'bad-data', message });
+    expect(driver.failure()).toMatchObject({
+      code: 'bad-data',
+      message: `Cloud TPU 1 (x 1, y 0), at step 0 of program 0, failed: ${message}`,
+    });
+  });
+
   test('it ends the run when it dies again and again', () => {
     const driver = new Driver(2, 'replace');
     for (let i = 0; i < 3; i++) driver.give({ kind: 'exited', tpu: 1, reason: 'no memory' });

@@ -4,7 +4,6 @@ import { isSystemError } from '../../files/system-error.ts';
 import { assert, at } from '../../numerics/assert.ts';
 import { digest, digestText } from '../../numerics/digest.ts';
 import { PodError } from '../../numerics/error.ts';
-import type { TrainConfig } from '../config.ts';
 import { badData } from './bad-data.ts';
 import type { FileSystem } from './files.ts';
 import {
@@ -17,10 +16,11 @@ import {
   parseManifest,
 } from './manifest.ts';
 import { decodeSafetensors, encodeSafetensors, type Tensor } from './safetensors.ts';
+import type { SavedConfig } from './saved-run.ts';
 
 /** A run between two steps: all that its further course depends on. */
 export interface Snapshot {
-  readonly config: TrainConfig;
+  readonly config: SavedConfig;
   /** Steps committed. */
   readonly step: number;
   /** Position in the stream of samples. */

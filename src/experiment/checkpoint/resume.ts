@@ -1,13 +1,13 @@
 import { at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
 import { type ArrayShape, sameShape, shapeText } from '../../numerics/shape.ts';
-import type { TrainConfig } from '../config.ts';
+import { differenceBetween, type RunIdentity, short, shortest } from '../same-run.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { readSavedRun, type SavedRun, trainDigestOf } from './saved-run.ts';
 
 /** What a run is, as far as a checkpoint must fit it. */
 export interface Resumable {
-  readonly config: TrainConfig;
-  readonly trainSamples: number;
+  readonly identity: RunIdentity;
   /** Of the training program. */
   readonly parameters: readonly NamedShape[];
 }
@@ -21,65 +21,84 @@ export interface NamedShape {
 /**
  * The values that a run goes on with from a checkpoint: those of its parameters, in their order.
  *
- * @throws PodError `bad-config` naming the first setting, or parameter, in which this run differs
- *   from that of the checkpoint: its bits would be those of neither.
+ * The run may be longer or shorter than the one that saved the checkpoint, and have another schedule,
+ * as long as the learning rates of the steps that are done are the same bits: then it ends with the
+ * bits of a run that was never stopped.
+ *
+ * @throws PodError `bad-config` naming the first thing in which this run differs from that of the
+ *   checkpoint: its bits would be those of neither.
  */
 export function resumedValues(
   { name, manifest, tensors }: Checkpoint,
-  { config, trainSamples, parameters }: Resumable,
+  { identity, parameters }: Resumable,
 ): readonly Uint8Array[] {
-  const difference = differentSetting(manifest.config, config);
-  if (difference !== undefined) {
-    const { setting, saved, now } = difference;
-    throw unlike(name, `${setting} ${saved}, this run has ${now}`);
-  }
-  if (manifest.trainSamples !== trainSamples) {
-    throw unlike(name, `${manifest.trainSamples} training samples, this run has ${trainSamples}`);
-  }
+  const saved = readSavedRun(name, manifest);
+  checkSettings(name, saved, identity);
+  checkData(name, saved, identity);
+  checkSteps(name, saved, identity, manifest.step);
   if (tensors.length !== parameters.length) {
-    throw unlike(name, `${tensors.length} parameters, this run has ${parameters.length}`);
+    throw unlike(name, `${tensors.length} parameters`, `${parameters.length}`, thenOrElsewhere);
   }
   return parameters.map((parameter, i) => {
     const tensor = at(tensors, i);
     if (tensor.name === parameter.name && sameShape(tensor.shape, parameter.shape)) {
       return tensor.bytes;
     }
-    throw unlike(name, `parameter ${described(tensor)}, this run has ${described(parameter)}`);
+    const was = `parameter ${described(tensor)}`;
+    throw unlike(name, was, described(parameter), thenOrElsewhere);
   });
 }
 
-/** Settings that do not change a bit of the weights. */
-const indifferent: readonly string[] = ['mxu', 'evaluate', 'recovery'];
-
-interface Difference {
-  readonly setting: string;
-  readonly saved: string;
-  readonly now: string;
+function checkSettings(name: string, { fixed }: SavedRun, identity: RunIdentity): void {
+  const difference = differenceBetween<keyof typeof fixed>(fixed, identity.fixed);
+  if (difference === undefined) return;
+  const { was, is, flag } = difference;
+  const advice = flag === undefined ? thenOrElsewhere : `resume with ${flag}, or ${elsewhere}`;
+  throw unlike(name, was, is, advice);
 }
 
-function differentSetting(saved: unknown, now: unknown): Difference | undefined {
-  const [before, after] = [leavesOf(saved), leavesOf(now)];
-  for (const setting of new Set([...after.keys(), ...before.keys()])) {
-    if (indifferent.includes(setting)) continue;
-    const [was, is] = [before.get(setting) ?? 'none', after.get(setting) ?? 'none'];
-    if (was !== is) return { setting, saved: was, now: is };
+function checkData(name: string, saved: SavedRun, identity: RunIdentity): void {
+  const { trainDigest } = identity.fixed;
+  const found = trainDigestOf(saved, identity);
+  if (found === trainDigest) return;
+  const contents = found === undefined ? 'not noted by the version that saved it' : short(found);
+  const was = `training set ${saved.data} (contents ${contents})`;
+  const is = `${identity.data} (contents ${short(trainDigest)})`;
+  throw unlike(name, was, is, `resume with the data of then, or ${elsewhere}`);
+}
+
+/** The steps that are done are also the first steps of this run. */
+function checkSteps(name: string, saved: SavedRun, identity: RunIdentity, step: number): void {
+  if (step > identity.steps) {
+    const is = `only ${identity.steps}`;
+    throw unlike(name, `${step} steps done`, is, `resume with ${step} steps or more`);
   }
-  return undefined;
+  const done = saved.mark?.ratesDigest ?? saved.rates.digest(step);
+  if (done === identity.rates.digest(step)) return;
+  const anew = '--start-from begins a new run with its weights';
+  throw new PodError(
+    'bad-config',
+    `checkpoint ${name}: ${otherRate(saved, identity, step)}: resume with the schedule of then; ${anew}`,
+  );
 }
 
-/** Each value inside, as JSON, by its path, such as `topology.columns`. */
-function leavesOf(value: unknown, path: readonly string[] = []): Map<string, string> {
-  if (typeof value !== 'object' || value === null) {
-    return new Map([[path.join('.'), JSON.stringify(value) ?? 'none']]);
+function otherRate(saved: SavedRun, identity: RunIdentity, steps: number): string {
+  for (let step = 0; step < steps; step++) {
+    const [was, is] = [saved.rates.at(step), identity.rates.at(step)];
+    if (Object.is(was, is)) continue;
+    const found = `this run has ${shortest(is)}`;
+    return `the learning rate of step ${step + 1} was ${shortest(was)}, ${found}`;
   }
-  return new Map(Object.entries(value).flatMap(([key, it]) => [...leavesOf(it, [...path, key])]));
+  return `its ${steps} steps had learning rates that this version of pod does not give`;
 }
+
+const elsewhere = 'use another directory';
+const thenOrElsewhere = `resume with the settings of then, or ${elsewhere}`;
 
 function described({ name, shape }: NamedShape): string {
   return `${name} ${shapeText(shape)}`;
 }
 
-function unlike(name: string, what: string): PodError {
-  const advice = 'resume with the settings of then, or use another directory';
-  return new PodError('bad-config', `checkpoint ${name} has ${what}: ${advice}`);
+function unlike(name: string, was: string, is: string, advice: string): PodError {
+  return new PodError('bad-config', `checkpoint ${name} has ${was}, this run has ${is}: ${advice}`);
 }

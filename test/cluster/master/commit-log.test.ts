@@ -1,13 +1,23 @@
 import { execFile } from 'node:child_process';
-import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  appendFileSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type CommitLog, openCommitLog } from '../../../cluster/master/commit-log.ts';
 import { LogContents, parseRecord } from '../../../cluster/master/log-record.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
+import { openDataset } from '../../../src/data/open.ts';
+import type { TrainConfig } from '../../../src/experiment/config.ts';
 import type { Report, StepCommitted } from '../../../src/experiment/event.ts';
+import { identityOf, keyOf, type RunKey } from '../../../src/experiment/same-run.ts';
 import { requireCompiled } from '../compiled.ts';
 import { newFolder } from '../process/pod.ts';
 
@@ -120,6 +130,66 @@ describe('what a master finds', () => {
     expect(stepsOf(open(path, { ...config, seed: 1 }))).toEqual([1]);
     expect(open(path).past()).toEqual({ epoch: 6, history: [] });
   });
+});
+
+describe('another run', () => {
+  const digits = openDataset('digits', 0).train;
+  const keyOfRun = (change: Partial<TrainConfig>): RunKey =>
+    keyOf(identityOf({ ...config, ...change }, digits, null));
+
+  test('it is the same run whatever does not change its bits', () => {
+    const path = newPath();
+    const first = openLog(path, keyOfRun({}));
+    first.commit(step(1), 1);
+    const same: Partial<TrainConfig>[] = [
+      { evaluate: 8 },
+      { mxu: 'systolic' },
+      { recovery: 'slice-restart' },
+      { length: { unit: 'epochs', epochs: (100 * 256) / 60_000 } },
+      { data: 'digits:60000' },
+    ];
+    for (const change of same) {
+      const log = openLog(path, keyOfRun(change));
+      expect([log.abandoned, stepsOf(log)]).toEqual([null, [1]]);
+    }
+  });
+
+  test('one that had not ended is named before another begins anew', () => {
+    const path = newPath();
+    openLog(path, keyOfRun({})).commit(step(1), 1);
+    const other = openLog(path, keyOfRun({ seed: 1 }));
+    expect(other.past().history).toEqual([]);
+    expect(other.abandoned).toEqual({ step: 1, steps: 9, key: keyOfRun({}) });
+    // The other one has nothing to lose yet.
+    expect(openLog(path, keyOfRun({ seed: 2 })).abandoned).toBeNull();
+  });
+
+  test('one that was done, or had failed, is none to name', () => {
+    for (const end of ['finish', 'fail'] as const) {
+      const path = newPath();
+      const log = openLog(path, keyOfRun({}));
+      log.commit(step(1), 1);
+      if (end === 'finish') log.finish(report);
+      else log.fail('diverged', 'no');
+      expect(openLog(path, keyOfRun({ seed: 1 })).abandoned).toBeNull();
+    }
+  });
+
+  test('a log of an older version, without a key, is another run', () => {
+    const path = newPath();
+    const older = [{ run: 'ab' }, { master: 1, name: 'cd' }, { commit: step(1), epoch: 1 }];
+    mkdirSync(dirname(path));
+    writeFileSync(path, older.map((it) => `${JSON.stringify(it)}\n`).join(''));
+    const log = openLog(path, keyOfRun({}));
+    expect(log.abandoned).toEqual({ step: 1, steps: 9, key: undefined });
+    expect(log.past()).toEqual({ epoch: 1, history: [] });
+  });
+
+  function openLog(path: string, key: object): CommitLog {
+    const log = openCommitLog(path, key);
+    opened.push(log);
+    return log;
+  }
 });
 
 describe('damage', () => {

@@ -85,6 +85,7 @@ export const checkWords: CheckJob = (words) => {
     throw new CommanderError(1, 'commander.unknownOption', "error: unknown option '--unknown'");
   }
   if (words.includes('--help')) throw new CommanderError(0, 'commander.help', '(outputHelp)');
+  return words;
 };
 
 export interface Pod {

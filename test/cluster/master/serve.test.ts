@@ -305,6 +305,23 @@ test('the order is that of numbers, not of names', async () => {
 
 // ------------------------------------------------------------------------------------------ bounds
 
+test('a job has the words that the check of its flags gives', async () => {
+  const files = new MemoryJobFiles();
+  const runner = new FakeRunner();
+  const check = (words: readonly string[]) => ['--expanded', ...words];
+  const now = clock();
+  const server = new JobServer({
+    ...{ folder: 'data', run: runner.run, check, now, log: () => {}, files },
+  });
+  server.start();
+  expect(server.submit(['--config', '/run.yaml']).words).toEqual([
+    ...['--expanded', '--config', '/run.yaml'],
+  ]);
+  await turn();
+  expect(runner.job?.words[0]).toBe('--expanded');
+  expect(files.read('data/jobs/job-1/job.json')).toContain('--expanded');
+});
+
 describe('what is refused', () => {
   test('flags that do not pass, and the question for help', async () => {
     const { server, files } = await start();

@@ -17,11 +17,12 @@ const dataset = 'digits:3000';
 const tpus = 2;
 const globalBatch = 192;
 const { config } = trainOptions({ model: 'mlp', tpus, globalBatch, data: dataset });
-const { train, evaluate, weights } = buildPrograms(config, openDataset(dataset, 0), 2);
+const opened = openDataset(dataset, 0);
+const { train, evaluate, weights } = buildPrograms(config, opened, 2);
 const common = { dataset, datasetSeed: 0, globalBatch, orderSeed: 5, firstStep: 2 } as const;
 const feeds: readonly FeedSource[] = [
-  { ...common, split: 'train', order: 'training' },
-  { ...common, split: 'test', order: 'evaluation' },
+  { ...common, split: 'train', order: 'training', digest: opened.train.digest() },
+  { ...common, split: 'test', order: 'evaluation', digest: opened.test.digest() },
 ];
 const programs: readonly Program[] = [
   { executable: train, digested: weights, feed: feeds[0]! },
@@ -59,6 +60,21 @@ test('what it cannot read is told, and nothing is fed', () => {
   const { loader } = loaderOf(0, [{ ...at(programs, 0), feed: missing }], (it) => errors.push(it));
   loader.begin([0]);
   expect(errors).toEqual([expect.objectContaining({ code: 'bad-data' })]);
+});
+
+test('files with other contents than those of the master are refused, with both digests', () => {
+  const { train: digits } = openDataset(dataset, 1);
+  const feed: FeedSource = { ...at(feeds, 0), digest: digits.digest() };
+  const errors: unknown[] = [];
+  const { loader } = loaderOf(0, [{ ...at(programs, 0), feed }], (it) => errors.push(it));
+  loader.begin([0]);
+  const [expected, found] = [digits, opened.train].map((it) => it.digest().slice(0, 16));
+  expect(errors).toEqual([
+    expect.objectContaining({
+      code: 'bad-data',
+      message: `${dataset}: expected the train images with digest ${expected}, as the master has, found digest ${found}; give all machines the same files`,
+    }),
+  ]);
 });
 
 function loaderOf(

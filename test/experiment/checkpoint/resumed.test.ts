@@ -50,6 +50,25 @@ test('a run stopped and resumed, twice, ends with the bits of one that was never
   });
 }, 60_000);
 
+test('a longer run goes on from a shorter one, to the bits of one that was that long from the start', async () => {
+  const constant: TrainConfig = { ...config, schedule: 'constant', warmUp: 0 };
+  const longer: TrainConfig = { ...constant, length: { unit: 'steps', steps: 9 } };
+  const files = new MemoryFiles();
+  const first = reportOf(await eventsOf(constant, { files }));
+  const again = await eventsOf(longer, { files, resume: true });
+  const whole = await eventsOf(longer);
+  expect(bitsOf(stepsOf(again))).toEqual(bitsOf(stepsOf(whole)).slice(6));
+  expect(reportOf(again).weightsDigest).toBe(reportOf(whole).weightsDigest);
+  expect([first, reportOf(again), reportOf(whole)].map((it) => it.stepsTrained)).toEqual([6, 3, 9]);
+  const over = reportOf(await eventsOf(longer, { files, resume: true }));
+  expect(over).toMatchObject({ steps: 9, stepsTrained: 0 });
+
+  const cosine: TrainConfig = { ...longer, schedule: 'cosine' };
+  await expect(eventsOf(cosine, { files, resume: true })).rejects.toThrow(
+    /^checkpoint step-0000009: the learning rate of step 2 was 0.05, this run has .*--start-from/,
+  );
+}, 60_000);
+
 test('a bad checkpoint is refused, said so, and the one before it used', async () => {
   const files = new MemoryFiles();
   const whole = await eventsOf(config, { files, every: 2 });
@@ -92,11 +111,19 @@ test('runs are not mixed: another run, or one that does not resume, is refused i
   await eventsOf(config, { files, until: 2, every: 1 });
   const refusals: [TrainConfig, boolean, RegExp][] = [
     [config, false, /^the directory for checkpoints has step-0000001 already: use --resume/],
-    [{ ...config, model: 'cnn' }, true, /has model "mlp", this run has "cnn": resume with/],
-    [{ ...config, globalBatch: 16 }, true, /has globalBatch 8, this run has 16/],
-    [{ ...config, seed: 1 }, true, /has seed 0, this run has 1/],
-    [{ ...config, length: { unit: 'epochs', epochs: 1 } }, true, /has length.unit "steps", this/],
-    [{ ...config, topology: { columns: 2, rows: 1 }, globalBatch: 16 }, true, /topology.columns 1/],
+    [
+      { ...config, model: 'cnn' },
+      true,
+      /has model mlp, this run has model cnn: resume with --model/,
+    ],
+    [{ ...config, globalBatch: 16 }, true, /has global batch 8, this run has global batch 16/],
+    [{ ...config, seed: 1 }, true, /has seed 0, this run has seed 1: resume with --seed 0/],
+    [{ ...config, length: { unit: 'epochs', epochs: 2 } }, true, /learning rate of step 1 was/],
+    [
+      { ...config, topology: { columns: 2, rows: 1 }, globalBatch: 16 },
+      true,
+      /resume with --tpus 1/,
+    ],
   ];
   for (const [other, resume, message] of refusals) {
     const run = eventsOf(other, { files, resume });

@@ -1,0 +1,140 @@
+import {
+  isMap,
+  isScalar,
+  Lexer,
+  type Pair,
+  type ParsedNode,
+  Parser,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
+import { readRegularFile } from '../../files/read.ts';
+import { PodError } from '../../numerics/error.ts';
+import { isSettingKey, type SettingKey } from './schema.ts';
+import { type RawValue, type Source, shortened, shown, unknownSetting } from './source.ts';
+
+/** The largest file of settings, in bytes. One with every setting and a comment on each has 4 KB. */
+const bytesMax = 2 ** 15;
+/** How often values may be aliases of others. */
+const aliasesMax = 100;
+/** How deep values may lie within values. Settings need none, and the reader of YAML is recursive. */
+const depthMax = 20;
+
+/**
+ * Reads settings from a YAML file: keys are the names of settings, in camelCase or as in flags.
+ *
+ * @throws PodError `bad-config` when it is no such file, `io` when it cannot be read.
+ */
+export function sourceOfFile(file: string): Source {
+  const text = read(file);
+  const document = parse(file, text);
+  const { contents } = document;
+  if (!isMap<ParsedNode, ParsedNode | null>(contents)) {
+    const found = contents === null ? 'nothing' : shortened(text);
+    const expected = 'settings such as "model: cnn", one a line';
+    throw wrong(file, `expected ${expected}, found ${found}`);
+  }
+  return { values: valuesOf(file, text, contents, document), kind: 'file' };
+}
+
+type Document = ReturnType<typeof parseDocument>;
+type Item = Pair<ParsedNode, ParsedNode | null>;
+
+function valuesOf(
+  file: string,
+  text: string,
+  { items }: YAMLMap<ParsedNode, ParsedNode | null>,
+  document: Document,
+): ReadonlyMap<SettingKey, RawValue> {
+  const values = new Map<SettingKey, RawValue>();
+  for (const item of items) {
+    const name = isScalar(item.key) ? String(item.key.value) : sourceText(text, item.key);
+    const key = camel(name);
+    const origin = `${shortened(name)} in ${file}`;
+    if (!isSettingKey(key)) throw unknownSetting(origin);
+    const before = values.get(key);
+    if (before !== undefined) {
+      const again =
+        before.origin === origin ? 'given twice' : `the same setting as ${before.origin}`;
+      throw wrong(file, `${shortened(name)}: ${again}; leave one out`);
+    }
+    values.set(key, { ...readValue(file, text, item, document), origin });
+  }
+  return values;
+}
+
+function readValue(
+  file: string,
+  text: string,
+  { value: node }: Item,
+  document: Document,
+): Pick<RawValue, 'value' | 'written'> {
+  if (node === null) return { value: null, written: 'nothing' };
+  const value = attempt(file, () => node.toJS(document, { maxAliasCount: aliasesMax }) as unknown);
+  const written = typeof value === 'string' ? shown(value) : sourceText(text, node);
+  return { value, written: written === '' ? 'nothing' : written };
+}
+
+/** A node as it stands in the file. */
+function sourceText(text: string, node: ParsedNode | null): string {
+  const [start, end] = node?.range ?? [0, 0];
+  return shortened(text.slice(start, end));
+}
+
+function read(file: string): string {
+  const contents = readRegularFile(file, bytesMax);
+  if (contents.kind !== 'contents') {
+    const code = contents.kind === 'refused' && contents.cause !== undefined ? 'io' : 'bad-config';
+    const found = `expected a YAML file, found ${contents.found}`;
+    throw new PodError(code, `--config ${file}: ${found}`);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(contents.bytes);
+  } catch (cause) {
+    throw wrong(file, 'expected a YAML file, found bytes that are no UTF-8 text', cause);
+  }
+}
+
+function parse(file: string, text: string): Document {
+  if (isTooDeep(text)) throw wrong(file, 'expected settings, found values within values, too deep');
+  // Keys are compared one by one when they are taken: comparing all pairs takes minutes.
+  const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
+  const problem = document.errors[0] ?? document.warnings[0];
+  if (problem === undefined) return document;
+  if (problem.code === 'MULTIPLE_DOCS') {
+    throw wrong(file, 'expected one set of settings, found several, with --- between them');
+  }
+  throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
+}
+
+/** Goes through the text token by token, without a call within a call for a value within a value. */
+function isTooDeep(text: string): boolean {
+  const parser = new Parser();
+  for (const token of new Lexer().lex(text)) {
+    for (const _ of parser.next(token));
+    if (parser.stack.length > depthMax) return true;
+  }
+  return false;
+}
+
+function attempt<T>(file: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    throw wrong(file, `expected YAML, found: ${reason(cause)}`, cause);
+  }
+}
+
+/** The first line of what the parser says. */
+function reason(cause: unknown): string {
+  const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
+  return line.replace(/:$/, '');
+}
+
+function wrong(file: string, what: string, cause?: unknown): PodError {
+  return new PodError('bad-config', `--config ${file}: ${what}`, cause);
+}
+
+function camel(key: string): string {
+  return key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

@@ -1,0 +1,121 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import { isSystemError } from '../../files/system-error.ts';
+import { at } from '../../numerics/assert.ts';
+import { PodError } from '../../numerics/error.ts';
+import { sameShape, shapeText } from '../../numerics/shape.ts';
+import { type Checkpoint, type Refusal, stepOf } from './checkpoint.ts';
+import { isRefusal, listCheckpoints, verifyCheckpoint } from './checkpoints.ts';
+import type { FileSystem } from './files.ts';
+import { nodeFiles } from './node-files.ts';
+import type { NamedShape } from './resume.ts';
+import type { Tensor } from './safetensors.ts';
+
+/** The weights that a new run begins with: those of a checkpoint, without its optimizer state. */
+export interface Start {
+  /** Path of the checkpoint, as `ck/step-0000120`. */
+  readonly path: string;
+  /** As the pod committed it: 16 hexadecimal digits. */
+  readonly weightsDigest: string;
+  readonly weights: readonly Tensor[];
+  /** Newer checkpoints of the same folder that are not good, and why. */
+  readonly refused: readonly Refusal[];
+}
+
+/**
+ * Reads the weights of a checkpoint: of the folder `step-…` itself, or of the newest good one in a
+ * folder of checkpoints. Every byte is held against its checksum.
+ *
+ * @throws PodError `bad-data` when there is no good checkpoint, `io` when it cannot be read.
+ */
+export async function readStart(path: string, files: FileSystem = nodeFiles): Promise<Start> {
+  const whole = resolve(path);
+  const [directory, name] = [dirname(whole), basename(whole)];
+  if (stepOf(name) === undefined) return newestGood(path, await namesIn(path, files), files);
+  const found = await verifyCheckpoint(directory, name, files);
+  if (isRefusal(found)) throw wrongStart(path, 'a good checkpoint', found.reason);
+  return startOf(path, found, []);
+}
+
+async function namesIn(path: string, files: FileSystem): Promise<readonly string[]> {
+  const expected = 'a checkpoint (step-…), or a folder with some';
+  try {
+    const names = await listCheckpoints(path, files);
+    if (names.length > 0) return names;
+  } catch (error) {
+    const cause = error instanceof PodError ? error.cause : undefined;
+    if (!isSystemError(cause)) throw error;
+    if (cause.code === 'ENOENT') throw wrongStart(path, expected, 'nothing there');
+    if (cause.code === 'ENOTDIR') throw wrongStart(path, expected, 'a file');
+    throw error;
+  }
+  throw wrongStart(path, expected, 'a folder without any');
+}
+
+async function newestGood(
+  path: string,
+  names: readonly string[],
+  files: FileSystem,
+): Promise<Start> {
+  const refused: Refusal[] = [];
+  for (const name of names) {
+    const found = await verifyCheckpoint(path, name, files);
+    if (!isRefusal(found)) return startOf(join(path, name), found, refused);
+    refused.push(found);
+  }
+  const { name, reason } = at(refused, 0);
+  throw wrongStart(path, 'a good checkpoint', `${name}: ${reason}`);
+}
+
+function startOf(
+  path: string,
+  { manifest, tensors }: Checkpoint,
+  refused: readonly Refusal[],
+): Start {
+  const { weightsDigest, weights } = manifest;
+  return { path, weightsDigest, weights: tensors.slice(0, weights), refused };
+}
+
+/**
+ * The parameters of a new run with the weights of a start, in place of those drawn from the seed.
+ * The first `weights` parameters are weights; the rest is optimizer state and stays fresh.
+ *
+ * @throws PodError `bad-config` naming the first weight that the start has otherwise.
+ */
+export function withWeights(
+  { path, weights: found }: Start,
+  parameters: readonly NamedShape[],
+  weights: number,
+  fresh: readonly Uint8Array[],
+): readonly Uint8Array[] {
+  if (found.length !== weights) {
+    throw unfit(path, `${weights} weights, as this network has`, `${found.length}`);
+  }
+  return fresh.map((value, i) => {
+    const tensor = found[i];
+    if (tensor === undefined) return value;
+    const parameter = at(parameters, i);
+    if (tensor.name === parameter.name && sameShape(tensor.shape, parameter.shape)) {
+      return tensor.bytes;
+    }
+    throw unfit(path, `weight ${described(parameter)}`, described(tensor));
+  });
+}
+
+function described({ name, shape }: NamedShape): string {
+  return `${name} ${shapeText(shape)}`;
+}
+
+function unfit(path: string, expected: string, found: string): PodError {
+  const advice = 'start from a checkpoint of the same model and data';
+  return new PodError(
+    'bad-config',
+    `weights of ${path}: expected ${expected}, found ${found}; ${advice}`,
+  );
+}
+
+function wrongStart(path: string, expected: string, found: string): PodError {
+  return new PodError(
+    'bad-data',
+    `weights to start from, ${path}: expected ${expected}, found ${found}`,
+  );
+}

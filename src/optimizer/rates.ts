@@ -1,0 +1,44 @@
+import { createHash, type Hash } from 'node:crypto';
+import { assert } from '../numerics/assert.ts';
+import { rateAt, type Schedule } from './schedule.ts';
+
+/** The learning rates of a run by their bits, whatever schedule they come from. */
+export class Rates {
+  readonly #schedule: Schedule;
+  #hash: Hash = createHash('sha256');
+  /** Steps whose rates are in the hash. */
+  #hashed = 0;
+
+  constructor(schedule: Schedule) {
+    this.#schedule = schedule;
+  }
+
+  /** The rate of a step, counted from 0: the f32 that the device computes. */
+  at(step: number): number {
+    return rateAt(this.#schedule, step);
+  }
+
+  /**
+   * SHA-256 of the rates of the first `steps` steps, as little-endian f32: 64 hexadecimal digits.
+   * Asked for growing numbers of steps, it computes each rate once.
+   */
+  digest(steps: number): string {
+    assert(Number.isSafeInteger(steps) && steps >= 0, `the rates of ${steps} steps`);
+    if (steps < this.#hashed) {
+      this.#hash = createHash('sha256');
+      this.#hashed = 0;
+    }
+    while (this.#hashed < steps) this.#hashNext(Math.min(chunkSteps, steps - this.#hashed));
+    return this.#hash.copy().digest('hex');
+  }
+
+  #hashNext(count: number): void {
+    const chunk = new DataView(new ArrayBuffer(4 * count));
+    for (let i = 0; i < count; i++) chunk.setFloat32(4 * i, this.at(this.#hashed + i), true);
+    this.#hash.update(chunk);
+    this.#hashed += count;
+  }
+}
+
+/** Rates that are hashed at once. */
+const chunkSteps = 2 ** 14;

@@ -1,0 +1,151 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { sourceOfFile } from '../../../src/cli/settings/file.ts';
+import { mergeSettings } from '../../../src/cli/settings/merge.ts';
+import {
+  flagOf,
+  missingValue,
+  type SettingKey,
+  schema,
+  settingKeys,
+} from '../../../src/cli/settings/schema.ts';
+import { askedSize } from '../../../src/cli/settings/size.ts';
+import { type Source, sourceOfFlags } from '../../../src/cli/settings/source.ts';
+import { asFlag, groupOf, refusal, someOf, yaml, yamlOf } from './values.ts';
+
+type Values = ReadonlyMap<SettingKey, unknown>;
+
+const inFiles = settingKeys.filter((key) => schema[key].inFile === true);
+
+function ofFlags(values: Values): Source {
+  return sourceOfFlags(Object.fromEntries([...values].map(([key, value]) => [key, asFlag(value)])));
+}
+
+/** A switch that stands as it does by itself asks for nothing. */
+function asked(values: Values): Values {
+  return new Map(
+    [...values].filter(
+      ([key, value]) => typeof value !== 'boolean' || value !== missingValue(key, 'train'),
+    ),
+  );
+}
+
+test('of any two sources the later one wins, setting by setting, and each value has its origin', () => {
+  fc.assert(
+    fc.property(someOf(inFiles), someOf(settingKeys), (inFile, inFlags) => {
+      const file = yaml(yamlOf(inFile));
+      const settings = mergeSettings('train', [sourceOfFile(file), ofFlags(inFlags)]);
+      const [low, high] = [asked(inFile), asked(inFlags)];
+      for (const key of settingKeys) {
+        const isOverruled = groupOf(key).some((it) => high.has(it));
+        const expected = high.has(key) ? high : isOverruled ? undefined : low;
+        const found = settings.ask(key);
+        if (expected?.has(key)) {
+          const origin = expected === high ? flagOf(key) : `${key} in ${file}`;
+          expect(found).toEqual({ value: expected.get(key), origin });
+        } else {
+          expect(found).toBeUndefined();
+          expect(settings.get(key)).toEqual(missingValue(key, 'train'));
+          expect(settings.origin(key)).toBe('default');
+        }
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('the order of settings within a source is nothing', () => {
+  const shuffled = someOf(settingKeys).chain((values) =>
+    fc.tuple(
+      fc.constant(values),
+      fc
+        .shuffledSubarray([...values], { minLength: values.size })
+        .map((entries): Values => new Map(entries)),
+    ),
+  );
+  fc.assert(
+    fc.property(someOf(settingKeys), shuffled, (low, [high, other]) => {
+      const merged = (it: Values) => mergeSettings('train', [ofFlags(low), ofFlags(it)]);
+      for (const key of settingKeys) expect(merged(high).ask(key)).toEqual(merged(other).ask(key));
+    }),
+  );
+});
+
+test('a source says the same with keys as in flags and with keys in camelCase', () => {
+  fc.assert(
+    fc.property(someOf(inFiles), (values) => {
+      const kebab = [...values].map(([key, value]): [SettingKey, unknown] => [
+        key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`) as SettingKey,
+        value,
+      ]);
+      const merged = (it: Values) => mergeSettings('train', [sourceOfFile(yaml(yamlOf(it)))]);
+      const [camelCase, asFlags] = [merged(values), merged(new Map(kebab))];
+      for (const key of settingKeys) {
+        expect(asFlags.ask(key)?.value).toEqual(camelCase.ask(key)?.value);
+      }
+    }),
+  );
+});
+
+describe('what says the same in other words wins together', () => {
+  const size = (low: object, high: object) =>
+    askedSize(mergeSettings('train', [sourceOfFlags({ ...low }), sourceOfFlags({ ...high })]));
+
+  test('the size of a file is replaced by the size of flags', () => {
+    expect(size({ tpus: 4 }, { topology: '2x1' })).toEqual({
+      ...{ topology: { columns: 2, rows: 1 }, origin: '--topology' },
+    });
+    expect(size({ topology: '8x1' }, { tpus: 8 })?.topology).toEqual({ columns: 4, rows: 2 });
+    expect(size({ tpus: 4, topology: '4x1' }, {})?.topology).toEqual({ columns: 4, rows: 1 });
+  });
+
+  test('within one source they must agree', () => {
+    expect(refusal(() => size({ topology: '1x1' }, { tpus: 8, topology: '2x2' })).message).toMatch(
+      /^--tpus: expected 4, the Cloud TPUs of --topology 2x2, found 8; leave one of the two out$/,
+    );
+  });
+
+  test('and so do steps and epochs', () => {
+    const sources = [sourceOfFlags({ epochs: '2' }), sourceOfFlags({ steps: '7' })];
+    const settings = mergeSettings('train', sources);
+    expect([settings.get('steps'), settings.get('epochs')]).toEqual([7, undefined]);
+  });
+});
+
+test('a wrong value is refused also where another source wins', () => {
+  const file = yaml('steps: many\n');
+  const wrong = refusal(() =>
+    mergeSettings('train', [sourceOfFile(file), sourceOfFlags({ steps: '3' })]),
+  );
+  expect(wrong.message).toBe(`steps in ${file}: expected a whole number, found "many"`);
+});
+
+test('what a file switches off stays off: the flags did not say otherwise', () => {
+  const file = yaml('relaxedSimd: false\n');
+  // The parser of flags sets the opposite of a flag that begins with --no.
+  const flags = sourceOfFlags({ relaxedSimd: true });
+  expect(mergeSettings('train', [sourceOfFile(file), flags]).get('relaxedSimd')).toBe(false);
+});
+
+describe('a mode refuses what it cannot honour, in a file as in flags', () => {
+  test.each(['compile', 'up', 'serve', 'master', 'job', 'devices'] as const)('%s', (mode) => {
+    const refusedKeys = settingKeys.filter((key) => schema[key].places[mode] !== true);
+    expect(refusedKeys.length).toBeGreaterThan(0);
+    fc.assert(
+      fc.property(someOf(refusedKeys), (values) => {
+        const [key] = asked(values).keys();
+        if (key === undefined) return;
+        const reason = schema[key].places[mode];
+        const only = new Map([[key, values.get(key)]]);
+        expect(refusal(() => mergeSettings(mode, [ofFlags(only)]))).toMatchObject({
+          ...{ code: 'bad-flag', message: `${flagOf(key)}: ${reason}` },
+        });
+        if (schema[key].inFile !== true) return;
+        const file = yaml(yamlOf(only));
+        expect(refusal(() => mergeSettings(mode, [sourceOfFile(file)]))).toMatchObject({
+          ...{ code: 'bad-flag', message: `${key} in ${file}: ${reason}` },
+        });
+      }),
+    );
+  });
+});

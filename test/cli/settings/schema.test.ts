@@ -1,0 +1,136 @@
+import { Command } from 'commander';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { optionsOf } from '../../../src/cli/options.ts';
+import { addSettingFlags } from '../../../src/cli/settings/command.ts';
+import { mergeSettings } from '../../../src/cli/settings/merge.ts';
+import {
+  flagOf,
+  missingText,
+  modes,
+  type SettingKey,
+  schema,
+  settingKeys,
+} from '../../../src/cli/settings/schema.ts';
+import { sourceOfFlags } from '../../../src/cli/settings/source.ts';
+import { openDataset } from '../../../src/data/open.ts';
+import { identityOf, keyOf, type RunKey } from '../../../src/experiment/same-run.ts';
+import { asFlag, valid } from './values.ts';
+
+const columns = [
+  ...['check', 'flag', 'help', 'missing', 'bits', 'group', 'path', 'inFile', 'places'],
+].sort();
+
+describe.each(settingKeys)('%s', (key) => {
+  const setting = schema[key];
+
+  test('has every column of the table, and no other', () => {
+    expect(Object.keys(setting).sort()).toEqual(columns);
+    expect(Object.keys(setting.places).sort()).toEqual([...modes].sort());
+    for (const place of [...Object.values(setting.places), setting.inFile]) {
+      if (place !== true) expect(place).toMatch(/^\S.{10,}[^.]$/);
+    }
+    expect(setting.help.length).toBeGreaterThan(5);
+    expect('value' in setting.missing || 'text' in setting.missing).toBe(true);
+    expect(setting.places.train).toBe(true);
+  });
+
+  test('has a flag of its name', () => {
+    const kebab = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
+    expect([`--${kebab}`, `--no-${kebab}`]).toContain(flagOf(key));
+  });
+
+  test('accepts its own value, and all that the tests take for valid', () => {
+    const { missing } = setting;
+    if ('value' in missing) expect(setting.check.safeParse(missing.value).success).toBe(true);
+    fc.assert(
+      fc.property(valid[key] as fc.Arbitrary<unknown>, (value) => {
+        expect(setting.check.parse(value)).toEqual(value);
+        expect(setting.check.parse(asFlag(value))).toEqual(value);
+      }),
+    );
+  });
+});
+
+test('flags differ', () => {
+  expect(new Set(settingKeys.map(flagOf)).size).toBe(settingKeys.length);
+});
+
+test.each(modes)('the flags of %s are those of its settings, each with its help', (mode) => {
+  const { options } = addSettingFlags(new Command(), mode);
+  const expected = settingKeys.filter((key) => schema[key].places[mode] === true).map(flagOf);
+  expect(options.map(({ long }) => long)).toEqual([
+    ...expected,
+    ...(mode === 'devices' ? [] : ['--config']),
+  ]);
+  for (const key of settingKeys) {
+    const option = options.find(({ long }) => long === flagOf(key));
+    const missing = missingText(key, mode);
+    if (option !== undefined && missing !== '') {
+      expect(option.description.endsWith(`(default ${missing})`)).toBe(true);
+    }
+  }
+});
+
+/** A run in which nothing follows from anything that is not given. */
+const base = { tpus: '2', globalBatch: '64', steps: '6', data: 'digits:300', learningRate: '0.05' };
+
+/** Other values, with which a run is possible. */
+const others: { readonly [K in SettingKey]: readonly unknown[] } = {
+  tpus: ['4', '8'],
+  topology: ['1x2', '2x2'],
+  model: ['mlp'],
+  data: ['digits:301'],
+  globalBatch: ['128'],
+  steps: ['5', '60'],
+  epochs: ['1', '2.5'],
+  learningRate: ['0.06'],
+  schedule: ['constant', 'linear-scaling', 'piecewise'],
+  warmUp: ['0', '0.9'],
+  momentum: ['0', '0.8'],
+  seed: ['1'],
+  precision: ['f32'],
+  mxu: ['systolic'],
+  recovery: ['replace', 'slice-restart'],
+  evaluate: ['1', '100'],
+  relaxedSimd: [false],
+  startFrom: ['dir'],
+  checkpoint: ['dir'],
+  every: ['7'],
+  keep: ['1'],
+  resume: [true],
+  log: ['run.log'],
+  report: ['run.json'],
+  json: [true],
+  print: ['fusion'],
+};
+
+describe('which bits depend on a setting is what the table says', () => {
+  test.each(settingKeys)('%s', (key) => {
+    const changed = new Set(others[key].flatMap((value) => changedBy(key, value)));
+    expect([...changed].sort()).toEqual([...schema[key].bits].sort());
+  });
+});
+
+/** The parts of a run's key in which it differs when one setting is another. */
+function changedBy(key: SettingKey, value: unknown): (keyof RunKey)[] {
+  const scaled = key === 'globalBatch' ? { ...base, schedule: 'linear-scaling' } : base;
+  const [before, after] = [keyWith(scaled), keyWith({ ...without(scaled, key), [key]: value })];
+  return (Object.keys(before) as (keyof RunKey)[]).filter((it) => before[it] !== after[it]);
+}
+
+/** In place of what says the same in other words. */
+function without(flags: Readonly<Record<string, unknown>>, key: SettingKey) {
+  const { group } = schema[key];
+  const isOther = (name: string): boolean =>
+    group === 'own' || schema[name as SettingKey].group !== group;
+  return Object.fromEntries(Object.entries(flags).filter(([name]) => isOther(name)));
+}
+
+function keyWith(flags: Readonly<Record<string, unknown>>): RunKey {
+  const needsFolder = ['every', 'keep', 'resume'].some((it) => it in flags);
+  const all = { ...flags, ...(needsFolder && { checkpoint: 'dir' }) };
+  const { config } = optionsOf(mergeSettings('train', [sourceOfFlags(all)]));
+  const start = config.startFrom === undefined ? null : '0123456789abcdef';
+  return keyOf(identityOf(config, openDataset(config.data, config.seed).train, start));
+}

@@ -1,0 +1,131 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openThreadPod } from '../../../cluster/threads/pool.ts';
+import { openCheckpoints } from '../../../src/experiment/checkpoint/checkpoints.ts';
+import { readStart, withWeights } from '../../../src/experiment/checkpoint/start-from.ts';
+import type { TrainConfig } from '../../../src/experiment/config.ts';
+import type { TrainEvent } from '../../../src/experiment/event.ts';
+import { type TrainWorld, train } from '../../../src/experiment/train.ts';
+import { requireCompiled } from '../../cluster/compiled.ts';
+import { type MemoryFile, MemoryFiles } from './memory-files.ts';
+import { config as base, snapshotOf } from './snapshots.ts';
+
+requireCompiled();
+
+describe('what is read', () => {
+  const files = new MemoryFiles();
+  beforeEach(async () => {
+    const checkpoints = await openCheckpoints('dir', { keep: 9, files });
+    for (const step of [1, 2, 3]) await checkpoints.save(snapshotOf(step));
+    const newest = files.node('dir/step-0000003/weights.safetensors') as MemoryFile;
+    newest.bytes = newest.bytes.slice(0, 100);
+  });
+
+  test('the newest good one of a folder, and those that are not good are named', async () => {
+    const start = await readStart('dir', files);
+    const { weightsDigest, tensors, weights } = snapshotOf(2);
+    expect(start).toMatchObject({ path: 'dir/step-0000002', weightsDigest });
+    expect(start.weights.map(({ name }) => name)).toEqual(['dense/kernel', 'dense/bias']);
+    expect(start.weights.map(({ bytes }) => bytes)).toEqual(
+      tensors.slice(0, weights).map(({ bytes }) => bytes),
+    );
+    expect(start.refused).toMatchObject([{ name: 'step-0000003' }]);
+  });
+
+  test('the optimizer state stays fresh', async () => {
+    const start = await readStart('dir', files);
+    const { tensors, weights } = snapshotOf(2);
+    const fresh = tensors.map(({ bytes }) => new Uint8Array(bytes.length));
+    const values = withWeights(start, tensors, weights, fresh);
+    expect(values.slice(0, weights)).toEqual(start.weights.map(({ bytes }) => bytes));
+    expect(values.slice(weights)).toEqual(fresh.slice(weights));
+    const [kernel, bias] = tensors;
+    for (const wrong of [
+      [bias!, kernel!],
+      [kernel!, { ...bias!, name: 'other' }],
+    ]) {
+      expect(() => withWeights(start, wrong, 2, fresh.slice(0, 2))).toThrow(
+        /^weights of dir\/step-0000002: expected weight .*, found .*; start from a checkpoint of/,
+      );
+    }
+    expect(() => withWeights(start, tensors, 3, fresh)).toThrow(/expected 3 weights, .* found 2;/);
+  });
+});
+
+describe('a run', () => {
+  let folder = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pod-start-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+  const config: TrainConfig = { ...base, data: 'digits:40', length: { unit: 'steps', steps: 3 } };
+
+  async function collect(run: TrainConfig, into?: string, resume = false): Promise<TrainEvent[]> {
+    const checkpoints = into && (await openCheckpoints(join(folder, into), { keep: 9 }));
+    const plan = checkpoints ? { checkpoints: { checkpoints, every: 100, resume } } : {};
+    const world: TrainWorld = { openPod: openThreadPod, now: () => performance.now(), ...plan };
+    const events: TrainEvent[] = [];
+    for await (const event of train(run, world)) events.push(event);
+    return events;
+  }
+  const digestOf = (events: readonly TrainEvent[]): string | undefined =>
+    events.findLast((it) => it.kind === 'step')?.digest;
+  const startFrom = (name: string): string => join(folder, name);
+
+  test('begins with the weights of a checkpoint, and is another run', async () => {
+    await collect(config, 'first');
+    const started = { ...config, startFrom: startFrom('first') };
+    const once = await collect(started, 'second');
+    const first = await readStart(startFrom('first'));
+    expect(once[1]).toEqual({
+      kind: 'warm-started',
+      checkpoint: join(folder, 'first', 'step-0000003'),
+      weightsDigest: first.weightsDigest,
+      refused: [],
+    });
+    // The same bits again, from the checkpoint itself, and others than from the seed or by resuming.
+    const again = { ...config, startFrom: join(startFrom('first'), 'step-0000003') };
+    expect(digestOf(await collect(again))).toBe(digestOf(once));
+    expect(digestOf(await collect(config))).not.toBe(digestOf(once));
+    // Resumed after its end it trains nothing; without the start, or with another, it is another run.
+    const over = await collect(started, 'second', true);
+    expect(over.map(({ kind }) => kind)).not.toContain('warm-started');
+    expect(over.at(-1)).toMatchObject({
+      report: { stepsTrained: 0, weightsDigest: digestOf(once) },
+    });
+    await expect(collect(config, 'second', true)).rejects.toThrow(
+      /has weights [0-9a-f]{12} to start from, this run has initial weights drawn from its seed/,
+    );
+    const other = { ...config, startFrom: startFrom('second') };
+    await expect(collect(other, 'second', true)).rejects.toThrow(
+      /has weights .* this run has weig/,
+    );
+  }, 60_000);
+
+  test('what is no checkpoint is refused in one line', async () => {
+    const at = (path: string): Promise<unknown> => collect({ ...config, startFrom: path });
+    await openCheckpoints(startFrom('empty'), { keep: 1 });
+    for (const [path, found] of [
+      [startFrom('none'), 'nothing there'],
+      [startFrom('empty'), 'a folder without any'],
+      [import.meta.filename, 'a file'],
+    ] as const) {
+      await expect(at(path)).rejects.toMatchObject({
+        code: 'bad-data',
+        message: `weights to start from, ${path}: expected a checkpoint (step-…), or a folder with some, found ${found}`,
+      });
+    }
+    await expect(at(startFrom('step-0000001'))).rejects.toMatchObject({
+      code: 'bad-data',
+      message: expect.stringMatching(/: expected a good checkpoint, found manifest\.json: could/),
+    });
+  });
+
+  test('of another network it is refused, naming the first weight that differs', async () => {
+    await collect(config, 'first');
+    const other: TrainConfig = { ...config, model: 'cnn', startFrom: startFrom('first') };
+    await expect(collect(other)).rejects.toMatchObject({ code: 'bad-config' });
+  }, 60_000);
+});

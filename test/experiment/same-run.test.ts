@@ -1,0 +1,188 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openDataset } from '../../src/data/open.ts';
+import { stepsMax, type TrainConfig, totalSteps } from '../../src/experiment/config.ts';
+import {
+  differenceBetween,
+  identityOf,
+  keyDigest,
+  keyOf,
+  type RunKey,
+  readKey,
+  shortest,
+} from '../../src/experiment/same-run.ts';
+import { config } from './checkpoint/snapshots.ts';
+
+function key(change: Partial<TrainConfig> = {}, startDigest: string | null = null): RunKey {
+  const run = { ...config, ...change };
+  return keyOf(identityOf(run, openDataset(run.data, run.seed).train, startDigest));
+}
+
+describe('two runs are the same run', () => {
+  test('in whatever order their settings stand', () => {
+    const entries = Object.entries(config);
+    fc.assert(
+      fc.property(fc.shuffledSubarray(entries, { minLength: entries.length }), (shuffled) => {
+        expect(key(Object.fromEntries(shuffled) as unknown as TrainConfig)).toEqual(key());
+        expect(keyDigest(Object.fromEntries(Object.entries(key()).reverse()))).toBe(
+          keyDigest(key()),
+        );
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  test('with as many epochs as steps', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 400 }), (steps) => {
+        const epochs = (steps * config.globalBatch) / 200;
+        const found = totalSteps({ ...config, length: { unit: 'epochs', epochs } }, 200);
+        const inSteps = key({ length: { unit: 'steps', steps: found } });
+        expect(key({ length: { unit: 'epochs', epochs } })).toEqual(inSteps);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('whatever does not change a bit of their weights', () => {
+    const same: Partial<TrainConfig>[] = [
+      { mxu: 'systolic' },
+      { recovery: 'replace' },
+      { evaluate: undefined },
+      { evaluate: 1 },
+      { startFrom: 'a path alone says nothing' },
+    ];
+    for (const change of same) expect(key(change)).toEqual(key());
+  });
+
+  test('with other words for the same rates', () => {
+    const flat: Partial<TrainConfig> = { schedule: 'constant', learningRate: 0.5, warmUp: 0 };
+    const scaled = { ...flat, schedule: 'linear-scaling', learningRate: 16 } as const;
+    expect(key(scaled)).toEqual(key(flat));
+    // Six steps: 0.05 and 0.08 of them are none.
+    expect(key({ warmUp: 0.05 })).toEqual(key({ warmUp: 0.08 }));
+  });
+
+  test.each<[keyof RunKey, Partial<TrainConfig>]>([
+    ['topology', { topology: { columns: 2, rows: 1 } }],
+    ['model', { model: 'cnn' }],
+    ['globalBatch', { globalBatch: 16 }],
+    ['seed', { seed: 1 }],
+    ['precision', { precision: 'f32' }],
+    ['momentum', { momentum: 0.8 }],
+    ['trainDigest', { data: 'digits:201' }],
+    ['steps', { length: { unit: 'steps', steps: 7 } }],
+    ['ratesDigest', { learningRate: 0.06 }],
+    ['ratesDigest', { schedule: 'constant' }],
+    ['ratesDigest', { warmUp: 0.9 }],
+  ])('but not with another %s', (name, change) => {
+    const other = key(change);
+    expect(other[name]).not.toEqual(key()[name]);
+    expect(keyDigest(other)).not.toBe(keyDigest(key()));
+    expect(differenceBetween(key(), other)).toBeDefined();
+  });
+
+  test('nor with other weights to begin with', () => {
+    const started = key({}, '0123456789abcdef');
+    expect(differenceBetween(key(), started)?.is).toBe('weights 0123456789ab to start from');
+    expect(keyDigest(started)).not.toBe(keyDigest(key()));
+  });
+
+  test('a key outlives JSON', () => {
+    expect(readKey(JSON.parse(JSON.stringify(key())))).toEqual(key());
+    expect(readKey({ ...key(), topology: '9x9' })).toBeUndefined();
+    expect(readKey({ ...key(), more: 1 })).toBeUndefined();
+  });
+});
+
+describe('files', () => {
+  let folder = '';
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pod-mnist-'));
+    for (const copy of ['a', 'b', 'c']) writeMnist(join(folder, copy), copy === 'c' ? 7 : 0);
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test('the spelling of a path is nothing, what is in the files is all', () => {
+    const at = (path: string): RunKey => key({ data: `mnist:${path}` });
+    const plain = at(join(folder, 'a'));
+    for (const path of [
+      `${folder}/a/`,
+      `${folder}/c/../a`,
+      relative(process.cwd(), join(folder, 'a')),
+      join(folder, 'b'),
+    ]) {
+      expect(at(path)).toEqual(plain);
+    }
+    expect(at(join(folder, 'c')).trainDigest).not.toBe(plain.trainDigest);
+  });
+
+  test('the test images are no part of the run', () => {
+    cpSync(join(folder, 'a'), join(folder, 'd'), { recursive: true });
+    writeIdx(join(folder, 'd', 't10k-images-idx3-ubyte'), 3, Buffer.alloc(4 * 784, 9));
+    expect(key({ data: `mnist:${join(folder, 'd')}` })).toEqual(
+      key({ data: `mnist:${join(folder, 'a')}` }),
+    );
+  });
+});
+
+describe('bounds of what follows from settings', () => {
+  test('epochs pass no bound that steps have', () => {
+    const epochs = fc.double({ min: 1e-6, max: 100_000, noNaN: true });
+    const size = fc.integer({ min: 1, max: 2 ** 32 });
+    const batch = fc.integer({ min: 1, max: 2 ** 20 });
+    fc.assert(
+      fc.property(epochs, size, batch, (count, samples, globalBatch) => {
+        const run = { globalBatch, length: { unit: 'epochs', epochs: count } as const };
+        try {
+          const steps = totalSteps(run, samples);
+          expect(steps).toBeGreaterThanOrEqual(1);
+          expect(steps).toBeLessThanOrEqual(stepsMax);
+          // The number of an epoch is a u32, and loaders run ahead by some steps.
+          expect(((steps + 1000) * globalBatch) / samples).toBeLessThan(2 ** 32);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'bad-flag', exitCode: 2 });
+        }
+      }),
+    );
+  });
+
+  test.each<[TrainConfig['length'], number, number, RegExp]>([
+    [{ unit: 'epochs', epochs: 43_000 }, 60_000, 256, /use at most 42666 epochs$/],
+    [{ unit: 'epochs', epochs: 1 }, 2 ** 32, 8, /use at most 0.018626 epochs$/],
+    [{ unit: 'steps', steps: 5000 }, 1, 2 ** 20, /at most 1000000000 passes .*, found 5242880000;/],
+  ])('%j of %d images', (length, size, globalBatch, message) => {
+    expect(() => totalSteps({ length, globalBatch }, size)).toThrow(message);
+  });
+});
+
+test('an f32 is shown as the shortest number that is it', () => {
+  fc.assert(
+    fc.property(fc.float({ noNaN: true, noDefaultInfinity: true }), (value) => {
+      expect(Math.fround(Number(shortest(value)))).toBe(value + 0);
+    }),
+  );
+  expect([0.03, 0.9, 1, 1e-7].map((it) => shortest(Math.fround(it)))).toEqual([
+    ...['0.03', '0.9', '1', '1e-7'],
+  ]);
+});
+
+/** Four training images and as many others. */
+function writeMnist(folder: string, fill: number): void {
+  mkdirSync(folder);
+  for (const part of ['train', 't10k']) {
+    writeIdx(join(folder, `${part}-images-idx3-ubyte`), 3, Buffer.alloc(4 * 784, fill));
+    writeIdx(join(folder, `${part}-labels-idx1-ubyte`), 1, Buffer.from([1, 2, 3, 4]));
+  }
+}
+
+function writeIdx(path: string, rank: number, data: Buffer): void {
+  const dims = rank === 3 ? [4, 28, 28] : [4];
+  const header = Buffer.alloc(4 + 4 * rank);
+  header.set([0, 0, 8, rank]);
+  dims.forEach((size, i) => void header.writeUInt32BE(size, 4 + 4 * i));
+  writeFileSync(path, Buffer.concat([header, data]));
+}
