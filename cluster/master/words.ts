@@ -6,10 +6,11 @@ import { mergeSettings, type Settings } from '../../src/cli/settings/merge.ts';
 import { pathsOf, withAbsolutePaths } from '../../src/cli/settings/paths.ts';
 import { flagOf, type Mode } from '../../src/cli/settings/schema.ts';
 import { askedSize, defaultTopology, sizeWords, tpusOf } from '../../src/cli/settings/size.ts';
-import { shown, sourceOfFlags } from '../../src/cli/settings/source.ts';
+import { sourceOfFlags } from '../../src/cli/settings/source.ts';
 import { parseWords, type Wording, wordsOf } from '../../src/cli/settings/words.ts';
 import type { Topology } from '../../src/fabric/torus.ts';
 import { PodError } from '../../src/numerics/error.ts';
+import { quote } from '../../src/numerics/quote.ts';
 import { splitWords } from '../image/words.ts';
 
 /** The environment of a master, as far as it has settings. */
@@ -131,7 +132,7 @@ function refuseRelative(paths: readonly NamedPath[]): void {
   const relative = paths.find(({ path }) => !isAbsolute(path));
   if (relative === undefined) return;
   const expected = "an absolute path on the master's machine";
-  const found = shown(relative.path);
+  const found = quote(relative.path);
   throw new PodError('bad-flag', `${relative.origin}: expected ${expected}, found ${found}`);
 }
 

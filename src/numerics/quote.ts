@@ -27,15 +27,20 @@ export function quoteName(name: string): string {
 
 /**
  * A text as one line of at most `lengthMax` characters, without characters that a terminal obeys.
- * Of a text that is too long, the beginning and the end are kept: the end often says what to do.
+ * Of a text that is too long, the beginning is kept, and of a whole message (`both`) the end as well:
+ * it often says what to do.
  */
-export function oneLine(text: string, lengthMax: number = messageLengthMax): string {
+export function oneLine(
+  text: string,
+  lengthMax: number = messageLengthMax,
+  keep: 'start' | 'both' = 'both',
+): string {
   const isLong = text.length > 2 * lengthMax;
   const cut = isLong ? `${text.slice(0, lengthMax)}${text.slice(-lengthMax)}` : text;
   const symbols = Array.from(cut.trim().replace(/\s*[\r\n]+\s*/g, '; '), escaped);
   const whole = take(symbols, lengthMax);
   if (!isLong && whole.isWhole) return whole.text;
-  const endLength = Math.floor(lengthMax / 3);
+  const endLength = keep === 'both' ? Math.floor(lengthMax / 3) : 0;
   const start = take(symbols, lengthMax - endLength - 1);
   const end = takeLast(symbols, endLength);
   return `${start.text}…${end}`;

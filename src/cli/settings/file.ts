@@ -1,4 +1,5 @@
 import {
+  CST,
   isMap,
   isScalar,
   Lexer,
@@ -10,8 +11,9 @@ import {
 } from 'yaml';
 import { readRegularFile } from '../../files/read.ts';
 import { PodError } from '../../numerics/error.ts';
+import { quote } from '../../numerics/quote.ts';
 import { isSettingKey, type SettingKey } from './schema.ts';
-import { type RawValue, type Source, shortened, shown, unknownSetting } from './source.ts';
+import { type RawValue, type Source, shortened, unknownSetting } from './source.ts';
 
 /** The largest file of settings, in bytes. One with every setting and a comment on each has 4 KB. */
 const bytesMax = 2 ** 15;
@@ -19,6 +21,8 @@ const bytesMax = 2 ** 15;
 const aliasesMax = 100;
 /** How deep values may lie within values. Settings need none, and the reader of YAML is recursive. */
 const depthMax = 20;
+/** Words and signs of YAML in a file, besides comments. Some thirty settings have a hundred. */
+const tokensMax = 2000;
 
 /**
  * Reads settings from a YAML file: keys are the names of settings, in camelCase or as in flags.
@@ -71,7 +75,7 @@ function readValue(
 ): Pick<RawValue, 'value' | 'written'> {
   if (node === null) return { value: null, written: 'nothing' };
   const value = attempt(file, () => node.toJS(document, { maxAliasCount: aliasesMax }) as unknown);
-  const written = typeof value === 'string' ? shown(value) : sourceText(text, node);
+  const written = typeof value === 'string' ? quote(value) : sourceText(text, node);
   return { value, written: written === '' ? 'nothing' : written };
 }
 
@@ -96,7 +100,8 @@ function read(file: string): string {
 }
 
 function parse(file: string, text: string): Document {
-  if (isTooDeep(text)) throw wrong(file, 'expected settings, found values within values, too deep');
+  const excess = excessIn(text);
+  if (excess !== undefined) throw wrong(file, `expected settings, found ${excess}`);
   // Keys are compared one by one when they are taken: comparing all pairs takes minutes.
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
@@ -107,14 +112,21 @@ function parse(file: string, text: string): Document {
   throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
 }
 
-/** Goes through the text token by token, without a call within a call for a value within a value. */
-function isTooDeep(text: string): boolean {
+/**
+ * Goes through the text token by token, without a call within a call for a value within a value. Says
+ * what there is too much of, if so: the reader of YAML takes seconds over thousands of mistakes.
+ */
+function excessIn(text: string): string | undefined {
   const parser = new Parser();
+  let count = 0;
   for (const token of new Lexer().lex(text)) {
     for (const _ of parser.next(token));
-    if (parser.stack.length > depthMax) return true;
+    if (parser.stack.length > depthMax) return 'values within values, too deep';
+    const type = CST.tokenType(token);
+    if (type !== 'comment' && type !== 'newline' && type !== 'space') count++;
+    if (count > tokensMax) return `more than ${tokensMax} words and signs of YAML`;
   }
-  return false;
+  return undefined;
 }
 
 function attempt<T>(file: string, work: () => T): T {

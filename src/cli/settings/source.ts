@@ -1,4 +1,5 @@
 import { PodError } from '../../numerics/error.ts';
+import { oneLine, quote } from '../../numerics/quote.ts';
 import { flagOf, isSettingKey, type SettingKey, settingKeys } from './schema.ts';
 
 /** One place that settings come from: flags, a file, the environment, a job. */
@@ -33,7 +34,7 @@ export function sourceOfFlags(
   for (const [key, value] of Object.entries(flags)) {
     if (value === undefined) continue;
     if (!isSettingKey(key)) throw unknownSetting(key);
-    values.set(key, { value, written: shown(value), origin: origin(key) });
+    values.set(key, { value, written: quote(value), origin: origin(key) });
   }
   return { values, kind: 'words' };
 }
@@ -43,13 +44,7 @@ export function unknownSetting(what: string): PodError {
   return new PodError('bad-config', `${what}: there is no such setting; expected one of ${known}`);
 }
 
-/** A value as a message can show it: on one line, not too long. */
-export function shown(value: unknown): string {
-  return shortened(JSON.stringify(value) ?? String(value));
-}
-
-/** Text on one line of at most so many characters. */
+/** Text on one line of at most so many characters, without what a terminal obeys. */
 export function shortened(text: string, lengthMax = 60): string {
-  const line = text.replace(/\s*\n\s*/g, ' ');
-  return line.length > lengthMax ? `${line.slice(0, lengthMax - 3)}…` : line;
+  return oneLine(text.replace(/\s*\n\s*/g, ' '), lengthMax, 'start');
 }

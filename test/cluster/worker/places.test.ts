@@ -99,11 +99,7 @@ describe('a master refuses at once, in a line with exit code 2', () => {
       { POD_GRACE_MS: 'abc' },
       /^POD_GRACE_MS: expected a whole number from 0 to 3600000, found "abc"$/,
     ],
-    [
-      'no number of Cloud TPUs',
-      { TPUS: '7' },
-      /^TPUS: expected 1, 2, 4, 8, 16, 32 or 64, found 7$/,
-    ],
+    ['no number of Cloud TPUs', { TPUS: '7' }, /^TPUS: 7 Cloud TPUs: expected one of/],
     ['another mode', { POD_MODE: 'jobs' }, /^POD_MODE: expected job or serve, found "jobs"$/],
     ['no port', { POD_CONTROL_PORT: '-1' }, /^POD_CONTROL_PORT: expected a whole number/],
     ['no host', { POD_CONTROL_HOST: '0.0.0' }, /^POD_CONTROL_HOST: expected the name or address/],
@@ -124,7 +120,10 @@ describe('a master refuses at once, in a line with exit code 2', () => {
     expect(ran.code).toBe(2);
     const said = lines(ran).filter((it) => it['level'] === 50);
     expect(said).toEqual([
-      expect.objectContaining({ code: 'bad-config', msg: expect.stringMatching(message) }),
+      expect.objectContaining({
+        code: expect.stringMatching(/^bad-/),
+        msg: expect.stringMatching(message),
+      }),
     ]);
   });
 });
