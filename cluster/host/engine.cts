@@ -15,7 +15,7 @@ export interface Finding {
   /** What to do where it is missing. */
   readonly advice: string;
   /** Code of the error that follows where it is missing, as in src/numerics/error.ts. */
-  readonly code: 'unsupported-engine' | 'out-of-memory' | 'out-of-threads';
+  readonly code: 'unsupported-engine' | 'out-of-memory' | 'out-of-threads' | 'io';
 }
 
 /** A limit of the system on this process or its user. */
@@ -37,7 +37,8 @@ export interface Engine {
   listing(findings: readonly Finding[]): string[];
   /**
    * Loads a program if all that is needed is there. Otherwise says in one line what is missing, and
-   * lets the process end with exit code 2, or 4 where memory or threads are missing.
+   * lets the process end: with exit code 2 where the engine lacks it, 4 where memory or threads are
+   * missing, 5 where files are.
    */
   start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void;
   /** Threads and processes of this user, or of this container; undefined without a limit. */
@@ -58,6 +59,8 @@ const mib = 1048576;
 const loadBytes = 640 * mib;
 /** Calls within calls that fit into a stack of 80 KB. Node itself takes 984 KB. */
 const callsMin = 800;
+/** Loading a program opens up to 120 files at once. */
+const filesMin = 192;
 /** A limit on tasks that is higher is not looked at: to count tasks takes time. */
 const taskLimitMax = 4096;
 
@@ -71,6 +74,8 @@ function inspect(): Finding[] {
     stack(),
     addresses(),
     tasks(),
+    openFiles(),
+    presentFolder(),
   ];
 }
 
@@ -203,6 +208,35 @@ function tasks(): Finding {
   };
 }
 
+function openFiles(): Finding {
+  const limit = softLimit('Max open files');
+  return {
+    name: 'open files',
+    ok: limit === undefined || limit >= filesMin,
+    expected: `room for ${filesMin} open files`,
+    found: limit === undefined ? 'no limit' : `room for ${limit} (ulimit -n ${limit})`,
+    advice: 'raise the limit',
+    code: 'io',
+  };
+}
+
+function presentFolder(): Finding {
+  let found = 'yes';
+  try {
+    process.cwd();
+  } catch {
+    found = 'none: it was removed';
+  }
+  return {
+    name: 'present folder',
+    ok: found === 'yes',
+    expected: 'a folder to start in',
+    found,
+    advice: 'change to another one',
+    code: 'io',
+  };
+}
+
 /** Threads that the loader of modules starts, all at once [libuv, UV_THREADPOOL_SIZE]. */
 function poolThreads(): number {
   const size = Number.parseInt(process.env['UV_THREADPOOL_SIZE'] || '4', 10);
@@ -329,7 +363,7 @@ function start(voice: Voice, findings: readonly Finding[], load: () => Promise<u
     return;
   }
   const { code, expected, found, advice } = missing;
-  const exitCode = code === 'unsupported-engine' ? 2 : 4;
+  const exitCode = code === 'unsupported-engine' ? 2 : code === 'io' ? 5 : 4;
   refuse(voice, { code, exitCode, message: `expected ${expected}, found ${found}; ${advice}` });
 }
 

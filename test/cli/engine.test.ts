@@ -169,6 +169,31 @@ test.runIf(isLinux)(
 );
 
 test.runIf(isLinux)(
+  'no folder to start in, and too few open files: one line, exit code 5',
+  async () => {
+    const gone = 'cd "$(mktemp -d)" && rmdir "$PWD"';
+    for (const [limit, message] of [
+      [
+        gone,
+        /^pod: io: expected a folder to start in, found none: it was removed; change to another/,
+      ],
+      [
+        'ulimit -n 100',
+        /^pod: io: expected room for 192 open files, found room for 100 \(ulimit -n 100\)/,
+      ],
+    ] as const) {
+      for (const words of [['train', ...small], ['up'], ['compile']]) {
+        const { code, stderr } = await limited(limit, words);
+        expect([limit, code, stderr]).toEqual([limit, 5, expect.stringMatching(message)]);
+      }
+      const doctor = await limited(limit, ['doctor']);
+      expect([limit, doctor.code]).toEqual([limit, 2]);
+      expect(doctor.stdout).toMatch(/^no {2}(open files|present folder) /m);
+    }
+  },
+);
+
+test.runIf(isLinux)(
   'the program that compiles needs no more than a few hundred MiB of addresses',
   async () => {
     const { code, stderr } = await limited('ulimit -v 2000000', ['compile', '--model', 'mlp']);
