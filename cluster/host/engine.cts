@@ -375,13 +375,22 @@ interface Refusal {
 
 /** Why a program's files could not be loaded. */
 function loadError(error: unknown): Refusal {
-  const message = String(error instanceof Error ? error.message : error).replace(/\s+/g, ' ');
-  const advice = 'npm ci installs and builds everything';
-  return {
-    code: 'io',
-    exitCode: 5,
-    message: `the program could not be loaded: ${message.slice(0, 300)}; ${advice}`,
-  };
+  const why = String(error instanceof Error ? error.message : error).replace(/\s+/g, ' ');
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  const message = `the program could not be loaded: ${why.slice(0, 300)}`;
+  if (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND' || code === 'ENOENT') {
+    return {
+      code: 'io',
+      exitCode: 5,
+      message: `${message}; npm ci installs and builds everything`,
+    };
+  }
+  if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) {
+    return { code: 'io', exitCode: 5, message };
+  }
+  // A file that loads elsewhere throws here: node was changed by a flag, or by what it was told to load.
+  const advice = withoutFlags('that change it');
+  return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };
 }
 
 function refuse(voice: Voice, { code, exitCode, message }: Refusal): void {

@@ -54,6 +54,8 @@ export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
 }
 
 export const controlPath = '/control';
+/** Of the headers of an answer, in bytes, whatever flags of node say. */
+const headerBytesMax = 4096;
 /** A peer that reads slower than this many bytes behind is given up. */
 const waitingBytesMax = 8 * messageBytesMax;
 
@@ -168,6 +170,7 @@ function dialControl<In, Out>(
   const ws = new WebSocket(`${options.url}${controlPath}`, {
     perMessageDeflate: false,
     maxPayload: messageBytesMax,
+    maxHeaderSize: headerBytesMax,
     handshakeTimeout: handshakeMs,
     followRedirects: false,
   });

@@ -75,6 +75,8 @@ export function isLoopback(host: string): boolean {
 }
 
 const answerBytesMaxDefault = 2 ** 23;
+/** Of the headers of an answer, whatever flags of node say. */
+const headerBytesMax = 2 ** 14;
 
 /**
  * Agents of loopback. An agent that is made without options knows no proxy; the global agents do, on
@@ -94,6 +96,7 @@ function exchange(url: URL, asked: HttpRequest, deadline: AbortSignal): Promise<
       port: url.port,
       headers: { ...headers, ...(body && { 'content-length': String(body.length) }) },
       agent: isLoopback(url.hostname) ? direct : undefined,
+      maxHeaderSize: headerBytesMax,
     });
     sent.on('error', reject);
     sent.once('response', (response) => {

@@ -1,4 +1,3 @@
-import { Agent, get } from 'node:http';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +9,7 @@ import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { Supervisor } from '../../cluster/supervisor/supervisor.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { exitCodes } from './exit-codes.ts';
+import { request as ask } from './http.ts';
 import { isErrorCode } from './job-client.ts';
 import { tail } from './local-pod.ts';
 import type { PodFile } from './pod-file.ts';
@@ -116,18 +116,14 @@ async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answer
   return { exitCode: errorCodes['worker-silent'], code: 'worker-silent', reason };
 }
 
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    // An agent of its own: that of the process may lead to a proxy.
-    const agent = new Agent();
-    const place = { host: '127.0.0.1', port, path: '/healthz', agent, timeout: 1000 };
-    const request = get(place, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
-    request.on('timeout', () => request.destroy());
-    request.on('error', () => resolve(false));
-  });
+async function answers(port: number): Promise<boolean> {
+  try {
+    const asked = { path: '/healthz', answerMsMax: 1000 };
+    return (await ask(`http://127.0.0.1:${port}`, asked)).status === 200;
+  } catch (error) {
+    if (error instanceof PodError) return false;
+    throw error;
+  }
 }
 
 function failed(dir: string, end: PodEnd): PodError {

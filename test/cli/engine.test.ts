@@ -119,8 +119,17 @@ test('without the permission to start threads', async () => {
   );
 });
 
+/** Flags with which another module is found in the place of `commander`. */
+function insteadOfCommander(module: string): string[] {
+  const hook = `export const resolve = (name, context, next) =>
+    next(name === 'commander' ? ${JSON.stringify(module)} : name, context)`;
+  const program = `import { register } from 'node:module';
+    register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hook)}));`;
+  return ['--import', `data:text/javascript,${encodeURIComponent(program)}`];
+}
+
 test('a program whose packages are missing says how to get them', async () => {
-  const flags = ['--import', `data:text/javascript,${encodeURIComponent(hidesCommander)}`];
+  const flags = insteadOfCommander('commander-is-missing');
   const { code, stderr } = await run({ flags, words: ['devices'] });
   expect(code).toBe(5);
   expect(stderr).toMatch(
@@ -128,9 +137,14 @@ test('a program whose packages are missing says how to get them', async () => {
   );
 });
 
-const hidesCommander = `import { register } from 'node:module';
-register('data:text/javascript,' + encodeURIComponent(\`export const resolve = (name, context, next) =>
-  next(name === 'commander' ? 'commander-is-missing' : name, context)\`));`;
+test('a program that cannot be loaded for another reason names the flags of node', async () => {
+  const flags = insteadOfCommander('data:text/javascript,throw new TypeError("frozen")');
+  const { code, stderr } = await run({ flags, words: ['devices'] });
+  expect(code).toBe(2);
+  expect(stderr).toMatch(
+    /^pod: unsupported-engine: the program could not be loaded: frozen; start node without .*--import/,
+  );
+});
 
 test('this machine has all that is needed', async () => {
   expect(engine.inspect().filter((it) => !it.ok)).toEqual([]);
