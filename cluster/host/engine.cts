@@ -337,11 +337,16 @@ function entries(path: string): string[] {
 /** What to do for a feature that a new engine has unless a flag turns it off. */
 function withoutFlags(which: string): string {
   if (!nodeVersion().ok) return 'a newer Node has it';
-  const flags = [...process.execArgv, ...(process.env['NODE_OPTIONS'] || '').split(/\s+/)]
-    .filter((it) => /^--[\w-]+/.test(it))
-    .map((it) => it.slice(0, 40));
+  const flags = flagsInUse();
   const found = flags.length === 0 ? '' : `; its flags are ${flags.slice(0, 4).join(' ')}`;
   return `start node without flags ${which}${found}`;
+}
+
+/** Flags of this node, from its command line and its environment. */
+function flagsInUse(): string[] {
+  return [...process.execArgv, ...(process.env['NODE_OPTIONS'] || '').split(/\s+/)]
+    .filter((it) => /^--[\w-]+/.test(it))
+    .map((it) => it.slice(0, 40));
 }
 
 function inMiB(bytes: number): string {
@@ -387,6 +392,9 @@ function loadError(error: unknown): Refusal {
   }
   if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) {
     return { code: 'io', exitCode: 5, message };
+  }
+  if (flagsInUse().length === 0) {
+    return { code: 'a mistake in pod itself, please report it', exitCode: 1, message };
   }
   // A file that loads elsewhere throws here: node was changed by a flag, or by what it was told to load.
   const advice = withoutFlags('that change it');
