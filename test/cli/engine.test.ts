@@ -57,6 +57,20 @@ test.skipIf(old.length === 0)('POD_TEST_ENGINES: engines that are too old say so
   }
 });
 
+test('versions are compared as numbers, not as text', async () => {
+  const refused = ['18.20.8', '20.18.3', '20.9.0', '9.11.2', '0.12.18'];
+  const all = [...refused, '20.19.0', '20.20.2', '22.0.0', '100.1.0'];
+  const ended = await Promise.all(
+    all.map((version) => {
+      const as = `Object.defineProperty(process.versions, 'node', { value: '${version}' })`;
+      return run({ flags: ['--import', `data:text/javascript,${as}`], words: ['devices'] });
+    }),
+  );
+  expect(all.filter((_, i) => ended[i]?.code === 2)).toEqual(refused);
+  for (const [i] of refused.entries()) expect(ended[i]?.stderr).toMatch(oldLine);
+  expect(all.filter((_, i) => ended[i]?.code === 0)).toEqual(all.slice(refused.length));
+});
+
 /** Flags that take something away from an engine. */
 const lacking: Readonly<Record<string, RegExp>> = {
   '--jitless': /^pod: unsupported-engine: expected WebAssembly, found none; .*--jitless/m,

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { PodError } from '../../src/numerics/error.ts';
 import { messageLengthMax, oneLine, quote, quoteName } from '../../src/numerics/quote.ts';
 
 /** Whatever a terminal obeys, and whatever breaks a line or turns its direction. */
@@ -47,6 +48,12 @@ test('a message is one line of at most a few hundred characters, whatever is in 
       expect(text.length).toBeLessThanOrEqual(messageLengthMax);
     }),
   );
+});
+
+test('the message of an error is bounded wherever it goes', () => {
+  const { message } = new PodError('io', `file \u001b[2J${'x'.repeat(1e6)}\n  second line`);
+  expect(message).toMatch(/^file \\u001b\[2Jx+…x+; second line$/);
+  expect(message.length).toBeLessThanOrEqual(messageLengthMax);
 });
 
 test('a message that is plain and short stays as it is', () => {
