@@ -241,6 +241,8 @@ test.skipIf(!canBeAnother)(
       for (const { code, stderr } of [train, up]) {
         expect([tasks, code, stderr]).toEqual([tasks, 4, expect.stringMatching(outOfThreads)]);
       }
+      if (tasks >= 12)
+        expect(train?.stderr).toMatch(/one process: expected room for 10 more threads/);
       expect([tasks, doctor?.code]).toEqual([tasks, 2]);
       expect(doctor?.stdout).toMatch(/^no .*threads.*\(ulimit -u \d+\)/m);
     }
