@@ -81,7 +81,7 @@ export const defects: readonly Defect[] = [
     from: "state.phase.kind !== 'idle' || !isNext",
     to: "state.phase.kind === 'ended' || !isNext",
     test: 'test/pod/worker.test.ts',
-    title: 'runs the next step of the membership it has loaded for',
+    title: 'an order that arrives again while its step runs',
   },
   {
     name: 'order of sums',
