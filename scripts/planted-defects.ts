@@ -1,0 +1,135 @@
+/**
+ * Plants one defect after another in a copy of this checkout, and sees for each the test fail that
+ * holds the lost guarantee. Says which defects nobody noticed.
+ *
+ *   node dist/scripts/planted-defects.js                  all of them: some minutes
+ *   node dist/scripts/planted-defects.js --only lane      those whose name has this in it
+ *   node dist/scripts/planted-defects.js --list           what there is
+ *
+ * Exit codes: 0 every defect was caught, 1 one was not, 2 wrong input, or a list that no longer fits
+ * the sources.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { columns } from '../src/observe/format.ts';
+import type { Defect } from './defects/defect.ts';
+import { defects } from './defects/list.ts';
+
+/** A test that a defect keeps from ending has caught it, after this many ms. */
+const testMsLimit = 180_000;
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+const { only, list } = new Command('planted-defects')
+  .description('plant defects in a copy of this checkout, and see the tests fail')
+  .option('--only <text>', 'defects whose name has this text in it')
+  .option('--list', 'print the defects and the guarantees that they lose, and stop')
+  .parse()
+  .opts<{ readonly only?: string; readonly list?: boolean }>();
+
+const chosen = defects.filter(({ name }) => name.includes(only ?? ''));
+if (chosen.length === 0) {
+  process.stderr.write(`planted-defects: --only: expected a part of a name, found ${only}\n`);
+  process.exitCode = 2;
+} else if (list) {
+  say(columns(chosen.map(({ name, guarantee }) => [name, guarantee])).join('\n'));
+} else process.exitCode = plantAll();
+
+function plantAll(): number {
+  const copy = makeCopy();
+  try {
+    const rows = chosen.map((defect) => plant(copy, defect));
+    const wrong = rows.filter(({ outcome }) => outcome !== 'caught');
+    say(`${rows.length - wrong.length} of ${rows.length} defects were caught`);
+    if (rows.some(({ outcome }) => outcome === 'does not fit')) return 2;
+    return wrong.length === 0 ? 0 : 1;
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
+}
+
+/** The sources and what was built from them; packages are those of this checkout. */
+function makeCopy(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'pod-defects-'));
+  const { stdout } = spawnSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' });
+  for (const file of stdout.split('\0').filter(Boolean)) {
+    cpSync(join(root, file), join(copy, file), { recursive: true });
+  }
+  for (const kernels of ['src/chip/kernels', 'src/fabric/kernels']) {
+    cpSync(join(root, kernels), join(copy, kernels), { recursive: true });
+  }
+  cpSync(join(root, 'dist'), join(copy, 'dist'), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+type Outcome = 'caught' | 'not caught' | 'does not fit' | 'fails without it';
+
+function plant(copy: string, defect: Defect): { readonly outcome: Outcome } {
+  const path = join(copy, defect.file);
+  const before = readFileSync(path, 'utf8');
+  const outcome = outcomeOf(copy, path, before, defect);
+  writeFileSync(path, before);
+  say(`${outcome.padEnd(12)}  ${defect.name}: ${defect.test}, "${defect.title}"`);
+  return { outcome };
+}
+
+function outcomeOf(copy: string, path: string, before: string, defect: Defect): Outcome {
+  if (before.split(defect.from).length !== 2) return 'does not fit';
+  if (!passes(copy, defect)) return 'fails without it';
+  writeFileSync(
+    path,
+    before.replace(defect.from, () => defect.to),
+  );
+  // Some tests run compiled programs. A defect must be a program: what the compiler sees is no test.
+  if (!compiles(copy)) return 'does not fit';
+  const isCaught = !passes(copy, defect);
+  writeFileSync(path, before);
+  if (!compiles(copy)) return 'does not fit';
+  return isCaught ? 'caught' : 'not caught';
+}
+
+function compiles(copy: string): boolean {
+  return (
+    spawnSync(process.execPath, [tool('typescript', 'tsc'), '-p', 'tsconfig.build.json'], {
+      cwd: copy,
+    }).status === 0
+  );
+}
+
+/** Whether the test is there and passes. */
+function passes(copy: string, { test, title }: Defect): boolean {
+  const pattern = title.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const args = [tool('vitest', 'vitest'), 'run', test, '-t', pattern, '--reporter=json'];
+  const { stdout } = spawnSync(process.execPath, args, {
+    cwd: copy,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    timeout: testMsLimit,
+  });
+  const start = stdout.indexOf('{"num');
+  if (start < 0) return false;
+  const { numPassedTests, numFailedTests, success } = JSON.parse(stdout.slice(start)) as {
+    readonly numPassedTests: number;
+    readonly numFailedTests: number;
+    readonly success: boolean;
+  };
+  return success && numFailedTests === 0 && numPassedTests > 0;
+}
+
+/** The program of a package. */
+function tool(name: string, bin: string): string {
+  const file = join(root, 'node_modules', name, 'package.json');
+  const { bin: bins } = JSON.parse(readFileSync(file, 'utf8')) as {
+    readonly bin: string | Readonly<Record<string, string>>;
+  };
+  return join(dirname(file), typeof bins === 'string' ? bins : (bins[bin] ?? ''));
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
