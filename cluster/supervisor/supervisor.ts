@@ -111,9 +111,13 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
   };
 }
 
-function restartsFrom(env: NodeJS.ProcessEnv): number {
-  const text = env['POD_MASTER_RESTARTS'] ?? '';
-  return /^\d{1,6}$/.test(text) ? Number(text) : restartsMax;
+/**
+ * How often a master that crashed is started again in a row: `POD_MASTER_RESTARTS`.
+ *
+ * @throws PodError `bad-config` when it is no number.
+ */
+export function restartsFrom(env: NodeJS.ProcessEnv): number {
+  return wholeIn(env, 'POD_MASTER_RESTARTS', { min: 0, max: 999_999 }) ?? restartsMax;
 }
 
 function stopped(signal: EndSignal): PodEnd {

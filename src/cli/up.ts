@@ -6,7 +6,7 @@ import { onEnd } from '../../cluster/host/ending.ts';
 import { requireProcesses } from '../../cluster/host/room.ts';
 import { startSupervisor } from '../../cluster/process/spawn.ts';
 import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
-import { Supervisor } from '../../cluster/supervisor/supervisor.ts';
+import { restartsFrom, Supervisor } from '../../cluster/supervisor/supervisor.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { exitCodes } from './exit-codes.ts';
 import { request as ask } from './http.ts';
@@ -55,6 +55,8 @@ async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): P
   if (dir.trim() === '') throw new PodError('bad-flag', "--dir: expected a folder, found ''");
   const request = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
+  // Nothing is changed on disk before it is clear that the pod can be kept going.
+  restartsFrom(process.env);
   const folder = resolve(dir);
   const ports = await freePorts();
   const asked = { ...ports, ...request, serve };

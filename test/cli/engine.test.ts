@@ -224,7 +224,7 @@ test.runIf(isLinux)(
 test.runIf(isLinux)(
   'the program that compiles needs no more than a few hundred MiB of addresses',
   async () => {
-    const { code, stderr } = await limited('ulimit -v 2000000', ['compile', '--model', 'mlp']);
+    const { code, stderr } = await limited('ulimit -v 2500000', ['compile', '--model', 'mlp']);
     expect([code, stderr]).toEqual([0, '']);
   },
 );
