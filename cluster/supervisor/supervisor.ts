@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodFile } from '../../src/cli/pod-file.ts';
 import { finalExitCodes } from '../final.ts';
 import { type EndSignal, exitCodeOf, isStopCode } from '../host/ending.ts';
+import { wholeIn } from '../host/environment.ts';
 import { isAlive, ownIdentity, type ProcessIdentity } from '../host/process-identity.ts';
 import { lastErrorIn } from '../process/last-error.ts';
 import { removeSocketFiles } from '../process/socket-file.ts';

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -62,6 +62,16 @@ test('so is what the environment holds', async () => {
       /^pod: bad-flag: POD_API: expected http:\/\/HOST:PORT, found "[^\p{Cc}]{0,200}\n$/u,
     );
   }
+});
+
+test('a variable of pod up is refused before anything is changed', async () => {
+  const dir = join(folder, 'no-pod');
+  const { code, stderr } = await run(['up', '--dir', dir], { POD_MASTER_RESTARTS: 'often' });
+  expect(code).toBe(2);
+  expect(stderr).toMatch(
+    /^pod: bad-config: POD_MASTER_RESTARTS: expected a whole number .*"often"\n$/,
+  );
+  expect(existsSync(dir)).toBe(false);
 });
 
 function run(words: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
