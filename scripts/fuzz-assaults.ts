@@ -532,7 +532,7 @@ function wellFormed(random: Random, epoch: number): Readonly<Record<string, unkn
       return { kind: 'answer', id: below(random, 99), why: null, bytes: noise(random, 30) };
     case 2: {
       const offer = { host: '127.0.0.1', port: below(random, 65536), unixPath: '/nowhere' };
-      return { kind: 'offer', pid: below(random, 2 ** 22), offer };
+      return { kind: 'offer', pid: below(random, 2 ** 22), hostname: 'attacker', offer };
     }
     case 3:
       return { kind: 'left' };

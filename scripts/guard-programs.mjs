@@ -1,11 +1,13 @@
 // Runs after the compiler: gives each program of dist/scripts a beginning that engines of any age read
 // (cluster/host/engine.cts), so that one that is too old, or lacks a feature, is named in a line. The
 // program itself moves beside it. A file that another one of the folder imports is no program.
-import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const folder = fileURLToPath(new URL('../dist/scripts/', import.meta.url));
-const names = readdirSync(folder).filter((it) => it.endsWith('.js') && !it.endsWith(ending()));
+// An image of containers is built without the scripts.
+const files = existsSync(folder) ? readdirSync(folder) : [];
+const names = files.filter((it) => it.endsWith('.js') && !it.endsWith(ending()));
 const texts = new Map(names.map((name) => [name, readFileSync(`${folder}${name}`, 'utf8')]));
 const imported = new Set(
   [...texts.values()].flatMap((text) =>

@@ -80,9 +80,9 @@ describe('frames', () => {
   });
 
   test('refuse other versions, kinds and lengths by their headers', () => {
-    expect(collect().reader.push(encodeFrame(hello, undefined, 4))).toEqual({
+    expect(collect().reader.push(encodeFrame(hello, undefined, 5))).toEqual({
       code: 'version',
-      text: 'protocol version 4, expected 3',
+      text: 'protocol version 5, expected 4',
     });
     const unknown = { ...hello, kind: 99 as FrameHeader['kind'] };
     expect(collect().reader.push(encodeFrame(unknown))).toMatchObject({ code: 'kind' });
