@@ -32,6 +32,8 @@ export interface Dataset {
 export interface DatasetPair {
   readonly train: Dataset;
   readonly test: Dataset;
+  /** What the user should know of the files that were read, each in one line. */
+  readonly notes: readonly string[];
 }
 
 /** Bytes of one sample. */

@@ -40,6 +40,7 @@ export function openDataset(spec: string, seed: number): DatasetPair {
   return {
     train: digits(seed, { split: 'train', ...(size !== undefined && { size }) }),
     test: digits(seed, { split: 'test' }),
+    notes: [],
   };
 }
 
