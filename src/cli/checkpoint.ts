@@ -3,12 +3,15 @@ import {
   type Checkpoint,
   checkpointName,
   type Refusal,
+  stepOf,
 } from '../experiment/checkpoint/checkpoint.ts';
 import {
+  gone,
   type Inspected,
   inspectCheckpoint,
   isRefusal,
   listCheckpoints,
+  newestWhole,
   verifyCheckpoint,
 } from '../experiment/checkpoint/checkpoints.ts';
 import { exportWeights } from '../experiment/checkpoint/export.ts';
@@ -51,6 +54,7 @@ async function list(directory: string): Promise<void> {
   const rows: string[][] = [];
   for (const name of await namesIn(directory)) {
     const found = await inspectCheckpoint(directory, name);
+    if (found === gone) continue;
     rows.push(isRefusal(found) ? [name, `bad: ${found.reason}`] : description(found));
   }
   print([['checkpoint', 'model', 'data', 'loss', 'size', 'digest of the weights'], ...rows]);
@@ -61,6 +65,7 @@ async function verify(directory: string): Promise<void> {
   let bad = 0;
   for (const name of await namesIn(directory)) {
     const found = await verifyCheckpoint(directory, name);
+    if (found === gone) continue;
     rows.push(verdict(found));
     if (isRefusal(found)) bad++;
   }
@@ -87,17 +92,17 @@ async function exportTo(directory: string, { output, step }: ExportFlags): Promi
 
 /** Says on standard error which are passed over. */
 async function newestGood(directory: string, names: readonly string[]): Promise<Checkpoint> {
-  for (const name of names) {
-    const found = await verifyCheckpoint(directory, name);
-    if (!isRefusal(found)) return found;
-    process.stderr.write(`refused ${name}: ${found.reason}\n`);
-  }
+  const { checkpoint, refused } = await newestWhole(directory, names);
+  for (const { name, reason } of refused) process.stderr.write(`refused ${name}: ${reason}\n`);
+  if (checkpoint !== undefined) return checkpoint;
+  // All were deleted by their run, which saves newer ones first.
+  if (refused.length === 0) return newestGood(directory, await namesIn(directory));
   throw new PodError('bad-data', `${directory}: expected a good checkpoint, found only bad ones`);
 }
 
 function nameAt(step: string, names: readonly string[]): string {
-  const name = checkpointName(Number(step));
-  if (names.includes(name)) return name;
+  const name = names.find((it) => stepOf(it) === Number(step));
+  if (name !== undefined) return name;
   throw new PodError(
     'bad-flag',
     `--step: expected one of ${names.join(', ')}, found ${quote(step)}`,

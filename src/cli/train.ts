@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { destination, type Logger, pino } from 'pino';
 import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
+import { lockDirectory } from '../../cluster/host/lock.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
 import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
@@ -107,7 +108,8 @@ function onSignals(announce: () => void): () => boolean {
 
 async function planOf(options: CheckpointOptions): Promise<CheckpointPlan> {
   const { directory, every, keep, resume } = options;
-  return { checkpoints: await openCheckpoints(directory, { keep }), every, resume };
+  const lock = (it: string) => lockDirectory(it, 'pod train');
+  return { checkpoints: await openCheckpoints(directory, { keep, lock }), every, resume };
 }
 
 function deliver(report: Report, { report: file, json }: Output): void {
