@@ -23,10 +23,7 @@ const network = `${project}_ici`;
 const master = `${project}-master-1`;
 const eventMsLimit = 10_000;
 
-/**
- * SIGKILL to the program of a container, as its own user, and when, in ms of the epoch; the init
- * process is left alone. The engine tells of the end only after it has cleaned up.
- */
+/** SIGKILL to the program of a container, as its own user, and when, in ms of the epoch. */
 const killProgram = `for it in /proc/[0-9]*/cmdline; do
   case "$(tr '\\0' ' ' <"$it" 2>/dev/null)" in "node dist/"*)
     it=\${it#/proc/}; found="$found \${it%/cmdline}" ;;
@@ -36,7 +33,7 @@ date +%s%3N; kill -9 $found`;
 
 /** A pod of containers, by Docker Compose. Times are those of the engine's events. */
 export class DockerRig implements Rig {
-  /** The engine waits twice as long each time for what has not lived for 10 s. */
+  /** A container waits longer each time for what has not lived for 10 s (cluster/image/entry.sh). */
   readonly masterLifeMsMin = 11_000;
   readonly #env: NodeJS.ProcessEnv;
   readonly #tpus: number;
@@ -49,7 +46,6 @@ export class DockerRig implements Rig {
     this.#env = {
       ...process.env,
       ...{ TPUS: String(tpus), POD_ARGS: args, POD_GRACE_MS: String(graceMs) },
-      // The engine counts them over the whole life of a container.
       ...{ POD_RESTARTS: '200', POD_MASTER_RESTARTS: '200' },
     };
   }
@@ -117,12 +113,9 @@ export class DockerRig implements Rig {
     return (await Promise.all(texts)).join('\n');
   }
 
-  /** With its program the container ends, and so does what was started in it: nobody ends well. */
+  /** The container lives on, and starts the program again. */
   async #killProgram(victim: string): Promise<number> {
-    const kill = promisify(execFile)('docker', ['exec', victim, 'sh', '-c', killProgram]);
-    const ended = kill.catch((error: { stdout: string }) => error);
-    const { stdout } = await ended;
-    const time = Number(stdout);
+    const time = Number(await this.#docker('exec', victim, 'sh', '-c', killProgram));
     if (time > 0) return time;
     throw new Error(`${victim} was not killed`);
   }

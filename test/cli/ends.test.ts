@@ -37,7 +37,8 @@ describe('a signal ends a run after its step, and the exit code says which kind'
   });
 
   test('under nohup a hang-up does not end it', async () => {
-    const line = `nohup $pod train ${tiny.replace('steps 3', 'steps 200')} >out 2>&1 & sleep 1.2; kill -HUP $!; wait $!`;
+    const train = `nohup $pod train ${tiny.replace('steps 3', 'steps 200')} >out 2>&1 &`;
+    const line = `${train} until grep -q '1/200' out; do sleep 0.1; done; kill -HUP $!; wait $!`;
     const { code } = await shell(line, { cwd: folder });
     expect(readFileSync(join(folder, 'out'), 'utf8')).toContain('held-out accuracy');
     expect(code).toBe(0);

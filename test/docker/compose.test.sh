@@ -17,6 +17,9 @@ clean
 [ -n "${POD_IMAGE:-}" ] || docker compose build --quiet
 
 up() { timeout --kill-after=10 600 docker compose up --no-color "$@"; }
+# Into a file first: a grep that has found its line ends, and whoever writes to it fails.
+says() { docker compose logs --no-color "$1" >"$out/says.log" 2>/dev/null; grep -qF -- "$2" "$out/says.log"; }
+awaits() { for _ in $(seq 300); do says "$@" && return; sleep 0.2; done; fail "$1 never says $2"; }
 ended() { docker inspect --format '{{.State.ExitCode}}' "$(docker compose ps --all --quiet "$1")"; }
 
 echo "a run that cannot succeed ends once, with its exit code, and the workers go home"
@@ -72,12 +75,11 @@ if grep -qF -- "$token" "$out/all.log" "$out/up.log"; then fail "a log has the t
 
 echo "a worker that crashes is started again in place"
 POD_ARGS='--model mlp --steps 400 --evaluate 256' docker compose up --detach >/dev/null 2>&1
-for _ in $(seq 300); do docker compose logs master 2>/dev/null | grep -q '"step":5,' && break; sleep 0.2; done
+awaits master '"step":5,'
 crash='for it in /proc/[0-9]*; do case "$(tr "\0" " " <$it/cmdline 2>/dev/null)" in "node dist/"*) kill -9 "${it#/proc/}" ;; esac; done'
 docker compose exec --no-TTY --index 2 tpu sh -c "$crash"
-for _ in $(seq 300); do docker compose logs master 2>/dev/null | grep -q '"msg":"resumed"' && break; sleep 0.2; done
-docker compose logs --no-color tpu | grep -q '"msg":"restarting"' || fail "it was not started again"
-docker compose logs --no-color master | grep -q '"msg":"resumed"' || fail "the run did not go on"
+awaits tpu '"msg":"restarting"'
+awaits master '"msg":"resumed"'
 docker compose stop >/dev/null 2>&1
 [ "$(ended master)" = 143 ] || fail "a master that was stopped ended with $(ended master)"
 clean
