@@ -1,7 +1,9 @@
 import type { Defect } from './defect.ts';
+import { streamDefects } from './streams.ts';
 
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
 export const defects: readonly Defect[] = [
+  ...streamDefects,
   {
     name: 'lane: older membership',
     guarantee: 'No sum takes a frame of an older membership.',
