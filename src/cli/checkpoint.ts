@@ -15,6 +15,8 @@ import {
   verifyCheckpoint,
 } from '../experiment/checkpoint/checkpoints.ts';
 import { exportWeights } from '../experiment/checkpoint/export.ts';
+import { describeKind } from '../files/read.ts';
+import { targetOf } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { bytes, columns } from '../observe/format.ts';
@@ -81,13 +83,28 @@ interface ExportFlags {
 }
 
 async function exportTo(directory: string, { output, step }: ExportFlags): Promise<void> {
+  const target = exportTarget(output);
   const names = await namesIn(directory);
   const checkpoint = await newestGood(
     directory,
     step === undefined ? names : [nameAt(step, names)],
   );
-  const size = await exportWeights(directory, checkpoint, output);
+  const size = await exportWeights(directory, checkpoint, target);
   process.stdout.write(`${output}: the weights of ${checkpoint.name}, ${bytes(size)}\n`);
+}
+
+/** A file that can be replaced, by its name without links: a device or a pipe is left alone. */
+function exportTarget(output: string): string {
+  const target = targetOf(output);
+  if (target.kind === 'file') return target.path;
+  const { expected, found } =
+    target.kind === 'refused'
+      ? target
+      : { expected: 'a regular file', found: describeKind(target.stats) };
+  throw new PodError(
+    'bad-flag',
+    `--output: expected ${expected}, found ${found} (${quote(output)})`,
+  );
 }
 
 /** Says on standard error which are passed over. */
