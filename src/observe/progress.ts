@@ -83,6 +83,16 @@ export class Progress {
     }
   }
 
+  /** Adds a line that is no event of a run. */
+  add(text: string): void {
+    this.#line(text);
+  }
+
+  /** Shows on a terminal what happens now, until the next line. */
+  pass(text: string): void {
+    if (this.#screen.terminal) this.#redraw(text);
+  }
+
   /** Leaves the live line as it is and starts a new one, before something else is written. */
   end(): void {
     if (this.#live) this.#screen.write('\n');
