@@ -15,6 +15,7 @@ import type { OpenPod } from '../pod/pod.ts';
 import { printPass } from './compile.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
+import { screenOf } from './screen.ts';
 import { addSettingFlags } from './settings/command.ts';
 
 const examples = `
@@ -61,17 +62,7 @@ interface Output {
 
 async function run(config: TrainConfig, output: Output): Promise<void> {
   const now = (): number => performance.now();
-  const stream = output.json ? process.stderr : process.stdout;
-  const progress = new Progress(
-    {
-      terminal: stream.isTTY === true,
-      get columns() {
-        return stream.columns ?? 80;
-      },
-      write: (text) => void stream.write(text),
-    },
-    now,
-  );
+  const progress = new Progress(screenOf(output.json ? process.stderr : process.stdout), now);
   const logger = output.log === undefined ? undefined : openLog(output.log);
   const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
   try {

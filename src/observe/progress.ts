@@ -114,7 +114,7 @@ export class Progress {
       this.#line(text);
       return;
     }
-    this.#screen.write(`\r\x1b[2K${text.slice(0, Math.max(20, this.#screen.columns - 1))}`);
+    this.#screen.write(`\r\x1b[2K${text.slice(0, Math.max(1, this.#screen.columns - 1))}`);
     this.#live = true;
   }
 
