@@ -1,5 +1,10 @@
 import { writeSync } from 'node:fs';
 import { oneLine, plainJson } from '../../src/numerics/quote.ts';
+import { LogText } from '../../src/observe/log-text.ts';
+import type { Environment } from '../host/environment.ts';
+
+/** What `POD_LOG_FORMAT` may be: a line of JSON for each event, or text for people. */
+export const logFormats = ['json', 'text'] as const;
 
 /** Writes some of the bytes, at least one, and says how many; throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
@@ -15,12 +20,23 @@ const tryMs = 5;
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
+  /** What is printed for a line; nothing for some. */
+  readonly #formatted: (line: string) => string;
   #lost = 0;
   /** Whether a line was cut off: the next one must not begin in it. */
   #isCut = false;
 
-  constructor(writeBytes: WriteBytes = (bytes) => writeSync(1, bytes)) {
+  constructor(
+    writeBytes: WriteBytes = (bytes) => writeSync(1, bytes),
+    format: (typeof logFormats)[number] = 'json',
+  ) {
     this.#writeBytes = writeBytes;
+    this.#formatted = format === 'json' ? printable : textPrinter();
+  }
+
+  /** In the format that the environment names; whoever reads the environment refuses other names. */
+  static of(env: Environment): LogOutput {
+    return new LogOutput(undefined, env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json');
   }
 
   /** Lines that were left out so far and have not been told of. */
@@ -30,8 +46,8 @@ export class LogOutput {
 
   /** `line` with its newline. */
   write(line: string): void {
-    const news = this.#lost === 0 ? '' : lostLine(this.#lost);
-    const text = `${this.#isCut ? '\n' : ''}${news}${printable(line)}`;
+    const news = this.#lost === 0 ? '' : this.#formatted(lostLine(this.#lost));
+    const text = `${this.#isCut ? '\n' : ''}${news}${this.#formatted(line)}`;
     if (this.#put(Buffer.from(text))) this.#lost = 0;
     else this.#lost++;
   }
@@ -59,6 +75,20 @@ export class LogOutput {
 /** The last place at which a line is made plain and short, whatever it quotes. */
 function printable(line: string): string {
   return plainJson(line.length > lineLengthMax ? shortened(line) : line);
+}
+
+/** Lines as text: of the steps only some are printed. */
+function textPrinter(): (line: string) => string {
+  let printed = '';
+  const write = (it: string): void => {
+    printed += it;
+  };
+  const text = new LogText({ terminal: false, columns: 80, write }, 'reader');
+  return (line) => {
+    printed = '';
+    text.write(line);
+    return printed;
+  };
 }
 
 /** Longer lines have their texts shortened; stacks of our own mistakes are shorter. */

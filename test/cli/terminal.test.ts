@@ -46,7 +46,7 @@ describe('pod up --wait', () => {
   });
 
   test.each([
-    ['in a pipe', (words: string) => shell(`$pod ${words}`, { cwd: folder })],
+    ['in a pipe', (words: string) => shell(`POD_LOG_FORMAT=text $pod ${words}`, { cwd: folder })],
     ['on a terminal with --json', (words: string) => onTerminal(`${words} --json`)],
   ])('%s prints the summary as one line of JSON', async (_, run) => {
     const { code, stdout } = await run(`up --wait --tpus 1 ${tiny}`);
