@@ -18,7 +18,7 @@ import { Lobby } from '../process/lobby.ts';
 import { LocalWorkers } from '../process/local-workers.ts';
 import { noteRunOver } from '../process/run-over.ts';
 import { describeError } from '../worker/last-words.ts';
-import { LogOutput } from '../worker/log-output.ts';
+import { LogOutput, logFormats } from '../worker/log-output.ts';
 import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-file.ts';
 import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
@@ -31,7 +31,7 @@ import { readJobWords, readMaster, readServing, submittedWords } from './words.t
 
 const { env } = process;
 const job = oneLine(env['POD_JOB'] ?? 'pod', 200);
-const output = new LogOutput();
+const output = LogOutput.of(env);
 const logger = pino({ base: { job, role: 'master' } }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
@@ -58,6 +58,7 @@ run().then(
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
+    wordIn(env, 'POD_LOG_FORMAT', logFormats);
     textIn(env, 'POD_DATA_DIR');
     const mode = wordIn(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
