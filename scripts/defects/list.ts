@@ -1,4 +1,5 @@
 import type { Defect } from './defect.ts';
+import { peopleDefects } from './people.ts';
 
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
 export const defects: readonly Defect[] = [
@@ -245,4 +246,5 @@ export const defects: readonly Defect[] = [
     test: 'test/cli/engine.test.ts',
     title: 'versions are compared as numbers',
   },
+  ...peopleDefects,
 ];
