@@ -25,7 +25,7 @@ import { Doorkeeper } from './auth.ts';
 import { type JobEnd, runJob } from './job.ts';
 import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
-import { RunState } from './run-state.ts';
+import { RunState, type RunStateEvents } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
 import { readJobWords, readMaster, readServing, submittedWords } from './words.ts';
 
@@ -163,10 +163,11 @@ interface Begun {
 /** What both do first. */
 function begin(lobby: Lobby, tpus: number): Begun {
   const isServing = env['POD_MODE'] === 'serve';
-  const state: RunState = new RunState(job, new Metrics(), {
+  const events: RunStateEvents = {
     ready: (isReady) => saySo(isReady || isServing ? 'ready' : 'starting'),
     lost: (tpu) => workers?.replace(tpu),
-  });
+  };
+  const state = new RunState(job, new Metrics(), events, isServing);
   const podFolder = env['POD_FOLDER'];
   const workers =
     podFolder === undefined
@@ -210,7 +211,7 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
     saySo('ending');
     ending.exitCode = exitCodeOf(signal);
     state.isStopping = true;
-    if (!state.isReady()) process.exit(ending.exitCode);
+    if (!state.canStep) process.exit(ending.exitCode);
     setTimeout(() => {
       logger.warn('the step is abandoned');
       process.exit(ending.exitCode);

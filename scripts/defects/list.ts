@@ -1,4 +1,5 @@
 import type { Defect } from './defect.ts';
+import { peopleDefects } from './people.ts';
 import { streamDefects } from './streams.ts';
 
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
@@ -247,4 +248,5 @@ export const defects: readonly Defect[] = [
     test: 'test/cli/engine.test.ts',
     title: 'versions are compared as numbers',
   },
+  ...peopleDefects,
 ];
