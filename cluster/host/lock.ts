@@ -1,4 +1,12 @@
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -40,6 +48,42 @@ export function lockPath(path: string, what: string, use: string): Lock {
     throw error;
   }
   return heldBy(file);
+}
+
+/**
+ * Takes a folder that is there for this process alone, and leaves no trace in it: the lock is one of the
+ * system on the folder itself. Where there is none, as {@link lockFolder}.
+ *
+ * @throws PodError `in-use`, naming the owner, or `io`.
+ */
+export function lockDirectory(folder: string, use: string): Lock {
+  if (process.platform === 'win32') return lockFolder(folder, use);
+  const file = attempt(folder, () => openSync(folder, constants.O_RDONLY));
+  const outcome = flock(file);
+  if (outcome === 'ours') return { file, release: () => closeSync(file) };
+  const owner = outcome === 'taken' ? holderInProc(file) : undefined;
+  closeSync(file);
+  if (outcome === 'unknown') return lockFolder(folder, use);
+  throw new PodError('in-use', `${folder}: in use by ${owner ?? 'another process'}; ${advice}`);
+}
+
+const advice = 'wait for its end, or use another folder';
+
+/** Who holds the lock of an open file, as far as Linux tells [proc_locks(5)]. */
+function holderInProc(file: number): string | undefined {
+  let text: string;
+  try {
+    text = readFileSync('/proc/locks', 'utf8');
+  } catch {
+    return undefined;
+  }
+  const { ino } = fstatSync(file);
+  const pid = text
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .find(([, kind, , , , place]) => kind === 'FLOCK' && place?.endsWith(`:${ino}`))?.[4];
+  // 0 is a process of another container.
+  return pid === undefined || Number(pid) <= 0 ? undefined : `process ${pid}`;
 }
 
 /** Goes on with a lock whose descriptor this process was started with. Throws `io` as {@link lockFolder}. */

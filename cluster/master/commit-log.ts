@@ -1,21 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  writeSync,
-} from 'node:fs';
 import { dirname } from 'node:path';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import type { Past } from '../../src/experiment/past.ts';
 import { keyDigest } from '../../src/experiment/same-run.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
-import { syncDirectory } from '../host/sync-directory.ts';
+import { type CommitFile, type CommitFiles, nodeCommitFiles } from './commit-files.ts';
 import {
   type Failed,
   LogContents,
@@ -76,8 +66,12 @@ export interface Abandoned {
  * @throws PodError `io` when it cannot be read or written. So does all that adds to it, and
  *   `superseded` when a newer master leads.
  */
-export function openCommitLog(path: string, key: object): CommitLog {
-  return new FileLog(path, { run: keyDigest(key), key: { ...key } });
+export function openCommitLog(
+  path: string,
+  key: object,
+  files: CommitFiles = nodeCommitFiles,
+): CommitLog {
+  return new FileLog(path, { run: keyDigest(key), key: { ...key } }, files);
 }
 
 /** Read at a time. */
@@ -86,7 +80,7 @@ const newline = 0x0a;
 
 class FileLog implements CommitLog {
   readonly #path: string;
-  readonly #file: number;
+  readonly #file: CommitFile;
   readonly #past: Past;
   /** The epoch that this master took; none when there is nothing to lead. */
   readonly #own: number | null;
@@ -97,9 +91,9 @@ class FileLog implements CommitLog {
   #readBytes = 0;
   #rest: Buffer = Buffer.alloc(0);
 
-  constructor(path: string, run: RunRecord) {
+  constructor(path: string, run: RunRecord, files: CommitFiles) {
     this.#path = path;
-    this.#file = this.#attempt(() => openFile(path));
+    this.#file = this.#attempt(() => openFile(files, path));
     try {
       this.#attempt(() => this.#catchUp());
       this.#own = this.#lead(run);
@@ -107,7 +101,7 @@ class FileLog implements CommitLog {
       const epoch = this.#own === null ? this.#contents.epoch : this.#own - 1;
       this.#past = { epoch, history: [...history], recoveries };
     } catch (error) {
-      closeSync(this.#file);
+      this.#file.close();
       throw error;
     }
   }
@@ -163,7 +157,7 @@ class FileLog implements CommitLog {
   }
 
   close(): void {
-    closeSync(this.#file);
+    this.#file.close();
   }
 
   /** Takes the epoch after the last; again if another master took the same one first. */
@@ -202,14 +196,14 @@ class FileLog implements CommitLog {
     const start = this.#rest.length > 0 ? '\n' : '';
     const text = `${start}${records.map((it) => `${JSON.stringify(it)}\n`).join('')}`;
     const bytes = Buffer.from(text);
-    const written = writeSync(this.#file, bytes);
-    fsyncSync(this.#file);
+    const written = this.#file.append(bytes);
+    this.#file.sync();
     if (written < bytes.length) throw new Error(`${written} of ${bytes.length} bytes were written`);
   }
 
   /** Reads what was added since it last did. */
   #catchUp(): void {
-    const { size } = fstatSync(this.#file);
+    const size = this.#file.size();
     if (size < this.#readBytes)
       throw new Error(`it was cut from ${this.#readBytes} to ${size} bytes`);
     for (const line of this.#newLines(size)) {
@@ -223,7 +217,7 @@ class FileLog implements CommitLog {
     const chunk = Buffer.alloc(Math.min(chunkBytes, size - this.#readBytes));
     while (this.#readBytes < size) {
       const length = Math.min(chunk.length, size - this.#readBytes);
-      const count = readSync(this.#file, chunk, 0, length, this.#readBytes);
+      const count = this.#file.read(chunk.subarray(0, length), this.#readBytes);
       if (count === 0) return;
       this.#readBytes += count;
       let bytes = Buffer.concat([this.#rest, chunk.subarray(0, count)]);
@@ -258,12 +252,25 @@ function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCo
   throw new PodError('digest-mismatch', `step ${step} run again: ${found}`);
 }
 
-/** Opens a file to be added to; a new one outlasts a loss of power. */
-function openFile(path: string): number {
-  const directory = dirname(path);
-  mkdirSync(directory, { recursive: true });
-  const isNew = !existsSync(path);
-  const file = openSync(path, 'a+');
-  if (isNew) syncDirectory(directory);
+/**
+ * Opens a file to be added to, which outlasts a loss of power with the directories above it. Whoever made
+ * it may have ended before that was so, and then nothing is in it.
+ */
+function openFile(files: CommitFiles, path: string): CommitFile {
+  makeDirectories(files, dirname(path));
+  const file = files.open(path);
+  try {
+    if (file.size() === 0) files.syncDirectory(dirname(path));
+  } catch (error) {
+    file.close();
+    throw error;
+  }
   return file;
+}
+
+function makeDirectories(files: CommitFiles, path: string): void {
+  if (files.hasDirectory(path) || dirname(path) === path) return;
+  makeDirectories(files, dirname(path));
+  files.makeDirectory(path);
+  files.syncDirectory(dirname(path));
 }

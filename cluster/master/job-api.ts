@@ -105,7 +105,8 @@ async function answer(
 ): Promise<Answer> {
   const [, , id, part, more] = url.pathname.split('/');
   if (id === undefined) {
-    if (method === 'GET') return { status: 200, value: page(jobs.list(), url) };
+    if (method === 'GET')
+      return { status: 200, value: { ...page(jobs.list(), url), damaged: jobs.listDamaged() } };
     if (method !== 'POST') return wrongMethod('GET or POST', method);
     const job = jobs.submit(wordsOf(body));
     response.setHeader('location', `/jobs/${job.id}`);

@@ -15,6 +15,7 @@ import { logEvent } from '../../src/observe/log.ts';
 import type { Note } from '../../src/pod/master.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import { isFinal } from '../final.ts';
+import { lockDirectory } from '../host/lock.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
@@ -113,11 +114,25 @@ function describeAbandoned(
 }
 
 async function run(job: Job, opened: OpenedRun, commits: CommitLog): Promise<JobEnd> {
+  const checkpoints = await planOf(job.options);
+  try {
+    return await trainWith(job, { opened, commits, checkpoints });
+  } finally {
+    checkpoints?.checkpoints.close();
+  }
+}
+
+interface Parts {
+  readonly opened: OpenedRun;
+  readonly commits: CommitLog;
+  readonly checkpoints: CheckpointPlan | undefined;
+}
+
+async function trainWith(job: Job, { opened, commits, checkpoints }: Parts): Promise<JobEnd> {
   const { options, logger, shouldStop, watch } = job;
   const past = commits.past();
   let pod: ProcessPod | undefined;
   let isLost = false;
-  const checkpoints = await planOf(options);
   const events = train(options.config, {
     ...{ opened, past, shouldStop, now: () => performance.now() },
     async openPod(podOptions) {
@@ -197,7 +212,8 @@ function tell(logger: Logger, event: TrainEvent, epoch: number): void {
 async function planOf({ checkpoint }: TrainOptions): Promise<CheckpointPlan | undefined> {
   if (checkpoint === undefined) return undefined;
   const { directory, every, keep, resume } = checkpoint;
-  return { checkpoints: await openCheckpoints(directory, { keep }), every, resume };
+  const lock = (it: string) => lockDirectory(it, 'a master');
+  return { checkpoints: await openCheckpoints(directory, { keep, lock }), every, resume };
 }
 
 function writeReport(report: Report, { report: file }: TrainOptions): void {

@@ -98,6 +98,23 @@ export const summarySchema: z.ZodType<{ readonly report: Report }> = z.object({
   report: z.custom<Report>((it) => typeof it === 'object' && it !== null),
 });
 
+/** A job that is on disk and cannot be read. */
+export interface DamagedJob {
+  readonly id: string;
+  /** One line that names the file. */
+  readonly reason: string;
+}
+
+export const damagedSchema: z.ZodType<DamagedJob> = z.object({
+  id: z.string(),
+  reason: z.string(),
+});
+
+export interface LoadedJobs {
+  readonly jobs: readonly Job[];
+  readonly damaged: readonly DamagedJob[];
+}
+
 /**
  * Jobs on disk: each is a folder `<folder>/jobs/<id>` with `job.json`, which is there whole or not
  * at all, and which is what counts. One process writes to them at a time.
@@ -118,22 +135,30 @@ export class JobStore {
   }
 
   /**
-   * All jobs in order. A folder without `job.json` is of a submission that was interrupted: nobody
+   * All jobs in order, and those that cannot be read: one that is damaged takes no others along, and
+   * stays as it is. A folder without `job.json` is of a submission that was interrupted: nobody
    * was told of it, and the next one takes its place.
    *
-   * @throws PodError `io` when they cannot be read, `bad-data` when one is damaged.
+   * @throws PodError `io` when the folder of all cannot be read.
    */
-  load(): Job[] {
+  load(): LoadedJobs {
     const names = attempt(`${this.#folder}: could not be read`, () => {
       this.#files.makeDirectory(this.#folder);
       this.#files.syncDirectory(this.#parent);
       return this.#files.names(this.#folder);
     });
     const numbers = names.flatMap((name) => numberOf(name) ?? []).sort((a, b) => a - b);
-    return numbers.flatMap((number) => {
-      const text = this.#read(jobName(number));
-      return text === undefined ? [] : parsed(this.#path(jobName(number)), text, jobSchema);
-    });
+    const loaded: { jobs: Job[]; damaged: DamagedJob[] } = { jobs: [], damaged: [] };
+    for (const id of numbers.map(jobName)) {
+      try {
+        const text = this.#read(id);
+        if (text !== undefined) loaded.jobs.push(parsed(this.#path(id), text, jobSchema));
+      } catch (error) {
+        if (!(error instanceof PodError)) throw error;
+        loaded.damaged.push({ id, reason: error.message });
+      }
+    }
+    return loaded;
   }
 
   /**

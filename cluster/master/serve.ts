@@ -6,7 +6,15 @@ import { PodError } from '../../src/numerics/error.ts';
 import { oneLine, quote } from '../../src/numerics/quote.ts';
 import { type JobFiles, nodeJobFiles } from './job-files.ts';
 import { JobLog, type LogPiece } from './job-log.ts';
-import { hasEnded, type Job, JobStore, jobName, numberOf, type RunningJob } from './jobs.ts';
+import {
+  type DamagedJob,
+  hasEnded,
+  type Job,
+  JobStore,
+  jobName,
+  numberOf,
+  type RunningJob,
+} from './jobs.ts';
 
 /** What runs a job is told of it. */
 export interface JobToRun {
@@ -74,6 +82,7 @@ export class JobServer {
   /** Those that have not ended, in order; the first one is the one that runs. */
   readonly #unfinished: Set<string> = new Set();
   readonly #watchers: Map<string, Set<() => void>> = new Map();
+  #damaged: readonly DamagedJob[] = [];
   #lastNumber = 0;
   #wake: () => void = () => {};
   #isStopping = false;
@@ -88,10 +97,17 @@ export class JobServer {
   /**
    * Reads what there is, and begins to work. Once, and before anything else.
    *
-   * @throws PodError `io` or `bad-data` when jobs cannot be read.
+   * @throws PodError `io` when the folder of jobs cannot be read.
    */
   start(): void {
-    for (const job of this.#store.load()) {
+    const { jobs, damaged } = this.#store.load();
+    this.#damaged = damaged;
+    for (const { id, reason } of damaged) {
+      // Its number is not given again, so nothing is written over it.
+      this.#lastNumber = Math.max(this.#lastNumber, numberOf(id) ?? 0);
+      this.#options.log('job-damaged', { id, reason });
+    }
+    for (const job of jobs) {
       this.#remember(job);
       if (job.state === 'running' && job.isCancelling) this.#cancelled(job);
     }
@@ -140,10 +156,17 @@ export class JobServer {
     return [...this.#jobs.values()];
   }
 
-  /** Throws PodError `no-such-job`. */
+  /** Those that are on disk and cannot be read. */
+  listDamaged(): readonly DamagedJob[] {
+    return this.#damaged;
+  }
+
+  /** Throws PodError `no-such-job`, or `bad-data` when it is damaged. */
   find(id: string): Job {
     const job = this.#jobs.get(id);
     if (job !== undefined) return job;
+    const damaged = this.#damaged.find((it) => it.id === id);
+    if (damaged !== undefined) throw new PodError('bad-data', damaged.reason);
     throw new PodError(
       'no-such-job',
       `there is no job ${quote(id)}; pod jobs lists those there are`,

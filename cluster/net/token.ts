@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readRegularFile } from '../../src/files/read.ts';
 import { PodError } from '../../src/numerics/error.ts';
 
 /** The secret that master and workers share. It proves; it is never sent, and never printed. */
@@ -71,12 +71,11 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
 }
 
 function readSecret(path: string): { readonly text: string; readonly mode: number } {
-  try {
-    const { size, mode } = statSync(path);
-    if (size <= tokenBytesMax) return { text: readFileSync(path, 'utf8'), mode };
-  } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
-    throw new PodError('io', `token file ${path}: ${cause}`, error);
-  }
-  throw new PodError('bad-config', `token file ${path}: more than ${tokenBytesMax} bytes`);
+  const read = readRegularFile(path, tokenBytesMax);
+  if (read.kind === 'contents') return { text: read.bytes.toString('utf8'), mode: read.mode };
+  const isWrong = read.kind === 'refused' && read.cause === undefined;
+  throw new PodError(
+    isWrong ? 'bad-config' : 'io',
+    `token file ${path}: expected a regular file of at most ${tokenBytesMax} bytes, found ${read.found}`,
+  );
 }

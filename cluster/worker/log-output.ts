@@ -13,30 +13,50 @@ export type WriteBytes = (bytes: Uint8Array) => number;
 const triesMax = 200;
 const tryMs = 5;
 
+/** Where lines go: to standard output unless given. */
+export interface LogPlace {
+  readonly file?: number;
+  /** Instead of a file, for tests. */
+  readonly writeBytes?: WriteBytes;
+  readonly format?: (typeof logFormats)[number];
+  /** Whether what is there ends in the middle of a line. */
+  readonly isCut?: boolean;
+  /** Told once, when the first line is left out. */
+  readonly onLoss?: (why: string) => void;
+}
+
 /**
- * Standard output, for the lines of a logger. A line that it does not take, since the disk is full or
- * nobody reads any more, is left out, and once it takes lines again it is told how many there were:
- * a process goes on without its log. (The logger's own output waits for room for ever.)
+ * Standard output or a file, for the lines of a logger. A line that it does not take, since the disk is
+ * full or nobody reads any more, is left out, and once it takes lines again it is told how many there
+ * were: a process goes on without its log. (The logger's own output waits for room for ever.) A reader
+ * that is slow is waited for, but only until the first line is left out.
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
+  readonly #onLoss: (why: string) => void;
   /** What is printed for a line; nothing for some. */
   readonly #formatted: (line: string) => string;
   #lost = 0;
+  #lostInAll = 0;
   /** Whether a line was cut off: the next one must not begin in it. */
-  #isCut = false;
+  #isCut: boolean;
 
-  constructor(
-    writeBytes: WriteBytes = (bytes) => writeSync(1, bytes),
-    format: (typeof logFormats)[number] = 'json',
-  ) {
-    this.#writeBytes = writeBytes;
+  constructor(place: LogPlace = {}) {
+    const { file = 1, writeBytes, isCut = false, onLoss = () => {}, format = 'json' } = place;
+    this.#writeBytes = writeBytes ?? ((bytes) => writeSync(file, bytes));
+    this.#isCut = isCut;
+    this.#onLoss = onLoss;
     this.#formatted = format === 'json' ? printable : textPrinter();
   }
 
   /** In the format that the environment names; whoever reads the environment refuses other names. */
   static of(env: Environment): LogOutput {
-    return new LogOutput(undefined, env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json');
+    return new LogOutput({ format: env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json' });
+  }
+
+  /** Lines that were left out, those that have been told of included. */
+  get lostInAll(): number {
+    return this.#lostInAll;
   }
 
   /** Lines that were left out so far and have not been told of. */
@@ -48,28 +68,40 @@ export class LogOutput {
   write(line: string): void {
     const news = this.#lost === 0 ? '' : this.#formatted(lostLine(this.#lost));
     const text = `${this.#isCut ? '\n' : ''}${news}${this.#formatted(line)}`;
-    if (this.#put(Buffer.from(text))) this.#lost = 0;
-    else this.#lost++;
+    const failure = this.#put(Buffer.from(text));
+    if (failure === undefined) {
+      this.#lost = 0;
+      return;
+    }
+    this.#lost++;
+    this.#lostInAll++;
+    if (this.#lostInAll === 1) this.#onLoss(reasonOf(failure));
   }
 
-  #put(bytes: Buffer): boolean {
+  /** Returns what kept it from being written, if anything did. */
+  #put(bytes: Buffer): NodeJS.ErrnoException | undefined {
+    const patience = this.#lost === 0 ? triesMax : 0;
     let at = 0;
     for (let tries = 0; at < bytes.length; ) {
       try {
         at += this.#writeBytes(bytes.subarray(at));
-      } catch (error) {
-        const mayPass = (error as NodeJS.ErrnoException).code === 'EAGAIN' && tries < triesMax;
-        if (!mayPass) {
+      } catch (cause) {
+        const error = cause as NodeJS.ErrnoException;
+        if (error.code !== 'EAGAIN' || tries >= patience) {
           this.#isCut ||= at > 0;
-          return false;
+          return error;
         }
         tries++;
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, tryMs);
       }
     }
     this.#isCut = false;
-    return true;
+    return undefined;
   }
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  return code === 'EAGAIN' ? 'nobody reads the pipe' : message;
 }
 
 /** The last place at which a line is made plain and short, whatever it quotes. */

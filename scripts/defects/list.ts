@@ -1,8 +1,12 @@
 import type { Defect } from './defect.ts';
+import { folderDefects } from './folders.ts';
 import { peopleDefects } from './people.ts';
+import { streamDefects } from './streams.ts';
 
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
 export const defects: readonly Defect[] = [
+  ...folderDefects,
+  ...streamDefects,
   {
     name: 'lane: older membership',
     guarantee: 'No sum takes a frame of an older membership.',

@@ -3,15 +3,20 @@ import {
   type Checkpoint,
   checkpointName,
   type Refusal,
+  stepOf,
 } from '../experiment/checkpoint/checkpoint.ts';
 import {
+  gone,
   type Inspected,
   inspectCheckpoint,
   isRefusal,
   listCheckpoints,
+  newestWhole,
   verifyCheckpoint,
 } from '../experiment/checkpoint/checkpoints.ts';
 import { exportWeights } from '../experiment/checkpoint/export.ts';
+import { describeKind } from '../files/read.ts';
+import { targetOf } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { bytes, columns } from '../observe/format.ts';
@@ -51,6 +56,7 @@ async function list(directory: string): Promise<void> {
   const rows: string[][] = [];
   for (const name of await namesIn(directory)) {
     const found = await inspectCheckpoint(directory, name);
+    if (found === gone) continue;
     rows.push(isRefusal(found) ? [name, `bad: ${found.reason}`] : description(found));
   }
   print([['checkpoint', 'model', 'data', 'loss', 'size', 'digest of the weights'], ...rows]);
@@ -61,6 +67,7 @@ async function verify(directory: string): Promise<void> {
   let bad = 0;
   for (const name of await namesIn(directory)) {
     const found = await verifyCheckpoint(directory, name);
+    if (found === gone) continue;
     rows.push(verdict(found));
     if (isRefusal(found)) bad++;
   }
@@ -76,28 +83,43 @@ interface ExportFlags {
 }
 
 async function exportTo(directory: string, { output, step }: ExportFlags): Promise<void> {
+  const target = exportTarget(output);
   const names = await namesIn(directory);
   const checkpoint = await newestGood(
     directory,
     step === undefined ? names : [nameAt(step, names)],
   );
-  const size = await exportWeights(directory, checkpoint, output);
+  const size = await exportWeights(directory, checkpoint, target);
   process.stdout.write(`${output}: the weights of ${checkpoint.name}, ${bytes(size)}\n`);
+}
+
+/** A file that can be replaced, by its name without links: a device or a pipe is left alone. */
+function exportTarget(output: string): string {
+  const target = targetOf(output);
+  if (target.kind === 'file') return target.path;
+  const { expected, found } =
+    target.kind === 'refused'
+      ? target
+      : { expected: 'a regular file', found: describeKind(target.stats) };
+  throw new PodError(
+    'bad-flag',
+    `--output: expected ${expected}, found ${found} (${quote(output)})`,
+  );
 }
 
 /** Says on standard error which are passed over. */
 async function newestGood(directory: string, names: readonly string[]): Promise<Checkpoint> {
-  for (const name of names) {
-    const found = await verifyCheckpoint(directory, name);
-    if (!isRefusal(found)) return found;
-    process.stderr.write(`refused ${name}: ${found.reason}\n`);
-  }
+  const { checkpoint, refused } = await newestWhole(directory, names);
+  for (const { name, reason } of refused) process.stderr.write(`refused ${name}: ${reason}\n`);
+  if (checkpoint !== undefined) return checkpoint;
+  // All were deleted by their run, which saves newer ones first.
+  if (refused.length === 0) return newestGood(directory, await namesIn(directory));
   throw new PodError('bad-data', `${directory}: expected a good checkpoint, found only bad ones`);
 }
 
 function nameAt(step: string, names: readonly string[]): string {
-  const name = checkpointName(Number(step));
-  if (names.includes(name)) return name;
+  const name = names.find((it) => stepOf(it) === Number(step));
+  if (name !== undefined) return name;
   throw new PodError(
     'bad-flag',
     `--step: expected one of ${names.join(', ')}, found ${quote(step)}`,

@@ -5,7 +5,14 @@ import { z } from 'zod';
 import type { Environment } from '../../cluster/host/environment.ts';
 import { noTime, sign } from '../../cluster/master/auth.ts';
 import { waitMsMax } from '../../cluster/master/job-api.ts';
-import { type Job, jobSchema, summarySchema } from '../../cluster/master/jobs.ts';
+import {
+  type DamagedJob,
+  damagedSchema,
+  type Job,
+  jobSchema,
+  type LoadedJobs,
+  summarySchema,
+} from '../../cluster/master/jobs.ts';
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
@@ -67,17 +74,19 @@ export class JobClient {
     return this.#ask('POST', '/jobs', jobSchema, { words });
   }
 
-  /** All jobs, oldest first. */
-  async list(): Promise<Job[]> {
+  /** All jobs, oldest first, and those that the master cannot read. */
+  async list(): Promise<LoadedJobs> {
     const newestFirst: Job[] = [];
+    let damaged: readonly DamagedJob[] = [];
     for (let hasMore = true; hasMore; ) {
       const last = newestFirst.at(-1);
       const path = last === undefined ? '/jobs' : `/jobs?before=${last.id}`;
-      const { jobs, more } = await this.#ask('GET', path, pageSchema);
-      newestFirst.push(...jobs);
-      hasMore = more && jobs.length > 0;
+      const page = await this.#ask('GET', path, pageSchema);
+      newestFirst.push(...page.jobs);
+      damaged = page.damaged;
+      hasMore = page.more && page.jobs.length > 0;
     }
-    return newestFirst.reverse();
+    return { jobs: newestFirst.reverse(), damaged };
   }
 
   async find(id: string): Promise<FoundJob> {
@@ -168,7 +177,11 @@ export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(errorCodes, code);
 }
 
-const pageSchema = z.object({ jobs: z.array(jobSchema), more: z.boolean() });
+const pageSchema = z.object({
+  jobs: z.array(jobSchema),
+  more: z.boolean(),
+  damaged: z.array(damagedSchema),
+});
 const pieceSchema = z.object({ text: z.string(), next: z.int(), hasEnded: z.boolean() });
 const refusalSchema = z.object({ code: z.string(), message: z.string() });
 const challengeSchema = z.object({ challenge: z.string().regex(/^[0-9a-f]{32}$/) });

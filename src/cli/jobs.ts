@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { hasEnded, type Job } from '../../cluster/master/jobs.ts';
 import { PodError } from '../numerics/error.ts';
+import { oneLine } from '../numerics/quote.ts';
 import { columns, milliseconds } from '../observe/format.ts';
 import { type LogReader, LogText } from '../observe/log-text.ts';
 import {
@@ -153,9 +154,10 @@ async function jobs(
     else print([...rowsOf([job]), ...summary(report)]);
     return;
   }
-  const all = await client.list();
+  const { jobs: all, damaged } = await client.list();
   if (json) process.stdout.write(`${JSON.stringify(all)}\n`);
   else print(rowsOf(all));
+  for (const { reason } of damaged) process.stderr.write(`pod: ${oneLine(reason)}\n`);
 }
 
 async function cancel(id: string, place: PlaceFlags): Promise<void> {

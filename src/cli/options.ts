@@ -1,5 +1,3 @@
-import { existsSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
 import { openDataset, parseDataset } from '../data/open.ts';
 import {
   cloudTpus,
@@ -11,6 +9,7 @@ import {
 import type { Topology } from '../fabric/torus.ts';
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
+import { checkOutputs, type InputFile } from './outputs.ts';
 import { sourceOfFile } from './settings/file.ts';
 import { mergeSettings, type Settings } from './settings/merge.ts';
 import { flagOf, type Mode, type SettingKey, type SettingValues } from './settings/schema.ts';
@@ -46,7 +45,9 @@ export interface CheckpointOptions {
  * @throws PodError with one line for the first thing that is wrong.
  */
 export function trainOptions(flags: RawOptions, mode: Mode = 'train'): TrainOptions {
-  return optionsOf(settingsOf(flags, mode));
+  const { config } = flags;
+  const inputs = config === undefined ? [] : [{ origin: '--config', path: String(config) }];
+  return optionsOf(settingsOf(flags, mode), defaultTopology, inputs);
 }
 
 /** The settings of a command from its flags, and from the file that they name with `config`. */
@@ -57,12 +58,16 @@ export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settin
 
 /**
  * The options that settings ask for. `missing` is the slice when they say none; eight Cloud TPUs
- * unless given.
+ * unless given. `inputs` are files that no output may replace.
  *
  * @throws PodError naming settings that do not go together.
  */
-export function optionsOf(settings: Settings, missing: Topology = defaultTopology): TrainOptions {
-  for (const key of ['log', 'report'] as const) checkWritable(settings, key);
+export function optionsOf(
+  settings: Settings,
+  missing: Topology = defaultTopology,
+  inputs: readonly InputFile[] = [],
+): TrainOptions {
+  checkOutputs(settings, inputs);
   return {
     config: trainConfig(settings, askedSize(settings)?.topology ?? missing),
     log: settings.get('log'),
@@ -148,22 +153,6 @@ function checkLength(config: TrainConfig): void {
   const form = parseDataset(config.data);
   if (form?.kind !== 'digits') return;
   totalSteps(config, openDataset(config.data, config.seed).train.size);
-}
-
-function checkWritable(settings: Settings, key: 'log' | 'report'): void {
-  const file = settings.get(key);
-  if (file === undefined) return;
-  const origin = settings.origin(key);
-  const folder = dirname(resolve(file));
-  if (!existsSync(folder) || !statSync(folder).isDirectory()) {
-    throw new PodError(
-      'bad-flag',
-      `${origin}: expected a file in an existing folder, found ${file}`,
-    );
-  }
-  if (existsSync(file) && statSync(file).isDirectory()) {
-    throw new PodError('bad-flag', `${origin}: expected a file, found the folder ${file}`);
-  }
 }
 
 /** The value of a setting that has one when nobody gives it. */

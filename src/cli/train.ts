@@ -1,20 +1,23 @@
-import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { destination, type Logger, pino } from 'pino';
+import { pino } from 'pino';
 import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
+import { lockDirectory } from '../../cluster/host/lock.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
 import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
 import type { TrainConfig } from '../experiment/config.ts';
-import type { Report } from '../experiment/event.ts';
+import { openRun } from '../experiment/open-run.ts';
 import { train } from '../experiment/train.ts';
 import { PodError } from '../numerics/error.ts';
+import { oneLine } from '../numerics/quote.ts';
 import { logEvent } from '../observe/log.ts';
 import { Progress } from '../observe/progress.ts';
 import type { OpenPod } from '../pod/pod.ts';
 import { printPass } from './compile.ts';
 import { exitCodes } from './exit-codes.ts';
+import { LogFile } from './log-file.ts';
 import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
+import { ReportFile } from './report-file.ts';
 import { screenOf } from './screen.ts';
 import { addSettingFlags } from './settings/command.ts';
 
@@ -35,6 +38,8 @@ rates of the steps that are done stay the same bits, as with --schedule constant
 --start-from begins a new run at step 0 with only the weights of a checkpoint, of any length and schedule.
 Ctrl-C, SIGTERM and SIGHUP let the step that runs end, save if there is a --checkpoint, and end the
 run; a second one ends it at once. Output that nobody takes any more does not stop a run.
+With --resume, lines are added to the file of --log; else a run begins it anew. A log that cannot be
+written any more does not stop a run. --log and --report may name a device or a pipe, as /dev/stdout.
 ${exitCodes}`;
 
 /** `pod train`: the main job. */
@@ -63,22 +68,58 @@ interface Output {
 async function run(config: TrainConfig, output: Output): Promise<void> {
   const now = (): number => performance.now();
   const progress = new Progress(screenOf(output.json ? process.stderr : process.stdout), now);
-  const logger = output.log === undefined ? undefined : openLog(output.log);
+  // A file that reaches the limit of `ulimit -f` fails like a full disk, instead of ending the process.
+  process.on('SIGXFSZ', () => {});
   const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
+  const log = output.log === undefined ? undefined : openLog(output.log, output, progress);
+  const logger = log && pino({ base: { job: process.pid } }, log);
+  const report = output.report === undefined ? undefined : new ReportFile(output.report);
   try {
+    const opened = await openRun(config);
+    for (const note of opened.dataset.notes) warn(note);
     const checkpoints = output.checkpoint && (await planOf(output.checkpoint));
     const shouldStop = onSignals(() => progress.end());
-    const world = { openPod, now, shouldStop, ...(checkpoints && { checkpoints }) };
+    const world = { openPod, now, opened, shouldStop, ...(checkpoints && { checkpoints }) };
     for await (const event of train(config, world)) {
       progress.show(event);
+      // Whatever refuses the run has done so by the second event.
+      if (event.kind !== 'started') log?.begin();
       if (logger !== undefined) logEvent(logger, event);
-      if (event.kind === 'finished') deliver(event.report, output);
+      if (event.kind !== 'finished') continue;
+      const text = `${JSON.stringify(event.report, undefined, 2)}\n`;
+      if (output.json) process.stdout.write(text);
+      report?.write(text);
     }
   } catch (error) {
     progress.end();
     logger?.error({ code: error instanceof PodError ? error.code : undefined }, String(error));
     throw error;
   }
+  finish([log?.lost, report?.lost]);
+}
+
+/** The work is done: the exit code says that an output was lost, unless it says that the run was stopped. */
+function finish(losses: readonly (string | undefined)[]): void {
+  const lost = losses.filter((it) => it !== undefined);
+  if (lost.length === 0) return;
+  const message = `output was lost: ${lost.join('; ')}`;
+  if ((process.exitCode ?? 0) === 0) throw new PodError('io', message);
+  warn(message);
+}
+
+function openLog(path: string, { checkpoint }: Output, progress: Progress): LogFile {
+  return new LogFile({
+    path,
+    isAppended: checkpoint?.resume === true,
+    onLoss(why) {
+      progress.end();
+      warn(`${why}; the run goes on without it`);
+    },
+  });
+}
+
+function warn(text: string): void {
+  process.stderr.write(`pod: ${oneLine(text)}\n`);
 }
 
 /**
@@ -98,35 +139,6 @@ function onSignals(announce: () => void): () => boolean {
 
 async function planOf(options: CheckpointOptions): Promise<CheckpointPlan> {
   const { directory, every, keep, resume } = options;
-  return { checkpoints: await openCheckpoints(directory, { keep }), every, resume };
-}
-
-function deliver(report: Report, { report: file, json }: Output): void {
-  const text = `${JSON.stringify(report, undefined, 2)}\n`;
-  if (json) process.stdout.write(text);
-  if (file === undefined) return;
-  try {
-    writeFileSync(file, text);
-  } catch (cause) {
-    throw new PodError(
-      'io',
-      `--report ${file}: could not be written: ${(cause as Error).message}`,
-      cause,
-    );
-  }
-}
-
-function openLog(file: string): Logger {
-  try {
-    return pino(
-      { base: { job: process.pid } },
-      destination({ dest: file, sync: true, append: false }),
-    );
-  } catch (cause) {
-    throw new PodError(
-      'io',
-      `--log ${file}: could not be written: ${(cause as Error).message}`,
-      cause,
-    );
-  }
+  const lock = (it: string) => lockDirectory(it, 'pod train');
+  return { checkpoints: await openCheckpoints(directory, { keep, lock }), every, resume };
 }

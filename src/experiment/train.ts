@@ -64,6 +64,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   checkPast(run, history);
   const { initialValues } = run.programs;
   const start = await startingPoint(plan, resumable(run), initialValues, history.at(-1));
+  await plan?.checkpoints.begin();
   if (plan?.resume || start.isStanding) yield resumed(start);
   if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
   // That an earlier master is gone on from is a recovery as well.

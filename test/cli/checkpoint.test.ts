@@ -1,4 +1,15 @@
-import { mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import {
+  lstat,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -106,7 +117,7 @@ describe('export', () => {
     expect((await refused('3', target)).message).toMatch(/found only bad ones$/);
     expect((await refused('7', target)).message).toMatch(/--step: expected one of step-0000003/);
     const nowhere = join(directory, 'none', 'out.safetensors');
-    expect(await refused('1', nowhere)).toMatchObject({ code: 'io', exitCode: 5 });
+    expect(await refused('1', nowhere)).toMatchObject({ code: 'bad-flag', exitCode: 2 });
   });
 });
 
@@ -141,4 +152,33 @@ describe('flags of pod train', () => {
       expect.objectContaining({ code: 'bad-flag', message: expect.stringMatching(message) }),
     );
   });
+
+  test.skipIf(process.platform === 'win32')(
+    'a device, a pipe or a folder is left alone, and a link is followed',
+    async () => {
+      await threeOneBad();
+      const at = (name: string): string => join(directory, name);
+      expect(spawnSync('mkfifo', [at('pipe')]).status).toBe(0);
+      await symlink('/dev/null', at('to-null'));
+      const before = await stat('/dev/null');
+      for (const [target, found] of [
+        ['/dev/null', 'a device'],
+        [at('to-null'), 'a device'],
+        [at('pipe'), 'a pipe'],
+        [directory, `the folder ${directory}`],
+      ] as const) {
+        await expect(pod('export', directory, '--output', target)).rejects.toMatchObject({
+          code: 'bad-flag',
+          message: expect.stringContaining(`found ${found} (`),
+        });
+      }
+      expect(await stat('/dev/null')).toMatchObject({ ino: before.ino, rdev: before.rdev });
+      expect((await lstat(at('pipe'))).isFIFO()).toBe(true);
+      await writeFile(at('real'), 'old');
+      await symlink(at('real'), at('link'));
+      await pod('export', directory, '--output', at('link'));
+      expect((await lstat(at('link'))).isSymbolicLink()).toBe(true);
+      expect(decodeSafetensors(await readFile(at('real'))).metadata).toMatchObject({ step: '2' });
+    },
+  );
 });

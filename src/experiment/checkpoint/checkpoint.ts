@@ -56,14 +56,25 @@ export const weightsFile = 'weights.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 const manifestFile = 'manifest.json';
 
-export function checkpointName(step: number): string {
-  return `step-${String(step).padStart(7, '0')}`;
+/** Where the names of a step are taken by checkpoints that were refused, `copy` counts on. */
+export function checkpointName(step: number, copy = 0): string {
+  const name = `step-${String(step).padStart(7, '0')}`;
+  return copy === 0 ? name : `${name}.${copy}`;
+}
+
+/** What the name of a directory says, if it is a checkpoint's. */
+export function parseName(
+  name: string,
+): { readonly step: number; readonly copy: number } | undefined {
+  const [, step, copy] = /^step-(\d+)(?:\.(\d+))?$/.exec(name) ?? [];
+  const parsed = { step: Number(step), copy: Number(copy ?? 0) };
+  const isName = Number.isSafeInteger(parsed.step) && Number.isSafeInteger(parsed.copy);
+  return isName && checkpointName(parsed.step, parsed.copy) === name ? parsed : undefined;
 }
 
 /** The step of a directory's name, if it is a checkpoint's. */
 export function stepOf(name: string): number | undefined {
-  const step = Number(/^step-(\d+)$/.exec(name)?.[1]);
-  return Number.isSafeInteger(step) && checkpointName(step) === name ? step : undefined;
+  return parseName(name)?.step;
 }
 
 /**

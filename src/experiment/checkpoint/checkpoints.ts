@@ -5,6 +5,7 @@ import { PodError } from '../../numerics/error.ts';
 import {
   type Checkpoint,
   checkpointName,
+  parseName,
   type Refusal,
   readCheckpoint,
   readManifest,
@@ -17,13 +18,23 @@ import { nodeFiles } from './node-files.ts';
 
 /**
  * The checkpoints of a run: directories `step-0000120`, each whole or not there at all, whatever
- * stops a save and whenever. One process writes to them at a time.
+ * stops a save and whenever. One run writes to them at a time. Those that were refused, and all else
+ * that lies in the directory, stay as they are.
  */
 export interface Checkpoints {
   /** Names of all there are, newest first, whether good or bad. */
   list(): Promise<readonly string[]>;
   /** The newest that is whole, of those after at most `stepMost` steps, and newer ones that are not. */
   latest(stepMost?: number): Promise<Latest>;
+  /** Whether a whole one after this many steps is there. */
+  has(step: number): Promise<boolean>;
+  /**
+   * Makes the directory ready to be written to. Nothing is changed on disk before; a first save does it
+   * as well.
+   *
+   * @throws PodError `io` when it cannot be written to, `in-use` when another run has it.
+   */
+  begin(): Promise<void>;
   /**
    * Writes a checkpoint; once this resolves it outlasts a loss of power, and of the whole ones
    * only the newest `keep` are left. One save at a time.
@@ -32,6 +43,13 @@ export interface Checkpoints {
    * when one that is no longer wanted could not be deleted.
    */
   save(snapshot: Snapshot): Promise<Saved>;
+  /** Leaves the directory to others. */
+  close(): void;
+}
+
+/** Held while a run has a directory. */
+export interface DirectoryLock {
+  release(): void;
 }
 
 export interface Latest {
@@ -49,20 +67,22 @@ export interface CheckpointsOptions {
   /** How many whole checkpoints are left; at least one. */
   readonly keep: number;
   readonly files?: FileSystem;
+  /** Takes a directory that is there for this run alone; throws `in-use` when another has it. */
+  readonly lock?: (directory: string) => DirectoryLock;
 }
 
 /**
- * Opens the checkpoints of `directory`, which is made where it is missing, and clears away what
- * an interrupted save left.
+ * Opens the checkpoints of `directory`, for this run alone. Nothing is changed on disk before
+ * {@link Checkpoints.begin}, which makes the directory where it is missing.
  *
- * @throws PodError `io` when it cannot be written to.
+ * @throws PodError `in-use` when another run has it, `io` when it cannot be read.
  */
 export async function openCheckpoints(
   directory: string,
-  { keep, files = nodeFiles }: CheckpointsOptions,
+  { keep, files = nodeFiles, lock = () => ({ release: () => undefined }) }: CheckpointsOptions,
 ): Promise<Checkpoints> {
   assert(Number.isSafeInteger(keep) && keep >= 1, `${keep} checkpoints to keep`);
-  const store = new Store(directory, keep, files);
+  const store = new Store({ directory, keep, files, lock });
   await store.open();
   return store;
 }
@@ -75,17 +95,21 @@ export async function listCheckpoints(
   const names = await attempt(`${directory}: could not be read`, () =>
     files.readDirectory(directory),
   );
-  const steps = names.flatMap((name) => stepOf(name) ?? []);
-  return steps.sort((a, b) => b - a).map(checkpointName);
+  const found = names.flatMap((name) => parseName(name) ?? []);
+  found.sort((a, b) => b.step - a.step || b.copy - a.copy);
+  return found.map(({ step, copy }) => checkpointName(step, copy));
 }
+
+/** What became of a checkpoint that was listed before: its run has deleted it meanwhile. */
+export const gone = 'gone';
 
 /** A checkpoint, or why it is refused. Writes nothing. */
 export function verifyCheckpoint(
   directory: string,
   name: string,
   files: FileSystem = nodeFiles,
-): Promise<Checkpoint | Refusal> {
-  return orRefusal(name, () => readCheckpoint(files, directory, name));
+): Promise<Checkpoint | Refusal | typeof gone> {
+  return orRefusal({ directory, name, files }, () => readCheckpoint(files, directory, name));
 }
 
 /** A checkpoint as it describes itself. */
@@ -96,15 +120,31 @@ export function inspectCheckpoint(
   directory: string,
   name: string,
   files: FileSystem = nodeFiles,
-): Promise<Inspected | Refusal> {
+): Promise<Inspected | Refusal | typeof gone> {
   const inspect = async (): Promise<Inspected> => {
     return { name, manifest: await readManifest(files, directory, name) };
   };
-  return orRefusal(name, inspect);
+  return orRefusal({ directory, name, files }, inspect);
 }
 
 export function isRefusal(it: object): it is Refusal {
   return 'reason' in it;
+}
+
+/** The newest whole checkpoint of some that were listed, and those before it that are refused. */
+export async function newestWhole(
+  directory: string,
+  names: readonly string[],
+  files: FileSystem = nodeFiles,
+): Promise<Latest> {
+  const refused: Refusal[] = [];
+  for (const name of names) {
+    const found = await verifyCheckpoint(directory, name, files);
+    if (found === gone) continue;
+    if (!isRefusal(found)) return { checkpoint: found, refused };
+    refused.push(found);
+  }
+  return { checkpoint: undefined, refused };
 }
 
 /**
@@ -113,45 +153,83 @@ export function isRefusal(it: object): it is Refusal {
  */
 const asides = { partial: '.partial-', replaced: '.replaced-', deleted: '.deleted-' } as const;
 
+interface StoreOptions extends Required<CheckpointsOptions> {
+  readonly directory: string;
+}
+
 class Store implements Checkpoints {
   readonly #directory: string;
   readonly #keep: number;
   readonly #files: FileSystem;
+  readonly #lockDirectory: StoreOptions['lock'];
+  #lock: DirectoryLock | undefined;
+  /** Names that were there when it was opened. */
+  #namesBefore: readonly string[] = [];
+  #isReady = false;
   /** Whether a checkpoint was found whole, by name. */
   readonly #whole = new Map<string, boolean>();
 
-  constructor(directory: string, keep: number, files: FileSystem) {
+  constructor({ directory, keep, files, lock }: StoreOptions) {
     this.#directory = directory;
     this.#keep = keep;
     this.#files = files;
+    this.#lockDirectory = lock;
   }
 
+  /** A directory that is missing cannot be locked yet. */
   async open(): Promise<void> {
-    await attempt(`${this.#directory}: could not be made ready for checkpoints`, async () => {
-      await makeDirectories(this.#files, this.#directory);
+    if (!(await isThere(this.#files, this.#directory))) return;
+    this.#lock = this.#lockDirectory(this.#directory);
+    this.#namesBefore = await this.list();
+  }
+
+  async begin(): Promise<void> {
+    if (this.#isReady) return;
+    await this.#ready(() => makeDirectories(this.#files, this.#directory));
+    this.#lock ??= this.#lockDirectory(this.#directory);
+    const [newest] = await this.list();
+    if (newest !== this.#namesBefore[0]) {
+      throw new PodError('in-use', `${this.#directory}: another run saved ${newest} meanwhile`);
+    }
+    await this.#ready(async () => {
       await this.#clearUp(await this.#files.readDirectory(this.#directory));
       await this.#files.makeDirectory(this.#path(`${asides.partial}probe`));
       await this.#files.removeDirectory(this.#path(`${asides.partial}probe`));
     });
+    this.#isReady = true;
   }
 
-  list(): Promise<readonly string[]> {
-    return listCheckpoints(this.#directory, this.#files);
+  #ready(work: () => Promise<void>): Promise<void> {
+    return attempt(`${this.#directory}: could not be made ready for checkpoints`, work);
+  }
+
+  close(): void {
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
+
+  async list(): Promise<readonly string[]> {
+    return (await isThere(this.#files, this.#directory))
+      ? listCheckpoints(this.#directory, this.#files)
+      : [];
   }
 
   async latest(stepMost = Number.POSITIVE_INFINITY): Promise<Latest> {
-    const refused: Refusal[] = [];
-    for (const name of await this.list()) {
-      if ((stepOf(name) ?? 0) > stepMost) continue;
-      const found = await this.#verify(name);
-      if (!isRefusal(found)) return { checkpoint: found, refused };
-      refused.push(found);
-    }
-    return { checkpoint: undefined, refused };
+    const names = (await this.list()).filter((name) => (stepOf(name) ?? 0) <= stepMost);
+    const found = await newestWhole(this.#directory, names, this.#files);
+    for (const { name } of found.refused) this.#whole.set(name, false);
+    if (found.checkpoint !== undefined) this.#whole.set(found.checkpoint.name, true);
+    return found;
+  }
+
+  async has(step: number): Promise<boolean> {
+    for (const name of await this.#namesOf(step)) if (await this.#isWhole(name)) return true;
+    return false;
   }
 
   async save(snapshot: Snapshot): Promise<Saved> {
-    const name = checkpointName(snapshot.step);
+    await this.begin();
+    const name = await this.#freeName(snapshot.step);
     const bytes = await attempt(`checkpoint ${name}: could not be written`, () =>
       this.#write(name, snapshot),
     );
@@ -164,7 +242,8 @@ class Store implements Checkpoints {
     const partial = `${asides.partial}${name}`;
     try {
       const bytes = await writeCheckpoint(this.#files, this.#path(partial), snapshot);
-      await this.#putInPlace(partial, name);
+      await this.#rename(partial, name);
+      await this.#files.syncDirectory(this.#directory);
       return bytes;
     } catch (error) {
       await this.#clearAway(partial);
@@ -172,23 +251,16 @@ class Store implements Checkpoints {
     }
   }
 
-  /** Most often nothing has that name; what has it was refused, or is of the same step. */
-  async #putInPlace(partial: string, name: string): Promise<void> {
-    if (!(await this.list()).includes(name)) {
-      await this.#rename(partial, name);
-      await this.#files.syncDirectory(this.#directory);
-      return;
-    }
-    const replaced = `${asides.replaced}${name}`;
-    await this.#rename(name, replaced);
-    try {
-      await this.#rename(partial, name);
-    } catch (error) {
-      await this.#rename(replaced, name);
-      throw error;
-    }
-    await this.#files.syncDirectory(this.#directory);
-    await this.#remove(replaced);
+  /** What has the name of the step already was refused: it stays. */
+  async #freeName(step: number): Promise<string> {
+    const [newest] = await this.#namesOf(step);
+    return newest === undefined
+      ? checkpointName(step)
+      : checkpointName(step, (parseName(newest)?.copy ?? 0) + 1);
+  }
+
+  async #namesOf(step: number): Promise<readonly string[]> {
+    return (await this.list()).filter((name) => stepOf(name) === step);
   }
 
   /** Deletes whole checkpoints but the newest `keep`; bad ones stay to be looked at. */
@@ -212,13 +284,11 @@ class Store implements Checkpoints {
 
   async #isWhole(name: string): Promise<boolean> {
     const known = this.#whole.get(name);
-    return known ?? !isRefusal(await this.#verify(name));
-  }
-
-  async #verify(name: string): Promise<Checkpoint | Refusal> {
+    if (known !== undefined) return known;
     const found = await verifyCheckpoint(this.#directory, name, this.#files);
-    this.#whole.set(name, !isRefusal(found));
-    return found;
+    const isWhole = found !== gone && !isRefusal(found);
+    this.#whole.set(name, isWhole);
+    return isWhole;
   }
 
   /** After a failure that is being reported already: what cannot be removed now is at the next opening. */
@@ -230,7 +300,7 @@ class Store implements Checkpoints {
     }
   }
 
-  /** Undoes a replacement that was interrupted, and removes all else that is no checkpoint. */
+  /** Removes what interrupted saves and deletions left; older versions also replaced checkpoints. */
   async #clearUp(names: readonly string[]): Promise<void> {
     for (const name of names) {
       const original = name.slice(asides.replaced.length);
@@ -283,11 +353,42 @@ async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function orRefusal<T>(name: string, work: () => Promise<T>): Promise<T | Refusal> {
+async function isThere(files: FileSystem, path: string): Promise<boolean> {
+  try {
+    await files.readDirectory(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return false;
+    if (!isSystemError(error)) throw error;
+    throw new PodError('io', `${path}: could not be read: ${error.message}`, error);
+  }
+}
+
+interface Place {
+  readonly directory: string;
+  readonly name: string;
+  readonly files: FileSystem;
+}
+
+/** A run deletes whole checkpoints while others read them. */
+async function orRefusal<T>(
+  { directory, name, files }: Place,
+  work: () => Promise<T>,
+): Promise<T | Refusal | typeof gone> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof PodError)) throw error;
+    if (!(await isListed(files, directory, name))) return gone;
     return { name, reason: error.message };
+  }
+}
+
+async function isListed(files: FileSystem, directory: string, name: string): Promise<boolean> {
+  try {
+    return (await files.readDirectory(directory)).includes(name);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    return true;
   }
 }

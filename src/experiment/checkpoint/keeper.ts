@@ -1,7 +1,7 @@
 import { PodError } from '../../numerics/error.ts';
 import type { SavedParameters } from '../../pod/pod.ts';
 import { BackgroundSaver, type SaveEvent } from './background.ts';
-import { checkpointName, type Refusal, type Snapshot, stepOf } from './checkpoint.ts';
+import { type Refusal, type Snapshot, stepOf } from './checkpoint.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { type Resumable, resumedValues } from './resume.ts';
 
@@ -60,7 +60,10 @@ export async function startingPoint(
   if (!plan.resume && standing === undefined) refuseToMix(names);
   if (!plan.resume || isReached(names, last)) return { ...(standing ?? anew), refused: [] };
   const { checkpoint, refused } = await plan.checkpoints.latest();
-  if (checkpoint === undefined) return { ...(standing ?? anew), refused };
+  if (checkpoint === undefined) {
+    if (standing === undefined) refuseToBeginOver(refused);
+    return { ...(standing ?? anew), refused };
+  }
   const { name, manifest } = checkpoint;
   if (standing !== undefined && manifest.step <= standing.step) return { ...standing, refused };
   const { step, loss, weightsDigest: digest } = manifest;
@@ -84,6 +87,17 @@ function refuseToMix([newest]: readonly string[]): void {
   throw new PodError(
     'bad-config',
     `the directory for checkpoints has ${newest} already: use --resume to go on from there, or another directory`,
+  );
+}
+
+/** Checkpoints that cannot be used are not the same as none: whoever made them decides. */
+function refuseToBeginOver(refused: readonly Refusal[]): void {
+  const [newest, ...others] = refused;
+  if (newest === undefined) return;
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  throw new PodError(
+    'bad-data',
+    `no checkpoint to resume from can be used: ${newest.name}${more}: ${newest.reason}: mend or move it, or use another directory`,
   );
 }
 
@@ -138,9 +152,9 @@ export class Keeper {
     return step % this.#every === 0 || step === steps;
   }
 
-  /** Whether the checkpoint of a step is there, or what is left of it. */
-  async has(step: number): Promise<boolean> {
-    return (await this.#checkpoints.list()).includes(checkpointName(step));
+  /** Whether the checkpoint of a step is there. */
+  has(step: number): Promise<boolean> {
+    return this.#checkpoints.has(step);
   }
 
   save(snapshot: Snapshot): void {

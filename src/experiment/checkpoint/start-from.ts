@@ -4,7 +4,7 @@ import { at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
 import { sameShape, shapeText } from '../../numerics/shape.ts';
 import { type Checkpoint, type Refusal, stepOf } from './checkpoint.ts';
-import { isRefusal, listCheckpoints, verifyCheckpoint } from './checkpoints.ts';
+import { gone, isRefusal, listCheckpoints, newestWhole, verifyCheckpoint } from './checkpoints.ts';
 import type { FileSystem } from './files.ts';
 import { nodeFiles } from './node-files.ts';
 import type { NamedShape } from './resume.ts';
@@ -32,6 +32,7 @@ export async function readStart(path: string, files: FileSystem = nodeFiles): Pr
   const [directory, name] = [dirname(whole), basename(whole)];
   if (stepOf(name) === undefined) return newestGood(path, await namesIn(path, files), files);
   const found = await verifyCheckpoint(directory, name, files);
+  if (found === gone) throw wrongStart(path, 'a good checkpoint', 'nothing there');
   if (isRefusal(found)) throw wrongStart(path, 'a good checkpoint', found.reason);
   return startOf(path, found, []);
 }
@@ -56,13 +57,12 @@ async function newestGood(
   names: readonly string[],
   files: FileSystem,
 ): Promise<Start> {
-  const refused: Refusal[] = [];
-  for (const name of names) {
-    const found = await verifyCheckpoint(path, name, files);
-    if (!isRefusal(found)) return startOf(join(path, name), found, refused);
-    refused.push(found);
-  }
-  const { name, reason } = at(refused, 0);
+  const { checkpoint, refused } = await newestWhole(path, names, files);
+  if (checkpoint !== undefined) return startOf(join(path, checkpoint.name), checkpoint, refused);
+  const [newest] = refused;
+  // All of them were deleted by their run, which saves newer ones first.
+  if (newest === undefined) return newestGood(path, await namesIn(path, files), files);
+  const { name, reason } = newest;
   throw wrongStart(path, 'a good checkpoint', `${name}: ${reason}`);
 }
 

@@ -77,6 +77,7 @@ test('a job from its submission to its summary', async () => {
   expect((await send('GET', '/jobs')).value).toEqual({
     jobs: [expect.objectContaining({ id: 'job-2', startedMs: null }), done],
     more: false,
+    damaged: [],
   });
   expect((await send('GET', '/jobs/job-1')).value).toEqual({ ...done, report: reportOf('job-1') });
 });
@@ -271,7 +272,9 @@ describe('bounds', () => {
     );
     const third = (await send('GET', '/jobs?before=job-2&limit=1')).value;
     expect(third).toMatchObject({ jobs: [{ id: 'job-1' }], more: false });
-    expect((await send('GET', '/jobs?limit=0')).value).toEqual({ jobs: [], more: true });
+    expect((await send('GET', '/jobs?limit=0')).value).toEqual({
+      ...{ jobs: [], more: true, damaged: [] },
+    });
   });
 });
 

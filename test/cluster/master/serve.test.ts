@@ -373,14 +373,29 @@ describe('what is refused', () => {
     expect(next.runner.job?.id).toBe('job-1');
   });
 
-  test('a damaged job.json, by its name', async () => {
+  test.each(['', '{"id": "job-2", "state": "lost"}', '[', 'null'])(
+    'a damaged job.json is named, stays, and takes no other along: %j',
+    async (text) => {
+      const { server, files, runner } = await start();
+      for (let i = 0; i < 3; i++) server.submit([]);
+      await turn();
+      await runner.done();
+      files.write('data/jobs/job-2/job.json', text);
+      const next = await start(files.root);
+      expect(statesOf(next.server)).toEqual(['job-1 done', 'job-3 running']);
+      const reason = expect.stringMatching(/^data\/jobs\/job-2\/job\.json: it is damaged: /);
+      expect(next.server.listDamaged()).toEqual([{ id: 'job-2', reason }]);
+      expect(() => next.server.find('job-2')).toThrow('it is damaged');
+      expect(next.server.submit([]).id).toBe('job-4');
+      expect(next.files.read('data/jobs/job-2/job.json')).toBe(text);
+    },
+  );
+
+  test('a damaged newest job keeps its number', async () => {
     const { server, files } = await start();
-    server.submit([]);
-    files.write('data/jobs/job-1/job.json', '{"id": "job-1", "state": "lost"}');
-    await expect(start(files.root)).rejects.toMatchObject({
-      code: 'bad-data',
-      message: expect.stringMatching(/job-1.job\.json: it is damaged: state: /),
-    });
+    for (let i = 0; i < 2; i++) server.submit([]);
+    files.write('data/jobs/job-2/job.json', '');
+    expect((await start(files.root)).server.submit([]).id).toBe('job-3');
   });
 });
 

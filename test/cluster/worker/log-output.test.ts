@@ -29,7 +29,9 @@ describe('the output of a log', () => {
     fc.assert(
       fc.property(fc.dictionary(text, fc.oneof(text, fc.integer())), (fields) => {
         const room = disk(1e6);
-        new LogOutput((bytes) => room.write(bytes)).write(`${JSON.stringify(fields)}\n`);
+        new LogOutput({ writeBytes: (bytes) => room.write(bytes) }).write(
+          `${JSON.stringify(fields)}\n`,
+        );
         expect(JSON.parse(room.lines.join('\n'))).toEqual(JSON.parse(JSON.stringify(fields)));
         expect(room.lines.join('\n')).not.toMatch(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/u);
       }),
@@ -37,7 +39,7 @@ describe('the output of a log', () => {
     const room = disk(1e7);
     const links = Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`link ${i}`, i]));
     const line = { level: 50, links, msg: 'x'.repeat(1e6) };
-    new LogOutput((bytes) => room.write(bytes)).write(`${JSON.stringify(line)}\n`);
+    new LogOutput({ writeBytes: (bytes) => room.write(bytes) }).write(`${JSON.stringify(line)}\n`);
     expect(JSON.parse(room.lines[0] ?? '')).toEqual({
       ...line,
       msg: expect.stringMatching(/^x+…x+$/),
@@ -47,7 +49,7 @@ describe('the output of a log', () => {
 
   test('as text is readable, and tells of lines that were left out as well', () => {
     const room = disk(0);
-    const output = new LogOutput((bytes) => room.write(bytes), 'text');
+    const output = new LogOutput({ writeBytes: (bytes) => room.write(bytes), format: 'text' });
     const line = { level: 30, time: 3000, role: 'worker', tpu: 2, msg: 'welcome' };
     output.write(`${JSON.stringify(line)}\n`);
     room.grow(1000);
@@ -60,7 +62,7 @@ describe('the output of a log', () => {
 
   test('on a full disk lines are left out, and told of when there is room again', () => {
     const full = disk(12);
-    const output = new LogOutput((bytes) => full.write(bytes));
+    const output = new LogOutput({ writeBytes: (bytes) => full.write(bytes) });
     for (const line of ['one', 'two', 'three', 'four', 'five']) output.write(`{"${line}":1}\n`);
     expect(output.lost).toBe(4);
     full.grow(1000);
@@ -75,13 +77,34 @@ describe('the output of a log', () => {
   test('a reader that is slow for a while loses nothing', () => {
     let busy = 3;
     let text = '';
-    const output = new LogOutput((bytes) => {
-      if (busy-- > 0) throw Object.assign(new Error('not now'), { code: 'EAGAIN' });
-      text += Buffer.from(bytes).toString();
-      return bytes.length;
+    const output = new LogOutput({
+      writeBytes(bytes) {
+        if (busy-- > 0) throw Object.assign(new Error('not now'), { code: 'EAGAIN' });
+        text += Buffer.from(bytes).toString();
+        return bytes.length;
+      },
     });
     output.write('{"one":1}\n');
     expect(text).toBe('{"one":1}\n');
     expect(output.lost).toBe(0);
+  });
+
+  test('a reader that stalls is waited for once, and the first loss is told', () => {
+    let tries = 0;
+    const told: string[] = [];
+    const output = new LogOutput({
+      writeBytes() {
+        tries++;
+        throw Object.assign(new Error('not now'), { code: 'EAGAIN' });
+      },
+      onLoss: (why) => told.push(why),
+    });
+    output.write('{"one":1}\n');
+    const first = tries;
+    output.write('{"two":2}\n');
+    output.write('{"three":3}\n');
+    expect(tries - first).toBe(2);
+    expect(output.lostInAll).toBe(3);
+    expect(told).toEqual(['nobody reads the pipe']);
   });
 });

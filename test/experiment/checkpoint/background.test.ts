@@ -11,6 +11,9 @@ class SlowDisk implements Checkpoints {
   finish: (error?: Error) => void = () => {};
 
   list = async (): Promise<string[]> => [];
+  has = async (): Promise<boolean> => false;
+  begin = async (): Promise<void> => undefined;
+  close = (): void => undefined;
   latest = async (): Promise<{ checkpoint: undefined; refused: [] }> => {
     return { checkpoint: undefined, refused: [] };
   };

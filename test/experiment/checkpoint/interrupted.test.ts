@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import type { Checkpoint, Snapshot } from '../../../src/experiment/checkpoint/checkpoint.ts';
-import { type Latest, openCheckpoints } from '../../../src/experiment/checkpoint/checkpoints.ts';
+import {
+  type Checkpoints,
+  type CheckpointsOptions,
+  type Latest,
+  openCheckpoints,
+} from '../../../src/experiment/checkpoint/checkpoints.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import {
   afterPowerLoss,
@@ -31,8 +36,14 @@ const scenes: readonly Scene[] = [
   { name: 'the first save', keep: 2, before: async () => {}, saved: 3, old: undefined },
   { name: 'a save that keeps one', keep: 1, before: saves(1, 1, 2), saved: 3, old: 2 },
   { name: 'a save that keeps two of three', keep: 2, before: saves(3, 1, 2), saved: 3, old: 2 },
-  { name: 'a save in place of a bad one', keep: 2, before: oneBad, saved: 3, old: 2 },
-  { name: 'a save in place of the same', keep: 2, before: saves(2, 3), saved: 3, old: 3 },
+  { name: 'a save beside a bad one of the same step', keep: 2, before: oneBad, saved: 3, old: 2 },
+  {
+    name: 'a save beside a good one of the same step',
+    keep: 2,
+    before: saves(2, 3),
+    saved: 3,
+    old: 3,
+  },
 ];
 
 describe.each(scenes)('$name', (scene) => {
@@ -75,7 +86,7 @@ describe.each(scenes)('$name', (scene) => {
         await attemptSave(files, scene);
         files.operations.length = 0;
         files.fault = { kind: 'stop', at: again };
-        const opening = openCheckpoints(directory, { keep: scene.keep, files });
+        const opening = begun({ keep: scene.keep, files });
         const stopped = await opening.then(() => false, isStopped);
         const { checkpoint } = await reopened(files, scene);
         expect([scene.old, scene.saved]).toContain(checkpoint?.manifest.step);
@@ -96,7 +107,7 @@ describe.each(scenes)('$name', (scene) => {
     const count = await operationsOf(scene);
     for (let at = 0; at < count; at++) {
       const files = await prepared(scene);
-      const checkpoints = await openCheckpoints(directory, { keep: scene.keep, files });
+      const checkpoints = await begun({ keep: scene.keep, files });
       files.operations.length = 0;
       files.fault = { kind: 'error', at, code: 'EIO' };
       await checkpoints.save(snapshotOf(scene.saved)).catch(onlyPodErrors);
@@ -114,18 +125,18 @@ describe.each(scenes)('$name', (scene) => {
 test('writes that take a few bytes at a time save the same', async () => {
   const files = new MemoryFiles();
   files.writeBytesMax = 7;
-  const checkpoints = await openCheckpoints(directory, { keep: 1, files });
+  const checkpoints = await begun({ keep: 1, files });
   await checkpoints.save(snapshotOf(5));
   expectSame((await checkpoints.latest()).checkpoint, snapshotOf(5));
 });
 
 test('of the good ones the newest are kept, and bad ones stay', async () => {
   const files = new MemoryFiles();
-  const checkpoints = await openCheckpoints(directory, { keep: 2, files });
+  const checkpoints = await begun({ keep: 2, files });
   for (const step of [1, 2, 3]) await checkpoints.save(snapshotOf(step));
   expect(await checkpoints.list()).toEqual(['step-0000003', 'step-0000002']);
   spoil(files, 3);
-  const again = await openCheckpoints(directory, { keep: 2, files });
+  const again = await begun({ keep: 2, files });
   await again.save(snapshotOf(4));
   expect(await again.list()).toEqual(['step-0000004', 'step-0000003', 'step-0000002']);
   await again.save(snapshotOf(5));
@@ -135,15 +146,22 @@ test('of the good ones the newest are kept, and bad ones stay', async () => {
 test('a directory that cannot be written to is refused at once, in one line', async () => {
   for (const code of ['EACCES', 'EROFS']) {
     const files = new MemoryFiles();
-    await openCheckpoints(directory, { keep: 1, files });
+    await begun({ keep: 1, files });
     const count = files.operations.length;
     const fault: Fault = { kind: 'error', at: count + 1, code };
     files.fault = fault;
-    const opening = openCheckpoints(directory, { keep: 1, files });
+    const opening = begun({ keep: 1, files });
     await expect(opening).rejects.toMatchObject({ code: 'io' });
     await expect(opening).rejects.toThrow(/^runs\/checkpoints: could not be made ready .*E/);
   }
 });
+
+/** Opened, and ready to be written to. */
+async function begun(options: CheckpointsOptions): Promise<Checkpoints> {
+  const checkpoints = await openCheckpoints(directory, options);
+  await checkpoints.begin();
+  return checkpoints;
+}
 
 /** Interrupts a save at each of its operations in turn; what loads then, by operation. */
 async function enumerated(
@@ -178,7 +196,8 @@ function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFi
 
 /** All ways in which names of each directory, and bytes, may be there or not. */
 function powerLosses({ saved }: Scene): Survival[] {
-  const parts = ['checkpoints', `.partial-step-000000${saved}`, `step-000000${saved}`];
+  const names = [`step-000000${saved}`, `step-000000${saved}.1`];
+  const parts = ['checkpoints', ...names.flatMap((it) => [`/.partial-${it}`, `/${it}`])];
   const losses: Survival[] = [];
   for (const bytes of ['synced', 'half', 'all'] as const) {
     for (let choice = 0; choice < 1 << parts.length; choice++) {
@@ -195,14 +214,14 @@ async function prepared(scene: Scene): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   await scene.before(files);
   // So that every scene counts the operations of a save alone.
-  await openCheckpoints(directory, { keep: scene.keep, files });
+  await begun({ keep: scene.keep, files });
   files.operations.length = 0;
   return files;
 }
 
 function saves(keep: number, ...steps: readonly number[]): Scene['before'] {
   return async (files) => {
-    const checkpoints = await openCheckpoints(directory, { keep, files });
+    const checkpoints = await begun({ keep, files });
     for (const step of steps) await checkpoints.save(snapshotOf(step));
   };
 }
@@ -231,7 +250,7 @@ async function attemptSave(
 ): Promise<'saved' | 'stopped' | 'failed'> {
   const { fault } = files;
   files.fault = undefined;
-  const checkpoints = await openCheckpoints(directory, { keep, files });
+  const checkpoints = await begun({ keep, files });
   files.operations.length = 0;
   files.fault = fault;
   try {

@@ -2,14 +2,17 @@ import { expect, test } from 'vitest';
 import { openThreadPod } from '../../../cluster/threads/pool.ts';
 import {
   type Checkpoints,
+  newestWhole,
   openCheckpoints,
+  verifyCheckpoint,
 } from '../../../src/experiment/checkpoint/checkpoints.ts';
 import type { TrainConfig } from '../../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../../src/experiment/event.ts';
 import { train } from '../../../src/experiment/train.ts';
+import { PodError } from '../../../src/numerics/error.ts';
 import { requireCompiled } from '../../cluster/compiled.ts';
 import { type MemoryFile, MemoryFiles } from './memory-files.ts';
-import { config as base } from './snapshots.ts';
+import { config as base, snapshotOf } from './snapshots.ts';
 
 requireCompiled();
 
@@ -84,8 +87,63 @@ test('a bad checkpoint is refused, said so, and the one before it used', async (
   });
   expect(reportOf(again).weightsDigest).toBe(reportOf(whole).weightsDigest);
   const checkpoints = await openCheckpoints('dir', { keep: 3, files });
-  expect((await checkpoints.latest()).checkpoint?.name).toBe('step-0000006');
+  expect((await checkpoints.latest()).checkpoint?.name).toBe('step-0000006.1');
+  // What was refused stays as it is.
+  const refusedBytes = (files.node('dir/step-0000006/optimizer.safetensors') as MemoryFile).bytes;
+  expect(refusedBytes).toBe(newest.bytes);
 }, 60_000);
+
+test('where none of them can be used a run that resumes stops, and touches nothing', async () => {
+  const files = new MemoryFiles();
+  await eventsOf(config, { files, every: 3 });
+  for (const step of [3, 6]) {
+    const manifest = files.node(`dir/step-000000${step}/manifest.json`) as MemoryFile;
+    manifest.bytes = new TextEncoder().encode('{"format":"tpu-pod checkpoint","version":2}');
+  }
+  const before = files.operations.length;
+  const run = eventsOf(config, { files, resume: true });
+  await expect(run).rejects.toMatchObject({ code: 'bad-data' });
+  await expect(run).rejects.toThrow(
+    /^no checkpoint to resume from can be used: step-0000006 \(and 1 more\): manifest\.json: version: expected 1, found 2: mend or move it, or use another directory$/,
+  );
+  expect(files.operations.slice(before)).toEqual([]);
+}, 60_000);
+
+test('two runs never have one directory', async () => {
+  const files = new MemoryFiles();
+  const taken = new Set<string>();
+  const lock = (directory: string): { release: () => void } => {
+    if (taken.has(directory)) throw new PodError('in-use', `${directory}: in use`);
+    taken.add(directory);
+    return { release: () => void taken.delete(directory) };
+  };
+  const open = () => openCheckpoints('dir', { keep: 3, files, lock });
+  const [first, second] = [await open(), await open()];
+  await first.begin();
+  await expect(second.begin()).rejects.toMatchObject({ code: 'in-use' });
+  await expect(open()).rejects.toMatchObject({ code: 'in-use' });
+  await first.save(snapshotOf(1));
+  first.close();
+  // The directory was empty when it was opened: a run that was saved there meanwhile is another one.
+  await expect(second.begin()).rejects.toThrow('dir: another run saved step-0000001 meanwhile');
+  second.close();
+  expect(await (await open()).list()).toEqual(['step-0000001']);
+});
+
+test('what its run deletes meanwhile is not bad', async () => {
+  const files = new MemoryFiles();
+  const checkpoints = await openCheckpoints('dir', { keep: 1, files });
+  for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
+  expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
+  expect(await newestWhole('dir', ['step-0000002', 'step-0000001'], files)).toMatchObject({
+    checkpoint: { name: 'step-0000002' },
+    refused: [],
+  });
+  expect(await newestWhole('dir', ['step-0000001'], files)).toEqual({
+    checkpoint: undefined,
+    refused: [],
+  });
+});
 
 test('without a checkpoint a run that may resume begins anew', async () => {
   const events = await eventsOf(config, { files: new MemoryFiles(), resume: true, until: 1 });
@@ -96,6 +154,7 @@ test('without a checkpoint a run that may resume begins anew', async () => {
 test('a full disk does not stop a run: it ends, reports, and then says so', async () => {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('dir', { keep: 3, files });
+  await checkpoints.begin();
   files.fault = { kind: 'full', at: 0 };
   const events: TrainEvent[] = [];
   const run = collect(events, config, { checkpoints, every: 2, resume: false });

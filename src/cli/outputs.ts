@@ -1,0 +1,137 @@
+import { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
+import { basename, join, relative, resolve, sep } from 'node:path';
+import { descriptorOf, isSameFile, isSameStats, type Target, targetOf } from '../files/target.ts';
+import { PodError } from '../numerics/error.ts';
+import { quoteName } from '../numerics/quote.ts';
+import type { Settings } from './settings/merge.ts';
+import { pathsOf } from './settings/paths.ts';
+
+/** A file that a run writes. */
+interface Output {
+  /** How messages name it: `--log`. */
+  readonly origin: string;
+  readonly path: string;
+  readonly target: Target;
+}
+
+/** A file that a run reads, besides its data and checkpoints. */
+export interface InputFile {
+  /** How messages name it: `--config`. */
+  readonly origin: string;
+  readonly path: string;
+}
+
+/**
+ * Refuses outputs that cannot be written, that would be written to one file, or over something that
+ * the run reads or keeps. Changes nothing on disk.
+ *
+ * @throws PodError `bad-flag` naming the first output that is wrong.
+ */
+export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): void {
+  const outputs = (['report', 'log'] as const).flatMap((key): Output[] => {
+    const path = settings.get(key);
+    if (path === undefined) return [];
+    const origin = settings.origin(key);
+    return [{ origin, path, target: usable(origin, path) }];
+  });
+  for (const output of outputs) {
+    refuseStandardStreams(output);
+    for (const { origin, path } of inputs) refuseInput(output, origin, path);
+    refuseData(output, settings);
+    for (const key of ['checkpoint', 'startFrom'] as const) refuseCheckpoint(output, settings, key);
+  }
+  const [first, second] = outputs;
+  if (first && second && isSameFile(first.target, second.target)) {
+    throw wrong(second, `another file than ${first.origin}`, 'the same');
+  }
+}
+
+/** Where an output goes. @throws PodError `bad-flag` when nothing can be written there. */
+function usable(origin: string, path: string): Target {
+  const target = targetOf(path);
+  if (target.kind !== 'refused') return target;
+  const { expected, found } = target;
+  const shown = found === path ? quoteName(path) : `${found} (${quoteName(path)})`;
+  const advice = path.startsWith('~') ? '; the shell does not expand ~ here: write $HOME' : '';
+  throw new PodError('bad-flag', `${origin}: expected ${expected}, found ${shown}${advice}`);
+}
+
+/** `--log run.log >run.log`: each would write over the other. */
+function refuseStandardStreams(output: Output): void {
+  const { stats } = output.target;
+  if (stats === undefined || descriptorOf(output.path) !== undefined) return;
+  for (const [name, place] of [
+    ['standard output', '/dev/stdout'],
+    ['standard error', '/dev/stderr'],
+  ] as const) {
+    const stream = targetOf(place);
+    if (stream.kind !== 'descriptor' || !isSameStats(stats, stream.stats)) continue;
+    throw wrong(output, `another file than ${name}`, 'the same');
+  }
+}
+
+function refuseInput(output: Output, origin: string, path: string): void {
+  const { stats } = output.target;
+  const input = statOf(path);
+  if (stats && input && isSameStats(stats, input))
+    throw wrong(output, `no file that ${origin} reads`);
+}
+
+function refuseData(output: Output, settings: Settings): void {
+  if (output.target.stats === undefined) return;
+  for (const { key, path, origin } of pathsOf(settings)) {
+    if (key !== 'data') continue;
+    for (const name of namesIn(path)) {
+      if (/ubyte/i.test(name)) refuseInput(output, origin, join(path, name));
+    }
+  }
+}
+
+/** Names that belong to checkpoints, in their folder: `step-0000120`, `.partial-…`, `.lock`. */
+const checkpointName = /^(step-\d+|\..*)$/;
+
+function refuseCheckpoint(
+  output: Output,
+  settings: Settings,
+  key: 'checkpoint' | 'startFrom',
+): void {
+  const given = settings.get(key);
+  if (given === undefined || output.target.kind !== 'file') return;
+  const folder = realPath(given);
+  const below = relative(folder, output.target.path);
+  const [name = ''] = below.split(sep);
+  const isOutside = name === '..';
+  const isOwn = name === '' || checkpointName.test(name) || checkpointName.test(basename(folder));
+  if (isOutside || !isOwn) return;
+  throw wrong(output, `no file or folder of ${settings.origin(key)}`);
+}
+
+function wrong({ origin, path }: Output, expected: string, found?: string): PodError {
+  const shown = found === undefined ? quoteName(path) : `${found}, ${quoteName(path)}`;
+  const message = `${origin}: expected ${expected}, found ${shown}; name another file`;
+  return new PodError('bad-flag', message);
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
+}

@@ -1,0 +1,37 @@
+import { targetOf } from '../files/target.ts';
+import { openStream, writeOutput } from '../files/write.ts';
+import { PodError } from '../numerics/error.ts';
+
+/** The file of `--report`. */
+export class ReportFile {
+  readonly #path: string;
+  /** A pipe or a device is opened before the run: whether somebody reads a pipe is known then. */
+  readonly #opened: number | undefined;
+  #lost: string | undefined;
+
+  /** @throws PodError `io` when it is a pipe or a device that cannot be opened. */
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      const target = targetOf(path);
+      if (target.kind === 'stream') this.#opened = openStream(target.path);
+    } catch (cause) {
+      const isUnread = (cause as NodeJS.ErrnoException).code === 'ENXIO';
+      const why = isUnread ? 'nobody reads the pipe' : (cause as Error).message;
+      throw new PodError('io', `--report ${path}: could not be opened: ${why}`, cause);
+    }
+  }
+
+  /** Why the report could not be written; undefined when it was. */
+  get lost(): string | undefined {
+    return this.#lost;
+  }
+
+  write(text: string): void {
+    try {
+      writeOutput(this.#path, Buffer.from(text), this.#opened);
+    } catch (error) {
+      this.#lost = `--report ${this.#path}: could not be written: ${(error as Error).message}`;
+    }
+  }
+}

@@ -1,0 +1,120 @@
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { endOf, shell, startPod, untilWritten } from './run-pod.ts';
+
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pod-folders-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const tiny = '--model mlp --tpus 1 --global-batch 8 --evaluate 8';
+
+function checkpoints(): string[] {
+  const directory = join(folder, 'ck');
+  return existsSync(directory) ? readdirSync(directory).filter((it) => /^step-/.test(it)) : [];
+}
+
+/** All that is in the folder, with times and checksums. */
+function listing(): string {
+  const line =
+    'find . -printf "%p %y %s %T@\\n" | sort; find . -type f -exec sha256sum {} + | sort';
+  return spawnSync('bash', ['-c', line], { cwd: folder, encoding: 'utf8' }).stdout;
+}
+
+describe('a folder of checkpoints while a run writes to it', () => {
+  let writer: ChildProcess;
+  beforeEach(async () => {
+    const words = `train ${tiny} --steps 100000 --checkpoint ck --every 1 --keep 2`.split(' ');
+    writer = startPod(words, folder);
+    writer.stdout?.resume();
+    while (checkpoints().length < 2) await sleep(20);
+  });
+  afterEach(async () => {
+    if (writer.exitCode !== null || writer.signalCode !== null) return;
+    const ended = endOf(writer);
+    writer.kill('SIGKILL');
+    await ended;
+  });
+
+  test('is refused to another run, and is free as soon as its owner was killed', async () => {
+    for (const more of ['--seed 2', '--seed 2 --resume', '--resume']) {
+      const { code, stderr } = await shell(`$pod train ${tiny} --steps 3 --checkpoint ck ${more}`, {
+        cwd: folder,
+      });
+      expect(stderr).toMatch(/^pod: in-use: ck: in use by process \d+; wait for its end, or /);
+      expect(stderr).toContain(`process ${writer.pid};`);
+      expect(code).toBe(2);
+    }
+    const ended = endOf(writer);
+    writer.kill('SIGKILL');
+    await ended;
+    writer = startPod(`train ${tiny} --steps 100000 --checkpoint ck --resume`.split(' '), folder);
+    const again = endOf(writer);
+    await untilWritten(writer, '\nstep');
+    writer.kill('SIGTERM');
+    const { code, stdout, stderr } = await again;
+    expect(stderr).not.toContain('in-use');
+    expect(stdout).toContain('goes on from step-');
+    expect(code).toBe(143);
+  });
+
+  test('is read by others, to whom nothing that rotates is bad', async () => {
+    for (let i = 0; i < 3; i++) {
+      const line =
+        '$pod checkpoint verify ck && $pod checkpoint ls ck && $pod checkpoint export ck';
+      const { code, stdout, stderr } = await shell(`${line} --output w.safetensors`, {
+        cwd: folder,
+      });
+      expect(stderr).toBe('');
+      expect(stdout).not.toContain('bad');
+      expect(code).toBe(0);
+    }
+  });
+});
+
+describe('a start that is refused changes nothing on disk', () => {
+  test.each([
+    [
+      'data that are not there',
+      '--data mnist:nope --checkpoint new --report r --log l',
+      'bad-data',
+    ],
+    ['another run', '--seed 2 --steps 3 --checkpoint ck --resume', 'bad-config'],
+    ['a run that does not resume', '--steps 3 --checkpoint ck', 'bad-config'],
+    ['a schedule of other rates', '--steps 9 --checkpoint ck --resume', 'bad-config'],
+    ['a start that is no checkpoint', '--start-from . --checkpoint new', 'bad-data'],
+    ['a batch that fits nowhere', '--global-batch 7 --checkpoint new', 'bad-'],
+    ['a file in the place of the folder', '--steps 3 --checkpoint file', 'io'],
+    ['a folder in a file', '--steps 3 --checkpoint file/ck', 'io'],
+  ])('%s', async (_, flags, code) => {
+    writeFileSync(join(folder, 'file'), 'of the user\n');
+    if (flags.includes(' ck')) {
+      await shell(`$pod train ${tiny} --steps 3 --checkpoint ck`, { cwd: folder });
+      expect(readdirSync(join(folder, 'ck'))).toEqual(['step-0000003']);
+    }
+    const before = listing();
+    const ended = await shell(`$pod train ${tiny} ${flags}`, { cwd: folder });
+    expect(ended.stderr).toMatch(new RegExp(`^pod: ${code}[a-z]*: [^\\n]*\\n$`));
+    expect(ended.code).toBe(code === 'io' ? 5 : 2);
+    expect(listing()).toBe(before);
+  });
+});
+
+test('checkpoints of which none can be used are not begun over', async () => {
+  const train = `$pod train ${tiny} --schedule constant --warm-up 0 --checkpoint ck`;
+  await shell(`${train} --steps 3`, { cwd: folder });
+  writeFileSync(join(folder, 'ck/step-0000003/manifest.json'), '');
+  writeFileSync(join(folder, 'ck/notes.txt'), 'of the user\n');
+  const before = listing();
+  const { code, stderr } = await shell(`${train} --steps 6 --resume`, { cwd: folder });
+  expect(stderr).toMatch(
+    /^pod: bad-data: no checkpoint to resume from can be used: step-0000003: /,
+  );
+  expect(code).toBe(2);
+  expect(listing()).toBe(before);
+});
