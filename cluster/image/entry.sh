@@ -49,8 +49,12 @@ while [ -z "$asked" ]; do
   [ $((${began%.*} + 10)) -gt "$(uptime | cut -d. -f1)" ] || row=0
   row=$((row + 1)) attempt=$((attempt + 1))
   [ "$row" -le "${POD_RESTARTS:-5}" ] || exit "$code"
-  printf '{"level":40,"time":%s,"role":"%s","exitCode":%s,"restarts":%s,"msg":"restarting"}\n' \
-    "$(date +%s%3N)" "$1" "$code" "$row"
+  if [ "${POD_LOG_FORMAT:-json}" = text ]; then
+    printf '%sZ  warning: restarting (exitCode %s, restarts %s)\n' "$(date -u +%T)" "$code" "$row"
+  else
+    printf '{"level":40,"time":%s,"role":"%s","exitCode":%s,"restarts":%s,"msg":"restarting"}\n' \
+      "$(date +%s%3N)" "$1" "$code" "$row"
+  fi
   # Half a second, and again as long with each crash of the row.
   sleep "$((row / 2)).$((row % 2 * 5))" &
   child=$!

@@ -17,7 +17,7 @@ const silentMsMax = 20_000;
 export const requestsMax = 100;
 
 /**
- * Serves `/healthz` (it lives), `/readyz` (steps can run), `/status` (JSON), `/metrics`, and
+ * Serves `/healthz` (it lives), `/readyz` (steps can run, or jobs are taken), `/status` (JSON), `/metrics`, and
  * `/jobs` of a master that takes jobs.
  *
  * @throws PodError `io` when the address cannot be had.

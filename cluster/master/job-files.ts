@@ -6,13 +6,14 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readSync,
   renameSync,
   statSync,
   truncateSync,
   writeSync,
 } from 'node:fs';
+import { readRegularFile } from '../../src/files/read.ts';
+import { PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
@@ -46,7 +47,7 @@ export interface JobFiles {
 /** The files of this machine. Only their owner can read what is made. */
 export const nodeJobFiles: JobFiles = {
   names: (directory) => (existsSync(directory) ? readdirSync(directory) : []),
-  read: (path) => (existsSync(path) ? readFileSync(path, 'utf8') : undefined),
+  read,
   makeDirectory: (path) => void mkdirSync(path, { recursive: true, mode: 0o700 }),
   write,
   rename: renameSync,
@@ -56,6 +57,17 @@ export const nodeJobFiles: JobFiles = {
   readAt,
   truncate: truncateSync,
 };
+
+/** The summary of the largest pod takes less than a tenth of it. */
+const readBytesMax = 2 ** 24;
+
+function read(path: string): string | undefined {
+  const file = readRegularFile(path, readBytesMax);
+  if (file.kind === 'contents') return file.bytes.toString('utf8');
+  if (file.kind === 'missing') return undefined;
+  if (file.cause !== undefined) throw file.cause;
+  throw new PodError('bad-data', `${path}: expected a file of a job, found ${file.found}`);
+}
 
 function write(path: string, text: string): void {
   const file = openSync(path, 'w', 0o600);

@@ -18,20 +18,20 @@ import { Lobby } from '../process/lobby.ts';
 import { LocalWorkers } from '../process/local-workers.ts';
 import { noteRunOver } from '../process/run-over.ts';
 import { describeError } from '../worker/last-words.ts';
-import { LogOutput } from '../worker/log-output.ts';
+import { LogOutput, logFormats } from '../worker/log-output.ts';
 import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-file.ts';
 import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
 import { type JobEnd, runJob } from './job.ts';
 import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
-import { RunState } from './run-state.ts';
+import { RunState, type RunStateEvents } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
 import { readJobWords, readMaster, readServing, submittedWords } from './words.ts';
 
 const { env } = process;
 const job = oneLine(env['POD_JOB'] ?? 'pod', 200);
-const output = new LogOutput();
+const output = LogOutput.of(env);
 const logger = pino({ base: { job, role: 'master' } }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
@@ -58,6 +58,7 @@ run().then(
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
+    wordIn(env, 'POD_LOG_FORMAT', logFormats);
     textIn(env, 'POD_DATA_DIR');
     const mode = wordIn(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
@@ -162,10 +163,11 @@ interface Begun {
 /** What both do first. */
 function begin(lobby: Lobby, tpus: number): Begun {
   const isServing = env['POD_MODE'] === 'serve';
-  const state: RunState = new RunState(job, new Metrics(), {
+  const events: RunStateEvents = {
     ready: (isReady) => saySo(isReady || isServing ? 'ready' : 'starting'),
     lost: (tpu) => workers?.replace(tpu),
-  });
+  };
+  const state = new RunState(job, new Metrics(), events, isServing);
   const podFolder = env['POD_FOLDER'];
   const workers =
     podFolder === undefined
@@ -209,7 +211,7 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
     saySo('ending');
     ending.exitCode = exitCodeOf(signal);
     state.isStopping = true;
-    if (!state.isReady()) process.exit(ending.exitCode);
+    if (!state.canStep) process.exit(ending.exitCode);
     setTimeout(() => {
       logger.warn('the step is abandoned');
       process.exit(ending.exitCode);

@@ -18,17 +18,25 @@ export class RunState implements ApiSource, JobWatch {
   readonly #job: string;
   readonly #metrics: Metrics;
   readonly #events: RunStateEvents;
+  readonly #isServing: boolean;
   #pod: ProcessPod | undefined;
   #canStep = false;
   #last: StepCommitted | undefined;
 
-  constructor(job: string, metrics: Metrics, events: RunStateEvents) {
+  /** A master that is `serving` takes jobs, and is ready also while it has none. */
+  constructor(job: string, metrics: Metrics, events: RunStateEvents, serving: boolean) {
+    this.#isServing = serving;
     this.#job = job;
     this.#metrics = metrics;
     this.#events = events;
   }
 
   isReady(): boolean {
+    return this.#canStep || (this.#isServing && !this.isStopping);
+  }
+
+  /** Whether steps can run now. */
+  get canStep(): boolean {
     return this.#canStep;
   }
 

@@ -83,10 +83,12 @@ function startProgram(
   lock?: Lock,
 ): ChildProcess {
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
+  // Programs read this log: whoever is shown it gets it as text then.
+  const ours = { POD_LOG_FORMAT: 'json', POD_STATUS_FILE: join(folder, `${name}.status`) };
   let child: ChildProcess;
   try {
     child = spawn(process.execPath, args, {
-      env: { ...leanEnv, ...env, POD_STATUS_FILE: join(folder, `${name}.status`) },
+      env: { ...leanEnv, ...env, ...ours },
       detached: true,
       stdio: ['ignore', log, log, ...(lock === undefined ? [] : [lock.file])],
     });

@@ -12,6 +12,12 @@ export interface PodEnd {
   readonly reason: string | undefined;
 }
 
+/** An end that was written down. */
+export interface SeenEnd extends PodEnd {
+  /** When it was, in ISO 8601; older versions did not say. */
+  readonly time: string | undefined;
+}
+
 /** The file in a pod's folder that says how the pod ended. */
 export const endFile = 'ended.json';
 
@@ -19,6 +25,7 @@ const schema = z.object({
   exitCode: z.int(),
   code: z.string().optional(),
   reason: z.string().optional(),
+  time: z.iso.datetime().optional(),
 });
 
 export function writePodEnd(folder: string, end: PodEnd): void {
@@ -29,7 +36,7 @@ export function writePodEnd(folder: string, end: PodEnd): void {
 }
 
 /** How the pod of a folder ended; undefined while it runs, or when nobody saw its end. */
-export function readPodEnd(folder: string): PodEnd | undefined {
+export function readPodEnd(folder: string): SeenEnd | undefined {
   let text: string;
   try {
     text = readFileSync(join(folder, endFile), 'utf8');
@@ -37,7 +44,9 @@ export function readPodEnd(folder: string): PodEnd | undefined {
     return undefined;
   }
   const found = schema.safeParse(jsonOf(text)).data;
-  return found && { exitCode: found.exitCode, code: found.code, reason: found.reason };
+  if (found === undefined) return undefined;
+  const { exitCode, code, reason, time } = found;
+  return { exitCode, code, reason, time };
 }
 
 /** A pod begins in the folder. */

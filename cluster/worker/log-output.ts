@@ -1,5 +1,10 @@
 import { writeSync } from 'node:fs';
 import { oneLine, plainJson } from '../../src/numerics/quote.ts';
+import { LogText } from '../../src/observe/log-text.ts';
+import type { Environment } from '../host/environment.ts';
+
+/** What `POD_LOG_FORMAT` may be: a line of JSON for each event, or text for people. */
+export const logFormats = ['json', 'text'] as const;
 
 /** Writes some of the bytes, at least one, and says how many; throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
@@ -13,6 +18,7 @@ export interface LogPlace {
   readonly file?: number;
   /** Instead of a file, for tests. */
   readonly writeBytes?: WriteBytes;
+  readonly format?: (typeof logFormats)[number];
   /** Whether what is there ends in the middle of a line. */
   readonly isCut?: boolean;
   /** Told once, when the first line is left out. */
@@ -28,15 +34,24 @@ export interface LogPlace {
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
   readonly #onLoss: (why: string) => void;
+  /** What is printed for a line; nothing for some. */
+  readonly #formatted: (line: string) => string;
   #lost = 0;
   #lostInAll = 0;
   /** Whether a line was cut off: the next one must not begin in it. */
   #isCut: boolean;
 
-  constructor({ file = 1, writeBytes, isCut = false, onLoss = () => {} }: LogPlace = {}) {
+  constructor(place: LogPlace = {}) {
+    const { file = 1, writeBytes, isCut = false, onLoss = () => {}, format = 'json' } = place;
     this.#writeBytes = writeBytes ?? ((bytes) => writeSync(file, bytes));
     this.#isCut = isCut;
     this.#onLoss = onLoss;
+    this.#formatted = format === 'json' ? printable : textPrinter();
+  }
+
+  /** In the format that the environment names; whoever reads the environment refuses other names. */
+  static of(env: Environment): LogOutput {
+    return new LogOutput({ format: env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json' });
   }
 
   /** Lines that were left out, those that have been told of included. */
@@ -51,8 +66,8 @@ export class LogOutput {
 
   /** `line` with its newline. */
   write(line: string): void {
-    const news = this.#lost === 0 ? '' : lostLine(this.#lost);
-    const text = `${this.#isCut ? '\n' : ''}${news}${printable(line)}`;
+    const news = this.#lost === 0 ? '' : this.#formatted(lostLine(this.#lost));
+    const text = `${this.#isCut ? '\n' : ''}${news}${this.#formatted(line)}`;
     const failure = this.#put(Buffer.from(text));
     if (failure === undefined) {
       this.#lost = 0;
@@ -92,6 +107,20 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
 /** The last place at which a line is made plain and short, whatever it quotes. */
 function printable(line: string): string {
   return plainJson(line.length > lineLengthMax ? shortened(line) : line);
+}
+
+/** Lines as text: of the steps only some are printed. */
+function textPrinter(): (line: string) => string {
+  let printed = '';
+  const write = (it: string): void => {
+    printed += it;
+  };
+  const text = new LogText({ terminal: false, columns: 80, write }, 'reader');
+  return (line) => {
+    printed = '';
+    text.write(line);
+    return printed;
+  };
 }
 
 /** Longer lines have their texts shortened; stacks of our own mistakes are shorter. */

@@ -10,13 +10,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { oneLine } from '../../src/numerics/quote.ts';
 import { exitCodeOf, onEnd } from '../host/ending.ts';
-import { wholeIn } from '../host/environment.ts';
+import { wholeIn, wordIn } from '../host/environment.ts';
 import { parseHost, parsePlace } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { isRunOver } from '../process/run-over.ts';
 import { collectLeftovers } from './collector.ts';
 import { describeError } from './last-words.ts';
-import { LogOutput } from './log-output.ts';
+import { LogOutput, logFormats } from './log-output.ts';
 import { rankOf } from './rank.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
@@ -24,7 +24,7 @@ import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 const { env } = process;
 const logger = pino(
   { base: { job: oneLine(env['POD_JOB'] ?? 'pod', 200), role: 'worker' } },
-  new LogOutput(),
+  LogOutput.of(env),
 );
 const statusFile = statusPath(env);
 /** How long the token may be missing, and how often that is said, in ms: a master may make it. */
@@ -41,6 +41,7 @@ collectLeftovers(globalThis.gc);
 serve().catch(leave);
 
 async function serve(): Promise<void> {
+  wordIn(env, 'POD_LOG_FORMAT', logFormats);
   const { host, port } = parsePlace('POD_MASTER', env['POD_MASTER'] ?? '127.0.0.1:7070');
   const tensorPort = wholeIn(env, 'POD_TENSOR_PORT', { min: 0, max: 65_535 }) ?? 7071;
   const { POD_HOST } = env;

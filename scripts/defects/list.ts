@@ -1,5 +1,6 @@
 import type { Defect } from './defect.ts';
 import { folderDefects } from './folders.ts';
+import { peopleDefects } from './people.ts';
 import { streamDefects } from './streams.ts';
 
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
@@ -249,4 +250,5 @@ export const defects: readonly Defect[] = [
     test: 'test/cli/engine.test.ts',
     title: 'versions are compared as numbers',
   },
+  ...peopleDefects,
 ];

@@ -35,6 +35,7 @@ date +%s%3N; kill -9 $found`;
 export class DockerRig implements Rig {
   /** A container waits longer each time for what has not lived for 10 s (cluster/image/entry.sh). */
   readonly masterLifeMsMin = 11_000;
+  readonly startsOthers = false;
   readonly #env: NodeJS.ProcessEnv;
   readonly #tpus: number;
   readonly #addresses: Map<string, string> = new Map();

@@ -21,6 +21,8 @@ export interface ProcessRigOptions {
 /** A pod of processes of this machine, by `pod up`, which starts again whatever of it has died. */
 export class ProcessRig implements Rig {
   readonly masterLifeMsMin = 0;
+  /** The master starts another process, and ends the one that was lost. */
+  readonly startsOthers = true;
   readonly #options: ProcessRigOptions;
   #folder = '';
   #isDown = true;
@@ -80,7 +82,8 @@ export class ProcessRig implements Rig {
   }
 
   async mend(victim: string, how: keyof Rig['breaks']): Promise<void> {
-    if (how === 'pause') signal(victim, 'SIGCONT');
+    const isThere = (await this.victims()).includes(victim);
+    if (how === 'pause' && isThere) signal(victim, 'SIGCONT');
   }
 
   async logs(): Promise<string> {

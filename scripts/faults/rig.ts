@@ -15,6 +15,8 @@ export interface Rig {
   readonly breaks: Readonly<Record<Break, (victim: string) => Promise<number>>>;
   /** SIGKILL to the master's process; gives the time. Whoever started it starts it again. */
   killMaster(): Promise<number>;
+  /** Whether whoever is lost is replaced by another one at once, instead of being put back. */
+  readonly startsOthers: boolean;
   /** Puts back what was broken. */
   mend(victim: string, how: Break): Promise<void>;
   /** How long a master that was started lives at least before it is killed again. */

@@ -98,7 +98,8 @@ async function strikeWorker(
   await sleep(Math.min(lastsMs, Math.max(0, first.time + lastsMs - Date.now())));
   const back = story.mark;
   for (const { who } of broken) await rig.mend(who, how);
-  for (const { who } of broken) await untilBack(struck, how === 'crash' ? mark : back, who);
+  const isByItself = how === 'crash' || rig.startsOthers;
+  for (const it of broken) await untilBack(struck, isByItself ? mark : back, it);
   return result(
     broken.map((it) => it.name).join(', '),
     first.time,
@@ -165,10 +166,13 @@ function isLost({ msg, tpu }: Line, of: number): boolean {
   return (msg === 'lost' || msg === 'quarantined') && tpu === of;
 }
 
-/** It has a Cloud TPU again, or waits for one; a run that has ended needs nobody. */
-async function untilBack({ rig, story }: Struck, mark: number, who: string): Promise<void> {
+/** It, or the one in its place, has a Cloud TPU or waits for one; a run that has ended needs nobody. */
+async function untilBack({ rig, story }: Struck, mark: number, broken: Broken): Promise<void> {
+  const { who, tpus } = broken;
+  const isHis = (line: Line): boolean =>
+    rig.startsOthers ? tpus.includes(line.tpu ?? -1) : rig.joiner(line) === who;
   const isBack = (line: Line): boolean =>
-    line.msg === 'spare' || (line.msg === 'joined' && rig.joiner(line) === who);
+    line.msg === 'spare' || (line.msg === 'joined' && isHis(line));
   const isSo = (): boolean => story.exitCode !== undefined || story.after(mark).some(isBack);
   await story.until(`joined by ${who} again`, isSo, returnMsLimit);
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import type { Environment } from '../../cluster/host/environment.ts';
 import { noTime, sign } from '../../cluster/master/auth.ts';
 import { waitMsMax } from '../../cluster/master/job-api.ts';
 import {
@@ -15,54 +16,33 @@ import {
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
-import { quote } from '../numerics/quote.ts';
 import { type HttpAnswer, request } from './http.ts';
-import { podFile, readApiPort } from './pod-file.ts';
+import { defaultDir, findMaster, type MasterFlags } from './place.ts';
+import { podFile } from './pod-file.ts';
 
 /** Flags that say where a master is and which token it takes. */
-export interface PlaceFlags {
-  readonly api?: string;
+export interface PlaceFlags extends MasterFlags {
   readonly tokenFile?: string;
-  readonly dir?: string;
 }
 
 /**
- * Finds the master: by flags, else by `POD_API` and `POD_TOKEN_FILE`, else by the folder of `pod
- * up` (`.pod` unless given), else as a container of a pod does.
+ * Finds the master as {@link findMaster} does, and the token: by its flag, else by `POD_TOKEN_FILE`,
+ * else in the folder of `pod up`, else where a container of a pod has it.
  *
  * @throws PodError `bad-flag` or `bad-config` when what is given is none, `io` without a token.
  */
-export function openJobClient({ api, tokenFile, dir }: PlaceFlags): JobClient {
-  const { env } = process;
-  const folder = dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
-  const inFolder = (): string | undefined => folder && join(folder, 'token');
-  const path = tokenFile ?? (dir === undefined ? env['POD_TOKEN_FILE'] : undefined) ?? inFolder();
-  const { token, warning } = readToken(path === undefined ? {} : { POD_TOKEN_FILE: path });
+export function openJobClient({ tokenFile, ...flags }: PlaceFlags): JobClient {
+  const { origin } = findMaster(flags);
+  const { token, warning } = readToken(tokenEnv(tokenFile, flags.dir));
   if (warning !== undefined) process.stderr.write(`pod: ${warning}\n`);
-  if (api !== undefined) return new JobClient(originOf('--api', api), token);
-  const named = env['POD_API'];
-  if (named !== undefined && dir === undefined) {
-    return new JobClient(originOf('POD_API', named), token);
-  }
-  const port = folder === undefined ? containerPort : apiPortOf(folder);
-  return new JobClient(`http://127.0.0.1:${port}`, token);
+  return new JobClient(origin, token);
 }
 
-const defaultDir = '.pod';
-const containerPort = 7080;
-
-function apiPortOf(folder: string): number {
-  const port = readApiPort(folder);
-  if (port !== undefined) return port;
-  throw new PodError('bad-flag', `--dir ${folder}: expected a pod of pod up, found none`);
-}
-
-function originOf(name: string, text: string): string {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (/^https?:$/.test(url?.protocol ?? '') && url?.pathname === '/' && url.search === '') {
-    return url.origin;
-  }
-  throw new PodError('bad-flag', `${name}: expected http://HOST:PORT, found ${quote(text)}`);
+function tokenEnv(tokenFile: string | undefined, dir: string | undefined): Environment {
+  const named = tokenFile ?? (dir === undefined ? process.env['POD_TOKEN_FILE'] : undefined);
+  const folder = dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
+  const path = named ?? (folder === undefined ? undefined : join(folder, 'token'));
+  return path === undefined ? {} : { POD_TOKEN_FILE: path };
 }
 
 /** A job as the API shows it: its summary is there when it is done. */

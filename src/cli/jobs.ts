@@ -3,6 +3,7 @@ import { hasEnded, type Job } from '../../cluster/master/jobs.ts';
 import { PodError } from '../numerics/error.ts';
 import { oneLine } from '../numerics/quote.ts';
 import { columns, milliseconds } from '../observe/format.ts';
+import { type LogReader, LogText } from '../observe/log-text.ts';
 import {
   type FoundJob,
   isErrorCode,
@@ -10,6 +11,7 @@ import {
   openJobClient,
   type PlaceFlags,
 } from './job-client.ts';
+import { isForPerson, screenOf } from './screen.ts';
 import { jobRequest } from './settings/submit.ts';
 
 const where = `
@@ -68,9 +70,32 @@ export function withPlace(command: Command): Command {
     .option('--dir <dir>', 'folder of a pod that pod up started (default .pod)');
 }
 
-/** `pod logs JOB`. */
-export async function printJobLog(id: string, place: PlaceFlags, follow: boolean): Promise<void> {
-  for await (const text of openJobClient(place).log(id, follow)) process.stdout.write(text);
+/** `pod logs JOB`: people get text, programs, and whoever asks for it, the lines as they are. */
+export async function printJobLog(
+  id: string,
+  place: PlaceFlags,
+  { follow, json }: { readonly follow: boolean; readonly json: boolean },
+): Promise<void> {
+  const client = openJobClient(place);
+  if (!json && isForPerson(process.stdout)) await showLog(client, id, follow, 'reader');
+  else for await (const text of client.log(id, follow)) process.stdout.write(text);
+}
+
+/** Shows the log of a job as text. Its pieces are whole lines. */
+async function showLog(
+  client: JobClient,
+  id: string,
+  follow: boolean,
+  reader: LogReader,
+): Promise<void> {
+  const shown = new LogText(screenOf(process.stdout), reader);
+  try {
+    for await (const text of client.log(id, follow)) {
+      for (const line of text.split('\n')) shown.write(line);
+    }
+  } finally {
+    shown.end();
+  }
 }
 
 interface SubmitFlags extends PlaceFlags {
@@ -88,7 +113,8 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
   }
   const output = json ? process.stderr : process.stdout;
   output.write(`${job.id}\n`);
-  for await (const text of client.log(job.id, true)) output.write(text);
+  if (!json && isForPerson(process.stdout)) await showLog(client, job.id, true, 'follower');
+  else for await (const text of client.log(job.id, true)) output.write(text);
   settle(await client.find(job.id), json);
 }
 

@@ -1,15 +1,19 @@
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PodError } from '../numerics/error.ts';
+import { LogText } from '../observe/log-text.ts';
 import type { PlaceFlags } from './job-client.ts';
 import { printJobLog, withPlace } from './jobs.ts';
 import { lives, needPod } from './local-pod.ts';
+import { LogTail } from './log-tail.ts';
+import { isForPerson, screenOf } from './screen.ts';
 
 interface LogFlags extends PlaceFlags {
   readonly tpu?: string;
   readonly follow?: boolean;
+  readonly json?: boolean;
 }
 
 /** `pod logs`. */
@@ -18,16 +22,22 @@ export function addLogs(program: Command): void {
     .argument('[job]', 'of this job of a pod that takes jobs')
     .option('--tpu <k>', 'of this Cloud TPU instead of the master')
     .option('--follow', 'go on until the pod, or the job, has ended')
-    .action(async (job: string | undefined, { tpu, follow, ...place }: LogFlags) => {
+    .option('--json', 'print lines of JSON on a terminal too, as in a pipe')
+    .action(async (job: string | undefined, { tpu, follow, json, ...place }: LogFlags) => {
       if (job !== undefined && tpu !== undefined) {
         throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}`);
       }
-      if (job === undefined) await logs(place.dir ?? '.pod', tpu, follow === true);
-      else await printJobLog(job, place, follow === true);
+      const how = { follow: follow === true, json: json === true };
+      if (job === undefined) await logs(place.dir ?? '.pod', tpu, how);
+      else await printJobLog(job, place, how);
     });
 }
 
-async function logs(dir: string, tpu: string | undefined, follow: boolean): Promise<void> {
+async function logs(
+  dir: string,
+  tpu: string | undefined,
+  { follow, json }: { readonly follow: boolean; readonly json: boolean },
+): Promise<void> {
   const pod = needPod(dir);
   if (tpu !== undefined && pod.workers[Number(tpu)] === undefined) {
     const most = pod.workers.length - 1;
@@ -36,15 +46,18 @@ async function logs(dir: string, tpu: string | undefined, follow: boolean): Prom
   const writer = tpu === undefined ? pod.master : pod.workers[Number(tpu)];
   const path = join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`);
   if (!existsSync(path)) throw new PodError('io', `${path}: expected a log, found none`);
-  const file = openSync(path, 'r');
-  const piece = Buffer.alloc(65536);
+  const tail = new LogTail(path);
+  const text = new LogText(screenOf(process.stdout), 'reader');
+  const isText = isForPerson(process.stdout) && !json;
+  const print = (line: string): void => {
+    if (isText) text.write(line);
+    else process.stdout.write(`${line}\n`);
+  };
   for (let isLast = false; ; ) {
-    for (let n = readSync(file, piece); n > 0; n = readSync(file, piece)) {
-      process.stdout.write(Buffer.from(piece.subarray(0, n)));
-    }
+    for (const line of tail.lines()) print(line);
     if (!follow || isLast) break;
     isLast = !lives(writer);
     await sleep(200);
   }
-  closeSync(file);
+  if (tail.rest() !== '') print(tail.rest());
 }

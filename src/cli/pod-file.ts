@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { readRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
 
 /** What is known of a pod that was started. */
@@ -17,6 +18,9 @@ const podSchema: z.ZodType<PodFile> = z.strictObject({
   ...{ apiPort: z.int(), controlPort: z.int(), tpus: z.int() },
   ...{ args: z.string(), serve: z.boolean() },
 });
+
+/** Flags of a shell's line are bounded by the system: 128 KiB on Linux. */
+const podFileBytesMax = 2 ** 20;
 
 /** The file of a pod's folder that says how it was started. */
 export function podFile(folder: string): string {
@@ -35,11 +39,18 @@ export function readApiPort(folder: string): number | undefined {
 
 function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   const path = podFile(folder);
-  if (!existsSync(path)) return undefined;
-  const result = schema.safeParse(json(readFileSync(path, 'utf8')));
+  const file = readRegularFile(path, podFileBytesMax);
+  if (file.kind === 'missing') return undefined;
+  const help = `pod down --dir ${folder}, then remove the file`;
+  if (file.kind === 'refused') {
+    throw new PodError(
+      'bad-data',
+      `${path}: expected a file of pod up, found ${file.found}; ${help}`,
+    );
+  }
+  const result = schema.safeParse(json(file.bytes.toString('utf8')));
   if (result.success) return result.data;
   const found = result.error.issues[0]?.message;
-  const help = `pod down --dir ${folder}, then remove the file`;
   throw new PodError('bad-data', `${path}: it is damaged: ${found}; ${help}`);
 }
 

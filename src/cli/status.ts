@@ -1,19 +1,46 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { PodError } from '../numerics/error.ts';
-import { lives, needPod, type StartedPod, tail } from './local-pod.ts';
+import type { SeenEnd } from '../../cluster/supervisor/pod-end.ts';
+import { errorCodes, PodError } from '../numerics/error.ts';
+import { bytes, columns, count } from '../observe/format.ts';
+import { getJson, request } from './http.ts';
+import { findMaster, type MasterFlags, type MasterPlace, whereMasterIs } from './place.ts';
+import { endInWords, lastError, podState } from './pod-state.ts';
 
-/** `pod status`. */
+const statusExamples = `
+Examples:
+  pod status                                         the pod of .pod
+  docker compose exec master pod status              a pod of containers, from inside
+  pod status --api http://127.0.0.1:7080             any whose API is within reach
+${whereMasterIs}
+Exit codes: 0 it runs, 2 there is no pod, 3 it has ended, or does not answer.
+`;
+
+const metricsExamples = `
+Examples:
+  pod metrics                                        of the pod of .pod
+  docker compose exec master pod metrics             of a pod of containers, from inside
+${whereMasterIs}`;
+
+/** `pod status` and `pod metrics`. */
 export function addStatus(program: Command): void {
-  program
-    .command('status')
-    .description('show who is who in the pod of pod up')
-    .option('--dir <dir>', 'as given to pod up', '.pod')
+  withMaster(program.command('status').description('show who is who in a pod, and how far it is'))
     .option('--json', 'print it as JSON')
-    .action(async ({ dir, json }: { dir: string; json?: boolean }) => {
-      await status(dir, json === true);
+    .addHelpText('after', statusExamples)
+    .action(async ({ json, ...flags }: MasterFlags & { json?: boolean }) => {
+      await status(findMaster(flags), json === true);
     });
+  withMaster(
+    program.command('metrics').description("print a pod's metrics, as Prometheus reads them"),
+  )
+    .addHelpText('after', metricsExamples)
+    .action(async (flags: MasterFlags) => await metrics(findMaster(flags)));
+}
+
+function withMaster(command: Command): Command {
+  return command
+    .option('--api <url>', "the master's API, such as http://127.0.0.1:7080")
+    .option('--dir <dir>', 'folder of a pod that pod up started (default .pod)');
 }
 
 const statusSchema = z.object({
@@ -22,65 +49,78 @@ const statusSchema = z.object({
   tpus: z
     .array(
       z.object({
-        tpu: z.number(),
-        state: z.string(),
-        pid: z.number().nullable(),
-        host: z.string().nullable(),
+        ...{ tpu: z.number(), state: z.string(), pid: z.number().nullable() },
+        ...{ host: z.string().nullable(), hostname: z.string().nullable().optional() },
       }),
     )
     .optional(),
   last: z
     .object({
-      step: z.number(),
-      steps: z.number(),
-      loss: z.number(),
-      digest: z.string(),
+      ...{ step: z.number(), steps: z.number(), loss: z.number(), digest: z.string() },
       imagesPerSecond: z.number(),
     })
     .optional(),
   linkBytes: z.record(z.string(), z.number()).optional(),
 });
+type Status = z.infer<typeof statusSchema>;
 
-async function status(dir: string, json: boolean): Promise<void> {
-  const pod = needPod(dir);
-  const found = await askMaster(pod);
-  if (json) {
-    process.stdout.write(`${JSON.stringify(found ?? { phase: 'down' })}\n`);
+const answerMsMax = 5000;
+const linksShown = 8;
+
+async function status({ origin, folder }: MasterPlace, json: boolean): Promise<void> {
+  const state = folder === undefined ? undefined : podState(folder);
+  if (folder !== undefined && state?.kind === 'ended') {
+    sayEnd(folder, state.end, json);
     return;
   }
-  if (found === undefined) {
-    const [last = ''] = tail(join(dir, 'master.log'), 1);
-    process.stdout.write(`the master is not running; its last words:\n${last}\n`);
+  if (state?.kind === 'restarts') {
+    print(json ? JSON.stringify({ phase: 'restarting' }) : 'the master is being started again');
     return;
   }
-  const { phase = 'starting', epoch, tpus = [], last, linkBytes = {} } = found;
-  const lines = [`${phase}${epoch === undefined ? '' : `, membership ${epoch}`}`];
-  if (last !== undefined) {
-    const rate = Math.round(last.imagesPerSecond);
-    lines.push(`step ${last.step}/${last.steps}  loss ${last.loss.toFixed(4)}  ${rate} images/s`);
-    lines.push(`weights ${last.digest}`);
+  const found = statusSchema.safeParse(await getJson(origin, { path: '/status', answerMsMax }));
+  if (!found.success) {
+    throw new PodError('bad-config', `${origin}: expected the API of a master, found another`);
   }
-  for (const { tpu, state, pid, host } of tpus) {
-    lines.push(`Cloud TPU ${tpu}  ${state}  pid ${pid ?? '-'}  ${host ?? '-'}`);
-  }
-  const busiest = Object.entries(linkBytes).sort(([, a], [, b]) => b - a);
-  for (const [link, bytes] of busiest.slice(0, 8)) if (bytes > 0) lines.push(`${link}  ${bytes} B`);
-  const errors = tail(join(dir, 'master.log'), 200).filter((it) => /"level":[56]0/.test(it));
-  if (errors.length > 0) lines.push(`last error: ${errors.at(-1)}`);
-  process.stdout.write(`${lines.join('\n')}\n`);
+  const error = folder === undefined ? undefined : lastError(folder);
+  print(json ? JSON.stringify(found.data) : linesOf(found.data, error).join('\n'));
 }
 
-async function askMaster({
-  apiPort,
-  master,
-}: StartedPod): Promise<z.infer<typeof statusSchema> | undefined> {
-  if (!lives(master)) return undefined;
-  try {
-    const response = await fetch(`http://127.0.0.1:${apiPort}/status`, {
-      signal: AbortSignal.timeout(5000),
-    });
-    return statusSchema.parse(await response.json());
-  } catch (cause) {
-    throw new PodError('worker-silent', `the master (pid ${master?.pid}) does not answer`, cause);
+/** A pod that has ended is an answer, and no success. */
+function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
+  print(json ? JSON.stringify({ phase: 'down', ...end }) : `${folder}: ${endInWords(folder, end)}`);
+  process.exitCode = errorCodes['worker-exited'];
+}
+
+function linesOf({ phase, epoch, tpus, last, linkBytes }: Status, error?: string): string[] {
+  const lines = [`${phase ?? 'idle'}${epoch === undefined ? '' : `, membership ${epoch}`}`];
+  if (last !== undefined) {
+    const { step, steps, loss, imagesPerSecond, digest } = last;
+    const rate = `${count(imagesPerSecond)} images/s`;
+    lines.push(`step ${step}/${steps}  loss ${loss.toFixed(4)}  ${rate}`, `weights ${digest}`);
   }
+  for (const { tpu, state, pid, host, hostname } of tpus ?? []) {
+    const where = [host ?? '-', ...(hostname === host || !hostname ? [] : [`(${hostname})`])];
+    lines.push(`Cloud TPU ${tpu}  ${state}  pid ${pid ?? '-'}  ${where.join(' ')}`);
+  }
+  const busiest = Object.entries(linkBytes ?? {}).sort(([, a], [, b]) => b - a);
+  const links = busiest.slice(0, linksShown).filter(([, it]) => it > 0);
+  lines.push(...columns(links.map(([link, it]) => [link, bytes(it)])));
+  if (error !== undefined) lines.push(`last error: ${error}`);
+  return lines;
+}
+
+async function metrics({ origin, folder }: MasterPlace): Promise<void> {
+  const state = folder === undefined ? undefined : podState(folder);
+  if (folder !== undefined && state?.kind === 'ended') {
+    throw new PodError('worker-exited', `${folder}: ${endInWords(folder, state.end)}`);
+  }
+  const { status: code, text } = await request(origin, { path: '/metrics', answerMsMax });
+  if (code !== 200) {
+    throw new PodError('worker-silent', `${origin}/metrics: expected status 200, found ${code}`);
+  }
+  process.stdout.write(text);
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
 }

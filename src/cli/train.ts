@@ -18,6 +18,7 @@ import { exitCodes } from './exit-codes.ts';
 import { LogFile } from './log-file.ts';
 import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
 import { ReportFile } from './report-file.ts';
+import { screenOf } from './screen.ts';
 import { addSettingFlags } from './settings/command.ts';
 
 const examples = `
@@ -66,17 +67,7 @@ interface Output {
 
 async function run(config: TrainConfig, output: Output): Promise<void> {
   const now = (): number => performance.now();
-  const stream = output.json ? process.stderr : process.stdout;
-  const progress = new Progress(
-    {
-      terminal: stream.isTTY === true,
-      get columns() {
-        return stream.columns ?? 80;
-      },
-      write: (text) => void stream.write(text),
-    },
-    now,
-  );
+  const progress = new Progress(screenOf(output.json ? process.stderr : process.stdout), now);
   // A file that reaches the limit of `ulimit -f` fails like a full disk, instead of ending the process.
   process.on('SIGXFSZ', () => {});
   const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });

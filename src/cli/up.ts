@@ -9,11 +9,13 @@ import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { restartsFrom, Supervisor } from '../../cluster/supervisor/supervisor.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { exitCodes } from './exit-codes.ts';
+import { FollowedLog } from './followed-log.ts';
 import { request as ask } from './http.ts';
 import { isErrorCode } from './job-client.ts';
 import { tail } from './local-pod.ts';
 import type { PodFile } from './pod-file.ts';
 import { type TakenFolder, takeFolder } from './pod-folder.ts';
+import { isForPerson } from './screen.ts';
 import { addSettingFlags, refuseRepeats } from './settings/command.ts';
 import type { RawOptions } from './settings/source.ts';
 import { upRequest } from './settings/up.ts';
@@ -36,23 +38,27 @@ export function addUp(program: Command): void {
     .command('up')
     .description('train in a process for each Cloud TPU on this machine');
   addSettingFlags(command, 'up')
-    .option('--wait', 'wait for the end, and exit as the run does')
+    .option('--wait', 'show the run to its end, and exit as it does')
+    .option('--json', 'with --wait: print the summary alone, as JSON, on a terminal too')
     .option('--serve', 'stay up and take jobs: pod submit; of the other flags only sizes count')
     .option('--dir <dir>', 'where logs, token and process numbers are kept', '.pod')
     .addHelpText('after', examples)
-    .action(async ({ wait, serve, dir, ...flags }: RawOptions) => {
-      await up(String(dir), flags, { wait: wait === true, serve: serve === true });
+    .action(async ({ wait, json, serve, dir, ...flags }: RawOptions) => {
+      const options = { wait: wait === true, json: json === true, serve: serve === true };
+      await up(String(dir), flags, options);
     });
   refuseRepeats(command);
 }
 
 interface UpOptions {
   readonly wait: boolean;
+  readonly json: boolean;
   readonly serve: boolean;
 }
 
-async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): Promise<void> {
+async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptions): Promise<void> {
   if (dir.trim() === '') throw new PodError('bad-flag', "--dir: expected a folder, found ''");
+  if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait with it, found none');
   const request = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
   // Nothing is changed on disk before it is clear that the pod can be kept going.
@@ -62,27 +68,34 @@ async function up(dir: string, flags: RawOptions, { wait, serve }: UpOptions): P
   const asked = { ...ports, ...request, serve };
   const taken = takeFolder(dir, folder, asked);
   if (!taken.isNew) say(`the master had ended: started again; logs are in ${dir}`);
-  if (wait) await waitForEnd(dir, folder, taken.pod);
+  if (wait) await waitForEnd(folder, taken.pod, json);
   else await leaveRunning(dir, folder, taken);
 }
 
-/** Keeps the pod going in this process, and ends as it does. */
-async function waitForEnd(dir: string, folder: string, pod: PodFile): Promise<void> {
+/** Keeps the pod going in this process, and ends as it does. People see the run, programs its summary. */
+async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<void> {
+  const log = join(folder, 'master.log');
+  const shown = isForPerson(process.stdout) && !json ? new FollowedLog(log) : undefined;
+  const tell = (line: string): void => {
+    shown?.pause();
+    complain(line);
+  };
   const supervisor = new Supervisor({
     ...{ folder, pod },
-    log: (msg, { cause }) => complain(`${msg}: ${cause}; started again`),
+    log: (msg, { cause }) => tell(`${msg}: ${cause}; started again`),
   });
   onEnd(
     (signal) => {
-      complain(`${signal}: ending after this step; once more ends at once`);
+      tell(`${signal}: ending after this step; once more ends at once`);
       supervisor.end(signal);
     },
     (signal) => supervisor.end(signal),
   );
   const end = await supervisor.run();
+  shown?.close();
   process.exitCode = end.exitCode;
   if (end.reason !== undefined) complain(inWords(end));
-  if (end.exitCode === 0) say(tail(join(dir, 'master.log'), 1)[0] ?? '');
+  if (end.exitCode === 0 && shown === undefined) say(tail(log, 1)[0] ?? '');
 }
 
 /** Starts a supervisor that outlives this command, and waits until the pod is there. */

@@ -83,6 +83,16 @@ export class Progress {
     }
   }
 
+  /** Adds a line that is no event of a run. */
+  add(text: string): void {
+    this.#line(text);
+  }
+
+  /** Shows on a terminal what happens now, until the next line. */
+  pass(text: string): void {
+    if (this.#screen.terminal) this.#redraw(text);
+  }
+
   /** Leaves the live line as it is and starts a new one, before something else is written. */
   end(): void {
     if (this.#live) this.#screen.write('\n');
@@ -104,7 +114,7 @@ export class Progress {
       this.#line(text);
       return;
     }
-    this.#screen.write(`\r\x1b[2K${text.slice(0, Math.max(20, this.#screen.columns - 1))}`);
+    this.#screen.write(`\r\x1b[2K${text.slice(0, Math.max(1, this.#screen.columns - 1))}`);
     this.#live = true;
   }
 

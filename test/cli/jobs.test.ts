@@ -284,7 +284,7 @@ describe('what is wrong is said in one line', () => {
 
   test('a folder without a pod', async () => {
     await rm(join(folder, 'pod.json'));
-    expect((await refusal('jobs', ...inFolder())).message).toMatch(/expected a pod of pod up/);
+    expect((await refusal('jobs', ...inFolder())).message).toMatch(/expected a pod/);
     expect((await refusal('logs', ...inFolder())).message).toMatch(/expected a pod, found none/);
   });
 

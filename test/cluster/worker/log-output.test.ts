@@ -47,6 +47,19 @@ describe('the output of a log', () => {
     expect(room.lines[0]?.length).toBeLessThan(50_000);
   });
 
+  test('as text is readable, and tells of lines that were left out as well', () => {
+    const room = disk(0);
+    const output = new LogOutput({ writeBytes: (bytes) => room.write(bytes), format: 'text' });
+    const line = { level: 30, time: 3000, role: 'worker', tpu: 2, msg: 'welcome' };
+    output.write(`${JSON.stringify(line)}\n`);
+    room.grow(1000);
+    output.write(`${JSON.stringify({ ...line, level: 50, msg: 'the disk\u001b[2J' })}\n`);
+    expect(room.lines).toEqual([
+      expect.stringMatching(/^\d\d:\d\d:\d\dZ {2}warning: log-lines-lost \(count 1\)$/),
+      '00:00:03Z  error: Cloud TPU 2: the disk\\u001b[2J',
+    ]);
+  });
+
   test('on a full disk lines are left out, and told of when there is room again', () => {
     const full = disk(12);
     const output = new LogOutput({ writeBytes: (bytes) => full.write(bytes) });

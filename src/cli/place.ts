@@ -1,0 +1,62 @@
+import { existsSync } from 'node:fs';
+import { tokenPath } from '../../cluster/net/token.ts';
+import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
+import { podFile, readApiPort } from './pod-file.ts';
+
+/** Flags that say where the API of a master is. */
+export interface MasterFlags {
+  readonly api?: string;
+  readonly dir?: string;
+}
+
+/** Where a master is. */
+export interface MasterPlace {
+  /** Of its API, as `http://127.0.0.1:7080`. */
+  readonly origin: string;
+  /** Of the pod of `pod up`, if it was found by that. */
+  readonly folder: string | undefined;
+}
+
+export const whereMasterIs = `
+Where the master is: --api, else --dir, else POD_API, else the folder .pod of pod up, else, in a
+container of a pod, http://127.0.0.1:7080.
+`;
+
+/**
+ * Finds the master: by flags, else by `POD_API`, else by the folder of `pod up` (`.pod` unless
+ * given), else as a container of a pod does.
+ *
+ * @throws PodError `bad-flag` when what is given is none, or nothing is given and nothing is there.
+ */
+export function findMaster({ api, dir }: MasterFlags): MasterPlace {
+  if (api !== undefined) return { origin: originOf('--api', api), folder: undefined };
+  const named = process.env['POD_API'];
+  if (named !== undefined && dir === undefined) {
+    return { origin: originOf('POD_API', named), folder: undefined };
+  }
+  const folder = dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
+  if (folder !== undefined) return { origin: `http://127.0.0.1:${apiPortOf(folder)}`, folder };
+  if (!existsSync(tokenPath(process.env))) {
+    const next = 'pod up starts one, pod up --serve one that takes jobs; --api names another';
+    throw new PodError('bad-flag', `--dir ${defaultDir}: expected a pod, found none; ${next}`);
+  }
+  return { origin: `http://127.0.0.1:${containerPort}`, folder: undefined };
+}
+
+export const defaultDir = '.pod';
+const containerPort = 7080;
+
+function apiPortOf(folder: string): number {
+  const port = readApiPort(folder);
+  if (port !== undefined) return port;
+  throw new PodError('bad-flag', `--dir ${folder}: expected a pod, found none; pod up starts one`);
+}
+
+function originOf(name: string, text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (/^https?:$/.test(url?.protocol ?? '') && url?.pathname === '/' && url.search === '') {
+    return url.origin;
+  }
+  throw new PodError('bad-flag', `${name}: expected http://HOST:PORT, found ${quote(text)}`);
+}

@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import type { TrainEvent } from '../experiment/event.ts';
+
+/** A line of the log of a master, a worker or a supervisor. */
+export interface LogLine {
+  /** As pino counts: 30 information, 40 warning, 50 error. */
+  readonly level: number;
+  /** Wall time in ms; undefined when the line has none. */
+  readonly time: number | undefined;
+  readonly msg: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * The event of a run that a line tells, as `logEvent` and the master write them; undefined when it
+ * tells of something else, or lacks a number. What nobody is shown is not looked at.
+ */
+export function eventIn({ msg, fields }: LogLine): TrainEvent | undefined {
+  const kind = fields['event'] === msg ? 'note' : msg;
+  const schema = Object.hasOwn(schemas, kind) ? schemas[kind as keyof typeof schemas] : undefined;
+  const found = schema?.safeParse({ ...fields, epoch: fields['epochs'] ?? fields['epoch'] }).data;
+  if (found === undefined) return undefined;
+  switch (kind) {
+    case 'note':
+      return { kind, note: found } as unknown as TrainEvent;
+    case 'summary':
+      return { kind: 'finished', report: found } as unknown as TrainEvent;
+    default:
+      return { kind, ...found } as unknown as TrainEvent;
+  }
+}
+
+const { string: text, number, boolean: flag } = z;
+const quantiles = z.object({ p50: number(), p90: number(), max: number() });
+const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'] as const;
+const refused = z.array(z.object({ name: text(), reason: text() }));
+
+/** By the message of the line; a note's message is its event. */
+const schemas = {
+  started: z.looseObject({
+    config: z.looseObject({
+      topology: z.object({ columns: number(), rows: number() }),
+      ...{ model: text(), data: text(), globalBatch: number(), seed: number() },
+    }),
+    ...{ tpus: number(), steps: number(), parameters: number() },
+    ...{ hbmBytesPerCore: number(), hbmLimitBytes: number() },
+  }),
+  ready: z.looseObject({ elapsedMs: number() }),
+  'warm-started': z.looseObject({ checkpoint: text(), weightsDigest: text(), refused }),
+  resumed: z.looseObject({ checkpoint: text().nullable(), step: number(), refused }),
+  step: z.looseObject({
+    ...{ step: number(), steps: number(), epoch: number(), loss: number(), accuracy: number() },
+    ...{ wallMs: number(), imagesPerSecond: number() },
+  }),
+  checkpoint: z.looseObject({ name: text(), bytes: number(), wallMs: number() }),
+  'checkpoint-failed': z.looseObject({ step: number(), reason: text() }),
+  'checkpoint-refused': z.looseObject({ name: text(), reason: text() }),
+  evaluating: z.looseObject({ step: number(), samples: number() }),
+  evaluated: z.looseObject({
+    ...{ step: number(), samples: number(), accuracy: number(), loss: number() },
+  }),
+  stopped: z.looseObject({ step: number(), steps: number(), saved: flag() }),
+  note: z.looseObject({
+    ...{ event: text(), epoch: number(), cause: text(), elapsedMs: number() },
+    ...{ step: number().nullable(), tpu: number().nullable() },
+  }),
+  summary: z.looseObject({
+    ...{ steps: number(), stepsTrained: number(), stepMs: quantiles },
+    phaseMs: z.looseObject(Object.fromEntries(phases.map((it) => [it, quantiles]))),
+    linkBytes: z.record(text(), number()),
+    ...{ imagesPerSecond: number(), hbmBytesPerCore: number(), finalLoss: number() },
+    ...{ evalAccuracy: number(), evalSamples: number(), weightsDigest: text() },
+    recoveries: number(),
+  }),
+} as const;

@@ -1,0 +1,123 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { shell } from './run-pod.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pod-status-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const time = '2026-01-02T03:04:05.678Z';
+
+/** A folder whose pod has ended. */
+function deadPod(end?: Readonly<Record<string, unknown>>, log = ''): void {
+  const dir = join(folder, '.pod');
+  mkdirSync(dir);
+  const pod = { apiPort: 1, controlPort: 2, tpus: 1, args: '', serve: false };
+  writeFileSync(join(dir, 'pod.json'), JSON.stringify(pod));
+  writeFileSync(join(dir, 'processes'), 'master 4194000 5f2c-1\ntpu-0 4194001 5f2c-2\n');
+  writeFileSync(join(dir, 'master.log'), log);
+  if (end !== undefined) writeFileSync(join(dir, 'ended.json'), JSON.stringify({ ...end, time }));
+}
+
+const pod = (words: string) => shell(`$pod ${words}`, { cwd: folder });
+
+describe('the status of a pod that has ended says so, with exit code 3', () => {
+  const failed = { level: 50, code: 'diverged', msg: 'step 3: the loss is no number' };
+  test.each([
+    ['done', { exitCode: 0 }, `at 2026-01-02T03:04:05Z with exit code 0: all was done`],
+    ['told to', { exitCode: 143 }, 'with exit code 143: it was told to'],
+    [
+      'failed',
+      { exitCode: 3, code: 'diverged', reason: 'step 3' },
+      'at 2026-01-02T03:04:05Z with exit code 3: diverged: step 3',
+    ],
+    ['unseen', undefined, `nobody saw how; its last error: diverged: ${failed.msg}`],
+  ])('%s', async (_, end, said) => {
+    deadPod(end, `${JSON.stringify(failed)}\n{"level":30,"msg":"retired"}\n`);
+    const { code, stdout, stderr } = await pod('status');
+    expect({ code, stderr }).toEqual({ code: 3, stderr: '' });
+    expect(stdout).toMatch(/^\.pod: the pod (has )?ended[^\n]*\n$/);
+    expect(stdout).toContain(said);
+  });
+
+  test('for programs as well', async () => {
+    deadPod({ exitCode: 5, code: 'io', reason: 'the disk is full' });
+    const { code, stdout } = await pod('status --json');
+    expect(code).toBe(3);
+    const end = { exitCode: 5, code: 'io', reason: 'the disk is full', time };
+    expect(JSON.parse(stdout)).toEqual({ phase: 'down', ...end });
+  });
+
+  test('and it has no metrics', async () => {
+    deadPod({ exitCode: 0 });
+    const { code, stderr } = await pod('metrics');
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/^pod: worker-exited: \.pod: the pod ended at [^\n]*\n$/);
+  });
+});
+
+describe('without a pod', () => {
+  test.each(['status', 'jobs'])('pod %s says how to start one', async (words) => {
+    const { code, stderr } = await pod(words);
+    expect(code).toBe(2);
+    const expected = '--dir .pod: expected a pod, found none; pod up starts one';
+    expect(stderr).toBe(
+      `pod: bad-flag: ${expected}, pod up --serve one that takes jobs; --api names another\n`,
+    );
+  });
+});
+
+describe('a master of containers', () => {
+  let server: Server;
+  let origin: string;
+  const member = { tpu: 1, state: 'joined', pid: 7, host: '172.18.0.4', hostname: '0f3a55b1c2d4' };
+  const last = { step: 2, steps: 9, loss: 0.5, digest: '00ff', imagesPerSecond: 12_345.6 };
+  const full = { phase: 'running', epoch: 3, tpus: [member], last, linkBytes: { 'a+x': 2048 } };
+  let answer: unknown;
+
+  beforeAll(async () => {
+    server = createServer((request, response) => {
+      if (request.url === '/metrics') response.end('pod_steps_total 2\n');
+      else response.end(JSON.stringify(answer));
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  afterAll(() => server.close());
+
+  test('tells which container is which Cloud TPU', async () => {
+    answer = full;
+    const { code, stdout } = await pod(`status --api ${origin}`);
+    expect(code).toBe(0);
+    expect(stdout.split('\n')).toEqual([
+      'running, membership 3',
+      'step 2/9  loss 0.5000  12,346 images/s',
+      'weights 00ff',
+      'Cloud TPU 1  joined  pid 7  172.18.0.4 (0f3a55b1c2d4)',
+      'a+x   2.00 KiB',
+      '',
+    ]);
+  });
+
+  test('is found by POD_API, whatever proxies the environment names', async () => {
+    answer = { job: 'pod' };
+    const env = `NODE_USE_ENV_PROXY=1 HTTP_PROXY=http://127.0.0.1:9 POD_API=${origin}`;
+    const status = await shell(`${env} $pod status`, { cwd: folder });
+    expect(status).toMatchObject({ code: 0, stdout: 'idle\n' });
+    const metrics = await shell(`${env} $pod metrics`, { cwd: folder });
+    expect(metrics).toMatchObject({ code: 0, stdout: 'pod_steps_total 2\n' });
+  });
+
+  test('that is none is refused', async () => {
+    answer = { tpus: 'eight' };
+    const { code, stderr } = await pod(`status --api ${origin}`);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`${origin}: expected the API of a master, found another`);
+  });
+});

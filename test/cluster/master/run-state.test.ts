@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest';
+import { Metrics } from '../../../cluster/master/metrics.ts';
+import { RunState } from '../../../cluster/master/run-state.ts';
+
+const events = { ready: () => undefined, lost: () => undefined };
+
+test.each([
+  ['takes jobs is ready while it has none, until it is told to end', true],
+  ['has one run is not ready before steps can run', false],
+])('a master that %s', (_, serving) => {
+  const state = new RunState('pod', new Metrics(), events, serving);
+  expect(state.isReady()).toBe(serving);
+  expect(state.canStep).toBe(false);
+  state.isStopping = true;
+  expect(state.isReady()).toBe(false);
+});
