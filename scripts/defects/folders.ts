@@ -86,6 +86,25 @@ export const folderDefects: readonly Defect[] = [
     title: 'is refused to another run',
   },
   {
+    name: 'export: deleted meanwhile',
+    guarantee: 'Readers of checkpoints and the run that rotates them work at the same time.',
+    file: 'src/experiment/checkpoint/export.ts',
+    from: '      if ((await listCheckpoints(directory, files)).includes(name)) throw error;\n',
+    to: '      if ((await listCheckpoints(directory, files)).length > 0) throw error;\n',
+    test: 'test/experiment/checkpoint/resumed.test.ts',
+    title: 'an export goes on with the next one',
+  },
+  {
+    name: 'pod up: refused before its folder is changed',
+    guarantee:
+      'A pod that could not run what is asked is refused before anything is changed on disk.',
+    file: 'src/cli/pod-folder.ts',
+    from: '  if (inWords(dir, () => find(place)) === undefined) await check();\n',
+    to: '  if (inWords(dir, () => find(place)) !== undefined) await check();\n',
+    test: 'test/cli/folders.test.ts',
+    title: 'a pod that could not run what is asked is refused before its folder is changed',
+  },
+  {
     name: 'jobs: one is damaged',
     guarantee: 'A damaged job takes no others along, and its number is not given again.',
     file: 'cluster/master/serve.ts',
