@@ -1,5 +1,6 @@
 import { bf16FromF32Bits } from '../src/numerics/bf16.ts';
 import { bf16ByDefinition, bf16Quantum } from '../test/numerics/bf16-definition.ts';
+import { script } from './command.ts';
 
 /*
  * Converts every f32 to bf16 and holds the result against the definition:
@@ -42,6 +43,11 @@ function specialDifferencesIn(upper: number): number {
   return differences;
 }
 
+script(
+  'bf16-exhaustive',
+  'convert every f32 to bf16 and hold it against the definition: takes minutes',
+  '',
+).parse();
 let differences = 0;
 for (let upper = 0; upper < 0x1_0000; upper++) differences += differencesIn(upper);
 console.log(`${2 ** 32} inputs, ${differences} differ`);

@@ -5,23 +5,25 @@
  *
  * Ends with exit code 3, as `pod train` would.
  */
+import { Argument } from 'commander';
 import { openThreadPod, type ThreadPod } from '../cluster/threads/pool.ts';
 import { trainOptions } from '../src/cli/options.ts';
 import { train } from '../src/experiment/train.ts';
 import { PodError } from '../src/numerics/error.ts';
 import type { PodOptions } from '../src/pod/pod.ts';
+import { script } from './command.ts';
 
 const kinds = ['throw', 'exit', 'block', 'kill'] as const;
-const kind = kinds.find((it) => it === process.argv[2]);
+const command = script(
+  'break-worker',
+  'break one Cloud TPU in the middle of a run: how long until it is named (exit code 3, as pod train)',
+  'block',
+).addArgument(new Argument('<how>', 'how it breaks').choices(kinds));
+const [kind] = command.parse().processedArgs as [(typeof kinds)[number]];
 const tpu = 5;
 const atStep = 7;
 
-if (kind === undefined) {
-  process.stderr.write(`break-worker: expected ${kinds.join(', ')}, found ${process.argv[2]}\n`);
-  process.exitCode = 2;
-} else {
-  await breakWorker(kind);
-}
+await breakWorker(kind);
 
 async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   const { config } = trainOptions({ model: 'mlp', tpus: 8, steps: 100, evaluate: 64 });

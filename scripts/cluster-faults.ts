@@ -17,10 +17,10 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
 import { quantiles } from '../src/experiment/statistics.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
+import { commandOf } from './command.ts';
 import { DockerRig } from './faults/docker-rig.ts';
 import { ProcessRig } from './faults/process-rig.ts';
 import type { Rig } from './faults/rig.ts';
@@ -62,7 +62,7 @@ const header = [
   ],
 ];
 
-const options = new Command('cluster-faults')
+const options = commandOf('cluster-faults')
   .option('--runs <n>', 'how often each fault strikes', '20')
   .option('--tpus <n>', 'containers', '8')
   .option('--args <flags>', 'of pod train', '--model mlp --steps 600 --evaluate 256')

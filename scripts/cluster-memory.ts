@@ -13,9 +13,9 @@ import { request } from 'node:http';
 import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
 import { quantiles } from '../src/experiment/statistics.ts';
 import { bytes, milliseconds, table } from '../src/observe/format.ts';
+import { commandOf } from './command.ts';
 
 interface Options {
   readonly tpus: string;
@@ -54,7 +54,7 @@ const socketPath: string = (process.env['DOCKER_HOST'] ?? 'unix:///var/run/docke
   '',
 );
 
-const options = new Command('cluster-memory')
+const options = commandOf('cluster-memory')
   .option('--tpus <n>', 'containers', '8')
   .option('--args <flags>', 'of pod train', '--model cnn --steps 1000 --evaluate 512')
   .option('--step <k>', 'when this one has been committed', '3')

@@ -27,6 +27,7 @@ import { byteCount } from '../src/numerics/shape.ts';
 import { bytes, count, milliseconds, table } from '../src/observe/format.ts';
 import type { FromWorker, ToWorker } from '../src/pod/messages.ts';
 import { iciBytesPerSecondPerLink, tpuV2 } from '../src/spec/tpu-v2.ts';
+import { script } from './command.ts';
 
 const grids = [
   { columns: 4, rows: 2 },
@@ -41,6 +42,7 @@ const show = (lines: readonly (readonly string[])[]): void => {
   process.stdout.write(`${table(lines).join('\n')}\n\n`);
 };
 
+script('cluster-scaling', 'print the figures of docs/SCALING.md', '').parse();
 show([
   ['Cloud TPUs', ...headings],
   row('chips', ({ columns, rows }) => `${2 * columns}×${2 * rows}`),

@@ -10,6 +10,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
+import { script } from './command.ts';
 
 /** The part of OpenAPI that these schemas use. */
 interface Schema {
@@ -42,7 +43,12 @@ const definitions: Record<string, Schema> = {};
 /** By "apiVersion kind". */
 const schemas = new Map<string, Schema>();
 
-for (const file of process.argv.slice(2)) read(file);
+const command = script(
+  'cluster-schemas',
+  'check cluster/kubernetes against published schemas, unknown fields included',
+  'swagger.json jobset.x-k8s.io_jobsets.yaml',
+).argument('<schemas...>', 'files of schemas of Kubernetes, and of JobSet');
+for (const file of command.parse().args) read(file);
 let checked = 0;
 let wrong = 0;
 for (const file of readdirSync(folder)) check(file);

@@ -28,6 +28,7 @@ import { sumKernels } from '../src/fabric/kernels/sum.ts';
 import { podTorus } from '../src/fabric/torus.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
+import { script, whole } from './command.ts';
 import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts';
 
 /**
@@ -378,8 +379,14 @@ function replyWire(replies: Buffer[]): Wire {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const count = Number(process.argv[2] ?? 1_000_000);
-  const seed = Number(process.argv[3] ?? 1);
+  const command = script(
+    'fuzz-frames',
+    'throw broken frames, handshakes and messages at the listening ends of a master and a worker',
+    '100000 7',
+  )
+    .addArgument(whole('count', 'inputs', 1_000_000))
+    .addArgument(whole('seed', 'of what is drawn', 1));
+  const [count, seed] = command.parse().processedArgs as [number, number];
   const { counts, growthBytes, ...rest } = await fuzz(count, seed);
   const growthMiB = Math.round(growthBytes / 2 ** 20);
   console.log(JSON.stringify({ inputs: count, seed, ...rest, growthMiB, counts }));

@@ -17,13 +17,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
 import type { ProcessIdentity } from '../cluster/host/process-identity.ts';
 import { parseRecord } from '../cluster/master/log-record.ts';
 import { readToken } from '../cluster/net/token.ts';
 import { type PodProcesses, readProcesses } from '../cluster/process/spawn.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { bytes, count, milliseconds, table } from '../src/observe/format.ts';
+import { commandOf } from './command.ts';
 import { type Assault, type Attacked, assaults } from './fuzz-assaults.ts';
 import { mulberry32, type Random } from './fuzz-inputs.ts';
 import type { End } from './fuzz-line.ts';
@@ -392,7 +392,7 @@ function show(result: FuzzPodResult): void {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { inputs, seed, lines } = new Command('fuzz-pod')
+  const { inputs, seed, lines } = commandOf('fuzz-pod')
     .option('--inputs <n>', 'how many', '1000000')
     .option('--seed <n>', 'of what is thrown', '1')
     .option('--lines <n>', 'connections at a time', '32')

@@ -1,7 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { argv, stdout } from 'node:process';
-import { parseArgs } from 'node:util';
+import { stdout } from 'node:process';
 import { compile } from '../src/compiler/compile.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { pixelsOf } from '../src/data/dataset.ts';
@@ -18,6 +17,7 @@ import { type ArrayShape, elementCount } from '../src/numerics/shape.ts';
 import { constant } from '../src/optimizer/schedule.ts';
 import { sgd } from '../src/optimizer/sgd.ts';
 import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
+import { script } from './command.ts';
 
 /**
  * Runs a few training steps and writes everything that went in and came out, as raw little-endian
@@ -172,20 +172,20 @@ function literalOf(shape: ArrayShape, bytes: Uint8Array): Literal {
   return { shape, data };
 }
 
+type Setting = 'model' | 'precision' | 'batch' | 'steps' | 'seed' | 'runner';
+
 function main(): void {
-  const { values, positionals } = parseArgs({
-    args: argv.slice(2),
-    allowPositionals: true,
-    options: {
-      model: { type: 'string', default: 'mlp' },
-      precision: { type: 'string', default: 'f32' },
-      batch: { type: 'string', default: '8' },
-      steps: { type: 'string', default: '10' },
-      seed: { type: 'string', default: '0' },
-      runner: { type: 'string', default: 'tpu' },
-    },
-  });
-  const [directory] = positionals;
+  const command = script('numpy-check', 'write steps for scripts/numpy-check.py to check', 'DIR')
+    .argument('[directory]', 'where they are written')
+    .option('--model <name>', 'network', 'mlp')
+    .option('--precision <type>', 'bf16 or f32', 'f32')
+    .option('--batch <n>', 'images of a step', '8')
+    .option('--steps <n>', 'steps', '10')
+    .option('--seed <n>', 'seed', '0')
+    .option('--runner <name>', 'what runs the steps', 'tpu')
+    .parse();
+  const values = command.opts<Record<Setting, string>>();
+  const [directory] = command.args;
   const model = networkNames.find((name) => name === values.model);
   const precision = (['f32', 'bf16'] as const).find((name) => name === values.precision);
   const runner = { tpu: cloudTpuRunner, evaluate: () => evaluateRunner }[values.runner];

@@ -14,8 +14,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Command } from 'commander';
 import { columns } from '../src/observe/format.ts';
+import { commandOf } from './command.ts';
 import type { Defect } from './defects/defect.ts';
 import { defects } from './defects/list.ts';
 
@@ -24,7 +24,7 @@ const testMsLimit = 180_000;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-const { only, list } = new Command('planted-defects')
+const { only, list } = commandOf('planted-defects')
   .description('plant defects in a copy of this checkout, and see the tests fail')
   .option('--only <text>', 'defects whose name has this text in it')
   .option('--list', 'print the defects and the guarantees that they lose, and stop')

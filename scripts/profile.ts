@@ -4,7 +4,7 @@
  *
  *   node dist/scripts/profile.js --model cnn --tpus 8
  */
-import { Command } from 'commander';
+
 import { CloudTpuCores, coreBytes } from '../src/chip/core.ts';
 import { enableRelaxedSimd } from '../src/chip/engine.ts';
 import { fastMxu, mxuWorkspaceBytes } from '../src/chip/mxu.ts';
@@ -23,12 +23,13 @@ import { type Executable, type Instruction, phases } from '../src/isa/executable
 import { at } from '../src/numerics/assert.ts';
 import { byteCount } from '../src/numerics/shape.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
+import { commandOf } from './command.ts';
 
 /** Samples of each instruction, and how long they may take together. */
 const samples = 9;
 const samplesMs = 400;
 
-addSettingFlags(new Command('profile'), 'compile').action(main).parse();
+addSettingFlags(commandOf('profile'), 'compile').action(main).parse();
 
 function main(flags: Record<string, unknown>): void {
   const { config } = trainOptions(flags);

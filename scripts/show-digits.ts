@@ -1,13 +1,18 @@
 import { writeFileSync } from 'node:fs';
 import { digits } from '../src/data/digits.ts';
+import { script, whole } from './command.ts';
 
 /**
  * Writes a sheet of digits as a PGM picture, one column a class, to look at them:
  * `node scripts/show-digits.ts FILE.pgm [SEED] [ROWS]` (from dist/ on engines that read no types).
  */
-function main([file, seed = '0', rows = '12']: readonly string[]): void {
-  if (file === undefined) throw new Error('usage: show-digits FILE.pgm [SEED] [ROWS]');
-  const sheet = drawSheet(Number(seed), Number(rows) * 10);
+function main(): void {
+  const command = script('show-digits', 'write a sheet of digits as a PGM picture', 'digits.pgm 3')
+    .argument('<file>', 'the picture')
+    .addArgument(whole('seed', 'of the digits', 0))
+    .addArgument(whole('rows', 'digits of each class', 12));
+  const [file, seed, rows] = command.parse().processedArgs as [string, number, number];
+  const sheet = drawSheet(seed, rows * 10);
   const header = `P5\n${sheet.width} ${sheet.height}\n255\n`;
   writeFileSync(file, Buffer.concat([Buffer.from(header), sheet.pixels]));
 }
@@ -35,4 +40,4 @@ function drawSheet(seed: number, count: number): Sheet {
   return { width, height, pixels };
 }
 
-main(process.argv.slice(2));
+main();

@@ -14,9 +14,9 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Command } from 'commander';
 import { assert } from '../src/numerics/assert.ts';
 import { milliseconds } from '../src/observe/format.ts';
+import { commandOf } from './command.ts';
 import { type Line, Story } from './faults/story.ts';
 
 interface Options {
@@ -27,7 +27,7 @@ interface Options {
   readonly stack: string;
 }
 
-const options = new Command('swarm-nodes')
+const options = commandOf('swarm-nodes')
   .option('--tpus <n>', 'workers over both nodes', '8')
   .option('--args <flags>', 'of pod train', '--model mlp --steps 200 --evaluate 256')
   .option('--grace <ms>', 'for replacements, before other workers take over', '10000')

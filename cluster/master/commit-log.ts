@@ -97,8 +97,9 @@ class FileLog implements CommitLog {
     try {
       this.#attempt(() => this.#catchUp());
       this.#own = this.#lead(run);
-      const { epoch, history } = this.#contents;
-      this.#past = { epoch: this.#own === null ? epoch : this.#own - 1, history: [...history] };
+      const { history, recoveries } = this.#contents;
+      const epoch = this.#own === null ? this.#contents.epoch : this.#own - 1;
+      this.#past = { epoch, history: [...history], recoveries };
     } catch (error) {
       this.#file.close();
       throw error;

@@ -48,6 +48,9 @@ export class LogContents {
   readonly history: StepCommitted[] = [];
   /** Steps done: the next commit is of the one after. */
   steps = 0;
+  /** How often the run went on in another membership than that of the step before. */
+  recoveries = 0;
+  #committedIn: number | undefined;
   failed: Failed | null = null;
   finished: Report | null = null;
 
@@ -64,6 +67,8 @@ export class LogContents {
     this.key = key;
     this.history.length = 0;
     this.steps = 0;
+    this.recoveries = 0;
+    this.#committedIn = undefined;
     this.failed = null;
     this.finished = null;
   }
@@ -80,6 +85,8 @@ export class LogContents {
     if ('failed' in record) this.failed = { code: record.failed, message: record.message };
     if ('finished' in record) this.finished = record.finished;
     if (!('commit' in record) || record.commit.step !== this.steps + 1) return;
+    if (record.epoch !== (this.#committedIn ?? record.epoch)) this.recoveries++;
+    this.#committedIn = record.epoch;
     this.history.push(record.commit);
     this.steps++;
   }

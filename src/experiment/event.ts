@@ -130,7 +130,7 @@ export interface Report {
   /** Bytes carried over the run, by directed link `chip(x,y)±axis`. */
   readonly linkBytes: Readonly<Record<string, number>>;
   readonly hbmBytesPerCore: number;
-  /** How often the slice went on after a loss. */
+  /** How often the run went on after a loss, of a Cloud TPU or of its master. */
   readonly recoveries: number;
   /** Of a run with checkpoints. Bytes above are of the steps since it was resumed. */
   readonly checkpoints?: CheckpointReport;

@@ -6,6 +6,8 @@ export interface Past {
   readonly epoch: number;
   /** The steps that were committed, in order. The run stands after the last of them. */
   readonly history: readonly StepCommitted[];
+  /** How often the run went on after a loss, of a Cloud TPU or of its master, before the last of them. */
+  readonly recoveries: number;
 }
 
-export const noPast: Past = { epoch: 0, history: [] };
+export const noPast: Past = { epoch: 0, history: [], recoveries: 0 };

@@ -4,7 +4,12 @@ import type { Note, TrainEvent } from './event.ts';
 /** What goes wrong in a run and comes right again, until it is told between two steps. */
 export class Story {
   readonly #untold: TrainEvent[] = [];
-  #recoveries = 0;
+  #recoveries: number;
+
+  /** `recoveries` is how often the run went on after a loss before. */
+  constructor(recoveries: number) {
+    this.#recoveries = recoveries;
+  }
 
   /** How often the slice went on after a loss, as far as it was told. */
   get recoveries(): number {

@@ -67,7 +67,8 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   await plan?.checkpoints.begin();
   if (plan?.resume || start.isStanding) yield resumed(start);
   if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
-  const story = new Story();
+  // That an earlier master is gone on from is a recovery as well.
+  const story = new Story(past.history.length === 0 ? 0 : past.recoveries + 1);
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {
     start: masterStart(past, start),

@@ -1,6 +1,7 @@
 import type { Refusal } from '../experiment/checkpoint/checkpoint.ts';
 import type {
   Note,
+  Quantiles,
   Report,
   Resumed,
   Started,
@@ -183,31 +184,41 @@ const phaseNames: Readonly<Record<keyof Report['phaseMs'], string>> = {
 };
 
 function closing(report: Report): string[] {
-  const rows = Object.entries(phaseNames).map(([phase, name]) => {
-    const { p50, p90, max } = report.phaseMs[phase as keyof Report['phaseMs']];
-    return [name, ...[p50, p90, max].map(milliseconds)];
-  });
-  const { p50, p90, max } = report.stepMs;
-  const links = Object.values(report.linkBytes);
-  const total = links.reduce((sum, it) => sum + it, 0);
+  const { stepsTrained, recoveries } = report;
+  const result = [
+    ['final loss', report.finalLoss.toFixed(4)],
+    ['held-out accuracy', `${percent(report.evalAccuracy)} of ${count(report.evalSamples)}`],
+    ...(recoveries === 0 ? [] : [['recoveries', count(recoveries)]]),
+    ['digest of the weights', report.weightsDigest],
+  ];
+  if (stepsTrained > 0)
+    return ['', ...times(report), '', ...columns([...rates(report), ...result])];
+  const steps = `all ${count(report.steps)} steps`;
+  return [`${steps} had been trained before: nothing was left to do`, '', ...columns(result)];
+}
+
+/** Of the steps of this run. */
+function times({ phaseMs, stepMs }: Report): string[] {
+  const rowOf = (name: string, { p50, p90, max }: Quantiles): string[] => [
+    name,
+    ...[p50, p90, max].map(milliseconds),
+  ];
+  return table([
+    ['wall time of a step', 'p50', 'p90', 'max'],
+    ...Object.entries(phaseNames).map(([phase, name]) =>
+      rowOf(name, phaseMs[phase as keyof Report['phaseMs']]),
+    ),
+    rowOf('whole step', stepMs),
+  ]);
+}
+
+function rates({ imagesPerSecond, hbmBytesPerCore, linkBytes }: Report): string[][] {
+  const links = Object.values(linkBytes);
+  const total = bytes(links.reduce((sum, it) => sum + it, 0));
+  const range = `${bytes(Math.min(...links))} to ${bytes(Math.max(...links))} a link`;
   return [
-    '',
-    ...table([
-      ['wall time of a step', 'p50', 'p90', 'max'],
-      ...rows,
-      ['whole step', ...[p50, p90, max].map(milliseconds)],
-    ]),
-    '',
-    ...columns([
-      ['images/s', count(report.imagesPerSecond)],
-      ['HBM a core', bytes(report.hbmBytesPerCore)],
-      [
-        `bytes over ${links.length} directed links`,
-        `${bytes(total)}, ${bytes(Math.min(...links))} to ${bytes(Math.max(...links))} a link`,
-      ],
-      ['final loss', report.finalLoss.toFixed(4)],
-      ['held-out accuracy', `${percent(report.evalAccuracy)} of ${count(report.evalSamples)}`],
-      ['digest of the weights', report.weightsDigest],
-    ]),
+    ['images/s', count(imagesPerSecond)],
+    ['HBM a core', bytes(hbmBytesPerCore)],
+    [`bytes over ${links.length} directed links`, `${total}, ${range}`],
   ];
 }

@@ -30,7 +30,7 @@ async function wholeRun(): Promise<TrainEvent[]> {
 
 /** What a master of the whole run had written down after `steps` steps. */
 async function pastAt(steps: number): Promise<Past> {
-  return { epoch: steps, history: stepsOf(await wholeRun()).slice(0, steps) };
+  return { epoch: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
 }
 
 describe('another master goes on, and all workers were lost with the first', () => {
@@ -83,7 +83,10 @@ describe('another master goes on, and all workers were lost with the first', () 
     const other = { ...config, seed: 1 };
     const history = stepsOf(await collect(other, {})).slice(0, 5);
     const plan = { checkpoints, every: 100, resume: false };
-    const events = await collect(other, { past: { epoch: 1, history }, checkpoints: plan });
+    const events = await collect(other, {
+      past: { epoch: 1, history, recoveries: 0 },
+      checkpoints: plan,
+    });
     expect(causesOf(events, 'rewound')).toEqual(['parameters are those after 0, 0 steps']);
     const refused = events.flatMap((it) => (it.kind === 'checkpoint-refused' ? [it.name] : []));
     expect(refused).toEqual(['step-0000004', 'step-0000002']);
@@ -99,6 +102,8 @@ describe('another master goes on, and all workers were lost with the first', () 
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
+    // Two before, and that this master goes on.
+    expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rewound')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
     expect(again[1]).toMatchObject({ kind: 'resumed', checkpoint: null, step: 5 });
@@ -168,11 +173,13 @@ describe('another master goes on, and workers are there still', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
+    // Two before, and that this master goes on.
+    expect(reportOf(events).recoveries).toBe(3);
   });
 
   test('before the first commit they may hold anything, and are in a membership still', async () => {
     const pod = new StandingPod();
-    await collect(config, { past: { epoch: 7, history: [] }, openPod: pod.open });
+    await collect(config, { past: { epoch: 7, history: [], recoveries: 0 }, openPod: pod.open });
     expect(pod.options?.start).toEqual({
       ...{ epoch: 7, steps: [0, 0], digests: [null, null], isEstablished: false },
     });
@@ -191,12 +198,16 @@ describe('another master goes on, and workers are there still', () => {
 test('a log that does not fit is refused in one line, and one that diverged is not gone on with', async () => {
   const { history } = await pastAt(2);
   const longer = history.map((it) => ({ ...it, steps: 7 }));
-  await expect(collect(config, { past: { epoch: 1, history: longer } })).rejects.toMatchObject({
+  await expect(
+    collect(config, { past: { epoch: 1, history: longer, recoveries: 0 } }),
+  ).rejects.toMatchObject({
     code: 'bad-config',
     message: 'step 2 was committed as one of 7, this run has 6: its data have changed',
   });
   const diverged = history.map((it) => ({ ...it, loss: Number.NaN }));
-  await expect(collect(config, { past: { epoch: 1, history: diverged } })).rejects.toMatchObject({
+  await expect(
+    collect(config, { past: { epoch: 1, history: diverged, recoveries: 0 } }),
+  ).rejects.toMatchObject({
     code: 'diverged',
   });
 });

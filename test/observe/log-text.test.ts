@@ -115,12 +115,13 @@ describe('a line that is no event of a run', () => {
   });
 
   test('has nothing that a terminal obeys, and no null', () => {
+    const cut = record({ step: 3, reason: 'full \x1b[2J', msg: 'checkpoint-failed' });
     const foreign = 'FATAL \x1b[2J';
     const odd = record({ cause: '\x1b[2Jone\ntwo', step: null, 'a\x1b': 1, msg: 'x\x07' });
-    const shown = shownAs('reader', [odd, foreign, '[1]', 'null', '', '\n']);
+    const shown = shownAs('reader', [odd, cut, foreign, '[1]', 'null', '', '\n']);
     expect(shown).not.toMatch(/(?!\n)\p{Cc}/u);
     expect(shown).not.toContain('step null');
-    expect(shown.split('\n')).toHaveLength(5);
+    expect(shown.split('\n')).toHaveLength(6);
   });
 
   test('is shown as it is when an event lacks its numbers', () => {

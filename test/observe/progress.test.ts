@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { StepCommitted } from '../../src/experiment/event.ts';
+import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import { Progress } from '../../src/observe/progress.ts';
 
 function run(terminal: boolean, stepMs: number, steps: number): string {
@@ -49,6 +49,39 @@ test('which checkpoints were refused, saved and not saved is a line each', () =>
     'not saved: the disk is full',
     '',
   ]);
+});
+
+test.each([
+  [3, 0, ['whole step', 'images/s'], ['recoveries', 'trained before']],
+  [3, 2, ['whole step', 'recoveries'], ['trained before']],
+  [0, 0, ['all 3 steps had been trained before', 'held-out accuracy'], ['whole step', 'images/s']],
+])('a run that trained %i steps, with %i recoveries, ends with what it has done', (...row) => {
+  const [stepsTrained, recoveries, said, unsaid] = row;
+  let text = '';
+  const write = (it: string): void => {
+    text += it;
+  };
+  const zero = { p50: 0, p90: 0, max: 0 };
+  const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'];
+  const report = {
+    ...{ steps: 3, stepsTrained, recoveries, finalLoss: 1, evalAccuracy: 0.5, evalSamples: 8 },
+    ...{ weightsDigest: '00', imagesPerSecond: 0, hbmBytesPerCore: 1, linkBytes: { a: 0 } },
+    ...{ stepMs: zero, phaseMs: Object.fromEntries(phases.map((it) => [it, zero])) },
+  } as unknown as Report;
+  const screen = { terminal: false, columns: 80, write };
+  new Progress(screen, () => 0).show({ kind: 'finished', report });
+  for (const it of said) expect(text).toContain(it);
+  for (const it of unsaid) expect(text).not.toContain(it);
+});
+
+test('a narrow terminal is not written beyond its width', () => {
+  let text = '';
+  const write = (it: string): void => {
+    text += it;
+  };
+  const progress = new Progress({ terminal: true, columns: 10, write }, () => 0);
+  progress.show(stepEvent(1, 9));
+  expect(text).toBe('\r\x1b[2Kstep 1/9 ');
 });
 
 function stepEvent(step: number, steps: number): StepCommitted {

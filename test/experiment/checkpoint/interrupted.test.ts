@@ -195,9 +195,10 @@ function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFi
 }
 
 /** All ways in which names of each directory, and bytes, may be there or not. */
-function powerLosses({ saved }: Scene): Survival[] {
-  const names = [`step-000000${saved}`, `step-000000${saved}.1`];
-  const parts = ['checkpoints', ...names.flatMap((it) => [`/.partial-${it}`, `/${it}`])];
+function powerLosses({ before, old, saved }: Scene): Survival[] {
+  const isTaken = before === oneBad || old === saved;
+  const name = `step-000000${saved}${isTaken ? '.1' : ''}`;
+  const parts = ['checkpoints', `/.partial-${name}`, `/${name}`];
   const losses: Survival[] = [];
   for (const bytes of ['synced', 'half', 'all'] as const) {
     for (let choice = 0; choice < 1 << parts.length; choice++) {

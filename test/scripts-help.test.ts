@@ -1,0 +1,27 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { compiled } from './cluster/compiled.ts';
+
+/** Parts of scripts, which are no programs. */
+const parts = ['command', 'fuzz-assaults', 'fuzz-inputs', 'fuzz-line'];
+
+const programs = readdirSync('scripts')
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => name.slice(0, -3))
+  .filter((name) => !parts.includes(name));
+
+test.each(programs)(
+  'scripts/%s.ts has --help, and refuses what it does not know',
+  (name) => {
+    const script = compiled(`scripts/${name}.js`);
+    const help = execFileSync(process.execPath, [script, '--help'], { encoding: 'utf8' });
+    expect(help).toMatch(/^Usage: /);
+    const { status, stderr } = spawnSync(process.execPath, [script, '--no-such-flag'], {
+      encoding: 'utf8',
+    });
+    expect(stderr).toContain('--no-such-flag');
+    expect(status).toBe(2);
+  },
+  30_000,
+);
