@@ -11,10 +11,9 @@ import {
   inspectCheckpoint,
   isRefusal,
   listCheckpoints,
-  newestWhole,
   verifyCheckpoint,
 } from '../experiment/checkpoint/checkpoints.ts';
-import { exportWeights } from '../experiment/checkpoint/export.ts';
+import { exportNewest } from '../experiment/checkpoint/export.ts';
 import { describeKind } from '../files/read.ts';
 import { targetOf } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
@@ -84,13 +83,16 @@ interface ExportFlags {
 
 async function exportTo(directory: string, { output, step }: ExportFlags): Promise<void> {
   const target = exportTarget(output);
-  const names = await namesIn(directory);
-  const checkpoint = await newestGood(
-    directory,
-    step === undefined ? names : [nameAt(step, names)],
-  );
-  const size = await exportWeights(directory, checkpoint, target);
-  process.stdout.write(`${output}: the weights of ${checkpoint.name}, ${bytes(size)}\n`);
+  const list = async (): Promise<readonly string[]> => {
+    const names = await namesIn(directory);
+    return step === undefined ? names : namesAt(step, names);
+  };
+  const { file, refused } = await exportNewest(directory, list, target);
+  for (const { name, reason } of refused) process.stderr.write(`refused ${name}: ${reason}\n`);
+  if (file === undefined) {
+    throw new PodError('bad-data', `${directory}: expected a good checkpoint, found only bad ones`);
+  }
+  process.stdout.write(`${output}: the weights of ${file.name}, ${bytes(file.bytes)}\n`);
 }
 
 /** A file that can be replaced, by its name without links: a device or a pipe is left alone. */
@@ -107,19 +109,9 @@ function exportTarget(output: string): string {
   );
 }
 
-/** Says on standard error which are passed over. */
-async function newestGood(directory: string, names: readonly string[]): Promise<Checkpoint> {
-  const { checkpoint, refused } = await newestWhole(directory, names);
-  for (const { name, reason } of refused) process.stderr.write(`refused ${name}: ${reason}\n`);
-  if (checkpoint !== undefined) return checkpoint;
-  // All were deleted by their run, which saves newer ones first.
-  if (refused.length === 0) return newestGood(directory, await namesIn(directory));
-  throw new PodError('bad-data', `${directory}: expected a good checkpoint, found only bad ones`);
-}
-
-function nameAt(step: string, names: readonly string[]): string {
-  const name = names.find((it) => stepOf(it) === Number(step));
-  if (name !== undefined) return name;
+function namesAt(step: string, names: readonly string[]): readonly string[] {
+  const found = names.filter((name) => stepOf(name) === Number(step));
+  if (found.length > 0) return found;
   throw new PodError(
     'bad-flag',
     `--step: expected one of ${names.join(', ')}, found ${quote(step)}`,

@@ -19,18 +19,27 @@ export interface TakenFolder {
   readonly isNew: boolean;
 }
 
+/** A folder that is asked for. */
+export interface AskedFolder {
+  /** As the user gave it, and its whole path. */
+  readonly dir: string;
+  readonly folder: string;
+  readonly asked: PodFile;
+  /** Throws if a new pod could not run what is asked. */
+  readonly check: () => Promise<void>;
+}
+
 /**
  * Takes a folder for a pod and prepares it. A folder with files of others, or whose pod runs, is
- * refused before anything in it is changed. Jobs and checkpoints of earlier pods are kept.
+ * refused before anything in it is changed, and so is a new pod that fails the check. Jobs and checkpoints of earlier pods are kept.
  *
  * @throws PodError `in-use`, `bad-flag`, `bad-data` or `io`, naming the folder as the user did.
  */
-export function takeFolder(dir: string, folder: string, asked: PodFile): TakenFolder {
+export async function takeFolder(place: AskedFolder): Promise<TakenFolder> {
+  const { dir, folder, asked, check } = place;
+  if (inWords(dir, () => find(place)) === undefined) await check();
   return inWords(dir, () => {
-    refuseForeign(dir, folder);
-    const holder = holderOf(folder);
-    if (holder !== undefined) throw isRunning(dir, ` (${holder})`);
-    const known = livingPod(dir, folder, asked);
+    const known = find(place);
     makeFolder(folder);
     const lock = lockFolder(folder, 'pod up');
     try {
@@ -42,6 +51,14 @@ export function takeFolder(dir: string, folder: string, asked: PodFile): TakenFo
       throw error;
     }
   });
+}
+
+/** The pod that goes on in a folder; undefined where a new one may begin. Changes nothing. */
+function find({ dir, folder, asked }: AskedFolder): PodFile | undefined {
+  refuseForeign(dir, folder);
+  const holder = holderOf(folder);
+  if (holder !== undefined) throw isRunning(dir, ` (${holder})`);
+  return livingPod(dir, folder, asked);
 }
 
 function refuseForeign(dir: string, folder: string): void {

@@ -19,6 +19,7 @@ import { isForPerson } from './screen.ts';
 import { addSettingFlags, refuseRepeats } from './settings/command.ts';
 import type { RawOptions } from './settings/source.ts';
 import { upRequest } from './settings/up.ts';
+import { checkStart } from './start-check.ts';
 
 const examples = `
 Examples:
@@ -59,14 +60,15 @@ interface UpOptions {
 async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptions): Promise<void> {
   if (dir.trim() === '') throw new PodError('bad-flag', "--dir: expected a folder, found ''");
   if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait with it, found none');
-  const request = upRequest(flags, serve, process.cwd());
+  const { run, ...request } = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
   // Nothing is changed on disk before it is clear that the pod can be kept going.
   restartsFrom(process.env);
   const folder = resolve(dir);
   const ports = await freePorts();
   const asked = { ...ports, ...request, serve };
-  const taken = takeFolder(dir, folder, asked);
+  const check = async (): Promise<void> => run && checkStart(run);
+  const taken = await takeFolder({ dir, folder, asked, check });
   if (!taken.isNew) say(`the master had ended: started again; logs are in ${dir}`);
   if (wait) await waitForEnd(folder, taken.pod, json);
   else await leaveRunning(dir, folder, taken);

@@ -1,10 +1,12 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { endOf, shell, startPod, untilWritten } from './run-pod.ts';
+
+const tiny = '--model mlp --tpus 1 --global-batch 8 --evaluate 8';
 
 let folder = '';
 beforeEach(() => {
@@ -12,7 +14,18 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const tiny = '--model mlp --tpus 1 --global-batch 8 --evaluate 8';
+/** Where a run of three steps has saved its last one. */
+let saved = '';
+beforeAll(async () => {
+  saved = mkdtempSync(join(tmpdir(), 'pod-saved-'));
+  await shell(`$pod train ${tiny} --steps 3 --checkpoint ck`, { cwd: saved });
+  expect(readdirSync(join(saved, 'ck'))).toEqual(['step-0000003']);
+});
+afterAll(() => rmSync(saved, { recursive: true }));
+
+function copySaved(): void {
+  cpSync(join(saved, 'ck'), join(folder, 'ck'), { recursive: true });
+}
 
 function checkpoints(): string[] {
   const directory = join(folder, 'ck');
@@ -42,13 +55,19 @@ describe('a folder of checkpoints while a run writes to it', () => {
   });
 
   test('is refused to another run, and is free as soon as its owner was killed', async () => {
-    for (const more of ['--seed 2', '--seed 2 --resume', '--resume']) {
-      const { code, stderr } = await shell(`$pod train ${tiny} --steps 3 --checkpoint ck ${more}`, {
+    for (const command of [
+      'train --seed 2',
+      'train --seed 2 --resume',
+      'train --resume',
+      'up --resume',
+    ]) {
+      const { code, stderr } = await shell(`$pod ${command} ${tiny} --steps 3 --checkpoint ck`, {
         cwd: folder,
       });
       expect(stderr).toMatch(/^pod: in-use: ck: in use by process \d+; wait for its end, or /);
       expect(stderr).toContain(`process ${writer.pid};`);
       expect(code).toBe(2);
+      expect(existsSync(join(folder, '.pod'))).toBe(false);
     }
     const ended = endOf(writer);
     writer.kill('SIGKILL');
@@ -94,12 +113,34 @@ describe('a start that is refused changes nothing on disk', () => {
   ])('%s', async (_, flags, code) => {
     writeFileSync(join(folder, 'file'), 'of the user\n');
     if (flags.includes(' ck')) {
-      await shell(`$pod train ${tiny} --steps 3 --checkpoint ck`, { cwd: folder });
-      expect(readdirSync(join(folder, 'ck'))).toEqual(['step-0000003']);
+      copySaved();
     }
     const before = listing();
     const ended = await shell(`$pod train ${tiny} ${flags}`, { cwd: folder });
     expect(ended.stderr).toMatch(new RegExp(`^pod: ${code}[a-z]*: [^\\n]*\\n$`));
+    expect(ended.code).toBe(code === 'io' ? 5 : 2);
+    expect(listing()).toBe(before);
+  });
+});
+
+describe('a pod that could not run what is asked is refused before its folder is changed', () => {
+  test.each([
+    ['data that are not there', '--data mnist:nope', 'bad-data'],
+    ['a run that does not resume', '--steps 3 --checkpoint ck', 'bad-config'],
+    ['another run', '--seed 2 --steps 3 --checkpoint ck --resume', 'bad-config'],
+    ['a start that is no checkpoint', '--start-from . --checkpoint new', 'bad-data'],
+    ['a file in the place of the folder', '--steps 3 --checkpoint file', 'io'],
+    ['no folder for the pod', "--steps 3 --dir ''", 'bad-flag'],
+    ['a folder of others', '--steps 3 --dir ck', 'bad-flag'],
+    ['a file in the place of the pod', '--steps 3 --dir file', 'bad-flag'],
+  ])('%s', async (_, flags, code) => {
+    writeFileSync(join(folder, 'file'), 'of the user\n');
+    if (flags.includes(' ck')) {
+      copySaved();
+    }
+    const before = listing();
+    const ended = await shell(`$pod up ${tiny} ${flags}`, { cwd: folder });
+    expect(ended.stderr).toMatch(new RegExp(`^pod: ${code}: [^\\n]*\\n$`));
     expect(ended.code).toBe(code === 'io' ? 5 : 2);
     expect(listing()).toBe(before);
   });

@@ -1,4 +1,4 @@
-import { optionsOf, settingsOf } from '../options.ts';
+import { optionsOf, settingsOf, type TrainOptions } from '../options.ts';
 import { withAbsolutePaths } from './paths.ts';
 import { askedSize, defaultTopology, tpusOf } from './size.ts';
 import type { RawOptions } from './source.ts';
@@ -10,6 +10,8 @@ export interface UpRequest {
   readonly tpus: number;
   /** `POD_ARGS` of the master: the flags and the settings of the file, paths made absolute. */
   readonly args: string;
+  /** The run that the master is to train; undefined if it serves. */
+  readonly run: TrainOptions | undefined;
 }
 
 /**
@@ -20,8 +22,8 @@ export interface UpRequest {
  */
 export function upRequest(flags: RawOptions, serve: boolean, folder: string): UpRequest {
   const settings = settingsOf(flags, serve ? 'serve' : 'up');
-  if (!serve) optionsOf(settings);
+  const run = serve ? undefined : optionsOf(settings);
   const topology = askedSize(settings)?.topology ?? defaultTopology;
   const resolved = withAbsolutePaths(settings, folder);
-  return { tpus: tpusOf(topology), args: joinWords(wordsOf(resolved)) };
+  return { tpus: tpusOf(topology), args: joinWords(wordsOf(resolved)), run };
 }

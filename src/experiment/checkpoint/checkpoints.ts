@@ -131,20 +131,26 @@ export function isRefusal(it: object): it is Refusal {
   return 'reason' in it;
 }
 
-/** The newest whole checkpoint of some that were listed, and those before it that are refused. */
+/**
+ * The newest whole checkpoint of those that `list` names, and those before it that are refused. If none
+ * is found and some were deleted meanwhile, they are listed again: a run saves newer ones first.
+ */
 export async function newestWhole(
   directory: string,
-  names: readonly string[],
+  list: () => Promise<readonly string[]>,
   files: FileSystem = nodeFiles,
 ): Promise<Latest> {
-  const refused: Refusal[] = [];
-  for (const name of names) {
-    const found = await verifyCheckpoint(directory, name, files);
-    if (found === gone) continue;
-    if (!isRefusal(found)) return { checkpoint: found, refused };
-    refused.push(found);
+  for (;;) {
+    const refused: Refusal[] = [];
+    let isAnyGone = false;
+    for (const name of await list()) {
+      const found = await verifyCheckpoint(directory, name, files);
+      if (found === gone) isAnyGone = true;
+      else if (isRefusal(found)) refused.push(found);
+      else return { checkpoint: found, refused };
+    }
+    if (!isAnyGone) return { checkpoint: undefined, refused };
   }
-  return { checkpoint: undefined, refused };
 }
 
 /**
@@ -215,8 +221,9 @@ class Store implements Checkpoints {
   }
 
   async latest(stepMost = Number.POSITIVE_INFINITY): Promise<Latest> {
-    const names = (await this.list()).filter((name) => (stepOf(name) ?? 0) <= stepMost);
-    const found = await newestWhole(this.#directory, names, this.#files);
+    const list = async (): Promise<readonly string[]> =>
+      (await this.list()).filter((name) => (stepOf(name) ?? 0) <= stepMost);
+    const found = await newestWhole(this.#directory, list, this.#files);
     for (const { name } of found.refused) this.#whole.set(name, false);
     if (found.checkpoint !== undefined) this.#whole.set(found.checkpoint.name, true);
     return found;

@@ -1,9 +1,10 @@
 import { PodError } from '../../numerics/error.ts';
 import type { SavedParameters } from '../../pod/pod.ts';
+import type { RunIdentity } from '../same-run.ts';
 import { BackgroundSaver, type SaveEvent } from './background.ts';
 import { type Refusal, type Snapshot, stepOf } from './checkpoint.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import { type Resumable, resumedValues } from './resume.ts';
+import { checkSameRun, type Resumable, resumedValues } from './resume.ts';
 
 /** Where the checkpoints of a run go, and when. */
 export interface CheckpointPlan {
@@ -75,6 +76,20 @@ export async function startingPoint(
     resumedFrom: name,
     refused,
   };
+}
+
+/**
+ * Refuses checkpoints that a new run could not begin with, as {@link startingPoint} does, before the
+ * programs of the run are built.
+ */
+export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Promise<void> {
+  if (!plan.resume) {
+    refuseToMix(await plan.checkpoints.list());
+    return;
+  }
+  const { checkpoint, refused } = await plan.checkpoints.latest();
+  if (checkpoint === undefined) refuseToBeginOver(refused);
+  else checkSameRun(checkpoint, identity);
 }
 
 /** Whether the run has come as far as the newest checkpoint, good or not. */

@@ -29,13 +29,11 @@ export interface NamedShape {
  *   checkpoint: its bits would be those of neither.
  */
 export function resumedValues(
-  { name, manifest, tensors }: Checkpoint,
+  checkpoint: Checkpoint,
   { identity, parameters }: Resumable,
 ): readonly Uint8Array[] {
-  const saved = readSavedRun(name, manifest);
-  checkSettings(name, saved, identity);
-  checkData(name, saved, identity);
-  checkSteps(name, saved, identity, manifest.step);
+  checkSameRun(checkpoint, identity);
+  const { name, tensors } = checkpoint;
   if (tensors.length !== parameters.length) {
     throw unlike(name, `${tensors.length} parameters`, `${parameters.length}`, thenOrElsewhere);
   }
@@ -47,6 +45,14 @@ export function resumedValues(
     const was = `parameter ${described(tensor)}`;
     throw unlike(name, was, described(parameter), thenOrElsewhere);
   });
+}
+
+/** The part of {@link resumedValues} that needs no program. Throws as that does. */
+export function checkSameRun({ name, manifest }: Checkpoint, identity: RunIdentity): void {
+  const saved = readSavedRun(name, manifest);
+  checkSettings(name, saved, identity);
+  checkData(name, saved, identity);
+  checkSteps(name, saved, identity, manifest.step);
 }
 
 function checkSettings(name: string, { fixed }: SavedRun, identity: RunIdentity): void {

@@ -30,7 +30,7 @@ export interface Start {
 export async function readStart(path: string, files: FileSystem = nodeFiles): Promise<Start> {
   const whole = resolve(path);
   const [directory, name] = [dirname(whole), basename(whole)];
-  if (stepOf(name) === undefined) return newestGood(path, await namesIn(path, files), files);
+  if (stepOf(name) === undefined) return newestGood(path, files);
   const found = await verifyCheckpoint(directory, name, files);
   if (found === gone) throw wrongStart(path, 'a good checkpoint', 'nothing there');
   if (isRefusal(found)) throw wrongStart(path, 'a good checkpoint', found.reason);
@@ -52,17 +52,10 @@ async function namesIn(path: string, files: FileSystem): Promise<readonly string
   throw wrongStart(path, expected, 'a folder without any');
 }
 
-async function newestGood(
-  path: string,
-  names: readonly string[],
-  files: FileSystem,
-): Promise<Start> {
-  const { checkpoint, refused } = await newestWhole(path, names, files);
+async function newestGood(path: string, files: FileSystem): Promise<Start> {
+  const { checkpoint, refused } = await newestWhole(path, () => namesIn(path, files), files);
   if (checkpoint !== undefined) return startOf(join(path, checkpoint.name), checkpoint, refused);
-  const [newest] = refused;
-  // All of them were deleted by their run, which saves newer ones first.
-  if (newest === undefined) return newestGood(path, await namesIn(path, files), files);
-  const { name, reason } = newest;
+  const { name, reason } = at(refused, 0);
   throw wrongStart(path, 'a good checkpoint', `${name}: ${reason}`);
 }
 

@@ -2,10 +2,12 @@ import { expect, test } from 'vitest';
 import { openThreadPod } from '../../../cluster/threads/pool.ts';
 import {
   type Checkpoints,
+  listCheckpoints,
   newestWhole,
   openCheckpoints,
   verifyCheckpoint,
 } from '../../../src/experiment/checkpoint/checkpoints.ts';
+import { exportNewest } from '../../../src/experiment/checkpoint/export.ts';
 import type { TrainConfig } from '../../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../../src/experiment/event.ts';
 import { train } from '../../../src/experiment/train.ts';
@@ -135,14 +137,34 @@ test('what its run deletes meanwhile is not bad', async () => {
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
   expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
-  expect(await newestWhole('dir', ['step-0000002', 'step-0000001'], files)).toMatchObject({
+  // A bad one does not hide that the others were deleted, and newer ones saved before that.
+  await files.makeDirectory('dir/step-0000000');
+  const lists = [['step-0000001', 'step-0000000'], await checkpoints.list()];
+  const list = async (): Promise<readonly string[]> => lists.shift() ?? [];
+  expect(await newestWhole('dir', list, files)).toMatchObject({
     checkpoint: { name: 'step-0000002' },
     refused: [],
   });
-  expect(await newestWhole('dir', ['step-0000001'], files)).toEqual({
-    checkpoint: undefined,
-    refused: [],
+});
+
+test('an export goes on with the next one if its run deletes what it exports', async () => {
+  const files = new MemoryFiles();
+  const checkpoints = await openCheckpoints('dir', { keep: 1, files });
+  await checkpoints.save(snapshotOf(1));
+  const read = files.readFile.bind(files);
+  let weightsRead = 0;
+  files.readFile = async (path, bytesMax) => {
+    // Once when it is verified, and once to be written.
+    if (path.endsWith('step-0000001/weights.safetensors') && ++weightsRead === 2) {
+      await checkpoints.save(snapshotOf(2));
+    }
+    return read(path, bytesMax);
+  };
+  const list = (): Promise<readonly string[]> => listCheckpoints('dir', files);
+  expect(await exportNewest('dir', list, 'out', files)).toMatchObject({
+    ...{ file: { name: 'step-0000002' }, refused: [] },
   });
+  expect(weightsRead).toBe(2);
 });
 
 test('without a checkpoint a run that may resume begins anew', async () => {
