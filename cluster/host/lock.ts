@@ -51,8 +51,8 @@ export function lockPath(path: string, what: string, use: string): Lock {
 }
 
 /**
- * Takes a folder that is there for this process alone, and leaves no trace in it: the lock is one of the
- * system on the folder itself. Where there is none, as {@link lockFolder}.
+ * Takes an existing folder for this process alone, without writing anything into it: flock(2) locks the
+ * folder itself. Where the system cannot do that, this works as {@link lockFolder}.
  *
  * @throws PodError `in-use`, naming the owner, or `io`.
  */
@@ -69,7 +69,7 @@ export function lockDirectory(folder: string, use: string): Lock {
 
 const advice = 'wait for its end, or use another folder';
 
-/** Who holds the lock of an open file, as far as Linux tells [proc_locks(5)]. */
+/** The process that has locked an open file. Undefined where the system does not say [proc_locks(5)]. */
 function holderInProc(file: number): string | undefined {
   let text: string;
   try {
@@ -82,7 +82,7 @@ function holderInProc(file: number): string | undefined {
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
     .find(([, kind, , , , place]) => kind === 'FLOCK' && place?.endsWith(`:${ino}`))?.[4];
-  // 0 is a process of another container.
+  // Linux lists a process of another container with the number 0.
   return pid === undefined || Number(pid) <= 0 ? undefined : `process ${pid}`;
 }
 

@@ -11,8 +11,9 @@ import {
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The part of a file system that a commit log needs: small, so that tests can stop it at every
- * operation and lose what was not synced. All throw what Node throws.
+ * The file operations that a commit log needs. They are few, so that a test can put a file system in
+ * memory in their place, stop it at any operation, and drop all bytes that were not synced. Each throws
+ * the errors that Node throws.
  */
 export interface CommitFiles {
   /** Whether a directory is there. */

@@ -253,8 +253,8 @@ function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCo
 }
 
 /**
- * Opens a file to be added to, which outlasts a loss of power with the directories above it. Whoever made
- * it may have ended before that was so, and then nothing is in it.
+ * Opens a file for appending, and makes it and the directories above it outlast a loss of power. An empty
+ * file may be left of a master that was killed before it had synced the directory: it is synced again.
  */
 function openFile(files: CommitFiles, path: string): CommitFile {
   makeDirectories(files, dirname(path));

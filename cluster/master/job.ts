@@ -2,8 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
+import { openPlan } from '../../src/cli/checkpoint-plan.ts';
 import type { TrainOptions } from '../../src/cli/options.ts';
-import { openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { CheckpointPlan } from '../../src/experiment/checkpoint/keeper.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
@@ -15,7 +15,6 @@ import { logEvent } from '../../src/observe/log.ts';
 import type { Note } from '../../src/pod/master.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import { isFinal } from '../final.ts';
-import { lockDirectory } from '../host/lock.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
@@ -114,21 +113,22 @@ function describeAbandoned(
 }
 
 async function run(job: Job, opened: OpenedRun, commits: CommitLog): Promise<JobEnd> {
-  const checkpoints = await planOf(job.options);
+  const { checkpoint } = job.options;
+  const plan = checkpoint && (await openPlan(checkpoint, 'a master'));
   try {
-    return await trainWith(job, { opened, commits, checkpoints });
+    return await trainWith(job, { opened, commits, plan });
   } finally {
-    checkpoints?.checkpoints.close();
+    plan?.checkpoints.close();
   }
 }
 
 interface Parts {
   readonly opened: OpenedRun;
   readonly commits: CommitLog;
-  readonly checkpoints: CheckpointPlan | undefined;
+  readonly plan: CheckpointPlan | undefined;
 }
 
-async function trainWith(job: Job, { opened, commits, checkpoints }: Parts): Promise<JobEnd> {
+async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<JobEnd> {
   const { options, logger, shouldStop, watch } = job;
   const past = commits.past();
   let pod: ProcessPod | undefined;
@@ -144,7 +144,7 @@ async function trainWith(job: Job, { opened, commits, checkpoints }: Parts): Pro
       watch.pod(pod);
       return pod;
     },
-    ...(checkpoints && { checkpoints }),
+    ...(plan && { checkpoints: plan }),
   });
   let end: JobEnd = { kind: 'stopped', step: past.history.at(-1)?.step ?? 0 };
   for await (const event of events) {
@@ -207,13 +207,6 @@ function tell(logger: Logger, event: TrainEvent, epoch: number): void {
     default:
       logEvent(logger.child({ epoch }), event);
   }
-}
-
-async function planOf({ checkpoint }: TrainOptions): Promise<CheckpointPlan | undefined> {
-  if (checkpoint === undefined) return undefined;
-  const { directory, every, keep, resume } = checkpoint;
-  const lock = (it: string) => lockDirectory(it, 'a master');
-  return { checkpoints: await openCheckpoints(directory, { keep, lock }), every, resume };
 }
 
 function writeReport(report: Report, { report: file }: TrainOptions): void {

@@ -23,7 +23,7 @@ export class RunState implements ApiSource, JobWatch {
   #canStep = false;
   #last: StepCommitted | undefined;
 
-  /** A master that is `serving` takes jobs, and is ready also while it has none. */
+  /** `serving` says that the master takes jobs: then it is ready even when it has none. */
   constructor(job: string, metrics: Metrics, events: RunStateEvents, serving: boolean) {
     this.#isServing = serving;
     this.#job = job;

@@ -26,11 +26,17 @@ const lineSchema = z.object({
  */
 export function lastErrorIn(path: string, from: number): LastError | undefined {
   const lines = tailOf(path, from).split('\n').filter(Boolean);
-  const errors = lines.flatMap((line) => lineSchema.safeParse(jsonOf(line)).data ?? []);
-  const error = errors.at(-1);
-  if (error !== undefined) return { code: error.code, message: error.msg };
+  const error = lastErrorAmong(lines);
+  if (error !== undefined) return error;
   const words = foreign(lines);
   return words === undefined ? undefined : { code: undefined, message: words.slice(0, wordsMax) };
+}
+
+/** The last error that some lines of a log tell. */
+export function lastErrorAmong(lines: readonly string[]): LastError | undefined {
+  const errors = lines.flatMap((line) => lineSchema.safeParse(jsonOf(line)).data ?? []);
+  const error = errors.at(-1);
+  return error && { code: error.code, message: error.msg };
 }
 
 /** Engines and loaders say in the first of many lines what went wrong. */

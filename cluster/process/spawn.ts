@@ -83,7 +83,7 @@ function startProgram(
   lock?: Lock,
 ): ChildProcess {
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  // Programs read this log: whoever is shown it gets it as text then.
+  // `pod status` and others parse this log. Commands that show it to people turn it into text.
   const ours = { POD_LOG_FORMAT: 'json', POD_STATUS_FILE: join(folder, `${name}.status`) };
   let child: ChildProcess;
   try {

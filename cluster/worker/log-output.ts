@@ -26,10 +26,11 @@ export interface LogPlace {
 }
 
 /**
- * Standard output or a file, for the lines of a logger. A line that it does not take, since the disk is
- * full or nobody reads any more, is left out, and once it takes lines again it is told how many there
- * were: a process goes on without its log. (The logger's own output waits for room for ever.) A reader
- * that is slow is waited for, but only until the first line is left out.
+ * Writes the lines of a logger to standard output or to a file. A line that cannot be written, because
+ * the disk is full or the reader has gone, is left out, and the process goes on. The next line that can be
+ * written is preceded by one that says how many were left out. For a slow reader each line waits up to a
+ * second; after the first line that was left out there is no waiting until a line gets through again.
+ * (The logger's own output would wait for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
@@ -109,7 +110,7 @@ function printable(line: string): string {
   return plainJson(line.length > lineLengthMax ? shortened(line) : line);
 }
 
-/** Lines as text: of the steps only some are printed. */
+/** Formats lines as text. Not every step gives a line. */
 function textPrinter(): (line: string) => string {
   let printed = '';
   const write = (it: string): void => {

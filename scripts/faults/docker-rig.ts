@@ -33,7 +33,7 @@ date +%s%3N; kill -9 $found`;
 
 /** A pod of containers, by Docker Compose. Times are those of the engine's events. */
 export class DockerRig implements Rig {
-  /** A container waits longer each time for what has not lived for 10 s (cluster/image/entry.sh). */
+  /** A program that ran for less than 10 s is restarted with a delay that grows (cluster/image/entry.sh). */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;
   readonly #env: NodeJS.ProcessEnv;

@@ -15,7 +15,7 @@ export interface Rig {
   readonly breaks: Readonly<Record<Break, (victim: string) => Promise<number>>>;
   /** SIGKILL to the master's process; gives the time. Whoever started it starts it again. */
   killMaster(): Promise<number>;
-  /** Whether whoever is lost is replaced by another one at once, instead of being put back. */
+  /** Whether the pod itself starts a new worker for one that is lost. Else `mend` brings the old one back. */
   readonly startsOthers: boolean;
   /** Puts back what was broken. */
   mend(victim: string, how: Break): Promise<void>;

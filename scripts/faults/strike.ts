@@ -166,7 +166,10 @@ function isLost({ msg, tpu }: Line, of: number): boolean {
   return (msg === 'lost' || msg === 'quarantined') && tpu === of;
 }
 
-/** It, or the one in its place, has a Cloud TPU or waits for one; a run that has ended needs nobody. */
+/**
+ * Waits until the worker that was broken, or the one that took its place, has a Cloud TPU or is a spare.
+ * Returns at once when the run has ended.
+ */
 async function untilBack({ rig, story }: Struck, mark: number, broken: Broken): Promise<void> {
   const { who, tpus } = broken;
   const isHis = (line: Line): boolean =>

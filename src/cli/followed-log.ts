@@ -6,7 +6,7 @@ import { screenOf } from './screen.ts';
 /** Between two looks at a log that grows, in ms. */
 const lookMs = 100;
 
-/** Shows on standard output what is added to the log of a master, as `pod train` shows its run. */
+/** Shows new lines of a master's log on standard output, in the form of `pod train`. */
 export class FollowedLog {
   readonly #tail: LogTail;
   readonly #text: LogText = new LogText(screenOf(process.stdout), 'follower');
@@ -18,7 +18,7 @@ export class FollowedLog {
     this.#timer = setInterval(() => this.#look(), lookMs);
   }
 
-  /** Leaves the live line, before something else is written. */
+  /** Ends the line that is being redrawn. Call it before something else is written to the terminal. */
   pause(): void {
     this.#text.end();
   }

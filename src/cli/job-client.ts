@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
@@ -17,8 +16,7 @@ import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
 import { type HttpAnswer, request } from './http.ts';
-import { defaultDir, findMaster, type MasterFlags } from './place.ts';
-import { podFile } from './pod-file.ts';
+import { findMaster, folderOf, type MasterFlags } from './place.ts';
 
 /** Flags that say where a master is and which token it takes. */
 export interface PlaceFlags extends MasterFlags {
@@ -40,7 +38,7 @@ export function openJobClient({ tokenFile, ...flags }: PlaceFlags): JobClient {
 
 function tokenEnv(tokenFile: string | undefined, dir: string | undefined): Environment {
   const named = tokenFile ?? (dir === undefined ? process.env['POD_TOKEN_FILE'] : undefined);
-  const folder = dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
+  const folder = folderOf(dir);
   const path = named ?? (folder === undefined ? undefined : join(folder, 'token'));
   return path === undefined ? {} : { POD_TOKEN_FILE: path };
 }

@@ -11,6 +11,7 @@ import {
   openJobClient,
   type PlaceFlags,
 } from './job-client.ts';
+import { withMaster } from './place.ts';
 import { isForPerson, screenOf } from './screen.ts';
 import { jobRequest } from './settings/submit.ts';
 
@@ -64,10 +65,7 @@ export function addJobs(program: Command): void {
 
 /** The flags that say where the master is. */
 export function withPlace(command: Command): Command {
-  return command
-    .option('--api <url>', "the master's API, such as http://127.0.0.1:7080")
-    .option('--token-file <file>', 'the file of the join token')
-    .option('--dir <dir>', 'folder of a pod that pod up started (default .pod)');
+  return withMaster(command).option('--token-file <file>', 'the file of the join token');
 }
 
 /** `pod logs JOB`: people get text, programs, and whoever asks for it, the lines as they are. */

@@ -24,7 +24,8 @@ export function needProcesses(dir: string): PodProcesses {
   return processes;
 }
 
-function noPod(dir: string): PodError {
+/** What is said where a folder has no pod. */
+export function noPod(dir: string): PodError {
   return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
 }
 

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } fr
 import { lockOpened } from '../../cluster/host/lock.ts';
 import { LogOutput } from '../../cluster/worker/log-output.ts';
 import { type Target, targetOf } from '../files/target.ts';
-import { openStream } from '../files/write.ts';
+import { openingTrouble, openStream } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 
 export interface LogFileOptions {
@@ -14,8 +14,8 @@ export interface LogFileOptions {
 }
 
 /**
- * The file of `--log`. It belongs to one run at a time. Nothing is changed before {@link begin}: the
- * lines until then are kept. A line that cannot be written is left out, and the run goes on.
+ * The file of `--log`. It belongs to one run at a time. Until {@link begin} the file stays as it is, and
+ * lines are kept in memory. A line that cannot be written is left out, and the run goes on.
  */
 export class LogFile {
   readonly #options: LogFileOptions;
@@ -24,13 +24,13 @@ export class LogFile {
   #output: LogOutput | undefined;
   #why = '';
 
-  /** @throws PodError `in-use` when another run has the file, `io` when it cannot be opened. */
+  /** @throws PodError `in-use` when another run writes to the file, `io` when it cannot be opened. */
   constructor(options: LogFileOptions) {
     this.#options = options;
     this.#file = this.#attempt(() => this.#open('if there'));
   }
 
-  /** The run begins: what an older run wrote goes, unless lines are added. Throws as the constructor. */
+  /** Begins to write: clears what an older run wrote, unless lines are appended. Throws as the constructor. */
   begin(): void {
     if (this.#output !== undefined) return;
     const file = this.#file ?? this.#attempt(() => this.#open('make'));
@@ -105,10 +105,7 @@ export class LogFile {
       return work();
     } catch (cause) {
       if (cause instanceof PodError) throw cause;
-      const why =
-        (cause as NodeJS.ErrnoException).code === 'ENXIO'
-          ? 'nobody reads the pipe'
-          : (cause as Error).message;
+      const why = openingTrouble(cause as Error);
       throw new PodError('io', `--log ${this.#options.path}: could not be opened: ${why}`, cause);
     }
   }

@@ -25,7 +25,7 @@ export interface InputFile {
  * Refuses outputs that cannot be written, that would be written to one file, or over something that
  * the run reads or keeps. Changes nothing on disk.
  *
- * @throws PodError `bad-flag` naming the first output that is wrong.
+ * @throws PodError `bad-flag` that names the first output that is refused.
  */
 export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): void {
   const outputs = (['report', 'log'] as const).flatMap((key): Output[] => {

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
 import { tokenPath } from '../../cluster/net/token.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
+import { noPod } from './local-pod.ts';
 import { podFile, readApiPort } from './pod-file.ts';
 
 /** Flags that say where the API of a master is. */
@@ -35,7 +37,7 @@ export function findMaster({ api, dir }: MasterFlags): MasterPlace {
   if (named !== undefined && dir === undefined) {
     return { origin: originOf('POD_API', named), folder: undefined };
   }
-  const folder = dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
+  const folder = folderOf(dir);
   if (folder !== undefined) return { origin: `http://127.0.0.1:${apiPortOf(folder)}`, folder };
   if (!existsSync(tokenPath(process.env))) {
     const next = 'pod up starts one, pod up --serve one that takes jobs; --api names another';
@@ -44,13 +46,25 @@ export function findMaster({ api, dir }: MasterFlags): MasterPlace {
   return { origin: `http://127.0.0.1:${containerPort}`, folder: undefined };
 }
 
-export const defaultDir = '.pod';
+/** The folder of `pod up`: the one that is named, else `.pod` if a pod is there. */
+export function folderOf(dir: string | undefined): string | undefined {
+  return dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
+}
+
+/** Adds the flags that say where a master is. */
+export function withMaster(command: Command): Command {
+  return command
+    .option('--api <url>', "the master's API, such as http://127.0.0.1:7080")
+    .option('--dir <dir>', 'folder of a pod that pod up started (default .pod)');
+}
+
+const defaultDir = '.pod';
 const containerPort = 7080;
 
 function apiPortOf(folder: string): number {
   const port = readApiPort(folder);
   if (port !== undefined) return port;
-  throw new PodError('bad-flag', `--dir ${folder}: expected a pod, found none; pod up starts one`);
+  throw noPod(folder);
 }
 
 function originOf(name: string, text: string): string {

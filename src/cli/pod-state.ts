@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { lastErrorAmong } from '../../cluster/process/last-error.ts';
 import { readPodEnd, type SeenEnd } from '../../cluster/supervisor/pod-end.ts';
-import { parseLine } from '../observe/log-text.ts';
+import { oneLine } from '../numerics/quote.ts';
 import { lives, needPod, tail } from './local-pod.ts';
 
 /** What has become of the processes of a pod of `pod up`. */
@@ -26,20 +27,17 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
   }
   const { exitCode, code, reason, time } = end;
   const when = time === undefined ? '' : ` at ${time.slice(0, 19)}Z`;
-  const why =
-    reason === undefined
-      ? exitCode === 0
-        ? 'all was done'
-        : 'it was told to'
-      : `${code === undefined ? '' : `${code}: `}${reason}`;
+  const otherwise = exitCode === 0 ? 'all was done' : 'it was told to';
+  const why = reason === undefined ? otherwise : withCode(code, reason);
   return `the pod ended${when} with exit code ${exitCode}: ${why}`;
 }
 
 /** The last error in the log of a folder's master, in a line. */
 export function lastError(folder: string): string | undefined {
-  const lines = tail(join(folder, 'master.log'), 200).flatMap((it) => parseLine(it) ?? []);
-  const error = lines.findLast(({ level }) => level >= 50);
-  if (error === undefined) return undefined;
-  const { code } = error.fields;
-  return typeof code === 'string' ? `${code}: ${error.msg}` : error.msg;
+  const error = lastErrorAmong(tail(join(folder, 'master.log'), 200));
+  return error && oneLine(withCode(error.code, error.message));
+}
+
+function withCode(code: string | undefined, text: string): string {
+  return code === undefined ? text : `${code}: ${text}`;
 }

@@ -1,5 +1,5 @@
 import { targetOf } from '../files/target.ts';
-import { openStream, writeOutput } from '../files/write.ts';
+import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 
 /** The file of `--report`. */
@@ -16,8 +16,7 @@ export class ReportFile {
       const target = targetOf(path);
       if (target.kind === 'stream') this.#opened = openStream(target.path);
     } catch (cause) {
-      const isUnread = (cause as NodeJS.ErrnoException).code === 'ENXIO';
-      const why = isUnread ? 'nobody reads the pipe' : (cause as Error).message;
+      const why = openingTrouble(cause as Error);
       throw new PodError('io', `--report ${path}: could not be opened: ${why}`, cause);
     }
   }

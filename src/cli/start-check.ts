@@ -1,10 +1,9 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { lockDirectory } from '../../cluster/host/lock.ts';
-import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
 import { checkPlan } from '../experiment/checkpoint/keeper.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { PodError } from '../numerics/error.ts';
+import { openPlan } from './checkpoint-plan.ts';
 import type { CheckpointOptions, TrainOptions } from './options.ts';
 
 /**
@@ -17,13 +16,11 @@ import type { CheckpointOptions, TrainOptions } from './options.ts';
 export async function checkStart({ config, checkpoint }: TrainOptions): Promise<void> {
   const { identity } = await openRun(config);
   if (checkpoint === undefined) return;
-  const { directory, every, keep, resume } = checkpoint;
-  const lock = (folder: string) => lockDirectory(folder, 'pod up');
-  const checkpoints = await openCheckpoints(directory, { keep, lock });
+  const plan = await openPlan(checkpoint, 'pod up');
   try {
-    await checkPlan({ checkpoints, every, resume }, identity);
+    await checkPlan(plan, identity);
   } finally {
-    checkpoints.close();
+    plan.checkpoints.close();
   }
   checkWritable(checkpoint);
 }

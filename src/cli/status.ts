@@ -4,7 +4,13 @@ import type { SeenEnd } from '../../cluster/supervisor/pod-end.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { bytes, columns, count } from '../observe/format.ts';
 import { getJson, request } from './http.ts';
-import { findMaster, type MasterFlags, type MasterPlace, whereMasterIs } from './place.ts';
+import {
+  findMaster,
+  type MasterFlags,
+  type MasterPlace,
+  whereMasterIs,
+  withMaster,
+} from './place.ts';
 import { endInWords, lastError, podState } from './pod-state.ts';
 
 const statusExamples = `
@@ -35,12 +41,6 @@ export function addStatus(program: Command): void {
   )
     .addHelpText('after', metricsExamples)
     .action(async (flags: MasterFlags) => await metrics(findMaster(flags)));
-}
-
-function withMaster(command: Command): Command {
-  return command
-    .option('--api <url>', "the master's API, such as http://127.0.0.1:7080")
-    .option('--dir <dir>', 'folder of a pod that pod up started (default .pod)');
 }
 
 const statusSchema = z.object({

@@ -1,10 +1,7 @@
 import type { Command } from 'commander';
 import { pino } from 'pino';
 import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
-import { lockDirectory } from '../../cluster/host/lock.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
-import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
-import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
 import type { TrainConfig } from '../experiment/config.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { train } from '../experiment/train.ts';
@@ -13,6 +10,7 @@ import { oneLine } from '../numerics/quote.ts';
 import { logEvent } from '../observe/log.ts';
 import { Progress } from '../observe/progress.ts';
 import type { OpenPod } from '../pod/pod.ts';
+import { openPlan } from './checkpoint-plan.ts';
 import { printPass } from './compile.ts';
 import { exitCodes } from './exit-codes.ts';
 import { LogFile } from './log-file.ts';
@@ -77,12 +75,12 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
   try {
     const opened = await openRun(config);
     for (const note of opened.dataset.notes) warn(note);
-    const checkpoints = output.checkpoint && (await planOf(output.checkpoint));
+    const checkpoints = output.checkpoint && (await openPlan(output.checkpoint, 'pod train'));
     const shouldStop = onSignals(() => progress.end());
     const world = { openPod, now, opened, shouldStop, ...(checkpoints && { checkpoints }) };
     for await (const event of train(config, world)) {
       progress.show(event);
-      // Whatever refuses the run has done so by the second event.
+      // All checks that can refuse the run come before its second event.
       if (event.kind !== 'started') log?.begin();
       if (logger !== undefined) logEvent(logger, event);
       if (event.kind !== 'finished') continue;
@@ -135,10 +133,4 @@ function onSignals(announce: () => void): () => boolean {
     process.stderr.write(`pod: ${signal}: ending after this step; once more ends at once\n`);
   });
   return () => signalled;
-}
-
-async function planOf(options: CheckpointOptions): Promise<CheckpointPlan> {
-  const { directory, every, keep, resume } = options;
-  const lock = (it: string) => lockDirectory(it, 'pod train');
-  return { checkpoints: await openCheckpoints(directory, { keep, lock }), every, resume };
 }

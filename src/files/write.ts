@@ -50,6 +50,11 @@ export function openStream(path: string): number {
   return openSync(path, constants.O_WRONLY | constants.O_APPEND | (constants.O_NONBLOCK ?? 0));
 }
 
+/** Why a pipe or a device could not be opened with {@link openStream}, in words. */
+export function openingTrouble({ code, message }: NodeJS.ErrnoException): string {
+  return code === 'ENXIO' ? 'nobody reads the pipe' : message;
+}
+
 function writeStream(path: string, bytes: Uint8Array): void {
   const file = openStream(path);
   try {
@@ -59,7 +64,7 @@ function writeStream(path: string, bytes: Uint8Array): void {
   }
 }
 
-/** What says that a file cannot be replaced, though it may be one that can be written: a mount, say. */
+/** Errors of a rename after which writing in place may still work: a file that is a mount point, say. */
 const keepsPlace: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EXDEV'];
 
 function replace(path: string, bytes: Uint8Array, mode: number | undefined): void {

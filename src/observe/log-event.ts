@@ -12,8 +12,8 @@ export interface LogLine {
 }
 
 /**
- * The event of a run that a line tells, as `logEvent` and the master write them; undefined when it
- * tells of something else, or lacks a number. What nobody is shown is not looked at.
+ * The training event that a log line was written for, by `logEvent` or by the master. Undefined when the
+ * line is of another kind, or lacks a number that is displayed. Only displayed fields are checked.
  */
 export function eventIn({ msg, fields }: LogLine): TrainEvent | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
@@ -35,7 +35,7 @@ const quantiles = z.object({ p50: number(), p90: number(), max: number() });
 const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'] as const;
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
-/** By the message of the line; a note's message is its event. */
+/** The displayed fields of each kind of event, by the message of its line. */
 const schemas = {
   started: z.looseObject({
     config: z.looseObject({

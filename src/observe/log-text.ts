@@ -3,23 +3,23 @@ import { bytes, milliseconds } from './format.ts';
 import { eventIn, type LogLine } from './log-event.ts';
 import { Progress, type Screen } from './progress.ts';
 
-/** Whom the text of a log is for. */
+/** Who reads the text of a log. */
 export type LogReader =
-  /** Who follows a run: its progress and its warnings. Errors are said by the command itself. */
+  /** Follows a run: sees its progress and its warnings. The command prints errors itself. */
   | 'follower'
-  /** Who reads the log: every line, with its time. */
+  /** Reads the log: sees every line, with its time. */
   | 'reader';
 
 /**
- * Turns the lines of a log, each of them JSON, into text for people: events of a run as `pod train`
- * shows them, all else as a line each. It goes by the times of the lines, not by a clock.
+ * Shows a log of JSON lines as text. Events of a training run look as they do in `pod train`; each
+ * other line becomes one line of text. Durations are computed from the times in the lines.
  */
 export class LogText {
   readonly #screen: Screen;
   readonly #reader: LogReader;
   readonly #progress: Progress;
   #time: number | undefined;
-  /** Since the first line, in ms; a clock that is set back stands still here. */
+  /** Since the first line, in ms. Where times go back, since the wall clock was set, nothing is added. */
   #elapsedMs = 0;
 
   constructor(screen: Screen, reader: LogReader) {
@@ -59,7 +59,7 @@ export class LogText {
     this.#progress.add(line);
   }
 
-  /** The screen; whoever reads a log is told the time in front of each line. */
+  /** The screen. For a `reader` each line begins with its time. */
   #timed(): Screen {
     const screen = this.#screen;
     if (this.#reader === 'follower') return screen;
@@ -100,7 +100,7 @@ function timeOf(time: number | undefined): string {
   return `${parts.map((it) => String(Math.floor(it)).padStart(2, '0')).join(':')}Z`;
 }
 
-/** Fields that every line has, or that are told in another place of it. */
+/** Fields that are not listed at the end of a line: every line has them, or its beginning says them. */
 const told = new Set(['job', 'role', 'tpu', 'stack']);
 
 function textOf({ level, msg, fields }: LogLine): string {

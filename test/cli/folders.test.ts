@@ -96,6 +96,17 @@ describe('a folder of checkpoints while a run writes to it', () => {
   });
 });
 
+/** A command is refused with a code and leaves the folder as it is, the checkpoints `ck` in it too. */
+async function expectRefused(command: string, code: string): Promise<void> {
+  writeFileSync(join(folder, 'file'), 'of the user\n');
+  if (command.includes(' ck')) copySaved();
+  const before = listing();
+  const ended = await shell(`$pod ${command}`, { cwd: folder });
+  expect(ended.stderr).toMatch(new RegExp(`^pod: ${code}: [^\\n]*\\n$`));
+  expect(ended.code).toBe(code === 'io' ? 5 : 2);
+  expect(listing()).toBe(before);
+}
+
 describe('a start that is refused changes nothing on disk', () => {
   test.each([
     [
@@ -107,20 +118,10 @@ describe('a start that is refused changes nothing on disk', () => {
     ['a run that does not resume', '--steps 3 --checkpoint ck', 'bad-config'],
     ['a schedule of other rates', '--steps 9 --checkpoint ck --resume', 'bad-config'],
     ['a start that is no checkpoint', '--start-from . --checkpoint new', 'bad-data'],
-    ['a batch that fits nowhere', '--global-batch 7 --checkpoint new', 'bad-'],
+    ['a batch that fits nowhere', '--global-batch 7 --checkpoint new', 'bad-flag'],
     ['a file in the place of the folder', '--steps 3 --checkpoint file', 'io'],
     ['a folder in a file', '--steps 3 --checkpoint file/ck', 'io'],
-  ])('%s', async (_, flags, code) => {
-    writeFileSync(join(folder, 'file'), 'of the user\n');
-    if (flags.includes(' ck')) {
-      copySaved();
-    }
-    const before = listing();
-    const ended = await shell(`$pod train ${tiny} ${flags}`, { cwd: folder });
-    expect(ended.stderr).toMatch(new RegExp(`^pod: ${code}[a-z]*: [^\\n]*\\n$`));
-    expect(ended.code).toBe(code === 'io' ? 5 : 2);
-    expect(listing()).toBe(before);
-  });
+  ])('%s', (_, flags, code) => expectRefused(`train ${tiny} ${flags}`, code));
 });
 
 describe('a pod that could not run what is asked is refused before its folder is changed', () => {
@@ -133,17 +134,7 @@ describe('a pod that could not run what is asked is refused before its folder is
     ['no folder for the pod', "--steps 3 --dir ''", 'bad-flag'],
     ['a folder of others', '--steps 3 --dir ck', 'bad-flag'],
     ['a file in the place of the pod', '--steps 3 --dir file', 'bad-flag'],
-  ])('%s', async (_, flags, code) => {
-    writeFileSync(join(folder, 'file'), 'of the user\n');
-    if (flags.includes(' ck')) {
-      copySaved();
-    }
-    const before = listing();
-    const ended = await shell(`$pod up ${tiny} ${flags}`, { cwd: folder });
-    expect(ended.stderr).toMatch(new RegExp(`^pod: ${code}: [^\\n]*\\n$`));
-    expect(ended.code).toBe(code === 'io' ? 5 : 2);
-    expect(listing()).toBe(before);
-  });
+  ])('%s', (_, flags, code) => expectRefused(`up ${tiny} ${flags}`, code));
 });
 
 test('checkpoints of which none can be used are not begun over', async () => {

@@ -29,8 +29,8 @@ export interface Checkpoints {
   /** Whether a whole one after this many steps is there. */
   has(step: number): Promise<boolean>;
   /**
-   * Makes the directory ready to be written to. Nothing is changed on disk before; a first save does it
-   * as well.
+   * Makes the directory if it is missing, and clears away what interrupted saves left. Nothing is changed
+   * on disk before this is called. The first save calls it if nobody has.
    *
    * @throws PodError `io` when it cannot be written to, `in-use` when another run has it.
    */
@@ -95,12 +95,17 @@ export async function listCheckpoints(
   const names = await attempt(`${directory}: could not be read`, () =>
     files.readDirectory(directory),
   );
+  return checkpointsAmong(names);
+}
+
+/** Those of some names that are of checkpoints, newest first. */
+function checkpointsAmong(names: readonly string[]): string[] {
   const found = names.flatMap((name) => parseName(name) ?? []);
   found.sort((a, b) => b.step - a.step || b.copy - a.copy);
   return found.map(({ step, copy }) => checkpointName(step, copy));
 }
 
-/** What became of a checkpoint that was listed before: its run has deleted it meanwhile. */
+/** Stands for a checkpoint that was listed, and that its run deleted before it was read. */
 export const gone = 'gone';
 
 /** A checkpoint, or why it is refused. Writes nothing. */
@@ -184,7 +189,7 @@ class Store implements Checkpoints {
 
   /** A directory that is missing cannot be locked yet. */
   async open(): Promise<void> {
-    if (!(await isThere(this.#files, this.#directory))) return;
+    if ((await namesIfThere(this.#files, this.#directory)) === undefined) return;
     this.#lock = this.#lockDirectory(this.#directory);
     this.#namesBefore = await this.list();
   }
@@ -215,9 +220,7 @@ class Store implements Checkpoints {
   }
 
   async list(): Promise<readonly string[]> {
-    return (await isThere(this.#files, this.#directory))
-      ? listCheckpoints(this.#directory, this.#files)
-      : [];
+    return checkpointsAmong((await namesIfThere(this.#files, this.#directory)) ?? []);
   }
 
   async latest(stepMost = Number.POSITIVE_INFINITY): Promise<Latest> {
@@ -258,7 +261,7 @@ class Store implements Checkpoints {
     }
   }
 
-  /** What has the name of the step already was refused: it stays. */
+  /** A name for a new checkpoint. One of the same step that is there was refused, and keeps its name. */
   async #freeName(step: number): Promise<string> {
     const [newest] = await this.#namesOf(step);
     return newest === undefined
@@ -360,15 +363,16 @@ async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function isThere(files: FileSystem, path: string): Promise<boolean> {
-  try {
-    await files.readDirectory(path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error) && error.code === 'ENOENT') return false;
-    if (!isSystemError(error)) throw error;
-    throw new PodError('io', `${path}: could not be read: ${error.message}`, error);
-  }
+/** Names in a directory; undefined when it is not there. */
+function namesIfThere(files: FileSystem, path: string): Promise<readonly string[] | undefined> {
+  return attempt(`${path}: could not be read`, async () => {
+    try {
+      return await files.readDirectory(path);
+    } catch (error) {
+      if (isSystemError(error) && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  });
 }
 
 interface Place {
@@ -377,7 +381,7 @@ interface Place {
   readonly files: FileSystem;
 }
 
-/** A run deletes whole checkpoints while others read them. */
+/** What `work` reads of a checkpoint, or why it failed; `gone` if the checkpoint was deleted meanwhile. */
 async function orRefusal<T>(
   { directory, name, files }: Place,
   work: () => Promise<T>,

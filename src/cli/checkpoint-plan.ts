@@ -1,0 +1,16 @@
+import { lockDirectory } from '../../cluster/host/lock.ts';
+import { openCheckpoints } from '../experiment/checkpoint/checkpoints.ts';
+import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
+import type { CheckpointOptions } from './options.ts';
+
+/**
+ * Opens the folder of a run's checkpoints and takes it for this process. `use` says what for, as
+ * `pod train`. Changes nothing on disk.
+ *
+ * @throws PodError `in-use` when another run has the folder, `io` when it cannot be read.
+ */
+export async function openPlan(options: CheckpointOptions, use: string): Promise<CheckpointPlan> {
+  const { directory, every, keep, resume } = options;
+  const lock = (folder: string) => lockDirectory(folder, use);
+  return { checkpoints: await openCheckpoints(directory, { keep, lock }), every, resume };
+}
