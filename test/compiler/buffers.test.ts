@@ -140,23 +140,13 @@ interface Use {
 
 /** From the first write to the last read, found from the instructions alone. */
 function usesOf(executable: Executable): Use[] {
-  const { buffers, instructions, parameters, constants, results, buckets } = executable;
+  const { buffers, instructions, parameters, constants, results } = executable;
   const fixed = [...parameters, ...constants.map(({ buffer }) => buffer)];
   const length = instructions.length;
-  const inBucket = (it: Buffer): boolean =>
-    buckets.some(({ buffer }) => {
-      const all = at(buffers, buffer);
-      return (
-        it !== all &&
-        it.kind === 'gradient' &&
-        it.hbmOffset >= all.hbmOffset &&
-        it.hbmOffset < all.hbmOffset + Math.max(all.hbmBytes, 1)
-      );
-    });
   const touches = (id: number): number[] =>
     instructions.flatMap((each, i) => (operands(executable, each).flat().includes(id) ? [i] : []));
   const uses = buffers.flatMap((it, id): Use[] => {
-    if (it.kind === 'program' || it.bytes === 0 || inBucket(it)) return [];
+    if (it.kind === 'program' || it.bytes === 0 || isInBucket(executable, it)) return [];
     const aliased = fixed.includes(id) && isOverwritten(executable, id);
     const kept = !aliased && (fixed.includes(id) || results.includes(id));
     const isView = results.includes(id) && !fixed.includes(id) && touches(id).length === 0;
@@ -167,11 +157,28 @@ function usesOf(executable: Executable): Use[] {
   return uses.map((use) => (isLastAtResult(executable, uses, use) ? { ...use, end: length } : use));
 }
 
-/** Whether a result, reshaped, is what this buffer holds. */
-function isLastAtResult({ buffers, results }: Executable, uses: readonly Use[], use: Use): boolean {
+/** Whether a buffer is a part of a bucket, which stands for all of its parts. */
+function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
+  return buckets.some(({ buffer }) => {
+    const all = at(buffers, buffer);
+    const end = all.hbmOffset + Math.max(all.hbmBytes, 1);
+    const isInside = it.hbmOffset >= all.hbmOffset && it.hbmOffset < end;
+    return it !== all && it.kind === 'gradient' && isInside;
+  });
+}
+
+/**
+ * Whether a result, reshaped, is what this buffer holds. A part of a bucket is not: the bucket may lie
+ * where this buffer was before.
+ */
+function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
+  const { buffers, results } = executable;
   const here = (it: Buffer): boolean => it.offset === use.it.offset && it.bytes === use.it.bytes;
   const known = uses.map(({ id }) => id);
-  const viewed = results.some((id) => !known.includes(id) && here(at(buffers, id)));
+  const viewed = results.some((id) => {
+    const it = at(buffers, id);
+    return !known.includes(id) && !isInBucket(executable, it) && here(it);
+  });
   return viewed && !uses.some((other) => here(other.it) && other.start > use.start);
 }
 
