@@ -104,6 +104,15 @@ export const folderDefects: readonly Defect[] = [
     title: 'a job without its job.json',
   },
   {
+    name: 'report: two runs',
+    guarantee: 'A report belongs to one run at a time.',
+    file: 'src/cli/report-file.ts',
+    from: "if (target.kind === 'file') this.#lock",
+    to: "if (target.kind === 'file' && path === '') this.#lock",
+    test: 'test/cli/folders.test.ts',
+    title: 'a report and a log belong to one run at a time',
+  },
+  {
     name: 'export: deleted meanwhile',
     guarantee: 'Readers of checkpoints and the run that rotates them work at the same time.',
     file: 'src/experiment/checkpoint/export.ts',
