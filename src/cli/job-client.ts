@@ -180,7 +180,8 @@ export function isErrorCode(code: string): code is ErrorCode {
 const pageSchema = z.object({
   jobs: z.array(jobSchema),
   more: z.boolean(),
-  damaged: z.array(damagedSchema),
+  // Masters of older versions refuse to start with a damaged job, and list none.
+  damaged: z.array(damagedSchema).default([]),
 });
 const pieceSchema = z.object({ text: z.string(), next: z.int(), hasEnded: z.boolean() });
 const refusalSchema = z.object({ code: z.string(), message: z.string() });
