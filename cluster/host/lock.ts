@@ -41,7 +41,7 @@ export function lockFolder(folder: string, use: string): Lock {
 export function lockPath(path: string, what: string, use: string): Lock {
   const file = attempt(what, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666));
   try {
-    if (!take(file, path)) throw inUse(what, readOwner(path));
+    if (!take(file, path)) throw inUse(what, ownerInWords(readOwner(path)));
     attempt(what, () => describe(file, use));
   } catch (error) {
     closeSync(file);
@@ -108,12 +108,16 @@ function heldBy(file: number): Lock {
  * @throws PodError `in-use`.
  */
 export function lockOpened(file: number, what: string): void {
-  if (flock(file) === 'taken') throw inUse(what, undefined);
+  if (flock(file) === 'taken') throw inUse(what, ownerInWords(undefined));
 }
 
 /** Who holds the lock of a folder, in words; undefined if nobody does. Changes nothing. */
 export function holderOf(folder: string): string | undefined {
-  const path = join(folder, lockFile);
+  return holderOfPath(join(folder, lockFile));
+}
+
+/** As {@link holderOf}, of a lock file of its own. */
+export function holderOfPath(path: string): string | undefined {
   let file: number;
   try {
     file = openSync(path, constants.O_RDWR);
@@ -174,8 +178,9 @@ function flock(file: number): 'ours' | 'taken' | 'unknown' {
   return error === 'EAGAIN' || error === 'EWOULDBLOCK' ? 'taken' : 'unknown';
 }
 
-function inUse(what: string, owner: Owner | undefined): PodError {
-  return new PodError('in-use', `${what}: in use by ${ownerInWords(owner)}; wait for its end`);
+/** The error about a folder or file that `holder` has, which is in words. */
+export function inUse(what: string, holder: string): PodError {
+  return new PodError('in-use', `${what}: in use by ${holder}; wait for its end`);
 }
 
 function ownerInWords(owner: Owner | undefined): string {

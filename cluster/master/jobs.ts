@@ -136,7 +136,7 @@ export class JobStore {
 
   /**
    * All jobs in order, and those that cannot be read: one that is damaged takes no others along, and
-   * stays as it is. A folder without `job.json` is of a submission that was interrupted: nobody
+   * stays as it is. A folder with nothing in it is of a submission that was interrupted: nobody
    * was told of it, and the next one takes its place.
    *
    * @throws PodError `io` when the folder of all cannot be read.
@@ -151,14 +151,34 @@ export class JobStore {
     const loaded: { jobs: Job[]; damaged: DamagedJob[] } = { jobs: [], damaged: [] };
     for (const id of numbers.map(jobName)) {
       try {
-        const text = this.#read(id);
-        if (text !== undefined) loaded.jobs.push(parsed(this.#path(id), text, jobSchema));
+        loaded.jobs.push(...this.#loadOne(id));
       } catch (error) {
         if (!(error instanceof PodError)) throw error;
         loaded.damaged.push({ id, reason: error.message });
       }
     }
     return loaded;
+  }
+
+  #loadOne(id: string): Job[] {
+    const path = this.#path(id);
+    const text = this.#read(id);
+    if (text === undefined) {
+      this.#refuseLeft(id);
+      return [];
+    }
+    const job = parsed(path, text, jobSchema);
+    if (job.id === id) return [job];
+    throw new PodError('bad-data', `${path}: it is damaged: id: expected ${id}, found ${job.id}`);
+  }
+
+  /** A job that has lost its `job.json` is no submission that was interrupted. */
+  #refuseLeft(id: string): void {
+    const path = this.#path(id);
+    const names = attempt(`${path}: could not be read`, () => this.#files.names(this.folderOf(id)));
+    const left = names.find((name) => name !== 'job.json.new');
+    if (left === undefined) return;
+    throw new PodError('bad-data', `${path}: it is damaged: it is missing, and ${left} is there`);
   }
 
   /**

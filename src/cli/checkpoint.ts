@@ -52,27 +52,33 @@ export function addCheckpoint(program: Command): void {
 }
 
 async function list(directory: string): Promise<void> {
-  const rows: string[][] = [];
-  for (const name of await namesIn(directory)) {
-    const found = await inspectCheckpoint(directory, name);
-    if (found === gone) continue;
-    rows.push(isRefusal(found) ? [name, `bad: ${found.reason}`] : description(found));
-  }
+  const all = await lookAtAll(directory, (name) => inspectCheckpoint(directory, name));
+  const rows = all.map((it) => (isRefusal(it) ? [it.name, `bad: ${it.reason}`] : description(it)));
   print([['checkpoint', 'model', 'data', 'loss', 'size', 'digest of the weights'], ...rows]);
 }
 
 async function verify(directory: string): Promise<void> {
-  const rows: string[][] = [];
-  let bad = 0;
-  for (const name of await namesIn(directory)) {
-    const found = await verifyCheckpoint(directory, name);
-    if (found === gone) continue;
-    rows.push(verdict(found));
-    if (isRefusal(found)) bad++;
-  }
-  print(rows);
+  const all = await lookAtAll(directory, (name) => verifyCheckpoint(directory, name));
+  const bad = all.filter(isRefusal).length;
+  print(all.map(verdict));
   if (bad > 0) {
-    throw new PodError('bad-data', `${directory}: ${bad} of ${rows.length} checkpoints are bad`);
+    throw new PodError('bad-data', `${directory}: ${bad} of ${all.length} checkpoints are bad`);
+  }
+}
+
+/** What there is of all checkpoints; those that are deleted meanwhile are left out. */
+async function lookAtAll<T>(
+  directory: string,
+  look: (name: string) => Promise<T | typeof gone>,
+): Promise<T[]> {
+  for (;;) {
+    const all: T[] = [];
+    for (const name of await namesIn(directory)) {
+      const found = await look(name);
+      if (found !== gone) all.push(found);
+    }
+    // Those that were listed were all deleted: newer ones are there.
+    if (all.length > 0) return all;
   }
 }
 

@@ -81,7 +81,10 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     for await (const event of train(config, world)) {
       progress.show(event);
       // All checks that can refuse the run come before its second event.
-      if (event.kind !== 'started') log?.begin();
+      if (event.kind !== 'started') {
+        report?.begin();
+        log?.begin();
+      }
       if (logger !== undefined) logEvent(logger, event);
       if (event.kind !== 'finished') continue;
       const text = `${JSON.stringify(event.report, undefined, 2)}\n`;
@@ -92,6 +95,8 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     progress.end();
     logger?.error({ code: error instanceof PodError ? error.code : undefined }, String(error));
     throw error;
+  } finally {
+    report?.close();
   }
   finish([log?.lost, report?.lost]);
 }

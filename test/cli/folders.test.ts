@@ -137,6 +137,25 @@ describe('a pod that could not run what is asked is refused before its folder is
   ])('%s', (_, flags, code) => expectRefused(`up ${tiny} ${flags}`, code));
 });
 
+test('a report and a log belong to one run at a time, and are free once that was killed', async () => {
+  const first = startPod(`train ${tiny} --steps 100000 --report r --log l`.split(' '), folder);
+  const ended = endOf(first);
+  await untilWritten(first, '\nstep');
+  for (const name of ['report', 'log']) {
+    const path = name.slice(0, 1);
+    const { code, stderr } = await shell(`$pod train ${tiny} --steps 1 --${name} ${path}`, {
+      cwd: folder,
+    });
+    expect(stderr).toMatch(new RegExp(`^pod: in-use: --${name} ${path}: in use by [^\\n]*\\n$`));
+    expect(code).toBe(2);
+  }
+  first.kill('SIGKILL');
+  await ended;
+  const { code } = await shell(`$pod train ${tiny} --steps 1 --report r --log l`, { cwd: folder });
+  expect(code).toBe(0);
+  expect(readdirSync(folder).sort()).toEqual(['l', 'r']);
+});
+
 test('checkpoints of which none can be used are not begun over', async () => {
   const train = `$pod train ${tiny} --schedule constant --warm-up 0 --checkpoint ck`;
   await shell(`${train} --steps 3`, { cwd: folder });

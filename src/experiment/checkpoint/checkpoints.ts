@@ -15,6 +15,7 @@ import {
 } from './checkpoint.ts';
 import type { FileSystem } from './files.ts';
 import { nodeFiles } from './node-files.ts';
+import { runNameOf } from './saved-run.ts';
 
 /**
  * The checkpoints of a run: directories `step-0000120`, each whole or not there at all, whatever
@@ -37,7 +38,7 @@ export interface Checkpoints {
   begin(): Promise<void>;
   /**
    * Writes a checkpoint; once this resolves it outlasts a loss of power, and of the whole ones
-   * only the newest `keep` are left. One save at a time.
+   * of this run only the newest `keep` are left. One save at a time.
    *
    * @throws PodError `io` when it could not be written, and then the others are as they were; or
    * when one that is no longer wanted could not be deleted.
@@ -177,8 +178,8 @@ class Store implements Checkpoints {
   /** Names that were there when it was opened. */
   #namesBefore: readonly string[] = [];
   #isReady = false;
-  /** Whether a checkpoint was found whole, by name. */
-  readonly #whole = new Map<string, boolean>();
+  /** The run of each checkpoint that was looked at, by name; null for one that is not whole. */
+  readonly #runs = new Map<string, string | null>();
 
   constructor({ directory, keep, files, lock }: StoreOptions) {
     this.#directory = directory;
@@ -227,13 +228,17 @@ class Store implements Checkpoints {
     const list = async (): Promise<readonly string[]> =>
       (await this.list()).filter((name) => (stepOf(name) ?? 0) <= stepMost);
     const found = await newestWhole(this.#directory, list, this.#files);
-    for (const { name } of found.refused) this.#whole.set(name, false);
-    if (found.checkpoint !== undefined) this.#whole.set(found.checkpoint.name, true);
+    const { checkpoint, refused } = found;
+    for (const { name } of refused) this.#runs.set(name, null);
+    if (checkpoint !== undefined) {
+      this.#runs.set(checkpoint.name, runNameOf(checkpoint.manifest.config));
+    }
     return found;
   }
 
   async has(step: number): Promise<boolean> {
-    for (const name of await this.#namesOf(step)) if (await this.#isWhole(name)) return true;
+    for (const name of await this.#namesOf(step))
+      if ((await this.#runOf(name)) !== null) return true;
     return false;
   }
 
@@ -243,8 +248,9 @@ class Store implements Checkpoints {
     const bytes = await attempt(`checkpoint ${name}: could not be written`, () =>
       this.#write(name, snapshot),
     );
-    this.#whole.set(name, true);
-    await attempt('an old checkpoint could not be deleted', () => this.#deleteOld());
+    const run = runNameOf(snapshot.config);
+    this.#runs.set(name, run);
+    await attempt('an old checkpoint could not be deleted', () => this.#deleteOld(run));
     return { name, bytes };
   }
 
@@ -273,12 +279,12 @@ class Store implements Checkpoints {
     return (await this.list()).filter((name) => stepOf(name) === step);
   }
 
-  /** Deletes whole checkpoints but the newest `keep`; bad ones stay to be looked at. */
-  async #deleteOld(): Promise<void> {
+  /** Deletes whole checkpoints of a run but the newest `keep`; bad ones and those of others stay. */
+  async #deleteOld(run: string): Promise<void> {
     const old: string[] = [];
     let whole = 0;
     for (const name of await this.list()) {
-      if (!(await this.#isWhole(name))) continue;
+      if ((await this.#runOf(name)) !== run) continue;
       whole++;
       if (whole > this.#keep) old.push(name);
     }
@@ -286,19 +292,19 @@ class Store implements Checkpoints {
     const deleted = old.map((name) => `${asides.deleted}${name}`);
     for (const [i, name] of old.entries()) {
       await this.#rename(name, at(deleted, i));
-      this.#whole.delete(name);
+      this.#runs.delete(name);
     }
     await this.#files.syncDirectory(this.#directory);
     for (const name of deleted) await this.#remove(name);
   }
 
-  async #isWhole(name: string): Promise<boolean> {
-    const known = this.#whole.get(name);
+  async #runOf(name: string): Promise<string | null> {
+    const known = this.#runs.get(name);
     if (known !== undefined) return known;
     const found = await verifyCheckpoint(this.#directory, name, this.#files);
-    const isWhole = found !== gone && !isRefusal(found);
-    this.#whole.set(name, isWhole);
-    return isWhole;
+    const run = found === gone || isRefusal(found) ? null : runNameOf(found.manifest.config);
+    this.#runs.set(name, run);
+    return run;
   }
 
   /** After a failure that is being reported already: what cannot be removed now is at the next opening. */

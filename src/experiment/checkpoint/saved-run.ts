@@ -23,6 +23,14 @@ export interface RunMark {
   readonly ratesDigest: string;
 }
 
+/** One text for all checkpoints of a run, however long it is and whatever its learning rates are. */
+export function runNameOf(config: Fields | SavedConfig): string {
+  const { topology, model, globalBatch, seed, precision, momentum, data, run } = config;
+  const { trainDigest = data, startDigest = null } = (run ?? {}) as Partial<RunMark>;
+  const all = { topology, model, globalBatch, seed, precision, momentum, trainDigest, startDigest };
+  return JSON.stringify(all);
+}
+
 /** What a checkpoint after `step` steps keeps of its run. */
 export function savedConfig(
   config: TrainConfig,

@@ -391,6 +391,20 @@ describe('what is refused', () => {
     },
   );
 
+  test('a job without its job.json, or with that of another, is damaged and stays', async () => {
+    const { server, files } = await start();
+    for (let i = 0; i < 4; i++) server.submit([]);
+    files.write('data/jobs/job-2/job.json', files.read('data/jobs/job-1/job.json') ?? '');
+    files.rename('data/jobs/job-4/job.json', 'data/jobs/job-4/log.jsonl');
+    const next = await start(files.root);
+    expect(statesOf(next.server)).toEqual(['job-1 running', 'job-3 queued']);
+    expect(next.server.listDamaged().map(({ reason }) => reason)).toEqual([
+      'data/jobs/job-2/job.json: it is damaged: id: expected job-2, found job-1',
+      'data/jobs/job-4/job.json: it is damaged: it is missing, and log.jsonl is there',
+    ]);
+    expect(next.server.submit([]).id).toBe('job-5');
+  });
+
   test('a damaged newest job keeps its number', async () => {
     const { server, files } = await start();
     for (let i = 0; i < 2; i++) server.submit([]);

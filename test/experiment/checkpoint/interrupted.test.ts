@@ -143,6 +143,15 @@ test('of the good ones the newest are kept, and bad ones stay', async () => {
   expect(await again.list()).toEqual(['step-0000005', 'step-0000004', 'step-0000003']);
 });
 
+test('whole checkpoints of another run are never deleted', async () => {
+  const files = new MemoryFiles();
+  const checkpoints = await openCheckpoints(directory, { keep: 1, files });
+  const other = snapshotOf(2);
+  await checkpoints.save({ ...other, config: { ...other.config, seed: 7 } });
+  for (const step of [1, 3, 4]) await checkpoints.save(snapshotOf(step));
+  expect(await checkpoints.list()).toEqual(['step-0000004', 'step-0000002']);
+});
+
 test('a directory that cannot be written to is refused at once, in one line', async () => {
   for (const code of ['EACCES', 'EROFS']) {
     const files = new MemoryFiles();
