@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { PodError } from '../../src/numerics/error.ts';
-import { tokenLengthMin } from '../net/token.ts';
+import { tokenBytesMax, tokenLengthMin } from '../net/token.ts';
 
 /**
  * Makes a join token of 32 random bytes at `path` where there is none. The file is whole or not
@@ -27,13 +27,18 @@ export function makeToken(path: string): boolean {
 /**
  * Puts the operator's own token at `path`, instead of what is there.
  *
- * @throws PodError `bad-config` when it is too short.
+ * @throws PodError `bad-config` when it is too short or too long.
  */
 export function replaceToken(path: string, text: string): void {
   const token = text.trim();
-  if (token.length < tokenLengthMin) {
-    const found = `${token.length} characters, at least ${tokenLengthMin}`;
-    throw new PodError('bad-config', `token on standard input: ${found}`);
+  const length = token.length;
+  if (length < tokenLengthMin || Buffer.byteLength(text) > tokenBytesMax) {
+    const expected = `at least ${tokenLengthMin} characters, at most ${tokenBytesMax} bytes`;
+    const found = length < tokenLengthMin ? `${length} characters` : 'more';
+    throw new PodError(
+      'bad-config',
+      `token on standard input: expected ${expected}, found ${found}`,
+    );
   }
   renameSync(writeDraft(path, token), path);
 }

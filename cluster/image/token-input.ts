@@ -2,16 +2,26 @@
  * Puts the operator's own join token, from standard input, in the place of the present one:
  *   docker compose run --rm --no-deps --no-TTY master set-token <my-token
  */
-import { readFileSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { PodError } from '../../src/numerics/error.ts';
-import { tokenPath } from '../net/token.ts';
+import { tokenBytesMax, tokenPath } from '../net/token.ts';
 import { replaceToken } from './token-file.ts';
 
 try {
-  replaceToken(tokenPath(process.env), readFileSync(0, 'utf8'));
+  replaceToken(tokenPath(process.env), readInput());
   process.stdout.write('the token was replaced\n');
 } catch (error) {
   const code = error instanceof PodError ? error.code : 'io';
   process.stderr.write(`pod: ${code}: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = error instanceof PodError ? error.exitCode : 5;
+}
+
+/** All of standard input, or more than a token may have. */
+function readInput(): string {
+  const bytes = Buffer.alloc(tokenBytesMax + 1);
+  let end = 0;
+  for (let count = 1; count > 0 && end < bytes.length; end += count) {
+    count = readSync(0, bytes, end, bytes.length - end, null);
+  }
+  return bytes.toString('utf8', 0, end);
 }

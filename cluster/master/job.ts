@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
@@ -64,6 +63,7 @@ export const commitsFile = 'commits.jsonl';
 export async function runJob(job: Job): Promise<JobEnd> {
   const { options, folder, logger } = job;
   const opened = await openOnMaster(options.config);
+  for (const note of opened.dataset.notes) logger.warn(note);
   const key = keyOf(opened.identity);
   const commits = openCommitLog(join(folder, commitsFile), key);
   try {
@@ -161,10 +161,7 @@ async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<Jo
     if (event.kind === 'finished') end = { kind: 'done', report: event.report };
     tell(logger, event, epoch);
   }
-  if (end.kind === 'done') {
-    writeReport(end.report, options);
-    commits.finish(end.report);
-  }
+  if (end.kind === 'done') commits.finish(end.report);
   return end;
 }
 
@@ -206,15 +203,5 @@ function tell(logger: Logger, event: TrainEvent, epoch: number): void {
     }
     default:
       logEvent(logger.child({ epoch }), event);
-  }
-}
-
-function writeReport(report: Report, { report: file }: TrainOptions): void {
-  if (file === undefined) return;
-  try {
-    writeFileSync(file, `${JSON.stringify(report, undefined, 2)}\n`);
-  } catch (cause) {
-    const why = (cause as Error).message;
-    throw new PodError('io', `--report ${file}: could not be written: ${why}`, cause);
   }
 }

@@ -5,7 +5,10 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { type Logger, pino } from 'pino';
+import { ReportFile } from '../../src/cli/report-file.ts';
 import { cloudTpus } from '../../src/experiment/config.ts';
+import { outliveFileLimit } from '../../src/files/write.ts';
+import { PodError } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import { logEvent } from '../../src/observe/log.ts';
 import { endsPod } from '../final.ts';
@@ -44,6 +47,7 @@ const containerLingerMs = 1500;
 /** A step that is under way when it is told to end may take this long, in ms. */
 const stepMsLimit = 8000;
 
+outliveFileLimit();
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
 // What many connections leave behind is collected when the heap has grown by half: left to itself it
 // grows fourfold first (the fuzzer shows it).
@@ -88,6 +92,7 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
 async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
+  const report = options.report === undefined ? undefined : new ReportFile(options.report);
   // Whoever starts a pod anew means a new run: what has ended is put aside.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
   const { state, workers } = begin(lobby, cloudTpus(options.config));
@@ -110,12 +115,15 @@ async function trainOnce(lobby: Lobby): Promise<number> {
     return ending.exitCode;
   }
   ending.isDone = true;
+  report?.write(`${JSON.stringify(end.report, undefined, 2)}\n`);
+  const isLost = report?.lost !== undefined;
+  const lostCode = isLost ? refuse(new PodError('io', `output was lost: ${report.lost}`)) : 0;
   logEvent(logger, { kind: 'finished', report: end.report });
   // Workers may still hang up: the summary is the last line.
   logger.level = 'silent';
   retire(folder);
   await sendHome(lobby, undefined);
-  return 0;
+  return lostCode;
 }
 
 /** Stays up, and runs one job after another. */

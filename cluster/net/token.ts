@@ -35,7 +35,8 @@ export class Token {
 
 /** Fewer characters can be guessed. */
 export const tokenLengthMin = 16;
-const tokenBytesMax = 4096;
+/** A token file is no larger. */
+export const tokenBytesMax = 4096;
 const defaultPath = '/run/secrets/pod-token';
 
 /** The file of the token: the one that `POD_TOKEN_FILE` names, or where engines mount secrets. */

@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { readSmallText } from '../../src/files/read.ts';
 import { tokenPath } from '../net/token.ts';
 
 /**
@@ -38,7 +39,7 @@ const lingerS = 2;
 /** Whether the run has been over for a while, and was not yet when this container started. */
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);
-  const text = startedS === undefined ? undefined : readText(notePath(env));
+  const text = startedS === undefined ? undefined : readSmallText(notePath(env));
   const note = text === undefined ? undefined : noteSchema.safeParse(jsonOf(text)).data;
   if (startedS === undefined || note === undefined) return false;
   const isOfThisRun = note.boot === readText(bootPath) && note.overS > startedS;

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFileSync, closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readSmallText } from '../../src/files/read.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { Lock } from '../host/lock.ts';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
@@ -123,12 +124,13 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
 /** What the file in a folder lists; undefined when there is none. */
 export function readProcesses(folder: string): PodProcesses | undefined {
   const path = join(folder, processesFile);
-  if (!existsSync(path)) return undefined;
+  const text = readSmallText(path);
+  if (text === undefined) return undefined;
   let supervisor: ProcessIdentity | undefined;
   let master: ProcessIdentity | undefined;
   const workers: (ProcessIdentity | undefined)[] = [];
   const all: ProcessIdentity[] = [];
-  for (const line of readFileSync(path, 'utf8').split('\n').slice(0, -1)) {
+  for (const line of text.split('\n').slice(0, -1)) {
     const [, name, tpu, pid, start = ''] = linePattern.exec(line) ?? [];
     if (pid === undefined) continue;
     const identity = { pid: Number(pid), start };

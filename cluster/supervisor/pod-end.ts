@@ -1,6 +1,7 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { readSmallText } from '../../src/files/read.ts';
 
 /** How a pod of processes has ended. */
 export interface PodEnd {
@@ -37,12 +38,8 @@ export function writePodEnd(folder: string, end: PodEnd): void {
 
 /** How the pod of a folder ended; undefined while it runs, or when nobody saw its end. */
 export function readPodEnd(folder: string): SeenEnd | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, endFile), 'utf8');
-  } catch {
-    return undefined;
-  }
+  const text = readSmallText(join(folder, endFile));
+  if (text === undefined) return undefined;
   const found = schema.safeParse(jsonOf(text)).data;
   if (found === undefined) return undefined;
   const { exitCode, code, reason, time } = found;

@@ -1,4 +1,5 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
+import { readSmallText } from '../../src/files/read.ts';
 
 /** What a process says of itself to health checks, in a small file. */
 export interface ProcessStatus {
@@ -32,7 +33,7 @@ export function writeStatus(
 /** Whether a process that wrote the file lives and is ready. */
 export function isReady(path: string): boolean {
   try {
-    const status = JSON.parse(readFileSync(path, 'utf8')) as Partial<ProcessStatus> | null;
+    const status = JSON.parse(readSmallText(path) ?? 'null') as Partial<ProcessStatus> | null;
     if (status?.state !== 'ready' || !isPid(status.pid)) return false;
     return process.kill(status.pid, 0);
   } catch {

@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
+import { outliveFileLimit } from '../../src/files/write.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import { exitCodeOf, onEnd } from '../host/ending.ts';
 import { wholeIn, wordIn } from '../host/environment.ts';
@@ -34,6 +35,7 @@ const sayMs = 5000;
 /** Of an end without an error: 0 if the master said that all is over. */
 let exitCode = 0;
 
+outliveFileLimit();
 process.on('uncaughtException', leave);
 saySo('starting');
 // There when node was started with --expose-gc.

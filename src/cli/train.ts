@@ -5,6 +5,7 @@ import { openThreadPod } from '../../cluster/threads/pool.ts';
 import type { TrainConfig } from '../experiment/config.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { train } from '../experiment/train.ts';
+import { outliveFileLimit } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 import { oneLine } from '../numerics/quote.ts';
 import { logEvent } from '../observe/log.ts';
@@ -66,8 +67,7 @@ interface Output {
 async function run(config: TrainConfig, output: Output): Promise<void> {
   const now = (): number => performance.now();
   const progress = new Progress(screenOf(output.json ? process.stderr : process.stdout), now);
-  // A file that reaches the limit of `ulimit -f` fails like a full disk, instead of ending the process.
-  process.on('SIGXFSZ', () => {});
+  outliveFileLimit();
   const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
   const log = output.log === undefined ? undefined : openLog(output.log, output, progress);
   const logger = log && pino({ base: { job: process.pid } }, log);

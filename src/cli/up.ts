@@ -97,7 +97,8 @@ async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<
   shown?.close();
   process.exitCode = end.exitCode;
   if (end.reason !== undefined) complain(inWords(end));
-  if (end.exitCode === 0 && shown === undefined) say(tail(log, 1)[0] ?? '');
+  const last = tail(log, 1)[0] ?? '';
+  if (shown === undefined && last.endsWith('"msg":"summary"}')) say(last);
 }
 
 /** Starts a supervisor that outlives this command, and waits until the pod is there. */

@@ -34,6 +34,18 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
   }
 }
 
+/** Files that a pod writes for itself are far smaller. */
+const smallBytesMax = 2 ** 20;
+
+/**
+ * The text of a regular file of at most 1 MiB; undefined when there is none that can be read. For
+ * files that a pod writes for itself and can do without. Not for those below `/proc`: their size is 0.
+ */
+export function readSmallText(path: string): string | undefined {
+  const file = readRegularFile(path, smallBytesMax);
+  return file.kind === 'contents' ? file.bytes.toString('utf8') : undefined;
+}
+
 /** What a path that is not a regular file is, with its article. */
 export function describeKind(stats: Stats): string {
   if (stats.isFile()) return 'a regular file';

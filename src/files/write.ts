@@ -12,6 +12,11 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { targetOf } from './target.ts';
 
+/** From now on a file that reaches the limit of `ulimit -f` fails like a full disk, instead of ending the process. */
+export function outliveFileLimit(): void {
+  process.on('SIGXFSZ', () => {});
+}
+
 /** How often a reader that takes nothing is tried again, and after how many ms: for 10 s. */
 const triesMax = 2000;
 const tryMs = 5;

@@ -160,3 +160,17 @@ function refusal(flags: Readonly<Record<string, string>>): PodError {
   }
   throw new Error('the outputs were taken');
 }
+
+test('the report of a pod that cannot be written is named; all else was done, and is there', async () => {
+  const up = '$pod up --wait --tpus 1 --model mlp --steps 3 --global-batch 8 --evaluate 8';
+  const lost = await shell(`${up} --dir d --report /dev/full`, { cwd: folder });
+  expect(lost.code).toBe(5);
+  expect(lost.stderr).toMatch(
+    /^pod: io: output was lost: --report \/dev\/full: [^\n]*ENOSPC[^\n]*\n$/,
+  );
+  expect(JSON.parse(lost.stdout)).toMatchObject({ msg: 'summary', steps: 3 });
+  const written = await shell(`${up} --dir d --report r --json`, { cwd: folder });
+  expect(written).toMatchObject({ code: 0, stderr: '' });
+  const { weightsDigest } = JSON.parse(written.stdout);
+  expect(JSON.parse(readFileSync(join(folder, 'r'), 'utf8'))).toMatchObject({ weightsDigest });
+});

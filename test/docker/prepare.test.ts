@@ -60,7 +60,8 @@ test('tokens of two pods differ', () => {
 test("the operator's own token takes the place of another, unless it is short", () => {
   const path = join(folder, 'pod-token');
   writeFileSync(path, 'an old token of theirs\n');
-  expect(() => replaceToken(path, 'short\n')).toThrow(/5 characters, at least 16/);
+  expect(() => replaceToken(path, 'short\n')).toThrow(/at least 16 characters.*found 5/);
+  expect(() => replaceToken(path, 'x'.repeat(4097))).toThrow(/at most 4096 bytes, found more/);
   expect(readFileSync(path, 'utf8')).toBe('an old token of theirs\n');
   replaceToken(path, '  a token from elsewhere \n');
   expect(readFileSync(path, 'utf8')).toBe('a token from elsewhere\n');
