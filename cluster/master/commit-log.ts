@@ -35,6 +35,8 @@ export interface CommitLog {
    * lines stay in the file.
    */
   readonly abandoned: Abandoned | null;
+  /** The numbers of the lines that were left aside: they were cut off, or are damaged. */
+  readonly unreadable: readonly number[];
   /** A membership begins. */
   beginEpoch(epoch: number): void;
   /**
@@ -87,6 +89,8 @@ class FileLog implements CommitLog {
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
   #abandoned: Abandoned | null = null;
+  readonly #unreadable: number[] = [];
+  #lines = 0;
   /** Bytes that have been read, and of them those of a last line without an end. */
   #readBytes = 0;
   #rest: Buffer = Buffer.alloc(0);
@@ -120,6 +124,10 @@ class FileLog implements CommitLog {
 
   get abandoned(): Abandoned | null {
     return this.#abandoned;
+  }
+
+  get unreadable(): readonly number[] {
+    return this.#unreadable;
   }
 
   beginEpoch(epoch: number): void {
@@ -207,8 +215,10 @@ class FileLog implements CommitLog {
     if (size < this.#readBytes)
       throw new Error(`it was cut from ${this.#readBytes} to ${size} bytes`);
     for (const line of this.#newLines(size)) {
+      this.#lines++;
       const record = parseRecord(line);
       if (record !== undefined) this.#contents.take(record);
+      else this.#unreadable.push(this.#lines);
     }
   }
 

@@ -67,8 +67,9 @@ export async function runJob(job: Job): Promise<JobEnd> {
   const key = keyOf(opened.identity);
   const commits = openCommitLog(join(folder, commitsFile), key);
   try {
-    const { failed, finished, abandoned } = commits;
+    const { failed, finished, abandoned, unreadable } = commits;
     if (abandoned !== null) logger.warn(describeAbandoned(abandoned, key), 'another-run');
+    if (unreadable.length > 0) logger.warn({ lines: unreadable }, describeUnreadable(commits));
     if (failed !== null) throw new PodError(failed.code, failed.message);
     if (finished !== null) return { kind: 'done', report: finished };
     const { epoch, history } = commits.past();
@@ -97,6 +98,13 @@ async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
     const where = "paths are those of the master's machine";
     throw new PodError(error.code, `${error.message} (${where})`, error);
   }
+}
+
+function describeUnreadable(commits: CommitLog): string {
+  const { length } = commits.unreadable;
+  const step = commits.past().history.at(-1)?.step ?? 0;
+  const lines = length === 1 ? '1 line was' : `${length} lines were`;
+  return `${commitsFile}: ${lines} cut off or damaged; the run goes on after step ${step}`;
 }
 
 /** The run that is not gone on with, for the log. */
