@@ -23,8 +23,9 @@ export interface SupervisorOptions {
 const restartsMax = 5;
 /** A master that lived this long, in ms, was no crash at the start. */
 const longLifeMs = 10_000;
-/** Before the first restart, in ms; doubled with each. */
+/** Before the first restart, in ms; doubled with each, up to the most. */
 const firstDelayMs = 100;
+const delayMsMax = 10_000;
 /** How long workers may take to end by themselves, once asked to, and once killed, in ms. */
 const homeMs = 1000;
 const endMs = 12_000;
@@ -72,7 +73,7 @@ export class Supervisor {
         return { ...end, reason };
       }
       log('master-crashed', { exitCode: end.exitCode, cause: end.reason, restarts });
-      await sleep(firstDelayMs * 2 ** (restarts - 1));
+      await sleep(Math.min(delayMsMax, firstDelayMs * 2 ** (restarts - 1)));
     }
   }
 

@@ -20,7 +20,8 @@ export interface ProcessRigOptions {
 
 /** A pod of processes of this machine, by `pod up`, which starts again whatever of it has died. */
 export class ProcessRig implements Rig {
-  readonly masterLifeMsMin = 0;
+  /** The supervisor waits longer before each restart of a master that has lived less than 10 s. */
+  readonly masterLifeMsMin = 11_000;
   /** The master starts another process, and ends the one that was lost. */
   readonly startsOthers = true;
   readonly #options: ProcessRigOptions;

@@ -119,7 +119,7 @@ async function leaveRunning(
 }
 
 /** How long a master may take until it answers, in ms. */
-const answerMsLimit = 20_000;
+const answerMsLimit = 60_000;
 
 /** Waits until the master answers, or the pod has ended. */
 async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answers' | PodEnd> {
@@ -130,7 +130,7 @@ async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answer
     if (await answers(apiPort)) return 'answers';
     await sleep(50);
   }
-  const reason = `the master does not answer within ${answerMsLimit} ms`;
+  const reason = `the master does not answer within ${answerMsLimit} ms, and the pod goes on (pod status, pod down)`;
   return { exitCode: errorCodes['worker-silent'], code: 'worker-silent', reason };
 }
 
