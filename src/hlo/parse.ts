@@ -454,7 +454,16 @@ function parseRange(scanner: Scanner): [number, number, number] {
   return [start, limit, stride];
 }
 
-/** `0_1x0_1_2`: low, high and interior of each dimension; nothing for a scalar. */
+function isScalarShape(shape: Shape): boolean {
+  return isArray(shape) && shape.dims.length === 0;
+}
+
+/** `0_0`, which the padding of a scalar is written as. */
+function isNone(padding: readonly (readonly number[])[]): boolean {
+  return padding.length === 1 && at(padding, 0).every((size) => size === 0);
+}
+
+/** `0_1x0_1_2`: low, high and interior of each dimension; nothing, or `0_0`, for a scalar. */
 function parsePadding(scanner: Scanner): [number, number, number][] {
   const text = scanner.tryMatch(/-?\d+_-?\d+(_\d+)?(x-?\d+_-?\d+(_\d+)?)*/y) ?? '';
   if (text === '') return [];
@@ -605,7 +614,9 @@ function draftOf(parsed: Parsed): Draft {
       return { ...node, opcode, starts, limits, strides };
     }
     case 'pad': {
-      const [low, high, interior] = columns(need('padding'));
+      const padding = need('padding');
+      const isScalar = operands[0] !== undefined && isScalarShape(operands[0].shape);
+      const [low, high, interior] = columns(isScalar && isNone(padding) ? [] : padding);
       return { ...node, opcode, low, high, interior };
     }
     case 'dot':

@@ -3,6 +3,7 @@ import { elementTypes } from '../numerics/element-type.ts';
 import { type Literal, valueAt } from '../numerics/literal.ts';
 import { product, shapeText } from '../numerics/shape.ts';
 import type {
+  Alias,
   ConvolutionDimensions,
   HloComputation,
   HloInstruction,
@@ -23,7 +24,7 @@ export interface PrintOptions {
  */
 export function print(module: HloModule, options: PrintOptions = {}): string {
   const names = nameComputations(module.entry);
-  const aliases = module.aliases.map(({ output, parameter }) => `{${output}}: ${parameter}`);
+  const aliases = module.aliases.map(aliasText(module));
   const header = [`HloModule ${identifier(module.name)}`];
   if (aliases.length > 0) header.push(`input_output_alias={ ${aliases.join(', ')} }`);
   const computations = [...names.keys()].map((computation) => {
@@ -31,6 +32,12 @@ export function print(module: HloModule, options: PrintOptions = {}): string {
     return entry + computationText(computation, names, options);
   });
   return `${[header.join(', '), ...computations].join('\n\n')}\n`;
+}
+
+/** The output `{}` is the whole result, where that is no tuple. */
+function aliasText({ entry }: HloModule): (alias: Alias) => string {
+  const isTuple = entry.root.shape.type === 'tuple';
+  return ({ output, parameter }) => `{${isTuple ? output : ''}}: (${parameter}, {}, may-alias)`;
 }
 
 type Names = ReadonlyMap<HloComputation, string>;
@@ -157,10 +164,11 @@ function attributesOf(it: HloInstruction, nameOf: (body: HloComputation) => stri
       const ranges = it.starts.map((start, d) => `[${start}:${it.limits[d]}:${it.strides[d]}]`);
       return [`slice={${ranges.join(', ')}}`];
     }
-    case 'pad':
-      return [
-        `padding=${it.low.map((low, d) => `${low}_${it.high[d]}_${it.interior[d]}`).join('x')}`,
-      ];
+    case 'pad': {
+      const sizes = it.low.map((low, d) => `${low}_${it.high[d]}_${it.interior[d]}`);
+      // XLA's parser wants the padding of a dimension, for a scalar as well.
+      return [`padding=${sizes.length === 0 ? '0_0' : sizes.join('x')}`];
+    }
     case 'dot':
       return [
         `lhs_batch_dims=${listText(it.lhsBatch)}`,

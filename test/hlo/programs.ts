@@ -9,6 +9,7 @@ import {
   type HloModule,
   type Opcode,
   type Parameter,
+  type Precision,
   unaryOpcodes,
   type WindowDimension,
 } from '../../src/hlo/instruction.ts';
@@ -38,6 +39,11 @@ export interface ProgramOptions {
   readonly choicesMax?: number;
   /** Most elements of an array. Default 128. */
   readonly elementsMax?: number;
+  /**
+   * Only what XLA promises one result for: products at highest precision, and reductions by sums and
+   * maxima that start from the identity, which XLA may apply any number of times. Default false.
+   */
+  readonly isPlain?: boolean;
 }
 
 export interface Program {
@@ -131,6 +137,7 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
     specials: given.specials ?? true,
     choicesMax: given.choicesMax ?? 64,
     elementsMax: given.elementsMax ?? 128,
+    isPlain: given.isPlain ?? false,
   };
   const parameters: Parameter[] = [];
   const literals: Literal[] = [];
@@ -381,7 +388,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
       rhsBatch: places.slice(0, lhsBatch.length),
       rhsContracting: places.slice(lhsBatch.length),
     };
-    return [b.dot(lhs, rhs, dimensions, builder.draw(2) === 0 ? 'default' : 'highest')];
+    return [b.dot(lhs, rhs, dimensions, precisionOf(builder))];
   },
   convolution: (builder) => [convolutionOf(builder)],
   reduce: (builder) => {
@@ -389,14 +396,16 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     const { type, dims } = shapeOf(first);
     const dimensions = dims.map((_, d) => d).filter(() => builder.draw(2) === 0);
     if (builder.draw(3) < 2) {
-      return [
-        b.reduce(first, builder.like(arrayShape(type, [])), dimensions, bodyOf(builder, type)),
-      ];
+      const body = bodyOf(builder, type);
+      return [b.reduce(first, initOf(builder, type, body), dimensions, body)];
     }
     const second = builder.pick();
     const other = sameSize(first, second) ? second : first;
     const scalars = [first, other].map((it) => arrayShape(shapeOf(it).type, []));
-    const inits = scalars.map(builder.like);
+    const inits = scalars.map((shape, i) => {
+      if (!builder.options.isPlain) return builder.like(shape);
+      return b.scalar(shape.type, i === 0 ? leastOf(shape.type) : 0);
+    });
     const result = b.reduce([first, other], inits, dimensions, greaterPair(builder, scalars));
     return [b.getTupleElement(result, 0), b.getTupleElement(result, 1)];
   },
@@ -405,9 +414,8 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     const { type, dims } = shapeOf(operand);
     const window = dims.map((size) => windowOf(builder, size, true));
     if (windowWork(dims, window) > 4096) return [];
-    return [
-      b.reduceWindow(operand, builder.like(arrayShape(type, [])), window, bodyOf(builder, type)),
-    ];
+    const body = bodyOf(builder, type);
+    return [b.reduceWindow(operand, initOf(builder, type, body), window, body)];
   },
   'select-and-scatter': (builder) => {
     const operand = builder.pick(numbers);
@@ -416,7 +424,7 @@ const rules: Readonly<Record<Opcode, Rule>> = {
     if (windowWork(dims, window) > 4096) return [];
     const positions = dims.map((size, d) => windowPositions(size, window[d]!));
     const source = builder.like(arrayShape(type, positions));
-    const init = builder.like(arrayShape(type, []));
+    const init = initOf(builder, type, b.adder(type));
     const selected = b.greaterOrEqual(type);
     return [b.selectAndScatter(operand, source, init, window, selected, b.adder(type))];
   },
@@ -520,7 +528,7 @@ function convolutionOf(builder: Builder): HloInstruction {
       },
       featureGroupCount,
       batchGroupCount,
-      precision: builder.draw(2) === 0 ? 'default' : 'highest',
+      precision: precisionOf(builder),
     },
   );
 }
@@ -545,7 +553,7 @@ function windowWork(dims: readonly number[], window: readonly WindowDimension[])
 
 function bodyOf(builder: Builder, type: ElementType): HloComputation {
   if (type === 'pred') return b.maximizer(type);
-  switch (builder.draw(3)) {
+  switch (builder.draw(builder.options.isPlain ? 2 : 3)) {
     case 0:
       return b.adder(type);
     case 1:
@@ -555,6 +563,22 @@ function bodyOf(builder: Builder, type: ElementType): HloComputation {
       return b.computation(builder.named(`${type}_join`), [x, y], b.subtract(b.multiply(x, x), y));
     }
   }
+}
+
+function precisionOf(builder: Builder): Precision {
+  return builder.draw(2) === 0 && !builder.options.isPlain ? 'default' : 'highest';
+}
+
+/** What a reduction with a body starts from. */
+function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
+  if (!builder.options.isPlain) return builder.like(arrayShape(type, []));
+  return b.scalar(type, body === b.maximizer(type) ? leastOf(type) : 0);
+}
+
+/** The identity of a maximum. */
+function leastOf(type: ElementType): number {
+  if (type === 's32') return -(2 ** 31);
+  return type === 'u32' || type === 'pred' ? 0 : Number.NEGATIVE_INFINITY;
 }
 
 /** Of two pairs the one whose first is greater: an argmax. */

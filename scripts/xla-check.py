@@ -1,0 +1,75 @@
+"""Gives HLO texts to XLA's own parser, and runs some of them on XLA's CPU backend.
+
+Reads one JSON object a line from standard input and answers each with a line; scripts/xla-check.ts
+is its caller. Needs Python 3.11 and `jax==0.10.2` alone, whose private modules `_hlo` and `_jax`
+give access to the parser.
+
+  {"texts": [TEXT, ...]}                     {"texts": [{"printed": TEXT} or {"error": WHY}, ...]}
+  {"run": TEXT, "arguments": [LITERAL]}      {"results": [LITERAL]} or {"error": WHY}
+
+A literal is {"type": "f32", "dims": [2, 3], "hex": bytes in memory order}.
+"""
+import json
+import os
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+# What XLA may leave out or reorder for speed stays as it is written: roundings to bf16, algebra of floats.
+os.environ["XLA_FLAGS"] = (
+    "--xla_allow_excess_precision=false --xla_disable_hlo_passes=algsimp --xla_cpu_enable_fast_math=false"
+)
+
+import jax
+import ml_dtypes
+import numpy
+from jaxlib import _hlo, _jax
+
+jax.config.update("jax_enable_x64", True)
+
+TYPES = {
+    "pred": numpy.bool_, "s32": numpy.int32, "u32": numpy.uint32,
+    "bf16": ml_dtypes.bfloat16, "f32": numpy.float32,
+}
+NAMES = {numpy.dtype(dtype): name for name, dtype in TYPES.items()}
+
+print_options = _hlo.HloPrintOptions()
+print_options.print_large_constants = True
+
+
+def array_of(literal):
+    raw = numpy.frombuffer(bytes.fromhex(literal["hex"]), dtype=numpy.uint8)
+    return raw.view(TYPES[literal["type"]]).reshape(literal["dims"]).copy()
+
+
+def literal_of(array):
+    return {"type": NAMES[array.dtype], "dims": list(array.shape), "hex": array.tobytes().hex()}
+
+
+def parse(text):
+    try:
+        return {"printed": _hlo.hlo_module_from_text(text).to_string(print_options)}
+    except Exception as error:
+        return {"error": str(error)}
+
+
+def run(text, arguments):
+    try:
+        device = jax.devices()[0]
+        proto = _hlo.hlo_module_from_text(text).as_serialized_hlo_module_proto()
+        executable = device.client.compile_and_load(
+            _jax.mlir.hlo_to_stablehlo(proto), _jax.DeviceList((device,)), _jax.CompileOptions()
+        )
+        on_device = [jax.device_put(array_of(it), device) for it in arguments]
+        results = executable.execute_sharded(on_device).disassemble_into_single_device_arrays()
+        return {"results": [literal_of(numpy.asarray(it[0])) for it in results]}
+    except Exception as error:
+        return {"error": str(error)}
+
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if "texts" in request:
+        answer = {"texts": [parse(text) for text in request["texts"]]}
+    else:
+        answer = run(request["run"], request["arguments"])
+    print(json.dumps(answer), flush=True)

@@ -1,0 +1,187 @@
+/**
+ * Holds our HLO texts, and what they compute, against XLA itself. Random programs over all opcodes, and
+ * the training steps of both networks, are printed after every pass and given to XLA's parser; what XLA
+ * prints back is read by us and must evaluate to the same bits; and each program is run by XLA's CPU
+ * backend and compared with `hlo/evaluate`: integers exactly, floats to 1e-5 of the largest element.
+ *
+ *   python3 -m venv xla && xla/bin/pip install jax==0.10.2
+ *   npm run compile && node dist/scripts/xla-check.js --python xla/bin/python --programs 2000
+ *
+ * Exit codes: 0 everything agreed but for what is named and counted, 1 something did not, 2 wrong input.
+ */
+import fc from 'fast-check';
+import { compile } from '../src/compiler/compile.ts';
+import { type EvaluateInputs, evaluate } from '../src/hlo/evaluate.ts';
+import type { HloInstruction, HloModule } from '../src/hlo/instruction.ts';
+import { parse } from '../src/hlo/parse.ts';
+import { print } from '../src/hlo/print.ts';
+import { postOrder } from '../src/hlo/traverse.ts';
+import { at } from '../src/numerics/assert.ts';
+import { PodError } from '../src/numerics/error.ts';
+import type { Literal } from '../src/numerics/literal.ts';
+import { columns } from '../src/observe/format.ts';
+import { arbitraryModule } from '../test/hlo/programs.ts';
+import { script } from './command.ts';
+import { Xla } from './xla/client.ts';
+import { differenceOf, isSmall } from './xla/compare.ts';
+import { withoutHost } from './xla/host.ts';
+import { trainingPrograms } from './xla/training.ts';
+
+interface Options {
+  readonly python: string;
+  readonly programs: string;
+  readonly seed: string;
+}
+
+const options = script(
+  'xla-check',
+  'hold HLO texts and what they compute against XLA itself',
+  '--python xla/bin/python --programs 2000',
+)
+  .option('--python <program>', 'a Python 3.11 that has jax 0.10.2', 'python3')
+  .option('--programs <n>', 'random programs', '2000')
+  .option('--seed <n>', 'of the random programs', '1')
+  .parse()
+  .opts<Options>();
+
+/** Outcomes that are no finding: XLA's CPU backend has them for programs that its parser accepts. */
+const namedRefusals: readonly (readonly [kind: string, pattern: RegExp])[] = [
+  ['not run: XLA crashed on a select-and-scatter', /^XLA crashed/],
+];
+
+interface Subject {
+  readonly name: string;
+  readonly module: HloModule;
+  readonly inputs: EvaluateInputs;
+}
+
+const counts = new Map<string, number>();
+const findings: string[] = [];
+const xla = new Xla(options.python);
+try {
+  for (const subject of [...trainingPrograms(), ...randomPrograms()]) await check(subject);
+} finally {
+  xla.close();
+}
+say(columns([...counts].sort().map(([kind, count]) => [kind, String(count)])).join('\n'));
+for (const finding of findings.slice(0, 40)) say(finding);
+say(findings.length === 0 ? 'nothing was wrong' : `${findings.length} findings`);
+process.exitCode = findings.length === 0 ? 0 : 1;
+
+function randomPrograms(): Subject[] {
+  const programs = fc.sample(arbitraryModule({ specials: false, isPlain: true }), {
+    numRuns: Number(options.programs),
+    seed: Number(options.seed),
+  });
+  return programs.map((program, i) => ({ name: `program ${i}`, ...program }));
+}
+
+async function check(subject: Subject): Promise<void> {
+  await checkTexts(subject);
+  await checkValues(subject);
+}
+
+/** Every text is accepted, and what XLA prints back computes the same bits. */
+async function checkTexts({ name, module, inputs }: Subject): Promise<void> {
+  const stages = stagesOf(module);
+  const answers = await xla.parse(stages.map(({ text }) => text));
+  for (const [i, answer] of answers.entries()) {
+    const stage = at(stages, i);
+    const where = `${name} ${stage.name}`;
+    count('texts given to the parser of XLA');
+    if ('error' in answer) find('texts refused', `${where}: ${firstLine(answer.error)}`);
+    else checkReadBack(where, answer.printed, stage.module, inputs);
+  }
+}
+
+function checkReadBack(
+  where: string,
+  printed: string,
+  module: HloModule,
+  inputs: EvaluateInputs,
+): void {
+  try {
+    const read = parse(printed);
+    // The same text is the same module: only others need to be evaluated, which is slow for a network.
+    const isSame =
+      print(read) === print(module) || sameBits(resultsOf(read, inputs), resultsOf(module, inputs));
+    if (isSame) count('texts printed by XLA, read back: the same bits');
+    else find('read back: other bits', where);
+  } catch (error) {
+    if (!(error instanceof PodError)) throw error;
+    find('read back: refused', `${where}: ${error.message}`);
+  }
+}
+
+async function checkValues({ name, module, inputs }: Subject): Promise<void> {
+  const hostless = withoutHost(module, inputs);
+  const ours = resultsOf(module, inputs);
+  const found = await xla.run(print(hostless.module), hostless.parameters);
+  if ('error' in found) {
+    const [kind] = namedRefusals.find(([, pattern]) => pattern.test(found.error)) ?? [];
+    if (kind === undefined) find('not run', `${name}: ${firstLine(found.error)}`);
+    else count(kind);
+    return;
+  }
+  const difference = differenceOf(found.results, ours);
+  if (difference === undefined) count('run by XLA: the same bits');
+  else if (isSmall(difference)) count('run by XLA: within the tolerance');
+  else find('run by XLA: apart', `${name}: ${difference.what}: ${opcodesOf(module).join(' ')}`);
+}
+
+interface Stage {
+  readonly name: string;
+  readonly module: HloModule;
+  readonly text: string;
+}
+
+/** The module as it is, and after every pass. A program that the compiler refuses has its own text alone. */
+function stagesOf(module: HloModule): Stage[] {
+  const stages: Stage[] = [{ name: 'as built', module, text: print(module) }];
+  try {
+    compile(module, {
+      cores: 1,
+      listener: (pass, after) => {
+        stages.push({ name: `after ${pass.name}`, module: after, text: print(after) });
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof PodError) || error.code !== 'unsupported-program') throw error;
+    count('programs that our compiler refuses');
+  }
+  return stages;
+}
+
+function resultsOf(module: HloModule, inputs: EvaluateInputs): readonly Literal[] {
+  const { values, outfeed } = evaluate(module, inputs);
+  return [...values, ...outfeed.flat()];
+}
+
+function sameBits(a: readonly Literal[], b: readonly Literal[]): boolean {
+  const bytes = ({ data }: Literal): Buffer =>
+    Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return a.length === b.length && a.every((it, i) => bytes(it).equals(bytes(at(b, i))));
+}
+
+function opcodesOf({ entry }: HloModule): string[] {
+  const skipped: readonly HloInstruction['opcode'][] = ['parameter', 'constant', 'tuple'];
+  const all = postOrder(entry.root).map(({ opcode }) => opcode);
+  return [...new Set(all)].filter((it) => !skipped.includes(it));
+}
+
+function count(kind: string): void {
+  counts.set(kind, (counts.get(kind) ?? 0) + 1);
+}
+
+function find(kind: string, what: string): void {
+  count(kind);
+  findings.push(`${kind}: ${what}`);
+}
+
+function firstLine(text: string): string {
+  return text.split('\n').slice(0, 4).join(' | ').slice(0, 400);
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}

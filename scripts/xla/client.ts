@@ -1,0 +1,102 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { type Literal, storage } from '../../src/numerics/literal.ts';
+import { arrayShape, elementCount } from '../../src/numerics/shape.ts';
+
+/** An array as scripts/xla-check.py sends and takes it: `hex` has its bytes in memory order. */
+const wireSchema = z.object({
+  type: z.enum(['pred', 's32', 'u32', 'bf16', 'f32']),
+  dims: z.array(z.int()),
+  hex: z.string(),
+});
+type WireLiteral = z.infer<typeof wireSchema>;
+
+/** What XLA's parser made of a text: the module as XLA prints it, or why it refused the text. */
+export type ParsedByXla = { readonly printed: string } | { readonly error: string };
+
+const refusedSchema = z.object({ error: z.string() });
+const parsedSchema = z.union([z.object({ printed: z.string() }), refusedSchema]);
+const textsSchema = z.object({ texts: z.array(parsedSchema) });
+const runSchema = z.union([z.object({ results: z.array(wireSchema) }), refusedSchema]);
+
+/** What running a module in XLA gave, or why it did not run. */
+export type RunByXla = { readonly results: readonly Literal[] } | { readonly error: string };
+
+const program = fileURLToPath(new URL('../../../scripts/xla-check.py', import.meta.url));
+
+/** XLA, in a Python process that is started again when XLA has ended it. */
+export class Xla {
+  readonly #python: string;
+  #child: ChildProcessWithoutNullStreams | undefined;
+  #lines: AsyncIterator<string> | undefined;
+  #stderr = '';
+
+  /** `python` is the program of a Python 3.11 that has jax 0.10.2. */
+  constructor(python: string) {
+    this.#python = python;
+  }
+
+  /** Gives texts to XLA's parser. */
+  async parse(texts: readonly string[]): Promise<readonly ParsedByXla[]> {
+    const answer = await this.#ask({ texts });
+    if (answer === undefined) throw new Error(`XLA's parser ended: ${this.#stderr.slice(-2000)}`);
+    return textsSchema.parse(answer).texts;
+  }
+
+  /** Compiles and runs a module on XLA's CPU backend. */
+  async run(text: string, inputs: readonly Literal[]): Promise<RunByXla> {
+    const answer = await this.#ask({ run: text, arguments: inputs.map(toWire) });
+    if (answer === undefined) return { error: `XLA crashed: ${lastLine(this.#stderr)}` };
+    const found = runSchema.parse(answer);
+    return 'error' in found ? found : { results: found.results.map(fromWire) };
+  }
+
+  close(): void {
+    this.#child?.stdin.end();
+  }
+
+  /** Undefined when the process ended instead of answering. */
+  async #ask(request: object): Promise<unknown> {
+    const child = this.#child ?? this.#start();
+    child.stdin.write(`${JSON.stringify(request)}\n`);
+    const next = await this.#lines?.next();
+    if (next?.done === false) return JSON.parse(next.value);
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
+    this.#child = undefined;
+    return undefined;
+  }
+
+  #start(): ChildProcessWithoutNullStreams {
+    const child = spawn(this.#python, [program]);
+    this.#child = child;
+    this.#stderr = '';
+    child.stderr.on('data', (piece: Buffer) => {
+      this.#stderr = `${this.#stderr}${piece}`.slice(-10_000);
+    });
+    // A process that has ended takes no more requests: that shows in its answer.
+    child.stdin.on('error', () => undefined);
+    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    return child;
+  }
+}
+
+function toWire(value: Literal): WireLiteral {
+  const { type, dims } = value.shape;
+  const { data } = value;
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return { type: type as WireLiteral['type'], dims: [...dims], hex: bytes.toString('hex') };
+}
+
+function fromWire({ type, dims, hex }: WireLiteral): Literal {
+  const shape = arrayShape(type, dims);
+  const data = storage(type, elementCount(shape));
+  Buffer.from(data.buffer).write(hex, 'hex');
+  return { shape, data };
+}
+
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1) ?? '';
+}

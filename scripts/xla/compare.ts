@@ -1,0 +1,63 @@
+import { elementTypes } from '../../src/numerics/element-type.ts';
+import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
+import { sameShape, shapeText } from '../../src/numerics/shape.ts';
+
+/**
+ * The most by which floats may be apart, relative to the largest finite element of their array. For
+ * bf16 it is a unit in the last place.
+ */
+const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
+
+/** How two results of one program differ. */
+export interface Difference {
+  /** Relative to the largest element for floats; infinite where no tolerance applies. */
+  readonly size: number;
+  readonly what: string;
+}
+
+/** The largest difference between arrays by XLA and ours; undefined when they agree bit for bit. */
+export function differenceOf(
+  found: readonly Literal[],
+  expected: readonly Literal[],
+): Difference | undefined {
+  if (found.length !== expected.length) {
+    return wrong(`${found.length} results by XLA, ${expected.length} by us`);
+  }
+  const all = expected.flatMap((it, i) => differenceOfArray(found[i] as Literal, it, i) ?? []);
+  return all.sort((a, b) => b.size - a.size)[0];
+}
+
+/** Whether a difference is within what floats may be apart. */
+export function isSmall({ size }: Difference): boolean {
+  return size <= 1;
+}
+
+function differenceOfArray(found: Literal, ours: Literal, i: number): Difference | undefined {
+  if (!sameShape(found.shape, ours.shape)) {
+    return wrong(`result ${i} is ${shapeText(found.shape)} by XLA, ${shapeText(ours.shape)} by us`);
+  }
+  const [theirs, mine] = [valuesOf(found), valuesOf(ours)];
+  const largest = mine.reduce(
+    (most, value) => (Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most),
+    2 ** -126,
+  );
+  const { type } = ours.shape;
+  const tolerance = elementTypes[type].kind === 'float' ? (tolerances[type] ?? 0) : 0;
+  let worst: Difference | undefined;
+  for (const [at, value] of mine.entries()) {
+    const other = theirs[at] ?? Number.NaN;
+    if (other === value || (Number.isNaN(other) && Number.isNaN(value))) continue;
+    const apart = Math.abs(other - value) / largest;
+    const size = tolerance > 0 && Number.isFinite(apart) ? apart / tolerance : Infinity;
+    if (worst !== undefined && size <= worst.size) continue;
+    worst = {
+      size,
+      what: `result ${i}, element ${at} of ${shapeText(ours.shape)}: ${other} by XLA, ${value} by us`,
+    };
+  }
+  return worst;
+}
+
+function wrong(what: string): Difference {
+  return { size: Number.POSITIVE_INFINITY, what };
+}

@@ -1,0 +1,51 @@
+import { trainOptions } from '../../src/cli/options.ts';
+import { openDataset } from '../../src/data/open.ts';
+import { totalSteps } from '../../src/experiment/config.ts';
+import { trainingStep } from '../../src/experiment/programs.ts';
+import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
+import type { HloModule } from '../../src/hlo/instruction.ts';
+import { postOrder } from '../../src/hlo/traverse.ts';
+import { networkNames } from '../../src/model/networks.ts';
+import { assert } from '../../src/numerics/assert.ts';
+import { stream } from '../../src/numerics/random.ts';
+import { type ArrayShape, isArray, type Shape } from '../../src/numerics/shape.ts';
+import { randomLiteral } from '../../test/hlo/programs.ts';
+
+/** The training steps of all networks in f32, where products have highest precision, with random inputs. */
+export function trainingPrograms(): {
+  readonly name: string;
+  readonly module: HloModule;
+  readonly inputs: EvaluateInputs;
+}[] {
+  return networkNames.map((model) => {
+    const flags = { model, tpus: '1', globalBatch: '16', precision: 'f32' };
+    const { config } = trainOptions(flags);
+    const dataset = openDataset(config.data, config.seed);
+    const { module } = trainingStep(config, dataset, totalSteps(config, dataset.train.size));
+    return { name: `${model}, training step`, module, inputs: inputsOf(module) };
+  });
+}
+
+function inputsOf({ entry }: HloModule): EvaluateInputs {
+  const shapes = entry.parameters.map(({ shape }) => arrayOf(shape));
+  const feeds = postOrder(entry.root).filter(({ opcode }) => opcode === 'infeed');
+  const random = (name: string) => (shape: ArrayShape, i: number) =>
+    randomLiteral(shape, stream(i, name), false);
+  return {
+    parameters: shapes.map(random('parameter')),
+    infeed: feeds.map(({ shape }) => dataOf(shape).map(random('infeed'))),
+  };
+}
+
+/** The arrays that an infeed brings. */
+function dataOf(shape: Shape): readonly ArrayShape[] {
+  assert(shape.type === 'tuple', 'an infeed has data and a token');
+  const [data] = shape.elements;
+  assert(data !== undefined, 'an infeed has data and a token');
+  return data.type === 'tuple' ? data.elements.map(arrayOf) : [arrayOf(data)];
+}
+
+function arrayOf(shape: Shape): ArrayShape {
+  assert(isArray(shape), 'inputs are arrays');
+  return shape;
+}
