@@ -56,6 +56,13 @@ export const weightsFile = 'weights.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 const manifestFile = 'manifest.json';
 
+/** Names of all files that a checkpoint has. */
+export const checkpointFiles: ReadonlySet<string> = new Set([
+  weightsFile,
+  optimizerFile,
+  manifestFile,
+]);
+
 /** Where the names of a step are taken by checkpoints that were refused, `copy` counts on. */
 export function checkpointName(step: number, copy = 0): string {
   const name = `step-${String(step).padStart(7, '0')}`;
