@@ -34,15 +34,11 @@ export const lockFile = '.lock';
  * @throws PodError `in-use`, naming the owner, or `io` when the lock's file cannot be written.
  */
 export function lockFolder(folder: string, use: string): Lock {
-  return lockPath(join(folder, lockFile), folder, use);
-}
-
-/** As {@link lockFolder}, with a lock file of its own; `what` is named by messages. */
-export function lockPath(path: string, what: string, use: string): Lock {
-  const file = attempt(what, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666));
+  const path = join(folder, lockFile);
+  const file = attempt(folder, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666));
   try {
-    if (!take(file, path)) throw inUse(what, ownerInWords(readOwner(path)));
-    attempt(what, () => describe(file, use));
+    if (!take(file, path)) throw inUse(folder, ownerInWords(readOwner(path)));
+    attempt(folder, () => describe(file, use));
   } catch (error) {
     closeSync(file);
     throw error;
@@ -64,9 +60,11 @@ export function lockDirectory(folder: string, use: string): Lock {
   const owner = outcome === 'taken' ? holderInProc(file) : undefined;
   closeSync(file);
   if (outcome === 'unknown') return lockFolder(folder, use);
-  throw new PodError('in-use', `${folder}: in use by ${owner ?? 'another process'}; ${advice}`);
+  throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
+/** An owner of which nothing is known. */
+const someone = 'another process';
 const advice = 'wait for its end, or use another folder';
 
 /** The process that has locked an open file. Undefined where the system does not say [proc_locks(5)]. */
@@ -108,16 +106,33 @@ function heldBy(file: number): Lock {
  * @throws PodError `in-use`.
  */
 export function lockOpened(file: number, what: string): void {
-  if (flock(file) === 'taken') throw inUse(what, ownerInWords(undefined));
+  if (flock(file) === 'taken') throw inUse(what, holderInProc(file) ?? someone);
+}
+
+/**
+ * Refuses a file that another process has taken with {@link lockOpened}. Changes nothing, and finds nothing
+ * wrong with a file that is not there or cannot be opened.
+ *
+ * @throws PodError `in-use`.
+ */
+export function refuseTaken(path: string, what: string): void {
+  let file: number;
+  try {
+    file = openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0));
+  } catch {
+    return;
+  }
+  try {
+    // The lock that is taken to find out ends with the descriptor.
+    lockOpened(file, what);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Who holds the lock of a folder, in words; undefined if nobody does. Changes nothing. */
 export function holderOf(folder: string): string | undefined {
-  return holderOfPath(join(folder, lockFile));
-}
-
-/** As {@link holderOf}, of a lock file of its own. */
-export function holderOfPath(path: string): string | undefined {
+  const path = join(folder, lockFile);
   let file: number;
   try {
     file = openSync(path, constants.O_RDWR);
@@ -178,13 +193,12 @@ function flock(file: number): 'ours' | 'taken' | 'unknown' {
   return error === 'EAGAIN' || error === 'EWOULDBLOCK' ? 'taken' : 'unknown';
 }
 
-/** The error about a folder or file that `holder` has, which is in words. */
-export function inUse(what: string, holder: string): PodError {
+function inUse(what: string, holder: string): PodError {
   return new PodError('in-use', `${what}: in use by ${holder}; wait for its end`);
 }
 
 function ownerInWords(owner: Owner | undefined): string {
-  if (owner === undefined) return 'another process';
+  if (owner === undefined) return someone;
   const { use, pid, host, since } = owner;
   const where = host === hostname() ? '' : ` on ${host}`;
   return `${use} (pid ${pid}${where}, since ${since.slice(0, 19)}Z)`;

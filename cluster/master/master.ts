@@ -99,6 +99,7 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   const api = await serveApi(state, ...apiPlace());
   logger.info({ port: api.port }, 'api');
   const ending = endOnSignal(state);
+  report?.begin();
   workers?.startAll();
   let end: JobEnd;
   try {

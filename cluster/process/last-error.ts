@@ -41,7 +41,8 @@ export function lastErrorAmong(lines: readonly string[]): LastError | undefined 
 
 /** Engines and loaders say in the first of many lines what went wrong. */
 function foreign(lines: readonly string[]): string | undefined {
-  const others = lines.filter((line) => jsonOf(line) === undefined);
+  // A line of the process itself may have been cut off.
+  const others = lines.filter((line) => !line.startsWith('{"') && jsonOf(line) === undefined);
   const fatal = others.find((line) => /fatal|error|cannot|out of memory/i.test(line));
   return (fatal ?? others[0])?.replace(/[\s#]+/g, ' ').trim();
 }
@@ -53,7 +54,9 @@ function tailOf(path: string, from: number): string {
   const file = openSync(path, 'r');
   try {
     const piece = Buffer.alloc(size - start);
-    return piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
+    const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
+    // The rest of a line that began before.
+    return start === from ? text : text.slice(text.indexOf('\n') + 1);
   } finally {
     closeSync(file);
   }

@@ -13,6 +13,8 @@ export interface LogFileOptions {
   readonly onLoss: (why: string) => void;
 }
 
+const gone = 'the file was deleted or replaced while the run went on';
+
 /**
  * The file of `--log`. It belongs to one run at a time. Until {@link begin} the file stays as it is, and
  * lines are kept in memory. A line that cannot be written is left out, and the run goes on.
@@ -53,9 +55,16 @@ export class LogFile {
   /** What was lost, in one line; undefined when everything was written. */
   get lost(): string | undefined {
     const count = this.#output?.lostInAll ?? 0;
-    if (count === 0) return undefined;
+    if (count === 0) return this.#isGone() ? `--log ${this.#options.path}: ${gone}` : undefined;
     const lines = count === 1 ? '1 line' : `${count} lines`;
     return `--log ${this.#options.path}: ${lines} could not be written: ${this.#why}`;
+  }
+
+  /** Whether the file has no name any more: its lines went nowhere. */
+  #isGone(): boolean {
+    if (this.#file === undefined) return false;
+    const stats = fstatSync(this.#file);
+    return stats.isFile() && stats.nlink === 0;
   }
 
   #lose(why: string): void {

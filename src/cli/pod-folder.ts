@@ -99,6 +99,15 @@ const leftovers = new RegExp(
   `^(${processesFile}|${endFile}|(ended-)?commits\\.jsonl|(master|supervisor|tpu-\\d+)\\.(log|status))$`,
 );
 
+/** What a pod keeps in its folder for the next one. */
+const kept: readonly string[] = [lockFile, 'token', 'pod.json', 'jobs'];
+
+/** Whether something of this name in a pod's folder is the pod's own. */
+export function isOfPod(name: string): boolean {
+  const plain = name.replace(/\.new$/, '');
+  return kept.includes(plain) || leftovers.test(plain);
+}
+
 function prepare(folder: string, asked: PodFile): void {
   removeSocketFiles(readProcesses(folder)?.all.map(({ pid }) => pid) ?? []);
   for (const name of readdirSync(folder)) if (leftovers.test(name)) rmSync(join(folder, name));

@@ -1,19 +1,27 @@
-import { accessSync, constants, existsSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { checkPlan } from '../experiment/checkpoint/keeper.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { PodError } from '../numerics/error.ts';
+import { quoteName } from '../numerics/quote.ts';
 import { openPlan } from './checkpoint-plan.ts';
 import type { CheckpointOptions, TrainOptions } from './options.ts';
+import { isOfPod } from './pod-folder.ts';
+import { ReportFile } from './report-file.ts';
 
 /**
  * Refuses a run that its master would refuse as soon as it starts: data or weights that cannot be read,
- * and checkpoints in a folder that is in use, cannot be written to, or has those of another run.
- * Changes nothing on disk.
+ * a report that another run is about to write, and checkpoints in a folder that is in use, cannot be
+ * written to, or has those of another run. Reports and checkpoints may not take the place of what the
+ * pod keeps in its `folder`. Changes nothing on disk.
  *
  * @throws PodError as `train` does.
  */
-export async function checkStart({ config, checkpoint }: TrainOptions): Promise<void> {
+export async function checkStart(options: TrainOptions, folder: string): Promise<void> {
+  const { config, checkpoint, report } = options;
+  refuseOwn('--report', report, folder);
+  refuseOwn('--checkpoint', checkpoint?.directory, folder);
+  if (report !== undefined) new ReportFile(report);
   const { identity } = await openRun(config);
   if (checkpoint === undefined) return;
   const plan = await openPlan(checkpoint, 'pod up');
@@ -23,6 +31,23 @@ export async function checkStart({ config, checkpoint }: TrainOptions): Promise<
     plan.checkpoints.close();
   }
   checkWritable(checkpoint);
+}
+
+function refuseOwn(flag: string, given: string | undefined, folder: string): void {
+  if (given === undefined) return;
+  const [name = ''] = relative(realPath(folder), realPath(given)).split(sep);
+  if (name === '..' || (name !== '' && !isOfPod(name))) return;
+  throw new PodError(
+    'bad-flag',
+    `${flag}: expected no file or folder that the pod keeps in ${folder}, found ${quoteName(given)}; name another`,
+  );
+}
+
+/** A path without links, as far as it is there. */
+function realPath(path: string): string {
+  const whole = resolve(path);
+  const there = nearest(whole);
+  return join(realpathSync(there), relative(there, whole));
 }
 
 /** The folder itself, or the one in which it will be made. */

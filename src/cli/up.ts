@@ -8,6 +8,7 @@ import { startSupervisor } from '../../cluster/process/spawn.ts';
 import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { restartsFrom, Supervisor } from '../../cluster/supervisor/supervisor.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
 import { exitCodes } from './exit-codes.ts';
 import { FollowedLog } from './followed-log.ts';
 import { request as ask } from './http.ts';
@@ -58,7 +59,8 @@ interface UpOptions {
 }
 
 async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptions): Promise<void> {
-  if (dir.trim() === '') throw new PodError('bad-flag', "--dir: expected a folder, found ''");
+  if (dir.trim() === '' || /\p{Cc}/u.test(dir))
+    throw new PodError('bad-flag', `--dir: expected a folder, found ${quote(dir)}`);
   if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait with it, found none');
   const { run, ...request } = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
@@ -67,7 +69,7 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   const folder = resolve(dir);
   const ports = await freePorts();
   const asked = { ...ports, ...request, serve };
-  const check = async (): Promise<void> => run && checkStart(run);
+  const check = async (): Promise<void> => run && checkStart(run, folder);
   const taken = await takeFolder({ dir, folder, asked, check });
   if (!taken.isNew) say(`the master had ended: started again; logs are in ${dir}`);
   if (wait) await waitForEnd(folder, taken.pod, json);

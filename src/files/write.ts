@@ -6,6 +6,7 @@ import {
   openSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -56,8 +57,9 @@ export function openStream(path: string): number {
 }
 
 /** Why a pipe or a device could not be opened with {@link openStream}, in words. */
-export function openingTrouble({ code, message }: NodeJS.ErrnoException): string {
-  return code === 'ENXIO' ? 'nobody reads the pipe' : message;
+export function openingTrouble({ code, message, path }: NodeJS.ErrnoException): string {
+  const isPipe = path !== undefined && statSync(path, { throwIfNoEntry: false })?.isFIFO();
+  return code === 'ENXIO' && isPipe ? 'nobody reads the pipe' : message;
 }
 
 function writeStream(path: string, bytes: Uint8Array): void {

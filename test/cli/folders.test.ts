@@ -134,6 +134,11 @@ describe('a pod that could not run what is asked is refused before its folder is
     ['no folder for the pod', "--steps 3 --dir ''", 'bad-flag'],
     ['a folder of others', '--steps 3 --dir ck', 'bad-flag'],
     ['a file in the place of the pod', '--steps 3 --dir file', 'bad-flag'],
+    ['a line in its name', "--steps 3 --dir $'d\nx'", 'bad-flag'],
+    ['a report that is its token', '--steps 3 --dir . --report token', 'bad-flag'],
+    ['a report in its jobs', '--steps 3 --dir . --report ./jobs', 'bad-flag'],
+    ['checkpoints in its place', '--steps 3 --dir new --checkpoint new', 'bad-flag'],
+    ['checkpoints in its jobs', '--steps 3 --dir new --checkpoint new/jobs/job-1', 'bad-flag'],
   ])('%s', (_, flags, code) => expectRefused(`up ${tiny} ${flags}`, code));
 });
 
@@ -149,11 +154,32 @@ test('a report and a log belong to one run at a time, and are free once that was
     expect(stderr).toMatch(new RegExp(`^pod: in-use: --${name} ${path}: in use by [^\\n]*\\n$`));
     expect(code).toBe(2);
   }
+  for (const command of ['train --report l', 'up --report r', 'up --dir new --report l']) {
+    const { code, stderr } = await shell(`$pod ${command} ${tiny} --steps 1`, { cwd: folder });
+    expect(stderr).toMatch(
+      /^pod: in-use: --report [lr]: in use by process \d+; wait for its end\n$/,
+    );
+    expect(code).toBe(2);
+  }
+  expect(readdirSync(folder).sort()).toEqual(['l', 'r']);
   first.kill('SIGKILL');
   await ended;
   const { code } = await shell(`$pod train ${tiny} --steps 1 --report r --log l`, { cwd: folder });
   expect(code).toBe(0);
   expect(readdirSync(folder).sort()).toEqual(['l', 'r']);
+});
+
+test('a log that was deleted meanwhile is lost, and the run says so', async () => {
+  const line = `train ${tiny} --steps 100000 --report r --log l`;
+  const run = startPod(line.split(' '), folder);
+  const ended = endOf(run);
+  await untilWritten(run, '\nstep');
+  rmSync(join(folder, 'l'));
+  run.kill('SIGTERM');
+  const { code, stderr } = await ended;
+  expect(stderr).toContain('output was lost: --log l: the file was deleted or replaced');
+  expect(code).toBe(143);
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test('checkpoints of which none can be used are not begun over', async () => {

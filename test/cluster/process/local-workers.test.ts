@@ -128,5 +128,8 @@ test('the last error of a log, since a process began to write to it', () => {
   writeFileSync(path, `${before}${line(30, 'hello')}\n# Fatal error in , line 0\n# OOM\n`);
   expect(lastErrorIn(path, before.length)?.message).toBe('Fatal error in , line 0');
   expect(lastErrorIn(path, 10_000)).toBeUndefined();
+  // A log of which only the end is read, and whose last line was cut off, tells of no error.
+  writeFileSync(path, `${line(30, 'step').repeat(2000)}${line(30, 'step').slice(0, 20)}`);
+  expect(lastErrorIn(path, 0)).toBeUndefined();
   expect(lastErrorIn(join(folder, 'none'), 0)).toBeUndefined();
 });
