@@ -45,6 +45,8 @@ export interface Engine {
   taskRoom(): Room | undefined;
   /** Addresses of this process, in bytes; undefined without a limit. */
   addressRoom(): Room | undefined;
+  /** Memory of this process that it alone may write to, in bytes; undefined without a limit. */
+  dataRoom(): Room | undefined;
 }
 
 // Engines before 14.18 know no `node:` in a require.
@@ -57,6 +59,8 @@ const oldest = { major: 20, minor: 19 };
 const mib = 1048576;
 /** Addresses that loading a program takes, in bytes: 0.4 GB with Node 24, 0.6 GB with Node 20. */
 const loadBytes = 640 * mib;
+/** Data, in the sense of `ulimit -d`, that loading a program takes, in bytes: 62 MB with Node 20. */
+const loadDataBytes = 96 * mib;
 /** Calls within calls that fit into a stack of 80 KB. Node itself takes 984 KB. */
 const callsMin = 800;
 /** Loading a program opens up to 120 files at once. */
@@ -73,6 +77,7 @@ function inspect(): Finding[] {
     workerThreads(),
     stack(),
     addresses(),
+    data(),
     tasks(),
     openFiles(),
     presentFolder(),
@@ -194,6 +199,19 @@ function addresses(): Finding {
   };
 }
 
+function data(): Finding {
+  const room = dataRoom();
+  const free = room === undefined ? Number.POSITIVE_INFINITY : room.most - room.used;
+  return {
+    name: 'room for data',
+    ok: free >= loadDataBytes,
+    expected: `${inMiB(loadDataBytes)} of free data to load a program`,
+    found: room === undefined ? 'no limit' : `${inMiB(free)} (${room.limit})`,
+    advice: 'ulimit -d unlimited',
+    code: 'out-of-memory',
+  };
+}
+
 function tasks(): Finding {
   const room = taskRoom();
   const free = room === undefined ? Number.POSITIVE_INFINITY : room.most - room.used;
@@ -244,10 +262,18 @@ function poolThreads(): number {
 }
 
 function addressRoom(): Room | undefined {
-  const limit = softLimit('Max address space');
-  const used = kiBOf('VmSize');
+  return memoryRoom('Max address space', 'VmSize', 'ulimit -v');
+}
+
+function dataRoom(): Room | undefined {
+  return memoryRoom('Max data size', 'VmData', 'ulimit -d');
+}
+
+function memoryRoom(limitName: string, usedName: string, command: string): Room | undefined {
+  const limit = softLimit(limitName);
+  const used = kiBOf(usedName);
   if (limit === undefined || used === undefined) return undefined;
-  return { used: used * 1024, most: limit, limit: `ulimit -v ${Math.floor(limit / 1024)}` };
+  return { used: used * 1024, most: limit, limit: `${command} ${Math.floor(limit / 1024)}` };
 }
 
 function taskRoom(): Room | undefined {
@@ -411,5 +437,5 @@ function refuse(voice: Voice, { code, exitCode, message }: Refusal): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-const engine: Engine = { inspect, listing, start, taskRoom, addressRoom };
+const engine: Engine = { inspect, listing, start, taskRoom, addressRoom, dataRoom };
 module.exports = engine;

@@ -1,3 +1,4 @@
+import { checkpointFileDefects } from './checkpoint-files.ts';
 import type { Defect } from './defect.ts';
 import { folderDefects } from './folders.ts';
 import { peopleDefects } from './people.ts';
@@ -6,6 +7,7 @@ import { streamDefects } from './streams.ts';
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
 export const defects: readonly Defect[] = [
   ...folderDefects,
+  ...checkpointFileDefects,
   ...streamDefects,
   {
     name: 'lane: older membership',

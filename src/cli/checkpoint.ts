@@ -14,11 +14,15 @@ import {
   verifyCheckpoint,
 } from '../experiment/checkpoint/checkpoints.ts';
 import { exportNewest } from '../experiment/checkpoint/export.ts';
+import { isOfCheckpoints } from '../experiment/checkpoint/own-files.ts';
 import { describeKind } from '../files/read.ts';
+import { isSystemError } from '../files/system-error.ts';
 import { targetOf } from '../files/target.ts';
+import { outliveFileLimit } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
-import { quote } from '../numerics/quote.ts';
+import { quote, quoteName } from '../numerics/quote.ts';
 import { bytes, columns } from '../observe/format.ts';
+import { refuseRepeats } from './settings/command.ts';
 
 const examples = `
 Examples:
@@ -43,12 +47,13 @@ export function addCheckpoint(program: Command): void {
     .command('verify <dir>')
     .description('read all checkpoints and hold every byte against its checksum')
     .action(verify);
-  command
+  const exporting = command
     .command('export <dir>')
     .description('write the weights of the newest good checkpoint as one safetensors file')
     .requiredOption('--output <file>', 'the file to write')
     .option('--step <n>', 'of the checkpoint after this step instead')
     .action(exportTo);
+  refuseRepeats(exporting);
 }
 
 async function list(directory: string): Promise<void> {
@@ -87,12 +92,14 @@ interface ExportFlags {
   readonly step?: string;
 }
 
-async function exportTo(directory: string, { output, step }: ExportFlags): Promise<void> {
-  const target = exportTarget(output);
+async function exportTo(directory: string, { output, step: given }: ExportFlags): Promise<void> {
+  const step = given === undefined ? undefined : stepNumber(given);
+  const target = exportTarget(directory, output);
   const list = async (): Promise<readonly string[]> => {
     const names = await namesIn(directory);
     return step === undefined ? names : namesAt(step, names);
   };
+  outliveFileLimit();
   const { file, refused } = await exportNewest(directory, list, target);
   for (const { name, reason } of refused) process.stderr.write(`refused ${name}: ${reason}\n`);
   if (file === undefined) {
@@ -101,27 +108,51 @@ async function exportTo(directory: string, { output, step }: ExportFlags): Promi
   process.stdout.write(`${output}: the weights of ${file.name}, ${bytes(file.bytes)}\n`);
 }
 
-/** A file that can be replaced, by its name without links: a device or a pipe is left alone. */
-function exportTarget(output: string): string {
+/**
+ * A file that can be replaced, by its name without links: a device, a pipe and what belongs to the
+ * checkpoints are left alone.
+ */
+function exportTarget(directory: string, output: string): string {
   const target = targetOf(output);
-  if (target.kind === 'file') return target.path;
-  const { expected, found } =
-    target.kind === 'refused'
-      ? target
-      : { expected: 'a regular file', found: describeKind(target.stats) };
+  if (target.kind !== 'file') {
+    const { expected, found } =
+      target.kind === 'refused'
+        ? target
+        : { expected: 'a regular file', found: describeKind(target.stats) };
+    throw new PodError(
+      'bad-flag',
+      `--output: expected ${expected}, found ${found} (${quote(output)})`,
+    );
+  }
+  const isOwn = readable(directory, () => isOfCheckpoints(directory, target.path, target.stats));
+  if (!isOwn) return target.path;
+  const expected = `expected no file or folder of the checkpoints in ${quoteName(directory)}`;
   throw new PodError(
     'bad-flag',
-    `--output: expected ${expected}, found ${found} (${quote(output)})`,
+    `--output: ${expected}, found ${quoteName(output)}; name another file`,
   );
 }
 
-function namesAt(step: string, names: readonly string[]): readonly string[] {
-  const found = names.filter((name) => stepOf(name) === Number(step));
+/** @throws PodError `io` when the directory cannot be read. */
+function readable<T>(directory: string, look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new PodError('io', `${directory}: could not be read: ${error.message}`, error);
+  }
+}
+
+/** Decimal digits and nothing else: `Number` takes `0x3` and `3e0` as well. */
+function stepNumber(given: string): number {
+  if (/^\d+$/.test(given)) return Number(given);
+  throw new PodError('bad-flag', `--step: expected a whole number, found ${quote(given)}`);
+}
+
+function namesAt(step: number, names: readonly string[]): readonly string[] {
+  const found = names.filter((name) => stepOf(name) === step);
   if (found.length > 0) return found;
-  throw new PodError(
-    'bad-flag',
-    `--step: expected one of ${names.join(', ')}, found ${quote(step)}`,
-  );
+  throw new PodError('bad-flag', `--step: expected one of ${names.join(', ')}, found ${step}`);
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {

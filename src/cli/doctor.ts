@@ -66,7 +66,8 @@ const defaultThreads = 8 + 2;
 function room(): Finding {
   const name = 'room for a run';
   const lack = lackForThreads(defaultThreads, '8 Cloud TPUs in one process');
-  if (lack === undefined) return { name, found: 'yes', ok: true, advice: 'threads and addresses' };
+  if (lack === undefined)
+    return { name, found: 'yes', ok: true, advice: 'threads, addresses and data' };
   return { name, found: 'none', ok: false, advice: lack.message };
 }
 

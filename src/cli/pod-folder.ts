@@ -7,8 +7,10 @@ import { processesFile, readProcesses } from '../../cluster/process/spawn.ts';
 import { endFile, forgetPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { isSystemError } from '../files/system-error.ts';
 import { PodError } from '../numerics/error.ts';
+import { quoteName } from '../numerics/quote.ts';
 import { lives } from './local-pod.ts';
 import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
+import { tildeAdvice } from './settings/checks.ts';
 
 /** A folder that belongs to this command now. */
 export interface TakenFolder {
@@ -37,6 +39,12 @@ export interface AskedFolder {
  */
 export async function takeFolder(place: AskedFolder): Promise<TakenFolder> {
   const { dir, folder, asked, check } = place;
+  if (dir.startsWith('~')) {
+    throw new PodError(
+      'bad-flag',
+      `--dir: expected a folder, found ${quoteName(dir)}; ${tildeAdvice}`,
+    );
+  }
   if (inWords(dir, () => find(place)) === undefined) await check();
   return inWords(dir, () => {
     const known = find(place);

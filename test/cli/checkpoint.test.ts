@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import {
+  link,
   lstat,
   mkdtemp,
   readdir,
@@ -119,6 +120,71 @@ describe('export', () => {
     const nowhere = join(directory, 'none', 'out.safetensors');
     expect(await refused('1', nowhere)).toMatchObject({ code: 'bad-flag', exitCode: 2 });
   });
+});
+
+describe('an export that is refused before anything is read', () => {
+  const at = (...names: string[]): string => join(directory, ...names);
+  const refusal = (...flags: string[]): Promise<unknown> =>
+    pod('export', directory, ...flags).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+
+  test('what belongs to checkpoints, by any name', async () => {
+    await threeOneBad();
+    const elsewhere = await mkdtemp(join(tmpdir(), 'pod-'));
+    await symlink(at('step-0000002', 'manifest.json'), at('soft'));
+    await symlink(directory, join(elsewhere, 'folder'));
+    await link(at('step-0000002', 'weights.safetensors'), join(elsewhere, 'hard'));
+    const before = await contents();
+    for (const output of [
+      at('step-0000003', 'manifest.json'),
+      at('step-0000002', 'weights.safetensors'),
+      at('step-0000002', 'optimizer.safetensors'),
+      at('step-0000002', 'new'),
+      at('step-0000009'),
+      at('step-0000003.1'),
+      at('.lock'),
+      at('soft'),
+      join(elsewhere, 'folder', 'step-0000001', 'manifest.json'),
+      join(elsewhere, 'hard'),
+    ]) {
+      expect(await refusal('--output', output), output).toMatchObject({
+        code: 'bad-flag',
+        exitCode: 2,
+        message: expect.stringMatching(
+          /^--output: expected no file or folder of the checkpoints in .*, found .*; name another file$/,
+        ),
+      });
+    }
+    expect(await contents()).toEqual(before);
+    expect(output).toBe('');
+    await pod('export', directory, '--output', at('step-2.safetensors'));
+    await rm(elsewhere, { recursive: true });
+  });
+
+  test('--output twice, and steps that are not written in decimal digits', async () => {
+    await threeOneBad();
+    const target = at('out.safetensors');
+    for (const flags of [
+      ['--output', at('other')],
+      ...['0x3', '2e0', '+2', '2.0', ' 2', '', '-2'].map((it) => [`--step=${it}`]),
+      ['--step', '2', '--step', '1'],
+    ]) {
+      expect(await refusal('--output', target, ...flags), `${flags}`).toMatchObject({
+        code: 'bad-flag',
+        message: expect.stringMatching(/^--(output|step): (given twice|expected a whole number)/),
+      });
+    }
+    expect(await readdir(directory)).not.toContain('out.safetensors');
+  });
+
+  /** Every file of the folder, with its text. */
+  async function contents(): Promise<readonly string[]> {
+    const all = await readdir(directory, { recursive: true, withFileTypes: true });
+    const files = all.filter((it) => it.isFile()).map((it) => join(it.parentPath, it.name));
+    return Promise.all(files.sort().map(async (it) => `${it}: ${await readFile(it, 'latin1')}`));
+  }
 });
 
 test('a directory without checkpoints, or none at all, is refused in one line', async () => {

@@ -197,6 +197,29 @@ test.runIf(isLinux)(
 );
 
 test.runIf(isLinux)(
+  'too little data: one line and exit code 4, before V8 ends the process',
+  async () => {
+    for (const kiB of [60_000, 100_000, 200_000, 300_000]) {
+      const [train, up, doctor] = await Promise.all(
+        [
+          ['train', '--tpus', '8', ...small],
+          ['up', '--dir', `${tmpdir()}/pod-none`],
+          ['doctor'],
+        ].map((words) => limited(`ulimit -d ${kiB}`, words)),
+      );
+      for (const ended of [train, up]) {
+        expect(ended?.stderr).toMatch(
+          /^pod: out-of-memory: .*expected .* of free data.*\(ulimit -d \d+\); ulimit -d unlimited.*\n$/,
+        );
+        expect([kiB, ended?.code]).toEqual([kiB, 4]);
+      }
+      expect([kiB, doctor?.code]).toEqual([kiB, 2]);
+      expect(doctor?.stdout).toMatch(/^no .*data/m);
+    }
+  },
+);
+
+test.runIf(isLinux)(
   'no folder to start in, and too few open files: one line, exit code 5',
   async () => {
     const gone = 'cd "$(mktemp -d)" && rmdir "$PWD"';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type RawOptions, trainOptions } from '../../src/cli/options.ts';
+import { takeFolder } from '../../src/cli/pod-folder.ts';
 import { replicas } from '../../src/experiment/config.ts';
 import { PodError } from '../../src/numerics/error.ts';
 
@@ -18,6 +19,22 @@ test('without flags: cnn on digits on eight Cloud TPUs', () => {
     precision: 'bf16',
     mxu: 'fast',
   });
+});
+
+test('~ at the beginning of a path is refused, with what to write, before a folder of that name is made', async () => {
+  const advice = /expected .*the shell does not expand ~ here: write \$HOME/;
+  for (const checkpoint of ['~', '~/ck', '~me/ck']) {
+    expect(() => trainOptions({ checkpoint })).toThrow(advice);
+    expect(() => trainOptions({ startFrom: checkpoint })).toThrow(advice);
+    expect(() => trainOptions({ config: yaml(`checkpoint: ${checkpoint}0\n`) })).toThrow(
+      /^checkpoint in .*: expected .*does not expand ~/,
+    );
+  }
+  expect(() => trainOptions({ config: '~/run.yaml' })).toThrow(advice);
+  expect(trainOptions({ checkpoint: './~' }).checkpoint?.directory).toBe('./~');
+  const asked = { controlPort: 1, apiPort: 1, tpus: 1, args: '', serve: false };
+  const place = { dir: '~/p', folder: '/none', asked, check: async () => {} };
+  await expect(takeFolder(place)).rejects.toThrow(advice);
 });
 
 test('every number of Cloud TPUs has a batch that its replicas share evenly', () => {

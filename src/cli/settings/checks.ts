@@ -36,6 +36,15 @@ export const text: Check<string> = z
   .min(1, 'expected some text')
   .refine((it) => !it.includes('\0'), 'expected text without a NUL character');
 
+/** Why `~/ck` is refused where a folder of that name would be made or looked for. */
+export const tildeAdvice = 'the shell does not expand ~ here: write $HOME';
+
+/** A path that may be made. One that begins with ~ is `./~`, if anybody means it. */
+export const path: Check<string> = text.refine(
+  (it) => !it.startsWith('~'),
+  `expected a path that does not begin with ~ (${tildeAdvice})`,
+);
+
 export const flag: Check<boolean> = z.boolean({ error: 'expected true or false' });
 
 /** A grid of Cloud TPUs, `4x2`. */

@@ -12,6 +12,7 @@ import {
 import { readRegularFile } from '../../files/read.ts';
 import { PodError } from '../../numerics/error.ts';
 import { quote } from '../../numerics/quote.ts';
+import { tildeAdvice } from './checks.ts';
 import { isSettingKey, type SettingKey } from './schema.ts';
 import { type RawValue, type Source, shortened, unknownSetting } from './source.ts';
 
@@ -90,7 +91,8 @@ function read(file: string): string {
   if (contents.kind !== 'contents') {
     const code = contents.kind === 'refused' && contents.cause !== undefined ? 'io' : 'bad-config';
     const found = `expected a YAML file, found ${contents.found}`;
-    throw new PodError(code, `--config ${file}: ${found}`);
+    const advice = file.startsWith('~') ? `; ${tildeAdvice}` : '';
+    throw new PodError(code, `--config ${file}: ${found}${advice}`);
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(contents.bytes);

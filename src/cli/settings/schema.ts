@@ -3,7 +3,7 @@ import { type ScheduleName, scheduleNames, stepsMax } from '../../experiment/con
 import type { RunKey } from '../../experiment/same-run.ts';
 import { type NetworkName, networkNames } from '../../model/networks.ts';
 import { type RecoveryPolicy, recoveryPolicies } from '../../pod/master.ts';
-import { type Check, dataset, flag, oneOf, real, text, topology, whole } from './checks.ts';
+import { type Check, dataset, flag, oneOf, path, real, text, topology, whole } from './checks.ts';
 
 /** Every setting with the type of its value. Names are the keys of a `--config` file. */
 export interface SettingValues {
@@ -223,7 +223,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
   },
   startFrom: {
     ...{ ...common, path: 'whole', bits: ['startDigest'] },
-    check: text,
+    check: path,
     flag: '--start-from <checkpoint>',
     help: 'begin a new run with the weights of a checkpoint (a step-… folder, or a folder of them: the newest good one) and a fresh optimizer state',
     missing: { text: '' },
@@ -231,7 +231,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
   },
   checkpoint: {
     ...{ ...common, path: 'whole', places: ofOwnFiles, bits: [] },
-    check: text,
+    check: path,
     flag: '--checkpoint <dir>',
     help: 'save checkpoints to this directory',
     missing: { text: '' },

@@ -5,7 +5,7 @@ import { assert, at } from '../../numerics/assert.ts';
 import { digest, digestText } from '../../numerics/digest.ts';
 import { PodError } from '../../numerics/error.ts';
 import { badData } from './bad-data.ts';
-import type { FileSystem } from './files.ts';
+import type { FileSystem, NewFile } from './files.ts';
 import {
   type Manifest,
   type ManifestFile,
@@ -55,6 +55,13 @@ export interface Refusal {
 export const weightsFile = 'weights.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 const manifestFile = 'manifest.json';
+
+/** Names of all files that a checkpoint has. */
+export const checkpointFiles: ReadonlySet<string> = new Set([
+  weightsFile,
+  optimizerFile,
+  manifestFile,
+]);
 
 /** Where the names of a step are taken by checkpoints that were refused, `copy` counts on. */
 export function checkpointName(step: number, copy = 0): string {
@@ -154,15 +161,22 @@ export async function readWeightsFile(
   return readSummed(files, join(directory, name), file);
 }
 
-/** Writes a new file, synced; what is hashed is what is written. */
-export async function writeFile(
+async function writeFile(
   files: FileSystem,
   path: string,
   name: string,
   parts: readonly Uint8Array[],
 ): Promise<ManifestFile> {
+  return writeInto(await files.createFile(join(path, name)), name, parts);
+}
+
+/** Fills and closes a new file, synced; what is hashed is what is written. */
+export async function writeInto(
+  file: NewFile,
+  name: string,
+  parts: readonly Uint8Array[],
+): Promise<ManifestFile> {
   const hash = createHash('sha256');
-  const file = await files.createFile(join(path, name));
   let bytes = 0;
   try {
     for (const chunk of chunksOf(parts)) {

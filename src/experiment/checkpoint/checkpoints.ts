@@ -4,6 +4,7 @@ import { assert, at } from '../../numerics/assert.ts';
 import { PodError } from '../../numerics/error.ts';
 import {
   type Checkpoint,
+  checkpointFiles,
   checkpointName,
   parseName,
   type Refusal,
@@ -165,6 +166,8 @@ export async function newestWhole(
  */
 const asides = { partial: '.partial-', replaced: '.replaced-', deleted: '.deleted-' } as const;
 
+const probeName = `${asides.partial}probe`;
+
 interface StoreOptions extends Required<CheckpointsOptions> {
   readonly directory: string;
 }
@@ -205,10 +208,18 @@ class Store implements Checkpoints {
     }
     await this.#ready(async () => {
       await this.#clearUp(await this.#files.readDirectory(this.#directory));
-      await this.#files.makeDirectory(this.#path(`${asides.partial}probe`));
-      await this.#files.removeDirectory(this.#path(`${asides.partial}probe`));
+      await this.#probe();
     });
     this.#isReady = true;
+  }
+
+  /** Makes and removes a directory, so that one that cannot be written to is refused at once. */
+  async #probe(): Promise<void> {
+    const taken = await this.#files.readDirectory(this.#directory);
+    let name = probeName;
+    for (let count = 1; taken.includes(name); count++) name = `${probeName}.${count}`;
+    await this.#files.makeDirectory(this.#path(name));
+    await this.#files.removeDirectory(this.#path(name));
   }
 
   #ready(work: () => Promise<void>): Promise<void> {
@@ -256,6 +267,7 @@ class Store implements Checkpoints {
 
   async #write(name: string, snapshot: Snapshot): Promise<number> {
     const partial = `${asides.partial}${name}`;
+    await this.#needFree(partial);
     try {
       const bytes = await writeCheckpoint(this.#files, this.#path(partial), snapshot);
       await this.#rename(partial, name);
@@ -265,6 +277,18 @@ class Store implements Checkpoints {
       await this.#clearAway(partial);
       throw error;
     }
+  }
+
+  /** Makes room where an earlier save or deletion of ours failed. @throws PodError where something else lies. */
+  async #needFree(name: string): Promise<void> {
+    await this.#removeOurs(name);
+    const kind = await this.#files.kindOf(this.#path(name));
+    if (kind === undefined) return;
+    const found = kind === 'other' ? 'something else' : `a ${kind} that pod did not make`;
+    throw new PodError(
+      'io',
+      `${this.#path(name)}: expected a name that is free, found ${found}; move it away`,
+    );
   }
 
   /** A name for a new checkpoint. One of the same step that is there was refused, and keeps its name. */
@@ -286,16 +310,17 @@ class Store implements Checkpoints {
     for (const name of await this.list()) {
       if ((await this.#runOf(name)) !== run) continue;
       whole++;
-      if (whole > this.#keep) old.push(name);
+      if (whole > this.#keep && (await this.#isOurs(name))) old.push(name);
     }
     if (old.length === 0) return;
     const deleted = old.map((name) => `${asides.deleted}${name}`);
     for (const [i, name] of old.entries()) {
+      await this.#needFree(at(deleted, i));
       await this.#rename(name, at(deleted, i));
       this.#runs.delete(name);
     }
     await this.#files.syncDirectory(this.#directory);
-    for (const name of deleted) await this.#remove(name);
+    for (const name of deleted) await this.#removeOurs(name);
   }
 
   async #runOf(name: string): Promise<string | null> {
@@ -310,30 +335,45 @@ class Store implements Checkpoints {
   /** After a failure that is being reported already: what cannot be removed now is at the next opening. */
   async #clearAway(name: string): Promise<void> {
     try {
-      await this.#remove(name);
+      await this.#removeOurs(name);
     } catch (error) {
       if (!isSystemError(error)) throw error;
     }
   }
 
-  /** Removes what interrupted saves and deletions left; older versions also replaced checkpoints. */
+  /**
+   * Removes what interrupted saves and deletions left; older versions also replaced checkpoints. All
+   * that others may have made stays, whatever its name.
+   */
   async #clearUp(names: readonly string[]): Promise<void> {
     for (const name of names) {
-      const original = name.slice(asides.replaced.length);
-      if (name.startsWith(asides.replaced) && !names.includes(original)) {
-        await this.#rename(name, original);
-      } else if (Object.values(asides).some((it) => name.startsWith(it))) {
-        await this.#remove(name);
-      }
+      const prefix = Object.values(asides).find((it) => name.startsWith(it));
+      if (prefix === undefined) continue;
+      const original = name.slice(prefix.length);
+      if (parseName(original) === undefined && name !== probeName) continue;
+      if (prefix !== asides.replaced || names.includes(original)) await this.#removeOurs(name);
+      else if (await this.#isOurs(name)) await this.#rename(name, original);
     }
+  }
+
+  /** Whether this is what a save makes: a directory, not a link to one, with files of a checkpoint alone. */
+  async #isOurs(name: string): Promise<boolean> {
+    const path = this.#path(name);
+    if ((await this.#files.kindOf(path)) !== 'directory') return false;
+    for (const file of await this.#files.readDirectory(path)) {
+      if (!checkpointFiles.has(file)) return false;
+      if ((await this.#files.kindOf(join(path, file))) !== 'file') return false;
+    }
+    return true;
   }
 
   #rename(from: string, to: string): Promise<void> {
     return this.#files.rename(this.#path(from), this.#path(to));
   }
 
-  /** Removes a directory of files. */
-  async #remove(name: string): Promise<void> {
+  /** Removes a directory that a save made; anything else stays. */
+  async #removeOurs(name: string): Promise<void> {
+    if (!(await this.#isOurs(name))) return;
     const path = this.#path(name);
     for (const file of await this.#files.readDirectory(path)) {
       await this.#files.removeFile(join(path, file));

@@ -1,9 +1,10 @@
 import { basename, dirname, join } from 'node:path';
+import { pid } from 'node:process';
 import { isSystemError } from '../../files/system-error.ts';
 import { PodError } from '../../numerics/error.ts';
-import { type Checkpoint, type Refusal, readWeightsFile, writeFile } from './checkpoint.ts';
+import { type Checkpoint, type Refusal, readWeightsFile, writeInto } from './checkpoint.ts';
 import { listCheckpoints, newestWhole } from './checkpoints.ts';
-import type { FileSystem } from './files.ts';
+import type { FileSystem, NewFile } from './files.ts';
 import { nodeFiles } from './node-files.ts';
 
 /**
@@ -19,13 +20,8 @@ export async function exportWeights(
   files: FileSystem = nodeFiles,
 ): Promise<number> {
   const bytes = await readWeightsFile(files, directory, checkpoint);
-  const folder = dirname(target);
-  const partial = `.partial-${basename(target)}`;
   try {
-    await removeIfThere(files, join(folder, partial));
-    await writeFile(files, folder, partial, [bytes]);
-    await files.rename(join(folder, partial), target);
-    await files.syncDirectory(folder);
+    await replaceWith(bytes, target, files);
   } catch (error) {
     if (!isSystemError(error)) throw error;
     throw new PodError('io', `${target}: could not be written: ${error.message}`, error);
@@ -63,11 +59,52 @@ export async function exportNewest(
   }
 }
 
-/** What an interrupted export left. */
-async function removeIfThere(files: FileSystem, path: string): Promise<void> {
+/** Puts a draft that is written beside the target into its place. */
+async function replaceWith(bytes: Uint8Array, target: string, files: FileSystem): Promise<void> {
+  const folder = dirname(target);
+  const draft = await writeDraft(bytes, target, files);
+  try {
+    await files.rename(draft, target);
+  } catch (error) {
+    await removeIfPossible(draft, files);
+    throw error;
+  }
+  await files.syncDirectory(folder);
+}
+
+/** Writes a file beside the target, and returns its path. Leaves nothing when that fails. */
+async function writeDraft(bytes: Uint8Array, target: string, files: FileSystem): Promise<string> {
+  const { path, file } = await createDraft(target, files);
+  try {
+    await writeInto(file, path, [bytes]);
+    return path;
+  } catch (error) {
+    await removeIfPossible(path, files);
+    throw error;
+  }
+}
+
+/** Makes a file beside the target, by a name that nobody has. */
+async function createDraft(
+  target: string,
+  files: FileSystem,
+): Promise<{ readonly path: string; readonly file: NewFile }> {
+  for (let count = 0; ; count++) {
+    const name = `.${basename(target).slice(0, 60)}.${pid}.${count}.partial`;
+    const path = join(dirname(target), name);
+    try {
+      return { path, file: await files.createFile(path) };
+    } catch (error) {
+      if (!isSystemError(error) || error.code !== 'EEXIST') throw error;
+    }
+  }
+}
+
+/** After a failure that is reported by itself. */
+async function removeIfPossible(path: string, files: FileSystem): Promise<void> {
   try {
     await files.removeFile(path);
   } catch (error) {
-    if (!isSystemError(error) || error.code !== 'ENOENT') throw error;
+    if (!isSystemError(error)) throw error;
   }
 }

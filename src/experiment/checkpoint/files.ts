@@ -5,6 +5,8 @@
 export interface FileSystem {
   /** Names in a directory, in no order. */
   readDirectory(path: string): Promise<readonly string[]>;
+  /** What lies at a path, links not followed; undefined when nothing does. */
+  kindOf(path: string): Promise<Kind | undefined>;
   /** All of a file; one of more than `bytesMax` is rejected with `EFBIG` before it is read. */
   readFile(path: string, bytesMax: number): Promise<Uint8Array>;
   /** Makes one directory; its parent must be there, and it must not. */
@@ -19,6 +21,8 @@ export interface FileSystem {
   /** What the directory lists outlasts a loss of power. */
   syncDirectory(path: string): Promise<void>;
 }
+
+export type Kind = 'directory' | 'file' | 'link' | 'other';
 
 export interface NewFile {
   /** Appends the first bytes of `bytes`, at least one; returns how many. */

@@ -1,11 +1,13 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { platform } from 'node:process';
-import type { FileSystem, NewFile } from './files.ts';
+import { isSystemError } from '../../files/system-error.ts';
+import type { FileSystem, Kind, NewFile } from './files.ts';
 
 /** The files of this machine. */
 export const nodeFiles: FileSystem = {
   readDirectory: (path) => readdir(path),
+  kindOf,
   readFile,
   makeDirectory: async (path) => {
     await mkdir(path);
@@ -16,6 +18,18 @@ export const nodeFiles: FileSystem = {
   removeDirectory: rmdir,
   syncDirectory,
 };
+
+async function kindOf(path: string): Promise<Kind | undefined> {
+  try {
+    const stats = await lstat(path);
+    if (stats.isDirectory()) return 'directory';
+    if (stats.isFile()) return 'file';
+    return stats.isSymbolicLink() ? 'link' : 'other';
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
 
 /** One read takes no more than this: Node reads less than 2 GiB at a time. */
 const readBytesMax = 2 ** 26;

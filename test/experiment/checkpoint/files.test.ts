@@ -28,6 +28,9 @@ describe.each<[string, FileSystem, () => string]>([
     await files.rename(path('a'), path('b'));
     expect([...(await files.readFile(path('b/file'), 3))]).toEqual([1, 2, 3]);
     expect(await files.readDirectory(path('b'))).toEqual(['file']);
+    expect(await files.kindOf(path('b'))).toBe('directory');
+    expect(await files.kindOf(path('b/file'))).toBe('file');
+    expect(await files.kindOf(path('none'))).toBeUndefined();
     await files.syncDirectory(path('b'));
     expect(await files.readDirectory(root() || '.')).toEqual(['b']);
   });

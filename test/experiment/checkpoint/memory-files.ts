@@ -1,4 +1,4 @@
-import type { FileSystem, NewFile } from '../../../src/experiment/checkpoint/files.ts';
+import type { FileSystem, Kind, NewFile } from '../../../src/experiment/checkpoint/files.ts';
 import { at } from '../../../src/numerics/assert.ts';
 
 /**
@@ -48,6 +48,11 @@ export class MemoryFiles implements FileSystem {
   async readDirectory(path: string): Promise<readonly string[]> {
     this.#alive();
     return [...this.#directory(path, 'scandir').entries.keys()];
+  }
+
+  async kindOf(path: string): Promise<Kind | undefined> {
+    this.#alive();
+    return this.node(path)?.kind;
   }
 
   async readFile(path: string, bytesMax: number): Promise<Uint8Array> {
