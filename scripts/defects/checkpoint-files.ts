@@ -19,7 +19,7 @@ export const checkpointFileDefects: readonly Defect[] = [
     guarantee: 'Clearing up among checkpoints removes only files that a checkpoint has.',
     file: checkpoints,
     from: '      if (!checkpointFiles.has(file)) return false;\n',
-    to: '',
+    to: '      if (file === checkpointFiles.toString()) return false;\n',
     test: foreign,
     title: 'clearing up follows no link',
   },
