@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { refuseTaken } from '../../cluster/host/lock.ts';
 import {
   type Checkpoint,
   checkpointName,
@@ -125,7 +126,10 @@ function exportTarget(directory: string, output: string): string {
     );
   }
   const isOwn = readable(directory, () => isOfCheckpoints(directory, target.path, target.stats));
-  if (!isOwn) return target.path;
+  if (!isOwn) {
+    refuseTaken(target.path, `--output ${output}`);
+    return target.path;
+  }
   const expected = `expected no file or folder of the checkpoints in ${quoteName(directory)}`;
   throw new PodError(
     'bad-flag',
