@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { PodError } from '../../src/numerics/error.ts';
 import { findInLibc, type LibcFunction } from './libc.ts';
-import { isAlive, ownIdentity } from './process-identity.ts';
+import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.ts';
 
 /** Held as long as this process lives, unless it is released before. */
 export interface Lock {
@@ -114,6 +114,17 @@ export function lockOpened(file: number, what: string): void {
 /** Who holds the lock of a folder, in words; undefined if nobody does. Changes nothing. */
 export function holderOf(folder: string): string | undefined {
   return holderOfPath(join(folder, lockFile));
+}
+
+/**
+ * The process of this machine that holds the lock of a folder; undefined if nobody does, or if the
+ * lock's file does not say who.
+ */
+export function holdingProcess(folder: string): ProcessIdentity | undefined {
+  if (holderOf(folder) === undefined) return undefined;
+  const owner = readOwner(join(folder, lockFile));
+  if (owner === undefined || owner.host !== hostname() || !isAlive(owner)) return undefined;
+  return { pid: owner.pid, start: owner.start };
 }
 
 /** As {@link holderOf}, of a lock file of its own. */

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { holderOf, type Lock, lockFile, lockFolder } from '../../cluster/host/lock.ts';
 import { makeToken } from '../../cluster/image/token-file.ts';
@@ -7,7 +7,7 @@ import { processesFile, readProcesses } from '../../cluster/process/spawn.ts';
 import { endFile, forgetPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { isSystemError } from '../files/system-error.ts';
 import { PodError } from '../numerics/error.ts';
-import { lives } from './local-pod.ts';
+import { lives, needProcesses } from './local-pod.ts';
 import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
 
 /** A folder that belongs to this command now. */
@@ -67,9 +67,11 @@ function refuseForeign(dir: string, folder: string): void {
   if (!stats.isDirectory()) {
     throw new PodError('bad-flag', `--dir ${dir}: expected a folder, found a file`);
   }
-  const names = readdirSync(folder).filter((name) => name !== lockFile);
+  const all = readdirSync(folder);
+  const names = all.filter((name) => name !== lockFile);
   if (names.length === 0) return;
-  const isOurs = names.includes('pod.json') && names.includes(processesFile);
+  const isOurs =
+    names.includes('pod.json') && (names.includes(processesFile) || all.includes(lockFile));
   // Also if it is damaged: that is said in words of its own.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
@@ -82,7 +84,7 @@ function refuseForeign(dir: string, folder: string): void {
 
 /** The pod whose workers live without a master: it goes on if it is the one that was asked for. */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
-  const processes = readProcesses(folder);
+  const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;
   if (!processes?.all.some(lives)) return undefined;
   const known = readPodFile(folder);
   const isSame = known?.args === asked.args && known.serve === asked.serve;
