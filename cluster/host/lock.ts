@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { PodError } from '../../src/numerics/error.ts';
 import { findInLibc, type LibcFunction } from './libc.ts';
-import { isAlive, ownIdentity } from './process-identity.ts';
+import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.ts';
 
 /** Held as long as this process lives, unless it is released before. */
 export interface Lock {
@@ -145,6 +145,17 @@ export function holderOf(folder: string): string | undefined {
     // The lock that was taken to find out ends with its descriptor.
     closeSync(file);
   }
+}
+
+/**
+ * The process of this machine that holds the lock of a folder; undefined if nobody does, or if the
+ * lock's file does not say who.
+ */
+export function holdingProcess(folder: string): ProcessIdentity | undefined {
+  if (holderOf(folder) === undefined) return undefined;
+  const owner = readOwner(join(folder, lockFile));
+  if (owner === undefined || owner.host !== hostname() || !isAlive(owner)) return undefined;
+  return { pid: owner.pid, start: owner.start };
 }
 
 const ownerSchema = z.object({

@@ -71,9 +71,11 @@ export function numberOf(id: string): number | undefined {
   return number >= 1 && jobName(number) === id ? number : undefined;
 }
 
-const submitted = { id: z.string(), words: z.array(z.string()), submittedMs: z.number() };
-const startedMs = z.number();
-const endedMs = z.number();
+/** Until the end of the year 9999: what can be written as a date of four digits. */
+const wallMs = z.number().min(0).max(253_402_300_799_999);
+const submitted = { id: z.string(), words: z.array(z.string()), submittedMs: wallMs };
+const startedMs = wallMs;
+const endedMs = wallMs;
 const started = { ...submitted, startedMs };
 
 /** What `job.json` holds, and the API answers, but for the summary. */

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { readSmallText } from '../../src/files/read.ts';
+import { readRegularFile } from '../../src/files/read.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { Lock } from '../host/lock.ts';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
@@ -121,11 +121,31 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
   };
 }
 
-/** What the file in a folder lists; undefined when there is none. */
+/** The file has some 30 bytes for each process that was ever started. */
+const processesBytesMax = 2 ** 20;
+
+/**
+ * What the file in a folder lists; undefined when there is none.
+ *
+ * @throws PodError `bad-data`, or `io` of the system, when there is one that cannot be used.
+ */
 export function readProcesses(folder: string): PodProcesses | undefined {
   const path = join(folder, processesFile);
-  const text = readSmallText(path);
-  if (text === undefined) return undefined;
+  const file = readRegularFile(path, processesBytesMax);
+  if (file.kind === 'missing') return undefined;
+  if (file.kind === 'refused') {
+    throw damagedProcesses(path, file.found, file.cause === undefined ? 'bad-data' : 'io');
+  }
+  const found = processesIn(file.bytes.toString('utf8'));
+  if (found.supervisor !== undefined || found.all.length > 0) return found;
+  throw damagedProcesses(path, file.bytes.length === 0 ? 'an empty file' : 'none', 'bad-data');
+}
+
+function damagedProcesses(path: string, found: string, code: 'bad-data' | 'io'): PodError {
+  return new PodError(code, `${path}: expected a list of the pod's processes, found ${found}`);
+}
+
+function processesIn(text: string): PodProcesses {
   let supervisor: ProcessIdentity | undefined;
   let master: ProcessIdentity | undefined;
   const workers: (ProcessIdentity | undefined)[] = [];

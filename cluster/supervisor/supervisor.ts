@@ -3,11 +3,18 @@ import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodFile } from '../../src/cli/pod-file.ts';
+import { PodError } from '../../src/numerics/error.ts';
 import { finalExitCodes } from '../final.ts';
 import { type EndSignal, exitCodeOf, isStopCode } from '../host/ending.ts';
 import { wholeIn } from '../host/environment.ts';
-import { isAlive, ownIdentity, type ProcessIdentity } from '../host/process-identity.ts';
+import {
+  identityOf,
+  isAlive,
+  ownIdentity,
+  type ProcessIdentity,
+} from '../host/process-identity.ts';
 import { lastErrorIn } from '../process/last-error.ts';
+import { processesOfFolder } from '../process/of-folder.ts';
 import { removeSocketFiles } from '../process/socket-file.ts';
 import { noteProcess, readProcesses, startProcess } from '../process/spawn.ts';
 import { type PodEnd, writePodEnd } from './pod-end.ts';
@@ -69,8 +76,8 @@ export class Supervisor {
       restarts = performance.now() - startMs > longLifeMs ? 1 : restarts + 1;
       const most = restartsFrom(process.env);
       if (restarts > most) {
-        const reason = `the master crashed ${restarts} times in a row; ${end.reason}`;
-        return { ...end, reason };
+        const often = restarts === 1 ? '' : ` ${restarts} times in a row`;
+        return { ...end, reason: `the master crashed${often}; ${end.reason}` };
       }
       log('master-crashed', { exitCode: end.exitCode, cause: end.reason, restarts });
       await sleep(Math.min(delayMsMax, firstDelayMs * 2 ** (restarts - 1)));
@@ -84,7 +91,7 @@ export class Supervisor {
     const path = join(folder, 'master.log');
     const logStart = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
     const child = startProcess(folder, 'master', masterEnv(folder, pod));
-    this.#master = readProcesses(folder)?.master;
+    this.#master = child.pid === undefined ? undefined : identityOf(child.pid);
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     this.#master = undefined;
     if (this.#asked !== undefined && (signal !== null || isStopCode(code ?? 0))) {
@@ -128,7 +135,7 @@ function stopped(signal: EndSignal): PodEnd {
 
 /** Ends the workers of a folder's pod: by themselves, else asked to, else killed. */
 export async function endWorkers(folder: string): Promise<void> {
-  const all = (): readonly ProcessIdentity[] => readProcesses(folder)?.all ?? [];
+  const all = (): readonly ProcessIdentity[] => listedIn(folder);
   await untilEnded(all(), homeMs);
   for (const it of all()) signalTo(it, 'SIGTERM');
   await untilEnded(all(), endMs);
@@ -138,6 +145,17 @@ export async function endWorkers(folder: string): Promise<void> {
   removeSocketFiles(gone.map(({ pid }) => pid));
   for (const name of ['master', 'supervisor'])
     rmSync(join(folder, `${name}.status`), { force: true });
+}
+
+/** What the folder lists, or else what environments tell. */
+function listedIn(folder: string): readonly ProcessIdentity[] {
+  try {
+    const listed = readProcesses(folder);
+    if (listed !== undefined) return listed.all;
+  } catch (error) {
+    if (!(error instanceof PodError)) throw error;
+  }
+  return processesOfFolder(folder);
 }
 
 /** Waits until these processes have ended, for so many ms. */

@@ -2,6 +2,7 @@ import { checkpointFileDefects } from './checkpoint-files.ts';
 import type { Defect } from './defect.ts';
 import { folderDefects } from './folders.ts';
 import { peopleDefects } from './people.ts';
+import { readerDefects } from './readers.ts';
 import { streamDefects } from './streams.ts';
 
 /** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
@@ -253,4 +254,5 @@ export const defects: readonly Defect[] = [
     title: 'versions are compared as numbers',
   },
   ...peopleDefects,
+  ...readerDefects,
 ];

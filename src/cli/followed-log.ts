@@ -1,4 +1,5 @@
 import { isSystemError } from '../files/system-error.ts';
+import { PodError } from '../numerics/error.ts';
 import { LogText } from '../observe/log-text.ts';
 import { LogTail, sizeOf } from './log-tail.ts';
 import { screenOf } from './screen.ts';
@@ -36,7 +37,7 @@ export class FollowedLog {
     try {
       for (const line of this.#tail.lines()) this.#text.write(line);
     } catch (error) {
-      if (!isSystemError(error)) throw error;
+      if (!isSystemError(error) && !(error instanceof PodError)) throw error;
       clearInterval(this.#timer);
       this.#text.end();
       process.stderr.write(`pod: its log is not shown any more: ${error.message}\n`);

@@ -17,6 +17,7 @@ import type { Report } from '../experiment/event.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
 import { type HttpAnswer, request } from './http.ts';
 import { findMaster, folderOf, type MasterFlags } from './place.ts';
+import { endOfPod } from './pod-state.ts';
 
 /** Flags that say where a master is and which token it takes. */
 export interface PlaceFlags extends MasterFlags {
@@ -30,10 +31,10 @@ export interface PlaceFlags extends MasterFlags {
  * @throws PodError `bad-flag` or `bad-config` when what is given is none, `io` without a token.
  */
 export function openJobClient({ tokenFile, ...flags }: PlaceFlags): JobClient {
-  const { origin } = findMaster(flags);
+  const { origin, folder } = findMaster(flags);
   const { token, warning } = readToken(tokenEnv(tokenFile, flags.dir));
   if (warning !== undefined) process.stderr.write(`pod: ${warning}\n`);
-  return new JobClient(origin, token);
+  return new JobClient(origin, token, folder);
 }
 
 function tokenEnv(tokenFile: string | undefined, dir: string | undefined): Environment {
@@ -56,16 +57,20 @@ const awayMsMax = 60_000;
 const againMs = 500;
 /** Between two questions for a log that grows, in ms: lines come together then. */
 const followMs = 100;
+/** The same after an answer without any: a master answers then when the time to wait is over. */
+const idleMs = 1000;
 
 /** Talks to the API of a master that takes jobs. Its methods throw PodErrors, the master's included. */
 export class JobClient {
   readonly #origin: string;
   readonly #token: Token;
+  readonly #folder: string | undefined;
 
-  /** `origin` as `http://127.0.0.1:7080`. */
-  constructor(origin: string, token: Token) {
+  /** `origin` as `http://127.0.0.1:7080`; `folder` of the pod of `pod up`, if it is one. */
+  constructor(origin: string, token: Token, folder?: string) {
     this.#origin = origin;
     this.#token = token;
+    this.#folder = folder;
   }
 
   async submit(words: readonly string[]): Promise<Job> {
@@ -106,10 +111,13 @@ export class JobClient {
       const { text, next, hasEnded } = await (follow
         ? this.#patiently(() => this.#piece(id, offset, waitMsMax))
         : this.#piece(id, offset, 0));
-      if (text !== '') yield text;
-      else if (hasEnded || !follow) return;
+      if (text === '' && (hasEnded || !follow)) return;
+      if (text !== '') {
+        if (next <= offset) throw unknown(`next: expected more than ${offset}, found ${next}`);
+        yield text;
+      }
       offset = next;
-      if (follow && !hasEnded) await sleep(followMs);
+      if (follow && !hasEnded) await sleep(text === '' ? idleMs : followMs);
     }
   }
 
@@ -142,14 +150,18 @@ export class JobClient {
     return checked(parsed(text), schema);
   }
 
-  #send(method: string, path: string, body: Uint8Array, nonce?: string): Promise<HttpAnswer> {
+  async #send(method: string, path: string, body: Uint8Array, nonce?: string): Promise<HttpAnswer> {
     const timeMs = nonce === undefined ? Date.now() : noTime;
     const authorization = sign(this.#token, { method, path, body }, timeMs, nonce);
-    return request(this.#origin, {
-      ...{ method, path, headers: { authorization } },
-      ...(body.length > 0 && { body }),
-      answerMsMax: answerMsMax + waitMsMax,
-    });
+    try {
+      return await request(this.#origin, {
+        ...{ method, path, headers: { authorization } },
+        ...(body.length > 0 && { body }),
+        answerMsMax: answerMsMax + waitMsMax,
+      });
+    } catch (error) {
+      throw (this.#folder !== undefined && endOfPod(this.#folder)) || error;
+    }
   }
 
   /** What the master said, as the error that it had. */
@@ -181,7 +193,7 @@ const pageSchema = z.object({
   // Masters of older versions refuse to start with a damaged job, and list none.
   damaged: z.array(damagedSchema).default([]),
 });
-const pieceSchema = z.object({ text: z.string(), next: z.int(), hasEnded: z.boolean() });
+const pieceSchema = z.object({ text: z.string(), next: z.int().min(0), hasEnded: z.boolean() });
 const refusalSchema = z.object({ code: z.string(), message: z.string() });
 const challengeSchema = z.object({ challenge: z.string().regex(/^[0-9a-f]{32}$/) });
 
@@ -204,6 +216,10 @@ function parsed(text: string): unknown {
 function checked<T>(value: unknown, schema: z.ZodType<T>): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const found = result.error.issues[0]?.message;
-  throw new PodError('bad-config', `an answer that this version does not know: ${found}`);
+  const [issue] = result.error.issues;
+  throw unknown(`${issue?.path.join('.') || 'it'}: ${issue?.message}`);
+}
+
+function unknown(found: string): PodError {
+  return new PodError('bad-config', `an answer that this version does not know: ${found}`);
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { hasEnded, type Job } from '../../cluster/master/jobs.ts';
 import { PodError } from '../numerics/error.ts';
-import { oneLine } from '../numerics/quote.ts';
+import { oneLine, plainJson, plainLine } from '../numerics/quote.ts';
 import { columns, milliseconds } from '../observe/format.ts';
 import { type LogReader, LogText } from '../observe/log-text.ts';
 import {
@@ -12,6 +12,7 @@ import {
   type PlaceFlags,
 } from './job-client.ts';
 import { withMaster } from './place.ts';
+import { endWithReader } from './reader.ts';
 import { isForPerson, screenOf } from './screen.ts';
 import { jobRequest } from './settings/submit.ts';
 
@@ -75,8 +76,14 @@ export async function printJobLog(
   { follow, json }: { readonly follow: boolean; readonly json: boolean },
 ): Promise<void> {
   const client = openJobClient(place);
+  if (follow) endWithReader();
   if (!json && isForPerson(process.stdout)) await showLog(client, id, follow, 'reader');
-  else for await (const text of client.log(id, follow)) process.stdout.write(text);
+  else for await (const text of client.log(id, follow)) process.stdout.write(plainLines(text));
+}
+
+/** Lines of JSON for programs: the same values, and nothing that a terminal obeys. */
+function plainLines(text: string): string {
+  return text.split('\n').map(plainLine).join('\n');
 }
 
 /** Shows the log of a job as text. Its pieces are whole lines. */
@@ -106,13 +113,15 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
   const client = openJobClient(place);
   const job = await send(client, words);
   if (!wait) {
-    process.stdout.write(json ? `${JSON.stringify(job)}\n` : `${job.id}\n`);
+    print([json ? plainJson(JSON.stringify(job)) : oneLine(job.id)]);
     return;
   }
+  const name = oneLine(job.id);
+  endWithReader(`${name} goes on: pod logs ${name} --follow`);
   const output = json ? process.stderr : process.stdout;
-  output.write(`${job.id}\n`);
+  output.write(`${name}\n`);
   if (!json && isForPerson(process.stdout)) await showLog(client, job.id, true, 'follower');
-  else for await (const text of client.log(job.id, true)) output.write(text);
+  else for await (const text of client.log(job.id, true)) output.write(plainLines(text));
   settle(await client.find(job.id), json);
 }
 
@@ -130,10 +139,10 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
 /** Ends as the job did. */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {
-    process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+    print([plainJson(JSON.stringify(report, undefined, 2))]);
   }
   if (job.state === 'cancelled') {
-    process.stderr.write(`pod: ${job.id} was cancelled\n`);
+    process.stderr.write(`pod: ${oneLine(job.id)} was cancelled\n`);
     process.exitCode = 130;
   }
   if (job.state !== 'failed') return;
@@ -148,12 +157,12 @@ async function jobs(
   const client = openJobClient(place);
   if (id !== undefined) {
     const { job, report } = await client.find(id);
-    if (json) process.stdout.write(`${JSON.stringify({ ...job, report })}\n`);
+    if (json) print([plainJson(JSON.stringify({ ...job, report }))]);
     else print([...rowsOf([job]), ...summary(report)]);
     return;
   }
   const { jobs: all, damaged } = await client.list();
-  if (json) process.stdout.write(`${JSON.stringify(all)}\n`);
+  if (json) print([plainJson(JSON.stringify(all))]);
   else print(rowsOf(all));
   for (const { reason } of damaged) process.stderr.write(`pod: ${oneLine(reason)}\n`);
 }
@@ -171,7 +180,14 @@ function rowsOf(all: readonly Job[]): string[] {
 
 function rowOf(job: Job): string[] {
   const submitted = `${new Date(job.submittedMs).toISOString().slice(0, 19)}Z`;
-  return [job.id, stateOf(job), submitted, ranFor(job), job.words.map(word).join(' '), endOf(job)];
+  return [
+    oneLine(job.id),
+    stateOf(job),
+    submitted,
+    ranFor(job),
+    job.words.map(word).join(' '),
+    endOf(job),
+  ];
 }
 
 function stateOf(job: Job): string {
@@ -185,16 +201,16 @@ function ranFor(job: Job): string {
 }
 
 function endOf(job: Job): string {
-  return job.state === 'failed' ? `${job.code}: ${job.reason}` : '';
+  return job.state === 'failed' ? oneLine(`${job.code}: ${job.reason}`) : '';
 }
 
 function summary(report: FoundJob['report']): string[] {
-  return report === undefined ? [] : ['', JSON.stringify(report, undefined, 2)];
+  return report === undefined ? [] : ['', plainJson(JSON.stringify(report, undefined, 2))];
 }
 
 /** A word on one line, whatever is in it. */
 function word(text: string): string {
-  return /^[\w./:=,@%+-]+$/.test(text) ? text : JSON.stringify(text);
+  return /^[\w./:=,@%+-]+$/.test(text) ? text : plainJson(JSON.stringify(text));
 }
 
 function print(lines: readonly string[]): void {

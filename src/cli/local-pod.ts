@@ -1,7 +1,10 @@
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { holderOf } from '../../cluster/host/lock.ts';
 import { isAlive, type ProcessIdentity } from '../../cluster/host/process-identity.ts';
-import { type PodProcesses, readProcesses } from '../../cluster/process/spawn.ts';
+import { type PodProcesses, processesFile, readProcesses } from '../../cluster/process/spawn.ts';
 import { PodError } from '../numerics/error.ts';
+import { openLog } from './log-tail.ts';
 import { type PodFile, readPodFile } from './pod-file.ts';
 
 /** A pod of processes that `pod up` started in a folder of this machine. */
@@ -18,10 +21,39 @@ export function needPod(dir: string): StartedPod {
   return { ...pod, ...needProcesses(dir) };
 }
 
+/** Throws also when the list of the pod's processes cannot be used, and says what to do. */
 export function needProcesses(dir: string): PodProcesses {
-  const processes = readProcesses(dir);
-  if (processes === undefined) throw noPod(dir);
-  return processes;
+  const found = listedProcesses(dir);
+  if (found instanceof PodError) throw withAdvice(dir, found);
+  return found;
+}
+
+/** Why a list of processes cannot be used, and what to do. */
+export function withAdvice(dir: string, { code, message }: PodError): PodError {
+  const holder = holderOf(dir);
+  const advice =
+    holder === undefined
+      ? 'end what is left of the pod, if anything (ps), and remove it'
+      : `the pod runs, held by ${holder}: end it (pod down)`;
+  return new PodError(code, `${message}; ${advice}`);
+}
+
+/**
+ * The processes that a folder lists, or why there is no list that can be used.
+ *
+ * @throws PodError `bad-flag` where there is neither a list nor a pod that runs.
+ */
+export function listedProcesses(dir: string): PodProcesses | PodError {
+  try {
+    const found = readProcesses(dir);
+    if (found !== undefined) return found;
+  } catch (error) {
+    if (error instanceof PodError) return error;
+    throw error;
+  }
+  if (holderOf(dir) === undefined) throw noPod(dir);
+  const path = join(dir, processesFile);
+  return new PodError('bad-data', `${path}: expected a list of the pod's processes, found none`);
 }
 
 /** What is said where a folder has no pod. */
@@ -29,14 +61,18 @@ export function noPod(dir: string): PodError {
   return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
 }
 
-/** The last lines of a file. */
+/** The last lines of a log; none when it is not there. Throws as {@link openLog}. */
 export function tail(path: string, count: number): string[] {
-  if (!existsSync(path)) return [];
-  const bytes = 65536;
-  const { size } = statSync(path);
-  const file = openSync(path, 'r');
-  const piece = Buffer.alloc(Math.min(bytes, size));
-  readSync(file, piece, 0, piece.length, size - piece.length);
-  closeSync(file);
-  return piece.toString('utf8').trimEnd().split('\n').slice(-count);
+  const file = openLog(path);
+  if (file === undefined) return [];
+  try {
+    const { size } = fstatSync(file);
+    const piece = Buffer.alloc(Math.min(tailBytes, size));
+    readSync(file, piece, 0, piece.length, size - piece.length);
+    return piece.toString('utf8').trimEnd().split('\n').slice(-count);
+  } finally {
+    closeSync(file);
+  }
 }
+
+const tailBytes = 65_536;

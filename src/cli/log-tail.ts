@@ -1,5 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
+import { describeKind } from '../files/read.ts';
+import { isSystemError } from '../files/system-error.ts';
+import { PodError } from '../numerics/error.ts';
 
 const pieceBytes = 65_536;
 
@@ -18,7 +21,7 @@ export class LogTail {
 
   /** The lines that were added since the last call, as long as whole ones are there. */
   *lines(): Generator<string> {
-    const file = openIfThere(this.#path);
+    const file = openLog(this.#path);
     if (file === undefined) return;
     try {
       const piece = Buffer.alloc(pieceBytes);
@@ -46,7 +49,7 @@ export class LogTail {
 
 /** How many bytes a file has; 0 when it is not there. */
 export function sizeOf(path: string): number {
-  const file = openIfThere(path);
+  const file = openLog(path);
   if (file === undefined) return 0;
   try {
     return fstatSync(file).size;
@@ -55,11 +58,27 @@ export function sizeOf(path: string): number {
   }
 }
 
-function openIfThere(path: string): number | undefined {
+/**
+ * Opens a log for reading; undefined when it is not there.
+ *
+ * @throws PodError `io` when it cannot be opened, or is no regular file.
+ */
+export function openLog(path: string): number | undefined {
+  let file: number;
   try {
-    return openSync(path, 'r');
+    // Without O_NONBLOCK, opening a pipe waits for its writer.
+    file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    if (!isSystemError(error)) throw error;
+    if (error.code === 'ENOENT') return undefined;
+    throw noLog(path, error.message);
   }
+  const stats = fstatSync(file);
+  if (stats.isFile()) return file;
+  closeSync(file);
+  throw noLog(path, describeKind(stats));
+}
+
+function noLog(path: string, found: string): PodError {
+  return new PodError('io', `${path}: expected a log, found ${found}`);
 }

@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PodError } from '../numerics/error.ts';
+import { plainLine, quote } from '../numerics/quote.ts';
 import { LogText } from '../observe/log-text.ts';
 import type { PlaceFlags } from './job-client.ts';
 import { printJobLog, withPlace } from './jobs.ts';
 import { lives, needPod } from './local-pod.ts';
 import { LogTail } from './log-tail.ts';
+import { endWithReader } from './reader.ts';
 import { isForPerson, screenOf } from './screen.ts';
 
 interface LogFlags extends PlaceFlags {
@@ -28,9 +30,18 @@ export function addLogs(program: Command): void {
         throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}`);
       }
       const how = { follow: follow === true, json: json === true };
+      if (job === undefined) refuseJobFlags(place);
       if (job === undefined) await logs(place.dir ?? '.pod', tpu, how);
       else await printJobLog(job, place, how);
     });
+}
+
+/** Logs of `pod up` are files of this machine. */
+function refuseJobFlags({ api, tokenFile }: PlaceFlags): void {
+  const flag = api !== undefined ? '--api' : tokenFile !== undefined ? '--token-file' : undefined;
+  if (flag === undefined) return;
+  const advice = 'logs of a pod of pod up are found by --dir';
+  throw new PodError('bad-flag', `${flag}: expected a job with it, found none; ${advice}`);
 }
 
 async function logs(
@@ -39,9 +50,9 @@ async function logs(
   { follow, json }: { readonly follow: boolean; readonly json: boolean },
 ): Promise<void> {
   const pod = needPod(dir);
-  if (tpu !== undefined && pod.workers[Number(tpu)] === undefined) {
+  if (tpu !== undefined && !(/^\d{1,3}$/.test(tpu) && pod.workers[Number(tpu)])) {
     const most = pod.workers.length - 1;
-    throw new PodError('bad-flag', `--tpu: expected 0 to ${most}, found ${tpu}`);
+    throw new PodError('bad-flag', `--tpu: expected 0 to ${most}, found ${quote(tpu)}`);
   }
   const writer = tpu === undefined ? pod.master : pod.workers[Number(tpu)];
   const path = join(dir, `${tpu === undefined ? 'master' : `tpu-${Number(tpu)}`}.log`);
@@ -51,8 +62,9 @@ async function logs(
   const isText = isForPerson(process.stdout) && !json;
   const print = (line: string): void => {
     if (isText) text.write(line);
-    else process.stdout.write(`${line}\n`);
+    else process.stdout.write(`${isForPerson(process.stdout) ? plainLine(line) : line}\n`);
   };
+  if (follow) endWithReader();
   for (let isLast = false; ; ) {
     for (const line of tail.lines()) print(line);
     if (!follow || isLast) break;

@@ -67,6 +67,7 @@ export function optionsOf(
   missing: Topology = defaultTopology,
   inputs: readonly InputFile[] = [],
 ): TrainOptions {
+  refuseBesidePrint(settings);
   checkOutputs(settings, inputs);
   return {
     config: trainConfig(settings, askedSize(settings)?.topology ?? missing),
@@ -77,6 +78,17 @@ export function optionsOf(
     relaxedSimd: needed(settings, 'relaxedSimd'),
     checkpoint: checkpointOptions(settings),
   };
+}
+
+/** A program that is printed is not run: nothing would be written, saved or continued. */
+function refuseBesidePrint(settings: Settings): void {
+  const print = settings.ask('print');
+  if (print === undefined) return;
+  const of = ['log', 'report', 'json', 'checkpoint', 'every', 'keep', 'resume'] as const;
+  const other = of.find((key) => settings.ask(key));
+  if (other === undefined) return;
+  const message = `${settings.origin(other)}: expected none beside ${print.origin}, which runs nothing`;
+  throw new PodError('bad-flag', message);
 }
 
 function checkpointOptions(settings: Settings): CheckpointOptions | undefined {

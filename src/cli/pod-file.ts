@@ -14,8 +14,10 @@ export interface PodFile {
   readonly serve: boolean;
 }
 
+const port = z.int().min(1).max(65_535);
+
 const podSchema: z.ZodType<PodFile> = z.strictObject({
-  ...{ apiPort: z.int(), controlPort: z.int(), tpus: z.int() },
+  ...{ apiPort: port, controlPort: port, tpus: z.int().min(1) },
   ...{ args: z.string(), serve: z.boolean() },
 });
 
@@ -34,7 +36,7 @@ export function readPodFile(folder: string): PodFile | undefined {
 
 /** Where its master's API is: all that who talks to it needs to know. Throws as {@link readPodFile}. */
 export function readApiPort(folder: string): number | undefined {
-  return read(folder, z.object({ apiPort: z.int() }))?.apiPort;
+  return read(folder, z.object({ apiPort: port }))?.apiPort;
 }
 
 function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
@@ -50,8 +52,9 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   }
   const result = schema.safeParse(json(file.bytes.toString('utf8')));
   if (result.success) return result.data;
-  const found = result.error.issues[0]?.message;
-  throw new PodError('bad-data', `${path}: it is damaged: ${found}; ${help}`);
+  const [issue] = result.error.issues;
+  const where = issue?.path.join('.') || 'it';
+  throw new PodError('bad-data', `${path}: it is damaged: ${where}: ${issue?.message}; ${help}`);
 }
 
 /** Whole or not at all. */

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { holderOf, type Lock, lockFile, lockFolder } from '../../cluster/host/lock.ts';
 import { makeToken } from '../../cluster/image/token-file.ts';
@@ -8,7 +8,7 @@ import { endFile, forgetPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { isSystemError } from '../files/system-error.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
-import { lives } from './local-pod.ts';
+import { lives, needProcesses } from './local-pod.ts';
 import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
 import { tildeAdvice } from './settings/checks.ts';
 
@@ -75,9 +75,11 @@ function refuseForeign(dir: string, folder: string): void {
   if (!stats.isDirectory()) {
     throw new PodError('bad-flag', `--dir ${dir}: expected a folder, found a file`);
   }
-  const names = readdirSync(folder).filter((name) => name !== lockFile);
+  const all = readdirSync(folder);
+  const names = all.filter((name) => name !== lockFile);
   if (names.length === 0) return;
-  const isOurs = names.includes('pod.json') && names.includes(processesFile);
+  const isOurs =
+    names.includes('pod.json') && (names.includes(processesFile) || all.includes(lockFile));
   // Also if it is damaged: that is said in words of its own.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
@@ -90,7 +92,7 @@ function refuseForeign(dir: string, folder: string): void {
 
 /** The pod whose workers live without a master: it goes on if it is the one that was asked for. */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
-  const processes = readProcesses(folder);
+  const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;
   if (!processes?.all.some(lives)) return undefined;
   const known = readPodFile(folder);
   const isSame = known?.args === asked.args && known.serve === asked.serve;

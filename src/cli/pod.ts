@@ -1,8 +1,9 @@
 import { Command, CommanderError } from 'commander';
+import { asksToIgnoreHangUp, exitCodeOf } from '../../cluster/host/ending.ts';
 import { StandardStreams } from '../../cluster/host/standard-streams.ts';
 import { describeError } from '../../cluster/worker/last-words.ts';
 import { PodError } from '../numerics/error.ts';
-import { oneLine } from '../numerics/quote.ts';
+import { oneLine, quote } from '../numerics/quote.ts';
 import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
@@ -18,7 +19,7 @@ const program = new Command('pod')
   .description('A Cloud TPU v2 pod that fits on a laptop: trains on 1 to 64 emulated Cloud TPUs.')
   .version('0.1.0')
   .exitOverride()
-  .configureOutput({ outputError: () => {} })
+  .configureOutput({ outputError: () => {}, writeErr: () => {} })
   .showSuggestionAfterError(true);
 addTrain(program);
 addUp(program);
@@ -31,6 +32,7 @@ addCheckpoint(program);
 addDevices(program);
 addDoctor(program);
 
+endAsDocumented();
 await main(process.argv.slice(2));
 
 /** Runs the command; every failure is one line on standard error and a stable exit code. */
@@ -48,10 +50,19 @@ async function main(argv: readonly string[]): Promise<void> {
   process.exitCode = report(new PodError('io', `output was lost: ${streams.lost}`));
 }
 
+/** A hang-up ends a command as SIGTERM does, unless the command has work to bring to its end. */
+function endAsDocumented(): void {
+  process.on('SIGHUP', () => {
+    const isAlone = process.listenerCount('SIGHUP') === 1;
+    if (isAlone && !asksToIgnoreHangUp()) process.exit(exitCodeOf('SIGHUP'));
+  });
+}
+
 function report(error: unknown): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
-    complain(`bad-flag: ${error.message.replace(/^error: /, '')}`);
+    const isHelp = error.code === 'commander.help';
+    complain(`bad-flag: ${isHelp ? noCommand() : error.message.replace(/^error: /, '')}`);
     return 2;
   }
   const { code, exitCode, message, stack } = describeError(error);
@@ -62,6 +73,14 @@ function report(error: unknown): number {
   complain(`a mistake in pod itself, please report it: ${String(error)}`);
   if (process.env['POD_DEBUG']) process.stderr.write(`${stack}\n`);
   return exitCode;
+}
+
+/** Of words that ask for a command that is not there: `pod help nope`, `pod checkpoint`. */
+function noCommand(): string {
+  const [first = '', ...others] = process.argv.slice(2);
+  const of = program.commands.some((it) => it.name() === first) ? `pod ${first}` : 'pod';
+  const found = others[0] === undefined ? 'none' : quote(others.at(-1));
+  return `expected a command of ${of}, found ${found}; ${of} --help lists them`;
 }
 
 function complain(text: string): void {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import type { SeenEnd } from '../../cluster/supervisor/pod-end.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
+import { oneLine, plainJson, plainLine } from '../numerics/quote.ts';
 import { bytes, columns, count } from '../observe/format.ts';
 import { getJson, request } from './http.ts';
 import {
@@ -77,17 +78,30 @@ async function status({ origin, folder }: MasterPlace, json: boolean): Promise<v
     print(json ? JSON.stringify({ phase: 'restarting' }) : 'the master is being started again');
     return;
   }
+  await showMaster(origin, folder, json);
+  if (state?.kind === 'lives' && state.damage !== undefined) throw state.damage;
+}
+
+async function showMaster(
+  origin: string,
+  folder: string | undefined,
+  json: boolean,
+): Promise<void> {
   const found = statusSchema.safeParse(await getJson(origin, { path: '/status', answerMsMax }));
   if (!found.success) {
     throw new PodError('bad-config', `${origin}: expected the API of a master, found another`);
   }
   const error = folder === undefined ? undefined : lastError(folder);
-  print(json ? JSON.stringify(found.data) : linesOf(found.data, error).join('\n'));
+  print(json ? plainJson(JSON.stringify(found.data)) : linesOf(found.data, error).join('\n'));
 }
 
 /** A pod that has ended is an answer, and no success. */
 function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
-  print(json ? JSON.stringify({ phase: 'down', ...end }) : `${folder}: ${endInWords(folder, end)}`);
+  print(
+    json
+      ? plainJson(JSON.stringify({ phase: 'down', ...end }))
+      : `${folder}: ${endInWords(folder, end)}`,
+  );
   process.exitCode = errorCodes['worker-exited'];
 }
 
@@ -106,7 +120,8 @@ function linesOf({ phase, epoch, tpus, last, linkBytes }: Status, error?: string
   const links = busiest.slice(0, linksShown).filter(([, it]) => it > 0);
   lines.push(...columns(links.map(([link, it]) => [link, bytes(it)])));
   if (error !== undefined) lines.push(`last error: ${error}`);
-  return lines;
+  // All but the numbers is in the words of whoever answered.
+  return lines.map((line) => oneLine(line));
 }
 
 async function metrics({ origin, folder }: MasterPlace): Promise<void> {
@@ -118,7 +133,7 @@ async function metrics({ origin, folder }: MasterPlace): Promise<void> {
   if (code !== 200) {
     throw new PodError('worker-silent', `${origin}/metrics: expected status 200, found ${code}`);
   }
-  process.stdout.write(text);
+  process.stdout.write(text.split('\n').map(plainLine).join('\n'));
 }
 
 function print(text: string): void {

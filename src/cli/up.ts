@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { onEnd } from '../../cluster/host/ending.ts';
+import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
 import { requireProcesses } from '../../cluster/host/room.ts';
 import { startSupervisor } from '../../cluster/process/spawn.ts';
 import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
@@ -110,13 +110,18 @@ async function leaveRunning(
   { lock, pod, isNew }: TakenFolder,
 ): Promise<void> {
   startSupervisor(folder, lock).unref();
+  const place = dir === '.pod' ? '' : ` --dir ${dir}`;
+  onEnd((signal) => {
+    complain(`${signal}: the pod goes on; pod down${place} ends it`);
+    process.exit(exitCodeOf(signal));
+  });
   const found = await untilThere(folder, pod);
   if (found !== 'answers') throw failed(dir, found);
   if (!isNew) return;
   const what = pod.serve ? 'wait for jobs' : 'are starting';
   const next = pod.serve ? 'pod submit -- FLAGS, pod jobs' : 'pod status, pod logs --follow';
-  const place = dir === '.pod' ? '' : ` --dir ${dir}`;
-  say(`${pod.tpus} Cloud TPUs and a master ${what}; logs are in ${dir}`);
+  const tpus = `${pod.tpus} Cloud TPU${pod.tpus === 1 ? '' : 's'}`;
+  say(`${tpus} and a master ${what}; logs are in ${dir}`);
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 

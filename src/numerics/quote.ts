@@ -51,8 +51,23 @@ export function oneLine(
  * are. The value is the same.
  */
 export function plainJson(json: string): string {
-  return json.replace(obeyed, (it) => `\\u${it.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return json.replace(obeyed, unicodeEscape);
 }
+
+/**
+ * A line, such as one of JSON, in which every character that a terminal obeys is an escape of JSON.
+ * What JSON has between its values, the blank, is left.
+ */
+export function plainLine(line: string): string {
+  return plainJson(line).replace(controls, unicodeEscape);
+}
+
+function unicodeEscape(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+/** All controls, those of ASCII too [Unicode, Cc]. */
+const controls = /\p{Cc}/gu;
 
 /** Controls that JSON leaves, changes of direction, separators of lines [Unicode, Bidi_Control]. */
 const obeyed = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;

@@ -1,0 +1,41 @@
+import type { Defect } from './defect.ts';
+
+/** Losses of what commands promise that read, follow or end a pod. */
+export const readerDefects: readonly Defect[] = [
+  {
+    name: 'down: a damaged list',
+    guarantee: 'A pod whose list of processes is damaged is not said to have ended.',
+    file: 'cluster/process/spawn.ts',
+    from: '  if (found.supervisor !== undefined || found.all.length > 0) return found;\n',
+    to: '  if (file.bytes.length >= 0) return found;\n',
+    test: 'test/cli/readers.test.ts',
+    title: 'an empty file is no pod that has ended',
+  },
+  {
+    name: 'follow: no reader',
+    guarantee: 'A command that follows a log ends with its reader.',
+    file: 'cluster/host/has-reader.ts',
+    from: 'const readerGone = 0x08 | 0x10;',
+    to: 'const readerGone = 0;',
+    test: 'test/cli/readers.test.ts',
+    title: 'who follows a log that does not grow',
+  },
+  {
+    name: 'logs: a pipe',
+    guarantee: 'A log that is no regular file is refused, and never waited for.',
+    file: 'src/cli/log-tail.ts',
+    from: '  if (stats.isFile()) return file;\n',
+    to: '  if (stats.size >= 0) return file;\n',
+    test: 'test/cli/readers.test.ts',
+    title: 'a pipe is named',
+  },
+  {
+    name: 'status: words of others',
+    guarantee: 'What another server answers has nothing that a terminal obeys.',
+    file: 'src/cli/status.ts',
+    from: 'return lines.map((line) => oneLine(line));',
+    to: 'return lines;',
+    test: 'test/cli/readers.test.ts',
+    title: 'nothing that a terminal obeys comes from another server: pod status',
+  },
+];
