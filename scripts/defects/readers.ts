@@ -34,7 +34,7 @@ export const readerDefects: readonly Defect[] = [
     guarantee: 'What another server answers has nothing that a terminal obeys.',
     file: 'src/cli/status.ts',
     from: 'return lines.map((line) => oneLine(line));',
-    to: 'return lines;',
+    to: "return lines.filter((line) => oneLine(line) !== '');",
     test: 'test/cli/readers.test.ts',
     title: 'nothing that a terminal obeys comes from another server: pod status',
   },
