@@ -15,7 +15,8 @@ export interface Hostless {
 /**
  * The same program without a host: an infeed becomes parameters, and what an outfeed sends becomes more
  * results after those of the root. XLA's CPU client has no host to feed it. Aliases are left out: they
- * say where results lie, not what they are.
+ * say where results lie, not what they are. The padding of a scalar, which does nothing, is left out as
+ * well: XLA parses it and does not run it.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
@@ -42,14 +43,20 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
     sent.push(...arraysOf(data));
     return token;
   };
-  const entry = mapInstructions(module.entry, (it, operands) =>
-    isFed(it) ? replace(it, operands) : withOperands(it, operands),
-  );
+  const entry = mapInstructions(module.entry, (it, operands) => {
+    const [operand] = operands;
+    if (it.opcode === 'pad' && operand !== undefined && isScalar(operand)) return operand;
+    return isFed(it) ? replace(it, operands) : withOperands(it, operands);
+  });
   const root = b.tuple([...arraysOf(entry.root), ...sent]);
   return {
     module: b.module(module.name, [...entry.parameters, ...fed] as Parameter[], root),
     parameters: [...inputs.parameters, ...(inputs.infeed ?? []).flat()],
   };
+}
+
+function isScalar({ shape }: HloInstruction): boolean {
+  return isArray(shape) && shape.dims.length === 0;
 }
 
 /** The arrays of a value, tuples opened depth first; tokens are left out. */

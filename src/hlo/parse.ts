@@ -422,12 +422,24 @@ function parseAttribute(
     case 'metadata':
       parseMetadata(scanner, into);
       return;
+    case 'outfeed_shape':
+    case 'infeed_shape':
+      parseShape(scanner);
+      return;
     // These say how XLA ran a program, or where; not what it means.
     case 'sharding':
     case 'backend_config':
     case 'frontend_attributes':
     case 'channel_id':
     case 'use_global_device_ids':
+    case 'constrain_layout':
+    case 'control-predecessors':
+    case 'infeed_config':
+    case 'outfeed_config':
+    case 'origin':
+    case 'parameter_replication':
+    case 'result_accuracy':
+    case 'statistics':
       skipValue(scanner);
       return;
     default:

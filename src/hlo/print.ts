@@ -139,7 +139,8 @@ function elementText(value: Literal, index: number): string {
 export function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
-  if (Object.is(value, -0)) return '-0';
+  // XLA's parser reads -0 as an integer, which has no sign.
+  if (Object.is(value, -0)) return '-0.0';
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
     if (Math.fround(short) === value) return String(short);

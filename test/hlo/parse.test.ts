@@ -45,6 +45,46 @@ describe('parse', () => {
     expect(print(module)).toContain('metadata={op_name="jit(f)/mul"}');
   });
 
+  test('reads all that XLA prints beside the program itself', () => {
+    const text = `HloModule m, entry_computation_layout={(f32[2]{0})->(f32[2]{0}, token[])}, frontend_attributes={a="{b}"}, replica_count=8
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+ENTRY %main (x: f32[2]) -> (f32[2], token[]) {
+  %x = f32[2]{0:T(128)} parameter(0), parameter_replication={false}, sharding={devices=[2]0,1 metadata={op_name="x"}}
+  %token = token[] after-all()
+  %fed = (f32[2]{0}, token[]) infeed(%token), infeed_config="\\001", frontend_attributes={k="v"}
+  %data = f32[2]{0} get-tuple-element(%fed), index=0, origin={{"data"}}
+  %next = token[] get-tuple-element(%fed), index=1
+  %all = f32[2]{0} all-reduce(%data), channel_id=1, replica_groups={}, use_global_device_ids=true, to_apply=%add, constrain_layout=true
+  %tanh = f32[2]{0} tanh(%all), result_accuracy={mode=highest}, control-predecessors={%x}
+  %sent = token[] outfeed(%tanh, %next), outfeed_shape=f32[2]{0}, outfeed_config="x"
+  ROOT %out = (f32[2]{0}, token[]) tuple(%tanh, /*index=1*/%sent), backend_config={"a":{"b":["1"]}}
+}
+`;
+    const module = parse(text);
+    verify(module);
+    expect(parse(print(module))).toEqual(module);
+  });
+
+  test('reads the padding of a scalar, which XLA writes as that of a dimension', () => {
+    const text = (padding: string): string => `HloModule m
+
+ENTRY %main (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %y = f32[] parameter(1)
+  ROOT %pad = f32[] pad(%x, %y), padding=${padding}
+}
+`;
+    expect(print(parse(text('0_0')))).toContain(', padding=0_0\n');
+    expect(parse(text(''))).toEqual(parse(text('0_0')));
+    expect(() => parse(text('1_0'))).toThrow(/padding|rank|dimension/);
+  });
+
   const cases: [string, from: string, to: string][] = [
     ['line 9, column 1: expected the name of a computation, found "/"', '/* the entry */', '/ '],
     ['line 14, column 31: expected an opcode, found "multipli"', 'multiply(', 'multipli('],

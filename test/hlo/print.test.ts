@@ -63,6 +63,16 @@ test('the shortest text of an f32 reads back to its bits', () => {
     { numRuns: 2000 },
   );
   expect(floatText(Math.fround(0.1))).toBe('0.1');
+  // As an integer it would lose its sign in XLA's parser.
+  expect(floatText(-0)).toBe('-0.0');
+});
+
+test('an alias names the output and a whole parameter, as XLA reads it', () => {
+  const x = b.parameter(0, arrayShape('f32', [2]));
+  const alias = [{ output: 0, parameter: 0 }];
+  const header = (root: HloInstruction): string => print(b.module('m', [x], root, alias));
+  expect(header(b.tuple([b.negate(x)]))).toContain('={ {0}: (0, {}, may-alias) }\n');
+  expect(header(b.negate(x))).toContain('={ {}: (0, {}, may-alias) }\n');
 });
 
 test('a chain of 20,000 instructions is no problem', () => {
