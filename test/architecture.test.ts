@@ -7,7 +7,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   spec: [],
   numerics: [],
   files: [],
-  hlo: ['numerics'],
+  hlo: ['spec', 'numerics'],
   isa: ['numerics'],
   compiler: ['spec', 'numerics', 'hlo', 'isa'],
   chip: ['spec', 'numerics', 'isa'],

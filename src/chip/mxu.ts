@@ -1,4 +1,5 @@
 import { assert } from '../numerics/assert.ts';
+import { tpuV2 } from '../spec/tpu-v2.ts';
 import { wasm as fusedGemm } from './kernels/gemm-fma.wasm.ts';
 import { wasm as plainGemm } from './kernels/gemm-muladd.wasm.ts';
 import { loadKernels } from './kernels/load.ts';
@@ -46,7 +47,7 @@ export interface Mxu {
 }
 
 /** Depth of the array, and so of one chain of sums. */
-export const mxuDepth = 128;
+export const mxuDepth: number = tpuV2.mxuSide;
 
 /** Bytes of scratch that a fast MXU needs, 64-byte aligned, its own. */
 export const mxuWorkspaceBytes: number = 1_868_992;

@@ -1,8 +1,9 @@
 import { roundToBf16 } from '../numerics/bf16.ts';
+import { tpuV2 } from '../spec/tpu-v2.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 
-/** Rows and columns of the array. [Norrie et al., IEEE Micro 2021] */
-const side = 128;
+/** Rows and columns of the array. */
+const side = tpuV2.mxuSide;
 const smallestNormal = 2 ** -126;
 
 /** An MXU that also counts the cycles of its array. */

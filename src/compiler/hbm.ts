@@ -7,7 +7,7 @@ import { align } from './allocate.ts';
  * Bytes of an array in HBM, where its two minor dimensions are padded to a tile of (s, 128): s is
  * the smallest power of two that holds the second-minor dimension, at most 8; narrow types pack
  * rows into words, so s is at least 2 for bf16 and 4 for a byte. An array of one dimension is one
- * row. This reproduces published sizes of the TPU compiler. [Facts, layout]
+ * row. This reproduces the sizes in out-of-memory messages of XLA that users published.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);

@@ -1,5 +1,6 @@
 import type { Buffer, BufferId, Copies, Instruction, Phase } from '../isa/executable.ts';
 import { type ArrayShape, byteCount } from '../numerics/shape.ts';
+import { tpuV2 } from '../spec/tpu-v2.ts';
 
 /** An array that the program holds at some time: what instructions read and write. */
 export interface Value {
@@ -44,13 +45,11 @@ export function copiesOf(copies: Copies, cores: number): number {
     case 'shared':
       return 1;
     case 'chip':
-      return Math.ceil(cores / coresPerChip);
+      return Math.ceil(cores / tpuV2.coresPerChip);
     case 'core':
       return cores;
   }
 }
-
-const coresPerChip = 2;
 
 /** Copies the whole of a value, to each copy of the target. */
 export function copyStep(source: Value, target: Value, phase: Phase): Step {

@@ -1,6 +1,7 @@
 import type { NetworkName } from '../model/networks.ts';
 import { PodError } from '../numerics/error.ts';
 import type { RecoveryPolicy } from '../pod/master.ts';
+import { coresPerCloudTpu } from '../spec/tpu-v2.ts';
 
 /**
  * The settings of a run, checked. Not all of them decide its bits: src/experiment/same-run.ts says
@@ -38,8 +39,8 @@ export interface TrainConfig {
 export const scheduleNames = ['constant', 'linear-scaling', 'piecewise', 'cosine'] as const;
 export type ScheduleName = (typeof scheduleNames)[number];
 
-/** Cores of a Cloud TPU; each is a replica. */
-export const replicasPerCloudTpu = 8;
+/** Each core is a replica. */
+export const replicasPerCloudTpu: number = coresPerCloudTpu;
 
 export function cloudTpus({ topology }: Pick<TrainConfig, 'topology'>): number {
   return topology.columns * topology.rows;

@@ -1,6 +1,7 @@
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
+import { tpuV2 } from '../spec/tpu-v2.ts';
 
 /** A slice as a grid of Cloud TPUs: columns along X, rows along Y. Each has 2×2 chips. */
 export interface Topology {
@@ -50,8 +51,8 @@ const standardGrids: ReadonlyMap<number, Topology> = new Map(
 );
 
 /** The largest pod: 8×8 Cloud TPUs. */
-export const maxColumns = 8;
-export const maxRows = 8;
+export const maxColumns: number = tpuV2.podChipColumns / tpuV2.chipColumnsPerCloudTpu;
+export const maxRows: number = tpuV2.podChipRows / tpuV2.chipRowsPerCloudTpu;
 
 /** The standard grid of `tpus` Cloud TPUs. Throws `bad-flag` when there is none. */
 export function standardGrid(tpus: number): Topology {
@@ -96,14 +97,17 @@ export function formatTopology({ columns, rows }: Topology): string {
   return `${columns}x${rows}`;
 }
 
+/** Chips of a Cloud TPU along X and along Y. */
+const { chipColumnsPerCloudTpu: across, chipRowsPerCloudTpu: down } = tpuV2;
+
 /**
  * The chips of a slice, four on a worker. Cloud TPU (column, row) is worker row · columns +
  * column; its chip (dx, dy) has index dy · 2 + dx.
  */
 export function podTorus({ columns, rows }: Topology): Torus {
-  return makeTorus(2 * columns, 2 * rows, columns * rows, (x, y) => ({
-    worker: (y >> 1) * columns + (x >> 1),
-    index: (y & 1) * 2 + (x & 1),
+  return makeTorus(across * columns, down * rows, columns * rows, (x, y) => ({
+    worker: Math.floor(y / down) * columns + Math.floor(x / across),
+    index: (y % down) * across + (x % across),
   }));
 }
 

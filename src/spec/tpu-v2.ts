@@ -1,10 +1,17 @@
 /**
  * Every figure of the machine, each with its unit and its source. Nothing else in `src` states a
- * number about the hardware; `test/spec` holds the relations between the figures. "Facts" is
- * `../shared/docs/FACTS.md`, which also grades the sources.
+ * number about the hardware; `test/spec` holds the relations between the figures. A figure marked
+ * "assumed" has no publication that we know.
+ *
+ * Sources by the names used here: CACM 2020 is N. Jouppi et al., "A Domain-Specific Supercomputer for
+ * Training Deep Neural Networks", Communications of the ACM 63(7), 2020. Hot Chips 2020 and IEEE Micro
+ * 2021 are T. Norrie et al., "Google's Training Chips Revealed: TPUv2 and TPUv3", Hot Chips 32, and "The
+ * Design Process for Google's Training Chips: TPUv2 and TPUv3", IEEE Micro 41(2). The talk is C. Ying,
+ * "ImageNet is the new MNIST", 2018. Cloud TPU docs are https://cloud.google.com/tpu/docs; the JAX
+ * scaling book is https://jax-ml.github.io/scaling-book.
  */
 export const tpuV2 = {
-  /** [Jouppi et al., CACM 63(7) 2020] */
+  /** [CACM 2020] */
   clockHz: 700e6,
   /** [CACM 2020; Cloud TPU docs] */
   coresPerChip: 2,
@@ -18,10 +25,10 @@ export const tpuV2 = {
   mxuPassRows: 8,
   /** Cycles of one pass: bf16[8,128] × bf16[128,128]. [JAX scaling book] */
   mxuPassCycles: 8,
-  /** Cycles until the first sum leaves an empty array, 128 to the right and 128 down. [Facts, from memory] */
+  /** Cycles until the first sum leaves an empty array, 128 to the right and 128 down. [assumed] */
   mxuFillCycles: 256,
 
-  /** [Norrie et al., Hot Chips 2020] */
+  /** [Hot Chips 2020] */
   vectorLanes: 128,
   /** [Hot Chips 2020] */
   vectorSublanes: 8,
@@ -32,7 +39,7 @@ export const tpuV2 = {
 
   /** 8 GiB a core, half of a chip's 16 GB. [Cloud TPU docs] */
   hbmBytesPerCore: 8_589_934_592,
-  /** What the system keeps for itself: 528 MiB; some reports say 530. [out-of-memory reports of users, Facts] */
+  /** What the system keeps for itself: 528 MiB. [out-of-memory messages of XLA on TPU v2 that users published; some say 530 MiB] */
   hbmReservedBytesPerCore: 553_648_128,
   /** [the talk; the Cloud profiler's peak was 2416e9 a Cloud TPU; CACM 2020 says 700e9 a chip] */
   hbmBytesPerSecondPerChip: 600e9,
@@ -46,7 +53,7 @@ export const tpuV2 = {
   /** Scalar memory: 4 Ki words of 32 bits. [Hot Chips 2020] */
   smemBytesPerCore: 16_384,
 
-  /** Width of an instruction. [Norrie et al., IEEE Micro 2021] */
+  /** Width of an instruction. [IEEE Micro 2021] */
   instructionBits: 322,
   /** What one instruction issues at most. [IEEE Micro 2021] */
   instructionSlots: { scalar: 2, vector: 4, matrixPush: 1, matrixPop: 1, misc: 1, immediates: 6 },
@@ -66,7 +73,10 @@ export const tpuV2 = {
   chipRowsPerCloudTpu: 2,
   /** Cloud TPUs of a whole pod, 16×16 chips. [the talk; CACM 2020] */
   cloudTpusPerPod: 64,
-  /** Only an axis of this many chips, the whole pod's, has the wrap-around link. [Facts, from memory] */
+  /** A whole pod is a torus of 16×16 chips. [CACM 2020] */
+  podChipColumns: 16,
+  podChipRows: 16,
+  /** Only an axis of this many chips, the whole pod's, has the wrap-around link. [assumed] */
   wrapAroundChips: 16,
 
   /** Thermal design power. [CACM 2020] */

@@ -2,12 +2,13 @@ import { at } from '../../numerics/assert.ts';
 import { roundToBf16 } from '../../numerics/bf16.ts';
 import type { Literal } from '../../numerics/literal.ts';
 import { stridesOf } from '../../numerics/shape.ts';
+import { tpuV2 } from '../../spec/tpu-v2.ts';
 import type { Convolution, Dot, Precision } from '../instruction.ts';
 import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
 /** How many products an MXU adds up in one column before the sum goes to the accumulators. */
-const tileDepth = 128;
+const tileDepth = tpuV2.mxuSide;
 
 /**
  * Σ_k lhs[k] · rhs[k] in the project's one order (docs/ARCHITECTURE.md, Order of sums): k
