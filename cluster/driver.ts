@@ -28,7 +28,7 @@ export interface Crew {
   /** None came: the worker of Cloud TPU `host` takes this one too. */
   adopt(tpu: number, host: number): void;
   /** Nobody runs anything: links and feeds are new for this membership. */
-  reset(epoch: number, steps: readonly number[]): void;
+  reset(generation: number, steps: readonly number[]): void;
   /** A step counts, or has been repeated: nobody needs what it was fed any more. */
   release(order: StepOrder): void;
   /** Copies the parameters of all programs, each after its `steps`, from another Cloud TPU. */
@@ -149,10 +149,10 @@ export class Driver {
 
   /** A membership begins when it is written down: if it cannot be, nobody hears of it. */
   #recorded(next: Transition): Transition {
-    const { epoch } = next.state;
-    if (epoch === this.#state.epoch) return next;
+    const { generation } = next.state;
+    if (generation === this.#state.generation) return next;
     try {
-      this.#options.onMembership?.(epoch);
+      this.#options.onMembership?.(generation);
       return next;
     } catch (error) {
       return master(this.#state, failureOf('the log of the run', error), performance.now());
@@ -190,10 +190,10 @@ export class Driver {
       case 'reset':
         // A replacement has what its own program needs, and not what that took from another.
         this.#stale.fill(true);
-        crew.reset(action.epoch, action.steps);
+        crew.reset(action.generation, action.steps);
         break;
       case 'rewind':
-        this.#background(this.#rewind(action.epoch), 'the return to a checkpoint');
+        this.#background(this.#rewind(action.generation), 'the return to a checkpoint');
         break;
       case 'restore':
         this.#background(this.#restore(action), 'the copy of the parameters');
@@ -211,19 +211,19 @@ export class Driver {
 
   /** What fails once another membership has begun has failed because of what began it. */
   #background(work: Promise<void>, who: string): void {
-    const { epoch } = this.#state;
+    const { generation } = this.#state;
     work.catch((error: unknown) => {
-      if (epoch === this.#state.epoch) this.serviceFailed(who, error);
+      if (generation === this.#state.generation) this.serviceFailed(who, error);
     });
   }
 
-  async #restore({ tpu, from, epoch }: MasterAction & { kind: 'restore' }): Promise<void> {
+  async #restore({ tpu, from, generation }: MasterAction & { kind: 'restore' }): Promise<void> {
     if (from !== null) await this.#crew.restore(tpu, from, this.#state.steps);
-    this.give({ kind: 'restored', tpu, epoch });
+    this.give({ kind: 'restored', tpu, generation });
   }
 
   /** Goes back to parameters that were saved, or written: on every Cloud TPU. */
-  async #rewind(epoch: number): Promise<void> {
+  async #rewind(generation: number): Promise<void> {
     const { told, steps: before } = this.#state;
     const saved = await Promise.all(
       this.#options.programs.map((it, program) =>
@@ -231,9 +231,9 @@ export class Driver {
       ),
     );
     const steps = saved.map((it, program) => it?.steps ?? at(before, program));
-    if (epoch !== this.#state.epoch) return;
+    if (generation !== this.#state.generation) return;
     await this.#crew.rewind(saved, steps);
-    this.give({ kind: 'rewound', epoch, steps });
+    this.give({ kind: 'rewound', generation, steps });
   }
 
   async #saved(program: number, steps: number): Promise<SavedParameters> {

@@ -143,11 +143,11 @@ function percentOf(part: number, rest: number): string {
 /** What a step is ordered and reported with, packed as on the wire, for one Cloud TPU. */
 function messageBytes(): number {
   const order: ToWorker = {
-    ...{ kind: 'start-step', epoch: 1000, program: 0, step: 100_000 },
+    ...{ kind: 'start-step', generation: 1000, program: 0, step: 100_000 },
     takeParameters: false,
   };
   const report: FromWorker = {
-    ...{ kind: 'step-done', epoch: 1000, tpu: 4095, program: 0, step: 100_000 },
+    ...{ kind: 'step-done', generation: 1000, tpu: 4095, program: 0, step: 100_000 },
     ...{ digest: 'f'.repeat(16), outfeed: [new Uint8Array(32), new Uint8Array(32)] },
     phaseMs: phases.map(() => 12.345),
   };

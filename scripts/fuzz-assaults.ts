@@ -28,7 +28,7 @@ export interface Attacked {
   readonly api: End;
   /** Where tensors come from, by Cloud TPU. */
   readonly workers: readonly { readonly ws: End; readonly unix: End }[];
-  readonly epoch: number;
+  readonly generation: number;
 }
 
 /** Inputs by what came of them: only those of which the listening end has said or done something. */
@@ -308,7 +308,7 @@ async function throwTensorHandshake(it: Attacked, random: Random): Promise<Outco
 /** A handshake without the token, broken at one of its places. */
 async function throwHandshake(
   carried: Carried | undefined,
-  { epoch }: Attacked,
+  { generation }: Attacked,
   random: Random,
   channel: 'control' | 'tensor',
 ): Promise<Outcomes> {
@@ -317,7 +317,7 @@ async function throwHandshake(
     carried.send(broken(random, genuine(random)));
     return [await ending(carried)];
   }
-  const hello: Hello = { ...anyHello(random, epoch), channel };
+  const hello: Hello = { ...anyHello(random, generation), channel };
   const challenged = await beChallenged(carried, wrongToken, hello, random);
   if (challenged === undefined) return [await ending(carried)];
   carried.send(brokenProof(random, challenged.opening, challenged.proof));
@@ -340,13 +340,13 @@ function brokenProof(random: Random, opening: Buffer, proof: Buffer): Buffer {
   }
 }
 
-function anyHello(random: Random, epoch: number): Hello {
+function anyHello(random: Random, generation: number): Hello {
   return {
     channel: pick(random, channels) ?? 'control',
     role: pick(random, roles) ?? 'worker',
     from: pick(random, [0, 1, 2, 63, unnumbered, below(random, 2 ** 32)]) ?? 0,
     to: pick(random, [0, 1, unnumbered]) ?? 0,
-    epoch: pick(random, [0, epoch, epoch + 1, below(random, 2 ** 32)]) ?? 0,
+    generation: pick(random, [0, generation, generation + 1, below(random, 2 ** 32)]) ?? 0,
   };
 }
 
@@ -357,7 +357,7 @@ const usedProofs = new Map<string, Buffer>();
 async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
   if (carried === undefined) return [];
-  const hello = anyHello(random, it.epoch);
+  const hello = anyHello(random, it.generation);
   const challenged = await beChallenged(carried, it.token, hello, random);
   if (challenged === undefined) return [await ending(carried)];
   const used = usedProofs.get('control');
@@ -370,9 +370,9 @@ async function throwControlInsider(it: Attacked, random: Random): Promise<Outcom
 async function throwTensorInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
   if (carried === undefined) return [];
-  const hello = anyHello(random, it.epoch);
+  const hello = anyHello(random, it.generation);
   await beWelcome(carried, it.token, hello, random);
-  carried.send(creditOf(random, it.epoch));
+  carried.send(creditOf(random, it.generation));
   return [welcomeOr(carried, await ending(carried))];
 }
 
@@ -387,21 +387,25 @@ async function openTensors(it: Attacked, random: Random): Promise<Carried | unde
   return random() < 0.3 ? openWebSocket(worker.ws, tensorPath) : openStream(worker.unix);
 }
 
-function creditOf(random: Random, epoch: number): Buffer {
+function creditOf(random: Random, generation: number): Buffer {
   const kind = pick(random, [frameKinds.credit, frameKinds.tensor]) ?? frameKinds.credit;
   const header = { ...emptyHeader(), kind, queue: below(random, 70), returned: below(random, 9) };
-  return encodeFrame({ ...header, epoch }, noise(random, kind === frameKinds.tensor ? 64 : 0));
+  return encodeFrame({ ...header, generation }, noise(random, kind === frameKinds.tensor ? 64 : 0));
 }
 
 /** Asks for parameters, right or wrong, listens or does not, and breaks in while they come. */
 async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
   if (carried === undefined) return [];
-  const hello: Hello = { ...anyHello(random, it.epoch), channel: 'state', epoch: it.epoch };
+  const hello: Hello = {
+    ...anyHello(random, it.generation),
+    channel: 'state',
+    generation: it.generation,
+  };
   if (!(await beWelcome(carried, it.token, hello, random))) return [await ending(carried)];
   const isDeaf = random() < 0.2;
   if (isDeaf) carried.line.deafen();
-  carried.send(stateQuery(random, it.epoch));
+  carried.send(stateQuery(random, it.generation));
   if (isDeaf) {
     await carried.line.untilEnded(50);
     carried.line.close();
@@ -411,14 +415,16 @@ async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes
   // What was cut off in the middle waits for more, and nothing comes.
   await Promise.race([carried.line.until(isServed), carried.line.untilEnded(500)]);
   if (!isServed()) return [await ending(carried)];
-  carried.send(random() < 0.5 ? stateQuery(random, it.epoch) : creditOf(random, it.epoch));
+  carried.send(
+    random() < 0.5 ? stateQuery(random, it.generation) : creditOf(random, it.generation),
+  );
   return ['served', await ending(carried)];
 }
 
-function stateQuery(random: Random, epoch: number): Buffer {
+function stateQuery(random: Random, generation: number): Buffer {
   const query = encodeFrame({
     ...{ ...emptyHeader(), kind: frameKinds.state },
-    epoch: pick(random, [epoch, epoch, epoch, epoch + 1]) ?? epoch,
+    generation: pick(random, [generation, generation, generation, generation + 1]) ?? generation,
     collective: pick(random, [0, 1, 2, 99, 0xffffffff]) ?? 0,
     sequence: pick(random, [0, 1, below(random, 2 ** 32)]) ?? 0,
   });
@@ -438,15 +444,15 @@ async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
   if (carried === undefined) return [];
   const role = pick(random, ['worker', 'spare'] as const) ?? 'worker';
-  const hello: Hello = { ...anyHello(random, it.epoch), channel: 'control', role };
+  const hello: Hello = { ...anyHello(random, it.generation), channel: 'control', role };
   if (!(await beWelcome(carried, it.token, hello, random))) return [];
   const count = below(random, messagesMax);
   let taken = 0;
   for (let i = 0; i < count; i++) {
-    carried.send(encodeMessage(wellFormed(random, it.epoch)));
+    carried.send(encodeMessage(wellFormed(random, it.generation)));
     taken++;
   }
-  const last = malformed(random, it.epoch);
+  const last = malformed(random, it.generation);
   if (last !== undefined) carried.line.write(last.frame);
   const isRefused = last?.isRefused ?? false;
   if (!isRefused) {
@@ -467,8 +473,8 @@ interface LastMessage {
   readonly isRefused: boolean;
 }
 
-function malformed(random: Random, epoch: number): LastMessage | undefined {
-  const message = wellFormed(random, epoch);
+function malformed(random: Random, generation: number): LastMessage | undefined {
+  const message = wellFormed(random, generation);
   const packed = encodeMessage(message);
   const refused = (bytes: Buffer): LastMessage => ({ frame: longFrame(bytes), isRefused: true });
   switch (below(random, 12)) {
@@ -491,7 +497,7 @@ function malformed(random: Random, epoch: number): LastMessage | undefined {
       return refused(Buffer.concat([packed, packed]));
     case 8:
       return refused(
-        encodeFrame({ ...emptyHeader(), kind: frameKinds.tensor, epoch }, noise(random, 8)),
+        encodeFrame({ ...emptyHeader(), kind: frameKinds.tensor, generation }, noise(random, 8)),
       );
     default: {
       const bytes = broken(random, packed);
@@ -524,7 +530,7 @@ function longFrame(bytes: Buffer): Buffer {
 }
 
 /** A message as a worker sends it, of whom- and whenever. */
-function wellFormed(random: Random, epoch: number): Readonly<Record<string, unknown>> {
+function wellFormed(random: Random, generation: number): Readonly<Record<string, unknown>> {
   switch (below(random, 6)) {
     case 0:
       return { kind: 'pulse', beats: below(random, 2 ** 40) };
@@ -538,30 +544,30 @@ function wellFormed(random: Random, epoch: number): Readonly<Record<string, unkn
       return { kind: 'left' };
     default: {
       const sent = [below(random, 64), below(random, 2 ** 40)];
-      return { kind: 'pod', message: ofWorker(random, epoch), sent };
+      return { kind: 'pod', message: ofWorker(random, generation), sent };
     }
   }
 }
 
 function ofWorker(random: Random, now: number): Readonly<Record<string, unknown>> {
   const tpu = pick(random, [0, 1, 2, 2 ** 40]);
-  const epoch = pick(random, [now, now + 1, 0, Number.MAX_SAFE_INTEGER]);
+  const generation = pick(random, [now, now + 1, 0, Number.MAX_SAFE_INTEGER]);
   const digest = noise(random, 8).toString('hex');
   const failure = { code: 'worker-threw', message: 'says an attacker' };
   switch (below(random, 6)) {
     case 0:
-      return { kind: 'joined', tpu, epoch, steps: pick(random, [null, [below(random, 99)]]) };
+      return { kind: 'joined', tpu, generation, steps: pick(random, [null, [below(random, 99)]]) };
     case 1:
-      return { kind: 'aborted', tpu, epoch };
+      return { kind: 'aborted', tpu, generation };
     case 2:
-      return { kind: 'ready', tpu, epoch, digests: [digest] };
+      return { kind: 'ready', tpu, generation, digests: [digest] };
     case 3:
-      return { kind: 'accused', tpu, epoch, suspect: below(random, 3), ...failure };
+      return { kind: 'accused', tpu, generation, suspect: below(random, 3), ...failure };
     case 4:
-      return { kind: 'failed', tpu, epoch, ...failure };
+      return { kind: 'failed', tpu, generation, ...failure };
     default: {
       const step = { program: 0, step: below(random, 1000), phaseMs: [1, 2, 3, 4, 5, 6] };
-      return { kind: 'step-done', tpu, epoch, ...step, digest, outfeed: [noise(random, 16)] };
+      return { kind: 'step-done', tpu, generation, ...step, digest, outfeed: [noise(random, 16)] };
     }
   }
 }

@@ -56,7 +56,7 @@ type Target = (random: Random) => string;
 const token = new Token(Buffer.from('a token for fuzzing only'));
 /** Each so many'th input goes over a real socket. */
 const socketEvery = 100;
-const epoch = 3;
+const generation = 3;
 const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
 const frameBytesMax = sizes.frameBytes;
 const lengths = [frameBytesMax, frameBytesMax + 4];
@@ -125,7 +125,7 @@ async function makePlace() {
   });
   const client = connectControl<Ping, Ping>({
     ...{ token, url: `ws://127.0.0.1:${master.port}`, check: checkPing, heartbeatMs: 60_000 },
-    hello: () => ({ role: 'worker', from: 1, to: 0, epoch }),
+    hello: () => ({ role: 'worker', from: 1, to: 0, generation }),
     ...{ backoff: { firstMs: 10, mostMs: 100 }, random: () => 0.5 },
     joined(channel) {
       channel.send({ kind: 'ping', count: 0 });
@@ -177,14 +177,15 @@ async function makePlace() {
   };
 }
 
-/** Pumps over one memory, each as at the beginning of an epoch. */
+/** Pumps over one memory, each as at the beginning of an generation. */
 function pumpMaker(hosting: Hosting): () => Pump {
   const layout = layOutPump(hosting, sizes, 0);
   const pages = Math.ceil(layout.end / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const kernels = sumKernels(memory);
   const unshared = (): void => undefined;
-  return () => new Pump({ memory, hosting, sizes, layout, kernels, epoch, shares: true, unshared });
+  return () =>
+    new Pump({ memory, hosting, sizes, layout, kernels, generation, shares: true, unshared });
 }
 
 function overWebSocket(url: string, bytes: Buffer): Promise<void> {
@@ -269,7 +270,7 @@ function controlSession(closed: (why: string) => void, replies: Buffer[] = []) {
 function openedSession(closed: (why: string) => void): ControlSession<Ping, Ping> {
   const replies: Buffer[] = [];
   const session = controlSession(closed, replies);
-  const hello: Hello = { channel: 'control', role: 'worker', from: 1, to: 0, epoch };
+  const hello: Hello = { channel: 'control', role: 'worker', from: 1, to: 0, generation };
   const handshake = connectingHandshake(token, hello, Buffer.alloc(32, 1));
   session.receive(handshake.opening);
   const challenge = replies.pop() ?? Buffer.alloc(0);
@@ -300,7 +301,7 @@ function tensorFrames(newPump: () => Pump): Target {
     (random) => {
       const { queue = 0 } = pick(random, crossings(twoProcesses).in) ?? {};
       const bytes = random() < 0.05 ? frameBytesMax : 4 * Math.floor(random() * 64);
-      const header = { ...emptyHeader(), kind: frameKinds.tensor, epoch, queue };
+      const header = { ...emptyHeader(), kind: frameKinds.tensor, generation, queue };
       return encodeFrame(header, Buffer.alloc(bytes, Math.floor(random() * 256)));
     },
   );
@@ -312,11 +313,11 @@ function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
     () => newPump().openIn(1, { ...replyWire([]), isLocal: true }),
     (random) => {
       const { queue = 0 } = pick(random, crossings(twoProcesses).in) ?? {};
-      const header = { ...emptyHeader(), kind: frameKinds.shared, epoch, queue };
+      const header = { ...emptyHeader(), kind: frameKinds.shared, generation, queue };
       const zeros = Buffer.alloc(4 * Math.floor(random() * 64));
       return encodeFrame(header, zeros).subarray(0, headerBytes);
     },
-    encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, epoch }, offer),
+    encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, generation }, offer),
   );
 }
 
@@ -334,7 +335,7 @@ function creditFrames(newPump: () => Pump): Target {
     () => newPump().openOut(1, replyWire([])),
     (random) => {
       const { queue = 0 } = pick(random, crossings(twoProcesses).out) ?? {};
-      return encodeFrame({ ...emptyHeader(), kind: frameKinds.credit, epoch, queue });
+      return encodeFrame({ ...emptyHeader(), kind: frameKinds.credit, generation, queue });
     },
   );
 }

@@ -15,7 +15,7 @@ export function genuine(random: Random): Buffer {
   const kind = pick(random, Object.values(frameKinds)) ?? frameKinds.hello;
   const lengths = [0, 32, 44, smallPayloadBytes];
   const payload = Buffer.alloc(pick(random, lengths) ?? 0, Math.floor(random() * 3));
-  return encodeFrame({ ...emptyHeader(), kind, epoch: Math.floor(random() * 5) }, payload);
+  return encodeFrame({ ...emptyHeader(), kind, generation: Math.floor(random() * 5) }, payload);
 }
 
 /**

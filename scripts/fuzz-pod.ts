@@ -154,7 +154,12 @@ async function attackedIn(folder: string, { workers }: PodProcesses): Promise<At
   const { token } = readToken({ POD_TOKEN_FILE: join(folder, 'token') });
   const status = JSON.parse(await pod('status', '--json', '--dir', folder));
   return {
-    ...{ token, control: { port: controlPort }, api: { port: apiPort }, epoch: status.epoch },
+    ...{
+      token,
+      control: { port: controlPort },
+      api: { port: apiPort },
+      generation: status.generation,
+    },
     workers: workers.map((it) => listenersOf(pidOf(it))),
   };
 }

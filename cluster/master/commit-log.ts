@@ -38,12 +38,12 @@ export interface CommitLog {
   /** The numbers of the lines that were left aside: they were cut off, or are damaged. */
   readonly unreadable: readonly number[];
   /** A membership begins. */
-  beginEpoch(epoch: number): void;
+  beginGeneration(generation: number): void;
   /**
-   * A step is committed, in membership `epoch`. One that is there already must have ended with the
+   * A step is committed, in membership `generation`. One that is there already must have ended with the
    * same digest, and is not written again: `digest-mismatch` otherwise.
    */
-  commit(event: StepCommitted, epoch: number): void;
+  commit(event: StepCommitted, generation: number): void;
   /** The run has failed for good; that this master was superseded is no failure of the run. */
   fail(code: ErrorCode, message: string): void;
   /** The run is done. */
@@ -61,8 +61,8 @@ export interface Abandoned {
 }
 
 /**
- * Opens the log of a run, makes it where it is missing, and takes the lead with the epoch after the
- * last. The log of another run is begun anew, after its epochs. `key` is what makes the run this run:
+ * Opens the log of a run, makes it where it is missing, and takes the lead with the generation after the
+ * last. The log of another run is begun anew, after its generations. `key` is what makes the run this run:
  * runs with equal keys go on where the other ended.
  *
  * @throws PodError `io` when it cannot be read or written. So does all that adds to it, and
@@ -84,7 +84,7 @@ class FileLog implements CommitLog {
   readonly #path: string;
   readonly #file: CommitFile;
   readonly #past: Past;
-  /** The epoch that this master took; none when there is nothing to lead. */
+  /** The generation that this master took; none when there is nothing to lead. */
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
@@ -102,8 +102,8 @@ class FileLog implements CommitLog {
       this.#attempt(() => this.#catchUp());
       this.#own = this.#lead(run);
       const { history, recoveries } = this.#contents;
-      const epoch = this.#own === null ? this.#contents.epoch : this.#own - 1;
-      this.#past = { epoch, history: [...history], recoveries };
+      const generation = this.#own === null ? this.#contents.generation : this.#own - 1;
+      this.#past = { generation, history: [...history], recoveries };
     } catch (error) {
       this.#file.close();
       throw error;
@@ -130,12 +130,12 @@ class FileLog implements CommitLog {
     return this.#unreadable;
   }
 
-  beginEpoch(epoch: number): void {
+  beginGeneration(generation: number): void {
     this.#checkLead();
-    if (epoch > this.#contents.epoch) this.#add({ epoch });
+    if (generation > this.#contents.generation) this.#add({ generation });
   }
 
-  commit(event: StepCommitted, epoch: number): void {
+  commit(event: StepCommitted, generation: number): void {
     this.#checkLead();
     const { step, digest } = event;
     const { steps, history } = this.#contents;
@@ -143,8 +143,8 @@ class FileLog implements CommitLog {
       checkRepeated(event, history);
       return;
     }
-    if (step === steps + 1) this.#add({ commit: event, epoch });
-    else this.#add({ from: step - 1, epoch }, { commit: event, epoch });
+    if (step === steps + 1) this.#add({ commit: event, generation });
+    else this.#add({ from: step - 1, generation }, { commit: event, generation });
     const last = history.at(-1);
     if (last?.step !== step || last.digest !== digest) {
       throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
@@ -156,28 +156,28 @@ class FileLog implements CommitLog {
   fail(code: ErrorCode, message: string): void {
     if (code === 'superseded') return;
     this.#checkLead();
-    this.#add({ failed: code, message, epoch: this.#contents.epoch });
+    this.#add({ failed: code, message, generation: this.#contents.generation });
   }
 
   finish(report: Report): void {
     this.#checkLead();
-    this.#add({ finished: report, epoch: this.#contents.epoch });
+    this.#add({ finished: report, generation: this.#contents.generation });
   }
 
   close(): void {
     this.#file.close();
   }
 
-  /** Takes the epoch after the last; again if another master took the same one first. */
+  /** Takes the generation after the last; again if another master took the same one first. */
   #lead(run: RunRecord): number | null {
     for (;;) {
-      const { run: found, failed, finished, epoch } = this.#contents;
+      const { run: found, failed, finished, generation } = this.#contents;
       const isEnded = failed !== null || finished !== null;
       const isOther = found !== run.run;
       if (isEnded && !isOther) return null;
       if (isOther && !isEnded) this.#abandoned = abandonedOf(this.#contents);
       const head: LogRecord[] = isOther ? [run] : [];
-      const own: LogRecord = { master: epoch + 1, name: this.#name };
+      const own: LogRecord = { master: generation + 1, name: this.#name };
       this.#attempt(() => this.#write([...head, own]));
       this.#attempt(() => this.#catchUp());
       if (this.#contents.leader.name === this.#name) return own.master;
@@ -195,7 +195,7 @@ class FileLog implements CommitLog {
     this.#attempt(() => this.#catchUp());
     const { leader } = this.#contents;
     if (leader.name === this.#name) return;
-    const found = `a master that began with membership ${leader.epoch} leads the run`;
+    const found = `a master that began with generation ${leader.generation} leads the run`;
     throw new PodError('superseded', `${found}, this one began with ${this.#own}`);
   }
 

@@ -72,8 +72,8 @@ export async function runJob(job: Job): Promise<JobEnd> {
     if (unreadable.length > 0) logger.warn({ lines: unreadable }, describeUnreadable(commits));
     if (failed !== null) throw new PodError(failed.code, failed.message);
     if (finished !== null) return { kind: 'done', report: finished };
-    const { epoch, history } = commits.past();
-    logger.info({ epoch, step: history.at(-1)?.step ?? 0 }, 'commits-found');
+    const { generation, history } = commits.past();
+    logger.info({ generation, step: history.at(-1)?.step ?? 0 }, 'commits-found');
     return await run(job, opened, commits);
   } catch (error) {
     // Who is told to stop loses its workers as well: that is no failure of the job.
@@ -156,18 +156,18 @@ async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<Jo
   });
   let end: JobEnd = { kind: 'stopped', step: past.history.at(-1)?.step ?? 0 };
   for await (const event of events) {
-    const epoch = pod?.status().epoch ?? past.epoch + 1;
+    const generation = pod?.status().generation ?? past.generation + 1;
     if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
     if (event.kind === 'step') {
       // What the log does not take, the next master runs again, with the workers as they are.
       isLost = true;
-      commits.commit(event, epoch);
+      commits.commit(event, generation);
       isLost = false;
       watch.step(event);
     }
     if (event.kind === 'stopped') end = { kind: 'stopped', step: event.step };
     if (event.kind === 'finished') end = { kind: 'done', report: event.report };
-    tell(logger, event, epoch);
+    tell(logger, event, generation);
   }
   if (end.kind === 'done') commits.finish(end.report);
   return end;
@@ -191,12 +191,12 @@ function processOptions(job: Job, commits: CommitLog, options: PodOptions): Proc
       watch.note(note);
       options.onNote?.(note);
     },
-    onMembership: (epoch) => commits.beginEpoch(epoch),
+    onMembership: (generation) => commits.beginGeneration(generation),
   };
 }
 
-/** An event in the log of a cluster, where `epoch` is the membership and `epochs` the passes. */
-function tell(logger: Logger, event: TrainEvent, epoch: number): void {
+/** An event in the log of a cluster, with the generation of the membership. */
+function tell(logger: Logger, event: TrainEvent, generation: number): void {
   switch (event.kind) {
     case 'note':
       // It was logged when it came.
@@ -205,11 +205,11 @@ function tell(logger: Logger, event: TrainEvent, epoch: number): void {
       // The summary is the last line of all.
       return;
     case 'step': {
-      const { kind, epoch: epochs, ...fields } = event;
-      logger.info({ ...fields, epochs, epoch }, kind);
+      const { kind, ...fields } = event;
+      logger.info({ ...fields, generation }, kind);
       return;
     }
     default:
-      logEvent(logger.child({ epoch }), event);
+      logEvent(logger.child({ generation }), event);
   }
 }

@@ -2,19 +2,19 @@ import { z } from 'zod';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
 
-/** A line of a master's log. `epoch` is the membership in which it was written. */
+/** A line of a master's log. `generation` is the membership in which it was written. */
 export type LogRecord =
   | RunRecord
-  /** A master begins, and takes this epoch: what an older one writes from here on does not count. */
+  /** A master begins, and takes this generation: what an older one writes from here on does not count. */
   | { readonly master: number; readonly name: string }
   /** A membership begins. */
-  | { readonly epoch: number }
+  | { readonly generation: number }
   /** The run goes on from a checkpoint after `from` steps: the next commit is of the step after. */
-  | { readonly from: number; readonly epoch: number }
-  | { readonly commit: StepCommitted; readonly epoch: number }
+  | { readonly from: number; readonly generation: number }
+  | { readonly commit: StepCommitted; readonly generation: number }
   /** The run has failed for good. */
-  | { readonly failed: ErrorCode; readonly message: string; readonly epoch: number }
-  | { readonly finished: Report; readonly epoch: number };
+  | { readonly failed: ErrorCode; readonly message: string; readonly generation: number }
+  | { readonly finished: Report; readonly generation: number };
 
 /** What follows is of the run with this digest of its key. Older versions did not write the key. */
 export interface RunRecord {
@@ -24,7 +24,7 @@ export interface RunRecord {
 
 /** The record of a line; undefined when it is none, or was cut off. */
 export function parseRecord(line: string): LogRecord | undefined {
-  const found = schema.safeParse(parseJson(line));
+  const found = schema.safeParse(inPresentWords(parseJson(line)));
   return found.success ? (found.data as LogRecord) : undefined;
 }
 
@@ -41,10 +41,10 @@ export interface Failed {
 export class LogContents {
   run: string | null = null;
   key: Readonly<Record<string, unknown>> | undefined;
-  /** The newest master: its epoch, and the name it gave itself. */
-  leader: { readonly epoch: number; readonly name: string } = { epoch: 0, name: '' };
+  /** The newest master: its generation, and the name it gave itself. */
+  leader: { readonly generation: number; readonly name: string } = { generation: 0, name: '' };
   /** The last membership that there was. */
-  epoch = 0;
+  generation = 0;
   readonly history: StepCommitted[] = [];
   /** Steps done: the next commit is of the one after. */
   steps = 0;
@@ -57,10 +57,10 @@ export class LogContents {
   take(record: LogRecord): void {
     if ('run' in record) this.#begin(record);
     else if ('master' in record) this.#follow(record.master, record.name);
-    else if (record.epoch >= this.leader.epoch) this.#takeFromLeader(record);
+    else if (record.generation >= this.leader.generation) this.#takeFromLeader(record);
   }
 
-  /** Another run begins anew, but for its epochs: it may get the workers of the one before. */
+  /** Another run begins anew, but for its generations: it may get the workers of the one before. */
   #begin({ run, key }: RunRecord): void {
     if (run === this.run) return;
     this.run = run;
@@ -73,27 +73,28 @@ export class LogContents {
     this.finished = null;
   }
 
-  /** Of two masters that took the same epoch the first has it. */
-  #follow(epoch: number, name: string): void {
-    if (epoch > this.leader.epoch) this.leader = { epoch, name };
-    this.epoch = Math.max(this.epoch, epoch);
+  /** Of two masters that took the same generation the first has it. */
+  #follow(generation: number, name: string): void {
+    if (generation > this.leader.generation) this.leader = { generation, name };
+    this.generation = Math.max(this.generation, generation);
   }
 
   #takeFromLeader(record: Exclude<LogRecord, RunRecord | { master: number }>): void {
-    this.epoch = Math.max(this.epoch, record.epoch);
+    this.generation = Math.max(this.generation, record.generation);
     if ('from' in record) this.steps = Math.max(this.steps, record.from);
     if ('failed' in record) this.failed = { code: record.failed, message: record.message };
     if ('finished' in record) this.finished = record.finished;
     if (!('commit' in record) || record.commit.step !== this.steps + 1) return;
-    if (record.epoch !== (this.#committedIn ?? record.epoch)) this.recoveries++;
-    this.#committedIn = record.epoch;
+    if (record.generation !== (this.#committedIn ?? record.generation)) this.recoveries++;
+    this.#committedIn = record.generation;
     this.history.push(record.commit);
     this.steps++;
   }
 }
 
 const count = z.int().min(0);
-const epoch = z.int().min(1);
+const positive = z.int().min(1);
+const generation = positive;
 /** JSON has no other word for a number that is not finite. */
 const real = z
   .number()
@@ -104,24 +105,31 @@ const phaseMs = z.strictObject({
 });
 const schema = z.union([
   z.strictObject({ run: z.string(), key: z.record(z.string(), z.unknown()).optional() }),
-  z.strictObject({ master: epoch, name: z.string() }),
-  z.strictObject({ epoch }),
-  z.strictObject({ from: count, epoch }),
+  z.strictObject({ master: generation, name: z.string() }),
+  z.strictObject({ generation }),
+  z.strictObject({ from: count, generation }),
   z.strictObject({
     commit: z.strictObject({
-      ...{ kind: z.literal('step'), step: epoch, steps: epoch },
+      ...{ kind: z.literal('step'), step: positive, steps: positive },
       ...{ epoch: real, loss: real, accuracy: real, learningRate: real },
       digest: z.string().regex(/^[0-9a-f]{16}$/),
       ...{ wallMs: real, imagesPerSecond: real, phaseMs },
     }),
-    epoch,
+    generation,
   }),
   z.strictObject({
     failed: z.enum(Object.keys(errorCodes) as [ErrorCode, ...ErrorCode[]]),
-    ...{ message: z.string(), epoch },
+    ...{ message: z.string(), generation },
   }),
-  z.strictObject({ finished: z.looseObject({ weightsDigest: z.string() }), epoch }),
+  z.strictObject({ finished: z.looseObject({ weightsDigest: z.string() }), generation }),
 ]);
+
+/** Older versions called the generation of a membership its epoch. */
+function inPresentWords(record: unknown): unknown {
+  if (typeof record !== 'object' || record === null || !('epoch' in record)) return record;
+  const { epoch: generation, ...rest } = record;
+  return { ...rest, generation };
+}
 
 function parseJson(line: string): unknown {
   try {

@@ -9,7 +9,7 @@ export class Metrics {
   readonly #stepSeconds: Histogram;
   readonly #phaseSeconds: Counter;
   readonly #losses: Counter;
-  readonly #epoch: Gauge;
+  readonly #generation: Gauge;
   readonly #hbm: Gauge;
   readonly #rate: Gauge;
   readonly #loss: Gauge;
@@ -28,7 +28,9 @@ export class Metrics {
       labelNames: ['phase'],
     });
     this.#losses = new Counter(help('pod_restarts_total', 'Cloud TPUs that were lost.'));
-    this.#epoch = new Gauge(help('pod_membership_epoch', 'Number of the present membership.'));
+    this.#generation = new Gauge(
+      help('pod_membership_generation', 'Number of the present membership.'),
+    );
     this.#hbm = new Gauge(help('pod_hbm_bytes_per_core', 'HBM that a step takes on each core.'));
     this.#rate = new Gauge(help('pod_images_per_second', 'Images a second over recent steps.'));
     this.#loss = new Gauge(help('pod_loss', 'Loss at the last step.'));
@@ -63,7 +65,7 @@ export class Metrics {
   /** All of it as text. */
   text(pod: ProcessPod | undefined): Promise<string> {
     if (pod !== undefined) {
-      this.#epoch.set(pod.status().epoch);
+      this.#generation.set(pod.status().generation);
       for (const [link, bytes] of Object.entries(pod.linkBytes())) {
         this.#linkBytes.set({ link }, bytes);
       }

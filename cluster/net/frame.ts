@@ -9,7 +9,7 @@ import { broken } from '../../src/numerics/assert.ts';
  *
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
- *  8 epoch u32         12 collective u32   16 sequence u32   20 queue u32 (link · 2 + colour)
+ *  8 generation u32         12 collective u32   16 sequence u32   20 queue u32 (link · 2 + colour)
  * 24 bytes u32 (of the payload)   28 CRC-32 of the payload   32 returned u32
  * 36 zeros            60 CRC-32 of bytes 0–59
  * ```
@@ -19,8 +19,8 @@ import { broken } from '../../src/numerics/assert.ts';
 export interface FrameHeader {
   kind: FrameKind;
   /** Membership in which it was sent. */
-  epoch: number;
-  /** Tensors: number of the all-reduce since the epoch began. State: number of the program. */
+  generation: number;
+  /** Tensors: number of the all-reduce since the generation began. State: number of the program. */
   collective: number;
   /**
    * Tensors: number of the frame in its all-reduce and queue. State: number of the piece, or steps done
@@ -55,7 +55,7 @@ export const frameKinds = {
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 4;
+export const protocolVersion = 5;
 export const headerBytes = 64;
 /** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;
@@ -76,7 +76,7 @@ export const refusalCodes = {
   kind: 4,
   length: 5,
   'payload-crc': 6,
-  epoch: 7,
+  generation: 7,
   queue: 8,
   credit: 9,
   token: 10,
@@ -106,7 +106,7 @@ export function refusalOf(code: number): RefusalCode {
 
 /** A header to be filled in. */
 export function emptyHeader(): FrameHeader {
-  return { kind: 6, epoch: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
+  return { kind: 6, generation: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
 }
 
 /** Where headers are written, one after another. */
@@ -134,7 +134,7 @@ export function encodeHeader(
 ): void {
   view.setUint16(4, version, true);
   view.setUint16(6, header.kind, true);
-  view.setUint32(8, header.epoch, true);
+  view.setUint32(8, header.generation, true);
   view.setUint32(12, header.collective, true);
   view.setUint32(16, header.sequence, true);
   view.setUint32(20, header.queue, true);
@@ -278,7 +278,7 @@ export class FrameReader {
     if (!isKind(kind)) return { code: 'kind', text: `a frame of unknown kind ${kind}` };
     const header = this.#header;
     header.kind = kind;
-    header.epoch = view.getUint32(8, true);
+    header.generation = view.getUint32(8, true);
     header.collective = view.getUint32(12, true);
     header.sequence = view.getUint32(16, true);
     header.queue = view.getUint32(20, true);

@@ -23,7 +23,7 @@ export interface Hello {
   readonly from: number;
   readonly to: number;
   /** Membership; 0 before there is one. */
-  readonly epoch: number;
+  readonly generation: number;
 }
 
 export const channels = ['control', 'tensor', 'state'] as const;
@@ -58,7 +58,7 @@ export function connectingHandshake(
   const greeting = encodeHello(hello, nonce);
   let challenge: Uint8Array | undefined;
   return {
-    opening: record(frameKinds.hello, hello.epoch, greeting),
+    opening: record(frameKinds.hello, hello.generation, greeting),
     receive(header, payload) {
       if (header.kind === frameKinds.refuse)
         return { kind: 'refuse', refusal: readRefusal(header, payload) };
@@ -66,11 +66,11 @@ export function connectingHandshake(
         if (header.kind !== frameKinds.challenge || payload.length !== nonceBytes)
           return outOfOrder;
         challenge = Uint8Array.from(payload);
-        const proof = token.prove(proven('connects', hello.epoch, greeting, challenge));
-        return { kind: 'go-on', send: record(frameKinds.proof, hello.epoch, proof) };
+        const proof = token.prove(proven('connects', hello.generation, greeting, challenge));
+        return { kind: 'go-on', send: record(frameKinds.proof, hello.generation, proof) };
       }
       if (header.kind !== frameKinds.welcome || payload.length !== proofBytes) return outOfOrder;
-      const parts = proven('listens', hello.epoch, greeting, challenge);
+      const parts = proven('listens', hello.generation, greeting, challenge);
       return token.isProof(payload, parts) ? { kind: 'done', hello } : wrongToken;
     },
   };
@@ -92,15 +92,16 @@ export function listeningHandshake(
         hello = decodeHello(header, payload);
         if (hello === undefined || !accepted.includes(hello.channel)) return outOfOrder;
         greeting = Uint8Array.from(payload);
-        return { kind: 'go-on', send: record(frameKinds.challenge, hello.epoch, nonce) };
+        return { kind: 'go-on', send: record(frameKinds.challenge, hello.generation, nonce) };
       }
       if (header.kind !== frameKinds.proof || payload.length !== proofBytes) return outOfOrder;
-      const { epoch } = hello;
-      if (!token.isProof(payload, proven('connects', epoch, greeting, nonce))) return wrongToken;
+      const { generation } = hello;
+      if (!token.isProof(payload, proven('connects', generation, greeting, nonce)))
+        return wrongToken;
       const refusal = admit(hello);
       if (refusal) return { kind: 'refuse', refusal };
-      const proof = token.prove(proven('listens', epoch, greeting, nonce));
-      return { kind: 'done', send: record(frameKinds.welcome, epoch, proof), hello };
+      const proof = token.prove(proven('listens', generation, greeting, nonce));
+      return { kind: 'done', send: record(frameKinds.welcome, generation, proof), hello };
     },
   };
 }
@@ -153,8 +154,8 @@ const wrongToken: HandshakeStep = {
   refusal: { code: 'token', text: 'wrong token' },
 };
 
-function record(kind: FrameHeader['kind'], epoch: number, payload: Uint8Array): Buffer {
-  return encodeFrame({ ...emptyHeader(), kind, epoch }, payload);
+function record(kind: FrameHeader['kind'], generation: number, payload: Uint8Array): Buffer {
+  return encodeFrame({ ...emptyHeader(), kind, generation }, payload);
 }
 
 function encodeHello(hello: Hello, nonce: Uint8Array): Buffer {
@@ -167,7 +168,10 @@ function encodeHello(hello: Hello, nonce: Uint8Array): Buffer {
   return bytes;
 }
 
-function decodeHello({ epoch }: Readonly<FrameHeader>, payload: Uint8Array): Hello | undefined {
+function decodeHello(
+  { generation }: Readonly<FrameHeader>,
+  payload: Uint8Array,
+): Hello | undefined {
   if (payload.length !== helloBytes) return undefined;
   const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
   const channel = channels[bytes.readUInt8(nonceBytes)];
@@ -176,15 +180,15 @@ function decodeHello({ epoch }: Readonly<FrameHeader>, payload: Uint8Array): Hel
     return undefined;
   }
   const from = bytes.readUInt32LE(nonceBytes + 4);
-  return { channel, role, from, to: bytes.readUInt32LE(nonceBytes + 8), epoch };
+  return { channel, role, from, to: bytes.readUInt32LE(nonceBytes + 8), generation };
 }
 
 /** What a proof is over. */
 function proven(
   end: 'connects' | 'listens',
-  epoch: number,
+  generation: number,
   greeting: Uint8Array,
   challenge: Uint8Array,
 ): readonly Uint8Array[] {
-  return [Buffer.from(`tpu-pod ${protocolVersion} ${end} ${epoch}`), greeting, challenge];
+  return [Buffer.from(`tpu-pod ${protocolVersion} ${end} ${generation}`), greeting, challenge];
 }

@@ -21,7 +21,7 @@ export interface PumpParts {
   readonly layout: PumpLayout;
   readonly kernels: SumKernels;
   /** Membership; frames of another one are refused. */
-  readonly epoch: number;
+  readonly generation: number;
   /** Whether payloads may go through memory that is shared with peers on this host. */
   readonly shares: boolean;
   /** That they do not, with a peer that could have some: why. */
@@ -188,7 +188,7 @@ export class Pump {
         if (!(link instanceof SocketInLink)) return link;
         present = link;
         frame.bytes = bytes;
-        frame.epoch = header.epoch;
+        frame.generation = header.generation;
         frame.collective = header.collective;
         frame.sequence = header.sequence;
         if (kind === frameKinds.shared) {
@@ -298,13 +298,14 @@ export class Pump {
   }
 
   #sendFrame(route: Route, link: SocketOutLink, frame: Readonly<Frame>): void {
-    if (frame.epoch !== this.#parts.epoch) broken(`a frame of epoch ${frame.epoch} to be sent`);
+    if (frame.generation !== this.#parts.generation)
+      broken(`a frame of generation ${frame.generation} to be sent`);
     const { count } = link.window;
     link.window.put();
     const header = this.#header;
     const isShared = route.segment.isMapped;
     header.kind = isShared ? frameKinds.shared : frameKinds.tensor;
-    header.epoch = frame.epoch;
+    header.generation = frame.generation;
     header.collective = frame.collective;
     header.sequence = frame.sequence;
     header.queue = link.crossing.queue;
@@ -340,7 +341,7 @@ export class Pump {
   }
 
   #offerSegment(route: Route, wire: Wire): void {
-    const offer = route.segment.offer(this.#parts.epoch);
+    const offer = route.segment.offer(this.#parts.generation);
     if (typeof offer === 'string') this.#parts.unshared(route.peer, offer);
     else wire.write(offer);
   }
@@ -348,10 +349,11 @@ export class Pump {
   #placeOffer(
     { segment }: Source,
     { isLocal }: Wire,
-    { kind, epoch, bytes }: Readonly<FrameHeader>,
+    { kind, generation, bytes }: Readonly<FrameHeader>,
   ): Uint8Array | Refusal {
     if (!this.#parts.shares || !isLocal || segment.isMapped) return outOfOrder(kind);
-    if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
+    if (generation !== this.#parts.generation)
+      return staleGeneration(generation, this.#parts.generation);
     return new Uint8Array(bytes);
   }
 
@@ -359,7 +361,7 @@ export class Pump {
     const refused = segment.take(offer);
     if (refused === undefined) for (const { window } of queues) window.narrow(segmentFrames);
     else this.#parts.unshared(peer, refused);
-    wire.write(answerFrame(this.#parts.epoch, refused === undefined));
+    wire.write(answerFrame(this.#parts.generation, refused === undefined));
   }
 
   #giveBack(link: SocketInLink | undefined): void {
@@ -390,7 +392,7 @@ export class Pump {
   #sendCredit(wire: Wire, queue: number, released: number): void {
     const header = this.#header;
     header.kind = frameKinds.credit;
-    header.epoch = this.#parts.epoch;
+    header.generation = this.#parts.generation;
     header.collective = 0;
     header.sequence = 0;
     header.queue = queue;
@@ -401,10 +403,11 @@ export class Pump {
     wire.write(record.bytes);
   }
 
-  #placeAnswer({ kind, epoch, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
+  #placeAnswer({ kind, generation, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
     if (kind !== frameKinds.credit && kind !== frameKinds.mapped) return outOfOrder(kind);
-    if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
+    if (generation !== this.#parts.generation)
+      return staleGeneration(generation, this.#parts.generation);
     return bytes === 0 ? noPayload : { code: 'length', text: 'an answer with a payload' };
   }
 
@@ -434,11 +437,12 @@ export class Pump {
   }
 
   #findIncoming({ peer, segment }: Source, header: Readonly<FrameHeader>): SocketInLink | Refusal {
-    const { kind, epoch, queue, bytes, returned } = header;
+    const { kind, generation, queue, bytes, returned } = header;
     const { frameBytes } = this.#parts.sizes;
     const isShared = kind === frameKinds.shared && segment.isMapped;
     if (kind !== frameKinds.tensor && !isShared) return outOfOrder(kind);
-    if (epoch !== this.#parts.epoch) return staleEpoch(epoch, this.#parts.epoch);
+    if (generation !== this.#parts.generation)
+      return staleGeneration(generation, this.#parts.generation);
     const link = this.#in[queue];
     if (link?.crossing.peer !== peer) {
       return { code: 'queue', text: `queue ${queue} does not come from process ${peer}` };
@@ -492,6 +496,6 @@ function outOfOrder(kind: number): Refusal {
   return { code: 'order', text: `a frame of kind ${kind}` };
 }
 
-function staleEpoch(found: number, expected: number): Refusal {
-  return { code: 'epoch', text: `epoch ${found}, expected ${expected}` };
+function staleGeneration(found: number, expected: number): Refusal {
+  return { code: 'generation', text: `generation ${found}, expected ${expected}` };
 }

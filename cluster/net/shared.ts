@@ -36,12 +36,12 @@ export class OutSegment extends SegmentEnd {
   }
 
   /** Makes it anew, and gives the frame that offers it; or says why it cannot be. */
-  offer(epoch: number): Buffer | string {
+  offer(generation: number): Buffer | string {
     this.close();
     const made = makeSegment(this.range);
     if (typeof made === 'string') return made;
     this.#close = made.close;
-    return encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, epoch }, made.offer);
+    return encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, generation }, made.offer);
   }
 
   /** The other end has it, or cannot. False when it was not asked. */
@@ -87,7 +87,7 @@ export class InSegment extends SegmentEnd {
 }
 
 /** What a receiver answers to an offer. */
-export function answerFrame(epoch: number, isMapped: boolean): Buffer {
-  const header = { ...emptyHeader(), kind: frameKinds.mapped, epoch };
+export function answerFrame(generation: number, isMapped: boolean): Buffer {
+  const header = { ...emptyHeader(), kind: frameKinds.mapped, generation };
   return encodeFrame({ ...header, sequence: isMapped ? 1 : 0 });
 }

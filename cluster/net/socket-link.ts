@@ -187,7 +187,7 @@ export class SocketInLink implements InLink {
 function copyFrame(from: Readonly<Frame>, to: Frame): void {
   to.address = from.address;
   to.bytes = from.bytes;
-  to.epoch = from.epoch;
+  to.generation = from.generation;
   to.collective = from.collective;
   to.sequence = from.sequence;
   to.crc = from.crc;
@@ -197,7 +197,7 @@ function isSame(one: Readonly<Frame>, other: Readonly<Frame>): boolean {
   return (
     one.sequence === other.sequence &&
     one.collective === other.collective &&
-    one.epoch === other.epoch &&
+    one.generation === other.generation &&
     one.bytes === other.bytes
   );
 }

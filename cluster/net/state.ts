@@ -23,7 +23,7 @@ const pieceBytes = 128 * 1024;
 /** The serving end: sends a piece whenever the kernel has taken the one before. */
 export class StateSender implements FrameSink {
   readonly #wire: Wire;
-  readonly #epoch: number;
+  readonly #generation: number;
   readonly #stateOf: (query: StateQuery) => readonly Uint8Array[] | undefined;
   readonly #head: HeaderRoom = new HeaderRoom();
   #program = 0;
@@ -35,21 +35,21 @@ export class StateSender implements FrameSink {
   /** `stateOf` gives the parameters, in place, if they are at hand. */
   constructor(
     wire: Wire,
-    epoch: number,
+    generation: number,
     stateOf: (query: StateQuery) => readonly Uint8Array[] | undefined,
   ) {
     this.#wire = wire;
-    this.#epoch = epoch;
+    this.#generation = generation;
     this.#stateOf = stateOf;
   }
 
-  place({ kind, bytes, epoch }: Readonly<FrameHeader>): Uint8Array | Refusal {
+  place({ kind, bytes, generation }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
     const isQuery = kind === frameKinds.state && bytes === 0 && this.#values === undefined;
     if (!isQuery) return { code: 'order', text: `a frame of kind ${kind}` };
-    return epoch === this.#epoch
+    return generation === this.#generation
       ? new Uint8Array(0)
-      : { code: 'epoch', text: `epoch ${epoch}, expected ${this.#epoch}` };
+      : { code: 'generation', text: `generation ${generation}, expected ${this.#generation}` };
   }
 
   accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined {
@@ -81,7 +81,7 @@ export class StateSender implements FrameSink {
     const payload = this.#isClosed ? undefined : this.#next();
     if (payload === undefined) return;
     const header: FrameHeader = {
-      ...{ ...emptyHeader(), kind: frameKinds.state, epoch: this.#epoch },
+      ...{ ...emptyHeader(), kind: frameKinds.state, generation: this.#generation },
       ...{ collective: this.#program, queue: this.#index, sequence: this.#piece },
       bytes: payload.length,
     };
@@ -105,20 +105,25 @@ export class StateSender implements FrameSink {
 /** The taking end: every piece goes to where it belongs, and no other is accepted. */
 export class StateTaker implements FrameSink {
   readonly #query: StateQuery;
-  readonly #epoch: number;
+  readonly #generation: number;
   readonly #into: readonly Uint8Array[];
   readonly #taken: () => void;
   #index = 0;
   #offset = 0;
 
   /** `taken` is called once all of `into` has been filled. */
-  constructor(query: StateQuery, epoch: number, into: readonly Uint8Array[], taken: () => void) {
+  constructor(
+    query: StateQuery,
+    generation: number,
+    into: readonly Uint8Array[],
+    taken: () => void,
+  ) {
     assert(
       into.some(({ length }) => length > 0),
       `nothing to be taken: ${nameState(query)}`,
     );
     this.#query = query;
-    this.#epoch = epoch;
+    this.#generation = generation;
     this.#into = into;
     this.#taken = taken;
     this.#skipFull();
@@ -128,7 +133,13 @@ export class StateTaker implements FrameSink {
   get query(): Buffer {
     const { program: collective, steps: sequence } = this.#query;
     const kind = frameKinds.state;
-    return encodeFrame({ ...emptyHeader(), kind, epoch: this.#epoch, collective, sequence });
+    return encodeFrame({
+      ...emptyHeader(),
+      kind,
+      generation: this.#generation,
+      collective,
+      sequence,
+    });
   }
 
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal {
@@ -138,7 +149,7 @@ export class StateTaker implements FrameSink {
     const room = this.#into[this.#index]?.subarray(this.#offset, this.#offset + pieceBytes);
     const isNext =
       room !== undefined &&
-      header.epoch === this.#epoch &&
+      header.generation === this.#generation &&
       header.collective === this.#query.program &&
       header.queue === this.#index &&
       header.sequence === this.#offset / pieceBytes;

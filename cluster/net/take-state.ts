@@ -10,7 +10,7 @@ export interface TakeOptions extends StateQuery {
   readonly offer: TensorOffer;
   readonly self: number;
   readonly peer: number;
-  readonly epoch: number;
+  readonly generation: number;
   /** Where the parameters go, each in its place. */
   readonly into: readonly Uint8Array[];
 }
@@ -74,23 +74,23 @@ interface TakeEvents {
 }
 
 function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
-  const { token, offer, self, peer, epoch, into } = options;
+  const { token, offer, self, peer, generation, into } = options;
   let isOpen = false;
   return connectTensors({
     ...{ token, offer },
-    hello: { channel: 'state', from: self, to: peer, epoch },
+    hello: { channel: 'state', from: self, to: peer, generation },
     heard() {
       if (isOpen) events.heard();
     },
     closed(refusal) {
       // A peer that begins a membership ends all connections.
-      const isEarly = !isOpen && (refusal === undefined || refusal.code === 'epoch');
+      const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else events.closed(refusal ?? { code: 'peer', text: 'gone before all had come' });
     },
     open(wire) {
       isOpen = true;
-      const taker = new StateTaker(options, epoch, into, events.taken);
+      const taker = new StateTaker(options, generation, into, events.taken);
       wire.write(taker.query);
       return taker;
     },

@@ -120,7 +120,7 @@ export function closeCode(code: RefusalCode | undefined): number {
       return 4002;
     case 'timeout':
       return 4004;
-    case 'epoch':
+    case 'generation':
       return 4005;
     case 'too-many':
       return 4006;

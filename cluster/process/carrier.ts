@@ -53,7 +53,7 @@ export class Carrier {
   readonly #takings: Set<Taking> = new Set();
   #server: TensorServer | undefined;
   #ici: Ici | undefined;
-  #epoch = 0;
+  #generation = 0;
 
   constructor(parts: CarrierParts) {
     this.#parts = parts;
@@ -66,7 +66,8 @@ export class Carrier {
     this.#server = await listenTensors({
       ...{ token, host, port },
       ...(unixPath !== undefined && { unixPath }),
-      admit: ({ epoch }) => (epoch === this.#epoch ? undefined : this.#stale(epoch)),
+      admit: ({ generation }) =>
+        generation === this.#generation ? undefined : this.#stale(generation),
       open: (hello, wire) => this.#openOut(hello, wire),
       drained: (hello, wire) => this.#drained(hello, wire),
       closed: (hello, refusal, wire) => this.#closedOut(hello, refusal, wire),
@@ -76,7 +77,7 @@ export class Carrier {
   }
 
   /** Begins a membership, while nobody runs: links are new, and lead to `offers` by Cloud TPU. */
-  begin(epoch: number, offers: readonly TensorOffer[]): void {
+  begin(generation: number, offers: readonly TensorOffer[]): void {
     const { memory, layout, hosting, unshared } = this.#parts;
     this.#leave();
     this.#sent().forEach((bytes, link) => {
@@ -84,11 +85,11 @@ export class Carrier {
     });
     resetFabric(memory, layout.fabric);
     resetEngine(memory, layout.engine);
-    this.#epoch = epoch;
-    const ici = new Ici({ memory, layout, hosting, epoch, shares: true, unshared });
+    this.#generation = generation;
+    const ici = new Ici({ memory, layout, hosting, generation, shares: true, unshared });
     this.#ici = ici;
     ici.start();
-    for (const peer of ici.pump.peers.in) this.#connect(peer, epoch, at(offers, peer));
+    for (const peer of ici.pump.peers.in) this.#connect(peer, generation, at(offers, peer));
   }
 
   /** Ends every wait of the worker. The links move nothing any more. */
@@ -133,7 +134,7 @@ export class Carrier {
   }
 
   #leave(): void {
-    this.#epoch = 0;
+    this.#generation = 0;
     const ici = this.#ici;
     ici?.stop();
     this.#ici = undefined;
@@ -153,33 +154,35 @@ export class Carrier {
     return sent.map((bytes, link) => bytes + at(this.#carried, link));
   }
 
-  #connect(peer: number, epoch: number, offer: TensorOffer): void {
+  #connect(peer: number, generation: number, offer: TensorOffer): void {
     const { token, hosting } = this.#parts;
     let isOpen = false;
     const client = connectTensors({
       token,
       offer,
-      hello: { channel: 'tensor', from: hosting.self, to: peer, epoch },
+      hello: { channel: 'tensor', from: hosting.self, to: peer, generation },
       open: (wire) => {
         isOpen = true;
-        return this.#ici?.pump.openIn(peer, wire) ?? this.#stale(epoch);
+        return this.#ici?.pump.openIn(peer, wire) ?? this.#stale(generation);
       },
       closed: (refusal) => {
-        if (isOpen) this.#closed(peer, epoch, refusal);
-        else setTimeout(() => this.#retry(peer, epoch, offer), retryMs).unref();
+        if (isOpen) this.#closed(peer, generation, refusal);
+        else setTimeout(() => this.#retry(peer, generation, offer), retryMs).unref();
       },
     });
     this.#clients.set(peer, client);
   }
 
-  #retry(peer: number, epoch: number, offer: TensorOffer): void {
-    if (epoch === this.#epoch) this.#connect(peer, epoch, offer);
+  #retry(peer: number, generation: number, offer: TensorOffer): void {
+    if (generation === this.#generation) this.#connect(peer, generation, offer);
   }
 
-  #openOut({ channel, from, epoch }: Hello, wire: Wire): FrameSink | Refusal {
-    if (channel !== 'state') return this.#ici?.pump.openOut(from, wire) ?? this.#stale(epoch);
+  #openOut({ channel, from, generation }: Hello, wire: Wire): FrameSink | Refusal {
+    if (channel !== 'state') return this.#ici?.pump.openOut(from, wire) ?? this.#stale(generation);
     const { stateOf } = this.#parts;
-    const sender = new StateSender(wire, epoch, ({ program, steps }) => stateOf(program, steps));
+    const sender = new StateSender(wire, generation, ({ program, steps }) =>
+      stateOf(program, steps),
+    );
     this.#senders.set(wire, sender);
     return sender;
   }
@@ -190,19 +193,19 @@ export class Carrier {
   }
 
   /** One that nothing has gone over is of no account: its peer connects again. */
-  #closedOut({ channel, from, epoch }: Hello, refusal: Refusal | undefined, wire: Wire): void {
+  #closedOut({ channel, from, generation }: Hello, refusal: Refusal | undefined, wire: Wire): void {
     this.#senders.get(wire)?.close();
     this.#senders.delete(wire);
     if (channel === 'state') return;
-    if (this.#ici?.pump.closedOut(from, wire) === false) this.#closed(from, epoch, refusal);
+    if (this.#ici?.pump.closedOut(from, wire) === false) this.#closed(from, generation, refusal);
   }
 
-  #closed(peer: number, epoch: number, refusal: Refusal | undefined): void {
-    if (epoch !== this.#epoch) return;
+  #closed(peer: number, generation: number, refusal: Refusal | undefined): void {
+    if (generation !== this.#generation) return;
     this.#parts.trouble(peer, refusal ?? { code: 'peer', text: 'the connection has ended' });
   }
 
-  #stale(epoch: number): Refusal {
-    return { code: 'epoch', text: `epoch ${epoch}, now ${this.#epoch}` };
+  #stale(generation: number): Refusal {
+    return { code: 'generation', text: `generation ${generation}, now ${this.#generation}` };
   }
 }

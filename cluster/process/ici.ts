@@ -10,7 +10,7 @@ export interface IciParts {
   readonly memory: WebAssembly.Memory;
   readonly layout: Pick<ProcessLayout, 'fabric' | 'engine' | 'buckets' | 'pump' | 'frameSizes'>;
   readonly hosting: Hosting;
-  readonly epoch: number;
+  readonly generation: number;
   /** As of {@link PumpParts}. */
   readonly shares: boolean;
   readonly unshared: (peer: number, cause: string) => void;
@@ -26,17 +26,17 @@ export class Ici {
   readonly #engine: Engine;
   #isRunning = false;
 
-  constructor({ memory, layout, hosting, epoch, shares, unshared }: IciParts) {
+  constructor({ memory, layout, hosting, generation, shares, unshared }: IciParts) {
     const { fabric, engine, buckets, frameSizes: sizes } = layout;
     const kernels = sumKernels(memory);
     const { torus, self } = hosting;
     this.pump = new Pump({
-      ...{ memory, hosting, sizes, kernels, epoch, shares, unshared },
+      ...{ memory, hosting, sizes, kernels, generation, shares, unshared },
       layout: layout.pump,
     });
     const doorbell = new EngineDoorbell(memory, fabric, self);
     const allReduce = new AllReduce({
-      ...{ torus, worker: self, epoch, doorbell, buckets, kernels },
+      ...{ torus, worker: self, generation, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
       // Nobody waits on this thread.

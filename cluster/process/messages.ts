@@ -27,10 +27,10 @@ export type ToNode =
   | { readonly kind: 'code'; readonly bytes: Uint8Array }
   /** Its Cloud TPU, and an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
-  /** Who is who from this epoch on: where tensors come from, by Cloud TPU. Before every `load`. */
+  /** Who is who from this generation on: where tensors come from, by Cloud TPU. Before every `load`. */
   | {
       readonly kind: 'membership';
-      readonly epoch: number;
+      readonly generation: number;
       readonly offers: readonly TensorOffer[];
     }
   | { readonly kind: 'pod'; readonly message: ToWorker }
@@ -50,7 +50,7 @@ export type ToNode =
   | ({
       readonly kind: 'take';
       readonly peer: number;
-      readonly epoch: number;
+      readonly generation: number;
       readonly offer: TensorOffer;
     } & Request);
 
@@ -111,14 +111,14 @@ const piece = { index: isCount, offset: isCount };
 const toNode: Shapes<ToNode> = {
   code: { bytes: isBytes },
   welcome: { tpu: isCount, assignment: isText },
-  membership: { epoch: isCount, offers: isListOf(isOffer) },
+  membership: { generation: isCount, offers: isListOf(isOffer) },
   pod: { message: isAny },
   host: { tpu: isCount },
   dismiss: { lingerMs: isCount },
   set: { hash: isText, ...request },
   write: { bytes: isBytes, ...request, ...piece },
   read: { length: isCount, ...request, ...piece },
-  take: { peer: isCount, epoch: isCount, offer: isOffer, ...request },
+  take: { peer: isCount, generation: isCount, offer: isOffer, ...request },
 };
 
 const fromNode: Shapes<FromNode> = {

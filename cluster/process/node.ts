@@ -65,7 +65,7 @@ export class Node {
   readonly #pulses: NodeJS.Timeout;
   readonly #unixPath: string | undefined;
   #offer: TensorOffer | undefined;
-  #epoch = 0;
+  #generation = 0;
   #waits = 0;
   /** One message after another: some take their time. */
   #work: Promise<void> = Promise.resolve();
@@ -116,8 +116,8 @@ export class Node {
   }
 
   /** The membership it takes part in; 0 before the first. */
-  get epoch(): number {
-    return this.#epoch;
+  get generation(): number {
+    return this.#generation;
   }
 
   /** Listens for its neighbours, says so to the master, and starts its thread. Throws `io` when it cannot. */
@@ -137,7 +137,7 @@ export class Node {
   greet(host: string): void {
     if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
     this.#sayOffer();
-    this.#port.postMessage({ kind: 'greet', epoch: this.#epoch });
+    this.#port.postMessage({ kind: 'greet', generation: this.#generation });
   }
 
   /** The master is gone: nobody is to wait for anybody, and what is here is kept. */
@@ -175,8 +175,8 @@ export class Node {
     if (this.#isEnded) return;
     switch (message.kind) {
       case 'membership':
-        this.#epoch = message.epoch;
-        this.#carrier.begin(message.epoch, message.offers);
+        this.#generation = message.generation;
+        this.#carrier.begin(message.generation, message.offers);
         return;
       case 'pod':
         return this.#takePod(message.message);
@@ -195,7 +195,7 @@ export class Node {
 
   async #takePod(message: ToWorker): Promise<void> {
     // An older master has nothing to say here any more.
-    if (message.epoch < this.#epoch) return;
+    if (message.generation < this.#generation) return;
     switch (message.kind) {
       case 'abort':
         this.#carrier.abort();
@@ -221,7 +221,7 @@ export class Node {
 
   /** For another process that takes them; while nobody runs. */
   #viewsOf(program: number, steps: number): readonly Uint8Array[] | undefined {
-    const isThere = program < this.#programs.length && this.#epoch > 0;
+    const isThere = program < this.#programs.length && this.#generation > 0;
     return isThere ? this.#parameters.views({ tpu: this.tpu, program, steps }) : undefined;
   }
 
@@ -254,10 +254,10 @@ export class Node {
 
   /** Takes a program's parameters from another process; says why not, if so. */
   async #takeFrom(request: ToNode & { kind: 'take' }): Promise<string | null> {
-    const { peer, epoch, offer, program, steps } = request;
+    const { peer, generation, offer, program, steps } = request;
     const into = this.#parameters.views(this.#place(request));
     try {
-      await this.#carrier.take({ offer, peer, epoch, program, steps, into });
+      await this.#carrier.take({ offer, peer, generation, program, steps, into });
       return null;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
@@ -280,7 +280,7 @@ export class Node {
   /** What the worker says; its last words come when its thread has ended. */
   #say(message: FromWorker): void {
     if (this.#isEnded || message.kind === 'failed') return;
-    if (message.kind === 'ready') this.#options.log('ready', { epoch: message.epoch });
+    if (message.kind === 'ready') this.#options.log('ready', { generation: message.generation });
     this.#tell(message);
   }
 
@@ -306,7 +306,7 @@ export class Node {
     if (this.#isEnded) return;
     const code = error instanceof PodError ? error.code : 'worker-exited';
     const message = `${who} failed: ${error instanceof Error ? error.message : String(error)}`;
-    this.#tell({ kind: 'failed', tpu: this.tpu, epoch: this.#epoch, code, message });
+    this.#tell({ kind: 'failed', tpu: this.tpu, generation: this.#generation, code, message });
     void this.end(new PodError(code, message));
   }
 
@@ -321,12 +321,12 @@ export class Node {
   #trouble(peer: number, refusal: Refusal): void {
     const isCorrupt = refusal.code === 'payload-crc' || refusal.code === 'header-crc';
     this.#options.log('link-trouble', { peer, cause: refusal.text });
-    const epoch = this.#epoch;
+    const generation = this.#generation;
     const accuse = (): void => {
-      if (this.#isEnded || epoch !== this.#epoch) return;
+      if (this.#isEnded || generation !== this.#generation) return;
       const code = isCorrupt ? 'bad-frame' : 'link-timeout';
       this.#tell({
-        ...{ kind: 'accused', tpu: this.tpu, epoch, suspect: peer, code },
+        ...{ kind: 'accused', tpu: this.tpu, generation, suspect: peer, code },
         message: `the connection from Cloud TPU ${peer} ended: ${refusal.text}`,
       });
     };

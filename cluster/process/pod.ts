@@ -64,7 +64,7 @@ export interface Death {
 
 export interface PodStatus {
   readonly phase: string;
-  readonly epoch: number;
+  readonly generation: number;
   /** Processes that wait for a Cloud TPU. */
   readonly spares: number;
   readonly tpus: readonly {
@@ -195,10 +195,10 @@ class Processes implements ProcessPod, Crew {
   }
 
   status(): PodStatus {
-    const { phase, epoch } = this.#driver.state;
+    const { phase, generation } = this.#driver.state;
     return {
       phase: phase.kind,
-      epoch,
+      generation,
       spares: this.#options.lobby.waiting.length,
       tpus: this.#members.map((member, tpu) => ({
         tpu,
@@ -249,10 +249,10 @@ class Processes implements ProcessPod, Crew {
       }
       return;
     }
-    const { epoch } = this.#driver.state;
+    const { generation } = this.#driver.state;
     this.#driver.give({ kind: 'stop' });
     for (const member of this.#members) {
-      member?.guest.send({ kind: 'pod', message: { kind: 'stop', epoch } });
+      member?.guest.send({ kind: 'pod', message: { kind: 'stop', generation } });
     }
     const deadlineMs = performance.now() + leaveMsLimit;
     while (this.#members.some((it) => it !== undefined) && performance.now() < deadlineMs) {
@@ -275,9 +275,9 @@ class Processes implements ProcessPod, Crew {
   /** Gives those who wait the Cloud TPUs that nobody has: each the one it had, if it may choose. */
   #seatAll(): void {
     if (this.#driver.isOver) return;
-    const byEpoch = (a: Guest, b: Guest): number => b.hello.epoch - a.hello.epoch;
+    const byGeneration = (a: Guest, b: Guest): number => b.hello.generation - a.hello.generation;
     // Those who have taken part may still have the parameters.
-    const waiting = [...this.#options.lobby.waiting].sort(byEpoch);
+    const waiting = [...this.#options.lobby.waiting].sort(byGeneration);
     for (const guest of waiting) {
       const { from } = guest.hello;
       if (from < this.#members.length && this.#members[from] === undefined) this.#seat(guest, from);
@@ -429,8 +429,8 @@ class Processes implements ProcessPod, Crew {
       }
       member.hasJoined = true;
       if (pid !== null) this.#joined.add(pid);
-      const { epoch } = this.#driver.state;
-      this.#options.log('joined', { tpu, epoch, pid, hostname, host: offer.host });
+      const { generation } = this.#driver.state;
+      this.#options.log('joined', { tpu, generation, pid, hostname, host: offer.host });
     }
     for (let i = 0; i + 1 < sent.length; i += 2) {
       if (at(sent, i) < linkCount(this.#torus)) member.sent.set(at(sent, i), at(sent, i + 1));
@@ -454,7 +454,7 @@ class Processes implements ProcessPod, Crew {
     const guest = this.#members[tpu]?.guest;
     if (message.kind === 'load') {
       const offers = this.#members.map((it) => it?.offer ?? nowhere);
-      guest?.send({ kind: 'membership', epoch: message.epoch, offers });
+      guest?.send({ kind: 'membership', generation: message.generation, offers });
     }
     guest?.send({ kind: 'pod', message });
   }
@@ -471,7 +471,7 @@ class Processes implements ProcessPod, Crew {
     const member = this.#members[tpu];
     if (member !== undefined) {
       this.#forget(member, 'it is being replaced');
-      member.guest.refuse({ code: 'epoch', text: 'it is being replaced' });
+      member.guest.refuse({ code: 'generation', text: 'it is being replaced' });
     }
     this.#seatAll();
   }
@@ -509,11 +509,11 @@ class Processes implements ProcessPod, Crew {
   async #whileAnyLives<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
       await this.#driver.untilReady();
-      const { epoch } = this.#driver.state;
+      const { generation } = this.#driver.state;
       try {
         return await work();
       } catch (error) {
-        if (epoch === this.#driver.state.epoch) throw this.#driver.failure ?? error;
+        if (generation === this.#driver.state.generation) throw this.#driver.failure ?? error;
       }
     }
   }
@@ -565,15 +565,16 @@ class Processes implements ProcessPod, Crew {
    */
   async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
     const offer = this.#members[peer]?.offer ?? nowhere;
-    const { epoch } = this.#driver.state;
+    const { generation } = this.#driver.state;
     const deadlineMs = performance.now() + answerMsLimit;
     for (;;) {
       try {
-        await this.#ask(tpu, { kind: 'take', program, steps, peer, epoch, offer });
+        await this.#ask(tpu, { kind: 'take', program, steps, peer, generation, offer });
         return;
       } catch (error) {
-        if (epoch !== this.#driver.state.epoch || performance.now() > deadlineMs) throw error;
-        this.#options.log('take-again', { tpu, epoch, cause: messageOf(error) });
+        if (generation !== this.#driver.state.generation || performance.now() > deadlineMs)
+          throw error;
+        this.#options.log('take-again', { tpu, generation, cause: messageOf(error) });
         await new Promise((resolve) => setTimeout(resolve, retryMs));
       }
     }

@@ -35,7 +35,7 @@ export interface Host {
    * Takes its place in a membership: `steps` of each program have been done. Returns the digest of
    * each program's parameters.
    */
-  join(epoch: number, steps: readonly number[]): string[];
+  join(generation: number, steps: readonly number[]): string[];
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
 
@@ -74,8 +74,8 @@ export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Hos
     return { cores, ports, infeed, outfeed };
   });
   return {
-    join(epoch, steps) {
-      allReduce = connect(task, kernels, pulse, epoch, now);
+    join(generation, steps) {
+      allReduce = connect(task, kernels, pulse, generation, now);
       return loaded.map(({ cores }, program) => {
         cores.select(setAfter(at(steps, program)));
         return digestText(cores.digestParameters(at(programs, program).digested));
@@ -129,7 +129,7 @@ function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,
   kernels: SumKernels,
   pulse: Pulse,
-  epoch: number,
+  generation: number,
   now: () => number,
 ): Reducer {
   const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, pulse);
@@ -140,7 +140,7 @@ function connect(
   const buckets = programs.flatMap(({ executable }, program) =>
     bucketPlaces(executable, at(arenas, program)),
   );
-  return new AllReduce({ torus, worker: tpu, epoch, kernels, links, doorbell, buckets, now });
+  return new AllReduce({ torus, worker: tpu, generation, kernels, links, doorbell, buckets, now });
 }
 
 function infeedOf(

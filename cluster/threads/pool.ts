@@ -317,9 +317,9 @@ class Threads implements ThreadPod, Crew {
     saved: readonly (SavedParameters | undefined)[],
     steps: readonly number[],
   ): Promise<void> {
-    const { epoch } = this.#driver.state;
+    const { generation } = this.#driver.state;
     await this.#feeds.rewind(steps);
-    if (epoch !== this.#driver.state.epoch) return;
+    if (generation !== this.#driver.state.generation) return;
     saved.forEach((it, program) => {
       if (it === undefined) return;
       this.#layout.tpus.forEach((_, tpu) => {

@@ -36,7 +36,7 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           port.postMessage(action.message);
           break;
         case 'load':
-          give(load(action.epoch, action.steps));
+          give(load(action.generation, action.steps));
           break;
         case 'run':
           give(run(action.order));
@@ -52,10 +52,10 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           unreachable(action);
       }
     };
-    const load = (epoch: number, steps: readonly number[]): WorkerEvent =>
+    const load = (generation: number, steps: readonly number[]): WorkerEvent =>
       attempt(() => {
         host ??= loadHost(task, pulse, now);
-        return { kind: 'loaded', digests: host.join(epoch, steps) };
+        return { kind: 'loaded', digests: host.join(generation, steps) };
       });
     const run = (order: StepOrder): WorkerEvent => {
       const event = attempt(() => {

@@ -110,7 +110,7 @@ export class Session {
 
   #hello(): Omit<Hello, 'channel'> {
     const from = this.#node?.tpu ?? this.#options.rank ?? unnumbered;
-    return { role: 'worker', from, to: unnumbered, epoch: this.#node?.epoch ?? 0 };
+    return { role: 'worker', from, to: unnumbered, generation: this.#node?.generation ?? 0 };
   }
 
   #joined(channel: ControlChannel<FromNode>): ChannelEvents<ToNode> {
@@ -167,7 +167,7 @@ export class Session {
     const own = await this.#address();
     const present = this.#node;
     if (present?.tpu === tpu && this.#assignment === text) {
-      this.#options.log('welcome-back', { tpu, epoch: present.epoch });
+      this.#options.log('welcome-back', { tpu, generation: present.generation });
       present.greet(own);
       return;
     }

@@ -46,7 +46,7 @@ export function addStatus(program: Command): void {
 
 const statusSchema = z.object({
   phase: z.string().optional(),
-  epoch: z.number().optional(),
+  generation: z.number().optional(),
   tpus: z
     .array(
       z.object({
@@ -105,8 +105,10 @@ function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
   process.exitCode = errorCodes['worker-exited'];
 }
 
-function linesOf({ phase, epoch, tpus, last, linkBytes }: Status, error?: string): string[] {
-  const lines = [`${phase ?? 'idle'}${epoch === undefined ? '' : `, membership ${epoch}`}`];
+function linesOf({ phase, generation, tpus, last, linkBytes }: Status, error?: string): string[] {
+  const lines = [
+    `${phase ?? 'idle'}${generation === undefined ? '' : `, generation ${generation}`}`,
+  ];
   if (last !== undefined) {
     const { step, steps, loss, imagesPerSecond, digest } = last;
     const rate = `${count(imagesPerSecond)} images/s`;

@@ -194,9 +194,9 @@ function checkPast({ steps }: Run, history: readonly StepCommitted[]): void {
   refuseDivergence(last);
 }
 
-function masterStart({ epoch }: Past, { step, isStanding, last }: StartingPoint): MasterStart {
+function masterStart({ generation }: Past, { step, isStanding, last }: StartingPoint): MasterStart {
   const digest = isStanding ? (last?.digest ?? null) : null;
-  return { epoch, steps: [step, 0], digests: [digest, null], isEstablished: isStanding };
+  return { generation, steps: [step, 0], digests: [digest, null], isEstablished: isStanding };
 }
 
 function openSlice(

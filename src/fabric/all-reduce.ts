@@ -31,7 +31,7 @@ export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
   /** Membership; frames of another one are refused. */
-  readonly epoch: number;
+  readonly generation: number;
   readonly kernels: SumKernels;
   readonly links: Links;
   readonly doorbell: Doorbell;
@@ -179,13 +179,13 @@ function farWorker(torus: Torus, block: LaneBlock): number {
 }
 
 function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
-  const { torus, epoch, kernels, buckets, frameElements = frameElementsMax } = parts;
+  const { torus, generation, kernels, buckets, frameElements = frameElementsMax } = parts;
   const { index } = placement(torus, chip);
   return new Lane({
     torus,
     chip,
     lane,
-    epoch,
+    generation,
     frameElements,
     kernels,
     // One vector of the worker receives the sum; what its other chips would write nobody reads.

@@ -29,12 +29,12 @@ export interface FabricLayout {
 export const entryWords: {
   readonly address: 0;
   readonly bytes: 1;
-  readonly epoch: 2;
+  readonly generation: 2;
   readonly collective: 3;
   readonly sequence: 4;
   readonly crc: 5;
   readonly hasCrc: 6;
-} = { address: 0, bytes: 1, epoch: 2, collective: 3, sequence: 4, crc: 5, hasCrc: 6 };
+} = { address: 0, bytes: 1, generation: 2, collective: 3, sequence: 4, crc: 5, hasCrc: 6 };
 /** Words from one entry to the next. */
 export const entryStride = 8;
 
@@ -83,7 +83,7 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
 }
 
 /**
- * Empties every queue and takes back an abort, before the workers of an epoch start. Counted bytes
+ * Empties every queue and takes back an abort, before the workers of an generation start. Counted bytes
  * start from 0.
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {

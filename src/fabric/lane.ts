@@ -23,7 +23,7 @@ export interface LaneParts {
   readonly torus: Torus;
   readonly chip: number;
   readonly lane: number;
-  readonly epoch: number;
+  readonly generation: number;
   /** The most elements of a frame. */
   readonly frameElements: number;
   readonly kernels: SumKernels;
@@ -110,8 +110,8 @@ export class Lane {
     this.#ring = this.#rings[0];
     this.#queue = new Uint32Array(parts.buckets.length);
     this.#sentAtPass = new Int32Array(2 * parts.buckets.length);
-    this.#outFrame.epoch = parts.epoch;
-    this.#expected.epoch = parts.epoch;
+    this.#outFrame.generation = parts.generation;
+    this.#expected.generation = parts.generation;
   }
 
   /** Number of buckets that are done with. */
@@ -245,7 +245,7 @@ export class Lane {
     const index = this.#turnIndex();
     const sequence = this.#received[index] ?? 0;
     if (
-      frame.epoch !== this.#parts.epoch ||
+      frame.generation !== this.#parts.generation ||
       frame.collective !== this.#passed ||
       frame.sequence !== sequence ||
       frame.bytes !== this.#count * 4
@@ -256,9 +256,9 @@ export class Lane {
   }
 
   #badFrame(frame: Readonly<Frame>, sequence: number): PodError {
-    const { epoch, torus } = this.#parts;
+    const { generation, torus } = this.#parts;
     const link = linkName(torus, this.#ring.turn?.inNumber ?? 0);
-    const expected = { epoch, collective: this.#passed, sequence, bytes: this.#count * 4 };
+    const expected = { generation, collective: this.#passed, sequence, bytes: this.#count * 4 };
     const { address: _, crc: __, ...found } = frame;
     return new PodError(
       'bad-frame',

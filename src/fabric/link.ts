@@ -38,8 +38,8 @@ export interface Frame {
   /** Of the payload; a multiple of 4. */
   bytes: number;
   /** Membership in which it was sent. */
-  epoch: number;
-  /** Number of the all-reduce since the epoch began. */
+  generation: number;
+  /** Number of the all-reduce since the generation began. */
   collective: number;
   /** Number of the frame among those of its all-reduce and queue. */
   sequence: number;
@@ -54,7 +54,7 @@ export const unknownCrc = -1;
 
 /** A frame to be filled in. */
 export function emptyFrame(): Frame {
-  return { address: 0, bytes: 0, epoch: 0, collective: 0, sequence: 0, crc: unknownCrc };
+  return { address: 0, bytes: 0, generation: 0, collective: 0, sequence: 0, crc: unknownCrc };
 }
 
 /** Gives the end of a directed link (chip · 4 + direction) for one colour. */

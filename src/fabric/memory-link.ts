@@ -70,12 +70,12 @@ export class MemoryOutLink implements OutLink {
     return ((this.#tail - count) | 0) >= 0 || this.#look(count);
   }
 
-  send({ address, bytes, epoch, collective, sequence, crc }: Readonly<Frame>): void {
+  send({ address, bytes, generation, collective, sequence, crc }: Readonly<Frame>): void {
     const words = this.#words;
     const entry = this.#queue + queueWords.entries + this.#slot * entryStride;
     words[entry + entryWords.address] = address;
     words[entry + entryWords.bytes] = bytes;
-    words[entry + entryWords.epoch] = epoch;
+    words[entry + entryWords.generation] = generation;
     words[entry + entryWords.collective] = collective;
     words[entry + entryWords.sequence] = sequence;
     words[entry + entryWords.crc] = crc;
@@ -142,7 +142,7 @@ export class MemoryInLink implements InLink {
     const entry = this.#queue + queueWords.entries + this.#slot * entryStride;
     frame.address = (words[entry + entryWords.address] ?? 0) >>> 0;
     frame.bytes = (words[entry + entryWords.bytes] ?? 0) >>> 0;
-    frame.epoch = (words[entry + entryWords.epoch] ?? 0) >>> 0;
+    frame.generation = (words[entry + entryWords.generation] ?? 0) >>> 0;
     frame.collective = (words[entry + entryWords.collective] ?? 0) >>> 0;
     frame.sequence = (words[entry + entryWords.sequence] ?? 0) >>> 0;
     const hasCrc = words[entry + entryWords.hasCrc] === 1;

@@ -18,7 +18,7 @@ export interface LogLine {
 export function eventIn({ msg, fields }: LogLine): TrainEvent | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
   const schema = Object.hasOwn(schemas, kind) ? schemas[kind as keyof typeof schemas] : undefined;
-  const found = schema?.safeParse({ ...fields, epoch: fields['epochs'] ?? fields['epoch'] }).data;
+  const found = schema?.safeParse(fields).data;
   if (found === undefined) return undefined;
   switch (kind) {
     case 'note':
@@ -61,7 +61,7 @@ const schemas = {
   }),
   stopped: z.looseObject({ step: number(), steps: number(), saved: flag() }),
   note: z.looseObject({
-    ...{ event: text(), epoch: number(), cause: text(), elapsedMs: number() },
+    ...{ event: text(), generation: number(), cause: text(), elapsedMs: number() },
     ...{ step: number().nullable(), tpu: number().nullable() },
   }),
   summary: z.looseObject({

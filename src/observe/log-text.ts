@@ -113,7 +113,7 @@ function textOf({ level, msg, fields }: LogLine): string {
 }
 
 function fieldText(name: string, value: unknown): string {
-  if (name === 'epoch') return `membership ${value}`;
+  if (name === 'generation') return `generation ${value}`;
   if (typeof value === 'number' && name.endsWith('Ms')) {
     return `${name.slice(0, -2)} ${milliseconds(value)}`;
   }

@@ -156,10 +156,10 @@ function whereFrom(checkpoint: string | null, step: number): string {
   return 'no checkpoint to go on from: the run starts anew';
 }
 
-function noteLine({ event, epoch, step, tpu, cause, elapsedMs }: Note): string {
+function noteLine({ event, generation, step, tpu, cause, elapsedMs }: Note): string {
   const who = tpu === null ? 'the slice' : `Cloud TPU ${tpu}`;
   const when = step === null ? '' : ` at step ${step + 1}`;
-  return `${event}: ${who}${when} (membership ${epoch}, ${milliseconds(elapsedMs)}): ${cause}`;
+  return `${event}: ${who}${when} (generation ${generation}, ${milliseconds(elapsedMs)}): ${cause}`;
 }
 
 function stepLine(event: StepCommitted): string {

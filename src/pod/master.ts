@@ -9,18 +9,18 @@ import { holds } from './worker.ts';
  *
  *   joining ─▶ (rewinding) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
  *      ▲                                                                │
- *      └──────── a loss in any phase: a new membership, epoch + 1 ──────┘      failed
+ *      └──────── a loss in any phase: a new membership, generation + 1 ──────┘      failed
  *
  * A step ends with a commit. When a Cloud TPU is lost, every other one leaves the step and says so,
- * a replacement joins, all load for the new epoch, whoever has lost its parameters takes those of
+ * a replacement joins, all load for the new generation, whoever has lost its parameters takes those of
  * the last committed step from one that has them, and the interrupted step runs again. When nobody
  * has them, they come from a checkpoint, and the steps since are repeated before. A loss on the way
- * begins the way again, with another epoch. See docs/ARCHITECTURE.md, Recovery.
+ * begins the way again, with another generation. See docs/ARCHITECTURE.md, Recovery.
  */
 export interface MasterState {
   readonly options: MasterOptions;
   /** Number of this membership; messages of any other are refused. */
-  readonly epoch: number;
+  readonly generation: number;
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
   /** By program, the steps after which the parameters are. Behind `told` while steps repeat. */
@@ -36,7 +36,7 @@ export interface MasterState {
   /** Since when, in ms, something is out of order. */
   readonly troubleSinceMs: number | null;
   /** The last membership in which parameters came from a checkpoint. */
-  readonly rewoundEpoch: number;
+  readonly rewoundGeneration: number;
   /** The step whose replicas differed without a majority. */
   readonly disputed: StepOrder | null;
   /** When heartbeats were last sampled, in ms. */
@@ -149,9 +149,9 @@ export type MasterEvent =
       readonly message: string;
     }
   /** The answer to `restore`. */
-  | { readonly kind: 'restored'; readonly tpu: number; readonly epoch: number }
+  | { readonly kind: 'restored'; readonly tpu: number; readonly generation: number }
   /** The answer to `rewind`: by program, the steps that the parameters at hand are after. */
-  | { readonly kind: 'rewound'; readonly epoch: number; readonly steps: readonly number[] }
+  | { readonly kind: 'rewound'; readonly generation: number; readonly steps: readonly number[] }
   /** The experiment has set a program's parameters, when `ready`; null: to what nobody knows. */
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /**
@@ -187,13 +187,13 @@ export type MasterAction =
   /** None came: the worker of Cloud TPU `host` is to host this one too, which joins. */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
   /** Nobody runs anything: make links and feeds new for this membership. */
-  | { readonly kind: 'reset'; readonly epoch: number; readonly steps: readonly number[] }
+  | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
   /** Nobody has the parameters: find them in a checkpoint, then `rewound`. */
-  | { readonly kind: 'rewind'; readonly epoch: number }
+  | { readonly kind: 'rewind'; readonly generation: number }
   /** Copy the parameters to a Cloud TPU from another, or (null) as rewound, then `restored`. */
   | {
       readonly kind: 'restore';
-      readonly epoch: number;
+      readonly generation: number;
       readonly tpu: number;
       readonly from: number | null;
     }
@@ -218,7 +218,7 @@ export interface Note {
     | 'rewound'
     /** Everything goes on. */
     | 'resumed';
-  readonly epoch: number;
+  readonly generation: number;
   /** The step that runs, or comes next. */
   readonly program: number | null;
   readonly step: number | null;
@@ -237,7 +237,7 @@ export interface Transition {
 /** Where a slice stands when a master begins: what it knows of those before it. */
 export interface MasterStart {
   /** The last membership that there was; 0 for none. */
-  readonly epoch: number;
+  readonly generation: number;
   /** By program, the steps done so far. */
   readonly steps: readonly number[];
   /** By program, the digest of its parameters after them, if known. */
@@ -262,7 +262,7 @@ export function initialMaster(
   assert(digests.length === programs, `digests of ${digests.length} programs, not ${programs}`);
   return {
     options,
-    epoch: start.epoch + 1,
+    generation: start.generation + 1,
     phase: { kind: 'joining', sinceMs: now },
     members: options.names.map(() => ({ ...absentMember(now), isNew: true })),
     steps,
@@ -271,7 +271,7 @@ export function initialMaster(
     pending: null,
     isEstablished: start.isEstablished,
     troubleSinceMs: null,
-    rewoundEpoch: 0,
+    rewoundGeneration: 0,
     disputed: null,
     sampledMs: now,
     longestGapMs: 0,
@@ -281,7 +281,7 @@ export function initialMaster(
 }
 
 function atStepZero({ taking }: MasterOptions): MasterStart {
-  const none = { epoch: 0, isEstablished: false };
+  const none = { generation: 0, isEstablished: false };
   return { ...none, steps: taking.map(() => 0), digests: taking.map(() => null) };
 }
 
@@ -314,9 +314,9 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
     case 'service-failed':
       return fail(state, codeOf(event.code), `${event.who} failed: ${event.message}`);
     case 'restored':
-      return onRestored(state, event.tpu, event.epoch, now);
+      return onRestored(state, event.tpu, event.generation, now);
     case 'rewound':
-      return onRewound(state, event.epoch, event.steps, now);
+      return onRewound(state, event.generation, event.steps, now);
     case 'written': {
       const digests = state.digests.map((it, i) => (i === event.program ? event.digest : it));
       return leave({ ...state, digests });
@@ -326,7 +326,7 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
     case 'stop':
       return {
         state: { ...state, phase: { kind: 'done' } },
-        actions: broadcast(state, { kind: 'stop', epoch: state.epoch }),
+        actions: broadcast(state, { kind: 'stop', generation: state.generation }),
       };
     default:
       return unreachable(event);
@@ -350,11 +350,11 @@ export function isVacant({ members }: MasterState, tpu: number): boolean {
 
 function onMessage(state: MasterState, message: FromWorker, now: number): Transition {
   if (message.tpu >= state.members.length) return refuse(state, message, 'no such Cloud TPU');
-  if (message.epoch > state.epoch) return supersede(state, message);
+  if (message.generation > state.generation) return supersede(state, message);
   if (message.kind === 'joined') return onJoined(state, message, now);
   if (message.kind === 'failed') return onFailed(state, message, now);
-  if (message.epoch !== state.epoch) {
-    return refuse(state, message, `membership ${message.epoch}, now ${state.epoch}`);
+  if (message.generation !== state.generation) {
+    return refuse(state, message, `generation ${message.generation}, now ${state.generation}`);
   }
   switch (message.kind) {
     case 'aborted':
@@ -371,8 +371,8 @@ function onMessage(state: MasterState, message: FromWorker, now: number): Transi
 }
 
 /** Only a newer master can have begun a newer membership: this one commands nobody any more. */
-function supersede(state: MasterState, { tpu, epoch }: FromWorker): Transition {
-  const found = `${nameOf(state, tpu)} is in membership ${epoch}, this master in ${state.epoch}`;
+function supersede(state: MasterState, { tpu, generation }: FromWorker): Transition {
+  const found = `${nameOf(state, tpu)} is in generation ${generation}, this master in ${state.generation}`;
   return fail(state, 'superseded', `${found}: a newer master leads the run`);
 }
 
@@ -396,7 +396,7 @@ function onJoined(
   const here = withMember(state, tpu, { status, holdsState, silentMs: 0, isNew: false });
   const joined: MasterState = host === null ? { ...here, joinedMs: now } : here;
   const actions: MasterAction[] =
-    steps === null ? [] : [sendTo(tpu, { kind: 'abort', epoch: state.epoch })];
+    steps === null ? [] : [sendTo(tpu, { kind: 'abort', generation: state.generation })];
   if (state.troubleSinceMs !== null && !isNew) {
     actions.unshift(noteOf(joined, 'replaced', tpu, `${nameOf(state, tpu)} has joined`, now));
   }
@@ -471,7 +471,7 @@ function onBeginStep(state: MasterState, order: StepOrder): Transition {
 
 function start(state: MasterState, order: StepOrder): Transition {
   const stepping = toPhase(state, { kind: 'stepping', order }, { status: 'busy', report: null });
-  const message: ToWorker = { kind: 'start-step', epoch: state.epoch, ...order };
+  const message: ToWorker = { kind: 'start-step', generation: state.generation, ...order };
   return { state: stepping, actions: broadcast(stepping, message) };
 }
 
@@ -488,7 +488,7 @@ function onStepDone(
   }
   if (at(state.members, message.tpu).status !== 'busy')
     return refuse(state, message, 'told before');
-  const { kind: _, epoch: __, ...report } = message;
+  const { kind: _, generation: __, ...report } = message;
   const next = withMember(state, message.tpu, { status: 'ready', report });
   const reports = next.members.flatMap((member) => member.report ?? []);
   if (reports.length < next.members.length) return leave(next);
@@ -545,31 +545,31 @@ function ifGathered(state: MasterState, now: number): Transition {
   if (!isLost) return load(state, now);
   return {
     state: { ...state, phase: { kind: 'rewinding', sinceMs: now } },
-    actions: [{ kind: 'rewind', epoch: state.epoch }],
+    actions: [{ kind: 'rewind', generation: state.generation }],
   };
 }
 
 function onRewound(
   state: MasterState,
-  epoch: number,
+  generation: number,
   steps: readonly number[],
   now: number,
 ): Transition {
-  if (state.phase.kind !== 'rewinding' || epoch !== state.epoch) return leave(state);
+  if (state.phase.kind !== 'rewinding' || generation !== state.generation) return leave(state);
   steps.forEach((step, i) => {
     assert(step <= at(state.told, i), `rewound to step ${step}, ahead of ${state.told[i]}`);
   });
-  const rewound: MasterState = { ...state, steps, rewoundEpoch: epoch };
+  const rewound: MasterState = { ...state, steps, rewoundGeneration: generation };
   const cause = `parameters are those after ${steps.join(', ')} steps`;
   const actions = [noteOf(rewound, 'rewound', null, cause, now)];
   return then({ state: rewound, actions }, (it) => load(it, now));
 }
 
 function load(state: MasterState, now: number): Transition {
-  const { epoch, steps } = state;
+  const { generation, steps } = state;
   const loading = toPhase(state, { kind: 'loading', sinceMs: now }, { status: 'busy' });
-  const orders = broadcast(loading, { kind: 'load', epoch, steps });
-  return { state: loading, actions: [{ kind: 'reset', epoch, steps }, ...orders] };
+  const orders = broadcast(loading, { kind: 'load', generation, steps });
+  return { state: loading, actions: [{ kind: 'reset', generation, steps }, ...orders] };
 }
 
 /** What is there when all have loaded for the first time is the state. */
@@ -580,25 +580,25 @@ function establish(state: MasterState, now: number): Transition {
 
 /** Lets those that lack the parameters take them from those that have them, evenly. */
 function restore(state: MasterState, now: number): Transition {
-  const { members, epoch } = state;
+  const { members, generation } = state;
   const numbers = members.map((_, tpu) => tpu);
   const sources = numbers.filter((tpu) => at(members, tpu).holdsState);
   const takers = numbers.filter((tpu) => !at(members, tpu).holdsState);
   if (takers.length === 0) return proceed(state, now);
-  if (sources.length === 0 && state.rewoundEpoch !== epoch) return regroup(state, now);
+  if (sources.length === 0 && state.rewoundGeneration !== generation) return regroup(state, now);
   const restoring: MasterState = {
     ...state,
     phase: { kind: 'restoring', sinceMs: now },
     members: members.map((it) => (it.holdsState ? it : { ...it, status: 'busy', silentMs: 0 })),
   };
   const actions = takers.map((tpu, i): MasterAction => {
-    return { kind: 'restore', epoch, tpu, from: sources[i % sources.length] ?? null };
+    return { kind: 'restore', generation, tpu, from: sources[i % sources.length] ?? null };
   });
   return { state: restoring, actions };
 }
 
-function onRestored(state: MasterState, tpu: number, epoch: number, now: number): Transition {
-  const isExpected = state.phase.kind === 'restoring' && epoch === state.epoch;
+function onRestored(state: MasterState, tpu: number, generation: number, now: number): Transition {
+  const isExpected = state.phase.kind === 'restoring' && generation === state.generation;
   if (!isExpected || at(state.members, tpu).holdsState) return leave(state);
   const next = withMember(state, tpu, { holdsState: true, status: 'ready' });
   const cause = `${nameOf(state, tpu)} has the parameters`;
@@ -704,7 +704,7 @@ function recent(lossesMs: readonly number[], now: number): readonly number[] {
 
 /** Begins a new membership: whoever is here leaves what it does. */
 function regroup(state: MasterState, now: number): Transition {
-  const epoch = state.epoch + 1;
+  const generation = state.generation + 1;
   const isKept = keepsState(state.options.recovery);
   const members = state.members.map((member): Member => {
     const status = member.status === 'absent' ? 'absent' : 'leaving';
@@ -713,13 +713,13 @@ function regroup(state: MasterState, now: number): Transition {
   });
   const next: MasterState = {
     ...state,
-    epoch,
+    generation,
     phase: { kind: 'joining', sinceMs: now },
     members,
     troubleSinceMs: state.troubleSinceMs ?? now,
   };
   const orders = members.flatMap(({ status }, tpu): MasterAction[] =>
-    status === 'leaving' ? [sendTo(tpu, { kind: 'abort', epoch })] : [],
+    status === 'leaving' ? [sendTo(tpu, { kind: 'abort', generation })] : [],
   );
   return { state: next, actions: [{ kind: 'abort' }, ...orders] };
 }
@@ -1061,12 +1061,12 @@ function noteOf(
   cause: string,
   now: number,
 ): MasterAction {
-  const { epoch, pending, phase, troubleSinceMs } = state;
+  const { generation, pending, phase, troubleSinceMs } = state;
   const order = phase.kind === 'stepping' ? phase.order : pending;
   const program = order?.program ?? null;
   const step = order?.step ?? null;
   const elapsedMs = now - (troubleSinceMs ?? now);
-  return { kind: 'note', note: { event, epoch, program, step, tpu, cause, elapsedMs } };
+  return { kind: 'note', note: { event, generation, program, step, tpu, cause, elapsedMs } };
 }
 
 function codeOf(code: string | null): ErrorCode {

@@ -10,16 +10,16 @@ import {
   type Shapes,
 } from './shape.ts';
 
-/** What a master tells a worker. Every message carries the membership's epoch it belongs to. */
+/** What a master tells a worker. Every message carries the membership's generation it belongs to. */
 export type ToWorker =
   /** This membership has begun: leave the step that runs, if one does, and say so. */
-  | { readonly kind: 'abort'; readonly epoch: number }
+  | { readonly kind: 'abort'; readonly generation: number }
   /** Take your place in this membership: programs loaded, `steps` of each done so far. */
-  | { readonly kind: 'load'; readonly epoch: number; readonly steps: readonly number[] }
-  | ({ readonly kind: 'start-step'; readonly epoch: number } & StepOrder)
+  | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
+  | ({ readonly kind: 'start-step'; readonly generation: number } & StepOrder)
   /** A master has been met again, the same or another: say where you stand. */
-  | { readonly kind: 'greet'; readonly epoch: number }
-  | { readonly kind: 'stop'; readonly epoch: number };
+  | { readonly kind: 'greet'; readonly generation: number }
+  | { readonly kind: 'stop'; readonly generation: number };
 
 /** Which step of which program to run. */
 export interface StepOrder {
@@ -37,7 +37,7 @@ export type FromWorker =
       readonly kind: 'joined';
       readonly tpu: number;
       /** The newest membership that it has heard of; 0 of one that is new. */
-      readonly epoch: number;
+      readonly generation: number;
       /**
        * One that had its place before: by program, after how many steps its parameters are. Until it
        * begins the next step it has those of the step before as well. Null when it has none.
@@ -45,23 +45,23 @@ export type FromWorker =
       readonly steps: readonly number[] | null;
     }
   /** It has left the step of the membership before. */
-  | { readonly kind: 'aborted'; readonly tpu: number; readonly epoch: number }
+  | { readonly kind: 'aborted'; readonly tpu: number; readonly generation: number }
   /** Loaded; `digests` by program, of the digested parameters as they are now. */
   | {
       readonly kind: 'ready';
       readonly tpu: number;
-      readonly epoch: number;
+      readonly generation: number;
       readonly digests: readonly string[];
     }
-  | ({ readonly kind: 'step-done'; readonly epoch: number } & StepReport)
+  | ({ readonly kind: 'step-done'; readonly generation: number } & StepReport)
   /** What another one did; the reporter itself goes on. */
   | ({
       readonly kind: 'accused';
       readonly tpu: number;
-      readonly epoch: number;
+      readonly generation: number;
       readonly suspect: number;
     } & Failure)
-  | ({ readonly kind: 'failed'; readonly tpu: number; readonly epoch: number } & Failure);
+  | ({ readonly kind: 'failed'; readonly tpu: number; readonly generation: number } & Failure);
 
 /** What one Cloud TPU has to say at the end of a step. */
 export interface StepReport {
@@ -87,28 +87,32 @@ const isCode: FieldCheck = (value) => value === null || isText(value);
 const isCounts: FieldCheck = isListOf(isCount);
 
 const toWorker: Shapes<ToWorker> = {
-  abort: { epoch: isCount },
-  load: { epoch: isCount, steps: isCounts },
-  'start-step': { epoch: isCount, program: isCount, step: isCount, takeParameters: isFlag },
-  greet: { epoch: isCount },
-  stop: { epoch: isCount },
+  abort: { generation: isCount },
+  load: { generation: isCount, steps: isCounts },
+  'start-step': { generation: isCount, program: isCount, step: isCount, takeParameters: isFlag },
+  greet: { generation: isCount },
+  stop: { generation: isCount },
 };
 
 const fromWorker: Shapes<FromWorker> = {
-  joined: { tpu: isCount, epoch: isCount, steps: (value) => value === null || isCounts(value) },
-  aborted: { tpu: isCount, epoch: isCount },
-  ready: { tpu: isCount, epoch: isCount, digests: isListOf(isDigest) },
+  joined: {
+    tpu: isCount,
+    generation: isCount,
+    steps: (value) => value === null || isCounts(value),
+  },
+  aborted: { tpu: isCount, generation: isCount },
+  ready: { tpu: isCount, generation: isCount, digests: isListOf(isDigest) },
   'step-done': {
     tpu: isCount,
-    epoch: isCount,
+    generation: isCount,
     program: isCount,
     step: isCount,
     digest: isDigest,
     outfeed: isListOf(isBytes),
     phaseMs: isListOf(isNumber),
   },
-  accused: { tpu: isCount, epoch: isCount, suspect: isCount, code: isCode, message: isText },
-  failed: { tpu: isCount, epoch: isCount, code: isCode, message: isText },
+  accused: { tpu: isCount, generation: isCount, suspect: isCount, code: isCode, message: isText },
+  failed: { tpu: isCount, generation: isCount, code: isCode, message: isText },
 };
 
 /** Checks what arrived at a worker. Throws `worker-threw`, naming the field. */

@@ -48,7 +48,7 @@ export interface PodOptions {
    * Told of each membership after the first, before any worker hears of it. If it throws, nobody
    * does, and the run has failed.
    */
-  readonly onMembership?: (epoch: number) => void;
+  readonly onMembership?: (generation: number) => void;
   /**
    * Asked when no Cloud TPU has a program's parameters any more, for those saved last, after at
    * most `steps` steps. Without it, or when it has none: those that `writeParameters` set last.

@@ -14,9 +14,9 @@ export interface WorkerState {
   /** By program, whether it takes its parameters from another; it has no state of its own then. */
   readonly taking: readonly boolean[];
   /** The membership it takes part in; 0 before the first. */
-  readonly epoch: number;
+  readonly generation: number;
   /** The last membership that it loaded for. */
-  readonly loadedEpoch: number;
+  readonly loadedGeneration: number;
   readonly phase: WorkerPhase;
   /** By program, the step that comes next in this membership. */
   readonly next: readonly number[];
@@ -52,7 +52,7 @@ export type WorkerEvent =
 export type WorkerAction =
   | { readonly kind: 'send'; readonly message: FromWorker }
   /** Takes its place in this membership: what is loaded already need not be loaded again. */
-  | { readonly kind: 'load'; readonly epoch: number; readonly steps: readonly number[] }
+  | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | { readonly kind: 'run'; readonly order: StepOrder }
   /** Ends the step that runs as soon as can be. */
   | { readonly kind: 'interrupt' }
@@ -65,7 +65,7 @@ export interface WorkerTransition {
 
 export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerState {
   const phase: WorkerPhase = { kind: 'started' };
-  const none = { epoch: 0, loadedEpoch: 0, next: [], steps: null, keepsBefore: false };
+  const none = { generation: 0, loadedGeneration: 0, next: [], steps: null, keepsBefore: false };
   return { ...none, tpu, taking, phase };
 }
 
@@ -93,31 +93,31 @@ export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition
 }
 
 function onStarted(state: WorkerState): WorkerTransition {
-  const { tpu, epoch, steps } = state;
-  return say(state, { kind: 'joined', tpu, epoch, steps });
+  const { tpu, generation, steps } = state;
+  return say(state, { kind: 'joined', tpu, generation, steps });
 }
 
 function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
   switch (message.kind) {
     case 'abort':
-      return onAbort(state, message.epoch);
+      return onAbort(state, message.generation);
     case 'load':
-      return onLoad(state, message.epoch, message.steps);
+      return onLoad(state, message.generation, message.steps);
     case 'start-step':
       return onStartStep(state, message);
     case 'greet':
       return onStarted(state);
     case 'stop':
-      return message.epoch < state.epoch ? leave(state) : end(state);
+      return message.generation < state.generation ? leave(state) : end(state);
     default:
       return unreachable(message);
   }
 }
 
 /** A newer membership: what runs is to end first, and then all wait for one another. */
-function onAbort(state: WorkerState, epoch: number): WorkerTransition {
-  if (epoch <= state.epoch) return leave(state);
-  const next = { ...state, epoch };
+function onAbort(state: WorkerState, generation: number): WorkerTransition {
+  if (generation <= state.generation) return leave(state);
+  const next = { ...state, generation };
   switch (state.phase.kind) {
     case 'running':
       return { state: to(next, { kind: 'leaving' }), actions: [{ kind: 'interrupt' }] };
@@ -129,13 +129,22 @@ function onAbort(state: WorkerState, epoch: number): WorkerTransition {
 }
 
 /** Once for each membership, and not while a step runs. */
-function onLoad(state: WorkerState, epoch: number, steps: readonly number[]): WorkerTransition {
+function onLoad(
+  state: WorkerState,
+  generation: number,
+  steps: readonly number[],
+): WorkerTransition {
   const { kind } = state.phase;
-  const isNext = epoch >= state.epoch && epoch > state.loadedEpoch;
+  const isNext = generation >= state.generation && generation > state.loadedGeneration;
   if (!isNext || kind === 'running' || kind === 'leaving') return leave(state);
   return {
-    state: { ...state, epoch, loadedEpoch: epoch, phase: { kind: 'loading', steps } },
-    actions: [{ kind: 'load', epoch, steps }],
+    state: {
+      ...state,
+      generation,
+      loadedGeneration: generation,
+      phase: { kind: 'loading', steps },
+    },
+    actions: [{ kind: 'load', generation, steps }],
   };
 }
 
@@ -144,22 +153,23 @@ function onStartStep(
   state: WorkerState,
   message: ToWorker & { kind: 'start-step' },
 ): WorkerTransition {
-  const { kind: _, epoch, ...order } = message;
+  const { kind: _, generation, ...order } = message;
   const isNext = state.next[order.program] === order.step;
-  if (epoch !== state.epoch || state.phase.kind !== 'idle' || !isNext) return leave(state);
+  if (generation !== state.generation || state.phase.kind !== 'idle' || !isNext)
+    return leave(state);
   const phase: WorkerPhase = { kind: 'running', order };
   const running = { ...state, phase, steps: state.next, keepsBefore: false };
   return { state: running, actions: [{ kind: 'run', order }] };
 }
 
 function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransition {
-  const { phase, tpu, epoch, taking } = state;
+  const { phase, tpu, generation, taking } = state;
   if (phase.kind !== 'loading') return leave(state);
   const next = phase.steps;
   const steps = holds(state.steps, next, taking, state.keepsBefore) ? next : null;
   const keepsBefore = state.keepsBefore && holds(state.steps, next, taking, false);
   const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps, keepsBefore };
-  return say(idle, { kind: 'ready', tpu, epoch, digests });
+  return say(idle, { kind: 'ready', tpu, generation, digests });
 }
 
 /**
@@ -183,7 +193,7 @@ function onRan(
   state: WorkerState,
   report: Omit<StepReport, 'tpu' | 'program' | 'step'>,
 ): WorkerTransition {
-  const { tpu, epoch, phase } = state;
+  const { tpu, generation, phase } = state;
   if (phase.kind === 'leaving') return left(state);
   if (phase.kind !== 'running') return leave(state);
   const { program, step } = phase.order;
@@ -192,7 +202,7 @@ function onRan(
     ...state,
     ...{ phase: { kind: 'idle' }, next, steps: next, keepsBefore: true },
   };
-  return say(idle, { kind: 'step-done', epoch, tpu, program, step, ...report });
+  return say(idle, { kind: 'step-done', generation, tpu, program, step, ...report });
 }
 
 function onInterrupted(state: WorkerState): WorkerTransition {
@@ -202,20 +212,20 @@ function onInterrupted(state: WorkerState): WorkerTransition {
 }
 
 function onThrew(state: WorkerState, failure: Failure): WorkerTransition {
-  const { tpu, epoch } = state;
+  const { tpu, generation } = state;
   const { code, message } = failure;
   return {
     state: to(state, { kind: 'ended' }),
     actions: [
-      { kind: 'send', message: { kind: 'failed', tpu, epoch, code, message } },
+      { kind: 'send', message: { kind: 'failed', tpu, generation, code, message } },
       { kind: 'end' },
     ],
   };
 }
 
 function left(state: WorkerState): WorkerTransition {
-  const { tpu, epoch } = state;
-  return say(to(state, { kind: 'left' }), { kind: 'aborted', tpu, epoch });
+  const { tpu, generation } = state;
+  return say(to(state, { kind: 'left' }), { kind: 'aborted', tpu, generation });
 }
 
 function to(state: WorkerState, phase: WorkerPhase): WorkerState {

@@ -50,7 +50,7 @@ interface ThreadTask {
   readonly elements: number;
 }
 
-const epoch = 1;
+const generation = 1;
 /** Of the all-reduce whose end is the barrier before the one that is timed. */
 const barrierElements = 64;
 const deadlineMs = 20_000;
@@ -95,7 +95,7 @@ async function listen({ width, height, self, elements, unixPath, shares }: RankT
   ];
   const places = { fabric: layout, engine, buckets, pump: pumpLayout, frameSizes: sizes };
   const ici = new Ici({
-    ...{ memory, layout: places, hosting, epoch, shares },
+    ...{ memory, layout: places, hosting, generation, shares },
     unshared(peer, cause) {
       throw new Error(`unshared with ${peer}: ${cause}`);
     },
@@ -134,7 +134,7 @@ function connect(
   if (offer === undefined) throw new Error(`no offer of process ${peer}`);
   return new Promise((resolve) => {
     connectTensors({
-      ...{ token, offer, hello: { channel: 'tensor', from: self, to: peer, epoch } },
+      ...{ token, offer, hello: { channel: 'tensor', from: self, to: peer, generation } },
       open(wire) {
         resolve();
         return pump.openIn(peer, wire);

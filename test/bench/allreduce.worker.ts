@@ -44,7 +44,7 @@ function run(): AllReduceResult {
   const { torus, worker, memory, layout, address, stride, elements } = task;
   const doorbell = new Doorbell(memory, layout, worker);
   const allReduce = new AllReduce({
-    ...{ torus, worker, doorbell, epoch: 1 },
+    ...{ torus, worker, doorbell, generation: 1 },
     kernels: sumKernels(memory),
     links: memoryLinks(memory, layout, torus, doorbell),
     buckets: [{ address, stride, elements }],

@@ -74,7 +74,7 @@ describe('a list of processes that cannot be used', () => {
     const { code, stdout, stderr } = await pod('status');
     lock.release();
     expect(code).toBe(2);
-    expect(stdout).toContain(', membership 1');
+    expect(stdout).toContain(', generation 1');
     expect(stderr).toContain('found an empty file; the pod runs, held by a test (pid');
   });
 });
@@ -129,7 +129,9 @@ beforeAll(async () => {
     const linkBytes = { [escapes]: 2048 };
     if (path === '/metrics') response.end(`${escapes} 1\nnext 2\n`);
     else if (path === '/status') {
-      response.end(JSON.stringify({ phase: escapes, epoch: 1, tpus: [member], last, linkBytes }));
+      response.end(
+        JSON.stringify({ phase: escapes, generation: 1, tpus: [member], last, linkBytes }),
+      );
     } else if (path.includes('/log?')) {
       response.end(JSON.stringify(pieces[Math.min(asked++, pieces.length - 1)]));
     } else if (request.method === 'POST') response.end(JSON.stringify(job));

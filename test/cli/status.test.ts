@@ -78,7 +78,13 @@ describe('a master of containers', () => {
   let origin: string;
   const member = { tpu: 1, state: 'joined', pid: 7, host: '172.18.0.4', hostname: '0f3a55b1c2d4' };
   const last = { step: 2, steps: 9, loss: 0.5, digest: '00ff', imagesPerSecond: 12_345.6 };
-  const full = { phase: 'running', epoch: 3, tpus: [member], last, linkBytes: { 'a+x': 2048 } };
+  const full = {
+    phase: 'running',
+    generation: 3,
+    tpus: [member],
+    last,
+    linkBytes: { 'a+x': 2048 },
+  };
   let answer: unknown;
 
   beforeAll(async () => {
@@ -96,7 +102,7 @@ describe('a master of containers', () => {
     const { code, stdout } = await pod(`status --api ${origin}`);
     expect(code).toBe(0);
     expect(stdout.split('\n')).toEqual([
-      'running, membership 3',
+      'running, generation 3',
       'step 2/9  loss 0.5000  12,346 images/s',
       'weights 00ff',
       'Cloud TPU 1  joined  pid 7  172.18.0.4 (0f3a55b1c2d4)',

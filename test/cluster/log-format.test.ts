@@ -28,7 +28,7 @@ function podAs(format: string) {
 test('POD_LOG_FORMAT=text prints readable lines and the closing table', async () => {
   const { stdout } = await podAs('text');
   expect(stdout).toContain('\nworker 0\nmaster 0\n');
-  expect(stdout).toMatch(/^\d\d:\d\d:\d\dZ {2}Cloud TPU 0: joined \(membership 1, .*hostname /m);
+  expect(stdout).toMatch(/^\d\d:\d\d:\d\dZ {2}Cloud TPU 0: joined \(generation 1, .*hostname /m);
   expect(stdout).toMatch(/^\d\d:\d\d:\d\dZ {2}Cloud TPU 0: welcome$/m);
   expect(stdout).toMatch(/^\d\d:\d\d:\d\dZ {2}held-out accuracy/m);
   expect(stdout).not.toContain('{"');

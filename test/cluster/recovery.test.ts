@@ -208,13 +208,13 @@ describe('memberships are written down', () => {
     const seen: string[] = [];
     const { digests } = await run({
       faults,
-      onMembership: (epoch) => seen.push(`membership ${epoch}`),
-      onNote: ({ event, epoch }) => seen.push(`${event} in ${epoch}`),
+      onMembership: (generation) => seen.push(`membership ${generation}`),
+      onNote: ({ event, generation }) => seen.push(`${event} in ${generation}`),
     });
     expect(digests).toEqual(undisturbed);
-    const story = (epoch: number): string[] => [
-      ...[`membership ${epoch}`, `lost in ${epoch - 1}`],
-      ...[`replaced in ${epoch}`, `restored in ${epoch}`, `resumed in ${epoch}`],
+    const story = (generation: number): string[] => [
+      ...[`membership ${generation}`, `lost in ${generation - 1}`],
+      ...[`replaced in ${generation}`, `restored in ${generation}`, `resumed in ${generation}`],
     ];
     expect(seen).toEqual([...story(2), ...story(3)]);
   });

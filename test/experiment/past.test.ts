@@ -30,7 +30,7 @@ async function wholeRun(): Promise<TrainEvent[]> {
 
 /** What a master of the whole run had written down after `steps` steps. */
 async function pastAt(steps: number): Promise<Past> {
-  return { epoch: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
+  return { generation: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
 }
 
 describe('another master goes on, and all workers were lost with the first', () => {
@@ -84,7 +84,7 @@ describe('another master goes on, and all workers were lost with the first', () 
     const history = stepsOf(await collect(other, {})).slice(0, 5);
     const plan = { checkpoints, every: 100, resume: false };
     const events = await collect(other, {
-      past: { epoch: 1, history, recoveries: 0 },
+      past: { generation: 1, history, recoveries: 0 },
       checkpoints: plan,
     });
     expect(causesOf(events, 'rewound')).toEqual(['parameters are those after 0, 0 steps']);
@@ -166,7 +166,7 @@ describe('another master goes on, and workers are there still', () => {
     const pod = new StandingPod();
     const events = await collect(config, { past, openPod: pod.open });
     expect(pod.options?.start).toEqual({
-      epoch: 4,
+      generation: 4,
       steps: [4, 0],
       digests: [past.history[3]?.digest, null],
       isEstablished: true,
@@ -179,9 +179,12 @@ describe('another master goes on, and workers are there still', () => {
 
   test('before the first commit they may hold anything, and are in a membership still', async () => {
     const pod = new StandingPod();
-    await collect(config, { past: { epoch: 7, history: [], recoveries: 0 }, openPod: pod.open });
+    await collect(config, {
+      past: { generation: 7, history: [], recoveries: 0 },
+      openPod: pod.open,
+    });
     expect(pod.options?.start).toEqual({
-      ...{ epoch: 7, steps: [0, 0], digests: [null, null], isEstablished: false },
+      ...{ generation: 7, steps: [0, 0], digests: [null, null], isEstablished: false },
     });
     expect(pod.asked.slice(0, 2)).toEqual(['write 0', 'step 0 of 0']);
   });
@@ -199,14 +202,14 @@ test('a log that does not fit is refused in one line, and one that diverged is n
   const { history } = await pastAt(2);
   const longer = history.map((it) => ({ ...it, steps: 7 }));
   await expect(
-    collect(config, { past: { epoch: 1, history: longer, recoveries: 0 } }),
+    collect(config, { past: { generation: 1, history: longer, recoveries: 0 } }),
   ).rejects.toMatchObject({
     code: 'bad-config',
     message: 'step 2 was committed as one of 7, this run has 6: its data have changed',
   });
   const diverged = history.map((it) => ({ ...it, loss: Number.NaN }));
   await expect(
-    collect(config, { past: { epoch: 1, history: diverged, recoveries: 0 } }),
+    collect(config, { past: { generation: 1, history: diverged, recoveries: 0 } }),
   ).rejects.toMatchObject({
     code: 'diverged',
   });

@@ -59,7 +59,7 @@ function makeSlice(torus: Torus, lengths: readonly number[], options: Options = 
       out: local.out,
       in: (link: number, colour: number) => wrapIn(local.in(link, colour), worker),
     };
-    const parts = { torus, worker, epoch: 1, kernels, links, doorbell, buckets, now: () => 0 };
+    const parts = { torus, worker, generation: 1, kernels, links, doorbell, buckets, now: () => 0 };
     return new Engine(memory, engine, new AllReduce(parts), doorbell);
   });
   let ms = 0;

@@ -15,7 +15,7 @@ import { drive, inTurn, makeSlice } from './slice.ts';
 
 const torus = flatTorus(2, 2);
 
-const rest = { epoch: 1, collective: 2 };
+const rest = { generation: 1, collective: 2 };
 
 /** Some have a CRC, as large as it can be. */
 function makeFrame(sequence: number): Frame {
@@ -64,8 +64,8 @@ describe('memory link', () => {
   });
 
   it.each([
-    ['of a newer membership', { epoch: 7 }],
-    ['of an older membership', { epoch: 0 }],
+    ['of a newer membership', { generation: 7 }],
+    ['of an older membership', { generation: 0 }],
     ['of a later all-reduce', { collective: 3 }],
     ['of an all-reduce that is over', { collective: 0 }],
     ['that came before', { sequence: 0 }],

@@ -58,7 +58,7 @@ export function makeSlice(
     }));
     const links = wrap(memoryLinks(memory, layout, torus, doorbell), worker);
     return new AllReduce({
-      ...{ torus, worker, epoch: 1, kernels, links, doorbell, buckets, now },
+      ...{ torus, worker, generation: 1, kernels, links, doorbell, buckets, now },
       ...(frameElements === undefined ? {} : { frameElements }),
     });
   });

@@ -10,7 +10,7 @@ const { sumKernels } = await compiled('kernels/sum');
 
 const doorbell = new Doorbell(memory, layout, worker);
 const allReduce = new AllReduce({
-  ...{ torus, worker, doorbell, buckets, epoch: 1 },
+  ...{ torus, worker, doorbell, buckets, generation: 1 },
   kernels: sumKernels(memory),
   links: memoryLinks(memory, layout, torus, doorbell),
   now: () => performance.now(),

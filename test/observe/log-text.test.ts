@@ -36,7 +36,14 @@ const events = [
   {
     kind: 'note',
     note: {
-      ...{ event: 'resumed', epoch: 2, program: 1, step: 2, tpu: null, cause: 'all are there' },
+      ...{
+        event: 'resumed',
+        generation: 2,
+        program: 1,
+        step: 2,
+        tpu: null,
+        cause: 'all are there',
+      },
       elapsedMs: 50,
     },
   },
@@ -87,20 +94,20 @@ test.each(events.map((event) => [event.kind, event] as const))(
   },
 );
 
-test('of a step in a log of a master, epochs are the passes and epoch is the membership', () => {
+test('of a step in a log of a master, epoch is the pass and generation the membership', () => {
   const [step] = events.filter(({ kind }) => kind === 'step');
-  const line = record({ ...step, kind: undefined, epochs: 0.5, epoch: 3, msg: 'step' });
+  const line = record({ ...step, kind: undefined, epoch: 0.5, generation: 3, msg: 'step' });
   expect(shownAs('follower', [line])).toBe(drawn(step as TrainEvent));
 });
 
 describe('a line that is no event of a run', () => {
-  const joined = record({ tpu: 3, epoch: 1, hostname: 'b6', host: '10.0.0.4', msg: 'joined' });
+  const joined = record({ tpu: 3, generation: 1, hostname: 'b6', host: '10.0.0.4', msg: 'joined' });
   const warned = record({ level: 40, count: 3, waitedMs: 1200, msg: 'log-lines-lost' });
   const failed = record({ level: 50, code: 'bad-data', stack: 'at x', msg: 'DIR: found none' });
 
   test('is a line with its time for whoever reads the log', () => {
     expect(shownAs('reader', [joined, warned, failed]).split('\n')).toEqual([
-      '07:05:09Z  Cloud TPU 3: joined (membership 1, hostname b6, host 10.0.0.4)',
+      '07:05:09Z  Cloud TPU 3: joined (generation 1, hostname b6, host 10.0.0.4)',
       '07:05:09Z  warning: log-lines-lost (count 3, waited 1200 ms)',
       '07:05:09Z  error: DIR: found none (code bad-data)',
       '',

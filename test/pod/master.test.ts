@@ -27,7 +27,7 @@ const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions =
   recovery: { policy, graceMsLimit: 3000, lossesPerStepMax: 2, lossesPerMinuteMax: 4 },
 });
 
-const anew: MasterStart = { epoch: 0, steps: [0], digests: [null], isEstablished: false };
+const anew: MasterStart = { generation: 0, steps: [0], digests: [null], isEstablished: false };
 
 /** Drives a master and keeps all it did. */
 class Driver {
@@ -53,10 +53,10 @@ class Driver {
   }
   start(): this {
     this.state.members.forEach((_, tpu) => {
-      this.tell({ kind: 'joined', tpu, epoch: 0, steps: null });
+      this.tell({ kind: 'joined', tpu, generation: 0, steps: null });
     });
     this.state.members.forEach((_, tpu) => {
-      this.tell({ kind: 'ready', tpu, epoch: this.state.epoch, digests: [digest] });
+      this.tell({ kind: 'ready', tpu, generation: this.state.generation, digests: [digest] });
     });
     return this;
   }
@@ -83,9 +83,9 @@ class Driver {
   }
 }
 
-const done = (tpu: number, step: number, found = digest, epoch = 1): FromWorker => ({
+const done = (tpu: number, step: number, found = digest, generation = 1): FromWorker => ({
   kind: 'step-done',
-  epoch,
+  generation,
   tpu,
   program: 0,
   step,
@@ -105,21 +105,23 @@ function untilSilent(driver: Driver): void {
 
 const arbitraryMessage = (tpus: number): fc.Arbitrary<FromWorker> => {
   const tpu = fc.nat(tpus - 1);
-  const epoch = fc.constantFrom(0, 1, 1, 1, 0);
+  const generation = fc.constantFrom(0, 1, 1, 1, 0);
   return fc.oneof(
     {
       weight: 3,
-      arbitrary: tpu.map((t): FromWorker => ({ kind: 'joined', tpu: t, epoch: 0, steps: null })),
+      arbitrary: tpu.map(
+        (t): FromWorker => ({ kind: 'joined', tpu: t, generation: 0, steps: null }),
+      ),
     },
     {
       weight: 3,
       arbitrary: fc
-        .tuple(tpu, epoch)
-        .map(([t, e]): FromWorker => ({ kind: 'ready', tpu: t, epoch: e, digests: [digest] })),
+        .tuple(tpu, generation)
+        .map(([t, e]): FromWorker => ({ kind: 'ready', tpu: t, generation: e, digests: [digest] })),
     },
     {
       weight: 6,
-      arbitrary: fc.tuple(tpu, fc.nat(2), epoch).map(([t, s, e]) => done(t, s, digest, e)),
+      arbitrary: fc.tuple(tpu, fc.nat(2), generation).map(([t, s, e]) => done(t, s, digest, e)),
     },
   );
 };
@@ -159,10 +161,10 @@ describe('laws', () => {
 
   test('a message of an older membership changes nothing', () => {
     fc.assert(
-      fc.property(fc.nat(2), fc.nat(4), (tpu, epoch) => {
-        const driver = new Driver(3, 'none', { ...anew, epoch: 4 }).start().begin(0);
+      fc.property(fc.nat(2), fc.nat(4), (tpu, generation) => {
+        const driver = new Driver(3, 'none', { ...anew, generation: 4 }).start().begin(0);
         const before = driver.state;
-        const actions = driver.tell(done(tpu, 0, digest, epoch));
+        const actions = driver.tell(done(tpu, 0, digest, generation));
         expect(actions.map((action) => action.kind)).toEqual(['refused']);
         expect(driver.state).toEqual(before);
       }),
@@ -175,26 +177,26 @@ describe('laws', () => {
       .chain((tpu) =>
         fc
           .integer({ min: 6, max: 9 })
-          .chain((epoch) =>
+          .chain((generation) =>
             fc.constantFrom<FromWorker>(
-              { kind: 'joined', tpu, epoch, steps: [3] },
-              { kind: 'aborted', tpu, epoch },
-              { kind: 'ready', tpu, epoch, digests: [digest] },
-              done(tpu, 0, digest, epoch),
-              { kind: 'accused', tpu, epoch, suspect: 0, code: null, message: 'oh' },
-              { kind: 'failed', tpu, epoch, code: null, message: 'oh' },
+              { kind: 'joined', tpu, generation, steps: [3] },
+              { kind: 'aborted', tpu, generation },
+              { kind: 'ready', tpu, generation, digests: [digest] },
+              done(tpu, 0, digest, generation),
+              { kind: 'accused', tpu, generation, suspect: 0, code: null, message: 'oh' },
+              { kind: 'failed', tpu, generation, code: null, message: 'oh' },
             ),
           ),
       );
     fc.assert(
       fc.property(newer, fc.constantFrom('none', 'replace', 'slice-restart'), (message, policy) => {
-        const driver = new Driver(3, policy, { ...anew, epoch: 4 }).start().begin(0);
+        const driver = new Driver(3, policy, { ...anew, generation: 4 }).start().begin(0);
         const actions = driver.tell(message);
         expect(actions.map((action) => action.kind)).toEqual(['abort', 'failed']);
         expect(driver.failure()).toEqual({
           kind: 'failed',
           code: 'superseded',
-          message: `Cloud TPU ${message.tpu} (x ${message.tpu}, y 0) is in membership ${message.epoch}, this master in 5: a newer master leads the run`,
+          message: `Cloud TPU ${message.tpu} (x ${message.tpu}, y 0) is in generation ${message.generation}, this master in 5: a newer master leads the run`,
         });
         expect(driver.give({ kind: 'stop' })).toEqual([]);
       }),
@@ -251,7 +253,7 @@ describe('failures name the culprit', () => {
   test('one that throws keeps the code of a PodError; others are worker-threw', () => {
     const tell = (code: string | null): string => {
       const driver = new Driver(2).start().begin(0);
-      driver.tell({ kind: 'failed', tpu: 1, epoch: 1, code, message: 'oh' });
+      driver.tell({ kind: 'failed', tpu: 1, generation: 1, code, message: 'oh' });
       return driver.failure().code;
     };
     expect(tell('link-timeout')).toBe('link-timeout');
@@ -281,8 +283,8 @@ describe('failures name the culprit', () => {
     expect(driver.now).toBeLessThanOrEqual(2000);
     const replaced = driver.actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
     expect(replaced.sort()).toEqual([1, 3, 5, 7]);
-    expect(driver.state.epoch).toBe(2);
-    for (const tpu of [0, 2, 4, 6]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
+    expect(driver.state.generation).toBe(2);
+    for (const tpu of [0, 2, 4, 6]) driver.tell({ kind: 'aborted', tpu, generation: 2 });
     for (const end = i + 30; i < end; i++) sample(i);
     const hosts = driver.actions.flatMap((it) => (it.kind === 'adopt' ? [it.host] : []));
     expect(hosts.sort()).toEqual([0, 2, 4, 6]);
@@ -326,8 +328,8 @@ describe('failures name the culprit', () => {
       const driver = paced();
       if (phase === 'loading') {
         driver.give({ kind: 'exited', tpu: 0, reason: 'exit code 1' });
-        for (const tpu of [1, 2]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
-        driver.tell({ kind: 'joined', tpu: 0, epoch: 0, steps: null });
+        for (const tpu of [1, 2]) driver.tell({ kind: 'aborted', tpu, generation: 2 });
+        driver.tell({ kind: 'joined', tpu: 0, generation: 0, steps: null });
       }
       driver.actions.length = 0;
       expect(driver.state.phase.kind).toBe(phase);
@@ -404,7 +406,7 @@ describe('failures name the culprit', () => {
 
   test('those that never start', () => {
     const driver = new Driver(3, 'none');
-    driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     driver.now = 5001;
     driver.give({ kind: 'sample', pulses: [] });
     expect(driver.failure().message).toBe(
@@ -414,7 +416,7 @@ describe('failures name the culprit', () => {
 });
 
 describe('at the start', () => {
-  const joined = (tpu: number): FromWorker => ({ kind: 'joined', tpu, epoch: 0, steps: null });
+  const joined = (tpu: number): FromWorker => ({ kind: 'joined', tpu, generation: 0, steps: null });
   const sampleAt = (driver: Driver, now: number): void => {
     driver.now = now;
     driver.give({ kind: 'sample', pulses: [] });
@@ -448,7 +450,7 @@ describe('at the start', () => {
   test('wrong input ends the run at once, whatever the policy: the next would refuse it too', () => {
     const driver = new Driver(2, 'replace').start().begin(0);
     const message = 'the loader failed: /mnist: other contents';
-    driver.tell({ kind: 'failed', tpu: 1, epoch: 1, code: 'bad-data', message });
+    driver.tell({ kind: 'failed', tpu: 1, generation: 1, code: 'bad-data', message });
     expect(driver.failure()).toMatchObject({
       code: 'bad-data',
       message: `Cloud TPU 1 (x 1, y 0), at step 0 of program 0, failed: ${message}`,
@@ -508,16 +510,16 @@ test('a step: orders out, reports in, commit', () => {
 });
 
 describe('where another master has ended', () => {
-  const options = { ...anew, epoch: 6, steps: [5], digests: [digest], isEstablished: true };
+  const options = { ...anew, generation: 6, steps: [5], digests: [digest], isEstablished: true };
   const join = (driver: Driver, steps: readonly (number | null)[]): void => {
     steps.forEach((count, tpu) => {
-      driver.tell({ kind: 'joined', tpu, epoch: 6, steps: count === null ? null : [count] });
-      if (count !== null) driver.tell({ kind: 'aborted', tpu, epoch: 7 });
+      driver.tell({ kind: 'joined', tpu, generation: 6, steps: count === null ? null : [count] });
+      if (count !== null) driver.tell({ kind: 'aborted', tpu, generation: 7 });
     });
   };
-  const ready = (driver: Driver, epoch = 7): void => {
+  const ready = (driver: Driver, generation = 7): void => {
     driver.state.members.forEach((_, tpu) => {
-      driver.tell({ kind: 'ready', tpu, epoch, digests: [digest] });
+      driver.tell({ kind: 'ready', tpu, generation, digests: [digest] });
     });
   };
 
@@ -526,9 +528,9 @@ describe('where another master has ended', () => {
     join(driver, [5, null, 6]);
     ready(driver);
     expect(driver.actions.filter(({ kind }) => kind === 'restore')).toEqual([
-      { kind: 'restore', epoch: 7, tpu: 1, from: 0 },
+      { kind: 'restore', generation: 7, tpu: 1, from: 0 },
     ]);
-    driver.give({ kind: 'restored', tpu: 1, epoch: 7 });
+    driver.give({ kind: 'restored', tpu: 1, generation: 7 });
     expect(driver.state).toMatchObject({ phase: { kind: 'ready' }, steps: [5], told: [5] });
   });
 
@@ -538,9 +540,9 @@ describe('where another master has ended', () => {
         const driver = new Driver(steps.length, 'replace', options);
         join(driver, steps);
         expect(driver.count('rewind')).toBe(1);
-        driver.give({ kind: 'rewound', epoch: 7, steps: [3] });
+        driver.give({ kind: 'rewound', generation: 7, steps: [3] });
         ready(driver);
-        steps.forEach((_, tpu) => void driver.give({ kind: 'restored', tpu, epoch: 7 }));
+        steps.forEach((_, tpu) => void driver.give({ kind: 'restored', tpu, generation: 7 }));
         for (const step of [3, 4]) {
           expect(driver.state.phase).toMatchObject({ kind: 'stepping', order: { step } });
           steps.forEach((_, tpu) => void driver.tell(done(tpu, step, digest, 7)));
@@ -561,7 +563,7 @@ describe('where another master has ended', () => {
   });
 
   test('before a step was committed what the first load finds is the state', () => {
-    const driver = new Driver(2, 'replace', { ...anew, epoch: 6 });
+    const driver = new Driver(2, 'replace', { ...anew, generation: 6 });
     join(driver, [0, null]);
     ready(driver);
     expect(driver.state.phase.kind).toBe('ready');
@@ -574,7 +576,7 @@ describe('no replacement comes', () => {
   const adopting = (): Driver => {
     const driver = new Driver(3, 'replace').start().skipTo(1).begin(1);
     driver.give({ kind: 'exited', tpu: 1, reason: 'gone' });
-    for (const tpu of [0, 2]) driver.tell({ kind: 'aborted', tpu, epoch: 2 });
+    for (const tpu of [0, 2]) driver.tell({ kind: 'aborted', tpu, generation: 2 });
     expect(isVacant(driver.state, 1)).toBe(true);
     driver.now = 3001;
     driver.give({ kind: 'sample', pulses: [0, 0, 0] });
@@ -585,9 +587,9 @@ describe('no replacement comes', () => {
   test('then the place is not vacant: one that comes later is a spare', () => {
     const driver = adopting();
     expect(isVacant(driver.state, 1)).toBe(false);
-    driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     expect(driver.state.phase.kind).toBe('loading');
-    const [refused] = driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    const [refused] = driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     expect(refused).toMatchObject({ kind: 'refused', reason: 'the membership is closed' });
   });
 
@@ -608,18 +610,18 @@ describe('no replacement comes', () => {
 
   test('one whose host is lost is lost with it, and both may be replaced', () => {
     const driver = adopting();
-    driver.tell({ kind: 'joined', tpu: 1, epoch: 0, steps: null });
+    driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     const actions = driver.give({ kind: 'exited', tpu: 2, reason: 'gone' });
     const replaced = actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
     expect(replaced).toEqual([2, 1]);
-    expect(driver.state.epoch).toBe(3);
+    expect(driver.state.generation).toBe(3);
     const lost = actions.flatMap((it) => (it.kind === 'note' ? [it.note.cause] : []));
     expect(lost[1]).toMatch(/^Cloud TPU 1 .* is lost with Cloud TPU 2 .*, whose worker hosts it: /);
     for (const tpu of [1, 2]) {
       expect(isVacant(driver.state, tpu)).toBe(true);
-      driver.tell({ kind: 'joined', tpu, epoch: 0, steps: null });
+      driver.tell({ kind: 'joined', tpu, generation: 0, steps: null });
     }
-    driver.tell({ kind: 'aborted', tpu: 0, epoch: 3 });
+    driver.tell({ kind: 'aborted', tpu: 0, generation: 3 });
     expect(driver.state.phase.kind).toBe('loading');
   });
 

@@ -103,7 +103,9 @@ interface Life {
   /** Two sets, by parity of steps. */
   readonly sets: [Weights, Weights];
   readonly inbox: ToWorker[];
-  running: { readonly epoch: number; readonly order: StepOrder; hasArrived: boolean } | undefined;
+  running:
+    | { readonly generation: number; readonly order: StepOrder; hasArrived: boolean }
+    | undefined;
   beats: number;
   signs: number;
   isSpare: boolean;
@@ -353,10 +355,10 @@ class Simulation {
   #tell(life: Life, event: WorkerEvent): void {
     life.beats++;
     const { state, actions } = worker(life.state, event);
-    const isOlder = event.kind === 'message' && event.message.epoch < life.state.epoch;
+    const isOlder = event.kind === 'message' && event.message.generation < life.state.generation;
     if (isOlder && actions.length > 0) {
       this.#wrongs.push(
-        `${life.tpu} in ${life.state.epoch} obeys ${JSON.stringify(event.message)}`,
+        `${life.tpu} in ${life.state.generation} obeys ${JSON.stringify(event.message)}`,
       );
     }
     life.state = state;
@@ -444,20 +446,22 @@ class Simulation {
   }
 
   #startRun(life: Life, order: StepOrder): void {
-    const { epoch } = life.state;
+    const { generation } = life.state;
     for (const other of life.boss?.lives ?? []) {
       const running = other && isAlive(other) ? other.running : undefined;
-      if (running !== undefined && running.epoch !== epoch) {
-        this.#wrongs.push(`${life.tpu} runs in ${epoch}, ${other?.tpu} in ${running.epoch}`);
+      if (running !== undefined && running.generation !== generation) {
+        this.#wrongs.push(
+          `${life.tpu} runs in ${generation}, ${other?.tpu} in ${running.generation}`,
+        );
       }
     }
     this.#befall(life);
     if (order.program === 0) this.#spoil(life, order.step);
-    const run = { epoch, order, hasArrived: false };
+    const run = { generation, order, hasArrived: false };
     life.running = run;
     this.#whenAwake(life, this.#random() * 50, () => {
       run.hasArrived = true;
-      this.#meet(run.epoch);
+      this.#meet(run.generation);
     });
   }
 
@@ -472,10 +476,11 @@ class Simulation {
   }
 
   /** The all-reduce of a step: who has arrived goes on once all have. */
-  #meet(epoch: number): void {
+  #meet(generation: number): void {
     const guests = this.#bosses.flatMap(({ lives }) => lives.filter((life) => life?.host));
     const there = [...this.#lives, ...guests].filter(
-      (life) => life && isAlive(life) && life.running?.epoch === epoch && life.running.hasArrived,
+      (life) =>
+        life && isAlive(life) && life.running?.generation === generation && life.running.hasArrived,
     ) as Life[];
     if (there.length < this.#scenario.tpus) return;
     const read = there.map((life) => life.sets[stepsOf(life) % 2]!);
@@ -535,11 +540,11 @@ class Simulation {
   /** Begins where the log ends. */
   #startBoss(): void {
     const name = `master ${this.#bosses.length}`;
-    const { epoch, steps, history } = this.#log;
-    this.#log.take({ master: epoch + 1, name });
+    const { generation, steps, history } = this.#log;
+    this.#log.take({ master: generation + 1, name });
     const isEstablished = history.length > 0;
     const digests = [history.at(-1)?.digest ?? null, null];
-    const start = { epoch, steps: [steps, 0], digests, isEstablished };
+    const start = { generation, steps: [steps, 0], digests, isEstablished };
     const boss: Boss = {
       name,
       state: initialMaster(this.#options, this.#now, start),
@@ -662,9 +667,9 @@ class Simulation {
   #take(boss: Boss, event: MasterEvent): void {
     if (isOver(boss.state)) return;
     const { state, actions } = master(boss.state, event, this.#now);
-    const { epoch } = state;
+    const { generation } = state;
     // It is written down before anybody hears of it.
-    if (epoch !== boss.state.epoch && !this.#append(boss, { epoch })) return;
+    if (generation !== boss.state.generation && !this.#append(boss, { generation })) return;
     boss.state = state;
     const acts = actions.map((action) => () => this.#perform(boss, action));
     boss.queue.unshift(...acts, () => this.#goOn(boss));
@@ -703,7 +708,7 @@ class Simulation {
         if (program !== 0) break;
         this.#checkCommit(boss, step);
         const commit = { kind: 'step', step: step + 1, digest: action.digest } as StepCommitted;
-        this.#append(boss, { commit, epoch: boss.state.epoch });
+        this.#append(boss, { commit, generation: boss.state.generation });
         break;
       }
       case 'abort':
@@ -726,7 +731,7 @@ class Simulation {
       case 'rewind':
         this.#checkRewind(boss);
         this.#in(this.#random() * 100, () =>
-          this.#do(boss, () => this.#rewind(boss, action.epoch)),
+          this.#do(boss, () => this.#rewind(boss, action.generation)),
         );
         break;
       case 'restore':
@@ -758,7 +763,7 @@ class Simulation {
   /** One that was superseded says nothing in the log, and stops nobody. */
   #fail(boss: Boss, { code, message }: MasterAction & { kind: 'failed' }): void {
     if (code === 'superseded') this.#supersede(boss, 'byWorker');
-    else if (this.#append(boss, { failed: code, message, epoch: boss.state.epoch })) {
+    else if (this.#append(boss, { failed: code, message, generation: boss.state.generation })) {
       this.#endBoss(boss);
     }
   }
@@ -800,17 +805,17 @@ class Simulation {
     });
   }
 
-  #rewind(boss: Boss, epoch: number): void {
-    if (epoch !== boss.state.epoch) return;
+  #rewind(boss: Boss, generation: number): void {
+    if (generation !== boss.state.generation) return;
     const steps = Math.floor(boss.state.told[0]! / 3) * 3;
     this.#write(boss, { steps, value: weightsAfter(steps) });
     boss.repeatsTo = boss.state.told[0]!;
-    this.#take(boss, { kind: 'rewound', epoch, steps: [steps, boss.state.steps[1]!] });
+    this.#take(boss, { kind: 'rewound', generation, steps: [steps, boss.state.steps[1]!] });
   }
 
-  #restore(boss: Boss, { tpu, from, epoch }: MasterAction & { kind: 'restore' }): void {
+  #restore(boss: Boss, { tpu, from, generation }: MasterAction & { kind: 'restore' }): void {
     const life = boss.lives[tpu];
-    if (epoch !== boss.state.epoch || life === undefined || life.boss !== boss) return;
+    if (generation !== boss.state.generation || life === undefined || life.boss !== boss) return;
     if (!isAlive(life) || isHung(life)) return;
     if (from !== null) {
       const source = boss.lives[from];
@@ -818,7 +823,7 @@ class Simulation {
       const steps = boss.state.steps[0]!;
       life.sets[steps % 2] = source.sets[steps % 2]!;
     }
-    this.#take(boss, { kind: 'restored', tpu, epoch });
+    this.#take(boss, { kind: 'restored', tpu, generation });
   }
 
   /** Only those that are connected hear of it. */
@@ -842,9 +847,9 @@ class Simulation {
   }
 
   /** Whoever is to run a step has the weights for it; what is committed is run again only if it must. */
-  #checkOrder(boss: Boss, life: Life | undefined, order: StepOrder & { epoch: number }): void {
+  #checkOrder(boss: Boss, life: Life | undefined, order: StepOrder & { generation: number }): void {
     if (this.#log.leader.name !== boss.name) return;
-    const { program, step, epoch } = order;
+    const { program, step, generation } = order;
     const steps = program === 0 ? step : boss.state.steps[0]!;
     const found = life?.sets[steps % 2];
     const isRight = found?.value === weightsAfter(steps) || found?.value.startsWith('corrupt');
@@ -854,7 +859,7 @@ class Simulation {
     if (program === 0 && step < this.#log.steps && step >= boss.repeatsTo) {
       this.#wrongs.push(`step ${step} is committed, and runs again`);
     }
-    const times = `${life?.tpu}: ${program}, ${step} in ${epoch}`;
+    const times = `${life?.tpu}: ${program}, ${step} in ${generation}`;
     if (this.#started.has(times)) this.#wrongs.push(`${times} is ordered twice`);
     if (life !== undefined) this.#started.add(times);
   }

@@ -18,10 +18,10 @@ import {
 const arbitraryOrder: fc.Arbitrary<ToWorker> = fc.oneof(
   fc
     .tuple(fc.nat(3), fc.nat(1))
-    .map(([epoch, step]): ToWorker => ({ kind: 'load', epoch, steps: [step] })),
-  fc.nat(3).map((epoch): ToWorker => ({ kind: 'abort', epoch })),
-  fc.tuple(fc.nat(3), fc.nat(2)).map(([epoch, step]): ToWorker => {
-    return { kind: 'start-step', epoch, program: 0, step, takeParameters: false };
+    .map(([generation, step]): ToWorker => ({ kind: 'load', generation, steps: [step] })),
+  fc.nat(3).map((generation): ToWorker => ({ kind: 'abort', generation })),
+  fc.tuple(fc.nat(3), fc.nat(2)).map(([generation, step]): ToWorker => {
+    return { kind: 'start-step', generation, program: 0, step, takeParameters: false };
   }),
 );
 const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
@@ -45,7 +45,7 @@ test('runs the next step of the membership it has loaded for, never two at once'
   fc.assert(
     fc.property(fc.array(arbitraryEvent, { maxLength: 60 }), (events) => {
       let state: WorkerState = initialWorker(0, [false]);
-      let epoch = 0;
+      let generation = 0;
       let loaded = 0;
       let following = 0;
       let isRunning = false;
@@ -55,8 +55,8 @@ test('runs the next step of the membership it has loaded for, never two at once'
         for (const action of next.actions) {
           if (action.kind === 'send') checkFromWorker(action.message);
           if (action.kind === 'load') {
-            expect(action.epoch).toBeGreaterThan(loaded);
-            loaded = action.epoch;
+            expect(action.generation).toBeGreaterThan(loaded);
+            loaded = action.generation;
             following = action.steps[0]!;
             expect(isRunning).toBe(false);
           }
@@ -64,8 +64,8 @@ test('runs the next step of the membership it has loaded for, never two at once'
           expect(before).toBe('idle');
           expect(isRunning).toBe(false);
           isRunning = true;
-          expect(event.kind === 'message' && event.message.epoch).toBe(next.state.epoch);
-          expect(next.state.epoch).toBe(loaded);
+          expect(event.kind === 'message' && event.message.generation).toBe(next.state.generation);
+          expect(next.state.generation).toBe(loaded);
           expect(action.order.step).toBe(following);
         }
         if (event.kind === 'ran' && isRunning) {
@@ -73,8 +73,8 @@ test('runs the next step of the membership it has loaded for, never two at once'
           isRunning = false;
         }
         if (event.kind === 'interrupted') isRunning = false;
-        expect(next.state.epoch).toBeGreaterThanOrEqual(epoch);
-        epoch = next.state.epoch;
+        expect(next.state.generation).toBeGreaterThanOrEqual(generation);
+        generation = next.state.generation;
         state = next.state;
       }
     }),
@@ -86,14 +86,14 @@ test('runs the next step of the membership it has loaded for, never two at once'
 test('an order that arrives again while its step runs, or after it, is carried out once', () => {
   const order: ToWorker = {
     kind: 'start-step',
-    epoch: 1,
+    generation: 1,
     program: 0,
     step: 0,
     takeParameters: false,
   };
   const report = { digest: '0'.repeat(16), outfeed: [], phaseMs: [] };
   const events: WorkerEvent[] = [
-    { kind: 'message', message: { kind: 'load', epoch: 1, steps: [0] } },
+    { kind: 'message', message: { kind: 'load', generation: 1, steps: [0] } },
     { kind: 'loaded', digests: [] },
     ...Array<WorkerEvent>(2).fill({ kind: 'message', message: order }),
     { kind: 'ran', report },
@@ -199,9 +199,9 @@ test('one that meets a master says which membership it has heard of last, and wh
     fc.property(fc.array(arbitraryEvent, { maxLength: 40 }), (events) => {
       let state: WorkerState = initialWorker(0, [false]);
       for (const event of events) state = worker(state, event).state;
-      const { epoch, steps } = state;
+      const { generation, steps } = state;
       expect(worker(state, { kind: 'started' }).actions).toEqual([
-        { kind: 'send', message: { kind: 'joined', tpu: 0, epoch, steps } },
+        { kind: 'send', message: { kind: 'joined', tpu: 0, generation, steps } },
       ]);
     }),
   );
@@ -218,9 +218,9 @@ test('one that throws says so once and ends', () => {
 });
 
 test('malformed messages are named', () => {
-  const order = { kind: 'start-step', epoch: 1, program: 0, step: 3, takeParameters: true };
+  const order = { kind: 'start-step', generation: 1, program: 0, step: 3, takeParameters: true };
   const report: FromWorker = {
-    ...{ kind: 'step-done', epoch: 1, tpu: 0, program: 0, step: 0 },
+    ...{ kind: 'step-done', generation: 1, tpu: 0, program: 0, step: 0 },
     ...{ digest: '0123456789abcdef', outfeed: [new Uint8Array(4)], phaseMs: [1, 2] },
   };
   expect(checkToWorker(order)).toEqual(order);
@@ -231,7 +231,7 @@ test('malformed messages are named', () => {
   refuses({ ...order, step: -1 }, 'step of start-step');
   refuses({ ...order, step: '3' }, 'step of start-step');
   refuses({ ...order, extra: 1 }, 'start-step has no extra');
-  refuses({ kind: 'start-step', epoch: 1 }, 'program of start-step');
+  refuses({ kind: 'start-step', generation: 1 }, 'program of start-step');
   refuses({ kind: 'toString' }, 'unknown kind');
   refuses('nonsense', 'expected fields, found string');
   refuses(null, 'expected fields, found object');

@@ -60,9 +60,9 @@ function liveOn(files: MemoryCommitFiles, before: number): number {
   try {
     const log = openCommitLog(path, key, files);
     acknowledged = checkPast(log.past().history, before);
-    log.beginEpoch(log.past().epoch + 1);
+    log.beginGeneration(log.past().generation + 1);
     for (;;) {
-      log.commit(stepAt(acknowledged + 1), log.past().epoch + 1);
+      log.commit(stepAt(acknowledged + 1), log.past().generation + 1);
       acknowledged++;
     }
   } catch (error) {

@@ -65,16 +65,16 @@ function stepsOf(log: CommitLog): number[] {
 test('a commit in another membership than the one before is a recovery, masters included', () => {
   const path = newPath();
   const first = open(path);
-  for (const [number, epoch] of [
+  for (const [number, generation] of [
     [1, 2],
     [2, 2],
     [3, 4],
   ] as const) {
-    first.commit(step(number), epoch);
+    first.commit(step(number), generation);
   }
   expect(open(path).past().recoveries).toBe(1);
   const second = open(path);
-  second.commit(step(4), second.past().epoch + 1);
+  second.commit(step(4), second.past().generation + 1);
   expect(open(path).past().recoveries).toBe(2);
 });
 
@@ -83,7 +83,7 @@ function written(): string {
   const path = newPath();
   const first = open(path);
   first.commit(step(1), 1);
-  first.beginEpoch(2);
+  first.beginGeneration(2);
   first.commit(step(2), 2);
   open(path).commit(step(3), 3);
   return path;
@@ -93,8 +93,8 @@ describe('what a master finds', () => {
   test('every field of every step, and the last membership', () => {
     const path = written();
     const log = open(path);
-    expect(log.past()).toMatchObject({ epoch: 3, history: [step(1), step(2), step(3)] });
-    expect(open(path).past().epoch).toBe(4);
+    expect(log.past()).toMatchObject({ generation: 3, history: [step(1), step(2), step(3)] });
+    expect(open(path).past().generation).toBe(4);
   });
 
   test('a loss that is no number', () => {
@@ -139,15 +139,15 @@ describe('what a master finds', () => {
     });
   });
 
-  test('nothing of another run but its epochs', () => {
+  test('nothing of another run but its generations', () => {
     const path = written();
     open(path).finish(report);
     const other = open(path, { ...config, seed: 1 });
-    expect(other.past()).toMatchObject({ epoch: 4, history: [] });
+    expect(other.past()).toMatchObject({ generation: 4, history: [] });
     expect(other.finished).toBeNull();
     other.commit(step(1), 5);
     expect(stepsOf(open(path, { ...config, seed: 1 }))).toEqual([1]);
-    expect(open(path).past()).toMatchObject({ epoch: 6, history: [] });
+    expect(open(path).past()).toMatchObject({ generation: 6, history: [] });
   });
 });
 
@@ -201,7 +201,7 @@ describe('another run', () => {
     writeFileSync(path, older.map((it) => `${JSON.stringify(it)}\n`).join(''));
     const log = openLog(path, keyOfRun({}));
     expect(log.abandoned).toEqual({ step: 1, steps: 9, key: undefined });
-    expect(log.past()).toMatchObject({ epoch: 1, history: [] });
+    expect(log.past()).toMatchObject({ generation: 1, history: [] });
   });
 
   function openLog(path: string, key: object): CommitLog {
@@ -218,13 +218,13 @@ describe('damage', () => {
     for (let cut = 0; cut <= whole.length; cut++) {
       const files = new MemoryCommitFiles(emptyDirectory());
       files.open('log').append(whole.subarray(0, cut));
-      const { epoch, history } = openCommitLog('log', config, files).past();
+      const { generation, history } = openCommitLog('log', config, files).past();
       expect(history).toEqual([step(1), step(2), step(3)].slice(0, history.length));
       expect(history.length).toBeGreaterThanOrEqual(longest);
       longest = history.length;
       const again = openCommitLog('log', config, files);
-      expect(again.past()).toMatchObject({ epoch: epoch + 1, history });
-      again.commit(step(history.length + 1), epoch + 2);
+      expect(again.past()).toMatchObject({ generation: generation + 1, history });
+      again.commit(step(history.length + 1), generation + 2);
       const last = openCommitLog('log', config, files);
       expect(last.past().history).toHaveLength(history.length + 1);
       const isWhole = cut === 0 || whole[cut - 1] === newline || whole[cut] === newline;
@@ -238,7 +238,9 @@ describe('damage', () => {
     const whole = readFileSync(path);
     const garbage = fc.oneof(
       fc.uint8Array({ maxLength: 40 }),
-      fc.constantFrom('\n', '{}\n', '{"step":2}\n', '\n{"commit":{},"epoch":1}\n').map(Buffer.from),
+      fc
+        .constantFrom('\n', '{}\n', '{"step":2}\n', '\n{"commit":{},"generation":1}\n')
+        .map(Buffer.from),
     );
     const place = fc.nat(whole.length);
     fc.assert(
@@ -248,7 +250,7 @@ describe('damage', () => {
         const { history } = open(path).past();
         expect(history.map((it) => it.step)).toEqual([1, 2, 3].slice(0, history.length));
         const next = open(path);
-        next.commit(step(history.length + 1), next.past().epoch + 1);
+        next.commit(step(history.length + 1), next.past().generation + 1);
         expect(open(path).past().history).toHaveLength(history.length + 1);
         for (const log of opened.splice(0)) log.close();
       }),
@@ -279,7 +281,7 @@ describe('two masters', () => {
     const before = readFileSync(path);
     const adding: (() => void)[] = [
       () => older.commit(step(4), 4),
-      () => older.beginEpoch(5),
+      () => older.beginGeneration(5),
       () => older.fail('diverged', 'oh'),
       () => older.finish(report),
     ];
@@ -306,8 +308,8 @@ describe('two masters', () => {
           if (act === 'open') {
             const log = open(path);
             expect(log.past().history.map(({ digest }) => digest)).toEqual(told);
-            const epoch = log.past().epoch + 1;
-            masters[number] = { log, epoch, next: stepsOf(log).length + 1 };
+            const generation = log.past().generation + 1;
+            masters[number] = { log, generation, next: stepsOf(log).length + 1 };
             leading = number;
           } else if (master !== undefined) {
             const add = (): void => (act === 'commit' ? commitNext(master) : beginNext(master));
@@ -327,17 +329,17 @@ describe('two masters', () => {
     const older = open(path);
     open(path);
     // As if it had looked before the other began.
-    appendFileSync(path, `${JSON.stringify({ commit: step(4), epoch: 4 })}\n`);
-    expect(() => older.beginEpoch(5)).toThrow(expect.objectContaining(isSuperseded));
+    appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
+    expect(() => older.beginGeneration(5)).toThrow(expect.objectContaining(isSuperseded));
     expect(stepsOf(open(path))).toEqual([1, 2, 3]);
   });
 
-  test('of two that take the same epoch at once, the first in the file has it', () => {
+  test('of two that take the same generation at once, the first in the file has it', () => {
     const path = written();
     appendFileSync(path, '{"master":4,"name":"first"}\n{"master":4,"name":"second"}\n');
-    appendFileSync(path, `${JSON.stringify({ commit: step(4), epoch: 4 })}\n`);
+    appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
     const log = open(path);
-    expect(log.past()).toMatchObject({ epoch: 4, history: { length: 4 } });
+    expect(log.past()).toMatchObject({ generation: 4, history: { length: 4 } });
   });
 });
 
@@ -386,16 +388,16 @@ function rival(
 
 interface Leader {
   readonly log: CommitLog;
-  epoch: number;
+  generation: number;
   next: number;
 }
 
 function commitNext(master: Leader): void {
-  master.log.commit(step(master.next), master.epoch);
+  master.log.commit(step(master.next), master.generation);
   master.next++;
 }
 
 function beginNext(master: Leader): void {
-  master.log.beginEpoch(master.epoch + 1);
-  master.epoch++;
+  master.log.beginGeneration(master.generation + 1);
+  master.generation++;
 }

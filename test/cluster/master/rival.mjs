@@ -10,15 +10,15 @@ const steps = Number(text);
 
 for (let last = 0; last < steps; ) {
   const log = openCommitLog(path, { of: 'rivals' });
-  const { epoch, history } = log.past();
+  const { generation, history } = log.past();
   last = history.length;
   try {
     for (let turns = 0; last < steps && turns < 20; turns++) {
       const step = last + 1;
-      log.commit(stepOf(step), epoch + 1);
+      log.commit(stepOf(step), generation + 1);
       last = step;
       process.stdout.write(`${step} ${digestOf(step)}\n`);
-      if (step % 3 === 0) log.beginEpoch(epoch + 1 + step);
+      if (step % 3 === 0) log.beginGeneration(generation + 1 + step);
       // Longer or shorter, so that others come between.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, (step * 7) % 3);
     }

@@ -50,7 +50,7 @@ describe('the control channel', () => {
     expect(master.heard[0]).toEqual({ kind: 'joined', tpu: 3 });
     expect(asArrays(master.heard[1])).toEqual(asArrays(report));
     expect(worker.heard[0]).toMatchObject({ step: 2 ** 40, flag: true });
-    expect(master.joined[0]?.hello).toMatchObject({ role: 'worker', from: 3, epoch: 5 });
+    expect(master.joined[0]?.hello).toMatchObject({ role: 'worker', from: 3, generation: 5 });
   });
 
   test('is closed upon a message that its schema does not have', async () => {
@@ -90,7 +90,7 @@ describe('the control channel', () => {
     ws.on('open', () => ws.send(encodeFrame(emptyHello, Buffer.alloc(44), 7)));
     const code = await new Promise((resolve) => ws.on('close', resolve));
     expect(code).toBe(4001);
-    expect(Buffer.concat(replies).toString('latin1')).toContain('protocol version 7, expected 4');
+    expect(Buffer.concat(replies).toString('latin1')).toContain('protocol version 7, expected 5');
     expect(master.turnedAway).toMatchObject([{ code: 'version' }]);
   });
 
@@ -237,7 +237,7 @@ function join(changes: Partial<ControlClientOptions<Word, Word>> = {}) {
   const failures: string[] = [];
   let channel: ControlChannel<Word> | undefined;
   let joins = 0;
-  const hello = (): Omit<Hello, 'channel'> => ({ role: 'worker', from: 3, to: 0, epoch: 5 });
+  const hello = (): Omit<Hello, 'channel'> => ({ role: 'worker', from: 3, to: 0, generation: 5 });
   const client = connectControl<Word, Word>({
     ...{ token, url: `ws://127.0.0.1:${master.listener.port}`, hello, check: checkWord },
     ...{ heartbeatMs: 5000, backoff: { firstMs: 10, mostMs: 100 }, random: () => 0.5 },

@@ -14,7 +14,7 @@ import { Window } from '../../../cluster/net/window.ts';
 const word = fc.integer({ min: 0, max: 0xffffffff });
 const frame = fc.record({
   kind: fc.constant(frameKinds.tensor),
-  epoch: word,
+  generation: word,
   collective: word,
   sequence: word,
   queue: word,
@@ -54,7 +54,7 @@ describe('frames', () => {
     const payload = Uint8Array.from({ length: 64 }, (_, i) => i * 37);
     const sent = {
       kind: frameKinds.tensor,
-      epoch: 3,
+      generation: 3,
       collective: 9,
       sequence: 2,
       queue: 5,
@@ -80,9 +80,9 @@ describe('frames', () => {
   });
 
   test('refuse other versions, kinds and lengths by their headers', () => {
-    expect(collect().reader.push(encodeFrame(hello, undefined, 5))).toEqual({
+    expect(collect().reader.push(encodeFrame(hello, undefined, 6))).toEqual({
       code: 'version',
-      text: 'protocol version 5, expected 4',
+      text: 'protocol version 6, expected 5',
     });
     const unknown = { ...hello, kind: 99 as FrameHeader['kind'] };
     expect(collect().reader.push(encodeFrame(unknown))).toMatchObject({ code: 'kind' });

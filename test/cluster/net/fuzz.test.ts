@@ -13,7 +13,7 @@ test('20,000 broken frames and handshakes do no harm', async () => {
     accepted: expect.any(Number),
     'payload-crc': expect.any(Number),
     queue: expect.any(Number),
-    epoch: expect.any(Number),
+    generation: expect.any(Number),
   });
   if (process.platform === 'linux') {
     expect(counts['shared']).toMatchObject({

@@ -38,7 +38,7 @@ export interface Process {
 export function makeProcess(
   hosting: Hosting,
   elements: number,
-  epoch: number,
+  generation: number,
   shares: boolean = false,
 ): Process {
   const { torus, processOf, self } = hosting;
@@ -55,7 +55,7 @@ export function makeProcess(
   const address = (chip: number): number => vectorsAt + chips.indexOf(chip) * stride;
   const kernels = sumKernels(memory);
   const pump = new Pump({
-    ...{ memory, hosting, sizes, kernels, epoch, shares },
+    ...{ memory, hosting, sizes, kernels, generation, shares },
     layout: pumpLayout,
     unshared(peer, cause) {
       throw new Error(`unshared with ${peer}: ${cause}`);
@@ -68,7 +68,7 @@ export function makeProcess(
     const buckets = [{ address: address(first), stride, elements }];
     const { frameElements } = sizes;
     const allReduce = new AllReduce({
-      ...{ torus, worker, epoch, kernels, links, doorbell, buckets, frameElements },
+      ...{ torus, worker, generation, kernels, links, doorbell, buckets, frameElements },
       now: () => 0,
     });
     pump.drive(allReduce);
@@ -104,10 +104,10 @@ export interface Trouble {
 export async function connectProcesses(
   processes: readonly Process[],
   over: 'unix' | 'ws',
-  epoch: number,
+  generation: number,
   report: (trouble: Trouble) => void,
   /** What those who connect take it to be. */
-  clientEpoch: number = epoch,
+  clientGeneration: number = generation,
 ): Promise<Node[]> {
   const offers: { host: string; port: number; unixPath?: string }[] = [];
   const nodes: Node[] = [];
@@ -119,7 +119,9 @@ export async function connectProcesses(
       ...{ token, host: '127.0.0.1', port: 0 },
       ...(unixPath === undefined ? {} : { unixPath }),
       admit: (hello) =>
-        hello.epoch === epoch ? undefined : { code: 'epoch', text: `epoch ${hello.epoch}` },
+        hello.generation === generation
+          ? undefined
+          : { code: 'generation', text: `generation ${hello.generation}` },
       open(hello, wire) {
         const write = wire.write;
         wire.write = (head, payload) => {
@@ -145,7 +147,7 @@ export async function connectProcesses(
         connectTensors({
           token,
           offer,
-          hello: { channel: 'tensor', from: self, to: peer, epoch: clientEpoch },
+          hello: { channel: 'tensor', from: self, to: peer, generation: clientGeneration },
           open: (wire) => process.pump.openIn(peer, wire),
           closed: (refusal) => report({ self, peer, end: 'in', refusal }),
         }),

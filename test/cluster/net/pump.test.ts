@@ -64,13 +64,13 @@ describe('a pump', () => {
   const hosting = { torus, processOf: [0, 1], self: 0 };
   const incoming = crossings(hosting).in[0];
   const queue = incoming?.queue ?? -1;
-  const tensor = { ...emptyHeader(), kind: frameKinds.tensor, epoch: 3, queue };
+  const tensor = { ...emptyHeader(), kind: frameKinds.tensor, generation: 3, queue };
   const elements = 1_000_000;
   const { frameBytes } = frameSizes(torus, elements);
   const payload = new Uint8Array(frameBytes).map((_, i) => i * 31);
 
   const outgoing = at(crossings(hosting).out, 0);
-  const piece = { bytes: 64, epoch: 3 };
+  const piece = { bytes: 64, generation: 3 };
   /** What says for the first time that a peer listens. */
   const hearing = { ...tensor, kind: frameKinds.credit, queue: outgoing.queue };
 
@@ -84,8 +84,8 @@ describe('a pump', () => {
   test('takes frames of its membership, from their own links, of their size, with credit', () => {
     expect(receiver().reader.push(encodeFrame(tensor, payload))).toBeUndefined();
     const wrong: [string, Partial<typeof tensor>, Uint8Array][] = [
-      ['epoch', { epoch: 2 }, payload],
-      ['epoch', { epoch: 4 }, payload],
+      ['generation', { generation: 2 }, payload],
+      ['generation', { generation: 4 }, payload],
       ['queue', { queue: crossings(hosting).out[0]?.queue ?? -1 }, payload],
       ['queue', { queue: 0xffffffff }, payload],
       ['length', {}, new Uint8Array(frameBytes + 4)],
@@ -218,7 +218,7 @@ describe('a pump', () => {
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     const links = pump.links(noLinks);
     const queues = crossings(hosting).out.map(({ link, colour }) => links.out(link, colour));
-    const frame = { ...emptyFrame(), bytes: frameBytes, epoch: 3 };
+    const frame = { ...emptyFrame(), bytes: frameBytes, generation: 3 };
     for (let i = 0; i < 100; i++) {
       for (const queue of queues) if (queue.hasRoom()) queue.send(frame);
       while (pump.step());
@@ -236,18 +236,18 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     { ...hosting, self: 1 },
   ];
   const elements = 100_000;
-  const epoch = 3;
+  const generation = 3;
   const { frameBytes } = frameSizes(torus, elements);
   const crossing = at(crossings(sending).out, 0);
-  const credit = { ...emptyHeader(), kind: frameKinds.credit, epoch, queue: crossing.queue };
-  const mapped = { ...emptyHeader(), kind: frameKinds.mapped, epoch, sequence: 1 };
-  const tensor = { ...emptyHeader(), kind: frameKinds.tensor, epoch, queue: crossing.queue };
+  const credit = { ...emptyHeader(), kind: frameKinds.credit, generation, queue: crossing.queue };
+  const mapped = { ...emptyHeader(), kind: frameKinds.mapped, generation, sequence: 1 };
+  const tensor = { ...emptyHeader(), kind: frameKinds.tensor, generation, queue: crossing.queue };
   const refuses = (reader: FrameReader, record: Uint8Array): unknown => reader.push(record)?.code;
 
   /** Two pumps, what each writes, and what reads what the other writes. */
   function makePair(shares: readonly [boolean, boolean] = [true, true]) {
-    const sender = makeProcess(sending, elements, epoch, shares[0]);
-    const receiver = makeProcess(receiving, elements, epoch, shares[1]);
+    const sender = makeProcess(sending, elements, generation, shares[0]);
+    const receiver = makeProcess(receiving, elements, generation, shares[1]);
     const [out, back] = [localWire(), localWire()];
     const atSender = new FrameReader(opened(sender.pump.openOut(1, out)));
     const atReceiver = new FrameReader(opened(receiver.pump.openIn(0, back)));
@@ -275,7 +275,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
     const address = sender.vector(0).byteOffset;
     const send = (bytes: number, sequence: number): Buffer[] => {
-      link.send({ ...emptyFrame(), epoch, address, bytes, sequence });
+      link.send({ ...emptyFrame(), generation, address, bytes, sequence });
       sender.pump.poke();
       return out.records.splice(0);
     };
@@ -334,7 +334,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const { sender, out } = makePair();
     const newer = localWire();
     opened(sender.pump.openOut(1, newer));
-    const receiver = makeProcess(receiving, elements, epoch, true);
+    const receiver = makeProcess(receiving, elements, generation, true);
     closing.push(() => receiver.pump.close());
     const reader = new FrameReader(opened(receiver.pump.openIn(0, localWire())));
     expect(out.records.length).toBe(1);
@@ -366,7 +366,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     sender.pump.start();
     const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
     const address = sender.vector(0).byteOffset;
-    link.send({ ...emptyFrame(), epoch, address, bytes: 64 });
+    link.send({ ...emptyFrame(), generation, address, bytes: 64 });
     sender.pump.poke();
     expect(out.records.map(({ length }) => length)).toEqual([headerBytes + 64]);
   });
@@ -387,11 +387,11 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const answered = makeSharing();
     expect(refuses(answered.atSender, encodeFrame(mapped))).toBe('order');
 
-    const far = makeProcess(receiving, elements, epoch, true);
+    const far = makeProcess(receiving, elements, generation, true);
     expect(refuses(new FrameReader(opened(far.pump.openIn(0, silentWire()))), offer)).toBe('order');
     const stale = Buffer.from(offer.subarray(headerBytes));
-    const record = encodeFrame({ ...mapped, kind: frameKinds.segment, epoch: 2 }, stale);
-    expect(refuses(makePair().atReceiver, record)).toBe('epoch');
+    const record = encodeFrame({ ...mapped, kind: frameKinds.segment, generation: 2 }, stale);
+    expect(refuses(makePair().atReceiver, record)).toBe('generation');
   });
 });
 
@@ -401,7 +401,7 @@ function headerOf(header: Omit<FrameHeader, 'bytes'>, bytes: number): Buffer {
 }
 
 test.each(['unix', 'ws'] as const)(
-  'a connection of an earlier epoch is refused over %s',
+  'a connection of an earlier generation is refused over %s',
   async (over) => {
     const torus = podTorus({ columns: 2, rows: 1 });
     const processes = [0, 1].map((self) => makeProcess({ torus, processOf: [0, 1], self }, 64, 4));
@@ -410,7 +410,7 @@ test.each(['unix', 'ws'] as const)(
     try {
       while (troubles.length < 4) await new Promise((resolve) => setTimeout(resolve, 5));
       const refused = troubles.filter((it) => it.end === 'in').map((it) => it.refusal);
-      expect(refused).toMatchObject([{ code: 'epoch' }, { code: 'epoch' }]);
+      expect(refused).toMatchObject([{ code: 'generation' }, { code: 'generation' }]);
     } finally {
       await closeNodes(nodes);
     }

@@ -20,8 +20,8 @@ describe('messages', () => {
       const lying = { ...offered, offer: { ...offer, host: text } };
       expect(() => checkFromNode(lying)).toThrow(/offer of offer/);
     }
-    const step = { kind: 'pod', message: { kind: 'stop', epoch: 'now' } };
-    expect(() => checkToNode(step)).toThrow(/epoch of stop/);
+    const step = { kind: 'pod', message: { kind: 'stop', generation: 'now' } };
+    expect(() => checkToNode(step)).toThrow(/generation of stop/);
   });
 
   test('an assignment is the same on both sides, executables included', () => {

@@ -14,7 +14,7 @@ import { podTorus } from '../../../src/fabric/torus.ts';
 
 const token = new Token(Buffer.from('a token that only tests know'));
 const torus = podTorus({ columns: 2, rows: 1 });
-const epoch = 5;
+const generation = 5;
 
 /** Parameters of several pieces, of less than one, and of none. */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
@@ -64,8 +64,8 @@ async function makeEnds(over: Way): Promise<Ends> {
     { host, port: await serving.listen(), ...(over === 'unix' ? { unixPath } : {}) },
     { host, port: await taking.listen() },
   ];
-  serving.begin(epoch, offers);
-  taking.begin(epoch, offers);
+  serving.begin(generation, offers);
+  taking.begin(generation, offers);
   return { serving, taking, offer: offers[0]! };
 }
 
@@ -73,7 +73,7 @@ const empty = (): Uint8Array[] => state.map(({ length }) => new Uint8Array(lengt
 function expectState(into: readonly Uint8Array[]): void {
   expect(into.map((it, i) => Buffer.compare(it, state[i] ?? it))).toEqual(state.map(() => 0));
 }
-const what = { peer: 0, epoch, program: 1, steps: 7 };
+const what = { peer: 0, generation, program: 1, steps: 7 };
 
 describe.each(ways)('parameters taken over %s', (over) => {
   test('are those of the peer', async () => {
@@ -110,11 +110,11 @@ describe.each(ways)('parameters taken over %s', (over) => {
 
   test('are waited for until the peer is in the membership', async () => {
     const { serving, taking, offer } = await makeEnds(over);
-    serving.begin(epoch - 1, [offer, offer]);
+    serving.begin(generation - 1, [offer, offer]);
     const into = empty();
     const taken = taking.take({ ...what, offer, into });
     await sleep(120);
-    serving.begin(epoch, [offer, offer]);
+    serving.begin(generation, [offer, offer]);
     await taken;
     expectState(into);
   });
@@ -147,7 +147,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
     const taken = taking.take({ ...what, offer: stalled, into: empty() });
     const outcome = expect(taken).rejects.toThrow(/Cloud TPU 0: given up/);
     await sleep(50);
-    taking.begin(epoch + 1, [offer, offer]);
+    taking.begin(generation + 1, [offer, offer]);
     await outcome;
   });
 });
@@ -158,11 +158,11 @@ test('a neighbour that connects again is let in, and nobody is accused', async (
   const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
   const serving = makeCarrier(0, { unixPath, trouble: (peer) => troubles.push(peer) });
   const offer = { host: '127.0.0.1', port: await serving.listen(), unixPath };
-  serving.begin(epoch, [offer, { host: '127.0.0.1', port: 1 }]);
+  serving.begin(generation, [offer, { host: '127.0.0.1', port: 1 }]);
   const dial = (): Promise<'open' | string> =>
     new Promise((resolve) => {
       const client = connectTensors({
-        ...{ token, offer, hello: { channel: 'tensor', from: 1, to: 0, epoch } },
+        ...{ token, offer, hello: { channel: 'tensor', from: 1, to: 0, generation } },
         open() {
           resolve('open');
           // As after a deadline: what was heard of the peer came too late.
@@ -175,7 +175,7 @@ test('a neighbour that connects again is let in, and nobody is accused', async (
   for (let i = 0; i < 3; i++) expect(await dial()).toBe('open');
   const taking = makeCarrier(1, { trouble: (peer) => troubles.push(peer) });
   await taking.listen();
-  taking.begin(epoch, [offer, offer]);
+  taking.begin(generation, [offer, offer]);
   await sleep(200);
   expect(troubles).toEqual([]);
 });

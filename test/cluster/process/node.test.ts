@@ -48,10 +48,10 @@ test('parameters of a peer that fell silent hold up nothing once it is known to 
     const node = makeNode((message) => {
       if (message.kind === 'answer') resolve(message);
     });
-    node.receive({ kind: 'membership', epoch: 5, offers });
-    const query = { program: 0, steps: 0, peer: 1, epoch: 5, offer: peer };
+    node.receive({ kind: 'membership', generation: 5, offers });
+    const query = { program: 0, steps: 0, peer: 1, generation: 5, offer: peer };
     node.receive({ kind: 'take', id: 1, ...query });
-    setTimeout(() => node.receive({ kind: 'membership', epoch: 6, offers }), 100);
+    setTimeout(() => node.receive({ kind: 'membership', generation: 6, offers }), 100);
   });
   const why = expect.stringMatching(/from Cloud TPU 1: given up/);
   expect(await answered).toMatchObject({ id: 1, why });

@@ -29,12 +29,12 @@ afterEach(async () => {
 });
 
 /** The steps that a pod's master has committed, and in which memberships. */
-function commitsOf(dir: string): { readonly step: number; readonly epoch: number }[] {
+function commitsOf(dir: string): { readonly step: number; readonly generation: number }[] {
   const lines = readFileSync(join(dir, 'ended-commits.jsonl'), 'utf8').trim().split('\n');
   return lines.flatMap((line) => {
     const record = parseRecord(line);
     if (record === undefined || !('commit' in record)) return [];
-    return [{ step: record.commit.step, epoch: record.epoch }];
+    return [{ step: record.commit.step, generation: record.generation }];
   });
 }
 
@@ -123,7 +123,7 @@ test('two losses: each is replaced, and the bits are those of a run without any'
   }
   const commits = commitsOf(dir);
   expect(commits.map(({ step }) => step)).toEqual(commits.map((_, i) => i + 1));
-  expect(new Set(commits.map(({ epoch }) => epoch))).toEqual(new Set([1, 2, 3]));
+  expect(new Set(commits.map(({ generation }) => generation))).toEqual(new Set([1, 2, 3]));
 });
 
 test('a master that stands still: its workers keep what they have, and nothing is repeated', async () => {
@@ -189,7 +189,7 @@ test('a pod can be watched, and ends in peace', async () => {
   const second = await pod('up', '--dir', dir, ...endless).ran;
   expect(second).toMatchObject({ code: 2, err: expect.stringContaining('a pod is running there') });
   const { out } = await pod('status', '--dir', dir).ran;
-  expect(out).toMatch(/membership 1\nstep \d+\/100000/);
+  expect(out).toMatch(/generation 1\nstep \d+\/100000/);
   expect(out).toMatch(/Cloud TPU 1 {2}joined {2}pid \d+/);
   const { apiPort } = processesOf(dir);
   const get = (path: string): Promise<Response> => fetch(`http://127.0.0.1:${apiPort}/${path}`);
@@ -198,7 +198,7 @@ test('a pod can be watched, and ends in peace', async () => {
   expect((await get('nothing')).status).toBe(404);
   const metrics = await (await get('metrics')).text();
   expect(metrics).toMatch(/^pod_steps_total [1-9]/m);
-  expect(metrics).toMatch(/^pod_membership_epoch 1$/m);
+  expect(metrics).toMatch(/^pod_membership_generation 1$/m);
   expect(metrics).toMatch(/^pod_link_bytes\{link="chip\(0,0\)\+x"\} [1-9]/m);
   expect(await pod('down', '--dir', dir).ran).toMatchObject({ code: 0 });
   expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
