@@ -107,8 +107,15 @@ describe('a run that is over', () => {
 });
 
 test('the last words of a worker without a Cloud TPU are in the log', async () => {
-  const { ended } = join({ rank: 3 });
+  let hear: () => void = () => undefined;
+  const heard = new Promise<void>((resolve) => {
+    hear = resolve;
+  });
+  const { ended } = join({ rank: 3, asked: hear });
   await untilWaiting(1);
+  // A worker that hears its master can be heard by it.
+  lobby.waiting[0]?.send({ kind: 'host', tpu: 3 });
+  await heard;
   await sessions[0]?.end(new PodError('io', 'no room in /tmp'));
   expect(await ended).toMatchObject({ message: 'no room in /tmp' });
   while (!logged.some(([msg]) => msg === 'worker-unable')) await sleep(5);
