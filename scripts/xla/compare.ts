@@ -10,8 +10,10 @@ const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 
 
 /** How two results of one program differ. */
 export interface Difference {
-  /** Relative to the largest element for floats; infinite where no tolerance applies. */
+  /** In units of the tolerance; infinite where there is none. */
   readonly size: number;
+  /** Of the two elements. */
+  readonly apart: number;
   readonly what: string;
 }
 
@@ -52,6 +54,7 @@ function differenceOfArray(found: Literal, ours: Literal, i: number): Difference
     if (worst !== undefined && size <= worst.size) continue;
     worst = {
       size,
+      apart: Math.abs(other - value),
       what: `result ${i}, element ${at} of ${shapeText(ours.shape)}: ${other} by XLA, ${value} by us`,
     };
   }
@@ -59,5 +62,5 @@ function differenceOfArray(found: Literal, ours: Literal, i: number): Difference
 }
 
 function wrong(what: string): Difference {
-  return { size: Number.POSITIVE_INFINITY, what };
+  return { size: Number.POSITIVE_INFINITY, apart: Number.POSITIVE_INFINITY, what };
 }

@@ -1,8 +1,13 @@
 import * as b from '../../src/hlo/build.ts';
 import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
-import type { HloInstruction, HloModule, Parameter } from '../../src/hlo/instruction.ts';
-import { mapInstructions, withOperands } from '../../src/hlo/traverse.ts';
-import { assert } from '../../src/numerics/assert.ts';
+import type {
+  HloComputation,
+  HloInstruction,
+  HloModule,
+  Parameter,
+} from '../../src/hlo/instruction.ts';
+import { mapInstructions, postOrder, withOperands } from '../../src/hlo/traverse.ts';
+import { assert, at } from '../../src/numerics/assert.ts';
 import type { Literal } from '../../src/numerics/literal.ts';
 import { isArray } from '../../src/numerics/shape.ts';
 
@@ -15,8 +20,8 @@ export interface Hostless {
 /**
  * The same program without a host: an infeed becomes parameters, and what an outfeed sends becomes more
  * results after those of the root. XLA's CPU client has no host to feed it. Aliases are left out: they
- * say where results lie, not what they are. The padding of a scalar, which does nothing, is left out as
- * well: XLA parses it and does not run it.
+ * say where results lie, not what they are. What XLA parses and its CPU backend does not run has its
+ * meaning in its place: a fusion that of its body, the padding of a scalar the scalar.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
@@ -46,13 +51,29 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
   const entry = mapInstructions(module.entry, (it, operands) => {
     const [operand] = operands;
     if (it.opcode === 'pad' && operand !== undefined && isScalar(operand)) return operand;
-    return isFed(it) ? replace(it, operands) : withOperands(it, operands);
+    if (isFed(it)) return replace(it, operands);
+    return it.opcode === 'fusion' ? inlined(it.body, operands) : withOperands(it, operands);
   });
   const root = b.tuple([...arraysOf(entry.root), ...sent]);
   return {
     module: b.module(module.name, [...entry.parameters, ...fed] as Parameter[], root),
     parameters: [...inputs.parameters, ...(inputs.infeed ?? []).flat()],
   };
+}
+
+/** What a computation makes of operands, without the computation. */
+function inlined({ root }: HloComputation, operands: readonly HloInstruction[]): HloInstruction {
+  const made = new Map<HloInstruction, HloInstruction>();
+  const now = (it: HloInstruction): HloInstruction => {
+    const found = made.get(it);
+    assert(found !== undefined, `${it.opcode} comes before its users`);
+    return found;
+  };
+  for (const it of postOrder(root)) {
+    const inputs = it.operands.map(now);
+    made.set(it, it.opcode === 'parameter' ? at(operands, it.index) : withOperands(it, inputs));
+  }
+  return now(root);
 }
 
 function isScalar({ shape }: HloInstruction): boolean {

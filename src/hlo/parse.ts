@@ -654,10 +654,10 @@ function draftOf(parsed: Parsed): Draft {
     case 'reduce':
       return { ...node, opcode, dimensions: need('dimensions'), body: need('body') };
     case 'reduce-window':
-      return { ...node, opcode, window: need('window'), body: need('body') };
+      return { ...node, opcode, window: attributes.window ?? [], body: need('body') };
     case 'select-and-scatter': {
       const bodies = { select: need('select'), scatter: need('scatter') };
-      return { ...node, opcode, window: need('window'), ...bodies };
+      return { ...node, opcode, window: attributes.window ?? [], ...bodies };
     }
     case 'rng-bit-generator':
       return { ...node, opcode, algorithm: need('algorithm') };
