@@ -34,7 +34,10 @@ export interface Crew {
   /** Copies the parameters of all programs, each after its `steps`, from another Cloud TPU. */
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void>;
   /** Sets what was saved on every Cloud TPU, by program; `steps` of each are done. */
-  rewind(saved: readonly (SavedParameters | undefined)[], steps: readonly number[]): Promise<void>;
+  rollBack(
+    saved: readonly (SavedParameters | undefined)[],
+    steps: readonly number[],
+  ): Promise<void>;
   /** The run has failed: everything ends. */
   close(): void;
 }
@@ -192,8 +195,8 @@ export class Driver {
         this.#stale.fill(true);
         crew.reset(action.generation, action.steps);
         break;
-      case 'rewind':
-        this.#background(this.#rewind(action.generation), 'the return to a checkpoint');
+      case 'rollback':
+        this.#background(this.#rollBack(action.generation), 'the return to a checkpoint');
         break;
       case 'restore':
         this.#background(this.#restore(action), 'the copy of the parameters');
@@ -223,7 +226,7 @@ export class Driver {
   }
 
   /** Goes back to parameters that were saved, or written: on every Cloud TPU. */
-  async #rewind(generation: number): Promise<void> {
+  async #rollBack(generation: number): Promise<void> {
     const { told, steps: before } = this.#state;
     const saved = await Promise.all(
       this.#options.programs.map((it, program) =>
@@ -232,8 +235,8 @@ export class Driver {
     );
     const steps = saved.map((it, program) => it?.steps ?? at(before, program));
     if (generation !== this.#state.generation) return;
-    await this.#crew.rewind(saved, steps);
-    this.give({ kind: 'rewound', generation, steps });
+    await this.#crew.rollBack(saved, steps);
+    this.give({ kind: 'rolled-back', generation, steps });
   }
 
   async #saved(program: number, steps: number): Promise<SavedParameters> {

@@ -317,7 +317,7 @@ function wrongsOf(
     if (end - early > growthBytesMax) wrongs.push(`${name} grew by ${bytes(end - early)}`);
   }
   if (steps === 0) wrongs.push('no step was committed meanwhile');
-  const losses = ['lost', 'quarantined', 'doubted', 'worker-gone', 'refused'];
+  const losses = ['lost', 'quarantined', 'suspected', 'worker-gone', 'refused'];
   for (const { msg, cause } of linesOf(join(folder, 'master.log'))) {
     if (losses.includes(String(msg))) wrongs.push(`the master says: ${msg}: ${cause}`);
   }

@@ -70,7 +70,7 @@ export class Guest {
   }
 }
 
-/** Workers' processes are pinged this often, in ms; pulses tell of those that hang. */
+/** Workers' processes are pinged this often, in ms; heartbeats tell of those that hang. */
 const heartbeatMs = 20_000;
 /** How long processes may take to hear that the run is over, in ms. */
 const dismissMsLimit = 3000;

@@ -43,7 +43,7 @@ type Outside = { readonly kind: 'code' | 'welcome' | 'host' | 'dismiss' };
 export type ToSeat = Exclude<ToNode, Outside>;
 
 /** How often the progress counter is sent, in ms. */
-const pulseMs = 200;
+const heartbeatMs = 200;
 /** The master sees for itself who has gone; only then a broken link is worth telling of, in ms. */
 const troubleMs = 1500;
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
@@ -62,7 +62,7 @@ export class Node {
   readonly #port: MessagePort;
   readonly #task: WorkerTask;
   #life: Life | undefined;
-  readonly #pulses: NodeJS.Timeout;
+  readonly #heartbeats: NodeJS.Timeout;
   readonly #unixPath: string | undefined;
   #offer: TensorOffer | undefined;
   #generation = 0;
@@ -112,7 +112,7 @@ export class Node {
       engine: this.#layout.engine,
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));
-    this.#pulses = setInterval(() => this.#pulse(), pulseMs);
+    this.#heartbeats = setInterval(() => this.#heartbeat(), heartbeatMs);
   }
 
   /** The membership it takes part in; 0 before the first. */
@@ -157,7 +157,7 @@ export class Node {
   async end(error?: PodError): Promise<void> {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    clearInterval(this.#pulses);
+    clearInterval(this.#heartbeats);
     this.#carrier.abort();
     await Promise.all([this.#feeds.end(), this.#life?.end(), this.#carrier.close()]);
     this.#port.close();
@@ -310,11 +310,11 @@ export class Node {
     void this.end(new PodError(code, message));
   }
 
-  #pulse(): void {
+  #heartbeat(): void {
     const line = at(this.#layout.threads.tpus, this.tpu).control / 4;
     this.#waits += Atomics.load(this.#words, line + controlWords.awaitsInfeed);
     const beats = Atomics.load(this.#words, line + controlWords.beats) >>> 0;
-    this.#options.send({ kind: 'pulse', beats: beats + this.#waits });
+    this.#options.send({ kind: 'heartbeat', beats: beats + this.#waits });
   }
 
   /** A connection that carries a link has ended, and no new membership has begun. */

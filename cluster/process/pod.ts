@@ -137,7 +137,7 @@ interface Member {
   lastWords: Failure | undefined;
   /** Its progress counter, and how often it has been told. */
   beats: number;
-  signs: number;
+  heartbeats: number;
   /** Bytes by link number, as it counts them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, Question>;
@@ -305,7 +305,7 @@ class Processes implements ProcessPod, Crew {
   #seat(guest: Guest, tpu: number): void {
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
-      ...{ hasJoined: false, lastWords: undefined, beats: 0, signs: 0 },
+      ...{ hasJoined: false, lastWords: undefined, beats: 0, heartbeats: 0 },
       sent: new Map(),
       questions: new Map(),
     };
@@ -385,9 +385,9 @@ class Processes implements ProcessPod, Crew {
       case 'pod':
         this.#hear(member, message);
         return;
-      case 'pulse':
+      case 'heartbeat':
         member.beats = message.beats;
-        member.signs++;
+        member.heartbeats++;
         return;
       case 'answer': {
         const question = member.questions.get(message.id);
@@ -443,9 +443,9 @@ class Processes implements ProcessPod, Crew {
       this.#driver.serviceFailed('the start', new PodError('worker-silent', 'it was given up'));
     }
     this.#seatAll();
-    const pulses = this.#members.map((it) => it?.beats ?? 0);
-    const signs = this.#members.map((it) => it?.signs ?? 0);
-    this.#driver.give({ kind: 'sample', pulses, signs });
+    const progress = this.#members.map((it) => it?.beats ?? 0);
+    const heartbeats = this.#members.map((it) => it?.heartbeats ?? 0);
+    this.#driver.give({ kind: 'sample', progress, heartbeats });
   }
 
   // ------------------------------------------------------------------------------------------ crew
@@ -495,7 +495,7 @@ class Processes implements ProcessPod, Crew {
   }
 
   /** Before the membership's links are made: each is given them from here. */
-  async rewind(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
+  async rollBack(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     for (const [program, it] of saved.entries()) {
       if (it === undefined) continue;
       const { steps, values } = it;

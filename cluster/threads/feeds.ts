@@ -26,7 +26,7 @@ export class Feeds {
   readonly #programs: readonly Program[];
   readonly #failed: (error: unknown) => void;
   readonly #fed: readonly Fed[];
-  #rewinding: Promise<void> = Promise.resolve();
+  #rollingBack: Promise<void> = Promise.resolve();
 
   /**
    * Starts the loaders, each at the step of its program in `startSteps`. `failed` is told of one
@@ -66,11 +66,11 @@ export class Feeds {
   }
 
   /** Feeds programs from these steps on, by program, where something else would come next. */
-  rewind(steps: readonly number[]): Promise<void> {
+  rollBack(steps: readonly number[]): Promise<void> {
     const now = (): Promise<unknown> =>
       Promise.all(this.#fed.map((fed) => this.#restart(fed, at(steps, fed.program))));
-    this.#rewinding = this.#rewinding.then(async () => void (await now()));
-    return this.#rewinding;
+    this.#rollingBack = this.#rollingBack.then(async () => void (await now()));
+    return this.#rollingBack;
   }
 
   /** Only while nobody takes anything. */
@@ -92,7 +92,7 @@ export class Feeds {
 
   async end(): Promise<void> {
     this.stop();
-    await this.#rewinding;
+    await this.#rollingBack;
     this.stop();
     await Promise.all(this.#fed.map(({ loader }) => loader.end()));
   }

@@ -19,10 +19,10 @@ import { infeedGeometry, type TpuPlaces } from './layout.ts';
 import {
   bucketPlaces,
   GatheredOutfeed,
+  type Heartbeat,
   iciPort,
   LiveDoorbell,
   noInfeed,
-  type Pulse,
   QueueInfeed,
   type Reducer,
   type StepInfeed,
@@ -48,7 +48,7 @@ interface Loaded {
 }
 
 /** Loads the programs of a Cloud TPU. `now` gives ms. */
-export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Host {
+export function loadHost(task: WorkerTask, heartbeat: Heartbeat, now: () => number): Host {
   strikeWhileLoading(task.faults);
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
@@ -60,22 +60,22 @@ export function loadHost(task: WorkerTask, pulse: Pulse, now: () => number): Hos
   let firstBucket = 0;
   const loaded = programs.map(({ executable }, program): Loaded => {
     const cores = new CloudTpuCores(executable, at(places.arenas, program), units);
-    pulse.beat();
+    heartbeat.beat();
     const ici = iciPort(() => joined(allReduce), firstBucket, now, waitMsLimit);
     firstBucket += executable.buckets.length;
-    const infeed = infeedOf(task, executable, program, pulse);
+    const infeed = infeedOf(task, executable, program, heartbeat);
     const outfeed = new GatheredOutfeed(executable, memory);
     const ports: Ports = {
       ici: faulty(task, ici, program, () => present),
       infeed,
       outfeed,
-      beat: () => pulse.beatInStep(),
+      beat: () => heartbeat.beatInStep(),
     };
     return { cores, ports, infeed, outfeed };
   });
   return {
     join(generation, steps) {
-      allReduce = connect(task, kernels, pulse, generation, now);
+      allReduce = connect(task, kernels, heartbeat, generation, now);
       return loaded.map(({ cores }, program) => {
         cores.select(setAfter(at(steps, program)));
         return digestText(cores.digestParameters(at(programs, program).digested));
@@ -128,11 +128,11 @@ const tileRows = 96;
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,
   kernels: SumKernels,
-  pulse: Pulse,
+  heartbeat: Heartbeat,
   generation: number,
   now: () => number,
 ): Reducer {
-  const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, pulse);
+  const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, heartbeat);
   if (engine !== undefined) return new EngineClient(memory, engine, doorbell, now);
   const torus = podTorus(topology);
   const links = memoryLinks(memory, layout.fabric, torus, doorbell);
@@ -147,14 +147,14 @@ function infeedOf(
   { tpu, layout, memory, waitMsLimit }: WorkerTask,
   executable: Executable,
   program: number,
-  pulse: Pulse,
+  heartbeat: Heartbeat,
 ): StepInfeed {
   if (executable.infeed.length === 0) return noInfeed;
   const place = at(at(layout.tpus, tpu).infeeds, program);
   const queue = new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
   const words = new Int32Array(memory.buffer);
   const base = at(layout.feedBases, program);
-  return new QueueInfeed({ executable, queue, pulse, words, base, waitMsLimit });
+  return new QueueInfeed({ executable, queue, heartbeat, words, base, waitMsLimit });
 }
 
 function faulty(

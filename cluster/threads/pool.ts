@@ -264,13 +264,13 @@ class Threads implements ThreadPod, Crew {
   // ------------------------------------------------------------------------------------------ crew
 
   #sample(): void {
-    const pulses = this.#layout.tpus.map(({ control }, tpu) => {
+    const progress = this.#layout.tpus.map(({ control }, tpu) => {
       const line = control / 4;
       const waits = Atomics.load(this.#words, line + controlWords.awaitsInfeed);
       this.#waits[tpu] = at(this.#waits, tpu) + waits;
       return Atomics.load(this.#words, line + controlWords.beats) + at(this.#waits, tpu);
     });
-    this.#driver.give({ kind: 'sample', pulses });
+    this.#driver.give({ kind: 'sample', progress });
   }
 
   send(tpu: number, message: ToWorker): void {
@@ -313,12 +313,12 @@ class Threads implements ThreadPod, Crew {
     });
   }
 
-  async rewind(
+  async rollBack(
     saved: readonly (SavedParameters | undefined)[],
     steps: readonly number[],
   ): Promise<void> {
     const { generation } = this.#driver.state;
-    await this.#feeds.rewind(steps);
+    await this.#feeds.rollBack(steps);
     if (generation !== this.#driver.state.generation) return;
     saved.forEach((it, program) => {
       if (it === undefined) return;

@@ -10,7 +10,7 @@ import { byteCount } from '../../src/numerics/shape.ts';
 import { controlWords } from './layout.ts';
 
 /** A Cloud TPU's control line in the shared memory, as its worker writes it. */
-export class Pulse {
+export class Heartbeat {
   readonly #words: Int32Array;
   readonly #line: number;
   readonly #abort: number;
@@ -44,17 +44,22 @@ export class Pulse {
 
 /** A doorbell that shows signs of life while its worker waits for others. */
 export class LiveDoorbell extends Doorbell {
-  readonly #pulse: Pulse;
+  readonly #heartbeat: Heartbeat;
 
-  constructor(memory: WebAssembly.Memory, layout: FabricLayout, worker: number, pulse: Pulse) {
+  constructor(
+    memory: WebAssembly.Memory,
+    layout: FabricLayout,
+    worker: number,
+    heartbeat: Heartbeat,
+  ) {
     super(memory, layout, worker);
-    this.#pulse = pulse;
+    this.#heartbeat = heartbeat;
   }
 
   override sleep(timeoutMs: number): void {
-    this.#pulse.beat();
+    this.#heartbeat.beat();
     super.sleep(Math.min(timeoutMs, napMsMax));
-    this.#pulse.beat();
+    this.#heartbeat.beat();
   }
 }
 
@@ -96,7 +101,7 @@ export interface StepInfeed extends InfeedPort {
 export interface QueueInfeedParts {
   readonly executable: Executable;
   readonly queue: InfeedQueue;
-  readonly pulse: Pulse;
+  readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
   /** Byte address of the word with the step that is step 0 of the queue. */
   readonly base: number;
@@ -142,15 +147,15 @@ export class QueueInfeed implements StepInfeed {
   }
 
   #wait(): number {
-    const { queue, pulse, words, base, waitMsLimit } = this.#parts;
+    const { queue, heartbeat, words, base, waitMsLimit } = this.#parts;
     const step = this.#step - Atomics.load(words, base / 4);
-    pulse.awaitsInfeed(true);
+    heartbeat.awaitsInfeed(true);
     try {
       const slot = queue.consume(step, waitMsLimit, 'data loader');
       if (slot === undefined) throw new PodError('worker-silent', 'the infeed was stopped');
       return slot;
     } finally {
-      pulse.awaitsInfeed(false);
+      heartbeat.awaitsInfeed(false);
     }
   }
 }

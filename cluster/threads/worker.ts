@@ -9,7 +9,7 @@ import {
   worker,
 } from '../../src/pod/worker.ts';
 import { type Host, loadHost } from './host.ts';
-import { Pulse } from './ports.ts';
+import { Heartbeat } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
@@ -19,7 +19,7 @@ import type { WorkerTask } from './task.ts';
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
     const { port, memory, layout } = task;
-    const pulse = new Pulse(memory, at(layout.tpus, task.tpu).control, layout.fabric);
+    const heartbeat = new Heartbeat(memory, at(layout.tpus, task.tpu).control, layout.fabric);
     const taking = task.programs.map(({ parametersFrom }) => parametersFrom !== undefined);
     let state = initialWorker(task.tpu, taking);
     let host: Host | undefined;
@@ -54,7 +54,7 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
     };
     const load = (generation: number, steps: readonly number[]): WorkerEvent =>
       attempt(() => {
-        host ??= loadHost(task, pulse, now);
+        host ??= loadHost(task, heartbeat, now);
         return { kind: 'loaded', digests: host.join(generation, steps) };
       });
     const run = (order: StepOrder): WorkerEvent => {
@@ -63,7 +63,7 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
         return { kind: 'ran', report: host.run(order) };
       });
       // The others are not to blame for what an abort does to their step.
-      return event.kind === 'threw' && pulse.isAborted ? { kind: 'interrupted' } : event;
+      return event.kind === 'threw' && heartbeat.isAborted ? { kind: 'interrupted' } : event;
     };
     port.on('message', (value: unknown) => {
       give(attempt(() => ({ kind: 'message', message: checkToWorker(value) })));

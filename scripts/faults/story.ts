@@ -25,7 +25,7 @@ export class Story {
   exitCode: number | undefined;
   /** The last step that was committed. */
   step = 0;
-  /** A step has been committed, and nothing was lost or doubted since. */
+  /** A step has been committed, and nothing was lost or suspected since. */
   isCalm = false;
 
   /** Takes a line; what is not JSON is for people. */
@@ -91,5 +91,5 @@ export class Story {
 
 /** Something went wrong, or a new master has to find out. */
 export function isTrouble({ msg }: Line): boolean {
-  return ['lost', 'doubted', 'quarantined', 'commits-found'].includes(msg);
+  return ['lost', 'suspected', 'quarantined', 'commits-found'].includes(msg);
 }

@@ -35,7 +35,7 @@ export interface Strike {
   readonly isAdopted: boolean;
   /** Steps that ran more than once. */
   readonly ranAgain: number;
-  /** Losses and doubts of those that were left alone. */
+  /** losses and suspicions of those that were left alone. */
   readonly others: readonly string[];
 }
 
@@ -196,7 +196,7 @@ function result(
   const ranAgain = new Set(again.filter((step) => step >= 0)).size;
   return {
     who,
-    wrong: lines.some(({ msg }) => msg === 'rewound') ? 'steps were lost' : undefined,
+    wrong: lines.some(({ msg }) => msg === 'rolled-back') ? 'steps were lost' : undefined,
     // Whoever waits for a process may know of its end before the engine does.
     noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
     recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),

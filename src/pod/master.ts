@@ -7,7 +7,7 @@ import { holds } from './worker.ts';
  * The master of a slice: a pure function from (state, event, now) to (state, actions). Threads,
  * sockets and the simulator drive the same function; it never waits and never reads a clock.
  *
- *   joining ─▶ (rewinding) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
+ *   joining ─▶ (rolling back) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
  *      ▲                                                                │
  *      └──────── a loss in any phase: a new membership, generation + 1 ──────┘      failed
  *
@@ -36,7 +36,7 @@ export interface MasterState {
   /** Since when, in ms, something is out of order. */
   readonly troubleSinceMs: number | null;
   /** The last membership in which parameters came from a checkpoint. */
-  readonly rewoundGeneration: number;
+  readonly rolledBackGeneration: number;
   /** The step whose replicas differed without a majority. */
   readonly disputed: StepOrder | null;
   /** When heartbeats were last sampled, in ms. */
@@ -94,7 +94,7 @@ export interface RecoveryOptions {
 
 export type MasterPhase =
   | { readonly kind: 'joining'; readonly sinceMs: number }
-  | { readonly kind: 'rewinding'; readonly sinceMs: number }
+  | { readonly kind: 'rolling-back'; readonly sinceMs: number }
   | { readonly kind: 'loading'; readonly sinceMs: number }
   | { readonly kind: 'restoring'; readonly sinceMs: number }
   | { readonly kind: 'ready' }
@@ -112,7 +112,7 @@ interface Member {
   readonly holdsState: boolean;
   readonly report: StepReport | null;
   /** The last value seen of the counter that counts for it now. */
-  readonly pulse: number;
+  readonly counter: number;
   readonly silentMs: number;
   readonly absentSinceMs: number;
   /** Whether no worker has joined for it under this master, and none was lost. */
@@ -120,7 +120,7 @@ interface Member {
   /** The Cloud TPU whose worker hosts this one too: they are lost together. Most have their own. */
   readonly host: number | null;
   /** How often it has done wrong since it was last replaced. */
-  readonly strikes: number;
+  readonly faults: number;
   readonly lossesThisStep: number;
   /** When it was lost, in the last minute. */
   readonly lossesMs: readonly number[];
@@ -150,18 +150,18 @@ export type MasterEvent =
     }
   /** The answer to `restore`. */
   | { readonly kind: 'restored'; readonly tpu: number; readonly generation: number }
-  /** The answer to `rewind`: by program, the steps that the parameters at hand are after. */
-  | { readonly kind: 'rewound'; readonly generation: number; readonly steps: readonly number[] }
+  /** The answer to `rollback`: by program, the steps that the parameters at hand are after. */
+  | { readonly kind: 'rolled-back'; readonly generation: number; readonly steps: readonly number[] }
   /** The experiment has set a program's parameters, when `ready`; null: to what nobody knows. */
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /**
-   * Progress counters of all Cloud TPUs, sampled at regular intervals. `signs` count any sign of life of
+   * Progress counters of all Cloud TPUs, sampled at regular intervals. `heartbeats` count any sign of life of
    * their processes, where there are such: so a loss shows before anything is asked of the lost.
    */
   | {
       readonly kind: 'sample';
-      readonly pulses: readonly number[];
-      readonly signs?: readonly number[];
+      readonly progress: readonly number[];
+      readonly heartbeats?: readonly number[];
     }
   | { readonly kind: 'stop' };
 
@@ -188,9 +188,9 @@ export type MasterAction =
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
   /** Nobody runs anything: make links and feeds new for this membership. */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
-  /** Nobody has the parameters: find them in a checkpoint, then `rewound`. */
-  | { readonly kind: 'rewind'; readonly generation: number }
-  /** Copy the parameters to a Cloud TPU from another, or (null) as rewound, then `restored`. */
+  /** Nobody has the parameters: find them in a checkpoint, then `rolled-back`. */
+  | { readonly kind: 'rollback'; readonly generation: number }
+  /** Copy the parameters to a Cloud TPU from another, or (null) as rolled back, then `restored`. */
   | {
       readonly kind: 'restore';
       readonly generation: number;
@@ -205,7 +205,7 @@ export interface Note {
   readonly event: /** A Cloud TPU is lost. */
     | 'lost'
     /** Replicas differed, or a frame was corrupt: the step runs again. */
-    | 'doubted'
+    | 'suspected'
     /** One that did wrong again is to be replaced. */
     | 'quarantined'
     /** No replacement came in time. */
@@ -215,7 +215,7 @@ export interface Note {
     /** It has the parameters of the last committed step. */
     | 'restored'
     /** All copies were lost: steps are repeated from a checkpoint on. */
-    | 'rewound'
+    | 'rolled-back'
     /** Everything goes on. */
     | 'resumed';
   readonly generation: number;
@@ -271,7 +271,7 @@ export function initialMaster(
     pending: null,
     isEstablished: start.isEstablished,
     troubleSinceMs: null,
-    rewoundGeneration: 0,
+    rolledBackGeneration: 0,
     disputed: null,
     sampledMs: now,
     longestGapMs: 0,
@@ -290,12 +290,12 @@ function absentMember(now: number): Member {
     status: 'absent',
     holdsState: false,
     report: null,
-    pulse: 0,
+    counter: 0,
     silentMs: 0,
     absentSinceMs: now,
     isNew: false,
     host: null,
-    strikes: 0,
+    faults: 0,
     lossesThisStep: 0,
     lossesMs: [],
   };
@@ -303,7 +303,7 @@ function absentMember(now: number): Member {
 
 /** What the master does about `event` at time `now` (ms). */
 export function master(state: MasterState, event: MasterEvent, now: number): Transition {
-  if (isOver(state)) return leave(state);
+  if (isOver(state)) return unchanged(state);
   switch (event.kind) {
     case 'message':
       return onMessage(state, event.message, now);
@@ -315,11 +315,11 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
       return fail(state, codeOf(event.code), `${event.who} failed: ${event.message}`);
     case 'restored':
       return onRestored(state, event.tpu, event.generation, now);
-    case 'rewound':
-      return onRewound(state, event.generation, event.steps, now);
+    case 'rolled-back':
+      return onRolledBack(state, event.generation, event.steps, now);
     case 'written': {
       const digests = state.digests.map((it, i) => (i === event.program ? event.digest : it));
-      return leave({ ...state, digests });
+      return unchanged({ ...state, digests });
     }
     case 'sample':
       return onSample(state, event, now);
@@ -445,7 +445,7 @@ function onReady(
     ...(isWrong && { holdsState: false }),
   });
   const cause = `${nameOf(state, tpu)} has other weights than those that were agreed on last`;
-  const actions = isWrong ? [noteOf(next, 'doubted', tpu, cause, now)] : [];
+  const actions = isWrong ? [noteOf(next, 'suspected', tpu, cause, now)] : [];
   if (!next.members.every((member) => member.status === 'ready')) return { state: next, actions };
   return then({ state: next, actions }, (it) =>
     it.isEstablished ? restore(it, now) : establish(it, now),
@@ -491,7 +491,7 @@ function onStepDone(
   const { kind: _, generation: __, ...report } = message;
   const next = withMember(state, message.tpu, { status: 'ready', report });
   const reports = next.members.flatMap((member) => member.report ?? []);
-  if (reports.length < next.members.length) return leave(next);
+  if (reports.length < next.members.length) return unchanged(next);
   const { digest } = at(reports, 0);
   if (reports.some((other) => other.digest !== digest)) {
     return disagree(next, phase.order, reports, now);
@@ -540,29 +540,30 @@ function repeated(state: MasterState, order: StepOrder, digest: string, now: num
 
 /** All are here and nobody runs anything: load. */
 function ifGathered(state: MasterState, now: number): Transition {
-  if (!state.members.every((member) => member.status === 'present')) return leave(state);
+  if (!state.members.every((member) => member.status === 'present')) return unchanged(state);
   const isLost = state.isEstablished && !state.members.some((member) => member.holdsState);
   if (!isLost) return load(state, now);
   return {
-    state: { ...state, phase: { kind: 'rewinding', sinceMs: now } },
-    actions: [{ kind: 'rewind', generation: state.generation }],
+    state: { ...state, phase: { kind: 'rolling-back', sinceMs: now } },
+    actions: [{ kind: 'rollback', generation: state.generation }],
   };
 }
 
-function onRewound(
+function onRolledBack(
   state: MasterState,
   generation: number,
   steps: readonly number[],
   now: number,
 ): Transition {
-  if (state.phase.kind !== 'rewinding' || generation !== state.generation) return leave(state);
+  if (state.phase.kind !== 'rolling-back' || generation !== state.generation)
+    return unchanged(state);
   steps.forEach((step, i) => {
-    assert(step <= at(state.told, i), `rewound to step ${step}, ahead of ${state.told[i]}`);
+    assert(step <= at(state.told, i), `rolled back to step ${step}, ahead of ${state.told[i]}`);
   });
-  const rewound: MasterState = { ...state, steps, rewoundGeneration: generation };
+  const rolledBack: MasterState = { ...state, steps, rolledBackGeneration: generation };
   const cause = `parameters are those after ${steps.join(', ')} steps`;
-  const actions = [noteOf(rewound, 'rewound', null, cause, now)];
-  return then({ state: rewound, actions }, (it) => load(it, now));
+  const actions = [noteOf(rolledBack, 'rolled-back', null, cause, now)];
+  return then({ state: rolledBack, actions }, (it) => load(it, now));
 }
 
 function load(state: MasterState, now: number): Transition {
@@ -585,7 +586,7 @@ function restore(state: MasterState, now: number): Transition {
   const sources = numbers.filter((tpu) => at(members, tpu).holdsState);
   const takers = numbers.filter((tpu) => !at(members, tpu).holdsState);
   if (takers.length === 0) return proceed(state, now);
-  if (sources.length === 0 && state.rewoundGeneration !== generation) return regroup(state, now);
+  if (sources.length === 0 && state.rolledBackGeneration !== generation) return regroup(state, now);
   const restoring: MasterState = {
     ...state,
     phase: { kind: 'restoring', sinceMs: now },
@@ -599,7 +600,7 @@ function restore(state: MasterState, now: number): Transition {
 
 function onRestored(state: MasterState, tpu: number, generation: number, now: number): Transition {
   const isExpected = state.phase.kind === 'restoring' && generation === state.generation;
-  if (!isExpected || at(state.members, tpu).holdsState) return leave(state);
+  if (!isExpected || at(state.members, tpu).holdsState) return unchanged(state);
   const next = withMember(state, tpu, { holdsState: true, status: 'ready' });
   const cause = `${nameOf(state, tpu)} has the parameters`;
   const actions = [noteOf(next, 'restored', tpu, cause, now)];
@@ -727,7 +728,7 @@ function regroup(state: MasterState, now: number): Transition {
 // ---------------------------------------------------------------------------------------- wrongs
 
 /** How often one may do wrong before it is replaced. */
-const strikesMax = 2;
+const faultsMax = 2;
 
 /**
  * Replicas differ. The majority names who is wrong, and its parameters may have been so before the
@@ -746,13 +747,13 @@ function disagree(
     const members = state.members.map((member, tpu) =>
       wrong.includes(tpu) ? { ...member, holdsState: false } : member,
     );
-    return strike({ ...state, members }, wrong, 'digest-mismatch', message, now);
+    return countFaults({ ...state, members }, wrong, 'digest-mismatch', message, now);
   }
   const { disputed } = state;
   if (disputed?.program === order.program && disputed.step === order.step) {
     return fail(state, 'digest-mismatch', `${message}, again`);
   }
-  return doubt({ ...state, disputed: order }, [null], message, now);
+  return suspect({ ...state, disputed: order }, [null], message, now);
 }
 
 function onAccused(
@@ -766,11 +767,11 @@ function onAccused(
   const what = `${describeWork(state, suspect)} did wrong, says ${nameOf(state, tpu)}: ${message.message}`;
   const { policy } = state.options.recovery;
   if (policy === 'none') return fail(state, codeOf(code), what);
-  return strike(state, [suspect], codeOf(code), what, now);
+  return countFaults(state, [suspect], codeOf(code), what, now);
 }
 
 /** Those who did wrong may try again; those who do so again are replaced. */
-function strike(
+function countFaults(
   state: MasterState,
   wrong: readonly number[],
   code: ErrorCode,
@@ -778,23 +779,23 @@ function strike(
   now: number,
 ): Transition {
   const members = state.members.map((member, tpu) =>
-    wrong.includes(tpu) ? { ...member, strikes: member.strikes + 1 } : member,
+    wrong.includes(tpu) ? { ...member, faults: member.faults + 1 } : member,
   );
   const struck: MasterState = { ...state, members };
-  const again = wrong.filter((tpu) => at(members, tpu).strikes >= strikesMax);
-  if (again.length === 0) return doubt(struck, wrong, message, now);
+  const again = wrong.filter((tpu) => at(members, tpu).faults >= faultsMax);
+  if (again.length === 0) return suspect(struck, wrong, message, now);
   const losses = again.map((tpu) => ({ tpu, code, message }));
   return lose(struck, losses, now, 'quarantined');
 }
 
 /** The step runs again, with everybody who is here. */
-function doubt(
+function suspect(
   state: MasterState,
   suspects: readonly (number | null)[],
   message: string,
   now: number,
 ): Transition {
-  const notes = suspects.map((tpu) => noteOf(state, 'doubted', tpu, message, now));
+  const notes = suspects.map((tpu) => noteOf(state, 'suspected', tpu, message, now));
   return then({ state, actions: notes }, (it) => regroup(it, now));
 }
 
@@ -812,20 +813,20 @@ function minority(reports: readonly StepReport[]): readonly number[] | undefined
 /** Counts the silence of those from whom something should be heard, and gives up on the lost. */
 function onSample(
   state: MasterState,
-  { pulses, signs }: MasterEvent & { kind: 'sample' },
+  { progress, heartbeats }: MasterEvent & { kind: 'sample' },
   now: number,
 ): Transition {
   const elapsedMs = Math.min(now - state.sampledMs, state.options.sampleMsLimit);
   let longestGapMs = state.longestGapMs;
   const members = state.members.map((member, tpu): Member => {
-    const counters = owesProgress(state, member) ? pulses : signs;
-    const pulse = (counters ?? pulses)[tpu] ?? 0;
+    const counters = owesProgress(state, member) ? progress : heartbeats;
+    const counter = (counters ?? progress)[tpu] ?? 0;
     if (counters === undefined || member.status === 'absent') {
-      return { ...member, pulse, silentMs: 0 };
+      return { ...member, counter, silentMs: 0 };
     }
-    if (pulse === member.pulse) return { ...member, silentMs: member.silentMs + elapsedMs };
+    if (counter === member.counter) return { ...member, silentMs: member.silentMs + elapsedMs };
     if (state.phase.kind === 'stepping') longestGapMs = Math.max(longestGapMs, member.silentMs);
-    return { ...member, pulse, silentMs: 0 };
+    return { ...member, counter, silentMs: 0 };
   });
   const next: MasterState = { ...state, members, longestGapMs, sampledMs: now };
   return checkDeadlines(next, now);
@@ -844,7 +845,7 @@ function checkDeadlines(state: MasterState, now: number): Transition {
       return ifLate(state, phase.sinceMs, now, () =>
         loseLate(state, 'busy', 'did not get the parameters', now),
       );
-    case 'rewinding':
+    case 'rolling-back':
       return ifLate(state, phase.sinceMs, now, () =>
         fail(state, 'worker-silent', 'parameters were not found in time: no copy is left'),
       );
@@ -853,7 +854,7 @@ function checkDeadlines(state: MasterState, now: number): Transition {
       return checkSilence(state, now);
     case 'done':
     case 'failed':
-      return leave(state);
+      return unchanged(state);
     default:
       return unreachable(phase);
   }
@@ -958,7 +959,7 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
 function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   const { recovery, startMsLimit } = state.options;
   const limitMs = Math.max(recovery.graceMsLimit, startMsLimit);
-  if (now - at(state.members, tpu).absentSinceMs <= limitMs) return leave(state);
+  if (now - at(state.members, tpu).absentSinceMs <= limitMs) return unchanged(state);
   const within = `no worker joined within ${limitMs} ms`;
   return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
 }
@@ -969,7 +970,7 @@ function checkSilence(state: MasterState, now: number): Transition {
   const limits = members.map((member) => limitOf(state, member));
   const overdueMs = (tpu: number): number => at(members, tpu).silentMs - at(limits, tpu);
   const quietest = members.map((_, tpu) => tpu).sort((a, b) => overdueMs(b) - overdueMs(a));
-  if (overdueMs(at(quietest, 0)) <= 0) return leave(state);
+  if (overdueMs(at(quietest, 0)) <= 0) return unchanged(state);
   // They were not sampled at the same moment of their silence.
   const lost = quietest.filter((tpu) => overdueMs(tpu) > -options.sampleMsLimit);
   const losses = lost.map((tpu): Loss => {
@@ -1021,7 +1022,7 @@ function refuse(state: MasterState, message: FromWorker, reason: string): Transi
   return { state, actions: [{ kind: 'refused', message, reason }] };
 }
 
-function leave(state: MasterState): Transition {
+function unchanged(state: MasterState): Transition {
   return { state, actions: [] };
 }
 

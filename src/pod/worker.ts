@@ -71,7 +71,7 @@ export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerSt
 
 /** What the worker does about `event`. A message that does not belong to its state is left aside. */
 export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition {
-  if (state.phase.kind === 'ended') return leave(state);
+  if (state.phase.kind === 'ended') return unchanged(state);
   switch (event.kind) {
     case 'started':
       return onStarted(state);
@@ -108,7 +108,7 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
     case 'greet':
       return onStarted(state);
     case 'stop':
-      return message.generation < state.generation ? leave(state) : end(state);
+      return message.generation < state.generation ? unchanged(state) : end(state);
     default:
       return unreachable(message);
   }
@@ -116,13 +116,13 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
 
 /** A newer membership: what runs is to end first, and then all wait for one another. */
 function onAbort(state: WorkerState, generation: number): WorkerTransition {
-  if (generation <= state.generation) return leave(state);
+  if (generation <= state.generation) return unchanged(state);
   const next = { ...state, generation };
   switch (state.phase.kind) {
     case 'running':
       return { state: to(next, { kind: 'leaving' }), actions: [{ kind: 'interrupt' }] };
     case 'leaving':
-      return leave(next);
+      return unchanged(next);
     default:
       return left(next);
   }
@@ -136,7 +136,7 @@ function onLoad(
 ): WorkerTransition {
   const { kind } = state.phase;
   const isNext = generation >= state.generation && generation > state.loadedGeneration;
-  if (!isNext || kind === 'running' || kind === 'leaving') return leave(state);
+  if (!isNext || kind === 'running' || kind === 'leaving') return unchanged(state);
   return {
     state: {
       ...state,
@@ -156,7 +156,7 @@ function onStartStep(
   const { kind: _, generation, ...order } = message;
   const isNext = state.next[order.program] === order.step;
   if (generation !== state.generation || state.phase.kind !== 'idle' || !isNext)
-    return leave(state);
+    return unchanged(state);
   const phase: WorkerPhase = { kind: 'running', order };
   const running = { ...state, phase, steps: state.next, keepsBefore: false };
   return { state: running, actions: [{ kind: 'run', order }] };
@@ -164,7 +164,7 @@ function onStartStep(
 
 function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransition {
   const { phase, tpu, generation, taking } = state;
-  if (phase.kind !== 'loading') return leave(state);
+  if (phase.kind !== 'loading') return unchanged(state);
   const next = phase.steps;
   const steps = holds(state.steps, next, taking, state.keepsBefore) ? next : null;
   const keepsBefore = state.keepsBefore && holds(state.steps, next, taking, false);
@@ -195,7 +195,7 @@ function onRan(
 ): WorkerTransition {
   const { tpu, generation, phase } = state;
   if (phase.kind === 'leaving') return left(state);
-  if (phase.kind !== 'running') return leave(state);
+  if (phase.kind !== 'running') return unchanged(state);
   const { program, step } = phase.order;
   const next = state.next.map((count, i) => (i === program ? step + 1 : count));
   const idle: WorkerState = {
@@ -207,8 +207,8 @@ function onRan(
 
 function onInterrupted(state: WorkerState): WorkerTransition {
   if (state.phase.kind === 'leaving') return left(state);
-  if (state.phase.kind === 'running') return leave(to(state, { kind: 'left' }));
-  return leave(state);
+  if (state.phase.kind === 'running') return unchanged(to(state, { kind: 'left' }));
+  return unchanged(state);
 }
 
 function onThrew(state: WorkerState, failure: Failure): WorkerTransition {
@@ -232,7 +232,7 @@ function to(state: WorkerState, phase: WorkerPhase): WorkerState {
   return { ...state, phase };
 }
 
-function leave(state: WorkerState): WorkerTransition {
+function unchanged(state: WorkerState): WorkerTransition {
   return { state, actions: [] };
 }
 

@@ -173,7 +173,7 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
       for (let tpu = 0; tpu < tpus; tpu++) pod.kill(tpu);
     });
     expect(digests).toEqual(undisturbed);
-    expect(eventsOf(notes)).toContain('rewound');
+    expect(eventsOf(notes)).toContain('rolled-back');
   });
 
   test('the slice restarts, as the hardware does, from what was saved', async () => {
@@ -193,8 +193,8 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
       if (step === 1) saved.push({ steps: 2, values: await pod.readParameters(0) });
     }
     expect(digests).toEqual(undisturbed.filter((_, i) => i !== 3 && i < 6));
-    const rewound = notes.filter(({ event }) => event === 'rewound');
-    expect(rewound.map(({ cause }) => cause)).toEqual([
+    const rolledBack = notes.filter(({ event }) => event === 'rolled-back');
+    expect(rolledBack.map(({ cause }) => cause)).toEqual([
       'parameters are those after 0, 0 steps',
       'parameters are those after 2, 0 steps',
     ]);
@@ -238,7 +238,7 @@ describe('silent corruption', () => {
     const { digests, notes } = await run({ faults: [fault('corrupt', 1), fault('corrupt', 3)] });
     expect(digests).toEqual(undisturbed);
     const again = ['quarantined 1', 'replaced 1', 'restored 1', 'resumed'];
-    expect(eventsOf(notes)).toEqual(['doubted 1', 'restored 1', 'resumed', ...again]);
+    expect(eventsOf(notes)).toEqual(['suspected 1', 'restored 1', 'resumed', ...again]);
     expect(notes[0]!.cause).toMatch(/^step 1 of program 0 differs: Cloud TPU 1 .* 3 others have/);
   });
 
@@ -246,7 +246,7 @@ describe('silent corruption', () => {
     const faults = [fault('corrupt', 1), fault('corrupt', 1, { tpu: 3 })];
     const { digests, notes } = await run({ faults });
     expect(digests).toEqual(undisturbed);
-    expect(eventsOf(notes)).toEqual(['doubted', 'resumed']);
+    expect(eventsOf(notes)).toEqual(['suspected', 'resumed']);
     const twice = faults.map((it) => ({ ...it, times: 2 }));
     await expect(run({ faults: twice })).rejects.toMatchObject({
       code: 'digest-mismatch',

@@ -49,7 +49,7 @@ describe('another master goes on, and all workers were lost with the first', () 
         const wallMs = times.reduce((sum, it) => sum + it, 0);
         expect(report.imagesPerSecond).toBeCloseTo((6 * 16 * 1000) / wallMs);
         expect(events[1]?.kind === 'resumed' ? events[1].step : 0).toBe(after);
-        expect(causesOf(events, 'rewound')).toEqual(
+        expect(causesOf(events, 'rolled-back')).toEqual(
           after === 0 ? [] : ['parameters are those after 0, 0 steps'],
         );
       }
@@ -64,7 +64,7 @@ describe('another master goes on, and all workers were lost with the first', () 
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
     const plan = { checkpoints, every: 100, resume: false };
     const events = await collect(config, { past: await pastAt(5), checkpoints: plan });
-    expect(causesOf(events, 'rewound')).toEqual(['parameters are those after 2, 0 steps']);
+    expect(causesOf(events, 'rolled-back')).toEqual(['parameters are those after 2, 0 steps']);
     const refused = events.filter(({ kind }) => kind === 'checkpoint-refused');
     expect(refused).toEqual([
       {
@@ -87,7 +87,7 @@ describe('another master goes on, and all workers were lost with the first', () 
       past: { generation: 1, history, recoveries: 0 },
       checkpoints: plan,
     });
-    expect(causesOf(events, 'rewound')).toEqual(['parameters are those after 0, 0 steps']);
+    expect(causesOf(events, 'rolled-back')).toEqual(['parameters are those after 0, 0 steps']);
     const refused = events.flatMap((it) => (it.kind === 'checkpoint-refused' ? [it.name] : []));
     expect(refused).toEqual(['step-0000004', 'step-0000002']);
   }, 60_000);
@@ -104,7 +104,7 @@ describe('another master goes on, and all workers were lost with the first', () 
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
     // Two before, and that this master goes on.
     expect(reportOf(events).recoveries).toBe(3);
-    expect(causesOf(events, 'rewound')).toEqual([]);
+    expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
     expect(again[1]).toMatchObject({ kind: 'resumed', checkpoint: null, step: 5 });
     for (const it of [events, again])
@@ -134,7 +134,7 @@ describe('all copies are lost in the middle of a run', () => {
       if (event.kind !== 'step' || event.step !== 5) return;
       for (let tpu = 0; tpu < 2; tpu++) pod?.kill(tpu);
     });
-    expect(causesOf(events, 'rewound')).toEqual(['parameters are those after 4, 0 steps']);
+    expect(causesOf(events, 'rolled-back')).toEqual(['parameters are those after 4, 0 steps']);
     expect(bitsOf(stepsOf(events))).toEqual(bitsOf(stepsOf(await wholeRun())));
     expect(reportOf(events)).toMatchObject(resultOf(await wholeRun()));
   }, 60_000);
@@ -151,7 +151,7 @@ describe('all copies are lost in the middle of a run', () => {
     const plan = { checkpoints, every: 2, resume: false };
     const restarting: TrainConfig = { ...config, recovery: 'slice-restart' };
     const events = await collect(restarting, { openPod, checkpoints: plan });
-    expect(causesOf(events, 'rewound')).toEqual([
+    expect(causesOf(events, 'rolled-back')).toEqual([
       'parameters are those after 0, 0 steps',
       'parameters are those after 4, 0 steps',
       'parameters are those after 6, 1 steps',

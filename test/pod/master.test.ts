@@ -98,7 +98,7 @@ const done = (tpu: number, step: number, found = digest, generation = 1): FromWo
 function untilSilent(driver: Driver): void {
   for (let i = 1; !isOver(driver.state); i++) {
     driver.now += 100;
-    driver.give({ kind: 'sample', pulses: [i, 1, i] });
+    driver.give({ kind: 'sample', progress: [i, 1, i] });
   }
   expect(driver.failure().code).toBe('worker-silent');
 }
@@ -215,10 +215,10 @@ describe('laws', () => {
             driver.tell(message);
             if (driver.state.phase.kind === 'ready') driver.begin(step++);
           }
-          const pulses = [0, 0, 0];
+          const progress = [0, 0, 0];
           for (let i = 0; i < 1000 && !isOver(driver.state); i++) {
             driver.now += everyMs;
-            driver.give({ kind: 'sample', pulses });
+            driver.give({ kind: 'sample', progress });
           }
           expect(driver.failure().code).toBe('worker-silent');
           expect(driver.count('failed')).toBe(1);
@@ -273,10 +273,10 @@ describe('failures name the culprit', () => {
     const isDead = (tpu: number): boolean => tpu % 2 === 1;
     const sample = (i: number): void => {
       driver.now += 200;
-      // The pulses of half of them were still under way when the others had ended.
+      // The progress of half of them were still under way when the others had ended.
       const last = (tpu: number): number => (tpu % 4 === 1 && i > 0 ? 1 : 0);
-      const pulses = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
-      driver.give({ kind: 'sample', pulses });
+      const progress = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
+      driver.give({ kind: 'sample', progress });
     };
     let i = 0;
     for (; driver.count('replace') === 0; i++) sample(i);
@@ -290,27 +290,27 @@ describe('failures name the culprit', () => {
     expect(hosts.sort()).toEqual([0, 2, 4, 6]);
   });
 
-  describe('where processes show signs of life', () => {
+  describe('where processes show heartbeats of life', () => {
     const patient = { startMsLimit: 20_000 };
     const paced = (): Driver => new Driver(3, 'replace', anew, patient).start().skipTo(1);
     /** Of Cloud TPU 0 alone; 2 shows progress as well. */
-    const sampleUntilLost = (driver: Driver, signs = true): readonly number[] => {
+    const sampleUntilLost = (driver: Driver, heartbeats = true): readonly number[] => {
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
         driver.now += 200;
-        const heard = signs ? { signs: [i, 1, 1] } : {};
-        driver.give({ kind: 'sample', pulses: [i, 1, i], ...heard });
+        const heard = heartbeats ? { heartbeats: [i, 1, 1] } : {};
+        driver.give({ kind: 'sample', progress: [i, 1, i], ...heard });
       }
       const lost = driver.actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
       return lost.sort();
     };
 
     test('one that did its part is lost with those of its process, within two seconds', () => {
-      for (const [signs, lost] of [[true, [1, 2]] as const, [false, [1]] as const]) {
+      for (const [heartbeats, lost] of [[true, [1, 2]] as const, [false, [1]] as const]) {
         const driver = paced().begin(1);
         driver.tell(done(2, 1));
         driver.tell(done(0, 1));
         const before = driver.now;
-        expect(sampleUntilLost(driver, signs)).toEqual(lost);
+        expect(sampleUntilLost(driver, heartbeats)).toEqual(lost);
         expect(driver.now - before).toBeLessThanOrEqual(2000);
       }
     });
@@ -319,7 +319,7 @@ describe('failures name the culprit', () => {
       const driver = paced().begin(1);
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
         driver.now += 200;
-        driver.give({ kind: 'sample', pulses: [i, 1, i], signs: [i, i, i] });
+        driver.give({ kind: 'sample', progress: [i, 1, i], heartbeats: [i, i, i] });
       }
       expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
     });
@@ -356,7 +356,7 @@ describe('failures name the culprit', () => {
     driver.tell(done(0, 0));
     for (let i = 1; i < 100; i++) {
       driver.now += 100;
-      driver.give({ kind: 'sample', pulses: [0, i] });
+      driver.give({ kind: 'sample', progress: [0, i] });
     }
     expect(driver.state.phase.kind).toBe('stepping');
   });
@@ -364,13 +364,13 @@ describe('failures name the culprit', () => {
   test('a long instruction raises the limit for the next; a held-up master counts one sample', () => {
     const driver = new Driver(1).start().begin(0);
     driver.now = 60_000;
-    driver.give({ kind: 'sample', pulses: [0] });
+    driver.give({ kind: 'sample', progress: [0] });
     expect(driver.state.phase.kind).toBe('stepping');
     for (let i = 0; i < 8; i++) {
       driver.now += 100;
-      driver.give({ kind: 'sample', pulses: [0] });
+      driver.give({ kind: 'sample', progress: [0] });
     }
-    driver.give({ kind: 'sample', pulses: [1] });
+    driver.give({ kind: 'sample', progress: [1] });
     expect(silenceLimit(driver.state)).toBe(8 * 1200);
     driver.tell(done(0, 0));
     const limitMs = silenceLimit(driver.state);
@@ -408,7 +408,7 @@ describe('failures name the culprit', () => {
     const driver = new Driver(3, 'none');
     driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     driver.now = 5001;
-    driver.give({ kind: 'sample', pulses: [] });
+    driver.give({ kind: 'sample', progress: [] });
     expect(driver.failure().message).toBe(
       'Cloud TPU 0 (x 0, y 0), Cloud TPU 2 (x 2, y 0) did not start within 5000 ms',
     );
@@ -419,7 +419,7 @@ describe('at the start', () => {
   const joined = (tpu: number): FromWorker => ({ kind: 'joined', tpu, generation: 0, steps: null });
   const sampleAt = (driver: Driver, now: number): void => {
     driver.now = now;
-    driver.give({ kind: 'sample', pulses: [] });
+    driver.give({ kind: 'sample', progress: [] });
   };
 
   test('a worker that dies before it joins is lost at once, with its cause and code', () => {
@@ -539,8 +539,8 @@ describe('where another master has ended', () => {
       fc.property(fc.array(fc.constantFrom(null, 3, 4, 7), { minLength: 1 }), (steps) => {
         const driver = new Driver(steps.length, 'replace', options);
         join(driver, steps);
-        expect(driver.count('rewind')).toBe(1);
-        driver.give({ kind: 'rewound', generation: 7, steps: [3] });
+        expect(driver.count('rollback')).toBe(1);
+        driver.give({ kind: 'rolled-back', generation: 7, steps: [3] });
         ready(driver);
         steps.forEach((_, tpu) => void driver.give({ kind: 'restored', tpu, generation: 7 }));
         for (const step of [3, 4]) {
@@ -558,7 +558,7 @@ describe('where another master has ended', () => {
     for (const policy of ['none', 'slice-restart'] as const) {
       const driver = new Driver(2, policy, options);
       join(driver, [5, 5]);
-      expect(driver.count('rewind')).toBe(1);
+      expect(driver.count('rollback')).toBe(1);
     }
   });
 
@@ -567,7 +567,7 @@ describe('where another master has ended', () => {
     join(driver, [0, null]);
     ready(driver);
     expect(driver.state.phase.kind).toBe('ready');
-    expect(driver.count('restore') + driver.count('rewind')).toBe(0);
+    expect(driver.count('restore') + driver.count('rollback')).toBe(0);
   });
 });
 
@@ -579,7 +579,7 @@ describe('no replacement comes', () => {
     for (const tpu of [0, 2]) driver.tell({ kind: 'aborted', tpu, generation: 2 });
     expect(isVacant(driver.state, 1)).toBe(true);
     driver.now = 3001;
-    driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    driver.give({ kind: 'sample', progress: [0, 0, 0] });
     expect(driver.actions.at(-1)).toEqual({ kind: 'adopt', tpu: 1, host: 2 });
     return driver;
   };
@@ -596,10 +596,10 @@ describe('no replacement comes', () => {
   test('a host has as long as for a start, however short the grace; then it is lost itself', () => {
     const driver = adopting();
     driver.now += 4900;
-    driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    driver.give({ kind: 'sample', progress: [0, 0, 0] });
     expect(driver.state.phase.kind).toBe('joining');
     driver.now += 200;
-    const actions = driver.give({ kind: 'sample', pulses: [0, 0, 0] });
+    const actions = driver.give({ kind: 'sample', progress: [0, 0, 0] });
     const replaced = actions.flatMap((it) => (it.kind === 'replace' ? [it.tpu] : []));
     expect(replaced).toEqual([2, 1]);
     const lost = actions.flatMap((it) => (it.kind === 'note' ? [it.note.cause] : []));
@@ -629,10 +629,10 @@ describe('no replacement comes', () => {
     const driver = new Driver(1, 'replace').start().begin(0);
     driver.give({ kind: 'exited', tpu: 0, reason: 'gone' });
     driver.now = 4900;
-    driver.give({ kind: 'sample', pulses: [0] });
+    driver.give({ kind: 'sample', progress: [0] });
     expect(driver.state.phase.kind).toBe('joining');
     driver.now = 5001;
-    driver.give({ kind: 'sample', pulses: [0] });
+    driver.give({ kind: 'sample', progress: [0] });
     expect(driver.failure().message).toMatch(/ is lost: no worker joined within 5000 ms$/);
   });
 });

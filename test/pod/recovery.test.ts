@@ -110,7 +110,7 @@ describe('in virtual time, over many seeds', () => {
     const { done, faults, events } = tally(1500, (seed) => ({ ...kinds(seed), chances }));
     expect(faults).toBeGreaterThan(1000);
     expect(done).toBeGreaterThan(1490);
-    expect(events.get('rewound')).toBeGreaterThan(10);
+    expect(events.get('rolled-back')).toBeGreaterThan(10);
   });
 
   test('messages lost, repeated, late and overtaken', () => {
@@ -198,7 +198,7 @@ describe('in virtual time, over many seeds', () => {
       chances,
     }));
     expect(done).toBeGreaterThan(900);
-    expect(events.get('doubted')).toBeGreaterThan(200);
+    expect(events.get('suspected')).toBeGreaterThan(200);
     expect(events.get('quarantined')).toBeGreaterThan(5);
   });
 
@@ -207,7 +207,7 @@ describe('in virtual time, over many seeds', () => {
     const policy = 'slice-restart';
     const { done, events } = tally(600, (seed) => ({ ...kinds(seed), policy, chances }));
     expect(done).toBeGreaterThan(580);
-    expect(events.get('rewound')).toBeGreaterThan(200);
+    expect(events.get('rolled-back')).toBeGreaterThan(200);
   });
 
   test('everything at once', () => {

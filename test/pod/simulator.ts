@@ -107,7 +107,7 @@ interface Life {
     | { readonly generation: number; readonly order: StepOrder; hasArrived: boolean }
     | undefined;
   beats: number;
-  signs: number;
+  heartbeats: number;
   isSpare: boolean;
 }
 
@@ -622,16 +622,16 @@ class Simulation {
 
   #sample(boss: Boss): void {
     if (boss.isEnded) return;
-    const pulses = boss.lives.map((life) => {
+    const progress = boss.lives.map((life) => {
       if (life && isAlive(life) && !isHung(life) && life.running !== undefined) life.beats++;
       return life?.beats ?? 0;
     });
-    const signs = boss.lives.map((life) => {
-      if (life && isAlive(life) && !isHung(life)) life.signs++;
-      return life?.signs ?? 0;
+    const heartbeats = boss.lives.map((life) => {
+      if (life && isAlive(life) && !isHung(life)) life.heartbeats++;
+      return life?.heartbeats ?? 0;
     });
-    const heard = this.#scenario.workers === 'processes' ? { signs } : {};
-    if (!boss.isPaused) this.#give(boss, { kind: 'sample', pulses, ...heard });
+    const heard = this.#scenario.workers === 'processes' ? { heartbeats } : {};
+    if (!boss.isPaused) this.#give(boss, { kind: 'sample', progress, ...heard });
     // Shared memory ends the steps of threads.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
@@ -728,10 +728,10 @@ class Simulation {
         }
         this.#isAborted = false;
         break;
-      case 'rewind':
-        this.#checkRewind(boss);
+      case 'rollback':
+        this.#checkRollback(boss);
         this.#in(this.#random() * 100, () =>
-          this.#do(boss, () => this.#rewind(boss, action.generation)),
+          this.#do(boss, () => this.#rollBack(boss, action.generation)),
         );
         break;
       case 'restore':
@@ -805,12 +805,12 @@ class Simulation {
     });
   }
 
-  #rewind(boss: Boss, generation: number): void {
+  #rollBack(boss: Boss, generation: number): void {
     if (generation !== boss.state.generation) return;
     const steps = Math.floor(boss.state.told[0]! / 3) * 3;
     this.#write(boss, { steps, value: weightsAfter(steps) });
     boss.repeatsTo = boss.state.told[0]!;
-    this.#take(boss, { kind: 'rewound', generation, steps: [steps, boss.state.steps[1]!] });
+    this.#take(boss, { kind: 'rolled-back', generation, steps: [steps, boss.state.steps[1]!] });
   }
 
   #restore(boss: Boss, { tpu, from, generation }: MasterAction & { kind: 'restore' }): void {
@@ -865,7 +865,7 @@ class Simulation {
   }
 
   /** All copies are lost: nobody has one that its master could know of. */
-  #checkRewind({ lives, state }: Boss): void {
+  #checkRollback({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
     // A way back that was interrupted begins again.
     const isFirst = state.steps[0] === state.told[0];
@@ -885,7 +885,7 @@ function newLife(tpu: number, host?: Life): Life {
   return {
     ...{ tpu, host, state: initialWorker(tpu, taking), isAlive: true, isHung: false },
     ...{ boss: undefined, connection: 0, sets: [nothing, nothing], inbox: [] },
-    ...{ running: undefined, beats: 0, signs: 0, isSpare: false },
+    ...{ running: undefined, beats: 0, heartbeats: 0, isSpare: false },
   };
 }
 

@@ -7,9 +7,14 @@ import { buildPrograms } from '../../../src/experiment/programs.ts';
 
 describe('messages', () => {
   test('are what their schema says, and nothing besides', () => {
-    const pulse = { kind: 'pulse', beats: 7 };
-    expect(checkFromNode(pulse)).toEqual(pulse);
-    for (const wrong of [{ ...pulse, beats: -1 }, { ...pulse, more: 1 }, { kind: 'pulses' }, 7]) {
+    const heartbeat = { kind: 'heartbeat', beats: 7 };
+    expect(checkFromNode(heartbeat)).toEqual(heartbeat);
+    for (const wrong of [
+      { ...heartbeat, beats: -1 },
+      { ...heartbeat, more: 1 },
+      { kind: 'heartbeats' },
+      7,
+    ]) {
       expect(() => checkFromNode(wrong)).toThrow(/a message to the master is malformed/);
     }
     const offer = { host: '10.0.0.1', port: 7071 };

@@ -141,7 +141,7 @@ test('a master that stands still: its workers keep what they have, and nothing i
   expect(fieldOf(out, 'weightsDigest')).toEqual(fieldOf(threads.out, 'weightsDigest'));
   const log = readFileSync(join(dir, 'master.log'), 'utf8');
   expect(log).toContain('"msg":"lost"');
-  expect(log).not.toContain('"msg":"rewound"');
+  expect(log).not.toContain('"msg":"rolled-back"');
   for (const tpu of [0, 1]) {
     expect(readFileSync(join(dir, `tpu-${tpu}.log`), 'utf8')).toContain('"msg":"welcome-back"');
   }
