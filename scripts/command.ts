@@ -7,8 +7,15 @@ export function script(name: string, description: string, example: string): Comm
     .addHelpText('after', `\nExample:\n  node dist/scripts/${name}.js ${example}`.trimEnd());
 }
 
-/** A command line whose mistakes end the script with exit code 2. */
+/**
+ * A command line whose mistakes end the script with exit code 2. What a script prints is its result: one
+ * whose reader has gone, or whose disk is full, ends with exit code 5.
+ */
 export function commandOf(name: string): Command {
+  process.stdout.on('error', ({ message }) => {
+    process.stderr.write(`${name}: standard output: ${message}\n`);
+    process.exit(5);
+  });
   return new Command(name).exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 }
 

@@ -25,3 +25,14 @@ test.each(programs)(
   },
   30_000,
 );
+
+test('a script whose output is lost ends in one line, with exit code 5', () => {
+  const line = '"$0" "$1" --list >/dev/full';
+  const { status, stderr } = spawnSync(
+    'bash',
+    ['-c', line, process.execPath, compiled('scripts/planted-defects.js')],
+    { encoding: 'utf8' },
+  );
+  expect(stderr).toMatch(/^planted-defects: standard output: ENOSPC[^\n]*\n$/);
+  expect(status).toBe(5);
+});
