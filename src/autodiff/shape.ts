@@ -26,6 +26,7 @@ import { elementCount } from '../numerics/shape.ts';
 import { filled } from './fill.ts';
 import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 
+/** Cotangents of a convert: converted back; none where the operand has no derivative. */
 export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
   const { type } = arrayOf(operand(it, 0));
   if (elementTypes[type].kind !== 'float') return [];
@@ -40,10 +41,12 @@ export function broadcastRule(it: Broadcast, ct: HloInstruction): Contribution[]
   return toOperands(it, () => permuted(sumOver(ct, repeated), order));
 }
 
+/** Cotangents of a reshape: reshaped back. */
 export function reshapeRule(it: Reshape, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => reshape(ct, arrayOf(operand(it, 0)).dims));
 }
 
+/** Cotangents of a transpose: transposed back. */
 export function transposeRule(it: Transpose, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => permuted(ct, inverse(it.permutation)));
 }
@@ -60,6 +63,7 @@ export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => pad(ct, scalar(it.shape.type, 0), padding));
 }
 
+/** Cotangents of a pad: of the array, what lies in its places; of the value, the sum of the rest. */
 export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   return toOperands(
     it,
@@ -84,6 +88,7 @@ function paddingMask(it: Pad): HloInstruction {
   return pad(filled(operand(it, 0), 0), scalar(it.shape.type, 1), it);
 }
 
+/** Cotangents of a concatenate: the part of each operand. */
 export function concatenateRule(it: Concatenate, ct: HloInstruction): Contribution[] {
   let next = 0;
   const parts = it.operands.map((x) => {
@@ -97,6 +102,7 @@ export function concatenateRule(it: Concatenate, ct: HloInstruction): Contributi
   return toOperands(it, ...parts);
 }
 
+/** Cotangents of a reverse: reversed. */
 export function reverseRule(it: Reverse, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => reverse(ct, it.dimensions));
 }
@@ -106,6 +112,7 @@ export function sumToScalar(x: HloInstruction, target: HloInstruction): HloInstr
   return arrayOf(target).dims.length === 0 ? sumOver(x, indices(arrayOf(x).dims)) : x;
 }
 
+/** The sum along `dimensions`; x itself when there are none. */
 export function sumOver(x: HloInstruction, dimensions: readonly number[]): HloInstruction {
   return dimensions.length === 0 ? x : reduceSum(x, dimensions);
 }
@@ -115,10 +122,12 @@ export function permuted(x: HloInstruction, permutation: readonly number[]): Hlo
   return permutation.every((from, to) => from === to) ? x : transpose(x, permutation);
 }
 
+/** The permutation that undoes `permutation`. */
 export function inverse(permutation: readonly number[]): number[] {
   return permutation.map((_, d) => permutation.indexOf(d));
 }
 
+/** 0, 1, … for each dimension. */
 export function indices(dims: readonly number[]): number[] {
   return dims.map((_, d) => d);
 }

@@ -4,6 +4,7 @@ import { contentDigest, type Dataset, normalisationTable } from './dataset.ts';
 import { type Glyph, glyphPointsMax, glyphs } from './glyphs.ts';
 import { Noise } from './noise.ts';
 
+/** Which digits are drawn, and how many. */
 export interface DigitsOptions {
   /** The splits draw from streams of their own, so no image is in both. */
   readonly split: 'train' | 'test';

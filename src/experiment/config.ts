@@ -36,16 +36,20 @@ export interface TrainConfig {
   readonly startFrom?: string;
 }
 
+/** Schedules of the learning rate. */
 export const scheduleNames = ['constant', 'linear-scaling', 'piecewise', 'cosine'] as const;
+/** One of {@link scheduleNames}. */
 export type ScheduleName = (typeof scheduleNames)[number];
 
 /** Each core is a replica. */
 export const replicasPerCloudTpu: number = coresPerCloudTpu;
 
+/** Cloud TPUs of a grid. */
 export function cloudTpus({ topology }: Pick<TrainConfig, 'topology'>): number {
   return topology.columns * topology.rows;
 }
 
+/** Replicas of a grid: its cores. */
 export function replicas(config: Pick<TrainConfig, 'topology'>): number {
   return cloudTpus(config) * replicasPerCloudTpu;
 }

@@ -26,6 +26,7 @@ export type TrainEvent =
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'finished'; readonly report: Report };
 
+/** The run begins: everything has been read and compiled. */
 export interface Started {
   readonly kind: 'started';
   readonly config: TrainConfig;
@@ -89,6 +90,7 @@ export interface Stopped {
   readonly saved: boolean;
 }
 
+/** The held-out examples have been run. */
 export interface Evaluated {
   readonly kind: 'evaluated';
   readonly step: number;
@@ -98,6 +100,7 @@ export interface Evaluated {
   readonly loss: number;
 }
 
+/** Of wall times, in ms. */
 export interface Quantiles {
   readonly p50: number;
   readonly p90: number;
@@ -136,6 +139,7 @@ export interface Report {
   readonly checkpoints?: CheckpointReport;
 }
 
+/** What a run did with checkpoints. */
 export interface CheckpointReport {
   /** Name of the checkpoint that the run went on from. */
   readonly resumedFrom: string | null;

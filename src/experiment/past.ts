@@ -10,4 +10,5 @@ export interface Past {
   readonly recoveries: number;
 }
 
+/** Nothing has happened before. */
 export const noPast: Past = { generation: 0, history: [], recoveries: 0 };

@@ -9,6 +9,7 @@ export interface Topology {
   readonly rows: number;
 }
 
+/** Columns and rows of any kind of node. */
 export type Grid = Topology;
 
 /**
@@ -16,7 +17,9 @@ export type Grid = Topology;
  * direction >> 1 (0 is X, 1 is Y), and an odd one runs towards smaller coordinates.
  */
 export const directions = ['+x', '-x', '+y', '-y'] as const;
+/** Index into {@link directions}. */
 export type Direction = 0 | 1 | 2 | 3;
+/** 0 is X, 1 is Y. */
 export type Axis = 0 | 1;
 
 /** Which worker holds a chip, and as which of its copies. */
@@ -52,6 +55,7 @@ const standardGrids: ReadonlyMap<number, Topology> = new Map(
 
 /** The largest pod: 8×8 Cloud TPUs. */
 export const maxColumns: number = tpuV2.podChipColumns / tpuV2.chipColumnsPerCloudTpu;
+/** Rows of the largest pod. */
 export const maxRows: number = tpuV2.podChipRows / tpuV2.chipRowsPerCloudTpu;
 
 /** The standard grid of `tpus` Cloud TPUs. Throws `bad-flag` when there is none. */
@@ -116,6 +120,7 @@ export function flatTorus(width: number, height: number): Torus {
   return makeTorus(width, height, width * height, (x, y) => ({ worker: y * width + x, index: 0 }));
 }
 
+/** Chips of the whole torus. */
 export function chipCount(torus: Torus): number {
   return torus.width * torus.height;
 }
@@ -139,6 +144,7 @@ export function neighbour(torus: Torus, chip: number, direction: Direction): num
   return chip + (to - from) * (axis === 0 ? 1 : torus.width);
 }
 
+/** The worker that holds a chip, and which of its chips it is. */
 export function placement(torus: Torus, chip: number): Place {
   return at(torus.places, chip);
 }
@@ -152,6 +158,7 @@ export function chipsOf(torus: Torus, worker: number): readonly number[] {
   return chips;
 }
 
+/** The axis along which a direction leads. */
 export function axisOf(direction: Direction): Axis {
   return direction < 2 ? 0 : 1;
 }
@@ -161,6 +168,7 @@ export function isForward(direction: Direction): boolean {
   return (direction & 1) === 0;
 }
 
+/** The direction back. */
 export function opposite(direction: Direction): Direction {
   return (direction ^ 1) as Direction;
 }

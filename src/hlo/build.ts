@@ -51,10 +51,12 @@ export { windowDimension } from './window.ts';
  * is a PodError 'bad-program'. Meanings: see instruction.ts and XLA's Operation Semantics.
  */
 
+/** Argument `index` of its computation. */
 export function parameter(index: number, shape: Shape, name?: string): Parameter {
   return make<Parameter>({ opcode: 'parameter', shape, operands: [], index, name });
 }
 
+/** A value that is part of the program. */
 export function constant(value: Literal, name?: string): Constant {
   return make<Constant>({ opcode: 'constant', operands: [], value, name });
 }
@@ -69,115 +71,151 @@ export function full(type: ElementType, dims: readonly number[], value: number):
   return broadcastScalar(scalar(type, value), dims);
 }
 
+/** Counts 0, 1, 2, … along `dimension`, and repeats that along all others. */
 export function iota(shape: ArrayShape, dimension: number): Iota {
   return make<Iota>({ opcode: 'iota', shape, operands: [], dimension });
 }
 
+/** One of the element-wise operations on one array. The result has the shape of `x`. */
 export function unary(opcode: UnaryOpcode, x: HloInstruction): Unary {
   return make<Unary>({ opcode, operands: [x] });
 }
+/** |x|, element by element. */
 export function abs(x: HloInstruction): Unary {
   return unary('abs', x);
 }
+/** The least integer that is not below x, as a float. */
 export function ceil(x: HloInstruction): Unary {
   return unary('ceil', x);
 }
+/** Cosine of x, which is in radians. */
 export function cos(x: HloInstruction): Unary {
   return unary('cosine', x);
 }
+/** e to the power of x. */
 export function exp(x: HloInstruction): Unary {
   return unary('exponential', x);
 }
+/** e^x − 1, exact near 0. */
 export function expm1(x: HloInstruction): Unary {
   return unary('exponential-minus-one', x);
 }
+/** The greatest integer that is not above x, as a float. */
 export function floor(x: HloInstruction): Unary {
   return unary('floor', x);
 }
+/** Whether x is neither infinite nor NaN, as pred. */
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the opcode's name; a module of opcodes has no other use for it.
 export function isFinite(x: HloInstruction): Unary {
   return unary('is-finite', x);
 }
+/** Natural logarithm of x. */
 export function log(x: HloInstruction): Unary {
   return unary('log', x);
 }
+/** Natural logarithm of 1 + x, exact near 0. */
 export function log1p(x: HloInstruction): Unary {
   return unary('log-plus-one', x);
 }
+/** 1 / (1 + e^−x). */
 export function logistic(x: HloInstruction): Unary {
   return unary('logistic', x);
 }
+/** −x. */
 export function negate(x: HloInstruction): Unary {
   return unary('negate', x);
 }
+/** Complement of every bit; of a pred, its negation. */
 export function not(x: HloInstruction): Unary {
   return unary('not', x);
 }
+/** The nearest integer as a float; a half goes to the even one. */
 export function roundNearestEven(x: HloInstruction): Unary {
   return unary('round-nearest-even', x);
 }
+/** 1 / √x. */
 export function rsqrt(x: HloInstruction): Unary {
   return unary('rsqrt', x);
 }
+/** −1, 0 or 1 by the sign of x; −0 and NaN stay. */
 export function sign(x: HloInstruction): Unary {
   return unary('sign', x);
 }
+/** Sine of x, which is in radians. */
 export function sin(x: HloInstruction): Unary {
   return unary('sine', x);
 }
+/** Square root of x. */
 export function sqrt(x: HloInstruction): Unary {
   return unary('sqrt', x);
 }
+/** Hyperbolic tangent of x. */
 export function tanh(x: HloInstruction): Unary {
   return unary('tanh', x);
 }
 
+/** One of the element-wise operations on two arrays of one shape. */
 export function binary(opcode: BinaryOpcode, a: HloInstruction, b: HloInstruction): Binary {
   return make<Binary>({ opcode, operands: [a, b] });
 }
+/** a + b; of integers, modulo 2^32. */
 export function add(a: HloInstruction, b: HloInstruction): Binary {
   return binary('add', a, b);
 }
+/** a − b. */
 export function subtract(a: HloInstruction, b: HloInstruction): Binary {
   return binary('subtract', a, b);
 }
+/** a · b; of integers, modulo 2^32. */
 export function multiply(a: HloInstruction, b: HloInstruction): Binary {
   return binary('multiply', a, b);
 }
+/** a / b; of integers, rounded toward zero. */
 export function divide(a: HloInstruction, b: HloInstruction): Binary {
   return binary('divide', a, b);
 }
+/** The greater of a and b; NaN if one of them is. */
 export function maximum(a: HloInstruction, b: HloInstruction): Binary {
   return binary('maximum', a, b);
 }
+/** The lesser of a and b; NaN if one of them is. */
 export function minimum(a: HloInstruction, b: HloInstruction): Binary {
   return binary('minimum', a, b);
 }
+/** a to the power of b. */
 export function power(a: HloInstruction, b: HloInstruction): Binary {
   return binary('power', a, b);
 }
+/** a − b · trunc(a / b), with the sign of a. */
 export function remainder(a: HloInstruction, b: HloInstruction): Binary {
   return binary('remainder', a, b);
 }
+/** Bitwise a and b. */
 export function and(a: HloInstruction, b: HloInstruction): Binary {
   return binary('and', a, b);
 }
+/** Bitwise a or b. */
 export function or(a: HloInstruction, b: HloInstruction): Binary {
   return binary('or', a, b);
 }
+/** Bitwise exclusive or of a and b. */
 export function xor(a: HloInstruction, b: HloInstruction): Binary {
   return binary('xor', a, b);
 }
+/** a · 2^b in integers: bits that leave the word are lost. */
 export function shiftLeft(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-left', a, b);
 }
+/** a shifted right by b, filled with its sign. */
 export function shiftRightArithmetic(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-right-arithmetic', a, b);
 }
+/** a shifted right by b, filled with zeros. */
 export function shiftRightLogical(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-right-logical', a, b);
 }
 
+/** Whether a and b stand in the relation `direction`, element by element, as pred. */
 export function compare(
   direction: Compare['direction'],
   a: HloInstruction,
@@ -186,19 +224,23 @@ export function compare(
   return make<Compare>({ opcode: 'compare', operands: [a, b], direction });
 }
 
+/** `onTrue` where p is true, `onFalse` elsewhere. All three have the same dimensions. */
 export function select(p: HloInstruction, onTrue: HloInstruction, onFalse: HloInstruction): Select {
   return make<Select>({ opcode: 'select', operands: [p, onTrue, onFalse] });
 }
 
+/** x held between `low` and `high`, which are scalars or of the shape of x. */
 export function clamp(low: HloInstruction, x: HloInstruction, high: HloInstruction): Clamp {
   return make<Clamp>({ opcode: 'clamp', operands: [low, x, high] });
 }
 
+/** The values of x in another element type. */
 export function convert(x: HloInstruction, type: ElementType): Convert {
   const draft: Draft<Convert> = { opcode: 'convert', operands: [x] };
   return make<Convert>({ ...draft, shape: arrayShape(type, arrayOf(draft, x).dims) });
 }
 
+/** The bits of x read as another element type of the same width. */
 export function bitcastConvert(x: HloInstruction, type: ElementType): Convert {
   const draft: Draft<Convert> = { opcode: 'bitcast-convert', operands: [x] };
   return make<Convert>({ ...draft, shape: arrayShape(type, arrayOf(draft, x).dims) });
@@ -214,15 +256,18 @@ export function broadcast(
   return make<Broadcast>({ ...draft, shape: arrayShape(arrayOf(draft, x).type, dims) });
 }
 
+/** A scalar repeated to `dims`. */
 export function broadcastScalar(x: HloInstruction, dims: readonly number[]): Broadcast {
   return broadcast(x, dims, []);
 }
 
+/** The elements of x in row-major order, in other dimensions. */
 export function reshape(x: HloInstruction, dims: readonly number[]): Reshape {
   const draft: Draft<Reshape> = { opcode: 'reshape', operands: [x] };
   return make<Reshape>({ ...draft, shape: arrayShape(arrayOf(draft, x).type, dims) });
 }
 
+/** Dimension d of the result is dimension `permutation[d]` of x. */
 export function transpose(x: HloInstruction, permutation: readonly number[]): Transpose {
   return make<Transpose>({ opcode: 'transpose', operands: [x], permutation });
 }
@@ -240,19 +285,26 @@ export function slice(
 /** Elements added before, after and between those of each dimension. */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
+/** x with `value` around and between its elements. */
 export function pad(x: HloInstruction, value: HloInstruction, padding: Padding): Pad {
   const { low, high, interior } = padding;
   return make<Pad>({ opcode: 'pad', operands: [x, value], low, high, interior });
 }
 
+/** Arrays one after another along `dimension`; all other dimensions are equal. */
 export function concatenate(xs: readonly HloInstruction[], dimension: number): Concatenate {
   return make<Concatenate>({ opcode: 'concatenate', operands: xs, dimension });
 }
 
+/** x with the order of elements turned around along `dimensions`. */
 export function reverse(x: HloInstruction, dimensions: readonly number[]): Reverse {
   return make<Reverse>({ opcode: 'reverse', operands: [x], dimensions });
 }
 
+/**
+ * Sums of products over the contracting dimensions; dimensions of the result: batch, free of lhs, free
+ * of rhs.
+ */
 export function dot(
   lhs: HloInstruction,
   rhs: HloInstruction,
@@ -274,6 +326,7 @@ export function matmul(lhs: HloInstruction, rhs: HloInstruction, precision?: Pre
 export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
+/** Products of a kernel with every window of the input, summed over window and input features. */
 export function convolution(
   input: HloInstruction,
   kernel: HloInstruction,
@@ -301,6 +354,7 @@ export function reduce(
   return make<Reduce>({ opcode: 'reduce', operands, dimensions, body });
 }
 
+/** The sum of x along `dimensions`. */
 export function reduceSum(x: HloInstruction, dimensions: readonly number[]): Reduce {
   const { type } = arrayOf({ opcode: 'tuple', operands: [x] }, x);
   return reduce(x, scalar(type, 0), dimensions, adder(type));
@@ -318,6 +372,7 @@ export function leastOf(type: ElementType): number {
   return type === 'u32' || type === 'pred' ? 0 : -Infinity;
 }
 
+/** The elements of every window of the padded array joined by `body`, from `init` on. */
 export function reduceWindow(
   x: HloInstruction,
   init: HloInstruction,
@@ -327,6 +382,10 @@ export function reduceWindow(
   return make<ReduceWindow>({ opcode: 'reduce-window', operands: [x, init], window, body });
 }
 
+/**
+ * Each element of `source` goes to the element of its window that `select` picks; `scatter` joins
+ * those that meet.
+ */
 export function selectAndScatter(
   operand: HloInstruction,
   source: HloInstruction,
@@ -362,6 +421,7 @@ export function allReduce(
   return make<AllReduce>({ opcode, operands: list, body: body ?? adder(type) });
 }
 
+/** A token that comes after all of `tokens`. */
 export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
   return make<AfterAll>({ opcode: 'after-all', operands: tokens });
 }
@@ -372,18 +432,22 @@ export function infeed(token: HloInstruction, data: Shape): Infeed {
   return make<Infeed>({ opcode: 'infeed', shape, operands: [token] });
 }
 
+/** Sends data to the host; gives a token. */
 export function outfeed(data: HloInstruction, token: HloInstruction): Outfeed {
   return make<Outfeed>({ opcode: 'outfeed', operands: [data, token] });
 }
 
+/** Several values as one. */
 export function tuple(elements: readonly HloInstruction[]): Tuple {
   return make<Tuple>({ opcode: 'tuple', operands: elements });
 }
 
+/** Element `index` of a tuple. */
 export function getTupleElement(x: HloInstruction, index: number): GetTupleElement {
   return make<GetTupleElement>({ opcode: 'get-tuple-element', operands: [x], index });
 }
 
+/** Runs `body` as one loop of the vector unit. */
 export function fusion(
   kind: Fusion['kind'],
   operands: readonly HloInstruction[],
@@ -397,6 +461,7 @@ export function named<T extends HloInstruction>(x: T, name: string): T {
   return { ...x, name };
 }
 
+/** A function of its parameters: the value of `root`. */
 export function computation(
   name: string,
   parameters: readonly Parameter[],

@@ -43,6 +43,7 @@ export interface EvaluateInputs {
   readonly infeed?: readonly (readonly Literal[])[];
 }
 
+/** What one replica gives. */
 export interface EvaluateResult {
   readonly root: Value;
   /** The arrays of the root, tuples opened depth first. */

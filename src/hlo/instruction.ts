@@ -37,8 +37,10 @@ export type HloInstruction =
   | GetTupleElement
   | Fusion;
 
+/** The name of an operation, as XLA writes it. */
 export type Opcode = HloInstruction['opcode'];
 
+/** Element-wise operations on one array. */
 export const unaryOpcodes = [
   'abs',
   'ceil',
@@ -59,8 +61,10 @@ export const unaryOpcodes = [
   'sqrt',
   'tanh',
 ] as const;
+/** One of {@link unaryOpcodes}. */
 export type UnaryOpcode = (typeof unaryOpcodes)[number];
 
+/** Element-wise operations on two arrays of one shape. */
 export const binaryOpcodes = [
   'add',
   'subtract',
@@ -77,6 +81,7 @@ export const binaryOpcodes = [
   'shift-right-arithmetic',
   'shift-right-logical',
 ] as const;
+/** One of {@link binaryOpcodes}. */
 export type BinaryOpcode = (typeof binaryOpcodes)[number];
 
 interface Node<O extends string, S extends Shape = ArrayShape> {
@@ -87,9 +92,11 @@ interface Node<O extends string, S extends Shape = ArrayShape> {
   readonly name?: string | undefined;
 }
 
+/** Argument `index` of its computation. */
 export interface Parameter extends Node<'parameter', Shape> {
   readonly index: number;
 }
+/** A value that is part of the program. */
 export interface Constant extends Node<'constant'> {
   readonly value: Literal;
 }
@@ -97,8 +104,11 @@ export interface Constant extends Node<'constant'> {
 export interface Iota extends Node<'iota'> {
   readonly dimension: number;
 }
+/** Operand: x. */
 export interface Unary extends Node<UnaryOpcode> {}
+/** Operands: a, b, of one shape. */
 export interface Binary extends Node<BinaryOpcode> {}
+/** Operands: a, b. The result is pred. */
 export interface Compare extends Node<'compare'> {
   readonly direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
 }
@@ -112,11 +122,13 @@ export interface Convert extends Node<'convert' | 'bitcast-convert'> {}
 export interface Broadcast extends Node<'broadcast'> {
   readonly dimensions: readonly number[];
 }
+/** Operand: x. Its elements stay in row-major order. */
 export interface Reshape extends Node<'reshape'> {}
 /** Dimension i of the result is dimension `permutation[i]` of the operand. */
 export interface Transpose extends Node<'transpose'> {
   readonly permutation: readonly number[];
 }
+/** Operand: x. Elements starts, starts + strides, … below limits, of each dimension. */
 export interface Slice extends Node<'slice'> {
   readonly starts: readonly number[];
   readonly limits: readonly number[];
@@ -128,9 +140,11 @@ export interface Pad extends Node<'pad'> {
   readonly high: readonly number[];
   readonly interior: readonly number[];
 }
+/** Operands: arrays that differ along `dimension` alone. */
 export interface Concatenate extends Node<'concatenate'> {
   readonly dimension: number;
 }
+/** Operand: x. */
 export interface Reverse extends Node<'reverse'> {
   readonly dimensions: readonly number[];
 }
@@ -141,6 +155,7 @@ export interface Reverse extends Node<'reverse'> {
  */
 export type Precision = 'default' | 'highest';
 
+/** The roles of the dimensions of both operands; all others are free. */
 export interface DotDimensions {
   readonly lhsBatch: readonly number[];
   readonly rhsBatch: readonly number[];
@@ -216,12 +231,15 @@ export interface RngBitGenerator extends Node<'rng-bit-generator', Shape> {
 export interface AllReduce extends Node<'all-reduce', Shape> {
   readonly body: HloComputation;
 }
+/** Operands: tokens. The result is a token that comes after them. */
 export interface AfterAll extends Node<'after-all', Shape> {}
 /** operands: token. Shape: (data, token); data is an array or a tuple of arrays. */
 export interface Infeed extends Node<'infeed', Shape> {}
 /** operands: data (array or tuple), token. Shape: token. */
 export interface Outfeed extends Node<'outfeed', Shape> {}
+/** Operands: the elements. */
 export interface Tuple extends Node<'tuple', Shape> {}
+/** Operand: a tuple. */
 export interface GetTupleElement extends Node<'get-tuple-element', Shape> {
   readonly index: number;
 }

@@ -13,6 +13,7 @@ import type {
 } from './instruction.ts';
 import { bodiesOf, postOrder } from './traverse.ts';
 
+/** How a module is printed. */
 export interface PrintOptions {
   /** Constants of more elements than this appear as `{...}`, which does not parse back. */
   readonly elementsMax?: number;

@@ -49,6 +49,7 @@ export type Copies = 'shared' | 'chip' | 'core';
 /** Index into `Executable.buffers`. */
 export type BufferId = number;
 
+/** A range of memory with the shape of the array in it. */
 export interface Buffer {
   /** Path of the instruction that it belongs to, such as `conv2/kernel`. */
   readonly name: string;
@@ -68,6 +69,7 @@ export interface Buffer {
 
 /** What part of a step an instruction belongs to, for the table of step timings. */
 export const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed'] as const;
+/** A part of a step, for its times. */
 export type Phase = (typeof phases)[number];
 
 interface Step {
@@ -75,6 +77,7 @@ interface Step {
   readonly phase: Phase;
 }
 
+/** What a core does at a time, by the unit that does it. */
 export type Instruction =
   | InfeedInstruction
   | OutfeedInstruction
@@ -92,6 +95,7 @@ export interface InfeedInstruction extends Step {
   readonly element: number;
   readonly target: BufferId;
 }
+/** Sends an array to the host. */
 export interface OutfeedInstruction extends Step {
   readonly unit: 'outfeed';
   readonly element: number;
@@ -111,6 +115,7 @@ export interface ProductInstruction extends Step {
   readonly rhs: BufferId;
   readonly target: BufferId;
 }
+/** A matrix product, or a batch of them, with the offsets of all its elements. */
 export interface Product {
   readonly batch: number;
   readonly m: number;

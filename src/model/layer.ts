@@ -35,11 +35,13 @@ export interface Layer {
   ): HloInstruction;
 }
 
+/** How a weight is drawn. */
 export interface Initial {
   readonly parameters: readonly NamedLiteral[];
   readonly outputDims: readonly number[];
 }
 
+/** What may be said of a dense layer. */
 export interface DenseOptions {
   /** Standard deviation of the initial weights; that of He et al. 2015 unless given. */
   readonly deviation?: number;
@@ -65,6 +67,7 @@ export function dense(name: string, units: number, { deviation }: DenseOptions =
   };
 }
 
+/** What may be said of a convolution. */
 export interface Conv2dOptions {
   /** The same along both dimensions; 1 unless given. */
   readonly stride?: number;

@@ -1,6 +1,8 @@
 import { conv2d, dense, flatten, type Layer, maxPool, relu, sequential } from './layer.ts';
 
+/** Names of all networks, as `--model` takes them. */
 export const networkNames = ['mlp', 'cnn'] as const;
+/** One of {@link networkNames}. */
 export type NetworkName = (typeof networkNames)[number];
 
 /** From images [rows, columns, channels] to logits, one a class. */

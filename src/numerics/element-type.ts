@@ -23,7 +23,9 @@ export const elementTypes: Readonly<Record<ElementType, { bits: number; kind: El
   c128: { bits: 128, kind: 'complex' },
 };
 
+/** How the bits of an element are read. */
 export type ElementKind = 'pred' | 'signed' | 'unsigned' | 'float' | 'complex';
+/** The name of an element type, as XLA writes it. */
 export type ElementType =
   | 'pred'
   | 's2'
@@ -49,6 +51,7 @@ export type ElementType =
 
 /** The types that have arithmetic today; the others are declared, and refused by the verifier. */
 export type ComputedType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
+/** All of {@link ComputedType}. */
 export const computedTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
 
 /** Bytes of one element as it lies in HBM. */
@@ -56,6 +59,7 @@ export function elementBytes(type: ElementType): number {
   return Math.max(1, elementTypes[type].bits / 8);
 }
 
+/** Whether a text names an element type. */
 export function isElementType(text: string): text is ElementType {
   return Object.hasOwn(elementTypes, text);
 }

@@ -33,6 +33,7 @@ export const errorCodes = {
   io: 5,
 } as const;
 
+/** A key of {@link errorCodes}: what kind of error it is. */
 export type ErrorCode = keyof typeof errorCodes;
 
 /** An error the user can do something about: one line saying what, where, expected, found. */

@@ -17,6 +17,7 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2)} ${units[unit]}`;
 }
 
+/** A share of 1 in percent. */
 export function percent(share: number): string {
   return `${(100 * share).toFixed(share >= 0.9995 ? 1 : 2)} %`;
 }

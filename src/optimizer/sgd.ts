@@ -2,6 +2,7 @@ import { chain, type Optimizer } from './optimizer.ts';
 import type { Schedule } from './schedule.ts';
 import { momentum, scaleBy, weightDecay } from './transformations.ts';
 
+/** The settings of SGD. */
 export interface SgdOptions {
   readonly learningRate: Schedule;
   /** None unless given. */

@@ -51,6 +51,7 @@ export interface MasterState {
   readonly joinedMs: number | null;
 }
 
+/** What a master is given once, at its start. */
 export interface MasterOptions {
   /** How messages name each Cloud TPU, by number: `Cloud TPU 3 (x 1, y 1)`. */
   readonly names: readonly string[];
@@ -77,8 +78,10 @@ export interface MasterOptions {
  * over. `slice-restart`: the whole slice goes back to the last checkpoint, as on the hardware.
  */
 export const recoveryPolicies = ['none', 'replace', 'slice-restart'] as const;
+/** One of {@link recoveryPolicies}. */
 export type RecoveryPolicy = (typeof recoveryPolicies)[number];
 
+/** What happens after a loss. */
 export interface RecoveryOptions {
   readonly policy: RecoveryPolicy;
   /**
@@ -92,6 +95,7 @@ export interface RecoveryOptions {
   readonly lossesPerMinuteMax: number;
 }
 
+/** Where a membership stands. Times are in ms. */
 export type MasterPhase =
   | { readonly kind: 'joining'; readonly sinceMs: number }
   | { readonly kind: 'rolling-back'; readonly sinceMs: number }
@@ -126,6 +130,7 @@ interface Member {
   readonly lossesMs: readonly number[];
 }
 
+/** What a master is told. */
 export type MasterEvent =
   | { readonly kind: 'message'; readonly message: FromWorker }
   /** The experiment asks for a step; only when `ready`. */
@@ -165,6 +170,7 @@ export type MasterEvent =
     }
   | { readonly kind: 'stop' };
 
+/** What a master wants done, in this order. */
 export type MasterAction =
   | { readonly kind: 'send'; readonly tpu: number; readonly message: ToWorker }
   /** Steps may begin: all are loaded, at the start or again. */
@@ -229,6 +235,7 @@ export interface Note {
   readonly elapsedMs: number;
 }
 
+/** The next state, and what is to be done. */
 export interface Transition {
   readonly state: MasterState;
   readonly actions: readonly MasterAction[];
@@ -333,6 +340,7 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
   }
 }
 
+/** Whether the run has ended, well or not. */
 export function isOver(state: MasterState): boolean {
   return state.phase.kind === 'done' || state.phase.kind === 'failed';
 }

@@ -13,13 +13,20 @@ export type Shapes<M extends { readonly kind: string }> = {
 
 type Fields = Readonly<Record<string, FieldCheck>>;
 
+/** A whole number from 0 to 2^53 − 1. */
 export const isCount: FieldCheck = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+/** Any number, NaN too. */
 export const isNumber: FieldCheck = (value) => typeof value === 'number';
+/** A text of any length. */
 export const isText: FieldCheck = (value) => typeof value === 'string';
+/** true or false. */
 export const isFlag: FieldCheck = (value) => typeof value === 'boolean';
+/** An array of bytes. */
 export const isBytes: FieldCheck = (value) => value instanceof Uint8Array;
+/** Anything. */
 export const isAny: FieldCheck = () => true;
 
+/** A text of at most `length` UTF-16 units. */
 export function isTextUpTo(length: number): FieldCheck {
   return (value) => typeof value === 'string' && value.length <= length;
 }
@@ -29,10 +36,12 @@ export function isPlainUpTo(length: number): FieldCheck {
   return (value) => isTextUpTo(length)(value) && !/\p{Cc}/u.test(value as string);
 }
 
+/** A list whose items all pass. */
 export function isListOf(holds: FieldCheck): FieldCheck {
   return (value) => Array.isArray(value) && value.every(holds);
 }
 
+/** One of the values. */
 export function isOneOf(values: readonly unknown[]): FieldCheck {
   return (value) => values.includes(value);
 }

@@ -26,6 +26,7 @@ export interface WorkerState {
   readonly keepsBefore: boolean;
 }
 
+/** What a worker is doing. */
 export type WorkerPhase =
   | { readonly kind: 'started' }
   | { readonly kind: 'left' }
@@ -36,6 +37,7 @@ export type WorkerPhase =
   | { readonly kind: 'leaving' }
   | { readonly kind: 'ended' };
 
+/** What a worker is told. */
 export type WorkerEvent =
   /** Also when it meets a master again. */
   | { readonly kind: 'started' }
@@ -49,6 +51,7 @@ export type WorkerEvent =
   /** The master is gone. */
   | { readonly kind: 'disconnected' };
 
+/** What a worker wants done, in this order. */
 export type WorkerAction =
   | { readonly kind: 'send'; readonly message: FromWorker }
   /** Takes its place in this membership: what is loaded already need not be loaded again. */
@@ -58,11 +61,13 @@ export type WorkerAction =
   | { readonly kind: 'interrupt' }
   | { readonly kind: 'end' };
 
+/** The next state, and what is to be done. */
 export interface WorkerTransition {
   readonly state: WorkerState;
   readonly actions: readonly WorkerAction[];
 }
 
+/** A worker before its first membership. */
 export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerState {
   const phase: WorkerPhase = { kind: 'started' };
   const none = { generation: 0, loadedGeneration: 0, next: [], steps: null, keepsBefore: false };

@@ -6,6 +6,7 @@ import { PodError } from '../../numerics/error.ts';
 /** What a setting accepts: text of a flag, or a value of YAML. Messages begin with "expected". */
 export type Check<T> = z.ZodType<T>;
 
+/** A whole number from `min` to `max`. */
 export function whole(min: number, max: number = Number.MAX_SAFE_INTEGER): Check<number> {
   return z.preprocess(
     numeric,
@@ -17,6 +18,7 @@ export function whole(min: number, max: number = Number.MAX_SAFE_INTEGER): Check
   );
 }
 
+/** A finite number from `min` to `max`. */
 export function real(min: number, max: number): Check<number> {
   return z.preprocess(
     numeric,
@@ -27,10 +29,12 @@ export function real(min: number, max: number): Check<number> {
   );
 }
 
+/** One of the names. */
 export function oneOf<const T extends string>(names: readonly T[]): Check<T> {
   return z.enum(names as [T, ...T[]], { error: `expected one of ${names.join(', ')}` });
 }
 
+/** A text that is not empty. */
 export const text: Check<string> = z
   .string({ error: 'expected text' })
   .min(1, 'expected some text')
@@ -45,6 +49,7 @@ export const path: Check<string> = text.refine(
   `expected a path that does not begin with ~ (${tildeAdvice})`,
 );
 
+/** true or false. */
 export const flag: Check<boolean> = z.boolean({ error: 'expected true or false' });
 
 /** A grid of Cloud TPUs, `4x2`. */
@@ -52,6 +57,7 @@ export const topology: Check<string> = z
   .string({ error: `expected ${gridForm()}` })
   .refine(isTopology, `expected ${gridForm()}`);
 
+/** A data set in one of the forms of src/data/open.ts. */
 export const dataset: Check<string> = text.refine(
   (it) => parseDataset(it) !== undefined,
   `expected one of ${datasetForms.join(', ')}`,

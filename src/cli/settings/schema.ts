@@ -35,6 +35,7 @@ export interface SettingValues {
   readonly print: string;
 }
 
+/** The name of a setting, as a key of a file. */
 export type SettingKey = keyof SettingValues;
 
 /**
@@ -43,6 +44,7 @@ export type SettingKey = keyof SettingValues;
  * takes jobs, and `devices` is `pod devices`.
  */
 export const modes = ['train', 'compile', 'up', 'serve', 'master', 'job', 'devices'] as const;
+/** What takes settings: a command, a master, or a job. */
 export type Mode = (typeof modes)[number];
 
 /** Whether a mode takes a setting; if not, the reason, which ends a sentence. */
@@ -70,6 +72,7 @@ export interface Setting<T> {
   readonly places: Places;
 }
 
+/** What a setting is when nobody gives it. */
 export type Missing<T> =
   /** `inClusters` where losses are expected and outlived. */
   | { readonly value: T; readonly inClusters?: T; readonly text?: string }
@@ -294,8 +297,10 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
   },
 };
 
+/** All settings, in the order of help texts. */
 export const settingKeys: readonly SettingKey[] = Object.keys(schema) as SettingKey[];
 
+/** Whether a key of a file is a setting. */
 export function isSettingKey(key: string): key is SettingKey {
   return Object.hasOwn(schema, key);
 }

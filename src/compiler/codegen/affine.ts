@@ -14,6 +14,7 @@ interface Term {
   readonly atom: Atom;
   readonly coefficient: number;
 }
+/** What a term is a multiple of. */
 export type Atom = Variable | Quotient | Clamped;
 
 interface Bounds {
@@ -38,26 +39,32 @@ export interface Clamped extends Bounds {
   readonly of: Affine;
 }
 
+/** A loop variable from 0 to size − 1. Equal keys are the same variable. */
 export function variable(key: string, size: number): Variable {
   return { kind: 'variable', key, low: 0, high: size - 1 };
 }
 
+/** The expression that is always `value`. */
 export function constant(value: number): Affine {
   return { constant: value, terms: [], key: `${value}` };
 }
 
+/** coefficient · atom. */
 export function term(atom: Atom, coefficient: number = 1): Affine {
   return affine(0, [{ atom, coefficient }]);
 }
 
+/** a + b. */
 export function plus(a: Affine, b: Affine): Affine {
   return affine(a.constant + b.constant, [...a.terms, ...b.terms]);
 }
 
+/** a + by. */
 export function shifted(a: Affine, by: number): Affine {
   return by === 0 ? a : affine(a.constant + by, a.terms);
 }
 
+/** a · factor. */
 export function times(a: Affine, factor: number): Affine {
   return affine(
     a.constant * factor,
@@ -86,6 +93,7 @@ export function quotient(a: Affine, divisor: number, modulus: number = Infinity)
   return reduced(divided(a, divisor), modulus) ?? quotientTerm(a, divisor, modulus);
 }
 
+/** a held between `low` and `high`; a itself where its range lies between them. */
 export function clamped(a: Affine, low: number, high: number): Affine {
   const range = rangeOf(a);
   if (low <= range.low && range.high <= high) return a;

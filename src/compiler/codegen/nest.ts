@@ -72,12 +72,14 @@ export function wholePoint(dims: readonly number[]): Point {
 
 /** For each dimension, for each of its factors (outermost first): the counters it covers. */
 export type Box = readonly (readonly Range[])[];
+/** Whole numbers from `low` up to, and without, `high`; `size` is the number of all of the counter. */
 export interface Range {
   readonly low: number;
   readonly high: number;
   readonly size: number;
 }
 
+/** The box of all values of all counters. */
 export function boxOf(factors: readonly (readonly number[])[]): Box {
   return factors.map((list) => list.map((size) => ({ low: 0, high: size, size })));
 }
@@ -99,6 +101,7 @@ export function dimensionsOf(box: Box): {
   return { counters, point };
 }
 
+/** No dimensions are joined. */
 export const noMerges: Merges = { dropped: new Set(), trips: new Map() };
 
 function explore(

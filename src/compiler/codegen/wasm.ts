@@ -6,6 +6,7 @@
 
 /** The types of locals and of results, with their bytes in the format. */
 export const valueTypes = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
+/** A type of WebAssembly values. */
 export type ValueType = keyof typeof valueTypes;
 
 /** One function: its type, the types of its locals after the parameters, its instructions. */
@@ -169,6 +170,7 @@ export const simd = {
   f32x4ConvertI32x4S: 0xfa,
   f32x4ConvertI32x4U: 0xfb,
 } as const;
+/** A SIMD instruction of the table. */
 export type SimdOpcode = keyof typeof simd;
 
 /** A SIMD instruction with its immediates. */
@@ -181,15 +183,19 @@ export function memoryArgument(alignmentLog2: number, offset: number): number[] 
   return [alignmentLog2, ...unsigned(offset)];
 }
 
+/** Pushes a local. */
 export function localGet(local: number): number[] {
   return [0x20, ...unsigned(local)];
 }
+/** Pops a value into a local. */
 export function localSet(local: number): number[] {
   return [0x21, ...unsigned(local)];
 }
+/** Pushes an i32. */
 export function i32Const(value: number): number[] {
   return [0x41, ...signed(value)];
 }
+/** Calls a function by its index. */
 export function call(functionIndex: number): number[] {
   return [0x10, ...unsigned(functionIndex)];
 }

@@ -54,17 +54,20 @@ export interface DirectoryLock {
   release(): void;
 }
 
+/** The newest whole checkpoint, and those that were refused on the way to it. */
 export interface Latest {
   readonly checkpoint: Checkpoint | undefined;
   /** Newest first. */
   readonly refused: readonly Refusal[];
 }
 
+/** A checkpoint that was written. */
 export interface Saved {
   readonly name: string;
   readonly bytes: number;
 }
 
+/** How a folder of checkpoints is opened. */
 export interface CheckpointsOptions {
   /** How many whole checkpoints are left; at least one. */
   readonly keep: number;
@@ -134,6 +137,7 @@ export function inspectCheckpoint(
   return orRefusal({ directory, name, files }, inspect);
 }
 
+/** Whether a checkpoint was refused. */
 export function isRefusal(it: object): it is Refusal {
   return 'reason' in it;
 }

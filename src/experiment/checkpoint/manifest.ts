@@ -25,6 +25,7 @@ export interface Manifest {
   readonly files: readonly ManifestFile[];
 }
 
+/** A file of a checkpoint, with its size and digest. */
 export interface ManifestFile {
   readonly name: string;
   readonly bytes: number;
@@ -32,9 +33,12 @@ export interface ManifestFile {
   readonly sha256: string;
 }
 
+/** Values by name, as JSON has them. */
 export type Fields = Readonly<Record<string, unknown>>;
 
+/** What a manifest says that it is. */
 export const manifestFormat = 'tpu-pod checkpoint';
+/** Version of the format that is written. Other versions are refused. */
 export const manifestVersion = 1;
 
 /** A manifest takes no more; the largest networks have some thousand parameters. */

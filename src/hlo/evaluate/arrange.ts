@@ -6,6 +6,7 @@ import { forEachIndex, gathered, literalFrom } from './value.ts';
 
 /* Operations that move elements and leave their bits alone. */
 
+/** The value of an iota of the given shape. */
 export function iotaOf(shape: ArrayShape, dimension: number): Literal {
   const stride = at(stridesOf(shape.dims), dimension);
   return literalFrom(shape, (i) => Math.floor(i / stride) % at(shape.dims, dimension));
@@ -24,6 +25,7 @@ function rearranged(
   return gathered(shape, operand, from);
 }
 
+/** The value of a broadcast. */
 export function broadcastOf({ shape, dimensions }: Broadcast, operand: Literal): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(shape, operand, (index) =>
@@ -31,6 +33,7 @@ export function broadcastOf({ shape, dimensions }: Broadcast, operand: Literal):
   );
 }
 
+/** The value of a transpose. */
 export function transposeOf({ shape, permutation }: Transpose, operand: Literal): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(shape, operand, (index) =>
@@ -38,6 +41,7 @@ export function transposeOf({ shape, permutation }: Transpose, operand: Literal)
   );
 }
 
+/** The value of a slice. */
 export function sliceOf(it: Slice, operand: Literal): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(it.shape, operand, (index) =>
@@ -45,6 +49,7 @@ export function sliceOf(it: Slice, operand: Literal): Literal {
   );
 }
 
+/** The value of a reverse. */
 export function reverseOf({ shape, dimensions }: Reverse, operand: Literal): Literal {
   const strides = stridesOf(shape.dims);
   return rearranged(shape, operand, (index) =>
@@ -55,6 +60,7 @@ export function reverseOf({ shape, dimensions }: Reverse, operand: Literal): Lit
   );
 }
 
+/** The value of a pad; `value` is a scalar. */
 export function padOf(it: Pad, operand: Literal, value: Literal): Literal {
   const { dims } = operand.shape;
   const strides = stridesOf(dims);
@@ -70,6 +76,7 @@ export function padOf(it: Pad, operand: Literal, value: Literal): Literal {
   return gathered(it.shape, operand, from, value);
 }
 
+/** The value of a select, element by element. */
 export function selectOf(
   shape: ArrayShape,
   predicate: Literal,
@@ -83,6 +90,7 @@ export function selectOf(
   return { shape, data };
 }
 
+/** The value of a concatenate. */
 export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Literal {
   const { shape, dimension } = it;
   const data = storage(shape.type, elementCount(shape));
@@ -98,6 +106,7 @@ export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Li
   return { shape, data };
 }
 
+/** The same elements in another shape. */
 export function reshapeOf(shape: ArrayShape, { data }: Literal): Literal {
   return { shape, data };
 }

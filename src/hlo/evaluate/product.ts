@@ -50,6 +50,7 @@ function multiplicands(it: Literal, precision: Precision): Float64Array {
   return precision === 'default' ? values.map(roundToBf16) : values;
 }
 
+/** The value of a dot, in the order of sums of docs/ARCHITECTURE.md. */
 export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
   const left = multiplicands(lhs, it.precision);
   const right = multiplicands(rhs, it.precision);
