@@ -130,7 +130,7 @@ export function refuseTaken(path: string, what: string): void {
   }
 }
 
-/** Who holds the lock of a folder, in words; undefined if nobody does. Changes nothing. */
+/** The holder of the lock of a folder, in words; undefined if nobody has it. Changes nothing. */
 export function holderOf(folder: string): string | undefined {
   const path = join(folder, lockFile);
   let file: number;

@@ -130,7 +130,7 @@ export class Doorkeeper {
     return new Stale(why, this.#challenges.make());
   }
 
-  /** Those who arrived long ago. What is forgotten stays used, should the clock be set back. */
+  /** Forgets proofs that arrived long ago. They stay used, should the clock be set back. */
   #forget(): void {
     const now = this.#elapsed();
     for (const [nonce, { timeMs, arrivedMs }] of this.#seen) {

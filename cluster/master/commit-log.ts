@@ -149,7 +149,7 @@ class FileLog implements CommitLog {
     if (last?.step !== step || last.digest !== digest) {
       throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
     }
-    // Whoever trains keeps this one too: of a long run not every step twice.
+    // The training loop keeps this object too, so a long run holds each step once.
     history[history.length - 1] = event;
   }
 

@@ -20,9 +20,9 @@ export interface LogAnswer extends LogPiece {
   readonly hasEnded: boolean;
 }
 
-/** Of a request's body, in bytes. */
+/** The most bytes of a request's body. */
 export const bodyBytesMax: number = 2 ** 16;
-/** Of what is read of a body that is too large, so that who sent it hears of it. */
+/** The most bytes that are read of a body that is too large, so that its sender hears of it. */
 const drainBytesMax = 2 ** 20;
 /** How long an answer may wait for a log to grow, in ms, and how many may. */
 export const waitMsMax: number = 10_000;
@@ -176,7 +176,7 @@ function wholeIn(url: URL, name: string, max: number): number | undefined {
   );
 }
 
-/** Those who wait for a log to grow. When there are too many, no more are made to wait. */
+/** Requests that wait for a log to grow. When there are too many, a further one is answered at once. */
 class Waiters {
   readonly #jobs: JobServer;
   #count = 0;

@@ -9,9 +9,9 @@ export interface LogPiece {
   readonly next: number;
 }
 
-/** Of one part, in bytes. A line is never longer. */
+/** The most bytes of one part. A line is never longer. */
 export const pieceBytesMax: number = 2 ** 17;
-/** Of the whole log, in bytes: more is not written. A job's summary is not only there. */
+/** The most bytes of a whole log: more is not written. A job's summary is kept elsewhere too. */
 export const logBytesMax: number = 2 ** 28;
 
 /** The log of a job: lines are only added. It may lose its last lines when the power does. */

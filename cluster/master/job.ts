@@ -51,7 +51,7 @@ export type JobEnd =
 
 const startMsLimit = 120_000;
 
-/** Of a job's folder: the log of its commits. */
+/** Name of the log of commits in a job's folder. */
 export const commitsFile = 'commits.jsonl';
 
 /**
@@ -76,7 +76,7 @@ export async function runJob(job: Job): Promise<JobEnd> {
     logger.info({ generation, step: history.at(-1)?.step ?? 0 }, 'commits-found');
     return await run(job, opened, commits);
   } catch (error) {
-    // Who is told to stop loses its workers as well: that is no failure of the job.
+    // A master that is told to stop loses its workers as well: that is no failure of the job.
     if (job.shouldStop())
       return { kind: 'stopped', step: commits.past().history.at(-1)?.step ?? 0 };
     if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);

@@ -42,7 +42,7 @@ export interface FailedJob extends Submitted {
   readonly state: 'failed';
   readonly startedMs: number;
   readonly endedMs: number;
-  /** Of the error, and the exit code that `pod train` would have had. */
+  /** Code of the error, and the exit code that `pod train` would have had. */
   readonly code: string;
   readonly exitCode: number;
   /** One line. */

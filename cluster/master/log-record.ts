@@ -73,7 +73,7 @@ export class LogContents {
     this.finished = null;
   }
 
-  /** Of two masters that took the same generation the first has it. */
+  /** When two masters take the same generation, the first one has it. */
   #follow(generation: number, name: string): void {
     if (generation > this.leader.generation) this.leader = { generation, name };
     this.generation = Math.max(this.generation, generation);

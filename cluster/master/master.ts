@@ -93,7 +93,7 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
   const report = options.report === undefined ? undefined : new ReportFile(options.report);
-  // Whoever starts a pod anew means a new run: what has ended is put aside.
+  // A pod that is started anew is a new run: the log of one that has ended is put aside.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
   const { state, workers } = begin(lobby, cloudTpus(options.config));
   const api = await serveApi(state, ...apiPlace());
@@ -158,7 +158,7 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   await jobs.ended;
   api.close();
   workers?.close();
-  // Whoever starts the next master finds its workers here.
+  // The workers stay for the next master.
   await lobby.close();
   return ending.exitCode;
 }
@@ -202,7 +202,7 @@ async function sendHome(lobby: Lobby, error: unknown): Promise<void> {
 }
 
 interface Ending {
-  /** Of a master that was told to end. */
+  /** Exit code of a master that was told to end. */
   exitCode: number;
   /** All is done: it is too late to end before. */
   isDone: boolean;

@@ -65,7 +65,7 @@ export interface JobServerOptions {
 
 /** How many may wait. */
 export const queueMax = 1000;
-/** Of a job's words as JSON, in bytes. */
+/** The most bytes of a job's words as JSON. */
 export const wordsBytesMax: number = 2 ** 14;
 
 /**
@@ -79,7 +79,7 @@ export class JobServer {
   readonly #store: JobStore;
   /** All, in order. */
   readonly #jobs: Map<string, Job> = new Map();
-  /** Those that have not ended, in order; the first one is the one that runs. */
+  /** Jobs that have not ended, in order; the first one runs. */
   readonly #unfinished: Set<string> = new Set();
   readonly #watchers: Map<string, Set<() => void>> = new Map();
   #damaged: readonly DamagedJob[] = [];
@@ -156,7 +156,7 @@ export class JobServer {
     return [...this.#jobs.values()];
   }
 
-  /** Those that are on disk and cannot be read. */
+  /** Jobs that are on disk and cannot be read. */
   listDamaged(): readonly DamagedJob[] {
     return this.#damaged;
   }
@@ -331,5 +331,5 @@ export class JobServer {
 
 type Unfinished = Pick<Job, 'id' | 'words' | 'submittedMs'> & { readonly startedMs?: number };
 
-/** Of errors that say that a Cloud TPU was lost, or that the run can't go on. */
+/** Exit code of errors that say that a Cloud TPU was lost, or that the run cannot go on. */
 const lossExitCode = 3;

@@ -54,7 +54,7 @@ export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
 }
 
 export const controlPath = '/control';
-/** Of the headers of an answer, in bytes, whatever flags of node say. */
+/** The most bytes of the headers of an answer, whatever flags of node say. */
 const headerBytesMax = 4096;
 /** A peer that reads slower than this many bytes behind is given up. */
 const waitingBytesMax = 8 * messageBytesMax;

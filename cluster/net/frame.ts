@@ -29,7 +29,7 @@ export interface FrameHeader {
   sequence: number;
   /** Tensors and credits: link · 2 + colour. State: number of the parameter. */
   queue: number;
-  /** Of the payload. */
+  /** Bytes of the payload. */
   bytes: number;
   /**
    * Frames ever given back, modulo 2^32. Credits: of their queue. Tensors: of the queue that runs the
@@ -60,12 +60,12 @@ export const headerBytes = 64;
 /** The largest payload of anything but tensors and state. */
 export const smallPayloadBytes = 256;
 
-/** Of the caches. */
+/** Bytes of a line of the caches. */
 export const lineBytes = 64;
 
 /** `TPUF`. */
 const magic = [0x54, 0x50, 0x55, 0x46] as const;
-/** Of the header, by its own CRC-32. */
+/** Bytes of the header that its own CRC-32 covers. */
 const checkedBytes = headerBytes - 4;
 
 /** Why a frame, a handshake or a connection was not accepted. The numbers travel. */
@@ -92,7 +92,7 @@ export interface Refusal {
   readonly code: RefusalCode;
   /** One line: what was expected and found. */
   readonly text: string;
-  /** Of the refused frame, where its header was sound. */
+  /** Header of the refused frame, where it was sound. */
   readonly header?: Readonly<FrameHeader>;
   /** It is the other end that refuses; else this end has found something wrong. */
   readonly isTheirs?: true;
@@ -203,7 +203,7 @@ export class FrameReader {
   /** The part that is being read: the header, or a payload and what follows. */
   #target: Uint8Array = this.#head;
   #filled = 0;
-  /** Of the payload. */
+  /** Bytes of the payload. */
   #bytes = 0;
   readonly #zlib = new ZlibCrc();
   #crc: RunningCrc = this.#zlib;

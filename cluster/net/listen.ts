@@ -19,7 +19,7 @@ export interface WebSocketPlace {
   readonly port: number;
   /** The only path that is answered. */
   readonly path: string;
-  /** Of a message that comes in, in bytes. */
+  /** The most bytes of a message that comes in. */
   readonly maxPayload: number;
 }
 

@@ -24,7 +24,7 @@ export interface PumpParts {
   readonly generation: number;
   /** Whether payloads may go through memory that is shared with peers on this host. */
   readonly shares: boolean;
-  /** That they do not, with a peer that could have some: why. */
+  /** Told why nothing is shared with a peer with which something could be. */
   readonly unshared: (peer: number, cause: string) => void;
 }
 
@@ -74,7 +74,7 @@ interface Source {
 export class Pump {
   readonly #parts: PumpParts;
   readonly #bytes: Buffer;
-  /** Of what goes out. */
+  /** CRC of what goes out. */
   readonly #crc: FrameCrc;
   readonly #routes: readonly Route[];
   readonly #sources: readonly Source[];

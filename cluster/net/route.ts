@@ -39,7 +39,7 @@ export interface FrameSizes {
   /** The most elements of a frame. */
   readonly frameElements: number;
   readonly frameBytes: number;
-  /** Of the place into which one is received, and the header of the next behind it. */
+  /** Bytes of the place for a received payload, and for the header of the next frame behind it. */
   readonly slotBytes: number;
 }
 
@@ -95,7 +95,7 @@ export function peersOf(crossings: readonly Crossing[]): readonly number[] {
   return [...new Set(crossings.map(({ peer }) => peer))];
 }
 
-/** Of a peer: where the segment that is shared with it lies, and the queues with places in it. */
+/** Where the segment that is shared with a peer lies, and the queues with places in it. */
 export interface SegmentPlace {
   readonly peer: number;
   readonly address: number;
@@ -107,7 +107,7 @@ export interface SegmentPlace {
 
 /** What the pump of a process has in the memory: byte addresses. */
 export interface PumpLayout {
-  /** Of what goes to each peer, and of what comes from each. Not touched where nothing is shared. */
+  /** Segments of what goes to each peer, and of what comes from each. Not touched where nothing is shared. */
   readonly segments: {
     readonly out: readonly SegmentPlace[];
     readonly in: readonly SegmentPlace[];
@@ -116,7 +116,7 @@ export interface PumpLayout {
   readonly slots: { readonly address: number; readonly count: number };
   /** For the CRCs of what goes out, and of what comes from each peer in turn. */
   readonly scratch: number;
-  /** Of all of it. */
+  /** The byte after all of it. */
   readonly end: number;
 }
 

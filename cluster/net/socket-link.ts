@@ -45,7 +45,7 @@ class FrameRing {
   }
 }
 
-/** Of the queues to one process: whether any may have a frame to be sent. */
+/** Whether any of the queues to one process may have a frame to be sent. */
 export interface Outbox {
   isReady: boolean;
 }

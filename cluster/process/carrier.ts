@@ -48,7 +48,7 @@ export class Carrier {
   readonly #parts: CarrierParts;
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
-  /** Who takes parameters from here, and what is taken from others. */
+  /** Connections that take parameters from here, and those that bring parameters of others. */
   readonly #senders: Map<Wire, StateSender> = new Map();
   readonly #takings: Set<Taking> = new Set();
   #server: TensorServer | undefined;

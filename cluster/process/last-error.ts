@@ -3,7 +3,7 @@ import { z } from 'zod';
 
 /** What the end of a process's log says of its end. */
 export interface LastError {
-  /** Of a PodError, if the line has one. */
+  /** Code of a PodError, if the line has one. */
   readonly code: string | undefined;
   /** One line. */
   readonly message: string;
@@ -11,7 +11,7 @@ export interface LastError {
 
 /** At most this much of the end of a log is looked at, in bytes. */
 const tailBytes = 16_384;
-/** Of what a message takes over from a log, in characters. */
+/** The most characters that a message takes over from a log. */
 const wordsMax = 300;
 
 const lineSchema = z.object({

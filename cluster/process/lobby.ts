@@ -75,7 +75,7 @@ const heartbeatMs = 20_000;
 /** How long processes may take to hear that the run is over, in ms. */
 const dismissMsLimit = 3000;
 
-/** Who is to hear that the run is over. */
+/** How the workers hear that the run is over. */
 export interface Dismissal {
   /** Workers that may still be starting: they are waited for, up to so many in all. */
   readonly expected: number;
@@ -94,7 +94,7 @@ export class Lobby {
   #isClosing = false;
   /** Given once the run is over. */
   #lingerMs: number | undefined;
-  /** Those who were told so and have not answered; how many have. */
+  /** Workers that were told so and have not answered, and the number of those that have. */
   readonly #unheard: Set<Guest> = new Set();
   #heard = 0;
 
@@ -122,7 +122,7 @@ export class Lobby {
     return this.#listener?.port ?? 0;
   }
 
-  /** Those without a Cloud TPU, in the order in which they came. */
+  /** Workers without a Cloud TPU, in the order in which they came. */
   get waiting(): readonly Guest[] {
     return [...this.#guests].filter(({ isWaiting }) => isWaiting);
   }

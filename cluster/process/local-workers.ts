@@ -7,7 +7,7 @@ import type { Death } from './pod.ts';
 import { readProcesses, startProcess, workerEnv } from './spawn.ts';
 
 export interface LocalWorkersOptions {
-  /** Of the pod: logs, and the list of its processes. */
+  /** Folder of the pod, with logs and the list of its processes. */
   readonly folder: string;
   readonly tpus: number;
   /** Where workers find the master, on this machine. */

@@ -27,7 +27,7 @@ export type ToNode =
   | { readonly kind: 'code'; readonly bytes: Uint8Array }
   /** Its Cloud TPU, and an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
-  /** Who is who from this generation on: where tensors come from, by Cloud TPU. Before every `load`. */
+  /** The places of all Cloud TPUs from this generation on: where tensors come from. Sent before every `load`. */
   | {
       readonly kind: 'membership';
       readonly generation: number;

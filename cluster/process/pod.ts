@@ -26,7 +26,7 @@ export interface ProcessPodOptions extends PodOptions {
   readonly lobby: Lobby;
   /** All must have joined, and then loaded, within this many ms. */
   readonly startMsLimit: number;
-  /** Who is lost must be replaced within this many ms; then another hosts its Cloud TPU too. */
+  /** A lost worker must be replaced within this many ms; then another worker hosts its Cloud TPU too. */
   readonly graceMsLimit: number;
   /** Asked while its workers are awaited at the start: whether to give up. */
   readonly shouldStop?: () => boolean;
@@ -58,7 +58,7 @@ export interface Death {
   readonly pid: number;
   /** One line: its exit code or signal, and its last error. */
   readonly cause: string;
-  /** That of its last error, if it told one. */
+  /** Code of its last error, if it told one. */
   readonly code: string | null;
 }
 
@@ -103,7 +103,7 @@ const retryMs = 200;
 const fanOut = 4;
 /** At the start no more workers are expected once this many ms have passed since one joined last. */
 const quietMsLimit = 30_000;
-/** Those who have nothing wait so long for those who have been here before, in ms. */
+/** How long new workers wait, in ms, for workers that have been here before and may return. */
 const returnMs = 3000;
 
 function masterOptions(options: ProcessPodOptions): MasterOptions {

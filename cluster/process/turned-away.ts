@@ -2,7 +2,7 @@ import type { Refusal } from '../net/frame.ts';
 
 type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 
-/** Who is turned away is told of one by one, up to so many in so many ms. */
+/** Connections that are turned away are logged one by one, up to so many in so many ms. */
 export const toldMax = 20;
 export const periodMs = 10_000;
 

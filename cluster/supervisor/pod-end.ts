@@ -7,7 +7,7 @@ import { readSmallText } from '../../src/files/read.ts';
 export interface PodEnd {
   /** As the master's: see docs/OPERATING.md, Exit codes. */
   readonly exitCode: number;
-  /** Of the error that ended it, if it had one. */
+  /** Code of the error that ended it, if there was one. */
   readonly code: string | undefined;
   /** One line; undefined of a pod that was done or was told to end. */
   readonly reason: string | undefined;

@@ -20,7 +20,7 @@ import { noteProcess, readProcesses, startProcess } from '../process/spawn.ts';
 import { type PodEnd, writePodEnd } from './pod-end.ts';
 
 export interface SupervisorOptions {
-  /** Of the pod, absolute. */
+  /** Absolute path of the folder of the pod. */
   readonly folder: string;
   readonly pod: PodFile;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;

@@ -26,7 +26,7 @@ export function splitOf({ dataset, split, digest }: FeedSource, opened: DatasetP
   );
 }
 
-/** Who gets which samples. Throws `bad-flag` when the batch does not split evenly. */
+/** The samples of each core. Throws `bad-flag` when the batch does not split evenly. */
 export function planOf(source: FeedSource, size: number, tpus: number, cores: number): Plan {
   const slice = { size, globalBatch: source.globalBatch, replicasPerTpu: cores, tpus };
   return source.order === 'training'

@@ -9,7 +9,7 @@ export interface LastWords {
   readonly exitCode: number;
   /** One line of bounded length. */
   readonly message: string;
-  /** Of our own mistakes only. */
+  /** Present for mistakes of this program only. */
   readonly stack: string | undefined;
 }
 

@@ -41,7 +41,7 @@ export function isReady(path: string): boolean {
   }
 }
 
-/** Of one process: 0 and less are groups of them. */
+/** Whether it is the number of one process: 0 and less stand for groups. */
 function isPid(pid: unknown): pid is number {
   return Number.isSafeInteger(pid) && (pid as number) > 0;
 }

@@ -32,7 +32,7 @@ const statusFile = statusPath(env);
 const tokenMsLimit = 180_000;
 const sayMs = 5000;
 
-/** Of an end without an error: 0 if the master said that all is over. */
+/** Exit code of an end without an error: 0 if the master said that all is over. */
 let exitCode = 0;
 
 outliveFileLimit();

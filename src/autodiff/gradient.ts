@@ -48,7 +48,7 @@ export function gradient(
   return wrt.map((it) => cotangents.get(it) ?? zeros(it));
 }
 
-/** Those that a change of `wrt` can change. */
+/** The instructions whose value depends on `wrt`. */
 function dependsOn(
   order: readonly HloInstruction[],
   wrt: readonly HloInstruction[],

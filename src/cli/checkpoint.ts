@@ -83,7 +83,7 @@ async function lookAtAll<T>(
       const found = await look(name);
       if (found !== gone) all.push(found);
     }
-    // Those that were listed were all deleted: newer ones are there.
+    // All that were listed have been deleted: newer ones are there.
     if (all.length > 0) return all;
   }
 }

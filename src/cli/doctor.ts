@@ -81,7 +81,7 @@ function processors(): Finding {
   };
 }
 
-/** Of the machine, or of the container where one has less. */
+/** Memory of the machine, or of the container where that is less. */
 function memory(): Finding {
   const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
   const total = Math.min(totalmem(), limit);

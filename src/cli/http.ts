@@ -75,7 +75,7 @@ export function isLoopback(host: string): boolean {
 }
 
 const answerBytesMaxDefault = 2 ** 23;
-/** Of the headers of an answer, whatever flags of node say. */
+/** The most bytes of the headers of an answer, whatever flags of node say. */
 const headerBytesMax = 2 ** 14;
 
 /**

@@ -11,7 +11,7 @@ export class LogTail {
   readonly #path: string;
   readonly #decoder = new StringDecoder('utf8');
   #offset: number;
-  /** Of a line whose end is not written yet. */
+  /** The beginning of a line whose end is not written yet. */
   #begun = '';
 
   constructor(path: string, offset = 0) {

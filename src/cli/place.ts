@@ -14,9 +14,9 @@ export interface MasterFlags {
 
 /** Where a master is. */
 export interface MasterPlace {
-  /** Of its API, as `http://127.0.0.1:7080`. */
+  /** Origin of its API, as `http://127.0.0.1:7080`. */
   readonly origin: string;
-  /** Of the pod of `pod up`, if it was found by that. */
+  /** Folder of the pod of `pod up`, if the master was found by it. */
   readonly folder: string | undefined;
 }
 

@@ -48,7 +48,7 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
   return `the pod ended${when} with exit code ${exitCode}: ${oneLine(why)}`;
 }
 
-/** That a pod has ended, and how, for those who asked it in vain; undefined where it cannot be told. */
+/** The error for a command that asked a pod in vain: how the pod has ended. Undefined where nobody knows. */
 export function endOfPod(folder: string): PodError | undefined {
   try {
     const state = podState(folder);

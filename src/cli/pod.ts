@@ -75,7 +75,7 @@ function report(error: unknown): number {
   return exitCode;
 }
 
-/** Of words that ask for a command that is not there: `pod help nope`, `pod checkpoint`. */
+/** The message for a command that is not there, as in `pod help nope` or `pod checkpoint`. */
 function noCommand(): string {
   const [first = '', ...others] = process.argv.slice(2);
   const of = program.commands.some((it) => it.name() === first) ? `pod ${first}` : 'pod';

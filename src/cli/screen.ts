@@ -1,6 +1,6 @@
 import type { Screen } from '../observe/progress.ts';
 
-/** Of a terminal that does not say how wide it is, in characters. */
+/** Width of a terminal that does not say how wide it is, in characters. */
 const columnsDefault = 80;
 
 /** A stream as a screen. One that cannot move its cursor (`TERM=dumb`) gets lines only. */

@@ -44,7 +44,7 @@ const defaultSize = { train: 60_000, test: 10_000 } as const;
 const side = 28;
 const area = side * side;
 
-/** Of the pixels of the first 60,000 training images of seed 0, in units of white = 1, rounded. */
+/** Mean of the pixels of the first 60,000 training images of seed 0, in units of white = 1, rounded. */
 const pixelMean = 0.113;
 const pixelDeviation = 0.247;
 
@@ -57,9 +57,9 @@ const spread = {
   halfTurn: 0.1,
   /** Sideways for each unit of height. */
   shear: 0.2,
-  /** Of a coefficient of the bending field. */
+  /** Scale of a coefficient of the bending field. */
   bend: 2.6,
-  /** Of a whole stroke against the others. */
+  /** Shift of a whole stroke against the others. */
   stroke: 0.5,
   penRadius: [0.75, 1.6],
   ink: [0.7, 1],

@@ -32,12 +32,12 @@ export function mnist(dir: string): DatasetPair {
   };
 }
 
-/** Of `t10k`, where there is no `train`. */
+/** Share of `t10k` that is used to train where there is no `train`. */
 const trainingShare = 0.8;
 const side = 28;
 const classes = 10;
 
-/** Of the pixels of the 60,000 training images, in units of white = 1. */
+/** Mean of the pixels of the 60,000 training images, in units of white = 1. */
 const pixelMean = 0.1307;
 const pixelDeviation = 0.3081;
 

@@ -19,7 +19,7 @@ export interface Plan {
   /** Replicas of a Cloud TPU: its cores. */
   readonly replicasPerTpu: number;
   readonly tpus: number;
-  /** Of the orders of the epochs; unused in evaluation. */
+  /** Seed of the order of each epoch; unused in evaluation. */
   readonly seed: number;
 }
 

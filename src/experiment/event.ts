@@ -100,7 +100,7 @@ export interface Evaluated {
   readonly loss: number;
 }
 
-/** Of wall times, in ms. */
+/** Quantiles of wall times, in ms. */
 export interface Quantiles {
   readonly p50: number;
   readonly p90: number;
@@ -135,7 +135,7 @@ export interface Report {
   readonly hbmBytesPerCore: number;
   /** How often the run went on after a loss, of a Cloud TPU or of its master. */
   readonly recoveries: number;
-  /** Of a run with checkpoints. Bytes above are of the steps since it was resumed. */
+  /** Present for a run with checkpoints. Bytes above count the steps since it was resumed. */
   readonly checkpoints?: CheckpointReport;
 }
 

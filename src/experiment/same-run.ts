@@ -19,7 +19,7 @@ export interface RunKey {
   readonly topology: string;
   readonly model: string;
   readonly globalBatch: number;
-  /** Of the initial weights and of the order of examples. */
+  /** Seed of the initial weights and of the order of examples. */
   readonly seed: number;
   readonly precision: string;
   /** As the device has it, an f32. */

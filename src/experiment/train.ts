@@ -42,7 +42,7 @@ export interface TrainWorld {
   readonly opened?: OpenedRun;
   /** None are read or written unless given. */
   readonly checkpoints?: CheckpointPlan;
-  /** Of a run whose master has ended before its end, what that had written down. */
+  /** What an earlier master of the run, which ended before the run did, has written down. */
   readonly past?: Past;
   /** Asked before every step, of the evaluation too: whether to save, if there are checkpoints, and end. */
   readonly shouldStop?: () => boolean;
@@ -67,7 +67,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   await plan?.checkpoints.begin();
   if (plan?.resume || start.isStanding) yield resumed(start);
   if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
-  // That an earlier master is gone on from is a recovery as well.
+  // Going on from an earlier master is a recovery as well.
   const story = new Story(past.history.length === 0 ? 0 : past.recoveries + 1);
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {

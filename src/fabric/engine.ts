@@ -40,7 +40,7 @@ export function resetEngine(memory: WebAssembly.Memory, { base, bytes }: EngineL
 }
 
 interface Fault {
-  /** Of a `PodError`; empty for our own mistakes. */
+  /** The code of a `PodError`; empty for a mistake of this program. */
   readonly code: ErrorCode | '';
   readonly message: string;
 }

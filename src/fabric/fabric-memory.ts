@@ -15,7 +15,7 @@ const coloursPerLink = 2;
 /** Where a slice's links and doorbells lie in the shared memory. Bytes and byte addresses. */
 export interface FabricLayout {
   readonly base: number;
-  /** Of everything below. */
+  /** Bytes of everything below. */
   readonly bytes: number;
   /** One line for all, then one for each worker: see doorbell.ts. */
   readonly control: number;

@@ -71,15 +71,15 @@ export class Lane {
   #started = 0;
   /** Buckets whose every hop has been made. */
   #passed = 0;
-  /** Of those, buckets whose every frame has been released. */
+  /** Buckets among those whose frames have all been released. */
   #finished = 0;
 
-  /** Of the present bucket: byte address of the vector, and the lane's elements in it. */
+  /** Byte address of the present bucket's vector, and the lane's elements in it. */
   #address = 0;
   #laneStart = 0;
   #laneLength = 0;
   #phase = 0;
-  /** Of the present phase. */
+  /** The ring of the present phase. */
   #ring: Ring;
   #rangeStart = 0;
   #rangeLength = 0;
@@ -88,7 +88,7 @@ export class Lane {
   #hops = 0;
   #piece = 0;
   #hop = 0;
-  /** Of the present hop: byte address of the chip's own elements, and their number. */
+  /** Byte address and number of the chip's own elements in the present hop. */
   #own = 0;
   #count = 0;
   /** Frames of the present bucket, by turn. */

@@ -35,7 +35,7 @@ export interface InLink {
 export interface Frame {
   /** Byte address of the payload in the emulator's memory. */
   address: number;
-  /** Of the payload; a multiple of 4. */
+  /** Bytes of the payload; a multiple of 4. */
   bytes: number;
   /** Membership in which it was sent. */
   generation: number;

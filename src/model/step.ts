@@ -34,7 +34,7 @@ export interface NetworkOptions {
   /** Examples a step over all replicas; a multiple of their number. */
   readonly globalBatch: number;
   readonly replicas: number;
-  /** Of products: `default` multiplies in bf16, `highest` in f32. */
+  /** Precision of products: `default` multiplies in bf16, `highest` in f32. */
   readonly precision: Precision;
 }
 
@@ -164,7 +164,7 @@ interface Reduced {
   readonly name: Namer;
 }
 
-/** Of the mean loss over the global batch, summed over replicas. */
+/** Gradients of the mean loss over the global batch, summed over replicas. */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);
   const share = named(divide(own.loss, scalar('f32', options.globalBatch)), 'loss');

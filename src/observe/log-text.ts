@@ -3,7 +3,7 @@ import { bytes, milliseconds } from './format.ts';
 import { eventIn, type LogLine } from './log-event.ts';
 import { Progress, type Screen } from './progress.ts';
 
-/** Who reads the text of a log. */
+/** A reader of the text of a log. */
 export type LogReader =
   /** Follows a run: sees its progress and its warnings. The command prints errors itself. */
   | 'follower'

@@ -197,7 +197,7 @@ function closing(report: Report): string[] {
   return [`${steps} had been trained before: nothing was left to do`, '', ...columns(result)];
 }
 
-/** Of the steps of this run. */
+/** Rows of a table: times of the steps of this run. */
 function times({ phaseMs, stepMs }: Report): string[] {
   const rowOf = (name: string, { p50, p90, max }: Quantiles): string[] => [
     name,

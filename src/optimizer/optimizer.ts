@@ -23,7 +23,7 @@ export interface Update {
   readonly learningRate?: HloInstruction | undefined;
 }
 
-/** One transformation after another; the state is theirs, one after another. */
+/** Runs transformations in order. Its state is the list of their states, in the same order. */
 export function chain(...parts: readonly Optimizer[]): Optimizer {
   return {
     init: (parameters) => parts.flatMap((part) => part.init(parameters)),

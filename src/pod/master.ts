@@ -228,7 +228,7 @@ export interface Note {
   /** The step that runs, or comes next. */
   readonly program: number | null;
   readonly step: number | null;
-  /** Of whom it tells; null when of all. */
+  /** The Cloud TPU that it is about; null for all. */
   readonly tpu: number | null;
   readonly cause: string;
   /** Since the first loss was noticed, in ms. */
@@ -419,7 +419,7 @@ function keepsState({ policy }: RecoveryOptions): boolean {
   return policy === 'replace';
 }
 
-/** Whoever says that it ends is believed, whichever membership it thinks it is in. */
+/** A worker that says that it ends is believed, whichever membership it thinks it is in. */
 function onFailed(
   state: MasterState,
   { tpu, code, message }: FromWorker & { kind: 'failed' },
@@ -778,7 +778,7 @@ function onAccused(
   return countFaults(state, [suspect], codeOf(code), what, now);
 }
 
-/** Those who did wrong may try again; those who do so again are replaced. */
+/** A Cloud TPU that was wrong once may try again; one that is wrong again is replaced. */
 function countFaults(
   state: MasterState,
   wrong: readonly number[],
@@ -972,7 +972,7 @@ function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
 }
 
-/** Those who fall silent together, as with their machine, are lost together. */
+/** Cloud TPUs that fall silent together, as with their machine, are lost together. */
 function checkSilence(state: MasterState, now: number): Transition {
   const { members, options } = state;
   const limits = members.map((member) => limitOf(state, member));
@@ -1013,7 +1013,7 @@ export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): n
   return Math.max(leastMs, silenceFactor * longestGapMs);
 }
 
-/** Of the longest silence, with each step: what was slow only once must not hide a loss for good. */
+/** The share of the longest silence that is kept with each step: one slow step must not hide a loss for good. */
 const gapKept = 0.97;
 
 /** How much longer than usual a silence may last before a step has shown how fast the machine is. */

@@ -79,7 +79,7 @@ export interface FeedSource {
   readonly dataset: string;
   readonly datasetSeed: number;
   readonly split: 'train' | 'test';
-  /** Of the contents of the split as the master has it: a worker whose files differ is refused. */
+  /** Digest of the contents of the split as the master has it: a worker whose files differ is refused. */
   readonly digest: string;
   readonly globalBatch: number;
   /** `training` shuffles by `orderSeed`, on and on; `evaluation` passes in order, again and again. */

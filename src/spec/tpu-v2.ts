@@ -57,7 +57,7 @@ export const tpuV2 = {
   instructionBits: 322,
   /** What one instruction issues at most. [IEEE Micro 2021] */
   instructionSlots: { scalar: 2, vector: 4, matrixPush: 1, matrixPop: 1, misc: 1, immediates: 6 },
-  /** Of the vector slots, those that load or store. [IEEE Micro 2021] */
+  /** Vector slots that load or store. [IEEE Micro 2021] */
   vectorMemorySlots: 2,
 
   /** Links of a chip: left, right, up, down. [CACM 2020] */

@@ -29,7 +29,7 @@ export interface Snapshot {
   readonly trainSamples: number;
   /** Mean loss of the last step. */
   readonly loss: number;
-  /** Of the weights, as the pod committed it. */
+  /** Digest of the weights, as the pod committed it. */
   readonly weightsDigest: string;
   /** Parameters in their order: weights, then the optimizer's state. Nobody writes to them. */
   readonly tensors: readonly Tensor[];
@@ -39,7 +39,7 @@ export interface Snapshot {
 
 /** A checkpoint that was read and found whole. */
 export interface Checkpoint {
-  /** Of its directory: `step-0000120`. */
+  /** Name of its directory: `step-0000120`. */
   readonly name: string;
   readonly manifest: Manifest;
   /** In the order of the manifest's `parameters`. */

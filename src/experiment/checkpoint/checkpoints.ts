@@ -103,7 +103,7 @@ export async function listCheckpoints(
   return checkpointsAmong(names);
 }
 
-/** Those of some names that are of checkpoints, newest first. */
+/** The names that are those of checkpoints, newest first. */
 function checkpointsAmong(names: readonly string[]): string[] {
   const found = names.flatMap((name) => parseName(name) ?? []);
   found.sort((a, b) => b.step - a.step || b.copy - a.copy);

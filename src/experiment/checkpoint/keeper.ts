@@ -26,7 +26,7 @@ export interface StartingPoint {
   readonly isStanding: boolean;
   /** Every parameter of the training program, for when nothing newer is left anywhere. */
   readonly origin: SavedParameters;
-  /** Of the last step committed; none of a run that starts anew. */
+  /** The last step committed; undefined for a run that starts anew. */
   readonly last?: LastStep;
   readonly resumedFrom: string | null;
   readonly refused: readonly Refusal[];
@@ -57,7 +57,7 @@ export async function startingPoint(
   const standing = last && { ...anew, step: last.step, isStanding: true, last };
   if (plan === undefined) return { ...(standing ?? anew), refused: [] };
   const names = await plan.checkpoints.list();
-  // Those of a run that goes on by itself are its own.
+  // A run that goes on by itself has checkpoints of its own.
   if (!plan.resume && standing === undefined) refuseToMix(names);
   if (!plan.resume || isReached(names, last)) return { ...(standing ?? anew), refused: [] };
   const { checkpoint, refused } = await plan.checkpoints.latest();
@@ -122,7 +122,7 @@ export interface Saved {
   readonly refused: readonly Refusal[];
 }
 
-/** Those of the newest good checkpoint after at most `steps` steps; else those of the origin. */
+/** Parameters of the newest good checkpoint after at most `steps` steps; else those of the origin. */
 export async function newestSaved(
   plan: CheckpointPlan | undefined,
   run: Resumable,

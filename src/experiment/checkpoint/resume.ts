@@ -8,7 +8,7 @@ import { readSavedRun, type SavedRun, trainDigestOf } from './saved-run.ts';
 /** What a run is, as far as a checkpoint must fit it. */
 export interface Resumable {
   readonly identity: RunIdentity;
-  /** Of the training program. */
+  /** Parameters of the training program. */
   readonly parameters: readonly NamedShape[];
 }
 

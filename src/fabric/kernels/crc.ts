@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib';
 import { wasm } from './crc.wasm.ts';
 
 const laneBytes = 16;
-/** Of the ring into which a message is folded. */
+/** Bytes of the ring into which a message is folded. */
 const ringBytes = 368 * laneBytes;
 /** Into which the ring is folded: 300, as whole lanes. */
 const tailBytes = 304;
@@ -49,7 +49,7 @@ export class FrameCrc implements RunningCrc {
   readonly #memory: Buffer;
   readonly #ring: number;
   readonly #tail: Buffer;
-  /** Of the present range, in bytes. */
+  /** Byte address of the present range. */
   #address = 0;
   #bytes = 0;
   /** Of these, those that are moved on; how many have been; and where in the ring the next goes. */
@@ -103,7 +103,7 @@ export class FrameCrc implements RunningCrc {
     return folded === this.#bytes ? crc : this.#zlib(folded, crc);
   }
 
-  /** Of the bytes from `start` on. */
+  /** The CRC of the bytes from `start` on. */
   #zlib(start: number, before: number): number {
     const range = this.#memory.subarray(this.#address + start, this.#address + this.#bytes);
     return crc32(range, before);
