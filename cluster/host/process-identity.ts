@@ -28,7 +28,7 @@ export function isAlive({ pid, start }: ProcessIdentity): boolean {
   return found !== undefined && (start === '' || found === '' || found === start);
 }
 
-/** When the process that has a number now started; empty if that cannot be told. */
+/** Start time of the process whose number is `pid`; '' if it cannot be read, undefined if there is no such process. */
 function startOf(pid: number): string | undefined {
   // 0 and less are groups of processes.
   if (!Number.isSafeInteger(pid) || pid <= 0 || !mayExist(pid)) return undefined;

@@ -45,9 +45,9 @@ export class Stale extends PodError {
 }
 
 /**
- * What `authorization` says of a request by one who holds the token, which itself is not sent. It
- * fits no other request, and is good once. `timeMs` is wall time since 1970; `nonce` is random unless
- * the master gave a challenge.
+ * The value of the header `authorization`. It proves that the sender holds the token, without sending it.
+ * The signature is valid for this request only, and once. `timeMs` is wall time since 1970; `nonce` is random
+ * unless the master gave a challenge.
  */
 export function sign(
   token: Token,

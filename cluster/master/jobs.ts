@@ -78,7 +78,7 @@ const startedMs = wallMs;
 const endedMs = wallMs;
 const started = { ...submitted, startedMs };
 
-/** What `job.json` holds, and the API answers, but for the summary. */
+/** The contents of `job.json`. The API answers with the same, and adds the summary. */
 export const jobSchema: z.ZodType<Job> = z.discriminatedUnion('state', [
   z.object({ ...submitted, state: z.literal('queued') }),
   z.object({ ...started, state: z.literal('running'), isCancelling: z.boolean() }),

@@ -173,7 +173,7 @@ export class JobServer {
     );
   }
 
-  /** The summary of a job that is done. Throws PodError `no-such-job` or `io`. */
+  /** The summary of a job; undefined while it is not done. Throws PodError `no-such-job` or `io`. */
   report(id: string): Report | undefined {
     return this.find(id).state === 'done' ? this.#store.readReport(id) : undefined;
   }

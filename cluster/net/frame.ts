@@ -92,7 +92,7 @@ export interface Refusal {
   readonly code: RefusalCode;
   /** One line: what was expected and found. */
   readonly text: string;
-  /** Header of the refused frame, where it was sound. */
+  /** Header of the refused frame; undefined when the header itself was damaged. */
   readonly header?: Readonly<FrameHeader>;
   /** It is the other end that refuses; else this end has found something wrong. */
   readonly isTheirs?: true;

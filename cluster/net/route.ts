@@ -39,7 +39,7 @@ export interface FrameSizes {
   /** The most elements of a frame. */
   readonly frameElements: number;
   readonly frameBytes: number;
-  /** Bytes of the place for a received payload, and for the header of the next frame behind it. */
+  /** Bytes of a receive slot: room for a payload, and for the header of the next frame after it. */
   readonly slotBytes: number;
 }
 

@@ -10,7 +10,7 @@ export interface Place {
   readonly steps: number;
 }
 
-/** The parameters of all programs on all Cloud TPUs, in the shared memory; while nobody runs. */
+/** The parameters of all programs on all Cloud TPUs, in the shared memory. For use only while no Cloud TPU runs a step. */
 export class Parameters {
   readonly #bytes: Uint8Array;
   readonly #layout: Layout;

@@ -167,7 +167,7 @@ export const noInfeed: StepInfeed = {
   release: () => undefined,
 };
 
-/** Gathers what the cores send in a step: for each element the copies one after another. */
+/** Gathers what the cores send in a step. For each element of the outfeed it holds the copies of all cores in turn. */
 export class GatheredOutfeed implements OutfeedPort {
   readonly elements: readonly Uint8Array[];
   readonly #bytes: Uint8Array;

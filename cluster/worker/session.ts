@@ -51,9 +51,9 @@ const masterMsLimit = 15_000;
 const backoff = { firstMs: 50, mostMs: 1000 };
 
 /**
- * One place for a Cloud TPU in this process: joins the master, takes the Cloud TPU it is given, and
- * joins again whenever the master is gone. Then what it holds is kept: a master that was started
- * again may need it.
+ * One place for a Cloud TPU in this process. A session joins the master, takes the Cloud TPU that it is given,
+ * and joins again whenever the master is gone. It keeps its memory meanwhile: a master that was started again
+ * may need it.
  */
 export class Session {
   readonly #options: SessionOptions;

@@ -12,7 +12,7 @@ export interface Value {
   readonly within?: { readonly base: Value; readonly offset: number };
 }
 
-/** An instruction of the executable before buffers have addresses. */
+/** An instruction of the executable to be, whose buffers have no addresses yet. */
 export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];

@@ -45,7 +45,7 @@ interface Fault {
   readonly message: string;
 }
 
-/** A word of the engine on which its thread sleeps, and how whoever rings it is noticed. */
+/** Element `index` of `words`: the word in memory on which the thread of the engine sleeps. */
 export interface EngineBell {
   readonly words: Int32Array;
   readonly index: number;

@@ -206,7 +206,7 @@ export type MasterAction =
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
 
-/** A line of the story of a run that goes wrong and comes right. */
+/** An event that the user is told of: a fault, or a step of the recovery from it. */
 export interface Note {
   readonly event: /** A Cloud TPU is lost. */
     | 'lost'

@@ -12,7 +12,7 @@ export interface Load {
   readonly index: Affine;
 }
 
-/** Values up to which a function is written; beyond, `supports` says it is too large. */
+/** The most values that a generated function may compute; `supports` refuses a larger one. */
 export const largestFunction = 12_000;
 
 /** Work above what a reduction needs once, in elements, that is not worth a refusal. */
