@@ -1,5 +1,10 @@
 import { at } from '../numerics/assert.ts';
-import { type ElementType, elementTypes, isElementType } from '../numerics/element-type.ts';
+import {
+  computedTypes,
+  type ElementType,
+  elementTypes,
+  isElementType,
+} from '../numerics/element-type.ts';
 import { PodError } from '../numerics/error.ts';
 import { type Literal, literal } from '../numerics/literal.ts';
 import {
@@ -267,6 +272,8 @@ function parseContent(scanner: Scanner, opcode: Opcode, shape: Shape, scope: Sco
 function parseLiteral(scanner: Scanner, shape: Shape): Literal {
   if (!isArray(shape)) return scanner.fail('an array as a constant');
   const { type, dims } = shape;
+  if (!computedTypes.includes(type))
+    return scanner.fail(`a constant of ${computedTypes.join(', ')}`);
   const values = new Float64Array(elementCount(shape));
   fill(0, 0);
   return literal(type, dims, values);
