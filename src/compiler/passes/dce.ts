@@ -10,14 +10,18 @@ import { assert, at } from '../../numerics/assert.ts';
 export function dce(module: HloModule): HloModule {
   const read = elementsRead(module);
   const entry = mapInstructions(module.entry, (it, operands) => {
-    const now = withOperands(it, operands);
-    if (now.opcode === 'all-reduce') return narrowed(now, read.get(it));
-    if (now.opcode !== 'get-tuple-element') return now;
-    const before = at(it.operands, 0);
-    const kept = read.get(before);
-    if (before.opcode !== 'all-reduce' || kept === undefined) return now;
+    if (it.opcode === 'all-reduce') return narrowed(withOperands(it, operands), read.get(it));
+    const before = it.operands[0];
+    const kept = before && read.get(before);
+    if (
+      it.opcode !== 'get-tuple-element' ||
+      before?.opcode !== 'all-reduce' ||
+      kept === undefined
+    ) {
+      return withOperands(it, operands);
+    }
     const source = at(operands, 0);
-    const index = [...kept].sort((a, b) => a - b).indexOf((it as typeof now).index);
+    const index = [...kept].sort((a, b) => a - b).indexOf(it.index);
     assert(index >= 0, 'an element that is read is kept');
     return kept.size === 1 ? source : named(getTupleElement(source, index), it.name);
   });
