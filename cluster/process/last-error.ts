@@ -1,5 +1,6 @@
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { z } from 'zod';
+import { lastLines, openRegularFile } from '../../src/files/read.ts';
 
 /** What the end of a process's log says of its end. */
 export interface LastError {
@@ -25,7 +26,7 @@ const lineSchema = z.object({
  * is none of its own, such as one of an engine that ran out of memory. Undefined if it tells nothing.
  */
 export function lastErrorIn(path: string, from: number): LastError | undefined {
-  const lines = tailOf(path, from).split('\n').filter(Boolean);
+  const lines = linesOf(path, from);
   const error = lastErrorAmong(lines);
   if (error !== undefined) return error;
   const words = foreign(lines);
@@ -47,18 +48,13 @@ function foreign(lines: readonly string[]): string | undefined {
   return (fatal ?? others[0])?.replace(/[\s#]+/g, ' ').trim();
 }
 
-function tailOf(path: string, from: number): string {
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  const start = Math.max(from, size - tailBytes);
-  if (start >= size) return '';
-  const file = openSync(path, 'r');
+function linesOf(path: string, from: number): string[] {
+  const log = openRegularFile(path);
+  if (log.kind !== 'opened') return [];
   try {
-    const piece = Buffer.alloc(size - start);
-    const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
-    // The rest of a line that began before.
-    return start === from ? text : text.slice(text.indexOf('\n') + 1);
+    return lastLines(log, tailBytes, from);
   } finally {
-    closeSync(file);
+    closeSync(log.file);
   }
 }
 

@@ -1,8 +1,9 @@
-import { closeSync, fstatSync, readSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { holderOf } from '../../cluster/host/lock.ts';
 import { isAlive, type ProcessIdentity } from '../../cluster/host/process-identity.ts';
 import { type PodProcesses, processesFile, readProcesses } from '../../cluster/process/spawn.ts';
+import { lastLines } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
 import { openLog } from './log-tail.ts';
 import { type PodFile, readPodFile } from './pod-file.ts';
@@ -63,15 +64,12 @@ export function noPod(dir: string): PodError {
 
 /** The last lines of a log; none when it is not there. Throws as {@link openLog}. */
 export function tail(path: string, count: number): string[] {
-  const file = openLog(path);
-  if (file === undefined) return [];
+  const log = openLog(path);
+  if (log === undefined) return [];
   try {
-    const { size } = fstatSync(file);
-    const piece = Buffer.alloc(Math.min(tailBytes, size));
-    readSync(file, piece, 0, piece.length, size - piece.length);
-    return piece.toString('utf8').trimEnd().split('\n').slice(-count);
+    return lastLines(log, tailBytes).slice(-count);
   } finally {
-    closeSync(file);
+    closeSync(log.file);
   }
 }
 

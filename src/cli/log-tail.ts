@@ -1,7 +1,6 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
-import { describeKind } from '../files/read.ts';
-import { isSystemError } from '../files/system-error.ts';
+import { type OpenedFile, openRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
 
 const pieceBytes = 65_536;
@@ -21,8 +20,9 @@ export class LogTail {
 
   /** The lines that were added since the last call, as long as whole ones are there. */
   *lines(): Generator<string> {
-    const file = openLog(this.#path);
-    if (file === undefined) return;
+    const log = openLog(this.#path);
+    if (log === undefined) return;
+    const { file } = log;
     try {
       const piece = Buffer.alloc(pieceBytes);
       for (let n = this.#read(file, piece); n > 0; n = this.#read(file, piece)) {
@@ -49,13 +49,10 @@ export class LogTail {
 
 /** How many bytes a file has; 0 when it is not there. */
 export function sizeOf(path: string): number {
-  const file = openLog(path);
-  if (file === undefined) return 0;
-  try {
-    return fstatSync(file).size;
-  } finally {
-    closeSync(file);
-  }
+  const log = openLog(path);
+  if (log === undefined) return 0;
+  closeSync(log.file);
+  return log.stats.size;
 }
 
 /**
@@ -63,22 +60,9 @@ export function sizeOf(path: string): number {
  *
  * @throws PodError `io` when it cannot be opened, or is no regular file.
  */
-export function openLog(path: string): number | undefined {
-  let file: number;
-  try {
-    // Without O_NONBLOCK, opening a pipe waits for its writer.
-    file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    if (error.code === 'ENOENT') return undefined;
-    throw noLog(path, error.message);
-  }
-  const stats = fstatSync(file);
-  if (stats.isFile()) return file;
-  closeSync(file);
-  throw noLog(path, describeKind(stats));
-}
-
-function noLog(path: string, found: string): PodError {
-  return new PodError('io', `${path}: expected a log, found ${found}`);
+export function openLog(path: string): OpenedFile | undefined {
+  const opened = openRegularFile(path);
+  if (opened.kind === 'opened') return opened;
+  if (opened.kind === 'missing') return undefined;
+  throw new PodError('io', `${path}: expected a log, found ${opened.found}`);
 }

@@ -10,28 +10,72 @@ export type FileContents =
 /** One read takes at most this many bytes: Node reads less than 2 GiB at a time. */
 const readBytesMax = 2 ** 26;
 
+/** A regular file that is open for reading; whoever has it closes it. */
+export interface OpenedFile {
+  readonly kind: 'opened';
+  readonly file: number;
+  readonly stats: Stats;
+}
+
+/** Why there is no file to read. */
+export type NoFile = Exclude<FileContents, { readonly kind: 'contents' }>;
+
 /**
- * Reads a regular file of at most `bytesMax` bytes.
+ * Opens a regular file for reading.
  *
  * A pipe, a device, a socket or a folder is refused before a byte is read, so that nothing waits for
  * a writer and nothing endless is read. Never throws for what the file system says.
  */
-export function readRegularFile(path: string, bytesMax: number): FileContents {
+export function openRegularFile(path: string): OpenedFile | NoFile {
   try {
     // Without O_NONBLOCK, opening a pipe waits for its writer.
     const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    try {
-      return readOpened(file, bytesMax);
-    } finally {
-      closeSync(file);
-    }
+    const stats = fstatSync(file);
+    if (stats.isFile()) return { kind: 'opened', file, stats };
+    closeSync(file);
+    return { kind: 'refused', found: describeKind(stats) };
   } catch (error) {
-    if (!isSystemError(error)) throw error;
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') {
-      return { kind: 'missing', found: 'nothing there' };
-    }
-    return { kind: 'refused', found: error.message, cause: error };
+    return noFile(error);
   }
+}
+
+/** Reads a regular file of at most `bytesMax` bytes, opened as by {@link openRegularFile}. */
+export function readRegularFile(path: string, bytesMax: number): FileContents {
+  const opened = openRegularFile(path);
+  if (opened.kind !== 'opened') return opened;
+  try {
+    return readOpened(opened, bytesMax);
+  } catch (error) {
+    return noFile(error);
+  } finally {
+    closeSync(opened.file);
+  }
+}
+
+/**
+ * The whole lines at the end of an open file: those of its last `bytesMax` bytes, from byte `from` on.
+ * A last line without an end is one of them.
+ */
+export function lastLines(
+  { file, stats: { size } }: OpenedFile,
+  bytesMax: number,
+  from = 0,
+): string[] {
+  const start = Math.max(from, size - bytesMax);
+  if (start >= size) return [];
+  const piece = Buffer.alloc(size - start);
+  const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
+  // The rest of a line that began before is left out.
+  const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
+  return whole.split('\n').filter((line) => line !== '');
+}
+
+function noFile(error: unknown): NoFile {
+  if (!isSystemError(error)) throw error;
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') {
+    return { kind: 'missing', found: 'nothing there' };
+  }
+  return { kind: 'refused', found: error.message, cause: error };
 }
 
 /** Files that a pod writes for itself are far smaller. */
@@ -55,18 +99,14 @@ export function describeKind(stats: Stats): string {
   return stats.isSocket() ? 'a socket' : 'something else';
 }
 
-function readOpened(file: number, bytesMax: number): FileContents {
-  const stats = fstatSync(file);
-  if (!stats.isFile()) return { kind: 'refused', found: describeKind(stats) };
-  if (stats.size > bytesMax) {
-    return { kind: 'refused', found: `${stats.size} bytes, more than ${bytesMax}` };
-  }
-  const bytes = Buffer.alloc(stats.size);
+function readOpened({ file, stats: { size, mode } }: OpenedFile, bytesMax: number): FileContents {
+  if (size > bytesMax) return { kind: 'refused', found: `${size} bytes, more than ${bytesMax}` };
+  const bytes = Buffer.alloc(size);
   let end = 0;
   while (end < bytes.length) {
     const count = readSync(file, bytes, end, Math.min(readBytesMax, bytes.length - end), end);
     if (count === 0) break;
     end += count;
   }
-  return { kind: 'contents', bytes: bytes.subarray(0, end), mode: stats.mode };
+  return { kind: 'contents', bytes: bytes.subarray(0, end), mode };
 }
