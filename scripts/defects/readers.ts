@@ -23,9 +23,9 @@ export const readerDefects: readonly Defect[] = [
   {
     name: 'logs: a pipe',
     guarantee: 'A log that is no regular file is refused, and never waited for.',
-    file: 'src/cli/log-tail.ts',
-    from: '  if (stats.isFile()) return file;\n',
-    to: '  if (stats.size >= 0) return file;\n',
+    file: 'src/files/read.ts',
+    from: "if (stats.isFile()) return { kind: 'opened', file, stats };",
+    to: "if (stats.size >= 0) return { kind: 'opened', file, stats };",
     test: 'test/cli/readers.test.ts',
     title: 'a pipe is named',
   },

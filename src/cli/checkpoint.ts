@@ -17,7 +17,6 @@ import {
 import { exportNewest } from '../experiment/checkpoint/export.ts';
 import { isOfCheckpoints } from '../experiment/checkpoint/own-files.ts';
 import { describeKind } from '../files/read.ts';
-import { isSystemError } from '../files/system-error.ts';
 import { targetOf } from '../files/target.ts';
 import { outliveFileLimit } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
@@ -125,26 +124,13 @@ function exportTarget(directory: string, output: string): string {
       `--output: expected ${expected}, found ${found} (${quote(output)})`,
     );
   }
-  const isOwn = readable(directory, () => isOfCheckpoints(directory, target.path, target.stats));
-  if (!isOwn) {
-    refuseTaken(target.path, `--output ${output}`);
-    return target.path;
+  if (isOfCheckpoints(directory, target.path, target.stats)) {
+    const expected = `expected no file or folder of the checkpoints in ${quoteName(directory)}`;
+    const found = `${quoteName(output)}; name another file`;
+    throw new PodError('bad-flag', `--output: ${expected}, found ${found}`);
   }
-  const expected = `expected no file or folder of the checkpoints in ${quoteName(directory)}`;
-  throw new PodError(
-    'bad-flag',
-    `--output: ${expected}, found ${quoteName(output)}; name another file`,
-  );
-}
-
-/** @throws PodError `io` when the directory cannot be read. */
-function readable<T>(directory: string, look: () => T): T {
-  try {
-    return look();
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    throw new PodError('io', `${directory}: could not be read: ${error.message}`, error);
-  }
+  refuseTaken(target.path, `--output ${output}`);
+  return target.path;
 }
 
 /** Decimal digits and nothing else: `Number` takes `0x3` and `3e0` as well. */

@@ -1,8 +1,10 @@
-import { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
-import { basename, join, relative, resolve, sep } from 'node:path';
+import { readdirSync, type Stats, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { isOfCheckpoints } from '../experiment/checkpoint/own-files.ts';
 import { descriptorOf, isSameFile, isSameStats, type Target, targetOf } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
+import { tildeAdvice } from './settings/checks.ts';
 import type { Settings } from './settings/merge.ts';
 import { pathsOf } from './settings/paths.ts';
 
@@ -52,7 +54,7 @@ function usable(origin: string, path: string): Target {
   if (target.kind !== 'refused') return target;
   const { expected, found } = target;
   const shown = found === path ? quoteName(path) : `${found} (${quoteName(path)})`;
-  const advice = path.startsWith('~') ? '; the shell does not expand ~ here: write $HOME' : '';
+  const advice = path.startsWith('~') ? `; ${tildeAdvice}` : '';
   throw new PodError('bad-flag', `${origin}: expected ${expected}, found ${shown}${advice}`);
 }
 
@@ -87,9 +89,6 @@ function refuseData(output: Output, settings: Settings): void {
   }
 }
 
-/** Names that belong to checkpoints, in their folder: `step-0000120`, `.partial-…`, `.lock`. */
-const checkpointName = /^(step-\d+|\..*)$/;
-
 function refuseCheckpoint(
   output: Output,
   settings: Settings,
@@ -97,12 +96,7 @@ function refuseCheckpoint(
 ): void {
   const given = settings.get(key);
   if (given === undefined || output.target.kind !== 'file') return;
-  const folder = realPath(given);
-  const below = relative(folder, output.target.path);
-  const [name = ''] = below.split(sep);
-  const isOutside = name === '..';
-  const isOwn = name === '' || checkpointName.test(name) || checkpointName.test(basename(folder));
-  if (isOutside || !isOwn) return;
+  if (!isOfCheckpoints(given, output.target.path, output.target.stats)) return;
   throw wrong(output, `no file or folder of ${settings.origin(key)}`);
 }
 
@@ -125,13 +119,5 @@ function statOf(path: string): Stats | undefined {
     return statSync(path);
   } catch {
     return undefined;
-  }
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return resolve(path);
   }
 }

@@ -1,7 +1,8 @@
-import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { dirname, relative, resolve, sep } from 'node:path';
 import { checkPlan } from '../experiment/checkpoint/keeper.ts';
 import { openRun } from '../experiment/open-run.ts';
+import { realPath } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
 import { openPlan } from './checkpoint-plan.ts';
@@ -41,13 +42,6 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
     'bad-flag',
     `${flag}: expected no file or folder that the pod keeps in ${folder}, found ${quoteName(given)}; name another`,
   );
-}
-
-/** A path without links, as far as it is there. */
-function realPath(path: string): string {
-  const whole = resolve(path);
-  const there = nearest(whole);
-  return join(realpathSync(there), relative(there, whole));
 }
 
 /** The folder itself, or the one in which it will be made. */

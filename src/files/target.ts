@@ -1,6 +1,7 @@
 import {
   accessSync,
   constants,
+  existsSync,
   fstatSync,
   lstatSync,
   readlinkSync,
@@ -8,7 +9,7 @@ import {
   type Stats,
   statSync,
 } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { describeKind } from './read.ts';
 import { isSystemError } from './system-error.ts';
 
@@ -93,6 +94,14 @@ function withoutLinks(path: string, links = 0): string | undefined {
   const isLink = lstatSync(inFolder, { throwIfNoEntry: false })?.isSymbolicLink() === true;
   if (!isLink || links > linksMax) return realpathOf(inFolder) ?? inFolder;
   return withoutLinks(resolve(folder, readlinkSync(inFolder)), links + 1);
+}
+
+/** A path without links, as far as it is there. */
+export function realPath(path: string): string {
+  const whole = resolve(path);
+  let there = whole;
+  while (!existsSync(there) && dirname(there) !== there) there = dirname(there);
+  return join(realpathSync(there), relative(there, whole));
 }
 
 function realpathOf(path: string): string | undefined {
