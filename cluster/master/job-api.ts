@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
-import { plainJson, quote, quoteName } from '../../src/numerics/quote.ts';
+import { jsonText, quote, quoteName } from '../../src/numerics/quote.ts';
 import { type Doorkeeper, Stale } from './auth.ts';
 import type { LogPiece } from './job-log.ts';
 import { hasEnded, type Job, type JobState, numberOf } from './jobs.ts';
@@ -241,5 +241,5 @@ function wrongMethod(expected: string, found: string): Answer {
 
 function reply(response: ServerResponse, status: number, value: unknown): void {
   const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' };
-  response.writeHead(status, headers).end(`${plainJson(JSON.stringify(value))}\n`);
+  response.writeHead(status, headers).end(`${jsonText(value)}\n`);
 }

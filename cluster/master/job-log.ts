@@ -1,4 +1,4 @@
-import { plainJson } from '../../src/numerics/quote.ts';
+import { jsonText } from '../../src/numerics/quote.ts';
 import type { JobFiles } from './job-files.ts';
 import { attempt } from './jobs.ts';
 
@@ -81,7 +81,7 @@ export class JobLog {
 const fullText = `${JSON.stringify({ level: 40, msg: 'log-full', bytes: logBytesMax })}\n`;
 
 function textOf(line: Readonly<Record<string, unknown>>): string {
-  const text = `${plainJson(JSON.stringify(line))}\n`;
+  const text = `${jsonText(line)}\n`;
   const bytes = Buffer.byteLength(text);
   if (bytes <= pieceBytesMax) return text;
   return `${JSON.stringify({ time: line['time'], level: 40, msg: 'line-too-long', bytes })}\n`;

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Report } from '../../src/experiment/event.ts';
+import { mismatch } from '../../src/files/mismatch.ts';
 import { isSystemError } from '../../src/files/system-error.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { JobFiles } from './job-files.ts';
@@ -229,9 +230,7 @@ export function attempt<T>(what: string, work: () => T): T {
 function parsed<T>(path: string, text: string, schema: z.ZodType<T>): T {
   const result = schema.safeParse(json(text));
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.') || 'it';
-  throw new PodError('bad-data', `${path}: it is damaged: ${where}: ${issue?.message}`);
+  throw new PodError('bad-data', `${path}: it is damaged: ${mismatch(result.error)}`);
 }
 
 function json(text: string): unknown {

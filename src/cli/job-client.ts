@@ -14,6 +14,7 @@ import {
 } from '../../cluster/master/jobs.ts';
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
+import { mismatch } from '../files/mismatch.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
 import { type HttpAnswer, request } from './http.ts';
 import { findMaster, folderOf, type MasterFlags } from './place.ts';
@@ -216,8 +217,7 @@ function parsed(text: string): unknown {
 function checked<T>(value: unknown, schema: z.ZodType<T>): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw unknown(`${issue?.path.join('.') || 'it'}: ${issue?.message}`);
+  throw unknown(mismatch(result.error));
 }
 
 function unknown(found: string): PodError {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { hasEnded, type Job } from '../../cluster/master/jobs.ts';
 import { PodError } from '../numerics/error.ts';
-import { oneLine, plainJson, plainLine } from '../numerics/quote.ts';
+import { jsonText, oneLine, plainLines } from '../numerics/quote.ts';
 import { columns, milliseconds } from '../observe/format.ts';
 import { type LogReader, LogText } from '../observe/log-text.ts';
 import {
@@ -81,11 +81,6 @@ export async function printJobLog(
   else for await (const text of client.log(id, follow)) process.stdout.write(plainLines(text));
 }
 
-/** Lines of JSON for programs: the same values, and nothing that a terminal obeys. */
-function plainLines(text: string): string {
-  return text.split('\n').map(plainLine).join('\n');
-}
-
 /** Shows the log of a job as text. Its pieces are whole lines. */
 async function showLog(
   client: JobClient,
@@ -113,7 +108,7 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
   const client = openJobClient(place);
   const job = await send(client, words);
   if (!wait) {
-    print([json ? plainJson(JSON.stringify(job)) : oneLine(job.id)]);
+    print([json ? jsonText(job) : oneLine(job.id)]);
     return;
   }
   const name = oneLine(job.id);
@@ -139,7 +134,7 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
 /** Ends as the job did. */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {
-    print([plainJson(JSON.stringify(report, undefined, 2))]);
+    print([jsonText(report, 2)]);
   }
   if (job.state === 'cancelled') {
     process.stderr.write(`pod: ${oneLine(job.id)} was cancelled\n`);
@@ -157,12 +152,12 @@ async function jobs(
   const client = openJobClient(place);
   if (id !== undefined) {
     const { job, report } = await client.find(id);
-    if (json) print([plainJson(JSON.stringify({ ...job, report }))]);
+    if (json) print([jsonText({ ...job, report })]);
     else print([...rowsOf([job]), ...summary(report)]);
     return;
   }
   const { jobs: all, damaged } = await client.list();
-  if (json) print([plainJson(JSON.stringify(all))]);
+  if (json) print([jsonText(all)]);
   else print(rowsOf(all));
   for (const { reason } of damaged) process.stderr.write(`pod: ${oneLine(reason)}\n`);
 }
@@ -205,12 +200,12 @@ function endOf(job: Job): string {
 }
 
 function summary(report: FoundJob['report']): string[] {
-  return report === undefined ? [] : ['', plainJson(JSON.stringify(report, undefined, 2))];
+  return report === undefined ? [] : ['', jsonText(report, 2)];
 }
 
 /** A word on one line, whatever is in it. */
 function word(text: string): string {
-  return /^[\w./:=,@%+-]+$/.test(text) ? text : plainJson(JSON.stringify(text));
+  return /^[\w./:=,@%+-]+$/.test(text) ? text : jsonText(text);
 }
 
 function print(lines: readonly string[]): void {

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { mismatch } from '../files/mismatch.ts';
 import { readRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
 
@@ -52,9 +53,8 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   }
   const result = schema.safeParse(json(file.bytes.toString('utf8')));
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.') || 'it';
-  throw new PodError('bad-data', `${path}: it is damaged: ${where}: ${issue?.message}; ${help}`);
+  const found = mismatch(result.error);
+  throw new PodError('bad-data', `${path}: it is damaged: ${found}; ${help}`);
 }
 
 /** Whole or not at all. */

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import type { SeenEnd } from '../../cluster/supervisor/pod-end.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
-import { oneLine, plainJson, plainLine } from '../numerics/quote.ts';
+import { jsonText, oneLine, plainLines } from '../numerics/quote.ts';
 import { bytes, columns, count } from '../observe/format.ts';
 import { getJson, request } from './http.ts';
 import {
@@ -92,16 +92,12 @@ async function showMaster(
     throw new PodError('bad-config', `${origin}: expected the API of a master, found another`);
   }
   const error = folder === undefined ? undefined : lastError(folder);
-  print(json ? plainJson(JSON.stringify(found.data)) : linesOf(found.data, error).join('\n'));
+  print(json ? jsonText(found.data) : linesOf(found.data, error).join('\n'));
 }
 
 /** A pod that has ended is an answer, and no success. */
 function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
-  print(
-    json
-      ? plainJson(JSON.stringify({ phase: 'down', ...end }))
-      : `${folder}: ${endInWords(folder, end)}`,
-  );
+  print(json ? jsonText({ phase: 'down', ...end }) : `${folder}: ${endInWords(folder, end)}`);
   process.exitCode = errorCodes['worker-exited'];
 }
 
@@ -135,7 +131,7 @@ async function metrics({ origin, folder }: MasterPlace): Promise<void> {
   if (code !== 200) {
     throw new PodError('worker-silent', `${origin}/metrics: expected status 200, found ${code}`);
   }
-  process.stdout.write(text.split('\n').map(plainLine).join('\n'));
+  process.stdout.write(plainLines(text));
 }
 
 function print(text: string): void {

@@ -62,6 +62,16 @@ export function plainLine(line: string): string {
   return plainJson(line).replace(controls, unicodeEscape);
 }
 
+/** Several lines, each as {@link plainLine} makes it. */
+export function plainLines(text: string): string {
+  return text.split('\n').map(plainLine).join('\n');
+}
+
+/** A value as JSON that a terminal shows as it is, see {@link plainJson}. */
+export function jsonText(value: unknown, indent?: number): string {
+  return plainJson(JSON.stringify(value, undefined, indent));
+}
+
 function unicodeEscape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
