@@ -21,8 +21,11 @@ export function commandOf(name: string): Command {
 
 /** An argument that is a whole number; `fallback` when it is left out. */
 export function whole(name: string, description: string, fallback: number): Argument {
-  return new Argument(`[${name}]`, description).default(fallback).argParser((text) => {
-    if (/^\d{1,9}$/.test(text)) return Number(text);
-    throw new InvalidArgumentError(`expected a whole number, found ${JSON.stringify(text)}`);
-  });
+  return new Argument(`[${name}]`, description).default(fallback).argParser(wholeNumber);
+}
+
+/** Reads a whole number of at most nine digits, of an argument or of an option. */
+export function wholeNumber(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError(`expected a whole number, found ${JSON.stringify(text)}`);
 }

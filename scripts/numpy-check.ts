@@ -12,8 +12,7 @@ import { type NetworkName, networkNames, networks } from '../src/model/networks.
 import { gradientStep, type StepProgram, trainStep } from '../src/model/step.ts';
 import { at } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
-import { type Literal, literal, storage } from '../src/numerics/literal.ts';
-import { type ArrayShape, elementCount } from '../src/numerics/shape.ts';
+import { bytesOf, type Literal, literal, literalOfBytes } from '../src/numerics/literal.ts';
 import { constant } from '../src/optimizer/schedule.ts';
 import { sgd } from '../src/optimizer/sgd.ts';
 import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
@@ -152,24 +151,14 @@ function cloudTpuRunner(): Runner {
       );
       const sent = tpu.step(feed);
       const values = executable.results.map((id) =>
-        literalOf(at(executable.buffers, id).shape, tpu.cores.readBuffer(id)),
+        literalOfBytes(at(executable.buffers, id).shape, tpu.cores.readBuffer(id)),
       );
       const outfeed = executable.outfeed.map(({ shape }, i) =>
-        literalOf(shape, at(at(sent, i), 0)),
+        literalOfBytes(shape, at(at(sent, i), 0)),
       );
       return { values, outfeed };
     },
   };
-}
-
-function bytesOf({ data }: Literal): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-}
-
-function literalOf(shape: ArrayShape, bytes: Uint8Array): Literal {
-  const data = storage(shape.type, elementCount(shape));
-  new Uint8Array(data.buffer).set(bytes);
-  return { shape, data };
 }
 
 type Setting = 'model' | 'precision' | 'batch' | 'steps' | 'seed' | 'runner';

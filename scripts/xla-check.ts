@@ -7,7 +7,8 @@
  *   python3 -m venv xla && xla/bin/pip install jax==0.10.2
  *   npm run compile && node dist/scripts/xla-check.js --python xla/bin/python --programs 2000
  *
- * Exit codes: 0 everything agreed but for what is named and counted, 1 something did not, 2 wrong input.
+ * Exit codes: 0 everything agreed but for what is named and counted, 1 something did not, 2 wrong input or
+ * no XLA.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,19 +21,19 @@ import { print } from '../src/hlo/print.ts';
 import { postOrder } from '../src/hlo/traverse.ts';
 import { at } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
-import type { Literal } from '../src/numerics/literal.ts';
+import { bytesOf, type Literal } from '../src/numerics/literal.ts';
 import { columns } from '../src/observe/format.ts';
 import { arbitraryModule } from '../test/hlo/programs.ts';
-import { script } from './command.ts';
-import { Xla } from './xla/client.ts';
+import { script, wholeNumber } from './command.ts';
+import { NoXla, Xla } from './xla/client.ts';
 import { type Difference, differenceOf, isSmall } from './xla/compare.ts';
 import { withoutHost } from './xla/host.ts';
 import { trainingPrograms } from './xla/training.ts';
 
 interface Options {
   readonly python: string;
-  readonly programs: string;
-  readonly seed: string;
+  readonly programs: number;
+  readonly seed: number;
   readonly texts?: string;
 }
 
@@ -42,8 +43,8 @@ const options = script(
   '--python xla/bin/python --programs 2000',
 )
   .option('--python <program>', 'a Python 3.11 that has jax 0.10.2', 'python3')
-  .option('--programs <n>', 'random programs', '2000')
-  .option('--seed <n>', 'of the random programs', '1')
+  .option('--programs <n>', 'random programs', wholeNumber, 2000)
+  .option('--seed <n>', 'of the random programs', wholeNumber, 1)
   .option('--texts <dir>', 'keep the texts of findings here, ours and as XLA prints them')
   .parse()
   .opts<Options>();
@@ -76,18 +77,27 @@ const findings: string[] = [];
 const xla = new Xla(options.python);
 try {
   for (const subject of [...trainingPrograms(), ...randomPrograms()]) await check(subject);
+  process.exitCode = report();
+} catch (error) {
+  if (!(error instanceof NoXla)) throw error;
+  process.stderr.write(`xla-check: ${error.message}\n`);
+  process.exitCode = 2;
 } finally {
   xla.close();
 }
-say(columns([...counts].sort().map(([kind, count]) => [kind, String(count)])).join('\n'));
-for (const finding of findings.slice(0, findingsMax)) say(finding);
-say(findings.length === 0 ? 'nothing was wrong' : `${findings.length} findings`);
-process.exitCode = findings.length === 0 ? 0 : 1;
+
+/** Prints what was counted and found, and gives the exit code. */
+function report(): number {
+  say(columns([...counts].sort().map(([kind, count]) => [kind, String(count)])).join('\n'));
+  for (const finding of findings.slice(0, findingsMax)) say(finding);
+  say(findings.length === 0 ? 'nothing was wrong' : `${findings.length} findings`);
+  return findings.length === 0 ? 0 : 1;
+}
 
 function randomPrograms(): Subject[] {
   const programs = fc.sample(arbitraryModule({ specials: false, isPlain: true }), {
-    numRuns: Number(options.programs),
-    seed: Number(options.seed),
+    numRuns: options.programs,
+    seed: options.seed,
   });
   return programs.map((program, i) => ({ name: `program ${i}`, ...program }));
 }
@@ -184,9 +194,10 @@ function resultsOf(module: HloModule, inputs: EvaluateInputs): readonly Literal[
 }
 
 function sameBits(a: readonly Literal[], b: readonly Literal[]): boolean {
-  const bytes = ({ data }: Literal): Buffer =>
-    Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  return a.length === b.length && a.every((it, i) => bytes(it).equals(bytes(at(b, i))));
+  return (
+    a.length === b.length &&
+    a.every((it, i) => Buffer.compare(bytesOf(it), bytesOf(at(b, i))) === 0)
+  );
 }
 
 function opcodesOf({ entry }: HloModule): string[] {

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { type Literal, storage } from '../../src/numerics/literal.ts';
-import { arrayShape, elementCount } from '../../src/numerics/shape.ts';
+import { bytesOf, type Literal, literalOfBytes } from '../../src/numerics/literal.ts';
+import { arrayShape } from '../../src/numerics/shape.ts';
 
 /** An array as scripts/xla-check.py sends and takes it: `hex` has its bytes in memory order. */
 const wireSchema = z.object({
@@ -27,6 +27,9 @@ export type RunByXla = { readonly results: readonly Literal[] } | { readonly err
 
 const program = fileURLToPath(new URL('../../../scripts/xla-check.py', import.meta.url));
 
+/** XLA cannot be had: there is no such Python, or it has no jax. */
+export class NoXla extends Error {}
+
 /** XLA, in a Python process that is started again when XLA has ended it. */
 export class Xla {
   readonly #python: string;
@@ -42,7 +45,10 @@ export class Xla {
   /** Gives texts to XLA's parser. */
   async parse(texts: readonly string[]): Promise<readonly ParsedByXla[]> {
     const answer = await this.#ask({ texts });
-    if (answer === undefined) throw new Error(`XLA's parser ended: ${this.#stderr.slice(-2000)}`);
+    if (answer === undefined) {
+      const found = `${this.#python}: ${lastLine(this.#stderr)}`;
+      throw new NoXla(`--python: expected a Python that has jax 0.10.2, found ${found}`);
+    }
     return textsSchema.parse(answer).texts;
   }
 
@@ -76,6 +82,9 @@ export class Xla {
     child.stderr.on('data', (piece: Buffer) => {
       this.#stderr = `${this.#stderr}${piece}`.slice(-10_000);
     });
+    child.on('error', ({ message }) => {
+      this.#stderr = message;
+    });
     // A process that has ended takes no more requests: that shows in its answer.
     child.stdin.on('error', () => undefined);
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -85,16 +94,12 @@ export class Xla {
 
 function toWire(value: Literal): WireLiteral {
   const { type, dims } = value.shape;
-  const { data } = value;
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  return { type: type as WireLiteral['type'], dims: [...dims], hex: bytes.toString('hex') };
+  const hex = Buffer.from(bytesOf(value)).toString('hex');
+  return { type: type as WireLiteral['type'], dims: [...dims], hex };
 }
 
 function fromWire({ type, dims, hex }: WireLiteral): Literal {
-  const shape = arrayShape(type, dims);
-  const data = storage(type, elementCount(shape));
-  Buffer.from(data.buffer).write(hex, 'hex');
-  return { shape, data };
+  return literalOfBytes(arrayShape(type, dims), Buffer.from(hex, 'hex'));
 }
 
 function lastLine(text: string): string {

@@ -9,7 +9,7 @@ import type {
 import { mapInstructions, postOrder, withOperands } from '../../src/hlo/traverse.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { Literal } from '../../src/numerics/literal.ts';
-import { isArray } from '../../src/numerics/shape.ts';
+import { type ArrayShape, isArray, type Shape, type TupleShape } from '../../src/numerics/shape.ts';
 
 /** A program whose arrays all come in as parameters and all go out as elements of one tuple. */
 export interface Hostless {
@@ -26,39 +26,54 @@ export interface Hostless {
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
   const sent: HloInstruction[] = [];
-  const before = module.entry.parameters.length;
-  const isFed = (it: HloInstruction): boolean => it.opcode === 'infeed' || it.opcode === 'outfeed';
-  const replace = (it: HloInstruction, operands: readonly HloInstruction[]): HloInstruction => {
-    if (it.opcode === 'infeed') {
-      const [data] = it.shape.type === 'tuple' ? it.shape.elements : [];
-      const [token] = operands;
-      assert(data !== undefined && token !== undefined, 'an infeed has data and a token');
-      const arrays = data.type === 'tuple' ? data.elements : [data];
-      const parameters = arrays.map((shape, i) => {
-        assert(isArray(shape), 'an infeed brings arrays');
-        return b.parameter(before + fed.length + i, shape);
-      });
-      fed.push(...parameters);
-      const [first] = parameters;
-      const whole = data.type === 'tuple' || first === undefined ? b.tuple(parameters) : first;
-      return b.tuple([whole, token]);
-    }
-    const [data, token] = operands;
-    assert(data !== undefined && token !== undefined, 'an outfeed has data and a token');
-    sent.push(...arraysOf(data));
-    return token;
-  };
   const entry = mapInstructions(module.entry, (it, operands) => {
-    const [operand] = operands;
-    if (it.opcode === 'pad' && operand !== undefined && isScalar(operand)) return operand;
-    if (isFed(it)) return replace(it, operands);
-    return it.opcode === 'fusion' ? inlined(it.body, operands) : withOperands(it, operands);
+    switch (it.opcode) {
+      case 'infeed': {
+        const next = module.entry.parameters.length + fed.length;
+        const arrays = infeedShapes(it.shape).map((shape, i) => b.parameter(next + i, shape));
+        fed.push(...arrays);
+        return b.tuple([
+          isTuple(dataOf(it.shape)) ? b.tuple(arrays) : at(arrays, 0),
+          at(operands, 0),
+        ]);
+      }
+      case 'outfeed':
+        sent.push(...arraysOf(at(operands, 0)));
+        return at(operands, 1);
+      case 'fusion':
+        return inlined(it.body, operands);
+      case 'pad':
+        return isScalar(at(operands, 0)) ? at(operands, 0) : withOperands(it, operands);
+      default:
+        return withOperands(it, operands);
+    }
   });
   const root = b.tuple([...arraysOf(entry.root), ...sent]);
   return {
     module: b.module(module.name, [...entry.parameters, ...fed] as Parameter[], root),
     parameters: [...inputs.parameters, ...(inputs.infeed ?? []).flat()],
   };
+}
+
+/** The arrays that an infeed of the given shape, (data, token), brings. */
+export function infeedShapes(shape: Shape): readonly ArrayShape[] {
+  const data = dataOf(shape);
+  return isTuple(data) ? data.elements.map(arrayOf) : [arrayOf(data)];
+}
+
+function dataOf(shape: Shape): Shape {
+  assert(isTuple(shape), 'an infeed has data and a token');
+  return at(shape.elements, 0);
+}
+
+function isTuple(shape: Shape): shape is TupleShape {
+  return shape.type === 'tuple';
+}
+
+/** A shape that is known to be that of an array. */
+export function arrayOf(shape: Shape): ArrayShape {
+  assert(isArray(shape), 'what comes in are arrays');
+  return shape;
 }
 
 /** What a computation makes of operands, without the computation. */

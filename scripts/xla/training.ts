@@ -6,10 +6,10 @@ import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
 import type { HloModule } from '../../src/hlo/instruction.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
 import { networkNames } from '../../src/model/networks.ts';
-import { assert } from '../../src/numerics/assert.ts';
 import { stream } from '../../src/numerics/random.ts';
-import { type ArrayShape, isArray, type Shape } from '../../src/numerics/shape.ts';
+import type { ArrayShape } from '../../src/numerics/shape.ts';
 import { randomLiteral } from '../../test/hlo/programs.ts';
+import { arrayOf, infeedShapes } from './host.ts';
 
 /** The training steps of all networks in f32, where products have highest precision, with random inputs. */
 export function trainingPrograms(): {
@@ -33,19 +33,6 @@ function inputsOf({ entry }: HloModule): EvaluateInputs {
     randomLiteral(shape, stream(i, name), false);
   return {
     parameters: shapes.map(random('parameter')),
-    infeed: feeds.map(({ shape }) => dataOf(shape).map(random('infeed'))),
+    infeed: feeds.map(({ shape }) => infeedShapes(shape).map(random('infeed'))),
   };
-}
-
-/** The arrays that an infeed brings. */
-function dataOf(shape: Shape): readonly ArrayShape[] {
-  assert(shape.type === 'tuple', 'an infeed has data and a token');
-  const [data] = shape.elements;
-  assert(data !== undefined, 'an infeed has data and a token');
-  return data.type === 'tuple' ? data.elements.map(arrayOf) : [arrayOf(data)];
-}
-
-function arrayOf(shape: Shape): ArrayShape {
-  assert(isArray(shape), 'inputs are arrays');
-  return shape;
 }

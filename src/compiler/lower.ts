@@ -18,6 +18,7 @@ import { postOrder, users } from '../hlo/traverse.ts';
 import type { Copies, Executable, Phase } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
+import { bytesOf } from '../numerics/literal.ts';
 import {
   type ArrayShape,
   arrayShape,
@@ -188,10 +189,9 @@ class Lowering {
   // ------------------------------------------------------------------------------------- values
 
   #constant(it: Constant): readonly Value[] {
-    const { shape, data } = it.value;
+    const { shape } = it.value;
     const value = this.#fresh(it, shape, 'constant', 'shared');
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
-    this.#constants.push({ value, data: bytes });
+    this.#constants.push({ value, data: bytesOf(it.value).slice() });
     return [value];
   }
 

@@ -4,6 +4,7 @@ import type { HloModule } from '../hlo/instruction.ts';
 import type { Executable } from '../isa/executable.ts';
 import { networks } from '../model/networks.ts';
 import { evaluateStep, type NetworkOptions, type StepProgram, trainStep } from '../model/step.ts';
+import { bytesOf } from '../numerics/literal.ts';
 import type { Optimizer } from '../optimizer/optimizer.ts';
 import { sgd } from '../optimizer/sgd.ts';
 import { replicas, replicasPerCloudTpu, type TrainConfig } from './config.ts';
@@ -27,9 +28,7 @@ export function buildPrograms(config: TrainConfig, dataset: DatasetPair, steps: 
     train: compileFor(step.module, { keepPrevious: config.recovery !== 'none' }),
     evaluate: compileFor(evaluation.module),
     weights: step.weights,
-    initialValues: step.parameters.map(({ value: { data } }) =>
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice(),
-    ),
+    initialValues: step.parameters.map(({ value }) => bytesOf(value).slice()),
   };
 }
 

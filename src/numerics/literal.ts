@@ -50,6 +50,18 @@ export function literal(
   return { shape, data };
 }
 
+/** The bytes of a literal as they lie in memory: a view, not a copy. */
+export function bytesOf({ data }: Pick<Literal, 'data'>): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** The literal whose bytes are `bytes`, which are copied. */
+export function literalOfBytes(shape: ArrayShape, bytes: Uint8Array): Literal {
+  const data = storage(shape.type, elementCount(shape));
+  bytesOf({ data }).set(bytes);
+  return { shape, data };
+}
+
 /** The number at flat index `i`. */
 export function valueAt({ shape, data }: Literal, i: number): number {
   return shape.type === 'bf16' ? f32FromBf16(data[i]!) : data[i]!;

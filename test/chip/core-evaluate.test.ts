@@ -21,9 +21,16 @@ import { windowDimension } from '../../src/hlo/window.ts';
 import type { Executable } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { type Literal, literal, storage, valueAt, valuesOf } from '../../src/numerics/literal.ts';
+import {
+  bytesOf,
+  type Literal,
+  literal,
+  literalOfBytes,
+  valueAt,
+  valuesOf,
+} from '../../src/numerics/literal.ts';
 import { stream } from '../../src/numerics/random.ts';
-import { type ArrayShape, arrayShape, elementCount, shapeText } from '../../src/numerics/shape.ts';
+import { type ArrayShape, arrayShape, shapeText } from '../../src/numerics/shape.ts';
 import { arbitraryModule, type Program, randomLiteral } from '../hlo/programs.ts';
 import { type BenchOptions, benchTpu } from './bench-tpu.ts';
 
@@ -81,29 +88,19 @@ function foundOf(
 ): Outcome[] {
   const tpu = benchTpu(executable, options);
   at(replicas, 0).parameters.forEach((it, index) => {
-    tpu.cores.writeParameter(index, rawBytes(it));
+    tpu.cores.writeParameter(index, bytesOf(it).slice());
   });
-  const feed = replicas.map(({ infeed }) => (infeed ?? []).flat().map(rawBytes));
+  const feed = replicas.map(({ infeed }) => (infeed ?? []).flat().map((it) => bytesOf(it).slice()));
   const sent = tpu.step(feed);
   return replicas.map((_, core) => ({
     results: executable.results.map((id) => {
       const { shape, copies } = at(executable.buffers, id);
-      return literalOf(shape, tpu.cores.readBuffer(id, copies === 'shared' ? 0 : core));
+      return literalOfBytes(shape, tpu.cores.readBuffer(id, copies === 'shared' ? 0 : core));
     }),
     outfeed: executable.outfeed.map(({ shape }, i) =>
-      literalOf(shape, at(sent, i)[core] ?? at(at(sent, i), 0)),
+      literalOfBytes(shape, at(sent, i)[core] ?? at(at(sent, i), 0)),
     ),
   }));
-}
-
-function rawBytes({ data }: Literal): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
-}
-
-function literalOf(shape: ArrayShape, bytes: Uint8Array): Literal {
-  const data = storage(shape.type, elementCount(shape));
-  new Uint8Array(data.buffer).set(bytes);
-  return { shape, data };
 }
 
 /** Bits of all values as text; every NaN is the same. */

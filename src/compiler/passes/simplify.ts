@@ -29,7 +29,7 @@ import {
 } from '../../hlo/instruction.ts';
 import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
-import { type Literal, literal, valueAt } from '../../numerics/literal.ts';
+import { bytesOf, type Literal, literal, valueAt } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, isArray, sameShape } from '../../numerics/shape.ts';
 
 /**
@@ -179,7 +179,7 @@ function spreadValue(it: HloInstruction): HloInstruction | undefined {
 function splat(it: Constant): HloInstruction | undefined {
   const { data, shape } = it.value;
   if (shape.dims.length === 0 || data.length === 0) return undefined;
-  const words = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const words = bytesOf(it.value);
   const width = data.BYTES_PER_ELEMENT;
   for (let i = width; i < words.length; i++) if (words[i] !== words[i - width]) return undefined;
   return broadcastScalar(

@@ -1,5 +1,5 @@
 import { at } from '../../numerics/assert.ts';
-import { type Literal, storage } from '../../numerics/literal.ts';
+import { bytesOf, type Literal, literalOfBytes, storage } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 import type { Broadcast, Concatenate, Pad, Reverse, Slice, Transpose } from '../instruction.ts';
 import { forEachIndex, gathered, literalFrom } from './value.ts';
@@ -112,12 +112,6 @@ export function reshapeOf(shape: ArrayShape, { data }: Literal): Literal {
 }
 
 /** The same bits as elements of another type of the same width. */
-export function bitcastOf(shape: ArrayShape, { data }: Literal): Literal {
-  const cast = storage(shape.type, data.length);
-  bytesOf(cast).set(bytesOf(data));
-  return { shape, data: cast };
-}
-
-function bytesOf(data: ArrayBufferView): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+export function bitcastOf(shape: ArrayShape, operand: Literal): Literal {
+  return literalOfBytes(shape, bytesOf(operand));
 }
