@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { combineAllReduces } from '../../src/compiler/passes/all-reduce.ts';
 import { canonicalize } from '../../src/compiler/passes/canonicalize.ts';
 import { cse } from '../../src/compiler/passes/cse.ts';
+import { dce } from '../../src/compiler/passes/dce.ts';
 import { fuse } from '../../src/compiler/passes/fusion.ts';
 import { simplify } from '../../src/compiler/passes/simplify.ts';
 import * as b from '../../src/hlo/build.ts';
@@ -14,6 +15,7 @@ import {
   type Parameter,
 } from '../../src/hlo/instruction.ts';
 import { postOrder } from '../../src/hlo/traverse.ts';
+import { verify } from '../../src/hlo/verify.ts';
 import { type ComputedType, computedTypes } from '../../src/numerics/element-type.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
@@ -32,6 +34,29 @@ function moduleOf(parameters: readonly Parameter[], root: HloInstruction): HloMo
 function opcodes({ entry }: HloModule): string[] {
   return postOrder(entry.root).map(({ opcode }) => opcode);
 }
+
+describe('dce', () => {
+  const [x, y, z] = [input(0, 2), input(1, 3), input(2, 4)];
+  const sums = b.allReduce([x, y, z]);
+  test.each<[string, number[]]>([
+    ['the first', [0]],
+    ['the last', [2]],
+    ['all but the first', [1, 2]],
+    ['two of three, one twice', [2, 0, 2]],
+    ['all', [0, 1, 2]],
+  ])('keeps what is read of an all-reduce: %s', (_, read) => {
+    const root = b.tuple(read.map((i) => b.getTupleElement(sums, i)));
+    const module = moduleOf([x, y, z], root);
+    const after = dce(module);
+    verify(after);
+    const reduced = postOrder(after.entry.root).find(({ opcode }) => opcode === 'all-reduce');
+    expect(reduced?.operands).toEqual([x, y, z].filter((_, i) => read.includes(i)));
+    const parameters = [x, y, z].map(({ shape }, i) =>
+      randomLiteral(shape as ArrayShape, stream(i, 'dce')),
+    );
+    expect(evaluate(after, { parameters }).values).toEqual(evaluate(module, { parameters }).values);
+  });
+});
 
 describe('simplify', () => {
   const x = input(0, 2, 3);

@@ -115,6 +115,11 @@ ENTRY %main (x: f32[], y: f32[]) -> f32[] {
       'dimensions={},',
       'dimenzions={},',
     ],
+    [
+      'line 12, column 32: expected a constant of pred, s32, u32, bf16, f32',
+      'f32[] constant(',
+      'f16[] constant(',
+    ],
     ['expected one ROOT', '  %multiply.4 =', '  ROOT %multiply.4 ='],
     ['expected a name that is not taken', '  %multiply.4 =', '  %constant.2 ='],
     [
