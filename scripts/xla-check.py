@@ -14,7 +14,7 @@ import os
 import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# What XLA may leave out or reorder for speed stays as it is written: roundings to bf16, algebra of floats.
+# For speed, XLA leaves out roundings to bf16 and reorders algebra of floats, unless these flags are given.
 os.environ["XLA_FLAGS"] = (
     "--xla_allow_excess_precision=false --xla_disable_hlo_passes=algsimp --xla_cpu_enable_fast_math=false"
 )

@@ -110,8 +110,8 @@ export function lockOpened(file: number, what: string): void {
 }
 
 /**
- * Refuses a file that another process has taken with {@link lockOpened}. Changes nothing, and finds nothing
- * wrong with a file that is not there or cannot be opened.
+ * Refuses a file that another process has locked with {@link lockOpened}. Changes nothing. A file that is not
+ * there, or cannot be opened, passes.
  *
  * @throws PodError `in-use`.
  */

@@ -130,7 +130,10 @@ export class Doorkeeper {
     return new Stale(why, this.#challenges.make());
   }
 
-  /** Forgets proofs that arrived long ago. They stay used, should the clock be set back. */
+  /**
+   * Forgets proofs that arrived long ago. A forgotten proof is still refused, since no proof as old as it is
+   * accepted, even when the clock was set back.
+   */
   #forget(): void {
     const now = this.#elapsed();
     for (const [nonce, { timeMs, arrivedMs }] of this.#seen) {

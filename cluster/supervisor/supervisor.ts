@@ -147,7 +147,7 @@ export async function endWorkers(folder: string): Promise<void> {
     rmSync(join(folder, `${name}.status`), { force: true });
 }
 
-/** What the folder lists, or else what environments tell. */
+/** Processes of a pod: those that its folder lists; without a list, those whose environment names the folder. */
 function listedIn(folder: string): readonly ProcessIdentity[] {
   try {
     const listed = readProcesses(folder);

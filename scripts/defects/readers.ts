@@ -1,6 +1,6 @@
 import type { Defect } from './defect.ts';
 
-/** Losses of what commands promise that read, follow or end a pod. */
+/** Losses of what is promised of the commands that read, follow or end a pod. */
 export const readerDefects: readonly Defect[] = [
   {
     name: 'down: a damaged list',

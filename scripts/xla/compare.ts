@@ -12,7 +12,7 @@ const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 
 export interface Difference {
   /** In units of the tolerance; infinite where there is none. */
   readonly size: number;
-  /** Of the two elements. */
+  /** Distance of the two elements. */
   readonly apart: number;
   readonly what: string;
 }

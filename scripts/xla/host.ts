@@ -20,8 +20,8 @@ export interface Hostless {
 /**
  * The same program without a host: an infeed becomes parameters, and what an outfeed sends becomes more
  * results after those of the root. XLA's CPU client has no host to feed it. Aliases are left out: they
- * say where results lie, not what they are. What XLA parses and its CPU backend does not run has its
- * meaning in its place: a fusion that of its body, the padding of a scalar the scalar.
+ * say where results lie, not what they are. XLA's CPU backend does not run all that XLA parses: a fusion is
+ * replaced by the instructions of its body, and the padding of a scalar by the scalar.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];

@@ -71,7 +71,7 @@ async function verify(directory: string): Promise<void> {
   }
 }
 
-/** What there is of all checkpoints; those that are deleted meanwhile are left out. */
+/** The outcome of `look` for every checkpoint. One that is deleted meanwhile is left out. */
 async function lookAtAll<T>(
   directory: string,
   look: (name: string) => Promise<T | typeof gone>,

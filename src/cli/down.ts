@@ -35,7 +35,7 @@ const startMsLimit = 10_000;
 const masterMs = 12_000;
 /** How long a supervisor may take to end what is left, in ms. */
 const supervisorMs = 20_000;
-/** How long a folder may stay held once who held it has ended, in ms. */
+/** How long the lock of a folder may outlast the process that held it, in ms. */
 const freeMsLimit = 3000;
 
 /** Ends all processes of the pod in a folder; says what it ended. */
@@ -69,7 +69,7 @@ function inWords(hadMaster: boolean, workers: number): string {
   return hadMaster ? `the master and ${workersInWords}` : workersInWords;
 }
 
-/** Ends who holds the folder and all that can be found of its pod; never says that all is well. */
+/** Ends the process that holds the folder, and all of its pod that can be found. Always throws: some may be left. */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);
   const found = processesOfFolder(dir);

@@ -22,7 +22,7 @@ export function needPod(dir: string): StartedPod {
   return { ...pod, ...needProcesses(dir) };
 }
 
-/** Throws also when the list of the pod's processes cannot be used, and says what to do. */
+/** The processes of the pod in a folder. Throws when there is no pod, or its list cannot be used. */
 export function needProcesses(dir: string): PodProcesses {
   const found = listedProcesses(dir);
   if (found instanceof PodError) throw withAdvice(dir, found);
@@ -57,7 +57,7 @@ export function listedProcesses(dir: string): PodProcesses | PodError {
   return new PodError('bad-data', `${path}: expected a list of the pod's processes, found none`);
 }
 
-/** What is said where a folder has no pod. */
+/** The error about a folder without a pod. */
 export function noPod(dir: string): PodError {
   return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
 }

@@ -16,7 +16,7 @@ export interface MasterFlags {
 export interface MasterPlace {
   /** Origin of its API, as `http://127.0.0.1:7080`. */
   readonly origin: string;
-  /** Folder of the pod of `pod up`, if the master was found by it. */
+  /** Folder of a pod that `pod up` started, if the master was found through it. */
   readonly folder: string | undefined;
 }
 

@@ -1,12 +1,12 @@
 import { hasReader } from '../../cluster/host/has-reader.ts';
 import { PodError } from '../numerics/error.ts';
 
-/** Between two looks at whether somebody reads, in ms. */
+/** Time between two checks for a reader, in ms. */
 const lookMs = 200;
 
 /**
- * From now on this command ends, with exit code 5, when nobody takes its standard output any more:
- * nothing is left to do for one that only follows others. `next`, if given, is said with it.
+ * From now on this command ends with exit code 5 when its standard output has no reader any more. For a
+ * command that only shows what others do, nothing is left to do then. `next` is added to the message.
  */
 export function endWithReader(next?: string): void {
   const end = (why: string): never => {

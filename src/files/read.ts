@@ -10,7 +10,7 @@ export type FileContents =
 /** One read takes at most this many bytes: Node reads less than 2 GiB at a time. */
 const readBytesMax = 2 ** 26;
 
-/** A regular file that is open for reading; whoever has it closes it. */
+/** A regular file that is open for reading. The caller closes it. */
 export interface OpenedFile {
   readonly kind: 'opened';
   readonly file: number;

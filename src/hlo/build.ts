@@ -384,7 +384,7 @@ export function reduceWindow(
 
 /**
  * Each element of `source` goes to the element of its window that `select` picks; `scatter` joins
- * those that meet.
+ * sources that meet.
  */
 export function selectAndScatter(
   operand: HloInstruction,

@@ -56,7 +56,7 @@ export function plainJson(json: string): string {
 
 /**
  * A line, such as one of JSON, in which every character that a terminal obeys is an escape of JSON.
- * What JSON has between its values, the blank, is left.
+ * Blanks stay.
  */
 export function plainLine(line: string): string {
   return plainJson(line).replace(controls, unicodeEscape);

@@ -9,13 +9,18 @@ import { holds } from './worker.ts';
  *
  *   joining ─▶ (rolling back) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
  *      ▲                                                                │
- *      └──────── a loss in any phase: a new membership, generation + 1 ──────┘      failed
+ *      └────── a loss in any phase: a new membership, generation + 1 ───┘      failed
  *
- * A step ends with a commit. When a Cloud TPU is lost, every other one leaves the step and says so,
- * a replacement joins, all load for the new generation, whoever has lost its parameters takes those of
- * the last committed step from one that has them, and the interrupted step runs again. When nobody
- * has them, they come from a checkpoint, and the steps since are repeated before. A loss on the way
- * begins the way again, with another generation. See docs/ARCHITECTURE.md, Recovery.
+ * A step ends with a commit. After the loss of a Cloud TPU:
+ *
+ * 1. Every other Cloud TPU leaves the step and says so, and a replacement joins.
+ * 2. All load for the new generation.
+ * 3. A Cloud TPU without parameters takes those of the last committed step from another. When none has
+ *    them, they come from a checkpoint, and the steps since then run again.
+ * 4. The interrupted step runs again.
+ *
+ * A loss in any of these steps begins them again, with another generation. See docs/ARCHITECTURE.md,
+ * Recovery.
  */
 export interface MasterState {
   readonly options: MasterOptions;

@@ -118,7 +118,7 @@ const job = { id: escapes, words: [escapes], submittedMs: 1, state: 'queued' };
 
 let server: Server;
 let origin: string;
-/** Of the log, one after the other; the last one again and again. */
+/** Answers for the log, in order; the last one is repeated. */
 let pieces: unknown[] = [];
 let asked = 0;
 beforeAll(async () => {

@@ -43,7 +43,7 @@ export const text: Check<string> = z
 /** Why `~/ck` is refused where a folder of that name would be made or looked for. */
 export const tildeAdvice = 'the shell does not expand ~ here: write $HOME';
 
-/** A path that may be made. One that begins with ~ is `./~`, if anybody means it. */
+/** A path that may be made. A name that really begins with ~ can be given as `./~`. */
 export const path: Check<string> = text.refine(
   (it) => !it.startsWith('~'),
   `expected a path that does not begin with ~ (${tildeAdvice})`,

@@ -431,7 +431,7 @@ interface Place {
   readonly files: FileSystem;
 }
 
-/** What `work` reads of a checkpoint, or why it failed; `gone` if the checkpoint was deleted meanwhile. */
+/** The outcome of `work` on a checkpoint, or why it failed; `gone` if the checkpoint was deleted meanwhile. */
 async function orRefusal<T>(
   { directory, name, files }: Place,
   work: () => Promise<T>,
