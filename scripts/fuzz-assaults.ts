@@ -533,7 +533,7 @@ function longFrame(bytes: Buffer): Buffer {
 function wellFormed(random: Random, generation: number): Readonly<Record<string, unknown>> {
   switch (below(random, 6)) {
     case 0:
-      return { kind: 'heartbeat', beats: below(random, 2 ** 40) };
+      return { kind: 'heartbeat', progress: below(random, 2 ** 40) };
     case 1:
       return { kind: 'answer', id: below(random, 99), why: null, bytes: noise(random, 30) };
     case 2: {

@@ -82,7 +82,7 @@ export type FromNode =
    */
   | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
   /** Its progress counter. */
-  | { readonly kind: 'heartbeat'; readonly beats: number }
+  | { readonly kind: 'heartbeat'; readonly progress: number }
   /** The answer to a request; `why` it could not be done, if so. */
   | {
       readonly kind: 'answer';
@@ -124,7 +124,7 @@ const toNode: Shapes<ToNode> = {
 const fromNode: Shapes<FromNode> = {
   offer: { pid: isCount, hostname: isPlainUpTo(255), offer: isOffer },
   pod: { message: isAny, sent: isListOf(isCount) },
-  heartbeat: { beats: isCount },
+  heartbeat: { progress: isCount },
   answer: { id: isCount, why: (value) => value === null || isText(value), bytes: isBytes },
   left: {},
   unable: { code: (value) => value === null || isTextUpTo(64)(value), message: isTextUpTo(4096) },

@@ -313,8 +313,8 @@ export class Node {
   #heartbeat(): void {
     const line = at(this.#layout.threads.tpus, this.tpu).control / 4;
     this.#waits += Atomics.load(this.#words, line + controlWords.awaitsInfeed);
-    const beats = Atomics.load(this.#words, line + controlWords.beats) >>> 0;
-    this.#options.send({ kind: 'heartbeat', beats: beats + this.#waits });
+    const progress = Atomics.load(this.#words, line + controlWords.progress) >>> 0;
+    this.#options.send({ kind: 'heartbeat', progress: progress + this.#waits });
   }
 
   /** A connection that carries a link has ended, and no new membership has begun. */

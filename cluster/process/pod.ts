@@ -136,7 +136,7 @@ interface Member {
   /** Why it cannot start or go on, once it has said so. */
   lastWords: Failure | undefined;
   /** Its progress counter, and how often it has been told. */
-  beats: number;
+  progress: number;
   heartbeats: number;
   /** Bytes by link number, as it counts them. */
   readonly sent: Map<number, number>;
@@ -305,7 +305,7 @@ class Processes implements ProcessPod, Crew {
   #seat(guest: Guest, tpu: number): void {
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
-      ...{ hasJoined: false, lastWords: undefined, beats: 0, heartbeats: 0 },
+      ...{ hasJoined: false, lastWords: undefined, progress: 0, heartbeats: 0 },
       sent: new Map(),
       questions: new Map(),
     };
@@ -386,7 +386,7 @@ class Processes implements ProcessPod, Crew {
         this.#hear(member, message);
         return;
       case 'heartbeat':
-        member.beats = message.beats;
+        member.progress = message.progress;
         member.heartbeats++;
         return;
       case 'answer': {
@@ -443,7 +443,7 @@ class Processes implements ProcessPod, Crew {
       this.#driver.serviceFailed('the start', new PodError('worker-silent', 'it was given up'));
     }
     this.#seatAll();
-    const progress = this.#members.map((it) => it?.beats ?? 0);
+    const progress = this.#members.map((it) => it?.progress ?? 0);
     const heartbeats = this.#members.map((it) => it?.heartbeats ?? 0);
     this.#driver.give({ kind: 'sample', progress, heartbeats });
   }

@@ -30,8 +30,8 @@ export interface TpuPlaces {
   readonly infeeds: readonly number[];
 }
 
-/** Words of a Cloud TPU's control line: its sign of life, and whether it waits for its infeed. */
-export const controlWords = { beats: 0, awaitsInfeed: 1 } as const;
+/** Words of a control line of a Cloud TPU: its progress counter, and whether it waits for its infeed. */
+export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
 
 /**
  * Slots of an infeed queue: one in use until its step is committed, since it may have to be run

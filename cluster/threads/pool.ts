@@ -268,7 +268,7 @@ class Threads implements ThreadPod, Crew {
       const line = control / 4;
       const waits = Atomics.load(this.#words, line + controlWords.awaitsInfeed);
       this.#waits[tpu] = at(this.#waits, tpu) + waits;
-      return Atomics.load(this.#words, line + controlWords.beats) + at(this.#waits, tpu);
+      return Atomics.load(this.#words, line + controlWords.progress) + at(this.#waits, tpu);
     });
     this.#driver.give({ kind: 'sample', progress });
   }

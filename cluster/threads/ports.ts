@@ -23,7 +23,7 @@ export class Heartbeat {
 
   /** A sign of life. */
   beat(): void {
-    Atomics.add(this.#words, this.#line + controlWords.beats, 1);
+    Atomics.add(this.#words, this.#line + controlWords.progress, 1);
   }
 
   /** Whether the master has ended the step. */

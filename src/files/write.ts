@@ -83,8 +83,13 @@ function replace(path: string, bytes: Uint8Array, mode: number | undefined): voi
   }
 }
 
+/** Path of the draft that is written beside a file before it takes its place; the `count`-th of this process. */
+export function draftBeside(path: string, count = 0): string {
+  return join(dirname(path), `.${basename(path).slice(0, 60)}.${process.pid}.${count}.partial`);
+}
+
 function replaceByRename(path: string, bytes: Uint8Array, mode: number | undefined): void {
-  const draft = join(dirname(path), `.${basename(path).slice(0, 60)}.${process.pid}.partial`);
+  const draft = draftBeside(path);
   const file = openSync(draft, 'w', 0o666);
   try {
     try {

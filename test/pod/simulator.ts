@@ -106,7 +106,7 @@ interface Life {
   running:
     | { readonly generation: number; readonly order: StepOrder; hasArrived: boolean }
     | undefined;
-  beats: number;
+  progress: number;
   heartbeats: number;
   isSpare: boolean;
 }
@@ -353,7 +353,7 @@ class Simulation {
   }
 
   #tell(life: Life, event: WorkerEvent): void {
-    life.beats++;
+    life.progress++;
     const { state, actions } = worker(life.state, event);
     const isOlder = event.kind === 'message' && event.message.generation < life.state.generation;
     if (isOlder && actions.length > 0) {
@@ -623,8 +623,8 @@ class Simulation {
   #sample(boss: Boss): void {
     if (boss.isEnded) return;
     const progress = boss.lives.map((life) => {
-      if (life && isAlive(life) && !isHung(life) && life.running !== undefined) life.beats++;
-      return life?.beats ?? 0;
+      if (life && isAlive(life) && !isHung(life) && life.running !== undefined) life.progress++;
+      return life?.progress ?? 0;
     });
     const heartbeats = boss.lives.map((life) => {
       if (life && isAlive(life) && !isHung(life)) life.heartbeats++;
@@ -885,7 +885,7 @@ function newLife(tpu: number, host?: Life): Life {
   return {
     ...{ tpu, host, state: initialWorker(tpu, taking), isAlive: true, isHung: false },
     ...{ boss: undefined, connection: 0, sets: [nothing, nothing], inbox: [] },
-    ...{ running: undefined, beats: 0, heartbeats: 0, isSpare: false },
+    ...{ running: undefined, progress: 0, heartbeats: 0, isSpare: false },
   };
 }
 

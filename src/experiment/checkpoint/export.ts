@@ -1,6 +1,6 @@
-import { basename, dirname, join } from 'node:path';
-import { pid } from 'node:process';
+import { dirname } from 'node:path';
 import { isSystemError } from '../../files/system-error.ts';
+import { draftBeside } from '../../files/write.ts';
 import { PodError } from '../../numerics/error.ts';
 import { type Checkpoint, type Refusal, readWeightsFile, writeInto } from './checkpoint.ts';
 import { listCheckpoints, newestWhole } from './checkpoints.ts';
@@ -90,8 +90,7 @@ async function createDraft(
   files: FileSystem,
 ): Promise<{ readonly path: string; readonly file: NewFile }> {
   for (let count = 0; ; count++) {
-    const name = `.${basename(target).slice(0, 60)}.${pid}.${count}.partial`;
-    const path = join(dirname(target), name);
+    const path = draftBeside(target, count);
     try {
       return { path, file: await files.createFile(path) };
     } catch (error) {

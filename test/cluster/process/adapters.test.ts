@@ -7,10 +7,10 @@ import { buildPrograms } from '../../../src/experiment/programs.ts';
 
 describe('messages', () => {
   test('are what their schema says, and nothing besides', () => {
-    const heartbeat = { kind: 'heartbeat', beats: 7 };
+    const heartbeat = { kind: 'heartbeat', progress: 7 };
     expect(checkFromNode(heartbeat)).toEqual(heartbeat);
     for (const wrong of [
-      { ...heartbeat, beats: -1 },
+      { ...heartbeat, progress: -1 },
       { ...heartbeat, more: 1 },
       { kind: 'heartbeats' },
       7,
