@@ -22,10 +22,10 @@ import { assert } from '../src/numerics/assert.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 import { DockerRig } from './faults/docker-rig.ts';
+import { type Fault, faults, type Injection, inject } from './faults/inject.ts';
 import { ProcessRig } from './faults/process-rig.ts';
 import type { Rig } from './faults/rig.ts';
 import { Story } from './faults/story.ts';
-import { type Fault, faults, type Strike, strike } from './faults/strike.ts';
 
 interface Options {
   readonly runs: string;
@@ -51,7 +51,7 @@ const wrongMax = 3;
 const header = [
   ...[
     'fault',
-    'strikes',
+    'injections',
     'right',
     'noticed p50',
     'max',
@@ -63,7 +63,7 @@ const header = [
 ];
 
 const options = commandOf('cluster-faults')
-  .option('--runs <n>', 'how often each fault strikes', '20')
+  .option('--runs <n>', 'how often each fault injections', '20')
   .option('--tpus <n>', 'containers', '8')
   .option('--args <flags>', 'of pod train', '--model mlp --steps 600 --evaluate 256')
   .option('--grace <ms>', 'for a replacement, before another worker takes over', '3000')
@@ -96,9 +96,9 @@ async function main(): Promise<boolean> {
   for (const name of chosen()) {
     const fault = faults[name];
     assert(fault !== undefined, `no fault is named ${name}`);
-    const { strikes, wrongs } = await series(name, fault, digest);
-    rows.push(...rowsOf(name, strikes));
-    isRight &&= wrongs === 0 && strikes.every(({ wrong }) => wrong === undefined);
+    const { injections, wrongs } = await series(name, fault, digest);
+    rows.push(...rowsOf(name, injections));
+    isRight &&= wrongs === 0 && injections.every(({ wrong }) => wrong === undefined);
   }
   say(`\n${table(rows).join('\n')}`);
   say(isRight ? 'all runs were right' : 'something was wrong: see above');
@@ -124,20 +124,20 @@ async function series(
   name: string,
   fault: Fault,
   expected: string,
-): Promise<{ readonly strikes: readonly Strike[]; readonly wrongs: number }> {
-  const strikes: Strike[] = [];
+): Promise<{ readonly injections: readonly Injection[]; readonly wrongs: number }> {
+  const injections: Injection[] = [];
   let wrongs = 0;
-  while (strikes.length < Number(options.runs) && wrongs < wrongMax) {
-    const struck = await run({ name, fault }, strikes.length, expected);
-    strikes.push(...struck.strikes);
-    say(`${name}: a run of ${struck.strikes.length} strikes: ${struck.wrong ?? 'right'}`);
-    if (struck.wrong !== undefined) wrongs++;
+  while (injections.length < Number(options.runs) && wrongs < wrongMax) {
+    const outcome = await run({ name, fault }, injections.length, expected);
+    injections.push(...outcome.injections);
+    say(`${name}: a run of ${outcome.injections.length} injections: ${outcome.wrong ?? 'right'}`);
+    if (outcome.wrong !== undefined) wrongs++;
   }
-  return { strikes, wrongs };
+  return { injections, wrongs };
 }
 
 interface Run {
-  readonly strikes: readonly Strike[];
+  readonly injections: readonly Injection[];
   readonly wrong: string | undefined;
 }
 
@@ -147,7 +147,7 @@ async function run(
   before: number,
   expected: string,
 ): Promise<Run> {
-  const strikes: Strike[] = [];
+  const injections: Injection[] = [];
   const story = new Story();
   let wrong: string | undefined;
   await rig.up();
@@ -158,11 +158,11 @@ async function run(
     });
   try {
     await story.until(`at step ${firstStep}`, () => story.step >= firstStep, 120_000);
-    while (what !== undefined && goesOn(story, before + strikes.length)) {
-      const i = before + strikes.length;
-      const struck = await strike(what.fault, { rig, story, i });
-      strikes.push(struck);
-      say(`${what.name} ${i + 1}: ${describe(struck)}`);
+    while (what !== undefined && goesOn(story, before + injections.length)) {
+      const i = before + injections.length;
+      const injection = await inject(what.fault, { rig, story, i });
+      injections.push(injection);
+      say(`${what.name} ${i + 1}: ${describe(injection)}`);
     }
     await story.until('at its end', () => story.exitCode !== undefined, runMsLimit);
   } catch (error) {
@@ -170,20 +170,20 @@ async function run(
       wrong = error instanceof Error ? error.message : String(error);
   }
   wrong ??= story.wrong(expected);
-  const isOdd = (it: Strike): boolean => it.wrong !== undefined || it.recoveredMs > slowMs;
-  if (wrong !== undefined || strikes.some(isOdd)) await keepLogs(what?.name);
+  const isOdd = (it: Injection): boolean => it.wrong !== undefined || it.recoveredMs > slowMs;
+  if (wrong !== undefined || injections.some(isOdd)) await keepLogs(what?.name);
   await rig.down();
   await ended;
-  return { strikes, wrong };
+  return { injections, wrong };
 }
 
-function goesOn(story: Story, strikes: number): boolean {
+function goesOn(story: Story, injections: number): boolean {
   const steps = story.lines.findLast(({ msg }) => msg === 'step')?.steps ?? 0;
   const isLong = story.exitCode === undefined && steps - story.step >= stepsLeftMin;
-  return isLong && strikes < Number(options.runs);
+  return isLong && injections < Number(options.runs);
 }
 
-function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Strike): string {
+function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Injection): string {
   const times = `noticed after ${milliseconds(noticedMs)}, going on after ${milliseconds(recoveredMs)}`;
   const how = isAdopted ? ', adopted' : '';
   const beside = others.length > 0 ? `; besides: ${others.join('; ')}` : '';
@@ -191,25 +191,25 @@ function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Str
   return `${who}: ${wrong ?? 'right'}: ${times}${how}${beside} (${load})`;
 }
 
-/** Of all strikes of a fault; and of those alone for which nobody came in time. */
-function rowsOf(name: string, strikes: readonly Strike[]): string[][] {
-  const adopted = strikes.filter(({ isAdopted }) => isAdopted);
-  const isMixed = adopted.length > 0 && adopted.length < strikes.length;
-  const row = rowOf(name, strikes);
-  if (!isMixed) return [adopted.length > 0 ? rowOf(`${name}, adopted`, strikes) : row];
-  const replaced = strikes.filter(({ isAdopted }) => !isAdopted);
+/** Of all injections of a fault; and of those alone for which nobody came in time. */
+function rowsOf(name: string, injections: readonly Injection[]): string[][] {
+  const adopted = injections.filter(({ isAdopted }) => isAdopted);
+  const isMixed = adopted.length > 0 && adopted.length < injections.length;
+  const row = rowOf(name, injections);
+  if (!isMixed) return [adopted.length > 0 ? rowOf(`${name}, adopted`, injections) : row];
+  const replaced = injections.filter(({ isAdopted }) => !isAdopted);
   return [row, rowOf(`${name}, replaced`, replaced), rowOf(`${name}, adopted`, adopted)];
 }
 
-function rowOf(name: string, strikes: readonly Strike[]): string[] {
-  const right = strikes.filter(({ wrong }) => wrong === undefined).length;
-  const noticed = quantiles(strikes.map(({ noticedMs }) => noticedMs));
-  const recovered = quantiles(strikes.map(({ recoveredMs }) => recoveredMs));
+function rowOf(name: string, injections: readonly Injection[]): string[] {
+  const right = injections.filter(({ wrong }) => wrong === undefined).length;
+  const noticed = quantiles(injections.map(({ noticedMs }) => noticedMs));
+  const recovered = quantiles(injections.map(({ recoveredMs }) => recoveredMs));
   return [
-    ...[name, String(strikes.length), String(right)],
+    ...[name, String(injections.length), String(right)],
     ...[noticed.p50, noticed.max, recovered.p50, recovered.max].map(milliseconds),
-    String(Math.max(0, ...strikes.map(({ ranAgain }) => ranAgain))),
-    String(strikes.reduce((all, { others }) => all + others.length, 0)),
+    String(Math.max(0, ...injections.map(({ ranAgain }) => ranAgain))),
+    String(injections.reduce((all, { others }) => all + others.length, 0)),
   ];
 }
 

@@ -113,7 +113,7 @@ const mayUseWallTime = [
   'scripts/cluster-faults.ts',
   'scripts/cluster-memory.ts',
   'scripts/faults/process-rig.ts',
-  'scripts/faults/strike.ts',
+  'scripts/faults/inject.ts',
   'scripts/fuzz-assaults.ts',
   'scripts/swarm-nodes.ts',
   'src/cli/job-client.ts',

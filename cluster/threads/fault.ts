@@ -49,7 +49,7 @@ export function withFaults(
     ...ici,
     start(bucket: number): void {
       const fault = isDue(['throw', 'exit', 'block']);
-      if (fault !== undefined) strike(fault.kind);
+      if (fault !== undefined) trigger(fault.kind);
       ici.start(bucket);
     },
     finish(bucket: number): void {
@@ -60,12 +60,12 @@ export function withFaults(
 }
 
 /** Lets what befalls a thread that loads happen. */
-export function strikeWhileLoading(faults: readonly ThreadFault[]): void {
+export function failWhileLoading(faults: readonly ThreadFault[]): void {
   const fault = faults.find(({ whileLoading }) => whileLoading);
-  if (fault !== undefined) strike(fault.kind);
+  if (fault !== undefined) trigger(fault.kind);
 }
 
-function strike(kind: ThreadFault['kind']): void {
+function trigger(kind: ThreadFault['kind']): void {
   if (kind === 'throw') throw new Error('injected fault');
   if (kind === 'exit') process.exit(7);
   if (kind === 'block') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);

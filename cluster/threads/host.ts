@@ -14,7 +14,7 @@ import { type Executable, phases } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
 import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
-import { strikeWhileLoading, withFaults } from './fault.ts';
+import { failWhileLoading, withFaults } from './fault.ts';
 import { infeedGeometry, type TpuPlaces } from './layout.ts';
 import {
   bucketPlaces,
@@ -49,7 +49,7 @@ interface Loaded {
 
 /** Loads the programs of a Cloud TPU. `now` gives ms. */
 export function loadHost(task: WorkerTask, heartbeat: Heartbeat, now: () => number): Host {
-  strikeWhileLoading(task.faults);
+  failWhileLoading(task.faults);
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
   const units = coreUnits(task, places);

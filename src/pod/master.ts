@@ -794,11 +794,11 @@ function countFaults(
   const members = state.members.map((member, tpu) =>
     wrong.includes(tpu) ? { ...member, faults: member.faults + 1 } : member,
   );
-  const struck: MasterState = { ...state, members };
+  const counted: MasterState = { ...state, members };
   const again = wrong.filter((tpu) => at(members, tpu).faults >= faultsMax);
-  if (again.length === 0) return suspect(struck, wrong, message, now);
+  if (again.length === 0) return suspect(counted, wrong, message, now);
   const losses = again.map((tpu) => ({ tpu, code, message }));
-  return lose(struck, losses, now, 'quarantined');
+  return lose(counted, losses, now, 'quarantined');
 }
 
 /** The step runs again, with everybody who is here. */

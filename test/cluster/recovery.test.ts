@@ -152,7 +152,7 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // One that strikes while the others end the step is heard as leaving it: it strikes again.
+        // A fault during the end of a step counts as an aborted step, so the fault must be injected again.
         fault('throw', 2, { tpu: 3, times: 3 }),
         fault('exit', 2, { life: 1, whileLoading: true }),
         fault('throw', 2, { tpu: 3, life: 1, whileLoading: true }),

@@ -26,7 +26,7 @@ export const faults: Readonly<Record<string, Fault>> = {
 };
 
 /** What became of one. */
-export interface Strike {
+export interface Injection {
   readonly who: string;
   readonly wrong: string | undefined;
   readonly noticedMs: number;
@@ -39,7 +39,7 @@ export interface Strike {
   readonly others: readonly string[];
 }
 
-export interface Struck {
+export interface Target {
   readonly rig: Rig;
   readonly story: Story;
   /** The how manieth it is, from 0. */
@@ -51,14 +51,14 @@ const recoverMsLimit = 60_000;
 const returnMsLimit = 60_000;
 
 /** Strikes once the pod is at rest, at another moment of its step each time; ends when it is whole. */
-export async function strike(fault: Fault, struck: Struck): Promise<Strike> {
-  const { story, i } = struck;
+export async function inject(fault: Fault, target: Target): Promise<Injection> {
+  const { story, i } = target;
   await story.until('at rest', () => story.isCalm, recoverMsLimit);
   await sleep((i * 137) % 500);
-  return fault.kind === 'master' ? strikeMaster(struck) : strikeWorker(fault, struck);
+  return fault.kind === 'master' ? injectIntoMaster(target) : injectIntoWorker(fault, target);
 }
 
-async function strikeMaster({ rig, story }: Struck): Promise<Strike> {
+async function injectIntoMaster({ rig, story }: Target): Promise<Injection> {
   const begun = story.lines.findLast(({ msg }) => msg === 'listening')?.time ?? 0;
   await sleep(Math.min(rig.masterLifeMsMin, Math.max(0, begun + rig.masterLifeMsMin - Date.now())));
   const mark = story.mark;
@@ -72,13 +72,13 @@ async function strikeMaster({ rig, story }: Struck): Promise<Strike> {
   return result('the master', time, story.after(mark), new Set());
 }
 
-async function strikeWorker(
+async function injectIntoWorker(
   { how, lastsMs, isDouble }: Fault & { kind: 'worker' },
-  struck: Struck,
-): Promise<Strike> {
-  const { rig, story, i } = struck;
+  target: Target,
+): Promise<Injection> {
+  const { rig, story, i } = target;
   const mark = story.mark;
-  const first = await breakOne(struck, how, await pick(struck, i, []));
+  const first = await breakOne(target, how, await pick(target, i, []));
   const broken = [first];
   if (isDouble) {
     const moment = at(moments, i);
@@ -87,7 +87,7 @@ async function strikeWorker(
       () => moment.some((it) => said(story, mark, it)),
       recoverMsLimit,
     );
-    broken.push(await breakOne(struck, how, await pickSecond(struck, mark, first.who)));
+    broken.push(await breakOne(target, how, await pickSecond(target, mark, first.who)));
   }
   const tpus = new Set(broken.flatMap((it) => it.tpus));
   const isNamed = (): boolean =>
@@ -99,7 +99,7 @@ async function strikeWorker(
   const back = story.mark;
   for (const { who } of broken) await rig.mend(who, how);
   const isByItself = how === 'crash' || rig.startsOthers;
-  for (const it of broken) await untilBack(struck, isByItself ? mark : back, it);
+  for (const it of broken) await untilBack(target, isByItself ? mark : back, it);
   return result(
     broken.map((it) => it.name).join(', '),
     first.time,
@@ -126,7 +126,7 @@ function at<T>(values: readonly T[], i: number): T {
   return value;
 }
 
-async function breakOne({ rig, story }: Struck, how: Break, who: string): Promise<Broken> {
+async function breakOne({ rig, story }: Target, how: Break, who: string): Promise<Broken> {
   const tpus = tpusOf(rig, story, who);
   const time = await rig.breaks[how](who);
   return { who, name: `${who} (Cloud TPU ${tpus.join(' and ')})`, tpus, time };
@@ -134,7 +134,7 @@ async function breakOne({ rig, story }: Struck, how: Break, who: string): Promis
 
 /** One that has a Cloud TPU, each in its turn. */
 async function pick(
-  { rig, story }: Struck,
+  { rig, story }: Target,
   i: number,
   without: readonly string[],
 ): Promise<string> {
@@ -145,13 +145,13 @@ async function pick(
 }
 
 /** Who took over, if that was just told; else any other. */
-async function pickSecond(struck: Struck, mark: number, first: string): Promise<string> {
-  const { rig, story, i } = struck;
+async function pickSecond(target: Target, mark: number, first: string): Promise<string> {
+  const { rig, story, i } = target;
   const adopted = story.after(mark).findLast(({ msg }) => msg === 'adopted');
   const host = /the worker of Cloud TPU (\d+)/.exec(adopted?.cause ?? '')?.[1];
   const line = host === undefined ? undefined : story.joined.get(Number(host));
   const adopter = line && rig.joiner(line);
-  return adopter ?? (await pick(struck, i, [first]));
+  return adopter ?? (await pick(target, i, [first]));
 }
 
 function tpusOf(rig: Rig, story: Story, who: string): number[] {
@@ -170,7 +170,7 @@ function isLost({ msg, tpu }: Line, of: number): boolean {
  * Waits until the worker that was broken, or the one that took its place, has a Cloud TPU or is a spare.
  * Returns at once when the run has ended.
  */
-async function untilBack({ rig, story }: Struck, mark: number, broken: Broken): Promise<void> {
+async function untilBack({ rig, story }: Target, mark: number, broken: Broken): Promise<void> {
   const { who, tpus } = broken;
   const isHis = (line: Line): boolean =>
     rig.startsOthers ? tpus.includes(line.tpu ?? -1) : rig.joiner(line) === who;
@@ -186,7 +186,7 @@ function result(
   lines: readonly Line[],
   tpus: ReadonlySet<number>,
   ofRecovery = lines.length,
-): Strike {
+): Injection {
   const trouble = lines.findIndex(isTrouble);
   const last = lines.slice(0, ofRecovery).findLastIndex(isTrouble);
   const recovered = lines.findIndex(({ msg }, i) => msg === 'step' && i > last);
