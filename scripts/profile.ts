@@ -1,6 +1,7 @@
 /**
- * Where the wall time of a step goes on this machine: every instruction of a training step alone,
- * on one Cloud TPU, median of several runs. Flags are those of `pod train`.
+ * Prints how the wall time of a training step on this machine divides among its instructions. Each
+ * instruction runs alone, several times, on one emulated Cloud TPU; the output has its median time.
+ * The flags are those of `pod compile`.
  *
  *   node dist/scripts/profile.js --model cnn --tpus 8
  */
@@ -25,8 +26,9 @@ import { byteCount } from '../src/numerics/shape.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
-/** Samples of each instruction, and how long they may take together. */
+/** Smallest number of timed runs of an instruction, unless they exceed `samplesMs`. */
 const samples = 9;
+/** Time, in ms, for the timed runs of one instruction. It stops early only after 3 runs. */
 const samplesMs = 400;
 
 addSettingFlags(commandOf('profile'), 'compile').action(main).parse();
@@ -47,7 +49,10 @@ function main(flags: Record<string, unknown>): void {
   process.stdout.write(`${table(lines).join('\n')}\n`);
 }
 
-/** What the first Cloud TPU is fed at the first step: zeros in it make products faster. */
+/**
+ * Infeed of Cloud TPU 0 at the first step. The profile needs real images, because zeros in the
+ * multiplicands make the matmul kernel faster.
+ */
 interface Batch {
   readonly images: Float32Array;
   readonly labels: Int32Array;
@@ -117,7 +122,7 @@ function median(run: () => void): number {
 
 function rateOf({ buffers, cores }: Executable, it: Instruction, ms: number): string {
   if (it.unit === 'mxu') {
-    const { m, n, k, batch } = it.product;
+    const { m, n, k, batch } = it.matmul;
     const gflops = (2 * m * n * k * batch * cores) / ms / 1e6;
     return `${gflops.toFixed(0)} GF/s  ${m}×${n}×${k}`;
   }

@@ -18,8 +18,8 @@ import {
 } from '../hlo/build.ts';
 import type { Binary, Clamp, Compare, HloInstruction, Opcode, Unary } from '../hlo/instruction.ts';
 import { allReduceRule, getTupleElementRule } from './collective.ts';
+import { convolutionRule, dotRule } from './contraction.ts';
 import { filled, like } from './fill.ts';
-import { convolutionRule, dotRule } from './product.ts';
 import { reduceRule, reduceWindowRule } from './reduction.ts';
 import { type Contribution, type Derivative, operand, toOperands } from './rule.ts';
 import {

@@ -3,7 +3,7 @@ import {
   type Buffer as DeviceBuffer,
   type Executable,
   type Instruction,
-  type ProductInstruction,
+  type MatmulInstruction,
   phases,
 } from '../isa/executable.ts';
 import { assert, at, unreachable } from '../numerics/assert.ts';
@@ -200,7 +200,7 @@ interface MxuOperation {
 interface LoopOperation {
   readonly unit: 'vpu';
   readonly phase: number;
-  readonly loop: Loop;
+  readonly loop: FusedLoop;
   /** Arguments of each call. */
   readonly calls: readonly (readonly number[])[];
 }
@@ -253,7 +253,7 @@ interface AllReduceOperation {
   readonly bucket: number;
 }
 
-type Loop = (...addresses: number[]) => void;
+type FusedLoop = (...addresses: number[]) => void;
 
 /** What operations work on. */
 interface Machine {
@@ -328,7 +328,7 @@ function sign(ports: Ports, inFlight: boolean): void {
 }
 
 /** Calls without building an argument list where the count is usual. */
-function invoke(loop: Loop, a: readonly number[]): void {
+function invoke(loop: FusedLoop, a: readonly number[]): void {
   if (a.length === 1) loop(a[0]!);
   else if (a.length === 2) loop(a[0]!, a[1]!);
   else if (a.length === 3) loop(a[0]!, a[1]!, a[2]!);
@@ -409,7 +409,7 @@ function resolve(context: Context, it: Instruction): Operation {
   const { executable } = context;
   switch (it.unit) {
     case 'mxu':
-      return { unit: 'mxu', phase, calls: resolveProduct(context, it) };
+      return { unit: 'mxu', phase, calls: resolveMatmul(context, it) };
     case 'vpu': {
       const loop = context.loops[`f${it.function}`];
       assert(
@@ -423,7 +423,7 @@ function resolve(context: Context, it: Instruction): Operation {
       const calls = range(count).map((copy) =>
         [...it.sources, ...it.targets].map((id) => addressOf(context, id, copy)),
       );
-      return { unit: 'vpu', phase, loop: loop as Loop, calls };
+      return { unit: 'vpu', phase, loop: loop as FusedLoop, calls };
     }
     case 'copy': {
       const moves = range(copiesOf(context, it.target)).map((copy) => ({
@@ -491,35 +491,35 @@ function resolveChipSum(
   return { unit: 'add', phase, sums, elements: bytes / 4 };
 }
 
-function resolveProduct(context: Context, it: ProductInstruction): readonly MxuCall[] {
+function resolveMatmul(context: Context, it: MatmulInstruction): readonly MxuCall[] {
   const { executable } = context;
   const calls = servesAllCores(executable, it)
     ? [stackedCall(context, it)]
     : range(copiesOf(context, it.target)).flatMap((copy) =>
-        range(it.product.batch).map((batch) => copyCall(context, it, copy, batch)),
+        range(it.matmul.batch).map((batch) => copyCall(context, it, copy, batch)),
       );
   return calls.flatMap((call) => cutRows(call, context.rowsPerCall(call.n, call.k)));
 }
 
 /** One product for all cores: their rows one after another. */
-function stackedCall(context: Context, it: ProductInstruction): MxuCall {
+function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
   const { executable, map, base } = context;
   const coreStride = bufferOf(executable, it.lhs).stride / 4;
   const stacked = map.stackedRows.find(
-    (rows) => rows.table === it.product.rows && rows.coreStride === coreStride,
+    (rows) => rows.table === it.matmul.rows && rows.coreStride === coreStride,
   );
   assert(stacked !== undefined, `${it.name}: no table for all cores`);
   return {
     ...copyCall(context, it, 0, 0),
-    m: it.product.m * executable.cores,
+    m: it.matmul.m * executable.cores,
     rowOffsets: base + stacked.offset,
   };
 }
 
 /** The product of one batch element for one copy of the target: a core's, or both of a chip's. */
-function copyCall(context: Context, it: ProductInstruction, copy: number, batch: number): MxuCall {
+function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;
-  const { product } = it;
+  const { matmul } = it;
   const lhs = bufferOf(executable, it.lhs);
   const rhs = bufferOf(executable, it.rhs);
   const chip = bufferOf(executable, it.target).copies === 'chip';
@@ -527,18 +527,18 @@ function copyCall(context: Context, it: ProductInstruction, copy: number, batch:
   assert(executable.cores === 1 || executable.cores % 2 === 0 || !chip, `${it.name}: odd cores`);
   const core = chip ? 2 * copy : copy;
   return {
-    m: product.m,
-    n: product.n,
-    k: product.k,
+    m: matmul.m,
+    n: matmul.n,
+    k: matmul.k,
     segments: chip && executable.cores > 1 ? 2 : 1,
-    multiplicands: product.precision,
-    lhs: addressOf(context, it.lhs, core) + 4 * tableEntry(executable, product.lhsBatch, batch),
-    rhs: addressOf(context, it.rhs, core) + 4 * tableEntry(executable, product.rhsBatch, batch),
-    result: addressOf(context, it.target, copy) + 4 * batch * product.m * product.n,
-    rowOffsets: base + at(map.tables, product.rows),
-    lhsDepthOffsets: base + at(map.tables, product.lhsDepth),
-    rhsDepthOffsets: base + at(map.tables, product.rhsDepth),
-    columnOffsets: base + at(map.tables, product.columns),
+    multiplicands: matmul.precision,
+    lhs: addressOf(context, it.lhs, core) + 4 * tableEntry(executable, matmul.lhsBatch, batch),
+    rhs: addressOf(context, it.rhs, core) + 4 * tableEntry(executable, matmul.rhsBatch, batch),
+    result: addressOf(context, it.target, copy) + 4 * batch * matmul.m * matmul.n,
+    rowOffsets: base + at(map.tables, matmul.rows),
+    lhsDepthOffsets: base + at(map.tables, matmul.lhsDepth),
+    rhsDepthOffsets: base + at(map.tables, matmul.rhsDepth),
+    columnOffsets: base + at(map.tables, matmul.columns),
     lhsSegmentStride: lhs.stride,
     rhsSegmentStride: rhs.stride,
   };

@@ -1,4 +1,4 @@
-import type { Buffer, Copies, Executable, ProductInstruction } from '../isa/executable.ts';
+import type { Buffer, Copies, Executable, MatmulInstruction } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 
 /**
@@ -37,7 +37,7 @@ export function mapMemory(executable: Executable): MemoryMap {
   const stackedRows: StackedRows[] = [];
   for (const instruction of executable.instructions) {
     if (instruction.unit !== 'mxu' || !servesAllCores(executable, instruction)) continue;
-    const table = instruction.product.rows;
+    const table = instruction.matmul.rows;
     const coreStride = bufferOf(executable, instruction.lhs).stride / 4;
     if (stackedRows.some((it) => it.table === table && it.coreStride === coreStride)) continue;
     stackedRows.push({ table, coreStride, offset: end });
@@ -57,10 +57,10 @@ function buffersEnd({ buffers, cores, arenaBytes }: Executable): number {
 }
 
 /** Whether one larger product gives the bits of every core's. */
-export function servesAllCores(executable: Executable, it: ProductInstruction): boolean {
+export function servesAllCores(executable: Executable, it: MatmulInstruction): boolean {
   const lhs = bufferOf(executable, it.lhs);
   const target = bufferOf(executable, it.target);
-  const { batch, m, n } = it.product;
+  const { batch, m, n } = it.matmul;
   return (
     executable.cores > 1 &&
     batch === 1 &&

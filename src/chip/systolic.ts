@@ -59,7 +59,7 @@ export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   let cycles = 0;
   return {
     multiply(call: MxuCall): void {
-      cycles += product(array, operandsOf(memory, call));
+      cycles += matmul(array, operandsOf(memory, call));
     },
     cycles: () => cycles,
   };
@@ -79,7 +79,7 @@ function operandsOf(memory: WebAssembly.Memory, call: MxuCall): Operands {
 }
 
 /** Runs all tiles, each segment's total apart, and returns the cycles. */
-function product(array: CellArray, operands: Operands): number {
+function matmul(array: CellArray, operands: Operands): number {
   const { m, n, k, segments } = operands.call;
   const total = new Float32Array(m * n);
   const result = new Float32Array(operands.words.buffer, operands.call.result, m * n);

@@ -34,7 +34,7 @@ function operandsText(it: Instruction, label: (id: BufferId) => string): string 
     case 'outfeed':
       return `outfeed ${it.element} = ${label(it.source)}`;
     case 'mxu': {
-      const { batch, m, n, k, precision } = it.product;
+      const { batch, m, n, k, precision } = it.matmul;
       const size = `${batch === 1 ? '' : `${batch} of `}${m}x${n}x${k} ${precision}`;
       return `${label(it.target)} = ${label(it.lhs)} x ${label(it.rhs)} (${size})`;
     }

@@ -25,20 +25,20 @@ export const hbmAlignment: number = tpuV2.tileLanes * 4;
  * the executable so many as a software-pipelined loop of its unit takes.
  */
 export function programBytes(counts: {
-  readonly loops: number;
-  readonly products: number;
+  readonly fusedLoops: number;
+  readonly matmuls: number;
   readonly others: number;
 }): number {
   const bundles =
-    counts.loops * bundlesPerLoop +
-    counts.products * bundlesPerProduct +
+    counts.fusedLoops * bundlesPerFusedLoop +
+    counts.matmuls * bundlesPerMatmul +
     counts.others * bundlesPerOther;
   return Math.ceil((bundles * tpuV2.instructionBits) / 8);
 }
 
 /** Assumptions: prologue, unrolled body and epilogue; the MXU's with weight pushes and pops. */
-const bundlesPerLoop = 256;
-const bundlesPerProduct = 1024;
+const bundlesPerFusedLoop = 256;
+const bundlesPerMatmul = 1024;
 const bundlesPerOther = 32;
 
 function rowsPerWord(width: number): number {

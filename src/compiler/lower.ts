@@ -26,12 +26,12 @@ import {
   isArray,
   type Shape,
 } from '../numerics/shape.ts';
-import type { Loop } from './codegen/loop.ts';
+import type { FusedLoop } from './codegen/fused-loop.ts';
 import { copyStep, type Program, type Step, type Value } from './program.ts';
 import type { Scheduled } from './schedule.ts';
 import { variesByCore } from './sharing.ts';
 import { structureOf } from './structure.ts';
-import { convolutionTables, dotTables, type ProductTables, TableSet } from './tables.ts';
+import { convolutionTables, dotTables, type MatmulTables, TableSet } from './tables.ts';
 
 /** Which parameters a target of a loop may share memory with. */
 export type InPlace = (body: Fusion['body'], target: number) => readonly number[];
@@ -39,7 +39,7 @@ export type InPlace = (body: Fusion['body'], target: number) => readonly number[
 /** A program without addresses, and what its instructions refer to. */
 export interface Lowered {
   readonly program: Program;
-  readonly loops: readonly Loop[];
+  readonly fusedLoops: readonly FusedLoop[];
   readonly tables: readonly Int32Array[];
   readonly infeed: readonly ArrayShape[];
   readonly outfeed: Executable['outfeed'];
@@ -84,7 +84,7 @@ class Lowering {
   readonly #steps: Step[] = [];
   readonly #parameters: readonly Value[];
   readonly #constants: { value: Value; data: Uint8Array }[] = [];
-  readonly #loops: Loop[] = [];
+  readonly #fusedLoops: FusedLoop[] = [];
   readonly #functions: Map<string, number> = new Map();
   readonly #tables: TableSet = new TableSet();
   readonly #infeed: ArrayShape[] = [];
@@ -135,11 +135,11 @@ class Lowering {
       case 'outfeed':
         return this.#sendOut(it);
       case 'dot':
-        return this.#product(it, dotTables(it));
+        return this.#matmul(it, dotTables(it));
       case 'convolution':
-        return this.#product(it, convolutionTables(it));
+        return this.#matmul(it, convolutionTables(it));
       case 'fusion':
-        return this.#loop(it);
+        return this.#fusedLoop(it);
       case 'rng-bit-generator':
         return this.#random(it);
       case 'all-reduce':
@@ -178,7 +178,7 @@ class Lowering {
           parameter,
         })),
       },
-      loops: this.#loops,
+      fusedLoops: this.#fusedLoops,
       tables: this.#tables.tables,
       infeed: this.#infeed,
       outfeed: this.#outfeed,
@@ -274,14 +274,14 @@ class Lowering {
     return [];
   }
 
-  #product(it: Dot | Convolution, tables: ProductTables): readonly Value[] {
+  #matmul(it: Dot | Convolution, tables: MatmulTables): readonly Value[] {
     const operands = it.operands.map((x) => this.#valueOf(x));
     const [lhs, rhs] = tables.swapped
       ? [at(operands, 1), at(operands, 0)]
       : [at(operands, 0), at(operands, 1)];
     const target = this.#direct.get(it) ?? this.#fresh(it, it.shape);
     const numbered = (table: Int32Array): number => this.#tables.indexOf(table);
-    const product = {
+    const matmul = {
       batch: tables.lhsBatch.length,
       m: tables.rows.length,
       n: tables.columns.length,
@@ -303,7 +303,7 @@ class Lowering {
         unit: 'mxu',
         name: nameOf(it),
         phase,
-        product,
+        matmul,
         lhs: buffer(lhs),
         rhs: buffer(rhs),
         target: buffer(target),
@@ -312,7 +312,7 @@ class Lowering {
     return [target];
   }
 
-  #loop(it: Fusion): readonly Value[] {
+  #fusedLoop(it: Fusion): readonly Value[] {
     const sources = it.operands.map((x) => this.#valueOf(x));
     const targets = leaves(it.shape).map((shape, i, all) => ({
       ...this.#fresh(it, shape),
@@ -344,7 +344,7 @@ class Lowering {
     const structure = structureOf(it.body);
     const known = this.#functions.get(structure);
     if (known !== undefined) return known;
-    const number = this.#loops.push({ name: nameOf(it), body: it.body }) - 1;
+    const number = this.#fusedLoops.push({ name: nameOf(it), body: it.body }) - 1;
     this.#functions.set(structure, number);
     return number;
   }
@@ -421,9 +421,9 @@ class Lowering {
   ): HloInstruction | undefined {
     let it = operand;
     while (it.opcode === 'reshape' && counts.get(it) === 1) it = at(it.operands, 0);
-    const isProduct = it.opcode === 'dot' || it.opcode === 'convolution';
+    const isMatmul = it.opcode === 'dot' || it.opcode === 'convolution';
     const perCore = it.operands.every((x) => this.#varies.has(x));
-    return isProduct && perCore && counts.get(it) === 1 ? it : undefined;
+    return isMatmul && perCore && counts.get(it) === 1 ? it : undefined;
   }
 
   /** Remembers that an instruction's value goes into a bucket. */

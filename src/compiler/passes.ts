@@ -3,7 +3,7 @@ import { combineAllReduces } from './passes/all-reduce.ts';
 import { canonicalize } from './passes/canonicalize.ts';
 import { cse } from './passes/cse.ts';
 import { dce } from './passes/dce.ts';
-import { fuse, type LoopSupport } from './passes/fusion.ts';
+import { type FusedLoopSupport, fuse } from './passes/fusion.ts';
 import { simplify } from './passes/simplify.ts';
 
 /** One pass: a pure function that keeps what the module computes, to the bit. */
@@ -19,7 +19,7 @@ export interface Pass {
  * conversions, transposes) is simplified and shared like the rest.
  */
 export function passes(options: {
-  readonly supports: LoopSupport;
+  readonly supports: FusedLoopSupport;
   readonly bucketBytes: number;
 }): readonly Pass[] {
   const list: readonly Omit<Pass, 'number'>[] = [

@@ -4,7 +4,7 @@ import type { Executable, Instruction } from '../isa/executable.ts';
 import { hbmUsableBytesPerCore } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 import { type Assignment, assign } from './assign.ts';
-import type { Loop } from './codegen/loop.ts';
+import type { FusedLoop } from './codegen/fused-loop.ts';
 import { programBytes } from './hbm.ts';
 import { type Lowered, lower } from './lower.ts';
 import { bucketBytesDefault } from './passes/all-reduce.ts';
@@ -29,7 +29,7 @@ export interface CompileOptions {
 export interface Codegen {
   readonly supports: (body: HloComputation) => true | string;
   readonly inPlace: (body: HloComputation, target: number) => readonly number[];
-  readonly generate: (loops: readonly Loop[]) => Uint8Array;
+  readonly generate: (loops: readonly FusedLoop[]) => Uint8Array;
 }
 
 /** Compiles, see compile.ts, with the given generator of loops. */
@@ -65,9 +65,9 @@ function optimize(module: HloModule, options: CompileOptions, { supports }: Code
 function programBytesOf({ steps }: Program): number {
   const units = steps.map(({ instruction }) => instruction(() => 0).unit);
   const count = (unit: Instruction['unit']): number => units.filter((it) => it === unit).length;
-  const loops = count('vpu');
-  const products = count('mxu');
-  return programBytes({ loops, products, others: steps.length - loops - products });
+  const fusedLoops = count('vpu');
+  const matmuls = count('mxu');
+  return programBytes({ fusedLoops, matmuls, others: steps.length - fusedLoops - matmuls });
 }
 
 function assemble(
@@ -85,7 +85,7 @@ function assemble(
     buffers,
     instructions: assignment.steps.map(({ instruction }) => instruction(bufferOf)),
     tables,
-    code: codegen.generate(lowered.loops),
+    code: codegen.generate(lowered.fusedLoops),
     constants: program.constants.map(({ value, data }) => ({ buffer: bufferOf(value), data })),
     parameters: program.parameters.map(bufferOf),
     ...(next && { next }),

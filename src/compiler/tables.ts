@@ -4,7 +4,7 @@ import type { ArrayShape } from '../numerics/shape.ts';
 import { stridesOf } from '../numerics/shape.ts';
 
 /** Offset tables of a product, before they are numbered. `swapped`: the operands change places. */
-export interface ProductTables {
+export interface MatmulTables {
   readonly swapped: boolean;
   readonly lhsBatch: Int32Array;
   readonly rhsBatch: Int32Array;
@@ -15,7 +15,7 @@ export interface ProductTables {
 }
 
 /** A dot of any dimension numbers as a product: rows, columns and depth are row-major walks. */
-export function dotTables(it: Dot): ProductTables {
+export function dotTables(it: Dot): MatmulTables {
   const [lhs, rhs] = operandDims(it);
   const free = (rank: number, used: readonly number[]): number[] =>
     Array.from({ length: rank }, (_, d) => d).filter((d) => !used.includes(d));
@@ -37,7 +37,7 @@ export function dotTables(it: Dot): ProductTables {
  * features columns, or the other way round when the feature comes first in the result. Depth:
  * window positions row-major, input feature innermost.
  */
-export function convolutionTables(it: Convolution): ProductTables {
+export function convolutionTables(it: Convolution): MatmulTables {
   const [input, kernel] = operandDims(it);
   const of = it.dimensions;
   const inputStrides = stridesOf(input);

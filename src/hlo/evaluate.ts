@@ -23,8 +23,8 @@ import {
   sliceOf,
   transposeOf,
 } from './evaluate/arrange.ts';
+import { convolutionOf, dotOf } from './evaluate/contraction.ts';
 import { binaryElement, comparison, conversion, unaryElement } from './evaluate/elementwise.ts';
-import { convolutionOf, dotOf } from './evaluate/product.ts';
 import {
   reduceOf,
   reduceWindowOf,

@@ -11,7 +11,7 @@ export interface Executable {
   readonly cores: number;
   readonly buffers: readonly Buffer[];
   readonly instructions: readonly Instruction[];
-  /** Element offsets that products use; `Product` refers to them by index. */
+  /** Element offsets that products use; `Matmul` refers to them by index. */
   readonly tables: readonly Int32Array[];
   /** A WASM module with the generated loops `f0`, `f1`, …; imports `env.memory` (shared). */
   readonly code: Uint8Array;
@@ -81,8 +81,8 @@ interface Step {
 export type Instruction =
   | InfeedInstruction
   | OutfeedInstruction
-  | ProductInstruction
-  | LoopInstruction
+  | MatmulInstruction
+  | FusedLoopInstruction
   | CopyInstruction
   | ChipSumInstruction
   | RngInstruction
@@ -108,15 +108,15 @@ export interface OutfeedInstruction extends Step {
  * Operands are f32. When `target` is `chip` the operands are `core`, and each copy is the product
  * of the chip's first core plus that of its second.
  */
-export interface ProductInstruction extends Step {
+export interface MatmulInstruction extends Step {
   readonly unit: 'mxu';
-  readonly product: Product;
+  readonly matmul: Matmul;
   readonly lhs: BufferId;
   readonly rhs: BufferId;
   readonly target: BufferId;
 }
 /** A matrix product, or a batch of them, with the offsets of all its elements. */
-export interface Product {
+export interface Matmul {
   readonly batch: number;
   readonly m: number;
   readonly n: number;
@@ -137,7 +137,7 @@ export interface Product {
  * target…)` once for each copy of the targets, which all have the same `copies`. A `shared`
  * source has one address for all.
  */
-export interface LoopInstruction extends Step {
+export interface FusedLoopInstruction extends Step {
   readonly unit: 'vpu';
   readonly function: number;
   readonly sources: readonly BufferId[];

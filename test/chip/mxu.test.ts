@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { fastMxu, type Mxu, mxuWorkspaceBytes } from '../../src/chip/mxu.ts';
 import { systolicMxu } from '../../src/chip/systolic.ts';
-import { bitsOf, type Case, defined, placed, resultBits } from './product.ts';
+import { bitsOf, type Case, defined, placed, resultBits } from './matmul.ts';
 
 const relaxed = enableRelaxedSimd();
 const memory = new WebAssembly.Memory({ initial: 512, maximum: 65536, shared: true });

@@ -4,7 +4,7 @@ import type {
   Buffer as DeviceBuffer,
   Executable,
   Instruction,
-  Product,
+  Matmul,
 } from '../../src/isa/executable.ts';
 import { type ArrayShape, byteCount, elementCount, shapeText } from '../../src/numerics/shape.ts';
 
@@ -91,12 +91,12 @@ export class Tiny {
     rhs: BufferId,
     target: BufferId,
     size: Size,
-    precision: Product['precision'],
+    precision: Matmul['precision'],
   ): void {
     const { batch, m, n, k } = size;
     const affine = (count: number, step: number): number =>
       this.table(Array.from({ length: count }, (_, i) => i * step));
-    const product: Product = {
+    const matmul: Matmul = {
       ...{ batch, m, n, k, precision },
       lhsBatch: affine(batch, m * k),
       rhsBatch: affine(batch, k * n),
@@ -105,7 +105,7 @@ export class Tiny {
       rhsDepth: affine(k, n),
       columns: affine(n, 1),
     };
-    this.add({ unit: 'mxu', name: 'matmul', phase: 'compute', product, lhs, rhs, target });
+    this.add({ unit: 'mxu', name: 'matmul', phase: 'compute', matmul, lhs, rhs, target });
   }
 
   copy(source: BufferId, target: BufferId): void {

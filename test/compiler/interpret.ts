@@ -1,4 +1,4 @@
-import type { Loop } from '../../src/compiler/codegen/loop.ts';
+import type { FusedLoop } from '../../src/compiler/codegen/fused-loop.ts';
 import { computation, parameter, rngBitGenerator } from '../../src/hlo/build.ts';
 import type { EvaluateInputs } from '../../src/hlo/evaluate.ts';
 import { evaluateComputation, type Value } from '../../src/hlo/evaluate.ts';
@@ -6,7 +6,7 @@ import type {
   Buffer,
   Executable,
   Instruction,
-  ProductInstruction,
+  MatmulInstruction,
 } from '../../src/isa/executable.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { roundToBf16 } from '../../src/numerics/bf16.ts';
@@ -27,7 +27,7 @@ export interface StepResult {
  */
 export function interpret(
   executable: Executable,
-  loops: readonly Loop[],
+  loops: readonly FusedLoop[],
   cores: readonly EvaluateInputs[],
 ): StepResult {
   const machine = new Machine(executable, loops, cores);
@@ -37,15 +37,19 @@ export function interpret(
 
 class Machine {
   readonly #executable: Executable;
-  readonly #loops: readonly Loop[];
+  readonly #fusedLoops: readonly FusedLoop[];
   readonly #cores: readonly EvaluateInputs[];
   readonly #arena: Uint8Array;
   readonly #sent: Literal[][];
 
-  constructor(executable: Executable, loops: readonly Loop[], cores: readonly EvaluateInputs[]) {
+  constructor(
+    executable: Executable,
+    loops: readonly FusedLoop[],
+    cores: readonly EvaluateInputs[],
+  ) {
     assert(cores.length === executable.cores, 'inputs for each core');
     this.#executable = executable;
-    this.#loops = loops;
+    this.#fusedLoops = loops;
     this.#cores = cores;
     // What nothing wrote is NaN, so that reading it shows.
     this.#arena = new Uint8Array(executable.arenaBytes).fill(0xff);
@@ -70,7 +74,7 @@ class Machine {
         });
         break;
       case 'mxu':
-        this.#each(it.target, (copy) => this.#product(it, copy));
+        this.#each(it.target, (copy) => this.#matmul(it, copy));
         break;
       case 'vpu':
         this.#each(at(it.targets, 0), (copy) => this.#loop(it, copy));
@@ -158,7 +162,7 @@ class Machine {
   }
 
   #loop(it: Extract<Instruction, { unit: 'vpu' }>, copy: number): void {
-    const { body } = at(this.#loops, it.function);
+    const { body } = at(this.#fusedLoops, it.function);
     const args = it.sources.map((id, i) =>
       this.#read(id, copy, at(body.parameters, i).shape as ArrayShape),
     );
@@ -168,17 +172,17 @@ class Machine {
     });
   }
 
-  #product(it: ProductInstruction, copy: number): void {
+  #matmul(it: MatmulInstruction, copy: number): void {
     const chip = this.#buffer(it.target).copies === 'chip';
     const cores = !chip ? [copy] : this.#executable.cores === 1 ? [0] : [2 * copy, 2 * copy + 1];
-    const parts = cores.map((core) => this.#coreProduct(it, core));
+    const parts = cores.map((core) => this.#coreMatmul(it, core));
     const [first, ...others] = parts;
     this.#writeFloats(it.target, copy, (i) =>
       others.reduce((sum, part) => Math.fround(sum + part[i]!), first![i]!),
     );
   }
 
-  #coreProduct({ product: p, lhs, rhs }: ProductInstruction, core: number): Float32Array {
+  #coreMatmul({ matmul: p, lhs, rhs }: MatmulInstruction, core: number): Float32Array {
     const round = p.precision === 'bf16' ? roundToBf16 : (x: number): number => x;
     const left = this.#floats(lhs, core).map(round);
     const right = this.#floats(rhs, core).map(round);

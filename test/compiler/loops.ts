@@ -1,4 +1,4 @@
-import type { Loop } from '../../src/compiler/codegen/loop.ts';
+import type { FusedLoop } from '../../src/compiler/codegen/fused-loop.ts';
 import type { Codegen } from '../../src/compiler/pipeline.ts';
 import {
   binaryOpcodes,
@@ -18,8 +18,8 @@ import { sameShape } from '../../src/numerics/shape.ts';
  */
 export function keepLoops(
   rules: Pick<Codegen, 'supports' | 'inPlace'> = plainRules,
-): Codegen & { readonly kept: Loop[] } {
-  const kept: Loop[] = [];
+): Codegen & { readonly kept: FusedLoop[] } {
+  const kept: FusedLoop[] = [];
   return {
     ...rules,
     kept,

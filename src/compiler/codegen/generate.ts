@@ -3,8 +3,8 @@ import type { HloComputation, HloInstruction, SelectAndScatter } from '../../hlo
 import { postOrder } from '../../hlo/traverse.ts';
 import { at } from '../../numerics/assert.ts';
 import { arrayOf } from './element.ts';
+import type { FusedLoop } from './fused-loop.ts';
 import { type HelperName, helperFunctions } from './helpers.ts';
-import type { Loop } from './loop.ts';
 import { type Context, type Target, writeDraft, writeNest } from './nest.ts';
 import type { Notes } from './notes.ts';
 import { tilesExactly, writeScatter, writeTiles } from './scatter.ts';
@@ -16,7 +16,7 @@ import { encodeModule, type WasmFunction } from './wasm.ts';
  * memory `env.memory` and exports `f0`, `f1`, …: one function a loop, see loop.ts. The same loops
  * give the same bytes.
  */
-export function generate(loops: readonly Loop[]): Uint8Array {
+export function generate(loops: readonly FusedLoop[]): Uint8Array {
   const helpers = new Set<HelperName>();
   const functions = loops.map((loop, i) => functionOf(loop, `f${i}`, helpers));
   return encodeModule([...helperFunctions(helpers), ...functions]);
@@ -64,7 +64,7 @@ export function writePlan(context: Context, plan: NestPlan, notes?: Notes): void
   }
 }
 
-function functionOf({ body }: Loop, exported: string, helpers: Set<HelperName>): WasmFunction {
+function functionOf({ body }: FusedLoop, exported: string, helpers: Set<HelperName>): WasmFunction {
   const plans = planOf(body);
   const targets = plans.reduce((count, plan) => count + plan.targets.length, 0);
   const to = new FunctionBuilder(body.parameters.length + targets);

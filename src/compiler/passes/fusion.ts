@@ -16,7 +16,7 @@ import { type ArrayShape, elementCount, isArray, sameDims } from '../../numerics
 import { variesByCore } from '../sharing.ts';
 
 /** Whether a body makes a loop: true, or why not. */
-export type LoopSupport = (body: HloComputation) => true | string;
+export type FusedLoopSupport = (body: HloComputation) => true | string;
 
 /**
  * Gathers element-wise operations, changes of shape and reductions into loops, users first: an
@@ -25,7 +25,7 @@ export type LoopSupport = (body: HloComputation) => true | string;
  * it. What no loop takes becomes a loop of its own; a reshape of an array in memory costs nothing
  * and stays outside.
  */
-export function fuse(module: HloModule, supports: LoopSupport): HloModule {
+export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
   const plan = planGroups(module.entry, supports);
   return { ...module, entry: { ...module.entry, root: rebuilt(module.entry.root, plan) } };
 }
@@ -44,9 +44,9 @@ class Plan {
   readonly outputOf: Map<HloInstruction, Group> = new Map();
   readonly usersOf: Map<HloInstruction, HloInstruction[]>;
   readonly varies: ReadonlySet<HloInstruction>;
-  readonly supports: LoopSupport;
+  readonly supports: FusedLoopSupport;
 
-  constructor(order: readonly HloInstruction[], supports: LoopSupport) {
+  constructor(order: readonly HloInstruction[], supports: FusedLoopSupport) {
     this.usersOf = new Map(order.map((it) => [it, []]));
     for (const it of order) for (const x of it.operands) this.usersOf.get(x)!.push(it);
     this.varies = variesByCore(order);
@@ -76,7 +76,7 @@ class Plan {
   }
 }
 
-function planGroups(entry: HloComputation, supports: LoopSupport): Plan {
+function planGroups(entry: HloComputation, supports: FusedLoopSupport): Plan {
   const order = postOrder(entry.root);
   const plan = new Plan(order, supports);
   for (const it of order.toReversed()) if (isFusible(it)) place(plan, it, it === entry.root);

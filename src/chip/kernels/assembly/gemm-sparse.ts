@@ -42,7 +42,7 @@ const LISTED_DEPTH: i32 = 384;
 const MOST_STRIP_LANES: i32 = MOST_STRIP_WORDS / LISTED_DEPTH;
 
 /** C = one chain of tiles, without the zeros of A or of B; false: C is yet to be computed. */
-export function sparseProduct(
+export function sparseMatmul(
   m: i32,
   n: i32,
   depth: i32,

@@ -11,7 +11,7 @@
  * only a pair of panels whose products could leave the normal range takes the exact, slower tile.
  */
 import { FUSED, ROWS } from './config';
-import { sparseProduct } from './gemm-sparse';
+import { sparseMatmul } from './gemm-sparse';
 import {
   COLUMN_BLOCK,
   COLUMN_RANGES,
@@ -92,7 +92,7 @@ export function gemm(
   if (segments > 1 && !segmented) {
     sumOfDeepSegments(m, n, k, lhs, rowTable, rhs, columnTable, c, stride, segments);
   } else {
-    product(m, n, k * segments, lhs, rowTable, rhs, columnTable, c, stride);
+    matmul(m, n, k * segments, lhs, rowTable, rhs, columnTable, c, stride);
   }
 }
 
@@ -109,7 +109,7 @@ function sumOfDeepSegments(
   stride: usize,
   segments: i32,
 ): void {
-  product(m, n, k, lhs, rowTable, rhs, columnTable, c, stride);
+  matmul(m, n, k, lhs, rowTable, rhs, columnTable, c, stride);
   const total = workspace + TOTAL;
   for (let j = 0; j < n; j += TOTAL_COLUMNS) {
     const width = min(TOTAL_COLUMNS, n - j);
@@ -123,7 +123,7 @@ function sumOfDeepSegments(
       for (let s = 1; s < segments; s++) {
         a += lhsSegment;
         b += rhsSegment;
-        product(height, width, k, a, rows, b, columns, total, (<usize>width) << 2);
+        matmul(height, width, k, a, rows, b, columns, total, (<usize>width) << 2);
         addBlock(to, stride, total, height, width);
       }
     }
@@ -149,7 +149,7 @@ function addBlock(c: usize, stride: usize, from: usize, height: i32, width: i32)
 }
 
 /** C = one chain of tiles over the whole depth. */
-function product(
+function matmul(
   m: i32,
   n: i32,
   depth: i32,
@@ -161,7 +161,7 @@ function product(
   stride: usize,
 ): void {
   if (!segmented) {
-    if (sparseProduct(m, n, depth, lhs, rowTable, rhs, columnTable, c, stride, workspace)) return;
+    if (sparseMatmul(m, n, depth, lhs, rowTable, rhs, columnTable, c, stride, workspace)) return;
   }
   for (let j = 0; j < n; j += COLUMN_BLOCK) {
     const width = min(COLUMN_BLOCK, n - j);

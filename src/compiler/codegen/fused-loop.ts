@@ -13,7 +13,7 @@ import type { HloComputation } from '../../hlo/instruction.ts';
  * - `inPlace(body, target)` (supports.ts): the parameters whose memory that target may take.
  *   Any other overlap of targets with sources, or with one another, is forbidden.
  */
-export interface Loop {
+export interface FusedLoop {
   /** Where it comes from, for the name section of the module and for error messages. */
   readonly name: string;
   readonly body: HloComputation;
