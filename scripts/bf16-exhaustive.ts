@@ -3,17 +3,21 @@ import { bf16ByDefinition, bf16Quantum } from '../test/numerics/bf16-definition.
 import { script } from './command.ts';
 
 /*
- * Converts every f32 to bf16 and holds the result against the definition:
+ * Converts each of the 2^32 f32 values to bf16 and compares the result with the definition:
  *   npm run compile && node dist/scripts/bf16-exhaustive.js
  */
 
-/** All f32 with one upper half, and what the definition makes of them, as numbers and as bits. */
+/**
+ * The 65,536 f32 values with the same upper 16 bits, and the bf16 values of the definition. Both
+ * have two views of the same memory: bits (`inputs`, `expectedBits`) and numbers (`values`,
+ * `expected`).
+ */
 const inputs = new Uint32Array(0x1_0000);
 const values = new Float32Array(inputs.buffer);
 const expected = new Float32Array(0x1_0000);
 const expectedBits = new Uint32Array(expected.buffer);
 
-/** How many of the 65,536 inputs with the given upper half convert otherwise than defined. */
+/** Counts the inputs with the given upper 16 bits whose conversion differs from the definition. */
 function differencesIn(upper: number): number {
   const exponent = (upper >>> 7) & 0xff;
   return exponent === 0xff ? specialDifferencesIn(upper) : finiteDifferencesIn(upper, exponent);
@@ -32,7 +36,10 @@ function finiteDifferencesIn(upper: number, exponent: number): number {
   return differences;
 }
 
-/** Infinities stay; NaN keeps its sign and upper payload, and becomes quiet. */
+/**
+ * Counts differences among infinities and NaNs. By definition an infinity stays, and a NaN keeps
+ * its sign and the upper bits of its payload, and becomes quiet.
+ */
 function specialDifferencesIn(upper: number): number {
   let differences = 0;
   for (let lower = 0; lower < 0x1_0000; lower++) {

@@ -1,5 +1,6 @@
 /**
- * Breaks one Cloud TPU in the middle of a run and says how long it took to be named.
+ * Breaks one Cloud TPU in the middle of a run, and prints after how many ms the run ended with an
+ * error that names this Cloud TPU.
  *
  *   node dist/scripts/break-worker.js throw|exit|block|kill
  *
@@ -37,7 +38,7 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     for await (const event of train(config, { openPod, now: () => performance.now() })) {
       if (event.kind !== 'step' || event.step !== atStep) continue;
-      // The step after this one is under way when the timer fires.
+      // 2 ms later, when the timer fires, the pod is in the middle of the next step.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     }

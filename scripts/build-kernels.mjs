@@ -1,11 +1,11 @@
-// Compiles src/<folder>/kernels/assembly/*.ts to WebAssembly, each embedded as base64 in a module
-// `src/<folder>/kernels/<name>.wasm.ts`, so that an import finds it from src, dist and an image alike.
-// Does nothing when the modules are newer than every source. Plain JavaScript: it runs before
-// anything is compiled.
+// Compiles src/<folder>/kernels/assembly/*.ts to WebAssembly. Each kernel is written as base64 to a
+// module `src/<folder>/kernels/<name>.wasm.ts`, so that a plain import finds it in src, in dist and
+// in a container image. A module that is newer than every source is left as it is. This script is
+// plain JavaScript because it runs before anything is compiled.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-// The first thing that `npm ci` runs of ours: says so where Node is too old.
+// This script is the first of the project that `npm ci` runs, so it reports a Node that is too old.
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 19)) {
   const found = process.versions.node;
@@ -16,7 +16,8 @@ const { default: asc } = await import('assemblyscript/asc');
 
 const gemmParts = ['gemm-sparse.ts', 'gemm-workspace.ts'];
 
-// `parts` are what the source imports; `config` is the text of the module './config' that the source imports.
+// `parts` are the files that `source` imports. `config` has the constants of the module './config',
+// which this script generates and `source` imports too.
 const builds = [
   {
     folder: 'chip',

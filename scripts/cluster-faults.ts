@@ -1,15 +1,16 @@
 /**
- * Breaks pods while they train, each fault many times one after another, and prints how long it took
- * to be noticed and to be recovered from. Every run must end with 0 and with the digest of
- * `pod train` in threads, commit every step once and in order, and name what was broken. Needs Docker
- * with Compose, and the image built; with --processes neither.
+ * Injects faults into pods while they train, each fault many times, and prints how long the master
+ * took to notice each fault and to recover. Every run must end with exit code 0 and with the digest
+ * of `pod train` in threads, commit every step once and in order, and log each broken Cloud TPU.
+ * Needs Docker with Compose and the built image, except with `--processes`.
  *
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
- * Times are of this machine's clock: from the engine's own event of what was broken to the master's
- * first word of it, and to the first step committed after everything went on. To put a container
- * back afterwards is this script's work, and no part of the recovery.
+ * Times are in ms of this machine's clock. A time begins at Docker's own event of the fault, or
+ * with `--processes` at the signal. It ends at the master's first log line about the fault
+ * (noticed), or at the first step committed after the recovery (going on). The script puts the
+ * broken container back afterwards, which is no part of the recovery.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -38,14 +39,15 @@ interface Options {
   readonly logs?: string;
 }
 
-/** A run that is broken all the time may take this long, in ms. */
+/** Longest time, in ms, from the last fault of a run to the end of the run. */
 const runMsLimit = 1_800_000;
-/** Nothing is broken in the first steps and in the last ones. */
+/** First committed step after which faults are injected. */
 const firstStep = 3;
+/** Smallest number of steps to come at which another fault is injected. */
 const stepsLeftMin = 15;
-/** Logs are kept of a run in which one strike took longer to recover from, in ms. */
+/** Recovery time, in ms, above which the logs of the run are kept. */
 const slowMs = 10_000;
-/** Runs that were wrong, of one fault, before it is given up. */
+/** Number of wrong runs after which no more runs with the same fault are made. */
 const wrongMax = 3;
 
 const header = [
@@ -110,7 +112,7 @@ function chosen(): string[] {
   return options.only?.split(',').map((it) => it.trim()) ?? all;
 }
 
-/** What the run ends with when nothing of the cluster takes part. */
+/** Runs `pod train` in threads. Returns the digest of its weights and its number of steps. */
 async function reference(): Promise<{ readonly digest: string; readonly steps: number }> {
   const program = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
   const words = [program, 'train', '--json', ...args.split(/\s+/)];
@@ -119,7 +121,10 @@ async function reference(): Promise<{ readonly digest: string; readonly steps: n
   return { digest: weightsDigest, steps };
 }
 
-/** Pods that are struck until it was often enough; a new one follows when a run has come to its end. */
+/**
+ * Injects one fault `--runs` times. When a run has ended, the next run goes on with a new pod.
+ * Gives up after `wrongMax` wrong runs.
+ */
 async function series(
   name: string,
   fault: Fault,
@@ -141,7 +146,10 @@ interface Run {
   readonly wrong: string | undefined;
 }
 
-/** One pod, struck again and again as long as there are steps to come. */
+/**
+ * Runs one pod to its end and injects the fault again and again while enough steps are left.
+ * `before` is the number of earlier injections of this fault. Without `what` nothing is injected.
+ */
 async function run(
   what: { readonly name: string; readonly fault: Fault } | undefined,
   before: number,
@@ -191,7 +199,10 @@ function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Inj
   return `${who}: ${wrong ?? 'right'}: ${times}${how}${beside} (${load})`;
 }
 
-/** Of all injections of a fault; and of those alone for which nobody came in time. */
+/**
+ * Returns the rows of a fault: one of all injections. If some of the lost Cloud TPUs were replaced
+ * and others adopted, each of the two groups has a row as well.
+ */
 function rowsOf(name: string, injections: readonly Injection[]): string[][] {
   const adopted = injections.filter(({ isAdopted }) => isAdopted);
   const isMixed = adopted.length > 0 && adopted.length < injections.length;

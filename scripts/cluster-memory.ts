@@ -1,12 +1,13 @@
 /**
- * What a pod of containers takes: memory of each, once a step has been committed, and the time from
- * `docker compose up` to the first step. Needs Docker with Compose, and the image built.
+ * Measures a pod of containers: the memory of each container after a given step was committed, and
+ * the time from `docker compose up` to the first step. Needs Docker with Compose, and the built
+ * image.
  *
  *   npm run compile && docker compose build && node dist/scripts/cluster-memory.js --tpus 64
  *
- * Memory is what the engine says that a container uses: `docker stats`, the kernel's account of it
- * without file pages that it could drop. Processor time is of the containers' own processes; the
- * load says who else was there.
+ * Memory is the figure of `docker stats`: memory of the container's cgroup without inactive file
+ * pages, which the kernel can drop. Processor time counts the processes of the containers only. The
+ * system's load average shows how busy the machine was with other work.
  */
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
@@ -24,14 +25,14 @@ interface Options {
   readonly project: string;
 }
 
-/** A line of the master's log. */
+/** The fields of a line of the master's log that this script reads. */
 interface Line {
   readonly time: number;
   readonly msg: string;
   readonly step?: number;
 }
 
-/** What the engine says of a container, as far as it is used. */
+/** The fields of Docker's statistics of a container that this script reads. */
 interface Stats {
   readonly memory_stats: {
     readonly usage: number;
@@ -40,7 +41,7 @@ interface Stats {
   readonly cpu_stats: { readonly cpu_usage: { readonly total_usage: number } };
 }
 
-/** Of one container: bytes, and ms of processor time. */
+/** Memory of one container in bytes, and its processor time in ms. */
 interface Use {
   readonly name: string;
   readonly used: number;
@@ -68,13 +69,13 @@ await down();
 try {
   process.stdout.write(`${(await measure()).join('\n')}\n`);
 } catch (error) {
-  // What goes wrong with taking it down must not hide why.
+  // The error is printed before `down`, which may fail too and would hide it.
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 }
 await down();
 
-/** One pod from `up` until the step was committed. */
+/** Starts a pod, waits for the step, and returns the lines of the report. */
 async function measure(): Promise<string[]> {
   const loadBefore = load();
   const upMs = Date.now();
@@ -124,7 +125,10 @@ function rowOf(name: string, uses: readonly Use[]): string[] {
   ];
 }
 
-/** The master's log up to the commit of a step. Throws when it ends before, or takes too long. */
+/**
+ * Waits until the master commits a step, and returns its log so far. Throws if the master ends
+ * before, or after `runMsLimit`.
+ */
 async function untilStep(step: number): Promise<Line[]> {
   const deadlineMs = performance.now() + runMsLimit;
   for (; performance.now() < deadlineMs; await sleep(500)) {
@@ -144,7 +148,9 @@ function parse(text: string): Line[] {
     .map((it) => JSON.parse(it) as Line);
 }
 
-/** As `docker stats` counts: without file pages that nobody has used for long. */
+/**
+ * Returns the use of a container. `used` is computed as by `docker stats`: no inactive file pages.
+ */
 async function useOf(id: string): Promise<Use> {
   const name = (await docker('inspect', '--format', '{{.Name}}', id)).trim().replace(/^\//, '');
   const { memory_stats: memory, cpu_stats: cpu } = await stats(id);
@@ -157,7 +163,10 @@ async function useOf(id: string): Promise<Use> {
   };
 }
 
-/** Asks the engine itself: its command prints rounded figures, and no processor time. */
+/**
+ * Asks the Docker engine over its socket for the statistics of a container. The command `docker
+ * stats` would print rounded figures and no total of processor time.
+ */
 function stats(id: string): Promise<Stats> {
   return new Promise((resolve, reject) => {
     const path = `/containers/${id}/stats?stream=false&one-shot=true`;

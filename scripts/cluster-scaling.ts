@@ -1,6 +1,7 @@
 /**
- * The figures of docs/SCALING.md: what a pod of so many Cloud TPUs, a process each, sends, holds
- * and waits for in a step. Computed from the formulas that the program itself is held to.
+ * Prints the figures of docs/SCALING.md: traffic, memory and number of hops of a step, for pods of
+ * several sizes with one process for each Cloud TPU. The figures come from formulas that tests
+ * compare with the program itself.
  *
  *   npm run compile && node dist/scripts/cluster-scaling.js
  */
@@ -76,7 +77,10 @@ function row(name: string, of: (grid: Grid) => string): string[] {
   return [name, ...grids.map(of)];
 }
 
-/** Along the first axis, the second there and back, and the first back: each one less than its ring. */
+/**
+ * Number of hops of a chunk in an all-reduce. A ring of n chips takes n − 1 hops. Each axis is
+ * crossed twice: once in the reduce-scatter, once in the all-gather.
+ */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
 }
@@ -95,7 +99,10 @@ interface Traffic {
   readonly frames: number;
 }
 
-/** The most that one link, and one node over its eight links to other nodes, send in a step. */
+/**
+ * Returns the traffic of a step: the bytes of the busiest link, and the bytes and frames that the
+ * busiest node sends over its eight links to other nodes.
+ */
 function traffic(grid: Grid, elements: number): Traffic {
   const torus = podTorus(grid);
   const nodes = new Float64Array(torus.workers);
@@ -114,8 +121,9 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Frames that a node sends to others in a step: of each lane, a chip sends along each of its rings one
- * chunk less than there are, twice; two of a node's chips send to another node each way.
+ * Number of frames that a node sends to other nodes in a step. In each lane, and for each of its
+ * two axes, a chip sends `ring` − 1 chunks twice (reduce-scatter and all-gather). Two chips of a
+ * node send to another node in each direction.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);
@@ -140,7 +148,7 @@ function percentOf(part: number, rest: number): string {
   return `${((100 * part) / (part + rest)).toFixed(1)} %`;
 }
 
-/** What a step is ordered and reported with, packed as on the wire, for one Cloud TPU. */
+/** Bytes of the order and of the report of one step of one Cloud TPU, packed as on the wire. */
 function messageBytes(): number {
   const order: ToWorker = {
     ...{ kind: 'start-step', generation: 1000, program: 0, step: 100_000 },
@@ -154,7 +162,10 @@ function messageBytes(): number {
   return pack(order).length + pack(report).length;
 }
 
-/** Gradients of a network are as many as its weights; the arenas do not depend on the pod's size. */
+/**
+ * Returns the number of gradient elements of a model, which equals that of its weights, and the
+ * bytes of memory of one node, which do not depend on the size of the pod.
+ */
 function programOf(model: string): { readonly elements: number; readonly memory: number } {
   const { config } = trainOptions({ model, tpus: 8 });
   const dataset = openDataset(config.data, config.seed);

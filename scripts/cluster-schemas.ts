@@ -1,6 +1,7 @@
 /**
- * Checks cluster/kubernetes against published schemas, unknown fields included, as a server would
- * with `--validate=strict`. The schemas are given, as they are large and have an owner:
+ * Checks the manifests in cluster/kubernetes against published schemas. An unknown field is a
+ * mistake, as for a Kubernetes server with `--validate=strict`. The caller downloads the schemas,
+ * because they are large and belong to others:
  *
  *   npm run compile && node dist/scripts/cluster-schemas.js swagger.json jobset.x-k8s.io_jobsets.yaml
  *
@@ -12,7 +13,7 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { script } from './command.ts';
 
-/** The part of OpenAPI that these schemas use. */
+/** An OpenAPI schema: the fields of it that the schemas of Kubernetes and JobSet use. */
 interface Schema {
   readonly $ref?: string;
   readonly type?: string;
@@ -40,7 +41,7 @@ type Value = Readonly<Record<string, unknown>>;
 
 const folder = 'cluster/kubernetes';
 const definitions: Record<string, Schema> = {};
-/** By "apiVersion kind". */
+/** Schemas by the text "apiVersion kind", for example "apps/v1 Deployment". */
 const schemas = new Map<string, Schema>();
 
 const command = script(
@@ -101,7 +102,7 @@ function documentsOf(file: string): Value[] {
   return parseAllDocuments(readFileSync(file, 'utf8')).map((it) => it.toJS() as Value);
 }
 
-/** Each mistake as `path: what`. */
+/** Returns the mistakes in a value, each as the text `path: what`. */
 function mistakesIn(value: unknown, given: Schema, path = ''): string[] {
   const schema = resolved(given);
   const found = mistakeOf(value, schema);
@@ -137,7 +138,10 @@ function mistakeOf(value: unknown, schema: Schema): string | undefined {
   return new RegExp(pattern).test(value) ? undefined : `${value} does not match ${pattern}`;
 }
 
-/** In swagger these are strings by type and say what they are by format, or by being quantities. */
+/**
+ * True if a field takes an integer or a string. The swagger file gives such a field the type
+ * `string` with the format `int-or-string`; JobSet's schema marks it with an extension.
+ */
 function isIntOrString(schema: Schema): boolean {
   return schema['x-kubernetes-int-or-string'] === true || schema.format === 'int-or-string';
 }

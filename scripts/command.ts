@@ -1,6 +1,9 @@
 import { Argument, Command, InvalidArgumentError } from 'commander';
 
-/** A script's command line: `--help` says what it does, and what is wrong ends it with exit code 2. */
+/**
+ * Returns the command line of a script. `--help` prints the description and the example. A wrong
+ * argument ends the script with exit code 2.
+ */
 export function script(name: string, description: string, example: string): Command {
   return commandOf(name)
     .description(description)
@@ -8,8 +11,9 @@ export function script(name: string, description: string, example: string): Comm
 }
 
 /**
- * A command line whose mistakes end the script with exit code 2. What a script prints is its result: one
- * whose reader has gone, or whose disk is full, ends with exit code 5.
+ * Returns a command line. A wrong argument ends the script with exit code 2. A failed write to
+ * standard output (its reader has closed the pipe, or the disk is full) ends the script with exit
+ * code 5, because a script's output is its result.
  */
 export function commandOf(name: string): Command {
   process.stdout.on('error', ({ message }) => {
@@ -19,12 +23,12 @@ export function commandOf(name: string): Command {
   return new Command(name).exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 }
 
-/** An argument that is a whole number; `fallback` when it is left out. */
+/** Returns an optional argument that is a whole number. Its default is `fallback`. */
 export function whole(name: string, description: string, fallback: number): Argument {
   return new Argument(`[${name}]`, description).default(fallback).argParser(wholeNumber);
 }
 
-/** Reads a whole number of at most nine digits, of an argument or of an option. */
+/** Parses a whole number of at most nine digits. Throws InvalidArgumentError for any other text. */
 export function wholeNumber(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError(`expected a whole number, found ${JSON.stringify(text)}`);

@@ -21,28 +21,34 @@ import {
   upgradeRequest,
 } from './fuzz-line.ts';
 
-/** A pod of processes under attack, and what a hostile insider knows of it. */
+/** A pod of processes under attack: its listening ends, and the secrets that an insider knows. */
 export interface Attacked {
   readonly token: Token;
   readonly control: End;
   readonly api: End;
-  /** Where tensors come from, by Cloud TPU. */
+  /** Listening ends of the workers for tensors, by number of the Cloud TPU. */
   readonly workers: readonly { readonly ws: End; readonly unix: End }[];
   readonly generation: number;
 }
 
-/** Inputs by what came of them: only those of which the listening end has said or done something. */
+/**
+ * One outcome for each input that the listening end has answered, processed or hung up on. Other
+ * inputs have no entry.
+ */
 export type Outcomes = readonly string[];
 
-/** Throws some inputs at a listening end over a connection of its own. */
+/** A kind of attack. `run` opens one connection and sends a few hostile inputs over it. */
 export interface Assault {
   readonly name: string;
-  /** How many such connections there are beside one of another assault of weight 1. */
+  /** Relative frequency of this assault: an assault of weight 2 runs twice as often as one of 1. */
   readonly weight: number;
   readonly run: (attacked: Attacked, random: Random) => Promise<Outcomes>;
 }
 
-/** What an end that hangs up by itself may take, in ms: half-open ones have their time of grace. */
+/**
+ * Longest wait, in ms, for the listening end to hang up. A listening end waits some seconds for an
+ * unfinished handshake or request before it hangs up.
+ */
 const hangUpMs = 6000;
 
 export const assaults: readonly Assault[] = [
@@ -119,13 +125,13 @@ function httpGarbage(random: Random): Buffer {
   }
 }
 
-/** The statuses of all answers in what an HTTP server said. */
+/** Returns the status of every HTTP answer in `heard`, except `100 Continue`. */
 function statusesIn(heard: Buffer): readonly string[] {
   const found = heard.toString('latin1').matchAll(/HTTP\/1\.1 (\d{3}) /g);
   return [...found].flatMap(([, status]) => (status === '100' ? [] : [`HTTP ${status}`]));
 }
 
-/** Requests one after another on a connection, of which the last may be none. */
+/** Sends hostile HTTP requests over one connection. The last request may be broken as well. */
 async function throwRequests({ api, token }: Attacked, random: Random): Promise<Outcomes> {
   const line = new Line(api);
   if (!(await line.until(() => line.isOpen))) return [];
@@ -137,7 +143,7 @@ async function throwRequests({ api, token }: Attacked, random: Random): Promise<
   await line.untilEnded(hangUpMs);
   const statuses = statusesIn(line.heard).slice(0, count);
   line.close();
-  // What is cut off in the middle of a request is not answered.
+  // If the last request was cut off, the server does not answer but hangs up.
   return statuses.length === count - 1 ? [...statuses, 'hung up'] : statuses;
 }
 
@@ -198,7 +204,10 @@ function hostileBody(random: Random): Buffer {
   }
 }
 
-/** None, one that is no stamp, of another token, of another request, or a right one. */
+/**
+ * Returns an `authorization` header: random text, a stamp with a wrong token, of another request or
+ * too old, a valid stamp, or no header.
+ */
 function hostileStamp(
   random: Random,
   token: Token,
@@ -217,7 +226,7 @@ function hostileStamp(
     case 4:
       return noise(random, 40).toString('base64');
     case 5:
-      // One who holds the token may cancel jobs, and order them: that is no attack.
+      // A holder of the token may cancel jobs, so a valid stamp for that would not be an attack.
       return isMandate(request) ? undefined : sign(token, request, now);
     default:
       return undefined;
@@ -275,7 +284,7 @@ function brokenWebSocketFrame(random: Random): Buffer {
   }
 }
 
-/** Waits until the other end has hung up, having been told that nothing more comes. */
+/** Ends the sending side, waits until the other end hangs up, and returns its last words. */
 async function ending(carried: Carried): Promise<string> {
   carried.line.finish();
   await carried.line.untilEnded(hangUpMs);
@@ -305,7 +314,7 @@ async function throwTensorHandshake(it: Attacked, random: Random): Promise<Outco
   return throwHandshake(await openWebSocket(worker.ws, tensorPath), it, random, 'tensor');
 }
 
-/** A handshake without the token, broken at one of its places. */
+/** Sends a broken first frame, or a handshake with a wrong token whose proof may be broken too. */
 async function throwHandshake(
   carried: Carried | undefined,
   { generation }: Attacked,
@@ -350,10 +359,13 @@ function anyHello(random: Random, generation: number): Hello {
   };
 }
 
-/** A proof that was good once, by end. */
+/** The last proof that was sent to an end and was valid then, by name of the channel. */
 const usedProofs = new Map<string, Buffer>();
 
-/** Handshakes with the token: on the wrong channel, and proofs that were used before. */
+/**
+ * Makes a handshake on the control port with the right token, but possibly with the hello of
+ * another channel or with a proof of an earlier handshake (replay).
+ */
 async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
   if (carried === undefined) return [];
@@ -393,7 +405,10 @@ function creditOf(random: Random, generation: number): Buffer {
   return encodeFrame({ ...header, generation }, noise(random, kind === frameKinds.tensor ? 64 : 0));
 }
 
-/** Asks for parameters, right or wrong, listens or does not, and breaks in while they come. */
+/**
+ * Asks a worker for its parameters with the right token. The query may be wrong. The attacker may
+ * stop reading, or send another query or a credit while the parameters arrive.
+ */
 async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
   if (carried === undefined) return [];
@@ -412,7 +427,7 @@ async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes
     return ['not listened to'];
   }
   const isServed = (): boolean => carried.replies().some(({ kind }) => kind === frameKinds.state);
-  // What was cut off in the middle waits for more, and nothing comes.
+  // A worker does not answer a query that was cut off: the wait ends after 500 ms.
   await Promise.race([carried.line.until(isServed), carried.line.untilEnded(500)]);
   if (!isServed()) return [await ending(carried)];
   carried.send(
@@ -433,12 +448,13 @@ function stateQuery(random: Random, generation: number): Buffer {
 
 // ---------------------------------------------------------------------------------------- messages
 
-/** Messages on one connection before one that is to be refused. */
+/** Limit (exclusive) of the number of well-formed messages before a malformed one. */
 const messagesMax = 90;
 
 /**
- * Messages of one who holds the token and has no Cloud TPU: such as a worker might send, for it or for
- * another, until one that is malformed.
+ * Sends messages over a control channel as a process that holds the token but has no Cloud TPU.
+ * Most are well-formed messages of a worker, in the name of any Cloud TPU; the last may be
+ * malformed.
  */
 async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -469,7 +485,7 @@ async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
 
 interface LastMessage {
   readonly frame: Buffer;
-  /** Whether it ends the connection: all before it have been taken then. */
+  /** True if the master must end the connection because of this message. */
   readonly isRefused: boolean;
 }
 
@@ -506,7 +522,7 @@ function malformed(random: Random, generation: number): LastMessage | undefined 
   }
 }
 
-/** Whether the master will end the connection for it. */
+/** True if the master must refuse a message of these bytes and end the connection. */
 function isWrong(bytes: Buffer): boolean {
   if (isFrame(bytes)) return true;
   const decoded = decodeMessage(bytes);
@@ -529,7 +545,7 @@ function longFrame(bytes: Buffer): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-/** A message as a worker sends it, of whom- and whenever. */
+/** Returns a well-formed message of a worker with a random Cloud TPU, generation and content. */
 function wellFormed(random: Random, generation: number): Readonly<Record<string, unknown>> {
   switch (below(random, 6)) {
     case 0:

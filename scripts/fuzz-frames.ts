@@ -32,29 +32,35 @@ import { script, whole } from './command.ts';
 import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts';
 
 /**
- * Throws broken frames, handshakes and messages at the listening ends of a master and of a worker,
- * while an honest client goes on exchanging messages with the same master.
+ * Result of this script. It sends broken frames, handshakes and messages to the listening ends of a
+ * master and of a worker, while an honest client exchanges messages with the same master:
  *
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
-  /** By what the input was meant for, then by what came of it. */
+  /** Number of inputs, by target, then by outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  /** Inputs that went over real sockets. */
+  /** Number of inputs that went over real sockets. */
   readonly overSockets: number;
-  /** Round trips of the honest client, and how often it lost its channel. */
+  /** Number of messages that the honest client got back from the master. */
   readonly roundTrips: number;
+  /** How often the honest client lost its channel. */
   readonly losses: number;
-  /** Bytes of resident memory at the end, less those after the first tenth. */
+  /**
+   * Growth of resident memory, in bytes, from the end of the first tenth of the inputs to the end.
+   */
   readonly growthBytes: number;
 }
 
 type Counts = Record<string, Record<string, number>>;
-/** What came of an input: `accepted`, or why it was refused. */
+/**
+ * Part of the network code under attack. A call makes one input and returns the outcome:
+ * `accepted`, `waits` (for more bytes), or the code of the refusal.
+ */
 type Target = (random: Random) => string;
 
 const token = new Token(Buffer.from('a token for fuzzing only'));
-/** Each so many'th input goes over a real socket. */
+/** One in so many inputs goes over a real socket. */
 const socketEvery = 100;
 const generation = 3;
 const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
@@ -72,7 +78,7 @@ export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
     credit: creditFrames(place.newPump),
   };
   const segment = makeSegment(segmentRange());
-  // Elsewhere than on Linux there is none.
+  // Segments of shared memory exist on Linux only.
   if (typeof segment !== 'string') targets['shared'] = sharedFrames(place.newPump, segment.offer);
   const names = Object.keys(targets);
   const counts: Counts = Object.fromEntries(names.map((name) => [name, {}]));
@@ -103,7 +109,7 @@ function settledBytes(): number {
   return process.memoryUsage().rss;
 }
 
-/** The listening ends under attack, and the honest client. */
+/** Opens the listening ends that are attacked, and connects the honest client. */
 async function makePlace() {
   const honest = { roundTrips: 0, losses: 0 };
   const master = await listenControl<Ping, Ping>({
@@ -148,7 +154,10 @@ async function makePlace() {
   return {
     honest,
     newPump,
-    /** Sends something broken to one of the three sockets, and waits only if many are open. */
+    /**
+     * Sends one broken frame to a random listening socket of the master or worker. Waits only while
+     * 32 or more connections are open.
+     */
     async throwAt(random: Random): Promise<void> {
       const which = Math.floor(random() * 4);
       const bytes = broken(random, genuine(random), lengths);
@@ -177,7 +186,7 @@ async function makePlace() {
   };
 }
 
-/** Pumps over one memory, each as at the beginning of an generation. */
+/** Returns a function that makes pumps in their initial state. All pumps use the same memory. */
 function pumpMaker(hosting: Hosting): () => Pump {
   const layout = layOutPump(hosting, sizes, 0);
   const pages = Math.ceil(layout.end / 65536);
@@ -224,7 +233,7 @@ function checkPing(value: unknown): Ping {
   throw new PodError('worker-threw', 'a malformed message: no ping');
 }
 
-/** The master's end before anything is proven. */
+/** Attacks the master's end of a new control channel, before any proof of the token. */
 function controlHandshake(random: Random): string {
   let outcome = 'waits';
   const session = controlSession((why) => {
@@ -234,7 +243,7 @@ function controlHandshake(random: Random): string {
   return outcome;
 }
 
-/** The master's end of a channel that was opened as it should be. */
+/** Attacks the master's end of a control channel after a valid handshake. */
 function controlMessages(): Target {
   let session: ControlSession<Ping, Ping> | undefined;
   let outcome = '';
@@ -294,7 +303,7 @@ function tensorHandshake(random: Random): string {
   return outcome;
 }
 
-/** What takes tensors at a worker that a neighbour sends to. */
+/** Attacks the part of a worker that receives tensor frames from a neighbour. */
 function tensorFrames(newPump: () => Pump): Target {
   return frames(
     () => newPump().openIn(1, replyWire([])),
@@ -307,7 +316,10 @@ function tensorFrames(newPump: () => Pump): Target {
   );
 }
 
-/** What takes tensors at a worker on the same host, once it has mapped a segment: of zeros. */
+/**
+ * Attacks the part of a worker that receives tensor frames through a segment of shared memory. The
+ * worker has mapped the segment first. All payloads are zeros.
+ */
 function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   return frames(
     () => newPump().openIn(1, { ...replyWire([]), isLocal: true }),
@@ -321,7 +333,7 @@ function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   );
 }
 
-/** A range for a segment from process 1. */
+/** Returns new memory of the size of the segment that process 1 offers. */
 function segmentRange(): Uint8Array {
   const bytes = layOutPump(twoProcesses, sizes, 0).segments.in[0]?.bytes ?? 0;
   const pages = bytes / 65536;
@@ -329,7 +341,7 @@ function segmentRange(): Uint8Array {
   return new Uint8Array(memory.buffer);
 }
 
-/** What takes credits at a worker that sends to a neighbour. */
+/** Attacks the part of a worker that receives credits from the neighbour to which it sends. */
 function creditFrames(newPump: () => Pump): Target {
   return frames(
     () => newPump().openOut(1, replyWire([])),
@@ -346,7 +358,10 @@ const twoProcesses: Hosting = {
   self: 0,
 };
 
-/** Frames into one reader until it refuses one, then into a new one, each after a `first` if any. */
+/**
+ * Returns a target that feeds frames, most of them broken, to a reader. After a refusal the next
+ * frame goes to a new reader. `first` is a valid frame that each new reader gets before all others.
+ */
 function frames(
   open: () => FrameSink | { code: string },
   make: (random: Random) => Buffer,

@@ -7,10 +7,10 @@ import {
   smallPayloadBytes,
 } from '../cluster/net/frame.ts';
 
-/** Uniform in [0, 1). */
+/** Random number generator. Each call returns a number uniform in [0, 1). */
 export type Random = () => number;
 
-/** A frame of any kind as an honest peer might send it. */
+/** Returns a valid frame of a random kind, as an honest peer could send it. */
 export function genuine(random: Random): Buffer {
   const kind = pick(random, Object.values(frameKinds)) ?? frameKinds.hello;
   const lengths = [0, 32, 44, smallPayloadBytes];
@@ -19,8 +19,10 @@ export function genuine(random: Random): Buffer {
 }
 
 /**
- * Something broken, and half of the time with its sums made right again, so that it gets further.
- * `lengths` are written where a length may be.
+ * Returns a copy of `bytes` with one to three random changes. In half of the cases the magic number
+ * and the CRCs of the frame are corrected afterwards, so that the receiver parses the input
+ * further. `lengths` are additional 32-bit values that a change may write, meant to hit length
+ * fields.
  */
 export function broken(random: Random, bytes: Buffer, lengths: readonly number[] = []): Buffer {
   let result: Buffer = Buffer.from(bytes);
@@ -69,12 +71,14 @@ export function pick<T>(random: Random, values: readonly T[]): T | undefined {
   return values[Math.floor(random() * values.length)];
 }
 
-/** A whole number below `limit`. */
+/** Returns a random whole number in [0, `limit`). */
 export function below(random: Random, limit: number): number {
   return Math.floor(random() * limit);
 }
 
-/** Uniform in [0, 1) [Tommy Ettinger's mulberry32]. */
+/**
+ * Returns a generator of numbers uniform in [0, 1) with a fixed seed [Tommy Ettinger's mulberry32].
+ */
 export function mulberry32(seed: number): Random {
   let state = seed >>> 0;
   return () => {

@@ -12,15 +12,17 @@ import type { Token } from '../cluster/net/token.ts';
 import { maskedFrame } from '../cluster/net/ws-stream.ts';
 import { noise, type Random } from './fuzz-inputs.ts';
 
-/** A listening end of this machine. */
+/** A listening socket of this machine: a TCP port or the path of a unix socket. */
 export type End = { readonly port: number } | { readonly path: string };
 
-/** How long one connection may take, in ms: the machine is busy with what is thrown at it. */
+/** Longest life of a connection, in ms. It is long because the attack itself loads the machine. */
 const lineMsLimit = 30_000;
-/** What is kept of what the other end says, in bytes. */
+/** Number of received bytes after which a connection keeps no more of them. */
 const heardBytesMax = 2 ** 18;
 
-/** One connection of an attacker: anything may be written to it, and it ends in time. */
+/**
+ * One connection of the attacker. It accepts any bytes and ends after `lineMsLimit` at the latest.
+ */
 export class Line {
   readonly #socket: Socket;
   #heard: Buffer[] = [];
@@ -37,7 +39,7 @@ export class Line {
       this.#changed();
     });
     this.#socket.on('data', (piece) => this.#hear(piece));
-    // Who is attacked hangs up as it likes: that is what `close` tells.
+    // The attacked end may hang up at any time. `close` reports this, so `error` is ignored.
     this.#socket.on('error', () => undefined);
     this.#socket.on('close', () => {
       clearTimeout(deadline);
@@ -46,7 +48,7 @@ export class Line {
     });
   }
 
-  /** What the other end has said so far. */
+  /** Bytes received so far. */
   get heard(): Buffer {
     if (this.#heard.length > 1) this.#heard = [Buffer.concat(this.#heard)];
     return this.#heard[0] ?? Buffer.alloc(0);
@@ -56,12 +58,12 @@ export class Line {
     if (this.#socket.writable) this.#socket.write(bytes);
   }
 
-  /** Says that nothing more comes, and goes on listening. */
+  /** Ends the sending side of the connection. The receiving side stays open. */
   finish(): void {
     this.#socket.end();
   }
 
-  /** Reads nothing any more: what the other end says fills its buffers. */
+  /** Stops reading, so that the buffers of the other end fill up. */
   deafen(): void {
     this.#socket.pause();
   }
@@ -70,7 +72,7 @@ export class Line {
     this.#socket.destroy();
   }
 
-  /** Whether `holds` comes to hold before the line ends. */
+  /** Waits until `holds` returns true. Returns false if the connection ends before. */
   async until(holds: () => boolean): Promise<boolean> {
     while (!holds()) {
       if (this.isEnded) return false;
@@ -81,7 +83,7 @@ export class Line {
     return true;
   }
 
-  /** Until the other end has hung up; whether it did within a time in ms. */
+  /** Waits until the other end hangs up, at most `withinMs`. Returns whether it has hung up. */
   async untilEnded(withinMs: number): Promise<boolean> {
     const ended = this.until(() => this.isEnded);
     await Promise.race([ended, sleep(withinMs, undefined, { ref: false })]);
@@ -95,27 +97,30 @@ export class Line {
   }
 }
 
-/** What came over a line as records of the protocol. */
+/** A received frame of the pod's protocol. */
 export interface Reply {
   readonly kind: number;
-  /** Of a refusal. */
+  /** Code of the refusal. It has a meaning only in a frame of kind `refuse`. */
   readonly code: RefusalCode;
   readonly payload: Buffer;
 }
 
-/** What a line carries once its end takes records: itself, or a WebSocket on it. */
+/** A connection that carries frames: directly (unix socket), or in messages of a WebSocket. */
 export interface Carried {
   readonly line: Line;
   send(record: Buffer): void;
-  /** All that has come so far. */
+  /** Returns all frames received so far. */
   replies(): readonly Reply[];
-  /** The code with which a WebSocket was closed, if it was. */
+  /** Returns the code with which the other end closed the WebSocket, or undefined. */
   closeCode(): number | undefined;
-  /** Whether the other end has worked off all that was sent: false when it has hung up. */
+  /**
+   * Waits until the other end has processed all that was sent, as a pong shows. Returns false if
+   * the other end has hung up. A connection without a WebSocket does not wait.
+   */
   settled(): Promise<boolean>;
 }
 
-/** Connects to an end that takes records as they are: a unix socket. */
+/** Connects to a unix socket, which carries frames directly. Returns undefined if it refuses. */
 export async function openStream(end: End): Promise<Carried | undefined> {
   const line = new Line(end);
   if (!(await line.until(() => line.isOpen))) return undefined;
@@ -130,7 +135,7 @@ export async function openStream(end: End): Promise<Carried | undefined> {
 
 const upgradeKey = 'Zm9yIGZ1enppbmcgb25seQ==';
 
-/** A request for a WebSocket that is as it should be. */
+/** Returns a valid HTTP request that opens a WebSocket. */
 export function upgradeRequest(path: string): string {
   const lines = [
     ...[`GET ${path} HTTP/1.1`, 'Host: 127.0.0.1', 'Upgrade: websocket', 'Connection: Upgrade'],
@@ -139,7 +144,7 @@ export function upgradeRequest(path: string): string {
   return lines.join('\r\n');
 }
 
-/** Connects to a WebSocket; undefined when there was no upgrade. */
+/** Opens a WebSocket. Returns undefined if the other end does not answer with status 101. */
 export async function openWebSocket(end: End, path: string): Promise<Carried | undefined> {
   const line = new Line(end);
   line.write(Buffer.from(upgradeRequest(path)));
@@ -167,13 +172,13 @@ export async function openWebSocket(end: End, path: string): Promise<Carried | u
 export const opcodes = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 
 interface WebSocketFrames {
-  /** Payloads of binary frames, one after another. */
+  /** Concatenated payloads of the data frames. */
   readonly data: Buffer;
   readonly pongs: number;
   readonly closeCode: number | undefined;
 }
 
-/** Frames of a server, which does not mask; one that has not come to its end is left aside. */
+/** Parses WebSocket frames of a server, which are not masked. Ignores an incomplete last frame. */
 function framesIn(bytes: Buffer): WebSocketFrames {
   const data: Buffer[] = [];
   let pongs = 0;
@@ -212,7 +217,10 @@ function repliesIn(bytes: Buffer): readonly Reply[] {
   return replies;
 }
 
-/** The last words of the other end: why it refused, or how it ended. */
+/**
+ * Returns how the other end ended the connection: the code of its refusal, the close code of the
+ * WebSocket, `hung up`, or `waits` if the connection is still open.
+ */
 export function lastWords(carried: Carried): string {
   const refusal = carried.replies().find(({ kind }) => kind === frameKinds.refuse);
   if (refusal !== undefined) return refusal.code;
@@ -221,13 +229,15 @@ export function lastWords(carried: Carried): string {
   return carried.line.isEnded ? 'hung up' : 'waits';
 }
 
-/** One who has been challenged, and the proof that is expected. */
+/**
+ * State of a handshake after the challenge: the frame that was sent, and the proof to send next.
+ */
 export interface Challenged {
   readonly opening: Buffer;
   readonly proof: Buffer;
 }
 
-/** Says hello as an honest peer; undefined when it is not challenged. */
+/** Begins a handshake as an honest peer. Returns undefined if the other end sends no challenge. */
 export async function beChallenged(
   carried: Carried,
   token: Token,
@@ -245,7 +255,7 @@ export async function beChallenged(
   return { opening: handshake.opening, proof: step.send };
 }
 
-/** A whole handshake of one who holds the token; whether it was welcome. */
+/** Makes a complete handshake with `token`. Returns true if the other end answers `welcome`. */
 export async function beWelcome(
   carried: Carried,
   token: Token,

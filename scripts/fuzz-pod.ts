@@ -1,14 +1,15 @@
 /**
- * Throws broken frames, handshakes, requests and messages at a pod of processes while it trains: at its
- * master's control port and API, and at its workers' tensor ports and unix sockets. Then holds what it
- * did to what it would have done in peace: nobody ended or was lost, memory has hardly grown, and every
- * step has the weights of the same run in threads.
+ * Sends broken frames, handshakes, requests and messages to a pod of processes while it trains: to
+ * the master's control port and API, and to the workers' tensor ports and unix sockets. Then checks
+ * that the pod was not disturbed: no process ended, no Cloud TPU was lost, memory has hardly grown,
+ * and after every step the weights equal those of the same run in threads.
  *
  *     node dist/scripts/fuzz-pod.js --inputs 1000000 --seed 1
  *
- * An input is a frame, a handshake or a request that a listening end has answered, worked off, or hung
- * up on; what was not read is not counted. Linux only: where the workers listen, and how much memory
- * each process has, is in /proc. Exits 1 if anything is wrong.
+ * An input is a frame, a handshake or a request that a listening end has answered, processed or
+ * hung up on. Data that nobody read does not count. Linux only, because the script reads the
+ * workers' ports and the memory of each process from /proc. The exit code is 1 if anything is
+ * wrong.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
@@ -31,41 +32,44 @@ import type { End } from './fuzz-line.ts';
 export interface FuzzPodOptions {
   readonly inputs: number;
   readonly seed: number;
-  /** Connections at a time. */
+  /** Number of connections open at the same time. */
   readonly lines: number;
 }
 
 export interface FuzzPodResult {
   readonly inputs: number;
   readonly attackMs: number;
-  /** By assault, then by what came of an input. */
+  /** Number of inputs, by name of the assault, then by outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /**
-   * Resident memory in bytes, by process: the least of many samples in the second tenth of the inputs and
-   * in the last, since what waits for the collector is not what is kept.
+   * Resident memory of each process, in bytes: the smallest of many samples during the second tenth
+   * (`early`) and the last tenth (`end`) of the inputs. The smallest sample leaves out garbage that
+   * the collector has not freed yet.
    */
   readonly memory: Readonly<Record<string, { readonly early: number; readonly end: number }>>;
-  /** Steps that were committed while inputs were thrown, and the longest time between two, in ms. */
+  /** Number of steps committed during the attack. */
   readonly steps: number;
+  /** Longest time between two committed steps, in ms. */
   readonly longestGapMs: number;
-  /** Steps whose weights were held to those of threads. */
+  /** Number of steps whose weights were compared with those of the run in threads. */
   readonly compared: number;
-  /** Of the master's log, in bytes. */
+  /** Size of the master's log, in bytes. */
   readonly logBytes: number;
-  /** What is wrong, if anything. */
+  /** One text for each thing that is wrong. Empty if the pod was not disturbed. */
   readonly wrongs: readonly string[];
 }
 
-/** The most by which a process may grow from the second tenth of the inputs to the last, in bytes. */
+/** Largest growth of a process, in bytes, from the second tenth of the inputs to the last. */
 const growthBytesMax = 64 * 2 ** 20;
 const tpus = 2;
 const job = ['--model', 'mlp', '--tpus', `${tpus}`, '--global-batch', '16', '--steps', '1000000'];
-/** Of memory, spread over the inputs. */
+/** Number of samples of memory, spread evenly over the inputs. */
 const samplesMax = 200;
-/** How long a pod may take to start, and the same run in threads to come as far, in ms. */
+/** Longest time, in ms, until the pod has committed its first steps. */
 const startMsLimit = 120_000;
+/** Longest time, in ms, for the run in threads to reach the last step of the pod. */
 const threadsMsLimit = 3_600_000;
-/** So long without an input, and the attack has come to nothing, in ms. */
+/** Time, in ms, without a counted input after which the attack gives up. */
 const stallMsLimit = 120_000;
 
 export async function fuzzPod(options: FuzzPodOptions): Promise<FuzzPodResult> {
@@ -143,7 +147,7 @@ function commitsOf(folder: string): readonly Committed[] {
     });
 }
 
-/** Lines of a log of a pod. */
+/** Returns the JSON lines of a log file of the pod, parsed. */
 function linesOf(path: string): readonly Readonly<Record<string, unknown>>[] {
   const lines = readFileSync(path, 'utf8').split('\n');
   return lines.filter((it) => it.startsWith('{')).map((it) => JSON.parse(it));
@@ -164,7 +168,7 @@ async function attackedIn(folder: string, { workers }: PodProcesses): Promise<At
   };
 }
 
-/** Where a worker listens, as the kernel knows it. */
+/** Returns the TCP port and the unix socket on which a worker listens, read from /proc. */
 function listenersOf(pid: number): { readonly ws: End; readonly unix: End } {
   const folder = `/proc/${pid}/fd`;
   const links = readdirSync(folder).map((fd) => readlinkSync(join(folder, fd)));
@@ -206,7 +210,7 @@ async function throwAll(
   let connections = 0;
   let lastMs = performance.now();
   let samples = 0;
-  /** The least of the samples, by tenth of the inputs. */
+  /** Smallest sample of each process, by tenth of the inputs. */
   const least: Memory[] = [];
   const sample = (): void => {
     samples = Math.floor((samplesMax * thrown) / inputs);
@@ -232,7 +236,7 @@ async function throwAll(
     ...wrongOutcomes(counts),
   ];
   sample();
-  // Of the second tenth, or where all was over sooner than a sample could be taken in it, the next.
+  // A short attack may have no sample in its second tenth; then the next tenth with one counts.
   const early = least.find((it, tenth) => it !== undefined && tenth > 0);
   const memory = grown(early ?? {}, least.at(-1) ?? {});
   return { inputs: thrown, counts, memory, wrongs };
@@ -250,7 +254,7 @@ function choose(random: Random): Assault {
   return found;
 }
 
-/** Outcomes that must not be, and those that must. */
+/** Returns a text for each forbidden outcome that occurred and each required one that did not. */
 function wrongOutcomes(counts: Thrown['counts']): string[] {
   const all = Object.entries(counts).flatMap(([name, ofName]) =>
     Object.keys(ofName).map((outcome) => ({ name, outcome })),
@@ -273,12 +277,12 @@ function wrongOutcomes(counts: Thrown['counts']): string[] {
 
 // ------------------------------------------------------------------------------------- the verdict
 
-/** Resident bytes of a process; 0 of one that has ended. */
 function pidOf(it: ProcessIdentity | undefined): number {
   assert(it !== undefined, 'a process of the pod is missing');
   return it.pid;
 }
 
+/** Returns the resident memory of a process in bytes, or 0 if the process has ended. */
 function residentBytes(pid: number): number {
   const path = `/proc/${pid}/status`;
   const found = existsSync(path) ? /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(path, 'utf8')) : null;
@@ -336,7 +340,10 @@ function longestGapMs(folder: string): number {
   return times.reduce((longest, time, i) => Math.max(longest, time - (times[i - 1] ?? time)), 0);
 }
 
-/** Runs the same in threads until it has come as far, and compares the weights after every step. */
+/**
+ * Runs the same job in threads up to the last of `commits`, and compares the weights after every
+ * step. Returns one text for each difference.
+ */
 async function differencesFromThreads(
   folder: string,
   commits: readonly Committed[],

@@ -1,11 +1,13 @@
-// Runs after the compiler: gives each program of dist/scripts a beginning that engines of any age read
-// (cluster/host/engine.cts), so that one that is too old, or lacks a feature, is named in a line. The
-// program itself moves beside it. A file that another one of the folder imports is no program.
+// Runs after the TypeScript compiler. Puts a guard in front of each program of dist/scripts: the
+// guard checks the version and features of Node (cluster/host/engine.cts), reports a missing one in
+// one line, and loads the program only if all are present. The guard has syntax that old versions
+// of Node can read. The program itself moves to `<name>.program.js`. A file that another file of
+// the folder imports is not a program and gets no guard.
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const folder = fileURLToPath(new URL('../dist/scripts/', import.meta.url));
-// An image of containers is built without the scripts.
+// The folder is missing in the build of a container image, which leaves out the scripts.
 const files = existsSync(folder) ? readdirSync(folder) : [];
 const names = files.filter((it) => it.endsWith('.js') && !it.endsWith(ending()));
 const texts = new Map(names.map((name) => [name, readFileSync(`${folder}${name}`, 'utf8')]));

@@ -2,15 +2,16 @@
 
 usage: python3 scripts/numpy-check.py DIR
 
-With f32 multiplicands both sides start from the same weights and take their own steps from there.
-With bf16, where a last bit may round to another bf16 and the next step would start elsewhere,
-each step starts from the other side's weights.
+With f32 multiplicands NumPy and the emulator start from the same weights, and each computes all
+steps from its own. With bf16 each step of NumPy starts from the emulator's weights: a difference in
+the last bit of f32 can round to another bf16, and the next step would start from other weights.
 
-Prints, for each step, the relative difference of the loss, and of the gradient of the weight
-where it is largest, in the Euclidean norm. A ReLU or a maximum whose decision hangs on less than
-the rounding of its input may go either way, and a gradient jumps there: what such decisions can
-change comes off its difference (the largest one before that is printed `with ties`). Exits with 1 if a difference is then larger than the
-precision of the multiplicands allows.
+Prints for each step the relative difference of the loss, and the largest relative difference of a
+gradient (Euclidean norm, over all weights). A tie is a ReLU or a maximum whose decision depends on
+less than the rounding of its input: both decisions are right, but they give different gradients.
+The script computes how much ties can change each gradient, and subtracts it from the difference;
+the output also has the largest difference before the subtraction, named `with ties`. The exit code
+is 1 if a difference exceeds the tolerance of the multiplicands' precision.
 """
 
 import json
@@ -19,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-# f32: what another order of sums may change. bf16: half a step of a bf16.
+# Largest relative difference. f32: effect of another order of sums. bf16: half a step of a bf16.
 TOLERANCE = {"f32": 1e-5, "bf16": 2.0**-8}
-# Of the root mean square of its inputs: how close a decision is too close. Rounding of the
-# sums, and what weights that differ a little add to it; bf16 is not close enough to need it.
+# Distance below which a decision is a tie, relative to the root mean square of the inputs. f32:
+# effect of rounded sums and of weights that differ a little. bf16: 0, as its tolerance needs no
+# correction.
 TIE = {"f32": 1e-6, "bf16": 0.0}
 
 
@@ -66,7 +68,7 @@ def main(directory):
 
 
 def derive(manifest, weights, images, labels, tilt):
-    """Loss, right answers and gradients, with near ties decided by the sign of `tilt`."""
+    """Returns loss, number of right answers, and gradients. The sign of `tilt` decides ties."""
     precision = manifest["precision"]
     multiplicand = to_bf16 if precision == "bf16" else (lambda x: x)
     tape = Tape(multiplicand, np.float32(tilt * TIE[precision]))
@@ -92,7 +94,7 @@ def rms(x):
 
 
 def to_bf16(x):
-    """To the nearest bf16, ties to even, below 2^-126 to zero; as f32."""
+    """Rounds to the nearest bf16 (ties to even, below 2^-126 to zero) and returns it as f32."""
     bits = np.ascontiguousarray(x, "<f4").view("<u4")
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     rounded = np.where((rounded & 0x7F800000) == 0, rounded & 0x80000000, rounded)
@@ -100,7 +102,7 @@ def to_bf16(x):
 
 
 class Tape:
-    """Layers forward, each leaving behind how to go backward."""
+    """Runs layers forward and records for each layer a function that computes its gradients."""
 
     def __init__(self, multiplicand, tilt):
         self.backward = []
@@ -128,7 +130,10 @@ class Tape:
         return self.product(x, kernel) + weights[f"{name}/bias"]
 
     def conv(self, x, weights, name):
-        """3×3, valid, images [batch, rows, columns, channels]: a product of unfolded windows."""
+        """Convolution without padding, as a matmul of unfolded windows.
+
+        `x` is [batch, rows, columns, channels].
+        """
         kernel = weights[f"{name}/kernel"]
         height, width, channels, features = kernel.shape
         batch, rows, columns, _ = x.shape
@@ -160,7 +165,7 @@ class Tape:
         return np.maximum(x, np.float32(0))
 
     def max_pool(self, x):
-        """2×2; the gradient goes to the first largest."""
+        """Maximum of 2×2 windows. The gradient goes to the first of equal largest elements."""
         batch, rows, columns, channels = x.shape
         halves = x.reshape(batch, rows // 2, 2, columns // 2, 2, channels)
         windows = halves.transpose(0, 1, 3, 5, 2, 4).reshape(
@@ -199,7 +204,7 @@ NETWORKS = {"mlp": mlp, "cnn": cnn}
 
 
 def softmax_cross_entropy(logits, labels):
-    """Mean loss, right answers, and the derivative of the mean by the logits."""
+    """Returns mean loss, number of right answers, and derivative of the mean loss by the logits."""
     rows = np.arange(len(labels))
     shifted = logits - logits.max(1, keepdims=True)
     exponentials = np.exp(shifted)

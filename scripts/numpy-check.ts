@@ -19,8 +19,9 @@ import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
 import { script } from './command.ts';
 
 /**
- * Runs a few training steps and writes everything that went in and came out, as raw little-endian
- * arrays and a `manifest.json`, for `numpy-check.py` to compute again with nothing but NumPy:
+ * Options of this script. It runs a few training steps and writes all inputs and results to a
+ * folder, as raw little-endian arrays and a `manifest.json`. `numpy-check.py` then computes the
+ * same steps with NumPy alone and compares:
  *
  *   node dist/scripts/numpy-check.js DIR --model mlp --precision f32 && python3 scripts/numpy-check.py DIR
  */
@@ -34,20 +35,23 @@ export interface CheckOptions {
   readonly seed: number;
 }
 
-/** Runs a program once, on the whole global batch, by whatever means. */
+/** A way to run a program once on a whole global batch. */
 export interface Runner {
   readonly replicas: number;
   run(program: StepProgram, parameters: readonly Literal[], batch: readonly Literal[]): Outcome;
 }
 
 export interface Outcome {
-  /** The arrays of the root. */
+  /** Arrays of the root tuple. */
   readonly values: readonly Literal[];
-  /** The arrays of the outfeed, if there is one. */
+  /** Arrays of the outfeed. Empty if the program has none. */
   readonly outfeed: readonly Literal[];
 }
 
-/** Step by step: the gradients by the gradient program, the new weights by the training program. */
+/**
+ * Runs `options.steps` steps and writes their inputs and results to `directory`. In each step the
+ * gradient program computes the gradients and the training program the new weights.
+ */
 export function exportRun(directory: string, options: CheckOptions, runner: Runner): void {
   mkdirSync(directory, { recursive: true });
   const write = (file: string, value: Literal): void =>
@@ -104,7 +108,7 @@ function programsOf(options: CheckOptions, data: Dataset, replicas: number): Pro
   return { train: trainStep({ ...given, optimizer }), gradients: gradientStep(given) };
 }
 
-/** Samples [step · size, (step + 1) · size), in order. */
+/** Returns the images and labels of the samples [step · size, (step + 1) · size), in order. */
 function batchOf(data: Dataset, size: number, step: number): Literal[] {
   const area = pixelsOf(data);
   const pixels = new Uint8Array(size * area);
@@ -116,7 +120,7 @@ function batchOf(data: Dataset, size: number, step: number): Literal[] {
   return [literal('f32', dims, images), literal('s32', [size], labels)];
 }
 
-/** By the definitions, on one replica. */
+/** Runs programs with `hlo/evaluate`, the oracle, on one replica. */
 const evaluateRunner: Runner = {
   replicas: 1,
   run(program, parameters, batch) {
@@ -125,7 +129,7 @@ const evaluateRunner: Runner = {
   },
 };
 
-/** Compiled, on the eight cores of one emulated Cloud TPU. */
+/** Compiles programs and runs them on the eight cores of one emulated Cloud TPU. */
 function cloudTpuRunner(): Runner {
   const replicas = 8;
   const loaded = new Map<StepProgram, { tpu: BenchTpu; executable: Executable }>();

@@ -1,13 +1,14 @@
 /**
- * Plants one defect after another in a copy of this checkout, and sees for each the test fail that
- * holds the lost guarantee. Says which defects nobody noticed.
+ * Tests the tests (mutation testing): plants one defect after another in a copy of this checkout,
+ * and runs the test that guards the broken guarantee. A defect is caught if this test fails. The
+ * output names each defect with its outcome.
  *
- *   node dist/scripts/planted-defects.js                  all of them: some minutes
- *   node dist/scripts/planted-defects.js --only lane      those whose name has this in it
- *   node dist/scripts/planted-defects.js --list           what there is
+ *   node dist/scripts/planted-defects.js                  plants all defects (some minutes)
+ *   node dist/scripts/planted-defects.js --only lane      plants the defects named like `lane`
+ *   node dist/scripts/planted-defects.js --list           prints all defects and plants none
  *
- * Exit codes: 0 every defect was caught, 1 one was not, 2 wrong input, or a list that no longer fits
- * the sources.
+ * Exit codes: 0 all defects were caught; 1 a defect was not caught; 2 wrong input, or a defect does
+ * not fit the sources any more.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -19,7 +20,7 @@ import { commandOf } from './command.ts';
 import type { Defect } from './defects/defect.ts';
 import { defects } from './defects/list.ts';
 
-/** A test that a defect keeps from ending has caught it, after this many ms. */
+/** Longest time, in ms, that a test may run. A longer test has failed: the defect made it hang. */
 const testMsLimit = 180_000;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -52,7 +53,10 @@ function plantAll(): number {
   }
 }
 
-/** The sources and what was built from them; packages are those of this checkout. */
+/**
+ * Copies the tracked files, the generated kernels and `dist` to a new temporary folder. The copy
+ * links to `node_modules` of this checkout.
+ */
 function makeCopy(): string {
   const copy = mkdtempSync(join(tmpdir(), 'pod-defects-'));
   const { stdout } = spawnSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' });
@@ -85,7 +89,8 @@ function outcomeOf(copy: string, path: string, before: string, defect: Defect): 
     path,
     before.replace(defect.from, () => defect.to),
   );
-  // Some tests run compiled programs. A defect must be a program: what the compiler sees is no test.
+  // Some tests run compiled programs, so the copy is compiled. A defect that does not compile does
+  // not count: the compiler would catch it, and the purpose is to see whether a test does.
   if (!compiles(copy)) return 'does not fit';
   const isCaught = !passes(copy, defect);
   writeFileSync(path, before);
@@ -101,7 +106,7 @@ function compiles(copy: string): boolean {
   );
 }
 
-/** Whether the test is there and passes. */
+/** True if the defect's test exists and passes. */
 function passes(copy: string, { test, title }: Defect): boolean {
   const pattern = title.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
   const args = [tool('vitest', 'vitest'), 'run', test, '-t', pattern, '--reporter=json'];
@@ -121,7 +126,7 @@ function passes(copy: string, { test, title }: Defect): boolean {
   return success && numFailedTests === 0 && numPassedTests > 0;
 }
 
-/** The program of a package. */
+/** Returns the path of the program `bin` of an installed package. */
 function tool(name: string, bin: string): string {
   const file = join(root, 'node_modules', name, 'package.json');
   const { bin: bins } = JSON.parse(readFileSync(file, 'utf8')) as {

@@ -28,7 +28,7 @@ import { commandOf } from './command.ts';
 
 /** Smallest number of timed runs of an instruction, unless they exceed `samplesMs`. */
 const samples = 9;
-/** Time, in ms, for the timed runs of one instruction. It stops early only after 3 runs. */
+/** Time, in ms, for the timed runs of one instruction (at least 3 runs, at most 100). */
 const samplesMs = 400;
 
 addSettingFlags(commandOf('profile'), 'compile').action(main).parse();

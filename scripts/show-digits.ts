@@ -3,8 +3,9 @@ import { digits } from '../src/data/digits.ts';
 import { script, whole } from './command.ts';
 
 /**
- * Writes a sheet of digits as a PGM picture, one column a class, to look at them:
- * `node scripts/show-digits.ts FILE.pgm [SEED] [ROWS]` (from dist/ on engines that read no types).
+ * Writes synthetic digits as a PGM picture for people to look at. Each class has one column of the
+ * picture: `node scripts/show-digits.ts FILE.pgm [SEED] [ROWS]`. A Node that cannot strip types
+ * needs the compiled script, `dist/scripts/show-digits.js`.
  */
 function main(): void {
   const command = script('show-digits', 'write a sheet of digits as a PGM picture', 'digits.pgm 3')

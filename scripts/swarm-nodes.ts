@@ -1,12 +1,12 @@
 /**
- * Trains over two nodes of a Docker Swarm, kills one of them on the way, and holds the digest of the
- * weights against that of `pod train` in threads. The two engines form a swarm already, the first as
- * its manager; the image is on this machine's engine, or wherever `docker save` finds it.
+ * Trains on two nodes of a Docker Swarm, kills one node during the run, and compares the digest of
+ * the weights with that of `pod train` in threads. Both nodes must be in one swarm already, the
+ * first as the manager. The image must be where `docker save` on this machine finds it.
  *
  *   DOCKER_1=unix:///run/1.sock DOCKER_2=unix:///run/2.sock KILL_2='ssh node-2 poweroff --force' \
  *     POD_IMAGE=tpu-pod node dist/scripts/swarm-nodes.js
  *
- * Times are of this machine's clock, from the moment at which the command that kills is started.
+ * Times are in ms of this machine's clock, from the start of the command that kills the node.
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -93,7 +93,7 @@ async function trainAndKill(story: Story): Promise<void> {
   tell(story.after(mark), time);
 }
 
-/** What became of the loss of a node. */
+/** Prints how the pod recovered from the loss of the node: each kind of event with its time. */
 function tell(lines: readonly Line[], time: number): void {
   const of = (msg: string): readonly Line[] => lines.filter((it) => it.msg === msg);
   for (const msg of ['lost', 'adopted', 'replaced', 'restored', 'resumed'] as const) {
@@ -117,7 +117,7 @@ function since(time: number, line: Line | undefined): string {
   return line === undefined ? 'never' : milliseconds(line.time - time);
 }
 
-/** Reads the log of the master's container; Swarm runs it on the manager. */
+/** Reads the log of the master's container, which Swarm runs on the manager, until it ends. */
 async function follow(story: Story): Promise<void> {
   const filter = `label=com.docker.swarm.service.name=${service}`;
   let id = '';
@@ -139,7 +139,7 @@ async function carryImage(engine: string): Promise<void> {
   await promisify(execFile)('bash', ['-c', `set -o pipefail; ${save}`]);
 }
 
-/** The join token, unless the swarm has one. */
+/** Creates the join token as a secret of the swarm, unless the swarm has one already. */
 async function makeSecret(): Promise<void> {
   const names = (await docker(manager, 'secret', 'ls', '--format', '{{.Name}}')).split('\n');
   if (names.includes(secret)) return;
@@ -148,7 +148,10 @@ async function makeSecret(): Promise<void> {
   await made;
 }
 
-/** Talks to one engine; the last argument may be variables for the command. */
+/**
+ * Runs `docker` with the given words on one engine and returns its standard output. An object among
+ * the arguments has environment variables for the command.
+ */
 async function docker(
   engine: string,
   ...args: readonly (string | Readonly<Record<string, string>>)[]

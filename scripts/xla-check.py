@@ -1,8 +1,8 @@
 """Gives HLO texts to XLA's own parser, and runs some of them on XLA's CPU backend.
 
-Reads one JSON object a line from standard input and answers each with a line; scripts/xla-check.ts
-is its caller. Needs Python 3.11 and `jax==0.10.2` alone, whose private modules `_hlo` and `_jax`
-give access to the parser.
+Reads requests from standard input, one JSON object a line, and writes one line for each answer.
+scripts/xla-check.ts starts this program. Needs Python 3.11 and `jax==0.10.2`, whose private modules
+`_hlo` and `_jax` give access to the parser.
 
   {"texts": [TEXT, ...]}                     {"texts": [{"printed": TEXT} or {"error": WHY}, ...]}
   {"run": TEXT, "arguments": [LITERAL]}      {"results": [LITERAL]} or {"error": WHY}
@@ -14,7 +14,8 @@ import os
 import sys
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# For speed, XLA leaves out roundings to bf16 and reorders algebra of floats, unless these flags are given.
+# These flags forbid XLA to leave out roundings to bf16 and to reorder float arithmetic, which it
+# does for speed otherwise.
 os.environ["XLA_FLAGS"] = (
     "--xla_allow_excess_precision=false --xla_disable_hlo_passes=algsimp --xla_cpu_enable_fast_math=false"
 )

@@ -1,14 +1,18 @@
 /**
- * Holds our HLO texts, and what they compute, against XLA itself. Random programs over all opcodes, and
- * the training steps of both networks, are printed after every pass and given to XLA's parser; what XLA
- * prints back is read by us and must evaluate to the same bits; and each program is run by XLA's CPU
- * backend and compared with `hlo/evaluate`: integers exactly, floats to 1e-5 of the largest element.
+ * Compares our HLO texts, and the values that they compute, with XLA itself. The programs are
+ * random ones over all opcodes, and the training steps of both networks. Two checks run for each
+ * program:
+ *
+ * 1. XLA's parser must accept the text of the program before and after every pass. Our parser reads
+ *    the text that XLA prints back, which must evaluate to the same bits.
+ * 2. XLA's CPU backend runs the program. Its results must equal those of `hlo/evaluate`: integers
+ *    exactly, floats to 1e-5 of the largest element.
  *
  *   python3 -m venv xla && xla/bin/pip install jax==0.10.2
  *   npm run compile && node dist/scripts/xla-check.js --python xla/bin/python --programs 2000
  *
- * Exit codes: 0 everything agreed but for what is named and counted, 1 something did not, 2 wrong input or
- * no XLA.
+ * Exit codes: 0 all comparisons agreed (the output counts programs that XLA cannot run), 1 a
+ * comparison did not agree, 2 wrong input or no XLA.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -49,7 +53,10 @@ const options = script(
   .parse()
   .opts<Options>();
 
-/** Programs that XLA's CPU backend does not run though its parser accepts them: why, for the count. */
+/**
+ * Known errors of XLA's CPU backend for programs that its parser accepts. A program whose error
+ * matches a pattern is counted under the text `why` and is not a finding.
+ */
 const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
   [
     'not run by XLA: rng-bit-generator, whose state its CPU backend takes as u64 alone',
@@ -61,9 +68,9 @@ const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
   ],
 ];
 
-/** Units in the last place by which functions such as cosine may differ. */
+/** Largest difference, in units in the last place, of functions such as cosine. */
 const lastPlacesMax = 8;
-/** As many findings are printed. */
+/** Largest number of findings that are printed. */
 const findingsMax = 40;
 
 interface Subject {
@@ -86,7 +93,7 @@ try {
   xla.close();
 }
 
-/** Prints what was counted and found, and gives the exit code. */
+/** Prints the counts and the findings. Returns the exit code. */
 function report(): number {
   say(columns([...counts].sort().map(([kind, count]) => [kind, String(count)])).join('\n'));
   for (const finding of findings.slice(0, findingsMax)) say(finding);
@@ -107,7 +114,9 @@ async function check(subject: Subject): Promise<void> {
   await checkValues(subject);
 }
 
-/** Every text is accepted, and what XLA prints back computes the same bits. */
+/**
+ * Checks that XLA accepts every text of a program, and that its own text computes the same bits.
+ */
 async function checkTexts({ name, module, inputs }: Subject): Promise<void> {
   const stages = stagesOf(module);
   const answers = await xla.parse(stages.map(({ text }) => text));
@@ -128,7 +137,7 @@ function checkReadBack(
 ): void {
   try {
     const read = parse(printed);
-    // The same text is the same module: only others need to be evaluated, which is slow for a network.
+    // Modules with equal texts are equal. Only others are evaluated, which is slow for a network.
     const isSame =
       print(read) === print(module) || sameBits(resultsOf(read, inputs), resultsOf(module, inputs));
     if (isSame) count('texts printed by XLA, read back: the same bits');
@@ -158,7 +167,10 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
   } else find('run by XLA: apart', `${name}: ${difference.what}: ${opcodesOf(module).join(' ')}`);
 }
 
-/** Whether integers that are bits of floats differ by what floats may be apart. */
+/**
+ * True if the difference is small for bits of floats, and the program converts floats to their bits
+ * (`bitcast-convert`). The results are integers then, to which no tolerance of floats applies.
+ */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>
     opcode === 'bitcast-convert' && operand?.shape.type === 'f32';
@@ -171,7 +183,10 @@ interface Stage {
   readonly text: string;
 }
 
-/** The module as it is, and after every pass. A program that the compiler refuses has its own text alone. */
+/**
+ * Returns the module as built and after every pass. A program that our compiler refuses
+ * (`unsupported-program`) has no stages after the pass that refuses it.
+ */
 function stagesOf(module: HloModule): Stage[] {
   const stages: Stage[] = [{ name: 'as built', module, text: print(module) }];
   try {

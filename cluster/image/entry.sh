@@ -1,20 +1,21 @@
 #!/bin/sh
-# The first program of every container of a pod (behind the engine's init):
-#   master, worker     runs it, and starts it again in place when it crashed
-#   set-token          puts the join token from standard input in place of the present one
-#   pod ...            the pod command
-#   anything else      runs it
+# First program of every container of a pod (started by the container engine's init). By argument:
+#   master, worker     runs the master or a worker, and restarts it in this container after a crash
+#   set-token          replaces the join token by the one on standard input
+#   pod ...            runs the pod command
+#   anything else      runs that program
 #
-# A container ends with the program's exit code when that is final: the work is done, or trying again
-# would not help. So engines need no rules of their own for what to restart. A crash (any other code,
-# or a signal) is tried again POD_RESTARTS times in a row; a program that lived for ten seconds begins
-# a new row.
+# An exit code of the master or worker is final if the work is done or a restart would not help. The
+# container then ends with that code, so container engines need no restart rules of their own. Any
+# other exit code, or death by a signal, is a crash. After a crash the program is restarted, up to
+# POD_RESTARTS times in a row; a program that lived for ten seconds begins a new row.
 set -u
 cd "${POD_APP:-/app}" || exit 1
 
 case "${1:-}" in
   master) program=dist/cluster/master/main.cjs final=' 0 2 3 4 5 130 143 ' ;;
-  # Workers that cannot go on are losses: the master decides how many are too many.
+  # Exit codes 3, 4 and 5 of a worker are not final: to the master a failed worker is one lost Cloud
+  # TPU, and the master decides how many losses end the run.
   worker) program=dist/cluster/worker/main.cjs final=' 0 2 130 143 ' ;;
   set-token) exec node dist/cluster/image/set-token.js ;;
   pod) shift && exec node /app/dist/src/cli/main.cjs "$@" ;;
@@ -39,9 +40,9 @@ while [ -z "$asked" ]; do
   began=$(uptime)
   POD_ATTEMPT=$attempt node "$program" &
   child=$!
-  # One that came just before found nobody to forward it to.
+  # A signal that arrived just before the start could not be forwarded to the program yet.
   [ -z "$asked" ] || kill -s "$asked" "$child" 2>/dev/null
-  # A signal ends `wait` early: the program is waited for until it has ended.
+  # A signal to this shell ends `wait` early, so `wait` is repeated until the program has ended.
   while wait "$child"; code=$?; kill -s 0 "$child" 2>/dev/null; do :; done
   child=''
   case "$final" in *" $code "*) exit "$code" ;; esac
@@ -55,7 +56,7 @@ while [ -z "$asked" ]; do
     printf '{"level":40,"time":%s,"role":"%s","exitCode":%s,"restarts":%s,"msg":"restarting"}\n' \
       "$(date +%s%3N)" "$1" "$code" "$row"
   fi
-  # Half a second, and again as long with each crash of the row.
+  # Delay before the restart: half a second for each crash in the row.
   sleep "$((row / 2)).$((row % 2 * 5))" &
   child=$!
   wait "$child"

@@ -5,10 +5,11 @@ import { PodError } from '../../src/numerics/error.ts';
 import { tokenBytesMax, tokenLengthMin } from '../net/token.ts';
 
 /**
- * Makes a join token of 32 random bytes at `path` where there is none. The file is whole or not
- * there, only its owner can read it, and of two that make it at once the first one's stays.
+ * Makes a join token of 32 random bytes at `path` if there is no file. Only the owner can read the
+ * file, and it never exists half-written. If two processes make it at the same time, the first
+ * one's token stays.
  *
- * @returns whether there was none.
+ * @returns true if this call made the token.
  */
 export function makeToken(path: string): boolean {
   if (existsSync(path)) return false;
@@ -25,9 +26,9 @@ export function makeToken(path: string): boolean {
 }
 
 /**
- * Puts the operator's own token at `path`, instead of what is there.
+ * Replaces the token at `path` by the operator's own.
  *
- * @throws PodError `bad-config` when it is too short or too long.
+ * @throws PodError `bad-config` if the token is too short or too long.
  */
 export function replaceToken(path: string, text: string): void {
   const token = text.trim();
@@ -43,6 +44,7 @@ export function replaceToken(path: string, text: string): void {
   renameSync(writeDraft(path, token), path);
 }
 
+/** Writes the token to a new file beside `path` and returns the name of that file. */
 function writeDraft(path: string, token: string): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const draft = `${path}.${randomBytes(6).toString('hex')}`;

@@ -1,5 +1,5 @@
 /**
- * Puts the operator's own join token, from standard input, in the place of the present one:
+ * Replaces the join token by the operator's own, read from standard input:
  *   docker compose run --rm --no-deps --no-TTY master set-token <my-token
  */
 import { readSync } from 'node:fs';
@@ -16,7 +16,7 @@ try {
   process.exitCode = error instanceof PodError ? error.exitCode : 5;
 }
 
-/** All of standard input, or more than a token may have. */
+/** Reads standard input to its end, or until it is longer than a token may be. */
 function readInput(): string {
   const bytes = Buffer.alloc(tokenBytesMax + 1);
   let end = 0;

@@ -1,10 +1,10 @@
 import { PodError } from '../../src/numerics/error.ts';
 
 /**
- * The words of a line of flags such as the value of `POD_ARGS`: apart by white space, except within
- * 'single' or "double" quotes. Nothing is expanded and there are no escapes.
+ * Splits a line of flags, such as the value of `POD_ARGS`, into words at white space. White space
+ * within 'single' or "double" quotes does not split. There are no escapes, and nothing is expanded.
  *
- * @throws PodError `bad-flag` when a quote is left open.
+ * @throws PodError `bad-flag` if a quote is not closed.
  */
 export function splitWords(line: string): string[] {
   const words: string[] = [];

@@ -3,24 +3,28 @@ import type { AddressInfo } from 'node:net';
 import { PodError } from '../../src/numerics/error.ts';
 import { answerJobs, isJobPath, type JobApi } from './job-api.ts';
 
-/** What anybody may ask of a master over HTTP; nothing can be changed through it. */
+/** State of a master that its HTTP API serves to everybody, read-only and without a token. */
 export interface ApiSource {
   isReady(): boolean;
   status(): unknown;
   metrics(): Promise<{ readonly type: string; readonly text: string }>;
 }
 
-/** How long a request may take to arrive, and a connection may be silent, in ms. */
+/** Longest time, in ms, that a request may take to arrive. */
 const requestMsMax = 5000;
+/** Longest time, in ms, that a connection may be silent. */
 const silentMsMax = 20_000;
-/** Requests on one connection: it ends after them, and who sends more without looking is hung up on. */
+/**
+ * Most requests on one connection. The server closes the connection after them, and destroys it at
+ * once if the client sends a further request.
+ */
 export const requestsMax = 100;
 
 /**
- * Serves `/healthz` (it lives), `/readyz` (steps can run, or jobs are taken), `/status` (JSON), `/metrics`, and
- * `/jobs` of a master that takes jobs.
+ * Serves `/healthz` (the master lives), `/readyz` (steps can run, or the master takes jobs),
+ * `/status` (JSON) and `/metrics`, and with `jobApi` also `/jobs`.
  *
- * @throws PodError `io` when the address cannot be had.
+ * @throws PodError `io` when the server cannot listen on `host` and `port`.
  */
 export function serveApi(
   source: ApiSource,
@@ -54,11 +58,12 @@ export function serveApi(
   server.on('dropRequest', (_, socket) => socket.destroy());
   server.setTimeout(silentMsMax);
   return new Promise((resolve, reject) => {
-    // One that comes later is of a connection that could not be taken: whoever wanted it tries again.
+    // An error after `listening` means that a connection could not be accepted. `reject` has no
+    // effect then, and the client tries again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });
-    // A master that takes jobs lives on while there are none.
+    // A master that takes jobs must stay alive without a job, so only its server holds the process.
     if (jobApi === undefined) server.unref();
     server.listen({ host, port }, () => resolve(opened(server)));
   });

@@ -2,38 +2,42 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { PodError } from '../../src/numerics/error.ts';
 import type { Token } from '../net/token.ts';
 
-/** What a proof is over, besides its time and its nonce: all that the master acts upon. */
+/**
+ * The parts of a request that a proof covers in addition to time and nonce: all that the master
+ * reads.
+ */
 export interface SignedRequest {
   readonly method: string;
-  /** With its query, as it is sent: `/jobs/job-1/log?offset=0`. */
+  /** Path with its query, exactly as sent: `/jobs/job-1/log?offset=0`. */
   readonly path: string;
   readonly body: Uint8Array;
 }
 
 /** The three parts of `authorization: Pod <unix-ms>.<nonce>.<proof>`, as text. */
 export interface Stamp {
+  /** Wall time of the signature, in ms since 1970, or {@link noTime}. */
   readonly time: string;
-  /** 16 bytes in hexadecimal digits: random ones, or a {@link Stale.challenge}. */
+  /** 16 bytes as hexadecimal digits: random bytes, or a {@link Stale.challenge}. */
   readonly nonce: string;
-  /** HMAC-SHA256 in hexadecimal digits. */
+  /** HMAC-SHA256 of time, nonce and request, as hexadecimal digits. */
   readonly proof: string;
 }
 
-/** How far the clock of who asks may be from the master's, in ms. */
+/** Largest allowed difference, in ms, between the clocks of the client and of the master. */
 export const skewMsMax: number = 60_000;
-/** How many nonces are kept. Each is kept for twice the skew. */
+/** Most nonces that the master remembers. Each is remembered for twice {@link skewMsMax}. */
 export const noncesMax: number = 2 ** 16;
-/** How long a challenge is good, in ms. */
+/** Time, in ms, for which a challenge is valid. */
 export const challengeMsMax: number = 30_000;
 const nonceBytes = 16;
 
-/** The time of a stamp that answers a challenge instead. */
+/** The time in a stamp whose nonce is a challenge: such a stamp does not depend on clocks. */
 export const noTime = 0;
 
 /**
- * A stamp whose time does not tell whether the request is new: one of the two clocks is wrong, or was
- * set. Whoever signs the request again, with {@link noTime} and the challenge as its nonce, is
- * admitted, once, whatever the clocks say.
+ * Error for a stamp whose time does not prove that the request is new, because one of the two
+ * clocks is wrong or was set. The client can sign the request again with {@link noTime} and
+ * `challenge` as its nonce. The master admits that request once, without regard to clocks.
  */
 export class Stale extends PodError {
   readonly challenge: string;
@@ -45,9 +49,9 @@ export class Stale extends PodError {
 }
 
 /**
- * The value of the header `authorization`. It proves that the sender holds the token, without sending it.
- * The signature is valid for this request only, and once. `timeMs` is wall time since 1970; `nonce` is random
- * unless the master gave a challenge.
+ * Returns the value of the header `authorization`. The value proves that the sender has the token,
+ * but does not contain the token. It is valid once, for this request only. `timeMs` is wall time in
+ * ms since 1970; `nonce` is random unless the master sent a challenge.
  */
 export function sign(
   token: Token,
@@ -60,20 +64,23 @@ export function sign(
   return `Pod ${time}.${nonce}.${proof.toString('hex')}`;
 }
 
-/** Admits requests whose sender proves that it holds the token: fresh ones, each once. */
+/** Admits requests whose sender proves that it has the token. Refuses old and repeated requests. */
 export class Doorkeeper {
   readonly #token: Token;
   readonly #now: () => number;
   readonly #elapsed: () => number;
   readonly #challenges: Challenges;
-  /** By nonce, in the order of arrival. */
+  /** The admitted stamps that are remembered, by nonce, in order of arrival. */
   readonly #seen: Map<string, Seen> = new Map();
-  /** What was signed at this time or before may have been forgotten, or seen by an earlier master. */
+  /**
+   * Wall time, in ms since 1970. Stamps signed at or before this time are refused as Stale, since
+   * this master may have forgotten their nonces, or an earlier master may have admitted them.
+   */
   #forgottenMs: number;
 
   /**
-   * `now` is wall time in ms since 1970, which may be set in either direction at any moment;
-   * `elapsed` is a clock in ms that nobody sets.
+   * `now` returns wall time, in ms since 1970, which somebody may set forward or back at any
+   * moment. `elapsed` returns the time, in ms, of a monotonic clock.
    */
   constructor(token: Token, now: () => number, elapsed: () => number = () => performance.now()) {
     this.#token = token;
@@ -84,9 +91,12 @@ export class Doorkeeper {
   }
 
   /**
-   * What can be told before a body is read.
+   * Parses the header `authorization` and checks its time, or its challenge, before the body of the
+   * request is read. `admit` then checks the proof.
    *
-   * @throws PodError `unauthorized` when nothing can make it good, Stale when a challenge can.
+   * @throws PodError `unauthorized` when the header is malformed, Stale when its time is too far
+   * from
+   *   the master's or its challenge is not valid.
    */
   readStamp(header: string | undefined): Stamp {
     const found = /^Pod (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(header ?? '');
@@ -107,8 +117,12 @@ export class Doorkeeper {
   }
 
   /**
-   * Throws PodError `unauthorized` unless the stamp is that of this request and new, Stale when its
-   * time does not tell, `too-many` when no more nonces can be kept.
+   * Admits a request, at most once.
+   *
+   * @throws PodError `unauthorized` when the proof is wrong or the nonce was used before, Stale
+   * when
+   *   the time does not prove that the request is new, `too-many` when {@link noncesMax} nonces are
+   *   remembered already.
    */
   admit(request: SignedRequest, { time, nonce, proof }: Stamp): void {
     if (!this.#token.isProof(Buffer.from(proof, 'hex'), proven(request, time, nonce))) {
@@ -131,8 +145,9 @@ export class Doorkeeper {
   }
 
   /**
-   * Forgets proofs that arrived long ago. A forgotten proof is still refused, since no proof as old as it is
-   * accepted, even when the clock was set back.
+   * Forgets the nonces of stamps that arrived more than twice {@link skewMsMax} ago. A repeated
+   * stamp is still refused after that, because `admit` accepts no stamp that is as old as a
+   * forgotten one, even if the clock was set back.
    */
   #forget(): void {
     const now = this.#elapsed();
@@ -145,16 +160,16 @@ export class Doorkeeper {
 }
 
 interface Seen {
-  /** Wall time at which it was signed. */
+  /** Wall time of the signature, in ms since 1970, or {@link noTime}. */
   readonly timeMs: number;
-  /** By the clock that nobody sets. */
+  /** Time of arrival, in ms, by the monotonic clock. */
   readonly arrivedMs: number;
 }
 
-/** A challenge has 6 bytes of time, 4 that are random, and 6 that prove that it was made here. */
+/** The parts of a challenge, in bytes. `proof` proves that this master made the challenge. */
 const challengeParts = { time: 6, random: 4, proof: 6 } as const;
 
-/** Nonces that a master makes itself, and knows again without keeping them. */
+/** Makes challenges and checks them by the proof in each, so the master need not remember them. */
 class Challenges {
   readonly #elapsed: () => number;
   readonly #key: Buffer = randomBytes(32);
@@ -170,7 +185,7 @@ class Challenges {
     return Buffer.concat([head, this.#prove(head)]).toString('hex');
   }
 
-  /** Whether a nonce was made here lately. */
+  /** True if this object made the nonce, not longer than {@link challengeMsMax} ago. */
   isGood(nonce: string): boolean {
     const bytes = Buffer.from(nonce, 'hex');
     const head = bytes.subarray(0, challengeParts.time + challengeParts.random);

@@ -11,33 +11,37 @@ import {
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that a commit log needs. They are few, so that a test can put a file system in
- * memory in their place, stop it at any operation, and drop all bytes that were not synced. Each throws
- * the errors that Node throws.
+ * The file operations that a commit log needs. They are few, so that a test can replace them by a
+ * file system in memory, stop at any operation, and drop all bytes that were not synced. Each
+ * operation throws the errors that Node throws.
  */
 export interface CommitFiles {
-  /** Whether a directory is there. */
+  /** True if the directory exists. */
   hasDirectory(path: string): boolean;
-  /** Makes one directory; its parent must be there. One that is there already is left. */
+  /** Makes one directory, whose parent must exist. Does nothing if the directory exists. */
   makeDirectory(path: string): void;
-  /** Opens a file to be read and added to, and makes it where it is missing. */
+  /** Opens a file for reading and appending, and creates the file if it does not exist. */
   open(path: string): CommitFile;
-  /** What the directory lists outlasts a loss of power. */
+  /** Syncs the directory to disk, so that the names in it survive a loss of power. */
   syncDirectory(path: string): void;
 }
 
 export interface CommitFile {
+  /** Returns the size of the file, in bytes. */
   size(): number;
-  /** Reads bytes from `position` on into `target`; returns how many. */
+  /** Reads bytes from `position` on into `target`. Returns the number of bytes read. */
   read(target: Uint8Array, position: number): number;
-  /** Adds the first bytes of `bytes` to the end; returns how many. */
+  /**
+   * Appends `bytes` to the file in one write. Returns the number of bytes written, which is less
+   * than all when the disk is full.
+   */
   append(bytes: Uint8Array): number;
-  /** What was added outlasts a loss of power. */
+  /** Syncs the file to disk, so that appended bytes survive a loss of power. */
   sync(): void;
   close(): void;
 }
 
-/** The files of this machine. */
+/** The commit log's file operations on the files of this machine. */
 export const nodeCommitFiles: CommitFiles = {
   hasDirectory: existsSync,
   makeDirectory: (path) => void mkdirSync(path, { recursive: true }),

@@ -15,58 +15,74 @@ import {
 } from './log-record.ts';
 
 /**
- * The memory of a run's masters: one JSON record a line, on disk before anybody hears of what it
- * says. Lines are only ever added, each in one write. A line that was cut off, or damaged, is left
- * aside, and the history ends before the step that it told of.
+ * The commit log: a file that tells each master of a run what earlier masters committed. Each line
+ * is a JSON record. A master writes a record to disk before any worker hears of the event. Lines
+ * are only appended, each in one write. A reader skips a truncated or damaged line, and the history
+ * then ends before the step of that line.
  *
- * Who opens the log of a run that has not ended leads it. A master finds out that a newer one leads
- * before it writes, and again before it goes on: what it wrote meanwhile counts for nobody, and no
- * worker hears of it.
+ * The master that opened the log last leads the run, unless the run has ended. Every master checks
+ * before and after each write whether a newer master leads. If so, the older master stops with
+ * `superseded` before any worker hears of the record, and readers ignore the record.
  */
 export interface CommitLog {
-  /** What was written down before this master. */
+  /** Returns the memberships and commits that earlier masters wrote. */
   past(): Past;
-  /** Why the run has failed for good, if it has: then it is not led, and nothing can be added. */
+  /**
+   * Error with which the run has failed for good; null if it has not. A failed run has no leader,
+   * and no record can be added.
+   */
   readonly failed: Failed | null;
-  /** The run's report, if it is done: then it is not led, and nothing can be added. */
+  /**
+   * Report of the run if it is complete; null otherwise. A complete run has no leader, and no
+   * record can be added.
+   */
   readonly finished: Report | null;
   /**
-   * The run that was in the log and had not ended, if this is another run: it is not gone on with. Its
-   * lines stay in the file.
+   * Unfinished other run that was in the log before this run, if it had commits; null otherwise. It
+   * will not be continued, but its lines stay in the file.
    */
   readonly abandoned: Abandoned | null;
-  /** The numbers of the lines that were left aside: they were cut off, or are damaged. */
+  /** Numbers, from 1, of truncated or damaged lines, which were skipped. */
   readonly unreadable: readonly number[];
-  /** A membership begins. */
+  /** Writes that membership `generation` begins. */
   beginGeneration(generation: number): void;
   /**
-   * A step is committed, in membership `generation`. One that is there already must have ended with the
-   * same digest, and is not written again: `digest-mismatch` otherwise.
+   * Writes that a step is committed in membership `generation`. A step that the log has already is
+   * not written again. Throws PodError `digest-mismatch` if it ended with another digest than
+   * before.
    */
   commit(event: StepCommitted, generation: number): void;
-  /** The run has failed for good; that this master was superseded is no failure of the run. */
+  /**
+   * Writes that the run has failed for good. Does nothing for the code `superseded`, which ends
+   * only this master, not the run.
+   */
   fail(code: ErrorCode, message: string): void;
-  /** The run is done. */
+  /** Writes that the run is complete, with its report. */
   finish(report: Report): void;
   close(): void;
 }
 
-/** A run that another run took the place of before its end. */
+/** An unfinished run whose commit log another run has taken over. */
 export interface Abandoned {
-  /** Steps that it had committed, and steps of the whole run. */
+  /** Number of its last committed step. */
   readonly step: number;
+  /** Number of steps of the whole run. */
   readonly steps: number;
-  /** What made it the run that it was, as src/experiment/same-run.ts has it, if that was written. */
+  /**
+   * Key of the abandoned run (see src/experiment/same-run.ts); undefined in a log of an old
+   * version.
+   */
   readonly key: unknown;
 }
 
 /**
- * Opens the log of a run, makes it where it is missing, and takes the lead with the generation after the
- * last. The log of another run is begun anew, after its generations. `key` is what makes the run this run:
- * runs with equal keys go on where the other ended.
+ * Opens the commit log of a run, or creates it, and takes the lead with the generation after the
+ * last. `key` identifies the run: if the log has a run with the same key, that run is continued.
+ * Otherwise a new history begins in the same file, and generations go on from the last one.
  *
- * @throws PodError `io` when it cannot be read or written. So does all that adds to it, and
- *   `superseded` when a newer master leads.
+ * @throws PodError `io` when the file cannot be read or written. Methods that add records throw
+ * `io`
+ *   too, and `superseded` when a newer master leads.
  */
 export function openCommitLog(
   path: string,
@@ -76,7 +92,7 @@ export function openCommitLog(
   return new FileLog(path, { run: keyDigest(key), key: { ...key } }, files);
 }
 
-/** Read at a time. */
+/** Most bytes of one read. */
 const chunkBytes = 2 ** 16;
 const newline = 0x0a;
 
@@ -84,15 +100,16 @@ class FileLog implements CommitLog {
   readonly #path: string;
   readonly #file: CommitFile;
   readonly #past: Past;
-  /** The generation that this master took; none when there is nothing to lead. */
+  /** The generation with which this master took the lead; null when the run has ended already. */
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
   #abandoned: Abandoned | null = null;
   readonly #unreadable: number[] = [];
   #lines = 0;
-  /** Bytes that have been read, and of them those of a last line without an end. */
+  /** Number of bytes of the file that have been read. */
   #readBytes = 0;
+  /** The bytes read after the last newline: a line that is truncated or not yet complete. */
   #rest: Buffer = Buffer.alloc(0);
 
   constructor(path: string, run: RunRecord, files: CommitFiles) {
@@ -149,7 +166,8 @@ class FileLog implements CommitLog {
     if (last?.step !== step || last.digest !== digest) {
       throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
     }
-    // The training loop keeps this object too, so a long run holds each step once.
+    // The training loop keeps `event` too. The history shares it, so memory has each step only
+    // once.
     history[history.length - 1] = event;
   }
 
@@ -168,7 +186,10 @@ class FileLog implements CommitLog {
     this.#file.close();
   }
 
-  /** Takes the generation after the last; again if another master took the same one first. */
+  /**
+   * Takes the lead with the generation after the last. Tries again if another master wrote the same
+   * generation first. Returns null, and writes nothing, if this run has ended already.
+   */
   #lead(run: RunRecord): number | null {
     for (;;) {
       const { run: found, failed, finished, generation } = this.#contents;
@@ -184,7 +205,7 @@ class FileLog implements CommitLog {
     }
   }
 
-  /** Adds records while this master leads, and still does once they are there. */
+  /** Appends records, then checks that this master still leads. */
   #add(...records: readonly LogRecord[]): void {
     this.#attempt(() => this.#write(records));
     this.#checkLead();
@@ -200,7 +221,7 @@ class FileLog implements CommitLog {
   }
 
   #write(records: readonly LogRecord[]): void {
-    // What was cut off stays a line of its own.
+    // A truncated last line gets its newline now, so that it does not damage the new record.
     const start = this.#rest.length > 0 ? '\n' : '';
     const text = `${start}${records.map((it) => `${JSON.stringify(it)}\n`).join('')}`;
     const bytes = Buffer.from(text);
@@ -209,7 +230,7 @@ class FileLog implements CommitLog {
     if (written < bytes.length) throw new Error(`${written} of ${bytes.length} bytes were written`);
   }
 
-  /** Reads what was added since it last did. */
+  /** Reads the lines that were appended since the last call, by this master or another. */
   #catchUp(): void {
     const size = this.#file.size();
     if (size < this.#readBytes)
@@ -222,7 +243,9 @@ class FileLog implements CommitLog {
     }
   }
 
-  /** The lines that have come to their end, up to `size` bytes. */
+  /**
+   * Yields the complete lines after the bytes that have been read, up to byte `size` of the file.
+   */
   *#newLines(size: number): Generator<string> {
     const chunk = Buffer.alloc(Math.min(chunkBytes, size - this.#readBytes));
     while (this.#readBytes < size) {
@@ -249,7 +272,7 @@ class FileLog implements CommitLog {
   }
 }
 
-/** A run that has not committed a step has nothing to lose. */
+/** Returns the unfinished run in a log, or null if it has committed no step, which is no loss. */
 function abandonedOf({ key, steps: step, history }: LogContents): Abandoned | null {
   const last = history.at(-1);
   return last === undefined ? null : { step, steps: last.steps, key };
@@ -263,8 +286,9 @@ function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCo
 }
 
 /**
- * Opens a file for appending, and makes it and the directories above it outlast a loss of power. An empty
- * file may be left of a master that was killed before it had synced the directory: it is synced again.
+ * Opens a file for appending, and ensures that the file and the directories above it survive a loss
+ * of power. An empty file may be left from a master that was killed before it had synced the
+ * directory, so the directory is synced for an existing empty file too.
  */
 function openFile(files: CommitFiles, path: string): CommitFile {
   makeDirectories(files, dirname(path));

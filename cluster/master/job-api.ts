@@ -7,37 +7,41 @@ import type { LogPiece } from './job-log.ts';
 import { hasEnded, type Job, type JobState, numberOf } from './jobs.ts';
 import type { JobServer } from './serve.ts';
 
-/** What is asked of a master about jobs, by those who hold the token. */
+/** The parts of a master that answer requests about jobs. The doorkeeper checks the token. */
 export interface JobApi {
   readonly jobs: JobServer;
   readonly doorkeeper: Doorkeeper;
 }
 
-/** An answer of `GET /jobs/ID/log`. */
+/** Answer to `GET /jobs/ID/log`. */
 export interface LogAnswer extends LogPiece {
   readonly state: JobState;
-  /** Nothing follows but what is there now. */
+  /** True if the job has ended, so that its log will not grow any more. */
   readonly hasEnded: boolean;
 }
 
-/** The most bytes of a request's body. */
+/** Most bytes of a request's body. */
 export const bodyBytesMax: number = 2 ** 16;
-/** The most bytes that are read of a body that is too large, so that its sender hears of it. */
+/**
+ * Most bytes that the server reads of a body that is too large. It reads on beyond the limit, so
+ * that a client which sends its whole body first still receives the answer `too-large`.
+ */
 const drainBytesMax = 2 ** 20;
-/** How long an answer may wait for a log to grow, in ms, and how many may. */
+/** Longest time, in ms, that an answer may wait for a log to grow. */
 export const waitMsMax: number = 10_000;
+/** Most answers that may wait at the same time. */
 const waitersMax = 64;
-/** Jobs in one answer. */
+/** Most jobs in one answer of `GET /jobs`. */
 export const pageMax: number = 100;
 
-/** Whether a path is one of this API's. */
+/** True if a path belongs to the job API: `/jobs`, or below it. */
 export function isJobPath(path: string): boolean {
   return /^\/jobs(?:[/?]|$)/.test(path);
 }
 
 /**
- * Answers `POST /jobs`, `GET /jobs`, `GET /jobs/ID`, `GET /jobs/ID/log` and `DELETE /jobs/ID`, in
- * JSON: an error as `{code, message}`.
+ * Returns the handler of `POST /jobs`, `GET /jobs`, `GET /jobs/ID`, `GET /jobs/ID/log` and `DELETE
+ * /jobs/ID`. Answers are JSON; an error is `{code, message}`.
  */
 export function answerJobs({
   jobs,
@@ -71,7 +75,7 @@ interface Answer {
   readonly value: unknown;
 }
 
-/** Reads a request and admits it, or throws PodError `unauthorized`, `too-large`, `too-many`. */
+/** Reads and admits a request. Throws PodError `unauthorized`, `too-large` or `too-many`. */
 async function readRequest(request: IncomingMessage, doorkeeper: Doorkeeper): Promise<Asked> {
   const { method = '', url: path = '' } = request;
   request.pause();
@@ -129,7 +133,10 @@ async function answer(
   return { status: 200, value: await waiters.readLog(id, offset, waitMs, response) };
 }
 
-/** The newest ones before `before`, newest first. */
+/**
+ * Returns one page of jobs, newest first: the `limit` newest jobs that are older than `before`.
+ * `more` is true if older jobs follow.
+ */
 function page(all: readonly Job[], url: URL): { readonly jobs: Job[]; readonly more: boolean } {
   const limit = wholeIn(url, 'limit', pageMax) ?? pageMax;
   const before = url.searchParams.get('before');
@@ -176,7 +183,10 @@ function wholeIn(url: URL, name: string, max: number): number | undefined {
   );
 }
 
-/** Requests that wait for a log to grow. When there are too many, a further one is answered at once. */
+/**
+ * Requests for a log that wait for the log to grow. If {@link waitersMax} requests wait already, a
+ * further request is answered at once.
+ */
 class Waiters {
   readonly #jobs: JobServer;
   #count = 0;
@@ -200,7 +210,7 @@ class Waiters {
     return this.#answer(id, this.#jobs.readLog(id, offset));
   }
 
-  /** Until the job has changed, the time is over, or nobody listens any more. */
+  /** Resolves when the job has changed, `waitMs` has passed, or the client has disconnected. */
   #changed(id: string, waitMs: number, response: ServerResponse): Promise<void> {
     return new Promise((resolve) => {
       const done = (): void => {
@@ -229,7 +239,10 @@ const statuses: Readonly<Partial<Record<ErrorCode, number>>> = {
   'too-many': 429,
 };
 
-/** What the user gave is wrong, or something on this side is. */
+/**
+ * Returns the HTTP status of an error: 400 when the user's input is wrong (exit codes 2 and 4), 500
+ * when the master failed, or the status in `statuses`.
+ */
 function statusOf({ code, exitCode }: PodError): number {
   return statuses[code] ?? (exitCode === 2 || exitCode === 4 ? 400 : 500);
 }

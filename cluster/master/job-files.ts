@@ -17,34 +17,41 @@ import { PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The part of a file system that jobs need: small, so that tests can stop it at every operation.
- * All throw what Node throws, an error with `code` and `syscall`. Nothing waits: what has returned
- * has happened, before anybody else is served.
+ * The file operations that jobs need. They are few, so that tests can stop at every operation. Each
+ * throws the errors that Node throws, with `code` and `syscall`. All are synchronous: an operation
+ * is complete when it returns, before the master serves the next request.
  */
 export interface JobFiles {
-  /** Names in a directory, in no order; none when it is not there. */
+  /**
+   * Returns the names in a directory, in no order; an empty list if the directory does not exist.
+   */
   names(directory: string): readonly string[];
-  /** All of a file as text; undefined when it is not there. */
+  /** Returns a whole file as text; undefined if the file does not exist. */
   read(path: string): string | undefined;
-  /** Makes a directory and those above it, unless they are there. */
+  /** Makes a directory and its parents, as far as they do not exist. */
   makeDirectory(path: string): void;
-  /** Writes a file anew; its bytes outlast a loss of power, its name may not yet. */
+  /**
+   * Writes a new file, or replaces the contents of an existing one. The contents are synced to
+   * disk, but the name of a new file survives a loss of power only after `syncDirectory`.
+   */
   write(path: string, text: string): void;
-  /** In one motion: whoever looks sees the old file or the new one. */
+  /** Renames a file in one atomic step: a reader sees the old file or the new one. */
   rename(from: string, to: string): void;
-  /** What the directory lists outlasts a loss of power. */
+  /** Syncs the directory to disk, so that the names in it survive a loss of power. */
   syncDirectory(path: string): void;
-  /** Adds to the end of a file, which is made where it is missing. */
+  /** Appends text to a file, which is created if it does not exist. */
   append(path: string, text: string): void;
-  /** Bytes of a file; 0 when it is not there. */
+  /** Returns the size of a file, in bytes; 0 if the file does not exist. */
   size(path: string): number;
-  /** At most `bytesMax` bytes of a file that is there, from byte `offset` on. */
+  /** Returns at most `bytesMax` bytes of an existing file, from byte `offset` on. */
   readAt(path: string, offset: number, bytesMax: number): Buffer;
-  /** Cuts a file to its first `bytes` bytes. */
+  /** Truncates a file to its first `bytes` bytes. */
   truncate(path: string, bytes: number): void;
 }
 
-/** The files of this machine. Only their owner can read what is made. */
+/**
+ * The jobs' file operations on the files of this machine. Only the owner can read created files.
+ */
 export const nodeJobFiles: JobFiles = {
   names: (directory) => (existsSync(directory) ? readdirSync(directory) : []),
   read,
@@ -58,7 +65,7 @@ export const nodeJobFiles: JobFiles = {
   truncate: truncateSync,
 };
 
-/** The summary of the largest pod takes less than a tenth of it. */
+/** Most bytes of a file that is read: more than ten times the summary of the largest pod. */
 const readBytesMax = 2 ** 24;
 
 function read(path: string): string | undefined {

@@ -2,19 +2,22 @@ import { jsonText } from '../../src/numerics/quote.ts';
 import type { JobFiles } from './job-files.ts';
 import { attempt } from './jobs.ts';
 
-/** A part of a job's log: whole lines, each of them JSON. */
+/** A part of a job's log: whole lines, each with one JSON object. */
 export interface LogPiece {
   readonly text: string;
-  /** In bytes: where the part after it begins. */
+  /** Byte offset in the log at which the next part begins. */
   readonly next: number;
 }
 
-/** The most bytes of one part. A line is never longer. */
+/** Most bytes of one part of a log. A line is never longer. */
 export const pieceBytesMax: number = 2 ** 17;
-/** The most bytes of a whole log: more is not written. A job's summary is kept elsewhere too. */
+/**
+ * Most bytes of a job's log. Further lines are dropped; the job's summary is not lost, because
+ * `job.json` has it too.
+ */
 export const logBytesMax: number = 2 ** 28;
 
-/** The log of a job: lines are only added. It may lose its last lines when the power does. */
+/** The log of a job: lines are only appended. A loss of power may lose the last lines. */
 export class JobLog {
   readonly #path: string;
   readonly #files: JobFiles;
@@ -26,9 +29,10 @@ export class JobLog {
   }
 
   /**
-   * Cuts off a last line that a master which was killed left unfinished; then lines can be added.
+   * Truncates a last line without its newline, which is left if a master was killed. Must be called
+   * before `append`.
    *
-   * @throws PodError `io` when it cannot be read or written.
+   * @throws PodError `io` when the log cannot be read or written.
    */
   open(): void {
     this.#attempt(() => {
@@ -44,7 +48,11 @@ export class JobLog {
     });
   }
 
-  /** Adds a line, as long as there is room. Throws `io` when the disk does not take it. */
+  /**
+   * Appends a line. A line longer than {@link pieceBytesMax} is replaced by a note of its length. A
+   * line that would exceed {@link logBytesMax} is replaced by the note `log-full`, and later lines
+   * are dropped. Throws PodError `io` when the line cannot be written.
+   */
   append(line: Readonly<Record<string, unknown>>): void {
     if (this.#bytes >= logBytesMax) return;
     const text = textOf(line);
@@ -54,20 +62,23 @@ export class JobLog {
     this.#bytes = isFull ? logBytesMax : this.#bytes + bytes;
   }
 
-  /** The part that begins at byte `offset`; empty at the end. Throws `io` when it cannot be read. */
+  /**
+   * Returns the part of the log that begins at byte `offset`; empty at the end of the log. Throws
+   * PodError `io` when the log cannot be read.
+   */
   read(offset: number): LogPiece {
     return this.#attempt(() => {
       const size = this.#files.size(this.#path);
       if (offset >= size) return { text: '', next: size };
       const piece = this.#files.readAt(this.#path, offset, pieceBytesMax);
       const end = piece.lastIndexOf(10) + 1;
-      // No line of ours is that long: what is there is damaged, and is passed on as it is.
+      // A part without a newline is damage, because no line is that long. It is returned as it is.
       const bytes = end === 0 && piece.length === pieceBytesMax ? piece.length : end;
       return { text: piece.toString('utf8', 0, bytes), next: offset + bytes };
     });
   }
 
-  /** The last bytes before `end`. */
+  /** Returns up to {@link pieceBytesMax} bytes of the log that end at byte `end`. */
   #before(end: number): Buffer {
     const start = Math.max(0, end - pieceBytesMax);
     return end === 0 ? Buffer.alloc(0) : this.#files.readAt(this.#path, start, end - start);

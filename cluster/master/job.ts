@@ -18,26 +18,30 @@ import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
 
-/** A run on the workers that wait in a lobby. */
+/** A run for the workers that wait in a lobby, with the surroundings that the run needs. */
 export interface Job {
   readonly options: TrainOptions;
-  /** Where its commits are logged. */
+  /** Folder of the commit log. */
   readonly folder: string;
   readonly lobby: Lobby;
   readonly logger: Logger;
+  /** Limit, in ms, for a replacement of a lost worker to join. */
   readonly graceMsLimit: number;
-  /** Whether its workers are processes of this machine that the master watches. */
+  /** True if the workers are processes of this machine that the master watches. */
   readonly isWatched: boolean;
-  /** Asked after every step: whether to save, if there are checkpoints, and end. */
+  /**
+   * Returns true if the run is to end now, after a checkpoint if it keeps any. Called after every
+   * step.
+   */
   readonly shouldStop: () => boolean;
-  /** Told of the pod while it gathers its workers and once steps can run, and of each step. */
+  /** Receives the state of the pod and each event of the run. */
   readonly watch: JobWatch;
 }
 
 export interface JobWatch {
-  /** It awaits its workers. */
+  /** The pod awaits its workers. */
   gathering(pod: ProcessPod): void;
-  /** Steps can run; undefined: no more. */
+  /** Steps can run on this pod. Undefined: steps can no longer run. */
   pod(pod: ProcessPod | undefined): void;
   step(step: StepCommitted): void;
   started(hbmBytesPerCore: number): void;
@@ -49,16 +53,18 @@ export type JobEnd =
   | { readonly kind: 'done'; readonly report: Report }
   | { readonly kind: 'stopped'; readonly step: number };
 
+/** Limit, in ms, for all workers to join, and again to load. */
 const startMsLimit = 120_000;
 
-/** Name of the log of commits in a job's folder. */
+/** File name of the commit log in a job's folder. */
 export const commitsFile = 'commits.jsonl';
 
 /**
- * Runs a job to its end, or until it should stop: from where an earlier master ended, if one did.
- * Every commit is on disk before the next step.
+ * Runs a job to its end, or until `shouldStop` returns true. A job that an earlier master began
+ * goes on after its last commit. Every commit is on disk before the next step.
  *
- * @throws PodError as `train` does; a job that has failed for good fails again at once.
+ * @throws PodError as `train` does. A job that has failed for good throws the same error again at
+ * once.
  */
 export async function runJob(job: Job): Promise<JobEnd> {
   const { options, folder, logger } = job;
@@ -76,7 +82,7 @@ export async function runJob(job: Job): Promise<JobEnd> {
     logger.info({ generation, step: history.at(-1)?.step ?? 0 }, 'commits-found');
     return await run(job, opened, commits);
   } catch (error) {
-    // A master that is told to stop loses its workers as well: that is no failure of the job.
+    // Workers often end together with a master that is told to stop. That is no failure of the job.
     if (job.shouldStop())
       return { kind: 'stopped', step: commits.past().history.at(-1)?.step ?? 0 };
     if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
@@ -87,7 +93,10 @@ export async function runJob(job: Job): Promise<JobEnd> {
   }
 }
 
-/** Reads the data of a run; a path that is not there is the path of another machine, most likely. */
+/**
+ * Reads the data of a run. Errors about paths get the note that paths are those of the master's
+ * machine, because the user may have meant another machine.
+ */
 async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
   try {
     return await openRun(config);
@@ -107,7 +116,7 @@ function describeUnreadable(commits: CommitLog): string {
   return `${commitsFile}: ${lines} cut off or damaged; the run goes on after step ${step}`;
 }
 
-/** The run that is not gone on with, for the log. */
+/** Describes, for the log, an unfinished run that this run replaces. */
 function describeAbandoned(
   { step, steps, key }: Abandoned,
   now: RunKey,
@@ -159,7 +168,8 @@ async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<Jo
     const generation = pod?.status().generation ?? past.generation + 1;
     if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
     if (event.kind === 'step') {
-      // What the log does not take, the next master runs again, with the workers as they are.
+      // If the log cannot be written, the next master runs this step again. So the workers are
+      // kept.
       isLost = true;
       commits.commit(event, generation);
       isLost = false;
@@ -195,14 +205,14 @@ function processOptions(job: Job, commits: CommitLog, options: PodOptions): Proc
   };
 }
 
-/** An event in the log of a cluster, with the generation of the membership. */
+/** Writes an event to the master's log, with the generation of the membership. */
 function tell(logger: Logger, event: TrainEvent, generation: number): void {
   switch (event.kind) {
     case 'note':
-      // It was logged when it came.
+      // `onNote` has logged the note already.
       return;
     case 'finished':
-      // The summary is the last line of all.
+      // The caller of `runJob` logs the summary, as the last line.
       return;
     case 'step': {
       const { kind, ...fields } = event;

@@ -7,14 +7,14 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { JobFiles } from './job-files.ts';
 
 /**
- * A job and how far it has come. Times are in ms since 1970. Its summary is on disk only: that of
- * a whole pod is long.
+ * A job and its progress. Times are in ms since 1970. The summary of a job stays on disk and is not
+ * part of this object, because the summary of a whole pod is long.
  */
 export type Job = QueuedJob | RunningJob | DoneJob | FailedJob | CancelledJob;
 export type JobState = Job['state'];
 
 interface Submitted {
-  /** `job-1`, `job-2`: in the order in which they were submitted. */
+  /** Name of the job: `job-1`, `job-2` and so on, in order of submission. */
   readonly id: string;
   /** Flags of `pod train`. */
   readonly words: readonly string[];
@@ -27,9 +27,9 @@ export interface QueuedJob extends Submitted {
 
 export interface RunningJob extends Submitted {
   readonly state: 'running';
-  /** When it was begun first: a master that is started again goes on with it. */
+  /** Time of the first start. A later master that continues the job does not change it. */
   readonly startedMs: number;
-  /** It was asked to end, and has not ended yet. */
+  /** True if the user has cancelled the job and it has not ended yet. */
   readonly isCancelling: boolean;
 }
 
@@ -43,21 +43,22 @@ export interface FailedJob extends Submitted {
   readonly state: 'failed';
   readonly startedMs: number;
   readonly endedMs: number;
-  /** Code of the error, and the exit code that `pod train` would have had. */
+  /** Code of the PodError, or `mistake` for any other error. */
   readonly code: string;
+  /** Exit code that `pod train` has for this error. */
   readonly exitCode: number;
-  /** One line. */
+  /** The error message, as one line. */
   readonly reason: string;
 }
 
 export interface CancelledJob extends Submitted {
   readonly state: 'cancelled';
-  /** null when it never ran. */
+  /** Time of the first start; null if the job never ran. */
   readonly startedMs: number | null;
   readonly endedMs: number;
 }
 
-/** Whether nothing happens to it any more. */
+/** True if a job is done, failed or cancelled. */
 export function hasEnded(job: Job): job is DoneJob | FailedJob | CancelledJob {
   return job.state !== 'queued' && job.state !== 'running';
 }
@@ -66,20 +67,20 @@ export function jobName(number: number): string {
   return `job-${number}`;
 }
 
-/** The number of a job's name, from 1; undefined when it is none. */
+/** Returns the number, from 1, in the name of a job; undefined if `id` is not such a name. */
 export function numberOf(id: string): number | undefined {
   const number = Number(/^job-(\d{1,9})$/.exec(id)?.[1]);
   return number >= 1 && jobName(number) === id ? number : undefined;
 }
 
-/** Until the end of the year 9999: what can be written as a date of four digits. */
+/** Schema of a time, up to the end of the year 9999, so that its date has a year of four digits. */
 const wallMs = z.number().min(0).max(253_402_300_799_999);
 const submitted = { id: z.string(), words: z.array(z.string()), submittedMs: wallMs };
 const startedMs = wallMs;
 const endedMs = wallMs;
 const started = { ...submitted, startedMs };
 
-/** The contents of `job.json`. The API answers with the same, and adds the summary. */
+/** Schema of `job.json`, without the summary. The HTTP API answers with the same fields. */
 export const jobSchema: z.ZodType<Job> = z.discriminatedUnion('state', [
   z.object({ ...submitted, state: z.literal('queued') }),
   z.object({ ...started, state: z.literal('running'), isCancelling: z.boolean() }),
@@ -96,15 +97,15 @@ export const jobSchema: z.ZodType<Job> = z.discriminatedUnion('state', [
   }),
 ]);
 
-/** The summary of a job that is done. */
+/** Schema of the summary in the `job.json` of a job that is done. */
 export const summarySchema: z.ZodType<{ readonly report: Report }> = z.object({
   report: z.custom<Report>((it) => typeof it === 'object' && it !== null),
 });
 
-/** A job that is on disk and cannot be read. */
+/** A job on disk that cannot be read. */
 export interface DamagedJob {
   readonly id: string;
-  /** One line that names the file. */
+  /** The error, as one line that names the file. */
   readonly reason: string;
 }
 
@@ -119,8 +120,9 @@ export interface LoadedJobs {
 }
 
 /**
- * Jobs on disk: each is a folder `<folder>/jobs/<id>` with `job.json`, which is there whole or not
- * at all, and which is what counts. One process writes to them at a time.
+ * The jobs on disk. Each job is a folder `<folder>/jobs/<id>` with a file `job.json`, which is
+ * replaced atomically and holds the state of the job. Only one process may write to the jobs at a
+ * time.
  */
 export class JobStore {
   readonly #parent: string;
@@ -138,11 +140,11 @@ export class JobStore {
   }
 
   /**
-   * All jobs in order, and those that cannot be read: one that is damaged takes no others along, and
-   * stays as it is. A folder with nothing in it is of a submission that was interrupted: nobody
-   * was told of it, and the next one takes its place.
+   * Reads all jobs, in order of submission. A damaged job is returned separately, is not changed,
+   * and does not prevent other jobs from loading. An empty job folder is left from an interrupted
+   * submission. No client received its name, so the next submission reuses the name.
    *
-   * @throws PodError `io` when the folder of all cannot be read.
+   * @throws PodError `io` when the folder of jobs cannot be read.
    */
   load(): LoadedJobs {
     const names = attempt(`${this.#folder}: could not be read`, () => {
@@ -175,7 +177,10 @@ export class JobStore {
     throw new PodError('bad-data', `${path}: it is damaged: id: expected ${id}, found ${job.id}`);
   }
 
-  /** A job that has lost its `job.json` is no submission that was interrupted. */
+  /**
+   * Checks a job folder without `job.json`. If another file is in it, the folder is not left from
+   * an interrupted submission: the job has lost its `job.json`. Throws PodError `bad-data` then.
+   */
   #refuseLeft(id: string): void {
     const path = this.#path(id);
     const names = attempt(`${path}: could not be read`, () => this.#files.names(this.folderOf(id)));
@@ -185,10 +190,10 @@ export class JobStore {
   }
 
   /**
-   * Writes down a job as it is now; a summary goes with one that is done. Once this returns it
-   * outlasts a loss of power.
+   * Writes the present state of a job, and the summary of a job that is done. The new state
+   * survives a loss of power once `write` has returned.
    *
-   * @throws PodError `io` when the disk does not take it; what was written before is left.
+   * @throws PodError `io` when the file cannot be written. The earlier state then stays on disk.
    */
   write(job: Job, report?: Report): void {
     const folder = this.folderOf(job.id);
@@ -203,7 +208,10 @@ export class JobStore {
     });
   }
 
-  /** The summary of a job that is done. Throws as {@link load} does. */
+  /**
+   * Reads the summary of a job that is done. Throws PodError `io` when the file cannot be read,
+   * `bad-data` when it is damaged.
+   */
   readReport(id: string): Report {
     return parsed(this.#path(id), this.#read(id) ?? '', summarySchema).report;
   }
@@ -217,7 +225,10 @@ export class JobStore {
   }
 }
 
-/** Does something with files; an error of the system is said in one line of ours. */
+/**
+ * Runs `work`, which uses files. Throws PodError `io`, with a message that begins with `what`, in
+ * place of an error of the operating system.
+ */
 export function attempt<T>(what: string, work: () => T): T {
   try {
     return work();

@@ -2,65 +2,81 @@ import { z } from 'zod';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
 
-/** A line of a master's log. `generation` is the membership in which it was written. */
+/** A line of a commit log. `generation` is the membership in which the line was written. */
 export type LogRecord =
   | RunRecord
-  /** A master begins, and takes this generation: what an older one writes from here on does not count. */
+  /**
+   * A master begins to lead, with the generation `master`. Later records of older masters are
+   * ignored. `name` is random and tells apart two masters that write the same generation.
+   */
   | { readonly master: number; readonly name: string }
   /** A membership begins. */
   | { readonly generation: number }
-  /** The run goes on from a checkpoint after `from` steps: the next commit is of the step after. */
+  /**
+   * The run continues from a checkpoint after `from` steps. The next commit is of step `from` + 1.
+   */
   | { readonly from: number; readonly generation: number }
   | { readonly commit: StepCommitted; readonly generation: number }
   /** The run has failed for good. */
   | { readonly failed: ErrorCode; readonly message: string; readonly generation: number }
   | { readonly finished: Report; readonly generation: number };
 
-/** What follows is of the run with this digest of its key. Older versions did not write the key. */
+/**
+ * Begins the records of a run. `run` is the digest of the run's key (src/experiment/same-run.ts).
+ * `key` is absent in logs of older versions.
+ */
 export interface RunRecord {
   readonly run: string;
   readonly key?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** The record of a line; undefined when it is none, or was cut off. */
+/** Returns the record in a line; undefined for a truncated or damaged line. */
 export function parseRecord(line: string): LogRecord | undefined {
   const found = schema.safeParse(inPresentWords(parseJson(line)));
   return found.success ? (found.data as LogRecord) : undefined;
 }
 
-/** Why a run has failed for good. */
+/** Error with which a run has failed for good. */
 export interface Failed {
   readonly code: ErrorCode;
   readonly message: string;
 }
 
 /**
- * What a log says, record by record. What a master wrote after a newer one had begun is left aside,
- * and so is a commit of any step but the next: one before it is missing.
+ * State of a run, computed from the records of its commit log in order. Records that a master wrote
+ * after a newer master had begun are ignored. A commit of any step but the next is ignored too,
+ * because a commit before it is missing or it is a repetition.
  */
 export class LogContents {
+  /** Digest of the key of the last run in the log; null for an empty log. */
   run: string | null = null;
   key: Readonly<Record<string, unknown>> | undefined;
-  /** The newest master: its generation, and the name it gave itself. */
+  /** The newest master: the generation with which it began, and its random name. */
   leader: { readonly generation: number; readonly name: string } = { generation: 0, name: '' };
-  /** The last membership that there was. */
+  /** Generation of the newest membership in the log; 0 for none. */
   generation = 0;
   readonly history: StepCommitted[] = [];
-  /** Steps done: the next commit is of the one after. */
+  /** Number of committed steps. The next commit must be of step `steps` + 1. */
   steps = 0;
-  /** How often the run went on in another membership than that of the step before. */
+  /**
+   * Number of commits whose membership is not that of the commit before: recoveries from losses.
+   */
   recoveries = 0;
   #committedIn: number | undefined;
   failed: Failed | null = null;
   finished: Report | null = null;
 
+  /** Applies the next record of the log. */
   take(record: LogRecord): void {
     if ('run' in record) this.#begin(record);
     else if ('master' in record) this.#follow(record.master, record.name);
     else if (record.generation >= this.leader.generation) this.#takeFromLeader(record);
   }
 
-  /** Another run begins anew, but for its generations: it may get the workers of the one before. */
+  /**
+   * Begins the history of another run. Generations go on from the run before, because its workers
+   * may join the new run and obey only newer generations.
+   */
   #begin({ run, key }: RunRecord): void {
     if (run === this.run) return;
     this.run = run;
@@ -73,7 +89,7 @@ export class LogContents {
     this.finished = null;
   }
 
-  /** When two masters take the same generation, the first one has it. */
+  /** Makes a master the leader. If two masters wrote the same generation, the first one leads. */
   #follow(generation: number, name: string): void {
     if (generation > this.leader.generation) this.leader = { generation, name };
     this.generation = Math.max(this.generation, generation);
@@ -95,7 +111,7 @@ export class LogContents {
 const count = z.int().min(0);
 const positive = z.int().min(1);
 const generation = positive;
-/** JSON has no other word for a number that is not finite. */
+/** Number that JSON has as `null` when it is not finite; `null` is read as NaN. */
 const real = z
   .number()
   .nullable()
@@ -124,7 +140,7 @@ const schema = z.union([
   z.strictObject({ finished: z.looseObject({ weightsDigest: z.string() }), generation }),
 ]);
 
-/** Older versions called the generation of a membership its epoch. */
+/** Renames the field `epoch` of older versions to `generation`. */
 function inPresentWords(record: unknown): unknown {
   if (typeof record !== 'object' || record === null || !('epoch' in record)) return record;
   const { epoch: generation, ...rest } = record;

@@ -1,2 +1,2 @@
-/** The master as a module, for those who start it by this name. */
+/** Entry point for callers that start the master as `main.ts`. Loads main.cts. */
 import './main.cts';

@@ -1,7 +1,8 @@
 /**
- * The master: waits for a worker for each Cloud TPU, trains what `POD_ARGS` (the flags of
- * `pod train`) says, and exits as `pod train` does. Its last line of log is the summary. With
- * `POD_MODE=serve` it stays up and takes jobs instead. docs/OPERATING.md lists its environment.
+ * The master program. It waits for a worker for each Cloud TPU, trains as `POD_ARGS` (flags of `pod
+ * train`) says, and exits with the exit code of `pod train`. The last line of its log is the
+ * summary. With `POD_MODE=serve` the master stays up and takes jobs instead. docs/OPERATING.md
+ * lists its environment variables.
  */
 import { setFlagsFromString } from 'node:v8';
 import { type Logger, pino } from 'pino';
@@ -40,16 +41,22 @@ const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
 const portRange = { min: 0, max: 65_535 };
 
-/** How long workers that are still starting are waited for when the pod ends at once, in ms. */
+/**
+ * Time, in ms, that a pod which ends with an error at once waits for workers that are still
+ * starting.
+ */
 const startingMs = 5000;
-/** How long workers outlive their master where engines watch which container ends first, in ms. */
+/**
+ * Time, in ms, that workers in containers live on after their master. A container engine that ends
+ * a pod with its first container must see the master end first.
+ */
 const containerLingerMs = 1500;
-/** A step that is under way when it is told to end may take this long, in ms. */
+/** Time, in ms, that a running step may take to finish after the signal to end. */
 const stepMsLimit = 8000;
 
 outliveFileLimit();
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
-// What many connections leave behind is collected when the heap has grown by half: left to itself it
+// V8 collects the garbage of many connections once the heap has grown by half. By default the heap
 // grows fourfold first (the fuzzer shows it).
 setFlagsFromString('--heap-growing-percent=50');
 saySo('starting');
@@ -58,7 +65,7 @@ run().then(
   (error) => process.exit(refuse(error)),
 );
 
-/** Runs to the end of the pod; returns the exit code. */
+/** Runs the master to its end. Returns the exit code. */
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
@@ -67,14 +74,17 @@ async function run(): Promise<number> {
     const mode = wordIn(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
   } catch (error) {
-    // Workers wait for the next master, unless that would fail in the same way.
+    // Workers wait for the next master, unless the next master would fail in the same way.
     if (endsPod(error)) await sendHome(lobby, error);
     else await lobby.close();
     throw error;
   }
 }
 
-/** Where workers come, also if there is nothing for them to do but to go home. */
+/**
+ * Opens the lobby, in which workers join. It opens before the settings are checked, so that a
+ * master with wrong settings can dismiss its workers.
+ */
 async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lobby }> {
   if (env['POD_MAKES_TOKEN'] === 'true' && makeToken(tokenPath(env))) logger.info('token-made');
   const { token, warning } = readToken(env);
@@ -88,12 +98,12 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
   return { token, lobby };
 }
 
-/** Trains what `POD_ARGS` says. */
+/** Trains the run of `POD_ARGS`. Returns the exit code. */
 async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
   const report = options.report === undefined ? undefined : new ReportFile(options.report);
-  // A pod that is started anew is a new run: the log of one that has ended is put aside.
+  // A pod that is started anew begins a new run, so the commit log of an ended run is retired.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
   const { state, workers } = begin(lobby, cloudTpus(options.config));
   const api = await serveApi(state, ...apiPlace());
@@ -120,14 +130,16 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   const isLost = report?.lost !== undefined;
   const lostCode = isLost ? refuse(new PodError('io', `output was lost: ${report.lost}`)) : 0;
   logEvent(logger, { kind: 'finished', report: end.report });
-  // Workers may still hang up: the summary is the last line.
+  // The summary must be the last line of the log, although workers will still disconnect.
   logger.level = 'silent';
   retire(folder);
   await sendHome(lobby, undefined);
   return lostCode;
 }
 
-/** Stays up, and runs one job after another. */
+/**
+ * Takes jobs and runs them one at a time, until a signal ends the master. Returns the exit code.
+ */
 async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   const topology = readServing(env);
   const graceMsLimit = graceMs();
@@ -158,18 +170,18 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   await jobs.ended;
   api.close();
   workers?.close();
-  // The workers stay for the next master.
+  // The workers are not dismissed: they wait for the next master.
   await lobby.close();
   return ending.exitCode;
 }
 
 interface Begun {
   readonly state: RunState;
-  /** Where this master starts its workers itself, on this machine. */
+  /** The worker processes on this machine; undefined if this master does not start its workers. */
   readonly workers: LocalWorkers | undefined;
 }
 
-/** What both do first. */
+/** Makes the state of the run and, if `POD_FOLDER` is set, the object that starts local workers. */
 function begin(lobby: Lobby, tpus: number): Begun {
   const isServing = env['POD_MODE'] === 'serve';
   const events: RunStateEvents = {
@@ -189,7 +201,10 @@ function begin(lobby: Lobby, tpus: number): Begun {
   return { state, workers };
 }
 
-/** Ends the pod: workers that are here, or come soon, hear that nothing is left to do. */
+/**
+ * Ends the pod: dismisses all workers in the lobby. After an error the master also waits, up to
+ * {@link startingMs}, for workers in containers that are still starting.
+ */
 async function sendHome(lobby: Lobby, error: unknown): Promise<void> {
   const isLocal = env['POD_FOLDER'] !== undefined;
   const tpus = Number(env['TPUS'] ?? '8');
@@ -202,15 +217,17 @@ async function sendHome(lobby: Lobby, error: unknown): Promise<void> {
 }
 
 interface Ending {
-  /** Exit code of a master that was told to end. */
+  /** Exit code of the master after a signal; 0 before any signal. */
   exitCode: number;
-  /** All is done: it is too late to end before. */
+  /** True once the run is complete. Signals are ignored from then on. */
   isDone: boolean;
 }
 
 /**
- * The first signal lets the step that runs come to its end; `stop` is called then. A step that takes
- * too long is abandoned: it was not committed, and runs again when the run goes on.
+ * Ends the master at the first signal that asks for it. If no step can run, the process exits at
+ * once. Otherwise the function calls `stop`, and the running step has {@link stepMsLimit} to
+ * finish. A longer step is abandoned without a commit, and runs again when another master continues
+ * the run.
  */
 function endOnSignal(state: RunState, stop: () => void = () => undefined): Ending {
   const ending: Ending = { exitCode: 0, isDone: false };
@@ -230,7 +247,7 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
   return ending;
 }
 
-/** A job's log: its own, and the master's output beside it. */
+/** Returns the logger of a job. It writes each line to the job's log and to the master's output. */
 function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => void): Logger {
   const write = (line: string): void => {
     output.write(line);
@@ -252,7 +269,7 @@ function graceMs(): number {
   return Math.max(1, wholeIn(env, 'POD_GRACE_MS', { min: 0, max: 3_600_000 }) ?? 10_000);
 }
 
-/** Logs why, and gives the exit code of `pod train`. */
+/** Logs an error. Returns the exit code that `pod train` has for that error. */
 function refuse(error: unknown): number {
   const { code, exitCode, message, stack } = describeError(error);
   logger.error({ code, stack }, message);

@@ -2,7 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { StepCommitted } from '../../src/experiment/event.ts';
 import type { ProcessPod } from '../process/pod.ts';
 
-/** What Prometheus is told of a run. */
+/** The Prometheus metrics of a run. */
 export class Metrics {
   readonly #registry: Registry = new Registry();
   readonly #steps: Counter;
@@ -62,7 +62,9 @@ export class Metrics {
     this.#losses.inc();
   }
 
-  /** All of it as text. */
+  /**
+   * Returns all metrics in the text format of Prometheus. `pod` adds its generation and link bytes.
+   */
   text(pod: ProcessPod | undefined): Promise<string> {
     if (pod !== undefined) {
       this.#generation.set(pod.status().generation);

@@ -4,15 +4,18 @@ import { commitsFile } from './job.ts';
 import { parseRecord } from './log-record.ts';
 
 /**
- * Puts the log of a run that has ended aside, so that the next one in the folder begins anew. The
- * one before it is not kept.
+ * Renames the commit log of an ended run to `ended-commits.jsonl`, so that the next run in the
+ * folder begins anew. Replaces an `ended-commits.jsonl` from before.
  */
 export function retire(folder: string): void {
   const path = join(folder, commitsFile);
   if (existsSync(path)) renameSync(path, join(folder, `ended-${commitsFile}`));
 }
 
-/** Puts it aside if its run is done or has failed for good: whoever starts a pod anew means a new run. */
+/**
+ * Retires the commit log in `folder` if its run is complete or has failed for good. A pod that is
+ * started anew then begins a new run, where the old run would only end again at once.
+ */
 export function retireEnded(folder: string): void {
   const path = join(folder, commitsFile);
   if (!existsSync(path)) return;

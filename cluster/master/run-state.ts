@@ -6,13 +6,13 @@ import type { JobWatch } from './job.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface RunStateEvents {
-  /** Steps can run, or no more. */
+  /** Steps can run (true) or can no longer run (false). */
   ready(isReady: boolean): void;
-  /** The worker of a Cloud TPU is lost. */
+  /** The worker of a Cloud TPU is lost or quarantined. */
   lost(tpu: number): void;
 }
 
-/** What is known of the run that a master is at, for whoever asks. */
+/** State of the run that a master leads, for the master's HTTP API and metrics. */
 export class RunState implements ApiSource, JobWatch {
   isStopping = false;
   readonly #job: string;
@@ -23,7 +23,7 @@ export class RunState implements ApiSource, JobWatch {
   #canStep = false;
   #last: StepCommitted | undefined;
 
-  /** `serving` says that the master takes jobs: then it is ready even when it has none. */
+  /** `serving` is true if the master takes jobs. Such a master is ready even without a job. */
   constructor(job: string, metrics: Metrics, events: RunStateEvents, serving: boolean) {
     this.#isServing = serving;
     this.#job = job;
@@ -35,7 +35,7 @@ export class RunState implements ApiSource, JobWatch {
     return this.#canStep || (this.#isServing && !this.isStopping);
   }
 
-  /** Whether steps can run now. */
+  /** True if steps can run now. */
   get canStep(): boolean {
     return this.#canStep;
   }
@@ -59,7 +59,10 @@ export class RunState implements ApiSource, JobWatch {
     this.#events.ready(this.#canStep);
   }
 
-  /** Passes on that a worker of this machine has died; whether a pod decides about another. */
+  /**
+   * Reports to the pod that a worker process of this machine has died. Returns true if the pod
+   * decides about a replacement, false if there is no pod or the pod does not know the worker.
+   */
   died(tpu: number, death: Death): boolean {
     return this.#pod?.died(tpu, death) ?? false;
   }

@@ -16,70 +16,76 @@ import {
   type RunningJob,
 } from './jobs.ts';
 
-/** What runs a job is told of it. */
+/** The data of a job that its runner gets. */
 export interface JobToRun {
   readonly id: string;
   /** Flags of `pod train`. */
   readonly words: readonly string[];
-  /** Its own, where it keeps what it needs to go on after the master was killed. */
+  /**
+   * Folder of the job. Holds its commit log and checkpoints, so that another master can continue
+   * it.
+   */
   readonly folder: string;
 }
 
 export interface JobHooks {
-  /** Adds a line to the job's log. Throws PodError `io` when the disk does not take it. */
+  /** Appends a line to the job's log. Throws PodError `io` when the line cannot be written. */
   readonly log: (line: Readonly<Record<string, unknown>>) => void;
-  /** Asked after every step: whether to end. */
+  /** Returns true if the job is to end now. Called after every step. */
   readonly shouldStop: () => boolean;
 }
 
-/** How a job's run ended: done, or stopped after this step because it was asked to. */
+/** Outcome of a job's run: done, or stopped after step `step` because `shouldStop` was true. */
 export type JobOutcome =
   | { readonly kind: 'done'; readonly report: Report }
   | { readonly kind: 'stopped'; readonly step: number };
 
 /**
- * Runs one job to its end, or goes on with one that was begun. Resolves to how it ended; never
- * rejects for what a user did.
+ * Runs a job, or continues one that was begun before, and resolves to its outcome. A user who
+ * cancels the job causes the outcome `stopped`, not an error.
  *
  * @throws PodError when the job failed.
  */
 export type RunJob = (job: JobToRun, hooks: JobHooks) => Promise<JobOutcome>;
 
 /**
- * Checks flags without running anything, and gives those that the job keeps: the same, or the same
- * things said so that nothing which changes later has a part in them. Throws PodError or CommanderError.
+ * Checks the flags of a submitted job without running anything. Returns the flags that the job
+ * keeps: the same flags, or equivalent flags that do not depend on files that may change before the
+ * job runs. Throws PodError or CommanderError when the flags are wrong.
  */
 export type CheckJob = (words: readonly string[]) => readonly string[];
 
 export interface JobServerOptions {
-  /** A folder that is there. Jobs are kept in `jobs` in it. */
+  /** An existing folder. The jobs are in its subfolder `jobs`. */
   readonly folder: string;
   readonly run: RunJob;
   readonly check: CheckJob;
-  /** Wall time in ms since 1970. */
+  /** Returns wall time, in ms since 1970. */
   readonly now: () => number;
-  /** The master's own log. */
+  /** Writes a line to the master's own log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
   readonly files?: JobFiles;
 }
 
-/** How many may wait. */
+/** Most jobs that have not ended. */
 export const queueMax = 1000;
-/** The most bytes of a job's words as JSON. */
+/** Most bytes of a job's flags as JSON. */
 export const wordsBytesMax: number = 2 ** 14;
 
 /**
- * Takes jobs, and runs them one at a time in the order in which they were submitted. Whatever it
- * says has happened is on disk: a master that is killed and started again has the same list, goes
- * on with the job that ran, and then with those that wait.
+ * Queues jobs, and runs them one at a time in order of submission. Every change of a job is on disk
+ * before a client sees it. A master that is killed and started again therefore has the same list:
+ * it continues the job that ran, then runs the queued jobs.
  */
 export class JobServer {
   readonly #options: JobServerOptions;
   readonly #files: JobFiles;
   readonly #store: JobStore;
-  /** All, in order. */
+  /** All jobs by id, in order of submission. */
   readonly #jobs: Map<string, Job> = new Map();
-  /** Jobs that have not ended, in order; the first one runs. */
+  /**
+   * Ids of the jobs that have not ended, in order of submission. The first job is the one to run.
+   */
   readonly #unfinished: Set<string> = new Set();
   readonly #watchers: Map<string, Set<() => void>> = new Map();
   #damaged: readonly DamagedJob[] = [];
@@ -95,7 +101,7 @@ export class JobServer {
   }
 
   /**
-   * Reads what there is, and begins to work. Once, and before anything else.
+   * Loads the jobs on disk and begins to run them. Must be called once, before any other method.
    *
    * @throws PodError `io` when the folder of jobs cannot be read.
    */
@@ -103,7 +109,7 @@ export class JobServer {
     const { jobs, damaged } = this.#store.load();
     this.#damaged = damaged;
     for (const { id, reason } of damaged) {
-      // Its number is not given again, so nothing is written over it.
+      // The number of a damaged job is not used again, so its files are not overwritten.
       this.#lastNumber = Math.max(this.#lastNumber, numberOf(id) ?? 0);
       this.#options.log('job-damaged', { id, reason });
     }
@@ -115,15 +121,16 @@ export class JobServer {
   }
 
   /**
-   * Settles when it has stopped, or could not go on.
-   *
-   * @throws PodError `io` when the disk no longer takes how jobs end.
+   * Resolves when the server has stopped. Rejects with PodError `io` when the state or log of a job
+   * cannot be written, and with any error that is a mistake of this program.
    */
   get ended(): Promise<void> {
     return this.#ended;
   }
 
-  /** The job that runs ends after its present step, and the next start goes on with it. */
+  /**
+   * Stops the server. The running job stops after its present step; the next start continues it.
+   */
   stop(): Promise<void> {
     this.#isStopping = true;
     this.#wake();
@@ -131,9 +138,11 @@ export class JobServer {
   }
 
   /**
-   * Queues a job; once this returns it is not lost.
+   * Queues a job. The job is on disk when `submit` returns.
    *
-   * @throws PodError as the check of its flags does, `too-large`, `too-many`, or `io`.
+   * @throws PodError `too-large` for too many bytes of flags, `too-many` for a full queue, `io`
+   * when
+   *   the job cannot be written, or the error of `JobServerOptions.check`.
    */
   submit(words: readonly string[]): Job {
     const bytes = Buffer.byteLength(JSON.stringify(words));
@@ -151,17 +160,17 @@ export class JobServer {
     return job;
   }
 
-  /** All jobs, in the order in which they were submitted. */
+  /** Returns all readable jobs, in order of submission. */
   list(): Job[] {
     return [...this.#jobs.values()];
   }
 
-  /** Jobs that are on disk and cannot be read. */
+  /** Returns the jobs on disk that cannot be read. */
   listDamaged(): readonly DamagedJob[] {
     return this.#damaged;
   }
 
-  /** Throws PodError `no-such-job`, or `bad-data` when it is damaged. */
+  /** Returns a job. Throws PodError `no-such-job`, or `bad-data` if the job is damaged. */
   find(id: string): Job {
     const job = this.#jobs.get(id);
     if (job !== undefined) return job;
@@ -173,15 +182,19 @@ export class JobServer {
     );
   }
 
-  /** The summary of a job; undefined while it is not done. Throws PodError `no-such-job` or `io`. */
+  /**
+   * Returns the summary of a job; undefined unless the job is done. Throws PodError `no-such-job`,
+   * `io`, or `bad-data` if the job is damaged.
+   */
   report(id: string): Report | undefined {
     return this.find(id).state === 'done' ? this.#store.readReport(id) : undefined;
   }
 
   /**
-   * A job that waits is cancelled at once, one that runs after its present step.
+   * Cancels a job. A queued job ends at once, a running job after its present step.
    *
-   * @throws PodError `no-such-job`, `job-ended` when there is nothing to cancel, or `io`.
+   * @throws PodError `no-such-job`, `job-ended` if the job has ended already, `bad-data` if it is
+   *   damaged, or `io` when the new state cannot be written.
    */
   cancel(id: string): Job {
     const job = this.find(id);
@@ -191,12 +204,18 @@ export class JobServer {
     return this.#put({ ...job, isCancelling: true });
   }
 
-  /** The part of a job's log from byte `offset` on. Throws PodError `no-such-job` or `io`. */
+  /**
+   * Returns the part of a job's log from byte `offset` on. Throws PodError `no-such-job`, `io`, or
+   * `bad-data` if the job is damaged.
+   */
   readLog(id: string, offset: number): LogPiece {
     return this.#logOf(this.find(id).id).read(offset);
   }
 
-  /** Calls `changed` whenever a job's log has grown or its state has changed, until it is told not to. */
+  /**
+   * Calls `changed` whenever a job's log has grown or its state has changed. Returns a function
+   * that ends these calls.
+   */
   watch(id: string, changed: () => void): () => void {
     const watchers = this.#watchers.get(id) ?? new Set();
     this.#watchers.set(id, watchers.add(changed));
@@ -214,7 +233,10 @@ export class JobServer {
     }
   }
 
-  /** Nobody is made to wait by this: there is nothing to do. */
+  /**
+   * Resolves when a job is submitted or the server stops. Needs no deadline, since no job is
+   * queued.
+   */
   #woken(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
@@ -268,7 +290,11 @@ export class JobServer {
     this.#options.log('job-interrupted', { id: job.id, step });
   }
 
-  /** What is our mistake is not tried again by the next master, and ends this one. */
+  /**
+   * Records the failure of a job. Any error but a PodError is a mistake of this program: the job
+   * counts as failed, so that the next master does not run it again, and the error ends this
+   * master.
+   */
   #failed({ isCancelling: _, ...job }: RunningJob, log: JobLog, error: unknown): void {
     const endedMs = this.#options.now();
     const known = error instanceof PodError ? error : undefined;
@@ -277,7 +303,7 @@ export class JobServer {
     log.append({ time: endedMs, level: 50, msg: 'job-failed', code, reason });
     if (this.#isCancelling(job.id)) this.#cancelled(job);
     else if (this.#isStopping && exitCode === lossExitCode) {
-      // Workers that are told to end with the master are no failure of the job.
+      // Workers often end together with a master that is told to stop. The next master continues.
       this.#options.log('job-interrupted', { id: job.id, code, reason });
     } else this.#put({ ...job, state: 'failed', endedMs, code, exitCode, reason });
     if (known === undefined) throw error;
@@ -304,7 +330,10 @@ export class JobServer {
     }
   }
 
-  /** On disk first: what others see has happened. */
+  /**
+   * Changes a job: on disk first, then in memory, so that clients see only changes that are on
+   * disk.
+   */
   #put(job: Job, report?: Report): Job {
     this.#store.write(job, report);
     this.#remember(job);
@@ -331,5 +360,5 @@ export class JobServer {
 
 type Unfinished = Pick<Job, 'id' | 'words' | 'submittedMs'> & { readonly startedMs?: number };
 
-/** Exit code of errors that say that a Cloud TPU was lost, or that the run cannot go on. */
+/** Exit code of errors about lost Cloud TPUs and other failures of a run. */
 const lossExitCode = 3;

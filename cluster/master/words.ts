@@ -13,19 +13,20 @@ import { PodError } from '../../src/numerics/error.ts';
 import { quote } from '../../src/numerics/quote.ts';
 import { splitWords } from '../image/words.ts';
 
-/** The environment of a master, as far as it has settings. */
+/** The environment variables of a master that hold settings. */
 export interface MasterEnv {
-  /** Flags of `pod train`. */
+  /** Flags of `pod train`, as one line. */
   readonly POD_ARGS?: string | undefined;
-  /** Cloud TPUs of the pod. */
+  /** Number of Cloud TPUs of the pod. */
   readonly TPUS?: string | undefined;
 }
 
 /**
- * What a master trains: the flags in `POD_ARGS`, and the file that they name, on a pod of `TPUS` Cloud
- * TPUs. Paths are those of this machine. `TPUS` and the sizes in `POD_ARGS` must agree.
+ * Returns the options of the run that a master trains. The settings come from the flags in
+ * `POD_ARGS`, the `--config` file that they name, and `TPUS`. If `TPUS` and `POD_ARGS` both give
+ * the size of the pod, they must agree. Relative paths start at the master's working directory.
  *
- * @throws PodError naming what is wrong.
+ * @throws PodError naming the wrong setting.
  */
 export function readMaster(env: MasterEnv): TrainOptions {
   const settings = podArgs(env, 'master');
@@ -33,19 +34,20 @@ export function readMaster(env: MasterEnv): TrainOptions {
 }
 
 /**
- * The slice of a master that takes jobs, by the same rules. `POD_ARGS` gives nothing but its size.
+ * Returns the slice of a master that takes jobs, from `TPUS` and `POD_ARGS`. `POD_ARGS` may contain
+ * nothing but the size of the slice, and must agree with `TPUS`.
  *
- * @throws PodError naming what is wrong.
+ * @throws PodError naming the wrong setting.
  */
 export function readServing(env: MasterEnv): Topology {
   return sizeOf(env, podArgs(env, 'serve'));
 }
 
 /**
- * What a job of a pod trains. It takes the whole slice of the pod unless it asks for less, and keeps
- * its checkpoints in its folder.
+ * Returns the options of a job from its flags (`words`). The job takes the whole slice of the pod
+ * unless its flags ask for less, and keeps its checkpoints in `folder`.
  *
- * @throws PodError naming what is wrong.
+ * @throws PodError naming the wrong setting.
  */
 export function readJobWords(
   words: readonly string[],
@@ -61,11 +63,11 @@ export function readJobWords(
 }
 
 /**
- * Checks the words of a job that is submitted to a pod, and gives those to keep: the settings of a file
- * take the place of `--config`, and the size of the slice is among them. So they say what will run,
- * whatever becomes of the file and of the pod until then.
+ * Checks the flags (`words`) of a submitted job, and returns the flags that the job keeps. In these
+ * the settings of the file replace `--config`, and the size of the slice is added if absent. So the
+ * job does not change if the file or the size of the pod changes before the job runs.
  *
- * @throws PodError naming what is wrong.
+ * @throws PodError naming the wrong setting.
  */
 export function submittedWords(words: readonly string[], pod: Topology): readonly string[] {
   const { settings, config } = jobSettings(words);
@@ -99,7 +101,10 @@ function mergeWords(words: readonly string[], mode: Mode, wording: Wording): Mer
   return { settings: mergeSettings(mode, [...file, source]), config };
 }
 
-/** The size of the pod, which both `TPUS` and `POD_ARGS` may give. */
+/**
+ * Returns the size of the pod from `TPUS` or `POD_ARGS`; eight Cloud TPUs by default. Throws
+ * PodError `bad-flag` if both are given and differ.
+ */
 function sizeOf({ TPUS = '' }: MasterEnv, settings: Settings): Topology {
   const asked = askedSize(settings);
   if (TPUS.trim() === '') return asked?.topology ?? defaultTopology;
@@ -127,7 +132,9 @@ interface NamedPath {
   readonly path: string;
 }
 
-/** Nobody here knows the folder in which the client stands. */
+/**
+ * Throws PodError `bad-flag` for a relative path: the master does not know the client's directory.
+ */
 function refuseRelative(paths: readonly NamedPath[]): void {
   const relative = paths.find(({ path }) => !isAbsolute(path));
   if (relative === undefined) return;

@@ -3,21 +3,21 @@ import { domainToASCII } from 'node:url';
 import { PodError } from '../../src/numerics/error.ts';
 import { quote } from '../../src/numerics/quote.ts';
 
-/** Where something listens. */
+/** Network address of a listening socket: host and TCP port. */
 export interface Place {
-  /** A name, or an address; one of IPv6 has no brackets. */
+  /** Host name or IP address. An IPv6 address has no brackets. */
   readonly host: string;
   readonly port: number;
 }
 
-/** The longest name of a host [RFC 1035, 2.3.4]. */
+/** Length of the longest host name, in characters [RFC 1035, 2.3.4]. */
 const nameLengthMax = 253;
 
 /**
- * Reads `HOST:PORT`; an address of IPv6 stands in brackets. White space around it does not count.
+ * Parses `HOST:PORT`. An IPv6 address must be in brackets. White space around the text is ignored.
  *
- * @param name of the variable that has it, for messages.
- * @throws PodError `bad-config` saying what is wrong with it.
+ * @param name of the environment variable that holds the text, for messages.
+ * @throws PodError `bad-config` with the reason if the text is not a valid `HOST:PORT`.
  */
 export function parsePlace(name: string, text: string): Place {
   const trimmed = text.trim();
@@ -48,10 +48,10 @@ export function parsePlace(name: string, text: string): Place {
 }
 
 /**
- * Reads the name or the address of a host; one of IPv6 may stand in brackets.
+ * Parses a host name or an IP address. Brackets around an IPv6 address are optional.
  *
- * @param name of the variable that has it, for messages.
- * @throws PodError `bad-config` saying what is wrong with it.
+ * @param name of the environment variable that holds the text, for messages.
+ * @throws PodError `bad-config` with the reason if the text is not a valid host.
  */
 export function parseHost(name: string, text: string): string {
   const host = text.trim();
@@ -61,14 +61,15 @@ export function parseHost(name: string, text: string): string {
   throw new PodError('bad-config', `${name}: expected ${expected}, found ${quote(text)}: ${why}`);
 }
 
-/** `HOST:PORT`, as in a URL. */
+/** Formats a place as `HOST:PORT`, with an IPv6 address in brackets as in a URL. */
 export function formatPlace({ host, port }: Place): string {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 /**
- * An address in the one form that all its forms have in common; undefined of what is none. IPv4
- * within IPv6 is IPv4.
+ * Returns the canonical form of an IP address, so that all spellings of one address compare equal.
+ * An IPv4 address within IPv6 (`::ffff:…`) becomes IPv4. Returns undefined if the text is no IP
+ * address or has a zone.
  */
 export function canonicalAddress(text: string): string | undefined {
   const address = withoutBrackets(text.trim());
@@ -84,7 +85,7 @@ export function canonicalAddress(text: string): string | undefined {
   return bytes.join('.');
 }
 
-/** Why no host can have this name, if so. */
+/** Returns the reason why `host` is not a valid host, or undefined if it is valid. */
 function hostProblem(host: string): string | undefined {
   if (host === '') return 'it has no host';
   if (host.startsWith('[') || host.endsWith(']')) {
@@ -95,7 +96,7 @@ function hostProblem(host: string): string | undefined {
       : 'in brackets stands an address of IPv6';
   }
   if (isIPv4(host)) return undefined;
-  // Names in other scripts have another form on the wire.
+  // DNS uses an ASCII form for names in other scripts, and its rules apply to that form.
   const name = /^[\x21-\x7e]*$/.test(host) ? host : domainToASCII(host);
   const labels = name.replace(/\.$/, '').split('.');
   if (name === '' || name.length > nameLengthMax || labels.some((it) => !isLabel(it))) {
@@ -105,7 +106,10 @@ function hostProblem(host: string): string | undefined {
   return isNumber ? 'an address has four numbers from 0 to 255' : undefined;
 }
 
-/** Engines of containers give names with underscores. */
+/**
+ * True if `text` is a valid label of a host name. Underscores are valid, because container engines
+ * create names with underscores.
+ */
 function isLabel(text: string): boolean {
   return /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(text);
 }

@@ -1,13 +1,15 @@
-/** How long to wait before trying again. */
+/**
+ * Bounds of the delay before a retry, in ms: `firstMs` for the first retry, never above `mostMs`.
+ */
 export interface Backoff {
   readonly firstMs: number;
   readonly mostMs: number;
 }
 
 /**
- * Milliseconds before attempt number `attempt` (from 1): twice as many each time, up to a bound, and
- * of that a random part, at least half, so that those who lost the same peer do not all return at
- * once. `random` is in [0, 1).
+ * Returns the delay before retry number `attempt` (from 1), in ms. The delay doubles with every
+ * retry, up to `mostMs`. `random`, in [0, 1), scales the delay to between half and all of that
+ * value, so that processes that lost the same peer do not all reconnect at once.
  */
 export function backoffMs({ firstMs, mostMs }: Backoff, attempt: number, random: number): number {
   const whole = Math.min(mostMs, firstMs * 2 ** Math.min(attempt - 1, 30));

@@ -1,19 +1,21 @@
 import { Packr, Unpackr } from 'msgpackr';
 import type { Refusal } from './frame.ts';
 
-/** The largest control message, in bytes. */
+/** Largest control message, in bytes. */
 export const messageBytesMax: number = 2 ** 20;
-/** How deep a message may be nested, and how many values it may hold. */
+/** Limits of a control message: the deepest nesting, and the most values on all levels together. */
 const depthMax = 16;
 const valuesMax = 65536;
 
-// Plain maps and no extension types: what is sent is what the schema of the message says.
+// Messages use plain maps and no extension types, so the bytes contain only what the schema of the
+// message describes.
 const packr = new Packr({ useRecords: false, moreTypes: false, structuredClone: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
 
-/** A message as msgpack. */
+/** Encodes a control message as msgpack. */
 export function encodeMessage(message: unknown): Buffer {
-  // The packer uses its buffer again; what is sent may still wait in a socket.
+  // The copy is necessary: the packer reuses its buffer while the message may still wait in a
+  // socket.
   return Buffer.from(packr.pack(message));
 }
 
@@ -22,9 +24,9 @@ export type Decoded =
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /**
- * Reads one msgpack value. The bytes are walked through first: no extension types, nothing longer
- * than the bytes that are there, nothing deep, nothing after it. So a decoder never allocates for
- * lengths that only a header claims.
+ * Decodes one msgpack value. A scan before the decoding refuses extension types, lengths beyond the
+ * end of the message, deep nesting, too many values, and bytes after the value. So the decoder
+ * never allocates memory for a length that the message only claims.
  */
 export function decodeMessage(bytes: Buffer): Decoded {
   const wrong = findWrong(bytes);
@@ -40,10 +42,10 @@ function refuse(why: string): Decoded {
   return { kind: 'refuse', refusal: { code: 'message', text: `a malformed message: ${why}` } };
 }
 
-/** What keeps `bytes` from being one plain msgpack value, if anything. */
+/** Returns the reason why `bytes` are not one plain msgpack value, or undefined if they are. */
 function findWrong(bytes: Buffer): string | undefined {
   if (bytes.length > messageBytesMax) return `${bytes.length} bytes, at most ${messageBytesMax}`;
-  /** Values that are still to come, by depth. */
+  /** Number of values still to be read at each depth of nesting. */
   const pending: number[] = [1];
   let at = 0;
   let values = 0;
@@ -69,12 +71,15 @@ function findWrong(bytes: Buffer): string | undefined {
 }
 
 interface Item {
-  /** Where what follows it starts; its children follow it. */
+  /** Offset of the first byte after the value itself. The children of the value start there. */
   readonly end: number;
   readonly children: number;
 }
 
-/** One value without its children [msgpack specification, "Formats"]. */
+/**
+ * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. Returns
+ * the reason if the value is cut off or of an extension type.
+ */
 function readItem(bytes: Buffer, at: number): Item | string {
   const type = bytes[at];
   if (type === undefined) return 'it ends too early';

@@ -6,15 +6,21 @@ import { HandshakeSink, refusalRecord } from './handshake.ts';
 import type { Wire } from './wire.ts';
 
 export interface ConnectionEvents {
-  /** The handshake is through. Gives what takes the frames from here on, or why there is nothing. */
+  /**
+   * Called when the handshake has succeeded. Returns the sink for all later frames, or a refusal,
+   * which closes the connection.
+   */
   open(hello: Hello): FrameSink | Refusal;
-  /** It has ended: by a refusal of either end, or because the other end has gone. Comes once. */
+  /**
+   * Called once when the connection has ended. `refusal` is the reason; undefined after an ordinary
+   * close, or if the peer has disappeared.
+   */
   closed(refusal: Refusal | undefined): void;
 }
 
 /**
- * One connection as frames: first those of the handshake, then those of its sink. The first thing
- * that is wrong ends it, and the other end is told why.
+ * Connection that carries frames: first those of the handshake, then those for the sink that `open`
+ * returns. The first invalid frame closes the connection, and the peer receives the reason.
  */
 export class Connection implements FrameSink {
   readonly reader: FrameReader;
@@ -59,35 +65,38 @@ export class Connection implements FrameSink {
     return this.#sink.checksum?.(payload, bytes);
   }
 
-  /** Takes a piece of the stream. */
+  /** Processes the next bytes of the stream, in a piece of any length. */
   push(piece: Uint8Array): void {
     if (this.#isClosed) return;
     const refusal = this.reader.push(piece);
     if (refusal) this.refuse(refusal);
   }
 
-  /** `count` bytes were read into the reader's room. */
+  /** Processes `count` bytes that the caller has read into the memory of `reader.room()`. */
   took(count: number): void {
     if (this.#isClosed) return;
     const refusal = this.reader.took(count);
     if (refusal) this.refuse(refusal);
   }
 
-  /** Ends it, telling the other end why. */
+  /** Closes the connection, and sends the peer `refusal` as the reason. */
   refuse(refusal: Refusal): void {
     if (this.#isClosed) return;
     this.#wire.end(refusalRecord(refusal, refusalCodes[refusal.code]), refusal.code);
     this.closed(refusal);
   }
 
-  /** Ends it in peace. */
+  /** Closes the connection without a refusal. */
   close(): void {
     if (this.#isClosed) return;
     this.#wire.end();
     this.closed(undefined);
   }
 
-  /** The other end has gone, or `refusal` has ended it. */
+  /**
+   * Ends the connection without sending anything, because the socket has closed or failed. Calls
+   * `events.closed` with `refusal`. Only the first call has an effect.
+   */
   closed(refusal: Refusal | undefined): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -16,53 +16,73 @@ import { type Listener, listenWebSocket } from './listen.ts';
 import type { Token } from './token.ts';
 import { type Wire, webSocketWire } from './wire.ts';
 
-/** What carries messages to one peer that has proven itself. */
+/** Channel for messages to one peer that has completed the handshake. */
 export interface ControlChannel<Out> {
-  /** What the end that connected said of itself. */
+  /** Hello of the connecting end: its role and number, and the number of the process it wanted. */
   readonly hello: Hello;
   /** Sends a message; does nothing once the channel has closed. */
   send(message: Out): void;
   close(): void;
-  /** Closes because of what the peer did, telling it. */
+  /** Closes the channel because of an error of the peer, and sends the peer the reason. */
   refuse(refusal: Refusal): void;
 }
 
-/** What happens on a channel. */
+/** Handlers for the events of a channel. */
 export interface ChannelEvents<In> {
   message(message: In): void;
-  /** Comes once; without a refusal when the peer has gone. */
+  /**
+   * Called once when the channel has closed. `refusal` is undefined after an ordinary close, or if
+   * the peer has disappeared.
+   */
   closed(refusal: Refusal | undefined): void;
 }
 
 export interface ControlCommon<In> {
   readonly token: Token;
-  /** Checks what was decoded, against the schema of its kind. Throws `PodError` naming the field. */
+  /**
+   * Validates a decoded message against the schema of its kind. Throws a `PodError` that names the
+   * wrong field.
+   */
   readonly check: (value: unknown) => In;
-  /** A peer is pinged this often, and given up after two in a row without any sign of it, in ms. */
+  /**
+   * Interval between pings to the peer, in ms. The channel closes with `timeout` if the peer sends
+   * nothing (no message, ping or pong) after two pings in a row.
+   */
   readonly heartbeatMs: number;
 }
 
 export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
   readonly host: string;
-  /** 0 for any. */
+  /** TCP port to listen on; 0 lets the operating system choose one. */
   readonly port: number;
-  /** Why a peer that holds the token may not join all the same, if so. */
+  /**
+   * Returns the reason for refusing a peer although the peer holds the token, or undefined to admit
+   * the peer.
+   */
   readonly admit?: (hello: Hello) => Refusal | undefined;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
-  /** One that never joined: its address, and why. */
+  /**
+   * Called when a connection has ended before its peer joined. `address` is the IP address of the
+   * peer, or empty if unknown.
+   */
   readonly turnedAway: (address: string, refusal: Refusal) => void;
 }
 
 export const controlPath = '/control';
-/** The most bytes of the headers of an answer, whatever flags of node say. */
+/**
+ * Largest size of the headers of an HTTP response, in bytes. This limit overrides flags of Node.
+ */
 const headerBytesMax = 4096;
-/** A peer that reads slower than this many bytes behind is given up. */
+/**
+ * Most bytes that may wait for a peer to read them. If more bytes wait, the channel closes with
+ * `timeout`.
+ */
 const waitingBytesMax = 8 * messageBytesMax;
 
 /**
- * Listens for control channels.
+ * Listens for control channels over WebSocket.
  *
- * @throws PodError `io` when the address cannot be had.
+ * @throws PodError `io` if the address cannot be bound.
  */
 export function listenControl<In, Out>(options: ControlServerOptions<In, Out>): Promise<Listener> {
   const gate = new Gate((why) => {
@@ -88,7 +108,10 @@ function serve<In, Out>(
   attach(ws, session, options.heartbeatMs);
 }
 
-/** The listening end of a channel over any wire; for {@link listenControl}, and to be tested. */
+/**
+ * Creates the listening end of a control channel over any wire. {@link listenControl} calls it, and
+ * tests call it with a wire of their own.
+ */
 export function acceptControl<In, Out>(
   wire: Wire,
   options: Omit<ControlServerOptions<In, Out>, 'host' | 'port'>,
@@ -111,21 +134,27 @@ export function acceptControl<In, Out>(
 }
 
 export interface ControlClientOptions<In, Out> extends ControlCommon<In> {
-  /** `ws://host:port`. */
+  /** URL of the server: `ws://host:port`. */
   readonly url: string;
-  /** Asked before each attempt: what this end says of itself. */
+  /** Called before each attempt to connect. Returns the hello that this end sends. */
   readonly hello: () => Omit<Hello, 'channel'>;
   readonly backoff: Backoff;
-  /** In [0, 1), for the backoff. */
+  /** Returns a random number in [0, 1) for the backoff. */
   readonly random: () => number;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
-  /** An attempt has failed, or the channel has gone; the next comes in `inMs`. */
+  /**
+   * Called when an attempt has failed or the channel has closed. The next attempt starts in `inMs`
+   * ms.
+   */
   readonly retrying: (refusal: Refusal | undefined, inMs: number) => void;
-  /** No use in trying again: the token or the version is wrong. */
+  /** Called when the token or the protocol version is wrong. No further attempt follows. */
   readonly failed: (error: PodError) => void;
 }
 
-/** Connects, and connects again whenever the channel is gone, until it is closed or refused. */
+/**
+ * Connects to a control server, and reconnects whenever the channel closes. Ends when the caller
+ * calls `close`, or when the token or the protocol version is refused.
+ */
 export function connectControl<In, Out>(
   options: ControlClientOptions<In, Out>,
 ): {
@@ -161,7 +190,10 @@ export function connectControl<In, Out>(
   };
 }
 
-/** One attempt. `gone` comes once, after which nothing of it is left. */
+/**
+ * Makes one attempt to connect. Calls `gone` once, when the attempt has failed or the channel has
+ * closed. Returns a function that closes the connection.
+ */
 function dialControl<In, Out>(
   options: ControlClientOptions<In, Out>,
   joined: () => void,
@@ -227,7 +259,9 @@ function clientWire(ws: WebSocket): Wire {
 
 const closeMs = 200;
 
-/** Feeds what comes from a WebSocket into a session, and watches for signs of life. */
+/**
+ * Passes the messages of a WebSocket to a session, and closes the session if the peer is silent.
+ */
 function attach<In, Out>(
   ws: WebSocket,
   session: ControlSession<In, Out>,
@@ -263,7 +297,10 @@ function attach<In, Out>(
   });
 }
 
-/** A name with several addresses has an error for each of them. */
+/**
+ * Returns the message of an error. If a host name has several addresses, Node reports an
+ * `AggregateError` without a message, and this function joins the messages for all addresses.
+ */
 function reasonOf(error: Error): string {
   if (!(error instanceof AggregateError) || error.message !== '') return error.message;
   return [
@@ -276,7 +313,10 @@ interface SessionEvents<In, Out> {
   neverJoined(refusal: Refusal | undefined): void;
 }
 
-/** One end of a channel: the handshake as frames, then a msgpack value in each message. */
+/**
+ * One end of a control channel. The handshake consists of frames. After the handshake every
+ * WebSocket message is one msgpack value.
+ */
 export class ControlSession<In, Out> {
   readonly #connection: Connection;
   readonly #wire: Wire;
@@ -308,7 +348,7 @@ export class ControlSession<In, Out> {
     });
   }
 
-  /** Takes one message of the WebSocket. */
+  /** Processes one message of the WebSocket. */
   receive(data: Buffer): void {
     if (this.#connection.isClosed) return;
     if (!this.#connection.isOpen || isFrame(data)) {
@@ -327,7 +367,7 @@ export class ControlSession<In, Out> {
     this.#connection.refuse(refusal);
   }
 
-  /** The WebSocket has gone. */
+  /** Ends the session because the WebSocket has closed or failed. */
   closed(refusal: Refusal | undefined): void {
     this.#connection.closed(refusal);
   }
@@ -357,7 +397,10 @@ export class ControlSession<In, Out> {
   }
 }
 
-/** After the handshake no frames come but a refusal: the other end's last words. */
+/**
+ * Sink for frames after the handshake. It accepts only a refusal, which the peer sends before it
+ * closes the channel.
+ */
 const noFrames: FrameSink = {
   place: ({ kind, bytes }) =>
     kind === frameKinds.refuse

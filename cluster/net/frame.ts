@@ -3,9 +3,10 @@ import type { RunningCrc } from '../../src/fabric/kernels/crc.ts';
 import { broken } from '../../src/numerics/assert.ts';
 
 /**
- * What travels between processes: records of a 64-byte header and a payload. All words are
- * little-endian. Bytes 0–7 (magic, version, kind) keep their place in every version. The header takes a
- * whole line of the caches, so that the kernel copies a payload from line to line.
+ * Header of a frame. A frame is what travels between processes: a header of 64 bytes, then a
+ * payload. All words are little-endian. Bytes 0–7 (magic, version, kind) have the same place in
+ * every version of the protocol. The header fills one cache line, so that a payload behind it
+ * starts at a cache line too and the kernel copies whole lines.
  *
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
@@ -14,26 +15,34 @@ import { broken } from '../../src/numerics/assert.ts';
  * 36 zeros            60 CRC-32 of bytes 0–59
  * ```
  *
- * CRC-32 is that of IEEE 802.3, and detects every error of one burst of up to 32 bits.
+ * The CRC-32 is that of IEEE 802.3. It detects every single burst error of up to 32 bits.
  */
 export interface FrameHeader {
   kind: FrameKind;
-  /** Membership in which it was sent. */
+  /** Generation of the membership in which the frame was sent. */
   generation: number;
-  /** Tensors: number of the all-reduce since the generation began. State: number of the program. */
+  /**
+   * Tensor frames: number of the all-reduce since the generation began. State frames: number of the
+   * program.
+   */
   collective: number;
   /**
-   * Tensors: number of the frame in its all-reduce and queue. State: number of the piece, or steps done
-   * when asked for. Mapped: 1, or 0 where that cannot be. Refusals: why, a number of {@link refusalCodes}.
+   * Tensor frames: number of the frame in its all-reduce and queue. State frames: number of the
+   * piece, or, in a request, the number of steps done. Mapped frames: 1 if the segment is mapped, 0
+   * if it cannot be mapped. Refuse frames: the reason, a number of {@link refusalCodes}.
    */
   sequence: number;
-  /** Tensors and credits: link · 2 + colour. State: number of the parameter. */
+  /**
+   * Tensor and credit frames: queue number (link · 2 + colour). State frames: number of the
+   * parameter.
+   */
   queue: number;
   /** Bytes of the payload. */
   bytes: number;
   /**
-   * Frames ever given back, modulo 2^32. Credits: of their queue. Tensors: of the queue that runs the
-   * other way, between the same chips.
+   * Number of frames of one queue that the sender of this header has ever released, modulo 2^32.
+   * Credit frames: of the queue that `queue` names. Tensor frames: of the reverse queue, which runs
+   * the other way between the same chips.
    */
   returned: number;
 }
@@ -47,28 +56,32 @@ export const frameKinds = {
   tensor: 6,
   credit: 7,
   state: 8,
-  /** Offers a segment of memory to share, and says whether it is mapped at the other end. */
+  /** Offers the peer a segment of shared memory. */
   segment: 9,
+  /** Answers a segment frame: says whether the peer has mapped the segment. */
   mapped: 10,
-  /** A tensor whose payload does not follow: it lies in the segment. */
+  /** Tensor frame whose payload lies in the segment. Only its header goes through the socket. */
   shared: 11,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
 export const protocolVersion = 5;
 export const headerBytes = 64;
-/** The largest payload of anything but tensors and state. */
+/** Largest payload, in bytes, of frames other than tensor, shared and state frames. */
 export const smallPayloadBytes = 256;
 
-/** Bytes of a line of the caches. */
+/** Length of a cache line, in bytes. */
 export const lineBytes = 64;
 
-/** `TPUF`. */
+/** First four bytes of every frame: `TPUF` in ASCII. */
 const magic = [0x54, 0x50, 0x55, 0x46] as const;
-/** Bytes of the header that its own CRC-32 covers. */
+/** Number of bytes that the CRC-32 of the header covers: all bytes before that CRC-32. */
 const checkedBytes = headerBytes - 4;
 
-/** Why a frame, a handshake or a connection was not accepted. The numbers travel. */
+/**
+ * Reasons for refusing a frame, a handshake or a connection. Refuse frames carry these numbers, so
+ * the numbers are part of the protocol.
+ */
 export const refusalCodes = {
   magic: 1,
   version: 2,
@@ -90,33 +103,36 @@ export type RefusalCode = keyof typeof refusalCodes;
 
 export interface Refusal {
   readonly code: RefusalCode;
-  /** One line: what was expected and found. */
+  /** One line that says what was expected and what was found. */
   readonly text: string;
   /** Header of the refused frame; undefined when the header itself was damaged. */
   readonly header?: Readonly<FrameHeader>;
-  /** It is the other end that refuses; else this end has found something wrong. */
+  /** True if the peer refused; undefined if this end refused. */
   readonly isTheirs?: true;
 }
 
-/** Name of a refusal that came with this number; `message` for one this version does not know. */
+/**
+ * Returns the name of the refusal with number `code`, or `message` if this version of the protocol
+ * does not know the number.
+ */
 export function refusalOf(code: number): RefusalCode {
   const found = Object.entries(refusalCodes).find(([, value]) => value === code);
   return (found?.[0] as RefusalCode | undefined) ?? 'message';
 }
 
-/** A header to be filled in. */
+/** Creates a tensor header full of zeros, which the caller fills in. */
 export function emptyHeader(): FrameHeader {
   return { kind: 6, generation: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
 }
 
-/** Where headers are written, one after another. */
+/** Memory for one encoded header. The memory is reused for one header after another. */
 export class HeaderRoom {
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** Those that have a CRC of their own. */
+  /** Bytes of the header that its CRC-32 covers. */
   readonly checked: Uint8Array;
 
-  /** A `Buffer`, so that a stream takes it as it is. */
+  /** `bytes` is a `Buffer`, because streams of Node write a `Buffer` without converting it. */
   constructor(bytes: Buffer = Buffer.alloc(headerBytes)) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
@@ -125,7 +141,7 @@ export class HeaderRoom {
   }
 }
 
-/** Writes a header; `payloadCrc` is that of its payload. */
+/** Encodes a header into a {@link HeaderRoom}. `payloadCrc` is the CRC-32 of the payload. */
 export function encodeHeader(
   header: Readonly<FrameHeader>,
   payloadCrc: number,
@@ -144,7 +160,10 @@ export function encodeHeader(
   view.setUint32(checkedBytes, crc32(checked), true);
 }
 
-/** A whole record in one piece: for handshakes, credits and tests. */
+/**
+ * Encodes a header and its payload into one buffer. Because the payload is copied, only small
+ * frames (and tests) use this function.
+ */
 export function encodeFrame(
   header: Readonly<Omit<FrameHeader, 'bytes'>>,
   payload: Uint8Array = nothing,
@@ -159,22 +178,25 @@ export function encodeFrame(
 
 const nothing = new Uint8Array(0);
 
-/** Whether this begins as a frame does; no msgpack of more than one byte does, if it is one value. */
+/**
+ * True if `bytes` begin with a frame. A msgpack message of more than one byte never does: the first
+ * byte of the magic is already a complete msgpack value.
+ */
 export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
 }
 
-/** What is done with the frames of a stream. */
+/** Receiver of the frames of a stream. */
 export interface FrameSink {
   /**
-   * Where the payload of a frame with this header goes, or lies if it is shared; or why it may not. It
-   * may be up to `headerBytes` more than `header.bytes`, which the header behind the payload passes
-   * through.
+   * Returns the memory for the payload of a frame with this header, or a refusal. For a shared
+   * frame the payload already lies in that memory. The memory may be up to `headerBytes` longer
+   * than `header.bytes`: the header of the next frame is then received together with the payload.
    */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /**
-   * A whole frame whose payload is sound, and has this CRC-32; or why it may not be. The header is used
-   * again.
+   * Takes a complete frame whose payload has the CRC-32 `payloadCrc`, as verified by the reader.
+   * Returns a refusal if the frame is wrong. The reader reuses `header` for the next frame.
    */
   accept(
     header: Readonly<FrameHeader>,
@@ -182,17 +204,19 @@ export interface FrameSink {
     payloadCrc: number,
   ): Refusal | undefined;
   /**
-   * What works out the CRC-32 of the first `bytes` of this place as they come; undefined where there is
-   * no faster way than zlib's.
+   * Returns an object that computes the CRC-32 of the first `bytes` bytes of `place` while they
+   * arrive; undefined if zlib is the fastest way.
    */
   checksum?(place: Uint8Array, bytes: number): RunningCrc | undefined;
 }
 
 /**
- * Reads frames from a stream of bytes that comes in any pieces. Nothing is buffered but a header:
- * a payload goes straight to where the sink wants it. The first thing wrong ends it.
+ * Reads frames from a stream of bytes that arrives in pieces of any length. Only a header is
+ * buffered: a payload goes directly to the memory that the sink returns. After the first error the
+ * reader returns the same refusal for ever.
  *
- * Bytes come in either by {@link push}, or by reading into {@link room} and saying how many came.
+ * The caller either passes bytes to {@link push}, or reads bytes into {@link room} and reports
+ * their number to {@link took}.
  */
 export class FrameReader {
   readonly #sink: FrameSink;
@@ -200,14 +224,14 @@ export class FrameReader {
   readonly #view = new DataView(this.#head.buffer);
   readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
-  /** The part that is being read: the header, or a payload and what follows. */
+  /** Memory for the part that is being read: the header, or a payload and the header after it. */
   #target: Uint8Array = this.#head;
   #filled = 0;
   /** Bytes of the payload. */
   #bytes = 0;
   readonly #zlib = new ZlibCrc();
   #crc: RunningCrc = this.#zlib;
-  /** As the header says. */
+  /** CRC-32 of the payload according to the header. */
   #payloadCrc = 0;
   #refusal: Refusal | undefined;
 
@@ -215,12 +239,15 @@ export class FrameReader {
     this.#sink = sink;
   }
 
-  /** Where the next bytes go; never empty. */
+  /** Returns the memory for the next bytes. The memory is never empty. */
   room(): Uint8Array {
     return this.#filled === 0 ? this.#target : this.#target.subarray(this.#filled);
   }
 
-  /** `count` bytes were put at the start of {@link room}. Says what is wrong with them, if anything. */
+  /**
+   * Processes `count` bytes that the caller has put at the start of {@link room}. Returns a refusal
+   * if a frame is wrong.
+   */
   took(count: number): Refusal | undefined {
     if (this.#refusal) return this.#refusal;
     if (count > this.#target.length - this.#filled) broken(`${count} bytes: too little room`);
@@ -230,7 +257,7 @@ export class FrameReader {
     return refusal;
   }
 
-  /** Takes a piece of the stream. Says what is wrong with it, if anything. */
+  /** Processes a piece of the stream. Returns a refusal if a frame is wrong. */
   push(piece: Uint8Array): Refusal | undefined {
     let start = 0;
     while (start < piece.length && !this.#refusal) {
@@ -260,7 +287,7 @@ export class FrameReader {
     this.#target = place;
     this.#bytes = header.bytes;
     this.#crc = this.#sink.checksum?.(place, header.bytes) ?? this.#zlib.begin(place);
-    // What is shared lies there already.
+    // The payload of a shared frame already lies in the segment.
     this.#filled = header.kind === frameKinds.shared ? header.bytes : 0;
     return this.#filled === header.bytes ? this.#payloadGrew() : undefined;
   }
@@ -294,7 +321,8 @@ export class FrameReader {
   #payloadGrew(): Refusal | undefined {
     const bytes = this.#bytes;
     const read = this.#target;
-    // While what has come is in the nearest caches.
+    // The CRC-32 is computed for each piece as it arrives, while its bytes are in the nearest
+    // caches.
     this.#crc.take(Math.min(this.#filled, bytes));
     if (this.#filled < bytes) return undefined;
     const payload = read.length === bytes ? read : read.subarray(0, bytes);
@@ -311,7 +339,7 @@ export class FrameReader {
   }
 }
 
-/** zlib's. */
+/** Running CRC-32 that zlib computes. */
 class ZlibCrc implements RunningCrc {
   #payload: Uint8Array = nothing;
   #end = 0;

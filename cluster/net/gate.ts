@@ -1,18 +1,19 @@
 import type { Socket } from 'node:net';
 
-/** How long a connection may take to prove itself, in ms, where nothing else is said. */
+/** Default time limit for the handshake of a connection, in ms. */
 export const handshakeMsMax = 2000;
-/** How many may be at it at once. */
+/** Most connections that may be in their handshake at the same time. */
 export const pendingMax = 64;
 
 /**
- * Holds those who have connected and not yet proven themselves: only so long, and only so many. When
- * there are too many the oldest has to go, since an honest one is through in a few milliseconds.
+ * Limits the time and the number of connections that have not completed their handshake. If there
+ * are too many, the gate closes the oldest one, because an honest peer completes its handshake in a
+ * few milliseconds.
  */
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();
   readonly #turnedAway: (why: 'timeout' | 'too-many') => void;
-  /** How long each may take, in ms. */
+  /** Time limit for the handshake of each connection, in ms. */
   readonly msMax: number;
 
   constructor(turnedAway: (why: 'timeout' | 'too-many') => void, msMax: number = handshakeMsMax) {
@@ -24,7 +25,7 @@ export class Gate {
     return this.#pending.size;
   }
 
-  /** A new connection. */
+  /** Adds a new connection and starts its time limit. */
   enter(socket: Socket): void {
     const oldest = this.#pending.keys().next().value;
     if (oldest && this.#pending.size >= pendingMax) this.#turnAway(oldest, 'too-many');
@@ -33,13 +34,13 @@ export class Gate {
     socket.once('close', () => this.pass(socket));
   }
 
-  /** It has proven itself, or gone. */
+  /** Removes a connection that has completed its handshake or has closed. */
   pass(socket: Socket): void {
     clearTimeout(this.#pending.get(socket));
     this.#pending.delete(socket);
   }
 
-  /** Turns all away. */
+  /** Closes all connections that have not completed their handshake. */
   close(): void {
     for (const socket of [...this.#pending.keys()]) {
       this.pass(socket);

@@ -10,19 +10,27 @@ import {
 import type { Token } from './token.ts';
 
 /**
- * How the two ends of a connection prove to each other that they hold the token, without sending
- * it: hello (who, nonce) → challenge (nonce) → proof → welcome (proof). A proof is an
- * HMAC-SHA256 over both nonces and all that the hello said, so it fits no other connection, no
- * other direction and no other membership. The end that listens shows its proof only to one that
- * has shown its own.
+ * First message of a handshake: identity of the connecting process, and the process it wants to
+ * reach. In a handshake both ends prove that they hold the token, without sending the token:
+ *
+ * 1. The connecting end sends `hello`: the fields below and a nonce.
+ * 2. The listening end sends `challenge`: a nonce.
+ * 3. The connecting end sends `proof`: its proof.
+ * 4. The listening end sends `welcome`: its proof.
+ *
+ * A proof is an HMAC-SHA256 over both nonces and all fields of the hello. So a proof is useless for
+ * any other connection, direction or membership. The listening end sends its proof only after it
+ * has verified the proof of the connecting end.
  */
 export interface Hello {
   readonly channel: Channel;
   readonly role: Role;
-  /** Number of the process that connects, and of the one that it means to reach. */
+  /**
+   * Numbers of the connecting process (`from`) and of the process that it wants to reach (`to`).
+   */
   readonly from: number;
   readonly to: number;
-  /** Membership; 0 before there is one. */
+  /** Generation of the membership; 0 before the first membership. */
   readonly generation: number;
 }
 
@@ -31,25 +39,30 @@ export type Channel = (typeof channels)[number];
 export const roles = ['worker', 'spare', 'operator'] as const;
 export type Role = (typeof roles)[number];
 
-/** Stands for a process that has no number yet, and for the master. */
+/** Process number of the master, and of a process that has not received a number yet. */
 export const unnumbered = 0xffffffff;
 
 export const nonceBytes = 32;
 const helloBytes = 44;
 const proofBytes = 32;
 
-/** What an end does next: sends, and is through, or not yet; or gives up. */
+/**
+ * Next action of one end of a handshake: go on, finish or refuse. `send` is a frame for the peer.
+ */
 export type HandshakeStep =
   | { readonly kind: 'go-on'; readonly send?: Buffer }
   | { readonly kind: 'done'; readonly send?: Buffer; readonly hello: Hello }
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
-/** One end of a handshake: given the other's frames, says what to do. */
+/** One end of a handshake. `receive` takes a frame of the peer and returns the next action. */
 export interface Handshake {
   receive(header: Readonly<FrameHeader>, payload: Uint8Array): HandshakeStep;
 }
 
-/** The end that connects. `opening` goes out first. `nonce` is random. */
+/**
+ * Creates the connecting end of a handshake. The caller sends `opening` first. `nonce` has {@link
+ * nonceBytes} random bytes.
+ */
 export function connectingHandshake(
   token: Token,
   hello: Hello,
@@ -76,7 +89,11 @@ export function connectingHandshake(
   };
 }
 
-/** The end that listens, for some of the channels. `admit` says why a proven peer may not join, if so. `nonce` is random. */
+/**
+ * Creates the listening end of a handshake, for connections of the channels `accepted`. `nonce` has
+ * {@link nonceBytes} random bytes. `admit` returns the reason for refusing a peer although the peer
+ * holds the token, or undefined to admit the peer.
+ */
 export function listeningHandshake(
   token: Token,
   accepted: readonly Channel[],
@@ -106,7 +123,10 @@ export function listeningHandshake(
   };
 }
 
-/** The sink of a connection that is not through its handshake: small frames, a few in all. */
+/**
+ * Sink for the frames of a handshake. It refuses frames that carry data (`order`) and payloads of
+ * more than {@link smallPayloadBytes} bytes (`length`).
+ */
 export class HandshakeSink implements FrameSink {
   readonly #handshake: Handshake;
   readonly #act: (step: HandshakeStep) => void;
@@ -130,13 +150,13 @@ export class HandshakeSink implements FrameSink {
   }
 }
 
-/** The record that tells the other end why it is turned away. */
+/** Encodes a refuse frame, which tells the peer why this end closes the connection. */
 export function refusalRecord({ text }: Refusal, code: number): Buffer {
   const payload = Buffer.from(text).subarray(0, smallPayloadBytes);
   return encodeFrame({ ...emptyHeader(), kind: frameKinds.refuse, sequence: code }, payload);
 }
 
-/** What a record of {@link refusalRecord} says, from the other end. */
+/** Decodes a refuse frame of the peer. Characters outside printable ASCII become `?`. */
 export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal {
   const said = Buffer.from(payload)
     .toString('utf8')
@@ -183,7 +203,7 @@ function decodeHello(
   return { channel, role, from, to: bytes.readUInt32LE(nonceBytes + 8), generation };
 }
 
-/** What a proof is over. */
+/** Returns the byte strings over which the proof of one end is computed. */
 function proven(
   end: 'connects' | 'listens',
   generation: number,

@@ -5,28 +5,29 @@ import { PodError } from '../../src/numerics/error.ts';
 import { formatPlace } from './address.ts';
 import type { Gate } from './gate.ts';
 
-/** Something that listens, and where. */
+/** Handle of a listening socket. */
 export interface Listener {
-  /** 0 for a unix socket. */
+  /** TCP port; 0 for a unix socket. */
   readonly port: number;
-  /** Stops listening and drops what is connected. */
+  /** Stops listening and closes all connections. */
   close(): Promise<void>;
 }
 
 export interface WebSocketPlace {
   readonly host: string;
-  /** 0 for any. */
+  /** TCP port to listen on; 0 lets the operating system choose one. */
   readonly port: number;
-  /** The only path that is answered. */
+  /** Path of the URL that clients must request. Any other path is answered with 404. */
   readonly path: string;
-  /** The most bytes of a message that comes in. */
+  /** Largest incoming message, in bytes. */
   readonly maxPayload: number;
 }
 
 /**
- * Listens for WebSockets. Every connection passes the gate before it has said a word of HTTP.
+ * Listens for WebSocket connections. Every connection enters the gate before it sends its HTTP
+ * request, so the time limit covers that request too.
  *
- * @throws PodError `io` when the address cannot be had.
+ * @throws PodError `io` if the address cannot be bound.
  */
 export async function listenWebSocket(
   { host, port, path, maxPayload }: WebSocketPlace,
@@ -64,9 +65,10 @@ export async function listenWebSocket(
 }
 
 /**
- * Listens on a unix socket; what may lie there from an earlier process must be gone.
+ * Listens on a unix socket. The caller must remove a socket file that an earlier process has left
+ * at `path`.
  *
- * @throws PodError `io` when the path cannot be had.
+ * @throws PodError `io` if the path cannot be bound.
  */
 export async function listenUnix(
   path: string,
@@ -101,8 +103,8 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // One that comes later is of a connection that could not be taken, for lack of file descriptors,
-    // say: whoever wanted it tries again.
+    // After the start an error has no effect here. For example, the server lacks a file descriptor
+    // for a new connection: then the client tries again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });

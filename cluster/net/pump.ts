@@ -20,72 +20,90 @@ export interface PumpParts {
   readonly sizes: FrameSizes;
   readonly layout: PumpLayout;
   readonly kernels: SumKernels;
-  /** Membership; frames of another one are refused. */
+  /** Generation of the membership. Frames of any other generation are refused. */
   readonly generation: number;
-  /** Whether payloads may go through memory that is shared with peers on this host. */
+  /** True if payloads may go through memory that is shared with peers on this host. */
   readonly shares: boolean;
-  /** Told why nothing is shared with a peer with which something could be. */
+  /**
+   * Called with the reason when the attempt to share memory with a peer on this host has failed.
+   */
   readonly unshared: (peer: number, cause: string) => void;
 }
 
-/** What works on the frames that come in, and makes those that go out. */
+/** User of the links, such as the all-reduce: takes incoming frames and makes outgoing frames. */
 export interface Driven {
-  /** Does all that can be done now. */
+  /** Does all work that is possible without waiting. */
   progress(): void;
 }
 
-/** The way to a peer: its queues, and the connection that takes their frames there. */
+/**
+ * Outgoing route to a peer: the queues to that peer, and the connection that carries their frames.
+ */
 interface Route extends Outbox {
   readonly peer: number;
   readonly queues: readonly SocketOutLink[];
   readonly head: HeaderRoom;
   readonly segment: OutSegment;
   wire: Wire | undefined;
-  /** Whether its other end has said that it listens; nothing is sent before. */
+  /**
+   * True after the peer has sent a first credit, which says that the peer listens. The pump sends
+   * no tensor before.
+   */
   isHeard: boolean;
-  /** Whose frame the kernel has not all of yet. */
+  /** Queue whose last frame the kernel has not taken completely. */
   sending: SocketOutLink | undefined;
-  /** Queue that is served first in the next turn. */
+  /** Index of the queue that the next turn serves first. */
   turn: number;
 }
 
-/** The way from a peer. */
+/**
+ * Incoming route from a peer: the queues from that peer, and the connection that carries their
+ * frames.
+ */
 interface Source {
   readonly peer: number;
   readonly queues: readonly SocketInLink[];
   readonly crc: FrameCrc;
   readonly segment: InSegment;
-  /** Takes credits. */
+  /** Connection from the peer. Credits go back to the peer on it. */
   wire: Wire | undefined;
 }
 
 /**
- * The links between this process and others, as all-reduces on the same thread see them: a frame
- * goes out on its connection from where it lies, and is released when the kernel has it; or, between
- * processes of one host, when it has been copied to memory that both map. One that comes in by a
- * socket goes straight to where it is wanted, or into a ring of its own queue, and is given back
- * to the sender in time: so a slow receiver holds up the sender of that queue and nobody else. Every
- * frame that goes the other way says how many have been given back; only where none goes for long, a
- * credit does.
+ * Links between this process and other processes, for all-reduces that run on the same thread.
  *
- * It runs on the main thread of its process, for one membership, whenever something happens: frames
- * come, a socket drains, or somebody pokes it. Nothing is allocated for a frame.
+ * - Sending: a frame goes to its connection directly from the memory where it lies. If the peer has
+ *   mapped a segment, the payload is copied into that segment and only the header goes through the
+ *   connection. A frame is released when the kernel has taken what goes through the connection.
+ * - Receiving: a payload goes from the socket directly to the address where an all-reduce expects
+ *   it, or into a slot.
+ * - Credit: every queue has a window of its own, so a slow receiver delays only the sender of that
+ *   queue. Every tensor frame says how many frames its sender has released on the reverse queue. A
+ *   credit frame says so only if no tensor frame goes that way for long.
+ *
+ * A pump runs on the main thread of its process, for one membership. It works whenever a frame
+ * arrives, a socket drains, or a caller pokes it. It allocates nothing for a frame.
  */
 export class Pump {
   readonly #parts: PumpParts;
   readonly #bytes: Buffer;
-  /** CRC of what goes out. */
+  /** Computes the CRC-32 of outgoing payloads. */
   readonly #crc: FrameCrc;
   readonly #routes: readonly Route[];
   readonly #sources: readonly Source[];
-  /** By queue number: those that go to other processes, and those that come from them. */
+  /** Queues to other processes (`out`) and from other processes (`in`), indexed by queue number. */
   readonly #out: readonly (SocketOutLink | undefined)[];
   readonly #in: readonly (SocketInLink | undefined)[];
-  /** Queues whose senders should hear that frames have been given back, if no frame tells them. */
+  /**
+   * Queues whose sender needs a credit, unless a tensor frame reports the released frames first.
+   */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
-  /** Ranges of the memory as sockets take them, by length and address: the same come again and again. */
+  /**
+   * Views of the memory for sockets, by length and then by address. A view is created once and used
+   * again, because the same ranges recur.
+   */
   readonly #ranges: Map<number, Map<number, Uint8Array>> = new Map();
   #isRunning = false;
   #isStepping = false;
@@ -120,12 +138,15 @@ export class Pump {
     );
   }
 
-  /** Processes to which frames go, and from which they come. */
+  /** Numbers of the processes to which frames go (`out`) and from which frames come (`in`). */
   get peers(): { readonly out: readonly number[]; readonly in: readonly number[] } {
     return { out: this.#routes.map(({ peer }) => peer), in: this.#sources.map(({ peer }) => peer) };
   }
 
-  /** The ends of the slice's links here: those to and from other processes, and `local` ones. */
+  /**
+   * Returns the ends of the slice's links in this process. The pump provides the ends of links to
+   * and from other processes; `local` provides all other ends.
+   */
   links(local: Links): Links {
     return {
       out: (link, colour): OutLink => this.#out[link * colours + colour] ?? local.out(link, colour),
@@ -133,19 +154,20 @@ export class Pump {
     };
   }
 
-  /** Payload bytes sent so far to other processes: link number, bytes, for every queue. */
+  /** Returns the payload bytes sent so far to other processes: one pair for each outgoing queue. */
   sentBytes(): readonly (readonly [link: number, bytes: number])[] {
     return this.#out.flatMap((it) => (it ? [[it.crossing.link, it.bytes] as const] : []));
   }
 
-  /** Lets `driven` run whenever something happens. */
+  /** Registers `driven`. The pump calls its `progress` whenever something happens. */
   drive(driven: Driven): void {
     this.#driven.push(driven);
   }
 
   /**
-   * Sends the frames for `peer` on `wire`, once it says that it listens; gives what takes what comes
-   * back. The newest connection counts while the other end of the one before has not been heard.
+   * Uses `wire` for the frames to `peer`. Frames go out after the first credit from `peer`. Returns
+   * the sink for the answers of `peer`, or a refusal (`peer`). A newer connection replaces an older
+   * one, unless a credit has already arrived on the older one.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
     const route = this.#routeTo(peer);
@@ -164,8 +186,9 @@ export class Pump {
   }
 
   /**
-   * Gives what takes the frames of `peer`; credits for them go back on `wire`, a first one at once,
-   * for nothing: it says that this end listens.
+   * Uses `wire` for the frames from `peer`. Returns the sink for these frames, or a refusal
+   * (`peer`). Credits go back on `wire`. The pump sends a first credit at once, although no frame
+   * has been released, to say that this end listens.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const source = this.#sourceOf(peer);
@@ -214,7 +237,10 @@ export class Pump {
     };
   }
 
-  /** The other end of `wire`, which took frames to `peer`, has gone. Whether that was of no account. */
+  /**
+   * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if its end
+   * does not matter: a newer connection is in use, or `peer` had not sent a first credit yet.
+   */
   closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routeTo(peer);
     if (route?.wire !== wire) return true;
@@ -223,7 +249,10 @@ export class Pump {
     return true;
   }
 
-  /** All that was written on `wire`, on the way to `peer`, is with the kernel. */
+  /**
+   * Called when the kernel has taken everything that was written to `wire`, a connection to `peer`.
+   * Releases the frame that was being sent.
+   */
   drained(peer: number, wire: Wire): void {
     const route = this.#routeTo(peer);
     if (route?.wire !== wire || route.sending === undefined) return;
@@ -238,20 +267,26 @@ export class Pump {
     this.poke();
   }
 
-  /** Does not touch the memory again; whoever owns the connections closes them. */
+  /**
+   * Stops the pump. From then on the pump does not touch the memory. The owner of the connections
+   * closes them.
+   */
   stop(): void {
     this.#isRunning = false;
     for (const route of this.#routes) route.wire = undefined;
     for (const source of this.#sources) source.wire = undefined;
   }
 
-  /** Gives shared memory back, once it has stopped and its connections are closed. */
+  /** Unmaps all segments. The caller must have stopped the pump and closed its connections. */
   close(): void {
     for (const { segment } of this.#routes) segment.close();
     for (const { segment } of this.#sources) segment.close();
   }
 
-  /** Does all that can be done now, after something has happened. */
+  /**
+   * Does all work that is possible without waiting. Callers use it after every event. Does nothing
+   * if the pump is not running.
+   */
   poke(): void {
     if (!this.#isRunning || this.#isStepping) return;
     this.#isStepping = true;
@@ -262,7 +297,10 @@ export class Pump {
     }
   }
 
-  /** Does what can be done in one turn, and says whether there may be more. */
+  /**
+   * Does the work of one turn. Returns true if a frame was sent, so that another turn may find
+   * work.
+   */
   step(): boolean {
     for (let i = 0; i < this.#driven.length; i++) this.#driven[i]?.progress();
     let hasSent = false;
@@ -274,7 +312,10 @@ export class Pump {
     return hasSent;
   }
 
-  /** Sends what may go to a peer while the kernel takes it, queue by queue; says if that was any. */
+  /**
+   * Sends frames to one peer, queue by queue in turn, as long as the kernel takes them. Returns
+   * true if at least one frame was sent.
+   */
   #send(route: Route): boolean {
     if (!route.isHeard || route.sending !== undefined) return false;
     const { queues } = route;
@@ -292,7 +333,8 @@ export class Pump {
       empty = 0;
       moved = true;
     }
-    // Until a frame comes, or a credit, or the kernel has taken the last.
+    // The route becomes ready again when a queue has a new frame, a credit arrives, or the kernel
+    // has taken the last frame.
     route.isReady = false;
     return moved;
   }
@@ -324,7 +366,7 @@ export class Pump {
     return crc === unknownCrc ? this.#crc.of(address, bytes) : crc;
   }
 
-  /** Copies a payload to its slot in a segment, and gives its CRC-32. */
+  /** Copies a payload into its slot of the segment, and returns the CRC-32 of the payload. */
   #share({ address, bytes, crc }: Readonly<Frame>, slot: number): number {
     const { kernels } = this.#parts;
     if (crc !== unknownCrc) {
@@ -429,7 +471,10 @@ export class Pump {
     return undefined;
   }
 
-  /** Whether the other end has mapped the segment that it was offered. */
+  /**
+   * Handles the answer of the peer to an offered segment. `isMapped` is true if the peer has mapped
+   * the segment. Returns a refusal (`order`) if no offer is open.
+   */
   #takeMapped({ queues, segment }: Route, isMapped: boolean): Refusal | undefined {
     if (!segment.answered(isMapped)) return outOfOrder(frameKinds.mapped);
     if (isMapped) for (const { window } of queues) window.narrow(segmentFrames);
@@ -474,7 +519,7 @@ function makeRoute(
   return route;
 }
 
-/** Links by the number of their queue. */
+/** Returns a table of the links, indexed by queue number. */
 function byQueue<L extends { readonly crossing: Crossing }>(
   links: readonly L[],
   torus: Torus,

@@ -7,57 +7,73 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import { headerBytes, lineBytes } from './frame.ts';
 import { mapBytes } from './segment.ts';
 
-/** Which process hosts which Cloud TPUs, seen from one of them. */
+/** Assignment of Cloud TPUs to processes, as one of these processes sees it. */
 export interface Hosting {
   readonly torus: Torus;
-  /** Number of the process, by worker. */
+  /** Number of the process that hosts a worker, indexed by the number of the worker. */
   readonly processOf: readonly number[];
   readonly self: number;
 }
 
-/** A queue of a link between two processes. */
+/** Queue of a link between two processes. */
 export interface Crossing {
   readonly link: number;
   readonly colour: number;
-  /** link · 2 + colour. */
+  /** Number of the queue: link · 2 + colour. */
   readonly queue: number;
-  /** The queue that runs the other way, between the same chips. */
+  /** Number of the queue in the other direction, between the same chips. */
   readonly reverse: number;
-  /** The worker at this end, and the process at the other. */
+  /** Number of the worker at this end (`worker`), and of the process at the other end (`peer`). */
   readonly worker: number;
   readonly peer: number;
 }
 
-/** Queues that leave this process for others, and those that come in, by queue number. */
+/**
+ * Queues that leave this process for other processes (`out`), and queues that come from other
+ * processes (`in`), by ascending queue number.
+ */
 export interface Crossings {
   readonly out: readonly Crossing[];
   readonly in: readonly Crossing[];
 }
 
-/** What frames between processes may hold: the same at both ends, since it follows from the programs. */
+/**
+ * Sizes of frames between two processes. Both ends compute the same sizes, because the sizes follow
+ * from the programs.
+ */
 export interface FrameSizes {
-  /** The most elements of a frame. */
+  /** Most elements of a frame. */
   readonly frameElements: number;
   readonly frameBytes: number;
-  /** Bytes of a receive slot: room for a payload, and for the header of the next frame after it. */
+  /**
+   * Length of a receive slot in bytes: room for a payload, and for the header of the next frame.
+   */
   readonly slotBytes: number;
 }
 
 export const colours = 2;
 /**
- * The most elements of a frame between processes, 1 MiB: each costs two processes some system calls
- * and callbacks, whatever its length; longer ones gain nothing more.
+ * Most elements of a frame between processes; they take 1 MiB. Frames are this long because each
+ * frame costs both processes some system calls and callbacks, whatever its length. Longer frames
+ * gain nothing more.
  */
 export const frameElementsMax = 262144;
-/** Frames of one queue that may be under way: enough for frames of the other way to give them back in time. */
+/**
+ * Most frames of one queue that may be sent and not yet released. So many are enough for frames of
+ * the other direction to report released frames in time.
+ */
 export const windowFrames = 8;
 /**
- * Of these, those whose payloads lie in a segment. Each has a place there of its own, so that memory
- * and caches are the price; more than two gain nothing.
+ * Most frames of one queue that may be sent and not yet released while payloads go through a
+ * segment. Every one of them has a slot of its own in the segment, which costs memory and caches.
+ * More than two gain nothing.
  */
 export const segmentFrames = 2;
 
-/** Sizes for all-reduces of at most `elements` elements: short vectors need little memory. */
+/**
+ * Returns the frame sizes for all-reduces of at most `elements` elements. Short vectors get short
+ * frames and so need little memory.
+ */
 export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {
   const lane = longestPart(elements, laneCount);
   const ring = Math.min(...[width, height].filter((length) => length > 1), lane);
@@ -90,37 +106,49 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   return { out, in: incoming };
 }
 
-/** The processes at the other ends. */
+/** Returns the numbers of the processes at the other ends of `crossings`, each number once. */
 export function peersOf(crossings: readonly Crossing[]): readonly number[] {
   return [...new Set(crossings.map(({ peer }) => peer))];
 }
 
-/** Where the segment that is shared with a peer lies, and the queues with places in it. */
+/** Location of the segment that is shared with one peer, and the queues that have slots in it. */
 export interface SegmentPlace {
   readonly peer: number;
   readonly address: number;
   /** A multiple of {@link mapBytes}. */
   readonly bytes: number;
-  /** Numbers. Each has {@link segmentFrames} slots, one queue after another. */
+  /**
+   * Queue numbers. Each queue has {@link segmentFrames} slots. The slots have the order of this
+   * list.
+   */
   readonly queues: readonly number[];
 }
 
-/** What the pump of a process has in the memory: byte addresses. */
+/** Memory that the pump of a process uses, as byte addresses. */
 export interface PumpLayout {
-  /** Segments of what goes to each peer, and of what comes from each. Not touched where nothing is shared. */
+  /**
+   * Segments for frames to each peer (`out`) and from each peer (`in`). The pump does not touch a
+   * segment that is not shared.
+   */
   readonly segments: {
     readonly out: readonly SegmentPlace[];
     readonly in: readonly SegmentPlace[];
   };
-  /** For all that may come through sockets; few are ever touched. */
+  /** Slots for all frames that may arrive through sockets. Only a few slots are ever touched. */
   readonly slots: { readonly address: number; readonly count: number };
-  /** For the CRCs of what goes out, and of what comes from each peer in turn. */
+  /**
+   * Scratch memory for CRC-32: one part for outgoing frames, then one part for each peer that
+   * sends.
+   */
   readonly scratch: number;
-  /** The byte after all of it. */
+  /** Address of the first byte after the memory of the pump. */
   readonly end: number;
 }
 
-/** Lays out what a pump needs, from the first place after byte address `after` where a range can be mapped. */
+/**
+ * Lays out the memory of a pump. The memory begins at the first address, from byte address `after`
+ * on, where a range can be mapped: a multiple of {@link mapBytes}.
+ */
 export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, after: number): PumpLayout {
   let end = roundUp(after);
   const take = (bytes: number): number => {
@@ -146,7 +174,10 @@ function roundUp(bytes: number): number {
   return Math.ceil(bytes / mapBytes) * mapBytes;
 }
 
-/** Byte address where the payload of frame `count` of a queue lies in the segment at `place`. */
+/**
+ * Returns the byte address of the payload of a frame in the segment at `place`. `count` is the
+ * number of frames (modulo 2^32) that the queue carried before this frame.
+ */
 export function segmentSlot(
   { address, queues }: SegmentPlace,
   { slotBytes }: FrameSizes,
@@ -157,14 +188,19 @@ export function segmentSlot(
   return address + slot * slotBytes;
 }
 
-/** The name of the link of a queue, such as `chip(3,1)+x`, or of one that the torus has not. */
+/**
+ * Returns the name of the link of a queue, such as `chip(3,1)+x`, or `queue N` if the torus has no
+ * queue with that number.
+ */
 export function queueName(torus: Torus, queue: number): string {
   const link = Math.floor(queue / colours);
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
 
-// What has come waits in a queue for its lane.
+// Received frames wait in a queue of `queueDepth` frames for their lane, so a full window must fit
+// into that queue.
 assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);
-// Counts of frames are modulo 2^32, and a slot follows from them.
+// Counts of frames wrap at 2^32, and a count determines the slot, so `segmentFrames` must divide
+// 2^32.
 const isFitting = segmentFrames <= windowFrames && 2 ** 32 % segmentFrames === 0;
 assert(isFitting && segmentFrames >= 2, `segments of ${segmentFrames} frames a queue`);

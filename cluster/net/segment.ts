@@ -4,20 +4,30 @@ import { broken } from '../../src/numerics/assert.ts';
 import { findInLibc, type LibcFunction } from '../host/libc.ts';
 
 /**
- * Memory that two processes of one host share: a file without a name in the host's memory, which each
- * maps over a range of its own. Node cannot map files, so koffi calls `mmap`. Whatever is missing for it
- * (a platform, `/dev/shm`, room there) is said in a line and not thrown: there is always the socket.
+ * Offer of a segment: memory that two processes of one host share. A segment is a file without a
+ * name in the memory of the host. Each process maps that file over a range of its own memory. Node
+ * cannot map files, so koffi calls `mmap`. If anything is missing (the platform, `/dev/shm`, room
+ * in it), functions of this file return a reason in one line and do not throw, because payloads can
+ * always go through the socket.
  */
 export interface SegmentOffer {
-  /** The process that made it, and its number of the open file. */
+  /**
+   * Process that made the segment (`pid`), and the descriptor of the file in that process (`fd`).
+   */
   readonly pid: number;
   readonly fd: number;
-  /** Which file that has to be: numbers of processes may mean others elsewhere. */
+  /**
+   * Device and inode of the file. The receiver checks both, because in another container the same
+   * `pid` may mean another process.
+   */
   readonly device: bigint;
   readonly inode: bigint;
 }
 
-/** Ranges that are mapped begin and end at multiples of this: no system has larger pages. */
+/**
+ * Unit of mapping, in bytes: mapped ranges begin and end at multiples of it. No system has larger
+ * pages.
+ */
 export const mapBytes = 65536;
 export const offerBytes = 24;
 
@@ -27,10 +37,13 @@ const folder = '/dev/shm';
 const protections = { read: 1, write: 2 } as const;
 const flags = { shared: 0x01, private: 0x02, fixed: 0x10, anonymous: 0x20 } as const;
 
-/** Looked for when it is first needed: most processes of containers never do. */
+/**
+ * The function `mmap`, or the reason why it is not available. It is looked up at its first use,
+ * because most processes in containers never use it.
+ */
 let mmap: LibcFunction | string | undefined;
 
-/** `mmap`, or why there is none. */
+/** Returns the function `mmap`, or the reason why it is not available. */
 function findMmap(): LibcFunction | string {
   if (process.platform !== 'linux') return `no shared memory on ${process.platform}`;
   return findInLibc(
@@ -39,8 +52,9 @@ function findMmap(): LibcFunction | string {
 }
 
 /**
- * Makes a segment of zeros over `range` of a memory, for which all of its memory is set aside. It is
- * offered until `close`, which leaves it mapped. Gives why not where that cannot be.
+ * Makes a segment of zeros and maps it over `range`. All memory of the segment is reserved at once.
+ * Peers can map the segment until the caller calls `close`; after that the segment stays mapped
+ * here. Returns the reason if the segment cannot be made.
  */
 export function makeSegment(
   range: Uint8Array,
@@ -69,13 +83,16 @@ export function makeSegment(
   }
 }
 
-/** Maps what another process of this host offers over `range`, to be read. Gives why not, if so. */
+/**
+ * Maps the segment that another process of this host offers over `range`, for reading only. Returns
+ * undefined, or the reason if the segment cannot be mapped.
+ */
 export function mapSegment(offer: Uint8Array, range: Uint8Array): string | undefined {
   if (offer.length !== offerBytes) return `an offer of ${offer.length} bytes`;
   const { pid, fd, device, inode } = decodeOffer(offer);
   let file: number | undefined;
   try {
-    // Not waited for, should it be a pipe.
+    // `O_NONBLOCK` keeps the open from waiting if the descriptor leads to a pipe.
     file = openSync(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
     const it = fstatSync(file, { bigint: true });
     const isIt = it.isFile() && it.dev === device && it.ino === inode;
@@ -88,7 +105,7 @@ export function mapSegment(offer: Uint8Array, range: Uint8Array): string | undef
   }
 }
 
-/** Makes a range zeros of this process alone, as before something was mapped there. */
+/** Unmaps a segment: `range` becomes private memory full of zeros, as before the mapping. */
 export function unmapSegment(range: Uint8Array): void {
   const refused = map(
     range,
@@ -99,7 +116,10 @@ export function unmapSegment(range: Uint8Array): void {
   if (refused !== undefined) broken(`a segment that stays mapped: ${refused}`);
 }
 
-/** Maps a file over a range of a memory, or nothing but zeros. Gives why not, if so. */
+/**
+ * Maps a file over a range of memory, or zeros if `fd` is −1. Returns undefined, or the reason if
+ * the mapping fails.
+ */
 function map(range: Uint8Array, fd: number, protection: number, how: number): string | undefined {
   mmap ??= findMmap();
   if (typeof mmap === 'string') return mmap;

@@ -3,7 +3,7 @@ import type { FrameSizes, SegmentPlace } from './route.ts';
 import { segmentSlot } from './route.ts';
 import { makeSegment, mapSegment, unmapSegment } from './segment.ts';
 
-/** What both ends of a segment have: a range of the memory, with slots by queue. */
+/** Common part of both ends of a segment: a range of the memory, with slots for each queue. */
 class SegmentEnd {
   readonly #place: SegmentPlace;
   readonly #sizes: FrameSizes;
@@ -15,27 +15,30 @@ class SegmentEnd {
     this.range = memory.subarray(place.address, place.address + place.bytes);
   }
 
-  /** Byte address where the payload of frame `count` of a queue lies. */
+  /** Returns the byte address of the payload of frame number `count` of a queue. */
   slot(queue: number, count: number): number {
     return segmentSlot(this.#place, this.#sizes, queue, count);
   }
 }
 
 /**
- * The sender's end of a segment. What it writes there the receiver finds without a system call: only
- * headers go through the socket, and say that a payload lies ready.
+ * Sending end of a segment. The receiver reads payloads from the segment without a system call.
+ * Only headers go through the socket; each header says that a payload is ready.
  */
 export class OutSegment extends SegmentEnd {
-  /** Ends the offer, while there is one. */
+  /** Function that ends the present offer; undefined if no offer is open. */
   #close: (() => void) | undefined;
   #isMapped = false;
 
-  /** Whether payloads may go this way. */
+  /** True if the peer has mapped the segment, so that payloads may go through the segment. */
   get isMapped(): boolean {
     return this.#isMapped;
   }
 
-  /** Makes it anew, and gives the frame that offers it; or says why it cannot be. */
+  /**
+   * Makes a new segment. Returns the frame that offers the segment to the peer, or the reason if
+   * the segment cannot be made.
+   */
   offer(generation: number): Buffer | string {
     this.close();
     const made = makeSegment(this.range);
@@ -44,7 +47,10 @@ export class OutSegment extends SegmentEnd {
     return encodeFrame({ ...emptyHeader(), kind: frameKinds.segment, generation }, made.offer);
   }
 
-  /** The other end has it, or cannot. False when it was not asked. */
+  /**
+   * Handles the answer of the peer to the offer. `isMapped` is true if the peer has mapped the
+   * segment. Returns false if no offer is open.
+   */
   answered(isMapped: boolean): boolean {
     if (this.#close === undefined) return false;
     if (isMapped) {
@@ -55,7 +61,7 @@ export class OutSegment extends SegmentEnd {
     return true;
   }
 
-  /** Gives its memory back. */
+  /** Ends the offer and unmaps the segment. */
   close(): void {
     if (this.#close || this.#isMapped) unmapSegment(this.range);
     this.#close?.();
@@ -64,16 +70,16 @@ export class OutSegment extends SegmentEnd {
   }
 }
 
-/** The receiver's end of a segment, which only reads it. */
+/** Receiving end of a segment. The receiver maps the segment for reading only. */
 export class InSegment extends SegmentEnd {
   #isMapped = false;
 
-  /** Whether payloads may lie there. */
+  /** True if this end has mapped the segment, so that payloads may lie in the segment. */
   get isMapped(): boolean {
     return this.#isMapped;
   }
 
-  /** Maps what is offered; or says why it cannot be. */
+  /** Maps the offered segment. Returns undefined, or the reason if the segment cannot be mapped. */
   take(offer: Uint8Array): string | undefined {
     const refused = mapSegment(offer, this.range);
     this.#isMapped = refused === undefined;
@@ -86,7 +92,7 @@ export class InSegment extends SegmentEnd {
   }
 }
 
-/** What a receiver answers to an offer. */
+/** Encodes the frame with which a receiver answers the offer of a segment. */
 export function answerFrame(generation: number, isMapped: boolean): Buffer {
   const header = { ...emptyHeader(), kind: frameKinds.mapped, generation };
   return encodeFrame({ ...header, sequence: isMapped ? 1 : 0 });

@@ -1,8 +1,9 @@
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * Equal pieces of memory into which frames are received, used last when given back last: so few are
- * ever touched while frames are worked on as they come, and those few stay in the cache.
+ * Pool of equal memory slots for received frames. The slot that was released last is used next. So
+ * only a few slots are touched while frames are processed as they arrive, and these few stay in the
+ * cache.
  */
 export class Slots {
   readonly #base: number;
@@ -10,7 +11,7 @@ export class Slots {
   readonly #free: Uint32Array;
   #count: number;
 
-  /** `count` slots of `bytes` from byte address `base` on. */
+  /** Creates `count` slots of `bytes` bytes each, from byte address `base` on. */
   constructor(base: number, bytes: number, count: number) {
     this.#base = base;
     this.#end = base + bytes * count;
@@ -18,21 +19,21 @@ export class Slots {
     this.#count = count;
   }
 
-  /** Gives the byte address of a slot, of which one must be free. */
+  /** Takes a free slot and returns its byte address. At least one slot must be free. */
   take(): number {
     assert(this.#count > 0, 'no slot is free');
     this.#count--;
     return this.#free[this.#count] ?? 0;
   }
 
-  /** Gives a slot back. */
+  /** Makes the slot at byte address `address` free again. */
   give(address: number): void {
     assert(this.#count < this.#free.length, 'a slot given back twice');
     this.#free[this.#count] = address;
     this.#count++;
   }
 
-  /** Whether `address` is that of a slot. */
+  /** True if `address` lies in one of the slots. */
   has(address: number): boolean {
     return address >= this.#base && address < this.#end;
   }

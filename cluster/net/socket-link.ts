@@ -7,7 +7,7 @@ import { type Crossing, windowFrames } from './route.ts';
 import type { Slots } from './slots.ts';
 import { Window } from './window.ts';
 
-/** A bounded queue of frames on one thread. Counts are modulo 2^32. */
+/** Bounded queue of frames (first in, first out) for use on one thread. Counts are modulo 2^32. */
 class FrameRing {
   readonly #frames: readonly Frame[] = Array.from({ length: queueDepth }, emptyFrame);
   #head = 0;
@@ -17,7 +17,7 @@ class FrameRing {
     return (this.#head - this.#tail) >>> 0;
   }
 
-  /** Frames ever taken out. */
+  /** Number of frames ever taken out of the queue. */
   get taken(): number {
     return this.#tail;
   }
@@ -28,7 +28,7 @@ class FrameRing {
     this.#head = (this.#head + 1) >>> 0;
   }
 
-  /** The oldest, of which there must be one. */
+  /** Oldest frame of the queue. The queue must not be empty. */
   get oldest(): Readonly<Frame> {
     return this.#slot(this.#tail);
   }
@@ -45,17 +45,22 @@ class FrameRing {
   }
 }
 
-/** Whether any of the queues to one process may have a frame to be sent. */
+/**
+ * State that all queues to one process share. `isReady` is true if one of these queues may have a
+ * frame to send.
+ */
 export interface Outbox {
   isReady: boolean;
 }
 
-/** The sending end of a queue to another process: frames wait here for their connection. */
+/**
+ * Sending end of a queue to another process. Frames wait here until their connection takes them.
+ */
 export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
   readonly crc: FrameCrc;
   readonly #outbox: Outbox;
-  /** What the receiver has of them, and has not given back. */
+  /** Counts the frames that were sent and that the receiver has not released. */
   readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
@@ -66,7 +71,7 @@ export class SocketOutLink implements OutLink {
     this.#outbox = outbox;
   }
 
-  /** Payload bytes ever sent. */
+  /** Sum of the payload bytes of all frames passed to `send`. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -85,34 +90,46 @@ export class SocketOutLink implements OutLink {
     return ((this.#waiting.taken - count) | 0) >= 0;
   }
 
-  /** The frame that may go now, if any. It stays where it is until {@link sent}. */
+  /**
+   * Next frame that may be sent now, or undefined. The frame stays in the queue until {@link sent}.
+   */
   get next(): Readonly<Frame> | undefined {
     const mayGo = this.#waiting.length > 0 && this.window.hasRoom;
     return mayGo ? this.#waiting.oldest : undefined;
   }
 
-  /** The receiver has given back `count` frames ever; false when there were not so many. */
+  /**
+   * Records that the receiver has released `count` frames ever (modulo 2^32). Returns false if
+   * fewer frames were sent.
+   */
   giveBack(count: number): boolean {
     const isRight = this.window.giveBack(count);
     if (this.#waiting.length > 0) this.#outbox.isReady = true;
     return isRight;
   }
 
-  /** The kernel has the next frame: its range is the sender's again. */
+  /**
+   * Called when the kernel has taken the next frame. Releases that frame: the sender may write to
+   * its range again.
+   */
   sent(): void {
     this.#waiting.take();
   }
 }
 
-/** The receiving end of a queue from another process: frames that have come, each in its place. */
+/**
+ * Receiving end of a queue from another process. Holds received frames, each at its own address.
+ */
 export class SocketInLink implements InLink {
   readonly crossing: Crossing;
-  /** As the sender sees it. */
+  /** Counts the frames that arrived and that the sender has not been told are released. */
   readonly window: Window = new Window(windowFrames);
-  /** Where frames come that are to be summed, or that nobody waits for. */
+  /** Slots for the payloads of frames that are to be summed, or that no lane waits for. */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
-  /** Links whose sender should hear that frames have been given back, if no frame tells it. */
+  /**
+   * Queues whose sender needs a credit, unless a tensor frame reports the released frames first.
+   */
   readonly #due: SocketInLink[];
   readonly #expected: Frame = emptyFrame();
   #isExpected = false;
@@ -146,8 +163,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Sets the address to which the payload of a frame goes, and says whether that is a slot; there
-   * must be room in the window.
+   * Sets `frame.address` to where the payload must go. Returns true if that is a slot, and false if
+   * it is the address that {@link expect} gave for this frame. The window must have room.
    */
   place(frame: Frame): boolean {
     this.window.put();
@@ -157,19 +174,24 @@ export class SocketInLink implements InLink {
     return !isAwaited;
   }
 
-  /** Says that a frame lies where it is to be read; there must be room in the window. */
+  /**
+   * Sets `frame.address` to `address`, where the payload already lies. The window must have room.
+   */
   placeAt(frame: Frame, address: number): void {
     this.window.put();
     frame.address = address;
     this.#isExpected = false;
   }
 
-  /** A frame has come to where it was placed. */
+  /** Appends a frame whose payload has arrived at `frame.address`. */
   deliver(frame: Readonly<Frame>): void {
     this.#present.put(frame);
   }
 
-  /** Counts frames back of which the sender has not heard, and gives how many there ever were. */
+  /**
+   * Returns the number of frames ever released (modulo 2^32). The caller must send that number to
+   * the sender; the window counts the frames as reported.
+   */
   giveBack(): number {
     const released = this.#present.taken;
     const isRight = this.window.giveBack(released);
@@ -177,7 +199,10 @@ export class SocketInLink implements InLink {
     return released;
   }
 
-  /** Whether the sender, as far as it has heard, will soon be out of room without need. */
+  /**
+   * True if the sender will soon run out of credit only because it has not been told of released
+   * frames.
+   */
   get isCrowded(): boolean {
     const { back, crowded } = this.window;
     return crowded > 0 && ((this.#present.taken - back - crowded) | 0) >= 0;

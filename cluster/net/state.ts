@@ -6,21 +6,28 @@ import { readRefusal } from './handshake.ts';
 import type { Wire } from './wire.ts';
 
 /**
- * How one Cloud TPU takes the parameters of a program from another, on a connection of its own. The
- * taker sends a `state` frame without a payload: collective = program, sequence = steps done. All
- * parameters come back in order as `state` frames: collective = program, queue = number of the
- * parameter, sequence = number of the piece in it. Then the taker closes.
+ * Request of one Cloud TPU (the taker) for the parameters of a program from another one (the
+ * sender). Each transfer has a connection of its own:
+ *
+ * 1. The taker sends a `state` frame without a payload: collective = program, sequence = steps
+ *    done.
+ * 2. The sender sends all parameters, in order, as `state` frames: collective = program, queue =
+ *    number of the parameter, sequence = number of the piece in it.
+ * 3. The taker closes the connection.
  */
 export interface StateQuery {
   readonly program: number;
-  /** Steps after which the parameters are wanted. */
+  /** Number of completed steps after which the parameters are wanted. */
   readonly steps: number;
 }
 
-/** A piece of a parameter, but for the last, which is shorter. The links' frames wait for no more. */
+/**
+ * Length of a piece of a parameter, in bytes; the last piece is shorter. Pieces are short so that
+ * frames of the links never wait for more than one piece.
+ */
 const pieceBytes = 128 * 1024;
 
-/** The serving end: sends a piece whenever the kernel has taken the one before. */
+/** Sending end of a transfer. It sends a piece whenever the kernel has taken the piece before. */
 export class StateSender implements FrameSink {
   readonly #wire: Wire;
   readonly #generation: number;
@@ -32,7 +39,9 @@ export class StateSender implements FrameSink {
   #piece = 0;
   #isClosed = false;
 
-  /** `stateOf` gives the parameters, in place, if they are at hand. */
+  /**
+   * `stateOf` returns the parameters without copying them, or undefined if they are not available.
+   */
   constructor(
     wire: Wire,
     generation: number,
@@ -62,17 +71,19 @@ export class StateSender implements FrameSink {
     return undefined;
   }
 
-  /** The kernel has all that was written. */
+  /** Called when the kernel has taken everything that was written. Sends the next piece. */
   drained(): void {
     this.#sendSoon();
   }
 
-  /** Nothing is read from the parameters any more. */
+  /** Stops the transfer. From then on the sender does not read the parameters. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** What sockets have for the links comes first. */
+  /**
+   * Sends the next piece after the pending events of sockets, so that frames of the links go first.
+   */
   #sendSoon(): void {
     setImmediate(() => this.#send());
   }
@@ -90,7 +101,7 @@ export class StateSender implements FrameSink {
     if (this.#wire.write(this.#head.bytes, payload)) this.#sendSoon();
   }
 
-  /** The piece that comes next; undefined after the last. */
+  /** Returns the next piece, or undefined after the last piece. */
   #next(): Uint8Array | undefined {
     const value = this.#values?.[this.#index];
     if (value === undefined) return undefined;
@@ -102,7 +113,10 @@ export class StateSender implements FrameSink {
   }
 }
 
-/** The taking end: every piece goes to where it belongs, and no other is accepted. */
+/**
+ * Receiving end of a transfer. Every piece goes directly into its parameter. A piece out of order
+ * is refused (`order`).
+ */
 export class StateTaker implements FrameSink {
   readonly #query: StateQuery;
   readonly #generation: number;
@@ -111,7 +125,7 @@ export class StateTaker implements FrameSink {
   #index = 0;
   #offset = 0;
 
-  /** `taken` is called once all of `into` has been filled. */
+  /** `taken` is called when all memory of `into` has been filled. */
   constructor(
     query: StateQuery,
     generation: number,
@@ -129,7 +143,7 @@ export class StateTaker implements FrameSink {
     this.#skipFull();
   }
 
-  /** What asks for it. */
+  /** Frame that requests the parameters. */
   get query(): Buffer {
     const { program: collective, steps: sequence } = this.#query;
     const kind = frameKinds.state;

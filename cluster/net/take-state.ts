@@ -6,29 +6,29 @@ import type { Token } from './token.ts';
 
 export interface TakeOptions extends StateQuery {
   readonly token: Token;
-  /** Where the tensors of `peer` come from. */
+  /** Addresses at which `peer` serves its tensors. */
   readonly offer: TensorOffer;
   readonly self: number;
   readonly peer: number;
   readonly generation: number;
-  /** Where the parameters go, each in its place. */
+  /** Memory for the parameters, in order. Received parameters are written directly into it. */
   readonly into: readonly Uint8Array[];
 }
 
-/** How long to wait without a byte, in ms. */
+/** Longest time without a received byte, in ms. Then the transfer fails with `worker-silent`. */
 const silentMsMax = 10_000;
-/** How long to wait before asking again a peer that is not in this membership yet, in ms. */
+/** Delay before the next request, in ms, if the peer has not joined this membership yet. */
 const retryMs = 50;
 
-/** A transfer under way. */
+/** Transfer of parameters that is under way. */
 export interface Taking {
-  /** Rejects with a `PodError` that names the peer. */
+  /** Resolves when all parameters have arrived. Rejects with a `PodError` that names the peer. */
   readonly done: Promise<void>;
-  /** Gives it up: nothing is written to the parameters any more. */
+  /** Cancels the transfer: `done` rejects, and nothing more is written to the parameters. */
   cancel(): void;
 }
 
-/** Fills `into` with parameters of another Cloud TPU, straight from its socket. */
+/** Fills `into` with the parameters of another Cloud TPU, over a connection to that Cloud TPU. */
 export function takeState(options: TakeOptions): Taking {
   let settle: { resolve(): void; reject(error: PodError): void } | undefined;
   const done = new Promise<void>((resolve, reject) => {
@@ -64,12 +64,14 @@ export function takeState(options: TakeOptions): Taking {
 }
 
 interface TakeEvents {
-  /** Something of the parameters has come; all of them have. */
+  /**
+   * `heard` is called when bytes have arrived; `taken` is called when all parameters have arrived.
+   */
   heard(): void;
   taken(): void;
-  /** It has failed. */
+  /** Called when the transfer has failed. */
   closed(refusal: Refusal): void;
-  /** The peer has not come to this membership yet. */
+  /** Called when the peer has not joined this membership yet. */
   early(): void;
 }
 
@@ -83,7 +85,8 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       if (isOpen) events.heard();
     },
     closed(refusal) {
-      // A peer that begins a membership ends all connections.
+      // A peer closes all connections when it begins a membership, so a connection that was closed
+      // before it opened is not a failure: the peer is only early in that membership.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else events.closed(refusal ?? { code: 'peer', text: 'gone before all had come' });

@@ -14,40 +14,59 @@ import { streamWire, webSocketWire } from './wire.ts';
 import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
- * Connections that carry tensors, one for each direction between two processes, and parameters. The
- * one that sends them listens: what the listening side of a WebSocket sends is not masked.
+ * Options of a server for tensor connections. A tensor connection carries either tensors, in one
+ * direction between two processes, or parameters. The process that sends the tensors listens,
+ * because the listening side of a WebSocket need not mask what it sends.
  */
 export interface TensorServerOptions {
   readonly token: Token;
   readonly host: string;
-  /** 0 for any. */
+  /** TCP port to listen on; 0 lets the operating system choose one. */
   readonly port: number;
-  /** Also listens here, for those on the same host. */
+  /** Path of a unix socket on which the server also listens, for peers on the same host. */
   readonly unixPath?: string;
-  /** Why a peer that holds the token may not connect, if so: the membership has moved on, say. */
+  /**
+   * Returns the reason for refusing a peer although the peer holds the token, or undefined to admit
+   * the peer. For example, the membership has changed.
+   */
   readonly admit: (hello: Hello) => Refusal | undefined;
-  /** Frames for `hello.from` go out on `wire`; gives what takes what comes from it. */
+  /**
+   * Called when the handshake has succeeded. Frames for process `hello.from` go out on `wire`.
+   * Returns the sink for the frames that come from that process, or a refusal.
+   */
   readonly open: (hello: Hello, wire: Wire) => FrameSink | Refusal;
-  /** All that was written on the way to `hello.from` is with the kernel. */
+  /** Called when the kernel has taken everything that was written for process `hello.from`. */
   readonly drained: (hello: Hello, wire: Wire) => void;
-  /** An open connection has ended. */
+  /** Called when an open connection has ended. */
   readonly closed: (hello: Hello, refusal: Refusal | undefined, wire: Wire) => void;
-  /** One that never opened. */
+  /** Called when a connection has ended before it opened. */
   readonly turnedAway: (refusal: Refusal) => void;
 }
 
 export interface TensorServer extends Listener {
-  /** Ends every connection, as when the membership changes, and goes on listening. */
+  /**
+   * Closes every connection, which is necessary when the membership changes, and goes on listening.
+   */
   drop(): void;
 }
 
 export const tensorPath = '/tensor';
-/** How long either end waits for the other: 64 processes may be starting on two processors. */
+/**
+ * Time limit for the handshake at each end, in ms. It is long because 64 processes may be starting
+ * on two processors.
+ */
 const handshakeMs = 20_000;
-/** Credits and handshakes are all that comes in. */
+/**
+ * Largest incoming WebSocket message, in bytes. Only small frames come in: those of handshakes,
+ * credits, refusals and requests for parameters.
+ */
 const inboundBytesMax = 4096;
 
-/** @throws PodError `io` when the address or the path cannot be had. */
+/**
+ * Listens for tensor connections on TCP, and on a unix socket if `unixPath` is set.
+ *
+ * @throws PodError `io` if the address or the path cannot be bound.
+ */
 export async function listenTensors(options: TensorServerOptions): Promise<TensorServer> {
   const turnedAway = (why: 'timeout' | 'too-many'): void =>
     options.turnedAway({ code: why, text: `no handshake: ${why}` });
@@ -115,11 +134,11 @@ function acceptTensors(
   return connection;
 }
 
-/** Where a process sends its tensors from, as the list of peers says. */
+/** Addresses at which a process serves its tensors, as the list of peers states them. */
 export interface TensorOffer {
   readonly host: string;
   readonly port: number;
-  /** A path that leads there from the same host. */
+  /** Path of the unix socket of that process, for peers on the same host. */
   readonly unixPath?: string;
 }
 
@@ -127,22 +146,33 @@ export interface TensorClientOptions {
   readonly token: Token;
   readonly offer: TensorOffer;
   readonly hello: Omit<Hello, 'role'>;
-  /** Frames come in; gives what takes them. Credits go back on `wire`. */
+  /**
+   * Called when the handshake has succeeded. Returns the sink for incoming frames, or a refusal.
+   * Credits go back on `wire`.
+   */
   readonly open: (wire: Wire) => FrameSink | Refusal;
-  /** It has ended, or never opened. Comes once; to try again is the caller's. */
+  /**
+   * Called once, when the connection has ended or could not be opened. The caller decides whether
+   * to connect again.
+   */
   readonly closed: (refusal: Refusal | undefined) => void;
-  /** Something has come. */
+  /** Called when bytes have arrived. */
   readonly heard?: () => void;
 }
 
 export interface TensorClient {
-  /** What carries it. */
+  /** Transport of the connection: a unix socket or a WebSocket. */
   readonly over: 'unix' | 'ws';
-  /** Ends it at once: when it returns, nothing more is read into memory. */
+  /**
+   * Closes the connection at once. After `close` has returned, nothing more is read into memory.
+   */
   close(): void;
 }
 
-/** Connects to where a peer's tensors come from: by its unix socket if that is here. */
+/**
+ * Connects to the process that serves a peer's tensors: through its unix socket if the path exists
+ * on this host, otherwise through a WebSocket.
+ */
 export function connectTensors(options: TensorClientOptions): TensorClient {
   const { offer, token } = options;
   const hello: Hello = { ...options.hello, role: 'worker' };
@@ -222,7 +252,7 @@ function pullerOf(connection: Connection, heard: () => void = () => undefined): 
   };
 }
 
-/** An option of sockets that their types leave out [Node, `net.Socket`]. */
+/** Options of a socket with `onread`, which the types of Node leave out [Node, `net.Socket`]. */
 type ReadInto = SocketConstructorOpts & {
   readonly onread: {
     readonly buffer: () => Uint8Array;
@@ -230,10 +260,10 @@ type ReadInto = SocketConstructorOpts & {
   };
 };
 
-/** A socket whose bytes the kernel puts where the puller wants them. */
+/** Creates a socket that reads bytes directly into the memory of a puller. */
 function pullingSocket(): {
   readonly socket: Socket;
-  /** To be called before it connects. */
+  /** Sets the puller and the connection. The caller must call it before the socket connects. */
   readonly begin: (puller: Puller, connection: Connection) => void;
 } {
   let puller: Puller | undefined;

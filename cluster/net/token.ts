@@ -2,7 +2,10 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readRegularFile } from '../../src/files/read.ts';
 import { PodError } from '../../src/numerics/error.ts';
 
-/** The secret that master and workers share. It proves; it is never sent, and never printed. */
+/**
+ * Secret that the master and the workers share. Each end proves that it holds the token. The token
+ * is never sent and never printed.
+ */
 export class Token {
   readonly #secret: Buffer;
 
@@ -10,7 +13,10 @@ export class Token {
     this.#secret = Buffer.from(secret);
   }
 
-  /** HMAC-SHA256 over `parts`, each with its length before it, so that no two lists look alike. */
+  /**
+   * Returns the HMAC-SHA256 over `parts`. The length of each part goes before the part, so that two
+   * different lists never have the same bytes.
+   */
   prove(parts: readonly Uint8Array[]): Buffer {
     const hmac = createHmac('sha256', this.#secret);
     for (const part of parts) {
@@ -21,40 +27,47 @@ export class Token {
     return hmac.digest();
   }
 
-  /** Whether `proof` is that of `parts`, in a time that does not depend on where they differ. */
+  /**
+   * True if `proof` is the proof of `parts`. The time of the comparison does not depend on the
+   * position of a difference, so it reveals nothing to an attacker.
+   */
   isProof(proof: Uint8Array, parts: readonly Uint8Array[]): boolean {
     const expected = this.prove(parts);
     return proof.length === expected.length && timingSafeEqual(proof, expected);
   }
 
-  /** What anything that prints it gets. */
+  /** Returns a placeholder, so that the secret never appears in JSON or in a log. */
   toJSON(): string {
     return 'token';
   }
 }
 
-/** Fewer characters can be guessed. */
+/** Shortest valid token, in characters. Shorter tokens could be guessed. */
 export const tokenLengthMin = 16;
-/** A token file is no larger. */
+/** Largest token file, in bytes. */
 export const tokenBytesMax = 4096;
 const defaultPath = '/run/secrets/pod-token';
 
-/** The file of the token: the one that `POD_TOKEN_FILE` names, or where engines mount secrets. */
+/**
+ * Returns the path of the token file: the value of `POD_TOKEN_FILE`, or the path where container
+ * engines mount the secret.
+ */
 export function tokenPath(env: Readonly<Record<string, string | undefined>>): string {
   return env['POD_TOKEN_FILE'] ?? defaultPath;
 }
 
 export interface ReadToken {
   readonly token: Token;
-  /** What should be said to the operator, such as that others can read the file. */
+  /** Warning for the operator, for example that other users can read the token file. */
   readonly warning?: string;
 }
 
 /**
- * Reads the token from the file named by `POD_TOKEN_FILE`, or where engines mount secrets. White
- * space around it does not count.
+ * Reads the token from the file that {@link tokenPath} returns. White space around the token is
+ * ignored.
  *
- * @throws PodError `io` when the file cannot be read, `bad-config` when it holds no fit token.
+ * @throws PodError `io` if the file cannot be read; `bad-config` if it is not a regular file, is
+ * too large, or holds too short a token.
  */
 export function readToken(env: Readonly<Record<string, string | undefined>>): ReadToken {
   const path = tokenPath(env);
@@ -65,7 +78,8 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
     throw new PodError('bad-config', `token file ${path}: ${found}`);
   }
   const token = new Token(Buffer.from(secret));
-  // Engines mount secrets read-only for the container's own users: 0444 is theirs to choose.
+  // Container engines mount secrets with mode 0444 and only into their own container, so that mode
+  // needs no warning.
   if (path.startsWith('/run/secrets/') || (mode & 0o077) === 0) return { token };
   const octal = (mode & 0o777).toString(8);
   return { token, warning: `token file ${path} has mode ${octal}: others can read it, use 600` };

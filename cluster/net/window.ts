@@ -1,15 +1,15 @@
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * How many frames of one queue are under way. Sender and receiver both keep one, so that the sender
- * knows what room there is without asking: it is told only how many frames have been given back.
- * Counts of frames are modulo 2^32.
+ * Counts the frames of one queue that were sent and not yet released. The sender and the receiver
+ * each keep a window. So the sender knows without asking how much room is left: the receiver
+ * reports only how many frames it has ever released. Counts of frames are modulo 2^32.
  */
 export class Window {
   readonly #capacity: number;
-  /** How many the sender has under way at most. */
+  /** Most frames that the sender may have sent and not seen released. */
   #size: number;
-  /** Frames ever put in and given back. */
+  /** Number of frames ever put in (`put`) and ever released (`back`). */
   #put = 0;
   #back = 0;
 
@@ -19,33 +19,42 @@ export class Window {
     this.#size = size;
   }
 
-  /** From now on the sender puts no more than `size` in, once those beyond have come back. */
+  /**
+   * Limits the sender to `size` unreleased frames from now on. Frames that were sent before and
+   * exceed `size` stay valid.
+   */
   narrow(size: number): void {
     assert(Number.isInteger(size) && size > 0 && size <= this.#capacity, `${size} frames`);
     this.#size = size;
   }
 
-  /** Frames ever put in. */
+  /** Number of frames ever put in. */
   get count(): number {
     return this.#put;
   }
 
-  /** Frames in it. */
+  /** Number of frames put in and not yet released. */
   get frames(): number {
     return (this.#put - this.#back) >>> 0;
   }
 
-  /** Frames ever given back. */
+  /** Number of frames ever released. */
   get back(): number {
     return this.#back;
   }
 
-  /** For another, as the sender keeps it. */
+  /**
+   * True if the window, after {@link narrow}, has room for another frame. The sender obeys this
+   * limit.
+   */
   get hasRoom(): boolean {
     return this.frames < this.#size;
   }
 
-  /** As the receiver keeps it: what was put in before it was narrowed may still be on its way. */
+  /**
+   * True if the window has no room even without {@link narrow}. The receiver checks this limit,
+   * because frames sent before `narrow` may still be on their way.
+   */
   get isFull(): boolean {
     return this.frames >= this.#capacity;
   }
@@ -56,8 +65,8 @@ export class Window {
   }
 
   /**
-   * Gives frames back until `count` ever were; false when there were not so many. A count that was
-   * overtaken by a later one changes nothing.
+   * Records that `count` frames were ever released. Returns false if fewer frames were put in. A
+   * count lower than an earlier count changes nothing.
    */
   giveBack(count: number): boolean {
     if (((this.#put - count) | 0) < 0) return false;
@@ -65,7 +74,9 @@ export class Window {
     return true;
   }
 
-  /** How many frames, of those in it, must come back for a quarter of it to be empty. */
+  /**
+   * Number of frames in the window that must be released before a quarter of the window is free.
+   */
   get crowded(): number {
     return Math.max(0, this.frames - this.#size + Math.max(1, this.#size >> 2));
   }

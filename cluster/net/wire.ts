@@ -2,32 +2,37 @@ import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
 import { headerBytes, type RefusalCode } from './frame.ts';
 
-/** The sending half of a connection, whatever carries it. */
+/** Sending half of a connection, independent of its transport. */
 export interface Wire {
   /**
-   * Sends `head`, then `payload`; both stay as they are until the kernel has them. Returns whether
-   * it has them now; otherwise `drained` of {@link WireEvents} comes later, and no other payload is
-   * sent before.
+   * Sends `head`, then `payload`. The caller must not change their bytes until the kernel has taken
+   * them. Returns true if the kernel has taken them already. Otherwise `drained` of {@link
+   * WireEvents} is called later, and the caller must not send another payload before.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
-  /** Both ends are on one host. */
+  /** True if both ends are on one host. */
   readonly isLocal?: true;
-  /** Bytes that the kernel has not taken. */
+  /** Number of written bytes that the kernel has not taken yet. */
   readonly waiting: number;
-  /** Sends a last record, if any, and closes; what the peer makes of it is not waited for. */
+  /**
+   * Sends a last record, if given, and closes the connection. Does not wait for an answer of the
+   * peer.
+   */
   end(record?: Buffer, code?: RefusalCode): void;
 }
 
 export interface WireEvents {
-  /** All that was written is with the kernel. */
+  /** Called when the kernel has taken everything that was written. */
   drained(): void;
 }
 
-/** How long a peer may take to read why it was turned away, in ms. */
+/** Time in which a peer can read why it was refused, in ms. Then the socket is destroyed. */
 const lingerMs = 200;
 
 /**
- * Over a unix socket. One that reads into shared memory is a reader: it is done with at once, so that nothing that still comes can reach memory that has another use by then.
+ * Creates a wire over a unix socket. `isReader` is true for an end that reads into shared memory.
+ * The socket of a reader is destroyed at once when the connection ends, so that no late byte
+ * reaches memory that has another use by then.
  */
 export function streamWire(socket: Socket, events: WireEvents, isReader = false): Wire {
   let isBlocked = false;
@@ -58,8 +63,9 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
 }
 
 /**
- * Over the listening side of a WebSocket, whose frames are not masked. `socket` is what it is on. A
- * head and its payload are one message, written past the library, which would make two of them.
+ * Creates a wire over the listening side of a WebSocket, whose messages are not masked. `socket` is
+ * the socket under `ws`. A head and its payload are one message. The wire writes that message
+ * directly to the socket, because the library would make two messages.
  */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {
   let isBlocked = false;
@@ -94,10 +100,13 @@ export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents)
   };
 }
 
-/** A WebSocket's header [RFC 6455, 5.2] and the head of a frame. */
+/** Most bytes of a WebSocket header [RFC 6455, 5.2] and the header of a frame together. */
 const leadBytesMax = 10 + headerBytes;
 
-/** Writes the header of a binary message of `head` and `bytes` bytes, then `head`, to `lead`. */
+/**
+ * Writes a WebSocket header and then `head` to `lead`. The header announces one binary message of
+ * `head` and `bytes` more bytes. Returns the part of `lead` that was written.
+ */
 function leadIn(lead: Buffer, head: Uint8Array, bytes: number): Buffer {
   const length = head.length + bytes;
   const start = length < 126 ? 2 : length < 65536 ? 4 : 10;
@@ -109,7 +118,10 @@ function leadIn(lead: Buffer, head: Uint8Array, bytes: number): Buffer {
   return lead.subarray(0, start + head.length);
 }
 
-/** Close codes of WebSockets for private use: 4000 + number. */
+/**
+ * Returns the close code of a WebSocket for a refusal: from 4001 on, for private use, or 1000
+ * without a refusal.
+ */
 export function closeCode(code: RefusalCode | undefined): number {
   switch (code) {
     case undefined:
@@ -130,8 +142,8 @@ export function closeCode(code: RefusalCode | undefined): number {
 }
 
 /**
- * Ends a socket. What the kernel has not taken yet is not sent any more: it may lie in memory that is
- * about to be written.
+ * Ends a socket. If `atOnce` is true or more than {@link mostLastWords} bytes wait, the waiting
+ * bytes are dropped, because they may lie in memory that is about to be overwritten.
  */
 export function endSocket(socket: Socket, atOnce: boolean): void {
   if (atOnce || socket.writableLength > mostLastWords) {
@@ -142,5 +154,8 @@ export function endSocket(socket: Socket, atOnce: boolean): void {
   setTimeout(() => socket.destroy(), lingerMs).unref();
 }
 
-/** A refusal and a close frame of a WebSocket, should the kernel not have taken them. */
+/**
+ * Most waiting bytes that are still sent when a socket ends: enough for a refusal and a close frame
+ * of a WebSocket.
+ */
 const mostLastWords = 1024;

@@ -4,32 +4,38 @@ import { headerBytes, type Refusal } from './frame.ts';
 import { frameElementsMax } from './route.ts';
 import { endSocket, type Wire } from './wire.ts';
 
-/** What takes the bytes of a stream: they are put into its room, or handed to it. */
+/**
+ * Receiver of the bytes of a stream. The caller either reads bytes into the memory of `room` and
+ * reports their number to `took`, or passes a piece to `push`.
+ */
 export interface Puller {
-  /** Where the next bytes go; never empty. */
+  /** Returns the memory for the next bytes. The memory is never empty. */
   room(): Uint8Array;
   took(count: number): void;
   push(piece: Uint8Array): void;
 }
 
 /**
- * The connecting side of a WebSocket [RFC 6455] that only reads much and only writes little: what
- * comes goes from the kernel straight to where it belongs, which for tensors is shared memory. (A
- * library that hands out messages copies each twice.)
+ * Reading half of the connecting side of a WebSocket [RFC 6455]. Received bytes go from the kernel
+ * directly to their place, which for tensors is shared memory. (A library that delivers messages
+ * would copy each message twice.)
  */
 export class WebSocketStream implements Puller {
   readonly #target: Puller;
   readonly #events: WebSocketStreamEvents;
   readonly #key: string = randomBytes(16).toString('base64');
-  /** Bytes before, between and at the start of frames' payloads: too few to be worth a place. */
+  /**
+   * Memory for bytes outside of payloads, and for the first few bytes of a payload. These bytes are
+   * too few to be received directly in their place.
+   */
   readonly #scratch: Buffer = Buffer.alloc(64);
   #state: 'upgrading' | 'open' | 'ended' = 'upgrading';
   #response = '';
-  /** Bytes of a frame's header so far. */
+  /** Header bytes of the present frame that have arrived so far. */
   readonly #head: Buffer = Buffer.alloc(10);
   #headFilled = 0;
   #opcode = 0;
-  /** Bytes of the payload that are still to come. */
+  /** Number of payload bytes of the present frame that have not arrived yet. */
   #left = 0;
   #inScratch = true;
 
@@ -38,7 +44,7 @@ export class WebSocketStream implements Puller {
     this.#events = events;
   }
 
-  /** What asks for the upgrade. */
+  /** Returns the HTTP request that asks for the upgrade to a WebSocket. */
   request(host: string, path: string): string {
     const lines = [
       ...[`GET ${path} HTTP/1.1`, `Host: ${host}`, 'Upgrade: websocket', 'Connection: Upgrade'],
@@ -111,7 +117,7 @@ export class WebSocketStream implements Puller {
 
   #readPayload(piece: Uint8Array): number {
     this.#left -= piece.length;
-    // What pings and pongs carry is not looked at: nothing on this stream answers them.
+    // Payloads of pings and pongs are ignored, because this stream never answers a ping.
     if (this.#opcode < 8) this.#target.push(piece);
     return piece.length;
   }
@@ -124,13 +130,18 @@ export class WebSocketStream implements Puller {
 }
 
 export interface WebSocketStreamEvents {
-  /** The upgrade is through. */
+  /** Called when the upgrade to a WebSocket has succeeded. */
   open(): void;
-  /** The other end closed it, or broke its rules. Comes once, and nothing after it. */
+  /**
+   * Called once, as the last event, when the peer has closed the stream or violated the protocol.
+   * `refusal` is undefined if the peer closed it.
+   */
   ended(refusal: Refusal | undefined): void;
 }
 
-/** What the connecting side writes: each record a masked frame. */
+/**
+ * Creates the writing half of the connecting side of a WebSocket. Every record is one masked frame.
+ */
 export function maskedWire(socket: Socket): Wire {
   const write = (record: Uint8Array): boolean => {
     if (!socket.writable) return false;
@@ -149,7 +160,7 @@ export function maskedWire(socket: Socket): Wire {
   };
 }
 
-/** A whole frame of at most 65535 bytes. */
+/** Encodes a complete masked frame of a WebSocket. The payload has at most 65535 bytes. */
 export function maskedFrame(opcode: number, payload: Uint8Array): Buffer {
   const long = payload.length >= 126;
   const start = long ? 8 : 6;

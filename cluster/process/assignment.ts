@@ -20,15 +20,16 @@ import {
 } from '../../src/pod/shape.ts';
 
 /**
- * What the master gives a worker to do. It compiles once; the executables travel beside this, in
- * pieces, and `code` says what they must add up to.
+ * The work that the master assigns to a worker: everything but the bytes of the executables. The
+ * master compiles once and sends the executables separately, in pieces (`code` messages).
  */
 export interface Assignment {
   readonly topology: Topology;
   readonly mxu: 'fast' | 'systolic';
   readonly relaxed: boolean;
-  /** The programs but for their executables, in order. */
+  /** The programs without their executables, in the order of the executables in the code. */
   readonly programs: readonly Omit<Program, 'executable'>[];
+  /** Length in bytes, and SHA-256 in hex, of the joined pieces of the executables. */
   readonly code: { readonly bytes: number; readonly hash: string };
 }
 
@@ -55,13 +56,13 @@ const shape: Shape<Assignment> = {
   code: isObject({ bytes: isCount, hash: isText }),
 };
 
-/** An assignment as JSON, and its executables as bytes. */
+/** An assignment as JSON, and its executables as gzipped bytes. */
 export interface Packed {
   readonly assignment: string;
   readonly code: Uint8Array;
 }
 
-/** Packs what a slice of this topology is to run. */
+/** Packs the programs of a slice for its workers: serializes and compresses the executables. */
 export function packAssignment(
   { topology, mxu, relaxed }: Pick<Assignment, 'topology' | 'mxu' | 'relaxed'>,
   programs: readonly Program[],
@@ -75,7 +76,11 @@ export function packAssignment(
   return { assignment: JSON.stringify(assignment), code };
 }
 
-/** @throws PodError `bad-config`, naming the field, when it is not an assignment. */
+/**
+ * Parses the JSON text of an assignment.
+ *
+ * @throws PodError `bad-config`, naming the field, if the fields are not those of an assignment.
+ */
 export function readAssignment(text: string): Assignment {
   const value: unknown = JSON.parse(text);
   const wrong = wrongField(shape, value, 'the assignment');
@@ -83,7 +88,11 @@ export function readAssignment(text: string): Assignment {
   throw new PodError('bad-config', `malformed: ${wrong}`);
 }
 
-/** The programs of an assignment. Throws `bad-program` when the code is not what was packed. */
+/**
+ * Returns the programs of an assignment, with the executables unpacked from `bytes`.
+ *
+ * @throws PodError `bad-program` if the hash of `bytes` is not the one in the assignment.
+ */
 export function programsOf({ programs, code }: Assignment, bytes: Uint8Array): Program[] {
   const found = hashOf(bytes);
   if (found !== code.hash) {
@@ -100,7 +109,7 @@ function hashOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** A hash over values, one after another, with their lengths. */
+/** Returns the SHA-256, in hex, of byte arrays in order, each preceded by its length. */
 export function hashValues(values: readonly Uint8Array[]): string {
   const hash = createHash('sha256');
   for (const value of values) hash.update(`${value.length}:`).update(value);

@@ -20,6 +20,7 @@ import type { Wire } from '../net/wire.ts';
 import { Ici } from './ici.ts';
 import type { ProcessLayout } from './layout.ts';
 
+/** Constructor arguments of a {@link Carrier}. */
 export interface CarrierParts {
   readonly memory: WebAssembly.Memory;
   readonly layout: ProcessLayout;
@@ -27,29 +28,43 @@ export interface CarrierParts {
   readonly token: Token;
   readonly host: string;
   readonly port: number;
-  /** Where it listens for others of this host besides; undefined where no folder takes a socket. */
+  /**
+   * Path of the unix socket on which the carrier also listens, for peers on the same host.
+   * Undefined if no folder accepts a socket.
+   */
   readonly unixPath: string | undefined;
-  /** The parameters of a program after so many steps, in place, if they are at hand. */
+  /**
+   * Returns views of the parameters of a program after `steps` steps, without copying, or undefined
+   * if this process does not have them.
+   */
   readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
-  /** Payloads from or to a peer on this host go through a socket, not through shared memory: why. */
+  /**
+   * Called with the reason why payloads to or from a peer on this host go through a socket although
+   * they could go through shared memory.
+   */
   readonly unshared: (peer: number, cause: string) => void;
-  /** The connection with a peer has ended in the middle of a membership. */
+  /** Called when the connection with a peer ends in the middle of a membership. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
 }
 
-/** What is to be taken from whom, and where it goes. */
+/** One transfer of parameters: the peer, the program and its steps, and the target memory. */
 export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 
-/** How long to wait before connecting again to a peer that is not in this membership yet, in ms. */
+/** Wait in ms before reconnecting to a peer that has not entered this membership yet. */
 const retryMs = 50;
 
-/** Carries the links of this process's Cloud TPU to and from its neighbours, membership after membership. */
+/**
+ * Connects the links of this process's Cloud TPU to its neighbours over sockets. The carrier lives
+ * as long as its process; `begin` makes new connections for every membership.
+ */
 export class Carrier {
   readonly #parts: CarrierParts;
+  /** By link: bytes sent in earlier memberships. */
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
-  /** Connections that take parameters from here, and those that bring parameters of others. */
+  /** By connection: the sender of this Cloud TPU's parameters to a peer. */
   readonly #senders: Map<Wire, StateSender> = new Map();
+  /** Transfers under way that bring parameters of a peer to this Cloud TPU. */
   readonly #takings: Set<Taking> = new Set();
   #server: TensorServer | undefined;
   #ici: Ici | undefined;
@@ -60,7 +75,7 @@ export class Carrier {
     this.#carried = sentBytes(parts.memory, parts.layout.fabric);
   }
 
-  /** Listens; gives the port. Throws `io` when the address cannot be had. */
+  /** Listens for peers and returns the TCP port. Throws `io` if the address cannot be bound. */
   async listen(): Promise<number> {
     const { token, host, port, unixPath } = this.#parts;
     this.#server = await listenTensors({
@@ -76,7 +91,10 @@ export class Carrier {
     return this.#server.port;
   }
 
-  /** Begins a membership, while nobody runs: links are new, and lead to `offers` by Cloud TPU. */
+  /**
+   * Begins a membership: empties the links and connects to the peers. `offers` holds their
+   * addresses, by Cloud TPU. Call only while no core runs a step.
+   */
   begin(generation: number, offers: readonly TensorOffer[]): void {
     const { memory, layout, hosting, unshared } = this.#parts;
     this.#leave();
@@ -92,15 +110,15 @@ export class Carrier {
     for (const peer of ici.pump.peers.in) this.#connect(peer, generation, at(offers, peer));
   }
 
-  /** Ends every wait of the worker. The links move nothing any more. */
+  /** Stops the links and ends every wait of this process's worker, until the next `begin`. */
   abort(): void {
     this.#ici?.stop();
     abortFabric(this.#parts.memory, this.#parts.layout.fabric);
   }
 
   /**
-   * Fills `into` with the parameters of a program after `steps` steps, from another Cloud TPU in the
-   * same membership. Rejects with a `PodError` that names it.
+   * Fills `into` with the parameters of a program after `steps` steps, copied from Cloud TPU `peer`
+   * in the same membership. Rejects with a `PodError` that names the peer.
    */
   async take(what: TakeParts): Promise<void> {
     const { token, hosting } = this.#parts;
@@ -113,12 +131,15 @@ export class Carrier {
     }
   }
 
-  /** Another membership is to begin: what is being taken in the present one ends at once. */
+  /** Cancels all transfers of parameters to this Cloud TPU, because a new membership begins. */
   giveUpTakings(): void {
     for (const taking of this.#takings) taking.cancel();
   }
 
-  /** Bytes sent so far on each link of this Cloud TPU: link number, bytes, …. At rest only. */
+  /**
+   * Returns the bytes sent so far on each link of this Cloud TPU, as a flat list: link number,
+   * bytes, link number, bytes, …. Call only between steps.
+   */
   sentPairs(): number[] {
     const { torus, self } = this.#parts.hosting;
     const pairs: number[] = [];
@@ -192,7 +213,11 @@ export class Carrier {
     else this.#ici?.pump.drained(from, wire);
   }
 
-  /** One that nothing has gone over is of no account: its peer connects again. */
+  /**
+   * Handles the end of a connection that a peer opened. If no frame has used the connection, or the
+   * peer has a newer one, nothing is wrong and the peer connects again if it needs to. Otherwise
+   * reports trouble with the peer.
+   */
   #closedOut({ channel, from, generation }: Hello, refusal: Refusal | undefined, wire: Wire): void {
     this.#senders.get(wire)?.close();
     this.#senders.delete(wire);

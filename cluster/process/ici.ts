@@ -6,20 +6,24 @@ import { Pump } from '../net/pump.ts';
 import type { Hosting } from '../net/route.ts';
 import type { ProcessLayout } from './layout.ts';
 
+/** Constructor arguments of an {@link Ici}. */
 export interface IciParts {
   readonly memory: WebAssembly.Memory;
   readonly layout: Pick<ProcessLayout, 'fabric' | 'engine' | 'buckets' | 'pump' | 'frameSizes'>;
   readonly hosting: Hosting;
   readonly generation: number;
-  /** As of {@link PumpParts}. */
+  /** True if payloads may go through shared memory to and from peers on this host. */
   readonly shares: boolean;
+  /**
+   * Called with the reason why a peer on this host does not use shared memory although it could.
+   */
   readonly unshared: (peer: number, cause: string) => void;
 }
 
 /**
- * The network of one Cloud TPU for one membership: its links and the engine that sums over them, on
- * the main thread of its process, where the sockets are. A frame that comes in is summed and passed
- * on at once, without waking anybody; the thread of the cores is woken when a bucket is done.
+ * The ICI of one Cloud TPU for one membership: the links and the engine that runs all-reduces over
+ * them. The ICI runs on the main thread of the process, where the sockets are. The engine sums and
+ * forwards an incoming frame at once, and wakes the thread of the cores only when a bucket is done.
  */
 export class Ici {
   readonly pump: Pump;
@@ -39,7 +43,7 @@ export class Ici {
       ...{ torus, worker: self, generation, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
-      // Nobody waits on this thread.
+      // The clock is not needed: this thread never waits with a deadline.
       now: () => 0,
     });
     this.#engine = new Engine(memory, engine, allReduce, doorbell);
@@ -52,7 +56,7 @@ export class Ici {
     void this.#serve();
   }
 
-  /** Does not touch the memory again. */
+  /** Stops the engine and the links. After this call the ICI does not touch the memory again. */
   stop(): void {
     this.#isRunning = false;
     this.pump.stop();
@@ -61,12 +65,12 @@ export class Ici {
     Atomics.notify(words, index);
   }
 
-  /** Gives shared memory back, once it has stopped and its connections are closed. */
+  /** Frees the memory shared with peers. Call after `stop`, when all connections are closed. */
   close(): void {
     this.pump.close();
   }
 
-  /** Hears the worker, asleep while it says nothing. */
+  /** Runs the buckets that the worker starts; sleeps on the engine's bell while there are none. */
   async #serve(): Promise<void> {
     const { words, index } = this.#engine.bell;
     while (this.#isRunning) {
@@ -78,9 +82,10 @@ export class Ici {
   }
 }
 
+/** Value of the engine's bell while the engine may sleep; see src/fabric/engine.ts. */
 const asleep = 1;
 
-/** ES2024: like `Atomics.wait`, for a thread that must not block. */
+/** Type of `Atomics.waitAsync` [ES2024]: `Atomics.wait` for a thread that must not block. */
 interface AsyncWaits {
   waitAsync(
     words: Int32Array,

@@ -2,17 +2,17 @@ import { closeSync } from 'node:fs';
 import { z } from 'zod';
 import { lastLines, openRegularFile } from '../../src/files/read.ts';
 
-/** What the end of a process's log says of its end. */
+/** The error that ended a process, as read from the end of its log. */
 export interface LastError {
-  /** Code of a PodError, if the line has one. */
+  /** Code of the PodError; undefined if the log line has no code. */
   readonly code: string | undefined;
-  /** One line. */
+  /** Message of the error, on one line. */
   readonly message: string;
 }
 
-/** At most this much of the end of a log is looked at, in bytes. */
+/** Longest part of a log that is searched for an error: the last so many bytes. */
 const tailBytes = 16_384;
-/** The most characters that a message takes over from a log. */
+/** Longest message, in characters, made from a log line that is not JSON. */
 const wordsMax = 300;
 
 const lineSchema = z.object({
@@ -22,8 +22,9 @@ const lineSchema = z.object({
 });
 
 /**
- * Why a process has ended, as its log tells from byte `from` on: its last error, or else a line that
- * is none of its own, such as one of an engine that ran out of memory. Undefined if it tells nothing.
+ * Returns the reason why a process has ended, from its log after byte `from`: the last error that
+ * the process logged. If it logged none, the reason is a line written by something else, for
+ * example by V8 when it ran out of memory. Undefined if the log has neither.
  */
 export function lastErrorIn(path: string, from: number): LastError | undefined {
   const lines = linesOf(path, from);
@@ -33,16 +34,20 @@ export function lastErrorIn(path: string, from: number): LastError | undefined {
   return words === undefined ? undefined : { code: undefined, message: words.slice(0, wordsMax) };
 }
 
-/** The last error that some lines of a log tell. */
+/** Returns the last logged error (pino level 50 or more) among some lines of a log. */
 export function lastErrorAmong(lines: readonly string[]): LastError | undefined {
   const errors = lines.flatMap((line) => lineSchema.safeParse(jsonOf(line)).data ?? []);
   const error = errors.at(-1);
   return error && { code: error.code, message: error.msg };
 }
 
-/** Engines and loaders say in the first of many lines what went wrong. */
+/**
+ * Returns a line that the process itself did not log (not JSON), with white space collapsed. V8 and
+ * the system's loader print many lines and name the cause in the first, so the first line with a
+ * word like "fatal" is preferred, then the first line.
+ */
 function foreign(lines: readonly string[]): string | undefined {
-  // A line of the process itself may have been cut off.
+  // A line that begins like JSON but does not parse is a log line of the process that was cut off.
   const others = lines.filter((line) => !line.startsWith('{"') && jsonOf(line) === undefined);
   const fatal = others.find((line) => /fatal|error|cannot|out of memory/i.test(line));
   return (fatal ?? others[0])?.replace(/[\s#]+/g, ' ').trim();

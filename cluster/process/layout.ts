@@ -14,22 +14,29 @@ import {
 import { type Layout, layOut, pageBytes } from '../threads/layout.ts';
 import { bucketPlaces } from '../threads/ports.ts';
 
-/** Where everything of one Cloud TPU lies in the memory of its process. */
+/** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {
-  /** As threads take it. The places of every other Cloud TPU are those of this one: none is used. */
+  /**
+   * The layout in the form that the thread of the cores expects, with an entry for each Cloud TPU
+   * of the slice. All entries are equal; only the entry of this process's Cloud TPU is used.
+   */
   readonly threads: Layout;
-  /** The links of the whole slice: those that end here are used. */
+  /** Links of the whole slice. Only the links that end at this Cloud TPU are used. */
   readonly fabric: FabricLayout;
-  /** Where the cores and the network of this Cloud TPU meet. */
+  /** Memory through which the thread of the cores and the all-reduce engine communicate. */
   readonly engine: EngineLayout;
-  /** Buckets of all programs, one after another. */
+  /** Buckets of program 0, then of program 1, and so on. */
   readonly buckets: readonly BucketPlace[];
   readonly pump: PumpLayout;
   readonly frameSizes: FrameSizes;
+  /** Size of the whole memory: a multiple of the WebAssembly page size. */
   readonly bytes: number;
 }
 
-/** Lays out a process: as a slice of one Cloud TPU, and the links of its real slice behind it. */
+/**
+ * Lays out the memory of a process. First comes the layout of a slice of one Cloud TPU, then the
+ * links of the real slice, the engine and the pump.
+ */
 export function layOutProcess(hosting: Hosting, executables: readonly Executable[]): ProcessLayout {
   const { torus } = hosting;
   const alone = layOut(podTorus({ columns: 1, rows: 1 }), executables);

@@ -8,41 +8,47 @@ import type { FeedSource, Program } from '../../src/pod/pod.ts';
 import { planOf, splitOf } from '../threads/feed.ts';
 import { infeedGeometry, type Layout } from '../threads/layout.ts';
 
-/** What feeds all programs of one Cloud TPU. */
+/** Constructor arguments of a {@link Loader}. */
 export interface LoaderParts {
   readonly tpu: number;
   readonly programs: readonly Program[];
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
-  /** Told why it has ended by itself. */
+  /** Called with the error that has stopped the loader. */
   readonly failed: (error: unknown) => void;
 }
 
+/** Feed of one program, and how far the loader has filled its queue. */
 interface Feed {
   readonly source: FeedSource;
   readonly dataset: Dataset;
   readonly plan: Plan;
   readonly queue: InfeedQueue;
   readonly scratch: FillScratch;
-  /** Step of the program that is step 0 of the queue. */
+  /** Step of the program that corresponds to step 0 of the queue. */
   readonly base: number;
-  /** The step of the queue that comes next, and how many of its samples are there. */
+  /** Step of the queue that the loader fills next. */
   next: number;
+  /** Number of samples of step `next` that are in its slot already. */
   filled: number;
 }
 
-/** Samples made at a stretch: a fraction of a millisecond, so that tensors hardly wait for it. */
+/**
+ * Samples made in one turn of the event loop. Eight take a fraction of a millisecond, so the loader
+ * hardly delays the frames that the same thread sends and receives.
+ */
 const samplesPerTurn = 8;
 
 /**
- * Feeds all programs of one Cloud TPU in the thread of its process, a few samples between one event
- * and the next: so few go to one Cloud TPU that a thread for them would cost more than they do.
+ * Loads the samples of all programs of one Cloud TPU on the main thread of its process, a few in
+ * each turn of the event loop. One Cloud TPU takes so few samples that a thread of its own would
+ * cost more than the loading.
  */
 export class Loader {
   readonly #parts: LoaderParts;
   readonly #opened: Map<string, DatasetPair> = new Map();
   #feeds: Feed[] = [];
-  /** The feed whose turn it is. */
+  /** Counter whose remainder, modulo the number of feeds, is the feed whose turn it is. */
   #present = 0;
   #turn: NodeJS.Immediate | undefined;
 
@@ -50,7 +56,10 @@ export class Loader {
     this.#parts = parts;
   }
 
-  /** Feeds every program from its step on, by program; the queues are new. */
+  /**
+   * Starts to fill the queues, which must be empty. `fromSteps` holds, by program, the step that
+   * comes first. Errors go to `failed`.
+   */
   begin(fromSteps: readonly number[]): void {
     this.stop();
     try {
@@ -64,12 +73,12 @@ export class Loader {
     this.wake();
   }
 
-  /** A slot may have become free. */
+  /** Continues loading, because a slot may have become free. */
   wake(): void {
     this.#turn ??= setImmediate(() => this.#takeTurn());
   }
 
-  /** Nothing is written any more. */
+  /** Stops loading. After this call the loader writes nothing to the queues. */
   stop(): void {
     clearImmediate(this.#turn);
     this.#turn = undefined;
@@ -87,7 +96,9 @@ export class Loader {
     return { source, dataset, plan, queue, scratch, base, next: 0, filled: 0 };
   }
 
-  /** Programs share what they are fed from. */
+  /**
+   * Returns the dataset of a feed. Programs with the same dataset and seed share one opened copy.
+   */
   #dataset(source: FeedSource): Dataset {
     const { dataset, datasetSeed } = source;
     const key = `${datasetSeed} ${dataset}`;
@@ -96,6 +107,7 @@ export class Loader {
     return splitOf(source, pair);
   }
 
+  /** Makes a few samples for one feed, and schedules the next turn unless all queues are full. */
   #takeTurn(): void {
     this.#turn = undefined;
     const feed = this.#nextFeed();
@@ -110,7 +122,7 @@ export class Loader {
     this.wake();
   }
 
-  /** The first feed with room, from the one whose turn it is on. */
+  /** Returns the first feed with a free slot, in turn order; undefined if all queues are full. */
   #nextFeed(): Feed | undefined {
     for (let i = 0; i < this.#feeds.length; i++, this.#present++) {
       const feed = at(this.#feeds, this.#present % this.#feeds.length);
@@ -120,7 +132,7 @@ export class Loader {
   }
 }
 
-/** Makes some samples of a feed's next step; whether that was the last of them. */
+/** Makes some samples of a feed's next step. Returns true if the step is complete and published. */
 function fillSome(feed: Feed, tpu: number): boolean {
   const { source, dataset, plan, queue, scratch, base, next, filled } = feed;
   const count = tpuBatch(plan);
@@ -135,7 +147,10 @@ function fillSome(feed: Feed, tpu: number): boolean {
   return true;
 }
 
-/** Training is one pass without end, an evaluation the data set again and again. */
+/**
+ * Returns the step of the plan for a step of the program. A training plan has no end. An evaluation
+ * plan covers the dataset once, so its steps repeat after each pass.
+ */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);
 }

@@ -7,15 +7,16 @@ import type { Token } from '../net/token.ts';
 import { checkFromNode, type FromNode, type ToNode } from './messages.ts';
 import { TurnedAway } from './turned-away.ts';
 
+/** Address and token of a {@link Lobby}. */
 export interface LobbyOptions {
   readonly token: Token;
   readonly host: string;
-  /** 0 for any. */
+  /** TCP port to listen on; 0 lets the system choose one. */
   readonly port: number;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** A process that has joined; it waits for a Cloud TPU, or has one. */
+/** A worker's process that is connected to the master. It has a Cloud TPU or waits for one. */
 export class Guest {
   readonly hello: Hello;
   readonly #channel: ControlChannel<ToNode>;
@@ -27,11 +28,12 @@ export class Guest {
     this.hello = channel.hello;
   }
 
+  /** True if the connection has ended. */
   get isGone(): boolean {
     return this.#isGone;
   }
 
-  /** Whether it has no Cloud TPU. */
+  /** True if the process is connected and has no Cloud TPU. */
   get isWaiting(): boolean {
     return this.#events === undefined && !this.#isGone;
   }
@@ -48,61 +50,73 @@ export class Guest {
     this.#channel.close();
   }
 
-  /** It gets a Cloud TPU: what comes from it goes to `events` from here on. */
+  /** Marks the process as having a Cloud TPU. From now on its messages go to `events`. */
   seat(events: ChannelEvents<FromNode>): void {
     this.#events = events;
   }
 
-  /** It has none any more, and waits. */
+  /** Takes the Cloud TPU away from the process, which waits for another one. */
   unseat(): void {
     this.#events = undefined;
   }
 
-  /** For the lobby: what its channel brings, to the pod in which it has a Cloud TPU. */
+  /**
+   * Passes a message of the process to the pod in which it has a Cloud TPU. Called by the lobby.
+   */
   message(message: FromNode): void {
     this.#events?.message(message);
   }
 
-  /** For the lobby. */
+  /** Records that the connection has ended, and tells the pod. Called by the lobby. */
   closed(refusal: Refusal | undefined): void {
     this.#isGone = true;
     this.#events?.closed(refusal);
   }
 }
 
-/** Workers' processes are pinged this often, in ms; heartbeats tell of those that hang. */
+/**
+ * Period of the pings to workers' processes, in ms. Pings may be rare: the failure detector finds a
+ * process that hangs by its heartbeat messages.
+ */
 const heartbeatMs = 20_000;
-/** How long processes may take to hear that the run is over, in ms. */
+/** Longest time in ms that the lobby waits for `dismissed` from processes that it has dismissed. */
 const dismissMsLimit = 3000;
 
-/** How the workers hear that the run is over. */
+/** How the lobby dismisses the workers when the run is over. */
 export interface Dismissal {
-  /** Workers that may still be starting: they are waited for, up to so many in all. */
+  /**
+   * Number of workers that the lobby waits for, connected ones included. Workers that are still
+   * starting count, so that they too learn that the run is over.
+   */
   readonly expected: number;
-  /** How long those are waited for, in ms. */
+  /** Longest time in ms that the lobby waits for workers that are still starting. */
   readonly withinMs: number;
-  /** How long each process lives on after this master has gone, in ms. */
+  /** Time in ms that each worker's process keeps running after this master has ended. */
   readonly lingerMs: number;
 }
 
-/** Where workers' processes join, and wait until a pod has a Cloud TPU for them. */
+/**
+ * The master's listener: workers' processes join here and wait until a pod gives them a Cloud TPU.
+ */
 export class Lobby {
   readonly #guests: Set<Guest> = new Set();
   readonly #log: LobbyOptions['log'];
   #listener: Listener | undefined;
+  /** Called when a process joins; undefined if no pod needs workers. */
   #arrived: (() => void) | undefined;
   #isClosing = false;
-  /** Given once the run is over. */
+  /** See {@link Dismissal}; undefined until the run is over. */
   #lingerMs: number | undefined;
-  /** Workers that were told so and have not answered, and the number of those that have. */
+  /** Processes that were sent `dismiss` and have neither answered nor disconnected. */
   readonly #unheard: Set<Guest> = new Set();
+  /** Number of processes that were sent `dismiss` and have answered or disconnected. */
   #heard = 0;
 
   private constructor({ log }: LobbyOptions) {
     this.#log = log;
   }
 
-  /** @throws PodError `io` when the address cannot be had. */
+  /** Opens a lobby. Throws PodError `io` if the address cannot be bound. */
   static async open(options: LobbyOptions): Promise<Lobby> {
     const lobby = new Lobby(options);
     const { token, host, port, log } = options;
@@ -118,30 +132,35 @@ export class Lobby {
     return lobby;
   }
 
+  /** TCP port on which the lobby listens. */
   get port(): number {
     return this.#listener?.port ?? 0;
   }
 
-  /** Workers without a Cloud TPU, in the order in which they came. */
+  /** Processes without a Cloud TPU, in the order in which they joined. */
   get waiting(): readonly Guest[] {
     return [...this.#guests].filter(({ isWaiting }) => isWaiting);
   }
 
-  /** `arrived` is called whenever somebody has come who waits; undefined: nobody asks any more. */
+  /**
+   * Sets the callback for processes that join and need a Cloud TPU. Calls it at once if some wait
+   * already. Undefined removes the callback.
+   */
   attend(arrived: (() => void) | undefined): void {
     this.#arrived = arrived;
     if (this.waiting.length > 0) arrived?.();
   }
 
-  /** Stops listening and cuts off those who are here: they look for the next master. */
+  /** Stops listening and disconnects all processes, which then look for the next master. */
   async close(): Promise<void> {
     this.#isClosing = true;
     await this.#listener?.close();
   }
 
   /**
-   * Tells everybody that the run is over, also those who come while this lasts, and then closes. It
-   * ends when all who are here have heard it and as many as expected have come, or with the time.
+   * Sends `dismiss` to all connected processes, and to those that join meanwhile, then closes the
+   * lobby. Resolves when `expected` processes have answered and no answer is missing, or when the
+   * time limits have passed. A process that disconnects counts as one that has answered.
    */
   async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
     this.#isClosing = true;
@@ -162,7 +181,7 @@ export class Lobby {
     guest.send({ kind: 'dismiss', lingerMs: this.#lingerMs ?? 0 });
   }
 
-  /** One has heard that the run is over, or has gone. */
+  /** Records that a dismissed process has answered `dismissed` or has disconnected. */
   #hear(guest: Guest): void {
     if (this.#unheard.delete(guest)) this.#heard++;
   }
@@ -189,7 +208,10 @@ export class Lobby {
     };
   }
 
-  /** One without a Cloud TPU gave up: nobody else tells why. */
+  /**
+   * Logs why a process without a Cloud TPU gave up. No pod knows this process, so the lobby must
+   * log the reason.
+   */
   #tellUnable({ hello }: Guest, { code, message }: FromNode & { kind: 'unable' }): void {
     const rank = hello.from === unnumbered ? undefined : hello.from;
     this.#log('worker-unable', { rank, code, cause: message });

@@ -6,51 +6,55 @@ import { lastErrorIn } from './last-error.ts';
 import type { Death } from './pod.ts';
 import { readProcesses, startProcess, workerEnv } from './spawn.ts';
 
+/** Constructor arguments of {@link LocalWorkers}. */
 export interface LocalWorkersOptions {
-  /** Folder of the pod, with logs and the list of its processes. */
+  /** Folder of the pod, which holds the logs and the list of processes. */
   readonly folder: string;
   readonly tpus: number;
-  /** Where workers find the master, on this machine. */
+  /** TCP port of the master's control channel on this machine. */
   readonly controlPort: number;
-  /** Passed on to workers. */
+  /** Environment variables for the workers' processes. */
   readonly env: NodeJS.ProcessEnv;
   /**
-   * Told when the last process of a Cloud TPU has died, and why. Returns whether somebody else decides
-   * about another one.
+   * Called when the process of a Cloud TPU has died. Returns true if the pod decides about a
+   * replacement (by calling `replace`), false if LocalWorkers is to start another process.
    */
   readonly died: (tpu: number, death: Death) => boolean;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** How often workers that another master has started are looked at, in ms. */
+/** Period in ms of the check for dead workers that an earlier master started. */
 const lookMs = 250;
-/** A process that lived less long than this, in ms, makes the next one wait. */
+/** Lifetime in ms below which a life counts as short; short lives in a row delay the next start. */
 const shortLifeMs = 5000;
-/** How long the next one waits after short lives in a row, in ms: doubled each time. */
+/** Delay in ms of the next start after two short lives in a row; doubled with each further one. */
 const firstDelayMs = 100;
+/** Longest delay of a start, in ms. */
 const delayMsMax = 5000;
 
-/** The last process of a Cloud TPU. */
+/** The process that was started last for a Cloud TPU. */
 interface Watched {
   readonly identity: ProcessIdentity;
   readonly startedMs: number;
-  /** Where its part of the log begins, in bytes. */
+  /** Byte offset in the worker's log at which the lines of this process begin. */
   readonly logStart: number;
-  /** How many processes in a row have lived a short time only. */
+  /** Number of processes of this Cloud TPU, in a row before this one, with a short life. */
   readonly shortLives: number;
-  /** Whether this master has started it: then the system tells of its end. */
+  /** True if this master started the process, so that Node reports its exit. */
   readonly isChild: boolean;
+  /** True if the process has died or is being replaced. */
   hasDied: boolean;
 }
 
 /**
- * The workers of a pod on this machine: the master starts a process for each Cloud TPU and watches
- * it, so that the death of a worker is known within a second whether it has joined or not.
+ * Starts and watches the workers of a pod on this machine, one process for each Cloud TPU. The
+ * master learns of a worker's death within a second, even if the worker had not joined yet.
  */
 export class LocalWorkers {
   readonly #options: LocalWorkersOptions;
   /** By Cloud TPU. */
   readonly #watched: (Watched | undefined)[] = [];
+  /** Timers of delayed starts. */
   readonly #delayed: Set<NodeJS.Timeout> = new Set();
   readonly #looking: NodeJS.Timeout;
   #isClosed = false;
@@ -61,7 +65,10 @@ export class LocalWorkers {
     this.#looking.unref();
   }
 
-  /** Takes over the workers that live, and starts one for each other Cloud TPU. */
+  /**
+   * Adopts the live workers that an earlier master started, as listed in the folder, and starts a
+   * worker for every Cloud TPU without one.
+   */
   startAll(): void {
     const { folder, tpus } = this.#options;
     const before = readProcesses(folder)?.workers ?? [];
@@ -73,14 +80,14 @@ export class LocalWorkers {
     }
   }
 
-  /** Starts another process for a Cloud TPU: the one before is lost, whether it lives or not. */
+  /** Starts another process for a Cloud TPU. The former process counts as lost even if it lives. */
   replace(tpu: number): void {
     const before = this.#watched[tpu];
     if (before !== undefined) before.hasDied = true;
     this.#startLater(tpu, before);
   }
 
-  /** Watches and starts nobody any more. Those who live are left alone. */
+  /** Stops watching and starting workers. Live workers keep running. */
   close(): void {
     this.#isClosed = true;
     clearInterval(this.#looking);
@@ -92,6 +99,7 @@ export class LocalWorkers {
     return found !== undefined && !found.hasDied && isAlive(found.identity);
   }
 
+  /** Starts another process, after a delay if two or more processes in a row had a short life. */
   #startLater(tpu: number, before: Watched | undefined): void {
     const shortLives = before === undefined ? 0 : shortLivesAfter(before);
     if (shortLives < 2) {
@@ -137,7 +145,10 @@ export class LocalWorkers {
     return watched;
   }
 
-  /** Processes that another master has started are nobody's children: nobody tells of their end. */
+  /**
+   * Looks for deaths among the workers that an earlier master started. They are not children of
+   * this process, so Node does not report their exit.
+   */
   #look(): void {
     for (const [tpu, watched] of this.#watched.entries()) {
       if (watched === undefined || watched.isChild || watched.hasDied) continue;

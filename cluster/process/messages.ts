@@ -21,32 +21,48 @@ import {
 } from '../../src/pod/shape.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 
-/** What the master tells a worker's process: messages for the worker itself, and what processes need. */
+/**
+ * Message from the master to a worker's process. `pod` carries a message for the worker's state
+ * machine; the other kinds concern the process, its connections and its parameters.
+ */
 export type ToNode =
-  /** The next piece of the executables; all of them come before `welcome`. */
+  /** The next piece of the executables. The master sends all pieces before `welcome`. */
   | { readonly kind: 'code'; readonly bytes: Uint8Array }
-  /** Its Cloud TPU, and an `Assignment` as JSON. */
+  /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
-  /** The places of all Cloud TPUs from this generation on: where tensors come from. Sent before every `load`. */
+  /**
+   * Tensor addresses of all Cloud TPUs, by number, for the membership of this generation. The
+   * master sends this message before every `load`.
+   */
   | {
       readonly kind: 'membership';
       readonly generation: number;
       readonly offers: readonly TensorOffer[];
     }
   | { readonly kind: 'pod'; readonly message: ToWorker }
-  /** Nobody came for this Cloud TPU: the process is to join for it too. */
+  /**
+   * Asks the process to host lost Cloud TPU `tpu` too, because no replacement process has joined.
+   * The process answers by joining a second time for this Cloud TPU.
+   */
   | { readonly kind: 'host'; readonly tpu: number }
   /**
-   * The run is over: the process is to say `dismissed`, and to end `lingerMs` after this master has
-   * gone. Engines that end a pod with the first container that ends see the master end first.
+   * Tells the process that the run is over. The process answers `dismissed` and ends `lingerMs`
+   * after this master has ended. The delay is for container engines that stop all containers when
+   * the first one ends: the first one must be the master.
    */
   | { readonly kind: 'dismiss'; readonly lingerMs: number }
-  /** Set a program's parameters to what was written, if `hash` is that of all of it. */
+  /**
+   * Sets a program's parameters to the pieces received by `write`. `hash` is the hash of all
+   * parameters (`hashValues`); the process refuses the request if its pieces have another hash.
+   */
   | ({ readonly kind: 'set'; readonly hash: string } & Request)
-  /** A piece of a parameter, at most {@link pieceBytesMax} long; put aside until `set`. */
+  /**
+   * A piece of a parameter, at most {@link pieceBytesMax} bytes. The process keeps it aside until
+   * `set`.
+   */
   | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
   | ({ readonly kind: 'read'; readonly length: number } & Request & Piece)
-  /** Take a program's parameters from the process of Cloud TPU `peer`. */
+  /** Makes the process copy a program's parameters from the process of Cloud TPU `peer`. */
   | ({
       readonly kind: 'take';
       readonly peer: number;
@@ -54,50 +70,63 @@ export type ToNode =
       readonly offer: TensorOffer;
     } & Request);
 
-/** A request for the parameters of a program after `steps` steps; answered once. */
+/**
+ * A request about the parameters of a program after `steps` steps. The process sends one `answer`
+ * with the same `id`.
+ */
 export interface Request {
   readonly id: number;
   readonly program: number;
   readonly steps: number;
 }
 
+/** Place of a piece: index of the parameter, and byte offset in the parameter. */
 export interface Piece {
   readonly index: number;
   readonly offset: number;
 }
 
-/** What a worker's process tells the master. */
+/** Message from a worker's process to the master. */
 export type FromNode =
-  /** It has unpacked the programs, and its neighbours can connect. */
+  /** The process has unpacked the programs and accepts connections of its neighbours at `offer`. */
   | {
       readonly kind: 'offer';
       readonly pid: number;
-      /** Name of its machine or container. */
+      /** Name of the process's machine or container. */
       readonly hostname: string;
       readonly offer: TensorOffer;
     }
   /**
-   * What its worker says, and the bytes that left on each link of this Cloud TPU: link number,
-   * bytes, link number, ….
+   * A message of the worker's state machine. `sent` holds the bytes sent so far on each link of
+   * this Cloud TPU as a flat list: link number, bytes, link number, bytes, …. It is empty except
+   * for `step-done`.
    */
   | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
-  /** Its progress counter. */
+  /** Periodic heartbeat with the progress counter of the Cloud TPU. */
   | { readonly kind: 'heartbeat'; readonly progress: number }
-  /** The answer to a request; `why` it could not be done, if so. */
+  /**
+   * The answer to a request. `why` is the reason of a failure, or null if the request succeeded.
+   */
   | {
       readonly kind: 'answer';
       readonly id: number;
       readonly why: string | null;
       readonly bytes: Uint8Array;
     }
-  /** It has left its Cloud TPU, as it was told to, and waits for another. */
+  /** The process has given up its Cloud TPU after `stop` and waits for another. */
   | { readonly kind: 'left' }
-  /** It cannot start, or cannot go on: its last words. `code` is that of a PodError. */
+  /**
+   * The process cannot start or continue; `message` is its last error. `code` is that of a
+   * PodError, or null.
+   */
   | { readonly kind: 'unable'; readonly code: string | null; readonly message: string }
-  /** It has heard that the run is over. */
+  /** Answer to `dismiss`. */
   | { readonly kind: 'dismissed' };
 
-/** Control messages stay small: parameters travel in pieces. */
+/**
+ * Longest piece of a parameter in one message, in bytes. Parameters travel in pieces so that
+ * control messages stay small.
+ */
 export const pieceBytesMax: number = 512 * 1024;
 
 const isOffer: FieldCheck = isObject({
@@ -131,13 +160,18 @@ const fromNode: Shapes<FromNode> = {
   dismissed: {},
 };
 
-/** Checks what arrived at a worker's process. Throws `worker-threw`, naming the field. */
+/**
+ * Checks a message that arrived at a worker's process. Throws `worker-threw`, naming the malformed
+ * field.
+ */
 export function checkToNode(value: unknown): ToNode {
   const message = checkMessage<ToNode>(toNode, value, 'a worker');
   return message.kind === 'pod' ? { ...message, message: checkToWorker(message.message) } : message;
 }
 
-/** Checks what arrived at the master. Throws `worker-threw`, naming the field. */
+/**
+ * Checks a message that arrived at the master. Throws `worker-threw`, naming the malformed field.
+ */
 export function checkFromNode(value: unknown): FromNode {
   const message = checkMessage<FromNode>(fromNode, value, 'the master');
   if (message.kind !== 'pod') return message;

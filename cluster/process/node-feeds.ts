@@ -3,15 +3,23 @@ import { at } from '../../src/numerics/assert.ts';
 import { infeedGeometry } from '../threads/layout.ts';
 import { Loader, type LoaderParts } from './loader.ts';
 
-/** The feeds of one Cloud TPU: a loader, and a queue for each program that takes one. */
+/**
+ * The infeeds of one Cloud TPU: an infeed queue for each program with a feed, and the loader that
+ * fills them.
+ */
 export class NodeFeeds {
   readonly #parts: LoaderParts;
   readonly #loader: Loader;
   /** By program. */
   readonly #queues: readonly (InfeedQueue | undefined)[];
-  /** By program: the step of the program that is step 0 of its queue, and the first not released. */
+  /**
+   * By program: step of the program that corresponds to step 0 of the program's queue. -1 before
+   * `begin`.
+   */
   #bases: number[];
+  /** By program: first step whose slot has not been released. -1 before `begin`. */
   #next: number[];
+  /** True while the loader fills the queues. */
   #isFed = false;
 
   constructor(parts: LoaderParts) {
@@ -27,7 +35,10 @@ export class NodeFeeds {
     this.#next = programs.map(() => -1);
   }
 
-  /** Steps before `step` of a program count: nobody needs what they were fed any more. */
+  /**
+   * Releases the slots of a program's steps before `step`. Those steps are committed, so their
+   * samples are not needed any more.
+   */
   release(program: number, step: number): void {
     const queue = this.#queues[program];
     for (let next = at(this.#next, program); next < step; next++) {
@@ -37,7 +48,11 @@ export class NodeFeeds {
     this.#loader.wake();
   }
 
-  /** Feeds programs from these steps on, by program. Only while nobody takes anything. */
+  /**
+   * Makes the queues deliver `steps` next, by program. Keeps the samples that are already loaded if
+   * they begin with those steps; otherwise empties the queues and loads again. Call only while no
+   * core reads its infeed.
+   */
   async begin(steps: readonly number[]): Promise<void> {
     steps.forEach((step, program) => {
       if (this.#isFedTo(program, step)) this.release(program, step);
@@ -60,7 +75,10 @@ export class NodeFeeds {
     this.#stop();
   }
 
-  /** Whether `step` is the one after the last that was taken. */
+  /**
+   * True if `step` is the one after the first step that is not released. The queue then continues
+   * with `step` when one slot is released.
+   */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;
   }

@@ -20,35 +20,46 @@ import { type FromNode, pieceBytesMax, type Request, type ToNode } from './messa
 import { NodeFeeds } from './node-feeds.ts';
 import { socketFile } from './socket-file.ts';
 
+/** Constructor arguments of a {@link Node}. */
 export interface NodeOptions {
   readonly tpu: number;
   readonly assignment: Assignment;
-  /** The executables of the assignment. */
+  /** The executables of the assignment, as `packAssignment` packed them. */
   readonly code: Uint8Array;
   readonly token: Token;
-  /** Where tensors are sent from: what it binds to, and what others call it. */
+  /** Address on which the node listens for its neighbours. */
   readonly bind: string;
   readonly host: string;
   readonly port: number;
   readonly send: (message: FromNode) => void;
-  /** It has ended: because it was told to, or because of what went wrong. */
+  /**
+   * Called once when the node has ended: without an error after `stop`, otherwise with the error.
+   */
   readonly ended: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
 const nothing = new Uint8Array(0);
 
-/** Messages that concern the process rather than its Cloud TPU. */
+/** Kinds of messages that concern the process and not one Cloud TPU in it. */
 type Outside = { readonly kind: 'code' | 'welcome' | 'host' | 'dismiss' };
+/** Messages to a {@link Node}: those that concern one Cloud TPU. */
 export type ToSeat = Exclude<ToNode, Outside>;
 
-/** How often the progress counter is sent, in ms. */
+/** Period of the heartbeat messages, in ms. */
 const heartbeatMs = 200;
-/** The master sees for itself who has gone; only then a broken link is worth telling of, in ms. */
+/**
+ * Wait in ms before this node accuses a peer whose connection has ended. If the peer has died, the
+ * master notices by itself in this time and begins a new membership, and no accusation is sent.
+ */
 const troubleMs = 1500;
+/** Longest wait of a core for a neighbour or for its infeed, in ms, by MXU implementation. */
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
-/** A worker's process: one Cloud TPU's thread, its loader, and its links to other processes. */
+/**
+ * One Cloud TPU in a worker's process: the thread of its cores, its loader, and its links to other
+ * processes. A process that hosts lost Cloud TPUs has a node for each.
+ */
 export class Node {
   readonly tpu: number;
   readonly #options: NodeOptions;
@@ -66,12 +77,19 @@ export class Node {
   readonly #unixPath: string | undefined;
   #offer: TensorOffer | undefined;
   #generation = 0;
+  /**
+   * Heartbeats sent while the cores waited for the infeed. They count as progress, since waiting
+   * for the loader is no failure.
+   */
   #waits = 0;
-  /** One message after another: some take their time. */
+  /**
+   * The messages being processed, in order. A message waits until the earlier ones are done,
+   * because some take long.
+   */
   #work: Promise<void> = Promise.resolve();
-  /** Written in pieces, by parameter. */
+  /** By parameter: the bytes received by `write`, until `set` uses them. */
   #drafts: Uint8Array[] = [];
-  /** Read in pieces, by parameter. */
+  /** By parameter: the copy from which `read` takes its pieces. */
   #copies: readonly Uint8Array[] = [];
   #isEnded = false;
 
@@ -115,12 +133,15 @@ export class Node {
     this.#heartbeats = setInterval(() => this.#heartbeat(), heartbeatMs);
   }
 
-  /** The membership it takes part in; 0 before the first. */
+  /** Generation of the membership in which the node takes part; 0 before the first membership. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** Listens for its neighbours, says so to the master, and starts its thread. Throws `io` when it cannot. */
+  /**
+   * Listens for neighbours, sends `offer` to the master, and starts the thread of the cores. Throws
+   * `io` if the address cannot be bound.
+   */
   async start(): Promise<void> {
     const { host } = this.#options;
     const port = await this.#carrier.listen();
@@ -133,27 +154,35 @@ export class Node {
     });
   }
 
-  /** It has met a master, the same or another: where it stands, and is reached, is said again. */
+  /**
+   * Introduces the node to the master after a reconnection, to the same master or another. Sends
+   * `offer` with the address `host` again, and makes the worker report its state.
+   */
   greet(host: string): void {
     if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
     this.#sayOffer();
     this.#port.postMessage({ kind: 'greet', generation: this.#generation });
   }
 
-  /** The master is gone: nobody is to wait for anybody, and what is here is kept. */
+  /**
+   * Ends all waits of the cores after the connection to the master is lost. Memory and parameters
+   * are kept for the next master.
+   */
   pause(): void {
     this.#carrier.abort();
   }
 
+  /** Queues a message of the master; messages are processed one after another. */
   receive(message: ToSeat): void {
-    // What is being taken from a peer that was lost meanwhile must not hold up what comes after it.
+    // A new membership cancels transfers of parameters at once. A transfer from a lost peer would
+    // otherwise delay the messages after it.
     if (message.kind === 'membership') this.#carrier.giveUpTakings();
     this.#work = this.#work
       .then(() => this.#take(message))
       .catch((error: unknown) => this.#fail('its process', error));
   }
 
-  /** Ends its threads and sockets. */
+  /** Ends the thread, the loader and the sockets of the node, then calls `ended`. */
   async end(error?: PodError): Promise<void> {
     if (this.#isEnded) return;
     this.#isEnded = true;
@@ -194,7 +223,7 @@ export class Node {
   }
 
   async #takePod(message: ToWorker): Promise<void> {
-    // An older master has nothing to say here any more.
+    // Messages of an older generation, for example of a superseded master, are ignored.
     if (message.generation < this.#generation) return;
     switch (message.kind) {
       case 'abort':
@@ -219,7 +248,10 @@ export class Node {
 
   // ------------------------------------------------------------------------------------ parameters
 
-  /** For another process that takes them; while nobody runs. */
+  /**
+   * Returns views of a program's parameters for a peer that copies them, or undefined before the
+   * first membership. Used only while no core runs a step.
+   */
   #viewsOf(program: number, steps: number): readonly Uint8Array[] | undefined {
     const isThere = program < this.#programs.length && this.#generation > 0;
     return isThere ? this.#parameters.views({ tpu: this.tpu, program, steps }) : undefined;
@@ -229,7 +261,10 @@ export class Node {
     return { tpu: this.tpu, program, steps };
   }
 
-  /** Takes what was written for all of a program's parameters; says what is wrong with it, if so. */
+  /**
+   * Sets a program's parameters to the drafts. Returns null, or the reason why the drafts are
+   * wrong.
+   */
   #set(request: ToNode & { kind: 'set' }): string | null {
     const values = this.#drafts;
     this.#drafts = [];
@@ -240,7 +275,10 @@ export class Node {
     return null;
   }
 
-  /** Puts a piece aside; says why not, if so. */
+  /**
+   * Stores a piece of a parameter in the drafts. Returns null, or the reason why the piece does not
+   * fit.
+   */
   #write({ program, index, offset, bytes }: ToNode & { kind: 'write' }): string | null {
     const { executable } = at(this.#programs, program);
     const buffer = executable.buffers[executable.parameters[index] ?? -1];
@@ -252,7 +290,9 @@ export class Node {
     return null;
   }
 
-  /** Takes a program's parameters from another process; says why not, if so. */
+  /**
+   * Copies a program's parameters from another process. Returns null, or the reason of the failure.
+   */
   async #takeFrom(request: ToNode & { kind: 'take' }): Promise<string | null> {
     const { peer, generation, offer, program, steps } = request;
     const into = this.#parameters.views(this.#place(request));
@@ -264,7 +304,10 @@ export class Node {
     }
   }
 
-  /** A piece of a parameter; a copy of all is made with the first. */
+  /**
+   * Returns a piece of a parameter. The request for the first piece copies all parameters, so that
+   * all pieces are of the same state.
+   */
   #read(request: ToNode & { kind: 'read' }): Uint8Array {
     const { index, offset, length } = request;
     if (index === 0 && offset === 0) this.#copies = this.#parameters.read(this.#place(request));
@@ -277,7 +320,10 @@ export class Node {
 
   // ----------------------------------------------------------------------------------------- voice
 
-  /** What the worker says; its last words come when its thread has ended. */
+  /**
+   * Forwards a message of the worker to the master. `failed` is not forwarded here: `#done`
+   * forwards it when the thread has ended.
+   */
   #say(message: FromWorker): void {
     if (this.#isEnded || message.kind === 'failed') return;
     if (message.kind === 'ready') this.#options.log('ready', { generation: message.generation });
@@ -289,7 +335,10 @@ export class Node {
     this.#options.send({ kind: 'pod', message, sent });
   }
 
-  /** Its thread has ended: after a failure, with its last words. */
+  /**
+   * Ends the node after its thread has ended. `lastWords` is the worker's `failed` message, or null
+   * if the thread ended without one.
+   */
   #done(lastWords: unknown): void {
     if (this.#isEnded) return;
     if (lastWords === null) {
@@ -302,6 +351,7 @@ export class Node {
     void this.end(new PodError('worker-threw', message.message));
   }
 
+  /** Reports a failure to the master and ends the node. `who` names the part that failed. */
   #fail(who: string, error: unknown): void {
     if (this.#isEnded) return;
     const code = error instanceof PodError ? error.code : 'worker-exited';
@@ -310,6 +360,10 @@ export class Node {
     void this.end(new PodError(code, message));
   }
 
+  /**
+   * Sends the progress counter. While the cores wait for the infeed, the value sent grows with
+   * every heartbeat.
+   */
   #heartbeat(): void {
     const line = at(this.#layout.threads.tpus, this.tpu).control / 4;
     this.#waits += Atomics.load(this.#words, line + controlWords.awaitsInfeed);
@@ -317,7 +371,10 @@ export class Node {
     this.#options.send({ kind: 'heartbeat', progress: progress + this.#waits });
   }
 
-  /** A connection that carries a link has ended, and no new membership has begun. */
+  /**
+   * Handles the end of a connection that carries a link. Accuses the peer: at once if the last
+   * frame was corrupt, otherwise only if no new membership begins within `troubleMs`.
+   */
   #trouble(peer: number, refusal: Refusal): void {
     const isCorrupt = refusal.code === 'payload-crc' || refusal.code === 'header-crc';
     this.#options.log('link-trouble', { peer, cause: refusal.text });

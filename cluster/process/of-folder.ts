@@ -3,8 +3,9 @@ import { resolve } from 'node:path';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
 
 /**
- * The masters and workers of a folder's pod as their environments tell (Linux), for when the folder's
- * own list cannot be used: none of them where the system does not say.
+ * Finds the masters and workers of the pod in a folder by their environment variables (/proc, so
+ * Linux only). Used when the list of processes in the folder is missing or damaged. Returns an
+ * empty list on other systems.
  */
 export function processesOfFolder(folder: string): readonly ProcessIdentity[] {
   const start = `POD_STATUS_FILE=${resolve(folder)}/`;
@@ -23,7 +24,10 @@ function pids(): number[] {
   }
 }
 
-/** Empty of a process that has ended, or is another user's. */
+/**
+ * Returns the environment variables of a process. The list is empty if the process has ended or
+ * belongs to another user.
+ */
 function environmentOf(pid: number): string[] {
   try {
     return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');

@@ -18,67 +18,83 @@ import { hashValues, type Packed, packAssignment } from './assignment.ts';
 import type { Guest, Lobby } from './lobby.ts';
 import { type FromNode, type Piece, pieceBytesMax, type Request, type ToNode } from './messages.ts';
 
-/** A slice whose workers are processes that join over the network. */
+/** Options of a slice whose workers are processes that join over the network. */
 export interface ProcessPodOptions extends PodOptions {
-  /** Whether fused multiply-adds are used where the engine has them. */
+  /** True if fused multiply-adds (relaxed SIMD) are used on engines that have them. */
   readonly relaxed: boolean;
-  /** Where its workers come from. */
+  /** The lobby from which the pod takes its workers. */
   readonly lobby: Lobby;
-  /** All must have joined, and then loaded, within this many ms. */
+  /** Time limit in ms for all workers to join, and again for all of them to load their programs. */
   readonly startMsLimit: number;
-  /** A lost worker must be replaced within this many ms; then another worker hosts its Cloud TPU too. */
+  /**
+   * Time limit in ms for the replacement of a lost worker. After that another worker hosts the lost
+   * Cloud TPU too.
+   */
   readonly graceMsLimit: number;
-  /** Asked while its workers are awaited at the start: whether to give up. */
+  /**
+   * Called periodically until the pod has started; true makes the start fail with `worker-silent`.
+   */
   readonly shouldStop?: () => boolean;
-  /** Asked when it closes: whether workers are to keep what they have, for another master. */
+  /**
+   * Called when the pod closes; true if the workers are to keep their parameters for another
+   * master.
+   */
   readonly keepsWorkers?: () => boolean;
   /**
-   * Whether somebody watches the processes of this machine and tells of each that dies. Then the end
-   * of a connection says nothing yet of a worker that has not joined.
+   * True if the master watches the workers' processes and calls `died` for each death. Then the end
+   * of a connection alone does not make a worker that has not joined a lost one.
    */
   readonly isWatched?: boolean;
-  /** Told of the pod as soon as it awaits its workers: it can say how they are. */
+  /**
+   * Called with the pod before its workers have joined, so that the caller can show their status.
+   */
   readonly gathering?: (pod: ProcessPod) => void;
-  /** What goes on in the cluster, for the log. */
+  /** Receives the events of the cluster for the log. */
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** A pod that can say how its workers are. */
+/** A pod that reports the status of its workers. */
 export interface ProcessPod extends Pod {
+  /** Returns the phase of the master and the state of every Cloud TPU. */
   status(): PodStatus;
   /**
-   * The process that was started last for a Cloud TPU has died: it may not have joined. Returns whether
-   * the pod knows, or knew already, and decides about another.
+   * Reports the death of the process that was started last for a Cloud TPU, whether it had joined
+   * or not. Returns true if the pod handles the loss and decides about a replacement. Returns false
+   * if the caller is to start another process.
    */
   died(tpu: number, death: Death): boolean;
 }
 
-/** How a process of this machine has ended. */
+/** The end of a worker's process on this machine. */
 export interface Death {
   readonly pid: number;
-  /** One line: its exit code or signal, and its last error. */
+  /** One line: exit code or signal of the process, and its last error. */
   readonly cause: string;
-  /** Code of its last error, if it told one. */
+  /** Code of the last error in the log of the process, or null. */
   readonly code: string | null;
 }
 
+/** State of a pod at one moment. */
 export interface PodStatus {
   readonly phase: string;
   readonly generation: number;
-  /** Processes that wait for a Cloud TPU. */
+  /** Number of processes that wait for a Cloud TPU. */
   readonly spares: number;
   readonly tpus: readonly {
     readonly tpu: number;
     readonly state: 'absent' | 'building' | 'joined';
     readonly pid: number | null;
-    /** Where others reach it. */
+    /** Address at which other processes reach the worker. */
     readonly host: string | null;
     /** Name of its machine or container. */
     readonly hostname: string | null;
   }[];
 }
 
-/** Waits until a worker has joined for each Cloud TPU, and loads the programs. */
+/**
+ * Opens a pod: waits until a worker has joined for each Cloud TPU and all have loaded the programs.
+ * Rejects with a PodError, after closing the pod, if that fails.
+ */
 export async function openProcessPod(options: ProcessPodOptions): Promise<ProcessPod> {
   const pod = new Processes(options);
   options.gathering?.(pod);
@@ -91,19 +107,27 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
   return pod;
 }
 
+/** Period in ms of the samples that the failure detector takes of all progress counters. */
 const samplePeriodMs = 200;
+/** Shortest limit of silence of the failure detector, in ms, by MXU implementation. */
 const silenceMs = { fast: 1200, systolic: 60_000 } as const;
-/** How long workers may take to leave when all is done, in ms. */
+/** Longest wait in ms for workers to give up their Cloud TPUs when the pod closes. */
 const leaveMsLimit = 3000;
-/** How long a request may go without an answer, in ms. */
+/** Longest wait in ms for the answer to a request. The master then disconnects the worker. */
 const answerMsLimit = 15_000;
-/** Before something is tried again, in ms. */
+/** Wait in ms before a failed copy of parameters is tried again. */
 const retryMs = 200;
-/** To how many a Cloud TPU passes the first parameters on. */
+/** Number of Cloud TPUs to which each one passes the first parameters in the distribution tree. */
 const fanOut = 4;
-/** At the start no more workers are expected once this many ms have passed since one joined last. */
+/**
+ * Longest wait in ms, at the start, between one worker that joins and the next. After that the
+ * master expects no more workers.
+ */
 const quietMsLimit = 30_000;
-/** How long new workers wait, in ms, for workers that have been here before and may return. */
+/**
+ * Time in ms that a new master reserves Cloud TPUs for returning workers, which may still have the
+ * parameters. New workers get a Cloud TPU after that.
+ */
 const returnMs = 3000;
 
 function masterOptions(options: ProcessPodOptions): MasterOptions {
@@ -125,7 +149,7 @@ function masterOptions(options: ProcessPodOptions): MasterOptions {
   };
 }
 
-/** A worker's process that has a Cloud TPU. */
+/** A Cloud TPU that is assigned to a worker's process, and what is known of that process. */
 interface Member {
   readonly tpu: number;
   readonly guest: Guest;
@@ -133,17 +157,17 @@ interface Member {
   hostname: string | null;
   offer: TensorOffer | undefined;
   hasJoined: boolean;
-  /** Why it cannot start or go on, once it has said so. */
+  /** The error with which the process reported `unable`, if it did. */
   lastWords: Failure | undefined;
   /** Its progress counter, and how often it has been told. */
   progress: number;
   heartbeats: number;
-  /** Bytes by link number, as it counts them. */
+  /** By link number: bytes sent, as the process counts them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, Question>;
 }
 
-/** A request that is not answered yet. */
+/** A request to a worker's process that is not answered yet. */
 interface Question {
   readonly deadline: NodeJS.Timeout;
   resolve(answer: FromNode & { kind: 'answer' }): void;
@@ -153,26 +177,31 @@ interface Question {
 type Unnumbered<T> = T extends unknown ? Omit<T, 'id'> : never;
 type Asked = Extract<ToNode, Request>;
 
-/** Drives the master's state machine with the messages of the workers' processes. */
+/**
+ * A pod of processes: passes the messages of the workers to the master's state machine (through the
+ * driver) and performs what the state machine decides.
+ */
 class Processes implements ProcessPod, Crew {
   readonly topology: Topology;
-  /** Every worker has memory of its own; the master holds none of it. */
+  /** Zero, because every worker has its own memory and the master holds none. */
   readonly memoryBytes = 0;
   readonly #options: ProcessPodOptions;
   readonly #programs: readonly Program[];
   readonly #torus: Torus;
   readonly #packed: Packed;
-  /** By Cloud TPU. */
+  /** By Cloud TPU: the process that has it; undefined if none has. */
   readonly #members: (Member | undefined)[];
-  /** Numbers of the processes that have joined so far. */
+  /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
-  /** By link: bytes that workers who have gone had sent. */
+  /** By link: bytes sent by workers that are gone. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
   readonly #openedMs: number = performance.now();
   #sampler: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  /** True when the pod has started. */
   #isOpen = false;
+  /** Number of the last request. */
   #lastId = 0;
 
   constructor(options: ProcessPodOptions) {
@@ -237,7 +266,10 @@ class Processes implements ProcessPod, Crew {
     return this.#closing;
   }
 
-  /** Its workers wait in the lobby again when it is done. */
+  /**
+   * Closes the pod. Workers either keep their memory and look for another master, or give up their
+   * Cloud TPUs and wait in the lobby.
+   */
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
     this.#options.lobby.attend(undefined);
@@ -263,7 +295,7 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
-  /** Whether another master may need what its workers have. */
+  /** True if another master may continue the run and so needs the parameters of these workers. */
   #keepsWorkers(): boolean {
     const { failure } = this.#driver;
     const isLost = failure !== undefined && !isFinal(failure);
@@ -272,11 +304,14 @@ class Processes implements ProcessPod, Crew {
 
   // --------------------------------------------------------------------------------------- members
 
-  /** Gives those who wait the Cloud TPUs that nobody has: each the one it had, if it may choose. */
+  /**
+   * Gives free Cloud TPUs to the waiting processes. A process gets the Cloud TPU that it asks for
+   * if that one is free, otherwise the first vacant one.
+   */
   #seatAll(): void {
     if (this.#driver.isOver) return;
     const byGeneration = (a: Guest, b: Guest): number => b.hello.generation - a.hello.generation;
-    // Those who have taken part may still have the parameters.
+    // Processes of the newest generation come first: they may still have the parameters.
     const waiting = [...this.#options.lobby.waiting].sort(byGeneration);
     for (const guest of waiting) {
       const { from } = guest.hello;
@@ -291,17 +326,24 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
-  /** One that another process was asked to host is left to it. */
+  /**
+   * True if a process may take Cloud TPU `tpu`: no worker has it, and no other worker has been
+   * asked to host it.
+   */
   #isVacant(tpu: number): boolean {
     return isVacant(this.#driver.state, tpu);
   }
 
-  /** Whether those who may still have the parameters come first. */
+  /**
+   * True while vacant Cloud TPUs are reserved for returning workers: for `returnMs` after a master
+   * that continues a run has opened the pod.
+   */
   #awaitsReturns(): boolean {
     const isNew = performance.now() - this.#openedMs < returnMs;
     return isNew && this.#options.start?.isEstablished === true;
   }
 
+  /** Gives a process Cloud TPU `tpu` and sends it the executables and the assignment. */
   #seat(guest: Guest, tpu: number): void {
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
@@ -323,12 +365,13 @@ class Processes implements ProcessPod, Crew {
     guest.send({ kind: 'welcome', tpu, assignment });
   }
 
-  /** It has no Cloud TPU any more, and waits. */
+  /** Takes the Cloud TPU away from a process, which then waits in the lobby. */
   #unseat(member: Member, reason: string): void {
     member.guest.unseat();
     this.#forget(member, reason);
   }
 
+  /** Clears the entry of a Cloud TPU, keeps its byte counts, and rejects its open requests. */
   #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
     addAll(this.#carried, sent);
@@ -342,7 +385,7 @@ class Processes implements ProcessPod, Crew {
 
   died(tpu: number, { pid, cause, code }: Death): boolean {
     if (this.#driver.isOver) return false;
-    // The end of its connection tells of one that has joined.
+    // The end of the connection reports the loss of a worker that has joined.
     if (this.#joined.delete(pid)) return true;
     const member = this.#members[tpu];
     if (member === undefined ? !this.#isVacant(tpu) : member.pid !== pid) return false;
@@ -353,7 +396,11 @@ class Processes implements ProcessPod, Crew {
     return true;
   }
 
-  /** Its connection has ended: by itself, or because of what one of the two ends did. */
+  /**
+   * Handles the end of a worker's connection. A worker that has joined is lost. A worker that has
+   * not joined is lost only if nobody watches its process and either it reported `unable` or its
+   * end closed the connection.
+   */
   #closed(member: Member, refusal: Refusal | undefined): void {
     const isItsEnd = refusal === undefined || refusal.code === 'peer';
     const { hasJoined, lastWords } = member;
@@ -362,7 +409,10 @@ class Processes implements ProcessPod, Crew {
     this.#gone(member, refusal?.text ?? 'its connection was closed', isLost);
   }
 
-  /** It has no Cloud TPU any more; one that is not lost leaves its place to another, until the deadline. */
+  /**
+   * Frees the Cloud TPU of a member. Reports a loss to the master's state machine if `isLost`;
+   * otherwise the next waiting process takes the Cloud TPU.
+   */
   #gone(member: Member, reason: string, isLost: boolean): void {
     const { tpu, pid, hostname, lastWords } = member;
     if (this.#members[tpu] !== member) return;
@@ -405,7 +455,7 @@ class Processes implements ProcessPod, Crew {
         this.#tellUnable(member, message);
         return;
       case 'dismissed':
-        // The lobby has heard it.
+        // The lobby handles this message.
         return;
       default:
         unreachable(message);
@@ -416,6 +466,9 @@ class Processes implements ProcessPod, Crew {
     this.#options.log('worker-unable', { tpu, pid, hostname, code, cause: message });
   }
 
+  /**
+   * Passes a message of a worker to the state machine; refuses a message about another Cloud TPU.
+   */
   #hear(member: Member, { message, sent }: FromNode & { kind: 'pod' }): void {
     const { tpu, guest, offer, pid, hostname } = member;
     if (message.tpu !== tpu) {
@@ -438,6 +491,7 @@ class Processes implements ProcessPod, Crew {
     this.#driver.give({ kind: 'message', message: copied(message) });
   }
 
+  /** Gives the failure detector the current counters of all Cloud TPUs. */
   #sample(): void {
     if (!this.#isOpen && this.#options.shouldStop?.()) {
       this.#driver.serviceFailed('the start', new PodError('worker-silent', 'it was given up'));
@@ -464,7 +518,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   abort(): void {
-    // Each worker is told to leave its step; nothing else of it can be reached from here.
+    // Nothing to do: the `abort` message to each worker ends its step, and the master shares no
+    // memory with workers.
   }
 
   replace(tpu: number): void {
@@ -481,11 +536,12 @@ class Processes implements ProcessPod, Crew {
   }
 
   reset(): void {
-    // Each process makes its links and feeds new when it hears of the membership.
+    // Nothing to do: each process renews its links and feeds when it receives `membership` and
+    // `load`.
   }
 
   release(): void {
-    // Each process counts its steps by itself.
+    // Nothing to do: each process releases its own samples when the next step starts.
   }
 
   async restore(tpu: number, from: number, steps: readonly number[]): Promise<void> {
@@ -494,7 +550,10 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
-  /** Before the membership's links are made: each is given them from here. */
+  /**
+   * Writes the saved parameters to all Cloud TPUs. The master sends them directly, because the
+   * links of the new membership do not exist yet.
+   */
   async rollBack(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     for (const [program, it] of saved.entries()) {
       if (it === undefined) continue;
@@ -505,7 +564,10 @@ class Processes implements ProcessPod, Crew {
 
   // ------------------------------------------------------------------------------------ parameters
 
-  /** Does it between steps, again whenever a Cloud TPU was lost meanwhile. */
+  /**
+   * Runs `work` between steps, and runs it again if it fails because a Cloud TPU was lost
+   * meanwhile.
+   */
   async #whileAnyLives<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
       await this.#driver.untilReady();
@@ -518,7 +580,10 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
-  /** Sets a program's parameters on Cloud TPU 0, from which they go to all others along a tree. */
+  /**
+   * Writes a program's parameters to Cloud TPU 0, from which they are copied to all others along a
+   * tree.
+   */
   async #spread(program: number, steps: number, values: readonly Uint8Array[]): Promise<void> {
     const done: Promise<void>[] = [this.#write(0, program, steps, values)];
     for (let tpu = 1; tpu < this.#members.length; tpu++) {
@@ -528,6 +593,7 @@ class Processes implements ProcessPod, Crew {
     await Promise.all(done);
   }
 
+  /** Reads a program's parameters from a process, in pieces. */
   async #read(tpu: number, program: number, steps: number): Promise<Uint8Array[]> {
     const { executable } = at(this.#programs, program);
     const values: Uint8Array[] = [];
@@ -544,6 +610,9 @@ class Processes implements ProcessPod, Crew {
     return values;
   }
 
+  /**
+   * Writes a program's parameters to a process: in pieces, then `set` with the hash of all of them.
+   */
   async #write(
     tpu: number,
     program: number,
@@ -560,8 +629,9 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Lets a process take a program's parameters from another, between the two of them. That one of
-   * them has gone may be known here later than there: until then it is tried again.
+   * Makes the process of `tpu` copy a program's parameters directly from the process of `peer`.
+   * Retries for `answerMsLimit` within the same generation: a copy fails when one of the two was
+   * lost, and the master may learn of the loss later.
    */
   async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
     const offer = this.#members[peer]?.offer ?? nowhere;
@@ -580,7 +650,10 @@ class Processes implements ProcessPod, Crew {
     }
   }
 
-  /** Asks a process; gives the bytes of its answer. Who does not answer in time is cut off. */
+  /**
+   * Sends a request to a process and returns the bytes of the answer. Disconnects a process that
+   * does not answer within `answerMsLimit`.
+   */
   #ask(tpu: number, request: Unnumbered<Asked>): Promise<Uint8Array> {
     const member = this.#members[tpu];
     const name = nameOf(this.topology, tpu);
@@ -607,12 +680,14 @@ class Processes implements ProcessPod, Crew {
   }
 }
 
+/** Placeholder for a Cloud TPU without a tensor address. */
 const nowhere: TensorOffer = { host: '', port: 0 };
 
 function addAll(counts: Map<number, number>, more: ReadonlyMap<number, number>): void {
   for (const [link, bytes] of more) counts.set(link, (counts.get(link) ?? 0) + bytes);
 }
 
+/** Splits a length in bytes into ranges of at most `pieceBytesMax`. */
 function pieces(bytes: number): { readonly offset: number; readonly length: number }[] {
   const count = Math.ceil(bytes / pieceBytesMax);
   return Array.from({ length: count }, (_, i) => {
@@ -621,7 +696,7 @@ function pieces(bytes: number): { readonly offset: number; readonly length: numb
   });
 }
 
-/** What a decoder gives may lie in a buffer that is used again. */
+/** Copies the outfeed of a `step-done` message, because the decoder may reuse its buffer. */
 function copied(message: FromWorker): FromWorker {
   if (message.kind !== 'step-done') return message;
   return { ...message, outfeed: message.outfeed.map((it) => Uint8Array.from(it)) };

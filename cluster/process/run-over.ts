@@ -5,20 +5,23 @@ import { readSmallText } from '../../src/files/read.ts';
 import { tokenPath } from '../net/token.ts';
 
 /**
- * A note beside the join token, in a folder that the containers of a pod on one machine share: the
- * run of this pod is over. A worker that starts late, and finds no master any more, goes home when
- * it reads it.
+ * File that says that the run of this pod is over. It lies beside the join token, in a folder that
+ * the containers of a pod on one machine share. A worker that starts late and finds no master ends
+ * when it reads this note.
  */
 const noteFile = 'run-over.json';
 
-/** Times are in seconds since the machine has booted: all containers of one machine have them. */
+/**
+ * Contents of the note: the boot id of the machine, and the time at which the run ended in seconds
+ * since boot. All containers of one machine share this clock.
+ */
 const noteSchema = z.object({ boot: z.string(), overS: z.number() });
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 /**
- * Leaves the note. Only containers of this project's image do so: they know when they have started,
- * as `POD_STARTED_S` in the same seconds.
+ * Writes the note. Does nothing outside of this project's image, which sets `POD_STARTED_S` (start
+ * time of the container, in seconds since boot).
  */
 export function noteRunOver(env: Env): void {
   const boot = readText(bootPath);
@@ -29,14 +32,19 @@ export function noteRunOver(env: Env): void {
     writeFileSync(`${path}.new`, `${JSON.stringify({ boot, overS })}\n`, { mode: 0o600 });
     renameSync(`${path}.new`, path);
   } catch {
-    // The folder belongs to an orchestrator, which ends the workers by rules of its own.
+    // A folder that cannot be written belongs to an orchestrator, which ends the workers itself.
   }
 }
 
-/** The master's container ends first: engines that end a pod with its first container see that. */
+/**
+ * Wait in s, so that the master's container ends before the workers' containers. Some container
+ * engines end a pod together with the first container that ends, and take over its exit code.
+ */
 const lingerS = 2;
 
-/** Whether the run has been over for a while, and was not yet when this container started. */
+/**
+ * True if a note says that the run ended more than `lingerS` ago and after this container started.
+ */
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);
   const text = startedS === undefined ? undefined : readSmallText(notePath(env));
@@ -46,6 +54,7 @@ export function isRunOver(env: Env): boolean {
   return isOfThisRun && uptimeS() > note.overS + lingerS;
 }
 
+/** File with a random id that Linux makes at every boot. */
 const bootPath = '/proc/sys/kernel/random/boot_id';
 
 function notePath(env: Env): string {

@@ -4,12 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSystemError } from '../../src/files/system-error.ts';
 
-/** The longest path of a unix socket, in bytes, on all systems; a longer one is cut off [unix(7)]. */
+/**
+ * Longest path of a unix socket, in bytes, that all systems accept; a longer path is cut off
+ * [unix(7)].
+ */
 const pathBytesMax = 103;
 
 /**
- * A path for a unix socket of this process; its name says whose it is. Undefined where no folder
- * takes it: a temporary folder may be missing, read-only or full.
+ * Returns a path for a unix socket of this process, with the pid in its name. Undefined if no
+ * folder accepts a socket: a temporary folder may be missing, read-only or full.
  */
 export function socketFile(): string | undefined {
   const name = `pod-${process.pid}-${randomBytes(8).toString('hex')}.sock`;
@@ -17,7 +20,7 @@ export function socketFile(): string | undefined {
   return paths.find((path) => Buffer.byteLength(path) <= pathBytesMax && isUsable(path));
 }
 
-/** Removes the sockets of processes that have ended, and were killed before they could do so. */
+/** Removes the socket files of processes that were killed before they could remove them. */
 export function removeSocketFiles(pids: readonly number[]): void {
   for (const folder of folders()) {
     for (const name of namesIn(folder)) {
@@ -27,14 +30,17 @@ export function removeSocketFiles(pids: readonly number[]): void {
   }
 }
 
-/** Where sockets may lie, the usual place first. */
+/** Folders that may hold socket files, in order of preference. */
 function folders(): readonly string[] {
   const { XDG_RUNTIME_DIR } = process.env;
   const own = XDG_RUNTIME_DIR === undefined || XDG_RUNTIME_DIR === '' ? [] : [XDG_RUNTIME_DIR];
   return [...new Set([tmpdir(), '/tmp', ...own, '/dev/shm'])];
 }
 
-/** Permissions do not tell all: whether something can be made there shows when it is made. */
+/**
+ * True if a file can be made at `path`. The test makes a folder there and removes it, because
+ * permissions alone do not show it.
+ */
 function isUsable(path: string): boolean {
   try {
     mkdirSync(path, { mode: 0o700 });

@@ -7,27 +7,30 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { Lock } from '../host/lock.ts';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
 
-/** Processes of a pod on this machine, as a file in the pod's folder lists them. */
+/** Processes of a pod on this machine, as listed in a file in the pod's folder. */
 export interface PodProcesses {
-  /** Ends and restarts the others; undefined before it has started. */
+  /** The supervisor, which starts and restarts the master; undefined before it has started. */
   readonly supervisor: ProcessIdentity | undefined;
   readonly master: ProcessIdentity | undefined;
-  /** By Cloud TPU: the last that was started. */
+  /** By Cloud TPU: the process that was started last. */
   readonly workers: readonly (ProcessIdentity | undefined)[];
-  /** All but supervisors, also those that were replaced. */
+  /** All masters and workers ever started, also those that were replaced. */
   readonly all: readonly ProcessIdentity[];
 }
 
-/** The descriptor of the folder's lock in a supervisor. */
+/** File descriptor of the folder's lock in a supervisor. */
 export const supervisorLock = 3;
 
-/** The file's name. It has a line for each process: name, number and start, `tpu-0 124 5f2c-9021`. */
+/**
+ * Name of the file that lists the processes of a pod. Each process has a line with its name, pid
+ * and start, for example `tpu-0 124 5f2c-9021`.
+ */
 export const processesFile = 'processes';
 
 /**
- * What keeps a worker small: there are many of them, and each has two isolates. A young generation
- * of 1 MB, because a step allocates next to nothing; one thread for the engine's own work; the
- * collector within reach (cluster/worker/collector.ts).
+ * Node flags that save memory in workers. They matter because there are many workers with two V8
+ * isolates each. The young generation has 1 MB, since a step allocates almost nothing; V8 has one
+ * thread for its own work; `gc` is exposed to cluster/worker/collector.ts.
  */
 export const leanFlags: readonly string[] = [
   '--max-semi-space-size=1',
@@ -36,15 +39,17 @@ export const leanFlags: readonly string[] = [
 ];
 
 /**
- * A master allocates for each message and request, whoever sends them: with a young generation of
- * 12 MB, instead of 48, it hardly grows while a million are thrown at it, and is as fast.
+ * Node flags of a master, which allocates memory for every message and request. With a young
+ * generation of 12 MB instead of 48 its memory hardly grows under a million requests, and it is as
+ * fast.
  */
 export const masterFlags: readonly string[] = ['--max-semi-space-size=4'];
 
 /**
- * And of what lies outside of the heap: large blocks are pages of their own, which go back when
- * they are free, and all threads share two arenas. Hardly a file is read: two threads will do, of
- * which one may wait for the name of a master that is not there yet.
+ * Environment variables that save memory outside of V8's heap. The malloc settings return large
+ * blocks to the system when they are freed, and limit all threads to two arenas. The thread pool of
+ * libuv has two threads, since few files are read; one of them may be blocked by a DNS lookup of
+ * the master.
  */
 export const leanEnv: Readonly<Record<string, string>> = {
   UV_THREADPOOL_SIZE: '2',
@@ -55,9 +60,10 @@ export const leanEnv: Readonly<Record<string, string>> = {
 };
 
 /**
- * Starts a master or a worker that outlives its parent, its output in a log of its own.
+ * Starts a master or a worker that outlives its parent and writes to a log of its own.
  *
- * @throws PodError `io` when the system does not start it: no more processes, no memory, a full disk.
+ * @throws PodError `io` if the system cannot start the process: too many processes, no memory, or a
+ *   full disk.
  */
 export function startProcess(folder: string, name: string, env: NodeJS.ProcessEnv): ChildProcess {
   const program = name === 'master' ? 'master' : 'worker';
@@ -65,13 +71,16 @@ export function startProcess(folder: string, name: string, env: NodeJS.ProcessEn
   return startProgram(folder, name, [...flags, programFile(program)], env);
 }
 
-/** Starts the supervisor of a pod, which goes on holding its folder. Throws as {@link startProcess}. */
+/**
+ * Starts the supervisor of a pod, which inherits and keeps the lock of the folder. Throws as {@link
+ * startProcess}.
+ */
 export function startSupervisor(folder: string, lock: Lock): ChildProcess {
   const args = [programFile('supervisor'), folder];
   return startProgram(folder, 'supervisor', args, process.env, lock);
 }
 
-/** Notes down that a process belongs to the pod of a folder. */
+/** Appends a process to the list of processes in the pod's folder. */
 export function noteProcess(folder: string, name: string, { pid, start }: ProcessIdentity): void {
   appendFileSync(join(folder, processesFile), `${name} ${pid} ${start}\n`, { mode: 0o600 });
 }
@@ -84,7 +93,8 @@ function startProgram(
   lock?: Lock,
 ): ChildProcess {
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  // `pod status` and others parse this log. Commands that show it to people turn it into text.
+  // `pod status` and other commands parse this log as JSON, and format it where they show it to
+  // people.
   const ours = { POD_LOG_FORMAT: 'json', POD_STATUS_FILE: join(folder, `${name}.status`) };
   let child: ChildProcess;
   try {
@@ -96,7 +106,7 @@ function startProgram(
   } finally {
     closeSync(log);
   }
-  // The event says again what the missing number says.
+  // A failed start is reported below through the missing pid, so the `error` event is ignored.
   child.on('error', () => undefined);
   const { pid } = child;
   if (pid === undefined) {
@@ -106,14 +116,16 @@ function startProgram(
   return child;
 }
 
-/** The compiled program: beside this file, or in `dist` when this is a source. */
+/**
+ * Returns the path of a compiled program: beside this file, or in `dist` if this file is a source.
+ */
 function programFile(program: 'master' | 'worker' | 'supervisor'): string {
   const isSource = import.meta.url.endsWith('.ts');
   const folder = isSource ? '../../dist/cluster' : '..';
   return fileURLToPath(new URL(`${folder}/${program}/main.cjs`, import.meta.url));
 }
 
-/** The environment of a worker of a pod on this machine. */
+/** Returns the environment variables of a worker of a pod on this machine. */
 export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
   return {
     ...{ POD_MASTER: `127.0.0.1:${controlPort}`, POD_TENSOR_PORT: '0' },
@@ -121,13 +133,16 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
   };
 }
 
-/** The file has some 30 bytes for each process that was ever started. */
+/**
+ * Largest accepted list of processes, in bytes. A line has about 30 bytes, and every start adds a
+ * line.
+ */
 const processesBytesMax = 2 ** 20;
 
 /**
- * What the file in a folder lists; undefined when there is none.
+ * Reads the list of processes in a folder; undefined if there is none.
  *
- * @throws PodError `bad-data`, or `io` of the system, when there is one that cannot be used.
+ * @throws PodError `bad-data` if the list is damaged, `io` if the system cannot read it.
  */
 export function readProcesses(folder: string): PodProcesses | undefined {
   const path = join(folder, processesFile);

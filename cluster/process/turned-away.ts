@@ -2,24 +2,26 @@ import type { Refusal } from '../net/frame.ts';
 
 type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 
-/** Connections that are turned away are logged one by one, up to so many in so many ms. */
+/** Number of refused connections that are logged one by one in each period. */
 export const toldMax = 20;
+/** Length of a logging period, in ms. */
 export const periodMs = 10_000;
 
 /**
- * Tells of those that are turned away. Anybody may knock, as often as they like, and none of them
- * must be able to fill a disk: of too many it is told how many there were.
+ * Logs refused connections. Anybody can connect as often as they like, and must not be able to fill
+ * the disk with log lines. So after `toldMax` lines in a period the others are only counted.
  */
 export class TurnedAway {
   readonly #log: Log;
   #told = 0;
-  /** By why, those that were not told of one by one. */
+  /** By refusal code: number of connections in this period that were not logged one by one. */
   readonly #more: Map<string, number> = new Map();
 
   constructor(log: Log) {
     this.#log = log;
   }
 
+  /** Logs or counts a refused connection. */
   add(address: string, { code, text }: Refusal): void {
     if (this.#told === 0) setTimeout(() => this.#tellMore(), periodMs).unref();
     this.#told++;
@@ -27,7 +29,7 @@ export class TurnedAway {
     else this.#more.set(code, (this.#more.get(code) ?? 0) + 1);
   }
 
-  /** A period is over. */
+  /** Ends a period: logs how many connections were not logged one by one. */
   #tellMore(): void {
     this.#told = 0;
     if (this.#more.size === 0) return;

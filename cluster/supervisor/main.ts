@@ -1,2 +1,2 @@
-/** The supervisor as a module, for those who start it by this name. */
+/** Entry file of the supervisor as an ES module; the program itself starts in main.cts. */
 import './main.cts';

@@ -3,23 +3,23 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readSmallText } from '../../src/files/read.ts';
 
-/** How a pod of processes has ended. */
+/** The end of a pod of processes. */
 export interface PodEnd {
-  /** As the master's: see docs/OPERATING.md, Exit codes. */
+  /** Exit code of the master; see docs/OPERATING.md, Exit codes. */
   readonly exitCode: number;
-  /** Code of the error that ended it, if there was one. */
+  /** Code of the error that ended the pod, if there was one. */
   readonly code: string | undefined;
-  /** One line; undefined of a pod that was done or was told to end. */
+  /** The cause in one line; undefined if the run was complete or the user ended the pod. */
   readonly reason: string | undefined;
 }
 
-/** An end that was written down. */
+/** The end of a pod as read from its file. */
 export interface SeenEnd extends PodEnd {
-  /** When it was, in ISO 8601; older versions did not say. */
+  /** Time of the end in ISO 8601; undefined in files of older versions. */
   readonly time: string | undefined;
 }
 
-/** The file in a pod's folder that says how the pod ended. */
+/** Name of the file in a pod's folder that records the end of the pod. */
 export const endFile = 'ended.json';
 
 const schema = z.object({
@@ -29,6 +29,7 @@ const schema = z.object({
   time: z.iso.datetime().optional(),
 });
 
+/** Writes the end of a pod to its folder. A reader never sees a half-written file. */
 export function writePodEnd(folder: string, end: PodEnd): void {
   const path = join(folder, endFile);
   const text = `${JSON.stringify({ ...end, time: new Date().toISOString() })}\n`;
@@ -36,7 +37,10 @@ export function writePodEnd(folder: string, end: PodEnd): void {
   renameSync(`${path}.new`, path);
 }
 
-/** How the pod of a folder ended; undefined while it runs, or when nobody saw its end. */
+/**
+ * Reads how the pod in a folder ended. Undefined while the pod runs, and if its end was not
+ * recorded or the record is damaged.
+ */
 export function readPodEnd(folder: string): SeenEnd | undefined {
   const text = readSmallText(join(folder, endFile));
   if (text === undefined) return undefined;
@@ -46,7 +50,7 @@ export function readPodEnd(folder: string): SeenEnd | undefined {
   return { exitCode, code, reason, time };
 }
 
-/** A pod begins in the folder. */
+/** Removes the record of the last pod's end, before a new pod starts in the folder. */
 export function forgetPodEnd(folder: string): void {
   rmSync(join(folder, endFile), { force: true });
 }

@@ -1,7 +1,7 @@
 /**
- * The supervisor of a pod that `pod up` left running: starts its master, starts it again when it
- * crashed, and ends what is left when the run has ended. node main.js FOLDER, with the lock of the
- * folder as descriptor 3.
+ * The supervisor of a pod that `pod up` started in the background. Starts the master, restarts it
+ * after a crash, and ends the remaining processes when the run has ended. Usage: node main.js
+ * FOLDER, with the lock of the folder as file descriptor 3.
  */
 import { pino } from 'pino';
 import { readPodFile } from '../../src/cli/pod-file.ts';

@@ -19,39 +19,47 @@ import { removeSocketFiles } from '../process/socket-file.ts';
 import { noteProcess, readProcesses, startProcess } from '../process/spawn.ts';
 import { type PodEnd, writePodEnd } from './pod-end.ts';
 
+/** Constructor arguments of a {@link Supervisor}. */
 export interface SupervisorOptions {
-  /** Absolute path of the folder of the pod. */
+  /** Absolute path of the pod's folder. */
   readonly folder: string;
   readonly pod: PodFile;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** A master that crashed is started again so often, unless it had lived for a while. */
+/**
+ * Default limit on restarts of a crashed master in a row. A master that lived longer than
+ * `longLifeMs` begins a new row.
+ */
 const restartsMax = 5;
-/** A master that lived this long, in ms, was no crash at the start. */
+/** Lifetime in ms above which a crash of the master does not count as a crash at the start. */
 const longLifeMs = 10_000;
-/** Before the first restart, in ms; doubled with each, up to the most. */
+/** Delay in ms before the first restart; doubled with each further restart, up to `delayMsMax`. */
 const firstDelayMs = 100;
 const delayMsMax = 10_000;
-/** How long workers may take to end by themselves, once asked to, and once killed, in ms. */
+/** Time in ms that workers get to end by themselves once the master has ended. */
 const homeMs = 1000;
+/** Time in ms that workers get to end after SIGTERM. */
 const endMs = 12_000;
+/** Longest wait in ms for workers to be gone after SIGKILL. */
 const killedMs = 2000;
 
 /**
- * Keeps a pod of processes going: starts its master, starts it again when it crashed, and when the run
- * has ended, sees to it that nothing of the pod is left. The master starts the workers itself.
+ * Keeps a pod of processes running: starts its master and restarts it after a crash. When the run
+ * has ended, ends all remaining processes of the pod. The master, not the supervisor, starts the
+ * workers.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   #master: ProcessIdentity | undefined;
+  /** First signal that asked the supervisor to end the pod. */
   #asked: EndSignal | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
   }
 
-  /** Resolves when the pod has ended, and its end is written down in its folder. */
+  /** Runs the pod. Resolves when the pod has ended and its end is recorded in the folder. */
   async run(): Promise<PodEnd> {
     const { folder } = this.#options;
     noteProcess(folder, 'supervisor', ownIdentity());
@@ -61,12 +69,19 @@ export class Supervisor {
     return end;
   }
 
-  /** Lets the step that runs come to its end and then ends the pod; the second time at once. */
+  /**
+   * Ends the pod: forwards the signal to the master, which finishes the current step and ends, and
+   * prevents further restarts.
+   */
   end(signal: EndSignal): void {
     this.#asked ??= signal;
     signalTo(this.#master, signal);
   }
 
+  /**
+   * Runs masters, one after another, until one ends for good or there were too many crashes in a
+   * row.
+   */
   async #untilEnd(): Promise<PodEnd> {
     const { log } = this.#options;
     for (let restarts = 0; ; ) {
@@ -84,7 +99,9 @@ export class Supervisor {
     }
   }
 
-  /** One life of a master. */
+  /**
+   * Starts a master and waits for its exit. Returns how it ended, with the last error in its log.
+   */
   async #runMaster(): Promise<PodEnd> {
     const { folder, pod } = this.#options;
     if (this.#asked !== undefined) return stopped(this.#asked);
@@ -105,7 +122,7 @@ export class Supervisor {
   }
 }
 
-/** The environment of a master whose folder is that of a pod on this machine. */
+/** Returns the environment variables of the master of a pod on this machine. */
 function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
   const { controlPort, apiPort, args, serve, tpus } = pod;
   return {
@@ -121,9 +138,10 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
 }
 
 /**
- * How often a master that crashed is started again in a row: `POD_MASTER_RESTARTS`.
+ * Returns the limit on restarts of a crashed master in a row: `POD_MASTER_RESTARTS`, or {@link
+ * restartsMax}.
  *
- * @throws PodError `bad-config` when it is no number.
+ * @throws PodError `bad-config` if the value is not a whole number in range.
  */
 export function restartsFrom(env: NodeJS.ProcessEnv): number {
   return wholeIn(env, 'POD_MASTER_RESTARTS', { min: 0, max: 999_999 }) ?? restartsMax;
@@ -133,7 +151,10 @@ function stopped(signal: EndSignal): PodEnd {
   return { exitCode: exitCodeOf(signal), code: undefined, reason: undefined };
 }
 
-/** Ends the workers of a folder's pod: by themselves, else asked to, else killed. */
+/**
+ * Ends the masters and workers of the pod in a folder: waits for them to end by themselves, then
+ * sends SIGTERM, then SIGKILL. Afterwards removes their sockets and status files.
+ */
 export async function endWorkers(folder: string): Promise<void> {
   const all = (): readonly ProcessIdentity[] => listedIn(folder);
   await untilEnded(all(), homeMs);
@@ -147,7 +168,10 @@ export async function endWorkers(folder: string): Promise<void> {
     rmSync(join(folder, `${name}.status`), { force: true });
 }
 
-/** Processes of a pod: those that its folder lists; without a list, those whose environment names the folder. */
+/**
+ * Returns the masters and workers of the pod in a folder, from the list of processes there. If the
+ * list is missing or damaged, they are found by their environment variables.
+ */
 function listedIn(folder: string): readonly ProcessIdentity[] {
   try {
     const listed = readProcesses(folder);
@@ -158,7 +182,7 @@ function listedIn(folder: string): readonly ProcessIdentity[] {
   return processesOfFolder(folder);
 }
 
-/** Waits until these processes have ended, for so many ms. */
+/** Waits until all processes have ended, at most `withinMs`. Does not tell whether they have. */
 export async function untilEnded(
   processes: readonly (ProcessIdentity | undefined)[],
   withinMs: number,
@@ -170,13 +194,13 @@ export async function untilEnded(
   }
 }
 
-/** Sends a signal to a process if it lives. */
+/** Sends a signal to a process if it is alive. */
 export function signalTo(it: ProcessIdentity | undefined, signal: NodeJS.Signals): void {
   if (it === undefined || !isAlive(it)) return;
   try {
     process.kill(it.pid, signal);
   } catch (error) {
-    // It has ended meanwhile.
+    // ESRCH: the process has ended meanwhile.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

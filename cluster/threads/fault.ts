@@ -1,22 +1,29 @@
 import type { IciPort } from '../../src/chip/ports.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
 
-/** What befalls the thread of a Cloud TPU in the middle of a step, once in its life: for tests. */
+/** A fault injected into the thread of a Cloud TPU in the middle of a step, for tests. */
 export interface ThreadFault {
   readonly tpu: number;
   readonly program: number;
   readonly step: number;
-  /** `corrupt` flips a bit of a gradient's sum: the weights of this replica come out wrong. */
+  /**
+   * What the fault does. `throw` throws an error, `exit` ends the thread, and `block` makes the
+   * thread wait for ever. `corrupt` flips a bit of a gradient's sum, so that this replica gets
+   * wrong weights.
+   */
   readonly kind: 'throw' | 'exit' | 'block' | 'corrupt';
-  /** Which thread in turn it befalls, from 0, or every one; the first unless given. */
+  /**
+   * Index of the thread, among all threads that the Cloud TPU has had, in which the fault is
+   * injected. Default 0, the first thread; `every` means all of them.
+   */
   readonly life?: number | 'every';
-  /** How often, when the step is run again in the same life; once unless given. */
+  /** Number of times the fault is injected if the same thread runs the step again. Default 1. */
   readonly times?: number;
-  /** When its programs are being loaded, whatever the step. */
+  /** True if the fault is injected while the thread loads its programs, whatever `step` says. */
   readonly whileLoading?: boolean;
 }
 
-/** The faults that befall this life of a Cloud TPU. */
+/** Returns the faults for thread number `life`, from 0, of Cloud TPU `tpu`. */
 export function faultsOf(
   faults: readonly ThreadFault[],
   tpu: number,
@@ -26,8 +33,10 @@ export function faultsOf(
 }
 
 /**
- * The same port, until a fault's step starts its first all-reduce, or ends it if it is to be
- * corrupted. `corrupt` flips a bit of the sum of a bucket.
+ * Wraps an ICI port so that faults are injected during all-reduces. `throw`, `exit` and `block`
+ * happen when the step of the fault starts its first all-reduce. `corrupt` happens when an
+ * all-reduce of that step has finished: it calls `corrupt`, which flips a bit of the bucket's sum.
+ * `present` returns the step that is running.
  */
 export function withFaults(
   ici: IciPort,
@@ -59,7 +68,7 @@ export function withFaults(
   };
 }
 
-/** Lets what befalls a thread that loads happen. */
+/** Injects the fault that is planned for the loading of programs, if there is one. */
 export function failWhileLoading(faults: readonly ThreadFault[]): void {
   const fault = faults.find(({ whileLoading }) => whileLoading);
   if (fault !== undefined) trigger(fault.kind);

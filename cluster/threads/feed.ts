@@ -5,16 +5,19 @@ import { evaluationPlan, type Plan, stepsPerPass, trainingPlan } from '../../src
 import { PodError } from '../../src/numerics/error.ts';
 import type { FeedSource } from '../../src/pod/pod.ts';
 
-/** The dataset of a feed. Throws what `openDataset` and {@link splitOf} throw. */
+/**
+ * Opens the dataset of a feed and returns its split. Throws what `openDataset` and {@link splitOf}
+ * throw.
+ */
 export function datasetOf(source: FeedSource): Dataset {
   return splitOf(source, openDataset(source.dataset, source.datasetSeed));
 }
 
 /**
- * The split of an opened data set that a feed is to have.
+ * Returns the split of an opened dataset that a feed uses.
  *
- * @throws PodError `bad-data` when its contents are not those that the master has: the worker reads
- *   other files.
+ * @throws PodError `bad-data` if the contents differ from those that the master has, because this
+ *   machine has other files.
  */
 export function splitOf({ dataset, split, digest }: FeedSource, opened: DatasetPair): Dataset {
   const found = opened[split];
@@ -26,7 +29,10 @@ export function splitOf({ dataset, split, digest }: FeedSource, opened: DatasetP
   );
 }
 
-/** The samples of each core. Throws `bad-flag` when the batch does not split evenly. */
+/**
+ * Returns the plan that assigns samples to cores. `size` is the number of samples in the dataset.
+ * Throws `bad-flag` if the global batch does not split evenly over the cores.
+ */
 export function planOf(source: FeedSource, size: number, tpus: number, cores: number): Plan {
   const slice = { size, globalBatch: source.globalBatch, replicasPerTpu: cores, tpus };
   return source.order === 'training'
@@ -35,8 +41,9 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 }
 
 /**
- * What the loader does from the program's step `from` on, to the end of a pass: training is one pass
- * without end, an evaluation the data set again and again. Steps of the queue count from `base` on.
+ * Returns the steps that the loader fills from the program's step `from` to the end of the pass. A
+ * training pass has no end. An evaluation pass covers the dataset once and is then repeated. `base`
+ * is the step of the program that corresponds to step 0 of the queue.
  */
 export function passFrom(
   source: FeedSource,

@@ -5,20 +5,23 @@ import { infeedGeometry, type Layout } from './layout.ts';
 import { type Life, startLife } from './life.ts';
 import type { LoaderTask } from './task.ts';
 
-/** One program's feed. */
+/** Feed of one program: the queues of all Cloud TPUs and the thread that fills them. */
 interface Fed {
   readonly program: number;
   readonly source: FeedSource;
-  /** By Cloud TPU. */
+  /** By Cloud TPU: the infeed queue. */
   readonly queues: readonly InfeedQueue[];
   loader: Life;
-  /** Step of the program that is step 0 of the queues. */
+  /** Step of the program that corresponds to step 0 of the queues. */
   base: number;
-  /** The step that comes next. */
+  /** First step of the program whose slots have not been released. */
   next: number;
 }
 
-/** The feeds of a slice: a loader thread for each program that takes one, and its queues. */
+/**
+ * The feeds of a slice: for each program with a feed, a loader thread and an infeed queue for each
+ * Cloud TPU.
+ */
 export class Feeds {
   readonly #memory: WebAssembly.Memory;
   readonly #words: Int32Array;
@@ -29,8 +32,8 @@ export class Feeds {
   #rollingBack: Promise<void> = Promise.resolve();
 
   /**
-   * Starts the loaders, each at the step of its program in `startSteps`. `failed` is told of one
-   * that ends by itself.
+   * Starts a loader for each program with a feed. `startSteps` holds, by program, the step that is
+   * loaded first. Calls `failed` if a loader ends although nobody ended it.
    */
   constructor(
     memory: WebAssembly.Memory,
@@ -56,7 +59,9 @@ export class Feeds {
     });
   }
 
-  /** The step counts: nobody needs what it was fed any more. */
+  /**
+   * Releases the samples of a committed step, which is not run again. Steps are released in order.
+   */
   release(program: number, step: number): void {
     const fed = this.#fed.find((it) => it.program === program);
     if (fed === undefined) return;
@@ -65,7 +70,10 @@ export class Feeds {
     fed.next++;
   }
 
-  /** Feeds programs from these steps on, by program, where something else would come next. */
+  /**
+   * Makes the feeds continue at `steps`, by program. Feeds that are at the right step already are
+   * left alone; the others are loaded anew.
+   */
   rollBack(steps: readonly number[]): Promise<void> {
     const now = (): Promise<unknown> =>
       Promise.all(this.#fed.map((fed) => this.#restart(fed, at(steps, fed.program))));
@@ -73,7 +81,10 @@ export class Feeds {
     return this.#rollingBack;
   }
 
-  /** Only while nobody takes anything. */
+  /**
+   * Empties the queues of a feed and starts its loader at `step`. Call only while no core reads its
+   * infeed.
+   */
   async #restart(fed: Fed, step: number): Promise<void> {
     if (step === fed.next) return;
     stop(fed);
@@ -84,7 +95,7 @@ export class Feeds {
     fed.loader = this.#startLoader(fed.program, fed.source, step);
   }
 
-  /** Ends every wait between loaders and workers. */
+  /** Ends every wait of loaders for workers and of workers for loaders, for good. */
   stop(): void {
     Atomics.store(this.#words, this.#layout.stop / 4, 1);
     this.#fed.forEach(stop);

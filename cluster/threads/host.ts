@@ -29,17 +29,23 @@ import {
 } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
-/** One Cloud TPU in its thread: its programs, loaded and connected. */
+/**
+ * The cores of one Cloud TPU in its thread, with the programs loaded and connected to their ports.
+ */
 export interface Host {
   /**
-   * Takes its place in a membership: `steps` of each program have been done. Returns the digest of
-   * each program's parameters.
+   * Enters a membership in which `steps` steps of each program are done. Selects the parameters
+   * after those steps and returns the digest of each program's parameters.
    */
   join(generation: number, steps: readonly number[]): string[];
+  /**
+   * Runs one step and returns its report. Throws a PodError if the step is ended by the master or
+   * fails.
+   */
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
 
-/** A program on the cores, and what it is connected to. */
+/** A loaded program and its ports. */
 interface Loaded {
   readonly cores: CloudTpuCores;
   readonly ports: Ports;
@@ -47,7 +53,7 @@ interface Loaded {
   readonly outfeed: GatheredOutfeed;
 }
 
-/** Loads the programs of a Cloud TPU. `now` gives ms. */
+/** Loads the programs of a Cloud TPU. `now` returns the time in ms. */
 export function loadHost(task: WorkerTask, heartbeat: Heartbeat, now: () => number): Host {
   failWhileLoading(task.faults);
   const { tpu, programs, memory, layout, waitMsLimit } = task;
@@ -113,18 +119,28 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
   return { memory, vector, mxu: unit, rowsPerCall: rowsForMacs };
 }
 
-/** As many rows as fill the systolic array's pipeline well. */
+/**
+ * Rows of a matmul that the systolic MXU computes in one call: enough to fill its pipeline well.
+ */
 const systolicRows = 128;
 
-/** Rows of about 200 million multiply-adds: some milliseconds. Enough to be worth packing B again. */
+/**
+ * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call:
+ * about 200 million multiply-adds, which take some milliseconds, and at least 6 · {@link tileRows}.
+ * Shorter calls would not be worth packing B again for each.
+ */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
 }
 
-/** Rows that the fast MXU packs at a time. */
+/** Number of rows that the fast MXU packs at a time. */
 const tileRows = 96;
 
-/** This Cloud TPU's share of all-reduces: buckets of all programs, one after another. */
+/**
+ * Returns the reducer for this Cloud TPU's part of the all-reduces. It numbers the buckets of all
+ * programs in sequence. If another thread runs the all-reduces (`engine`), it only starts them
+ * there and waits.
+ */
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,
   kernels: SumKernels,

@@ -8,48 +8,57 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { elementCount } from '../../src/numerics/shape.ts';
 
-/** Where everything of a slice lies in the one shared memory. Byte addresses. */
+/** Layout of a slice in one shared memory. Places are byte addresses. */
 export interface Layout {
   readonly fabric: FabricLayout;
-  /** By Cloud TPU. */
+  /** By Cloud TPU: its places. */
   readonly tpus: readonly TpuPlaces[];
-  /** A line whose first word ends the loaders. */
+  /** Line of 128 bytes whose first word tells the loaders to end when it is not 0. */
   readonly stop: number;
-  /** By program: a word with the step of the program that is step 0 of its infeed queues. */
+  /**
+   * By program: a word that holds the step of the program that corresponds to step 0 of its infeed
+   * queues.
+   */
   readonly feedBases: readonly number[];
   readonly bytes: number;
 }
 
+/** Byte addresses of the memory of one Cloud TPU. */
 export interface TpuPlaces {
-  /** A line of words: see {@link controlWords}. */
+  /** Line of 128 bytes with the words listed in {@link controlWords}. */
   readonly control: number;
   readonly workspace: number;
   /** By program. */
   readonly arenas: readonly number[];
-  /** By program; 0 without an infeed. */
+  /** By program: its infeed queue; 0 for a program without an infeed. */
   readonly infeeds: readonly number[];
 }
 
-/** Words of a control line of a Cloud TPU: its progress counter, and whether it waits for its infeed. */
+/**
+ * Indexes of the words in the control line of a Cloud TPU: its progress counter, and a flag that is
+ * 1 while the cores wait for the infeed.
+ */
 export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
 
 /**
- * Slots of an infeed queue: one in use until its step is committed, since it may have to be run
- * again; two ready; one being filled.
+ * Number of slots of an infeed queue. One slot holds the current step until it is committed,
+ * because the step may have to be run again; two hold loaded steps; one is being filled.
  */
 export const infeedDepth = 4;
 
+/** Size of a line, in bytes. Everything in the memory begins on a line of its own. */
 const lineBytes = 128;
+/** Size of a WebAssembly page. */
 export const pageBytes = 65536;
 const maxBytes = 2 ** 32;
 
 /**
  * Lays out the memory of a slice that runs `executables`.
  *
- * @throws PodError `out-of-memory` when it takes more than WebAssembly can address.
+ * @throws PodError `out-of-memory` if the slice needs more than 4 GiB, the limit of WebAssembly.
  */
 export function layOut(torus: Torus, executables: readonly Executable[]): Layout {
-  // Address 0 means `none` to links.
+  // Address 0 stays unused, because links use it for "no address".
   let end = lineBytes;
   const take = (bytes: number): number => {
     const start = end;
@@ -74,7 +83,10 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
   return { fabric, tpus, stop, feedBases, bytes };
 }
 
-/** An infeed of images and their labels: f32[batch, …] and s32[batch] a core. */
+/**
+ * Returns the geometry of an executable's infeed queue. The infeed must be images f32[batch, …] and
+ * labels s32[batch] for each core.
+ */
 export function infeedGeometry(executable: Executable, tpu: number): InfeedGeometry {
   const [images, labels, ...others] = executable.infeed;
   assert(
@@ -106,7 +118,11 @@ function mib(bytes: number): number {
   return Math.ceil(bytes / 2 ** 20);
 }
 
-/** @throws PodError `out-of-memory` when this machine does not give so many bytes: whole pages. */
+/**
+ * Allocates a shared WebAssembly memory of `bytes`, a multiple of the page size.
+ *
+ * @throws PodError `out-of-memory` if this machine does not provide the memory.
+ */
 export function allocate(bytes: number): WebAssembly.Memory {
   const pages = bytes / pageBytes;
   try {

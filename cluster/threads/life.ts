@@ -7,23 +7,32 @@ import { assert } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { lackForThread } from '../host/room.ts';
 
-/** A thread that runs one long task; what a Cloud TPU or a loader lives in, one after another. */
+/**
+ * A thread that runs one long task: the worker of a Cloud TPU, or a loader. A replacement gets a
+ * new Life.
+ */
 export interface Life {
-  /** Ends the thread, whatever it does; resolves once it surely writes nothing any more. */
+  /**
+   * Ends the thread at any point of its task. Resolves when the thread certainly writes nothing
+   * more.
+   */
   end(): Promise<void>;
-  /** Ends it from outside, as if it had died: for tests. */
+  /** Terminates the thread as if it had died by itself, for tests. */
   kill(): void;
 }
 
-/** How a life ends unless it is ended. */
+/** Callbacks for the end of a thread. At most one is called, and none after `Life.end`. */
 export interface LifeEvents {
-  /** The task is done. */
+  /** The task has returned. */
   done(result: unknown): void;
-  /** It threw, or the thread ended. */
+  /** The task threw, the thread ended, or the thread could not be started. */
   failed(error: unknown): void;
 }
 
-/** Starts a thread of its own for `task`. Nothing is heard of it after `end`. */
+/**
+ * Starts a new thread that runs `task`. Failures, also those of the start, are reported to
+ * `events`.
+ */
 export function startLife(
   file: 'worker' | 'loader',
   task: unknown,
@@ -57,7 +66,8 @@ export function startLife(
   result.then((value: unknown) => once(() => events.done(value)), failed);
   const [thread] = pool.threads;
   assert(thread !== undefined, 'a thread for the task');
-  // A thread that ends before it has taken its task leaves the task waiting for another.
+  // Piscina does not report a thread that ends before it has taken its task: the task would wait
+  // for another thread for ever.
   thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
   let isLoaded = false;
   const loaded = new Promise<void>((resolve) => {
@@ -69,8 +79,9 @@ export function startLife(
     thread.once('exit', tell);
   });
   const terminate = async (): Promise<void> => {
-    // Node aborts when a thread is ended in the middle of an import (`ModuleWrap::InstantiateSync`).
-    // One that has loaded ends at once, in the middle of what it does.
+    // Node aborts the process if a thread is terminated during an import
+    // (`ModuleWrap::InstantiateSync`), so termination waits until the thread has loaded. A loaded
+    // thread can be terminated at any point.
     if (!isLoaded) await Promise.race([loaded, sleep(loadMsMax, undefined, { ref: false })]);
     await thread.terminate();
   };
@@ -84,10 +95,10 @@ export function startLife(
   };
 }
 
-/** The life of a thread that could not be started: it is told as one that has failed. */
+/** Returns the Life of a thread that could not be started. Reports the failure through `events`. */
 function stillborn(error: unknown, events: LifeEvents): Life {
   let isOver = false;
-  // Whoever starts it learns of it first.
+  // The report is delayed until the caller has received the Life.
   setImmediate(() => {
     if (!isOver) events.failed(error);
   });
@@ -99,7 +110,10 @@ function stillborn(error: unknown, events: LifeEvents): Life {
   };
 }
 
-/** What Node says when the system, or a limit of memory, does not allow a thread. */
+/**
+ * Translates Node's errors about threads into a PodError: `out-of-threads` or `out-of-memory`.
+ * Returns other errors unchanged.
+ */
 function inOurWords(error: unknown): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const why = error instanceof Error ? error.message : String(error);
@@ -113,20 +127,24 @@ function inOurWords(error: unknown): unknown {
   return error;
 }
 
-/** How long a thread may take to load its program before it is ended all the same, in ms. */
+/** Longest wait in ms for a thread to load before it is terminated anyway. */
 const loadMsMax = 5000;
 
 /**
- * Lets threads optimize their code themselves instead of on another thread: Node before 24 aborts
- * when that is still at it as they end (an assertion in `NodePlatform::ForIsolate`). They have every
- * processor busy anyway.
+ * Makes threads optimize their code themselves and not on another thread, on Node before 24. These
+ * versions abort if a background optimization is running when a thread ends (an assertion in
+ * `NodePlatform::ForIsolate`). Nothing is lost, because the threads keep all processors busy
+ * anyway.
  */
 function optimizeInPlace(): void {
   const major = Number(process.versions.node.split('.')[0]);
   if (major < 24) v8.setFlagsFromString('--no-concurrent-recompilation');
 }
 
-/** The compiled entry file of a thread: beside this file, or in `dist` when this is a source. */
+/**
+ * Returns the path of a thread's compiled entry file: beside this file, or in `dist` if this file
+ * is a source.
+ */
 function compiledPath(file: 'worker' | 'loader'): string {
   const compiled = import.meta.url.endsWith('.ts')
     ? `../../dist/cluster/threads/${file}.js`

@@ -6,10 +6,13 @@ import { datasetOf, passFrom, planOf } from './feed.ts';
 import { infeedGeometry } from './layout.ts';
 import type { LoaderTask } from './task.ts';
 
-/** Samples are kept in this much memory once made. */
+/** Most memory for the cache of samples, in bytes. */
 const cacheBytesMax = 96 * 2 ** 20;
 
-/** The life of a thread that feeds one program on all Cloud TPUs: ends when told to stop. */
+/**
+ * Entry function of a loader thread: fills the infeed queues of one program on all Cloud TPUs until
+ * the loader is told to stop.
+ */
 export default function runLoader(task: LoaderTask): void {
   const { program, programs, feed, memory, layout, fromStep } = task;
   const { executable } = at(programs, program);
@@ -22,7 +25,8 @@ export default function runLoader(task: LoaderTask): void {
     return new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
   });
   const words = new Int32Array(memory.buffer);
-  // A slot may well stay full for long: while another program runs. Who is lost the master sees.
+  // A full slot is no error: it stays full while another program runs. The master, not the loader,
+  // finds lost Cloud TPUs.
   const patienceMs = Number.POSITIVE_INFINITY;
   const shouldStop = (): boolean => Atomics.load(words, layout.stop / 4) !== 0;
   for (let from = fromStep; !shouldStop(); ) {

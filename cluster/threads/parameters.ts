@@ -3,14 +3,20 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import type { Program } from '../../src/pod/pod.ts';
 import type { Layout } from './layout.ts';
 
-/** A program on a Cloud TPU, and the steps that it has done: they say which set is the present one. */
+/**
+ * A program's parameters on a Cloud TPU after `steps` steps. The number of steps selects one of the
+ * two sets of parameters.
+ */
 export interface Place {
   readonly tpu: number;
   readonly program: number;
   readonly steps: number;
 }
 
-/** The parameters of all programs on all Cloud TPUs, in the shared memory. For use only while no Cloud TPU runs a step. */
+/**
+ * Access to the parameters of all programs on all Cloud TPUs, in the shared memory. Use it only
+ * while no Cloud TPU runs a step.
+ */
 export class Parameters {
   readonly #bytes: Uint8Array;
   readonly #layout: Layout;
@@ -22,16 +28,17 @@ export class Parameters {
     this.#programs = programs;
   }
 
+  /** Returns a copy of each parameter. */
   read(place: Place): Uint8Array[] {
     return this.#ranges(place).map(({ start, end }) => this.#bytes.slice(start, end));
   }
 
-  /** All of them where they lie. */
+  /** Returns a view of each parameter in the shared memory, without copying. */
   views(place: Place): Uint8Array[] {
     return this.#ranges(place).map(({ start, end }) => this.#bytes.subarray(start, end));
   }
 
-  /** Sets the first parameters. */
+  /** Overwrites the first `values.length` parameters. */
   write(place: Place, values: readonly Uint8Array[]): void {
     const ranges = this.#ranges(place);
     values.forEach((value, index) => {
@@ -41,12 +48,12 @@ export class Parameters {
     });
   }
 
-  /** Sets all to zero, as they are before anybody has written them. */
+  /** Sets all parameters to zero, their state in a new memory. */
   clear(place: Place): void {
     for (const { start, end } of this.#ranges(place)) this.#bytes.fill(0, start, end);
   }
 
-  /** Takes all from another Cloud TPU. */
+  /** Copies all parameters from Cloud TPU `from`. */
   copy(place: Place, from: number): void {
     const sources = this.#ranges({ ...place, tpu: from });
     this.#ranges(place).forEach(({ start }, index) => {
@@ -55,6 +62,10 @@ export class Parameters {
     });
   }
 
+  /**
+   * Returns the byte range of each parameter in the set that holds the parameters after `steps`
+   * steps.
+   */
   #ranges({ tpu, program, steps }: Place): Range[] {
     const { executable } = at(this.#programs, program);
     const { parameters, next, buffers } = executable;

@@ -17,19 +17,27 @@ import { type Life, startLife } from './life.ts';
 import { Parameters } from './parameters.ts';
 import type { WorkerTask } from './task.ts';
 
-/** A slice whose workers are threads of this process. */
+/** Options of a slice whose workers are threads of this process. */
 export interface ThreadPodOptions extends PodOptions {
-  /** For tests: what breaks, and whether fused multiply-adds are used where the engine has them. */
+  /** Faults to inject, for tests. */
   readonly faults?: readonly ThreadFault[];
+  /**
+   * False disables fused multiply-adds (relaxed SIMD), for tests. By default they are used if the
+   * engine has them.
+   */
   readonly relaxed?: boolean;
 }
 
-/** For tests: ends the thread of a Cloud TPU from outside. */
+/** A pod whose threads can be killed. */
 export interface ThreadPod extends Pod {
+  /** Terminates the thread of a Cloud TPU as if it had died, for tests. */
   kill(tpu: number): void;
 }
 
-/** Opens a slice in this process: a thread for each Cloud TPU, and one for each feed. */
+/**
+ * Opens a slice in this process: a thread for each Cloud TPU and one for each feed. Rejects with a
+ * PodError if memory or threads are missing, or if the slice does not start.
+ */
 export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPod> {
   checkOptions(options);
   const loaders = options.programs.filter(({ feed }) => feed !== undefined).length;
@@ -44,10 +52,13 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
   return pod;
 }
 
-/** How often heartbeats are sampled, in ms. */
+/** Period in ms at which the progress counters are sampled. */
 const samplePeriodMs = 100;
 
-/** Limits for each fidelity in ms; a register-level array takes its time over one instruction. */
+/**
+ * Limits in ms by MXU implementation: silence until a Cloud TPU is suspected, and wait of a core
+ * for a neighbour or its infeed. The systolic MXU needs much longer for one instruction.
+ */
 const limits = {
   fast: { silenceMsLimit: 1200, waitMsLimit: 60_000 },
   systolic: { silenceMsLimit: 60_000, waitMsLimit: 1_800_000 },
@@ -58,7 +69,8 @@ function masterOptions({ topology, mxu, programs, recovery }: PodOptions): Maste
     names: namesOf(topology),
     taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     startMsLimit: 60_000,
-    // Threads start together: there is nobody to wait for.
+    // As long as `startMsLimit`: all threads start together, so the pod never ends its wait for
+    // workers early.
     quietMsLimit: 60_000,
     silenceMsLimit: limits[mxu].silenceMsLimit,
     silenceFactor: 4,
@@ -72,13 +84,16 @@ function masterOptions({ topology, mxu, programs, recovery }: PodOptions): Maste
   };
 }
 
-/** The thread of a Cloud TPU, and the messages to and from it. */
+/** The thread of a Cloud TPU and the port for messages to and from it. */
 interface WorkerLife {
   readonly life: Life;
   readonly port: MessagePort;
 }
 
-/** Drives the master's state machine with the messages and heartbeats of the threads. */
+/**
+ * A pod of threads: passes the messages and progress counters of the threads to the master's state
+ * machine (through the driver) and performs what the state machine decides.
+ */
 class Threads implements ThreadPod, Crew {
   readonly topology: Topology;
   readonly memoryBytes: number;
@@ -91,15 +106,18 @@ class Threads implements ThreadPod, Crew {
   readonly #relaxed: boolean;
   readonly #parameters: Parameters;
   readonly #feeds: Feeds;
-  /** By Cloud TPU; none while it is being replaced. */
+  /** By Cloud TPU: its thread; undefined while the thread is being replaced. */
   readonly #workers: (WorkerLife | undefined)[];
-  /** By Cloud TPU: threads that it has had. */
+  /** By Cloud TPU: number of threads started so far. */
   readonly #lives: number[];
-  /** Threads that are on their way out. */
+  /** Ends of threads that are under way. */
   readonly #endings: Set<Promise<void>> = new Set();
-  /** By Cloud TPU: samples in which it was waiting for its infeed, which is no silence. */
+  /**
+   * By Cloud TPU: number of samples in which the cores waited for the infeed. They count as
+   * progress, since waiting for the loader is no failure.
+   */
   readonly #waits: number[];
-  /** By link: bytes carried in memberships before. */
+  /** By link: bytes carried in earlier memberships. */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -128,7 +146,7 @@ class Threads implements ThreadPod, Crew {
     this.#feeds = new Feeds(memory, layout, programs, failed, this.#driver.state.steps);
   }
 
-  /** Starts all threads and waits until all have loaded. */
+  /** Starts all threads and waits until all have loaded their programs. */
   async start(): Promise<void> {
     const started = this.#driver.untilReady();
     this.#sampler = setInterval(() => this.#sample(), samplePeriodMs);
@@ -200,8 +218,8 @@ class Threads implements ThreadPod, Crew {
       waitMsLimit: limits[mxu].waitMsLimit,
       faults: faultsOf(faults, tpu, life),
     };
-    // What a thread said before it ended may arrive after the news of its end, or after another
-    // has taken its place: only the present one is heard.
+    // Messages of an ended thread may arrive after the report of its end, or after its replacement
+    // has started. Only events of the current thread are passed on.
     const isPresent = (): boolean => this.#workers[tpu]?.port === port1;
     const give = (event: MasterEvent): void => {
       if (isPresent()) this.#driver.give(event);
@@ -218,13 +236,16 @@ class Threads implements ThreadPod, Crew {
     };
   }
 
-  /** Ends the thread of a Cloud TPU and starts another once it surely writes nothing any more. */
+  /**
+   * Replaces the thread of a Cloud TPU. The new thread starts when the old one certainly writes
+   * nothing more.
+   */
   async #renew(tpu: number): Promise<void> {
     await this.#endWorker(tpu);
     if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
-    // Nothing that a lost one has left is trusted.
+    // The parameters of a lost Cloud TPU may be wrong, so both sets are cleared.
     this.#programs.forEach((_, program) => {
       for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
     });
@@ -249,13 +270,15 @@ class Threads implements ThreadPod, Crew {
     await Promise.all([...this.#endings, this.#feeds.end()]);
   }
 
-  /** Ends every wait in shared memory: of workers for each other, and between them and loaders. */
+  /**
+   * Ends every wait in shared memory: of workers for one another, and between workers and loaders.
+   */
   #endWaits(): void {
     abortFabric(this.#memory, this.#layout.fabric);
     this.#feeds.stop();
   }
 
-  /** The words of a Cloud TPU's control line: from, to. */
+  /** Returns the range of word indexes of a Cloud TPU's control line: start and end. */
   #controlLine(tpu: number): [number, number] {
     const line = at(this.#layout.tpus, tpu).control / 4;
     return [line, line + Object.keys(controlWords).length];
@@ -263,6 +286,7 @@ class Threads implements ThreadPod, Crew {
 
   // ------------------------------------------------------------------------------------------ crew
 
+  /** Gives the failure detector the current progress counters. */
   #sample(): void {
     const progress = this.#layout.tpus.map(({ control }, tpu) => {
       const line = control / 4;
@@ -278,7 +302,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // Threads are too close for messages to get lost: what is refused has been overtaken.
+    // Nothing to log: messages between threads cannot get lost, so a refused message is only one of
+    // an older generation.
   }
 
   abort(): void {
@@ -289,12 +314,15 @@ class Threads implements ThreadPod, Crew {
     void this.#renew(tpu);
   }
 
-  /** Any worker that could host it is in this process: so is a thread of its own. */
+  /**
+   * Starts a new thread for the Cloud TPU and ignores the proposed host. The host would be in this
+   * same process, so a thread of its own is as good.
+   */
   adopt(tpu: number): void {
     void this.#renew(tpu);
   }
 
-  /** Empties all links and takes the abort back. */
+  /** Empties all links and clears the abort flag, after adding the bytes sent to `#carried`. */
   reset(): void {
     const { fabric } = this.#layout;
     sentBytes(this.#memory, fabric).forEach((bytes, link) => {
@@ -354,13 +382,16 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
   });
 }
 
-/** A thread that ended: what it said last, or that it said nothing. */
+/** Returns the event for a thread that has ended: its last message, or `exited` if it sent none. */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);
   return { kind: 'exited', tpu, reason: 'its thread ended by itself' };
 }
 
-/** What arrived, or that it is not what a worker sends. */
+/**
+ * Returns the event for a value that arrived from a worker: the message, or `exited` if the value
+ * is no valid message.
+ */
 function eventOf(tpu: number, value: unknown): MasterEvent {
   try {
     return { kind: 'message', message: checkFromWorker(value) };

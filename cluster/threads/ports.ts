@@ -9,7 +9,7 @@ import { PodError } from '../../src/numerics/error.ts';
 import { byteCount } from '../../src/numerics/shape.ts';
 import { controlWords } from './layout.ts';
 
-/** A Cloud TPU's control line in the shared memory, as its worker writes it. */
+/** Writer of a Cloud TPU's control line in the shared memory. Used by the thread of its cores. */
 export class Heartbeat {
   readonly #words: Int32Array;
   readonly #line: number;
@@ -21,28 +21,35 @@ export class Heartbeat {
     this.#abort = sharedLine(fabric) / 4;
   }
 
-  /** A sign of life. */
+  /** Increments the progress counter. */
   beat(): void {
     Atomics.add(this.#words, this.#line + controlWords.progress, 1);
   }
 
-  /** Whether the master has ended the step. */
+  /** True if the master has ended the step. */
   get isAborted(): boolean {
     return Atomics.load(this.#words, this.#abort) !== 0;
   }
 
-  /** A sign of life in a step. Throws when the master has ended it. */
+  /**
+   * Increments the progress counter in the middle of a step. Throws `link-timeout` if the master
+   * has ended the step.
+   */
   beatInStep(): void {
     this.beat();
     if (this.isAborted) throw new PodError('link-timeout', 'the step was ended by the master');
   }
 
+  /** Records whether the cores wait for the infeed. */
   awaitsInfeed(waits: boolean): void {
     Atomics.store(this.#words, this.#line + controlWords.awaitsInfeed, waits ? 1 : 0);
   }
 }
 
-/** A doorbell that shows signs of life while its worker waits for others. */
+/**
+ * A doorbell that increments the progress counter while the worker waits for its neighbours. A
+ * worker that only waits is not suspected.
+ */
 export class LiveDoorbell extends Doorbell {
   readonly #heartbeat: Heartbeat;
 
@@ -63,13 +70,16 @@ export class LiveDoorbell extends Doorbell {
   }
 }
 
-/** A wait shows a sign of life at least this often. */
+/** Longest sleep in ms before a waiting worker increments its progress counter again. */
 const napMsMax = 200;
 
-/** What runs all-reduces for the cores: on their own thread, or on another. */
+/**
+ * Interface through which the cores run all-reduces: on their own thread (AllReduce) or in an
+ * engine on another thread (EngineClient).
+ */
 export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish'>;
 
-/** Where the buckets of a program lie whose arena starts at byte address `arena`. */
+/** Returns the places of a program's buckets, for an arena at byte address `arena`. */
 export function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
   return executable.buckets.map(({ buffer, elements }) => {
     const { offset, stride, copies, name } = at(executable.buffers, buffer);
@@ -78,7 +88,11 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
   });
 }
 
-/** The buckets of one program on this Cloud TPU; `firstBucket` is its bucket 0 for the fabric. */
+/**
+ * Returns the ICI port of one program. The fabric numbers the buckets of all programs in sequence;
+ * `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout` after
+ * `waitMsLimit`.
+ */
 export function iciPort(
   allReduce: () => Reducer,
   firstBucket: number,
@@ -92,30 +106,36 @@ export function iciPort(
   };
 }
 
-/** An infeed that is told which step of its program begins. */
+/** An infeed port that is told when a step begins. */
 export interface StepInfeed extends InfeedPort {
+  /** Begins a step, numbered as the program's steps are. */
   begin(step: number): void;
 }
 
-/** What a queue's infeed is made of. */
+/** Constructor arguments of a {@link QueueInfeed}. */
 export interface QueueInfeedParts {
   readonly executable: Executable;
   readonly queue: InfeedQueue;
   readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
-  /** Byte address of the word with the step that is step 0 of the queue. */
+  /**
+   * Byte address of the word that holds the step of the program that corresponds to step 0 of the
+   * queue.
+   */
   readonly base: number;
   readonly waitMsLimit: number;
 }
 
 /**
- * The infeed of one program: a step of a queue for each, waited for when first asked for. It stays
- * in the queue when it has been taken: whoever commits the step releases it.
+ * The infeed port of one program, which reads from a queue. The first access in a step waits until
+ * the loader has filled the slot of the step. The slot stays full until the step is committed; the
+ * driver of the master's state machine then has it released.
  */
 export class QueueInfeed implements StepInfeed {
   readonly #parts: QueueInfeedParts;
-  /** Where each element starts in a slot, and the bytes of one core's. */
+  /** By element of the infeed: byte offset in a slot. */
   readonly #starts: readonly number[];
+  /** By element of the infeed: bytes for one core. */
   readonly #bytes: readonly number[];
   #step = 0;
   #slot: number | undefined;
@@ -160,14 +180,17 @@ export class QueueInfeed implements StepInfeed {
   }
 }
 
-/** For a program without one. */
+/** Infeed port of a program without an infeed; any access fails. */
 export const noInfeed: StepInfeed = {
   begin: () => undefined,
   address: () => assert(false, 'a program without an infeed asks for it') as never,
   release: () => undefined,
 };
 
-/** Gathers what the cores send in a step. For each element of the outfeed it holds the copies of all cores in turn. */
+/**
+ * Collects the outfeed of a step. Each entry of `elements` holds the copies of all cores in core
+ * order, or a single copy if the element is the same on all cores.
+ */
 export class GatheredOutfeed implements OutfeedPort {
   readonly elements: readonly Uint8Array[];
   readonly #bytes: Uint8Array;

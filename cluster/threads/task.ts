@@ -5,32 +5,38 @@ import type { FeedSource, Program } from '../../src/pod/pod.ts';
 import type { ThreadFault } from './fault.ts';
 import type { Layout } from './layout.ts';
 
-/** What the thread of one Cloud TPU is started with. */
+/** Input of the thread of one Cloud TPU. */
 export interface WorkerTask {
   readonly tpu: number;
   readonly topology: Topology;
   readonly programs: readonly Program[];
   readonly mxu: 'fast' | 'systolic';
-  /** Whether fused multiply-adds may be used: chosen once for all. */
+  /**
+   * True if fused multiply-adds (relaxed SIMD) may be used. The choice is made once for all Cloud
+   * TPUs.
+   */
   readonly relaxed: boolean;
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
-  /** Where its network is met that runs on another thread; its own thread does that otherwise. */
+  /**
+   * Memory shared with the all-reduce engine, if another thread runs the all-reduces. If absent,
+   * the thread of the cores runs them itself.
+   */
   readonly engine?: EngineLayout;
-  /** Messages to and from the master. */
+  /** Port for messages to and from the master. */
   readonly port: MessagePort;
   /** Longest wait for a neighbour or for the infeed, in ms. */
   readonly waitMsLimit: number;
-  /** Tests break the worker with them; the machine does not know. */
+  /** Faults to inject, for tests; empty otherwise. */
   readonly faults: readonly ThreadFault[];
 }
 
-/** What the thread that feeds one program is started with. */
+/** Input of the thread that loads the samples of one program. */
 export interface LoaderTask {
   readonly program: number;
   readonly programs: readonly Program[];
   readonly feed: FeedSource;
-  /** Step of the program that comes first. */
+  /** First step of the program to load. */
   readonly fromStep: number;
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;

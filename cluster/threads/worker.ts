@@ -13,8 +13,9 @@ import { Heartbeat } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * The life of a Cloud TPU's thread: drives the worker's state machine until it ends. Resolves to
- * its last words when it failed: what it sent may arrive later than the end of the thread's task.
+ * Entry function of a Cloud TPU's thread: runs the worker's state machine until it ends. Resolves
+ * to the worker's `failed` message if it failed, otherwise to null. The message is returned because
+ * a posted message may arrive later than the end of the thread's task.
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
@@ -42,7 +43,8 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           give(run(action.order));
           break;
         case 'interrupt':
-          // A thread hears messages between steps only; shared memory has ended this one.
+          // Nothing to do: a thread receives messages only between steps, and the abort flag in
+          // shared memory has ended the step already.
           break;
         case 'end':
           port.close();
@@ -62,7 +64,7 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
         assert(host !== undefined, 'a step before programs are loaded');
         return { kind: 'ran', report: host.run(order) };
       });
-      // The others are not to blame for what an abort does to their step.
+      // An error in an aborted step is a result of the abort, so it is reported as an interruption.
       return event.kind === 'threw' && heartbeat.isAborted ? { kind: 'interrupted' } : event;
     };
     port.on('message', (value: unknown) => {
@@ -77,7 +79,10 @@ function now(): number {
   return performance.now();
 }
 
-/** The event that `work` gives, or that it threw: the master hears of everything. */
+/**
+ * Returns the event that `work` returns, or `threw` if it throws, so that every error reaches the
+ * master.
+ */
 function attempt(work: () => WorkerEvent): WorkerEvent {
   try {
     return work();

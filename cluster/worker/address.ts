@@ -2,11 +2,15 @@ import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How often a name that was known is looked up again when it is not, and after how many ms. */
+/** Number of attempts to look up a host name that is unknown. */
 const triesMax = 20;
+/** Wait in ms between two attempts to look up a host name. */
 const tryMs = 250;
 
-/** The address of this machine that packets to `host` come from: what others can reach it by. */
+/**
+ * Returns the address of this machine from which packets to `host` are sent. Others can reach this
+ * machine by that address.
+ */
 export async function localAddress(host: string, port: number): Promise<string> {
   const { address, family } = await patientLookup(host);
   return new Promise((resolve, reject) => {
@@ -21,7 +25,10 @@ export async function localAddress(host: string, port: number): Promise<string> 
   });
 }
 
-/** Where to listen for those who reach this machine by `own`: others on it only need loopback. */
+/**
+ * Returns the address to listen on if others reach this machine by `own`: loopback if `own` is
+ * loopback, otherwise all interfaces of the same IP version.
+ */
 export async function bindAddress(own: string): Promise<string> {
   if (own === '127.0.0.1' || own === '::1') return own;
   const family = await lookup(own).then(
@@ -31,7 +38,10 @@ export async function bindAddress(own: string): Promise<string> {
   return family === 6 ? '::' : '0.0.0.0';
 }
 
-/** The network may just have changed: a name that is not known now may be in a moment. */
+/**
+ * Looks up a host name, with retries: a name may be unknown for a moment after the network has
+ * changed.
+ */
 async function patientLookup(host: string): Promise<Awaited<ReturnType<typeof lookup>>> {
   for (let tries = 1; tries < triesMax; tries++) {
     try {

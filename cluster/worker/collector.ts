@@ -1,17 +1,22 @@
 import { getHeapStatistics } from 'node:v8';
 
-/** Collects what nobody holds any more, at once. */
+/** Runs a full garbage collection at once (`gc` of `--expose-gc`). */
 export type Collect = () => void;
 
-/** Memory outside of the heap that may lie around before it is collected, in bytes. */
+/** Growth of the memory outside of the heap, in bytes, that starts a series of collections. */
 const leftoverBytesMax = 2 * 2 ** 20;
+/** Period of the checks of the memory outside of the heap, in ms. */
 const lookMs = 2000;
-/** Collections for each rise: what is in use during the first is free by the last. */
+/**
+ * Number of collections in a series. Memory that is still in use at the first one may be free at
+ * the last.
+ */
 const collectionsPerRise = 3;
 
 /**
- * Gives back what large messages have left: executables, parameters. Their bytes lie outside of the
- * heap, and the engine alone waits for 64 MB of them before it looks, in every worker.
+ * Frees the memory that large messages (executables, parameters) have left behind. Their bytes lie
+ * outside of the heap, and V8 alone collects only after 64 MB of them, in every worker. Does
+ * nothing without `collect`.
  */
 export function collectLeftovers(collect: Collect | undefined): void {
   if (collect === undefined) return;

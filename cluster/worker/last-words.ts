@@ -2,18 +2,22 @@ import { isSystemError } from '../../src/files/system-error.ts';
 import { type ErrorCode, errorCodes, PodError } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 
-/** What a process says of the error that ends it, and the exit code that follows. */
+/** Description of the error that ends a process, and the exit code of the process. */
 export interface LastWords {
-  /** Undefined of our own mistakes. */
+  /** Code of the error; undefined for a bug of this program. */
   readonly code: ErrorCode | undefined;
   readonly exitCode: number;
-  /** One line of bounded length. */
+  /** Message of the error: one line of bounded length. */
   readonly message: string;
-  /** Present for mistakes of this program only. */
+  /** Stack of the error, only for a bug of this program. */
   readonly stack: string | undefined;
 }
 
-/** An error of ours is said as it is; one of the system, or of the engine's memory, by its code. */
+/**
+ * Describes an error that ends the process. A PodError keeps its code. An error of the system gets
+ * the code `io`, and a failed allocation `out-of-memory`. Any other error is a bug: it has no code,
+ * and the exit code is 1.
+ */
 export function describeError(error: unknown): LastWords {
   const message = oneLine(error instanceof Error ? error.message : String(error));
   const code = codeOf(error);
@@ -30,12 +34,12 @@ function codeOf(error: unknown): ErrorCode | undefined {
   return isOfMemory(error) ? 'out-of-memory' : undefined;
 }
 
-/** Node was started with --permission, and without the one that is needed. */
+/** True if Node, started with --permission, lacks the permission for an access. */
 function isDenied(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ERR_ACCESS_DENIED';
 }
 
-/** What the engine throws when it does not get a buffer of the size that is needed. */
+/** True if V8 could not allocate a buffer. */
 function isOfMemory(error: unknown): boolean {
   return error instanceof RangeError && /allocation failed|could not allocate/i.test(error.message);
 }

@@ -3,43 +3,53 @@ import { oneLine, plainJson } from '../../src/numerics/quote.ts';
 import { LogText } from '../../src/observe/log-text.ts';
 import type { Environment } from '../host/environment.ts';
 
-/** What `POD_LOG_FORMAT` may be: a line of JSON for each event, or text for people. */
+/**
+ * Values of `POD_LOG_FORMAT`: `json` prints each event as a line of JSON, `text` prints lines for
+ * people.
+ */
 export const logFormats = ['json', 'text'] as const;
 
-/** Writes some of the bytes, at least one, and says how many; throws what Node throws. */
+/** Writes at least one of the bytes and returns how many were written. Throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
 
-/** How often one line is tried again where nobody reads it fast enough, and after how many ms. */
+/** Number of retries for one line if the reader is too slow (EAGAIN). */
 const triesMax = 200;
+/** Wait in ms before a retry. */
 const tryMs = 5;
 
-/** Where lines go: to standard output unless given. */
+/** Destination and format of the log lines. The default is JSON on standard output. */
 export interface LogPlace {
+  /** File descriptor to write to. Default 1, standard output. */
   readonly file?: number;
-  /** Instead of a file, for tests. */
+  /** Function to call instead of writing to `file`, for tests. */
   readonly writeBytes?: WriteBytes;
   readonly format?: (typeof logFormats)[number];
-  /** Whether what is there ends in the middle of a line. */
+  /**
+   * True if the file already ends in the middle of a line. The first line then starts with a
+   * newline.
+   */
   readonly isCut?: boolean;
-  /** Told once, when the first line is left out. */
+  /** Called once with the reason, when the first line is dropped. */
   readonly onLoss?: (why: string) => void;
 }
 
 /**
- * Writes the lines of a logger to standard output or to a file. A line that cannot be written, because
- * the disk is full or the reader has gone, is left out, and the process goes on. The next line that can be
- * written is preceded by one that says how many were left out. For a slow reader each line waits up to a
- * second; after the first line that was left out there is no waiting until a line gets through again.
- * (The logger's own output would wait for ever.)
+ * Writes the lines of a logger to standard output or to a file. A line that cannot be written,
+ * because the disk is full or the reader has gone, is dropped, and the process goes on. The next
+ * line that can be written is preceded by a line with the number of dropped lines. For a slow
+ * reader each line is retried for up to a second; after a dropped line there are no retries until a
+ * line gets through again. (The logger's own output would wait for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
   readonly #onLoss: (why: string) => void;
-  /** What is printed for a line; nothing for some. */
+  /** Returns the text printed for a line of JSON; empty if the line is not shown. */
   readonly #formatted: (line: string) => string;
+  /** See `lost`. */
   #lost = 0;
+  /** See `lostInAll`. */
   #lostInAll = 0;
-  /** Whether a line was cut off: the next one must not begin in it. */
+  /** True if the last line was written only in part, so the next one must start with a newline. */
   #isCut: boolean;
 
   constructor(place: LogPlace = {}) {
@@ -50,22 +60,25 @@ export class LogOutput {
     this.#formatted = format === 'json' ? printable : textPrinter();
   }
 
-  /** In the format that the environment names; whoever reads the environment refuses other names. */
+  /**
+   * Returns an output to standard output in the format that `POD_LOG_FORMAT` names. An unknown
+   * format counts as JSON here; the programs refuse it when they read their environment.
+   */
   static of(env: Environment): LogOutput {
     return new LogOutput({ format: env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json' });
   }
 
-  /** Lines that were left out, those that have been told of included. */
+  /** Number of all lines dropped so far. */
   get lostInAll(): number {
     return this.#lostInAll;
   }
 
-  /** Lines that were left out so far and have not been told of. */
+  /** Number of dropped lines that no line in the log has reported yet. */
   get lost(): number {
     return this.#lost;
   }
 
-  /** `line` with its newline. */
+  /** Writes one line of JSON, which ends with a newline. */
   write(line: string): void {
     const news = this.#lost === 0 ? '' : this.#formatted(lostLine(this.#lost));
     const text = `${this.#isCut ? '\n' : ''}${news}${this.#formatted(line)}`;
@@ -79,7 +92,9 @@ export class LogOutput {
     if (this.#lostInAll === 1) this.#onLoss(reasonOf(failure));
   }
 
-  /** Returns what kept it from being written, if anything did. */
+  /**
+   * Writes bytes, with retries for a slow reader. Returns the error if not all could be written.
+   */
   #put(bytes: Buffer): NodeJS.ErrnoException | undefined {
     const patience = this.#lost === 0 ? triesMax : 0;
     let at = 0;
@@ -105,12 +120,18 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
   return code === 'EAGAIN' ? 'nobody reads the pipe' : message;
 }
 
-/** The last place at which a line is made plain and short, whatever it quotes. */
+/**
+ * Returns a JSON line with control characters escaped and long texts shortened. It protects the log
+ * against messages that quote foreign text without care.
+ */
 function printable(line: string): string {
   return plainJson(line.length > lineLengthMax ? shortened(line) : line);
 }
 
-/** Formats lines as text. Not every step gives a line. */
+/**
+ * Returns a function that formats lines of JSON as text. The result is empty for some lines, for
+ * example for most steps.
+ */
 function textPrinter(): (line: string) => string {
   let printed = '';
   const write = (it: string): void => {
@@ -124,7 +145,9 @@ function textPrinter(): (line: string) => string {
   };
 }
 
-/** Longer lines have their texts shortened; stacks of our own mistakes are shorter. */
+/**
+ * Length in characters above which the texts in a line are shortened. Stacks of bugs are shorter.
+ */
 const lineLengthMax = 16_384;
 
 function shortened(line: string): string {

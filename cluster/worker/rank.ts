@@ -3,22 +3,26 @@ import { quote, quoteName } from '../../src/numerics/quote.ts';
 import { type Environment, wholeUnlessEmpty } from '../host/environment.ts';
 import { canonicalAddress } from '../net/address.ts';
 
-/** How a list of hosts may name this one. */
+/** Names by which a list of hosts may refer to this host. */
 export interface OwnNames {
   readonly hostname: string;
-  /** Addresses of its network interfaces. */
+  /** Addresses of the network interfaces of this host. */
   readonly addresses: readonly string[];
 }
 
+/** Largest accepted rank or slot. */
 const rankMax = 999_999;
+/** Longest accepted `TPU_WORKER_HOSTNAMES`, in characters. */
 const listLengthMax = 65_536;
 
 /**
- * Which Cloud TPU this process is, as whatever started it says; undefined when the master is to
- * choose. First of: `TPU_WORKER_ID`; the place of this host in `TPU_WORKER_HOSTNAMES`; a Swarm
- * slot, from 1 (`POD_SLOT`); a Kubernetes completion index (`JOB_COMPLETION_INDEX`).
+ * Returns the number of this process's Cloud TPU as set by its environment; undefined if the master
+ * is to choose. The first of these variables counts: `TPU_WORKER_ID`; `TPU_WORKER_HOSTNAMES`, a
+ * list in which the index of this host is the number; `POD_SLOT`, a Swarm slot that counts from 1;
+ * `JOB_COMPLETION_INDEX`, a Kubernetes completion index.
  *
- * @throws PodError `bad-config` when it is not a number, or the list does not have this host once.
+ * @throws PodError `bad-config` if the value is not a number in range, or if the list does not name
+ *   this host exactly once.
  */
 export function rankOf(env: Environment, own: OwnNames): number | undefined {
   const id = wholeUnlessEmpty(env, 'TPU_WORKER_ID', { min: 0, max: rankMax });
@@ -31,9 +35,10 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 }
 
 /**
- * The place of this host in a list. Whole names come first; then its addresses, and names of which one
- * lacks the end: hosts may be listed with their domain, and may not know it. Two names that both go
- * on after their first label are the same only if they are equal so far: `tpu-1.a` is not `tpu-1.b`.
+ * Returns the index of this host in a list. An entry equal to the whole host name wins. Otherwise
+ * an entry matches if it is an address of this host, or if the entry or the host name is the
+ * beginning of the other up to a dot: a list may contain domains that the host does not know.
+ * `tpu-1.a` does not match `tpu-1.b`.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {
@@ -66,7 +71,10 @@ function checkEntries(entries: readonly string[]): void {
   }
 }
 
-/** Names do not depend on upper and lower case, nor on a dot at their end; addresses have many forms. */
+/**
+ * Returns the canonical form of a host for comparison. Addresses have many spellings; names ignore
+ * upper case and a dot at the end.
+ */
 function canonicalHost(text: string): string {
   return canonicalAddress(text) ?? text.trim().toLowerCase().replace(/\.$/, '');
 }
@@ -75,7 +83,7 @@ function isAddress(host: string): boolean {
   return canonicalAddress(host) !== undefined;
 }
 
-/** Whether one of two names is the other one, or its beginning up to a dot. */
+/** True if one name equals the other or is its beginning up to a dot. */
 function beginsAlike(one: string, other: string): boolean {
   return `${one}.`.startsWith(`${other}.`) || `${other}.`.startsWith(`${one}.`);
 }

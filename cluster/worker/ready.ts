@@ -1,4 +1,7 @@
-/** Exits 0 when the master or worker beside it is ready: for health checks of containers. */
+/**
+ * Health check of containers: exits 0 if the master or worker of this container is ready, otherwise
+ * 1.
+ */
 import { engine } from '../host/engine.ts';
 
 engine.start({ to: 'people' }, engine.inspect(), () => import('./readiness.ts'));

@@ -9,68 +9,94 @@ import { checkToNode, type FromNode, type ToNode } from '../process/messages.ts'
 import { Node } from '../process/node.ts';
 import { bindAddress, localAddress } from './address.ts';
 
+/** Constructor arguments of a {@link Session}. */
 export interface SessionOptions {
-  /** Where the master is. */
+  /** Host name or address of the master. */
   readonly host: string;
+  /** TCP port of the master's control channel. */
   readonly port: number;
   readonly token: Token;
-  /** The Cloud TPU that it would have; undefined when the master is to choose. */
+  /** Number of the Cloud TPU that the session asks for; undefined if the master is to choose. */
   readonly rank: number | undefined;
-  /** It is one more of a process that has its own: it is over when it has been replaced. */
+  /**
+   * True if the session hosts a lost Cloud TPU in a process that also has its own. Such a session
+   * ends when the master refuses it, because a replacement has taken over the Cloud TPU.
+   */
   readonly isHosted: boolean;
-  /** What others call this machine; undefined: the address from which the master is reached. */
+  /**
+   * Host name or address by which others reach this machine. If undefined, the address from which
+   * this machine reaches the master is used.
+   */
   readonly address: string | undefined;
-  /** Where neighbours connect; 0 for any. */
+  /** TCP port to which neighbours connect; 0 lets the system choose one. */
   readonly tensorPort: number;
-  /** It is asked to join for another Cloud TPU too. */
+  /** Called when the master asks this process to host lost Cloud TPU `tpu` too. */
   readonly asked: (tpu: number) => void;
-  /** It takes part, or no more. */
+  /**
+   * Called with true when the Cloud TPU has loaded its programs, and with false when it stops
+   * taking part.
+   */
   readonly ready: (isReady: boolean) => void;
-  /** Whether the run of this pod is known to be over: asked while no master answers. */
+  /** Returns true if the run is known to be over. Called while no master answers. */
   readonly isRunOver: () => boolean;
-  /** All is done, or what went wrong for good. Comes once. */
+  /**
+   * Called once, when the session has ended: without an error if the work is done, otherwise with
+   * the error.
+   */
   readonly over: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
+/** How long the session has been looking for a master. */
 interface Waiting {
+  /** Time in ms at which the search began. */
   readonly sinceMs: number;
-  /** In ms from `sinceMs`; 0 if it has not. */
+  /** Time of the last log line about the search, in ms from `sinceMs`; 0 if there was none. */
   readonly saidMs: number;
+  /** Reason why no master was found at the last attempt. */
   readonly cause: string;
 }
 
-/** When it first says what it waits for, and how often then, in ms. */
+/** Time in ms without a master after which the session first logs the search. */
 const firstSayMs = 1000;
+/** Period in ms of the further log lines about the search. */
 const sayMs = 5000;
-/** How long it looks for a master, and how often it pings it, in ms. */
+/** Longest search for a master, in ms. The session then ends with `no-master`. */
 const joinMsLimit = 180_000;
+/** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
-/** How long a master may take to end once it has said that the run is over, in ms. */
+/**
+ * Longest time in ms that a master needs to end after it has sent `dismiss`. The process ends after
+ * this time even if the master is still there.
+ */
 const masterMsLimit = 15_000;
+/** Delay of reconnection attempts in ms: first and longest. */
 const backoff = { firstMs: 50, mostMs: 1000 };
 
 /**
- * One place for a Cloud TPU in this process. A session joins the master, takes the Cloud TPU that it is given,
- * and joins again whenever the master is gone. It keeps its memory meanwhile: a master that was started again
- * may need it.
+ * A worker's connection to its master, and the Cloud TPU that the master has given it. The session
+ * reconnects whenever the master is gone. Meanwhile it keeps the memory of the Cloud TPU, because a
+ * restarted master may need the parameters.
  */
 export class Session {
   readonly #options: SessionOptions;
   readonly #client: { close(): void };
   #channel: ControlChannel<FromNode> | undefined;
+  /** Pieces of the executables received so far. */
   #pieces: Uint8Array[] = [];
   #node: Node | undefined;
-  /** As it came, of the node. */
+  /** The assignment of the node, as JSON text. */
   #assignment = '';
+  /** Timer that ends the search for a master. */
   #late: NodeJS.Timeout | undefined;
-  /** Since when it has looked for a master, when it last said so, and why there is none. */
+  /** State of the search for a master. */
   #waiting: Waiting = { sinceMs: 0, saidMs: 0, cause: '' };
-  /** Given when the run is over: how long to live on after the master. */
+  /** Time in ms to keep running after the master has ended; undefined until `dismiss` arrives. */
   #lingerMs: number | undefined;
+  /** Timer that ends the session after `dismiss`. */
   #lingering: NodeJS.Timeout | undefined;
   #isOver = false;
-  /** One welcome or farewell after another: both take their time. */
+  /** The messages being processed, in order: a message waits until the earlier ones are done. */
   #work: Promise<void> = Promise.resolve();
 
   constructor(options: SessionOptions) {
@@ -96,7 +122,10 @@ export class Session {
     });
   }
 
-  /** Ends all that it has; a master that is there hears of the error. */
+  /**
+   * Ends the session and its Cloud TPU. Reports the error, if any, to the master if one is
+   * connected.
+   */
   async end(error?: PodError): Promise<void> {
     if (this.#isOver) return;
     this.#isOver = true;
@@ -150,7 +179,10 @@ export class Session {
     });
   }
 
-  /** The run is over: nothing is kept, and the process ends some time after its master. */
+  /**
+   * Handles `dismiss`: answers, drops the Cloud TPU, and ends the session `lingerMs` after the
+   * master has ended.
+   */
   async #dismissed(lingerMs: number): Promise<void> {
     this.#lingerMs = lingerMs;
     this.#channel?.send({ kind: 'dismissed' });
@@ -159,7 +191,10 @@ export class Session {
     await this.#drop();
   }
 
-  /** Takes a Cloud TPU: goes on with what is here if it is the same. */
+  /**
+   * Handles `welcome`. If the session already has this Cloud TPU with the same assignment, it keeps
+   * its memory; otherwise it drops the old Cloud TPU and starts the new one.
+   */
   async #welcome({ tpu, assignment: text }: ToNode & { kind: 'welcome' }): Promise<void> {
     const code = Buffer.concat(this.#pieces);
     this.#pieces = [];
@@ -177,7 +212,10 @@ export class Session {
     await this.#take(tpu, readAssignment(text), code, own);
   }
 
-  /** What others call this machine: another than before, when its network has changed. */
+  /**
+   * Returns the host name or address by which others reach this machine. It is determined anew each
+   * time, because the network may have changed.
+   */
   async #address(): Promise<string> {
     const { host, port, address } = this.#options;
     return address ?? (await localAddress(host, port));
@@ -187,7 +225,7 @@ export class Session {
     const { token, tensorPort, log, ready } = this.#options;
     const node: Node = new Node({
       ...{ tpu, assignment, code, token, host: own, port: tensorPort },
-      // Others on this machine only need loopback.
+      // If the master is on this machine, listening on loopback is enough.
       bind: await bindAddress(own),
       send: (message) => this.#channel?.send(message),
       ended: (error) => this.#ended(node, error),
@@ -200,7 +238,10 @@ export class Session {
     await node.start();
   }
 
-  /** A node that failed fails its process, which is started anew; else it was told to leave. */
+  /**
+   * Handles the end of a node. An error ends the session and so the process, which is started
+   * again. Without an error the node was told to stop, and the session reports `left`.
+   */
   #ended(node: Node, error: PodError | undefined): void {
     if (this.#node !== node) return;
     this.#node = undefined;
@@ -209,7 +250,10 @@ export class Session {
     else this.#channel?.send({ kind: 'left' });
   }
 
-  /** Gives up what it has. Nobody hears of it: whoever is told that it left means its next place. */
+  /**
+   * Drops the Cloud TPU without sending `left`: the master would apply that message to the Cloud
+   * TPU that it has given since.
+   */
   async #drop(): Promise<void> {
     const node = this.#node;
     this.#node = undefined;
@@ -249,7 +293,10 @@ export class Session {
     }, joinMsLimit);
   }
 
-  /** Says once in a few seconds what it waits for: a name that is not known yet, or nobody there. */
+  /**
+   * Logs the search for a master and its cause every few seconds, for example an unknown host name
+   * or a refused connection.
+   */
   #sayWaiting(refusal: Refusal | undefined): void {
     const { sinceMs, saidMs } = this.#waiting;
     const waitedMs = Math.round(performance.now() - sinceMs);
@@ -262,17 +309,17 @@ export class Session {
   }
 }
 
-/** What a master is told of an error that ends this process. */
+/** Returns the message that tells the master which error ends this process. */
 export function lastWordsOf({ code, message }: PodError): FromNode {
   return { kind: 'unable', code, message: message.slice(0, lastWordsMax) };
 }
 
-/** In characters. */
+/** Longest error message sent to the master, in characters. */
 const lastWordsMax = 1000;
 
 /**
- * Whether the master wants nothing of what it has: it has been replaced, and begins anew. A master
- * that ended or fell silent may need it, or the next one.
+ * True if the master itself refused this worker: the Cloud TPU has been replaced and its memory is
+ * useless. If the master just ended or fell silent, it or the next master may need that memory.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
   return refusal?.isTheirs === true;

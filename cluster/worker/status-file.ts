@@ -1,20 +1,23 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { readSmallText } from '../../src/files/read.ts';
 
-/** What a process says of itself to health checks, in a small file. */
+/** Contents of the status file, by which a process tells health checks its state. */
 export interface ProcessStatus {
   readonly pid: number;
   readonly state: 'starting' | 'ready' | 'ending';
 }
 
-/** `POD_STATUS_FILE`, or where a container has its tmpfs. */
+/**
+ * Returns the path of the status file: `POD_STATUS_FILE`, by default a file in /tmp, which is a
+ * tmpfs in containers.
+ */
 export function statusPath(env: Readonly<Record<string, string | undefined>>): string {
   return env['POD_STATUS_FILE'] ?? '/tmp/pod-status.json';
 }
 
 /**
- * Whole or not at all. Nothing depends on it but health checks: a process goes on where the disk does
- * not take it, and `failed` is told why.
+ * Writes the status file, so that a reader never sees half of it. If it cannot be written, calls
+ * `failed` with the reason and goes on: only health checks depend on the file.
  */
 export function writeStatus(
   path: string,
@@ -30,7 +33,7 @@ export function writeStatus(
   }
 }
 
-/** Whether a process that wrote the file lives and is ready. */
+/** True if the process that wrote the file is alive and ready. */
 export function isReady(path: string): boolean {
   try {
     const status = JSON.parse(readSmallText(path) ?? 'null') as Partial<ProcessStatus> | null;
@@ -41,7 +44,7 @@ export function isReady(path: string): boolean {
   }
 }
 
-/** Whether it is the number of one process: 0 and less stand for groups. */
+/** True if `pid` is the number of a single process; 0 and negative numbers stand for groups. */
 function isPid(pid: unknown): pid is number {
   return Number.isSafeInteger(pid) && (pid as number) > 0;
 }

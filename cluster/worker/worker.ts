@@ -1,8 +1,9 @@
 /**
- * A worker: the process of a Cloud TPU. `POD_MASTER` (host:port) says where its master is,
- * `POD_TOKEN_FILE` holds the join token, `POD_TENSOR_PORT` is where its neighbours connect, and
- * rank.ts says which Cloud TPU it is. It outlives its master: it waits for another. Exits 0 when the
- * master says that all is done.
+ * The worker program: the process of a Cloud TPU. Its settings are environment variables:
+ * `POD_MASTER` (host:port of the master), `POD_TOKEN_FILE` (file with the join token),
+ * `POD_TENSOR_PORT` (port to which neighbours connect), and those of rank.ts, which number the
+ * Cloud TPU. A worker keeps running when its master ends and waits for the next one. It exits 0
+ * when the master says that the run is over.
  */
 import { existsSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
@@ -28,17 +29,21 @@ const logger = pino(
   LogOutput.of(env),
 );
 const statusFile = statusPath(env);
-/** How long the token may be missing, and how often that is said, in ms: a master may make it. */
+/** Longest wait in ms for the token file, which the master may have to make first. */
 const tokenMsLimit = 180_000;
+/** Period in ms of the log lines about a missing token file. */
 const sayMs = 5000;
 
-/** Exit code of an end without an error: 0 if the master said that all is over. */
+/**
+ * Exit code if the worker ends without an error: 0 after the run is over, or the code of the signal
+ * that ended the worker.
+ */
 let exitCode = 0;
 
 outliveFileLimit();
 process.on('uncaughtException', leave);
 saySo('starting');
-// There when node was started with --expose-gc.
+// `gc` exists if node was started with --expose-gc.
 collectLeftovers(globalThis.gc);
 serve().catch(leave);
 
@@ -54,7 +59,7 @@ async function serve(): Promise<void> {
     ...{ host, port, token, address, isRunOver: () => isRunOver(env) },
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
-  /** By the Cloud TPU that each was asked to host. */
+  /** Sessions for lost Cloud TPUs that this process hosts, by number of the Cloud TPU. */
   const hosted = new Map<number, Session>();
   const asked = (tpu: number): void => {
     logger.info({ tpu }, 'hosting');
@@ -62,7 +67,8 @@ async function serve(): Promise<void> {
   };
   const hostedOptions = (tpu: number): SessionOptions => ({
     ...common,
-    // The port that is known belongs to its own.
+    // A hosted Cloud TPU uses any free port, because `POD_TENSOR_PORT` belongs to the process's own
+    // Cloud TPU.
     ...{ rank: tpu, isHosted: true, tensorPort: 0, asked },
     ready: () => undefined,
     over(error) {
@@ -93,7 +99,10 @@ function ownAddresses(): string[] {
   );
 }
 
-/** The token, once it is there: in containers the master makes it. */
+/**
+ * Waits for the token file and reads it. In containers the master makes the file. Throws as
+ * `readToken` if the file is still missing after `tokenMsLimit`.
+ */
 async function awaitToken(): Promise<Token> {
   const path = tokenPath(env);
   const startMs = performance.now();
@@ -111,11 +120,15 @@ async function awaitToken(): Promise<Token> {
   return token;
 }
 
+/** Writes the status file; a failure is only logged. */
 function saySo(state: ProcessStatus['state']): void {
   writeStatus(statusFile, state, (why) => logger.warn(why));
 }
 
-/** Ends the process: nothing is left that matters. */
+/**
+ * Ends the process at once. `error` is undefined if the work is done; otherwise it is logged and
+ * determines the exit code.
+ */
 function leave(error: unknown): void {
   if (error === undefined) {
     logger.info('done');

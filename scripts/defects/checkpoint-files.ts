@@ -3,7 +3,7 @@ import type { Defect } from './defect.ts';
 const checkpoints = 'src/experiment/checkpoint/checkpoints.ts';
 const foreign = 'test/experiment/checkpoint/foreign.test.ts';
 
-/** Losses of what the docs promise of files that lie among checkpoints, or that are written beside them. */
+/** Defects that break guarantees about files among checkpoints or beside them, and exports. */
 export const checkpointFileDefects: readonly Defect[] = [
   {
     name: 'checkpoints: links among them',

@@ -1,15 +1,17 @@
-/** A guarantee, a change of the source that loses it, and the test that must fail then. */
+/** A change of the source that breaks a guarantee, and the test that must fail because of it. */
 export interface Defect {
-  /** Short, for `--only` and the table. */
+  /** Short name, for `--only` and the table. */
   readonly name: string;
-  /** The guarantee, as the docs state it. */
+  /** The guarantee that the change breaks, as the docs state it. */
   readonly guarantee: string;
-  /** The file that is changed. */
+  /** Path of the source file that is changed. */
   readonly file: string;
-  /** A text that stands in the file exactly once, and what takes its place. */
+  /** Text that the file contains exactly once. */
   readonly from: string;
+  /** Text that replaces `from`. */
   readonly to: string;
-  /** The test file, and the beginning of the name of a test in it. */
+  /** Path of the test file. */
   readonly test: string;
+  /** Part of the full name of one or more tests in that file. At least one must fail. */
   readonly title: string;
 }

@@ -1,6 +1,8 @@
 import type { Defect } from './defect.ts';
 
-/** Losses of what the docs promise of checkpoints, commit logs and the folders that they lie in. */
+/**
+ * Defects that break guarantees about checkpoints, commit logs, reports, jobs and their folders.
+ */
 export const folderDefects: readonly Defect[] = [
   {
     name: 'checkpoint: fsync of its directory',

@@ -5,7 +5,7 @@ import { peopleDefects } from './people.ts';
 import { readerDefects } from './readers.ts';
 import { streamDefects } from './streams.ts';
 
-/** One loss for each guarantee that README, docs/ARCHITECTURE.md and docs/OPERATING.md give. */
+/** All defects: at least one for each guarantee of README, ARCHITECTURE.md and OPERATING.md. */
 export const defects: readonly Defect[] = [
   ...folderDefects,
   ...checkpointFileDefects,

@@ -1,6 +1,6 @@
 import type { Defect } from './defect.ts';
 
-/** Losses of what people are shown. */
+/** Defects that break guarantees about output and exit codes that people see. */
 export const peopleDefects: readonly Defect[] = [
   {
     name: 'people: control characters of a log',
@@ -36,7 +36,7 @@ export const peopleDefects: readonly Defect[] = [
     from: "process.exitCode = errorCodes['worker-exited'];",
     to: "process.exitCode = 0 * errorCodes['worker-exited'];",
     test: 'test/cli/status.test.ts',
-    title: 'for programs as well',
+    title: 'prints the end as JSON with --json',
   },
   {
     name: 'people: readiness of a serving master',

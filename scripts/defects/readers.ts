@@ -1,6 +1,6 @@
 import type { Defect } from './defect.ts';
 
-/** Losses of what is promised of the commands that read, follow or end a pod. */
+/** Defects that break guarantees about the commands that read, follow or end a pod. */
 export const readerDefects: readonly Defect[] = [
   {
     name: 'down: a damaged list',
@@ -9,7 +9,7 @@ export const readerDefects: readonly Defect[] = [
     from: '  if (found.supervisor !== undefined || found.all.length > 0) return found;\n',
     to: '  if (file.bytes.length >= 0) return found;\n',
     test: 'test/cli/readers.test.ts',
-    title: 'an empty file is no pod that has ended',
+    title: 'an empty file is not taken for a pod that has ended',
   },
   {
     name: 'follow: no reader',
@@ -18,7 +18,7 @@ export const readerDefects: readonly Defect[] = [
     from: 'const readerGone = 0x08 | 0x10;',
     to: 'const readerGone = 0;',
     test: 'test/cli/readers.test.ts',
-    title: 'who follows a log that does not grow',
+    title: 'pod logs --follow ends with its reader',
   },
   {
     name: 'logs: a pipe',
@@ -27,7 +27,7 @@ export const readerDefects: readonly Defect[] = [
     from: "if (stats.isFile()) return { kind: 'opened', file, stats };",
     to: "if (stats.size >= 0) return { kind: 'opened', file, stats };",
     test: 'test/cli/readers.test.ts',
-    title: 'a pipe is named',
+    title: 'a pipe is refused and named',
   },
   {
     name: 'status: words of others',
@@ -36,6 +36,6 @@ export const readerDefects: readonly Defect[] = [
     from: 'return lines.map((line) => oneLine(line));',
     to: "return lines.filter((line) => oneLine(line) !== '');",
     test: 'test/cli/readers.test.ts',
-    title: 'nothing that a terminal obeys comes from another server: pod status',
+    title: 'control characters of another server never reach the terminal: pod status',
   },
 ];

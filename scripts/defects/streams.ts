@@ -1,6 +1,6 @@
 import type { Defect } from './defect.ts';
 
-/** Losses of what docs/OPERATING.md promises of the files that are read and written. */
+/** Defects that break guarantees of docs/OPERATING.md about files that a run reads and writes. */
 export const streamDefects: readonly Defect[] = [
   {
     name: 'data: gzip by its header',

@@ -11,7 +11,7 @@ export interface DockerRigOptions {
   readonly graceMs: number;
 }
 
-/** An event of the engine, of what is read here. */
+/** The fields of a Docker event (`docker events`) that this file reads. */
 interface EngineEvent {
   readonly Action: string;
   readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
@@ -23,7 +23,10 @@ const network = `${project}_ici`;
 const master = `${project}-master-1`;
 const eventMsLimit = 10_000;
 
-/** SIGKILL to the program of a container, as its own user, and when, in ms of the epoch. */
+/**
+ * Shell script that kills every process `node dist/…` of a container with SIGKILL. It runs in the
+ * container, as the container's user, and prints the time of the kill in ms since 1970.
+ */
 const killProgram = `for it in /proc/[0-9]*/cmdline; do
   case "$(tr '\\0' ' ' <"$it" 2>/dev/null)" in "node dist/"*)
     it=\${it#/proc/}; found="$found \${it%/cmdline}" ;;
@@ -31,9 +34,12 @@ const killProgram = `for it in /proc/[0-9]*/cmdline; do
 done
 date +%s%3N; kill -9 $found`;
 
-/** A pod of containers, by Docker Compose. Times are those of the engine's events. */
+/** A pod of containers, run by Docker Compose. Times are those of Docker's own events. */
 export class DockerRig implements Rig {
-  /** A program that ran for less than 10 s is restarted with a delay that grows (cluster/image/entry.sh). */
+  /**
+   * Longer than 10 s, because cluster/image/entry.sh delays the restart of a program that has run
+   * for less than 10 s, and the delay grows.
+   */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;
   readonly #env: NodeJS.ProcessEnv;
@@ -114,14 +120,20 @@ export class DockerRig implements Rig {
     return (await Promise.all(texts)).join('\n');
   }
 
-  /** The container lives on, and starts the program again. */
+  /**
+   * Kills the program in a container and returns the time in ms since 1970. The container goes on
+   * running, and its entry script starts the program again.
+   */
   async #killProgram(victim: string): Promise<number> {
     const time = Number(await this.#docker('exec', victim, 'sh', '-c', killProgram));
     if (time > 0) return time;
     throw new Error(`${victim} was not killed`);
   }
 
-  /** Does something, and gives the time at which the engine saw it. */
+  /**
+   * Runs `work` and waits for Docker's event of `action` on `victim`. Returns the event's time in
+   * ms since 1970. Throws if no such event arrives within `eventMsLimit`.
+   */
   async #timed(action: string, victim: string, work: () => Promise<unknown>): Promise<number> {
     const mark = this.#events.length;
     let failure: unknown;
@@ -143,7 +155,9 @@ export class DockerRig implements Rig {
     throw new Error(`the engine saw no ${action} of ${victim}`);
   }
 
-  /** Events of a network name the container by its number. */
+  /**
+   * True if the event's `container` is `victim`. Network events name a container by its Docker ID.
+   */
   #is(victim: string, { container }: Readonly<Record<string, string>>): boolean {
     return container !== undefined && this.#numbers.get(container) === victim;
   }
@@ -177,7 +191,10 @@ export class DockerRig implements Rig {
     this.#listener = child;
   }
 
-  /** Follows the log of a container until that ends; gives how many more lines were heard. */
+  /**
+   * Passes the lines of the master's log after the first `heard` to `hear`, until the container
+   * ends. Returns the number of passed lines.
+   */
   #followOnce(heard: number, hear: (line: string) => void): Promise<number> {
     const child = spawn('docker', ['logs', '--follow', master], {
       stdio: ['ignore', 'pipe', 'ignore'],

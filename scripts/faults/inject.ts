@@ -3,14 +3,17 @@ import { assert } from '../../src/numerics/assert.ts';
 import type { Break, Rig } from './rig.ts';
 import { isTrouble, type Line, type Story } from './story.ts';
 
-/** What is done to a pod that trains. */
+/** A fault that is injected into a pod while it trains. */
 export type Fault =
   | {
       readonly kind: 'worker';
       readonly how: Break;
-      /** It is put back after this many ms, and when the pod has recovered if that is later. */
+      /**
+       * Time, in ms, from the injection until the broken worker is put back. If the pod has not
+       * recovered by then, the worker is put back after the recovery.
+       */
       readonly lastsMs: number;
-      /** Another one is broken while the pod recovers. */
+      /** True if a second worker is broken while the pod recovers from the loss of the first. */
       readonly isDouble: boolean;
     }
   | { readonly kind: 'master' };
@@ -25,32 +28,36 @@ export const faults: Readonly<Record<string, Fault>> = {
   'master killed': { kind: 'master' },
 };
 
-/** What became of one. */
+/** Outcome of one injected fault. */
 export interface Injection {
   readonly who: string;
   readonly wrong: string | undefined;
   readonly noticedMs: number;
   readonly recoveredMs: number;
-  /** Nobody came in time: another worker's process took over. */
+  /** True if no replacement joined in time and another worker adopted the lost Cloud TPU. */
   readonly isAdopted: boolean;
-  /** Steps that ran more than once. */
+  /** Number of steps that ran more than once. */
   readonly ranAgain: number;
-  /** losses and suspicions of those that were left alone. */
+  /** Log lines about a loss or a suspicion of a Cloud TPU into which no fault was injected. */
   readonly others: readonly string[];
 }
 
 export interface Target {
   readonly rig: Rig;
   readonly story: Story;
-  /** The how manieth it is, from 0. */
+  /** Index of this injection, from 0. */
   readonly i: number;
 }
 
 const recoverMsLimit = 60_000;
-/** How long one that was put back may take to be a member or a spare, in ms. */
+/** Longest time, in ms, until a worker that was put back is a member or a spare again. */
 const returnMsLimit = 60_000;
 
-/** Strikes once the pod is at rest, at another moment of its step each time; ends when it is whole. */
+/**
+ * Injects a fault and waits until the pod is complete again. The injection waits until nothing is
+ * lost or suspected, then up to 0.5 s longer, so that each injection hits another moment of a step.
+ * Throws if the pod does not recover within `recoverMsLimit`.
+ */
 export async function inject(fault: Fault, target: Target): Promise<Injection> {
   const { story, i } = target;
   await story.until('at rest', () => story.isCalm, recoverMsLimit);
@@ -111,13 +118,16 @@ async function injectIntoWorker(
 
 interface Broken {
   readonly who: string;
-  /** For people: with its Cloud TPUs. */
+  /** Text for people: the worker and its Cloud TPUs. */
   readonly name: string;
   readonly tpus: readonly number[];
   readonly time: number;
 }
 
-/** When the second one is broken: at one of these words of the master, another each time. */
+/**
+ * Moments at which the second worker is broken: when the master logs one of these messages.
+ * Injection i uses entry i modulo the number of entries.
+ */
 const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
 
 function at<T>(values: readonly T[], i: number): T {
@@ -132,7 +142,7 @@ async function breakOne({ rig, story }: Target, how: Break, who: string): Promis
   return { who, name: `${who} (Cloud TPU ${tpus.join(' and ')})`, tpus, time };
 }
 
-/** One that has a Cloud TPU, each in its turn. */
+/** Returns a worker that has a Cloud TPU and is not in `without`. Each `i` picks another worker. */
 async function pick(
   { rig, story }: Target,
   i: number,
@@ -144,7 +154,10 @@ async function pick(
   return at(members, i * 3);
 }
 
-/** Who took over, if that was just told; else any other. */
+/**
+ * Returns the worker that adopted the lost Cloud TPU if the log names one, otherwise any worker
+ * other than `first`.
+ */
 async function pickSecond(target: Target, mark: number, first: string): Promise<string> {
   const { rig, story, i } = target;
   const adopted = story.after(mark).findLast(({ msg }) => msg === 'adopted');
@@ -167,8 +180,8 @@ function isLost({ msg, tpu }: Line, of: number): boolean {
 }
 
 /**
- * Waits until the worker that was broken, or the one that took its place, has a Cloud TPU or is a spare.
- * Returns at once when the run has ended.
+ * Waits until the broken worker, or its replacement, has a Cloud TPU or is a spare. Returns at once
+ * if the run has ended. Throws after `returnMsLimit`.
  */
 async function untilBack({ rig, story }: Target, mark: number, broken: Broken): Promise<void> {
   const { who, tpus } = broken;
@@ -197,7 +210,7 @@ function result(
   return {
     who,
     wrong: lines.some(({ msg }) => msg === 'rolled-back') ? 'steps were lost' : undefined,
-    // Whoever waits for a process may know of its end before the engine does.
+    // The master can log the end of a process before Docker reports it: no time is less than 0.
     noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
     recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),
     isAdopted: lines.some(({ msg }) => msg === 'adopted'),

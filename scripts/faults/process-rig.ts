@@ -18,11 +18,17 @@ export interface ProcessRigOptions {
   readonly graceMs: number;
 }
 
-/** A pod of processes of this machine, by `pod up`, which starts again whatever of it has died. */
+/**
+ * A pod of processes on this machine, started by `pod up`. The supervisor restarts a dead master,
+ * and the master replaces dead workers.
+ */
 export class ProcessRig implements Rig {
-  /** The supervisor waits longer before each restart of a master that has lived less than 10 s. */
+  /**
+   * Longer than 10 s, because the supervisor waits longer and longer before it restarts a master
+   * that has lived less than 10 s.
+   */
   readonly masterLifeMsMin = 11_000;
-  /** The master starts another process, and ends the one that was lost. */
+  /** True, because the master ends the process of a lost worker and starts another process. */
   readonly startsOthers = true;
   readonly #options: ProcessRigOptions;
   #folder = '';
@@ -46,7 +52,11 @@ export class ProcessRig implements Rig {
     rmSync(this.#folder, { recursive: true });
   }
 
-  /** Nobody sees the exit code: a master that is gone ended well if it told the summary. */
+  /**
+   * Passes the lines of the master's log to `hear` and returns 0 when the last master has logged
+   * its summary and ended. The log stands for the exit code, which this process cannot read because
+   * the master is the supervisor's child. Returns 1 if the pod was taken down before.
+   */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {
       const isThere = isAlive(this.#master);
@@ -78,7 +88,7 @@ export class ProcessRig implements Rig {
   };
 
   async killMaster(): Promise<number> {
-    // The supervisor of the pod starts the next one.
+    // The supervisor starts the next master.
     return signal(String(this.#master.pid), 'SIGKILL');
   }
 

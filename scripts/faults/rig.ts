@@ -1,29 +1,37 @@
 import type { Line } from './story.ts';
 
-/** A pod that can be broken, and put together again. Times are ms of the epoch. */
+/** A pod whose parts can be broken and put back. Times are in ms since 1970. */
 export interface Rig {
-  /** Starts a pod anew. */
+  /** Ends the old pod, if any, and starts a new one. */
   up(): Promise<void>;
-  /** Ends what is left of it. */
+  /** Ends all that still runs of the pod. */
   down(): Promise<void>;
-  /** Tells of each line of its masters' log; gives the exit code when the last has ended for good. */
+  /** Passes each line of the masters' log to `hear`. Returns the exit code of the last master. */
   follow(hear: (line: string) => void): Promise<number>;
-  /** Whoever can be broken now, in an order that stays. */
+  /** Returns the names of the workers that can be broken now, always in the same order. */
   victims(): Promise<readonly string[]>;
-  /** Which of them joined, as the master's log has it. */
+  /** Returns the worker (one of `victims`) that a `joined` line of the master's log is about. */
   joiner(line: Line): string | undefined;
+  /** Functions that break a worker, each in one way, and return the time at which it was broken. */
   readonly breaks: Readonly<Record<Break, (victim: string) => Promise<number>>>;
-  /** SIGKILL to the master's process; gives the time. Whoever started it starts it again. */
+  /**
+   * Kills the master's process with SIGKILL and returns the time. The supervisor or the container's
+   * entry script starts the next master.
+   */
   killMaster(): Promise<number>;
-  /** Whether the pod itself starts a new worker for one that is lost. Else `mend` brings the old one back. */
+  /** True if the pod itself replaces a lost worker. If false, `mend` brings the old worker back. */
   readonly startsOthers: boolean;
-  /** Puts back what was broken. */
+  /** Puts back a worker that was broken in the way `how`. */
   mend(victim: string, how: Break): Promise<void>;
-  /** How long a master that was started lives at least before it is killed again. */
+  /** Shortest time, in ms, that a master runs before the next fault kills it. */
   readonly masterLifeMsMin: number;
-  /** Everything that everybody said, for whoever looks for what went wrong. */
+  /**
+   * Returns the logs of all programs of the pod, each line with the name of its program in front.
+   */
   logs(): Promise<string>;
 }
 
-/** What can be done to a worker; each gives the time at which it was done. */
+/**
+ * A way to break a worker. With containers `crash` kills the program alone, `kill` the container.
+ */
 export type Break = 'kill' | 'crash' | 'pause' | 'stop' | 'disconnect';

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { milliseconds } from '../../src/observe/format.ts';
 
-/** A line of a master's log, of what is read here. */
+/** The fields of a line of a master's log that the fault scripts read. */
 export interface Line {
-  /** Of the machine's clock, in ms of the epoch. */
+  /** Time of the machine's clock, in ms since 1970. */
   readonly time: number;
   readonly msg: string;
   readonly step?: number | null;
@@ -16,19 +16,19 @@ export interface Line {
   readonly pid?: number;
 }
 
-/** What masters say of a run, one after another, while they say it. */
+/** State of a run, as the log lines of its successive masters tell it. It grows while they log. */
 export class Story {
   readonly lines: Line[] = [];
-  /** By Cloud TPU: where its worker said that it has joined. */
+  /** The last `joined` line of each Cloud TPU that is not lost, by number of the Cloud TPU. */
   readonly joined: Map<number, Line> = new Map();
-  /** The exit code of the last master, when it has ended for good. */
+  /** Exit code of the last master. Undefined until the run has ended. */
   exitCode: number | undefined;
-  /** The last step that was committed. */
+  /** Number of the last committed step; 0 if none. */
   step = 0;
-  /** A step has been committed, and nothing was lost or suspected since. */
+  /** True if a step was committed and no loss or suspicion was logged since. */
   isCalm = false;
 
-  /** Takes a line; what is not JSON is for people. */
+  /** Takes a line of the log. Ignores lines that are not JSON, which are written for people. */
   hear(text: string): void {
     if (!text.startsWith('{')) return;
     const line = JSON.parse(text) as Line;
@@ -41,7 +41,7 @@ export class Story {
     this.isCalm = true;
   }
 
-  /** How many lines there are: what comes later is after it. */
+  /** Number of lines so far. `after(mark)` later returns the lines that came since. */
   get mark(): number {
     return this.lines.length;
   }
@@ -50,7 +50,10 @@ export class Story {
     return this.lines.slice(mark);
   }
 
-  /** Waits until it is so. Throws when the run has ended, or time is up. */
+  /**
+   * Waits until `isSo` returns true. Throws if the run ends before, or after `withinMs`; the
+   * message says that the pod was not `what`.
+   */
   async until(what: string, isSo: () => boolean, withinMs: number): Promise<void> {
     for (const deadlineMs = performance.now() + withinMs; !isSo(); await sleep(10)) {
       const last = JSON.stringify(this.lines.at(-1));
@@ -62,8 +65,9 @@ export class Story {
   }
 
   /**
-   * What is wrong with a run that has ended: every step must be committed once, in order. A master
-   * that is killed may have no time to tell of a commit that the next one finds.
+   * Returns what is wrong with a run that has ended, or undefined. The run must end with exit code
+   * 0, a summary and the weights `expected`, and every step must be committed once, in order. A
+   * killed master may not have logged its last commit; then the next master logs it as found.
    */
   wrong(expected: string | undefined): string | undefined {
     const last = this.lines.at(-1);
@@ -89,7 +93,7 @@ export class Story {
   }
 }
 
-/** Something went wrong, or a new master has to find out. */
+/** True if a line reports a loss, a suspicion or a quarantine, or that a new master took over. */
 export function isTrouble({ msg }: Line): boolean {
   return ['lost', 'suspected', 'quarantined', 'commits-found'].includes(msg);
 }

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { bytesOf, type Literal, literalOfBytes } from '../../src/numerics/literal.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
 
-/** An array as scripts/xla-check.py sends and takes it: `hex` has its bytes in memory order. */
+/** Schema of an array in messages to and from scripts/xla-check.py: `hex` is its memory in hex. */
 const wireSchema = z.object({
   type: z.enum(['pred', 's32', 'u32', 'bf16', 'f32']),
   dims: z.array(z.int()),
@@ -14,7 +14,7 @@ const wireSchema = z.object({
 });
 type WireLiteral = z.infer<typeof wireSchema>;
 
-/** What XLA's parser made of a text: the module as XLA prints it, or why it refused the text. */
+/** Answer of XLA's parser to a text: the module as XLA prints it, or the reason of a refusal. */
 export type ParsedByXla = { readonly printed: string } | { readonly error: string };
 
 const refusedSchema = z.object({ error: z.string() });
@@ -22,15 +22,15 @@ const parsedSchema = z.union([z.object({ printed: z.string() }), refusedSchema])
 const textsSchema = z.object({ texts: z.array(parsedSchema) });
 const runSchema = z.union([z.object({ results: z.array(wireSchema) }), refusedSchema]);
 
-/** What running a module in XLA gave, or why it did not run. */
+/** Results of a module that XLA has run, or the reason why XLA did not run it. */
 export type RunByXla = { readonly results: readonly Literal[] } | { readonly error: string };
 
 const program = fileURLToPath(new URL('../../../scripts/xla-check.py', import.meta.url));
 
-/** XLA cannot be had: there is no such Python, or it has no jax. */
+/** Error: the given Python cannot be started or has no jax 0.10.2. */
 export class NoXla extends Error {}
 
-/** XLA, in a Python process that is started again when XLA has ended it. */
+/** XLA in a Python process. If XLA crashes the process, the next request starts a new one. */
 export class Xla {
   readonly #python: string;
   #child: ChildProcessWithoutNullStreams | undefined;
@@ -42,7 +42,7 @@ export class Xla {
     this.#python = python;
   }
 
-  /** Gives texts to XLA's parser. */
+  /** Sends texts to XLA's parser and returns one answer for each. Throws NoXla if Python ends. */
   async parse(texts: readonly string[]): Promise<readonly ParsedByXla[]> {
     const answer = await this.#ask({ texts });
     if (answer === undefined) {
@@ -52,7 +52,7 @@ export class Xla {
     return textsSchema.parse(answer).texts;
   }
 
-  /** Compiles and runs a module on XLA's CPU backend. */
+  /** Compiles and runs a module on XLA's CPU backend. A crash of XLA is returned as an error. */
   async run(text: string, inputs: readonly Literal[]): Promise<RunByXla> {
     const answer = await this.#ask({ run: text, arguments: inputs.map(toWire) });
     if (answer === undefined) return { error: `XLA crashed: ${lastLine(this.#stderr)}` };
@@ -64,7 +64,7 @@ export class Xla {
     this.#child?.stdin.end();
   }
 
-  /** Undefined when the process ended instead of answering. */
+  /** Sends a request and returns the answer, or undefined if the process ended instead. */
   async #ask(request: object): Promise<unknown> {
     const child = this.#child ?? this.#start();
     child.stdin.write(`${JSON.stringify(request)}\n`);
@@ -85,7 +85,7 @@ export class Xla {
     child.on('error', ({ message }) => {
       this.#stderr = message;
     });
-    // A process that has ended takes no more requests: that shows in its answer.
+    // Writes to a process that has ended fail. `#ask` notices because no answer comes.
     child.stdin.on('error', () => undefined);
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     return child;

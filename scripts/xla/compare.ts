@@ -3,21 +3,25 @@ import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
- * The most by which floats may be apart, relative to the largest finite element of their array. For
- * bf16 it is a unit in the last place.
+ * Largest difference of two floats, by element type, relative to the largest finite element of
+ * their array. For bf16 it is one unit in the last place.
  */
 const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
 
 /** How two results of one program differ. */
 export interface Difference {
-  /** In units of the tolerance; infinite where there is none. */
+  /** Difference in units of the tolerance. Infinity for integers and for different shapes. */
   readonly size: number;
-  /** Distance of the two elements. */
+  /** Absolute difference of the two elements. */
   readonly apart: number;
+  /** Text for people: which element differs, and both values. */
   readonly what: string;
 }
 
-/** The largest difference between arrays by XLA and ours; undefined when they agree bit for bit. */
+/**
+ * Returns the largest difference between XLA's results and ours, or undefined if all elements are
+ * equal. Two NaNs are equal.
+ */
 export function differenceOf(
   found: readonly Literal[],
   expected: readonly Literal[],
@@ -29,7 +33,7 @@ export function differenceOf(
   return all.sort((a, b) => b.size - a.size)[0];
 }
 
-/** Whether a difference is within what floats may be apart. */
+/** True if the difference is within the tolerance. */
 export function isSmall({ size }: Difference): boolean {
   return size <= 1;
 }

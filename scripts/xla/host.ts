@@ -11,17 +11,20 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import type { Literal } from '../../src/numerics/literal.ts';
 import { type ArrayShape, isArray, type Shape, type TupleShape } from '../../src/numerics/shape.ts';
 
-/** A program whose arrays all come in as parameters and all go out as elements of one tuple. */
+/**
+ * A program without infeed and outfeed. All its inputs are parameters, and all its outputs are
+ * elements of the root tuple.
+ */
 export interface Hostless {
   readonly module: HloModule;
   readonly parameters: readonly Literal[];
 }
 
 /**
- * The same program without a host: an infeed becomes parameters, and what an outfeed sends becomes more
- * results after those of the root. XLA's CPU client has no host to feed it. Aliases are left out: they
- * say where results lie, not what they are. XLA's CPU backend does not run all that XLA parses: a fusion is
- * replaced by the instructions of its body, and the padding of a scalar by the scalar.
+ * Rewrites a program for XLA's CPU client, which has no host that feeds it. An infeed becomes
+ * parameters. The operands of an outfeed become results after those of the root. A fusion is
+ * replaced by the instructions of its body and a pad of a scalar by the scalar, because XLA's CPU
+ * backend does not run them. Aliases are dropped, because they do not change any value.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
@@ -55,7 +58,7 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
   };
 }
 
-/** The arrays that an infeed of the given shape, (data, token), brings. */
+/** Returns the shapes of the arrays of an infeed. The shape of an infeed is (data, token). */
 export function infeedShapes(shape: Shape): readonly ArrayShape[] {
   const data = dataOf(shape);
   return isTuple(data) ? data.elements.map(arrayOf) : [arrayOf(data)];
@@ -70,13 +73,13 @@ function isTuple(shape: Shape): shape is TupleShape {
   return shape.type === 'tuple';
 }
 
-/** A shape that is known to be that of an array. */
+/** Asserts that a shape is the shape of an array, and returns it. */
 export function arrayOf(shape: Shape): ArrayShape {
   assert(isArray(shape), 'what comes in are arrays');
   return shape;
 }
 
-/** What a computation makes of operands, without the computation. */
+/** Inlines a computation: returns a copy of its root with `operands` in place of its parameters. */
 function inlined({ root }: HloComputation, operands: readonly HloInstruction[]): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();
   const now = (it: HloInstruction): HloInstruction => {
@@ -95,7 +98,7 @@ function isScalar({ shape }: HloInstruction): boolean {
   return isArray(shape) && shape.dims.length === 0;
 }
 
-/** The arrays of a value, tuples opened depth first; tokens are left out. */
+/** Returns the arrays of a value, of nested tuples depth first. Leaves out tokens. */
 function arraysOf(it: HloInstruction): HloInstruction[] {
   if (isArray(it.shape)) return [it];
   if (it.shape.type !== 'tuple') return [];

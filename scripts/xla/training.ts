@@ -11,7 +11,10 @@ import type { ArrayShape } from '../../src/numerics/shape.ts';
 import { randomLiteral } from '../../test/hlo/programs.ts';
 import { arrayOf, infeedShapes } from './host.ts';
 
-/** The training steps of all networks in f32, where products have highest precision, with random inputs. */
+/**
+ * Returns the training step of every network, with random inputs. The element type is f32, and the
+ * matmuls have the precision `highest`.
+ */
 export function trainingPrograms(): {
   readonly name: string;
   readonly module: HloModule;

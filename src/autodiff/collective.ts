@@ -3,12 +3,19 @@ import type { AllReduce, GetTupleElement, HloInstruction } from '../hlo/instruct
 import { combinerOf } from './reduction.ts';
 import { type Contribution, noDerivative, operand } from './rule.ts';
 
-/** A sum over replicas is its own transpose: every replica's operand is in every result. */
+/**
+ * Returns the cotangent of an all-reduce's operand: the all-reduce of the result's cotangent. A sum
+ * over replicas is its own transpose, because each replica's operand is part of every result.
+ */
 export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[] {
   return [throughAllReduce(it, 0, ct)];
 }
 
-/** Straight to the element of the tuple: tuples have no cotangents of their own. */
+/**
+ * Passes the cotangent to the operand that the tuple element comes from, since a tuple as a whole
+ * has no cotangent. An element of a parameter, an infeed or random bits passes nothing on. Throws
+ * `bad-program` for tuples of any other opcode.
+ */
 export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
   const whole = operand(it, 0);
   switch (whole.opcode) {

@@ -12,7 +12,10 @@ import { filled } from './fill.ts';
 import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 import { dilated, indices, inverse, permuted } from './shape.ts';
 
-/** The derivatives of a product are products, of the same precision. [JAX, dot_general] */
+/**
+ * Returns the cotangents of both operands of a dot. Each is again a dot, of the same precision.
+ * [JAX, dot_general]
+ */
 export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
   return toOperands(
     it,
@@ -21,7 +24,11 @@ export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
   );
 }
 
-/** ct · rhs over what only rhs has: batch, free of lhs, contracted in the order of rhs. */
+/**
+ * Cotangent of `lhs`: ct · rhs, contracted over the free dimensions of rhs. The product has the
+ * batch dimensions, then the free ones of lhs, then the contracted ones in the order of rhs; a
+ * transpose brings them to the order of lhs.
+ */
 function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
   const lhsFree = freeOf(lhs, it.lhsBatch, it.lhsContracting);
@@ -41,7 +48,11 @@ function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
   return permuted(product, inverse([...it.lhsBatch, ...lhsFree, ...contracted]));
 }
 
-/** lhs · ct over what only lhs has: batch, contracted in the order of lhs, free of rhs. */
+/**
+ * Cotangent of `rhs`: lhs · ct, contracted over the free dimensions of lhs. The product has the
+ * batch dimensions, then the contracted ones in the order of lhs, then the free ones of rhs; a
+ * transpose brings them to the order of rhs.
+ */
 function dotByRhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
   const lhsFree = freeOf(lhs, it.lhsBatch, it.lhsContracting);
@@ -69,17 +80,17 @@ function freeOf(
   return indices(arrayOf(x).dims).filter((d) => !batch.includes(d) && !contracting.includes(d));
 }
 
-/** `partners`, in the order that sorts `dimensions`. */
+/** Returns `partners`, permuted by the permutation that sorts `dimensions` in ascending order. */
 function inOrderOf(dimensions: readonly number[], partners: readonly number[]): number[] {
   const order = indices(dimensions).toSorted((a, b) => at(dimensions, a) - at(dimensions, b));
   return order.map((i) => at(partners, i));
 }
 
 /**
- * The derivatives of a convolution are convolutions, of the same precision: by the input with the
- * kernel's features swapped and its window reversed; by the kernel with batch and features
- * swapped on both sides, so that the batch is summed over. Labels and windows say so; nothing is
- * copied, except with groups. [JAX, conv_general_dilated]
+ * Returns the cotangents of a convolution's operands. Both are convolutions of the same precision.
+ * The one of the input swaps the kernel's features and reverses its window. The one of the kernel
+ * swaps batch and features of input and cotangent, and so sums over the batch. Dimension numbers
+ * and windows express the swaps; only groups need copies. [JAX, conv_general_dilated]
  */
 export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
   if (elementCount(it.shape) === 0) {
@@ -105,7 +116,10 @@ function convolutionByInput(it: Convolution, ct: HloInstruction): HloInstruction
   return moveGroups(result, batchGroupCount, of.inputFeature, of.inputBatch);
 }
 
-/** Every element of the input meets every window that read it. */
+/**
+ * The window with which the convolution of the cotangent visits, for each element of the input, all
+ * outputs whose window read that element.
+ */
 function inputWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const reach = dilated(w.size, w.windowDilation);
   const padLow = reach - 1 - w.padLow;
@@ -148,7 +162,10 @@ function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstructio
   return reversed.length === 0 ? result : reverse(result, reversed);
 }
 
-/** The cotangent slides over the input in steps of the kernel's dilation. */
+/**
+ * The window of the convolution by the kernel: the cotangent slides over the input in steps of the
+ * kernel's dilation.
+ */
 function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const total =
     dilated(output, w.stride) +
@@ -179,7 +196,7 @@ function kernelDimensions(of: ConvolutionDimensions): ConvolutionDimensions {
   };
 }
 
-/** Elements along one spatial dimension. */
+/** Numbers of elements of the input and of the output along one spatial dimension. */
 interface Sizes {
   readonly input: number;
   readonly output: number;
@@ -193,7 +210,7 @@ function sizesOf(it: Convolution, spatial: number): Sizes {
   };
 }
 
-/** Dimension `from` is groups × rest; the groups become the major part of dimension `to`. */
+/** Splits dimension `from` into groups × rest and merges the groups, as major part, into `to`. */
 function moveGroups(x: HloInstruction, groups: number, from: number, to: number): HloInstruction {
   if (groups === 1) return x;
   const { dims } = arrayOf(x);

@@ -8,7 +8,7 @@ export function filled(x: HloInstruction, value: number): HloInstruction {
   return dims.length === 0 ? scalar(type, value) : full(type, dims, value);
 }
 
-/** `x`, which is a scalar or of the size of `target`, at that size. */
+/** Returns `x` if it has the rank of `target`; otherwise broadcasts the scalar `x` to that size. */
 export function like(x: HloInstruction, target: HloInstruction): HloInstruction {
   const { dims } = arrayOf(target);
   return arrayOf(x).dims.length === dims.length ? x : broadcastScalar(x, dims);

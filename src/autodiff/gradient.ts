@@ -8,16 +8,18 @@ import { arrayOf, type Contribution, type Derivative, noDerivative, type Rule } 
 import { rules } from './rules.ts';
 
 /**
- * The derivative of `loss` (f32[]) with respect to each of `wrt`, of its shape and type: reverse
- * mode, so each instruction of the loss is visited once, users before operands. Nothing flows
- * through the instructions in `held`, which are taken as constants. New instructions are named
- * `gradient/<name of the one they come from>`.
+ * Returns the derivative of `loss` (f32[]) with respect to each of `wrt`; each has the shape and
+ * type of its `wrt`. Reverse mode: visits each instruction of the loss once, users before operands.
+ * Instructions in `held` count as constants. A new instruction is named
+ * `gradient/<name of the instruction that it is derived from>`.
  *
- * Ties: `maximum`, `minimum` and a reduction by them share equally among the winners, but a
- * constant keeps a tie (ReLU has derivative 0 at 0); `abs` and `clamp` have derivative 0 at their
- * kinks; a window's maximum goes to the first winner. [JAX; for constants jax.nn.relu]
+ * Ties: `maximum`, `minimum` and reductions by them divide the cotangent equally among equal
+ * elements. A constant operand that ties takes all of it, so ReLU has derivative 0 at 0. `abs` and
+ * `clamp` have derivative 0 at their kinks. The maximum of a window passes the cotangent to its
+ * first maximal element. [JAX; for constants jax.nn.relu]
  *
- * @throws PodError bad-program: the loss is not f32[], or an instruction on the way has none.
+ * @throws PodError bad-program: `loss` is not f32[], an element of `wrt` is not an array of floats,
+ * or an instruction between them has no derivative.
  */
 export function gradient(
   loss: HloInstruction,
@@ -48,7 +50,7 @@ export function gradient(
   return wrt.map((it) => cotangents.get(it) ?? zeros(it));
 }
 
-/** The instructions whose value depends on `wrt`. */
+/** The instructions whose value depends on `wrt`, without those that do so only through `held`. */
 function dependsOn(
   order: readonly HloInstruction[],
   wrt: readonly HloInstruction[],

@@ -1,12 +1,15 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
 
 /**
- * Names `root` and every instruction it needs that has not been seen before, but for those that
- * have a name already; from then on they count as seen. Returns the new root.
+ * Gives `name` to `root` and to every unnamed instruction that `root` depends on, except those that
+ * this namer has seen before. All of them count as seen afterwards. Returns the new root.
  */
 export type Namer = (root: HloInstruction, name: string) => HloInstruction;
 
-/** A namer that has seen `existing`. Ask it for each root: what roots share stays shared. */
+/**
+ * Returns a namer that counts `existing` as seen. Use the same namer for all roots of a module:
+ * instructions that the roots share then stay shared.
+ */
 export function namer(existing: Iterable<HloInstruction>): Namer {
   const seen = new Map<HloInstruction, HloInstruction>();
   for (const it of existing) seen.set(it, it);

@@ -27,6 +27,10 @@ import { filled, like } from './fill.ts';
 import { arrayOf, type Contribution, noDerivative, operand, toOperands } from './rule.ts';
 import { dilated, indices, sumOver } from './shape.ts';
 
+/**
+ * Returns the cotangents of the array and the initial value of a sum, maximum or minimum. Throws
+ * `bad-program` for any other reduction.
+ */
 export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
   switch (combinerOf(it.body)) {
     case 'add':
@@ -43,7 +47,10 @@ export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
   }
 }
 
-/** Equal shares to all that equal the best: elements, and the initial value. */
+/**
+ * Divides the cotangent of a maximum or minimum equally among all elements that equal the result,
+ * and the initial value if that equals it.
+ */
 function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
   const [x, init] = [operand(it, 0), operand(it, 1)];
   const { type } = arrayOf(it);
@@ -58,7 +65,7 @@ function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
   );
 }
 
-/** A value of the size of the result, at every element that the reduction `it` combines. */
+/** Broadcasts `value`, of the result's dimensions, to the dimensions of the reduction's operand. */
 function spread(it: Reduce, value: HloInstruction): HloInstruction {
   const { dims } = arrayOf(operand(it, 0));
   const kept = indices(dims).filter((d) => !it.dimensions.includes(d));
@@ -69,7 +76,11 @@ function total(x: HloInstruction): HloInstruction {
   return sumOver(x, indices(arrayOf(x).dims));
 }
 
-/** The initial value of a window is meant to be the identity of its body, and is not derived. */
+/**
+ * Returns the cotangent of the array of a reduce-window that sums or takes the maximum. Asking for
+ * the cotangent of its initial value throws `bad-program`, because that value is assumed to be the
+ * identity of the body, which is a constant.
+ */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(
     it,
@@ -92,7 +103,10 @@ function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstructi
   }
 }
 
-/** Each element sums the cotangents of the windows it is in. [JAX, reduce_window_sum] */
+/**
+ * The cotangent of an element is the sum of the cotangents of all windows that contain the element.
+ * [JAX, reduce_window_sum]
+ */
 function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type, dims } = arrayOf(operand(it, 0));
   const low = it.window.map((w) => dilated(w.size, w.windowDilation) - 1 - w.padLow);
@@ -114,7 +128,7 @@ function transposedWindow(w: WindowDimension): WindowDimension {
   });
 }
 
-/** To the first maximum of each window. [XLA, SelectAndScatter] */
+/** Passes the cotangent of each window to the first maximum in it. [XLA, SelectAndScatter] */
 function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type } = it.shape;
   if (it.window.some((w) => w.baseDilation !== 1 || w.windowDilation !== 1)) {

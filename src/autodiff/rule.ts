@@ -3,7 +3,10 @@ import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 
-/** What flows back to one instruction; made only when someone wants it. */
+/**
+ * A cotangent that flows back from an instruction to its operand `to`. `cotangent` makes it, and is
+ * called only if the gradient needs it.
+ */
 export interface Contribution {
   readonly to: HloInstruction;
   readonly cotangent: () => HloInstruction;
@@ -14,8 +17,8 @@ export type InstructionOf<O extends Opcode> = Extract<OfOpcode<HloInstruction, O
 type OfOpcode<T, O> = T extends { readonly opcode: infer P } ? (O extends P ? T : never) : never;
 
 /**
- * From the cotangent of a result (of its shape) to the cotangents of its operands: the transpose
- * of the derivative.
+ * Derivative rule of an opcode, transposed: takes the cotangent of the result, of the result's
+ * shape, and returns the cotangents of the operands.
  */
 export type Rule<O extends Opcode> = (
   it: InstructionOf<O>,
@@ -23,15 +26,16 @@ export type Rule<O extends Opcode> = (
 ) => readonly Contribution[];
 
 /**
- * A rule; or the derivative is `zero` wherever it exists, so that nothing flows; or there is
- * `none`, which is an error if someone asks for it.
+ * The derivative of an opcode: a rule; `zero` if it is 0 wherever it exists, so that no cotangent
+ * flows; or `none` if there is no derivative, so that `gradient` throws `bad-program` on the way
+ * through such an instruction. The strings are the reasons.
  */
 export type Derivative<O extends Opcode> =
   | { readonly rule: Rule<O> }
   | { readonly zero: string }
   | { readonly none: string };
 
-/** One contribution to each operand that has an entry, in order of operands. */
+/** Pairs each operand with its cotangent, by position. An undefined cotangent is left out. */
 export function toOperands(
   it: HloInstruction,
   ...cotangents: readonly ((() => HloInstruction) | undefined)[]
@@ -53,7 +57,7 @@ export function arrayOf(it: HloInstruction): ArrayShape {
   return it.shape;
 }
 
-/** The error of a derivative that does not exist, naming the instruction and the reason. */
+/** The error (`bad-program`) for a missing derivative; it names the instruction and the reason. */
 export function noDerivative(it: HloInstruction, reason: string): PodError {
   const name = it.name === undefined ? '' : ` (${it.name})`;
   return new PodError('bad-program', `no derivative of ${it.opcode}${name}: ${reason}`);

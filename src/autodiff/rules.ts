@@ -38,7 +38,10 @@ const steps = { zero: 'constant between its steps' };
 const bits = { zero: 'works on bits, which have no derivative' };
 const leaf = { zero: 'has no operands' };
 
-/** The derivative of every opcode. What is `it` below is also the result, y. */
+/**
+ * The derivative of every opcode. `ct` is the cotangent of the result, `x` or `a` and `b` are the
+ * operands, and `y` is the result.
+ */
 export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   parameter: leaf,
   constant: leaf,
@@ -166,8 +169,9 @@ function binaryRule(
 }
 
 /**
- * To the winner, half to each where they are equal [JAX]. A constant keeps a tie, as in ReLU,
- * and the result says who won: so what goes into a ReLU need not be kept. [jax.nn.relu]
+ * Passes the cotangent of a maximum or minimum to the winning operand, and half of it to each where
+ * both are equal [JAX]. A constant operand takes all of it at a tie, as in ReLU. The result then
+ * shows which operand won, so the operand of a ReLU need not stay in memory. [jax.nn.relu]
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];
@@ -191,7 +195,7 @@ function isConstant(it: HloInstruction): boolean {
   return (it.opcode === 'broadcast' ? operand(it, 0) : it).opcode === 'constant';
 }
 
-/** 1 where `a` wins over `b`, a half where they are equal, else 0. */
+/** 1 where `a` wins over `b`, 0.5 where both are equal, else 0. */
 function shareOfWinner(
   wins: Compare['direction'],
   a: HloInstruction,
@@ -201,14 +205,14 @@ function shareOfWinner(
   return select(compare(wins, a, b), filled(a, 1), tie);
 }
 
-/** b·a^(b-1), and 0 where b is 0, also at a = 0. */
+/** Cotangent of the base a of a^b: ct·b·a^(b-1), and 0 where b is 0, even at a = 0. */
 function powerByBase(ct: HloInstruction, a: HloInstruction, b: HloInstruction): HloInstruction {
   const flat = compare('EQ', b, filled(b, 0));
   const exponent = select(flat, filled(b, 1), subtract(b, filled(b, 1)));
   return multiply(ct, multiply(b, power(a, exponent)));
 }
 
-/** a^b·log a, and 0 where a is 0. */
+/** Cotangent of the exponent b of y = a^b: ct·y·log a, and 0 where a is 0. */
 function powerByExponent(
   ct: HloInstruction,
   a: HloInstruction,
@@ -223,7 +227,10 @@ function truncate(x: HloInstruction): HloInstruction {
   return multiply(sign(x), floor(abs(x)));
 }
 
-/** The value inside the bounds, a bound where it cuts; nobody exactly on a bound. */
+/**
+ * Passes the cotangent of a clamp to the value where it lies between the bounds, and to a bound
+ * where that bound replaces the value. Exactly on a bound no operand receives a cotangent.
+ */
 function clampRule(it: Clamp, ct: HloInstruction): Contribution[] {
   const x = operand(it, 1);
   const low = like(operand(it, 0), x);

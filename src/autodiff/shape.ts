@@ -26,14 +26,17 @@ import { elementCount } from '../numerics/shape.ts';
 import { filled } from './fill.ts';
 import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 
-/** Cotangents of a convert: converted back; none where the operand has no derivative. */
+/**
+ * Cotangent of a convert's operand: the result's cotangent, converted to the operand's type. An
+ * integer or pred operand has no cotangent.
+ */
 export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
   const { type } = arrayOf(operand(it, 0));
   if (elementTypes[type].kind !== 'float') return [];
   return toOperands(it, () => convert(ct, type));
 }
 
-/** Sums over what was repeated. */
+/** Cotangent of a broadcast's operand: the sum of `ct` over the dimensions that were added. */
 export function broadcastRule(it: Broadcast, ct: HloInstruction): Contribution[] {
   const repeated = indices(it.shape.dims).filter((d) => !it.dimensions.includes(d));
   const kept = it.dimensions.toSorted((a, b) => a - b);
@@ -41,17 +44,17 @@ export function broadcastRule(it: Broadcast, ct: HloInstruction): Contribution[]
   return toOperands(it, () => permuted(sumOver(ct, repeated), order));
 }
 
-/** Cotangents of a reshape: reshaped back. */
+/** Cotangent of a reshape's operand: `ct` in the operand's shape. */
 export function reshapeRule(it: Reshape, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => reshape(ct, arrayOf(operand(it, 0)).dims));
 }
 
-/** Cotangents of a transpose: transposed back. */
+/** Cotangent of a transpose's operand: `ct`, transposed back. */
 export function transposeRule(it: Transpose, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => permuted(ct, inverse(it.permutation)));
 }
 
-/** Back into place, zeros around and between. */
+/** Cotangent of a slice's operand: `ct` where the slice took its elements, and 0 elsewhere. */
 export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
   const x = operand(it, 0);
   if (elementCount(it.shape) === 0) return toOperands(it, () => filled(x, 0));
@@ -63,7 +66,10 @@ export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => pad(ct, scalar(it.shape.type, 0), padding));
 }
 
-/** Cotangents of a pad: of the array, what lies in its places; of the value, the sum of the rest. */
+/**
+ * Cotangents of a pad. The array receives the part of `ct` at the positions of its elements; the
+ * padding value receives the sum of `ct` over the padding.
+ */
 export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   return toOperands(
     it,
@@ -72,7 +78,7 @@ export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   );
 }
 
-/** What of the cotangent lies on elements of the operand. */
+/** The part of the cotangent that lies on elements of the operand. */
 function unpadded(it: Pad, ct: HloInstruction): HloInstruction {
   const none = it.low.map(() => 0);
   const low = it.low.map((n) => -n);
@@ -88,7 +94,7 @@ function paddingMask(it: Pad): HloInstruction {
   return pad(filled(operand(it, 0), 0), scalar(it.shape.type, 1), it);
 }
 
-/** Cotangents of a concatenate: the part of each operand. */
+/** Cotangent of each operand of a concatenate: the part of `ct` that the operand filled. */
 export function concatenateRule(it: Concatenate, ct: HloInstruction): Contribution[] {
   let next = 0;
   const parts = it.operands.map((x) => {
@@ -102,22 +108,22 @@ export function concatenateRule(it: Concatenate, ct: HloInstruction): Contributi
   return toOperands(it, ...parts);
 }
 
-/** Cotangents of a reverse: reversed. */
+/** Cotangent of a reverse's operand: `ct`, reversed along the same dimensions. */
 export function reverseRule(it: Reverse, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => reverse(ct, it.dimensions));
 }
 
-/** The sum of all of `x` when `target` is a scalar and `x` is not, else `x`. */
+/** Returns the sum of all elements of `x` if `target` is a scalar, otherwise `x` itself. */
 export function sumToScalar(x: HloInstruction, target: HloInstruction): HloInstruction {
   return arrayOf(target).dims.length === 0 ? sumOver(x, indices(arrayOf(x).dims)) : x;
 }
 
-/** The sum along `dimensions`; x itself when there are none. */
+/** The sum along `dimensions`; `x` itself when `dimensions` is empty. */
 export function sumOver(x: HloInstruction, dimensions: readonly number[]): HloInstruction {
   return dimensions.length === 0 ? x : reduceSum(x, dimensions);
 }
 
-/** `transpose`, unless it changes nothing. */
+/** Transposes `x`, or returns `x` itself if the permutation is the identity. */
 export function permuted(x: HloInstruction, permutation: readonly number[]): HloInstruction {
   return permutation.every((from, to) => from === to) ? x : transpose(x, permutation);
 }
@@ -127,12 +133,12 @@ export function inverse(permutation: readonly number[]): number[] {
   return permutation.map((_, d) => permutation.indexOf(d));
 }
 
-/** 0, 1, … for each dimension. */
+/** The numbers of the dimensions: 0, 1, …, one for each element of `dims`. */
 export function indices(dims: readonly number[]): number[] {
   return dims.map((_, d) => d);
 }
 
-/** How far `size` elements reach that lie `dilation` apart. */
+/** Extent, in elements, of `size` elements that lie `dilation` apart. */
 export function dilated(size: number, dilation: number): number {
   return size === 0 ? 0 : (size - 1) * dilation + 1;
 }

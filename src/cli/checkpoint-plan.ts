@@ -4,10 +4,10 @@ import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
 import type { CheckpointOptions } from './options.ts';
 
 /**
- * Opens the folder of a run's checkpoints and takes it for this process. `use` says what for, as
- * `pod train`. Changes nothing on disk.
+ * Opens the folder of a run's checkpoints and locks the folder for this process. `use` names the
+ * command in messages, such as `pod train`. Changes nothing on disk.
  *
- * @throws PodError `in-use` when another run has the folder, `io` when it cannot be read.
+ * @throws PodError `in-use` if another run has the folder, `io` if the folder cannot be read.
  */
 export async function openPlan(options: CheckpointOptions, use: string): Promise<CheckpointPlan> {
   const { directory, every, keep, resume } = options;

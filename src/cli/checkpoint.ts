@@ -33,7 +33,9 @@ Examples:
 Exit codes: 0 done, 2 a checkpoint is bad or there is none, 5 a file could not be read or written.
 `;
 
-/** `pod checkpoint`: looks at what `pod train --checkpoint DIR` saved. */
+/**
+ * `pod checkpoint`: lists, verifies and exports the checkpoints of `pod train --checkpoint DIR`.
+ */
 export function addCheckpoint(program: Command): void {
   const command = program
     .command('checkpoint')
@@ -71,7 +73,10 @@ async function verify(directory: string): Promise<void> {
   }
 }
 
-/** The outcome of `look` for every checkpoint. One that is deleted meanwhile is left out. */
+/**
+ * Returns the outcome of `look` for every checkpoint, without checkpoints that a run deletes
+ * meanwhile.
+ */
 async function lookAtAll<T>(
   directory: string,
   look: (name: string) => Promise<T | typeof gone>,
@@ -82,7 +87,8 @@ async function lookAtAll<T>(
       const found = await look(name);
       if (found !== gone) all.push(found);
     }
-    // All that were listed have been deleted: newer ones are there.
+    // If no checkpoint is left, a run has deleted every listed one and has written newer ones, so
+    // the list is read again.
     if (all.length > 0) return all;
   }
 }
@@ -109,8 +115,8 @@ async function exportTo(directory: string, { output, step: given }: ExportFlags)
 }
 
 /**
- * A file that can be replaced, by its name without links: a device, a pipe and what belongs to the
- * checkpoints are left alone.
+ * Returns the path, without symbolic links, of the file to write. Refuses (`bad-flag`) a device, a
+ * pipe, and every file or folder that belongs to the checkpoints.
  */
 function exportTarget(directory: string, output: string): string {
   const target = targetOf(output);
@@ -133,7 +139,7 @@ function exportTarget(directory: string, output: string): string {
   return target.path;
 }
 
-/** Decimal digits and nothing else: `Number` takes `0x3` and `3e0` as well. */
+/** Parses decimal digits only. `Number` alone would also accept `0x3` and `3e0`. */
 function stepNumber(given: string): number {
   if (/^\d+$/.test(given)) return Number(given);
   throw new PodError('bad-flag', `--step: expected a whole number, found ${quote(given)}`);

@@ -12,9 +12,11 @@ import { bytes, columns, count, table } from '../observe/format.ts';
 import { type RawOptions, trainOptions } from './options.ts';
 import { addSettingFlags } from './settings/command.ts';
 
-/** What the compiler made of a training step, stage by stage. */
+/** A training step at each stage of the compiler. */
 interface Stages {
-  /** Text of the module before all passes (`hlo`), and after each, by name. */
+  /**
+   * Stages by name, in order: `hlo` before all passes, then one for each pass, then `executable`.
+   */
   readonly texts: ReadonlyMap<string, Stage>;
   readonly executable: Executable;
 }
@@ -23,7 +25,7 @@ interface Stage {
   readonly text: () => string;
 }
 
-/** `pod compile`: what the compiler does to a training step. */
+/** `pod compile`: shows what the compiler does to a training step. */
 export function addCompile(program: Command): void {
   const command = program
     .command('compile')
@@ -40,7 +42,10 @@ export function addCompile(program: Command): void {
     });
 }
 
-/** Prints the training step after a pass, by name or number; `hlo` is before all, `executable` after. */
+/**
+ * Prints the training step after the pass with this name or number. `hlo` is the step before all
+ * passes, `executable` is the result of the compiler. Throws PodError `bad-flag` for another name.
+ */
 export function printPass(config: TrainConfig, pass: string): void {
   const { texts } = stagesOf(config);
   const names = [...texts.keys()];

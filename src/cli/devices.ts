@@ -7,7 +7,7 @@ import { mergeSettings } from './settings/merge.ts';
 import { askedSize, defaultTopology } from './settings/size.ts';
 import { type RawOptions, sourceOfFlags } from './settings/source.ts';
 
-/** `pod devices`: what a slice is, from the figures of the hardware. */
+/** `pod devices`: shows a slice of the pod and the figures of its hardware. */
 export function addDevices(program: Command): void {
   const command = program
     .command('devices')
@@ -88,7 +88,10 @@ function memory(gb: number): string {
   return gb >= 1024 ? `${gb / 1024} TB` : `${gb} GB`;
 }
 
-/** The grid of Cloud TPUs by number; every row and column closes to a ring. */
+/**
+ * Draws the grid of Cloud TPUs with their numbers. Every row and column is a ring; the open line
+ * ends of a drawn row stand for its wrap-around links.
+ */
 function picture({ columns, rows }: Grid): string[] {
   const width = String(columns * rows - 1).length;
   return Array.from({ length: rows }, (_, y) => {

@@ -12,11 +12,11 @@ interface Finding {
   readonly name: string;
   readonly found: string;
   readonly ok: boolean;
-  /** What it means for a run, or what to do. */
+  /** Consequence for a run, or advice. */
   readonly advice: string;
 }
 
-/** `pod doctor`: what this machine offers, and what that means. */
+/** `pod doctor`: shows what this machine offers and what the findings mean for a run. */
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
@@ -52,7 +52,7 @@ function examine(): Finding[] {
   ];
 }
 
-/** What every command needs; see cluster/host/engine.cts. */
+/** Findings about what every command needs; see cluster/host/engine.cts. */
 function ofEngine(): Finding[] {
   return engine.inspect().map(({ name, ok, expected, found, advice }) => ({
     ...{ name, ok, found },
@@ -60,7 +60,9 @@ function ofEngine(): Finding[] {
   }));
 }
 
-/** Cloud TPUs of the default run, and its loaders of training and evaluation. */
+/**
+ * Threads of the default run: eight Cloud TPUs, a loader for training and a loader for evaluation.
+ */
 const defaultThreads = 8 + 2;
 
 function room(): Finding {
@@ -81,7 +83,7 @@ function processors(): Finding {
   };
 }
 
-/** Memory of the machine, or of the container where that is less. */
+/** Memory of the machine, or of the container if the container has less. */
 function memory(): Finding {
   const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY;
   const total = Math.min(totalmem(), limit);

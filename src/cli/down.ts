@@ -17,7 +17,7 @@ A pod that has ended already is no error. Exit codes: 0 nothing of the pod is le
 its list of processes is damaged, 5 it cannot be read.
 `;
 
-/** `pod down`. */
+/** `pod down`: ends the processes of a pod that `pod up` started. */
 export function addDown(program: Command): void {
   program
     .command('down')
@@ -29,16 +29,18 @@ export function addDown(program: Command): void {
     });
 }
 
-/** How long a pod that another command is starting is waited for, in ms. */
+/** Longest time, in ms, that `pod down` waits for a concurrent `pod up` of the same folder. */
 const startMsLimit = 10_000;
-/** How long a master may take to end, in ms: it lets its step come to its end. */
+/**
+ * Longest time, in ms, that a master may take to end. The master finishes its present step first.
+ */
 const masterMs = 12_000;
-/** How long a supervisor may take to end what is left, in ms. */
+/** Longest time, in ms, that a supervisor may take to end the remaining processes. */
 const supervisorMs = 20_000;
-/** How long the lock of a folder may outlast the process that held it, in ms. */
+/** Longest time, in ms, that the lock of a folder may outlast the process that held the lock. */
 const freeMsLimit = 3000;
 
-/** Ends all processes of the pod in a folder; says what it ended. */
+/** Ends all processes of the pod in a folder. Returns a line for the user with what was ended. */
 async function down(dir: string): Promise<string> {
   await untilStarted(dir);
   const listed = listedProcesses(dir);
@@ -69,7 +71,10 @@ function inWords(hadMaster: boolean, workers: number): string {
   return hadMaster ? `the master and ${workersInWords}` : workersInWords;
 }
 
-/** Ends the process that holds the folder, and all of its pod that can be found. Always throws: some may be left. */
+/**
+ * Ends a pod whose list of processes is damaged: the process that holds the folder's lock, and all
+ * processes of the pod that can be found. Always throws, because unknown processes may be left.
+ */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);
   const found = processesOfFolder(dir);
@@ -86,10 +91,10 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
 }
 
 /**
- * Waits until nobody holds the folder: a process whose threads end one by one does so a little longer
- * than it lives.
+ * Waits until no process holds the lock of the folder. The threads of a process end one by one, so
+ * a lock can be held a little longer than its process is alive.
  *
- * @throws PodError `in-use` when somebody goes on holding it: that pod runs, whatever else is said.
+ * @throws PodError `in-use` if the lock is still held after `freeMsLimit`: the pod is running.
  */
 async function untilFree(dir: string): Promise<void> {
   const startMs = performance.now();
@@ -104,7 +109,10 @@ async function untilFree(dir: string): Promise<void> {
   }
 }
 
-/** Waits until the command that starts the pod has done so, for as long as that may take. */
+/**
+ * Waits at most `startMsLimit` ms while a `pod up` holds the folder but has not started its
+ * processes.
+ */
 async function untilStarted(dir: string): Promise<void> {
   const startMs = performance.now();
   const isStarting = (): boolean => {

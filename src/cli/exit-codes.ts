@@ -1,4 +1,4 @@
-/** The exit codes of a run, as help texts and docs/OPERATING.md have them. */
+/** Exit codes of a run, the same as in docs/OPERATING.md, for help texts. */
 export const exitCodes = `Exit codes:
     0  all of the work was done
     2  wrong input: a flag, a setting, a file, data, or a folder that is in use

@@ -4,7 +4,7 @@ import { LogText } from '../observe/log-text.ts';
 import { LogTail, sizeOf } from './log-tail.ts';
 import { screenOf } from './screen.ts';
 
-/** Between two looks at a log that grows, in ms. */
+/** Time, in ms, between two checks of a log for new lines. */
 const lookMs = 100;
 
 /** Shows new lines of a master's log on standard output, in the form of `pod train`. */
@@ -13,18 +13,18 @@ export class FollowedLog {
   readonly #text: LogText = new LogText(screenOf(process.stdout), 'follower');
   readonly #timer: NodeJS.Timeout;
 
-  /** Begins with what is added to the file at `path` from now on. */
+  /** Shows lines that are added to the file at `path` after this call. */
   constructor(path: string) {
     this.#tail = new LogTail(path, sizeOf(path));
     this.#timer = setInterval(() => this.#look(), lookMs);
   }
 
-  /** Ends the line that is being redrawn. Call it before something else is written to the terminal. */
+  /** Ends the live line. Call before other output to the terminal. */
   pause(): void {
     this.#text.end();
   }
 
-  /** Shows what is left, when nothing is added any more. */
+  /** Shows the remaining lines. Call when the master no longer writes to the log. */
   close(): void {
     clearInterval(this.#timer);
     this.#look();
@@ -32,7 +32,10 @@ export class FollowedLog {
     this.#text.end();
   }
 
-  /** A log that cannot be read any more is no reason to end a run. */
+  /**
+   * Shows new lines. If the log cannot be read, stops showing it with a warning, because the run
+   * itself goes on.
+   */
   #look(): void {
     try {
       for (const line of this.#tail.lines()) this.#text.write(line);

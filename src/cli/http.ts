@@ -3,16 +3,16 @@ import https from 'node:https';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
 
-/** What is asked of a server. */
+/** An HTTP request. */
 export interface HttpRequest {
   readonly method?: string;
   /** Path with its query, such as `/jobs?limit=1`. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** Time until the whole answer is there, in ms. */
+  /** Longest time, in ms, until the whole answer must have arrived. */
   readonly answerMsMax: number;
-  /** Size of the answer's body, in bytes; 8 MiB unless it is given. */
+  /** Largest body of the answer, in bytes; the default is 8 MiB. */
   readonly answerBytesMax?: number;
 }
 
@@ -25,11 +25,12 @@ export interface HttpAnswer {
 /**
  * Sends one request to `origin`, such as `http://127.0.0.1:7080`, and reads the whole answer.
  *
- * This machine itself (loopback) is asked directly, whatever the variables of the environment say of
- * proxies; other hosts are asked as the settings of Node say. Redirects are not followed: their
- * status is the answer. Nothing outlives the returned promise.
+ * A request to this machine (loopback) goes there directly, even if environment variables name a
+ * proxy. A request to another host follows Node's settings for proxies. Redirects are not followed;
+ * the answer is then the redirect itself. No socket or timer remains when the returned promise is
+ * settled.
  *
- * @throws PodError `worker-silent` when there is no whole answer in time, with the reason.
+ * @throws PodError `worker-silent`, with the reason, if no complete answer arrives in time.
  */
 export async function request(origin: string, asked: HttpRequest): Promise<HttpAnswer> {
   const { answerMsMax } = asked;
@@ -44,9 +45,9 @@ export async function request(origin: string, asked: HttpRequest): Promise<HttpA
 }
 
 /**
- * Asks for a JSON value by GET.
+ * Gets a JSON value by a GET request.
  *
- * @throws PodError `worker-silent` as {@link request} does, and when the status is not 200 or the
+ * @throws PodError `worker-silent` as {@link request} does, and if the status is not 200 or the
  * answer is not JSON.
  */
 export async function getJson(
@@ -65,7 +66,7 @@ export async function getJson(
   }
 }
 
-/** Whether an address, as the host of a URL, is that of this machine itself. */
+/** True if the host of a URL is this machine (loopback). */
 export function isLoopback(host: string): boolean {
   return (
     /^(?:[^.]+\.)*localhost\.?$/i.test(host) ||
@@ -75,12 +76,12 @@ export function isLoopback(host: string): boolean {
 }
 
 const answerBytesMaxDefault = 2 ** 23;
-/** The most bytes of the headers of an answer, whatever flags of node say. */
+/** Largest total size of an answer's headers, in bytes, whatever Node's command line says. */
 const headerBytesMax = 2 ** 14;
 
 /**
- * Agents of loopback. An agent that is made without options knows no proxy; the global agents do, on
- * Node 24, when `NODE_USE_ENV_PROXY` is set.
+ * Agents for requests to loopback. An agent that is constructed without options uses no proxy. On
+ * Node 24 the global agents use a proxy if `NODE_USE_ENV_PROXY` is set.
  */
 const directAgents = { http: new http.Agent(), https: new https.Agent() } as const;
 
@@ -120,7 +121,10 @@ async function readText(response: http.IncomingMessage, bytesMax: number): Promi
   return Buffer.concat(pieces).toString('utf8');
 }
 
-/** Errors of several attempts, one for each address of a name, have their reasons in a list. */
+/**
+ * Returns the reason of an error. If Node tried several addresses of a host name, returns the
+ * reason of each attempt, because the error itself has no message.
+ */
 function reason(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {
     return error.errors.map(reason).join(', ');

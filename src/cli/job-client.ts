@@ -20,16 +20,18 @@ import { type HttpAnswer, request } from './http.ts';
 import { findMaster, folderOf, type MasterFlags } from './place.ts';
 import { endOfPod } from './pod-state.ts';
 
-/** Flags that say where a master is and which token it takes. */
+/** Flags that say where a master is and which token the master accepts. */
 export interface PlaceFlags extends MasterFlags {
   readonly tokenFile?: string;
 }
 
 /**
- * Finds the master as {@link findMaster} does, and the token: by its flag, else by `POD_TOKEN_FILE`,
- * else in the folder of `pod up`, else where a container of a pod has it.
+ * Finds the master as {@link findMaster} does, and the file of its token. The token file is the one
+ * that `--token-file` names, otherwise `POD_TOKEN_FILE`, otherwise the file in the folder of `pod
+ * up`, otherwise the file in a container of a pod.
  *
- * @throws PodError `bad-flag` or `bad-config` when what is given is none, `io` without a token.
+ * @throws PodError `bad-flag` or `bad-config` for an invalid place or token, `io` if there is no
+ * token.
  */
 export function openJobClient({ tokenFile, ...flags }: PlaceFlags): JobClient {
   const { origin, folder } = findMaster(flags);
@@ -45,29 +47,47 @@ function tokenEnv(tokenFile: string | undefined, dir: string | undefined): Envir
   return path === undefined ? {} : { POD_TOKEN_FILE: path };
 }
 
-/** A job as the API shows it: its summary is there when it is done. */
+/** A job as the API returns it. `report` is present if the job is done. */
 export interface FoundJob {
   readonly job: Job;
   readonly report: Report | undefined;
 }
 
-/** How long an answer may take beyond what it was asked to wait, in ms. */
+/**
+ * Longest time, in ms, that an answer may take in addition to the time that the request asked the
+ * master to wait.
+ */
 const answerMsMax = 15_000;
-/** How long a master that is being started again is waited for, in ms, and asked again. */
+/**
+ * Longest time, in ms, that a request is repeated while the master is being restarted, and the
+ * pause between two attempts.
+ */
 const awayMsMax = 60_000;
 const againMs = 500;
-/** Between two questions for a log that grows, in ms: lines come together then. */
+/**
+ * Pause, in ms, between two requests for a growing log. Lines that arrive in the pause come
+ * together in the next answer.
+ */
 const followMs = 100;
-/** The same after an answer without any: a master answers then when the time to wait is over. */
+/**
+ * Pause, in ms, after an answer without lines. The master sends an empty answer only after the wait
+ * that the request asked for.
+ */
 const idleMs = 1000;
 
-/** Talks to the API of a master that takes jobs. Its methods throw PodErrors, the master's included. */
+/**
+ * Client of the API of a master that takes jobs. Its methods throw PodErrors, including the errors
+ * that the master reports.
+ */
 export class JobClient {
   readonly #origin: string;
   readonly #token: Token;
   readonly #folder: string | undefined;
 
-  /** `origin` as `http://127.0.0.1:7080`; `folder` of the pod of `pod up`, if it is one. */
+  /**
+   * `origin` is such as `http://127.0.0.1:7080`; `folder` is the folder of the pod if `pod up`
+   * started the pod.
+   */
   constructor(origin: string, token: Token, folder?: string) {
     this.#origin = origin;
     this.#token = token;
@@ -78,7 +98,7 @@ export class JobClient {
     return this.#ask('POST', '/jobs', jobSchema, { words });
   }
 
-  /** All jobs, oldest first, and those that the master cannot read. */
+  /** Returns all jobs, oldest first, and the jobs that the master cannot read. */
   async list(): Promise<LoadedJobs> {
     const newestFirst: Job[] = [];
     let damaged: readonly DamagedJob[] = [];
@@ -104,8 +124,9 @@ export class JobClient {
   }
 
   /**
-   * The log of a job, some lines at a time: what is there, or, to `follow`, until the job has
-   * ended. A master that is started again meanwhile is waited for.
+   * Yields the log of a job in pieces of whole lines. Without `follow`, ends after the present
+   * lines. With `follow`, ends when the job has ended, and waits for a master that is being
+   * restarted.
    */
   async *log(id: string, follow: boolean): AsyncGenerator<string> {
     for (let offset = 0; ; ) {
@@ -143,7 +164,8 @@ export class JobClient {
     const body = Buffer.from(value === undefined ? '' : JSON.stringify(value));
     let { status, text } = await this.#send(method, path, body);
     const challenge = status === 401 ? challengeIn(text) : undefined;
-    // One of the two clocks is wrong or was set: the master's challenge does without clocks.
+    // The status 401 with a challenge means that the clock of this machine or of the master is
+    // wrong. A signature over the challenge needs no clock.
     if (challenge !== undefined) {
       ({ status, text } = await this.#send(method, path, body, challenge));
     }
@@ -165,7 +187,7 @@ export class JobClient {
     }
   }
 
-  /** What the master said, as the error that it had. */
+  /** Converts a refusal of the master to the error that the master had. */
   #refused(status: number, text: string): Error {
     const { success, data } = refusalSchema.safeParse(parsed(text));
     if (!success) {
@@ -191,7 +213,7 @@ export function isErrorCode(code: string): code is ErrorCode {
 const pageSchema = z.object({
   jobs: z.array(jobSchema),
   more: z.boolean(),
-  // Masters of older versions refuse to start with a damaged job, and list none.
+  // Masters of older versions send no list: they refuse to start with a damaged job.
   damaged: z.array(damagedSchema).default([]),
 });
 const pieceSchema = z.object({ text: z.string(), next: z.int().min(0), hasEnded: z.boolean() });

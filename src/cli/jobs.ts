@@ -45,7 +45,10 @@ Examples:
   pod cancel job-3                                   one that waits, or runs: after its present step
 `;
 
-/** `pod submit`, `jobs`, `cancel`: jobs of a pod that stays up. `pod logs JOB` is beside `pod logs`. */
+/**
+ * `pod submit`, `pod jobs` and `pod cancel`: manage jobs of a pod that takes jobs. `pod logs JOB`
+ * is in `logs.ts`.
+ */
 export function addJobs(program: Command): void {
   withPlace(program.command('submit').description('send a job to a pod that takes jobs'))
     .argument('[flags...]', 'flags of pod train, after --')
@@ -64,12 +67,15 @@ export function addJobs(program: Command): void {
     .action(cancel);
 }
 
-/** The flags that say where the master is. */
+/** Adds the flags that say where the master is and which token to use. */
 export function withPlace(command: Command): Command {
   return withMaster(command).option('--token-file <file>', 'the file of the join token');
 }
 
-/** `pod logs JOB`: people get text, programs, and whoever asks for it, the lines as they are. */
+/**
+ * `pod logs JOB`: prints the log of a job. A terminal gets text; a pipe, and a call with `--json`,
+ * get the lines of JSON unchanged.
+ */
 export async function printJobLog(
   id: string,
   place: PlaceFlags,
@@ -81,7 +87,7 @@ export async function printJobLog(
   else for await (const text of client.log(id, follow)) process.stdout.write(plainLines(text));
 }
 
-/** Shows the log of a job as text. Its pieces are whole lines. */
+/** Shows the log of a job as text. Every piece of the log consists of whole lines. */
 async function showLog(
   client: JobClient,
   id: string,
@@ -120,7 +126,10 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
   settle(await client.find(job.id), json);
 }
 
-/** Sends a job with what its words mean here, and says a refusal in the words that were given. */
+/**
+ * Sends a job. A refusal by the master is rethrown in terms of the flags and files that the sender
+ * gave.
+ */
 async function send(client: JobClient, words: readonly string[]): Promise<Job> {
   const request = jobRequest(words, process.cwd());
   try {
@@ -131,7 +140,10 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
   }
 }
 
-/** Ends as the job did. */
+/**
+ * Ends this command as the job ended: throws the error of a failed job, sets exit code 130 for a
+ * cancelled job.
+ */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {
     print([jsonText(report, 2)]);
@@ -203,7 +215,7 @@ function summary(report: FoundJob['report']): string[] {
   return report === undefined ? [] : ['', jsonText(report, 2)];
 }
 
-/** A word on one line, whatever is in it. */
+/** Returns a word on one line, quoted as JSON if it has special characters. */
 function word(text: string): string {
   return /^[\w./:=,@%+-]+$/.test(text) ? text : jsonText(text);
 }

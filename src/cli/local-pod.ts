@@ -11,7 +11,7 @@ import { type PodFile, readPodFile } from './pod-file.ts';
 /** A pod of processes that `pod up` started in a folder of this machine. */
 export type StartedPod = PodFile & PodProcesses;
 
-/** Whether a process of the pod lives. */
+/** True if a process of the pod is alive. */
 export function lives(process: ProcessIdentity | undefined): boolean {
   return process !== undefined && isAlive(process);
 }
@@ -22,14 +22,17 @@ export function needPod(dir: string): StartedPod {
   return { ...pod, ...needProcesses(dir) };
 }
 
-/** The processes of the pod in a folder. Throws when there is no pod, or its list cannot be used. */
+/**
+ * Returns the processes of the pod in a folder. Throws a PodError if there is no pod or its list of
+ * processes cannot be used.
+ */
 export function needProcesses(dir: string): PodProcesses {
   const found = listedProcesses(dir);
   if (found instanceof PodError) throw withAdvice(dir, found);
   return found;
 }
 
-/** Why a list of processes cannot be used, and what to do. */
+/** Returns the error of a list of processes that cannot be used, with advice added. */
 export function withAdvice(dir: string, { code, message }: PodError): PodError {
   const holder = holderOf(dir);
   const advice =
@@ -40,9 +43,9 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
 }
 
 /**
- * The processes that a folder lists, or why there is no list that can be used.
+ * Returns the processes that the list in a folder names, or the error if the list cannot be used.
  *
- * @throws PodError `bad-flag` where there is neither a list nor a pod that runs.
+ * @throws PodError `bad-flag` if there is neither a list nor a running pod.
  */
 export function listedProcesses(dir: string): PodProcesses | PodError {
   try {
@@ -57,12 +60,15 @@ export function listedProcesses(dir: string): PodProcesses | PodError {
   return new PodError('bad-data', `${path}: expected a list of the pod's processes, found none`);
 }
 
-/** The error about a folder without a pod. */
+/** Returns the error for a folder without a pod. */
 export function noPod(dir: string): PodError {
   return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
 }
 
-/** The last lines of a log; none when it is not there. Throws as {@link openLog}. */
+/**
+ * Returns the last `count` lines of a log; none if the log does not exist. Throws as {@link
+ * openLog}.
+ */
 export function tail(path: string, count: number): string[] {
   const log = openLog(path);
   if (log === undefined) return [];

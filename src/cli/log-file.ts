@@ -7,17 +7,19 @@ import { PodError } from '../numerics/error.ts';
 
 export interface LogFileOptions {
   readonly path: string;
-  /** Whether lines are added to what is there, since the run goes on. */
+  /**
+   * True if lines are appended to the present contents, because the run continues an earlier one.
+   */
   readonly isAppended: boolean;
-  /** Told once, when the first line cannot be written. */
+  /** Called once, when a line cannot be written for the first time. */
   readonly onLoss: (why: string) => void;
 }
 
 const gone = 'the file was deleted or replaced while the run went on';
 
 /**
- * The file of `--log`. It belongs to one run at a time. Until {@link begin} the file stays as it is, and
- * lines are kept in memory. A line that cannot be written is left out, and the run goes on.
+ * The file of `--log`, locked for one run at a time. Until {@link begin}, the file stays unchanged
+ * and lines are kept in memory. A line that cannot be written is lost, and the run goes on.
  */
 export class LogFile {
   readonly #options: LogFileOptions;
@@ -26,13 +28,20 @@ export class LogFile {
   #output: LogOutput | undefined;
   #why = '';
 
-  /** @throws PodError `in-use` when another run writes to the file, `io` when it cannot be opened. */
+  /**
+   * Opens and locks the file if it exists.
+   *
+   * @throws PodError `in-use` if another run writes to the file, `io` if the file cannot be opened.
+   */
   constructor(options: LogFileOptions) {
     this.#options = options;
     this.#file = this.#attempt(() => this.#open('if there'));
   }
 
-  /** Begins to write: clears what an older run wrote, unless lines are appended. Throws as the constructor. */
+  /**
+   * Starts writing. Clears what an older run wrote, unless lines are appended. Throws as the
+   * constructor.
+   */
   begin(): void {
     if (this.#output !== undefined) return;
     const file = this.#file ?? this.#attempt(() => this.#open('make'));
@@ -46,13 +55,13 @@ export class LogFile {
     for (const line of this.#held.splice(0)) this.#output.write(line);
   }
 
-  /** `line` with its newline. */
+  /** Writes one line; `line` ends with a newline. */
   write(line: string): void {
     if (this.#output === undefined) this.#held.push(line);
     else this.#output.write(line);
   }
 
-  /** What was lost, in one line; undefined when everything was written. */
+  /** Says in one line what was lost; undefined if everything was written. */
   get lost(): string | undefined {
     const count = this.#output?.lostInAll ?? 0;
     if (count === 0) return this.#isGone() ? `--log ${this.#options.path}: ${gone}` : undefined;
@@ -60,7 +69,7 @@ export class LogFile {
     return `--log ${this.#options.path}: ${lines} could not be written: ${this.#why}`;
   }
 
-  /** Whether the file has no name any more: its lines went nowhere. */
+  /** True if the file was deleted, so that nobody can read its lines. */
   #isGone(): boolean {
     if (this.#file === undefined) return false;
     const stats = fstatSync(this.#file);
@@ -97,7 +106,9 @@ export class LogFile {
     return file;
   }
 
-  /** Empties the file, or says whether what is there ends in the middle of a line. */
+  /**
+   * Empties the file; if lines are appended instead, returns true if the last line has no newline.
+   */
   #isCut(file: number): boolean {
     const stats = fstatSync(file);
     if (!stats.isFile() || targetOf(this.#options.path).kind === 'descriptor') return false;

@@ -5,12 +5,15 @@ import { PodError } from '../numerics/error.ts';
 
 const pieceBytes = 65_536;
 
-/** The lines of a log file that grows, from a byte of it on. It may not be there yet. */
+/**
+ * Reader of the lines that are added to a growing log file, from byte `offset` on. The file need
+ * not exist yet.
+ */
 export class LogTail {
   readonly #path: string;
   readonly #decoder = new StringDecoder('utf8');
   #offset: number;
-  /** The beginning of a line whose end is not written yet. */
+  /** Start of a line whose end is not written yet. */
   #begun = '';
 
   constructor(path: string, offset = 0) {
@@ -18,7 +21,7 @@ export class LogTail {
     this.#offset = offset;
   }
 
-  /** The lines that were added since the last call, as long as whole ones are there. */
+  /** Yields the complete lines that were added since the last call. */
   *lines(): Generator<string> {
     const log = openLog(this.#path);
     if (log === undefined) return;
@@ -35,7 +38,7 @@ export class LogTail {
     }
   }
 
-  /** A last line that was not brought to its end. */
+  /** Returns the last line if it has no newline yet, otherwise an empty text. */
   rest(): string {
     return this.#begun;
   }
@@ -47,7 +50,7 @@ export class LogTail {
   }
 }
 
-/** How many bytes a file has; 0 when it is not there. */
+/** Returns the size of a log in bytes; 0 if the log does not exist. */
 export function sizeOf(path: string): number {
   const log = openLog(path);
   if (log === undefined) return 0;
@@ -56,9 +59,9 @@ export function sizeOf(path: string): number {
 }
 
 /**
- * Opens a log for reading; undefined when it is not there.
+ * Opens a log for reading; returns undefined if the log does not exist.
  *
- * @throws PodError `io` when it cannot be opened, or is no regular file.
+ * @throws PodError `io` if the log cannot be opened or is not a regular file.
  */
 export function openLog(path: string): OpenedFile | undefined {
   const opened = openRegularFile(path);

@@ -18,7 +18,7 @@ interface LogFlags extends PlaceFlags {
   readonly json?: boolean;
 }
 
-/** `pod logs`. */
+/** `pod logs`: prints the logs of a pod's master, of a Cloud TPU or of a job. */
 export function addLogs(program: Command): void {
   withPlace(program.command('logs').description('print the logs of the pod of pod up, or of a job'))
     .argument('[job]', 'of this job of a pod that takes jobs')
@@ -36,7 +36,10 @@ export function addLogs(program: Command): void {
     });
 }
 
-/** Logs of `pod up` are files of this machine. */
+/**
+ * Refuses flags that locate an API when no job is named: the logs of `pod up` are files of this
+ * machine.
+ */
 function refuseJobFlags({ api, tokenFile }: PlaceFlags): void {
   const flag = api !== undefined ? '--api' : tokenFile !== undefined ? '--token-file' : undefined;
   if (flag === undefined) return;

@@ -1,2 +1,2 @@
-/** The `pod` command as a module, for those who start it by this name. */
+/** The `pod` command as an ES module, for callers that start it as `main.ts`. */
 import './main.cts';

@@ -18,7 +18,7 @@ import { type RawOptions, sourceOfFlags } from './settings/source.ts';
 
 export type { RawOptions };
 
-/** What `pod train` was asked: the run itself, and where its output goes. */
+/** Options of a command that trains: the run itself, and the destinations of its output. */
 export interface TrainOptions {
   readonly config: TrainConfig;
   readonly log: string | undefined;
@@ -31,16 +31,16 @@ export interface TrainOptions {
 
 export interface CheckpointOptions {
   readonly directory: string;
-  /** Steps from one to the next. */
+  /** Number of steps from one checkpoint to the next. */
   readonly every: number;
-  /** How many are left. */
+  /** Number of checkpoints that are kept, the newest ones. */
   readonly keep: number;
   readonly resume: boolean;
 }
 
 /**
- * The options of a command from its flags, and from the file that they name with `config`. Flags win
- * over the file.
+ * Returns the options of a command from its flags and from the file that the flag `config` names.
+ * Flags win over the file.
  *
  * @throws PodError with one line for the first thing that is wrong.
  */
@@ -50,17 +50,19 @@ export function trainOptions(flags: RawOptions, mode: Mode = 'train'): TrainOpti
   return optionsOf(settingsOf(flags, mode), defaultTopology, inputs);
 }
 
-/** The settings of a command from its flags, and from the file that they name with `config`. */
+/**
+ * Returns the settings of a command from its flags and from the file that the flag `config` names.
+ */
 export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settings {
   const file = config === undefined ? [] : [sourceOfFile(String(config))];
   return mergeSettings(mode, [...file, sourceOfFlags(flags)]);
 }
 
 /**
- * The options that settings ask for. `missing` is the slice when they say none; eight Cloud TPUs
- * unless given. `inputs` are files that no output may replace.
+ * Returns the options that settings ask for. `missing` is the slice if the settings have no size;
+ * the default is eight Cloud TPUs. `inputs` are files that no output may replace.
  *
- * @throws PodError naming settings that do not go together.
+ * @throws PodError naming settings that cannot be combined.
  */
 export function optionsOf(
   settings: Settings,
@@ -80,7 +82,10 @@ export function optionsOf(
   };
 }
 
-/** A program that is printed is not run: nothing would be written, saved or continued. */
+/**
+ * Refuses settings of output and checkpoints together with `--print`, because `--print` runs
+ * nothing.
+ */
 function refuseBesidePrint(settings: Settings): void {
   const print = settings.ask('print');
   if (print === undefined) return;
@@ -140,10 +145,13 @@ function globalBatchOf(settings: Settings, topology: Topology): number {
   );
 }
 
-/** Images a step when nobody says: as many, or the next number that all cores share evenly. */
+/** Images a step if no setting says a number. The run rounds up to a multiple of its cores. */
 const defaultBatch = 256;
 
-/** Images of a run when nobody says: enough for the default network and data, in less than a minute. */
+/**
+ * Images of a run if no setting says its length. They are enough for the default network and data,
+ * and take less than a minute.
+ */
 const defaultImages = 25_600;
 
 function lengthOf(settings: Settings, globalBatch: number): TrainConfig['length'] {
@@ -160,14 +168,17 @@ function lengthOf(settings: Settings, globalBatch: number): TrainConfig['length'
   return { unit: 'steps', steps: steps?.value ?? defaultSteps };
 }
 
-/** Digits have a size that is known before they are drawn: what is too long is refused at once. */
+/**
+ * Refuses a run of too many steps before it starts. Checks only runs on digits, because their number
+ * is known without reading files.
+ */
 function checkLength(config: TrainConfig): void {
   const form = parseDataset(config.data);
   if (form?.kind !== 'digits') return;
   totalSteps(config, openDataset(config.data, config.seed).train.size);
 }
 
-/** The value of a setting that has one when nobody gives it. */
+/** Returns the value of a setting that always has one, because the setting has a default. */
 function needed<K extends SettingKey>(settings: Settings, key: K): SettingValues[K] {
   const value = settings.get(key);
   assert(value !== undefined, `${key} has no value`);

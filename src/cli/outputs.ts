@@ -10,24 +10,24 @@ import { pathsOf } from './settings/paths.ts';
 
 /** A file that a run writes. */
 interface Output {
-  /** How messages name it: `--log`. */
+  /** Name of the setting in messages: `--log`. */
   readonly origin: string;
   readonly path: string;
   readonly target: Target;
 }
 
-/** A file that a run reads, besides its data and checkpoints. */
+/** A file that a run reads, other than its data and checkpoints. */
 export interface InputFile {
-  /** How messages name it: `--config`. */
+  /** Name of the setting in messages: `--config`. */
   readonly origin: string;
   readonly path: string;
 }
 
 /**
- * Refuses outputs that cannot be written, that would be written to one file, or over something that
- * the run reads or keeps. Changes nothing on disk.
+ * Refuses outputs that cannot be written, two outputs that are the same file, and outputs that
+ * would replace a file that the run reads or keeps. Changes nothing on disk.
  *
- * @throws PodError `bad-flag` that names the first output that is refused.
+ * @throws PodError `bad-flag` that names the first refused output.
  */
 export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): void {
   const outputs = (['report', 'log'] as const).flatMap((key): Output[] => {
@@ -48,7 +48,7 @@ export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): 
   }
 }
 
-/** Where an output goes. @throws PodError `bad-flag` when nothing can be written there. */
+/** Returns the destination of an output. Throws PodError `bad-flag` if it cannot be written. */
 function usable(origin: string, path: string): Target {
   const target = targetOf(path);
   if (target.kind !== 'refused') return target;
@@ -58,7 +58,10 @@ function usable(origin: string, path: string): Target {
   throw new PodError('bad-flag', `${origin}: expected ${expected}, found ${shown}${advice}`);
 }
 
-/** `--log run.log >run.log`: each would write over the other. */
+/**
+ * Refuses a file that is also a standard stream, as in `--log run.log >run.log`, because the two
+ * writers would overwrite each other's output.
+ */
 function refuseStandardStreams(output: Output): void {
   const { stats } = output.target;
   if (stats === undefined || descriptorOf(output.path) !== undefined) return;

@@ -12,11 +12,13 @@ export interface MasterFlags {
   readonly dir?: string;
 }
 
-/** Where a master is. */
+/** Place of a master. */
 export interface MasterPlace {
-  /** Origin of its API, as `http://127.0.0.1:7080`. */
+  /** Origin of the master's API, such as `http://127.0.0.1:7080`. */
   readonly origin: string;
-  /** Folder of a pod that `pod up` started, if the master was found through it. */
+  /**
+   * Folder of a pod that `pod up` started; undefined if the master was not found through a folder.
+   */
   readonly folder: string | undefined;
 }
 
@@ -26,10 +28,11 @@ container of a pod, http://127.0.0.1:7080.
 `;
 
 /**
- * Finds the master: by flags, else by `POD_API`, else by the folder of `pod up` (`.pod` unless
- * given), else as a container of a pod does.
+ * Finds the master by the flags, otherwise by `POD_API`, otherwise by the folder of `pod up`
+ * (default `.pod`), otherwise at the address that is used in a container of a pod.
  *
- * @throws PodError `bad-flag` when what is given is none, or nothing is given and nothing is there.
+ * @throws PodError `bad-flag` if a given place is invalid, or if no place is given and no pod is
+ * found.
  */
 export function findMaster({ api, dir }: MasterFlags): MasterPlace {
   if (api !== undefined) return { origin: originOf('--api', api), folder: undefined };
@@ -46,7 +49,10 @@ export function findMaster({ api, dir }: MasterFlags): MasterPlace {
   return { origin: `http://127.0.0.1:${containerPort}`, folder: undefined };
 }
 
-/** The folder of `pod up`: the one that is named, else `.pod` if a pod is there. */
+/**
+ * Returns the folder of `pod up`: `dir` if given, otherwise `.pod` if it holds a pod, otherwise
+ * undefined.
+ */
 export function folderOf(dir: string | undefined): string | undefined {
   return dir ?? (existsSync(podFile(defaultDir)) ? defaultDir : undefined);
 }

@@ -5,12 +5,12 @@ import { mismatch } from '../files/mismatch.ts';
 import { readRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
 
-/** What is known of a pod that was started. */
+/** Record of how a pod was started. */
 export interface PodFile {
   readonly apiPort: number;
   readonly controlPort: number;
   readonly tpus: number;
-  /** As `POD_ARGS` has them. */
+  /** Flags of the run, in the form of `POD_ARGS`. */
   readonly args: string;
   readonly serve: boolean;
 }
@@ -22,20 +22,29 @@ const podSchema: z.ZodType<PodFile> = z.strictObject({
   ...{ args: z.string(), serve: z.boolean() },
 });
 
-/** Flags of a shell's line are bounded by the system: 128 KiB on Linux. */
+/**
+ * Largest accepted `pod.json`, in bytes. A real file is smaller, because the system limits a command's
+ * flags (to 128 KiB on Linux).
+ */
 const podFileBytesMax = 2 ** 20;
 
-/** The file of a pod's folder that says how it was started. */
+/** Path of the file in a pod's folder that records how the pod was started. */
 export function podFile(folder: string): string {
   return join(folder, 'pod.json');
 }
 
-/** What is known of the pod in a folder; undefined when there is none. Throws `bad-data` when it is damaged. */
+/**
+ * Reads the record of the pod in a folder; returns undefined if there is none. Throws PodError
+ * `bad-data` if the file is damaged.
+ */
 export function readPodFile(folder: string): PodFile | undefined {
   return read(folder, podSchema);
 }
 
-/** Where its master's API is: all that who talks to it needs to know. Throws as {@link readPodFile}. */
+/**
+ * Reads only the port of the master's API, which is enough for clients of the master. Throws as
+ * {@link readPodFile}.
+ */
 export function readApiPort(folder: string): number | undefined {
   return read(folder, z.object({ apiPort: port }))?.apiPort;
 }
@@ -57,21 +66,25 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   throw new PodError('bad-data', `${path}: it is damaged: ${found}; ${help}`);
 }
 
-/** Whole or not at all. */
+/** Writes the record. A reader never sees a half-written file. */
 export function writePodFile(folder: string, pod: PodFile): void {
   const path = podFile(folder);
   writeFileSync(`${path}.new`, `${JSON.stringify(pod)}\n`, { mode: 0o600 });
   renameSync(`${path}.new`, path);
 }
 
-/** Makes a folder of the user's alone, and those above it, where there are none. */
+/**
+ * Creates a folder that only this user can access, and its missing parents. Throws PodError
+ * `bad-flag` if the path is a file.
+ */
 export function makeFolder(folder: string): void {
   const isThere = existsSync(folder);
   if (isThere && !statSync(folder).isDirectory()) {
     throw new PodError('bad-flag', `--dir ${folder}: expected a folder, found a file`);
   }
   if (isThere) return;
-  // One that cannot be made in a folder that is there would be tried for ever, together with it.
+  // Recursive `mkdir` never returns if the folder cannot be created in a parent that exists, so it
+  // is used only if the parent is missing.
   const recursive = !existsSync(dirname(folder));
   mkdirSync(folder, { recursive, mode: 0o700 });
 }

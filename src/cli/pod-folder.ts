@@ -12,28 +12,35 @@ import { lives, needProcesses } from './local-pod.ts';
 import { makeFolder, type PodFile, readPodFile, writePodFile } from './pod-file.ts';
 import { tildeAdvice } from './settings/checks.ts';
 
-/** A folder that belongs to this command now. */
+/** A folder that this command has locked for a pod. */
 export interface TakenFolder {
   readonly lock: Lock;
-  /** What is to run: what was asked, or what the workers that live have been started for. */
+  /**
+   * The pod to run: the pod that was asked for, or the pod whose workers are still alive in the
+   * folder.
+   */
   readonly pod: PodFile;
-  /** Whether a pod begins; else workers of one whose master and supervisor have ended go on. */
+  /**
+   * True if a new pod begins. False if the workers of a pod whose master and supervisor have ended
+   * continue.
+   */
   readonly isNew: boolean;
 }
 
-/** A folder that is asked for. */
+/** A request for a folder, before the folder is locked. */
 export interface AskedFolder {
-  /** As the user gave it, and its whole path. */
+  /** `dir` is the folder as the user gave it, `folder` its absolute path. */
   readonly dir: string;
   readonly folder: string;
   readonly asked: PodFile;
-  /** Throws if a new pod could not run what is asked. */
+  /** Throws if a new pod could not run what the user asked for. */
   readonly check: () => Promise<void>;
 }
 
 /**
- * Takes a folder for a pod and prepares it. A folder with files of others, or whose pod runs, is
- * refused before anything in it is changed, and so is a new pod that fails the check. Jobs and checkpoints of earlier pods are kept.
+ * Takes a folder for a pod and prepares the folder. The call throws before it changes anything in
+ * the folder if the folder has other files, if its pod is running, or if `check` fails for a new
+ * pod. Jobs and checkpoints of earlier pods are kept.
  *
  * @throws PodError `in-use`, `bad-flag`, `bad-data` or `io`, naming the folder as the user did.
  */
@@ -61,7 +68,10 @@ export async function takeFolder(place: AskedFolder): Promise<TakenFolder> {
   });
 }
 
-/** The pod that goes on in a folder; undefined where a new one may begin. Changes nothing. */
+/**
+ * Returns the pod that continues in a folder; undefined if a new pod may begin there. Changes
+ * nothing.
+ */
 function find({ dir, folder, asked }: AskedFolder): PodFile | undefined {
   refuseForeign(dir, folder);
   const holder = holderOf(folder);
@@ -80,7 +90,7 @@ function refuseForeign(dir: string, folder: string): void {
   if (names.length === 0) return;
   const isOurs =
     names.includes('pod.json') && (names.includes(processesFile) || all.includes(lockFile));
-  // Also if it is damaged: that is said in words of its own.
+  // `readPodFile` throws an error of its own if the file is damaged.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
   const found = `found ${names.sort()[0]}${others}`;
@@ -90,7 +100,10 @@ function refuseForeign(dir: string, folder: string): void {
   );
 }
 
-/** The pod whose workers live without a master: it goes on if it is the one that was asked for. */
+/**
+ * Returns the pod whose workers are alive but whose master is not. This pod continues if it has the
+ * settings that were asked for; otherwise the folder is in use (`in-use`).
+ */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
   const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;
   if (!processes?.all.some(lives)) return undefined;
@@ -104,15 +117,15 @@ function isRunning(dir: string, who: string): PodError {
   return new PodError('in-use', `--dir ${dir}: a pod is running there${who}; use pod down first`);
 }
 
-/** What a pod writes into its folder, and the next one begins without. */
+/** Files that a pod writes into its folder and that are removed before the next pod begins. */
 const leftovers = new RegExp(
   `^(${processesFile}|${endFile}|(ended-)?commits\\.jsonl|(master|supervisor|tpu-\\d+)\\.(log|status))$`,
 );
 
-/** What a pod keeps in its folder for the next one. */
+/** Files and folders that a pod leaves in its folder for the next pod. */
 const kept: readonly string[] = [lockFile, 'token', 'pod.json', 'jobs'];
 
-/** Whether something of this name in a pod's folder is the pod's own. */
+/** True if a file or folder with this name in a pod's folder belongs to the pod. */
 export function isOfPod(name: string): boolean {
   const plain = name.replace(/\.new$/, '');
   return kept.includes(plain) || leftovers.test(plain);

@@ -7,18 +7,23 @@ import { oneLine } from '../numerics/quote.ts';
 import { listedProcesses, lives, noPod, tail, withAdvice } from './local-pod.ts';
 import { readPodFile } from './pod-file.ts';
 
-/** What has become of the processes of a pod of `pod up`. */
+/**
+ * State of the processes of a pod that `pod up` started. `damage` is the error of a damaged list of
+ * processes.
+ */
 export type PodState =
   | { readonly kind: 'lives'; readonly damage?: PodError }
-  /** Its master crashed, and is to be started again. */
+  /** The master crashed, and the supervisor is about to start it again. */
   | { readonly kind: 'restarts' }
-  /** How, if anybody saw it. */
+  /** The pod has ended. `end` is undefined if the end was not recorded. */
   | { readonly kind: 'ended'; readonly end: SeenEnd | undefined };
 
 /**
- * A folder that is held is that of a pod that lives, also if its list of processes is damaged.
+ * Returns the state of the pod in a folder. A pod whose folder is locked counts as alive, even if
+ * its list of processes is damaged.
  *
- * @throws PodError when there is no pod, or nobody can tell.
+ * @throws PodError if there is no pod, or if the list of processes is damaged and the folder is not
+ * locked.
  */
 export function podState(folder: string): PodState {
   if (readPodFile(folder) === undefined) throw noPod(folder);
@@ -35,7 +40,7 @@ export function podState(folder: string): PodState {
   return { kind: 'ended', end: readPodEnd(folder) };
 }
 
-/** When and why a pod ended, in a line. */
+/** Describes in one line when and why a pod ended. */
 export function endInWords(folder: string, end: SeenEnd | undefined): string {
   if (end === undefined) {
     const why = lastError(folder);
@@ -48,7 +53,10 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
   return `the pod ended${when} with exit code ${exitCode}: ${oneLine(why)}`;
 }
 
-/** The error for a command that asked a pod in vain: how the pod has ended. Undefined where nobody knows. */
+/**
+ * Returns the error for a command whose request a pod did not answer: how the pod has ended.
+ * Returns undefined if the pod has not ended or its state is not known.
+ */
 export function endOfPod(folder: string): PodError | undefined {
   try {
     const state = podState(folder);
@@ -60,7 +68,7 @@ export function endOfPod(folder: string): PodError | undefined {
   }
 }
 
-/** The last error in the log of a folder's master, in a line. */
+/** Returns the last error in the log of a folder's master, in one line. */
 export function lastError(folder: string): string | undefined {
   const error = lastErrorAmong(tail(join(folder, 'master.log'), 200));
   return error && oneLine(withCode(error.code, error.message));

@@ -35,7 +35,10 @@ addDoctor(program);
 endAsDocumented();
 await main(process.argv.slice(2));
 
-/** Runs the command; every failure is one line on standard error and a stable exit code. */
+/**
+ * Runs the command. Every failure prints one line to standard error and sets a documented exit
+ * code.
+ */
 async function main(argv: readonly string[]): Promise<void> {
   const streams = new StandardStreams();
   process.on('uncaughtException', (error) => process.exit(report(error)));
@@ -50,7 +53,10 @@ async function main(argv: readonly string[]): Promise<void> {
   process.exitCode = report(new PodError('io', `output was lost: ${streams.lost}`));
 }
 
-/** A hang-up ends a command as SIGTERM does, unless the command has work to bring to its end. */
+/**
+ * Makes SIGHUP end a command as SIGTERM does. A command with a SIGHUP handler of its own finishes
+ * its work instead, and a command under `nohup` ignores the signal.
+ */
 function endAsDocumented(): void {
   process.on('SIGHUP', () => {
     const isAlone = process.listenerCount('SIGHUP') === 1;
@@ -75,7 +81,10 @@ function report(error: unknown): number {
   return exitCode;
 }
 
-/** The message for a command that is not there, as in `pod help nope` or `pod checkpoint`. */
+/**
+ * Message for a command that does not exist or is missing, as in `pod help nope` or `pod
+ * checkpoint`.
+ */
 function noCommand(): string {
   const [first = '', ...others] = process.argv.slice(2);
   const of = program.commands.some((it) => it.name() === first) ? `pod ${first}` : 'pod';

@@ -5,15 +5,17 @@ import { PodError } from '../numerics/error.ts';
 const lookMs = 200;
 
 /**
- * From now on this command ends with exit code 5 when its standard output has no reader any more. For a
- * command that only shows what others do, nothing is left to do then. `next` is added to the message.
+ * Makes this command end with exit code 5 as soon as nobody reads its standard output any more.
+ * Meant for commands that only show what other processes do. `next` is advice that is added to the
+ * message.
  */
 export function endWithReader(next?: string): void {
   const end = (why: string): never => {
     const advice = next === undefined ? '' : `; ${next}`;
     throw new PodError('io', `output was lost: standard output: ${why}${advice}`);
   };
-  // Thrown where nobody awaits, an error ends the command: see src/cli/pod.ts.
+  // This error is thrown in an event handler, so it ends the command as an uncaught exception; see
+  // src/cli/pod.ts.
   process.stdout.once('error', ({ message }) => end(message));
   const timer = setInterval(() => {
     if (!hasReader(1)) end('nobody reads it any more');

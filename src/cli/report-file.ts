@@ -5,14 +5,17 @@ import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 
 /**
- * The file of `--report`. A regular file is locked for one run at a time from {@link begin} on. Where it is
- * not there yet, an empty file keeps its place until the report replaces it.
+ * The file of `--report`. From {@link begin} on, a regular file is locked for this run. If the file
+ * does not exist yet, an empty placeholder is created, which the report replaces.
  */
 export class ReportFile {
   readonly #path: string;
-  /** A pipe or a device is opened before the run: whether somebody reads a pipe is known then. */
+  /**
+   * Descriptor of a pipe or a device. The constructor opens it, so that a pipe without a reader is
+   * found before the run.
+   */
   readonly #opened: number | undefined;
-  /** Where a regular file is, or will be, without links. */
+  /** Path of the regular file, without symbolic links; undefined for a pipe or a device. */
   readonly #place: string | undefined;
   #locked: number | undefined;
   #isPlaceholder = false;
@@ -21,7 +24,8 @@ export class ReportFile {
   /**
    * Changes nothing on disk.
    *
-   * @throws PodError `in-use` when another run has the file, `io` when a pipe or a device cannot be opened.
+   * @throws PodError `in-use` if another run has the file, `io` if a pipe or a device cannot be
+   * opened.
    */
   constructor(path: string) {
     this.#path = path;
@@ -33,12 +37,15 @@ export class ReportFile {
     }
   }
 
-  /** Why the report could not be written; undefined when it was. */
+  /** Reason why the report could not be written; undefined if there was no failure. */
   get lost(): string | undefined {
     return this.#lost;
   }
 
-  /** Takes the file for this run. Throws PodError `in-use`. A file that cannot be opened is not locked. */
+  /**
+   * Locks the file for this run. Throws PodError `in-use` if another run has the lock. A file that
+   * cannot be opened is not locked; `write` reports the reason later.
+   */
   begin(): void {
     if (this.#place === undefined || this.#locked !== undefined) return;
     this.#locked = this.#lock(this.#place);
@@ -53,7 +60,7 @@ export class ReportFile {
     }
   }
 
-  /** Ends the lock, and removes the empty file that no report has replaced. */
+  /** Releases the lock, and removes the placeholder if no report has replaced it. */
   close(): void {
     if (this.#locked === undefined || this.#place === undefined) return;
     const isEmpty = fstatSync(this.#locked).size === 0;
@@ -75,7 +82,10 @@ export class ReportFile {
     }
   }
 
-  /** Another run may replace the file between its opening and its locking here: then it is opened again. */
+  /**
+   * Opens and locks the file. If another run replaces the file between the two, opens the new file
+   * and tries again.
+   */
   #lock(place: string): number | undefined {
     for (;;) {
       const file = this.#open(place);
@@ -102,7 +112,9 @@ export class ReportFile {
   }
 }
 
-/** Undefined where it cannot be opened: why is said when the report is written. */
+/**
+ * Opens a file; returns undefined if that fails. The reason is reported when the report is written.
+ */
 function opened(path: string, flags: number): number | undefined {
   try {
     return openSync(path, flags, 0o666);
@@ -111,7 +123,7 @@ function opened(path: string, flags: number): number | undefined {
   }
 }
 
-/** Whether an open file is still the one at its path. */
+/** True if the path still leads to the open file. */
 function isAt(path: string, file: number): boolean {
   return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(file).ino;
 }

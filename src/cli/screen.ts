@@ -1,9 +1,12 @@
 import type { Screen } from '../observe/progress.ts';
 
-/** Width of a terminal that does not say how wide it is, in characters. */
+/** Width in characters that is assumed for a terminal that reports no width. */
 const columnsDefault = 80;
 
-/** A stream as a screen. One that cannot move its cursor (`TERM=dumb`) gets lines only. */
+/**
+ * Makes a screen of a stream. A terminal that cannot move its cursor (`TERM=dumb`) gets plain lines
+ * only.
+ */
 export function screenOf(stream: NodeJS.WriteStream): Screen {
   return {
     terminal: isTerminal(stream),
@@ -14,7 +17,10 @@ export function screenOf(stream: NodeJS.WriteStream): Screen {
   };
 }
 
-/** Whether a stream goes to a person, who gets text where programs get JSON. */
+/**
+ * True if the stream's output goes to a terminal, where a person reads it. A person gets text where
+ * a program gets JSON.
+ */
 export function isForPerson(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY === true;
 }

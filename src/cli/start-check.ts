@@ -11,10 +11,10 @@ import { isOfPod } from './pod-folder.ts';
 import { ReportFile } from './report-file.ts';
 
 /**
- * Refuses a run that its master would refuse as soon as it starts: data or weights that cannot be read,
- * a report that another run is about to write, and checkpoints in a folder that is in use, cannot be
- * written to, or has those of another run. Reports and checkpoints may not take the place of what the
- * pod keeps in its `folder`. Changes nothing on disk.
+ * Refuses a run that its master would refuse at the start: data or weights that cannot be read; a
+ * report that another run is about to write; a folder of checkpoints that is in use, is not
+ * writable, or has checkpoints of another run. Refuses also reports and checkpoints at a path that
+ * the pod in `folder` uses for its own files. Changes nothing on disk.
  *
  * @throws PodError as `train` does.
  */
@@ -44,7 +44,10 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
   );
 }
 
-/** The folder itself, or the one in which it will be made. */
+/**
+ * Checks that the folder of checkpoints is writable, or the folder in which it will be made. Throws
+ * PodError `io` otherwise.
+ */
 function checkWritable({ directory }: CheckpointOptions): void {
   const place = nearest(resolve(directory));
   try {

@@ -29,7 +29,7 @@ Examples:
   docker compose exec master pod metrics             of a pod of containers, from inside
 ${whereMasterIs}`;
 
-/** `pod status` and `pod metrics`. */
+/** `pod status` and `pod metrics`: show the state and the metrics of a pod. */
 export function addStatus(program: Command): void {
   withMaster(program.command('status').description('show who is who in a pod, and how far it is'))
     .option('--json', 'print it as JSON')
@@ -95,7 +95,10 @@ async function showMaster(
   print(json ? jsonText(found.data) : linesOf(found.data, error).join('\n'));
 }
 
-/** A pod that has ended is an answer, and no success. */
+/**
+ * Prints how the pod has ended. The exit code is that of `worker-exited`, because the pod is not
+ * running.
+ */
 function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
   print(json ? jsonText({ phase: 'down', ...end }) : `${folder}: ${endInWords(folder, end)}`);
   process.exitCode = errorCodes['worker-exited'];
@@ -118,7 +121,7 @@ function linesOf({ phase, generation, tpus, last, linkBytes }: Status, error?: s
   const links = busiest.slice(0, linksShown).filter(([, it]) => it > 0);
   lines.push(...columns(links.map(([link, it]) => [link, bytes(it)])));
   if (error !== undefined) lines.push(`last error: ${error}`);
-  // All but the numbers is in the words of whoever answered.
+  // Each line may contain text from the server, so each is made safe to print.
   return lines.map((line) => oneLine(line));
 }
 

@@ -41,7 +41,7 @@ With --resume, lines are added to the file of --log; else a run begins it anew. 
 written any more does not stop a run. --log and --report may name a device or a pipe, as /dev/stdout.
 ${exitCodes}`;
 
-/** `pod train`: the main job. */
+/** `pod train`: trains a network in this process. */
 export function addTrain(program: Command): void {
   const command = program.command('train').description('train a network on emulated Cloud TPUs');
   addSettingFlags(command, 'train')
@@ -80,7 +80,8 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     const world = { openPod, now, opened, shouldStop, ...(checkpoints && { checkpoints }) };
     for await (const event of train(config, world)) {
       progress.show(event);
-      // All checks that can refuse the run come before its second event.
+      // Files are changed only from the second event on: all checks that can refuse the run come
+      // before it.
       if (event.kind !== 'started') {
         report?.begin();
         log?.begin();
@@ -101,7 +102,10 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
   finish([log?.lost, report?.lost]);
 }
 
-/** The work is done: the exit code says that an output was lost, unless it says that the run was stopped. */
+/**
+ * Reports lost outputs after the run. Throws PodError `io`; if the exit code already says that the
+ * run was stopped, prints a warning instead.
+ */
 function finish(losses: readonly (string | undefined)[]): void {
   const lost = losses.filter((it) => it !== undefined);
   if (lost.length === 0) return;
@@ -126,8 +130,9 @@ function warn(text: string): void {
 }
 
 /**
- * The first signal lets the step end, saves and ends the run; the second ends the process at once.
- * Returns whether one has come; `announce` is called before it is said.
+ * Makes the first signal end the run after its present step and a checkpoint, and the second signal
+ * end the process at once. Calls `announce` before the message about the signal is printed. Returns
+ * a function that is true after the first signal.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

@@ -34,7 +34,7 @@ SIGHUP let the step that runs end, save if there is a --checkpoint, and end the 
 it at once.
 ${exitCodes}`;
 
-/** `pod up`: a pod as processes of this machine. */
+/** `pod up`: runs a pod as processes of this machine. */
 export function addUp(program: Command): void {
   const command = program
     .command('up')
@@ -64,7 +64,7 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait with it, found none');
   const { run, ...request } = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
-  // Nothing is changed on disk before it is clear that the pod can be kept going.
+  // Throws if `POD_MASTER_RESTARTS` is invalid, before anything is changed on disk.
   restartsFrom(process.env);
   const folder = resolve(dir);
   const ports = await freePorts();
@@ -76,7 +76,10 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   else await leaveRunning(dir, folder, taken);
 }
 
-/** Keeps the pod going in this process, and ends as it does. People see the run, programs its summary. */
+/**
+ * Supervises the pod in this process until the pod ends, and sets the exit code of the pod as the
+ * exit code of this command. A terminal shows the run; a pipe gets only the summary.
+ */
 async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<void> {
   const log = join(folder, 'master.log');
   const shown = isForPerson(process.stdout) && !json ? new FollowedLog(log) : undefined;
@@ -103,7 +106,7 @@ async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<
   if (shown === undefined && last.endsWith('"msg":"summary"}')) say(last);
 }
 
-/** Starts a supervisor that outlives this command, and waits until the pod is there. */
+/** Starts a supervisor that outlives this command, and waits until the master answers. */
 async function leaveRunning(
   dir: string,
   folder: string,
@@ -125,10 +128,13 @@ async function leaveRunning(
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 
-/** How long a master may take until it answers, in ms. */
+/** Longest time, in ms, until a started master must answer. */
 const answerMsLimit = 60_000;
 
-/** Waits until the master answers, or the pod has ended. */
+/**
+ * Waits until the master answers or the pod has ended. Returns `worker-silent` as the end after
+ * `answerMsLimit`.
+ */
 async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answers' | PodEnd> {
   const startMs = performance.now();
   while (performance.now() - startMs < answerMsLimit) {
@@ -169,7 +175,7 @@ function complain(line: string): void {
   process.stderr.write(`pod: ${line}\n`);
 }
 
-/** Two ports that nobody uses now. */
+/** Returns two ports that no program uses at present. */
 async function freePorts(): Promise<Pick<PodFile, 'controlPort' | 'apiPort'>> {
   const servers = [createServer(), createServer()];
   const ports = await Promise.all(

@@ -1,6 +1,6 @@
 import { assert } from '../numerics/assert.ts';
 
-/** A block of memory and when it is in use: from `start` to `end`, both included. */
+/** A block of memory and its lifetime in steps: in use from `start` to `end`, both included. */
 export interface Block {
   readonly bytes: number;
   readonly start: number;
@@ -8,17 +8,17 @@ export interface Block {
 }
 
 export interface Allocation {
-  /** Where each block lies, in bytes. */
+  /** Offset of each block, in bytes. */
   readonly offsets: readonly number[];
   /** Bytes from 0 to the end of the highest block. */
   readonly extent: number;
 }
 
 /**
- * Places blocks so that no two that are in use at once overlap: largest first, each into the
- * tightest gap between those it meets that holds it. Blocks of 0 bytes take no room. The same
- * blocks in the same order get the same places. [best fit by size, as XLA's global decreasing-size
- * heap]
+ * Places blocks so that no two blocks overlap while both are in use. Takes the largest block first
+ * and puts each into the smallest sufficient gap between the blocks whose lifetimes overlap its
+ * own. Blocks of 0 bytes take no room. The result is deterministic. [best fit by size, as XLA's
+ * global decreasing-size heap]
  */
 export function allocate(blocks: readonly Block[], alignment: number): Allocation {
   const offsets = new Array<number>(blocks.length).fill(0);
@@ -37,7 +37,7 @@ export function allocate(blocks: readonly Block[], alignment: number): Allocatio
   return { offsets, extent };
 }
 
-/** The next multiple of `alignment`. */
+/** The smallest multiple of `alignment` that is at least `bytes`. */
 export function align(bytes: number, alignment: number): number {
   return Math.ceil(bytes / alignment) * alignment;
 }
@@ -56,7 +56,10 @@ function bySize(blocks: readonly Block[]): number[] {
     .sort((a, b) => key(b).bytes - key(a).bytes || key(a).start - key(b).start || a - b);
 }
 
-/** `placed` is in order of offset. */
+/**
+ * Offset of the smallest sufficient gap between blocks in use, or of the end of the highest one.
+ * `placed` is in order of offset.
+ */
 function tightestGap(placed: readonly Placed[], start: number, end: number, size: number): number {
   let best = -1;
   let bestRoom = Number.POSITIVE_INFINITY;

@@ -7,9 +7,9 @@ import { type Allocation, align, allocate, type Block } from './allocate.ts';
 import { hbmAlignment, paddedBytes } from './hbm.ts';
 import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from './program.ts';
 
-/** Where everything lies. */
+/** Result of buffer assignment: the place of every value in the arena and in HBM. */
 export interface Assignment {
-  /** The program's steps, and the copies that aliases need after them. */
+  /** The program's steps, followed by the copies that aliased results need. */
   readonly steps: readonly Step[];
   readonly buffers: readonly Buffer[];
   readonly bufferOf: (value: Value) => BufferId;
@@ -26,15 +26,19 @@ export interface AssignOptions {
   readonly hbmLimitBytes: number;
   /** Bytes of the program's own text in HBM. */
   readonly programBytes: number;
-  /** Whether a parameter's value from before stays in the emulator's memory; HBM is the same. */
+  /**
+   * True if the emulator's memory keeps a parameter's value from before the step besides the new
+   * one. The layout of HBM does not depend on it.
+   */
   readonly keepPrevious?: boolean;
 }
 
 /**
- * Gives every value a place in two memories, the emulator's arena (dense, all copies) and a
- * core's HBM (one copy, padded to tiles), from one analysis of lifetimes. A result takes the
- * memory of the parameter it is aliased to when nothing reads that any more; an element-wise loop
- * writes over a source that dies in it. A program that HBM does not hold is refused.
+ * Gives every value a place in two memories: the emulator's arena (dense, all copies) and a core's
+ * HBM (one copy, padded to tiles). A result is computed in the memory of the parameter that it is
+ * aliased to, if no later step reads that parameter. An element-wise fused loop overwrites a source
+ * that no later step reads. Throws `out-of-hbm` if HBM is too small for the program, and
+ * `unsupported-program` if an aliased result differs between cores.
  */
 export function assign(program: Program, options: AssignOptions): Assignment {
   const device = plan(program, program.parameters);
@@ -42,12 +46,12 @@ export function assign(program: Program, options: AssignOptions): Assignment {
   return layOut(device, plan(program, nextValues(program)), options);
 }
 
-/** Which values share a place in one of the memories, and when. */
+/** Plan for one of the two memories: the lifetimes of values, and which values share a place. */
 interface Plan {
   readonly program: Program;
   readonly steps: readonly Step[];
   readonly results: readonly Value[];
-  /** By parameter number, the value that holds it after the last step. */
+  /** By parameter number: the value that holds the parameter after the last step. */
   readonly next: readonly Value[];
   readonly slots: Slots;
   readonly lives: Lifetimes;
@@ -64,7 +68,10 @@ function plan(program: Program, next: readonly Value[]): Plan {
   return { program, steps, results: closing.results, next, slots, lives };
 }
 
-/** A value of its own for each parameter that a result takes the place of. */
+/**
+ * By parameter number: the value that holds the parameter after the step. A parameter that a result
+ * replaces gets a new value of its own; any other stays as it is.
+ */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
     const alias = aliases.find((it) => it.parameter === parameter);
@@ -75,7 +82,10 @@ function nextValues({ parameters, results, aliases }: Program): readonly Value[]
 
 // --------------------------------------------------------------------------------------- lifetimes
 
-/** When each value is written first and read last, by number of step. */
+/**
+ * Lifetime of each value: its first and its last step, and the steps that read it. Steps are
+ * numbered from 0; −1 is before the first step, and `length` is after the last.
+ */
 class Lifetimes {
   readonly #start: Map<Value, number> = new Map();
   readonly #end: Map<Value, number> = new Map();
@@ -94,7 +104,7 @@ class Lifetimes {
     for (const value of results) this.#read(value, steps.length);
   }
 
-  /** Values that own memory, in the order in which they appear. */
+  /** Values that own memory, in order of first use. */
   get values(): readonly Value[] {
     return [...this.#start.keys()];
   }
@@ -104,7 +114,7 @@ class Lifetimes {
   endOf(value: Value): number {
     return this.#end.get(value)!;
   }
-  /** The steps that read a value, in order; the number of steps stands for "after the last". */
+  /** The steps that read a value, ascending. `length` means a read after the last step. */
   readsOf(value: Value): readonly number[] {
     return this.#reads.get(value) ?? [];
   }
@@ -124,7 +134,7 @@ class Lifetimes {
 
 // ------------------------------------------------------------------------------------------- slots
 
-/** Values that use one place in memory one after another. */
+/** Sets of values that use the same place in memory, one value after another. */
 class Slots {
   readonly #parent: Map<Value, Value> = new Map();
 
@@ -137,7 +147,7 @@ class Slots {
     return first;
   }
 
-  /** `later` goes where `earlier` is. */
+  /** Puts `later` into the place of `earlier`. */
   join(later: Value, earlier: Value): void {
     assert(this.of(later) === later, `${later.name} has a place already`);
     this.#parent.set(later, this.of(earlier));
@@ -146,14 +156,14 @@ class Slots {
 
 interface Closing {
   readonly steps: readonly Step[];
-  /** The value that holds each result in the end. */
+  /** The value that holds each result after the last step. */
   readonly results: readonly Value[];
 }
 
 /**
- * Brings aliased results to where their parameters lie `next`: computed there where that is safe,
- * copied after the last step where it is not. A parameter that is a result itself, and
- * overwritten, is saved before.
+ * Brings each aliased result to the value in `next` of its parameter. The result is computed there
+ * if that is safe; otherwise it is copied there after the last step. A parameter that is itself a
+ * result is saved to a temporary first if an aliased result overwrites it.
  */
 function placeResults(
   program: Program,
@@ -197,7 +207,7 @@ function refuseUnshared(from: Value, to: Value): void {
   throw new PodError('unsupported-program', message);
 }
 
-/** Whether `from` may be computed in the memory of parameter `to`. */
+/** True if `from` may be computed in the memory of parameter `to`. */
 function canTakeOver(
   program: Program,
   lives: Lifetimes,
@@ -213,13 +223,16 @@ function canTakeOver(
   return !step.reads.includes(to) || mayOverwrite(step, from, to);
 }
 
-/** Whether the step reads `source` only where it writes `target` at the same place. */
+/**
+ * True if the step may write `target` over `source`: it reads an element of `source` only to
+ * compute the element of `target` at the same place.
+ */
 function mayOverwrite(step: Step, target: Value, source: Value): boolean {
   const allowed = step.inPlace?.[step.writes.indexOf(target)] ?? [];
   return step.reads.every((value, i) => baseOf(value) !== source || allowed.includes(i));
 }
 
-/** Targets of loops take the memory of sources that nothing reads later. */
+/** Puts targets of fused loops into the memory of sources that no later step reads. */
 function reuseSources(steps: readonly Step[], lives: Lifetimes, slots: Slots): void {
   steps.forEach((step, i) => {
     const taken = new Set<Value>();
@@ -247,7 +260,7 @@ function reuseSources(steps: readonly Step[], lives: Lifetimes, slots: Slots): v
 
 // ------------------------------------------------------------------------------------------ layout
 
-/** A place in memory and what it holds. */
+/** A place in memory, shared by one set of values; `start` and `end` cover all their lifetimes. */
 interface Slot {
   readonly first: Value;
   readonly bytes: number;
@@ -256,7 +269,7 @@ interface Slot {
   end: number;
 }
 
-/** `device` says what shares a place in HBM, `emulator` what does in the arena. */
+/** Computes all offsets: in HBM by the plan `device`, in the arena by the plan `emulator`. */
 function layOut(device: Plan, emulator: Plan, options: AssignOptions): Assignment {
   const { program, results, next } = emulator;
   const hbmSlots = slotsOf(device, options);
@@ -309,7 +322,7 @@ function layOut(device: Plan, emulator: Plan, options: AssignOptions): Assignmen
 
 const arenaAlignment = 64;
 
-/** The program's text lies above everything else; the emulator's code is not in the arena. */
+/** Buffer of the program's text: above all other buffers in HBM, and without bytes in the arena. */
 function programText(hbmBytes: number, hbmOffset: number): Buffer {
   const shape = { type: 'u32', dims: [Math.ceil(hbmBytes / elementBytes('u32'))] } as const;
   const nowhere = { offset: 0, stride: 0, bytes: 0 };
@@ -353,7 +366,7 @@ function newSlot(first: Value, start: number, end: number, cores: number): Slot 
   return { first, bytes, hbmBytes: paddedBytes(first.shape), start, end };
 }
 
-/** Where values lie in one memory, in bytes, and its end. */
+/** Offsets of values in one memory, and the end of the highest value, in bytes. */
 interface Places {
   readonly offsetOf: (value: Value) => number;
   readonly extent: number;
@@ -370,7 +383,10 @@ function placesOf(
   return { offsetOf: (value) => offsetOf.get(slots.of(baseOf(value)))!, extent };
 }
 
-/** What stays for the whole program lies at the bottom, in order; the rest above, best fit. */
+/**
+ * Offsets of slots, in the order of `list`. Slots that live through the whole program lie at the
+ * bottom, in order; `allocate` places all others above them.
+ */
 function fixedFirst(
   list: readonly Slot[],
   end: number,
@@ -396,7 +412,7 @@ function fixedFirst(
 
 const largestCount = 10;
 
-/** What is in HBM when it is fullest. */
+/** Contents of HBM at the step during which most bytes are in use. */
 function reportOf(
   list: readonly Slot[],
   { hbmLimitBytes, programBytes }: AssignOptions,
@@ -422,7 +438,7 @@ function reportOf(
   return { limit: hbmLimitBytes, peak, byKind, largest };
 }
 
-/** The step during which most bytes are in use, the first of several. */
+/** The first of the steps during which most bytes are in use. */
 function fullest(list: readonly Slot[]): number {
   const change = new Map<number, number>();
   const add = (at: number, bytes: number): void => {
@@ -442,7 +458,7 @@ function fullest(list: readonly Slot[]): number {
   return moment;
 }
 
-/** One line, as XLA says it. */
+/** Throws `out-of-hbm` with a message of one line, in the words of XLA's message. */
 function refuse({ limit, largest }: HbmReport, needed: number): never {
   const named = largest.map(({ name, shape, bytes }) => `${name} ${shape} ${sizeText(bytes)}`);
   throw new PodError(

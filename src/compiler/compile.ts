@@ -7,8 +7,8 @@ import { type CompileOptions, compileWith } from './pipeline.ts';
 export type { CompileOptions } from './pipeline.ts';
 
 /**
- * Compiles a module, a program for one replica, for the cores of a Cloud TPU. Errors:
- * `bad-program`, `unsupported-program`, and `out-of-hbm` when a core's HBM does not hold it.
+ * Compiles a module, which is a program for one replica, for the cores of a Cloud TPU. Throws
+ * `bad-program`, `unsupported-program`, and `out-of-hbm` if a core's HBM is too small for it.
  */
 export function compile(module: HloModule, options: CompileOptions): Executable {
   return compileWith({ supports, inPlace, generate }, module, options);

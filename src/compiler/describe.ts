@@ -2,7 +2,10 @@ import type { Buffer, BufferId, Executable, Instruction } from '../isa/executabl
 import { at, unreachable } from '../numerics/assert.ts';
 import { shapeText } from '../numerics/shape.ts';
 
-/** An executable as text: its instructions, then its buffers with their offsets in bytes. */
+/**
+ * Returns an executable as text: HBM by kind of buffer, then instructions, buckets, and buffers
+ * with their offsets in bytes.
+ */
 export function describe(executable: Executable): string {
   const { name, cores, arenaBytes, hbm } = executable;
   const label = (id: BufferId): string => bufferLabel(id, at(executable.buffers, id));

@@ -4,10 +4,11 @@ import { tpuV2 } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 
 /**
- * Bytes of an array in HBM, where its two minor dimensions are padded to a tile of (s, 128): s is
- * the smallest power of two that holds the second-minor dimension, at most 8; narrow types pack
- * rows into words, so s is at least 2 for bf16 and 4 for a byte. An array of one dimension is one
- * row. This reproduces the sizes in out-of-memory messages of XLA that users published.
+ * Bytes of an array in HBM, whose two minor dimensions are padded to a tile of (s, 128). s is the
+ * smallest power of two that is not below the second-minor dimension, but at most 8. Narrow types
+ * pack rows into 32-bit words, so s is at least 2 for bf16 and 4 for types of one byte. An array of
+ * one dimension is one row. The formula reproduces the sizes in out-of-memory messages of XLA that
+ * users published.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);
@@ -17,12 +18,12 @@ export function paddedBytes({ type, dims }: ArrayShape): number {
   return product(dims.slice(0, -2)) * align(rows, tileRows) * lanes * width;
 }
 
-/** Buffers start at a multiple of a row of f32 lanes. */
+/** Alignment of buffers in HBM, in bytes: one row of f32 lanes. */
 export const hbmAlignment: number = tpuV2.tileLanes * 4;
 
 /**
- * Bytes of the program's text in HBM, an estimate: 322-bit instructions, for each instruction of
- * the executable so many as a software-pipelined loop of its unit takes.
+ * Estimate of the program's text in HBM, in bytes. The hardware has instructions (bundles) of 322
+ * bits; each instruction of the executable counts as the bundles of a software-pipelined loop.
  */
 export function programBytes(counts: {
   readonly fusedLoops: number;
@@ -36,7 +37,10 @@ export function programBytes(counts: {
   return Math.ceil((bundles * tpuV2.instructionBits) / 8);
 }
 
-/** Assumptions: prologue, unrolled body and epilogue; the MXU's with weight pushes and pops. */
+/**
+ * Assumed bundles for prologue, unrolled body and epilogue of a loop. That of the MXU also pushes
+ * weights and pops results.
+ */
 const bundlesPerFusedLoop = 256;
 const bundlesPerMatmul = 1024;
 const bundlesPerOther = 32;

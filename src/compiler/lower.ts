@@ -33,10 +33,10 @@ import { variesByCore } from './sharing.ts';
 import { structureOf } from './structure.ts';
 import { convolutionTables, dotTables, type MatmulTables, TableSet } from './tables.ts';
 
-/** Which parameters a target of a loop may share memory with. */
+/** Returns the indices of the body's parameters whose memory a target of a fused loop may take. */
 export type InPlace = (body: Fusion['body'], target: number) => readonly number[];
 
-/** A program without addresses, and what its instructions refer to. */
+/** A program without addresses, and the fused loops, tables and buckets that it refers to. */
 export interface Lowered {
   readonly program: Program;
   readonly fusedLoops: readonly FusedLoop[];
@@ -46,7 +46,7 @@ export interface Lowered {
   readonly buckets: readonly LoweredBucket[];
 }
 
-/** Gradients that travel together; `members` have offsets in elements. */
+/** Gradients that travel in one all-reduce; offsets and lengths of `members` are in elements. */
 export interface LoweredBucket {
   readonly storage: Value;
   readonly members: readonly {
@@ -57,9 +57,9 @@ export interface LoweredBucket {
 }
 
 /**
- * Turns scheduled, fused HLO into steps over values. What only renames (tuples, their elements,
- * reshapes) makes no step. A product of two `core` operands that goes to an all-reduce and nowhere
- * else is written straight into the bucket, chip by chip.
+ * Turns scheduled, fused HLO into steps over values. Tuples, their elements and reshapes make no
+ * step, because they only rename values. A matmul of two `core` operands whose only user is an
+ * all-reduce writes its result directly into the bucket, one copy a chip.
  */
 export function lower(
   module: HloModule,
@@ -90,9 +90,9 @@ class Lowering {
   readonly #infeed: ArrayShape[] = [];
   readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
   readonly #buckets: Map<AllReduce, Bucket> = new Map();
-  /** Where a product that is all-reduced writes. */
+  /** For a matmul that writes directly into a bucket: its part of the bucket. */
   readonly #direct: Map<HloInstruction, Value> = new Map();
-  /** Where each operand of an all-reduce goes, until it is there. */
+  /** For each operand of an all-reduce that is not in its bucket yet: its parts of buckets. */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
   constructor(module: HloModule, scheduled: readonly Scheduled[], inPlace: InPlace) {
@@ -109,13 +109,16 @@ class Lowering {
     }
   }
 
-  /** Adds what one instruction does; what goes to an all-reduce goes at once, and need not live on. */
+  /**
+   * Adds the steps of one instruction. An operand of an all-reduce is summed into its bucket at
+   * once, so that its own memory is free afterwards.
+   */
   run(it: HloInstruction): void {
     this.#values.set(it, this.#lowered(it));
     if (this.#expected.has(it) && isMadeHere(this.#valueOf(it))) this.#deliver(it);
   }
 
-  /** The values that an instruction makes, or renames. */
+  /** Adds the steps of an instruction and returns the values that it computes or renames. */
   #lowered(it: HloInstruction): readonly Value[] {
     switch (it.opcode) {
       case 'parameter':
@@ -149,7 +152,7 @@ class Lowering {
     }
   }
 
-  /** Waits for a bucket; from here on its members' sums may be read. */
+  /** Adds the wait for a bucket. Later steps may read the sums of its members. */
   finish(it: AllReduce): void {
     const { number, storage, members } = this.#buckets.get(it)!;
     const sums = members.map(({ sum }) => sum);
@@ -339,7 +342,7 @@ class Lowering {
     return targets;
   }
 
-  /** Loops that do the same share one function. */
+  /** Number of the generated function; fused loops with equal bodies share one function. */
   #functionOf(it: Fusion): number {
     const structure = structureOf(it.body);
     const known = this.#functions.get(structure);
@@ -372,7 +375,10 @@ class Lowering {
 
   // --------------------------------------------------------------------------------- all-reduce
 
-  /** Members of whole vectors first, so that they stay aligned to them. */
+  /**
+   * Lays out the bucket of an all-reduce. Members whose size is a multiple of 64 bytes come first,
+   * so that each of them starts at a multiple of 64 bytes.
+   */
   #layOutBucket(it: AllReduce, counts: ReadonlyMap<HloInstruction, number>): void {
     const sizes = it.operands.map((x) => elementCount(x.shape as ArrayShape));
     const isWhole = (i: number): boolean => at(sizes, i) % alignedElements === 0;
@@ -404,7 +410,7 @@ class Lowering {
     for (const { operand, part } of members) this.#expect(at(it.operands, operand), part);
   }
 
-  /** What the program calls each sum. */
+  /** Names of the sums in the program, by operand. */
   #sumNames(it: AllReduce): string[] {
     const names = it.operands.map((operand) => operand.name ?? it.name ?? 'all-reduce');
     if (it.operands.length === 1) return [it.name ?? at(names, 0)];
@@ -414,7 +420,10 @@ class Lowering {
     return names;
   }
 
-  /** The product of two `core` values that `operand` is, when nothing else uses it. */
+  /**
+   * Returns the matmul that computes `operand`, directly or through reshapes, if both its operands
+   * are `core` and nothing else uses its result.
+   */
   #directProducer(
     operand: HloInstruction,
     counts: ReadonlyMap<HloInstruction, number>,
@@ -426,7 +435,7 @@ class Lowering {
     return isMatmul && perCore && counts.get(it) === 1 ? it : undefined;
   }
 
-  /** Remembers that an instruction's value goes into a bucket. */
+  /** Records that the value of `operand` has to be summed into a part of a bucket. */
   #expect(operand: HloInstruction, part: Value): void {
     this.#expected.set(operand, [...(this.#expected.get(operand) ?? []), part]);
   }
@@ -465,7 +474,7 @@ class Lowering {
     });
   }
 
-  /** A copy for each core of what they share. */
+  /** Adds a step that copies a shared value to each core, and returns the `core` value. */
   #spread(value: Value): Value {
     const { name, shape } = value;
     const target: Value = { name, kind: 'temporary', shape, copies: 'core' };
@@ -474,14 +483,15 @@ class Lowering {
   }
 }
 
-/** One operand of an all-reduce in its bucket; offset in elements. */
+/** One operand of an all-reduce, as a member of its bucket; offset and size in elements. */
 interface Member {
   readonly name: string;
   readonly offset: number;
   readonly elements: number;
   readonly operand: number;
-  /** The chips' own parts, and their sum once it is there. */
+  /** Before the all-reduce: one copy a chip. */
   readonly part: Value;
+  /** After the all-reduce, in the same memory: the sum over all chips. */
   readonly sum: Value;
 }
 
@@ -491,7 +501,7 @@ interface Bucket {
   readonly members: readonly Member[];
 }
 
-/** Elements of f32 in the 64 bytes that buffers are aligned to. */
+/** Number of f32 elements in 64 bytes, the alignment of buffers in the arena. */
 const alignedElements = 16;
 
 function parameterValue(it: Parameter): Value {
@@ -501,20 +511,23 @@ function parameterValue(it: Parameter): Value {
   throw new PodError('unsupported-program', message);
 }
 
-/** Not there before the step, nor a sum that is still to be waited for. */
+/** True if a step computes the value itself: not for parameters, constants and all-reduced sums. */
 function isMadeHere({ kind, within, copies }: Value): boolean {
   const sum = within !== undefined && copies === 'shared';
   return !sum && kind !== 'parameter' && kind !== 'constant';
 }
 
-/** The update phase: what no all-reduce needs, in a program that has any. */
+/**
+ * Instructions of the update phase: those that no all-reduce depends on. Empty in a program without
+ * all-reduces.
+ */
 function afterSums(order: readonly HloInstruction[]): Set<HloInstruction> {
   const sums = order.filter(({ opcode }) => opcode === 'all-reduce');
   const before = new Set(postOrder(sums));
   return new Set(sums.length === 0 ? [] : order.filter((it) => !before.has(it)));
 }
 
-/** The arrays of a shape, tuples opened depth first. */
+/** The arrays of a shape; those of a tuple depth first. A token has none. */
 function leaves(shape: Shape): ArrayShape[] {
   if (shape.type === 'tuple') return shape.elements.flatMap(leaves);
   return isArray(shape) ? [shape] : [];
@@ -524,7 +537,10 @@ function nameOf(it: HloInstruction): string {
   return it.name ?? it.opcode;
 }
 
-/** One operation for each element of each arithmetic instruction; of the input, in a reduction. */
+/**
+ * Operations of a fused loop on one core, for the cost model: one for each element of an arithmetic
+ * instruction's result, or of a reduction's input.
+ */
 function flopsOf({ body }: Fusion): number {
   let flops = 0;
   for (const it of postOrder(body.root)) {

@@ -6,7 +6,7 @@ import { dce } from './passes/dce.ts';
 import { type FusedLoopSupport, fuse } from './passes/fusion.ts';
 import { simplify } from './passes/simplify.ts';
 
-/** One pass: a pure function that keeps what the module computes, to the bit. */
+/** One pass: a pure function of a module that preserves the results of the module to the bit. */
 export interface Pass {
   readonly number: number;
   readonly name: string;
@@ -15,8 +15,8 @@ export interface Pass {
 }
 
 /**
- * The passes in order. The MXU's form comes first, so that what it adds (zeros around an input,
- * conversions, transposes) is simplified and shared like the rest.
+ * Returns the passes in order. `canonicalize` is first, so that the later passes simplify and share
+ * the instructions that it adds (zeros around an input, conversions, transposes).
  */
 export function passes(options: {
   readonly supports: FusedLoopSupport;

@@ -15,24 +15,24 @@ import { schedule } from './schedule.ts';
 export interface CompileOptions {
   /** Cores of a Cloud TPU that run in lockstep: 1 or an even number. */
   readonly cores: number;
-  /** What a program may fill of a core's HBM; all that the system leaves, unless given. */
+  /** Bytes of a core's HBM that the program may use. Default: all that the system leaves free. */
   readonly hbmLimitBytes?: number;
-  /** Bytes from which a bucket of gradients sets off. */
+  /** Bytes from which a bucket of gradients is full and its all-reduce starts. */
   readonly bucketBytes?: number;
-  /** Parameters from before a step stay in the emulator's memory: see `Executable.next`. */
+  /** Keeps the parameters from before a step in the emulator's memory: see `Executable.next`. */
   readonly keepPrevious?: boolean;
-  /** Sees the module after each pass. */
+  /** Called with the module after each pass. */
   readonly listener?: (pass: Pass, module: HloModule) => void;
 }
 
-/** What writes loops: `codegen`, or what a test puts in its place. */
+/** Code generator of fused loops: `codegen`, or a substitute in tests. */
 export interface Codegen {
   readonly supports: (body: HloComputation) => true | string;
   readonly inPlace: (body: HloComputation, target: number) => readonly number[];
   readonly generate: (loops: readonly FusedLoop[]) => Uint8Array;
 }
 
-/** Compiles, see compile.ts, with the given generator of loops. */
+/** Compiles a module like `compile`, with the given code generator of fused loops. */
 export function compileWith(
   codegen: Codegen,
   module: HloModule,
@@ -49,7 +49,7 @@ export function compileWith(
   return assemble(module.name, options.cores, lowered, assignment, codegen);
 }
 
-/** The module after all passes, verified after each. */
+/** Runs all passes and verifies the module before the first and after each. */
 function optimize(module: HloModule, options: CompileOptions, { supports }: Codegen): HloModule {
   verify(module);
   const bucketBytes = options.bucketBytes ?? bucketBytesDefault;

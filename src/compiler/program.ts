@@ -2,35 +2,38 @@ import type { Buffer, BufferId, Copies, Instruction, Phase } from '../isa/execut
 import { type ArrayShape, byteCount } from '../numerics/shape.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 
-/** An array that the program holds at some time: what instructions read and write. */
+/** An array that instructions read and write. Buffer assignment gives it a place in memory. */
 export interface Value {
   readonly name: string;
   readonly kind: Buffer['kind'];
   readonly shape: ArrayShape;
   readonly copies: Copies;
-  /** Lies inside of another value: `offset` bytes from its start. */
+  /** Set if this value is a part of the value `base`, `offset` bytes from its start. */
   readonly within?: { readonly base: Value; readonly offset: number };
 }
 
-/** An instruction of the executable to be, whose buffers have no addresses yet. */
+/** An instruction of the executable before its values have buffers and addresses. */
 export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
-  /** For each written value, which of `reads` (by position) it may take the memory of. */
+  /** For each value in `writes`: positions in `reads` of the values whose memory it may take. */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
 }
 
-/** Steps in the order in which they run, and what holds values outside of them. */
+/** Steps in execution order, with the values that exist before the first or after the last one. */
 export interface Program {
   readonly steps: readonly Step[];
-  /** In memory from before the first step to after the last, by parameter number. */
+  /** By parameter number; in memory from before the first step to after the last. */
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
-  /** Arrays of the root tuple; read after the last step. A value may have gone through reshapes. */
+  /**
+   * Arrays of the root tuple, which are read after the last step. Their shapes are in
+   * `resultShapes`, because a reshape changes the shape and keeps the value.
+   */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];
-  /** Which result takes the place of which parameter, both by position. */
+  /** Pairs of a result and the parameter whose place it takes, both by position. */
   readonly aliases: readonly { readonly result: number; readonly parameter: number }[];
 }
 
@@ -39,7 +42,7 @@ export function baseOf(value: Value): Value {
   return value.within === undefined ? value : baseOf(value.within.base);
 }
 
-/** Bytes of all the copies that the emulator holds. */
+/** Number of copies that the emulator holds on `cores` cores. */
 export function copiesOf(copies: Copies, cores: number): number {
   switch (copies) {
     case 'shared':
@@ -51,7 +54,7 @@ export function copiesOf(copies: Copies, cores: number): number {
   }
 }
 
-/** Copies the whole of a value, to each copy of the target. */
+/** A step that copies a whole value to each copy of `target`. */
 export function copyStep(source: Value, target: Value, phase: Phase): Step {
   return {
     reads: [source],

@@ -1,17 +1,21 @@
 import type { AllReduce, HloComputation, HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 
-/** `run` starts an all-reduce and does everything else; `done` waits for an all-reduce. */
+/** `run` executes an instruction, or starts it if it is an all-reduce; `done` waits for its end. */
 export interface Scheduled {
   readonly action: 'run' | 'done';
   readonly it: HloInstruction;
 }
 
 /**
- * The order in which an entry runs. Gradients come first, bucket by bucket, each all-reduce as
- * soon as its operands are there and its end as late as a user allows; so it travels while the
- * backward pass goes on. Then what depends on them, in order of buckets; then the rest of the
- * results, and what is sent to the host. Depth first, so few arrays are alive at once.
+ * Returns the order in which the instructions of an entry run:
+ *
+ * 1. gradients, bucket by bucket. An all-reduce starts when its operands are ready, and the wait
+ *    for it comes as late as its first user allows, so it overlaps with the backward pass;
+ * 2. results that depend on all-reduces, in order of buckets;
+ * 3. all other results, then outfeeds.
+ *
+ * Each part is depth first, so that few arrays are alive at once.
  */
 export function schedule(entry: HloComputation): Scheduled[] {
   const order = postOrder(entry.root);
@@ -34,7 +38,7 @@ export function schedule(entry: HloComputation): Scheduled[] {
   return withWaits(postOrder([...buckets, ...last, entry.root]), entry.root);
 }
 
-/** The all-reduces that each instruction depends on. */
+/** For each instruction: all-reduces that it depends on. */
 function allReducesAbove(
   order: readonly HloInstruction[],
 ): Map<HloInstruction, ReadonlySet<AllReduce>> {
@@ -43,7 +47,10 @@ function allReducesAbove(
   return above;
 }
 
-/** Chains share one set as long as nothing is added to it. */
+/**
+ * All-reduces that `it` depends on. Returns the set of an operand itself when no other operand adds
+ * to it, so that long chains of instructions share one set.
+ */
 function unionAbove(
   it: HloInstruction,
   above: ReadonlyMap<HloInstruction, ReadonlySet<AllReduce>>,
@@ -69,7 +76,10 @@ function depths(order: readonly HloInstruction[]): Map<HloInstruction, number> {
   return depth;
 }
 
-/** A wait before the first instruction that reads the sum; what only renames does not read. */
+/**
+ * Inserts a wait for each all-reduce before the first instruction that reads its sum. Tuples, their
+ * elements and reshapes read nothing, except as the root.
+ */
 function withWaits(order: readonly HloInstruction[], root: HloInstruction): Scheduled[] {
   const scheduled: Scheduled[] = [];
   const waiting = new Set<AllReduce>();
@@ -90,7 +100,7 @@ function renames({ opcode }: HloInstruction): boolean {
   return opcode === 'tuple' || opcode === 'get-tuple-element' || opcode === 'reshape';
 }
 
-/** The all-reduces whose results are operands, looked at through what only renames them. */
+/** All-reduces whose sums `it` reads, directly or through tuples, tuple elements and reshapes. */
 function sumsRead(it: HloInstruction): AllReduce[] {
   const found = new Set<AllReduce>();
   const pending = [...it.operands];

@@ -2,8 +2,9 @@ import type { HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 
 /**
- * The instructions whose values may differ between the cores of a Cloud TPU: what depends on the
- * infeed other than through an all-reduce. All else is computed and held once for eight cores.
+ * Returns the instructions whose values may differ between the cores of a Cloud TPU: those that
+ * depend on the infeed by a path without an all-reduce. Any other value is computed and held once
+ * for all eight cores.
  */
 export function variesByCore(roots: readonly HloInstruction[]): Set<HloInstruction> {
   const varies = new Set<HloInstruction>();

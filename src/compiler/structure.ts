@@ -3,8 +3,8 @@ import { postOrder } from '../hlo/traverse.ts';
 import type { Literal } from '../numerics/literal.ts';
 
 /**
- * A text that two computations share exactly when they compute the same thing in the same way:
- * opcodes, attributes, constants to the bit and how instructions share operands; names left out.
+ * Returns a text that is equal for two computations exactly if they have the same opcodes,
+ * attributes, constants (to the bit) and operands. Names of instructions do not count.
  */
 export function structureOf(computation: HloComputation): string {
   const order = postOrder([...computation.parameters, computation.root]);
@@ -13,7 +13,7 @@ export function structureOf(computation: HloComputation): string {
   return `${lines.join(';')}=${numbers.get(computation.root)}`;
 }
 
-/** The text of one instruction, whose operands go by the numbers that `numberOf` gives them. */
+/** The text of one instruction, which names its operands by the numbers from `numberOf`. */
 export function structureKey(
   it: HloInstruction,
   numberOf: (operand: HloInstruction) => number,

@@ -3,7 +3,10 @@ import { at } from '../numerics/assert.ts';
 import type { ArrayShape } from '../numerics/shape.ts';
 import { stridesOf } from '../numerics/shape.ts';
 
-/** Offset tables of a product, before they are numbered. `swapped`: the operands change places. */
+/**
+ * Offset tables of a matmul, in elements. `swapped` is true if the HLO instruction's second operand
+ * is the matmul's `lhs`.
+ */
 export interface MatmulTables {
   readonly swapped: boolean;
   readonly lhsBatch: Int32Array;
@@ -14,7 +17,7 @@ export interface MatmulTables {
   readonly columns: Int32Array;
 }
 
-/** A dot of any dimension numbers as a product: rows, columns and depth are row-major walks. */
+/** Offset tables of a dot with any dimension numbers. Rows, columns and depth are row-major. */
 export function dotTables(it: Dot): MatmulTables {
   const [lhs, rhs] = operandDims(it);
   const free = (rank: number, used: readonly number[]): number[] =>
@@ -33,9 +36,9 @@ export function dotTables(it: Dot): MatmulTables {
 }
 
 /**
- * A canonical convolution as a product of image patches and kernel: positions are rows, output
- * features columns, or the other way round when the feature comes first in the result. Depth:
- * window positions row-major, input feature innermost.
+ * Offset tables of a canonical convolution as a matmul of image patches and kernel. Rows are output
+ * positions and columns are output features; swapped when the feature is the first dimension of the
+ * result. Depth is the window positions, row-major, with the input feature innermost.
  */
 export function convolutionTables(it: Convolution): MatmulTables {
   const [input, kernel] = operandDims(it);
@@ -80,7 +83,7 @@ export function convolutionTables(it: Convolution): MatmulTables {
   };
 }
 
-/** Numbers tables; equal ones are kept once. */
+/** Collects the offset tables of a program and numbers them. Equal tables share a number. */
 export class TableSet {
   readonly #tables: Int32Array[] = [];
   readonly #byHash: Map<number, number[]> = new Map();
@@ -99,7 +102,7 @@ export class TableSet {
   }
 }
 
-/** One loop of a walk through memory: `size` elements `stride` apart, from `start` on. */
+/** One loop over memory: `size` elements, `stride` elements apart, the first at `start` (0). */
 interface Axis {
   readonly size: number;
   readonly stride: number;
@@ -111,7 +114,7 @@ function axesOf(dims: readonly number[], chosen: readonly number[]): Axis[] {
   return chosen.map((d) => ({ size: at(dims, d), stride: at(strides, d) }));
 }
 
-/** The offsets that nested loops over the axes pass, the last axis innermost. */
+/** Offsets that nested loops over the axes visit, in order; the last axis is innermost. */
 function walk(axes: readonly Axis[]): Int32Array {
   let offsets = Int32Array.of(0);
   for (const { size, stride, start = 0 } of axes) {

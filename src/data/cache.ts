@@ -1,22 +1,25 @@
 import { assert } from '../numerics/assert.ts';
 import { type Dataset, pixelsOf } from './dataset.ts';
 
-/** Bytes of storage that hold the first `samples` samples of a dataset. */
+/**
+ * Bytes of storage that {@link cached} needs to remember the first `samples` samples of a dataset.
+ */
 export function cacheBytes(dataset: Dataset, samples: number): number {
   return Math.min(samples, dataset.size) * (pixelsOf(dataset) + 1);
 }
 
 /**
- * The same dataset, the same to the bit, that remembers as many of its first samples as `storage`
- * (zeroed, and bound to this dataset from now on) has room for. Several threads may share a
- * storage: they would write the same bytes, and a label is written after the pixels it stands for.
+ * Returns a dataset with the same samples, to the bit, that remembers its first samples in
+ * `storage`: as many as fit. `storage` is zeroed at first and then used for this dataset only.
+ * Several threads may share a storage without locks: all would write the same bytes, and a thread
+ * writes the label of a sample only after its pixels.
  */
 export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
   const area = pixelsOf(dataset);
   assert(dataset.classes < 256, `${dataset.classes} classes do not fit a byte`);
   const room = Math.min(Math.floor(storage.byteLength / (area + 1)), dataset.size);
   const images = new Uint8Array(storage, 0, room * area);
-  /** Label + 1 of each remembered sample; 0 where there is none yet. */
+  /** Label + 1 of each remembered sample; 0 for a sample that is not remembered yet. */
   const marks = new Uint8Array(storage, room * area, room);
   return {
     ...dataset,

@@ -2,19 +2,19 @@ import { createHash } from 'node:crypto';
 import { assert } from '../numerics/assert.ts';
 
 /**
- * Labelled images. `sample` is a pure function of the index, the same to the bit on every machine
- * and engine, so that any thread can make any sample at any time. Pixels are bytes: what training
- * sees is `normalisation[byte]`, so a cache of bytes is exact.
+ * Labelled images. `sample` is a pure function of the index with the same bits on every machine and
+ * engine, so any thread can produce any sample at any time. Pixels are bytes, and training reads
+ * `normalisation[byte]`; so a cache of the bytes is exact.
  */
 export interface Dataset {
   readonly name: string;
-  /** Samples of an epoch. */
+  /** Number of samples, which make one epoch. */
   readonly size: number;
   readonly rows: number;
   readonly columns: number;
   readonly channels: number;
   readonly classes: number;
-  /** The f32 value of each of the 256 pixel values. */
+  /** Normalised f32 value of each of the 256 pixel values. */
   readonly normalisation: Float32Array;
   /**
    * Writes sample `index` of [0, size) as rows · columns · channels bytes, row-major, channel
@@ -22,17 +22,17 @@ export interface Dataset {
    */
   sample(index: number, pixels: Uint8Array, offset: number): number;
   /**
-   * Names the contents: 64 hexadecimal digits, the same for the same samples wherever they are read
-   * from. Computed when it is first asked for.
+   * Digest of the contents: 64 hexadecimal digits, the same for the same samples wherever they are
+   * stored. Computed on the first call.
    */
   digest(): string;
 }
 
-/** What one experiment reads: samples to learn from, and others to be judged by. */
+/** Data of one experiment: samples to train on, and held-out samples to evaluate on. */
 export interface DatasetPair {
   readonly train: Dataset;
   readonly test: Dataset;
-  /** What the user should know of the files that were read, each in one line. */
+  /** Notes for the user about the files that were read, one line each. */
   readonly notes: readonly string[];
 }
 
@@ -41,13 +41,16 @@ export function pixelsOf(dataset: Pick<Dataset, 'rows' | 'columns' | 'channels'>
   return dataset.rows * dataset.columns * dataset.channels;
 }
 
-/** (byte / 255 - mean) / deviation in f32, for every byte. */
+/** Table of (byte / 255 - mean) / deviation in f32, for all 256 bytes. */
 export function normalisationTable(mean: number, deviation: number): Float32Array {
   assert(deviation > 0, `deviation ${deviation} is not positive`);
   return Float32Array.from({ length: 256 }, (_, byte) => (byte / 255 - mean) / deviation);
 }
 
-/** SHA-256 over parts, each with its length before it, computed once when it is first asked for. */
+/**
+ * Returns a function that computes the SHA-256 digest of all parts, each preceded by its length.
+ * The function computes the digest on its first call and remembers it.
+ */
 export function contentDigest(parts: readonly (string | Uint8Array)[]): () => string {
   let found: string | undefined;
   return () => {

@@ -4,19 +4,22 @@ import { contentDigest, type Dataset, normalisationTable } from './dataset.ts';
 import { type Glyph, glyphPointsMax, glyphs } from './glyphs.ts';
 import { Noise } from './noise.ts';
 
-/** Which digits are drawn, and how many. */
+/** Split and size of a dataset of drawn digits. */
 export interface DigitsOptions {
-  /** The splits draw from streams of their own, so no image is in both. */
+  /**
+   * The split. Each split draws from a random stream of its own, so the splits have no image in
+   * common.
+   */
   readonly split: 'train' | 'test';
-  /** Images of an epoch, at most 2^32; 60,000 to train and 10,000 to test when left out. */
+  /** Images in an epoch, at most 2^32. The default is 60,000 for `train` and 10,000 for `test`. */
   readonly size?: number;
 }
 
 /**
- * Handwritten-looking digits, drawn: strokes, bent by a smooth field, turned, sheared, scaled and
- * moved, with a pen of random width, on noise. Image i of a split depends on (seed, split, i)
- * only, and its class is i mod 10. Arithmetic is + - × ÷ and √ alone, so the bits are the same on
- * every engine.
+ * Dataset of drawn digits that look handwritten. The strokes of a digit are bent by a smooth field,
+ * rotated, sheared, scaled and shifted, then drawn with a pen of random width on a noisy
+ * background. Image i of a split depends on (seed, split, i) only, and its class is i mod 10. The
+ * arithmetic uses only + - × ÷ and √, so the bits are the same on every engine.
  */
 export function digits(seed: number, { split, size = defaultSize[split] }: DigitsOptions): Dataset {
   assert(Number.isInteger(size) && size >= 1 && size <= 2 ** 32, `size ${size} of digits`);
@@ -44,29 +47,35 @@ const defaultSize = { train: 60_000, test: 10_000 } as const;
 const side = 28;
 const area = side * side;
 
-/** Mean of the pixels of the first 60,000 training images of seed 0, in units of white = 1, rounded. */
+/**
+ * Mean and standard deviation of the pixels of the first 60,000 training images of seed 0, in units
+ * of white = 1, rounded.
+ */
 const pixelMean = 0.113;
 const pixelDeviation = 0.247;
 
-/** How far a random quantity goes, to both sides unless a pair is given. Lengths in pixels. */
+/**
+ * Ranges of the random quantities of an image; lengths are in pixels. A number x stands for the
+ * range [-x, x), a pair for the range [low, high).
+ */
 const spread = {
   width: [13, 19],
   height: [17, 21],
   shift: 1.5,
-  /** tan of half the angle: about ±11°. */
+  /** Tangent of half the rotation angle: rotations up to about ±11°. */
   halfTurn: 0.1,
-  /** Sideways for each unit of height. */
+  /** Sideways shift for each unit of height. */
   shear: 0.2,
-  /** Scale of a coefficient of the bending field. */
+  /** Largest coefficient of the bending field, in pixels. */
   bend: 2.6,
-  /** Shift of a whole stroke against the others. */
+  /** Shift of one stroke relative to the others. */
   stroke: 0.5,
   penRadius: [0.75, 1.6],
   ink: [0.7, 1],
   noise: [0, 0.09],
 } as const;
 
-/** Coefficients along a side of the bending field. */
+/** Number of coefficients of the bending field along one side. */
 const knots = 5;
 
 /** Working storage of one dataset, used again for every image. */
@@ -77,7 +86,10 @@ interface Canvas {
   readonly bendY: Float64Array;
   readonly x: Float64Array;
   readonly y: Float64Array;
-  /** Squared distance of each pixel's centre to the nearest stroke, as far as the pen reaches. */
+  /**
+   * Squared distance from each pixel's centre to the nearest stroke, capped at the square of the
+   * pen's reach (its radius + 0.5 pixels).
+   */
   readonly distance: Float64Array;
   readonly grains: Float64Array;
 }
@@ -109,7 +121,10 @@ function draw(canvas: Canvas, key: Key, index: number, pixels: Uint8Array, offse
   return label;
 }
 
-/** Fills the canvas's points: those of the glyph, bent and moved to where they lie in the image. */
+/**
+ * Writes the image positions of the glyph's points to `x` and `y`: bent, scaled, sheared, rotated
+ * and shifted.
+ */
 function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
   for (let k = 0; k < knots * knots; k++) {
     bendX[k] = noise.around(spread.bend);
@@ -118,7 +133,7 @@ function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
   const width = noise.between(spread.width[0], spread.width[1]);
   const height = noise.between(spread.height[0], spread.height[1]);
   const shear = noise.around(spread.shear) * height;
-  // cos and sin of an angle from the tangent of its half: no transcendental function needed.
+  // cos and sin follow from the tangent of half the angle, so no transcendental function is needed.
   const tangent = noise.around(spread.halfTurn);
   const cos = (1 - tangent * tangent) / (1 + tangent * tangent);
   const sin = (2 * tangent) / (1 + tangent * tangent);
@@ -138,7 +153,10 @@ function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
   }
 }
 
-/** The bending field at (u, v) of the unit box: a quadratic B-spline, so strokes bend smoothly. */
+/**
+ * Value of the bending field at (u, v) in the unit square: a quadratic B-spline, so strokes bend
+ * smoothly.
+ */
 function field(values: Float64Array, u: number, v: number): number {
   const column = Math.min(Math.floor(u * (knots - 2)), knots - 3);
   const row = Math.min(Math.floor(v * (knots - 2)), knots - 3);
@@ -158,7 +176,7 @@ function spline(a: number, b: number, c: number, t: number): number {
   return 0.5 * (a * (1 - t) * (1 - t) + b * (1 + 2 * t * (1 - t)) + c * t * t);
 }
 
-/** Fills the canvas's distances. */
+/** Writes the squared distance from each pixel to the nearest stroke to `distance`. */
 function ink({ x, y, distance }: Canvas, glyph: Glyph, radius: number): void {
   const reach = radius + 0.5;
   distance.fill(reach * reach);
@@ -201,7 +219,7 @@ function nearer(
   }
 }
 
-/** Turns distances into pixels: ink that fades over the width of a pixel, and noise. */
+/** Converts distances to pixels: ink whose edge fades over one pixel, plus noise. */
 function develop(
   { noise, grains, distance }: Canvas,
   radius: number,

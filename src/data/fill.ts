@@ -2,7 +2,7 @@ import { assert } from '../numerics/assert.ts';
 import { type Dataset, pixelsOf } from './dataset.ts';
 import { assignSamples, type Plan, tpuBatch } from './plan.ts';
 
-/** The label of padding: not a class, left out of loss and accuracy. */
+/** Label of a padding sample. It is not a class; loss and accuracy leave padding out. */
 export const paddingLabel = -1;
 
 /** Working storage of one loader, used again for every step. */
@@ -18,18 +18,19 @@ export function fillScratch(dataset: Dataset, plan: Plan): FillScratch {
   };
 }
 
-/** Where the samples of one step of a Cloud TPU go. */
+/** Views into which the samples of one step of a Cloud TPU are written. */
 export interface StepSlot {
-  /** f32[samples, rows, columns, channels]. */
+  /** Normalised pixels, f32[samples, rows, columns, channels]. */
   readonly images: Float32Array;
-  /** s32[samples]. */
+  /** Class of each sample, s32[samples]; {@link paddingLabel} for padding. */
   readonly labels: Int32Array;
 }
 
 /**
- * Writes what Cloud TPU `tpu` is fed at `step`: `images` is f32[samples, rows, columns, channels],
- * normalised, `labels` s32[samples], replica after replica. Padding is zeros with label -1.
- * Depends on the arguments only; `scratch` carries nothing from call to call.
+ * Writes the samples that Cloud TPU `tpu` receives at `step`, replica after replica: normalised
+ * pixels to `images` as f32[samples, rows, columns, channels], classes to `labels` as s32[samples].
+ * Padding is zeros with label -1. The result depends only on the arguments; `scratch` carries no
+ * state from call to call.
  */
 export function fillStep(
   dataset: Dataset,
@@ -50,8 +51,8 @@ export function fillStep(
 }
 
 /**
- * Writes samples [from, to) of a step whose samples were assigned to `scratch.samples`: what
- * {@link fillStep} does, a piece at a time.
+ * Writes samples [from, to) of a step, so that a caller can do the work of {@link fillStep} in
+ * pieces. The caller has assigned the step's samples to `scratch.samples` before.
  */
 export function fillSamples(
   dataset: Dataset,

@@ -10,7 +10,7 @@ export interface Glyph {
   readonly y: Float64Array;
 }
 
-/** Pieces that a curve is cut into between two of its knots. */
+/** Number of straight pieces that replace a curve between two neighbouring knots. */
 const piecesPerSpan = 3;
 
 /** The ways of writing each digit: `glyphs[digit][variant]`. */
@@ -21,10 +21,15 @@ export const glyphs: readonly (readonly Glyph[])[] = handwriting().map((variants
 /** The largest number of points of a glyph. */
 export const glyphPointsMax: number = Math.max(...glyphs.flat().map((glyph) => glyph.x.length));
 
-/** The knots of a curve, `x,y x,y …`; curves of one digit are separated by `;`. */
+/**
+ * Curves of one way of writing a digit, separated by `;`. A curve is a list of knots, `x,y x,y …`.
+ */
 type Writing = string;
 
-/** Drawn by hand, in the order in which a pen goes. */
+/**
+ * Returns the hand-drawn curves of each digit's variants. Knots are in the order of the pen's
+ * movement.
+ */
 function handwriting(): readonly (readonly Writing[])[] {
   return [
     [
@@ -115,7 +120,7 @@ function knotsOf(curve: string): Point[] {
     .map((pair) => ({ x: at(pair, 0), y: at(pair, 1) }));
 }
 
-/** The curve through all knots, cut into straight pieces. */
+/** Cuts the curve through all knots into straight pieces. */
 function polyline(knots: readonly Point[]): Point[] {
   const points = [at(knots, 0)];
   for (let span = 0; span + 1 < knots.length; span++) {
@@ -131,7 +136,10 @@ function polyline(knots: readonly Point[]): Point[] {
   return points;
 }
 
-/** The cubic from b at t = 0 to c at t = 1 with slopes (c - a) / 2 and (d - b) / 2. [Catmull, Rom 1974] */
+/**
+ * Value at t of the cubic from b at t = 0 to c at t = 1 with slopes (c - a) / 2 and (d - b) / 2.
+ * [Catmull, Rom 1974]
+ */
 function catmullRom(a: number, b: number, c: number, d: number, t: number): number {
   const cubic = 3 * (b - c) + d - a;
   const square = 2 * a - 5 * b + 4 * c - d;

@@ -13,19 +13,25 @@ export interface IdxFile {
   readonly data: Uint8Array;
 }
 
-/** Advice for a file whose contents are wrong. */
+/** Advice in messages about a file whose contents are wrong. */
 export const fetchAgain = 'fetch the file again';
 
-/** More than ten times the 60,000 images of MNIST: what claims to be larger is refused unread. */
+/**
+ * Largest accepted IDX file in bytes, packed or unpacked: more than ten times the 60,000 images of
+ * MNIST. A file that claims to be larger is refused unread.
+ */
 const bytesMax = 2 ** 29;
 
 /**
- * IDX files in a folder, each gzipped or not. Names that differ only in upper case, or have `.idx`
- * for `-idx` as some sources write them, are found too.
+ * Folder of IDX files, each gzipped or not. Finds also files whose names have upper-case letters,
+ * or `.idx` in place of `-idx`, because some sources write the names so.
  */
 export class IdxFolder {
   readonly #dir: string;
-  /** Names in the folder by the name that they stand for. */
+  /**
+   * File names in the folder, by the standard name for which they stand. The preferred file comes
+   * first.
+   */
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
 
@@ -35,20 +41,22 @@ export class IdxFolder {
     this.#names = namesIn(dir);
   }
 
-  /** What should be said to the user, each in one line: which of two files is read. */
+  /** Notes for the user, one line each: which file is read if two stand for the same name. */
   get notes(): readonly string[] {
     return this.#notes;
   }
 
-  /** Whether a file is there under one of its names. */
+  /** True if the folder has a file with the standard name `name`, in any spelling. */
   has(name: string): boolean {
     return this.#names.has(name);
   }
 
   /**
-   * Reads a file whose items have the given dimensions. Every byte that means something is checked.
+   * Reads a file whose items have the dimensions `itemDims`. Checks the header and the length of
+   * the file.
    *
-   * @throws PodError `bad-data`: one line with the file, what was expected, what was found, what to do.
+   * @throws PodError `bad-data`: one line with the file, what was expected, what was found, what to
+   * do.
    */
   read(name: string, itemDims: readonly number[]): IdxFile {
     const path = this.#choose(name);
@@ -75,7 +83,10 @@ export class IdxFolder {
   }
 }
 
-/** Names in a folder by what they stand for: the plainest name first, an unpacked file before a packed one. */
+/**
+ * Groups the file names of a folder by the standard name for which they stand. In each group, the
+ * standard spelling comes first, and an unpacked file comes before a packed one.
+ */
 function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
   const names = new Map<string, string[]>();
   for (const name of list(dir).sort((a, b) => oddness(a) - oddness(b) || (a < b ? -1 : 1))) {
@@ -87,7 +98,8 @@ function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
 
 function list(dir: string): string[] {
   try {
-    // A data set has four files; a folder of many others is listed all the same.
+    // The folder may contain any number of other files. A data set has four, all with `ubyte` in
+    // the name.
     return readdirSync(dir).filter((name) => /ubyte/i.test(name));
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
@@ -95,7 +107,9 @@ function list(dir: string): string[] {
   }
 }
 
-/** What was found in the place of a folder, and what to do. */
+/**
+ * Two phrases for a message about a folder that cannot be listed: what was found, and what to do.
+ */
 function folderTrouble(dir: string, { code, message }: NodeJS.ErrnoException): [string, string] {
   if (code === 'ENOENT' && dir.startsWith('~')) {
     return ['nothing there', 'the shell does not expand ~ here: write $HOME'];
@@ -120,9 +134,9 @@ function oddness(name: string): number {
 
 interface Header {
   readonly count: number;
-  /** Length of the header itself. */
+  /** Bytes of the header alone. */
   readonly bytes: number;
-  /** Length of the whole file. */
+  /** Bytes of the whole file, unpacked. */
   readonly fileBytes: number;
 }
 
@@ -131,7 +145,7 @@ interface Contents {
   readonly header: Header;
 }
 
-/** What is in the file, unpacked, and what its header says of it. */
+/** Reads a file, unpacks it if it is gzipped, and parses its header. */
 function contents(path: string, itemDims: readonly number[]): Contents {
   const bytes = read(path);
   const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
@@ -149,10 +163,15 @@ function noGzip(path: string, bytes: Uint8Array): PodError {
   return malformed(path, 'gzip', found, isPlain ? 'take .gz off its name' : fetchAgain);
 }
 
-/** How much of a packed file is unpacked to read the header: it has some bytes for its own header. */
+/**
+ * Bytes of a packed file that are unpacked to read the IDX header. They include the gzip header.
+ */
 const packedHeadBytes = 1024;
 
-/** The header of the file says how much there is to unpack: more is refused without unpacking it. */
+/**
+ * Unpacks a gzipped file. The IDX header is unpacked first and says how many bytes the whole file
+ * has; a file with more is refused before it fills the memory.
+ */
 function unpacked(path: string, packed: Uint8Array, itemDims: readonly number[]): Contents {
   const head = unzip(path, packed.subarray(0, packedHeadBytes), 'start', bytesMax);
   const header = headerOf(path, head, itemDims);
@@ -176,7 +195,10 @@ function unzip(
   }
 }
 
-/** IDX: 0, 0, type (8: unsigned bytes), rank, then each dimension as a big-endian u32, then data. */
+/**
+ * Parses an IDX header: 0, 0, type (8: unsigned bytes), rank, then each dimension as a big-endian
+ * u32. Data follow the header.
+ */
 function headerOf(path: string, bytes: Uint8Array, itemDims: readonly number[]): Header {
   const rank = itemDims.length + 1;
   const headerBytes = 4 + 4 * rank;
@@ -212,7 +234,7 @@ function read(path: string): Buffer {
   throw malformed(path, `a file of at most ${bytesMax} bytes to read`, ...fileTrouble(path, found));
 }
 
-/** What was found in the place of a file, and what to do. */
+/** Two phrases for a message about a file that cannot be read: what was found, and what to do. */
 function fileTrouble(
   path: string,
   { kind, found }: { readonly kind: 'missing' | 'refused'; readonly found: string },
@@ -227,7 +249,10 @@ function isLink(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }
 
-/** A file of a data set is not what it should be, in one line. */
+/**
+ * Returns the error for a wrong file or folder of a data set: PodError `bad-data` with a message of
+ * one line.
+ */
 export function malformed(
   path: string,
   expected: string,

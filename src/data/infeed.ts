@@ -1,11 +1,14 @@
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 
-/** What a queue holds for one Cloud TPU. */
+/** Dimensions of the infeed queue of one Cloud TPU. */
 export interface InfeedGeometry {
   /** Number of the Cloud TPU, for messages. */
   readonly tpu: number;
-  /** Steps that may lie ready or in use at a time; 2 lets one be filled while one is read. */
+  /**
+   * Number of slots: the number of steps that can be ready or in use at a time. With 2, the loader
+   * fills one slot while the Cloud TPU reads the other.
+   */
   readonly depth: number;
   /** Samples of one step: replicas of the Cloud TPU × per-replica batch. */
   readonly samples: number;
@@ -13,28 +16,32 @@ export interface InfeedGeometry {
   readonly elements: number;
 }
 
-/** Bytes of shared memory that a queue takes. */
+/** Bytes of shared memory that an infeed queue takes. */
 export function infeedBytes(geometry: InfeedGeometry): number {
   return lineBytes * (1 + geometry.depth) + geometry.depth * slotBytes(geometry);
 }
 
 /**
- * The way from a loader's thread to one Cloud TPU: `depth` slots in shared memory, each with
- * images f32[samples, elements] and then labels s32[samples] of one step. Both sides construct a
- * queue over the same zeroed region, and go through the steps 0, 1, 2, … of the queue:
+ * Queue from a loader's thread to one Cloud TPU: `depth` slots in shared memory. A slot has the
+ * images f32[samples, elements] of one step, followed by the labels s32[samples]. Loader and
+ * consumer each construct an `InfeedQueue` over the same zeroed region and go through the steps
+ * 0, 1, 2, …:
  *
  *     loader     produce(step) ▶ write images(step), labels(step) ▶ publish(step)
  *     consumer   consume(step) ▶ read at the byte offset           ▶ release(step)
  *
- * Step s uses slot s mod depth, in turn ⌊s / depth⌋. The slot's word is 2·turn while it is free
- * for that turn, 2·turn + 1 while it is full; so one word tells either side all it needs.
+ * Step s uses slot s mod depth, in turn ⌊s / depth⌋. The state of a slot is one word: 2·turn if the
+ * slot is free for that turn, 2·turn + 1 if the slot is full.
  */
 export class InfeedQueue {
   readonly geometry: InfeedGeometry;
   readonly #control: Int32Array;
   readonly #slots: readonly Slot[];
 
-  /** `byteOffset` is a multiple of 64; the region has {@link infeedBytes} bytes. */
+  /**
+   * Makes a view of the queue that lies at `byteOffset` of `buffer`. `byteOffset` is a multiple of
+   * 64, followed by {@link infeedBytes} bytes of the queue.
+   */
   constructor(buffer: ArrayBufferLike, byteOffset: number, geometry: InfeedGeometry) {
     const bytes = infeedBytes(geometry);
     assert(buffer instanceof SharedArrayBuffer, 'an infeed queue lies in shared memory');
@@ -49,34 +56,38 @@ export class InfeedQueue {
   }
 
   /**
-   * Waits until the slot of `step` is free, `timeoutMs` at most; true when it is, false when time
-   * ran out or the queue was stopped.
+   * Waits at most `timeoutMs` ms until the slot of `step` is free. Returns true if the slot is
+   * free, false if the time ran out or the queue was stopped.
    */
   produce(step: number, timeoutMs: number): boolean {
     return this.#await(step, free(this.#turn(step)), timeoutMs);
   }
 
-  /** The images of a step that `produce` or `consume` gave: f32[samples · elements]. */
+  /**
+   * Images of a step, f32[samples · elements]. Valid after `produce` or `consume` of the step
+   * succeeded.
+   */
   images(step: number): Float32Array {
     return this.#slot(step).images;
   }
 
-  /** The labels of a step that `produce` or `consume` gave: s32[samples]. */
+  /** Labels of a step, s32[samples]. Valid after `produce` or `consume` of the step succeeded. */
   labels(step: number): Int32Array {
     return this.#slot(step).labels;
   }
 
-  /** Hands a filled slot to the consumer. */
+  /** Hands the filled slot of `step` to the consumer. */
   publish(step: number): void {
     const turn = this.#turn(step);
     this.#advance(step, free(turn), full(turn));
   }
 
   /**
-   * Waits for what `loader` makes of `step`; returns the byte offset of the images in the buffer
-   * (the labels follow them), or `undefined` when the queue was stopped.
+   * Waits until the loader has published `step`. Returns the byte offset of the images in the
+   * buffer (the labels follow the images), or `undefined` if the queue was stopped.
    *
-   * @throws PodError `worker-silent`, naming the loader, when nothing came within `timeoutMs`.
+   * @throws PodError `worker-silent`, naming the loader, if the loader published nothing within
+   * `timeoutMs` ms.
    */
   consume(step: number, timeoutMs: number, loader: string): number | undefined {
     if (this.#await(step, full(this.#turn(step)), timeoutMs)) return this.#slot(step).byteOffset;
@@ -89,13 +100,13 @@ export class InfeedQueue {
     );
   }
 
-  /** Gives the slot back to the loader. */
+  /** Gives the slot of `step` back to the loader. */
   release(step: number): void {
     const turn = this.#turn(step);
     this.#advance(step, full(turn), free(turn + 1));
   }
 
-  /** Ends every wait on this queue, now and later. */
+  /** Ends every present and future wait on this queue. */
   stop(): void {
     Atomics.store(this.#control, stopWord, 1);
     for (let slot = 0; slot < this.#slots.length; slot++) {
@@ -107,15 +118,19 @@ export class InfeedQueue {
     return Atomics.load(this.#control, stopWord) !== 0;
   }
 
-  /** Makes the queue new: empty, from step 0. Only while nobody else uses it. */
+  /**
+   * Makes the queue empty and starts again at step 0. Allowed only while no other thread uses the
+   * queue.
+   */
   reset(): void {
     this.#control.fill(0);
   }
 
   /**
-   * Waits until the word of a step is `wanted`. Waits in slices, because a stop may fall between
-   * the look at the flag and the wait. Only slices that ran out count: a word that changes is
-   * progress, and changes at most once before it is `wanted`.
+   * Waits until the state word of a step's slot is `wanted`. The wait is cut into slices, because
+   * the thread would not notice a stop between the check of the stop flag and the wait. Only slices
+   * that time out count towards `timeoutMs`: a changed word is progress, and the word changes at
+   * most once before it is `wanted`.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);
@@ -150,21 +165,27 @@ export class InfeedQueue {
   }
 }
 
-/** One slot's place and views. */
+/** Position and views of one slot. */
 interface Slot {
   readonly byteOffset: number;
   readonly images: Float32Array;
   readonly labels: Int32Array;
 }
 
-/** A cache line: what two threads write lies in two of them. */
+/**
+ * Bytes of a cache line. The stop flag and each slot's word have a cache line of their own, so
+ * threads that write different words do not slow each other down.
+ */
 const lineBytes = 64;
 const lineWords = lineBytes / 4;
 
-/** The first line holds the stop flag, then comes a line for each slot's word. */
+/**
+ * Index of the stop flag among the control words. The flag is in the first cache line; the words of
+ * the slots are in the lines after it.
+ */
 const stopWord = 0;
 
-/** How long a wait may miss a stop. */
+/** Longest time, in ms, before a waiting thread notices a stop. */
 const sliceMsMax = 20;
 
 function wordOf(slot: number): number {

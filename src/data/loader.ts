@@ -4,7 +4,10 @@ import { type FillScratch, fillScratch, fillStep } from './fill.ts';
 import type { InfeedQueue } from './infeed.ts';
 import type { Plan } from './plan.ts';
 
-/** Steps to be fed: `steps` of a plan from `firstStep` on, as those of the queues from `queueStep` on. */
+/**
+ * Steps that a loader feeds: `steps` steps of the plan from `firstStep` on. In the queues these
+ * steps are numbered from `queueStep` on.
+ */
 export interface Feed {
   readonly dataset: Dataset;
   readonly plan: Plan;
@@ -13,19 +16,20 @@ export interface Feed {
   readonly queueStep: number;
 }
 
-/** When a loader gives up. */
+/** Conditions under which a loader gives up. */
 export interface LoaderLimits {
-  /** Longest time that one slot may stay occupied: a consumer that takes longer is lost. */
+  /** Longest time, in ms, that a consumer may occupy one slot. A slower consumer counts as lost. */
   readonly patienceMs: number;
-  /** Asked several times a second and before each step. */
+  /** True if the loader must stop. Called several times a second and before each step. */
   readonly shouldStop: () => boolean;
 }
 
 /**
- * What a loader's thread runs: fills the queues of its Cloud TPUs, a step for all of them before
- * the next, as far ahead as the queues are deep. `stopped` when told to, or when a queue was stopped.
+ * Main loop of a loader's thread. Fills the queues of its Cloud TPUs: one step for all queues
+ * before the next step, as far ahead as the queues have slots. Returns `stopped` if `shouldStop`
+ * returned true or a queue was stopped.
  *
- * @throws PodError `worker-silent`, naming the Cloud TPU that took nothing within the patience.
+ * @throws PodError `worker-silent`, naming the Cloud TPU that released no slot within `patienceMs`.
  */
 export function loaderLoop(
   queues: readonly InfeedQueue[],
@@ -42,12 +46,15 @@ export function loaderLoop(
   return 'finished';
 }
 
-/** The queues that loader `loader` of `loaders` fills: every `loaders`-th, so the work is even. */
+/**
+ * Returns the queues that loader number `loader` of `loaders` fills: every `loaders`-th queue, so
+ * that all loaders have equal work.
+ */
 export function shareOf<T>(queues: readonly T[], loader: number, loaders: number): T[] {
   return queues.filter((_, index) => index % loaders === loader);
 }
 
-/** False when the loader is to stop. */
+/** Waits until the slot of `step` is free. Returns false if the loader must stop. */
 function untilFree(queue: InfeedQueue, step: number, limits: LoaderLimits): boolean {
   const { patienceMs, shouldStop } = limits;
   for (let waitedMs = 0; !shouldStop(); waitedMs += lookMs) {
@@ -58,7 +65,7 @@ function untilFree(queue: InfeedQueue, step: number, limits: LoaderLimits): bool
   return false;
 }
 
-/** Time between two looks at whether to stop. */
+/** Longest time, in ms, between two calls of `shouldStop`. */
 const lookMs = 100;
 
 function fill(queue: InfeedQueue, feed: Feed, i: number, scratch: FillScratch): void {

@@ -3,12 +3,14 @@ import { contentDigest, type Dataset, type DatasetPair, normalisationTable } fro
 import { fetchAgain, type IdxFile, IdxFolder, malformed } from './idx.ts';
 
 /**
- * Handwritten digits in the IDX files of MNIST, gzipped or not, from the folder `dir`. With
- * `train-*` there, they train and `t10k-*` test; with `t10k-*` alone, the first four fifths of it
- * train and the rest test. Every byte that means something is checked before anything is used.
- * [LeCun, Cortes, Burges, the MNIST database: file formats]
+ * Handwritten digits from the IDX files of MNIST in the folder `dir`, gzipped or not. If the folder
+ * has `train-*` files, they are the training set and `t10k-*` is the test set. If it has `t10k-*`
+ * only, the first four fifths are the training set and the last fifth is the test set. Headers,
+ * lengths and labels are checked before any sample is used. [LeCun, Cortes, Burges, the MNIST
+ * database: file formats]
  *
- * @throws PodError `bad-data`: one line with the file, what was expected, what was found, what to do.
+ * @throws PodError `bad-data`: one line with the file, what was expected, what was found, what to
+ * do.
  */
 export function mnist(dir: string): DatasetPair {
   const folder = new IdxFolder(dir);
@@ -32,16 +34,18 @@ export function mnist(dir: string): DatasetPair {
   };
 }
 
-/** Share of `t10k` that is used to train where there is no `train`. */
+/** Share of the `t10k` images that become the training set if there are no `train` files. */
 const trainingShare = 0.8;
 const side = 28;
 const classes = 10;
 
-/** Mean of the pixels of the 60,000 training images, in units of white = 1. */
+/**
+ * Mean and standard deviation of the pixels of the 60,000 training images, in units of white = 1.
+ */
 const pixelMean = 0.1307;
 const pixelDeviation = 0.3081;
 
-/** Images [start, start + count) of those in memory. */
+/** Images [start, start + count) of the images in memory, with their labels. */
 interface Range {
   readonly images: Uint8Array;
   readonly labels: Uint8Array;

@@ -1,6 +1,7 @@
 /**
- * A fast sequence of random numbers, for the many that one image takes: xoshiro128++, started from
- * four random words. Exact integer arithmetic, so the same everywhere. [Blackman, Vigna 2019]
+ * Fast random number generator for the many numbers that one image needs: xoshiro128++, started
+ * from four random words. Its integer arithmetic is exact, so the numbers are the same on every
+ * machine. [Blackman, Vigna 2019]
  */
 export class Noise {
   #a = 1;
@@ -8,7 +9,7 @@ export class Noise {
   #c = 0;
   #d = 0;
 
-  /** Begins the sequence that belongs to four words, which must not all be zero. */
+  /** Starts the sequence of the given four words, which must not all be zero. */
   start(words: ArrayLike<number>): void {
     this.#a = words[0]! | 0;
     this.#b = words[1]! | 0;
@@ -16,7 +17,7 @@ export class Noise {
     this.#d = words[3]! | 0;
   }
 
-  /** The next 32 bits, as a signed number. */
+  /** Returns the next 32 bits, as a signed number. */
   word(): number {
     const a = this.#a;
     const b = this.#b;
@@ -30,24 +31,28 @@ export class Noise {
     return (((sum << 7) | (sum >>> 25)) + a) | 0;
   }
 
-  /** In [low, high), in steps of 2^-32 of it. */
+  /** Returns a uniform random number in [low, high), in steps of 2^-32 of this range. */
   between(low: number, high: number): number {
     return low + ((this.word() >>> 0) / 2 ** 32) * (high - low);
   }
 
-  /** In [-limit, limit). */
+  /** Returns a uniform random number in [-limit, limit). */
   around(limit: number): number {
     return (this.word() / 2 ** 31) * limit;
   }
 
-  /** A whole number in [0, count), for small counts. */
+  /** Returns a random whole number in [0, count). Close to uniform for small counts only. */
   below(count: number): number {
     return Math.floor(((this.word() >>> 0) / 2 ** 32) * count);
   }
 
-  /** Fills `out` with numbers that are about normal, mean 0, deviation 1: sums of a word's bytes. */
+  /**
+   * Fills `out` with approximately normal random numbers of mean 0 and deviation 1. Each is the
+   * scaled sum of the four bytes of a random word.
+   */
   fillBell(out: Float64Array): void {
-    // The generator once more, its state in locals: this is half the cost of drawing an image.
+    // A copy of the generator in `word`, with its state in local variables for speed: this loop is
+    // half the cost of drawing an image.
     let a = this.#a;
     let b = this.#b;
     let c = this.#c;
@@ -72,5 +77,5 @@ export class Noise {
   }
 }
 
-/** 1 over the deviation of a sum of four uniform bytes, √(4 · (256² − 1) / 12). */
+/** Reciprocal of the standard deviation of a sum of four uniform bytes, √(4 · (256² − 1) / 12). */
 const byteSumScale = 1 / Math.sqrt((4 * (256 ** 2 - 1)) / 12);

@@ -4,17 +4,20 @@ import type { DatasetPair } from './dataset.ts';
 import { digits } from './digits.ts';
 import { mnist } from './mnist.ts';
 
-/** What `openDataset` takes, for help texts. */
+/** Forms of the name of a data set, for help texts and messages. */
 export const datasetForms: readonly string[] = ['digits', 'digits:SIZE', 'mnist:DIR'];
 
-/** A data set as a `--data` flag names it, taken apart. */
+/** Parsed name of a data set, as the flag `--data` gives it. */
 export type DatasetForm =
-  /** Drawn digits; `size` is how many make an epoch of training. */
+  /** Drawn digits; `size` is the number of images in a training epoch. */
   | { readonly kind: 'digits'; readonly size?: number }
   /** The MNIST files in a folder. */
   | { readonly kind: 'mnist'; readonly folder: string };
 
-/** Takes the name of a data set apart; undefined when it is none. Reads no file. */
+/**
+ * Parses the name of a data set. Returns undefined if the name has none of the known forms. Reads
+ * no file.
+ */
 export function parseDataset(spec: string): DatasetForm | undefined {
   const colon = spec.indexOf(':');
   const kind = colon < 0 ? spec : spec.slice(0, colon);
@@ -27,10 +30,11 @@ export function parseDataset(spec: string): DatasetForm | undefined {
 }
 
 /**
- * The dataset that a `--data` flag names. `digits` are drawn from `seed`; SIZE is how many make an
- * epoch of training.
+ * Opens the data set that the flag `--data` names. `digits` are drawn from `seed`; SIZE is the
+ * number of images in a training epoch.
  *
- * @throws PodError `bad-flag` for another form, `bad-data` for files that are not what they should be.
+ * @throws PodError `bad-flag` if the name has none of the known forms, `bad-data` if a file of the
+ * data set is missing or malformed.
  */
 export function openDataset(spec: string, seed: number): DatasetPair {
   const form = parseDataset(spec);

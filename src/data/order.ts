@@ -2,8 +2,9 @@ import { assert } from '../numerics/assert.ts';
 import { philoxInto, stream } from '../numerics/random.ts';
 
 /**
- * A shuffle of [0, size) that takes no memory: where each index goes is computed. `keys` are the
- * round keys of a Feistel network over the halves of an index, of `lowBits` and `highBits` bits.
+ * Shuffle of [0, size) that needs no table: {@link permute} computes where each index goes. `keys`
+ * are the round keys of a Feistel network over the two halves of an index, of `lowBits` and
+ * `highBits` bits.
  */
 export interface Permutation {
   readonly size: number;
@@ -12,7 +13,7 @@ export interface Permutation {
   readonly keys: Uint32Array;
 }
 
-/** The order of epoch `epoch` (below 2^32) of a data set of `size` samples (1 to 2^32). */
+/** Returns the order of epoch `epoch` (below 2^32) of a data set of `size` samples (1 to 2^32). */
 export function permutation(seed: number, epoch: number, size: number): Permutation {
   assert(Number.isInteger(size) && size >= 1 && size <= 2 ** 32, `permutation of ${size}`);
   assert(Number.isInteger(epoch) && epoch >= 0 && epoch < 2 ** 32, `epoch ${epoch}`);
@@ -26,10 +27,11 @@ export function permutation(seed: number, epoch: number, size: number): Permutat
 }
 
 /**
- * Where `index` goes. Each round of the network can be undone, so it permutes the smallest power
- * of two that holds `size`; what falls outside [0, size) is sent on until it is inside, which
- * permutes what is left. Takes two passes on average, at most.
- * [Luby, Rackoff 1988; Black, Rogaway 2002, cycle walking]
+ * Returns the index to which `order` maps `index`. Each round of the Feistel network is invertible,
+ * so the network permutes the numbers below the smallest power of two that is at least `size`. A
+ * result outside [0, size) goes through the network again until a result is inside; this keeps the
+ * map a permutation of [0, size). A call takes at most two passes on average. [Luby, Rackoff 1988;
+ * Black, Rogaway 2002, cycle walking]
  */
 export function permute(order: Permutation, index: number): number {
   assert(index >= 0 && index < order.size, `index ${index} of ${order.size}`);
@@ -53,7 +55,7 @@ function network({ lowBits, highBits, keys }: Permutation, index: number): numbe
   return ((high << lowBits) | low) >>> 0;
 }
 
-/** Spreads every bit of a word over all of it. [Appleby, MurmurHash3, fmix32] */
+/** Mixes a word so that every input bit affects all output bits. [Appleby, MurmurHash3, fmix32] */
 function mixed(word: number): number {
   let it = word ^ (word >>> 16);
   it = Math.imul(it, 0x85eb_ca6b);

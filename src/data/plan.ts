@@ -3,40 +3,52 @@ import { PodError } from '../numerics/error.ts';
 import { permutation, permute } from './order.ts';
 
 /**
- * Which samples each replica gets at each step. Step s of global batch B has the positions
- * [s·B, (s+1)·B) of a stream; replica r of R has [s·B + r·B/R, s·B + (r+1)·B/R) of them; Cloud TPU t
- * holds the replicas [8t, 8t + 8). So who computes what does not depend on the workers.
+ * Assignment of samples to replicas at each step. Step s of global batch B takes the positions
+ * [s·B, (s+1)·B) of a stream of samples. Of these, replica r of R takes
+ * [s·B + r·B/R, s·B + (r+1)·B/R). Cloud TPU t holds the replicas [8t, 8t + 8). So the assignment does
+ * not depend on the workers.
  *
- * `training`: the stream is one epoch after another, each a permutation of [0, size), and goes on
- * for ever: also where B does not divide the size, every sample comes once an epoch.
- * `evaluation`: the stream is [0, size) once, in order, and then padding.
+ * `training`: the stream is an endless sequence of epochs, each a permutation of [0, size). Every
+ * sample occurs once an epoch, even if B does not divide the size.
+ * `evaluation`: the stream is [0, size) once, in order, then padding.
  */
 export interface Plan {
   readonly kind: 'training' | 'evaluation';
-  /** Samples of the dataset. */
+  /** Number of samples of the dataset. */
   readonly size: number;
   readonly globalBatch: number;
-  /** Replicas of a Cloud TPU: its cores. */
+  /** Replicas of one Cloud TPU, one for each core. */
   readonly replicasPerTpu: number;
   readonly tpus: number;
   /** Seed of the order of each epoch; unused in evaluation. */
   readonly seed: number;
 }
 
-/** What a plan is made from. */
+/** Sizes from which a plan is made. */
 export type Slice = Pick<Plan, 'size' | 'globalBatch' | 'replicasPerTpu' | 'tpus'>;
 
-/** @throws PodError `bad-flag` when the batch does not split evenly over the replicas. */
+/**
+ * Returns the plan of a training run.
+ *
+ * @throws PodError `bad-flag` if the global batch does not split evenly over the replicas.
+ */
 export function trainingPlan(slice: Slice, seed: number): Plan {
   return { ...checked(slice), kind: 'training', seed };
 }
 
-/** @throws PodError `bad-flag` when the batch does not split evenly over the replicas. */
+/**
+ * Returns the plan of an evaluation.
+ *
+ * @throws PodError `bad-flag` if the global batch does not split evenly over the replicas.
+ */
 export function evaluationPlan(slice: Slice): Plan {
   return { ...checked(slice), kind: 'evaluation', seed: 0 };
 }
 
-/** Steps that it takes to see every sample: of an epoch, rounded up, or of the evaluation. */
+/**
+ * Steps that one pass over all samples takes, rounded up. A pass is an epoch of training or the
+ * whole evaluation.
+ */
 export function stepsPerPass({ size, globalBatch }: Plan): number {
   return Math.ceil(size / globalBatch);
 }
@@ -47,8 +59,8 @@ export function tpuBatch({ globalBatch, tpus }: Plan): number {
 }
 
 /**
- * Writes the samples of Cloud TPU `tpu` at `step` to the first `tpuBatch(plan)` of `samples`,
- * replica after replica; -1 stands for padding.
+ * Writes the indices of the samples of Cloud TPU `tpu` at `step` to the first `tpuBatch(plan)`
+ * elements of `samples`, replica after replica. The index -1 stands for padding.
  */
 export function assignSamples(plan: Plan, tpu: number, step: number, samples: Float64Array): void {
   const count = tpuBatch(plan);

@@ -4,66 +4,74 @@ import type { RecoveryPolicy } from '../pod/master.ts';
 import { coresPerCloudTpu } from '../spec/tpu-v2.ts';
 
 /**
- * The settings of a run, checked. Not all of them decide its bits: src/experiment/same-run.ts says
- * what makes two runs the same run.
+ * The checked settings of a run. Not all of them influence the bits of the result:
+ * src/experiment/same-run.ts defines which runs are the same run.
  */
 export interface TrainConfig {
   /** Grid of Cloud TPUs, columns along X and rows along Y. */
   readonly topology: { readonly columns: number; readonly rows: number };
   readonly model: NetworkName;
   readonly data: string;
-  /** Examples a step over all replicas; a multiple of the number of replicas. */
+  /** Number of examples a step takes, over all replicas; a multiple of the number of replicas. */
   readonly globalBatch: number;
   readonly length:
     | { readonly unit: 'steps'; readonly steps: number }
     | { readonly unit: 'epochs'; readonly epochs: number };
   readonly learningRate: number;
   readonly schedule: ScheduleName;
-  /** Share of the run over which the learning rate rises linearly from 0. */
+  /** Fraction of the run's steps over which the learning rate rises linearly from 0. */
   readonly warmUp: number;
   readonly momentum: number;
   readonly seed: number;
   readonly precision: 'bf16' | 'f32';
   readonly mxu: 'fast' | 'systolic';
-  /** What becomes of the run when a Cloud TPU is lost; the bits do not depend on it. */
+  /** Policy for the loss of a Cloud TPU. The bits of the result do not depend on it. */
   readonly recovery: RecoveryPolicy;
-  /** Held-out images to evaluate on, in whole batches; all unless given. */
+  /** Number of held-out images to evaluate on, rounded up to whole batches; undefined means all. */
   readonly evaluate: number | undefined;
   /**
-   * Path of the checkpoint, or of the folder of checkpoints, whose weights the run begins with; it
-   * begins with weights drawn from `seed` unless given.
+   * Path of a checkpoint or of a folder of checkpoints whose weights the run begins with. Without a
+   * path, the initial weights are drawn from `seed`.
    */
   readonly startFrom?: string;
 }
 
-/** Schedules of the learning rate. */
+/** Names of the schedules of the learning rate. */
 export const scheduleNames = ['constant', 'linear-scaling', 'piecewise', 'cosine'] as const;
 /** One of {@link scheduleNames}. */
 export type ScheduleName = (typeof scheduleNames)[number];
 
-/** Each core is a replica. */
+/** Number of replicas of a Cloud TPU. Each core is a replica. */
 export const replicasPerCloudTpu: number = coresPerCloudTpu;
 
-/** Cloud TPUs of a grid. */
+/** Returns the number of Cloud TPUs of a grid. */
 export function cloudTpus({ topology }: Pick<TrainConfig, 'topology'>): number {
   return topology.columns * topology.rows;
 }
 
-/** Replicas of a grid: its cores. */
+/** Returns the number of replicas of a grid, which is the number of its cores. */
 export function replicas(config: Pick<TrainConfig, 'topology'>): number {
   return cloudTpus(config) * replicasPerCloudTpu;
 }
 
-/** The longest run, in steps; every step number is exact in f32 below 2^24. */
+/**
+ * Largest number of steps of a run. It is below 2^24, so that f32 represents every step number
+ * exactly.
+ */
 export const stepsMax = 10_000_000;
 
-/** The most passes over the training set: the order of a pass is drawn from its number, a u32. */
+/**
+ * Largest number of passes over the training set. The order of the examples in a pass is derived
+ * from the number of the pass, a u32.
+ */
 const passesMax = 1_000_000_000;
 
 /**
- * Steps of the whole run over a training set of `size` examples; the last epoch is completed.
+ * Returns the number of steps of the whole run over a training set of `size` examples. A length in
+ * epochs is rounded up to whole steps.
  *
- * @throws PodError `bad-flag` when that is a longer run than there can be.
+ * @throws PodError `bad-flag` if the run would have more than {@link stepsMax} steps or too many
+ *   passes over the training set.
  */
 export function totalSteps(
   { length, globalBatch }: Pick<TrainConfig, 'length' | 'globalBatch'>,
@@ -89,7 +97,7 @@ export function totalSteps(
   return steps;
 }
 
-/** To whole numbers, and below 1 to six decimals. */
+/** Rounds down to a whole number, or to six decimals if `value` is below 1. */
 function roundDown(value: number): number {
   return value >= 1 ? Math.floor(value) : Math.floor(value * 1e6) / 1e6;
 }

@@ -6,10 +6,10 @@ import type { TrainConfig } from './config.ts';
 
 export type { Note };
 
-/** Milliseconds of wall time of each part of a step. */
+/** Wall time of each part of a step, in ms. */
 export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
 
-/** What happens in a run, in order: what progress, logs and reports are made of. */
+/** An event of a run. Progress, logs and reports are made from the events in their order. */
 export type TrainEvent =
   | Started
   | WarmStarted
@@ -17,16 +17,16 @@ export type TrainEvent =
   | { readonly kind: 'ready'; readonly elapsedMs: number }
   | StepCommitted
   | SaveEvent
-  /** It was to be gone back to, and is not good; an older one is used. */
+  /** A rollback found a checkpoint that is damaged or of another run, and uses an older one. */
   | ({ readonly kind: 'checkpoint-refused' } & Refusal)
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
   | Evaluated
   | Stopped
-  /** Something went wrong, or came right again. */
+  /** A loss, a recovery or another incident that the slice reported. */
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'finished'; readonly report: Report };
 
-/** The run begins: everything has been read and compiled. */
+/** The first event of a run: all files have been read and the programs have been compiled. */
 export interface Started {
   readonly kind: 'started';
   readonly config: TrainConfig;
@@ -44,35 +44,35 @@ export interface WarmStarted {
   /** Path of the checkpoint. */
   readonly checkpoint: string;
   readonly weightsDigest: string;
-  /** Newer ones of the same folder that were not good, and why. */
+  /** Newer checkpoints of the same folder that were refused, with the reasons. */
   readonly refused: readonly Refusal[];
 }
 
-/** A run that may go on has looked where from. */
+/** The starting point of a run with `--resume`, or of a run that another master has begun. */
 export interface Resumed {
   readonly kind: 'resumed';
   /**
-   * Name of the checkpoint that it goes on from; null when it goes on after the last step that an
-   * earlier master committed, or, at step 0, when there is neither and the run starts anew.
+   * Name of the checkpoint that the run resumes from. It is null if the run goes on after the last
+   * step that an earlier master committed. It is also null if the run starts anew, with `step` 0.
    */
   readonly checkpoint: string | null;
-  /** Steps committed before. */
+  /** Number of steps that were committed before. */
   readonly step: number;
-  /** Newer ones that were not good, and why. */
+  /** Newer checkpoints that were refused, with the reasons. */
   readonly refused: readonly Refusal[];
 }
 
-/** All Cloud TPUs agreed on the weights after this step. */
+/** A step was committed: all Cloud TPUs agreed on the digest of the weights after it. */
 export interface StepCommitted {
   readonly kind: 'step';
-  /** 1-based: how many steps are committed. */
+  /** Number of the step, from 1. It is also the number of steps committed so far. */
   readonly step: number;
   readonly steps: number;
-  /** Epochs of the training set used up. */
+  /** Number of passes over the training set so far, with a fraction. */
   readonly epoch: number;
-  /** Mean over the global batch, before the update. */
+  /** Mean loss over the global batch, before the update. */
   readonly loss: number;
-  /** Share of the global batch that was right, before the update. */
+  /** Fraction of the global batch that was classified correctly, before the update. */
   readonly accuracy: number;
   readonly learningRate: number;
   readonly digest: string;
@@ -81,16 +81,16 @@ export interface StepCommitted {
   readonly phaseMs: PhaseMs;
 }
 
-/** The run was asked to end before its last step; nothing of a committed step is lost if saved. */
+/** The run ended early, on request. If `saved` is true, no committed step is lost. */
 export interface Stopped {
   readonly kind: 'stopped';
   readonly step: number;
   readonly steps: number;
-  /** Whether `--resume` can go on from here. */
+  /** True if `--resume` can continue the run after `step`. */
   readonly saved: boolean;
 }
 
-/** The held-out examples have been run. */
+/** The outcome of the evaluation on the held-out examples. */
 export interface Evaluated {
   readonly kind: 'evaluated';
   readonly step: number;
@@ -107,7 +107,7 @@ export interface Quantiles {
   readonly max: number;
 }
 
-/** What `--report` writes; names are stable. */
+/** Content of the file that `--report` writes. The names of its fields are stable. */
 export interface Report {
   readonly tpus: number;
   readonly topology: string;
@@ -116,8 +116,8 @@ export interface Report {
   readonly globalBatch: number;
   readonly steps: number;
   /**
-   * Steps trained since the run was resumed from a checkpoint, or since its start; 0 of a run that was
-   * resumed after its last step. Times and rates below are of these steps.
+   * Number of steps since the run was resumed from a checkpoint, or since its start; 0 if the run
+   * was resumed after its last step. The times and rates below cover these steps only.
    */
   readonly stepsTrained: number;
   readonly seed: number;
@@ -130,18 +130,21 @@ export interface Report {
   readonly imagesPerSecond: number;
   readonly stepMs: Quantiles;
   readonly phaseMs: Readonly<Record<keyof PhaseMs, Quantiles>>;
-  /** Bytes carried over the run, by directed link `chip(x,y)±axis`. */
+  /**
+   * Payload bytes sent since the run was resumed, or since its start, by directed link
+   * `chip(x,y)±axis`.
+   */
   readonly linkBytes: Readonly<Record<string, number>>;
   readonly hbmBytesPerCore: number;
-  /** How often the run went on after a loss, of a Cloud TPU or of its master. */
+  /** Number of times that the run recovered from the loss of a Cloud TPU or of its master. */
   readonly recoveries: number;
-  /** Present for a run with checkpoints. Bytes above count the steps since it was resumed. */
+  /** Present only if the run has checkpoints. */
   readonly checkpoints?: CheckpointReport;
 }
 
-/** What a run did with checkpoints. */
+/** Outcome of a run's checkpoints: the resume, the refused checkpoints and the saves. */
 export interface CheckpointReport {
-  /** Name of the checkpoint that the run went on from. */
+  /** Name of the checkpoint that the run was resumed from; null if it was not resumed from one. */
   readonly resumedFrom: string | null;
   readonly refused: readonly Refusal[];
   readonly saved: number;

@@ -4,19 +4,20 @@ import { readStart, type Start } from './checkpoint/start-from.ts';
 import type { TrainConfig } from './config.ts';
 import { identityOf, type RunIdentity } from './same-run.ts';
 
-/** A run whose files have been read: which run it is can be said before it begins. */
+/** A run whose files have been read. Its identity is known before the run begins. */
 export interface OpenedRun {
   readonly config: TrainConfig;
   readonly dataset: DatasetPair;
-  /** The weights to begin with; undefined when they are drawn from the seed. */
+  /** The weights that the run begins with; undefined if they are drawn from the seed. */
   readonly start: Start | undefined;
   readonly identity: RunIdentity;
 }
 
 /**
- * Reads what a run is made of: its data, and its weights to start from.
+ * Reads the data set of a run and, if the run has `startFrom`, the weights to begin with.
  *
- * @throws PodError `bad-data` or `io` when they cannot be had, `bad-flag` when the run is too long.
+ * @throws PodError `bad-data` or `io` if the data set or the weights cannot be read, `bad-flag` if
+ *   the run is too long.
  */
 export async function openRun(config: TrainConfig): Promise<OpenedRun> {
   const { startFrom } = config;

@@ -1,14 +1,17 @@
 import type { StepCommitted } from './event.ts';
 
-/** What earlier masters of the same run have written down. */
+/** What the commit log records about the earlier masters of a run. */
 export interface Past {
-  /** The last membership that there was; 0 for none. */
+  /** Generation of the last membership; 0 if there was none. */
   readonly generation: number;
-  /** The steps that were committed, in order. The run stands after the last of them. */
+  /** The committed steps, in order. The run continues after the last of them. */
   readonly history: readonly StepCommitted[];
-  /** How often the run went on after a loss, of a Cloud TPU or of its master, before the last of them. */
+  /**
+   * Number of recoveries from the loss of a Cloud TPU or of a master, up to the last committed
+   * step.
+   */
   readonly recoveries: number;
 }
 
-/** Nothing has happened before. */
+/** The past of a run that has had no master yet. */
 export const noPast: Past = { generation: 0, history: [], recoveries: 0 };

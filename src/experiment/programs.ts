@@ -10,17 +10,21 @@ import { sgd } from '../optimizer/sgd.ts';
 import { replicas, replicasPerCloudTpu, type TrainConfig } from './config.ts';
 import { scheduleOf } from './schedule.ts';
 
-/** The two programs of a run, compiled, and what their parameters start from. */
+/**
+ * The two compiled programs of a run, with the initial values of the training program's parameters.
+ */
 export interface Programs {
   readonly train: Executable;
   readonly evaluate: Executable;
-  /** The first so many parameters are weights, of both programs. */
+  /** Number of weights. In both programs the weights are the first parameters. */
   readonly weights: number;
-  /** Bytes of every parameter of the training program. */
+  /** Initial bytes of every parameter of the training program. */
   readonly initialValues: readonly Uint8Array[];
 }
 
-/** Builds and compiles the programs of a run of `steps` steps. */
+/**
+ * Builds and compiles the training program and the evaluation program of a run of `steps` steps.
+ */
 export function buildPrograms(config: TrainConfig, dataset: DatasetPair, steps: number): Programs {
   const step = trainingStep(config, dataset, steps);
   const evaluation = evaluateStep(networkOptions(config, dataset));
@@ -32,7 +36,7 @@ export function buildPrograms(config: TrainConfig, dataset: DatasetPair, steps: 
   };
 }
 
-/** The training step of a run, before the compiler. */
+/** Builds the training step of a run as HLO, before compilation. */
 export function trainingStep(
   config: TrainConfig,
   dataset: DatasetPair,

@@ -7,51 +7,54 @@ import { type TrainConfig, totalSteps } from './config.ts';
 import { ratesOf } from './schedule.ts';
 
 /**
- * What makes two runs the same run: after every step both have the same bits of weights and of
- * optimizer state. It goes by results, not by the words of settings. Resuming from a checkpoint, the
- * commit log of a cluster and jobs all ask here.
+ * The results that identify a run. Two runs with equal keys are the same run: after every step both
+ * have the same bits of weights and of optimizer state. Settings with other words but the same
+ * results give the same key. Resuming from a checkpoint, the commit log of a master and jobs all
+ * compare keys.
  *
- * Settings that do not change a bit of the weights (`mxu`, `recovery`, `evaluate`, `relaxedSimd`,
- * and where output goes) are not part of it.
+ * Settings that do not change a bit of the weights are not part of the key: `mxu`, `recovery`,
+ * `evaluate`, `relaxedSimd` and the paths of outputs.
  */
 export interface RunKey {
-  /** Grid of Cloud TPUs as `4x2`: it decides the order of sums. */
+  /** Grid of Cloud TPUs, such as `4x2`. It determines the order of sums. */
   readonly topology: string;
   readonly model: string;
   readonly globalBatch: number;
   /** Seed of the initial weights and of the order of examples. */
   readonly seed: number;
   readonly precision: string;
-  /** As the device has it, an f32. */
+  /** Momentum, rounded to f32 as on the device. */
   readonly momentum: number;
   /** Digest of the contents of the training set. */
   readonly trainDigest: string;
-  /** Digest of the weights that the run begins with; null when they are drawn from the seed. */
+  /** Digest of the weights that the run begins with; null if they are drawn from the seed. */
   readonly startDigest: string | null;
-  /** Steps of the whole run. */
+  /** Number of steps of the whole run. */
   readonly steps: number;
   /** Digest of the learning rates of all steps, as f32. */
   readonly ratesDigest: string;
 }
 
-/** A run with all that its key is made of. */
+/**
+ * The values from which the key of a run is computed, with those that messages about the run need.
+ */
 export interface RunIdentity {
   readonly fixed: FixedKey;
   readonly steps: number;
   readonly rates: Rates;
-  /** The training set as the user named it, for messages. */
+  /** The name of the training set that the user gave, for messages. */
   readonly data: string;
   readonly trainSamples: number;
 }
 
-/** The part of a key that no longer run and no other schedule changes. */
+/** The part of a key that stays the same when the run is made longer or its schedule is changed. */
 export type FixedKey = Omit<RunKey, 'steps' | 'ratesDigest'>;
 
 /**
- * The identity of a run over a training set. `startDigest` is the digest of the weights of
- * `--start-from`, if the run has that.
+ * Returns the identity of a run over a training set. `startDigest` is the digest of the weights of
+ * `--start-from`; null for a run without that flag.
  *
- * @throws PodError `bad-flag` when the run would be longer than there can be.
+ * @throws PodError `bad-flag` if the run would be too long.
  */
 export function identityOf(
   config: TrainConfig,
@@ -77,18 +80,23 @@ export function identityOf(
   };
 }
 
-/** The key of a run. Computes the learning rate of every step. */
+/** Returns the key of a run. Computes the learning rate of every step. */
 export function keyOf({ fixed, steps, rates }: RunIdentity): RunKey {
   return { ...fixed, steps, ratesDigest: rates.digest(steps) };
 }
 
-/** A name for a key, the same for equal keys: 64 hexadecimal digits. */
+/**
+ * Returns a digest of a key: 64 hexadecimal digits. Equal keys have equal digests, whatever the
+ * order of their fields.
+ */
 export function keyDigest(key: object): string {
   const fields = Object.entries(key).sort(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(fields)).digest('hex');
 }
 
-/** A key that was written down; undefined when it is none that this version knows. */
+/**
+ * Parses a key that was stored as JSON. Returns undefined if `value` is not a key of this version.
+ */
 export function readKey(value: unknown): RunKey | undefined {
   const { success, data } = keySchema.safeParse(value);
   return success ? data : undefined;
@@ -107,15 +115,17 @@ const keySchema: z.ZodType<RunKey> = z.strictObject({
   ratesDigest: z.string(),
 });
 
-/** Where two runs differ first, in words that can follow "this run has". */
+/** The first difference between two runs, in words that can follow "this run has". */
 export interface Difference {
   readonly was: string;
   readonly is: string;
-  /** The flag that gives a run what the other one had, where a flag can. */
+  /** Flag that would give this run the value of the other run, if a flag can. */
   readonly flag?: string;
 }
 
-/** The first difference between two keys; undefined when they are of the same run. */
+/**
+ * Returns the first difference between two keys; undefined if all their common fields are equal.
+ */
 export function differenceBetween<K extends keyof RunKey>(
   was: Pick<RunKey, K>,
   is: Pick<RunKey, K>,
@@ -128,7 +138,10 @@ export function differenceBetween<K extends keyof RunKey>(
   return { was: words(was[name]), is: words(is[name]), ...(flag !== undefined && { flag }) };
 }
 
-/** How messages speak of each part of a key. Its order is that in which differences are named. */
+/**
+ * Description of each part of a key in messages. Differences are looked for in the order of these
+ * entries.
+ */
 const describe: { readonly [K in keyof RunKey]: (value: RunKey[K]) => string } = {
   topology: (it) => `${count(tpusOf(it), 'Cloud TPU')} (${it})`,
   model: (it) => `model ${it}`,
@@ -143,7 +156,9 @@ const describe: { readonly [K in keyof RunKey]: (value: RunKey[K]) => string } =
   ratesDigest: () => 'other learning rates',
 };
 
-/** Flags that bring back what a run had. */
+/**
+ * Flags with which a run gets the value of an earlier run, for each part of a key that has a flag.
+ */
 const flags: { readonly [K in keyof RunKey]?: (value: RunKey[K]) => string } = {
   topology: (it) =>
     isStandardGrid(parseTopology(it)) ? `--tpus ${tpusOf(it)}` : `--topology ${it}`,
@@ -155,12 +170,12 @@ const flags: { readonly [K in keyof RunKey]?: (value: RunKey[K]) => string } = {
   startDigest: (it) => (it === null ? 'no --start-from' : 'the --start-from of then'),
 };
 
-/** The first digits of a digest, enough to tell two apart. */
+/** Returns the first 12 digits of a digest, which are enough to tell two digests apart. */
 export function short(digest: string): string {
   return digest.slice(0, 12);
 }
 
-/** The shortest decimal that rounds to an f32. */
+/** Returns the shortest decimal number that rounds to the f32 `value`. */
 export function shortest(value: number): string {
   for (let digits = 1; digits < 9; digits++) {
     const text = String(Number(value.toPrecision(digits)));

@@ -10,13 +10,13 @@ import {
 } from '../optimizer/schedule.ts';
 import type { TrainConfig } from './config.ts';
 
-/** The settings that the learning rates of a run follow from, beside its number of steps. */
+/** The settings that determine the learning rates of a run, together with its number of steps. */
 export type RateSettings = Pick<
   TrainConfig,
   'schedule' | 'learningRate' | 'warmUp' | 'globalBatch'
 >;
 
-/** The learning rate of a run of `steps` steps as a function of the step. */
+/** Returns the learning rate of a run of `steps` steps as a function of the step. */
 export function scheduleOf(settings: RateSettings, steps: number): Schedule {
   const rate = constant(settings.learningRate);
   const warmed = (then: Schedule): Schedule => warmUp(Math.round(settings.warmUp * steps), then);
@@ -32,15 +32,17 @@ export function scheduleOf(settings: RateSettings, steps: number): Schedule {
   }
 }
 
-/** The learning rates of a run of `steps` steps by value. */
+/**
+ * Returns the learning rates of a run of `steps` steps as values, which can be compared and hashed.
+ */
 export function ratesOf(settings: RateSettings, steps: number): Rates {
   return new Rates(scheduleOf(settings, steps));
 }
 
 /**
- * Steps from which on the rate is a tenth of what it was, as in the recipe of ResNet-50: after a
- * third of the run and after two thirds. The first step of a run has the full rate, and no step is
- * both, however short the run.
+ * Returns the two steps at which the learning rate falls to a tenth, as in the recipe of ResNet-50:
+ * after a third of the run and after two thirds. Both are at least 1 and they differ, however short
+ * the run is, so the first step always has the full rate.
  */
 export function thirds(steps: number): [first: number, second: number] {
   assert(steps >= 1, `thirds of ${steps} steps`);

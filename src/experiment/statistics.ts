@@ -1,6 +1,9 @@
 import type { Quantiles } from './event.ts';
 
-/** Median, 90th percentile and maximum (nearest rank); zeros of nothing. */
+/**
+ * Returns the median, the 90th percentile and the maximum, by nearest rank. All are 0 for an empty
+ * list.
+ */
 export function quantiles(values: readonly number[]): Quantiles {
   const sorted = [...values].sort((a, b) => a - b);
   return { p50: rank(sorted, 0.5), p90: rank(sorted, 0.9), max: rank(sorted, 1) };

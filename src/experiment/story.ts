@@ -1,17 +1,23 @@
 import type { Refusal } from './checkpoint/checkpoint.ts';
 import type { Note, TrainEvent } from './event.ts';
 
-/** What goes wrong in a run and comes right again, until it is told between two steps. */
+/**
+ * Queue of incidents of a run (losses, recoveries, refused checkpoints). `train` yields them as
+ * events between two steps.
+ */
 export class Story {
   readonly #untold: TrainEvent[] = [];
   #recoveries: number;
 
-  /** `recoveries` is how often the run went on after a loss before. */
+  /** `recoveries` is the number of recoveries before this master began. */
   constructor(recoveries: number) {
     this.#recoveries = recoveries;
   }
 
-  /** How often the slice went on after a loss, as far as it was told. */
+  /**
+   * Number of recoveries, including those before this master began. A recovery counts once `tell`
+   * has yielded its event.
+   */
   get recoveries(): number {
     return this.#recoveries;
   }
@@ -20,7 +26,7 @@ export class Story {
     this.#untold.push({ kind: 'note', note });
   }
 
-  /** Checkpoints that were not good enough to go back to. */
+  /** Adds checkpoints that a rollback refused. */
   refuse(refused: readonly Refusal[]): void {
     for (const refusal of refused) this.#untold.push({ kind: 'checkpoint-refused', ...refusal });
   }

@@ -33,27 +33,30 @@ import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
 import { Story } from './story.ts';
 
-/** What a run needs of the world. */
+/** Access to the outside world that {@link train} needs: the pod, the clock, files and signals. */
 export interface TrainWorld {
   readonly openPod: OpenPod;
-  /** Wall time in ms. */
+  /** Returns the wall time in ms. */
   readonly now: () => number;
-  /** The run with its files read, if that was done before; else they are read first of all. */
+  /** The run with its files already read. Without it, `train` reads the files first. */
   readonly opened?: OpenedRun;
-  /** None are read or written unless given. */
+  /** Plan for the checkpoints of the run. Without it, no checkpoint is read or written. */
   readonly checkpoints?: CheckpointPlan;
-  /** What an earlier master of the run, which ended before the run did, has written down. */
+  /** Records of the earlier masters of the run, if a master ended before the run did. */
   readonly past?: Past;
-  /** Asked before every step, of the evaluation too: whether to save, if there are checkpoints, and end. */
+  /**
+   * Called before every step, of training and of evaluation. If it returns true, the run saves a
+   * checkpoint (if it has checkpoints) and ends.
+   */
   readonly shouldStop?: () => boolean;
 }
 
 /**
- * Trains and evaluates, synchronously, one event after another. The pod is closed when the run
- * ends, however it ends. A run that goes on from a checkpoint, or where another master has ended,
- * ends with the bits of one that was never stopped.
+ * Trains and evaluates, and yields the events of the run. The pod is closed when the run ends, also
+ * after an error. A run that resumes from a checkpoint or continues after an earlier master ends
+ * with the same bits as an uninterrupted run.
  *
- * @throws PodError naming what the user gave, what does not fit, or which Cloud TPU was lost.
+ * @throws PodError naming the setting, the data or the Cloud TPU that caused the failure.
  */
 export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
   const startMs = world.now();
@@ -67,7 +70,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   await plan?.checkpoints.begin();
   if (plan?.resume || start.isStanding) yield resumed(start);
   if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
-  // Going on from an earlier master is a recovery as well.
+  // A run that continues after an earlier master has recovered from the loss of that master.
   const story = new Story(past.history.length === 0 ? 0 : past.recoveries + 1);
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {
@@ -120,7 +123,10 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   }
 }
 
-/** Saves what is not saved yet, if there are checkpoints, and says that the run ends here. */
+/**
+ * Ends the run early. Saves a checkpoint of the last committed step, if the run has checkpoints and
+ * that one is missing, and yields `stopped`.
+ */
 async function* stop(
   run: Run,
   pod: Pod,
@@ -138,11 +144,11 @@ async function* stop(
   yield { kind: 'stopped', step: last?.step ?? 0, steps: run.steps, saved };
 }
 
-/** Numbers of the two programs on the pod. */
+/** Indices of the two programs in the pod's list of programs. */
 const trainProgram = 0;
 const evaluateProgram = 1;
 
-/** Steps over which the rate of images is averaged. */
+/** Number of steps over which `imagesPerSecond` of an event is averaged. */
 const rateSteps = 16;
 
 interface Run {
@@ -170,20 +176,26 @@ function prepare(opened: OpenedRun, startMs: number): Run {
   };
 }
 
-/** Programs whose weights are those of a checkpoint at first. */
+/** Returns the programs with the weights of a checkpoint as initial weights. */
 function startedFrom(start: Start, programs: Programs): Programs {
   const { train, weights, initialValues } = programs;
   const values = withWeights(start, parametersOf(train), weights, initialValues);
   return { ...programs, initialValues: values };
 }
 
-/** Whole batches, until there are as many as asked for or no more. */
+/**
+ * Returns the number of examples to evaluate: the number in `evaluate`, rounded up to whole
+ * batches, but at most `size`.
+ */
 function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number): number {
   if (evaluate === undefined) return size;
   return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
 }
 
-/** What was committed before is of this run, and nothing keeps it from going on. */
+/**
+ * Throws `bad-config` if the committed steps belong to a run with another number of steps, and
+ * `diverged` if the loss of the last committed step is not finite.
+ */
 function checkPast({ steps }: Run, history: readonly StepCommitted[]): void {
   const last = history.at(-1);
   if (last === undefined) return;
@@ -248,7 +260,7 @@ function started({ config, steps, trainSamples, programs }: Run): TrainEvent {
   };
 }
 
-/** Names and shapes of the parameters of a program. */
+/** Returns the names and shapes of a program's parameters. */
 function parametersOf({ parameters, buffers }: Executable): NamedShape[] {
   return parameters.map((id) => at(buffers, id));
 }
@@ -265,13 +277,19 @@ function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): Tra
   return { kind: 'resumed', checkpoint, step, refused };
 }
 
-/** The last step that was committed, by whomever; undefined before the first. */
+/**
+ * Returns the last committed step, whether this master, an earlier master or the saver of the
+ * checkpoint committed it; undefined before the first step.
+ */
 function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastStep | undefined {
   const committed = history.at(-1);
   return (committed?.step ?? 0) < start.step ? start.last : committed;
 }
 
-/** An earlier master may have ended between the commit of a step and its checkpoint. */
+/**
+ * Saves the checkpoint of the starting step if it is due and missing. An earlier master may have
+ * ended between the commit of a step and its checkpoint.
+ */
 async function saveUnsaved(
   run: Run,
   pod: Pod,
@@ -282,7 +300,7 @@ async function saveUnsaved(
   keeper.save(await snapshot(run, pod, last));
 }
 
-/** A copy of the state after a step. */
+/** Copies the state after a step from the pod. Throws `diverged` if a parameter is not finite. */
 async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): Promise<Snapshot> {
   const { config, trainSamples, programs, opened } = run;
   const values = await pod.readParameters(trainProgram);
@@ -328,13 +346,17 @@ function stepCommitted(
   };
 }
 
-/** The mean over Cloud TPUs of each phase; commit is what is left of the step's wall time. */
+/**
+ * Returns the mean time of each phase over all Cloud TPUs. `commit` is the rest of the step's wall
+ * time, beyond the total of the slowest Cloud TPU.
+ */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);
   const longest = Math.max(
     ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
   );
-  // As many as there are steps are kept: alike, they share one shape.
+  // One such object is kept for every step. Objects of this literal share one hidden class of the
+  // JavaScript engine, which saves memory.
   const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
   for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
   phaseMs.commit = Math.max(0, commit.wallMs - longest);
@@ -347,7 +369,10 @@ function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
   }
 }
 
-/** The last update has no loss of its own: what it did to the parameters is looked at. */
+/**
+ * Throws `diverged` unless all parameters are finite after the last step. The loss of a step is
+ * computed before its update, so no loss shows the effect of the last update.
+ */
 async function checkFinite(run: Run, pod: Pod, { step }: LastStep): Promise<void> {
   refuseNonFinite(run, step, await pod.readParameters(trainProgram));
 }
@@ -360,7 +385,7 @@ function refuseNonFinite(run: Run, step: number, values: readonly Uint8Array[]):
   }
 }
 
-/** The first f32 of an array that is no finite number. */
+/** Returns the first f32 of `bytes` that is infinite or NaN; undefined if there is none. */
 function firstNonFinite(bytes: Uint8Array): number | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let i = 0; i + 4 <= bytes.length; i += 4) {
@@ -375,7 +400,9 @@ function diverged(step: number, what: string): PodError {
   return new PodError('diverged', `step ${step}: expected ${what}; ${advice}`);
 }
 
-/** Evaluates the weights as they are; undefined when it was asked to stop before the end. */
+/**
+ * Evaluates the present weights. Returns undefined if `shouldStop` returned true before the end.
+ */
 async function evaluate(
   { config, steps, testSamples }: Run,
   pod: Pod,
@@ -403,10 +430,10 @@ async function evaluate(
   };
 }
 
-/** What a run did. */
+/** The records of a finished run from which its report is made. */
 interface Course {
   readonly start: StartingPoint;
-  /** Steps of earlier masters included. */
+  /** Committed steps, including those of earlier masters. */
   readonly history: readonly StepCommitted[];
   readonly last: LastStep;
   readonly evaluated: Evaluated;
@@ -453,7 +480,9 @@ function reportOf(
   };
 }
 
-/** 0 of a run that was resumed after its last step. */
+/**
+ * Returns the mean rate of images; 0 if the run was resumed after its last step and trained none.
+ */
 function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
   if (wallMs.length === 0) return 0;
   return (wallMs.length * globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0);
@@ -466,7 +495,7 @@ function checkpointReport(
   return { resumedFrom, refused, ...keeper.counts() };
 }
 
-/** The f32 scalar that a shared element of the outfeed is. */
+/** Returns the f32 scalar in the bytes of an outfeed element that all cores share. */
 function scalar(element: Uint8Array): number {
   return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);
 }

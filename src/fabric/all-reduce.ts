@@ -18,11 +18,14 @@ import {
   placement,
 } from './torus.ts';
 
-/** The vectors of one bucket in the memory of one worker: f32, one for each of its chips. */
+/**
+ * Place of one bucket's vectors in the memory of one worker. Each chip of the worker has one f32
+ * vector.
+ */
 export interface BucketPlace {
-  /** Byte address of the vector of chip 0 of the worker. */
+  /** Byte address of the vector of the worker's chip 0. */
   readonly address: number;
-  /** Bytes from one chip's vector to the next. */
+  /** Bytes from the start of one chip's vector to the start of the next chip's vector. */
   readonly stride: number;
   readonly elements: number;
 }
@@ -30,23 +33,24 @@ export interface BucketPlace {
 export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
-  /** Membership; frames of another one are refused. */
+  /** Generation of the membership. A lane refuses frames of another generation (`bad-frame`). */
   readonly generation: number;
   readonly kernels: SumKernels;
   readonly links: Links;
   readonly doorbell: Doorbell;
   readonly buckets: readonly BucketPlace[];
-  /** The most elements of a frame: `frameElementsMax` unless the links carry less. */
+  /** Largest number of elements of a frame; `frameElementsMax` by default. */
   readonly frameElements?: number;
-  /** Milliseconds, from any origin. */
+  /** Returns the time in ms from an arbitrary origin. */
   readonly now: () => number;
 }
 
 /**
- * One worker's share of the all-reduces of a slice. Every worker starts the same buckets in the
- * same order. Before, each chip's copy of a bucket holds its vector; after, copy 0 holds the sum
- * over all chips, to the bit as docs/ARCHITECTURE.md orders it, and the other copies are scratch.
- * Nothing is allocated while it runs.
+ * One worker's part of the all-reduces of a slice. Every worker must start the same buckets in the
+ * same order. At the start of a bucket, the vector of each chip is that chip's summand. At the end,
+ * the vector of chip 0 of each worker holds the sum over all chips, with the bits that
+ * docs/ARCHITECTURE.md, "Order of sums", defines; the contents of the other vectors are undefined.
+ * No memory is allocated while an all-reduce runs.
  */
 export class AllReduce {
   readonly #torus: Torus;
@@ -55,7 +59,10 @@ export class AllReduce {
   readonly #doorbell: Doorbell;
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
-  /** Number of the last start of each bucket, from 1; 0 before. */
+  /**
+   * Number of the last start of each bucket, counted over all buckets from 1; 0 before the bucket's
+   * first start.
+   */
   readonly #startOf: Uint32Array;
   #started = 0;
   #finished = 0;
@@ -73,7 +80,10 @@ export class AllReduce {
     );
   }
 
-  /** Lets bucket number `bucket` set out once those started before it have passed. */
+  /**
+   * Starts the all-reduce of bucket number `bucket`. Its first hop is made after the last hop of
+   * the buckets started before it.
+   */
   start(bucket: number): void {
     assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
     assert(this.isDone(bucket), `bucket ${bucket} started before it was done`);
@@ -83,21 +93,25 @@ export class AllReduce {
     this.#doorbell.publishStarted(this.#started);
   }
 
-  /** Does all that can be done without waiting, and says whether that was anything. */
+  /** Makes every hop that is possible without waiting. Returns true if there was at least one. */
   progress(): boolean {
     let moved = false;
     while (this.#pass()) moved = true;
     return moved;
   }
 
-  /** Whether the sum of that bucket is there, and every frame of it has been passed on. */
+  /**
+   * True if the sum of the bucket is complete and all frames that this worker sent for the bucket
+   * are released.
+   */
   isDone(bucket: number): boolean {
     return (this.#startOf[bucket] ?? 0) <= this.#countFinished();
   }
 
   /**
-   * Works and sleeps until the bucket is done. Throws `link-timeout` when `deadline` (as `now()`
-   * counts) passes first, naming what it waits for, or when the master ends all waits.
+   * Runs the lanes, and sleeps while none can go on, until the bucket is done. Throws
+   * `link-timeout` if `deadline` (a time of `now`) passes first, or if the master ends all waits.
+   * The message about a deadline names the links that the bucket waits for.
    */
   finish(bucket: number, deadline: number): void {
     this.progress();
@@ -119,7 +133,7 @@ export class AllReduce {
     this.#doorbell.sleep(left);
   }
 
-  /** Lets every lane run once. */
+  /** Runs every lane once. Returns true if a lane made progress. */
   #pass(): boolean {
     let moved = false;
     for (let i = 0; i < this.#lanes.length; i++) {
@@ -143,7 +157,10 @@ export class AllReduce {
     return finished;
   }
 
-  /** What is to be said of a bucket that is not done in time: `link-timeout`, and what it waits for. */
+  /**
+   * Returns the error `link-timeout` for a bucket that is late. Its message names the Cloud TPUs
+   * and the links that the bucket waits for.
+   */
   timeout(bucket: number): PodError {
     const collective = (this.#startOf[bucket] ?? 0) - 1;
     const blocks = this.#lanes.flatMap((lane) => lane.blocked());
@@ -168,7 +185,10 @@ function describeBlock(torus: Torus, block: LaneBlock): string {
   return `${what} on link ${linkName(torus, link)} (${chip} of Cloud TPU ${farWorker(torus, block)})`;
 }
 
-/** The chip that a lane waits for. */
+/**
+ * Returns the chip that a lane waits for: the sender of the missing frame, or the receiver that has
+ * not released a frame.
+ */
 function farChip(torus: Torus, { link, wants }: LaneBlock): number {
   const from = link >> 2;
   return wants === 'frame' ? from : neighbour(torus, from, (link & 3) as Direction);
@@ -188,7 +208,8 @@ function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
     generation,
     frameElements,
     kernels,
-    // One vector of the worker receives the sum; what its other chips would write nobody reads.
+    // Only the vector of the worker's chip 0 receives the sum. Nothing reads the other vectors
+    // afterwards.
     keepsSum: index === 0,
     buckets: buckets.map(({ address, stride, elements }) => ({
       address: address + index * stride,

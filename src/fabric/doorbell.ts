@@ -2,7 +2,7 @@ import { PodError } from '../numerics/error.ts';
 import type { FabricLayout } from './fabric-memory.ts';
 import { sharedLine, workerLine } from './fabric-memory.ts';
 
-/** Words of a worker's line. */
+/** Indices of the 32-bit words in the cache line of one worker. */
 const bell = 0;
 const waiting = 1;
 const started = 2;
@@ -12,12 +12,14 @@ const awake = 0;
 const asleep = 1;
 
 /**
- * How the workers of a process wake each other: a word each, on which a worker with nothing to do
- * sleeps. Rings are gathered while a worker makes progress and sent together, and only to those
- * that sleep, so that a wake-up finds as much work as possible.
+ * Mechanism by which the workers of a process wake each other. Each worker has one word of shared
+ * memory, its bell, on which it sleeps when it has nothing to do. While a worker makes progress it
+ * collects its wake-ups of other workers. It then sends them together, and only to workers that
+ * sleep, so that a woken worker finds as much work as possible.
  *
- * A worker falls asleep in two steps: {@link prepare}, then a last look at its queues, then
- * {@link sleep}. Whoever fills a queue between them finds the bell set and takes it back.
+ * A worker falls asleep in three steps: {@link prepare}, a last look at its queues, {@link sleep}.
+ * A sender that fills a queue after `prepare` finds the bell set to asleep and resets it, and
+ * `sleep` returns at once.
  */
 export class Doorbell {
   readonly #words: Int32Array;
@@ -37,14 +39,14 @@ export class Doorbell {
     this.#marked = new Uint8Array(layout.workers);
   }
 
-  /** Notes that `worker` has something to do. */
+  /** Records that `worker` has something to do. {@link ring} wakes it. */
   mark(worker: number): void {
     if (worker === this.#worker) return;
     this.#marked[worker] = 1;
     this.#anyMarked = true;
   }
 
-  /** Wakes the marked workers that sleep. */
+  /** Wakes the marked workers that sleep, and clears all marks. */
   ring(): void {
     if (!this.#anyMarked) return;
     this.#anyMarked = false;
@@ -55,17 +57,20 @@ export class Doorbell {
     }
   }
 
-  /** Says that this worker is about to sleep unless it still finds something to do. */
+  /**
+   * Sets this worker's bell to asleep. The worker must look at its queues once more before {@link
+   * sleep}.
+   */
   prepare(): void {
     Atomics.store(this.#words, this.#own + bell, asleep);
   }
 
-  /** Takes {@link prepare} back. */
+  /** Undoes {@link prepare}: the worker has found something to do. */
   stayAwake(): void {
     Atomics.store(this.#words, this.#own + bell, awake);
   }
 
-  /** Sleeps until rung, at most `timeoutMs`. */
+  /** Sleeps until another thread wakes this worker, at most `timeoutMs`. */
   sleep(timeoutMs: number): void {
     Atomics.wait(this.#words, this.#own + bell, asleep, timeoutMs);
     this.stayAwake();
@@ -81,25 +86,31 @@ export class Doorbell {
     Atomics.store(this.#words, this.#own + finished, count);
   }
 
-  /** The number of all-reduces that were published as finished for this worker. */
+  /** Number of all-reduces that were published as finished for this worker. */
   get finished(): number {
     return this.#read(this.#own + finished);
   }
 
-  /** Wakes this worker itself, whose all-reduces run on another thread than its own. */
+  /**
+   * Wakes this worker's own thread. For an engine that runs the worker's all-reduces on another
+   * thread.
+   */
   wakeOwn(): void {
     wake(this.#words, this.#layout, this.#worker);
   }
 
-  /** Publishes whether this worker waits for others rather than computes. */
+  /**
+   * Publishes whether this worker waits for other workers. A worker that computes does not wait.
+   */
   publishWaiting(isWaiting: boolean): void {
     Atomics.store(this.#words, this.#own + waiting, isWaiting ? 1 : 0);
   }
 
   /**
-   * Workers that the all-reduce number `collective` (from 0) waits for: they have not finished it,
-   * and they have not started it or do not wait for anybody. `_neighbours` are at the far ends of
-   * the links that hold this worker up.
+   * Returns the workers that hold up the all-reduce with index `collective` (from 0). Such a worker
+   * has not finished that all-reduce, and either has not started it or is not waiting for other
+   * workers. `_neighbours`, the workers at the far ends of the links that block this worker, is for
+   * subclasses.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);
@@ -110,7 +121,7 @@ export class Doorbell {
     });
   }
 
-  /** Throws when the master has ended every wait. */
+  /** Throws `link-timeout` if the master has ended all waits. */
   check(): void {
     if (this.#read(this.#abort) === 0) return;
     throw new PodError('link-timeout', `Cloud TPU ${this.#worker}: all-reduce ended by the master`);
@@ -121,7 +132,9 @@ export class Doorbell {
   }
 }
 
-/** Ends every wait of every worker at once, with `link-timeout`. For the master. */
+/**
+ * Ends all waits of all workers at once: their waits throw `link-timeout`. Called by the master.
+ */
 export function abortFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer);
   Atomics.store(words, sharedLine(layout) / 4, 1);

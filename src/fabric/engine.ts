@@ -4,25 +4,35 @@ import type { AllReduce } from './all-reduce.ts';
 import { Doorbell } from './doorbell.ts';
 
 /**
- * Where a worker's thread and the thread that runs its all-reduces meet in the shared memory. As on
- * the hardware the network has an engine of its own beside the cores, which move on meanwhile: a
- * worker says what is to be summed and sleeps until it is.
+ * Layout of the shared memory through which a worker's thread and its engine communicate. The
+ * engine is the thread that runs the worker's all-reduces. The hardware too has a network engine
+ * beside the cores, so that the cores compute during an all-reduce. A worker starts a bucket, goes
+ * on, and sleeps only when it needs the sum.
  */
 export interface EngineLayout {
-  /** Byte address, 128-aligned. */
+  /** Byte address, a multiple of 128. */
   readonly base: number;
   readonly bytes: number;
-  /** All-reduces that may be under way at once: buckets of all programs. */
+  /** Largest number of all-reduces under way at once: the number of buckets of all programs. */
   readonly capacity: number;
 }
 
 /**
- * Words: a line that the worker writes (all-reduces started; the bucket that it has waited for too
- * long, from 1), the bell on which the engine sleeps, a line that the engine writes (bytes of what
- * has gone wrong, 0 while nothing has), buckets in the order of their starts, and that text.
+ * Word offsets in the layout:
+ *
+ * - `started`, written by the worker: number of all-reduces started.
+ * - `late`, written by the worker: 1 + number of the bucket that the worker has waited for too
+ *   long; 0 if there is none.
+ * - `bell`: the word on which the engine sleeps.
+ * - `fault`, written by the engine: length in bytes of the engine's fault; 0 if there is none.
+ * - `starts`: the started buckets in order, a circular buffer. The text of the fault lies behind
+ *   it.
  */
 const words = { started: 0, late: 1, bell: 32, fault: 64, starts: 96 } as const;
-/** A message of so many characters is within them, however it is escaped. */
+/**
+ * Largest length of a fault's message in characters. JSON escapes a character to at most 6 bytes,
+ * so the JSON of the fault fits into `faultBytesMax`.
+ */
 const faultBytesMax = 4096;
 const messageLengthMax = 640;
 const awake = 0;
@@ -34,24 +44,32 @@ export function layOutEngine(base: number, buckets: number): EngineLayout {
   return { base, bytes, capacity };
 }
 
-/** Before each membership, while neither thread is in one. */
+/**
+ * Clears the layout. Must run before each membership, while neither the worker nor the engine uses
+ * it.
+ */
 export function resetEngine(memory: WebAssembly.Memory, { base, bytes }: EngineLayout): void {
   new Uint8Array(memory.buffer, base, bytes).fill(0);
 }
 
 interface Fault {
-  /** The code of a `PodError`; empty for a mistake of this program. */
+  /**
+   * The code of a `PodError`; the empty string for any other error, which is a defect of this
+   * program.
+   */
   readonly code: ErrorCode | '';
   readonly message: string;
 }
 
-/** Element `index` of `words`: the word in memory on which the thread of the engine sleeps. */
+/** The word of shared memory on which the engine's thread sleeps: element `index` of `words`. */
 export interface EngineBell {
   readonly words: Int32Array;
   readonly index: number;
 }
 
-/** The worker's side: starts buckets and waits for them, as `AllReduce` does. */
+/**
+ * Worker's side of the engine. Starts buckets and waits for them, with the methods of `AllReduce`.
+ */
 export class EngineClient {
   readonly #words: Int32Array;
   readonly #layout: EngineLayout;
@@ -59,11 +77,14 @@ export class EngineClient {
   readonly #doorbell: Doorbell;
   readonly #memory: WebAssembly.Memory;
   readonly #now: () => number;
-  /** Number of the last start of each bucket, from 1; 0 before. */
+  /**
+   * Number of the last start of each bucket, counted over all buckets from 1; 0 before the bucket's
+   * first start.
+   */
   readonly #startOf: Uint32Array;
   #started = 0;
 
-  /** `now` gives ms. */
+  /** `now` returns the time in ms. */
   constructor(
     memory: WebAssembly.Memory,
     layout: EngineLayout,
@@ -90,7 +111,10 @@ export class EngineClient {
     this.#ring();
   }
 
-  /** The engine needs no help. Throws what has gone wrong there. */
+  /**
+   * Returns false, because the engine makes progress without the worker. Throws the engine's fault
+   * if there is one.
+   */
   progress(): boolean {
     this.#check();
     return false;
@@ -101,8 +125,8 @@ export class EngineClient {
   }
 
   /**
-   * Sleeps until the bucket is done. Throws what goes wrong in the engine; `link-timeout` when
-   * `deadline` (as `now()` counts) passes first, or when the master ends all waits.
+   * Sleeps until the bucket is done. Throws the engine's fault if there is one. Throws
+   * `link-timeout` if `deadline` (a time of `now`) passes first, or if the master ends all waits.
    */
   finish(bucket: number, deadline: number): void {
     this.#check();
@@ -126,7 +150,10 @@ export class EngineClient {
     else this.#doorbell.sleep(Math.max(1, timeoutMs));
   }
 
-  /** Asks the engine what a late bucket waits for, which it answers with a fault. */
+  /**
+   * Asks the engine why a bucket is late, and returns the time by which the engine must answer with
+   * a fault. Throws `link-timeout` if the engine was asked before and has not answered.
+   */
   #complain(bucket: number): number {
     if (Atomics.exchange(this.#words, this.#base + words.late, bucket + 1) !== 0) {
       throw new PodError('link-timeout', `all-reduce of bucket ${bucket}: its engine stands still`);
@@ -152,10 +179,13 @@ export class EngineClient {
   }
 }
 
-/** How long the engine may take to say why a bucket is late, in ms. */
+/** Longest time, in ms, that the engine may take to report why a bucket is late. */
 const answerMsMax = 1000;
 
-/** The engine's side: does what the worker has asked for, and tells it. */
+/**
+ * Engine's side: runs the all-reduces that the worker has started, and reports faults to the
+ * worker.
+ */
 export class Engine {
   readonly #words: Int32Array;
   readonly #layout: EngineLayout;
@@ -166,7 +196,7 @@ export class Engine {
   #taken = 0;
   #hasFailed = false;
 
-  /** `doorbell` is that of `allReduce`: an {@link EngineDoorbell}. */
+  /** `doorbell` must be the {@link EngineDoorbell} that `allReduce` was made with. */
   constructor(
     memory: WebAssembly.Memory,
     layout: EngineLayout,
@@ -181,17 +211,23 @@ export class Engine {
     this.#doorbell = doorbell;
   }
 
-  /** On which its thread sleeps. */
+  /** The bell on which the engine's thread sleeps. */
   get bell(): EngineBell {
     return { words: this.#words, index: this.#base + words.bell };
   }
 
-  /** Says that its thread is about to sleep unless it still finds something to do. */
+  /**
+   * Sets the engine's bell to asleep. The engine's thread must look for work once more before it
+   * sleeps.
+   */
   prepare(): void {
     Atomics.store(this.#words, this.#base + words.bell, asleep);
   }
 
-  /** Does all that can be done now. */
+  /**
+   * Starts the worker's new buckets and makes every hop that is possible now. Errors become a
+   * fault.
+   */
   progress(): void {
     if (this.#hasFailed) return;
     try {
@@ -203,7 +239,9 @@ export class Engine {
     }
   }
 
-  /** Ends the worker's waits with what has gone wrong; nothing is done any more. */
+  /**
+   * Stops the engine and reports `error` to the worker as a fault, which the worker's waits throw.
+   */
   fail(error: unknown): void {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
@@ -236,14 +274,20 @@ export class Engine {
   }
 }
 
-/** The doorbell of all-reduces whose worker sleeps on another thread until they are done. */
+/**
+ * Doorbell of an engine. Wakes the worker's own thread, which sleeps until its all-reduces are
+ * done.
+ */
 export class EngineDoorbell extends Doorbell {
   override publishFinished(count: number): void {
     super.publishFinished(count);
     this.wakeOwn();
   }
 
-  /** What others do cannot be seen from here: only who has not sent. */
+  /**
+   * Returns all neighbours that block this worker. The engine does not see the progress of other
+   * Cloud TPUs, so it cannot tell which of these neighbours is to blame.
+   */
   override silent(_collective: number, neighbours: readonly number[]): readonly number[] {
     return neighbours;
   }

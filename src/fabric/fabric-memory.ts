@@ -2,30 +2,39 @@ import { assert } from '../numerics/assert.ts';
 import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
-/** Bytes that processors move between them as one: words of different writers lie this far apart. */
+/**
+ * Bytes between words that different threads write. Processors move memory between their caches in
+ * lines of up to this size, so such words must not share a line.
+ */
 const lineBytes = 128;
 
 /**
- * Frames in a queue. Two are the fewest with which a ring cannot block itself; more let a chip run
- * ahead of its neighbours, so that workers wake each other less often.
+ * Capacity of a queue, in frames. A ring needs at least two so that it cannot block itself. More
+ * let a chip run ahead of its neighbours, so that workers wake each other less often.
  */
 export const queueDepth = 16;
 const coloursPerLink = 2;
 
-/** Where a slice's links and doorbells lie in the shared memory. Bytes and byte addresses. */
+/**
+ * Places of a slice's queues and doorbells in the shared memory. All fields but `workers` and
+ * `queueCount` are bytes or byte addresses.
+ */
 export interface FabricLayout {
   readonly base: number;
-  /** Bytes of everything below. */
+  /** Bytes of the whole layout, from `base` on. */
   readonly bytes: number;
-  /** One line for all, then one for each worker: see doorbell.ts. */
+  /**
+   * Address of the control lines: one line that all workers share, then one line for each worker
+   * (see doorbell.ts).
+   */
   readonly control: number;
   readonly workers: number;
-  /** Queue number = link · 2 + colour. */
+  /** Address of the first queue. Queue number = link · 2 + colour. */
   readonly queues: number;
   readonly queueCount: number;
 }
 
-/** Words of an entry of a queue: a frame. */
+/** Word offsets in a queue's entry, which describes one frame. */
 export const entryWords: {
   readonly address: 0;
   readonly bytes: 1;
@@ -35,13 +44,16 @@ export const entryWords: {
   readonly crc: 5;
   readonly hasCrc: 6;
 } = { address: 0, bytes: 1, generation: 2, collective: 3, sequence: 4, crc: 5, hasCrc: 6 };
-/** Words from one entry to the next. */
+/** Number of words from one entry to the next. */
 export const entryStride = 8;
 
 /**
- * Words of a queue: a line that the sender writes (frames sent; the count of released ones at
- * which it wants to be woken; payload bytes sent, low and high), a line that the receiver writes
- * (frames released), then the entries, written by the sender.
+ * Word offsets in a queue, in three parts:
+ *
+ * 1. A line that the sender writes: `head`, frames sent; `wanted`, the count of released frames at
+ *    which the sender wants to be woken; `bytesLow` and `bytesHigh`, payload bytes sent.
+ * 2. A line that the receiver writes: `tail`, frames released.
+ * 3. `entries`: the entries, which the sender writes.
  */
 export const queueWords: {
   readonly head: 0;
@@ -53,7 +65,7 @@ export const queueWords: {
 } = { head: 0, wanted: 1, bytesLow: 2, bytesHigh: 3, tail: 32, entries: 64 };
 const queueBytes: number = 4 * (queueWords.entries + queueDepth * entryStride);
 
-/** Lays the queues and doorbells of a slice out from `base` (128-aligned) on. */
+/** Lays out the queues and doorbells of a slice from byte address `base` on, a multiple of 128. */
 export function layOutFabric(torus: Torus, base: number): FabricLayout {
   assert(base > 0 && base % lineBytes === 0, `fabric memory at ${base}`);
   const queueCount = linkCount(torus) * coloursPerLink;
@@ -68,12 +80,15 @@ export function layOutFabric(torus: Torus, base: number): FabricLayout {
   };
 }
 
-/** Byte address of the line that all workers share. */
+/**
+ * Byte address of the line that all workers share. Its first word is 1 if the master has ended all
+ * waits.
+ */
 export function sharedLine(layout: FabricLayout): number {
   return layout.control;
 }
 
-/** Byte address of a worker's line. */
+/** Byte address of a worker's line (see doorbell.ts). */
 export function workerLine(layout: FabricLayout, worker: number): number {
   return layout.control + (1 + worker) * lineBytes;
 }
@@ -83,16 +98,19 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
 }
 
 /**
- * Empties every queue and takes back an abort, before the workers of an generation start. Counted bytes
- * start from 0.
+ * Empties every queue, clears an abort and sets the byte counts to 0. Must run before the workers
+ * of a generation start.
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer, layout.base, layout.bytes / 4);
-  // What was never written is not written now: a process uses few of the slice's queues.
+  // Words that are 0 already are not written, because a process uses few of the slice's queues.
   for (let word = 0; word < words.length; word++) if (words[word] !== 0) words[word] = 0;
 }
 
-/** Payload bytes sent over each directed link since the reset, by link number. At rest only. */
+/**
+ * Returns the payload bytes sent over each directed link since the reset, by link number. Must be
+ * called only while no worker sends.
+ */
 export function sentBytes(memory: WebAssembly.Memory, layout: FabricLayout): Float64Array {
   const words = new Uint32Array(memory.buffer);
   const counts = new Float64Array(layout.queueCount / coloursPerLink);

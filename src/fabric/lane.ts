@@ -8,10 +8,13 @@ import { chunkAt, laneCount, laneDirection, longestPart, partLength, partStart }
 import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
-/** A sum and its CRC are made in parts of so many elements. */
+/**
+ * Number of elements that are summed before their CRC is computed, so that the CRC reads them from
+ * the processor's cache.
+ */
 const cachedElements = cachedBytes / 4;
 
-/** What a chip has on one of a lane's two axes: the ends of its links and their numbers. */
+/** The link ends of a chip on one of a lane's two axes, with the numbers of their links. */
 export interface Turn {
   readonly out: OutLink;
   readonly in: InLink;
@@ -24,24 +27,29 @@ export interface LaneParts {
   readonly chip: number;
   readonly lane: number;
   readonly generation: number;
-  /** The most elements of a frame. */
+  /** Largest number of elements of a frame. */
   readonly frameElements: number;
   readonly kernels: SumKernels;
-  /** Whether this chip's vector is to receive the sum; the chip passes every frame on either way. */
+  /**
+   * True if this chip's vector must hold the sum at the end. The chip passes on every frame in both
+   * cases.
+   */
   readonly keepsSum: boolean;
-  /** The chip's own vectors: byte addresses. */
+  /** The chip's own vector for each bucket. `address` is a byte address. */
   readonly buckets: readonly { readonly address: number; readonly elements: number }[];
-  /** Ends on the first and the second axis; none on an axis of one chip. */
+  /** Link ends on the first and on the second axis; undefined on an axis of one chip. */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
 }
 
-/** What a lane waits for: the next frame of a link, or the release of those it has sent. */
+/**
+ * Event that a lane waits for: the next frame of a link, or the release of frames sent on a link.
+ */
 export interface LaneBlock {
   readonly link: number;
   readonly wants: 'frame' | 'release';
 }
 
-/** The ring of one axis as a lane of one chip sees it. */
+/** The ring of chips on one of a lane's axes, from the point of view of one chip. */
 interface Ring {
   readonly turn: Turn | undefined;
   readonly direction: Direction;
@@ -50,31 +58,38 @@ interface Ring {
 }
 
 /**
- * What a chip does with one quarter of each vector. It passes through four phases:
- * reduce-scatter on the first axis, reduce-scatter and all-gather of the chip's chunk on the
- * second, all-gather on the first. In a ring of n chips a phase is n hops: the first sends a chunk
- * of the chip's own, the next n − 2 receive, sum or keep, and send on, and the last receives.
- * A chunk that exceeds a frame goes in pieces, each through the whole ring before the next, so
- * that two frames a queue are enough and no ring can block itself.
+ * State machine of one chip for one lane, a quarter of each vector. A lane passes through four
+ * phases for each bucket: reduce-scatter on the first axis; reduce-scatter of the chip's own chunk
+ * on the second axis; all-gather on the second axis; all-gather on the first axis.
  *
- * Sums form in the chip's own vector and are sent from there. An element that was sent is written
- * again only when its sum comes back, which is after every receiver has read it; what the gather
- * sends is not written again before the bucket has finished, and that waits for its release.
+ * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
+ * next n − 2 hops it receives a chunk, sums or stores it, and sends it on. At the last hop it
+ * receives a chunk. A chunk that exceeds a frame is cut into pieces. Each piece goes through the
+ * whole ring before the next piece, so that two frames a queue are enough and no ring can block
+ * itself.
  *
- * A lane is one fixed sequence of hops; `run` goes along it as far as its links allow.
+ * Sums are computed in the chip's own vector and sent from there. An element that was sent is
+ * written again only when its sum comes back, which happens after every receiver has read the
+ * element. Elements that the all-gather sends are not written again before the bucket has finished,
+ * and a bucket finishes only when its frames are released.
+ *
+ * The sequence of hops of a lane is fixed. {@link run} makes as many hops as the links allow.
  */
 export class Lane {
   readonly #parts: LaneParts;
   readonly #rings: readonly [Ring, Ring];
-  /** Buckets to come, a circle of `#queue.length` places. */
+  /** Numbers of the started buckets: a circular buffer of `#queue.length` entries. */
   readonly #queue: Uint32Array;
   #started = 0;
-  /** Buckets whose every hop has been made. */
+  /** Number of buckets whose hops have all been made. */
   #passed = 0;
-  /** Buckets among those whose frames have all been released. */
+  /** Number of buckets whose hops have all been made and whose frames have all been released. */
   #finished = 0;
 
-  /** Byte address of the present bucket's vector, and the lane's elements in it. */
+  /**
+   * Byte address of the present bucket's vector, and the start and length of the lane's range in
+   * the vector, in elements.
+   */
   #address = 0;
   #laneStart = 0;
   #laneLength = 0;
@@ -88,20 +103,28 @@ export class Lane {
   #hops = 0;
   #piece = 0;
   #hop = 0;
-  /** Byte address and number of the chip's own elements in the present hop. */
+  /**
+   * Byte address and number of the elements that the present hop handles in the chip's own vector.
+   */
   #own = 0;
   #count = 0;
-  /** Frames of the present bucket, by turn. */
+  /**
+   * Number of frames sent and received for the present bucket, by axis of the lane (0 first, 1
+   * second).
+   */
   readonly #sent = new Uint32Array(2);
   readonly #received = new Uint32Array(2);
-  /** Frames ever sent, by turn; and as it was when each bucket of the queue had passed. */
+  /**
+   * Number of frames sent since the lane was made, by axis of the lane; and the same two numbers
+   * for each entry of the queue, taken when the bucket's last hop had been made.
+   */
   readonly #sentEver = new Int32Array(2);
   readonly #sentAtPass: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
   readonly #outFrame: Frame = emptyFrame();
   readonly #expected: Frame = emptyFrame();
   #wants: 'frame' | 'release' = 'frame';
-  /** From which link the next frame has been asked for. */
+  /** The link whose next frame the lane waits for. */
   #awaited: InLink | undefined;
 
   constructor(parts: LaneParts) {
@@ -114,7 +137,7 @@ export class Lane {
     this.#expected.generation = parts.generation;
   }
 
-  /** Number of buckets that are done with. */
+  /** Number of finished buckets: all hops made and all frames released. */
   get finished(): number {
     return this.#finished;
   }
@@ -131,7 +154,7 @@ export class Lane {
     this.#collect();
   }
 
-  /** Makes every hop that is possible now, and says whether anything came of it. */
+  /** Makes every hop that is possible now. Returns true if a hop was made or a bucket finished. */
   run(): boolean {
     if (this.#finished === this.#passed && this.#awaited?.isEmpty()) return false;
     const finishedBefore = this.#finished;
@@ -141,7 +164,10 @@ export class Lane {
     return moved || this.#finished !== finishedBefore;
   }
 
-  /** What the lane waits for; nothing when all that was started is finished. */
+  /**
+   * Returns the events that the lane waits for. The list is empty if all started buckets have
+   * finished.
+   */
   blocked(): readonly LaneBlock[] {
     if (this.#passed < this.#started) {
       const { turn } = this.#ring;
@@ -156,7 +182,10 @@ export class Lane {
     );
   }
 
-  /** Makes the present hop, if its links are ready, and moves on to the next. */
+  /**
+   * Makes the present hop and moves on to the next one. Returns false if the hop must wait for a
+   * frame or for room in a queue.
+   */
   #tryHop(): boolean {
     const turn = this.#ring.turn;
     if (turn === undefined) return false;
@@ -177,7 +206,11 @@ export class Lane {
     return false;
   }
 
-  /** Waits for the next frame. What is to be kept as it comes may come to its place at once. */
+  /**
+   * Records that the lane waits for the next frame. If the frame will replace the chip's own
+   * elements, announces their address, so that a link that copies can copy the payload straight to
+   * them.
+   */
   #expect(turn: Turn, sends: boolean): false {
     if (this.#keeps(sends)) {
       const frame = this.#expected;
@@ -191,12 +224,18 @@ export class Lane {
     return this.#wait('frame');
   }
 
-  /** Whether the frame of the present hop replaces the chip's own elements, and is read there. */
+  /**
+   * True if the frame of the present hop replaces the chip's own elements, and those elements are
+   * read later: by the next hop's receiver, or as the sum.
+   */
   #keeps(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));
   }
 
-  /** Sums or keeps the received frame, as far as somebody will read it, and gives it back. */
+  /**
+   * Adds the received frame to the chip's own elements or copies it over them, unless nothing reads
+   * the result. Then releases the frame. Throws `bad-frame` if the frame is not the expected one.
+   */
   #take(turn: Turn, sends: boolean): void {
     const { kernels } = this.#parts;
     const frame = this.#inFrame;
@@ -208,7 +247,10 @@ export class Lane {
     turn.in.release();
   }
 
-  /** Adds a payload to the chip's own elements, and gives the CRC-32 of these where that is wanted. */
+  /**
+   * Adds a payload to the chip's own elements. Returns the CRC-32 of the sum if `crc` is given,
+   * otherwise {@link unknownCrc}.
+   */
   #add(payload: number, crc: FrameCrc | undefined): number {
     const { kernels } = this.#parts;
     const own = this.#own;
@@ -226,7 +268,7 @@ export class Lane {
     return crc.end();
   }
 
-  /** Sends the chip's own elements; `crc` is theirs, where it is known. */
+  /** Sends the chip's own elements. `crc` is their CRC-32, or {@link unknownCrc}. */
   #send(turn: Turn, crc: number): void {
     const index = this.#turnIndex();
     const frame = this.#outFrame;
@@ -240,7 +282,7 @@ export class Lane {
     this.#sentEver[index] = (this.#sentEver[index] ?? 0) + 1;
   }
 
-  /** Throws `bad-frame` unless the received frame is the one that comes next. */
+  /** Throws `bad-frame` unless the received frame is the expected next one. */
   #check(frame: Readonly<Frame>): void {
     const index = this.#turnIndex();
     const sequence = this.#received[index] ?? 0;
@@ -266,26 +308,32 @@ export class Lane {
     );
   }
 
-  /** Counts the buckets whose frames have all been released. */
+  /** Updates the number of finished buckets: those whose frames have all been released. */
   #collect(): void {
     while (this.#finished < this.#passed && this.#isReleased(0) && this.#isReleased(1)) {
       this.#finished++;
     }
   }
 
-  /** Whether the frames that the oldest passed bucket sent on a turn have been released. */
+  /**
+   * True if the receiver has released all frames that the oldest unfinished bucket sent on the
+   * given axis of the lane.
+   */
   #isReleased(index: 0 | 1): boolean {
     const out = this.#parts.turns[index]?.out;
     const slot = this.#finished % this.#queue.length;
     return out === undefined || out.isReleased(this.#sentAtPass[2 * slot + index] ?? 0);
   }
 
-  /** 0 on the first axis, in phases 0 and 3; 1 on the second. */
+  /** Axis of the present phase: 0 for the lane's first axis (phases 0 and 3), 1 for its second. */
   #turnIndex(): 0 | 1 {
     return this.#phase === 1 || this.#phase === 2 ? 1 : 0;
   }
 
-  /** Goes on to the next hop that carries something, through phases and buckets. */
+  /**
+   * Advances to the next hop that has elements, through the phases and buckets. Stops at the end of
+   * the started buckets.
+   */
   #settle(): void {
     while (this.#passed < this.#started) {
       if (this.#hop < this.#hops) {
@@ -295,7 +343,10 @@ export class Lane {
     }
   }
 
-  /** Finds the elements of the present hop; false when there are none. */
+  /**
+   * Computes the address and number of the elements of the present hop. Returns false if there are
+   * none.
+   */
   #select(): boolean {
     const { direction, length, position } = this.#ring;
     const chunk = chunkAt(direction, length, position, this.#hop, this.#phase >= 2);

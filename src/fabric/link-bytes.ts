@@ -3,9 +3,9 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, isForward, position } from './torus.ts';
 
 /**
- * Payload bytes that one all-reduce of `elements` f32 sends over the directed link that leaves
- * `chip` in `direction`. Of each ring pass over a range, a chip sends all chunks but its own while
- * reducing, and all but its next neighbour's while gathering.
+ * Returns the payload bytes that one all-reduce of `elements` f32 sends over the directed link that
+ * leaves `chip` in `direction`. In each ring pass over a range, a chip sends every chunk but its
+ * own during the reduce-scatter, and every chunk but its next neighbour's during the all-gather.
  */
 export function linkBytesFormula(
   torus: Torus,
@@ -30,7 +30,10 @@ export function linkBytesFormula(
   );
 }
 
-/** Elements that a chip sends while a range of `length` is reduced and gathered on its ring. */
+/**
+ * Returns the number of elements that a chip sends while its ring reduces and gathers a range of
+ * `length` elements.
+ */
 function sentOnRing(torus: Torus, chip: number, direction: Direction, length: number): number {
   const axis = axisOf(direction);
   const ring = axisLength(torus, axis);

@@ -1,63 +1,71 @@
 import type { FrameCrc } from './kernels/crc.ts';
 
 /**
- * A directed link as its two ends see it: a bounded queue of frames. A frame is a range of the
- * sender's memory: nothing is copied to be sent, so the sender leaves the range alone until the
- * receiver has released it. Nothing waits here. There is one queue for each (link, colour), so
- * that the two lanes that share a link never block one another.
+ * Sending end of one queue of a directed link. The queue is a bounded queue of frames. There is one
+ * queue for each (link, colour), so that the two lanes that share a link never block one another.
+ *
+ * A frame is a range of the sender's memory. Nothing is copied to be sent, so the sender must not
+ * write to the range until the receiver has released the frame. No method of either end waits.
  */
 export interface OutLink {
-  /** What works out the CRC-32 of a payload, where frames have one. */
+  /** Computes the CRC-32 of payloads; undefined if the frames of this link carry no CRC. */
   readonly crc: FrameCrc | undefined;
-  /** Whether there is room for another frame. */
+  /** True if the queue has room for another frame. */
   hasRoom(): boolean;
-  /** Sends a frame; there must be room. */
+  /** Puts a frame into the queue. The caller must have checked {@link hasRoom}. */
   send(frame: Readonly<Frame>): void;
-  /** Whether the first `count` frames (modulo 2^32) ever sent have been released. */
+  /**
+   * True if the receiver has released the first `count` frames (modulo 2^32) that this link sent
+   * since its creation.
+   */
   isReleased(count: number): boolean;
 }
 
 export interface InLink {
-  /** Whether there is no frame; asked again and again. */
+  /** True if no frame has arrived. Callers poll this, so the check must be cheap. */
   isEmpty(): boolean;
-  /** Puts the oldest frame into `frame`; false while there is none. */
+  /** Fills `frame` with the oldest frame of the queue. Returns false if the queue is empty. */
   peek(frame: Frame): boolean;
-  /** Gives the peeked frame back. */
+  /** Releases the frame that {@link peek} returned: the sender may write to its range again. */
   release(): void;
   /**
-   * Says which frame comes next, while there is none, and where its payload is wanted. A link that
-   * copies may put it there at once: then it is peeked with that address.
+   * Announces the next frame while the queue is empty, with the address where the caller wants the
+   * payload. A link that copies payloads may copy the next one straight to that address; {@link
+   * peek} then returns that address.
    */
   expect(frame: Readonly<Frame>): void;
 }
 
-/** A payload and what it is, so that a lost, repeated or late frame is noticed by its receiver. */
+/**
+ * A payload with the numbers that identify it. The receiver uses them to detect a lost, repeated or
+ * late frame.
+ */
 export interface Frame {
   /** Byte address of the payload in the emulator's memory. */
   address: number;
-  /** Bytes of the payload; a multiple of 4. */
+  /** Length of the payload in bytes, a multiple of 4. */
   bytes: number;
-  /** Membership in which it was sent. */
+  /** Generation of the membership in which the frame was sent. */
   generation: number;
-  /** Number of the all-reduce since the generation began. */
+  /** Index of the all-reduce, from 0, since the generation began. */
   collective: number;
-  /** Number of the frame among those of its all-reduce and queue. */
+  /** Index of the frame, from 0, among the frames that its all-reduce sends through this queue. */
   sequence: number;
   /**
-   * CRC-32 of the payload where a link has checked it, or a chip has worked it out while it made the
-   * payload, so that none is worked out again; {@link unknownCrc} otherwise.
+   * CRC-32 of the payload, or {@link unknownCrc}. The CRC is known if a link has checked it, or if
+   * a chip computed it while it summed the payload; such a CRC is not computed again.
    */
   crc: number;
 }
 
 export const unknownCrc = -1;
 
-/** A frame to be filled in. */
+/** Returns a frame with placeholder values, for {@link InLink.peek} to fill in. */
 export function emptyFrame(): Frame {
   return { address: 0, bytes: 0, generation: 0, collective: 0, sequence: 0, crc: unknownCrc };
 }
 
-/** Gives the end of a directed link (chip · 4 + direction) for one colour. */
+/** Access to the ends of the directed links. `link` is the link number, chip · 4 + direction. */
 export interface Links {
   out(link: number, colour: number): OutLink;
   in(link: number, colour: number): InLink;

@@ -7,7 +7,9 @@ import { unknownCrc } from './link.ts';
 import type { Direction, Torus } from './torus.ts';
 import { neighbour, placement } from './torus.ts';
 
-/** One queue in the shared memory, and the worker at its other end. */
+/**
+ * Description of one end of a queue in the shared memory. `peer` is the worker at the other end.
+ */
 export interface MemoryLinkEnd {
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
@@ -17,7 +19,7 @@ export interface MemoryLinkEnd {
   readonly peer: number;
 }
 
-/** The ends of a slice's links that belong to one worker, all in the shared memory. */
+/** Returns access to the link ends of one worker. All queues lie in the shared memory. */
 export function memoryLinks(
   memory: WebAssembly.Memory,
   layout: FabricLayout,
@@ -38,8 +40,9 @@ export function memoryLinks(
 }
 
 /**
- * Sending end. Head and tail count frames sent and released, modulo 2^32; each is written by one
- * end only, and each end keeps the other's count as it last saw it.
+ * Sending end of a queue in the shared memory. `head` counts the frames sent and `tail` the frames
+ * released, both modulo 2^32. Only the sender writes `head` and only the receiver writes `tail`;
+ * each end keeps a copy of the other end's count as of its last look.
  */
 export class MemoryOutLink implements OutLink {
   readonly crc: undefined;
@@ -85,12 +88,16 @@ export class MemoryOutLink implements OutLink {
     this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
     this.#head = (sent + 1) | 0;
     Atomics.store(words, this.#queue + queueWords.head, this.#head);
-    // A receiver that sleeps for want of this queue had emptied it.
+    // A receiver can sleep because of this queue only after it has emptied it. So the sender wakes
+    // the receiver only if all frames before this one were released.
     this.#tail = Atomics.load(words, this.#queue + queueWords.tail);
     if (this.#tail === sent) this.#doorbell.mark(this.#peer);
   }
 
-  /** Looks at the tail, and asks to be woken when it comes to `count`, or to what was asked for. */
+  /**
+   * Reads the tail and returns true if it has reached `count`. Otherwise asks the receiver to wake
+   * this worker when the tail reaches `count`, or keeps an earlier request for a smaller count.
+   */
   #look(count: number): boolean {
     const { tail, wanted } = queueWords;
     this.#tail = Atomics.load(this.#words, this.#queue + tail);
@@ -113,7 +120,7 @@ export class MemoryOutLink implements OutLink {
   }
 }
 
-/** Receiving end. */
+/** Receiving end of a queue in the shared memory. */
 export class MemoryInLink implements InLink {
   readonly #words: Int32Array;
   readonly #queue: number;
@@ -158,6 +165,8 @@ export class MemoryInLink implements InLink {
     if (wanted === this.#tail) this.#doorbell.mark(this.#peer);
   }
 
-  /** Frames are read where the sender has them. */
+  /**
+   * Does nothing: the receiver reads payloads where the sender has them, so no payload is copied.
+   */
   expect(): void {}
 }

@@ -2,8 +2,9 @@ import { at } from '../numerics/assert.ts';
 import type { Torus } from './torus.ts';
 
 /**
- * The sum that an all-reduce gives, element by element from the documented formula and from nothing
- * else: what the rings are held to, to the bit. `vectors` are by chip number, all of one length.
+ * Computes the sum of an all-reduce element by element, directly from the formula in
+ * docs/ARCHITECTURE.md, "Order of sums". Tests compare the rings with this function bit for bit.
+ * `vectors` are indexed by chip number and all have the same length.
  */
 export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float32Array {
   const { length } = at(vectors, 0);
@@ -14,7 +15,10 @@ export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float
   return sum;
 }
 
-/** One element of {@link serialSum}, of vectors of `length` f32; `value` gives each chip's. */
+/**
+ * Returns one element of {@link serialSum} for vectors of `length` f32. `value` returns the element
+ * of a chip's vector.
+ */
 export function serialElement(
   torus: Torus,
   length: number,
@@ -35,7 +39,7 @@ export function serialElement(
   );
 }
 
-/** f32: ((v[last + step] + v[last + 2 step]) + …) + v[last], around a ring. */
+/** Returns ((v[last + step] + v[last + 2 step]) + …) + v[last] around a ring, each sum in f32. */
 function ringSum(
   length: number,
   last: number,
@@ -54,11 +58,14 @@ function ringSum(
 interface Part {
   readonly index: number;
   readonly length: number;
-  /** The element, counted from the start of the part. */
+  /** Index of the element, counted from the start of the part. */
   readonly element: number;
 }
 
-/** Part i of n of `length` elements starts at min(length, 4 ⌊i ⌈length / 4⌉ / n⌋). */
+/**
+ * Returns the part that contains `element` when `length` elements are cut into n = `parts` parts.
+ * Part i starts at min(length, 4 ⌊i ⌈length / 4⌉ / n⌋).
+ */
 function partOf(length: number, parts: number, element: number): Part {
   const start = (index: number): number =>
     Math.min(length, 4 * Math.floor((index * Math.ceil(length / 4)) / parts));

@@ -3,41 +3,45 @@ import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 
-/** A slice as a grid of Cloud TPUs: columns along X, rows along Y. Each has 2×2 chips. */
+/** Grid of a slice in Cloud TPUs: columns along X, rows along Y. Each Cloud TPU has 2×2 chips. */
 export interface Topology {
   readonly columns: number;
   readonly rows: number;
 }
 
-/** Columns and rows of any kind of node. */
+/** Columns and rows of a grid of any kind of node. */
 export type Grid = Topology;
 
 /**
- * The way a directed link leaves its chip. The number of a direction is its index here: axis =
- * direction >> 1 (0 is X, 1 is Y), and an odd one runs towards smaller coordinates.
+ * Directions in which a directed link can leave its chip. The number of a direction is its index in
+ * this array: axis = direction >> 1 (0 is X, 1 is Y), and an odd direction runs towards smaller
+ * coordinates.
  */
 export const directions = ['+x', '-x', '+y', '-y'] as const;
 /** Index into {@link directions}. */
 export type Direction = 0 | 1 | 2 | 3;
-/** 0 is X, 1 is Y. */
+/** Axis of the torus: 0 is X, 1 is Y. */
 export type Axis = 0 | 1;
 
-/** Which worker holds a chip, and as which of its copies. */
+/** Location of a chip: the worker that emulates the chip, and the chip's index on that worker. */
 export interface Place {
   readonly worker: number;
-  /** Index among the chips of that worker: the copy of a `chip` buffer that is this chip's. */
+  /**
+   * Index of the chip among the chips of its worker. In a buffer with a copy for each chip, this is
+   * also the index of the chip's copy.
+   */
   readonly index: number;
 }
 
 /**
- * Chips on a grid, every axis closed to a ring (hardware has the wrap-around link only on a full
- * axis of 16; every slice here has it). Chip number = y · width + x.
+ * Chips on a grid with wrap-around links: every axis is a ring. The hardware has the wrap-around
+ * link only on a full axis of 16 chips; every emulated slice has it. Chip number = y · width + x.
  */
 export interface Torus {
   readonly width: number;
   readonly height: number;
   readonly workers: number;
-  /** By chip number. */
+  /** Location of every chip, indexed by chip number. */
   readonly places: readonly Place[];
 }
 
@@ -53,12 +57,12 @@ const standardGrids: ReadonlyMap<number, Topology> = new Map(
   ].map(([columns = 0, rows = 0]) => [columns * rows, { columns, rows }]),
 );
 
-/** The largest pod: 8×8 Cloud TPUs. */
+/** Columns of the largest pod, in Cloud TPUs. The largest pod has 8×8 Cloud TPUs. */
 export const maxColumns: number = tpuV2.podChipColumns / tpuV2.chipColumnsPerCloudTpu;
-/** Rows of the largest pod. */
+/** Rows of the largest pod, in Cloud TPUs. */
 export const maxRows: number = tpuV2.podChipRows / tpuV2.chipRowsPerCloudTpu;
 
-/** The standard grid of `tpus` Cloud TPUs. Throws `bad-flag` when there is none. */
+/** Returns the standard grid of `tpus` Cloud TPUs. Throws `bad-flag` if that number has none. */
 export function standardGrid(tpus: number): Topology {
   const topology = standardGrids.get(tpus);
   if (topology) return topology;
@@ -69,17 +73,17 @@ export function standardGrid(tpus: number): Topology {
   );
 }
 
-/** Whether a grid is the standard one of its number of Cloud TPUs. */
+/** True if the grid is the standard grid for its number of Cloud TPUs. */
 export function isStandardGrid({ columns, rows }: Topology): boolean {
   const standard = standardGrids.get(columns * rows);
   return standard?.columns === columns && standard.rows === rows;
 }
 
 /**
- * Reads a grid such as `4x2`: 1 to 8 columns and rows of Cloud TPUs.
+ * Parses the text of a grid, such as `4x2`: 1 to 8 columns and 1 to 8 rows of Cloud TPUs.
  *
- * @param origin of the text, for messages.
- * @throws PodError `bad-flag` when it is none.
+ * @param origin Name of the flag or file that the text comes from, for messages.
+ * @throws PodError `bad-flag` if the text is not such a grid.
  */
 export function parseTopology(text: string, origin = '--topology'): Topology {
   const match = /^(\d{1,4})[x×](\d{1,4})$/i.exec(text);
@@ -96,17 +100,17 @@ export function parseTopology(text: string, origin = '--topology'): Topology {
   return { columns, rows };
 }
 
-/** `4x2`, as {@link parseTopology} reads it. */
+/** Returns the text of a grid, such as `4x2`, in the form that {@link parseTopology} reads. */
 export function formatTopology({ columns, rows }: Topology): string {
   return `${columns}x${rows}`;
 }
 
-/** Chips of a Cloud TPU along X and along Y. */
+/** Number of chips of a Cloud TPU along X (`across`) and along Y (`down`). */
 const { chipColumnsPerCloudTpu: across, chipRowsPerCloudTpu: down } = tpuV2;
 
 /**
- * The chips of a slice, four on a worker. Cloud TPU (column, row) is worker row · columns +
- * column; its chip (dx, dy) has index dy · 2 + dx.
+ * Returns the torus of a slice, with four chips on each worker. Cloud TPU (column, row) is worker
+ * row · columns + column; chip (dx, dy) of a worker has index dy · 2 + dx.
  */
 export function podTorus({ columns, rows }: Topology): Torus {
   return makeTorus(across * columns, down * rows, columns * rows, (x, y) => ({
@@ -115,17 +119,20 @@ export function podTorus({ columns, rows }: Topology): Torus {
   }));
 }
 
-/** A torus with one chip on a worker: what other collectives libraries call ranks. */
+/**
+ * Returns a torus with one chip on each worker. In other collectives libraries such a chip is a
+ * rank.
+ */
 export function flatTorus(width: number, height: number): Torus {
   return makeTorus(width, height, width * height, (x, y) => ({ worker: y * width + x, index: 0 }));
 }
 
-/** Chips of the whole torus. */
+/** Number of chips of the whole torus. */
 export function chipCount(torus: Torus): number {
   return torus.width * torus.height;
 }
 
-/** Chips along an axis. */
+/** Number of chips along an axis. */
 export function axisLength(torus: Torus, axis: Axis): number {
   return axis === 0 ? torus.width : torus.height;
 }
@@ -135,7 +142,7 @@ export function position(torus: Torus, chip: number, axis: Axis): number {
   return axis === 0 ? chip % torus.width : Math.floor(chip / torus.width);
 }
 
-/** The chip that the link leaving `chip` in `direction` leads to. */
+/** Returns the number of the chip at the far end of the link that leaves `chip` in `direction`. */
 export function neighbour(torus: Torus, chip: number, direction: Direction): number {
   const axis = axisOf(direction);
   const length = axisLength(torus, axis);
@@ -144,12 +151,12 @@ export function neighbour(torus: Torus, chip: number, direction: Direction): num
   return chip + (to - from) * (axis === 0 ? 1 : torus.width);
 }
 
-/** The worker that holds a chip, and which of its chips it is. */
+/** Returns the worker that emulates a chip, and the chip's index on that worker. */
 export function placement(torus: Torus, chip: number): Place {
   return at(torus.places, chip);
 }
 
-/** Chip numbers of a worker, by index. */
+/** Returns the numbers of a worker's chips, ordered by the chips' index on the worker. */
 export function chipsOf(torus: Torus, worker: number): readonly number[] {
   const chips: number[] = [];
   for (const [chip, place] of torus.places.entries()) {
@@ -158,37 +165,43 @@ export function chipsOf(torus: Torus, worker: number): readonly number[] {
   return chips;
 }
 
-/** The axis along which a direction leads. */
+/** Returns the axis along which a direction runs. */
 export function axisOf(direction: Direction): Axis {
   return direction < 2 ? 0 : 1;
 }
 
-/** Whether the direction runs towards larger coordinates. */
+/** True if the direction runs towards larger coordinates. */
 export function isForward(direction: Direction): boolean {
   return (direction & 1) === 0;
 }
 
-/** The direction back. */
+/** Returns the opposite direction on the same axis. */
 export function opposite(direction: Direction): Direction {
   return (direction ^ 1) as Direction;
 }
 
-/** Directed links are numbered chip · 4 + direction. */
+/** Number of directed links of the torus. Link number = chip · 4 + direction. */
 export function linkCount(torus: Torus): number {
   return chipCount(torus) * directions.length;
 }
 
-/** `chip(3,1)`. */
+/** Returns the name of a chip in messages and reports, from its coordinates: `chip(3,1)`. */
 export function chipName(torus: Torus, chip: number): string {
   return `chip(${position(torus, chip, 0)},${position(torus, chip, 1)})`;
 }
 
-/** The directed link that leaves a chip, as reports and faults name it: `chip(3,1)+x`. */
+/**
+ * Returns the name of a directed link in reports and faults: the chip that the link leaves, then
+ * the direction, as in `chip(3,1)+x`.
+ */
 export function linkName(torus: Torus, link: number): string {
   return `${chipName(torus, link >> 2)}${at(directions, link & 3)}`;
 }
 
-/** The number of the link with that name. Throws `bad-flag` when the torus has no such link. */
+/**
+ * Returns the number of the link with the given name. Throws `bad-flag` if the text is not the name
+ * of a link, or the torus has no such link.
+ */
 export function parseLinkName(torus: Torus, name: string): number {
   const match = /^chip\((\d{1,4}),(\d{1,4})\)([+-][xy])$/.exec(name);
   if (!match) {

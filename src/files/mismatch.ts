@@ -1,6 +1,9 @@
 import type { z } from 'zod';
 
-/** The first thing in which a value does not fit a schema, in words: `apiPort: expected number …`. */
+/**
+ * Names the first issue that zod found: the path of the value (`it` for the whole value), then
+ * zod's message. Example: `apiPort: expected number …`.
+ */
 export function mismatch({ issues: [issue] }: z.ZodError): string {
   return `${issue?.path.join('.') || 'it'}: ${issue?.message}`;
 }

@@ -1,13 +1,16 @@
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { isSystemError } from './system-error.ts';
 
-/** What reading a file gave: its contents, or the reason in words that end a sentence "found …". */
+/**
+ * Outcome of reading a file: its contents, or why there are none. `found` is a phrase that ends a
+ * message "expected …, found …".
+ */
 export type FileContents =
   | { readonly kind: 'contents'; readonly bytes: Buffer; readonly mode: number }
   | { readonly kind: 'missing'; readonly found: string }
   | { readonly kind: 'refused'; readonly found: string; readonly cause?: unknown };
 
-/** One read takes at most this many bytes: Node reads less than 2 GiB at a time. */
+/** Largest number of bytes in one read call. Node cannot read 2 GiB or more in one call. */
 const readBytesMax = 2 ** 26;
 
 /** A regular file that is open for reading. The caller closes it. */
@@ -17,14 +20,15 @@ export interface OpenedFile {
   readonly stats: Stats;
 }
 
-/** Why there is no file to read. */
+/** Outcome of opening or reading a file that does not exist or is refused. */
 export type NoFile = Exclude<FileContents, { readonly kind: 'contents' }>;
 
 /**
  * Opens a regular file for reading.
  *
- * A pipe, a device, a socket or a folder is refused before a byte is read, so that nothing waits for
- * a writer and nothing endless is read. Never throws for what the file system says.
+ * A pipe, a device, a socket or a folder is refused before a byte is read. So the program never
+ * waits for a writer and never reads an endless stream. Errors of the file system are returned, not
+ * thrown.
  */
 export function openRegularFile(path: string): OpenedFile | NoFile {
   try {
@@ -39,7 +43,10 @@ export function openRegularFile(path: string): OpenedFile | NoFile {
   }
 }
 
-/** Reads a regular file of at most `bytesMax` bytes, opened as by {@link openRegularFile}. */
+/**
+ * Reads a whole regular file. Refuses a file of more than `bytesMax` bytes. Errors of the file
+ * system are returned, not thrown.
+ */
 export function readRegularFile(path: string, bytesMax: number): FileContents {
   const opened = openRegularFile(path);
   if (opened.kind !== 'opened') return opened;
@@ -53,8 +60,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * The whole lines at the end of an open file: those of its last `bytesMax` bytes, from byte `from` on.
- * A last line without an end is one of them.
+ * Returns the complete lines among the last `bytesMax` bytes of an open file. Bytes before `from`
+ * are not read; `from` is the start of a line. A last line without a newline counts as complete.
+ * Empty lines are left out.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,
@@ -65,7 +73,7 @@ export function lastLines(
   if (start >= size) return [];
   const piece = Buffer.alloc(size - start);
   const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
-  // The rest of a line that began before is left out.
+  // If the piece starts in the middle of a line, the rest of that line is left out.
   const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
   return whole.split('\n').filter((line) => line !== '');
 }
@@ -78,19 +86,23 @@ function noFile(error: unknown): NoFile {
   return { kind: 'refused', found: error.message, cause: error };
 }
 
-/** Files that a pod writes for itself are far smaller. */
+/**
+ * Largest file that {@link readSmallText} reads, in bytes. Files that a pod writes for itself are
+ * far smaller.
+ */
 const smallBytesMax = 2 ** 20;
 
 /**
- * The text of a regular file of at most 1 MiB; undefined when there is none that can be read. For
- * files that a pod writes for itself and can do without. Not for those below `/proc`: their size is 0.
+ * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read.
+ * Meant for files that a pod writes for itself and can do without. Does not work for files below
+ * `/proc`, whose size is 0.
  */
 export function readSmallText(path: string): string | undefined {
   const file = readRegularFile(path, smallBytesMax);
   return file.kind === 'contents' ? file.bytes.toString('utf8') : undefined;
 }
 
-/** What a path that is not a regular file is, with its article. */
+/** Describes the kind of a file for messages, with an article: `a folder`, `a pipe`. */
 export function describeKind(stats: Stats): string {
   if (stats.isFile()) return 'a regular file';
   if (stats.isDirectory()) return 'a folder';

@@ -13,23 +13,29 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { describeKind } from './read.ts';
 import { isSystemError } from './system-error.ts';
 
-/** Where an output that a path names goes. */
+/** Destination of an output: what its path refers to. */
 export type Target =
-  /** A regular file, there or not: it may be replaced. `path` has no links in it. */
+  /**
+   * A regular file, which writing replaces. `stats` is undefined if the file does not exist yet.
+   * `path` contains no symbolic links.
+   */
   | { readonly kind: 'file'; readonly path: string; readonly stats: Stats | undefined }
-  /** A device or a pipe: it is written to where it is. */
+  /** A device or a pipe. Writing sends bytes to the device or pipe and does not replace it. */
   | { readonly kind: 'stream'; readonly path: string; readonly stats: Stats }
-  /** A file that the process was started with, such as `/dev/stdout`. */
+  /** A descriptor that the process was started with, named by a path such as `/dev/stdout`. */
   | { readonly kind: 'descriptor'; readonly descriptor: number; readonly stats: Stats };
 
-/** Reason why a path cannot be one of an output, in words that end "expected …, found …". */
+/** Reason why a path cannot be an output: two phrases for a message "expected …, found …". */
 export interface NoTarget {
   readonly kind: 'refused';
   readonly expected: string;
   readonly found: string;
 }
 
-/** Finds out where an output goes, and whether it can be written, as far as that can be known before. Changes nothing. */
+/**
+ * Finds the destination of an output. Checks also that the destination can be written, as far as
+ * that is known before the write. Changes nothing.
+ */
 export function targetOf(path: string): Target | NoTarget {
   const descriptor = descriptorOf(path);
   try {
@@ -40,7 +46,10 @@ export function targetOf(path: string): Target | NoTarget {
   }
 }
 
-/** The number of a descriptor that a path stands for: `/dev/stdout`, or `/dev/fd/63` of `>(…)`. */
+/**
+ * Returns the number of the descriptor that a path names: 1 for `/dev/stdout`, 63 for `/dev/fd/63`
+ * (the shell passes such a path for `>(…)`). Returns undefined for any other path.
+ */
 export function descriptorOf(path: string): number | undefined {
   const named = ['/dev/stdin', '/dev/stdout', '/dev/stderr'].indexOf(path);
   if (named >= 0) return named;
@@ -48,7 +57,9 @@ export function descriptorOf(path: string): number | undefined {
   return number === undefined ? undefined : Number(number);
 }
 
-/** Whether two outputs would be one regular file, by whatever links and names. */
+/**
+ * True if two outputs are the same regular file, possibly under different names or through links.
+ */
 export function isSameFile(a: Target, b: Target): boolean {
   if (a.stats === undefined || b.stats === undefined) {
     return a.kind === 'file' && b.kind === 'file' && a.path === b.path;
@@ -56,7 +67,7 @@ export function isSameFile(a: Target, b: Target): boolean {
   return isSameStats(a.stats, b.stats);
 }
 
-/** Whether two descriptions are those of one regular file. */
+/** True if two `Stats` describe the same regular file: equal device and inode. */
 export function isSameStats(a: Stats, b: Stats): boolean {
   return a.isFile() && a.dev === b.dev && a.ino === b.ino;
 }
@@ -83,10 +94,13 @@ function targetAt(given: string): Target | NoTarget {
   return { kind: 'stream', path, stats };
 }
 
-/** How many links may lead to links [Linux, MAXSYMLINKS]. */
+/** Longest chain of symbolic links that is followed [Linux, MAXSYMLINKS]. */
 const linksMax = 40;
 
-/** The path of a file that may not be there yet; undefined when its folder is not there. */
+/**
+ * Resolves the symbolic links of a path. The file itself may be missing. Returns undefined if the
+ * folder of the file does not exist.
+ */
 function withoutLinks(path: string, links = 0): string | undefined {
   const folder = realpathOf(dirname(path));
   if (folder === undefined || !statSync(folder).isDirectory()) return undefined;
@@ -96,7 +110,10 @@ function withoutLinks(path: string, links = 0): string | undefined {
   return withoutLinks(resolve(folder, readlinkSync(inFolder)), links + 1);
 }
 
-/** A path without links, as far as it is there. */
+/**
+ * Resolves the symbolic links in the existing part of a path and appends the missing part
+ * unchanged.
+ */
 export function realPath(path: string): string {
   const whole = resolve(path);
   let there = whole;
@@ -119,7 +136,10 @@ function refusal(expected: string, found: string): NoTarget {
   return { kind: 'refused', expected, found };
 }
 
-/** What the system says, without the path: the message names it already. */
+/**
+ * Returns the message of a system error without the system call and the path, because the caller's
+ * message names the path already.
+ */
 function withoutPath({ message }: Error): string {
   return message.replace(/, \w+(?: '.*)?$/s, '');
 }

@@ -13,21 +13,27 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { targetOf } from './target.ts';
 
-/** From now on a file that reaches the limit of `ulimit -f` fails like a full disk, instead of ending the process. */
+/**
+ * Makes a write beyond the limit of `ulimit -f` fail with an error, as a write to a full disk does.
+ * Without this handler, the signal SIGXFSZ would end the process.
+ */
 export function outliveFileLimit(): void {
   process.on('SIGXFSZ', () => {});
 }
 
-/** How often a reader that takes nothing is tried again, and after how many ms: for 10 s. */
+/**
+ * Number of retries of a write to a pipe whose reader takes nothing, and the time between two tries
+ * in ms. Together they are 10 s.
+ */
 const triesMax = 2000;
 const tryMs = 5;
 
 /**
- * Writes an output to its target, whatever that is. A regular file is replaced whole or not at all,
- * and keeps its mode; links to it stay. A device, a pipe or an open descriptor is written to.
- * `opened` is its descriptor if it has been opened before.
+ * Writes an output to its destination. A regular file is replaced as a whole or not at all; it
+ * keeps its mode, and links to it stay. Bytes for a device, a pipe or an open descriptor are
+ * written to it directly. If `opened` is given, it is the descriptor of the already opened output.
  *
- * @throws an error of the system, or one that says what is in the place of the file.
+ * @throws an error of the system, or an Error that says what was found at the path.
  */
 export function writeOutput(path: string, bytes: Uint8Array, opened?: number): void {
   if (opened !== undefined) {
@@ -50,13 +56,14 @@ export function writeOutput(path: string, bytes: Uint8Array, opened?: number): v
 }
 
 /**
- * Opens a device or a pipe for writing. Never waits: a pipe that nobody reads is an error, `ENXIO`.
+ * Opens a device or a pipe for writing, without waiting. A pipe without a reader is a system error,
+ * `ENXIO`.
  */
 export function openStream(path: string): number {
   return openSync(path, constants.O_WRONLY | constants.O_APPEND | (constants.O_NONBLOCK ?? 0));
 }
 
-/** Why a pipe or a device could not be opened with {@link openStream}, in words. */
+/** Describes in words why {@link openStream} failed. */
 export function openingTrouble({ code, message, path }: NodeJS.ErrnoException): string {
   const isPipe = path !== undefined && statSync(path, { throwIfNoEntry: false })?.isFIFO();
   return code === 'ENXIO' && isPipe ? 'nobody reads the pipe' : message;
@@ -71,7 +78,10 @@ function writeStream(path: string, bytes: Uint8Array): void {
   }
 }
 
-/** Errors of a rename after which writing in place may still work: a file that is a mount point, say. */
+/**
+ * Error codes of a failed replacement after which writing in place can still work. For example, a
+ * file that is a mount point cannot be renamed over.
+ */
 const keepsPlace: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EXDEV'];
 
 function replace(path: string, bytes: Uint8Array, mode: number | undefined): void {
@@ -83,7 +93,10 @@ function replace(path: string, bytes: Uint8Array, mode: number | undefined): voi
   }
 }
 
-/** Path of the draft that is written beside a file before it takes its place; the `count`-th of this process. */
+/**
+ * Path of the draft that is written beside a file and then renamed to it. `count` distinguishes
+ * several drafts of one process.
+ */
 export function draftBeside(path: string, count = 0): string {
   return join(dirname(path), `.${basename(path).slice(0, 60)}.${process.pid}.${count}.partial`);
 }
@@ -106,7 +119,7 @@ function replaceByRename(path: string, bytes: Uint8Array, mode: number | undefin
   }
 }
 
-/** Writes all bytes. A reader that takes none for a while is an error, `EAGAIN`. */
+/** Writes all bytes. If a reader takes no byte for 10 s, throws the system error `EAGAIN`. */
 function writeAll(file: number, bytes: Uint8Array): void {
   for (let at = 0, tries = 0; at < bytes.length; ) {
     try {

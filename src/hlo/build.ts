@@ -302,8 +302,8 @@ export function reverse(x: HloInstruction, dimensions: readonly number[]): Rever
 }
 
 /**
- * Sums of products over the contracting dimensions; dimensions of the result: batch, free of lhs, free
- * of rhs.
+ * Sums of products over the contracting dimensions; dimensions of the result: batch, free of lhs,
+ * free of rhs.
  */
 export function dot(
   lhs: HloInstruction,

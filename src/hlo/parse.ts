@@ -675,7 +675,8 @@ function draftOf(parsed: Parsed): Draft {
     case 'fusion':
       return { ...node, opcode, kind: need('kind'), body: need('body') };
     default:
-      // The opcodes that are left have no attributes; the compiler does not pair them up one by one.
+      // The opcodes that are left have no attributes; the compiler does not pair them up one by
+      // one.
       return { ...node, opcode } as Draft;
   }
 }

@@ -39,7 +39,9 @@ export function users(
   return counts;
 }
 
-/** The same instruction on other operands, its shape inferred again; itself if they are the same. */
+/**
+ * The same instruction on other operands, its shape inferred again; itself if they are the same.
+ */
 export function withOperands<T extends HloInstruction>(
   it: T,
   operands: readonly HloInstruction[],

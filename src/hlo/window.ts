@@ -22,7 +22,10 @@ export function windowPositions(size: number, window: WindowDimension): number {
   return base < reach ? 0 : Math.floor((base - reach) / window.stride) + 1;
 }
 
-/** The elements of the base with its holes and padding; negative padding must not make it less than 0. */
+/**
+ * The elements of the base with its holes and padding; negative padding must not make it less than
+ * 0.
+ */
 export function paddedSize(size: number, window: WindowDimension): number {
   return dilated(size, window.baseDilation) + window.padLow + window.padHigh;
 }

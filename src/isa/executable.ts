@@ -2,74 +2,82 @@ import type { ArrayShape } from '../numerics/shape.ts';
 
 /**
  * The contract between compiler and chip. The compiler writes an executable for one replica (one
- * core); a Cloud TPU runs it on its eight cores in lockstep, so that what is the same on every
- * core is held and computed once, and one large product may serve all eight.
+ * core). A Cloud TPU runs it on its eight cores in lockstep. A value that is the same on every core
+ * is therefore stored and computed once, and one large matmul may compute the results of all eight.
  */
 export interface Executable {
   readonly name: string;
-  /** Cores of a Cloud TPU that run in lockstep: 8 on the hardware; 2 cores make a chip. */
+  /** Number of cores that run in lockstep. A Cloud TPU of the hardware has 8, two on each chip. */
   readonly cores: number;
   readonly buffers: readonly Buffer[];
   readonly instructions: readonly Instruction[];
-  /** Element offsets that products use; `Matmul` refers to them by index. */
+  /** Tables of element offsets of matmul operands. `Matmul` refers to them by index. */
   readonly tables: readonly Int32Array[];
-  /** A WASM module with the generated loops `f0`, `f1`, …; imports `env.memory` (shared). */
+  /**
+   * WASM module with the generated fused loops `f0`, `f1`, …. It imports the shared `env.memory`.
+   */
   readonly code: Uint8Array;
-  /** Values that are in place before the first step. */
+  /** Values that loading writes into their buffers, before the first step. */
   readonly constants: readonly { readonly buffer: BufferId; readonly data: Uint8Array }[];
-  /** Buffer of each parameter, by parameter number. Always `shared`. */
+  /** Buffer of each parameter, indexed by parameter number. All are `shared`. */
   readonly parameters: readonly BufferId[];
   /**
-   * By parameter number, the buffer that holds its value after a step: another one where the
-   * emulator keeps the value from before, so that an aborted step can be run again; its own where
-   * nothing takes its place. In HBM both are one, as the update is in place. Absent when updates
-   * are in place in the emulator too.
+   * Buffer of each parameter's value after a step, indexed by parameter number. A parameter that
+   * the step updates has a second buffer here: the emulator keeps the old value, so that an aborted
+   * step can run again. A parameter that the step does not update has its own buffer. In HBM both
+   * buffers have one address, because the hardware updates in place. Undefined if the emulator
+   * updates in place too.
    */
   readonly next?: readonly BufferId[];
-  /** Buffer of each element of the root tuple; an aliased one is its parameter's `next` buffer. */
+  /**
+   * Buffer of each element of the root tuple. An aliased element has its parameter's `next` buffer.
+   */
   readonly results: readonly BufferId[];
-  /** What the host feeds each core at the start of a step, in order. */
+  /** Shapes of the arrays that the host feeds to each core in a step, in order. */
   readonly infeed: readonly ArrayShape[];
-  /** What each core sends the host at the end of a step. `shared` ones are sent once. */
+  /** Arrays that each core sends to the host in a step, in order. A `shared` array is sent once. */
   readonly outfeed: readonly { readonly shape: ArrayShape; readonly copies: Copies }[];
-  /** Gradients that travel together: a contiguous f32 vector per chip. */
+  /** Buckets of the all-reduces. A bucket is a contiguous f32 vector of gradients on each chip. */
   readonly buckets: readonly Bucket[];
   readonly hbm: HbmReport;
-  /** Bytes of one Cloud TPU in the emulator's memory: every buffer, tables and constants. */
+  /** Bytes of one Cloud TPU's arena in the emulator's memory: all buffers, tables and constants. */
   readonly arenaBytes: number;
 }
 
 /**
- * How many copies the emulator keeps of a buffer. `shared`: one, because every core of the Cloud
- * TPU holds the same value. `core`: one a core. `chip`: one a chip, the sum of its two cores'
- * values, core 0 + core 1; only gradients on their way to the all-reduce.
+ * Copies of a buffer that the emulator keeps for one Cloud TPU. `shared`: one copy, because all
+ * cores hold the same value. `core`: one copy for each core. `chip`: one copy for each chip, which
+ * is the sum of its two cores' values (core 0 + core 1). Only gradients for the all-reduce are
+ * `chip`.
  */
 export type Copies = 'shared' | 'chip' | 'core';
 
 /** Index into `Executable.buffers`. */
 export type BufferId = number;
 
-/** A range of memory with the shape of the array in it. */
+/** A range of memory that holds an array, once for each copy. */
 export interface Buffer {
-  /** Path of the instruction that it belongs to, such as `conv2/kernel`. */
+  /** Path of the HLO instruction whose value the buffer holds, such as `conv2/kernel`. */
   readonly name: string;
   readonly kind: 'program' | 'parameter' | 'constant' | 'infeed' | 'gradient' | 'temporary';
   readonly shape: ArrayShape;
   readonly copies: Copies;
-  /** Byte offset of copy 0 in the Cloud TPU's arena; copy i lies `i * stride` further. 64-aligned. */
+  /** Byte offset of copy 0 in the arena, a multiple of 64. Copy i is at `offset + i * stride`. */
   readonly offset: number;
-  /** Bytes between copies; 0 when shared. Dense: copies of a `core` buffer follow one another. */
+  /**
+   * Bytes from one copy to the next; 0 for `shared`. The copies of a `core` buffer have no gaps.
+   */
   readonly stride: number;
-  /** Bytes of one dense copy. */
+  /** Bytes of one copy, without padding. */
   readonly bytes: number;
-  /** The same buffer in a core's HBM, where it is padded to tiles of 8×128. */
+  /** Byte offset of the buffer in a core's HBM, where arrays are padded to tiles of 8×128. */
   readonly hbmOffset: number;
   readonly hbmBytes: number;
 }
 
-/** What part of a step an instruction belongs to, for the table of step timings. */
+/** Parts of a step. The table of step timings shows the time of each part. */
 export const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed'] as const;
-/** A part of a step, for its times. */
+/** One of {@link phases}. */
 export type Phase = (typeof phases)[number];
 
 interface Step {
@@ -77,7 +85,7 @@ interface Step {
   readonly phase: Phase;
 }
 
-/** What a core does at a time, by the unit that does it. */
+/** One instruction of a core. The field `unit` names the unit that executes it. */
 export type Instruction =
   | InfeedInstruction
   | OutfeedInstruction
@@ -89,13 +97,13 @@ export type Instruction =
   | AllReduceStart
   | AllReduceDone;
 
-/** Takes element `element` of the infeed into `target` (`core`). */
+/** Copies element `element` of the infeed into `target`, a `core` buffer. */
 export interface InfeedInstruction extends Step {
   readonly unit: 'infeed';
   readonly element: number;
   readonly target: BufferId;
 }
-/** Sends an array to the host. */
+/** Sends the array in `source` to the host as element `element` of the outfeed. */
 export interface OutfeedInstruction extends Step {
   readonly unit: 'outfeed';
   readonly element: number;
@@ -103,10 +111,14 @@ export interface OutfeedInstruction extends Step {
 }
 
 /**
- * `target[b,m,n] = Σ_k lhs[batchL[b] + rows[m] + lhsDepth[k]] · rhs[batchR[b] + rhsDepth[k] + columns[n]]`
- * in f32, offsets in elements, the order of sums as documented (tiles of 128 along k).
- * Operands are f32. When `target` is `chip` the operands are `core`, and each copy is the product
- * of the chip's first core plus that of its second.
+ * A matmul on the MXU. With tables of element offsets for both operands:
+ *
+ *     target[b,m,n] = Σ_k lhs[lhsBatch[b] + rows[m] + lhsDepth[k]]
+ *                       · rhs[rhsBatch[b] + rhsDepth[k] + columns[n]]
+ *
+ * Operands and sums are f32, in the order of sums of docs/ARCHITECTURE.md (tiles of 128 along k).
+ * If `target` is `chip`, the operands are `core`, and each copy of `target` is the result of the
+ * chip's first core plus the result of its second core.
  */
 export interface MatmulInstruction extends Step {
   readonly unit: 'mxu';
@@ -115,38 +127,43 @@ export interface MatmulInstruction extends Step {
   readonly rhs: BufferId;
   readonly target: BufferId;
 }
-/** A matrix product, or a batch of them, with the offsets of all its elements. */
+/** Sizes and offset tables of a matmul, or of a batch of matmuls. */
 export interface Matmul {
   readonly batch: number;
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  /** Indices into `Executable.tables`. */
+  /**
+   * Index of the table in `Executable.tables`, like the next five fields. Offsets are in elements.
+   */
   readonly lhsBatch: number;
   readonly rhsBatch: number;
   readonly rows: number;
   readonly lhsDepth: number;
   readonly rhsDepth: number;
   readonly columns: number;
-  /** Multiplicands rounded to bf16, or f32 as they are. */
+  /** Precision of the multiplicands: f32 values are rounded to bf16 first, or multiplied as f32. */
   readonly precision: 'bf16' | 'f32';
 }
 
 /**
- * A generated loop on the vector unit: calls `f<function>(address of each source…, of each
- * target…)` once for each copy of the targets, which all have the same `copies`. A `shared`
- * source has one address for all.
+ * A fused loop on the vector unit. It calls the generated function `f<function>` once for each copy
+ * of the targets, with the byte addresses of all sources and then of all targets. All targets have
+ * the same `copies`. A `shared` source has the same address in every call.
  */
 export interface FusedLoopInstruction extends Step {
   readonly unit: 'vpu';
   readonly function: number;
   readonly sources: readonly BufferId[];
   readonly targets: readonly BufferId[];
-  /** f32 operations for one core, for the cost model. */
+  /** f32 operations of one core, for the cost model. */
   readonly flops: number;
 }
 
-/** Copies bytes, every copy of `source` to that of `target`; a shared source to all. */
+/**
+ * Copies bytes from each copy of `source` to the same copy of `target`, or from a `shared` source
+ * to all.
+ */
 export interface CopyInstruction extends Step {
   readonly unit: 'copy';
   readonly source: BufferId;
@@ -156,14 +173,20 @@ export interface CopyInstruction extends Step {
   readonly bytes: number;
 }
 
-/** `target` (chip) copy c = `source` (core) copy 2c + copy 2c+1, f32; with one core, its copy. */
+/**
+ * Adds the f32 values of a chip's two cores: copy c of `target` (`chip`) = copy 2c + copy 2c+1 of
+ * `source` (`core`). With a single core it copies that core's values.
+ */
 export interface ChipSumInstruction extends Step {
   readonly unit: 'chip-sum';
   readonly source: BufferId;
   readonly target: BufferId;
 }
 
-/** Philox bits: `state` u32[4] → `bits`, and the advanced `newState`, which may be `state`'s memory. */
+/**
+ * Fills `bits` with random u32 of Philox 4×32-10, generated from `state` (u32[4]), and writes the
+ * advanced state to `newState`. `newState` and `state` may be the same memory.
+ */
 export interface RngInstruction extends Step {
   readonly unit: 'rng';
   readonly state: BufferId;
@@ -171,22 +194,23 @@ export interface RngInstruction extends Step {
   readonly bits: BufferId;
 }
 
-/** Hands the bucket to the fabric; other instructions run while it travels. */
+/** Starts the all-reduce of a bucket. The following instructions run while it is in flight. */
 export interface AllReduceStart extends Step {
   readonly unit: 'all-reduce-start';
   readonly bucket: number;
 }
-/** Waits until the sum over all chips lies in copy 0 of the bucket. */
+/** Waits until copy 0 of the bucket holds the sum over all chips of the slice. */
 export interface AllReduceDone extends Step {
   readonly unit: 'all-reduce-done';
   readonly bucket: number;
 }
 
 /**
- * A `chip` buffer that holds its members one after another. Before: copy c is chip c's vector.
- * After: copy 0 is the sum over all chips of the slice; the other copies are scratch.
- * Members have buffers of their own that lie inside, aligned to 4 bytes: `chip` ones that take the
- * parts, their stride the bucket's, and `shared` ones inside copy 0, from which the sum is read.
+ * A `chip` buffer with several gradients, its members, one after another. Before the all-reduce,
+ * copy c is the vector of chip c. After it, copy 0 is the sum over all chips of the slice, and the
+ * other copies are scratch. Each member has two buffers inside the bucket, aligned to 4 bytes: a
+ * `chip` buffer with the bucket's stride, into which the gradient is written, and a `shared` buffer
+ * inside copy 0, from which the sum is read.
  */
 export interface Bucket {
   readonly buffer: BufferId;
@@ -198,12 +222,12 @@ export interface Bucket {
   }[];
 }
 
-/** What one core's HBM holds at its fullest, in bytes padded to tiles. */
+/** Contents of one core's HBM at the peak of its use, in bytes padded to tiles. */
 export interface HbmReport {
   readonly limit: number;
   readonly peak: number;
   readonly byKind: Readonly<Record<Buffer['kind'], number>>;
-  /** The largest buffers alive at the peak, largest first. */
+  /** The largest buffers that are live at the peak, largest first. */
   readonly largest: readonly {
     readonly name: string;
     readonly shape: string;

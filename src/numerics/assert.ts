@@ -1,29 +1,35 @@
-/** A broken invariant: our mistake, never the user's. Nothing catches it. */
+/**
+ * A broken invariant, which is a bug of this program and never the user's mistake. No code catches
+ * it.
+ */
 export class AssertionError extends Error {
   override readonly name = 'AssertionError';
 }
 
 /**
- * Throws an {@link AssertionError} saying what, and which numbers, unless `condition` holds. The
- * message is made each time: where much is done, ask first and then call {@link broken}.
+ * Throws an {@link AssertionError} with `message` if `condition` is false. The caller builds the
+ * message even if the condition holds, so a hot loop tests the condition itself and calls
+ * {@link broken}.
  */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);
 }
 
-/** Throws an {@link AssertionError}. */
+/** Throws an {@link AssertionError} with `message`. */
 export function broken(message: string): never {
   throw new AssertionError(message);
 }
 
-/** The element of `values` at `index`, which must be there. */
+/** Returns `values[index]`. Throws an {@link AssertionError} if `index` is out of range. */
 export function at<T>(values: ArrayLike<T>, index: number): T {
   const value = values[index];
   if (value === undefined) broken(`index ${index} of ${values.length}`);
   return value;
 }
 
-/** The value of a case that the types exclude. */
+/**
+ * Throws an {@link AssertionError}. Closes a switch whose cases cover every value of a union type.
+ */
 export function unreachable(value: never): never {
   throw new AssertionError(`unreachable: ${JSON.stringify(value)}`);
 }

@@ -2,17 +2,19 @@ const lanes = 16;
 const canonicalNan = 0x7fc0_0000;
 
 /**
- * A 64-bit digest of f32 words in order, to tell whether two copies of the weights are the same
- * to the bit; every NaN counts as one and the same, −0 and +0 differ. Not cryptographic.
+ * Returns a 64-bit digest of a sequence of f32 words. Two copies of the weights with equal digests
+ * are taken to have the same bits. All NaNs count as equal; −0 and +0 differ. Not cryptographic.
  *
- * Word i goes to lane i mod 16; the last group is filled up with zero words. A lane holds two
- * words of state, which start at the halves of `seed` plus the lane's number, and take in w by
- * p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q ← y ^ (y >>> 13) with
- * y = (q + w) · 0x85ebca77, each one-to-one. The lanes' p, mixed in one after another starting
- * from the count, are the lower half of the result; the q, starting from its complement, the
- * upper. Digests chain: the digest of one array is the seed for the next.
+ * 1. Word i goes to lane i mod 16. Zero words fill the last group of 16.
+ * 2. A lane has two words of state, p and q. They start as the lower and the upper half of `seed`,
+ *    plus the lane's number.
+ * 3. A word w updates both: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q ← y ^ (y >>>
+ *    13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
+ * 4. The lower half of the result is the number of words, into which the p of all lanes are mixed
+ *    in order. The upper half is the complement of that number, into which all q are mixed.
  *
- * `digest` in chip/kernels/assembly/vector.ts is the same function, fast.
+ * The digest of several arrays is a chain: the digest of one array is the seed for the next.
+ * `digest` in chip/kernels/assembly/vector.ts is a faster implementation of the same function.
  */
 export function digest(words: Uint32Array, seed: bigint = 0n): bigint {
   const first = new Int32Array(lanes).map((_, lane) => Number(seed & 0xffff_ffffn) + lane);
@@ -31,7 +33,7 @@ export function digest(words: Uint32Array, seed: bigint = 0n): bigint {
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
-/** A digest as people see it: 16 hexadecimal digits. */
+/** Returns a digest as 16 hexadecimal digits, the form in logs and messages. */
 export function digestText(value: bigint): string {
   return value.toString(16).padStart(16, '0');
 }
@@ -40,7 +42,9 @@ function canonical(word: number): number {
   return (word & 0x7fff_ffff) > 0x7f80_0000 ? canonicalNan : word;
 }
 
-/** The finalizer of MurmurHash3 [Appleby]: each bit of the input reaches each of the output. */
+/**
+ * The finalizer of MurmurHash3: every bit of the input affects every bit of the output. [Appleby]
+ */
 function mixed(hash: number): number {
   let h = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2_ae35);

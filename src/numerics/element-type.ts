@@ -1,4 +1,4 @@
-/** Every element type of HLO [XLA, xla_data.proto], with its width in bits and its kind. */
+/** Element types of HLO, each with its width in bits and its kind. [XLA, xla_data.proto] */
 export const elementTypes: Readonly<Record<ElementType, { bits: number; kind: ElementKind }>> = {
   pred: { bits: 8, kind: 'pred' },
   s2: { bits: 2, kind: 'signed' },
@@ -23,9 +23,9 @@ export const elementTypes: Readonly<Record<ElementType, { bits: number; kind: El
   c128: { bits: 128, kind: 'complex' },
 };
 
-/** How the bits of an element are read. */
+/** Interpretation of the bits of an element. */
 export type ElementKind = 'pred' | 'signed' | 'unsigned' | 'float' | 'complex';
-/** The name of an element type, as XLA writes it. */
+/** Name of an element type, in XLA's spelling. */
 export type ElementType =
   | 'pred'
   | 's2'
@@ -49,17 +49,17 @@ export type ElementType =
   | 'c64'
   | 'c128';
 
-/** The types that have arithmetic today; the others are declared, and refused by the verifier. */
+/** Element types with arithmetic. The verifier refuses a module that uses any other type. */
 export type ComputedType = 'pred' | 's32' | 'u32' | 'bf16' | 'f32';
-/** All of {@link ComputedType}. */
+/** All values of {@link ComputedType}. */
 export const computedTypes: readonly ElementType[] = ['pred', 's32', 'u32', 'bf16', 'f32'];
 
-/** Bytes of one element as it lies in HBM. */
+/** Bytes of one element in HBM: at least 1, also for types of less than 8 bits. */
 export function elementBytes(type: ElementType): number {
   return Math.max(1, elementTypes[type].bits / 8);
 }
 
-/** Whether a text names an element type. */
+/** True if `text` is the name of an element type. */
 export function isElementType(text: string): text is ElementType {
   return Object.hasOwn(elementTypes, text);
 }

@@ -1,9 +1,9 @@
 import { oneLine } from './quote.ts';
 
 /**
- * What can go wrong in the world, each with a stable code. The exit code of the `pod` command
- * follows from it: 2 what the user gave, 3 a Cloud TPU failed, 4 the program does not fit or does
- * not compile, 5 a file could not be read or written.
+ * Stable codes of all errors that are not bugs of this program, each with the exit code of the
+ * `pod` command: 2 if the user's input or setup is wrong, 3 if a Cloud TPU failed, 4 if the program
+ * does not fit or does not compile, 5 if a file could not be read or written.
  */
 export const errorCodes = {
   'bad-flag': 2,
@@ -33,15 +33,18 @@ export const errorCodes = {
   io: 5,
 } as const;
 
-/** A key of {@link errorCodes}: what kind of error it is. */
+/** Kind of an error: a key of {@link errorCodes}. */
 export type ErrorCode = keyof typeof errorCodes;
 
-/** An error the user can do something about: one line saying what, where, expected, found. */
+/**
+ * An error that the user can correct. Its message is one line: what failed, where, what was
+ * expected, what was found.
+ */
 export class PodError extends Error {
   override readonly name = 'PodError';
   readonly code: ErrorCode;
 
-  /** `message` may quote anything: it becomes one line of bounded length; see {@link oneLine}. */
+  /** {@link oneLine} cuts `message` to one line of bounded length, so it may contain any text. */
   constructor(code: ErrorCode, message: string, cause?: unknown) {
     super(oneLine(message), cause === undefined ? undefined : { cause });
     this.code = code;

@@ -1,8 +1,9 @@
 /**
- * The operations a WASM SIMD lane has, on 32 bits each, from which transcendental.ts builds its
- * functions. One definition, several instances: {@link scalarOps} computes numbers; a code
- * generator emits instructions. f32 operations round to nearest even and keep subnormals; NaN
- * goes in and comes out as some NaN. There is no fused multiply-add here, on purpose.
+ * The 32-bit operations of a WASM SIMD lane, from which transcendental.ts builds its functions.
+ * Each function is written once for any implementation of this interface: {@link scalarOps}
+ * computes numbers, and a code generator emits instructions. f32 operations round to nearest even
+ * and keep subnormals. The payload of a NaN result is unspecified. There is no fused multiply-add,
+ * because that of WASM (`relaxed_madd`) may round once or twice.
  */
 export interface F32Ops<V> {
   /** The f32 nearest to `value`. */
@@ -15,58 +16,66 @@ export interface F32Ops<V> {
   sqrt(a: V): V;
   neg(a: V): V;
   abs(a: V): V;
-  /** NaN if either is NaN; −0 is below +0. */
+  /** `min` and `max` return NaN if either operand is NaN. They order −0 below +0. */
   min(a: V, b: V): V;
   max(a: V, b: V): V;
-  /** To an integral value, ties to even. */
+  /** Rounds an f32 to the nearest integral value, ties to even. */
   nearest(a: V): V;
-  /** Compare as f32: all bits set, or none. False if either is NaN. */
+  /**
+   * `lt`, `le` and `eq` compare two f32. The result is a mask: all 32 bits set for true, none for
+   * false. A comparison with NaN is false.
+   */
   lt(a: V, b: V): V;
   le(a: V, b: V): V;
   eq(a: V, b: V): V;
-  /** Bits of `a` where the mask has ones, bits of `b` elsewhere. */
+  /** Takes each bit from `a` where `mask` has a one, and from `b` where it has a zero. */
   select(mask: V, a: V, b: V): V;
   and(a: V, b: V): V;
   or(a: V, b: V): V;
   xor(a: V, b: V): V;
-  /** Shifts of the bits by a constant, 0 … 31; `shrU` fills with zeros, `shrS` with the sign. */
+  /** Shifts by a constant of 0 … 31 bits. `shrU` fills with zeros, `shrS` with the sign bit. */
   shl(a: V, count: number): V;
   shrU(a: V, count: number): V;
   shrS(a: V, count: number): V;
-  /** Sums of 32-bit integers, wrapping. */
+  /** `addI` and `subI` add and subtract 32-bit integers, modulo 2^32. */
   addI(a: V, b: V): V;
   subI(a: V, b: V): V;
-  /** The f32 nearest to a signed integer. */
+  /** Converts a signed 32-bit integer to the nearest f32. */
   f32FromI32(a: V): V;
-  /** Towards zero; saturates; NaN becomes 0. */
+  /**
+   * Converts an f32 to a signed 32-bit integer: rounds towards zero, saturates, and makes NaN 0.
+   */
   i32FromF32Trunc(a: V): V;
 }
 
 const word: Int32Array = new Int32Array(1);
 const float: Float32Array = new Float32Array(word.buffer);
 
-/** The bits of the f32 nearest to a number, as a signed integer. */
+/** Returns the bits of the f32 nearest to `value`, as a signed integer. */
 export function bitsFromF32(value: number): number {
   float[0] = value;
   return word[0]!;
 }
 
-/** The f32 that 32 bits stand for. */
+/** Returns the number that an f32 with these 32 bits represents. */
 export function f32FromBits(bits: number): number {
   word[0] = bits;
   return float[0]!;
 }
 
-/** Nearest integral value, ties to even, of an f32. */
+/** Rounds an f32 to the nearest integral value, ties to even. −0 stays −0. */
 export function roundNearestEven(value: number): number {
   const magnitude = Math.abs(value);
   if (!(magnitude < 2 ** 23)) return value;
-  // Adding 2^52 leaves no bits below the point: f64 addition does the rounding, ties to even.
+  // An f64 of 2^52 or more has no bits for a fraction, so the addition rounds, ties to even.
   const rounded = magnitude + 2 ** 52 - 2 ** 52;
   return value < 0 || Object.is(value, -0) ? -rounded : rounded;
 }
 
-/** Towards zero, saturating at `least` and `most`; NaN becomes 0. [XLA, ConvertElementType] */
+/**
+ * Rounds a number towards zero and limits it to `least` … `most`. NaN becomes 0.
+ * [XLA, ConvertElementType]
+ */
 export function truncateTo(value: number, least: number, most: number): number {
   if (Number.isNaN(value)) return 0;
   return Math.trunc(Math.min(Math.max(value, least), most)) + 0;
@@ -74,7 +83,7 @@ export function truncateTo(value: number, least: number, most: number): number {
 
 const f = f32FromBits;
 
-/** One lane, its 32 bits held in a signed integer. */
+/** {@link F32Ops} on plain numbers. A value is the 32 bits of one lane, as a signed integer. */
 export const scalarOps: F32Ops<number> = {
   constF32: bitsFromF32,
   constI32: (value) => value | 0,
@@ -104,12 +113,12 @@ export const scalarOps: F32Ops<number> = {
   i32FromF32Trunc: (a) => truncateTo(f(a), -(2 ** 31), 2 ** 31 - 1),
 };
 
-/** A function of lanes as a function of numbers; its argument is rounded to f32. */
+/** Turns a function over lane bits into a function over numbers. It rounds its argument to f32. */
 export function onNumber(lanes: (ops: F32Ops<number>, x: number) => number): (x: number) => number {
   return (x) => f32FromBits(lanes(scalarOps, bitsFromF32(x)));
 }
 
-/** A function of two lanes as a function of numbers. */
+/** Like {@link onNumber}, for a function of two arguments. */
 export function onNumbers(
   lanes: (ops: F32Ops<number>, x: number, y: number) => number,
 ): (x: number, y: number) => number {

@@ -3,22 +3,24 @@ import { bf16FromF32, f32FromBf16 } from './bf16.ts';
 import type { ElementType } from './element-type.ts';
 import { type ArrayShape, arrayShape, elementCount, shapeText } from './shape.ts';
 
-/** How elements lie in memory: `bf16` as its 16 bits, `pred` as 0 or 1. */
+/** Elements of an array in memory. A `bf16` is stored as its 16 bits, a `pred` as 0 or 1. */
 export type LiteralData = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
 
-/** A dense array of values in row-major order. Values never change once shared. */
+/**
+ * A dense array of values in row-major order. Code never changes the values of a shared literal.
+ */
 export interface Literal {
   readonly shape: ArrayShape;
   readonly data: LiteralData;
 }
 
-/** A value and where it belongs, a path such as `conv1/kernel`. */
+/** A value with its path in the model, such as `conv1/kernel`. */
 export interface NamedLiteral {
   readonly name: string;
   readonly value: Literal;
 }
 
-/** Storage for `count` elements, zeroed. */
+/** Returns storage for `count` elements, all zero. */
 export function storage(type: ElementType, count: number): LiteralData {
   switch (type) {
     case 'f32':
@@ -36,7 +38,7 @@ export function storage(type: ElementType, count: number): LiteralData {
   }
 }
 
-/** A literal of the given values; f32 values are rounded, bf16 values as the hardware does. */
+/** Makes a literal from numbers. They are rounded to f32, or to bf16 as the hardware rounds. */
 export function literal(
   type: ElementType,
   dims: readonly number[],
@@ -50,24 +52,24 @@ export function literal(
   return { shape, data };
 }
 
-/** The bytes of a literal as they lie in memory: a view, not a copy. */
+/** Returns a view of the memory of a literal as bytes, not a copy. */
 export function bytesOf({ data }: Pick<Literal, 'data'>): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** The literal whose bytes are `bytes`, which are copied. */
+/** Makes a literal from its bytes in memory, which are copied. */
 export function literalOfBytes(shape: ArrayShape, bytes: Uint8Array): Literal {
   const data = storage(shape.type, elementCount(shape));
   bytesOf({ data }).set(bytes);
   return { shape, data };
 }
 
-/** The number at flat index `i`. */
+/** Returns the element at row-major index `i` as a number. */
 export function valueAt({ shape, data }: Literal, i: number): number {
   return shape.type === 'bf16' ? f32FromBf16(data[i]!) : data[i]!;
 }
 
-/** All values as numbers, in row-major order. */
+/** Returns all elements as numbers, in row-major order. */
 export function valuesOf(it: Literal): number[] {
   return Array.from(it.data, (_, i) => valueAt(it, i));
 }

@@ -1,16 +1,17 @@
-/** How many characters of a value a message shows. */
+/** Largest number of characters of a quoted value in a message. */
 const valueLengthMax = 60;
-/** How many characters of a name a message shows: enough for most paths of files. */
+/** Largest number of characters of a quoted name in a message: enough for most paths of files. */
 const nameLengthMax = 160;
-/** How long a message may be, whatever it quotes. */
+/** Largest number of characters of a whole message, including all that it quotes. */
 export const messageLengthMax: number = 500;
 
 /**
- * A value as a message quotes it: text in double quotes, other values as YAML writes them in a line.
+ * Returns a value in the form that messages quote: a string in double quotes, any other value as
+ * one line of YAML.
  *
- * The result has at most `lengthMax` characters, plus the length of a text that was cut. Characters
- * that a terminal obeys, or that nobody can see, are shown as escapes. Only the part of the value
- * that is shown is walked.
+ * The value takes at most `lengthMax` characters. A cut value ends with `…`, and a cut string also
+ * with a note of its full length. Control characters and invisible characters appear as escapes.
+ * Only the part of the value that is shown is visited, so a huge value costs no time.
  */
 export function quote(value: unknown, lengthMax: number = valueLengthMax): string {
   const { text, isWhole } = take(symbolsOf(value, 0), lengthMax);
@@ -19,16 +20,19 @@ export function quote(value: unknown, lengthMax: number = valueLengthMax): strin
   return `${text}…" (${value.length} characters)`;
 }
 
-/** A name, such as the path of a file, as a message quotes it: as it is, or as {@link quote} does. */
+/**
+ * Returns a name, such as the path of a file, in the form that messages quote: unchanged if it is
+ * short and plain, otherwise by {@link quote}.
+ */
 export function quoteName(name: string): string {
   const isPlain = name.length <= nameLengthMax && plainName.test(name);
   return isPlain ? name : quote(name, nameLengthMax);
 }
 
 /**
- * A text as one line of at most `lengthMax` characters, without characters that a terminal obeys.
- * Of a text that is too long, the beginning is kept, and of a whole message (`both`) the end as well:
- * it often says what to do.
+ * Returns a text as one line of at most `lengthMax` characters. Control characters, which a
+ * terminal would obey, appear as escapes. A longer text loses its end, or with `both` its middle:
+ * the end of a message often says what to do.
  */
 export function oneLine(
   text: string,
@@ -47,27 +51,27 @@ export function oneLine(
 }
 
 /**
- * JSON in which every character that a terminal obeys is an escape: JSON itself leaves some as they
- * are. The value is the same.
+ * Replaces the characters of a JSON text that a terminal would obey by escapes. `JSON.stringify`
+ * leaves some of them unescaped. The value that the JSON describes stays the same.
  */
 export function plainJson(json: string): string {
   return json.replace(obeyed, unicodeEscape);
 }
 
 /**
- * A line, such as one of JSON, in which every character that a terminal obeys is an escape of JSON.
- * Blanks stay.
+ * Replaces all characters of a line that a terminal would obey, tabs included, by JSON escapes.
+ * Spaces stay.
  */
 export function plainLine(line: string): string {
   return plainJson(line).replace(controls, unicodeEscape);
 }
 
-/** Several lines, each as {@link plainLine} makes it. */
+/** Applies {@link plainLine} to every line of a text. */
 export function plainLines(text: string): string {
   return text.split('\n').map(plainLine).join('\n');
 }
 
-/** A value as JSON that a terminal shows as it is, see {@link plainJson}. */
+/** Returns a value as JSON that is safe to print on a terminal, see {@link plainJson}. */
 export function jsonText(value: unknown, indent?: number): string {
   return plainJson(JSON.stringify(value, undefined, indent));
 }
@@ -76,19 +80,24 @@ function unicodeEscape(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
-/** All controls, those of ASCII too [Unicode, Cc]. */
+/** All control characters, those of ASCII included. [Unicode, Cc] */
 const controls = /\p{Cc}/gu;
 
-/** Controls that JSON leaves, changes of direction, separators of lines [Unicode, Bidi_Control]. */
+/**
+ * Characters that JSON leaves unescaped although a terminal may obey them: control characters,
+ * changes of the writing direction, and separators of lines. [Unicode, Bidi_Control]
+ */
 const obeyed = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
-/** Names that need no quotes in a message: letters, digits, some signs, single blanks. */
+/**
+ * Pattern of names without quotes in a message: letters, digits, some punctuation, single spaces.
+ */
 const plainName = /^[\p{L}\p{N}_./:=,@%+~*-]+(?: [\p{L}\p{N}_./:=,@%+~*-]+)*$/u;
 
 /**
- * Characters that are shown as escapes: control characters, format characters such as a change of
- * the direction, surrogates without their other half, private characters, and separators of lines
- * and paragraphs [Unicode, General_Category].
+ * Characters that appear as escapes: control characters, format characters such as a change of the
+ * writing direction, unpaired surrogates, private-use characters, and separators of lines and
+ * paragraphs. [Unicode, General_Category]
  */
 const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u;
 const shortEscapes: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
@@ -101,10 +110,10 @@ function escaped(character: string): string {
   return shortEscapes[character] ?? long;
 }
 
-/** Values that lie deeper in lists and fields are not shown. */
+/** Deepest level of nested lists and objects that {@link quote} shows. Below it stands `…`. */
 const depthMax = 4;
 
-/** The symbols of a value: characters and escapes, each of which is shown as a whole. */
+/** Yields a value as symbols: single characters and whole escapes, which a cut must not split. */
 function* symbolsOf(value: unknown, depth: number): Generator<string> {
   if (typeof value === 'string') yield* symbolsOfText(value);
   else if (typeof value === 'number') yield numberInYaml(value);
@@ -134,7 +143,7 @@ function* symbolsOfList(values: readonly unknown[], depth: number): Generator<st
 function* symbolsOfFields(fields: object, depth: number): Generator<string> {
   yield '{';
   let isFirst = true;
-  // Unlike Object.entries, this begins without a list of all fields.
+  // Object.entries would first build a list of all fields, which may be huge.
   for (const key in fields) {
     if (!isFirst) yield ',';
     isFirst = false;
@@ -145,13 +154,13 @@ function* symbolsOfFields(fields: object, depth: number): Generator<string> {
   yield '}';
 }
 
-/** As YAML writes numbers: JSON would write `null` for those that are not finite. */
+/** Writes a number as YAML does. JSON would write `null` for infinities and NaN. */
 function numberInYaml(value: number): string {
   if (Number.isNaN(value)) return '.nan';
   return Number.isFinite(value) ? String(value) : value > 0 ? '.inf' : '-.inf';
 }
 
-/** The first symbols that fit into a length. */
+/** Joins as many of the first symbols as fit into `lengthMax` characters. */
 function take(
   symbols: Iterable<string>,
   lengthMax: number,
@@ -164,7 +173,7 @@ function take(
   return { text, isWhole: true };
 }
 
-/** The last symbols that fit into a length. */
+/** Joins as many of the last symbols as fit into `lengthMax` characters. */
 function takeLast(symbols: readonly string[], lengthMax: number): string {
   let length = 0;
   let from = symbols.length;

@@ -3,20 +3,20 @@ import { type Literal, literal } from './literal.ts';
 import { type ArrayShape, elementCount } from './shape.ts';
 
 /**
- * Random numbers as a function of (key, index), with no state that is carried along: the same
- * values whoever computes them, in whatever order, on however many workers.
+ * Key of a stream of random numbers. A random number is a pure function of key and index, without
+ * state, so its value does not depend on the order of calls or on the number of workers.
  */
 export type Key = readonly [number, number];
 export type Counter = readonly [number, number, number, number];
 
-/** Four random u32 of Philox 4×32-10. [Salmon et al., SC'11; Random123] */
+/** Returns the four random u32 of one block of Philox 4×32-10. [Salmon et al., SC'11; Random123] */
 export function philox(counter: Counter, key: Key): [number, number, number, number] {
   const [c0, c1, c2, c3] = counter;
   philoxInto(block, 0, c0, c1, c2, c3, key[0], key[1]);
   return [block[0]!, block[1]!, block[2]!, block[3]!];
 }
 
-/** {@link philox} into `out[offset … offset + 3]`, without allocating. */
+/** Writes the result of {@link philox} to `out[offset … offset + 3]`, without an allocation. */
 export function philoxInto(
   out: Uint32Array,
   offset: number,
@@ -52,8 +52,9 @@ export function philoxInto(
 }
 
 /**
- * The key of the stream called `name` of an experiment's seed (0 … 2^53 − 1). The name is hashed,
- * eight UTF-16 units a block, its length last, with Philox as the compression function.
+ * Returns the key of the stream `name` of an experiment with this seed (0 … 2^53 − 1). The key is a
+ * hash of the name with Philox as the compression function: blocks of eight UTF-16 units, then a
+ * block with the length of the name.
  */
 export function stream(seed: number, name: string): Key {
   assert(Number.isSafeInteger(seed) && seed >= 0, `seed ${seed} is an integer of 0 or more`);
@@ -66,19 +67,22 @@ export function stream(seed: number, name: string): Key {
   return compress([name.length, 0, 0, 0x7374_726d], key);
 }
 
-/** Random word number `index` (0 … 2^53 − 1) of a stream, a u32. */
+/** Returns word `index` (0 … 2^53 − 1) of a stream of random u32. */
 export function bits(key: Key, index: number): number {
   const high = Math.floor(index / 2 ** 34);
   philoxInto(block, 0, Math.floor(index / 4) >>> 0, high, 0, 0, key[0], key[1]);
   return block[index & 3]!;
 }
 
-/** A number in [0, 1), a multiple of 2^-24. */
+/** Returns number `index` of a stream of uniform random numbers: multiples of 2^-24 in [0, 1). */
 export function uniform(key: Key, index: number): number {
   return (bits(key, index) >>> 8) * 2 ** -24;
 }
 
-/** An array whose element i is low + u(i) · (high − low), in f32, rounded to the shape's type. */
+/**
+ * Returns an array of uniform random numbers. Element i is low + u(i) · (high − low), computed in
+ * f32 and rounded to the element type. u(i) is {@link uniform} at index i.
+ */
 export function uniformLiteral(shape: ArrayShape, key: Key, low: number, high: number): Literal {
   const span = Math.fround(high - low);
   const values = new Float32Array(elementCount(shape));
@@ -98,7 +102,7 @@ function compress(message: Counter, key: Key): Key {
   return [a, b];
 }
 
-/** The upper 32 bits of the product of two u32, in parts that f64 holds exactly. */
+/** Returns the upper 32 bits of the product of two u32. Every partial product is exact in f64. */
 function upperProduct(a: number, b: number): number {
   const low = (a & 0xffff) * b;
   return Math.floor(((a >>> 16) * b + Math.floor(low / 0x1_0000)) / 0x1_0000);

@@ -1,14 +1,14 @@
 import type { F32Ops } from './f32-ops.ts';
 
 /*
- * The functions that the vector unit computes, each a fixed sequence of f32 operations without a
- * branch: the same bits in `evaluate`, which runs it on one number, and in generated code, which
- * runs it on four lanes. Errors are in units of the last place, measured against f64 over the
- * whole range (test/numerics/transcendental.test.ts). Polynomials: Cephes, single precision
- * [Moshier, netlib.org/cephes].
+ * Transcendental functions of the vector unit. Each is a fixed sequence of f32 operations without a
+ * branch, so `evaluate` (on one number) and generated code (on four lanes) compute the same bits.
+ * Stated errors are in units of the last place (ulp), measured against f64 over the whole range by
+ * test/numerics/transcendental.test.ts. The polynomials are those of Cephes in single precision.
+ * [Moshier, netlib.org/cephes]
  */
 
-/** e^x, within 1 ulp; subnormal results included. */
+/** e^x, within 1 ulp, subnormal results included. */
 export function exp<V>(o: F32Ops<V>, x: V): V {
   const { n, r } = reduceByLn2(o, clampTo(o, x, -105, 89));
   return scaleBy(o, o.add(expm1OfSmall(o, r), o.constF32(1)), n);
@@ -24,7 +24,7 @@ export function expm1<V>(o: F32Ops<V>, x: V): V {
   return o.select(o.eq(x, o.constF32(0)), x, scaleBy(o, sum, n));
 }
 
-/** The natural logarithm, within 1 ulp. Of 0: −∞. Of what is below: NaN. */
+/** Natural logarithm, within 1 ulp. Returns −∞ for 0, and NaN for negative numbers. */
 export function log<V>(o: F32Ops<V>, x: V): V {
   const { exponent, m } = mantissaAndExponent(o, x);
   const z = o.mul(m, m);
@@ -35,7 +35,7 @@ export function log<V>(o: F32Ops<V>, x: V): V {
   return edgesOfLog(o, x, result);
 }
 
-/** log(1 + x), within 3 ulp. [Kahan: the rounding of 1 + x is taken out again] */
+/** log(1 + x), within 3 ulp. The factor x / d corrects the rounding error of 1 + x. [Kahan] */
 export function log1p<V>(o: F32Ops<V>, x: V): V {
   const one = o.constF32(1);
   const u = o.add(x, one);
@@ -44,7 +44,7 @@ export function log1p<V>(o: F32Ops<V>, x: V): V {
   return o.select(same, x, o.mul(log(o, u), o.div(x, d)));
 }
 
-/** Within 2 ulp. */
+/** Hyperbolic tangent, within 2 ulp. */
 export function tanh<V>(o: F32Ops<V>, x: V): V {
   const one = o.constF32(1);
   const two = o.constF32(2);
@@ -62,31 +62,36 @@ export function logistic<V>(o: F32Ops<V>, x: V): V {
   const e = exp(o, o.neg(o.abs(x)));
   const negative = o.lt(x, o.constF32(0));
   const quotient = o.div(o.select(negative, e, one), o.add(one, e));
-  // e/(1+e) = e − e·e/(1+e): for small e the rounding of 1 + e no longer counts.
+  // e/(1+e) = e − e·e/(1+e). The right side is more exact for small e: there the rounding error of
+  // 1 + e only affects the small second term.
   const far = o.and(negative, o.lt(e, o.constF32(0.25)));
   return o.select(far, o.sub(e, o.mul(e, quotient)), quotient);
 }
 
-/** Within 2 ulp for |x| ≤ 2^13; farther out the error grows with x. Of ±∞: NaN. */
+/**
+ * Sine of x in radians, within 2 ulp for |x| ≤ 2^13. Beyond, the error grows with x. NaN for ±∞.
+ */
 export function sin<V>(o: F32Ops<V>, x: V): V {
   const { quadrant, r } = reduceByHalfPi(o, o.abs(x));
   return o.xor(sineOfQuadrant(o, quadrant, r), signOf(o, x));
 }
 
-/** Within 2 ulp for |x| ≤ 2^13; farther out the error grows with x. Of ±∞: NaN. */
+/**
+ * Cosine of x in radians, within 2 ulp for |x| ≤ 2^13. Beyond, the error grows with x. NaN for ±∞.
+ */
 export function cos<V>(o: F32Ops<V>, x: V): V {
   const { quadrant, r } = reduceByHalfPi(o, o.abs(x));
   return sineOfQuadrant(o, o.addI(quadrant, o.constI32(1)), r);
 }
 
-/** 1 / √x, each of the two rounded. */
+/** 1 / √x. The square root and the quotient are each rounded to f32. */
 export function rsqrt<V>(o: F32Ops<V>, x: V): V {
   return o.div(o.constF32(1), o.sqrt(x));
 }
 
 /**
- * x^y, within 3 ulp, with the special cases of C99's pow: 1 for y = 0 and for x = 1, a sign for
- * odd integers y, NaN for other y when x < 0.
+ * x^y, within 3 ulp, with the special cases of C99's pow. The result is 1 for y = 0 and for x = 1.
+ * For x < 0 it is negative if y is an odd integer, and NaN if y is not an integer.
  */
 export function power<V>(o: F32Ops<V>, x: V, y: V): V {
   const zero = o.constF32(0);
@@ -108,7 +113,8 @@ export function power<V>(o: F32Ops<V>, x: V, y: V): V {
   const even = o.eq(o.nearest(half), half);
   const oddSign = o.select(even, zero, signOf(o, x));
   const ofNegative = o.select(whole, o.or(positive, oddSign), o.constF32(NaN));
-  // −0 and −∞ take their sign from odd integers too, and are no NaN for other powers.
+  // For x = −0 and x = −∞ too, an odd integer y gives a negative result. A fractional y gives no
+  // NaN.
   const edge = o.or(o.eq(magnitude, zero), o.eq(magnitude, infinity));
   const signed = o.select(
     o.lt(x, zero),
@@ -135,7 +141,7 @@ const cosineCoefficients: readonly number[] = [
   2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2,
 ];
 
-/** π/2 in five parts; 11 bits in each but the last, so that small multiples are exact. */
+/** π/2 as a sum of five parts. All but the last have 11 bits, so that small multiples are exact. */
 const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
 
 function partsOfHalfPi(): [number, number, number, number, number] {
@@ -149,7 +155,7 @@ function partsOfHalfPi(): [number, number, number, number, number] {
   return [part(0n, 11n), part(11n, 11n), part(22n, 11n), part(33n, 11n), part(44n, 24n)];
 }
 
-/** Horner's rule, highest power first. */
+/** Evaluates a polynomial by Horner's rule. The first coefficient is that of the highest power. */
 function polynomial<V>(o: F32Ops<V>, x: V, coefficients: readonly number[]): V {
   const [first, ...rest] = coefficients.map((c) => o.constF32(c));
   return rest.reduce((sum, c) => o.add(o.mul(sum, x), c), first!);
@@ -163,7 +169,7 @@ function signOf<V>(o: F32Ops<V>, x: V): V {
   return o.and(x, o.constI32(0x8000_0000));
 }
 
-/** x = n ln 2 + r, |r| ≤ ln 2 / 2, n integral (as an f32). [Cody and Waite] */
+/** Splits x = n · ln 2 + r, with |r| ≤ ln 2 / 2 and n an integer stored as f32. [Cody and Waite] */
 function reduceByLn2<V>(o: F32Ops<V>, x: V): { readonly n: V; readonly r: V } {
   const n = o.nearest(o.mul(x, o.constF32(Math.LOG2E)));
   const high = o.sub(x, o.mul(n, o.constF32(0.693359375)));
@@ -175,7 +181,9 @@ function expm1OfSmall<V>(o: F32Ops<V>, r: V): V {
   return o.add(o.mul(polynomial(o, r, expCoefficients), o.mul(r, r)), r);
 }
 
-/** x · 2^n for n in −152 … 130, rounded once: in two factors, neither of which overflows. */
+/**
+ * x · 2^n for n in −152 … 130, rounded once. 2^n is split into two factors that do not overflow.
+ */
 function scaleBy<V>(o: F32Ops<V>, x: V, n: V): V {
   const whole = o.i32FromF32Trunc(n);
   const half = o.shrS(whole, 1);
@@ -187,7 +195,7 @@ function powerOfTwo<V>(o: F32Ops<V>, n: V): V {
   return o.shl(o.addI(n, o.constI32(127)), 23);
 }
 
-/** x = 2^exponent · (1 + m), √½ ≤ 1 + m < √2, for finite x > 0, subnormals too. */
+/** Splits x = 2^exponent · (1 + m) with √½ ≤ 1 + m < √2, for finite x > 0, subnormals included. */
 function mantissaAndExponent<V>(o: F32Ops<V>, x: V): { readonly exponent: V; readonly m: V } {
   const one = o.constF32(1);
   const subnormal = o.lt(x, o.constF32(2 ** -126));
@@ -209,7 +217,7 @@ function edgesOfLog<V>(o: F32Ops<V>, x: V, result: V): V {
   return o.select(o.lt(x, zero), o.constF32(NaN), finite);
 }
 
-/** x = quadrant · π/2 + r, |r| ≤ π/4 (a little more for x beyond 2^13), for x ≥ 0. */
+/** Splits x = quadrant · π/2 + r for x ≥ 0, with |r| ≤ π/4 (up to 0.8 for x beyond 2^13). */
 function reduceByHalfPi<V>(o: F32Ops<V>, x: V): { readonly quadrant: V; readonly r: V } {
   const n = o.nearest(o.mul(x, o.constF32(2 / Math.PI)));
   const times = (part: number): V => o.mul(n, o.constF32(part));
@@ -233,13 +241,15 @@ function sineOfQuadrant<V>(o: F32Ops<V>, quadrant: V, r: V): V {
   return o.xor(o.select(odd, cosine, sine), negative);
 }
 
-/** A number as the sum of two: what f32 holds, and what it had to leave out. */
+/** A number as a sum of two f32: `high` is the number rounded to f32, `low` the rounding error. */
 interface Pair<V> {
   readonly high: V;
   readonly low: V;
 }
 
-/** x^y for finite x > 0 and |y| ≤ 2^32: 2^(y log2 x), the logarithm with about 40 bits. */
+/**
+ * x^y for finite x > 0 and |y| ≤ 2^32, as 2^(y · log2 x). The logarithm has about 40 exact bits.
+ */
 function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
   const logarithm = log2InTwo(o, x);
   const product = productInTwo(o, y, logarithm.high);
@@ -252,7 +262,10 @@ function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
   return scaleBy(o, o.add(expm1OfSmall(o, r), o.constF32(1)), n);
 }
 
-/** log2 of a finite x > 0, from s = m/(m+2): log(1+m) = 2(s + s³/3 + s⁵/5 + …). */
+/**
+ * log2 of a finite x > 0 as a pair. It splits x = 2^exponent · (1 + m) and uses the series
+ * log(1 + m) = 2(s + s³/3 + s⁵/5 + …) with s = m / (m + 2).
+ */
 function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
   const { exponent, m } = mantissaAndExponent(o, x);
   const s = quotientInTwo(o, m, o.add(m, o.constF32(2)), m);
@@ -269,7 +282,10 @@ function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
   return sumInTwo(o, sum.high, o.add(sum.low, low));
 }
 
-/** m / (m + 2), where `divisor` is m + 2 rounded and `m` says what the rounding left out. */
+/**
+ * numerator / (m + 2) as a pair. `divisor` is m + 2 rounded to f32; the function computes the
+ * rounding error of `divisor` from `m` and corrects the quotient by it.
+ */
 function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V> {
   const lost = o.sub(m, o.sub(divisor, o.constF32(2)));
   const high = o.div(numerator, divisor);
@@ -278,13 +294,15 @@ function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V>
   return { high, low: o.div(rest, divisor) };
 }
 
-/** a + b exactly, for |a| ≥ |b| or a = 0. [Dekker] */
+/** The exact sum a + b as a pair, for |a| ≥ |b| or a = 0. [Dekker] */
 function sumInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
   const high = o.add(a, b);
   return { high, low: o.sub(b, o.sub(high, a)) };
 }
 
-/** a · b exactly, unless it over- or underflows. [Dekker, halves by masking] */
+/**
+ * The exact product a · b as a pair, unless it overflows or underflows. [Dekker, halves by masking]
+ */
 function productInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
   const upper = o.constI32(0xffff_f000);
   const aHigh = o.and(a, upper);

@@ -1,11 +1,11 @@
-/** Numbers for people: short, aligned, with their unit. */
+/** Formats a duration for people: `0.25 ms`, `12.5 ms`, `340 ms`, `12.3 s`. */
 export function milliseconds(ms: number): string {
   if (ms >= 10_000) return `${(ms / 1000).toFixed(1)} s`;
   if (ms >= 100) return `${ms.toFixed(0)} ms`;
   return ms >= 1 ? `${ms.toFixed(1)} ms` : `${ms.toFixed(2)} ms`;
 }
 
-/** Binary units, as memory is sold and counted. */
+/** Formats a number of bytes in binary units: `512 B`, `1.50 KiB`, `32.0 MiB`. */
 export function bytes(count: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = count;
@@ -17,26 +17,29 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2)} ${units[unit]}`;
 }
 
-/** A share of 1 in percent. */
+/** Formats a share of 1 as a percentage: 0.9731 becomes `97.31 %`. */
 export function percent(share: number): string {
   return `${(100 * share).toFixed(share >= 0.9995 ? 1 : 2)} %`;
 }
 
-/** Thousands apart: 12,345. */
+/** Formats a whole number with commas between thousands: `12,345`. */
 export function count(value: number): string {
   return Math.round(value)
     .toString()
     .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
-/** Rows as columns: the first cell to the left, the others, numbers, to the right. */
+/**
+ * Formats rows as a table. The first column is aligned left; all others hold numbers and are
+ * aligned right.
+ */
 export function table(rows: readonly (readonly string[])[]): string[] {
   return align(rows, (cell, width, column) =>
     column === 0 ? cell.padEnd(width) : cell.padStart(width),
   );
 }
 
-/** Rows as columns of text, all to the left. */
+/** Formats rows as a table whose columns are all aligned left. */
 export function columns(rows: readonly (readonly string[])[]): string[] {
   return align(rows, (cell, width) => cell.padEnd(width));
 }

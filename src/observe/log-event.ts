@@ -3,7 +3,7 @@ import type { TrainEvent } from '../experiment/event.ts';
 
 /** A line of the log of a master, a worker or a supervisor. */
 export interface LogLine {
-  /** As pino counts: 30 information, 40 warning, 50 error. */
+  /** Level as pino numbers it: 30 information, 40 warning, 50 error. */
   readonly level: number;
   /** Wall time in ms; undefined when the line has none. */
   readonly time: number | undefined;
@@ -12,8 +12,9 @@ export interface LogLine {
 }
 
 /**
- * The training event that a log line was written for, by `logEvent` or by the master. Undefined when the
- * line is of another kind, or lacks a number that is displayed. Only displayed fields are checked.
+ * Returns the training event that a log line records. Lines of this kind come from `logEvent` and
+ * from the master. Returns undefined if the line records no event or lacks a displayed field.
+ * Fields that are not displayed are not checked.
  */
 export function eventIn({ msg, fields }: LogLine): TrainEvent | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
@@ -35,7 +36,10 @@ const quantiles = z.object({ p50: number(), p90: number(), max: number() });
 const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'] as const;
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
-/** The displayed fields of each kind of event, by the message of its line. */
+/**
+ * Schemas of the displayed fields, by kind of event. The kind is the `msg` of the log line, except
+ * that `note` stands for a line whose `msg` equals its field `event`.
+ */
 const schemas = {
   started: z.looseObject({
     config: z.looseObject({

@@ -3,23 +3,29 @@ import { bytes, milliseconds } from './format.ts';
 import { eventIn, type LogLine } from './log-event.ts';
 import { Progress, type Screen } from './progress.ts';
 
-/** A reader of the text of a log. */
+/** Kind of reader for whom a log is shown as text. */
 export type LogReader =
-  /** Follows a run: sees its progress and its warnings. The command prints errors itself. */
+  /**
+   * Somebody who follows a run. The text has its progress and warnings, but no errors: the command
+   * prints errors itself.
+   */
   | 'follower'
-  /** Reads the log: sees every line, with its time. */
+  /** Somebody who reads a log. The text has every line, with its time. */
   | 'reader';
 
 /**
- * Shows a log of JSON lines as text. Events of a training run look as they do in `pod train`; each
- * other line becomes one line of text. Durations are computed from the times in the lines.
+ * Shows a log of JSON lines as text. Events of a training run look as in `pod train`; every other
+ * log line becomes one line of text. Durations are computed from the times in the log lines.
  */
 export class LogText {
   readonly #screen: Screen;
   readonly #reader: LogReader;
   readonly #progress: Progress;
   #time: number | undefined;
-  /** Since the first line, in ms. Where times go back, since the wall clock was set, nothing is added. */
+  /**
+   * Log time since the first line, in ms. When the wall clock was set back between two lines, the
+   * time between them counts as 0.
+   */
   #elapsedMs = 0;
 
   constructor(screen: Screen, reader: LogReader) {
@@ -28,7 +34,7 @@ export class LogText {
     this.#progress = new Progress(this.#timed(), () => this.#elapsedMs);
   }
 
-  /** A line, with its newline or without. */
+  /** Shows one log line, with or without its newline. */
   write(text: string): void {
     if (text.trim() === '') return;
     const line = parseLine(text);
@@ -44,7 +50,7 @@ export class LogText {
     else if (line.level < error) this.#add(textOf(line));
   }
 
-  /** Leaves what is drawn as it is, before something else is written. */
+  /** Ends the live line, so that other output can follow on a new line. */
   end(): void {
     this.#progress.end();
   }
@@ -59,7 +65,7 @@ export class LogText {
     this.#progress.add(line);
   }
 
-  /** The screen. For a `reader` each line begins with its time. */
+  /** Returns the screen to write to. For a `reader`, this screen puts the time before each line. */
   #timed(): Screen {
     const screen = this.#screen;
     if (this.#reader === 'follower') return screen;
@@ -74,7 +80,10 @@ export class LogText {
 const warning = 40;
 const error = 50;
 
-/** What a line says; undefined when it is not JSON. Its texts are without control characters. */
+/**
+ * Parses a log line; returns undefined if the line is not a JSON object. Line breaks and control
+ * characters in its strings are replaced by visible text.
+ */
 export function parseLine(text: string): LogLine | undefined {
   let value: unknown;
   try {
@@ -92,7 +101,7 @@ export function parseLine(text: string): LogLine | undefined {
   };
 }
 
-/** Time of day in UTC, as `07:05:09Z`. */
+/** Formats a time as time of day in UTC, such as `07:05:09Z`. */
 function timeOf(time: number | undefined): string {
   if (time === undefined) return '--:--:--Z';
   const seconds = Math.floor(time / 1000) % 86_400;
@@ -100,7 +109,10 @@ function timeOf(time: number | undefined): string {
   return `${parts.map((it) => String(Math.floor(it)).padStart(2, '0')).join(':')}Z`;
 }
 
-/** Fields that are not listed at the end of a line: every line has them, or its beginning says them. */
+/**
+ * Fields left out of the list at the end of a line: `job` and `role` are on every line, the start
+ * of the line names the Cloud TPU, and a stack trace is too long.
+ */
 const told = new Set(['job', 'role', 'tpu', 'stack']);
 
 function textOf({ level, msg, fields }: LogLine): string {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { TrainEvent } from '../experiment/event.ts';
 
-/** Writes each event as one structured line. `job` is bound by whoever makes the logger. */
+/** Writes an event as one structured log line. The creator of the logger binds the field `job`. */
 export function logEvent(logger: Logger, event: TrainEvent): void {
   const { kind, ...fields } = event;
   switch (event.kind) {

@@ -11,25 +11,32 @@ import type {
 } from '../experiment/event.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
-/** Where text goes. On a terminal one line is drawn over; elsewhere lines are only added. */
+/**
+ * Output for progress text. On a terminal, the live line is redrawn in place; elsewhere lines are
+ * only appended.
+ */
 export interface Screen {
   readonly terminal: boolean;
   readonly columns: number;
   write(text: string): void;
 }
 
-/** Milliseconds between redraws on a terminal, and between lines elsewhere. */
+/**
+ * Shortest time between two displayed steps, in ms: `redrawMs` on a terminal, `lineMs` elsewhere.
+ */
 const redrawMs = 100;
 const lineMs = 2000;
 
-/** Draws a run for people: what it is, a live line of steps, the closing tables. */
+/**
+ * Shows a training run to people: a description of the run, a live line of steps, closing tables.
+ */
 export class Progress {
   readonly #screen: Screen;
   readonly #now: () => number;
   #shownMs = Number.NEGATIVE_INFINITY;
   #live = false;
 
-  /** `now` in milliseconds of wall time. */
+  /** `now` returns the wall time in ms. */
   constructor(screen: Screen, now: () => number) {
     this.#screen = screen;
     this.#now = now;
@@ -84,17 +91,20 @@ export class Progress {
     }
   }
 
-  /** Adds a line that is no event of a run. */
+  /** Adds a line that does not come from an event of the run. */
   add(text: string): void {
     this.#line(text);
   }
 
-  /** Shows on a terminal what happens now, until the next line. */
+  /**
+   * Shows text as the live line on a terminal, until the next line replaces it. Shows nothing
+   * elsewhere.
+   */
   pass(text: string): void {
     if (this.#screen.terminal) this.#redraw(text);
   }
 
-  /** Leaves the live line as it is and starts a new one, before something else is written. */
+  /** Ends the live line with a newline, so that other output can follow on a new line. */
   end(): void {
     if (this.#live) this.#screen.write('\n');
     this.#live = false;
@@ -173,7 +183,7 @@ function stepLine(event: StepCommitted): string {
   ].join('  ');
 }
 
-/** The phases in the order of a step, as people call them. */
+/** Names of the phases for people, in the order in which a step runs them. */
 const phaseNames: Readonly<Record<keyof Report['phaseMs'], string>> = {
   infeed: 'infeed',
   compute: 'forward + backward',
@@ -197,7 +207,7 @@ function closing(report: Report): string[] {
   return [`${steps} had been trained before: nothing was left to do`, '', ...columns(result)];
 }
 
-/** Rows of a table: times of the steps of this run. */
+/** Table of the wall times of this run's steps: one row a phase, one row for the whole step. */
 function times({ phaseMs, stepMs }: Report): string[] {
   const rowOf = (name: string, { p50, p90, max }: Quantiles): string[] => [
     name,

@@ -4,8 +4,9 @@ import type { FromWorker, StepOrder, StepReport, ToWorker } from './messages.ts'
 import { holds } from './worker.ts';
 
 /**
- * The master of a slice: a pure function from (state, event, now) to (state, actions). Threads,
- * sockets and the simulator drive the same function; it never waits and never reads a clock.
+ * State of the master of a slice. The function `master` maps (state, event, now) to (state,
+ * actions) and is pure: it never waits and never reads a clock. Threads, sockets and the simulator
+ * drive the same function. The phases:
  *
  *   joining ─▶ (rolling back) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
  *      ▲                                                                │
@@ -13,94 +14,125 @@ import { holds } from './worker.ts';
  *
  * A step ends with a commit. After the loss of a Cloud TPU:
  *
- * 1. Every other Cloud TPU leaves the step and says so, and a replacement joins.
- * 2. All load for the new generation.
- * 3. A Cloud TPU without parameters takes those of the last committed step from another. When none has
- *    them, they come from a checkpoint, and the steps since then run again.
+ * 1. Every other Cloud TPU leaves the step and answers `aborted`, and a replacement joins.
+ * 2. All Cloud TPUs load their programs for the new generation.
+ * 3. A Cloud TPU without parameters copies those of the last committed step from another. If no
+ *    Cloud TPU has them, they come from a checkpoint, and the steps since the checkpoint run again.
  * 4. The interrupted step runs again.
  *
- * A loss in any of these steps begins them again, with another generation. See docs/ARCHITECTURE.md,
+ * A loss during this sequence starts it again with the next generation. See docs/ARCHITECTURE.md,
  * Recovery.
  */
 export interface MasterState {
   readonly options: MasterOptions;
-  /** Number of this membership; messages of any other are refused. */
+  /** Number of this membership. The master refuses messages of older generations. */
   readonly generation: number;
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
-  /** By program, the steps after which the parameters are. Behind `told` while steps repeat. */
+  /**
+   * By program, the number of steps applied to its parameters. Less than `told` while committed
+   * steps run again after a rollback.
+   */
   readonly steps: readonly number[];
-  /** By program, the steps that were committed. */
+  /** By program, the number of committed steps. */
   readonly told: readonly number[];
-  /** By program, the digest of its parameters after `told` steps, if known. */
+  /** By program, the digest of its weights after `told` steps; null if unknown. */
   readonly digests: readonly (string | null)[];
-  /** The step that was asked for and is not committed. */
+  /** The step that the experiment requested and that is not committed yet; null between steps. */
   readonly pending: StepOrder | null;
-  /** Whether there are parameters that must not get lost. */
+  /**
+   * True once the slice has parameters that must not get lost. If every Cloud TPU loses them, the
+   * master begins a rollback.
+   */
   readonly isEstablished: boolean;
-  /** Since when, in ms, something is out of order. */
+  /**
+   * Time, in ms, of the first loss or fault of the present recovery; null when none is under way.
+   */
   readonly troubleSinceMs: number | null;
-  /** The last membership in which parameters came from a checkpoint. */
+  /** Generation of the last membership that began with a rollback; 0 before the first rollback. */
   readonly rolledBackGeneration: number;
-  /** The step whose replicas differed without a majority. */
+  /** The step that runs again because digests differed without a majority; null for none. */
   readonly disputed: StepOrder | null;
-  /** When heartbeats were last sampled, in ms. */
+  /** Time, in ms, of the last sample of progress counters and heartbeats. */
   readonly sampledMs: number;
   /**
-   * The longest silence in ms that ended well, lately: what this machine takes for its longest task.
+   * The longest recent silence, in ms, after which a Cloud TPU showed progress again during a step.
+   * The failure detector takes it as the duration of this machine's longest task. It decays with
+   * each commit.
    */
   readonly longestGapMs: number;
-  /** Whether a step has ended well under this master: before, nobody knows how slow the machine is. */
+  /**
+   * True once a step has ended well under this master. Before that, the failure detector uses
+   * longer limits, because the speed of the machine is unknown.
+   */
   readonly isPaced: boolean;
-  /** When a worker of its own joined for a Cloud TPU last, in ms; null before the first. */
+  /**
+   * Time, in ms, when a worker last joined for a Cloud TPU of its own; null before the first. A
+   * worker that hosts a second Cloud TPU does not count.
+   */
   readonly joinedMs: number | null;
 }
 
-/** What a master is given once, at its start. */
+/** Settings of a master, fixed at its start. */
 export interface MasterOptions {
-  /** How messages name each Cloud TPU, by number: `Cloud TPU 3 (x 1, y 1)`. */
+  /** By Cloud TPU number, its name in messages: `Cloud TPU 3 (x 1, y 1)`. */
   readonly names: readonly string[];
-  /** By program, whether it takes its parameters from another; it has no state of its own then. */
+  /**
+   * By program, true if the program copies its parameters from another and has no state of its own.
+   */
   readonly taking: readonly boolean[];
-  /** All must have joined, and then loaded, within this many ms. */
+  /**
+   * Limit, in ms, for all workers to join at the start. The same limit holds, each by itself, for
+   * leaving a step, rolling back, loading, and restoring.
+   */
   readonly startMsLimit: number;
   /**
-   * At the start no more workers are expected once this many ms have passed since one joined last;
-   * those that came then host the missing Cloud TPUs too, unless the policy is `none`.
+   * Limit, in ms, at the start of a run: if no further worker joins for this long, the master stops
+   * waiting, and the workers that have joined host the missing Cloud TPUs too. Ignored with the
+   * policy `none`.
    */
   readonly quietMsLimit: number;
-  /** A Cloud TPU that shows no progress for this many ms is lost; eight times it before a step ended. */
+  /**
+   * A Cloud TPU whose progress counter has not changed for this many ms is lost. The limit is eight
+   * times as long until a first step has ended, and for heartbeats between steps.
+   */
   readonly silenceMsLimit: number;
-  /** … or for this many times the longest silence that ended well, if that is more. */
+  /**
+   * Factor on `longestGapMs`, the longest recent silence that ended well. The product replaces
+   * `silenceMsLimit` as the limit of silence when it is larger.
+   */
   readonly silenceFactor: number;
-  /** A gap between two samples counts no more than this: the master itself may have been held up. */
+  /**
+   * Longest time, in ms, that one interval between two samples adds to a silence. A longer interval
+   * means that the master itself was held up, not the Cloud TPUs.
+   */
   readonly sampleMsLimit: number;
   readonly recovery: RecoveryOptions;
 }
 
 /**
- * What becomes of a run that loses a Cloud TPU: `none`: it ends. `replace`: a replacement takes
+ * Policies after the loss of a Cloud TPU. `none`: the run ends. `replace`: a replacement takes
  * over. `slice-restart`: the whole slice goes back to the last checkpoint, as on the hardware.
  */
 export const recoveryPolicies = ['none', 'replace', 'slice-restart'] as const;
 /** One of {@link recoveryPolicies}. */
 export type RecoveryPolicy = (typeof recoveryPolicies)[number];
 
-/** What happens after a loss. */
+/** Policy and limits of the recovery from losses. */
 export interface RecoveryOptions {
   readonly policy: RecoveryPolicy;
   /**
-   * A replacement must join within this many ms, more than 0; then another worker hosts the Cloud
-   * TPU too, and has `startMsLimit` for it.
+   * Limit, in ms, more than 0, for a replacement to join. After that the master asks another worker
+   * to host the lost Cloud TPU too. That worker has `startMsLimit` to join for the lost Cloud TPU.
    */
   readonly graceMsLimit: number;
-  /** A Cloud TPU that is lost more often than this in one step ends the run; 5 is usual. */
+  /** The run fails when one Cloud TPU is lost more often than this in one step; 5 is usual. */
   readonly lossesPerStepMax: number;
-  /** … or than this in a minute. */
+  /** The run fails when one Cloud TPU is lost more often than this in a minute. */
   readonly lossesPerMinuteMax: number;
 }
 
-/** Where a membership stands. Times are in ms. */
+/** Phase of a membership, or the end of the run. Times are in ms. */
 export type MasterPhase =
   | { readonly kind: 'joining'; readonly sinceMs: number }
   | { readonly kind: 'rolling-back'; readonly sinceMs: number }
@@ -113,37 +145,44 @@ export type MasterPhase =
 
 interface Member {
   /**
-   * `absent`: expected to join. `leaving`: told to leave a step. `present`: has joined, or left.
-   * `busy`: owes an answer. A leaving or busy one must show progress.
+   * `absent`: expected to join. `leaving`: has to answer an `abort`. `present`: has joined, or left
+   * its step. `busy`: has to load, run a step, or take parameters. `ready`: has finished that work.
    */
   readonly status: 'absent' | 'leaving' | 'present' | 'busy' | 'ready';
-  /** Whether it has the parameters after `steps`. */
+  /** True if the Cloud TPU has the parameters after `MasterState.steps`. */
   readonly holdsState: boolean;
   readonly report: StepReport | null;
-  /** The last value seen of the counter that counts for it now. */
+  /**
+   * Last sample of the counter that the failure detector watches now: the progress counter while
+   * the Cloud TPU has a step to run or to leave, otherwise its heartbeats.
+   */
   readonly counter: number;
+  /** Time, in ms, for which `counter` has not changed. */
   readonly silentMs: number;
   readonly absentSinceMs: number;
-  /** Whether no worker has joined for it under this master, and none was lost. */
+  /** True until a worker joins for this Cloud TPU under this master, or is lost before it joins. */
   readonly isNew: boolean;
-  /** The Cloud TPU whose worker hosts this one too: they are lost together. Most have their own. */
+  /**
+   * Number of the Cloud TPU whose worker hosts this one too; null for a Cloud TPU with a worker of
+   * its own. Both are lost together.
+   */
   readonly host: number | null;
-  /** How often it has done wrong since it was last replaced. */
+  /** Number of wrong digests and accusations since the Cloud TPU was last replaced. */
   readonly faults: number;
   readonly lossesThisStep: number;
-  /** When it was lost, in the last minute. */
+  /** Times, in ms, of its losses in the last minute. */
   readonly lossesMs: readonly number[];
 }
 
-/** What a master is told. */
+/** An event for the master's state machine. */
 export type MasterEvent =
   | { readonly kind: 'message'; readonly message: FromWorker }
-  /** The experiment asks for a step; only when `ready`. */
+  /** The experiment requests a step. Only in the phase `ready`. */
   | { readonly kind: 'begin-step'; readonly order: StepOrder }
   /**
-   * The worker of a Cloud TPU is gone: its thread ended, its socket closed, or it ended before it
-   * could join. Told of the present worker only, not of one that has been replaced. `code` is that
-   * of the error which the worker gave, if it gave one.
+   * The present worker of a Cloud TPU is gone: its thread ended, its socket closed, or its process
+   * ended before it could join. Not sent for a worker that was replaced already. `code` is the code
+   * of the error that the worker reported, if any.
    */
   | {
       readonly kind: 'exited';
@@ -151,22 +190,29 @@ export type MasterEvent =
       readonly reason: string;
       readonly code?: string | null;
     }
-  /** Something that serves all Cloud TPUs failed: `who` is `the data loader`, say. */
+  /** A service of all Cloud TPUs failed. `who` names the service, for example `the data loader`. */
   | {
       readonly kind: 'service-failed';
       readonly who: string;
       readonly code: string | null;
       readonly message: string;
     }
-  /** The answer to `restore`. */
+  /** Answer to the action `restore`: the Cloud TPU has the parameters. */
   | { readonly kind: 'restored'; readonly tpu: number; readonly generation: number }
-  /** The answer to `rollback`: by program, the steps that the parameters at hand are after. */
+  /**
+   * Answer to the action `rollback`: saved parameters were found. `steps`: by program, the number
+   * of steps applied to them.
+   */
   | { readonly kind: 'rolled-back'; readonly generation: number; readonly steps: readonly number[] }
-  /** The experiment has set a program's parameters, when `ready`; null: to what nobody knows. */
+  /**
+   * The experiment has set a program's parameters, in the phase `ready`. `digest` is the digest of
+   * the new weights, or null if it is unknown.
+   */
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /**
-   * Progress counters of all Cloud TPUs, sampled at regular intervals. `heartbeats` count any sign of life of
-   * their processes, where there are such: so a loss shows before anything is asked of the lost.
+   * Counters of all Cloud TPUs by number, sampled at regular intervals. `progress` grows with the
+   * work of a Cloud TPU. `heartbeats` grows with every message of its process, so the master also
+   * notices the loss of an idle Cloud TPU. Threads have no heartbeats.
    */
   | {
       readonly kind: 'sample';
@@ -175,33 +221,41 @@ export type MasterEvent =
     }
   | { readonly kind: 'stop' };
 
-/** What a master wants done, in this order. */
+/** An action for the driver of a master. The driver performs the actions of a list in order. */
 export type MasterAction =
   | { readonly kind: 'send'; readonly tpu: number; readonly message: ToWorker }
-  /** Steps may begin: all are loaded, at the start or again. */
+  /** Steps may begin: all Cloud TPUs have loaded, at the start or after a recovery. */
   | { readonly kind: 'ready' }
-  /** All replicas hold the same weights: the step counts. Reports in order of Cloud TPU. */
+  /** The step is committed: all replicas have the same weights. `reports` in order of Cloud TPU. */
   | {
       readonly kind: 'commit';
       readonly order: StepOrder;
       readonly digest: string;
       readonly reports: readonly StepReport[];
     }
-  /** A step that was committed before has been run again: its feed is used up. */
+  /** A step that was committed before has run again after a rollback. Its feed can be released. */
   | { readonly kind: 'repeated'; readonly order: StepOrder }
-  /** A message that does not belong here was left aside. */
+  /** The master has ignored a message that does not fit its state. For the log. */
   | { readonly kind: 'refused'; readonly message: FromWorker; readonly reason: string }
-  /** End every wait of every worker: the step, or the run, is over. */
+  /** End every wait of every worker, because the step or the run has been given up. */
   | { readonly kind: 'abort' }
-  /** End what is left of the worker of a Cloud TPU, and only then start another, which joins. */
+  /** End the remains of a Cloud TPU's worker, and only then let a replacement start and join. */
   | { readonly kind: 'replace'; readonly tpu: number }
-  /** None came: the worker of Cloud TPU `host` is to host this one too, which joins. */
+  /**
+   * No worker came for Cloud TPU `tpu`: the worker of Cloud TPU `host` is to host and join it too.
+   */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
-  /** Nobody runs anything: make links and feeds new for this membership. */
+  /** Make the links and feeds anew for this membership. No Cloud TPU runs a step at this moment. */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
-  /** Nobody has the parameters: find them in a checkpoint, then `rolled-back`. */
+  /**
+   * Find saved parameters, because no Cloud TPU has the present ones. The driver answers with the
+   * event `rolled-back`.
+   */
   | { readonly kind: 'rollback'; readonly generation: number }
-  /** Copy the parameters to a Cloud TPU from another, or (null) as rolled back, then `restored`. */
+  /**
+   * Copy the parameters to Cloud TPU `tpu` from Cloud TPU `from`. With null the rollback has set
+   * them already. The driver answers with the event `restored`.
+   */
   | {
       readonly kind: 'restore';
       readonly generation: number;
@@ -211,57 +265,61 @@ export type MasterAction =
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
 
-/** An event that the user is told of: a fault, or a step of the recovery from it. */
+/** An event for the user: a fault, or a step of the recovery from a fault. */
 export interface Note {
   readonly event: /** A Cloud TPU is lost. */
     | 'lost'
-    /** Replicas differed, or a frame was corrupt: the step runs again. */
+    /** A Cloud TPU has wrong weights or sent a corrupt frame, or no digest has a majority. */
     | 'suspected'
-    /** One that did wrong again is to be replaced. */
+    /** The Cloud TPU was at fault a second time and is being replaced. */
     | 'quarantined'
-    /** No replacement came in time. */
+    /** No worker joined for the Cloud TPU in time. Another worker hosts it too. */
     | 'adopted'
-    /** A replacement has joined. */
+    /** A replacement has joined for the Cloud TPU. */
     | 'replaced'
-    /** It has the parameters of the last committed step. */
+    /** The Cloud TPU has received the parameters. */
     | 'restored'
-    /** All copies were lost: steps are repeated from a checkpoint on. */
+    /** All copies of the parameters were lost. Steps since a checkpoint run again. */
     | 'rolled-back'
-    /** Everything goes on. */
+    /** The recovery is complete. */
     | 'resumed';
   readonly generation: number;
-  /** The step that runs, or comes next. */
+  /** Program of the step that runs or was interrupted; null between steps. */
   readonly program: number | null;
   readonly step: number | null;
-  /** The Cloud TPU that it is about; null for all. */
+  /** Number of the Cloud TPU that the event concerns; null for the whole slice. */
   readonly tpu: number | null;
   readonly cause: string;
-  /** Since the first loss was noticed, in ms. */
+  /** Time, in ms, since the first loss or fault of this recovery. */
   readonly elapsedMs: number;
 }
 
-/** The next state, and what is to be done. */
+/** Result of an event: the next state, and the actions for the driver. */
 export interface Transition {
   readonly state: MasterState;
   readonly actions: readonly MasterAction[];
 }
 
-/** Where a slice stands when a master begins: what it knows of those before it. */
+/** State of a run at the start of a master, as earlier masters of the run left it. */
 export interface MasterStart {
-  /** The last membership that there was; 0 for none. */
+  /** Generation of the last membership; 0 for none. */
   readonly generation: number;
-  /** By program, the steps done so far. */
+  /** By program, the number of committed steps. */
   readonly steps: readonly number[];
-  /** By program, the digest of its parameters after them, if known. */
+  /** By program, the digest of its weights after `steps` steps; null if unknown. */
   readonly digests: readonly (string | null)[];
   /**
-   * Workers of an earlier master may hold these parameters, which must not get lost: if nobody has
-   * them they are looked for in a checkpoint. Else whatever is there after loading is the state.
+   * True if workers of an earlier master may have the parameters after `steps`. If no worker has
+   * them, the master begins a rollback. False if the state of the run is the parameters that Cloud
+   * TPUs have after loading.
    */
   readonly isEstablished: boolean;
 }
 
-/** A master that waits for its workers, from `now` (ms) on; at step 0 of everything unless given. */
+/**
+ * Returns the state of a master that waits for its workers from `now` (ms) on. The default of
+ * `start` is step 0 of every program.
+ */
 export function initialMaster(
   options: MasterOptions,
   now: number,
@@ -313,7 +371,7 @@ function absentMember(now: number): Member {
   };
 }
 
-/** What the master does about `event` at time `now` (ms). */
+/** Handles `event` at time `now` (ms). Ignores every event once the run has ended. */
 export function master(state: MasterState, event: MasterEvent, now: number): Transition {
   if (isOver(state)) return unchanged(state);
   switch (event.kind) {
@@ -345,14 +403,15 @@ export function master(state: MasterState, event: MasterEvent, now: number): Tra
   }
 }
 
-/** Whether the run has ended, well or not. */
+/** True if the run has ended, in success or failure. */
 export function isOver(state: MasterState): boolean {
   return state.phase.kind === 'done' || state.phase.kind === 'failed';
 }
 
 /**
- * Whether a worker of its own may take the place of a Cloud TPU: nobody has it, and no other worker
- * has been told to host it. One that comes when it may not is a spare, for the next loss.
+ * Returns true if a new worker may join for a Cloud TPU: no worker has joined for it, and no other
+ * worker was asked to host it. A worker that finds no vacant Cloud TPU is a spare for the next
+ * loss.
  */
 export function isVacant({ members }: MasterState, tpu: number): boolean {
   const { status, host } = at(members, tpu);
@@ -383,13 +442,19 @@ function onMessage(state: MasterState, message: FromWorker, now: number): Transi
   }
 }
 
-/** Only a newer master can have begun a newer membership: this one commands nobody any more. */
+/**
+ * Fails this master with `superseded`. A message of a newer generation proves that a newer master
+ * leads the run, since only that master can have begun the newer membership.
+ */
 function supersede(state: MasterState, { tpu, generation }: FromWorker): Transition {
   const found = `${nameOf(state, tpu)} is in generation ${generation}, this master in ${state.generation}`;
   return fail(state, 'superseded', `${found}: a newer master leads the run`);
 }
 
-/** One that may still be in a step must leave it first. */
+/**
+ * Takes a worker that joins into the membership. A worker that took part before may still run a
+ * step, so the master sends `abort` and waits for `aborted`.
+ */
 function onJoined(
   state: MasterState,
   message: FromWorker & { kind: 'joined' },
@@ -401,7 +466,9 @@ function onJoined(
     return refuse(state, message, 'it has joined already');
   }
   const { recovery, taking } = state.options;
-  // Nobody has begun a step after one that was not committed: who ended that keeps those before it.
+  // While no committed step is being repeated, no worker has begun a step after the uncommitted
+  // one. A worker that finished the uncommitted step then still has the parameters from before that
+  // step.
   const keepsBefore = state.steps.every((count, i) => count === state.told[i]);
   const holdsState = keepsState(recovery) && holds(steps, state.steps, taking, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
@@ -417,14 +484,15 @@ function onJoined(
 }
 
 /**
- * Whether parameters outlast the step that a loss interrupts. Without recovery programs update
- * theirs in place: nobody knows what a step that was left has changed.
+ * Returns true if the parameters survive the interruption of a step. With the policy `none` they do
+ * not, since programs update them in place and an interrupted step may have changed any of them.
+ * `slice-restart` never keeps them, as on the hardware.
  */
 function keepsState({ policy }: RecoveryOptions): boolean {
   return policy === 'replace';
 }
 
-/** A worker that says that it ends is believed, whichever membership it thinks it is in. */
+/** Counts a worker that reports `failed` as lost, even if the message is of an older generation. */
 function onFailed(
   state: MasterState,
   { tpu, code, message }: FromWorker & { kind: 'failed' },
@@ -465,7 +533,10 @@ function onReady(
   );
 }
 
-/** Whether weights have changed since all agreed on them: nobody must take them over. */
+/**
+ * Returns true if the digests that a Cloud TPU found after loading differ from the committed ones.
+ * Other Cloud TPUs must not copy such weights.
+ */
 function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
   const { digests, steps, told, options } = state;
   return digests.some((digest, program) => {
@@ -537,7 +608,10 @@ function commit(
   };
 }
 
-/** A step that was committed before. In the end it must come out as it did then. */
+/**
+ * Handles the end of a committed step that ran again after a rollback. The last repeated step must
+ * end with the digest of its commit; otherwise the run fails with `digest-mismatch`.
+ */
 function repeated(state: MasterState, order: StepOrder, digest: string, now: number): Transition {
   const { program, step } = order;
   const before = at(state.digests, program);
@@ -551,7 +625,10 @@ function repeated(state: MasterState, order: StepOrder, digest: string, now: num
 
 // ------------------------------------------------------------------------------------ membership
 
-/** All are here and nobody runs anything: load. */
+/**
+ * Begins to load once every Cloud TPU is present and runs no step. If parameters must be kept and
+ * no Cloud TPU has them, a rollback comes first.
+ */
 function ifGathered(state: MasterState, now: number): Transition {
   if (!state.members.every((member) => member.status === 'present')) return unchanged(state);
   const isLost = state.isEstablished && !state.members.some((member) => member.holdsState);
@@ -586,13 +663,18 @@ function load(state: MasterState, now: number): Transition {
   return { state: loading, actions: [{ kind: 'reset', generation, steps }, ...orders] };
 }
 
-/** What is there when all have loaded for the first time is the state. */
+/**
+ * Takes the parameters that all Cloud TPUs have after the first loading as the state of the run.
+ */
 function establish(state: MasterState, now: number): Transition {
   const members = state.members.map((member) => ({ ...member, holdsState: true }));
   return proceed({ ...state, members, isEstablished: true }, now);
 }
 
-/** Lets those that lack the parameters take them from those that have them, evenly. */
+/**
+ * Lets every Cloud TPU without the parameters copy them. The copies are spread evenly over the
+ * Cloud TPUs that have the parameters. If no Cloud TPU has them, a new membership begins.
+ */
 function restore(state: MasterState, now: number): Transition {
   const { members, generation } = state;
   const numbers = members.map((_, tpu) => tpu);
@@ -621,7 +703,10 @@ function onRestored(state: MasterState, tpu: number, generation: number, now: nu
   return then({ state: next, actions }, (it) => proceed(it, now));
 }
 
-/** Everybody has the parameters: steps to be repeated first, then the one that was interrupted. */
+/**
+ * Continues once every Cloud TPU has the parameters. Starts the next step that must be repeated
+ * after a rollback, else the interrupted step, else goes to the phase `ready`.
+ */
 function proceed(state: MasterState, now: number): Transition {
   const { steps, told, pending, options } = state;
   const program = steps.findIndex((count, i) => count < at(told, i));
@@ -659,7 +744,10 @@ function onExited(
   return lose(state, [{ tpu, code: code === null ? 'worker-exited' : codeOf(code), message }], now);
 }
 
-/** Cloud TPUs are lost: the run ends, or a new membership begins. */
+/**
+ * Handles the loss of Cloud TPUs: begins a new membership with replacements. The run fails instead
+ * if the policy is `none`, if a replacement would fail in the same way, or after too many losses.
+ */
 function lose(
   state: MasterState,
   causes: readonly Loss[],
@@ -691,7 +779,7 @@ function lose(
   return then({ state: next, actions: [...notes, ...replacements] }, (it) => regroup(it, now));
 }
 
-/** Whom the workers of those that are lost host too. */
+/** Returns the losses of further Cloud TPUs that are hosted by the workers of the lost ones. */
 function guestsOf(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
   return state.members.flatMap(({ host }, tpu): Loss[] => {
     const cause = causes.find((it) => it.tpu === host);
@@ -701,7 +789,7 @@ function guestsOf(state: MasterState, causes: readonly Loss[]): readonly Loss[] 
   });
 }
 
-/** Whether a worker was given what it cannot work with: another one would fail in the same way. */
+/** True if the error lies in the user's input, so that a replacement would fail in the same way. */
 function isWrongInput(code: ErrorCode): boolean {
   return errorCodes[code] === errorCodes['bad-data'];
 }
@@ -716,7 +804,7 @@ function recent(lossesMs: readonly number[], now: number): readonly number[] {
   return lossesMs.filter((lossMs) => lossMs > now - 60_000);
 }
 
-/** Begins a new membership: whoever is here leaves what it does. */
+/** Begins a new membership. Every worker that is not absent is told to leave its step. */
 function regroup(state: MasterState, now: number): Transition {
   const generation = state.generation + 1;
   const isKept = keepsState(state.options.recovery);
@@ -738,14 +826,15 @@ function regroup(state: MasterState, now: number): Transition {
   return { state: next, actions: [{ kind: 'abort' }, ...orders] };
 }
 
-// ---------------------------------------------------------------------------------------- wrongs
+// ---------------------------------------------------------------------------------------- faults
 
-/** How often one may do wrong before it is replaced. */
+/** Number of wrong digests and accusations after which a Cloud TPU is replaced. */
 const faultsMax = 2;
 
 /**
- * Replicas differ. The majority names who is wrong, and its parameters may have been so before the
- * step: it takes those of another. Without a majority the step is run again once.
+ * Handles a step after which digests differ. A Cloud TPU in the minority copies the parameters of
+ * another, since its own may have been wrong before the step, and the step runs again. Without a
+ * majority the step runs again once; after that the run fails with `digest-mismatch`.
  */
 function disagree(
   state: MasterState,
@@ -783,7 +872,7 @@ function onAccused(
   return countFaults(state, [suspect], codeOf(code), what, now);
 }
 
-/** A Cloud TPU that was wrong once may try again; one that is wrong again is replaced. */
+/** Counts a fault of each Cloud TPU in `wrong`. A Cloud TPU is replaced at its second fault. */
 function countFaults(
   state: MasterState,
   wrong: readonly number[],
@@ -801,7 +890,7 @@ function countFaults(
   return lose(counted, losses, now, 'quarantined');
 }
 
-/** The step runs again, with everybody who is here. */
+/** Runs the step again with the present workers, in a new membership. */
 function suspect(
   state: MasterState,
   suspects: readonly (number | null)[],
@@ -812,7 +901,10 @@ function suspect(
   return then({ state, actions: notes }, (it) => regroup(it, now));
 }
 
-/** The Cloud TPUs whose digest is not that of more than half of all. */
+/**
+ * Returns the Cloud TPUs whose digest differs from the digest of the majority, which is more than
+ * half of all Cloud TPUs. Returns undefined without a majority.
+ */
 function minority(reports: readonly StepReport[]): readonly number[] | undefined {
   const counts = new Map<string, number>();
   for (const { digest } of reports) counts.set(digest, (counts.get(digest) ?? 0) + 1);
@@ -823,7 +915,7 @@ function minority(reports: readonly StepReport[]): readonly number[] | undefined
 
 // -------------------------------------------------------------------------------------- deadlines
 
-/** Counts the silence of those from whom something should be heard, and gives up on the lost. */
+/** Measures how long each Cloud TPU has been silent, then checks all deadlines of the phase. */
 function onSample(
   state: MasterState,
   { progress, heartbeats }: MasterEvent & { kind: 'sample' },
@@ -899,7 +991,10 @@ function loseLate(
   );
 }
 
-/** At the start all must come in time; later each replacement has its time of grace. */
+/**
+ * Checks the deadlines of the phase `joining`: for Cloud TPUs to leave their step, and for workers
+ * to join. If a worker does not join in time, another worker hosts its Cloud TPU, or the run fails.
+ */
 function checkJoining(state: MasterState, sinceMs: number, now: number): Transition {
   const { members, options } = state;
   const isLate = now - sinceMs > options.startMsLimit;
@@ -916,20 +1011,24 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
   return adopt(state, overdue, now);
 }
 
-/** Whether nobody waits for the worker of a Cloud TPU any longer. */
+/** True if the time has passed in which a worker should have joined for a Cloud TPU. */
 function isOverdue(state: MasterState, member: Member, now: number): boolean {
   if (member.status !== 'absent') return false;
   const { startMsLimit, quietMsLimit, recovery } = state.options;
   const absentMs = now - member.absentSinceMs;
   if (member.host !== null) return absentMs > startMsLimit;
   if (!member.isNew) return absentMs > recovery.graceMsLimit;
-  // After a master has ended all of its workers may have: they get more time than a single one.
+  // All workers may have ended with an earlier master. They get more time than a single
+  // replacement.
   if (state.isEstablished) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
   const isQuiet = state.joinedMs !== null && now - state.joinedMs > quietMsLimit;
   return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);
 }
 
-/** The run ends: workers did not come, and nobody may or can take their Cloud TPUs. */
+/**
+ * Fails the run with `worker-silent`: some workers did not join in time, and no other worker may or
+ * can host their Cloud TPUs.
+ */
 function failToStart(state: MasterState): Transition {
   const late = state.members.flatMap(({ status }, tpu) => (status === 'absent' ? [tpu] : []));
   const who = late.map((tpu) => nameOf(state, tpu)).join(', ');
@@ -937,7 +1036,10 @@ function failToStart(state: MasterState): Transition {
   return fail(state, 'worker-silent', message);
 }
 
-/** Lets a worker that is here host a Cloud TPU for which no replacement came; one that does not is lost. */
+/**
+ * Asks the joined worker that hosts the fewest others to host Cloud TPU `tpu` too. If a worker was
+ * asked before and has not joined for `tpu` within `startMsLimit`, that worker is lost.
+ */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
   const { host: before } = at(members, tpu);
@@ -968,7 +1070,10 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
   };
 }
 
-/** Nobody is here who could host: all may start anew, as in the beginning. */
+/**
+ * Waits for any worker to join, since none is here that could host Cloud TPU `tpu`. After the
+ * longer of `graceMsLimit` and `startMsLimit` the run fails with `worker-exited`.
+ */
 function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   const { recovery, startMsLimit } = state.options;
   const limitMs = Math.max(recovery.graceMsLimit, startMsLimit);
@@ -977,14 +1082,18 @@ function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   return fail(state, 'worker-exited', `${describeWork(state, tpu)} is lost: ${within}`);
 }
 
-/** Cloud TPUs that fall silent together, as with their machine, are lost together. */
+/**
+ * Counts Cloud TPUs as lost whose silence exceeds their limit. Cloud TPUs that fell silent
+ * together, for example because their machine failed, are lost together, in one membership.
+ */
 function checkSilence(state: MasterState, now: number): Transition {
   const { members, options } = state;
   const limits = members.map((member) => limitOf(state, member));
   const overdueMs = (tpu: number): number => at(members, tpu).silentMs - at(limits, tpu);
   const quietest = members.map((_, tpu) => tpu).sort((a, b) => overdueMs(b) - overdueMs(a));
   if (overdueMs(at(quietest, 0)) <= 0) return unchanged(state);
-  // They were not sampled at the same moment of their silence.
+  // The silences of Cloud TPUs that failed together can differ by one interval between samples, so
+  // silences that are shorter than their limit by less than one interval count too.
   const lost = quietest.filter((tpu) => overdueMs(tpu) > -options.sampleMsLimit);
   const losses = lost.map((tpu): Loss => {
     const silentMs = Math.round(at(members, tpu).silentMs);
@@ -994,14 +1103,18 @@ function checkSilence(state: MasterState, now: number): Transition {
   return lose(state, losses, now);
 }
 
-/** Whether one has a step to do, or to leave: then a sign of life is not enough. */
+/**
+ * True if a Cloud TPU has a step to run or to leave. Then the failure detector watches its progress
+ * counter, because a hung worker may still send heartbeats.
+ */
 function owesProgress({ phase }: MasterState, { status }: Member): boolean {
   return status === 'leaving' || (status === 'busy' && phase.kind === 'stepping');
 }
 
 /**
- * How long one may be silent, in ms, as things stand. Loading takes its time, and nobody knows how long
- * before a step has shown how fast the machine is.
+ * Returns the longest silence, in ms, that is allowed to a Cloud TPU now. Without a step to run or
+ * to leave, a Cloud TPU has no limit until a first step has shown how fast the machine is, because
+ * its loading may take any time.
  */
 function limitOf(state: MasterState, member: Member): number {
   if (owesProgress(state, member)) return silenceLimit(state);
@@ -1011,17 +1124,23 @@ function limitOf(state: MasterState, member: Member): number {
   return Math.max(leastMs, silenceLimit(state));
 }
 
-/** How long a Cloud TPU may show no progress, in ms: a slow machine is not a dead one. */
+/**
+ * Returns the longest time, in ms, that a Cloud TPU may show no progress in a step. The limit grows
+ * with the silences that ended well, so that a slow machine does not count as lost.
+ */
 export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): number {
   const { silenceMsLimit, silenceFactor } = options;
   const leastMs = isPaced ? silenceMsLimit : unpacedFactor * silenceMsLimit;
   return Math.max(leastMs, silenceFactor * longestGapMs);
 }
 
-/** The share of the longest silence that is kept with each step: one slow step must not hide a loss for good. */
+/**
+ * Factor by which each commit reduces the longest silence that ended well. The limit of silence
+ * thus shrinks again after one slow step, and a later loss is noticed sooner.
+ */
 const gapKept = 0.97;
 
-/** How much longer than usual a silence may last before a step has shown how fast the machine is. */
+/** Factor on `silenceMsLimit` until a first step has shown how fast the machine is. */
 const unpacedFactor = 8;
 
 // ---------------------------------------------------------------------------------------- helpers
@@ -1039,7 +1158,7 @@ function unchanged(state: MasterState): Transition {
   return { state, actions: [] };
 }
 
-/** One transition after another. */
+/** Applies `next` to the state of `first`, and concatenates the actions of both transitions. */
 function then(first: Transition, next: (state: MasterState) => Transition): Transition {
   const { state, actions } = next(first.state);
   return { state, actions: [...first.actions, ...actions] };
@@ -1058,7 +1177,7 @@ function withMember(state: MasterState, tpu: number, change: Partial<Member>): M
   return { ...state, members };
 }
 
-/** A phase in which everybody has to do the same. */
+/** Returns the state in a new phase, with the same change applied to every member. */
 function toPhase(state: MasterState, phase: MasterPhase, change: Partial<Member>): MasterState {
   const members = state.members.map((member) => ({ ...member, ...change, silentMs: 0 }));
   return { ...state, phase, members };
@@ -1099,14 +1218,14 @@ function describeFailure(state: MasterState, tpu: number, message: string): stri
   return `${describeWork(state, tpu)} failed: ${message}`;
 }
 
-/** `Cloud TPU 3 (x 1, y 1), at step 7 of program 0,` */
+/** Describes a Cloud TPU at its work: `Cloud TPU 3 (x 1, y 1), at step 7 of program 0,`. */
 function describeWork(state: MasterState, tpu: number): string {
   const { phase } = state;
   const what = phase.kind === 'stepping' ? `at ${stepName(phase.order)}` : `while ${phase.kind}`;
   return `${nameOf(state, tpu)}, ${what},`;
 }
 
-/** Names the Cloud TPUs that differ from the majority, or all groups when there is none. */
+/** Describes which Cloud TPUs differ from the majority, or all groups if there is no majority. */
 function describeMismatch(
   state: MasterState,
   order: StepOrder,

@@ -10,43 +10,52 @@ import {
   type Shapes,
 } from './shape.ts';
 
-/** What a master tells a worker. Every message carries the membership's generation it belongs to. */
+/**
+ * A message from the master to a worker. `generation` is the membership that the message belongs
+ * to.
+ */
 export type ToWorker =
-  /** This membership has begun: leave the step that runs, if one does, and say so. */
+  /** A new membership has begun: the worker leaves its step, if one runs, and answers `aborted`. */
   | { readonly kind: 'abort'; readonly generation: number }
-  /** Take your place in this membership: programs loaded, `steps` of each done so far. */
+  /**
+   * The worker loads its programs for this membership. `steps`: by program, the steps done so far.
+   */
   | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | ({ readonly kind: 'start-step'; readonly generation: number } & StepOrder)
-  /** A master has been met again, the same or another: say where you stand. */
+  /** Sent when a master, old or new, has connected again: the worker answers `joined`. */
   | { readonly kind: 'greet'; readonly generation: number }
   | { readonly kind: 'stop'; readonly generation: number };
 
-/** Which step of which program to run. */
+/** Order to run one step of one program. */
 export interface StepOrder {
-  /** Index into the programs that the pod was opened with. */
+  /** Index of the program in `PodOptions.programs`. */
   readonly program: number;
-  /** Counts the steps of this program from 0. */
+  /** Number of the step, from 0 at the start of the program. */
   readonly step: number;
-  /** Parameters have changed since: take them over from the program they are shared with. */
+  /**
+   * True if the worker must first copy the parameters from the program that this program takes them
+   * from (`Program.parametersFrom`), because those parameters have changed since the last copy.
+   */
   readonly takeParameters: boolean;
 }
 
-/** What a worker tells the master. `tpu` is the number of its Cloud TPU. */
+/** A message from a worker to the master. `tpu` is the number of the worker's Cloud TPU. */
 export type FromWorker =
   | {
       readonly kind: 'joined';
       readonly tpu: number;
-      /** The newest membership that it has heard of; 0 of one that is new. */
+      /** The newest generation that the worker has received; 0 for a new worker. */
       readonly generation: number;
       /**
-       * One that had its place before: by program, after how many steps its parameters are. Until it
-       * begins the next step it has those of the step before as well. Null when it has none.
+       * By program, the number of steps applied to the worker's parameters. Until the worker begins
+       * the next step, it also has the parameters from before its last step. Null when the worker
+       * has no parameters, as a new worker.
        */
       readonly steps: readonly number[] | null;
     }
-  /** It has left the step of the membership before. */
+  /** Answer to `abort`: the worker runs no step any more. */
   | { readonly kind: 'aborted'; readonly tpu: number; readonly generation: number }
-  /** Loaded; `digests` by program, of the digested parameters as they are now. */
+  /** Answer to `load`. `digests`: by program, the digest of its present weights. */
   | {
       readonly kind: 'ready';
       readonly tpu: number;
@@ -54,7 +63,7 @@ export type FromWorker =
       readonly digests: readonly string[];
     }
   | ({ readonly kind: 'step-done'; readonly generation: number } & StepReport)
-  /** What another one did; the reporter itself goes on. */
+  /** A fault of another Cloud TPU, `suspect`. The reporting worker itself goes on. */
   | ({
       readonly kind: 'accused';
       readonly tpu: number;
@@ -63,20 +72,23 @@ export type FromWorker =
     } & Failure)
   | ({ readonly kind: 'failed'; readonly tpu: number; readonly generation: number } & Failure);
 
-/** What one Cloud TPU has to say at the end of a step. */
+/** Results of one step on one Cloud TPU. */
 export interface StepReport {
   readonly tpu: number;
   readonly program: number;
   readonly step: number;
-  /** 16 hexadecimal digits over the digested parameters. */
+  /** Digest of the weights after the step, 16 hexadecimal digits. */
   readonly digest: string;
-  /** Element i of the outfeed: the copies of all cores one after another, or one if shared. */
+  /**
+   * Bytes of each element of the outfeed. An element has the copies of all cores, in order of
+   * cores, or a single copy if its value is the same on every core.
+   */
   readonly outfeed: readonly Uint8Array[];
-  /** Wall time in ms of each phase, in the order of isa's `phases`. */
+  /** Wall time, in ms, of each phase of the step, in the order of isa's `phases`. */
   readonly phaseMs: readonly number[];
 }
 
-/** Why a worker gave up. `code` is that of a PodError, or null for anything else. */
+/** Reason of a failure. `code` is the code of a PodError, or null for any other error. */
 export interface Failure {
   readonly code: string | null;
   readonly message: string;
@@ -115,12 +127,16 @@ const fromWorker: Shapes<FromWorker> = {
   failed: { tpu: isCount, generation: isCount, code: isCode, message: isText },
 };
 
-/** Checks what arrived at a worker. Throws `worker-threw`, naming the field. */
+/**
+ * Checks a message that a worker has received. Throws PodError `worker-threw`, naming the field.
+ */
 export function checkToWorker(value: unknown): ToWorker {
   return checkMessage<ToWorker>(toWorker, value, 'a worker');
 }
 
-/** Checks what arrived at the master. Throws `worker-threw`, naming the field. */
+/**
+ * Checks a message that the master has received. Throws PodError `worker-threw`, naming the field.
+ */
 export function checkFromWorker(value: unknown): FromWorker {
   return checkMessage<FromWorker>(fromWorker, value, 'the master');
 }

@@ -5,26 +5,31 @@ import type { MasterStart, Note, RecoveryPolicy } from './master.ts';
 import type { StepReport } from './messages.ts';
 
 /**
- * A slice with its programs loaded, as an experiment sees it: synchronous steps over all Cloud
- * TPUs, each committed once all hold the same weights. Every method waits while the slice recovers
- * from a loss, and rejects with a PodError that names the culprit once the run has failed.
+ * A slice with its programs loaded, as an experiment sees it. Steps are synchronous over all Cloud
+ * TPUs; a step is committed when all Cloud TPUs have the same weights. Every method waits while the
+ * slice recovers from a loss, and rejects with a PodError that names the cause once the run has
+ * failed.
  */
 export interface Pod {
   readonly topology: Topology;
-  /** Bytes of this machine's memory that the slice takes. */
+  /** Memory of this machine, in bytes, that the slice takes. */
   readonly memoryBytes: number;
-  /** Runs the next step of a program on every Cloud TPU; they are counted from where it started. */
+  /**
+   * Runs the next step of a program on every Cloud TPU, and resolves when the step is committed.
+   */
   step(program: number): Promise<Commit>;
-  /** A program's parameters, by number, as they lie in HBM. Between steps only. */
+  /** Returns the parameters of a program, by number, as they lie in HBM. Between steps only. */
   readParameters(program: number): Promise<readonly Uint8Array[]>;
   /**
-   * Sets the first parameters of a program that does not take them from another, on every Cloud
-   * TPU. Between steps only.
+   * Sets the first parameters of a program on every Cloud TPU. Between steps only, and only for a
+   * program without `parametersFrom`.
    */
   writeParameters(program: number, values: readonly Uint8Array[]): Promise<void>;
-  /** Bytes carried so far by each directed link, by name: `chip(3,1)+x`. Between steps only. */
+  /**
+   * Bytes carried so far by each directed link, by link name: `chip(3,1)+x`. Between steps only.
+   */
   linkBytes(): Readonly<Record<string, number>>;
-  /** Ends all workers; also after a failure. */
+  /** Ends all workers. May be called after a failure too. */
   close(): Promise<void>;
 }
 
@@ -36,70 +41,85 @@ export interface PodOptions {
   readonly programs: readonly Program[];
   readonly mxu: 'fast' | 'systolic';
   /**
-   * What becomes of the run when a Cloud TPU is lost; `none` unless given. For any other, programs
-   * that update their parameters are compiled with `keepPrevious`.
+   * Policy after the loss of a Cloud TPU. Default: `none`. With any other policy, programs that
+   * update their parameters must be compiled with `keepPrevious`.
    */
   readonly recovery?: RecoveryPolicy;
-  /** Where the slice stands when it is opened; at step 0 of everything, with nothing to lose, unless given. */
+  /**
+   * State of the run when the slice is opened. Default: step 0 of every program, no parameters yet.
+   */
   readonly start?: MasterStart;
-  /** Told what goes wrong and comes right. */
+  /** Called with each fault of the slice, and with each step of the recovery from a fault. */
   readonly onNote?: (note: Note) => void;
   /**
-   * Told of each membership after the first, before any worker hears of it. If it throws, nobody
-   * does, and the run has failed.
+   * Called with the generation of each membership after the first, before any worker receives that
+   * generation. If the callback throws, no worker receives the generation and the run fails.
    */
   readonly onMembership?: (generation: number) => void;
   /**
-   * Asked when no Cloud TPU has a program's parameters any more, for those saved last, after at
-   * most `steps` steps. Without it, or when it has none: those that `writeParameters` set last.
+   * Returns the newest saved parameters of a program, after at most `steps` steps. Called when no
+   * Cloud TPU has the parameters any more. If the function is absent or returns undefined, the
+   * slice goes back to the parameters that `writeParameters` set last.
    */
   readonly saved?: (program: number, steps: number) => Promise<SavedParameters | undefined>;
 }
 
-/** Every parameter of a program after `steps` steps, counted as in `Commit.step`. */
+/** All parameters of a program, by number, after the first `steps` steps of that program. */
 export interface SavedParameters {
   readonly steps: number;
   readonly values: readonly Uint8Array[];
 }
 
-/** An executable with where its parameters and its infeed come from. */
+/** An executable, with the sources of its parameters and of its infeed. */
 export interface Program {
   readonly executable: Executable;
-  /** The first so many parameters make up the digest that Cloud TPUs must agree on: the weights. */
+  /**
+   * The digest covers the first `digested` parameters: the weights. All Cloud TPUs must have the
+   * same digest after a step.
+   */
   readonly digested: number;
-  /** Before a step its parameters are taken from the first ones of this program. */
+  /**
+   * Index of the program from whose first parameters this program copies its own before a step.
+   * Absent when this program has parameters of its own.
+   */
   readonly parametersFrom?: number;
-  /** Absent when the executable has no infeed. */
+  /** Source of the infeed. Absent when the executable has no infeed. */
   readonly feed?: FeedSource;
 }
 
-/** What a program is fed: the images and labels of a dataset. */
+/** Source of a program's infeed: the images and labels of a dataset. */
 export interface FeedSource {
-  /** As `openDataset` of src/data takes it. */
+  /** Name or path of the dataset, as `openDataset` of src/data takes it. */
   readonly dataset: string;
   readonly datasetSeed: number;
   readonly split: 'train' | 'test';
-  /** Digest of the contents of the split as the master has it: a worker whose files differ is refused. */
+  /** Digest of the split's contents on the master. A worker with other files throws `bad-data`. */
   readonly digest: string;
   readonly globalBatch: number;
-  /** `training` shuffles by `orderSeed`, on and on; `evaluation` passes in order, again and again. */
+  /**
+   * Order of the samples. `training`: each pass over the split is shuffled by `orderSeed`.
+   * `evaluation`: each pass is in the order of the split. Passes repeat without end.
+   */
   readonly order: 'training' | 'evaluation';
   readonly orderSeed: number;
 }
 
-/** A step that counts. */
+/** A committed step: all Cloud TPUs ended the step with the same weights. */
 export interface Commit {
   readonly program: number;
+  /** Number of the step, from 0 at the start of the program. */
   readonly step: number;
-  /** Digest of the weights on every Cloud TPU, 16 hexadecimal digits. */
+  /** Digest of the weights, 16 hexadecimal digits; the same on every Cloud TPU. */
   readonly digest: string;
-  /** In order of Cloud TPU. */
+  /** One report a Cloud TPU, in order of Cloud TPU numbers. */
   readonly reports: readonly StepReport[];
-  /** Wall time from the order to the commit. */
+  /** Wall time, in ms, from the request for the step to its commit. */
   readonly wallMs: number;
 }
 
-/** Mean wall time over the Cloud TPUs of each phase, in ms, in the order of isa's `phases`. */
+/**
+ * Wall time, in ms, of each phase of a step, in the order of isa's `phases`: mean over Cloud TPUs.
+ */
 export function meanPhaseMs(reports: readonly StepReport[]): number[] {
   return phases.map((_, phase) => {
     const total = reports.reduce((sum, report) => sum + at(report.phaseMs, phase), 0);

@@ -1,12 +1,12 @@
 import { PodError } from '../numerics/error.ts';
 
-/** Whether a value is what a field must be. */
+/** Check of one field of a message: returns true if the value is valid for the field. */
 export type FieldCheck = (value: unknown) => boolean;
 
-/** What each field of an object must be, and no field besides. */
+/** The checks of all fields of an object. The object must not have any other field. */
 export type Shape<T> = { readonly [F in keyof T]-?: FieldCheck };
 
-/** What each field of each kind of message must be, and no field besides. */
+/** The field checks of each kind of message. A message must not have any other field. */
 export type Shapes<M extends { readonly kind: string }> = {
   readonly [K in M['kind']]: Shape<Omit<Extract<M, { readonly kind: K }>, 'kind'>>;
 };
@@ -15,15 +15,15 @@ type Fields = Readonly<Record<string, FieldCheck>>;
 
 /** A whole number from 0 to 2^53 − 1. */
 export const isCount: FieldCheck = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-/** Any number, NaN too. */
+/** Any number, including NaN and infinities. */
 export const isNumber: FieldCheck = (value) => typeof value === 'number';
 /** A text of any length. */
 export const isText: FieldCheck = (value) => typeof value === 'string';
-/** true or false. */
+/** A boolean. */
 export const isFlag: FieldCheck = (value) => typeof value === 'boolean';
 /** An array of bytes. */
 export const isBytes: FieldCheck = (value) => value instanceof Uint8Array;
-/** Anything. */
+/** Any value, including undefined. */
 export const isAny: FieldCheck = () => true;
 
 /** A text of at most `length` UTF-16 units. */
@@ -31,35 +31,40 @@ export function isTextUpTo(length: number): FieldCheck {
   return (value) => typeof value === 'string' && value.length <= length;
 }
 
-/** A text without characters that control a terminal, such as the name of a host. */
+/**
+ * A text of at most `length` UTF-16 units without control characters, such as the name of a host.
+ */
 export function isPlainUpTo(length: number): FieldCheck {
   return (value) => isTextUpTo(length)(value) && !/\p{Cc}/u.test(value as string);
 }
 
-/** A list whose items all pass. */
+/** A list in which every item passes the check `holds`. */
 export function isListOf(holds: FieldCheck): FieldCheck {
   return (value) => Array.isArray(value) && value.every(holds);
 }
 
-/** One of the values. */
+/** A value that is one of `values`. */
 export function isOneOf(values: readonly unknown[]): FieldCheck {
   return (value) => values.includes(value);
 }
 
-/** An object with these fields and no others; those that may be absent say so. */
+/**
+ * An object with the fields of `shape` and no others. A field is optional if its check accepts
+ * undefined.
+ */
 export function isObject(shape: Fields): FieldCheck {
   return (value) => wrongField(shape, value, 'it') === undefined;
 }
 
-/** For a field that may be absent. */
+/** An optional field: undefined, or a value that passes the check `holds`. */
 export function isOptional(holds: FieldCheck): FieldCheck {
   return (value) => value === undefined || holds(value);
 }
 
 /**
- * Checks what arrived at `receiver`.
+ * Checks the kind and all fields of a message. `receiver` names the receiving end in the error.
  *
- * @throws PodError `worker-threw`, naming the field.
+ * @throws PodError `worker-threw`, naming the wrong field.
  */
 export function checkMessage<M extends { readonly kind: string }>(
   shapes: Readonly<Record<string, Fields>>,
@@ -71,7 +76,10 @@ export function checkMessage<M extends { readonly kind: string }>(
   throw new PodError('worker-threw', `a message to ${receiver} is malformed: ${wrong}`);
 }
 
-/** What is wrong with the fields of `name`, in a few words, if anything. */
+/**
+ * Returns a few words about the first wrong field of `value`, or undefined if all fields are valid.
+ * `name` is how these words call the object.
+ */
 export function wrongField(shape: Fields, value: unknown, name: string): string | undefined {
   if (typeof value !== 'object' || value === null) return `${name} is ${typeof value}`;
   const fields = value as Readonly<Record<string, unknown>>;
@@ -81,7 +89,7 @@ export function wrongField(shape: Fields, value: unknown, name: string): string 
   return wrong === undefined ? undefined : `${wrong} of ${name}`;
 }
 
-/** What is wrong with a message, in a few words, if anything. */
+/** Returns a few words about the first error in a message, or undefined if the message is valid. */
 function findWrong(shapes: Readonly<Record<string, Fields>>, value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null) return `expected fields, found ${typeof value}`;
   const { kind, ...fields } = value as Readonly<Record<string, unknown>>;

@@ -2,79 +2,94 @@ import { unreachable } from '../numerics/assert.ts';
 import type { Failure, FromWorker, StepOrder, StepReport, ToWorker } from './messages.ts';
 
 /**
- * A worker, the host of one Cloud TPU: a pure function from (state, event) to (state, actions).
+ * State of a worker, the host of one Cloud TPU. The function `worker` maps (state, event) to
+ * (state, actions) and is pure. The phases, where `abort` is the message that a newer membership
+ * has begun:
  *
  *   started ─▶ loading ─▶ idle ◀─▶ running ─▶ leaving
- *      │          ▲         │                    │         abort: a newer membership has begun
+ *      │          ▲         │                    │ abort
  *      └──▶ left ─┘ ◀───────┴────────────────────┘
  *                                any ─▶ ended
  */
 export interface WorkerState {
   readonly tpu: number;
-  /** By program, whether it takes its parameters from another; it has no state of its own then. */
+  /**
+   * By program, true if the program copies its parameters from another and has no state of its own.
+   */
   readonly taking: readonly boolean[];
-  /** The membership it takes part in; 0 before the first. */
+  /** Generation of the membership that the worker takes part in; 0 before the first. */
   readonly generation: number;
-  /** The last membership that it loaded for. */
+  /**
+   * Generation of the last membership for which the worker loaded its programs; 0 before the first.
+   */
   readonly loadedGeneration: number;
   readonly phase: WorkerPhase;
-  /** By program, the step that comes next in this membership. */
+  /** By program, the number of the next step in this membership. */
   readonly next: readonly number[];
-  /** By program, after how many steps its parameters surely are; null when it may have none. */
+  /**
+   * By program, the number of steps applied to its parameters. Null when the worker has no
+   * parameters or cannot be certain of the number.
+   */
   readonly steps: readonly number[] | null;
-  /** Whether it has those of the step before as well: until the next step writes over them. */
+  /**
+   * True if the worker also has the parameters from one step before. The next step overwrites them.
+   */
   readonly keepsBefore: boolean;
 }
 
-/** What a worker is doing. */
+/** Phase of a worker's state machine. */
 export type WorkerPhase =
   | { readonly kind: 'started' }
   | { readonly kind: 'left' }
   | { readonly kind: 'loading'; readonly steps: readonly number[] }
   | { readonly kind: 'idle' }
   | { readonly kind: 'running'; readonly order: StepOrder }
-  /** A newer membership has begun while a step ran, which has been told to end. */
+  /**
+   * A newer membership began while a step ran. The worker has interrupted the step and awaits its
+   * end.
+   */
   | { readonly kind: 'leaving' }
   | { readonly kind: 'ended' };
 
-/** What a worker is told. */
+/** An event for a worker's state machine. */
 export type WorkerEvent =
-  /** Also when it meets a master again. */
+  /** The worker has started, or has met a master again. The worker answers with `joined`. */
   | { readonly kind: 'started' }
   | { readonly kind: 'message'; readonly message: ToWorker }
-  /** With the digest of each program's parameters as they are now. */
+  /** The programs are loaded. `digests`: by program, the digest of its present weights. */
   | { readonly kind: 'loaded'; readonly digests: readonly string[] }
+  /** The step ran to its end. */
   | { readonly kind: 'ran'; readonly report: Omit<StepReport, 'tpu' | 'program' | 'step'> }
-  /** The step ended before its end, as the master wished. */
+  /** The step stopped before its end, because the master aborted it. */
   | { readonly kind: 'interrupted' }
   | ({ readonly kind: 'threw' } & Failure)
-  /** The master is gone. */
+  /** The worker has lost the master for good. */
   | { readonly kind: 'disconnected' };
 
-/** What a worker wants done, in this order. */
+/** An action for the driver of a worker. The driver performs the actions of a list in order. */
 export type WorkerAction =
   | { readonly kind: 'send'; readonly message: FromWorker }
-  /** Takes its place in this membership: what is loaded already need not be loaded again. */
+  /** Prepare the programs for this membership. Programs that are loaded already may be kept. */
   | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | { readonly kind: 'run'; readonly order: StepOrder }
-  /** Ends the step that runs as soon as can be. */
+  /** End the running step as soon as possible. */
   | { readonly kind: 'interrupt' }
   | { readonly kind: 'end' };
 
-/** The next state, and what is to be done. */
+/** Result of an event: the next state, and the actions for the driver. */
 export interface WorkerTransition {
   readonly state: WorkerState;
   readonly actions: readonly WorkerAction[];
 }
 
-/** A worker before its first membership. */
+/** Returns the state of a worker before its first membership. */
 export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerState {
   const phase: WorkerPhase = { kind: 'started' };
   const none = { generation: 0, loadedGeneration: 0, next: [], steps: null, keepsBefore: false };
   return { ...none, tpu, taking, phase };
 }
 
-/** What the worker does about `event`. A message that does not belong to its state is left aside. */
+/** Handles `event`. The worker ignores a message that does not fit its phase. */
 export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition {
   if (state.phase.kind === 'ended') return unchanged(state);
   switch (event.kind) {
@@ -119,7 +134,10 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
   }
 }
 
-/** A newer membership: what runs is to end first, and then all wait for one another. */
+/**
+ * Enters a newer membership. The worker interrupts its step, if one runs, before it answers
+ * `aborted`.
+ */
 function onAbort(state: WorkerState, generation: number): WorkerTransition {
   if (generation <= state.generation) return unchanged(state);
   const next = { ...state, generation };
@@ -133,7 +151,7 @@ function onAbort(state: WorkerState, generation: number): WorkerTransition {
   }
 }
 
-/** Once for each membership, and not while a step runs. */
+/** Loads at most once for each membership, and never while a step runs. */
 function onLoad(
   state: WorkerState,
   generation: number,
@@ -153,7 +171,7 @@ function onLoad(
   };
 }
 
-/** Only the step that comes next: an order that arrives twice is carried out once. */
+/** Runs only the next step of the program, so an order that arrives twice is carried out once. */
 function onStartStep(
   state: WorkerState,
   message: ToWorker & { kind: 'start-step' },
@@ -178,9 +196,10 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
 }
 
 /**
- * Whether one whose parameters are after `steps` steps has those after `wanted` steps: they are
- * its own, or those that it has read last, if it keeps them. A program that takes its parameters from
- * another has none to lose: an evaluation may begin again, at step 0.
+ * Returns true if a worker has the parameters after `wanted` steps of each program. `steps` is the
+ * number of steps applied to the worker's present parameters; with `keepsBefore` the worker has the
+ * parameters from one step before too. A program that copies its parameters from another (`taking`)
+ * always passes, because it has none of its own: an evaluation can begin again at step 0.
  */
 export function holds(
   steps: readonly number[] | null,

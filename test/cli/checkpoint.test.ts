@@ -39,7 +39,7 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-/** Checkpoints after the steps 1, 2 and 3; of the newest the weights are cut short. */
+/** Saves checkpoints after the steps 1, 2 and 3, and truncates the weights of the newest. */
 async function threeOneBad(): Promise<void> {
   const checkpoints = await openCheckpoints(directory, { keep: 3 });
   for (const step of [1, 2, 3]) await checkpoints.save(snapshotOf(step));
@@ -52,7 +52,7 @@ async function pod(...args: string[]): Promise<void> {
   await program.parseAsync(['checkpoint', ...args], { from: 'user' });
 }
 
-test('ls: what each says of itself, newest first', async () => {
+test('ls lists each checkpoint with its model, data, loss, size and digest, newest first', async () => {
   await threeOneBad();
   await truncate(join(directory, 'step-0000001', 'manifest.json'), 0);
   await pod('ls', directory);
@@ -64,7 +64,7 @@ test('ls: what each says of itself, newest first', async () => {
   expect(lines[3]).toMatch(/bad: manifest\.json: expected JSON, found: /);
 });
 
-test('verify: a table, and an error when one is bad', async () => {
+test('verify prints a table and fails if a checkpoint is bad', async () => {
   await threeOneBad();
   const verifying = pod('verify', directory);
   await expect(verifying).rejects.toMatchObject({ code: 'bad-data', exitCode: 2 });
@@ -82,11 +82,11 @@ test('verify: a table, and an error when one is bad', async () => {
   expect(output.match(/^ok/gm)).toHaveLength(2);
 });
 
-describe('export', () => {
-  test('the newest good weights, as one file that says what it is', async () => {
+describe('pod checkpoint export', () => {
+  test('writes the weights of the newest good checkpoint to one file that names model, data and step', async () => {
     await threeOneBad();
     const target = join(directory, 'out.safetensors');
-    // What an export that was interrupted left is no hindrance, nor is an older file.
+    // The second export replaces the file of the first.
     for (let time = 0; time < 2; time++) {
       await pod('export', directory, '--output', target);
       const { tensors, metadata } = decodeSafetensors(await readFile(target));
@@ -102,7 +102,7 @@ describe('export', () => {
     expect((await readdir(directory)).filter((name) => name.startsWith('.'))).toEqual([]);
   });
 
-  test('of a given step, or a refusal in one line', async () => {
+  test('writes the weights of a given step, or refuses in one line', async () => {
     await threeOneBad();
     const target = join(directory, 'out.safetensors');
     await pod('export', directory, '--output', target, '--step', '1');
@@ -122,7 +122,7 @@ describe('export', () => {
   });
 });
 
-describe('an export that is refused before anything is read', () => {
+describe('an export is refused before it reads or writes anything', () => {
   const at = (...names: string[]): string => join(directory, ...names);
   const refusal = (...flags: string[]): Promise<unknown> =>
     pod('export', directory, ...flags).then(
@@ -163,7 +163,7 @@ describe('an export that is refused before anything is read', () => {
     await rm(elsewhere, { recursive: true });
   });
 
-  test('--output twice, and steps that are not written in decimal digits', async () => {
+  test('with --output given twice, or a --step that is not in decimal digits', async () => {
     await threeOneBad();
     const target = at('out.safetensors');
     for (const flags of [
@@ -179,7 +179,7 @@ describe('an export that is refused before anything is read', () => {
     expect(await readdir(directory)).not.toContain('out.safetensors');
   });
 
-  /** Every file of the folder, with its text. */
+  /** Returns the path and the content of every file in the folder. */
   async function contents(): Promise<readonly string[]> {
     const all = await readdir(directory, { recursive: true, withFileTypes: true });
     const files = all.filter((it) => it.isFile()).map((it) => join(it.parentPath, it.name));
@@ -187,15 +187,15 @@ describe('an export that is refused before anything is read', () => {
   }
 });
 
-test('a directory without checkpoints, or none at all, is refused in one line', async () => {
+test('a directory without checkpoints and a missing directory are refused in one line', async () => {
   for (const command of ['ls', 'verify']) {
     await expect(pod(command, directory)).rejects.toThrow(/: expected checkpoints such as step-/);
     await expect(pod(command, join(directory, 'none'))).rejects.toMatchObject({ code: 'io' });
   }
 });
 
-describe('flags of pod train', () => {
-  test('what is not said has a default', () => {
+describe('checkpoint flags of pod train', () => {
+  test('a flag that is not given has its default', () => {
     expect(trainOptions({}).checkpoint).toBeUndefined();
     expect(trainOptions({ checkpoint: 'dir' }).checkpoint).toEqual({
       ...{ directory: 'dir', every: 100, keep: 3, resume: false },
@@ -220,7 +220,7 @@ describe('flags of pod train', () => {
   });
 
   test.skipIf(process.platform === 'win32')(
-    'a device, a pipe or a folder is left alone, and a link is followed',
+    'an export refuses to replace a device, a pipe or a folder, and follows a link',
     async () => {
       await threeOneBad();
       const at = (name: string): string => join(directory, name);

@@ -17,12 +17,12 @@ afterEach(async () => {
 const jumping = pathToFileURL(new URL('jumping-clock.mjs', import.meta.url).pathname).href;
 const run = '--model mlp --tpus 2 --steps 8 --global-batch 16 --evaluate 16';
 
-/** Runs a line of shell in which every Node has a clock that is set all the time. */
+/** Runs a line of shell in which the clock of every Node process jumps all the time. */
 function jumpingShell(line: string): Promise<Ended> {
   return shell(`export NODE_OPTIONS='--import ${jumping}'; ${line}`);
 }
 
-test('a clock that is set by hours, again and again, ends no pod and changes nothing', async () => {
+test('a clock that jumps by hours again and again does not end a pod or change its weights', async () => {
   const straight = await shell(`$pod train ${run} --json`);
   const { weightsDigest } = JSON.parse(straight.stdout);
   const up = await jumpingShell(
@@ -33,7 +33,7 @@ test('a clock that is set by hours, again and again, ends no pod and changes not
   expect(JSON.parse(report.stdout)).toMatchObject({ weightsDigest, steps: 8 });
 }, 60_000);
 
-test('nor a job, its log, or the proof of a token, of whoever asks', async () => {
+test('a clock that jumps in the master and the client does not break jobs, logs or token proofs', async () => {
   const at = `--dir ${folder}/pod`;
   const served = await jumpingShell(`$pod up --serve --tpus 1 ${at}`);
   expect([served.code, served.stderr]).toEqual([0, '']);

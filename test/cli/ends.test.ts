@@ -12,13 +12,13 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const tiny = '--model mlp --tpus 1 --steps 3 --global-batch 8 --evaluate 8';
 
-/** A run whose evaluation has 1,250 batches. */
+/** Arguments of a run whose evaluation has 1,250 batches, so that a signal can arrive during it. */
 const longEvaluation = ['train', '--model', 'mlp', '--tpus', '1', '--steps', '2'].concat([
   '--global-batch',
   '8',
 ]);
 
-describe('a signal ends a run after its step, and the exit code says which kind', () => {
+describe('a signal ends a run after the current step, and the exit code depends on the signal', () => {
   test.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
@@ -36,7 +36,7 @@ describe('a signal ends a run after its step, and the exit code says which kind'
     expect(readdirSync(join(folder, 'ck'))).toContain('step-0000002');
   });
 
-  test('under nohup a hang-up does not end it', async () => {
+  test('under nohup SIGHUP does not end a run', async () => {
     const train = `nohup $pod train ${tiny.replace('steps 3', 'steps 200')} >out 2>&1 &`;
     const line = `${train} until grep -q '1/200' out; do sleep 0.1; done; kill -HUP $!; wait $!`;
     const { code } = await shell(line, { cwd: folder });
@@ -45,7 +45,7 @@ describe('a signal ends a run after its step, and the exit code says which kind'
   });
 });
 
-describe('output that nobody takes does not stop a run, and the exit code says so', () => {
+describe('a run whose output cannot be written goes on and ends with exit code 5', () => {
   test.each([
     ['a reader that goes away', '| head -1', 'write EPIPE'],
     ['a full disk', '>/dev/full', 'ENOSPC'],
@@ -61,20 +61,20 @@ describe('output that nobody takes does not stop a run, and the exit code says s
     expect(readdirSync(join(folder, 'ck'))).toContain('step-0000003');
   });
 
-  test('standard error as well', async () => {
+  test('standard error on a full disk does not stop a run either', async () => {
     const line = `$pod train ${tiny} --json 2>/dev/full`;
     const { code, stdout } = await shell(line, { cwd: folder });
     expect(code).toBe(5);
     expect(JSON.parse(stdout)).toMatchObject({ steps: 3 });
   });
 
-  test('output that is thrown away on purpose is not lost', async () => {
+  test('output to /dev/null does not count as lost', async () => {
     const { code } = await shell(`$pod train ${tiny} >/dev/null 2>/dev/null`, { cwd: folder });
     expect(code).toBe(0);
   });
 
   test.each(['devices', 'train --help', 'compile --model mlp', 'doctor'])(
-    'the result of pod %s is its output',
+    'pod %s ends with exit code 5 if its output is lost',
     async (command) => {
       const { code, stderr } = await shell(`$pod ${command} >/dev/full`, { cwd: folder });
       expect(code).toBe(5);
@@ -83,7 +83,7 @@ describe('output that nobody takes does not stop a run, and the exit code says s
   );
 });
 
-test('a run that diverges after its last loss has diverged: no report, no null, exit code 3', async () => {
+test('a run that diverges after its last loss ends with exit code 3, without a report or null in its log', async () => {
   const rate = '--schedule constant --warm-up 0 --learning-rate 1e6';
   const outputs = '--report run.json --log run.log --checkpoint ck --every 1';
   const line = `$pod train --model mlp --tpus 1 --steps 4 --global-batch 64 ${rate} ${outputs}`;

@@ -13,7 +13,10 @@ const pod = 'src/cli/main.cjs';
 const commands = ['train', 'compile', 'up', 'doctor', 'devices', 'status', 'jobs', '--help'];
 const daemons = ['master', 'worker', 'supervisor'].map((it) => `cluster/${it}/main.cjs`);
 
-/** Files that engines of any age read: beginnings of programs, and what they load first. */
+/**
+ * Files with syntax that any version of Node can read: the first file of each program, which checks
+ * the version, and the files that it loads for the check.
+ */
 const beginnings = [
   ...[pod, 'src/cli/main.js', 'cluster/host/engine.cjs', 'cluster/host/engine.js'],
   ...daemons.flatMap((it) => [it, it.replace('.cjs', '.js')]),
@@ -36,7 +39,7 @@ test.each(beginnings)('%s has no syntax that is newer than 2019', async (path) =
 const old = otherEngines.filter(({ major }) => major < 20);
 const oldLine = /^pod: unsupported-engine: expected Node 20\.19 or newer, found [\d.]+; install it/;
 
-test.skipIf(old.length === 0)('POD_TEST_ENGINES: engines that are too old say so', async () => {
+test.skipIf(old.length === 0)('POD_TEST_ENGINES: every program refuses an old Node', async () => {
   for (const { path, version } of old) {
     for (const words of [[], ...commands.filter((it) => it !== 'doctor').map((it) => [it])]) {
       const ended = await run({ node: path, words });
@@ -71,7 +74,7 @@ test('versions are compared as numbers, not as text', async () => {
   expect(all.filter((_, i) => ended[i]?.code === 0)).toEqual(all.slice(refused.length));
 });
 
-/** Flags that take something away from an engine. */
+/** Flags of Node that switch off a feature which `pod` needs, and the message expected for each. */
 const lacking: Readonly<Record<string, RegExp>> = {
   '--jitless': /^pod: unsupported-engine: expected WebAssembly, found none; .*--jitless/m,
   '--no-expose-wasm': /^pod: unsupported-engine: expected WebAssembly, found none/m,
@@ -89,9 +92,9 @@ const current = [thisEngine, ...otherEngines.filter(({ major }) => major >= 20)]
 
 for (const { path, version } of current) {
   test.each(Object.entries(lacking).filter(([flag]) => isKnown(path, flag)))(
-    `Node ${version} %s: every command and program names what is missing, with exit code 2`,
+    `Node ${version} %s: every program names the missing feature and ends with exit code 2`,
     async (flag, line) => {
-      // All of them once; then one of each kind.
+      // One flag is tried with all commands and programs, the others with one of each.
       const some = flag === '--jitless' ? commands.filter((it) => it !== 'doctor') : ['train'];
       const programs = flag === '--jitless' ? daemons : daemons.slice(1, 2);
       const all = await Promise.all([
@@ -113,7 +116,7 @@ for (const { path, version } of current) {
   );
 }
 
-test('flags in NODE_OPTIONS count as well', async () => {
+test('a feature that NODE_OPTIONS takes away is named as missing', async () => {
   const { code, stderr } = await run({ words: ['up'], env: { NODE_OPTIONS: '--jitless' } });
   expect(code).toBe(2);
   expect(stderr).toMatch(lacking['--jitless'] ?? /x/);
@@ -121,7 +124,7 @@ test('flags in NODE_OPTIONS count as well', async () => {
 
 const permission = engineWith(({ major }) => major >= 20);
 
-test('without the permission to start threads', async () => {
+test('Node without the permission to start threads is refused', async () => {
   const flag =
     permission !== undefined && permission.major >= 24
       ? '--permission'
@@ -133,7 +136,7 @@ test('without the permission to start threads', async () => {
   );
 });
 
-/** Flags with which another module is found in the place of `commander`. */
+/** Returns flags of Node with which an import of `commander` finds another module. */
 function insteadOfCommander(module: string): string[] {
   const hook = `export const resolve = (name, context, next) =>
     next(name === 'commander' ? ${JSON.stringify(module)} : name, context)`;
@@ -142,7 +145,7 @@ function insteadOfCommander(module: string): string[] {
   return ['--import', `data:text/javascript,${encodeURIComponent(program)}`];
 }
 
-test('a program whose packages are missing says how to get them', async () => {
+test('a program without its packages says how to install them', async () => {
   const flags = insteadOfCommander('commander-is-missing');
   const { code, stderr } = await run({ flags, words: ['devices'] });
   expect(code).toBe(5);
@@ -160,7 +163,7 @@ test('a program that cannot be loaded for another reason names the flags of node
   );
 });
 
-test('this machine has all that is needed', async () => {
+test('this machine has all features that the engine check requires', async () => {
   expect(engine.inspect().filter((it) => !it.ok)).toEqual([]);
   const { code, stdout } = await run({ words: ['doctor', '--json'] });
   expect(code).toBe(0);
@@ -168,13 +171,14 @@ test('this machine has all that is needed', async () => {
   for (const { name } of engine.inspect()) expect(names).toContain(name);
 });
 
-// ------------------------------------------------------------------------------- limits of the system
+// ------------------------------------------------------------------------------- limits of the
+// system
 
 const small = ['--model', 'mlp', '--steps', '3', '--evaluate', '64', '--global-batch', '64'];
 const isLinux = process.platform === 'linux';
 
 test.runIf(isLinux)(
-  'too few addresses: one line and exit code 4, before V8 ends the process',
+  'too little address space: one line and exit code 4, before V8 crashes',
   async () => {
     for (const kiB of [1_400_000, 2_000_000, 8_000_000]) {
       const all = await Promise.all(
@@ -197,7 +201,7 @@ test.runIf(isLinux)(
 );
 
 test.runIf(isLinux)(
-  'too little data: one line and exit code 4, before V8 ends the process',
+  'too little data (ulimit -d): one line and exit code 4, before V8 crashes',
   async () => {
     for (const kiB of [60_000, 100_000, 200_000, 300_000]) {
       const [train, up, doctor] = await Promise.all(
@@ -220,7 +224,7 @@ test.runIf(isLinux)(
 );
 
 test.runIf(isLinux)(
-  'no folder to start in, and too few open files: one line, exit code 5',
+  'a removed working directory or too few open files: one line and exit code 5',
   async () => {
     const gone = 'cd "$(mktemp -d)" && rmdir "$PWD"';
     for (const [limit, message] of [
@@ -245,7 +249,7 @@ test.runIf(isLinux)(
 );
 
 test.runIf(isLinux)(
-  'the program that compiles needs no more than a few hundred MiB of addresses',
+  'pod compile works with 2.5 GB of address space',
   async () => {
     const { code, stderr } = await limited('ulimit -v 2500000', ['compile', '--model', 'mlp']);
     expect([code, stderr]).toEqual([0, '']);
@@ -253,7 +257,7 @@ test.runIf(isLinux)(
 );
 
 test.skipIf(!canBeAnother)(
-  '(as the administrator) no room for threads: one line, no hang',
+  '(as root) too few threads allowed: one line and exit code 4, and no hang',
   async () => {
     for (const tasks of [6, 8, 10, 12, 16, 20]) {
       const [train, up, doctor] = await Promise.all([
@@ -305,7 +309,7 @@ function run({
   );
 }
 
-/** Runs the command under a limit; it is killed, and has no exit code, when it hangs. */
+/** Runs the command under a limit. After 60 s the command is killed and has no exit code. */
 function limited(
   limit: string,
   words: readonly string[],

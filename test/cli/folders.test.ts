@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** Where a run of three steps has saved its last one. */
+/** Folder whose `ck` has the checkpoint of a finished run of three steps. */
 let saved = '';
 beforeAll(async () => {
   saved = mkdtempSync(join(tmpdir(), 'pod-saved-'));
@@ -32,7 +32,7 @@ function checkpoints(): string[] {
   return existsSync(directory) ? readdirSync(directory).filter((it) => /^step-/.test(it)) : [];
 }
 
-/** All that is in the folder, with times and checksums. */
+/** Returns all names in the folder with sizes, times and checksums, to compare before and after. */
 function listing(): string {
   const line =
     'find . -printf "%p %y %s %T@\\n" | sort; find . -type f -exec sha256sum {} + | sort';
@@ -54,7 +54,7 @@ describe('a folder of checkpoints while a run writes to it', () => {
     await ended;
   });
 
-  test('is refused to another run, and is free as soon as its owner was killed', async () => {
+  test('is refused to another run, and free as soon as its owner is killed', async () => {
     for (const command of [
       'train --seed 2',
       'train --seed 2 --resume',
@@ -82,7 +82,7 @@ describe('a folder of checkpoints while a run writes to it', () => {
     expect(code).toBe(143);
   });
 
-  test('is read by others, to whom nothing that rotates is bad', async () => {
+  test('can be read by others, which never see a rotated checkpoint as bad', async () => {
     for (let i = 0; i < 3; i++) {
       const line =
         '$pod checkpoint verify ck && $pod checkpoint ls ck && $pod checkpoint export ck';
@@ -96,7 +96,10 @@ describe('a folder of checkpoints while a run writes to it', () => {
   });
 });
 
-/** A command is refused with a code and leaves the folder as it is, the checkpoints `ck` in it too. */
+/**
+ * Expects that a command is refused with `code` and does not change the folder. If the command
+ * names `ck`, the folder has checkpoints there.
+ */
 async function expectRefused(command: string, code: string): Promise<void> {
   writeFileSync(join(folder, 'file'), 'of the user\n');
   if (command.includes(' ck')) copySaved();
@@ -142,7 +145,7 @@ describe('a pod that could not run what is asked is refused before its folder is
   ])('%s', (_, flags, code) => expectRefused(`up ${tiny} ${flags}`, code));
 });
 
-test('a report and a log belong to one run at a time, and are free once that was killed', async () => {
+test('a report and a log belong to one run at a time, and are free once its process is killed', async () => {
   const first = startPod(`train ${tiny} --steps 100000 --report r --log l`.split(' '), folder);
   const ended = endOf(first);
   await untilWritten(first, '\nstep');
@@ -173,7 +176,7 @@ test('a report and a log belong to one run at a time, and are free once that was
   expect(readdirSync(folder).sort()).toEqual(['l', 'r']);
 });
 
-test('a log that was deleted meanwhile is lost, and the run says so', async () => {
+test('a run whose log file is deleted reports its output as lost', async () => {
   const line = `train ${tiny} --steps 100000 --report r --log l`;
   const run = startPod(line.split(' '), folder);
   const ended = endOf(run);
@@ -186,7 +189,7 @@ test('a log that was deleted meanwhile is lost, and the run says so', async () =
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('checkpoints of which none can be used are not begun over', async () => {
+test('a run does not start over in a folder whose checkpoints are all damaged', async () => {
   const train = `$pod train ${tiny} --schedule constant --warm-up 0 --checkpoint ck`;
   await shell(`${train} --steps 3`, { cwd: folder });
   writeFileSync(join(folder, 'ck/step-0000003/manifest.json'), '');

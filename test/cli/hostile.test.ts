@@ -11,7 +11,10 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const token = join(folder, 'token');
 writeFileSync(token, 'a token of enough characters', { mode: 0o600 });
 
-/** Clears the screen, sets a title, breaks the line, turns the direction, and begins a sequence. */
+/**
+ * Text that would clear the screen of a terminal, set its title, break the line, reverse the
+ * writing direction, and begin an escape sequence.
+ */
 const escapes = '\u001b[2J\u001b]0;title\u0007\n\rA\u202eB\u009b31m\u007f';
 const long = 'x'.repeat(120_000);
 
@@ -34,9 +37,9 @@ const commands: Readonly<Record<string, readonly string[]>> = {
   'a flag of JavaScript': ['train', '--__proto__', '1'],
 };
 
-test('whatever a command is given, it is refused in one short line that a terminal only prints', async () => {
+test('every hostile command line is refused in one short line without control characters', async () => {
   const names = Object.keys(commands);
-  // A few at a time.
+  // Four processes run at a time.
   for (let at = 0; at < names.length; at += 4) {
     const some = names.slice(at, at + 4);
     const all = await Promise.all(some.map((name) => run(commands[name] ?? [])));
@@ -52,7 +55,7 @@ test('whatever a command is given, it is refused in one short line that a termin
   }
 }, 120_000);
 
-test('so is what the environment holds', async () => {
+test('hostile environment variables are refused in one short line without control characters', async () => {
   const all = await Promise.all(
     [escapes, long, ''].map((text) => run(['jobs'], { POD_API: text, POD_TOKEN_FILE: token })),
   );
@@ -64,7 +67,7 @@ test('so is what the environment holds', async () => {
   }
 });
 
-test('a variable of pod up is refused before anything is changed', async () => {
+test('pod up refuses a wrong environment variable before it changes anything on disk', async () => {
   const dir = join(folder, 'no-pod');
   const { code, stderr } = await run(['up', '--dir', dir], { POD_MASTER_RESTARTS: 'often' });
   expect(code).toBe(2);

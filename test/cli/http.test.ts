@@ -19,7 +19,7 @@ afterEach(() => {
   }
 });
 
-test('a request has its method, path, headers and body; the answer its status and text', async () => {
+test('a request carries method, path, headers and body; its answer has status and text', async () => {
   const origin = await serve(async (asked, answer) => {
     const body = (await asked.toArray()).join('');
     answer.writeHead(201).end(`${asked.method} ${asked.url} ${asked.headers['x-y']} ${body} ö`);
@@ -31,7 +31,7 @@ test('a request has its method, path, headers and body; the answer its status an
   expect(answer).toEqual({ status: 201, text: 'POST /jobs?a=1 z body ö' });
 });
 
-test('a redirect is an answer like others: nobody is sent elsewhere', async () => {
+test('a redirect is returned as an answer and not followed', async () => {
   let asked = 0;
   const origin = await serve((_, answer) => {
     asked++;
@@ -41,7 +41,7 @@ test('a redirect is an answer like others: nobody is sent elsewhere', async () =
   expect(asked).toBe(1);
 });
 
-test('who accepts and says nothing, and who never ends, are given up at the deadline', async () => {
+test('a server that never answers and one whose answer never ends are given up at the deadline', async () => {
   const silent = await listen(createTcpServer());
   await expectNone(silent, /^no answer from \S+: none within 0.2 s$/, { answerMsMax: 200 });
   const endless = await serve((_, answer) => {
@@ -57,7 +57,7 @@ test('an answer that is too long is not read to its end', async () => {
   await expectNone(origin, /an answer of more than 1000 bytes$/, most);
 });
 
-test('nobody there, no HTTP and headers without end are one line each', async () => {
+test('no server, no HTTP and too long headers each give an error of one line', async () => {
   await expectNone(
     'http://127.0.0.1:9',
     /^no answer from http:\/\/127\.0\.0\.1:9: connect ECONNREF/,
@@ -72,7 +72,7 @@ test('nobody there, no HTTP and headers without end are one line each', async ()
   await expectNone(cut, /socket hang up|ECONNRESET/);
 });
 
-test('JSON is read; another status and other text are refused', async () => {
+test('getJson returns JSON and refuses another status and other text', async () => {
   const answers: Record<string, [number, string]> = {
     '/good': [200, '{"a":[1]}'],
     '/gone': [404, '{}'],
@@ -91,7 +91,7 @@ test('JSON is read; another status and other text are refused', async () => {
   );
 });
 
-test('addresses of this machine itself are told from others', () => {
+test('loopback addresses are distinguished from others', () => {
   const ours = ['localhost', 'LOCALHOST.', 'a.localhost', '127.0.0.1', '127.8.9.10', '[::1]'];
   for (const host of [...ours, new URL('http://[::ffff:127.0.0.1]').hostname]) {
     expect([host, isLoopback(host)]).toEqual([host, true]);
@@ -120,7 +120,7 @@ test('what others made of the global agent does not count for loopback', async (
   }
 });
 
-/** Whatever proxy variables and flags say. */
+/** Environments that tell Node to use a proxy. Requests to loopback must not use it. */
 const proxied: Readonly<Record<string, (proxy: string) => NodeJS.ProcessEnv>> = {
   'HTTP_PROXY and NODE_USE_ENV_PROXY': (it) => ({ HTTP_PROXY: it, NODE_USE_ENV_PROXY: '1' }),
   'http_proxy and --use-env-proxy': (it) => ({ http_proxy: it, NODE_OPTIONS: '--use-env-proxy' }),
@@ -132,7 +132,7 @@ const proxied: Readonly<Record<string, (proxy: string) => NodeJS.ProcessEnv>> = 
 
 for (const engine of [thisEngine, ...otherEngines.filter(({ major }) => major >= 20)]) {
   test.each(Object.entries(proxied))(
-    `Node ${engine.version} asks loopback past %s`,
+    `Node ${engine.version} sends requests to loopback directly in spite of %s`,
     async (_, env) => {
       let connections = 0;
       const proxy = await listen(

@@ -44,7 +44,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** A master over the folder, as it was left there. */
+/** Starts a master with the jobs that the folder holds, and its API on port `at`. */
 async function startMaster(at: number): Promise<void> {
   const { token } = readToken({ POD_TOKEN_FILE: join(folder, 'token') });
   master = await startServer(folder, undefined, Date.now);
@@ -82,7 +82,7 @@ async function until(isSo: () => boolean): Promise<void> {
   }
 }
 
-test('submit, jobs, logs and cancel', async () => {
+test('pod submit, jobs, logs and cancel work together', async () => {
   await pod('submit', ...inFolder(), '--', '--model', 'mlp', '--data', 'mnist:/a b');
   await pod('submit', ...inFolder(), '--', '--steps', '20');
   await pod('submit', ...inFolder());
@@ -124,7 +124,7 @@ test('submit, jobs, logs and cancel', async () => {
   expect(JSON.parse(output)).toEqual(master.server.list());
 });
 
-test('one job, with its summary', async () => {
+test('pod jobs JOB shows one job with its summary', async () => {
   await pod('submit', '--json', ...inFolder(), '--', '--steps', '20');
   expect(JSON.parse(output)).toMatchObject({ id: 'job-1', words: ['--steps', '20'] });
   await master.runner.done();
@@ -136,14 +136,16 @@ test('one job, with its summary', async () => {
   expect(output).toMatch(/^job .*\njob-1 +done .*\n\n\{\n/);
 });
 
-test('more jobs than one answer holds are all listed, in order', async () => {
+test('pod jobs lists all jobs in order, also when they need several answers of the API', async () => {
   const ids = Array.from({ length: 205 }, () => master.server.submit([]).id);
   await pod('jobs', '--json', ...inFolder());
   expect(JSON.parse(output).map(({ id }: { id: string }) => id)).toEqual(ids);
 });
 
-describe('submit --wait', () => {
-  /** Submits and waits, while something is done to the job. */
+describe('pod submit --wait', () => {
+  /**
+   * Runs `pod submit --wait`, does `work` once the job runs, and returns the error or undefined.
+   */
   async function waiting(flags: readonly string[], work: () => Promise<void>): Promise<unknown> {
     const ended = pod('submit', '--wait', ...flags, ...inFolder(), '--', '--steps', '2').then(
       () => undefined,
@@ -189,7 +191,7 @@ describe('submit --wait', () => {
     expect(error).toMatchObject({ code, exitCode, message: 'job-1: so it was' });
   });
 
-  test('ends with 1 after a mistake of ours', async () => {
+  test('fails with an internal error after an internal error of the job', async () => {
     const error = await waiting([], async () => {
       const ended = expect(master.server.ended).rejects.toThrow('ours');
       await master.runner.fail(new Error('ours'));
@@ -200,7 +202,7 @@ describe('submit --wait', () => {
     expect(String(error)).toMatch(/job-1: Error: ours/);
   });
 
-  test('ends with 130 when it was cancelled', async () => {
+  test('ends with exit code 130 when the job is cancelled', async () => {
     await waiting([], async () => {
       master.server.cancel('job-1');
       await master.runner.step();
@@ -208,7 +210,7 @@ describe('submit --wait', () => {
     expect([process.exitCode, errors]).toEqual([130, 'pod: job-1 was cancelled\n']);
   });
 
-  test('waits for a master that is started again', async () => {
+  test('goes on after the master was restarted', async () => {
     const error = await waiting([], async () => {
       master.runner.hooks.log({ msg: 'before' });
       await until(() => output.includes('before'));
@@ -225,10 +227,10 @@ describe('submit --wait', () => {
   });
 });
 
-describe('where the master is', () => {
+describe('a command finds the master', () => {
   const place = (): string => `http://127.0.0.1:${port}`;
 
-  test('by flags, before the environment and the folder', async () => {
+  test('by flags, which win over the environment and the folder', async () => {
     vi.stubEnv('POD_API', 'http://127.0.0.1:1');
     vi.stubEnv('POD_TOKEN_FILE', join(folder, 'none'));
     await pod('submit', '--api', place(), '--token-file', join(folder, 'token'));
@@ -243,7 +245,7 @@ describe('where the master is', () => {
     expect(output).toBe('job-1\n');
   });
 
-  test('by the folder that pod up has by default', async () => {
+  test('by the default folder of pod up, .pod', async () => {
     const before = process.cwd();
     await mkdir(join(folder, '.pod'));
     for (const name of ['token', 'pod.json']) {
@@ -259,7 +261,7 @@ describe('where the master is', () => {
   });
 });
 
-describe('what is wrong is said in one line', () => {
+describe('an error of a job command is one line', () => {
   test.each<[string[], string, number, RegExp]>([
     [['submit', '--', '--bad'], 'bad-flag', 2, /^--bad: expected nothing$/],
     [['submit', '--', '--unknown'], 'bad-flag', 2, /unknown option '--unknown'$/],
@@ -288,7 +290,7 @@ describe('what is wrong is said in one line', () => {
     expect((await refusal('logs', ...inFolder())).message).toMatch(/expected a pod, found none/);
   });
 
-  test('another token', async () => {
+  test('a wrong token', async () => {
     const file = join(folder, 'other');
     await writeFile(file, 'a token that others know', { mode: 0o600 });
     const error = await refusal('jobs', ...inFolder(), '--token-file', file);
@@ -302,7 +304,7 @@ describe('what is wrong is said in one line', () => {
     expect((await refusal('cancel', 'job-1', ...inFolder())).code).toBe('job-ended');
   });
 
-  test('a mistake of the master, which is none of the user', async () => {
+  test('an internal error of the master is not reported as an error of the user', async () => {
     const error = await pod('submit', ...inFolder(), '--', '--mistake').catch((it) => it);
     expect(error).not.toBeInstanceOf(PodError);
     expect(String(error)).toMatch(/answered with status 500: Error: a mistake of the check$/);

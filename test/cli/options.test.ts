@@ -8,7 +8,7 @@ import { takeFolder } from '../../src/cli/pod-folder.ts';
 import { replicas } from '../../src/experiment/config.ts';
 import { PodError } from '../../src/numerics/error.ts';
 
-test('without flags: cnn on digits on eight Cloud TPUs', () => {
+test('the default is model cnn on data digits on eight Cloud TPUs', () => {
   expect(trainOptions({}).config).toMatchObject({
     topology: { columns: 4, rows: 2 },
     model: 'cnn',
@@ -21,7 +21,7 @@ test('without flags: cnn on digits on eight Cloud TPUs', () => {
   });
 });
 
-test('~ at the beginning of a path is refused, with what to write, before a folder of that name is made', async () => {
+test('~ at the beginning of a path is refused with advice before a folder of that name is made', async () => {
   const advice = /expected .*the shell does not expand ~ here: write \$HOME/;
   for (const checkpoint of ['~', '~/ck', '~me/ck']) {
     expect(() => trainOptions({ checkpoint })).toThrow(advice);
@@ -37,7 +37,7 @@ test('~ at the beginning of a path is refused, with what to write, before a fold
   await expect(takeFolder(place)).rejects.toThrow(advice);
 });
 
-test('every number of Cloud TPUs has a batch that its replicas share evenly', () => {
+test('every number of Cloud TPUs has a default global batch that its replicas share evenly', () => {
   for (const tpus of ['1', '2', '4', '8', '16', '32', '64']) {
     const { config } = trainOptions({ tpus });
     expect(replicas(config)).toBe(8 * Number(tpus));
@@ -45,7 +45,7 @@ test('every number of Cloud TPUs has a batch that its replicas share evenly', ()
   }
 });
 
-test('flags win over the file, and both spellings of a key are read', () => {
+test('flags win over the file, and a file may have kebab-case or camelCase keys', () => {
   const file = yaml('model: mlp\nglobal-batch: 512\nlearningRate: 0.2\nseed: 3\n');
   expect(trainOptions({ config: file, seed: '4' }).config).toMatchObject({
     model: 'mlp',
@@ -89,7 +89,7 @@ test.each<[RawOptions, RegExp]>([
   expect(error.exitCode).toBe(2);
 });
 
-test('a batch that nobody gave is never wrong: it splits evenly over any grid', () => {
+test('the default global batch splits evenly over the replicas of any grid', () => {
   const side = fc.integer({ min: 1, max: 8 });
   fc.assert(
     fc.property(side, side, (columns, rows) => {
@@ -118,17 +118,17 @@ test.each<[RawOptions, RegExp]>([
   [{ startFrom: '' }, /^--start-from: expected some text, found ""/],
   [{ data: 'mnist:' }, /^--data: expected one of digits, digits:SIZE, mnist:DIR, found "mnist:"/],
   [{ checkpoint: 'a\0b' }, /^--checkpoint: expected text without a NUL character/],
-])('%j is refused, naming only what was given', (flags, message) => {
+])('%j is refused with a message that names only given settings', (flags, message) => {
   expect(refusal(flags).message).toMatch(message);
   expect(refusal(flags).exitCode).toBe(2);
 });
 
-test('-0 is 0', () => {
+test('-0 is read as 0', () => {
   const { config } = trainOptions({ learningRate: '-0', momentum: '-0' });
   expect([config.learningRate, config.momentum]).toEqual([0, 0]);
 });
 
-test('whatever the flags, the answer is a configuration or a PodError of one line', () => {
+test('any flags give a configuration or a PodError', () => {
   const keys = [
     'tpus',
     'topology',

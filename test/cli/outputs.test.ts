@@ -25,7 +25,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const tiny = '$pod train --model mlp --tpus 1 --steps 3 --global-batch 8 --evaluate 8';
 
-describe('an output that cannot be one is refused before the run, and nothing changes', () => {
+describe('an impossible output is refused before the run, and no file changes', () => {
   test.each<[string, Readonly<Record<string, string>>, RegExp]>([
     ['one file twice', { log: 'new', report: 'new' }, /expected another file than --report/],
     ['one file by a hard link', { log: 'old', report: 'hard' }, /another file than --report/],
@@ -61,7 +61,7 @@ describe('an output that cannot be one is refused before the run, and nothing ch
     expect(listing()).toEqual(before);
   });
 
-  test('the file that standard output goes to, and a pipe that nobody reads', async () => {
+  test('the file that standard output is redirected to, and a pipe without a reader', async () => {
     const cases = [
       [`${tiny} --log run.log >run.log`, 2, /expected another file than standard output/],
       [`mkfifo p; ${tiny} --log p`, 5, /--log p: could not be opened: nobody reads the pipe/],
@@ -76,7 +76,7 @@ describe('an output that cannot be one is refused before the run, and nothing ch
   });
 });
 
-describe('an output that fails does not stop the run, is named, and the exit code says so', () => {
+describe('an output that fails is named and does not stop the run, which ends with exit code 5', () => {
   test.each([
     ['a log on a full disk', '--log /dev/full', 2, /8 lines could not be written: ENOSPC/],
     ['a log at its limit', '--log run.log', 2, /lines? could not be written: EFBIG/],
@@ -101,7 +101,7 @@ describe('an output that fails does not stop the run, is named, and the exit cod
   });
 });
 
-test('a report keeps links to it, and devices and pipes are written to', async () => {
+test('a report keeps links to its file, and can be written to devices and pipes', async () => {
   writeFileSync(join(folder, 'old'), 'old', { mode: 0o640 });
   symlinkSync('old', join(folder, 'soft'));
   const lines = ['--report soft', '--report /dev/null', '--report /dev/stdout'];
@@ -114,7 +114,7 @@ test('a report keeps links to it, and devices and pipes are written to', async (
   expect(ends[2]?.stdout).toContain('"steps": 3');
 });
 
-test('a resumed run adds to its log, also after half a line; a fresh run begins it anew', async () => {
+test('a resumed run adds to its log, also after half a line; a fresh run overwrites it', async () => {
   const line = `${tiny} --log run.log --checkpoint ck`;
   const log = join(folder, 'run.log');
   writeFileSync(log, 'of an older run');
@@ -161,7 +161,7 @@ function refusal(flags: Readonly<Record<string, string>>): PodError {
   throw new Error('the outputs were taken');
 }
 
-test('the report of a pod that cannot be written is named; all else was done, and is there', async () => {
+test('pod up --wait names a report that cannot be written and still prints the summary', async () => {
   const up = '$pod up --wait --tpus 1 --model mlp --steps 3 --global-batch 8 --evaluate 8';
   const lost = await shell(`${up} --dir d --report /dev/full`, { cwd: folder });
   expect(lost.code).toBe(5);

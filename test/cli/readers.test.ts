@@ -31,7 +31,7 @@ function writePod(changes: Readonly<Record<string, unknown>>): void {
 
 const pod = (words: string) => shell(`timeout 30 $pod ${words}`, { cwd: folder });
 
-/** Puts something that is no list in the place of a file. */
+/** Ways to damage a file: functions that put something else in its place. */
 const damages: Readonly<Record<string, (path: string) => void>> = {
   'an empty file': (path) => writeFileSync(path, ''),
   'a folder': (path) => mkdirSync(path),
@@ -43,8 +43,8 @@ function damage(name: string, kind: string): void {
   damages[kind]?.(join(dir, name));
 }
 
-describe('a list of processes that cannot be used', () => {
-  test.each(Object.keys(damages))('%s is no pod that has ended', async (kind) => {
+describe('a damaged list of processes', () => {
+  test.each(Object.keys(damages))('%s is not taken for a pod that has ended', async (kind) => {
     damage('processes', kind);
     for (const command of ['down', 'status']) {
       const { code, stdout, stderr } = await pod(command);
@@ -56,7 +56,7 @@ describe('a list of processes that cannot be used', () => {
     }
   });
 
-  test('does not keep pod down from ending who holds the folder, and what it started', async () => {
+  test('does not keep pod down from ending the process that holds the folder and its children', async () => {
     damage('processes', 'an empty file');
     const env = { ...process.env, POD_STATUS_FILE: join(dir, 'tpu-0.status') };
     const worker = spawn('sleep', ['60'], { env, stdio: 'ignore' });
@@ -67,7 +67,7 @@ describe('a list of processes that cannot be used', () => {
     expect([holder.signalCode, worker.signalCode]).toEqual(['SIGTERM', 'SIGTERM']);
   });
 
-  test('is said beside the status of a pod whose folder is held', async () => {
+  test('is reported together with the status of the running pod', async () => {
     damage('processes', 'an empty file');
     writePod({ apiPort: Number(new URL(origin).port) });
     const lock = lockFolder(dir, 'a test');
@@ -79,7 +79,7 @@ describe('a list of processes that cannot be used', () => {
   });
 });
 
-/** A process that holds the folder, as a supervisor does. */
+/** Starts a process that holds the lock of the folder, as a supervisor does. */
 async function holdFolder(): Promise<ChildProcess> {
   const holder = spawn('flock', ['-F', join(dir, '.lock'), 'sh', '-c', 'echo held; exec sleep 60']);
   await new Promise((held) => holder.stdout.once('data', held));
@@ -89,8 +89,8 @@ async function holdFolder(): Promise<ChildProcess> {
   return holder;
 }
 
-describe('a log that is no file', () => {
-  test.each(['a folder', 'a pipe'])('%s is named', async (kind) => {
+describe('a log that is no regular file', () => {
+  test.each(['a folder', 'a pipe'])('%s is refused and named', async (kind) => {
     damage('master.log', kind);
     for (const command of ['logs', 'status']) {
       const { code, stderr } = await pod(command);
@@ -102,7 +102,7 @@ describe('a log that is no file', () => {
   });
 });
 
-test.each([9_999_999, -5, 0])('port %d is no port', async (apiPort) => {
+test.each([9_999_999, -5, 0])('port %d in pod.json is refused', async (apiPort) => {
   writePod({ apiPort });
   for (const command of ['status', 'metrics', 'jobs']) {
     const { code, stderr } = await pod(command);
@@ -111,14 +111,17 @@ test.each([9_999_999, -5, 0])('port %d is no port', async (apiPort) => {
   }
 });
 
-/** Clears the screen, sets a title, breaks the line, turns the direction, and begins a sequence. */
+/**
+ * Text that would clear the screen of a terminal, set its title, break the line, reverse the
+ * writing direction, and begin an escape sequence.
+ */
 const escapes = 'r\u001b[2J\u001b]0;title\u0007\rA\u202eB\u009b31m\u007fning';
 const obeyed = /[^\P{Cc}\n]|[\u202a-\u202e]/u;
 const job = { id: escapes, words: [escapes], submittedMs: 1, state: 'queued' };
 
 let server: Server;
 let origin: string;
-/** Answers for the log, in order; the last one is repeated. */
+/** Answers of the server to requests for a log, in order. The last answer is repeated. */
 let pieces: unknown[] = [];
 let asked = 0;
 beforeAll(async () => {
@@ -158,14 +161,14 @@ test.each([
   'jobs --token-file .pod/token',
   'jobs --json --token-file .pod/token',
   'logs job-1 --token-file .pod/token',
-])('nothing that a terminal obeys comes from another server: pod %s', async (command) => {
+])('control characters of another server never reach the terminal: pod %s', async (command) => {
   const { code, stdout } = await pod(`${command} --api ${origin}`);
   expect(code).toBe(0);
   expect(stdout).toContain('u001b[2J');
   expect(stdout).not.toMatch(obeyed);
 });
 
-test.each(['status', 'down'])('nor from the end of a pod: pod %s', async (command) => {
+test.each(['status', 'down'])('pod %s prints no control characters of ended.json', async (command) => {
   writeFileSync(join(dir, 'ended.json'), JSON.stringify({ exitCode: 3, reason: escapes }));
   const { stdout } = await pod(command);
   expect(stdout).toContain('u001b[2J');
@@ -180,12 +183,12 @@ describe('the log of a job', () => {
     return texts;
   };
 
-  test('that does not advance is refused', async () => {
+  test('is refused when its offset does not advance', async () => {
     pieces = [{ text: 'again\n', next: 0, hasEnded: false }];
     await expect(read()).rejects.toThrow(/does not know: next: expected more than 0, found 0$/);
   });
 
-  test('is asked for at leisure while there is nothing', async () => {
+  test('is not polled in a busy loop while it does not grow', async () => {
     pieces = [{ text: '', next: 0, hasEnded: false }];
     const ended = shell(
       `timeout 3 $pod logs job-1 --follow --api ${origin} --token-file .pod/token`,
@@ -198,7 +201,7 @@ describe('the log of a job', () => {
   });
 });
 
-test('who follows for nobody ends, and says that the job goes on', async () => {
+test('pod submit --wait ends when its reader has gone, and says that the job goes on', async () => {
   pieces = [{ text: '', next: 0, hasEnded: false }];
   const line = `$pod submit --wait --api ${origin} --token-file .pod/token`;
   const { stderr } = await shell(`(timeout 60 ${line}; echo "code $?" >&2) > >(true)`, {
@@ -208,14 +211,14 @@ test('who follows for nobody ends, and says that the job goes on', async () => {
   expect(stderr).toMatch(/\ncode 5\n$/);
 });
 
-test('who follows a log that does not grow ends with its reader too', async () => {
+test('pod logs --follow ends with its reader even if the log does not grow', async () => {
   writeFileSync(join(dir, 'processes'), `master ${process.pid} \n`);
   const line = '(timeout 60 $pod logs --follow; echo "code $?" >&2) > >(head -1 >/dev/null)';
   const { stderr } = await shell(line, { cwd: folder });
   expect(stderr).toMatch(/^pod: io: output was lost: standard output: [^\n]*\ncode 5\n$/);
 });
 
-test('a hang-up ends a command with the code of SIGTERM', async () => {
+test('SIGHUP ends a command with exit code 143, that of SIGTERM', async () => {
   writeFileSync(join(dir, 'processes'), `master ${process.pid} \n`);
   const line = 'exec > >(read; kill -HUP $$; cat >/dev/null); exec $pod logs --follow';
   expect((await shell(line, { cwd: folder })).code).toBe(143);
@@ -251,6 +254,6 @@ test.each(['jobs', 'logs job-1', 'submit', 'cancel job-1'])(
   },
 );
 
-test('a time that is no date is refused', () => {
+test('a submission time beyond the range of dates is refused', () => {
   expect(() => jobSchema.parse({ ...job, submittedMs: 1e300 })).toThrow(/submittedMs/);
 });

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { compiled } from '../cluster/compiled.ts';
 
-/** How a command ended. */
+/** Exit code, signal and complete output of a command that has ended. */
 export interface Ended {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -10,7 +10,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a line of shell in which `$pod` is the compiled command. `$0` to `$9` are `args`. */
+/** Runs a line of bash in which `$pod` is the compiled command. Waits until the line has ended. */
 export function shell(line: string, options: { readonly cwd?: string } = {}): Promise<Ended> {
   return endOf(
     spawn('bash', ['-c', line], {
@@ -29,7 +29,7 @@ export function startPod(args: readonly string[], cwd?: string): ChildProcess {
   });
 }
 
-/** Waits until a command has ended, with all that it wrote. */
+/** Waits until a command has ended. Collects all that the command writes from now on. */
 export async function endOf(child: ChildProcess): Promise<Ended> {
   let [stdout, stderr] = ['', ''];
   child.stdout?.on('data', (piece: Buffer) => {

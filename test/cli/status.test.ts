@@ -14,7 +14,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const time = '2026-01-02T03:04:05.678Z';
 
-/** A folder whose pod has ended. */
+/** Writes the files of a pod that has ended to the folder. `end` is how it ended, if known. */
 function deadPod(end?: Readonly<Record<string, unknown>>, log = ''): void {
   const dir = join(folder, '.pod');
   mkdirSync(dir);
@@ -27,7 +27,7 @@ function deadPod(end?: Readonly<Record<string, unknown>>, log = ''): void {
 
 const pod = (words: string) => shell(`$pod ${words}`, { cwd: folder });
 
-describe('the status of a pod that has ended says so, with exit code 3', () => {
+describe('pod status of a pod that has ended prints how it ended, with exit code 3', () => {
   const failed = { level: 50, code: 'diverged', msg: 'step 3: the loss is no number' };
   test.each([
     ['done', { exitCode: 0 }, `at 2026-01-02T03:04:05Z with exit code 0: all was done`],
@@ -46,7 +46,7 @@ describe('the status of a pod that has ended says so, with exit code 3', () => {
     expect(stdout).toContain(said);
   });
 
-  test('for programs as well', async () => {
+  test('prints the end as JSON with --json, and exit code 3', async () => {
     deadPod({ exitCode: 5, code: 'io', reason: 'the disk is full' });
     const { code, stdout } = await pod('status --json');
     expect(code).toBe(3);
@@ -54,7 +54,7 @@ describe('the status of a pod that has ended says so, with exit code 3', () => {
     expect(JSON.parse(stdout)).toEqual({ phase: 'down', ...end });
   });
 
-  test('and it has no metrics', async () => {
+  test('pod metrics fails, with exit code 3', async () => {
     deadPod({ exitCode: 0 });
     const { code, stderr } = await pod('metrics');
     expect(code).toBe(3);
@@ -73,7 +73,7 @@ describe('without a pod', () => {
   });
 });
 
-describe('a master of containers', () => {
+describe('a master in a container', () => {
   let server: Server;
   let origin: string;
   const member = { tpu: 1, state: 'joined', pid: 7, host: '172.18.0.4', hostname: '0f3a55b1c2d4' };
@@ -97,7 +97,7 @@ describe('a master of containers', () => {
   });
   afterAll(() => server.close());
 
-  test('tells which container is which Cloud TPU', async () => {
+  test('pod status lists the container of each Cloud TPU', async () => {
     answer = full;
     const { code, stdout } = await pod(`status --api ${origin}`);
     expect(code).toBe(0);
@@ -120,7 +120,7 @@ describe('a master of containers', () => {
     expect(metrics).toMatchObject({ code: 0, stdout: 'pod_steps_total 2\n' });
   });
 
-  test('that is none is refused', async () => {
+  test('a server that is no master is refused', async () => {
     answer = { tpus: 'eight' };
     const { code, stderr } = await pod(`status --api ${origin}`);
     expect(code).toBe(2);

@@ -15,7 +15,7 @@ afterEach(async () => {
 
 const tiny = '--model mlp --steps 3 --global-batch 8 --evaluate 8';
 
-/** Runs `pod` with these words on a terminal. */
+/** Runs `pod` with these words on a pseudo-terminal. */
 function onTerminal(words: string, env = ''): Promise<Ended> {
   return shell(`${env} script -qec "$pod ${words}" /dev/null`, { cwd: folder });
 }
@@ -54,7 +54,7 @@ describe('pod up --wait', () => {
     expect(JSON.parse(stdout)).toMatchObject({ msg: 'summary', steps: 3 });
   });
 
-  test('draws over nothing where the terminal cannot', async () => {
+  test('prints no escape sequences on a dumb terminal', async () => {
     const { stdout } = await onTerminal(`up --wait --tpus 1 ${tiny}`, 'TERM=dumb');
     expect(stdout).toContain('held-out accuracy');
     expect(stdout).not.toContain('\x1b');

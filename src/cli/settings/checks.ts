@@ -3,10 +3,13 @@ import { datasetForms, parseDataset } from '../../data/open.ts';
 import { maxColumns, maxRows, parseTopology } from '../../fabric/torus.ts';
 import { PodError } from '../../numerics/error.ts';
 
-/** What a setting accepts: text of a flag, or a value of YAML. Messages begin with "expected". */
+/**
+ * Check of a setting's value, which is the text of a flag or a value of YAML. The error messages
+ * begin with "expected".
+ */
 export type Check<T> = z.ZodType<T>;
 
-/** A whole number from `min` to `max`. */
+/** Accepts a whole number from `min` to `max`. */
 export function whole(min: number, max: number = Number.MAX_SAFE_INTEGER): Check<number> {
   return z.preprocess(
     numeric,
@@ -18,7 +21,7 @@ export function whole(min: number, max: number = Number.MAX_SAFE_INTEGER): Check
   );
 }
 
-/** A finite number from `min` to `max`. */
+/** Accepts a finite number from `min` to `max`. */
 export function real(min: number, max: number): Check<number> {
   return z.preprocess(
     numeric,
@@ -29,35 +32,41 @@ export function real(min: number, max: number): Check<number> {
   );
 }
 
-/** One of the names. */
+/** Accepts one of the given names. */
 export function oneOf<const T extends string>(names: readonly T[]): Check<T> {
   return z.enum(names as [T, ...T[]], { error: `expected one of ${names.join(', ')}` });
 }
 
-/** A text that is not empty. */
+/** Accepts text that is not empty and has no NUL character. */
 export const text: Check<string> = z
   .string({ error: 'expected text' })
   .min(1, 'expected some text')
   .refine((it) => !it.includes('\0'), 'expected text without a NUL character');
 
-/** Why `~/ck` is refused where a folder of that name would be made or looked for. */
+/**
+ * Advice for a path that begins with `~`. The shell has not expanded it, so the program would
+ * create or look for a folder with this literal name.
+ */
 export const tildeAdvice = 'the shell does not expand ~ here: write $HOME';
 
-/** A path that may be made. A name that really begins with ~ can be given as `./~`. */
+/**
+ * Accepts a path that does not begin with ~. A name that really begins with ~ can be given as
+ * `./~`.
+ */
 export const path: Check<string> = text.refine(
   (it) => !it.startsWith('~'),
   `expected a path that does not begin with ~ (${tildeAdvice})`,
 );
 
-/** true or false. */
+/** Accepts true or false. */
 export const flag: Check<boolean> = z.boolean({ error: 'expected true or false' });
 
-/** A grid of Cloud TPUs, `4x2`. */
+/** Accepts a grid of Cloud TPUs, such as `4x2`. */
 export const topology: Check<string> = z
   .string({ error: `expected ${gridForm()}` })
   .refine(isTopology, `expected ${gridForm()}`);
 
-/** A data set in one of the forms of src/data/open.ts. */
+/** Accepts a data set in one of the forms of src/data/open.ts. */
 export const dataset: Check<string> = text.refine(
   (it) => parseDataset(it) !== undefined,
   `expected one of ${datasetForms.join(', ')}`,
@@ -77,7 +86,10 @@ function isTopology(value: string): boolean {
   }
 }
 
-/** Flags are text: numbers in it are read as numbers; anything else is left to be refused. */
+/**
+ * Converts text that is a number to that number, because values of flags are text. Returns every
+ * other value unchanged, for the check to refuse.
+ */
 function numeric(value: unknown): unknown {
   if (typeof value === 'number') return withoutSign(value);
   if (typeof value !== 'string' || value.trim() === '') return value;
@@ -85,7 +97,7 @@ function numeric(value: unknown): unknown {
   return Number.isFinite(number) ? withoutSign(number) : value;
 }
 
-/** -0 is 0: nobody means another rate by it. */
+/** Returns 0 for -0, because a user who writes -0 means 0. */
 function withoutSign(value: number): number {
   return value === 0 ? 0 : value;
 }

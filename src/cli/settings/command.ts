@@ -3,7 +3,10 @@ import { type Command, Option } from 'commander';
 import { PodError } from '../../numerics/error.ts';
 import { flagOf, type Mode, missingText, type SettingKey, schema, settingKeys } from './schema.ts';
 
-/** Adds a flag for each setting that a mode takes, and `--config`. */
+/**
+ * Adds a flag for each setting that a mode takes, and `--config` in every mode but `devices`.
+ * `origin` returns the name of a setting in messages.
+ */
 export function addSettingFlags(
   command: Command,
   mode: Mode,
@@ -12,7 +15,8 @@ export function addSettingFlags(
   for (const key of settingKeys) {
     if (schema[key].places[mode] !== true) continue;
     const option = new Option(schema[key].flag, helpOf(key, mode));
-    // A flag that switches something off would have its opposite as a default.
+    // Commander gives a `--no-…` flag the default true. Without a default, the flag has a value
+    // only if the user gives it.
     if (option.negate) option.default(undefined);
     command.addOption(option);
     refuseSecond(command, option, origin(key));
@@ -25,8 +29,9 @@ export function addSettingFlags(
 }
 
 /**
- * Refuses flags that are given twice, of all that a command has: neither of two values is what the
- * user meant for certain. Settings refuse it by themselves.
+ * Makes every flag of a command an error (`bad-flag`) when it is given twice, because the program
+ * cannot know which of the two values the user meant. Flags from {@link addSettingFlags} have this
+ * check already.
  */
 export function refuseRepeats(command: Command): Command {
   for (const option of command.options) refuseSecond(command, option, option.long ?? option.flags);
@@ -34,8 +39,8 @@ export function refuseRepeats(command: Command): Command {
 }
 
 function refuseSecond(command: Command, option: Option, origin: string): void {
-  // Commander's types leave out that a command is an emitter. This listener comes before the one that
-  // takes the value, so that the first value has no source yet.
+  // Commander's types omit that a command is an event emitter. This listener runs before the
+  // listener that stores the value, so at the first use of the flag the option has no source yet.
   (command as unknown as EventEmitter).prependListener(`option:${option.name()}`, () => {
     if (command.getOptionValueSource(option.attributeName()) !== 'cli') return;
     throw new PodError('bad-flag', `${origin}: given twice; leave one out`);

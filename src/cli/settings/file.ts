@@ -16,19 +16,26 @@ import { tildeAdvice } from './checks.ts';
 import { isSettingKey, type SettingKey } from './schema.ts';
 import { type RawValue, type Source, shortened, unknownSetting } from './source.ts';
 
-/** The largest file of settings, in bytes. One with every setting and a comment on each has 4 KB. */
+/** Largest file of settings, in bytes. A file with every setting and a comment on each has 4 KB. */
 const bytesMax = 2 ** 15;
-/** How often values may be aliases of others. */
+/** Largest number of YAML aliases that are expanded in one value. */
 const aliasesMax = 100;
-/** How deep values may lie within values. Settings need none, and the reader of YAML is recursive. */
+/**
+ * Deepest accepted nesting of YAML values. Settings need no nesting, and the YAML parser is
+ * recursive.
+ */
 const depthMax = 20;
-/** Words and signs of YAML in a file, besides comments. Some thirty settings have a hundred. */
+/**
+ * Largest number of YAML tokens in a file, not counting comments and white space. Some thirty
+ * settings have about a hundred.
+ */
 const tokensMax = 2000;
 
 /**
- * Reads settings from a YAML file: keys are the names of settings, in camelCase or as in flags.
+ * Reads settings from a YAML file. Keys are the names of settings, in camelCase or as in flags.
  *
- * @throws PodError `bad-config` when it is no such file, `io` when it cannot be read.
+ * @throws PodError `bad-config` if the file is missing, too large or not a valid file of settings;
+ * `io` if the system refuses to open or read it.
  */
 export function sourceOfFile(file: string): Source {
   const text = read(file);
@@ -80,7 +87,7 @@ function readValue(
   return { value, written: written === '' ? 'nothing' : written };
 }
 
-/** A node as it stands in the file. */
+/** Returns the text of a node as it is in the file, shortened for messages. */
 function sourceText(text: string, node: ParsedNode | null): string {
   const [start, end] = node?.range ?? [0, 0];
   return shortened(text.slice(start, end));
@@ -104,7 +111,8 @@ function read(file: string): string {
 function parse(file: string, text: string): Document {
   const excess = excessIn(text);
   if (excess !== undefined) throw wrong(file, `expected settings, found ${excess}`);
-  // Keys are compared one by one when they are taken: comparing all pairs takes minutes.
+  // `uniqueKeys` is off because the parser compares all pairs of keys, which takes minutes in a
+  // large file. `valuesOf` finds repeated keys instead.
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem === undefined) return document;
@@ -115,8 +123,9 @@ function parse(file: string, text: string): Document {
 }
 
 /**
- * Goes through the text token by token, without a call within a call for a value within a value. Says
- * what there is too much of, if so: the reader of YAML takes seconds over thousands of mistakes.
+ * Scans the text token by token, without recursion. If the text exceeds a limit, returns a phrase
+ * that names the excess, otherwise undefined. The scan comes before the YAML parser because the
+ * parser takes seconds over thousands of mistakes.
  */
 function excessIn(text: string): string | undefined {
   const parser = new Parser();
@@ -139,7 +148,7 @@ function attempt<T>(file: string, work: () => T): T {
   }
 }
 
-/** The first line of what the parser says. */
+/** Returns the first line of the parser's message. */
 function reason(cause: unknown): string {
   const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
   return line.replace(/:$/, '');

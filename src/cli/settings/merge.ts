@@ -9,13 +9,13 @@ import {
 } from './schema.ts';
 import type { RawValue, Source } from './source.ts';
 
-/** A checked value, and how messages name where it came from. */
+/** A checked value, with the name of its origin in messages. */
 export interface Given<K extends SettingKey = SettingKey> {
   readonly value: SettingValues[K];
   readonly origin: string;
 }
 
-/** Settings of all sources, merged and checked one by one. */
+/** Settings merged from all sources. Each value has passed the check of its setting. */
 export class Settings {
   readonly mode: Mode;
   readonly #given: ReadonlyMap<SettingKey, Given>;
@@ -25,36 +25,37 @@ export class Settings {
     this.#given = given;
   }
 
-  /** What somebody gave, in the order in which it was given. */
+  /** Settings for which a source has a value, in the order in which they were given. */
   get given(): ReadonlyMap<SettingKey, Given> {
     return this.#given;
   }
 
-  /** The value that was given, or else the one that it has when nobody gives it. */
+  /** Returns the value that a source has for the setting, otherwise the setting's default. */
   get<K extends SettingKey>(key: K): SettingValues[K] | undefined {
     return this.ask(key)?.value ?? missingValue(key, this.mode);
   }
 
-  /** The value with its origin; undefined when nobody gave it. */
+  /** Returns the value with its origin, or undefined if no source has a value for the setting. */
   ask<K extends SettingKey>(key: K): Given<K> | undefined {
     return this.#given.get(key) as Given<K> | undefined;
   }
 
-  /** How messages name where a value came from: `default` when nobody gave it. */
+  /** Returns the name of the value's origin in messages: `default` if no source has a value. */
   origin(key: SettingKey): string {
     return this.#given.get(key)?.origin ?? 'default';
   }
 
-  /** The same with another value of one setting, or with one more. */
+  /** Returns a copy of these settings in which the setting `key` has the given value. */
   with<K extends SettingKey>(key: K, value: SettingValues[K], origin: string): Settings {
     return new Settings(this.mode, new Map([...this.#given, [key, { value, origin }]]));
   }
 }
 
 /**
- * Merges sources, of which a later one wins over those before it. Settings that say the same thing in
- * other words (`tpus` and `topology`, `steps` and `epochs`) win together: flags with `--topology`
- * replace the `tpus` of a file. Every value of every source is checked, also one that does not win.
+ * Merges sources; a later source wins over an earlier one. Settings of one group express the same
+ * quantity (`tpus` and `topology`, `steps` and `epochs`) and win together: the flag `--topology`
+ * also replaces `tpus` of a file. Every value of every source is checked, even a value that does
+ * not win.
  *
  * @throws PodError `bad-flag` for a wrong value, or for a setting that the mode does not take.
  */
@@ -68,7 +69,7 @@ export function mergeSettings(mode: Mode, sources: readonly Source[]): Settings 
   return new Settings(mode, given);
 }
 
-/** Settings that say the same as this one, itself included. */
+/** Returns the keys of all settings that express the same quantity as `key`, including `key`. */
 function likes(key: SettingKey): readonly SettingKey[] {
   const { group } = schema[key];
   return group === 'own' ? [key] : settingKeys.filter((it) => schema[it].group === group);
@@ -78,7 +79,8 @@ function checkSource(mode: Mode, { values, kind }: Source): ReadonlyMap<SettingK
   const checked = new Map<SettingKey, Given>();
   for (const [key, raw] of values) {
     const value = checkValue(key, raw);
-    // A switch that stands as it does by itself asks for nothing; parsers of flags set such ones.
+    // A boolean that equals its default counts as not given, because parsers of flags also set
+    // booleans that the user did not give.
     if (typeof value === 'boolean' && value === missingValue(key, mode)) continue;
     const { places, inFile } = schema[key];
     if (kind === 'file' && inFile !== true) throw refused(raw, inFile);

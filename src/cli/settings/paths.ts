@@ -3,7 +3,7 @@ import { parseDataset } from '../../data/open.ts';
 import type { Settings } from './merge.ts';
 import { type SettingKey, schema, settingKeys } from './schema.ts';
 
-/** The same settings with every path made absolute, as seen from `folder`. */
+/** Returns the settings with every path made absolute, relative to `folder`. */
 export function withAbsolutePaths(settings: Settings, folder: string): Settings {
   let resolved = settings;
   for (const { key, path, origin, rename } of pathsOf(settings)) {
@@ -12,16 +12,16 @@ export function withAbsolutePaths(settings: Settings, folder: string): Settings 
   return resolved;
 }
 
-/** A path among settings. */
+/** A path that is the value of a setting or part of it. */
 export interface GivenPath {
   readonly key: SettingKey;
   readonly path: string;
   readonly origin: string;
-  /** The value of the setting with another path in it. */
+  /** Returns the value of the setting with `path` in place of its present path. */
   readonly rename: (path: string) => string;
 }
 
-/** The paths among settings. */
+/** Returns all paths among the given settings. */
 export function pathsOf(settings: Settings): GivenPath[] {
   return settingKeys.flatMap((key): GivenPath[] => {
     const given = settings.ask(key);

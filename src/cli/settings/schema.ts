@@ -5,7 +5,7 @@ import { type NetworkName, networkNames } from '../../model/networks.ts';
 import { type RecoveryPolicy, recoveryPolicies } from '../../pod/master.ts';
 import { type Check, dataset, flag, oneOf, path, real, text, topology, whole } from './checks.ts';
 
-/** Every setting with the type of its value. Names are the keys of a `--config` file. */
+/** All settings with the types of their values. The names are the keys of a `--config` file. */
 export interface SettingValues {
   readonly tpus: number;
   readonly topology: string;
@@ -35,46 +35,57 @@ export interface SettingValues {
   readonly print: string;
 }
 
-/** The name of a setting, as a key of a file. */
+/** Name of a setting, which is also its key in a `--config` file. */
 export type SettingKey = keyof SettingValues;
 
 /**
- * Who reads settings. `up` is `pod up`, `serve` a pod that takes jobs (`pod up --serve`, or a master
- * with `POD_MODE=serve`), `master` one that trains its `POD_ARGS`, `job` what is sent to a pod that
- * takes jobs, and `devices` is `pod devices`.
+ * All modes, which name the readers of settings. `train`, `compile`, `up` and `devices` are the
+ * commands of `pod` with these names. `serve` is a pod that takes jobs (`pod up --serve`, or a
+ * master with `POD_MODE=serve`). `master` is a master that trains its `POD_ARGS`. `job` is a job
+ * sent to a pod that takes jobs.
  */
 export const modes = ['train', 'compile', 'up', 'serve', 'master', 'job', 'devices'] as const;
-/** What takes settings: a command, a master, or a job. */
+/** Reader of settings: a command, a master or a job. */
 export type Mode = (typeof modes)[number];
 
-/** Whether a mode takes a setting; if not, the reason, which ends a sentence. */
+/**
+ * For each mode: true if the mode takes the setting, otherwise the reason, which ends a message.
+ */
 export type Places = Readonly<Record<Mode, true | string>>;
 
-/** All that is known of a setting. It stands here once. */
+/** Definition of a setting. Everything that is known of a setting is here and only here. */
 export interface Setting<T> {
   readonly check: Check<T>;
-  /** The flag, with what it takes. */
+  /** The flag with its argument, as Commander writes it. */
   readonly flag: string;
   readonly help: string;
-  /** The value when nobody gives one, or how it follows from others; the help text ends with it. */
+  /** Default, for use when no source has a value. The help text ends with it. */
   readonly missing: Missing<T>;
   /**
-   * The parts of a run's key that it changes when all else is given: no bit of the weights depends on a
-   * setting without any.
+   * Parts of a run's key that can change with this setting while all other settings stay the same.
+   * If the list is empty, no bit of the weights depends on the setting.
    */
   readonly bits: readonly (keyof RunKey)[];
-  /** Settings of one group say the same thing in other words. */
+  /**
+   * Group of settings that express the same quantity in different ways; `own` if there is no other
+   * such setting.
+   */
   readonly group: 'size' | 'length' | 'own';
-  /** What of its value is a path: nothing, all, or the DIR of `mnist:DIR`. */
+  /** Part of the value that is a path: nothing, the whole value, or the DIR of `mnist:DIR`. */
   readonly path: 'none' | 'whole' | 'dataset';
-  /** Whether it may stand in a file of settings. */
+  /**
+   * True if a `--config` file may contain the setting, otherwise the reason, which ends a message.
+   */
   readonly inFile: true | string;
   readonly places: Places;
 }
 
-/** What a setting is when nobody gives it. */
+/** Default of a setting. */
 export type Missing<T> =
-  /** `inClusters` where losses are expected and outlived. */
+  /**
+   * A fixed default. `inClusters` replaces `value` in the modes of pods, which are made to survive
+   * losses. `text` replaces the value in help texts.
+   */
   | { readonly value: T; readonly inClusters?: T; readonly text?: string }
   | { readonly text: string };
 
@@ -82,17 +93,20 @@ const everywhere = { train: true, compile: true, up: true, master: true } as con
 const ofJobs = 'a pod that serves takes no run; give it to pod submit -- instead';
 const ofSlice = 'pod devices shows a slice, not a run';
 
-/** A setting of what is trained. */
+/** Modes that take a setting of the training itself. */
 const ofRun: Places = { ...everywhere, job: true, serve: ofJobs, devices: ofSlice };
-/** A setting of the size of the pod. */
+/** Modes that take a setting of the pod's size. */
 const ofSize: Places = { ...everywhere, job: true, serve: true, devices: true };
-/** A setting of the files of a run, which a job has in a folder of its own. */
+/**
+ * Modes that take a setting of a run's files. The mode `job` does not, because the pod chooses the
+ * folder of a job's files.
+ */
 const ofOwnFiles: Places = {
   ...ofRun,
   compile: 'pod compile trains nothing',
   job: 'a job has a log, a report and checkpoints of its own',
 };
-/** A setting of the output of one command. */
+/** Modes that take a setting of the output of one command. */
 const ofOutput: Places = {
   ...ofOwnFiles,
   up: 'the master of a pod logs to a file of the pod: pod logs',
@@ -101,7 +115,7 @@ const ofOutput: Places = {
 
 const common = { group: 'own', path: 'none', inFile: true, places: ofRun } as const;
 
-/** The table of settings. Flags, help, keys of files, checks and defaults are derived from it. */
+/** Table of settings. Flags, help texts, keys of files, checks and defaults are derived from it. */
 export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } = {
   tpus: {
     ...{ ...common, group: 'size', places: ofSize, bits: ['topology'] },
@@ -132,7 +146,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // Rates can scale with it.
+    // `ratesDigest` is in the list because the schedule `linear-scaling` scales the learning rate
+    // with the global batch.
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
@@ -182,7 +197,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 0.9 },
   },
   seed: {
-    // Digits are drawn from it.
+    // `trainDigest` is in the list because the digits are drawn from the seed.
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',
@@ -300,7 +315,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
 /** All settings, in the order of help texts. */
 export const settingKeys: readonly SettingKey[] = Object.keys(schema) as SettingKey[];
 
-/** Whether a key of a file is a setting. */
+/** True if a key of a `--config` file is the name of a setting. */
 export function isSettingKey(key: string): key is SettingKey {
   return Object.hasOwn(schema, key);
 }
@@ -310,7 +325,10 @@ export function flagOf(key: SettingKey): string {
   return schema[key].flag.split(' ')[0] ?? '';
 }
 
-/** The value of a setting that nobody gave; undefined when it follows from others, or is none. */
+/**
+ * Returns the default of a setting; undefined if the default follows from other settings or does
+ * not exist.
+ */
 export function missingValue<K extends SettingKey>(
   key: K,
   mode: Mode,
@@ -320,13 +338,13 @@ export function missingValue<K extends SettingKey>(
   return isCluster(mode) ? (missing.inClusters ?? missing.value) : missing.value;
 }
 
-/** The words of the help text about that value; empty when there is nothing to say. */
+/** Returns the default in words for the help text; empty if there is nothing to say. */
 export function missingText(key: SettingKey, mode: Mode): string {
   const { text: words } = schema[key].missing;
   return words ?? String(missingValue(key, mode));
 }
 
-/** Clusters are there to outlive losses. */
+/** True for the modes of pods, whose runs are made to survive losses of Cloud TPUs. */
 function isCluster(mode: Mode): boolean {
   return mode === 'up' || mode === 'master' || mode === 'job' || mode === 'serve';
 }

@@ -8,17 +8,18 @@ import {
 import { PodError } from '../../numerics/error.ts';
 import type { Given, Settings } from './merge.ts';
 
-/** The grid of Cloud TPUs that somebody asked for. */
+/** Grid of Cloud TPUs that the settings ask for. */
 export interface AskedSize {
   readonly topology: Topology;
-  /** How messages name the setting that says so. */
+  /** Name, in messages, of the setting that asks for the grid. */
   readonly origin: string;
 }
 
 /**
- * The size of the slice that settings ask for; undefined when nobody gave any.
+ * Returns the grid of Cloud TPUs that the settings ask for; undefined if neither `tpus` nor
+ * `topology` is given.
  *
- * @throws PodError `bad-flag` when `tpus` and `topology` of one source disagree.
+ * @throws PodError `bad-flag` if `tpus` and `topology` of one source disagree.
  */
 export function askedSize(settings: Settings): AskedSize | undefined {
   const tpus = settings.ask('tpus');
@@ -28,18 +29,18 @@ export function askedSize(settings: Settings): AskedSize | undefined {
   return { topology: gridOf(tpus), origin: tpus.origin };
 }
 
-/** Cloud TPUs of a grid. */
+/** Number of Cloud TPUs of a grid. */
 export function tpusOf({ columns, rows }: Topology): number {
   return columns * rows;
 }
 
-/** The flag, as words, that asks for a slice. */
+/** Returns the words of the flag that asks for a slice of this grid. */
 export function sizeWords(topology: Topology): string[] {
   if (isStandardGrid(topology)) return ['--tpus', String(tpusOf(topology))];
   return ['--topology', formatTopology(topology)];
 }
 
-/** The slice when nobody says its size: eight Cloud TPUs. */
+/** Grid of the slice if no setting says its size: eight Cloud TPUs. */
 export const defaultTopology: Topology = standardGrid(8);
 
 function askedGrid(topology: Given<'topology'>, tpus: Given<'tpus'> | undefined): AskedSize {
@@ -53,7 +54,7 @@ function askedGrid(topology: Given<'topology'>, tpus: Given<'tpus'> | undefined)
   );
 }
 
-/** The standard grid of a number. */
+/** Returns the standard grid of the given number of Cloud TPUs. */
 function gridOf({ value, origin }: Given<'tpus'>): Topology {
   try {
     return standardGrid(value);

@@ -4,27 +4,30 @@ import { flagOf, isSettingKey, type SettingKey, settingKeys } from './schema.ts'
 
 /** One place that settings come from: flags, a file, the environment, a job. */
 export interface Source {
-  /** In the order in which they were given. */
+  /** Values in the order in which they were given. */
   readonly values: ReadonlyMap<SettingKey, RawValue>;
   readonly kind: 'words' | 'file';
 }
 
-/** A value as it was given, unchecked. */
+/** Unchecked value as a source has it. */
 export interface RawValue {
   readonly value: unknown;
-  /** As the user wrote it, for messages. */
+  /** The value as the user wrote it, for messages. */
   readonly written: string;
-  /** How messages name the setting: `--steps`, `steps in run.yaml`, `TPUS`, `steps of the job`. */
+  /**
+   * Name of the setting in messages: `--steps`, `steps in run.yaml`, `TPUS`, `steps of the job`.
+   */
   readonly origin: string;
 }
 
-/** Values by key, as a parser of flags gives them. */
+/** Values by name, as a parser of flags returns them. */
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 /**
- * Settings that were given as flags. `origin` says how messages name one; by its flag unless given.
+ * Makes a source of settings that were given as flags. `origin` returns the name of a setting in
+ * messages, by default its flag.
  *
- * @throws PodError `bad-config` for a key that is no setting.
+ * @throws PodError `bad-config` for a key that is not a setting.
  */
 export function sourceOfFlags(
   flags: RawOptions,
@@ -44,7 +47,10 @@ export function unknownSetting(what: string): PodError {
   return new PodError('bad-config', `${what}: there is no such setting; expected one of ${known}`);
 }
 
-/** Text on one line of at most so many characters, without what a terminal obeys. */
+/**
+ * Returns the text on one line of at most `lengthMax` characters, without characters that control a
+ * terminal.
+ */
 export function shortened(text: string, lengthMax = 60): string {
   return oneLine(text.replace(/\s*\n\s*/g, ' '), lengthMax, 'start');
 }

@@ -4,20 +4,23 @@ import { withAbsolutePaths } from './paths.ts';
 import { flagOf, isSettingKey } from './schema.ts';
 import { type ParsedWords, parseWords, UnknownWords, wordsOf } from './words.ts';
 
-/** A job as its sender means it. */
+/** A job in the form in which `pod submit` sends it. */
 export interface JobRequest {
-  /** What the master is sent. */
+  /** Words that are sent to the master. */
   readonly words: readonly string[];
-  /** A refusal of the master, in the words of the sender: it knows the settings, not who gave them. */
+  /**
+   * Rewrites a refusal by the master so that it names settings as the sender gave them. The master
+   * knows only the keys of the settings.
+   */
   readonly inWordsOfSender: (message: string) => string;
 }
 
 /**
- * Reads the words of a job where it is sent from, in `folder`: the file of `--config` is read and sent
- * as settings, and paths are made absolute. Words that this version does not know are sent as they are:
- * the master says what it thinks of them.
+ * Prepares the words of a job for sending, as seen from `folder`: a `--config` file is read and
+ * sent as settings, and paths are made absolute. Words that this version does not know are sent
+ * unchanged, and the master accepts or refuses them.
  *
- * @throws PodError for a wrong value, or a setting that no job may have.
+ * @throws PodError for a wrong value, or for a setting that no job may have.
  */
 export function jobRequest(words: readonly string[], folder: string): JobRequest {
   const parsed = tryParse(words);

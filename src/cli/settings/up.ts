@@ -4,21 +4,24 @@ import { askedSize, defaultTopology, tpusOf } from './size.ts';
 import type { RawOptions } from './source.ts';
 import { joinWords, wordsOf } from './words.ts';
 
-/** What `pod up` asks of the master that it starts. */
+/** Settings with which `pod up` starts a master. */
 export interface UpRequest {
-  /** Cloud TPUs of the pod. */
+  /** Number of Cloud TPUs of the pod. */
   readonly tpus: number;
-  /** `POD_ARGS` of the master: the flags and the settings of the file, paths made absolute. */
+  /**
+   * `POD_ARGS` for the master: the settings of the flags and of the `--config` file, with absolute
+   * paths.
+   */
   readonly args: string;
-  /** The run that the master is to train; undefined if it serves. */
+  /** The run that the master trains; undefined if the master serves jobs. */
   readonly run: TrainOptions | undefined;
 }
 
 /**
- * Reads the flags of `pod up` as they are meant where it is called, in `folder`. A pod that serves
- * takes its size alone: all else is a matter of its jobs.
+ * Reads the flags of `pod up`, as seen from `folder`, where the command was called. A pod that
+ * serves jobs takes only its size; all other settings belong to its jobs.
  *
- * @throws PodError naming what is wrong, as the master would.
+ * @throws PodError that names what is wrong, as the master would.
  */
 export function upRequest(flags: RawOptions, serve: boolean, folder: string): UpRequest {
   const settings = settingsOf(flags, serve ? 'serve' : 'up');

@@ -5,32 +5,33 @@ import type { Settings } from './merge.ts';
 import { flagOf, missingValue, type SettingKey, schema } from './schema.ts';
 import { type RawOptions, type Source, shortened, sourceOfFlags } from './source.ts';
 
-/** Words of a command line, taken apart. */
+/** Result of parsing words of a command line. */
 export interface ParsedWords {
   readonly source: Source;
-  /** The file of `--config`, if there was one. */
+  /** The file of `--config`; undefined if it is not given. */
   readonly config: string | undefined;
 }
 
-/** Words that are no flags of `pod train`. */
+/** Error for words that are not flags of `pod train`. */
 export class UnknownWords extends PodError {
   constructor(message: string, cause: CommanderError) {
     super('bad-flag', message, cause);
   }
 }
 
-/** How messages speak of words. */
+/** Phrases for messages about wrong words. */
 export interface Wording {
-  /** Where they stand: `POD_ARGS`, `flags of a job`. */
+  /** Place of the words: `POD_ARGS`, `flags of a job`. */
   readonly where: string;
-  /** How messages name the setting of a flag. */
+  /** Returns the name of a setting in messages. */
   readonly origin: (key: SettingKey) => string;
 }
 
 /**
- * Takes words apart as `pod train` does, whether or not the mode takes their settings.
+ * Parses words as `pod train` does. Does not check whether a mode takes the settings.
  *
- * @throws UnknownWords for what is no flag of `pod train`, PodError `bad-flag` for one given twice.
+ * @throws UnknownWords for a word that is not a flag of `pod train`, PodError `bad-flag` for a flag
+ * that is given twice.
  */
 export function parseWords(words: readonly string[], { where, origin }: Wording): ParsedWords {
   const command = new Command('train')
@@ -56,7 +57,10 @@ export function parseWords(words: readonly string[], { where, origin }: Wording)
   };
 }
 
-/** Words that give these settings when they are parsed again; those with their own value are left out. */
+/**
+ * Returns words from which the parser makes these settings again. A boolean that equals its default
+ * is left out.
+ */
 export function wordsOf(settings: Settings): string[] {
   return [...settings.given].flatMap(([key, { value }]) => {
     if (typeof value !== 'boolean') return [flagOf(key), String(value)];
@@ -65,8 +69,9 @@ export function wordsOf(settings: Settings): string[] {
 }
 
 /**
- * One line from which `splitWords` (cluster/image/words.ts) gives these words again, whatever is in
- * them: there, quotes end nothing but themselves, and what stands side by side is one word.
+ * Joins words to one line from which `splitWords` (cluster/image/words.ts) returns the same words,
+ * whatever characters they contain. In such a line a quote ends only at the same quote character,
+ * and neighbouring quoted parts without a space between them are one word.
  */
 export function joinWords(words: readonly string[]): string {
   return words.map(quoted).join(' ');

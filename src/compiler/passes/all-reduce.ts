@@ -6,16 +6,20 @@ import { PodError } from '../../numerics/error.ts';
 import { type ArrayShape, byteCount, elementCount, isArray } from '../../numerics/shape.ts';
 import { structureOf } from '../structure.ts';
 
-/** Bytes from which a bucket is full and sets off. */
+/** Bytes from which a bucket is full and its all-reduce starts. */
 export const bucketBytesDefault: number = 2 ** 20;
 
-/** A last bucket smaller than this part of a full one is not worth a journey of its own. */
+/**
+ * A last bucket below this fraction of `bucketBytes` joins the bucket before it, because it would
+ * not be worth an all-reduce of its own.
+ */
 const smallRest = 1 / 64;
 
 /**
- * Joins all-reduces into buckets in the order in which the backward pass makes their operands,
- * so that a bucket travels while the next one fills. Single numbers, such as the loss, join the
- * last bucket. What depends on another all-reduce never shares a bucket with it.
+ * Joins all-reduces into buckets in the order in which the backward pass computes their operands,
+ * so that one bucket travels while the next one fills. Scalars, such as the loss, join the last
+ * bucket. An all-reduce never shares a bucket with one that it depends on. Throws
+ * `unsupported-program` unless every all-reduce is a sum of f32 in the entry.
  */
 export function combineAllReduces(
   module: HloModule,
@@ -54,8 +58,9 @@ function refuseInBodies(it: HloInstruction): void {
 }
 
 /**
- * Members by how many all-reduces lie above them, each level by how many instructions do: the
- * longer the path to a gradient, the later the backward pass reaches it.
+ * Groups members into levels. Level i holds members with i other all-reduces on the longest path to
+ * them. Within a level the order is by the longest path in instructions, because the backward pass
+ * reaches a gradient later if the path to it is longer.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();
@@ -75,7 +80,7 @@ function levels(order: readonly HloInstruction[], members: readonly Member[]): M
   return byLevel.map((level) => level.sort((a, b) => depthOf(a) - depthOf(b)));
 }
 
-/** One level's members, cut into buckets. */
+/** Cuts the members of one level into buckets of at least `bucketBytes`; the last may be smaller. */
 function cut(level: readonly Member[], bucketBytes: number): Member[][] {
   const buckets: Member[][] = [];
   let open: Member[] = [];
@@ -103,7 +108,7 @@ function bytesOf(members: readonly Member[]): number {
   return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** The module with one all-reduce a bucket; buckets come in order of level. */
+/** The module with one all-reduce for each bucket. `buckets` has to be in order of level. */
 function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
   const made = new Map<HloInstruction, HloInstruction>();
   const results = new Map<AllReduce, HloInstruction[]>();
@@ -121,7 +126,7 @@ function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
   const root = rewrite(module.entry.root);
   return { ...module, entry: { ...module.entry, root } };
 
-  /** What takes the place of an instruction; the all-reduces it needs are in buckets by now. */
+  /** The replacement of an instruction. All-reduces that it depends on must be replaced before. */
   function rewrite(it: HloInstruction): HloInstruction {
     for (const each of postOrder(it)) if (!made.has(each)) made.set(each, replaced(each));
     return made.get(it)!;

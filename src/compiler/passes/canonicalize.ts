@@ -20,9 +20,9 @@ import { at } from '../../numerics/assert.ts';
 import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
 
 /**
- * Brings every dot and convolution to what one product with offset tables can do: f32 operands;
- * no padding, no dilated input, no groups; the output feature first or last. What a table can
- * express (strides, dilated windows, reversal, the order of dimensions) stays.
+ * Brings every dot and convolution to a form that one matmul with offset tables can compute: f32
+ * operands; no padding, no dilated input, no groups; the output feature first or last. Strides,
+ * dilated windows, reversal and the order of dimensions stay, because tables can express them.
  */
 export function canonicalize(module: HloModule): HloModule {
   const entry = mapInstructions(module.entry, (it, operands) => {
@@ -52,13 +52,13 @@ function canonicalConvolution(it: Convolution): HloInstruction {
   return featureAtTheEdge(explicitPadding(it));
 }
 
-/** The same on f32 operands; the result is rounded once, as the type says. */
+/** Converts the operands to f32, and converts the result once to the instruction's type. */
 function throughF32(it: Dot | Convolution): HloInstruction {
   const operands = it.operands.map((x) => labelled(convert(x, 'f32'), it, 'f32'));
   return labelled(convert(withOperands(it, operands), it.shape.type), it, 'rounded');
 }
 
-/** One convolution a group, side by side along the output feature. */
+/** Replaces groups by one convolution each, concatenated along the output feature. */
 function splitGroups(it: Convolution, groups: number, kind: 'batch' | 'feature'): HloInstruction {
   const of = it.dimensions;
   const inputDimension = kind === 'batch' ? of.inputBatch : of.inputFeature;
@@ -73,7 +73,7 @@ function splitGroups(it: Convolution, groups: number, kind: 'batch' | 'feature')
   return labelled(concatenate(parts, of.outputFeature), it, 'groups');
 }
 
-/** Slice `index` of `count` equal ones along a dimension. */
+/** Slice `index` of `count` slices of equal size along a dimension. */
 function part(x: HloInstruction, dimension: number, index: number, count: number): HloInstruction {
   const { dims } = arrayShapeOf(x);
   const size = at(dims, dimension) / count;
@@ -82,7 +82,7 @@ function part(x: HloInstruction, dimension: number, index: number, count: number
   return slice(x, starts, limits);
 }
 
-/** Padding and holes of the input become zeros that lie in memory. */
+/** Replaces the window's padding and dilation of the input by a `pad` instruction with zeros. */
 function explicitPadding(it: Convolution): Convolution {
   if (it.window.every(isSolid)) return it;
   const [input, kernel] = [at(it.operands, 0), at(it.operands, 1)];
@@ -103,7 +103,10 @@ function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
   return padLow === 0 && padHigh === 0 && baseDilation === 1;
 }
 
-/** A product's result has its rows first and its columns last: the feature cannot lie between. */
+/**
+ * Makes the output feature the last dimension, followed by a transpose, unless it is first or last
+ * already. A matmul's result has rows first and columns last, so the feature cannot lie between.
+ */
 function featureAtTheEdge(it: Convolution): HloInstruction {
   const of = it.dimensions;
   const last = it.shape.dims.length - 1;
@@ -133,7 +136,7 @@ function arrayShapeOf(x: HloInstruction): { readonly dims: readonly number[] } {
   return isArray(x.shape) ? x.shape : arrayShape('f32', []);
 }
 
-/** The instruction under the name of the one it stands for. */
+/** Names `x` after the instruction `of`, which it replaces a part of, with an optional suffix. */
 function labelled<T extends HloInstruction>(x: T, of: HloInstruction, suffix?: string): T {
   if (of.name === undefined) return x;
   return { ...x, name: suffix === undefined ? of.name : `${of.name}/${suffix}` };

@@ -3,8 +3,8 @@ import { mapInstructions, withOperands } from '../../hlo/traverse.ts';
 import { structureKey } from '../structure.ts';
 
 /**
- * Common subexpressions: instructions that do the same to the same operands become one. What
- * touches the host stays apart, and so do parameters.
+ * Eliminates common subexpressions: instructions with equal opcode, attributes and operands become
+ * one. Parameters, infeeds, outfeeds and their tokens stay separate.
  */
 export function cse(module: HloModule): HloModule {
   const numbers = new Map<HloInstruction, number>();

@@ -4,8 +4,9 @@ import { mapInstructions, postOrder, withOperands } from '../../hlo/traverse.ts'
 import { assert, at } from '../../numerics/assert.ts';
 
 /**
- * Dead code: what the root does not reach is gone by construction, so what is left are elements
- * of an all-reduce that nothing reads. What the host sends stays, read or not.
+ * Eliminates dead code. A module contains only instructions that its root depends on, so the only
+ * dead code is elements of an all-reduce that nothing reads. Infeed data that nothing reads stays,
+ * because the host sends it.
  */
 export function dce(module: HloModule): HloModule {
   const read = elementsRead(module);
@@ -28,7 +29,7 @@ export function dce(module: HloModule): HloModule {
   return { ...module, entry };
 }
 
-/** Which elements of each tuple-shaped all-reduce are read; undefined when it is used as a whole. */
+/** Elements that are read of each tuple-shaped all-reduce; undefined if the whole tuple is used. */
 function elementsRead({ entry }: HloModule): Map<HloInstruction, Set<number> | undefined> {
   const read = new Map<HloInstruction, Set<number> | undefined>();
   for (const it of postOrder(entry.root)) {

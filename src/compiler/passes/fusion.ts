@@ -15,32 +15,38 @@ import { PodError } from '../../numerics/error.ts';
 import { type ArrayShape, elementCount, isArray, sameDims } from '../../numerics/shape.ts';
 import { variesByCore } from '../sharing.ts';
 
-/** Whether a body makes a loop: true, or why not. */
+/** Returns true if `body` can be one fused loop, otherwise the reason why not. */
 export type FusedLoopSupport = (body: HloComputation) => true | string;
 
 /**
- * Gathers element-wise operations, changes of shape and reductions into loops, users first: an
- * instruction joins the loop of its user when that is the only one, or all of them when it is
- * cheap to do twice; an array that both a loop computes and others need becomes one more output of
- * it. What no loop takes becomes a loop of its own; a reshape of an array in memory costs nothing
- * and stays outside.
+ * Gathers element-wise operations, changes of shape and reductions into fused loops, users first.
+ * In this order, an instruction:
+ *
+ * 1. joins the loops of its users, if that is one loop or the instruction is cheap to compute twice;
+ * 2. stays outside of loops, if it is a reshape, which costs nothing in memory;
+ * 3. becomes one more output of a loop that uses it, if instructions outside need it too;
+ * 4. starts a loop of its own. Throws `unsupported-program` if `supports` refuses that loop.
  */
 export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
   const plan = planGroups(module.entry, supports);
   return { ...module, entry: { ...module.entry, root: rebuilt(module.entry.root, plan) } };
 }
 
-/** A loop in the making: `outputs[0]` is what it was started for; all have its index space. */
+/**
+ * A fused loop while it is planned. `outputs[0]` is the instruction that started the loop; all
+ * outputs have the dimensions of `outputs[0]`.
+ */
 interface Group {
   readonly outputs: HloInstruction[];
   readonly members: Set<HloInstruction>;
   readonly varies: boolean;
 }
 
+/** The state of planning: which groups compute each instruction. */
 class Plan {
-  /** The groups that compute an instruction; none for what stays outside. */
+  /** The groups that compute an instruction; none if it stays outside of loops. */
   readonly groupsOf: Map<HloInstruction, Group[]> = new Map();
-  /** The group whose output an instruction is. */
+  /** The group that has an instruction as output. */
   readonly outputOf: Map<HloInstruction, Group> = new Map();
   readonly usersOf: Map<HloInstruction, HloInstruction[]>;
   readonly varies: ReadonlySet<HloInstruction>;
@@ -57,7 +63,7 @@ class Plan {
     return this.groupsOf.get(it) ?? [];
   }
 
-  /** Whether `it` is in memory for those who need it. */
+  /** True if the value of `it` is in memory, so that any instruction can read it. */
   inMemory(it: HloInstruction): boolean {
     return this.outputOf.has(it) || this.groups(it).length === 0;
   }
@@ -112,7 +118,7 @@ function isFusible({ opcode }: HloInstruction): boolean {
   return elementwise.has(opcode) || indexing.has(opcode) || reducing.has(opcode);
 }
 
-/** Decides where one instruction is computed; its users are decided. */
+/** Decides which groups compute one instruction. The users of the instruction must be decided. */
 function place(plan: Plan, it: HloInstruction, isRoot: boolean): void {
   const users = plan.usersOf.get(it)!;
   const groups = [...new Set(users.flatMap((user) => plan.groups(user)))];
@@ -123,7 +129,7 @@ function place(plan: Plan, it: HloInstruction, isRoot: boolean): void {
   startGroup(plan, it);
 }
 
-/** What runs outside of loops reads its operands from memory; so does a reshape that stays there. */
+/** True if `user` is outside of all loops, and therefore reads its operands from memory. */
 function needsMemory(plan: Plan, user: HloInstruction): boolean {
   return plan.groups(user).length === 0;
 }
@@ -138,7 +144,7 @@ function startGroup(plan: Plan, it: HloInstruction): void {
   throw new PodError('unsupported-program', `${name}: ${verdict}`);
 }
 
-/** Computes `it` inside of all the groups, if every one of them can take it. */
+/** Adds `it` to all `groups` and returns true; adds it to none if one of them cannot take it. */
 function joinAll(plan: Plan, it: HloInstruction, groups: readonly Group[]): boolean {
   const joined: Group[] = [];
   for (const group of groups) {
@@ -160,11 +166,11 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** Bounds on a loop, so that it keeps to a sane number of locals and addresses. */
+/** Bounds on a fused loop, which keep its numbers of locals and of addresses moderate. */
 const membersMax = 160;
 const operandsMax = 24;
 
-/** Whether computing `it` inside of the group costs no more than a trip through memory. */
+/** True if computing `it` inside the group costs no more than writing it to memory and reading it. */
 function pays(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (isCheap(it)) return true;
   if (group.varies && !plan.varies.has(it)) return false;
@@ -175,7 +181,7 @@ function pays(plan: Plan, it: HloInstruction, group: Group): boolean {
   return users.every((user) => !repeats(user, it));
 }
 
-/** Whether `user` asks for an element of `it` more than once. */
+/** True if `user` reads an element of `it` more than once. */
 function repeats(user: HloInstruction, it: HloInstruction): boolean {
   switch (user.opcode) {
     case 'broadcast':
@@ -206,7 +212,10 @@ function isInit(user: HloInstruction, it: HloInstruction): boolean {
   return user.operands.slice(user.operands.length / 2).includes(it);
 }
 
-/** Index arithmetic, and comparisons with one value: as quick to do as to read. */
+/**
+ * True for index arithmetic and for comparisons with one value, which take no longer than reading
+ * their result from memory.
+ */
 function isCheap(it: HloInstruction): boolean {
   switch (it.opcode) {
     case 'broadcast':
@@ -221,7 +230,10 @@ function isCheap(it: HloInstruction): boolean {
   }
 }
 
-/** Whether `it` is computed at the very index of the outputs, through element-wise users alone. */
+/**
+ * True if the outputs need each element of `it` only at their own index: every path from `it` to an
+ * output consists of element-wise instructions of the outputs' dimensions.
+ */
 function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode)) return false;
   const { dims } = at(group.outputs, 0).shape as ArrayShape;
@@ -239,7 +251,7 @@ function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   return true;
 }
 
-/** Makes `it` one more output of a group that computes it anyway. */
+/** Makes `it` one more output of a group that uses it. Returns false if that is not possible. */
 function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode) || group.varies !== plan.varies.has(it)) return false;
   const users = plan.usersOf.get(it)!;
@@ -257,7 +269,7 @@ function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** Whether the group needs, by whatever way, a result of one of `starts`. */
+/** True if the group depends, directly or indirectly, on one of `starts`. */
 function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): boolean {
   const seen = new Set<HloInstruction>();
   const pending = [...starts];
@@ -275,12 +287,12 @@ function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): b
 
 interface Body {
   readonly body: HloComputation;
-  /** What the body's parameters stand for, in order. */
+  /** The instructions outside that the body's parameters stand for, in order. */
   readonly operands: readonly HloInstruction[];
 }
 
 /**
- * The group as a computation. Scalar constants go along; a reshape whose operand lies in memory
+ * The group as a computation. Scalar constants are part of the body. A reshape of an array in memory
  * stays outside, where it costs nothing.
  */
 function bodyOf(plan: Plan, group: Group): Body {
@@ -314,7 +326,7 @@ function isScalarConstant(it: HloInstruction): boolean {
   return it.opcode === 'constant' && it.shape.dims.length === 0;
 }
 
-/** The members that are computed inside, operands before users. */
+/** The members of a group that its body computes, operands before users. */
 function innerOrder(plan: Plan, group: Group): HloInstruction[] {
   const isInner = (it: HloInstruction): boolean =>
     group.members.has(it) && (group.outputs.includes(it) || !isFreeReshape(plan, it, group));
@@ -344,7 +356,7 @@ function isFreeReshape(plan: Plan, it: HloInstruction, group: Group): boolean {
   return !group.members.has(x) || isFreeReshape(plan, x, group);
 }
 
-/** The entry with a fusion for each group, made in an order in which operands come first. */
+/** Returns the new root of the entry, with one fusion for each group. Makes operands first. */
 function rebuilt(root: HloInstruction, plan: Plan): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();
   const opened = new Set<HloInstruction>();

@@ -33,8 +33,9 @@ import { bytesOf, type Literal, literal, valueAt } from '../../numerics/literal.
 import { type ArrayShape, elementCount, isArray, sameShape } from '../../numerics/shape.ts';
 
 /**
- * Algebra that keeps every bit: −0, NaN and rounding included, which is why x + 0 stays when x is
- * a float (−0 + 0 is +0), and why nothing cancels in bf16 (arithmetic there flushes subnormals).
+ * Simplifies algebraically where every bit of the result stays the same, including −0, NaN and
+ * rounding. Therefore x + 0 stays if x is a float (−0 + 0 is +0), and nothing cancels in bf16
+ * (bf16 arithmetic flushes subnormals).
  */
 export function simplify(module: HloModule): HloModule {
   const known = new Set<HloInstruction>();
@@ -48,19 +49,19 @@ export function simplify(module: HloModule): HloModule {
   return { ...module, entry };
 }
 
-/** Simplified until nothing more applies. */
+/** Simplifies an instruction until no rule applies any more. */
 function settled(it: HloInstruction): HloInstruction {
   let now = it;
   for (let next = rewritten(now); next !== now; next = rewritten(now)) now = next;
   return now;
 }
 
-/** What takes the place of a named instruction takes its name, if it is new. */
+/** Gives `name` to an instruction that has none. */
 function withName(it: HloInstruction, name: string | undefined): HloInstruction {
   return it.name !== undefined || name === undefined ? it : { ...it, name };
 }
 
-/** What the instruction simplifies to in one go, or itself. */
+/** Applies the first rule that fits. Returns the instruction itself if none does. */
 function rewritten(it: HloInstruction): HloInstruction {
   return foldConstants(it) ?? hoistBroadcast(it) ?? simpler(it) ?? it;
 }
@@ -115,7 +116,7 @@ function simpler(it: HloInstruction): HloInstruction | undefined {
   }
 }
 
-/** Results of at most this many elements are computed by the compiler. */
+/** Most elements that an operand or the result of a folded instruction may have. */
 const foldedElementsMax = 64;
 
 const folded: ReadonlySet<Opcode> = new Set<Opcode>([
@@ -159,7 +160,10 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
   'bitcast-convert',
 ]);
 
-/** An element-wise operation on one value everywhere is done once and spread afterwards. */
+/**
+ * Turns an element-wise operation on arrays that hold one value everywhere into an operation on
+ * scalars, whose result is then broadcast.
+ */
 function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   if (!elementwise.has(it.opcode) || !isArray(it.shape) || it.shape.dims.length === 0) return;
   const values = it.operands.map(spreadValue);
@@ -169,13 +173,13 @@ function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   return broadcastScalar(settled(withOperands(retyped, values)), it.shape.dims);
 }
 
-/** The scalar that an array holds everywhere. */
+/** The scalar whose broadcast `it` is; undefined for any other instruction. */
 function spreadValue(it: HloInstruction): HloInstruction | undefined {
   const scalar = it.opcode === 'broadcast' && it.dimensions.length === 0;
   return scalar ? at(it.operands, 0) : undefined;
 }
 
-/** A constant with one value everywhere is a scalar, spread. */
+/** Turns a constant array that holds one value everywhere into the broadcast of a scalar. */
 function splat(it: Constant): HloInstruction | undefined {
   const { data, shape } = it.value;
   if (shape.dims.length === 0 || data.length === 0) return undefined;
@@ -309,7 +313,7 @@ function idempotent(it: Binary): HloInstruction | undefined {
   return a === b && it.shape.type !== 'bf16' ? a : undefined;
 }
 
-/** x ∘ neutral = x, to the bit. */
+/** Replaces an operation with a neutral operand by its other operand: x ∘ neutral = x. */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
   if (type === 'bf16') return undefined;
@@ -322,7 +326,7 @@ function withNeutral(it: Binary): HloInstruction | undefined {
 
 const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
 
-/** The right operand that leaves every left one as it is. */
+/** The right operand that leaves every left operand unchanged to the bit, if there is one. */
 function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   const float = type === 'f32';
   switch (opcode) {
@@ -345,7 +349,7 @@ function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   }
 }
 
-/** The number that a constant scalar, spread or not, holds. */
+/** The number in a constant scalar or in the broadcast of one; undefined for anything else. */
 function constantValue(it: HloInstruction): number | undefined {
   const source = spreadValue(it) ?? it;
   const scalar = isConstant(source) && source.shape.dims.length === 0;

@@ -2,21 +2,22 @@ import { PodError } from '../../numerics/error.ts';
 import type { Snapshot } from './checkpoint.ts';
 import type { Checkpoints } from './checkpoints.ts';
 
-/** How a save ended. */
+/** The outcome of a save. */
 export type SaveEvent =
   | {
       readonly kind: 'checkpoint';
       readonly step: number;
       readonly name: string;
       readonly bytes: number;
-      /** From the copy to the disk. */
+      /** Time of the save in ms, from the snapshot to the sync to the disk. */
       readonly wallMs: number;
     }
   | { readonly kind: 'checkpoint-failed'; readonly step: number; readonly reason: string };
 
 /**
- * Saves while the run goes on. Where the disk is slower than the run, one snapshot waits while
- * another is written, and a newer one takes its place: the run never waits, and memory is bounded.
+ * Saves checkpoints in the background. If the disk is slower than the run, one snapshot waits while
+ * another is written, and a newer snapshot replaces the waiting one. So the run never waits for the
+ * disk, and at most two snapshots are in memory.
  */
 export class BackgroundSaver {
   readonly #checkpoints: Checkpoints;
@@ -24,10 +25,13 @@ export class BackgroundSaver {
   readonly #events: SaveEvent[] = [];
   #waiting: Snapshot | undefined;
   #writing: Promise<void> | undefined;
-  /** Our mistake, if there was one: told to whoever asks next. */
+  /**
+   * An error of a save that is no `PodError`, and so a defect of this program. {@link takeEvents}
+   * throws it.
+   */
   #mistake: { readonly error: unknown } | undefined;
 
-  /** `now` gives ms. */
+  /** `now` returns the time in ms. */
   constructor(checkpoints: Checkpoints, now: () => number) {
     this.#checkpoints = checkpoints;
     this.#now = now;
@@ -38,13 +42,13 @@ export class BackgroundSaver {
     this.#writing ??= this.#writeAll();
   }
 
-  /** What has ended since this was last asked. */
+  /** Returns the outcomes of the saves that ended since the last call. */
   takeEvents(): readonly SaveEvent[] {
     if (this.#mistake !== undefined) throw this.#mistake.error;
     return this.#events.splice(0);
   }
 
-  /** Resolves when nothing is being written, and nothing waits to be. */
+  /** Resolves when no save is under way or waiting. */
   async settled(): Promise<void> {
     await this.#writing;
   }

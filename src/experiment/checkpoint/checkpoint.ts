@@ -18,35 +18,38 @@ import {
 import { decodeSafetensors, encodeSafetensors, type Tensor } from './safetensors.ts';
 import type { SavedConfig } from './saved-run.ts';
 
-/** A run between two steps: all that its further course depends on. */
+/** State of a run between two steps: all that its later steps depend on. */
 export interface Snapshot {
   readonly config: SavedConfig;
-  /** Steps committed. */
+  /** Number of steps committed. */
   readonly step: number;
-  /** Position in the stream of samples. */
+  /** Position in the stream of examples at which the next step begins. */
   readonly samplesSeen: number;
-  /** Size of the training set, on which the order of the stream depends. */
+  /** Size of the training set. The order of the stream of examples depends on it. */
   readonly trainSamples: number;
-  /** Mean loss of the last step. */
+  /** Mean loss of the last step over its global batch. */
   readonly loss: number;
-  /** Digest of the weights, as the pod committed it. */
+  /** Digest of the weights that the pod committed: 16 hexadecimal digits. */
   readonly weightsDigest: string;
-  /** Parameters in their order: weights, then the optimizer's state. Nobody writes to them. */
+  /**
+   * Parameters in order: the weights, then the optimizer state. They must not be changed
+   * afterwards, because they are written in the background.
+   */
   readonly tensors: readonly Tensor[];
-  /** How many of the tensors are weights. */
+  /** Number of tensors that are weights. */
   readonly weights: number;
 }
 
-/** A checkpoint that was read and found whole. */
+/** A checkpoint that was read and matches its checksums. */
 export interface Checkpoint {
-  /** Name of its directory: `step-0000120`. */
+  /** Name of the checkpoint's directory, such as `step-0000120`. */
   readonly name: string;
   readonly manifest: Manifest;
-  /** In the order of the manifest's `parameters`. */
+  /** Parameters in the order of the manifest's `parameters`. */
   readonly tensors: readonly Tensor[];
 }
 
-/** A checkpoint that was not used, and why, in one line. */
+/** A checkpoint that was refused, with the reason in one line. */
 export interface Refusal {
   readonly name: string;
   readonly reason: string;
@@ -56,20 +59,26 @@ export const weightsFile = 'weights.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 const manifestFile = 'manifest.json';
 
-/** Names of all files that a checkpoint has. */
+/** Names of all files of a checkpoint. */
 export const checkpointFiles: ReadonlySet<string> = new Set([
   weightsFile,
   optimizerFile,
   manifestFile,
 ]);
 
-/** Where the names of a step are taken by checkpoints that were refused, `copy` counts on. */
+/**
+ * Returns the name of a checkpoint's directory: `step-0000120`, or `step-0000120.1` for `copy` 1. A
+ * new checkpoint has `copy` above 0 if refused checkpoints of the same step have the smaller names.
+ */
 export function checkpointName(step: number, copy = 0): string {
   const name = `step-${String(step).padStart(7, '0')}`;
   return copy === 0 ? name : `${name}.${copy}`;
 }
 
-/** What the name of a directory says, if it is a checkpoint's. */
+/**
+ * Returns the step and the copy in the name of a checkpoint's directory; undefined for any other
+ * name.
+ */
 export function parseName(
   name: string,
 ): { readonly step: number; readonly copy: number } | undefined {
@@ -79,14 +88,14 @@ export function parseName(
   return isName && checkpointName(parsed.step, parsed.copy) === name ? parsed : undefined;
 }
 
-/** The step of a directory's name, if it is a checkpoint's. */
+/** Returns the step in the name of a checkpoint's directory; undefined for any other name. */
 export function stepOf(name: string): number | undefined {
   return parseName(name)?.step;
 }
 
 /**
- * Writes the files of a checkpoint into the directory `path`, which it makes, in a way that
- * outlasts a loss of power once this resolves. Returns their bytes.
+ * Creates the directory `path` and writes the files of a checkpoint into it. Returns their total
+ * size in bytes. Once the promise resolves, the files survive a loss of power.
  */
 export async function writeCheckpoint(
   files: FileSystem,
@@ -106,9 +115,10 @@ export async function writeCheckpoint(
 }
 
 /**
- * Reads a checkpoint whole, and holds every byte of it against its checksums.
+ * Reads a whole checkpoint and checks every byte against the checksums.
  *
- * @throws PodError `bad-data` in one line when it is not what was saved, `io` when it cannot be read.
+ * @throws PodError `bad-data`, with a message of one line, if the checkpoint is not as it was
+ *   saved; `io` if it cannot be read.
  */
 export async function readCheckpoint(
   files: FileSystem,
@@ -136,7 +146,7 @@ export async function readCheckpoint(
   return { name, manifest, tensors };
 }
 
-/** Reads what a checkpoint says of itself. Throws as {@link readCheckpoint} does. */
+/** Reads the manifest of a checkpoint. Throws the errors of {@link readCheckpoint}. */
 export async function readManifest(
   files: FileSystem,
   directory: string,
@@ -150,7 +160,10 @@ export async function readManifest(
   return manifest;
 }
 
-/** The weights' file of a checkpoint, held against its checksum. Throws as {@link readCheckpoint}. */
+/**
+ * Reads a checkpoint's file of weights and checks its checksum. Throws the errors of {@link
+ * readCheckpoint}.
+ */
 export async function readWeightsFile(
   files: FileSystem,
   directory: string,
@@ -170,7 +183,10 @@ async function writeFile(
   return writeInto(await files.createFile(join(path, name)), name, parts);
 }
 
-/** Fills and closes a new file, synced; what is hashed is what is written. */
+/**
+ * Writes `parts` into a new file, syncs it to the disk and closes it. Returns the file's size and
+ * the SHA-256 of the written bytes.
+ */
 export async function writeInto(
   file: NewFile,
   name: string,
@@ -195,7 +211,10 @@ export async function writeInto(
   return { name, bytes, sha256: hash.digest('hex') };
 }
 
-/** Written and hashed at a time: a millisecond, so that the event loop is not held up. */
+/**
+ * Number of bytes that are hashed and written at a time. This takes about a millisecond, so that
+ * the event loop is not blocked for long.
+ */
 const chunkBytes = 2 ** 20;
 
 function* chunksOf(parts: readonly Uint8Array[]): Generator<Uint8Array> {
@@ -214,7 +233,9 @@ function partsOf({ tensors, weights }: Snapshot): [string, readonly Tensor[]][] 
   ];
 }
 
-/** What a tool that knows only the one file can tell. */
+/**
+ * Returns the metadata of a safetensors file, for tools that read the file without the manifest.
+ */
 function metadataOf({ config, step, weightsDigest }: Snapshot): Record<string, string> {
   return { model: config.model, data: config.data, step: String(step), weightsDigest };
 }
@@ -263,7 +284,7 @@ async function read(
   }
 }
 
-/** Says of which file an error speaks. */
+/** Calls `parse`, and puts the name of the file before the message of a `PodError`. */
 function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
   try {
     return parse(bytes);
@@ -273,7 +294,10 @@ function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Arr
   }
 }
 
-/** The weights are those that the pod committed: not only what was written, but the right thing. */
+/**
+ * Throws `bad-data` unless the weights have the digest that the pod committed. The files' checksums
+ * show only that the files are as they were written, not that the right weights were written.
+ */
 function checkWeights({ weights, weightsDigest }: Manifest, tensors: readonly Tensor[]): void {
   if (weights > tensors.length) throw badData(`${weights} weights of ${tensors.length} parameters`);
   let value = 0n;
@@ -284,7 +308,10 @@ function checkWeights({ weights, weightsDigest }: Manifest, tensors: readonly Te
   }
 }
 
-/** As the Cloud TPU's digest takes them: filled up with zeros to whole words. */
+/**
+ * Returns the bytes of a tensor as 32-bit words, padded with zeros to whole words. The digest of a
+ * Cloud TPU is computed from such words.
+ */
 function wordsOf({ bytes }: Tensor): Uint32Array {
   if (bytes.byteOffset % 4 === 0 && bytes.length % 4 === 0) {
     return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);

@@ -19,68 +19,73 @@ import { nodeFiles } from './node-files.ts';
 import { runNameOf } from './saved-run.ts';
 
 /**
- * The checkpoints of a run: directories `step-0000120`, each whole or not there at all, whatever
- * stops a save and whenever. One run writes to them at a time. Those that were refused, and all else
- * that lies in the directory, stay as they are.
+ * A folder with the checkpoints of a run: directories such as `step-0000120`. Each directory is
+ * complete or does not exist, even if a save is interrupted at any moment. Only one run at a time
+ * writes to the folder. Refused checkpoints and unrelated files in the folder are left unchanged.
  */
 export interface Checkpoints {
-  /** Names of all there are, newest first, whether good or bad. */
+  /** Returns the names of all checkpoints, newest first, good or not. */
   list(): Promise<readonly string[]>;
-  /** The newest that is whole, of those after at most `stepMost` steps, and newer ones that are not. */
+  /**
+   * Returns the newest whole checkpoint after at most `stepMost` steps, and the newer ones that are
+   * not whole.
+   */
   latest(stepMost?: number): Promise<Latest>;
-  /** Whether a whole one after this many steps is there. */
+  /** True if a whole checkpoint after `step` steps exists. */
   has(step: number): Promise<boolean>;
   /**
-   * Makes the directory if it is missing, and clears away what interrupted saves left. Nothing is changed
-   * on disk before this is called. The first save calls it if nobody has.
+   * Creates the folder if it does not exist, and removes the remains of interrupted saves. Nothing
+   * on the disk is changed before `begin` is called. The first save calls `begin` if nothing else
+   * has.
    *
-   * @throws PodError `io` when it cannot be written to, `in-use` when another run has it.
+   * @throws PodError `io` if the folder cannot be written to, `in-use` if another run has it.
    */
   begin(): Promise<void>;
   /**
-   * Writes a checkpoint; once this resolves it outlasts a loss of power, and of the whole ones
-   * of this run only the newest `keep` are left. One save at a time.
+   * Writes a checkpoint. Once the promise resolves, the checkpoint survives a loss of power, and
+   * only the newest `keep` whole checkpoints of this run are left. Only one save at a time is
+   * allowed.
    *
-   * @throws PodError `io` when it could not be written, and then the others are as they were; or
-   * when one that is no longer wanted could not be deleted.
+   * @throws PodError `io` if the checkpoint could not be written, in which case the older ones are
+   *   unchanged; or if the checkpoint was written and an old one could not be deleted.
    */
   save(snapshot: Snapshot): Promise<Saved>;
-  /** Leaves the directory to others. */
+  /** Releases the folder's lock, so that another run can use the folder. */
   close(): void;
 }
 
-/** Held while a run has a directory. */
+/** Lock of a folder. A run holds it while it uses the folder. */
 export interface DirectoryLock {
   release(): void;
 }
 
-/** The newest whole checkpoint, and those that were refused on the way to it. */
+/** The newest whole checkpoint, and the newer checkpoints that were refused. */
 export interface Latest {
   readonly checkpoint: Checkpoint | undefined;
-  /** Newest first. */
+  /** Refused checkpoints, newest first. */
   readonly refused: readonly Refusal[];
 }
 
-/** A checkpoint that was written. */
+/** Name of a checkpoint that was written, and its size in bytes. */
 export interface Saved {
   readonly name: string;
   readonly bytes: number;
 }
 
-/** How a folder of checkpoints is opened. */
+/** Options for opening a folder of checkpoints. */
 export interface CheckpointsOptions {
-  /** How many whole checkpoints are left; at least one. */
+  /** Number of whole checkpoints of a run to keep, at least 1. A save deletes older ones. */
   readonly keep: number;
   readonly files?: FileSystem;
-  /** Takes a directory that is there for this run alone; throws `in-use` when another has it. */
+  /** Locks an existing folder for this run. Throws `in-use` if another run has the lock. */
   readonly lock?: (directory: string) => DirectoryLock;
 }
 
 /**
- * Opens the checkpoints of `directory`, for this run alone. Nothing is changed on disk before
- * {@link Checkpoints.begin}, which makes the directory where it is missing.
+ * Opens the folder of checkpoints `directory` and locks it for this run. Nothing on the disk is
+ * changed before {@link Checkpoints.begin}, which creates the folder if it does not exist.
  *
- * @throws PodError `in-use` when another run has it, `io` when it cannot be read.
+ * @throws PodError `in-use` if another run has the folder, `io` if the folder cannot be read.
  */
 export async function openCheckpoints(
   directory: string,
@@ -92,7 +97,10 @@ export async function openCheckpoints(
   return store;
 }
 
-/** Names of the checkpoints in a directory, newest first. Throws `io` when it cannot be read. */
+/**
+ * Returns the names of the checkpoints in a folder, newest first. Throws `io` if the folder cannot
+ * be read.
+ */
 export async function listCheckpoints(
   directory: string,
   files: FileSystem = nodeFiles,
@@ -103,17 +111,20 @@ export async function listCheckpoints(
   return checkpointsAmong(names);
 }
 
-/** The names that are those of checkpoints, newest first. */
+/** Returns those of `names` that are names of checkpoints, newest first. */
 function checkpointsAmong(names: readonly string[]): string[] {
   const found = names.flatMap((name) => parseName(name) ?? []);
   found.sort((a, b) => b.step - a.step || b.copy - a.copy);
   return found.map(({ step, copy }) => checkpointName(step, copy));
 }
 
-/** Stands for a checkpoint that was listed, and that its run deleted before it was read. */
+/** Result for a checkpoint that its run deleted after it was listed and before it was read. */
 export const gone = 'gone';
 
-/** A checkpoint, or why it is refused. Writes nothing. */
+/**
+ * Reads a checkpoint and checks it completely. Returns the checkpoint, or the reason why it is
+ * refused. Changes nothing on the disk.
+ */
 export function verifyCheckpoint(
   directory: string,
   name: string,
@@ -122,10 +133,13 @@ export function verifyCheckpoint(
   return orRefusal({ directory, name, files }, () => readCheckpoint(files, directory, name));
 }
 
-/** A checkpoint as it describes itself. */
+/** The name and the manifest of a checkpoint whose other files were not checked. */
 export type Inspected = Pick<Checkpoint, 'name' | 'manifest'>;
 
-/** What a checkpoint says of itself, unchecked but for its own text, or why it is refused. */
+/**
+ * Reads only the manifest of a checkpoint and checks the manifest's own checksum. Returns the
+ * manifest, or the reason why the checkpoint is refused.
+ */
 export function inspectCheckpoint(
   directory: string,
   name: string,
@@ -137,14 +151,15 @@ export function inspectCheckpoint(
   return orRefusal({ directory, name, files }, inspect);
 }
 
-/** Whether a checkpoint was refused. */
+/** True if the outcome of reading a checkpoint is a refusal. */
 export function isRefusal(it: object): it is Refusal {
   return 'reason' in it;
 }
 
 /**
- * The newest whole checkpoint of those that `list` names, and those before it that are refused. If none
- * is found and some were deleted meanwhile, they are listed again: a run saves newer ones first.
+ * Returns the newest whole checkpoint among those that `list` returns, and the newer ones that are
+ * refused. If none is whole and some were deleted in the meantime, lists the checkpoints again: a
+ * run deletes old checkpoints only after it has saved newer ones.
  */
 export async function newestWhole(
   directory: string,
@@ -165,8 +180,8 @@ export async function newestWhole(
 }
 
 /**
- * What comes before the name of a directory that is no checkpoint: not yet, or no more. A rename
- * takes it to its place, or out of it, in one motion.
+ * Name prefixes of directories that are not yet, or no longer, a checkpoint. An atomic rename adds
+ * or removes the prefix.
  */
 const asides = { partial: '.partial-', replaced: '.replaced-', deleted: '.deleted-' } as const;
 
@@ -182,10 +197,13 @@ class Store implements Checkpoints {
   readonly #files: FileSystem;
   readonly #lockDirectory: StoreOptions['lock'];
   #lock: DirectoryLock | undefined;
-  /** Names that were there when it was opened. */
+  /** Names of the checkpoints in the folder when the folder was opened. */
   #namesBefore: readonly string[] = [];
   #isReady = false;
-  /** The run of each checkpoint that was looked at, by name; null for one that is not whole. */
+  /**
+   * The run of each checkpoint that was read, by name of the checkpoint; null for a checkpoint that
+   * is not whole.
+   */
   readonly #runs = new Map<string, string | null>();
 
   constructor({ directory, keep, files, lock }: StoreOptions) {
@@ -195,7 +213,10 @@ class Store implements Checkpoints {
     this.#lockDirectory = lock;
   }
 
-  /** A directory that is missing cannot be locked yet. */
+  /**
+   * Locks the folder and lists its checkpoints, if the folder exists. Otherwise {@link begin}
+   * creates and locks it.
+   */
   async open(): Promise<void> {
     if ((await namesIfThere(this.#files, this.#directory)) === undefined) return;
     this.#lock = this.#lockDirectory(this.#directory);
@@ -217,7 +238,9 @@ class Store implements Checkpoints {
     this.#isReady = true;
   }
 
-  /** Makes and removes a directory, so that one that cannot be written to is refused at once. */
+  /**
+   * Creates and removes a directory, so that a folder without write permission is refused at once.
+   */
   async #probe(): Promise<void> {
     const taken = await this.#files.readDirectory(this.#directory);
     let name = probeName;
@@ -283,7 +306,11 @@ class Store implements Checkpoints {
     }
   }
 
-  /** Makes room where an earlier save or deletion of ours failed. @throws PodError where something else lies. */
+  /**
+   * Removes the remains of an earlier save or deletion under this name.
+   *
+   * @throws PodError `io` if the name is taken by something that no save has made.
+   */
   async #needFree(name: string): Promise<void> {
     await this.#removeOurs(name);
     const kind = await this.#files.kindOf(this.#path(name));
@@ -295,7 +322,10 @@ class Store implements Checkpoints {
     );
   }
 
-  /** A name for a new checkpoint. One of the same step that is there was refused, and keeps its name. */
+  /**
+   * Returns a name for a new checkpoint. If refused checkpoints of the same step exist, they keep
+   * their names and the new name has a higher `copy`.
+   */
   async #freeName(step: number): Promise<string> {
     const [newest] = await this.#namesOf(step);
     return newest === undefined
@@ -307,7 +337,10 @@ class Store implements Checkpoints {
     return (await this.list()).filter((name) => stepOf(name) === step);
   }
 
-  /** Deletes whole checkpoints of a run but the newest `keep`; bad ones and those of others stay. */
+  /**
+   * Deletes the whole checkpoints of a run, except the newest `keep`. Damaged checkpoints and those
+   * of other runs stay.
+   */
   async #deleteOld(run: string): Promise<void> {
     const old: string[] = [];
     let whole = 0;
@@ -336,7 +369,10 @@ class Store implements Checkpoints {
     return run;
   }
 
-  /** After a failure that is being reported already: what cannot be removed now is at the next opening. */
+  /**
+   * Removes the remains of a failed save, and ignores errors of the system, because the failure is
+   * already reported. Remains that cannot be removed now are removed by the next {@link begin}.
+   */
   async #clearAway(name: string): Promise<void> {
     try {
       await this.#removeOurs(name);
@@ -346,8 +382,9 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes what interrupted saves and deletions left; older versions also replaced checkpoints. All
-   * that others may have made stays, whatever its name.
+   * Removes the remains of interrupted saves and deletions. If an older version was interrupted
+   * while it replaced a checkpoint, gives the replaced checkpoint its name back. Directories that
+   * no save has made stay, whatever their names.
    */
   async #clearUp(names: readonly string[]): Promise<void> {
     for (const name of names) {
@@ -360,7 +397,10 @@ class Store implements Checkpoints {
     }
   }
 
-  /** Whether this is what a save makes: a directory, not a link to one, with files of a checkpoint alone. */
+  /**
+   * True if the name is that of a directory which a save could have made: not a link, and with no
+   * other files than those of a checkpoint.
+   */
   async #isOurs(name: string): Promise<boolean> {
     const path = this.#path(name);
     if ((await this.#files.kindOf(path)) !== 'directory') return false;
@@ -375,7 +415,7 @@ class Store implements Checkpoints {
     return this.#files.rename(this.#path(from), this.#path(to));
   }
 
-  /** Removes a directory that a save made; anything else stays. */
+  /** Removes a directory that a save has made. Does nothing for anything else. */
   async #removeOurs(name: string): Promise<void> {
     if (!(await this.#isOurs(name))) return;
     const path = this.#path(name);
@@ -390,7 +430,7 @@ class Store implements Checkpoints {
   }
 }
 
-/** Makes a directory and those above it, each to outlast a loss of power. */
+/** Creates a directory and its missing parents, and syncs each to the disk. */
 async function makeDirectories(files: FileSystem, path: string): Promise<void> {
   try {
     await files.makeDirectory(path);
@@ -403,7 +443,7 @@ async function makeDirectories(files: FileSystem, path: string): Promise<void> {
   await files.syncDirectory(dirname(path));
 }
 
-/** An error of the system, said in one line of ours. */
+/** Runs `work`. Throws `io` with the text `what` in place of an error of the system. */
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -413,7 +453,7 @@ async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Names in a directory; undefined when it is not there. */
+/** Returns the names in a directory; undefined if the directory does not exist. */
 function namesIfThere(files: FileSystem, path: string): Promise<readonly string[] | undefined> {
   return attempt(`${path}: could not be read`, async () => {
     try {
@@ -431,7 +471,10 @@ interface Place {
   readonly files: FileSystem;
 }
 
-/** The outcome of `work` on a checkpoint, or why it failed; `gone` if the checkpoint was deleted meanwhile. */
+/**
+ * Returns the result of `work` on a checkpoint, or a refusal with the message of its `PodError`.
+ * Returns `gone` if `work` failed because the checkpoint had been deleted.
+ */
 async function orRefusal<T>(
   { directory, name, files }: Place,
   work: () => Promise<T>,

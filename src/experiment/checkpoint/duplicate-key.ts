@@ -1,11 +1,14 @@
 /**
- * The first key that an object in `json`, which must be valid, gives twice. `JSON.parse` takes the
- * last of them and says nothing, and other readers may take the first.
+ * Returns the first key that occurs twice in one object of `json`; undefined if there is none.
+ * `json` must be valid. `JSON.parse` silently takes the last value of such a key, and other readers
+ * may take the first.
  */
 export function duplicateKey(json: string): string | undefined {
-  /** Keys of each object around the present place; an array has none. */
+  /**
+   * The keys found so far in each object around the present position; an empty set for an array.
+   */
   const open: Set<string>[] = [];
-  // Of valid JSON only strings, and what opens and closes, matter.
+  // In valid JSON, only strings and brackets are needed to find the keys.
   for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[{}[\]]/g)) {
     if (token === '{' || token === '[') open.push(new Set());
     else if (token === '}' || token === ']') open.pop();

@@ -8,10 +8,11 @@ import type { FileSystem, NewFile } from './files.ts';
 import { nodeFiles } from './node-files.ts';
 
 /**
- * Writes the weights of a checkpoint of `directory` to the safetensors file `target`, whole or not
- * at all. Returns its bytes.
+ * Writes the weights of a checkpoint in `directory` to the safetensors file `target`, either
+ * completely or not at all. Returns the file's size in bytes.
  *
- * @throws PodError `io` when it cannot be written.
+ * @throws PodError `io` if `target` cannot be written, `bad-data` or `io` if the weights cannot be
+ *   read.
  */
 export async function exportWeights(
   directory: string,
@@ -29,16 +30,17 @@ export async function exportWeights(
   return bytes.length;
 }
 
-/** What became of an export: undefined when no checkpoint was good. */
+/** The outcome of an export. `file` is undefined if no checkpoint was good. */
 export interface Exported {
   readonly file: { readonly name: string; readonly bytes: number } | undefined;
-  /** Newer checkpoints that are not good. */
+  /** Newer checkpoints that were refused. */
   readonly refused: readonly Refusal[];
 }
 
 /**
- * Writes the weights of the newest good checkpoint of those that `list` names, as {@link exportWeights}.
- * If its run deletes it meanwhile, the next one that is good then.
+ * Writes the weights of the newest good checkpoint among those that `list` returns, as {@link
+ * exportWeights} does. If its run deletes that checkpoint during the export, starts again with the
+ * newest good one that is left.
  */
 export async function exportNewest(
   directory: string,
@@ -59,7 +61,7 @@ export async function exportNewest(
   }
 }
 
-/** Puts a draft that is written beside the target into its place. */
+/** Writes a draft beside the target and renames it to the target. */
 async function replaceWith(bytes: Uint8Array, target: string, files: FileSystem): Promise<void> {
   const folder = dirname(target);
   const draft = await writeDraft(bytes, target, files);
@@ -72,7 +74,9 @@ async function replaceWith(bytes: Uint8Array, target: string, files: FileSystem)
   await files.syncDirectory(folder);
 }
 
-/** Writes a file beside the target, and returns its path. Leaves nothing when that fails. */
+/**
+ * Writes a draft file beside the target, and returns its path. Removes the draft if writing fails.
+ */
 async function writeDraft(bytes: Uint8Array, target: string, files: FileSystem): Promise<string> {
   const { path, file } = await createDraft(target, files);
   try {
@@ -84,7 +88,7 @@ async function writeDraft(bytes: Uint8Array, target: string, files: FileSystem):
   }
 }
 
-/** Makes a file beside the target, by a name that nobody has. */
+/** Creates a draft file beside the target, under a name that does not exist yet. */
 async function createDraft(
   target: string,
   files: FileSystem,
@@ -99,7 +103,10 @@ async function createDraft(
   }
 }
 
-/** After a failure that is reported by itself. */
+/**
+ * Removes a file, and ignores errors of the system. For use after a failure that is already
+ * reported.
+ */
 async function removeIfPossible(path: string, files: FileSystem): Promise<void> {
   try {
     await files.removeFile(path);

@@ -1,33 +1,40 @@
 /**
- * The part of a file system that checkpoints need: small, so that tests can stop it at every
- * operation. All reject with what Node rejects with, an error with a `code` such as `ENOSPC`.
+ * The file system operations that checkpoints need. The interface is small, so that tests can make
+ * every operation fail. All methods reject with errors like those of Node, which have a `code` such
+ * as `ENOSPC`.
  */
 export interface FileSystem {
-  /** Names in a directory, in no order. */
+  /** Returns the names in a directory, in no particular order. */
   readDirectory(path: string): Promise<readonly string[]>;
-  /** What lies at a path, links not followed; undefined when nothing does. */
+  /**
+   * Returns the kind of the entry at a path, without following links; undefined if the path does
+   * not exist.
+   */
   kindOf(path: string): Promise<Kind | undefined>;
-  /** All of a file; one of more than `bytesMax` is rejected with `EFBIG` before it is read. */
+  /**
+   * Returns the content of a file. Rejects with `EFBIG`, before reading, if the file has more than
+   * `bytesMax` bytes.
+   */
   readFile(path: string, bytesMax: number): Promise<Uint8Array>;
-  /** Makes one directory; its parent must be there, and it must not. */
+  /** Creates one directory. Rejects if its parent does not exist, or if the path exists already. */
   makeDirectory(path: string): Promise<void>;
-  /** Makes a file that must not be there. */
+  /** Creates a file. Rejects if the path exists already. */
   createFile(path: string): Promise<NewFile>;
-  /** In one motion: whoever looks sees the old state or the new one. */
+  /** Renames atomically: other processes see either the old state or the new state. */
   rename(from: string, to: string): Promise<void>;
   removeFile(path: string): Promise<void>;
   /** Removes an empty directory. */
   removeDirectory(path: string): Promise<void>;
-  /** What the directory lists outlasts a loss of power. */
+  /** Syncs the entries of a directory to the disk, so that they survive a loss of power. */
   syncDirectory(path: string): Promise<void>;
 }
 
 export type Kind = 'directory' | 'file' | 'link' | 'other';
 
 export interface NewFile {
-  /** Appends the first bytes of `bytes`, at least one; returns how many. */
+  /** Appends the first bytes of `bytes`, at least one. Returns the number of bytes written. */
   write(bytes: Uint8Array): Promise<number>;
-  /** What was written outlasts a loss of power. */
+  /** Syncs the content to the disk, so that it survives a loss of power. */
   sync(): Promise<void>;
   close(): Promise<void>;
 }

@@ -6,33 +6,42 @@ import { type Refusal, type Snapshot, stepOf } from './checkpoint.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { checkSameRun, type Resumable, resumedValues } from './resume.ts';
 
-/** Where the checkpoints of a run go, and when. */
+/** Plan for the checkpoints of a run: the folder, the interval, and whether to resume. */
 export interface CheckpointPlan {
   readonly checkpoints: Checkpoints;
-  /** Steps from one to the next; the last step of a run is saved in any case. */
+  /** Number of steps between two checkpoints. The last step of a run is always saved. */
   readonly every: number;
-  /** Go on from the newest good one. Else there must be none. */
+  /**
+   * True if the run resumes from the newest good checkpoint. Otherwise a new run refuses a folder
+   * that contains checkpoints.
+   */
   readonly resume: boolean;
 }
 
-/** Between which two steps a run begins. */
+/**
+ * State from which a run begins: a number of steps that are done, and the parameters after them.
+ */
 export interface StartingPoint {
-  /** Steps committed before. */
+  /** Number of steps that were committed before. */
   readonly step: number;
   /**
-   * Whether workers of an earlier master may have the parameters after `step` steps. Else every
-   * Cloud TPU is given those of `origin`, which are after as many.
+   * True if workers of an earlier master may still have the parameters after `step` steps. If
+   * false, every Cloud TPU receives the parameters of `origin`, which are then those after `step`
+   * steps.
    */
   readonly isStanding: boolean;
-  /** Every parameter of the training program, for when nothing newer is left anywhere. */
+  /**
+   * Values of every parameter of the training program, for use when no worker and no checkpoint has
+   * newer ones.
+   */
   readonly origin: SavedParameters;
-  /** The last step committed; undefined for a run that starts anew. */
+  /** The last committed step; undefined if the run starts anew. */
   readonly last?: LastStep;
   readonly resumedFrom: string | null;
   readonly refused: readonly Refusal[];
 }
 
-/** How far a run has come. */
+/** The last committed step of a run, with its loss and the digest of the weights. */
 export interface LastStep {
   readonly step: number;
   readonly loss: number;
@@ -40,11 +49,12 @@ export interface LastStep {
 }
 
 /**
- * Where a run begins: after the step that an earlier master committed `last`; at a checkpoint, if
- * that is newer; or with `initialValues`.
+ * Returns the starting point of a run: the checkpoint if it is newer than `last`; else `last`, the
+ * last step that an earlier master committed; else step 0 with `initialValues`.
  *
- * @throws PodError `bad-config` when the checkpoints are of another run, or are there and the plan
- *   is not to resume; `io` when they cannot be read.
+ * @throws PodError `bad-config` if the checkpoints are of another run, or exist although the plan
+ *   is not to resume; `bad-data` if there are checkpoints but none is good; `io` if they cannot be
+ *   read.
  */
 export async function startingPoint(
   plan: CheckpointPlan | undefined,
@@ -57,7 +67,7 @@ export async function startingPoint(
   const standing = last && { ...anew, step: last.step, isStanding: true, last };
   if (plan === undefined) return { ...(standing ?? anew), refused: [] };
   const names = await plan.checkpoints.list();
-  // A run that goes on by itself has checkpoints of its own.
+  // A run that continues after an earlier master finds its own checkpoints in the folder.
   if (!plan.resume && standing === undefined) refuseToMix(names);
   if (!plan.resume || isReached(names, last)) return { ...(standing ?? anew), refused: [] };
   const { checkpoint, refused } = await plan.checkpoints.latest();
@@ -79,8 +89,8 @@ export async function startingPoint(
 }
 
 /**
- * Refuses checkpoints that a new run could not begin with, as {@link startingPoint} does, before the
- * programs of the run are built.
+ * Throws the errors of {@link startingPoint} for the checkpoints of a new run, before its programs
+ * are built.
  */
 export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Promise<void> {
   if (!plan.resume) {
@@ -92,7 +102,9 @@ export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Pr
   else checkSameRun(checkpoint, identity);
 }
 
-/** Whether the run has come as far as the newest checkpoint, good or not. */
+/**
+ * True if the run has committed at least as many steps as the newest checkpoint has, good or not.
+ */
 function isReached([newest]: readonly string[], last: LastStep | undefined): boolean {
   return last !== undefined && (newest === undefined || (stepOf(newest) ?? 0) <= last.step);
 }
@@ -105,7 +117,10 @@ function refuseToMix([newest]: readonly string[]): void {
   );
 }
 
-/** Checkpoints that cannot be used are not the same as none: whoever made them decides. */
+/**
+ * Throws `bad-data` if checkpoints were refused and none was good. A new run would then train
+ * without the saved progress, so the user must decide.
+ */
 function refuseToBeginOver(refused: readonly Refusal[]): void {
   const [newest, ...others] = refused;
   if (newest === undefined) return;
@@ -116,13 +131,19 @@ function refuseToBeginOver(refused: readonly Refusal[]): void {
   );
 }
 
-/** Parameters to go back to, and the newer checkpoints that were not good, or not of this run. */
+/**
+ * Parameters for a rollback, and the newer checkpoints that were refused because they are damaged
+ * or of another run.
+ */
 export interface Saved {
   readonly parameters: SavedParameters;
   readonly refused: readonly Refusal[];
 }
 
-/** Parameters of the newest good checkpoint after at most `steps` steps; else those of the origin. */
+/**
+ * Returns the parameters of the newest good checkpoint after at most `steps` steps; if there is
+ * none, those of `origin`.
+ */
 export async function newestSaved(
   plan: CheckpointPlan | undefined,
   run: Resumable,
@@ -147,7 +168,7 @@ export async function newestSaved(
   return { parameters: origin, refused };
 }
 
-/** Saves the checkpoints of a run while it goes on, and counts them. */
+/** Saves the checkpoints of a run in the background, and counts them. */
 export class Keeper {
   readonly #every: number;
   readonly #checkpoints: Checkpoints;
@@ -156,7 +177,7 @@ export class Keeper {
   #failed = 0;
   #lastFailure: string | undefined;
 
-  /** `now` gives ms. */
+  /** `now` returns the time in ms. */
   constructor({ checkpoints, every }: CheckpointPlan, now: () => number) {
     this.#every = every;
     this.#checkpoints = checkpoints;
@@ -167,7 +188,7 @@ export class Keeper {
     return step % this.#every === 0 || step === steps;
   }
 
-  /** Whether the checkpoint of a step is there. */
+  /** True if a whole checkpoint after `step` steps exists. */
   has(step: number): Promise<boolean> {
     return this.#checkpoints.has(step);
   }
@@ -176,7 +197,7 @@ export class Keeper {
     this.#saver.save(snapshot);
   }
 
-  /** How saves have ended since this was last asked. */
+  /** Returns the outcomes of the saves that ended since the last call. */
   takeEvents(): readonly SaveEvent[] {
     const events = this.#saver.takeEvents();
     for (const event of events) {
@@ -188,7 +209,7 @@ export class Keeper {
     return events;
   }
 
-  /** Resolves when nothing is being written. */
+  /** Resolves when no save is under way or waiting. */
   settled(): Promise<void> {
     return this.#saver.settled();
   }
@@ -197,7 +218,7 @@ export class Keeper {
     return { saved: this.#saved, failed: this.#failed };
   }
 
-  /** @throws PodError `io` when the last save failed: what the run ended with is not saved. */
+  /** @throws PodError `io` if the last save failed, so that the end of the run is not saved. */
   checkLast(): void {
     if (this.#lastFailure !== undefined) throw new PodError('io', this.#lastFailure);
   }

@@ -3,29 +3,35 @@ import { z } from 'zod';
 import { assert } from '../../numerics/assert.ts';
 import { badData } from './bad-data.ts';
 
-/** What a checkpoint says of itself, in `manifest.json`. */
+/** Content of a checkpoint's `manifest.json`. */
 export interface Manifest {
   readonly format: typeof manifestFormat;
   readonly version: typeof manifestVersion;
-  /** Steps committed. */
+  /** Number of steps committed. */
   readonly step: number;
-  /** Position in the stream of samples: the next step begins with this one. */
+  /**
+   * Number of examples that were used. It is also the position in the stream of examples at which
+   * the next step begins.
+   */
   readonly samplesSeen: number;
-  /** Size of the training set, on which the order of the stream depends. */
+  /** Size of the training set. The order of the stream of examples depends on it. */
   readonly trainSamples: number;
-  /** Mean loss of the last step. */
+  /** Mean loss of the last step over its global batch. */
   readonly loss: number;
-  /** The digest that all Cloud TPUs agreed on: 16 hexadecimal digits. */
+  /** Digest of the weights that all Cloud TPUs agreed on: 16 hexadecimal digits. */
   readonly weightsDigest: string;
-  /** Seed and all else that decides the bits of the run. */
+  /** Settings of the run, such as the seed: all that the bits of the run depend on. */
   readonly config: Fields;
-  /** Names of the parameters in their order; the first `weights` of them are weights. */
+  /**
+   * Names of the parameters, in order. The first `weights` of them are weights, the others
+   * optimizer state.
+   */
   readonly parameters: readonly string[];
   readonly weights: number;
   readonly files: readonly ManifestFile[];
 }
 
-/** A file of a checkpoint, with its size and digest. */
+/** Name, size and digest of a file of a checkpoint. */
 export interface ManifestFile {
   readonly name: string;
   readonly bytes: number;
@@ -33,20 +39,22 @@ export interface ManifestFile {
   readonly sha256: string;
 }
 
-/** Values by name, as JSON has them. */
+/** The fields of a JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** What a manifest says that it is. */
+/** Value of the field `format`, which identifies a manifest. */
 export const manifestFormat = 'tpu-pod checkpoint';
-/** Version of the format that is written. Other versions are refused. */
+/**
+ * Version of the format that this program writes. The program refuses manifests of other versions.
+ */
 export const manifestVersion = 1;
 
-/** A manifest takes no more; the largest networks have some thousand parameters. */
+/** Largest size of a manifest in bytes. The largest networks have some thousand parameters. */
 export const manifestBytesMax: number = 2 ** 22;
 
 /**
- * The text of a manifest: JSON, one field a line, with one more field at its end, the SHA-256 of
- * the text without that field. Reading accepts this text alone, byte for byte.
+ * Returns the text of a manifest: JSON with one field a line. The last field, `sha256`, is the
+ * SHA-256 of the text without that field. {@link parseManifest} accepts only exactly this text.
  */
 export function manifestText(manifest: Manifest): string {
   const text = sealed(toFields(manifest));
@@ -54,7 +62,11 @@ export function manifestText(manifest: Manifest): string {
   return text;
 }
 
-/** @throws PodError `bad-data` saying what is wrong with it. */
+/**
+ * Parses the text of a manifest.
+ *
+ * @throws PodError `bad-data` if the text is not that of a manifest, byte for byte.
+ */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const { text, value } = parseJson(bytes);
   const { [sealKey]: _, ...fields } = value;
@@ -94,7 +106,10 @@ function parseJson(bytes: Uint8Array): { text: string; value: Fields } {
   throw badData(`expected fields, found ${typeof value}`);
 }
 
-/** Before the checksum: another version may have another one. */
+/**
+ * Throws `bad-data` unless format and version are those of this program. Must be called before the
+ * checksum is compared, because another version may have another kind of checksum.
+ */
 function checkVersion({ format, version }: Fields): void {
   if (format !== manifestFormat) {
     throw badData(`format: expected "${manifestFormat}", found ${JSON.stringify(format)}`);

@@ -4,7 +4,7 @@ import { platform } from 'node:process';
 import { isSystemError } from '../../files/system-error.ts';
 import type { FileSystem, Kind, NewFile } from './files.ts';
 
-/** The files of this machine. */
+/** File system of this machine, through Node. */
 export const nodeFiles: FileSystem = {
   readDirectory: (path) => readdir(path),
   kindOf,
@@ -31,11 +31,11 @@ async function kindOf(path: string): Promise<Kind | undefined> {
   }
 }
 
-/** One read takes no more than this: Node reads less than 2 GiB at a time. */
+/** Largest number of bytes to read at a time. Node cannot read 2 GiB or more at once. */
 const readBytesMax = 2 ** 26;
 
 async function readFile(path: string, bytesMax: number): Promise<Uint8Array> {
-  // Without O_NONBLOCK a pipe in the place of a file would be waited for.
+  // Without O_NONBLOCK, opening a named pipe in place of a file would wait for a writer.
   const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   try {
     const stat = await file.stat();
@@ -63,7 +63,10 @@ async function createFile(path: string): Promise<NewFile> {
   };
 }
 
-/** Windows keeps directories by itself, and opens none. */
+/**
+ * Syncs a directory to the disk. Does nothing on Windows, which cannot open directories and makes
+ * their entries durable without a sync.
+ */
 async function syncDirectory(path: string): Promise<void> {
   if (platform === 'win32') return;
   const directory = await open(path, 'r');

@@ -3,12 +3,21 @@ import { basename, join, relative, sep } from 'node:path';
 import { isSameStats, realPath } from '../../files/target.ts';
 import { parseName } from './checkpoint.ts';
 
-/** Names that belong to checkpoints, in their folder: `step-0000120`, `.partial-…`, `.lock`. */
+/**
+ * Names in a folder of checkpoints that are reserved for checkpoints: `step-0000120`, `.partial-…`,
+ * `.lock`.
+ */
 const ownName = /^(step-\d+(\.\d+)?|\..*)$/;
 
 /**
- * Whether a file, there or not, is the folder of checkpoints, lies where `folder` keeps its own files, or is
- * one of these by another name. `path` has no links in it; `stats` are those of the file, if it is there.
+ * True if a file belongs to a folder of checkpoints, so that no output may be written to it. `path`
+ * must contain no symbolic links. The file need not exist; `stats` are undefined if it does not. A
+ * file belongs to the folder in three cases:
+ *
+ * - The file is the folder itself.
+ * - The file has a reserved name in the folder, or lies below one, or the folder's own name is a
+ *   reserved name and the file lies in the folder.
+ * - The file is a hard link to a file of a checkpoint.
  */
 export function isOfCheckpoints(folder: string, path: string, stats: Stats | undefined): boolean {
   const root = realPath(folder);
@@ -18,7 +27,7 @@ export function isOfCheckpoints(folder: string, path: string, stats: Stats | und
   return stats !== undefined && filesOf(root).some((it) => isSameStats(it, stats));
 }
 
-/** The files of all checkpoints of a folder. */
+/** Returns the stats of all files of all checkpoints in a folder. */
 function filesOf(folder: string): Stats[] {
   const checkpoints = namesIn(folder).filter((name) => parseName(name) !== undefined);
   return checkpoints.flatMap((checkpoint) => {
@@ -29,7 +38,10 @@ function filesOf(folder: string): Stats[] {
   });
 }
 
-/** Nothing for what is no folder, is not there, or cannot be read. */
+/**
+ * Returns the names in a folder. Returns an empty list if `path` is not a folder, does not exist or
+ * cannot be read.
+ */
 function namesIn(path: string): readonly string[] {
   try {
     return readdirSync(path);

@@ -5,10 +5,10 @@ import { differenceBetween, type RunIdentity, short, shortest } from '../same-ru
 import type { Checkpoint } from './checkpoint.ts';
 import { readSavedRun, type SavedRun, trainDigestOf } from './saved-run.ts';
 
-/** What a run is, as far as a checkpoint must fit it. */
+/** The parts of a run that a checkpoint must match so that the run can resume from it. */
 export interface Resumable {
   readonly identity: RunIdentity;
-  /** Parameters of the training program. */
+  /** Parameters of the training program, in order. */
   readonly parameters: readonly NamedShape[];
 }
 
@@ -19,14 +19,14 @@ export interface NamedShape {
 }
 
 /**
- * The values that a run goes on with from a checkpoint: those of its parameters, in their order.
+ * Returns the values of the run's parameters from a checkpoint, in the order of the parameters.
  *
- * The run may be longer or shorter than the one that saved the checkpoint, and have another schedule,
- * as long as the learning rates of the steps that are done are the same bits: then it ends with the
- * bits of a run that was never stopped.
+ * The run may be longer or shorter than the run that saved the checkpoint, and may have another
+ * schedule, if the learning rates of the steps that are done have the same bits. The run then ends
+ * with the bits of an uninterrupted run.
  *
- * @throws PodError `bad-config` naming the first thing in which this run differs from that of the
- *   checkpoint: its bits would be those of neither.
+ * @throws PodError `bad-config` naming the first difference between this run and the run that saved
+ *   the checkpoint. With a difference the result would have the bits of neither run.
  */
 export function resumedValues(
   checkpoint: Checkpoint,
@@ -47,7 +47,10 @@ export function resumedValues(
   });
 }
 
-/** The part of {@link resumedValues} that needs no program. Throws as that does. */
+/**
+ * Checks what {@link resumedValues} can check without the compiled program. Throws `bad-config` if
+ * the checkpoint is of another run.
+ */
 export function checkSameRun({ name, manifest }: Checkpoint, identity: RunIdentity): void {
   const saved = readSavedRun(name, manifest);
   checkSettings(name, saved, identity);
@@ -73,7 +76,10 @@ function checkData(name: string, saved: SavedRun, identity: RunIdentity): void {
   throw unlike(name, was, is, `resume with the data of then, or ${elsewhere}`);
 }
 
-/** The steps that are done are also the first steps of this run. */
+/**
+ * Throws `bad-config` unless this run has at least the steps that are done, with the same learning
+ * rates.
+ */
 function checkSteps(name: string, saved: SavedRun, identity: RunIdentity, step: number): void {
   if (step > identity.steps) {
     const is = `only ${identity.steps}`;

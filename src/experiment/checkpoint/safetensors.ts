@@ -11,18 +11,18 @@ export interface Tensor {
   readonly bytes: Uint8Array;
 }
 
-/** What a safetensors file holds. */
+/** Content of a safetensors file. */
 export interface Safetensors {
   readonly tensors: readonly Tensor[];
-  /** Free text by name. */
+  /** Texts with names, which the format does not define further. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
 /**
- * A safetensors file as parts to be written one after another: 8 bytes with the length of the
- * header, the header (JSON, filled up with spaces to a multiple of 8), then the tensors' own bytes,
- * not copied. Tensors of wider elements come first, so that each is aligned to its elements.
- * [huggingface/safetensors, README, "Format"]
+ * Encodes a safetensors file as parts, to be written one after another: 8 bytes with the length of
+ * the header; the header, which is JSON padded with spaces to a multiple of 8 bytes; then the bytes
+ * of the tensors, which are not copied. Tensors with wider elements come first, so that every
+ * tensor is aligned to its elements. [huggingface/safetensors, README, "Format"]
  */
 export function encodeSafetensors({ tensors, metadata }: Safetensors): readonly Uint8Array[] {
   checkNames(tensors);
@@ -42,10 +42,10 @@ export function encodeSafetensors({ tensors, metadata }: Safetensors): readonly 
 }
 
 /**
- * Reads a safetensors file, which may hold anything; tensors are views of it, in the order of
- * their data. Every byte must belong to the header or to exactly one tensor.
+ * Decodes a safetensors file from an untrusted source. The tensors are views of `file`, in the
+ * order of their data. Every byte must belong to the header or to exactly one tensor.
  *
- * @throws PodError `bad-data` saying what is wrong with it.
+ * @throws PodError `bad-data` naming the first violation of the format.
  */
 export function decodeSafetensors(file: Uint8Array): Safetensors {
   const { header, data } = split(file);
@@ -56,10 +56,13 @@ export function decodeSafetensors(file: Uint8Array): Safetensors {
 
 const metadataKey = '__metadata__';
 
-/** The format's own bound. */
+/** Largest size of a header in bytes that the format allows. */
 const headerBytesMax = 100_000_000;
 
-/** Their names for element types; the others have none. */
+/**
+ * The format's names for element types. An element type that is not listed has no name in the
+ * format.
+ */
 const dtypes: Partial<Readonly<Record<ElementType, string>>> = {
   pred: 'BOOL',
   s8: 'I8',
@@ -104,7 +107,7 @@ function headerOf(json: string): Uint8Array {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** A tensor with its place in the data. */
+/** A tensor with its byte range in the file's data. */
 interface Placed {
   readonly tensor: Tensor;
   readonly begin: number;
@@ -156,7 +159,10 @@ function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
   return { tensor: { name, shape, bytes: data.subarray(begin, end) }, begin, end };
 }
 
-/** By place; each begins where the one before it ends. */
+/**
+ * Returns the tensors in the order of their byte ranges. Throws `bad-data` unless each range begins
+ * where the previous one ends and the last one ends at `dataBytes`.
+ */
 function inOrder(tensors: readonly Placed[], dataBytes: number): Tensor[] {
   const placed = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let end = 0;

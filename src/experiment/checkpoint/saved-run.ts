@@ -7,23 +7,29 @@ import type { FixedKey, RunIdentity } from '../same-run.ts';
 import { ratesOf } from '../schedule.ts';
 import type { Fields, Manifest } from './manifest.ts';
 
-/** `config` of a manifest: the settings of the run, and what made it the run that it was. */
+/**
+ * Field `config` of a manifest: the settings of the run, and the values that identify the run but
+ * do not follow from its settings.
+ */
 export interface SavedConfig extends TrainConfig {
-  /** Missing in checkpoints of older versions. */
+  /** Absent in checkpoints of older versions. */
   readonly run?: RunMark;
 }
 
-/** The part of a run's key that does not follow from its settings alone. */
+/** The parts of a run's key that cannot be derived from its settings alone. */
 export interface RunMark {
   readonly trainDigest: string;
   readonly startDigest: string | null;
-  /** Steps of the whole run. */
+  /** Number of steps of the whole run. */
   readonly steps: number;
-  /** Digest of the learning rates of the steps that are done. */
+  /** Digest of the learning rates of the steps before the checkpoint. */
   readonly ratesDigest: string;
 }
 
-/** One text for all checkpoints of a run, however long it is and whatever its learning rates are. */
+/**
+ * Returns a text that is the same for all checkpoints of a run. It does not contain the length or
+ * the learning rates, which may change when the run is resumed.
+ */
 export function runNameOf(config: Fields | SavedConfig): string {
   const { topology, model, globalBatch, seed, precision, momentum, data, run } = config;
   const { trainDigest = data, startDigest = null } = (run ?? {}) as Partial<RunMark>;
@@ -31,7 +37,7 @@ export function runNameOf(config: Fields | SavedConfig): string {
   return JSON.stringify(all);
 }
 
-/** What a checkpoint after `step` steps keeps of its run. */
+/** Returns the part of a run that a checkpoint after `step` steps stores in its manifest. */
 export function savedConfig(
   config: TrainConfig,
   { fixed, steps, rates }: RunIdentity,
@@ -41,20 +47,24 @@ export function savedConfig(
   return { ...config, run: { trainDigest, startDigest, steps, ratesDigest: rates.digest(step) } };
 }
 
-/** The run that a checkpoint is of. */
+/** The run that saved a checkpoint, read from the checkpoint's manifest. */
 export interface SavedRun {
   readonly fixed: Omit<FixedKey, 'trainDigest'>;
-  /** As it was named then. */
+  /** The name of the training set when the checkpoint was saved. */
   readonly data: string;
   readonly trainSamples: number;
-  /** Steps of the whole run. */
+  /** Number of steps of the whole run. */
   readonly steps: number;
-  /** Its learning rates, as this version computes them. */
+  /** The learning rates of the run, computed by this version of the program. */
   readonly rates: Rates;
   readonly mark: RunMark | undefined;
 }
 
-/** @throws PodError `bad-config` when it has settings that this version does not know. */
+/**
+ * Reads the run from a checkpoint's manifest.
+ *
+ * @throws PodError `bad-config` if the manifest has settings that this version does not know.
+ */
 export function readSavedRun(name: string, { config, trainSamples }: Manifest): SavedRun {
   const saved = parseConfig(name, config);
   const { mark, topology, data, model, globalBatch, seed, precision, momentum } = saved;
@@ -72,9 +82,10 @@ export function readSavedRun(name: string, { config, trainSamples }: Manifest): 
 }
 
 /**
- * The digest of the training set that a saved run was trained on; undefined when it cannot be known.
- * Checkpoints of older versions keep only its name: digits are drawn again, and of files the same
- * name is taken for the same contents, as those versions did.
+ * Returns the digest of the training set of a saved run; undefined if it cannot be determined.
+ * Checkpoints of older versions store only the name of the training set. A generated data set is
+ * then generated again, and for files an equal name is taken for equal contents, as those versions
+ * did.
  */
 export function trainDigestOf(saved: SavedRun, now: RunIdentity): string | undefined {
   const { mark, data, trainSamples, fixed } = saved;
@@ -113,7 +124,8 @@ const configSchema = z.strictObject({
   momentum: z.number(),
   seed: z.int().min(0),
   precision: z.string(),
-  // No bit depends on these; on the contents of `startFrom` it does, which `run` has.
+  // No bit of the result depends on these settings, except on the contents of `startFrom`, whose
+  // digest is in `run`.
   ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
   run: markSchema.optional(),
 });

@@ -10,22 +10,25 @@ import { nodeFiles } from './node-files.ts';
 import type { NamedShape } from './resume.ts';
 import type { Tensor } from './safetensors.ts';
 
-/** The weights that a new run begins with: those of a checkpoint, without its optimizer state. */
+/**
+ * The weights that a new run begins with, from a checkpoint. The optimizer state of the checkpoint
+ * is not used.
+ */
 export interface Start {
-  /** Path of the checkpoint, as `ck/step-0000120`. */
+  /** Path of the checkpoint, such as `ck/step-0000120`. */
   readonly path: string;
-  /** As the pod committed it: 16 hexadecimal digits. */
+  /** Digest of the weights that the pod committed: 16 hexadecimal digits. */
   readonly weightsDigest: string;
   readonly weights: readonly Tensor[];
-  /** Newer checkpoints of the same folder that are not good, and why. */
+  /** Newer checkpoints of the same folder that were refused, with the reasons. */
   readonly refused: readonly Refusal[];
 }
 
 /**
- * Reads the weights of a checkpoint: of the folder `step-…` itself, or of the newest good one in a
- * folder of checkpoints. Every byte is held against its checksum.
+ * Reads the weights of a checkpoint and checks every byte against the checksums. `path` is either a
+ * checkpoint `step-…` or a folder of checkpoints, from which the newest good one is taken.
  *
- * @throws PodError `bad-data` when there is no good checkpoint, `io` when it cannot be read.
+ * @throws PodError `bad-data` if there is no good checkpoint, `io` if the folder cannot be read.
  */
 export async function readStart(path: string, files: FileSystem = nodeFiles): Promise<Start> {
   const whole = resolve(path);
@@ -69,10 +72,12 @@ function startOf(
 }
 
 /**
- * The parameters of a new run with the weights of a start, in place of those drawn from the seed.
- * The first `weights` parameters are weights; the rest is optimizer state and stays fresh.
+ * Returns the initial parameters of a new run with the weights of `Start` instead of those drawn
+ * from the seed. The first `weights` parameters are weights; the others are optimizer state and
+ * keep their values in `fresh`.
  *
- * @throws PodError `bad-config` naming the first weight that the start has otherwise.
+ * @throws PodError `bad-config` naming the first weight whose name or shape in the checkpoint is
+ *   not that of the run's parameter.
  */
 export function withWeights(
   { path, weights: found }: Start,

@@ -4,25 +4,30 @@ import { wasm } from './crc.wasm.ts';
 const laneBytes = 16;
 /** Bytes of the ring into which a message is folded. */
 const ringBytes = 368 * laneBytes;
-/** Into which the ring is folded: 300, as whole lanes. */
+/** Bytes of the tail into which the ring is folded: 300, rounded up to whole lanes. */
 const tailBytes = 304;
-/** Shorter ranges are left to zlib. */
+/** Length in bytes from which a range is folded. Shorter ranges go to zlib directly. */
 const foldedBytesMin = 2 * ringBytes;
 
-/** Behind the ring, where its beginning is repeated. */
+/** Bytes behind the ring that repeat its beginning. */
 const repeatedBytes = 2 * laneBytes;
 
-/** What the kernel works on: zeros, the ring and a part of it again, and what it is folded into. */
+/**
+ * Bytes of the kernel's working memory: zeros, the ring, the repeated beginning of the ring, and
+ * the tail.
+ */
 export const crcScratchBytes: number = tailBytes + ringBytes + repeatedBytes + tailBytes;
 
-/** So much stays in the nearest caches from when it is written until its CRC is made. */
+/**
+ * Bytes that stay in the processor's nearest caches between writing them and computing their CRC.
+ */
 export const cachedBytes = 65536;
 
-/** A CRC-32 that is worked out as its bytes come. */
+/** A CRC-32 that is computed while its bytes arrive. */
 export interface RunningCrc {
-  /** The first `end` bytes have come; not fewer than before. */
+  /** Reports that the first `end` bytes of the range have arrived. `end` must not decrease. */
   take(end: number): void;
-  /** All have come: gives their CRC-32. */
+  /** Reports that all bytes have arrived, and returns their CRC-32. */
   end(): number;
 }
 
@@ -33,31 +38,43 @@ interface Kernel {
 }
 
 /**
- * CRC-32 (IEEE 802.3, as zlib's) of frames in the emulator's memory, about six times as fast as
- * zlib's, which Node builds without carry-less multiplication.
+ * CRC-32 (IEEE 802.3, the one of zlib) of frames in the emulator's memory. It is about six times as
+ * fast as the zlib in Node, which is built without carry-less multiplication.
  *
- * Modulo the CRC's polynomial, x^(8·5869) = x^(8·5835) + x^(8·5821) + 1: of the multiples with four
- * terms whose exponents are whole bytes, and two of which are a few lanes of 16 bytes apart from the
- * first, that of least degree, found by searching all. So a lane may be moved 34, 48 and 5869 bytes on,
- * all three times whole, and the CRC stays what it was: a message is folded into its last 5888 bytes by
- * exclusive ors alone, and what moves 34 and 48 bytes never leaves the registers. In the same way
- * x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1 folds these into the last 304, of which zlib makes
- * the CRC. [The idea of sparse multiples is that of "Chorba: A novel CRC32 implementation", 2024.]
+ * The method folds a message, which means that it replaces the beginning of the message by
+ * exclusive ors into later bytes, such that the CRC stays the same. Modulo the CRC's polynomial,
+ * x^(8·5869) = x^(8·5835) + x^(8·5821) + 1. So a lane (16 bytes) can be removed if it is xored into
+ * the message 34, 48 and 5869 bytes further on. Repeating this folds a message into its last 5888
+ * bytes. The values for 34 and 48 bytes further on never leave the registers.
+ *
+ * In the same way x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1 folds the 5888 bytes into the
+ * last 304. zlib computes the CRC of these.
+ *
+ * The first polynomial was found by a search over all multiples with four terms whose exponents are
+ * whole bytes, and in which two terms are only a few lanes from the first. It is the one of the
+ * least degree. [The idea of sparse multiples is that of "Chorba: A novel CRC32 implementation",
+ * 2024.]
  */
 export class FrameCrc implements RunningCrc {
   readonly #kernel: Kernel;
   readonly #memory: Buffer;
   readonly #ring: number;
   readonly #tail: Buffer;
-  /** Byte address of the present range. */
+  /** Byte address of the present range, and its length in bytes. */
   #address = 0;
   #bytes = 0;
-  /** Of these, those that are moved on; how many have been; and where in the ring the next goes. */
+  /**
+   * Bytes of the range to be folded into the ring; how many of them have been; and the byte offset
+   * in the ring at which the next lane is stored.
+   */
   #moving = 0;
   #moved = 0;
   #at = 0;
 
-  /** CRCs over `memory`. The {@link crcScratchBytes} from `scratch` on (16-aligned) belong to it. */
+  /**
+   * Computes CRCs of ranges of `memory`. This object owns the {@link crcScratchBytes} bytes from
+   * the address `scratch` on, a multiple of 16.
+   */
   constructor(memory: WebAssembly.Memory, scratch: number) {
     const module = new WebAssembly.Module(Buffer.from(wasm, 'base64'));
     const instance = new WebAssembly.Instance(module, { env: { memory } });
@@ -69,13 +86,13 @@ export class FrameCrc implements RunningCrc {
     this.#tail = this.#memory.subarray(tail, tail + tailBytes);
   }
 
-  /** CRC-32 of a range of the memory; `address` in bytes. */
+  /** Returns the CRC-32 of a range of the memory. `address` is a byte address. */
   of(address: number, bytes: number): number {
     this.begin(address, bytes);
     return this.end();
   }
 
-  /** Begins a range that comes piece by piece; what was begun before is dropped. */
+  /** Begins the CRC of a range whose bytes arrive piece by piece. Drops an unfinished range. */
   begin(address: number, bytes: number): void {
     this.#address = address;
     this.#bytes = bytes;
@@ -103,12 +120,18 @@ export class FrameCrc implements RunningCrc {
     return folded === this.#bytes ? crc : this.#zlib(folded, crc);
   }
 
-  /** The CRC of the bytes from `start` on. */
+  /**
+   * Returns the CRC of the bytes from offset `start` to the end of the range; `before` is the CRC
+   * of the bytes ahead of them.
+   */
   #zlib(start: number, before: number): number {
     const range = this.#memory.subarray(this.#address + start, this.#address + this.#bytes);
     return crc32(range, before);
   }
 }
 
-/** zlib complements before and after: what makes it begin with 0. */
+/**
+ * Start value with which zlib's CRC register begins at 0. zlib complements the start value and the
+ * result.
+ */
 const zlibZero = 0xffffffff;

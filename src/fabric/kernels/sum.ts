@@ -1,8 +1,9 @@
 import { wasm } from './sum.wasm.ts';
 
 /**
- * Sums and copies of f32 vectors in the emulator's memory. Arguments are byte addresses (multiples
- * of 4) and a count of elements; a target is the same range as a source, or apart from it.
+ * Kernels that sum and copy f32 vectors in the emulator's memory. Arguments are byte addresses
+ * (multiples of 4) and a number of elements. A target range must be the same as a source range, or
+ * not overlap with it.
  */
 export interface SumKernels {
   /** `target[i] = a[i] + b[i]`. */
@@ -11,7 +12,7 @@ export interface SumKernels {
   copy(target: number, source: number, count: number): void;
 }
 
-/** The kernels over `memory`, which is shared and has a maximum of at most 4 GiB. */
+/** Instantiates the kernels over `memory`, a shared memory with a maximum of at most 4 GiB. */
 export function sumKernels(memory: WebAssembly.Memory): SumKernels {
   const module = new WebAssembly.Module(Buffer.from(wasm, 'base64'));
   const instance = new WebAssembly.Instance(module, { env: { memory } });

@@ -12,12 +12,12 @@ function wrong(text: string | Uint8Array): { code: string; message: string } {
 }
 
 test.each<[string, string]>([
-  // The same setting twice.
+  // Each text sets one setting twice.
   ['global-batch: 8\nglobalBatch: 8', 'globalBatch: the same setting as global-batch in FILE'],
   ['warmUp: 0\nwarm-up: 1', 'warm-up: the same setting as warmUp in FILE'],
   ['steps: 3\nsteps: 4', 'steps: given twice'],
   ['"steps": 3\nsteps: 3', 'steps: given twice'],
-])('%j says one thing twice', (text, what) => {
+])('%j is refused because it sets one setting twice', (text, what) => {
   expect(wrong(text)).toEqual({
     ...{ code: 'bad-config', message: `--config FILE: ${what}; leave one out` },
   });
@@ -43,7 +43,7 @@ test.each<[string, string]>([
   ],
   ['data: cifar', 'data in FILE: expected one of digits, digits:SIZE, mnist:DIR, found "cifar"'],
   ['print: fusion', 'print in FILE: it asks for one print-out: give it as a flag, --print'],
-])('%j is shown as it was written', (text, message) => {
+])('%j is refused with a message that quotes the value as written', (text, message) => {
   expect(wrong(text)).toEqual({ code: 'bad-flag', message });
 });
 
@@ -85,7 +85,7 @@ test.each<[string, string | Uint8Array, RegExp]>([
   expect(wrong(text)).toEqual({ code: 'bad-config', message: expect.stringMatching(message) });
 });
 
-test('what is no file is refused, and nothing waits for it', () => {
+test('a settings file that is no regular file is refused without waiting', () => {
   const pipe = `${yaml('')}.pipe`;
   execFileSync('mkfifo', [pipe]);
   const found: [string, string][] = [
@@ -101,7 +101,7 @@ test('what is no file is refused, and nothing waits for it', () => {
   }
 });
 
-test('whatever is in a file, the answer is settings or one line', () => {
+test('any text of a file gives settings or an error of one line', () => {
   const piece = fc.oneof(
     fc.constantFrom(...['steps', 'global-batch', 'model', ': ', '\n', '- ', '&a ', '*a', '!!str ']),
     fc.constantFrom(
@@ -124,7 +124,7 @@ test('whatever is in a file, the answer is settings or one line', () => {
   );
 });
 
-test('values may be aliases of others', () => {
+test('a value may be a YAML alias of another value', () => {
   const file = yaml('steps: &n 30\nevaluate: *n\n');
   const settings = mergeSettings('train', [sourceOfFile(file)]);
   expect([settings.get('steps'), settings.get('evaluate')]).toEqual([30, 30]);

@@ -9,7 +9,7 @@ import { PodError } from '../../../src/numerics/error.ts';
 const folder = mkdtempSync(join(tmpdir(), 'pod-hostile-settings-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Just below the size that is read. */
+/** A length in bytes just below the limit of a settings file. */
 const length = 2 ** 15 - 100;
 const lines = (count: number, line: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => line(i)).join('\n');
@@ -57,7 +57,7 @@ const hostile: Readonly<Record<string, string>> = {
   null: 'null',
 };
 
-test.each(Object.entries(hostile))('%s: refused in a line, within a second', (_, text) => {
+test.each(Object.entries(hostile))('%s: refused in one line within a second', (_, text) => {
   const beganMs = performance.now();
   const message = refusal(text);
   expect(performance.now() - beganMs).toBeLessThan(1000);
@@ -72,7 +72,7 @@ test('any text is read or refused in one line', () => {
   );
 });
 
-/** What is said of a file with this text; undefined when it is read. */
+/** Returns the message that refuses a file with this text, or undefined if the file is accepted. */
 function refusal(text: string): string | undefined {
   const file = join(folder, 'run.yaml');
   writeFileSync(file, text);

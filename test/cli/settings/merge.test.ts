@@ -21,7 +21,9 @@ function ofFlags(values: Values): Source {
   return sourceOfFlags(Object.fromEntries([...values].map(([key, value]) => [key, asFlag(value)])));
 }
 
-/** A switch that stands as it does by itself asks for nothing. */
+/**
+ * Drops the switches that have their default value, because the parser cannot tell them from none.
+ */
 function asked(values: Values): Values {
   return new Map(
     [...values].filter(
@@ -30,7 +32,7 @@ function asked(values: Values): Values {
   );
 }
 
-test('of any two sources the later one wins, setting by setting, and each value has its origin', () => {
+test('the later of two sources wins for each setting, and each value has its origin', () => {
   fc.assert(
     fc.property(someOf(inFiles), someOf(settingKeys), (inFile, inFlags) => {
       const file = yaml(yamlOf(inFile));
@@ -54,7 +56,7 @@ test('of any two sources the later one wins, setting by setting, and each value 
   );
 });
 
-test('the order of settings within a source is nothing', () => {
+test('the order of settings within a source does not matter', () => {
   const shuffled = someOf(settingKeys).chain((values) =>
     fc.tuple(
       fc.constant(values),
@@ -71,7 +73,7 @@ test('the order of settings within a source is nothing', () => {
   );
 });
 
-test('a source says the same with keys as in flags and with keys in camelCase', () => {
+test('kebab-case and camelCase keys in a file mean the same', () => {
   fc.assert(
     fc.property(someOf(inFiles), (values) => {
       const kebab = [...values].map(([key, value]): [SettingKey, unknown] => [
@@ -87,11 +89,11 @@ test('a source says the same with keys as in flags and with keys in camelCase', 
   );
 });
 
-describe('what says the same in other words wins together', () => {
+describe('settings of one group override each other', () => {
   const size = (low: object, high: object) =>
     askedSize(mergeSettings('train', [sourceOfFlags({ ...low }), sourceOfFlags({ ...high })]));
 
-  test('the size of a file is replaced by the size of flags', () => {
+  test('--topology overrides tpus of the file and vice versa', () => {
     expect(size({ tpus: 4 }, { topology: '2x1' })).toEqual({
       ...{ topology: { columns: 2, rows: 1 }, origin: '--topology' },
     });
@@ -99,20 +101,20 @@ describe('what says the same in other words wins together', () => {
     expect(size({ tpus: 4, topology: '4x1' }, {})?.topology).toEqual({ columns: 4, rows: 1 });
   });
 
-  test('within one source they must agree', () => {
+  test('--tpus and --topology of one source must agree', () => {
     expect(refusal(() => size({ topology: '1x1' }, { tpus: 8, topology: '2x2' })).message).toMatch(
       /^--tpus: expected 4, the Cloud TPUs of --topology 2x2, found 8; leave one of the two out$/,
     );
   });
 
-  test('and so do steps and epochs', () => {
+  test('--steps overrides epochs of an earlier source', () => {
     const sources = [sourceOfFlags({ epochs: '2' }), sourceOfFlags({ steps: '7' })];
     const settings = mergeSettings('train', sources);
     expect([settings.get('steps'), settings.get('epochs')]).toEqual([7, undefined]);
   });
 });
 
-test('a wrong value is refused also where another source wins', () => {
+test('a wrong value is refused even if a later source overrides it', () => {
   const file = yaml('steps: many\n');
   const wrong = refusal(() =>
     mergeSettings('train', [sourceOfFile(file), sourceOfFlags({ steps: '3' })]),
@@ -120,14 +122,14 @@ test('a wrong value is refused also where another source wins', () => {
   expect(wrong.message).toBe(`steps in ${file}: expected a whole number, found "many"`);
 });
 
-test('what a file switches off stays off: the flags did not say otherwise', () => {
+test('a switch that the file turns off stays off if no flag was given', () => {
   const file = yaml('relaxedSimd: false\n');
   // The parser of flags sets the opposite of a flag that begins with --no.
   const flags = sourceOfFlags({ relaxedSimd: true });
   expect(mergeSettings('train', [sourceOfFile(file), flags]).get('relaxedSimd')).toBe(false);
 });
 
-describe('a mode refuses what it cannot honour, in a file as in flags', () => {
+describe('a mode refuses a setting that it does not take, from a file and from flags', () => {
   test.each(['compile', 'up', 'serve', 'master', 'job', 'devices'] as const)('%s', (mode) => {
     const refusedKeys = settingKeys.filter((key) => schema[key].places[mode] !== true);
     expect(refusedKeys.length).toBeGreaterThan(0);

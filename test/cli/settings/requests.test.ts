@@ -10,7 +10,7 @@ import { upRequest } from '../../../src/cli/settings/up.ts';
 import { refusal, yaml } from './values.ts';
 
 describe('pod up', () => {
-  test('the master is told what the flags and the file mean where they are given', () => {
+  test('the master gets the merged flags and file, with paths made absolute', () => {
     const config = yaml('model: mlp\nglobalBatch: 16\ndata: "mnist:it\'s"\ncheckpoint: ck\n');
     const flags = { config, tpus: '2', seed: '7', startFrom: '../old', relaxedSimd: false };
     const { tpus, args } = upRequest(flags, false, '/home/who');
@@ -25,7 +25,7 @@ describe('pod up', () => {
     });
   });
 
-  test('what the master would refuse is refused before it is started', () => {
+  test('a request that the master would refuse is refused before the master starts', () => {
     const wrong = (flags: object, serve = false) =>
       refusal(() => upRequest({ ...flags }, serve, '/')).message;
     expect(wrong({ globalBatch: '9' })).toMatch(/^--global-batch: expected a multiple of 64/);
@@ -37,7 +37,7 @@ describe('pod up', () => {
     expect(wrong({ config: yaml('steps: 3') }, true)).toMatch(/^steps in .*: a pod that serves/);
   });
 
-  test('a pod that serves has the size that is asked for, and its grid', () => {
+  test('a serving pod has the requested size and its grid', () => {
     for (const [flags, tpus, grid] of [
       [{}, 8, '4x2'],
       [{ tpus: '2' }, 2, '2x1'],
@@ -53,7 +53,7 @@ describe('pod up', () => {
 });
 
 describe('pod submit', () => {
-  test('words go as they are meant here', () => {
+  test('the words of a job have the file merged in and paths made absolute', () => {
     const config = yaml('model: mlp\nglobal-batch: 16\ntpus: 1\n');
     const words = ['--config', config, '--steps=3', '--data', 'mnist:files', '--start-from', 'ck'];
     expect(jobRequest(words, '/home/who').words).toEqual([
@@ -64,7 +64,7 @@ describe('pod submit', () => {
     expect(jobRequest(plain, '/home/who').words).toEqual(plain);
   });
 
-  test('what a job may not set is refused here, in a file as in flags', () => {
+  test('a setting that a job may not set is refused before it is sent, from a file and from flags', () => {
     const wrong = (...words: string[]) => refusal(() => jobRequest(words, '/')).message;
     const reason = 'a job has a log, a report and checkpoints of its own';
     expect(wrong('--report', 'r.json')).toBe(`--report: ${reason}`);
@@ -74,13 +74,13 @@ describe('pod submit', () => {
     expect(wrong('--steps', '3', '--steps', '3')).toBe('--steps: given twice; leave one out');
   });
 
-  test('words that this version does not know are left to the master', () => {
+  test('words that this version does not know are sent to the master unchanged', () => {
     for (const words of [['--new', '1'], ['x'], ['--help'], ['--steps']]) {
       expect(jobRequest(words, '/').words).toEqual(words);
     }
   });
 
-  test('a refusal of the master names what was given', () => {
+  test('a refusal of the master is translated to the file or flag that the user gave', () => {
     const config = yaml('global-batch: 9\n');
     const { inWordsOfSender } = jobRequest(['--config', config, '--tpus', '4'], '/');
     expect(inWordsOfSender('globalBatch of the job: expected 16')).toBe(
@@ -92,7 +92,7 @@ describe('pod submit', () => {
   });
 });
 
-test('absolute paths stay, and relative ones are those of the folder; other values are left', () => {
+test('absolute paths stay, relative paths are resolved against the folder, other values stay', () => {
   const name = fc.stringMatching(/^[a-z]{1,5}$/);
   const path = fc.tuple(fc.constantFrom('', '/', '../', './'), name).map((it) => it.join(''));
   fc.assert(

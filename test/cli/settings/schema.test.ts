@@ -24,7 +24,7 @@ const columns = [
 describe.each(settingKeys)('%s', (key) => {
   const setting = schema[key];
 
-  test('has every column of the table, and no other', () => {
+  test('has exactly the columns of the table', () => {
     expect(Object.keys(setting).sort()).toEqual(columns);
     expect(Object.keys(setting.places).sort()).toEqual([...modes].sort());
     for (const place of [...Object.values(setting.places), setting.inFile]) {
@@ -35,12 +35,12 @@ describe.each(settingKeys)('%s', (key) => {
     expect(setting.places.train).toBe(true);
   });
 
-  test('has a flag of its name', () => {
+  test('has a flag with its name', () => {
     const kebab = key.replace(/[A-Z]/g, (it) => `-${it.toLowerCase()}`);
     expect([`--${kebab}`, `--no-${kebab}`]).toContain(flagOf(key));
   });
 
-  test('accepts its own value, and all that the tests take for valid', () => {
+  test('accepts its default and all values that the tests consider valid', () => {
     const { missing } = setting;
     if ('value' in missing) expect(setting.check.safeParse(missing.value).success).toBe(true);
     fc.assert(
@@ -52,11 +52,11 @@ describe.each(settingKeys)('%s', (key) => {
   });
 });
 
-test('flags differ', () => {
+test('no two settings have the same flag', () => {
   expect(new Set(settingKeys.map(flagOf)).size).toBe(settingKeys.length);
 });
 
-test.each(modes)('the flags of %s are those of its settings, each with its help', (mode) => {
+test.each(modes)('%s has the flags of its settings, with defaults in their help', (mode) => {
   const { options } = addSettingFlags(new Command(), mode);
   const expected = settingKeys.filter((key) => schema[key].places[mode] === true).map(flagOf);
   expect(options.map(({ long }) => long)).toEqual([
@@ -72,10 +72,10 @@ test.each(modes)('the flags of %s are those of its settings, each with its help'
   }
 });
 
-/** A run in which nothing follows from anything that is not given. */
+/** Flags of a run that give all values which would depend on other settings by default. */
 const base = { tpus: '2', globalBatch: '64', steps: '6', data: 'digits:300', learningRate: '0.05' };
 
-/** Other values, with which a run is possible. */
+/** Values of each setting that differ from `base` and with which a run is possible. */
 const others: { readonly [K in SettingKey]: readonly unknown[] } = {
   tpus: ['4', '8'],
   topology: ['1x2', '2x2'],
@@ -105,21 +105,21 @@ const others: { readonly [K in SettingKey]: readonly unknown[] } = {
   print: ['fusion'],
 };
 
-describe('which bits depend on a setting is what the table says', () => {
+describe('the bits that depend on a setting are those that the table states', () => {
   test.each(settingKeys)('%s', (key) => {
     const changed = new Set(others[key].flatMap((value) => changedBy(key, value)));
     expect([...changed].sort()).toEqual([...schema[key].bits].sort());
   });
 });
 
-/** The parts of a run's key in which it differs when one setting is another. */
+/** Returns the parts of a run's key that change when one setting gets another value. */
 function changedBy(key: SettingKey, value: unknown): (keyof RunKey)[] {
   const scaled = key === 'globalBatch' ? { ...base, schedule: 'linear-scaling' } : base;
   const [before, after] = [keyWith(scaled), keyWith({ ...without(scaled, key), [key]: value })];
   return (Object.keys(before) as (keyof RunKey)[]).filter((it) => before[it] !== after[it]);
 }
 
-/** In place of what says the same in other words. */
+/** Returns the flags without those of the setting's group, which the setting would contradict. */
 function without(flags: Readonly<Record<string, unknown>>, key: SettingKey) {
   const { group } = schema[key];
   const isOther = (name: string): boolean =>

@@ -9,14 +9,14 @@ import { networkNames } from '../../../src/model/networks.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import { recoveryPolicies } from '../../../src/pod/master.ts';
 
-/** Text of any kind that a path can be: quotes, blanks, lines, dashes first. */
+/** Arbitrary paths, also with quotes, blanks, newlines and leading dashes. */
 const path = fc.oneof(
   fc.string({ minLength: 1, unit: fc.constantFrom(...'ab-=\'" \t\n\\$*#:{}é') }),
   fc.constantFrom('--', '-x', "it's", '"a" \'b\'', 'true', '1', 'null', '.inf', '[a]'),
 );
 const share = fc.double({ min: 0, max: 1, noNaN: true }).map((it) => it + 0);
 
-/** Values that each setting accepts. */
+/** Arbitrary valid values of each setting. */
 export const valid: { readonly [K in SettingKey]: fc.Arbitrary<SettingValues[K]> } = {
   tpus: fc.constantFrom(1, 2, 4, 8, 16, 32, 64),
   topology: fc.tuple(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8 })).map(grid),
@@ -53,7 +53,7 @@ function grid([columns, rows]: [number, number]): string {
   return `${columns}x${rows}`;
 }
 
-/** Some settings with values, in any order. */
+/** Arbitrary subsets of `keys` with valid values, in any order. */
 export function someOf(
   keys: readonly SettingKey[],
 ): fc.Arbitrary<ReadonlyMap<SettingKey, unknown>> {
@@ -64,12 +64,12 @@ export function someOf(
   );
 }
 
-/** As a parser of flags gives it: text, or a boolean. */
+/** Returns a value as the parser of flags returns it: a boolean as it is, all others as text. */
 export function asFlag(value: unknown): unknown {
   return typeof value === 'boolean' ? value : String(value);
 }
 
-/** The other settings of its group. */
+/** Returns all settings of the group of `key`, with `key` itself. */
 export function groupOf(key: SettingKey): SettingKey[] {
   const keys = Object.keys(schema) as SettingKey[];
   const { group } = schema[key];
@@ -81,7 +81,7 @@ afterAll(() => {
   if (folder !== undefined) rmSync(folder, { recursive: true });
 });
 
-/** A file of settings with this text. Returns its path. */
+/** Writes a settings file with this text. Returns its path. */
 export function yaml(text: string | Uint8Array, name = 'run.yaml'): string {
   folder ??= mkdtempSync(join(tmpdir(), 'pod-'));
   const file = join(folder, name);
@@ -89,13 +89,16 @@ export function yaml(text: string | Uint8Array, name = 'run.yaml'): string {
   return file;
 }
 
-/** Settings as the text of a file: JSON is YAML. */
+/** Returns settings as the text of a YAML file. Values are JSON, which is valid YAML. */
 export function yamlOf(values: ReadonlyMap<SettingKey, unknown>): string {
   const lines = [...values].map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
   return lines.length === 0 ? '{}' : lines.join('\n');
 }
 
-/** What work refuses, which it must, in one line that is not too long. */
+/**
+ * Returns the PodError that `work` throws. Fails if `work` throws none, or if the message has more
+ * than one line or 600 characters.
+ */
 export function refusal(work: () => unknown): PodError {
   try {
     work();

@@ -14,7 +14,7 @@ function settingsOf(values: ReadonlyMap<SettingKey, unknown>): Settings {
   return mergeSettings('train', [sourceOfFlags(flags)]);
 }
 
-test('settings come back from their words, and those from one line', () => {
+test('settings survive the way to words, to one line, and back', () => {
   fc.assert(
     fc.property(someOf(settingKeys), (values) => {
       const settings = settingsOf(values);
@@ -27,7 +27,7 @@ test('settings come back from their words, and those from one line', () => {
   );
 });
 
-test('words come back from one line, whatever is in them', () => {
+test('any words survive being joined to one line and split again', () => {
   const word = fc.oneof(
     fc.string(),
     fc.string({ unit: fc.constantFrom(...'ab-=\'" \t\n\\$*') }),
@@ -41,7 +41,7 @@ test('words come back from one line, whatever is in them', () => {
   );
 });
 
-describe('a flag is given once', () => {
+describe('a flag that is given twice is refused', () => {
   test.each<[string[], string]>([
     [['--steps', '3', '--steps', '4'], '--steps'],
     [['--steps', '3', '--steps', '3'], '--steps'],
@@ -62,7 +62,7 @@ test.each<[string[], RegExp]>([
   [['mlp'], /^POD_ARGS: too many arguments/],
   [['--steps'], /^POD_ARGS: option '--steps <n>' argument missing$/],
   [['--help'], /^POD_ARGS: a question for help$/],
-])('what is no flag of pod train is told apart: %j', (words, message) => {
+])('words that are no flags of pod train throw UnknownWords: %j', (words, message) => {
   const error = refusal(() => parseWords(words, wording));
   expect(error).toBeInstanceOf(UnknownWords);
   expect(error).toMatchObject({ code: 'bad-flag', message: expect.stringMatching(message) });

@@ -28,7 +28,10 @@ const STRIP: i32 = 32;
 const STRIP_BYTES: usize = STRIP * 4;
 /** Multiply-adds from which looking for zeros pays. */
 const LEAST_WORK: f64 = 1_000_000;
-/** The most nonzero values among 256 for which skipping zeros pays: both ways take the same time there. */
+/**
+ * The most nonzero values among 256 for which skipping zeros pays: both ways take the same time
+ * there.
+ */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;

@@ -1,33 +1,40 @@
-// Folds a message for a CRC-32: see crc.ts beside this folder.
+// Kernel that folds a message for a CRC-32. The class FrameCrc in ../crc.ts explains the method.
 
-// In bytes: of the ring, and how far ahead in it the lane lies that was folded 5869 bytes before.
+// Bytes of the ring; and the distance, in bytes, from a lane's place in the ring to the bytes that
+// were folded 5869 bytes before the lane.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
-/** Two lanes behind the ring repeat its beginning, as three before it do its end. */
+/**
+ * Bytes of the two lanes behind the ring, which repeat its first two lanes. The three lanes before
+ * the ring repeat its last three.
+ */
 const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
 
 /**
- * Begins a message whose first lane takes its place `at` bytes from the start of the ring: so chosen
- * that the last lane that is moved on takes the ring's last. Before the ring lie 304 bytes and behind it
- * 32 that are its own; those before are zeros then, and after {@link finish}.
+ * Begins a message whose first lane is stored `at` bytes from the start of the ring. The caller
+ * chooses `at` such that the last folded lane is stored at the end of the ring. The kernel owns the
+ * 304 bytes before the ring and the 32 bytes behind it. The bytes before the ring are zeros after
+ * `begin` and after {@link finish}.
  */
 export function begin(ring: usize, at: usize): void {
-  // With the three lanes before it, which a message that was dropped may have left.
+  // The three lanes before the ring are cleared too: an unfinished message may have left bytes
+  // there.
   memory.fill(ring - 48, 0, 48 + ringBytes);
-  // A CRC-32 begins with ones, which the first lane takes from where what it takes lies.
+  // The register of a CRC-32 starts with 32 ones. They are stored where the first lane reads the
+  // bytes of 5869 bytes before, and so are xored into the first lane.
   i32.store(ring + ((at + ahead) % ringBytes), -1);
 }
 
 /**
- * Folds the next `bytes`, a multiple of 16, of all but the last 5888 of a message, and returns where in
- * the ring what follows takes its place:
+ * Folds the next `bytes` bytes (a multiple of 16) of a message, except its last 5888 bytes, which
+ * {@link finish} takes. Returns the offset in the ring of the lane that follows:
  *
  *     folded[i] = source[i] ^ folded[i − 34] ^ folded[i − 48] ^ folded[i − 5869]
  *
- * The last three lanes are in registers: nothing is read but the source and what lies 5869 bytes
- * back. A folded lane takes the place of the one 5888 bytes before it: so few that they stay in the
- * nearest cache.
+ * The last three lanes are kept in registers, so memory is read only for the source and for the
+ * bytes 5869 bytes back. A folded lane overwrites the lane 5888 bytes before it. The ring is so
+ * small that it stays in the nearest cache.
  */
 export function move(ring: usize, at: usize, source: usize, bytes: usize): usize {
   const end = ring + ringBytes;
@@ -53,14 +60,15 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 }
 
 /**
- * Folds the last 5888 bytes of a message, which only take, with the ring into the 304 at `tail`. What of
- * the ring is not among its own last 304 is moved on once more, by 145, 183, 211 and 300 bytes.
+ * Folds the last 5888 bytes of a message, together with the ring, into the 304 bytes at `tail`.
+ * Lanes before the last 304 bytes are xored into the lanes 145, 183, 211 and 300 bytes further on.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;
   takeMoved(ring);
   const toTail = tail - (end - tailBytes);
-  // 300 bytes before a lane: so offsets are no work.
+  // `from` points 300 bytes before the lane, so that all offsets are non-negative constants of the
+  // load and store instructions and cost nothing.
   let from = ring - 300;
   for (let moved = from + ringBytes - tailBytes; from < moved; from += 16) {
     v128.store(from, lastLane(from, source), 300);
@@ -73,7 +81,10 @@ export function finish(ring: usize, source: usize, tail: usize): void {
   }
 }
 
-/** What the last three lanes before the ring move into it, to where its first lanes take it from. */
+/**
+ * Xors the last three folded lanes into the first bytes of the ring that lie 34 and 48 bytes after
+ * them. The result is stored where {@link lastLane} reads the bytes of 5869 bytes before.
+ */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
   const third = v128.load(ring - 48);
@@ -95,7 +106,7 @@ function take(at: usize, moved: v128): void {
   v128.store(at, v128.xor(v128.load(at), moved));
 }
 
-/** Folds what takes its place from `at` to `end`. */
+/** Folds the lanes whose places in the ring are from `at` to `end`. `source` is their message. */
 function run(at: usize, end: usize, source: usize): void {
   let third = v128.load(at - 48);
   let second = v128.load(at - 32);
@@ -121,18 +132,25 @@ function run(at: usize, end: usize, source: usize): void {
   }
 }
 
-/** `third` and `second` are the third and the second lane before. */
+/**
+ * Folds one lane and returns it. `third` and `second` are the folded lanes 48 and 32 bytes before
+ * it.
+ */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
 function foldLane(at: usize, source: usize, third: v128, second: v128): v128 {
   const far = v128.xor(v128.load(source), v128.load(at + ahead));
-  // What was folded last comes last: the next lane but one waits for it.
+  // `second` is the input that was computed last, so its exclusive or comes last.
   const lane = v128.xor(v128.xor(far, third), straddling(third, second));
   v128.store(at, lane);
   return lane;
 }
 
-/** The 16 bytes that begin 34 bytes before the end of these two lanes and one more. */
+/**
+ * Returns the 16 bytes that begin 34 bytes before the present lane: the last 2 bytes of `third`,
+ * which is 48 bytes before the present lane, and the first 14 bytes of `second`, which is 32
+ * before.
+ */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
 function straddling(third: v128, second: v128): v128 {
@@ -142,7 +160,10 @@ function straddling(third: v128, second: v128): v128 {
   );
 }
 
-/** One of the last lanes of a message, with what it takes from 5869, 300, 211, 183 and 145 bytes back. */
+/**
+ * Returns a lane of the last 5888 bytes of a message, xored with the bytes 5869, 300, 211, 183 and
+ * 145 bytes before it. `from` points 300 bytes before the lane's place in the ring.
+ */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline
 function lastLane(from: usize, source: usize): v128 {

@@ -1,5 +1,6 @@
-// Sums and copies of f32 vectors at any byte addresses in the shared memory.
-// `count` is in elements. Ranges overlap only if they are the same.
+// Kernels that sum and copy f32 vectors at any byte addresses in the shared memory.
+// `count` is a number of elements. A target range must be the same as a source range, or not
+// overlap with it.
 
 /** target = a + b. */
 export function add(target: usize, a: usize, b: usize, count: usize): void {
