@@ -16,47 +16,62 @@ import {
 import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
 import type { Commit, PodOptions, Program, SavedParameters } from '../src/pod/pod.ts';
 
-/** What a master's decisions come down to, for workers that are threads or processes. */
+/**
+ * The workers of a slice, as threads or as processes: performs the actions of the master's state
+ * machine.
+ */
 export interface Crew {
   send(tpu: number, message: ToWorker): void;
-  /** A message that does not belong here was left aside. */
+  /** Logs a message that the master ignored, and the reason. */
   refused(message: FromWorker, reason: string): void;
-  /** Ends every wait of every worker that can be reached otherwise than by a message. */
+  /** Ends every wait in the memory that the crew shares with its workers, if there is any. */
   abort(): void;
-  /** Ends what is left of the worker of a Cloud TPU, and only then lets another take its place. */
+  /** Ends the remains of a Cloud TPU's worker, and only then lets a replacement join. */
   replace(tpu: number): void;
-  /** None came: the worker of Cloud TPU `host` takes this one too. */
+  /** Lets the worker of Cloud TPU `host` host Cloud TPU `tpu` too, since no replacement came. */
   adopt(tpu: number, host: number): void;
-  /** Nobody runs anything: links and feeds are new for this membership. */
+  /**
+   * Makes links and feeds anew for a membership. No Cloud TPU runs a step meanwhile. `steps`: by
+   * program, the number of steps applied to its parameters.
+   */
   reset(generation: number, steps: readonly number[]): void;
-  /** A step counts, or has been repeated: nobody needs what it was fed any more. */
+  /** Releases the infeed slots of a step that is committed or repeated. */
   release(order: StepOrder): void;
-  /** Copies the parameters of all programs, each after its `steps`, from another Cloud TPU. */
+  /**
+   * Copies the parameters of all programs from Cloud TPU `from` to Cloud TPU `tpu`. `steps`: by
+   * program, the number of steps applied to them.
+   */
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void>;
-  /** Sets what was saved on every Cloud TPU, by program; `steps` of each are done. */
+  /**
+   * Sets saved parameters on every Cloud TPU, by program; undefined leaves a program's parameters as
+   * they are. `steps`: by program, the number of steps applied to them.
+   */
   rollBack(
     saved: readonly (SavedParameters | undefined)[],
     steps: readonly number[],
   ): Promise<void>;
-  /** The run has failed: everything ends. */
+  /** Ends all workers, because the run has failed. */
   close(): void;
 }
 
-/** What awaits the end of the step (or of the start) that is under way. */
+/** The caller that awaits the end of the present step, or of the start. */
 interface Waiter {
   readonly sinceMs: number;
   resolve(commit: Commit | undefined): void;
   reject(error: PodError): void;
 }
 
-/** Drives the master's state machine of a pod, whatever its workers are. */
+/**
+ * Drives the master's state machine of a pod: gives it events, and lets the crew perform its
+ * actions.
+ */
 export class Driver {
   readonly #options: PodOptions;
   readonly #crew: Crew;
   readonly #events: MasterEvent[] = [];
-  /** By program: what was written last. */
+  /** By program: parameters that were written last with `writeParameters`. */
   readonly #written: (SavedParameters | undefined)[];
-  /** By program: the parameters it takes over have changed since it did. */
+  /** By program: true if the parameters that it takes from another program have changed since. */
   readonly #stale: boolean[];
   #state: MasterState;
   #waiter: Waiter | undefined;
@@ -78,17 +93,17 @@ export class Driver {
     return isOver(this.#state);
   }
 
-  /** Whether the run outlives the loss of a Cloud TPU. */
+  /** True if the policy of the run recovers from the loss of a Cloud TPU. */
   get recovers(): boolean {
     return this.#state.options.recovery.policy !== 'none';
   }
 
-  /** Why the run failed, if it has. */
+  /** The error of a failed run; undefined before. */
   get failure(): PodError | undefined {
     return this.#failure;
   }
 
-  /** Resolves when steps may begin: at once, unless workers are awaited. */
+  /** Resolves when steps may begin. Rejects with the PodError of a failed run. */
   async untilReady(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#state.phase.kind === 'ready') return;
@@ -96,7 +111,10 @@ export class Driver {
     await this.#await();
   }
 
-  /** Runs the next step of a program; resolves when it counts. */
+  /**
+   * Runs the next step of a program. Resolves when the step is committed. Rejects with the PodError
+   * of a failed run.
+   */
   async step(program: number): Promise<Commit> {
     await this.untilReady();
     const takesParameters = at(this.#options.programs, program).parametersFrom !== undefined;
@@ -111,12 +129,12 @@ export class Driver {
     return commit;
   }
 
-  /** Steps of a program that count. */
+  /** Number of committed steps of a program. */
   stepsOf(program: number): number {
     return at(this.#state.told, program);
   }
 
-  /** Every Cloud TPU has these parameters now: all that the program has. */
+  /** Records that all parameters of a program were set to `values` on every Cloud TPU. */
   wrote(program: number, values: readonly Uint8Array[]): void {
     this.#parametersChanged(program);
     if (!this.recovers) return;
@@ -125,7 +143,10 @@ export class Driver {
     this.give({ kind: 'written', program, digest: digestOf(values.slice(0, digested)) });
   }
 
-  /** One event after another: what an action brings about waits for the actions beside it. */
+  /**
+   * Gives an event to the state machine and performs its actions. An event that an action causes is
+   * handled after the other actions of the same list.
+   */
   give(event: MasterEvent): void {
     if (this.#events.push(event) > 1) return;
     try {
@@ -138,7 +159,7 @@ export class Driver {
     }
   }
 
-  /** Something that serves all Cloud TPUs failed. */
+  /** Reports the failure of a service of all Cloud TPUs, such as `the data loader`. */
   serviceFailed(who: string, error: unknown): void {
     this.give(failureOf(who, error));
   }
@@ -150,7 +171,10 @@ export class Driver {
     for (const action of actions) this.#perform(action);
   }
 
-  /** A membership begins when it is written down: if it cannot be, nobody hears of it. */
+  /**
+   * Writes a new membership to the log of the run before any worker hears of it. If it cannot be
+   * written, the run fails instead.
+   */
   #recorded(next: Transition): Transition {
     const { generation } = next.state;
     if (generation === this.#state.generation) return next;
@@ -191,7 +215,7 @@ export class Driver {
         crew.adopt(action.tpu, action.host);
         break;
       case 'reset':
-        // A replacement has what its own program needs, and not what that took from another.
+        // A replacement copies each program's own parameters, not those taken from another program.
         this.#stale.fill(true);
         crew.reset(action.generation, action.steps);
         break;
@@ -212,7 +236,10 @@ export class Driver {
     }
   }
 
-  /** What fails once another membership has begun has failed because of what began it. */
+  /**
+   * Awaits `work`. Its failure fails the run, unless a newer membership has begun: then the same loss
+   * that began it made `work` fail.
+   */
   #background(work: Promise<void>, who: string): void {
     const { generation } = this.#state;
     work.catch((error: unknown) => {
@@ -225,7 +252,7 @@ export class Driver {
     this.give({ kind: 'restored', tpu, generation });
   }
 
-  /** Goes back to parameters that were saved, or written: on every Cloud TPU. */
+  /** Sets the parameters that were saved or written last on every Cloud TPU. */
   async #rollBack(generation: number): Promise<void> {
     const { told, steps: before } = this.#state;
     const saved = await Promise.all(
@@ -277,7 +304,7 @@ export class Driver {
   }
 }
 
-/** Whether its steps change its parameters. */
+/** True if a step of the program changes its parameters. */
 function changes({ executable: { next, results, parameters } }: Program): boolean {
   return next !== undefined || results.some((id) => parameters.includes(id));
 }
@@ -286,7 +313,7 @@ function failureOf(who: string, error: unknown): MasterEvent {
   return { kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) };
 }
 
-/** The digest of parameters in order, as a Cloud TPU reports it. */
+/** Returns the digest of parameters in order, as a Cloud TPU reports it. */
 function digestOf(values: readonly Uint8Array[]): string {
   const digested = values.reduce((before, value) => {
     const words = new Uint32Array(Math.ceil(value.length / 4));
@@ -300,18 +327,21 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Errors lose their class between threads, and keep their own fields. */
+/**
+ * Returns the field `code` of an error, or null. A PodError that came from another thread has lost its
+ * class and kept its fields.
+ */
 export function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null;
   return typeof code === 'string' ? code : null;
 }
 
-/** How messages name a Cloud TPU. */
+/** Returns the name of a Cloud TPU in messages: `Cloud TPU 3 (x 1, y 1)`. */
 export function nameOf({ columns }: Topology, tpu: number): string {
   return `Cloud TPU ${tpu} (x ${tpu % columns}, y ${Math.floor(tpu / columns)})`;
 }
 
-/** The names of all of a slice, by number. */
+/** Returns the names of all Cloud TPUs of a slice, by number. */
 export function namesOf(topology: Topology): string[] {
   const tpus = topology.columns * topology.rows;
   return Array.from({ length: tpus }, (_, tpu) => nameOf(topology, tpu));

@@ -2,21 +2,21 @@ import { CommanderError } from 'commander';
 import { PodError } from '../src/numerics/error.ts';
 
 /**
- * Whether a run has failed for good: a master that goes on with its commits would fail in the same
- * way. What cannot be written now may be written once there is room.
+ * True if another master that continued the run from its commit log would fail in the same way. An
+ * error of code `io` is not final, because writing may succeed once the disk has room again.
  */
 export function isFinal(error: unknown): error is PodError {
   return error instanceof PodError && error.code !== 'io' && error.code !== 'superseded';
 }
 
 /**
- * Whether a pod ends with this error, once and with its exit code: trying again would not help. A
- * crash of the master is none, and the master that was superseded has nobody to send home.
+ * True if this error of a master ends the whole pod with its exit code, because another try would
+ * fail too. False for a crash, and for `superseded`: then the workers belong to a newer master.
  */
 export function endsPod(error: unknown): error is PodError | CommanderError {
   if (error instanceof CommanderError) return true;
   return error instanceof PodError && error.code !== 'superseded';
 }
 
-/** Exit codes that say that a process ended as it should, or failed in a way that stays. */
+/** Exit codes of a process that is not restarted: success, or a failure that would happen again. */
 export const finalExitCodes: readonly number[] = [0, 2, 3, 4, 5, 130, 143];

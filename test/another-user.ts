@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
 
 /**
- * Words before a command that run it as a user who runs nothing else, and may read everything. Limits
- * of threads count for users other than the administrator, over all that a user runs. Tests that run
- * side by side take different numbers.
+ * Prefix of a command (as words) that runs the command as a user who runs nothing else and may read
+ * all files. Tests of thread limits need such a user: a limit applies to all processes of a user
+ * together, and not to the administrator. Tests that run at the same time must use different
+ * numbers.
  */
 export function anotherUser(number: number): string[] {
   const uid = 60_000 + 8 * (process.pid % 500) + number;
@@ -14,7 +15,7 @@ export function anotherUser(number: number): string[] {
   ];
 }
 
-/** Only the administrator can become another user. */
+/** True if the tests can run commands as another user, which only the administrator can. */
 export const canBeAnother: boolean =
   process.platform === 'linux' && process.getuid?.() === 0 && works([...anotherUser(0), 'true']);
 

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 
-/** The architecture: what each folder of `src` may import, besides itself. Lowest first. */
+/** The layers, lowest first: the other folders that each folder of `src` may import from. */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   spec: [],
   numerics: [],
@@ -52,7 +52,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Only these may read the clock, the environment, chance or timers. */
+/** Folders of `src` that may use clocks, timers, the environment and random numbers. */
 const mayTouchTheWorld = ['cli'];
 
 interface Import {
@@ -71,7 +71,7 @@ test('every import between folders of src points down the layers', () => {
   expect(strays).toEqual([]);
 });
 
-test('only cli reaches into cluster, and nothing in src reaches test or scripts', () => {
+test('only cli imports from cluster, and nothing in src imports from test or scripts', () => {
   const strays = imports('src')
     .filter(({ target }) => !target.startsWith('src/'))
     .filter(({ file, target }) => !(folderOf(file) === 'cli' && target.startsWith('cluster/')))
@@ -79,7 +79,7 @@ test('only cli reaches into cluster, and nothing in src reaches test or scripts'
   expect(strays).toEqual([]);
 });
 
-test('the table names every folder, and lists only folders above it', () => {
+test('the table has every folder of src, and a folder may import only from lower layers', () => {
   const folders = Object.keys(mayImport);
   expect([...new Set(sourceFiles('src').map(folderOf))].sort()).toEqual([...folders].sort());
   for (const [index, folder] of folders.entries()) {
@@ -88,14 +88,14 @@ test('the table names every folder, and lists only folders above it', () => {
   }
 });
 
-test('no file imports itself, however far around', () => {
+test('there are no cycles of imports', () => {
   const all = [...imports('src'), ...imports('cluster')];
   const next = new Map<string, string[]>();
   for (const { file, target } of all) next.set(file, [...(next.get(file) ?? []), target]);
   expect(findCycle(next)).toEqual([]);
 });
 
-test('below cli and cluster nothing reads the clock, the environment, chance or timers', () => {
+test('below cli and cluster no file uses clocks, timers, the environment or random numbers', () => {
   const world = /\bDate\b|performance\.|Math\.random|setTimeout|setInterval|process\.env/;
   const strays = sourceFiles('src')
     .filter((file) => !mayTouchTheWorld.includes(folderOf(file)))
@@ -103,7 +103,10 @@ test('below cli and cluster nothing reads the clock, the environment, chance or 
   expect(strays).toEqual([]);
 });
 
-/** Files that print wall time, or sign it. It can be set at any moment: no wait goes by it. */
+/**
+ * Files that may read wall time, because they print or sign it. No deadline uses wall time, because
+ * the administrator can set it at any moment.
+ */
 const mayUseWallTime = [
   'cluster/host/engine.cts',
   'cluster/host/lock.ts',
@@ -120,14 +123,14 @@ const mayUseWallTime = [
   'src/cli/jobs.ts',
 ];
 
-test('only what prints wall time, or signs it, reads a clock that can be set', () => {
+test('only files that print or sign wall time read it', () => {
   const found = ['src', 'cluster', 'scripts']
     .flatMap(allSourceFiles)
     .filter((file) => /\bDate\b/.test(withoutComments(readFileSync(file, 'utf8'))));
   expect(found.sort()).toEqual(mayUseWallTime);
 });
 
-test('no deadline is a sum of wall time', () => {
+test('no deadline is computed from wall time', () => {
   const sums = /\bDate\.now\(\)\s*[+<>]|[+<>]=?\s*Date\.now\(\)/;
   const found = ['src', 'cluster', 'scripts']
     .flatMap(allSourceFiles)

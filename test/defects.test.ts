@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { defects } from '../scripts/defects/list.ts';
 
-test.each(defects)('the planted defect "$name" fits the sources and names a test', (defect) => {
+test.each(defects)('the planted defect "$name" matches the source and names a test', (defect) => {
   const { file, from, test: testFile, title } = defect;
   expect(readFileSync(file, 'utf8').split(from)).toHaveLength(2);
   expect(readFileSync(testFile, 'utf8')).toContain(title.split(' ').at(-1) ?? '');

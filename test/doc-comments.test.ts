@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 const exported =
   /^export (?:async |abstract )?(?:function\*?|const|interface|type|class|enum) (\w+)/;
 
-test('at least 90 % of what src exports has a doc comment', () => {
+test('at least 90 % of the exports of src have a doc comment', () => {
   const bare: string[] = [];
   let count = 0;
   for (const file of readdirSync('src', { recursive: true, encoding: 'utf8' })) {

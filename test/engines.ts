@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 
-/** A Node on this machine. */
+/** An installation of Node on this machine. `version` is as in `22.1.0`. */
 export interface Engine {
   readonly path: string;
   readonly version: string;
@@ -8,9 +8,9 @@ export interface Engine {
 }
 
 /**
- * Other versions of Node to run compiled commands with: the variable `POD_TEST_ENGINES` has the
- * paths of their programs, with colons between them. Tests that need a version which is not there
- * are skipped.
+ * Other versions of Node, with which tests run compiled commands. The environment variable
+ * `POD_TEST_ENGINES` has the paths of their programs, separated by colons. Tests that need a
+ * missing version are skipped.
  */
 export const otherEngines: readonly Engine[] = (process.env['POD_TEST_ENGINES'] ?? '')
   .split(':')
@@ -27,7 +27,7 @@ export const thisEngine: Engine = {
   major: Number.parseInt(process.versions.node, 10),
 };
 
-/** The first Node that fits. */
+/** The first installation of Node for which `fits` is true. */
 export function engineWith(fits: (engine: Engine) => boolean): Engine | undefined {
   return [thisEngine, ...otherEngines].find(fits);
 }

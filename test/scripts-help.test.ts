@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { compiled } from './cluster/compiled.ts';
 
-/** Parts of scripts, which are no programs. */
+/** Files in scripts/ that other scripts import, and that are not programs. */
 const parts = ['command', 'fuzz-assaults', 'fuzz-inputs', 'fuzz-line'];
 
 const programs = readdirSync('scripts')
@@ -12,7 +12,7 @@ const programs = readdirSync('scripts')
   .filter((name) => !parts.includes(name));
 
 test.each(programs)(
-  'scripts/%s.ts has --help, and refuses what it does not know',
+  'scripts/%s.ts has --help, and refuses unknown flags',
   (name) => {
     const script = compiled(`scripts/${name}.js`);
     const help = execFileSync(process.execPath, [script, '--help'], { encoding: 'utf8' });
@@ -26,7 +26,7 @@ test.each(programs)(
   30_000,
 );
 
-test('a script whose output is lost ends in one line, with exit code 5', () => {
+test('a script that cannot write its output prints one line and exits with code 5', () => {
   const line = '"$0" "$1" --list >/dev/full';
   const { status, stderr } = spawnSync(
     'bash',

@@ -5,20 +5,23 @@ import { standardFile } from './standard-file.ts';
 export const endSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export type EndSignal = (typeof endSignals)[number];
 
-/** Exit code of what ended because it was asked to: a hang-up counts as SIGTERM. */
+/**
+ * Returns the exit code of a process that ends because of a signal: 130 for SIGINT, 143 for SIGTERM
+ * and SIGHUP.
+ */
 export function exitCodeOf(signal: EndSignal): number {
   return signal === 'SIGINT' ? 130 : 143;
 }
 
-/** Whether an exit code says that a run ended because it was asked to, before its work was done. */
+/** True if an exit code says that a signal ended the run before its work was done. */
 export function isStopCode(code: number): boolean {
   return code === 130 || code === 143;
 }
 
 /**
- * Calls `end` for the first signal that asks this process to end, and `again` for each one after it:
- * unless given, that ends the process at once, with the code of the signal. A hang-up is ignored
- * where the user asked for that.
+ * Calls `end` for the first signal that asks this process to end, and `again` for every later
+ * signal. By default `again` ends the process at once with the exit code of the signal. SIGHUP is
+ * ignored if {@link asksToIgnoreHangUp} returns true.
  */
 export function onEnd(
   end: (signal: EndSignal) => void,
@@ -37,12 +40,15 @@ export function onEnd(
 }
 
 /**
- * Whether the user started this process so that it outlives its terminal, as `nohup` does.
+ * True if the user started this process so that it outlives its terminal, as `nohup` does.
  *
- * Node gives an ignored SIGHUP its default effect back before any of our code runs, so the process
- * cannot see it in itself. What `nohup` leaves behind can be seen: its name in the variable `_`
- * that shells set, or a standard input that was replaced by an unreadable `/dev/null`
- * [coreutils, nohup.c]. A parent that ignores the signal handed that on.
+ * Node restores the default action of SIGHUP before any code of the program runs, so a process
+ * cannot see that SIGHUP was ignored for it. This function looks for three traces instead:
+ *
+ * - The variable `_`, which shells set, names `nohup`.
+ * - Standard input is a `/dev/null` opened for writing only, as `nohup` leaves it [coreutils,
+ *   nohup.c].
+ * - The parent process ignores SIGHUP; a child inherits ignored signals.
  */
 export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolean {
   if (/(^|\/)nohup$/.test(env['_'] ?? '')) return true;
@@ -51,7 +57,10 @@ export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolea
   return ignoresHangUp(process.ppid);
 }
 
-/** Bit 0 of the signals that a process ignores is SIGHUP [proc(5)]. */
+/**
+ * True if process `pid` ignores SIGHUP, which is bit 0 of `SigIgn` [proc(5)]. False if the system
+ * does not say.
+ */
 function ignoresHangUp(pid: number): boolean {
   try {
     const ignored = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));

@@ -1,71 +1,89 @@
 /**
- * What a program of ours needs of the engine and the machine before any other file is loaded.
+ * Checks of Node and of the machine. A program runs these checks before it loads any other file.
  *
- * Engines that are too old read this file as well, and it is loaded without a thread. So it is a
- * CommonJS module (the loader of other modules needs threads), with syntax that Node 12 knows: no
- * `?.`, no `??`, no private methods. Other files get what it offers from engine.ts.
+ * A Node that is too old must be able to read this file, and the file must load without starting a
+ * thread. Therefore it is a CommonJS module (the loader of ES modules needs threads), with syntax
+ * that Node 12 knows: no `?.`, no `??`, no private methods. Other files import it through
+ * engine.ts.
  */
 
-/** One thing that is needed, and what was found of it. */
+/** Result of one check: what is required, and what was found. */
 export interface Finding {
   readonly name: string;
   readonly ok: boolean;
   readonly expected: string;
   readonly found: string;
-  /** What to do where it is missing. */
+  /** Advice for the user if the requirement is not met. */
   readonly advice: string;
-  /** Code of the error that follows where it is missing, as in src/numerics/error.ts. */
+  /** Error code if the requirement is not met; one of the codes in src/numerics/error.ts. */
   readonly code: 'unsupported-engine' | 'out-of-memory' | 'out-of-threads' | 'io';
 }
 
-/** A limit of the system on this process or its user. */
+/** Limit of the operating system on this process or its user, and how much of it is used. */
 export interface Room {
   readonly used: number;
   readonly most: number;
-  /** What sets the limit, such as `ulimit -u 16`. */
+  /** Name and value of the limit, such as `ulimit -u 16`. */
   readonly limit: string;
 }
 
-/** How a program says why it cannot start: to people, or as a line of its log. */
+/**
+ * Form of the message that a program cannot start: text for people on standard error, or a line of
+ * the log on standard output.
+ */
 export type Voice = { readonly to: 'people' } | { readonly to: 'log'; readonly role: string };
 
-/** What this file offers. */
+/** Functions that this file exports. */
 export interface Engine {
-  /** All that is needed, in the order in which it is checked. */
+  /** Checks all requirements. Returns one finding for each check, in the order of the checks. */
   inspect(): Finding[];
-  /** The findings as lines of a table. */
+  /** Formats findings as a table, one line for each finding. */
   listing(findings: readonly Finding[]): string[];
   /**
-   * Loads a program if all that is needed is there. Otherwise says in one line what is missing, and
-   * lets the process end: with exit code 2 where the engine lacks it, 4 where memory or threads are
-   * missing, 5 where files are.
+   * Loads a program if all findings are ok. Otherwise prints the first requirement that is not met,
+   * in one line, and lets the process end with an exit code: 2 if Node lacks a feature, 4 if memory
+   * or threads are missing, 5 if files are the problem.
    */
   start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void;
-  /** Threads and processes of this user, or of this container; undefined without a limit. */
+  /**
+   * Limit on threads and processes: that of this user or of this container, whichever leaves less
+   * room. Undefined without a limit.
+   */
   taskRoom(): Room | undefined;
-  /** Addresses of this process, in bytes; undefined without a limit. */
+  /** Limit on the address space of this process, in bytes; undefined without a limit. */
   addressRoom(): Room | undefined;
-  /** Memory of this process that it alone may write to, in bytes; undefined without a limit. */
+  /**
+   * Limit on the memory of this process that no other process can write to, in bytes; undefined
+   * without a limit.
+   */
   dataRoom(): Room | undefined;
 }
 
-// Engines before 14.18 know no `node:` in a require.
+// Node before 14.18 does not support `node:` in `require`.
 // biome-ignore lint/style/useNodejsImportProtocol: see above
 const fs: typeof import('node:fs') = require('fs');
 
-/** As package.json has it in `engines`. */
+/** Oldest supported version of Node, equal to `engines` in package.json. */
 const oldest = { major: 20, minor: 19 };
 
 const mib = 1048576;
-/** Addresses that loading a program takes, in bytes: 0.4 GB with Node 24, 0.6 GB with Node 20. */
+/**
+ * Address space that loading a program needs, in bytes. Node 24 takes 0.4 GB, Node 20 takes 0.6 GB.
+ */
 const loadBytes = 640 * mib;
-/** Data, in the sense of `ulimit -d`, that loading a program takes, in bytes: 62 MB with Node 20. */
+/** Room under the limit `ulimit -d` that loading a program needs, in bytes. Node 20 takes 62 MB. */
 const loadDataBytes = 96 * mib;
-/** Calls within calls that fit into a stack of 80 KB. Node itself takes 984 KB. */
+/**
+ * Fewest nested calls that must fit into the stack. So many fit into 80 KB; the stack of Node has
+ * 984 KB by default.
+ */
 const callsMin = 800;
-/** Loading a program opens up to 120 files at once. */
+/** Lowest sufficient limit on open files. Loading a program opens up to 120 files at once. */
 const filesMin = 192;
-/** A limit on tasks that is higher is not looked at: to count tasks takes time. */
+/**
+ * Highest limit on tasks of a user that is checked. Higher limits are ignored, because counting the
+ * tasks of a user takes time.
+ */
 const taskLimitMax = 4096;
 
 function inspect(): Finding[] {
@@ -109,7 +127,7 @@ function webAssembly(): Finding {
   };
 }
 
-/** A module with one function that adds two vectors of 128 bits [WebAssembly, SIMD]. */
+/** WebAssembly module with one function, which adds two 128-bit vectors [WebAssembly, SIMD]. */
 const simdModule = [
   ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 123, 123, 1, 123, 3, 2, 1, 0],
   ...[10, 11, 1, 9, 0, 32, 0, 32, 1, 253, 228, 1, 11],
@@ -127,7 +145,7 @@ function simd(): Finding {
   };
 }
 
-/** A module with a memory of one page that threads share [WebAssembly, threads]. */
+/** WebAssembly module with one page of memory that threads can share [WebAssembly, threads]. */
 const sharedModule = [0, 97, 115, 109, 1, 0, 0, 0, 5, 4, 1, 3, 1, 1];
 
 function sharedMemory(): Finding {
@@ -176,7 +194,9 @@ function stack(): Finding {
   };
 }
 
-/** Calls itself until nothing fits any more, at most as often as is enough. */
+/**
+ * Returns the number of nested calls that fit into the stack. Counts no further than `callsMin`.
+ */
 function callsThatFit(calls: number): number {
   if (calls >= callsMin) return calls;
   try {
@@ -255,7 +275,9 @@ function presentFolder(): Finding {
   };
 }
 
-/** Threads that the loader of modules starts, all at once [libuv, UV_THREADPOOL_SIZE]. */
+/**
+ * Number of threads that the module loader of Node starts, all at once [libuv, UV_THREADPOOL_SIZE].
+ */
 function poolThreads(): number {
   const size = Number.parseInt(process.env['UV_THREADPOOL_SIZE'] || '4', 10);
   return Math.min(1024, Math.max(1, size || 1));
@@ -284,7 +306,11 @@ function taskRoom(): Room | undefined {
   return ofUser.most - ofUser.used < ofContainer.most - ofContainer.used ? ofUser : ofContainer;
 }
 
-/** The administrator is above this limit, and so is who may override limits [setrlimit(2)]. */
+/**
+ * Limit on the tasks of this user, and the tasks in use. Undefined if the limit exceeds
+ * `taskLimitMax`, or if the system does not apply it to this process: to root, and to a process
+ * with the capability to exceed limits [setrlimit(2)].
+ */
 function userTaskRoom(): Room | undefined {
   const most = softLimit('Max processes');
   if (most === undefined || most > taskLimitMax) return undefined;
@@ -293,7 +319,9 @@ function userTaskRoom(): Room | undefined {
   return { used: tasksOf(uid), most, limit: `ulimit -u ${most}` };
 }
 
-/** `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE` [capabilities(7)]. */
+/**
+ * True if this process has the capability `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE` [capabilities(7)].
+ */
 function isPrivileged(): boolean {
   const found = /^CapEff:\s*([0-9a-f]+)$/m.exec(read('/proc/self/status'));
   if (found === null) return false;
@@ -329,7 +357,10 @@ function containerTaskRoom(): Room | undefined {
   return undefined;
 }
 
-/** A limit of this process as /proc has it, where there is one [proc_pid_limits(5)]. */
+/**
+ * Returns a soft limit of this process from /proc/self/limits [proc_pid_limits(5)]. Undefined if
+ * the process has no such limit, or if the system has no such file.
+ */
 function softLimit(name: string): number | undefined {
   const line = read('/proc/self/limits')
     .split('\n')
@@ -343,7 +374,10 @@ function kiBOf(name: string): number | undefined {
   return found === null ? undefined : Number(found[1]);
 }
 
-/** What a small file holds; nothing where there is none, as on systems other than Linux. */
+/**
+ * Returns the contents of a small file. Returns an empty string if the file cannot be read, as
+ * /proc on systems other than Linux.
+ */
 function read(path: string): string {
   try {
     return fs.readFileSync(path, 'utf8');
@@ -360,7 +394,9 @@ function entries(path: string): string[] {
   }
 }
 
-/** What to do for a feature that a new engine has unless a flag turns it off. */
+/**
+ * Returns advice for a missing feature that every supported Node has unless a flag turns it off.
+ */
 function withoutFlags(which: string): string {
   if (!nodeVersion().ok) return 'a newer Node has it';
   const flags = flagsInUse();
@@ -368,7 +404,7 @@ function withoutFlags(which: string): string {
   return `start node without flags ${which}${found}`;
 }
 
-/** Flags of this node, from its command line and its environment. */
+/** Returns the flags of this Node process, from its command line and from `NODE_OPTIONS`. */
 function flagsInUse(): string[] {
   return [...process.execArgv, ...(process.env['NODE_OPTIONS'] || '').split(/\s+/)]
     .filter((it) => /^--[\w-]+/.test(it))
@@ -404,7 +440,7 @@ interface Refusal {
   readonly message: string;
 }
 
-/** Why a program's files could not be loaded. */
+/** Converts an error from loading the files of a program to a message and an exit code. */
 function loadError(error: unknown): Refusal {
   const why = String(error instanceof Error ? error.message : error).replace(/\s+/g, ' ');
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
@@ -422,7 +458,8 @@ function loadError(error: unknown): Refusal {
   if (flagsInUse().length === 0) {
     return { code: 'a mistake in pod itself, please report it', exitCode: 1, message };
   }
-  // A file that loads elsewhere throws here: node was changed by a flag, or by what it was told to load.
+  // The files load in an unmodified Node. So a flag, or a module that a flag loads, has changed
+  // Node.
   const advice = withoutFlags('that change it');
   return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };
 }

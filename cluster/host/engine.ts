@@ -5,5 +5,5 @@ const file = import.meta.url.endsWith('.ts')
   ? '../../dist/cluster/host/engine.cjs'
   : './engine.cjs';
 
-/** What a program needs of the engine and the machine; see engine.cts. */
+/** Functions of engine.cts, which check Node and the machine. */
 export const engine: Engine = createRequire(import.meta.url)(file);

@@ -1,17 +1,18 @@
 import { PodError } from '../../src/numerics/error.ts';
 import { quote } from '../../src/numerics/quote.ts';
 
-/** Variables of the environment. */
+/** Environment variables: values by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** How long a text such as the path of a file may be, in characters. */
+/** Longest text, such as the path of a file, in characters. */
 const textLengthMax = 4096;
 
 /**
- * A whole number from a variable, with white space around it or not; undefined when the variable is
- * not set.
+ * Returns the whole number in an environment variable, or undefined if the variable is not set.
+ * White space around the number is ignored.
  *
- * @throws PodError `bad-config` naming the variable, also when it is set to nothing.
+ * @throws PodError `bad-config`, which names the variable, if the value is empty, not a whole
+ * number, or out of range.
  */
 export function wholeIn(
   env: Environment,
@@ -26,7 +27,10 @@ export function wholeIn(
   throw wrong(name, `a whole number from ${min} to ${max}`, text);
 }
 
-/** As {@link wholeIn}, for variables that engines of containers set to nothing instead of not at all. */
+/**
+ * Returns the same as {@link wholeIn}, except that an empty variable counts as not set. Container
+ * engines set some variables to an empty string where a shell would not set them.
+ */
 export function wholeUnlessEmpty(
   env: Environment,
   name: string,
@@ -36,9 +40,10 @@ export function wholeUnlessEmpty(
 }
 
 /**
- * One of some words from a variable; undefined when it is not set.
+ * Returns the word in an environment variable, which must be one of `words`. Returns undefined if
+ * the variable is not set.
  *
- * @throws PodError `bad-config` naming the variable.
+ * @throws PodError `bad-config`, which names the variable, if the value is any other word.
  */
 export function wordIn<const T extends string>(
   env: Environment,
@@ -53,10 +58,11 @@ export function wordIn<const T extends string>(
 }
 
 /**
- * A text such as a name or the path of a file from a variable; undefined when it is not set.
+ * Returns the text in an environment variable, such as a name or the path of a file. Returns
+ * undefined if the variable is not set.
  *
- * @throws PodError `bad-config` naming the variable, when it is blank, too long, or has characters
- * that control a terminal.
+ * @throws PodError `bad-config`, which names the variable, if the text is blank, too long, or has
+ * control characters, which a terminal would obey.
  */
 export function textIn(
   env: Environment,

@@ -3,14 +3,18 @@ import { getSystemErrorName } from 'node:util';
 
 type Call = (...args: readonly unknown[]) => unknown;
 
-/** A function of the C library; calls that fail say why by the name of their error, such as `EAGAIN`. */
+/**
+ * Function of the C library. `error` is the name of the error, such as `EAGAIN`, if the call
+ * failed; undefined otherwise.
+ */
 export type LibcFunction = (...args: readonly unknown[]) => { readonly error: string | undefined };
 
 /**
- * Looks up a function of the C library that Node does not offer, by its C prototype. It must return
- * −1 when it fails and set `errno`. Loading takes some 20 ms, so callers do it when they need it.
+ * Looks up a function of the C library, which Node does not offer, by its C prototype. The function
+ * must return −1 and set `errno` when it fails. Loading takes about 20 ms, so callers look up a
+ * function only when they need it.
  *
- * @returns the function, or one line that says why there is none.
+ * @returns the function, or the reason in one line why it is not available.
  */
 export function findInLibc(prototype: string): LibcFunction | string {
   if (process.platform === 'win32') return 'no C library of POSIX on Windows';

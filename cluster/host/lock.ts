@@ -14,24 +14,30 @@ import { PodError } from '../../src/numerics/error.ts';
 import { findInLibc, type LibcFunction } from './libc.ts';
 import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.ts';
 
-/** Held as long as this process lives, unless it is released before. */
+/** Lock on a folder. This process holds the lock until it calls `release` or ends. */
 export interface Lock {
-  /** A child that is given this descriptor holds the lock too, and may outlive this process. */
+  /**
+   * Descriptor of the locked file. A child process that inherits the descriptor holds the lock too,
+   * even after this process has ended.
+   */
   readonly file: number;
   release(): void;
 }
 
-/** The file in a folder whose lock stands for the folder. It stays when the lock is released. */
+/**
+ * Name of the file in a folder whose lock stands for the folder. The file remains after a release.
+ */
 export const lockFile = '.lock';
 
 /**
- * Takes a folder for this process alone. `use` says what for: `pod train`, say.
+ * Locks a folder for this process alone. `use` says what for, such as `pod train`.
  *
- * The lock is one of the system (flock(2)): it ends with its owner, however that ends, and holds
- * between containers that share the folder. The file only describes the owner, for messages. Where
- * the system has no such lock, the owner's number and start time decide.
+ * The lock is a lock of the operating system (flock(2)): the system releases it when its owner
+ * ends, even after a crash, and it also holds between containers that share the folder. The file
+ * only describes the owner, for messages. If the system has no flock(2), the process number and
+ * start time in the file decide.
  *
- * @throws PodError `in-use`, naming the owner, or `io` when the lock's file cannot be written.
+ * @throws PodError `in-use`, which names the owner, or `io` if the lock file cannot be written.
  */
 export function lockFolder(folder: string, use: string): Lock {
   const path = join(folder, lockFile);
@@ -47,10 +53,10 @@ export function lockFolder(folder: string, use: string): Lock {
 }
 
 /**
- * Takes an existing folder for this process alone, without writing anything into it: flock(2) locks the
- * folder itself. Where the system cannot do that, this works as {@link lockFolder}.
+ * Locks an existing folder for this process alone, without writing into it: flock(2) locks the
+ * folder itself. If the system cannot lock a folder, {@link lockFolder} is used instead.
  *
- * @throws PodError `in-use`, naming the owner, or `io`.
+ * @throws PodError `in-use`, which names the owner, or `io` if the folder cannot be opened.
  */
 export function lockDirectory(folder: string, use: string): Lock {
   if (process.platform === 'win32') return lockFolder(folder, use);
@@ -63,11 +69,14 @@ export function lockDirectory(folder: string, use: string): Lock {
   throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
-/** An owner of which nothing is known. */
+/** Words for an owner about whom nothing is known, for messages. */
 const someone = 'another process';
 const advice = 'wait for its end, or use another folder';
 
-/** The process that has locked an open file. Undefined where the system does not say [proc_locks(5)]. */
+/**
+ * Returns the words `process N` for the process that has locked an open file. Returns undefined if
+ * the system does not say who [proc_locks(5)].
+ */
 function holderInProc(file: number): string | undefined {
   let text: string;
   try {
@@ -84,7 +93,10 @@ function holderInProc(file: number): string | undefined {
   return pid === undefined || Number(pid) <= 0 ? undefined : `process ${pid}`;
 }
 
-/** Goes on with a lock whose descriptor this process was started with. Throws `io` as {@link lockFolder}. */
+/**
+ * Keeps a lock whose descriptor this process has inherited, and describes this process as the owner
+ * in the lock file. Throws PodError `io` if the file cannot be written.
+ */
 export function keepLock(file: number, what: string, use: string): Lock {
   attempt(what, () => describe(file, use));
   return heldBy(file);
@@ -101,19 +113,20 @@ function heldBy(file: number): Lock {
 }
 
 /**
- * Takes a file that is open for writing for this process alone, until the descriptor is closed.
+ * Locks a file, which must be open for writing, for this process alone until the descriptor is
+ * closed.
  *
- * @throws PodError `in-use`.
+ * @throws PodError `in-use` if another process has locked the file.
  */
 export function lockOpened(file: number, what: string): void {
   if (flock(file) === 'taken') throw inUse(what, holderInProc(file) ?? someone);
 }
 
 /**
- * Refuses a file that another process has locked with {@link lockOpened}. Changes nothing. A file that is not
- * there, or cannot be opened, passes.
+ * Checks that no other process has locked a file with {@link lockOpened}. Changes nothing. The
+ * check passes if the file does not exist or cannot be opened.
  *
- * @throws PodError `in-use`.
+ * @throws PodError `in-use` if another process has locked the file.
  */
 export function refuseTaken(path: string, what: string): void {
   let file: number;
@@ -123,14 +136,17 @@ export function refuseTaken(path: string, what: string): void {
     return;
   }
   try {
-    // The lock that is taken to find out ends with the descriptor.
+    // The check locks the file itself. Closing the descriptor releases that lock.
     lockOpened(file, what);
   } finally {
     closeSync(file);
   }
 }
 
-/** The holder of the lock of a folder, in words; undefined if nobody has it. Changes nothing. */
+/**
+ * Returns a description of the process that holds the lock of a folder, or undefined if no process
+ * holds it. Changes nothing.
+ */
 export function holderOf(folder: string): string | undefined {
   const path = join(folder, lockFile);
   let file: number;
@@ -142,14 +158,14 @@ export function holderOf(folder: string): string | undefined {
   try {
     return take(file, path) ? undefined : ownerInWords(readOwner(path));
   } finally {
-    // The lock that was taken to find out ends with its descriptor.
+    // The check may lock the file itself. Closing the descriptor releases that lock.
     closeSync(file);
   }
 }
 
 /**
- * The process of this machine that holds the lock of a folder; undefined if nobody does, or if the
- * lock's file does not say who.
+ * Returns the process of this machine that holds the lock of a folder. Returns undefined if no
+ * process holds the lock, or if the lock file names no running process of this machine.
  */
 export function holdingProcess(folder: string): ProcessIdentity | undefined {
   if (holderOf(folder) === undefined) return undefined;
@@ -193,7 +209,7 @@ function take(file: number, path: string): boolean {
 
 let libcFlock: LibcFunction | string | undefined;
 
-/** `LOCK_EX | LOCK_NB` [flock(2)]. */
+/** Operation of flock(2) that takes an exclusive lock and does not wait: `LOCK_EX | LOCK_NB`. */
 const exclusiveNow = 2 | 4;
 
 function flock(file: number): 'ours' | 'taken' | 'unknown' {

@@ -2,35 +2,47 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 
 /**
- * A process of this machine. Numbers of processes are used again, so a number alone does not say
- * which process is meant: the time at which it started does.
+ * Identity of a process of this machine. The system reuses process numbers, so only the number and
+ * the start time together say which process is meant.
  */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** Names the boot of the machine and the start within it; empty where the system does not tell. */
+  /**
+   * Start time of the process; on Linux with a prefix that names the boot. Empty if the system does
+   * not say.
+   */
   readonly start: string;
 }
 
-/** This process. */
+/** Returns the identity of this process. */
 export function ownIdentity(): ProcessIdentity {
   return { pid: process.pid, start: startOf(process.pid) ?? '' };
 }
 
-/** The process that has this number now; undefined when there is none, or only its zombie is left. */
+/**
+ * Returns the identity of the process that has the number `pid` now. Returns undefined if there is
+ * no such process, or only its zombie.
+ */
 export function identityOf(pid: number): ProcessIdentity | undefined {
   const start = startOf(pid);
   return start === undefined ? undefined : { pid, start };
 }
 
-/** Whether this very process lives. A start that is not known counts as the same. */
+/**
+ * True if the process with this number and this start time is running. A start time that is unknown
+ * counts as equal.
+ */
 export function isAlive({ pid, start }: ProcessIdentity): boolean {
   const found = startOf(pid);
   return found !== undefined && (start === '' || found === '' || found === start);
 }
 
-/** Start time of the process whose number is `pid`; '' if it cannot be read, undefined if there is no such process. */
+/**
+ * Returns the start time of the process with number `pid`: an empty string if the system does not
+ * say, undefined if there is no such process.
+ */
 function startOf(pid: number): string | undefined {
-  // 0 and less are groups of processes.
+  // Numbers of 0 and less mean groups of processes.
   if (!Number.isSafeInteger(pid) || pid <= 0 || !mayExist(pid)) return undefined;
   if (existsSync('/proc/self/stat')) return startFromProc(pid);
   if (process.platform === 'win32') return '';
@@ -46,12 +58,16 @@ function mayExist(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // A process of another user exists too.
+    // `EPERM` means that the process exists and belongs to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
-/** State and start are the 3rd and 22nd field; the 2nd is a name that may hold anything [proc(5)]. */
+/**
+ * Returns the start time of a process from /proc, or undefined if the process has ended. State and
+ * start time are the 3rd and the 22nd field. The 2nd field, in parentheses, is a name that may
+ * contain any character, so the fields are counted after its last `)` [proc(5)].
+ */
 function startFromProc(pid: number): string | undefined {
   let line: string;
   try {

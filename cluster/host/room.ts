@@ -4,25 +4,30 @@ import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
 /**
- * Addresses that the engine reserves for a shared memory of any size, in bytes: 8 GiB for what 32
- * bits can name with an offset, up to 2 GiB of guards, and some for its own heap.
+ * Address space that Node reserves for a shared memory of any size, in bytes: 8 GiB for what a
+ * 32-bit address plus an offset can reach, up to 2 GiB of guards, and some for its own heap.
  */
 const memoryAddresses = 10.5 * 2 ** 30;
-/** Addresses that the engine reserves for a thread: its heap, its code and its stack, in bytes. */
+/** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
 const threadAddresses = 640 * mib;
 /**
- * Data, in the sense of `ulimit -d`, that a small run takes besides its threads, and that a thread takes,
- * in bytes: 140 and 25 MiB were measured with the network mlp, 240 with cnn.
+ * Room under the limit `ulimit -d`, in bytes, that a small run needs without its threads
+ * (`runData`), and that each thread needs (`threadData`). With the network mlp 140 and 25 MiB were
+ * measured; with cnn, 240 MiB for the run.
  */
 const runData = 256 * mib;
 const threadData = 40 * mib;
-/** Threads of a worker and of a master or supervisor on this machine; measured. */
+/**
+ * Measured number of threads of a worker process (`workerTasks`), and of a master or a supervisor
+ * (`masterTasks`).
+ */
 const workerTasks = 7;
 const masterTasks = 9;
 
 /**
- * Refuses to start threads in this process where they could not all be started: the engine reserves
- * many addresses, and where a limit of the system does not allow that, it ends without a word.
+ * Checks that this process can start `threads` threads. Without this check Node would end without a
+ * message: it reserves much address space for each thread, and a limit of the system may not allow
+ * that. `who` names the user of the threads in messages.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */
@@ -31,7 +36,10 @@ export function requireThreads(threads: number, who: string): void {
   if (lack !== undefined) throw lack;
 }
 
-/** Why a run with so many threads cannot be started in this process, if so. */
+/**
+ * Returns undefined if this process can run `threads` threads, otherwise the error that says why
+ * not.
+ */
 export function lackForThreads(threads: number, who: string): PodError | undefined {
   return (
     lackOfAddresses(memoryAddresses + threads * threadAddresses, who) ??
@@ -40,7 +48,10 @@ export function lackForThreads(threads: number, who: string): PodError | undefin
   );
 }
 
-/** Why another thread cannot be started in this process, if so. */
+/**
+ * Returns undefined if this process can start one more thread, otherwise the error that says why
+ * not.
+ */
 export function lackForThread(): PodError | undefined {
   const who = 'another thread';
   return (
@@ -48,7 +59,12 @@ export function lackForThread(): PodError | undefined {
   );
 }
 
-/** As {@link requireThreads}, for a process for each Cloud TPU, a master and a supervisor. */
+/**
+ * Checks that the limits of the system allow a process for each Cloud TPU, a master and a
+ * supervisor.
+ *
+ * @throws PodError `out-of-memory` or `out-of-threads`.
+ */
 export function requireProcesses(tpus: number): void {
   const lack =
     lackOfAddresses(memoryAddresses + threadAddresses, 'a Cloud TPU') ??

@@ -1,12 +1,15 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 
-/** What one of the first three descriptors of a process leads to. */
+/** File, pipe or device to which a standard stream of a process leads. */
 export interface StandardFile {
   readonly path: string;
   readonly access: 'read' | 'write' | 'both';
 }
 
-/** What a descriptor of a process leads to, where the system tells (Linux); undefined elsewhere. */
+/**
+ * Returns the file to which a descriptor of a process leads. Returns undefined if the system does
+ * not say; only Linux does.
+ */
 export function standardFile(
   descriptor: number,
   pid: number | 'self' = 'self',

@@ -6,14 +6,16 @@ const descriptors = { stdout: 1, stderr: 2 } as const;
 const inWords = { stdout: 'standard output', stderr: 'standard error' } as const;
 
 /**
- * Standard output and error of a command. A write that fails, since the reader has gone, the disk is
- * full or the descriptor is closed, does not stop the program: the first reason is kept, and the
- * command says at its end that output was lost.
+ * Standard output and standard error of a command. A failed write (the reader has gone, the disk is
+ * full, or the descriptor is closed) does not stop the program. The first reason of each stream is
+ * kept, and the command says at its end that output was lost.
  */
 export class StandardStreams {
   readonly #lost: Map<Name, string> = new Map();
 
-  /** Takes over the errors of the process's two streams. Once in a process. */
+  /**
+   * Handles all errors of the two streams of the process. A process must create only one instance.
+   */
   constructor() {
     for (const name of ['stdout', 'stderr'] as const) {
       process[name].on('error', (error: Error) => this.#lose(name, error.message));
@@ -21,13 +23,15 @@ export class StandardStreams {
     }
   }
 
-  /** What was lost, in one line; undefined when everything was taken. */
+  /** Streams that lost output, with the reasons, in one line; undefined if nothing was lost. */
   get lost(): string | undefined {
     const parts = [...this.#lost].map(([name, why]) => `${inWords[name]}: ${why}`);
     return parts.length === 0 ? undefined : parts.join('; ');
   }
 
-  /** Resolves when everything that was written is taken, or known to be lost. */
+  /**
+   * Resolves when everything written so far has been accepted by the system or is known to be lost.
+   */
   async settled(): Promise<void> {
     await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
   }
@@ -38,17 +42,18 @@ export class StandardStreams {
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {
-  // The error, if there is one, reaches the listener of the stream before this.
+  // A possible error of the stream reaches its listener before this promise resolves.
   return new Promise((resolve) => stream.write('', () => setImmediate(resolve)));
 }
 
 /**
- * Whether a descriptor was closed (`>&-`) when this program was started.
+ * True if a descriptor was closed (`>&-`) when this program was started.
  *
- * Node opens `/dev/null` in place of a closed descriptor before any of our code runs, for reading
- * and writing. Programs that discard output, such as a `subprocess` with `DEVNULL`, may pass just
- * that; but a shell opens what it redirects to for writing alone. So a descriptor was closed if it
- * leads to a `/dev/null` of this kind and the parent is a shell that has something else there.
+ * Node opens `/dev/null`, for reading and writing, in place of a closed descriptor before any code
+ * of the program runs. A parent that discards output, such as a Python `subprocess` with `DEVNULL`,
+ * may pass just such a `/dev/null`. A shell, however, opens the target of a redirection for writing
+ * only. So the descriptor was closed if it leads to a `/dev/null` open for reading and writing,
+ * while the parent is a shell whose own descriptor does not.
  */
 function isClosed(descriptor: number): boolean {
   if (!isNodesOwn(standardFile(descriptor))) return false;

@@ -2,8 +2,8 @@ import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { platform } from 'node:process';
 
 /**
- * Lets what was made or renamed in a directory outlast a loss of power. Windows keeps directories by
- * itself, and opens none.
+ * Flushes a directory to disk, so that files created or renamed in it survive a power failure. Does
+ * nothing on Windows, which flushes directories itself and cannot open a directory.
  */
 export function syncDirectory(path: string): void {
   if (platform === 'win32') return;

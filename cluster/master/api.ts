@@ -15,8 +15,8 @@ const requestMsMax = 5000;
 /** Longest time, in ms, that a connection may be silent. */
 const silentMsMax = 20_000;
 /**
- * Most requests on one connection. The server closes the connection after them, and destroys it at
- * once if the client sends a further request.
+ * Maximum number of requests on one connection. The server closes the connection after them, and
+ * destroys it at once if the client sends a further request.
  */
 export const requestsMax = 100;
 
@@ -63,7 +63,7 @@ export function serveApi(
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });
-    // A master that takes jobs must stay alive without a job, so only its server holds the process.
+    // The HTTP server of a master that takes jobs keeps the process alive while there is no job.
     if (jobApi === undefined) server.unref();
     server.listen({ host, port }, () => resolve(opened(server)));
   });

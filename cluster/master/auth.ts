@@ -1,11 +1,9 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { PodError } from '../../src/numerics/error.ts';
+import { limits } from '../limits.ts';
 import type { Token } from '../net/token.ts';
 
-/**
- * The parts of a request that a proof covers in addition to time and nonce: all that the master
- * reads.
- */
+/** The parts of a request that its proof covers, in addition to time and nonce. */
 export interface SignedRequest {
   readonly method: string;
   /** Path with its query, exactly as sent: `/jobs/job-1/log?offset=0`. */
@@ -23,12 +21,11 @@ export interface Stamp {
   readonly proof: string;
 }
 
-/** Largest allowed difference, in ms, between the clocks of the client and of the master. */
-export const skewMsMax: number = 60_000;
-/** Most nonces that the master remembers. Each is remembered for twice {@link skewMsMax}. */
+/**
+ * Maximum number of nonces that the master remembers. Each nonce is remembered for twice
+ * `limits.clockSkewMs`.
+ */
 export const noncesMax: number = 2 ** 16;
-/** Time, in ms, for which a challenge is valid. */
-export const challengeMsMax: number = 30_000;
 const nonceBytes = 16;
 
 /** The time in a stamp whose nonce is a challenge: such a stamp does not depend on clocks. */
@@ -94,9 +91,8 @@ export class Doorkeeper {
    * Parses the header `authorization` and checks its time, or its challenge, before the body of the
    * request is read. `admit` then checks the proof.
    *
-   * @throws PodError `unauthorized` when the header is malformed, Stale when its time is too far
-   * from
-   *   the master's or its challenge is not valid.
+   * @throws PodError `unauthorized` when the header is malformed, Stale when the time differs too
+   *   much from the master's or the challenge is not valid.
    */
   readStamp(header: string | undefined): Stamp {
     const found = /^Pod (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(header ?? '');
@@ -109,9 +105,11 @@ export class Doorkeeper {
       throw this.#stale('expected a challenge of this master, not older than 30 s, found another');
     }
     const aheadMs = Number(time) - this.#now();
-    if (Math.abs(aheadMs) > skewMsMax) {
+    if (Math.abs(aheadMs) > limits.clockSkewMs) {
       const found = `a clock ${Math.abs(aheadMs)} ms ${aheadMs > 0 ? 'ahead' : 'behind'}`;
-      throw this.#stale(`expected a clock within ${skewMsMax} ms of the master's, found ${found}`);
+      throw this.#stale(
+        `expected a clock within ${limits.clockSkewMs} ms of the master's, found ${found}`,
+      );
     }
     return { time, nonce, proof };
   }
@@ -120,9 +118,8 @@ export class Doorkeeper {
    * Admits a request, at most once.
    *
    * @throws PodError `unauthorized` when the proof is wrong or the nonce was used before, Stale
-   * when
-   *   the time does not prove that the request is new, `too-many` when {@link noncesMax} nonces are
-   *   remembered already.
+   *   when the time does not prove that the request is new, `too-many` when {@link noncesMax}
+   *   nonces are remembered already.
    */
   admit(request: SignedRequest, { time, nonce, proof }: Stamp): void {
     if (!this.#token.isProof(Buffer.from(proof, 'hex'), proven(request, time, nonce))) {
@@ -135,7 +132,7 @@ export class Doorkeeper {
     }
     if (this.#seen.has(nonce)) throw unauthorized('used before');
     if (this.#seen.size >= noncesMax) {
-      throw new PodError('too-many', `${noncesMax} requests within ${2 * skewMsMax} ms`);
+      throw new PodError('too-many', `${noncesMax} requests within ${2 * limits.clockSkewMs} ms`);
     }
     this.#seen.set(nonce, { timeMs, arrivedMs: this.#elapsed() });
   }
@@ -145,14 +142,14 @@ export class Doorkeeper {
   }
 
   /**
-   * Forgets the nonces of stamps that arrived more than twice {@link skewMsMax} ago. A repeated
+   * Forgets the nonces of stamps that arrived more than twice `limits.clockSkewMs` ago. A repeated
    * stamp is still refused after that, because `admit` accepts no stamp that is as old as a
    * forgotten one, even if the clock was set back.
    */
   #forget(): void {
     const now = this.#elapsed();
     for (const [nonce, { timeMs, arrivedMs }] of this.#seen) {
-      if (now - arrivedMs <= 2 * skewMsMax) return;
+      if (now - arrivedMs <= 2 * limits.clockSkewMs) return;
       this.#seen.delete(nonce);
       this.#forgottenMs = Math.max(this.#forgottenMs, timeMs);
     }
@@ -185,13 +182,13 @@ class Challenges {
     return Buffer.concat([head, this.#prove(head)]).toString('hex');
   }
 
-  /** True if this object made the nonce, not longer than {@link challengeMsMax} ago. */
+  /** True if this master made the nonce, at most {@link limits.challengeMs} ago. */
   isGood(nonce: string): boolean {
     const bytes = Buffer.from(nonce, 'hex');
     const head = bytes.subarray(0, challengeParts.time + challengeParts.random);
     if (!timingSafeEqual(bytes.subarray(head.length), this.#prove(head))) return false;
     const ageMs = this.#elapsed() - head.readUIntBE(0, challengeParts.time);
-    return ageMs >= 0 && ageMs <= challengeMsMax;
+    return ageMs >= 0 && ageMs <= limits.challengeMs;
   }
 
   #prove(head: Buffer): Buffer {

@@ -42,14 +42,14 @@ export interface CommitLog {
    * will not be continued, but its lines stay in the file.
    */
   readonly abandoned: Abandoned | null;
-  /** Numbers, from 1, of truncated or damaged lines, which were skipped. */
+  /** Line numbers, from 1, of truncated or damaged lines. The reader skipped these lines. */
   readonly unreadable: readonly number[];
   /** Writes that membership `generation` begins. */
   beginGeneration(generation: number): void;
   /**
    * Writes that a step is committed in membership `generation`. A step that the log has already is
-   * not written again. Throws PodError `digest-mismatch` if it ended with another digest than
-   * before.
+   * not written again, and must have the same digest as before; otherwise `commit` throws PodError
+   * `digest-mismatch`.
    */
   commit(event: StepCommitted, generation: number): void;
   /**
@@ -64,13 +64,12 @@ export interface CommitLog {
 
 /** An unfinished run whose commit log another run has taken over. */
 export interface Abandoned {
-  /** Number of its last committed step. */
+  /** Number of the last committed step of the abandoned run. */
   readonly step: number;
-  /** Number of steps of the whole run. */
+  /** Number of steps that the whole abandoned run would have had. */
   readonly steps: number;
   /**
-   * Key of the abandoned run (see src/experiment/same-run.ts); undefined in a log of an old
-   * version.
+   * Key of the abandoned run (src/experiment/same-run.ts); undefined in a log of an old version.
    */
   readonly key: unknown;
 }
@@ -81,8 +80,7 @@ export interface Abandoned {
  * Otherwise a new history begins in the same file, and generations go on from the last one.
  *
  * @throws PodError `io` when the file cannot be read or written. Methods that add records throw
- * `io`
- *   too, and `superseded` when a newer master leads.
+ *   `io` too, and `superseded` when a newer master leads.
  */
 export function openCommitLog(
   path: string,
@@ -92,7 +90,7 @@ export function openCommitLog(
   return new FileLog(path, { run: keyDigest(key), key: { ...key } }, files);
 }
 
-/** Most bytes of one read. */
+/** Maximum bytes of one read. */
 const chunkBytes = 2 ** 16;
 const newline = 0x0a;
 
@@ -166,8 +164,7 @@ class FileLog implements CommitLog {
     if (last?.step !== step || last.digest !== digest) {
       throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
     }
-    // The training loop keeps `event` too. The history shares it, so memory has each step only
-    // once.
+    // The training loop keeps `event` too. Sharing the object halves the memory of the history.
     history[history.length - 1] = event;
   }
 

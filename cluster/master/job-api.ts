@@ -20,18 +20,18 @@ export interface LogAnswer extends LogPiece {
   readonly hasEnded: boolean;
 }
 
-/** Most bytes of a request's body. */
+/** Maximum number of bytes of a request's body. */
 export const bodyBytesMax: number = 2 ** 16;
 /**
- * Most bytes that the server reads of a body that is too large. It reads on beyond the limit, so
- * that a client which sends its whole body first still receives the answer `too-large`.
+ * Maximum number of bytes that the server reads of a body that is too large. It reads on beyond the
+ * limit, so that a client which sends its whole body first still receives the answer `too-large`.
  */
 const drainBytesMax = 2 ** 20;
 /** Longest time, in ms, that an answer may wait for a log to grow. */
 export const waitMsMax: number = 10_000;
-/** Most answers that may wait at the same time. */
+/** Maximum number of answers that may wait at the same time. */
 const waitersMax = 64;
-/** Most jobs in one answer of `GET /jobs`. */
+/** Maximum number of jobs in one answer of `GET /jobs`. */
 export const pageMax: number = 100;
 
 /** True if a path belongs to the job API: `/jobs`, or below it. */
@@ -40,8 +40,8 @@ export function isJobPath(path: string): boolean {
 }
 
 /**
- * Returns the handler of `POST /jobs`, `GET /jobs`, `GET /jobs/ID`, `GET /jobs/ID/log` and `DELETE
- * /jobs/ID`. Answers are JSON; an error is `{code, message}`.
+ * Returns the handler of `POST /jobs`, `GET /jobs`, `GET /jobs/ID`, `GET /jobs/ID/log` and
+ * `DELETE /jobs/ID`. Answers are JSON; an error is `{code, message}`.
  */
 export function answerJobs({
   jobs,
@@ -240,8 +240,8 @@ const statuses: Readonly<Partial<Record<ErrorCode, number>>> = {
 };
 
 /**
- * Returns the HTTP status of an error: 400 when the user's input is wrong (exit codes 2 and 4), 500
- * when the master failed, or the status in `statuses`.
+ * Returns the HTTP status of an error: the status in `statuses` if there is one, else 400 for wrong
+ * input (exit codes 2 and 4), else 500.
  */
 function statusOf({ code, exitCode }: PodError): number {
   return statuses[code] ?? (exitCode === 2 || exitCode === 4 ? 400 : 500);

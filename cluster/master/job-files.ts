@@ -65,7 +65,7 @@ export const nodeJobFiles: JobFiles = {
   truncate: truncateSync,
 };
 
-/** Most bytes of a file that is read: more than ten times the summary of the largest pod. */
+/** Maximum size, in bytes, of a file that is read: more than ten times the largest summary. */
 const readBytesMax = 2 ** 24;
 
 function read(path: string): string | undefined {

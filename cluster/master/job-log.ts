@@ -9,11 +9,11 @@ export interface LogPiece {
   readonly next: number;
 }
 
-/** Most bytes of one part of a log. A line is never longer. */
+/** Maximum size, in bytes, of one part of a log. A line is never longer. */
 export const pieceBytesMax: number = 2 ** 17;
 /**
- * Most bytes of a job's log. Further lines are dropped; the job's summary is not lost, because
- * `job.json` has it too.
+ * Maximum size, in bytes, of a job's log. Further lines are dropped; the job's summary is not lost,
+ * because `job.json` has it too.
  */
 export const logBytesMax: number = 2 ** 28;
 
@@ -72,7 +72,7 @@ export class JobLog {
       if (offset >= size) return { text: '', next: size };
       const piece = this.#files.readAt(this.#path, offset, pieceBytesMax);
       const end = piece.lastIndexOf(10) + 1;
-      // A part without a newline is damage, because no line is that long. It is returned as it is.
+      // A part without a newline is damage, because no line is that long. Clients get it unchanged.
       const bytes = end === 0 && piece.length === pieceBytesMax ? piece.length : end;
       return { text: piece.toString('utf8', 0, bytes), next: offset + bytes };
     });

@@ -18,7 +18,9 @@ import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
 
-/** A run for the workers that wait in a lobby, with the surroundings that the run needs. */
+/**
+ * A run that uses the workers in a lobby: its options, and what the master provides for the run.
+ */
 export interface Job {
   readonly options: TrainOptions;
   /** Folder of the commit log. */
@@ -30,8 +32,7 @@ export interface Job {
   /** True if the workers are processes of this machine that the master watches. */
   readonly isWatched: boolean;
   /**
-   * Returns true if the run is to end now, after a checkpoint if it keeps any. Called after every
-   * step.
+   * Called after every step. Returns true if the run is to end, after it has saved a checkpoint.
    */
   readonly shouldStop: () => boolean;
   /** Receives the state of the pod and each event of the run. */
@@ -63,8 +64,7 @@ export const commitsFile = 'commits.jsonl';
  * Runs a job to its end, or until `shouldStop` returns true. A job that an earlier master began
  * goes on after its last commit. Every commit is on disk before the next step.
  *
- * @throws PodError as `train` does. A job that has failed for good throws the same error again at
- * once.
+ * @throws PodError as `train` does. A job that has failed for good throws the same error at once.
  */
 export async function runJob(job: Job): Promise<JobEnd> {
   const { options, folder, logger } = job;
@@ -168,8 +168,8 @@ async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<Jo
     const generation = pod?.status().generation ?? past.generation + 1;
     if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
     if (event.kind === 'step') {
-      // If the log cannot be written, the next master runs this step again. So the workers are
-      // kept.
+      // If the log cannot be written, the next master runs this step again with the same workers,
+      // so the pod must not dismiss them.
       isLost = true;
       commits.commit(event, generation);
       isLost = false;

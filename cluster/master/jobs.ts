@@ -120,9 +120,8 @@ export interface LoadedJobs {
 }
 
 /**
- * The jobs on disk. Each job is a folder `<folder>/jobs/<id>` with a file `job.json`, which is
- * replaced atomically and holds the state of the job. Only one process may write to the jobs at a
- * time.
+ * The jobs on disk. Each job is a folder `<folder>/jobs/<id>` with a file `job.json`, which holds
+ * the state of the job and is replaced atomically. Only one process may write at a time.
  */
 export class JobStore {
   readonly #parent: string;
@@ -141,8 +140,9 @@ export class JobStore {
 
   /**
    * Reads all jobs, in order of submission. A damaged job is returned separately, is not changed,
-   * and does not prevent other jobs from loading. An empty job folder is left from an interrupted
-   * submission. No client received its name, so the next submission reuses the name.
+   * and does not prevent other jobs from loading. A job folder that is empty, or has only
+   * `job.json.new`, is left from an interrupted submission. No client received the name of that
+   * job, so the next submission reuses the name.
    *
    * @throws PodError `io` when the folder of jobs cannot be read.
    */

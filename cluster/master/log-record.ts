@@ -56,7 +56,10 @@ export class LogContents {
   /** Generation of the newest membership in the log; 0 for none. */
   generation = 0;
   readonly history: StepCommitted[] = [];
-  /** Number of committed steps. The next commit must be of step `steps` + 1. */
+  /**
+   * Number of steps done, by commits or up to a checkpoint. A commit of any step but the next is
+   * ignored.
+   */
   steps = 0;
   /**
    * Number of commits whose membership is not that of the commit before: recoveries from losses.

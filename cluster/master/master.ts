@@ -1,6 +1,6 @@
 /**
- * The master program. It waits for a worker for each Cloud TPU, trains as `POD_ARGS` (flags of `pod
- * train`) says, and exits with the exit code of `pod train`. The last line of its log is the
+ * The master program. It waits for a worker for each Cloud TPU, trains as `POD_ARGS` (flags of
+ * `pod train`) says, and exits with the exit code of `pod train`. The last line of its log is the
  * summary. With `POD_MODE=serve` the master stays up and takes jobs instead. docs/OPERATING.md
  * lists its environment variables.
  */
@@ -16,6 +16,7 @@ import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
 import { textIn, wholeIn, wordIn } from '../host/environment.ts';
 import { makeToken } from '../image/token-file.ts';
+import { limits } from '../limits.ts';
 import { parseHost } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { Lobby } from '../process/lobby.ts';
@@ -41,18 +42,13 @@ const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
 const portRange = { min: 0, max: 65_535 };
 
-/**
- * Time, in ms, that a pod which ends with an error at once waits for workers that are still
- * starting.
- */
+/** Time, in ms, that a pod which ends with an error waits for workers that are still starting. */
 const startingMs = 5000;
 /**
  * Time, in ms, that workers in containers live on after their master. A container engine that ends
  * a pod with its first container must see the master end first.
  */
 const containerLingerMs = 1500;
-/** Time, in ms, that a running step may take to finish after the signal to end. */
-const stepMsLimit = 8000;
 
 outliveFileLimit();
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
@@ -98,7 +94,7 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
   return { token, lobby };
 }
 
-/** Trains the run of `POD_ARGS`. Returns the exit code. */
+/** Trains the run that `POD_ARGS` describes. Returns the exit code. */
 async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
@@ -225,7 +221,7 @@ interface Ending {
 
 /**
  * Ends the master at the first signal that asks for it. If no step can run, the process exits at
- * once. Otherwise the function calls `stop`, and the running step has {@link stepMsLimit} to
+ * once. Otherwise the function calls `stop`, and the running step has {@link limits}.lastStepMs to
  * finish. A longer step is abandoned without a commit, and runs again when another master continues
  * the run.
  */
@@ -241,7 +237,7 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
     setTimeout(() => {
       logger.warn('the step is abandoned');
       process.exit(ending.exitCode);
-    }, stepMsLimit).unref();
+    }, limits.lastStepMs).unref();
     stop();
   });
   return ending;

@@ -61,7 +61,7 @@ export class RunState implements ApiSource, JobWatch {
 
   /**
    * Reports to the pod that a worker process of this machine has died. Returns true if the pod
-   * decides about a replacement, false if there is no pod or the pod does not know the worker.
+   * decides about a replacement. Returns false if the caller has to, for example without a pod.
    */
   died(tpu: number, death: Death): boolean {
     return this.#pod?.died(tpu, death) ?? false;

@@ -4,6 +4,7 @@ import type { Report } from '../../src/experiment/event.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { oneLine, quote } from '../../src/numerics/quote.ts';
+import { limits } from '../limits.ts';
 import { type JobFiles, nodeJobFiles } from './job-files.ts';
 import { JobLog, type LogPiece } from './job-log.ts';
 import {
@@ -16,14 +17,14 @@ import {
   type RunningJob,
 } from './jobs.ts';
 
-/** The data of a job that its runner gets. */
+/** The data of a job that the function {@link RunJob} receives. */
 export interface JobToRun {
   readonly id: string;
   /** Flags of `pod train`. */
   readonly words: readonly string[];
   /**
-   * Folder of the job. Holds its commit log and checkpoints, so that another master can continue
-   * it.
+   * Folder of the job, with its commit log and checkpoints. Another master needs them to continue
+   * the job.
    */
   readonly folder: string;
 }
@@ -67,9 +68,7 @@ export interface JobServerOptions {
   readonly files?: JobFiles;
 }
 
-/** Most jobs that have not ended. */
-export const queueMax = 1000;
-/** Most bytes of a job's flags as JSON. */
+/** Maximum number of bytes of a job's flags as JSON. */
 export const wordsBytesMax: number = 2 ** 14;
 
 /**
@@ -141,8 +140,7 @@ export class JobServer {
    * Queues a job. The job is on disk when `submit` returns.
    *
    * @throws PodError `too-large` for too many bytes of flags, `too-many` for a full queue, `io`
-   * when
-   *   the job cannot be written, or the error of `JobServerOptions.check`.
+   *   when the job cannot be written, or the error of `JobServerOptions.check`.
    */
   submit(words: readonly string[]): Job {
     const bytes = Buffer.byteLength(JSON.stringify(words));
@@ -150,8 +148,11 @@ export class JobServer {
       throw new PodError('too-large', `flags: expected ${wordsBytesMax} bytes, found ${bytes}`);
     }
     const kept = this.#check(words);
-    if (this.#unfinished.size >= queueMax) {
-      throw new PodError('too-many', `${queueMax} jobs are waiting; try again when one has ended`);
+    if (this.#unfinished.size >= limits.queueMax) {
+      throw new PodError(
+        'too-many',
+        `${limits.queueMax} jobs are waiting; try again when one has ended`,
+      );
     }
     const id = jobName(this.#lastNumber + 1);
     const job: Job = { id, words: kept, submittedMs: this.#options.now(), state: 'queued' };
@@ -233,10 +234,7 @@ export class JobServer {
     }
   }
 
-  /**
-   * Resolves when a job is submitted or the server stops. Needs no deadline, since no job is
-   * queued.
-   */
+  /** Resolves when a job is submitted or the server stops. Has no deadline: no job waits for it. */
   #woken(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
@@ -291,8 +289,8 @@ export class JobServer {
   }
 
   /**
-   * Records the failure of a job. Any error but a PodError is a mistake of this program: the job
-   * counts as failed, so that the next master does not run it again, and the error ends this
+   * Records the failure of a job. An error that is no PodError is a mistake of this program. Such a
+   * job counts as failed, so that the next master does not run it again; the error ends this
    * master.
    */
   #failed({ isCancelling: _, ...job }: RunningJob, log: JobLog, error: unknown): void {
@@ -330,10 +328,7 @@ export class JobServer {
     }
   }
 
-  /**
-   * Changes a job: on disk first, then in memory, so that clients see only changes that are on
-   * disk.
-   */
+  /** Changes a job on disk, then in memory, so that clients see only changes that are on disk. */
   #put(job: Job, report?: Report): Job {
     this.#store.write(job, report);
     this.#remember(job);

@@ -18,7 +18,10 @@ import { type Wire, webSocketWire } from './wire.ts';
 
 /** Channel for messages to one peer that has completed the handshake. */
 export interface ControlChannel<Out> {
-  /** Hello of the connecting end: its role and number, and the number of the process it wanted. */
+  /**
+   * Hello of the connecting end: its role and number, and the number of the process that it wants
+   * to reach.
+   */
   readonly hello: Hello;
   /** Sends a message; does nothing once the channel has closed. */
   send(message: Out): void;

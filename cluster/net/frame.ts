@@ -37,7 +37,7 @@ export interface FrameHeader {
    * parameter.
    */
   queue: number;
-  /** Bytes of the payload. */
+  /** Length of the payload, in bytes. */
   bytes: number;
   /**
    * Number of frames of one queue that the sender of this header has ever released, modulo 2^32.
@@ -227,7 +227,7 @@ export class FrameReader {
   /** Memory for the part that is being read: the header, or a payload and the header after it. */
   #target: Uint8Array = this.#head;
   #filled = 0;
-  /** Bytes of the payload. */
+  /** Payload length of the present frame, in bytes. */
   #bytes = 0;
   readonly #zlib = new ZlibCrc();
   #crc: RunningCrc = this.#zlib;

@@ -60,8 +60,8 @@ export interface Handshake {
 }
 
 /**
- * Creates the connecting end of a handshake. The caller sends `opening` first. `nonce` has {@link
- * nonceBytes} random bytes.
+ * Creates the connecting end of a handshake. The caller sends `opening` first. `nonce` consists of
+ * {@link nonceBytes} random bytes.
  */
 export function connectingHandshake(
   token: Token,

@@ -79,7 +79,7 @@ interface Source {
  *   it, or into a slot.
  * - Credit: every queue has a window of its own, so a slow receiver delays only the sender of that
  *   queue. Every tensor frame says how many frames its sender has released on the reverse queue. A
- *   credit frame says so only if no tensor frame goes that way for long.
+ *   credit frame reports that number only when the peer would otherwise soon run out of credit.
  *
  * A pump runs on the main thread of its process, for one membership. It works whenever a frame
  * arrives, a socket drains, or a caller pokes it. It allocates nothing for a frame.

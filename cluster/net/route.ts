@@ -115,7 +115,7 @@ export function peersOf(crossings: readonly Crossing[]): readonly number[] {
 export interface SegmentPlace {
   readonly peer: number;
   readonly address: number;
-  /** A multiple of {@link mapBytes}. */
+  /** Length in bytes, a multiple of {@link mapBytes}. */
   readonly bytes: number;
   /**
    * Queue numbers. Each queue has {@link segmentFrames} slots. The slots have the order of this

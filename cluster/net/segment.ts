@@ -17,8 +17,8 @@ export interface SegmentOffer {
   readonly pid: number;
   readonly fd: number;
   /**
-   * Device and inode of the file. The receiver checks both, because in another container the same
-   * `pid` may mean another process.
+   * Device and inode of the file. The receiver compares both with the file that it opens, because
+   * in another container the same `pid` may mean another process.
    */
   readonly device: bigint;
   readonly inode: bigint;

@@ -122,7 +122,10 @@ export class SocketOutLink implements OutLink {
  */
 export class SocketInLink implements InLink {
   readonly crossing: Crossing;
-  /** Counts the frames that arrived and that the sender has not been told are released. */
+  /**
+   * Counts the received frames for which the sender has no credit back yet, which is how the sender
+   * sees the queue.
+   */
   readonly window: Window = new Window(windowFrames);
   /** Slots for the payloads of frames that are to be summed, or that no lane waits for. */
   readonly #slots: Slots;

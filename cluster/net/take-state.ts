@@ -85,8 +85,8 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       if (isOpen) events.heard();
     },
     closed(refusal) {
-      // A peer closes all connections when it begins a membership, so a connection that was closed
-      // before it opened is not a failure: the peer is only early in that membership.
+      // A peer closes all connections when it begins a membership. So if the connection closes
+      // before it has opened, the peer may only have been too early, and the taker tries again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else events.closed(refusal ?? { code: 'peer', text: 'gone before all had come' });

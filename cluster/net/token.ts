@@ -28,8 +28,8 @@ export class Token {
   }
 
   /**
-   * True if `proof` is the proof of `parts`. The time of the comparison does not depend on the
-   * position of a difference, so it reveals nothing to an attacker.
+   * True if `proof` is the proof of `parts`. The time of the comparison does not depend on where
+   * the two differ, so an attacker learns nothing from it.
    */
   isProof(proof: Uint8Array, parts: readonly Uint8Array[]): boolean {
     const expected = this.prove(parts);

@@ -28,7 +28,7 @@ export class Window {
     this.#size = size;
   }
 
-  /** Number of frames ever put in. */
+  /** Number of frames ever put in, modulo 2^32. */
   get count(): number {
     return this.#put;
   }
@@ -38,22 +38,22 @@ export class Window {
     return (this.#put - this.#back) >>> 0;
   }
 
-  /** Number of frames ever released. */
+  /** Number of frames ever released, modulo 2^32. */
   get back(): number {
     return this.#back;
   }
 
   /**
-   * True if the window, after {@link narrow}, has room for another frame. The sender obeys this
-   * limit.
+   * True if another frame fits into the window in its present size, which {@link narrow} may have
+   * reduced. The sender obeys this limit.
    */
   get hasRoom(): boolean {
     return this.frames < this.#size;
   }
 
   /**
-   * True if the window has no room even without {@link narrow}. The receiver checks this limit,
-   * because frames sent before `narrow` may still be on their way.
+   * True if no other frame fits into the window in its original size. The receiver checks this
+   * limit, because frames sent before {@link narrow} may still be on their way.
    */
   get isFull(): boolean {
     return this.frames >= this.#capacity;

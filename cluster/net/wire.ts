@@ -6,8 +6,8 @@ import { headerBytes, type RefusalCode } from './frame.ts';
 export interface Wire {
   /**
    * Sends `head`, then `payload`. The caller must not change their bytes until the kernel has taken
-   * them. Returns true if the kernel has taken them already. Otherwise `drained` of {@link
-   * WireEvents} is called later, and the caller must not send another payload before.
+   * them. Returns true if the kernel has taken them already. Otherwise the event `drained` follows,
+   * and the caller must not send another payload before that event.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
   /** True if both ends are on one host. */
@@ -16,7 +16,7 @@ export interface Wire {
   readonly waiting: number;
   /**
    * Sends a last record, if given, and closes the connection. Does not wait for an answer of the
-   * peer.
+   * peer. The record may be dropped if earlier bytes still wait in the socket.
    */
   end(record?: Buffer, code?: RefusalCode): void;
 }

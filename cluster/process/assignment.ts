@@ -27,7 +27,7 @@ export interface Assignment {
   readonly topology: Topology;
   readonly mxu: 'fast' | 'systolic';
   readonly relaxed: boolean;
-  /** The programs without their executables, in the order of the executables in the code. */
+  /** The programs without their executables, in the same order as the packed executables. */
   readonly programs: readonly Omit<Program, 'executable'>[];
   /** Length in bytes, and SHA-256 in hex, of the joined pieces of the executables. */
   readonly code: { readonly bytes: number; readonly hash: string };

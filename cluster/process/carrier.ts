@@ -54,8 +54,9 @@ export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 const retryMs = 50;
 
 /**
- * Connects the links of this process's Cloud TPU to its neighbours over sockets. The carrier lives
- * as long as its process; `begin` makes new connections for every membership.
+ * Connects the links of one Cloud TPU to its neighbours over sockets, and transfers parameters
+ * between processes. The carrier lives as long as its node; `begin` makes new connections for every
+ * membership.
  */
 export class Carrier {
   readonly #parts: CarrierParts;

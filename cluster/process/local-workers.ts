@@ -25,7 +25,10 @@ export interface LocalWorkersOptions {
 
 /** Period in ms of the check for dead workers that an earlier master started. */
 const lookMs = 250;
-/** Lifetime in ms below which a life counts as short; short lives in a row delay the next start. */
+/**
+ * Lifetime in ms below which a process counts as short-lived. Several short-lived processes in a
+ * row delay the next start.
+ */
 const shortLifeMs = 5000;
 /** Delay in ms of the next start after two short lives in a row; doubled with each further one. */
 const firstDelayMs = 100;
@@ -52,7 +55,7 @@ interface Watched {
  */
 export class LocalWorkers {
   readonly #options: LocalWorkersOptions;
-  /** By Cloud TPU. */
+  /** By Cloud TPU: the process that is watched. */
   readonly #watched: (Watched | undefined)[] = [];
   /** Timers of delayed starts. */
   readonly #delayed: Set<NodeJS.Timeout> = new Set();

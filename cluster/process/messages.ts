@@ -61,6 +61,7 @@ export type ToNode =
    * `set`.
    */
   | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
+  /** Asks for `length` bytes of a parameter; {@link pieceBytesMax} limits the answer. */
   | ({ readonly kind: 'read'; readonly length: number } & Request & Piece)
   /** Makes the process copy a program's parameters from the process of Cloud TPU `peer`. */
   | ({

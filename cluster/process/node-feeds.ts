@@ -10,7 +10,7 @@ import { Loader, type LoaderParts } from './loader.ts';
 export class NodeFeeds {
   readonly #parts: LoaderParts;
   readonly #loader: Loader;
-  /** By program. */
+  /** By program: its infeed queue; undefined for a program without a feed. */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
    * By program: step of the program that corresponds to step 0 of the program's queue. -1 before

@@ -12,6 +12,7 @@ import type { Failure, FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver, messageOf, nameOf, namesOf } from '../driver.ts';
 import { isFinal } from '../final.ts';
+import { commonMasterOptions } from '../limits.ts';
 import type { Refusal } from '../net/frame.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
@@ -86,7 +87,7 @@ export interface PodStatus {
     readonly pid: number | null;
     /** Address at which other processes reach the worker. */
     readonly host: string | null;
-    /** Name of its machine or container. */
+    /** Name of the worker's machine or container. */
     readonly hostname: string | null;
   }[];
 }
@@ -109,8 +110,6 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
 
 /** Period in ms of the samples that the failure detector takes of all progress counters. */
 const samplePeriodMs = 200;
-/** Shortest limit of silence of the failure detector, in ms, by MXU implementation. */
-const silenceMs = { fast: 1200, systolic: 60_000 } as const;
 /** Longest wait in ms for workers to give up their Cloud TPUs when the pod closes. */
 const leaveMsLimit = 3000;
 /** Longest wait in ms for the answer to a request. The master then disconnects the worker. */
@@ -131,22 +130,9 @@ const quietMsLimit = 30_000;
 const returnMs = 3000;
 
 function masterOptions(options: ProcessPodOptions): MasterOptions {
-  const { topology, mxu, programs, recovery, startMsLimit, graceMsLimit } = options;
-  return {
-    names: namesOf(topology),
-    taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
-    startMsLimit,
-    quietMsLimit,
-    silenceMsLimit: silenceMs[mxu],
-    silenceFactor: 4,
-    sampleMsLimit: 2.5 * samplePeriodMs,
-    recovery: {
-      policy: recovery ?? 'none',
-      graceMsLimit,
-      lossesPerStepMax: 5,
-      lossesPerMinuteMax: 30,
-    },
-  };
+  const { topology, startMsLimit, graceMsLimit } = options;
+  const common = commonMasterOptions(options, { graceMsLimit, samplePeriodMs });
+  return { ...common, names: namesOf(topology), startMsLimit, quietMsLimit };
 }
 
 /** A Cloud TPU that is assigned to a worker's process, and what is known of that process. */
@@ -159,8 +145,9 @@ interface Member {
   hasJoined: boolean;
   /** The error with which the process reported `unable`, if it did. */
   lastWords: Failure | undefined;
-  /** Its progress counter, and how often it has been told. */
+  /** Progress counter of the Cloud TPU, from the last heartbeat message. */
   progress: number;
+  /** Number of heartbeat messages received. */
   heartbeats: number;
   /** By link number: bytes sent, as the process counts them. */
   readonly sent: Map<number, number>;

@@ -1,15 +1,11 @@
+import { limits } from '../limits.ts';
 import type { Refusal } from '../net/frame.ts';
 
 type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 
-/** Number of refused connections that are logged one by one in each period. */
-export const toldMax = 20;
-/** Length of a logging period, in ms. */
-export const periodMs = 10_000;
-
 /**
  * Logs refused connections. Anybody can connect as often as they like, and must not be able to fill
- * the disk with log lines. So after `toldMax` lines in a period the others are only counted.
+ * the disk with log lines. So after `limits.refusalsLogged` lines in a period the others are only counted.
  */
 export class TurnedAway {
   readonly #log: Log;
@@ -23,9 +19,10 @@ export class TurnedAway {
 
   /** Logs or counts a refused connection. */
   add(address: string, { code, text }: Refusal): void {
-    if (this.#told === 0) setTimeout(() => this.#tellMore(), periodMs).unref();
+    if (this.#told === 0) setTimeout(() => this.#tellMore(), limits.refusalPeriodMs).unref();
     this.#told++;
-    if (this.#told <= toldMax) this.#log('turned-away', { address, code, cause: text });
+    if (this.#told <= limits.refusalsLogged)
+      this.#log('turned-away', { address, code, cause: text });
     else this.#more.set(code, (this.#more.get(code) ?? 0) + 1);
   }
 

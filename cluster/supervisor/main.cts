@@ -1,4 +1,7 @@
-/** The supervisor: checks the engine and the machine, then loads program.ts. See cluster/host/engine.cts. */
+/**
+ * Entry file of the supervisor program: checks Node and the machine, then loads program.ts. See
+ * cluster/host/engine.cts.
+ */
 import type { Engine } from '../host/engine.cts';
 
 const engine: Engine = require('../host/engine.cjs');

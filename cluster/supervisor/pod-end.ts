@@ -5,7 +5,7 @@ import { readSmallText } from '../../src/files/read.ts';
 
 /** The end of a pod of processes. */
 export interface PodEnd {
-  /** Exit code of the master; see docs/OPERATING.md, Exit codes. */
+  /** Exit code of the master; see docs/REFERENCE.md, Exit codes. */
   readonly exitCode: number;
   /** Code of the error that ended the pod, if there was one. */
   readonly code: string | undefined;

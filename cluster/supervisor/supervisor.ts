@@ -13,6 +13,7 @@ import {
   ownIdentity,
   type ProcessIdentity,
 } from '../host/process-identity.ts';
+import { limits } from '../limits.ts';
 import { lastErrorIn } from '../process/last-error.ts';
 import { processesOfFolder } from '../process/of-folder.ts';
 import { removeSocketFiles } from '../process/socket-file.ts';
@@ -29,11 +30,9 @@ export interface SupervisorOptions {
 
 /**
  * Default limit on restarts of a crashed master in a row. A master that lived longer than
- * `longLifeMs` begins a new row.
+ * `limits.longLifeMs` begins a new row.
  */
 const restartsMax = 5;
-/** Lifetime in ms above which a crash of the master does not count as a crash at the start. */
-const longLifeMs = 10_000;
 /** Delay in ms before the first restart; doubled with each further restart, up to `delayMsMax`. */
 const firstDelayMs = 100;
 const delayMsMax = 10_000;
@@ -88,7 +87,7 @@ export class Supervisor {
       const startMs = performance.now();
       const end = await this.#runMaster();
       if (this.#asked !== undefined || finalExitCodes.includes(end.exitCode)) return end;
-      restarts = performance.now() - startMs > longLifeMs ? 1 : restarts + 1;
+      restarts = performance.now() - startMs > limits.longLifeMs ? 1 : restarts + 1;
       const most = restartsFrom(process.env);
       if (restarts > most) {
         const often = restarts === 1 ? '' : ` ${restarts} times in a row`;

@@ -59,9 +59,7 @@ export class Feeds {
     });
   }
 
-  /**
-   * Releases the samples of a committed step, which is not run again. Steps are released in order.
-   */
+  /** Releases the samples of a step that will not run again. Steps are released in order. */
   release(program: number, step: number): void {
     const fed = this.#fed.find((it) => it.program === program);
     if (fed === undefined) return;

@@ -27,8 +27,9 @@ export interface Layout {
 export interface TpuPlaces {
   /** Line of 128 bytes with the words listed in {@link controlWords}. */
   readonly control: number;
+  /** Scratch memory of the MXU. */
   readonly workspace: number;
-  /** By program. */
+  /** By program: start of its arena (buffers of the cores). */
   readonly arenas: readonly number[];
   /** By program: its infeed queue; 0 for a program without an infeed. */
   readonly infeeds: readonly number[];

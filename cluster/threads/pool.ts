@@ -9,6 +9,7 @@ import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/me
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, codeOf, Driver, messageOf, namesOf } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
+import { commonMasterOptions } from '../limits.ts';
 import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
@@ -56,32 +57,21 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
 const samplePeriodMs = 100;
 
 /**
- * Limits in ms by MXU implementation: silence until a Cloud TPU is suspected, and wait of a core
- * for a neighbour or its infeed. The systolic MXU needs much longer for one instruction.
+ * Longest wait, in ms, of a core for a neighbour or its infeed, by MXU implementation. The systolic
+ * MXU needs much longer for one instruction.
  */
-const limits = {
-  fast: { silenceMsLimit: 1200, waitMsLimit: 60_000 },
-  systolic: { silenceMsLimit: 60_000, waitMsLimit: 1_800_000 },
-} as const;
+const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
-function masterOptions({ topology, mxu, programs, recovery }: PodOptions): MasterOptions {
-  return {
-    names: namesOf(topology),
-    taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
-    startMsLimit: 60_000,
-    // As long as `startMsLimit`: all threads start together, so the pod never ends its wait for
-    // workers early.
-    quietMsLimit: 60_000,
-    silenceMsLimit: limits[mxu].silenceMsLimit,
-    silenceFactor: 4,
-    sampleMsLimit: 2.5 * samplePeriodMs,
-    recovery: {
-      policy: recovery ?? 'none',
-      graceMsLimit: 10_000,
-      lossesPerStepMax: 5,
-      lossesPerMinuteMax: 30,
-    },
-  };
+/**
+ * Limit, in ms, for all threads to start. All start together, so the limit without a further worker
+ * (`quietMsLimit`) is as long.
+ */
+const startMsLimit = 60_000;
+
+function masterOptions(options: PodOptions): MasterOptions {
+  const common = commonMasterOptions(options, { graceMsLimit: 10_000, samplePeriodMs });
+  const names = namesOf(options.topology);
+  return { ...common, names, startMsLimit, quietMsLimit: startMsLimit };
 }
 
 /** The thread of a Cloud TPU and the port for messages to and from it. */
@@ -110,7 +100,7 @@ class Threads implements ThreadPod, Crew {
   readonly #workers: (WorkerLife | undefined)[];
   /** By Cloud TPU: number of threads started so far. */
   readonly #lives: number[];
-  /** Ends of threads that are under way. */
+  /** Promises that resolve when a thread that is being ended has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
    * By Cloud TPU: number of samples in which the cores waited for the infeed. They count as
@@ -215,7 +205,7 @@ class Threads implements ThreadPod, Crew {
       memory: this.#memory,
       layout: this.#layout,
       port,
-      waitMsLimit: limits[mxu].waitMsLimit,
+      waitMsLimit: waitMsLimits[mxu],
       faults: faultsOf(faults, tpu, life),
     };
     // Messages of an ended thread may arrive after the report of its end, or after its replacement

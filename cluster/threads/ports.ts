@@ -106,7 +106,7 @@ export function iciPort(
   };
 }
 
-/** An infeed port that is told when a step begins. */
+/** An infeed port with a call at the start of each step. */
 export interface StepInfeed extends InfeedPort {
   /** Begins a step, numbered as the program's steps are. */
   begin(step: number): void;

@@ -25,7 +25,7 @@ export interface WorkerTask {
   readonly engine?: EngineLayout;
   /** Port for messages to and from the master. */
   readonly port: MessagePort;
-  /** Longest wait for a neighbour or for the infeed, in ms. */
+  /** Longest wait of the cores for a neighbour or for the infeed, in ms. */
   readonly waitMsLimit: number;
   /** Faults to inject, for tests; empty otherwise. */
   readonly faults: readonly ThreadFault[];

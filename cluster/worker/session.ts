@@ -1,4 +1,5 @@
 import { PodError } from '../../src/numerics/error.ts';
+import { limits } from '../limits.ts';
 import { formatPlace } from '../net/address.ts';
 import { type ChannelEvents, type ControlChannel, connectControl } from '../net/control.ts';
 import type { Refusal } from '../net/frame.ts';
@@ -59,10 +60,6 @@ interface Waiting {
 
 /** Time in ms without a master after which the session first logs the search. */
 const firstSayMs = 1000;
-/** Period in ms of the further log lines about the search. */
-const sayMs = 5000;
-/** Longest search for a master, in ms. The session then ends with `no-master`. */
-const joinMsLimit = 180_000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
@@ -283,14 +280,14 @@ export class Session {
     this.#waiting = { sinceMs: performance.now(), saidMs: 0, cause: '' };
     this.#late = setTimeout(() => {
       const { cause } = this.#waiting;
-      const found = `none for ${joinMsLimit} ms${cause && `: ${cause}`}`;
+      const found = `none for ${limits.searchMs} ms${cause && `: ${cause}`}`;
       void this.end(
         new PodError(
           'no-master',
           `expected a master at ${formatPlace(this.#options)}, found ${found}`,
         ),
       );
-    }, joinMsLimit);
+    }, limits.searchMs);
   }
 
   /**
@@ -302,10 +299,10 @@ export class Session {
     const waitedMs = Math.round(performance.now() - sinceMs);
     const cause = refusal?.text ?? 'the connection was closed';
     this.#waiting = { ...this.#waiting, cause };
-    if (waitedMs < saidMs + (saidMs === 0 ? firstSayMs : sayMs)) return;
+    if (waitedMs < saidMs + (saidMs === 0 ? firstSayMs : limits.searchLogMs)) return;
     this.#waiting = { sinceMs, saidMs: waitedMs, cause };
     const master = formatPlace(this.#options);
-    this.#options.log('awaits-master', { master, cause, waitedMs, waitMsLimit: joinMsLimit });
+    this.#options.log('awaits-master', { master, cause, waitedMs, waitMsLimit: limits.searchMs });
   }
 }
 

@@ -13,6 +13,7 @@ import { outliveFileLimit } from '../../src/files/write.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import { exitCodeOf, onEnd } from '../host/ending.ts';
 import { wholeIn, wordIn } from '../host/environment.ts';
+import { limits } from '../limits.ts';
 import { parseHost, parsePlace } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { isRunOver } from '../process/run-over.ts';
@@ -29,10 +30,6 @@ const logger = pino(
   LogOutput.of(env),
 );
 const statusFile = statusPath(env);
-/** Longest wait in ms for the token file, which the master may have to make first. */
-const tokenMsLimit = 180_000;
-/** Period in ms of the log lines about a missing token file. */
-const sayMs = 5000;
 
 /**
  * Exit code if the worker ends without an error: 0 after the run is over, or the code of the signal
@@ -101,17 +98,20 @@ function ownAddresses(): string[] {
 
 /**
  * Waits for the token file and reads it. In containers the master makes the file. Throws as
- * `readToken` if the file is still missing after `tokenMsLimit`.
+ * `readToken` if the file is still missing after `limits.searchMs`.
  */
 async function awaitToken(): Promise<Token> {
   const path = tokenPath(env);
   const startMs = performance.now();
   for (let saidMs = 0; !existsSync(path); ) {
     const waitedMs = performance.now() - startMs;
-    if (waitedMs > tokenMsLimit) break;
-    if (waitedMs - saidMs >= sayMs) {
+    if (waitedMs > limits.searchMs) break;
+    if (waitedMs - saidMs >= limits.searchLogMs) {
       saidMs = waitedMs;
-      logger.info({ path, waitedMs: Math.round(waitedMs), tokenMsLimit }, 'awaits-token');
+      logger.info(
+        { path, waitedMs: Math.round(waitedMs), tokenMsLimit: limits.searchMs },
+        'awaits-token',
+      );
     }
     await sleep(100);
   }

@@ -39,7 +39,7 @@ export const folderDefects: readonly Defect[] = [
     from: '    this.#file.sync();\n',
     to: '',
     test: 'test/cluster/master/commit-log-power.test.ts',
-    title: 'at every end of a master and of its machine',
+    title: 'a committed step is in the log after any crash',
   },
   {
     name: 'commit log: name of the file',
@@ -48,7 +48,7 @@ export const folderDefects: readonly Defect[] = [
     from: '    if (file.size() === 0) files.syncDirectory(dirname(path));\n',
     to: '',
     test: 'test/cluster/master/commit-log-power.test.ts',
-    title: 'at every end of a master and of its machine',
+    title: 'a committed step is in the log after any crash',
   },
   {
     name: 'commit log: directories above it',
@@ -58,7 +58,7 @@ export const folderDefects: readonly Defect[] = [
     from: '  files.makeDirectory(path);\n  files.syncDirectory(dirname(path));\n',
     to: '  files.makeDirectory(path);\n',
     test: 'test/cluster/master/commit-log-power.test.ts',
-    title: 'at every end of a master and of its machine',
+    title: 'a committed step is in the log after any crash',
   },
   {
     name: 'resume: no checkpoint can be used',
@@ -103,7 +103,7 @@ export const folderDefects: readonly Defect[] = [
     from: "names.find((name) => name !== 'job.json.new')",
     to: "names.find((name) => name === '.')",
     test: 'test/cluster/master/serve.test.ts',
-    title: 'a job without its job.json',
+    title: 'reports a job as damaged whose job.json is missing',
   },
   {
     name: 'report: two runs',
@@ -140,7 +140,7 @@ export const folderDefects: readonly Defect[] = [
     from: 'this.#lastNumber = Math.max(this.#lastNumber, numberOf(id) ?? 0);\n      this.#options.log',
     to: 'this.#options.log',
     test: 'test/cluster/master/serve.test.ts',
-    title: 'a damaged newest job keeps its number',
+    title: 'does not give the number of a damaged newest job again',
   },
   {
     name: 'same run: a setting is left out',

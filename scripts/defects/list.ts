@@ -44,7 +44,7 @@ export const defects: readonly Defect[] = [
     from: "if (!token.isProof(payload, proven('connects', generation, greeting, nonce)))",
     to: "if (!token.isProof(payload, proven('connects', generation, greeting, nonce)) && payload.length < 32)",
     test: 'test/cluster/net/control.test.ts',
-    title: 'is not given to a wrong token',
+    title: 'is not opened with a wrong token',
   },
   {
     name: 'master: message of an older membership',
@@ -62,7 +62,7 @@ export const defects: readonly Defect[] = [
     from: 'if (reports.some((other) => other.digest !== digest)) {',
     to: 'if (reports.every((other) => other.digest !== digest)) {',
     test: 'test/pod/master.test.ts',
-    title: 'those whose weights differ',
+    title: 'whose weights differ from the majority',
   },
   {
     name: 'master: a newer one leads',
@@ -71,7 +71,7 @@ export const defects: readonly Defect[] = [
     from: 'if (message.generation > state.generation) return supersede(state, message);',
     to: 'if (message.generation > 2 ** 40) return supersede(state, message);',
     test: 'test/pod/master.test.ts',
-    title: 'one of a newer membership ends this master',
+    title: 'a message of a newer generation ends this master',
   },
   {
     name: 'master: death before membership',
@@ -89,7 +89,7 @@ export const defects: readonly Defect[] = [
     from: "state.phase.kind !== 'idle' || !isNext",
     to: "state.phase.kind === 'ended' || !isNext",
     test: 'test/pod/worker.test.ts',
-    title: 'an order that arrives again while its step runs',
+    title: 'a step order that arrives again, during the step or after it',
   },
   {
     name: 'order of sums',
@@ -107,7 +107,7 @@ export const defects: readonly Defect[] = [
     from: '    if (leader.name === this.#name) return;\n',
     to: '    if (leader.generation > 0) return;\n',
     test: 'test/cluster/master/commit-log.test.ts',
-    title: 'an older one can add nothing once a newer one has begun',
+    title: 'an older master can write nothing after a newer one has opened the log',
   },
   {
     name: 'commit log: same bits',
@@ -116,7 +116,7 @@ export const defects: readonly Defect[] = [
     from: 'if (before === undefined || before.digest === digest) return;',
     to: 'if (before === undefined || before.digest !== undefined) return;',
     test: 'test/cluster/master/commit-log.test.ts',
-    title: 'a step that was committed is not written again, and must have the same bits',
+    title: 'a committed step once: running again must give the same bits',
   },
   {
     name: 'same run: learning rates',
@@ -161,7 +161,7 @@ export const defects: readonly Defect[] = [
     from: "(start === '' || found === '' || found === start)",
     to: "(start === '' || found === '' || found !== undefined)",
     test: 'test/cluster/host/process-identity.test.ts',
-    title: 'a number that another process has now',
+    title: 'the same process number with another start time',
   },
   {
     name: 'exit code of lost output',
@@ -206,7 +206,7 @@ export const defects: readonly Defect[] = [
     from: "    if (this.#seen.has(nonce)) throw unauthorized('used before');\n",
     to: '',
     test: 'test/cluster/master/auth.test.ts',
-    title: 'what is signed is admitted, once',
+    title: 'a signed request is admitted once',
   },
   {
     name: 'host list: first labels',
@@ -224,7 +224,7 @@ export const defects: readonly Defect[] = [
     from: 'this.#forgottenMs = Math.max(this.#forgottenMs, timeMs);',
     to: 'this.#forgottenMs = Math.min(this.#forgottenMs, timeMs);',
     test: 'test/cluster/master/auth.test.ts',
-    title: 'nothing is good twice',
+    title: 'no proof is valid twice',
   },
   {
     name: 'loopback: agent of its own',

@@ -54,7 +54,7 @@ export const peopleDefects: readonly Defect[] = [
     from: 'if (record.generation !== (this.#committedIn ?? record.generation))',
     to: 'if (record.generation < (this.#committedIn ?? record.generation))',
     test: 'test/cluster/master/commit-log.test.ts',
-    title: 'a commit in another membership than the one before is a recovery',
+    title: 'each change of generation between two commits counts as a recovery',
   },
   {
     name: 'people: a finished run resumed',

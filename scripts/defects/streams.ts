@@ -9,7 +9,7 @@ export const streamDefects: readonly Defect[] = [
     from: "unzip(path, packed, 'whole', header.fileBytes)",
     to: "unzip(path, packed, 'whole', bytesMax)",
     test: 'test/data/idx.test.ts',
-    title: 'gzip that unpacks to more than its header demands',
+    title: 'a gzip file with more bytes than its header demands',
   },
   {
     name: 'output: one file twice',

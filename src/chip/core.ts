@@ -13,31 +13,32 @@ import type { Ports } from './ports.ts';
 import { swapped } from './swapped.ts';
 import type { VectorUnit } from './vector-unit.ts';
 
-/** Hardware that a Cloud TPU's cores are made of, over one shared memory. */
+/** Units that a Cloud TPU's cores consist of. All work on one shared memory. */
 export interface CoreUnits {
   readonly memory: WebAssembly.Memory;
   readonly mxu: Mxu;
   readonly vector: VectorUnit;
   /**
-   * Rows of a product (of `n` columns and depth `k`) that one call computes at most, so that signs
-   * of life come at a steady pace; the bits of a row do not depend on the others.
+   * Returns the largest number of rows that one call of the MXU computes, for a matmul of `n`
+   * columns and depth `k`. The limit keeps the progress counter moving at a steady pace during a
+   * large matmul. It changes no bits, because each row is computed independently.
    */
   readonly rowsPerCall: (n: number, k: number) => number;
 }
 
-/** Bytes that an executable takes in the emulator's memory. */
+/** Bytes that an executable needs in the emulator's memory. */
 export function coreBytes(executable: Executable): number {
   return mapMemory(executable).bytes;
 }
 
 /**
- * The cores of one Cloud TPU with a program in their HBM. They run in lockstep, instruction by
- * instruction; what is the same on every core is computed once. Everything is resolved to
- * addresses at load, so that a step allocates nothing.
+ * The cores of one Cloud TPU with a loaded program. They run in lockstep, instruction by
+ * instruction, and compute a value that is the same on every core once. Loading resolves all
+ * operands to addresses, so that a step allocates nothing.
  *
- * A program that keeps the parameters from before a step has two sets of them: a step reads the
- * present one, writes the other, and makes that the present one. So a step that was not finished,
- * or is not to count, is run again from the set that it has read.
+ * A program with `Executable.next` has two sets of parameters. A step reads the present set, writes
+ * the other set, and then makes the other set the present one. A step that was aborted or is not
+ * committed can therefore run again: its input is still there.
  */
 export class CloudTpuCores {
   readonly executable: Executable;
@@ -45,12 +46,12 @@ export class CloudTpuCores {
   readonly #bytes: Uint8Array;
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
-  /** The program as it reads either set of parameters, and its operations. */
+  /** The program for each present set: index 1 has parameters and `next` buffers exchanged. */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
   #present: ParameterSet = 0;
 
-  /** Loads `executable` at byte address `base`, a multiple of 64, of the units' memory. */
+  /** Loads `executable` into the units' memory at byte address `base`, a multiple of 64. */
   constructor(executable: Executable, base: number, units: CoreUnits) {
     assert(base % 64 === 0, `arena at ${base}, not aligned to 64`);
     const map = mapMemory(executable);
@@ -77,19 +78,24 @@ export class CloudTpuCores {
     this.#operations = [forward, other === executable ? forward : operations(other)];
   }
 
-  /** The set that the parameters are in now. A program that updates in place has only one. */
+  /**
+   * The set that the next step reads. If the program updates in place, both sets are the same
+   * memory.
+   */
   get present(): ParameterSet {
     return this.#present;
   }
 
-  /** Says which set the next step reads: that of before, to run a step again. */
+  /**
+   * Selects the set that the next step reads. To run a step again, select the set it read before.
+   */
   select(set: ParameterSet): void {
     this.#present = set;
   }
 
   /**
-   * Runs one step. `clock` gives ms; the wall time of each phase is added to `phaseMs`, in the
-   * order of isa's `phases`. Whatever a port throws ends the step.
+   * Runs one step and adds the wall time of each phase to `phaseMs`, which has one element for each
+   * of isa's `phases`. `clock` returns ms. An error from a port ends the step and is passed on.
    */
   run(ports: Ports, clock: () => number, phaseMs: Float64Array): void {
     const operations = this.#operations[this.#present];
@@ -111,14 +117,14 @@ export class CloudTpuCores {
     this.#present = this.#present === 0 ? 1 : 0;
   }
 
-  /** The bytes of one copy of a buffer, as they are now. */
+  /** Returns a copy of the present bytes of one copy of a buffer. */
   readBuffer(id: BufferId, copy = 0): Uint8Array {
     const { bytes } = bufferOf(this.executable, id);
     const address = this.#address(id, copy);
     return this.#bytes.slice(address, address + bytes);
   }
 
-  /** Fills parameter `index`. */
+  /** Writes parameter `index` of the present set. `bytes` must have the parameter's size. */
   writeParameter(index: number, bytes: Uint8Array): void {
     const id = at(this.executable.parameters, index);
     const { name, bytes: expected } = bufferOf(this.executable, id);
@@ -130,7 +136,7 @@ export class CloudTpuCores {
     return this.readBuffer(at(this.executable.parameters, index));
   }
 
-  /** Takes the first parameters of this program from the same ones of `other`. */
+  /** Copies all parameters of this program from the parameters with the same numbers of `other`. */
   takeParameters(other: CloudTpuCores): void {
     this.executable.parameters.forEach((id, index) => {
       const source = at(other.executable.parameters, index);
@@ -142,7 +148,7 @@ export class CloudTpuCores {
     });
   }
 
-  /** One digest over the first `count` parameters in order; see numerics/digest.ts. */
+  /** Returns one digest of the first `count` parameters, in order; see numerics/digest.ts. */
   digestParameters(count: number): bigint {
     let digest = 0n;
     for (let index = 0; index < count; index++) {
@@ -153,7 +159,7 @@ export class CloudTpuCores {
     return BigInt.asUintN(64, digest);
   }
 
-  /** `id` names a buffer as the program does that reads the present set. */
+  /** Returns the byte address of a copy of a buffer of the program that reads the present set. */
   #address(id: BufferId, copy: number): number {
     const it = bufferOf(this.#roles[this.#present], id);
     assert(copy < copyCount(this.executable, it.copies), `${it.name} has no copy ${copy}`);
@@ -171,17 +177,20 @@ export class CloudTpuCores {
   }
 }
 
-/** One of the two sets of parameters of a program that keeps those from before a step. */
+/** Number of one of the two sets of parameters of a program that keeps the previous parameters. */
 export type ParameterSet = 0 | 1;
 
-/** The set that holds the parameters after `steps` steps. */
+/** Returns the set that holds the parameters after `steps` steps. */
 export function setAfter(steps: number): ParameterSet {
   return steps % 2 === 0 ? 0 : 1;
 }
 
 // ------------------------------------------------------------------------------------- operations
 
-/** An instruction with every address resolved, for all copies. `phase` indexes isa's `phases`. */
+/**
+ * An instruction with all addresses resolved, for all copies. `phase` is an index into isa's
+ * `phases`.
+ */
 type Operation =
   | MxuOperation
   | LoopOperation
@@ -201,7 +210,7 @@ interface LoopOperation {
   readonly unit: 'vpu';
   readonly phase: number;
   readonly loop: FusedLoop;
-  /** Arguments of each call. */
+  /** Arguments of each call: byte addresses of sources and targets. */
   readonly calls: readonly (readonly number[])[];
 }
 interface CopyOperation {
@@ -235,9 +244,9 @@ interface InfeedOperation {
   readonly phase: number;
   readonly element: number;
   readonly bytes: number;
-  /** Address of each core's copy. */
+  /** Byte address of each core's copy. */
   readonly targets: readonly number[];
-  /** Nothing more is fed in this step. */
+  /** True for the last infeed operation of the step: after it the cores release the infeed slot. */
   last: boolean;
 }
 interface OutfeedOperation {
@@ -255,7 +264,7 @@ interface AllReduceOperation {
 
 type FusedLoop = (...addresses: number[]) => void;
 
-/** What operations work on. */
+/** Memory and units that operations work on. */
 interface Machine {
   readonly bytes: Uint8Array;
   readonly words: Uint32Array;
@@ -264,8 +273,8 @@ interface Machine {
 }
 
 /**
- * Executes one operation. While an all-reduce is `inFlight` it is moved on after every piece of
- * work. Returns by how much the number of all-reduces in flight changes.
+ * Executes one operation. If an all-reduce is `inFlight`, it makes progress after each MXU call and
+ * each loop. Returns the change of the number of all-reduces in flight: 1, 0 or −1.
  */
 function execute(machine: Machine, operation: Operation, ports: Ports, inFlight: boolean): number {
   switch (operation.unit) {
@@ -327,7 +336,7 @@ function sign(ports: Ports, inFlight: boolean): void {
   if (inFlight) ports.ici.progress();
 }
 
-/** Calls without building an argument list where the count is usual. */
+/** Calls a fused loop. Direct calls with up to six arguments are faster than `Reflect.apply`. */
 function invoke(loop: FusedLoop, a: readonly number[]): void {
   if (a.length === 1) loop(a[0]!);
   else if (a.length === 2) loop(a[0]!, a[1]!);
@@ -343,7 +352,10 @@ function move({ vector, bytes }: Machine, to: number, from: number, count: numbe
   for (let i = count & ~3; i < count; i++) bytes[to + i] = bytes[from + i]!;
 }
 
-/** state = (key0, key1, counter0, counter1); the counter advances by one for each four words. */
+/**
+ * Draws `count` random words into `bits` and writes the advanced state. A state consists of four
+ * words: key0, key1, counter0, counter1. The counter advances by one for every four random words.
+ */
 function draw(
   machine: Machine,
   state: number,
@@ -468,7 +480,7 @@ function resolve(context: Context, it: Instruction): Operation {
   }
 }
 
-/** A chip's two cores are added; the lone core of an odd number is copied. */
+/** Resolves the sum of each chip's two cores. With a single core the sum is a copy. */
 function resolveChipSum(
   context: Context,
   source: BufferId,
@@ -501,7 +513,10 @@ function resolveMatmul(context: Context, it: MatmulInstruction): readonly MxuCal
   return calls.flatMap((call) => cutRows(call, context.rowsPerCall(call.n, call.k)));
 }
 
-/** One product for all cores: their rows one after another. */
+/**
+ * Resolves one matmul for all cores: its rows are the rows of core 0, then those of core 1, and so
+ * on.
+ */
 function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
   const { executable, map, base } = context;
   const coreStride = bufferOf(executable, it.lhs).stride / 4;
@@ -516,7 +531,10 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
   };
 }
 
-/** The product of one batch element for one copy of the target: a core's, or both of a chip's. */
+/**
+ * Resolves the matmul of one batch element for one copy of the target. If the target is `chip`, the
+ * call has two segments, one for each core of the chip.
+ */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;
   const { matmul } = it;
@@ -569,7 +587,7 @@ function copiesOf({ executable }: Context, id: BufferId): number {
   return copyCount(executable, bufferOf(executable, id).copies);
 }
 
-/** Address of a buffer's copy; a shared one has the same for all. */
+/** Byte address of a copy of a buffer. A `shared` buffer has one address for all copies. */
 function addressOf({ executable, base }: Context, id: BufferId, copy: number): number {
   const it: DeviceBuffer = bufferOf(executable, id);
   return base + it.offset + (it.copies === 'shared' ? 0 : copy * it.stride);

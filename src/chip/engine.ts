@@ -1,26 +1,27 @@
 import v8 from 'node:v8';
 
 /**
- * A module of one function, (v128, v128, v128) → v128, that is `f32x4.relaxed_madd` of its
- * parameters: it validates where the engine knows relaxed SIMD. [WebAssembly relaxed-simd]
+ * A WASM module with one function, which applies `f32x4.relaxed_madd` to its three parameters. It
+ * is valid only if the JavaScript engine supports relaxed SIMD. [WebAssembly relaxed-simd]
  */
 const relaxedMaddModule: Uint8Array<ArrayBuffer> = Uint8Array.of(
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // magic, version
-  ...[0x01, 0x08, 0x01, 0x60, 0x03, 0x7b, 0x7b, 0x7b, 0x01, 0x7b], // one type
-  ...[0x03, 0x02, 0x01, 0x00], // one function of it
+  ...[0x01, 0x08, 0x01, 0x60, 0x03, 0x7b, 0x7b, 0x7b, 0x01, 0x7b], // one type: (v128, v128, v128) → v128
+  ...[0x03, 0x02, 0x01, 0x00], // one function of that type
   ...[0x0a, 0x0d, 0x01, 0x0b, 0x00], // its code, 11 bytes, no locals
   ...[0x20, 0x00, 0x20, 0x01, 0x20, 0x02, 0xfd, 0x85, 0x02, 0x0b], // f32x4.relaxed_madd
 );
 
-/** Whether this thread can compile relaxed SIMD as things are. */
+/** True if this thread can compile relaxed SIMD with the present engine flags. */
 export function relaxedSimdSupported(): boolean {
   return WebAssembly.validate(relaxedMaddModule);
 }
 
 /**
- * Turns relaxed SIMD on where the engine has it behind a flag (Node 20), for this thread, and
- * says whether it is there. Every entry point and worker calls it before a kernel is compiled.
- * Newer engines do not know the flag and print a complaint, so they are not asked.
+ * Enables relaxed SIMD for this thread and returns true if it is available. Node 20 has it behind
+ * an engine flag. Every entry point and worker calls this function before it compiles a kernel.
+ * Node 22 and newer print a warning for the unknown flag, so the function does not set the flag
+ * there.
  */
 export function enableRelaxedSimd(): boolean {
   if (relaxedSimdSupported()) return true;

@@ -2,31 +2,32 @@ import type { Buffer, Copies, Executable, MatmulInstruction } from '../isa/execu
 import { assert, at } from '../numerics/assert.ts';
 
 /**
- * Where an executable lies in the emulator's memory, in bytes from the arena's start: its buffers
- * where the compiler put them, then its tables, then {@link StackedRows}.
+ * Layout of an executable in its arena: first the buffers, at the offsets that the compiler
+ * assigned, then the tables, then the {@link StackedRows}. All offsets are in bytes from the
+ * arena's start.
  */
 export interface MemoryMap {
-  /** Offset of each table. */
+  /** Byte offset of each table of the executable. */
   readonly tables: readonly number[];
   readonly stackedRows: readonly StackedRows[];
   readonly bytes: number;
 }
 
 /**
- * The row table of a product whose left side differs from core to core and whose right side does
- * not: the rows of all cores one after another, so that one product serves them all. Each row of
- * a product is computed by itself, so the bits are the same.
+ * Row table of one matmul that computes the results of all cores. It lists the rows of all cores
+ * one after another. Used if the left operand differs between cores and the right operand does not.
+ * The bits are those of separate matmuls, because each row is computed independently.
  */
 export interface StackedRows {
   readonly table: number;
-  /** Elements between cores' copies of the left side. */
+  /** Distance of the cores' copies of the left operand, in elements. */
   readonly coreStride: number;
   readonly offset: number;
 }
 
 const alignment = 64;
 
-/** Where everything goes. */
+/** Computes the layout of an executable in its arena. */
 export function mapMemory(executable: Executable): MemoryMap {
   let end = align(buffersEnd(executable));
   const tables = executable.tables.map((table) => {
@@ -56,7 +57,10 @@ function buffersEnd({ buffers, cores, arenaBytes }: Executable): number {
   return end;
 }
 
-/** Whether one larger product gives the bits of every core's. */
+/**
+ * True if one matmul with stacked rows can compute the results of all cores, see {@link
+ * StackedRows}.
+ */
 export function servesAllCores(executable: Executable, it: MatmulInstruction): boolean {
   const lhs = bufferOf(executable, it.lhs);
   const target = bufferOf(executable, it.target);
@@ -76,7 +80,10 @@ export function bufferOf(executable: Executable, id: number): Buffer {
   return at(executable.buffers, id);
 }
 
-/** Copies of a buffer on one Cloud TPU; the last of an odd number of cores is a chip of its own. */
+/**
+ * Returns the number of copies of a buffer on one Cloud TPU. With an odd number of cores, the last
+ * core counts as a chip of its own.
+ */
 export function copyCount({ cores }: Pick<Executable, 'cores'>, copies: Copies): number {
   switch (copies) {
     case 'shared':

@@ -4,23 +4,28 @@ import { wasm as fusedGemm } from './kernels/gemm-fma.wasm.ts';
 import { wasm as plainGemm } from './kernels/gemm-muladd.wasm.ts';
 import { loadKernels } from './kernels/load.ts';
 
-/** What the MXU multiplies: f32 rounded to bf16, or f32 as it is. Sums are f32 either way. */
+/**
+ * Type of the multiplicands: f32 values rounded to bf16, or plain f32. Sums are f32 in both cases.
+ */
 export type Multiplicands = 'bf16' | 'f32';
 
 /**
- * One product over f32 memory, to which every dot and convolution comes down:
+ * One matmul on f32 data in memory. Every dot and convolution is lowered to such calls:
  *
  *     C[m,n] = Σ_k A(m,k) · B(k,n)      A(m,k) = lhs[rowOffsets[m] + lhsDepthOffsets[k]]
  *                                       B(k,n) = rhs[rhsDepthOffsets[k] + columnOffsets[n]]
  *
- * The four tables are s32, offsets in elements, in the same memory; a plain matrix has affine
- * tables, a convolution those of its windows over a padded input. C is dense, row-major.
+ * The four tables are arrays of s32 element offsets in the same memory. The offsets of a plain
+ * matrix are multiples of its strides; those of a convolution are its windows over a padded input.
+ * C is dense and row-major.
  *
- * Order of sums: k ascends, cut into tiles of 128 from 0. Within a tile ((0 + p0) + p1) + …, the
- * tiles ((t0 + t1) + t2) + …, in f32. With S segments C = ((c0 + c1) + c2) + …, where c_s is the
- * whole product at lhs + s·lhsSegmentStride and rhs + s·rhsSegmentStride.
+ * Order of sums: k ascends and is cut into tiles of 128, starting at 0. A tile is
+ * ((0 + p0) + p1) + …, and the sum of tiles is ((t0 + t1) + t2) + …, all in f32. With S segments,
+ * C = ((c0 + c1) + c2) + …, where c_s is the whole sum over k for operands at
+ * lhs + s·lhsSegmentStride and rhs + s·rhsSegmentStride.
  *
- * A product p is exact; if |p| < 2^-126 it is +0, otherwise it is rounded to f32.
+ * A product p of two elements whose exact magnitude is below 2^-126 counts as +0. Any other p is
+ * rounded to f32.
  */
 export interface MxuCall {
   readonly m: number;
@@ -28,7 +33,7 @@ export interface MxuCall {
   readonly k: number;
   readonly segments: number;
   readonly multiplicands: Multiplicands;
-  /** Byte addresses, multiples of 4, below 2^32. */
+  /** Byte address of the left operand. All addresses are multiples of 4 below 2^32. */
   readonly lhs: number;
   readonly rhs: number;
   readonly result: number;
@@ -36,23 +41,26 @@ export interface MxuCall {
   readonly lhsDepthOffsets: number;
   readonly rhsDepthOffsets: number;
   readonly columnOffsets: number;
-  /** Bytes from one segment to the next; unused when there is one. */
+  /** Bytes from one segment of the operand to the next. Unused with a single segment. */
   readonly lhsSegmentStride: number;
   readonly rhsSegmentStride: number;
 }
 
-/** The matrix unit, in either fidelity: the same bits. C must not overlap A, B or a table. */
+/**
+ * The matrix unit. Its two implementations, fast and systolic, compute the same bits. The result
+ * must not overlap an operand or a table.
+ */
 export interface Mxu {
   multiply(call: MxuCall): void;
 }
 
-/** Depth of the array, and so of one chain of sums. */
+/** Depth of the MXU's array: the number of products in one tile of a sum. */
 export const mxuDepth: number = tpuV2.mxuSide;
 
-/** Bytes of scratch that a fast MXU needs, 64-byte aligned, its own. */
+/** Bytes of scratch memory that each fast MXU needs for itself, aligned to 64 bytes. */
 export const mxuWorkspaceBytes: number = 1_868_992;
 
-/** Exports of assembly/gemm.ts. */
+/** Exports of the WASM module that is compiled from assembly/gemm.ts. */
 interface GemmKernels {
   workspaceBytes(): number;
   gemm(
@@ -75,8 +83,8 @@ interface GemmKernels {
 }
 
 /**
- * The MXU at the speed of this machine. `relaxed` says whether fused multiply-adds may be used
- * (see engine.ts); the bits are the same without them.
+ * Makes an MXU that is as fast as this machine allows. `relaxed` allows fused multiply-adds (see
+ * engine.ts). They make bf16 matmuls faster and change no bits.
  */
 export function fastMxu(
   memory: WebAssembly.Memory,
@@ -88,7 +96,8 @@ export function fastMxu(
   const fused = relaxed ? loadGemm(fusedGemm, memory) : plain;
   return {
     multiply(call: MxuCall): void {
-      // Products of whole f32 numbers are not exact: those are never fused.
+      // A product of two f32 is not exact in f32. A fused multiply-add does not round it, which
+      // would change the bits, so f32 matmuls use the plain kernel.
       const rounds = call.multiplicands === 'bf16';
       (rounds ? fused : plain).gemm(
         call.m,

@@ -1,31 +1,36 @@
-/** A Cloud TPU's end of the network: sums buckets over all chips of the slice. */
+/** A Cloud TPU's port to the ICI network, which sums buckets over all chips of the slice. */
 export interface IciPort {
-  /** Hands over bucket `bucket`, whose copies hold each chip's vector. */
+  /** Starts the all-reduce of a bucket. Each copy of the bucket holds one chip's vector. */
   start(bucket: number): void;
-  /** Does what can be done now without waiting; whether anything moved. */
+  /** Does the all-reduce work that needs no waiting. Returns true if any data moved. */
   progress(): boolean;
-  /** Waits until copy 0 of the bucket holds the sum. Throws when told to stop or out of time. */
+  /**
+   * Waits until copy 0 of the bucket holds the sum. Throws `link-timeout` if the time limit passes
+   * or the master ends the step.
+   */
   finish(bucket: number): void;
 }
 
-/** Where the host has put what it feeds the cores in the present step. */
+/** Infeed of the present step: the arrays that the host feeds to the cores. */
 export interface InfeedPort {
-  /** Byte address of element `element` for core `core`; waits until the host has put it there. */
+  /** Waits until the host has written `element` for `core`, and returns its byte address. */
   address(element: number, core: number): number;
-  /** All of this step's feed has been taken. */
+  /** Tells the host that the cores have copied all elements of this step. */
   release(): void;
 }
 
-/** Where the cores put what they send to the host. A `shared` element is sent by core 0 alone. */
+/**
+ * Outfeed: takes the arrays that the cores send to the host. Only core 0 sends a `shared` element.
+ */
 export interface OutfeedPort {
   send(element: number, core: number, address: number, bytes: number): void;
 }
 
-/** What a Cloud TPU is connected to while it runs a step. */
+/** Connections of a Cloud TPU to the host and the network during a step. */
 export interface Ports {
   readonly infeed: InfeedPort;
   readonly outfeed: OutfeedPort;
   readonly ici: IciPort;
-  /** Called at every piece of work done: the sign of life. */
+  /** Advances the progress counter. The cores call it after every piece of work. */
   beat(): void;
 }

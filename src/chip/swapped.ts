@@ -3,8 +3,9 @@ import { at } from '../numerics/assert.ts';
 import { bufferOf } from './memory-map.ts';
 
 /**
- * The same executable where parameters and their `next` buffers have changed places: what a step
- * of the one writes, a step of the other reads. An executable that updates in place is its own.
+ * Returns the executable with the memory of parameters and their `next` buffers exchanged. A step
+ * of the result reads the parameters that a step of `executable` has written, and the reverse.
+ * Returns `executable` itself if it updates in place.
  */
 export function swapped(executable: Executable): Executable {
   const { parameters, next, buffers } = executable;
@@ -21,7 +22,9 @@ export function swapped(executable: Executable): Executable {
   return { ...executable, buffers: moved };
 }
 
-/** Whatever lies in `from` goes to where `to` is. */
+/**
+ * Returns the range of offsets of `from` and its distance to `to`. Buffers in the range move by it.
+ */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };
 }

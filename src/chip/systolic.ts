@@ -2,19 +2,20 @@ import { roundToBf16 } from '../numerics/bf16.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 
-/** Rows and columns of the array. */
+/** Rows of the array, and also its columns. */
 const side = tpuV2.mxuSide;
 const smallestNormal = 2 ** -126;
 
 /** An MXU that also counts the cycles of its array. */
 export interface SystolicMxu extends Mxu {
-  /** Cycles of all products so far. */
+  /** Returns the cycles of all calls of `multiply` so far. */
   cycles(): number;
 }
 
 /**
- * The registers of a 128×128 array, row-major: in each cell a weight at work, a weight on its
- * way down, an activation on its way right, and a partial sum on its way down.
+ * Registers of the 128×128 cells of the array, row-major. Each cell has the weight in use, a weight
+ * of the next tile on its way down, an activation on its way right, and a partial sum on its way
+ * down.
  */
 interface CellArray {
   readonly weights: Float32Array;
@@ -23,7 +24,7 @@ interface CellArray {
   readonly sums: Float32Array;
 }
 
-/** Where one product lies, as views of the memory; offsets and bases in elements. */
+/** Operands and tables of one call, as views of the memory. Offsets are in elements. */
 interface Operands {
   readonly call: MxuCall;
   readonly words: Float32Array;
@@ -34,7 +35,7 @@ interface Operands {
   readonly round: (value: number) => number;
 }
 
-/** 128 depths by 128 columns of B, which the array holds while all rows of A pass. */
+/** The part of B, 128 deep and 128 columns wide, that the array holds while all rows of A pass. */
 interface Tile {
   readonly lhsBase: number;
   readonly rhsBase: number;
@@ -43,11 +44,14 @@ interface Tile {
 }
 
 /**
- * The MXU register by register, cycle by cycle: weights stand still, activations enter from the
- * left, row r of the array r cycles after row 0, partial sums leave below. The next tile's
- * weights are pushed from above, one row a cycle, while the present one works; so only the first
- * push is a wait. Cycles of a product: 128 to fill, then rows + 2·128 − 1 for each tile. Slow;
- * it is what the fast MXU is held against.
+ * Makes an MXU that emulates every register in every cycle. It is slow, and tests compare the fast
+ * MXU with it.
+ *
+ * Weights (tiles of B) stay in their cells. Activations (rows of A) enter from the left, row r of
+ * the array r cycles after row 0. Partial sums leave at the bottom. The weights of the next tile
+ * enter from the top, one row per cycle, while the array works on the present tile, so only the
+ * first tile has to be waited for. A call takes 128 cycles to fill the array, and rows + 2·128 − 1
+ * for each tile.
  */
 export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   const array: CellArray = {
@@ -78,7 +82,7 @@ function operandsOf(memory: WebAssembly.Memory, call: MxuCall): Operands {
   };
 }
 
-/** Runs all tiles, each segment's total apart, and returns the cycles. */
+/** Runs all tiles, with a separate total for each segment, and returns the number of cycles. */
 function matmul(array: CellArray, operands: Operands): number {
   const { m, n, k, segments } = operands.call;
   const total = new Float32Array(m * n);
@@ -94,7 +98,7 @@ function matmul(array: CellArray, operands: Operands): number {
   return cycles;
 }
 
-/** In the order of the sums: segments, then depths; the columns of a depth are independent. */
+/** Lists the tiles in the order of sums: by segment, then by depth, then by column. */
 function tilesOf({ n, k, segments, ...call }: MxuCall): Tile[] {
   const tiles: Tile[] = [];
   for (let s = 0; s < segments; s++) {
@@ -114,13 +118,16 @@ function addSegment(result: Float32Array, total: Float32Array, first: boolean): 
   total.fill(0);
 }
 
-/** Fills the waiting weights of an idle array; returns the cycles it takes. */
+/** Pushes all weights of the first tile into an idle array. Returns the number of cycles. */
 function pushAll(array: CellArray, operands: Operands, tile: Tile): number {
   for (let cycle = 0; cycle < side; cycle++) pushRow(array, operands, tile, cycle);
   return side;
 }
 
-/** One cycle of the push: waiting weights move down a row, the next from below enters on top. */
+/**
+ * Runs one cycle of a push: the next tile's weights move down by one row, and one more row enters
+ * at the top. The rows enter in reverse order, so that the last row of the tile ends at the bottom.
+ */
 function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number): void {
   array.nextWeights.copyWithin(side, 0, side * (side - 1));
   for (let c = 0; c < side; c++) {
@@ -128,7 +135,10 @@ function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number
   }
 }
 
-/** Lets all rows of A pass the tile, and adds what leaves below to the total; returns cycles. */
+/**
+ * Streams all rows of A through the array, and adds the sums that leave at the bottom to `total`.
+ * Meanwhile the weights of the `next` tile enter. Returns the number of cycles.
+ */
 function streamRows(
   array: CellArray,
   operands: Operands,
@@ -156,9 +166,9 @@ function streamRows(
 }
 
 /**
- * One cycle of every cell: take the activation of the left neighbour and the sum of the upper
- * one, add the product with the weight. From the last cell to the first, so that each still
- * finds what its neighbours held before the cycle.
+ * Runs one cycle of every cell: the cell takes the activation of its left neighbour and the sum of
+ * its upper neighbour, and adds activation · weight to the sum. The loop goes from the last cell to
+ * the first, so that each cell reads its neighbours' values from before the cycle.
  */
 function clock({ weights, activations, sums }: CellArray, entering: Float32Array): void {
   for (let r = side - 1; r >= 0; r--) {
@@ -172,13 +182,13 @@ function clock({ weights, activations, sums }: CellArray, entering: Float32Array
   }
 }
 
-/** The product of two f32 as an f32; an exact one below the normal range is +0. */
+/** Multiplies two f32 to an f32. A product whose exact magnitude is below 2^-126 is +0. */
 function multiplied(a: number, b: number): number {
   const exact = a * b;
   return Math.abs(exact) < smallestNormal ? 0 : Math.fround(exact);
 }
 
-/** B at a row and column of the tile; zero beyond its edges. */
+/** Returns the element of B at row `r` and column `c` of the tile, or 0 outside of B. */
 function weightAt(operands: Operands, tile: Tile, r: number, c: number): number {
   const { words, rhsDepthOffsets, columnOffsets, round } = operands;
   const row = rhsDepthOffsets[tile.depth + r];
@@ -187,7 +197,9 @@ function weightAt(operands: Operands, tile: Tile, r: number, c: number): number 
   return round(words[tile.rhsBase + row + column]!);
 }
 
-/** A at a row of C and a row of the array; zero before, after and beyond the edges. */
+/**
+ * Returns the element of A for row `row` of C that enters row `r` of the array, or 0 outside of A.
+ */
 function activationAt(operands: Operands, tile: Tile, row: number, r: number): number {
   const { words, rowOffsets, lhsDepthOffsets, round } = operands;
   const offset = rowOffsets[row];

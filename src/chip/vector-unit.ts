@@ -1,11 +1,13 @@
 import { loadKernels } from './kernels/load.ts';
 import { wasm } from './kernels/vector.wasm.ts';
 
-/** Small loops over 32-bit words; addresses in bytes, counts in words. See assembly/vector.ts. */
+/**
+ * Small kernels over 32-bit words, see assembly/vector.ts. Addresses are in bytes, counts in words.
+ */
 export interface VectorUnit {
   copy(to: number, from: number, count: number): void;
   fill(to: number, count: number, value: number): void;
-  /** to = a + b, f32; `to` may be `a` or `b`. */
+  /** Adds f32 arrays: to = a + b. `to` may be the same array as `a` or `b`. */
   add(to: number, a: number, b: number, count: number): void;
   digest(from: number, count: number, seed: bigint): bigint;
   philox(

@@ -62,7 +62,7 @@ const answerMsMax = 15_000;
  * Longest time, in ms, that a request is repeated while the master is being restarted, and the
  * pause between two attempts.
  */
-const awayMsMax = 60_000;
+export const restartMsMax = 60_000;
 const againMs = 500;
 /**
  * Pause, in ms, between two requests for a growing log. Lines that arrive in the pause come
@@ -154,7 +154,7 @@ export class JobClient {
         return await ask();
       } catch (error) {
         const isAway = error instanceof PodError && error.code === 'worker-silent';
-        if (!isAway || performance.now() - sinceMs > awayMsMax) throw error;
+        if (!isAway || performance.now() - sinceMs > restartMsMax) throw error;
       }
       await sleep(againMs);
     }

@@ -169,8 +169,8 @@ function lengthOf(settings: Settings, globalBatch: number): TrainConfig['length'
 }
 
 /**
- * Refuses a run of too many steps before it starts. Checks only runs on digits, because their number
- * is known without reading files.
+ * Refuses a run of too many steps before it starts. Checks only runs on digits, because their
+ * number is known without reading files.
  */
 function checkLength(config: TrainConfig): void {
   const form = parseDataset(config.data);

@@ -23,8 +23,8 @@ const podSchema: z.ZodType<PodFile> = z.strictObject({
 });
 
 /**
- * Largest accepted `pod.json`, in bytes. A real file is smaller, because the system limits a command's
- * flags (to 128 KiB on Linux).
+ * Largest accepted `pod.json`, in bytes. A real file is smaller, because the system limits a
+ * command's flags (to 128 KiB on Linux).
  */
 const podFileBytesMax = 2 ** 20;
 

@@ -21,13 +21,13 @@ export interface TakenFolder {
    */
   readonly pod: PodFile;
   /**
-   * True if a new pod begins. False if the workers of a pod whose master and supervisor have ended
-   * continue.
+   * True if a new pod begins. False if an older pod continues: its workers are alive, but its
+   * master and supervisor have ended.
    */
   readonly isNew: boolean;
 }
 
-/** A request for a folder, before the folder is locked. */
+/** A folder that a command wants to take for a pod. */
 export interface AskedFolder {
   /** `dir` is the folder as the user gave it, `folder` its absolute path. */
   readonly dir: string;

@@ -35,7 +35,7 @@ export class IdxFolder {
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
 
-  /** @throws PodError `bad-data` when the folder cannot be listed. */
+  /** @throws PodError `bad-data` if the folder cannot be listed. */
   constructor(dir: string) {
     this.#dir = dir;
     this.#names = namesIn(dir);

@@ -5,8 +5,8 @@ import { permutation, permute } from './order.ts';
 /**
  * Assignment of samples to replicas at each step. Step s of global batch B takes the positions
  * [s·B, (s+1)·B) of a stream of samples. Of these, replica r of R takes
- * [s·B + r·B/R, s·B + (r+1)·B/R). Cloud TPU t holds the replicas [8t, 8t + 8). So the assignment does
- * not depend on the workers.
+ * [s·B + r·B/R, s·B + (r+1)·B/R). Cloud TPU t holds the replicas [8t, 8t + 8). So the assignment
+ * does not depend on the workers.
  *
  * `training`: the stream is an endless sequence of epochs, each a permutation of [0, size). Every
  * sample occurs once an epoch, even if B does not divide the size.

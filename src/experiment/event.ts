@@ -17,7 +17,10 @@ export type TrainEvent =
   | { readonly kind: 'ready'; readonly elapsedMs: number }
   | StepCommitted
   | SaveEvent
-  /** A rollback found a checkpoint that is damaged or of another run, and uses an older one. */
+  /**
+   * A rollback found a checkpoint that is damaged or of another run, and goes back to an older
+   * state.
+   */
   | ({ readonly kind: 'checkpoint-refused' } & Refusal)
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
   | Evaluated
@@ -26,7 +29,7 @@ export type TrainEvent =
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'finished'; readonly report: Report };
 
-/** The first event of a run: all files have been read and the programs have been compiled. */
+/** The first event of a run: the data set has been read and the programs have been compiled. */
 export interface Started {
   readonly kind: 'started';
   readonly config: TrainConfig;
@@ -116,8 +119,8 @@ export interface Report {
   readonly globalBatch: number;
   readonly steps: number;
   /**
-   * Number of steps since the run was resumed from a checkpoint, or since its start; 0 if the run
-   * was resumed after its last step. The times and rates below cover these steps only.
+   * Number of steps trained since the run was resumed from a checkpoint, or since its start; 0 if
+   * the run was resumed after its last step. The times and rates below cover these steps only.
    */
   readonly stepsTrained: number;
   readonly seed: number;

@@ -33,7 +33,10 @@ import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
 import { Story } from './story.ts';
 
-/** Access to the outside world that {@link train} needs: the pod, the clock, files and signals. */
+/**
+ * What {@link train} takes from the outside: the pod, the clock, checkpoints, records of earlier
+ * masters and the request to stop.
+ */
 export interface TrainWorld {
   readonly openPod: OpenPod;
   /** Returns the wall time in ms. */
@@ -278,8 +281,8 @@ function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): Tra
 }
 
 /**
- * Returns the last committed step, whether this master, an earlier master or the saver of the
- * checkpoint committed it; undefined before the first step.
+ * Returns the last committed step; undefined before the first one. It is the last of `history`, or,
+ * if no step was committed since the run resumed from a checkpoint, the step of that checkpoint.
  */
 function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastStep | undefined {
   const committed = history.at(-1);

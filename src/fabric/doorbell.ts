@@ -13,9 +13,9 @@ const asleep = 1;
 
 /**
  * Mechanism by which the workers of a process wake each other. Each worker has one word of shared
- * memory, its bell, on which it sleeps when it has nothing to do. While a worker makes progress it
- * collects its wake-ups of other workers. It then sends them together, and only to workers that
- * sleep, so that a woken worker finds as much work as possible.
+ * memory, its bell, on which it sleeps when it has nothing to do. While a worker makes progress, it
+ * only marks the workers that it must wake. It then wakes all of them together, if they sleep, so
+ * that a woken worker finds as much work as possible.
  *
  * A worker falls asleep in three steps: {@link prepare}, a last look at its queues, {@link sleep}.
  * A sender that fills a queue after `prepare` finds the bell set to asleep and resets it, and

@@ -65,7 +65,7 @@ interface Ring {
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
  * next n − 2 hops it receives a chunk, sums or stores it, and sends it on. At the last hop it
  * receives a chunk. A chunk that exceeds a frame is cut into pieces. Each piece goes through the
- * whole ring before the next piece, so that two frames a queue are enough and no ring can block
+ * whole ring before the next piece, so that two frames per queue are enough and no ring can block
  * itself.
  *
  * Sums are computed in the chip's own vector and sent from there. An element that was sent is
@@ -86,39 +86,47 @@ export class Lane {
   /** Number of buckets whose hops have all been made and whose frames have all been released. */
   #finished = 0;
 
-  /**
-   * Byte address of the present bucket's vector, and the start and length of the lane's range in
-   * the vector, in elements.
-   */
+  /** Byte address of the present bucket's vector. */
   #address = 0;
+  /** Start of the lane's range in the present bucket's vector, in elements. */
   #laneStart = 0;
+  /** Length of the lane's range in elements. */
   #laneLength = 0;
+  /** Phase of the present bucket, 0 to 3. */
   #phase = 0;
   /** The ring of the present phase. */
   #ring: Ring;
+  /**
+   * Start of the range that the present phase cuts into chunks, in elements from the start of the
+   * vector.
+   */
   #rangeStart = 0;
+  /** Length of the range that the present phase cuts into chunks, in elements. */
   #rangeLength = 0;
+  /** Number of pieces of a chunk in the present phase. */
   #pieces = 0;
+  /** Largest number of elements of a piece in the present phase. */
   #pieceElements = 0;
+  /** Number of hops of a piece in the present phase; 0 on an axis of one chip. */
   #hops = 0;
   #piece = 0;
   #hop = 0;
-  /**
-   * Byte address and number of the elements that the present hop handles in the chip's own vector.
-   */
+  /** Byte address, in the chip's own vector, of the elements of the present hop. */
   #own = 0;
+  /** Number of elements of the present hop. */
   #count = 0;
-  /**
-   * Number of frames sent and received for the present bucket, by axis of the lane (0 first, 1
-   * second).
-   */
+  /** Number of frames sent for the present bucket on the lane's first (0) and second (1) axis. */
   readonly #sent = new Uint32Array(2);
-  readonly #received = new Uint32Array(2);
   /**
-   * Number of frames sent since the lane was made, by axis of the lane; and the same two numbers
-   * for each entry of the queue, taken when the bucket's last hop had been made.
+   * Number of frames received for the present bucket on the lane's first (0) and second (1) axis.
    */
+  readonly #received = new Uint32Array(2);
+  /** Number of frames sent since the lane was made, on the lane's first (0) and second (1) axis. */
   readonly #sentEver = new Int32Array(2);
+  /**
+   * Copy of `#sentEver` for each entry of `#queue`, made after the last hop of the entry's bucket.
+   * The bucket has finished when the receivers have released that many frames.
+   */
   readonly #sentAtPass: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
   readonly #outFrame: Frame = emptyFrame();
@@ -225,8 +233,8 @@ export class Lane {
   }
 
   /**
-   * True if the frame of the present hop replaces the chip's own elements, and those elements are
-   * read later: by the next hop's receiver, or as the sum.
+   * True if the frame of the present hop replaces the chip's own elements, and these are read
+   * later: sent on at the next hop, or used as the sum.
    */
   #keeps(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));

@@ -21,12 +21,16 @@ export interface OutLink {
   isReleased(count: number): boolean;
 }
 
+/** Receiving end of one queue of a directed link. */
 export interface InLink {
   /** True if no frame has arrived. Callers poll this, so the check must be cheap. */
   isEmpty(): boolean;
   /** Fills `frame` with the oldest frame of the queue. Returns false if the queue is empty. */
   peek(frame: Frame): boolean;
-  /** Releases the frame that {@link peek} returned: the sender may write to its range again. */
+  /**
+   * Releases the frame that {@link peek} returned. The sender may then write to the frame's range
+   * again.
+   */
   release(): void;
   /**
    * Announces the next frame while the queue is empty, with the address where the caller wants the
@@ -58,6 +62,7 @@ export interface Frame {
   crc: number;
 }
 
+/** Value of `Frame.crc` if the CRC-32 of the payload has not been computed. */
 export const unknownCrc = -1;
 
 /** Returns a frame with placeholder values, for {@link InLink.peek} to fill in. */

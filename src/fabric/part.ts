@@ -37,7 +37,10 @@ export function partLength(length: number, parts: number, index: number): number
   return partStart(length, parts, index + 1) - partStart(length, parts, index);
 }
 
-/** Returns the number of elements of the longest of `parts` parts. */
+/**
+ * Returns the number of elements of the longest part if `length` elements are cut into `parts`
+ * parts.
+ */
 export function longestPart(length: number, parts: number): number {
   return Math.min(length, unit * Math.ceil(Math.ceil(length / unit) / parts));
 }

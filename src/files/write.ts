@@ -29,9 +29,10 @@ const triesMax = 2000;
 const tryMs = 5;
 
 /**
- * Writes an output to its destination. A regular file is replaced as a whole or not at all; it
- * keeps its mode, and links to it stay. Bytes for a device, a pipe or an open descriptor are
- * written to it directly. If `opened` is given, it is the descriptor of the already opened output.
+ * Writes an output to its destination. A regular file is replaced as a whole or not at all; the
+ * new file has the mode of the old file, and links to the file stay. A device, a pipe or an open
+ * descriptor is written to directly. `opened` is the descriptor of the output if the output is open
+ * already.
  *
  * @throws an error of the system, or an Error that says what was found at the path.
  */
@@ -80,7 +81,7 @@ function writeStream(path: string, bytes: Uint8Array): void {
 
 /**
  * Error codes of a failed replacement after which writing in place can still work. For example, a
- * file that is a mount point cannot be renamed over.
+ * file that is a mount point cannot be replaced, but it can be written to.
  */
 const keepsPlace: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EXDEV'];
 

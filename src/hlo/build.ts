@@ -47,21 +47,22 @@ import type {
 export { windowDimension } from './window.ts';
 
 /*
- * One function per opcode. Each infers the shape of its result; what breaks a rule of the opcode
- * is a PodError 'bad-program'. Meanings: see instruction.ts and XLA's Operation Semantics.
+ * One function for each opcode. Each infers the shape of its result, and throws `bad-program` if
+ * its arguments break a rule of the opcode. For the meaning of the opcodes see instruction.ts and
+ * XLA's Operation Semantics.
  */
 
-/** Argument `index` of its computation. */
+/** Parameter number `index` of a computation, from 0. */
 export function parameter(index: number, shape: Shape, name?: string): Parameter {
   return make<Parameter>({ opcode: 'parameter', shape, operands: [], index, name });
 }
 
-/** A value that is part of the program. */
+/** An array whose value is part of the program. */
 export function constant(value: Literal, name?: string): Constant {
   return make<Constant>({ opcode: 'constant', operands: [], value, name });
 }
 
-/** A constant without dimensions. */
+/** A constant scalar. */
 export function scalar(type: ElementType, value: number): Constant {
   return constant(literal(type, [], [value]));
 }
@@ -71,12 +72,15 @@ export function full(type: ElementType, dims: readonly number[], value: number):
   return broadcastScalar(scalar(type, value), dims);
 }
 
-/** Counts 0, 1, 2, … along `dimension`, and repeats that along all others. */
+/** An array that counts 0, 1, 2, … along `dimension` and is constant along all other dimensions. */
 export function iota(shape: ArrayShape, dimension: number): Iota {
   return make<Iota>({ opcode: 'iota', shape, operands: [], dimension });
 }
 
-/** One of the element-wise operations on one array. The result has the shape of `x`. */
+/**
+ * The element-wise operation `opcode` on one array. The result has the dimensions of `x`, and
+ * except for `is-finite` its element type.
+ */
 export function unary(opcode: UnaryOpcode, x: HloInstruction): Unary {
   return make<Unary>({ opcode, operands: [x] });
 }
@@ -84,11 +88,11 @@ export function unary(opcode: UnaryOpcode, x: HloInstruction): Unary {
 export function abs(x: HloInstruction): Unary {
   return unary('abs', x);
 }
-/** The least integer that is not below x, as a float. */
+/** x rounded up to an integer, as a float. */
 export function ceil(x: HloInstruction): Unary {
   return unary('ceil', x);
 }
-/** Cosine of x, which is in radians. */
+/** Cosine of x in radians. */
 export function cos(x: HloInstruction): Unary {
   return unary('cosine', x);
 }
@@ -96,15 +100,15 @@ export function cos(x: HloInstruction): Unary {
 export function exp(x: HloInstruction): Unary {
   return unary('exponential', x);
 }
-/** e^x − 1, exact near 0. */
+/** e^x − 1, without loss of precision near 0. */
 export function expm1(x: HloInstruction): Unary {
   return unary('exponential-minus-one', x);
 }
-/** The greatest integer that is not above x, as a float. */
+/** x rounded down to an integer, as a float. */
 export function floor(x: HloInstruction): Unary {
   return unary('floor', x);
 }
-/** Whether x is neither infinite nor NaN, as pred. */
+/** True, as pred, for elements of x that are neither infinite nor NaN. */
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the opcode's name; a module of opcodes has no other use for it.
 export function isFinite(x: HloInstruction): Unary {
   return unary('is-finite', x);
@@ -113,7 +117,7 @@ export function isFinite(x: HloInstruction): Unary {
 export function log(x: HloInstruction): Unary {
   return unary('log', x);
 }
-/** Natural logarithm of 1 + x, exact near 0. */
+/** Natural logarithm of 1 + x, without loss of precision near 0. */
 export function log1p(x: HloInstruction): Unary {
   return unary('log-plus-one', x);
 }
@@ -125,11 +129,11 @@ export function logistic(x: HloInstruction): Unary {
 export function negate(x: HloInstruction): Unary {
   return unary('negate', x);
 }
-/** Complement of every bit; of a pred, its negation. */
+/** Bitwise complement of integers, logical negation of pred. */
 export function not(x: HloInstruction): Unary {
   return unary('not', x);
 }
-/** The nearest integer as a float; a half goes to the even one. */
+/** x rounded to the nearest integer, ties to even, as a float. */
 export function roundNearestEven(x: HloInstruction): Unary {
   return unary('round-nearest-even', x);
 }
@@ -137,11 +141,11 @@ export function roundNearestEven(x: HloInstruction): Unary {
 export function rsqrt(x: HloInstruction): Unary {
   return unary('rsqrt', x);
 }
-/** −1, 0 or 1 by the sign of x; −0 and NaN stay. */
+/** Sign of x: −1, 0 or 1. −0 and NaN stay as they are. */
 export function sign(x: HloInstruction): Unary {
   return unary('sign', x);
 }
-/** Sine of x, which is in radians. */
+/** Sine of x in radians. */
 export function sin(x: HloInstruction): Unary {
   return unary('sine', x);
 }
@@ -154,31 +158,31 @@ export function tanh(x: HloInstruction): Unary {
   return unary('tanh', x);
 }
 
-/** One of the element-wise operations on two arrays of one shape. */
+/** The element-wise operation `opcode` on two arrays of one shape. */
 export function binary(opcode: BinaryOpcode, a: HloInstruction, b: HloInstruction): Binary {
   return make<Binary>({ opcode, operands: [a, b] });
 }
-/** a + b; of integers, modulo 2^32. */
+/** a + b. Integers wrap modulo 2^32. */
 export function add(a: HloInstruction, b: HloInstruction): Binary {
   return binary('add', a, b);
 }
-/** a − b. */
+/** a − b. Integers wrap modulo 2^32. */
 export function subtract(a: HloInstruction, b: HloInstruction): Binary {
   return binary('subtract', a, b);
 }
-/** a · b; of integers, modulo 2^32. */
+/** a · b. Integers wrap modulo 2^32. */
 export function multiply(a: HloInstruction, b: HloInstruction): Binary {
   return binary('multiply', a, b);
 }
-/** a / b; of integers, rounded toward zero. */
+/** a / b. Integer quotients are rounded towards zero. */
 export function divide(a: HloInstruction, b: HloInstruction): Binary {
   return binary('divide', a, b);
 }
-/** The greater of a and b; NaN if one of them is. */
+/** The greater of a and b, or NaN if either is NaN. */
 export function maximum(a: HloInstruction, b: HloInstruction): Binary {
   return binary('maximum', a, b);
 }
-/** The lesser of a and b; NaN if one of them is. */
+/** The lesser of a and b, or NaN if either is NaN. */
 export function minimum(a: HloInstruction, b: HloInstruction): Binary {
   return binary('minimum', a, b);
 }
@@ -202,20 +206,20 @@ export function or(a: HloInstruction, b: HloInstruction): Binary {
 export function xor(a: HloInstruction, b: HloInstruction): Binary {
   return binary('xor', a, b);
 }
-/** a · 2^b in integers: bits that leave the word are lost. */
+/** a shifted left by b bits. Bits that leave the 32-bit word are lost. */
 export function shiftLeft(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-left', a, b);
 }
-/** a shifted right by b, filled with its sign. */
+/** a shifted right by b bits, filled with the sign bit. */
 export function shiftRightArithmetic(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-right-arithmetic', a, b);
 }
-/** a shifted right by b, filled with zeros. */
+/** a shifted right by b bits, filled with zeros. */
 export function shiftRightLogical(a: HloInstruction, b: HloInstruction): Binary {
   return binary('shift-right-logical', a, b);
 }
 
-/** Whether a and b stand in the relation `direction`, element by element, as pred. */
+/** True, as pred, for elements where the comparison of a with b holds. `LT` means a < b. */
 export function compare(
   direction: Compare['direction'],
   a: HloInstruction,
@@ -224,29 +228,35 @@ export function compare(
   return make<Compare>({ opcode: 'compare', operands: [a, b], direction });
 }
 
-/** `onTrue` where p is true, `onFalse` elsewhere. All three have the same dimensions. */
+/**
+ * Takes each element from `onTrue` if p is true there, otherwise from `onFalse`. All dimensions
+ * agree.
+ */
 export function select(p: HloInstruction, onTrue: HloInstruction, onFalse: HloInstruction): Select {
   return make<Select>({ opcode: 'select', operands: [p, onTrue, onFalse] });
 }
 
-/** x held between `low` and `high`, which are scalars or of the shape of x. */
+/** x limited to `low` … `high`. Each bound is a scalar or has the shape of x. */
 export function clamp(low: HloInstruction, x: HloInstruction, high: HloInstruction): Clamp {
   return make<Clamp>({ opcode: 'clamp', operands: [low, x, high] });
 }
 
-/** The values of x in another element type. */
+/** The values of x converted to another element type. */
 export function convert(x: HloInstruction, type: ElementType): Convert {
   const draft: Draft<Convert> = { opcode: 'convert', operands: [x] };
   return make<Convert>({ ...draft, shape: arrayShape(type, arrayOf(draft, x).dims) });
 }
 
-/** The bits of x read as another element type of the same width. */
+/** The bits of x reinterpreted as another element type of the same width. */
 export function bitcastConvert(x: HloInstruction, type: ElementType): Convert {
   const draft: Draft<Convert> = { opcode: 'bitcast-convert', operands: [x] };
   return make<Convert>({ ...draft, shape: arrayShape(type, arrayOf(draft, x).dims) });
 }
 
-/** Dimension i of `x` becomes dimension `dimensions[i]` of an array of size `dims`. */
+/**
+ * Repeats x to an array of dimensions `dims`. Dimension i of x becomes dimension `dimensions[i]` of
+ * the result; along all other dimensions the result repeats.
+ */
 export function broadcast(
   x: HloInstruction,
   dims: readonly number[],
@@ -256,23 +266,26 @@ export function broadcast(
   return make<Broadcast>({ ...draft, shape: arrayShape(arrayOf(draft, x).type, dims) });
 }
 
-/** A scalar repeated to `dims`. */
+/** A scalar repeated to an array of dimensions `dims`. */
 export function broadcastScalar(x: HloInstruction, dims: readonly number[]): Broadcast {
   return broadcast(x, dims, []);
 }
 
-/** The elements of x in row-major order, in other dimensions. */
+/** The elements of x, in unchanged row-major order, as an array of dimensions `dims`. */
 export function reshape(x: HloInstruction, dims: readonly number[]): Reshape {
   const draft: Draft<Reshape> = { opcode: 'reshape', operands: [x] };
   return make<Reshape>({ ...draft, shape: arrayShape(arrayOf(draft, x).type, dims) });
 }
 
-/** Dimension d of the result is dimension `permutation[d]` of x. */
+/** x with permuted dimensions: dimension d of the result is dimension `permutation[d]` of x. */
 export function transpose(x: HloInstruction, permutation: readonly number[]): Transpose {
   return make<Transpose>({ opcode: 'transpose', operands: [x], permutation });
 }
 
-/** Strides of 1 unless they are given. */
+/**
+ * The elements start, start + stride, … below limit of each dimension of x. All strides are 1 by
+ * default.
+ */
 export function slice(
   x: HloInstruction,
   starts: readonly number[],
@@ -282,28 +295,28 @@ export function slice(
   return make<Slice>({ opcode: 'slice', operands: [x], starts, limits, strides });
 }
 
-/** Elements added before, after and between those of each dimension. */
+/** Numbers of padding elements before, after and between the elements, for each dimension. */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
-/** x with `value` around and between its elements. */
+/** x padded with the scalar `value` around and between its elements. */
 export function pad(x: HloInstruction, value: HloInstruction, padding: Padding): Pad {
   const { low, high, interior } = padding;
   return make<Pad>({ opcode: 'pad', operands: [x, value], low, high, interior });
 }
 
-/** Arrays one after another along `dimension`; all other dimensions are equal. */
+/** Joins arrays one after another along `dimension`. Their other dimensions are equal. */
 export function concatenate(xs: readonly HloInstruction[], dimension: number): Concatenate {
   return make<Concatenate>({ opcode: 'concatenate', operands: xs, dimension });
 }
 
-/** x with the order of elements turned around along `dimensions`. */
+/** x with the order of its elements reversed along `dimensions`. */
 export function reverse(x: HloInstruction, dimensions: readonly number[]): Reverse {
   return make<Reverse>({ opcode: 'reverse', operands: [x], dimensions });
 }
 
 /**
- * Sums of products over the contracting dimensions; dimensions of the result: batch, free of lhs,
- * free of rhs.
+ * Sums products of lhs and rhs over the contracting dimensions. Dimensions of the result: the batch
+ * dimensions, the free dimensions of lhs, the free dimensions of rhs.
  */
 export function dot(
   lhs: HloInstruction,
@@ -316,17 +329,22 @@ export function dot(
   return make<Dot>({ opcode: 'dot', operands: [lhs, rhs], ...roles, precision });
 }
 
-/** [m,k] × [k,n] → [m,n]. */
+/** Matmul of two matrices: [m,k] × [k,n] → [m,n]. */
 export function matmul(lhs: HloInstruction, rhs: HloInstruction, precision?: Precision): Dot {
   const plain = { lhsBatch: [], rhsBatch: [], lhsContracting: [1], rhsContracting: [0] };
   return dot(lhs, rhs, plain, precision);
 }
 
-/** What a convolution is made of; groups are 1 and precision `default` unless given. */
+/**
+ * Attributes of a convolution. By default both group counts are 1 and the precision is `default`.
+ */
 export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
-/** Products of a kernel with every window of the input, summed over window and input features. */
+/**
+ * Convolution: for every window of the input, the products with the kernel, summed over the window
+ * and the input features.
+ */
 export function convolution(
   input: HloInstruction,
   kernel: HloInstruction,
@@ -343,7 +361,10 @@ export function convolution(
   });
 }
 
-/** One input and its initial value, or n of each. */
+/**
+ * Folds elements along `dimensions` with `body`, from initial values on. Takes one input and its
+ * initial value, or n of each; with n > 1 the result is a tuple.
+ */
 export function reduce(
   inputs: HloInstruction | readonly HloInstruction[],
   inits: HloInstruction | readonly HloInstruction[],
@@ -360,19 +381,19 @@ export function reduceSum(x: HloInstruction, dimensions: readonly number[]): Red
   return reduce(x, scalar(type, 0), dimensions, adder(type));
 }
 
-/** The largest elements; of nothing: the least value of the type. */
+/** The maximum of x along `dimensions`. The maximum of no elements is {@link leastOf} the type. */
 export function reduceMax(x: HloInstruction, dimensions: readonly number[]): Reduce {
   const { type } = arrayOf({ opcode: 'tuple', operands: [x] }, x);
   return reduce(x, scalar(type, leastOf(type)), dimensions, maximizer(type));
 }
 
-/** The value that `maximum` leaves every other unchanged by. */
+/** Returns the least value of an element type, which is the neutral element of `maximum`. */
 export function leastOf(type: ElementType): number {
   if (type === 's32') return -(2 ** 31);
   return type === 'u32' || type === 'pred' ? 0 : -Infinity;
 }
 
-/** The elements of every window of the padded array joined by `body`, from `init` on. */
+/** Folds the elements of every window of the padded array with `body`, from `init` on. */
 export function reduceWindow(
   x: HloInstruction,
   init: HloInstruction,
@@ -383,8 +404,8 @@ export function reduceWindow(
 }
 
 /**
- * Each element of `source` goes to the element of its window that `select` picks; `scatter` joins
- * sources that meet.
+ * Scatters each element of `source` to the element of its window of `operand` that `select`
+ * chooses. `scatter` combines sources with the same target. It is the gradient of a max pooling.
  */
 export function selectAndScatter(
   operand: HloInstruction,
@@ -399,14 +420,17 @@ export function selectAndScatter(
   return make<SelectAndScatter>({ opcode, operands, window, select, scatter });
 }
 
-/** `bits` is the shape of the random bits, u32. */
+/**
+ * Random bits of Philox 4×32-10 and the next state, as a tuple. `bits` is the shape of the bits,
+ * u32.
+ */
 export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBitGenerator {
   const shape: Shape = { type: 'tuple', elements: [arrayShape('u32', [4]), bits] };
   const opcode = 'rng-bit-generator';
   return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
 }
 
-/** Sums over all replicas unless another body is given. */
+/** Combines each operand over all replicas with `body`. By default it sums. */
 export function allReduce(
   operands: HloInstruction | readonly HloInstruction[],
   body?: HloComputation,
@@ -421,23 +445,26 @@ export function allReduce(
   return make<AllReduce>({ opcode, operands: list, body: body ?? adder(type) });
 }
 
-/** A token that comes after all of `tokens`. */
+/** A token that orders the instructions that use it after those that produced `tokens`. */
 export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
   return make<AfterAll>({ opcode: 'after-all', operands: tokens });
 }
 
-/** `data` is the shape of what the host sends: an array or a tuple of arrays. */
+/**
+ * Receives data from the host. The result is the tuple (data, token). `data` is the shape of the
+ * data: an array or a tuple of arrays.
+ */
 export function infeed(token: HloInstruction, data: Shape): Infeed {
   const shape: Shape = { type: 'tuple', elements: [data, { type: 'token' }] };
   return make<Infeed>({ opcode: 'infeed', shape, operands: [token] });
 }
 
-/** Sends data to the host; gives a token. */
+/** Sends data to the host. The result is a token. */
 export function outfeed(data: HloInstruction, token: HloInstruction): Outfeed {
   return make<Outfeed>({ opcode: 'outfeed', operands: [data, token] });
 }
 
-/** Several values as one. */
+/** Combines several values to a tuple. */
 export function tuple(elements: readonly HloInstruction[]): Tuple {
   return make<Tuple>({ opcode: 'tuple', operands: elements });
 }
@@ -447,7 +474,7 @@ export function getTupleElement(x: HloInstruction, index: number): GetTupleEleme
   return make<GetTupleElement>({ opcode: 'get-tuple-element', operands: [x], index });
 }
 
-/** Runs `body` as one loop of the vector unit. */
+/** Runs `body` as one fused loop on the vector unit. */
 export function fusion(
   kind: Fusion['kind'],
   operands: readonly HloInstruction[],
@@ -456,12 +483,12 @@ export function fusion(
   return make<Fusion>({ opcode: 'fusion', operands, kind, body });
 }
 
-/** The same instruction under a name, a path such as `conv2/kernel`. */
+/** Returns a copy of an instruction with a name: a path such as `conv2/kernel`. */
 export function named<T extends HloInstruction>(x: T, name: string): T {
   return { ...x, name };
 }
 
-/** A function of its parameters: the value of `root`. */
+/** Makes a computation: a function of its parameters that returns the value of `root`. */
 export function computation(
   name: string,
   parameters: readonly Parameter[],
@@ -470,7 +497,7 @@ export function computation(
   return { name, parameters, root };
 }
 
-/** The entry computation is named `main`. */
+/** Makes a module with an entry computation named `main`. */
 export function module(
   name: string,
   parameters: readonly Parameter[],
@@ -480,15 +507,17 @@ export function module(
   return { name, entry: computation('main', parameters, root), aliases };
 }
 
-/** (a, b) → a + b on scalars. The same object for the same type. */
+/** The computation (a, b) → a + b on scalars. Calls with one type return the same object. */
 export function adder(type: ElementType): HloComputation {
   return remembered(`add_${type}`, type, add);
 }
-/** (a, b) → maximum(a, b) on scalars. */
+/**
+ * The computation (a, b) → maximum(a, b) on scalars. Calls with one type return the same object.
+ */
 export function maximizer(type: ElementType): HloComputation {
   return remembered(`max_${type}`, type, maximum);
 }
-/** (a, b) → a ≥ b on scalars. */
+/** The computation (a, b) → a ≥ b on scalars. Calls with one type return the same object. */
 export function greaterOrEqual(type: ElementType): HloComputation {
   return remembered(`ge_${type}`, type, (a, b) => compare('GE', a, b));
 }
@@ -508,9 +537,9 @@ function remembered(
   return made;
 }
 
-/** An instruction with the shape its operands and attributes imply. */
+/** Makes an instruction: adds the shape that its operands and attributes imply. */
 export function make<T extends HloInstruction>(draft: Draft<T>): T {
-  // The type system cannot see that Draft<T> and a shape make a T, for a T that is not known yet.
+  // TypeScript cannot prove that a Draft<T> with a shape is a T, because T is generic.
   const open = draft as unknown as Draft;
   return { ...open, shape: inferShape(open) } as unknown as T;
 }

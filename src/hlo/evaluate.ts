@@ -37,36 +37,42 @@ import { postOrder } from './traverse.ts';
 
 export type { Value } from './evaluate/value.ts';
 
-/** What one replica gets. Each infeed takes the next entry: the arrays of its data, in order. */
+/**
+ * Inputs of one replica. Each infeed instruction takes the next entry of `infeed`, a list of
+ * arrays.
+ */
 export interface EvaluateInputs {
   readonly parameters: readonly Literal[];
   readonly infeed?: readonly (readonly Literal[])[];
 }
 
-/** What one replica gives. */
+/** Results of one replica. */
 export interface EvaluateResult {
   readonly root: Value;
-  /** The arrays of the root, tuples opened depth first. */
+  /** All arrays of `root`, with nested tuples flattened depth first. */
   readonly values: readonly Literal[];
-  /** An entry for each outfeed, in the order of their tokens. */
+  /** The arrays that each outfeed instruction sent, in the order of their tokens. */
   readonly outfeed: readonly (readonly Literal[])[];
 }
 
 /**
- * Combines one array of every replica, in the order of replicas, to the one that all get. The
- * default folds from the first replica to the last.
+ * Combines one array of every replica, in the order of replicas, to the array that all replicas
+ * receive. By default `evaluateReplicas` folds with `body` from the first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;
 
 /**
- * Runs a module on one replica, slowly and by the definitions: the oracle for everything that
- * runs it fast. Inputs that do not fit the program are a `bad-program` error.
+ * Runs a module on one replica, slowly and by the definition of each instruction. It is the oracle
+ * for the compiler and the emulated hardware. Throws `bad-program` if the inputs do not fit the
+ * program.
  */
 export function evaluate(module: HloModule, inputs: EvaluateInputs): EvaluateResult {
   return at(evaluateReplicas(module, [inputs]), 0);
 }
 
-/** Runs a module on several replicas in lockstep, so that each all-reduce sees all of them. */
+/**
+ * Runs a module on several replicas in lockstep, so that an all-reduce can combine their values.
+ */
 export function evaluateReplicas(
   module: HloModule,
   replicas: readonly EvaluateInputs[],
@@ -91,7 +97,7 @@ export function evaluateReplicas(
   });
 }
 
-/** Runs a computation that neither talks to the host nor to other replicas. */
+/** Runs a computation without infeeds, outfeeds and all-reduces. */
 export function evaluateComputation(computation: HloComputation, args: readonly Value[]): Value {
   const run: Run = { parameters: args, infeed: [], outfeed: [], values: new Map() };
   for (const it of postOrder(computation.root)) {
@@ -101,10 +107,10 @@ export function evaluateComputation(computation: HloComputation, args: readonly 
   return run.values.get(computation.root)!;
 }
 
-/** The progress of one replica. */
+/** State of one replica during a run. */
 interface Run {
   readonly parameters: readonly Value[];
-  /** What has not been taken yet. */
+  /** Entries that no infeed instruction has taken yet. */
   readonly infeed: (readonly Literal[])[];
   readonly outfeed: (readonly Literal[])[];
   readonly values: Map<HloInstruction, Value>;
@@ -227,7 +233,7 @@ function resultOf(it: HloInstruction, operands: readonly Value[], run: Run): Val
   }
 }
 
-/** Applies a function of numbers to each element; a scalar stands for all of its elements. */
+/** Applies a function of numbers to each element. An operand of one element is used for all. */
 function mapped(
   shape: ArrayShape,
   operands: readonly Literal[],
@@ -243,7 +249,10 @@ function mapped(
   return literalFrom(shape, (i) => element(a!(i), second(i), third(i)));
 }
 
-/** A body as a function of numbers: directly where it is one binary operation or comparison. */
+/**
+ * Turns a computation on scalars into a function of numbers. A single binary operation or
+ * comparison becomes a direct call, which is much faster than evaluating the computation.
+ */
 function scalarBody(body: HloComputation): ScalarBody {
   const { root, parameters } = body;
   const [first, second] = root.operands;
@@ -277,8 +286,9 @@ function directBody(root: HloInstruction): ((a: number, b: number) => number) | 
 }
 
 /**
- * Word i is word i mod 4 of the Philox block with counter (c0, c1, 0, 0) + ⌊i/4⌋, where the state
- * is (key0, key1, c0, c1); the new state counts the blocks that were used, carrying into c1.
+ * Computes random bits and the new state from the state (key0, key1, c0, c1). Word i of the bits is
+ * word i mod 4 of the Philox block with counter (c0, c1, 0, 0) + ⌊i/4⌋. The new state has the
+ * number of used blocks added to c0, with the carry in c1.
  */
 function randomBits(shape: Shape, state: Literal): Value {
   const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;
@@ -319,7 +329,7 @@ function element(value: Value, index: number): Value {
   return at(value, index);
 }
 
-/** Each operand of every replica combined; every replica gets the result. */
+/** Combines each operand over all replicas. Returns the result for each replica: the same value. */
 function allReduced(
   operands: readonly (readonly Value[])[],
   body: HloComputation,

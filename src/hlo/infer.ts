@@ -32,17 +32,17 @@ import type {
 import { paddedSize, windowPositions } from './window.ts';
 
 /**
- * An instruction whose shape is not known yet. Opcodes whose operands do not say the whole shape
- * (parameter, iota, convert, broadcast, reshape, rng-bit-generator, infeed) state it.
+ * An instruction before its shape is inferred. `shape` is required for opcodes whose operands do
+ * not determine it: parameter, iota, convert, broadcast, reshape, rng-bit-generator, infeed.
  */
 export type Draft<T extends HloInstruction = HloInstruction> = T extends HloInstruction
   ? Omit<T, 'shape'> & { readonly shape?: Shape }
   : never;
 
 /**
- * The shape of an instruction's result, from its operands' shapes and its attributes, by the rules
- * of XLA's Operation Semantics. A rule that does not hold is a `bad-program` error of one line:
- * the opcode, the operands' shapes, what was expected.
+ * Infers the shape of an instruction's result from the shapes of its operands and from its
+ * attributes, by the rules of XLA's Operation Semantics. Throws `bad-program` if the instruction
+ * breaks a rule; the message names the opcode, the shapes of the operands, and what was expected.
  */
 export function inferShape(it: Draft): Shape {
   switch (it.opcode) {
@@ -145,7 +145,7 @@ export function inferShape(it: Draft): Shape {
   }
 }
 
-/** Throws the `bad-program` error of an instruction that breaks a rule. */
+/** Throws `bad-program` for an instruction that breaks a rule. `expected` describes the rule. */
 export function refuse(it: Draft, expected: string): never {
   const operands = it.operands.map((operand) => shapeText(operand.shape)).join(', ');
   const name = it.name === undefined ? '' : ` at ${it.name}`;
@@ -170,7 +170,7 @@ function iotaShape(it: Draft, dimension: number): Shape {
   return shape;
 }
 
-/** The kinds of element that each opcode takes; `number` is everything but pred. */
+/** Kind of the elements that each unary opcode accepts, see {@link typesOfKind}. */
 const unaryKinds: Record<UnaryOpcode, 'float' | 'signed' | 'number' | 'bits'> = {
   abs: 'signed',
   ceil: 'float',
@@ -218,7 +218,7 @@ const typesOfKind = {
   signed: ['s32', 'bf16', 'f32'],
 } as const satisfies Record<string, readonly ElementType[]>;
 
-/** The element types that an element-wise opcode takes. */
+/** Returns the element types that an element-wise opcode accepts. */
 export function typesOf(opcode: UnaryOpcode | BinaryOpcode): readonly ElementType[] {
   return typesOfKind[
     opcode in unaryKinds ? unaryKinds[opcode as UnaryOpcode] : binaryKinds[opcode as BinaryOpcode]
@@ -653,7 +653,9 @@ function wellFormed(it: Draft, shape: Shape): Shape {
   return shape;
 }
 
-/** The shape, if it has sizes that exist and a type that has arithmetic. */
+/**
+ * Returns `shape`. Throws `bad-program` if a size is invalid or the element type has no arithmetic.
+ */
 function computed(it: Draft, shape: ArrayShape): ArrayShape {
   const whole = shape.dims.every(isIndex) && Number.isSafeInteger(elementCount(shape));
   expect(it, whole, `sizes of 0 or more, not ${shapeText(shape)}`);

@@ -2,9 +2,9 @@ import type { Literal } from '../numerics/literal.ts';
 import type { ArrayShape, Shape } from '../numerics/shape.ts';
 
 /**
- * One operation of a computation, with XLA's opcodes and meaning [openxla.org, Operation
- * Semantics]. Instructions are immutable and form a directed acyclic graph through `operands`;
- * two operands that are the same object are the same value, computed once.
+ * One operation of a computation, with XLA's opcodes and semantics [openxla.org, Operation
+ * Semantics]. Instructions are immutable and form a directed acyclic graph through `operands`. An
+ * instruction object that is an operand in several places is computed once.
  */
 export type HloInstruction =
   | Parameter
@@ -37,10 +37,10 @@ export type HloInstruction =
   | GetTupleElement
   | Fusion;
 
-/** The name of an operation, as XLA writes it. */
+/** Name of an operation, in XLA's spelling. */
 export type Opcode = HloInstruction['opcode'];
 
-/** Element-wise operations on one array. */
+/** Opcodes of element-wise operations on one array. */
 export const unaryOpcodes = [
   'abs',
   'ceil',
@@ -64,7 +64,7 @@ export const unaryOpcodes = [
 /** One of {@link unaryOpcodes}. */
 export type UnaryOpcode = (typeof unaryOpcodes)[number];
 
-/** Element-wise operations on two arrays of one shape. */
+/** Opcodes of element-wise operations on two arrays of one shape. */
 export const binaryOpcodes = [
   'add',
   'subtract',
@@ -88,86 +88,96 @@ interface Node<O extends string, S extends Shape = ArrayShape> {
   readonly opcode: O;
   readonly shape: S;
   readonly operands: readonly HloInstruction[];
-  /** Where it comes from, a path such as `conv2/kernel`: names buffers and lines of listings. */
+  /**
+   * Path of the model's part that the instruction belongs to, such as `conv2/kernel`. Names
+   * buffers.
+   */
   readonly name?: string | undefined;
 }
 
-/** Argument `index` of its computation. */
+/** Parameter number `index` of a computation, from 0. No operands. */
 export interface Parameter extends Node<'parameter', Shape> {
   readonly index: number;
 }
-/** A value that is part of the program. */
+/** An array whose value is part of the program. No operands. */
 export interface Constant extends Node<'constant'> {
   readonly value: Literal;
 }
-/** Counts along `dimension`. */
+/** An array that counts 0, 1, 2, … along `dimension`. No operands. */
 export interface Iota extends Node<'iota'> {
   readonly dimension: number;
 }
-/** Operand: x. */
+/** An element-wise operation on one array. Operand: x. */
 export interface Unary extends Node<UnaryOpcode> {}
-/** Operands: a, b, of one shape. */
+/** An element-wise operation on two arrays. Operands: a, b, of one shape. */
 export interface Binary extends Node<BinaryOpcode> {}
-/** Operands: a, b. The result is pred. */
+/** An element-wise comparison. Operands: a, b. The result is pred. */
 export interface Compare extends Node<'compare'> {
   readonly direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
 }
-/** operands: predicate, on true, on false, all of one size. */
+/**
+ * An element-wise choice between two arrays. Operands: the predicate, the values for true, the
+ * values for false, all of the same dimensions.
+ */
 export interface Select extends Node<'select'> {}
-/** operands: minimum, value, maximum; the bounds are scalars or of the value's shape. */
+/** Operands: minimum, value, maximum. Each bound is a scalar or has the value's shape. */
 export interface Clamp extends Node<'clamp'> {}
-/** `convert` keeps the value, `bitcast-convert` the bits. */
+/** A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits. */
 export interface Convert extends Node<'convert' | 'bitcast-convert'> {}
-/** `dimensions[i]` is where dimension i of the operand goes. */
+/** An operand repeated to a larger shape. Its dimension i becomes dimension `dimensions[i]`. */
 export interface Broadcast extends Node<'broadcast'> {
   readonly dimensions: readonly number[];
 }
-/** Operand: x. Its elements stay in row-major order. */
+/** The operand's elements, in unchanged row-major order, as an array of other dimensions. */
 export interface Reshape extends Node<'reshape'> {}
 /** Dimension i of the result is dimension `permutation[i]` of the operand. */
 export interface Transpose extends Node<'transpose'> {
   readonly permutation: readonly number[];
 }
-/** Operand: x. Elements starts, starts + strides, … below limits, of each dimension. */
+/** The elements start, start + stride, … below limit, in each dimension of the operand. */
 export interface Slice extends Node<'slice'> {
   readonly starts: readonly number[];
   readonly limits: readonly number[];
   readonly strides: readonly number[];
 }
-/** operands: value, scalar. `low` and `high` may be negative, which cuts. */
+/**
+ * An array with padding. Operands: the array, a scalar for the padding. The fields are numbers of
+ * padding elements for each dimension: before, after and between the array's elements. Negative
+ * `low` and `high` remove elements.
+ */
 export interface Pad extends Node<'pad'> {
   readonly low: readonly number[];
   readonly high: readonly number[];
   readonly interior: readonly number[];
 }
-/** Operands: arrays that differ along `dimension` alone. */
+/** Arrays one after another along `dimension`. Operands: arrays that differ only in its size. */
 export interface Concatenate extends Node<'concatenate'> {
   readonly dimension: number;
 }
-/** Operand: x. */
+/** The operand with the order of elements reversed along `dimensions`. */
 export interface Reverse extends Node<'reverse'> {
   readonly dimensions: readonly number[];
 }
 
 /**
- * What the MXU multiplies: `default` rounds f32 multiplicands to bf16 as a TPU does; `highest`
- * multiplies in f32. Sums are f32 either way.
+ * Precision of multiplications on the MXU. `default` rounds f32 multiplicands to bf16 as a TPU
+ * does; `highest` multiplies in f32. Sums are f32 in both cases.
  */
 export type Precision = 'default' | 'highest';
 
-/** The roles of the dimensions of both operands; all others are free. */
+/** Roles of the dimensions of a dot's operands. Dimensions in none of the lists are free. */
 export interface DotDimensions {
   readonly lhsBatch: readonly number[];
   readonly rhsBatch: readonly number[];
   readonly lhsContracting: readonly number[];
   readonly rhsContracting: readonly number[];
 }
-/** Result dimensions: batch, then what is left of lhs, then what is left of rhs. */
+/** Operands: lhs, rhs. Result dimensions: batch, then the free ones of lhs, then those of rhs. */
 export interface Dot extends Node<'dot'>, DotDimensions {
   readonly precision: Precision;
 }
 
-/** One spatial dimension of a window. Sizes in elements; dilation 1 is none. */
+/** One dimension of a window. Sizes are in elements. A dilation of 1 means no dilation. */
 export interface WindowDimension {
   readonly size: number;
   readonly stride: number;
@@ -177,7 +187,10 @@ export interface WindowDimension {
   readonly windowDilation: number;
   readonly reversal: boolean;
 }
-/** Which dimension of each array is what; the `spatial` lists run in step. */
+/**
+ * Index of each role's dimension in the arrays of a convolution. Entry i of the three `spatial`
+ * lists belongs to dimension i of the window.
+ */
 export interface ConvolutionDimensions {
   readonly inputBatch: number;
   readonly inputFeature: number;
@@ -198,22 +211,27 @@ export interface Convolution extends Node<'convolution'> {
 }
 
 /**
- * operands: n inputs, n scalar initial values. `body` takes 2n scalars (n accumulated, n new).
- * Elements are taken in row-major order of the reduced dimensions, starting from the initial
- * value: ((init ∘ x0) ∘ x1) ∘ …. The shape is a tuple when n > 1.
+ * Folds elements along `dimensions`. Operands: n inputs, n scalar initial values. `body` takes 2n
+ * scalars: n accumulated values, n new elements. Elements are taken in row-major order of the
+ * reduced dimensions: ((init ∘ x0) ∘ x1) ∘ …. The result is a tuple if n > 1.
  */
 export interface Reduce extends Node<'reduce', Shape> {
   readonly dimensions: readonly number[];
   readonly body: HloComputation;
 }
-/** operands: input, scalar. Within a window in row-major order; padding is the initial value. */
+/**
+ * Folds the elements of each window of the input with `body`, in row-major order. Operands: input,
+ * scalar initial value. Padding counts as elements with the initial value.
+ */
 export interface ReduceWindow extends Node<'reduce-window'> {
   readonly window: readonly WindowDimension[];
   readonly body: HloComputation;
 }
 /**
- * operands: operand, source, scalar initial value. Each window of the operand, in row-major
- * order, selects one element (the first that no later one beats), and source is scattered there.
+ * Gradient of a max pooling. Operands: array, source, scalar initial value. Each window of the
+ * array selects one element: in row-major order, an element replaces the selected one if
+ * `select(selected, element)` is false. The window's element of `source` is combined into the
+ * result at that position by `scatter`.
  */
 export interface SelectAndScatter extends Node<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
@@ -221,42 +239,49 @@ export interface SelectAndScatter extends Node<'select-and-scatter'> {
   readonly scatter: HloComputation;
 }
 /**
- * operands: state u32[4] = (key0, key1, counter0, counter1). Shape: (new state, u32 bits).
- * Philox 4×32-10, see numerics/random.ts.
+ * Random bits of Philox 4×32-10, see numerics/random.ts. Operand: state u32[4] = (key0, key1,
+ * counter0, counter1). Result: the tuple (new state, u32 bits).
  */
 export interface RngBitGenerator extends Node<'rng-bit-generator', Shape> {
   readonly algorithm: 'rng_philox';
 }
-/** Sums (or whatever `body` says) over all replicas. Several operands: a tuple of results. */
+/**
+ * Combines each operand over all replicas by `body`, usually a sum. Several operands give a tuple.
+ */
 export interface AllReduce extends Node<'all-reduce', Shape> {
   readonly body: HloComputation;
 }
-/** Operands: tokens. The result is a token that comes after them. */
+/** Operands: tokens. The result is a token that comes after all of them in the order of effects. */
 export interface AfterAll extends Node<'after-all', Shape> {}
-/** operands: token. Shape: (data, token); data is an array or a tuple of arrays. */
+/**
+ * Data from the host. Operand: token. Result: (data, token). Data is an array or a tuple of arrays.
+ */
 export interface Infeed extends Node<'infeed', Shape> {}
-/** operands: data (array or tuple), token. Shape: token. */
+/** Sends data to the host. Operands: data (an array or a tuple of arrays), token. Result: token. */
 export interface Outfeed extends Node<'outfeed', Shape> {}
-/** Operands: the elements. */
+/** Operands: the elements of the tuple. */
 export interface Tuple extends Node<'tuple', Shape> {}
-/** Operand: a tuple. */
+/** Element `index` of a tuple. Operand: the tuple. */
 export interface GetTupleElement extends Node<'get-tuple-element', Shape> {
   readonly index: number;
 }
-/** A computation run as one loop; made by the compiler. `body` has one parameter per operand. */
+/**
+ * A computation that runs as one fused loop. The compiler makes it. `body` has a parameter per
+ * operand.
+ */
 export interface Fusion extends Node<'fusion', Shape> {
   readonly kind: 'loop' | 'reduce';
   readonly body: HloComputation;
 }
 
-/** Named, with its parameters in order; `root` is what it returns. */
+/** A function. It has its parameters in order, and returns the value of `root`. */
 export interface HloComputation {
   readonly name: string;
   readonly parameters: readonly Parameter[];
   readonly root: HloInstruction;
 }
 
-/** Element `output` of the root tuple takes the place of parameter `parameter` in HBM. */
+/** Element `output` of the root tuple overwrites parameter `parameter` in HBM. */
 export interface Alias {
   readonly output: number;
   readonly parameter: number;

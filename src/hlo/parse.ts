@@ -38,8 +38,8 @@ import { postOrder } from './traverse.ts';
 import { windowDimension } from './window.ts';
 
 /**
- * Reads XLA's HLO text form. Shapes are inferred and held against those that are written. What
- * does not fit is a `bad-program` error: "line L, column C: expected …, found …".
+ * Parses a module in XLA's HLO text form. It infers all shapes and compares them with those in the
+ * text. Throws `bad-program` for an invalid text: "line L, column C: expected …, found …".
  */
 export function parse(text: string): HloModule {
   const scanner = new Scanner(text);
@@ -64,7 +64,7 @@ export function parse(text: string): HloModule {
 const identifierPattern = /[A-Za-z_][\w.-]*/y;
 const namePattern = /%?[A-Za-z_][\w.-]*/y;
 
-/** Reads the attributes of the module: all but the aliases say nothing that we need. */
+/** Parses the attributes of the module. It returns the aliases and skips all other attributes. */
 function moduleAttributes(scanner: Scanner): readonly Alias[] {
   let aliases: readonly Alias[] = [];
   while (scanner.take(',')) {
@@ -79,7 +79,7 @@ function moduleAttributes(scanner: Scanner): readonly Alias[] {
   return aliases;
 }
 
-/** `{0}: 1` or `{0}: (1, {}, may-alias)`; `{}` is the whole result. */
+/** Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`. The output `{}` is the whole result. */
 function parseAlias(scanner: Scanner): Alias {
   const path = integers(scanner);
   if (path.length > 1) scanner.fail('an output that is not inside another');
@@ -95,7 +95,7 @@ function parseAlias(scanner: Scanner): Alias {
   return { output: path[0] ?? 0, parameter };
 }
 
-/** `%name (p: f32[2]) -> f32[] { … }`; the signature may be missing. */
+/** Parses a computation: `%name (p: f32[2]) -> f32[] { … }`. The signature is optional. */
 function parseComputation(
   scanner: Scanner,
   computations: ReadonlyMap<string, HloComputation>,
@@ -156,7 +156,10 @@ function checkSignature(
   scanner.fail(`the signature ${text} of ${computation.name}`, position);
 }
 
-/** Nothing runs that the root does not need: an effect that would be lost is an error. */
+/**
+ * Throws `bad-program` if the root does not depend on some infeed, outfeed or all-reduce. Only
+ * instructions that the root needs run, so the effect would be lost.
+ */
 function checkReached(
   scanner: Scanner,
   position: number,
@@ -177,7 +180,7 @@ interface Scope {
   readonly computations: ReadonlyMap<string, HloComputation>;
 }
 
-/** `%name = shape opcode(operands), attributes`. */
+/** Parses an instruction: `%name = shape opcode(operands), attributes`. */
 function parseInstruction(scanner: Scanner, scope: Scope): [string, HloInstruction] {
   const label = parseName(scanner, 'an instruction');
   scanner.expect('=');
@@ -197,7 +200,7 @@ function parseInstruction(scanner: Scanner, scope: Scope): [string, HloInstructi
   return [label, it];
 }
 
-/** Runs `build`, and adds the place to the rule that it finds broken. */
+/** Runs `build`. If it throws a PodError, rethrows it with the line and column of `position`. */
 function located<T>(scanner: Scanner, position: number, build: () => T): T {
   try {
     return build();
@@ -243,7 +246,7 @@ function isOpcode(text: string): text is Opcode {
   return opcodes.has(text);
 }
 
-/** What stands between the parentheses. */
+/** Parsed text between the parentheses of an instruction. */
 interface Content {
   readonly operands: readonly HloInstruction[];
   readonly index?: number;
@@ -317,7 +320,7 @@ const wordValues: ReadonlyMap<string, number> = new Map([
   ['-nan', Number.NaN],
 ]);
 
-/** Every attribute that some opcode has. */
+/** Parsed attributes of an instruction, for all opcodes together. */
 interface Attributes {
   dimensions?: readonly number[];
   iotaDimension?: number;
@@ -433,7 +436,7 @@ function parseAttribute(
     case 'infeed_shape':
       parseShape(scanner);
       return;
-    // These say how XLA ran a program, or where; not what it means.
+    // These attributes describe how or where XLA ran the program. They do not change its meaning.
     case 'sharding':
     case 'backend_config':
     case 'frontend_attributes':
@@ -462,7 +465,7 @@ function choice<T extends string>(scanner: Scanner, choices: readonly T[]): T {
   return choices.find((it) => it === word) ?? scanner.fail(choices.join(' or '), position);
 }
 
-/** `[start:limit]` or `[start:limit:stride]`. */
+/** Parses a range of a slice: `[start:limit]` or `[start:limit:stride]`. */
 function parseRange(scanner: Scanner): [number, number, number] {
   scanner.expect('[');
   const start = integer(scanner);
@@ -477,12 +480,15 @@ function isScalarShape(shape: Shape): boolean {
   return isArray(shape) && shape.dims.length === 0;
 }
 
-/** `0_0`, which the padding of a scalar is written as. */
+/** True for the padding `0_0`, which stands for no dimensions if the operand is a scalar. */
 function isNone(padding: readonly (readonly number[])[]): boolean {
   return padding.length === 1 && at(padding, 0).every((size) => size === 0);
 }
 
-/** `0_1x0_1_2`: low, high and interior of each dimension; nothing, or `0_0`, for a scalar. */
+/**
+ * Parses padding such as `0_1x0_1_2`: low, high and optional interior padding of each dimension. A
+ * scalar has no padding or `0_0`.
+ */
 function parsePadding(scanner: Scanner): [number, number, number][] {
   const text = scanner.tryMatch(/-?\d+_-?\d+(_\d+)?(x-?\d+_-?\d+(_\d+)?)*/y) ?? '';
   if (text === '') return [];
@@ -529,7 +535,7 @@ function parseWindow(scanner: Scanner): WindowDimension[] {
   });
 }
 
-/** `b01f_01io->b01f`. */
+/** Parses the dimension labels of a convolution: `b01f_01io->b01f` for input, kernel and output. */
 function parseLabels(scanner: Scanner): ConvolutionDimensions {
   const position = scanner.position;
   const text = scanner.match(/[bf0-9]+_[io0-9]+->[bf0-9]+/y, 'labels such as b01f_01io->b01f');
@@ -566,7 +572,9 @@ function parseCall(
   return computations.get(name) ?? scanner.fail('a computation above', position);
 }
 
-/** `{op_name="conv2/kernel" …}`: the name is kept. */
+/**
+ * Parses metadata such as `{op_name="conv2/kernel" …}`. Keeps the name and skips all other fields.
+ */
 function parseMetadata(scanner: Scanner, into: Attributes): void {
   scanner.expect('{');
   while (!scanner.take('}')) {
@@ -592,7 +600,7 @@ function unquoted(scanner: Scanner, quoted: string, position: number): string {
   }
 }
 
-/** Everything that {@link draftOf} needs to know of an instruction. */
+/** Parsed parts of an instruction, from which {@link draftOf} makes a draft. */
 interface Parsed extends Content {
   readonly scanner: Scanner;
   readonly opcodeAt: number;
@@ -675,13 +683,13 @@ function draftOf(parsed: Parsed): Draft {
     case 'fusion':
       return { ...node, opcode, kind: need('kind'), body: need('body') };
     default:
-      // The opcodes that are left have no attributes; the compiler does not pair them up one by
-      // one.
+      // All other opcodes have no attributes. TypeScript cannot check a draft of a union of
+      // opcodes.
       return { ...node, opcode } as Draft;
   }
 }
 
-/** As they are written, where that differs. */
+/** Names of attributes in HLO text, where they differ from the keys of {@link Attributes}. */
 const attributeNames: Partial<Record<keyof Attributes, string>> = {
   iotaDimension: 'iota_dimension',
   labels: 'dim_labels',
@@ -694,7 +702,9 @@ function columns(
   return [rows.map((row) => row[0]), rows.map((row) => row[1]), rows.map((row) => row[2])];
 }
 
-/** `f32[2,3]`, `f32[2,3]{1,0}` (the layout says nothing), `(f32[], token[])`. */
+/**
+ * Parses a shape such as `f32[2,3]` or `(f32[], token[])`. Ignores a layout, as in `f32[2,3]{1,0}`.
+ */
 function parseShape(scanner: Scanner): Shape {
   if (scanner.tryMatch(/(?=\()/y) !== undefined) {
     return { type: 'tuple', elements: scanner.list('(', ')', () => parseShape(scanner)) };
@@ -721,7 +731,7 @@ function integers(scanner: Scanner): number[] {
   return scanner.list('{', '}', () => integer(scanner));
 }
 
-/** Over a value that we do not need: a word, a string, or anything in braces. */
+/** Skips the value of an ignored attribute: a word, a string, or text in balanced braces. */
 function skipValue(scanner: Scanner): void {
   if (scanner.tryMatch(stringPattern) !== undefined) return;
   if (!scanner.take('{')) {

@@ -13,15 +13,19 @@ import type {
 } from './instruction.ts';
 import { bodiesOf, postOrder } from './traverse.ts';
 
-/** How a module is printed. */
+/** Options of {@link print}. */
 export interface PrintOptions {
-  /** Constants of more elements than this appear as `{...}`, which does not parse back. */
+  /**
+   * Constants with more elements appear as `{...}`, which {@link parse} refuses. No limit by
+   * default.
+   */
   readonly elementsMax?: number;
 }
 
 /**
- * A module in XLA's HLO text form. parse.ts reads it back to the same module; computations that
- * share a name get numbers, and characters that a name cannot have become underscores.
+ * Returns a module in XLA's HLO text form. parse.ts parses the text to an equal module, except for
+ * names: computations of the same name get a number, and characters that are invalid in a name
+ * become underscores.
  */
 export function print(module: HloModule, options: PrintOptions = {}): string {
   const names = nameComputations(module.entry);
@@ -35,7 +39,9 @@ export function print(module: HloModule, options: PrintOptions = {}): string {
   return `${[header.join(', '), ...computations].join('\n\n')}\n`;
 }
 
-/** The output `{}` is the whole result, where that is no tuple. */
+/**
+ * Returns a function that prints an alias. If the module's result is no tuple, the output is `{}`.
+ */
 function aliasText({ entry }: HloModule): (alias: Alias) => string {
   const isTuple = entry.root.shape.type === 'tuple';
   return ({ output, parameter }) => `{${isTuple ? output : ''}}: (${parameter}, {}, may-alias)`;
@@ -43,7 +49,7 @@ function aliasText({ entry }: HloModule): (alias: Alias) => string {
 
 type Names = ReadonlyMap<HloComputation, string>;
 
-/** Unique names of all computations, those that are called before those that call. */
+/** Gives each computation a unique name. Called computations come before their callers. */
 function nameComputations(entry: HloComputation): Names {
   const names = new Map<HloComputation, string>();
   const taken = new Set<string>();
@@ -136,11 +142,11 @@ function elementText(value: Literal, index: number): string {
   }
 }
 
-/** The shortest decimal that rounds to the same f32. */
+/** Returns the shortest decimal number that rounds to the same f32. */
 export function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
-  // XLA's parser reads -0 as an integer, which has no sign.
+  // XLA's parser reads "-0" as an integer, and the sign of zero would be lost.
   if (Object.is(value, -0)) return '-0.0';
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
@@ -168,7 +174,7 @@ function attributesOf(it: HloInstruction, nameOf: (body: HloComputation) => stri
     }
     case 'pad': {
       const sizes = it.low.map((low, d) => `${low}_${it.high[d]}_${it.interior[d]}`);
-      // XLA's parser wants the padding of a dimension, for a scalar as well.
+      // XLA's parser requires the padding of at least one dimension, even for a scalar.
       return [`padding=${sizes.length === 0 ? '0_0' : sizes.join('x')}`];
     }
     case 'dot':
@@ -262,7 +268,10 @@ function precisionText(precision: Precision): string[] {
   return precision === 'highest' ? ['operand_precision={highest,highest}'] : [];
 }
 
-/** `{size=3x3 stride=2x2 pad=0_1x0_1}`: what is 1, or none, in every dimension is left out. */
+/**
+ * Prints a window such as `{size=3x3 stride=2x2 pad=0_1x0_1}`. Omits a field that has its default
+ * value in every dimension.
+ */
 function windowText(window: readonly WindowDimension[]): string {
   const over = (text: (it: WindowDimension) => string | number): string =>
     window.map(text).join('x');
@@ -283,7 +292,10 @@ function windowText(window: readonly WindowDimension[]): string {
   return `{${parts.join(' ')}}`;
 }
 
-/** `b01f_01io->b01f`: for each array, what each of its dimensions is. */
+/**
+ * Prints the dimension labels of a convolution, such as `b01f_01io->b01f`: the role of each
+ * dimension of input, kernel and output.
+ */
 function labelsText(of: ConvolutionDimensions): string {
   const input = rolesText({ b: of.inputBatch, f: of.inputFeature }, of.inputSpatial);
   const kernel = rolesText(

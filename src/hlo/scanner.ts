@@ -1,6 +1,6 @@
 import { PodError } from '../numerics/error.ts';
 
-/** A place in a text that moves forward as what is expected is found. */
+/** Scanner of a text: a position that moves forward over each token that the parser takes. */
 export class Scanner {
   readonly #text: string;
   #at = 0;
@@ -9,7 +9,7 @@ export class Scanner {
     this.#text = text;
   }
 
-  /** Where the next token begins. */
+  /** Offset of the next token, after white space and comments. */
   get position(): number {
     this.#skip();
     return this.#at;
@@ -19,7 +19,10 @@ export class Scanner {
     return this.position === this.#text.length;
   }
 
-  /** Takes what the sticky pattern matches; undefined if it does not. */
+  /**
+   * Takes and returns the text that the sticky pattern matches. Returns undefined if it does not
+   * match.
+   */
   tryMatch(pattern: RegExp): string | undefined {
     pattern.lastIndex = this.position;
     const found = pattern.exec(this.#text)?.[0];
@@ -31,7 +34,7 @@ export class Scanner {
     return this.tryMatch(pattern) ?? this.fail(expected);
   }
 
-  /** Takes the literal text if it comes next. */
+  /** Takes `text` if it comes next. Returns true if it does. */
   take(text: string): boolean {
     const found = this.#text.startsWith(text, this.position);
     if (found) this.#at += text.length;
@@ -42,7 +45,7 @@ export class Scanner {
     if (!this.take(text)) this.fail(JSON.stringify(text));
   }
 
-  /** The items between `open` and `close`, separated by commas. */
+  /** Takes a list: `open`, items separated by commas, `close`. `item` takes one item. */
   list<T>(open: string, close: string, item: () => T): T[] {
     this.expect(open);
     const items: T[] = [];
@@ -53,7 +56,9 @@ export class Scanner {
     return items;
   }
 
-  /** A `bad-program` error that says where, what was expected and what was found. */
+  /**
+   * Throws `bad-program` with the line and column, what was expected, and the token found there.
+   */
   fail(expected: string, position: number = this.position): never {
     const rest = this.#text.slice(position).match(/^[\w.%-]+|^[^\s]/)?.[0];
     const found = rest === undefined ? 'the end' : JSON.stringify(rest.slice(0, 40));
@@ -67,7 +72,7 @@ export class Scanner {
     return new PodError('bad-program', `line ${line}, column ${column}: ${problem}`, cause);
   }
 
-  /** Over white space and comments. */
+  /** Skips white space and comments. */
   #skip(): void {
     const pattern = /(?:\s|\/\/[^\n]*|\/\*[\s\S]*?\*\/)*/y;
     pattern.lastIndex = this.#at;

@@ -3,8 +3,9 @@ import { type Draft, inferShape } from './infer.ts';
 import type { HloComputation, HloInstruction } from './instruction.ts';
 
 /**
- * Every instruction that the roots need, each once, operands before users; operands in order.
- * Does not recurse, so a chain may be as long as memory allows.
+ * Returns the roots and all instructions that they depend on, each once. Operands come before their
+ * users, and the operands of one instruction in their order. There is no recursion, so only memory
+ * limits the depth of the graph.
  */
 export function postOrder(roots: HloInstruction | readonly HloInstruction[]): HloInstruction[] {
   const order: HloInstruction[] = [];
@@ -27,7 +28,7 @@ export function postOrder(roots: HloInstruction | readonly HloInstruction[]): Hl
   }
 }
 
-/** How many operands refer to each instruction; a root, and what nothing uses, has 0. */
+/** Counts how often each instruction is an operand. An unused root has 0. */
 export function users(
   roots: HloInstruction | readonly HloInstruction[],
 ): Map<HloInstruction, number> {
@@ -40,7 +41,8 @@ export function users(
 }
 
 /**
- * The same instruction on other operands, its shape inferred again; itself if they are the same.
+ * Returns the instruction with other operands and a newly inferred shape. Returns `it` itself if
+ * the operands are the same objects.
  */
 export function withOperands<T extends HloInstruction>(
   it: T,
@@ -52,9 +54,10 @@ export function withOperands<T extends HloInstruction>(
 }
 
 /**
- * A computation rewritten bottom-up: `rewrite` gets each instruction once, with the operands it
- * has by now, and says what takes its place ({@link withOperands} keeps it). What does not change
- * stays the same object. Parameters may be replaced by parameters only.
+ * Rewrites a computation, operands before users. For each instruction, `rewrite` receives the
+ * instruction and its rewritten operands and returns the replacement; {@link withOperands} keeps
+ * the instruction. Unchanged instructions stay the same objects, and so does an unchanged
+ * computation. A parameter must be replaced by a parameter.
  */
 export function mapInstructions(
   computation: HloComputation,
@@ -80,7 +83,7 @@ export function mapInstructions(
   return same ? computation : { ...computation, parameters, root };
 }
 
-/** The computations that an instruction calls, by the name of the attribute. */
+/** Returns the computations that an instruction calls. */
 export function bodiesOf(it: HloInstruction): readonly HloComputation[] {
   switch (it.opcode) {
     case 'reduce':

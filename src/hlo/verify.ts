@@ -5,9 +5,9 @@ import type { HloComputation, HloInstruction, HloModule } from './instruction.ts
 import { bodiesOf, postOrder } from './traverse.ts';
 
 /**
- * Holds a module against every rule of HLO: shapes follow from operands, parameters are numbered,
- * bodies have the signatures their callers need, effects have one order, aliases fit. The first
- * rule that does not hold is a `bad-program` error naming the instruction.
+ * Checks a module against all rules of HLO: shapes follow from operands, parameters are numbered
+ * from 0, bodies have the signatures that their callers need, infeeds and outfeeds have one order,
+ * aliases fit. Throws `bad-program` at the first broken rule, with the name of the instruction.
  */
 export function verify(module: HloModule): void {
   const { entry } = module;
@@ -24,7 +24,10 @@ export function verify(module: HloModule): void {
   verifyAliases(module);
 }
 
-/** Adds the computations that are called to `called`, which its iteration then reaches too. */
+/**
+ * Verifies one computation and adds the computations that it calls to `called`. The caller iterates
+ * over `called` and so verifies the added ones too.
+ */
 function verifyComputation(computation: HloComputation, called: Set<HloComputation>): void {
   const order = postOrder([...computation.parameters, computation.root]);
   const done = new Set<HloInstruction>();
@@ -69,7 +72,10 @@ function refuseEffects(body: HloComputation): void {
   }
 }
 
-/** A token serves one infeed or outfeed; all infeeds have one order, and so have all outfeeds. */
+/**
+ * Checks that each token is used by at most one infeed or outfeed, and that tokens put all infeeds
+ * into one order, and all outfeeds into one order.
+ */
 function verifyEffects(entry: HloComputation): void {
   const order = postOrder(entry.root);
   const spent = new Set<HloInstruction>();
@@ -84,7 +90,7 @@ function verifyEffects(entry: HloComputation): void {
 }
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
-  /** How many of the opcode lie on the longest path up to each instruction. */
+  /** Number of instructions with `opcode` on the longest path to each instruction. */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();
   for (const it of order) {

@@ -1,6 +1,8 @@
 import type { WindowDimension } from './instruction.ts';
 
-/** One dimension of a window; what is not given is none: no stride, padding, dilation, reversal. */
+/**
+ * Makes one dimension of a window. By default it has stride 1 and no padding, dilation or reversal.
+ */
 export function windowDimension(
   given: Pick<WindowDimension, 'size'> & Partial<WindowDimension>,
 ): WindowDimension {
@@ -15,7 +17,7 @@ export function windowDimension(
   };
 }
 
-/** How many positions a window takes over a dimension of `size` elements. [XLA, window_util] */
+/** Number of positions of a window over a dimension of `size` elements. [XLA, window_util] */
 export function windowPositions(size: number, window: WindowDimension): number {
   const base = paddedSize(size, window);
   const reach = dilated(window.size, window.windowDilation);
@@ -23,16 +25,17 @@ export function windowPositions(size: number, window: WindowDimension): number {
 }
 
 /**
- * The elements of the base with its holes and padding; negative padding must not make it less than
- * 0.
+ * Size of a dimension with dilation and padding, in elements. Negative padding may make it less
+ * than 0; shape inference refuses such a window.
  */
 export function paddedSize(size: number, window: WindowDimension): number {
   return dilated(size, window.baseDilation) + window.padLow + window.padHigh;
 }
 
 /**
- * The element of the base that offset `offset` of the window at `position` lies on, or -1 where
- * that is padding or a hole of the dilated base. `size` is the number of elements of the base.
+ * Returns the index of the element that lies under offset `offset` of the window at `position`, in
+ * a dimension of `size` elements. Returns −1 for padding and for the holes between dilated
+ * elements.
  */
 export function windowElement(
   position: number,

@@ -23,9 +23,12 @@ import { arrayShape, product } from '../numerics/shape.ts';
 
 /** A part of a network: a function of its parameters and a batch of examples, as HLO. */
 export interface Layer {
-  /** How many parameters `apply` takes. */
+  /** Number of parameters that `apply` takes. */
   readonly parameters: number;
-  /** For examples of size `inputDims` (without the batch). Drawn from the seed by name. */
+  /**
+   * Initial parameters for examples of size `inputDims` (without the batch). Random values depend
+   * on the seed and on the name of the parameter alone.
+   */
   init(inputDims: readonly number[], seed: number): Initial;
   /** `x`: f32[batch, …inputDims] → f32[batch, …outputDims]. */
   apply(
@@ -35,19 +38,19 @@ export interface Layer {
   ): HloInstruction;
 }
 
-/** How a weight is drawn. */
+/** Initial parameters of a layer, and the size of its output for one example. */
 export interface Initial {
   readonly parameters: readonly NamedLiteral[];
   readonly outputDims: readonly number[];
 }
 
-/** What may be said of a dense layer. */
+/** Options of a dense layer. */
 export interface DenseOptions {
-  /** Standard deviation of the initial weights; that of He et al. 2015 unless given. */
+  /** Standard deviation of the initial weights. Default: that of He et al., 2015. */
   readonly deviation?: number;
 }
 
-/** x · kernel + bias, `units` features from all features of an example. */
+/** A dense layer: x · kernel + bias, which computes `units` features from a vector of features. */
 export function dense(name: string, units: number, { deviation }: DenseOptions = {}): Layer {
   return {
     parameters: 2,
@@ -67,15 +70,21 @@ export function dense(name: string, units: number, { deviation }: DenseOptions =
   };
 }
 
-/** What may be said of a convolution. */
+/** Options of a convolution layer. */
 export interface Conv2dOptions {
-  /** The same along both dimensions; 1 unless given. */
+  /** Stride along both dimensions. Default: 1. */
   readonly stride?: number;
-  /** `valid`: windows inside the image only. `same`: zeros around, so that stride 1 keeps its size. */
+  /**
+   * `valid` (default): windows lie inside the image. `same`: zeros around the image, so that stride
+   * 1 keeps its size.
+   */
   readonly padding?: 'valid' | 'same';
 }
 
-/** A convolution of images [rows, columns, channels] and a bias; kernel [rows, columns, in, out]. */
+/**
+ * A convolution of images [rows, columns, channels], plus a bias. Its kernel has the dimensions
+ * [rows, columns, input channels, output channels].
+ */
 export function conv2d(
   name: string,
   features: number,
@@ -103,7 +112,7 @@ export function conv2d(
   };
 }
 
-/** b01f_01io->b01f */
+/** Dimension labels of XLA: b01f_01io->b01f. */
 const imageDimensions = {
   inputBatch: 0,
   inputFeature: 3,
@@ -116,7 +125,10 @@ const imageDimensions = {
   outputSpatial: [1, 2],
 };
 
-/** The largest of each window of each channel; windows side by side, a rest at the edge is left. */
+/**
+ * Maximum of each window of each channel. Windows lie side by side; elements at the edge that do
+ * not fill a window are ignored.
+ */
 export function maxPool(name: string, size: readonly [number, number]): Layer {
   const window = size.map((extent) => windowDimension({ size: extent, stride: extent }));
   return {
@@ -133,7 +145,7 @@ export function maxPool(name: string, size: readonly [number, number]): Layer {
   };
 }
 
-/** maximum(x, 0). */
+/** A rectified linear unit: maximum(x, 0). */
 export function relu(name: string): Layer {
   return {
     parameters: 0,
@@ -142,7 +154,7 @@ export function relu(name: string): Layer {
   };
 }
 
-/** Every example as a vector, row-major. */
+/** Turns each example into a vector, in row-major order. */
 export function flatten(name: string): Layer {
   return {
     parameters: 0,
@@ -155,7 +167,7 @@ export function flatten(name: string): Layer {
   };
 }
 
-/** One layer after another; the parameters are theirs, in that order. */
+/** Applies layers in order. The parameters are those of all layers, in the same order. */
 export function sequential(...layers: readonly Layer[]): Layer {
   return {
     parameters: layers.reduce((count, layer) => count + layer.parameters, 0),
@@ -179,7 +191,7 @@ export function sequential(...layers: readonly Layer[]): Layer {
   };
 }
 
-/** `apply` with every new instruction named `<layer>/<what it is>`. */
+/** Returns `apply` with each new instruction named after the layer. */
 function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
   return (parameters, x, precision) => {
     const y = apply(parameters, x, precision);
@@ -187,7 +199,7 @@ function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
   };
 }
 
-/** Uniform in ±√(6/fanIn), which keeps the variance through a ReLU. [He et al., 2015] */
+/** Uniform values in ±√(6/fanIn), which keep the variance through a ReLU. [He et al., 2015] */
 function heUniform(
   name: string,
   dims: readonly number[],
@@ -197,7 +209,7 @@ function heUniform(
   return centred(name, dims, Math.sqrt(6 / fanIn), seed);
 }
 
-/** Uniform in ±limit. */
+/** Uniform values in ±limit. */
 function centred(name: string, dims: readonly number[], limit: number, seed: number): NamedLiteral {
   const bound = Math.fround(limit);
   const value = uniformLiteral(arrayShape('f32', dims), stream(seed, name), -bound, bound);
@@ -208,7 +220,7 @@ function zeros(name: string, dims: readonly number[]): NamedLiteral {
   return { name, value: literal('f32', dims, new Float32Array(product(dims))) };
 }
 
-/** Adds a value per feature, the last dimension. */
+/** Adds one value of `bias` to each feature. Features are the last dimension. */
 function addBias(y: HloInstruction, bias: HloInstruction): HloInstruction {
   const { dims } = arrayOf(y);
   return add(y, broadcast(bias, dims, [dims.length - 1]));

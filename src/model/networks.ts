@@ -1,17 +1,20 @@
 import { conv2d, dense, flatten, type Layer, maxPool, relu, sequential } from './layer.ts';
 
-/** Names of all networks, as `--model` takes them. */
+/** Names of all networks, which are the values of `--model`. */
 export const networkNames = ['mlp', 'cnn'] as const;
 /** One of {@link networkNames}. */
 export type NetworkName = (typeof networkNames)[number];
 
-/** From images [rows, columns, channels] to logits, one a class. */
+/** Makes each network, which maps images [rows, columns, channels] to one logit for each class. */
 export const networks: Readonly<Record<NetworkName, (classes: number) => Layer>> = { mlp, cnn };
 
-/** A head that starts near zero guesses evenly, whatever it sees. [Goyal et al., 2017, §5.1] */
+/**
+ * Options of the last layer. Weights near zero make all classes about equally likely at the start.
+ * [Goyal et al., 2017, §5.1]
+ */
 const head = { deviation: 0.01 };
 
-/** 784-512-10 on MNIST. */
+/** A perceptron with one hidden layer: 784-512-10 on MNIST. */
 function mlp(classes: number): Layer {
   return sequential(
     flatten('flatten'),

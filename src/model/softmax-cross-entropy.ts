@@ -23,18 +23,22 @@ import { postOrder } from '../hlo/traverse.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { arrayShape } from '../numerics/shape.ts';
 
+/** Loss and counts of a batch. Samples with a negative label do not count. */
 export interface CrossEntropy {
   /** f32[]: Σ −log softmax(logits)[label] over the samples that count. */
   readonly loss: HloInstruction;
-  /** f32[]: samples whose first largest logit is the label's. */
+  /** f32[]: number of samples whose first largest logit is that of the label. */
   readonly correct: HloInstruction;
-  /** f32[]: samples that count: those whose label is not negative. */
+  /** f32[]: number of samples that count, which are those with a label ≥ 0. */
   readonly samples: HloInstruction;
-  /** To be held when the loss is derived: they cancel in it. */
+  /** Instructions for `held` of `gradient`: their derivatives cancel in the loss. */
   readonly held: readonly HloInstruction[];
 }
 
-/** `logits`: f32[batch, classes]; `labels`: s32[batch], −1 for a sample that is not there. */
+/**
+ * Builds the softmax cross-entropy of a batch. `logits`: f32[batch, classes]. `labels`: s32[batch],
+ * −1 for a sample that does not count.
+ */
 export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstruction): CrossEntropy {
   const dims = dimsOf(logits);
   assert(dims.length === 2, `logits [batch, classes], found [${dims.join()}]`);
@@ -51,7 +55,10 @@ export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstructi
   };
 }
 
-/** log Σ exp(z) − z[label] of each sample, where z = logits − largest: no exponential overflows. */
+/**
+ * log Σ exp(z) − z[label] of each sample, where z = logits − largest. The subtraction prevents
+ * overflow of the exponentials.
+ */
 function negativeLogLikelihood(
   logits: HloInstruction,
   labels: HloInstruction,
@@ -65,7 +72,10 @@ function negativeLogLikelihood(
   return subtract(log(reduceSum(exp(shifted), [1])), ofLabel);
 }
 
-/** The first class whose logit is the largest; where none is (NaN), no class. */
+/**
+ * s32[batch]: the first class with the largest logit; the number of classes, which is no class, if
+ * no logit equals the largest (NaN).
+ */
 function firstBest(
   logits: HloInstruction,
   largest: HloInstruction,

@@ -24,17 +24,17 @@ import type { Optimizer } from '../optimizer/optimizer.ts';
 import type { Layer } from './layer.ts';
 import { type CrossEntropy, softmaxCrossEntropy } from './softmax-cross-entropy.ts';
 
-/** What every program of a network has in common. */
+/** Options that all programs of a network share. */
 export interface NetworkOptions {
-  /** From images to logits. */
+  /** The layer that maps images to logits. */
   readonly network: Layer;
-  /** An image: [rows, columns, channels]. */
+  /** Size of an image: [rows, columns, channels]. */
   readonly inputDims: readonly number[];
   readonly seed: number;
-  /** Examples a step over all replicas; a multiple of their number. */
+  /** Examples in a step over all replicas; must be a multiple of `replicas` (`bad-config`). */
   readonly globalBatch: number;
   readonly replicas: number;
-  /** Precision of products: `default` multiplies in bf16, `highest` in f32. */
+  /** Precision of matmuls and convolutions: `default` multiplies in bf16, `highest` in f32. */
   readonly precision: Precision;
 }
 
@@ -42,33 +42,40 @@ export interface TrainOptions extends NetworkOptions {
   readonly optimizer: Optimizer;
 }
 
-/** A program for one replica, and what it starts from. */
+/** A program for one replica, with its initial parameters. */
 export interface StepProgram {
   /**
-   * Infeed: images f32[b, …inputDims] and labels s32[b], b = globalBatch / replicas, label −1 for
-   * a sample that does not count. The root is a tuple; its last element is the token of the
-   * outfeed, which holds no data, where there is an outfeed.
+   * The infeed has images f32[b, …inputDims] and labels s32[b], where b = globalBatch / replicas; a
+   * sample with label −1 does not count. The root is a tuple. If there is an outfeed, its token is
+   * the last element of the root; a token holds no data.
    */
   readonly module: HloModule;
   /** Initial values by parameter number: weights, then (in training) the optimizer's state. */
   readonly parameters: readonly NamedLiteral[];
-  /** How many of the parameters are weights. */
+  /** Number of the parameters that are weights. */
   readonly weights: number;
   /** Shapes of the arrays of the infeed. */
   readonly infeed: readonly ArrayShape[];
-  /** What each scalar (f32[]) of the outfeed is; the same on every replica. */
+  /** Names of the outfeed's scalars (f32[]), whose values are equal on all replicas. */
   readonly outfeed: readonly string[];
 }
 
-/** Mean loss over the global batch; right answers in it; the rate of this step's update. */
+/**
+ * Outfeed of a training step: mean loss over the global batch, number of right answers in the
+ * batch, and learning rate of the step's update.
+ */
 export const trainOutfeed = ['loss', 'correct', 'learningRate'] as const;
-/** Sums over the samples that count, and how many those are. */
+/**
+ * Outfeed of an evaluation step: number of right answers and sum of losses over the samples that
+ * count, and the number of these samples.
+ */
 export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 
 /**
- * One synchronous training step. Root: new weights, new state (each in place of its parameter),
- * token. Outfeed: {@link trainOutfeed}. Gradients, loss and right answers are summed over all
- * replicas; gradients are of the mean loss over the global batch.
+ * The program of one synchronous training step. Root: new weights and new optimizer state, each in
+ * place of its parameter, then the token. Outfeed: {@link trainOutfeed}. Gradients are those of the
+ * mean loss over the global batch. An all-reduce sums gradients, loss and right answers over all
+ * replicas.
  */
 export function trainStep(options: TrainOptions): StepProgram {
   const { optimizer } = options;
@@ -87,7 +94,10 @@ export function trainStep(options: TrainOptions): StepProgram {
   return program(start, [...newWeights, ...newState, token], trainOutfeed, true);
 }
 
-/** The forward pass alone. Root: token. Outfeed: {@link evaluateOutfeed}. Weights stay. */
+/**
+ * The program of an evaluation step: the forward pass alone, which leaves weights unchanged. Root:
+ * the token. Outfeed: {@link evaluateOutfeed}.
+ */
 export function evaluateStep(options: NetworkOptions): StepProgram {
   const start = begin('evaluate', options);
   const { loss, correct, samples } = crossEntropy(options, start);
@@ -97,14 +107,17 @@ export function evaluateStep(options: NetworkOptions): StepProgram {
   return program(start, [sent(sums, start.token)], evaluateOutfeed, false);
 }
 
-/** {@link trainStep} without an update. Root: the gradient of each weight, the loss. No outfeed. */
+/**
+ * The program of a {@link trainStep} without the update. Root: the gradient of each weight, then
+ * the loss. There is no outfeed.
+ */
 export function gradientStep(options: NetworkOptions): StepProgram {
   const start = begin('gradient', options);
   const { loss, gradients } = reducedGradients(options, start);
   return program(start, [...gradients, loss], [], false);
 }
 
-/** The inputs of a program. */
+/** Inputs of a program as HLO, with the initial values of its parameters. */
 interface Start {
   readonly title: string;
   readonly initial: readonly NamedLiteral[];
@@ -160,11 +173,11 @@ interface Reduced {
   readonly loss: HloInstruction;
   readonly correct: HloInstruction;
   readonly gradients: readonly HloInstruction[];
-  /** Has seen all of these. */
+  /** A namer that has seen all instructions of the forward and backward pass. */
   readonly name: Namer;
 }
 
-/** Gradients of the mean loss over the global batch, summed over replicas. */
+/** Builds forward and backward pass: gradients of the mean loss, summed over replicas. */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);
   const share = named(divide(own.loss, scalar('f32', options.globalBatch)), 'loss');
@@ -182,7 +195,7 @@ function sent(values: readonly HloInstruction[], token: HloInstruction): HloInst
   return named(outfeed(tuple(values), token), 'outfeed');
 }
 
-/** With `inPlace`, root element i takes the place of parameter i. */
+/** Builds the module. If `inPlace` is true, root element i takes the place of parameter i. */
 function program(
   start: Start,
   root: readonly HloInstruction[],

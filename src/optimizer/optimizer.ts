@@ -2,13 +2,16 @@ import type { HloInstruction } from '../hlo/instruction.ts';
 import type { NamedLiteral } from '../numerics/literal.ts';
 
 /**
- * From gradients to updates, as HLO. An update is what is added to a parameter. Optimizers are
- * made from small transformations by {@link chain}. [optax]
+ * Turns gradients into updates, as HLO. An update is the value to add to a parameter. An optimizer
+ * is a {@link chain} of small transformations. [optax]
  */
 export interface Optimizer {
-  /** The state before the first step: arrays that stay in HBM from step to step. */
+  /** Optimizer state before the first step: arrays that stay in HBM between steps. */
   init(parameters: readonly NamedLiteral[]): NamedLiteral[];
-  /** One step. `state` has the shapes that `init` gave; the lists run in step with parameters. */
+  /**
+   * Updates and new state of one step. `gradients` and `parameters` have the same order; `state`
+   * has the arrays and shapes that `init` returned.
+   */
   update(
     gradients: readonly HloInstruction[],
     state: readonly HloInstruction[],
@@ -16,14 +19,15 @@ export interface Optimizer {
   ): Update;
 }
 
+/** Result of an optimizer's step; `updates` are in the order of the parameters. */
 export interface Update {
   readonly updates: readonly HloInstruction[];
   readonly state: readonly HloInstruction[];
-  /** f32[], for the log; none where nothing scales by one. */
+  /** f32[], for the log; undefined if no transformation scales by a learning rate. */
   readonly learningRate?: HloInstruction | undefined;
 }
 
-/** Runs transformations in order. Its state is the list of their states, in the same order. */
+/** Applies transformations in order. The state is the concatenation of their states. */
 export function chain(...parts: readonly Optimizer[]): Optimizer {
   return {
     init: (parameters) => parts.flatMap((part) => part.init(parameters)),

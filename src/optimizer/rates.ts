@@ -2,25 +2,25 @@ import { createHash, type Hash } from 'node:crypto';
 import { assert } from '../numerics/assert.ts';
 import { rateAt, type Schedule } from './schedule.ts';
 
-/** The learning rates of a run by their bits, whatever schedule they come from. */
+/** The learning rates of a run as f32, and a digest that identifies them by their bits. */
 export class Rates {
   readonly #schedule: Schedule;
   #hash: Hash = createHash('sha256');
-  /** Steps whose rates are in the hash. */
+  /** Number of steps whose rates are in the hash. */
   #hashed = 0;
 
   constructor(schedule: Schedule) {
     this.#schedule = schedule;
   }
 
-  /** The rate of a step, counted from 0: the f32 that the device computes. */
+  /** Learning rate of a step (from 0), equal to the f32 that the device computes. */
   at(step: number): number {
     return rateAt(this.#schedule, step);
   }
 
   /**
    * SHA-256 of the rates of the first `steps` steps, as little-endian f32: 64 hexadecimal digits.
-   * Asked for growing numbers of steps, it computes each rate once.
+   * Calls with growing `steps` compute each rate once.
    */
   digest(steps: number): string {
     assert(Number.isSafeInteger(steps) && steps >= 0, `the rates of ${steps} steps`);
@@ -40,5 +40,5 @@ export class Rates {
   }
 }
 
-/** Rates that are hashed at once. */
+/** Most rates in one update of the hash. */
 const chunkSteps = 2 ** 14;

@@ -15,12 +15,12 @@ import { onNumber } from '../numerics/f32-ops.ts';
 import * as lanes from '../numerics/transcendental.ts';
 
 /**
- * The learning rate of a step (0, 1, …, exact below 2^24), in f32. Written once over any kind of
- * scalar: the device computes it as HLO, the host as a number, to the same bit.
+ * The learning rate of a step, in f32. Steps are 0, 1, …, exact below 2^24. A schedule is generic
+ * in the kind of scalar: the device computes it as HLO and the host as a number, to the same bit.
  */
 export type Schedule = <V>(o: ScheduleOps<V>, step: V) => V;
 
-/** f32 arithmetic, each operation rounded. */
+/** f32 arithmetic of a schedule. Each operation rounds to f32. */
 export interface ScheduleOps<V> {
   constant(value: number): V;
   add(a: V, b: V): V;
@@ -28,30 +28,34 @@ export interface ScheduleOps<V> {
   divide(a: V, b: V): V;
   minimum(a: V, b: V): V;
   cosine(a: V): V;
-  /** a < b ? onTrue : onFalse. */
+  /** Returns a < b ? onTrue : onFalse. */
   ifLess(a: V, b: V, onTrue: V, onFalse: V): V;
 }
 
-/** The rate at a step, f32. */
+/** Learning rate of a step as a number, rounded to f32. */
 export function rateAt(schedule: Schedule, step: number): number {
   return schedule(numberOps, Math.fround(step));
 }
 
-/** The rate, f32[], as a function of the step, s32[]. */
+/** Learning rate of a step as HLO: f32[] from the step, s32[]. */
 export function rateOf(schedule: Schedule, step: HloInstruction): HloInstruction {
   return schedule(hloOps, convert(step, 'f32'));
 }
 
+/** The same learning rate in every step. */
 export function constant(rate: number): Schedule {
   return (o) => o.constant(rate);
 }
 
-/** `then` is for a batch of 256; k times the batch takes k times the rate. [Goyal et al., 2017] */
+/**
+ * Scales the learning rate with the global batch: `then` is the schedule for a batch of 256, and k
+ * times the batch takes k times the rate. [Goyal et al., 2017]
+ */
 export function linearScaling(globalBatch: number, then: Schedule): Schedule {
   return (o, step) => o.multiply(then(o, step), o.constant(globalBatch / 256));
 }
 
-/** Rises in a line over the first `steps` steps, reaching `then` in the last of them. */
+/** Rises linearly over the first `steps` steps and reaches `then` in the last of these steps. */
 export function warmUp(steps: number, then: Schedule): Schedule {
   if (steps <= 0) return then;
   return (o, step) => {
@@ -60,7 +64,7 @@ export function warmUp(steps: number, then: Schedule): Schedule {
   };
 }
 
-/** Times `factors[i]` from step `boundaries[i]` on, one factor on another. */
+/** Multiplies `then` by `factors[i]` from step `boundaries[i]` on. Factors accumulate. */
 export function piecewise(
   boundaries: readonly number[],
   factors: readonly number[],
@@ -76,7 +80,7 @@ export function piecewise(
     );
 }
 
-/** Falls from `then` to 0 at step `total` along half a cosine, and stays. [Loshchilov, 2017] */
+/** Falls from `then` to 0 at step `total` along half a cosine, and stays 0. [Loshchilov, 2017] */
 export function cosine(total: number, then: Schedule): Schedule {
   assert(total > 0, `a cosine over ${total} steps`);
   return (o, step) => {

@@ -5,14 +5,14 @@ import { momentum, scaleBy, weightDecay } from './transformations.ts';
 /** The settings of SGD. */
 export interface SgdOptions {
   readonly learningRate: Schedule;
-  /** None unless given. */
+  /** Decay of the momentum trace. Default: 0, no momentum. */
   readonly momentum?: number;
   readonly nesterov?: boolean;
-  /** None unless given; added to the gradient before momentum. */
+  /** Factor of the parameter that is added to the gradient before momentum. Default: 0. */
   readonly weightDecay?: number;
 }
 
-/** Stochastic gradient descent. */
+/** Stochastic gradient descent: weight decay, then momentum, then the learning rate. */
 export function sgd(options: SgdOptions): Optimizer {
   const { momentum: decay = 0, nesterov = false, weightDecay: pull = 0 } = options;
   return chain(

@@ -8,8 +8,9 @@ import type { Optimizer } from './optimizer.ts';
 import { rateOf, type Schedule } from './schedule.ts';
 
 /**
- * trace' = gradient + decay · trace. The update is the trace; with `nesterov`, where the trace
- * will be: gradient + decay · trace'. One array of state a parameter. [optax, trace]
+ * Momentum: trace' = gradient + decay · trace. The update is trace', or gradient + decay · trace'
+ * with `nesterov`. The state is one trace for each parameter, 0 before the first step. [optax,
+ * trace]
  */
 export function momentum(decay: number, options: { readonly nesterov?: boolean } = {}): Optimizer {
   return {
@@ -28,7 +29,10 @@ export function momentum(decay: number, options: { readonly nesterov?: boolean }
   };
 }
 
-/** gradient + decay · parameter: pulls parameters to 0. [optax, add_decayed_weights] */
+/**
+ * Weight decay: the update is gradient + decay · parameter, which pulls parameters to 0. [optax,
+ * add_decayed_weights]
+ */
 export function weightDecay(decay: number): Optimizer {
   return {
     init: () => [],
@@ -40,8 +44,9 @@ export function weightDecay(decay: number): Optimizer {
 }
 
 /**
- * −rate · update, the rate by a schedule of the number of steps so far, which is the state:
- * s32[], 0 in the first step. [optax, scale_by_learning_rate]
+ * Scales by the learning rate: the update is −rate · gradient. The schedule gives the rate for the
+ * number of completed steps. This number is the state: s32[], 0 in the first step. [optax,
+ * scale_by_learning_rate]
  */
 export function scaleBy(schedule: Schedule): Optimizer {
   return {

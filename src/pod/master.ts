@@ -75,7 +75,7 @@ export interface MasterState {
 
 /** Settings of a master, fixed at its start. */
 export interface MasterOptions {
-  /** By Cloud TPU number, its name in messages: `Cloud TPU 3 (x 1, y 1)`. */
+  /** Name of each Cloud TPU in messages, by number: `Cloud TPU 3 (x 1, y 1)`. */
   readonly names: readonly string[];
   /**
    * By program, true if the program copies its parameters from another and has no state of its own.
@@ -170,7 +170,7 @@ interface Member {
   /** Number of wrong digests and accusations since the Cloud TPU was last replaced. */
   readonly faults: number;
   readonly lossesThisStep: number;
-  /** Times, in ms, of its losses in the last minute. */
+  /** Times, in ms, of the losses of this Cloud TPU in the last minute. */
   readonly lossesMs: readonly number[];
 }
 
@@ -410,8 +410,7 @@ export function isOver(state: MasterState): boolean {
 
 /**
  * Returns true if a new worker may join for a Cloud TPU: no worker has joined for it, and no other
- * worker was asked to host it. A worker that finds no vacant Cloud TPU is a spare for the next
- * loss.
+ * worker was asked to host it. A worker without a vacant Cloud TPU is a spare for the next loss.
  */
 export function isVacant({ members }: MasterState, tpu: number): boolean {
   const { status, host } = at(members, tpu);
@@ -829,7 +828,7 @@ function regroup(state: MasterState, now: number): Transition {
 // ---------------------------------------------------------------------------------------- faults
 
 /** Number of wrong digests and accusations after which a Cloud TPU is replaced. */
-const faultsMax = 2;
+export const faultsMax = 2;
 
 /**
  * Handles a step after which digests differ. A Cloud TPU in the minority copies the parameters of
@@ -890,7 +889,9 @@ function countFaults(
   return lose(counted, losses, now, 'quarantined');
 }
 
-/** Runs the step again with the present workers, in a new membership. */
+/**
+ * Reports the suspects, and begins a new membership of the same workers, which runs the step again.
+ */
 function suspect(
   state: MasterState,
   suspects: readonly (number | null)[],
@@ -1112,9 +1113,9 @@ function owesProgress({ phase }: MasterState, { status }: Member): boolean {
 }
 
 /**
- * Returns the longest silence, in ms, that is allowed to a Cloud TPU now. Without a step to run or
- * to leave, a Cloud TPU has no limit until a first step has shown how fast the machine is, because
- * its loading may take any time.
+ * Returns the longest silence, in ms, that is allowed to a Cloud TPU now. Before the first step has
+ * ended, a Cloud TPU that has no step to run or to leave may be silent without limit: the speed of
+ * the machine is unknown, and its programs may take long to load.
  */
 function limitOf(state: MasterState, member: Member): number {
   if (owesProgress(state, member)) return silenceLimit(state);
@@ -1141,7 +1142,7 @@ export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): n
 const gapKept = 0.97;
 
 /** Factor on `silenceMsLimit` until a first step has shown how fast the machine is. */
-const unpacedFactor = 8;
+export const unpacedFactor = 8;
 
 // ---------------------------------------------------------------------------------------- helpers
 

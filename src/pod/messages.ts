@@ -10,10 +10,7 @@ import {
   type Shapes,
 } from './shape.ts';
 
-/**
- * A message from the master to a worker. `generation` is the membership that the message belongs
- * to.
- */
+/** A message from the master to a worker. `generation` is the membership of the message. */
 export type ToWorker =
   /** A new membership has begun: the worker leaves its step, if one runs, and answers `aborted`. */
   | { readonly kind: 'abort'; readonly generation: number }

@@ -6,9 +6,8 @@ import type { StepReport } from './messages.ts';
 
 /**
  * A slice with its programs loaded, as an experiment sees it. Steps are synchronous over all Cloud
- * TPUs; a step is committed when all Cloud TPUs have the same weights. Every method waits while the
- * slice recovers from a loss, and rejects with a PodError that names the cause once the run has
- * failed.
+ * TPUs; a step is committed when all Cloud TPUs have the same weights. Asynchronous methods wait
+ * while the slice recovers from a loss, and reject with a PodError once the run has failed.
  */
 export interface Pod {
   readonly topology: Topology;

@@ -44,10 +44,7 @@ export type WorkerPhase =
   | { readonly kind: 'loading'; readonly steps: readonly number[] }
   | { readonly kind: 'idle' }
   | { readonly kind: 'running'; readonly order: StepOrder }
-  /**
-   * A newer membership began while a step ran. The worker has interrupted the step and awaits its
-   * end.
-   */
+  /** A newer membership began while a step ran. The worker waits until the step has stopped. */
   | { readonly kind: 'leaving' }
   | { readonly kind: 'ended' };
 
@@ -135,8 +132,7 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
 }
 
 /**
- * Enters a newer membership. The worker interrupts its step, if one runs, before it answers
- * `aborted`.
+ * Enters a newer membership. If a step runs, the worker interrupts it before it answers `aborted`.
  */
 function onAbort(state: WorkerState, generation: number): WorkerTransition {
   if (generation <= state.generation) return unchanged(state);

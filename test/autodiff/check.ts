@@ -5,7 +5,10 @@ import { literal } from '../../src/numerics/literal.ts';
 import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
 import { interpret, type Values } from './interpret.ts';
 
-/** Small numbers in a fixed order, far from each other and from 0: no kinks nearby. */
+/**
+ * Returns `count` numbers between `low` and `high` in a pseudo-random order. They are far from each
+ * other and from 0, so that kinks of functions are not near.
+ */
 export function spreadValues(count: number, seed: number, low = -2, high = 2): number[] {
   const order = Array.from({ length: count }, (_, i) => i);
   let state = (seed * 2654435761 + 1) >>> 0;
@@ -17,7 +20,7 @@ export function spreadValues(count: number, seed: number, low = -2, high = 2): n
   return order.map((n) => low + ((n + 0.37) * (high - low)) / count);
 }
 
-/** Σ y·w for weights that differ from element to element: every element's derivative counts. */
+/** Returns Σ y·w. The weights w differ, so that each element of y has another derivative. */
 export function weighted(y: HloInstruction, seed = 1): HloInstruction {
   const shape = y.shape as ArrayShape;
   const values = spreadValues(elementCount(shape), seed).map((x) => Math.round(x * 64) / 64);
@@ -30,8 +33,8 @@ export function weighted(y: HloInstruction, seed = 1): HloInstruction {
 }
 
 /**
- * The largest difference between `gradient` and central differences, both in f64, relative to
- * the size of the derivative (1 at least).
+ * Returns the largest difference between `gradient` and central differences, both in f64, relative
+ * to the derivative's magnitude (at least 1). Returns Infinity if a difference is NaN.
  */
 export function gradientError(
   loss: HloInstruction,

@@ -59,7 +59,7 @@ const input = (index: number, dims: readonly number[]): Parameter => parameter(i
 
 const derived = new Set<Opcode>();
 
-/** Expects the gradient of a weighted sum of `y` to equal central differences, 1e-6 relative. */
+/** Expects the gradient of a weighted sum of `y` to equal central differences within 1e-6. */
 function expectGradient(
   y: HloInstruction,
   inputs: readonly Parameter[],
@@ -87,7 +87,7 @@ afterTests(() => {
   expect(withRule.filter((opcode) => !derived.has(opcode as Opcode))).toEqual([]);
 });
 
-describe('element-wise', () => {
+describe('the gradient of an element-wise operation', () => {
   const ranges: Partial<Record<UnaryOpcode, readonly [number, number]>> = {
     log: [0.3, 3],
     'log-plus-one': [-0.6, 3],
@@ -135,7 +135,7 @@ describe('element-wise', () => {
         const inputs = [input(0, dims), input(1, dims)];
         const [low, high] = opcode === 'power' ? [0.4, 2] : [-2, 2];
         const values = spread(inputs, seed, low, high);
-        // A quotient near a whole number is a step of the remainder, and near 0 a pole of divide.
+        // A remainder has steps where the quotient is a whole number; divide has a pole at 0.
         if (opcode === 'remainder') values[1] = values[0]!.map((x) => x * 0.73 + Math.sign(x));
         if (opcode === 'remainder') values[0] = values[0]!.map((x) => x * 3.1);
         const steps = values[0]!.map((x, i) => (x / values[1]![i]!) % 1);
@@ -149,7 +149,7 @@ describe('element-wise', () => {
     );
   });
 
-  test('one value used twice', () => {
+  test('sums over all uses of a value', () => {
     const x = input(0, [3]);
     expectGradient(multiply(x, multiply(x, exp(x))), [x], [[0.5, -1, 0.25]]);
   });
@@ -157,7 +157,7 @@ describe('element-wise', () => {
   test.each([
     ['maximum', maximum],
     ['minimum', minimum],
-  ])('%s shares ties', (_, best) => {
+  ])('of %s is divided equally between equal operands', (_, best) => {
     const [a, b] = [input(0, [3]), input(1, [3])];
     const leaves = new Map<HloInstruction, Values>([
       [a, [1, 2, 2]],
@@ -172,7 +172,7 @@ describe('element-wise', () => {
     expect(shares).toEqual(best === maximum ? expected : expected.toReversed());
   });
 
-  test('a constant keeps a tie, on either side, and ReLU needs its result alone', () => {
+  test('goes to the constant at a tie with one, and that of ReLU needs only its result', () => {
     const x = input(0, [3]);
     const zero = broadcast(scalar('f32', 0), [3], []);
     const leaves = new Map<HloInstruction, Values>([[x, [-1, 0, 1]]]);
@@ -188,7 +188,7 @@ describe('element-wise', () => {
     ]);
   });
 
-  test('power at a base and an exponent of 0', () => {
+  test('of power is finite at a base of 0 and at an exponent of 0', () => {
     const [a, b] = [input(0, [2]), input(1, [2])];
     const leaves = new Map<HloInstruction, Values>([
       [a, [0, 3]],
@@ -199,7 +199,7 @@ describe('element-wise', () => {
     expect(interpret(byB!, leaves)).toEqual([0, Math.log(3)]);
   });
 
-  test('select, compare', () => {
+  test('of select goes to the selected operand', () => {
     fc.assert(
       fc.property(dimsOf(3), seeds, (dims, seed) => {
         const [a, b] = [input(0, dims), input(1, dims)];
@@ -210,7 +210,7 @@ describe('element-wise', () => {
     );
   });
 
-  test('clamp, with scalar bounds and whole ones', () => {
+  test('of clamp takes scalar bounds and bounds of the full shape', () => {
     fc.assert(
       fc.property(dimsOf(2, 4), fc.boolean(), seeds, (dims, whole, seed) => {
         const bound = whole ? dims : [];
@@ -224,12 +224,12 @@ describe('element-wise', () => {
     );
   });
 
-  test('clamp with bounds in the wrong order gives the upper one', () => {
+  test('of clamp goes to the upper bound if the lower one is above it', () => {
     const inputs = [input(0, []), input(1, []), input(2, [])];
     expectGradient(clamp(inputs[0]!, inputs[1]!, inputs[2]!), inputs, [[1], [0.5], [-1]]);
   });
 
-  test('convert to bf16 and back', () => {
+  test('passes through a conversion to bf16 and back', () => {
     const x = input(0, [2]);
     const y = convert(exp(convert(x, 'bf16')), 'f32');
     expectGradient(y, [x], [[0.5, 1]]);
@@ -237,7 +237,7 @@ describe('element-wise', () => {
     expect(byX!.shape).toEqual(f32([2]));
   });
 
-  test('nothing flows through steps and integers', () => {
+  test('is 0 through step functions and integers', () => {
     const x = input(0, [2]);
     const y = add(floor(x), convert(convert(x, 's32'), 'f32'));
     const [byX] = gradient(reduceSum(y, [0]), [x]);
@@ -245,7 +245,7 @@ describe('element-wise', () => {
   });
 });
 
-describe('shapes', () => {
+describe('the gradient of a change of shape equals central differences', () => {
   test('broadcast, in any order of dimensions', () => {
     fc.assert(
       fc.property(
@@ -309,7 +309,7 @@ describe('shapes', () => {
     );
   });
 
-  test('pad, also negative, also with the padding value', () => {
+  test('pad, also with negative padding, and by the padding value', () => {
     const dimension = fc
       .record({
         size: fc.integer({ min: 1, max: 4 }),
@@ -352,8 +352,8 @@ describe('shapes', () => {
   });
 });
 
-describe('products', () => {
-  test('dot of any dimension numbers', () => {
+describe('the gradient of a dot or a convolution', () => {
+  test('equals central differences for a dot of any dimension numbers', () => {
     const role = fc.record({
       role: fc.constantFrom('batch', 'contract', 'lhs', 'rhs'),
       size: fc.integer({ min: 1, max: 3 }),
@@ -409,7 +409,7 @@ describe('products', () => {
     order: fc.infiniteStream(fc.nat()),
   });
 
-  test('convolution with any window, groups and labels', () => {
+  test('equals central differences for any window, groups and labels of a convolution', () => {
     fc.assert(
       fc.property(convolutionCase, seeds, (given, seed) => {
         const { inputs, y } = anyConvolution(given);
@@ -462,7 +462,7 @@ describe('products', () => {
     return { inputs: [x, kernel], y };
   }
 
-  test('products keep their precision, and a plain convolution has no copies', () => {
+  test('keeps the precision, and is a single convolution where there are no groups', () => {
     const [x, kernel] = [input(0, [2, 4, 4, 3]), input(1, [3, 3, 3, 5])];
     const dimensions = {
       inputBatch: 0,
@@ -485,12 +485,12 @@ describe('products', () => {
   });
 });
 
-describe('reductions', () => {
+describe('the gradient of a reduction equals central differences', () => {
   const reduced = fc.record({ dims: dimsOf(3), mask: fc.nat({ max: 7 }) });
   const of = (dims: readonly number[], mask: number) =>
     dims.map((_, d) => d).filter((d) => (mask >> d) & 1);
 
-  test.each(['sum', 'maximum', 'minimum'])('reduce: %s, with its initial value', (kind) => {
+  test.each(['sum', 'maximum', 'minimum'])('reduce: %s, also by the initial value', (kind) => {
     const body = kind === 'sum' ? adder('f32') : kind === 'maximum' ? maximizer('f32') : minimizer;
     fc.assert(
       fc.property(reduced, seeds, ({ dims, mask }, seed) => {
@@ -502,7 +502,7 @@ describe('reductions', () => {
     );
   });
 
-  test('ties of a maximum share equally', () => {
+  test('reduce: equal maxima share the gradient equally', () => {
     const x = input(0, [4]);
     const [byX] = gradient(reduceMax(x, [0]), [x]);
     expect(interpret(byX!, new Map([[x, [1, 3, 3, 2]]]))).toEqual([0, 0.5, 0.5, 0]);
@@ -525,7 +525,7 @@ describe('reductions', () => {
     )
     .map((list) => list.map(({ input: n, ...w }) => ({ n, w: windowDimension(w) })));
 
-  test('reduce-window: sum, of any window', () => {
+  test('reduce-window: sum over any window', () => {
     fc.assert(
       fc.property(windows, seeds, (list, seed) => {
         const x = input(
@@ -540,7 +540,7 @@ describe('reductions', () => {
     );
   });
 
-  test('reduce-window: maximum, overlapping and padded', () => {
+  test('reduce-window: maximum over overlapping and padded windows', () => {
     fc.assert(
       fc.property(windows, seeds, (list, seed) => {
         const x = input(
@@ -564,8 +564,8 @@ describe('reductions', () => {
   });
 });
 
-describe('collectives and tuples', () => {
-  test('all-reduce of one and of several, through tuples', () => {
+describe('the gradient of an all-reduce', () => {
+  test('is an all-reduce, also of several operands and through tuples', () => {
     const [a, b] = [input(0, [2]), input(1, [3])];
     const sums = allReduce([exp(a), multiply(b, b)]);
     const pair = tuple([getTupleElement(sums, 0), allReduce(getTupleElement(sums, 1))]);
@@ -583,40 +583,40 @@ describe('collectives and tuples', () => {
   });
 });
 
-describe('the whole', () => {
-  test('what the loss does not depend on has gradient 0', () => {
+describe('gradient', () => {
+  test('is 0 for an input that the loss does not depend on', () => {
     const [a, b] = [input(0, [2]), input(1, [3])];
     const [, byB] = gradient(reduceSum(a, [0]), [a, b]);
     expect(interpret(byB!, new Map())).toEqual([0, 0, 0]);
   });
 
-  test('the loss itself has gradient 1', () => {
+  test('is 1 for the loss itself', () => {
     const a = input(0, []);
     expect(interpret(gradient(a, [a])[0]!, new Map())).toEqual([1]);
   });
 
-  test('nothing flows through what is held', () => {
+  test('takes held instructions as constants', () => {
     const x = input(0, []);
     const held = exp(x);
     const leaves = new Map([[x, [2]]]);
     expect(interpret(gradient(multiply(x, held), [x], [held])[0]!, leaves)).toEqual([Math.exp(2)]);
   });
 
-  test('with respect to a value in between', () => {
+  test('can be taken with respect to an intermediate value', () => {
     const x = input(0, []);
     const y = exp(x);
     const leaves = new Map([[x, [2]]]);
     expect(interpret(gradient(multiply(y, y), [y])[0]!, leaves)).toEqual([2 * Math.exp(2)]);
   });
 
-  test('a chain of 20,000 instructions', () => {
+  test('takes a chain of 20,000 instructions', () => {
     const x = input(0, []);
     let y: HloInstruction = x;
     for (let i = 0; i < 20_000; i++) y = add(y, x);
     expect(interpret(gradient(y, [x])[0]!, new Map([[x, [1]]]))).toEqual([20_001]);
   });
 
-  test('every new instruction is named after the one it derives', () => {
+  test('names every new instruction after the instruction that it derives', () => {
     const x = parameter(0, f32([2]), 'x');
     const loss = reduceSum(multiply(x, exp(x)), [0]);
     const old = new Set(postOrder(loss));
@@ -625,7 +625,7 @@ describe('the whole', () => {
       expect(name).toMatch(/^gradient\/(x|reduce|multiply|exponential)$/);
   });
 
-  test('errors say what and why', () => {
+  test('throws errors that name the instruction and the reason', () => {
     const x = input(0, [4]);
     expect(() => gradient(x, [x])).toThrow(
       new PodError('bad-program', 'gradient of f32[4]: expected f32[]'),
@@ -648,7 +648,7 @@ describe('the whole', () => {
   });
 });
 
-/** Whether negative padding cuts off no more than there is. */
+/** True if negative padding cuts off no more elements than the dilated input has. */
 function leavesElements(it: {
   readonly input: number;
   readonly baseDilation: number;

@@ -11,12 +11,13 @@ import { postOrder } from '../../src/hlo/traverse.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
 import { type ArrayShape, isArray, product, stridesOf } from '../../src/numerics/shape.ts';
 
-/** Values of an array, row-major, whatever its element type: bf16 and f32 are not rounded. */
+/** Values of an array of any element type, in row-major order. bf16 and f32 are not rounded. */
 export type Values = readonly number[];
 
 /**
- * HLO in f64, one replica: the reals that derivatives are about. `leaves` has the values of
- * parameters. Types are ignored, but for the rounding of conversions to integers.
+ * Evaluates HLO on one replica in f64, which approximates the real numbers for checks of
+ * derivatives. `leaves` has the values of parameters. Element types are ignored, except that
+ * conversions to integers truncate.
  */
 export function interpret(
   root: HloInstruction,
@@ -39,7 +40,7 @@ function compute(
   const { dims } = it.shape as ArrayShape;
   const [first] = it.operands;
   const inDims = first === undefined || !isArray(first.shape) ? [] : first.shape.dims;
-  /** Element of `from`, of size `sizes`, for each index of the result. */
+  /** For each index of the result: the element of the first operand at the index `index(i)`. */
   const gather = (index: (i: number[]) => number[]): number[] =>
     indicesOf(dims).map((i) => a[flat(inDims, index(i))]!);
   switch (it.opcode) {
@@ -257,7 +258,7 @@ function convolutionOf(it: Convolution, a: Values, b: Values): Values {
   });
 }
 
-/** May be a fraction: between elements of a dilated base. */
+/** Index into the base of a window's element; a fraction between elements of a dilated base. */
 function place(w: WindowDimension, position: number, offset: number): number {
   return (position * w.stride + offset * w.windowDilation - w.padLow) / w.baseDilation;
 }

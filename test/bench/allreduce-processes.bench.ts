@@ -16,15 +16,18 @@ import type { BenchRow } from './row.ts';
 const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
 const runs = 120;
-/** Compilers need many: little of what runs is called more than a few hundred times in each. */
+/**
+ * Runs that are not timed. The engine's compilers need many runs, because most functions are called
+ * at most a few hundred times in one.
+ */
 const warmUps = 50;
 
-/** What carries frames, and whether payloads go past it through shared memory. */
+/** A transport to measure: the sockets that carry frames, and if payloads use shared memory. */
 interface Way {
   readonly name: string;
   readonly over: 'unix' | 'ws';
   readonly shares: boolean;
-  /** What issue 3 promises on two cores, in ms. */
+  /** Time on two processor cores that issue 3 promises, in ms. */
   readonly promisedMs: number;
 }
 
@@ -35,8 +38,9 @@ const ways: readonly Way[] = [
 ];
 
 /**
- * All-reduce of 25 MiB over eight processes, beside the time in which this machine copies the same bytes
- * or bare sockets carry them, in the same run; and in turn with gloo's, where `python` has torch.
+ * Times an all-reduce of 25 MiB over eight processes. The limit is the time in which this machine
+ * copies the same bytes, or in which bare sockets carry them, measured in the same run. If `python`
+ * has torch, runs of gloo's all-reduce alternate with these.
  */
 export async function run(python: string): Promise<BenchRow[]> {
   const gloo = await startGloo(python, torus.workers, elements);
@@ -80,7 +84,7 @@ async function socketLimit(over: 'unix' | 'ws', folder: string): Promise<Limit> 
   return limitAt(bandwidth, `every byte through ${socket}`);
 }
 
-/** What nothing that copies a payload once to where its receiver reads it can beat, on two cores. */
+/** The shortest time for two processor cores to copy every payload once to its receiver. */
 function copyLimit(): Limit {
   const bytes = 4 * elements;
   const [from, to] = [Buffer.alloc(bytes, 1), Buffer.alloc(bytes, 2)];
@@ -97,7 +101,7 @@ function limitAt(bandwidth: number, what: string): Limit {
   return { limit: (1000 * totalBytes()) / bandwidth, limitName };
 }
 
-/** Payload bytes over all links. */
+/** Payload bytes of one all-reduce on all links together. */
 function totalBytes(): number {
   let total = 0;
   for (let link = 0; link < linkCount(torus); link++) {
@@ -107,8 +111,8 @@ function totalBytes(): number {
 }
 
 /**
- * Milliseconds of each run that counts: after a barrier the longest of all processes, as gloo's and
- * OpenMPI's are taken.
+ * Milliseconds of each counted run, for both implementations: the longest time of all processes
+ * after a barrier, as benchmarks of gloo and OpenMPI take it.
  */
 async function runProcesses(
   { over, shares }: Way,
@@ -132,7 +136,7 @@ async function runProcesses(
     for (let run = 0; run < runs; run++) {
       const checked = run === 0 || run === runs - 1;
       const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
-      // Filling takes its time, and not the same everywhere: such a run is not counted.
+      // Checked runs do not count, because filling the vectors delays processes unequally.
       if (checked || run < warmUps) continue;
       ms.ours.push(Math.max(...ran.map((it) => it.ms)));
       if (gloo) ms.gloo.push(await gloo.run());
@@ -145,7 +149,7 @@ async function runProcesses(
 
 type Answer<K> = Extract<RankAnswer, { readonly kind: K }>;
 
-/** Gives every process an order and waits for what all answer. */
+/** Sends every process an order and waits for the answers of all, which must have the given kind. */
 function ask<K extends RankAnswer['kind']>(
   ranks: readonly ChildProcess[],
   kind: K,
@@ -171,7 +175,10 @@ function ask<K extends RankAnswer['kind']>(
 const chunkBytes = 128 * 1024;
 const chunks = 8000;
 
-/** Median bytes per second from another process, of 128 KiB at a time: the best of sockets here. */
+/**
+ * Median bytes per second over a bare socket from another process, 128 KiB at a time. `path` is of
+ * a unix socket; undefined means TCP on loopback.
+ */
 async function socketBandwidth(path: string | undefined): Promise<number> {
   const rates: number[] = [];
   for (let run = 0; run < 5; run++) {
@@ -194,7 +201,7 @@ function receiveOnce(path: string | undefined): Promise<number> {
         total += count;
         return true;
       };
-      // As the links read: what comes is put where it belongs, and nothing is allocated for it.
+      // Reads as the links do: into a given buffer, so that Node allocates nothing.
       const options: ReadInto = { onread: { buffer: () => buffer, callback: took } };
       const socket = new Socket(options);
       socket.on('error', reject);
@@ -208,7 +215,7 @@ function receiveOnce(path: string | undefined): Promise<number> {
   });
 }
 
-/** An option of sockets that their types leave out [Node, `net.Socket`]. */
+/** The option `onread` of sockets, which Node's types leave out. [Node, `net.Socket`] */
 type ReadInto = SocketConstructorOpts & {
   readonly onread: {
     readonly buffer: () => Uint8Array;
@@ -216,7 +223,7 @@ type ReadInto = SocketConstructorOpts & {
   };
 };
 
-/** The other process of {@link socketBandwidth}: says where it listens, and sends to who connects. */
+/** Child process of {@link socketBandwidth}: reports its address and sends bytes to each client. */
 function sendBytes(where: string): void {
   const chunk = Buffer.alloc(chunkBytes);
   const server = createServer((socket: Socket) => {

@@ -18,7 +18,7 @@ import { type FabricLayout, layOutFabric, resetFabric } from '../../src/fabric/f
 import { serialElement } from '../../src/fabric/serial-sum.ts';
 import { flatTorus } from '../../src/fabric/torus.ts';
 
-/** What a process of the bench is told, in this order; it answers each with a {@link RankAnswer}. */
+/** Orders to a process of the benchmark, in this sequence. Each has a {@link RankAnswer}. */
 export type RankOrder =
   | { readonly kind: 'listen'; readonly task: RankTask }
   | { readonly kind: 'connect'; readonly offers: readonly TensorOffer[] }
@@ -30,17 +30,17 @@ export interface RankTask {
   readonly self: number;
   readonly elements: number;
   readonly unixPath: string | undefined;
-  /** Whether payloads go through shared memory, where there is a unix socket. */
+  /** True if payloads use shared memory; this needs a unix socket. */
   readonly shares: boolean;
 }
 
 export type RankAnswer =
   | { readonly kind: 'offer'; readonly offer: TensorOffer }
   | { readonly kind: 'connected' }
-  /** How long it took here, from when all were about to begin. */
+  /** Milliseconds of the all-reduce in this process, from the end of the barrier on. */
   | { readonly kind: 'ran'; readonly ms: number };
 
-/** What the thread that computes is given. */
+/** Task of the computing thread. */
 interface ThreadTask {
   readonly hosting: Hosting;
   readonly memory: WebAssembly.Memory;
@@ -51,7 +51,7 @@ interface ThreadTask {
 }
 
 const generation = 1;
-/** Of the all-reduce whose end is the barrier before the one that is timed. */
+/** Elements of the small all-reduce that serves as barrier before the timed one. */
 const barrierElements = 64;
 const deadlineMs = 20_000;
 const token = new Token(Buffer.from('a token for measuring'));
@@ -59,7 +59,7 @@ const token = new Token(Buffer.from('a token for measuring'));
 if (isMainThread) serveOrders();
 else serveRuns(workerData as ThreadTask);
 
-/** The main thread: sockets and sums. */
+/** Runs the main thread, which has the sockets and computes the sums. */
 function serveOrders(): void {
   const answer = (it: RankAnswer): void => void process.send?.(it);
   let rank: Awaited<ReturnType<typeof listen>> | undefined;
@@ -146,7 +146,7 @@ function connect(
   });
 }
 
-/** The thread that computes. */
+/** Runs the computing thread: fills vectors, and starts and awaits all-reduces. */
 function serveRuns({ hosting, memory, layout, engine, address, elements }: ThreadTask): void {
   const { torus, self } = hosting;
   const doorbell = new Doorbell(memory, layout, self);
@@ -176,7 +176,7 @@ function serveRuns({ hosting, memory, layout, engine, address, elements }: Threa
   }
 }
 
-/** Element `element` of a chip's vector: values whose sum depends on the order. */
+/** Element `element` of a chip's vector. Sums of these values depend on their order. */
 function value(chip: number, element: number): number {
   const hash = Math.imul(element + 1, 2654435761) ^ Math.imul(chip + 1, 40503);
   return Math.fround(hash * 2 ** -31);

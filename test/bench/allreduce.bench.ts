@@ -5,12 +5,12 @@ import { chipCount, flatTorus, podTorus } from '../../src/fabric/torus.ts';
 import type { AllReduceResult, AllReduceTask } from './allreduce.worker.ts';
 import type { BenchRow } from './row.ts';
 
-/** 25 MiB of f32: the gradients of a ResNet-50 are four times as much. */
+/** Number of f32 in 25 MiB, a quarter of the gradients of a ResNet-50. */
 const elements = (25 * 2 ** 20) / 4;
 
 /**
- * All-reduce of 25 MiB over eight workers. No all-reduce can be faster than reading every vector
- * once and writing every sum once at the rate at which two threads copy memory.
+ * Times an all-reduce of 25 MiB over eight workers. The limit is the time to read every vector once
+ * and to write every sum once, at the rate at which two threads copy memory.
  */
 export async function run(): Promise<BenchRow[]> {
   const ranks = flatTorus(4, 2);
@@ -28,7 +28,7 @@ async function measure(name: string, torus: Torus, runs: number): Promise<BenchR
     name,
     value: median(ms),
     unit: 'ms',
-    // A copied byte is one read and one written.
+    // Each copied byte is read once and written once.
     limit: (1000 * moved) / (2 * copyBandwidth),
     limitName: `vectors read and sums written at ${(copyBandwidth / 1e9).toFixed(1)} GB/s of copying`,
     higherIsBetter: false,

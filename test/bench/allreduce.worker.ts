@@ -8,13 +8,13 @@ import { serialElement } from '../../src/fabric/serial-sum.ts';
 import type { Torus } from '../../src/fabric/torus.ts';
 import { chipsOf } from '../../src/fabric/torus.ts';
 
-/** What a worker of the bench gets. */
+/** Task of one worker of the benchmark. */
 export interface AllReduceTask {
   readonly torus: Torus;
   readonly worker: number;
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
-  /** Byte address of the vector of the worker's chip 0, and bytes from one chip's to the next. */
+  /** Byte address of the vector of the worker's chip 0; `stride` is the distance of vectors. */
   readonly address: number;
   readonly stride: number;
   readonly elements: number;
@@ -23,9 +23,9 @@ export interface AllReduceTask {
   readonly barrier: Int32Array;
 }
 
-/** What worker 0 answers. */
+/** Measurements of one worker; the benchmark uses those of worker 0. */
 export interface AllReduceResult {
-  /** Of each run, from the first start to the last end. */
+  /** Milliseconds of each run, from the first worker's start to the last worker's end. */
   readonly ms: readonly number[];
   /** Bytes copied per second by two threads. */
   readonly copyBandwidth: number;
@@ -34,7 +34,7 @@ export interface AllReduceResult {
 const task = workerData as AllReduceTask;
 const copyBytes = 64 * 2 ** 20;
 const copyThreads = 2;
-/** Runs until the engine has compiled what is hot. */
+/** Runs that are not timed, in which the engine compiles the hot functions. */
 const warmUpRuns = 7;
 const deadlineMs = 20_000;
 
@@ -66,7 +66,7 @@ function run(): AllReduceResult {
   return { ms: ms.slice(warmUpRuns), copyBandwidth };
 }
 
-/** Element `element` of a chip's vector: values whose sum depends on the order. */
+/** Element `element` of a chip's vector. Sums of these values depend on their order. */
 function value(chip: number, element: number): number {
   const hash = Math.imul(element + 1, 2654435761) ^ Math.imul(chip + 1, 40503);
   return Math.fround(hash * 2 ** -31);
@@ -88,7 +88,7 @@ function check(): void {
   }
 }
 
-/** Median bytes per second of memory copied by two threads at once, each between its own buffers. */
+/** Median bytes per second that two threads copy at once, each between buffers of its own. */
 function measureCopy(): number {
   const source = new Uint8Array(task.worker < copyThreads ? copyBytes : 0).fill(1);
   const target = new Uint8Array(source.length);
@@ -103,7 +103,7 @@ function measureCopy(): number {
   return rates.sort((a, b) => a - b)[4] ?? 0;
 }
 
-/** Waits until every worker has come here. */
+/** A barrier: waits until all workers have called `meet`. */
 function meet(): void {
   const { barrier, torus } = task;
   const round = Atomics.load(barrier, 1);

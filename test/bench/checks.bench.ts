@@ -33,13 +33,13 @@ const cases: readonly Case[] = [
 
 const topology = { columns: 4, rows: 2 };
 const processors = 2;
-/** What issue 3 allows, in percent of a step. */
+/** Largest share of a step that issue 3 allows for checks, in percent. */
 const shareMax = 3;
 
 /**
- * What it costs to notice that something is wrong: the digests of the weights, and the CRCs of all
- * that goes between eight processes, at either end. In percent of the time of the processors in a
- * step of eight processes.
+ * Measures the cost of detecting errors: digests of the weights, and CRCs of all bytes between
+ * eight processes, at sender and receiver. The unit is percent of the processor time of a step of
+ * eight processes.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
@@ -64,7 +64,7 @@ async function measure(it: Case): Promise<BenchRow> {
   };
 }
 
-/** Milliseconds of a step of eight processes, from order to commit; median. */
+/** Median milliseconds of a step of eight processes, from the order to the commit. */
 async function timeStep({ model, globalBatch, steps }: Case): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), 'pod-bench-'));
   const report = join(dir, 'report.json');
@@ -80,7 +80,7 @@ async function timeStep({ model, globalBatch, steps }: Case): Promise<number> {
   }
 }
 
-/** Milliseconds in which one Cloud TPU digests its weights. */
+/** Milliseconds that one Cloud TPU needs for the digest of its weights. */
 function timeDigest(executable: Executable, weights: number): number {
   const bytes = executable.parameters
     .slice(0, weights)
@@ -94,7 +94,7 @@ function timeDigest(executable: Executable, weights: number): number {
   return time(() => digest(1024, bytes / 4, 0n));
 }
 
-/** Milliseconds of all processors for the CRCs of a step. */
+/** Processor milliseconds for all CRCs of a step. */
 function timeCrcs(torus: Torus, executable: Executable): number {
   const elements = executable.buckets.map((bucket) => bucket.elements);
   const { frameBytes } = frameSizes(torus, Math.max(...elements));
@@ -105,9 +105,9 @@ function timeCrcs(torus: Torus, executable: Executable): number {
 }
 
 /**
- * Bytes between processes in a step, each as often as it goes into a CRC: at the receiver, and at the
- * sender unless that passes on what it has received, which is so for n − 2 of the 2 (n − 1) chunks
- * that a chip sends in a ring of n.
+ * Bytes that go into CRCs in a step. Each byte between processes counts at the receiver, and at the
+ * sender unless the sender forwards a received chunk with the CRC of that chunk. In a ring of n a
+ * chip forwards n − 2 of the 2 (n − 1) chunks that it sends.
  */
 function checkedBytes(torus: Torus, elements: readonly number[]): number {
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);

@@ -2,8 +2,8 @@
 
     python3 gloo-allreduce.py RANK RANKS PORT ELEMENTS
 
-For each line that comes in: a barrier, an all-reduce of f32, and from rank 0 the longest time of all
-ranks in ms. Before the first: `ready` and the version of torch.
+Prints `ready` and the version of torch. Then, for each line of standard input, passes a barrier and
+runs one all-reduce of f32; rank 0 prints the longest time of all ranks in ms.
 """
 
 import os

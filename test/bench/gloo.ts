@@ -4,19 +4,22 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { at } from '../../src/numerics/assert.ts';
 
-/** gloo's all-reduce over processes of its own, to be timed in turn with ours. */
+/** gloo's all-reduce in separate processes. Its runs alternate with those of the emulator. */
 export interface Gloo {
-  /** Of torch. */
+  /** Version of torch. */
   readonly version: string;
-  /** Makes one all-reduce: ms after a barrier, the longest of all ranks. */
+  /** Runs one all-reduce. Returns the longest time of all ranks after a barrier, in ms. */
   run(): Promise<number>;
   close(): void;
 }
 
-// The script is not compiled: it lies in the sources.
+// The path leads from dist/test/bench to the sources, because the Python script is not compiled.
 const script = fileURLToPath(new URL('../../../test/bench/gloo-allreduce.py', import.meta.url));
 
-/** Starts `ranks` of them with `elements` f32 each; undefined where `python` has no torch. */
+/**
+ * Starts `ranks` processes of gloo with `elements` f32 each. Returns undefined if `python` has no
+ * torch.
+ */
 export async function startGloo(
   python: string,
   ranks: number,

@@ -5,27 +5,30 @@ import { fusedPeakSample } from './peak.ts';
 import type { BenchRow } from './row.ts';
 
 export interface MatmulBenchOptions {
-  /** Samples of each shape; the median counts. */
+  /** Number of samples of each shape. The result is their median. */
   readonly samples?: number;
-  /** Only shapes whose name contains this. */
+  /** Measures only shapes whose names contain this text. */
   readonly only?: string;
-  /** False: the build without fused multiply-adds. */
+  /** False selects the build without fused multiply-adds. Default: true. */
   readonly relaxed?: boolean;
 }
 
-/** A dense operand lies as [rows, depth], or the other way round (`turned`). */
+/** A dense operand with the layout [rows, depth], or [depth, rows] if `turned`. */
 interface Matrix {
   readonly kind: 'matrix';
   readonly turned: boolean;
 }
-/** A[(image, oh, ow), (kh, kw, ci)] of 3×3 windows over images of height × width × features. */
+/**
+ * An operand whose row is a 3×3 window at a place of an image: A[(image, oh, ow), (kh, kw, ci)],
+ * over images of height × width × features.
+ */
 interface Windows {
   readonly kind: 'windows';
   readonly images: number;
   readonly height: number;
   readonly width: number;
   readonly features: number;
-  /** Rows are the places in a window, depth the places of windows: a weight gradient. */
+  /** True for a weight gradient: rows are the places in a window, depth is the windows. */
   readonly turned: boolean;
 }
 
@@ -37,7 +40,7 @@ interface Shape {
   readonly segments: number;
   readonly lhs: Matrix | Windows;
   readonly rhs: Matrix;
-  /** Share of values that are not zero, where it is not all: as after a ReLU. */
+  /** Share of values of `lhs` that are not zero, such as after a ReLU. Default: 1. */
   readonly lhsDensity?: number;
   readonly rhsDensity?: number;
 }
@@ -65,7 +68,7 @@ function convolution(name: string, n: number, lhs: Windows): Shape {
   return { name, m, n, k, segments: 1, lhs, rhs: straight };
 }
 
-/** What `mlp` and `cnn` do in a step on each of eight Cloud TPUs, and three cubes. */
+/** Three cubes, and the matmuls of `mlp` and `cnn` in a step on each of eight Cloud TPUs. */
 const shapes: readonly Shape[] = [
   dense('256³', 256, 256, 256),
   dense('512³', 512, 512, 512),
@@ -82,7 +85,7 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 forward', 32, 128, 9216),
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
-  // As many zeros as in training: a ReLU leaves half, a pooling's gradient is one in four of those.
+  // Densities as in training: a ReLU leaves half; the gradient of a pool leaves a quarter of that.
   {
     ...convolution('cnn conv2 forward, sparse, zeros counted', 64, windows(32, 26, 32)),
     lhsDensity: 0.5,
@@ -102,12 +105,12 @@ const shapes: readonly Shape[] = [
   },
 ];
 
-/** Operations of a sample at least: a product starts with the caches of the one before it. */
+/** Fewest operations of a sample, so that the state of the caches at its start matters little. */
 const operationsOfSample = 2e8;
 
 /**
- * GF/s of the fast MXU with bf16 multiplicands on one thread, beside the 128-bit FMA peak. The
- * cubes take turns with the peak first, then what networks do.
+ * Measures GF/s of the fast MXU with bf16 multiplicands on one thread. The limit is the 128-bit FMA
+ * peak. Samples of the cubes alternate with samples of the peak; then those of the networks do.
  */
 export async function run(options: MatmulBenchOptions = {}): Promise<BenchRow[]> {
   const { only = '' } = options;
@@ -154,7 +157,7 @@ interface Timed {
   run(): void;
 }
 
-/** Median rate of each in Gop/s: the samples take turns, so that all meet the same neighbours. */
+/** Median rate of each run in Gop/s. Samples of all runs alternate, so that noise meets all alike. */
 function rated(runs: readonly Timed[], samples: number): number[] {
   const repeats = runs.map(({ operations }) => Math.max(1, Math.round(2e7 / operations)));
   const rates = runs.map(() => [] as number[]);
@@ -173,7 +176,7 @@ function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
-/** Hands out addresses, 64-byte aligned, one after another. */
+/** Reserves `words` words of memory and returns their address, aligned to 64 bytes. */
 type Reserve = (words: number) => number;
 
 function reserveIn(memory: WebAssembly.Memory): Reserve {

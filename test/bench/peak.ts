@@ -2,14 +2,17 @@ import { loadKernels } from '../../src/chip/kernels/load.ts';
 import { wasm } from '../../src/chip/kernels/peak.wasm.ts';
 
 interface PeakKernels {
-  /** 12 chains of 4-wide fused multiply-adds that stay in registers: 96 operations a turn. */
+  /**
+   * Runs 12 independent chains of 4-wide fused multiply-adds in registers: 96 operations in each of
+   * `turns`.
+   */
   fusedPeak(turns: number, factor: number, term: number): number;
 }
 
 const operationsPerTurn = 96;
 const turns = 50_000;
 
-/** One sample, about 0.1 ms, of the 128-bit FMA peak of this thread. Needs relaxed SIMD. */
+/** A sample of this thread's 128-bit FMA peak, about 0.1 ms long. It needs relaxed SIMD. */
 export interface PeakSample {
   readonly operations: number;
   run(): void;

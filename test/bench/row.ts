@@ -1,9 +1,9 @@
-/** One measured figure beside the limit it is held against. */
+/** One measured figure and the limit to compare it with. */
 export interface BenchRow {
   readonly name: string;
   readonly value: number;
   readonly unit: string;
-  /** The best this machine could do, or the floor that was promised, in the same unit. */
+  /** The best possible figure on this machine, or the promised figure, in the same unit. */
   readonly limit: number;
   readonly limitName: string;
   readonly higherIsBetter: boolean;

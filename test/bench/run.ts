@@ -1,11 +1,11 @@
 /**
- * All benchmarks, each figure beside its limit.
+ * Runs all benchmarks and prints each figure beside its limit.
  *
- *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|training] [--json] [--tfjs FOLDER]
- *     [--python PROGRAM]
+ *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|training] [--json]
+ *     [--tfjs FOLDER] [--python PROGRAM]
  *
- * `--tfjs` also times TensorFlow.js's products where FOLDER has it installed; gloo's all-reduce is
- * timed in turn with ours where PROGRAM, `python3` by default, has torch.
+ * `--tfjs` also times the matmuls of TensorFlow.js, which must be installed in FOLDER. If PROGRAM
+ * (`python3` by default) has torch, gloo's all-reduce is timed alternately with the emulator's.
  */
 import { parseArgs } from 'node:util';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';

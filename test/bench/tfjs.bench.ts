@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { quantiles } from '../../src/experiment/statistics.ts';
 import type { BenchRow } from './row.ts';
 
-/** What this uses of TensorFlow.js. */
+/** The part of TensorFlow.js that this benchmark uses: tensors, `Tfjs` and `TfjsWasm`. */
 interface Tensor {
   dispose(): void;
 }
@@ -19,8 +19,9 @@ interface TfjsWasm {
 }
 
 /**
- * The same products by TensorFlow.js on WebAssembly, one thread, in the same run; `folder` has
- * `@tensorflow/tfjs-core` and `@tensorflow/tfjs-backend-wasm` installed.
+ * Times the same matmuls with TensorFlow.js on WebAssembly, on one thread. `ours` has the emulator's
+ * GF/s of the same run, by name. `folder` must have `@tensorflow/tfjs-core` and
+ * `@tensorflow/tfjs-backend-wasm` installed.
  */
 export async function run(folder: string, ours: ReadonlyMap<string, number>): Promise<BenchRow[]> {
   const load = createRequire(resolve(folder, 'package.json'));

@@ -6,13 +6,13 @@ import { quantiles } from '../../src/experiment/statistics.ts';
 import { fusedPeakSample } from './peak.ts';
 import type { BenchRow } from './row.ts';
 
-/** A training run to time: steps that are not counted draw the data and warm the engine up. */
+/** A training run to time. Warm-up steps load the data and let the engine compile. */
 interface Case {
   readonly model: 'mlp' | 'cnn';
   readonly globalBatch: number;
   readonly warmUpSteps: number;
   readonly steps: number;
-  /** Floating point operations of a training step for one image, products only. */
+  /** Floating-point operations of a training step for one image, in matmuls only. */
   readonly flopsPerImage: number;
 }
 
@@ -35,9 +35,9 @@ const cases: readonly Case[] = [
 ];
 
 /**
- * Images per second of training on eight Cloud TPUs, whole steps from order to commit; medians.
- * The limit: the flops of the products at the rate of both processors' 128-bit FMA, as measured
- * in the same run.
+ * Measures images per second of training on eight Cloud TPUs, as the median over whole steps, from
+ * order to commit. The limit is the rate of two processors that only compute the flops of the
+ * matmuls, at the 128-bit FMA peak measured in the same run.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
@@ -93,7 +93,7 @@ async function measure(it: Case): Promise<BenchRow> {
   }
 }
 
-/** Of one processor with 128-bit fused multiply-adds: median of many short samples. */
+/** Peak of one processor with 128-bit fused multiply-adds: the median of many short samples. */
 function peakFlopsPerSecond(): number {
   const { operations, run } = fusedPeakSample(
     new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true }),

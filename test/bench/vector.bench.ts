@@ -7,27 +7,27 @@ import { type ArrayShape, arrayShape, byteCount, isArray } from '../../src/numer
 import type { BenchRow } from './row.ts';
 
 export interface VectorBenchOptions {
-  /** Samples of each loop; the median counts. */
+  /** Number of samples of each fused loop. The result is their median. */
   readonly samples?: number;
-  /** Only loops whose name contains this. */
+  /** Measures only fused loops whose names contain this text. */
   readonly only?: string;
 }
 
-/** A loop of a training step, run on one copy after another as the cores of a Cloud TPU are. */
+/** A fused loop of a training step. It runs on one copy after another, as on a Cloud TPU. */
 interface Case {
   readonly name: string;
   readonly body: HloComputation;
   readonly copies: number;
-  /** The parameter whose memory each target takes. */
+  /** By target: the parameter whose memory the target takes. Targets without one have their own. */
   readonly shares?: readonly number[];
 }
 
-/** Images in the batch of one core: 256 over 64 cores. */
+/** Images in the batch of one core: a global batch of 256 over 64 cores. */
 const perCore = 4;
 
 /**
- * GB/s that the vector loops of a training step read and write, beside the rate at which this
- * machine copies as many bytes in the same memory.
+ * Measures GB/s that the fused loops of a training step read and write. The limit is the rate at
+ * which this machine copies as many bytes in the same memory.
  */
 export async function run(options: VectorBenchOptions = {}): Promise<BenchRow[]> {
   const { samples = 31, only = '' } = options;
@@ -129,7 +129,7 @@ function backward(x: HloInstruction, g: HloInstruction): HloInstruction {
   return b.selectAndScatter(x, g, b.scalar('f32', 0), pool, select, b.adder('f32'));
 }
 
-/** Probabilities minus labels: maximum, exponentials, sum and quotient, row by row. */
+/** Gradient of the softmax cross-entropy, row by row: probabilities minus one-hot labels. */
 function crossEntropy(rows: number): HloComputation {
   const dims = [rows, 10];
   return bodyOf([arrayShape('f32', dims), arrayShape('s32', [rows])], (logits, labels) => {
@@ -153,7 +153,7 @@ function zeros({ dims }: ArrayShape): HloInstruction {
   return b.full('f32', dims, 0);
 }
 
-/** The addresses of each call, copy after copy, and the bytes that all of them read and write. */
+/** The addresses of each call, one call a copy, and the bytes that all calls read and write. */
 function placed({ body, copies, shares = [] }: Case): {
   readonly calls: readonly (readonly number[])[];
   readonly bytes: number;
@@ -186,7 +186,7 @@ function fill(memory: WebAssembly.Memory): void {
   for (let i = 0; i < words.length; i++) words[i] = (Math.imul(i, 0x9e37_79b1) >>> 24) / 128 - 1;
 }
 
-/** Median rate of each in GB/s; samples take turns, so that all meet the same neighbours. */
+/** Median rate of each run in GB/s. Samples of all runs alternate, so that noise meets all alike. */
 function rates(samples: number, bytes: number, runs: readonly (() => void)[]): number[] {
   const repeats = Math.max(1, Math.round(2e7 / bytes));
   const found = runs.map(() => [] as number[]);

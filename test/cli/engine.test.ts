@@ -249,7 +249,7 @@ test.runIf(isLinux)(
 );
 
 test.runIf(isLinux)(
-  'pod compile works with 2.5 GB of address space',
+  'pod compile needs no more than 2.5 GB of address space (ulimit -v)',
   async () => {
     const { code, stderr } = await limited('ulimit -v 2500000', ['compile', '--model', 'mlp']);
     expect([code, stderr]).toEqual([0, '']);

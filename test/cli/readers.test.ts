@@ -168,7 +168,7 @@ test.each([
   expect(stdout).not.toMatch(obeyed);
 });
 
-test.each(['status', 'down'])('pod %s prints no control characters of ended.json', async (command) => {
+test.each(['status', 'down'])('pod %s escapes the text of ended.json', async (command) => {
   writeFileSync(join(dir, 'ended.json'), JSON.stringify({ exitCode: 3, reason: escapes }));
   const { stdout } = await pod(command);
   expect(stdout).toContain('u001b[2J');

@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { assert } from '../../src/numerics/assert.ts';
 
-/** Threads run the compiled files: `npm test` builds them first. */
+/** Fails if `dist`, whose files the threads run, is missing. `npm test` builds it first. */
 export function requireCompiled(): void {
   compiled('cluster/threads/worker.js');
 }
 
-/** The path of a compiled file, such as `src/cli/main.js`. */
+/** Returns the path of a compiled file, such as `src/cli/main.js`. Fails if it is missing. */
 export function compiled(path: string): string {
   const file = fileURLToPath(new URL(`../../dist/${path}`, import.meta.url));
   assert(existsSync(file), 'dist is missing: run `npm run build`, as `npm test` does');

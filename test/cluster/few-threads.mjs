@@ -1,6 +1,7 @@
-// Trains with recovery in threads; at a step says so, waits for a line, and ends the thread of Cloud
-// TPU 0. Ends with the exit code of the error. With "blind" it does not see limits beforehand: the
-// system refuses.
+// Trains in threads with recovery. At step 5 it prints a line, waits for a line of input, and ends
+// the thread of Cloud TPU 0. Its exit code is that of the error with which the run ends. With the
+// argument `blind` it does not check limits before it starts a thread, so that the system refuses
+// the thread.
 import { once } from 'node:events';
 
 const compiled = (file) => import(new URL(`../../dist/${file}.js`, import.meta.url));

@@ -11,7 +11,7 @@ const program = fileURLToPath(new URL('few-threads.mjs', import.meta.url));
 const limitKnown = { seen: /expected room for 1 more thread, found room for 0/, blind: /EAGAIN/ };
 
 test.skipIf(!canBeAnother)(
-  '(as the administrator) a replacement that finds no thread ends the run, and nothing hangs',
+  '(as root) a replacement that gets no thread ends the run, and nothing hangs',
   async () => {
     for (const [sight, reason] of Object.entries(limitKnown)) {
       const words = [...anotherUser(4), process.execPath, program, sight];
@@ -36,7 +36,7 @@ test.skipIf(!canBeAnother)(
   120_000,
 );
 
-/** Allows no more threads to the child of `timeout`, which has more already. */
+/** Limits the child of `timeout` to one thread, so that it can start no more. */
 function limit(parent: number): void {
   const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(parent)], {
     encoding: 'utf8',

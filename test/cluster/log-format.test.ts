@@ -11,7 +11,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** Runs a master, and a worker of it, as in containers; prints what the worker and then the master did. */
+/**
+ * Runs a master and one worker as in containers. The output has the worker's log and exit code,
+ * then those of the master.
+ */
 function podAs(format: string) {
   const lines = [
     `export POD_LOG_FORMAT=${format} POD_TOKEN_FILE=$PWD/token POD_DATA_DIR=$PWD TPU_WORKER_ID=0`,
@@ -34,7 +37,7 @@ test('POD_LOG_FORMAT=text prints readable lines and the closing table', async ()
   expect(stdout).not.toContain('{"');
 });
 
-test('another POD_LOG_FORMAT ends the pod, in a line', async () => {
+test('an unknown POD_LOG_FORMAT ends each program with an error of one line', async () => {
   const { stdout } = await podAs('xml');
   expect(stdout).toContain('\nworker 2\nmaster 2\n');
   const expected = 'POD_LOG_FORMAT: expected json or text, found \\"xml\\"';

@@ -45,8 +45,8 @@ async function openHalving(fault?: ThreadFault): Promise<ThreadPod> {
   return pod;
 }
 
-describe('steps', () => {
-  test('weights are halved on every Cloud TPU; a second program takes them over', async () => {
+describe('steps of a pod of threads', () => {
+  test('update the weights on every Cloud TPU, and a second program reads them', async () => {
     const pod = await openHalving();
     for (let step = 0; step < 5; step++) {
       const commit = await pod.step(0);
@@ -64,7 +64,7 @@ describe('steps', () => {
     expect((await pod.readParameters(0)).map(floatsOf)).toEqual([start]);
   });
 
-  test('each link carried what the formula says', async () => {
+  test('move the bytes over each link that the formula states', async () => {
     const pod = await openHalving();
     for (let step = 0; step < 3; step++) await pod.step(0);
     const torus = podTorus(pod.topology);
@@ -78,7 +78,7 @@ describe('steps', () => {
     expect(pod.linkBytes()).toEqual(expected);
   });
 
-  test('systolic arrays, and no fused multiply-add: the same digest', async () => {
+  test('give the same digest with systolic arrays and without fused multiply-add', async () => {
     const digestWith = async (options: Partial<ThreadPodOptions>): Promise<string> => {
       const topology = { columns: 1, rows: 1 };
       const programs = [{ executable: halving(1), digested: 1 }];
@@ -92,7 +92,7 @@ describe('steps', () => {
   });
 });
 
-describe('feeds', () => {
+describe('feeds of a pod of threads', () => {
   const tpus = 2;
   const batch = 3;
   const globalBatch = tpus * 8 * batch;
@@ -104,7 +104,7 @@ describe('feeds', () => {
   };
   const size = { globalBatch, replicasPerTpu: 8, tpus };
 
-  test('from where it starts every core is fed its samples, training on and on, evaluation again and again', async () => {
+  test('give every core its samples from the first step on, also over several passes', async () => {
     const { train, test: held } = openDataset('digits:100', 4);
     const feeds: FeedSource[] = [
       { ...source, split: 'train', order: 'training', digest: train.digest() },
@@ -137,7 +137,7 @@ describe('feeds', () => {
     for (const step of [5, 6, 7, 8]) await check(0, training, step);
   });
 
-  test('data with other contents than the master has end the run, with their digests', async () => {
+  test('end the run if the data have other contents than the master has, and name the digests', async () => {
     const digest = openDataset('digits:100', 5).train.digest();
     const feed: FeedSource = { ...source, split: 'train', order: 'training', digest };
     const topology = { columns: tpus, rows: 1 };
@@ -149,7 +149,7 @@ describe('feeds', () => {
     });
   });
 
-  test('what cannot be fed is refused before a thread starts', async () => {
+  test('are refused before a thread starts if they are impossible', async () => {
     const digest = openDataset('digits:100', 4).train.digest();
     const feed: FeedSource = { ...source, split: 'train', order: 'training', digest };
     const openWith = (it: FeedSource): Promise<unknown> =>
@@ -188,32 +188,32 @@ describe('a Cloud TPU that fails is named, and the run ends', () => {
   const faulty = (kind: ThreadFault['kind']): Promise<ThreadPod> =>
     openHalving({ tpu: 1, program: 0, step: 2, kind });
 
-  test('it throws', async () => {
+  test('when it throws', async () => {
     const error = await failure(await faulty('throw'));
     expect(error.code).toBe('worker-threw');
     expect(error.message).toBe(`${name} failed: Error: injected fault`);
   });
 
-  test('it exits', async () => {
+  test('when it exits', async () => {
     const error = await failure(await faulty('exit'));
     expect(error.code).toBe('worker-exited');
     expect(error.message).toBe(`${name} exited: worker exited with code: 7`);
   });
 
-  test('it blocks', async () => {
+  test('when it blocks', async () => {
     const error = await failure(await faulty('block'));
     expect(error.code).toBe('worker-silent');
     expect(error.message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 2 of program 0, fell silent/);
   });
 
-  test('its thread is killed from outside, in the middle of a step', async () => {
+  test('when its thread is killed from outside in the middle of a step', async () => {
     const pod = await faulty('block');
     const error = await failure(pod, () => pod.kill(1));
     expect(error.code).toBe('worker-exited');
     expect(error.message).toContain(`${name} exited: `);
   });
 
-  test('its thread is killed between two steps', async () => {
+  test('when its thread is killed between two steps', async () => {
     const pod = await openHalving();
     await pod.step(0);
     pod.kill(0);

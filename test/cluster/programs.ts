@@ -2,13 +2,13 @@ import type { Executable } from '../../src/isa/executable.ts';
 import { arrayShape } from '../../src/numerics/shape.ts';
 import { Tiny } from '../chip/tiny.ts';
 
-/** Weights of {@link halving}. */
+/** Number of weights of {@link halving}. */
 export const weightCount = 70;
 
 /**
- * A program whose weights are halved at each step by way of every chip of the slice: the sum of
- * all cores' copies, over the number of cores, over two. It sends the weights out, and keeps those
- * from before the step.
+ * Returns a program that halves its weights at each step with an all-reduce over all chips: the sum
+ * of all cores' copies, divided by the number of cores and by two. The outfeed has the new weights.
+ * The weights from before the step are kept until the next step.
  */
 export function halving(tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -32,9 +32,9 @@ export function halving(tpus: number): Executable {
 }
 
 /**
- * A program whose weights follow what each step feeds it: the mean over all cores, of `tpus` Cloud
- * TPUs, of pixels from the middle of the core's first image and half the weights. It keeps those
- * from before the step.
+ * Returns a program whose weights depend on its infeed: at each step, the mean over all cores of
+ * `tpus` Cloud TPUs of (pixels from the middle of the core's first image + half the weights). The
+ * weights from before the step are kept until the next step.
  */
 export function learning(batch: number, tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -59,14 +59,14 @@ export function learning(batch: number, tpus: number): Executable {
   return tiny.build();
 }
 
-/** A program that sends its parameter out. */
+/** Returns a program whose outfeed is its parameter. */
 export function showing(): Executable {
   const tiny = new Tiny(8);
   tiny.outfeed(tiny.parameter(arrayShape('f32', [weightCount, 1])));
   return tiny.build();
 }
 
-/** A program that sends its infeed back: images and labels, `batch` a core. */
+/** Returns a program whose outfeed is its infeed: `batch` images and labels for each core. */
 export function echo(batch: number): Executable {
   const tiny = new Tiny(8);
   const images = tiny.infeed(arrayShape('f32', [batch, 28, 28, 1]));
@@ -76,7 +76,7 @@ export function echo(batch: number): Executable {
   return tiny.build();
 }
 
-/** One that one process cannot hold. */
+/** Returns a program that needs more memory than one process can address with 64 Cloud TPUs. */
 export function enormous(): Executable {
   const tiny = new Tiny(8);
   tiny.buffer(arrayShape('f32', [2 ** 26]), 'core');

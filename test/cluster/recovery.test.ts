@@ -24,7 +24,7 @@ const batch = 2;
 const steps = 5;
 const initial = Float32Array.from({ length: weightCount }, (_, i) => i / 64 - 0.5);
 
-/** A run, and what became of it. */
+/** A finished run: the digest after each step, and the notes about losses and recoveries. */
 interface Run {
   readonly pod: ThreadPod;
   readonly digests: readonly string[];
@@ -57,7 +57,10 @@ async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Pro
   return pod;
 }
 
-/** Trains and shows the weights, once in the middle and at the end. */
+/**
+ * Trains 5 steps, and runs the program that shows the weights after step 2 and at the end. `during`
+ * is called while each step runs.
+ */
 async function run(
   options: Partial<ThreadPodOptions>,
   during?: (pod: ThreadPod, step: number) => void,
@@ -101,20 +104,23 @@ const fault = (
 
 const recovered = ['lost 1', 'replaced 1', 'restored 1', 'resumed'];
 
-describe('a run that loses Cloud TPUs ends with the bits of one that loses none', () => {
-  test.each(['throw', 'exit', 'block'] as const)('%s, at every step', async (kind) => {
-    const places = kind === 'block' ? [2] : [0, 1, 2, 3, 4];
-    const { digests, notes } = await run({
-      faults: places.map((step, life) => fault(kind, step, { life })),
-    });
-    expect(digests).toEqual(undisturbed);
-    expect(eventsOf(notes)).toEqual(places.flatMap(() => recovered));
-    const lost = notes.filter(({ event }) => event === 'lost');
-    expect(lost.map(({ step }) => step)).toEqual(places);
-    for (const { cause } of lost) expect(cause).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step /);
-  });
+describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run', () => {
+  test.each(['throw', 'exit', 'block'] as const)(
+    'after the fault %s at every step',
+    async (kind) => {
+      const places = kind === 'block' ? [2] : [0, 1, 2, 3, 4];
+      const { digests, notes } = await run({
+        faults: places.map((step, life) => fault(kind, step, { life })),
+      });
+      expect(digests).toEqual(undisturbed);
+      expect(eventsOf(notes)).toEqual(places.flatMap(() => recovered));
+      const lost = notes.filter(({ event }) => event === 'lost');
+      expect(lost.map(({ step }) => step)).toEqual(places);
+      for (const { cause } of lost) expect(cause).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step /);
+    },
+  );
 
-  test('threads killed from outside, at any moment', async () => {
+  test('after kills of threads at any moment', async () => {
     const { digests, notes } = await run({}, (pod, step) => {
       setTimeout(() => pod.kill(step % tpus), step);
     });
@@ -122,7 +128,7 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     expect(notes.filter(({ event }) => event === 'lost').length).toBeGreaterThan(2);
   });
 
-  test('killed between steps', async () => {
+  test('after the kill of a thread between two steps', async () => {
     const { digests, notes } = await run({}, (pod, step) => {
       if (step === 3) pod.kill(2);
     });
@@ -130,13 +136,13 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     expect(eventsOf(notes)).toContain('lost 2');
   });
 
-  test('killed again as soon as a replacement is under way', async () => {
+  test('after repeated kills of a replacement while it starts', async () => {
     let pod: ThreadPod | undefined;
     const notes: Note[] = [];
     const onNote = (note: Note): void => {
       notes.push(note);
       const lost = notes.filter(({ event }) => event === 'lost').length;
-      // The next thread has begun, and not yet taken its task.
+      // After 20 ms the replacing thread has started but has not received its task.
       if (note.event === 'lost' && lost < 3) setTimeout(() => pod?.kill(1), 20);
     };
     const { digests } = await run({ onNote }, (it, step) => {
@@ -148,11 +154,12 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     expect(notes.at(-1)?.event).toBe('resumed');
   });
 
-  test('several at once, and again while they are being replaced', async () => {
+  test('after several losses at once and again during their replacement', async () => {
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // A fault during the end of a step counts as an aborted step, so the fault must be injected again.
+        // A fault during the end of a step counts as an aborted step, so the fault must be injected
+        // again.
         fault('throw', 2, { tpu: 3, times: 3 }),
         fault('exit', 2, { life: 1, whileLoading: true }),
         fault('throw', 2, { tpu: 3, life: 1, whileLoading: true }),
@@ -167,7 +174,7 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     expect(events.at(-1)).toBe('resumed');
   });
 
-  test('all at once: the parameters that were written last, and the steps since', async () => {
+  test('after the loss of all: from the parameters written last, with the steps since', async () => {
     const { digests, notes } = await run({}, (pod, step) => {
       if (step !== 2) return;
       for (let tpu = 0; tpu < tpus; tpu++) pod.kill(tpu);
@@ -176,7 +183,7 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
     expect(eventsOf(notes)).toContain('rolled-back');
   });
 
-  test('the slice restarts, as the hardware does, from what was saved', async () => {
+  test('with slice-restart, from the last checkpoint', async () => {
     const saved: { steps: number; values: readonly Uint8Array[] }[] = [];
     const notes: Note[] = [];
     const pod = await open(
@@ -201,10 +208,10 @@ describe('a run that loses Cloud TPUs ends with the bits of one that loses none'
   });
 });
 
-describe('memberships are written down', () => {
+describe('memberships are recorded', () => {
   const faults = [fault('throw', 1), fault('exit', 3, { tpu: 2 })];
 
-  test('each after the first, in order, before it is told of', async () => {
+  test('each one but the first, in order, before any note about it', async () => {
     const seen: string[] = [];
     const { digests } = await run({
       faults,
@@ -219,7 +226,7 @@ describe('memberships are written down', () => {
     expect(seen).toEqual([...story(2), ...story(3)]);
   });
 
-  test('one that cannot be ends the run, and nobody is replaced', async () => {
+  test('and a failure to record one ends the run before any replacement', async () => {
     const notes: Note[] = [];
     const onMembership = (): void => {
       throw new PodError('superseded', 'another master leads');
@@ -233,8 +240,8 @@ describe('memberships are written down', () => {
   });
 });
 
-describe('silent corruption', () => {
-  test('the majority names the culprit, which takes the weights of another', async () => {
+describe('silent corruption of weights', () => {
+  test('on a minority is found by the majority and repaired with the weights of another', async () => {
     const { digests, notes } = await run({ faults: [fault('corrupt', 1), fault('corrupt', 3)] });
     expect(digests).toEqual(undisturbed);
     const again = ['quarantined 1', 'replaced 1', 'restored 1', 'resumed'];
@@ -242,7 +249,7 @@ describe('silent corruption', () => {
     expect(notes[0]!.cause).toMatch(/^step 1 of program 0 differs: Cloud TPU 1 .* 3 others have/);
   });
 
-  test('without a majority the step runs again; then both are named', async () => {
+  test('without a majority makes the step run again, then ends the run with both sides named', async () => {
     const faults = [fault('corrupt', 1), fault('corrupt', 1, { tpu: 3 })];
     const { digests, notes } = await run({ faults });
     expect(digests).toEqual(undisturbed);
@@ -255,7 +262,7 @@ describe('silent corruption', () => {
   });
 });
 
-test('one that is lost again and again ends the run', async () => {
+test('a Cloud TPU that is lost again and again ends the run', async () => {
   await expect(run({ faults: [fault('throw', 2, { life: 'every' })] })).rejects.toMatchObject({
     code: 'worker-threw',
     message: expect.stringMatching(/^Cloud TPU 1 .*at step 2 .*; it was lost too often$/),

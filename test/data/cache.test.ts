@@ -6,7 +6,7 @@ import { digits } from '../../src/data/digits.ts';
 
 const size = 40;
 
-test('the same samples with any amount of storage, shared or not', () => {
+test('a cached data set has the same samples with any amount of storage', () => {
   const plain = digits(1, { split: 'train', size });
   const indices = fc.array(fc.nat(size - 1), { maxLength: 100 });
   fc.assert(
@@ -22,7 +22,7 @@ test('the same samples with any amount of storage, shared or not', () => {
   );
 });
 
-test('what is in storage is not drawn again, and what has no room is', () => {
+test('a sample in storage is not drawn again; a sample without room is drawn each time', () => {
   let drawn = 0;
   const plain = digits(1, { split: 'train', size });
   const counting: Dataset = {
@@ -39,7 +39,7 @@ test('what is in storage is not drawn again, and what has no room is', () => {
   expect(drawn).toBe(30 + 3 * 10);
 });
 
-test('storage is counted in pixels and one label each, up to the size of the dataset', () => {
+test('cacheBytes counts pixels and one byte of label a sample, up to the size of the data set', () => {
   const plain = digits(1, { split: 'train', size });
   expect(cacheBytes(plain, 10)).toBe(7850);
   expect(cacheBytes(plain, 1000)).toBe(785 * size);

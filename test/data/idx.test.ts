@@ -22,7 +22,7 @@ const labels = 't10k-labels-idx1-ubyte';
 const base = mkdtempSync(join(tmpdir(), 'idx-'));
 afterAll(() => rmSync(base, { recursive: true }));
 
-describe('what is no file of the data set is refused at once, with advice that fits', () => {
+describe('a wrong file of a data set is refused with advice', () => {
   test.each<[string, (path: string) => void, RegExp]>([
     ['a pipe', (path) => spawnSync('mkfifo', [path]), /found a pipe; put a regular file there$/],
     ['a device', (path) => symlinkSync('/dev/zero', path), /found a device; put a regular file/],
@@ -60,7 +60,7 @@ describe('what is no file of the data set is refused at once, with advice that f
     expect(refusal(dir)).toMatch(message);
   });
 
-  test('a .gz that is no gzip says so, and what to rename', () => {
+  test('a .gz file that is not gzip is refused with advice to rename or fetch it', () => {
     const dir = folder();
     renameSync(join(dir, images), join(dir, `${images}.gz`));
     expect(refusal(dir)).toMatch(/found a file that is not packed; take \.gz off its name$/);
@@ -68,7 +68,7 @@ describe('what is no file of the data set is refused at once, with advice that f
     expect(refusal(dir)).toMatch(/expected gzip, found no gzip: \[60 104 116 109\]; fetch/);
   });
 
-  test('gzip that unpacks to more than its header demands is not unpacked to the end', () => {
+  test('a gzip file with more bytes than its header demands is refused before it is unpacked', () => {
     const dir = folder();
     rmSync(join(dir, images));
     const bomb = Buffer.concat([header(4), Buffer.alloc(2 ** 26)]);
@@ -76,7 +76,7 @@ describe('what is no file of the data set is refused at once, with advice that f
     expect(refusal(dir)).toMatch(/expected gzip of at most 3152 bytes, found more/);
   });
 
-  test('what cannot be the folder', () => {
+  test('a wrong folder', () => {
     const dir = folder();
     expect(refusal(join(dir, 'none'))).toMatch(/found nothing there; name another folder$/);
     expect(refusal(join(dir, labels))).toMatch(/found a file; name the folder that it lies in$/);
@@ -92,7 +92,7 @@ describe('what is no file of the data set is refused at once, with advice that f
   });
 });
 
-describe('names as other sources write them are read', () => {
+describe('file names in the spelling of other sources are read', () => {
   test.each([
     't10k-images.idx3-ubyte',
     'T10K-IMAGES-IDX3-UBYTE',
@@ -108,7 +108,7 @@ describe('names as other sources write them are read', () => {
     expect(notes).toEqual([]);
   });
 
-  test('where a file is there twice, the plain one is read, and that is said', () => {
+  test('the plain file is read if there are several, and a note says so', () => {
     const dir = folder();
     writeFileSync(join(dir, `${images}.gz`), 'never read');
     writeFileSync(join(dir, 't10k-images.idx3-ubyte'), 'never read');

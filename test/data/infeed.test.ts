@@ -7,7 +7,7 @@ import { type InfeedGeometry, InfeedQueue, infeedBytes } from '../../src/data/in
 import { type Feed, loaderLoop, shareOf } from '../../src/data/loader.ts';
 import { assignSamples, evaluationPlan, tpuBatch, trainingPlan } from '../../src/data/plan.ts';
 
-test('what goes in comes out, in order, for every depth and every interleaving', () => {
+test('a queue passes on its steps in order for every depth and every interleaving', () => {
   const depths = fc.integer({ min: 1, max: 4 });
   fc.assert(
     fc.property(depths, fc.array(fc.boolean(), { maxLength: 80 }), (depth, moves) => {
@@ -31,7 +31,7 @@ test('what goes in comes out, in order, for every depth and every interleaving',
   );
 });
 
-test('a loader that is silent is named, with step and Cloud TPU', () => {
+test('a silent loader is named with step and Cloud TPU', () => {
   const [, consumer] = bothEnds({ tpu: 5, depth: 2, samples: 1, elements: 1 });
   expect(() => consumer.consume(3, 30, 'loader 1')).toThrow(
     expect.objectContaining({
@@ -41,7 +41,7 @@ test('a loader that is silent is named, with step and Cloud TPU', () => {
   );
 });
 
-test('a stopped queue gives nothing more, to either side', () => {
+test('a stopped queue takes and returns no more steps until it is reset', () => {
   const [loader, consumer] = bothEnds({ tpu: 0, depth: 2, samples: 1, elements: 1 });
   write(loader, 0);
   consumer.stop();
@@ -51,7 +51,7 @@ test('a stopped queue gives nothing more, to either side', () => {
   expect(loader.produce(0, 0)).toBe(true);
 });
 
-test('steps out of order are our mistake', () => {
+test('steps out of order fail an assertion', () => {
   const [loader, consumer] = bothEnds({ tpu: 0, depth: 2, samples: 1, elements: 1 });
   expect(() => consumer.release(0)).toThrow('infeed step 0');
   write(loader, 0);
@@ -82,7 +82,7 @@ test('queues side by side in one memory do not touch each other', () => {
   for (const region of around) expect(region.every((byte) => byte === 0xff)).toBe(true);
 });
 
-test('a step holds the normalised samples of the plan, and zeros where it is padded', () => {
+test('fillStep writes the normalised samples of the plan, and zeros as padding', () => {
   fc.assert(
     fc.property(fc.nat(9), fc.nat(2), fc.boolean(), (step, tpu, training) => {
       const slice = { size: 61, globalBatch: 24, replicasPerTpu: 8, tpus: 3 };
@@ -108,7 +108,7 @@ test('loaders share the Cloud TPUs evenly, each once', () => {
   expect([0, 1, 2].flatMap((loader) => shareOf(all, loader, 3)).toSorted()).toEqual(all);
 });
 
-test('a loop on this thread feeds consumers on other threads, a training and an evaluation', async () => {
+test('loaderLoop feeds consumers on other threads with training and evaluation samples', async () => {
   const tpus = 3;
   const slice = { size: 61, globalBatch: 24, replicasPerTpu: 8, tpus };
   const queues = Array.from({ length: tpus }, (_, tpu) => newQueue({ ...geometry4, tpu }));
@@ -142,7 +142,7 @@ test('a loop on this thread feeds consumers on other threads, a training and an 
   }
 });
 
-test('a loop ends when told to, when its queue is stopped, and when nobody takes anything', () => {
+test('loaderLoop ends on request, when its queue stops, and when no consumer takes its steps', () => {
   const feed: Feed = {
     dataset: countingSet,
     plan: trainingPlan({ size: 61, globalBatch: 8, replicasPerTpu: 8, tpus: 1 }, 4),
@@ -167,7 +167,7 @@ test('a loop ends when told to, when its queue is stopped, and when nobody takes
   );
 });
 
-test('a stop on another thread ends a wait', async () => {
+test('a stop by another thread ends a wait', async () => {
   const { queue, buffer } = newQueue(geometry4);
   const worker = new Worker(stopper, { eval: true, workerData: buffer });
   expect(queue.consume(0, 60_000, 'the loader')).toBeUndefined();
@@ -176,7 +176,7 @@ test('a stop on another thread ends a wait', async () => {
 
 const geometry4: InfeedGeometry = { tpu: 0, depth: 2, samples: 8, elements: 4 };
 
-/** Sample i has the pixels i, i + 1, i + 2, i + 3 and the label i mod 10. */
+/** A data set whose sample i has the pixels i, i + 1, i + 2, i + 3 and the label i mod 10. */
 const countingSet: Dataset = {
   name: 'counting',
   size: 61,
@@ -214,7 +214,7 @@ function expectWritten(consumer: InfeedQueue, step: number): void {
   expect(consumer.labels(step).every((it) => it === -step)).toBe(true);
 }
 
-/** The labels of each step, as a thread sees them that knows the protocol's words only. */
+/** Returns the labels of each step as read by another thread, which uses the raw memory alone. */
 function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<number[][]> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(reader, { eval: true, workerData: { buffer, steps } });
@@ -223,7 +223,10 @@ function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<numb
   });
 }
 
-/** Depth 2, 8 samples of 4 elements: a line of flags, two lines of words, then the slots. */
+/**
+ * Program of the reading thread, for a queue of depth 2 with 8 samples of 4 elements. The memory
+ * has a cache line of flags, two lines with the state of each slot, then the slots.
+ */
 const reader = `
   const { parentPort, workerData: { buffer, steps } } = require('node:worker_threads');
   const words = new Int32Array(buffer);

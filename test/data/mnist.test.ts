@@ -11,7 +11,7 @@ import { PodError } from '../../src/numerics/error.ts';
 const images = 't10k-images-idx3-ubyte';
 const labels = 't10k-labels-idx1-ubyte';
 
-test('images and labels come back as they were written, gzipped or not', () => {
+test('images and labels are read as written, gzipped or not', () => {
   fc.assert(
     fc.property(sampleLists, fc.boolean(), fc.boolean(), (samples, packImages, packLabels) => {
       const dir = folder({
@@ -26,7 +26,7 @@ test('images and labels come back as they were written, gzipped or not', () => {
   );
 });
 
-test('with files to train with, these train and t10k tests', () => {
+test('with training files, these are the training set and t10k is the test set', () => {
   const trainSamples = madeSamples(6, 1);
   const testSamples = madeSamples(3, 2);
   const dir = folder({
@@ -41,7 +41,7 @@ test('with files to train with, these train and t10k tests', () => {
   expect(() => train.sample(6, new Uint8Array(784), 0)).toThrow('sample 6 of 6');
 });
 
-test('the digest is that of the contents, however the files are packed and wherever they lie', () => {
+test('the digest depends on the contents only, not on packing or folder', () => {
   const samples = madeSamples(10, 4);
   const plain = mnist(folder({ [images]: imageFile(samples), [labels]: labelFile(samples) }));
   const packedFiles = {
@@ -87,7 +87,7 @@ test('a label above 9 is refused at any place', () => {
   }
 });
 
-test('a gzipped file cut short anywhere is refused; with a bit flipped, refused or unharmed', () => {
+test('a truncated gzip file is refused; one with a flipped bit is refused or read unchanged', () => {
   const whole = gzipSync(smallFiles()[labels]!);
   const withLabels = (file: Uint8Array): Files => ({
     [images]: smallFiles()[images]!,
@@ -106,7 +106,7 @@ test('a gzipped file cut short anywhere is refused; with a bit flipped, refused 
   expect(refused).toBeGreaterThan(whole.length * 4);
 });
 
-test('bytes that are anything at all are refused', () => {
+test('files of random bytes are refused', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), fc.constantFrom(images, labels), (bytes, it) => {
       expect(refusal({ ...smallFiles(), [it]: bytes })).toContain('expected');
@@ -114,7 +114,7 @@ test('bytes that are anything at all are refused', () => {
   );
 });
 
-test('what is missing, doubled or of another kind is said', () => {
+test('a missing, wrong or mismatched file is named', () => {
   const { [images]: imageBytes, [labels]: labelBytes } = smallFiles();
   const five = madeSamples(5, 3);
   expect(refusal({})).toContain(`expected this file, or ${images}.gz, found neither`);
@@ -140,7 +140,7 @@ test('what is missing, doubled or of another kind is said', () => {
   );
 });
 
-test.skipIf(!existsSync('../shared/data/mnist'))('the real images split 8,000 to 2,000', () => {
+test.skipIf(!existsSync('../shared/data/mnist'))('the 10,000 real images are split into 8,000 and 2,000', () => {
   const { train, test: tested } = mnist('../shared/data/mnist');
   expect([train.size, tested.size]).toEqual([8000, 2000]);
   // The first test digits of MNIST are 7, 2, 1, 0, 4, 1, 4, 9, 5, 9.
@@ -157,7 +157,9 @@ type Files = Readonly<Record<string, Uint8Array>>;
 const base = mkdtempSync(join(tmpdir(), 'mnist-'));
 afterAll(() => rmSync(base, { recursive: true }));
 
-/** Few distinct values a sample, so that a failing case is short. */
+/**
+ * Arbitrary samples made from one seed byte and a label each, so that a failing case prints short.
+ */
 const sampleLists = fc
   .array(fc.tuple(fc.nat(255), fc.nat(9)), { minLength: 2, maxLength: 12 })
   .map((pairs) =>
@@ -174,7 +176,7 @@ function madeSamples(count: number, seed: number): Sample[] {
   }));
 }
 
-/** Images and labels; tests change one of the files. */
+/** Returns a valid file of images and one of labels. Tests change one of them. */
 function smallFiles(count = 4): Record<string, Buffer> {
   const samples = madeSamples(count, 0);
   return { [images]: imageFile(samples), [labels]: labelFile(samples) };
@@ -199,14 +201,14 @@ function flipped(bytes: Uint8Array, bit: number): Buffer {
   return copy;
 }
 
-/** A new folder with the given files. */
+/** Makes a new folder with the given files. Returns its path. */
 function folder(files: Files): string {
   const dir = mkdtempSync(join(base, 'case-'));
   for (const [name, bytes] of Object.entries(files)) writeFileSync(join(dir, name), bytes);
   return dir;
 }
 
-/** The samples to train with, or the error, which must be the user's and fit a line. */
+/** Returns the training samples, or the error, which must be `bad-data` and one line. */
 function attemptIn(dir: string): Sample[] | PodError {
   try {
     return samplesOf(mnist(dir).train);

@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Noise } from '../../src/data/noise.ts';
 
-test('the sequence is that of the published generator', () => {
+test('the sequence equals that of the published xoshiro128++ generator', () => {
   // The first words from the state 1, 2, 3, 4. [rand_xoshiro, tests of xoshiro128++]
   const expected = [641, 1573767, 3222811527, 3517856514, 836907274, 4247214768, 3867114732];
   const noise = started([1, 2, 3, 4]);
   expect(expected.map(() => noise.word() >>> 0)).toEqual(expected);
 });
 
-test('the same words start the same sequence, whatever came before', () => {
+test('the same seed words start the same sequence, whatever was drawn before', () => {
   fc.assert(
     fc.property(fourWords, fc.nat(50), (words, drawn) => {
       const used = started([9, 9, 9, 9]);

@@ -3,14 +3,14 @@ import { expect, test } from 'vitest';
 import { openDataset } from '../../src/data/open.ts';
 import { PodError } from '../../src/numerics/error.ts';
 
-test('digits, with or without the size of an epoch', () => {
+test('digits is opened with or without the size of an epoch', () => {
   const { train, test: tested } = openDataset('digits', 0);
   expect([train.size, tested.size]).toEqual([60_000, 10_000]);
   expect(openDataset('digits:1234', 0).train.size).toBe(1234);
   expect(openDataset('digits:1234', 0).test.size).toBe(10_000);
 });
 
-test('a digest names the contents: split, seed and size count', () => {
+test('a digest depends on split, seed and size', () => {
   const digests = [
     openDataset('digits', 0).train,
     openDataset('digits', 0).test,
@@ -22,7 +22,7 @@ test('a digest names the contents: split, seed and size count', () => {
   for (const it of digests) expect(it).toMatch(/^[0-9a-f]{64}$/);
 });
 
-test('an MNIST folder that is not there is bad data', () => {
+test('a missing MNIST folder is refused with bad-data', () => {
   expect(() => openDataset('mnist:no/such:folder', 0)).toThrow(
     expect.objectContaining({
       code: 'bad-data',
@@ -31,7 +31,7 @@ test('an MNIST folder that is not there is bad data', () => {
   );
 });
 
-test('anything else is a bad flag, in one line', () => {
+test('any other text is refused with bad-flag in one line', () => {
   const known = /^(digits(:[1-9]\d*)?$|mnist:.)/s;
   const texts = fc.oneof(
     fc.string().filter((text) => !known.test(text)),

@@ -2,11 +2,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { permutation, permute } from '../../src/data/order.ts';
 
-test('every size from 1 to 300 is permuted', () => {
+test('the order is a permutation for every size from 1 to 300', () => {
   for (let size = 1; size <= 300; size++) expect(isPermutation(orderOf(7, 0, size))).toBe(true);
 });
 
-test('a permutation for every seed, epoch and size', () => {
+test('the order is a permutation for every seed, epoch and size', () => {
   fc.assert(
     fc.property(seeds, epochs, fc.integer({ min: 1, max: 5000 }), (seed, epoch, size) => {
       expect(isPermutation(orderOf(seed, epoch, size))).toBe(true);
@@ -15,7 +15,7 @@ test('a permutation for every seed, epoch and size', () => {
   );
 });
 
-test('large sizes stay in range and keep indices apart', () => {
+test('large orders stay in range and map different indices to different samples', () => {
   fc.assert(
     fc.property(seeds, epochs, fc.integer({ min: 2 ** 31, max: 2 ** 32 }), (seed, epoch, size) => {
       const order = permutation(seed, epoch, size);
@@ -37,7 +37,7 @@ test('another epoch or another seed is another order', () => {
   );
 });
 
-test('every index goes everywhere equally often', () => {
+test('every index goes to every place equally often', () => {
   const size = 11;
   const epochCount = 5500;
   const visits = new Int32Array(size * size);
@@ -52,7 +52,7 @@ test('every index goes everywhere equally often', () => {
   expect(chi).toBeLessThan(170);
 });
 
-test('the first orders are the ones they always were', () => {
+test('the first orders never change', () => {
   expect(orderOf(0, 0, 10)).toEqual([1, 9, 4, 5, 0, 6, 8, 3, 7, 2]);
   expect(orderOf(1, 2, 10)).toEqual([2, 9, 5, 4, 0, 1, 3, 7, 6, 8]);
 });

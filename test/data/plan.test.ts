@@ -10,7 +10,7 @@ import {
   trainingPlan,
 } from '../../src/data/plan.ts';
 
-test('training: each epoch uses every sample once, also where the batch does not divide it', () => {
+test('training: each epoch uses every sample once, also if the batch does not divide its size', () => {
   fc.assert(
     fc.property(slices, fc.nat(1000), fc.integer({ min: 1, max: 3 }), (slice, seed, epochs) => {
       const plan = trainingPlan(slice, seed);

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# `docker compose up` trains, ends with 0, and its weights have the digest of `pod train` in threads.
-# POD_IMAGE, TPUS and POD_ARGS may be given; with an image given, none is built.
+# Tests the pod of docker-compose.yml: a run with `docker compose up` trains, ends with exit code 0,
+# and its weights have the same digest as with `pod train` in threads. The variables POD_IMAGE, TPUS
+# and POD_ARGS change the image, the number of Cloud TPUs and the flags. With POD_IMAGE no image is
+# built.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export COMPOSE_PROJECT_NAME=pod-test TPUS=${TPUS:-8}
@@ -17,7 +19,8 @@ clean
 [ -n "${POD_IMAGE:-}" ] || docker compose build --quiet
 
 up() { timeout --kill-after=10 600 docker compose up --no-color "$@"; }
-# Into a file first: a grep that has found its line ends, and whoever writes to it fails.
+# The logs go to a file first: in a pipe, grep ends at its match and `docker compose logs` fails
+# then.
 says() { docker compose logs --no-color "$1" >"$out/says.log" 2>/dev/null; grep -qF -- "$2" "$out/says.log"; }
 awaits() { for _ in $(seq 300); do says "$@" && return; sleep 0.2; done; fail "$1 never says $2"; }
 ended() { docker inspect --format '{{.State.ExitCode}}' "$(docker compose ps --all --quiet "$1")"; }

@@ -21,8 +21,9 @@ const waiting = `
 `;
 
 /**
- * Starts the entry with a `node` that writes down how it was started, and ends with the next of these
- * codes; `wait` is a program that ends when it is asked to, with the code of that signal.
+ * Starts entry.sh with a fake `node`. Each start of the fake is recorded in the file `starts`, and
+ * ends with the next of `codes`. For the code `wait` it runs until a signal, and ends with that
+ * signal's code.
  */
 function start(args: readonly string[], codes: readonly (number | 'wait')[]): ChildProcess {
   writeFileSync(join(folder, 'codes'), `${codes.join('\n')}\n`);
@@ -50,7 +51,7 @@ const run = (args: readonly string[], codes: readonly (number | 'wait')[]): Prom
   endOf(start(args, codes));
 
 describe('the entry of a container', () => {
-  test('a master that ends with a final code ends the container, at once', async () => {
+  test('a master that ends with a final code ends the container at once', async () => {
     for (const code of finalExitCodes) {
       rmSync(join(folder, 'starts'), { force: true });
       expect((await run(['master'], [code])).code).toBe(code);
@@ -58,7 +59,7 @@ describe('the entry of a container', () => {
     }
   });
 
-  test('one that crashes is started again in place, and the container ends as the last one', async () => {
+  test('a crashed program is started again in its container, which ends with the last exit code', async () => {
     const { code, stdout } = await run(['master'], [137, 1, 3]);
     expect(code).toBe(3);
     expect(starts().map((line) => line[0])).toEqual(['0', '1', '2']);
@@ -72,12 +73,12 @@ describe('the entry of a container', () => {
     ]);
   });
 
-  test('a row of crashes ends it', async () => {
+  test('too many crashes in a row end the container', async () => {
     expect((await run(['master'], [1, 1, 1, 134])).code).toBe(134);
     expect(starts()).toHaveLength(4);
   });
 
-  test('a worker that cannot go on is started again, unless it was refused or sent home', async () => {
+  test('a failed worker is started again, unless it was refused or dismissed', async () => {
     expect((await run(['worker'], [3, 4, 0])).code).toBe(0);
     expect(starts()).toHaveLength(3);
     rmSync(join(folder, 'starts'));
@@ -87,7 +88,7 @@ describe('the entry of a container', () => {
   test.each([
     ['SIGTERM', 143],
     ['SIGINT', 130],
-  ] as const)('%s reaches the program, and nothing is started again', async (signal, code) => {
+  ] as const)('%s is passed to the program, which is not started again', async (signal, code) => {
     const child = start(['master'], ['wait', 'wait']);
     const ended = endOf(child);
     await untilWritten(child, 'waiting');
@@ -96,7 +97,7 @@ describe('the entry of a container', () => {
     expect(starts()).toHaveLength(1);
   });
 
-  test('a signal between two starts ends it as well', async () => {
+  test('a signal between two starts ends the container as well', async () => {
     const child = start(['worker'], [1, 1, 1, 'wait']);
     const ended = endOf(child);
     await untilWritten(child, 'restarting');
@@ -104,7 +105,7 @@ describe('the entry of a container', () => {
     expect((await ended).code).toBe(143);
   });
 
-  test('other commands are run as they are', async () => {
+  test('other commands run unchanged', async () => {
     await run(['pod', 'train', '--model', 'm l p'], [0]);
     await run(['dist/x.js', 'a'], [0, 0]);
     expect(starts().map((line) => line.trim())).toEqual([

@@ -6,8 +6,8 @@ import { finalExitCodes } from '../../cluster/final.ts';
 import { isStopCode } from '../../cluster/host/ending.ts';
 
 /*
- * What must hold of every manifest, without an engine. Against the published schemas of Kubernetes
- * they are held by scripts/cluster-schemas.ts; that an engine takes them shows *.test.sh.
+ * Checks of every manifest that need no Docker. scripts/cluster-schemas.ts compares the manifests
+ * with the published schemas of Kubernetes, and *.test.sh runs them with Docker.
  */
 
 const text = z.string();
@@ -140,19 +140,19 @@ const composed = () => compose.parse(read('docker-compose.yml')[0]).services;
 const stacked = () => stack.parse(read('cluster/swarm/stack.yml')[0]);
 const kubernetes = (file: string) => read(`cluster/kubernetes/${file}.yaml`);
 
-test('every container of Compose is guarded, limited and rotates its log', () => {
+test('every Compose container has restricted rights, limits and a rotated log', () => {
   const services = composed();
   expect(Object.keys(services).sort()).toEqual(['master', 'serve', 'spare', 'tpu']);
   for (const name of ['master', 'serve', 'tpu', 'spare']) {
     const { restart, healthcheck, stop_grace_period } = services[name]!;
-    // Its entry restarts what crashed in it; what has ended has ended.
+    // entry.sh restarts a crashed program within its container, so Compose restarts no container.
     expect(restart).toBe('no');
     expect(healthcheck?.test).toEqual(['CMD', 'node', 'dist/cluster/worker/ready.js']);
     expect(stop_grace_period).toBeDefined();
   }
 });
 
-test('the number of Cloud TPUs of Compose and Swarm is one variable', () => {
+test('Compose and Swarm take the number of Cloud TPUs from one variable', () => {
   const everywhere = `\${TPUS:-8}`;
   const { master, serve, tpu } = composed();
   for (const it of [master, serve]) expect(it?.environment?.['TPUS']).toBe(everywhere);
@@ -162,7 +162,7 @@ test('the number of Cloud TPUs of Compose and Swarm is one variable', () => {
   expect(swarm['tpu']?.deploy.replicas).toBe(everywhere);
 });
 
-test('without a profile named a pod trains and ends; a serving one takes its place', () => {
+test('the default profile of Compose is a pod that trains and ends', () => {
   const env = readFileSync('.env', 'utf8');
   expect(env).toMatch(/^COMPOSE_PROFILES=job$/m);
   expect(env).toMatch(/^TPUS=8$/m);
@@ -172,7 +172,7 @@ test('without a profile named a pod trains and ends; a serving one takes its pla
   expect(serve?.networks).toEqual({ ici: { aliases: ['master'] } });
 });
 
-test('only a master can write the token, and nothing is published beyond loopback', () => {
+test('only a master can write the token, and ports are published on loopback only', () => {
   for (const [name, { volumes, ports = [] }] of Object.entries(composed())) {
     const mount = volumes.filter((it) => it.startsWith('token:'));
     const isMaster = name === 'master' || name === 'serve';
@@ -181,7 +181,7 @@ test('only a master can write the token, and nothing is published beyond loopbac
   }
 });
 
-test('a master is stopped before its workers, and no service ends before it', () => {
+test('Compose stops a master before its workers', () => {
   const { master, serve, tpu } = composed();
   for (const it of [master, serve]) {
     expect(it?.depends_on).toEqual({ tpu: { condition: 'service_started' } });
@@ -189,7 +189,7 @@ test('a master is stopped before its workers, and no service ends before it', ()
   expect(tpu?.depends_on).toBeUndefined();
 });
 
-test('a stack of Swarm runs the programs of Compose, and gives every worker its slot', () => {
+test('a Swarm stack runs the same programs as Compose and numbers its workers by slot', () => {
   const { services } = stacked();
   const { master, tpu } = composed();
   expect(services['master']?.command).toEqual(master?.command);
@@ -222,7 +222,7 @@ test('the Jobs of Kubernetes agree with each other, with the Service and with th
   ).toEqual([[7070, 7080], [7071]]);
 });
 
-test('orchestrators try again what may pass, and nothing that is final', () => {
+test('orchestrators restart a program after a failure that may pass, and not after a final one', () => {
   const { services } = stacked();
   expect(services['master']?.deploy.restart_policy.condition).toBe('none');
   expect(services['tpu']?.deploy.restart_policy).toMatchObject({
@@ -239,7 +239,7 @@ test('orchestrators try again what may pass, and nothing that is final', () => {
   expect(worker).toMatchObject({ action: 'FailJob', onExitCodes: { values: [2] } });
 });
 
-test('the JobSet has the very containers of the Jobs, and finds its master', () => {
+test('the JobSet has the same containers as the Jobs, and its workers find the master', () => {
   const { metadata, spec } = jobSet.parse(kubernetes('jobset')[0]);
   const [master, tpu] = spec.replicatedJobs;
   agree(master!.template.spec, tpu!.template.spec);
@@ -250,14 +250,14 @@ test('the JobSet has the very containers of the Jobs, and finds its master', () 
   }
 });
 
-test('the kustomization names files that are there', () => {
+test('the kustomization names existing files', () => {
   const { resources } = z
     .looseObject({ resources: z.array(text) })
     .parse(kubernetes('kustomization')[0]);
   for (const file of resources) expect(existsSync(`cluster/kubernetes/${file}`)).toBe(true);
 });
 
-test('an image is made of what .dockerignore lets in, and runs as nobody special', () => {
+test('.dockerignore admits every file that the image copies, and the image runs without root', () => {
   const lines = readFileSync('cluster/image/Dockerfile', 'utf8').split('\n');
   const allowed = readFileSync('.dockerignore', 'utf8').split('\n');
   const copied = lines.flatMap(
@@ -273,7 +273,7 @@ test('an image is made of what .dockerignore lets in, and runs as nobody special
   expect(lines.filter((it) => it.startsWith('USER'))).toEqual(['USER 1000:1000']);
 });
 
-/** As many Cloud TPUs as the master is told, each with its own index. */
+/** Expects one master, and as many indexed workers as the master's variable TPUS says. */
 function agree(master: JobSpec, tpu: JobSpec): void {
   const count = Number(environment(master)['TPUS']);
   expect([tpu.completions, tpu.parallelism, tpu.completionMode]).toEqual([count, count, 'Indexed']);
@@ -288,7 +288,7 @@ function environment(spec: JobSpec): Record<string, string> {
   return Object.fromEntries(env.map(({ name, value }) => [name, value]));
 }
 
-/** A Job's specification without what says where its pods are found, and how long it is kept. */
+/** Returns a Job's specification without host names and without the time for which it is kept. */
 function withoutNames(spec: JobSpec): unknown {
   const { hostname: _h, subdomain: _s, ...pod } = spec.template.spec;
   const [only] = pod.containers;
@@ -298,7 +298,7 @@ function withoutNames(spec: JobSpec): unknown {
   return { ...rest, template };
 }
 
-/** As engines read it: YAML 1.1, with merge keys, and 0400 is octal. */
+/** Parses a file like Docker and Kubernetes: YAML 1.1 with merge keys, in which 0400 is octal. */
 function read(file: string): unknown[] {
   const documents = parseAllDocuments(readFileSync(file, 'utf8'), { version: '1.1', merge: true });
   return documents.map((it) => {

@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-test('words that were quoted come back as they were', () => {
+test('splitWords returns quoted words unchanged', () => {
   const word = fc.string({ minLength: 1, unit: fc.constantFrom(...'ab-=\'" \t\n\\$*') });
   fc.assert(
     fc.property(
@@ -27,19 +27,19 @@ test('words that were quoted come back as they were', () => {
   );
 });
 
-test('an open quote is refused, wherever it is', () => {
+test('an open quote is refused in any place', () => {
   for (const line of ["'", '--log "a b', 'a\'b" c', `'a' "b`]) {
     expect(() => splitWords(line)).toThrow(/POD_ARGS: expected another/);
   }
 });
 
-test('words are apart by white space, and quotes join them', () => {
+test('white space separates words, and quotes join them', () => {
   expect(splitWords('')).toEqual([]);
   expect(splitWords('  --model mlp\n--steps=3 ')).toEqual(['--model', 'mlp', '--steps=3']);
   expect(splitWords(`--log='a b' "" 'x'"y"z`)).toEqual(['--log=a b', '', 'xyz']);
 });
 
-test('a token is made once, for its owner alone, and read back', () => {
+test('makeToken writes a token once, readable by its owner only', () => {
   const path = join(folder, 'deep', 'pod-token');
   expect(makeToken(path)).toBe(true);
   const text = readFileSync(path, 'utf8');
@@ -57,7 +57,7 @@ test('tokens of two pods differ', () => {
   expect(readFileSync(join(folder, 'a'))).not.toEqual(readFileSync(join(folder, 'b')));
 });
 
-test("the operator's own token takes the place of another, unless it is short", () => {
+test("replaceToken writes the operator's token, unless it is too short or too long", () => {
   const path = join(folder, 'pod-token');
   writeFileSync(path, 'an old token of theirs\n');
   expect(() => replaceToken(path, 'short\n')).toThrow(/at least 16 characters.*found 5/);
@@ -68,7 +68,7 @@ test("the operator's own token takes the place of another, unless it is short", 
   expect(readdirSync(folder)).toEqual(['pod-token']);
 });
 
-/** A word in quotes that it does not contain; one with both kinds is put together of two. */
+/** Quotes a word with the kind of quotes that it does not contain, or with both kinds in turn. */
 function quoted(word: string): string {
   if (!word.includes("'")) return `'${word}'`;
   if (!word.includes('"')) return `"${word}"`;

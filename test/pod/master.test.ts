@@ -29,7 +29,7 @@ const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions =
 
 const anew: MasterStart = { generation: 0, steps: [0], digests: [null], isEstablished: false };
 
-/** Drives a master and keeps all it did. */
+/** Drives a master state machine and records all its actions. */
 class Driver {
   state: MasterState;
   now = 0;
@@ -94,7 +94,7 @@ const done = (tpu: number, step: number, found = digest, generation = 1): FromWo
   phaseMs: [],
 });
 
-/** Cloud TPU 1 shows no life. */
+/** Samples progress of all but Cloud TPU 1 until the run fails with `worker-silent`. */
 function untilSilent(driver: Driver): void {
   for (let i = 1; !isOver(driver.state); i++) {
     driver.now += 100;
@@ -126,8 +126,8 @@ const arbitraryMessage = (tpus: number): fc.Arbitrary<FromWorker> => {
   );
 };
 
-describe('laws', () => {
-  test('whatever arrives in whatever order: a step commits once, with every report, in order', () => {
+describe('invariants of the master', () => {
+  test('for any messages in any order, each step is committed once, in order, with every report', () => {
     fc.assert(
       fc.property(
         fc
@@ -171,7 +171,7 @@ describe('laws', () => {
     );
   });
 
-  test('one of a newer membership ends this master, which sends nothing more', () => {
+  test('a message of a newer generation ends this master, which sends nothing more', () => {
     const newer = fc
       .nat(2)
       .chain((tpu) =>
@@ -203,7 +203,7 @@ describe('laws', () => {
     );
   });
 
-  test('every run ends: with samples alone, any run that owes an answer fails in bounded time', () => {
+  test('a run whose workers make no progress fails within a bounded time', () => {
     fc.assert(
       fc.property(
         fc.array(arbitraryMessage(3), { maxLength: 40 }),
@@ -228,7 +228,7 @@ describe('laws', () => {
     );
   });
 
-  test('when over, nothing more happens', () => {
+  test('a run that has ended takes no more actions', () => {
     const driver = new Driver(2).start().begin(0);
     driver.give({ kind: 'exited', tpu: 1, reason: 'thread ended' });
     fc.assert(
@@ -241,7 +241,7 @@ describe('laws', () => {
 });
 
 describe('failures name the culprit', () => {
-  test('one that exits', () => {
+  test('that exits', () => {
     const driver = new Driver(3).start().skipTo(5).begin(5);
     driver.give({ kind: 'exited', tpu: 1, reason: 'exit code 1' });
     expect(driver.failure()).toMatchObject({
@@ -250,7 +250,7 @@ describe('failures name the culprit', () => {
     });
   });
 
-  test('one that throws keeps the code of a PodError; others are worker-threw', () => {
+  test('that throws, with the code of a PodError, or worker-threw for other errors', () => {
     const tell = (code: string | null): string => {
       const driver = new Driver(2).start().begin(0);
       driver.tell({ kind: 'failed', tpu: 1, generation: 1, code, message: 'oh' });
@@ -261,19 +261,19 @@ describe('failures name the culprit', () => {
     expect(tell('toString')).toBe('worker-threw');
   });
 
-  test('one that is silent, not those that wait for it; within two seconds', () => {
+  test('that is silent, within two seconds, and not those that wait for it', () => {
     const driver = new Driver(3).start().skipTo(1).begin(1);
     untilSilent(driver);
     expect(driver.failure().message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 1 /);
     expect(driver.now).toBeLessThanOrEqual(2000);
   });
 
-  test('those that fall silent together are lost together, and hosted evenly', () => {
+  test('several that fall silent together are lost together, and their adopters share them evenly', () => {
     const driver = new Driver(8, 'replace').start().skipTo(1).begin(1);
     const isDead = (tpu: number): boolean => tpu % 2 === 1;
     const sample = (i: number): void => {
       driver.now += 200;
-      // The progress of half of them were still under way when the others had ended.
+      // The last progress of half of the dead Cloud TPUs arrives one sample later.
       const last = (tpu: number): number => (tpu % 4 === 1 && i > 0 ? 1 : 0);
       const progress = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
       driver.give({ kind: 'sample', progress });
@@ -290,10 +290,13 @@ describe('failures name the culprit', () => {
     expect(hosts.sort()).toEqual([0, 2, 4, 6]);
   });
 
-  describe('where processes show heartbeats of life', () => {
+  describe('with heartbeats of processes', () => {
     const patient = { startMsLimit: 20_000 };
     const paced = (): Driver => new Driver(3, 'replace', anew, patient).start().skipTo(1);
-    /** Of Cloud TPU 0 alone; 2 shows progress as well. */
+    /**
+     * Samples until a Cloud TPU is lost: progress of 0 and 2, heartbeats of 0 alone. Returns the
+     * lost Cloud TPUs.
+     */
     const sampleUntilLost = (driver: Driver, heartbeats = true): readonly number[] => {
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
         driver.now += 200;
@@ -304,7 +307,7 @@ describe('failures name the culprit', () => {
       return lost.sort();
     };
 
-    test('one that did its part is lost with those of its process, within two seconds', () => {
+    test('a Cloud TPU that has done its step is lost within two seconds if its heartbeats stop', () => {
       for (const [heartbeats, lost] of [[true, [1, 2]] as const, [false, [1]] as const]) {
         const driver = paced().begin(1);
         driver.tell(done(2, 1));
@@ -315,7 +318,7 @@ describe('failures name the culprit', () => {
       }
     });
 
-    test('a sign of life is not enough of one that has a step to do', () => {
+    test('heartbeats do not replace progress while a Cloud TPU has a step to do', () => {
       const driver = paced().begin(1);
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
         driver.now += 200;
@@ -324,7 +327,7 @@ describe('failures name the culprit', () => {
       expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
     });
 
-    test.each(['loading', 'ready'] as const)('while %s, in eight times as long', (phase) => {
+    test.each(['loading', 'ready'] as const)('while %s, with a limit eight times as long', (phase) => {
       const driver = paced();
       if (phase === 'loading') {
         driver.give({ kind: 'exited', tpu: 0, reason: 'exit code 1' });
@@ -339,19 +342,19 @@ describe('failures name the culprit', () => {
       expect(driver.now - before).toBeLessThanOrEqual(8 * 1200 + 800);
     });
 
-    test('not before a step has shown how fast the machine is', () => {
+    test('no Cloud TPU is lost before a step has shown how fast the machine is', () => {
       expect(sampleUntilLost(new Driver(3, 'replace').start())).toEqual([]);
     });
   });
 
-  test('… and eight times as long before a step has shown how fast the machine is', () => {
+  test('that is silent before the first step is done, with a limit eight times as long', () => {
     const driver = new Driver(3).start().begin(0);
     untilSilent(driver);
     expect(driver.now).toBeGreaterThan(8 * 1200);
     expect(driver.now).toBeLessThanOrEqual(8 * 1200 + 400);
   });
 
-  test('one that did its part is not silent, however long the others take', () => {
+  test('but not one that has done its step and waits for the others', () => {
     const driver = new Driver(2).start().begin(0);
     driver.tell(done(0, 0));
     for (let i = 1; i < 100; i++) {
@@ -361,7 +364,7 @@ describe('failures name the culprit', () => {
     expect(driver.state.phase.kind).toBe('stepping');
   });
 
-  test('a long instruction raises the limit for the next; a held-up master counts one sample', () => {
+  test('after a limit that a long pause of progress has raised; a delayed master counts one sample', () => {
     const driver = new Driver(1).start().begin(0);
     driver.now = 60_000;
     driver.give({ kind: 'sample', progress: [0] });
@@ -376,12 +379,12 @@ describe('failures name the culprit', () => {
     const limitMs = silenceLimit(driver.state);
     expect(limitMs).toBeGreaterThan(0.9 * 4 * 1050);
     expect(limitMs).toBeLessThanOrEqual(4 * 1050);
-    // … until it has not happened again for a while.
+    // After many steps without a long pause the limit falls to its minimum again.
     for (let step = 1; step < 60; step++) driver.begin(step).tell(done(0, step));
     expect(silenceLimit(driver.state)).toBe(1200);
   });
 
-  test('what serves all of them', () => {
+  test('of a service that all Cloud TPUs share, such as the data loader', () => {
     const driver = new Driver(2).start().begin(0);
     const who = 'the data loader';
     driver.give({ kind: 'service-failed', who, code: 'bad-data', message: 'labels: too short' });
@@ -391,7 +394,7 @@ describe('failures name the culprit', () => {
     });
   });
 
-  test('those whose weights differ', () => {
+  test('whose weights differ from the majority', () => {
     const driver = new Driver(3).start().skipTo(2).begin(2);
     driver.tell(done(0, 2));
     driver.tell(done(1, 2, 'ffffffffffffffff'));
@@ -404,7 +407,7 @@ describe('failures name the culprit', () => {
     expect(driver.count('commit')).toBe(2);
   });
 
-  test('those that never start', () => {
+  test('that never starts', () => {
     const driver = new Driver(3, 'none');
     driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     driver.now = 5001;
@@ -415,7 +418,7 @@ describe('failures name the culprit', () => {
   });
 });
 
-describe('at the start', () => {
+describe('at the start of a run', () => {
   const joined = (tpu: number): FromWorker => ({ kind: 'joined', tpu, generation: 0, steps: null });
   const sampleAt = (driver: Driver, now: number): void => {
     driver.now = now;
@@ -433,13 +436,13 @@ describe('at the start', () => {
     });
   });
 
-  test('it is replaced as any other, and those that have not come yet keep their time', () => {
+  test('a worker that dies before it joins is replaced, and the others keep their time to start', () => {
     const driver = new Driver(3, 'replace');
     driver.give({ kind: 'exited', tpu: 1, reason: 'no memory' });
     expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
     driver.now = 100;
     driver.tell(joined(1));
-    // The time of grace of a replacement is 3000 ms, that of the start 5000.
+    // A replacement has a grace of 3000 ms, the start 5000 ms.
     sampleAt(driver, 3500);
     expect(driver.count('adopt')).toBe(0);
     driver.tell(joined(0));
@@ -447,7 +450,7 @@ describe('at the start', () => {
     expect(driver.state.phase.kind).toBe('loading');
   });
 
-  test('wrong input ends the run at once, whatever the policy: the next would refuse it too', () => {
+  test('wrong input ends the run at once with any policy, as a replacement would refuse it too', () => {
     const driver = new Driver(2, 'replace').start().begin(0);
     const message = 'the loader failed: /mnist: other contents';
     driver.tell({ kind: 'failed', tpu: 1, generation: 1, code: 'bad-data', message });
@@ -457,7 +460,7 @@ describe('at the start', () => {
     });
   });
 
-  test('it ends the run when it dies again and again', () => {
+  test('a worker that dies again and again before it joins ends the run', () => {
     const driver = new Driver(2, 'replace');
     for (let i = 0; i < 3; i++) driver.give({ kind: 'exited', tpu: 1, reason: 'no memory' });
     expect(driver.failure().message).toBe(
@@ -465,7 +468,7 @@ describe('at the start', () => {
     );
   });
 
-  test('once no more come, those that came host the others, unless the policy is none', () => {
+  test('when no more workers join, those that have joined host the others, except with policy none', () => {
     for (const policy of ['replace', 'none'] as const) {
       const driver = new Driver(4, policy);
       driver.tell(joined(0));
@@ -475,7 +478,7 @@ describe('at the start', () => {
       expect(driver.count('adopt')).toBe(0);
       for (let now = 4600; now < 5000; now += 100) {
         sampleAt(driver, now);
-        // A Cloud TPU that is hosted joins at once: that is no sign that more workers come.
+        // An adopted Cloud TPU joins at once, which must not count as another worker that joins.
         driver.state.members.forEach(({ status, host }, tpu) => {
           if (status === 'absent' && host !== null) driver.tell(joined(tpu));
         });
@@ -485,7 +488,7 @@ describe('at the start', () => {
     }
   });
 
-  test('nobody at all: the run ends after the time of the start, whatever the policy', () => {
+  test('a run that no worker joins ends after the time for the start, with any policy', () => {
     const driver = new Driver(2, 'replace');
     sampleAt(driver, 4900);
     expect(driver.failure().code).toBe('none');
@@ -494,7 +497,7 @@ describe('at the start', () => {
   });
 });
 
-test('a step: orders out, reports in, commit', () => {
+test('a step is ordered, reported by every worker, and committed', () => {
   const driver = new Driver(2).start();
   expect(driver.count('ready')).toBe(1);
   const order: StepOrder = { program: 0, step: 0, takeParameters: false };
@@ -509,7 +512,7 @@ test('a step: orders out, reports in, commit', () => {
   expect(driver.state.phase.kind).toBe('done');
 });
 
-describe('where another master has ended', () => {
+describe('a master that continues a run of an ended master', () => {
   const options = { ...anew, generation: 6, steps: [5], digests: [digest], isEstablished: true };
   const join = (driver: Driver, steps: readonly (number | null)[]): void => {
     steps.forEach((count, tpu) => {
@@ -523,7 +526,7 @@ describe('where another master has ended', () => {
     });
   };
 
-  test('whoever was before or after the step has its parameters, and gives them to the others', () => {
+  test('uses parameters from before or after the interrupted step, and restores the others from them', () => {
     const driver = new Driver(3, 'replace', options);
     join(driver, [5, null, 6]);
     ready(driver);
@@ -534,7 +537,7 @@ describe('where another master has ended', () => {
     expect(driver.state).toMatchObject({ phase: { kind: 'ready' }, steps: [5], told: [5] });
   });
 
-  test('parameters of any other step do not count; if there are no others, a checkpoint', () => {
+  test('ignores parameters of any other step and falls back to a checkpoint', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom(null, 3, 4, 7), { minLength: 1 }), (steps) => {
         const driver = new Driver(steps.length, 'replace', options);
@@ -554,7 +557,7 @@ describe('where another master has ended', () => {
     );
   });
 
-  test('without recovery programs keep nothing from before a step: a checkpoint', () => {
+  test('falls back to a checkpoint with policies whose programs keep nothing from before a step', () => {
     for (const policy of ['none', 'slice-restart'] as const) {
       const driver = new Driver(2, policy, options);
       join(driver, [5, 5]);
@@ -562,7 +565,7 @@ describe('where another master has ended', () => {
     }
   });
 
-  test('before a step was committed what the first load finds is the state', () => {
+  test('takes the state of the first load if no step was committed', () => {
     const driver = new Driver(2, 'replace', { ...anew, generation: 6 });
     join(driver, [0, null]);
     ready(driver);
@@ -571,8 +574,8 @@ describe('where another master has ended', () => {
   });
 });
 
-describe('no replacement comes', () => {
-  /** Cloud TPU 1 is lost, and Cloud TPU 0 is told to host it. */
+describe('a Cloud TPU without a replacement', () => {
+  /** Returns a master that has lost Cloud TPU 1 and has just told Cloud TPU 2 to adopt it. */
   const adopting = (): Driver => {
     const driver = new Driver(3, 'replace').start().skipTo(1).begin(1);
     driver.give({ kind: 'exited', tpu: 1, reason: 'gone' });
@@ -584,7 +587,7 @@ describe('no replacement comes', () => {
     return driver;
   };
 
-  test('then the place is not vacant: one that comes later is a spare', () => {
+  test('is adopted, so that a worker that comes later is a spare', () => {
     const driver = adopting();
     expect(isVacant(driver.state, 1)).toBe(false);
     driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
@@ -593,7 +596,7 @@ describe('no replacement comes', () => {
     expect(refused).toMatchObject({ kind: 'refused', reason: 'the membership is closed' });
   });
 
-  test('a host has as long as for a start, however short the grace; then it is lost itself', () => {
+  test('has an adopter that is lost itself if it does not host it within the time for a start', () => {
     const driver = adopting();
     driver.now += 4900;
     driver.give({ kind: 'sample', progress: [0, 0, 0] });
@@ -608,7 +611,7 @@ describe('no replacement comes', () => {
     );
   });
 
-  test('one whose host is lost is lost with it, and both may be replaced', () => {
+  test('is lost again together with its adopter, and both may be replaced', () => {
     const driver = adopting();
     driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     const actions = driver.give({ kind: 'exited', tpu: 2, reason: 'gone' });
@@ -625,7 +628,7 @@ describe('no replacement comes', () => {
     expect(driver.state.phase.kind).toBe('loading');
   });
 
-  test('and nobody could host: all have as long as for a start', () => {
+  test('and without any adopter is waited for as long as for a start', () => {
     const driver = new Driver(1, 'replace').start().begin(0);
     driver.give({ kind: 'exited', tpu: 0, reason: 'gone' });
     driver.now = 4900;

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import { type Chances, type Outcome, type Scenario, simulate, weightsAfter } from './simulator.ts';
 
-// Thousands of seeds, on a machine that may be busy.
+// The limit is long because tests run thousands of seeds on a machine that may be busy.
 vi.setConfig({ testTimeout: 120_000 });
 
 const calm: Chances = {
@@ -18,7 +18,10 @@ const quiet: Scenario = {
   chances: calm,
 };
 
-/** What holds whatever happens. */
+/**
+ * Simulates a scenario and checks what must hold for every one: no violated invariant, each step is
+ * committed once, in order and with the right weights, and a failure names a Cloud TPU.
+ */
 function check(scenario: Scenario): Outcome {
   const outcome = simulate(scenario);
   const { state, commits, wrongs } = outcome;
@@ -37,7 +40,7 @@ function check(scenario: Scenario): Outcome {
   return outcome;
 }
 
-/** What happened in many runs. */
+/** Counts over many simulated runs. */
 interface Tally {
   readonly done: number;
   readonly faults: number;
@@ -80,8 +83,8 @@ const processes = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
   workers: 'processes',
 });
 
-/** Found a spare that told of parameters which its last step had begun to write over. */
-test('seeds that failed once', () => {
+/** These seeds found a spare that offered parameters which its last step had partly overwritten. */
+test('seeds that once found defects', () => {
   const chances = {
     ...{ lost: 0.003, repeated: 0.1, late: 0.1, broken: 0.03, stray: 0.3, corrupt: 0 },
     ...{ crash: 0.02, hang: 0.01, absent: 0.1, tardy: 0.2, masterLost: 0.005, masterPaused: 0.005 },
@@ -99,13 +102,13 @@ test('seeds that failed once', () => {
 });
 
 describe('in virtual time, over many seeds', () => {
-  test('a calm run has no story', () => {
+  test('a run without faults has no notes', () => {
     const { done, events } = tally(50, kinds);
     expect(done).toBe(50);
     expect([...events]).toEqual([]);
   });
 
-  test('crashes and hangs, also during recovery: nothing is lost, nothing twice', () => {
+  test('with crashes and hangs, also during recovery, each step is committed once', () => {
     const chances = { ...calm, crash: 0.03, hang: 0.02 };
     const { done, faults, events } = tally(1500, (seed) => ({ ...kinds(seed), chances }));
     expect(faults).toBeGreaterThan(1000);
@@ -113,20 +116,20 @@ describe('in virtual time, over many seeds', () => {
     expect(events.get('rolled-back')).toBeGreaterThan(10);
   });
 
-  test('messages lost, repeated, late and overtaken', () => {
+  test('with lost, repeated, late and reordered messages, each step is committed once', () => {
     const chances = { ...calm, lost: 0.01, repeated: 0.1, late: 0.05, crash: 0.01 };
     const { done, faults } = tally(1500, (seed) => ({ ...kinds(seed), chances }));
     expect(faults).toBeGreaterThan(500);
     expect(done).toBeGreaterThan(1450);
   });
 
-  test('replacements that never come: others host the Cloud TPU', () => {
+  test('if replacements never come, other workers adopt the Cloud TPUs', () => {
     const chances = { ...calm, crash: 0.04, absent: 0.3 };
     const { events } = tally(600, (seed) => ({ ...kinds(seed), chances }));
     expect(events.get('adopted')).toBeGreaterThan(50);
   });
 
-  test('workers that die before they join are lost like any other, and are replaced', () => {
+  test('workers that die before they join are replaced', () => {
     const chances = { ...calm, stillborn: 0.2, crash: 0.02, masterLost: 0.002 };
     const { done, faults, events } = tally(1000, (seed) => ({ ...processes(seed), chances }));
     expect(faults).toBeGreaterThan(500);
@@ -134,7 +137,7 @@ describe('in virtual time, over many seeds', () => {
     expect(done).toBeGreaterThan(980);
   });
 
-  test('workers that can never start end the run within seconds, and the cause is named', () => {
+  test('workers that can never start end the run within seconds, with the cause', () => {
     for (let seed = 0; seed < 50; seed++) {
       const chances = { ...calm, stillborn: 1 };
       const { state, elapsedMs } = check({ ...quiet, seed, ...processes(seed), chances });
@@ -155,14 +158,14 @@ describe('in virtual time, over many seeds', () => {
     expect(events.get('replaced')!).toBeGreaterThan(events.get('restored')! + 300);
   });
 
-  test('masters that end, and others that go on where the log ends', () => {
+  test('a next master continues the run of an ended one where the log ends', () => {
     const chances = { ...calm, masterLost: 0.01, crash: 0.02, hang: 0.01, tardy: 0.1 };
     const { done, masters } = tally(1500, (seed) => ({ ...processes(seed), chances }));
     expect(masters).toBeGreaterThan(3000);
     expect(done).toBeGreaterThan(1480);
   });
 
-  test('masters that end while nobody else does: nobody loses anything, in evaluations neither', () => {
+  test('the end of a master alone causes no loss, in training and in evaluation', () => {
     const chances = { ...calm, masterLost: 0.01 };
     const { done, masters, events } = tally(500, (seed) => ({ ...processes(seed), chances }));
     expect(masters).toBeGreaterThan(1000);
@@ -170,7 +173,7 @@ describe('in virtual time, over many seeds', () => {
     expect([...events]).toEqual([]);
   });
 
-  test('two masters at once: workers obey the newer, and the older ends', () => {
+  test('of two masters at a time, workers obey the newer and the older ends', () => {
     const chances = { ...calm, masterPaused: 0.01, masterLost: 0.002, stray: 0.3, crash: 0.01 };
     const { done, byLog, byWorker } = tally(1500, (seed) => ({ ...processes(seed), chances }));
     expect(byLog).toBeGreaterThan(500);
@@ -178,7 +181,7 @@ describe('in virtual time, over many seeds', () => {
     expect(done).toBeGreaterThan(1480);
   });
 
-  test('hosts of two: late replacements wait, and who loses its host is lost with it', () => {
+  test('late replacements become spares, and a Cloud TPU is lost together with its adopter', () => {
     const chances = { ...calm, crash: 0.06, hang: 0.01, tardy: 0.6, absent: 0.1 };
     const { done, spares, events, causes } = tally(800, (seed) => ({
       ...processes(seed),
@@ -190,7 +193,7 @@ describe('in virtual time, over many seeds', () => {
     expect(done).toBeGreaterThan(700);
   });
 
-  test('weights that go wrong, before a step or after it', () => {
+  test('with weights corrupted before or after a step, each step is committed once', () => {
     const chances = { ...calm, corrupt: 0.02, crash: 0.01 };
     const { done, events } = tally(1000, (seed) => ({
       ...kinds(seed),
@@ -202,7 +205,7 @@ describe('in virtual time, over many seeds', () => {
     expect(events.get('quarantined')).toBeGreaterThan(5);
   });
 
-  test('slices that restart from a checkpoint', () => {
+  test('with slice-restart, each loss rolls back to a checkpoint', () => {
     const chances = { ...calm, crash: 0.02, hang: 0.01, repeated: 0.05 };
     const policy = 'slice-restart';
     const { done, events } = tally(600, (seed) => ({ ...kinds(seed), policy, chances }));
@@ -210,7 +213,7 @@ describe('in virtual time, over many seeds', () => {
     expect(events.get('rolled-back')).toBeGreaterThan(200);
   });
 
-  test('everything at once', () => {
+  test('with all kinds of faults at once, each step is committed once', () => {
     const chances = {
       ...{ lost: 0.005, repeated: 0.05, late: 0.02, broken: 0.01, stray: 0.2 },
       ...{ crash: 0.02, hang: 0.02, corrupt: 0.01, absent: 0.05, tardy: 0.1 },
@@ -221,7 +224,7 @@ describe('in virtual time, over many seeds', () => {
     expect(done).toBeGreaterThan(600);
   });
 
-  test('one that is lost again and again ends the run, named', () => {
+  test('a Cloud TPU that is lost again and again ends the run and is named', () => {
     const chances = { ...calm, crash: 0.9 };
     const { done } = tally(100, (seed) => ({ ...kinds(seed), chances }));
     expect(done).toBe(0);

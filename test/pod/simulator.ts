@@ -22,85 +22,93 @@ import {
 } from '../../src/pod/worker.ts';
 
 /**
- * A slice in virtual time: masters one after another, or two at once, their log, the workers, what
- * carries their messages, and what befalls them all. Program 0 trains; program 1 takes its
- * parameters from it and evaluates in the end.
+ * Input of the simulator, which runs a slice in virtual time: masters one after another or two at a
+ * time, their commit log, the workers, and the messages between them, with random faults in all.
+ * Program 0 trains. Program 1 takes its parameters from program 0 and evaluates at the end.
  */
 export interface Scenario {
   readonly seed: number;
   readonly tpus: number;
   readonly steps: number;
   readonly policy: RecoveryPolicy;
-  /** Threads hear nothing while they run a step, and shared memory ends it; processes do. */
+  /** Processes read messages during a step. Threads do not; shared memory interrupts their step. */
   readonly workers: 'threads' | 'processes';
-  /** How long a replacement may take before another worker hosts its Cloud TPU, in ms. */
+  /** Longest time, in ms, for a replacement to join before another worker adopts the Cloud TPU. */
   readonly graceMsLimit: number;
   readonly chances: Chances;
 }
 
-/** Each a share of 1. */
+/** Probabilities of faults, each from 0 to 1. */
 export interface Chances {
-  /** Of a message. */
+  /** Probability that a message is lost. */
   readonly lost: number;
+  /** Probability that a message arrives twice. */
   readonly repeated: number;
-  /** … to take long, and so to be overtaken. */
+  /** Probability that a message takes up to 400 ms, so that later messages overtake it. */
   readonly late: number;
-  /** Of a worker in a step, or while it loads; a process takes those along that it hosts. */
+  /** Probability that a worker crashes in a step or while it loads, with all that it hosts. */
   readonly crash: number;
+  /** Probability that a worker hangs for up to 20 s in a step or while it loads. */
   readonly hang: number;
-  /** … of its weights, before a step or after it. */
+  /** Probability that the weights of a worker are corrupted before or after a step. */
   readonly corrupt: number;
-  /** Of a worker, to die before it joins; whoever started it tells the master. */
+  /**
+   * Probability that a worker dies before it joins. Its starter reports the death to the master.
+   */
   readonly stillborn: number;
-  /** Of a replacement, never to come, or to take seconds. */
+  /** Probability that a replacement never comes. */
   readonly absent: number;
+  /** Probability that a replacement takes up to 8 s to start. */
   readonly tardy: number;
-  /** Of the connection of a process, to break: it comes back, and still has its weights. */
+  /** Probability that a process loses its connection, and then connects again with its weights. */
   readonly broken: number;
-  /** Of a master, between any two things it does: to end, or to stand still for a while. */
+  /** Probability that a master ends between two of its actions. */
   readonly masterLost: number;
+  /** Probability that a master pauses for up to 5 s between two of its actions. */
   readonly masterPaused: number;
-  /** Of a process without a master, to find an older one than that which leads. */
+  /** Probability that a process without a master connects to any master, perhaps an older one. */
   readonly stray: number;
 }
 
 export interface Outcome {
-  /** Of the last master. */
+  /** Final state of the last master. */
   readonly state: MasterState;
-  /** In the log. */
+  /** Commits in the log, in order. */
   readonly commits: readonly { readonly step: number; readonly digest: string }[];
   readonly notes: readonly Note[];
-  /** What must not happen and did. */
+  /** One text for each violation of an invariant. */
   readonly wrongs: readonly string[];
+  /** Virtual time of the run, in ms. */
   readonly elapsedMs: number;
-  /** What was injected. */
+  /** Number of injected faults. */
   readonly faults: number;
+  /** Number of masters. */
   readonly masters: number;
-  /** Masters that found a newer one: in the log, or in what a worker said. */
+  /** Number of masters that learned of a newer one from the log, or from a worker. */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
-  /** Workers that came when their place was taken, and waited. */
+  /** Number of workers that came after another worker had their Cloud TPU, and waited. */
   readonly spares: number;
 }
 
-/** The weights after so many steps, and what they are: right when made by {@link weightsAfter}. */
+/** Weights after `steps` steps. They are right if `value` is {@link weightsAfter} of `steps`. */
 interface Weights {
   readonly steps: number;
   readonly value: string;
 }
 
-/** A worker's life: from its start to its end, or to the end of the simulation. */
+/** A worker, from its start to its end. */
 interface Life {
   readonly tpu: number;
-  /** The life of the process that hosts it, when that is another's. */
+  /** The process of another Cloud TPU that has adopted this one. Undefined if not adopted. */
   readonly host: Life | undefined;
   state: WorkerState;
   isAlive: boolean;
   isHung: boolean;
-  /** The master that it is connected to. */
+  /** The master to which the worker is connected. */
   boss: Boss | undefined;
-  /** Number of its connection: what was sent over an older one does not arrive. */
+  /** Number of the worker's connection. Messages of an older connection do not arrive. */
   connection: number;
-  /** Two sets, by parity of steps. */
+  /** Two sets of weights: those after an even and after an odd number of steps. */
   readonly sets: [Weights, Weights];
   readonly inbox: ToWorker[];
   running:
@@ -111,21 +119,21 @@ interface Life {
   isSpare: boolean;
 }
 
-/** A master's life. */
+/** A master. */
 interface Boss {
   readonly name: string;
   state: MasterState;
-  /** By Cloud TPU, who has its place. */
+  /** The worker that has each Cloud TPU, by number of the Cloud TPU. */
   readonly lives: (Life | undefined)[];
-  /** What it will do next, one after another. */
+  /** Actions that the master will perform, in order. */
   readonly queue: (() => void)[];
   isBusy: boolean;
   isPaused: boolean;
   isEnded: boolean;
   isStopping: boolean;
-  /** Nothing was committed before: it writes the weights that the run starts from. */
+  /** True if the log had no commit: the master writes the initial weights to all workers. */
   mustWrite: boolean;
-  /** Steps up to which it may run what is committed, since all copies were lost. */
+  /** Number of steps that may run again although committed, because all copies were lost. */
   repeatsTo: number;
 }
 
@@ -152,9 +160,9 @@ class Simulation {
   readonly #scenario: Scenario;
   readonly #options: MasterOptions;
   readonly #random: () => number;
-  /** What comes first is last. */
+  /** Future actions in descending order of time: the next one is the last element. */
   readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
-  /** By Cloud TPU: its own process, or thread; it may wait for its place. */
+  /** Each Cloud TPU's own process or thread, by number. It may be a spare that waits. */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
   readonly #bosses: Boss[] = [];
@@ -205,7 +213,7 @@ class Simulation {
     };
   }
 
-  /** The newest master is done, and every older one has found out. */
+  /** True if the run is over and all masters have ended. */
   #isOver(): boolean {
     return this.#bosses.every((boss) => boss.isEnded) && isOver(this.#leader().state);
   }
@@ -218,7 +226,7 @@ class Simulation {
 
   #in(ms: number, act: () => void): void {
     const dueMs = this.#now + ms;
-    // After what is due at the same time.
+    // Actions that are due at the same time run in the order of their insertion.
     let [from, to] = [0, this.#agenda.length];
     while (from < to) {
       const middle = (from + to) >> 1;
@@ -232,7 +240,7 @@ class Simulation {
     return this.#random() < chance;
   }
 
-  /** Carries a message: late, twice or never, by chance. */
+  /** Delivers a message: by chance late, twice or never. */
   #carry(act: () => void): void {
     const { lost, repeated, late } = this.#scenario.chances;
     if (this.#happens(lost)) {
@@ -244,7 +252,9 @@ class Simulation {
     if (this.#happens(repeated)) this.#in(delay(), act);
   }
 
-  /** Does something with a life when it is awake. */
+  /**
+   * Runs `act` after `ms`, or when the worker no longer hangs. Does nothing if the worker is dead.
+   */
   #whenAwake(life: Life, ms: number, act: () => void): void {
     this.#in(ms, () => {
       if (!isAlive(life)) return;
@@ -255,19 +265,19 @@ class Simulation {
 
   // ------------------------------------------------------------------------------------- workers
 
-  /** A Cloud TPU's own process, or thread. */
+  /** Starts the own process or thread of a Cloud TPU. */
   #begin(tpu: number): void {
     const life = newLife(tpu);
     this.#lives[tpu] = life;
     const { stillborn } = this.#scenario.chances;
-    // Seeds of scenarios without this fault keep their course.
+    // Scenarios without this fault draw no random number here, so their seeds keep their course.
     if (stillborn > 0 && this.#happens(stillborn)) {
       this.#faults++;
       this.#in(this.#random() * 100, () => this.#dieBeforeJoining(life));
     } else this.#connect(life, this.#random() * 50);
   }
 
-  /** Told to the master that leads, unless another worker hosts the Cloud TPU meanwhile. */
+  /** Reports the death to the leading master, unless another worker has the Cloud TPU meanwhile. */
   #dieBeforeJoining(life: Life): void {
     const { tpu } = life;
     life.isAlive = false;
@@ -286,13 +296,13 @@ class Simulation {
     });
   }
 
-  /** Whether it has the place of its Cloud TPU, or may still get it. */
+  /** True if the worker has its Cloud TPU, or may still get it. */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
     return this.#lives[life.tpu] === life;
   }
 
-  /** Looks for a master until one takes it, and tells that what it has. */
+  /** Looks for a master every few ms until one admits the worker. */
   #connect(life: Life, ms: number): void {
     this.#whenAwake(life, ms, () => {
       if (!this.#isPresent(life) || life.boss !== undefined) return;
@@ -326,13 +336,16 @@ class Simulation {
     this.#tell(life, { kind: 'started' });
   }
 
-  /** Its connection is gone, at both ends sooner or later; with the next one it tells what it has. */
+  /**
+   * Breaks the worker's connection. The worker notices at once and connects again; its master
+   * notices with the next action.
+   */
   #disconnect(life: Life): void {
     const { boss } = life;
     life.boss = undefined;
     life.connection++;
     if (boss === undefined) return;
-    // What it hosts for that master ends.
+    // Cloud TPUs that the worker has adopted for this master end.
     for (const guest of boss.lives) {
       if (guest?.host !== life) continue;
       guest.isAlive = false;
@@ -342,7 +355,7 @@ class Simulation {
     if (life.host === undefined) this.#connect(life, 1 + this.#random() * 500);
   }
 
-  /** A master hears that who has a place is gone. */
+  /** Tells a master that a worker is gone. */
   #giveExited(boss: Boss, life: Life, reason: string): void {
     const event: MasterEvent = { kind: 'exited', tpu: life.tpu, reason };
     this.#do(boss, () => {
@@ -395,7 +408,7 @@ class Simulation {
     });
   }
 
-  /** Whatever may befall a worker that works. */
+  /** Injects faults into a working worker, by chance. */
   #befall(life: Life): void {
     const { crash, hang, broken } = this.#scenario.chances;
     if (this.#happens(broken)) {
@@ -430,7 +443,7 @@ class Simulation {
     });
   }
 
-  /** Starts a process in the place of one that is gone, sooner or later, or never. */
+  /** Starts a new process for a Cloud TPU soon, late or never, by chance. */
   #restart(tpu: number): void {
     this.#lives[tpu] = undefined;
     const { absent, tardy } = this.#scenario.chances;
@@ -465,7 +478,9 @@ class Simulation {
     });
   }
 
-  /** A step writes over the set that it does not read. */
+  /**
+   * Begins a step: its output set becomes invalid, and its input set may be corrupted, by chance.
+   */
   #spoil(life: Life, step: number): void {
     const before = step % 2;
     if (this.#happens(this.#scenario.chances.corrupt)) {
@@ -475,7 +490,7 @@ class Simulation {
     life.sets[1 - before] = nothing;
   }
 
-  /** The all-reduce of a step: who has arrived goes on once all have. */
+  /** Models the all-reduce of a step: the workers go on when all have arrived. */
   #meet(generation: number): void {
     const guests = this.#bosses.flatMap(({ lives }) => lives.filter((life) => life?.host));
     const there = [...this.#lives, ...guests].filter(
@@ -537,7 +552,7 @@ class Simulation {
 
   // ----------------------------------------------------------------------------------- the masters
 
-  /** Begins where the log ends. */
+  /** Starts a master, which continues where the log ends. */
   #startBoss(): void {
     const name = `master ${this.#bosses.length}`;
     const { generation, steps, history } = this.#log;
@@ -558,10 +573,10 @@ class Simulation {
     this.#sample(boss);
   }
 
-  /** Between any two things that it does a master may end, or stand still. */
+  /** Ends or pauses a master, by chance. Called between any two of its actions. */
   #mayLose(boss: Boss): void {
     const { masterLost, masterPaused } = this.#scenario.chances;
-    // Threads end with their master.
+    // Threads are in the master's process, so they cannot outlive the master.
     if (this.#scenario.workers === 'threads' || boss.isEnded || boss.isPaused) return;
     const isLost = this.#happens(masterLost);
     if (!isLost && !this.#happens(masterPaused)) return;
@@ -571,7 +586,10 @@ class Simulation {
     if (boss === this.#leader()) this.#in(this.#random() * 2000, () => this.#startNext(boss));
   }
 
-  /** Unless it is back already, or was done: then nobody misses it. */
+  /**
+   * Starts the next master after `boss`, if `boss` still leads and the run is not over. If `boss`
+   * is back from its pause, a next master starts in half of the cases.
+   */
   #startNext(boss: Boss): void {
     if (boss !== this.#leader() || this.#isOver()) return;
     if (boss.isEnded || boss.isPaused || this.#happens(0.5)) this.#startBoss();
@@ -591,7 +609,7 @@ class Simulation {
     }
   }
 
-  /** All its connections are gone at once. */
+  /** Ends a master and breaks all its connections. */
   #endBoss(boss: Boss): void {
     boss.isEnded = true;
     boss.queue.length = 0;
@@ -600,14 +618,17 @@ class Simulation {
     }
   }
 
-  /** Nothing that it does afterwards counts: it commands nobody any more. */
+  /** Ends a master that has learned of a newer one. A leading master must never be superseded. */
   #supersede(boss: Boss, by: 'byLog' | 'byWorker'): void {
     if (boss === this.#leader()) this.#wrongs.push(`${boss.name} leads, and was superseded ${by}`);
     this.#superseded[by]++;
     this.#endBoss(boss);
   }
 
-  /** Whether the record counts. Before and after it is there a master may be lost. */
+  /**
+   * Appends a record to the log and returns true, unless the master ends before or after or is
+   * superseded.
+   */
   #append(boss: Boss, record: LogRecord): boolean {
     this.#mayLose(boss);
     if (boss.isEnded) return false;
@@ -632,7 +653,7 @@ class Simulation {
     });
     const heard = this.#scenario.workers === 'processes' ? { heartbeats } : {};
     if (!boss.isPaused) this.#give(boss, { kind: 'sample', progress, ...heard });
-    // Shared memory ends the steps of threads.
+    // Threads read no messages during a step, so a flag in shared memory interrupts their steps.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
         if (life?.running) this.#whenAwake(life, 0, () => this.#isAborted && this.#interrupt(life));
@@ -651,7 +672,9 @@ class Simulation {
     this.#drain(boss);
   }
 
-  /** One thing after another, unless it stands still. */
+  /**
+   * Performs the queued actions of a master in order, while the master is neither paused nor ended.
+   */
   #drain(boss: Boss): void {
     if (boss.isBusy) return;
     boss.isBusy = true;
@@ -668,7 +691,7 @@ class Simulation {
     if (isOver(boss.state)) return;
     const { state, actions } = master(boss.state, event, this.#now);
     const { generation } = state;
-    // It is written down before anybody hears of it.
+    // A new generation is in the log before any worker learns of it.
     if (generation !== boss.state.generation && !this.#append(boss, { generation })) return;
     boss.state = state;
     const acts = actions.map((action) => () => this.#perform(boss, action));
@@ -760,7 +783,7 @@ class Simulation {
     this.#carry(() => this.#whenAwake(life, 0, arrive));
   }
 
-  /** One that was superseded says nothing in the log, and stops nobody. */
+  /** Ends a failed master. A superseded master does not write its failure to the log. */
   #fail(boss: Boss, { code, message }: MasterAction & { kind: 'failed' }): void {
     if (code === 'superseded') this.#supersede(boss, 'byWorker');
     else if (this.#append(boss, { failed: code, message, generation: boss.state.generation })) {
@@ -768,7 +791,9 @@ class Simulation {
     }
   }
 
-  /** Ends a life; the next begins a little later, or never. */
+  /**
+   * Ends the worker of a Cloud TPU and starts another, unless the Cloud TPU's own process lives.
+   */
   #replace(boss: Boss, tpu: number): void {
     const life = boss.lives[tpu];
     boss.lives[tpu] = undefined;
@@ -777,9 +802,9 @@ class Simulation {
       life.boss = undefined;
     }
     const own = this.#lives[tpu];
-    // One whose connection broke comes back; one that waits for its place is there.
+    // A process whose connection broke will connect again, and a spare is there already.
     if (own?.isAlive && own !== life) return;
-    // A process that hangs may live on: nobody hears it.
+    // A hanging process may live on, without a connection.
     if (own !== undefined && !isHung(own)) own.isAlive = false;
     if (own !== undefined) own.boss = undefined;
     this.#restart(tpu);
@@ -797,7 +822,7 @@ class Simulation {
     }
     const process = boss.lives[host];
     if (process === undefined || process.boss !== boss) return;
-    // It may take longer than a replacement was given.
+    // The adoption may take longer than the grace of a replacement.
     this.#whenAwake(process, this.#random() * 3000, () => {
       if (process.boss === boss && boss.lives[tpu] === undefined && !boss.isEnded) {
         this.#seat(boss, newLife(tpu, process));
@@ -826,16 +851,17 @@ class Simulation {
     this.#take(boss, { kind: 'restored', tpu, generation });
   }
 
-  /** Only those that are connected hear of it. */
+  /** Writes weights to all connected workers. */
   #write(boss: Boss, weights: Weights): void {
     for (const life of boss.lives) {
       if (life?.boss === boss && isAlive(life)) life.sets[weights.steps % 2] = weights;
     }
   }
 
-  // ----------------------------------------------------------------------------------------- checks
+  // -----------------------------------------------------------------------------------------
+  // checks
 
-  /** The next step, and everybody has done it. */
+  /** Checks that the committed step is the next one and that every connected worker has run it. */
   #checkCommit(boss: Boss, step: number): void {
     if (this.#log.leader.name !== boss.name) return;
     if (step !== this.#log.steps) this.#wrongs.push(`step ${step} out of order`);
@@ -846,7 +872,10 @@ class Simulation {
     }
   }
 
-  /** Whoever is to run a step has the weights for it; what is committed is run again only if it must. */
+  /**
+   * Checks an order: the worker has the right weights for the step, a committed step runs again
+   * only after a rollback, and no step is ordered twice in one generation.
+   */
   #checkOrder(boss: Boss, life: Life | undefined, order: StepOrder & { generation: number }): void {
     if (this.#log.leader.name !== boss.name) return;
     const { program, step, generation } = order;
@@ -864,10 +893,10 @@ class Simulation {
     if (life !== undefined) this.#started.add(times);
   }
 
-  /** All copies are lost: nobody has one that its master could know of. */
+  /** Checks at a rollback that no connected worker has the parameters of the current steps. */
   #checkRollback({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
-    // A way back that was interrupted begins again.
+    // A rollback that was interrupted begins again.
     const isFirst = state.steps[0] === state.told[0];
     if (policy !== 'replace' || chances.corrupt > 0 || !isFirst) return;
     for (const life of lives) {
@@ -897,13 +926,13 @@ function isHung({ isHung: hangs, host }: Life): boolean {
   return hangs || (host?.isHung ?? false);
 }
 
-/** Steps after which the weights are that what runs reads. */
+/** Returns the number of steps after which the weights are that the running program reads. */
 function stepsOf({ running, state }: Life): number {
   const { order } = running!;
   return order.program === 0 ? order.step : state.next[0]!;
 }
 
-/** Numbers in [0, 1): xorshift. */
+/** Returns a generator of numbers in [0, 1) with a fixed seed (xorshift). */
 function randomFrom(seed: number): () => number {
   let state = Math.imul(seed ^ 0x9e37_79b9, 0x85eb_ca6b) | 1;
   return () => {

@@ -41,7 +41,7 @@ const arbitraryEvent: fc.Arbitrary<WorkerEvent> = fc.oneof(
   },
 );
 
-test('runs the next step of the membership it has loaded for, never two at once', () => {
+test('a worker runs only the next step of its loaded membership, and one step at a time', () => {
   fc.assert(
     fc.property(fc.array(arbitraryEvent, { maxLength: 60 }), (events) => {
       let state: WorkerState = initialWorker(0, [false]);
@@ -78,12 +78,12 @@ test('runs the next step of the membership it has loaded for, never two at once'
         state = next.state;
       }
     }),
-    // Orders that fit one another are rare among all there are.
+    // Many runs are needed, because few random sequences of orders lead to a step.
     { numRuns: 3000 },
   );
 });
 
-test('an order that arrives again while its step runs, or after it, is carried out once', () => {
+test('a step order that arrives again, during the step or after it, runs the step once', () => {
   const order: ToWorker = {
     kind: 'start-step',
     generation: 1,
@@ -108,7 +108,7 @@ test('an order that arrives again while its step runs, or after it, is carried o
   expect(runs).toHaveLength(1);
 });
 
-test('master and workers together: any delivery order of messages commits every step once', () => {
+test('a master with its workers commits every step once for any delivery order of messages', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 5 }), fc.infiniteStream(fc.nat(1000)), (tpus, random) => {
       const names = Array.from({ length: tpus }, (_, i) => `tpu${i}`);
@@ -181,7 +181,7 @@ test('master and workers together: any delivery order of messages commits every 
   );
 });
 
-test('a program that takes its parameters from another has none to lose', () => {
+test('a program that takes its parameters from another one does not need parameters of its own', () => {
   const [train, evaluate] = [fc.nat(9), fc.nat(9)];
   fc.assert(
     fc.property(train, evaluate, train, evaluate, (steps, evaluated, wanted, restarted) => {
@@ -194,7 +194,7 @@ test('a program that takes its parameters from another has none to lose', () => 
   );
 });
 
-test('one that meets a master says which membership it has heard of last, and what it has', () => {
+test('a worker tells a new master its last generation and the steps of its parameters', () => {
   fc.assert(
     fc.property(fc.array(arbitraryEvent, { maxLength: 40 }), (events) => {
       let state: WorkerState = initialWorker(0, [false]);
@@ -207,7 +207,7 @@ test('one that meets a master says which membership it has heard of last, and wh
   );
 });
 
-test('one that throws says so once and ends', () => {
+test('a worker that throws reports the error once and ends', () => {
   const { state, actions } = worker(initialWorker(3, [false]), {
     kind: 'threw',
     code: null,
@@ -217,7 +217,7 @@ test('one that throws says so once and ends', () => {
   expect(worker(state, { kind: 'loaded', digests: [] }).actions).toEqual([]);
 });
 
-test('malformed messages are named', () => {
+test('a malformed message is refused with the name of its wrong field', () => {
   const order = { kind: 'start-step', generation: 1, program: 0, step: 3, takeParameters: true };
   const report: FromWorker = {
     ...{ kind: 'step-done', generation: 1, tpu: 0, program: 0, step: 0 },

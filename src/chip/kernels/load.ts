@@ -1,6 +1,7 @@
 /**
- * Instantiates a kernel module (base64, see scripts/build-kernels.mjs) over a shared memory.
- * `T` is what the module exports: kept beside its assembly source by hand.
+ * Instantiates a WASM module of kernels on a shared memory. `base64` is the module as
+ * scripts/build-kernels.mjs writes it. `T` is the type of its exports; the caller keeps it equal to
+ * the exports of the assembly source by hand.
  */
 export function loadKernels<T>(base64: string, memory: WebAssembly.Memory): T {
   const module = new WebAssembly.Module(Buffer.from(base64, 'base64'));

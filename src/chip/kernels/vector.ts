@@ -1,18 +1,21 @@
 import { loadKernels } from './load.ts';
 import { wasm } from './vector.wasm.ts';
 
-/** Small loops over 32-bit words. Addresses in bytes, counts in words; any alignment by 4. */
+/** Small kernels over 32-bit words. Addresses are in bytes, multiples of 4. Counts are in words. */
 export interface VectorKernels {
   copy(to: number, from: number, count: number): void;
   fill(to: number, count: number, value: number): void;
-  /** f32: to = a + b; `to` may be `a` or `b`. */
+  /** Adds f32 arrays: to = a + b. `to` may be the same array as `a` or `b`. */
   add(to: number, a: number, b: number, count: number): void;
   /**
-   * The digest of numerics/digest.ts, as a signed 64-bit integer: `BigInt.asUintN(64, …)` gives
-   * the twin's value.
+   * Returns the digest of numerics/digest.ts as a signed 64-bit integer. `BigInt.asUintN(64, …)`
+   * converts it to the value that numerics/digest.ts returns.
    */
   digest(at: number, count: number, seed: bigint): bigint;
-  /** Philox 4×32-10: `count` words, block i of the counter (counter0 lowest) plus i. */
+  /**
+   * Writes `count` random words of Philox 4×32-10 to `to`. Block i, four words, uses the 128-bit
+   * counter plus i. `counter0` is the lowest word of the counter.
+   */
   philox(
     to: number,
     count: number,

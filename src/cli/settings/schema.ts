@@ -83,8 +83,8 @@ export interface Setting<T> {
 /** Default of a setting. */
 export type Missing<T> =
   /**
-   * A fixed default. `inClusters` replaces `value` in the modes of pods, which are made to survive
-   * losses. `text` replaces the value in help texts.
+   * A fixed default. `inClusters` replaces `value` in the modes `up`, `serve`, `master` and `job`,
+   * whose runs must survive losses of Cloud TPUs. `text` replaces the value in help texts.
    */
   | { readonly value: T; readonly inClusters?: T; readonly text?: string }
   | { readonly text: string };
@@ -344,7 +344,7 @@ export function missingText(key: SettingKey, mode: Mode): string {
   return words ?? String(missingValue(key, mode));
 }
 
-/** True for the modes of pods, whose runs are made to survive losses of Cloud TPUs. */
+/** True for the modes whose runs must survive losses of Cloud TPUs. */
 function isCluster(mode: Mode): boolean {
   return mode === 'up' || mode === 'master' || mode === 'job' || mode === 'serve';
 }

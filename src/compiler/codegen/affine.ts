@@ -1,7 +1,7 @@
 /*
- * Where an element is read, as a function of the counters of loops: sums of counters times
- * constants, and (for reshapes, padding and dilation that do not reduce to these) of quotients and
- * clamped sums. What the ranges of the counters decide is simplified away.
+ * Index expressions: the index of an element as a function of loop counters. An expression is a sum
+ * of counters times constants. Reshapes, padding and dilation also need quotients and clamped sums,
+ * unless the ranges of the counters allow to simplify these away.
  */
 
 /** constant + Σ coefficient · atom; terms in a fixed order, no coefficient 0. */
@@ -14,7 +14,7 @@ interface Term {
   readonly atom: Atom;
   readonly coefficient: number;
 }
-/** What a term is a multiple of. */
+/** The factor of a term besides its coefficient: a counter, a quotient or a clamped sum. */
 export type Atom = Variable | Quotient | Clamped;
 
 interface Bounds {
@@ -22,24 +22,24 @@ interface Bounds {
   readonly low: number;
   readonly high: number;
 }
-/** The counter of a loop: 0 … high. */
+/** The counter of a loop: 0, 1, …, high. */
 export interface Variable extends Bounds {
   readonly kind: 'variable';
 }
-/** ⌊of / divisor⌋ mod modulus; no modulus when that is Infinity. Only its values for of ≥ 0 count. */
+/** ⌊of / divisor⌋ mod modulus (Infinity: no modulus). Its value matters only where of ≥ 0. */
 export interface Quotient extends Bounds {
   readonly kind: 'quotient';
   readonly of: Affine;
   readonly divisor: number;
   readonly modulus: number;
 }
-/** `of`, held between low and high. */
+/** min(max(of, low), high). */
 export interface Clamped extends Bounds {
   readonly kind: 'clamped';
   readonly of: Affine;
 }
 
-/** A loop variable from 0 to size − 1. Equal keys are the same variable. */
+/** A loop counter from 0 to size − 1. Counters with equal keys are the same counter. */
 export function variable(key: string, size: number): Variable {
   return { kind: 'variable', key, low: 0, high: size - 1 };
 }
@@ -77,7 +77,7 @@ export function linear(index: readonly Affine[], strides: readonly number[]): Af
   return index.reduce((sum, it, d) => plus(sum, times(it, strides[d]!)), constant(0));
 }
 
-/** The least and the greatest value it can take. */
+/** Lower and upper bound of an expression's values, from the ranges of its counters. */
 export function rangeOf(a: Affine): { readonly low: number; readonly high: number } {
   let low = a.constant;
   let high = a.constant;
@@ -88,12 +88,12 @@ export function rangeOf(a: Affine): { readonly low: number; readonly high: numbe
   return { low, high };
 }
 
-/** ⌊a / divisor⌋ mod modulus for a ≥ 0; where a can be below 0 its value there does not matter. */
+/** ⌊a / divisor⌋ mod modulus for a ≥ 0. Where a < 0 the result may be any value. */
 export function quotient(a: Affine, divisor: number, modulus: number = Infinity): Affine {
   return reduced(divided(a, divisor), modulus) ?? quotientTerm(a, divisor, modulus);
 }
 
-/** a held between `low` and `high`; a itself where its range lies between them. */
+/** min(max(a, low), high), simplified if the range of a allows it. */
 export function clamped(a: Affine, low: number, high: number): Affine {
   const range = rangeOf(a);
   if (low <= range.low && range.high <= high) return a;
@@ -102,17 +102,17 @@ export function clamped(a: Affine, low: number, high: number): Affine {
   return term({ kind: 'clamped', of: a, low, high, key: `c(${a.key},${low},${high})` });
 }
 
-/** Every variable in it, also inside quotients and clamps. */
+/** Every variable of an expression, also those inside quotients and clamps. */
 export function variablesOf(a: Affine): Variable[] {
   return a.terms.flatMap(({ atom }) => (atom.kind === 'variable' ? [atom] : variablesOf(atom.of)));
 }
 
-/** The coefficient of a variable as it stands outside of quotients and clamps. */
+/** The coefficient of a variable outside of quotients and clamps; 0 if it does not occur there. */
 export function coefficientOf(a: Affine, of: Variable): number {
   return a.terms.find(({ atom }) => atom.key === of.key)?.coefficient ?? 0;
 }
 
-/** Is the variable inside a quotient or a clamp? */
+/** True if the variable occurs inside a quotient or a clamp. */
 export function bends(a: Affine, at: Variable): boolean {
   return a.terms.some(
     ({ atom }) =>
@@ -120,7 +120,7 @@ export function bends(a: Affine, at: Variable): boolean {
   );
 }
 
-/** It, and every sum inside its quotients and clamps. */
+/** The expression `a`, and every sum inside its quotients and clamps. */
 export function nested(a: Affine): Affine[] {
   const inner = a.terms.flatMap(({ atom }) => (atom.kind === 'variable' ? [] : nested(atom.of)));
   return [a, ...inner];
@@ -138,14 +138,14 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // An atom of one value is a variable of a loop that runs once: always 0.
+  // An atom with only one value is the counter of a loop that runs once, which is always 0.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );
   return kept.sort((a, b) => (a.atom.key < b.atom.key ? -1 : 1));
 }
 
-/** c · (x/d mod m) + c·m · (x/(d·m) mod n) is c · (x/d mod m·n): puts digits together again. */
+/** Joins quotients: c · (x/d mod m) + c·m · (x/(d·m) mod n) becomes c · (x/d mod m·n). */
 function joinQuotients(terms: Term[]): Term[] {
   for (const low of terms) {
     if (low.atom.kind !== 'quotient') continue;
@@ -156,7 +156,7 @@ function joinQuotients(terms: Term[]): Term[] {
       if (high.coefficient !== low.coefficient * modulus) continue;
       const rest = terms.filter((it) => it !== low && it !== high);
       const whole = quotient(of, divisor, modulus * high.atom.modulus);
-      // Only a sum without a constant can take the place of terms.
+      // The result is a list of terms, which cannot hold the constant of a simplified quotient.
       if (whole.constant !== 0) continue;
       return joinQuotients(collected([...rest, ...times(whole, low.coefficient).terms]));
     }
@@ -164,7 +164,7 @@ function joinQuotients(terms: Term[]): Term[] {
   return terms;
 }
 
-/** ⌊a / divisor⌋ when that is a sum again. */
+/** ⌊a / divisor⌋ if that is a sum without a quotient, else undefined. */
 function divided(a: Affine, divisor: number): Affine | undefined {
   if (divisor === 1) return a;
   const { whole, rest } = split(a, divisor);
@@ -176,7 +176,7 @@ function divided(a: Affine, divisor: number): Affine | undefined {
   );
 }
 
-/** a mod modulus when that is a sum again. */
+/** a mod modulus if that is a sum without a quotient, else undefined. */
 function reduced(a: Affine | undefined, modulus: number): Affine | undefined {
   if (a === undefined || modulus === Infinity) return a;
   const { rest } = split(a, modulus);
@@ -184,7 +184,7 @@ function reduced(a: Affine | undefined, modulus: number): Affine | undefined {
   return low >= 0 && high < modulus ? rest : undefined;
 }
 
-/** What `by` divides, and what is left. */
+/** Splits a sum into `whole`, all parts that `by` divides, and `rest`, so that a = whole + rest. */
 function split(a: Affine, by: number): { readonly whole: Affine; readonly rest: Affine } {
   const over = ((a.constant % by) + by) % by;
   return {

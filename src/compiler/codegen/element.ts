@@ -44,35 +44,42 @@ import type { Notes } from './notes.ts';
 import type { Block, FunctionBuilder, Node } from './ssa.ts';
 import { scalar, simdCode, wordBytes } from './wasm.ts';
 
-/** Where an element is: an index for each dimension. */
+/** Position of an element: an index expression for each dimension. */
 export type Point = readonly Affine[];
 
 /**
- * An element at each point of the vector: one node when it is the same everywhere, else one for
- * each of the vector's quadruples of lanes.
+ * Elements for all lanes of the vector: one node for each quadruple of lanes, or a single node if
+ * all quadruples hold the same.
  */
 export type Value = readonly Node[];
 
-/** Which counter the lanes run along: `width` lanes (4 or 1), `unroll` quadruples at a time. */
+/**
+ * Vectorization of the innermost loop: lanes run along the counter `variable`, in `unroll`
+ * quadruples of lanes at a time. With `width` 1 only one lane is in use.
+ */
 export interface Vector {
   readonly variable: Variable | undefined;
   readonly width: 1 | 4;
   readonly unroll: number;
 }
 
-/** Counters that were merged into the next one further in, and how far those run then. */
+/**
+ * Loops that were merged. `dropped` has the keys of counters that were merged into the next inner
+ * counter; `trips` has the trip counts of the counters that took others over.
+ */
 export interface Merges {
   readonly dropped: ReadonlySet<string>;
   readonly trips: ReadonlyMap<string, number>;
 }
 
-/** The window positions up to which a window is written out instead of looped over. */
+/** Most positions of a window for which a reduce-window is unrolled and not written as a loop. */
 const unrolledPositions = 32;
 
 /**
- * Writes the code that computes elements of instructions: `valueOf(it, point)` asks for operands
- * at the points they are needed, down to loads. An element that does not depend on a loop is
- * computed outside of it; a reduction becomes loops of its own where its point is known.
+ * Writes the code that computes elements of instructions. `valueOf(it, point)` recursively asks for
+ * the elements of the operands that it needs, down to loads. An element that does not depend on a
+ * loop is computed outside of that loop. A reduction becomes loops of its own, inside the innermost
+ * loop that its point depends on.
  */
 export class Elements {
   readonly to: FunctionBuilder;
@@ -83,7 +90,7 @@ export class Elements {
   readonly #merges: Merges;
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
-  /** Elements that are the same along the vector outlive it; the others are written anew. */
+  /** Elements that are equal in all lanes, kept when the vector changes; `#varying` is cleared. */
   readonly #uniform = new Map<string, readonly Value[]>();
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
@@ -115,12 +122,12 @@ export class Elements {
     this.#varying = new Map();
   }
 
-  /** From now on the counter has this value. */
+  /** Sets the value of a counter for all code that is written from now on. */
   bind(counter: Variable, value: Node): void {
     this.#bindings.set(counter.key, value);
   }
 
-  /** Nested loops over those counters that still have their own; the first is outermost. */
+  /** Writes nested loops over counters, the first outermost. Skips counters of one trip. */
   nest(block: Block, counters: readonly Variable[], body: (innermost: Block) => void): void {
     const [first, ...rest] = counters.filter((counter) => this.tripsOf(counter) > 1);
     if (first === undefined) {
@@ -134,29 +141,29 @@ export class Elements {
     });
   }
 
-  /** How often the loop of a counter runs; 1 if it was merged into another. */
+  /** Trip count of a counter's loop; 1 if the loop was merged into another. */
   tripsOf(counter: Variable): number {
     if (this.#merges.dropped.has(counter.key)) return 1;
     return this.#merges.trips.get(counter.key) ?? counter.high + 1;
   }
 
-  /** States what the element of an instruction is at a point. */
+  /** Sets the element of an instruction at a point, which `valueOf` then returns. */
   define(it: HloInstruction, point: Point, value: Value): void {
     this.#varying.set(this.#key(it, point), [value]);
   }
 
-  /** The element of an array at a point. */
+  /** The element of an array at a point, for all lanes. */
   valueOf(it: HloInstruction, point: Point): Value {
     return at(this.#valuesOf(it, point), 0);
   }
 
-  /** Byte address of an element of a dense array. */
+  /** Byte address of an element of a dense array, with the vector's counter `shift` further on. */
   addressOf(base: Node, shape: ArrayShape, index: Affine, shift = 0): Node {
     this.notes.use(index);
     return this.#sum(base, times(index, elementBytes(shape.type)), shift);
   }
 
-  /** Applies a computation on scalars. */
+  /** Applies a computation on scalars to `args`, in every lane. */
   apply(computation: HloComputation, args: readonly Value[]): readonly Value[] {
     const outer = this.#call;
     this.#call = { id: ++this.#calls, args };
@@ -168,8 +175,8 @@ export class Elements {
   }
 
   /**
-   * The element of `it` at a place in the array spread out `step` apart in each dimension;
-   * `otherwise` where there is none.
+   * The element of `it` at a place in the dilated array, in which elements lie `step` apart in each
+   * dimension. Where no element lies at the place, the result is `otherwise`.
    */
   spread(
     it: HloInstruction,
@@ -183,8 +190,9 @@ export class Elements {
   }
 
   /**
-   * The nearest element to a place, and a mask of whether the place is it: undefined for always.
-   * Nothing at all when it never is.
+   * Returns the element nearest to a place in the dilated array, and a mask `inside` of the lanes
+   * in which the element lies exactly there. `inside` is undefined if it would be true in all
+   * lanes. The whole result is undefined if `inside` would be false in all lanes.
    */
   locate(
     it: HloInstruction,
@@ -207,7 +215,7 @@ export class Elements {
     return { point, inside: conditions.length === 0 ? undefined : this.#all(conditions) };
   }
 
-  /** An index in every lane, as s32. */
+  /** The value of an index expression in every lane, as s32. */
   indexLanes(index: Affine): Value {
     this.notes.use(index);
     const { variable: along, width, unroll } = this.#vector;
@@ -236,7 +244,7 @@ export class Elements {
     return `${call}${id}@${point.map(({ key }) => key).join(';')}`;
   }
 
-  /** One value, or one for each element of a tuple. */
+  /** The value of an instruction at a point, or one value for each element of a tuple. */
   #valuesOf(it: HloInstruction, point: Point): readonly Value[] {
     const key = this.#key(it, point);
     const known = this.#uniform.get(key) ?? this.#varying.get(key);
@@ -248,7 +256,7 @@ export class Elements {
     return made;
   }
 
-  /** Does it depend neither on the vector nor on a loop of a reduction? */
+  /** True if a point depends neither on the vector's counter nor on a loop of a reduction. */
   #outlivesVector(point: Point): boolean {
     const along = this.#vector.variable?.key;
     return point.every((index) =>
@@ -256,7 +264,7 @@ export class Elements {
     );
   }
 
-  /** Stands for what a function that is too large would have computed. */
+  /** Placeholders for the value of an instruction, once the function is too large to be used. */
   #nothing({ shape }: HloInstruction): Value[] {
     const count = shape.type === 'tuple' ? shape.elements.length : 1;
     return repeat(count, () => [this.lanes.bits(0)]);
@@ -272,7 +280,7 @@ export class Elements {
     const lanes = this.lanes;
     const operand = (i: number): HloInstruction => at(it.operands, i);
     const here = (i: number): Value => this.valueOf(operand(i), point);
-    /** A scalar operand stands for all elements. */
+    /** Operand `i` at the point, or a scalar operand, which applies to all points. */
     const spread = (i: number): Value =>
       this.valueOf(operand(i), arrayOf(operand(i)).dims.length === 0 ? [] : point);
     const type = arrayOf(it).type;
@@ -476,7 +484,7 @@ export class Elements {
     return each((x) => this.lanes.rounded(it.shape.type, x), value!);
   }
 
-  /** ((init ∘ x0) ∘ x1) ∘ … over all offsets in row-major order, for all lanes in one nest. */
+  /** Reduces: ((init ∘ x0) ∘ x1) ∘ … over all offsets in row-major order, in one nest of loops. */
   #fold(spec: {
     readonly key: string;
     readonly point: Point;
@@ -484,7 +492,7 @@ export class Elements {
     readonly inits: readonly Value[];
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
-    /** Elements there are to fold in all, if each is taken once. */
+    /** Number of elements that the whole reduction folds if it takes each element once. */
     readonly of: number;
   }): readonly Value[] {
     const { sizes, inits, body } = spec;
@@ -542,8 +550,8 @@ export class Elements {
   }
 
   /**
-   * A loop over a counter by fours, with the lanes along it: elements are computed four at a time
-   * though they are folded one by one. Returns where it ends.
+   * Writes a loop over a counter in steps of four. Lanes run along the counter: four elements are
+   * computed at a time, although they are folded one by one. Returns the limit of the loop.
    */
   #foldFours(parent: Block, along: Variable, body: (block: Block) => void): number {
     const outer = { vector: this.#vector, varying: this.#varying };
@@ -558,7 +566,7 @@ export class Elements {
     return limit;
   }
 
-  /** The rest of a counter's loop, from `start` on. */
+  /** Writes the loop over a counter from `start` on, if anything is left of it. */
   #loopOver(parent: Block, along: Variable, start: number, body: (block: Block) => void): void {
     const limit = this.tripsOf(along);
     if (start === limit) return;
@@ -588,7 +596,7 @@ export class Elements {
     return masks.reduce((sum, mask) => each((a, b) => this.lanes.op('and', a, b), sum, mask));
   }
 
-  /** 0 ≤ place ≤ last, as a mask; below 0 it is a large unsigned number. */
+  /** The mask 0 ≤ place ≤ last, as one unsigned comparison: a negative place is a large number. */
   #within(place: Affine, last: number): Value {
     this.notes.guard(place, last);
     const most = this.lanes.bits(last);
@@ -600,18 +608,18 @@ export class Elements {
     return each((x) => this.lanes.op('i32x4Eq', x, zero), this.indexLanes(index));
   }
 
-  /** start·stride, (start+1)·stride, … in four lanes. */
+  /** The constant start·stride, (start+1)·stride, … in four lanes. */
   #ramp(start: number, stride: number): Node {
     const words = [0, 1, 2, 3].flatMap((lane) => wordBytes((start + lane) * stride));
     return this.to.node('v128', simdCode('const', ...words));
   }
 
-  /** An index as an i32, with the vector's counter `shift` further on. */
+  /** The value of an index expression as an i32, with the vector's counter `shift` further on. */
   #index(index: Affine, shift: number): Node {
     return this.#sum(undefined, index, shift);
   }
 
-  /** base + index, adding first what changes least often. */
+  /** base + index. Adds terms of outer loops first, so that partial sums leave the inner loops. */
   #sum(base: Node | undefined, index: Affine, shift: number): Node {
     const to = this.to;
     const factors = index.terms.flatMap(({ atom, coefficient }) => {
@@ -633,7 +641,7 @@ export class Elements {
     return a === undefined ? b : this.to.node('i32', [scalar.i32Add], a, b);
   }
 
-  /** Nothing for a counter that was merged into another. */
+  /** The value of an atom as an i32; undefined for a counter that was merged into another. */
   #atom(atom: Atom, shift: number): Node | undefined {
     const to = this.to;
     if (atom.kind === 'variable') {
@@ -665,22 +673,27 @@ export class Elements {
   }
 }
 
-/** Applies an operation to each quadruple; one that is the same everywhere goes with all. */
+/** Applies an operation to each quadruple of lanes. A value of one node serves all quadruples. */
 export function each(operation: (...nodes: Node[]) => Node, ...values: readonly Value[]): Value {
   const count = values.reduce((most, value) => Math.max(most, value.length), 1);
   return repeat(count, (u) => operation(...values.map((value) => pick(value, u))));
 }
 
+/** The node of quadruple `u` of a value. */
 export function pick(value: Value, u: number): Node {
   return at(value, value.length === 1 ? 0 : u);
 }
 
+/** The shape of an array-valued instruction. */
 export function arrayOf(it: HloInstruction): ArrayShape {
   assert(isArray(it.shape), `${it.opcode} is an array`);
   return it.shape;
 }
 
-/** Where the windows at a point put their element at an offset, in a base spread by its dilation. */
+/**
+ * Place, in the dilated base array, of the element at `offsets` in the window at `point`. Has the
+ * form that `Elements.locate` takes.
+ */
 export function windowPlaces(
   window: readonly WindowDimension[],
   point: Point,
@@ -695,7 +708,7 @@ export function windowPlaces(
   }));
 }
 
-/** Every index into an array of some size, row-major. */
+/** Every index into an array of the given sizes, in row-major order. */
 export function positions(sizes: readonly number[]): number[][] {
   return sizes.reduce<number[][]>(
     (list, size) => list.flatMap((index) => Array.from({ length: size }, (_, i) => [...index, i])),
@@ -703,7 +716,7 @@ export function positions(sizes: readonly number[]): number[][] {
   );
 }
 
-/** The 32 bits that a lane holds of the one value of a constant. */
+/** The 32 bits of a constant in a lane. All elements of the constant are equal. */
 function wordOf(value: Literal): number {
   const number = valueAt(value, 0);
   return elementWord(value.shape.type, number);

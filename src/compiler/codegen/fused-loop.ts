@@ -1,20 +1,21 @@
 import type { HloComputation } from '../../hlo/instruction.ts';
 
 /**
- * A fused computation that runs as one generated function. Parameters of `body` are source
- * buffers and its root (an array, or a tuple of arrays) is the target buffers: dense, row-major;
- * f32, s32 and u32 in four bytes, bf16 in two, pred in one (0 or 1). The function takes the i32
- * byte addresses of the sources in order of parameter number, then of the targets in order of the
- * tuple, returns nothing, and computes one copy (one core's).
+ * A fused computation that runs as one generated function. Parameters of `body` are the source
+ * buffers, and its root (an array, or a tuple of arrays) is the target buffers. Buffers are dense
+ * and row-major: f32, s32 and u32 in four bytes, bf16 in two, pred in one (0 or 1). The function
+ * takes the i32 byte addresses of the sources in order of parameter number, then those of the
+ * targets in order of the tuple. It returns nothing, and computes one copy (that of one core).
  *
- * The three questions one can ask of loops are free functions:
- * - `supports(body)` (supports.ts): true, or why it does not make a loop;
- * - `generate(loops)` (generate.ts): a WASM module that imports `env.memory` and exports `f0`, …;
- * - `inPlace(body, target)` (supports.ts): the parameters whose memory that target may take.
- *   Any other overlap of targets with sources, or with one another, is forbidden.
+ * Three functions take fused loops:
+ * - `supports(body)` (supports.ts) returns true, or the reason why the body cannot be a loop;
+ * - `generate(loops)` (generate.ts) returns a WASM module that imports `env.memory` and exports one
+ *   function for each loop: `f0`, `f1`, …;
+ * - `inPlace(body, target)` (supports.ts) returns the parameters whose memory a target may take.
+ *   Targets must not overlap with sources, or with one another, in any other way.
  */
 export interface FusedLoop {
-  /** Where it comes from, for the name section of the module and for error messages. */
+  /** Name of the fusion that the loop comes from. */
   readonly name: string;
   readonly body: HloComputation;
 }

@@ -12,9 +12,9 @@ import { FunctionBuilder } from './ssa.ts';
 import { encodeModule, type WasmFunction } from './wasm.ts';
 
 /**
- * Compiles loops, each of which `supports` accepts, to a WASM module that imports the shared
- * memory `env.memory` and exports `f0`, `f1`, …: one function a loop, see loop.ts. The same loops
- * give the same bytes.
+ * Compiles fused loops to a WASM module that imports the shared memory `env.memory` and exports one
+ * function for each loop: `f0`, `f1`, … (see fused-loop.ts). `supports` must accept each loop. The
+ * bytes of the module depend on the loops alone.
  */
 export function generate(loops: readonly FusedLoop[]): Uint8Array {
   const helpers = new Set<HelperName>();
@@ -22,7 +22,11 @@ export function generate(loops: readonly FusedLoop[]): Uint8Array {
   return encodeModule([...helperFunctions(helpers), ...functions]);
 }
 
-/** The parts of a loop: targets that one nest computes together. */
+/**
+ * A part of a fused loop: targets that one nest of loops computes together. `elements` computes
+ * targets element by element, `tiles` window by window of a select-and-scatter whose windows tile
+ * its operand, and `scatter` is any other select-and-scatter.
+ */
 export type NestPlan =
   | { readonly kind: 'elements'; readonly targets: readonly NumberedTarget[] }
   | {
@@ -31,12 +35,15 @@ export type NestPlan =
       readonly targets: readonly NumberedTarget[];
     };
 
-/** A target and its place in the root tuple. */
+/** A target with its index in the root tuple. */
 export interface NumberedTarget extends Target {
   readonly number: number;
 }
 
-/** Targets of one size go together; a select-and-scatter goes with those that use it. */
+/**
+ * Divides a fused loop into nests. Targets with equal dimensions share a nest. A select-and-scatter
+ * has a nest of its own, unless its windows tile its operand exactly.
+ */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();
   for (const [number, it] of rootsOf(body).entries()) {
@@ -47,7 +54,7 @@ export function planOf(body: HloComputation): NestPlan[] {
   return [...groups.values()].flatMap(plansOf);
 }
 
-/** Writes one part. With notes it is a draft: nothing but the notes will be used. */
+/** Writes the code of one nest. With `notes` the code is a draft; only its notes are used. */
 export function writePlan(context: Context, plan: NestPlan, notes?: Notes): void {
   switch (plan.kind) {
     case 'elements':
@@ -73,7 +80,7 @@ function functionOf({ body }: FusedLoop, exported: string, helpers: Set<HelperNa
   return to.finish(exported);
 }
 
-/** The arrays that a computation gives, in order. */
+/** The arrays that a computation returns, in order. */
 function rootsOf({ root }: HloComputation): readonly HloInstruction[] {
   if (root.opcode === 'tuple') return root.operands;
   if (root.shape.type !== 'tuple') return [root];

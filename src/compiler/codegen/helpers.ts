@@ -9,8 +9,8 @@ import {
 } from './wasm.ts';
 
 /*
- * What SIMD has no instruction for, one lane at a time: functions of two i32 that generated loops
- * call. Meanings as in hlo/evaluate/elementwise.ts.
+ * Operations without a SIMD instruction: functions of two i32, which generated loops call once for
+ * each lane. Their results are those of hlo/evaluate/elementwise.ts.
  */
 
 export const helperNames = [
@@ -25,12 +25,15 @@ export const helperNames = [
 ] as const;
 export type HelperName = (typeof helperNames)[number];
 
-/** They stand first in a module, in the order of `helperNames`. */
+/** Calls a helper. Helpers are the first functions of a module, in the order of `helperNames`. */
 export function helperCall(name: HelperName): number[] {
   return call(helperNames.indexOf(name));
 }
 
-/** One function for each name; those that nothing uses are empty shells. */
+/**
+ * Returns one function for each name in `helperNames`. An unused helper is an empty function, so
+ * that the index of a helper is always the same.
+ */
 export function helperFunctions(used: ReadonlySet<HelperName>): WasmFunction[] {
   return helperNames.map((name) => (used.has(name) ? helpers[name]() : shell()));
 }
@@ -40,7 +43,7 @@ const b: readonly number[] = localGet(1);
 
 const helpers: Readonly<Record<HelperName, () => WasmFunction>> = {
   s32Divide: () => {
-    // Where the divisor is 0 or −1, divide by 1, which cannot trap, and choose: −1, or −a.
+    // Division by 0 or −1 can trap, so 1 takes their place. The result is −1 for 0, and −a for −1.
     const special = [...b, ...i32Const(1), scalar.i32Add, ...i32Const(2), scalar.i32LtU];
     const divisor = [...i32Const(1), ...b, ...special, scalar.select];
     const negated = [...i32Const(0), ...a, scalar.i32Sub];
@@ -81,8 +84,9 @@ function shell(): WasmFunction {
 }
 
 /**
- * The remainder of two f32, exactly, with the sign of a: from |a| the largest |b| · 2^k that fits
- * is taken away while one does. f64 holds every number on the way. NaN for a = ±∞ and b = 0.
+ * The exact remainder of two f32, with the sign of a. Subtracts from |a| the largest |b| · 2^k that
+ * is not above it, until less than |b| is left. f64 holds all intermediate values exactly. Returns
+ * NaN if a is infinite, b is 0, or either is NaN.
  */
 function f32Remainder(): WasmFunction {
   const local = (index: number) => ({ get: localGet(index), set: localSet(index) });
@@ -95,7 +99,7 @@ function f32Remainder(): WasmFunction {
     ...[...i64ExponentMask, scalar.i64And],
   ];
   const step = [
-    // part = |b| with its exponent raised to that of x, halved if that is too large.
+    // part = |b| with the exponent raised to that of `from`, halved if it is then above `from`.
     ...[...by.get, scalar.i64ReinterpretF64],
     ...[...exponent(from.get), ...exponent(by.get), scalar.i64Sub, scalar.i64Add],
     ...[scalar.f64ReinterpretI64, ...part.set],

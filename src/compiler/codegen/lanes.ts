@@ -8,17 +8,18 @@ import type { FunctionBuilder, Node } from './ssa.ts';
 import { type SimdOpcode, simdCode, wordBytes } from './wasm.ts';
 
 /*
- * Element-wise operations on four lanes, with the bits of hlo/evaluate/elementwise.ts. A lane is 32
- * bits: f32, s32 and u32 as they are; bf16 as the f32 of the same value; pred as a mask, all ones
- * or all zeros.
+ * Element-wise operations on four lanes. Their results have the same bits as those of
+ * hlo/evaluate/elementwise.ts. A lane has 32 bits: f32, s32 and u32 as they are; bf16 as the f32 of
+ * the same value; pred as a mask, all ones or all zeros.
  */
 
+/** Writes element-wise operations on four lanes. */
 export class Lanes {
   readonly #to: FunctionBuilder;
   readonly #f32: F32Ops<Node>;
   readonly #helpers: Set<HelperName>;
 
-  /** `helpers` collects the functions that the code calls. */
+  /** `helpers` collects the names of the helper functions that the code calls. */
   constructor(to: FunctionBuilder, helpers: Set<HelperName>) {
     this.#to = to;
     this.#f32 = this.#f32Ops();
@@ -31,7 +32,7 @@ export class Lanes {
     return this.op(['const', ...bytes, ...bytes, ...bytes, ...bytes]);
   }
 
-  /** A SIMD instruction, with immediates if it has them. */
+  /** A SIMD instruction: an opcode, or a list of an opcode and its immediates. */
   op(code: SimdOpcode | readonly [SimdOpcode, ...number[]], ...operands: readonly Node[]): Node {
     const bytes = typeof code === 'string' ? simdCode(code) : simdCode(...code);
     return this.#to.node('v128', bytes, ...operands);
@@ -41,7 +42,7 @@ export class Lanes {
     return this.op('i32x4Splat', word);
   }
 
-  /** An i32 that holds lane `lane`. */
+  /** Lane `lane` of a value, as an i32. */
   extract(value: Node, lane: number): Node {
     return this.#to.node('i32', simdCode('i32x4ExtractLane', lane), value);
   }
@@ -71,7 +72,7 @@ export class Lanes {
 
   compare(direction: Compare['direction'], type: ElementType, a: Node, b: Node): Node {
     const prefix = isFloat(type) ? 'f32x4' : 'i32x4';
-    // Masks compare as unsigned: all ones is above zero.
+    // A pred is a mask, and compares as unsigned: true (all ones) is above false (0).
     const suffix = isFloat(type) ? '' : type === 's32' ? 'S' : 'U';
     switch (direction) {
       case 'EQ':
@@ -108,7 +109,7 @@ export class Lanes {
     return this.rounded(to, this.op(exact, x));
   }
 
-  /** An f32 as one of the type: bf16 rounds as numerics/bf16.ts does; f32 stays. */
+  /** Rounds an f32 to `type`: to bf16 as numerics/bf16.ts does; to f32 it stays as it is. */
   rounded(type: ElementType, x: Node): Node {
     if (type !== 'bf16') return x;
     const o = this.#f32;
@@ -268,7 +269,10 @@ export class Lanes {
     }
   }
 
-  /** SIMD shifts all lanes alike: enough when the count is a constant. */
+  /**
+   * Shifts each lane of `a` by that lane of `b`. A SIMD shift has one count for all lanes, so it
+   * serves constant counts up to 31; a helper does any other.
+   */
   #shift(opcode: SimdOpcode, helper: HelperName, a: Node, b: Node): Node {
     const count = splatConstant(b);
     if (count === undefined || count > 31) return this.#eachLane(helper, a, b);
@@ -276,9 +280,9 @@ export class Lanes {
   }
 
   /**
-   * The larger or smaller of two f32. Engines take seven instructions for it, because of NaN and
-   * zeros. With a constant that is neither NaN nor an ambiguous zero one comparison does: it keeps
-   * the other operand when that is NaN.
+   * Maximum or minimum of two f32. Engines need seven machine instructions for `f32x4Max`, because
+   * of NaN and signed zeros. If one operand is a constant that is neither NaN nor an ambiguous
+   * zero, one comparison (`f32x4PMax`) is enough: it returns the other operand if that is NaN.
    */
   #extreme(which: 'max' | 'min', a: Node, b: Node): Node {
     const [bound, x] = splatConstant(a) === undefined ? [b, a] : [a, b];
@@ -289,7 +293,7 @@ export class Lanes {
     if (limit === (which === 'max' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY)) return x;
     const picked = this.op(which === 'max' ? 'f32x4PMax' : 'f32x4PMin', x, bound);
     if (which === 'min') return Object.is(limit, -0) ? this.op(plain, a, b) : picked;
-    // max(−0, +0) is +0; adding +0 makes it so, and changes nothing else.
+    // max(−0, +0) has to be +0. Adding +0 turns −0 into +0 and changes no other value.
     return Object.is(limit, 0) ? this.op('f32x4Add', picked, bound) : picked;
   }
 
@@ -299,7 +303,7 @@ export class Lanes {
     return this.op(['i8x16Shuffle', ...bytes, ...bytes, ...bytes, ...bytes], value, value);
   }
 
-  /** Calls a function of two i32 for each lane. */
+  /** Calls a helper function for each lane. */
   #eachLane(helper: HelperName, a: Node, b: Node): Node {
     this.#helpers.add(helper);
     const lane = (i: number): Node =>
@@ -351,7 +355,7 @@ function isFloat(type: ElementType): boolean {
   return elementTypes[type].kind === 'float';
 }
 
-/** The word in every lane of a constant. */
+/** The 32 bits that a node holds in every lane; undefined if it is not such a constant. */
 function splatConstant({ code, operands }: Node): number | undefined {
   if (operands.length > 0 || code[0] !== 0xfd || code[1] !== constOpcode) return undefined;
   const [a, b, c, d] = code.slice(2, 6) as [number, number, number, number];

@@ -5,11 +5,15 @@ import type { Block, FunctionBuilder, Node, Store } from './ssa.ts';
 import { memoryArgument, simdCode } from './wasm.ts';
 
 /*
- * Loads and stores of elements: four neighbours, four addresses, or one. In memory an element is
- * dense (f32, s32, u32 four bytes, bf16 two, pred one); in a lane it is 32 bits, see lanes.ts.
+ * Loads and stores of array elements: four neighbours, four at separate addresses, or one. In
+ * memory f32, s32 and u32 have four bytes, bf16 two, pred one. In a lane each type has 32 bits, see
+ * lanes.ts.
  */
 
-/** Writes loads and stores. A load with a block `again` is done each time that block runs. */
+/**
+ * Writes loads and stores. A load with a block `again` is repeated each time that block runs; any
+ * other is executed once for all uses of its address.
+ */
 export class Memory {
   readonly #to: FunctionBuilder;
   readonly #lanes: Lanes;
@@ -19,7 +23,7 @@ export class Memory {
     this.#lanes = lanes;
   }
 
-  /** Four neighbours, the first at `address` + `offset` bytes. */
+  /** Loads four neighbouring elements, the first at `address` + `offset` bytes. */
   loadFour(type: ElementType, address: Node, offset: number, again?: Block): Node {
     const load = (code: readonly number[]): Node =>
       again === undefined
@@ -41,7 +45,7 @@ export class Memory {
     }
   }
 
-  /** The same element in every lane. */
+  /** Loads one element into every lane. */
   loadOne(type: ElementType, address: Node, again?: Block): Node {
     const load = (result: 'i32' | 'v128', code: readonly number[]): Node =>
       again === undefined
@@ -53,7 +57,7 @@ export class Memory {
     return this.#widened(type, this.#lanes.splat(load('i32', loadWord(type))));
   }
 
-  /** Four elements, each at an address of its own. */
+  /** Loads four elements, each from an address of its own. */
   loadEach(type: ElementType, addresses: readonly Node[]): Node {
     const lanes = this.#lanes;
     if (elementBytes(type) === 4) {
@@ -72,7 +76,7 @@ export class Memory {
     return this.#widened(type, all);
   }
 
-  /** Writes the four lanes of `value` to neighbours. */
+  /** Stores four lanes to neighbouring elements, the first at `address` + `offset` bytes. */
   storeFour(type: ElementType, address: Node, offset: number, value: Node): Store {
     const lanes = this.#lanes;
     switch (elementBytes(type)) {
@@ -94,7 +98,7 @@ export class Memory {
     }
   }
 
-  /** Writes the first lane of `value`. */
+  /** Stores the first lane of `value`. */
   storeOne(type: ElementType, address: Node, value: Node): Store {
     const lanes = this.#lanes;
     switch (elementBytes(type)) {
@@ -111,7 +115,7 @@ export class Memory {
     }
   }
 
-  /** bf16 bits or a 0/1 byte, each in a word, as lanes hold them. */
+  /** Turns the bits of a bf16, or a pred byte (0 or 1), in a word into the form of a lane. */
   #widened(type: ElementType, words: Node): Node {
     return type === 'bf16'
       ? this.#lanes.op('i32x4Shl', words, this.#to.i32(16))
@@ -119,7 +123,7 @@ export class Memory {
   }
 }
 
-/** i32.load16_u or i32.load8_u. */
+/** Code of i32.load16_u for bf16, or of i32.load8_u for pred. */
 function loadWord(type: ElementType): number[] {
   return elementBytes(type) === 2
     ? [0x2f, ...memoryArgument(1, 0)]

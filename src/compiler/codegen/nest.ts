@@ -21,28 +21,31 @@ import type { HelperName } from './helpers.ts';
 import { largestFunction, Notes } from './notes.ts';
 import { type Block, FunctionBuilder, type Node, type Store } from './ssa.ts';
 
-/** One target of a loop: the array, and the number of the function's parameter with its address. */
+/** A target of a fused loop, and the index of the function parameter that holds its address. */
 export interface Target {
   readonly it: HloInstruction;
   readonly parameter: number;
 }
 
-/** What all nests of a function share. */
+/** State that all nests of one function share. */
 export interface Context {
   readonly to: FunctionBuilder;
   readonly helpers: Set<HelperName>;
   readonly ids: Map<HloInstruction, number>;
 }
 
-/** How many boxes a nest may be cut into, each with a loop of its own. */
+/** Most boxes that a nest may be cut into. Each box has loops of its own. */
 const mostBoxes = 27;
-/** Values in all boxes together, beyond which a nest is not cut. */
+/** Most values that all boxes of a nest may compute together; bounds the number of boxes. */
 const mostInBoxes = 3_000;
 
 /**
- * Writes loops that compute targets of one size. The dimensions are split where reshapes need it;
- * the space is cut into boxes within which every guard of padding is decided; in each box loops
- * that no access can tell apart are merged, and the innermost runs four lanes at a time.
+ * Writes loops that compute targets of equal dimensions:
+ *
+ * 1. splits dimensions into factors where reshapes need it;
+ * 2. cuts the iteration space into boxes, so that inside a box no padding guard is left to check;
+ * 3. merges loops in each box if one loop visits the same addresses;
+ * 4. runs the innermost loop four lanes at a time.
  */
 export function writeNest(context: Context, targets: readonly Target[]): void {
   const { dims } = arrayOf(at(targets, 0).it);
@@ -53,38 +56,41 @@ export function writeNest(context: Context, targets: readonly Target[]): void {
   for (const box of cutBoxes(factors, notes, size)) writeBox(context, targets, box);
 }
 
-/** Loops over the targets without any cleverness, written for what they ask for. */
+/** Writes plain loops over the targets, without optimization, to fill `notes`. */
 export function writeDraft(context: Context, targets: readonly Target[], notes: Notes): void {
   const { dims } = arrayOf(at(targets, 0).it);
   if (product(dims) === 0) return;
   writeLoops(context, targets, boxOf(dims.map((size) => [size])), notes, noMerges, [1]);
 }
 
-/** Where a target stores its element at a point; equal to that of a load of the same element. */
+/** Index of a target's element at a point; a load of the same element has an equal index. */
 export function indexOf(it: HloInstruction, point: Point): Affine {
   return linear(point, stridesOf(arrayOf(it).dims));
 }
 
-/** The point of a nest that covers whole dimensions. */
+/** The point of a nest with one counter for each whole dimension. */
 export function wholePoint(dims: readonly number[]): Point {
   return dimensionsOf(boxOf(dims.map((size) => [size]))).point;
 }
 
-/** For each dimension, for each of its factors (outermost first): the counters it covers. */
+/**
+ * A part of the iteration space: for each dimension, and each of its factors (outermost first), the
+ * range of the factor's counter.
+ */
 export type Box = readonly (readonly Range[])[];
-/** Whole numbers from `low` up to, and without, `high`; `size` is the number of all of the counter. */
+/** Values of a counter from `low` to `high` (excluded); the counter's whole range has `size`. */
 export interface Range {
   readonly low: number;
   readonly high: number;
   readonly size: number;
 }
 
-/** The box of all values of all counters. */
+/** The box with the whole range of every counter. */
 export function boxOf(factors: readonly (readonly number[])[]): Box {
   return factors.map((list) => list.map((size) => ({ low: 0, high: size, size })));
 }
 
-/** Counters of a box, and the point they stand for. */
+/** The counters of a box, outermost first, and the point as a function of them. */
 export function dimensionsOf(box: Box): {
   readonly counters: Variable[];
   readonly point: Affine[];
@@ -101,7 +107,7 @@ export function dimensionsOf(box: Box): {
   return { counters, point };
 }
 
-/** No dimensions are joined. */
+/** Merges of a nest whose loops all stay separate. */
 export const noMerges: Merges = { dropped: new Set(), trips: new Map() };
 
 function explore(
@@ -122,7 +128,7 @@ function writeBox(context: Context, targets: readonly Target[], box: Box): void 
   writeLoops(context, targets, box, new Notes('final'), merges, unrolls(notes, size));
 }
 
-/** How many quadruples of lanes to take at a time, the most first; the last is 1. */
+/** Unroll factors of the innermost loop, in quadruples of lanes: largest first, the last is 1. */
 function unrolls(notes: Notes, size: number): number[] {
   const folds = notes.nests.length > 1;
   const most = folds
@@ -131,7 +137,7 @@ function unrolls(notes: Notes, size: number): number[] {
   return folds ? [...most, 1] : [...most.slice(0, 1), 1];
 }
 
-/** Opens the loops of a box, those that are left after merging, and stores each target's elements. */
+/** Writes the loops of a box that are left after merging, and stores each target's elements. */
 function writeLoops(
   context: Context,
   targets: readonly Target[],
@@ -154,20 +160,20 @@ function writeLoops(
   });
 }
 
-/** Does an index grow by one with the counter? */
+/** True if an index grows by 1 when the counter does. */
 export function stepsByOne(index: Affine, along: Variable): boolean {
   return coefficientOf(index, along) === 1 && !bends(index, along);
 }
 
-/** How the innermost loop of a nest runs. */
+/** Options for the innermost loop of a nest. */
 export interface Pace {
-  /** Quadruples of lanes to take at a time, the most first. */
+  /** Quadruples of lanes to compute at a time, largest first. */
   readonly unrollBy: readonly number[];
-  /** May four counts of this innermost counter go in four lanes? */
+  /** True if four successive values of the innermost counter may be computed in four lanes. */
   readonly isDense: (along: Variable) => boolean;
 }
 
-/** Nested loops over counters; `body` is written for each way in which the innermost runs. */
+/** Writes nested loops over counters. Calls `body` once for each segment of the innermost loop. */
 export function runNest(
   elements: Elements,
   counters: readonly Variable[],
@@ -184,7 +190,10 @@ export function runNest(
   });
 }
 
-/** The innermost loop, in segments: as many lanes as possible at a time, then the rest. */
+/**
+ * Writes the innermost loop in segments: one with as many lanes as possible at a time, then ones
+ * with fewer lanes for the remaining values of the counter.
+ */
 function runAlong(
   elements: Elements,
   along: Variable,
@@ -209,7 +218,7 @@ function runAlong(
   }
 }
 
-/** Stores a value for each quadruple of the vector at the place of a point in a target. */
+/** Stores that write a value, for each quadruple of lanes, to a target's element at a point. */
 export function storesAt(
   elements: Elements,
   { it, parameter }: Target,
@@ -226,7 +235,7 @@ export function storesAt(
   );
 }
 
-/** Cuts each dimension into factors so that quotients of its counter become counters. */
+/** Splits each dimension into factors, so that quotients of its counter become counters. */
 function splitFactors(whole: readonly (readonly number[])[], notes: Notes): number[][] {
   const cuts = new Map<string, Set<number>>();
   for (const { terms } of notes.uses.values()) {
@@ -248,7 +257,10 @@ function collectCuts(atom: Atom, cuts: Map<string, Set<number>>): void {
   }
 }
 
-/** Sizes whose strides are the given cuts, as far as each divides the next. */
+/**
+ * Factors of `size`, outermost first, whose strides are the cuts. Leaves out a cut that is not a
+ * multiple of the one before or does not divide `size`.
+ */
 function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   const factors: number[] = [];
   let stride = 1;
@@ -260,12 +272,15 @@ function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   return [size / stride, ...factors];
 }
 
-/** Boxes within which guards that look at one counter are decided. */
+/**
+ * Cuts the iteration space into boxes, so that inside a box a guard on a single counter always or
+ * never holds.
+ */
 function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: number): Box[] {
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // What is outermost matters least: it is given up first.
+  // Too many boxes: gives up cuts of the outermost counters first, because these matter least.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }
@@ -287,14 +302,14 @@ function rangesOf(size: number, cuts: readonly number[]): Range[] {
   return ends.map((high, i) => ({ low: i === 0 ? 0 : at(ends, i - 1), high, size }));
 }
 
-/** The values of a counter from which on a guard holds, or no longer does. */
+/** The values of a counter at which a guard begins or ceases to hold. */
 function cutsOf(key: string, size: number, notes: Notes): number[] {
   const cuts = new Set<number>();
   for (const { place, last } of notes.guards) {
     const [only, ...others] = place.terms;
     if (only === undefined || others.length > 0 || only.atom.key !== key) continue;
     for (const bound of [0, last + 1]) {
-      // coefficient · counter + constant crosses the bound between two counts.
+      // coefficient · counter + constant crosses the bound between two values of the counter.
       const crossing = (bound - place.constant) / only.coefficient;
       cuts.add(only.coefficient > 0 ? Math.ceil(crossing) : Math.floor(crossing) + 1);
       if (only.coefficient < 0) cuts.add(Math.ceil(crossing));
@@ -304,8 +319,8 @@ function cutsOf(key: string, size: number, notes: Notes): number[] {
 }
 
 /**
- * Counters that run as one: every sum in which either occurs steps over the outer one exactly
- * where the inner one ends.
+ * Finds loops that can run as one. Two neighbouring counters merge if, in every sum, the
+ * coefficient of the outer counter is that of the inner counter times the inner trip count.
  */
 export function mergesOf(notes: Notes): Merges {
   const dropped = new Set<string>();
@@ -321,7 +336,7 @@ export function mergesOf(notes: Notes): Merges {
       );
       if (!merges) continue;
       dropped.add(outer.key);
-      // The inner one runs on; what it takes over may have taken over others before it.
+      // The merged counter keeps the inner key, and may merge with the next outer counter too.
       running[i - 1] = { ...inner, key: inner.key, high: (inner.high + 1) * (outer.high + 1) - 1 };
       trips.set(inner.key, (inner.high + 1) * (outer.high + 1));
     }

@@ -2,7 +2,7 @@ import type { HloInstruction } from '../../hlo/instruction.ts';
 import { assert } from '../../numerics/assert.ts';
 import { type Affine, nested, type Variable } from './affine.ts';
 
-/** A condition 0 ≤ place ≤ last that loops may be cut by. */
+/** A condition 0 ≤ place ≤ last. Loops may be cut where it begins or ceases to hold. */
 export interface Guard {
   readonly place: Affine;
   readonly last: number;
@@ -12,21 +12,24 @@ export interface Load {
   readonly index: Affine;
 }
 
-/** The most values that a generated function may compute; `supports` refuses a larger one. */
+/** Most values that a generated function may compute. `supports` refuses a larger function. */
 export const largestFunction = 12_000;
 
-/** Work above what a reduction needs once, in elements, that is not worth a refusal. */
+/** Number of elements up to which a reduction may fold elements repeatedly without a refusal. */
 const smallWork = 16_384;
 
-/** What the code asked for while it was written: the plan for writing it better follows from it. */
+/**
+ * Record of what the code of a nest reads and computes, made while it is written. A draft's notes
+ * decide how the final code is split, cut and merged.
+ */
 export class Notes {
-  /** Sums of counters, with those inside of quotients. */
+  /** Index expressions in use, by key, with those inside of quotients and clamps. */
   readonly uses: Map<string, Affine> = new Map();
   readonly guards: Guard[] = [];
   readonly loads: Load[] = [];
-  /** Elements of select-and-scatter that were asked for before they were known. */
+  /** Elements of a select-and-scatter that were requested before they were computed. */
   readonly scattered: { readonly it: HloInstruction; readonly point: readonly Affine[] }[] = [];
-  /** Counters of loops that lie directly in one another, outermost first. */
+  /** Nests: counters of loops that lie directly in one another, outermost first. */
   readonly nests: (readonly Variable[])[] = [];
   isTooLarge: boolean = false;
   isWasteful: boolean = false;
@@ -34,8 +37,8 @@ export class Notes {
   readonly #limit: number;
 
   /**
-   * Of a draft, written to learn from and thrown away, or of the final code. `limit`: values after
-   * which the rest of the function does not matter.
+   * `draft` is for code that is thrown away, `final` for code that runs. `limit`: number of values
+   * above which the function is too large.
    */
   constructor(kind: 'draft' | 'final', limit: number = Number.POSITIVE_INFINITY) {
     this.#kind = kind;
@@ -64,12 +67,12 @@ export class Notes {
     this.nests.push(counters);
   }
 
-  /** A reduction that takes `work` elements in all, of an array of `elements`. */
+  /** Records a reduction of an array of `elements` that folds `work` elements in all. */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;
   }
 
-  /** Is a function of so many values beyond the limit? */
+  /** Returns true, and records it, if a function of `size` values is above the limit. */
   tooLarge(size: number): boolean {
     this.isTooLarge ||= size > this.#limit;
     return this.isTooLarge;

@@ -27,10 +27,10 @@ import {
 import { Notes } from './notes.ts';
 import type { Block, Node } from './ssa.ts';
 
-/** Window positions beyond which a select-and-scatter is refused: each is written out. */
+/** Most window positions of a select-and-scatter, because code is written for each of them. */
 export const mostScatterPositions = 128;
 
-/** Do the windows cover every element of the operand exactly once? */
+/** True if the windows cover every element of the operand exactly once. */
 export function tilesExactly(it: SelectAndScatter): boolean {
   const source = arrayOf(at(it.operands, 1)).dims;
   return it.window.every(
@@ -44,8 +44,9 @@ export function tilesExactly(it: SelectAndScatter): boolean {
 }
 
 /**
- * A select-and-scatter whose windows tile the operand, and targets of its size that use it element
- * by element: a loop over windows, which has all elements of a window at once.
+ * Writes a loop over the windows of a select-and-scatter whose windows tile the operand. An
+ * iteration computes all elements of a window, and those of all targets. Targets have the
+ * dimensions of the select-and-scatter and use it element by element.
  */
 export function writeTiles(
   context: Context,
@@ -74,7 +75,7 @@ export function writeTiles(
   });
 }
 
-/** Any select-and-scatter as a target of its own: filled first, then each window adds to it. */
+/** Writes any select-and-scatter: fills the target with the initial value, then adds windows. */
 export function writeScatter(
   context: Context,
   it: SelectAndScatter,
@@ -102,11 +103,11 @@ export function writeScatter(
   });
 }
 
-/** One element of a window: where it is, and in which lanes it is the one selected. */
+/** One element of a window: its point, and the mask of lanes in which it is the selected one. */
 interface WindowElement {
   readonly point: Point;
   readonly mask: Value;
-  /** A mask, the same in all lanes: false where this element is padding. */
+  /** A mask, equal in all lanes: false if this element is padding. Undefined if it never is. */
   readonly inside: Value | undefined;
 }
 
@@ -128,7 +129,10 @@ function fill(elements: Elements, it: SelectAndScatter, target: Target): void {
   });
 }
 
-/** Visits windows row-major, in lanes along a dimension that windows do not reach over. */
+/**
+ * Visits windows in row-major order. Lanes run along the innermost dimension if the window has size
+ * 1 there, without padding or dilation.
+ */
 function runWindows(
   elements: Elements,
   it: SelectAndScatter,
@@ -145,7 +149,10 @@ function runWindows(
   );
 }
 
-/** Walks a window in row-major order: a later element is taken where `select` does not keep. */
+/**
+ * The elements of a window, each with the mask of lanes in which it is selected. Walks the window
+ * in row-major order: a later element replaces the selected one where `select` returns false.
+ */
 function selectedOf(elements: Elements, it: SelectAndScatter, point: Point): WindowElement[] {
   const { lanes } = elements;
   const operand = at(it.operands, 0);
@@ -186,7 +193,7 @@ function scatteredTo(elements: Elements, it: SelectAndScatter, to: Value, from: 
   return each((x) => elements.lanes.rounded(it.shape.type, x), sum!);
 }
 
-/** What a target holds by now. */
+/** Loads the current elements of a target, each time that `block` runs. */
 function currentOf(
   elements: Elements,
   { it, parameter }: Target,

@@ -12,40 +12,41 @@ import {
 } from './wasm.ts';
 
 /*
- * A function being written: values (each computed once, in the outermost loop that knows its
- * operands) and effects (stores, loops, assignments) in order. Encoding it decides which values
- * need a local: those used more than once, or in a loop further in; the rest become expressions.
+ * A function while it is written: values and, in order, effects (stores, loops, assignments). A
+ * value is computed once, in the outermost loop in which its operands are known. The encoder puts a
+ * value into a local if it is used more than once or in an inner loop; any other value becomes part
+ * of an expression.
  */
 
-/** A pure instruction: bytes to run when its operands are on the stack. */
+/** A pure instruction. `code` takes the operands off the stack and leaves the result there. */
 export interface Node {
   readonly id: number;
   readonly type: ValueType;
   readonly code: readonly number[];
   readonly operands: readonly Node[];
   readonly block: Block;
-  /** Cheap to repeat (a constant, a read of a local): never gets a local of its own. */
+  /** True for constants and reads of locals, which are cheap to repeat and never need a local. */
   readonly inline: boolean;
 }
 
-/** A local that changes: a loop's counter, an accumulator. */
+/** A local whose value changes: the counter of a loop, or an accumulator. */
 export interface Cell {
   readonly type: ValueType;
   readonly local: number;
 }
 
-/** A body of a loop, or the function's own. */
+/** The body of a loop, or of the function. */
 export interface Block {
   readonly parent: Block | undefined;
   readonly depth: number;
-  /** How often it runs in all. */
+  /** Number of times that the block runs in one call of the function. */
   readonly trips: number;
   readonly items: Item[];
-  /** Where its loop stands among the parent's items, once it is written. */
+  /** Index of the block's loop in the parent's `items`; set when the loop is complete. */
   index: number;
 }
 
-/** `address` is an i32 byte address; `code` takes it and `value`. */
+/** A store. `address` is an i32 byte address; `code` takes it and `value` off the stack. */
 export interface Store {
   readonly address: Node;
   readonly value: Node;
@@ -78,7 +79,7 @@ export class FunctionBuilder {
     this.#parameters = parameters;
   }
 
-  /** How many values there are: a measure of the function's size. */
+  /** Number of values, as a measure of the function's size. */
   get size(): number {
     return this.#nodes;
   }
@@ -91,12 +92,12 @@ export class FunctionBuilder {
     return this.#intern('i32', i32Const(value), [], true);
   }
 
-  /** The value of an instruction; the same instruction on the same values is the same value. */
+  /** The value of an instruction. Equal instructions with equal operands share one value. */
   node(type: ValueType, code: readonly number[], ...operands: readonly Node[]): Node {
     return this.#intern(type, code, operands, false);
   }
 
-  /** Like `node`, but computed in `block` each time: a load from memory that is written. */
+  /** Like `node`, but computed anew in `block`, for loads from memory that stores change. */
   freshNode(
     block: Block,
     type: ValueType,
@@ -111,23 +112,26 @@ export class FunctionBuilder {
     return { type, local: this.#parameters + this.#locals.length - 1 };
   }
 
-  /** What a cell holds while `block` runs. */
+  /** The value of a cell while `block` runs. */
   read(cell: Cell, block: Block): Node {
     return this.#append(cell.type, localGet(cell.local), [], block, true);
   }
 
-  /** All values first, then all cells. */
+  /** Assigns values to cells. All values are computed before the first cell changes. */
   assign(block: Block, cells: readonly Cell[], values: readonly Node[]): void {
     assert(cells.length === values.length, `${values.length} values for ${cells.length} cells`);
     block.items.push({ kind: 'assign', cells, values });
   }
 
-  /** All values are computed before the first store. */
+  /** Adds stores, executed if `when` is not 0. All values are computed before the first store. */
   store(block: Block, stores: readonly Store[], when?: Node): void {
     block.items.push({ kind: 'stores', stores, when });
   }
 
-  /** Runs what `body` writes for counter = start, start + step, …, below `limit`; at least once. */
+  /**
+   * Adds a loop over counter = start, start + step, …, below `limit`. `body` writes the content of
+   * the loop, which must run at least once.
+   */
   loop(
     parent: Block,
     range: { readonly start: number; readonly limit: number; readonly step: number },
@@ -184,7 +188,7 @@ export class FunctionBuilder {
   }
 }
 
-/** The innermost of the blocks of some values; they lie in one another. */
+/** The innermost of the blocks of some values. These blocks are nested in one another. */
 function deepest(nodes: readonly Node[], root: Block): Block {
   return nodes.reduce((best, { block }) => (block.depth > best.depth ? block : best), root);
 }
@@ -196,9 +200,9 @@ interface Uses {
 }
 interface Use {
   count: number;
-  /** Set when used inside a loop further in, or held until a store. */
+  /** True if the value is used in an inner loop, or has to be computed before several stores. */
   far: boolean;
-  /** Index of the last item in the value's own block that needs it. */
+  /** Index of the last item of the value's own block that needs the value. */
   last: number;
 }
 
@@ -214,7 +218,7 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // Positions of operands follow from the user's own, once that is settled: see `lifetimes`.
+      // −1: `lifetimes` sets the operands' `last`, once it knows the position of this user.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
   };
@@ -260,7 +264,7 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
   return !node.inline && (count > 1 || far);
 }
 
-/** For each block, the values whose local is free after item i. */
+/** For each block, by index of an item: the values whose local is free after that item. */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();
   const ends = new Map<Block, Map<number, Node[]>>();

@@ -11,10 +11,10 @@ import { mostScatterPositions, tilesExactly } from './scatter.ts';
 import { FunctionBuilder } from './ssa.ts';
 
 /**
- * Does the computation make a loop? True, or why not, in a few words. What makes none: opcodes of
- * other units; constants of several values (they come as parameters); a reduction that would be
- * computed again for each element; a select-and-scatter that overlaps, deep in an expression; and
- * what would make too large a function.
+ * Returns true if a computation can be a fused loop, otherwise the reason in a few words. Reasons
+ * are: opcodes of other units; constants of several values (these have to be parameters); a
+ * reduction that would be computed again for each element; a select-and-scatter inside an
+ * expression, unless its windows tile the operand; and a function that would be too large.
  */
 export function supports(body: HloComputation): true | string {
   for (const it of postOrder(body.root)) {
@@ -29,10 +29,10 @@ export function supports(body: HloComputation): true | string {
 }
 
 /**
- * The parameters whose memory a target may take: those of its type and number of elements of which
- * each element is read only to compute the element at the same place of the target and of others of
- * its dimensions. The function then reads each element before it writes there. One parameter's
- * memory may go to one target only.
+ * Returns the indices of parameters whose memory a target may take. Such a parameter has the
+ * target's type and number of elements, and each of its elements is read only to compute elements
+ * at the same place, of this target or of others in the same nest. The function then reads each
+ * element before it writes to its memory. Only one target may take the memory of one parameter.
  */
 export function inPlace(body: HloComputation, target: number): readonly number[] {
   const plans = planOf(body);
@@ -96,7 +96,7 @@ function arrayRefusal(shape: Shape): string | undefined {
     : `a value of ${shapeText(shape)}`;
 }
 
-/** A body has to work on scalars alone. */
+/** Reason why the body of a reduction is refused. A body may compute with scalars only. */
 function scalarRefusal(body: HloComputation): string | undefined {
   for (const it of postOrder(body.root)) {
     if (it.opcode === 'tuple' && it === body.root) continue;
@@ -122,7 +122,7 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
     : undefined;
 }
 
-/** Is it the scatter that the plan's loop runs over, asked for element by element? */
+/** True if `it` is the select-and-scatter of the nest itself, requested element by element. */
 function isTileAt(
   plan: NestPlan,
   it: SelectAndScatter,
@@ -133,7 +133,7 @@ function isTileAt(
   return point.every(({ key }, d) => key === at(whole, d).key);
 }
 
-/** What a nest asks for, from a draft of it that goes nowhere. */
+/** Notes of a nest, from a draft that is thrown away. */
 function draftOf(body: HloComputation, plan: NestPlan): Notes {
   const notes = new Notes('draft', largestFunction);
   const to = new FunctionBuilder(body.parameters.length);

@@ -1,26 +1,26 @@
 /*
- * The binary format of WebAssembly, as much of it as generated loops need. Numbers of sections
- * and opcodes: [WebAssembly Core Specification 2.0, chapter 5]. Plain SIMD only: relaxed
- * instructions may differ in their bits from machine to machine.
+ * The part of WebAssembly's binary format that generated loops need. Numbers of sections and
+ * opcodes: [WebAssembly Core Specification 2.0, chapter 5]. There are no relaxed SIMD instructions,
+ * because their results may differ between machines.
  */
 
-/** The types of locals and of results, with their bytes in the format. */
+/** Types of parameters, locals and results, with their bytes in the binary format. */
 export const valueTypes = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
 /** A type of WebAssembly values. */
 export type ValueType = keyof typeof valueTypes;
 
-/** One function: its type, the types of its locals after the parameters, its instructions. */
+/** A function: its type, the types of its locals (without parameters) and its instructions. */
 export interface WasmFunction {
   readonly parameters: readonly ValueType[];
   readonly results: readonly ValueType[];
   readonly locals: readonly ValueType[];
-  /** Without the closing `end`. */
+  /** Bytes of the instructions, without the closing `end`. */
   readonly code: readonly number[];
-  /** Exported under this name, if there is one. */
+  /** Name of the export; the function is not exported without one. */
   readonly exported?: string;
 }
 
-/** A module of functions over the shared memory that it imports as `env.memory`. */
+/** Returns the bytes of a module of functions, which imports its shared memory as `env.memory`. */
 export function encodeModule(functions: readonly WasmFunction[]): Uint8Array {
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
@@ -51,7 +51,7 @@ export function signed(value: number): number[] {
   return [...bytes, rest & 0x7f];
 }
 
-/** The four bytes of a word, lowest first. */
+/** The four bytes of a 32-bit word, lowest first. */
 export function wordBytes(word: number): number[] {
   return [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24];
 }
@@ -94,7 +94,7 @@ export const scalar = {
   f64ReinterpretI64: 0xbf,
 } as const;
 
-/** SIMD instructions: the number that follows the prefix 0xfd. */
+/** Opcodes of SIMD instructions: the numbers that follow the prefix 0xfd. */
 export const simd = {
   load: 0x00,
   load16x4U: 0x04,
@@ -173,7 +173,7 @@ export const simd = {
 /** A SIMD instruction of the table. */
 export type SimdOpcode = keyof typeof simd;
 
-/** A SIMD instruction with its immediates. */
+/** Bytes of a SIMD instruction with its immediates. */
 export function simdCode(opcode: SimdOpcode, ...immediates: readonly number[]): number[] {
   return [0xfd, ...unsigned(simd[opcode]), ...immediates];
 }
@@ -199,7 +199,7 @@ export function i32Const(value: number): number[] {
 export function call(functionIndex: number): number[] {
   return [0x10, ...unsigned(functionIndex)];
 }
-/** Runs `code` again while the i32 it leaves is not 0. */
+/** Runs `code`, and runs it again while the i32 that it leaves on the stack is not 0. */
 export function loopWhile(code: readonly number[]): number[] {
   return [0x03, 0x40, ...code, 0x0d, 0x00, 0x0b];
 }
@@ -221,7 +221,7 @@ function functionType({ parameters, results }: WasmFunction): number[] {
   return [0x60, ...types(parameters), ...types(results)];
 }
 
-/** Shared, of any size up to 65,536 pages of 64 KiB. */
+/** The import `env.memory`: shared memory of at most 65,536 pages of 64 KiB. */
 function importedMemory(): number[] {
   return [...text('env'), ...text('memory'), 0x02, 0x03, ...unsigned(0), ...unsigned(65536)];
 }
@@ -235,7 +235,7 @@ function functionBody({ locals, code }: WasmFunction): number[] {
   return [...unsigned(declared.length + code.length + 1), ...declared, ...code, 0x0b];
 }
 
-/** Neighbours of one type are declared together. */
+/** Runs of equal neighbours, each with its length, as a function declares its locals. */
 function runs(types: readonly ValueType[]): [ValueType, number][] {
   const list: [ValueType, number][] = [];
   for (const type of types) {

@@ -80,7 +80,7 @@ function levels(order: readonly HloInstruction[], members: readonly Member[]): M
   return byLevel.map((level) => level.sort((a, b) => depthOf(a) - depthOf(b)));
 }
 
-/** Cuts the members of one level into buckets of at least `bucketBytes`; the last may be smaller. */
+/** Cuts one level's members into buckets of at least `bucketBytes`; the last may be smaller. */
 function cut(level: readonly Member[], bucketBytes: number): Member[][] {
   const buckets: Member[][] = [];
   let open: Member[] = [];

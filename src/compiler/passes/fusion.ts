@@ -22,9 +22,10 @@ export type FusedLoopSupport = (body: HloComputation) => true | string;
  * Gathers element-wise operations, changes of shape and reductions into fused loops, users first.
  * In this order, an instruction:
  *
- * 1. joins the loops of its users, if that is one loop or the instruction is cheap to compute twice;
- * 2. stays outside of loops, if it is a reshape, which costs nothing in memory;
- * 3. becomes one more output of a loop that uses it, if instructions outside need it too;
+ * 1. joins the loops of its users, if no other instruction needs it, and if that is one loop or the
+ *    instruction is cheap to compute twice;
+ * 2. stays outside of loops if it is a reshape, which costs nothing there;
+ * 3. becomes one more output of a loop that uses it, so that other users read it from memory;
  * 4. starts a loop of its own. Throws `unsupported-program` if `supports` refuses that loop.
  */
 export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
@@ -170,7 +171,7 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
 const membersMax = 160;
 const operandsMax = 24;
 
-/** True if computing `it` inside the group costs no more than writing it to memory and reading it. */
+/** True if computing `it` inside the group costs no more than a write to memory and a read. */
 function pays(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (isCheap(it)) return true;
   if (group.varies && !plan.varies.has(it)) return false;
@@ -292,8 +293,8 @@ interface Body {
 }
 
 /**
- * The group as a computation. Scalar constants are part of the body. A reshape of an array in memory
- * stays outside, where it costs nothing.
+ * The group as a computation. Scalar constants are part of the body. A reshape of an array in
+ * memory stays outside, where it costs nothing.
  */
 function bodyOf(plan: Plan, group: Group): Body {
   const inside = innerOrder(plan, group);

@@ -46,8 +46,8 @@ export interface Checkpoints {
    * only the newest `keep` whole checkpoints of this run are left. Only one save at a time is
    * allowed.
    *
-   * @throws PodError `io` if the checkpoint could not be written, in which case the older ones are
-   *   unchanged; or if the checkpoint was written and an old one could not be deleted.
+   * @throws PodError `io` if the checkpoint could not be written, in which case the others are
+   *   unchanged; also if the checkpoint was written but an old one could not be deleted.
    */
   save(snapshot: Snapshot): Promise<Saved>;
   /** Releases the folder's lock, so that another run can use the folder. */

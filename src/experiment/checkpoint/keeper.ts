@@ -49,8 +49,9 @@ export interface LastStep {
 }
 
 /**
- * Returns the starting point of a run: the checkpoint if it is newer than `last`; else `last`, the
- * last step that an earlier master committed; else step 0 with `initialValues`.
+ * Returns the starting point of a run: the newest checkpoint if the plan is to resume and the
+ * checkpoint is newer than `last`; else the step `last`, which an earlier master committed; else
+ * step 0 with `initialValues`.
  *
  * @throws PodError `bad-config` if the checkpoints are of another run, or exist although the plan
  *   is not to resume; `bad-data` if there are checkpoints but none is good; `io` if they cannot be
@@ -89,8 +90,8 @@ export async function startingPoint(
 }
 
 /**
- * Throws the errors of {@link startingPoint} for the checkpoints of a new run, before its programs
- * are built.
+ * Checks the checkpoints before a new run begins, without its compiled programs. Throws as {@link
+ * startingPoint} does, except that shapes of parameters are not compared.
  */
 export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Promise<void> {
   if (!plan.resume) {
@@ -102,9 +103,7 @@ export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Pr
   else checkSameRun(checkpoint, identity);
 }
 
-/**
- * True if the run has committed at least as many steps as the newest checkpoint has, good or not.
- */
+/** True if no checkpoint, good or not, is after more steps than the run has committed. */
 function isReached([newest]: readonly string[], last: LastStep | undefined): boolean {
   return last !== undefined && (newest === undefined || (stepOf(newest) ?? 0) <= last.step);
 }
@@ -118,8 +117,8 @@ function refuseToMix([newest]: readonly string[]): void {
 }
 
 /**
- * Throws `bad-data` if checkpoints were refused and none was good. A new run would then train
- * without the saved progress, so the user must decide.
+ * Throws `bad-data` if a resumed run has only checkpoints that were refused. Starting anew would
+ * silently give up the saved steps, so the user must decide.
  */
 function refuseToBeginOver(refused: readonly Refusal[]): void {
   const [newest, ...others] = refused;
@@ -141,8 +140,8 @@ export interface Saved {
 }
 
 /**
- * Returns the parameters of the newest good checkpoint after at most `steps` steps; if there is
- * none, those of `origin`.
+ * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps, or
+ * those of `origin` if no such checkpoint is newer than `origin`.
  */
 export async function newestSaved(
   plan: CheckpointPlan | undefined,

@@ -65,7 +65,8 @@ export function manifestText(manifest: Manifest): string {
 /**
  * Parses the text of a manifest.
  *
- * @throws PodError `bad-data` if the text is not that of a manifest, byte for byte.
+ * @throws PodError `bad-data` if the format or version is unknown, the checksum does not match, or
+ *   a field is wrong.
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const { text, value } = parseJson(bytes);

@@ -4,8 +4,8 @@ import { isSameStats, realPath } from '../../files/target.ts';
 import { parseName } from './checkpoint.ts';
 
 /**
- * Names in a folder of checkpoints that are reserved for checkpoints: `step-0000120`, `.partial-…`,
- * `.lock`.
+ * Names that a folder of checkpoints reserves: those of checkpoints, such as `step-0000120`, and
+ * those that begin with a dot, such as `.partial-…` and `.lock`.
  */
 const ownName = /^(step-\d+(\.\d+)?|\..*)$/;
 

@@ -14,7 +14,7 @@ export interface Tensor {
 /** Content of a safetensors file. */
 export interface Safetensors {
   readonly tensors: readonly Tensor[];
-  /** Texts with names, which the format does not define further. */
+  /** Arbitrary text values by key. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 

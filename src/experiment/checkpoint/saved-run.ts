@@ -124,7 +124,7 @@ const configSchema = z.strictObject({
   momentum: z.number(),
   seed: z.int().min(0),
   precision: z.string(),
-  // No bit of the result depends on these settings, except on the contents of `startFrom`, whose
+  // The result does not depend on these settings. It depends on the contents of `startFrom`, whose
   // digest is in `run`.
   ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
   run: markSchema.optional(),

@@ -60,15 +60,15 @@ export class FrameCrc implements RunningCrc {
   readonly #memory: Buffer;
   readonly #ring: number;
   readonly #tail: Buffer;
-  /** Byte address of the present range, and its length in bytes. */
+  /** Byte address of the present range. */
   #address = 0;
+  /** Length of the present range in bytes. */
   #bytes = 0;
-  /**
-   * Bytes of the range to be folded into the ring; how many of them have been; and the byte offset
-   * in the ring at which the next lane is stored.
-   */
+  /** Number of bytes of the range to be folded into the ring: all but the last 5888 to 5903. */
   #moving = 0;
+  /** Number of bytes of the range that have been folded. */
   #moved = 0;
+  /** Byte offset in the ring at which the next lane is stored. */
   #at = 0;
 
   /**

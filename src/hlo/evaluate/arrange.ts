@@ -4,15 +4,17 @@ import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.t
 import type { Broadcast, Concatenate, Pad, Reverse, Slice, Transpose } from '../instruction.ts';
 import { forEachIndex, gathered, literalFrom } from './value.ts';
 
-/* Operations that move elements and leave their bits alone. */
+/* Operations that move elements and do not change their bits. */
 
-/** The value of an iota of the given shape. */
+/** Evaluates an iota of the given shape. */
 export function iotaOf(shape: ArrayShape, dimension: number): Literal {
   const stride = at(stridesOf(shape.dims), dimension);
   return literalFrom(shape, (i) => Math.floor(i / stride) % at(shape.dims, dimension));
 }
 
-/** Element `index` of the result is the element of the operand at `source(index)`. */
+/**
+ * Rearranges elements: element `index` of the result is the operand's element at `source(index)`.
+ */
 function rearranged(
   shape: ArrayShape,
   operand: Literal,
@@ -25,7 +27,7 @@ function rearranged(
   return gathered(shape, operand, from);
 }
 
-/** The value of a broadcast. */
+/** Evaluates a broadcast. */
 export function broadcastOf({ shape, dimensions }: Broadcast, operand: Literal): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(shape, operand, (index) =>
@@ -33,7 +35,7 @@ export function broadcastOf({ shape, dimensions }: Broadcast, operand: Literal):
   );
 }
 
-/** The value of a transpose. */
+/** Evaluates a transpose. */
 export function transposeOf({ shape, permutation }: Transpose, operand: Literal): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(shape, operand, (index) =>
@@ -41,7 +43,7 @@ export function transposeOf({ shape, permutation }: Transpose, operand: Literal)
   );
 }
 
-/** The value of a slice. */
+/** Evaluates a slice. */
 export function sliceOf(it: Slice, operand: Literal): Literal {
   const strides = stridesOf(operand.shape.dims);
   return rearranged(it.shape, operand, (index) =>
@@ -49,7 +51,7 @@ export function sliceOf(it: Slice, operand: Literal): Literal {
   );
 }
 
-/** The value of a reverse. */
+/** Evaluates a reverse. */
 export function reverseOf({ shape, dimensions }: Reverse, operand: Literal): Literal {
   const strides = stridesOf(shape.dims);
   return rearranged(shape, operand, (index) =>
@@ -60,7 +62,7 @@ export function reverseOf({ shape, dimensions }: Reverse, operand: Literal): Lit
   );
 }
 
-/** The value of a pad; `value` is a scalar. */
+/** Evaluates a pad. `value` is the scalar for the padding. */
 export function padOf(it: Pad, operand: Literal, value: Literal): Literal {
   const { dims } = operand.shape;
   const strides = stridesOf(dims);
@@ -76,7 +78,7 @@ export function padOf(it: Pad, operand: Literal, value: Literal): Literal {
   return gathered(it.shape, operand, from, value);
 }
 
-/** The value of a select, element by element. */
+/** Evaluates a select. */
 export function selectOf(
   shape: ArrayShape,
   predicate: Literal,
@@ -90,7 +92,7 @@ export function selectOf(
   return { shape, data };
 }
 
-/** The value of a concatenate. */
+/** Evaluates a concatenate. */
 export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Literal {
   const { shape, dimension } = it;
   const data = storage(shape.type, elementCount(shape));
@@ -106,12 +108,12 @@ export function concatenateOf(it: Concatenate, operands: readonly Literal[]): Li
   return { shape, data };
 }
 
-/** The same elements in another shape. */
+/** Evaluates a reshape: the same elements with other dimensions. */
 export function reshapeOf(shape: ArrayShape, { data }: Literal): Literal {
   return { shape, data };
 }
 
-/** The same bits as elements of another type of the same width. */
+/** Evaluates a bitcast-convert: the same bits as elements of another type of the same width. */
 export function bitcastOf(shape: ArrayShape, operand: Literal): Literal {
   return literalOfBytes(shape, bytesOf(operand));
 }

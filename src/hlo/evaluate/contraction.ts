@@ -7,13 +7,14 @@ import type { Convolution, Dot, Precision } from '../instruction.ts';
 import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
-/** How many products an MXU adds up in one column before the sum goes to the accumulators. */
+/** Number of products that one column of the MXU sums before the sum enters the accumulators. */
 const tileDepth = tpuV2.mxuSide;
 
 /**
- * Σ_k lhs[k] · rhs[k] in the project's one order (docs/ARCHITECTURE.md, Order of sums): k
- * ascending in tiles of 128; ((0 + p0) + p1) + … within a tile; then tile after tile. Sums are f32.
- * `lhsAt` gives places in `lhs`, negative for padding, which is +0.
+ * Returns Σ_k lhs[k] · rhs[k] in the order of sums that all implementations keep
+ * (docs/ARCHITECTURE.md, "Order of sums"): k ascends in tiles of 128, a tile is ((0 + p0) + p1) +
+ * …, and the tiles are summed in order. Sums are f32. `lhsAt` and `rhsAt` are offsets from `bases`.
+ * A negative `lhsAt` is padding, which counts as +0.
  */
 function sumOfProducts(
   lhs: Float64Array,
@@ -36,21 +37,22 @@ function sumOfProducts(
 }
 
 /**
- * The f32 product of two f32. One whose exact magnitude is below the smallest normal, 2^-126, is
- * +0, so that fused and separate multiplication and addition agree. f64 holds the exact product.
+ * Returns the product of two f32, rounded to f32. A product whose exact magnitude is below 2^-126,
+ * the smallest normal number, is +0, so that fused and separate multiply-adds agree. f64 represents
+ * the product exactly.
  */
 function product(a: number, b: number): number {
   const exact = a * b;
   return Math.abs(exact) < 2 ** -126 ? 0 : Math.fround(exact);
 }
 
-/** Multiplicands as they enter the MXU. */
+/** Returns the elements as the MXU multiplies them: rounded to bf16, except for `highest`. */
 function multiplicands(it: Literal, precision: Precision): Float64Array {
   const values = numbersOf(it);
   return precision === 'default' ? values.map(roundToBf16) : values;
 }
 
-/** The value of a dot, in the order of sums of docs/ARCHITECTURE.md. */
+/** Evaluates a dot, in the order of sums of docs/ARCHITECTURE.md. */
 export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
   const left = multiplicands(lhs, it.precision);
   const right = multiplicands(rhs, it.precision);
@@ -76,9 +78,10 @@ function others(dims: readonly number[], ...used: (readonly number[])[]): number
 }
 
 /**
- * k runs over the positions of the window, row-major in the order of `kernelSpatial`, and within
- * each over the input features of the group. A reversed dimension takes the kernel's elements
- * from the far end; the window still moves from its low to its high side.
+ * Evaluates a convolution. The depth k of a sum runs over the positions of the window, row-major in
+ * the order of `kernelSpatial`, and at each position over the input features of the group. In a
+ * reversed dimension the kernel's elements are used from the last to the first; the order of the
+ * window's positions is unchanged.
  */
 export function convolutionOf(it: Convolution, input: Literal, kernel: Literal): Literal {
   const { dimensions: of, window } = it;
@@ -118,7 +121,10 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
   });
   return literalFrom(it.shape, (i) => values[i]!);
 
-  /** Where the window at a result's index meets the input, feature by feature; -1 in padding. */
+  /**
+   * Returns the offset in the input of each element of the window at `index` of the result, in the
+   * order of k. The offset is −1 in padding.
+   */
   function inputDepth(index: readonly number[]): number[] {
     const depth: number[] = [];
     forEachIndex(windowSizes, (offset) => {

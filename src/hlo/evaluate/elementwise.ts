@@ -17,8 +17,8 @@ const rsqrt = onNumber(lanes.rsqrt);
 const power = onNumbers(lanes.power);
 
 /**
- * One element of a unary operation. Floats are computed in f32 and then rounded to their type;
- * integers wrap.
+ * Returns the function that computes one element of a unary operation. Floats are computed in f32
+ * and then rounded to their type. Integers wrap modulo 2^32.
  */
 export function unaryElement(opcode: UnaryOpcode, type: ElementType): (x: number) => number {
   const plain = unaryOf(opcode, type);
@@ -69,9 +69,10 @@ function unaryOf(opcode: UnaryOpcode, type: ElementType): (x: number) => number 
 }
 
 /**
- * One element of a binary operation. Maximum and minimum give NaN if either is NaN, and hold −0
- * below +0, as WASM does. Integers: x/0 has all bits set, x rem 0 is x, −2^31/−1 is −2^31 [XLA];
- * shifts count as unsigned, and by 32 or more leave nothing but the sign.
+ * Returns the function that computes one element of a binary operation. Maximum and minimum are NaN
+ * if either operand is NaN, and order −0 below +0, as WASM does. For integers, x/0 has all bits
+ * set, the remainder of x/0 is x, and −2^31/−1 is −2^31 [XLA]. A shift count is unsigned. A shift
+ * by 32 or more results in 0, or in copies of the sign bit for an arithmetic right shift.
  */
 export function binaryElement(
   opcode: BinaryOpcode,
@@ -133,7 +134,7 @@ function orderedOf(opcode: BinaryOpcode): (a: number, b: number) => number {
   return opcode === 'maximum' ? Math.max : Math.min;
 }
 
-/** 1 where the comparison holds; with NaN only NE does. */
+/** Returns a function that is 1 if the comparison holds, else 0. With a NaN, only NE holds. */
 export function comparison(direction: Compare['direction']): (a: number, b: number) => number {
   switch (direction) {
     case 'EQ':
@@ -154,8 +155,9 @@ export function comparison(direction: Compare['direction']): (a: number, b: numb
 }
 
 /**
- * Converts one value. Float to integer goes towards zero and saturates, NaN becomes 0; integers
- * wrap; pred is whether the value is not 0; integer to bf16 rounds twice, by way of f32.
+ * Returns the function that converts one value. Float to integer rounds towards zero and saturates,
+ * and makes NaN 0. Integer to integer wraps modulo 2^32. Any type to pred is true if the value is
+ * not 0. Integer to bf16 rounds twice: to f32, then to bf16.
  */
 export function conversion(from: ElementType, to: ElementType): (x: number) => number {
   if (to === 'pred') return (x) => Number(x !== 0);

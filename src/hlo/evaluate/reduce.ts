@@ -5,10 +5,10 @@ import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '..
 import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
-/** A computation on scalars as a function of numbers. */
+/** A computation on scalars, as a function of numbers that returns all its results. */
 export type ScalarBody = (...values: readonly number[]) => readonly number[];
 
-/** ((init ∘ x0) ∘ x1) ∘ … for each element of the result, over n inputs at once. */
+/** Evaluates a reduce of n inputs. Each element of the results is ((init ∘ x0) ∘ x1) ∘ …. */
 export function reduceOf(
   it: Reduce,
   operands: readonly Literal[],
@@ -35,7 +35,10 @@ export function reduceOf(
   );
 }
 
-/** Padding and the holes of a dilated base take part, as the initial value. [StableHLO] */
+/**
+ * Evaluates a reduce-window. Padding and the holes between dilated elements count as elements with
+ * the initial value. [StableHLO]
+ */
 export function reduceWindowOf(
   it: ReduceWindow,
   input: Literal,
@@ -55,7 +58,10 @@ export function reduceWindowOf(
   return literalFrom(it.shape, (i) => results[i]!);
 }
 
-/** Padding is never selected; what a window of nothing but padding would scatter is dropped. */
+/**
+ * Evaluates a select-and-scatter. Padding is never selected. If a window contains only padding, its
+ * source element is dropped.
+ */
 export function selectAndScatterOf(
   it: SelectAndScatter,
   operands: readonly [operand: Literal, source: Literal, init: Literal],
@@ -77,7 +83,10 @@ export function selectAndScatterOf(
   return literalFrom(it.shape, (i) => result[i]!);
 }
 
-/** Visits the flat places that a window covers, row-major; -1 where there is no element. */
+/**
+ * Calls `visit` for each element of the window at `position`, in row-major order, with the
+ * element's row-major index in the array, or −1 for padding and holes.
+ */
 function forEachInWindow(
   window: readonly WindowDimension[],
   position: readonly number[],

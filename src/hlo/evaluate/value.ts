@@ -4,7 +4,7 @@ import type { ElementType } from '../../numerics/element-type.ts';
 import { type Literal, storage, valueAt } from '../../numerics/literal.ts';
 import { type ArrayShape, elementCount, stridesOf } from '../../numerics/shape.ts';
 
-/** What an instruction computes: an array, a tuple of values, or a token, which holds nothing. */
+/** Value of an instruction: an array, a tuple of values, or a token, which has no data. */
 export type Value = Literal | readonly Value[] | 'token';
 
 export function literalOf(value: Value): Literal {
@@ -12,13 +12,15 @@ export function literalOf(value: Value): Literal {
   return value;
 }
 
-/** All arrays of a value, tuples opened depth first. */
+/** Returns all arrays of a value, with nested tuples flattened depth first. */
 export function flattened(value: Value): Literal[] {
   if (value === 'token') return [];
   return 'shape' in value ? [value] : value.flatMap(flattened);
 }
 
-/** A literal whose element i is `element(i)`, an f32 or an integer, rounded to the type. */
+/**
+ * Makes a literal from `element(i)`, an f32 or an integer, which is rounded to the element type.
+ */
 export function literalFrom(shape: ArrayShape, element: (i: number) => number): Literal {
   const data = storage(shape.type, elementCount(shape));
   const rounds = shape.type === 'bf16';
@@ -26,7 +28,10 @@ export function literalFrom(shape: ArrayShape, element: (i: number) => number): 
   return { shape, data };
 }
 
-/** Copies of elements of `source`, their bits untouched; where `from` is negative, of `other`. */
+/**
+ * Gathers elements without changing their bits: element i is element `from[i]` of `source`, or
+ * element 0 of `other` if `from[i]` is negative.
+ */
 export function gathered(
   shape: ArrayShape,
   source: Literal,
@@ -40,12 +45,14 @@ export function gathered(
   return { shape, data };
 }
 
-/** All values as numbers, in f64, which holds each of them. */
+/** Returns all elements as f64, which represents each element type exactly. */
 export function numbersOf(it: Literal): Float64Array {
   return Float64Array.from({ length: it.data.length }, (_, i) => valueAt(it, i));
 }
 
-/** The value as one of the type: f32 and bf16 round, integers wrap. */
+/**
+ * Converts a number to an element type: rounds for f32 and bf16, wraps modulo 2^32 for integers.
+ */
 export function asType(type: ElementType, value: number): number {
   switch (type) {
     case 'f32':
@@ -61,7 +68,10 @@ export function asType(type: ElementType, value: number): number {
   }
 }
 
-/** Calls `visit` with each index into an array of size `dims`, row-major. The index is reused. */
+/**
+ * Calls `visit` with each index into an array of dimensions `dims`, in row-major order. All calls
+ * get the same array object, so `visit` must not keep it.
+ */
 export function forEachIndex(
   dims: readonly number[],
   visit: (index: readonly number[], flat: number) => void,
@@ -79,8 +89,8 @@ export function forEachIndex(
 }
 
 /**
- * How far from the first element those lie that one reaches by moving along the `chosen`
- * dimensions of an array, the first chosen outermost.
+ * Returns the row-major offsets of all elements with index 0 in every dimension that is not
+ * `chosen`. The offsets are in row-major order of the chosen dimensions, the first one outermost.
  */
 export function offsetsAlong(dims: readonly number[], chosen: readonly number[]): number[] {
   const strides = stridesOf(dims);

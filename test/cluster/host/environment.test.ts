@@ -4,7 +4,7 @@ import { textIn, wholeIn, wholeUnlessEmpty, wordIn } from '../../../cluster/host
 
 const range = { min: 1, max: 65_535 };
 
-test('a number is read with white space around it, and everything else is refused in a line', () => {
+test('a number may have white space around it, and all other text is refused in one line', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 65_535 }),
@@ -47,14 +47,14 @@ describe('numbers', () => {
     expect(() => wholeIn({ X: text }, 'X', range)).toThrow(/^X: expected/),
   );
 
-  test('none given is none; set to nothing is refused, unless that may be', () => {
+  test('an unset variable is undefined, and an empty one is refused unless it may be empty', () => {
     expect(wholeIn({}, 'X', range)).toBeUndefined();
     expect(wholeUnlessEmpty({ X: '' }, 'X', range)).toBeUndefined();
     expect(() => wholeUnlessEmpty({ X: ' ' }, 'X', range)).toThrow(/^X: expected/);
   });
 });
 
-test('one of some words', () => {
+test('wordIn accepts one of the given words', () => {
   expect(wordIn({ X: ' serve ' }, 'X', ['job', 'serve'])).toBe('serve');
   expect(wordIn({}, 'X', ['job'])).toBeUndefined();
   for (const text of ['', 'JOB', 'jobs', 'toString']) {
@@ -64,7 +64,7 @@ test('one of some words', () => {
   }
 });
 
-test('a line of text', () => {
+test('textIn accepts one line of text', () => {
   expect(textIn({ X: '/data/my files' }, 'X')).toBe('/data/my files');
   expect(textIn({}, 'X')).toBeUndefined();
   for (const text of ['', '  ', 'a\nb', '\u001b[31m', 'a'.repeat(5000)]) {

@@ -41,7 +41,7 @@ test('a folder that another process holds is refused, and the message names that
   expect(holderOf(folder)).toContain(`a test (pid ${pid}`);
 });
 
-test('a lock ends with its owner, however that ends', async () => {
+test('a lock is free after its owner is killed', async () => {
   const child = await lockElsewhere();
   child.kill('SIGKILL');
   await once(child, 'exit');
@@ -49,7 +49,7 @@ test('a lock ends with its owner, however that ends', async () => {
   lockFolder(folder, 'pod train').release();
 });
 
-test('what the lock file says of a living process does not hold the folder', () => {
+test('a lock file that names a living process does not hold the folder without the lock', () => {
   const alive = { pid: process.ppid, start: '', host: 'here', use: 'x', since: '2026-01-01T00:00' };
   writeFileSync(join(folder, lockFile), JSON.stringify(alive));
   const lock = lockFolder(folder, 'pod train');
@@ -65,12 +65,12 @@ test('a second lock in the same process is refused as well', () => {
   lockFolder(folder, 'pod train').release();
 });
 
-test('asking who holds a folder changes nothing in it', () => {
+test('holderOf changes nothing in a folder', () => {
   expect(holderOf(folder)).toBeUndefined();
   expect(readdirSync(folder)).toEqual([]);
 });
 
-test('an opened file is taken by one descriptor at a time', () => {
+test('an opened file can be locked by one descriptor at a time', () => {
   const path = join(folder, 'run.log');
   const [first, second] = [openSync(path, 'a'), openSync(path, 'a')];
   lockOpened(first, path);
@@ -82,7 +82,7 @@ test('an opened file is taken by one descriptor at a time', () => {
   closeSync(second);
 });
 
-test('a lock file that cannot be made is said in a line', () => {
+test('a lock file that cannot be made is reported in one line', () => {
   const missing = join(folder, 'none');
   expect(() => lockFolder(missing, 'pod train')).toThrow(
     expect.objectContaining({ code: 'io', message: expect.stringMatching(/could not be locked/) }),

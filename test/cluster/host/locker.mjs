@@ -1,4 +1,4 @@
-/** Takes the lock of a folder, says so, and holds it until it is killed. node locker.mjs <folder> */
+/** Locks a folder, prints `locked`, and holds the lock until killed: node locker.mjs <folder> */
 import { lockFolder } from '../../../dist/cluster/host/lock.js';
 
 lockFolder(process.argv[2], 'a test');

@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { identityOf, isAlive, ownIdentity } from '../../../cluster/host/process-identity.ts';
 
-test('this process is alive, and stays the same one', () => {
+test('this process is alive and keeps its identity', () => {
   const own = ownIdentity();
   expect(own.pid).toBe(process.pid);
   expect(isAlive(own)).toBe(true);
   expect(identityOf(process.pid)).toEqual(own);
 });
 
-test('a number that another process has now is not the process that had it', () => {
+test('the same process number with another start time is another process', () => {
   const { pid, start } = ownIdentity();
   expect(start).not.toBe('');
   expect(isAlive({ pid, start: `${start}0` })).toBe(false);
@@ -27,6 +27,6 @@ test('a process that has ended is not alive, also before its parent has noticed'
   expect(identity !== undefined && isAlive(identity)).toBe(false);
 });
 
-test('numbers that stand for groups of processes are none', () => {
+test('numbers that stand for groups of processes have no identity', () => {
   for (const pid of [0, -1, 1.5, Number.NaN]) expect(identityOf(pid)).toBeUndefined();
 });

@@ -2,10 +2,11 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { limits } from '../../../cluster/limits.ts';
 import { type ApiSource, requestsMax, serveApi } from '../../../cluster/master/api.ts';
 import { Doorkeeper, noTime, sign } from '../../../cluster/master/auth.ts';
 import { bodyBytesMax, pageMax, waitMsMax } from '../../../cluster/master/job-api.ts';
-import { queueMax, wordsBytesMax } from '../../../cluster/master/serve.ts';
+import { wordsBytesMax } from '../../../cluster/master/serve.ts';
 import { Token } from '../../../cluster/net/token.ts';
 import { token } from '../net/processes.ts';
 import { type Pod, reportOf, startServer } from './fake-runner.ts';
@@ -58,7 +59,7 @@ async function send(
 
 const post = (words: unknown): Promise<Answer> => send('POST', '/jobs', JSON.stringify({ words }));
 
-test('a job from its submission to its summary', async () => {
+test('the API shows a job from its submission to its summary', async () => {
   const { status, value } = await post(['--model', 'mlp']);
   expect(status).toBe(201);
   const { submittedMs } = value;
@@ -82,7 +83,7 @@ test('a job from its submission to its summary', async () => {
   expect((await send('GET', '/jobs/job-1')).value).toEqual({ ...done, report: reportOf('job-1') });
 });
 
-test('what anybody may ask stays as it is, and tells nothing of jobs', async () => {
+test('public paths answer without a proof, reveal nothing about jobs, and refuse POST', async () => {
   await post(['--secret']);
   for (const [path, text] of [
     ['/healthz', 'alive\n'],
@@ -104,7 +105,7 @@ test('a master that takes no jobs has no /jobs', async () => {
   expect((await send('POST', '/jobs', '{}')).status).toBe(405);
 });
 
-describe('without a good proof nothing is told and nothing happens', () => {
+describe('a request without a valid proof gets status 401 and changes nothing', () => {
   const routes = [
     ['POST', '/jobs'],
     ['GET', '/jobs'],
@@ -147,7 +148,7 @@ describe('without a good proof nothing is told and nothing happens', () => {
   });
 });
 
-test('a clock that is off costs a second request: with the challenge it is admitted, once', async () => {
+test('a client with a wrong clock is admitted once, with the challenge of its refused request', async () => {
   const body = '{"words":["--steps","20"]}';
   const request = { method: 'POST', path: '/jobs', body: Buffer.from(body) };
   for (const timeMs of [Date.now() - 3_600_000, Date.now() + 3_600_000, 1]) {
@@ -160,7 +161,7 @@ test('a clock that is off costs a second request: with the challenge it is admit
   expect(pod.server.list().length).toBe(3);
 });
 
-describe('what is wrong is said in one line', () => {
+describe('a wrong request gets a code and a message of one line', () => {
   test.each([
     ['no JSON', '{"words":', 'bad-flag', /^body: expected JSON such as/],
     ['deep JSON', '['.repeat(60_000), 'bad-flag', /^body: /],
@@ -201,7 +202,7 @@ describe('what is wrong is said in one line', () => {
     expect(await send(method, path)).toMatchObject({ status, value: { code } });
   });
 
-  test('cancelling what has ended', async () => {
+  test('the cancellation of a job that has ended', async () => {
     await post([]);
     await pod.runner.done();
     const { status, value } = await send('DELETE', '/jobs/job-1');
@@ -216,8 +217,8 @@ describe('what is wrong is said in one line', () => {
   });
 });
 
-describe('bounds', () => {
-  test('of a body, whether its length is said or not', async () => {
+describe('limits', () => {
+  test('a too long body is refused, with content-length and with chunks', async () => {
     const words = (bytes: number): string => `{"words":[]}${' '.repeat(bytes - 12)}`;
     expect((await send('POST', '/jobs', words(bodyBytesMax))).status).toBe(201);
     const { status, value } = await send('POST', '/jobs', words(bodyBytesMax + 1));
@@ -232,7 +233,7 @@ describe('bounds', () => {
     expect(pod.server.list().length).toBe(1);
   });
 
-  test('a body without end is cut off', async () => {
+  test('a connection with an endless body is closed', async () => {
     const request = { method: 'POST', path: '/jobs', body: Buffer.alloc(0) };
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => {});
@@ -251,15 +252,15 @@ describe('bounds', () => {
     expect(pod.server.list()).toEqual([]);
   });
 
-  test('of the words and of the queue', async () => {
+  test('too long words and a full queue are refused', async () => {
     const { status, value } = await post(['x'.repeat(wordsBytesMax)]);
     expect([status, value.code]).toEqual([413, 'too-large']);
-    for (let i = 0; i < queueMax; i++) pod.server.submit([]);
+    for (let i = 0; i < limits.queueMax; i++) pod.server.submit([]);
     const full = await post([]);
     expect([full.status, full.value.code]).toEqual([429, 'too-many']);
   });
 
-  test('of a list: newest first, the rest on further pages', async () => {
+  test('a list of jobs has pages of limited size, newest jobs first', async () => {
     for (let i = 0; i < pageMax + 5; i++) pod.server.submit([]);
     const first = (await send('GET', '/jobs')).value;
     expect(first.more).toBe(true);
@@ -278,11 +279,11 @@ describe('bounds', () => {
   });
 });
 
-describe('a log', () => {
+describe('the log of a job', () => {
   const log = async (query: string): Promise<Answer['value']> =>
     (await send('GET', `/jobs/job-1/log${query}`)).value;
 
-  test('is read from where the last answer ended', async () => {
+  test('is read from the offset at which the last answer ended', async () => {
     await post([]);
     expect(await log('')).toEqual({ text: '', next: 0, state: 'running', hasEnded: false });
     pod.runner.hooks.log({ msg: 'one' });
@@ -299,7 +300,7 @@ describe('a log', () => {
     });
   });
 
-  test('is waited for, until it grows, or the job ends, or for so long', async () => {
+  test('is waited for until it grows, the job ends, or the wait is over', async () => {
     await post([]);
     expect(await log('?wait=1')).toMatchObject({ text: '', hasEnded: false });
     const line = log('?wait=10000');
@@ -312,7 +313,7 @@ describe('a log', () => {
     expect(server.list()).toHaveLength(1);
   });
 
-  test('who hangs up waits no more', async () => {
+  test('no longer has a watcher when its client has hung up', async () => {
     await post([]);
     const waits = 80;
     for (let i = 0; i < waits; i++) {
@@ -328,14 +329,14 @@ describe('a log', () => {
     }
   });
 
-  /** Does something once somebody waits. */
+  /** Waits for the next watcher of a job, then does `work`. */
   async function heard(work: () => void): Promise<void> {
     const { begun } = watchOnce();
     await begun;
     work();
   }
 
-  /** When the next watcher comes, and goes. */
+  /** Returns two promises: the next watcher of a job has come, and it has gone. */
   function watchOnce(): { readonly begun: Promise<void>; readonly ended: Promise<void> } {
     const { server } = pod;
     const { watch } = server;
@@ -358,7 +359,7 @@ describe('a log', () => {
   }
 });
 
-/** All that is answered to these bytes. */
+/** Sends raw bytes and returns all that the server answers until it closes the connection. */
 async function raw(text: string): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   let answer = '';
@@ -371,13 +372,13 @@ async function raw(text: string): Promise<string> {
   return answer;
 }
 
-test('who sends more at once than one connection may is hung up on', async () => {
+test('a client that pipelines too many requests on one connection is disconnected', async () => {
   const socket = connect(port, '127.0.0.1');
   let heard = '';
   socket.setEncoding('latin1').on('data', (text: string) => {
     heard += text;
   });
-  // It may be reset while it is still being written to.
+  // The server may reset the connection while the test still writes to it.
   socket.on('error', () => undefined);
   socket.write('GET /metrics HTTP/1.1\r\nHost: master\r\n\r\n'.repeat(10 * requestsMax));
   await once(socket, 'close');

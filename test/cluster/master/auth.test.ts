@@ -1,14 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { limits } from '../../../cluster/limits.ts';
 import {
-  challengeMsMax,
   Doorkeeper,
   noncesMax,
   noTime,
   type SignedRequest,
   Stale,
   sign,
-  skewMsMax,
 } from '../../../cluster/master/auth.ts';
 import { Token } from '../../../cluster/net/token.ts';
 import { token } from '../net/processes.ts';
@@ -16,7 +15,7 @@ import { token } from '../net/processes.ts';
 const bootMs = 1_700_000_000_000;
 const request: SignedRequest = { method: 'POST', path: '/jobs?a=1', body: Buffer.from('{"x":1}') };
 
-/** A doorkeeper and its clocks, which stand: that of the wall, and one that nobody sets. */
+/** Returns a doorkeeper with two clocks that the test moves: wall time, and monotonic time. */
 function open(): {
   readonly clock: { ms: number; elapsedMs: number };
   admit(it: SignedRequest, header: string): void;
@@ -36,7 +35,7 @@ function open(): {
 const refused = (text: RegExp) =>
   expect.objectContaining({ code: 'unauthorized', message: expect.stringMatching(text) });
 
-test('what is signed is admitted, once', () => {
+test('a signed request is admitted once', () => {
   const { admit } = open();
   const anyRequest = fc.record({
     method: fc.constantFrom('GET', 'POST', 'DELETE'),
@@ -53,7 +52,7 @@ test('what is signed is admitted, once', () => {
   );
 });
 
-test('any character changed anywhere, in the header or in the request, is refused', () => {
+test('a change of any character of the header or of the request is refused', () => {
   const { admit } = open();
   const header = sign(token, request, bootMs);
   const changes = ['0', '1', 'f', 'F', '.', ' ', '-', 'g', 'P', 'p'];
@@ -80,13 +79,13 @@ test('any character changed anywhere, in the header or in the request, is refuse
       }
     }
   }
-  // Nothing moves from one part to its neighbour.
+  // A character that moves from the path to the method changes the signature too.
   const moved = { method: 'POST/', path: 'jobs?a=1', body: request.body };
   expect(() => admit(moved, header)).toThrow(refused(/^wrong token$/));
   admit(request, header);
 });
 
-test('another token, and no header at all, are refused', () => {
+test('a wrong token and a missing header are refused', () => {
   const { admit } = open();
   const other = new Token(Buffer.from('a token that only tests knoW'));
   expect(() => admit(request, sign(other, request, bootMs))).toThrow(refused(/^wrong token$/));
@@ -97,21 +96,24 @@ test('another token, and no header at all, are refused', () => {
   expect(() => doorkeeper.readStamp(undefined)).toThrow(refused(/^expected authorization/));
 });
 
-test('a clock that is off by more than a minute is refused, with how far', () => {
+test('a stamp that is off by more than a minute is refused with the difference', () => {
   const { admit, clock } = open();
   const signed = (aheadMs: number): string => sign(token, request, clock.ms + aheadMs);
-  clock.ms += 10 * skewMsMax;
-  clock.elapsedMs += 10 * skewMsMax;
-  for (const aheadMs of [-skewMsMax, 0, skewMsMax]) admit(request, signed(aheadMs));
-  expect(() => admit(request, signed(skewMsMax + 1))).toThrow(refused(/60001 ms ahead$/));
-  expect(() => admit(request, signed(-skewMsMax - 1))).toThrow(refused(/60001 ms behind$/));
+  clock.ms += 10 * limits.clockSkewMs;
+  clock.elapsedMs += 10 * limits.clockSkewMs;
+  for (const aheadMs of [-limits.clockSkewMs, 0, limits.clockSkewMs])
+    admit(request, signed(aheadMs));
+  expect(() => admit(request, signed(limits.clockSkewMs + 1))).toThrow(refused(/60001 ms ahead$/));
+  expect(() => admit(request, signed(-limits.clockSkewMs - 1))).toThrow(
+    refused(/60001 ms behind$/),
+  );
 });
 
-test('nothing is good twice, however the clock moves and however much is forgotten', () => {
+test('no proof is valid twice, however the clock moves and however many nonces are forgotten', () => {
   const move = fc.record({
-    clockMs: fc.integer({ min: -3 * skewMsMax, max: 3 * skewMsMax }),
-    elapsedMs: fc.integer({ min: 0, max: 3 * skewMsMax }),
-    aheadMs: fc.integer({ min: -2 * skewMsMax, max: 2 * skewMsMax }),
+    clockMs: fc.integer({ min: -3 * limits.clockSkewMs, max: 3 * limits.clockSkewMs }),
+    elapsedMs: fc.integer({ min: 0, max: 3 * limits.clockSkewMs }),
+    aheadMs: fc.integer({ min: -2 * limits.clockSkewMs, max: 2 * limits.clockSkewMs }),
   });
   fc.assert(
     fc.property(fc.array(move, { maxLength: 30 }), (moves) => {
@@ -126,7 +128,8 @@ test('nothing is good twice, however the clock moves and however much is forgott
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // A clock is off, or was set back to before what has been forgotten: a challenge helps.
+          // The clocks differ, or the clock was set back to a time whose nonces are forgotten. The
+          // challenge in the refusal lets the client in.
           if (!(error instanceof Stale)) throw error;
           const again = sign(token, request, noTime, error.challenge);
           admit(request, again);
@@ -137,13 +140,13 @@ test('nothing is good twice, however the clock moves and however much is forgott
   );
 });
 
-test('what was signed before the master started is refused: an earlier one may have seen it', () => {
+test('a stamp from before the start of the master is refused, as an earlier master may have seen it', () => {
   const { admit } = open();
   expect(() => admit(request, sign(token, request, bootMs - 1))).toThrow(refused(/^signed before/));
   admit(request, sign(token, request, bootMs));
 });
 
-test('only so many nonces are kept, those of who holds the token, and none is forgotten early', () => {
+test('a limited number of valid nonces is kept, and none is forgotten before it expires', () => {
   const { admit, clock } = open();
   const first = sign(token, request, clock.ms);
   admit(request, first);
@@ -155,20 +158,20 @@ test('only so many nonces are kept, those of who holds the token, and none is fo
     clock.ms += ms;
     clock.elapsedMs += ms;
   };
-  wait(2 * skewMsMax);
+  wait(2 * limits.clockSkewMs);
   expect(() => admit(request, sign(token, request, clock.ms))).toThrow(full);
   wait(1);
   admit(request, sign(token, request, clock.ms));
 });
 
-test('a clock that is set by an hour, in either direction, costs one challenge and keeps nobody out', () => {
+test('a clock that is set by an hour costs each client one challenge and locks nobody out', () => {
   for (const hours of [1, -1]) {
     const { admit, clock } = open();
     const before = sign(token, request, clock.ms);
     admit(request, before);
     clock.ms += hours * 3_600_000;
     clock.elapsedMs += 1000;
-    // Nothing that was used before is good again, now or when the clock comes by again.
+    // Used proofs stay invalid, both now and when the clock reaches the same time again.
     expect(() => admit(request, before)).toThrow(refused(/./));
     const staleClient = challengeOf(() => admit(request, sign(token, request, bootMs)));
     admit(request, sign(token, request, noTime, staleClient));
@@ -179,7 +182,7 @@ test('a clock that is set by an hour, in either direction, costs one challenge a
   }
 });
 
-test('a challenge is good once, for half a minute, for who holds the token, and for one master', () => {
+test('a challenge is valid once, for half a minute, with the right token, at one master', () => {
   const { admit, clock } = open();
   const challenge = (): string => challengeOf(() => admit(request, sign(token, request, 1)));
   const other = new Token(Buffer.from('a token that only tests knoW'));
@@ -192,11 +195,11 @@ test('a challenge is good once, for half a minute, for who holds the token, and 
     refused(/^used before$/),
   );
   const [late, later] = [challenge(), challenge()];
-  clock.elapsedMs += challengeMsMax;
+  clock.elapsedMs += limits.challengeMs;
   admit(request, sign(token, request, noTime, late));
   clock.elapsedMs += 1;
   expect(() => admit(request, sign(token, request, noTime, later))).toThrow(Stale);
-  // As the nonce of a request with a time it is like any other.
+  // In a request with a time, a challenge can be the nonce, like any other text.
   admit(request, sign(token, request, clock.ms, challenge()));
   const elsewhere = challenge();
   expect(() => open().admit(request, sign(token, request, noTime, elsewhere))).toThrow(Stale);

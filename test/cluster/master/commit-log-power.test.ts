@@ -15,7 +15,10 @@ import { MemoryCommitFiles } from './memory-commit-files.ts';
 const path = 'run/deep/commits.jsonl';
 const key = { model: 'mlp' };
 
-/** A master that commits steps until it is stopped before operation `stopAt`; then the machine is. */
+/**
+ * A master that commits steps until its process is stopped before operation `stopAt`. Then the
+ * machine loses power, and `survival` says what is left on disk.
+ */
 interface Life {
   readonly stopAt: number;
   readonly survival: Survival;
@@ -33,7 +36,7 @@ const survival: fc.Arbitrary<Survival> = fc.oneof(
 );
 const life: fc.Arbitrary<Life> = fc.record({ stopAt: fc.nat(24), survival });
 
-test('at every end of a master and of its machine, a step that was committed is in the log', () => {
+test('a committed step is in the log after any crash of the master and any loss of power', () => {
   fc.assert(
     fc.property(fc.array(life, { minLength: 1, maxLength: 5 }), (lives) => {
       let disk: MemoryDirectory = emptyDirectory();
@@ -48,13 +51,16 @@ test('at every end of a master and of its machine, a step that was committed is 
   );
 });
 
-/** Each end of a first master, with all that was not synced lost. */
+/**
+ * Returns one case for each operation of a first master: it stops there, and only synced data
+ * stays.
+ */
 function everyEnd(): [Life[]][] {
   const lost: Survival = { names: () => 'synced', bytes: 'synced' };
   return Array.from({ length: 25 }, (_, stopAt) => [[{ stopAt, survival: lost }]]);
 }
 
-/** Commits steps until it is stopped; the last step of which it was told that it is committed. */
+/** Commits steps until the process is stopped. Returns the last step whose commit has returned. */
 function liveOn(files: MemoryCommitFiles, before: number): number {
   let acknowledged = before;
   try {
@@ -75,7 +81,10 @@ function expectCommitted(files: MemoryCommitFiles, acknowledged: number): void {
   checkPast(openCommitLog(path, key, files).past().history, acknowledged);
 }
 
-/** One more may be there: it was written, and nobody heard of it. */
+/**
+ * Expects all acknowledged steps in the history. The history may have one step more, which was
+ * written but not acknowledged before the stop. Returns the number of steps.
+ */
 function checkPast(history: readonly StepCommitted[], acknowledged: number): number {
   expect([acknowledged, acknowledged + 1]).toContain(history.length);
   expect(history.map(({ step }) => step)).toEqual(history.map((_, i) => i + 1));

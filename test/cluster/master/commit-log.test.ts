@@ -62,7 +62,7 @@ function stepsOf(log: CommitLog): number[] {
   return log.past().history.map((it) => it.step);
 }
 
-test('a commit in another membership than the one before is a recovery, masters included', () => {
+test('each change of generation between two commits counts as a recovery, also by a new master', () => {
   const path = newPath();
   const first = open(path);
   for (const [number, generation] of [
@@ -78,7 +78,7 @@ test('a commit in another membership than the one before is a recovery, masters 
   expect(open(path).past().recoveries).toBe(2);
 });
 
-/** A log with a bit of everything. Returns its path. */
+/** Writes a log with commits and generations of two masters. Returns its path. */
 function written(): string {
   const path = newPath();
   const first = open(path);
@@ -89,7 +89,7 @@ function written(): string {
   return path;
 }
 
-describe('what a master finds', () => {
+describe('the next master finds', () => {
   test('every field of every step, and the last membership', () => {
     const path = written();
     const log = open(path);
@@ -97,13 +97,13 @@ describe('what a master finds', () => {
     expect(open(path).past().generation).toBe(4);
   });
 
-  test('a loss that is no number', () => {
+  test('a loss that is NaN', () => {
     const path = newPath();
     open(path).commit(step(1, { loss: Number.NaN }), 1);
     expect(open(path).past().history).toEqual([step(1, { loss: Number.NaN })]);
   });
 
-  test('a step that was committed is not written again, and must have the same bits', () => {
+  test('a committed step once: running again must give the same bits and writes nothing', () => {
     const path = written();
     const log = open(path);
     const before = readFileSync(path);
@@ -113,7 +113,7 @@ describe('what a master finds', () => {
     expect(() => log.commit(step(2, other), 5)).toThrow(/^step 2 run again: weights f+, 0+2 when/);
   });
 
-  test('steps that follow a checkpoint are kept, with a gap before them', () => {
+  test('steps after a checkpoint, also with a gap before them', () => {
     const path = written();
     const log = open(path);
     log.commit(step(7), 4);
@@ -121,7 +121,7 @@ describe('what a master finds', () => {
     expect(stepsOf(open(path))).toEqual([1, 2, 3, 7, 8]);
   });
 
-  test('how the run has ended: then nobody leads it any more', () => {
+  test('the end of the run, and writes nothing then', () => {
     const path = written();
     open(path).finish(report);
     const before = readFileSync(path);
@@ -139,7 +139,7 @@ describe('what a master finds', () => {
     });
   });
 
-  test('nothing of another run but its generations', () => {
+  test('of another run only its generations', () => {
     const path = written();
     open(path).finish(report);
     const other = open(path, { ...config, seed: 1 });
@@ -156,7 +156,7 @@ describe('another run', () => {
   const keyOfRun = (change: Partial<TrainConfig>): RunKey =>
     keyOf(identityOf({ ...config, ...change }, digits, null));
 
-  test('it is the same run whatever does not change its bits', () => {
+  test('settings that do not change the bits leave the run the same', () => {
     const path = newPath();
     const first = openLog(path, keyOfRun({}));
     first.commit(step(1), 1);
@@ -173,17 +173,17 @@ describe('another run', () => {
     }
   });
 
-  test('one that had not ended is named before another begins anew', () => {
+  test('an unfinished run is reported as abandoned when another run begins', () => {
     const path = newPath();
     openLog(path, keyOfRun({})).commit(step(1), 1);
     const other = openLog(path, keyOfRun({ seed: 1 }));
     expect(other.past().history).toEqual([]);
     expect(other.abandoned).toEqual({ step: 1, steps: 9, key: keyOfRun({}) });
-    // The other one has nothing to lose yet.
+    // The run with seed 1 has committed no step, so the next run abandons nothing.
     expect(openLog(path, keyOfRun({ seed: 2 })).abandoned).toBeNull();
   });
 
-  test('one that was done, or had failed, is none to name', () => {
+  test('a finished or failed run is not reported as abandoned', () => {
     for (const end of ['finish', 'fail'] as const) {
       const path = newPath();
       const log = openLog(path, keyOfRun({}));
@@ -194,7 +194,7 @@ describe('another run', () => {
     }
   });
 
-  test('a log of an older version, without a key, is another run', () => {
+  test('a log of an older version, without a key, counts as another run', () => {
     const path = newPath();
     const older = [{ run: 'ab' }, { master: 1, name: 'cd' }, { commit: step(1), epoch: 1 }];
     mkdirSync(dirname(path));
@@ -211,8 +211,8 @@ describe('another run', () => {
   }
 });
 
-describe('damage', () => {
-  test('cut at any byte: it opens, what it says is a prefix, and it goes on', () => {
+describe('a damaged log', () => {
+  test('that is cut at any byte opens with a prefix of the history and can be continued', () => {
     const whole = readFileSync(written());
     let longest = 0;
     for (let cut = 0; cut <= whole.length; cut++) {
@@ -233,7 +233,7 @@ describe('damage', () => {
     expect(longest).toBe(3);
   });
 
-  test('garbage anywhere: what is said of the run is a prefix, and it goes on', () => {
+  test('with garbage anywhere opens with a prefix of the history and can be continued', () => {
     const path = written();
     const whole = readFileSync(path);
     const garbage = fc.oneof(
@@ -257,14 +257,14 @@ describe('damage', () => {
     );
   });
 
-  test('a file that was cut by another while it is in use', () => {
+  test('that another process truncates during use refuses the next commit', () => {
     const path = written();
     const log = open(path);
     truncateSync(path, 10);
     expect(() => log.commit(step(4), 4)).toThrow(/^commit log .*: it was cut from \d+ to 10 bytes/);
   });
 
-  test('a folder that cannot be had', () => {
+  test('in a folder that cannot be made is refused', () => {
     const path = newPath();
     open(path);
     expect(() => openCommitLog(join(path, 'below', 'log'), config)).toThrow(/^commit log /);
@@ -274,7 +274,7 @@ describe('damage', () => {
 describe('two masters', () => {
   const isSuperseded = { code: 'superseded', exitCode: 3 };
 
-  test('an older one can add nothing once a newer one has begun', () => {
+  test('an older master can write nothing after a newer one has opened the log', () => {
     const path = written();
     const older = open(path);
     const newer = open(path);
@@ -293,7 +293,7 @@ describe('two masters', () => {
     expect(stepsOf(open(path))).toEqual([1, 2, 3, 4]);
   });
 
-  test('in any order of what they do: each step counts once, and is of whoever led', () => {
+  test('in any order of actions each step counts once, as committed by the master that led', () => {
     const acts = fc.array(fc.tuple(fc.nat(2), fc.constantFrom('open', 'commit', 'begin')), {
       maxLength: 40,
     });
@@ -324,17 +324,17 @@ describe('two masters', () => {
     );
   });
 
-  test('what an older one adds in the very moment that a newer one begins does not count', () => {
+  test('a line that an older master writes while a newer one begins does not count', () => {
     const path = written();
     const older = open(path);
     open(path);
-    // As if it had looked before the other began.
+    // The older master writes a line as if it had checked the leader before the newer one began.
     appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
     expect(() => older.beginGeneration(5)).toThrow(expect.objectContaining(isSuperseded));
     expect(stepsOf(open(path))).toEqual([1, 2, 3]);
   });
 
-  test('of two that take the same generation at once, the first in the file has it', () => {
+  test('if two masters take the same generation, the first in the file leads', () => {
     const path = written();
     appendFileSync(path, '{"master":4,"name":"first"}\n{"master":4,"name":"second"}\n');
     appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
@@ -343,7 +343,7 @@ describe('two masters', () => {
   });
 });
 
-test('processes that wrest the lead from each other: each step is committed once', async () => {
+test('several processes that take over the lead from each other commit each step once', async () => {
   const path = newPath();
   const steps = 200;
   const rivals = ['a', 'b', 'c'].map((name) => rival(path, name, steps));
@@ -365,7 +365,9 @@ test('processes that wrest the lead from each other: each step is committed once
   expect(masters).toBeGreaterThan(9);
 }, 60_000);
 
-/** What a process that wants to lead told of. */
+/**
+ * Starts a process that tries to lead (rival.mjs). Returns the steps that it reports as committed.
+ */
 function rival(
   path: string,
   name: string,

@@ -20,9 +20,9 @@ interface Running {
   readonly reject: (error: unknown) => void;
 }
 
-/** Runs jobs as a test says, one at a time. */
+/** A runner whose jobs run nothing: the test ends them with `done`, `fail` or `step`. */
 export class FakeRunner {
-  /** Names of all that were begun, in order. */
+  /** Ids of all jobs that were started, in order. */
   readonly begun: string[] = [];
   #running: Running | undefined;
 
@@ -53,7 +53,7 @@ export class FakeRunner {
     await turn();
   }
 
-  /** The present step ends: the run stops if it should. */
+  /** Ends the current step. The job stops if the server has asked for it. */
   async step(): Promise<void> {
     if (this.#need().hooks.shouldStop()) this.#take().resolve({ kind: 'stopped', step: 1 });
     await turn();
@@ -71,12 +71,12 @@ export class FakeRunner {
   }
 }
 
-/** Not all of a report: nobody looks into it. */
+/** Returns a part of a report, which is enough because no code under test reads it. */
 export function reportOf(id: string): Report {
   return { model: id, weightsDigest: '0123456789abcdef' } as Report;
 }
 
-/** Refuses `--bad` as options do, and `--unknown` as the reading of flags does. */
+/** Check of a job's words that throws a different kind of error for each of some words. */
 export const checkWords: CheckJob = (words) => {
   if (words.includes('--bad')) throw new PodError('bad-flag', '--bad: expected nothing');
   if (words.includes('--mistake')) throw new Error('a mistake of the check');
@@ -93,7 +93,7 @@ export interface Pod {
   readonly runner: FakeRunner;
 }
 
-/** A server that has begun to work, with a runner of its own. */
+/** Starts a job server with a fake runner. */
 export async function startServer(
   folder: string,
   files: JobFiles | undefined,

@@ -15,7 +15,7 @@ describe.each<[string, () => { readonly files: JobFiles; readonly at: string }]>
   ['of this machine', () => ({ files: nodeJobFiles, at: folder })],
   ['in memory', () => ({ files: new MemoryJobFiles(), at: 'data' })],
 ])('files %s', (_, open) => {
-  test('are what was written to them', () => {
+  test('return what was written to them', () => {
     const { files, at } = open();
     const [inner, file] = [join(at, 'a', 'b'), join(at, 'a', 'b', 'c')];
     expect(files.names(inner)).toEqual([]);
@@ -38,7 +38,7 @@ describe.each<[string, () => { readonly files: JobFiles; readonly at: string }]>
     expect(files.read(file)).toBe('new');
   });
 
-  test('fail as a system does', () => {
+  test('fail with the error codes of a file system', () => {
     const { files, at } = open();
     const missing = expect.objectContaining({ code: 'ENOENT', syscall: expect.any(String) });
     expect(() => files.write(join(at, 'none', 'x'), '')).toThrow(missing);
@@ -48,7 +48,7 @@ describe.each<[string, () => { readonly files: JobFiles; readonly at: string }]>
   });
 });
 
-test.skipIf(process.platform === 'win32')('nobody else can read what is made', () => {
+test.skipIf(process.platform === 'win32')('only the owner can read files of jobs', () => {
   nodeJobFiles.makeDirectory(join(folder, 'jobs'));
   nodeJobFiles.write(join(folder, 'jobs', 'a'), 'x');
   nodeJobFiles.append(join(folder, 'jobs', 'b'), 'x');

@@ -7,14 +7,19 @@ import {
   Stopped,
 } from '../../experiment/checkpoint/memory-files.ts';
 
-/** Files of commit logs in memory, that know what outlasts a loss of power, and that can be stopped. */
+/**
+ * Files of commit logs in memory. They record what would survive a loss of power, and can stop the
+ * process (throw Stopped) at any operation.
+ */
 export class MemoryCommitFiles implements CommitFiles {
   readonly root: MemoryDirectory;
-  /** Operations that change something, so far. */
+  /** Number of operations so far that change something. */
   count = 0;
   readonly #stopAt: number;
 
-  /** The process ends before its operation number `stopAt`; half of a write may be there then. */
+  /**
+   * The process stops before its operation number `stopAt`. If that is a write, half of it is done.
+   */
   constructor(root: MemoryDirectory, stopAt: number = Number.POSITIVE_INFINITY) {
     this.root = root;
     this.#stopAt = stopAt;
@@ -96,7 +101,7 @@ export class MemoryCommitFiles implements CommitFiles {
     throw new Stopped();
   }
 
-  /** A process that was stopped does nothing more, reading included. */
+  /** Throws Stopped if the process has been stopped: it can do nothing more, not even read. */
   #alive(): void {
     if (this.count > this.#stopAt) throw new Stopped();
   }

@@ -7,18 +7,24 @@ import {
   Stopped,
 } from '../../experiment/checkpoint/memory-files.ts';
 
-/** Where a process is stopped: before its operation number `at`, and half of a write may be there. */
+/**
+ * Point at which a process is stopped: before its operation number `at`. If that is a write and
+ * `partial` is true, half of it is done.
+ */
 export interface Stop {
   readonly at: number;
   readonly partial: boolean;
 }
 
-/** Files of jobs in memory, that know what outlasts a loss of power, and that can be stopped. */
+/**
+ * Files of jobs in memory. They record what would survive a loss of power, and can stop the process
+ * (throw Stopped) at any operation.
+ */
 export class MemoryJobFiles implements JobFiles {
   readonly root: MemoryDirectory;
-  /** Every operation that changes something, in order. */
+  /** Operations so far that change something, in order, as texts. */
   readonly operations: string[] = [];
-  /** A code such as `ENOSPC` that every change fails with. */
+  /** Error code, such as `ENOSPC`, with which every change fails. Undefined if changes succeed. */
   error: string | undefined;
   readonly #stop: Stop | undefined;
 
@@ -139,7 +145,7 @@ export class MemoryJobFiles implements JobFiles {
   }
 }
 
-/** A disk with an empty folder that is there to stay. */
+/** Returns a disk with an empty folder that survives a loss of power. */
 function withFolder(name: string): MemoryDirectory {
   const entries = new Map([[name, emptyDirectory()]]);
   return { kind: 'directory', entries, durable: new Map(entries) };

@@ -1,7 +1,9 @@
 /**
- * One of several processes that want to lead one run: opens its log, commits some steps or until
- * another leads, and opens it again. Tells each step that was committed, with the digest that is its own.
- * node rival.mjs <log> <name, hexadecimal> <steps>
+ * One of several processes that compete for the lead of one run. It opens the commit log, commits
+ * up to 20 steps or until another process leads, and opens the log again. It prints each step that
+ * it has committed with a digest that contains its name.
+ *
+ *     node rival.mjs <log> <name, hexadecimal> <steps>
  */
 import { openCommitLog } from '../../../dist/cluster/master/commit-log.js';
 
@@ -19,7 +21,7 @@ for (let last = 0; last < steps; ) {
       last = step;
       process.stdout.write(`${step} ${digestOf(step)}\n`);
       if (step % 3 === 0) log.beginGeneration(generation + 1 + step);
-      // Longer or shorter, so that others come between.
+      // Pauses of different lengths let other processes take over between commits.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, (step * 7) % 3);
     }
   } catch (error) {

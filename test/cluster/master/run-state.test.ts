@@ -5,8 +5,8 @@ import { RunState } from '../../../cluster/master/run-state.ts';
 const events = { ready: () => undefined, lost: () => undefined };
 
 test.each([
-  ['takes jobs is ready while it has none, until it is told to end', true],
-  ['has one run is not ready before steps can run', false],
+  ['takes jobs is ready without a job, until it stops', true],
+  ['has one run is not ready before it can run steps', false],
 ])('a master that %s', (_, serving) => {
   const state = new RunState('pod', new Metrics(), events, serving);
   expect(state.isReady()).toBe(serving);

@@ -1,9 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { limits } from '../../../cluster/limits.ts';
 import { pieceBytesMax } from '../../../cluster/master/job-log.ts';
 import { hasEnded, type Job, numberOf } from '../../../cluster/master/jobs.ts';
-import { JobServer, queueMax, wordsBytesMax } from '../../../cluster/master/serve.ts';
+import { JobServer, wordsBytesMax } from '../../../cluster/master/serve.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import {
   afterPowerLoss,
@@ -15,7 +16,7 @@ import {
 import { checkWords, FakeRunner, type Pod, reportOf, startServer } from './fake-runner.ts';
 import { MemoryJobFiles } from './memory-job-files.ts';
 
-/** A clock that goes on by itself. */
+/** Returns a clock that advances by 1 ms at each reading. */
 function clock(): () => number {
   let ms = 1_700_000_000_000;
   return () => ++ms;
@@ -49,22 +50,25 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 2, arbitrary: simple('stop', 'kill', 'power', 'mistake') },
 );
 
-/** What jobs are, said plainly: states in order of submission. */
+/** Model of a job server: the states of all jobs, in order of submission. */
 class Model {
   readonly states: string[] = [];
 
-  /** The job that runs, which is the first that has not ended. */
+  /** Index of the running job, or −1. It is the first job that has not ended. */
   get running(): number {
     return this.states.findIndex((it) => it === 'running' || it === 'cancelling');
   }
 
-  /** Whatever happened, the next one begins. */
+  /** Starts the next queued job if none runs. */
   settle(): void {
     const next = this.states.indexOf('queued');
     if (this.running < 0 && next >= 0) this.states[next] = 'running';
   }
 
-  /** The job that runs ends so, but for one that was cancelled. */
+  /**
+   * Ends the running job with `state`. A job that is being cancelled becomes `cancelled` unless
+   * done.
+   */
   end(state: string): void {
     const { running } = this;
     const isLate = state !== 'done' && this.states[running] === 'cancelling';
@@ -148,7 +152,7 @@ async function act(pod: Awaited<ReturnType<typeof start>>, model: Model, action:
   }
 }
 
-test('no job is lost, run out of order, or run again when it has ended, whatever happens', async () => {
+test('in any sequence of events no job is lost, run out of order, or run again after its end', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(action, { maxLength: 60 }), async (actions) => {
       const model = new Model();
@@ -171,15 +175,20 @@ test('no job is lost, run out of order, or run again when it has ended, whatever
   );
 });
 
-// ------------------------------------------------------------------- stopped before every operation
+// ------------------------------------------------------------------- stopped before every
+// operation
 
-/** What a process said before it was stopped. */
+/** States of jobs and number of log lines that a process has reported before it was stopped. */
 interface Said {
   states: Map<string, string>;
   lines: number;
 }
 
-/** A little of everything. Stops with the process. */
+/**
+ * Runs a fixed sequence of submissions, cancellations, log lines and ends, and records in `said`
+ * what the server reports. After a stop of the process nothing more is done; `said` has the state
+ * `dead`.
+ */
 async function play(files: MemoryJobFiles, said: Said): Promise<void> {
   const runner = new FakeRunner();
   const now = clock();
@@ -226,20 +235,20 @@ async function play(files: MemoryJobFiles, said: Said): Promise<void> {
 
 const survivals: [string, Survival][] = [
   ['killed', allSurvives],
-  ['without power, only what was synced is there', { names: () => 'synced', bytes: 'synced' }],
+  ['without power, with only synced data left', { names: () => 'synced', bytes: 'synced' }],
   [
-    'without power, all names and half of the bytes are there',
+    'without power, with all names and half of the bytes left',
     { names: () => 'all', bytes: 'half' },
   ],
 ];
 
-/** How far a job can have come: never back. */
+/** Progress of a job. No job may go back in this order. */
 const progress = ['queued', 'running', 'cancelling', 'ended'];
 const progressOf = (state: string): number =>
   progress.includes(state) ? progress.indexOf(state) : progress.length - 1;
 
-describe.each(survivals)('%s before any operation', (_, survival) => {
-  test('the next master has all that was said, and does the rest in order', async () => {
+describe.each(survivals)('a master that is %s before any operation', (_, survival) => {
+  test('is replaced by one that knows all reported states and runs the other jobs in order', async () => {
     const whole = new MemoryJobFiles();
     const all: Said = { states: new Map(), lines: 0 };
     await play(whole, all);
@@ -268,7 +277,7 @@ async function goOn(root: MemoryDirectory, said: Said, isKilled: boolean): Promi
       if (state === 'cancelling') expect(now).toBe('cancelled');
     } else expect([id, now]).toEqual([id, state]);
   }
-  // One more at most: what was being submitted.
+  // A submission that was interrupted may have stored its job: one job more at most.
   expect(found.size - said.states.size).toBeLessThanOrEqual(1);
   if (said.states.has('job-1')) {
     const lines = messagesOf(server, 'job-1');
@@ -294,7 +303,7 @@ function messagesOf(server: JobServer, id: string): string[] {
   return lines.map((line) => JSON.parse(line).msg);
 }
 
-test('the order is that of numbers, not of names', async () => {
+test('jobs are ordered by number, not by the text of their names', async () => {
   const { server, files } = await start();
   const ids = Array.from({ length: 12 }, () => server.submit([]).id);
   const next = await start(files.root);
@@ -305,7 +314,7 @@ test('the order is that of numbers, not of names', async () => {
 
 // ------------------------------------------------------------------------------------------ bounds
 
-test('a job has the words that the check of its flags gives', async () => {
+test('a job has the words that the check of its flags returns', async () => {
   const files = new MemoryJobFiles();
   const runner = new FakeRunner();
   const check = (words: readonly string[]) => ['--expanded', ...words];
@@ -322,8 +331,8 @@ test('a job has the words that the check of its flags gives', async () => {
   expect(files.read('data/jobs/job-1/job.json')).toContain('--expanded');
 });
 
-describe('what is refused', () => {
-  test('flags that do not pass, and the question for help', async () => {
+describe('a job server', () => {
+  test('refuses wrong flags and --help', async () => {
     const { server, files } = await start();
     const before = files.operations.length;
     const refused = (word: string, code: string, message: RegExp): void => {
@@ -345,16 +354,16 @@ describe('what is refused', () => {
     server.submit(['x'.repeat(wordsBytesMax - 4)]);
   });
 
-  test('more jobs than may wait, until one has ended', async () => {
+  test('refuses more than limits.queueMax waiting jobs, until one has ended', async () => {
     const { server, runner } = await start();
-    for (let i = 0; i < queueMax; i++) server.submit([]);
+    for (let i = 0; i < limits.queueMax; i++) server.submit([]);
     expect(() => server.submit([])).toThrow(expect.objectContaining({ code: 'too-many' }));
     await turn();
     await runner.done();
-    expect(server.submit([]).id).toBe(`job-${queueMax + 1}`);
+    expect(server.submit([]).id).toBe(`job-${limits.queueMax + 1}`);
   });
 
-  test('what the disk does not take: nobody is told that it happened', async () => {
+  test('reports nothing as done that the disk did not take', async () => {
     const { server, files, runner } = await start();
     server.submit([]);
     await turn();
@@ -374,7 +383,7 @@ describe('what is refused', () => {
   });
 
   test.each(['', '{"id": "job-2", "state": "lost"}', '[', 'null'])(
-    'a damaged job.json is named, stays, and takes no other along: %j',
+    'reports a damaged job.json, keeps it, and runs the other jobs: %j',
     async (text) => {
       const { server, files, runner } = await start();
       for (let i = 0; i < 3; i++) server.submit([]);
@@ -391,7 +400,7 @@ describe('what is refused', () => {
     },
   );
 
-  test('a job without its job.json, or with that of another, is damaged and stays', async () => {
+  test('reports a job as damaged whose job.json is missing or that of another job, and keeps it', async () => {
     const { server, files } = await start();
     for (let i = 0; i < 4; i++) server.submit([]);
     files.write('data/jobs/job-2/job.json', files.read('data/jobs/job-1/job.json') ?? '');
@@ -405,7 +414,7 @@ describe('what is refused', () => {
     expect(next.server.submit([]).id).toBe('job-5');
   });
 
-  test('a damaged newest job keeps its number', async () => {
+  test('does not give the number of a damaged newest job again', async () => {
     const { server, files } = await start();
     for (let i = 0; i < 2; i++) server.submit([]);
     files.write('data/jobs/job-2/job.json', '');
@@ -413,8 +422,8 @@ describe('what is refused', () => {
   });
 });
 
-describe('a run that is to end', () => {
-  test('because the master stops: a Cloud TPU lost meanwhile is no failure of the job', async () => {
+describe('a run that must end', () => {
+  test('because the master stops does not fail the job if a Cloud TPU is lost meanwhile', async () => {
     const { server, files, runner } = await start();
     server.submit([]);
     await turn();
@@ -424,7 +433,7 @@ describe('a run that is to end', () => {
     await stopped;
     const next = await start(files.root);
     expect(next.runner.job?.id).toBe('job-1');
-    // Nothing asks the next one to stop, and a loss counts.
+    // The next master is not asked to stop, so a loss makes the job fail.
     expect(next.runner.hooks.shouldStop()).toBe(false);
     await next.runner.fail(new PodError('worker-exited', 'gone\nfor good'));
     expect(next.server.find('job-1')).toMatchObject({
@@ -432,7 +441,7 @@ describe('a run that is to end', () => {
     });
   });
 
-  test('because it was cancelled: only that one', async () => {
+  test('because it is cancelled does not stop the next job', async () => {
     const { server, runner } = await start();
     server.submit([]);
     server.submit([]);
@@ -447,7 +456,7 @@ describe('a run that is to end', () => {
   });
 });
 
-test('the log of a job: in parts of whole lines, each once, whatever is in them', async () => {
+test('the log of a job is read in pieces of whole lines, each line once', async () => {
   const { server, runner } = await start();
   server.submit([]);
   await turn();
@@ -481,7 +490,7 @@ test('the log of a job: in parts of whole lines, each once, whatever is in them'
   expect(server.readLog('job-1', 1e12).text).toBe('');
 });
 
-test('watchers hear of lines and of states, until they go', async () => {
+test('watchers are notified of new lines and states until they unwatch', async () => {
   const { server, runner } = await start();
   server.submit([]);
   await turn();

@@ -45,7 +45,7 @@ describe('the environment of a master', () => {
       { TPUS: '12', POD_ARGS: '--topology 4x3' },
       { columns: 4, rows: 3 },
     ],
-  ])('%j has one size', (env, topology) => {
+  ])('%j has one size of the pod', (env, topology) => {
     expect(readMaster(env).config.topology).toEqual(topology);
     expect(readServing(env)).toEqual(topology);
   });
@@ -66,14 +66,14 @@ describe('the environment of a master', () => {
     [{ POD_ARGS: '--topology 9x1' }, /^--topology in POD_ARGS: expected columns x rows/],
     [{ POD_ARGS: "--model 'mlp" }, /^POD_ARGS: expected another ', found the end$/],
     [{ POD_ARGS: '--modle mlp' }, /^POD_ARGS: unknown option '--modle'/],
-  ])('%j is refused, naming who said what', (env, message) => {
+  ])('%j is refused with a message that names both sources', (env, message) => {
     for (const read of [readMaster, readServing]) {
       expect(refusal(() => read(env))).toMatchObject({ exitCode: 2 });
       expect(refusal(() => read(env)).message).toMatch(message);
     }
   });
 
-  test('a file is one more that may say the size', () => {
+  test('a settings file may give the size of the pod too', () => {
     const POD_ARGS = `--config ${file('tpus: 1\nmodel: mlp\n')}`;
     expect(readMaster({ POD_ARGS }).config).toMatchObject({
       ...{ topology: { columns: 1, rows: 1 }, model: 'mlp', recovery: 'replace' },
@@ -81,20 +81,20 @@ describe('the environment of a master', () => {
     expect(refusal(() => readMaster({ POD_ARGS, TPUS: '8' })).message).toMatch(
       /^TPUS and tpus in .*run\.yaml: expected one size of the pod, found 8 and 1 Cloud TPUs/,
     );
-    // Of flags and file the flags win, and then agree.
+    // The flag --tpus overrides the file, and agrees with TPUS.
     expect(readMaster({ POD_ARGS: `${POD_ARGS} --tpus 8`, TPUS: '8' }).config.topology).toEqual(
       eight,
     );
   });
 
-  test.each(['--log x', '--json', '--print fusion'])('%s is nothing that a master does', (args) => {
+  test.each(['--log x', '--json', '--print fusion'])('%s is refused for a master', (args) => {
     const flag = args.split(' ')[0];
     expect(refusal(() => readMaster({ POD_ARGS: args })).message).toMatch(
       new RegExp(`^${flag} in POD_ARGS: `),
     );
   });
 
-  test('the same in a file', () => {
+  test('a setting that a master does not take is refused in a file too', () => {
     const POD_ARGS = `--config ${file('json: true\n')}`;
     expect(refusal(() => readMaster({ POD_ARGS })).message).toMatch(
       /^json in .*: a master logs to its standard output/,
@@ -111,7 +111,7 @@ describe('the environment of a master', () => {
     },
   );
 
-  test('paths are those of the folder in which the master stands', () => {
+  test('relative paths are resolved against the working directory of the master', () => {
     const { config, checkpoint } = readMaster({
       POD_ARGS: '--data mnist:files/mnist --checkpoint ck --start-from old',
     });
@@ -122,7 +122,7 @@ describe('the environment of a master', () => {
 });
 
 describe('the words of a job', () => {
-  test('it takes the whole slice, or less', () => {
+  test('a job takes the whole slice by default, or a smaller one', () => {
     const slice = (...words: string[]) => readJobWords(words, 'job', eight).config.topology;
     expect(slice()).toEqual(eight);
     expect(slice('--tpus', '2')).toEqual({ columns: 2, rows: 1 });
@@ -132,7 +132,7 @@ describe('the words of a job', () => {
     expect(readJobWords([], 'job', odd).config.topology).toEqual(odd);
   });
 
-  test('it keeps checkpoints in its folder, and goes on from them', () => {
+  test('a job keeps checkpoints in its folder and resumes from them', () => {
     expect(readJobWords(['--every', '7'], 'job', eight)).toMatchObject({
       config: { recovery: 'replace' },
       checkpoint: { directory: 'job/checkpoints', every: 7, keep: 3, resume: true },
@@ -161,13 +161,13 @@ describe('the words of a job', () => {
       ['--data', 'mnist:/no/such'],
       /^data of the job: expected something to read on the master's machine, found nothing at \/no\/such$/,
     ],
-  ])('%j are refused when they are submitted', (words, message) => {
+  ])('%j are refused at submission', (words, message) => {
     expect(refusal(() => submittedWords(words, eight))).toMatchObject({ exitCode: 2 });
     expect(refusal(() => submittedWords(words, eight)).message).toMatch(message);
   });
 
   test.each(['report: r.json', 'log: x', 'checkpoint: /x', 'resume: true', 'json: true'])(
-    '%s in a file is refused as a flag is',
+    '%s in a file is refused like the flag',
     (line) => {
       const words = ['--config', file(`model: mlp\n${line}\n`)];
       expect(refusal(() => submittedWords(words, eight)).message).toMatch(
@@ -176,7 +176,7 @@ describe('the words of a job', () => {
     },
   );
 
-  test('what is kept says what will run, whatever becomes of the file and of the pod', () => {
+  test("the stored words of a job do not depend on later changes of the file or of the pod's size", () => {
     const config = file('model: mlp\nwarm-up: 0.5\nrelaxedSimd: false\n');
     const words = ['--steps', '20', '--config', config, '--data', `mnist:${folder}/mnist`];
     const kept = submittedWords(words, eight);

@@ -15,7 +15,7 @@ const name = fc
   .filter((it) => !/(^|\.)(\d+|0x[0-9a-f]*)$/i.test(it));
 const host = fc.oneof(name, fc.ipV4(), fc.ipV6());
 
-test('a place is read as it is written', () => {
+test('a formatted place is parsed back to the same host and port', () => {
   fc.assert(
     fc.property(host, port, fc.constantFrom('', ' ', '\n'), (host, port, space) => {
       const text = formatPlace({ host, port });
@@ -26,7 +26,7 @@ test('a place is read as it is written', () => {
   );
 });
 
-test('whatever the text, it is read or refused in a line that names the variable', () => {
+test('any text is parsed or refused in one line that names the variable', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => {
       for (const parse of [parsePlace, parseHost]) {
@@ -101,20 +101,20 @@ test.each([
   ['127.0.0.1:65535', '127.0.0.1', 65535],
   ['müller.example:7070', 'müller.example', 7070],
   ['master:07070', 'master', 7070],
-])('%j is understood', (text, host, port) => {
+])('%j is a valid place', (text, host, port) => {
   expect(parsePlace('POD_MASTER', text)).toEqual({ host, port });
 });
 
 describe('a host', () => {
-  test.each(['::', '[::]', '0.0.0.0', 'localhost', ' here '])('%j', (text) => {
+  test.each(['::', '[::]', '0.0.0.0', 'localhost', ' here '])('%j is valid', (text) => {
     expect(parseHost('POD_HOST', text)).toBe(text.trim().replace(/[[\]]/g, ''));
   });
-  test.each(['', 'a b', 'a:1', 'http://a', 'fe80::1%lo', '1.2.3', '[a]'])('%j is none', (text) => {
+  test.each(['', 'a b', 'a:1', 'http://a', 'fe80::1%lo', '1.2.3', '[a]'])('%j is not', (text) => {
     expect(() => parseHost('POD_HOST', text)).toThrow(/^POD_HOST: expected the name or address of/);
   });
 });
 
-test('all forms of an address have one in common', () => {
+test('all spellings of an address have the same canonical form', () => {
   fc.assert(
     fc.property(fc.ipV6(), (address) => {
       const canonical = canonicalAddress(address) ?? '?';

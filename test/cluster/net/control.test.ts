@@ -35,7 +35,7 @@ afterEach(async () => {
 });
 
 describe('the control channel', () => {
-  test('carries messages both ways, checked', async () => {
+  test('carries messages both ways', async () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
     const report: Word = {
@@ -53,7 +53,7 @@ describe('the control channel', () => {
     expect(master.joined[0]?.hello).toMatchObject({ role: 'worker', from: 3, generation: 5 });
   });
 
-  test('is closed upon a message that its schema does not have', async () => {
+  test('is closed after a message that does not match the schema', async () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
     worker.channel()?.send({ kind: 'joined', tpu: 'three' } as unknown as Word);
@@ -65,7 +65,7 @@ describe('the control channel', () => {
     expect(master.heard).toEqual([]);
   });
 
-  test('comes back when it is lost', async () => {
+  test('is opened again after it was lost', async () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
     master.joined[0]?.close();
@@ -75,7 +75,7 @@ describe('the control channel', () => {
     await until(() => master.heard.length === 1);
   });
 
-  test('is not given to a wrong token, and it says so', async () => {
+  test('is not opened with a wrong token, and the refusal says so', async () => {
     const worker = join({ token: new Token(Buffer.from('a token that is another one')) });
     await until(() => worker.failures.length === 1);
     expect(worker.failures[0]).toMatch(/wrong token/);
@@ -83,7 +83,7 @@ describe('the control channel', () => {
     expect(master.joined).toEqual([]);
   });
 
-  test('is not given to another version, with a clear refusal and code', async () => {
+  test('is not opened for another protocol version, and the refusal names both', async () => {
     const ws = new WebSocket(url());
     const replies: Buffer[] = [];
     ws.on('message', (data) => replies.push(data as Buffer));
@@ -94,7 +94,7 @@ describe('the control channel', () => {
     expect(master.turnedAway).toMatchObject([{ code: 'version' }]);
   });
 
-  test('is not given to a master without the token: nothing is proven to it', async () => {
+  test('is not opened to a master that does not have the token', async () => {
     await master.listener.close();
     master = await makeMaster(new Token(Buffer.from('what an impostor would have')));
     const worker = join();
@@ -102,7 +102,7 @@ describe('the control channel', () => {
     expect(worker.channel()).toBeUndefined();
   });
 
-  test('a proof of one connection opens no other', async () => {
+  test('a proof of one connection is not valid for another', async () => {
     const proofs: Buffer[] = [];
     const challenges: Buffer[] = [];
     const hello = encodeFrame(emptyHello, helloPayload());
@@ -126,7 +126,7 @@ describe('the control channel', () => {
     expect(master.turnedAway.at(-1)).toMatchObject({ code: 'token' });
   });
 
-  test('holds the silent only for a while, only so many, and lets the honest through', async () => {
+  test('disconnects silent clients after a while, limits their number, and admits an honest one', async () => {
     const silent: Socket[] = [];
     for (let i = 0; i < pendingMax + 6; i++) {
       const socket = connect(master.listener.port, '127.0.0.1');
@@ -144,7 +144,7 @@ describe('the control channel', () => {
     expect(master.closed).toEqual([]);
   });
 
-  test('ends upon more than a message may have', async () => {
+  test('ends after a message that is too long', async () => {
     const worker = join();
     await until(() => master.joined.length === 1 && worker.channel() !== undefined);
     const outfeed = [new Uint8Array(2 ** 20)];
@@ -161,7 +161,7 @@ describe('the control channel', () => {
 });
 
 describe('messages', () => {
-  test('are what was sent', () => {
+  test('are decoded to the sent value', () => {
     const value = fc
       .jsonValue({ maxDepth: 5 })
       .filter((it) => !JSON.stringify(it).includes('__proto__'));
@@ -174,7 +174,7 @@ describe('messages', () => {
     );
   });
 
-  test('of any bytes are read or refused, and claim no memory', () => {
+  test('any bytes are decoded or refused, without large allocations', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         expect(['value', 'refuse']).toContain(decodeMessage(Buffer.from(bytes)).kind);
@@ -196,7 +196,7 @@ describe('messages', () => {
   });
 });
 
-test('backoff grows to its bound, at least half of it certain', () => {
+test('a backoff grows to its limit, and at most half of it is random', () => {
   const backoff = { firstMs: 100, mostMs: 2000 };
   expect([1, 2, 3, 9].map((attempt) => backoffMs(backoff, attempt, 0))).toEqual([
     50, 100, 200, 1000,
@@ -205,7 +205,7 @@ test('backoff grows to its bound, at least half of it certain', () => {
   expect(backoffMs(backoff, 4000, 1)).toBe(2000);
 });
 
-test('a token does not show itself', () => {
+test('a token is not revealed by JSON or String', () => {
   expect(`${JSON.stringify({ token })} ${String(token)}`).not.toMatch(/only tests/);
 });
 
@@ -263,7 +263,9 @@ async function until(holds: () => boolean, mostMs = 20_000): Promise<void> {
   expect(holds()).toBe(true);
 }
 
-/** Buffers and arrays of bytes alike. */
+/**
+ * Returns a copy of `value` with buffers and byte arrays as plain arrays, so that both are equal.
+ */
 function asArrays(value: unknown): unknown {
   return JSON.parse(
     JSON.stringify(value, (_, it) =>

@@ -23,7 +23,7 @@ const frame = fc.record({
 });
 
 describe('frames', () => {
-  test('are what was sent, in any pieces', () => {
+  test('are parsed from any pieces to what was sent', () => {
     fc.assert(
       fc.property(
         fc.array(frame, { minLength: 1, maxLength: 5 }),
@@ -73,13 +73,13 @@ describe('frames', () => {
     }
   });
 
-  test('refuse garbage with its first bytes, and nothing comes after', () => {
+  test('garbage is refused at its first bytes, and so is all that follows', () => {
     const { reader } = collect();
     expect(reader.push(Buffer.from('G'))).toMatchObject({ code: 'magic' });
     expect(reader.push(encodeFrame(hello))).toMatchObject({ code: 'magic' });
   });
 
-  test('refuse other versions, kinds and lengths by their headers', () => {
+  test('wrong versions, kinds and lengths are refused by the header alone', () => {
     expect(collect().reader.push(encodeFrame(hello, undefined, 6))).toEqual({
       code: 'version',
       text: 'protocol version 6, expected 5',
@@ -91,8 +91,8 @@ describe('frames', () => {
   });
 });
 
-describe('a window', () => {
-  test('has room for so many frames, and both ends agree', () => {
+describe('a window of credits', () => {
+  test('has room for its number of frames, and both ends agree on the number under way', () => {
     const moves = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 200 });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 9 }), moves, (size, list) => {
@@ -121,7 +121,7 @@ describe('a window', () => {
 });
 
 describe('a window that is narrowed', () => {
-  test('has room for fewer, and at the other end for those that were under way', () => {
+  test('lets the sender put fewer, and the receiver accept all that were under way', () => {
     const sizes = fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }));
     const moves = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 50 });
     fc.assert(
@@ -152,7 +152,7 @@ describe('a window that is narrowed', () => {
 });
 
 describe('slots', () => {
-  test('are apart, and the last given back comes first', () => {
+  test('do not overlap, and the last returned slot is taken first', () => {
     fc.assert(
       fc.property(fc.array(fc.boolean(), { maxLength: 100 }), (takes) => {
         const slots = new Slots(4096, 128, 5);
@@ -185,7 +185,7 @@ interface Seen {
   readonly payload: readonly number[];
 }
 
-/** With so much room behind each payload. */
+/** Returns a reader and the frames that it accepts. `slack` bytes of room follow each payload. */
 function collect(slack = 0): { readonly reader: FrameReader; readonly seen: Seen[] } {
   const seen: Seen[] = [];
   const sink: FrameSink = {
@@ -203,7 +203,10 @@ function push(reader: FrameReader, piece: Uint8Array): number {
   return piece.length;
 }
 
-/** As a socket does that reads into the room. */
+/**
+ * Feeds the reader like a socket that reads directly into the reader's room. Returns the bytes
+ * read.
+ */
 function pull(reader: FrameReader, piece: Uint8Array): number {
   const room = reader.room();
   expect(room.length).toBeGreaterThan(0);

@@ -7,7 +7,7 @@ import { requireCompiled } from '../compiled.ts';
 beforeAll(requireCompiled);
 
 test.runIf(existsSync('/proc/self/net/unix'))(
-  '2,000 hostile inputs over sockets do no harm to a pod that trains',
+  '2,000 hostile inputs over sockets do not disturb a pod that trains',
   async () => {
     const { inputs, counts, steps, compared, wrongs } = await fuzzPod({
       ...{ inputs: 2000, seed: 7, lines: 16 },

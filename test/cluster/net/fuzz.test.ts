@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
 import { fuzz } from '../../../scripts/fuzz-frames.ts';
 
-test('20,000 broken frames and handshakes do no harm', async () => {
+test('20,000 broken frames and handshakes do not disturb an honest client', async () => {
   const { counts, overSockets, roundTrips, losses } = await fuzz(20_000, 7);
   const all = Object.values(counts).flatMap((it) => Object.values(it));
   expect(all.reduce((sum, it) => sum + it, 0)).toBe(20_000);
   expect(overSockets).toBe(200);
   expect(roundTrips).toBeGreaterThan(100);
   expect(losses).toBe(0);
-  // They got past the outer checks, too.
+  // Some inputs have passed the outer checks (magic, CRC) and reached the inner ones.
   expect(counts['tensor']).toMatchObject({
     accepted: expect.any(Number),
     'payload-crc': expect.any(Number),

@@ -23,15 +23,18 @@ import { chipsOf, type Torus } from '../../../src/fabric/torus.ts';
 
 export const token: Token = new Token(Buffer.from('a token that only tests know'));
 
-/** What one process would hold, in a memory of its own; a test holds several. */
+/** State of one emulated process, with its own memory. A test has several in one real process. */
 export interface Process {
   readonly hosting: Hosting;
   readonly pump: Pump;
   readonly sizes: FrameSizes;
   readonly layout: PumpLayout;
-  /** By worker hosted here. */
+  /** All-reduces of the workers in this process, by number of the worker. */
   readonly workers: ReadonlyMap<number, AllReduce>;
-  /** The vector of a chip hosted here, in place; that of a worker's first chip becomes the sum. */
+  /**
+   * Returns the vector of a chip of this process, in place. The all-reduce writes the sum to the
+   * vector of each worker's first chip.
+   */
   vector(chip: number): Float32Array;
 }
 
@@ -84,12 +87,12 @@ export function makeProcess(
   };
 }
 
-/** A process with its sockets. */
+/** An emulated process together with its sockets. */
 export interface Node {
   readonly process: Process;
   readonly server: TensorServer;
   readonly clients: TensorClient[];
-  /** Bytes of payloads that went through its sockets. */
+  /** Payload bytes that this process has written to its sockets. */
   readonly written: { bytes: number };
 }
 
@@ -100,13 +103,13 @@ export interface Trouble {
   readonly refusal: Refusal | undefined;
 }
 
-/** Connects processes with real sockets. `report` hears of every connection that ends. */
+/** Connects processes with real sockets. `report` is called for every connection that ends. */
 export async function connectProcesses(
   processes: readonly Process[],
   over: 'unix' | 'ws',
   generation: number,
   report: (trouble: Trouble) => void,
-  /** What those who connect take it to be. */
+  /** Generation that the connecting side sends in its hello. */
   clientGeneration: number = generation,
 ): Promise<Node[]> {
   const offers: { host: string; port: number; unixPath?: string }[] = [];
@@ -167,7 +170,7 @@ export async function closeNodes(nodes: readonly Node[]): Promise<void> {
   for (const { process } of nodes) process.pump.close();
 }
 
-/** Lets workers and sockets run in turns until every worker is done or `stop` says so. */
+/** Runs workers and sockets in turns until every worker is done or `stop` returns true. */
 export async function driveProcesses(
   processes: readonly Process[],
   stop: () => boolean = () => false,
@@ -180,7 +183,7 @@ export async function driveProcesses(
   }
 }
 
-/** One process for each worker. */
+/** Returns the hosting with one process for each worker: process i hosts worker i. */
 export function oneEach(torus: Torus): number[] {
   return Array.from({ length: torus.workers }, (_, worker) => worker);
 }

@@ -28,7 +28,7 @@ import type { Node, Process, Trouble } from './processes.ts';
 import { closeNodes, connectProcesses, driveProcesses, makeProcess, oneEach } from './processes.ts';
 import { segmentsHere } from './segments.ts';
 
-/** Elsewhere no memory is shared. */
+/** Processes share memory on Linux only. */
 const isLinux = process.platform === 'linux';
 
 const cases: { name: string; torus: Torus; processOf: number[]; elements: number }[] = [
@@ -71,7 +71,7 @@ describe('a pump', () => {
 
   const outgoing = at(crossings(hosting).out, 0);
   const piece = { bytes: 64, generation: 3 };
-  /** What says for the first time that a peer listens. */
+  /** First frame of a peer on a connection. It tells the sender that the peer listens. */
   const hearing = { ...tensor, kind: frameKinds.credit, queue: outgoing.queue };
 
   function receiver(): { process: Process; reader: FrameReader } {
@@ -81,7 +81,7 @@ describe('a pump', () => {
     return { process, reader: new FrameReader(sink) };
   }
 
-  test('takes frames of its membership, from their own links, of their size, with credit', () => {
+  test('accepts only frames of its generation, of an incoming queue, of a valid size, with credit', () => {
     expect(receiver().reader.push(encodeFrame(tensor, payload))).toBeUndefined();
     const wrong: [string, Partial<typeof tensor>, Uint8Array][] = [
       ['generation', { generation: 2 }, payload],
@@ -103,7 +103,7 @@ describe('a pump', () => {
     expect(reader.push(encodeFrame(tensor, payload))).toMatchObject({ code: 'credit' });
   });
 
-  test('names the link of a corrupt frame, and delivers nothing of it', () => {
+  test('names the link of a corrupt frame and delivers nothing of the frame', () => {
     const { reader } = receiver();
     const frame = encodeFrame(tensor, payload);
     frame[headerBytes + 70_000]! ^= 4;
@@ -112,7 +112,7 @@ describe('a pump', () => {
     expect(queueName(torus, refusal?.header?.queue ?? -1)).toMatch(/^chip\(2,0\)[+-]x$/);
   });
 
-  test('serves one connection a peer that is heard, and neighbours only', () => {
+  test('serves neighbours only, and one connection of each once a frame has arrived on it', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     expect(pump.openOut(7, silentWire())).toMatchObject({ code: 'peer' });
     expect(pump.openIn(7, silentWire())).toMatchObject({ code: 'peer' });
@@ -121,7 +121,7 @@ describe('a pump', () => {
     expect(pump.openOut(1, silentWire())).toMatchObject({ code: 'peer' });
   });
 
-  test('of two connections of a peer takes the newer, unless the older was heard', () => {
+  test('uses the newer of two connections of a peer unless a frame has arrived on the older', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     const [older, newer] = [countingWire(), countingWire()];
     const olderReader = new FrameReader(opened(pump.openOut(1, older)));
@@ -136,11 +136,11 @@ describe('a pump', () => {
     expect([older.bytes, newer.bytes]).toEqual([0, 0]);
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
-    // That the older has gone is of no account, and that the newer has gone is.
+    // The end of the older connection changes nothing. The end of the newer one is reported.
     expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
   });
 
-  test('forgets a connection that has gone before it was heard', () => {
+  test('forgets a connection that closes before its first frame', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     const wire = silentWire();
     opened(pump.openOut(1, wire));
@@ -148,14 +148,14 @@ describe('a pump', () => {
     opened(pump.openOut(1, silentWire()));
   });
 
-  test('refuses credit for what was not sent', () => {
+  test('refuses credit for frames that were not sent', () => {
     const { pump } = makeProcess(hosting, 64, 3);
     const reader = new FrameReader(opened(pump.openOut(1, silentWire())));
     const credit = { ...hearing, returned: 1 };
     expect(reader.push(encodeFrame(credit))).toMatchObject({ code: 'credit' });
   });
 
-  describe('with traffic both ways', () => {
+  describe('with traffic in both directions', () => {
     const coming = { ...tensor, queue: outgoing.reverse };
     const small = new Uint8Array(64);
 
@@ -183,22 +183,22 @@ describe('a pump', () => {
       return { reader, sent, credits, send, take };
     }
 
-    test('hears from a frame how many of the other way were given back', () => {
+    test('learns from an incoming frame how many outgoing frames were released', () => {
       const { reader, sent, send } = bothWays();
       const come = (returned: number) => reader.push(encodeFrame({ ...coming, returned }, small));
       for (let i = 0; i < windowFrames + 4; i++) send();
       expect(sent.returned.length).toBe(windowFrames);
       expect(come(2)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
-      // One that was overtaken says nothing new.
+      // A frame with a smaller count than an earlier one changes nothing.
       expect(come(1)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
       expect(come(windowFrames + 3)).toMatchObject({ code: 'credit' });
     });
 
-    test('says with a frame how many were given back, and else with a credit in time', () => {
+    test('reports released frames in outgoing frames, or in a credit message if there are none', () => {
       const { sent, credits, send, take } = bothWays();
-      // That it listens.
+      // The first credit tells the sender that the pump listens.
       expect(credits.returned).toEqual([0]);
       for (let i = 0; i < windowFrames - 1; i++) {
         take();
@@ -211,7 +211,7 @@ describe('a pump', () => {
     });
   });
 
-  test('stops sending to one that gives nothing back', () => {
+  test('stops sending to a peer that releases no frames', () => {
     const { pump } = makeProcess(hosting, elements, 3);
     const wire = countingWire();
     const reader = new FrameReader(opened(pump.openOut(1, wire)));
@@ -244,7 +244,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
   const tensor = { ...emptyHeader(), kind: frameKinds.tensor, generation, queue: crossing.queue };
   const refuses = (reader: FrameReader, record: Uint8Array): unknown => reader.push(record)?.code;
 
-  /** Two pumps, what each writes, and what reads what the other writes. */
+  /** Makes two connected pumps, the wires to which they write, and the readers of both ends. */
   function makePair(shares: readonly [boolean, boolean] = [true, true]) {
     const sender = makeProcess(sending, elements, generation, shares[0]);
     const receiver = makeProcess(receiving, elements, generation, shares[1]);
@@ -263,13 +263,13 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     for (const close of closing.splice(0)) close();
   });
 
-  /** As far as the offer has been taken. */
+  /** Makes two pumps of which the receiver has mapped the segment that the sender has offered. */
   function makeSharing() {
     const pair = makePair();
     const { sender, out, back, atSender, atReceiver } = pair;
     expect(out.records.length).toBe(1);
     expect(atReceiver.push(at(out.records.splice(0), 0))).toBeUndefined();
-    // That it listens, and that it has mapped what it was offered.
+    // Two records go back: the receiver listens, and it has mapped the segment.
     for (const record of back.records.splice(0)) expect(atSender.push(record)).toBeUndefined();
     sender.pump.start();
     const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
@@ -282,7 +282,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     return { ...pair, link, send };
   }
 
-  test('sends headers alone, and the receiver finds the payloads', () => {
+  test('sends headers alone, and the receiver finds the payloads in shared memory', () => {
     const { sender, receiver, atReceiver, atSender, back, link, send } = makeSharing();
     const memory = Buffer.from(receiver.vector(4).buffer);
     const taking = receiver.pump.links(noLinks).in(crossing.link, crossing.colour);
@@ -305,7 +305,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     }
   });
 
-  test('has as many frames under way as have places, and no more are taken', () => {
+  test('has only as many frames under way as the segment has slots, and refuses more', () => {
     const { atReceiver, out, send } = makeSharing();
     for (let i = 0; i < segmentFrames; i++) {
       expect(atReceiver.push(at(send(64, i), 0))).toBeUndefined();
@@ -316,7 +316,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     expect(refuses(atReceiver, headerOf(header, 64))).toBe('credit');
   });
 
-  test('names a payload that was written to when it should not have been', () => {
+  test('refuses a frame whose payload changed in shared memory, by its CRC', () => {
     const { sender, receiver, atReceiver, send } = makeSharing();
     const memory = Buffer.from(sender.vector(0).buffer);
     const [first] = send(frameBytes, 0);
@@ -330,7 +330,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     expect(receiver.pump.links(noLinks).in(crossing.link, crossing.colour).isEmpty()).toBe(true);
   });
 
-  test('offers anew on a newer connection, to be read there', () => {
+  test('offers a new segment on a newer connection', () => {
     const { sender, out } = makePair();
     const newer = localWire();
     opened(sender.pump.openOut(1, newer));
@@ -341,7 +341,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     expect(reader.push(at(newer.records, 0))).toBeUndefined();
   });
 
-  test('keeps open and mapped what it must, and nothing when it is closed', () => {
+  test('keeps no segment open after it is mapped, and none mapped after closing', () => {
     const before = segmentsHere();
     const { sender, receiver, atSender, atReceiver, out, back } = makePair();
     expect(segmentsHere()).toEqual({ open: before.open + 1, mapped: before.mapped + 1 });
@@ -358,7 +358,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     expect(segmentsHere()).toEqual(before);
   });
 
-  test('goes on through the socket when the other end does not map', () => {
+  test('sends payloads through the socket when the other end does not map the segment', () => {
     const { sender, out, atSender } = makePair();
     out.records.splice(0);
     expect(atSender.push(encodeFrame(credit))).toBeUndefined();
@@ -371,7 +371,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     expect(out.records.map(({ length }) => length)).toEqual([headerBytes + 64]);
   });
 
-  test('refuses what nobody offered, what comes twice, and what comes from elsewhere', () => {
+  test('refuses shared frames without an offer, a second offer, and offers of another host', () => {
     const plain = makePair([false, true]);
     expect(plain.out.records).toEqual([]);
     expect(refuses(plain.atSender, encodeFrame(mapped))).toBe('order');
@@ -395,7 +395,7 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
   });
 });
 
-/** The header of a frame whose payload, of so many zeros, is shared. */
+/** Returns the header of a frame whose payload of `bytes` zeros lies in shared memory. */
 function headerOf(header: Omit<FrameHeader, 'bytes'>, bytes: number): Buffer {
   return encodeFrame(header, new Uint8Array(bytes)).subarray(0, headerBytes);
 }
@@ -418,7 +418,7 @@ test.each(['unix', 'ws'] as const)(
 );
 
 const ways = [
-  { over: 'ws', shares: true, way: 'ws, on which nothing is shared' },
+  { over: 'ws', shares: true, way: 'ws, which shares no memory' },
   { over: 'unix', shares: false, way: 'unix' },
   { over: 'unix', shares: true, way: 'unix and shared memory' },
 ] as const;
@@ -429,14 +429,14 @@ describe.each(ways.filter((it) => isLinux || !it.shares))(
     let nodes: Node[] = [];
     afterEach(() => closeNodes(nodes));
 
-    test.each(cases)('$name: the bits of serialSum', async ({ torus, processOf, elements }) => {
+    test.each(cases)('$name: gives serialSum', async ({ torus, processOf, elements }) => {
       const troubles: Trouble[] = [];
       const processes = [...new Set(processOf)].map((self) =>
         makeProcess({ torus, processOf, self }, elements, 3, shares),
       );
       nodes = await connectProcesses(processes, over, 3, (it) => troubles.push(it));
       expect(nodes.flatMap((node) => node.clients.map((it) => it.over))).toContain(over);
-      // In the first, payloads go through sockets until the other end has mapped what it was offered.
+      // In the first run payloads go through sockets until the other end has mapped the segment.
       for (let run = 0; run < 3; run++) {
         const before = nodes.map(({ written }) => written.bytes);
         const vectors = makeVectors(torus, elements, run + 7);
@@ -463,7 +463,7 @@ function silentWire(): Wire {
   return { write: () => true, waiting: 0, end: () => undefined };
 }
 
-/** To and from a process on this host; keeps what is written. */
+/** Returns a wire to a process on this host. It keeps all records that are written to it. */
 function localWire(): Wire & { readonly records: Buffer[] } {
   const records: Buffer[] = [];
   return {
@@ -477,7 +477,10 @@ function localWire(): Wire & { readonly records: Buffer[] } {
 
 const noBytes = new Uint8Array(0);
 
-/** Counts payload bytes and ends, and keeps what each frame says has been given back. */
+/**
+ * Returns a wire that counts payload bytes and ends, and keeps the number of released frames in the
+ * header of each frame.
+ */
 function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {
   return {
     ...{ bytes: 0, ends: 0, waiting: 0, returned: [] },

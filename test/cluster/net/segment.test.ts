@@ -14,7 +14,10 @@ import { segmentsHere } from './segments.ts';
 
 const bytes = 3 * mapBytes;
 
-/** A range in the middle of a WebAssembly memory, as pumps have it, full of sevens all around. */
+/**
+ * Returns a range in the middle of a WebAssembly memory, as a pump has it. All bytes of the memory
+ * are 7, so that a test sees writes outside the range.
+ */
 function makeRange(): { readonly all: Buffer; readonly range: Buffer } {
   const memory = new WebAssembly.Memory({ initial: 8, maximum: 8, shared: true });
   const all = Buffer.from(memory.buffer).fill(7);
@@ -34,7 +37,7 @@ function made(range: Uint8Array): Buffer {
 }
 
 describe.skipIf(process.platform !== 'linux')('a segment', () => {
-  test('is zeros, and what is written at one end is read at the other', () => {
+  test('begins as zeros, and bytes written at one end are read at the other', () => {
     const [sender, receiver] = [makeRange(), makeRange()];
     const offer = made(sender.range);
     expect(sender.range.every((byte) => byte === 0)).toBe(true);
@@ -70,7 +73,7 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     expect(receiver.range.every((byte) => byte === 0)).toBe(true);
   });
 
-  test('is mapped by who asks for its size, and nothing else in its stead', () => {
+  test('is mapped only for a valid offer of its size', () => {
     const [sender, receiver] = [makeRange(), makeRange()];
     const offer = made(sender.range);
     const path = join(tmpdir(), `segment-${process.pid}`);
@@ -82,7 +85,8 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     const wrong: [string, Uint8Array, Uint8Array?][] = [
       ['an offer of 23 bytes', offer.subarray(0, offerBytes - 1)],
       ['of another host', offer, receiver.range.subarray(mapBytes)],
-      // Of that number there is another file, as where numbers of processes mean others.
+      // This descriptor belongs to another file, as it would if the process number meant another
+      // process.
       ['of another host', changed(offer, (it) => it.writeUInt32LE(other, 4))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 8))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 16))],
@@ -97,10 +101,10 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     expect(receiver.all.every((byte) => byte === 7)).toBe(true);
   });
 
-  test('that cannot be made leaves the memory as it was, and says why', () => {
+  test('that cannot be made leaves the memory unchanged and names the error', () => {
     const { all } = makeRange();
     const before = segmentsHere();
-    // Not where a page begins.
+    // The range does not begin at the start of a page.
     expect(makeSegment(all.subarray(100, 100 + mapBytes))).toBe('mmap: EINVAL');
     expect(all.every((byte) => byte === 7)).toBe(true);
     expect(segmentsHere()).toEqual(before);

@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
-/** Of this process: the open files of segments, and the places where they are mapped. */
+/** Counts the open files of segments in this process, and the ranges to which they are mapped. */
 export function segmentsHere(): { readonly open: number; readonly mapped: number } {
   const open = readdirSync('/proc/self/fd').filter((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`).includes('/tpu-pod-');
     } catch {
-      // The one that lists them is gone by now.
+      // The descriptor that listed the folder is closed by now.
       return false;
     }
   });

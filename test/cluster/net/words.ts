@@ -1,6 +1,6 @@
 import { PodError } from '../../../src/numerics/error.ts';
 
-/** Messages that only tests exchange: the channel is the same for any union with a checker. */
+/** Messages of tests of the control channel, which can carry any type that has a checker. */
 export type Word =
   | { readonly kind: 'joined'; readonly tpu: number }
   | { readonly kind: 'start'; readonly step: number; readonly flag: boolean }
@@ -10,7 +10,7 @@ export type Word =
       readonly ms: readonly number[];
     };
 
-/** @throws PodError `worker-threw`, naming the field. */
+/** Returns `value` if it is a Word. Throws PodError `worker-threw`, which names the wrong field. */
 export function checkWord(value: unknown): Word {
   const word = (typeof value === 'object' && value !== null ? value : {}) as Record<
     string,

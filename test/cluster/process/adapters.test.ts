@@ -6,7 +6,7 @@ import { openDataset } from '../../../src/data/open.ts';
 import { buildPrograms } from '../../../src/experiment/programs.ts';
 
 describe('messages', () => {
-  test('are what their schema says, and nothing besides', () => {
+  test('are refused unless they match their schema exactly', () => {
     const heartbeat = { kind: 'heartbeat', progress: 7 };
     expect(checkFromNode(heartbeat)).toEqual(heartbeat);
     for (const wrong of [

@@ -16,7 +16,9 @@ const token = new Token(Buffer.from('a token that only tests know'));
 const torus = podTorus({ columns: 2, rows: 1 });
 const generation = 5;
 
-/** Parameters of several pieces, of less than one, and of none. */
+/**
+ * Parameters of different lengths: several pieces of a transfer, less than one piece, and empty.
+ */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
   Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),
 );
@@ -52,7 +54,10 @@ const hasIPv6 = networkInterfaces()['lo']?.some(({ family }) => family === 'IPv6
 type Way = 'unix' | 'ws' | 'ipv6';
 const ways: readonly Way[] = hasIPv6 ? ['unix', 'ws', 'ipv6'] : ['unix', 'ws'];
 
-/** Cloud TPU 0, which has the parameters of program 1 after 7 steps, and 1, which wants them. */
+/**
+ * Makes two Cloud TPUs: 0 (`serving`) has the parameters of program 1 after 7 steps, 1 (`taking`)
+ * takes them over the given kind of connection.
+ */
 async function makeEnds(over: Way): Promise<Ends> {
   const host = over === 'ipv6' ? '::1' : '127.0.0.1';
   const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
@@ -76,12 +81,12 @@ function expectState(into: readonly Uint8Array[]): void {
 const what = { peer: 0, generation, program: 1, steps: 7 };
 
 describe.each(ways)('parameters taken over %s', (over) => {
-  test('are those of the peer', async () => {
+  test('equal those of the peer', async () => {
     const { taking, offer } = await makeEnds(over);
     const into = empty();
     await taking.take({ ...what, offer, into });
     expectState(into);
-    // And again, while links are connected.
+    // The second transfer happens while links between both are connected.
     const again = empty();
     await taking.take({ ...what, offer, into: again });
     expectState(again);
@@ -90,7 +95,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
   test.each([
     ['another program', { program: 0 }, /has no parameters of program 0 after 7 steps/],
     ['other steps', { steps: 8 }, /has no parameters of program 1 after 8 steps/],
-  ])('of %s are refused by name', async (_, change, text) => {
+  ])('of %s are refused with a message that names both', async (_, change, text) => {
     const { taking, offer } = await makeEnds(over);
     const taken = taking.take({ ...what, ...change, offer, into: empty() });
     await expect(taken).rejects.toMatchObject({
@@ -103,12 +108,12 @@ describe.each(ways)('parameters taken over %s', (over) => {
   test.each([
     ['fewer', state.slice(0, 1).map((it) => new Uint8Array(it.length - 4))],
     ['longer', state.map((it) => new Uint8Array(it.length + 4))],
-  ])('must be of the lengths expected: %s', async (_, into) => {
+  ])('must have the expected lengths: %s', async (_, into) => {
     const { taking, offer } = await makeEnds(over);
     await expect(taking.take({ ...what, offer, into })).rejects.toThrow(/bytes of parameter 0/);
   });
 
-  test('are waited for until the peer is in the membership', async () => {
+  test('are waited for until the peer has joined the membership', async () => {
     const { serving, taking, offer } = await makeEnds(over);
     serving.begin(generation - 1, [offer, offer]);
     const into = empty();
@@ -119,7 +124,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
     expectState(into);
   });
 
-  test('that come damaged, or not to their end, are not taken', async () => {
+  test('that arrive damaged or incomplete are refused', async () => {
     const { taking, offer } = await makeEnds(over);
     const flipped = await relay(offer, (bytes, before) => {
       const at = 100_000 - before;
@@ -139,7 +144,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
     });
   });
 
-  test('are given up when the membership ends', async () => {
+  test('are no longer waited for when the membership ends', async () => {
     const { taking, offer } = await makeEnds(over);
     const stalled = await relay(offer, (bytes, before) =>
       before < 150_000 ? bytes : new Uint8Array(0),
@@ -152,8 +157,8 @@ describe.each(ways)('parameters taken over %s', (over) => {
   });
 });
 
-/** Who gives up a connection that the other end takes for open comes in with the next. */
-test('a neighbour that connects again is let in, and nobody is accused', async () => {
+/** A client that gives up a connection which the other end considers open can connect again. */
+test('a neighbour that connects again is admitted, and no Cloud TPU is accused', async () => {
   const troubles: number[] = [];
   const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
   const serving = makeCarrier(0, { unixPath, trouble: (peer) => troubles.push(peer) });
@@ -165,7 +170,7 @@ test('a neighbour that connects again is let in, and nobody is accused', async (
         ...{ token, offer, hello: { channel: 'tensor', from: 1, to: 0, generation } },
         open() {
           resolve('open');
-          // As after a deadline: what was heard of the peer came too late.
+          // The client refuses as it does after a deadline: the peer has answered too late.
           return { code: 'timeout', text: 'too late' };
         },
         closed: (refusal) => resolve(refusal?.text ?? 'closed'),
@@ -181,8 +186,9 @@ test('a neighbour that connects again is let in, and nobody is accused', async (
 });
 
 /**
- * Stands between: passes on what comes from `offer` as `change` makes it, given the number of bytes
- * before; ends the connection at undefined. Unix sockets and TCP alike.
+ * Starts a relay in front of `offer`, on a unix socket or on TCP as the offer is. `change` gets
+ * each piece from the offer and the number of bytes before it; the relay passes on what `change`
+ * returns, and ends the connection if that is undefined.
  */
 async function relay(
   offer: TensorOffer,

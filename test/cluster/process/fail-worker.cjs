@@ -1,6 +1,7 @@
 /**
- * Preloaded into every process of a pod (NODE_OPTIONS=--require): breaks workers as they start, in the
- * way that FAIL_WORKER names. FAIL_TPU limits that to one Cloud TPU.
+ * Module that Node loads first in every process of a pod (NODE_OPTIONS=--require). It breaks
+ * workers at their start in the way that FAIL_WORKER names: `abort`, `engine` or `memory`. If
+ * FAIL_TPU is set, it breaks only the worker of that Cloud TPU.
  */
 const { FAIL_WORKER, FAIL_TPU, TPU_WORKER_ID } = process.env;
 const isWorker = /cluster.worker.main/.test(process.argv[1] ?? '');

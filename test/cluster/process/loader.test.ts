@@ -29,7 +29,7 @@ const programs: readonly Program[] = [
   { executable: evaluate, digested: weights, parametersFrom: 0, feed: feeds[1]! },
 ];
 
-test('every step of every program is fed what it is to have, from any step on', async () => {
+test('every step of every program gets its own samples, from any first step', async () => {
   const steps = fc.tuple(fc.nat(500), fc.nat(500));
   const takes = fc.array(fc.nat(1), { minLength: 1, maxLength: 12 });
   await fc.assert(
@@ -54,7 +54,7 @@ test('every step of every program is fed what it is to have, from any step on', 
   );
 });
 
-test('what it cannot read is told, and nothing is fed', () => {
+test('a data set that cannot be read is reported, and nothing is fed', () => {
   const missing: FeedSource = { ...at(feeds, 0), dataset: 'mnist:/nowhere' };
   const errors: unknown[] = [];
   const { loader } = loaderOf(0, [{ ...at(programs, 0), feed: missing }], (it) => errors.push(it));
@@ -62,7 +62,7 @@ test('what it cannot read is told, and nothing is fed', () => {
   expect(errors).toEqual([expect.objectContaining({ code: 'bad-data' })]);
 });
 
-test('files with other contents than those of the master are refused, with both digests', () => {
+test('files with other contents than those of the master are refused with both digests', () => {
   const { train: digits } = openDataset(dataset, 1);
   const feed: FeedSource = { ...at(feeds, 0), digest: digits.digest() };
   const errors: unknown[] = [];
@@ -95,7 +95,9 @@ function loaderOf(
   return { loader: new Loader({ tpu, programs: of, memory, layout, failed }), queues };
 }
 
-/** Thousands of numbers, compared at once. */
+/**
+ * Returns the bytes of an array, which Buffer.compare compares faster than expect() its elements.
+ */
 function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
@@ -104,7 +106,7 @@ function fail(error: unknown): never {
   throw error;
 }
 
-/** The loader works between events: they are let by until it has filled the slot. */
+/** Waits until the loader, which works between events, has filled the slot of `step`. */
 async function untilFull(queue: InfeedQueue, step: number): Promise<void> {
   for (let turns = 0; turns < 10_000; turns++) {
     if (isFull(queue, step)) return;
@@ -121,7 +123,7 @@ function isFull(queue: InfeedQueue, step: number): boolean {
   }
 }
 
-/** What one step of a program has, made at once. */
+/** Returns the images and labels that one step of a program must get. */
 function stepOf(
   tpu: number,
   program: number,

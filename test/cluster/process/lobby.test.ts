@@ -26,7 +26,9 @@ function open(): Promise<Lobby> {
   return Lobby.open({ token, host: '127.0.0.1', port: 0, log });
 }
 
-/** A worker, and how it ended. */
+/**
+ * Connects a worker to the lobby. `ended` resolves to the error with which it ends, or undefined.
+ */
 function join(change: Partial<SessionOptions> = {}): {
   readonly ended: Promise<Error | undefined>;
 } {
@@ -54,14 +56,14 @@ const now = <T>(of: Promise<T>): Promise<T | typeof pending> =>
   Promise.race([of, sleep(30).then((): typeof pending => pending)]);
 
 describe('a run that is over', () => {
-  test('everybody who is here hears of it, and ends without an error', async () => {
+  test('ends all connected workers without an error', async () => {
     const workers = [join(), join({ rank: 1 })];
     await untilWaiting(2);
     await lobby.dismiss({ expected: 0, withinMs: 0, lingerMs: 0 });
     for (const { ended } of workers) expect(await ended).toBeUndefined();
   });
 
-  test('workers that are still starting are waited for, and no longer than that', async () => {
+  test('waits until all expected workers have come and been dismissed', async () => {
     const dismissed = lobby.dismiss({ expected: 2, withinMs: 10_000, lingerMs: 0 });
     expect(await now(dismissed)).toBe(pending);
     const first = join();
@@ -72,14 +74,14 @@ describe('a run that is over', () => {
     await dismissed;
   });
 
-  test('workers that never come are given up', async () => {
+  test('waits no longer than `withinMs` for workers that never come', async () => {
     const startMs = performance.now();
     await lobby.dismiss({ expected: 3, withinMs: 200, lingerMs: 0 });
     expect(performance.now() - startMs).toBeGreaterThanOrEqual(200);
     expect(performance.now() - startMs).toBeLessThan(5000);
   });
 
-  test('the master ends first: workers linger for the time that they were told', async () => {
+  test('ends its workers only after lingerMs, so that the master ends first', async () => {
     const { ended } = join();
     await untilWaiting(1);
     const startMs = performance.now();
@@ -89,7 +91,7 @@ describe('a run that is over', () => {
     expect(performance.now() - startMs).toBeGreaterThanOrEqual(300);
   });
 
-  test('a lobby that only closes sends nobody home: workers look for the next master', async () => {
+  test('does not end workers when the lobby only closes: they look for the next master', async () => {
     const { ended } = join();
     await untilWaiting(1);
     const { port } = lobby;
@@ -99,21 +101,21 @@ describe('a run that is over', () => {
     await untilWaiting(1);
   });
 
-  test('a worker without a master that learns elsewhere that the run is over ends', async () => {
+  test('ends a worker without a master that reads the note about the end of the run', async () => {
     await lobby.close();
     const { ended } = join({ isRunOver: () => true });
     expect(await ended).toBeUndefined();
   });
 });
 
-test('the last words of a worker without a Cloud TPU are in the log', async () => {
+test("the error with which a worker without a Cloud TPU ends is in the master's log", async () => {
   let hear: () => void = () => undefined;
   const heard = new Promise<void>((resolve) => {
     hear = resolve;
   });
   const { ended } = join({ rank: 3, asked: hear });
   await untilWaiting(1);
-  // A worker that hears its master can be heard by it.
+  // When a message of the master has arrived, the connection works in both directions.
   lobby.waiting[0]?.send({ kind: 'host', tpu: 3 });
   await heard;
   await sessions[0]?.end(new PodError('io', 'no room in /tmp'));

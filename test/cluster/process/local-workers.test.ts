@@ -34,7 +34,7 @@ function watch(change: Partial<LocalWorkersOptions> & { fail?: string } = {}): L
   const { fail, ...rest } = change;
   const preload = fileURLToPath(new URL('./fail-worker.cjs', import.meta.url));
   const workers = new LocalWorkers({
-    // Nobody listens there: workers look for a master until they are ended.
+    // No master listens on port 1, so workers look for a master until they are ended.
     ...{ folder, tpus: 2, controlPort: 1 },
     env: {
       ...process.env,
@@ -59,7 +59,7 @@ async function until(what: () => boolean): Promise<void> {
   while (!what()) await sleep(10);
 }
 
-test('each Cloud TPU has a process, and its death is told with its cause', async () => {
+test('each Cloud TPU has a process, whose death is reported with its cause', async () => {
   watch().startAll();
   const [first, second] = pidsOf();
   expect([first, second].every((pid) => pid !== undefined)).toBe(true);
@@ -68,7 +68,7 @@ test('each Cloud TPU has a process, and its death is told with its cause', async
   expect(deaths).toEqual([{ tpu: 1, pid: second, cause: 'killed by SIGKILL', code: null }]);
 });
 
-test('a process that cannot start tells why', async () => {
+test('the death of a process that cannot start is reported with its last error', async () => {
   watch({ fail: 'engine' }).startAll();
   await until(() => deaths.length === 2);
   expect(deaths[0]?.cause).toBe(
@@ -76,7 +76,7 @@ test('a process that cannot start tells why', async () => {
   );
 });
 
-test('the next master takes over those that live, and hears of their end as well', async () => {
+test('the next master takes over living processes, and their deaths are reported to it', async () => {
   watch().startAll();
   const before = pidsOf();
   open.splice(0)[0]?.close();
@@ -89,7 +89,7 @@ test('the next master takes over those that live, and hears of their end as well
   ]);
 });
 
-test('where nobody else decides, a process that died has another after it, later each time', async () => {
+test('a process that dies again and again is restarted after longer and longer delays', async () => {
   const died: number[] = [];
   watch({
     tpus: 1,
@@ -104,7 +104,7 @@ test('where nobody else decides, a process that died has another after it, later
   expect(gaps.at(-1)).toBeGreaterThan(700);
 });
 
-test('a process that was replaced is not told of when it ends', async () => {
+test('the death of a replaced process is not reported', async () => {
   const workers = watch({ tpus: 1 });
   workers.startAll();
   const [before = 0] = pidsOf();
@@ -115,7 +115,7 @@ test('a process that was replaced is not told of when it ends', async () => {
   expect(deaths).toEqual([]);
 });
 
-test('the last error of a log, since a process began to write to it', () => {
+test('lastErrorIn finds the last error that a process wrote to its log', () => {
   const path = join(folder, 'x.log');
   const line = (level: number, msg: string, code?: string): string =>
     `${JSON.stringify({ level, code, msg })}\n`;
@@ -128,7 +128,7 @@ test('the last error of a log, since a process began to write to it', () => {
   writeFileSync(path, `${before}${line(30, 'hello')}\n# Fatal error in , line 0\n# OOM\n`);
   expect(lastErrorIn(path, before.length)?.message).toBe('Fatal error in , line 0');
   expect(lastErrorIn(path, 10_000)).toBeUndefined();
-  // A log of which only the end is read, and whose last line was cut off, tells of no error.
+  // Only the end of a long log is read. A last line that is cut off is not taken for an error.
   writeFileSync(path, `${line(30, 'step').repeat(2000)}${line(30, 'step').slice(0, 20)}`);
   expect(lastErrorIn(path, 0)).toBeUndefined();
   expect(lastErrorIn(join(folder, 'none'), 0)).toBeUndefined();

@@ -13,7 +13,7 @@ afterEach(async () => {
   for (const close of closing.splice(0)) await close();
 });
 
-/** As the network of a container that is paused: connections are taken, and nothing comes of them. */
+/** Listens like a paused container: accepts connections and never answers. */
 async function silentPeer(): Promise<{ readonly host: string; readonly port: number }> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => sockets.add(socket));
@@ -41,7 +41,7 @@ function makeNode(heard: (message: FromNode) => void): Node {
   return node;
 }
 
-test('parameters of a peer that fell silent hold up nothing once it is known to be lost', async () => {
+test('a wait for parameters of a silent peer ends with the next membership', async () => {
   const peer = await silentPeer();
   const offers = [{ host: '127.0.0.1', port: 1 }, peer];
   const answered = new Promise<FromNode>((resolve) => {

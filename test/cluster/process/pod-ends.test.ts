@@ -9,7 +9,7 @@ import { requireCompiled } from '../compiled.ts';
 import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
 
 beforeAll(requireCompiled);
-// Each starts several processes, on a machine that may be busy.
+// The limits are long because each test starts several processes on a machine that may be busy.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const folders: string[] = [];
@@ -28,7 +28,7 @@ afterEach(async () => {
 const tiny = ['--tpus', '2', '--model', 'mlp', '--global-batch', '64', '--evaluate', '64'];
 const endless = [...tiny, '--steps', '100000'];
 
-/** Nothing of the pod lives any more. */
+/** Expects that no process of the pod is alive. */
 function expectNobody(dir: string): void {
   const { supervisor, all = [] } = readProcesses(dir) ?? {};
   const others = all.filter(isAlive);
@@ -36,40 +36,43 @@ function expectNobody(dir: string): void {
   expect(supervisor !== undefined && isAlive(supervisor)).toBe(false);
 }
 
-describe('pod up --wait ends as it is asked to', () => {
+describe('pod up --wait ends a pod on a signal', () => {
   test.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
     ['SIGHUP', 143],
-  ] as const)('%s while it trains: after its step, saved', async (signal, code) => {
-    const dir = folder();
-    const saved = ['--checkpoint', join(dir, 'saved'), '--every', '100000'];
-    const { child, ran } = pod('up', '--wait', '--dir', dir, ...endless, ...saved);
-    await untilSaid(join(dir, 'master.log'), '"step":3,');
-    child.kill(signal);
-    const ended = await ran;
-    expect(ended).toMatchObject({ code, out: '' });
-    expect(ended.err).toBe(`pod: ${signal}: ending after this step; once more ends at once\n`);
-    expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
-    expect(readdirSync(join(dir, 'saved')).some((it) => it.startsWith('step-'))).toBe(true);
-    expectNobody(dir);
-  });
+  ] as const)(
+    '%s in training: after the step, and saved',
+    async (signal, code) => {
+      const dir = folder();
+      const saved = ['--checkpoint', join(dir, 'saved'), '--every', '100000'];
+      const { child, ran } = pod('up', '--wait', '--dir', dir, ...endless, ...saved);
+      await untilSaid(join(dir, 'master.log'), '"step":3,');
+      child.kill(signal);
+      const ended = await ran;
+      expect(ended).toMatchObject({ code, out: '' });
+      expect(ended.err).toBe(`pod: ${signal}: ending after this step; once more ends at once\n`);
+      expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
+      expect(readdirSync(join(dir, 'saved')).some((it) => it.startsWith('step-'))).toBe(true);
+      expectNobody(dir);
+    },
+  );
 
-  test('Ctrl-C as early as can be: the same exit code, and nobody is blamed', async () => {
+  test('SIGINT soon after the start: the same exit code, and no error', async () => {
     for (const afterMs of [300, 600, 900]) {
       const dir = folder();
       const { child, ran } = pod('up', '--wait', '--dir', dir, ...endless);
       await sleep(afterMs);
       child.kill('SIGINT');
       const { code, out, err } = await ran;
-      // Before it could hear a signal, that ends it: a shell gives 130 for it too.
+      // Before `pod` handles signals, SIGINT kills it, for which a shell has exit code 130 too.
       expect([code ?? (child.signalCode === 'SIGINT' ? 130 : null), out]).toEqual([130, '']);
       expect(err).not.toMatch(/killed|crash|lost|exited/);
       expectNobody(dir);
     }
   });
 
-  test('SIGTERM during the evaluation is an end before the end', async () => {
+  test('SIGTERM during the evaluation: exit code 143 and no summary', async () => {
     const dir = folder();
     const words = ['--tpus', '1', '--model', 'mlp', '--global-batch', '8', '--steps', '2'];
     const { child, ran } = pod('up', '--wait', '--dir', dir, ...words);
@@ -80,7 +83,7 @@ describe('pod up --wait ends as it is asked to', () => {
   });
 });
 
-describe('a run that cannot succeed ends, once', () => {
+describe('a run that cannot succeed ends and is not started again', () => {
   test.each([
     ['diverged', 3, [...tiny, '--steps', '30', '--learning-rate', '1e6', '--warm-up', '0']],
     ['bad-data', 2, [...tiny, '--data', 'mnist:/nope', '--steps', '3']],
@@ -96,7 +99,7 @@ describe('a run that cannot succeed ends, once', () => {
     expect(logs.match(/"msg":"starting"|"msg":"listening"/g)?.length ?? 0).toBeLessThanOrEqual(1);
   });
 
-  test('without --wait the command that started it says so as well', async () => {
+  test('without --wait pod up reports the error as well', async () => {
     const dir = folder();
     const ended = await pod('up', '--dir', dir, ...tiny, '--data', 'mnist:/nope').ran;
     expect(ended).toMatchObject({ code: 2, err: expect.stringMatching(/^pod: bad-data: \/nope/) });
@@ -104,7 +107,7 @@ describe('a run that cannot succeed ends, once', () => {
   });
 });
 
-describe('a worker that dies before it joins is known with its cause', () => {
+describe('the death of a worker before it joins is reported with its cause', () => {
   const fail = (how: string, dir: string, ...words: string[]) =>
     startProgram('src/cli/main', ['up', '--wait', '--dir', dir, ...tiny, ...words], {
       NODE_OPTIONS: `--require ${fileURLToPath(new URL('./fail-worker.cjs', import.meta.url))}`,
@@ -125,7 +128,7 @@ describe('a worker that dies before it joins is known with its cause', () => {
     expectNobody(dir);
   });
 
-  test('it is replaced as any other is, until it was lost too often', async () => {
+  test('the worker is replaced until it was lost too often', async () => {
     const dir = folder();
     const ended = await fail('engine', dir, '--steps', '3').ran;
     expect(ended.code).toBe(3);
@@ -135,15 +138,15 @@ describe('a worker that dies before it joins is known with its cause', () => {
   });
 });
 
-/** When the master's log says something first, in ms. */
+/** Returns the time of the first line with this message in the master's log, in ms since 1970. */
 function timeOf(dir: string, msg: string): number | undefined {
   const lines = readFileSync(join(dir, 'master.log'), 'utf8').split('\n');
   const line = lines.find((it) => it.includes(`"msg":"${msg}"`));
   return line === undefined ? undefined : Number(fieldOf(line, 'time'));
 }
 
-describe('whoever started a process watches it', () => {
-  test('a master that is killed is started again, also when nobody waits', async () => {
+describe('a process is watched by the process that started it', () => {
+  test('a killed master is started again, also without --wait', async () => {
     const dir = folder();
     await pod('up', '--dir', dir, ...endless).ran;
     const log = join(dir, 'master.log');
@@ -160,7 +163,7 @@ describe('whoever started a process watches it', () => {
     expect(again).toMatchObject({ code: 0, out: `${dir}: the pod had ended already\n` });
   });
 
-  test('a pod whose supervisor was killed is not started over', async () => {
+  test('pod up refuses to start a second pod over one whose supervisor was killed', async () => {
     const dir = folder();
     await pod('up', '--dir', dir, ...endless).ran;
     await untilSaid(join(dir, 'master.log'), '"msg":"step"');
@@ -175,7 +178,7 @@ describe('whoever started a process watches it', () => {
     expectNobody(dir);
   });
 
-  test('workers whose master and supervisor were killed go on with the next', async () => {
+  test('workers whose master and supervisor were killed go on with the next master', async () => {
     const dir = folder();
     await pod('up', '--dir', dir, ...endless).ran;
     await untilSaid(join(dir, 'master.log'), '"step":5,');
@@ -189,7 +192,7 @@ describe('whoever started a process watches it', () => {
   });
 });
 
-describe('a folder that is no pod’s stays as it is', () => {
+describe('a folder that does not belong to a pod is refused and stays unchanged', () => {
   test.each([
     ['the files of somebody else', { 'master.log': 'mine', 'commits.jsonl': 'mine too' }],
     ['a pod.json of something else', { 'pod.json': '{"name":"my pod"}' }],
@@ -206,7 +209,7 @@ describe('a folder that is no pod’s stays as it is', () => {
     rmSync(dir, { recursive: true });
   });
 
-  test('of a pod that ended, only what pods write is begun anew', async () => {
+  test('a new pod in the folder of an old one replaces only files that pods write', async () => {
     const dir = folder();
     const run = ['up', '--wait', '--dir', dir, ...tiny, '--steps', '1'];
     expect(await pod(...run).ran).toMatchObject({ code: 0 });
@@ -224,7 +227,7 @@ describe('a folder that is no pod’s stays as it is', () => {
   });
 });
 
-test('a serving pod takes no run, and says where its flags belong', async () => {
+test('a serving pod refuses flags of a run and says where they belong', async () => {
   const dir = folder();
   const ended = await pod('up', '--serve', '--dir', dir, '--checkpoint', 'x').ran;
   expect(ended).toMatchObject({

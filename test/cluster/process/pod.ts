@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { readProcesses } from '../../../cluster/process/spawn.ts';
 
-/** A program that ran to its end. */
+/** Exit code and output of a program that has ended. */
 export interface Ran {
   readonly code: number | null;
   readonly out: string;
@@ -49,18 +49,18 @@ export function pod(...args: string[]): {
   return startProgram('src/cli/main', args);
 }
 
-/** Waits until a file has a text so often; the test's own limit ends a wait in vain. */
+/** Waits until a file contains a text `times` times. Has no limit but that of the test. */
 export async function untilSaid(path: string, text: string, times = 1): Promise<void> {
   const count = (): number => readFileSync(path, 'utf8').split(text).length - 1;
   while (!existsSync(path) || count() < times) await sleep(50);
 }
 
-/** A field of a report or of a line of log. */
+/** Returns a field of a JSON object: a report or a line of a log. */
 export function fieldOf(text: string, field: string): unknown {
   return (JSON.parse(text) as Readonly<Record<string, unknown>>)[field];
 }
 
-/** Numbers of the processes of the pod in a folder; 0 where there is none. */
+/** Returns the process numbers of the pod in a folder, 0 for each process that is not there. */
 export function processesOf(folder: string): {
   readonly supervisor: number;
   readonly master: number;

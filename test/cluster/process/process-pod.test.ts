@@ -12,7 +12,7 @@ import { requireCompiled } from '../compiled.ts';
 import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
 
 beforeAll(requireCompiled);
-// Each starts several processes, on a machine that may be busy.
+// The limits are long because each test starts several processes on a machine that may be busy.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const folders: string[] = [];
@@ -28,7 +28,7 @@ afterEach(async () => {
   }
 });
 
-/** The steps that a pod's master has committed, and in which memberships. */
+/** Returns the steps that a finished pod has committed, with the generation of each commit. */
 function commitsOf(dir: string): { readonly step: number; readonly generation: number }[] {
   const lines = readFileSync(join(dir, 'ended-commits.jsonl'), 'utf8').trim().split('\n');
   return lines.flatMap((line) => {
@@ -41,8 +41,8 @@ function commitsOf(dir: string): { readonly step: number; readonly generation: n
 const small = ['--tpus', '2', '--model', 'mlp', '--steps', '4', '--evaluate', '256'];
 const endless = ['--tpus', '2', '--model', 'mlp', '--steps', '100000'];
 
-describe('the same bits as in threads', () => {
-  test('2 processes, 4 steps; and the same again from a checkpoint', async () => {
+describe('a pod of processes computes the same bits as threads', () => {
+  test('in a run of 4 steps, and in a run resumed from a checkpoint', async () => {
     const threads = await pod('train', ...small, '--json').ran;
     const dir = folder();
     const saved = ['--checkpoint', join(dir, 'saved'), '--every', '2'];
@@ -62,7 +62,7 @@ describe('the same bits as in threads', () => {
   });
 });
 
-describe('who is lost is named', () => {
+describe('a lost Cloud TPU is named', () => {
   test('SIGKILL of a worker ends the run with exit code 3', async () => {
     const dir = folder();
     const { ran } = pod('up', '--wait', '--dir', dir, ...endless, '--recovery', 'none');
@@ -86,7 +86,7 @@ describe('who is lost is named', () => {
     expect(err).toMatch(/Cloud TPU 1 \(x 1, y 0\).*silent/);
   });
 
-  test('workers that never join', async () => {
+  test('workers that never join are named', async () => {
     const { config } = trainOptions({ model: 'mlp', tpus: '2', steps: '1' });
     const log = (): void => undefined;
     const token = new Token(Buffer.from('a token that nobody else knows'));
@@ -107,7 +107,7 @@ describe('who is lost is named', () => {
   });
 });
 
-test('two losses: each is replaced, and the bits are those of a run without any', async () => {
+test('two lost workers are replaced, and the bits are those of an undisturbed run', async () => {
   const run = ['--tpus', '4', '--model', 'mlp', '--steps', '40', '--evaluate', '256'];
   const threads = await pod('train', ...run, '--json').ran;
   const dir = folder();
@@ -126,7 +126,7 @@ test('two losses: each is replaced, and the bits are those of a run without any'
   expect(new Set(commits.map(({ generation }) => generation))).toEqual(new Set([1, 2, 3]));
 });
 
-test('a master that stands still: its workers keep what they have, and nothing is repeated', async () => {
+test('a paused master: its workers keep their parameters, and nothing is rolled back', async () => {
   const run = ['--tpus', '2', '--model', 'mlp', '--steps', '40', '--evaluate', '256'];
   const threads = await pod('train', ...run, '--json').ran;
   const dir = folder();
@@ -147,7 +147,7 @@ test('a master that stands still: its workers keep what they have, and nothing i
   }
 });
 
-test('one that was replaced while it stood still waits for another Cloud TPU, and does no harm', async () => {
+test('a worker that was replaced while it was paused becomes a spare and later gets a Cloud TPU', async () => {
   const dir = folder();
   await pod('up', '--dir', dir, ...endless, '--recovery', 'replace').ran;
   await untilSaid(join(dir, 'master.log'), '"msg":"step"');
@@ -164,7 +164,7 @@ test('one that was replaced while it stood still waits for another Cloud TPU, an
   );
 });
 
-test('a worker with another token is refused, and says so', async () => {
+test('a worker with a wrong token is refused and logs that', async () => {
   const dir = folder();
   await pod('up', '--dir', dir, ...endless).ran;
   await untilSaid(join(dir, 'master.log'), '"msg":"step"');
@@ -182,7 +182,7 @@ test('a worker with another token is refused, and says so', async () => {
   await untilSaid(join(dir, 'master.log'), '"msg":"turned-away"');
 });
 
-test('a pod can be watched, and ends in peace', async () => {
+test('pod status and the API show a running pod, and pod down ends it without errors', async () => {
   const dir = folder();
   await pod('up', '--dir', dir, ...endless).ran;
   await untilSaid(join(dir, 'master.log'), '"msg":"step"');

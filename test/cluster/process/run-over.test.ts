@@ -17,7 +17,7 @@ const env = (startedS: number | undefined) => ({
   POD_STARTED_S: startedS === undefined ? undefined : String(startedS),
 });
 
-test('a worker that started before the run was over learns it, a little later than the master ends', async () => {
+test('a worker that started before the end of the run reads the note, some seconds after the end', async () => {
   const started = uptime() - 1;
   expect(isRunOver(env(started))).toBe(false);
   noteRunOver(env(started));
@@ -26,20 +26,20 @@ test('a worker that started before the run was over learns it, a little later th
   expect(isRunOver(env(started))).toBe(true);
 });
 
-test('the note of an earlier run means nothing to a worker of the next', async () => {
+test('a worker ignores the note of an earlier run', async () => {
   noteRunOver(env(uptime() - 1));
   await sleep(2200);
   expect(isRunOver(env(uptime()))).toBe(false);
 });
 
-test('processes that are in no container of ours neither leave a note nor read one', () => {
+test('processes outside our containers neither write a note nor read one', () => {
   noteRunOver(env(undefined));
   expect(() => readFileSync(join(folder, 'run-over.json'))).toThrow(/ENOENT/);
   writeFileSync(join(folder, 'run-over.json'), '{"boot":"x","overS":1e9}');
   expect(isRunOver(env(undefined))).toBe(false);
 });
 
-test('a note that is damaged, or of another boot, is none', () => {
+test('a damaged note and a note of another boot are ignored', () => {
   for (const text of ['', '{', '{"boot":"another","overS":1}', '[]']) {
     writeFileSync(join(folder, 'run-over.json'), text);
     expect(isRunOver(env(0))).toBe(false);

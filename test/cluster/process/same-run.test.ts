@@ -27,7 +27,7 @@ afterEach(async () => {
 
 const run = '--model mlp --tpus 1 --steps 80 --global-batch 8 --evaluate';
 
-test('a master that is told of another evaluation goes on, and one of another run says that it does not', async () => {
+test('a new master with another evaluation continues the run of the killed master', async () => {
   const killed = startMaster(`${run} 8`);
   await untilStep(killed.child, 10);
   killed.child.kill('SIGKILL');
@@ -40,11 +40,11 @@ test('a master that is told of another evaluation goes on, and one of another ru
   expect(summary['evalSamples']).toBe(16);
   expect(Number(lineOf(again, 'commits-found')['step'])).toBeGreaterThanOrEqual(10);
   expect(again.out).not.toContain('"msg":"another-run"');
-  // Each step was committed once, by either.
+  // Each step was committed once, by one of the two masters.
   expect(committed('ended-commits.jsonl')).toEqual(Array.from({ length: 80 }, (_, i) => i + 1));
 });
 
-test('a master of another run begins anew, and says what it does not go on with', async () => {
+test('a new master with another run starts from step 1 and logs which run it abandons', async () => {
   const killed = startMaster(`${run} 8`);
   await untilStep(killed.child, 10);
   killed.child.kill('SIGKILL');
@@ -76,7 +76,7 @@ function start(program: string, env: NodeJS.ProcessEnv): ReturnType<typeof start
   return made;
 }
 
-/** Waits until a master has said that a step is committed. */
+/** Waits until a master has logged the commit of a step. */
 function untilStep(child: ReturnType<typeof startProgram>['child'], step: number): Promise<void> {
   return new Promise((found, failed) => {
     let text = '';
@@ -88,7 +88,7 @@ function untilStep(child: ReturnType<typeof startProgram>['child'], step: number
   });
 }
 
-/** The line of a log with this message. */
+/** Returns the first line of a log that has this message, parsed. */
 function lineOf({ out }: Ran, msg: string): Readonly<Record<string, unknown>> {
   const line = out.split('\n').find((it) => it.includes(`"msg":"${msg}"`));
   if (line === undefined) throw new Error(`no line "${msg}" in ${out}`);

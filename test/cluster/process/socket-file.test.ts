@@ -16,7 +16,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-test('what a process that was killed has left is removed, and nothing else', () => {
+test('socket files of killed processes are removed, and no other files', () => {
   const own = socketFile() ?? '';
   expect(dirname(own)).toBe(folder);
   const another = join(folder, basename(own).replace(`${process.pid}`, `${process.pid}1`));
@@ -26,7 +26,7 @@ test('what a process that was killed has left is removed, and nothing else', () 
   expect(existsSync(join(folder, 'pod-of-somebody.sock'))).toBe(true);
 });
 
-test('a path is never too long for a socket, and where it leads is there', () => {
+test('a socket path is never too long, and its folder exists', () => {
   const long = join(folder, 'a'.repeat(100));
   process.env['TMPDIR'] = long;
   expect(existsSync(dirname(socketFile() ?? '?'))).toBe(true);
@@ -35,7 +35,7 @@ test('a path is never too long for a socket, and where it leads is there', () =>
 });
 
 test.each(['/proc', '/dev/null', '/nonexistent', '/sys'])(
-  '%s takes no socket: another folder does',
+  'another folder is used if TMPDIR is %s, which takes no sockets',
   (it) => {
     process.env['TMPDIR'] = it;
     expect(socketFile()).toMatch(/^\/(tmp|run|dev\/shm)\//);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { leanEnv, leanFlags } from '../../../cluster/process/spawn.ts';
 
-test('containers are kept small by what keeps processes small', () => {
+test('the image sets the same memory-saving variables as a pod of processes', () => {
   const dockerfile = readFileSync('cluster/image/Dockerfile', 'utf8').replaceAll('\\\n', ' ');
   const assignments = dockerfile
     .split('\n')
@@ -16,7 +16,7 @@ test('containers are kept small by what keeps processes small', () => {
   });
 });
 
-test('every flag is one that node takes from its environment too', () => {
+test('every memory-saving flag is allowed in NODE_OPTIONS', () => {
   for (const flag of leanFlags) {
     expect(process.allowedNodeEnvironmentFlags.has(flag.replace(/=.*/, ''))).toBe(true);
   }

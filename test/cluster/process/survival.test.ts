@@ -13,7 +13,7 @@ import { requireCompiled } from '../compiled.ts';
 import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
 
 beforeAll(requireCompiled);
-// Each starts several processes, on a machine that may be busy.
+// The limits are long because each test starts several processes on a machine that may be busy.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const flags = { tpus: '2', model: 'mlp', steps: '40', evaluate: '256', recovery: 'replace' };
@@ -28,7 +28,10 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const secret = 'a token for these tests';
 
-/** Trains with workers that nobody starts again; that of Cloud TPU 0 is killed after its fifth step. */
+/**
+ * Trains with `workers` processes that nobody starts again, and kills the process of Cloud TPU 0
+ * after step 5. Returns the report and the notes of the recovery.
+ */
 async function lose(workers: number): Promise<{ report: Report; notes: readonly Note[] }> {
   folder = newFolder();
   const tokenFile = join(folder, 'token');
@@ -70,8 +73,8 @@ async function lose(workers: number): Promise<{ report: Report; notes: readonly 
   return { report, notes };
 }
 
-describe('a worker that nobody starts again', () => {
-  test('another process hosts its Cloud TPU', async () => {
+describe('the Cloud TPU of a worker that nobody starts again', () => {
+  test('is adopted by another worker', async () => {
     const { report, notes } = await lose(2);
     expect(report.weightsDigest).toBe(undisturbed);
     expect(notes.map(({ event }) => event)).toEqual([
@@ -82,14 +85,14 @@ describe('a worker that nobody starts again', () => {
     );
   });
 
-  test('one that waited takes its place', async () => {
+  test('is given to a spare worker', async () => {
     const { report, notes } = await lose(3);
     expect(report.weightsDigest).toBe(undisturbed);
     expect(notes.map(({ event }) => event)).toEqual(['lost', 'replaced', 'restored', 'resumed']);
   });
 });
 
-test('a master that is killed, twice: the next one goes on with the workers of the first', async () => {
+test('a master that is killed twice: each next master goes on with the same workers', async () => {
   folder = newFolder();
   const { ran } = pod('up', '--wait', '--dir', folder, ...words);
   for (const step of ['"step":5,', '"step":20,']) {

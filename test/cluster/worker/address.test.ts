@@ -10,15 +10,15 @@ test.each([
   ['10.1.2.3', '0.0.0.0'],
   ['2001:db8::7', '::'],
   ['nobody.invalid', '0.0.0.0'],
-])('who is reached by %s listens on %s', async (own, expected) => {
+])('a worker that is reached by %s listens on %s', async (own, expected) => {
   expect(await bindAddress(own)).toBe(expected);
 });
 
-test('a machine is reached by the address from which it reaches others', async () => {
+test('localAddress is the address from which this machine reaches the other', async () => {
   expect(await localAddress('127.0.0.1', 7070)).toBe('127.0.0.1');
   expect(await localAddress('localhost', 7070)).toMatch(/^(127\.0\.0\.1|::1)$/);
 });
 
-test.skipIf(!hasIPv6)('over IPv6 as well', async () => {
+test.skipIf(!hasIPv6)('localAddress works over IPv6 as well', async () => {
   expect(await localAddress('::1', 7070)).toBe('::1');
 });

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { collectLeftovers } from '../../../cluster/worker/collector.ts';
 
-test('a rise is collected three times, and then it is quiet', () => {
+test('a rise of memory makes the collector run three times and then no more', () => {
   vi.useFakeTimers();
   try {
     const collect = vi.fn();

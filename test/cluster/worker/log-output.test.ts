@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LogOutput } from '../../../cluster/worker/log-output.ts';
 
-/** A disk with room for so many bytes. */
+/** Returns a disk with room for `room` bytes. A write to the full disk throws ENOSPC. */
 function disk(room: number) {
   let text = '';
   return {
@@ -23,7 +23,7 @@ function disk(room: number) {
 }
 
 describe('the output of a log', () => {
-  test('a line is what was written, without anything that a terminal obeys, and not too long', () => {
+  test('writes a line of limited length without control characters', () => {
     const obeyed = ['\u001b', '\u007f', '\u009b', '\u202e', '\u2066', '\n', '"', '\\', 'a'];
     const text = fc.string({ unit: fc.constantFrom(...obeyed), maxLength: 60 });
     fc.assert(
@@ -47,7 +47,7 @@ describe('the output of a log', () => {
     expect(room.lines[0]?.length).toBeLessThan(50_000);
   });
 
-  test('as text is readable, and tells of lines that were left out as well', () => {
+  test('in text format is readable, and reports lost lines as well', () => {
     const room = disk(0);
     const output = new LogOutput({ writeBytes: (bytes) => room.write(bytes), format: 'text' });
     const line = { level: 30, time: 3000, role: 'worker', tpu: 2, msg: 'welcome' };
@@ -60,7 +60,7 @@ describe('the output of a log', () => {
     ]);
   });
 
-  test('on a full disk lines are left out, and told of when there is room again', () => {
+  test('drops lines on a full disk and reports their number when there is room again', () => {
     const full = disk(12);
     const output = new LogOutput({ writeBytes: (bytes) => full.write(bytes) });
     for (const line of ['one', 'two', 'three', 'four', 'five']) output.write(`{"${line}":1}\n`);
@@ -74,7 +74,7 @@ describe('the output of a log', () => {
     expect(full.lines).toHaveLength(4);
   });
 
-  test('a reader that is slow for a while loses nothing', () => {
+  test('loses nothing if its reader is slow for a while', () => {
     let busy = 3;
     let text = '';
     const output = new LogOutput({
@@ -89,7 +89,7 @@ describe('the output of a log', () => {
     expect(output.lost).toBe(0);
   });
 
-  test('a reader that stalls is waited for once, and the first loss is told', () => {
+  test('waits only once for a reader that stalls, and reports the first loss', () => {
     let tries = 0;
     const told: string[] = [];
     const output = new LogOutput({

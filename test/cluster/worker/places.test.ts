@@ -42,7 +42,7 @@ function lines({ out }: Ran): Line[] {
     .map((it) => JSON.parse(it));
 }
 
-/** Lines of the log up to one that says `msg`. */
+/** Waits for a log line with the message `msg`. Returns all lines up to that line. */
 async function untilSays(
   { child }: { readonly child: ChildProcess },
   msg: string,
@@ -59,7 +59,7 @@ async function untilSays(
   throw new Error(`it ended before it said ${msg}: ${text}`);
 }
 
-describe('a worker refuses at once, in a line with exit code 2', () => {
+describe('a worker refuses a wrong variable in one line with exit code 2', () => {
   test.each<[string, NodeJS.ProcessEnv, RegExp]>([
     [
       'a URL',
@@ -92,7 +92,7 @@ describe('a worker refuses at once, in a line with exit code 2', () => {
   });
 });
 
-describe('a master refuses at once, in a line with exit code 2', () => {
+describe('a master refuses a wrong variable in one line with exit code 2', () => {
   test.each<[string, NodeJS.ProcessEnv, RegExp]>([
     [
       'no grace',
@@ -109,7 +109,7 @@ describe('a master refuses at once, in a line with exit code 2', () => {
       /^POD_API_HOST: expected the name or address/,
     ],
   ])('%s', async (_, env, message) => {
-    // Without POD_FOLDER it would wait some seconds for workers to tell.
+    // Without POD_FOLDER the master would wait some seconds for workers to dismiss.
     const own = {
       POD_CONTROL_HOST: '127.0.0.1',
       POD_CONTROL_PORT: '0',
@@ -128,7 +128,7 @@ describe('a master refuses at once, in a line with exit code 2', () => {
   });
 });
 
-test('a worker says what it waits for: a name that is not known, and nobody there', async () => {
+test('a worker that finds no master logs the reason', async () => {
   const [named, refused] = await Promise.all([
     untilSays(start('worker', { POD_MASTER: 'nobody.invalid:7070' }), 'awaits-master'),
     untilSays(start('worker', { POD_MASTER: 'localhost:9' }), 'awaits-master'),
@@ -146,7 +146,9 @@ test('a worker says what it waits for: a name that is not known, and nobody ther
 const run = '--model mlp --steps 3 --global-batch 16 --evaluate 16';
 const hasIPv6 = networkInterfaces()['lo']?.some(({ family }) => family === 'IPv6') ?? false;
 
-/** A master and two workers that find it there; its last line when all is done. */
+/**
+ * Trains with a master at this address and two workers. Returns the last line of the master's log.
+ */
 async function train(bracketed: string, env: NodeJS.ProcessEnv = {}) {
   const port = await freePort();
   const master = start('master', {
@@ -169,12 +171,12 @@ async function train(bracketed: string, env: NodeJS.ProcessEnv = {}) {
   return lines(ran ?? { code: null, out: '{}', err: '' }).at(-1);
 }
 
-test.skipIf(!hasIPv6)('IPv6 in brackets works from end to end', async () => {
+test.skipIf(!hasIPv6)('a pod works with an IPv6 address in brackets', async () => {
   expect(await train('[::1]')).toMatchObject({ msg: 'summary', steps: 3 });
 });
 
 test.skipIf(otherEngines.every(({ major }) => major < 24))(
-  'POD_TEST_ENGINES: with Node 24, sockets of workers pass by every proxy',
+  'POD_TEST_ENGINES: with Node 24, sockets of workers do not use any proxy',
   async () => {
     let connections = 0;
     const proxy = createTcpServer((socket) => {

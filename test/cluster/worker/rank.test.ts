@@ -17,7 +17,7 @@ function place(
   return rank({ TPU_WORKER_HOSTNAMES: hostnames }, hostname, addresses);
 }
 
-describe('what says which Cloud TPU a process is', () => {
+describe("the number of a process's Cloud TPU", () => {
   test.each<[Environment, number | undefined]>([
     [{}, undefined],
     [{ TPU_WORKER_ID: '3', POD_SLOT: '1' }, 3],
@@ -29,7 +29,7 @@ describe('what says which Cloud TPU a process is', () => {
   ])('%j', (env, expected) => expect(rank(env)).toBe(expected));
 
   const numbers = ['-1', '1.5', '1e3', '0x10', '٣', 'NaN', ' ', '9'.repeat(400), '1000000', '1 2'];
-  test.each(numbers)('%j is no number of a Cloud TPU', (text) => {
+  test.each(numbers)('is not read from %j', (text) => {
     for (const name of ['TPU_WORKER_ID', 'POD_SLOT', 'JOB_COMPLETION_INDEX']) {
       const error = errorOf({ [name]: text });
       expect(error).toMatchObject({ code: 'bad-config', exitCode: 2 });
@@ -40,7 +40,7 @@ describe('what says which Cloud TPU a process is', () => {
     }
   });
 
-  test('a slot is counted from 1', () => {
+  test('is POD_SLOT minus 1', () => {
     expect(errorOf({ POD_SLOT: '0' }).message).toMatch(/^POD_SLOT: expected a whole number from 1/);
   });
 });
@@ -51,7 +51,7 @@ describe('the place in a list of hosts', () => {
   const odd = (text: string): fc.Arbitrary<string> =>
     fc.constantFrom(text, text.toUpperCase(), `${text}.`, `  ${text} `);
 
-  test('a whole name is found wherever it is, in any spelling', () => {
+  test('a whole name is found in any place and spelling', () => {
     fc.assert(
       fc.property(fc.uniqueArray(name, { minLength: 1, maxLength: 12 }), fc.nat(), (names, at) => {
         const own = names[at % names.length] ?? '';
@@ -67,7 +67,7 @@ describe('the place in a list of hosts', () => {
     );
   });
 
-  test('a host that is not in the list gets no place', () => {
+  test('a host that is not in the list is refused', () => {
     fc.assert(
       fc.property(
         fc.uniqueArray(label, { minLength: 2, maxLength: 9 }),
@@ -118,14 +118,14 @@ describe('the place in a list of hosts', () => {
     [' ', 'b', /found no name in place 1/],
     ['a\u001b[2J,b', 'c', /found "a\\u001b\[2J,b"/],
     [`${'a,'.repeat(40_000)}b`, 'b', /expected at most 65536 characters, found 80001/],
-  ])('%s refuses %s', (list, own, message) => {
+  ])('%s is refused for %s', (list, own, message) => {
     const error = errorOf({ TPU_WORKER_HOSTNAMES: list }, own, []);
     expect(error).toMatchObject({ code: 'bad-config' });
     expect(error.message).toMatch(message);
     expect(error.message).toMatch(/^TPU_WORKER_HOSTNAMES: [^\p{Cc}]{1,300}$/u);
   });
 
-  test('two addresses of one host in a list are said', () => {
+  test('two addresses of one host in a list are refused', () => {
     const env = { TPU_WORKER_HOSTNAMES: '10.0.0.1,10.0.0.2' };
     const error = errorOf(env, 'x', ['10.0.0.1', '10.0.0.2']);
     expect(error.message).toMatch(/expected one entry for x, found 10\.0\.0\.1 and 10\.0\.0\.2/);

@@ -1,13 +1,15 @@
 /**
- * Products where one operand is mostly zeros, as after a ReLU and behind a max pooling.
+ * Matmuls with one operand that is mostly zeros, such as the output of a ReLU or the gradient of a
+ * max pooling.
  *
- * A sum that starts from +0 is never -0, so a product of ±0 leaves it as it is: where the other
- * operand is finite, a product with a zero may be left out and the bits are the same. The nonzero
- * values of the sparse operand are listed in the order of the depth, each with the place of its
- * row in the other, dense operand, and a row of 32 sums stays in registers while a list is walked.
+ * Multiplications by zero are skipped. This changes no bits: a sum that starts from +0 is never −0,
+ * so adding ±0 does not change it, and the dense operand is checked to be finite (0 · ∞ is NaN).
+ * The nonzero values of the sparse operand are listed in the order of the depth, each with the
+ * position of its row in the dense operand. A row of 32 sums stays in registers while its list is
+ * processed.
  *
- * Both ways return false, and may have written to C, where they do not fit: `product` then
- * computes the same bits from every value.
+ * There are two methods, `sparseWindows` and `sparseColumns`. A method returns false if it cannot
+ * compute the matmul, and may have written to C before; the dense code then computes all of C.
  */
 import {
   bf16,
@@ -23,28 +25,33 @@ import {
 } from './gemm';
 import { ENTRIES, LISTED_WORDS, PIECES, ROW_NUMBERS, SPARSE_RANGES, STAGE, STARTS, STRIPS, TILE, TURNED, UNUSED } from './gemm-workspace';
 
-/** Columns of one row of sums: eight registers. */
+/** Number of sums in a row that stays in registers: eight registers of four. */
 const STRIP: i32 = 32;
 const STRIP_BYTES: usize = STRIP * 4;
-/** Multiply-adds from which looking for zeros pays. */
+/** Smallest number of multiply-adds for which the search for zeros is worth its time. */
 const LEAST_WORK: f64 = 1_000_000;
 /**
- * The most nonzero values among 256 for which skipping zeros pays: both ways take the same time
- * there.
+ * Largest number of nonzero values among 256 samples for which skipping zeros is faster. [measured]
  */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;
 const MOST_PIECES: i32 = 1024;
-/** Words of strips, and the depth of a panel beside them. */
+/**
+ * Limits of the packed dense operand: words in all strips, and depth of the panel that fills them.
+ */
 const MOST_STRIP_WORDS: i32 = 196_608;
 const MOST_DEPTH: i32 = LISTED_WORDS / 8;
-/** Columns listed together, to this depth: LISTED_WORDS. */
+/** Columns of B that are listed together, and their depth. Their product is `LISTED_WORDS`. */
 const LISTED_COLUMNS: i32 = 64;
 const LISTED_DEPTH: i32 = 384;
 const MOST_STRIP_LANES: i32 = MOST_STRIP_WORDS / LISTED_DEPTH;
 
-/** C = one chain of tiles, without the zeros of A or of B; false: C is yet to be computed. */
+/**
+ * Computes C and skips the zeros of A or of B. Samples both operands first. Returns false if the
+ * dense code has to compute C: too few zeros, too little work, or an operand that no method can
+ * handle.
+ */
 export function sparseMatmul(
   m: i32,
   n: i32,
@@ -67,7 +74,7 @@ export function sparseMatmul(
   return sparseColumns(m, n, depth, lhs, rowTable, rhs, columnTable, c, stride, workspace);
 }
 
-/** How many of 256 values, spread over an operand, are not zero. */
+/** Samples 256 values, spread over an operand, and returns the number of nonzero ones. */
 function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usize): i32 {
   let count = 0;
   for (let i: u32 = 0; i < 256; i++) {
@@ -79,11 +86,12 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
   return count;
 }
 
-// ------------------------------------------------------------------- the rows of A: their windows
+// ------------------------------------------------------------------- A is sparse: windows of rows
 
 /**
- * A stretch of memory that many rows of A take runs from is listed once; a row is then a few
- * pieces of that list. B lies packed in strips of 32 columns.
+ * Computes C for a sparse A. In a convolution, the windows of many rows of A overlap in one stretch
+ * of memory. The nonzero values of such a stretch are listed once, and a row consists of a few
+ * pieces of that list. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -131,8 +139,10 @@ function sparseWindows(
 }
 
 /**
- * Cuts the depth into runs of A within tiles, each as [byte offset of its first start, of its
- * last, bytes from its place in A to its row of B, tile], and an end mark.
+ * Cuts the depth into pieces: runs of consecutive words of A within one tile. Writes four words for
+ * each piece: the byte offsets into STARTS of its first word and of the word after its last, the
+ * distance in bytes from its position in A to its row in the strip of B, and its tile. A piece with
+ * tile −1 ends the list. Returns false if there are too many pieces.
  */
 function cutPieces(depth: i32, to: usize): bool {
   let count = 0;
@@ -156,7 +166,10 @@ function cutPieces(depth: i32, to: usize): bool {
   return true;
 }
 
-/** How many rows from here lie within `span` words of each other: at least one. */
+/**
+ * Returns the number of rows, from the first of `table` on, that lie within `span` words: at least
+ * 1.
+ */
 function rowsWithin(table: usize, count: i32, span: i32): i32 {
   let low = load<i32>(table);
   let high = low;
@@ -170,7 +183,11 @@ function rowsWithin(table: usize, count: i32, span: i32): i32 {
   return i;
 }
 
-/** Lists `count` words of A from word `first`; STARTS says where the list of each place begins. */
+/**
+ * Lists the nonzero values of `count` words of A, starting with word `first`. STARTS receives, for
+ * each word, the address of the first entry at or after that word. Returns false if a word needs
+ * the slow rounding (see `needsCare`).
+ */
 function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool {
   const range = workspace + SPARSE_RANGES;
   let from = workspace + STAGE;
@@ -194,11 +211,11 @@ function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool
   return true;
 }
 
-// ----------------------------------------------------------------- the columns of B: Cᵀ = Bᵀ · Aᵀ
+// --------------------------------------------------------------------- B is sparse: Cᵀ = Bᵀ · Aᵀ
 
 /**
- * The columns of B are listed, 64 at a time; A lies packed in strips of 32 rows. The sums are
- * those of C turned, and are turned back at the end.
+ * Computes C for a sparse B. The nonzero values of B are listed, 64 columns at a time. A is packed
+ * in strips of 32 rows. The sums form the transpose of C and are transposed at the end.
  */
 function sparseColumns(
   m: i32,
@@ -245,7 +262,10 @@ function sparseColumns(
   return true;
 }
 
-/** Lists each column by tiles: its starts are `tiles` to a column, those of the next one after. */
+/**
+ * Lists the nonzero values of each column, tile by tile. STARTS receives the address of the first
+ * entry of each tile: `tiles` addresses for a column, then those of the next column.
+ */
 function listColumns(
   width: i32,
   length: i32,
@@ -282,7 +302,7 @@ function listColumns(
   store<u32>(start, <u32>entry);
 }
 
-/** C[m, width] from its transpose, m a multiple of 4. */
+/** Writes C[m, width] from its transpose in `turned`. m is a multiple of 4. */
 function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): void {
   const from = (<usize>m) << 2;
   for (let j = 0; j < width; j += 4) {
@@ -317,16 +337,16 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
   }
 }
 
-// ----------------------------------------------------------------------------------------- common
+// ----------------------------------------------------------------------------------- both methods
 
 /**
- * One tile of `height` rows of 32 sums. A row walks the entries of its pieces: those between the
- * starts at its offset. `perRow`: how far places
- * move with the offset of a row.
+ * Computes one tile of `height` rows of 32 sums. For each of its pieces, a row processes the
+ * entries from the piece's first start to its last start. `perRow` is the distance in bytes that
+ * the dense rows shift for each word of a row's offset.
  *
- * Two sums are stored to `unused` in every turn: it makes the engine compute them before it loads
- * the rest of the row. Without, it loads all eight vectors first, has no register left for one of
- * the sums, and is 1.6 times slower.
+ * Each turn of the inner loop stores two sums to `unused`. The stores force the JavaScript engine
+ * to compute these sums before it loads the other vectors. Without them, the engine loads all eight
+ * vectors first, runs out of registers for the sums, and is 1.6 times slower.
  */
 function sumRows(
   height: i32,
@@ -397,7 +417,9 @@ function sumRows(
   }
 }
 
-/** The dense operand, rounded, as strips [depth, 32]; false where it is not finite. */
+/**
+ * Rounds the dense operand and packs it as strips [depth, 32]. Returns false if it is not finite.
+ */
 function packStrips(
   lanes: i32,
   depth: i32,

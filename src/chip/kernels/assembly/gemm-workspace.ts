@@ -1,18 +1,23 @@
-/** Blocks of a product, and where they lie in the workspace of a call, in bytes. */
+/**
+ * Sizes of the blocks that a matmul works on, and their byte offsets in the workspace of a call.
+ */
 import { ROWS } from './config';
 
 export const COLUMNS: i32 = 8;
 export const TILE: i32 = 128;
-// Blocks: ROW_BLOCK·DEPTH_BLOCK and COLUMN_BLOCK·DEPTH_BLOCK floats share the level 2 cache.
+// Block sizes: a block of A (ROW_BLOCK × DEPTH_BLOCK floats) and a block of B (COLUMN_BLOCK ×
+// DEPTH_BLOCK floats) fit into the level 2 cache together.
 export const ROW_BLOCK: i32 = ROWS * 16;
 export const COLUMN_BLOCK: i32 = 512;
 export const DEPTH_BLOCK: i32 = 384;
-// One segment's own total, where it takes several tiles.
+// Size of the buffer for the total of one segment, which is used if a segment has several tiles.
 export const TOTAL_ROWS: i32 = 384;
 export const TOTAL_COLUMNS: i32 = 256;
-// Words of A that windows overlap in, rounded once.
+// Largest stretch of A, in words, that is rounded once because the windows of many rows overlap in
+// it.
 export const STAGE_WORDS: i32 = 24576;
-// Words of a sparse operand that are listed together, and sums of a turned block.
+// Largest number of words of a sparse operand in one list, and number of sums in a transposed
+// block.
 export const LISTED_WORDS: i32 = STAGE_WORDS;
 const TURNED_WORDS: i32 = 64 * COLUMN_BLOCK;
 
@@ -23,7 +28,8 @@ export const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
 export const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
 export const STAGE: usize = EDGE + 6 * COLUMNS * 4;
 export const TOTAL: usize = STAGE + STAGE_WORDS * 4;
-// Sparse products, see gemm-sparse.ts. Strips lie where the dense way packs its columns.
+// Offsets for sparse matmuls, see gemm-sparse.ts. The strips share memory with the packed columns
+// of dense matmuls.
 export const STRIPS: usize = PACKED_COLUMNS;
 export const SPARSE_RANGES: usize = ROW_RANGES;
 export const ENTRIES: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;

@@ -1,14 +1,16 @@
 /**
- * The MXU's product over f32 memory, for one engine thread.
+ * Matmul of the fast MXU on f32 data in memory. One thread runs one call at a time.
  *
- * C(m,n) = Σ_k A(m,k)·B(k,n); the depth k ascends, cut into tiles of 128: within a tile
- * ((0+p0)+p1)+…, then ((t0+t1)+t2)+…; then segments in the same way. A product whose exact
- * magnitude is below 2^-126 counts as +0, one too large for f32 as infinity.
+ * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. A tile is
+ * ((0+p0)+p1)+…, the sum of tiles is ((t0+t1)+t2)+…, and segments are summed in the same way. A
+ * product whose exact magnitude is below 2^-126 counts as +0, a product too large for f32 as
+ * infinity.
  *
- * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost)
- * that the inner loop reads in a line [Goto & van de Geijn, ACM TOMS 34(3) 2008]. While packing,
- * multiplicands are rounded to bf16 if asked, and the range of exponents of each panel is noted:
- * only a pair of panels whose products could leave the normal range takes the exact, slower tile.
+ * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost),
+ * which the inner loop reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. Packing
+ * rounds the multiplicands to bf16 if the call asks for it, and records the range of exponents of
+ * each panel. Only if the products of two panels could leave the normal range does the slower,
+ * exact tile run.
  */
 import { FUSED, ROWS } from './config';
 import { sparseMatmul } from './gemm-sparse';
@@ -35,33 +37,38 @@ const SIGN_OFF: i32 = 0x7fff_ffff;
 const INFINITY_BITS: u32 = 0x7f80_0000;
 const SMALLEST_NORMAL_BITS: u32 = 0x0080_0000;
 const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38;
-/** Exponent of a panel without any nonzero value: no product of it underflows. */
+/**
+ * Lowest exponent of a panel that is all zero. It is so high that no product counts as underflow.
+ */
 const NO_EXPONENT: i32 = 1024;
-/** Below any exponent: stands for subnormal numbers. */
+/** Lowest exponent of a panel with a subnormal number. It is below all exponents of f32. */
 const SUBNORMAL_EXPONENT: i32 = -1024;
 
-// The present call. One thread runs one call at a time.
+// Arguments of the present call. They are globals because one thread runs one call at a time.
 let workspace: usize = 0;
 export let bf16: bool = false;
 export let lhsDepth: usize = 0;
 export let rhsDepth: usize = 0;
 let lhsSegment: usize = 0;
 let rhsSegment: usize = 0;
-/** Depth of one tile: 128, or a whole segment when there are several. */
+/** Depth of one tile: 128, or that of a segment if there are several segments of at most 128. */
 let tileDepth: i32 = 0;
-/** Depth of one block: whole tiles. */
+/** Depth of one block: a whole number of tiles. */
 let blockDepth: i32 = 0;
 let segmented: bool = false;
-/** Least and largest offset of A along the depth of the present block. */
+/** Smallest offset of A along the depth of the present block; the next variable is the largest. */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
 
-/** Bytes that a call needs at its workspace. */
+/** Returns the bytes that a call needs at its workspace address. */
 export function workspaceBytes(): usize {
   return WORKSPACE;
 }
 
-/** See mxu.ts, MxuCall. Tables hold offsets in elements; all else is in bytes. */
+/**
+ * Runs one call of the MXU, see `MxuCall` in mxu.ts. Tables contain offsets in elements. Addresses
+ * and strides are in bytes.
+ */
 export function gemm(
   m: i32,
   n: i32,
@@ -96,7 +103,10 @@ export function gemm(
   }
 }
 
-/** Segments of several tiles: each is completed beside C, then added. */
+/**
+ * Runs a call whose segments have several tiles each. The first segment is computed in C; every
+ * other one is computed in the workspace, block by block, and then added to C.
+ */
 function sumOfDeepSegments(
   m: i32,
   n: i32,
@@ -130,7 +140,7 @@ function sumOfDeepSegments(
   }
 }
 
-/** C += a dense block. */
+/** Adds a dense block of `height` × `width` floats to C. */
 function addBlock(c: usize, stride: usize, from: usize, height: i32, width: i32): void {
   for (let i = 0; i < height; i++) {
     let j = 0;
@@ -148,7 +158,7 @@ function addBlock(c: usize, stride: usize, from: usize, height: i32, width: i32)
   }
 }
 
-/** C = one chain of tiles over the whole depth. */
+/** Computes C as the sum of all tiles over the whole depth. */
 function matmul(
   m: i32,
   n: i32,
@@ -189,7 +199,8 @@ function multiplyBlock(
   stride: usize,
   add: bool,
 ): void {
-  // What is walked innermost stays close: columns when their block is small, else rows.
+  // The panels of the inner loop should stay in the nearest cache: columns if their block is small,
+  // otherwise rows.
   if (width * length <= 4096) {
     for (let i = 0; i < height; i += ROWS) {
       for (let j = 0; j < width; j += COLUMNS) {
@@ -205,7 +216,7 @@ function multiplyBlock(
   }
 }
 
-/** One panel of rows by one panel of columns. */
+/** Multiplies one panel of rows by one panel of columns. */
 function multiplyPanels(
   i: i32,
   j: i32,
@@ -237,7 +248,10 @@ function multiplyPanels(
   copyEdge(at, stride, edge, COLUMNS * 4, h, w);
 }
 
-/** Whether a product of the two panels could underflow, or overflow where a fused one would not. */
+/**
+ * True if a product of the two panels could underflow, or could overflow to infinity where a fused
+ * multiply-add would still have a finite sum.
+ */
 // @ts-ignore: decorator
 @inline
 export function leavesNormalRange(a: usize, b: usize): bool {
@@ -284,7 +298,10 @@ function addTilesExactly(
   }
 }
 
-/** sum + a·b: one rounding or two, the same for bf16 within the normal range. */
+/**
+ * Computes sum + a·b, with one rounding if fused and two if not. Products of two bf16 in the normal
+ * range are exact in f32, so both have the same bits.
+ */
 // @ts-ignore: decorator
 @inline
 export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
@@ -292,8 +309,10 @@ export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
 }
 
 /**
- * One tile of ROWS×8 sums: they stay in registers (12 of 16 fused; 10 where the product needs a
- * register too). One step of the depth a turn: two make the engine chain them. [ENGINE.md]
+ * Computes one tile of ROWS×8 sums, which stay in registers: 12 of 16 registers if fused, 10 if
+ * not, because the separate product then needs a register too. The loop over the depth is not
+ * unrolled: unrolled by 2 or 4, the JavaScript engine regroups the multiply-adds into dependent
+ * chains, which is slower. [measured]
  */
 function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, add: bool): void {
   let c00 = i32x4.splat(0);
@@ -335,7 +354,7 @@ function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, a
     b += COLUMNS * 4;
     depth--;
   }
-  // One branch, not one a row: with more the engine keeps sums in memory.
+  // A single branch for all rows: with a branch for each row, the engine keeps the sums in memory.
   if (add) {
     addRow(c, c00, c01);
     c += stride;
@@ -374,7 +393,10 @@ function addRow(c: usize, left: v128, right: v128): void {
   v128.store(c, f32x4.add(v128.load(c, 16), right), 16);
 }
 
-/** The same tile where products may underflow or overflow: two roundings, underflow is +0. */
+/**
+ * Computes the same tile for products that may underflow or overflow. It never fuses, and makes
+ * underflow +0.
+ */
 function multiplyTileExactly(
   depth: i32,
   a: usize,
@@ -410,7 +432,10 @@ function flushedProduct(x: v128, y: v128): v128 {
   return v128.andnot(p, f32x4.lt(f32x4.abs(p), f32x4.splat(SMALLEST_NORMAL)));
 }
 
-/** Lanes that only rounding brought up to the smallest normal become zero. */
+/**
+ * Returns the products `p` with zero in each lane whose exact product is below the smallest normal
+ * number. Needed for lanes that rounding raised to the smallest normal number.
+ */
 function decided(x: v128, y: v128, p: v128): v128 {
   const low = f64x2.mul(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(y));
   const high = f64x2.mul(f64x2.promote_low_f32x4(upper(x)), f64x2.promote_low_f32x4(upper(y)));
@@ -451,10 +476,11 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Where windows overlap, as in a convolution, the same numbers are packed many times: then the
- * stretch of memory that the block takes them from is rounded once. Returns what stands for
- * `lhs` (it may lie outside of memory), or 0 where that does not pay, or where the stretch holds
- * numbers that need care. What lies in gaps of the stretch only widens the range.
+ * Rounds the stretch of memory that contains all elements of a block of A once, if its windows
+ * overlap. In a convolution, packing would round the same elements many times. Returns the address
+ * to use in place of `lhs` with the same offsets (it may be outside of the memory). Returns 0 if
+ * staging is not worth it, or if the stretch contains numbers that need the slow rounding. Unused
+ * words of the stretch only widen the recorded range.
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -617,19 +643,22 @@ function packColumnsAsTheyAre(
   packPanel(COLUMNS, NOTED, to, from, table, lanes, steps, depth);
 }
 
-// What packing does to the numbers: note their range and round them; note it; nothing.
+// Modes of packing. ROUNDED records the range of the numbers and rounds them to bf16, NOTED only
+// records the range, AS_THEY_ARE only copies.
 const ROUNDED: i32 = 0;
 const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
-// What the last packed panel held, by magnitude as bits: smallest nonzero less one, and largest.
+// Range of the last packed panel, as bits of magnitudes: the smallest nonzero magnitude minus 1,
+// and the largest magnitude.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 
 /**
- * Packs `depth` steps of a panel of `width` (5, 6 or 8) lanes, `lanes` of them real: the others
- * repeat the last one, so that every read is of a real element. Three ways, the first that fits:
- * lanes lie side by side; four steps lie side by side (4×4 transposes); neither.
+ * Packs `depth` steps of a panel of `width` (5, 6 or 8) lanes. Only `lanes` of them exist; the
+ * others repeat the last one, so that every read is of an existing element. The first of three
+ * methods that applies is used: vector loads if the lanes are adjacent in memory, 4×4 transposes if
+ * four steps are adjacent, otherwise loads of single elements.
  */
 // @ts-ignore: decorator
 @inline
@@ -782,7 +811,7 @@ function laneOffset(table: usize, lane: i32, lanes: i32): i32 {
   return load<i32>(table + ((<usize>min(lane, lanes - 1)) << 2));
 }
 
-/** Whether four steps from here are of elements side by side. */
+/** True if the next four steps are of adjacent elements. */
 // @ts-ignore: decorator
 @inline
 function adjacent(steps: usize): bool {
@@ -790,7 +819,7 @@ function adjacent(steps: usize): bool {
   return i32x4.all_true(i32x4.eq(v128.load(steps), expected));
 }
 
-/** Nearest bf16, ties to even; right for numbers that are neither NaN nor subnormal. */
+/** Rounds to the nearest bf16, ties to even. Correct for all numbers except NaN and subnormals. */
 // @ts-ignore: decorator
 @inline
 function nearest(x: v128): v128 {
@@ -819,14 +848,19 @@ function noteRange(low: v128, high: v128): void {
   highest = i32x4.extract_lane(high, 0);
 }
 
-/** Whether the panel holds a number that `nearest` does not round as bf16.ts does. */
+/**
+ * True if the last panel contains a NaN or a subnormal, which `nearest` does not round correctly.
+ */
 // @ts-ignore: decorator
 @inline
 export function needsCare(): bool {
   return lowest < SMALLEST_NORMAL_BITS - 1 || highest > INFINITY_BITS;
 }
 
-/** Rounds packed numbers as bf16.ts does, and notes their range. */
+/**
+ * Rounds packed numbers by the rules of bf16.ts, NaN and subnormals included, and records their
+ * range.
+ */
 function roundWithCare(at: usize, count: i32): void {
   let low = i32x4.splat(-1);
   let high = i32x4.splat(0);
@@ -849,7 +883,7 @@ function rounded(x: v128): v128 {
   return v128.bitselect(kept, quiet, f32x4.eq(x, x));
 }
 
-// A panel's range: biased exponents, the least of a nonzero value and the largest.
+// The range of a panel is two biased exponents: the smallest of its nonzero values and the largest.
 // @ts-ignore: decorator
 @inline
 export function clearRange(range: usize): void {
@@ -857,7 +891,10 @@ export function clearRange(range: usize): void {
   store<i32>(range, 0, 4);
 }
 
-/** Takes in the panel just packed; rounding after it was noted may have raised an exponent. */
+/**
+ * Widens a range by the panel that was packed last. `roundedLater` is true if the panel was rounded
+ * after its range was recorded: rounding may have raised the largest exponent by 1.
+ */
 export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;
   if (lowest != 0xffff_ffff) {

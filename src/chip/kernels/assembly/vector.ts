@@ -1,10 +1,10 @@
-/** Small loops over f32 (or any 32-bit) words. Addresses in bytes, counts in words. */
+/** Small kernels over f32 or other 32-bit words. Addresses are in bytes, counts in words. */
 
 export function copy(to: usize, from: usize, count: i32): void {
   memory.copy(to, from, (<usize>count) << 2);
 }
 
-/** Every word becomes `value`. */
+/** Sets every word to `value`. */
 export function fill(to: usize, count: i32, value: f32): void {
   const x = f32x4.splat(value);
   for (; count >= 4; count -= 4) {
@@ -17,7 +17,7 @@ export function fill(to: usize, count: i32, value: f32): void {
   }
 }
 
-/** to = a + b; `to` may be `a` or `b`. */
+/** Adds f32 arrays: to = a + b. `to` may be the same array as `a` or `b`. */
 export function add(to: usize, a: usize, b: usize, count: i32): void {
   for (; count >= 8; count -= 8) {
     const x = f32x4.add(v128.load(a), v128.load(b));
@@ -40,7 +40,9 @@ export function add(to: usize, a: usize, b: usize, count: i32): void {
 
 const LANES: i32 = 16;
 
-/** The digest of numerics/digest.ts: its twin, word for word. */
+/**
+ * Computes the same function as `digest` in numerics/digest.ts, with 16 lanes in SIMD registers.
+ */
 export function digest(at: usize, count: i32, seed: u64): u64 {
   const low = <i32>seed;
   const high = <i32>(seed >>> 32);
@@ -87,7 +89,7 @@ export function digest(at: usize, count: i32, seed: u64): u64 {
   return (<u64>(<u32>second) << 32) | <u64>(<u32>first);
 }
 
-/** Up to four words, zeros after them. */
+/** Loads the first `count` (at most 4) words at `at` into a vector. The other lanes are zero. */
 function partial(at: usize, count: i32): v128 {
   let x = i32x4.splat(0);
   if (count > 0) x = v128.load32_lane(at, x, 0);
@@ -130,8 +132,8 @@ function mixed(h: i32): i32 {
 // ---------------------------------------------------------------------------------------- philox
 
 /**
- * `count` words of Philox 4×32-10: block i is of the 128-bit counter plus i, little end first.
- * [Salmon et al., SC 2011]
+ * Writes `count` random words of Philox 4×32-10 to `to`. Block i, four words, uses the 128-bit
+ * counter plus i. `counter0` is the lowest word of the counter. [Salmon et al., SC 2011]
  */
 export function philox(
   to: usize,

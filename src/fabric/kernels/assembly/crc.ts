@@ -28,7 +28,8 @@ export function begin(ring: usize, at: usize): void {
 
 /**
  * Folds the next `bytes` bytes (a multiple of 16) of a message, except its last 5888 bytes, which
- * {@link finish} takes. Returns the offset in the ring of the lane that follows:
+ * {@link finish} folds. Returns the offset in the ring of the lane that follows. The folded bytes
+ * are:
  *
  *     folded[i] = source[i] ^ folded[i − 34] ^ folded[i − 48] ^ folded[i − 5869]
  *
@@ -61,7 +62,7 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 
 /**
  * Folds the last 5888 bytes of a message, together with the ring, into the 304 bytes at `tail`.
- * Lanes before the last 304 bytes are xored into the lanes 145, 183, 211 and 300 bytes further on.
+ * Lanes before the last 304 bytes are xored into the bytes 145, 183, 211 and 300 bytes further on.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;

@@ -1,0 +1,67 @@
+import { limits } from '../cluster/limits.ts';
+import { bodyBytesMax, pageMax, waitMsMax } from '../cluster/master/job-api.ts';
+import { restartMsMax } from '../src/cli/job-client.ts';
+import { assert } from '../src/numerics/assert.ts';
+import { faultsMax, unpacedFactor } from '../src/pod/master.ts';
+
+/** Page with the table of limits. */
+export const limitsPage = 'docs/REFERENCE.md';
+
+const begin = '<!-- limits -->\n';
+const end = '<!-- /limits -->';
+
+/** Returns the text of the page with the table of limits between its two markers. */
+export function withLimits(page: string): string {
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end);
+  assert(from >= 0 && to > from, `${limitsPage} has no markers for the table of limits`);
+  return `${page.slice(0, from + begin.length)}${table()}${page.slice(to)}`;
+}
+
+function table(): string {
+  const rows = [['limit', 'value'], ['---', '---'], ...limitRows()];
+  return rows.map((row) => `| ${row.join(' | ')} |\n`).join('');
+}
+
+/** Returns each limit in words, and its value with unit. */
+function limitRows(): readonly (readonly [string, string])[] {
+  const { silenceMs, silenceFactor } = limits;
+  return [
+    [
+      '*Limit of silence*: time without progress in a step until a Cloud TPU is suspected',
+      `${seconds(silenceMs.fast)} (${seconds(silenceMs.systolic)} with \`--mxu systolic\`), or ${silenceFactor} times the longest silence that ended well, if that is longer`,
+    ],
+    ['limit of silence before the first step, and between steps', `${unpacedFactor} times as long`],
+    ['wrong digests or corrupt frames of a Cloud TPU until it is replaced', String(faultsMax)],
+    [
+      'losses of one Cloud TPU in a step until the run fails',
+      `more than ${limits.lossesPerStepMax}`,
+    ],
+    [
+      'losses of one Cloud TPU in a minute until the run fails',
+      `more than ${limits.lossesPerMinuteMax}`,
+    ],
+    ['time for the present step to end after a signal', seconds(limits.lastStepMs)],
+    ['time that a worker looks for a master, or for the token', seconds(limits.searchMs)],
+    ['period of its log lines `awaits-master` and `awaits-token`', seconds(limits.searchLogMs)],
+    [
+      'lifetime of a program after which a crash is the first of a new row',
+      seconds(limits.longLifeMs),
+    ],
+    ['jobs of a serving master that have not ended', String(limits.queueMax)],
+    ['time that `pod` commands wait for a master that is being restarted', seconds(restartMsMax)],
+    ['jobs in one page of the API', String(pageMax)],
+    ['wait for more lines of a log in one request', seconds(waitMsMax)],
+    ['body of a request', `${bodyBytesMax / 1024} KiB`],
+    ['difference between the clocks of client and master', seconds(limits.clockSkewMs)],
+    ['lifetime of a challenge', seconds(limits.challengeMs)],
+    [
+      'refused connections that are logged one by one (`turned-away`)',
+      `${limits.refusalsLogged} in ${seconds(limits.refusalPeriodMs)}`,
+    ],
+  ];
+}
+
+function seconds(ms: number): string {
+  return `${ms / 1000} s`;
+}
