@@ -162,7 +162,7 @@ class FileLog implements CommitLog {
     else this.#add({ from: step - 1, generation }, { commit: event, generation });
     const last = history.at(-1);
     if (last?.step !== step || last.digest !== digest) {
-      throw new PodError('io', `commit log ${this.#path}: step ${step} is not what was written`);
+      throw new PodError('io', `commit log ${this.#path}: step ${step} was written, but cannot be read back`);
     }
     // The training loop keeps `event` too. Sharing the object halves the memory of the history.
     history[history.length - 1] = event;
@@ -231,7 +231,7 @@ class FileLog implements CommitLog {
   #catchUp(): void {
     const size = this.#file.size();
     if (size < this.#readBytes)
-      throw new Error(`it was cut from ${this.#readBytes} to ${size} bytes`);
+      throw new Error(`the file has shrunk from ${this.#readBytes} to ${size} bytes`);
     for (const line of this.#newLines(size)) {
       this.#lines++;
       const record = parseRecord(line);

@@ -125,7 +125,7 @@ function describeAbandoned(
   const difference = before && differenceBetween(before, now);
   const why =
     difference === undefined ? 'is another run' : `has ${difference.is}, not ${difference.was}`;
-  const cause = `a run that had come to step ${step} of ${steps} is not gone on with: this run ${why}, and begins anew`;
+  const cause = `an unfinished run, at step ${step} of ${steps}, is not continued: this run ${why}, and begins at its first step`;
   return { step, steps, cause };
 }
 

@@ -186,7 +186,7 @@ export class JobStore {
     const names = attempt(`${path}: could not be read`, () => this.#files.names(this.folderOf(id)));
     const left = names.find((name) => name !== 'job.json.new');
     if (left === undefined) return;
-    throw new PodError('bad-data', `${path}: it is damaged: it is missing, and ${left} is there`);
+    throw new PodError('bad-data', `${path}: the job is damaged: this file is missing, but ${left} exists`);
   }
 
   /**

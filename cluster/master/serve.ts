@@ -323,7 +323,7 @@ export class JobServer {
       return this.#options.check(words);
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error;
-      const found = error.exitCode === 0 ? 'a question for help' : error.message;
+      const found = error.exitCode === 0 ? 'a request for help' : error.message;
       throw new PodError('bad-flag', `flags of a job: ${found.replace(/^error: /, '')}`, error);
     }
   }

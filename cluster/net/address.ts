@@ -34,7 +34,7 @@ export function parsePlace(name: string, text: string): Place {
   if (/[/?#]/.test(trimmed)) throw wrong('leave out the path');
   if (trimmed.includes('@')) throw wrong('leave out the user');
   if (isIPv6(trimmed) || /^[^[\]]*:[^[\]]*:/.test(trimmed)) {
-    throw wrong('an address of IPv6 stands in brackets');
+    throw wrong('an IPv6 address must be in brackets');
   }
   const [, host = '', port] = /^(.*?)(?::([^:\]]*))?$/.exec(trimmed) ?? [];
   if (port === undefined) throw wrong('it has no port');
@@ -93,7 +93,7 @@ function hostProblem(host: string): string | undefined {
     if (address.includes('%')) return 'an address with a zone is not supported: use a name';
     return isIPv6(address) && host === `[${address}]`
       ? undefined
-      : 'in brackets stands an address of IPv6';
+      : 'the brackets must contain an IPv6 address';
   }
   if (isIPv4(host)) return undefined;
   // DNS uses an ASCII form for names in other scripts, and its rules apply to that form.

@@ -130,7 +130,7 @@ export function acceptControl<In, Out>(
     },
     neverJoined: (refusal) => {
       events.turnedAway(
-        refusal ?? { code: 'order', text: 'gone before the handshake was through' },
+        refusal ?? { code: 'order', text: 'disconnected before the handshake was complete' },
       );
     },
   });
@@ -381,7 +381,7 @@ export class ControlSession<In, Out> {
     assert(bytes.length <= messageBytesMax, `a message of ${bytes.length} bytes`);
     this.#wire.write(bytes);
     if (this.#wire.waiting <= waitingBytesMax) return;
-    this.refuse({ code: 'timeout', text: `${this.#wire.waiting} bytes behind` });
+    this.refuse({ code: 'timeout', text: `the peer reads too slowly: ${this.#wire.waiting} bytes wait` });
   }
 
   #read(data: Buffer): { readonly value: In } | undefined {

@@ -167,7 +167,7 @@ export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array):
 
 const outOfOrder: HandshakeStep = {
   kind: 'refuse',
-  refusal: { code: 'order', text: 'not what a handshake has at this place' },
+  refusal: { code: 'order', text: 'an unexpected frame in the handshake' },
 };
 const wrongToken: HandshakeStep = {
   kind: 'refuse',

@@ -534,7 +534,7 @@ const newerConnection: Refusal = { code: 'peer', text: 'a newer connection has b
 const noPayload = new Uint8Array(0);
 
 function notSent(queue: number): Refusal {
-  return { code: 'credit', text: `queue ${queue}: frames given back that were not sent` };
+  return { code: 'credit', text: `queue ${queue}: released more frames than were sent` };
 }
 
 function outOfOrder(kind: number): Refusal {

@@ -59,7 +59,7 @@ export function takeState(options: TakeOptions): Taking {
   connect();
   return {
     done,
-    cancel: () => end({ code: 'peer', text: 'given up: the membership is over' }),
+    cancel: () => end({ code: 'peer', text: 'cancelled: the membership has ended' }),
   };
 }
 
@@ -89,7 +89,7 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       // before it has opened, the peer may only have been too early, and the taker tries again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
-      else events.closed(refusal ?? { code: 'peer', text: 'gone before all had come' });
+      else events.closed(refusal ?? { code: 'peer', text: 'disconnected before all parameters had arrived' });
     },
     open(wire) {
       isOpen = true;

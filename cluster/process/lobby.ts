@@ -124,7 +124,7 @@ export class Lobby {
     lobby.#listener = await listenControl<FromNode, ToNode>({
       ...{ token, host, port, heartbeatMs, check: checkFromNode },
       admit: ({ role }) =>
-        role === 'operator' ? { code: 'peer', text: 'an operator has no place here' } : undefined,
+        role === 'operator' ? { code: 'peer', text: 'expected a worker, found an operator' } : undefined,
       joined: (channel) => lobby.#enter(new Guest(channel)),
       turnedAway: (address, refusal) => turnedAway.add(address, refusal),
     });

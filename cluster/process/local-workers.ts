@@ -156,7 +156,7 @@ export class LocalWorkers {
     for (const [tpu, watched] of this.#watched.entries()) {
       if (watched === undefined || watched.isChild || watched.hasDied) continue;
       if (isAlive(watched.identity)) continue;
-      this.#died(tpu, watched, 'it has ended');
+      this.#died(tpu, watched, 'the process has ended');
     }
   }
 

@@ -268,7 +268,7 @@ export class Node {
   #set(request: ToNode & { kind: 'set' }): string | null {
     const values = this.#drafts;
     this.#drafts = [];
-    if (hashValues(values) !== request.hash) return 'got other parameters than were sent';
+    if (hashValues(values) !== request.hash) return 'the received parameters differ from those that were sent';
     const place = this.#place(request);
     this.#parameters.clear(place);
     this.#parameters.write(place, values);
@@ -283,7 +283,7 @@ export class Node {
     const { executable } = at(this.#programs, program);
     const buffer = executable.buffers[executable.parameters[index] ?? -1];
     if (buffer === undefined || offset + bytes.length > buffer.bytes) {
-      return `got a piece of parameter ${index} that it has no room for`;
+      return `a piece of parameter ${index} does not fit into the parameter`;
     }
     this.#drafts[index] ??= new Uint8Array(buffer.bytes);
     this.#drafts[index].set(bytes, offset);

@@ -459,12 +459,12 @@ class Processes implements ProcessPod, Crew {
   #hear(member: Member, { message, sent }: FromNode & { kind: 'pod' }): void {
     const { tpu, guest, offer, pid, hostname } = member;
     if (message.tpu !== tpu) {
-      guest.refuse({ code: 'message', text: 'it speaks for another' });
+      guest.refuse({ code: 'message', text: 'the message names another Cloud TPU' });
       return;
     }
     if (message.kind === 'joined') {
       if (offer === undefined) {
-        guest.refuse({ code: 'message', text: 'it joins before its offer' });
+        guest.refuse({ code: 'message', text: '`joined` arrived before `offer`' });
         return;
       }
       member.hasJoined = true;
@@ -481,7 +481,7 @@ class Processes implements ProcessPod, Crew {
   /** Gives the failure detector the current counters of all Cloud TPUs. */
   #sample(): void {
     if (!this.#isOpen && this.#options.shouldStop?.()) {
-      this.#driver.serviceFailed('the start', new PodError('worker-silent', 'it was given up'));
+      this.#driver.serviceFailed('the start', new PodError('worker-silent', 'the start was cancelled'));
     }
     this.#seatAll();
     const progress = this.#members.map((it) => it?.progress ?? 0);

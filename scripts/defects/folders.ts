@@ -67,7 +67,7 @@ export const folderDefects: readonly Defect[] = [
     from: 'if (standing === undefined) refuseToBeginOver(refused);',
     to: 'if (standing !== undefined) refuseToBeginOver(refused);',
     test: 'test/experiment/checkpoint/resumed.test.ts',
-    title: 'where none of them can be used',
+    title: 'if all checkpoints are bad, a resumed run fails',
   },
   {
     name: 'checkpoints: deleted meanwhile',
@@ -76,7 +76,7 @@ export const folderDefects: readonly Defect[] = [
     from: '    if (!(await isListed(files, directory, name))) return gone;\n',
     to: '    if (!(await isListed(files, directory, name))) return { name, reason: error.message };\n',
     test: 'test/experiment/checkpoint/resumed.test.ts',
-    title: 'what its run deletes meanwhile is not bad',
+    title: 'a checkpoint that its run deletes during a verification',
   },
   {
     name: 'checkpoints: two runs in one folder',
@@ -121,7 +121,7 @@ export const folderDefects: readonly Defect[] = [
     from: '      if ((await listCheckpoints(directory, files)).includes(name)) throw error;\n',
     to: '      if ((await listCheckpoints(directory, files)).length > 0) throw error;\n',
     test: 'test/experiment/checkpoint/resumed.test.ts',
-    title: 'an export goes on with the next one',
+    title: 'an export takes the next checkpoint',
   },
   {
     name: 'pod up: refused before its folder is changed',

@@ -116,7 +116,7 @@ export const defects: readonly Defect[] = [
     from: 'if (before === undefined || before.digest === digest) return;',
     to: 'if (before === undefined || before.digest !== undefined) return;',
     test: 'test/cluster/master/commit-log.test.ts',
-    title: 'a committed step once: running again must give the same bits',
+    title: 'a committed step, which is not written again',
   },
   {
     name: 'same run: learning rates',

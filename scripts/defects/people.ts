@@ -9,7 +9,7 @@ export const peopleDefects: readonly Defect[] = [
     from: "typeof it === 'string' ? oneLine(it) : it",
     to: 'it',
     test: 'test/observe/log-text.test.ts',
-    title: 'has nothing that a terminal obeys, and no null',
+    title: 'is printed without control characters and without null',
   },
   {
     name: 'people: JSON for programs',

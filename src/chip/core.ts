@@ -117,7 +117,9 @@ export class CloudTpuCores {
     this.#present = this.#present === 0 ? 1 : 0;
   }
 
-  /** Returns a copy of the present bytes of one copy of a buffer. */
+  /**
+   * Returns the bytes that copy `copy` of a buffer holds now. Later steps do not change the result.
+   */
   readBuffer(id: BufferId, copy = 0): Uint8Array {
     const { bytes } = bufferOf(this.executable, id);
     const address = this.#address(id, copy);
@@ -159,7 +161,7 @@ export class CloudTpuCores {
     return BigInt.asUintN(64, digest);
   }
 
-  /** Returns the byte address of a copy of a buffer of the program that reads the present set. */
+  /** Returns the byte address of a copy of a buffer. For a parameter, that is its present set. */
   #address(id: BufferId, copy: number): number {
     const it = bufferOf(this.#roles[this.#present], id);
     assert(copy < copyCount(this.executable, it.copies), `${it.name} has no copy ${copy}`);
@@ -541,8 +543,8 @@ function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: 
   const lhs = bufferOf(executable, it.lhs);
   const rhs = bufferOf(executable, it.rhs);
   const chip = bufferOf(executable, it.target).copies === 'chip';
-  assert(!chip || (lhs.copies === 'core' && rhs.copies === 'core'), `${it.name}: not of cores`);
-  assert(executable.cores === 1 || executable.cores % 2 === 0 || !chip, `${it.name}: odd cores`);
+  assert(!chip || (lhs.copies === 'core' && rhs.copies === 'core'), `${it.name}: operands of a chip matmul need a copy for each core`);
+  assert(executable.cores === 1 || executable.cores % 2 === 0 || !chip, `${it.name}: a chip matmul needs an even number of cores`);
   const core = chip ? 2 * copy : copy;
   return {
     m: matmul.m,

@@ -57,10 +57,7 @@ function buffersEnd({ buffers, cores, arenaBytes }: Executable): number {
   return end;
 }
 
-/**
- * True if one matmul with stacked rows can compute the results of all cores, see {@link
- * StackedRows}.
- */
+/** True if one matmul with {@link StackedRows} can compute the results of all cores. */
 export function servesAllCores(executable: Executable, it: MatmulInstruction): boolean {
   const lhs = bufferOf(executable, it.lhs);
   const target = bufferOf(executable, it.target);

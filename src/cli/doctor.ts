@@ -102,7 +102,7 @@ function relaxedSimd(): Finding {
     name: 'fused multiply-add',
     found: found ? 'yes' : 'no',
     ok: true,
-    advice: found ? 'used' : 'works without, about a third slower, with the same bits',
+    advice: found ? 'used' : 'optional: without it, runs are about a third slower and give the same bits',
   };
 }
 
@@ -123,7 +123,7 @@ function systemCalls(): Finding {
     name: 'locks of files',
     found: found ? 'yes' : flock,
     ok: true,
-    advice: found ? 'used' : 'works without: locks go by numbers of processes',
+    advice: found ? 'used' : 'optional: without it, locks compare process numbers',
   };
 }
 

@@ -86,7 +86,7 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
   const done = all.length === 0 ? 'found no process of the pod' : `ended ${all.join(', ')}`;
   throw new PodError(
     code,
-    `${message}; ${done}; end what is left, if anything (ps), and remove it`,
+    `${message}; ${done}; end any process that is left (find it with ps), then remove this file`,
   );
 }
 

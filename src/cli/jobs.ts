@@ -42,7 +42,7 @@ Examples:
 
 const cancelExamples = `
 Examples:
-  pod cancel job-3                                   one that waits, or runs: after its present step
+  pod cancel job-3                                   cancels a waiting job at once, a running job after its present step
 `;
 
 /**

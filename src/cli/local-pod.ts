@@ -37,7 +37,7 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
   const holder = holderOf(dir);
   const advice =
     holder === undefined
-      ? 'end what is left of the pod, if anything (ps), and remove it'
+      ? 'end any process of the pod that is left (find it with ps), then remove this file'
       : `the pod runs, held by ${holder}: end it (pod down)`;
   return new PodError(code, `${message}; ${advice}`);
 }

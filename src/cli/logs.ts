@@ -22,7 +22,7 @@ interface LogFlags extends PlaceFlags {
 export function addLogs(program: Command): void {
   withPlace(program.command('logs').description('print the logs of the pod of pod up, or of a job'))
     .argument('[job]', 'of this job of a pod that takes jobs')
-    .option('--tpu <k>', 'of this Cloud TPU instead of the master')
+    .option('--tpu <k>', 'print the log of this Cloud TPU instead of that of the master')
     .option('--follow', 'go on until the pod, or the job, has ended')
     .option('--json', 'print lines of JSON on a terminal too, as in a pipe')
     .action(async (job: string | undefined, { tpu, follow, json, ...place }: LogFlags) => {

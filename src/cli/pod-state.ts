@@ -48,7 +48,7 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
   }
   const { exitCode, code, reason, time } = end;
   const when = time === undefined ? '' : ` at ${time.slice(0, 19)}Z`;
-  const otherwise = exitCode === 0 ? 'all was done' : 'it was told to';
+  const otherwise = exitCode === 0 ? 'all was done' : 'the user ended it';
   const why = reason === undefined ? otherwise : withCode(code, reason);
   return `the pod ended${when} with exit code ${exitCode}: ${oneLine(why)}`;
 }

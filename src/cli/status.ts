@@ -31,7 +31,7 @@ ${whereMasterIs}`;
 
 /** `pod status` and `pod metrics`: show the state and the metrics of a pod. */
 export function addStatus(program: Command): void {
-  withMaster(program.command('status').description('show who is who in a pod, and how far it is'))
+  withMaster(program.command('status').description('show the members of a pod and its progress'))
     .option('--json', 'print it as JSON')
     .addHelpText('after', statusExamples)
     .action(async ({ json, ...flags }: MasterFlags & { json?: boolean }) => {

@@ -116,7 +116,7 @@ function folderTrouble(dir: string, { code, message }: NodeJS.ErrnoException): [
   }
   if (code === 'ENOENT') return ['nothing there', 'name another folder'];
   if (code === 'ENOTDIR') return ['a file', 'name the folder that it lies in'];
-  if (code === 'EACCES') return ['one that this user may not read', 'change its rights'];
+  if (code === 'EACCES') return ['a folder that this user may not read', 'change its rights'];
   return [message, 'name another folder'];
 }
 
@@ -241,7 +241,7 @@ function fileTrouble(
 ): [string, string] {
   if (kind === 'missing' && isLink(path)) return ['a link that leads nowhere', 'mend the link'];
   const isForbidden = found.startsWith('EACCES') || found.startsWith('EPERM');
-  if (isForbidden) return ['one that this user may not read', 'change its rights'];
+  if (isForbidden) return ['a file that this user may not read', 'change its rights'];
   return [found, 'put a regular file there'];
 }
 

@@ -81,6 +81,6 @@ function silent(queue: InfeedQueue, step: number, patienceMs: number): PodError 
   return new PodError(
     'worker-silent',
     `Cloud TPU ${tpu}: expected it to take its infeed of step ${Math.max(step - depth, 0)}, ` +
-      `found it there still after ${patienceMs} ms`,
+      `found it still in its slot after ${patienceMs} ms`,
   );
 }

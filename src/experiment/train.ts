@@ -203,8 +203,8 @@ function checkPast({ steps }: Run, history: readonly StepCommitted[]): void {
   const last = history.at(-1);
   if (last === undefined) return;
   if (last.steps !== steps) {
-    const found = `step ${last.step} was committed as one of ${last.steps}`;
-    throw new PodError('bad-config', `${found}, this run has ${steps}: its data have changed`);
+    const found = `step ${last.step} was committed by a run of ${last.steps} steps`;
+    throw new PodError('bad-config', `${found}, this run has ${steps} steps: its data set has changed`);
   }
   refuseDivergence(last);
 }

@@ -166,7 +166,7 @@ export class AllReduce {
     const blocks = this.#lanes.flatMap((lane) => lane.blocked());
     const far = new Set(blocks.map((block) => farWorker(this.#torus, block)));
     const silent = this.#doorbell.silent(collective, [...far]);
-    const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'nobody in particular';
+    const who = silent.map((worker) => `Cloud TPU ${worker}`).join(', ') || 'unknown';
     const links = [...new Set(blocks.map((block) => describeBlock(this.#torus, block)))];
     const shown =
       links.slice(0, 4).join('; ') + (links.length > 4 ? `; ${links.length - 4} more` : '');

@@ -405,7 +405,8 @@ export function reduceWindow(
 
 /**
  * Scatters each element of `source` to the element of its window of `operand` that `select`
- * chooses. `scatter` combines sources with the same target. It is the gradient of a max pooling.
+ * chooses. `scatter` combines sources with the same target. The gradient of a max pooling is an
+ * example.
  */
 export function selectAndScatter(
   operand: HloInstruction,

@@ -37,10 +37,7 @@ import { postOrder } from './traverse.ts';
 
 export type { Value } from './evaluate/value.ts';
 
-/**
- * Inputs of one replica. Each infeed instruction takes the next entry of `infeed`, a list of
- * arrays.
- */
+/** Inputs of one replica. `infeed` has an entry, a list of arrays, for each infeed instruction. */
 export interface EvaluateInputs {
   readonly parameters: readonly Literal[];
   readonly infeed?: readonly (readonly Literal[])[];
@@ -251,7 +248,7 @@ function mapped(
 
 /**
  * Turns a computation on scalars into a function of numbers. A single binary operation or
- * comparison becomes a direct call, which is much faster than evaluating the computation.
+ * comparison becomes a direct call, without an evaluation of the computation.
  */
 function scalarBody(body: HloComputation): ScalarBody {
   const { root, parameters } = body;

@@ -299,7 +299,7 @@ function broadcastShape(it: Draft<Broadcast>): Shape {
   const shape = statedArray(it);
   const rank = shape.dims.length;
   expect(it, operand.type === shape.type, `elements of type ${shape.type}`);
-  expect(it, it.dimensions.length === operand.dims.length, 'a target for each dimension');
+  expect(it, it.dimensions.length === operand.dims.length, 'a target dimension for each dimension of the operand');
   expectDistinct(it, it.dimensions, rank, 'target dimensions');
   const kept = it.dimensions.every((d, i) => shape.dims[d] === operand.dims[i]);
   expect(it, kept, `sizes kept in ${shapeText(shape)} at dimensions {${it.dimensions.join(',')}}`);
@@ -429,14 +429,14 @@ function convolutionShape(it: Draft<Convolution>): Shape {
   const outputs = at(kernel.dims, of.kernelOutputFeature);
   expectGroups(it, featureGroupCount, outputs);
   expectGroups(it, batchGroupCount, outputs);
-  expect(it, featureGroupCount === 1 || batchGroupCount === 1, 'one kind of groups');
+  expect(it, featureGroupCount === 1 || batchGroupCount === 1, 'feature groups or batch groups, not both');
   const perGroup = at(kernel.dims, of.kernelInputFeature);
   expect(
     it,
     perGroup * featureGroupCount === features,
     `kernel input features ${perGroup} x ${featureGroupCount} groups = input features ${features}`,
   );
-  expect(it, batch % batchGroupCount === 0, `a batch of whole groups of ${batchGroupCount}`);
+  expect(it, batch % batchGroupCount === 0, `a batch divisible by the batch group count ${batchGroupCount}`);
 
   const dims = new Array<number>(rank).fill(0);
   dims[of.outputBatch] = batch / batchGroupCount;
@@ -455,14 +455,14 @@ function expectRoles(it: Draft, array: ArrayShape, rank: number, roles: readonly
 
 function expectGroups(it: Draft, groups: number, outputs: number): void {
   const fits = isIndex(groups) && groups >= 1 && outputs % groups === 0;
-  expect(it, fits, `output features ${outputs} in ${groups} whole groups`);
+  expect(it, fits, `output features ${outputs} divisible by the group count ${groups}`);
 }
 
 function expectWindow(it: Draft, window: readonly WindowDimension[]): void {
   for (const { size, stride, padLow, padHigh, baseDilation, windowDilation } of window) {
     const positive = [size, stride, baseDilation, windowDilation].every((n) => isIndex(n) && n > 0);
     expect(it, positive, 'window sizes, strides and dilations of 1 or more');
-    expect(it, Number.isInteger(padLow) && Number.isInteger(padHigh), 'whole padding');
+    expect(it, Number.isInteger(padLow) && Number.isInteger(padHigh), 'integers as padding');
   }
 }
 

@@ -130,7 +130,7 @@ export interface Broadcast extends Node<'broadcast'> {
 }
 /** The operand's elements, in unchanged row-major order, as an array of other dimensions. */
 export interface Reshape extends Node<'reshape'> {}
-/** Dimension i of the result is dimension `permutation[i]` of the operand. */
+/** Permuted dimensions: dimension i of the result is dimension `permutation[i]` of the operand. */
 export interface Transpose extends Node<'transpose'> {
   readonly permutation: readonly number[];
 }
@@ -228,10 +228,10 @@ export interface ReduceWindow extends Node<'reduce-window'> {
   readonly body: HloComputation;
 }
 /**
- * Gradient of a max pooling. Operands: array, source, scalar initial value. Each window of the
- * array selects one element: in row-major order, an element replaces the selected one if
- * `select(selected, element)` is false. The window's element of `source` is combined into the
- * result at that position by `scatter`.
+ * Scatters values to selected elements, for example the gradient of a max pooling to the largest
+ * elements. Operands: array, source, scalar initial value. Each window of the array selects one
+ * element: in row-major order, an element replaces the selected one if `select(selected, element)`
+ * is false. `scatter` combines the window's element of `source` into the result at that position.
  */
 export interface SelectAndScatter extends Node<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
@@ -287,7 +287,7 @@ export interface Alias {
   readonly parameter: number;
 }
 
-/** A program for one replica; every replica runs the same one. */
+/** A program for one replica. Every replica runs the same module. */
 export interface HloModule {
   readonly name: string;
   readonly entry: HloComputation;

@@ -52,7 +52,7 @@ export function parse(text: string): HloModule {
     const start = scanner.position;
     const isEntry = scanner.tryMatch(/ENTRY\b/y) !== undefined;
     const computation = parseComputation(scanner, computations);
-    if (computations.has(computation.name)) scanner.fail('a name that is not taken', start);
+    if (computations.has(computation.name)) scanner.fail('a name that is not used yet', start);
     computations.set(computation.name, computation);
     if (isEntry && entry !== undefined) scanner.fail('one ENTRY computation', start);
     if (isEntry) entry = computation;
@@ -82,7 +82,7 @@ function moduleAttributes(scanner: Scanner): readonly Alias[] {
 /** Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`. The output `{}` is the whole result. */
 function parseAlias(scanner: Scanner): Alias {
   const path = integers(scanner);
-  if (path.length > 1) scanner.fail('an output that is not inside another');
+  if (path.length > 1) scanner.fail('an element of the root tuple, not of a nested tuple');
   scanner.expect(':');
   const whole = !scanner.take('(');
   const parameter = integer(scanner);
@@ -110,7 +110,7 @@ function parseComputation(
     const start = scanner.position;
     const isRoot = scanner.tryMatch(/ROOT\b/y) !== undefined;
     const [label, it] = parseInstruction(scanner, { instructions, computations });
-    if (instructions.has(label)) scanner.fail('a name that is not taken', start);
+    if (instructions.has(label)) scanner.fail('a name that is not used yet', start);
     instructions.set(label, it);
     if (isRoot && root !== undefined) scanner.fail('one ROOT', start);
     if (isRoot) root = it;
@@ -157,8 +157,8 @@ function checkSignature(
 }
 
 /**
- * Throws `bad-program` if the root does not depend on some infeed, outfeed or all-reduce. Only
- * instructions that the root needs run, so the effect would be lost.
+ * Throws `bad-program` if the root does not need every infeed, outfeed and all-reduce of the
+ * computation. Only instructions that the root needs run, so the effect would be lost.
  */
 function checkReached(
   scanner: Scanner,

@@ -16,8 +16,7 @@ import { bodiesOf, postOrder } from './traverse.ts';
 /** Options of {@link print}. */
 export interface PrintOptions {
   /**
-   * Constants with more elements appear as `{...}`, which {@link parse} refuses. No limit by
-   * default.
+   * Constants with more elements appear as `{...}`, which the parser refuses. No limit by default.
    */
   readonly elementsMax?: number;
 }

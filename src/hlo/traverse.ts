@@ -5,7 +5,7 @@ import type { HloComputation, HloInstruction } from './instruction.ts';
 /**
  * Returns the roots and all instructions that they depend on, each once. Operands come before their
  * users, and the operands of one instruction in their order. There is no recursion, so only memory
- * limits the depth of the graph.
+ * limits the length of a chain of operands.
  */
 export function postOrder(roots: HloInstruction | readonly HloInstruction[]): HloInstruction[] {
   const order: HloInstruction[] = [];

@@ -134,7 +134,7 @@ export interface Matmul {
   readonly n: number;
   readonly k: number;
   /**
-   * Index of the table in `Executable.tables`, like the next five fields. Offsets are in elements.
+   * Table of element offsets, as an index into `Executable.tables`. So are the next five fields.
    */
   readonly lhsBatch: number;
   readonly rhsBatch: number;
@@ -194,7 +194,7 @@ export interface RngInstruction extends Step {
   readonly bits: BufferId;
 }
 
-/** Starts the all-reduce of a bucket. The following instructions run while it is in flight. */
+/** Starts the all-reduce of a bucket. The next instructions run while the sum is in flight. */
 export interface AllReduceStart extends Step {
   readonly unit: 'all-reduce-start';
   readonly bucket: number;

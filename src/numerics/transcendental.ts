@@ -113,8 +113,7 @@ export function power<V>(o: F32Ops<V>, x: V, y: V): V {
   const even = o.eq(o.nearest(half), half);
   const oddSign = o.select(even, zero, signOf(o, x));
   const ofNegative = o.select(whole, o.or(positive, oddSign), o.constF32(NaN));
-  // For x = −0 and x = −∞ too, an odd integer y gives a negative result. A fractional y gives no
-  // NaN.
+  // For x = −0 and x = −∞, an odd integer y gives a negative result, and no y gives NaN.
   const edge = o.or(o.eq(magnitude, zero), o.eq(magnitude, infinity));
   const signed = o.select(
     o.lt(x, zero),
@@ -145,7 +144,7 @@ const cosineCoefficients: readonly number[] = [
 const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
 
 function partsOfHalfPi(): [number, number, number, number, number] {
-  // 0x1.921fb54442d18469898cc51701b839a252049c1114cfp0, cut every 11 bits.
+  // π/2 is 0x1.921fb54442d18469898cc51701b839a252049c1114cfp0. It is cut every 11 bits.
   const bits = 0x1921fb54442d18469898cc5n;
   const total = 88n;
   const part = (from: bigint, count: bigint): number => {

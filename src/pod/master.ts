@@ -462,7 +462,7 @@ function onJoined(
   if (state.phase.kind !== 'joining') return refuse(state, message, 'the membership is closed');
   const { tpu, steps } = message;
   if (at(state.members, tpu).status !== 'absent') {
-    return refuse(state, message, 'it has joined already');
+    return refuse(state, message, 'a worker has joined for this Cloud TPU already');
   }
   const { recovery, taking } = state.options;
   // While no committed step is being repeated, no worker has begun a step after the uncommitted
@@ -507,7 +507,7 @@ function onAborted(
   now: number,
 ): Transition {
   if (at(state.members, message.tpu).status !== 'leaving') {
-    return refuse(state, message, 'told before');
+    return refuse(state, message, 'the Cloud TPU has sent this message already');
   }
   return ifGathered(withMember(state, message.tpu, { status: 'present', silentMs: 0 }), now);
 }
@@ -570,7 +570,7 @@ function onStepDone(
     return refuse(state, message, `step ${step} of program ${program} is running`);
   }
   if (at(state.members, message.tpu).status !== 'busy')
-    return refuse(state, message, 'told before');
+    return refuse(state, message, 'the Cloud TPU has sent this message already');
   const { kind: _, generation: __, ...report } = message;
   const next = withMember(state, message.tpu, { status: 'ready', report });
   const reports = next.members.flatMap((member) => member.report ?? []);
@@ -864,8 +864,8 @@ function onAccused(
 ): Transition {
   const { tpu, suspect, code } = message;
   if (suspect >= state.members.length) return refuse(state, message, 'no such Cloud TPU');
-  if (at(state.members, suspect).status === 'absent') return refuse(state, message, 'it is lost');
-  const what = `${describeWork(state, suspect)} did wrong, says ${nameOf(state, tpu)}: ${message.message}`;
+  if (at(state.members, suspect).status === 'absent') return refuse(state, message, 'the accused Cloud TPU is lost already');
+  const what = `${describeWork(state, suspect)} is accused by ${nameOf(state, tpu)}: ${message.message}`;
   const { policy } = state.options.recovery;
   if (policy === 'none') return fail(state, codeOf(code), what);
   return countFaults(state, [suspect], codeOf(code), what, now);

@@ -29,7 +29,7 @@ export const tpuV2 = {
   mxuSide: 128,
   /** Rows of the left operand that the array takes in one pass. [JAX scaling book] */
   mxuPassRows: 8,
-  /** Cycles of one pass: bf16[8,128] × bf16[128,128]. [JAX scaling book] */
+  /** Cycles of one pass, which is the matmul bf16[8,128] × bf16[128,128]. [JAX scaling book] */
   mxuPassCycles: 8,
   /**
    * Cycles from the first input to the first sum: 128 to the right and 128 down the array.

@@ -149,7 +149,7 @@ async function runProcesses(
 
 type Answer<K> = Extract<RankAnswer, { readonly kind: K }>;
 
-/** Sends every process an order and waits for the answers of all, which must have the given kind. */
+/** Sends every process an order and waits for all answers, which must have the given kind. */
 function ask<K extends RankAnswer['kind']>(
   ranks: readonly ChildProcess[],
   kind: K,

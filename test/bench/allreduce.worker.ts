@@ -14,7 +14,7 @@ export interface AllReduceTask {
   readonly worker: number;
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
-  /** Byte address of the vector of the worker's chip 0; `stride` is the distance of vectors. */
+  /** Byte address of the vector of the worker's chip 0. Vectors lie `stride` bytes apart. */
   readonly address: number;
   readonly stride: number;
   readonly elements: number;

@@ -19,8 +19,8 @@ interface TfjsWasm {
 }
 
 /**
- * Times the same matmuls with TensorFlow.js on WebAssembly, on one thread. `ours` has the emulator's
- * GF/s of the same run, by name. `folder` must have `@tensorflow/tfjs-core` and
+ * Times the same matmuls with TensorFlow.js on WebAssembly, on one thread. `ours` has the
+ * emulator's GF/s of the same run, by name. `folder` must have `@tensorflow/tfjs-core` and
  * `@tensorflow/tfjs-backend-wasm` installed.
  */
 export async function run(folder: string, ours: ReadonlyMap<string, number>): Promise<BenchRow[]> {

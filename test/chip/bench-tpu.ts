@@ -6,10 +6,13 @@ import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 
-/** One Cloud TPU on a bench: fed by hand, alone on its network. */
+/** One Cloud TPU under test: the test feeds it, and no other Cloud TPU is on its network. */
 export interface BenchTpu {
   readonly cores: CloudTpuCores;
-  /** Runs a step. `feed[core][element]` are bytes; the result is `[element][core]`, one if shared. */
+  /**
+   * Runs a step. `feed[core][element]` has the bytes of the infeed. Returns those of the outfeed as
+   * `[element][core]`, with one entry for a shared element.
+   */
   step(feed: readonly (readonly Uint8Array[])[]): Uint8Array[][];
   readonly beats: () => number;
   readonly phaseMs: Float64Array;
@@ -66,7 +69,7 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
     },
   };
 
-  /** Alone: ((chip 0 + chip 1) + chip 2) + chip 3. */
+  /** All-reduce of a single Cloud TPU: ((chip 0 + chip 1) + chip 2) + chip 3, in chip 0's copy. */
   function sumChips(bucket: number): void {
     const { buffer, elements } = executable.buckets[bucket]!;
     const { offset, stride } = executable.buffers[buffer]!;

@@ -34,13 +34,13 @@ import { type ArrayShape, arrayShape, shapeText } from '../../src/numerics/shape
 import { arbitraryModule, type Program, randomLiteral } from '../hlo/programs.ts';
 import { type BenchOptions, benchTpu } from './bench-tpu.ts';
 
-/** What a core ends with: the results of the program and all that it sent out. */
+/** Outcome of a step on one core: the results of the program, and its outfeed. */
 interface Outcome {
   readonly results: readonly Literal[];
   readonly outfeed: readonly Literal[];
 }
 
-/** Every core runs the program with the same parameters and an infeed of its own. */
+/** Inputs of each core: the same parameters, and an infeed that differs from core to core. */
 function replicasOf({ inputs }: Program, cores: number): EvaluateInputs[] {
   return Array.from({ length: cores }, (_, core) => ({
     parameters: inputs.parameters,
@@ -50,7 +50,7 @@ function replicasOf({ inputs }: Program, cores: number): EvaluateInputs[] {
   }));
 }
 
-/** The documented order: core 0 + core 1 of each chip, then the chips. */
+/** An all-reduce in the documented order: core 0 + core 1 of each chip, then the chips in order. */
 const chipsThenSlice: AllReduceFunction = (values, body) => {
   const fold = (list: readonly Literal[]): Literal =>
     list.reduce((sum, value) =>
@@ -103,7 +103,7 @@ function foundOf(
   }));
 }
 
-/** Bits of all values as text; every NaN is the same. */
+/** All values as text, in which −0 and +0 differ and all NaNs are equal. */
 function bitsOf({ results, outfeed }: Outcome): string[] {
   return [...results, ...outfeed].map((it) => {
     const values = valuesOf(it).map((value) => (Object.is(value, -0) ? '-0' : String(value)));
@@ -111,7 +111,7 @@ function bitsOf({ results, outfeed }: Outcome): string[] {
   });
 }
 
-/** The program compiled, or undefined when the compiler says that it does not take such. */
+/** Returns the compiled program, or undefined if the compiler throws `unsupported-program`. */
 function compiled(module: HloModule, cores: number): Executable | undefined {
   try {
     return compile(module, { cores });
@@ -130,8 +130,9 @@ function checkEqual(program: Program, cores: number, options?: BenchOptions): vo
 }
 
 /**
- * The same program with some parameters fed to each core instead, so that cores differ; f32 results
- * are summed over all replicas when `summed`. For programs without feeds of their own.
+ * Returns the same program with some parameters replaced by infeeds, so that values differ between
+ * cores. `mask` selects the parameters. If `summed` is true, an all-reduce sums the f32 results.
+ * The program must have no infeed or outfeed.
  */
 function fed({ module, inputs }: Program, mask: number, summed: boolean): Program {
   const { parameters, root } = module.entry;
@@ -188,8 +189,8 @@ const others: readonly Opcode[] = [
 ];
 const pure = [...unaryOpcodes, ...binaryOpcodes, ...others].filter((it) => it !== 'all-reduce');
 
-describe('core = evaluate, to the bit', () => {
-  test('values that differ from core to core, and their sums over all', () => {
+describe('a Cloud TPU computes the bits of evaluate', () => {
+  test('for values that differ from core to core, and for their sums over all cores', () => {
     const options = { opcodes: pure, choicesMax: 32, elementsMax: 32 };
     fc.assert(
       fc.property(
@@ -205,7 +206,7 @@ describe('core = evaluate, to the bit', () => {
     );
   });
 
-  test('products of cores: one for all, one a core, one a chip', () => {
+  test('for matmuls with one result for all cores, one a core, or one a chip', () => {
     const opcodes: readonly Opcode[] = ['dot', 'convolution', 'dot', 'transpose', 'reshape'];
     const options = { opcodes, choicesMax: 24, elementsMax: 64, types: ['f32'] as const };
     fc.assert(
@@ -222,7 +223,7 @@ describe('core = evaluate, to the bit', () => {
     );
   });
 
-  test('random programs of every opcode, 1 to 8 cores, each with its own infeed', () => {
+  test('for random programs of all opcodes on 1 to 8 cores, each core with its own infeed', () => {
     fc.assert(
       fc.property(arbitraryModule({ choicesMax: 40, elementsMax: 32 }), cores, (program, count) => {
         checkEqual(program, count);
@@ -231,7 +232,7 @@ describe('core = evaluate, to the bit', () => {
     );
   });
 
-  test.each([...unaryOpcodes, ...binaryOpcodes, ...others])('%s', (opcode) => {
+  test.each([...unaryOpcodes, ...binaryOpcodes, ...others])('for programs of %s', (opcode) => {
     const opcodes: readonly Opcode[] = [opcode, opcode, 'infeed', 'outfeed'];
     fc.assert(
       fc.property(
@@ -245,7 +246,7 @@ describe('core = evaluate, to the bit', () => {
     );
   });
 
-  test('what once went wrong: windows that overlap in padding, a sum of a value and its all-reduce', () => {
+  test('for windows that overlap in padding, and for a sum of a value and its all-reduce', () => {
     const [x, y, z] = [[1], [2], []].map((dims, i) => b.parameter(i, arrayShape('f32', dims)));
     const window = windowDimension({ size: 2, stride: 1, padLow: 1, padHigh: 1 });
     const scattered = b.selectAndScatter(
@@ -266,7 +267,7 @@ describe('core = evaluate, to the bit', () => {
     checkEqual({ module, inputs: { parameters } }, 2);
   });
 
-  test('systolic arrays too', () => {
+  test('with the systolic MXU', () => {
     const opcodes: readonly Opcode[] = ['dot', 'convolution', 'infeed', 'add', 'all-reduce'];
     fc.assert(
       fc.property(arbitraryModule({ opcodes, choicesMax: 20, elementsMax: 16 }), (program) => {

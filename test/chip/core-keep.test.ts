@@ -24,7 +24,7 @@ function compiled(module: HloModule, options: Partial<CompileOptions>): Executab
 const programs = arbitraryModule({ choicesMax: 30, elementsMax: 32 });
 
 describe('a program that keeps the parameters from before a step', () => {
-  test('has the bits of one that updates in place, also when each step is run twice', () => {
+  test('has the bits of a program that updates in place, even if each step runs twice', () => {
     let updated = 0;
     fc.assert(
       fc.property(programs, (program) => {
@@ -48,7 +48,7 @@ describe('a program that keeps the parameters from before a step', () => {
     expect(updated).toBeGreaterThan(50);
   });
 
-  test('takes the same HBM', () => {
+  test('takes as much HBM as a program that updates in place', () => {
     fc.assert(
       fc.property(programs, (program) => {
         const plain = compiled(program.module, {});

@@ -8,7 +8,7 @@ import { arrayShape } from '../../src/numerics/shape.ts';
 import { benchTpu, bytesOf, floatsOf } from './bench-tpu.ts';
 import { type Size, Tiny } from './tiny.ts';
 
-/** [b, m, n] by the documented order: tiles of 128 along k. */
+/** The matrix product [batch, m, n], summed in the documented order: tiles of 128 along k. */
 function product(lhs: Float32Array, rhs: Float32Array, size: Size, bf16: boolean): Float32Array {
   const { batch, m, n, k } = size;
   const round = bf16 ? roundToBf16 : Math.fround;
@@ -49,7 +49,7 @@ const kinds = fc.constantFrom<[Copies, Copies, Copies]>(
   ['core', 'core', 'chip'],
 );
 
-/** Numbers like weights, from a seed; never so small that a product underflows. */
+/** Pseudo-random numbers in ±2, of which no product underflows. */
 function values(seed: number, count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => {
     const [word] = philox([i, 0, 0, 0], [seed, 0]);
@@ -57,8 +57,8 @@ function values(seed: number, count: number): Float32Array {
   });
 }
 
-describe('products', () => {
-  test('every copy is what its core or chip would compute alone, however calls are cut', () => {
+describe('matmuls', () => {
+  test('each copy has the bits of its core or chip alone, for any number of rows a call', () => {
     fc.assert(
       fc.property(
         cores,
@@ -109,7 +109,7 @@ describe('products', () => {
     );
   });
 
-  test('systolic and fast agree, and calls come at least at the asked pace', () => {
+  test('the systolic and the fast MXU agree, and `rowsPerCall` sets the number of beats', () => {
     const tiny = new Tiny(8);
     const it = { batch: 1, m: 5, n: 3, k: 140 };
     const x = tiny.infeed(arrayShape('f32', [5, 140]));
@@ -130,8 +130,8 @@ describe('products', () => {
   });
 });
 
-describe('feeds, sums and copies', () => {
-  test('every core gets its own infeed, chips add their cores, the slice adds its chips', () => {
+describe('infeeds, sums and copies', () => {
+  test('each core has its own infeed, chips add their cores, and the slice adds its chips', () => {
     fc.assert(
       fc.property(cores, fc.integer({ min: 1, max: 33 }), (count, length) => {
         const tiny = new Tiny(count);
@@ -158,7 +158,7 @@ describe('feeds, sums and copies', () => {
     );
   });
 
-  test('a shared value is copied to every core, any number of bytes', () => {
+  test('a shared value of any number of bytes is copied to every core', () => {
     fc.assert(
       fc.property(cores, fc.integer({ min: 1, max: 17 }), (count, length) => {
         const tiny = new Tiny(count);
@@ -178,7 +178,7 @@ describe('feeds, sums and copies', () => {
     );
   });
 
-  test('random bits are those of Philox, and the state moves past them', () => {
+  test('random bits are those of Philox, and the state advances by the blocks used', () => {
     const tiny = new Tiny(2);
     const state = tiny.parameter(arrayShape('u32', [4]));
     const bits = tiny.buffer(arrayShape('u32', [10]), 'shared');
@@ -196,7 +196,7 @@ describe('feeds, sums and copies', () => {
     expect([...new Uint32Array(tpu.cores.readParameter(0).buffer)]).toEqual([5, 6, 1, 8]);
   });
 
-  test('a parameter takes exactly its bytes', () => {
+  test('a parameter refuses data of another size', () => {
     const one = new Tiny(1);
     one.parameter(arrayShape('f32', [3]));
     const { cores: tpu } = benchTpu(one.build());

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { enableRelaxedSimd, relaxedSimdSupported } from '../../src/chip/engine.ts';
 
-test('relaxed SIMD is there once it was enabled, on every Node we support', () => {
+test('relaxed SIMD can be enabled on every supported version of Node', () => {
   expect(enableRelaxedSimd()).toBe(true);
   expect(relaxedSimdSupported()).toBe(true);
 });

@@ -1,7 +1,7 @@
 import type { Multiplicands, MxuCall } from '../../src/chip/mxu.ts';
 import { roundToBf16 } from '../../src/numerics/bf16.ts';
 
-/** A product written out with its operands, before it lies in any memory. */
+/** A matmul with its operands and offset tables, before they lie in a WebAssembly memory. */
 export interface Case {
   readonly m: number;
   readonly n: number;
@@ -12,14 +12,14 @@ export interface Case {
   readonly lhsDepthOffsets: Int32Array;
   readonly rhsDepthOffsets: Int32Array;
   readonly columnOffsets: Int32Array;
-  /** All segments, one after another; the last may leave some of its part unused. */
+  /** All segments, `lhsSegment` elements each. The tables need not use every element. */
   readonly lhs: Float32Array;
   readonly rhs: Float32Array;
   readonly lhsSegment: number;
   readonly rhsSegment: number;
 }
 
-/** The definition of the product, as its contract says it: f64 products, f32 sums. */
+/** The result of a matmul by its definition: products in f64, rounded; sums in f32. */
 export function defined(it: Case): Float32Array {
   const round = it.multiplicands === 'bf16' ? roundToBf16 : (value: number) => value;
   const result = new Float32Array(it.m * it.n);
@@ -47,7 +47,7 @@ export function defined(it: Case): Float32Array {
   return result;
 }
 
-/** Lays a case out from `address` on (its words and tables packed one after another). */
+/** Writes operands and tables of a case to memory, one after another from `address` on. */
 export function placed(it: Case, memory: WebAssembly.Memory, address: number): MxuCall {
   let end = address;
   const put = (words: Float32Array | Int32Array): number => {
@@ -76,12 +76,12 @@ export function placed(it: Case, memory: WebAssembly.Memory, address: number): M
   };
 }
 
-/** The bits of C after a call, NaNs made one. */
+/** The bits of the result after a call. All NaNs have the same bits. */
 export function resultBits(call: MxuCall, memory: WebAssembly.Memory): Uint32Array {
   return bitsOf(new Float32Array(memory.buffer, call.result, call.m * call.n));
 }
 
-/** The bits of f32 numbers, NaNs made one. */
+/** The bits of f32 numbers. All NaNs have the same bits. */
 export function bitsOf(values: Float32Array): Uint32Array {
   const copy = values.slice().map((value) => (Number.isNaN(value) ? Number.NaN : value));
   return new Uint32Array(copy.buffer).map((word, i) =>

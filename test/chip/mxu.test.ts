@@ -12,7 +12,7 @@ const fused = fastMxu(memory, { relaxed }, 0);
 const plain = fastMxu(memory, { relaxed: false }, 0);
 const systolic = systolicMxu(memory);
 
-/** Numbers of all kinds: ordinary, exact small ones, and every edge of f32 and bf16. */
+/** Generators of operands' numbers: ordinary ones, and those at the limits of f32 and bf16. */
 const ordinary = fc.float({ min: -4, max: 4, noNaN: true });
 const subnormal = fc.integer({ min: -0x7f_ffff, max: 0x7f_ffff }).map((i) => i * 2 ** -149);
 const scaled = fc
@@ -50,7 +50,7 @@ const kinds = [
   fc.oneof(ordinary, subnormal, scaled, special),
 ];
 
-/** Offsets of `count` places: an affine table, runs with gaps, or anything. */
+/** A table of `count` offsets: affine, or runs with gaps, or arbitrary offsets. */
 function offsets(count: number): fc.Arbitrary<Int32Array> {
   const affine = fc
     .constantFrom(1, 2, 7)
@@ -89,7 +89,7 @@ function cases(sizes: readonly [number, number, number, number]): fc.Arbitrary<C
     );
 }
 
-/** Large products of operands that are partly zeros, some with an odd value among them. */
+/** Large matmuls of operands with many zeros, some with a single special value. */
 function sparseCases(): fc.Arbitrary<Case> {
   const share = fc.constantFrom(0.1, 0.3, 1);
   return fc
@@ -122,7 +122,7 @@ function sparseCases(): fc.Arbitrary<Case> {
     });
 }
 
-/** Ordinary numbers, of which a share is kept and the rest is ±0; now and then one odd value. */
+/** Numbers of which only a share is not ±0. Some arrays have one special value. */
 function thinned(count: number, share: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   const odd = fc.oneof(special, subnormal, scaled);
   return fc
@@ -142,7 +142,7 @@ function span(a: Int32Array, b: Int32Array): number {
   return Math.max(...a) + Math.max(...b) + 1;
 }
 
-/** Random words: a few hundred drawn, and repeated in an order that no stride follows. */
+/** `count` numbers: 64 random ones, repeated in an irregular order. */
 function words(count: number, only?: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   return fc
     .constantFrom(...(only === undefined ? kinds : [only]))
@@ -164,12 +164,12 @@ function run(mxu: Mxu, it: Case): Uint32Array {
   return resultBits(call, memory);
 }
 
-describe('the product, bit for bit', () => {
-  test('relaxed SIMD is there, so that both builds are under test', () => {
+describe('the MXU computes the bits of the definition', () => {
+  test('with relaxed SIMD enabled, so that the tests cover both builds', () => {
     expect(relaxed).toBe(true);
   });
 
-  test('fast with and without fused multiply-adds = the definition', () => {
+  test('fast, with and without fused multiply-adds', () => {
     fc.assert(
       fc.property(cases([30, 20, 300, 4]), (it) => {
         const expected = bitsOf(defined(it));
@@ -179,7 +179,7 @@ describe('the product, bit for bit', () => {
       { numRuns: 300 },
     );
   });
-  test('over several blocks of rows, columns and depth', () => {
+  test('fast, over several blocks of rows, columns and depth', () => {
     fc.assert(
       fc.property(cases([220, 40, 900, 3]), (it) => {
         const expected = bitsOf(defined(it));
@@ -189,7 +189,7 @@ describe('the product, bit for bit', () => {
       { numRuns: 6 },
     );
   });
-  test('without the products of zeros, where one operand is mostly zeros', () => {
+  test('fast, when it skips products of zeros because one operand is mostly zeros', () => {
     fc.assert(
       fc.property(sparseCases(), (it) => {
         const expected = bitsOf(defined(it));
@@ -199,7 +199,7 @@ describe('the product, bit for bit', () => {
       { numRuns: 10 },
     );
   });
-  /** Rows overlap as windows do; one value in `every` is not zero, in A or in B. */
+  /** A case with rows that overlap as windows do. One value in `every` of `side` is not zero. */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {
     const [m, n, k] = [192, 64, 900];
     const affine = (count: number, step: number) =>
@@ -223,7 +223,7 @@ describe('the product, bit for bit', () => {
       for (const mxu of [fused, plain]) expect(run(mxu, it)).toEqual(expected);
       return new Float32Array(expected.buffer);
     }
-    test.each([5, 9, 1000])('one in %d is not zero', (every) => {
+    test.each([5, 9, 1000])('where one value in %d is not zero', (every) => {
       expectDefined(sparse(side, every));
     });
     test('a zero times infinity is NaN', () => {
@@ -241,7 +241,7 @@ describe('the product, bit for bit', () => {
       expect(expectDefined(it)[0]).toBe(0);
     });
   });
-  test('systolic = the definition', () => {
+  test('systolic', () => {
     fc.assert(
       fc.property(cases([12, 6, 8, 3]), (it) => {
         expect(run(systolic, it)).toEqual(bitsOf(defined(it)));
@@ -249,7 +249,7 @@ describe('the product, bit for bit', () => {
       { numRuns: 40 },
     );
   });
-  test('systolic over several tiles of depth and columns', () => {
+  test('systolic, over several tiles of depth and columns', () => {
     fc.assert(
       fc.property(cases([4, 300, 300, 2]), (it) => {
         expect(run(systolic, it)).toEqual(bitsOf(defined(it)));
@@ -258,7 +258,7 @@ describe('the product, bit for bit', () => {
     );
   });
 
-  /** The same short chain in every place, so that no panel is an edge. */
+  /** A matmul whose elements are all the dot product of `lhs` and `rhs`. It fills whole panels. */
   function chain(lhs: readonly number[], rhs: readonly number[]): Case {
     const [m, n, k] = [12, 16, lhs.length];
     return {
@@ -271,19 +271,23 @@ describe('the product, bit for bit', () => {
   }
   test.each([
     [
-      'a product too large is infinity, though the sum would fit',
+      'products just below the largest f32 have a finite sum',
       [-1.5, 1],
       [2 ** 127, 2 ** 127 * 1.9],
     ],
-    ['and where the sum takes it back', [-(2 ** 63) * 1.5, 2 ** 64], [2 ** 64, 2 ** 64]],
     [
-      'and where only rounding to bf16 makes it so',
+      'a product above the largest f32 is infinity, even if the exact sum is finite',
+      [-(2 ** 63) * 1.5, 2 ** 64],
+      [2 ** 64, 2 ** 64],
+    ],
+    [
+      'a product is infinity if it overflows only because its factors round up to bf16',
       [-(2 ** 63) * 1.5, 2 ** 64 - 2 ** 50],
       [2 ** 63, 2 ** 64 - 2 ** 50],
     ],
     ['a product that underflows is +0', [2 ** -63, 2 ** -64], [2 ** -63, 2 ** -63]],
     ['a subnormal multiplicand is zero', [2 ** -127, 1], [2 ** 127, -0]],
-    ['a NaN stays, an infinity times zero is one', [Number.NaN, Infinity], [0, 0]],
+    ['NaN times zero and infinity times zero are NaN', [Number.NaN, Infinity], [0, 0]],
   ])('%s', (_, lhs, rhs) => {
     const it = chain(lhs, rhs);
     const expected = bitsOf(defined(it));
@@ -291,7 +295,7 @@ describe('the product, bit for bit', () => {
     expect(run(plain, it)).toEqual(expected);
     expect(run(systolic, it)).toEqual(expected);
   });
-  test('addresses above 2^31, in the upper half of the memory', () => {
+  test('at addresses above 2^31', () => {
     const large = new WebAssembly.Memory({ initial: 33_000, maximum: 65536, shared: true });
     const it = chain([1, -2, 3, 0.25, 7], [5, 0.5, 2, 11, -1]);
     const workspace = 2 ** 31 - 640;
@@ -302,7 +306,7 @@ describe('the product, bit for bit', () => {
       expect(resultBits(call, large)).toEqual(bitsOf(defined(it)));
     }
   });
-  test('cycles of the array: one fill, then its rows and the way through, for each tile', () => {
+  test('the array counts cycles: one fill, then rows and latency of the array for each tile', () => {
     const before = systolic.cycles();
     run(systolic, chain(new Array<number>(300).fill(1), new Array<number>(300).fill(1)));
     expect(systolic.cycles() - before).toBe(128 + 3 * (12 + 128 + 128 - 1));

@@ -8,7 +8,7 @@ import type {
 } from '../../src/isa/executable.ts';
 import { type ArrayShape, byteCount, elementCount, shapeText } from '../../src/numerics/shape.ts';
 
-/** Executables written by hand, for what must be tested below the compiler. */
+/** Builds an executable by hand, for tests of the chip without the compiler. */
 export class Tiny {
   readonly cores: number;
   readonly #buffers: DeviceBuffer[] = [];
@@ -54,7 +54,7 @@ export class Tiny {
     return id;
   }
 
-  /** Where the value of a parameter after the step goes, if not to the parameter itself. */
+  /** Adds a buffer for a parameter's value after the step. Without it updates are in place. */
   next(parameter: BufferId): BufferId {
     const id = this.buffer(this.#buffers[parameter]!.shape, 'shared', 'parameter');
     this.#next.set(parameter, id);
@@ -85,7 +85,7 @@ export class Tiny {
     return this.#tables.push(Int32Array.from(values)) - 1;
   }
 
-  /** target[b, m, n] = lhs[b, m, k] · rhs[b, k, n], row-major. */
+  /** Adds target[b, m, n] = lhs[b, m, k] · rhs[b, k, n], all row-major. */
   matmul(
     lhs: BufferId,
     rhs: BufferId,
@@ -122,7 +122,7 @@ export class Tiny {
     });
   }
 
-  /** All-reduces a `chip` buffer; the sum is what the returned `shared` buffer holds. */
+  /** Adds an all-reduce of a `chip` buffer. Returns the `shared` buffer with the sum. */
   allReduce(buffer: BufferId): BufferId {
     const { shape, offset, bytes } = this.#buffers[buffer]!;
     const elements = elementCount(shape);

@@ -31,7 +31,7 @@ describe('pod status of a pod that has ended prints how it ended, with exit code
   const failed = { level: 50, code: 'diverged', msg: 'step 3: the loss is no number' };
   test.each([
     ['done', { exitCode: 0 }, `at 2026-01-02T03:04:05Z with exit code 0: all was done`],
-    ['told to', { exitCode: 143 }, 'with exit code 143: it was told to'],
+    ['told to', { exitCode: 143 }, 'with exit code 143: the user ended it'],
     [
       'failed',
       { exitCode: 3, code: 'diverged', reason: 'step 3' },

@@ -16,7 +16,7 @@ describe('allocate', () => {
     .record({ bytes: fc.nat(300), start: fc.nat(20), length: fc.nat(10) })
     .map(({ bytes, start, length }): Block => ({ bytes, start, end: start + length }));
 
-  test('blocks in use at once do not overlap, are aligned and inside', () => {
+  test('gives blocks aligned places inside the extent that do not overlap while in use', () => {
     fc.assert(
       fc.property(fc.array(block, { maxLength: 30 }), (blocks) => {
         const { offsets, extent } = allocate(blocks, 64);
@@ -35,7 +35,7 @@ describe('allocate', () => {
     );
   });
 
-  test('what is never in use at once shares one place', () => {
+  test('gives blocks that are never in use at the same time one place', () => {
     const blocks = [0, 1, 2].map((i) => ({ bytes: 64, start: 2 * i, end: 2 * i + 1 }));
     expect(allocate(blocks, 64)).toEqual({ offsets: [0, 0, 0], extent: 64 });
   });
@@ -56,7 +56,7 @@ test('arrays are padded to tiles in HBM', () => {
   expect(bytes('f32', 0, 4)).toBe(0);
 });
 
-test('live buffers overlap in neither memory', () => {
+test('live buffers overlap neither in the arena nor in HBM', () => {
   fc.assert(
     fc.property(arbitraryModule(), fc.constantFrom(1, 2, 8), ({ module: it }, cores) => {
       const executable = compileOrSkip(() => compileWith(keepLoops(), it, { cores }));
@@ -68,7 +68,7 @@ test('live buffers overlap in neither memory', () => {
   );
 });
 
-test('a parameter is updated in place when nothing reads it later', () => {
+test('a parameter is updated in place if no later instruction reads it', () => {
   const shape = arrayShape('f32', [8, 8]);
   const w = parameter(0, shape, 'w');
   const updated = add(multiply(w, w), w);
@@ -78,7 +78,7 @@ test('a parameter is updated in place when nothing reads it later', () => {
   expect(results).toEqual(parameters);
 });
 
-test('a parameter that is a result of its own is saved before it is overwritten', () => {
+test('a parameter that is also a result is saved before it is overwritten', () => {
   const shape = arrayShape('f32', [4]);
   const [a, b] = [parameter(0, shape, 'a'), parameter(1, shape, 'b')];
   const swap = [
@@ -90,7 +90,7 @@ test('a parameter that is a result of its own is saved before it is overwritten'
   expect(instructions.map(({ unit }) => unit)).toEqual(['copy', 'copy', 'copy', 'copy']);
 });
 
-test('a program that HBM does not hold is refused with the largest buffers', () => {
+test('a program too large for HBM is refused with a message that names the largest buffers', () => {
   const big = parameter(0, arrayShape('f32', [1024, 1024]), 'big');
   const program = module('large', [big], tuple([matmul(big, big)]));
   const options = { cores: 8, hbmLimitBytes: 6 * 2 ** 20 };
@@ -102,7 +102,7 @@ test('a program that HBM does not hold is refused with the largest buffers', () 
   expect(refusal.message).not.toContain('\n');
 });
 
-/** Buffers that are in use at once and share bytes, as text. */
+/** Pairs of buffers that share bytes while both are in use, as text. */
 function overlaps(executable: Executable, memory: 'arena' | 'hbm'): string[] {
   const uses = usesOf(executable);
   const bad: string[] = [];
@@ -138,7 +138,7 @@ interface Use {
   readonly end: number;
 }
 
-/** From the first write to the last read, found from the instructions alone. */
+/** Use of each buffer, from the first write to the last read, derived from the instructions. */
 function usesOf(executable: Executable): Use[] {
   const { buffers, instructions, parameters, constants, results } = executable;
   const fixed = [...parameters, ...constants.map(({ buffer }) => buffer)];
@@ -157,7 +157,7 @@ function usesOf(executable: Executable): Use[] {
   return uses.map((use) => (isLastAtResult(executable, uses, use) ? { ...use, end: length } : use));
 }
 
-/** Whether a buffer is a part of a bucket, which stands for all of its parts. */
+/** True if a buffer is a part of a bucket. The checks treat the bucket in place of its parts. */
 function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
   return buckets.some(({ buffer }) => {
     const all = at(buffers, buffer);
@@ -168,8 +168,8 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 }
 
 /**
- * Whether a result, reshaped, is what this buffer holds. A part of a bucket is not: the bucket may lie
- * where this buffer was before.
+ * True if this buffer holds a result of another shape at the end. Parts of buckets do not count,
+ * because a bucket may lie where this buffer was before.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;
@@ -182,7 +182,7 @@ function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use):
   return viewed && !uses.some((other) => here(other.it) && other.start > use.start);
 }
 
-/** Whether another buffer of the same shape, a result in its place, starts where a parameter does. */
+/** True if another buffer of equal size, which is a result, takes the place of a parameter. */
 function isOverwritten({ buffers, results }: Executable, id: number): boolean {
   const it = at(buffers, id);
   return (
@@ -191,7 +191,7 @@ function isOverwritten({ buffers, results }: Executable, id: number): boolean {
   );
 }
 
-/** [what an instruction reads, what it writes] */
+/** The buffers that an instruction reads, and the buffers that it writes. */
 function operands(executable: Executable, it: Instruction): [number[], number[]] {
   switch (it.unit) {
     case 'infeed':
@@ -214,7 +214,7 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
   }
 }
 
-/** Whether one instruction reads the first and writes the second at the very same place. */
+/** True if the instruction that writes `second` also reads `first`, in exactly the same place. */
 function handsOver(executable: Executable, first: Use, second: Use): boolean {
   const it = executable.instructions[second.start];
   if (it === undefined) return false;
@@ -224,7 +224,7 @@ function handsOver(executable: Executable, first: Use, second: Use): boolean {
   return loops && same && reads.includes(first.id) && writes.includes(second.id);
 }
 
-/** The report adds up, and everything lies inside of what it says. */
+/** Checks that the HBM report adds up, and that all buffers lie inside the arena and HBM. */
 function expectReport({ hbm, buffers, arenaBytes }: Executable): void {
   const sum = Object.values(hbm.byKind).reduce((total, bytes) => total + bytes, 0);
   expect(sum).toBe(hbm.peak);

@@ -15,13 +15,13 @@ import { interpret, sumByChip } from './interpret.ts';
 import { keepLoops } from './loops.ts';
 
 /*
- * Programs in which most values have several users and many are results: what loops share, what
- * they put out besides, what is updated in place, what travels in which bucket.
+ * Tests of programs in which most values have several users and many values are results. They
+ * exercise sharing between fused loops, loops with several outputs, updates in place, and buckets.
  */
 
 const square = arrayShape('f32', [4, 4]);
 
-/** From two squares, a square. */
+/** Functions that make one [4, 4] array of two. */
 const makers: readonly ((x: HloInstruction, y: HloInstruction) => HloInstruction)[] = [
   b.add,
   b.multiply,
@@ -58,12 +58,12 @@ const program = fc
     return b.module('dense', parameters, b.tuple([...summed, token]), aliases);
   });
 
-/** One of the last few. */
+/** One of the last six instructions of the pool. */
 function near(pool: readonly HloInstruction[], choice: number): HloInstruction {
   return at(pool, pool.length - 1 - (choice % Math.min(pool.length, 6)));
 }
 
-test('programs of many users and many results keep their bits', () => {
+test('compiled programs with many users and many results have the bits of evaluate', () => {
   let severalTargets = 0;
   fc.assert(
     fc.property(program, fc.constantFrom(1, 4), fc.boolean(), (module, cores, plain) => {

@@ -13,17 +13,17 @@ import { roundToBf16 } from '../../src/numerics/bf16.ts';
 import { type Literal, storage } from '../../src/numerics/literal.ts';
 import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
 
-/** What one step of an executable leaves behind. */
+/** Results of one step of an executable. */
 export interface StepResult {
   /** For each core, the results in the order of the root tuple. */
   readonly results: readonly (readonly Literal[])[];
-  /** For each core, what it sent. */
+  /** For each core, the arrays that it sent to the host. */
   readonly outfeed: readonly (readonly Literal[])[];
 }
 
 /**
- * Runs an executable by the definitions in isa, over plain bytes: products as sums in the
- * documented order, loops by evaluating their bodies, an all-reduce as the sum over chips.
+ * Runs an executable by the definitions in src/isa, on plain bytes. A matmul sums in the documented
+ * order, a fused loop evaluates its body with `evaluate`, and an all-reduce sums over chips.
  */
 export function interpret(
   executable: Executable,
@@ -51,7 +51,7 @@ class Machine {
     this.#executable = executable;
     this.#fusedLoops = loops;
     this.#cores = cores;
-    // What nothing wrote is NaN, so that reading it shows.
+    // Memory that nothing has written is NaN, so that reads of it show in the results.
     this.#arena = new Uint8Array(executable.arenaBytes).fill(0xff);
     this.#sent = cores.map(() => []);
     for (const { buffer, data } of executable.constants) this.#write(buffer, 0, data);
@@ -218,7 +218,7 @@ class Machine {
     this.#write(it.bits, copy, bytesOf(words!));
   }
 
-  /** Over the chips of one Cloud TPU, in order. */
+  /** Sums a bucket over the chips of one Cloud TPU, in order. */
   #allReduce(bucket: number): void {
     const { buffer } = at(this.#executable.buckets, bucket);
     const chips: Float32Array[] = [];
@@ -233,7 +233,10 @@ class Machine {
   }
 }
 
-/** What the all-reduce above adds up, for evaluate: core pairs, then chips. */
+/**
+ * All-reduce for `evaluate` in the order of the all-reduce of `interpret`: pairs of cores, then
+ * chips.
+ */
 export function sumByChip(values: readonly Literal[]): Literal {
   const { shape } = at(values, 0);
   const add = (a: Literal, b: Literal): Literal => ({

@@ -12,9 +12,8 @@ import { at } from '../../src/numerics/assert.ts';
 import { sameShape } from '../../src/numerics/shape.ts';
 
 /**
- * Takes the place of code generation: keeps the loops instead of writing them, so that
- * `interpret` can evaluate their bodies. Unless other rules are given, takes any body with one
- * reduction at most.
+ * Substitute for code generation: keeps fused loops, so that `interpret` can evaluate their bodies.
+ * By default it accepts any body with at most one reduction.
  */
 export function keepLoops(
   rules: Pick<Codegen, 'supports' | 'inPlace'> = plainRules,
@@ -47,7 +46,7 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
   'select',
 ]);
 
-/** Parameters of the target's shape, when the whole body is element-wise. */
+/** Parameters of the target's shape if the whole body is element-wise, otherwise none. */
 function inPlace(body: HloComputation, target: number): number[] {
   const inner = postOrder(body.root).filter((it) => it.opcode !== 'tuple');
   const isPlain = (it: HloInstruction): boolean =>

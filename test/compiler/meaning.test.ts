@@ -18,7 +18,7 @@ import {
 import { interpret, sumByChip } from './interpret.ts';
 import { keepLoops } from './loops.ts';
 
-describe('every pass keeps the meaning, to the bit', () => {
+describe('every pass keeps the results of a module to the bit', () => {
   for (const pass of passes({ supports: keepLoops().supports, bucketBytes: 64 })) {
     test(`${pass.number} ${pass.name}`, () => {
       fc.assert(
@@ -33,7 +33,7 @@ describe('every pass keeps the meaning, to the bit', () => {
   }
 });
 
-test("the executable does what the module says, with the generator's own rules for loops", () => {
+test("an executable computes the module's results with the code generator's rules for loops", () => {
   fc.assert(
     fc.property(arbitraryModule(), (program) => {
       const loops = keepLoops({ supports, inPlace });
@@ -43,11 +43,11 @@ test("the executable does what the module says, with the generator's own rules f
   );
 });
 
-describe('the executable does what the module says', () => {
+describe("an executable computes the module's results", () => {
   const cases: readonly (readonly [string, ProgramOptions])[] = [
     ['any opcode', {}],
     [
-      'products',
+      'dots and convolutions',
       {
         opcodes: ['dot', 'convolution', 'add', 'transpose', 'reshape', 'infeed', 'outfeed'],
         types: ['f32', 'bf16'],
@@ -87,7 +87,7 @@ function plainOpcodes(): Opcode[] {
   ];
 }
 
-/** Compiles, runs and compares results and what is sent on every core. */
+/** Compiles and runs a module. Expects the results and outfeed of `evaluate` on every core. */
 function expectSame(
   module: HloModule,
   cores: readonly EvaluateInputs[],
@@ -103,7 +103,7 @@ function expectSame(
   });
 }
 
-/** The program's inputs for each core: the same parameters, other infeeds. */
+/** Inputs of each core: the same parameters, and infeeds that differ from core to core. */
 function replicas({ inputs }: Program, cores: number): EvaluateInputs[] {
   return Array.from({ length: cores }, (_, core) => ({
     parameters: inputs.parameters,
@@ -113,7 +113,7 @@ function replicas({ inputs }: Program, cores: number): EvaluateInputs[] {
   }));
 }
 
-/** What is refused is refused for a reason of its own; here it does not count. */
+/** Skips the random program if the compiler throws `unsupported-program`. */
 function supported<T>(work: () => T): T {
   try {
     return work();
@@ -127,7 +127,7 @@ function observed({ values, outfeed }: ReturnType<typeof evaluate>): unknown {
   return { values: values.map(bits), outfeed: outfeed.map((sent) => sent.map(bits)) };
 }
 
-/** A literal as text in which −0, NaN and 0 differ. */
+/** A literal as text, in which −0 and +0 differ. */
 function bits(it: Literal): string {
   const values = valuesOf(it).map((x) => (Object.is(x, -0) ? '-0' : `${x}`));
   return `${it.shape.type}[${it.shape.dims.join(',')}] ${values.join(' ')}`;

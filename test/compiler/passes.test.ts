@@ -42,9 +42,9 @@ describe('dce', () => {
     ['the first', [0]],
     ['the last', [2]],
     ['all but the first', [1, 2]],
-    ['two of three, one twice', [2, 0, 2]],
+    ['two elements of three, one of them read twice', [2, 0, 2]],
     ['all', [0, 1, 2]],
-  ])('keeps what is read of an all-reduce: %s', (_, read) => {
+  ])('keeps only the elements of an all-reduce that are read: %s', (_, read) => {
     const root = b.tuple(read.map((i) => b.getTupleElement(sums, i)));
     const module = moduleOf([x, y, z], root);
     const after = dce(module);
@@ -80,15 +80,15 @@ describe('simplify', () => {
     ['-(-x)', b.negate(b.negate(x))],
     ['x transposed twice', b.transpose(b.transpose(x, [1, 0]), [1, 0])],
     ['x reshaped there and back', b.reshape(b.reshape(x, [6]), [2, 3])],
-    ['all of x', b.slice(x, [0, 0], [2, 3])],
+    ['a slice of all elements', b.slice(x, [0, 0], [2, 3])],
     ['x reversed twice', b.reverse(b.reverse(x, [1]), [1])],
-    ['select of one thing', b.select(b.compare('LT', x, x), x, x)],
+    ['a select between x and x', b.select(b.compare('LT', x, x), x, x)],
     ['an element of a tuple', b.getTupleElement(b.tuple([x]), 0)],
   ];
   for (const [name, root] of gone) {
-    test(`takes away ${name}`, () => expect(left(root)).toEqual(['parameter']));
+    test(`reduces to its operand: ${name}`, () => expect(left(root)).toEqual(['parameter']));
   }
-  test('keeps a parameter the same parameter under whatever name', () => {
+  test('keeps an unnamed parameter as it is when it replaces a named instruction', () => {
     const bare = b.parameter(0, arrayShape('f32', [2, 3]));
     const root = b.named(b.add(bare, whole(-0)), 'sum');
     expect(simplify(moduleOf([bare], b.tuple([root, bare]))).entry.root.operands).toEqual([
@@ -96,12 +96,12 @@ describe('simplify', () => {
       bare,
     ]);
   });
-  test('folds constants and computes one value once', () => {
+  test('folds constants, and computes on a scalar where all elements are equal', () => {
     expect(left(b.add(whole(1), whole(2)))).toEqual(['constant', 'broadcast']);
   });
 });
 
-describe('simplify keeps the bits beside any constant', () => {
+describe('simplify keeps the bits of operations with special constants', () => {
   const special = [0, -0, 1, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** -149, 31, 32];
   for (const opcode of binaryOpcodes) {
     test(opcode, () => {
@@ -122,7 +122,7 @@ describe('simplify keeps the bits beside any constant', () => {
 });
 
 let bodies = 0;
-test('cse: equal bodies and equal constants are one, infeeds stay apart', () => {
+test('cse joins instructions with equal bodies and constants, and keeps infeeds separate', () => {
   const x = input(0, 4, 4);
   const twice = [0, 1].map(() => b.reduce(x, b.scalar('f32', 0), [0], bodyOf()));
   expect(opcodes(cse(moduleOf([x], b.tuple(twice)))).filter((it) => it === 'reduce')).toHaveLength(
@@ -155,7 +155,7 @@ describe('canonicalize', () => {
     b.windowDimension({ size: 3, baseDilation: 2 }),
   ];
 
-  test('leaves no padding, no dilated input, no groups', () => {
+  test('removes padding, dilation of the input, and groups', () => {
     const [image, kernel] = [input(0, 2, 6, 6, 4), input(1, 3, 3, 2, 4)];
     const grouped = b.convolution(image, kernel, { window, dimensions, featureGroupCount: 2 });
     const order = postOrder(canonicalize(moduleOf([image, kernel], grouped)).entry.root);
@@ -182,7 +182,7 @@ describe('all-reduce', () => {
   const sums = (module: HloModule): HloInstruction[] =>
     postOrder(module.entry.root).filter(({ opcode }) => opcode === 'all-reduce');
 
-  test('orders by depth, cuts where a bucket is full, single numbers go last', () => {
+  test('orders gradients by depth, cuts full buckets, and puts scalars into the last one', () => {
     const deep = b.negate(b.exp(x));
     const root = b.tuple([b.allReduce(loss), b.allReduce(deep), b.allReduce(y)]);
     const cut = sums(combineAllReduces(moduleOf(parameters, root), 32));
@@ -192,7 +192,7 @@ describe('all-reduce', () => {
     expect(sums(combineAllReduces(moduleOf(parameters, root), 1 << 20))).toHaveLength(1);
   });
 
-  test('what depends on another all-reduce never shares its bucket', () => {
+  test('never puts an all-reduce into one bucket with another that it depends on', () => {
     const first = b.allReduce(x);
     const second = b.allReduce(b.add(first, y));
     const combined = sums(
@@ -201,7 +201,7 @@ describe('all-reduce', () => {
     expect(combined.map(({ operands }) => operands.length)).toEqual([1, 1]);
   });
 
-  test('only sums of f32 are taken', () => {
+  test('refuses an all-reduce that is not a sum of f32', () => {
     const largest = b.allReduce(x, b.maximizer('f32'));
     expect(() => combineAllReduces(moduleOf(parameters, largest))).toThrow(PodError);
   });
@@ -212,7 +212,7 @@ describe('fusion', () => {
   const loops = (module: HloModule): HloInstruction[] =>
     postOrder(fuse(module, all).entry.root).filter(({ opcode }) => opcode === 'fusion');
 
-  test('a chain is one loop; a reshape of an array in memory stays outside', () => {
+  test('makes a chain one loop, and leaves reshapes of arrays in memory outside', () => {
     const x = input(0, 2, 3);
     const root = b.matmul(b.exp(b.negate(b.reshape(x, [3, 2]))), b.reshape(b.abs(x), [2, 3]));
     expect(opcodes(fuse(moduleOf([x], root), all))).toEqual([
@@ -225,21 +225,21 @@ describe('fusion', () => {
     ]);
   });
 
-  test('what two loops need is computed once, and is an output of the one that computes it', () => {
+  test('computes a value that is needed twice once, as another output of the loop', () => {
     const [w, g] = [input(0, 4), input(1, 4)];
     const moved = b.add(b.multiply(w, w), g);
     const made = loops(moduleOf([w, g], b.tuple([b.add(w, moved), moved])));
     expect(made.map(({ shape }) => shape.type)).toEqual(['tuple']);
   });
 
-  test('no loop needs itself: an output whose other user feeds the loop stays apart', () => {
+  test('makes no cycle of loops: a value whose other user feeds the loop is not its output', () => {
     const x = input(0, 4, 4);
     const shared = b.exp(x);
     const root = b.add(shared, b.matmul(shared, shared));
     expect(loops(moduleOf([x], root))).toHaveLength(2);
   });
 
-  test('an expensive value is not computed again for each element it is spread to', () => {
+  test('does not compute an expensive value again for each element of its broadcast', () => {
     const x = input(0, 4);
     const spread = b.broadcast(b.exp(x), [8, 4], [1]);
     expect(loops(moduleOf([x], b.add(spread, b.full('f32', [8, 4], 1))))).toHaveLength(2);

@@ -18,7 +18,7 @@ import { keepLoops } from './loops.ts';
 const cores = 4;
 const bucketBytes = 512;
 
-/** The layers of `cnn`, small. */
+/** A training step of a network with the layers of `cnn` in small sizes. */
 function smallStep(): StepProgram {
   const network = sequential(
     conv2d('conv1', 4, [3, 3]),
@@ -56,7 +56,7 @@ suite('a training step', () => {
     });
   });
 
-  test('writes weight gradients straight into their bucket, chip by chip', () => {
+  test('writes weight gradients directly into their bucket, one copy a chip', () => {
     const products = executable.instructions.filter((it) => it.unit === 'mxu');
     const kinds = products.map(({ target }) => at(executable.buffers, target).copies);
     expect(kinds.filter((copies) => copies === 'chip')).toHaveLength(4);
@@ -67,7 +67,7 @@ suite('a training step', () => {
     }
   });
 
-  test('starts a bucket while the backward pass goes on, and waits for it afterwards', () => {
+  test('starts a bucket during the backward pass and waits for it afterwards', () => {
     const start = units.indexOf('all-reduce-start');
     const done = units.indexOf('all-reduce-done');
     expect(executable.buckets.length).toBeGreaterThan(1);
@@ -75,7 +75,7 @@ suite('a training step', () => {
     expect(executable.instructions.slice(done).some(({ unit }) => unit === 'mxu')).toBe(false);
   });
 
-  test('updates parameters and momentum in place, one loop for each pair', () => {
+  test('updates each weight and its momentum in place, in one loop', () => {
     expect(units).not.toContain('copy');
     expect(executable.results).toEqual(executable.parameters);
     const updates = executable.instructions.filter(
@@ -84,7 +84,7 @@ suite('a training step', () => {
     expect(updates).toHaveLength(program.weights);
   });
 
-  test('keeps every gradient in a bucket once', () => {
+  test('puts every gradient into a bucket exactly once, without gaps', () => {
     for (const { elements, members } of executable.buckets) {
       const ends = members.map(({ offset, elements: n }) => [offset, offset + n] as const);
       const inOrder = ends.toSorted(([a], [b]) => a - b);
@@ -97,13 +97,13 @@ suite('a training step', () => {
     expect(members).toHaveLength(program.weights + 2);
   });
 
-  test('is the same each time, and its code is valid', () => {
+  test('compiles to the same executable each time, with valid code', () => {
     const again = compile(program.module, { cores, bucketBytes });
     expect(WebAssembly.validate(again.code)).toBe(true);
     expect(again).toEqual(compile(smallStep().module, { cores, bucketBytes }));
   });
 
-  test('can be read', () => {
+  test('has a description with instructions and buffers', () => {
     const text = describe(executable);
     expect(text).toContain('all-reduce all-reduce-start bucket 0: bucket 0');
     expect(text).toMatch(/compute mxu conv1: %\d+:f32\[2,6,6,4\]\*core = .* \(72x4x9 bf16\)/);
@@ -113,7 +113,7 @@ suite('a training step', () => {
   });
 });
 
-test('a larger limit joins everything into one bucket; every pass is shown', () => {
+test('a larger limit makes a single bucket, and the listener sees every pass', () => {
   const { module } = smallStep();
   const seen: string[] = [];
   const executable: Executable = compileWith(keepLoops(), module, {

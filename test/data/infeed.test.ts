@@ -161,7 +161,7 @@ test('loaderLoop ends on request, when its queue stops, and when no consumer tak
 
   const hasty = { patienceMs: 250, shouldStop: () => false };
   const message =
-    'Cloud TPU 0: expected it to take its infeed of step 0, found it there still after 250 ms';
+    'Cloud TPU 0: expected it to take its infeed of step 0, found it still in its slot after 250 ms';
   expect(() => loaderLoop([newQueue(geometry4).queue], feed, hasty)).toThrow(
     expect.objectContaining({ code: 'worker-silent', message }),
   );

@@ -140,7 +140,7 @@ test('a missing, wrong or mismatched file is named', () => {
   );
 });
 
-test.skipIf(!existsSync('../shared/data/mnist'))('the 10,000 real images are split into 8,000 and 2,000', () => {
+test.skipIf(!existsSync('../shared/data/mnist'))('the real images split 8,000 to 2,000', () => {
   const { train, test: tested } = mnist('../shared/data/mnist');
   expect([train.size, tested.size]).toEqual([8000, 2000]);
   // The first test digits of MNIST are 7, 2, 1, 0, 4, 1, 4, 9, 5, 9.

@@ -9,7 +9,7 @@ import { requireCompiled } from '../cluster/compiled.ts';
 requireCompiled();
 
 test.each(['mlp', 'cnn'] as const)(
-  '%s: one step on 1, 2, 4 and 8 Cloud TPUs, one global batch: the same gradients',
+  '%s: a step on 1, 2, 4 and 8 Cloud TPUs gives the same gradients for one global batch',
   async (model) => {
     for (const precision of ['f32', 'bf16'] as const) {
       const alone = await gradients(model, 1, precision);
@@ -24,7 +24,10 @@ test.each(['mlp', 'cnn'] as const)(
   120_000,
 );
 
-/** After the first step the momentum of each weight is its gradient: 0.9 · 0 + g. */
+/**
+ * Returns the gradients of the first step, after which the momentum equals the gradient: 0.9 · 0 +
+ * g.
+ */
 async function gradients(
   model: 'mlp' | 'cnn',
   tpus: number,
@@ -66,7 +69,7 @@ async function gradients(
   }
 }
 
-/** Largest difference relative to the largest element. */
+/** Returns the largest difference of two arrays, relative to the largest element of `b`. */
 function distance(a: Float32Array, b: Float32Array): number {
   let difference = 0;
   let largest = 0;

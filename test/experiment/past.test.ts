@@ -15,7 +15,9 @@ import { config as base } from './checkpoint/snapshots.ts';
 
 requireCompiled();
 
-/** Six steps that begin the stream of 40 samples again within the sixth. */
+/**
+ * A run of six steps with 16 samples each: its sixth step begins the second pass over 80 samples.
+ */
 const config: TrainConfig = {
   ...base,
   ...{ topology: { columns: 2, rows: 1 }, globalBatch: 16, data: 'digits:80' },
@@ -28,14 +30,14 @@ async function wholeRun(): Promise<TrainEvent[]> {
   return whole;
 }
 
-/** What a master of the whole run had written down after `steps` steps. */
+/** Returns the contents of a commit log of the whole run after `steps` steps. */
 async function pastAt(steps: number): Promise<Past> {
   return { generation: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
 }
 
-describe('another master goes on, and all workers were lost with the first', () => {
+describe('another master continues a run after the first and all workers were lost', () => {
   test.each(['none', 'replace', 'slice-restart'] as const)(
-    '%s: from any step, with the bits of one that was never stopped',
+    'with policy %s, from any step, with the bits of an uninterrupted run',
     async (recovery) => {
       const expected = stepsOf(await wholeRun());
       for (const after of [0, 1, 4, 6]) {
@@ -57,7 +59,7 @@ describe('another master goes on, and all workers were lost with the first', () 
     60_000,
   );
 
-  test('from the newest good checkpoint, and those that are not good are named', async () => {
+  test('from the newest good checkpoint, and names the bad ones', async () => {
     const files = await filesAt(6, 2);
     const newest = files.node('dir/step-0000004/weights.safetensors') as MemoryFile;
     newest.bytes = newest.bytes.slice(0, 4096);
@@ -77,7 +79,7 @@ describe('another master goes on, and all workers were lost with the first', () 
     expect(reportOf(events)).toMatchObject(resultOf(await wholeRun()));
   }, 60_000);
 
-  test('a checkpoint of other settings is not gone back to', async () => {
+  test('not from a checkpoint of another run', async () => {
     const files = await filesAt(4, 2);
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
     const other = { ...config, seed: 1 };
@@ -92,7 +94,7 @@ describe('another master goes on, and all workers were lost with the first', () 
     expect(refused).toEqual(['step-0000004', 'step-0000002']);
   }, 60_000);
 
-  test('a checkpoint that is newer than the log is gone on from, if the run may', async () => {
+  test('from a checkpoint that is newer than the log, if --resume is given', async () => {
     const plan = async () => ({
       checkpoints: await openCheckpoints('dir', { keep: 9, files: await filesAt(4, 4) }),
       ...{ every: 100, resume: true },
@@ -102,7 +104,7 @@ describe('another master goes on, and all workers were lost with the first', () 
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two before, and that this master goes on.
+    // Two earlier recoveries, and one because this master continues the run.
     expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
@@ -111,7 +113,7 @@ describe('another master goes on, and all workers were lost with the first', () 
       expect(reportOf(it)).toMatchObject(resultOf(await wholeRun()));
   }, 60_000);
 
-  test('the checkpoint that the first was about to save is saved', async () => {
+  test('and saves the checkpoint that the first master had not saved yet', async () => {
     const files = await filesAt(2, 2);
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
     const plan = { checkpoints, every: 2, resume: false };
@@ -120,8 +122,8 @@ describe('another master goes on, and all workers were lost with the first', () 
   }, 60_000);
 });
 
-describe('all copies are lost in the middle of a run', () => {
-  test('all threads are killed at once: back to the checkpoint', async () => {
+describe('a run loses all copies of its parameters', () => {
+  test('because all threads are killed: it rolls back to the newest checkpoint', async () => {
     const files = new MemoryFiles();
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
     let pod: ThreadPod | undefined;
@@ -139,7 +141,7 @@ describe('all copies are lost in the middle of a run', () => {
     expect(reportOf(events)).toMatchObject(resultOf(await wholeRun()));
   }, 60_000);
 
-  test('slices that restart go back to the newest checkpoint, whoever is lost', async () => {
+  test('with slice-restart, after any loss: it rolls back to the newest checkpoint', async () => {
     const files = new MemoryFiles();
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
     const faults: ThreadFault[] = [
@@ -160,8 +162,8 @@ describe('all copies are lost in the middle of a run', () => {
   }, 60_000);
 });
 
-describe('another master goes on, and workers are there still', () => {
-  test('nothing is written to them, and steps are those of the run', async () => {
+describe('another master continues a run with the workers of the first', () => {
+  test('without writing parameters, from the next step of the run', async () => {
     const past = await pastAt(4);
     const pod = new StandingPod();
     const events = await collect(config, { past, openPod: pod.open });
@@ -173,11 +175,11 @@ describe('another master goes on, and workers are there still', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two before, and that this master goes on.
+    // Two earlier recoveries, and one because this master continues the run.
     expect(reportOf(events).recoveries).toBe(3);
   });
 
-  test('before the first commit they may hold anything, and are in a membership still', async () => {
+  test('and writes the initial parameters if no step was committed', async () => {
     const pod = new StandingPod();
     await collect(config, {
       past: { generation: 7, history: [], recoveries: 0 },
@@ -189,7 +191,7 @@ describe('another master goes on, and workers are there still', () => {
     expect(pod.asked.slice(0, 2)).toEqual(['write 0', 'step 0 of 0']);
   });
 
-  test('after the last step only the evaluation is left', async () => {
+  test('and runs only the evaluation after the last step', async () => {
     const pod = new StandingPod();
     const events = await collect(config, { past: await pastAt(6), openPod: pod.open });
     expect(pod.asked[0]).toBe('step 0 of 1');
@@ -198,14 +200,14 @@ describe('another master goes on, and workers are there still', () => {
   });
 });
 
-test('a log that does not fit is refused in one line, and one that diverged is not gone on with', async () => {
+test('a commit log that does not fit the run, or of a diverged run, is refused in one line', async () => {
   const { history } = await pastAt(2);
   const longer = history.map((it) => ({ ...it, steps: 7 }));
   await expect(
     collect(config, { past: { generation: 1, history: longer, recoveries: 0 } }),
   ).rejects.toMatchObject({
     code: 'bad-config',
-    message: 'step 2 was committed as one of 7, this run has 6: its data have changed',
+    message: 'step 2 was committed by a run of 7 steps, this run has 6 steps: its data set has changed',
   });
   const diverged = history.map((it) => ({ ...it, loss: Number.NaN }));
   await expect(
@@ -215,7 +217,9 @@ test('a log that does not fit is refused in one line, and one that diverged is n
   });
 });
 
-/** A pod whose Cloud TPUs have the parameters that a run stands at. */
+/**
+ * A fake pod that continues at the steps from which it is started, and records what it is asked.
+ */
 class StandingPod {
   readonly asked: string[] = [];
   options: PodOptions | undefined;
@@ -246,7 +250,9 @@ class StandingPod {
   };
 }
 
-/** The checkpoints of the whole run up to a step. */
+/**
+ * Returns files with the checkpoints of the whole run up to step `until`, one every `every` steps.
+ */
 async function filesAt(until: number, every: number): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   const checkpoints: Checkpoints = await openCheckpoints('dir', { keep: 9, files });

@@ -22,7 +22,7 @@ function key(change: Partial<TrainConfig> = {}, startDigest: string | null = nul
 }
 
 describe('two runs are the same run', () => {
-  test('in whatever order their settings stand', () => {
+  test('with their settings in any order', () => {
     const entries = Object.entries(config);
     fc.assert(
       fc.property(fc.shuffledSubarray(entries, { minLength: entries.length }), (shuffled) => {
@@ -35,7 +35,7 @@ describe('two runs are the same run', () => {
     );
   });
 
-  test('with as many epochs as steps', () => {
+  test('with a length in epochs that equals a length in steps', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 400 }), (steps) => {
         const epochs = (steps * config.globalBatch) / 200;
@@ -47,7 +47,7 @@ describe('two runs are the same run', () => {
     );
   });
 
-  test('whatever does not change a bit of their weights', () => {
+  test('with different settings that do not change the weights', () => {
     const same: Partial<TrainConfig>[] = [
       { mxu: 'systolic' },
       { recovery: 'replace' },
@@ -58,11 +58,11 @@ describe('two runs are the same run', () => {
     for (const change of same) expect(key(change)).toEqual(key());
   });
 
-  test('with other words for the same rates', () => {
+  test('with another spelling of the same learning rates', () => {
     const flat: Partial<TrainConfig> = { schedule: 'constant', learningRate: 0.5, warmUp: 0 };
     const scaled = { ...flat, schedule: 'linear-scaling', learningRate: 16 } as const;
     expect(key(scaled)).toEqual(key(flat));
-    // Six steps: 0.05 and 0.08 of them are none.
+    // The run has six steps: 0.05 and 0.08 of them both round to no step of warm-up.
     expect(key({ warmUp: 0.05 })).toEqual(key({ warmUp: 0.08 }));
   });
 
@@ -85,20 +85,20 @@ describe('two runs are the same run', () => {
     expect(differenceBetween(key(), other)).toBeDefined();
   });
 
-  test('nor with other weights to begin with', () => {
+  test('but not with other initial weights', () => {
     const started = key({}, '0123456789abcdef');
     expect(differenceBetween(key(), started)?.is).toBe('weights 0123456789ab to start from');
     expect(keyDigest(started)).not.toBe(keyDigest(key()));
   });
 
-  test('a key outlives JSON', () => {
+  test('a key is the same after conversion to JSON and back', () => {
     expect(readKey(JSON.parse(JSON.stringify(key())))).toEqual(key());
     expect(readKey({ ...key(), topology: '9x9' })).toBeUndefined();
     expect(readKey({ ...key(), more: 1 })).toBeUndefined();
   });
 });
 
-describe('files', () => {
+describe('runs with data in files', () => {
   let folder = '';
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'pod-mnist-'));
@@ -106,7 +106,7 @@ describe('files', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  test('the spelling of a path is nothing, what is in the files is all', () => {
+  test('are the same run by the contents of the files, not by their path', () => {
     const at = (path: string): RunKey => key({ data: `mnist:${path}` });
     const plain = at(join(folder, 'a'));
     for (const path of [
@@ -120,7 +120,7 @@ describe('files', () => {
     expect(at(join(folder, 'c')).trainDigest).not.toBe(plain.trainDigest);
   });
 
-  test('the test images are no part of the run', () => {
+  test('are the same run with other test images', () => {
     cpSync(join(folder, 'a'), join(folder, 'd'), { recursive: true });
     writeIdx(join(folder, 'd', 't10k-images-idx3-ubyte'), 3, Buffer.alloc(4 * 784, 9));
     expect(key({ data: `mnist:${join(folder, 'd')}` })).toEqual(
@@ -129,8 +129,8 @@ describe('files', () => {
   });
 });
 
-describe('bounds of what follows from settings', () => {
-  test('epochs pass no bound that steps have', () => {
+describe('limits of the number of steps', () => {
+  test('epochs cannot exceed the limit of steps', () => {
     const epochs = fc.double({ min: 1e-6, max: 100_000, noNaN: true });
     const size = fc.integer({ min: 1, max: 2 ** 32 });
     const batch = fc.integer({ min: 1, max: 2 ** 20 });
@@ -141,7 +141,7 @@ describe('bounds of what follows from settings', () => {
           const steps = totalSteps(run, samples);
           expect(steps).toBeGreaterThanOrEqual(1);
           expect(steps).toBeLessThanOrEqual(stepsMax);
-          // The number of an epoch is a u32, and loaders run ahead by some steps.
+          // The number of an epoch must fit a u32, also for loaders, which run some steps ahead.
           expect(((steps + 1000) * globalBatch) / samples).toBeLessThan(2 ** 32);
         } catch (error) {
           expect(error).toMatchObject({ code: 'bad-flag', exitCode: 2 });
@@ -154,12 +154,12 @@ describe('bounds of what follows from settings', () => {
     [{ unit: 'epochs', epochs: 43_000 }, 60_000, 256, /use at most 42666 epochs$/],
     [{ unit: 'epochs', epochs: 1 }, 2 ** 32, 8, /use at most 0.018626 epochs$/],
     [{ unit: 'steps', steps: 5000 }, 1, 2 ** 20, /at most 1000000000 passes .*, found 5242880000;/],
-  ])('%j of %d images', (length, size, globalBatch, message) => {
+  ])('%j of %d images is refused', (length, size, globalBatch, message) => {
     expect(() => totalSteps({ length, globalBatch }, size)).toThrow(message);
   });
 });
 
-test('an f32 is shown as the shortest number that is it', () => {
+test('an f32 is printed as the shortest decimal number that rounds to it', () => {
   fc.assert(
     fc.property(fc.float({ noNaN: true, noDefaultInfinity: true }), (value) => {
       expect(Math.fround(Number(shortest(value)))).toBe(value + 0);
@@ -170,7 +170,7 @@ test('an f32 is shown as the shortest number that is it', () => {
   ]);
 });
 
-/** Four training images and as many others. */
+/** Writes an MNIST folder with four training and four test images, all pixels `fill`. */
 function writeMnist(folder: string, fill: number): void {
   mkdirSync(folder);
   for (const part of ['train', 't10k']) {

@@ -5,7 +5,7 @@ import { ratesOf, thirds } from '../../src/experiment/schedule.ts';
 
 const settings = { learningRate: 1, warmUp: 0, globalBatch: 256 };
 
-test('piecewise: from three steps on, the rate falls after a third and two thirds, rounded', () => {
+test('piecewise: the rate falls after one third and two thirds of the steps, rounded', () => {
   fc.assert(
     fc.property(fc.integer({ min: 3, max: 10_000_000 }), (steps) => {
       expect(thirds(steps)).toEqual([Math.round(steps / 3), Math.round((2 * steps) / 3)]);
@@ -13,7 +13,7 @@ test('piecewise: from three steps on, the rate falls after a third and two third
   );
 });
 
-test('however short a run, its first step has the whole rate, and each fall is a step of its own', () => {
+test('the first step of any short run has the full rate, and each fall has a step of its own', () => {
   const rates = (steps: number): number[] => {
     const of = ratesOf({ ...settings, schedule: 'piecewise' }, steps);
     return Array.from({ length: steps }, (_, step) => of.at(step));
@@ -29,7 +29,7 @@ test('however short a run, its first step has the whole rate, and each fall is a
   }
 });
 
-test('a warm-up ends within the run, and its last step has the whole rate', () => {
+test('a warm-up ends within the run, and the last step has the full rate', () => {
   const share = fc.double({ min: 0, max: 1, noNaN: true });
   fc.assert(
     fc.property(share, fc.integer({ min: 1, max: 500 }), (warmUp, steps) => {

@@ -18,7 +18,7 @@ const small: RawOptions = {
   evaluate: '64',
 };
 
-test('the same flags give the same weights, whatever the timing; another seed gives others', async () => {
+test('the same flags give the same weights with any timing, and another seed gives others', async () => {
   const [first, second, other] = await Promise.all([
     reportOf(small),
     reportOf(small),
@@ -28,7 +28,7 @@ test('the same flags give the same weights, whatever the timing; another seed gi
   expect(other.weightsDigest).not.toBe(first.weightsDigest);
 }, 60_000);
 
-test('without fused multiply-add, and cell by cell: the same weights', async () => {
+test('without fused multiply-add, and with the systolic MXU, the weights are the same', async () => {
   const tiny = { ...small, tpus: '1', globalBatch: '8', steps: '1', evaluate: '8' };
   const fused = await reportOf(tiny);
   const unfused = await reportOf({ ...tiny, relaxedSimd: false });
@@ -37,7 +37,7 @@ test('without fused multiply-add, and cell by cell: the same weights', async () 
   expect(systolic.weightsDigest).toBe(fused.weightsDigest);
 }, 120_000);
 
-test('the events of a run, in order, and a report of what they said', async () => {
+test('a run yields its events in order, and a report that agrees with them', async () => {
   const events = await eventsOf(small);
   const kinds = events.map((event) => event.kind);
   expect(kinds).toEqual([
@@ -67,7 +67,7 @@ test('the events of a run, in order, and a report of what they said', async () =
   expect(report.stepMs.max).toBeGreaterThanOrEqual(report.stepMs.p50);
 }, 60_000);
 
-test('the first loss is that of guessing among ten, and training lowers it', async () => {
+test('the first loss is ln 10, as for a guess among ten, and training lowers it', async () => {
   const events = await eventsOf({
     ...small,
     steps: '30',
@@ -79,12 +79,13 @@ test('the first loss is that of guessing among ten, and training lowers it', asy
   expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
 }, 60_000);
 
-test('each link carries what the formula says: all buckets, every step and evaluation', async () => {
+test('each link carries the bytes of the formula, in training and evaluation', async () => {
   const flags = { ...small, tpus: '4', evaluate: '64' };
   const { linkBytes, steps } = await reportOf(flags);
   const torus = podTorus({ columns: 2, rows: 2 });
   const weights = 784 * 512 + 512 + 512 * 10 + 10;
-  // One bucket in training (weights, loss, right answers), one in evaluation (three sums).
+  // A training step has one bucket (gradients, loss, right answers), an evaluation one (three
+  // sums).
   const expected = Array.from({ length: chipCount(torus) * 4 }, (_, link) => {
     const at = [link >> 2, (link & 3) as Direction] as const;
     const bytes = steps * linkBytesFormula(torus, weights + 2, ...at);
@@ -93,12 +94,12 @@ test('each link carries what the formula says: all buckets, every step and evalu
   expect(linkBytes).toEqual(Object.fromEntries(expected));
 }, 60_000);
 
-test('a rate that is far too high ends the run in one line', async () => {
+test('a far too high learning rate ends the run with diverged', async () => {
   const flags = { ...small, learningRate: '1e6', steps: '30', warmUp: '0' };
   await expect(eventsOf(flags)).rejects.toMatchObject({ code: 'diverged', exitCode: 3 });
 }, 60_000);
 
-test('Cloud TPUs that are lost are replaced, and the weights are those of a run without loss', async () => {
+test('lost Cloud TPUs are replaced, and the weights are those of an undisturbed run', async () => {
   const undisturbed = await reportOf(small);
   const faults: ThreadFault[] = [
     { tpu: 1, program: 0, step: 1, kind: 'throw' },
@@ -115,7 +116,7 @@ test('Cloud TPUs that are lost are replaced, and the weights are those of a run 
   expect(events.filter((event) => event.kind === 'step')).toHaveLength(4);
 }, 60_000);
 
-test('without recovery the first loss ends the run, named', async () => {
+test('without recovery the first loss ends the run and is named', async () => {
   const faults: ThreadFault[] = [{ tpu: 1, program: 0, step: 1, kind: 'throw' }];
   await expect(eventsOf(small, undefined, faults)).rejects.toMatchObject({
     code: 'worker-threw',
@@ -124,14 +125,14 @@ test('without recovery the first loss ends the run, named', async () => {
   });
 }, 60_000);
 
-test('asked to stop, a run ends after the step, and says so', async () => {
+test('a run that is asked to stop ends after the current step with the event stopped', async () => {
   let asked = 0;
   const events = await eventsOf(small, () => ++asked > 2);
   expect(events.at(-1)).toEqual({ kind: 'stopped', step: 2, steps: 4, saved: false });
   expect(events.filter((event) => event.kind === 'step')).toHaveLength(2);
 }, 60_000);
 
-test('asked to stop during its evaluation, a run ends before the next batch', async () => {
+test('a run that is asked to stop during its evaluation ends before the next batch', async () => {
   let asked = 0;
   const flags = { ...small, evaluate: '640' };
   const events = await eventsOf(flags, () => ++asked > 4 + 2);
@@ -139,7 +140,7 @@ test('asked to stop during its evaluation, a run ends before the next batch', as
   expect(events.map(({ kind }) => kind)).not.toContain('evaluated');
 }, 60_000);
 
-test('asked to stop before its first step, a run takes none', async () => {
+test('a run that is asked to stop before its first step runs none', async () => {
   const events = await eventsOf(small, () => true);
   expect(events.at(-1)).toEqual({ kind: 'stopped', step: 0, steps: 4, saved: false });
 }, 60_000);

@@ -66,7 +66,7 @@ describe('all-reduce', () => {
     );
   });
 
-  it('does not depend on the size of a frame', () => {
+  it('gives the same sum for any size of frames', () => {
     fc.assert(
       fc.property(
         tori,
@@ -87,7 +87,7 @@ describe('all-reduce', () => {
     );
   });
 
-  it('carries several buckets at once, again and again', () => {
+  it('sums several buckets at once, several times', () => {
     fc.assert(
       fc.property(
         tori,
@@ -120,7 +120,7 @@ describe('all-reduce', () => {
     );
   });
 
-  it('is done with a vector when it says so: nobody reads it after', () => {
+  it('reads no vector after it is done', () => {
     fc.assert(
       fc.property(
         tori,
@@ -149,7 +149,7 @@ describe('all-reduce', () => {
     );
   });
 
-  it('goes piece by piece through a long vector', () => {
+  it('sums a long vector in many frames', () => {
     const torus = flatTorus(2, 1);
     const length = 700_003;
     const slice = makeSlice(torus, [length]);
@@ -166,7 +166,7 @@ describe('all-reduce', () => {
     [2, 1],
     [4, 2],
     [8, 8],
-  ])('sends what the formula says over every link of %d×%d Cloud TPUs', (columns, rows) => {
+  ])('sends the bytes of the formula over every link of %d×%d Cloud TPUs', (columns, rows) => {
     const torus = podTorus({ columns, rows });
     const slice = makeSlice(torus, [1237, 70_001]);
     for (const worker of slice.workers) {
@@ -177,7 +177,7 @@ describe('all-reduce', () => {
     expectBytes(slice, [1237, 70_001]);
   });
 
-  it('sends what the formula says over every link of every topology up to 8×8', () => {
+  it('sends the bytes of the formula over every link of every topology up to 8×8', () => {
     for (let columns = 1; columns <= 8; columns++) {
       for (let rows = 1; rows <= 8; rows++) {
         const torus = podTorus({ columns, rows });

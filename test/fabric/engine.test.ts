@@ -17,16 +17,16 @@ import { serialSum } from '../../src/fabric/serial-sum.ts';
 import { chipsOf, flatTorus, podTorus, type Torus } from '../../src/fabric/torus.ts';
 import { bits, makeVectors } from './slice.ts';
 
-/** A slice whose engines run whenever one of the workers sleeps, all in one thread. */
+/** A slice in one thread. All its engines run whenever one of its workers sleeps. */
 interface Slice {
   readonly clients: readonly EngineClient[];
-  /** The vector of a chip; that of a worker's first becomes the sum. */
+  /** Returns the vector of a chip. The sum replaces the vector of each worker's first chip. */
   vector(bucket: number, chip: number): Float32Array;
   abort(): void;
 }
 
 interface Options {
-  /** Workers whose engines stand still. */
+  /** Workers whose engines never run. */
   readonly still?: readonly number[];
   readonly wrapIn?: (link: InLink, worker: number) => InLink;
 }
@@ -92,7 +92,7 @@ const tori: fc.Arbitrary<Torus> = fc
   .map(podTorus);
 
 describe('an engine', () => {
-  it('sums what workers start, again and again, to the bits of the serial sum', () => {
+  it('sums the buckets that workers start, several times, equal to the serial sum bit for bit', () => {
     fc.assert(
       fc.property(
         tori,
@@ -106,7 +106,7 @@ describe('an engine', () => {
               for (const [chip, values] of vectors.entries()) vector(bucket, chip).set(values);
               return vectors;
             });
-            // Each in its own time: they meet in the engines.
+            // Workers start and finish buckets in different orders.
             for (const client of clients) for (const bucket of lengths.keys()) client.start(bucket);
             for (const client of clients) {
               for (const bucket of [...lengths.keys()].reverse()) client.finish(bucket, 1e9);
@@ -126,7 +126,7 @@ describe('an engine', () => {
     );
   });
 
-  it('says what a late bucket waits for', () => {
+  it('names the link and the frame for which a late bucket waits', () => {
     const { clients } = makeSlice(flatTorus(3, 1), [1000]);
     clients[0]?.start(0);
     clients[1]?.start(0);
@@ -140,7 +140,7 @@ describe('an engine', () => {
     );
   });
 
-  it('is not late with the next bucket when it was with one that came after all', () => {
+  it('finishes the next buckets in time after one that was late', () => {
     let inTime = 0;
     for (let deadline = 0; deadline < 1000; deadline += 100) {
       const { clients } = makeSlice(flatTorus(2, 1), [64]);
@@ -160,7 +160,7 @@ describe('an engine', () => {
     expect(inTime).toBeLessThan(10);
   });
 
-  it('tells its worker what has gone wrong, whenever that asks', () => {
+  it('reports a bad frame to its worker at each call', () => {
     const wrapIn = (link: InLink, worker: number): InLink => ({
       isEmpty: () => link.isEmpty(),
       peek(frame) {
@@ -181,25 +181,25 @@ describe('an engine', () => {
     expect(() => clients[1]?.progress()).toThrow(wrong);
   });
 
-  it('that stands still is told from one that waits', () => {
+  it('that stands still is distinguished from one that waits', () => {
     const { clients } = makeSlice(flatTorus(2, 1), [64], { still: [0] });
     clients[0]?.start(0);
     expect(() => clients[0]?.finish(0, 5000)).toThrow(
       expect.objectContaining({
         code: 'link-timeout',
-        message: expect.stringMatching(/bucket 0: its engine stands still$/),
+        message: expect.stringMatching(/bucket 0: the all-reduce engine of this Cloud TPU does not respond$/),
       }),
     );
   });
 
-  it('is waited for no longer when the master says so', () => {
+  it('is no longer waited for after an abort by the master', () => {
     const { clients, abort } = makeSlice(flatTorus(2, 1), [64]);
     clients[0]?.start(0);
     abort();
     expect(() => clients[0]?.finish(0, 1e9)).toThrow(/ended by the master$/);
   });
 
-  it('takes no bucket twice before it is done', () => {
+  it('refuses to start a bucket again before it is done', () => {
     const { clients } = makeSlice(flatTorus(2, 1), [64]);
     clients[0]?.start(0);
     expect(() => clients[0]?.start(0)).toThrow(/started before it was done/);

@@ -17,14 +17,14 @@ const torus = flatTorus(2, 2);
 
 const rest = { generation: 1, collective: 2 };
 
-/** Some have a CRC, as large as it can be. */
+/** Returns a frame. Two of three have a CRC near the largest value. */
 function makeFrame(sequence: number): Frame {
   const crc = sequence % 3 === 0 ? unknownCrc : 0xffffffff - sequence;
   return { address: 64 * sequence, bytes: 4 * (sequence % 9), ...rest, sequence, crc };
 }
 
 describe('memory link', () => {
-  it('is a bounded queue: frames come out in order, and are released to make room', () => {
+  it('is a bounded queue that passes frames in order and gets room when they are released', () => {
     fc.assert(
       fc.property(fc.array(fc.boolean(), { maxLength: 300 }), (sends) => {
         const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
@@ -53,7 +53,7 @@ describe('memory link', () => {
     );
   });
 
-  it('refuses a queue that was not reset', () => {
+  it('refuses to open a queue that was not reset', () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
     const layout = layOutFabric(torus, 128);
     const links = memoryLinks(memory, layout, torus, new Doorbell(memory, layout, 0));
@@ -72,7 +72,7 @@ describe('memory link', () => {
     ['out of order', { sequence: 5 }],
     ['cut short', { bytes: 4 }],
     ['too long', { bytes: 40_000 }],
-  ])('has a frame %s refused by its receiver, by name of the link', (_, change) => {
+  ])('has a frame %s refused by its receiver with the name of the link', (_, change) => {
     const wrap = (links: Links, worker: number): Links => ({
       out: links.out,
       in: (link, colour) =>

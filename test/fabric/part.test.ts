@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { laneDirection, longestPart, partLength, partStart } from '../../src/fabric/part.ts';
 
 describe('part', () => {
-  it('cuts a range into parts that follow one another, on boundaries of 16 bytes', () => {
+  it('cuts a range into consecutive parts on boundaries of 16 bytes', () => {
     fc.assert(
       fc.property(fc.nat({ max: 100_000 }), fc.integer({ min: 1, max: 16 }), (length, parts) => {
         const starts = Array.from({ length: parts + 1 }, (_, i) => partStart(length, parts, i));
@@ -18,7 +18,7 @@ describe('part', () => {
     );
   });
 
-  it('is the documented cut', () => {
+  it('cuts 26 elements as documented', () => {
     expect([0, 1, 2, 3, 4].map((i) => partStart(26, 4, i))).toEqual([0, 4, 12, 20, 26]);
   });
 

@@ -8,15 +8,15 @@ import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import type { Torus } from '../../src/fabric/torus.ts';
 import { chipCount } from '../../src/fabric/torus.ts';
 
-/** A whole slice in one thread: the workers run when the test says so. */
+/** A slice in one thread. A worker runs when the test calls its `progress`. */
 export interface Slice {
   readonly torus: Torus;
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
   readonly workers: readonly AllReduce[];
-  /** The vector of a chip in a bucket, in place. */
+  /** Returns the vector of a chip in a bucket, in place. */
   vector(bucket: number, chip: number): Float32Array;
-  /** Where the sum of a worker's bucket is. */
+  /** Returns the sum of a bucket as a worker has it, in place. */
   sum(bucket: number, worker: number): Float32Array;
   sentBytes(): Float64Array;
 }
@@ -78,7 +78,7 @@ export function makeSlice(
   };
 }
 
-/** Chips of a torus, each with a vector of its own: values whose sum depends on the order. */
+/** Returns a vector for each chip, with values whose sum depends on the order of the additions. */
 export function makeVectors(torus: Torus, elements: number, seed: number): Float32Array[] {
   let state = seed >>> 0;
   const next = (): number => {
@@ -93,7 +93,10 @@ export function makeVectors(torus: Torus, elements: number, seed: number): Float
   );
 }
 
-/** Lets the workers run in the order that `choose` gives until the bucket is done everywhere. */
+/**
+ * Runs the workers until all have finished the bucket. `choose` returns the index of the worker
+ * that runs next.
+ */
 export function drive(slice: Slice, bucket: number, choose: (count: number) => number): void {
   const { workers } = slice;
   let idle = 0;
@@ -104,7 +107,7 @@ export function drive(slice: Slice, bucket: number, choose: (count: number) => n
   }
 }
 
-/** Every worker once, the next beginning at another place. */
+/** Returns a function that chooses the workers in turn, one after the other. */
 export function inTurn(): (count: number) => number {
   let turn = 0;
   return (count) => turn++ % count;

@@ -1,4 +1,5 @@
-// One worker of a slice, in a thread of its own: plain JavaScript over the compiled sources.
+// Program of a thread that runs one worker of a slice. It is plain JavaScript and imports the
+// compiled sources.
 import { parentPort, workerData } from 'node:worker_threads';
 
 const { torus, worker, memory, layout, buckets, runs, role, deadlineMs } = workerData;

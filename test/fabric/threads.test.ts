@@ -13,7 +13,7 @@ interface Answer {
   readonly message?: string;
 }
 
-/** Workers in threads that have said they are ready, and what each will answer. */
+/** Workers in threads that are ready to start, and a promise of their answers. */
 interface Threads {
   readonly memory: WebAssembly.Memory;
   readonly layout: ReturnType<typeof layOutFabric>;
@@ -113,7 +113,7 @@ describe('all-reduce between threads', () => {
     }
   });
 
-  it('never loses a wake-up, again and again', async () => {
+  it('never loses a wake-up in 40 runs', async () => {
     const threads = await makeThreads(flatTorus(4, 2), { runs: 40, deadlineMs: 600_000 });
     threads.go();
     expect(await threads.answers).toEqual(Array(8).fill({ kind: 'done' }));
@@ -131,7 +131,7 @@ describe('all-reduce between threads', () => {
     }
   });
 
-  it('ends every wait at once when the master says so', async () => {
+  it('ends every wait at once after an abort by the master', async () => {
     const torus = podTorus({ columns: 4, rows: 2 });
     const threads = await makeThreads(torus, { deadlineMs: 600_000, roles: { 5: 'absent' } });
     threads.go();

@@ -35,7 +35,7 @@ describe('torus', () => {
     );
   });
 
-  it('closes every axis to a ring', () => {
+  it('makes every axis a ring', () => {
     const torus = flatTorus(5, 3);
     const walk = (direction: Direction, hops: number): number => {
       let chip = 7;
@@ -46,7 +46,7 @@ describe('torus', () => {
     expect([walk(0, 3), walk(1, 3), walk(2, 2), walk(3, 2)]).toEqual([5, 9, 2, 12]);
   });
 
-  it('names and finds every link', () => {
+  it('finds every link by its name', () => {
     fc.assert(
       fc.property(topologies, fc.nat(), (topology, at) => {
         const torus = podTorus(topology);
@@ -60,7 +60,7 @@ describe('torus', () => {
   it('puts four chips on each Cloud TPU, numbered as 2×2', () => {
     const torus = podTorus({ columns: 4, rows: 2 });
     expect(torus).toMatchObject({ width: 8, height: 4, workers: 8 });
-    // Cloud TPU 5 is column 1, row 1: chips (2,2), (3,2), (2,3), (3,3).
+    // Cloud TPU 5 is in column 1, row 1, and has the chips (2,2), (3,2), (2,3), (3,3).
     expect(chipsOf(torus, 5)).toEqual([18, 19, 26, 27]);
     expect(placement(torus, 26)).toEqual({ worker: 5, index: 2 });
   });
@@ -71,7 +71,7 @@ describe('torus', () => {
     expect(() => standardGrid(3)).toThrow(/^3 Cloud TPUs: expected one of 1, 2, 4/);
   });
 
-  it('reads what it writes, and refuses the rest in one line', () => {
+  it('parses formatted topologies and refuses other texts in one line', () => {
     fc.assert(
       fc.property(topologies, (topology) => {
         expect(parseTopology(formatTopology(topology))).toEqual(topology);

@@ -29,14 +29,14 @@ test('a file of more bytes than allowed is not read', () => {
   expect(readRegularFile(path, 3)).toEqual({ kind: 'refused', found: '4 bytes, more than 3' });
 });
 
-test('what is not there, or lies under a file, is missing', () => {
+test('a path that does not exist, or is below a file, is missing', () => {
   writeFileSync(join(folder, 'plain'), '');
   for (const name of ['none', 'plain/below']) {
     expect(readRegularFile(join(folder, name), 9)).toMatchObject({ kind: 'missing' });
   }
 });
 
-test('pipes, devices, sockets and folders are refused at once, and nothing is waited for', async () => {
+test('pipes, devices, sockets and folders are refused at once', async () => {
   const pipe = join(folder, 'pipe');
   spawnSync('mkfifo', [pipe]);
   const server = createServer();

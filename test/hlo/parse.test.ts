@@ -121,7 +121,7 @@ ENTRY %main (x: f32[], y: f32[]) -> f32[] {
       'f16[] constant(',
     ],
     ['expected one ROOT', '  %multiply.4 =', '  ROOT %multiply.4 ='],
-    ['expected a name that is not taken', '  %multiply.4 =', '  %constant.2 ='],
+    ['expected a name that is not used yet', '  %multiply.4 =', '  %constant.2 ='],
     [
       'line 10, column 16: expected the signature (f32[2,3]) -> (f32[2,3], f32[3]) of main.10',
       '-> (f32[2,3], f32[3]) {',

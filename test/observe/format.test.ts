@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { bytes, count, milliseconds, percent, table } from '../../src/observe/format.ts';
 
-test('thousands are set apart and nothing is lost', () => {
+test('count() separates thousands and keeps every digit', () => {
   fc.assert(
     fc.property(fc.nat(2 ** 40), (value) => {
       expect(Number(count(value).replaceAll(',', ''))).toBe(value);
@@ -11,7 +11,7 @@ test('thousands are set apart and nothing is lost', () => {
   );
 });
 
-test('bytes keep three digits and the nearest unit below', () => {
+test('bytes() prints three digits in the largest unit that fits', () => {
   expect([0, 1023, 1024, 26_214_400, 8 * 2 ** 30].map(bytes)).toEqual([
     '0 B',
     '1023 B',
@@ -21,7 +21,7 @@ test('bytes keep three digits and the nearest unit below', () => {
   ]);
 });
 
-test('times and shares read like a person would write them', () => {
+test('times and shares are printed with few digits', () => {
   expect([0.1234, 4.56, 123.4, 61_000].map(milliseconds)).toEqual([
     '0.12 ms',
     '4.6 ms',

@@ -87,25 +87,25 @@ function record(fields: Readonly<Record<string, unknown>>): string {
 }
 
 test.each(events.map((event) => [event.kind, event] as const))(
-  'a log shows the event %s as the run itself does',
+  'a log shows the event %s like the run itself',
   (_, event) => {
     expect(shownAs('follower', [logged(event)])).toBe(drawn(event));
     expect(drawn(event)).not.toBe('');
   },
 );
 
-test('of a step in a log of a master, epoch is the pass and generation the membership', () => {
+test("a step in a master's log shows its epoch, not its generation", () => {
   const [step] = events.filter(({ kind }) => kind === 'step');
   const line = record({ ...step, kind: undefined, epoch: 0.5, generation: 3, msg: 'step' });
   expect(shownAs('follower', [line])).toBe(drawn(step as TrainEvent));
 });
 
-describe('a line that is no event of a run', () => {
+describe('a log line that is no event of a run', () => {
   const joined = record({ tpu: 3, generation: 1, hostname: 'b6', host: '10.0.0.4', msg: 'joined' });
   const warned = record({ level: 40, count: 3, waitedMs: 1200, msg: 'log-lines-lost' });
   const failed = record({ level: 50, code: 'bad-data', stack: 'at x', msg: 'DIR: found none' });
 
-  test('is a line with its time for whoever reads the log', () => {
+  test('is printed with its time for a reader of the log', () => {
     expect(shownAs('reader', [joined, warned, failed]).split('\n')).toEqual([
       '07:05:09Z  Cloud TPU 3: joined (generation 1, hostname b6, host 10.0.0.4)',
       '07:05:09Z  warning: log-lines-lost (count 3, waited 1200 ms)',
@@ -114,14 +114,14 @@ describe('a line that is no event of a run', () => {
     ]);
   });
 
-  test('is drawn over for whoever follows a run, unless it warns', () => {
+  test('is drawn over for a follower of a run, unless it is a warning', () => {
     expect(shownAs('follower', [joined, warned, failed])).toBe(
       'warning: log-lines-lost (count 3, waited 1200 ms)\n',
     );
     expect(shownAs('follower', [joined], true)).toContain('\r\x1b[2KCloud TPU 3: joined');
   });
 
-  test('has nothing that a terminal obeys, and no null', () => {
+  test('is printed without control characters and without null', () => {
     const cut = record({ step: 3, reason: 'full \x1b[2J', msg: 'checkpoint-failed' });
     const foreign = 'FATAL \x1b[2J';
     const odd = record({ cause: '\x1b[2Jone\ntwo', step: null, 'a\x1b': 1, msg: 'x\x07' });
@@ -131,13 +131,13 @@ describe('a line that is no event of a run', () => {
     expect(shown.split('\n')).toHaveLength(6);
   });
 
-  test('is shown as it is when an event lacks its numbers', () => {
+  test('is printed with its fields when it is an event without numbers', () => {
     const line = record({ step: 3, steps: 3, loss: null, msg: 'step' });
     expect(shownAs('reader', [line])).toBe('07:05:09Z  step (step 3, steps 3)\n');
   });
 });
 
-test('steps of a log come by its own times: a line every two seconds', () => {
+test("steps of a log are printed every two seconds of the log's own time", () => {
   const [step] = events.filter(({ kind }) => kind === 'step');
   const lines = Array.from({ length: 10 }, (_, i) =>
     record({ ...step, step: i + 1, steps: 10, time: 500 * i, msg: 'step' }),

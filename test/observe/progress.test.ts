@@ -14,13 +14,13 @@ function run(terminal: boolean, stepMs: number, steps: number): string {
   return text;
 }
 
-test('in a pipe a run is plain lines: the first step, one every two seconds, the last', () => {
+test('in a pipe a run prints plain lines: the first step, one every two seconds, the last', () => {
   const text = run(false, 500, 10);
   for (const control of ['\r', '\x1b']) expect(text).not.toContain(control);
   expect(text.match(/^step +\d+/gm)).toEqual(['step  1', 'step  5', 'step  9', 'step 10']);
 });
 
-test('on a terminal one line is drawn over, ten times a second at most, and the last stays', () => {
+test('on a terminal one line is redrawn at most ten times a second, and the last one stays', () => {
   const text = run(true, 50, 11);
   expect(text.match(/step +\d+/g)).toEqual(
     [1, 3, 5, 7, 9, 11].map((it) => `step ${String(it).padStart(2)}`),
@@ -29,7 +29,7 @@ test('on a terminal one line is drawn over, ten times a second at most, and the 
   expect(text.endsWith('\n')).toBe(true);
 });
 
-test('which checkpoints were refused, saved and not saved is a line each', () => {
+test('each refused, saved and failed checkpoint is one line', () => {
   let text = '';
   const write = (it: string): void => {
     text += it;
@@ -55,7 +55,7 @@ test.each([
   [3, 0, ['whole step', 'images/s'], ['recoveries', 'trained before']],
   [3, 2, ['whole step', 'recoveries'], ['trained before']],
   [0, 0, ['all 3 steps had been trained before', 'held-out accuracy'], ['whole step', 'images/s']],
-])('a run that trained %i steps, with %i recoveries, ends with what it has done', (...row) => {
+])('a run that trained %i steps, with %i recoveries, ends with a summary', (...row) => {
   const [stepsTrained, recoveries, said, unsaid] = row;
   let text = '';
   const write = (it: string): void => {

@@ -327,7 +327,7 @@ describe('failures name the culprit', () => {
       expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
     });
 
-    test.each(['loading', 'ready'] as const)('while %s, with a limit eight times as long', (phase) => {
+    test.each(['loading', 'ready'] as const)('while %s, at 8 times the limit', (phase) => {
       const driver = paced();
       if (phase === 'loading') {
         driver.give({ kind: 'exited', tpu: 0, reason: 'exit code 1' });

@@ -302,7 +302,7 @@ class Simulation {
     return this.#lives[life.tpu] === life;
   }
 
-  /** Looks for a master every few ms until one admits the worker. */
+  /** Looks for a master again and again until one admits the worker. */
   #connect(life: Life, ms: number): void {
     this.#whenAwake(life, ms, () => {
       if (!this.#isPresent(life) || life.boss !== undefined) return;

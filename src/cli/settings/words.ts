@@ -47,7 +47,7 @@ export function parseWords(words: readonly string[], { where, origin }: Wording)
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     const found =
-      error.exitCode === 0 ? 'a question for help' : error.message.replace(/^error: /, '');
+      error.exitCode === 0 ? 'a request for help' : error.message.replace(/^error: /, '');
     throw new UnknownWords(`${where}: ${shortened(found, 200)}`, error);
   }
   const { config, ...settings } = flags;

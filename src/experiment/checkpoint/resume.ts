@@ -73,7 +73,7 @@ function checkData(name: string, saved: SavedRun, identity: RunIdentity): void {
   const contents = found === undefined ? 'not noted by the version that saved it' : short(found);
   const was = `training set ${saved.data} (contents ${contents})`;
   const is = `${identity.data} (contents ${short(trainDigest)})`;
-  throw unlike(name, was, is, `resume with the data of then, or ${elsewhere}`);
+  throw unlike(name, was, is, `resume with the data set of the run that saved it, or ${elsewhere}`);
 }
 
 /**
@@ -90,7 +90,7 @@ function checkSteps(name: string, saved: SavedRun, identity: RunIdentity, step: 
   const anew = '--start-from begins a new run with its weights';
   throw new PodError(
     'bad-config',
-    `checkpoint ${name}: ${otherRate(saved, identity, step)}: resume with the schedule of then; ${anew}`,
+    `checkpoint ${name}: ${otherRate(saved, identity, step)}: resume with the schedule of the run that saved it; ${anew}`,
   );
 }
 
@@ -101,11 +101,11 @@ function otherRate(saved: SavedRun, identity: RunIdentity, steps: number): strin
     const found = `this run has ${shortest(is)}`;
     return `the learning rate of step ${step + 1} was ${shortest(was)}, ${found}`;
   }
-  return `its ${steps} steps had learning rates that this version of pod does not give`;
+  return `its ${steps} steps had learning rates that this version of pod does not reproduce`;
 }
 
 const elsewhere = 'use another directory';
-const thenOrElsewhere = `resume with the settings of then, or ${elsewhere}`;
+const thenOrElsewhere = `resume with the settings of the run that saved it, or ${elsewhere}`;
 
 function described({ name, shape }: NamedShape): string {
   return `${name} ${shapeText(shape)}`;

@@ -10,8 +10,8 @@ const numbers = new Float32Array(memory.buffer);
 const count = fc.integer({ min: 0, max: 100 });
 const place = fc.integer({ min: 0, max: 5 });
 
-describe('loops over words', () => {
-  test('copy, fill and add touch exactly their words', () => {
+describe('kernels over words', () => {
+  test('copy, fill and add write exactly the words of their targets', () => {
     fc.assert(
       fc.property(count, place, place, fc.float({ noNaN: true }), (n, from, to, value) => {
         words.forEach((_, i) => {
@@ -39,7 +39,7 @@ describe('digest', () => {
   const array = fc.array(word, { maxLength: 70 }).map((values) => Uint32Array.from(values));
   const seed = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 
-  test('kernel = its twin in plain TypeScript', () => {
+  test('the kernel computes the digest of the implementation in TypeScript', () => {
     fc.assert(
       fc.property(array, place, seed, (values, at, start) => {
         words.set(values, at);
@@ -49,7 +49,7 @@ describe('digest', () => {
       { numRuns: 500 },
     );
   });
-  test('one changed bit, two swapped words, or a zero more changes it', () => {
+  test('changes with a flipped bit, with two swapped words, and with another zero', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 0, max: 0x7f00_0000 }), { minLength: 2, maxLength: 70 }),
@@ -71,14 +71,14 @@ describe('digest', () => {
       { numRuns: 500 },
     );
   });
-  test('signs that change in pairs do not cancel', () => {
+  test('two changed signs do not cancel', () => {
     const one = new Uint32Array(64).fill(0x3f80_0000);
     const flipped = one.slice();
     flipped[3] = 0xbf80_0000;
     flipped[19] = 0xbf80_0000;
     expect(digest(flipped)).not.toBe(digest(one));
   });
-  test('every NaN is the same one, the zeros differ', () => {
+  test('is equal for all NaNs, and differs for −0 and +0', () => {
     expect(digest(Uint32Array.of(0x7fc0_0000))).toBe(digest(Uint32Array.of(0xff80_0001)));
     expect(digest(Uint32Array.of(0))).not.toBe(digest(Uint32Array.of(0x8000_0000)));
   });
@@ -92,7 +92,7 @@ describe('philox', () => {
     kernels.philox(0, n, k0, k1, c0, c1, c2, c3);
     return Array.from(words.slice(0, n + 1));
   };
-  test('the known answers of its authors', () => {
+  test('the kernel has the known answers of its authors', () => {
     const ones = 0xffff_ffff;
     expect(draw(4, [0, 0], [0, 0, 0, 0])).toEqual([
       0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8, 7,
@@ -104,7 +104,7 @@ describe('philox', () => {
       draw(4, [0xa4093822, 0x299f31d0], [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344]),
     ).toEqual([0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1, 7]);
   });
-  test('a long draw is its blocks in order, the carry runs through, and it stops where told', () => {
+  test('a long draw has its blocks in order, carries the counter, and writes no more words', () => {
     const start = [0xffff_ffff, 0xffff_ffff, 5, 9];
     const long = draw(7, [1, 2], start);
     expect(long.slice(0, 4)).toEqual(draw(4, [1, 2], start).slice(0, 4));

@@ -61,7 +61,7 @@ test.each<[string[], RegExp]>([
   [['--modle', 'mlp'], /^POD_ARGS: unknown option '--modle' \(Did you mean --model\?\)$/],
   [['mlp'], /^POD_ARGS: too many arguments/],
   [['--steps'], /^POD_ARGS: option '--steps <n>' argument missing$/],
-  [['--help'], /^POD_ARGS: a question for help$/],
+  [['--help'], /^POD_ARGS: a request for help$/],
 ])('words that are no flags of pod train throw UnknownWords: %j', (words, message) => {
   const error = refusal(() => parseWords(words, wording));
   expect(error).toBeInstanceOf(UnknownWords);

@@ -103,7 +103,7 @@ describe('the next master finds', () => {
     expect(open(path).past().history).toEqual([step(1, { loss: Number.NaN })]);
   });
 
-  test('a committed step once: running again must give the same bits and writes nothing', () => {
+  test('a committed step, which is not written again and must have the same bits', () => {
     const path = written();
     const log = open(path);
     const before = readFileSync(path);
@@ -261,7 +261,7 @@ describe('a damaged log', () => {
     const path = written();
     const log = open(path);
     truncateSync(path, 10);
-    expect(() => log.commit(step(4), 4)).toThrow(/^commit log .*: it was cut from \d+ to 10 bytes/);
+    expect(() => log.commit(step(4), 4)).toThrow(/^commit log .*: the file has shrunk from \d+ to 10 bytes/);
   });
 
   test('in a folder that cannot be made is refused', () => {

@@ -347,7 +347,7 @@ describe('a job server', () => {
     refused('--bad', 'bad-flag', /^--bad: expected nothing$/);
     refused('--large', 'out-of-hbm', /./);
     refused('--unknown', 'bad-flag', /^flags of a job: unknown option '--unknown'$/);
-    refused('--help', 'bad-flag', /^flags of a job: a question for help$/);
+    refused('--help', 'bad-flag', /^flags of a job: a request for help$/);
     refused('x'.repeat(wordsBytesMax), 'too-large', /^flags: expected 16384 bytes, found 16388$/);
     expect(server.list()).toEqual([]);
     expect(files.operations.length).toBe(before);
@@ -409,7 +409,7 @@ describe('a job server', () => {
     expect(statesOf(next.server)).toEqual(['job-1 running', 'job-3 queued']);
     expect(next.server.listDamaged().map(({ reason }) => reason)).toEqual([
       'data/jobs/job-2/job.json: it is damaged: id: expected job-2, found job-1',
-      'data/jobs/job-4/job.json: it is damaged: it is missing, and log.jsonl is there',
+      'data/jobs/job-4/job.json: the job is damaged: this file is missing, but log.jsonl exists',
     ]);
     expect(next.server.submit([]).id).toBe('job-5');
   });

@@ -95,7 +95,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
   test.each([
     ['another program', { program: 0 }, /has no parameters of program 0 after 7 steps/],
     ['other steps', { steps: 8 }, /has no parameters of program 1 after 8 steps/],
-  ])('of %s are refused with a message that names both', async (_, change, text) => {
+  ])('of %s are refused with a message that names the peer', async (_, change, text) => {
     const { taking, offer } = await makeEnds(over);
     const taken = taking.take({ ...what, ...change, offer, into: empty() });
     await expect(taken).rejects.toMatchObject({
@@ -140,7 +140,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
     const ended = taking.take({ ...what, offer: cut, into: empty() });
     await expect(ended).rejects.toMatchObject({
       code: 'worker-exited',
-      message: expect.stringMatching(/from Cloud TPU 0: gone before all had come/),
+      message: expect.stringMatching(/from Cloud TPU 0: disconnected before all parameters had arrived/),
     });
   });
 

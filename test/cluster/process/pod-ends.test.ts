@@ -41,22 +41,19 @@ describe('pod up --wait ends a pod on a signal', () => {
     ['SIGINT', 130],
     ['SIGTERM', 143],
     ['SIGHUP', 143],
-  ] as const)(
-    '%s in training: after the step, and saved',
-    async (signal, code) => {
-      const dir = folder();
-      const saved = ['--checkpoint', join(dir, 'saved'), '--every', '100000'];
-      const { child, ran } = pod('up', '--wait', '--dir', dir, ...endless, ...saved);
-      await untilSaid(join(dir, 'master.log'), '"step":3,');
-      child.kill(signal);
-      const ended = await ran;
-      expect(ended).toMatchObject({ code, out: '' });
-      expect(ended.err).toBe(`pod: ${signal}: ending after this step; once more ends at once\n`);
-      expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
-      expect(readdirSync(join(dir, 'saved')).some((it) => it.startsWith('step-'))).toBe(true);
-      expectNobody(dir);
-    },
-  );
+  ] as const)('%s in training: after the step, and saved', async (signal, code) => {
+    const dir = folder();
+    const saved = ['--checkpoint', join(dir, 'saved'), '--every', '100000'];
+    const { child, ran } = pod('up', '--wait', '--dir', dir, ...endless, ...saved);
+    await untilSaid(join(dir, 'master.log'), '"step":3,');
+    child.kill(signal);
+    const ended = await ran;
+    expect(ended).toMatchObject({ code, out: '' });
+    expect(ended.err).toBe(`pod: ${signal}: ending after this step; once more ends at once\n`);
+    expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
+    expect(readdirSync(join(dir, 'saved')).some((it) => it.startsWith('step-'))).toBe(true);
+    expectNobody(dir);
+  });
 
   test('SIGINT soon after the start: the same exit code, and no error', async () => {
     for (const afterMs of [300, 600, 900]) {

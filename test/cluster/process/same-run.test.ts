@@ -55,7 +55,7 @@ test('a new master with another run starts from step 1 and logs which run it aba
   const line = lineOf(await other.ran, 'another-run');
   expect(line).toMatchObject({ level: 40, steps: 80 });
   expect(line['cause']).toMatch(
-    /^a run that had come to step \d+ of 80 is not gone on with: this run has seed 1, not seed 0, and/,
+    /^an unfinished run, at step \d+ of 80, is not continued: this run has seed 1, not seed 0, and/,
   );
 });
 

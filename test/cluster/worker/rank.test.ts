@@ -40,7 +40,7 @@ describe("the number of a process's Cloud TPU", () => {
     }
   });
 
-  test('is POD_SLOT minus 1', () => {
+  test('is refused for POD_SLOT 0, because slots count from 1', () => {
     expect(errorOf({ POD_SLOT: '0' }).message).toMatch(/^POD_SLOT: expected a whole number from 1/);
   });
 });

@@ -19,7 +19,7 @@ import { product, stridesOf } from '../../../src/numerics/shape.ts';
 
 type Counts = ReadonlyMap<string, number>;
 
-/** What a sum is worth for given counters, by definition. */
+/** The value of an expression for given counters, by definition. */
 function worth(a: Affine, counts: Counts): number {
   return a.terms.reduce((sum, { atom, coefficient }) => {
     if (atom.kind === 'variable') return sum + coefficient * counts.get(atom.key)!;
@@ -47,7 +47,7 @@ const counters = fc
   .array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 })
   .map((sizes) => sizes.map((size, d) => variable(`v${d}`, size)));
 
-test('sums, multiples, quotients and clamps keep their values, whatever was simplified', () => {
+test('simplification of sums, multiples, quotients and clamps keeps their values', () => {
   const small = fc.integer({ min: 1, max: 7 });
   fc.assert(
     fc.property(counters, fc.array(small, { minLength: 6, maxLength: 6 }), (its, n) => {
@@ -71,7 +71,7 @@ test('sums, multiples, quotients and clamps keep their values, whatever was simp
   );
 });
 
-test('a place cut into digits and put together again is the place itself', () => {
+test('a flat index split into indices and joined again simplifies to the flat index', () => {
   const sizes = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 4 });
   fc.assert(
     fc.property(sizes, (dims) => {
@@ -83,7 +83,7 @@ test('a place cut into digits and put together again is the place itself', () =>
   );
 });
 
-test('places of factors of a dimension need no quotients', () => {
+test('a dimension that is split into two counters needs no quotients', () => {
   const [outer, inner] = [variable('o', 144), variable('i', 64)];
   const place = plus(times(term(outer), 64), term(inner));
   expect(quotient(place, 64).key).toBe(term(outer).key);

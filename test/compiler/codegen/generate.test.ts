@@ -26,7 +26,7 @@ const loopOpcodes: readonly Opcode[] = [
 ];
 
 describe('a generated loop has the bits of evaluate', () => {
-  test('random programs', () => {
+  test('for random programs', () => {
     let runs = 0;
     const program = arbitraryModule({ opcodes: loopOpcodes, choicesMax: 48 });
     fc.assert(
@@ -41,7 +41,7 @@ describe('a generated loop has the bits of evaluate', () => {
     expect(runs).toBeGreaterThan(150);
   });
 
-  test('random arrangements of elements', () => {
+  test('for random changes of shape and reductions', () => {
     const opcodes = loopOpcodes.filter(
       (it) => !unaryOpcodes.some((one) => one === it) && !binaryOpcodes.some((one) => one === it),
     );
@@ -56,14 +56,14 @@ describe('a generated loop has the bits of evaluate', () => {
   });
 
   const types = ['f32', 'bf16', 's32', 'u32', 'pred'] as const;
-  test.each([...unaryOpcodes])('%s, on every type it takes, at every number of lanes', (opcode) => {
+  test.each([...unaryOpcodes])('for %s, on all its types, at sizes around the lanes', (opcode) => {
     for (const type of types) {
       for (const size of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 41]) {
         check([arrayShape(type, [size])], (x) => attempt(() => b.unary(opcode, x!)));
       }
     }
   });
-  test.each([...binaryOpcodes])('%s, on every type it takes', (opcode) => {
+  test.each([...binaryOpcodes])('for %s, on all its types', (opcode) => {
     for (const type of types) {
       for (const size of [3, 9, 203]) {
         const shape = arrayShape(type, [size]);
@@ -71,14 +71,14 @@ describe('a generated loop has the bits of evaluate', () => {
       }
     }
   });
-  test.each(types)('comparisons and conversions of %s', (type) => {
+  test.each(types)('for comparisons and conversions of %s', (type) => {
     const shape = arrayShape(type, [61]);
     for (const direction of ['EQ', 'NE', 'LT', 'LE', 'GT', 'GE'] as const) {
       check([shape, shape], (x, y) => b.compare(direction, x!, y!));
     }
     for (const to of types) check([shape], (x) => b.convert(x!, to));
   });
-  test.each([0, -0, 1.5, -2, Infinity, -Infinity, NaN])('bounds of %d', (bound) => {
+  test.each([0, -0, 1.5, -2, Infinity, -Infinity, NaN])('for maximum, minimum and clamp with the constant %d', (bound) => {
     const values = b.constant(randomLiteral(arrayShape('f32', []), stream(3, 'any')));
     for (const type of ['f32', 'bf16'] as const) {
       const shape = arrayShape(type, [203]);
@@ -90,7 +90,7 @@ describe('a generated loop has the bits of evaluate', () => {
       check([shape], (x) => b.clamp(b.scalar(type, bound), x!, b.convert(values, type)));
     }
   });
-  test('shifts by a constant', () => {
+  test('for shifts by a constant', () => {
     for (const opcode of ['shift-left', 'shift-right-arithmetic', 'shift-right-logical'] as const) {
       for (const type of ['s32', 'u32'] as const) {
         for (const count of [0, 1, 31, 32, 40]) {
@@ -99,7 +99,7 @@ describe('a generated loop has the bits of evaluate', () => {
       }
     }
   });
-  test('ranks 0 to 4, sizes around the lanes', () => {
+  test('for ranks 0 to 4 and sizes around the number of lanes', () => {
     for (const dims of [[], [1], [3], [2, 5], [1, 4], [3, 1, 7], [2, 2, 2, 9], [2, 3, 4, 8]]) {
       const shape = arrayShape('f32', dims);
       check([shape, shape], (x, y) => b.tuple([b.add(x!, y!), b.reduceSum(x!, [...dims.keys()])]));
@@ -109,7 +109,7 @@ describe('a generated loop has the bits of evaluate', () => {
   });
 });
 
-describe('the loops of a training step', () => {
+describe('a loop of a training step has the bits of evaluate', () => {
   const image = arrayShape('f32', [2, 6, 6, 24]);
   const { dims } = image;
   const pool = [1, 2, 2, 1].map((size) => b.windowDimension({ size, stride: size }));
@@ -187,7 +187,7 @@ describe('the loops of a training step', () => {
       return b.tuple([b.negate(loss), gradient]);
     });
   });
-  test('the largest and where it is', () => {
+  test('argmax: the largest value and its index', () => {
     const [v, i, w, j] = (['f32', 's32', 'f32', 's32'] as const).map((type, n) =>
       b.parameter(n, arrayShape(type, [])),
     ) as [Parameter, Parameter, Parameter, Parameter];
@@ -206,7 +206,7 @@ describe('the loops of a training step', () => {
       ),
     );
   });
-  test('what is computed for flattened images is read as it lies', () => {
+  test('bias and ReLU, followed by flattening', () => {
     const flatDims = [2, 6 * 6 * 24];
     check([image, arrayShape('f32', [24])], (x, bias) => {
       const sum = b.add(x!, row(bias!));
@@ -215,9 +215,9 @@ describe('the loops of a training step', () => {
   });
 });
 
-describe('in place', () => {
+describe('inPlace', () => {
   const shape = arrayShape('f32', [37]);
-  test('momentum and weights take the memory they come from', () => {
+  test('allows new momentum and weights to take the memory of the old ones', () => {
     const body = computationOf([shape, shape, shape], (g, m, w) => {
       const momentum = b.add(b.multiply(m!, b.full('f32', [37], 0.9)), g!);
       const step = b.multiply(momentum, b.full('f32', [37], 0.1));
@@ -242,7 +242,7 @@ describe('in place', () => {
       ]),
     );
   });
-  test('what moves elements, or reduces them, does not', () => {
+  test('allows nothing for loops that move or reduce elements', () => {
     const square = arrayShape('f32', [6, 6]);
     const reversed = computationOf([shape], (x) => b.reverse(x!, [0]));
     const turned = computationOf([square], (x) => b.transpose(x!, [1, 0]));
@@ -252,7 +252,7 @@ describe('in place', () => {
     );
     for (const body of [reversed, turned, both, centred]) expect(inPlace(body, 0)).toEqual([]);
   });
-  test('any sharing that inPlace allows leaves the bits as they are', () => {
+  test('allows only sharing that keeps the bits of the results', () => {
     let shared = 0;
     const program = arbitraryModule({ opcodes: loopOpcodes, choicesMax: 40 });
     fc.assert(
@@ -275,8 +275,8 @@ describe('in place', () => {
   });
 });
 
-describe('what makes no loop', () => {
-  test('is refused with a reason', () => {
+describe('supports', () => {
+  test('refuses a body that cannot be a loop, with a reason', () => {
     const matrix = arrayShape('f32', [64, 600]);
     const reasonOf = (shapes: readonly ArrayShape[], make: Make): true | string =>
       supports(computationOf(shapes, make));
@@ -309,7 +309,10 @@ describe('what makes no loop', () => {
 
 type Make = (...parameters: (HloInstruction | undefined)[]) => HloInstruction;
 
-/** Runs a computation with random arguments; one that HLO does not allow is left out. */
+/**
+ * Expects the bits of `evaluate` from a computation with random arguments. Does nothing if `make`
+ * returns undefined, because HLO does not allow the computation.
+ */
 function check(
   shapes: readonly ArrayShape[],
   make: (...parameters: (HloInstruction | undefined)[]) => HloInstruction | undefined,
@@ -349,7 +352,10 @@ function expectSame(
   expect(runLoop(body, args, shares).map(bitsOf)).toEqual(expected(body, args).map(bitsOf));
 }
 
-/** A program as the body of a loop: constants of several values are parameters, results arrays. */
+/**
+ * Turns a program into the body of a loop: constants of several values become parameters, and
+ * results become arrays.
+ */
 function bodyOf({ module, inputs }: Program): { body: HloComputation; args: readonly Literal[] } {
   const parameters = [...module.entry.parameters];
   const args = [...inputs.parameters];

@@ -10,9 +10,9 @@ const guardBytes = 64;
 const guardByte = 0xa5;
 
 /**
- * Runs the generated function of a computation in a memory of its own. `shares[t]` is the
- * parameter whose memory target t takes. Throws if it writes outside of its targets, or into
- * sources that are not theirs.
+ * Runs the generated function of a computation in a new memory and returns its targets. `shares`
+ * has, by target, the parameter whose memory the target takes. Throws if the function writes
+ * outside of its targets.
  */
 export function runLoop(
   body: HloComputation,
@@ -55,12 +55,12 @@ export function runLoop(
   return results;
 }
 
-/** What the computation should give. */
+/** The expected results: those of `evaluate`. */
 export function expected(body: HloComputation, args: readonly Literal[]): Literal[] {
   return flat(evaluateComputation(body, args));
 }
 
-/** Bits of each element, all NaN alike. */
+/** Bits of each element. All NaNs are equal. */
 export function bitsOf({ shape, data }: Literal): number[] {
   const words =
     data instanceof Float32Array

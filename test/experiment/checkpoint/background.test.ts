@@ -5,7 +5,7 @@ import { AssertionError } from '../../../src/numerics/assert.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import { snapshotOf } from './snapshots.ts';
 
-/** A disk whose saves end when the test says so. */
+/** Checkpoints whose saves end when the test calls `finish`. */
 class SlowDisk implements Checkpoints {
   readonly begun: number[] = [];
   finish: (error?: Error) => void = () => {};
@@ -25,12 +25,12 @@ class SlowDisk implements Checkpoints {
   }
 }
 
-/** Lets all that can go on go on. */
+/** Waits until all pending promises have run. */
 async function turn(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-test('one save at a time; the newest waits, and older ones give way to it', async () => {
+test('one save runs at a time; only the newest waiting snapshot is saved after it', async () => {
   const disk = new SlowDisk();
   let now = 0;
   const saver = new BackgroundSaver(disk, () => now);
@@ -59,7 +59,7 @@ test('one save at a time; the newest waits, and older ones give way to it', asyn
   expect(disk.begun).toEqual([1, 3, 4]);
 });
 
-test('a failure is an event, and the next is saved', async () => {
+test('a failed save is reported as an event, and the next snapshot is saved', async () => {
   const disk = new SlowDisk();
   const saver = new BackgroundSaver(disk, () => 0);
   saver.save(snapshotOf(1));
@@ -72,7 +72,7 @@ test('a failure is an event, and the next is saved', async () => {
   expect(disk.begun).toEqual([1, 2]);
 });
 
-test('our own mistake is told to whoever asks next', async () => {
+test('an assertion that fails in a save is thrown by the next takeEvents', async () => {
   const disk = new SlowDisk();
   const saver = new BackgroundSaver(disk, () => 0);
   saver.save(snapshotOf(1));

@@ -8,7 +8,7 @@ import { PodError } from '../../../src/numerics/error.ts';
 import { type MemoryDirectory, type MemoryFile, MemoryFiles } from './memory-files.ts';
 import { snapshotOf } from './snapshots.ts';
 
-/** Two checkpoints; the newer one, of 24 KiB, is to be damaged. */
+/** Two checkpoints. The tests damage the newer one, which has 24 KiB. */
 interface Pair {
   readonly files: MemoryFiles;
   readonly checkpoints: Checkpoints;
@@ -29,7 +29,7 @@ function fileIn({ newer }: Pair, name: string): MemoryFile {
   return newer.entries.get(name) as MemoryFile;
 }
 
-/** The newer one is refused in one line that matches, and the older one loads. */
+/** Expects that the newer checkpoint is refused with one line and that the older one loads. */
 async function expectRefused({ checkpoints }: Pair, reason: RegExp, where: string): Promise<void> {
   const { checkpoint, refused } = await checkpoints.latest();
   expect(checkpoint?.name, where).toBe('step-0000001');
@@ -37,15 +37,15 @@ async function expectRefused({ checkpoints }: Pair, reason: RegExp, where: strin
   expect(refused[0]?.reason, where).not.toContain('\n');
 }
 
-test('undamaged, the newer one loads', async () => {
+test('the newer checkpoint loads if it is not damaged', async () => {
   const { checkpoints } = await pair();
   const { checkpoint, refused } = await checkpoints.latest();
   expect(checkpoint?.name).toBe('step-0000002');
   expect(refused).toEqual([]);
 });
 
-describe('the newer one is refused', () => {
-  test('with any bit of its manifest flipped, or any byte', async () => {
+describe('the newer checkpoint is refused', () => {
+  test('with any bit or byte of its manifest flipped', async () => {
     const it = await pair();
     const file = fileIn(it, 'manifest.json');
     const whole = file.bytes;
@@ -59,7 +59,7 @@ describe('the newer one is refused', () => {
   });
 
   test.each(names)(
-    'with %s cut at every 4 KB, at every byte of its ends, or longer',
+    'with %s truncated at every 4 KB or at any byte near its ends, or one byte longer',
     async (name) => {
       const it = await pair();
       const file = fileIn(it, name);
@@ -79,7 +79,7 @@ describe('the newer one is refused', () => {
     },
   );
 
-  test.each(names.slice(1))('with a bit of %s flipped, here or there', async (name) => {
+  test.each(names.slice(1))('with a bit of %s flipped in many places', async (name) => {
     const it = await pair();
     const file = fileIn(it, name);
     const whole = file.bytes;
@@ -103,7 +103,7 @@ describe('the newer one is refused', () => {
     await expectRefused(it, new RegExp(`^${name}: could not be read: EISDIR`), name);
   });
 
-  test('with the files of another one', async () => {
+  test('with a file of another checkpoint', async () => {
     for (const name of names) {
       const it = await pair();
       const older = it.files.node(`dir/step-0000001/${name}`) as MemoryFile;
@@ -112,7 +112,7 @@ describe('the newer one is refused', () => {
     }
   });
 
-  test('with weights that the pod did not commit', async () => {
+  test('with weights whose digest the pod did not commit', async () => {
     const { files, checkpoints } = await pair();
     await checkpoints.save({ ...snapshotOf(3), weightsDigest: '0123456789abcdef' });
     const reading = readCheckpoint(files, 'dir', 'step-0000003');
@@ -121,7 +121,7 @@ describe('the newer one is refused', () => {
   });
 });
 
-test('with all of them bad nothing loads, and each is named', async () => {
+test('if all checkpoints are bad, none loads and each is named', async () => {
   const it = await pair();
   (it.files.node('dir/step-0000001') as MemoryDirectory).entries.clear();
   fileIn(it, 'manifest.json').bytes = new Uint8Array();
@@ -130,7 +130,7 @@ test('with all of them bad nothing loads, and each is named', async () => {
   expect(refused.map(({ name }) => name)).toEqual(['step-0000002', 'step-0000001']);
 });
 
-test('other names in the directory are left alone', async () => {
+test('other names in the directory are not taken for checkpoints', async () => {
   const { files, checkpoints } = await pair();
   for (const name of ['step-2', 'step-00000002', 'step-0000002.old', 'notes']) {
     await files.makeDirectory(`dir/${name}`);
@@ -138,7 +138,10 @@ test('other names in the directory are left alone', async () => {
   expect(await checkpoints.list()).toEqual(['step-0000002', 'step-0000001']);
 });
 
-/** As {@link expectRefused}, without reading the older one again: thousands of times. */
+/**
+ * Expects that the newer checkpoint is refused with one line. Does not read the older one, as
+ * {@link expectRefused} does, because tests call this thousands of times.
+ */
 async function refusesAlone({ files }: Pair, where: string): Promise<void> {
   const reading = readCheckpoint(files, 'dir', 'step-0000002');
   const error = await reading.then(

@@ -9,10 +9,10 @@ import { type Fault, MemoryFiles } from './memory-files.ts';
 import { snapshotOf } from './snapshots.ts';
 
 const target = 'w.safetensors';
-/** Files of a user with names that drafts have, or had once. */
+/** Files of a user whose names look like those of drafts, in this version and in older ones. */
 const users = [`.partial-${target}`, `.${target}.${pid}.0.partial`];
 
-test('a draft has a name of its own: files of that kind stay', async () => {
+test('an export leaves files of the user with names like its drafts', async () => {
   const files = await prepared();
   await exported(files);
   expect([...(await files.readDirectory(''))].sort()).toEqual([...users, 'ck', target].sort());
@@ -36,7 +36,7 @@ test('an export that fails at any operation leaves no draft', async () => {
   }
 });
 
-/** A checkpoint, and the files of the user. */
+/** Returns files with one checkpoint and the files of the user. */
 async function prepared(): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('ck', { keep: 1, files });

@@ -14,14 +14,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-/** The model that the enumerated tests trust, and the files of this machine, do the same. */
+/** The in-memory model of files, on which other tests rely, must behave like the real files. */
 describe.each<[string, FileSystem, () => string]>([
   ['this machine', nodeFiles, () => directory],
   ['the model', new MemoryFiles(), () => ''],
 ])('%s', (_, files, root) => {
   const path = (name: string): string => join(root(), name);
 
-  test('what is written is read, and a rename takes it along', async () => {
+  test('a file is read as written, also after its directory was renamed', async () => {
     await files.makeDirectory(path('a'));
     await write('a/file', [1, 2, 3]);
     expect([...(await files.readFile(path('a/file'), 3))]).toEqual([1, 2, 3]);
@@ -35,7 +35,7 @@ describe.each<[string, FileSystem, () => string]>([
     expect(await files.readDirectory(root() || '.')).toEqual(['b']);
   });
 
-  test('what cannot be done is an error of the system, with its code', async () => {
+  test('an impossible operation fails with the error code of the system', async () => {
     await files.makeDirectory(path('empty'));
     const codes: [string, () => Promise<unknown>][] = [
       ['EEXIST', () => files.makeDirectory(path('b'))],
@@ -64,7 +64,7 @@ describe.each<[string, FileSystem, () => string]>([
     }
   });
 
-  test('what is removed is gone', async () => {
+  test('removed files and directories are gone', async () => {
     await files.removeFile(path('b/file'));
     await files.removeDirectory(path('b'));
     await files.removeDirectory(path('empty'));
@@ -80,7 +80,7 @@ describe.each<[string, FileSystem, () => string]>([
 });
 
 test.skipIf(process.platform === 'win32')(
-  'a pipe in the place of a file is not waited for',
+  'a pipe in the place of a file is refused without waiting',
   async () => {
     const pipe = join(directory, 'pipe');
     expect(spawnSync('mkfifo', [pipe]).status).toBe(0);

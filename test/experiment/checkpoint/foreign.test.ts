@@ -23,7 +23,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(root, { recursive: true }));
 
-test('clearing up follows no link, and removes nothing that a save could not have made', async () => {
+test('clearing up follows no link, and removes only what a save could have made', async () => {
   await symlink('../photos', at('ck', '.deleted-old'));
   await symlink('../photos', at('ck', '.deleted-step-0000001'));
   await mkdir(at('ck', '.partial-step-0000002'));
@@ -50,7 +50,7 @@ test('clearing up removes what interrupted saves and deletions leave', async () 
   expect(await readdir(at('ck'))).toEqual(['step-0000005']);
 });
 
-test('a name that is needed and taken: one line that names it, and the next save goes well', async () => {
+test('a save whose name is taken by a foreign file fails in one line, and the next save works', async () => {
   for (const [kind, make] of [
     ['file', (path: string) => writeFile(path, 'mine')],
     ['link', (path: string) => symlink('../photos', path)],
@@ -70,7 +70,7 @@ test('a name that is needed and taken: one line that names it, and the next save
   expect(await readdir(at('ck'))).toEqual(['step-0000007']);
 });
 
-test('old checkpoints that are links, or that hold files of others, are not deleted', async () => {
+test('old checkpoints that are links or contain foreign files are not deleted', async () => {
   await save(1);
   await save(2);
   await rename(at('ck', 'step-0000001'), at('moved'));
@@ -88,19 +88,19 @@ function at(...path: readonly string[]): string {
   return join(root, ...path);
 }
 
-/** Makes a file and the folder that it lies in. */
+/** Makes a file of a user together with its folder. */
 async function file(...path: readonly string[]): Promise<void> {
   await mkdir(at(...path.slice(0, -1)), { recursive: true });
   await writeFile(at(...path), 'of a user');
 }
 
-/** All there is, links not followed. */
+/** Returns the paths of everything below the root. Does not follow links. */
 async function names(): Promise<readonly string[]> {
   const all = await readdir(root, { recursive: true, withFileTypes: true });
   return all.map((it) => join(it.parentPath, it.name).slice(root.length + 1)).sort();
 }
 
-/** As a run does that opens the folder, saves once and ends. */
+/** Opens the folder like a run, saves one checkpoint and closes the folder. */
 async function save(step: number, keep = 9): Promise<void> {
   const checkpoints = await openCheckpoints(at('ck'), { keep });
   await checkpoints.save(snapshotOf(step));

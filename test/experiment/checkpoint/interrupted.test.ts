@@ -18,15 +18,17 @@ import {
 } from './memory-files.ts';
 import { snapshotOf } from './snapshots.ts';
 
-/** Runs in a directory of some kind; a save is interrupted at every one of its operations. */
+/**
+ * A directory of checkpoints and a save into it, which tests interrupt at each of its operations.
+ */
 interface Scene {
   readonly name: string;
   readonly keep: number;
-  /** What is there before. */
+  /** Makes the checkpoints that exist before the save. */
   readonly before: (files: MemoryFiles) => Promise<void>;
-  /** What is saved. */
+  /** Step that is saved. */
   readonly saved: number;
-  /** The newest good one before: what must load unless the new one does. */
+  /** Step of the newest good checkpoint before the save. It must load if the new one does not. */
   readonly old: number | undefined;
 }
 
@@ -47,7 +49,7 @@ const scenes: readonly Scene[] = [
 ];
 
 describe.each(scenes)('$name', (scene) => {
-  test('undisturbed', async () => {
+  test('loads the saved checkpoint if undisturbed', async () => {
     const files = await prepared(scene);
     expect(await attemptSave(files, scene)).toBe('saved');
     const { checkpoint, refused } = await reopened(files, scene);
@@ -55,7 +57,7 @@ describe.each(scenes)('$name', (scene) => {
     expect(refused).toEqual([]);
   });
 
-  test('killed at every operation, half a write done or none: the old or the new loads', async () => {
+  test('killed at every operation, the old or the new checkpoint loads', async () => {
     for (const partial of [false, true]) {
       const outcomes = await enumerated(
         scene,
@@ -67,7 +69,7 @@ describe.each(scenes)('$name', (scene) => {
     }
   });
 
-  test('power lost at every operation, whatever was not synced being there or not', async () => {
+  test('power lost at every operation, with any part of the unsynced data left', async () => {
     const outcomes = await enumerated(
       scene,
       (at) => ({ kind: 'stop', at, partial: true }),
@@ -77,7 +79,7 @@ describe.each(scenes)('$name', (scene) => {
     expect(outcomes).toContain(scene.saved);
   });
 
-  test('killed at every operation, and again at every one of clearing up', async () => {
+  test('killed at every operation, and again at every operation of clearing up', async () => {
     const count = await operationsOf(scene);
     for (let at = 0; at < count; at++) {
       for (let again = 0; ; again++) {
@@ -95,15 +97,15 @@ describe.each(scenes)('$name', (scene) => {
     }
   });
 
-  test('the disk is full from every operation on: one line says so', async () => {
+  test('the disk full from every operation on: an error of one line', async () => {
     await enumerated(scene, (at) => ({ kind: 'full', at }), survivals([allSurvives]));
   });
 
-  test.each(['EIO', 'ENOSPC'])('%s at every operation, once', async (code) => {
+  test.each(['EIO', 'ENOSPC'])('%s once, at every operation', async (code) => {
     await enumerated(scene, (at) => ({ kind: 'error', at, code }), survivals([allSurvives]));
   });
 
-  test('after a failure at every operation nothing lies around, and the next save goes well', async () => {
+  test('after a failure at every operation no draft is left, and the next save works', async () => {
     const count = await operationsOf(scene);
     for (let at = 0; at < count; at++) {
       const files = await prepared(scene);
@@ -122,7 +124,7 @@ describe.each(scenes)('$name', (scene) => {
   });
 });
 
-test('writes that take a few bytes at a time save the same', async () => {
+test('partial writes of a few bytes save the same checkpoint', async () => {
   const files = new MemoryFiles();
   files.writeBytesMax = 7;
   const checkpoints = await begun({ keep: 1, files });
@@ -130,7 +132,7 @@ test('writes that take a few bytes at a time save the same', async () => {
   expectSame((await checkpoints.latest()).checkpoint, snapshotOf(5));
 });
 
-test('of the good ones the newest are kept, and bad ones stay', async () => {
+test('rotation keeps the newest good checkpoints and never deletes bad ones', async () => {
   const files = new MemoryFiles();
   const checkpoints = await begun({ keep: 2, files });
   for (const step of [1, 2, 3]) await checkpoints.save(snapshotOf(step));
@@ -152,7 +154,7 @@ test('whole checkpoints of another run are never deleted', async () => {
   expect(await checkpoints.list()).toEqual(['step-0000004', 'step-0000002']);
 });
 
-test('a directory that cannot be written to is refused at once, in one line', async () => {
+test('a directory that cannot be written to is refused at once in one line', async () => {
   for (const code of ['EACCES', 'EROFS']) {
     const files = new MemoryFiles();
     await begun({ keep: 1, files });
@@ -165,14 +167,17 @@ test('a directory that cannot be written to is refused at once, in one line', as
   }
 });
 
-/** Opened, and ready to be written to. */
+/** Opens the directory of checkpoints for a run that will write to it. */
 async function begun(options: CheckpointsOptions): Promise<Checkpoints> {
   const checkpoints = await openCheckpoints(directory, options);
   await checkpoints.begin();
   return checkpoints;
 }
 
-/** Interrupts a save at each of its operations in turn; what loads then, by operation. */
+/**
+ * Interrupts a save at each of its operations in turn. Expects that the old or the new checkpoint
+ * loads after each of `aftermaths`. Returns the steps that loaded.
+ */
 async function enumerated(
   scene: Scene,
   faultAt: (at: number) => Fault,
@@ -180,7 +185,7 @@ async function enumerated(
 ): Promise<(number | undefined)[]> {
   const count = await operationsOf(scene);
   const outcomes: (number | undefined)[] = [];
-  // One further: interrupted after its last operation, which is not at all.
+  // The last round has its fault after the last operation, so nothing is interrupted.
   for (let at = 0; at <= count; at++) {
     const files = await prepared(scene);
     files.fault = faultAt(at);
@@ -203,7 +208,10 @@ function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFi
   return each.map((it) => (files) => new MemoryFiles(afterPowerLoss(files.root, it)));
 }
 
-/** All ways in which names of each directory, and bytes, may be there or not. */
+/**
+ * Returns all combinations of unsynced names in each directory, and of unsynced bytes, that
+ * survive.
+ */
 function powerLosses({ before, old, saved }: Scene): Survival[] {
   const isTaken = before === oneBad || old === saved;
   const name = `step-000000${saved}${isTaken ? '.1' : ''}`;
@@ -223,7 +231,7 @@ function powerLosses({ before, old, saved }: Scene): Survival[] {
 async function prepared(scene: Scene): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   await scene.before(files);
-  // So that every scene counts the operations of a save alone.
+  // The folder is made ready here, so that `operations` counts the operations of the save alone.
   await begun({ keep: scene.keep, files });
   files.operations.length = 0;
   return files;
@@ -284,7 +292,7 @@ function onlyPodErrors(error: unknown): void {
   expect(error.message).toMatch(/^(checkpoint step-|an old checkpoint ).*: E[A-Z]+: [^\n]*$/);
 }
 
-/** As another process finds it. */
+/** Returns the newest good checkpoint as another process finds it. */
 async function reopened(files: MemoryFiles, { keep }: Scene): Promise<Latest> {
   files.fault = undefined;
   return (await openCheckpoints(directory, { keep, files })).latest();

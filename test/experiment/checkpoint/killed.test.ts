@@ -18,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
-test('a process killed while it saves leaves the last one that it told of, or a newer one', async () => {
+test('a process killed while it saves leaves the last checkpoint that it reported, or a newer one', async () => {
   const outcomes: string[][] = [];
   for (const afterMs of [0, 3, 7, 12, 19, 31]) {
     const told = await killedAfter(afterMs);
@@ -29,13 +29,15 @@ test('a process killed while it saves leaves the last one that it told of, or a 
     expect([told, told + 1]).toContain(step);
     expect(new Float32Array(checkpoint!.tensors[0]!.bytes.slice().buffer)[7]).toBe(step);
     outcomes.push([...(await checkpoints.list())]);
-    // The next process begins anew.
+    // The next process starts with an empty directory.
     await rm(directory, { recursive: true });
   }
   for (const names of outcomes) expect(names.length).toBeLessThanOrEqual(3);
 });
 
-/** Kills the saver some time after its third checkpoint; the last step it told of. */
+/**
+ * Kills saver.mjs `afterMs` after its third checkpoint. Returns the last step that it has reported.
+ */
 async function killedAfter(afterMs: number): Promise<number> {
   const child = spawn(process.execPath, [saver, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],

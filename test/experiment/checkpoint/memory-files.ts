@@ -2,8 +2,8 @@ import type { FileSystem, Kind, NewFile } from '../../../src/experiment/checkpoi
 import { at } from '../../../src/numerics/assert.ts';
 
 /**
- * A file system in memory that knows what outlasts a loss of power: of a file what was synced, of
- * a directory the names it had when it was synced.
+ * Directory of a file system in memory that models a loss of power. `durable` is what would
+ * survive: the names in the directory, or the bytes of a file, at the last sync.
  */
 export interface MemoryDirectory {
   readonly kind: 'directory';
@@ -17,16 +17,20 @@ export interface MemoryFile {
 }
 export type MemoryNode = MemoryDirectory | MemoryFile;
 
-/** How an operation goes wrong. */
+/** A fault of one operation, whose number is `at`. */
 export type Fault =
-  /** It fails with this code and does nothing; all others go well. */
+  /** The operation fails with this code and does nothing. All others succeed. */
   | { readonly kind: 'error'; readonly at: number; readonly code: string }
-  /** It fails so, and so does every write after it: the disk is full. */
+  /**
+   * The disk is full from this operation on: writes, and new files and folders, fail with ENOSPC.
+   */
   | { readonly kind: 'full'; readonly at: number }
-  /** The process ends before it. A write may have got half of its bytes to the file. */
+  /**
+   * The process stops before the operation. If `partial`, a write has written half of its bytes.
+   */
   | { readonly kind: 'stop'; readonly at: number; readonly partial?: boolean };
 
-/** The process was stopped: no error of the system, so nobody may handle it. */
+/** Thrown when the process is stopped. It is no error of the system, so no code may handle it. */
 export class Stopped extends Error {}
 
 export function emptyDirectory(): MemoryDirectory {
@@ -35,9 +39,9 @@ export function emptyDirectory(): MemoryDirectory {
 
 export class MemoryFiles implements FileSystem {
   readonly root: MemoryDirectory;
-  /** Every operation that changes something, in order: `write partial/manifest.json`. */
+  /** Operations so far that change something, in order, such as `write partial/manifest.json`. */
   readonly operations: string[] = [];
-  /** Writes take this many bytes at most. */
+  /** Largest number of bytes that one write takes. */
   writeBytesMax: number = Number.POSITIVE_INFINITY;
   fault: Fault | undefined;
 
@@ -129,7 +133,7 @@ export class MemoryFiles implements FileSystem {
     directory.durable = new Map(directory.entries);
   }
 
-  /** What lies at a path, if anything. */
+  /** Returns the file or directory at a path, or undefined. */
   node(path: string): MemoryNode | undefined {
     let node: MemoryNode | undefined = this.root;
     for (const name of namesOf(path)) {
@@ -168,22 +172,22 @@ export class MemoryFiles implements FileSystem {
     if (number === fault.at) throw systemError(fault.code, what, path);
   }
 
-  /** A process that was stopped does nothing more, reading included. */
+  /** Throws Stopped if the process has been stopped: it can do nothing more, not even read. */
   #alive(): void {
     const { fault } = this;
     if (fault?.kind === 'stop' && this.operations.length > fault.at) throw new Stopped();
   }
 }
 
-/** What of the changes that were not synced is there after a loss of power. */
+/** The part of the unsynced changes that survives a loss of power. */
 export interface Survival {
-  /** Names in this directory: as they were when it was synced, or as they are. */
+  /** Names that survive in the directory `path`: those of the last sync, or all. */
   readonly names: (path: string) => 'synced' | 'all';
-  /** Of a file what was synced; or also half of the rest; or all of it. */
+  /** Bytes of a file that survive: the synced ones, these and half of the others, or all. */
   readonly bytes: 'synced' | 'half' | 'all';
 }
 
-/** A copy of a directory as a machine finds it that lost its power and starts again. */
+/** Returns a copy of a directory as it is after a loss of power and a restart of the machine. */
 export function afterPowerLoss(
   directory: MemoryDirectory,
   survival: Survival,
@@ -203,7 +207,7 @@ export function afterPowerLoss(
   return { kind: 'directory', entries, durable: new Map(entries) };
 }
 
-/** As a new process finds it on a machine that went on. */
+/** Survival of all changes: only the process has ended, and the machine goes on. */
 export const allSurvives: Survival = { names: () => 'all', bytes: 'all' };
 
 function survivingBytes({ bytes, durable }: MemoryFile, survival: Survival['bytes']): Uint8Array {

@@ -13,7 +13,7 @@ import { config, snapshotOf } from './snapshots.ts';
 const snapshot = snapshotOf(3);
 const run: Resumable = { identity: identity(config), parameters: snapshot.tensors };
 
-/** The identity of a run over the data set that it names. */
+/** Returns the identity of a run with this configuration and its own data set. */
 function identity(of: TrainConfig, startDigest: string | null = null): RunIdentity {
   return identityOf(of, openDataset(of.data, of.seed).train, startDigest);
 }
@@ -24,19 +24,21 @@ async function saved(of: Partial<Snapshot> = {}): Promise<Checkpoint> {
   return (await checkpoints.latest()).checkpoint as Checkpoint;
 }
 
-/** As this version saves them, and as versions before did, without a mark of the run. */
+/**
+ * Checkpoints as this version saves them, and as older versions did, without the run's identity.
+ */
 const versions = [
   ['now', () => saved({ config: savedConfig(config, identity(config), 3) })],
   ['before', () => saved()],
 ] as const;
 
 describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
-  test('the values are those that were saved, in the order of the parameters', async () => {
+  test('resumed values equal the saved ones, in the order of the parameters', async () => {
     const expected = snapshot.tensors.map(({ bytes }) => bytes);
     expect(resumedValues(await checkpoint(), run)).toEqual(expected);
   });
 
-  test('what changes no bit of the weights may change; the order of settings is nothing', async () => {
+  test('settings that change no bit of the weights may differ, and their order does not matter', async () => {
     const { topology, ...others } = config;
     const { columns, rows } = topology;
     const same: TrainConfig = { ...others, topology: { rows, columns } };
@@ -46,7 +48,7 @@ describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
       { recovery: 'replace' },
       { length: { unit: 'epochs', epochs: (6 * 8) / 200 } },
       { data: 'digits:200' },
-      // The momentum of the device is an f32.
+      // The momentum is rounded to f32, so this one is equal.
       { momentum: 0.9 + 1e-12 },
       {},
     ];
@@ -58,7 +60,7 @@ describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
 
   const [kernel, bias, ...state] = snapshot.tensors;
   const elsewhere = 'or use another directory';
-  const advice = `resume with the settings of then, ${elsewhere}`;
+  const advice = `resume with the settings of the run that saved it, ${elsewhere}`;
   test.each<[string, Partial<Resumable> | Partial<TrainConfig>]>([
     [
       `has global batch 8, this run has global batch 16: resume with --global-batch 8, ${elsewhere}`,
@@ -82,7 +84,7 @@ describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
       { precision: 'f32' },
     ],
     [
-      `has training set digits:200 (contents ${contents('digits:200')}), this run has digits (contents ${contents('digits')}): resume with the data of then, ${elsewhere}`,
+      `has training set digits:200 (contents ${contents('digits:200')}), this run has digits (contents ${contents('digits')}): resume with the data set of the run that saved it, ${elsewhere}`,
       { data: 'digits' },
     ],
     [`has 4 parameters, this run has 3: ${advice}`, { parameters: snapshot.tensors.slice(1) }],
@@ -122,11 +124,11 @@ describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
     const it = { ...run, identity: identity({ ...config, ...change }) };
     const refusing = await checkpoint();
     expect(() => resumedValues(refusing, it)).toThrow(
-      `checkpoint step-0000003: the learning rate of ${what}: resume with the schedule of then; --start-from begins a new run with its weights`,
+      `checkpoint step-0000003: the learning rate of ${what}: resume with the schedule of the run that saved it; --start-from begins a new run with its weights`,
     );
   });
 
-  test('weights to start from belong to the run', async () => {
+  test('a run with --start-from is refused over a checkpoint of a run without it', async () => {
     const it = { ...run, identity: identity(config, '0123456789abcdef') };
     const refusing = await checkpoint();
     expect(() => resumedValues(refusing, it)).toThrow(
@@ -135,14 +137,14 @@ describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
   });
 });
 
-test('a longer run, or another schedule, goes on where the steps that are done had the same rates', async () => {
+test('a longer run or another schedule may resume if all done steps had the same learning rates', async () => {
   const constant: TrainConfig = { ...config, schedule: 'constant', warmUp: 0 };
   const marked = await saved({ config: savedConfig(constant, identity(constant), 3) });
   const alike: Partial<TrainConfig>[] = [
     { length: { unit: 'steps', steps: 60 } },
     { length: { unit: 'steps', steps: 3 } },
     { schedule: 'linear-scaling', learningRate: 0.05 * 32 },
-    // The first third of this one has the whole rate.
+    // The first third of this schedule, three steps, has the full rate.
     { schedule: 'piecewise', length: { unit: 'steps', steps: 9 } },
   ];
   for (const change of alike) {
@@ -151,15 +153,15 @@ test('a longer run, or another schedule, goes on where the steps that are done h
   }
 });
 
-test('rates that were computed otherwise then are seen by their digest', async () => {
+test('learning rates that another version computed differently are found by their digest', async () => {
   const { run: mark, ...rest } = savedConfig(config, identity(config), 3);
   const other = await saved({ config: { ...rest, run: { ...mark!, ratesDigest: 'ab' } } });
   expect(() => resumedValues(other, run)).toThrow(
-    'its 3 steps had learning rates that this version of pod does not give',
+    'its 3 steps had learning rates that this version of pod does not reproduce',
   );
 });
 
-test('settings of a version to come are not passed over', async () => {
+test('unknown settings of a newer version are refused', async () => {
   const newer = { ...config, optimizer: 'lars' };
   const other = await saved({ config: newer });
   expect(() => resumedValues(other, run)).toThrow(
@@ -167,7 +169,7 @@ test('settings of a version to come are not passed over', async () => {
   );
 });
 
-test('of files, an older version noted the name alone: the same name is taken for the same files', async () => {
+test('a checkpoint of an older version without a data digest is matched by the name of its data', async () => {
   const older = await saved({ config: { ...config, data: 'mnist:/then' } });
   const now = { ...run.identity, data: 'mnist:/then' };
   expect(resumedValues(older, { ...run, identity: now })).toHaveLength(4);

@@ -18,14 +18,16 @@ import { config as base, snapshotOf } from './snapshots.ts';
 
 requireCompiled();
 
-/** Six steps that begin the stream of 40 samples again within the sixth. */
+/**
+ * A run of six steps with 8 samples each: its sixth step begins the second pass over 40 samples.
+ */
 const config: TrainConfig = { ...base, data: 'digits:40', warmUp: 0.5 };
 
-test('a run stopped and resumed, twice, ends with the bits of one that was never stopped', async () => {
+test('a run that is stopped and resumed twice ends with the bits of an uninterrupted run', async () => {
   const whole = await eventsOf(config);
   const files = new MemoryFiles();
   const first = await eventsOf(config, { files, until: 4, every: 3 });
-  // What was not saved is done again: step 4, and of the second run step 6.
+  // Steps that were not saved run again: step 4 of the first run, and step 6 of the second.
   const second = await eventsOf(config, { files, resume: true, until: 6, every: 1 });
   const third = await eventsOf(
     { ...config, evaluate: 16 },
@@ -55,7 +57,7 @@ test('a run stopped and resumed, twice, ends with the bits of one that was never
   });
 }, 60_000);
 
-test('a longer run goes on from a shorter one, to the bits of one that was that long from the start', async () => {
+test('a longer run that continues a shorter one ends with the bits of an uninterrupted run', async () => {
   const constant: TrainConfig = { ...config, schedule: 'constant', warmUp: 0 };
   const longer: TrainConfig = { ...constant, length: { unit: 'steps', steps: 9 } };
   const files = new MemoryFiles();
@@ -74,7 +76,7 @@ test('a longer run goes on from a shorter one, to the bits of one that was that 
   );
 }, 60_000);
 
-test('a bad checkpoint is refused, said so, and the one before it used', async () => {
+test('a bad checkpoint is reported, and the one before it is used', async () => {
   const files = new MemoryFiles();
   const whole = await eventsOf(config, { files, every: 2 });
   const newest = files.node('dir/step-0000006/optimizer.safetensors') as MemoryFile;
@@ -90,12 +92,12 @@ test('a bad checkpoint is refused, said so, and the one before it used', async (
   expect(reportOf(again).weightsDigest).toBe(reportOf(whole).weightsDigest);
   const checkpoints = await openCheckpoints('dir', { keep: 3, files });
   expect((await checkpoints.latest()).checkpoint?.name).toBe('step-0000006.1');
-  // What was refused stays as it is.
+  // The refused checkpoint is left as it is.
   const refusedBytes = (files.node('dir/step-0000006/optimizer.safetensors') as MemoryFile).bytes;
   expect(refusedBytes).toBe(newest.bytes);
 }, 60_000);
 
-test('where none of them can be used a run that resumes stops, and touches nothing', async () => {
+test('if all checkpoints are bad, a resumed run fails and changes nothing on disk', async () => {
   const files = new MemoryFiles();
   await eventsOf(config, { files, every: 3 });
   for (const step of [3, 6]) {
@@ -111,7 +113,7 @@ test('where none of them can be used a run that resumes stops, and touches nothi
   expect(files.operations.slice(before)).toEqual([]);
 }, 60_000);
 
-test('two runs never have one directory', async () => {
+test('two runs can never use one directory', async () => {
   const files = new MemoryFiles();
   const taken = new Set<string>();
   const lock = (directory: string): { release: () => void } => {
@@ -126,18 +128,19 @@ test('two runs never have one directory', async () => {
   await expect(open()).rejects.toMatchObject({ code: 'in-use' });
   await first.save(snapshotOf(1));
   first.close();
-  // The directory was empty when it was opened: a run that was saved there meanwhile is another one.
+  // `second` opened the directory while it was empty, so a checkpoint in it is of another run.
   await expect(second.begin()).rejects.toThrow('dir: another run saved step-0000001 meanwhile');
   second.close();
   expect(await (await open()).list()).toEqual(['step-0000001']);
 });
 
-test('what its run deletes meanwhile is not bad', async () => {
+test('a checkpoint that its run deletes during a verification is not reported as bad', async () => {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
   expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
-  // A bad one does not hide that the others were deleted, and newer ones saved before that.
+  // If all listed checkpoints are deleted or bad, the directory is listed again and a newer one
+  // found.
   await files.makeDirectory('dir/step-0000000');
   const lists = [['step-0000001', 'step-0000000'], await checkpoints.list()];
   const list = async (): Promise<readonly string[]> => lists.shift() ?? [];
@@ -147,14 +150,14 @@ test('what its run deletes meanwhile is not bad', async () => {
   });
 });
 
-test('an export goes on with the next one if its run deletes what it exports', async () => {
+test('an export takes the next checkpoint if the run deletes the one that it reads', async () => {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   await checkpoints.save(snapshotOf(1));
   const read = files.readFile.bind(files);
   let weightsRead = 0;
   files.readFile = async (path, bytesMax) => {
-    // Once when it is verified, and once to be written.
+    // The export reads the weights twice: to verify the checkpoint, and to write the file.
     if (path.endsWith('step-0000001/weights.safetensors') && ++weightsRead === 2) {
       await checkpoints.save(snapshotOf(2));
     }
@@ -167,13 +170,13 @@ test('an export goes on with the next one if its run deletes what it exports', a
   expect(weightsRead).toBe(2);
 });
 
-test('without a checkpoint a run that may resume begins anew', async () => {
+test('a run with --resume and without checkpoints starts from step 1', async () => {
   const events = await eventsOf(config, { files: new MemoryFiles(), resume: true, until: 1 });
   expect(events[1]).toEqual({ kind: 'resumed', checkpoint: null, step: 0, refused: [] });
   expect(stepsOf(events).map(({ step }) => step)).toEqual([1]);
 });
 
-test('a full disk does not stop a run: it ends, reports, and then says so', async () => {
+test('a full disk does not stop a run, which ends with a report and an io error', async () => {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('dir', { keep: 3, files });
   await checkpoints.begin();
@@ -187,7 +190,7 @@ test('a full disk does not stop a run: it ends, reports, and then says so', asyn
   expect(reportOf(events).checkpoints).toMatchObject({ saved: 0 });
 }, 60_000);
 
-test('runs are not mixed: another run, or one that does not resume, is refused in one line', async () => {
+test('a directory of another run, or a run without --resume, is refused in one line', async () => {
   const files = new MemoryFiles();
   await eventsOf(config, { files, until: 2, every: 1 });
   const refusals: [TrainConfig, boolean, RegExp][] = [
@@ -217,7 +220,7 @@ interface How {
   readonly files: MemoryFiles;
   readonly every?: number;
   readonly resume?: boolean;
-  /** The run is left after this step, as if it were killed. */
+  /** Step after which the test abandons the run, as if it were killed. */
   readonly until?: number;
 }
 

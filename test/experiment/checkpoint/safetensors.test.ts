@@ -28,8 +28,8 @@ const anyFile: fc.Arbitrary<Safetensors> = fc.record({
   metadata: fc.dictionary(fc.string(), fc.string()),
 });
 
-describe('laws', () => {
-  test('what was written is read: names, shapes, bytes and metadata', () => {
+describe('invariants of the safetensors format', () => {
+  test('names, shapes, bytes and metadata are decoded as they were encoded', () => {
     fc.assert(
       fc.property(anyFile, (file) => {
         const { tensors, metadata } = decodeSafetensors(joined(encodeSafetensors(file)));
@@ -50,7 +50,7 @@ describe('laws', () => {
     );
   });
 
-  test('whatever the bytes, the answer is tensors that fill the file or a PodError of one line', () => {
+  test('any bytes give tensors that fill the file, or a PodError of one line', () => {
     const changed = fc
       .tuple(anyFile, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }), fc.nat())
       .map(([file, changes, cut]) => {
@@ -75,7 +75,7 @@ describe('laws', () => {
   });
 });
 
-test('the layout, byte by byte', () => {
+test('a small file is encoded byte by byte as documented', () => {
   const shape = arrayShape('f32', [1, 2]);
   const values = new Uint8Array(new Float32Array([1, -2]).buffer);
   const file = joined(
@@ -138,7 +138,7 @@ test.each<[string, string | object, number, RegExp]>([
   expect(error.message).not.toContain('\n');
 });
 
-test('a header that is longer than the file or the format allows, or not text, is refused', () => {
+test('a header that is too long or not text is refused', () => {
   const file = fileOf(new TextEncoder().encode('{}'), 0);
   for (const length of [3n, 2n ** 32n, 2n ** 64n - 1n]) {
     new DataView(file.buffer).setBigUint64(0, length, true);
@@ -148,7 +148,7 @@ test('a header that is longer than the file or the format allows, or not text, i
   expect(refusal(new Uint8Array(7)).message).toMatch(/expected 8 bytes/);
 });
 
-test('a long header is read, and in time', () => {
+test('a header with 50,000 tensors and a long name is decoded in a short time', () => {
   const names = Array.from({ length: 50_000 }, (_, i) => `layer ${i} "{[\\`);
   const tensors = names.map((name) => ({
     name,
@@ -189,7 +189,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** As UTF-8 keeps it: two names may differ in halves of characters only. */
+/** Returns a text as UTF-8 preserves it. Texts that differ only in lone surrogates become equal. */
 function wellFormed(text: string): string {
   return new TextDecoder().decode(new TextEncoder().encode(text));
 }

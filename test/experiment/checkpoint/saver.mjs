@@ -1,4 +1,5 @@
-// Saves one checkpoint after another until it is killed: plain JavaScript over the compiled sources.
+// Saves one checkpoint after another until it is killed, and prints the step of each. It is plain
+// JavaScript and imports the compiled sources.
 const [directory] = process.argv.slice(2);
 const compiled = (file) => import(new URL(`../../../dist/src/${file}.js`, import.meta.url));
 const { openCheckpoints } = await compiled('experiment/checkpoint/checkpoints');

@@ -22,7 +22,10 @@ export const config: TrainConfig = {
   evaluate: 8,
 };
 
-/** A state after `step` with two weights, one of `elements` elements, and two of state. */
+/**
+ * Returns a snapshot after `step` with two weights, one of them with `elements` elements, and two
+ * tensors of optimizer state.
+ */
 export function snapshotOf(step: number, elements = 40): Snapshot {
   const weights = [
     tensor(`step ${step}`, 'dense/kernel', arrayShape('f32', [elements / 4, 4])),
@@ -45,7 +48,7 @@ export function snapshotOf(step: number, elements = 40): Snapshot {
   };
 }
 
-/** An array of random bits. */
+/** Returns a tensor of random bits that depend on `seed` and `name`. */
 export function tensor(seed: string, name: string, shape: ArrayShape): Tensor {
   const key = stream(1, `${seed}/${name}`);
   return {

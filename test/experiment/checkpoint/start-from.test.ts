@@ -14,7 +14,7 @@ import { config as base, snapshotOf } from './snapshots.ts';
 
 requireCompiled();
 
-describe('what is read', () => {
+describe('readStart', () => {
   let files: MemoryFiles;
   beforeEach(async () => {
     files = new MemoryFiles();
@@ -24,7 +24,7 @@ describe('what is read', () => {
     newest.bytes = newest.bytes.slice(0, 100);
   });
 
-  test('the newest good one of a folder, and those that are not good are named', async () => {
+  test('reads the newest good checkpoint of a folder and names the bad ones', async () => {
     const start = await readStart('dir', files);
     const { weightsDigest, tensors, weights } = snapshotOf(2);
     expect(start).toMatchObject({ path: 'dir/step-0000002', weightsDigest });
@@ -35,7 +35,7 @@ describe('what is read', () => {
     expect(start.refused).toMatchObject([{ name: 'step-0000003' }]);
   });
 
-  test('the optimizer state stays fresh', async () => {
+  test('withWeights replaces weights only and leaves the optimizer state fresh', async () => {
     const start = await readStart('dir', files);
     const { tensors, weights } = snapshotOf(2);
     const fresh = tensors.map(({ bytes }) => new Uint8Array(bytes.length));
@@ -55,7 +55,7 @@ describe('what is read', () => {
   });
 });
 
-describe('a run', () => {
+describe('a run with --start-from', () => {
   let folder = '';
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'pod-start-'));
@@ -75,7 +75,7 @@ describe('a run', () => {
     events.findLast((it) => it.kind === 'step')?.digest;
   const startFrom = (name: string): string => join(folder, name);
 
-  test('begins with the weights of a checkpoint, and is another run', async () => {
+  test('begins with the weights of the checkpoint, and is another run', async () => {
     await collect(config, 'first');
     const started = { ...config, startFrom: startFrom('first') };
     const once = await collect(started, 'second');
@@ -86,11 +86,12 @@ describe('a run', () => {
       weightsDigest: first.weightsDigest,
       refused: [],
     });
-    // The same bits again, from the checkpoint itself, and others than from the seed or by resuming.
+    // The path of the checkpoint itself gives the same weights; a start from the seed gives others.
     const again = { ...config, startFrom: join(startFrom('first'), 'step-0000003') };
     expect(digestOf(await collect(again))).toBe(digestOf(once));
     expect(digestOf(await collect(config))).not.toBe(digestOf(once));
-    // Resumed after its end it trains nothing; without the start, or with another, it is another run.
+    // A finished run that is resumed trains no step. Without --start-from, or with other weights,
+    // it is another run and refused.
     const over = await collect(started, 'second', true);
     expect(over.map(({ kind }) => kind)).not.toContain('warm-started');
     expect(over.at(-1)).toMatchObject({
@@ -105,7 +106,7 @@ describe('a run', () => {
     );
   }, 60_000);
 
-  test('what is no checkpoint is refused in one line', async () => {
+  test('is refused in one line if the path is no checkpoint', async () => {
     const at = (path: string): Promise<unknown> => collect({ ...config, startFrom: path });
     mkdirSync(startFrom('empty'));
     for (const [path, found] of [
@@ -124,7 +125,7 @@ describe('a run', () => {
     });
   });
 
-  test('of another network it is refused, naming the first weight that differs', async () => {
+  test('is refused if the checkpoint is of another network', async () => {
     await collect(config, 'first');
     const other: TrainConfig = { ...config, model: 'cnn', startFrom: startFrom('first') };
     await expect(collect(other)).rejects.toMatchObject({ code: 'bad-config' });

@@ -9,10 +9,10 @@ const bytes = Buffer.from(memory.buffer);
 const start = 1024 + crcScratchBytes;
 const crc = new FrameCrc(memory, 1024);
 
-test('a CRC of any range is that of zlib', () => {
+test('the CRC of any range equals that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
-    // Where folding sets in, and whole lanes.
+    // Lengths near the one from which the kernel folds, and multiples of a lane (16 bytes).
     fc.integer({ min: 11_760, max: 11_800 }),
     fc.integer({ min: 720, max: most / 16 }).map((lanes) => lanes * 16),
   );
@@ -26,7 +26,7 @@ test('a CRC of any range is that of zlib', () => {
   );
 });
 
-test('a CRC is the same however the pieces come', () => {
+test('the CRC does not depend on the pieces in which a range arrives', () => {
   const pieces = fc.array(fc.integer({ min: 0, max: 40_000 }), { maxLength: 12 });
   const other = new FrameCrc(memory, start + most + 64);
   fc.assert(
@@ -42,7 +42,7 @@ test('a CRC is the same however the pieces come', () => {
       for (const it of counts) {
         end = Math.min(count, end + it);
         crc.take(end);
-        // Another one works meanwhile.
+        // Another FrameCrc computes between the pieces.
         expect(other.of(start, end)).toBe(crc32(range.subarray(0, end)));
       }
       expect(crc.end()).toBe(crc32(range));
@@ -51,7 +51,7 @@ test('a CRC is the same however the pieces come', () => {
   );
 });
 
-test('a CRC is right wherever in the ring a message begins', () => {
+test('the CRC is right for every place in the ring at which a message can begin', () => {
   for (let lanes = 2 * 368; lanes <= 3 * 368; lanes++) {
     const range = bytes.subarray(start, start + lanes * 16);
     for (let i = 0; i < range.length; i++) range[i] = Math.imul(i ^ lanes, 2654435761) >>> 13;
@@ -59,7 +59,7 @@ test('a CRC is right wherever in the ring a message begins', () => {
   }
 });
 
-test('a CRC knows nothing of one that was begun and dropped', () => {
+test('the CRC does not depend on an earlier one that was begun and dropped', () => {
   for (let i = 0; i < most; i++) bytes[start + i] = Math.imul(i, 2654435761) >>> 13;
   for (let lanes = 2 * 368; lanes <= 3 * 368; lanes++) {
     crc.begin(start, most);
@@ -69,7 +69,7 @@ test('a CRC knows nothing of one that was begun and dropped', () => {
   }
 });
 
-test('every flipped bit of a frame shows', () => {
+test('a flipped bit of a frame changes the CRC', () => {
   const range = bytes.subarray(start, start + most).fill(0x5a);
   const sound = crc.of(start, most);
   for (let bit = 0; bit < most * 8; bit += 1009) {
