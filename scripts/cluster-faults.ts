@@ -60,19 +60,19 @@ const header = [
     'going on p50',
     'max',
     'ran again',
-    'besides',
+    'other losses',
   ],
 ];
 
 const options = commandOf('cluster-faults')
-  .option('--runs <n>', 'how often each fault injections', '20')
+  .option('--runs <n>', 'number of injections of each fault', '20')
   .option('--tpus <n>', 'containers', '8')
   .option('--args <flags>', 'of pod train', '--model mlp --steps 600 --evaluate 256')
   .option('--grace <ms>', 'for a replacement, before another worker takes over', '3000')
   .option('--only <names>', `some of: ${Object.keys(faults).join(', ')}`)
   .option('--processes', 'break processes of this machine instead of containers')
-  .option('--no-undisturbed', 'leave out the run that is left in peace')
-  .option('--logs <dir>', 'keep the logs of runs here that were wrong, or slow to go on')
+  .option('--no-undisturbed', 'leave out the run without faults')
+  .option('--logs <dir>', 'keep the logs of wrong runs and of slow recoveries in this folder')
   .parse()
   .opts<Options>();
 const args = `${options.args} --tpus ${options.tpus} --recovery replace`;
@@ -194,7 +194,7 @@ function goesOn(story: Story, injections: number): boolean {
 function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Injection): string {
   const times = `noticed after ${milliseconds(noticedMs)}, going on after ${milliseconds(recoveredMs)}`;
   const how = isAdopted ? ', adopted' : '';
-  const beside = others.length > 0 ? `; besides: ${others.join('; ')}` : '';
+  const beside = others.length > 0 ? `; other losses: ${others.join('; ')}` : '';
   const load = `load ${loadavg()[0]?.toFixed(1)}`;
   return `${who}: ${wrong ?? 'right'}: ${times}${how}${beside} (${load})`;
 }

@@ -58,7 +58,7 @@ const socketPath: string = (process.env['DOCKER_HOST'] ?? 'unix:///var/run/docke
 const options = commandOf('cluster-memory')
   .option('--tpus <n>', 'containers', '8')
   .option('--args <flags>', 'of pod train', '--model cnn --steps 1000 --evaluate 512')
-  .option('--step <k>', 'when this one has been committed', '3')
+  .option('--step <k>', 'measure after the commit of this step', '3')
   .option('--project <name>', 'of Compose', 'pod-memory')
   .parse()
   .opts<Options>();

@@ -401,7 +401,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     '100000 7',
   )
     .addArgument(whole('count', 'inputs', 1_000_000))
-    .addArgument(whole('seed', 'of what is drawn', 1));
+    .addArgument(whole('seed', 'seed of the random inputs', 1));
   const [count, seed] = command.parse().processedArgs as [number, number];
   const { counts, growthBytes, ...rest } = await fuzz(count, seed);
   const growthMiB = Math.round(growthBytes / 2 ** 20);

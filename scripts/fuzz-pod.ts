@@ -236,7 +236,7 @@ async function throwAll(
     ...wrongOutcomes(counts),
   ];
   sample();
-  // A short attack may have no sample in its second tenth; then the next tenth with one counts.
+  // A short attack may have no sample in its second tenth. Then the next tenth that has one counts.
   const early = least.find((it, tenth) => it !== undefined && tenth > 0);
   const memory = grown(early ?? {}, least.at(-1) ?? {});
   return { inputs: thrown, counts, memory, wrongs };
@@ -377,7 +377,7 @@ async function differencesFromThreads(
 // ------------------------------------------------------------------------------------- the command
 
 function show(result: FuzzPodResult): void {
-  const rows = [['thrown at', 'inputs', 'what came of them']];
+  const rows = [['target', 'inputs', 'outcomes']];
   for (const { name } of assaults) {
     const outcomes = Object.entries(result.counts[name] ?? {}).sort(([, a], [, b]) => b - a);
     const sum = outcomes.reduce((total, [, many]) => total + many, 0);
@@ -406,7 +406,7 @@ function show(result: FuzzPodResult): void {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { inputs, seed, lines } = commandOf('fuzz-pod')
     .option('--inputs <n>', 'how many', '1000000')
-    .option('--seed <n>', 'of what is thrown', '1')
+    .option('--seed <n>', 'seed of the random inputs', '1')
     .option('--lines <n>', 'connections at a time', '32')
     .parse()
     .opts<Record<'inputs' | 'seed' | 'lines', string>>();

@@ -71,7 +71,7 @@ function makeCopy(): string {
   return copy;
 }
 
-type Outcome = 'caught' | 'not caught' | 'does not fit' | 'fails without it';
+type Outcome = 'caught' | 'not caught' | 'does not fit' | 'fails without the defect';
 
 function plant(copy: string, defect: Defect): { readonly outcome: Outcome } {
   const path = join(copy, defect.file);
@@ -84,7 +84,7 @@ function plant(copy: string, defect: Defect): { readonly outcome: Outcome } {
 
 function outcomeOf(copy: string, path: string, before: string, defect: Defect): Outcome {
   if (before.split(defect.from).length !== 2) return 'does not fit';
-  if (!passes(copy, defect)) return 'fails without it';
+  if (!passes(copy, defect)) return 'fails without the defect';
   writeFileSync(
     path,
     before.replace(defect.from, () => defect.to),

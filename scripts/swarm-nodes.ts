@@ -31,8 +31,8 @@ const options = commandOf('swarm-nodes')
   .option('--tpus <n>', 'workers over both nodes', '8')
   .option('--args <flags>', 'of pod train', '--model mlp --steps 200 --evaluate 256')
   .option('--grace <ms>', 'for replacements, before other workers take over', '10000')
-  .option('--step <n>', 'after which the node is killed', '20')
-  .option('--stack <name>', 'of the stack that is deployed and removed', 'pod')
+  .option('--step <n>', 'step after which the node is killed', '20')
+  .option('--stack <name>', 'name of the stack that is deployed and removed', 'pod')
   .parse()
   .opts<Options>();
 

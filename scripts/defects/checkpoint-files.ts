@@ -39,7 +39,7 @@ export const checkpointFileDefects: readonly Defect[] = [
     from: 'if (isOfCheckpoints(directory, target.path, target.stats)) {',
     to: "if (output === '' && isOfCheckpoints(directory, target.path, target.stats)) {",
     test: 'test/cli/checkpoint.test.ts',
-    title: 'what belongs to checkpoints, by any name',
+    title: 'if its output is a file or folder of checkpoints',
   },
   {
     name: 'export: hard link to a checkpoint',
@@ -48,7 +48,7 @@ export const checkpointFileDefects: readonly Defect[] = [
     from: 'return stats !== undefined && filesOf(root)',
     to: 'return stats === null && filesOf(root)',
     test: 'test/cli/checkpoint.test.ts',
-    title: 'what belongs to checkpoints, by any name',
+    title: 'if its output is a file or folder of checkpoints',
   },
   {
     name: 'export: draft that is left',

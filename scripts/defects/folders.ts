@@ -131,7 +131,7 @@ export const folderDefects: readonly Defect[] = [
     from: '  if (inWords(dir, () => find(place)) === undefined) await check();\n',
     to: '  if (inWords(dir, () => find(place)) !== undefined) await check();\n',
     test: 'test/cli/folders.test.ts',
-    title: 'a pod that could not run what is asked is refused before its folder is changed',
+    title: 'pod up refuses an impossible run before it changes the folder',
   },
   {
     name: 'jobs: one is damaged',

@@ -125,7 +125,7 @@ export const defects: readonly Defect[] = [
     from: '  if (done === identity.rates.digest(step)) return;\n',
     to: '  if (done !== undefined) return;\n',
     test: 'test/experiment/checkpoint/resume.test.ts',
-    title: 'other rates are refused by value',
+    title: 'is refused for other learning rates',
   },
   {
     name: 'same run: contents of the data',
@@ -233,7 +233,7 @@ export const defects: readonly Defect[] = [
     from: 'agent: isLoopback(url.hostname) ? direct : undefined,',
     to: 'agent: undefined as typeof direct | undefined,',
     test: 'test/cli/http.test.ts',
-    title: 'what others made of the global agent does not count',
+    title: 'requests to loopback do not use the global agent',
   },
   {
     name: 'messages: escapes',

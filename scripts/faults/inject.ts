@@ -71,7 +71,7 @@ async function injectIntoMaster({ rig, story }: Target): Promise<Injection> {
   const mark = story.mark;
   const time = await rig.killMaster();
   await story.until(
-    'begun by another master',
+    'continued by another master',
     () => said(story, mark, 'commits-found'),
     recoverMsLimit,
   );
@@ -99,7 +99,7 @@ async function injectIntoWorker(
   const tpus = new Set(broken.flatMap((it) => it.tpus));
   const isNamed = (): boolean =>
     [...tpus].every((tpu) => story.after(mark).some((it) => isLost(it, tpu)));
-  await story.until('told of what was broken', isNamed, recoverMsLimit);
+  await story.until('reported as lost', isNamed, recoverMsLimit);
   await story.until('going on', () => story.isCalm, recoverMsLimit);
   const ofRecovery = story.after(mark).length;
   await sleep(Math.min(lastsMs, Math.max(0, first.time + lastsMs - Date.now())));
@@ -210,7 +210,7 @@ function result(
   return {
     who,
     wrong: lines.some(({ msg }) => msg === 'rolled-back') ? 'steps were lost' : undefined,
-    // The master can log the end of a process before Docker reports it: no time is less than 0.
+    // The master can log the end of a process before Docker reports it. The time counts as 0 then.
     noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
     recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),
     isAdopted: lines.some(({ msg }) => msg === 'adopted'),

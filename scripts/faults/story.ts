@@ -51,8 +51,8 @@ export class Story {
   }
 
   /**
-   * Waits until `isSo` returns true. Throws if the run ends before, or after `withinMs`; the
-   * message says that the pod was not `what`.
+   * Waits until `isSo` returns true. Throws if the run ends before, or after `withinMs`. `what` is
+   * the name of the expected state in the error message, such as "at rest".
    */
   async until(what: string, isSo: () => boolean, withinMs: number): Promise<void> {
     for (const deadlineMs = performance.now() + withinMs; !isSo(); await sleep(10)) {
@@ -81,7 +81,7 @@ export class Story {
       if (typeof step !== 'number') continue;
       if (msg === 'step' && step !== committed + 1) return `step ${step} after step ${committed}`;
       if (msg === 'commits-found' && step !== committed && step !== committed + 1) {
-        return `a master found ${step} steps, the one before had told of ${committed}`;
+        return `a master found ${step} committed steps, the previous master had logged ${committed}`;
       }
       if (msg === 'step' || msg === 'commits-found') committed = step;
     }

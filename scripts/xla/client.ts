@@ -37,7 +37,7 @@ export class Xla {
   #lines: AsyncIterator<string> | undefined;
   #stderr = '';
 
-  /** `python` is the program of a Python 3.11 that has jax 0.10.2. */
+  /** `python` is the path or name of a Python 3.11 program with jax 0.10.2. */
   constructor(python: string) {
     this.#python = python;
   }

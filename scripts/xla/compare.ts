@@ -27,7 +27,7 @@ export function differenceOf(
   expected: readonly Literal[],
 ): Difference | undefined {
   if (found.length !== expected.length) {
-    return wrong(`${found.length} results by XLA, ${expected.length} by us`);
+    return wrong(`${found.length} results of XLA, ${expected.length} of our evaluate`);
   }
   const all = expected.flatMap((it, i) => differenceOfArray(found[i] as Literal, it, i) ?? []);
   return all.sort((a, b) => b.size - a.size)[0];

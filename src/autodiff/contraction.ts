@@ -88,9 +88,9 @@ function inOrderOf(dimensions: readonly number[], partners: readonly number[]): 
 
 /**
  * Returns the cotangents of a convolution's operands. Both are convolutions of the same precision.
- * The one of the input swaps the kernel's features and reverses its window. The one of the kernel
- * swaps batch and features of input and cotangent, and so sums over the batch. Dimension numbers
- * and windows express the swaps; only groups need copies. [JAX, conv_general_dilated]
+ * The cotangent of the input swaps the kernel's features and reverses its window. The cotangent of
+ * the kernel swaps batch and features of both operands, and so sums over the batch. Dimension
+ * numbers and windows express the swaps; only groups need copies. [JAX, conv_general_dilated]
  */
 export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
   if (elementCount(it.shape) === 0) {
@@ -117,8 +117,8 @@ function convolutionByInput(it: Convolution, ct: HloInstruction): HloInstruction
 }
 
 /**
- * The window with which the convolution of the cotangent visits, for each element of the input, all
- * outputs whose window read that element.
+ * Window of the convolution that computes the cotangent of the input. For each element of the
+ * input it covers all outputs whose window read that element.
  */
 function inputWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const reach = dilated(w.size, w.windowDilation);
@@ -163,8 +163,8 @@ function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstructio
 }
 
 /**
- * The window of the convolution by the kernel: the cotangent slides over the input in steps of the
- * kernel's dilation.
+ * Window of the convolution that computes the cotangent of the kernel: the result's cotangent
+ * slides over the input in steps of the kernel's dilation.
  */
 function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const total =

@@ -14,9 +14,9 @@ import { rules } from './rules.ts';
  * `gradient/<name of the instruction that it is derived from>`.
  *
  * Ties: `maximum`, `minimum` and reductions by them divide the cotangent equally among equal
- * elements. A constant operand that ties takes all of it, so ReLU has derivative 0 at 0. `abs` and
- * `clamp` have derivative 0 at their kinks. The maximum of a window passes the cotangent to its
- * first maximal element. [JAX; for constants jax.nn.relu]
+ * elements. A constant operand wins ties, so ReLU has derivative 0 at 0. `abs` and `clamp` have
+ * derivative 0 at their kinks. The maximum of a window passes the cotangent to the first maximal
+ * element. [JAX; for constants jax.nn.relu]
  *
  * @throws PodError bad-program: `loss` is not f32[], an element of `wrt` is not an array of floats,
  * or an instruction between them has no derivative.

@@ -130,9 +130,9 @@ export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   'rng-bit-generator': bits,
   'all-reduce': { rule: allReduceRule },
   'after-all': { none: 'a token holds no data' },
-  infeed: { none: 'what the host feeds depends on nothing in the program' },
-  outfeed: { none: 'what the host is sent is not part of a loss' },
-  tuple: { none: 'its elements have cotangents, it has none as a whole' },
+  infeed: { none: 'infeed data does not depend on the program' },
+  outfeed: { none: 'outfeed data is not part of a loss' },
+  tuple: { none: 'only the elements of a tuple have cotangents' },
   'get-tuple-element': { rule: getTupleElementRule },
   fusion: { none: 'fusions are made by the compiler, after derivatives' },
 };
@@ -169,9 +169,9 @@ function binaryRule(
 }
 
 /**
- * Passes the cotangent of a maximum or minimum to the winning operand, and half of it to each where
- * both are equal [JAX]. A constant operand takes all of it at a tie, as in ReLU. The result then
- * shows which operand won, so the operand of a ReLU need not stay in memory. [jax.nn.relu]
+ * Passes the cotangent of a maximum or minimum to the winning operand, and half to each operand
+ * where both are equal [JAX]. If one operand is a constant, it wins ties, as in ReLU. The result
+ * then shows which operand won, so the operand of a ReLU need not stay in memory. [jax.nn.relu]
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];

@@ -14,7 +14,7 @@ export interface Assignment {
   readonly buffers: readonly Buffer[];
   readonly bufferOf: (value: Value) => BufferId;
   readonly results: readonly BufferId[];
-  /** See `Executable.next`. */
+  /** By parameter number: buffer of the parameter's value after a step; see `Executable.next`. */
   readonly next?: readonly BufferId[];
   /** Bytes of all buffers in the emulator's memory. */
   readonly arenaBytes: number;
@@ -203,7 +203,7 @@ function placeResults(
 
 function refuseUnshared(from: Value, to: Value): void {
   if (from.copies === 'shared') return;
-  const message = `${from.name} differs from core to core and cannot take the place of ${to.name}`;
+  const message = `${from.name} differs between cores and cannot replace parameter ${to.name}, which all cores share`;
   throw new PodError('unsupported-program', message);
 }
 

@@ -38,7 +38,7 @@ export function programBytes(counts: {
 }
 
 /**
- * Assumed bundles for prologue, unrolled body and epilogue of a loop. That of the MXU also pushes
+ * Assumed bundles for prologue, unrolled body and epilogue of a loop. A loop of the MXU also pushes
  * weights and pops results.
  */
 const bundlesPerFusedLoop = 256;

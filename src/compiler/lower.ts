@@ -511,7 +511,7 @@ function parameterValue(it: Parameter): Value {
   throw new PodError('unsupported-program', message);
 }
 
-/** True if a step computes the value itself: not for parameters, constants and all-reduced sums. */
+/** True for a value that a step computes; false for parameters, constants and all-reduced sums. */
 function isMadeHere({ kind, within, copies }: Value): boolean {
   const sum = within !== undefined && copies === 'shared';
   return !sum && kind !== 'parameter' && kind !== 'constant';

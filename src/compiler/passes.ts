@@ -25,12 +25,12 @@ export function passes(options: {
   const list: readonly Omit<Pass, 'number'>[] = [
     {
       name: 'canonicalize',
-      does: 'brings dots and convolutions to products that offset tables can express',
+      does: 'brings dots and convolutions to matmuls that offset tables can express',
       run: canonicalize,
     },
     { name: 'simplify', does: 'algebra that keeps every bit; folds constants', run: simplify },
     { name: 'cse', does: 'computes equal expressions once', run: cse },
-    { name: 'dce', does: 'drops what nothing reads', run: dce },
+    { name: 'dce', does: 'removes elements of all-reduces that nothing reads', run: dce },
     {
       name: 'all-reduce',
       does: 'joins gradients into buckets in the order of the backward pass',
@@ -38,7 +38,7 @@ export function passes(options: {
     },
     {
       name: 'fusion',
-      does: 'gathers element-wise operations and reductions into loops',
+      does: 'gathers element-wise operations and reductions into fused loops',
       run: (module) => fuse(module, options.supports),
     },
   ];

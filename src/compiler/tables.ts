@@ -102,7 +102,7 @@ export class TableSet {
   }
 }
 
-/** One loop over memory: `size` elements, `stride` elements apart, the first at `start` (0). */
+/** A loop over memory: `size` elements, `stride` elements apart, from `start` (default 0) on. */
 interface Axis {
   readonly size: number;
   readonly stride: number;

@@ -5,7 +5,7 @@ export const networkNames = ['mlp', 'cnn'] as const;
 /** One of {@link networkNames}. */
 export type NetworkName = (typeof networkNames)[number];
 
-/** Makes each network, which maps images [rows, columns, channels] to one logit for each class. */
+/** Constructors of the networks, from images [rows, columns, channels] to one logit a class. */
 export const networks: Readonly<Record<NetworkName, (classes: number) => Layer>> = { mlp, cnn };
 
 /**

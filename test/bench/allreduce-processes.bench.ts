@@ -17,12 +17,12 @@ const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
 const runs = 120;
 /**
- * Runs that are not timed. The engine's compilers need many runs, because most functions are called
- * at most a few hundred times in one.
+ * Number of runs that are not timed. The engine's compilers need many, because a run calls most
+ * functions only a few hundred times.
  */
 const warmUps = 50;
 
-/** A transport to measure: the sockets that carry frames, and if payloads use shared memory. */
+/** A transport to measure: its sockets, and whether payloads use shared memory beside them. */
 interface Way {
   readonly name: string;
   readonly over: 'unix' | 'ws';

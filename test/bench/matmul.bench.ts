@@ -157,7 +157,7 @@ interface Timed {
   run(): void;
 }
 
-/** Median rate of each run in Gop/s. Samples of all runs alternate, to share the same noise. */
+/** Median rate of each run in Gop/s. Samples alternate, so that other load disturbs all alike. */
 function rated(runs: readonly Timed[], samples: number): number[] {
   const repeats = runs.map(({ operations }) => Math.max(1, Math.round(2e7 / operations)));
   const rates = runs.map(() => [] as number[]);

@@ -85,7 +85,7 @@ async function measure(it: Case): Promise<BenchRow> {
       value: (1000 * it.globalBatch) / quantiles(wallMs).p50,
       unit: 'images/s',
       limit: (2 * peakFlopsPerSecond()) / it.flopsPerImage,
-      limitName: 'flops of the products ÷ 128-bit FMA peak of 2 processors',
+      limitName: 'flops of the matmuls ÷ 128-bit FMA peak of 2 processors',
       higherIsBetter: true,
     };
   } finally {

@@ -186,7 +186,7 @@ function fill(memory: WebAssembly.Memory): void {
   for (let i = 0; i < words.length; i++) words[i] = (Math.imul(i, 0x9e37_79b1) >>> 24) / 128 - 1;
 }
 
-/** Median rate of each run in GB/s. Samples of all runs alternate, to share the same noise. */
+/** Median rate of each run in GB/s. Samples alternate, so that other load disturbs all alike. */
 function rates(samples: number, bytes: number, runs: readonly (() => void)[]): number[] {
   const repeats = Math.max(1, Math.round(2e7 / bytes));
   const found = runs.map(() => [] as number[]);

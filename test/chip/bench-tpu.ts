@@ -10,8 +10,8 @@ import { type Executable, phases } from '../../src/isa/executable.ts';
 export interface BenchTpu {
   readonly cores: CloudTpuCores;
   /**
-   * Runs a step. `feed[core][element]` has the bytes of the infeed. Returns those of the outfeed as
-   * `[element][core]`, with one entry for a shared element.
+   * Runs a step. `feed[core][element]` has the bytes of the infeed. Returns the bytes of the
+   * outfeed as `[element][core]`, with one entry for a shared element.
    */
   step(feed: readonly (readonly Uint8Array[])[]): Uint8Array[][];
   readonly beats: () => number;

@@ -199,7 +199,7 @@ describe('the MXU computes the bits of the definition', () => {
       { numRuns: 10 },
     );
   });
-  /** A case with rows that overlap as windows do. One value in `every` of `side` is not zero. */
+  /** A case whose rows overlap, as windows do. In operand `side` one value in `every` is not 0. */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {
     const [m, n, k] = [192, 64, 900];
     const affine = (count: number, step: number) =>

@@ -130,7 +130,7 @@ describe('an export is refused before it reads or writes anything', () => {
       (error: unknown) => error,
     );
 
-  test('what belongs to checkpoints, by any name', async () => {
+  test('if its output is a file or folder of checkpoints, also through a link', async () => {
     await threeOneBad();
     const elsewhere = await mkdtemp(join(tmpdir(), 'pod-'));
     await symlink(at('step-0000002', 'manifest.json'), at('soft'));

@@ -112,36 +112,36 @@ async function expectRefused(command: string, code: string): Promise<void> {
 
 describe('a start that is refused changes nothing on disk', () => {
   test.each([
-    [
-      'data that are not there',
-      '--data mnist:nope --checkpoint new --report r --log l',
-      'bad-data',
-    ],
+    ['missing data', '--data mnist:nope --checkpoint new --report r --log l', 'bad-data'],
     ['another run', '--seed 2 --steps 3 --checkpoint ck --resume', 'bad-config'],
-    ['a run that does not resume', '--steps 3 --checkpoint ck', 'bad-config'],
+    ['checkpoints without --resume', '--steps 3 --checkpoint ck', 'bad-config'],
     ['a schedule of other rates', '--steps 9 --checkpoint ck --resume', 'bad-config'],
-    ['a start that is no checkpoint', '--start-from . --checkpoint new', 'bad-data'],
-    ['a batch that fits nowhere', '--global-batch 7 --checkpoint new', 'bad-flag'],
+    ['--start-from a folder without checkpoints', '--start-from . --checkpoint new', 'bad-data'],
+    ['a global batch that does not divide', '--global-batch 7 --checkpoint new', 'bad-flag'],
     ['a file in the place of the folder', '--steps 3 --checkpoint file', 'io'],
     ['a folder in a file', '--steps 3 --checkpoint file/ck', 'io'],
   ])('%s', (_, flags, code) => expectRefused(`train ${tiny} ${flags}`, code));
 });
 
-describe('a pod that could not run what is asked is refused before its folder is changed', () => {
+describe('pod up refuses an impossible run before it changes the folder of the pod', () => {
   test.each([
-    ['data that are not there', '--data mnist:nope', 'bad-data'],
-    ['a run that does not resume', '--steps 3 --checkpoint ck', 'bad-config'],
+    ['missing data', '--data mnist:nope', 'bad-data'],
+    ['checkpoints without --resume', '--steps 3 --checkpoint ck', 'bad-config'],
     ['another run', '--seed 2 --steps 3 --checkpoint ck --resume', 'bad-config'],
-    ['a start that is no checkpoint', '--start-from . --checkpoint new', 'bad-data'],
+    ['--start-from a folder without checkpoints', '--start-from . --checkpoint new', 'bad-data'],
     ['a file in the place of the folder', '--steps 3 --checkpoint file', 'io'],
     ['no folder for the pod', "--steps 3 --dir ''", 'bad-flag'],
-    ['a folder of others', '--steps 3 --dir ck', 'bad-flag'],
-    ['a file in the place of the pod', '--steps 3 --dir file', 'bad-flag'],
-    ['a line in its name', "--steps 3 --dir $'d\nx'", 'bad-flag'],
-    ['a report that is its token', '--steps 3 --dir . --report token', 'bad-flag'],
-    ['a report in its jobs', '--steps 3 --dir . --report ./jobs', 'bad-flag'],
-    ['checkpoints in its place', '--steps 3 --dir new --checkpoint new', 'bad-flag'],
-    ['checkpoints in its jobs', '--steps 3 --dir new --checkpoint new/jobs/job-1', 'bad-flag'],
+    ['a folder with foreign files', '--steps 3 --dir ck', 'bad-flag'],
+    ['a file in the place of the folder of the pod', '--steps 3 --dir file', 'bad-flag'],
+    ['a newline in the name of the folder', "--steps 3 --dir $'d\nx'", 'bad-flag'],
+    ['a report in the place of the token', '--steps 3 --dir . --report token', 'bad-flag'],
+    ['a report in the place of the jobs', '--steps 3 --dir . --report ./jobs', 'bad-flag'],
+    ['checkpoints in the folder of the pod', '--steps 3 --dir new --checkpoint new', 'bad-flag'],
+    [
+      'checkpoints in the folder of jobs',
+      '--steps 3 --dir new --checkpoint new/jobs/job-1',
+      'bad-flag',
+    ],
   ])('%s', (_, flags, code) => expectRefused(`up ${tiny} ${flags}`, code));
 });
 

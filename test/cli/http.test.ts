@@ -106,7 +106,7 @@ test('loopback addresses are distinguished from others', () => {
   }
 });
 
-test('what others made of the global agent does not count for loopback', async () => {
+test('requests to loopback do not use the global agent of Node', async () => {
   const origin = await serve((_, answer) => answer.end('direct'));
   const before = http.globalAgent;
   http.globalAgent = new http.Agent();

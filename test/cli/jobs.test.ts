@@ -186,7 +186,7 @@ describe('pod submit --wait', () => {
     ['worker-exited', 3],
     ['out-of-hbm', 4],
     ['io', 5],
-  ] as const)('ends as a job that failed with %s', async (code, exitCode) => {
+  ] as const)('ends with the error of a job that failed with %s', async (code, exitCode) => {
     const error = await waiting([], () => master.runner.fail(new PodError(code, 'so it was')));
     expect(error).toMatchObject({ code, exitCode, message: 'job-1: so it was' });
   });

@@ -21,7 +21,7 @@ export function shell(line: string, options: { readonly cwd?: string } = {}): Pr
   );
 }
 
-/** Starts the compiled command. */
+/** Starts the compiled `pod` command with piped output. */
 export function startPod(args: readonly string[], cwd?: string): ChildProcess {
   return spawn(process.execPath, [compiled('src/cli/main.cjs'), ...args], {
     ...(cwd !== undefined && { cwd }),

@@ -31,13 +31,17 @@ describe('pod status of a pod that has ended prints how it ended, with exit code
   const failed = { level: 50, code: 'diverged', msg: 'step 3: the loss is no number' };
   test.each([
     ['done', { exitCode: 0 }, `at 2026-01-02T03:04:05Z with exit code 0: all was done`],
-    ['told to', { exitCode: 143 }, 'with exit code 143: the user ended it'],
+    ['stopped by a signal', { exitCode: 143 }, 'with exit code 143: the user ended it'],
     [
       'failed',
       { exitCode: 3, code: 'diverged', reason: 'step 3' },
       'at 2026-01-02T03:04:05Z with exit code 3: diverged: step 3',
     ],
-    ['unseen', undefined, `nobody saw how; its last error: diverged: ${failed.msg}`],
+    [
+      'end that nobody recorded',
+      undefined,
+      `nobody saw how; its last error: diverged: ${failed.msg}`,
+    ],
   ])('%s', async (_, end, said) => {
     deadPod(end, `${JSON.stringify(failed)}\n{"level":30,"msg":"retired"}\n`);
     const { code, stdout, stderr } = await pod('status');

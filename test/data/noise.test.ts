@@ -34,7 +34,7 @@ test('numbers stay in their ranges', () => {
   );
 });
 
-test('the bell is the sum of the bytes of a word, with mean 0 and deviation 1', () => {
+test('fillBell writes scaled sums of the bytes of a word, with mean 0 and deviation 1', () => {
   const values = new Float64Array(100_000);
   const noise = started([1, 2, 3, 4]);
   noise.fillBell(values);

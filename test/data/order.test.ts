@@ -27,7 +27,7 @@ test('large orders stay in range and map different indices to different samples'
   );
 });
 
-test('another epoch or another seed is another order', () => {
+test('another epoch and another seed give another order', () => {
   fc.assert(
     fc.property(seeds, epochs, (seed, epoch) => {
       const order = orderOf(seed, epoch, 200);

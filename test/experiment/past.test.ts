@@ -207,7 +207,8 @@ test('a commit log that does not fit the run, or of a diverged run, is refused i
     collect(config, { past: { generation: 1, history: longer, recoveries: 0 } }),
   ).rejects.toMatchObject({
     code: 'bad-config',
-    message: 'step 2 was committed by a run of 7 steps, this run has 6 steps: its data set has changed',
+    message:
+      'step 2 was committed by a run of 7 steps, this run has 6 steps: its data set has changed',
   });
   const diverged = history.map((it) => ({ ...it, loss: Number.NaN }));
   await expect(

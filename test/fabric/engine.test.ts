@@ -187,7 +187,9 @@ describe('an engine', () => {
     expect(() => clients[0]?.finish(0, 5000)).toThrow(
       expect.objectContaining({
         code: 'link-timeout',
-        message: expect.stringMatching(/bucket 0: the all-reduce engine of this Cloud TPU does not respond$/),
+        message: expect.stringMatching(
+          /bucket 0: the all-reduce engine of this Cloud TPU does not respond$/,
+        ),
       }),
     );
   });

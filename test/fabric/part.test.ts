@@ -22,7 +22,7 @@ describe('part', () => {
     expect([0, 1, 2, 3, 4].map((i) => partStart(26, 4, i))).toEqual([0, 4, 12, 20, 26]);
   });
 
-  it('gives each (direction, colour) to one lane', () => {
+  it('assigns each (direction, colour) to one lane', () => {
     expect([0, 1, 2, 3].map((lane) => laneDirection(lane, 0))).toEqual([0, 1, 2, 3]);
     expect([0, 1, 2, 3].map((lane) => laneDirection(lane, 1))).toEqual([2, 3, 0, 1]);
   });

@@ -23,7 +23,7 @@ const topologies = fc.record({
 });
 
 describe('torus', () => {
-  it('leads back along the opposite link', () => {
+  it('has an opposite link for each link, which leads back', () => {
     fc.assert(
       fc.property(topologies, fc.nat(), fc.nat({ max: 3 }), (topology, at, way) => {
         const torus = podTorus(topology);

@@ -11,11 +11,11 @@ import { philox, stream } from '../../src/numerics/random.ts';
 import { type ArrayShape, arrayShape, elementCount, product } from '../../src/numerics/shape.ts';
 import { arbitraryModule, randomLiteral } from './programs.ts';
 
-/** The values of an instruction that has no parameters. */
+/** Evaluates an instruction without parameters. Returns all values of its arrays as one list. */
 function run(root: HloInstruction): number[] {
   return run2(root).flat();
 }
-/** One list for each array of the result. */
+/** Evaluates an instruction without parameters. Returns one list for each array of the result. */
 function run2(root: HloInstruction): number[][] {
   return evaluate(b.module('test', [], root), { parameters: [] }).values.map(valuesOf);
 }
@@ -36,7 +36,7 @@ function u32(...values: number[]): HloInstruction {
   return array('u32', [values.length], values);
 }
 
-test('random programs give arrays of their shapes, the same each time', () => {
+test('a random program returns arrays of its shapes, and the same values each time', () => {
   fc.assert(
     fc.property(arbitraryModule(), ({ module, inputs }) => {
       const first = evaluate(module, inputs);
@@ -50,19 +50,19 @@ test('random programs give arrays of their shapes, the same each time', () => {
   );
 });
 
-describe('element-wise', () => {
-  test('f32 rounds after each operation, bf16 once more', () => {
+describe('element-wise operations', () => {
+  test('in f32 round once, and in bf16 a second time', () => {
     expect(run(b.add(f32(2 ** 24), f32(1)))).toEqual([2 ** 24]);
     expect(run(b.add(array('bf16', [1], [256]), array('bf16', [1], [1])))).toEqual([256]);
     expect(run(b.add(array('bf16', [1], [256]), array('bf16', [1], [3])))).toEqual([260]);
   });
 
-  test('maximum and minimum give NaN for NaN, and −0 is below +0', () => {
+  test('maximum and minimum return NaN for NaN, and take −0 as below +0', () => {
     expect(run(b.maximum(f32(NaN, 1, -0, 0), f32(1, NaN, 0, -0)))).toEqual([NaN, NaN, 0, 0]);
     expect(run(b.minimum(f32(NaN, 1, -0, 0), f32(1, NaN, 0, -0)))).toEqual([NaN, NaN, -0, -0]);
   });
 
-  test('integers wrap, and divide as XLA says', () => {
+  test('on integers wrap around, and division by 0 and overflow follow XLA', () => {
     const least = -(2 ** 31);
     expect(run(b.multiply(s32(65537), s32(65537)))).toEqual([131073]);
     expect(run(b.divide(s32(7, -7, 5, least), s32(2, 2, 0, -1)))).toEqual([3, -3, -1, least]);
@@ -74,7 +74,7 @@ describe('element-wise', () => {
     expect(run(b.multiply(u32(4294967295), u32(4294967295)))).toEqual([1]);
   });
 
-  test('shifts by the width or more leave nothing but the sign', () => {
+  test('shifts by 32 or more give 0, or the sign for arithmetic shifts', () => {
     expect(run(b.shiftLeft(s32(1, 1, 1, 1), s32(31, 32, 40, -1)))).toEqual([-(2 ** 31), 0, 0, 0]);
     expect(run(b.shiftRightLogical(s32(-1, -1), s32(1, 32)))).toEqual([2 ** 31 - 1, 0]);
     expect(run(b.shiftRightArithmetic(s32(-8, -8, 8), s32(1, 99, 99)))).toEqual([-4, -1, 0]);
@@ -89,7 +89,7 @@ describe('element-wise', () => {
     ]);
   });
 
-  test('conversion goes towards zero, saturates, and makes NaN 0', () => {
+  test('conversion to integers rounds towards zero, saturates, and turns NaN into 0', () => {
     const values = f32(1.9, -1.9, 3e9, -3e9, NaN, -0.5);
     expect(run(b.convert(values, 's32'))).toEqual([1, -1, 2147483647, -2147483648, 0, 0]);
     expect(run(b.convert(values, 'u32'))).toEqual([1, 0, 3e9, 0, 0, 0]);
@@ -99,14 +99,14 @@ describe('element-wise', () => {
     expect(run(b.convert(s32(16777217), 'f32'))).toEqual([16777216]);
   });
 
-  test('bits', () => {
+  test('bitcast-convert, not and xor work on bits', () => {
     expect(run(b.bitcastConvert(f32(1, -0), 'u32'))).toEqual([0x3f800000, 0x80000000]);
     expect(run(b.not(array('pred', [2], [0, 1])))).toEqual([1, 0]);
     expect(run(b.not(u32(1)))).toEqual([4294967294]);
     expect(run(b.xor(s32(5, -1), s32(3, 1)))).toEqual([6, -2]);
   });
 
-  test('compare, select, clamp', () => {
+  test('compare, select and clamp treat NaN and zeros as XLA does', () => {
     expect(run(b.compare('NE', f32(NaN, 0), f32(NaN, -0)))).toEqual([1, 0]);
     expect(run(b.compare('GE', f32(NaN, 0), f32(NaN, -0)))).toEqual([0, 1]);
     expect(run(b.select(array('pred', [2], [1, 0]), f32(1, 2), f32(3, 4)))).toEqual([1, 4]);
@@ -114,7 +114,7 @@ describe('element-wise', () => {
     expect(run(clamped)).toEqual([0, 0.5, 1, NaN]);
   });
 
-  test('rounding, signs, finiteness', () => {
+  test('floor, ceil, rounding, sign, is-finite and rsqrt give the expected values', () => {
     const x = f32(-0.5, 0.5, 1.5, 2.5, -1.2);
     expect(run(b.floor(x))).toEqual([-1, 0, 1, 2, -2]);
     expect(run(b.ceil(x))).toEqual([-0, 1, 2, 3, -1]);
@@ -125,10 +125,10 @@ describe('element-wise', () => {
   });
 });
 
-describe('rearranging', () => {
+describe('changes of shape', () => {
   const m = array('s32', [2, 3], [1, 2, 3, 4, 5, 6]);
 
-  test('examples', () => {
+  test('give the expected values in examples', () => {
     expect(run(b.transpose(m, [1, 0]))).toEqual([1, 4, 2, 5, 3, 6]);
     expect(run(b.broadcast(s32(1, 2), [2, 3], [0]))).toEqual([1, 1, 1, 2, 2, 2]);
     expect(run(b.broadcast(m, [3, 2], [1, 0]))).toEqual([1, 4, 2, 5, 3, 6]);
@@ -152,7 +152,7 @@ describe('rearranging', () => {
 
 const smallDims = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 0, maxLength: 2 });
 
-/** The project's order of sums, written down again. */
+/** Sum of products in the documented order: tiles of 128 terms, then the tiles in order. */
 function tiled(products: readonly number[]): number {
   let total = 0;
   for (let from = 0; from < products.length; from += 128) {
@@ -163,13 +163,13 @@ function tiled(products: readonly number[]): number {
   return total;
 }
 
-/** f32 × f32: exact in f64; below the smallest normal it is +0. */
+/** The f32 product of two f32: computed exactly in f64, and +0 below the smallest normal f32. */
 function times(a: number, b: number): number {
   return Math.abs(a * b) < 2 ** -126 ? 0 : Math.fround(a * b);
 }
 
 describe('dot', () => {
-  test('with batch, free and contracting dimensions is a sum over the contracted', () => {
+  test('with batch, free and contracting dimensions sums over the contracting ones', () => {
     const property = fc.property(
       fc.tuple(smallDims, smallDims, smallDims, smallDims),
       fc.constantFrom('default', 'highest'),
@@ -222,25 +222,25 @@ describe('dot', () => {
     fc.assert(property);
   });
 
-  test('a product below 2^-126 is +0, whatever the sum', () => {
+  test('flushes a product below 2^-126 to +0 before the sum', () => {
     const tiny = array('f32', [1, 2], [2 ** -63, 2 ** -100]);
     const small = array('f32', [2, 1], [-(2 ** -63), 2 ** -27]);
     expect(run(b.matmul(tiny, small))).toEqual([-(2 ** -126)]);
     expect(run(b.matmul(tiny, small, 'highest'))).toEqual([-(2 ** -126)]);
   });
 
-  test('default precision rounds multiplicands to bf16', () => {
+  test('rounds multiplicands to bf16 at default precision', () => {
     const x = array('f32', [1, 1], [1 + 2 ** -8]);
     expect(run(b.matmul(x, x))).toEqual([1]);
     expect(run(b.matmul(x, x, 'highest'))).toEqual([1 + 2 ** -7 + 2 ** -16]);
   });
 
-  test('the tile of 128 shows', () => {
+  test('sums tiles of 128 terms separately', () => {
     const ones = new Array<number>(256).fill(2 ** -17);
     ones[0] = 128;
     const lhs = array('f32', [1, 256], ones);
     const rhs = array('f32', [256, 1], new Array<number>(256).fill(1));
-    // Alone, each 2^-17 vanishes beside 128; the second tile adds them up first.
+    // 128 + 2^-17 rounds to 128. The second tile sums its 128 terms of 2^-17 before it adds to 128.
     expect(run(b.matmul(lhs, rhs))).toEqual([128 + 2 ** -10]);
   });
 });
@@ -258,7 +258,7 @@ function dense(dims: readonly number[], values: readonly number[]): Dense {
   };
 }
 
-/** Width and height with holes, then padding; images [batch, y, x, feature]. */
+/** Images [batch, y, x, feature] with dilation of height and width, then padding, by a window. */
 function spread(input: Dense, window: readonly WindowDimension[]): Dense {
   const [n, height, width, features] = input.dims as [number, number, number, number];
   const [v, h] = window as [WindowDimension, WindowDimension];
@@ -304,7 +304,7 @@ const imageDimensions = {
 } as const;
 
 describe('convolution', () => {
-  test('is, window by window, a product with the padded and dilated input', () => {
+  test('is a sum of products over each window of the padded and dilated input', () => {
     const property = fc.property(
       fc.tuple(windowArbitrary, windowArbitrary),
       fc.record({
@@ -371,7 +371,7 @@ describe('convolution', () => {
     fc.assert(property, { numRuns: 200 });
   });
 
-  test('dimensions may stand anywhere', () => {
+  test('gives the same values for any order of dimensions', () => {
     const input = randomLiteral(arrayShape('f32', [2, 5, 4, 3]), stream(1, 'input'));
     const kernel = randomLiteral(arrayShape('f32', [2, 3, 3, 6]), stream(1, 'kernel'));
     const window = [2, 3].map((size) => b.windowDimension({ size }));
@@ -379,7 +379,7 @@ describe('convolution', () => {
       window,
       dimensions: imageDimensions,
     });
-    // Features first, images last, the spatial dimensions the other way around.
+    // Features are first, images last, and the spatial dimensions change places.
     const moved = b.convolution(
       b.transpose(b.constant(input), [3, 2, 1, 0]),
       b.transpose(b.constant(kernel), [3, 2, 1, 0]),
@@ -404,7 +404,7 @@ describe('convolution', () => {
 });
 
 describe('reductions', () => {
-  test('go in row-major order from the initial value', () => {
+  test('combine elements in row-major order, starting from the initial value', () => {
     const [x, y] = [0, 1].map((i) => b.parameter(i, arrayShape('f32', []))) as [
       Parameter,
       Parameter,
@@ -422,7 +422,7 @@ describe('reductions', () => {
     ]);
   });
 
-  test('several at once: argmax', () => {
+  test('of two arrays at once can compute argmax', () => {
     const types = ['f32', 's32', 'f32', 's32'] as const;
     const [a, i, c, j] = types.map((type, n) => b.parameter(n, arrayShape(type, []))) as [
       Parameter,
@@ -442,7 +442,7 @@ describe('reductions', () => {
     ]);
   });
 
-  test('reduce-window is a reduce of each window of the padded array', () => {
+  test('reduce-window equals a reduce of each window of the padded array', () => {
     const property = fc.property(
       fc.array(fc.tuple(fc.integer({ min: 1, max: 6 }), windowArbitrary), {
         minLength: 1,
@@ -505,7 +505,7 @@ describe('reductions', () => {
     fc.assert(property, { numRuns: 60 });
   });
 
-  test('select-and-scatter adds up where windows overlap; the first of equals is selected', () => {
+  test('select-and-scatter selects the first of equal elements, and adds overlapping windows', () => {
     const window = [b.windowDimension({ size: 3 })];
     const scatter = (
       operand: HloInstruction,
@@ -525,12 +525,12 @@ describe('reductions', () => {
     expect(scatter(f32(1, 3, 2, 3, 0), f32(10, 20, 30), window)).toEqual([
       0.5, 30.5, 0.5, 30.5, 0.5,
     ]);
-    // Padding is never selected: the last window lies in it alone.
+    // Padding is never selected. The last window consists of padding only.
     const padded = [b.windowDimension({ size: 2, stride: 2, padLow: 1, padHigh: 3 })];
     expect(scatter(f32(-1, -2, -3), f32(1, 2, 4), padded)).toEqual([1.5, 2.5, 0.5]);
   });
 
-  test('select-and-scatter of a maximum pool in two dimensions', () => {
+  test('select-and-scatter computes the gradient of a two-dimensional max-pool', () => {
     const operand = array('f32', [4, 4], [1, 2, 0, 0, 4, 3, 0, 9, 0, 0, 7, 7, 0, 5, 7, 7]);
     const source = array('f32', [2, 2], [1, 2, 3, 4]);
     const window = [0, 1].map(() => b.windowDimension({ size: 2, stride: 2 }));
@@ -546,7 +546,7 @@ describe('reductions', () => {
   });
 });
 
-test('random bits are Philox blocks, and the counter carries', () => {
+test('random bits are the blocks of Philox, and the counter carries into its next word', () => {
   const state = u32(1, 2, 2 ** 32 - 1, 3);
   const [next, words] = run2(b.rngBitGenerator(state, arrayShape('u32', [2, 3]))) as [
     number[],
@@ -559,7 +559,7 @@ test('random bits are Philox blocks, and the counter carries', () => {
   expect(next).toEqual([1, 2, 1, 4]);
 });
 
-describe('the host', () => {
+describe('infeed and outfeed', () => {
   const token = b.afterAll();
   const first = b.infeed(token, arrayShape('f32', [2]));
   const pair = {
@@ -575,7 +575,7 @@ describe('the host', () => {
   const module = b.module('feeds', [], b.tuple([sum, b.outfeed(sum, out)]));
   const list = (...values: number[]): Literal => literal('f32', [values.length], values);
 
-  test('is fed and feeds in the order of tokens', () => {
+  test('happen in the order of their tokens', () => {
     const infeed = [[list(1, 2)], [list(10, 20), literal('s32', [], [0])]];
     const result = evaluate(module, { parameters: [], infeed });
     expect(result.outfeed.map((entry) => entry.map(valuesOf))).toEqual([
@@ -588,7 +588,7 @@ describe('the host', () => {
     expect(result.root).toEqual([list(11, 22), 'token']);
   });
 
-  test('hears of what does not fit', () => {
+  test('throw if inputs have other shapes than the program', () => {
     const wrong = { parameters: [], infeed: [[list(1)]] };
     expect(() => evaluate(module, wrong)).toThrow('infeed: expected (f32[2]), found (f32[1])');
     expect(() => evaluate(module, { parameters: [] })).toThrow(
@@ -600,7 +600,7 @@ describe('the host', () => {
   });
 });
 
-test('all-reduce folds over the replicas in their order, or as it is told', () => {
+test('all-reduce folds replicas in order by default, or calls a given function', () => {
   const x = b.parameter(0, arrayShape('f32', [2]));
   const y = b.parameter(1, arrayShape('f32', []));
   const module = b.module('sum', [x, y], b.tuple([b.allReduce([x, y]), b.negate(b.allReduce(x))]));
@@ -614,7 +614,7 @@ test('all-reduce folds over the replicas in their order, or as it is told', () =
   expect(valuesOf(last[0]!.values[0]!)).toEqual([-(2 ** 24), 3]);
 });
 
-test('a fusion is its body', () => {
+test('a fusion has the values of its body', () => {
   const [x, y] = [0, 1].map((i) => b.parameter(i, arrayShape('f32', [2]))) as [
     Parameter,
     Parameter,
@@ -626,7 +626,7 @@ test('a fusion is its body', () => {
   ]);
 });
 
-test('bits of NaN and zeros survive what moves them', () => {
+test('operations that move elements keep the sign of −0', () => {
   const data = new Float32Array([-0, NaN]);
   const moved = evaluate(
     b.module(

@@ -8,7 +8,10 @@ import { PodError } from '../../src/numerics/error.ts';
 import { valuesOf } from '../../src/numerics/literal.ts';
 import { arbitraryModule } from './programs.ts';
 
-/** As XLA's own tools write it: layouts, comments, shapes beside operands, no percent signs. */
+/**
+ * HLO text in the style of XLA's tools, with layouts, comments, shapes of operands, and names
+ * without percent signs.
+ */
 const foreign = `HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[2,3]{1,0})->(f32[3]{0})}, input_output_alias={ {0}: (0, {}, may-alias) }
 
 region_0.4 {
@@ -45,7 +48,7 @@ describe('parse', () => {
     expect(print(module)).toContain('metadata={op_name="jit(f)/mul"}');
   });
 
-  test('reads all that XLA prints beside the program itself', () => {
+  test('reads attributes of XLA that do not belong to the program', () => {
     const text = `HloModule m, entry_computation_layout={(f32[2]{0})->(f32[2]{0}, token[])}, frontend_attributes={a="{b}"}, replica_count=8
 
 %add (a: f32[], b: f32[]) -> f32[] {
@@ -71,7 +74,7 @@ ENTRY %main (x: f32[2]) -> (f32[2], token[]) {
     expect(parse(print(module))).toEqual(module);
   });
 
-  test('reads the padding of a scalar, which XLA writes as that of a dimension', () => {
+  test('reads the padding of a scalar, which XLA prints like that of one dimension', () => {
     const text = (padding: string): string => `HloModule m
 
 ENTRY %main (x: f32[], y: f32[]) -> f32[] {
@@ -129,14 +132,14 @@ ENTRY %main (x: f32[], y: f32[]) -> f32[] {
     ],
     ['expected an ENTRY computation, found the end', 'ENTRY ', ''],
   ];
-  test.each(cases)('%s', (message, from, to) => {
+  test.each(cases)('refuses with "%s"', (message, from, to) => {
     expect(foreign).toContain(from);
     const text = foreign.replace(from, to);
     expect(() => parse(text)).toThrow(PodError);
     expect(() => parse(text)).toThrow(message);
   });
 
-  test('an effect that nothing leads to is an error, not lost', () => {
+  test('refuses an outfeed that the root does not depend on', () => {
     const text = `HloModule lost
 
 ENTRY %main (x: f32[]) -> f32[] {
@@ -149,7 +152,7 @@ ENTRY %main (x: f32[]) -> f32[] {
     expect(() => parse(text)).toThrow('expected each outfeed of main to lead to its root');
   });
 
-  test('whatever is wrong with a text, the error says where', () => {
+  test('reports line and column of the error in any damaged text', () => {
     const damage = fc.tuple(
       fc.nat(),
       fc.nat(20),

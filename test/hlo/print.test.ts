@@ -13,7 +13,7 @@ import { arbitraryModule } from './programs.ts';
 import { difference } from './same.ts';
 
 describe('random programs', () => {
-  test('are well typed, and their text reads back to the same program', () => {
+  test('are well typed, and parse(print(module)) is the same module', () => {
     fc.assert(
       fc.property(arbitraryModule(), ({ module }) => {
         verify(module);
@@ -27,7 +27,7 @@ describe('random programs', () => {
     );
   });
 
-  test('have every opcode', () => {
+  test('contain every opcode', () => {
     const seen = new Set<string>();
     const visit = (it: HloInstruction): void => {
       seen.add(it.opcode);
@@ -63,11 +63,11 @@ test('the shortest text of an f32 reads back to its bits', () => {
     { numRuns: 2000 },
   );
   expect(floatText(Math.fround(0.1))).toBe('0.1');
-  // As an integer it would lose its sign in XLA's parser.
+  // XLA's parser would drop the sign of "-0", because it reads "-0" as an integer.
   expect(floatText(-0)).toBe('-0.0');
 });
 
-test('an alias names the output and a whole parameter, as XLA reads it', () => {
+test("an alias is printed as an output and a whole parameter in XLA's syntax", () => {
   const x = b.parameter(0, arrayShape('f32', [2]));
   const alias = [{ output: 0, parameter: 0 }];
   const header = (root: HloInstruction): string => print(b.module('m', [x], root, alias));
@@ -75,7 +75,7 @@ test('an alias names the output and a whole parameter, as XLA reads it', () => {
   expect(header(b.negate(x))).toContain('={ {}: (0, {}, may-alias) }\n');
 });
 
-test('a chain of 20,000 instructions is no problem', () => {
+test('verify, print and parse take a chain of 20,000 instructions', () => {
   const x = b.parameter(0, arrayShape('f32', []));
   let root: HloInstruction = x;
   for (let i = 0; i < 20_000; i++) root = b.add(root, x);
@@ -85,7 +85,7 @@ test('a chain of 20,000 instructions is no problem', () => {
 });
 
 describe('print', () => {
-  test('shows what XLA shows', () => {
+  test("writes XLA's text format", () => {
     const image = b.parameter(0, arrayShape('f32', [2, 8, 8, 3]), 'image');
     const kernel = b.parameter(1, arrayShape('f32', [3, 3, 3, 4]));
     const window = [0, 1].map(() => b.windowDimension({ size: 3, stride: 2, padHigh: 1 }));
@@ -111,7 +111,7 @@ ENTRY %main (parameter.0: f32[2,8,8,3], parameter.1: f32[3,3,3,4]) -> f32[2,4,4,
 `);
   });
 
-  test('leaves long constants out when asked', () => {
+  test('abbreviates constants of more than `elementsMax` elements', () => {
     const long = b.concatenate(
       [
         b.full('f32', [4], 1),

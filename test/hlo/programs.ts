@@ -29,39 +29,40 @@ import {
 } from '../../src/numerics/shape.ts';
 
 export interface ProgramOptions {
-  /** What the program is made of; everything unless given. Parameters and tuples come by themselves. */
+  /** Opcodes of the program. Default: all. Parameters and tuples are added as needed. */
   readonly opcodes?: readonly Opcode[];
-  /** Types of new parameters and constants; all computed types unless given. */
+  /** Element types of parameters and constants. Default: all computed types. */
   readonly types?: readonly ComputedType[];
-  /** Inputs hold NaN, infinities, −0, subnormals and huge numbers too. Default true. */
+  /** True if inputs include NaN, infinities, −0, subnormals and huge numbers. Default: true. */
   readonly specials?: boolean;
-  /** How much there is to choose from; about four choices an instruction. Default 64. */
+  /** Most random choices of a program; an instruction takes about four. Default: 64. */
   readonly choicesMax?: number;
-  /** Most elements of an array. Default 128. */
+  /** Most elements of an array. Default: 128. */
   readonly elementsMax?: number;
   /**
-   * Only what XLA promises one result for: products at highest precision, and reductions by sums and
-   * maxima that start from the identity, which XLA may apply any number of times. Default false.
+   * True for programs for which XLA guarantees a single result. They have matmuls at highest
+   * precision, and reductions by sums and maxima that start from the identity, because XLA may
+   * apply the initial value any number of times. Default: false.
    */
   readonly isPlain?: boolean;
 }
 
 export interface Program {
   readonly module: HloModule;
-  /** What one replica gets: parameters, and an entry for each infeed. */
+  /** Inputs of one replica: parameters, and an entry for each infeed. */
   readonly inputs: EvaluateInputs;
 }
 
 /**
- * A well-typed random program with inputs. It is built from a list of choices, so that a failure
- * shrinks to a short program.
+ * Generates well-typed random programs with inputs. A program is built from a list of choices, so
+ * that a failure shrinks to a short program.
  */
 export function arbitraryModule(options: ProgramOptions = {}): fc.Arbitrary<Program> {
   const choices = fc.array(fc.nat(0xffff), { minLength: 4, maxLength: options.choicesMax ?? 64 });
   return fc.tuple(choices, fc.nat()).map(([list, seed]) => programOf(list, seed, options));
 }
 
-/** Random elements: most of them small, some special, with the same bits for the same key. */
+/** A literal of random elements, most small, some special. Equal keys give equal elements. */
 export function randomLiteral(shape: ArrayShape, key: Key, specials = true): Literal {
   const values = Array.from({ length: elementCount(shape) }, (_, i) =>
     randomValue(shape.type, key, i, specials),
@@ -105,23 +106,23 @@ function randomValue(type: ElementType, key: Key, i: number, specials: boolean):
   }
 }
 
-/** What is being built. */
+/** State of a program while it is built. */
 interface Builder {
   /** A number below `count`; 0 once the choices are used up. */
   readonly draw: (count: number) => number;
   readonly more: () => boolean;
   /** A new array, as a parameter or a constant. */
   readonly fresh: (shape: ArrayShape) => HloInstruction;
-  /** Something that is there, of one of the types and at least the rank; or a new array. */
+  /** An existing array of one of the types and at least the given rank, or a new array. */
   readonly pick: (types?: readonly ElementType[], rankMin?: number) => HloInstruction;
-  /** Something that is there, of the shape; or a new array. */
+  /** An existing array of the shape, or a new array. */
   readonly like: (shape: ArrayShape) => HloInstruction;
   readonly dims: (rankMax: number, elementsMax?: number) => number[];
-  /** The last token; the next effect takes it and puts its own. */
+  /** The token of the last infeed or outfeed. The next one consumes and replaces this token. */
   token: HloInstruction | undefined;
   readonly infeed: Literal[][];
   readonly key: () => Key;
-  /** A name for a computation: text gives the second of two of one name another. */
+  /** Makes the name of a computation unique, because `print` would rename a duplicate. */
   readonly named: (name: string) => string;
   readonly options: Required<ProgramOptions>;
 }
@@ -219,7 +220,7 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
   }
 }
 
-/** The first parameter that some output could take the place of does so. */
+/** Aliases the first output that has the shape of a parameter to that parameter. */
 function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloModule['aliases'] {
   const outputs = root.shape.type === 'tuple' ? root.shape.elements : [root.shape];
   for (const [output, shape] of outputs.entries()) {
@@ -229,7 +230,7 @@ function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloM
   return [];
 }
 
-/** Instructions to keep, made of what is there. */
+/** Builds an instruction of an opcode. Returns the arrays to add to the pool, if any. */
 type Rule = (builder: Builder, opcode: Opcode) => readonly HloInstruction[];
 
 const unaryRule: Rule = (builder, opcode) => {
@@ -533,7 +534,7 @@ function convolutionOf(builder: Builder): HloInstruction {
   );
 }
 
-/** A window over `base` elements; negative padding cuts no more than there is. */
+/** A random window over `base` elements. Negative padding cuts off at most all of them. */
 function windowOf(builder: Builder, base: number, dilates: boolean): WindowDimension {
   const window = b.windowDimension({
     size: 1 + builder.draw(3),
@@ -569,19 +570,19 @@ function precisionOf(builder: Builder): Precision {
   return builder.draw(2) === 0 && !builder.options.isPlain ? 'default' : 'highest';
 }
 
-/** What a reduction with a body starts from. */
+/** Initial value of a reduction with the given body. */
 function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
   if (!builder.options.isPlain) return builder.like(arrayShape(type, []));
   return b.scalar(type, body === b.maximizer(type) ? leastOf(type) : 0);
 }
 
-/** The identity of a maximum. */
+/** The identity of `maximum`: the least value of the type. */
 function leastOf(type: ElementType): number {
   if (type === 's32') return -(2 ** 31);
   return type === 'u32' || type === 'pred' ? 0 : Number.NEGATIVE_INFINITY;
 }
 
-/** Of two pairs the one whose first is greater: an argmax. */
+/** Body of an argmax: returns the pair with the greater first element; the left pair at a tie. */
 function greaterPair(builder: Builder, scalars: readonly ArrayShape[]): HloComputation {
   const parameters = [...scalars, ...scalars].map((shape, i) => b.parameter(i, shape));
   const [a0, a1, b0, b1] = parameters;

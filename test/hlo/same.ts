@@ -1,8 +1,8 @@
 import type { HloComputation, HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
 
 /**
- * The first difference between two modules, as a path, or undefined. Two instructions of one that
- * are the same object must be the same object in the other, too.
+ * Returns the path of the first difference between two modules, or undefined. Sharing counts too:
+ * operands that are one object in one module must be one object in the other.
  */
 export function difference(a: HloModule, b: HloModule): string | undefined {
   const pairs = new Map<object, object>();
@@ -33,7 +33,7 @@ function shared(x: object): x is HloInstruction | HloComputation {
   return 'opcode' in x || 'root' in x;
 }
 
-/** `name: undefined` is no name. */
+/** Keys of the properties that are not undefined, so that `name: undefined` equals no name. */
 function keysOf(x: object): string[] {
   return Object.keys(x).filter((key) => Reflect.get(x, key) !== undefined);
 }

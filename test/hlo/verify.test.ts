@@ -15,7 +15,7 @@ const scalar = b.scalar('f32', 0);
 const window = (...sizes: number[]): ReturnType<typeof b.windowDimension>[] =>
   sizes.map((size) => b.windowDimension({ size }));
 
-describe('what breaks a rule is refused in one line', () => {
+describe('an invalid instruction is refused with one line', () => {
   const m = f32(2, 3);
   const plain = { lhsBatch: [], rhsBatch: [], lhsContracting: [1], rhsContracting: [0] };
   const images = {
@@ -115,7 +115,7 @@ describe('what breaks a rule is refused in one line', () => {
 });
 
 describe('verify', () => {
-  /** What is wrong with a module of this root; parameters are found in it. */
+  /** The message of `verify` for a module with this root, or `nothing` if the module is valid. */
   function problem(root: HloInstruction, aliases: readonly Alias[] = []): string {
     const parameters = postOrder(root).filter((it) => it.opcode === 'parameter');
     return problemOf(b.module('bad', parameters, root, aliases));
@@ -131,14 +131,14 @@ describe('verify', () => {
     }
   }
 
-  test('names the instruction with a shape that does not follow', () => {
+  test('names an instruction whose shape does not follow from its operands', () => {
     const wrong = b.named({ ...b.exp(f32(2)), shape: arrayShape('f32', [3]) }, 'loss/exp');
     expect(problem(wrong)).toBe(
       'exponential(f32[2]) at loss/exp: expected the shape f32[2], not f32[3]',
     );
   });
 
-  test('looks into bodies', () => {
+  test('checks the bodies of reductions', () => {
     const { parameters, root } = b.adder('f32');
     const body = b.computation('bad', parameters, {
       ...root,
@@ -161,7 +161,7 @@ describe('verify', () => {
     expect(problem(it)).toContain('expected an instruction that does not depend on itself');
   });
 
-  test('counts parameters', () => {
+  test('checks numbers and shapes of parameters', () => {
     const [x, y] = [b.parameter(0, arrayShape('f32', [])), b.parameter(0, arrayShape('f32', []))];
     expect(problem(b.add(x, y))).toBe('parameter(): expected number 1 in main, not 0');
     const module = b.module('m', [x], b.add(x, b.parameter(1, x.shape)));
@@ -172,14 +172,14 @@ describe('verify', () => {
     expect(problem(tuple)).toBe('parameter(): expected an array, not ()');
   });
 
-  test('holds constants against their shapes', () => {
+  test('checks constants against their shapes', () => {
     const value = { shape: arrayShape('f32', [2]), data: new Float32Array(3) };
     expect(problem({ ...b.constant(literal('f32', [2], [0, 0])), value })).toBe(
       'constant(): expected 2 values, not 3',
     );
   });
 
-  test('lets a token serve once, and effects have one order', () => {
+  test('checks that each token has one user, and that tokens order all effects', () => {
     const token = b.afterAll();
     const feed = (from: HloInstruction): HloInstruction => b.infeed(from, arrayShape('f32', []));
     expect(problem(b.tuple([feed(token), feed(token)]))).toContain(
@@ -192,7 +192,7 @@ describe('verify', () => {
     expect(problem(b.tuple([b.getTupleElement(first, 0), next]))).toBe('nothing');
   });
 
-  test('holds aliases against parameters', () => {
+  test('checks aliases against outputs and parameters', () => {
     const x = f32(2);
     const pair = b.tuple([b.exp(x), b.reduceSum(x, [0])]);
     expect(problem(pair, [{ output: 0, parameter: 0 }])).toBe('nothing');
@@ -202,7 +202,7 @@ describe('verify', () => {
     expect(problem(pair, twice)).toContain('expected each output at most once, found 0,0');
   });
 
-  test('a random program with one shape changed is refused', () => {
+  test('refuses a random program with one changed shape', () => {
     fc.assert(
       fc.property(arbitraryModule(), fc.nat(), ({ module }, choice) => {
         const order = postOrder(module.entry.root).filter(
@@ -224,7 +224,7 @@ describe('verify', () => {
 });
 
 describe('mapInstructions', () => {
-  test('rebuilds the users of what changes, infers their shapes, keeps the rest', () => {
+  test('rebuilds users of changed instructions, infers their shapes, and keeps all others', () => {
     const x = b.parameter(0, arrayShape('f32', [4]));
     const kept = b.exp(x);
     const gone = b.slice(x, [0], [4]);

@@ -20,7 +20,7 @@ import { arrayShape, product } from '../../src/numerics/shape.ts';
 const f32 = (dims: readonly number[], values: readonly number[]): Literal =>
   literal('f32', dims, values);
 
-/** A layer on given parameters and a given batch. */
+/** Evaluates a layer on given parameters and a given batch. */
 function run(layer: Layer, parameters: readonly Literal[], x: Literal): Literal {
   const inputs = [...parameters, x];
   const declared = inputs.map(({ shape }, i) => parameter(i, shape));
@@ -28,7 +28,7 @@ function run(layer: Layer, parameters: readonly Literal[], x: Literal): Literal 
   return evaluate(module('layer', declared, y), { parameters: inputs }).values[0]!;
 }
 
-describe('layers by example', () => {
+describe('a layer computes the expected values', () => {
   test('dense', () => {
     const y = run(
       dense('d', 2),
@@ -41,7 +41,7 @@ describe('layers by example', () => {
     ]);
   });
 
-  test('conv2d, valid: windows inside the image', () => {
+  test('conv2d with valid padding: windows lie inside the image', () => {
     const image = f32([1, 3, 3, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     const kernel = f32([2, 2, 1, 1], [1, 0, 0, -1]);
     const y = run(conv2d('c', 1, [2, 2]), [kernel, f32([1], [100])], image);
@@ -51,7 +51,7 @@ describe('layers by example', () => {
     ]);
   });
 
-  test('conv2d, same: zeros around, more of them after', () => {
+  test('conv2d with same padding: an odd zero goes to the end', () => {
     const image = f32([1, 2, 2, 1], [1, 2, 3, 4]);
     const kernel = f32([2, 2, 1, 1], [1, 1, 1, 1]);
     const y = run(conv2d('c', 1, [2, 2], { padding: 'same' }), [kernel, f32([1], [0])], image);
@@ -61,7 +61,7 @@ describe('layers by example', () => {
     ]);
   });
 
-  test('maxPool leaves a rest at the edge', () => {
+  test('maxPool ignores elements at the edge that fill no window', () => {
     const image = f32([1, 2, 5, 1], [1, 2, -3, -4, 99, 5, 0, -2, -9, 99]);
     const y = run(maxPool('p', [2, 2]), [], image);
     expect([y.shape.dims, valuesOf(y)]).toEqual([
@@ -70,18 +70,18 @@ describe('layers by example', () => {
     ]);
   });
 
-  test('relu keeps NaN visible', () => {
+  test('relu returns NaN for NaN', () => {
     expect(valuesOf(run(relu('r'), [], f32([3], [-1, 2, Number.NaN])))).toEqual([0, 2, Number.NaN]);
   });
 
-  test('an image that is too small is refused in one line', () => {
+  test('conv2d refuses an image that is too small with one line', () => {
     expect(() => conv2d('conv1', 4, [3, 3]).init([2, 28, 1], 0)).toThrow(
       new PodError('bad-config', 'conv1: expected an image of at least 3×3, found 2×28'),
     );
   });
 });
 
-test('what init says of sizes is what apply gives', () => {
+test('apply has the output size that init reports', () => {
   const options = fc.record({
     stride: fc.integer({ min: 1, max: 3 }),
     padding: fc.constantFrom('valid' as const, 'same' as const),
@@ -116,7 +116,7 @@ describe('networks', () => {
   test.each([
     ['mlp', ['dense1', 'dense2'], 784 * 512 + 512 + 512 * 10 + 10],
     ['cnn', ['conv1', 'conv2', 'dense1', 'dense2'], 1_199_882],
-  ] as const)('%s has its layers and so many weights', (name, layers, count) => {
+  ] as const)('%s has the expected layers and number of weights', (name, layers, count) => {
     const { parameters, outputDims } = networks[name](10).init([28, 28, 1], 0);
     expect(outputDims).toEqual([10]);
     const names = parameters.map((it) => it.name);
@@ -126,7 +126,7 @@ describe('networks', () => {
   });
 
   test.each(networkNames)(
-    '%s: initial weights are He uniform, the head small, biases zero',
+    '%s starts with He uniform weights, small weights in the last layer, and zero biases',
     (name) => {
       for (const it of networks[name](10).init([28, 28, 1], 3).parameters) {
         const values = valuesOf(it.value);
@@ -145,7 +145,7 @@ describe('networks', () => {
     },
   );
 
-  test('weights are a function of seed and name', () => {
+  test('have initial weights that depend on seed and name only', () => {
     const of = (layer: Layer, seed: number) => layer.init([4], seed).parameters[0]!.value;
     const alone = of(dense('a', 3), 1);
     expect(of(sequential(dense('a', 3), dense('b', 3)), 1)).toEqual(alone);
@@ -153,7 +153,7 @@ describe('networks', () => {
     expect(of(dense('b', 3), 1)).not.toEqual(alone);
   });
 
-  test('every instruction is named after its layer', () => {
+  test('name every instruction after its layer', () => {
     const network = networks.cnn(10);
     const declared = network
       .init([28, 28, 1], 0)

@@ -75,12 +75,12 @@ describe('softmax cross-entropy', () => {
     expect(derivative.map((x) => x + 0)).toEqual([0, 0, 0]);
   });
 
-  test('of equal logits the first one counts', () => {
+  test('counts an answer as right only if its logit is the first of the largest', () => {
     expect(run([[1, 2, 2]], [1]).correct).toBe(1);
     expect(run([[1, 2, 2]], [2]).correct).toBe(0);
   });
 
-  test('NaN is never right, and is seen in the loss', () => {
+  test('counts no right answer for a NaN logit, and the loss is NaN', () => {
     const { loss, correct } = run([[Number.NaN, 1]], [1]);
     expect(correct).toBe(0);
     expect(loss).toBeNaN();

@@ -55,7 +55,7 @@ function batchOf(size: number, labels = Array.from({ length: size }, (_, i) => i
   return { images, labels: literal('s32', [size], labels) };
 }
 
-/** The rows of replica r of R. */
+/** The rows of a batch that replica `r` of `replicas` receives. */
 function shard({ images, labels }: Batch, r: number, replicas: number): Literal[] {
   return [images, labels].map(({ shape, data }) => {
     const [batch, ...dims] = shape.dims;
@@ -81,7 +81,7 @@ function largestRelative(found: readonly number[], expected: readonly number[]):
   return Math.max(...found.map((x, i) => Math.abs(x - expected[i]!))) / scale;
 }
 
-/** The numbers of a gradient step's leaves. */
+/** Values of the parameters and the infeed of a gradient step, by instruction. */
 function leavesOf(program: StepProgram, batch: Batch): Map<HloInstruction, Values> {
   const leaves = new Map<HloInstruction, Values>();
   for (const it of postOrder(program.module.entry.root)) {
@@ -92,7 +92,7 @@ function leavesOf(program: StepProgram, batch: Batch): Map<HloInstruction, Value
   return leaves;
 }
 
-test('gradients of a small network, f32: as in f64', () => {
+test('gradients of a small network in f32 are close to those in f64', () => {
   const program = gradientStep(options);
   const batch = batchOf(8);
   const found = run(program, batch, 1)[0]!.values;
@@ -103,7 +103,7 @@ test('gradients of a small network, f32: as in f64', () => {
   });
 });
 
-test('gradients of a small network, f64: central differences of the loss', () => {
+test('gradients of a small network in f64 equal central differences of the loss', () => {
   const program = gradientStep({ ...options, globalBatch: 4 });
   const leaves = leavesOf(program, batchOf(4, [0, 3, -1, 2]));
   const { root, parameters } = program.module.entry;
@@ -121,7 +121,7 @@ test('gradients of a small network, f64: central differences of the loss', () =>
   });
 });
 
-test('every program passes the verifier', () => {
+test('the programs of all networks pass verify', () => {
   for (const network of [small, networks.mlp(4), networks.cnn(4)]) {
     const given = { ...options, network, inputDims: [28, 28, 1] };
     for (const it of [trainStep({ ...given, optimizer }), evaluateStep(given), gradientStep(given)])
@@ -129,7 +129,7 @@ test('every program passes the verifier', () => {
   }
 });
 
-test('1, 2, 4 and 8 replicas with one global batch: gradients agree within 1e-5', () => {
+test('gradients of one global batch on 1, 2, 4 and 8 replicas agree within 1e-5', () => {
   const batch = batchOf(8, [0, 1, 2, 3, -1, 1, -1, 3]);
   const alone = run(gradientStep(options), batch, 1)[0]!.values.map(valuesOf);
   for (const replicas of [2, 4, 8]) {
@@ -149,7 +149,7 @@ describe('a training step', () => {
   const results = run(program, batch, 2);
   const gradients = run(gradientStep({ ...options, replicas: 2 }), batch, 2)[0]!.values;
 
-  test('moves each weight by −rate × gradient, and keeps the momentum and the count', () => {
+  test('adds −rate × gradient to each weight, and updates momentum and step count', () => {
     const { values } = results[0]!;
     const n = program.weights;
     for (let i = 0; i < n; i++) {
@@ -164,7 +164,7 @@ describe('a training step', () => {
     expect(program.parameters[2 * n]!.name).toBe('step');
   });
 
-  test('sends mean loss, right answers and rate, the same from every replica', () => {
+  test('sends mean loss, right answers and learning rate, equal on all replicas', () => {
     const [first, second] = results.map(({ outfeed }) => outfeed[0]!.map((it) => it.data[0]!));
     expect(first).toEqual(second);
     expect(program.outfeed).toEqual(['loss', 'correct', 'learningRate']);
@@ -182,7 +182,7 @@ describe('a training step', () => {
     });
   });
 
-  test('reads well: every instruction of the backward pass and the update says whose it is', () => {
+  test('names instructions of the backward pass and the update after their layers', () => {
     const names = postOrder(program.module.entry.root).map(({ name, opcode }) => name ?? opcode);
     const expected = [
       'conv1/kernel',
@@ -199,7 +199,7 @@ describe('a training step', () => {
     expect(names).toEqual(expect.arrayContaining(expected));
   });
 
-  test('learns: the loss of one batch falls', () => {
+  test('reduces the loss of a repeated batch', () => {
     let parameters = program.parameters;
     const losses: number[] = [];
     for (let step = 0; step < 5; step++) {
@@ -211,7 +211,7 @@ describe('a training step', () => {
   });
 });
 
-test('a sample with label −1 counts for nothing', () => {
+test('a sample with label −1 does not change the loss', () => {
   const padded = batchOf(8, [0, 1, 2, 3, 0, 1, -1, -1]);
   const program = evaluateStep(options);
   const [, loss, samples] = run(program, padded, 1)[0]!.outfeed[0]!.map((it) => it.data[0]!);
@@ -221,7 +221,7 @@ test('a sample with label −1 counts for nothing', () => {
   expect(run(program, other, 1)[0]!.outfeed[0]![1]!.data[0]).toBe(loss);
 });
 
-test.each(['mlp', 'cnn'] as const)('%s: bf16 multiplicands only where asked for', (name) => {
+test.each(['mlp', 'cnn'] as const)('matmuls of %s have the chosen precision', (name) => {
   for (const precision of ['default', 'highest'] as const) {
     const network = networks[name](10);
     const given = { ...options, network, inputDims: [28, 28, 1], precision, optimizer };
@@ -233,13 +233,13 @@ test.each(['mlp', 'cnn'] as const)('%s: bf16 multiplicands only where asked for'
   }
 });
 
-test('a batch that does not divide is refused in one line', () => {
+test('a global batch that is no multiple of the replicas is refused with one line', () => {
   expect(() => gradientStep({ ...options, globalBatch: 100, replicas: 64 })).toThrow(
     new PodError('bad-config', 'global batch 100: expected a multiple of the 64 replicas'),
   );
 });
 
-test('the root keeps the outfeed', () => {
+test('the root of an evaluation step depends on the outfeed', () => {
   const opcodes = postOrder(evaluateStep(options).module.entry.root).map((it) => it.opcode);
   expect(opcodes).toContain('outfeed');
 });

@@ -1,7 +1,7 @@
 /**
- * The bf16 nearest to an f32, by its definition and with f64 arithmetic, which is exact here: bf16
- * has 8 significant bits; ties go to the even one; the next power of two beyond the largest is
- * infinity; results below the smallest normal, 2^-126, are zeros of the same sign.
+ * Returns the bf16 nearest to an f32, by definition. The f64 arithmetic is exact here. A bf16 has 8
+ * significant bits. Ties go to the even neighbour. A result of 2^128 or more is infinity, and one
+ * below the smallest normal number, 2^-126, is a zero of the same sign.
  *
  * `quantum` is the distance of neighbouring bf16 around the value: see {@link bf16Quantum}.
  */
@@ -15,7 +15,10 @@ export function bf16ByDefinition(value: number, quantum: number): number {
   return Math.abs(nearest) < 2 ** -126 ? 0 * value : nearest;
 }
 
-/** 2^(e−7) where 2^e ≤ |value| < 2^(e+1), e at least −126; from the biased exponent of the f32. */
+/**
+ * Distance of neighbouring bf16 around a value, from the biased exponent of its f32: 2^(e−7), where
+ * 2^e ≤ |value| < 2^(e+1) and e is at least −126.
+ */
 export function bf16Quantum(biasedExponent: number): number {
   return 2 ** (Math.max(biasedExponent, 1) - 127 - 7);
 }

@@ -11,7 +11,7 @@ function differs(input: number): boolean {
 }
 
 describe('bf16', () => {
-  test('a million f32 convert as defined (scripts/bf16-exhaustive.ts: all of them)', () => {
+  test('a million f32 convert as defined (scripts/bf16-exhaustive.ts checks all f32)', () => {
     const key = stream(1, 'bf16');
     const wrong: number[] = [];
     for (let i = 0; i < 2 ** 20; i++) {
@@ -21,7 +21,7 @@ describe('bf16', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('ties, and their neighbours, around every bf16', () => {
+  test('ties and their neighbours around every bf16 convert as defined', () => {
     const wrong: number[] = [];
     for (let half = 0; half < 0x1_0000; half++) {
       if ((half & 0x7f80) === 0x7f80) continue;
@@ -34,9 +34,9 @@ describe('bf16', () => {
 
   test.each([
     ['the largest f32 overflows', 0x7f7f_ffff, 0x7f80],
-    ['half way beyond the largest is a tie to infinity', 0x7f7f_8000, 0x7f80],
-    ['just below stays finite', 0x7f7f_7fff, 0x7f7f],
-    ['infinity', 0xff80_0000, 0xff80],
+    ['half way from the largest bf16 to 2^128 is a tie to infinity', 0x7f7f_8000, 0x7f80],
+    ['just below the tie to infinity stays finite', 0x7f7f_7fff, 0x7f7f],
+    ['infinity stays infinity', 0xff80_0000, 0xff80],
     ['a subnormal becomes a zero of its sign', 0x8000_ffff, 0x8000],
     ['the largest subnormal rounds up to the smallest normal', 0x007f_ffff, 0x0080],
     ['a signalling NaN becomes quiet', 0x7f80_0001, 0x7fc0],

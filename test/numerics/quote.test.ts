@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { PodError } from '../../src/numerics/error.ts';
 import { messageLengthMax, oneLine, quote, quoteName } from '../../src/numerics/quote.ts';
 
-/** Whatever a terminal obeys, and whatever breaks a line or turns its direction. */
+/** Characters that control a terminal, break a line, or change the direction of text. */
 const obeyed = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
 const anyText = fc.oneof(
@@ -29,7 +29,7 @@ test('a quotation is one short line without control characters, whatever is quot
   );
 });
 
-test('a text that fits is quoted whole: two different texts have different quotations', () => {
+test('two different texts that fit have different, complete quotations', () => {
   fc.assert(
     fc.property(anyText, anyText, (one, other) => {
       const [most, same] = [1e6, one === other];
@@ -39,7 +39,7 @@ test('a text that fits is quoted whole: two different texts have different quota
   );
 });
 
-test('a message is one line of at most a few hundred characters, whatever is in it', () => {
+test('oneLine makes any text one line of at most `messageLengthMax` characters', () => {
   fc.assert(
     fc.property(anyText, fc.integer({ min: 0, max: 3000 }), (part, times) => {
       const text = oneLine(part.repeat(times));
@@ -50,13 +50,13 @@ test('a message is one line of at most a few hundred characters, whatever is in 
   );
 });
 
-test('the message of an error is bounded wherever it goes', () => {
+test('the message of a PodError is one line of bounded length', () => {
   const { message } = new PodError('io', `file \u001b[2J${'x'.repeat(1e6)}\n  second line`);
   expect(message).toMatch(/^file \\u001b\[2Jx+…x+; second line$/);
   expect(message.length).toBeLessThanOrEqual(messageLengthMax);
 });
 
-test('a message that is plain and short stays as it is', () => {
+test('a short message without control characters is unchanged', () => {
   const message = '--tpus: expected one of 1, 2, 4, 8, 16, 32 and 64, found "seven"; try 8';
   expect(oneLine(message)).toBe(message);
 });
@@ -66,7 +66,7 @@ test('a message that is too long keeps its beginning and its end', () => {
   expect(text).toMatch(/^--data: expected a folder, found x+…x+; rename it$/);
 });
 
-test('several lines become one, with a semicolon for each break', () => {
+test('several lines become one, with a semicolon for each line break', () => {
   expect(oneLine('first\n   second\r\n\nthird\n')).toBe('first; second; third');
 });
 
@@ -91,12 +91,12 @@ test.each([
   expect(quote(value)).toBe(text);
 });
 
-test('a long value is cut, and a text says how long it was', () => {
+test('a long value is cut, and the quotation of a long text has its length', () => {
   expect(quote('x'.repeat(2 ** 20))).toBe(`"${'x'.repeat(59)}…" (1048576 characters)`);
   expect(quote(Array.from({ length: 1e6 }, (_, i) => i))).toMatch(/^\[0,1,2,[\d,]+…$/);
 });
 
-test('a value that refers to itself, or to others many times over, is cut as well', () => {
+test('a value that contains itself, or very many nested values, is cut as well', () => {
   const ring: unknown[] = [1];
   ring.push(ring);
   expect(quote(ring)).toBe('[1,[1,[1,[1,…]]]]');
@@ -105,7 +105,7 @@ test('a value that refers to itself, or to others many times over, is cut as wel
   expect(quote(bomb).length).toBeLessThan(70);
 });
 
-test('a name stays as it is where it is plain', () => {
+test('quoteName returns a plain name unchanged, and quotes any other', () => {
   for (const name of ['run.yaml', '/data/my files/run-1.yaml', 'tpu-1.example', 'Größe.json']) {
     expect(quoteName(name)).toBe(name);
   }

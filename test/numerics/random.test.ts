@@ -30,7 +30,7 @@ describe('Philox 4×32-10', () => {
     expect(philox(counter, key)).toEqual(words);
   });
 
-  test('is what 64-bit integers compute', () => {
+  test('equals an implementation with 64-bit integers', () => {
     fc.assert(
       fc.property(fc.tuple(u32, u32, u32, u32), fc.tuple(u32, u32), (counter, key) => {
         expect(philox(counter, key)).toEqual(plainly(counter, key));
@@ -58,7 +58,7 @@ describe('streams', () => {
     expect(new Set(keys).size).toBe(keys.length);
   });
 
-  test('a value is a function of key and index: words come four a block', () => {
+  test('a value depends on key and index only, and a block has four words', () => {
     fc.assert(
       fc.property(fc.tuple(u32, u32), fc.nat(2 ** 31 - 1), fc.nat(3), (key, count, word) => {
         const counter: Counter = [count, 0, 0, 0];
@@ -79,11 +79,11 @@ describe('streams', () => {
     const bins = new Array<number>(16).fill(0);
     const count = 16 * 4096;
     for (let i = 0; i < count; i++) bins[Math.floor(uniform(key, i) * 16)]!++;
-    // χ² with 15 degrees of freedom: below 37.7 in 999 of 1000 cases; the key is fixed.
+    // χ² with 15 degrees of freedom is below 37.7 in 999 of 1000 cases. The key is fixed.
     expect(bins.reduce((sum, n) => sum + (n - 4096) ** 2 / 4096, 0)).toBeLessThan(37.7);
   });
 
-  test('a seed that is no integer is our mistake', () => {
+  test('a seed that is not a whole number of 0 or more fails an assertion', () => {
     expect(() => stream(1.5, 'x')).toThrow('seed 1.5');
     expect(() => stream(-1, 'x')).toThrow('seed -1');
   });

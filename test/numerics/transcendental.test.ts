@@ -24,7 +24,7 @@ const functions = {
 } as const;
 type Name = keyof typeof functions;
 
-/** The distance of neighbouring f32 around a number. */
+/** Distance of neighbouring f32 around a number, a unit in the last place. */
 function ulp(x: number): number {
   const exponent = (bitsFromF32(Math.abs(x)) >>> 23) - 127;
   return 2 ** (Math.max(exponent, -126) - 23);
@@ -34,7 +34,7 @@ function error(found: number, exact: number): number {
   return Object.is(found, Math.fround(exact)) ? 0 : Math.abs(found - exact) / ulp(exact);
 }
 
-describe('errors in units of the last place', () => {
+describe('errors in units in the last place are bounded', () => {
   const cases: [Name, from: number, to: number, ulps: number][] = [
     ['exp', -104, 88.7, 1],
     ['exp', -1, 1, 1],
@@ -66,7 +66,7 @@ describe('errors in units of the last place', () => {
     expect(worst.ulps, `at ${worst.x}`).toBeLessThanOrEqual(ulps);
   });
 
-  test('sine next to the multiples of π/2, where the reduction cancels most', () => {
+  test('sine and cosine near multiples of π/2, where the reduction cancels most', () => {
     for (let k = 1; k <= 5215; k++) {
       const x = Math.fround((k * Math.PI) / 2);
       expect(error(functions.sin.ours(x), Math.sin(x)), `sin ${x}`).toBeLessThanOrEqual(2);
@@ -74,7 +74,7 @@ describe('errors in units of the last place', () => {
     }
   });
 
-  test('power: at most 3', () => {
+  test('power: at most 3 units', () => {
     const ours = onNumbers(t.power);
     const key = stream(1, 'power');
     let worst = 0;
@@ -87,9 +87,9 @@ describe('errors in units of the last place', () => {
   });
 });
 
-describe('special values', () => {
+describe('for special values', () => {
   const specials = [0, -0, 1, -1, Infinity, -Infinity, NaN, 2, -2, 0.5, 3, 1e38, -1e38, 2 ** -149];
-  test.each(Object.keys(functions) as Name[])('%s', (name) => {
+  test.each(Object.keys(functions) as Name[])('%s agrees with the engine', (name) => {
     const { ours, exact } = functions[name];
     const far = name === 'sin' || name === 'cos' ? 8192 : Infinity;
     for (const x of specials) {
@@ -101,7 +101,7 @@ describe('special values', () => {
     }
   });
 
-  test('sine and cosine stay within ±1 however far out', () => {
+  test('sine and cosine stay within ±1 for all finite numbers', () => {
     const key = stream(1, 'far');
     for (let i = 0; i < 10_000; i++) {
       const x = f32FromBits(bits(key, i) | 0);
@@ -111,12 +111,12 @@ describe('special values', () => {
     }
   });
 
-  test('power has those of C99', () => {
+  test('power has the results of C99', () => {
     const ours = onNumbers(t.power);
     const values = [...specials, -0.5, -3, 2 ** 24, 2 ** 24 - 1, -(2 ** 24)];
     for (const x of values) {
       for (const y of values) {
-        // JavaScript departs from C99 for ±1 to a power that is NaN or infinite.
+        // JavaScript differs from C99 for 1 to the power of NaN, and ±1 to an infinite power.
         const one = x === 1 || (x === -1 && Math.abs(y) === Infinity);
         const expected = one ? 1 : Math.fround(x ** y);
         const found = ours(x, y);
@@ -129,7 +129,7 @@ describe('special values', () => {
   });
 });
 
-test('the bits are the same on every engine', () => {
+test('functions compute the recorded bits on every engine', () => {
   const digests = Object.fromEntries(
     Object.entries(functions).map(([name, { ours }]) => {
       const key = stream(2, name);
@@ -157,7 +157,7 @@ test('the bits are the same on every engine', () => {
   `);
 });
 
-test('rounding to even, and truncation that saturates', () => {
+test('roundNearestEven rounds ties to even, and truncateTo saturates', () => {
   const key = stream(1, 'round');
   for (let i = 0; i < 10_000; i++) {
     const x = Math.fround((uniform(key, i) - 0.5) * 2 ** (i % 26));

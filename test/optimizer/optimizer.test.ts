@@ -11,7 +11,10 @@ import { momentum, scaleBy, weightDecay } from '../../src/optimizer/transformati
 const f32 = Math.fround;
 const vector = (values: readonly number[]): Literal => literal('f32', [values.length], values);
 
-/** The parameters after each step, for one gradient a step for each parameter. */
+/**
+ * Runs an optimizer for some steps. `gradients` has, by step, one gradient for each parameter.
+ * Returns weights and state after the last step, and the learning rates of all steps.
+ */
 function run(
   optimizer: Optimizer,
   start: readonly (readonly number[])[],
@@ -84,7 +87,7 @@ describe('sgd equals its recurrence, to the bit', () => {
   });
 });
 
-test('a chain is its parts one after another, each with its own state', () => {
+test('a chain applies its parts in order, each with its own state', () => {
   const parts = [weightDecay(0.1), momentum(0.5), scaleBy(constant(1)), scaleBy(constant(2))];
   const { state, weights, rates } = run(chain(...parts), [[1], [2]], [[[1], [0]]]);
   expect(state.map(({ name, value }) => [name, ...valuesOf(value)])).toEqual([
@@ -97,7 +100,7 @@ test('a chain is its parts one after another, each with its own state', () => {
   expect(rates).toEqual([2]);
 });
 
-test('a chain of nothing adds the gradient', () => {
+test('an empty chain adds the gradient to the weights', () => {
   const { state, weights, rates } = run(chain(), [[1]], [[[3]]]);
   expect({ state, weights, rates }).toEqual({ state: [], weights: [[4]], rates: [] });
 });

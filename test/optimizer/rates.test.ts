@@ -9,7 +9,7 @@ import {
   rateAt,
 } from '../../src/optimizer/schedule.ts';
 
-test('a digest is that of the rates, in whatever order it is asked for', () => {
+test('a digest does not depend on earlier calls of digest', () => {
   const steps = fc.array(fc.nat(40_000), { minLength: 1, maxLength: 5 });
   fc.assert(
     fc.property(steps, (asked) => {
@@ -22,7 +22,7 @@ test('a digest is that of the rates, in whatever order it is asked for', () => {
   );
 });
 
-test('rates are compared by value, not by the schedule that they come from', () => {
+test('equal rates have equal digests even if they come from different schedules', () => {
   const [plain, scaled] = [new Rates(constant(0.5)), new Rates(linearScaling(512, constant(0.25)))];
   expect(scaled.digest(1000)).toBe(plain.digest(1000));
   const falling = new Rates(piecewise([7], [0.1], constant(0.5)));
@@ -31,7 +31,7 @@ test('rates are compared by value, not by the schedule that they come from', () 
   expect(new Rates(constant(0.5)).digest(3)).not.toBe(new Rates(constant(0.5)).digest(4));
 });
 
-test('a rate is the f32 of the device', () => {
+test('a rate is the f32 that the device computes', () => {
   const schedule = cosine(9, constant(0.3));
   const rates = new Rates(schedule);
   for (let step = 0; step < 9; step++) expect(rates.at(step)).toBe(rateAt(schedule, step));

@@ -38,14 +38,14 @@ const schedules = fc.letrec<{ any: Schedule; base: Schedule }>((tie) => ({
   ),
 })).any;
 
-/** The rate as the device computes it. */
+/** Learning rate of a step, computed as HLO as on the device. */
 function onDevice(schedule: Schedule, step: number): number {
   const counter = parameter(0, arrayShape('s32', []));
   const program = module('rate', [counter], rateOf(schedule, counter));
   return evaluate(program, { parameters: [literal('s32', [], [step])] }).values[0]!.data[0]!;
 }
 
-test('host and device compute the same bits', () => {
+test('host and device compute the same bits of a learning rate', () => {
   fc.assert(
     fc.property(schedules, fc.nat({ max: 6000 }), (schedule, step) => {
       expect(rateAt(schedule, step)).toBe(onDevice(schedule, step));
@@ -54,7 +54,7 @@ test('host and device compute the same bits', () => {
   );
 });
 
-describe('by their definitions', () => {
+describe('a schedule has the rates of its definition', () => {
   const f32 = Math.fround;
 
   test('constant', () => {
@@ -65,7 +65,7 @@ describe('by their definitions', () => {
     expect(rateAt(linearScaling(1024, constant(0.1)), 0)).toBe(f32(f32(0.1) * 4));
   });
 
-  test('warm-up rises in equal parts and reaches its aim in its last step', () => {
+  test('warm-up: rises in equal parts and reaches the full rate in its last step', () => {
     const schedule = warmUp(4, constant(2));
     expect([0, 1, 2, 3, 4, 100].map((step) => rateAt(schedule, step))).toEqual([
       0.5, 1, 1.5, 2, 2, 2,
@@ -73,12 +73,12 @@ describe('by their definitions', () => {
     expect(rateAt(warmUp(0, constant(2)), 0)).toBe(2);
   });
 
-  test('piecewise: each factor from its boundary on', () => {
+  test('piecewise: each factor applies from its boundary on', () => {
     const schedule = piecewise([2, 4], [0.5, 0.25], constant(8));
     expect([0, 1, 2, 3, 4, 5].map((step) => rateAt(schedule, step))).toEqual([8, 8, 4, 4, 1, 1]);
   });
 
-  test('cosine: from all to nothing, half in the middle', () => {
+  test('cosine: falls from the full rate to 0 along half a cosine', () => {
     const schedule = cosine(100, constant(2));
     fc.assert(
       fc.property(fc.nat({ max: 100 }), (step) => {

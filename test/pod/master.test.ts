@@ -240,8 +240,8 @@ describe('invariants of the master', () => {
   });
 });
 
-describe('failures name the culprit', () => {
-  test('that exits', () => {
+describe('a failure names the culprit', () => {
+  test('a Cloud TPU that exits', () => {
     const driver = new Driver(3).start().skipTo(5).begin(5);
     driver.give({ kind: 'exited', tpu: 1, reason: 'exit code 1' });
     expect(driver.failure()).toMatchObject({
@@ -250,7 +250,7 @@ describe('failures name the culprit', () => {
     });
   });
 
-  test('that throws, with the code of a PodError, or worker-threw for other errors', () => {
+  test('a Cloud TPU that throws, with the code of a PodError, or worker-threw for other errors', () => {
     const tell = (code: string | null): string => {
       const driver = new Driver(2).start().begin(0);
       driver.tell({ kind: 'failed', tpu: 1, generation: 1, code, message: 'oh' });
@@ -261,14 +261,14 @@ describe('failures name the culprit', () => {
     expect(tell('toString')).toBe('worker-threw');
   });
 
-  test('that is silent, within two seconds, and not those that wait for it', () => {
+  test('a silent Cloud TPU, within two seconds, and not those that wait for it', () => {
     const driver = new Driver(3).start().skipTo(1).begin(1);
     untilSilent(driver);
     expect(driver.failure().message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 1 /);
     expect(driver.now).toBeLessThanOrEqual(2000);
   });
 
-  test('several that fall silent together are lost together, and their adopters share them evenly', () => {
+  test('Cloud TPUs that fall silent together are lost together, and their adopters share them evenly', () => {
     const driver = new Driver(8, 'replace').start().skipTo(1).begin(1);
     const isDead = (tpu: number): boolean => tpu % 2 === 1;
     const sample = (i: number): void => {
@@ -347,14 +347,14 @@ describe('failures name the culprit', () => {
     });
   });
 
-  test('that is silent before the first step is done, with a limit eight times as long', () => {
+  test('a Cloud TPU that is silent before the first step is done, with a limit eight times as long', () => {
     const driver = new Driver(3).start().begin(0);
     untilSilent(driver);
     expect(driver.now).toBeGreaterThan(8 * 1200);
     expect(driver.now).toBeLessThanOrEqual(8 * 1200 + 400);
   });
 
-  test('but not one that has done its step and waits for the others', () => {
+  test('a Cloud TPU that has done its step and waits for the others is not silent', () => {
     const driver = new Driver(2).start().begin(0);
     driver.tell(done(0, 0));
     for (let i = 1; i < 100; i++) {
@@ -364,7 +364,7 @@ describe('failures name the culprit', () => {
     expect(driver.state.phase.kind).toBe('stepping');
   });
 
-  test('after a limit that a long pause of progress has raised; a delayed master counts one sample', () => {
+  test('a long pause of progress raises the limit for the next; a delayed master counts one sample', () => {
     const driver = new Driver(1).start().begin(0);
     driver.now = 60_000;
     driver.give({ kind: 'sample', progress: [0] });
@@ -384,7 +384,7 @@ describe('failures name the culprit', () => {
     expect(silenceLimit(driver.state)).toBe(1200);
   });
 
-  test('of a service that all Cloud TPUs share, such as the data loader', () => {
+  test('a failed service that all Cloud TPUs share, such as the data loader', () => {
     const driver = new Driver(2).start().begin(0);
     const who = 'the data loader';
     driver.give({ kind: 'service-failed', who, code: 'bad-data', message: 'labels: too short' });
@@ -394,7 +394,7 @@ describe('failures name the culprit', () => {
     });
   });
 
-  test('whose weights differ from the majority', () => {
+  test('Cloud TPUs whose weights differ from the majority', () => {
     const driver = new Driver(3).start().skipTo(2).begin(2);
     driver.tell(done(0, 2));
     driver.tell(done(1, 2, 'ffffffffffffffff'));
@@ -407,7 +407,7 @@ describe('failures name the culprit', () => {
     expect(driver.count('commit')).toBe(2);
   });
 
-  test('that never starts', () => {
+  test('Cloud TPUs that never start', () => {
     const driver = new Driver(3, 'none');
     driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
     driver.now = 5001;

@@ -139,14 +139,14 @@ interface Boss {
 
 const nothing: Weights = { steps: -1, value: 'nothing' };
 
-/** The digest of the weights after `steps` steps. */
+/** Returns the right digest of the weights after `steps` steps. */
 export function weightsAfter(steps: number): string {
   let hash = 17;
   for (let step = 0; step < steps; step++) hash = (Math.imul(hash, 31) + step) >>> 0;
   return hash.toString(16).padStart(16, '0');
 }
 
-/** Runs a scenario to its end. The same scenario has the same outcome. */
+/** Simulates a scenario to its end. Equal scenarios have equal outcomes. */
 export function simulate(scenario: Scenario): Outcome {
   return new Simulation(scenario).run();
 }
@@ -802,7 +802,7 @@ class Simulation {
       life.boss = undefined;
     }
     const own = this.#lives[tpu];
-    // A process whose connection broke will connect again, and a spare is there already.
+    // The own process lives (it lost its connection, or waits as a spare), so no other is started.
     if (own?.isAlive && own !== life) return;
     // A hanging process may live on, without a connection.
     if (own !== undefined && !isHung(own)) own.isAlive = false;

@@ -13,12 +13,12 @@ import {
 const tera = 1e12;
 const giga = 1e9;
 
-test('a chip does what the talk says: 45 TFLOP/s', () => {
+test('a chip does 45 TFLOP/s, as published', () => {
   expect(flopsPerSecondPerCore / tera).toBeCloseTo(22.94, 2);
   expect(Math.floor((flopsPerSecondPerCore * tpuV2.coresPerChip) / tera)).toBe(45);
 });
 
-test('a Cloud TPU is four chips, 180 TFLOP/s, 64 GB at 2400 GB/s', () => {
+test('a Cloud TPU has four chips, 180 TFLOP/s, and 64 GB at 2400 GB/s', () => {
   const one = sliceFigures(1);
   expect(one).toMatchObject({ chips: 4, cores: 8 });
   expect(one.flopsPerSecond / tera).toBeCloseTo(180, -1);
@@ -26,17 +26,17 @@ test('a Cloud TPU is four chips, 180 TFLOP/s, 64 GB at 2400 GB/s', () => {
   expect(one.hbmBytesPerSecond).toBe(2400 * giga);
 });
 
-test('a pod is 16×16 chips, 512 cores, 11.5 PFLOP/s and 4 TB', () => {
+test('a pod has 16×16 chips, 512 cores, 11.5 PFLOP/s and 4 TB', () => {
   const pod = sliceFigures(tpuV2.cloudTpusPerPod);
   expect(pod).toMatchObject({ chips: 256, cores: 512 });
   expect(pod.chips).toBe(tpuV2.wrapAroundChips ** 2);
-  // 180 TFLOP/s a Cloud TPU, as sold, times 64; the arithmetic of the array gives 2 % more.
+  // The published 11.5 PFLOP/s is 64 · 180 TFLOP/s. The figures of the MXU give 2 % more.
   expect((180 * tera * 64) / 1e15).toBeCloseTo(11.5, 1);
   expect(pod.flopsPerSecond / (180 * tera * 64)).toBeCloseTo(1.02, 2);
   expect(pod.hbmBytes).toBe(4 * 2 ** 40);
 });
 
-test('the parts of a core agree with one another', () => {
+test('figures of the parts of a core are consistent', () => {
   expect(tpuV2.mxuPassRows).toBe(tpuV2.mxuPassCycles);
   expect(tpuV2.mxuFillCycles).toBe(2 * tpuV2.mxuSide);
   expect(tpuV2.mxuSide).toBe(tpuV2.vectorLanes);
@@ -53,7 +53,7 @@ test('a link carries 62 GB/s each way', () => {
   expect(tpuV2.iciLinksPerChip).toBe(4);
 });
 
-test('figures of a slice grow with it', () => {
+test('figures of a slice are proportional to its number of Cloud TPUs', () => {
   const one = sliceFigures(1);
   const eight = sliceFigures(8);
   expect(chipsPerCloudTpu * tpuV2.coresPerChip).toBe(coresPerCloudTpu);

@@ -1,7 +1,7 @@
 /*
  * Index expressions: the index of an element as a function of loop counters. An expression is a sum
  * of counters times constants. Reshapes, padding and dilation also need quotients and clamped sums,
- * unless the ranges of the counters allow to simplify these away.
+ * unless the ranges of the counters make these unnecessary.
  */
 
 /** constant + Σ coefficient · atom; terms in a fixed order, no coefficient 0. */

@@ -90,8 +90,9 @@ export class Elements {
   readonly #merges: Merges;
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
-  /** Elements that are equal in all lanes, kept when the vector changes; `#varying` is cleared. */
+  /** Known elements that are equal in all lanes. They stay valid when the vector changes. */
   readonly #uniform = new Map<string, readonly Value[]>();
+  /** Known elements that may differ between lanes. A change of the vector discards them. */
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
   #calls = 0;
@@ -691,8 +692,8 @@ export function arrayOf(it: HloInstruction): ArrayShape {
 }
 
 /**
- * Place, in the dilated base array, of the element at `offsets` in the window at `point`. Has the
- * form that `Elements.locate` takes.
+ * Place, in the dilated base array, of the element at `offsets` in the window at `point`. The
+ * result is an argument for `Elements.locate`.
  */
 export function windowPlaces(
   window: readonly WindowDimension[],

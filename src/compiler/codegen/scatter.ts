@@ -75,7 +75,10 @@ export function writeTiles(
   });
 }
 
-/** Writes any select-and-scatter: fills the target with the initial value, then adds windows. */
+/**
+ * Writes any select-and-scatter: fills the target with the initial value, then combines the source
+ * element of each window with the selected element of the target.
+ */
 export function writeScatter(
   context: Context,
   it: SelectAndScatter,

@@ -62,11 +62,11 @@ function refusalOf(it: HloInstruction, isRoot: boolean): string | undefined {
     case 'tuple':
       return isRoot && it.operands.every(({ shape }) => isArray(shape))
         ? undefined
-        : 'a tuple within';
+        : 'a nested tuple';
     case 'constant':
       return new Set(it.value.data).size <= 1 ? arrayRefusal(it.shape) : 'a constant array';
     case 'get-tuple-element':
-      return at(it.operands, 0).opcode === 'reduce' ? arrayRefusal(it.shape) : 'part of a tuple';
+      return at(it.operands, 0).opcode === 'reduce' ? arrayRefusal(it.shape) : 'an element of a tuple';
     case 'reduce':
       return scalarRefusal(it.body);
     case 'reduce-window':
@@ -115,10 +115,10 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
   if (notes.isTooLarge) return `more than ${largestFunction} values`;
   if (notes.isWasteful) return 'a reduction computed again for each element';
   if (plan.kind === 'scatter') {
-    return notes.scattered.length > 0 ? 'a select-and-scatter of another' : undefined;
+    return notes.scattered.length > 0 ? 'a select-and-scatter that reads another one' : undefined;
   }
   return notes.scattered.some(({ it, point }) => !isTileAt(plan, it as SelectAndScatter, point))
-    ? 'a select-and-scatter within'
+    ? 'a select-and-scatter inside an expression'
     : undefined;
 }
 

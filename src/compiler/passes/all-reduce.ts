@@ -58,9 +58,9 @@ function refuseInBodies(it: HloInstruction): void {
 }
 
 /**
- * Groups members into levels. Level i holds members with i other all-reduces on the longest path to
- * them. Within a level the order is by the longest path in instructions, because the backward pass
- * reaches a gradient later if the path to it is longer.
+ * Groups members into levels by the number of all-reduces on the longest path to a member: level 0
+ * depends on no other all-reduce. Within a level the order is by the longest path in instructions,
+ * because the backward pass reaches a gradient later if the path to the gradient is longer.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();

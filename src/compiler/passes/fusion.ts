@@ -20,13 +20,14 @@ export type FusedLoopSupport = (body: HloComputation) => true | string;
 
 /**
  * Gathers element-wise operations, changes of shape and reductions into fused loops, users first.
- * In this order, an instruction:
+ * An instruction takes the first of these ways that is possible:
  *
- * 1. joins the loops of its users, if no other instruction needs it, and if that is one loop or the
- *    instruction is cheap to compute twice;
- * 2. stays outside of loops if it is a reshape, which costs nothing there;
- * 3. becomes one more output of a loop that uses it, so that other users read it from memory;
- * 4. starts a loop of its own. Throws `unsupported-program` if `supports` refuses that loop.
+ * 1. The instruction joins the loops of its users, if all users are in loops, and if that is one
+ *    loop or the instruction is cheap to compute twice.
+ * 2. A reshape stays outside of loops, where it costs nothing.
+ * 3. The instruction becomes one more output of a loop that uses it. Its other users read the
+ *    output from memory.
+ * 4. The instruction starts a loop. Throws `unsupported-program` if `supports` refuses that loop.
  */
 export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
   const plan = planGroups(module.entry, supports);

@@ -124,7 +124,7 @@ test('a wrong value is refused even if a later source overrides it', () => {
 
 test('a switch that the file turns off stays off if no flag was given', () => {
   const file = yaml('relaxedSimd: false\n');
-  // The parser of flags sets the opposite of a flag that begins with --no.
+  // The parser of flags sets relaxedSimd to true if --no-relaxed-simd is not given.
   const flags = sourceOfFlags({ relaxedSimd: true });
   expect(mergeSettings('train', [sourceOfFile(file), flags]).get('relaxedSimd')).toBe(false);
 });

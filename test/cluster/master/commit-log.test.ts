@@ -261,7 +261,9 @@ describe('a damaged log', () => {
     const path = written();
     const log = open(path);
     truncateSync(path, 10);
-    expect(() => log.commit(step(4), 4)).toThrow(/^commit log .*: the file has shrunk from \d+ to 10 bytes/);
+    expect(() => log.commit(step(4), 4)).toThrow(
+      /^commit log .*: the file has shrunk from \d+ to 10 bytes/,
+    );
   });
 
   test('in a folder that cannot be made is refused', () => {

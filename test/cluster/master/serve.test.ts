@@ -354,7 +354,7 @@ describe('a job server', () => {
     server.submit(['x'.repeat(wordsBytesMax - 4)]);
   });
 
-  test('refuses more than limits.queueMax waiting jobs, until one has ended', async () => {
+  test('refuses more jobs than the queue holds, until one has ended', async () => {
     const { server, runner } = await start();
     for (let i = 0; i < limits.queueMax; i++) server.submit([]);
     expect(() => server.submit([])).toThrow(expect.objectContaining({ code: 'too-many' }));

@@ -102,7 +102,7 @@ describe('the environment of a master', () => {
   });
 
   test.each(['--model mlp', '--steps 3', '--checkpoint /x', '--no-relaxed-simd', '--seed 1'])(
-    'a pod that takes jobs takes no %s',
+    'a pod that takes jobs refuses %s',
     (POD_ARGS) => {
       const flag = POD_ARGS.split(' ')[0];
       expect(refusal(() => readServing({ POD_ARGS })).message).toBe(

@@ -478,8 +478,8 @@ function localWire(): Wire & { readonly records: Buffer[] } {
 const noBytes = new Uint8Array(0);
 
 /**
- * Returns a wire that counts payload bytes and ends, and keeps the number of released frames in the
- * header of each frame.
+ * Returns a wire that counts payload bytes and calls of `end`, and keeps the number of released
+ * frames in the header of each frame.
  */
 function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {
   return {

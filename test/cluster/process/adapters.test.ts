@@ -29,7 +29,7 @@ describe('messages', () => {
     expect(() => checkToNode(step)).toThrow(/generation of stop/);
   });
 
-  test('an assignment is the same on both sides, executables included', () => {
+  test('an assignment is unpacked as it was packed, with its executables', () => {
     const { config } = trainOptions({ model: 'mlp', steps: '2' });
     const { train, evaluate, weights } = buildPrograms(config, openDataset('digits', 0), 2);
     const programs = [

@@ -140,7 +140,9 @@ describe.each(ways)('parameters taken over %s', (over) => {
     const ended = taking.take({ ...what, offer: cut, into: empty() });
     await expect(ended).rejects.toMatchObject({
       code: 'worker-exited',
-      message: expect.stringMatching(/from Cloud TPU 0: disconnected before all parameters had arrived/),
+      message: expect.stringMatching(
+        /from Cloud TPU 0: disconnected before all parameters had arrived/,
+      ),
     });
   });
 
@@ -150,7 +152,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
       before < 150_000 ? bytes : new Uint8Array(0),
     );
     const taken = taking.take({ ...what, offer: stalled, into: empty() });
-    const outcome = expect(taken).rejects.toThrow(/Cloud TPU 0: given up/);
+    const outcome = expect(taken).rejects.toThrow(/Cloud TPU 0: cancelled/);
     await sleep(50);
     taking.begin(generation + 1, [offer, offer]);
     await outcome;

@@ -14,7 +14,7 @@ test.each([
   expect(await bindAddress(own)).toBe(expected);
 });
 
-test('localAddress is the address from which this machine reaches the other', async () => {
+test('localAddress is the address from which this machine connects to the given host', async () => {
   expect(await localAddress('127.0.0.1', 7070)).toBe('127.0.0.1');
   expect(await localAddress('localhost', 7070)).toMatch(/^(127\.0\.0\.1|::1)$/);
 });

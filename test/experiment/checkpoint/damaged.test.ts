@@ -108,7 +108,7 @@ describe('the newer checkpoint is refused', () => {
       const it = await pair();
       const older = it.files.node(`dir/step-0000001/${name}`) as MemoryFile;
       it.newer.entries.set(name, older);
-      await expectRefused(it, name === 'manifest.json' ? /it is of step 1$/ : /expected/, name);
+      await expectRefused(it, name === 'manifest.json' ? /found step 1$/ : /expected/, name);
     }
   });
 

@@ -28,11 +28,11 @@ async function saved(of: Partial<Snapshot> = {}): Promise<Checkpoint> {
  * Checkpoints as this version saves them, and as older versions did, without the run's identity.
  */
 const versions = [
-  ['now', () => saved({ config: savedConfig(config, identity(config), 3) })],
-  ['before', () => saved()],
+  ['this version', () => saved({ config: savedConfig(config, identity(config), 3) })],
+  ['an older version', () => saved()],
 ] as const;
 
-describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
+describe.each(versions)('a checkpoint of %s', (_, checkpoint) => {
   test('resumed values equal the saved ones, in the order of the parameters', async () => {
     const expected = snapshot.tensors.map(({ bytes }) => bytes);
     expect(resumedValues(await checkpoint(), run)).toEqual(expected);
@@ -120,7 +120,7 @@ describe.each(versions)('saved by the version of %s', (_, checkpoint) => {
       'step 2 was 0.046650637, this run has 0.05',
       { schedule: 'piecewise', length: { unit: 'steps', steps: 9 } },
     ],
-  ])('other rates are refused by value: the learning rate of %s', async (what, change) => {
+  ])('is refused for other learning rates: the rate of %s', async (what, change) => {
     const it = { ...run, identity: identity({ ...config, ...change }) };
     const refusing = await checkpoint();
     expect(() => resumedValues(refusing, it)).toThrow(
