@@ -128,7 +128,9 @@ export class Doorkeeper {
     this.#forget();
     const timeMs = Number(time);
     if (timeMs !== noTime && timeMs <= this.#forgottenMs) {
-      throw this.#stale('the request was signed too early for this master to know whether it was used before');
+      throw this.#stale(
+        'the request was signed too early for this master to know whether it was used before',
+      );
     }
     if (this.#seen.has(nonce)) throw unauthorized('used before');
     if (this.#seen.size >= noncesMax) {

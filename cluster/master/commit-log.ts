@@ -162,7 +162,10 @@ class FileLog implements CommitLog {
     else this.#add({ from: step - 1, generation }, { commit: event, generation });
     const last = history.at(-1);
     if (last?.step !== step || last.digest !== digest) {
-      throw new PodError('io', `commit log ${this.#path}: step ${step} was written, but cannot be read back`);
+      throw new PodError(
+        'io',
+        `commit log ${this.#path}: step ${step} was written, but cannot be read back`,
+      );
     }
     // The training loop keeps `event` too. Sharing the object halves the memory of the history.
     history[history.length - 1] = event;

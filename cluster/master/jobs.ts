@@ -186,7 +186,10 @@ export class JobStore {
     const names = attempt(`${path}: could not be read`, () => this.#files.names(this.folderOf(id)));
     const left = names.find((name) => name !== 'job.json.new');
     if (left === undefined) return;
-    throw new PodError('bad-data', `${path}: the job is damaged: this file is missing, but ${left} exists`);
+    throw new PodError(
+      'bad-data',
+      `${path}: the job is damaged: this file is missing, but ${left} exists`,
+    );
   }
 
   /**

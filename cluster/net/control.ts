@@ -381,7 +381,10 @@ export class ControlSession<In, Out> {
     assert(bytes.length <= messageBytesMax, `a message of ${bytes.length} bytes`);
     this.#wire.write(bytes);
     if (this.#wire.waiting <= waitingBytesMax) return;
-    this.refuse({ code: 'timeout', text: `the peer reads too slowly: ${this.#wire.waiting} bytes wait` });
+    this.refuse({
+      code: 'timeout',
+      text: `the peer reads too slowly: ${this.#wire.waiting} bytes wait`,
+    });
   }
 
   #read(data: Buffer): { readonly value: In } | undefined {

@@ -169,7 +169,10 @@ export class StateTaker implements FrameSink {
       header.sequence === this.#offset / pieceBytes;
     if (!isNext) return { code: 'order', text: 'a piece of a parameter that does not come next' };
     if (bytes === room.length) return room;
-    return { code: 'length', text: `a piece of ${bytes} bytes of parameter ${this.#index}, expected ${room.length}` };
+    return {
+      code: 'length',
+      text: `a piece of ${bytes} bytes of parameter ${this.#index}, expected ${room.length}`,
+    };
   }
 
   accept(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal | undefined {

@@ -89,7 +89,10 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       // before it has opened, the peer may only have been too early, and the taker tries again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
-      else events.closed(refusal ?? { code: 'peer', text: 'disconnected before all parameters had arrived' });
+      else
+        events.closed(
+          refusal ?? { code: 'peer', text: 'disconnected before all parameters had arrived' },
+        );
     },
     open(wire) {
       isOpen = true;

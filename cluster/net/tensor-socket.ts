@@ -126,7 +126,10 @@ function acceptTensors(
     closed(refusal) {
       live.delete(connection);
       if (opened) options.closed(opened, refusal, wire);
-      else options.turnedAway(refusal ?? { code: 'order', text: 'disconnected before the handshake was complete' });
+      else
+        options.turnedAway(
+          refusal ?? { code: 'order', text: 'disconnected before the handshake was complete' },
+        );
     },
   });
   live.add(connection);

@@ -124,7 +124,9 @@ export class Lobby {
     lobby.#listener = await listenControl<FromNode, ToNode>({
       ...{ token, host, port, heartbeatMs, check: checkFromNode },
       admit: ({ role }) =>
-        role === 'operator' ? { code: 'peer', text: 'expected a worker, found an operator' } : undefined,
+        role === 'operator'
+          ? { code: 'peer', text: 'expected a worker, found an operator' }
+          : undefined,
       joined: (channel) => lobby.#enter(new Guest(channel)),
       turnedAway: (address, refusal) => turnedAway.add(address, refusal),
     });

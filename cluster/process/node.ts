@@ -268,7 +268,8 @@ export class Node {
   #set(request: ToNode & { kind: 'set' }): string | null {
     const values = this.#drafts;
     this.#drafts = [];
-    if (hashValues(values) !== request.hash) return 'the received parameters differ from those that were sent';
+    if (hashValues(values) !== request.hash)
+      return 'the received parameters differ from those that were sent';
     const place = this.#place(request);
     this.#parameters.clear(place);
     this.#parameters.write(place, values);

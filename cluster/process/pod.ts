@@ -481,7 +481,10 @@ class Processes implements ProcessPod, Crew {
   /** Gives the failure detector the current counters of all Cloud TPUs. */
   #sample(): void {
     if (!this.#isOpen && this.#options.shouldStop?.()) {
-      this.#driver.serviceFailed('the start', new PodError('worker-silent', 'the start was cancelled'));
+      this.#driver.serviceFailed(
+        'the start',
+        new PodError('worker-silent', 'the start was cancelled'),
+      );
     }
     this.#seatAll();
     const progress = this.#members.map((it) => it?.progress ?? 0);

@@ -110,7 +110,10 @@ function startProgram(
   child.on('error', () => undefined);
   const { pid } = child;
   if (pid === undefined) {
-    throw new PodError('io', `${name} could not be started: ${child.spawnfile}: the limit of processes may be reached`);
+    throw new PodError(
+      'io',
+      `${name} could not be started: ${child.spawnfile}: the limit of processes may be reached`,
+    );
   }
   noteProcess(folder, name, identityOf(pid) ?? { pid, start: '' });
   return child;

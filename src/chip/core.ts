@@ -543,8 +543,14 @@ function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: 
   const lhs = bufferOf(executable, it.lhs);
   const rhs = bufferOf(executable, it.rhs);
   const chip = bufferOf(executable, it.target).copies === 'chip';
-  assert(!chip || (lhs.copies === 'core' && rhs.copies === 'core'), `${it.name}: operands of a chip matmul need a copy for each core`);
-  assert(executable.cores === 1 || executable.cores % 2 === 0 || !chip, `${it.name}: a chip matmul needs an even number of cores`);
+  assert(
+    !chip || (lhs.copies === 'core' && rhs.copies === 'core'),
+    `${it.name}: operands of a chip matmul need a copy for each core`,
+  );
+  assert(
+    executable.cores === 1 || executable.cores % 2 === 0 || !chip,
+    `${it.name}: a chip matmul needs an even number of cores`,
+  );
   const core = chip ? 2 * copy : copy;
   return {
     m: matmul.m,

@@ -102,7 +102,9 @@ function relaxedSimd(): Finding {
     name: 'fused multiply-add',
     found: found ? 'yes' : 'no',
     ok: true,
-    advice: found ? 'used' : 'optional: without it, runs are about a third slower and give the same bits',
+    advice: found
+      ? 'used'
+      : 'optional: without it, runs are about a third slower and give the same bits',
   };
 }
 

@@ -167,7 +167,8 @@ const flags: { readonly [K in keyof RunKey]?: (value: RunKey[K]) => string } = {
   seed: (it) => `--seed ${it}`,
   precision: (it) => `--precision ${it}`,
   momentum: (it) => `--momentum ${shortest(it)}`,
-  startDigest: (it) => (it === null ? 'no --start-from' : 'the --start-from of the run that saved it'),
+  startDigest: (it) =>
+    it === null ? 'no --start-from' : 'the --start-from of the run that saved it',
 };
 
 /** Returns the first 12 digits of a digest, which are enough to tell two digests apart. */

@@ -204,7 +204,10 @@ function checkPast({ steps }: Run, history: readonly StepCommitted[]): void {
   if (last === undefined) return;
   if (last.steps !== steps) {
     const found = `step ${last.step} was committed by a run of ${last.steps} steps`;
-    throw new PodError('bad-config', `${found}, this run has ${steps} steps: its data set has changed`);
+    throw new PodError(
+      'bad-config',
+      `${found}, this run has ${steps} steps: its data set has changed`,
+    );
   }
   refuseDivergence(last);
 }

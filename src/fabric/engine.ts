@@ -156,7 +156,10 @@ export class EngineClient {
    */
   #complain(bucket: number): number {
     if (Atomics.exchange(this.#words, this.#base + words.late, bucket + 1) !== 0) {
-      throw new PodError('link-timeout', `all-reduce of bucket ${bucket}: the all-reduce engine of this Cloud TPU does not respond`);
+      throw new PodError(
+        'link-timeout',
+        `all-reduce of bucket ${bucket}: the all-reduce engine of this Cloud TPU does not respond`,
+      );
     }
     this.#ring();
     return this.#now() + answerMsMax;

@@ -299,7 +299,11 @@ function broadcastShape(it: Draft<Broadcast>): Shape {
   const shape = statedArray(it);
   const rank = shape.dims.length;
   expect(it, operand.type === shape.type, `elements of type ${shape.type}`);
-  expect(it, it.dimensions.length === operand.dims.length, 'a target dimension for each dimension of the operand');
+  expect(
+    it,
+    it.dimensions.length === operand.dims.length,
+    'a target dimension for each dimension of the operand',
+  );
   expectDistinct(it, it.dimensions, rank, 'target dimensions');
   const kept = it.dimensions.every((d, i) => shape.dims[d] === operand.dims[i]);
   expect(it, kept, `sizes kept in ${shapeText(shape)} at dimensions {${it.dimensions.join(',')}}`);
@@ -429,14 +433,22 @@ function convolutionShape(it: Draft<Convolution>): Shape {
   const outputs = at(kernel.dims, of.kernelOutputFeature);
   expectGroups(it, featureGroupCount, outputs);
   expectGroups(it, batchGroupCount, outputs);
-  expect(it, featureGroupCount === 1 || batchGroupCount === 1, 'feature groups or batch groups, not both');
+  expect(
+    it,
+    featureGroupCount === 1 || batchGroupCount === 1,
+    'feature groups or batch groups, not both',
+  );
   const perGroup = at(kernel.dims, of.kernelInputFeature);
   expect(
     it,
     perGroup * featureGroupCount === features,
     `kernel input features ${perGroup} x ${featureGroupCount} groups = input features ${features}`,
   );
-  expect(it, batch % batchGroupCount === 0, `a batch divisible by the batch group count ${batchGroupCount}`);
+  expect(
+    it,
+    batch % batchGroupCount === 0,
+    `a batch divisible by the batch group count ${batchGroupCount}`,
+  );
 
   const dims = new Array<number>(rank).fill(0);
   dims[of.outputBatch] = batch / batchGroupCount;

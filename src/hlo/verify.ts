@@ -32,7 +32,8 @@ function verifyComputation(computation: HloComputation, called: Set<HloComputati
   const order = postOrder([...computation.parameters, computation.root]);
   const done = new Set<HloInstruction>();
   for (const it of order) {
-    if (!it.operands.every((operand) => done.has(operand))) refuse(it, 'an instruction that does not depend on itself');
+    if (!it.operands.every((operand) => done.has(operand)))
+      refuse(it, 'an instruction that does not depend on itself');
     done.add(it);
     verifyInstruction(it);
     for (const body of bodiesOf(it)) called.add(body);

@@ -864,7 +864,8 @@ function onAccused(
 ): Transition {
   const { tpu, suspect, code } = message;
   if (suspect >= state.members.length) return refuse(state, message, 'no such Cloud TPU');
-  if (at(state.members, suspect).status === 'absent') return refuse(state, message, 'the accused Cloud TPU is lost already');
+  if (at(state.members, suspect).status === 'absent')
+    return refuse(state, message, 'the accused Cloud TPU is lost already');
   const what = `${describeWork(state, suspect)} is accused by ${nameOf(state, tpu)}: ${message.message}`;
   const { policy } = state.options.recovery;
   if (policy === 'none') return fail(state, codeOf(code), what);

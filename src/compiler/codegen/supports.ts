@@ -66,7 +66,9 @@ function refusalOf(it: HloInstruction, isRoot: boolean): string | undefined {
     case 'constant':
       return new Set(it.value.data).size <= 1 ? arrayRefusal(it.shape) : 'a constant array';
     case 'get-tuple-element':
-      return at(it.operands, 0).opcode === 'reduce' ? arrayRefusal(it.shape) : 'an element of a tuple';
+      return at(it.operands, 0).opcode === 'reduce'
+        ? arrayRefusal(it.shape)
+        : 'an element of a tuple';
     case 'reduce':
       return scalarRefusal(it.body);
     case 'reduce-window':

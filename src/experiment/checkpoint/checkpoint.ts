@@ -156,7 +156,9 @@ export async function readManifest(
   const bytes = await read(files, path, manifestFile, manifestBytesMax);
   const manifest = about(manifestFile, parseManifest, bytes);
   if (manifest.step !== stepOf(name))
-    throw badData(`${manifestFile}: expected step ${stepOf(name)} of the directory's name, found step ${manifest.step}`);
+    throw badData(
+      `${manifestFile}: expected step ${stepOf(name)} of the directory's name, found step ${manifest.step}`,
+    );
   return manifest;
 }
 
