@@ -131,7 +131,7 @@ export class Driver {
 
   /** Number of committed steps of a program. */
   stepsOf(program: number): number {
-    return at(this.#state.told, program);
+    return at(this.#state.committed, program);
   }
 
   /** Records that all parameters of a program were set to `values` on every Cloud TPU. */
@@ -254,10 +254,10 @@ export class Driver {
 
   /** Sets the parameters that were saved or written last on every Cloud TPU. */
   async #rollBack(generation: number): Promise<void> {
-    const { told, steps: before } = this.#state;
+    const { committed, steps: before } = this.#state;
     const saved = await Promise.all(
       this.#options.programs.map((it, program) =>
-        changes(it) ? this.#saved(program, at(told, program)) : undefined,
+        changes(it) ? this.#saved(program, at(committed, program)) : undefined,
       ),
     );
     const steps = saved.map((it, program) => it?.steps ?? at(before, program));

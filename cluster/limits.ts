@@ -43,7 +43,7 @@ export function commonMasterOptions(
 ): Omit<MasterOptions, 'names' | 'startMsLimit' | 'quietMsLimit'> {
   const { silenceMs, silenceFactor, lossesPerStepMax, lossesPerMinuteMax } = limits;
   return {
-    taking: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
+    copiesParameters: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
     silenceMsLimit: silenceMs[mxu],
     silenceFactor,
     sampleMsLimit: 2.5 * samplePeriodMs,

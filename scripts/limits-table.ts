@@ -2,7 +2,7 @@ import { limits } from '../cluster/limits.ts';
 import { bodyBytesMax, pageMax, waitMsMax } from '../cluster/master/job-api.ts';
 import { restartMsMax } from '../src/cli/job-client.ts';
 import { assert } from '../src/numerics/assert.ts';
-import { faultsMax, unpacedFactor } from '../src/pod/master.ts';
+import { suspicionsMax, untimedFactor } from '../src/pod/master.ts';
 
 /** Page with the table of limits. */
 export const limitsPage = 'docs/REFERENCE.md';
@@ -31,8 +31,8 @@ function limitRows(): readonly (readonly [string, string])[] {
       '*Limit of silence*: time without progress in a step until a Cloud TPU is suspected',
       `${seconds(silenceMs.fast)} (${seconds(silenceMs.systolic)} with \`--mxu systolic\`), or ${silenceFactor} times the longest silence that ended well, if that is longer`,
     ],
-    ['limit of silence before the first step, and between steps', `${unpacedFactor} times as long`],
-    ['wrong digests or corrupt frames of a Cloud TPU until it is replaced', String(faultsMax)],
+    ['limit of silence before the first step, and between steps', `${untimedFactor} times as long`],
+    ['wrong digests or corrupt frames of a Cloud TPU until it is replaced', String(suspicionsMax)],
     [
       'losses of one Cloud TPU in a step until the run fails',
       `more than ${limits.lossesPerStepMax}`,

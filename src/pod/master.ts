@@ -20,8 +20,7 @@ import { holds } from './worker.ts';
  *    Cloud TPU has them, they come from a checkpoint, and the steps since the checkpoint run again.
  * 4. The interrupted step runs again.
  *
- * A loss during this sequence starts it again with the next generation. See docs/ARCHITECTURE.md,
- * Recovery.
+ * A loss during this sequence starts it again with the next generation. See docs/RECOVERY.md.
  */
 export interface MasterState {
   readonly options: MasterOptions;
@@ -30,13 +29,13 @@ export interface MasterState {
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
   /**
-   * By program, the number of steps applied to its parameters. Less than `told` while committed
+   * By program, the number of steps applied to its parameters. Less than `committed` while committed
    * steps run again after a rollback.
    */
   readonly steps: readonly number[];
   /** By program, the number of committed steps. */
-  readonly told: readonly number[];
-  /** By program, the digest of its weights after `told` steps; null if unknown. */
+  readonly committed: readonly number[];
+  /** By program, the digest of its weights after `committed` steps; null if unknown. */
   readonly digests: readonly (string | null)[];
   /** The step that the experiment requested and that is not committed yet; null between steps. */
   readonly pending: StepOrder | null;
@@ -48,11 +47,11 @@ export interface MasterState {
   /**
    * Time, in ms, of the first loss or fault of the present recovery; null when none is under way.
    */
-  readonly troubleSinceMs: number | null;
+  readonly recoveringSinceMs: number | null;
   /** Generation of the last membership that began with a rollback; 0 before the first rollback. */
   readonly rolledBackGeneration: number;
   /** The step that runs again because digests differed without a majority; null for none. */
-  readonly disputed: StepOrder | null;
+  readonly stepWithoutMajority: StepOrder | null;
   /** Time, in ms, of the last sample of progress counters and heartbeats. */
   readonly sampledMs: number;
   /**
@@ -60,12 +59,12 @@ export interface MasterState {
    * The failure detector takes it as the duration of this machine's longest task. It decays with
    * each commit.
    */
-  readonly longestGapMs: number;
+  readonly longestSilenceMs: number;
   /**
    * True once a step has ended well under this master. Before that, the failure detector uses
    * longer limits, because the speed of the machine is unknown.
    */
-  readonly isPaced: boolean;
+  readonly hasTimedStep: boolean;
   /**
    * Time, in ms, when a worker last joined for a Cloud TPU of its own; null before the first. A
    * worker that hosts a second Cloud TPU does not count.
@@ -80,7 +79,7 @@ export interface MasterOptions {
   /**
    * By program, true if the program copies its parameters from another and has no state of its own.
    */
-  readonly taking: readonly boolean[];
+  readonly copiesParameters: readonly boolean[];
   /**
    * Limit, in ms, for all workers to join at the start. The same limit holds, each by itself, for
    * leaving a step, rolling back, loading, and restoring.
@@ -98,7 +97,7 @@ export interface MasterOptions {
    */
   readonly silenceMsLimit: number;
   /**
-   * Factor on `longestGapMs`, the longest recent silence that ended well. The product replaces
+   * Factor on `longestSilenceMs`, the longest recent silence that ended well. The product replaces
    * `silenceMsLimit` as the limit of silence when it is larger.
    */
   readonly silenceFactor: number;
@@ -168,7 +167,7 @@ interface Member {
    */
   readonly host: number | null;
   /** Number of wrong digests and accusations since the Cloud TPU was last replaced. */
-  readonly faults: number;
+  readonly suspicions: number;
   readonly lossesThisStep: number;
   /** Times, in ms, of the losses of this Cloud TPU in the last minute. */
   readonly lossesMs: readonly number[];
@@ -326,7 +325,7 @@ export function initialMaster(
   start: MasterStart = atStepZero(options),
 ): MasterState {
   const { steps, digests } = start;
-  const programs = options.taking.length;
+  const programs = options.copiesParameters.length;
   assert(options.names.length > 0, 'a slice has at least one Cloud TPU');
   assert(steps.length === programs, `steps of ${steps.length} programs, there are ${programs}`);
   assert(digests.length === programs, `digests of ${digests.length} programs, not ${programs}`);
@@ -336,23 +335,27 @@ export function initialMaster(
     phase: { kind: 'joining', sinceMs: now },
     members: options.names.map(() => ({ ...absentMember(now), isNew: true })),
     steps,
-    told: steps,
+    committed: steps,
     digests,
     pending: null,
     isEstablished: start.isEstablished,
-    troubleSinceMs: null,
+    recoveringSinceMs: null,
     rolledBackGeneration: 0,
-    disputed: null,
+    stepWithoutMajority: null,
     sampledMs: now,
-    longestGapMs: 0,
-    isPaced: false,
+    longestSilenceMs: 0,
+    hasTimedStep: false,
     joinedMs: null,
   };
 }
 
-function atStepZero({ taking }: MasterOptions): MasterStart {
+function atStepZero({ copiesParameters }: MasterOptions): MasterStart {
   const none = { generation: 0, isEstablished: false };
-  return { ...none, steps: taking.map(() => 0), digests: taking.map(() => null) };
+  return {
+    ...none,
+    steps: copiesParameters.map(() => 0),
+    digests: copiesParameters.map(() => null),
+  };
 }
 
 function absentMember(now: number): Member {
@@ -365,7 +368,7 @@ function absentMember(now: number): Member {
     absentSinceMs: now,
     isNew: false,
     host: null,
-    faults: 0,
+    suspicions: 0,
     lossesThisStep: 0,
     lossesMs: [],
   };
@@ -464,22 +467,23 @@ function onJoined(
   if (at(state.members, tpu).status !== 'absent') {
     return refuse(state, message, 'a worker has joined for this Cloud TPU already');
   }
-  const { recovery, taking } = state.options;
+  const { recovery, copiesParameters } = state.options;
   // While no committed step is being repeated, no worker has begun a step after the uncommitted
   // one. A worker that finished the uncommitted step then still has the parameters from before that
   // step.
-  const keepsBefore = state.steps.every((count, i) => count === state.told[i]);
-  const holdsState = keepsState(recovery) && holds(steps, state.steps, taking, keepsBefore);
+  const keepsBefore = state.steps.every((count, i) => count === state.committed[i]);
+  const holdsState =
+    keepsState(recovery) && holds(steps, state.steps, copiesParameters, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
   const { isNew, host } = at(state.members, tpu);
   const here = withMember(state, tpu, { status, holdsState, silentMs: 0, isNew: false });
   const joined: MasterState = host === null ? { ...here, joinedMs: now } : here;
   const actions: MasterAction[] =
     steps === null ? [] : [sendTo(tpu, { kind: 'abort', generation: state.generation })];
-  if (state.troubleSinceMs !== null && !isNew) {
+  if (state.recoveringSinceMs !== null && !isNew) {
     actions.unshift(noteOf(joined, 'replaced', tpu, `${nameOf(state, tpu)} has joined`, now));
   }
-  return then({ state: joined, actions }, (it) => ifGathered(it, now));
+  return then({ state: joined, actions }, (it) => loadIfAllPresent(it, now));
 }
 
 /**
@@ -509,7 +513,7 @@ function onAborted(
   if (at(state.members, message.tpu).status !== 'leaving') {
     return refuse(state, message, 'the Cloud TPU has sent this message already');
   }
-  return ifGathered(withMember(state, message.tpu, { status: 'present', silentMs: 0 }), now);
+  return loadIfAllPresent(withMember(state, message.tpu, { status: 'present', silentMs: 0 }), now);
 }
 
 function onReady(
@@ -537,10 +541,10 @@ function onReady(
  * Other Cloud TPUs must not copy such weights.
  */
 function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
-  const { digests, steps, told, options } = state;
+  const { digests, steps, committed, options } = state;
   return digests.some((digest, program) => {
-    const isLast = at(steps, program) === at(told, program);
-    const isOwn = isLast && !at(options.taking, program) && digest !== null;
+    const isLast = at(steps, program) === at(committed, program);
+    const isOwn = isLast && !at(options.copiesParameters, program) && digest !== null;
     return isOwn && found[program] !== digest;
   });
 }
@@ -579,9 +583,9 @@ function onStepDone(
   if (reports.some((other) => other.digest !== digest)) {
     return disagree(next, phase.order, reports, now);
   }
-  const { steps, told } = next;
-  const moved = { ...next, steps: withCount(steps, program, step + 1), isPaced: true };
-  if (step < at(told, program)) return repeated(moved, phase.order, digest, now);
+  const { steps, committed } = next;
+  const moved = { ...next, steps: withCount(steps, program, step + 1), hasTimedStep: true };
+  if (step < at(committed, program)) return repeated(moved, phase.order, digest, now);
   return commit(moved, phase.order, digest, reports);
 }
 
@@ -596,12 +600,12 @@ function commit(
     state: {
       ...state,
       phase: { kind: 'ready' },
-      longestGapMs: gapKept * state.longestGapMs,
+      longestSilenceMs: silenceDecay * state.longestSilenceMs,
       members: state.members.map((member) => ({ ...member, lossesThisStep: 0 })),
-      told: withCount(state.told, program, order.step + 1),
+      committed: withCount(state.committed, program, order.step + 1),
       digests: state.digests.map((before, i) => (i === program ? digest : before)),
       pending: null,
-      disputed: null,
+      stepWithoutMajority: null,
     },
     actions: [{ kind: 'commit', order, digest, reports }],
   };
@@ -614,7 +618,7 @@ function commit(
 function repeated(state: MasterState, order: StepOrder, digest: string, now: number): Transition {
   const { program, step } = order;
   const before = at(state.digests, program);
-  const isLast = step + 1 === at(state.told, program);
+  const isLast = step + 1 === at(state.committed, program);
   if (isLast && before !== null && before !== digest) {
     const message = `${stepName(order)} was repeated from a checkpoint and ended with weights ${digest}, with ${before} before`;
     return fail(state, 'digest-mismatch', message);
@@ -628,7 +632,7 @@ function repeated(state: MasterState, order: StepOrder, digest: string, now: num
  * Begins to load once every Cloud TPU is present and runs no step. If parameters must be kept and
  * no Cloud TPU has them, a rollback comes first.
  */
-function ifGathered(state: MasterState, now: number): Transition {
+function loadIfAllPresent(state: MasterState, now: number): Transition {
   if (!state.members.every((member) => member.status === 'present')) return unchanged(state);
   const isLost = state.isEstablished && !state.members.some((member) => member.holdsState);
   if (!isLost) return load(state, now);
@@ -647,7 +651,10 @@ function onRolledBack(
   if (state.phase.kind !== 'rolling-back' || generation !== state.generation)
     return unchanged(state);
   steps.forEach((step, i) => {
-    assert(step <= at(state.told, i), `rolled back to step ${step}, ahead of ${state.told[i]}`);
+    assert(
+      step <= at(state.committed, i),
+      `rolled back to step ${step}, ahead of ${state.committed[i]}`,
+    );
   });
   const rolledBack: MasterState = { ...state, steps, rolledBackGeneration: generation };
   const cause = `parameters are those after ${steps.join(', ')} steps`;
@@ -680,7 +687,8 @@ function restore(state: MasterState, now: number): Transition {
   const sources = numbers.filter((tpu) => at(members, tpu).holdsState);
   const takers = numbers.filter((tpu) => !at(members, tpu).holdsState);
   if (takers.length === 0) return proceed(state, now);
-  if (sources.length === 0 && state.rolledBackGeneration !== generation) return regroup(state, now);
+  if (sources.length === 0 && state.rolledBackGeneration !== generation)
+    return beginMembership(state, now);
   const restoring: MasterState = {
     ...state,
     phase: { kind: 'restoring', sinceMs: now },
@@ -707,22 +715,22 @@ function onRestored(state: MasterState, tpu: number, generation: number, now: nu
  * after a rollback, else the interrupted step, else goes to the phase `ready`.
  */
 function proceed(state: MasterState, now: number): Transition {
-  const { steps, told, pending, options } = state;
-  const program = steps.findIndex((count, i) => count < at(told, i));
+  const { steps, committed, pending, options } = state;
+  const program = steps.findIndex((count, i) => count < at(committed, i));
   if (program >= 0) {
     return start(state, { program, step: at(steps, program), takeParameters: false });
   }
-  const calm: MasterState = { ...state, troubleSinceMs: null };
+  const calm: MasterState = { ...state, recoveringSinceMs: null };
   const what = pending === null ? 'steps may begin' : `${stepName(pending)} runs again`;
   const actions: MasterAction[] =
-    state.troubleSinceMs === null ? [] : [noteOf(state, 'resumed', null, what, now)];
+    state.recoveringSinceMs === null ? [] : [noteOf(state, 'resumed', null, what, now)];
   if (pending === null) {
     return {
       state: { ...calm, phase: { kind: 'ready' } },
       actions: [...actions, { kind: 'ready' }],
     };
   }
-  const takeParameters = at(options.taking, pending.program);
+  const takeParameters = at(options.copiesParameters, pending.program);
   return then({ state: calm, actions }, (it) => start(it, { ...pending, takeParameters }));
 }
 
@@ -753,7 +761,7 @@ function lose(
   now: number,
   event: 'lost' | 'quarantined' = 'lost',
 ): Transition {
-  const losses = [...causes, ...guestsOf(state, causes)];
+  const losses = [...causes, ...lossesOfHosted(state, causes)];
   const { policy } = state.options.recovery;
   if (policy === 'none') return fail(state, at(losses, 0).code, at(losses, 0).message);
   const refused = losses.find(({ code }) => isWrongInput(code));
@@ -772,14 +780,20 @@ function lose(
       lossesMs: [...recent(lossesMs, now), now],
     };
   });
-  const next: MasterState = { ...state, members, troubleSinceMs: state.troubleSinceMs ?? now };
+  const next: MasterState = {
+    ...state,
+    members,
+    recoveringSinceMs: state.recoveringSinceMs ?? now,
+  };
   const notes = losses.map(({ tpu, message }) => noteOf(next, event, tpu, message, now));
   const replacements = lost.map((tpu): MasterAction => ({ kind: 'replace', tpu }));
-  return then({ state: next, actions: [...notes, ...replacements] }, (it) => regroup(it, now));
+  return then({ state: next, actions: [...notes, ...replacements] }, (it) =>
+    beginMembership(it, now),
+  );
 }
 
 /** Returns the losses of further Cloud TPUs that are hosted by the workers of the lost ones. */
-function guestsOf(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
+function lossesOfHosted(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
   return state.members.flatMap(({ host }, tpu): Loss[] => {
     const cause = causes.find((it) => it.tpu === host);
     if (cause === undefined || causes.some((it) => it.tpu === tpu)) return [];
@@ -804,7 +818,7 @@ function recent(lossesMs: readonly number[], now: number): readonly number[] {
 }
 
 /** Begins a new membership. Every worker that is not absent is told to leave its step. */
-function regroup(state: MasterState, now: number): Transition {
+function beginMembership(state: MasterState, now: number): Transition {
   const generation = state.generation + 1;
   const isKept = keepsState(state.options.recovery);
   const members = state.members.map((member): Member => {
@@ -817,7 +831,7 @@ function regroup(state: MasterState, now: number): Transition {
     generation,
     phase: { kind: 'joining', sinceMs: now },
     members,
-    troubleSinceMs: state.troubleSinceMs ?? now,
+    recoveringSinceMs: state.recoveringSinceMs ?? now,
   };
   const orders = members.flatMap(({ status }, tpu): MasterAction[] =>
     status === 'leaving' ? [sendTo(tpu, { kind: 'abort', generation })] : [],
@@ -828,7 +842,7 @@ function regroup(state: MasterState, now: number): Transition {
 // ---------------------------------------------------------------------------------------- faults
 
 /** Number of wrong digests and accusations after which a Cloud TPU is replaced. */
-export const faultsMax = 2;
+export const suspicionsMax = 2;
 
 /**
  * Handles a step after which digests differ. A Cloud TPU in the minority copies the parameters of
@@ -850,11 +864,11 @@ function disagree(
     );
     return countFaults({ ...state, members }, wrong, 'digest-mismatch', message, now);
   }
-  const { disputed } = state;
-  if (disputed?.program === order.program && disputed.step === order.step) {
+  const { stepWithoutMajority } = state;
+  if (stepWithoutMajority?.program === order.program && stepWithoutMajority.step === order.step) {
     return fail(state, 'digest-mismatch', `${message}, again`);
   }
-  return suspect({ ...state, disputed: order }, [null], message, now);
+  return suspect({ ...state, stepWithoutMajority: order }, [null], message, now);
 }
 
 function onAccused(
@@ -881,10 +895,10 @@ function countFaults(
   now: number,
 ): Transition {
   const members = state.members.map((member, tpu) =>
-    wrong.includes(tpu) ? { ...member, faults: member.faults + 1 } : member,
+    wrong.includes(tpu) ? { ...member, suspicions: member.suspicions + 1 } : member,
   );
   const counted: MasterState = { ...state, members };
-  const again = wrong.filter((tpu) => at(members, tpu).faults >= faultsMax);
+  const again = wrong.filter((tpu) => at(members, tpu).suspicions >= suspicionsMax);
   if (again.length === 0) return suspect(counted, wrong, message, now);
   const losses = again.map((tpu) => ({ tpu, code, message }));
   return lose(counted, losses, now, 'quarantined');
@@ -900,7 +914,7 @@ function suspect(
   now: number,
 ): Transition {
   const notes = suspects.map((tpu) => noteOf(state, 'suspected', tpu, message, now));
-  return then({ state, actions: notes }, (it) => regroup(it, now));
+  return then({ state, actions: notes }, (it) => beginMembership(it, now));
 }
 
 /**
@@ -924,7 +938,7 @@ function onSample(
   now: number,
 ): Transition {
   const elapsedMs = Math.min(now - state.sampledMs, state.options.sampleMsLimit);
-  let longestGapMs = state.longestGapMs;
+  let longestSilenceMs = state.longestSilenceMs;
   const members = state.members.map((member, tpu): Member => {
     const counters = owesProgress(state, member) ? progress : heartbeats;
     const counter = (counters ?? progress)[tpu] ?? 0;
@@ -932,10 +946,11 @@ function onSample(
       return { ...member, counter, silentMs: 0 };
     }
     if (counter === member.counter) return { ...member, silentMs: member.silentMs + elapsedMs };
-    if (state.phase.kind === 'stepping') longestGapMs = Math.max(longestGapMs, member.silentMs);
+    if (state.phase.kind === 'stepping')
+      longestSilenceMs = Math.max(longestSilenceMs, member.silentMs);
     return { ...member, counter, silentMs: 0 };
   });
-  const next: MasterState = { ...state, members, longestGapMs, sampledMs: now };
+  const next: MasterState = { ...state, members, longestSilenceMs, sampledMs: now };
   return checkDeadlines(next, now);
 }
 
@@ -1063,7 +1078,7 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
     : `no replacement joined within ${options.recovery.graceMsLimit} ms`;
   const next: MasterState = {
     ...withMember(state, tpu, { host, absentSinceMs: now }),
-    troubleSinceMs: state.troubleSinceMs ?? now,
+    recoveringSinceMs: state.recoveringSinceMs ?? now,
   };
   const cause = `${within}: the worker of ${nameOf(state, host)} hosts ${nameOf(state, tpu)} too`;
   return {
@@ -1120,9 +1135,9 @@ function owesProgress({ phase }: MasterState, { status }: Member): boolean {
  */
 function limitOf(state: MasterState, member: Member): number {
   if (owesProgress(state, member)) return silenceLimit(state);
-  const { phase, isPaced, options } = state;
-  if (!isPaced) return Number.MAX_VALUE;
-  const leastMs = phase.kind === 'stepping' ? 0 : unpacedFactor * options.silenceMsLimit;
+  const { phase, hasTimedStep, options } = state;
+  if (!hasTimedStep) return Number.MAX_VALUE;
+  const leastMs = phase.kind === 'stepping' ? 0 : untimedFactor * options.silenceMsLimit;
   return Math.max(leastMs, silenceLimit(state));
 }
 
@@ -1130,20 +1145,20 @@ function limitOf(state: MasterState, member: Member): number {
  * Returns the longest time, in ms, that a Cloud TPU may show no progress in a step. The limit grows
  * with the silences that ended well, so that a slow machine does not count as lost.
  */
-export function silenceLimit({ options, longestGapMs, isPaced }: MasterState): number {
+export function silenceLimit({ options, longestSilenceMs, hasTimedStep }: MasterState): number {
   const { silenceMsLimit, silenceFactor } = options;
-  const leastMs = isPaced ? silenceMsLimit : unpacedFactor * silenceMsLimit;
-  return Math.max(leastMs, silenceFactor * longestGapMs);
+  const leastMs = hasTimedStep ? silenceMsLimit : untimedFactor * silenceMsLimit;
+  return Math.max(leastMs, silenceFactor * longestSilenceMs);
 }
 
 /**
  * Factor by which each commit reduces the longest silence that ended well. The limit of silence
  * thus shrinks again after one slow step, and a later loss is noticed sooner.
  */
-const gapKept = 0.97;
+const silenceDecay = 0.97;
 
 /** Factor on `silenceMsLimit` until a first step has shown how fast the machine is. */
-export const unpacedFactor = 8;
+export const untimedFactor = 8;
 
 // ---------------------------------------------------------------------------------------- helpers
 
@@ -1196,11 +1211,11 @@ function noteOf(
   cause: string,
   now: number,
 ): MasterAction {
-  const { generation, pending, phase, troubleSinceMs } = state;
+  const { generation, pending, phase, recoveringSinceMs } = state;
   const order = phase.kind === 'stepping' ? phase.order : pending;
   const program = order?.program ?? null;
   const step = order?.step ?? null;
-  const elapsedMs = now - (troubleSinceMs ?? now);
+  const elapsedMs = now - (recoveringSinceMs ?? now);
   return { kind: 'note', note: { event, generation, program, step, tpu, cause, elapsedMs } };
 }
 

@@ -16,7 +16,7 @@ export interface WorkerState {
   /**
    * By program, true if the program copies its parameters from another and has no state of its own.
    */
-  readonly taking: readonly boolean[];
+  readonly copiesParameters: readonly boolean[];
   /** Generation of the membership that the worker takes part in; 0 before the first. */
   readonly generation: number;
   /**
@@ -80,10 +80,10 @@ export interface WorkerTransition {
 }
 
 /** Returns the state of a worker before its first membership. */
-export function initialWorker(tpu: number, taking: readonly boolean[]): WorkerState {
+export function initialWorker(tpu: number, copiesParameters: readonly boolean[]): WorkerState {
   const phase: WorkerPhase = { kind: 'started' };
   const none = { generation: 0, loadedGeneration: 0, next: [], steps: null, keepsBefore: false };
-  return { ...none, tpu, taking, phase };
+  return { ...none, tpu, copiesParameters, phase };
 }
 
 /** Handles `event`. The worker ignores a message that does not fit its phase. */
@@ -111,7 +111,7 @@ export function worker(state: WorkerState, event: WorkerEvent): WorkerTransition
 
 function onStarted(state: WorkerState): WorkerTransition {
   const { tpu, generation, steps } = state;
-  return say(state, { kind: 'joined', tpu, generation, steps });
+  return send(state, { kind: 'joined', tpu, generation, steps });
 }
 
 function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
@@ -139,11 +139,11 @@ function onAbort(state: WorkerState, generation: number): WorkerTransition {
   const next = { ...state, generation };
   switch (state.phase.kind) {
     case 'running':
-      return { state: to(next, { kind: 'leaving' }), actions: [{ kind: 'interrupt' }] };
+      return { state: withPhase(next, { kind: 'leaving' }), actions: [{ kind: 'interrupt' }] };
     case 'leaving':
       return unchanged(next);
     default:
-      return left(next);
+      return answerAborted(next);
   }
 }
 
@@ -182,30 +182,30 @@ function onStartStep(
 }
 
 function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransition {
-  const { phase, tpu, generation, taking } = state;
+  const { phase, tpu, generation, copiesParameters } = state;
   if (phase.kind !== 'loading') return unchanged(state);
   const next = phase.steps;
-  const steps = holds(state.steps, next, taking, state.keepsBefore) ? next : null;
-  const keepsBefore = state.keepsBefore && holds(state.steps, next, taking, false);
+  const steps = holds(state.steps, next, copiesParameters, state.keepsBefore) ? next : null;
+  const keepsBefore = state.keepsBefore && holds(state.steps, next, copiesParameters, false);
   const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps, keepsBefore };
-  return say(idle, { kind: 'ready', tpu, generation, digests });
+  return send(idle, { kind: 'ready', tpu, generation, digests });
 }
 
 /**
  * Returns true if a worker has the parameters after `wanted` steps of each program. `steps` is the
  * number of steps applied to the worker's present parameters; with `keepsBefore` the worker has the
- * parameters from one step before too. A program that copies its parameters from another (`taking`)
+ * parameters from one step before too. A program that copies its parameters from another (`copiesParameters`)
  * always passes, because it has none of its own: an evaluation can begin again at step 0.
  */
 export function holds(
   steps: readonly number[] | null,
   wanted: readonly number[],
-  taking: readonly boolean[],
+  copiesParameters: readonly boolean[],
   keepsBefore: boolean,
 ): boolean {
   if (steps === null) return false;
   return wanted.every((count, i) => {
-    return taking[i] || count === steps[i] || (keepsBefore && count + 1 === steps[i]);
+    return copiesParameters[i] || count === steps[i] || (keepsBefore && count + 1 === steps[i]);
   });
 }
 
@@ -214,7 +214,7 @@ function onRan(
   report: Omit<StepReport, 'tpu' | 'program' | 'step'>,
 ): WorkerTransition {
   const { tpu, generation, phase } = state;
-  if (phase.kind === 'leaving') return left(state);
+  if (phase.kind === 'leaving') return answerAborted(state);
   if (phase.kind !== 'running') return unchanged(state);
   const { program, step } = phase.order;
   const next = state.next.map((count, i) => (i === program ? step + 1 : count));
@@ -222,12 +222,12 @@ function onRan(
     ...state,
     ...{ phase: { kind: 'idle' }, next, steps: next, keepsBefore: true },
   };
-  return say(idle, { kind: 'step-done', generation, tpu, program, step, ...report });
+  return send(idle, { kind: 'step-done', generation, tpu, program, step, ...report });
 }
 
 function onInterrupted(state: WorkerState): WorkerTransition {
-  if (state.phase.kind === 'leaving') return left(state);
-  if (state.phase.kind === 'running') return unchanged(to(state, { kind: 'left' }));
+  if (state.phase.kind === 'leaving') return answerAborted(state);
+  if (state.phase.kind === 'running') return unchanged(withPhase(state, { kind: 'left' }));
   return unchanged(state);
 }
 
@@ -235,7 +235,7 @@ function onThrew(state: WorkerState, failure: Failure): WorkerTransition {
   const { tpu, generation } = state;
   const { code, message } = failure;
   return {
-    state: to(state, { kind: 'ended' }),
+    state: withPhase(state, { kind: 'ended' }),
     actions: [
       { kind: 'send', message: { kind: 'failed', tpu, generation, code, message } },
       { kind: 'end' },
@@ -243,12 +243,12 @@ function onThrew(state: WorkerState, failure: Failure): WorkerTransition {
   };
 }
 
-function left(state: WorkerState): WorkerTransition {
+function answerAborted(state: WorkerState): WorkerTransition {
   const { tpu, generation } = state;
-  return say(to(state, { kind: 'left' }), { kind: 'aborted', tpu, generation });
+  return send(withPhase(state, { kind: 'left' }), { kind: 'aborted', tpu, generation });
 }
 
-function to(state: WorkerState, phase: WorkerPhase): WorkerState {
+function withPhase(state: WorkerState, phase: WorkerPhase): WorkerState {
   return { ...state, phase };
 }
 
@@ -256,10 +256,10 @@ function unchanged(state: WorkerState): WorkerTransition {
   return { state, actions: [] };
 }
 
-function say(state: WorkerState, message: FromWorker): WorkerTransition {
+function send(state: WorkerState, message: FromWorker): WorkerTransition {
   return { state, actions: [{ kind: 'send', message }] };
 }
 
 function end(state: WorkerState): WorkerTransition {
-  return { state: to(state, { kind: 'ended' }), actions: [{ kind: 'end' }] };
+  return { state: withPhase(state, { kind: 'ended' }), actions: [{ kind: 'end' }] };
 }

@@ -18,7 +18,7 @@ import type { FromWorker, StepOrder } from '../../src/pod/messages.ts';
 const digest = '00112233445566aa';
 const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions => ({
   names: Array.from({ length: tpus }, (_, tpu) => `Cloud TPU ${tpu} (x ${tpu}, y 0)`),
-  taking: [false],
+  copiesParameters: [false],
   startMsLimit: 5000,
   quietMsLimit: 4000,
   silenceMsLimit: 1200,
@@ -534,7 +534,7 @@ describe('a master that continues a run of an ended master', () => {
       { kind: 'restore', generation: 7, tpu: 1, from: 0 },
     ]);
     driver.give({ kind: 'restored', tpu: 1, generation: 7 });
-    expect(driver.state).toMatchObject({ phase: { kind: 'ready' }, steps: [5], told: [5] });
+    expect(driver.state).toMatchObject({ phase: { kind: 'ready' }, steps: [5], committed: [5] });
   });
 
   test('ignores parameters of any other step and falls back to a checkpoint', () => {

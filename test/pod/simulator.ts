@@ -153,7 +153,7 @@ export function simulate(scenario: Scenario): Outcome {
 
 const endMs = 3_600_000;
 const sampleMs = 100;
-const taking: readonly boolean[] = [false, true];
+const copiesParameters: readonly boolean[] = [false, true];
 const evaluationSteps = 2;
 
 class Simulation {
@@ -186,7 +186,7 @@ class Simulation {
     };
     const { policy, graceMsLimit } = scenario;
     const recovery = { policy, graceMsLimit, lossesPerStepMax: 5, lossesPerMinuteMax: 30 };
-    this.#options = { names, taking, sampleMsLimit: 2.5 * sampleMs, ...limits, recovery };
+    this.#options = { names, copiesParameters, sampleMsLimit: 2.5 * sampleMs, ...limits, recovery };
   }
 
   run(): Outcome {
@@ -700,7 +700,7 @@ class Simulation {
 
   #goOn(boss: Boss): void {
     if (boss.state.phase.kind !== 'ready' || boss.isStopping) return;
-    const [trained = 0, evaluated = 0] = boss.state.told;
+    const [trained = 0, evaluated = 0] = boss.state.committed;
     if (trained < this.#scenario.steps) this.#beginStep(boss, 0, trained);
     else if (evaluated < evaluationSteps) this.#beginStep(boss, 1, evaluated);
     else {
@@ -832,9 +832,9 @@ class Simulation {
 
   #rollBack(boss: Boss, generation: number): void {
     if (generation !== boss.state.generation) return;
-    const steps = Math.floor(boss.state.told[0]! / 3) * 3;
+    const steps = Math.floor(boss.state.committed[0]! / 3) * 3;
     this.#write(boss, { steps, value: weightsAfter(steps) });
-    boss.repeatsTo = boss.state.told[0]!;
+    boss.repeatsTo = boss.state.committed[0]!;
     this.#take(boss, { kind: 'rolled-back', generation, steps: [steps, boss.state.steps[1]!] });
   }
 
@@ -897,12 +897,12 @@ class Simulation {
   #checkRollback({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
     // A rollback that was interrupted begins again.
-    const isFirst = state.steps[0] === state.told[0];
+    const isFirst = state.steps[0] === state.committed[0];
     if (policy !== 'replace' || chances.corrupt > 0 || !isFirst) return;
     for (const life of lives) {
       if (!life || !isAlive(life) || life.boss?.state !== state) continue;
       const { steps, keepsBefore } = life.state;
-      if (!holds(steps, state.steps, taking, keepsBefore)) continue;
+      if (!holds(steps, state.steps, copiesParameters, keepsBefore)) continue;
       this.#wrongs.push(`all goes back from ${state.steps}, and ${life.tpu} has ${steps}`);
     }
   }
@@ -912,7 +912,7 @@ const weightsAtStart: Weights = { steps: 0, value: weightsAfter(0) };
 
 function newLife(tpu: number, host?: Life): Life {
   return {
-    ...{ tpu, host, state: initialWorker(tpu, taking), isAlive: true, isHung: false },
+    ...{ tpu, host, state: initialWorker(tpu, copiesParameters), isAlive: true, isHung: false },
     ...{ boss: undefined, connection: 0, sets: [nothing, nothing], inbox: [] },
     ...{ running: undefined, progress: 0, heartbeats: 0, isSpare: false },
   };

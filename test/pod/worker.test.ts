@@ -125,7 +125,10 @@ test('a master with its workers commits every step once for any delivery order o
         lossesPerStepMax: 1,
         lossesPerMinuteMax: 1,
       } as const;
-      let boss: MasterState = initialMaster({ names, taking: [false], recovery, ...limits }, 0);
+      let boss: MasterState = initialMaster(
+        { names, copiesParameters: [false], recovery, ...limits },
+        0,
+      );
       const workers = names.map((_, tpu) => initialWorker(tpu, [false]));
       const toMaster: FromWorker[] = [];
       const toWorkers: ToWorker[][] = names.map(() => []);
