@@ -14,7 +14,7 @@ const textLengthMax = 4096;
  * @throws PodError `bad-config`, which names the variable, if the value is empty, not a whole
  * number, or out of range.
  */
-export function wholeIn(
+export function readInteger(
   env: Environment,
   name: string,
   { min, max }: { readonly min: number; readonly max: number },
@@ -28,7 +28,7 @@ export function wholeIn(
 }
 
 /**
- * Returns the same as {@link wholeIn}, except that an empty variable counts as not set. Container
+ * Returns the same as {@link readInteger}, except that an empty variable counts as not set. Container
  * engines set some variables to an empty string where a shell would not set them.
  */
 export function wholeUnlessEmpty(
@@ -36,7 +36,7 @@ export function wholeUnlessEmpty(
   name: string,
   range: { readonly min: number; readonly max: number },
 ): number | undefined {
-  return env[name] === '' ? undefined : wholeIn(env, name, range);
+  return env[name] === '' ? undefined : readInteger(env, name, range);
 }
 
 /**
@@ -45,7 +45,7 @@ export function wholeUnlessEmpty(
  *
  * @throws PodError `bad-config`, which names the variable, if the value is any other word.
  */
-export function wordIn<const T extends string>(
+export function readWord<const T extends string>(
   env: Environment,
   name: string,
   words: readonly T[],
@@ -64,7 +64,7 @@ export function wordIn<const T extends string>(
  * @throws PodError `bad-config`, which names the variable, if the text is blank, too long, or has
  * control characters, which a terminal would obey.
  */
-export function textIn(
+export function readText(
   env: Environment,
   name: string,
   lengthMax: number = textLengthMax,

@@ -128,7 +128,7 @@ export function lockOpened(file: number, what: string): void {
  *
  * @throws PodError `in-use` if another process has locked the file.
  */
-export function refuseTaken(path: string, what: string): void {
+export function requireUnlocked(path: string, what: string): void {
   let file: number;
   try {
     file = openSync(path, constants.O_WRONLY | (constants.O_NONBLOCK ?? 0));

@@ -52,7 +52,7 @@ export function lackForThreads(threads: number, who: string): PodError | undefin
  * Returns undefined if this process can start one more thread, otherwise the error that says why
  * not.
  */
-export function lackForThread(): PodError | undefined {
+export function threadLimitError(): PodError | undefined {
   const who = 'another thread';
   return (
     lackOfAddresses(threadAddresses, who) ?? lackOfData(threadData, who) ?? lackOfTasks(1, who)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
-import type { Past } from '../../src/experiment/past.ts';
+import type { EarlierMasters } from '../../src/experiment/past.ts';
 import { keyDigest } from '../../src/experiment/same-run.ts';
 import { assert } from '../../src/numerics/assert.ts';
 import { type ErrorCode, PodError } from '../../src/numerics/error.ts';
@@ -26,7 +26,7 @@ import {
  */
 export interface CommitLog {
   /** Returns the memberships and commits that earlier masters wrote. */
-  past(): Past;
+  past(): EarlierMasters;
   /**
    * Error with which the run has failed for good; null if it has not. A failed run has no leader,
    * and no record can be added.
@@ -97,7 +97,7 @@ const newline = 0x0a;
 class FileLog implements CommitLog {
   readonly #path: string;
   readonly #file: CommitFile;
-  readonly #past: Past;
+  readonly #past: EarlierMasters;
   /** The generation with which this master took the lead; null when the run has ended already. */
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
@@ -125,7 +125,7 @@ class FileLog implements CommitLog {
     }
   }
 
-  past(): Past {
+  past(): EarlierMasters {
     return this.#past;
   }
 

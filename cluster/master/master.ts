@@ -14,7 +14,7 @@ import { oneLine } from '../../src/numerics/quote.ts';
 import { logEvent } from '../../src/observe/log.ts';
 import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
-import { textIn, wholeIn, wordIn } from '../host/environment.ts';
+import { readInteger, readText, readWord } from '../host/environment.ts';
 import { makeToken } from '../image/token-file.ts';
 import { limits } from '../limits.ts';
 import { parseHost } from '../net/address.ts';
@@ -65,9 +65,9 @@ run().then(
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
-    wordIn(env, 'POD_LOG_FORMAT', logFormats);
-    textIn(env, 'POD_DATA_DIR');
-    const mode = wordIn(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
+    readWord(env, 'POD_LOG_FORMAT', logFormats);
+    readText(env, 'POD_DATA_DIR');
+    const mode = readWord(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
   } catch (error) {
     // Workers wait for the next master, unless the next master would fail in the same way.
@@ -88,7 +88,7 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
   const lobby = await Lobby.open({
     token,
     host: parseHost('POD_CONTROL_HOST', env['POD_CONTROL_HOST'] ?? '0.0.0.0'),
-    port: wholeIn(env, 'POD_CONTROL_PORT', portRange) ?? 7070,
+    port: readInteger(env, 'POD_CONTROL_PORT', portRange) ?? 7070,
     log: (msg, fields) => logger.info(fields, msg),
   });
   return { token, lobby };
@@ -258,11 +258,11 @@ function saySo(state: ProcessStatus['state']): void {
 
 function apiPlace(): [host: string, port: number] {
   const host = parseHost('POD_API_HOST', env['POD_API_HOST'] ?? '127.0.0.1');
-  return [host, wholeIn(env, 'POD_API_PORT', portRange) ?? 7080];
+  return [host, readInteger(env, 'POD_API_PORT', portRange) ?? 7080];
 }
 
 function graceMs(): number {
-  return Math.max(1, wholeIn(env, 'POD_GRACE_MS', { min: 0, max: 3_600_000 }) ?? 10_000);
+  return Math.max(1, readInteger(env, 'POD_GRACE_MS', { min: 0, max: 3_600_000 }) ?? 10_000);
 }
 
 /** Logs an error. Returns the exit code that `pod train` has for that error. */

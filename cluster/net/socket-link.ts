@@ -103,7 +103,7 @@ export class SocketOutLink implements OutLink {
    * fewer frames were sent.
    */
   giveBack(count: number): boolean {
-    const isRight = this.window.giveBack(count);
+    const isRight = this.window.release(count);
     if (this.#waiting.length > 0) this.#outbox.isReady = true;
     return isRight;
   }
@@ -197,7 +197,7 @@ export class SocketInLink implements InLink {
    */
   giveBack(): number {
     const released = this.#present.taken;
-    const isRight = this.window.giveBack(released);
+    const isRight = this.window.release(released);
     assert(isRight, `queue ${this.crossing.queue}: ${released} frames released`);
     return released;
   }
@@ -207,8 +207,8 @@ export class SocketInLink implements InLink {
    * frames.
    */
   get isCrowded(): boolean {
-    const { back, crowded } = this.window;
-    return crowded > 0 && ((this.#present.taken - back - crowded) | 0) >= 0;
+    const { back, releasesNeeded } = this.window;
+    return releasesNeeded > 0 && ((this.#present.taken - back - releasesNeeded) | 0) >= 0;
   }
 }
 

@@ -68,7 +68,7 @@ export class Window {
    * Records that `count` frames were ever released. Returns false if fewer frames were put in. A
    * count lower than an earlier count changes nothing.
    */
-  giveBack(count: number): boolean {
+  release(count: number): boolean {
     if (((this.#put - count) | 0) < 0) return false;
     if (((count - this.#back) | 0) > 0) this.#back = count >>> 0;
     return true;
@@ -77,7 +77,7 @@ export class Window {
   /**
    * Number of frames in the window that must be released before a quarter of the window is free.
    */
-  get crowded(): number {
+  get releasesNeeded(): number {
     return Math.max(0, this.frames - this.#size + Math.max(1, this.#size >> 2));
   }
 }

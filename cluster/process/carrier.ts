@@ -21,7 +21,7 @@ import { Ici } from './ici.ts';
 import type { ProcessLayout } from './layout.ts';
 
 /** Constructor arguments of a {@link Carrier}. */
-export interface CarrierParts {
+export interface CarrierOptions {
   readonly memory: WebAssembly.Memory;
   readonly layout: ProcessLayout;
   readonly hosting: Hosting;
@@ -59,7 +59,7 @@ const retryMs = 50;
  * membership.
  */
 export class Carrier {
-  readonly #parts: CarrierParts;
+  readonly #parts: CarrierOptions;
   /** By link: bytes sent in earlier memberships. */
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
@@ -71,7 +71,7 @@ export class Carrier {
   #ici: Ici | undefined;
   #generation = 0;
 
-  constructor(parts: CarrierParts) {
+  constructor(parts: CarrierOptions) {
     this.#parts = parts;
     this.#carried = sentBytes(parts.memory, parts.layout.fabric);
   }

@@ -5,7 +5,7 @@ import { type Hello, unnumbered } from '../net/handshake.ts';
 import type { Listener } from '../net/listen.ts';
 import type { Token } from '../net/token.ts';
 import { checkFromNode, type FromNode, type ToNode } from './messages.ts';
-import { TurnedAway } from './turned-away.ts';
+import { RefusalLog } from './turned-away.ts';
 
 /** Address and token of a {@link Lobby}. */
 export interface LobbyOptions {
@@ -17,7 +17,7 @@ export interface LobbyOptions {
 }
 
 /** A worker's process that is connected to the master. It has a Cloud TPU or waits for one. */
-export class Guest {
+export class JoinedProcess {
   readonly hello: Hello;
   readonly #channel: ControlChannel<ToNode>;
   #events: ChannelEvents<FromNode> | undefined;
@@ -99,7 +99,7 @@ export interface Dismissal {
  * The master's listener: workers' processes join here and wait until a pod gives them a Cloud TPU.
  */
 export class Lobby {
-  readonly #guests: Set<Guest> = new Set();
+  readonly #guests: Set<JoinedProcess> = new Set();
   readonly #log: LobbyOptions['log'];
   #listener: Listener | undefined;
   /** Called when a process joins; undefined if no pod needs workers. */
@@ -108,7 +108,7 @@ export class Lobby {
   /** See {@link Dismissal}; undefined until the run is over. */
   #lingerMs: number | undefined;
   /** Processes that were sent `dismiss` and have neither answered nor disconnected. */
-  readonly #unheard: Set<Guest> = new Set();
+  readonly #unheard: Set<JoinedProcess> = new Set();
   /** Number of processes that were sent `dismiss` and have answered or disconnected. */
   #heard = 0;
 
@@ -120,14 +120,14 @@ export class Lobby {
   static async open(options: LobbyOptions): Promise<Lobby> {
     const lobby = new Lobby(options);
     const { token, host, port, log } = options;
-    const turnedAway = new TurnedAway(log);
+    const turnedAway = new RefusalLog(log);
     lobby.#listener = await listenControl<FromNode, ToNode>({
       ...{ token, host, port, heartbeatMs, check: checkFromNode },
       admit: ({ role }) =>
         role === 'operator'
           ? { code: 'peer', text: 'expected a worker, found an operator' }
           : undefined,
-      joined: (channel) => lobby.#enter(new Guest(channel)),
+      joined: (channel) => lobby.#enter(new JoinedProcess(channel)),
       turnedAway: (address, refusal) => turnedAway.add(address, refusal),
     });
     log('listening', { port: lobby.port });
@@ -140,7 +140,7 @@ export class Lobby {
   }
 
   /** Processes without a Cloud TPU, in the order in which they joined. */
-  get waiting(): readonly Guest[] {
+  get waiting(): readonly JoinedProcess[] {
     return [...this.#guests].filter(({ isWaiting }) => isWaiting);
   }
 
@@ -178,17 +178,17 @@ export class Lobby {
     await this.#listener?.close();
   }
 
-  #sendHome(guest: Guest): void {
+  #sendHome(guest: JoinedProcess): void {
     this.#unheard.add(guest);
     guest.send({ kind: 'dismiss', lingerMs: this.#lingerMs ?? 0 });
   }
 
   /** Records that a dismissed process has answered `dismissed` or has disconnected. */
-  #hear(guest: Guest): void {
+  #hear(guest: JoinedProcess): void {
     if (this.#unheard.delete(guest)) this.#heard++;
   }
 
-  #enter(guest: Guest): ChannelEvents<FromNode> {
+  #enter(guest: JoinedProcess): ChannelEvents<FromNode> {
     this.#guests.add(guest);
     if (this.#lingerMs !== undefined) this.#sendHome(guest);
     else this.#arrived?.();
@@ -214,7 +214,7 @@ export class Lobby {
    * Logs why a process without a Cloud TPU gave up. No pod knows this process, so the lobby must
    * log the reason.
    */
-  #tellUnable({ hello }: Guest, { code, message }: FromNode & { kind: 'unable' }): void {
+  #tellUnable({ hello }: JoinedProcess, { code, message }: FromNode & { kind: 'unable' }): void {
     const rank = hello.from === unnumbered ? undefined : hello.from;
     this.#log('worker-unable', { rank, code, cause: message });
   }

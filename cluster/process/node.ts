@@ -10,7 +10,7 @@ import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
 import { allocate, controlWords } from '../threads/layout.ts';
-import { type Life, startLife } from '../threads/life.ts';
+import { startTaskThread, type TaskThread } from '../threads/life.ts';
 import { Parameters, type Place } from '../threads/parameters.ts';
 import type { WorkerTask } from '../threads/task.ts';
 import { type Assignment, hashValues, programsOf } from './assignment.ts';
@@ -72,7 +72,7 @@ export class Node {
   readonly #parameters: Parameters;
   readonly #port: MessagePort;
   readonly #task: WorkerTask;
-  #life: Life | undefined;
+  #life: TaskThread | undefined;
   readonly #heartbeats: NodeJS.Timeout;
   readonly #unixPath: string | undefined;
   #offer: TensorOffer | undefined;
@@ -148,7 +148,7 @@ export class Node {
     const unixPath = this.#unixPath;
     this.#offer = { host, port, ...(unixPath !== undefined && { unixPath }) };
     this.#sayOffer();
-    this.#life = startLife('worker', this.#task, [this.#task.port], {
+    this.#life = startTaskThread('worker', this.#task, [this.#task.port], {
       done: (lastWords) => this.#done(lastWords),
       failed: (error) => this.#fail('its thread', error),
     });

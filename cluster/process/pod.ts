@@ -16,7 +16,7 @@ import { commonMasterOptions } from '../limits.ts';
 import type { Refusal } from '../net/frame.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
-import type { Guest, Lobby } from './lobby.ts';
+import type { JoinedProcess, Lobby } from './lobby.ts';
 import { type FromNode, type Piece, pieceBytesMax, type Request, type ToNode } from './messages.ts';
 
 /** Options of a slice whose workers are processes that join over the network. */
@@ -138,7 +138,7 @@ function masterOptions(options: ProcessPodOptions): MasterOptions {
 /** A Cloud TPU that is assigned to a worker's process, and what is known of that process. */
 interface Member {
   readonly tpu: number;
-  readonly guest: Guest;
+  readonly guest: JoinedProcess;
   pid: number | null;
   hostname: string | null;
   offer: TensorOffer | undefined;
@@ -151,11 +151,11 @@ interface Member {
   heartbeats: number;
   /** By link number: bytes sent, as the process counts them. */
   readonly sent: Map<number, number>;
-  readonly questions: Map<number, Question>;
+  readonly questions: Map<number, PendingRequest>;
 }
 
 /** A request to a worker's process that is not answered yet. */
-interface Question {
+interface PendingRequest {
   readonly deadline: NodeJS.Timeout;
   resolve(answer: FromNode & { kind: 'answer' }): void;
   reject(error: PodError): void;
@@ -297,7 +297,8 @@ class Processes implements ProcessPod, Crew {
    */
   #seatAll(): void {
     if (this.#driver.isOver) return;
-    const byGeneration = (a: Guest, b: Guest): number => b.hello.generation - a.hello.generation;
+    const byGeneration = (a: JoinedProcess, b: JoinedProcess): number =>
+      b.hello.generation - a.hello.generation;
     // Processes of the newest generation come first: they may still have the parameters.
     const waiting = [...this.#options.lobby.waiting].sort(byGeneration);
     for (const guest of waiting) {
@@ -331,7 +332,7 @@ class Processes implements ProcessPod, Crew {
   }
 
   /** Gives a process Cloud TPU `tpu` and sends it the executables and the assignment. */
-  #seat(guest: Guest, tpu: number): void {
+  #seat(guest: JoinedProcess, tpu: number): void {
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
       ...{ hasJoined: false, lastWords: undefined, progress: 0, heartbeats: 0 },
@@ -497,7 +498,7 @@ class Processes implements ProcessPod, Crew {
   send(tpu: number, message: ToWorker): void {
     const guest = this.#members[tpu]?.guest;
     if (message.kind === 'load') {
-      const offers = this.#members.map((it) => it?.offer ?? nowhere);
+      const offers = this.#members.map((it) => it?.offer ?? noOffer);
       guest?.send({ kind: 'membership', generation: message.generation, offers });
     }
     guest?.send({ kind: 'pod', message });
@@ -624,7 +625,7 @@ class Processes implements ProcessPod, Crew {
    * lost, and the master may learn of the loss later.
    */
   async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
-    const offer = this.#members[peer]?.offer ?? nowhere;
+    const offer = this.#members[peer]?.offer ?? noOffer;
     const { generation } = this.#driver.state;
     const deadlineMs = performance.now() + answerMsLimit;
     for (;;) {
@@ -671,7 +672,7 @@ class Processes implements ProcessPod, Crew {
 }
 
 /** Placeholder for a Cloud TPU without a tensor address. */
-const nowhere: TensorOffer = { host: '', port: 0 };
+const noOffer: TensorOffer = { host: '', port: 0 };
 
 function addAll(counts: Map<number, number>, more: ReadonlyMap<number, number>): void {
   for (const [link, bytes] of more) counts.set(link, (counts.get(link) ?? 0) + bytes);

@@ -7,7 +7,7 @@ type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
  * Logs refused connections. Anybody can connect as often as they like, and must not be able to fill
  * the disk with log lines. So after `limits.refusalsLogged` lines in a period the others are only counted.
  */
-export class TurnedAway {
+export class RefusalLog {
   readonly #log: Log;
   #told = 0;
   /** By refusal code: number of connections in this period that were not logged one by one. */

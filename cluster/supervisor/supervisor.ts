@@ -6,7 +6,7 @@ import type { PodFile } from '../../src/cli/pod-file.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { finalExitCodes } from '../final.ts';
 import { type EndSignal, exitCodeOf, isStopCode } from '../host/ending.ts';
-import { wholeIn } from '../host/environment.ts';
+import { readInteger } from '../host/environment.ts';
 import {
   identityOf,
   isAlive,
@@ -143,7 +143,7 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
  * @throws PodError `bad-config` if the value is not a whole number in range.
  */
 export function restartsFrom(env: NodeJS.ProcessEnv): number {
-  return wholeIn(env, 'POD_MASTER_RESTARTS', { min: 0, max: 999_999 }) ?? restartsMax;
+  return readInteger(env, 'POD_MASTER_RESTARTS', { min: 0, max: 999_999 }) ?? restartsMax;
 }
 
 function stopped(signal: EndSignal): PodEnd {

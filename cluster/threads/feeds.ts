@@ -2,16 +2,16 @@ import { InfeedQueue } from '../../src/data/infeed.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
 import { infeedGeometry, type Layout } from './layout.ts';
-import { type Life, startLife } from './life.ts';
+import { startTaskThread, type TaskThread } from './life.ts';
 import type { LoaderTask } from './task.ts';
 
 /** Feed of one program: the queues of all Cloud TPUs and the thread that fills them. */
-interface Fed {
+interface ProgramFeed {
   readonly program: number;
   readonly source: FeedSource;
   /** By Cloud TPU: the infeed queue. */
   readonly queues: readonly InfeedQueue[];
-  loader: Life;
+  loader: TaskThread;
   /** Step of the program that corresponds to step 0 of the queues. */
   base: number;
   /** First step of the program whose slots have not been released. */
@@ -28,7 +28,7 @@ export class Feeds {
   readonly #layout: Layout;
   readonly #programs: readonly Program[];
   readonly #failed: (error: unknown) => void;
-  readonly #fed: readonly Fed[];
+  readonly #fed: readonly ProgramFeed[];
   #rollingBack: Promise<void> = Promise.resolve();
 
   /**
@@ -47,7 +47,7 @@ export class Feeds {
     this.#layout = layout;
     this.#programs = programs;
     this.#failed = failed;
-    this.#fed = programs.flatMap(({ feed, executable }, program): Fed[] => {
+    this.#fed = programs.flatMap(({ feed, executable }, program): ProgramFeed[] => {
       if (feed === undefined) return [];
       const queues = layout.tpus.map(({ infeeds }, tpu) => {
         const place = at(infeeds, program);
@@ -83,7 +83,7 @@ export class Feeds {
    * Empties the queues of a feed and starts its loader at `step`. Call only while no core reads its
    * infeed.
    */
-  async #restart(fed: Fed, step: number): Promise<void> {
+  async #restart(fed: ProgramFeed, step: number): Promise<void> {
     if (step === fed.next) return;
     stop(fed);
     await fed.loader.end();
@@ -106,7 +106,7 @@ export class Feeds {
     await Promise.all(this.#fed.map(({ loader }) => loader.end()));
   }
 
-  #startLoader(program: number, feed: FeedSource, fromStep: number): Life {
+  #startLoader(program: number, feed: FeedSource, fromStep: number): TaskThread {
     Atomics.store(this.#words, at(this.#layout.feedBases, program) / 4, fromStep);
     const task: LoaderTask = {
       program,
@@ -116,13 +116,13 @@ export class Feeds {
       memory: this.#memory,
       layout: this.#layout,
     };
-    return startLife('loader', task, [], {
+    return startTaskThread('loader', task, [], {
       done: () => this.#failed(new Error('it ended by itself')),
       failed: this.#failed,
     });
   }
 }
 
-function stop({ queues }: Fed): void {
+function stop({ queues }: ProgramFeed): void {
   for (const queue of queues) queue.stop();
 }

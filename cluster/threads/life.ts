@@ -5,13 +5,13 @@ import type { Transferable } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { assert } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { lackForThread } from '../host/room.ts';
+import { threadLimitError } from '../host/room.ts';
 
 /**
  * A thread that runs one long task: the worker of a Cloud TPU, or a loader. A replacement gets a
  * new Life.
  */
-export interface Life {
+export interface TaskThread {
   /**
    * Ends the thread at any point of its task. Resolves when the thread certainly writes nothing
    * more.
@@ -33,14 +33,14 @@ export interface LifeEvents {
  * Starts a new thread that runs `task`. Failures, also those of the start, are reported to
  * `events`.
  */
-export function startLife(
+export function startTaskThread(
   file: 'worker' | 'loader',
   task: unknown,
   transferList: Transferable[],
   events: LifeEvents,
-): Life {
+): TaskThread {
   optimizeInPlace();
-  const lack = lackForThread();
+  const lack = threadLimitError();
   if (lack !== undefined) return stillborn(lack, events);
   const pool = new Piscina({
     filename: compiledPath(file),
@@ -55,13 +55,13 @@ export function startLife(
     if (!isOver) tell();
     isOver = true;
   };
-  const failed = (error: unknown): void => once(() => events.failed(inOurWords(error)));
+  const failed = (error: unknown): void => once(() => events.failed(asPodError(error)));
   pool.on('error', failed);
   let result: Promise<unknown>;
   try {
     result = pool.run(task, { transferList });
   } catch (error) {
-    return stillborn(inOurWords(error), events);
+    return stillborn(asPodError(error), events);
   }
   result.then((value: unknown) => once(() => events.done(value)), failed);
   const [thread] = pool.threads;
@@ -96,7 +96,7 @@ export function startLife(
 }
 
 /** Returns the Life of a thread that could not be started. Reports the failure through `events`. */
-function stillborn(error: unknown, events: LifeEvents): Life {
+function stillborn(error: unknown, events: LifeEvents): TaskThread {
   let isOver = false;
   // The report is delayed until the caller has received the Life.
   setImmediate(() => {
@@ -114,7 +114,7 @@ function stillborn(error: unknown, events: LifeEvents): Life {
  * Translates Node's errors about threads into a PodError: `out-of-threads` or `out-of-memory`.
  * Returns other errors unchanged.
  */
-function inOurWords(error: unknown): unknown {
+function asPodError(error: unknown): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const why = error instanceof Error ? error.message : String(error);
   if (code === 'ERR_WORKER_INIT_FAILED') {

@@ -14,7 +14,7 @@ import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
-import { type Life, startLife } from './life.ts';
+import { startTaskThread, type TaskThread } from './life.ts';
 import { Parameters } from './parameters.ts';
 import type { WorkerTask } from './task.ts';
 
@@ -76,7 +76,7 @@ function masterOptions(options: PodOptions): MasterOptions {
 
 /** The thread of a Cloud TPU and the port for messages to and from it. */
 interface WorkerLife {
-  readonly life: Life;
+  readonly life: TaskThread;
   readonly port: MessagePort;
 }
 
@@ -217,7 +217,7 @@ class Threads implements ThreadPod, Crew {
     port1.on('message', (value: unknown) => give(eventOf(tpu, value)));
     this.#workers[tpu] = {
       port: port1,
-      life: startLife('worker', task, [port], {
+      life: startTaskThread('worker', task, [port], {
         done: (lastWords) => give(endOf(tpu, lastWords)),
         failed: (error) => {
           give({ kind: 'exited', tpu, reason: messageOf(error), code: codeOf(error) });

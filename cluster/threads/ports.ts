@@ -65,13 +65,13 @@ export class LiveDoorbell extends Doorbell {
 
   override sleep(timeoutMs: number): void {
     this.#heartbeat.beat();
-    super.sleep(Math.min(timeoutMs, napMsMax));
+    super.sleep(Math.min(timeoutMs, sleepMsMax));
     this.#heartbeat.beat();
   }
 }
 
 /** Longest sleep in ms before a waiting worker increments its progress counter again. */
-const napMsMax = 200;
+const sleepMsMax = 200;
 
 /**
  * Interface through which the cores run all-reduces: on their own thread (AllReduce) or in an

@@ -3,7 +3,7 @@ import { type ErrorCode, errorCodes, PodError } from '../../src/numerics/error.t
 import { oneLine } from '../../src/numerics/quote.ts';
 
 /** Description of the error that ends a process, and the exit code of the process. */
-export interface LastWords {
+export interface ErrorReport {
   /** Code of the error; undefined for a bug of this program. */
   readonly code: ErrorCode | undefined;
   readonly exitCode: number;
@@ -18,7 +18,7 @@ export interface LastWords {
  * the code `io`, and a failed allocation `out-of-memory`. Any other error is a bug: it has no code,
  * and the exit code is 1.
  */
-export function describeError(error: unknown): LastWords {
+export function describeError(error: unknown): ErrorReport {
   const message = oneLine(error instanceof Error ? error.message : String(error));
   const code = codeOf(error);
   if (code !== undefined) {

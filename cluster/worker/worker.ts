@@ -12,7 +12,7 @@ import { pino } from 'pino';
 import { outliveFileLimit } from '../../src/files/write.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import { exitCodeOf, onEnd } from '../host/ending.ts';
-import { wholeIn, wordIn } from '../host/environment.ts';
+import { readInteger, readWord } from '../host/environment.ts';
 import { limits } from '../limits.ts';
 import { parseHost, parsePlace } from '../net/address.ts';
 import { readToken, type Token, tokenPath } from '../net/token.ts';
@@ -45,9 +45,9 @@ collectLeftovers(globalThis.gc);
 serve().catch(leave);
 
 async function serve(): Promise<void> {
-  wordIn(env, 'POD_LOG_FORMAT', logFormats);
+  readWord(env, 'POD_LOG_FORMAT', logFormats);
   const { host, port } = parsePlace('POD_MASTER', env['POD_MASTER'] ?? '127.0.0.1:7070');
-  const tensorPort = wholeIn(env, 'POD_TENSOR_PORT', { min: 0, max: 65_535 }) ?? 7071;
+  const tensorPort = readInteger(env, 'POD_TENSOR_PORT', { min: 0, max: 65_535 }) ?? 7071;
   const { POD_HOST } = env;
   const address = POD_HOST === undefined ? undefined : parseHost('POD_HOST', POD_HOST);
   const rank = rankOf(env, { hostname: hostname(), addresses: ownAddresses() });

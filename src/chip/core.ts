@@ -7,10 +7,10 @@ import {
   phases,
 } from '../isa/executable.ts';
 import { assert, at, unreachable } from '../numerics/assert.ts';
-import { bufferOf, copyCount, type MemoryMap, mapMemory, servesAllCores } from './memory-map.ts';
+import { bufferOf, canStackCores, copyCount, type MemoryMap, mapMemory } from './memory-map.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 import type { Ports } from './ports.ts';
-import { swapped } from './swapped.ts';
+import { withSwappedParameters } from './swapped.ts';
 import type { VectorUnit } from './vector-unit.ts';
 
 /** Units that a Cloud TPU's cores consist of. All work on one shared memory. */
@@ -67,7 +67,7 @@ export class CloudTpuCores {
       mxu: units.mxu,
       vector: units.vector,
     };
-    const other = swapped(executable);
+    const other = withSwappedParameters(executable);
     this.#roles = [executable, other];
     writeTables(executable, map, base, new Int32Array(units.memory.buffer));
     this.#writeConstants();
@@ -195,9 +195,9 @@ export function setAfter(steps: number): ParameterSet {
  */
 type Operation =
   | MxuOperation
-  | LoopOperation
+  | FusedLoopOperation
   | CopyOperation
-  | AddOperation
+  | ChipSumOperation
   | RngOperation
   | InfeedOperation
   | OutfeedOperation
@@ -208,7 +208,7 @@ interface MxuOperation {
   readonly phase: number;
   readonly calls: readonly MxuCall[];
 }
-interface LoopOperation {
+interface FusedLoopOperation {
   readonly unit: 'vpu';
   readonly phase: number;
   readonly loop: FusedLoop;
@@ -218,14 +218,14 @@ interface LoopOperation {
 interface CopyOperation {
   readonly unit: 'copy';
   readonly phase: number;
-  readonly moves: readonly Move[];
+  readonly moves: readonly CopyRange[];
 }
-interface Move {
+interface CopyRange {
   readonly from: number;
   readonly to: number;
   readonly bytes: number;
 }
-interface AddOperation {
+interface ChipSumOperation {
   readonly unit: 'add';
   readonly phase: number;
   readonly sums: readonly { readonly to: number; readonly a: number; readonly b: number }[];
@@ -283,13 +283,13 @@ function execute(machine: Machine, operation: Operation, ports: Ports, inFlight:
     case 'mxu':
       for (let i = 0; i < operation.calls.length; i++) {
         machine.mxu.multiply(operation.calls[i]!);
-        sign(ports, inFlight);
+        reportProgress(ports, inFlight);
       }
       return 0;
     case 'vpu':
       for (let i = 0; i < operation.calls.length; i++) {
         invoke(operation.loop, operation.calls[i]!);
-        sign(ports, inFlight);
+        reportProgress(ports, inFlight);
       }
       return 0;
     case 'copy':
@@ -333,7 +333,7 @@ function execute(machine: Machine, operation: Operation, ports: Ports, inFlight:
   }
 }
 
-function sign(ports: Ports, inFlight: boolean): void {
+function reportProgress(ports: Ports, inFlight: boolean): void {
   ports.beat();
   if (inFlight) ports.ici.progress();
 }
@@ -507,7 +507,7 @@ function resolveChipSum(
 
 function resolveMatmul(context: Context, it: MatmulInstruction): readonly MxuCall[] {
   const { executable } = context;
-  const calls = servesAllCores(executable, it)
+  const calls = canStackCores(executable, it)
     ? [stackedCall(context, it)]
     : range(copiesOf(context, it.target)).flatMap((copy) =>
         range(it.matmul.batch).map((batch) => copyCall(context, it, copy, batch)),

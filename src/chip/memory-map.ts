@@ -37,7 +37,7 @@ export function mapMemory(executable: Executable): MemoryMap {
   });
   const stackedRows: StackedRows[] = [];
   for (const instruction of executable.instructions) {
-    if (instruction.unit !== 'mxu' || !servesAllCores(executable, instruction)) continue;
+    if (instruction.unit !== 'mxu' || !canStackCores(executable, instruction)) continue;
     const table = instruction.matmul.rows;
     const coreStride = bufferOf(executable, instruction.lhs).stride / 4;
     if (stackedRows.some((it) => it.table === table && it.coreStride === coreStride)) continue;
@@ -58,7 +58,7 @@ function buffersEnd({ buffers, cores, arenaBytes }: Executable): number {
 }
 
 /** True if one matmul with {@link StackedRows} can compute the results of all cores. */
-export function servesAllCores(executable: Executable, it: MatmulInstruction): boolean {
+export function canStackCores(executable: Executable, it: MatmulInstruction): boolean {
   const lhs = bufferOf(executable, it.lhs);
   const target = bufferOf(executable, it.target);
   const { batch, m, n } = it.matmul;

@@ -7,7 +7,7 @@ import { bufferOf } from './memory-map.ts';
  * of the result reads the parameters that a step of `executable` has written, and the reverse.
  * Returns `executable` itself if it updates in place.
  */
-export function swapped(executable: Executable): Executable {
+export function withSwappedParameters(executable: Executable): Executable {
   const { parameters, next, buffers } = executable;
   if (next === undefined) return executable;
   const moves = parameters.flatMap((id, index) => {

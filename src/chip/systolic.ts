@@ -177,13 +177,13 @@ function clock({ weights, activations, sums }: CellArray, entering: Float32Array
       const activation = c > 0 ? activations[cell - 1]! : entering[r]!;
       const above = r > 0 ? sums[cell - side]! : 0;
       activations[cell] = activation;
-      sums[cell] = above + multiplied(activation, weights[cell]!);
+      sums[cell] = above + flushedProduct(activation, weights[cell]!);
     }
   }
 }
 
 /** Multiplies two f32 to an f32. A product whose exact magnitude is below 2^-126 is +0. */
-function multiplied(a: number, b: number): number {
+function flushedProduct(a: number, b: number): number {
   const exact = a * b;
   return Math.abs(exact) < smallestNormal ? 0 : Math.fround(exact);
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { refuseTaken } from '../../cluster/host/lock.ts';
+import { requireUnlocked } from '../../cluster/host/lock.ts';
 import {
   type Checkpoint,
   checkpointName,
@@ -135,7 +135,7 @@ function exportTarget(directory: string, output: string): string {
     const found = `${quoteName(output)}; name another file`;
     throw new PodError('bad-flag', `--output: ${expected}, found ${found}`);
   }
-  refuseTaken(target.path, `--output ${output}`);
+  requireUnlocked(target.path, `--output ${output}`);
   return target.path;
 }
 

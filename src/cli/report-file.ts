@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, rmSync, statSync } from 'node:fs';
-import { lockOpened, refuseTaken } from '../../cluster/host/lock.ts';
+import { lockOpened, requireUnlocked } from '../../cluster/host/lock.ts';
 import { targetOf } from '../files/target.ts';
 import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
@@ -33,7 +33,7 @@ export class ReportFile {
     if (target.kind === 'stream') this.#opened = this.#openStream(target.path);
     if (target.kind === 'file') {
       this.#place = target.path;
-      refuseTaken(target.path, this.#name);
+      requireUnlocked(target.path, this.#name);
     }
   }
 

@@ -1,7 +1,7 @@
 import type { StepCommitted } from './event.ts';
 
 /** What the commit log records about the earlier masters of a run. */
-export interface Past {
+export interface EarlierMasters {
   /** Generation of the last membership; 0 if there was none. */
   readonly generation: number;
   /** The committed steps, in order. The run continues after the last of them. */
@@ -14,4 +14,4 @@ export interface Past {
 }
 
 /** The past of a run that has had no master yet. */
-export const noPast: Past = { generation: 0, history: [], recoveries: 0 };
+export const noPast: EarlierMasters = { generation: 0, history: [], recoveries: 0 };

@@ -5,7 +5,7 @@ import type { Note, TrainEvent } from './event.ts';
  * Queue of incidents of a run (losses, recoveries, refused checkpoints). `train` yields them as
  * events between two steps.
  */
-export class Story {
+export class IncidentQueue {
   readonly #untold: TrainEvent[] = [];
   #recoveries: number;
 
@@ -31,7 +31,7 @@ export class Story {
     for (const refusal of refused) this.#untold.push({ kind: 'checkpoint-refused', ...refusal });
   }
 
-  *tell(): Generator<TrainEvent> {
+  *takeEvents(): Generator<TrainEvent> {
     for (const event of this.#untold.splice(0)) {
       if (event.kind === 'note' && event.note.event === 'resumed') this.#recoveries++;
       yield event;

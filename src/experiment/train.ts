@@ -28,10 +28,10 @@ import type {
   TrainEvent,
 } from './event.ts';
 import { type OpenedRun, openRun } from './open-run.ts';
-import { noPast, type Past } from './past.ts';
+import { type EarlierMasters, noPast } from './past.ts';
 import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
-import { Story } from './story.ts';
+import { IncidentQueue } from './story.ts';
 
 /**
  * What {@link train} takes from the outside: the pod, the clock, checkpoints, records of earlier
@@ -46,7 +46,7 @@ export interface TrainWorld {
   /** Plan for the checkpoints of the run. Without it, no checkpoint is read or written. */
   readonly checkpoints?: CheckpointPlan;
   /** Records of the earlier masters of the run, if a master ended before the run did. */
-  readonly past?: Past;
+  readonly past?: EarlierMasters;
   /**
    * Called before every step, of training and of evaluation. If it returns true, the run saves a
    * checkpoint (if it has checkpoints) and ends.
@@ -74,7 +74,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   if (plan?.resume || start.isStanding) yield resumed(start);
   if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
   // A run that continues after an earlier master has recovered from the loss of that master.
-  const story = new Story(past.history.length === 0 ? 0 : past.recoveries + 1);
+  const story = new IncidentQueue(past.history.length === 0 ? 0 : past.recoveries + 1);
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {
     start: masterStart(past, start),
@@ -89,13 +89,13 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   });
   try {
     yield { kind: 'ready', elapsedMs: now() - run.startMs };
-    yield* story.tell();
+    yield* story.takeEvents();
     if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
     else if (keeper) await saveUnsaved(run, pod, keeper, start);
     for (let step = start.step + 1; step <= run.steps; step++) {
       if (shouldStop()) return yield* stop(run, pod, keeper, lastOf(history, start));
       const event = stepCommitted(run, await pod.step(trainProgram), step, history);
-      yield* story.tell();
+      yield* story.takeEvents();
       refuseDivergence(event);
       history.push(event);
       yield event;
@@ -107,7 +107,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     await checkFinite(run, pod, last);
     yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
     const evaluated = await evaluate(run, pod, shouldStop);
-    yield* story.tell();
+    yield* story.takeEvents();
     if (evaluated === undefined) return yield* stop(run, pod, keeper, last);
     yield evaluated;
     await keeper?.settled();
@@ -118,7 +118,7 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
     };
     keeper?.checkLast();
   } catch (error) {
-    yield* story.tell();
+    yield* story.takeEvents();
     throw error;
   } finally {
     await keeper?.settled();
@@ -212,7 +212,10 @@ function checkPast({ steps }: Run, history: readonly StepCommitted[]): void {
   refuseDivergence(last);
 }
 
-function masterStart({ generation }: Past, { step, isStanding, last }: StartingPoint): MasterStart {
+function masterStart(
+  { generation }: EarlierMasters,
+  { step, isStanding, last }: StartingPoint,
+): MasterStart {
   const digest = isStanding ? (last?.digest ?? null) : null;
   return { generation, steps: [step, 0], digests: [digest, null], isEstablished: isStanding };
 }
@@ -437,20 +440,20 @@ async function evaluate(
 }
 
 /** The records of a finished run from which its report is made. */
-interface Course {
+interface RunRecords {
   readonly start: StartingPoint;
   /** Committed steps, including those of earlier masters. */
   readonly history: readonly StepCommitted[];
   readonly last: LastStep;
   readonly evaluated: Evaluated;
   readonly keeper: Keeper | undefined;
-  readonly story: Story;
+  readonly story: IncidentQueue;
 }
 
 function reportOf(
   { config, steps, programs }: Run,
   pod: Pod,
-  { start, history, last, evaluated, keeper, story }: Course,
+  { start, history, last, evaluated, keeper, story }: RunRecords,
 ): Report {
   const wallMs = history.map((it) => it.wallMs);
   const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));

@@ -135,7 +135,7 @@ export class EngineClient {
     let until = deadline;
     while (!this.isDone(bucket)) {
       const left = until - this.#now();
-      if (left <= 0) until = this.#complain(bucket);
+      if (left <= 0) until = this.#askWhyLate(bucket);
       this.#sleep(bucket, left);
     }
     this.#doorbell.publishWaiting(false);
@@ -154,7 +154,7 @@ export class EngineClient {
    * Asks the engine why a bucket is late, and returns the time by which the engine must answer with
    * a fault. Throws `link-timeout` if the engine was asked before and has not answered.
    */
-  #complain(bucket: number): number {
+  #askWhyLate(bucket: number): number {
     if (Atomics.exchange(this.#words, this.#base + words.late, bucket + 1) !== 0) {
       throw new PodError(
         'link-timeout',
@@ -236,7 +236,7 @@ export class Engine {
     try {
       this.#takeStarts();
       this.#allReduce.progress();
-      this.#answer();
+      this.#reportLate();
     } catch (error) {
       this.fail(error);
     }
@@ -271,7 +271,7 @@ export class Engine {
     }
   }
 
-  #answer(): void {
+  #reportLate(): void {
     const late = Atomics.load(this.#words, this.#base + words.late);
     if (late > 0 && !this.#allReduce.isDone(late - 1)) throw this.#allReduce.timeout(late - 1);
   }

@@ -82,7 +82,7 @@ export class Lane {
   readonly #queue: Uint32Array;
   #started = 0;
   /** Number of buckets whose hops have all been made. */
-  #passed = 0;
+  #hopsDone = 0;
   /** Number of buckets whose hops have all been made and whose frames have all been released. */
   #finished = 0;
 
@@ -127,7 +127,7 @@ export class Lane {
    * Copy of `#sentEver` for each entry of `#queue`, made after the last hop of the entry's bucket.
    * The bucket has finished when the receivers have released that many frames.
    */
-  readonly #sentAtPass: Int32Array;
+  readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
   readonly #outFrame: Frame = emptyFrame();
   readonly #expected: Frame = emptyFrame();
@@ -140,7 +140,7 @@ export class Lane {
     this.#rings = [makeRing(parts, 0), makeRing(parts, 1)];
     this.#ring = this.#rings[0];
     this.#queue = new Uint32Array(parts.buckets.length);
-    this.#sentAtPass = new Int32Array(2 * parts.buckets.length);
+    this.#sentWhenHopsDone = new Int32Array(2 * parts.buckets.length);
     this.#outFrame.generation = parts.generation;
     this.#expected.generation = parts.generation;
   }
@@ -156,18 +156,18 @@ export class Lane {
     assert(this.#started - this.#finished < length, `lane ${this.#parts.lane}: a full queue`);
     this.#queue[this.#started % length] = bucket;
     this.#started++;
-    if (this.#started > this.#passed + 1) return;
+    if (this.#started > this.#hopsDone + 1) return;
     this.#enterBucket();
-    this.#settle();
+    this.#advance();
     this.#collect();
   }
 
   /** Makes every hop that is possible now. Returns true if a hop was made or a bucket finished. */
   run(): boolean {
-    if (this.#finished === this.#passed && this.#awaited?.isEmpty()) return false;
+    if (this.#finished === this.#hopsDone && this.#awaited?.isEmpty()) return false;
     const finishedBefore = this.#finished;
     let moved = false;
-    while (this.#passed < this.#started && this.#tryHop()) moved = true;
+    while (this.#hopsDone < this.#started && this.#tryHop()) moved = true;
     this.#collect();
     return moved || this.#finished !== finishedBefore;
   }
@@ -177,7 +177,7 @@ export class Lane {
    * finished.
    */
   blocked(): readonly LaneBlock[] {
-    if (this.#passed < this.#started) {
+    if (this.#hopsDone < this.#started) {
       const { turn } = this.#ring;
       if (turn === undefined) return [];
       const link = this.#wants === 'frame' ? turn.inNumber : turn.outNumber;
@@ -202,10 +202,10 @@ export class Lane {
     if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
     this.#awaited = undefined;
-    if (receives) this.#take(turn, sends);
+    if (receives) this.#receive(turn, sends);
     if (sends) this.#send(turn, receives ? this.#inFrame.crc : unknownCrc);
     this.#hop++;
-    this.#settle();
+    this.#advance();
     return true;
   }
 
@@ -220,11 +220,11 @@ export class Lane {
    * them.
    */
   #expect(turn: Turn, sends: boolean): false {
-    if (this.#keeps(sends)) {
+    if (this.#storesFrame(sends)) {
       const frame = this.#expected;
       frame.address = this.#own;
       frame.bytes = this.#count * 4;
-      frame.collective = this.#passed;
+      frame.collective = this.#hopsDone;
       frame.sequence = this.#received[this.#turnIndex()] ?? 0;
       turn.in.expect(frame);
     }
@@ -236,7 +236,7 @@ export class Lane {
    * True if the frame of the present hop replaces the chip's own elements, and these are read
    * later: sent on at the next hop, or used as the sum.
    */
-  #keeps(sends: boolean): boolean {
+  #storesFrame(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));
   }
 
@@ -244,12 +244,12 @@ export class Lane {
    * Adds the received frame to the chip's own elements or copies it over them, unless nothing reads
    * the result. Then releases the frame. Throws `bad-frame` if the frame is not the expected one.
    */
-  #take(turn: Turn, sends: boolean): void {
+  #receive(turn: Turn, sends: boolean): void {
     const { kernels } = this.#parts;
     const frame = this.#inFrame;
     this.#check(frame);
     if (this.#phase < 2) frame.crc = this.#add(frame.address, sends ? turn.out.crc : undefined);
-    else if (this.#keeps(sends) && frame.address !== this.#own) {
+    else if (this.#storesFrame(sends) && frame.address !== this.#own) {
       kernels.copy(this.#own, frame.address, this.#count);
     }
     turn.in.release();
@@ -282,7 +282,7 @@ export class Lane {
     const frame = this.#outFrame;
     frame.address = this.#own;
     frame.bytes = this.#count * 4;
-    frame.collective = this.#passed;
+    frame.collective = this.#hopsDone;
     frame.sequence = this.#sent[index] ?? 0;
     frame.crc = crc;
     turn.out.send(frame);
@@ -296,7 +296,7 @@ export class Lane {
     const sequence = this.#received[index] ?? 0;
     if (
       frame.generation !== this.#parts.generation ||
-      frame.collective !== this.#passed ||
+      frame.collective !== this.#hopsDone ||
       frame.sequence !== sequence ||
       frame.bytes !== this.#count * 4
     ) {
@@ -308,7 +308,7 @@ export class Lane {
   #badFrame(frame: Readonly<Frame>, sequence: number): PodError {
     const { generation, torus } = this.#parts;
     const link = linkName(torus, this.#ring.turn?.inNumber ?? 0);
-    const expected = { generation, collective: this.#passed, sequence, bytes: this.#count * 4 };
+    const expected = { generation, collective: this.#hopsDone, sequence, bytes: this.#count * 4 };
     const { address: _, crc: __, ...found } = frame;
     return new PodError(
       'bad-frame',
@@ -318,7 +318,7 @@ export class Lane {
 
   /** Updates the number of finished buckets: those whose frames have all been released. */
   #collect(): void {
-    while (this.#finished < this.#passed && this.#isReleased(0) && this.#isReleased(1)) {
+    while (this.#finished < this.#hopsDone && this.#isReleased(0) && this.#isReleased(1)) {
       this.#finished++;
     }
   }
@@ -330,7 +330,7 @@ export class Lane {
   #isReleased(index: 0 | 1): boolean {
     const out = this.#parts.turns[index]?.out;
     const slot = this.#finished % this.#queue.length;
-    return out === undefined || out.isReleased(this.#sentAtPass[2 * slot + index] ?? 0);
+    return out === undefined || out.isReleased(this.#sentWhenHopsDone[2 * slot + index] ?? 0);
   }
 
   /** Axis of the present phase: 0 for the lane's first axis (phases 0 and 3), 1 for its second. */
@@ -342,8 +342,8 @@ export class Lane {
    * Advances to the next hop that has elements, through the phases and buckets. Stops at the end of
    * the started buckets.
    */
-  #settle(): void {
-    while (this.#passed < this.#started) {
+  #advance(): void {
+    while (this.#hopsDone < this.#started) {
       if (this.#hop < this.#hops) {
         if (this.#select()) return;
         this.#hop++;
@@ -375,14 +375,14 @@ export class Lane {
   }
 
   #leaveBucket(): void {
-    this.#sentAtPass.set(this.#sentEver, 2 * (this.#passed % this.#queue.length));
-    this.#passed++;
-    if (this.#passed < this.#started) this.#enterBucket();
+    this.#sentWhenHopsDone.set(this.#sentEver, 2 * (this.#hopsDone % this.#queue.length));
+    this.#hopsDone++;
+    if (this.#hopsDone < this.#started) this.#enterBucket();
   }
 
   #enterBucket(): void {
     const { buckets, lane } = this.#parts;
-    const bucket = buckets[this.#queue[this.#passed % this.#queue.length] ?? 0];
+    const bucket = buckets[this.#queue[this.#hopsDone % this.#queue.length] ?? 0];
     assert(bucket !== undefined, 'a bucket in the queue');
     this.#address = bucket.address;
     this.#laneStart = partStart(bucket.elements, laneCount, lane);

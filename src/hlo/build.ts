@@ -510,22 +510,22 @@ export function module(
 
 /** The computation (a, b) → a + b on scalars. Calls with one type return the same object. */
 export function adder(type: ElementType): HloComputation {
-  return remembered(`add_${type}`, type, add);
+  return cachedComputation(`add_${type}`, type, add);
 }
 /**
  * The computation (a, b) → maximum(a, b) on scalars. Calls with one type return the same object.
  */
 export function maximizer(type: ElementType): HloComputation {
-  return remembered(`max_${type}`, type, maximum);
+  return cachedComputation(`max_${type}`, type, maximum);
 }
 /** The computation (a, b) → a ≥ b on scalars. Calls with one type return the same object. */
 export function greaterOrEqual(type: ElementType): HloComputation {
-  return remembered(`ge_${type}`, type, (a, b) => compare('GE', a, b));
+  return cachedComputation(`ge_${type}`, type, (a, b) => compare('GE', a, b));
 }
 
 const scalarComputations = new Map<string, HloComputation>();
 
-function remembered(
+function cachedComputation(
   name: string,
   type: ElementType,
   body: (a: HloInstruction, b: HloInstruction) => HloInstruction,

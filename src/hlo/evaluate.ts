@@ -215,7 +215,7 @@ function resultOf(it: HloInstruction, operands: readonly Value[], run: Run): Val
     case 'after-all':
       return 'token';
     case 'infeed':
-      return infed(it.shape, run);
+      return takeInfeed(it.shape, run);
     case 'outfeed':
       run.outfeed.push(flattened(at(operands, 0)));
       return 'token';
@@ -307,7 +307,7 @@ function randomBits(shape: Shape, state: Literal): Value {
 
 type Quad = [number, number, number, number];
 
-function infed(shape: Shape, run: Run): Value {
+function takeInfeed(shape: Shape, run: Run): Value {
   const data = shape.type === 'tuple' ? shape.elements[0] : undefined;
   assert(data !== undefined, 'an infeed gives data and a token');
   const arrays = run.infeed.shift() ?? [];

@@ -50,7 +50,7 @@ export function inferShape(it: Draft): Shape {
       return parameterShape(it);
     case 'constant':
       expectOperands(it, 0);
-      return computed(it, it.value.shape);
+      return checkedShape(it, it.value.shape);
     case 'iota':
       return iotaShape(it, it.dimension);
     case 'abs':
@@ -159,7 +159,7 @@ function expect(it: Draft, condition: boolean, expected: string): asserts condit
 function parameterShape(it: Draft & { readonly index: number }): Shape {
   expectOperands(it, 0);
   expect(it, isIndex(it.index), 'an index of 0 or more');
-  return wellFormed(it, stated(it));
+  return wellFormed(it, givenShape(it));
 }
 
 function iotaShape(it: Draft, dimension: number): Shape {
@@ -238,17 +238,17 @@ function unaryShape(it: Draft, opcode: UnaryOpcode): Shape {
 }
 
 function binaryShape(it: Draft, opcode: BinaryOpcode): Shape {
-  const [a] = twoOfOneShape(it);
+  const [a] = equalOperands(it);
   expectKind(it, binaryKinds[opcode], a);
   return a;
 }
 
 function compareShape(it: Draft): Shape {
-  const [a] = twoOfOneShape(it);
+  const [a] = equalOperands(it);
   return arrayShape('pred', a.dims);
 }
 
-function twoOfOneShape(it: Draft): readonly [ArrayShape, ArrayShape] {
+function equalOperands(it: Draft): readonly [ArrayShape, ArrayShape] {
   expectOperands(it, 2);
   const a = arrayOperand(it, 0);
   const b = arrayOperand(it, 1);
@@ -539,7 +539,7 @@ function rngShape(it: Draft): Shape {
   expectOperands(it, 1);
   const state = arrayShape('u32', [4]);
   expect(it, sameShape(arrayOperand(it, 0), state), 'a state u32[4]');
-  const shape = stated(it);
+  const shape = givenShape(it);
   const [next, bits] = shape.type === 'tuple' ? shape.elements : [];
   const fits =
     shape.type === 'tuple' &&
@@ -564,7 +564,7 @@ function allReduceShape(it: Draft, body: HloComputation): Shape {
 function infeedShape(it: Draft): Shape {
   expectOperands(it, 1);
   expect(it, isToken(at(shapesOf(it), 0)), 'a token');
-  const shape = stated(it);
+  const shape = givenShape(it);
   const [data, token] = shape.type === 'tuple' ? shape.elements : [];
   const fits =
     shape.type === 'tuple' &&
@@ -648,27 +648,27 @@ function arrayOperand(it: Draft, i: number): ArrayShape {
   return shape;
 }
 
-function stated(it: Draft): Shape {
+function givenShape(it: Draft): Shape {
   assert(it.shape !== undefined, `${it.opcode} states its shape`);
   return it.shape;
 }
 
 function statedArray(it: Draft): ArrayShape {
-  const shape = stated(it);
+  const shape = givenShape(it);
   expect(it, isArray(shape), `an array, not ${shapeText(shape)}`);
-  return computed(it, shape);
+  return checkedShape(it, shape);
 }
 
 function wellFormed(it: Draft, shape: Shape): Shape {
   if (shape.type === 'tuple') for (const element of shape.elements) wellFormed(it, element);
-  if (isArray(shape)) computed(it, shape);
+  if (isArray(shape)) checkedShape(it, shape);
   return shape;
 }
 
 /**
  * Returns `shape`. Throws `bad-program` if a size is invalid or the element type has no arithmetic.
  */
-function computed(it: Draft, shape: ArrayShape): ArrayShape {
+function checkedShape(it: Draft, shape: ArrayShape): ArrayShape {
   const whole = shape.dims.every(isIndex) && Number.isSafeInteger(elementCount(shape));
   expect(it, whole, `sizes of 0 or more, not ${shapeText(shape)}`);
   const known = computedTypes.includes(shape.type);

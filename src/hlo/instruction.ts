@@ -84,7 +84,7 @@ export const binaryOpcodes = [
 /** One of {@link binaryOpcodes}. */
 export type BinaryOpcode = (typeof binaryOpcodes)[number];
 
-interface Node<O extends string, S extends Shape = ArrayShape> {
+interface InstructionBase<O extends string, S extends Shape = ArrayShape> {
   readonly opcode: O;
   readonly shape: S;
   readonly operands: readonly HloInstruction[];
@@ -96,46 +96,46 @@ interface Node<O extends string, S extends Shape = ArrayShape> {
 }
 
 /** Parameter number `index` of a computation, from 0. No operands. */
-export interface Parameter extends Node<'parameter', Shape> {
+export interface Parameter extends InstructionBase<'parameter', Shape> {
   readonly index: number;
 }
 /** An array whose value is part of the program. No operands. */
-export interface Constant extends Node<'constant'> {
+export interface Constant extends InstructionBase<'constant'> {
   readonly value: Literal;
 }
 /** An array that counts 0, 1, 2, … along `dimension`. No operands. */
-export interface Iota extends Node<'iota'> {
+export interface Iota extends InstructionBase<'iota'> {
   readonly dimension: number;
 }
 /** An element-wise operation on one array. Operand: x. */
-export interface Unary extends Node<UnaryOpcode> {}
+export interface Unary extends InstructionBase<UnaryOpcode> {}
 /** An element-wise operation on two arrays. Operands: a, b, of one shape. */
-export interface Binary extends Node<BinaryOpcode> {}
+export interface Binary extends InstructionBase<BinaryOpcode> {}
 /** An element-wise comparison. Operands: a, b. The result is pred. */
-export interface Compare extends Node<'compare'> {
+export interface Compare extends InstructionBase<'compare'> {
   readonly direction: 'EQ' | 'NE' | 'LT' | 'LE' | 'GT' | 'GE';
 }
 /**
  * An element-wise choice between two arrays. Operands: the predicate, the values for true, the
  * values for false, all of the same dimensions.
  */
-export interface Select extends Node<'select'> {}
+export interface Select extends InstructionBase<'select'> {}
 /** Operands: minimum, value, maximum. Each bound is a scalar or has the value's shape. */
-export interface Clamp extends Node<'clamp'> {}
+export interface Clamp extends InstructionBase<'clamp'> {}
 /** A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits. */
-export interface Convert extends Node<'convert' | 'bitcast-convert'> {}
+export interface Convert extends InstructionBase<'convert' | 'bitcast-convert'> {}
 /** An operand repeated to a larger shape. Its dimension i becomes dimension `dimensions[i]`. */
-export interface Broadcast extends Node<'broadcast'> {
+export interface Broadcast extends InstructionBase<'broadcast'> {
   readonly dimensions: readonly number[];
 }
 /** The operand's elements, in unchanged row-major order, as an array of other dimensions. */
-export interface Reshape extends Node<'reshape'> {}
+export interface Reshape extends InstructionBase<'reshape'> {}
 /** Permuted dimensions: dimension i of the result is dimension `permutation[i]` of the operand. */
-export interface Transpose extends Node<'transpose'> {
+export interface Transpose extends InstructionBase<'transpose'> {
   readonly permutation: readonly number[];
 }
 /** The elements start, start + stride, … below limit, in each dimension of the operand. */
-export interface Slice extends Node<'slice'> {
+export interface Slice extends InstructionBase<'slice'> {
   readonly starts: readonly number[];
   readonly limits: readonly number[];
   readonly strides: readonly number[];
@@ -145,17 +145,17 @@ export interface Slice extends Node<'slice'> {
  * padding elements for each dimension: before, after and between the array's elements. Negative
  * `low` and `high` remove elements.
  */
-export interface Pad extends Node<'pad'> {
+export interface Pad extends InstructionBase<'pad'> {
   readonly low: readonly number[];
   readonly high: readonly number[];
   readonly interior: readonly number[];
 }
 /** Arrays one after another along `dimension`. Operands: arrays that differ only in its size. */
-export interface Concatenate extends Node<'concatenate'> {
+export interface Concatenate extends InstructionBase<'concatenate'> {
   readonly dimension: number;
 }
 /** The operand with the order of elements reversed along `dimensions`. */
-export interface Reverse extends Node<'reverse'> {
+export interface Reverse extends InstructionBase<'reverse'> {
   readonly dimensions: readonly number[];
 }
 
@@ -173,7 +173,7 @@ export interface DotDimensions {
   readonly rhsContracting: readonly number[];
 }
 /** Operands: lhs, rhs. Result dimensions: batch, then the free ones of lhs, then those of rhs. */
-export interface Dot extends Node<'dot'>, DotDimensions {
+export interface Dot extends InstructionBase<'dot'>, DotDimensions {
   readonly precision: Precision;
 }
 
@@ -202,7 +202,7 @@ export interface ConvolutionDimensions {
   readonly outputFeature: number;
   readonly outputSpatial: readonly number[];
 }
-export interface Convolution extends Node<'convolution'> {
+export interface Convolution extends InstructionBase<'convolution'> {
   readonly window: readonly WindowDimension[];
   readonly dimensions: ConvolutionDimensions;
   readonly featureGroupCount: number;
@@ -215,7 +215,7 @@ export interface Convolution extends Node<'convolution'> {
  * scalars: n accumulated values, n new elements. Elements are taken in row-major order of the
  * reduced dimensions: ((init ∘ x0) ∘ x1) ∘ …. The result is a tuple if n > 1.
  */
-export interface Reduce extends Node<'reduce', Shape> {
+export interface Reduce extends InstructionBase<'reduce', Shape> {
   readonly dimensions: readonly number[];
   readonly body: HloComputation;
 }
@@ -223,7 +223,7 @@ export interface Reduce extends Node<'reduce', Shape> {
  * Folds the elements of each window of the input with `body`, in row-major order. Operands: input,
  * scalar initial value. Padding counts as elements with the initial value.
  */
-export interface ReduceWindow extends Node<'reduce-window'> {
+export interface ReduceWindow extends InstructionBase<'reduce-window'> {
   readonly window: readonly WindowDimension[];
   readonly body: HloComputation;
 }
@@ -233,7 +233,7 @@ export interface ReduceWindow extends Node<'reduce-window'> {
  * element: in row-major order, an element replaces the selected one if `select(selected, element)`
  * is false. `scatter` combines the window's element of `source` into the result at that position.
  */
-export interface SelectAndScatter extends Node<'select-and-scatter'> {
+export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
   readonly select: HloComputation;
   readonly scatter: HloComputation;
@@ -242,34 +242,34 @@ export interface SelectAndScatter extends Node<'select-and-scatter'> {
  * Random bits of Philox 4×32-10, see numerics/random.ts. Operand: state u32[4] = (key0, key1,
  * counter0, counter1). Result: the tuple (new state, u32 bits).
  */
-export interface RngBitGenerator extends Node<'rng-bit-generator', Shape> {
+export interface RngBitGenerator extends InstructionBase<'rng-bit-generator', Shape> {
   readonly algorithm: 'rng_philox';
 }
 /**
  * Combines each operand over all replicas by `body`, usually a sum. Several operands give a tuple.
  */
-export interface AllReduce extends Node<'all-reduce', Shape> {
+export interface AllReduce extends InstructionBase<'all-reduce', Shape> {
   readonly body: HloComputation;
 }
 /** Operands: tokens. The result is a token that comes after all of them in the order of effects. */
-export interface AfterAll extends Node<'after-all', Shape> {}
+export interface AfterAll extends InstructionBase<'after-all', Shape> {}
 /**
  * Data from the host. Operand: token. Result: (data, token). Data is an array or a tuple of arrays.
  */
-export interface Infeed extends Node<'infeed', Shape> {}
+export interface Infeed extends InstructionBase<'infeed', Shape> {}
 /** Sends data to the host. Operands: data (an array or a tuple of arrays), token. Result: token. */
-export interface Outfeed extends Node<'outfeed', Shape> {}
+export interface Outfeed extends InstructionBase<'outfeed', Shape> {}
 /** Operands: the elements of the tuple. */
-export interface Tuple extends Node<'tuple', Shape> {}
+export interface Tuple extends InstructionBase<'tuple', Shape> {}
 /** Element `index` of a tuple. Operand: the tuple. */
-export interface GetTupleElement extends Node<'get-tuple-element', Shape> {
+export interface GetTupleElement extends InstructionBase<'get-tuple-element', Shape> {
   readonly index: number;
 }
 /**
  * A computation that runs as one fused loop. The compiler makes it. `body` has a parameter per
  * operand.
  */
-export interface Fusion extends Node<'fusion', Shape> {
+export interface Fusion extends InstructionBase<'fusion', Shape> {
   readonly kind: 'loop' | 'reduce';
   readonly body: HloComputation;
 }

@@ -55,7 +55,7 @@ export function oneLine(
  * leaves some of them unescaped. The value that the JSON describes stays the same.
  */
 export function plainJson(json: string): string {
-  return json.replace(obeyed, unicodeEscape);
+  return json.replace(terminalControls, unicodeEscape);
 }
 
 /**
@@ -87,7 +87,7 @@ const controls = /\p{Cc}/gu;
  * Characters that JSON leaves unescaped although a terminal may obey them: control characters,
  * changes of the writing direction, and separators of lines. [Unicode, Bidi_Control]
  */
-const obeyed = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const terminalControls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /**
  * Pattern of names without quotes in a message: letters, digits, some punctuation, single spaces.
@@ -99,11 +99,11 @@ const plainName = /^[\p{L}\p{N}_./:=,@%+~*-]+(?: [\p{L}\p{N}_./:=,@%+~*-]+)*$/u;
  * writing direction, unpaired surrogates, private-use characters, and separators of lines and
  * paragraphs. [Unicode, General_Category]
  */
-const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u;
+const escapedCharacters = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u;
 const shortEscapes: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 function escaped(character: string): string {
-  if (!unseen.test(character)) return character;
+  if (!escapedCharacters.test(character)) return character;
   const code = character.codePointAt(0) ?? 0;
   const digits = code.toString(16);
   const long = code > 0xffff ? `\\u{${digits}}` : `\\u${digits.padStart(4, '0')}`;

@@ -14,9 +14,9 @@ export interface SgdOptions {
 
 /** Stochastic gradient descent: weight decay, then momentum, then the learning rate. */
 export function sgd(options: SgdOptions): Optimizer {
-  const { momentum: decay = 0, nesterov = false, weightDecay: pull = 0 } = options;
+  const { momentum: decay = 0, nesterov = false, weightDecay: decayOfWeights = 0 } = options;
   return chain(
-    ...(pull === 0 ? [] : [weightDecay(pull)]),
+    ...(decayOfWeights === 0 ? [] : [weightDecay(decayOfWeights)]),
     ...(decay === 0 ? [] : [momentum(decay, { nesterov })]),
     scaleBy(options.learningRate),
   );

@@ -4,7 +4,7 @@ import { openThreadPod, type ThreadPod } from '../../cluster/threads/pool.ts';
 import { type Checkpoints, openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
-import type { Past } from '../../src/experiment/past.ts';
+import type { EarlierMasters } from '../../src/experiment/past.ts';
 import { type TrainWorld, train } from '../../src/experiment/train.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
@@ -31,7 +31,7 @@ async function wholeRun(): Promise<TrainEvent[]> {
 }
 
 /** Returns the contents of a commit log of the whole run after `steps` steps. */
-async function pastAt(steps: number): Promise<Past> {
+async function pastAt(steps: number): Promise<EarlierMasters> {
   return { generation: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
 }
 

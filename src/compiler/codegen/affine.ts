@@ -113,7 +113,7 @@ export function coefficientOf(a: Affine, of: Variable): number {
 }
 
 /** True if the variable occurs inside a quotient or a clamp. */
-export function bends(a: Affine, at: Variable): boolean {
+export function isNonlinearIn(a: Affine, at: Variable): boolean {
   return a.terms.some(
     ({ atom }) =>
       atom.kind !== 'variable' && variablesOf(atom.of).some((found) => found.key === at.key),

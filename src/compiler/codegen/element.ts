@@ -22,10 +22,10 @@ import {
 import {
   type Affine,
   type Atom,
-  bends,
   clamped,
   coefficientOf,
   constant,
+  isNonlinearIn,
   linear,
   plus,
   quotient,
@@ -220,7 +220,7 @@ export class Elements {
   indexLanes(index: Affine): Value {
     this.notes.use(index);
     const { variable: along, width, unroll } = this.#vector;
-    const bent = along !== undefined && bends(index, along);
+    const bent = along !== undefined && isNonlinearIn(index, along);
     const stride = along === undefined ? 0 : coefficientOf(index, along);
     const lanes = this.lanes;
     if (width === 1 || along === undefined || (stride === 0 && !bent)) {
@@ -392,7 +392,7 @@ export class Elements {
     if (along === undefined || width === 1 || !this.#depends([index], along)) {
       return [this.memory.loadOne(shape.type, address(0))];
     }
-    if (coefficientOf(index, along) === 1 && !bends(index, along)) {
+    if (coefficientOf(index, along) === 1 && !isNonlinearIn(index, along)) {
       const bytes = 4 * elementBytes(shape.type);
       return repeat(unroll, (u) => this.memory.loadFour(shape.type, address(0), bytes * u));
     }

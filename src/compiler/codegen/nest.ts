@@ -5,9 +5,9 @@ import { product, stridesOf } from '../../numerics/shape.ts';
 import {
   type Affine,
   type Atom,
-  bends,
   coefficientOf,
   constant,
+  isNonlinearIn,
   linear,
   plus,
   shifted,
@@ -162,11 +162,11 @@ function writeLoops(
 
 /** True if an index grows by 1 when the counter does. */
 export function stepsByOne(index: Affine, along: Variable): boolean {
-  return coefficientOf(index, along) === 1 && !bends(index, along);
+  return coefficientOf(index, along) === 1 && !isNonlinearIn(index, along);
 }
 
 /** Options for the innermost loop of a nest. */
-export interface Pace {
+export interface InnermostLoopOptions {
   /** Quadruples of lanes to compute at a time, largest first. */
   readonly unrollBy: readonly number[];
   /** True if four successive values of the innermost counter may be computed in four lanes. */
@@ -177,7 +177,7 @@ export interface Pace {
 export function runNest(
   elements: Elements,
   counters: readonly Variable[],
-  pace: Pace,
+  pace: InnermostLoopOptions,
   body: (block: Block) => void,
 ): void {
   elements.notes.nest(counters);
@@ -197,7 +197,7 @@ export function runNest(
 function runAlong(
   elements: Elements,
   along: Variable,
-  { unrollBy, isDense }: Pace,
+  { unrollBy, isDense }: InnermostLoopOptions,
   parent: Block,
   body: (block: Block) => void,
 ): void {

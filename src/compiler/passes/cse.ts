@@ -11,7 +11,7 @@ export function cse(module: HloModule): HloModule {
   const known = new Map<string, HloInstruction>();
   const entry = mapInstructions(module.entry, (it, operands) => {
     const now = withOperands(it, operands);
-    if (apart.has(now.opcode)) return remember(now);
+    if (neverMerged.has(now.opcode)) return remember(now);
     const key = structureKey(now, (operand) => numbers.get(operand)!);
     const first = known.get(key);
     if (first !== undefined) return first;
@@ -26,4 +26,9 @@ export function cse(module: HloModule): HloModule {
   }
 }
 
-const apart: ReadonlySet<Opcode> = new Set<Opcode>(['parameter', 'infeed', 'outfeed', 'after-all']);
+const neverMerged: ReadonlySet<Opcode> = new Set<Opcode>([
+  'parameter',
+  'infeed',
+  'outfeed',
+  'after-all',
+]);

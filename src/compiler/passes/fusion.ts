@@ -150,7 +150,7 @@ function startGroup(plan: Plan, it: HloInstruction): void {
 function joinAll(plan: Plan, it: HloInstruction, groups: readonly Group[]): boolean {
   const joined: Group[] = [];
   for (const group of groups) {
-    if (!pays(plan, it, group) || !tryJoin(plan, it, group)) {
+    if (!isWorthFusing(plan, it, group) || !tryJoin(plan, it, group)) {
       for (const other of joined) plan.leave(it, other);
       return false;
     }
@@ -173,7 +173,7 @@ const membersMax = 160;
 const operandsMax = 24;
 
 /** True if computing `it` inside the group costs no more than a write to memory and a read. */
-function pays(plan: Plan, it: HloInstruction, group: Group): boolean {
+function isWorthFusing(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (isCheap(it)) return true;
   if (group.varies && !plan.varies.has(it)) return false;
   const users = plan.usersOf.get(it)!.filter((user) => group.members.has(user));

@@ -41,7 +41,7 @@ export function simplify(module: HloModule): HloModule {
   const known = new Set<HloInstruction>();
   const entry = mapInstructions(module.entry, (it, operands) => {
     const before = withOperands(it, operands);
-    const after = settled(before);
+    const after = simplifyFully(before);
     const named = known.has(after) ? after : withName(after, it.name);
     known.add(named);
     return named;
@@ -50,9 +50,9 @@ export function simplify(module: HloModule): HloModule {
 }
 
 /** Simplifies an instruction until no rule applies any more. */
-function settled(it: HloInstruction): HloInstruction {
+function simplifyFully(it: HloInstruction): HloInstruction {
   let now = it;
-  for (let next = rewritten(now); next !== now; next = rewritten(now)) now = next;
+  for (let next = simplifyOnce(now); next !== now; next = simplifyOnce(now)) now = next;
   return now;
 }
 
@@ -62,7 +62,7 @@ function withName(it: HloInstruction, name: string | undefined): HloInstruction 
 }
 
 /** Applies the first rule that fits. Returns the instruction itself if none does. */
-function rewritten(it: HloInstruction): HloInstruction {
+function simplifyOnce(it: HloInstruction): HloInstruction {
   return foldConstants(it) ?? hoistBroadcast(it) ?? simpler(it) ?? it;
 }
 
@@ -170,7 +170,7 @@ function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   if (!values.every((x) => x !== undefined)) return undefined;
   const { type } = it.shape;
   const retyped = { ...it, name: undefined, shape: { type, dims: [] } } as HloInstruction;
-  return broadcastScalar(settled(withOperands(retyped, values)), it.shape.dims);
+  return broadcastScalar(simplifyFully(withOperands(retyped, values)), it.shape.dims);
 }
 
 /** The scalar whose broadcast `it` is; undefined for any other instruction. */

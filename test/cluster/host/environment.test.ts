@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { textIn, wholeIn, wholeUnlessEmpty, wordIn } from '../../../cluster/host/environment.ts';
+import {
+  readInteger,
+  readText,
+  readWord,
+  wholeUnlessEmpty,
+} from '../../../cluster/host/environment.ts';
 
 const range = { min: 1, max: 65_535 };
 
@@ -10,14 +15,14 @@ test('a number may have white space around it, and all other text is refused in 
       fc.integer({ min: 1, max: 65_535 }),
       fc.constantFrom('', ' ', '\t', '\n'),
       (it, by) => {
-        expect(wholeIn({ X: `${by}${it}${by}` }, 'X', range)).toBe(it);
+        expect(readInteger({ X: `${by}${it}${by}` }, 'X', range)).toBe(it);
       },
     ),
   );
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
       if (/^\s*\d+\s*$/.test(text)) return;
-      expect(() => wholeIn({ X: text }, 'X', range)).toThrow(
+      expect(() => readInteger({ X: text }, 'X', range)).toThrow(
         expect.objectContaining({
           ...{ code: 'bad-config', exitCode: 2 },
           message: expect.stringMatching(
@@ -44,30 +49,30 @@ describe('numbers', () => {
     '٣',
     '9'.repeat(2 ** 20),
   ])('%.20s is refused', (text) =>
-    expect(() => wholeIn({ X: text }, 'X', range)).toThrow(/^X: expected/),
+    expect(() => readInteger({ X: text }, 'X', range)).toThrow(/^X: expected/),
   );
 
   test('an unset variable is undefined, and an empty one is refused unless it may be empty', () => {
-    expect(wholeIn({}, 'X', range)).toBeUndefined();
+    expect(readInteger({}, 'X', range)).toBeUndefined();
     expect(wholeUnlessEmpty({ X: '' }, 'X', range)).toBeUndefined();
     expect(() => wholeUnlessEmpty({ X: ' ' }, 'X', range)).toThrow(/^X: expected/);
   });
 });
 
 test('wordIn accepts one of the given words', () => {
-  expect(wordIn({ X: ' serve ' }, 'X', ['job', 'serve'])).toBe('serve');
-  expect(wordIn({}, 'X', ['job'])).toBeUndefined();
+  expect(readWord({ X: ' serve ' }, 'X', ['job', 'serve'])).toBe('serve');
+  expect(readWord({}, 'X', ['job'])).toBeUndefined();
   for (const text of ['', 'JOB', 'jobs', 'toString']) {
-    expect(() => wordIn({ X: text }, 'X', ['job', 'serve'])).toThrow(
+    expect(() => readWord({ X: text }, 'X', ['job', 'serve'])).toThrow(
       /^X: expected job or serve, found "/,
     );
   }
 });
 
 test('textIn accepts one line of text', () => {
-  expect(textIn({ X: '/data/my files' }, 'X')).toBe('/data/my files');
-  expect(textIn({}, 'X')).toBeUndefined();
+  expect(readText({ X: '/data/my files' }, 'X')).toBe('/data/my files');
+  expect(readText({}, 'X')).toBeUndefined();
   for (const text of ['', '  ', 'a\nb', '\u001b[31m', 'a'.repeat(5000)]) {
-    expect(() => textIn({ X: text }, 'X')).toThrow(/^X: expected a line of 1 to 4096 characters/);
+    expect(() => readText({ X: text }, 'X')).toThrow(/^X: expected a line of 1 to 4096 characters/);
   }
 });

@@ -100,7 +100,9 @@ describe('a window of credits', () => {
         let [held, back] = [0, 0];
         for (const move of list) {
           expect(sender.hasRoom).toBe(held < size);
-          expect(sender.crowded).toBe(Math.max(0, held - size + Math.max(1, Math.floor(size / 4))));
+          expect(sender.releasesNeeded).toBe(
+            Math.max(0, held - size + Math.max(1, Math.floor(size / 4))),
+          );
           if (sender.hasRoom) {
             sender.put();
             receiver.put();
@@ -110,8 +112,8 @@ describe('a window of credits', () => {
           held -= given;
           back += given;
           for (const end of [sender, receiver]) {
-            expect(end.giveBack(back + held + 1)).toBe(false);
-            expect(end.giveBack(back)).toBe(true);
+            expect(end.release(back + held + 1)).toBe(false);
+            expect(end.release(back)).toBe(true);
             expect([end.frames, end.back]).toEqual([held, back]);
           }
         }
@@ -140,11 +142,11 @@ describe('a window that is narrowed', () => {
           expect(sender.hasRoom).toBe(held < narrow);
           expect(receiver.isFull).toBe(held === wide);
           const quarter = Math.max(1, Math.floor(narrow / 4));
-          expect(receiver.crowded).toBe(Math.max(0, held - narrow + quarter));
+          expect(receiver.releasesNeeded).toBe(Math.max(0, held - narrow + quarter));
           if (sender.hasRoom) held++;
           put();
           held -= Math.min(move, held);
-          for (const end of [sender, receiver]) end.giveBack(end.count - held);
+          for (const end of [sender, receiver]) end.release(end.count - held);
         }
       }),
     );

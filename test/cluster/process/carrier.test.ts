@@ -7,7 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { Hosting } from '../../../cluster/net/route.ts';
 import { connectTensors, type TensorOffer } from '../../../cluster/net/tensor-socket.ts';
 import { Token } from '../../../cluster/net/token.ts';
-import { Carrier, type CarrierParts } from '../../../cluster/process/carrier.ts';
+import { Carrier, type CarrierOptions } from '../../../cluster/process/carrier.ts';
 import { layOutProcess } from '../../../cluster/process/layout.ts';
 import { allocate } from '../../../cluster/threads/layout.ts';
 import { podTorus } from '../../../src/fabric/torus.ts';
@@ -34,7 +34,7 @@ afterEach(async () => {
   for (const close of closing.splice(0)) await close();
 });
 
-function makeCarrier(self: number, parts: Partial<CarrierParts> = {}): Carrier {
+function makeCarrier(self: number, parts: Partial<CarrierOptions> = {}): Carrier {
   const hosting: Hosting = { torus, processOf: [0, 1], self };
   const layout = layOutProcess(hosting, []);
   const carrier = new Carrier({

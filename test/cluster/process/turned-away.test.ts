@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { limits } from '../../../cluster/limits.ts';
-import { TurnedAway } from '../../../cluster/process/turned-away.ts';
+import { RefusalLog } from '../../../cluster/process/turned-away.ts';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -9,7 +9,7 @@ afterEach(() => {
 test('any number of refused connections adds only a few lines a period to the log', () => {
   vi.useFakeTimers();
   const told: (readonly [msg: string, fields: unknown])[] = [];
-  const turnedAway = new TurnedAway((msg, fields) => told.push([msg, fields]));
+  const turnedAway = new RefusalLog((msg, fields) => told.push([msg, fields]));
   const knock = (times: number): void => {
     for (let i = 0; i < times; i++) turnedAway.add('::1', { code: 'token', text: 'wrong token' });
   };
