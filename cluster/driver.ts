@@ -220,7 +220,7 @@ export class Driver {
         crew.reset(action.generation, action.steps);
         break;
       case 'rollback':
-        this.#background(this.#rollBack(action.generation), 'the return to a checkpoint');
+        this.#background(this.#rollBack(action.generation), 'the rollback to a checkpoint');
         break;
       case 'restore':
         this.#background(this.#restore(action), 'the copy of the parameters');

@@ -140,7 +140,7 @@ function simd(): Finding {
     ok,
     expected: 'SIMD of WebAssembly',
     found: ok ? '128 bits' : 'none',
-    advice: `use a processor with SSE 4.1 or NEON, and ${withoutFlags('against it')}`,
+    advice: `use a processor with SSE 4.1 or NEON, and ${withoutFlags('that turn SIMD off')}`,
     code: 'unsupported-engine',
   };
 }
@@ -159,7 +159,7 @@ function sharedMemory(): Finding {
     ok,
     expected: 'SharedArrayBuffer, Atomics and shared memory of WebAssembly',
     found: ok ? 'yes' : 'not all of them',
-    advice: withoutFlags('against them'),
+    advice: withoutFlags('that turn them off'),
     code: 'unsupported-engine',
   };
 }
@@ -188,8 +188,8 @@ function stack(): Finding {
     name: 'stack',
     ok,
     expected: `a stack of at least ${callsMin} calls`,
-    found: ok ? 'enough' : `one of ${calls}`,
-    advice: 'start node without --stack-size, which is 984 unless it is given',
+    found: ok ? 'enough' : `a stack of ${calls} calls`,
+    advice: 'start node without --stack-size (the default, 984, suffices)',
     code: 'unsupported-engine',
   };
 }
@@ -212,9 +212,9 @@ function addresses(): Finding {
   return {
     name: 'address space',
     ok: free >= loadBytes,
-    expected: `${inMiB(loadBytes)} of free addresses to load a program`,
+    expected: `${inMiB(loadBytes)} of free address space to load a program`,
     found: room === undefined ? 'no limit' : `${inMiB(free)} (${room.limit})`,
-    advice: 'ulimit -v unlimited',
+    advice: 'raise the limit (ulimit -v unlimited)',
     code: 'out-of-memory',
   };
 }
@@ -225,9 +225,9 @@ function data(): Finding {
   return {
     name: 'room for data',
     ok: free >= loadDataBytes,
-    expected: `${inMiB(loadDataBytes)} of free data to load a program`,
+    expected: `${inMiB(loadDataBytes)} of free memory for data to load a program`,
     found: room === undefined ? 'no limit' : `${inMiB(free)} (${room.limit})`,
-    advice: 'ulimit -d unlimited',
+    advice: 'raise the limit (ulimit -d unlimited)',
     code: 'out-of-memory',
   };
 }
@@ -263,14 +263,14 @@ function presentFolder(): Finding {
   try {
     process.cwd();
   } catch {
-    found = 'none: it was removed';
+    found = 'a folder that was removed';
   }
   return {
-    name: 'present folder',
+    name: 'current folder',
     ok: found === 'yes',
-    expected: 'a folder to start in',
+    expected: 'a current folder that exists',
     found,
-    advice: 'change to another one',
+    advice: 'change to another folder (cd)',
     code: 'io',
   };
 }
@@ -398,9 +398,9 @@ function entries(path: string): string[] {
  * Returns advice for a missing feature that every supported Node has unless a flag turns it off.
  */
 function withoutFlags(which: string): string {
-  if (!nodeVersion().ok) return 'a newer Node has it';
+  if (!nodeVersion().ok) return 'install a newer Node';
   const flags = flagsInUse();
-  const found = flags.length === 0 ? '' : `; its flags are ${flags.slice(0, 4).join(' ')}`;
+  const found = flags.length === 0 ? '' : `; the present flags are ${flags.slice(0, 4).join(' ')}`;
   return `start node without flags ${which}${found}`;
 }
 
@@ -449,7 +449,7 @@ function loadError(error: unknown): Refusal {
     return {
       code: 'io',
       exitCode: 5,
-      message: `${message}; npm ci installs and builds everything`,
+      message: `${message}; run npm ci, which installs and builds everything`,
     };
   }
   if (typeof code === 'string' && /^E[A-Z]+$/.test(code)) {
@@ -460,7 +460,7 @@ function loadError(error: unknown): Refusal {
   }
   // The files load in an unmodified Node. So a flag, or a module that a flag loads, has changed
   // Node.
-  const advice = withoutFlags('that change it');
+  const advice = withoutFlags('that change Node');
   return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };
 }
 

@@ -71,7 +71,7 @@ export function lockDirectory(folder: string, use: string): Lock {
 
 /** Words for an owner about whom nothing is known, for messages. */
 const someone = 'another process';
-const advice = 'wait for its end, or use another folder';
+const advice = 'wait until that process has ended, or use another folder';
 
 /**
  * Returns the words `process N` for the process that has locked an open file. Returns undefined if
@@ -221,7 +221,7 @@ function flock(file: number): 'ours' | 'taken' | 'unknown' {
 }
 
 function inUse(what: string, holder: string): PodError {
-  return new PodError('in-use', `${what}: in use by ${holder}; wait for its end`);
+  return new PodError('in-use', `${what}: in use by ${holder}; wait until that process has ended`);
 }
 
 function ownerInWords(owner: Owner | undefined): string {

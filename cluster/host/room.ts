@@ -75,12 +75,12 @@ export function requireProcesses(tpus: number): void {
 
 function lackOfAddresses(needed: number, who: string): PodError | undefined {
   const room = engine.addressRoom();
-  return lackOfMemory(needed, who, { room, what: 'addresses', advice: 'ulimit -v unlimited' });
+  return lackOfMemory(needed, who, { room, what: 'address space', advice: 'ulimit -v unlimited' });
 }
 
 function lackOfData(needed: number, who: string): PodError | undefined {
   const room = engine.dataRoom();
-  return lackOfMemory(needed, who, { room, what: 'data', advice: 'ulimit -d unlimited' });
+  return lackOfMemory(needed, who, { room, what: 'memory for data', advice: 'ulimit -d unlimited' });
 }
 
 interface Memory {

@@ -35,7 +35,7 @@ export function replaceToken(path: string, text: string): void {
   const length = token.length;
   if (length < tokenLengthMin || Buffer.byteLength(text) > tokenBytesMax) {
     const expected = `at least ${tokenLengthMin} characters, at most ${tokenBytesMax} bytes`;
-    const found = length < tokenLengthMin ? `${length} characters` : 'more';
+    const found = length < tokenLengthMin ? `${length} characters` : 'more bytes';
     throw new PodError(
       'bad-config',
       `token on standard input: expected ${expected}, found ${found}`,

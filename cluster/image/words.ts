@@ -16,5 +16,5 @@ export function splitWords(line: string): string[] {
 
 function unquote(_: string, single?: string, double?: string, open?: string): string {
   if (open === undefined) return single ?? double ?? '';
-  throw new PodError('bad-flag', `POD_ARGS: expected another ${open}, found the end`);
+  throw new PodError('bad-flag', `POD_ARGS: expected a closing ${open}, found the end of the text`);
 }

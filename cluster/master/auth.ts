@@ -98,7 +98,7 @@ export class Doorkeeper {
     const found = /^Pod (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(header ?? '');
     const [, time, nonce, proof] = found ?? [];
     if (time === undefined || nonce === undefined || proof === undefined) {
-      throw unauthorized('expected authorization: Pod <time>.<nonce>.<proof>');
+      throw unauthorized('expected the header authorization: Pod <time>.<nonce>.<proof>');
     }
     if (Number(time) === noTime) {
       if (this.#challenges.isGood(nonce)) return { time, nonce, proof };
@@ -132,9 +132,9 @@ export class Doorkeeper {
         'the request was signed too early for this master to know whether it was used before',
       );
     }
-    if (this.#seen.has(nonce)) throw unauthorized('used before');
+    if (this.#seen.has(nonce)) throw unauthorized('the request repeats an earlier request');
     if (this.#seen.size >= noncesMax) {
-      throw new PodError('too-many', `${noncesMax} requests within ${2 * limits.clockSkewMs} ms`);
+      throw new PodError('too-many', `more than ${noncesMax} requests within ${2 * limits.clockSkewMs} ms; try again later`);
     }
     this.#seen.set(nonce, { timeMs, arrivedMs: this.#elapsed() });
   }

@@ -216,8 +216,8 @@ class FileLog implements CommitLog {
     this.#attempt(() => this.#catchUp());
     const { leader } = this.#contents;
     if (leader.name === this.#name) return;
-    const found = `a master that began with generation ${leader.generation} leads the run`;
-    throw new PodError('superseded', `${found}, this one began with ${this.#own}`);
+    const leads = `a newer master, since generation ${leader.generation}, leads the run`;
+    throw new PodError('superseded', `${leads}; this master began with generation ${this.#own}`);
   }
 
   #write(records: readonly LogRecord[]): void {
@@ -281,8 +281,11 @@ function abandonedOf({ key, steps: step, history }: LogContents): Abandoned | nu
 function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCommitted[]): void {
   const before = history.find((it) => it.step === step);
   if (before === undefined || before.digest === digest) return;
-  const found = `weights ${digest}, ${before.digest} when it was committed first`;
-  throw new PodError('digest-mismatch', `step ${step} run again: ${found}`);
+  const expected = `weights ${before.digest}, as in its first commit`;
+  throw new PodError(
+    'digest-mismatch',
+    `step ${step}, run again: expected ${expected}, found ${digest}`,
+  );
 }
 
 /**

@@ -113,7 +113,7 @@ function describeUnreadable(commits: CommitLog): string {
   const { length } = commits.unreadable;
   const step = commits.past().history.at(-1)?.step ?? 0;
   const lines = length === 1 ? '1 line was' : `${length} lines were`;
-  return `${commitsFile}: ${lines} cut off or damaged; the run goes on after step ${step}`;
+  return `${commitsFile}: ${lines} cut off or damaged; the run continues after step ${step}`;
 }
 
 /** Describes, for the log, an unfinished run that this run replaces. */
@@ -124,7 +124,7 @@ function describeAbandoned(
   const before = readKey(key);
   const difference = before && differenceBetween(before, now);
   const why =
-    difference === undefined ? 'is another run' : `has ${difference.is}, not ${difference.was}`;
+    difference === undefined ? 'is a different run' : `has ${difference.is}, not ${difference.was}`;
   const cause = `an unfinished run, at step ${step} of ${steps}, is not continued: this run ${why}, and begins at its first step`;
   return { step, steps, cause };
 }

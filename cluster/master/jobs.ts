@@ -174,7 +174,7 @@ export class JobStore {
     }
     const job = parsed(path, text, jobSchema);
     if (job.id === id) return [job];
-    throw new PodError('bad-data', `${path}: it is damaged: id: expected ${id}, found ${job.id}`);
+    throw new PodError('bad-data', `${path}: the file is damaged: id: expected ${id}, found ${job.id}`);
   }
 
   /**
@@ -244,7 +244,7 @@ export function attempt<T>(what: string, work: () => T): T {
 function parsed<T>(path: string, text: string, schema: z.ZodType<T>): T {
   const result = schema.safeParse(json(text));
   if (result.success) return result.data;
-  throw new PodError('bad-data', `${path}: it is damaged: ${mismatch(result.error)}`);
+  throw new PodError('bad-data', `${path}: the file is damaged: ${mismatch(result.error)}`);
 }
 
 function json(text: string): unknown {

@@ -24,12 +24,12 @@ export class Metrics {
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
     });
     this.#phaseSeconds = new Counter({
-      ...help('pod_phase_seconds_total', 'Mean wall time over the Cloud TPUs, by part of a step.'),
+      ...help('pod_phase_seconds_total', 'Wall time of each phase of a step, as the mean over the Cloud TPUs.'),
       labelNames: ['phase'],
     });
     this.#losses = new Counter(help('pod_restarts_total', 'Cloud TPUs that were lost.'));
     this.#generation = new Gauge(
-      help('pod_membership_generation', 'Number of the present membership.'),
+      help('pod_membership_generation', 'Generation of the present membership.'),
     );
     this.#hbm = new Gauge(help('pod_hbm_bytes_per_core', 'HBM that a step takes on each core.'));
     this.#rate = new Gauge(help('pod_images_per_second', 'Images a second over recent steps.'));

@@ -145,7 +145,7 @@ export class JobServer {
   submit(words: readonly string[]): Job {
     const bytes = Buffer.byteLength(JSON.stringify(words));
     if (bytes > wordsBytesMax) {
-      throw new PodError('too-large', `flags: expected ${wordsBytesMax} bytes, found ${bytes}`);
+      throw new PodError('too-large', `flags: expected at most ${wordsBytesMax} bytes, found ${bytes}`);
     }
     const kept = this.#check(words);
     if (this.#unfinished.size >= limits.queueMax) {
@@ -179,7 +179,7 @@ export class JobServer {
     if (damaged !== undefined) throw new PodError('bad-data', damaged.reason);
     throw new PodError(
       'no-such-job',
-      `there is no job ${quote(id)}; pod jobs lists those there are`,
+      `there is no job ${quote(id)}; pod jobs lists the jobs`,
     );
   }
 

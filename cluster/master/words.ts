@@ -146,7 +146,7 @@ function refuseRelative(paths: readonly NamedPath[]): void {
 function refuseMissing(settings: Settings): void {
   const missing = pathsOf(settings).find(({ path }) => !existsSync(path));
   if (missing === undefined) return;
-  const expected = "something to read on the master's machine";
+  const expected = "a file or folder on the master's machine";
   const found = `nothing at ${missing.path}`;
   throw new PodError('bad-data', `${missing.origin}: expected ${expected}, found ${found}`);
 }

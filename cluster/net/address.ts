@@ -32,7 +32,7 @@ export function parsePlace(name: string, text: string): Place {
   if (/\s/.test(trimmed)) throw wrong('it has white space in it');
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed)) throw wrong('leave out the part up to //');
   if (/[/?#]/.test(trimmed)) throw wrong('leave out the path');
-  if (trimmed.includes('@')) throw wrong('leave out the user');
+  if (trimmed.includes('@')) throw wrong('leave out the user name');
   if (isIPv6(trimmed) || /^[^[\]]*:[^[\]]*:/.test(trimmed)) {
     throw wrong('an IPv6 address must be in brackets');
   }
@@ -103,7 +103,7 @@ function hostProblem(host: string): string | undefined {
     return 'no host can have this name';
   }
   const isNumber = /^(?:\d+|0x[0-9a-f]*)$/i.test(labels.at(-1) ?? '');
-  return isNumber ? 'an address has four numbers from 0 to 255' : undefined;
+  return isNumber ? 'an IPv4 address has four numbers from 0 to 255' : undefined;
 }
 
 /**

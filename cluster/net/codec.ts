@@ -63,11 +63,11 @@ function findWrong(bytes: Buffer): string | undefined {
     if (at > bytes.length) return 'it ends too early';
     if (values > valuesMax) return `more than ${valuesMax} values`;
     if (item.children === 0) continue;
-    if (item.children > bytes.length - at) return 'a length beyond its end';
+    if (item.children > bytes.length - at) return 'a length beyond the end of the message';
     if (depth + 1 >= depthMax) return `nested deeper than ${depthMax}`;
     pending.push(item.children);
   }
-  return at === bytes.length ? undefined : 'bytes after its end';
+  return at === bytes.length ? undefined : 'bytes after the end of the message';
 }
 
 interface Item {

@@ -276,7 +276,7 @@ function attach<In, Out>(
   };
   const timer = setInterval(() => {
     if (missed >= 2) {
-      session.refuse({ code: 'timeout', text: `silent for ${missed * heartbeatMs} ms` });
+      session.refuse({ code: 'timeout', text: `the peer was silent for ${missed * heartbeatMs} ms` });
       ws.terminate();
       return;
     }

@@ -138,7 +138,7 @@ export class HandshakeSink implements FrameSink {
 
   place({ kind, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind > frameKinds.refuse) return { code: 'order', text: 'data before the handshake' };
-    if (bytes > smallPayloadBytes) return { code: 'length', text: `${bytes} bytes in a handshake` };
+    if (bytes > smallPayloadBytes) return { code: 'length', text: `a frame of ${bytes} bytes in the handshake, at most ${smallPayloadBytes}` };
     return new Uint8Array(bytes);
   }
 
@@ -161,7 +161,7 @@ export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array):
   const said = Buffer.from(payload)
     .toString('utf8')
     .replace(/[^\x20-\x7e]/g, '?');
-  const text = `refused by the other end: ${said}`;
+  const text = `refused by the peer: ${said}`;
   return { code: refusalOf(header.sequence), text, isTheirs: true };
 }
 

@@ -538,7 +538,7 @@ function notSent(queue: number): Refusal {
 }
 
 function outOfOrder(kind: number): Refusal {
-  return { code: 'order', text: `a frame of kind ${kind}` };
+  return { code: 'order', text: `an unexpected frame of kind ${kind}` };
 }
 
 function staleGeneration(found: number, expected: number): Refusal {

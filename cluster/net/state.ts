@@ -55,7 +55,7 @@ export class StateSender implements FrameSink {
   place({ kind, bytes, generation }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
     const isQuery = kind === frameKinds.state && bytes === 0 && this.#values === undefined;
-    if (!isQuery) return { code: 'order', text: `a frame of kind ${kind}` };
+    if (!isQuery) return { code: 'order', text: `an unexpected frame of kind ${kind}` };
     return generation === this.#generation
       ? new Uint8Array(0)
       : { code: 'generation', text: `generation ${generation}, expected ${this.#generation}` };
@@ -66,7 +66,7 @@ export class StateSender implements FrameSink {
     const query = { program: header.collective, steps: header.sequence };
     this.#program = query.program;
     this.#values = this.#stateOf(query);
-    if (this.#values === undefined) return { code: 'peer', text: `has no ${nameState(query)}` };
+    if (this.#values === undefined) return { code: 'peer', text: `this worker has no ${nameState(query)}` };
     this.#sendSoon();
     return undefined;
   }
@@ -159,7 +159,7 @@ export class StateTaker implements FrameSink {
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal {
     const { kind, bytes } = header;
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
-    if (kind !== frameKinds.state) return { code: 'order', text: `a frame of kind ${kind}` };
+    if (kind !== frameKinds.state) return { code: 'order', text: `an unexpected frame of kind ${kind}` };
     const room = this.#into[this.#index]?.subarray(this.#offset, this.#offset + pieceBytes);
     const isNext =
       room !== undefined &&
@@ -167,7 +167,7 @@ export class StateTaker implements FrameSink {
       header.collective === this.#query.program &&
       header.queue === this.#index &&
       header.sequence === this.#offset / pieceBytes;
-    if (!isNext) return { code: 'order', text: 'a piece of a parameter that does not come next' };
+    if (!isNext) return { code: 'order', text: 'a piece of a parameter out of order' };
     if (bytes === room.length) return room;
     return {
       code: 'length',

@@ -45,7 +45,7 @@ export function takeState(options: TakeOptions): Taking {
     else settle?.reject(failure(options, refusal));
   };
   const silence = setTimeout(() => {
-    end({ code: 'timeout', text: `nothing in ${silentMsMax} ms` });
+    end({ code: 'timeout', text: `no data for ${silentMsMax} ms` });
   }, silentMsMax);
   const connect = (): void => {
     if (isOver) return;

@@ -74,7 +74,7 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
   const { text, mode } = readSecret(path);
   const secret = text.trim();
   if (secret.length < tokenLengthMin) {
-    const found = `${secret.length} characters, at least ${tokenLengthMin}`;
+    const found = `expected at least ${tokenLengthMin} characters, found ${secret.length}`;
     throw new PodError('bad-config', `token file ${path}: ${found}`);
   }
   const token = new Token(Buffer.from(secret));

@@ -232,6 +232,6 @@ export class Carrier {
   }
 
   #stale(generation: number): Refusal {
-    return { code: 'generation', text: `generation ${generation}, now ${this.#generation}` };
+    return { code: 'generation', text: `generation ${generation}, expected ${this.#generation}` };
   }
 }

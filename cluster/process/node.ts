@@ -111,7 +111,7 @@ export class Node {
     const layout = this.#layout.threads;
     const memory = this.#memory;
     this.#unixPath = socketFile();
-    if (this.#unixPath === undefined) options.log('no-unix-socket', { cause: 'no folder for it' });
+    if (this.#unixPath === undefined) options.log('no-unix-socket', { cause: 'no folder is usable for a Unix socket' });
     this.#carrier = new Carrier({
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
@@ -150,7 +150,7 @@ export class Node {
     this.#sayOffer();
     this.#life = startTaskThread('worker', this.#task, [this.#task.port], {
       done: (lastWords) => this.#done(lastWords),
-      failed: (error) => this.#fail('its thread', error),
+      failed: (error) => this.#fail('the thread of the cores', error),
     });
   }
 
@@ -179,7 +179,7 @@ export class Node {
     if (message.kind === 'membership') this.#carrier.giveUpTakings();
     this.#work = this.#work
       .then(() => this.#take(message))
-      .catch((error: unknown) => this.#fail('its process', error));
+      .catch((error: unknown) => this.#fail('the worker', error));
   }
 
   /** Ends the thread, the loader and the sockets of the node, then calls `ended`. */
@@ -343,7 +343,7 @@ export class Node {
   #done(lastWords: unknown): void {
     if (this.#isEnded) return;
     if (lastWords === null) {
-      this.#fail('its thread', new Error('it ended by itself'));
+      this.#fail('the thread of the cores', new Error('the thread ended unexpectedly'));
       return;
     }
     const message = checkFromWorker(lastWords);

@@ -278,7 +278,7 @@ class Processes implements ProcessPod, Crew {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     for (const member of this.#members) {
-      member?.guest.refuse({ code: 'timeout', text: 'it did not leave its Cloud TPU' });
+      member?.guest.refuse({ code: 'timeout', text: 'the worker did not leave its Cloud TPU in time' });
     }
   }
 
@@ -394,7 +394,7 @@ class Processes implements ProcessPod, Crew {
     const { hasJoined, lastWords } = member;
     const isWatched = this.#options.isWatched === true;
     const isLost = hasJoined || (!isWatched && (lastWords !== undefined || isItsEnd));
-    this.#gone(member, refusal?.text ?? 'its connection was closed', isLost);
+    this.#gone(member, refusal?.text ?? 'the connection of the worker was closed', isLost);
   }
 
   /**
@@ -435,8 +435,8 @@ class Processes implements ProcessPod, Crew {
         return;
       }
       case 'left':
-        if (this.#driver.isOver) this.#unseat(member, 'it has left');
-        else this.#gone(member, 'it left its Cloud TPU', member.hasJoined);
+        if (this.#driver.isOver) this.#unseat(member, 'the worker has left');
+        else this.#gone(member, 'the worker left its Cloud TPU', member.hasJoined);
         return;
       case 'unable':
         member.lastWords = message;
@@ -516,8 +516,8 @@ class Processes implements ProcessPod, Crew {
   replace(tpu: number): void {
     const member = this.#members[tpu];
     if (member !== undefined) {
-      this.#forget(member, 'it is being replaced');
-      member.guest.refuse({ code: 'generation', text: 'it is being replaced' });
+      this.#forget(member, 'the worker is being replaced');
+      member.guest.refuse({ code: 'generation', text: 'the worker is being replaced' });
     }
     this.#seatAll();
   }
@@ -657,7 +657,7 @@ class Processes implements ProcessPod, Crew {
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => {
-        member.guest.refuse({ code: 'timeout', text: `no answer in ${answerMsLimit} ms` });
+        member.guest.refuse({ code: 'timeout', text: `no answer within ${answerMsLimit} ms` });
       }, answerMsLimit);
       member.questions.set(id, {
         ...{ deadline, reject },

@@ -117,7 +117,7 @@ export class Feeds {
       layout: this.#layout,
     };
     return startTaskThread('loader', task, [], {
-      done: () => this.#failed(new Error('it ended by itself')),
+      done: () => this.#failed(new Error('the thread ended unexpectedly')),
       failed: this.#failed,
     });
   }

@@ -129,7 +129,7 @@ export function allocate(bytes: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (error) {
-    const text = `this machine does not give ${mib(bytes)} MiB of shared memory, for which the engine reserves 8 GiB of addresses; ulimit -v shows a limit`;
+    const text = `${mib(bytes)} MiB of shared memory could not be allocated: Node reserves 8 GiB of address space for them; raise the limit (ulimit -v unlimited)`;
     throw new PodError('out-of-memory', text, error);
   }
 }

@@ -122,7 +122,7 @@ function asPodError(error: unknown): unknown {
     return new PodError('out-of-threads', `no thread could be started: ${why}; ${advice}`, error);
   }
   if (code === 'ERR_WORKER_OUT_OF_MEMORY') {
-    return new PodError('out-of-memory', `a thread has no memory left: ${why}`, error);
+    return new PodError('out-of-memory', `a thread ran out of memory: ${why}`, error);
   }
   return error;
 }

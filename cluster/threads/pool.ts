@@ -375,7 +375,7 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
 /** Returns the event for a thread that has ended: its last message, or `exited` if it sent none. */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);
-  return { kind: 'exited', tpu, reason: 'its thread ended by itself' };
+  return { kind: 'exited', tpu, reason: 'the thread of the cores ended unexpectedly' };
 }
 
 /**

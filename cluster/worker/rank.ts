@@ -58,12 +58,12 @@ function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (place === undefined) throw wrong(`${quoteName(hostname)} among its names`, quote(hostnames));
   if (places.length === 1) return place;
   const several = places.map((it) => quoteName(entries[it] ?? '')).slice(0, 4);
-  throw wrong(`one entry for ${quoteName(hostname)}`, `${several.join(' and ')}: use whole names`);
+  throw wrong(`one entry for ${quoteName(hostname)}`, `${several.join(' and ')}: use full names`);
 }
 
 function checkEntries(entries: readonly string[]): void {
   const blank = entries.indexOf('');
-  if (blank >= 0) throw wrong('names with commas between them', `no name in place ${blank + 1}`);
+  if (blank >= 0) throw wrong('names with commas between them', `an empty name at position ${blank + 1}`);
   const seen = new Set<string>();
   for (const entry of entries) {
     if (seen.has(entry)) throw wrong('each host once', `${quoteName(entry)} twice`);

@@ -280,7 +280,7 @@ export class Session {
     this.#waiting = { sinceMs: performance.now(), saidMs: 0, cause: '' };
     this.#late = setTimeout(() => {
       const { cause } = this.#waiting;
-      const found = `none for ${limits.searchMs} ms${cause && `: ${cause}`}`;
+      const found = `none within ${limits.searchMs} ms${cause && `: ${cause}`}`;
       void this.end(
         new PodError(
           'no-master',

@@ -26,9 +26,9 @@ import { refuseRepeats } from './settings/command.ts';
 
 const examples = `
 Examples:
-  pod checkpoint ls DIR                              what is there, newest first
-  pod checkpoint verify DIR                          every byte against its checksum
-  pod checkpoint export DIR --output w.safetensors   the newest good weights, for other tools
+  pod checkpoint ls DIR                              lists the checkpoints in DIR, newest first
+  pod checkpoint verify DIR                          checks every byte against the checksums
+  pod checkpoint export DIR --output w.safetensors   writes the newest good weights, for other tools
 
 Exit codes: 0 done, 2 a checkpoint is bad or there is none, 5 a file could not be read or written.
 `;
@@ -47,13 +47,13 @@ export function addCheckpoint(program: Command): void {
     .action(list);
   command
     .command('verify <dir>')
-    .description('read all checkpoints and hold every byte against its checksum')
+    .description('read all checkpoints and check every byte against the checksums')
     .action(verify);
   const exporting = command
     .command('export <dir>')
     .description('write the weights of the newest good checkpoint as one safetensors file')
     .requiredOption('--output <file>', 'the file to write')
-    .option('--step <n>', 'of the checkpoint after this step instead')
+    .option('--step <n>', 'export the checkpoint after this step instead')
     .action(exportTo);
   refuseRepeats(exporting);
 }
@@ -131,7 +131,7 @@ function exportTarget(directory: string, output: string): string {
     );
   }
   if (isOfCheckpoints(directory, target.path, target.stats)) {
-    const expected = `expected no file or folder of the checkpoints in ${quoteName(directory)}`;
+    const expected = `expected a path that is not part of the checkpoints in ${quoteName(directory)}`;
     const found = `${quoteName(output)}; name another file`;
     throw new PodError('bad-flag', `--output: ${expected}, found ${found}`);
   }

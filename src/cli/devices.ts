@@ -11,7 +11,7 @@ import { type RawOptions, sourceOfFlags } from './settings/source.ts';
 export function addDevices(program: Command): void {
   const command = program
     .command('devices')
-    .description('print a slice of the pod: its Cloud TPUs, its torus and its figures');
+    .description('show a slice of the pod: its Cloud TPUs, its torus and its performance figures');
   addSettingFlags(command, 'devices')
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  pod devices\n  pod devices --tpus 64\n')
@@ -70,11 +70,11 @@ function figuresTable(grid: Grid): string[] {
     row('bf16 multiply-adds', (it) => flops(it.tflops)),
     row('HBM', (it) => memory(it.hbmGB)),
     row(
-      'HBM for programs, a core',
+      'HBM for programs, per core',
       (it) => `${(it.hbmUsableBytesPerCore / 2 ** 30).toFixed(2)} GB`,
     ),
     row('HBM bandwidth', (it) => `${it.hbmGBPerSecond} GB/s`),
-    row('a link, each way', (it) => `${it.linkGBPerSecond} GB/s`),
+    row('link bandwidth, each way', (it) => `${it.linkGBPerSecond} GB/s`),
     row('directed links', (it) => String(it.directedLinks)),
     row('thermal design power', (it) => `${(it.watts / 1000).toFixed(1)} kW`),
   ]);

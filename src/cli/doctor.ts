@@ -20,11 +20,11 @@ interface Finding {
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
-    .description('say what this machine offers for a pod')
+    .description('check whether this machine can run a pod')
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
-      '\nExit codes:\n  0  a run with 8 Cloud TPUs finds what it needs\n  2  something is missing: the line begins with "no"\n',
+      '\nExit codes:\n  0  this machine can run 8 Cloud TPUs\n  2  something is missing: see the lines that begin with "no"\n',
     )
     .action((flags: { readonly json?: boolean }) => {
       const findings = examine();
@@ -69,7 +69,7 @@ function room(): Finding {
   const name = 'room for a run';
   const lack = lackForThreads(defaultThreads, '8 Cloud TPUs in one process');
   if (lack === undefined)
-    return { name, found: 'yes', ok: true, advice: 'threads, addresses and data' };
+    return { name, found: 'yes', ok: true, advice: 'enough threads, addresses and data for 8 Cloud TPUs' };
   return { name, found: 'none', ok: false, advice: lack.message };
 }
 
@@ -79,7 +79,7 @@ function processors(): Finding {
     name: 'processors',
     found: `${found} × ${cpus()[0]?.model ?? 'unknown'}`,
     ok: true,
-    advice: found >= 2 ? 'workers share them' : 'works, slowly: two or more are better',
+    advice: found >= 2 ? 'the Cloud TPUs share them' : 'one is enough, but slow: two or more are better',
   };
 }
 
@@ -104,7 +104,7 @@ function relaxedSimd(): Finding {
     ok: true,
     advice: found
       ? 'used'
-      : 'optional: without it, runs are about a third slower and give the same bits',
+      : 'optional: without it, runs are about a third slower, with the same bits',
   };
 }
 
@@ -114,7 +114,7 @@ function sockets(): Finding {
     name: 'folder for sockets',
     found: found ? 'yes' : 'none',
     ok: true,
-    advice: found ? 'used by pod up' : 'pod up works without, slower: set TMPDIR to such a folder',
+    advice: found ? 'used by pod up' : 'optional: without it, pod up is slower; set TMPDIR to a writable folder with a short path',
   };
 }
 
@@ -125,7 +125,7 @@ function systemCalls(): Finding {
     name: 'locks of files',
     found: found ? 'yes' : flock,
     ok: true,
-    advice: found ? 'used' : 'optional: without it, locks compare process numbers',
+    advice: found ? 'used' : 'optional: without it, pod compares process numbers to see whether a folder is in use',
   };
 }
 
@@ -135,6 +135,6 @@ function containers(): Finding {
     name: 'Docker engine',
     found: found ? 'yes' : 'no',
     ok: true,
-    advice: 'not needed in threads',
+    advice: 'only needed for pods of containers',
   };
 }

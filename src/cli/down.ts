@@ -10,19 +10,19 @@ import { listedProcesses, lives } from './local-pod.ts';
 
 const examples = `
 Examples:
-  pod down                        the pod of .pod: its step ends, and it is saved if there is a --checkpoint
-  pod down --dir DIR              the pod of another folder
+  pod down                 ends the pod in .pod after its step, with a last checkpoint if it has --checkpoint
+  pod down --dir DIR       ends the pod in DIR
 
-A pod that has ended already is no error. Exit codes: 0 nothing of the pod is left, 2 there is no pod, or
-its list of processes is damaged, 5 it cannot be read.
+It is no error if the pod has ended already. Exit codes: 0 no process of the pod is left, 2 there is no
+pod or its list of processes is damaged, 5 the list cannot be read.
 `;
 
 /** `pod down`: ends the processes of a pod that `pod up` started. */
 export function addDown(program: Command): void {
   program
     .command('down')
-    .description('end the pod of pod up')
-    .option('--dir <dir>', 'as given to pod up', '.pod')
+    .description('end a pod that pod up started')
+    .option('--dir <dir>', 'folder of the pod, as given to pod up', '.pod')
     .addHelpText('after', examples)
     .action(async ({ dir }: { dir: string }) => {
       process.stdout.write(`${await down(dir)}\n`);
@@ -83,7 +83,7 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
   await endWorkers(dir);
   await untilFree(dir);
   const all = [...(holder === undefined ? [] : [holder]), ...found].map(({ pid }) => pid);
-  const done = all.length === 0 ? 'found no process of the pod' : `ended ${all.join(', ')}`;
+  const done = all.length === 0 ? 'found no process of the pod' : `ended the processes ${all.join(', ')}`;
   throw new PodError(
     code,
     `${message}; ${done}; end any process that is left (find it with ps), then remove this file`,
@@ -102,7 +102,7 @@ async function untilFree(dir: string): Promise<void> {
     if (performance.now() - startMs > freeMsLimit) {
       throw new PodError(
         'in-use',
-        `--dir ${dir}: still held by ${holder}; end that process (kill)`,
+        `--dir ${dir}: the folder is still in use by ${holder}; end that process (kill)`,
       );
     }
     await sleep(20);

@@ -43,7 +43,7 @@ export class FollowedLog {
       if (!isSystemError(error) && !(error instanceof PodError)) throw error;
       clearInterval(this.#timer);
       this.#text.end();
-      process.stderr.write(`pod: its log is not shown any more: ${error.message}\n`);
+      process.stderr.write(`pod: the log of the master cannot be shown any further: ${error.message}; the run continues\n`);
     }
   }
 }

@@ -39,7 +39,7 @@ export async function request(origin: string, asked: HttpRequest): Promise<HttpA
   try {
     return await exchange(url, asked, deadline);
   } catch (error) {
-    const why = deadline.aborted ? `none within ${answerMsMax / 1000} s` : reason(error);
+    const why = deadline.aborted ? `timed out after ${answerMsMax / 1000} s` : reason(error);
     throw new PodError('worker-silent', `no answer from ${quoteName(url.origin)}: ${why}`, error);
   }
 }
@@ -115,7 +115,7 @@ async function readText(response: http.IncomingMessage, bytesMax: number): Promi
   let bytes = 0;
   for await (const piece of response as AsyncIterable<Buffer>) {
     bytes += piece.length;
-    if (bytes > bytesMax) throw new Error(`an answer of more than ${bytesMax} bytes`);
+    if (bytes > bytesMax) throw new Error(`the answer has more than ${bytesMax} bytes`);
     pieces.push(piece);
   }
   return Buffer.concat(pieces).toString('utf8');

@@ -198,11 +198,11 @@ export class JobClient {
     }
     const { code, message } = data;
     if (code === 'unauthorized') {
-      const hint = '--token-file or POD_TOKEN_FILE names the token';
-      return new PodError(code, `${this.#origin} refused: ${message}; ${hint}`);
+      const hint = 'name the file of the token by --token-file or POD_TOKEN_FILE';
+      return new PodError(code, `${this.#origin} refused the request: ${message}; ${hint}`);
     }
     if (isErrorCode(code)) return new PodError(code, message);
-    return new PodError('bad-config', `${this.#origin} refused: ${message}`);
+    return new PodError('bad-config', `${this.#origin} refused the request: ${message}`);
   }
 }
 
@@ -243,5 +243,5 @@ function checked<T>(value: unknown, schema: z.ZodType<T>): T {
 }
 
 function unknown(found: string): PodError {
-  return new PodError('bad-config', `an answer that this version does not know: ${found}`);
+  return new PodError('bad-config', `the master sent an answer that this version of pod does not understand: ${found}`);
 }

@@ -17,32 +17,34 @@ import { isForPerson, screenOf } from './screen.ts';
 import { jobRequest } from './settings/submit.ts';
 
 const where = `
-Where the master is: --api and --token-file, else POD_API and POD_TOKEN_FILE, else the folder of
-pod up (--dir, .pod), else, in a container of a pod, http://127.0.0.1:7080 and /run/secrets/pod-token.
+The master is found by --api and --token-file, otherwise by POD_API and POD_TOKEN_FILE, otherwise by the
+folder of pod up (--dir, default .pod), otherwise (in a container of a pod) at http://127.0.0.1:7080 with
+the token in /run/secrets/pod-token.
 `;
 
 const submitExamples = `
 Examples:
   pod submit -- --model mlp --steps 20               queues a job and prints its name
-  pod submit --wait -- --model mlp                   follows its log, and exits as pod train does
-  pod submit --wait --json -- --steps 20 >run.json   the summary; the log to standard error
+  pod submit --wait -- --model mlp                   shows its log, and exits as pod train does
+  pod submit --wait --json -- --steps 20 >run.json   the summary to run.json, the log to standard error
   docker compose exec serve pod submit -- --steps 20
 
-Flags of pod train come after --. A --config file is read, and relative paths are resolved, where this
-command is called; data and checkpoints that they name are those of the master's machine. With --wait, ending this command does not end the job.
-Exit codes: those of pod train; 130 when the job was cancelled.
+Flags of pod train come after --. This command reads the --config file and makes relative paths
+absolute; the data and checkpoints at these paths must be on the machine of the master. With --wait, the
+end of this command does not end the job.
+Exit codes: those of pod train; 130 if the job was cancelled.
 `;
 
 const jobsExamples = `
 Examples:
-  pod jobs                                           all, in the order in which they run
-  pod jobs --json                                    the same, for programs
-  pod jobs job-3                                     one, with the summary when it is done
+  pod jobs                                           lists all jobs, in the order in which they run
+  pod jobs --json                                    the same as JSON, for programs
+  pod jobs job-3                                     shows one job, with its summary if it is done
 `;
 
 const cancelExamples = `
 Examples:
-  pod cancel job-3                                   cancels a waiting job at once, a running job after its present step
+  pod cancel job-3         ends a waiting job at once, a running job after its present step
 `;
 
 /**
@@ -52,24 +54,24 @@ Examples:
 export function addJobs(program: Command): void {
   withPlace(program.command('submit').description('send a job to a pod that takes jobs'))
     .argument('[flags...]', 'flags of pod train, after --')
-    .option('--wait', 'follow its log to its end, and exit as the job did')
+    .option('--wait', 'show the log of the job until the job ends, and exit with its exit code')
     .option('--json', 'print the job, or with --wait its summary, as JSON')
     .addHelpText('after', submitExamples + where)
     .action(submit);
   withPlace(program.command('jobs').description('list the jobs of a pod that takes jobs'))
-    .argument('[job]', 'only this one, with its summary')
-    .option('--json', 'print them as JSON')
+    .argument('[job]', 'show only this job, with its summary')
+    .option('--json', 'print the jobs as JSON')
     .addHelpText('after', jobsExamples + where)
     .action(jobs);
-  withPlace(program.command('cancel').description('end a job that waits or runs'))
-    .argument('<job>', 'its name, such as job-3')
+  withPlace(program.command('cancel').description('cancel a waiting or running job'))
+    .argument('<job>', 'name of the job, such as job-3')
     .addHelpText('after', cancelExamples + where)
     .action(cancel);
 }
 
 /** Adds the flags that say where the master is and which token to use. */
 export function withPlace(command: Command): Command {
-  return withMaster(command).option('--token-file <file>', 'the file of the join token');
+  return withMaster(command).option('--token-file <file>', 'file that contains the join token');
 }
 
 /**
@@ -118,7 +120,7 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
     return;
   }
   const name = oneLine(job.id);
-  endWithReader(`${name} goes on: pod logs ${name} --follow`);
+  endWithReader(`${name} continues; pod logs ${name} --follow shows its log`);
   const output = json ? process.stderr : process.stdout;
   output.write(`${name}\n`);
   if (!json && isForPerson(process.stdout)) await showLog(client, job.id, true, 'follower');
@@ -176,7 +178,7 @@ async function jobs(
 
 async function cancel(id: string, place: PlaceFlags): Promise<void> {
   const job = await openJobClient(place).cancel(id);
-  const when = hasEnded(job) ? 'it is cancelled' : 'it ends after its present step';
+  const when = hasEnded(job) ? 'the job is cancelled' : 'the job ends after its present step';
   process.stdout.write(`${id}: ${when}\n`);
 }
 

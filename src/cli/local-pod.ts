@@ -38,7 +38,7 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
   const advice =
     holder === undefined
       ? 'end any process of the pod that is left (find it with ps), then remove this file'
-      : `the pod runs, held by ${holder}: end it (pod down)`;
+      : `the pod is running, as ${holder}; end the pod (pod down)`;
   return new PodError(code, `${message}; ${advice}`);
 }
 

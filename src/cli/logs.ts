@@ -20,14 +20,14 @@ interface LogFlags extends PlaceFlags {
 
 /** `pod logs`: prints the logs of a pod's master, of a Cloud TPU or of a job. */
 export function addLogs(program: Command): void {
-  withPlace(program.command('logs').description('print the logs of the pod of pod up, or of a job'))
-    .argument('[job]', 'of this job of a pod that takes jobs')
+  withPlace(program.command('logs').description('print the logs of a pod that pod up started, or of a job'))
+    .argument('[job]', 'print the log of this job, of a pod that takes jobs')
     .option('--tpu <k>', 'print the log of this Cloud TPU instead of that of the master')
-    .option('--follow', 'go on until the pod, or the job, has ended')
-    .option('--json', 'print lines of JSON on a terminal too, as in a pipe')
+    .option('--follow', 'print new lines too, until the pod or the job has ended')
+    .option('--json', 'print lines of JSON on a terminal too (a pipe always gets JSON)')
     .action(async (job: string | undefined, { tpu, follow, json, ...place }: LogFlags) => {
       if (job !== undefined && tpu !== undefined) {
-        throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}`);
+        throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}; a job has one log for all its Cloud TPUs`);
       }
       const how = { follow: follow === true, json: json === true };
       if (job === undefined) refuseJobFlags(place);
@@ -43,8 +43,8 @@ export function addLogs(program: Command): void {
 function refuseJobFlags({ api, tokenFile }: PlaceFlags): void {
   const flag = api !== undefined ? '--api' : tokenFile !== undefined ? '--token-file' : undefined;
   if (flag === undefined) return;
-  const advice = 'logs of a pod of pod up are found by --dir';
-  throw new PodError('bad-flag', `${flag}: expected a job with it, found none; ${advice}`);
+  const advice = 'without a job, pod logs reads the folder of --dir';
+  throw new PodError('bad-flag', `${flag}: expected a job too, found none; ${advice}`);
 }
 
 async function logs(

@@ -92,7 +92,7 @@ function refuseBesidePrint(settings: Settings): void {
   const of = ['log', 'report', 'json', 'checkpoint', 'every', 'keep', 'resume'] as const;
   const other = of.find((key) => settings.ask(key));
   if (other === undefined) return;
-  const message = `${settings.origin(other)}: expected none beside ${print.origin}, which runs nothing`;
+  const message = `${settings.origin(other)}: not possible with ${print.origin}, which trains nothing; leave one of the two out`;
   throw new PodError('bad-flag', message);
 }
 
@@ -104,7 +104,7 @@ function checkpointOptions(settings: Settings): CheckpointOptions | undefined {
   }
   const alone = (['every', 'keep', 'resume'] as const).find((key) => settings.ask(key));
   if (alone === undefined) return undefined;
-  const expected = `expected a ${flagOf('checkpoint')} directory with it`;
+  const expected = `expected ${flagOf('checkpoint')} DIR too, found none`;
   throw new PodError('bad-flag', `${settings.origin(alone)}: ${expected}`);
 }
 

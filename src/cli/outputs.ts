@@ -44,7 +44,7 @@ export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): 
   }
   const [first, second] = outputs;
   if (first && second && isSameFile(first.target, second.target)) {
-    throw wrong(second, `another file than ${first.origin}`, 'the same');
+    throw wrong(second, `a file other than that of ${first.origin}`, 'the same file');
   }
 }
 
@@ -71,7 +71,7 @@ function refuseStandardStreams(output: Output): void {
   ] as const) {
     const stream = targetOf(place);
     if (stream.kind !== 'descriptor' || !isSameStats(stats, stream.stats)) continue;
-    throw wrong(output, `another file than ${name}`, 'the same');
+    throw wrong(output, `a file other than ${name}`, 'the same file');
   }
 }
 
@@ -79,7 +79,7 @@ function refuseInput(output: Output, origin: string, path: string): void {
   const { stats } = output.target;
   const input = statOf(path);
   if (stats && input && isSameStats(stats, input))
-    throw wrong(output, `no file that ${origin} reads`);
+    throw wrong(output, `a file that ${origin} does not read`);
 }
 
 function refuseData(output: Output, settings: Settings): void {
@@ -100,7 +100,7 @@ function refuseCheckpoint(
   const given = settings.get(key);
   if (given === undefined || output.target.kind !== 'file') return;
   if (!isOfCheckpoints(given, output.target.path, output.target.stats)) return;
-  throw wrong(output, `no file or folder of ${settings.origin(key)}`);
+  throw wrong(output, `a path that is not part of the checkpoints of ${settings.origin(key)}`);
 }
 
 function wrong({ origin, path }: Output, expected: string, found?: string): PodError {

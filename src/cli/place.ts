@@ -23,8 +23,8 @@ export interface MasterPlace {
 }
 
 export const whereMasterIs = `
-Where the master is: --api, else --dir, else POD_API, else the folder .pod of pod up, else, in a
-container of a pod, http://127.0.0.1:7080.
+The master is found by --api, otherwise by --dir, otherwise by POD_API, otherwise by the folder .pod of
+pod up, otherwise (in a container of a pod) at http://127.0.0.1:7080.
 `;
 
 /**
@@ -43,7 +43,7 @@ export function findMaster({ api, dir }: MasterFlags): MasterPlace {
   const folder = folderOf(dir);
   if (folder !== undefined) return { origin: `http://127.0.0.1:${apiPortOf(folder)}`, folder };
   if (!existsSync(tokenPath(process.env))) {
-    const next = 'pod up starts one, pod up --serve one that takes jobs; --api names another';
+    const next = 'start a pod with pod up (for jobs: pod up --serve), or name a master by --api';
     throw new PodError('bad-flag', `--dir ${defaultDir}: expected a pod, found none; ${next}`);
   }
   return { origin: `http://127.0.0.1:${containerPort}`, folder: undefined };

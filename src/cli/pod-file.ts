@@ -53,7 +53,7 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   const path = podFile(folder);
   const file = readRegularFile(path, podFileBytesMax);
   if (file.kind === 'missing') return undefined;
-  const help = `pod down --dir ${folder}, then remove the file`;
+  const help = `run pod down --dir ${folder}, then remove this file`;
   if (file.kind === 'refused') {
     throw new PodError(
       'bad-data',
@@ -63,7 +63,7 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   const result = schema.safeParse(json(file.bytes.toString('utf8')));
   if (result.success) return result.data;
   const found = mismatch(result.error);
-  throw new PodError('bad-data', `${path}: it is damaged: ${found}; ${help}`);
+  throw new PodError('bad-data', `${path}: the file is damaged: ${found}; ${help}`);
 }
 
 /** Writes the record. A reader never sees a half-written file. */

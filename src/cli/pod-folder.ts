@@ -93,10 +93,10 @@ function refuseForeign(dir: string, folder: string): void {
   // `readPodFile` throws an error of its own if the file is damaged.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
-  const found = `found ${names.sort()[0]}${others}`;
+  const found = `found ${names.sort()[0]}${others} in it`;
   throw new PodError(
     'bad-flag',
-    `--dir ${dir}: expected an empty folder or one of pod up, ${found}`,
+    `--dir ${dir}: expected an empty folder or a folder of pod up, ${found}; name another folder`,
   );
 }
 
@@ -114,7 +114,7 @@ function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undef
 }
 
 function isRunning(dir: string, who: string): PodError {
-  return new PodError('in-use', `--dir ${dir}: a pod is running there${who}; use pod down first`);
+  return new PodError('in-use', `--dir ${dir}: a pod is running in this folder${who}; end the pod first (pod down)`);
 }
 
 /** Files that a pod writes into its folder and that are removed before the next pod begins. */

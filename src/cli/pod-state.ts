@@ -44,11 +44,11 @@ export function podState(folder: string): PodState {
 export function endInWords(folder: string, end: SeenEnd | undefined): string {
   if (end === undefined) {
     const why = lastError(folder);
-    return `the pod has ended, and nobody saw how${why === undefined ? '' : `; its last error: ${why}`}`;
+    return `the pod has ended, and its exit code is not known${why === undefined ? '' : `; its last error: ${why}`}`;
   }
   const { exitCode, code, reason, time } = end;
   const when = time === undefined ? '' : ` at ${time.slice(0, 19)}Z`;
-  const otherwise = exitCode === 0 ? 'all was done' : 'the user ended it';
+  const otherwise = exitCode === 0 ? 'all of the work was done' : 'the user ended it';
   const why = reason === undefined ? otherwise : withCode(code, reason);
   return `the pod ended${when} with exit code ${exitCode}: ${oneLine(why)}`;
 }

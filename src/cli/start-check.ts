@@ -40,7 +40,7 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
   if (name === '..' || (name !== '' && !isOfPod(name))) return;
   throw new PodError(
     'bad-flag',
-    `${flag}: expected no file or folder that the pod keeps in ${folder}, found ${quoteName(given)}; name another`,
+    `${flag}: expected a path that is not one of the pod's own files in ${folder}, found ${quoteName(given)}; name another path`,
   );
 }
 

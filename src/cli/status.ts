@@ -16,29 +16,29 @@ import { endInWords, lastError, podState } from './pod-state.ts';
 
 const statusExamples = `
 Examples:
-  pod status                                         the pod of .pod
-  docker compose exec master pod status              a pod of containers, from inside
-  pod status --api http://127.0.0.1:7080             any whose API is within reach
+  pod status                                         the pod in .pod
+  docker compose exec master pod status              from inside a pod of containers
+  pod status --api http://127.0.0.1:7080             a pod whose API is reachable
 ${whereMasterIs}
-Exit codes: 0 it runs, 2 there is no pod, 3 it has ended, or does not answer.
+Exit codes: 0 the pod is running, 2 there is no pod, 3 the pod has ended or does not answer.
 `;
 
 const metricsExamples = `
 Examples:
-  pod metrics                                        of the pod of .pod
-  docker compose exec master pod metrics             of a pod of containers, from inside
+  pod metrics                                        the metrics of the pod in .pod
+  docker compose exec master pod metrics             from inside a pod of containers
 ${whereMasterIs}`;
 
 /** `pod status` and `pod metrics`: show the state and the metrics of a pod. */
 export function addStatus(program: Command): void {
   withMaster(program.command('status').description('show the members of a pod and its progress'))
-    .option('--json', 'print it as JSON')
+    .option('--json', 'print the status as JSON')
     .addHelpText('after', statusExamples)
     .action(async ({ json, ...flags }: MasterFlags & { json?: boolean }) => {
       await status(findMaster(flags), json === true);
     });
   withMaster(
-    program.command('metrics').description("print a pod's metrics, as Prometheus reads them"),
+    program.command('metrics').description("print a pod's metrics in the text format of Prometheus"),
   )
     .addHelpText('after', metricsExamples)
     .action(async (flags: MasterFlags) => await metrics(findMaster(flags)));
@@ -89,7 +89,7 @@ async function showMaster(
 ): Promise<void> {
   const found = statusSchema.safeParse(await getJson(origin, { path: '/status', answerMsMax }));
   if (!found.success) {
-    throw new PodError('bad-config', `${origin}: expected the API of a master, found another`);
+    throw new PodError('bad-config', `${origin}: expected the API of a master, found another server`);
   }
   const error = folder === undefined ? undefined : lastError(folder);
   print(json ? jsonText(found.data) : linesOf(found.data, error).join('\n'));

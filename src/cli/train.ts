@@ -24,21 +24,22 @@ const examples = `
 Examples:
   pod train                                          the default: cnn on digits, 8 Cloud TPUs
   pod train --tpus 64 --steps 20                     a whole pod: 512 cores
-  pod train --model mlp --global-batch 1024          a batch of 16 a core
-  pod train --data mnist:DIR --epochs 5              MNIST from DIR
-  pod train --config run.yaml --report run.json      settings from a file, results into one
-  pod train --checkpoint DIR --every 50 --resume     goes on where it was stopped, with the same bits
+  pod train --model mlp --global-batch 1024          a batch of 1024 images: 16 for each core
+  pod train --data mnist:DIR --epochs 5              MNIST from the files in DIR
+  pod train --config run.yaml --report run.json      settings from one file, results into another
+  pod train --checkpoint DIR --every 50 --resume     continues where it was stopped, with the same bits
   pod train --start-from DIR --steps 50              a new run that begins with the weights of DIR
 
-A file for --config has the flags as keys (model: cnn, globalBatch: 512); flags win over it. Paths in it
-are those of the folder in which pod is called.
---resume goes on with the run of the checkpoint. It may be longer (--steps 60 after 30) if the learning
-rates of the steps that are done stay the same bits, as with --schedule constant --warm-up 0.
---start-from begins a new run at step 0 with only the weights of a checkpoint, of any length and schedule.
-Ctrl-C, SIGTERM and SIGHUP let the step that runs end, save if there is a --checkpoint, and end the
-run; a second one ends it at once. Output that nobody takes any more does not stop a run.
-With --resume, lines are added to the file of --log; else a run begins it anew. A log that cannot be
-written any more does not stop a run. --log and --report may name a device or a pipe, as /dev/stdout.
+The keys of a --config file are the names of flags (model: cnn, globalBatch: 512); flags override the file.
+Relative paths in the file start at the folder in which pod is called.
+--resume continues the run of the newest good checkpoint. The run may be made longer (--steps 60 after
+30) if the finished steps keep their learning rates, as with --schedule constant --warm-up 0.
+--start-from begins a new run at step 0, of any length and schedule; only the weights come from the
+checkpoint.
+The first Ctrl-C, SIGTERM or SIGHUP ends the run after the present step, with a last checkpoint if
+--checkpoint is given; the second ends the run at once. The run continues if nobody reads its output.
+With --resume, the run appends to the file of --log; otherwise it replaces the file. The run continues if
+the log cannot be written. --log and --report may name a device or a pipe, such as /dev/stdout.
 ${exitCodes}`;
 
 /** `pod train`: trains a network in this process. */
@@ -120,7 +121,7 @@ function openLog(path: string, { checkpoint }: Output, progress: Progress): LogF
     isAppended: checkpoint?.resume === true,
     onLoss(why) {
       progress.end();
-      warn(`${why}; the run goes on without it`);
+      warn(`${why}; the run continues without its log`);
     },
   });
 }
@@ -140,7 +141,7 @@ function onSignals(announce: () => void): () => boolean {
     signalled = true;
     process.exitCode = exitCodeOf(signal);
     announce();
-    process.stderr.write(`pod: ${signal}: ending after this step; once more ends at once\n`);
+    process.stderr.write(`pod: ${signal}: the run ends after this step; a second signal ends it at once\n`);
   });
   return () => signalled;
 }

@@ -24,26 +24,26 @@ import { checkStart } from './start-check.ts';
 
 const examples = `
 Examples:
-  pod up --tpus 8 --model mlp --wait       trains in 9 processes, and ends as the run does
-  pod up --tpus 8                          leaves them running
-  pod up --serve --tpus 8                  stays up: pod submit -- --model mlp, pod jobs
+  pod up --tpus 8 --model mlp --wait       trains in 9 processes, and exits as pod train does
+  pod up --tpus 8                          trains in the background
+  pod up --serve --tpus 8                  waits for jobs: pod submit -- --model mlp, pod jobs
   pod status; pod logs --follow; pod logs --tpu 3; pod down
 
-A master that crashes is started again, and its workers wait for it. With --wait, Ctrl-C, SIGTERM and
-SIGHUP let the step that runs end, save if there is a --checkpoint, and end the pod; a second one ends
-it at once.
+If the master crashes, it is started again, and the workers wait for it. With --wait, the first Ctrl-C,
+SIGTERM or SIGHUP ends the pod after the present step, with a last checkpoint if --checkpoint is given;
+the second ends the pod at once.
 ${exitCodes}`;
 
 /** `pod up`: runs a pod as processes of this machine. */
 export function addUp(program: Command): void {
   const command = program
     .command('up')
-    .description('train in a process for each Cloud TPU on this machine');
+    .description('start a pod on this machine, with a process for each Cloud TPU');
   addSettingFlags(command, 'up')
-    .option('--wait', 'show the run to its end, and exit as it does')
-    .option('--json', 'with --wait: print the summary alone, as JSON, on a terminal too')
-    .option('--serve', 'stay up and take jobs: pod submit; of the other flags only sizes count')
-    .option('--dir <dir>', 'where logs, token and process numbers are kept', '.pod')
+    .option('--wait', 'show the run until it ends, and exit with its exit code')
+    .option('--json', 'with --wait: print only the summary, as JSON (a pipe always gets this)')
+    .option('--serve', 'run the jobs of pod submit instead of one run; takes only flags of the size of the pod')
+    .option('--dir <dir>', 'folder for the logs, the token and the process numbers of the pod', '.pod')
     .addHelpText('after', examples)
     .action(async ({ wait, json, serve, dir, ...flags }: RawOptions) => {
       const options = { wait: wait === true, json: json === true, serve: serve === true };
@@ -61,7 +61,7 @@ interface UpOptions {
 async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptions): Promise<void> {
   if (dir.trim() === '' || /\p{Cc}/u.test(dir))
     throw new PodError('bad-flag', `--dir: expected a folder, found ${quote(dir)}`);
-  if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait with it, found none');
+  if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait too, found none');
   const { run, ...request } = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
   // Throws if `POD_MASTER_RESTARTS` is invalid, before anything is changed on disk.
@@ -71,7 +71,7 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   const asked = { ...ports, ...request, serve };
   const check = async (): Promise<void> => run && checkStart(run, folder);
   const taken = await takeFolder({ dir, folder, asked, check });
-  if (!taken.isNew) say(`the master had ended: started again; logs are in ${dir}`);
+  if (!taken.isNew) say(`the master of this pod had ended and was started again; logs are in ${dir}`);
   if (wait) await waitForEnd(folder, taken.pod, json);
   else await leaveRunning(dir, folder, taken);
 }
@@ -89,11 +89,11 @@ async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<
   };
   const supervisor = new Supervisor({
     ...{ folder, pod },
-    log: (msg, { cause }) => tell(`${msg}: ${cause}; started again`),
+    log: (msg, { cause }) => tell(`${msg}: ${cause}; the master is started again`),
   });
   onEnd(
     (signal) => {
-      tell(`${signal}: ending after this step; once more ends at once`);
+      tell(`${signal}: the pod ends after this step; a second signal ends it at once`);
       supervisor.end(signal);
     },
     (signal) => supervisor.end(signal),
@@ -115,7 +115,7 @@ async function leaveRunning(
   startSupervisor(folder, lock).unref();
   const place = dir === '.pod' ? '' : ` --dir ${dir}`;
   onEnd((signal) => {
-    complain(`${signal}: the pod goes on; pod down${place} ends it`);
+    complain(`${signal}: the pod keeps running; pod down${place} ends it`);
     process.exit(exitCodeOf(signal));
   });
   const found = await untilThere(folder, pod);
@@ -143,7 +143,7 @@ async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answer
     if (await answers(apiPort)) return 'answers';
     await sleep(50);
   }
-  const reason = `the master does not answer within ${answerMsLimit} ms, and the pod goes on (pod status, pod down)`;
+  const reason = `the master did not answer within ${answerMsLimit} ms; the pod keeps running (pod status shows it, pod down ends it)`;
   return { exitCode: errorCodes['worker-silent'], code: 'worker-silent', reason };
 }
 
@@ -159,7 +159,7 @@ async function answers(port: number): Promise<boolean> {
 
 function failed(dir: string, end: PodEnd): PodError {
   const code = end.code !== undefined && isErrorCode(end.code) ? end.code : 'worker-exited';
-  const what = end.reason ?? `the pod was told to end as it started (exit code ${end.exitCode})`;
+  const what = end.reason ?? `the user ended the pod while it started (exit code ${end.exitCode})`;
   return new PodError(code, `${what}; logs are in ${dir}`);
 }
 

@@ -76,7 +76,7 @@ export class IdxFolder {
     }
     if (others.length > 0) {
       this.#notes.push(
-        `${quoteName(this.#dir)}: ${taken} is read, not ${others.join(', ')} beside it`,
+        `${quoteName(this.#dir)}: ${taken} is read; ${others.join(', ')} in the same folder is ignored`,
       );
     }
     return join(this.#dir, taken);
@@ -115,8 +115,8 @@ function folderTrouble(dir: string, { code, message }: NodeJS.ErrnoException): [
     return ['nothing there', 'the shell does not expand ~ here: write $HOME'];
   }
   if (code === 'ENOENT') return ['nothing there', 'name another folder'];
-  if (code === 'ENOTDIR') return ['a file', 'name the folder that it lies in'];
-  if (code === 'EACCES') return ['a folder that this user may not read', 'change its rights'];
+  if (code === 'ENOTDIR') return ['a file', 'name the folder of that file'];
+  if (code === 'EACCES') return ['a folder that this user may not read', 'change its permissions (chmod)'];
   return [message, 'name another folder'];
 }
 
@@ -153,14 +153,14 @@ function contents(path: string, itemDims: readonly number[]): Contents {
     if (!isGzip) throw noGzip(path, bytes);
     return unpacked(path, bytes, itemDims);
   }
-  if (isGzip) throw malformed(path, 'a file that is not packed', 'gzip', 'add .gz to its name');
+  if (isGzip) throw malformed(path, 'a file that is not compressed', 'gzip', 'add .gz to its name');
   return { bytes, header: headerOf(path, bytes, itemDims) };
 }
 
 function noGzip(path: string, bytes: Uint8Array): PodError {
   const isPlain = bytes[0] === 0 && bytes[1] === 0 && bytes[2] === 8;
-  const found = isPlain ? 'a file that is not packed' : `no gzip: ${beginning(bytes)}`;
-  return malformed(path, 'gzip', found, isPlain ? 'take .gz off its name' : fetchAgain);
+  const found = isPlain ? 'a file that is not compressed' : beginning(bytes);
+  return malformed(path, 'gzip', found, isPlain ? 'remove .gz from its name' : fetchAgain);
 }
 
 /**
@@ -191,7 +191,7 @@ function unzip(
   } catch (cause) {
     const isMore = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
     const found = isMore ? 'more' : (cause as Error).message;
-    throw malformed(path, `gzip of at most ${lengthMax} bytes`, found, fetchAgain, cause);
+    throw malformed(path, `gzip with at most ${lengthMax} bytes of content`, found, fetchAgain, cause);
   }
 }
 
@@ -219,7 +219,7 @@ function headerOf(path: string, bytes: Uint8Array, itemDims: readonly number[]):
   if (count === 0) throw malformed(path, 'at least one item', 'none', fetchAgain);
   const fileBytes = headerBytes + count * itemDims.reduce((product, size) => product * size, 1);
   if (fileBytes > bytesMax) {
-    throw malformed(path, `at most ${bytesMax} bytes`, `${count} items in its header`, fetchAgain);
+    throw malformed(path, `at most ${bytesMax} bytes`, `a header for ${count} items`, fetchAgain);
   }
   return { count, bytes: headerBytes, fileBytes };
 }
@@ -231,7 +231,7 @@ function beginning(bytes: Uint8Array): string {
 function read(path: string): Buffer {
   const found = readRegularFile(path, bytesMax);
   if (found.kind === 'contents') return found.bytes;
-  throw malformed(path, `a file of at most ${bytesMax} bytes to read`, ...fileTrouble(path, found));
+  throw malformed(path, `a readable file of at most ${bytesMax} bytes`, ...fileTrouble(path, found));
 }
 
 /** Two phrases for a message about a file that cannot be read: what was found, and what to do. */
@@ -239,9 +239,9 @@ function fileTrouble(
   path: string,
   { kind, found }: { readonly kind: 'missing' | 'refused'; readonly found: string },
 ): [string, string] {
-  if (kind === 'missing' && isLink(path)) return ['a link that leads nowhere', 'mend the link'];
+  if (kind === 'missing' && isLink(path)) return ['a link that leads nowhere', 'repair the link'];
   const isForbidden = found.startsWith('EACCES') || found.startsWith('EPERM');
-  if (isForbidden) return ['a file that this user may not read', 'change its rights'];
+  if (isForbidden) return ['a file that this user may not read', 'change its permissions (chmod)'];
   return [found, 'put a regular file there'];
 }
 

@@ -80,7 +80,7 @@ function silent(queue: InfeedQueue, step: number, patienceMs: number): PodError 
   const { tpu, depth } = queue.geometry;
   return new PodError(
     'worker-silent',
-    `Cloud TPU ${tpu}: expected it to take its infeed of step ${Math.max(step - depth, 0)}, ` +
-      `found it still in its slot after ${patienceMs} ms`,
+    `Cloud TPU ${tpu}: expected the cores to take the infeed of step ${Math.max(step - depth, 0)}, ` +
+      `found the infeed still in its slot after ${patienceMs} ms`,
   );
 }

@@ -25,7 +25,7 @@ export function mnist(dir: string): DatasetPair {
   const { images, labels } = tested;
   const cut = Math.floor(labels.count * trainingShare);
   if (cut === 0) {
-    throw malformed(images.path, 'at least 2 images to split', `${labels.count}`, 'add train-*');
+    throw malformed(images.path, 'at least 2 images to split', `${labels.count}`, 'add the files train-*');
   }
   return {
     train: dataset('mnist train', { ...whole(tested), count: cut }),
@@ -98,7 +98,7 @@ function readPair(folder: IdxFolder, part: 'train' | 't10k'): Pair {
   }
   const stray = labels.data.findIndex((label) => label >= classes);
   if (stray >= 0) {
-    throw malformed(labels.path, 'labels 0 to 9', `${labels.data[stray]} at ${stray}`, fetchAgain);
+    throw malformed(labels.path, 'labels 0 to 9', `label ${labels.data[stray]} of image ${stray}`, fetchAgain);
   }
   return { images, labels };
 }

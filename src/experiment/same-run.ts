@@ -153,7 +153,7 @@ const describe: { readonly [K in keyof RunKey]: (value: RunKey[K]) => string } =
   startDigest: (it) =>
     it === null ? 'initial weights drawn from its seed' : `weights ${short(it)} to start from`,
   steps: (it) => count(it, 'step'),
-  ratesDigest: () => 'other learning rates',
+  ratesDigest: (it) => `learning rates with digest ${short(it)}`,
 };
 
 /**

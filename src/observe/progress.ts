@@ -83,7 +83,7 @@ export class Progress {
         return;
       case 'stopped':
         this.#line(
-          `stopped after step ${event.step} of ${event.steps}${event.saved ? '; saved: --resume goes on from here' : ''}`,
+          `stopped after step ${event.step} of ${event.steps}${event.saved ? '; saved: --resume continues from here' : ''}`,
         );
         return;
       case 'finished':
@@ -161,9 +161,9 @@ function refusalLine({ name, reason }: Refusal): string {
 }
 
 function whereFrom(checkpoint: string | null, step: number): string {
-  if (checkpoint !== null) return `goes on from ${checkpoint}, after step ${step}`;
-  if (step > 0) return `goes on after step ${step}, the last that was committed`;
-  return 'no checkpoint to go on from: the run starts anew';
+  if (checkpoint !== null) return `continues from ${checkpoint}, after step ${step}`;
+  if (step > 0) return `continues after step ${step}, the last committed step`;
+  return 'no checkpoint to continue from: the run begins at its first step';
 }
 
 function noteLine({ event, generation, step, tpu, cause, elapsedMs }: Note): string {
@@ -204,7 +204,7 @@ function closing(report: Report): string[] {
   if (stepsTrained > 0)
     return ['', ...times(report), '', ...columns([...rates(report), ...result])];
   const steps = `all ${count(report.steps)} steps`;
-  return [`${steps} had been trained before: nothing was left to do`, '', ...columns(result)];
+  return [`${steps} had been trained before: there was nothing to do`, '', ...columns(result)];
 }
 
 /** Table of the wall times of this run's steps: one row a phase, one row for the whole step. */
@@ -228,7 +228,7 @@ function rates({ imagesPerSecond, hbmBytesPerCore, linkBytes }: Report): string[
   const range = `${bytes(Math.min(...links))} to ${bytes(Math.max(...links))} a link`;
   return [
     ['images/s', count(imagesPerSecond)],
-    ['HBM a core', bytes(hbmBytesPerCore)],
+    ['HBM per core', bytes(hbmBytesPerCore)],
     [`bytes over ${links.length} directed links`, `${total}, ${range}`],
   ];
 }

@@ -22,7 +22,7 @@ export function addSettingFlags(
     refuseSecond(command, option, origin(key));
   }
   if (mode === 'devices') return command;
-  const config = new Option('--config <file>', 'settings from a YAML file; flags win over it');
+  const config = new Option('--config <file>', 'read settings from a YAML file; flags override the file');
   command.addOption(config);
   refuseSecond(command, config, '--config');
   return command;

@@ -43,7 +43,7 @@ export function sourceOfFile(file: string): Source {
   const { contents } = document;
   if (!isMap<ParsedNode, ParsedNode | null>(contents)) {
     const found = contents === null ? 'nothing' : shortened(text);
-    const expected = 'settings such as "model: cnn", one a line';
+    const expected = 'settings such as "model: cnn", one on each line';
     throw wrong(file, `expected ${expected}, found ${found}`);
   }
   return { values: valuesOf(file, text, contents, document), kind: 'file' };
@@ -104,7 +104,7 @@ function read(file: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(contents.bytes);
   } catch (cause) {
-    throw wrong(file, 'expected a YAML file, found bytes that are no UTF-8 text', cause);
+    throw wrong(file, 'expected a YAML file, found bytes that are not UTF-8 text', cause);
   }
 }
 
@@ -117,7 +117,7 @@ function parse(file: string, text: string): Document {
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem === undefined) return document;
   if (problem.code === 'MULTIPLE_DOCS') {
-    throw wrong(file, 'expected one set of settings, found several, with --- between them');
+    throw wrong(file, 'expected one YAML document, found several, separated by ---');
   }
   throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
 }
@@ -132,10 +132,10 @@ function excessIn(text: string): string | undefined {
   let count = 0;
   for (const token of new Lexer().lex(text)) {
     for (const _ of parser.next(token));
-    if (parser.stack.length > depthMax) return 'values within values, too deep';
+    if (parser.stack.length > depthMax) return `values nested more than ${depthMax} deep`;
     const type = CST.tokenType(token);
     if (type !== 'comment' && type !== 'newline' && type !== 'space') count++;
-    if (count > tokensMax) return `more than ${tokensMax} words and signs of YAML`;
+    if (count > tokensMax) return `more than ${tokensMax} tokens of YAML`;
   }
   return undefined;
 }

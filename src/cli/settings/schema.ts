@@ -90,7 +90,7 @@ export type Missing<T> =
   | { readonly text: string };
 
 const everywhere = { train: true, compile: true, up: true, master: true } as const;
-const ofJobs = 'a pod that serves takes no run; give it to pod submit -- instead';
+const ofJobs = 'a pod that takes jobs has no run of its own; give this setting to pod submit, after --';
 const ofSlice = 'pod devices shows a slice, not a run';
 
 /** Modes that take a setting of the training itself. */
@@ -104,13 +104,13 @@ const ofSize: Places = { ...everywhere, job: true, serve: true, devices: true };
 const ofOwnFiles: Places = {
   ...ofRun,
   compile: 'pod compile trains nothing',
-  job: 'a job has a log, a report and checkpoints of its own',
+  job: 'the pod keeps the log, the report and the checkpoints of a job itself; leave this setting out',
 };
 /** Modes that take a setting of the output of one command. */
 const ofOutput: Places = {
   ...ofOwnFiles,
-  up: 'the master of a pod logs to a file of the pod: pod logs',
-  master: 'a master logs to its standard output, and its last line is the report',
+  up: 'the pod keeps its log itself; pod logs prints it',
+  master: 'a master writes its log to standard output, with the report as the last line; leave this setting out',
 };
 
 const common = { group: 'own', path: 'none', inFile: true, places: ofRun } as const;
@@ -121,7 +121,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     ...{ ...common, group: 'size', places: ofSize, bits: ['topology'] },
     check: whole(1, 64),
     flag: '--tpus <n>',
-    help: 'Cloud TPUs: 1, 2, 4, 8, 16, 32 or 64',
+    help: 'number of Cloud TPUs: 1, 2, 4, 8, 16, 32 or 64',
     missing: { text: '8' },
   },
   topology: {
@@ -142,7 +142,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     ...{ ...common, path: 'dataset', bits: ['trainDigest'] },
     check: dataset,
     flag: '--data <what>',
-    help: datasetForms.join(', '),
+    help: `data set: ${datasetForms.join(', ')}`,
     missing: { value: 'digits' },
   },
   globalBatch: {
@@ -151,15 +151,15 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
-    help: 'images a step over all cores',
-    missing: { text: '256, or one a core' },
+    help: 'images in a step, over all cores',
+    missing: { text: '256, or the number of cores if that is larger' },
   },
   steps: {
     ...{ ...common, group: 'length', bits: ['steps', 'ratesDigest'] },
     check: whole(1, stepsMax),
     flag: '--steps <n>',
     help: 'steps to train',
-    missing: { text: 'about 25,000 images' },
+    missing: { text: 'enough for about 25,000 images' },
   },
   epochs: {
     ...{ ...common, group: 'length', bits: ['steps', 'ratesDigest'] },
@@ -186,14 +186,14 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     ...{ ...common, bits: ['ratesDigest'] },
     check: real(0, 1),
     flag: '--warm-up <share>',
-    help: 'share of the run with a rising learning rate',
+    help: 'share of the steps in which the learning rate rises, 0 to 1',
     missing: { value: 0.1 },
   },
   momentum: {
     ...{ ...common, bits: ['momentum'] },
     check: real(0, 1),
     flag: '--momentum <x>',
-    help: 'decay of the momentum',
+    help: 'decay factor of the momentum, 0 to 1',
     missing: { value: 0.9 },
   },
   seed: {
@@ -201,49 +201,49 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',
-    help: 'of the initial weights, the digits and the order',
+    help: 'seed of the initial weights, the digits and the order of the images',
     missing: { value: 0 },
   },
   precision: {
     ...{ ...common, bits: ['precision'] },
     check: oneOf(['bf16', 'f32']),
     flag: '--precision <type>',
-    help: 'what the MXU multiplies: bf16 or f32',
+    help: 'type of the numbers that the MXU multiplies: bf16 or f32',
     missing: { value: 'bf16' },
   },
   mxu: {
     ...{ ...common, bits: [] },
     check: oneOf(['fast', 'systolic']),
     flag: '--mxu <fidelity>',
-    help: 'fast or systolic: the same bits',
+    help: 'emulation of the MXU: fast or systolic (slower); both give the same bits',
     missing: { value: 'fast' },
   },
   recovery: {
     ...{ ...common, bits: [] },
     check: oneOf(recoveryPolicies),
     flag: '--recovery <policy>',
-    help: `when a Cloud TPU is lost: ${recoveryPolicies.join(', ')}; none ends the run`,
+    help: `what to do if a Cloud TPU is lost: ${recoveryPolicies.join(', ')}; with none the run ends`,
     missing: { value: 'none', inClusters: 'replace' },
   },
   evaluate: {
     ...{ ...common, bits: [] },
     check: whole(1),
     flag: '--evaluate <n>',
-    help: 'held-out images to evaluate on, in whole batches',
+    help: 'number of held-out images to evaluate on, rounded up to whole batches',
     missing: { text: 'all' },
   },
   relaxedSimd: {
     ...{ ...common, bits: [] },
     check: flag,
     flag: '--no-relaxed-simd',
-    help: 'do without fused multiply-add: the same bits',
+    help: 'do not use fused multiply-add: slower, with the same bits',
     missing: { value: true, text: '' },
   },
   startFrom: {
     ...{ ...common, path: 'whole', bits: ['startDigest'] },
     check: path,
     flag: '--start-from <checkpoint>',
-    help: 'begin a new run with the weights of a checkpoint (a step-… folder, or a folder of them: the newest good one) and a fresh optimizer state',
+    help: 'begin a new run with the weights of a checkpoint (a folder step-…, or the newest good one in a folder of checkpoints) and a fresh optimizer state',
     missing: { text: '' },
     places: { ...ofRun, compile: ofOwnFiles.compile },
   },
@@ -265,21 +265,21 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     ...{ ...common, places: { ...ofOwnFiles, job: true }, bits: [] },
     check: whole(1),
     flag: '--keep <n>',
-    help: 'checkpoints that are left, the newest ones',
+    help: 'number of checkpoints to keep, the newest ones',
     missing: { value: 3 },
   },
   resume: {
     ...{ ...common, places: ofOwnFiles, bits: [] },
     check: flag,
     flag: '--resume',
-    help: 'go on with the run of the newest good checkpoint, if there is one',
+    help: 'continue the run of the newest good checkpoint, if there is one',
     missing: { value: false, text: '' },
   },
   log: {
     ...{ ...common, path: 'whole', places: ofOutput, bits: [] },
     check: text,
     flag: '--log <file>',
-    help: 'write one JSON line an event to this file',
+    help: 'write each event as one line of JSON to this file',
     missing: { text: '' },
   },
   report: {
@@ -297,7 +297,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: false, text: '' },
   },
   print: {
-    ...{ ...common, bits: [], inFile: 'it asks for one print-out: give it as a flag, --print' },
+    ...{ ...common, bits: [], inFile: 'not possible in a file; use the flag --print' },
     check: text,
     flag: '--print <pass>',
     help: 'print the training step after this pass of the compiler (its name or number, hlo or executable) and stop',
@@ -305,9 +305,9 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     places: {
       ...ofOutput,
       compile: true,
-      up: 'pod compile prints the passes of the compiler',
-      master: 'pod compile prints the passes of the compiler',
-      job: 'pod compile prints the passes of the compiler',
+      up: 'only pod train and pod compile print a pass of the compiler; use pod compile',
+      master: 'only pod train and pod compile print a pass of the compiler; use pod compile',
+      job: 'only pod train and pod compile print a pass of the compiler; use pod compile',
     },
   },
 };

@@ -141,7 +141,7 @@ export async function readCheckpoint(
     if (tensor === undefined || !found.delete(parameter)) throw badData(`${parameter} is missing`);
     return tensor;
   });
-  for (const other of found.keys()) throw badData(`${other} is no parameter`);
+  for (const other of found.keys()) throw badData(`tensor ${other}: the manifest has no such parameter`);
   checkWeights(manifest, tensors);
   return { name, manifest, tensors };
 }

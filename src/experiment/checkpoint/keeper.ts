@@ -112,7 +112,7 @@ function refuseToMix([newest]: readonly string[]): void {
   if (newest === undefined) return;
   throw new PodError(
     'bad-config',
-    `the directory for checkpoints has ${newest} already: use --resume to go on from there, or another directory`,
+    `the directory for checkpoints has ${newest} already: use --resume to continue that run, or name another directory`,
   );
 }
 
@@ -126,7 +126,7 @@ function refuseToBeginOver(refused: readonly Refusal[]): void {
   const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
   throw new PodError(
     'bad-data',
-    `no checkpoint to resume from can be used: ${newest.name}${more}: ${newest.reason}: mend or move it, or use another directory`,
+    `no checkpoint in the directory can be resumed: ${newest.name}${more}: ${newest.reason}; repair or move it, or name another directory`,
   );
 }
 

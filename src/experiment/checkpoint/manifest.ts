@@ -72,7 +72,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   const { text, value } = parseJson(bytes);
   const { [sealKey]: _, ...fields } = value;
   checkVersion(fields);
-  if (sealed(fields) !== text) throw badData('expected the checksum of its text, found another');
+  if (sealed(fields) !== text) throw badData('the text of the manifest does not match its checksum');
   const result = schema.safeParse(fields);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

@@ -70,7 +70,7 @@ function checkData(name: string, saved: SavedRun, identity: RunIdentity): void {
   const { trainDigest } = identity.fixed;
   const found = trainDigestOf(saved, identity);
   if (found === trainDigest) return;
-  const contents = found === undefined ? 'not noted by the version that saved it' : short(found);
+  const contents = found === undefined ? 'not recorded by the version that saved it' : short(found);
   const was = `training set ${saved.data} (contents ${contents})`;
   const is = `${identity.data} (contents ${short(trainDigest)})`;
   throw unlike(name, was, is, `resume with the data set of the run that saved it, or ${elsewhere}`);

@@ -135,7 +135,7 @@ function parseHeader(bytes: Uint8Array): Json {
     throw badData(`expected a header in JSON, found: ${(cause as Error).message}`, cause);
   }
   const twice = duplicateKey(text);
-  if (twice !== undefined) throw badData(`${JSON.stringify(twice)} is there twice`);
+  if (twice !== undefined) throw badData(`the key ${JSON.stringify(twice)} occurs twice`);
   return value as Json;
 }
 
@@ -143,7 +143,7 @@ function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
   if (!isFields(entry)) throw badData(`${name}: expected dtype, shape and data_offsets`);
   const { dtype, shape: dims, data_offsets: offsets, ...others } = entry;
   const [other] = Object.keys(others);
-  if (other !== undefined) throw badData(`${name}: there is no field ${JSON.stringify(other)}`);
+  if (other !== undefined) throw badData(`${name}: unknown field ${JSON.stringify(other)}`);
   const type = elementTypeOf.get(dtype);
   if (type === undefined) throw badData(`${name}: unknown dtype ${JSON.stringify(dtype)}`);
   if (!isCounts(dims)) throw badData(`${name}: expected a shape, found ${JSON.stringify(dims)}`);
@@ -152,7 +152,7 @@ function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
   }
   const [begin = 0, end = 0] = offsets;
   const shape = arrayShape(type, dims);
-  if (end > data.length) throw badData(`${name}: ends at ${end} of ${data.length} bytes of data`);
+  if (end > data.length) throw badData(`${name}: ends at byte ${end}, expected at most ${data.length}`);
   if (end - begin !== byteCount(shape)) {
     throw badData(`${name}: ${shapeText(shape)} does not fill the bytes ${begin} to ${end}`);
   }
@@ -167,17 +167,17 @@ function inOrder(tensors: readonly Placed[], dataBytes: number): Tensor[] {
   const placed = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);
   let end = 0;
   for (const { tensor, begin, end: next } of placed) {
-    if (begin !== end) throw badData(`${tensor.name}: begins at ${begin}, expected ${end}`);
+    if (begin !== end) throw badData(`${tensor.name}: begins at byte ${begin}, expected ${end}`);
     end = next;
   }
-  if (end !== dataBytes) throw badData(`tensors end at ${end} of ${dataBytes} bytes of data`);
+  if (end !== dataBytes) throw badData(`the last tensor ends at byte ${end}, expected ${dataBytes}`);
   return placed.map(({ tensor }) => tensor);
 }
 
 function readMetadata(value: unknown): Record<string, string> {
   if (value === undefined) return {};
   if (!isFields(value) || !Object.values(value).every((it) => typeof it === 'string')) {
-    throw badData(`${metadataKey}: expected texts by name`);
+    throw badData(`${metadataKey}: expected an object whose values are texts`);
   }
   return value as Record<string, string>;
 }

@@ -41,7 +41,7 @@ export async function readStart(path: string, files: FileSystem = nodeFiles): Pr
 }
 
 async function namesIn(path: string, files: FileSystem): Promise<readonly string[]> {
-  const expected = 'a checkpoint (step-…), or a folder with some';
+  const expected = 'a checkpoint (a folder step-…) or a folder of checkpoints';
   try {
     const names = await listCheckpoints(path, files);
     if (names.length > 0) return names;
@@ -52,7 +52,7 @@ async function namesIn(path: string, files: FileSystem): Promise<readonly string
     if (cause.code === 'ENOTDIR') throw wrongStart(path, expected, 'a file');
     throw error;
   }
-  throw wrongStart(path, expected, 'a folder without any');
+  throw wrongStart(path, expected, 'a folder without checkpoints');
 }
 
 async function newestGood(path: string, files: FileSystem): Promise<Start> {
