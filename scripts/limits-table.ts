@@ -29,7 +29,7 @@ function limitRows(): readonly (readonly [string, string])[] {
   return [
     [
       '*Limit of silence*: time without progress in a step until a Cloud TPU is suspected',
-      `${seconds(silenceMs.fast)} (${seconds(silenceMs.systolic)} with \`--mxu systolic\`), or ${silenceFactor} times the longest silence that ended well, if that is longer`,
+      `${seconds(silenceMs.fast)} (${seconds(silenceMs.systolic)} with \`--mxu systolic\`), or ${silenceFactor} times the longest recent pause after which a Cloud TPU went on, if that is longer`,
     ],
     ['limit of silence before the first step, and between steps', `${untimedFactor} times as long`],
     ['wrong digests or corrupt frames of a Cloud TPU until it is replaced', String(suspicionsMax)],
@@ -43,9 +43,12 @@ function limitRows(): readonly (readonly [string, string])[] {
     ],
     ['time for the present step to end after a signal', seconds(limits.lastStepMs)],
     ['time that a worker looks for a master, or for the token', seconds(limits.searchMs)],
-    ['period of its log lines `awaits-master` and `awaits-token`', seconds(limits.searchLogMs)],
     [
-      'lifetime of a program after which a crash is the first of a new row',
+      'how often a waiting worker logs `awaits-master` or `awaits-token`',
+      seconds(limits.searchLogMs),
+    ],
+    [
+      'time that a program must run for its count of crashes to begin again',
       seconds(limits.longLifeMs),
     ],
     ['jobs of a serving master that have not ended', String(limits.queueMax)],
