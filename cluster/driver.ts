@@ -17,34 +17,47 @@ import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
 import type { Commit, PodOptions, Program, SavedParameters } from '../src/pod/pod.ts';
 
 /**
- * The workers of a slice, as threads or as processes: performs the actions of the master's state
- * machine.
+ * The workers of a pod, as threads or as processes. A crew performs the actions that the master's
+ * state machine returns.
  */
 export interface Crew {
   send(tpu: number, message: ToWorker): void;
   /** Logs a message that the master ignored, and the reason. */
   refused(message: FromWorker, reason: string): void;
-  /** Ends every wait in the memory that the crew shares with its workers, if there is any. */
+  /**
+   * Ends every wait of a worker in memory that the crew shares with its workers. Does nothing if
+   * the crew and its workers share no memory.
+   */
   abort(): void;
-  /** Ends the remains of a Cloud TPU's worker, and only then lets a replacement join. */
+  /**
+   * Ends the lost worker of Cloud TPU `tpu`, if that worker still runs, before a replacement may
+   * join.
+   */
   replace(tpu: number): void;
-  /** Lets the worker of Cloud TPU `host` host Cloud TPU `tpu` too, since no replacement came. */
+  /**
+   * Makes the worker of Cloud TPU `host` emulate the lost Cloud TPU `tpu` too. Called when no
+   * replacement has joined in time.
+   */
   adopt(tpu: number, host: number): void;
   /**
-   * Makes links and feeds anew for a membership. No Cloud TPU runs a step meanwhile. `steps`: by
-   * program, the number of steps applied to its parameters.
+   * Prepares links and feeds for a new membership. Called while no Cloud TPU runs a step. `steps`:
+   * by program, the number of steps applied to the program's parameters.
    */
   reset(generation: number, steps: readonly number[]): void;
-  /** Releases the infeed slots of a step that is committed or repeated. */
+  /**
+   * Releases the infeed slots of a step that has ended: a newly committed step, or a step that was
+   * committed before a rollback and has run again.
+   */
   release(order: StepOrder): void;
   /**
    * Copies the parameters of all programs from Cloud TPU `from` to Cloud TPU `tpu`. `steps`: by
-   * program, the number of steps applied to them.
+   * program, the number of steps applied to the program's parameters.
    */
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void>;
   /**
-   * Sets saved parameters on every Cloud TPU, by program; undefined leaves a program's parameters as
-   * they are. `steps`: by program, the number of steps applied to them.
+   * Sets the parameters of every Cloud TPU to saved values. `saved`: by program, the values;
+   * undefined leaves the program's parameters unchanged. `steps`: by program, the number of steps
+   * applied to the parameters after this call.
    */
   rollBack(
     saved: readonly (SavedParameters | undefined)[],
@@ -54,7 +67,7 @@ export interface Crew {
   close(): void;
 }
 
-/** The caller that awaits the end of the present step, or of the start. */
+/** A call that waits for the commit of the running step, or until steps may begin. */
 interface Waiter {
   readonly sinceMs: number;
   resolve(commit: Commit | undefined): void;
@@ -62,16 +75,22 @@ interface Waiter {
 }
 
 /**
- * Drives the master's state machine of a pod: gives it events, and lets the crew perform its
- * actions.
+ * Drives the master's state machine of a pod: passes events to the state machine, and has the crew
+ * perform the actions that the state machine returns.
  */
 export class Driver {
   readonly #options: PodOptions;
   readonly #crew: Crew;
   readonly #events: MasterEvent[] = [];
-  /** By program: parameters that were written last with `writeParameters`. */
+  /**
+   * By program: the parameters that `writeParameters` set last. Undefined before the first call,
+   * and always if the run does not recover from losses.
+   */
   readonly #written: (SavedParameters | undefined)[];
-  /** By program: true if the parameters that it takes from another program have changed since. */
+  /**
+   * By program that copies its parameters from another program (`parametersFrom`): true if those
+   * parameters have changed since the last copy. Not used for other programs.
+   */
   readonly #stale: boolean[];
   #state: MasterState;
   #waiter: Waiter | undefined;
@@ -93,17 +112,20 @@ export class Driver {
     return isOver(this.#state);
   }
 
-  /** True if the policy of the run recovers from the loss of a Cloud TPU. */
+  /** True if the run goes on after the loss of a Cloud TPU: its recovery policy is not `none`. */
   get recovers(): boolean {
     return this.#state.options.recovery.policy !== 'none';
   }
 
-  /** The error of a failed run; undefined before. */
+  /** The error with which the run has failed; undefined if the run has not failed. */
   get failure(): PodError | undefined {
     return this.#failure;
   }
 
-  /** Resolves when steps may begin. Rejects with the PodError of a failed run. */
+  /**
+   * Resolves when the pod can run a step. If the run fails, rejects with the PodError of the
+   * failure.
+   */
   async untilReady(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#state.phase.kind === 'ready') return;
@@ -112,8 +134,8 @@ export class Driver {
   }
 
   /**
-   * Runs the next step of a program. Resolves when the step is committed. Rejects with the PodError
-   * of a failed run.
+   * Runs the next step of a program. Resolves when the step is committed. If the run fails, rejects
+   * with the PodError of the failure.
    */
   async step(program: number): Promise<Commit> {
     await this.untilReady();
@@ -144,8 +166,8 @@ export class Driver {
   }
 
   /**
-   * Gives an event to the state machine and performs its actions. An event that an action causes is
-   * handled after the other actions of the same list.
+   * Passes an event to the state machine and performs the actions that the state machine returns.
+   * An action can cause another event; that event waits until all of these actions are performed.
    */
   give(event: MasterEvent): void {
     if (this.#events.push(event) > 1) return;
@@ -159,7 +181,10 @@ export class Driver {
     }
   }
 
-  /** Reports the failure of a service of all Cloud TPUs, such as `the data loader`. */
+  /**
+   * Reports to the state machine that a service for all Cloud TPUs has failed. `who` names the
+   * service in the message, for example `the data loader`.
+   */
   serviceFailed(who: string, error: unknown): void {
     this.give(failureOf(who, error));
   }
@@ -172,8 +197,9 @@ export class Driver {
   }
 
   /**
-   * Writes a new membership to the log of the run before any worker hears of it. If it cannot be
-   * written, the run fails instead.
+   * Returns `next`. If `next` begins a new membership, first writes the generation to the log of
+   * the run, before any worker receives the generation. If the write fails, returns a transition
+   * that fails the run instead of `next`.
    */
   #recorded(next: Transition): Transition {
     const { generation } = next.state;
@@ -215,7 +241,8 @@ export class Driver {
         crew.adopt(action.tpu, action.host);
         break;
       case 'reset':
-        // A replacement copies each program's own parameters, not those taken from another program.
+        // A replacement worker receives only parameters that a program owns. A program that copies
+        // the parameters of another program must therefore copy them again before its next step.
         this.#stale.fill(true);
         crew.reset(action.generation, action.steps);
         break;
@@ -237,8 +264,9 @@ export class Driver {
   }
 
   /**
-   * Awaits `work`. Its failure fails the run, unless a newer membership has begun: then the same loss
-   * that began it made `work` fail.
+   * Handles the failure of `work`, which goes on in the background. The failure fails the run,
+   * unless a newer membership has begun. In that case a Cloud TPU was lost, and the loss explains
+   * the failure.
    */
   #background(work: Promise<void>, who: string): void {
     const { generation } = this.#state;
@@ -252,7 +280,10 @@ export class Driver {
     this.give({ kind: 'restored', tpu, generation });
   }
 
-  /** Sets the parameters that were saved or written last on every Cloud TPU. */
+  /**
+   * Sets the parameters of every Cloud TPU to the newest saved ones. A program without saved
+   * parameters gets those that `writeParameters` set last, otherwise zeros.
+   */
   async #rollBack(generation: number): Promise<void> {
     const { committed, steps: before } = this.#state;
     const saved = await Promise.all(
@@ -313,7 +344,10 @@ function failureOf(who: string, error: unknown): MasterEvent {
   return { kind: 'service-failed', who, code: codeOf(error), message: messageOf(error) };
 }
 
-/** Returns the digest of parameters in order, as a Cloud TPU reports it. */
+/**
+ * Returns the digest of parameters, in order, computed as a Cloud TPU computes the digest that it
+ * reports.
+ */
 function digestOf(values: readonly Uint8Array[]): string {
   const digested = values.reduce((before, value) => {
     const words = new Uint32Array(Math.ceil(value.length / 4));
@@ -328,8 +362,8 @@ export function messageOf(error: unknown): string {
 }
 
 /**
- * Returns the field `code` of an error, or null. A PodError that came from another thread has lost its
- * class and kept its fields.
+ * Returns the field `code` of an error, or null if the error has none. `instanceof PodError` does
+ * not suffice: a PodError loses its class, but not its fields, when another thread sends it.
  */
 export function codeOf(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null;
@@ -341,7 +375,7 @@ export function nameOf({ columns }: Topology, tpu: number): string {
   return `Cloud TPU ${tpu} (x ${tpu % columns}, y ${Math.floor(tpu / columns)})`;
 }
 
-/** Returns the names of all Cloud TPUs of a slice, by number. */
+/** Returns the names of all Cloud TPUs of a slice, in order of their numbers. */
 export function namesOf(topology: Topology): string[] {
   const tpus = topology.columns * topology.rows;
   return Array.from({ length: tpus }, (_, tpu) => nameOf(topology, tpu));

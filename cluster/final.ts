@@ -2,21 +2,27 @@ import { CommanderError } from 'commander';
 import { PodError } from '../src/numerics/error.ts';
 
 /**
- * True if another master that continued the run from its commit log would fail in the same way. An
- * error of code `io` is not final, because writing may succeed once the disk has room again.
+ * True if a run that failed with `error` has failed for good: a master that continued the run from
+ * its commit log would fail in the same way. False for a crash (no PodError); for `io`, because
+ * writing may succeed once the disk has room; and for `superseded`, because a newer master already
+ * continues the run.
  */
 export function isFinal(error: unknown): error is PodError {
   return error instanceof PodError && error.code !== 'io' && error.code !== 'superseded';
 }
 
 /**
- * True if this error of a master ends the whole pod with its exit code, because another try would
- * fail too. False for a crash, and for `superseded`: then the workers belong to a newer master.
+ * True if a master that ends with `error` ends the whole pod, because a restarted master would fail
+ * too. False for a crash, after which the master is restarted. False also for `superseded`: the
+ * workers belong to a newer master then.
  */
 export function endsPod(error: unknown): error is PodError | CommanderError {
   if (error instanceof CommanderError) return true;
   return error instanceof PodError && error.code !== 'superseded';
 }
 
-/** Exit codes of a process that is not restarted: success, or a failure that would happen again. */
+/**
+ * Exit codes after which a process is not restarted: 0 is success, 2 to 5 are failures that a
+ * restart would repeat, and 130 and 143 mean that a signal asked the process to end.
+ */
 export const finalExitCodes: readonly number[] = [0, 2, 3, 4, 5, 130, 143];

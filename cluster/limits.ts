@@ -2,38 +2,61 @@ import type { MasterOptions } from '../src/pod/master.ts';
 import type { PodOptions } from '../src/pod/pod.ts';
 
 /**
- * Limits that an operator meets. docs/REFERENCE.md lists them; `scripts/limits.ts` writes that table
- * from this file. Times are in ms.
+ * Limits of a pod that matter to its operator. docs/REFERENCE.md lists them in a table that
+ * `scripts/limits.ts` writes from this file. Times are in ms.
  */
 export const limits = {
   /**
-   * Longest time, by MXU implementation, without progress in a step until a Cloud TPU is suspected.
-   * The systolic MXU needs much longer for one instruction.
+   * How long a Cloud TPU may make no progress in a step before it is suspected, for each
+   * implementation of the MXU. The systolic MXU needs much longer for one instruction.
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
-  /** Factor on the longest silence that ended well; the product is the limit if it is larger. */
+  /**
+   * Factor on the longest recent pause after which a Cloud TPU went on. If the product is larger
+   * than `silenceMs`, the product is the limit, so that a slow machine does not count as lost.
+   */
   silenceFactor: 4,
-  /** Most losses of one Cloud TPU in a step, and in a minute, before the run fails. */
+  /**
+   * Losses of one Cloud TPU that the run survives, in one step and in one minute. The run fails at
+   * the next loss.
+   */
   lossesPerStepMax: 5,
   lossesPerMinuteMax: 30,
-  /** Longest time that the present step may take after a signal before it is abandoned. */
+  /**
+   * Longest time that the running step may still take after a signal has asked the master to end.
+   * After that time the master ends without a commit of the step.
+   */
   lastStepMs: 8000,
-  /** Longest time that a worker looks for a master or for the token, and how often it logs this. */
+  /**
+   * `searchMs`: longest time that a worker looks for a master, or waits for the token file.
+   * `searchLogMs`: how often the worker logs that it is still waiting.
+   */
   searchMs: 180_000,
   searchLogMs: 5000,
-  /** Lifetime of a program after which its next crash is the first of a new row. */
+  /**
+   * Lifetime of a program after which a crash no longer counts together with the crashes before.
+   * The limit on restarts then applies from the start again.
+   */
   longLifeMs: 10_000,
-  /** Most jobs of a serving master that have not ended. */
+  /** Greatest number of jobs, queued and running, that a serving master accepts. */
   queueMax: 1000,
-  /** Largest difference between the time of a request and the master's, and life of a challenge. */
+  /**
+   * `clockSkewMs`: largest difference between the time in a signed request and the master's clock.
+   * `challengeMs`: how long a challenge, a nonce made by the master, can be used.
+   */
   clockSkewMs: 60_000,
   challengeMs: 30_000,
-  /** Refused connections that are logged one by one in each period. */
+  /**
+   * In each period of `refusalPeriodMs`, the first `refusalsLogged` refused connections are logged
+   * one by one. Further refused connections are only counted.
+   */
   refusalsLogged: 20,
   refusalPeriodMs: 10_000,
 } as const;
 
-/** The options of a master that do not depend on whether its workers are threads or processes. */
+/**
+ * Returns the options of a master that are computed in the same way for threads and for processes.
+ */
 export function commonMasterOptions(
   { mxu, programs, recovery }: PodOptions,
   {

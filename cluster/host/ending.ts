@@ -13,15 +13,18 @@ export function exitCodeOf(signal: EndSignal): number {
   return signal === 'SIGINT' ? 130 : 143;
 }
 
-/** True if an exit code says that a signal ended the run before its work was done. */
+/**
+ * True if `code` is one of the exit codes of {@link exitCodeOf}, which say that a signal ended the
+ * run before its work was done.
+ */
 export function isStopCode(code: number): boolean {
   return code === 130 || code === 143;
 }
 
 /**
- * Calls `end` for the first signal that asks this process to end, and `again` for every later
- * signal. By default `again` ends the process at once with the exit code of the signal. SIGHUP is
- * ignored if {@link asksToIgnoreHangUp} returns true.
+ * Calls `end` at the first signal that asks this process to end, and `again` at every later signal.
+ * By default `again` ends the process at once with the exit code of the signal. If
+ * {@link asksToIgnoreHangUp} returns true, SIGHUP is ignored.
  */
 export function onEnd(
   end: (signal: EndSignal) => void,
@@ -40,15 +43,15 @@ export function onEnd(
 }
 
 /**
- * True if the user started this process so that it outlives its terminal, as `nohup` does.
+ * True if the user started this process so that the process outlives its terminal, as `nohup` does.
  *
  * Node restores the default action of SIGHUP before any code of the program runs, so a process
- * cannot see that SIGHUP was ignored for it. This function looks for three traces instead:
+ * cannot see that its parent made it ignore SIGHUP. This function looks for three other signs:
  *
- * - The variable `_`, which shells set, names `nohup`.
+ * - The variable `_`, in which a shell stores the name of the command, names `nohup`.
  * - Standard input is a `/dev/null` opened for writing only, as `nohup` leaves it [coreutils,
  *   nohup.c].
- * - The parent process ignores SIGHUP; a child inherits ignored signals.
+ * - The parent process ignores SIGHUP. A child inherits ignored signals.
  */
 export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolean {
   if (/(^|\/)nohup$/.test(env['_'] ?? '')) return true;
@@ -58,8 +61,8 @@ export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolea
 }
 
 /**
- * True if process `pid` ignores SIGHUP, which is bit 0 of `SigIgn` [proc(5)]. False if the system
- * does not say.
+ * True if process `pid` ignores SIGHUP, which is bit 0 of `SigIgn` in /proc [proc(5)]. False if the
+ * system has no /proc.
  */
 function ignoresHangUp(pid: number): boolean {
   try {

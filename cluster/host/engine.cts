@@ -1,10 +1,10 @@
 /**
  * Checks of Node and of the machine. A program runs these checks before it loads any other file.
  *
- * A Node that is too old must be able to read this file, and the file must load without starting a
- * thread. Therefore it is a CommonJS module (the loader of ES modules needs threads), with syntax
- * that Node 12 knows: no `?.`, no `??`, no private methods. Other files import it through
- * engine.ts.
+ * This file must also run in a Node that is too old, and under limits that do not allow another
+ * thread; otherwise it could not report these problems. Therefore it is a CommonJS module (the
+ * loader of ES modules needs threads), with syntax that Node 12 knows: no `?.`, no `??`, no private
+ * methods. Other files import this file through engine.ts.
  */
 
 /** Result of one check: what is required, and what was found. */
@@ -19,7 +19,10 @@ export interface Finding {
   readonly code: 'unsupported-engine' | 'out-of-memory' | 'out-of-threads' | 'io';
 }
 
-/** Limit of the operating system on this process or its user, and how much of it is used. */
+/**
+ * Limit of the operating system on this process or its user (`most`), and the used part of it
+ * (`used`), both in bytes or both in tasks.
+ */
 export interface Room {
   readonly used: number;
   readonly most: number;
@@ -28,8 +31,8 @@ export interface Room {
 }
 
 /**
- * Form of the message that a program cannot start: text for people on standard error, or a line of
- * the log on standard output.
+ * Form of the message that says why a program cannot start: text for people on standard error, or a
+ * line of the log on standard output.
  */
 export type Voice = { readonly to: 'people' } | { readonly to: 'log'; readonly role: string };
 
@@ -42,19 +45,19 @@ export interface Engine {
   /**
    * Loads a program if all findings are ok. Otherwise prints the first requirement that is not met,
    * in one line, and lets the process end with an exit code: 2 if Node lacks a feature, 4 if memory
-   * or threads are missing, 5 if files are the problem.
+   * or threads are missing, 5 if a limit on files or the current folder is the problem.
    */
   start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void;
   /**
-   * Limit on threads and processes: that of this user or of this container, whichever leaves less
-   * room. Undefined without a limit.
+   * Limit on tasks (processes and threads). Two limits can apply, that of this user and that of
+   * this container; returns the limit that leaves fewer tasks free. Undefined if no limit applies.
    */
   taskRoom(): Room | undefined;
-  /** Limit on the address space of this process, in bytes; undefined without a limit. */
+  /** Limit on the address space of this process, in bytes; undefined if no limit applies. */
   addressRoom(): Room | undefined;
   /**
-   * Limit on the memory of this process that no other process can write to, in bytes; undefined
-   * without a limit.
+   * Limit on the private writable memory of this process (`ulimit -d`), in bytes; undefined if no
+   * limit applies.
    */
   dataRoom(): Room | undefined;
 }
@@ -71,18 +74,24 @@ const mib = 1048576;
  * Address space that loading a program needs, in bytes. Node 24 takes 0.4 GB, Node 20 takes 0.6 GB.
  */
 const loadBytes = 640 * mib;
-/** Room under the limit `ulimit -d` that loading a program needs, in bytes. Node 20 takes 62 MB. */
+/**
+ * Free memory that loading a program needs under the limit `ulimit -d`, in bytes. Node 20 takes 62
+ * MB.
+ */
 const loadDataBytes = 96 * mib;
 /**
- * Fewest nested calls that must fit into the stack. So many fit into 80 KB; the stack of Node has
+ * Number of nested calls that must fit into the stack. 800 calls take 80 KB. The stack of Node has
  * 984 KB by default.
  */
 const callsMin = 800;
-/** Lowest sufficient limit on open files. Loading a program opens up to 120 files at once. */
+/**
+ * Number of files that this process must be allowed to open. Loading a program opens up to 120
+ * files at once.
+ */
 const filesMin = 192;
 /**
- * Highest limit on tasks of a user that is checked. Higher limits are ignored, because counting the
- * tasks of a user takes time.
+ * Highest limit on the tasks (processes and threads) of a user that is checked. A higher limit is
+ * treated as no limit, because counting the tasks of a user takes time.
  */
 const taskLimitMax = 4096;
 
@@ -195,7 +204,8 @@ function stack(): Finding {
 }
 
 /**
- * Returns the number of nested calls that fit into the stack. Counts no further than `callsMin`.
+ * Returns the number of nested calls that fit into the stack. The first caller passes 0 for
+ * `calls`. The result is at most `callsMin`, because more calls need not be counted.
  */
 function callsThatFit(calls: number): number {
   if (calls >= callsMin) return calls;
@@ -276,7 +286,8 @@ function presentFolder(): Finding {
 }
 
 /**
- * Number of threads that the module loader of Node starts, all at once [libuv, UV_THREADPOOL_SIZE].
+ * Number of threads that Node starts, all at once, when it loads ES modules [libuv,
+ * UV_THREADPOOL_SIZE].
  */
 function poolThreads(): number {
   const size = Number.parseInt(process.env['UV_THREADPOOL_SIZE'] || '4', 10);
@@ -307,9 +318,10 @@ function taskRoom(): Room | undefined {
 }
 
 /**
- * Limit on the tasks of this user, and the tasks in use. Undefined if the limit exceeds
- * `taskLimitMax`, or if the system does not apply it to this process: to root, and to a process
- * with the capability to exceed limits [setrlimit(2)].
+ * Limit on the tasks (processes and threads) of this user, and the number of existing tasks.
+ * Undefined if the limit exceeds `taskLimitMax`. Also undefined if this process belongs to root or
+ * has a capability to exceed limits: the system does not apply the limit to such a process
+ * [setrlimit(2)].
  */
 function userTaskRoom(): Room | undefined {
   const most = softLimit('Max processes');
@@ -358,8 +370,8 @@ function containerTaskRoom(): Room | undefined {
 }
 
 /**
- * Returns a soft limit of this process from /proc/self/limits [proc_pid_limits(5)]. Undefined if
- * the process has no such limit, or if the system has no such file.
+ * Returns a soft limit of this process from /proc/self/limits [proc_pid_limits(5)]. Returns
+ * undefined if the limit is `unlimited`, or if the system does not have that file.
  */
 function softLimit(name: string): number | undefined {
   const line = read('/proc/self/limits')
@@ -375,8 +387,8 @@ function kiBOf(name: string): number | undefined {
 }
 
 /**
- * Returns the contents of a small file. Returns an empty string if the file cannot be read, as
- * /proc on systems other than Linux.
+ * Returns the contents of a small file, or an empty string if the file cannot be read. For example,
+ * systems other than Linux have no files in /proc.
  */
 function read(path: string): string {
   try {
@@ -395,7 +407,9 @@ function entries(path: string): string[] {
 }
 
 /**
- * Returns advice for a missing feature that every supported Node has unless a flag turns it off.
+ * Returns advice for the case that a feature of Node is missing. Every supported Node has the
+ * feature unless a flag turns it off, so the advice is to install a newer Node or to leave out the
+ * flags. `which` describes these flags.
  */
 function withoutFlags(which: string): string {
   if (!nodeVersion().ok) return 'install a newer Node';
@@ -458,7 +472,7 @@ function loadError(error: unknown): Refusal {
   if (flagsInUse().length === 0) {
     return { code: 'a mistake in pod itself, please report it', exitCode: 1, message };
   }
-  // The files load in an unmodified Node. So a flag, or a module that a flag loads, has changed
+  // An unmodified Node can load the files. So a flag, or a module that a flag preloads, has changed
   // Node.
   const advice = withoutFlags('that change Node');
   return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };

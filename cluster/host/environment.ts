@@ -4,7 +4,10 @@ import { quote } from '../../src/numerics/quote.ts';
 /** Environment variables: values by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Longest text, such as the path of a file, in characters. */
+/**
+ * Default limit on the length of a text in an environment variable, in characters. The path of a
+ * file fits.
+ */
 const textLengthMax = 4096;
 
 /**
@@ -28,8 +31,8 @@ export function readInteger(
 }
 
 /**
- * Returns the same as {@link readInteger}, except that an empty variable counts as not set. Container
- * engines set some variables to an empty string where a shell would not set them.
+ * Returns the same as {@link readInteger}, except that an empty variable counts as not set.
+ * Container engines set some variables to an empty string where a shell would leave them unset.
  */
 export function wholeUnlessEmpty(
   env: Environment,

@@ -2,12 +2,15 @@ import { findInLibc, type LibcFunction } from './libc.ts';
 
 let poll: LibcFunction | string | undefined;
 
-/** Events that `poll` reports when the reader has gone: `POLLERR | POLLHUP` [poll(2)]. */
+/**
+ * Events that `poll` reports when a pipe, socket or terminal has no reader any more:
+ * `POLLERR | POLLHUP` [poll(2)].
+ */
 const readerGone = 0x08 | 0x10;
 
 /**
- * True if a pipe, socket or terminal still has a reader. Also true if the system does not say; then
- * the next write fails if there is no reader.
+ * True if a pipe, socket or terminal still has a reader. Also true if the system cannot tell; a
+ * missing reader then shows when the next write fails.
  */
 export function hasReader(descriptor: number): boolean {
   poll ??= findInLibc('int poll(void *fds, unsigned long nfds, int timeout)');

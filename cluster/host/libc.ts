@@ -5,16 +5,16 @@ type Call = (...args: readonly unknown[]) => unknown;
 
 /**
  * Function of the C library. `error` is the name of the error, such as `EAGAIN`, if the call
- * failed; undefined otherwise.
+ * failed; undefined if the call succeeded.
  */
 export type LibcFunction = (...args: readonly unknown[]) => { readonly error: string | undefined };
 
 /**
- * Looks up a function of the C library, which Node does not offer, by its C prototype. The function
- * must return −1 and set `errno` when it fails. Loading takes about 20 ms, so callers look up a
- * function only when they need it.
+ * Looks up a function of the C library by its C prototype, for functions that Node does not offer.
+ * The function must return −1 and set `errno` when it fails. The first look-up loads koffi, which
+ * takes about 20 ms. So callers look up a function only when they need it.
  *
- * @returns the function, or the reason in one line why it is not available.
+ * @returns the function, or the reason in one line why the function is not available.
  */
 export function findInLibc(prototype: string): LibcFunction | string {
   if (process.platform === 'win32') return 'no C library of POSIX on Windows';

@@ -14,30 +14,33 @@ import { PodError } from '../../src/numerics/error.ts';
 import { findInLibc, type LibcFunction } from './libc.ts';
 import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.ts';
 
-/** Lock on a folder. This process holds the lock until it calls `release` or ends. */
+/** Lock on a folder or a file. The lock lasts until this process calls `release` or ends. */
 export interface Lock {
   /**
-   * Descriptor of the locked file. A child process that inherits the descriptor holds the lock too,
-   * even after this process has ended.
+   * Descriptor of the locked file or folder. A child process that inherits the descriptor also
+   * holds the lock: the lock then lasts until both processes have ended.
    */
   readonly file: number;
   release(): void;
 }
 
 /**
- * Name of the file in a folder whose lock stands for the folder. The file remains after a release.
+ * Name of the file in a folder that {@link lockFolder} locks in place of the folder. The file stays
+ * in the folder after a release.
  */
 export const lockFile = '.lock';
 
 /**
- * Locks a folder for this process alone. `use` says what for, such as `pod train`.
+ * Locks a folder, so that no other process can lock it. `use` names the activity, such as
+ * `pod train`, for messages to other processes.
  *
- * The lock is a lock of the operating system (flock(2)): the system releases it when its owner
- * ends, even after a crash, and it also holds between containers that share the folder. The file
- * only describes the owner, for messages. If the system has no flock(2), the process number and
- * start time in the file decide.
+ * The lock is a lock of the operating system, flock(2), on the file {@link lockFile}. The system
+ * releases the lock when its owner ends, even after a crash. The lock also holds between containers
+ * that share the folder. The file describes the owner, for messages. If the system has no flock(2),
+ * the folder counts as locked while the process that the file describes is running.
  *
- * @throws PodError `in-use`, which names the owner, or `io` if the lock file cannot be written.
+ * @throws PodError `in-use`, which names the owner, if another process has locked the folder; `io`
+ * if the lock file cannot be written.
  */
 export function lockFolder(folder: string, use: string): Lock {
   const path = join(folder, lockFile);
@@ -53,10 +56,12 @@ export function lockFolder(folder: string, use: string): Lock {
 }
 
 /**
- * Locks an existing folder for this process alone, without writing into it: flock(2) locks the
- * folder itself. If the system cannot lock a folder, {@link lockFolder} is used instead.
+ * Locks an existing folder, so that no other process can lock it. Writes nothing into the folder,
+ * because flock(2) locks the folder itself. If the system cannot lock a folder, uses
+ * {@link lockFolder} instead, which does write into the folder.
  *
- * @throws PodError `in-use`, which names the owner, or `io` if the folder cannot be opened.
+ * @throws PodError `in-use`, which names the owner, if another process has locked the folder; `io`
+ * if the folder cannot be opened.
  */
 export function lockDirectory(folder: string, use: string): Lock {
   if (process.platform === 'win32') return lockFolder(folder, use);
@@ -69,13 +74,13 @@ export function lockDirectory(folder: string, use: string): Lock {
   throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
-/** Words for an owner about whom nothing is known, for messages. */
+/** Words for messages about an owner of a lock whom the system does not identify. */
 const someone = 'another process';
 const advice = 'wait until that process has ended, or use another folder';
 
 /**
- * Returns the words `process N` for the process that has locked an open file. Returns undefined if
- * the system does not say who [proc_locks(5)].
+ * Returns the words `process N` for the process that has locked an open file or folder. Returns
+ * undefined if the system does not name that process [proc_locks(5)].
  */
 function holderInProc(file: number): string | undefined {
   let text: string;
@@ -94,8 +99,10 @@ function holderInProc(file: number): string | undefined {
 }
 
 /**
- * Keeps a lock whose descriptor this process has inherited, and describes this process as the owner
- * in the lock file. Throws PodError `io` if the file cannot be written.
+ * Takes over a lock whose descriptor this process has inherited, and describes this process as the
+ * owner in the lock file.
+ *
+ * @throws PodError `io` if the lock file cannot be written.
  */
 export function keepLock(file: number, what: string, use: string): Lock {
   attempt(what, () => describe(file, use));
@@ -113,8 +120,9 @@ function heldBy(file: number): Lock {
 }
 
 /**
- * Locks a file, which must be open for writing, for this process alone until the descriptor is
- * closed.
+ * Locks a file until its descriptor `file` is closed, so that no other process can lock the file.
+ * The file must be open for writing. Does nothing if the system has no flock(2). `what` names the
+ * file in messages.
  *
  * @throws PodError `in-use` if another process has locked the file.
  */
@@ -123,8 +131,9 @@ export function lockOpened(file: number, what: string): void {
 }
 
 /**
- * Checks that no other process has locked a file with {@link lockOpened}. Changes nothing. The
- * check passes if the file does not exist or cannot be opened.
+ * Checks that no other process has locked a file with {@link lockOpened}. The check leaves no lock
+ * behind. It passes if the file does not exist or cannot be opened, or if the system has no
+ * flock(2).
  *
  * @throws PodError `in-use` if another process has locked the file.
  */
@@ -136,7 +145,7 @@ export function requireUnlocked(path: string, what: string): void {
     return;
   }
   try {
-    // The check locks the file itself. Closing the descriptor releases that lock.
+    // The check works by locking the file. Closing the descriptor releases that lock.
     lockOpened(file, what);
   } finally {
     closeSync(file);
@@ -144,8 +153,8 @@ export function requireUnlocked(path: string, what: string): void {
 }
 
 /**
- * Returns a description of the process that holds the lock of a folder, or undefined if no process
- * holds it. Changes nothing.
+ * Returns a description of the process that has locked a folder with {@link lockFolder}. Returns
+ * undefined if no process holds that lock. The check leaves no lock behind.
  */
 export function holderOf(folder: string): string | undefined {
   const path = join(folder, lockFile);
@@ -158,14 +167,16 @@ export function holderOf(folder: string): string | undefined {
   try {
     return take(file, path) ? undefined : ownerInWords(readOwner(path));
   } finally {
-    // The check may lock the file itself. Closing the descriptor releases that lock.
+    // The check locks the file if no other process holds the lock. Closing the descriptor releases
+    // that lock.
     closeSync(file);
   }
 }
 
 /**
- * Returns the process of this machine that holds the lock of a folder. Returns undefined if no
- * process holds the lock, or if the lock file names no running process of this machine.
+ * Returns the process on this machine that has locked a folder with {@link lockFolder}. Returns
+ * undefined if no process holds the lock, or if the lock file does not name a running process of
+ * this machine (for example, because a process on another machine holds the lock).
  */
 export function holdingProcess(folder: string): ProcessIdentity | undefined {
   if (holderOf(folder) === undefined) return undefined;

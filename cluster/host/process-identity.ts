@@ -8,8 +8,8 @@ import { existsSync, readFileSync } from 'node:fs';
 export interface ProcessIdentity {
   readonly pid: number;
   /**
-   * Start time of the process; on Linux with a prefix that names the boot. Empty if the system does
-   * not say.
+   * Start time of the process. On Linux a prefix identifies the boot of the machine. Empty if the
+   * system does not report start times.
    */
   readonly start: string;
 }
@@ -20,8 +20,8 @@ export function ownIdentity(): ProcessIdentity {
 }
 
 /**
- * Returns the identity of the process that has the number `pid` now. Returns undefined if there is
- * no such process, or only its zombie.
+ * Returns the identity of the running process that has the number `pid`. Returns undefined if no
+ * process has this number, or if the process is a zombie.
  */
 export function identityOf(pid: number): ProcessIdentity | undefined {
   const start = startOf(pid);
@@ -29,8 +29,8 @@ export function identityOf(pid: number): ProcessIdentity | undefined {
 }
 
 /**
- * True if the process with this number and this start time is running. A start time that is unknown
- * counts as equal.
+ * True if a process with this number and this start time is running. If either start time is
+ * unknown (empty), only the number is compared.
  */
 export function isAlive({ pid, start }: ProcessIdentity): boolean {
   const found = startOf(pid);
@@ -39,10 +39,10 @@ export function isAlive({ pid, start }: ProcessIdentity): boolean {
 
 /**
  * Returns the start time of the process with number `pid`: an empty string if the system does not
- * say, undefined if there is no such process.
+ * report start times, undefined if no process has this number.
  */
 function startOf(pid: number): string | undefined {
-  // Numbers of 0 and less mean groups of processes.
+  // Numbers of 0 and less do not name a process, but a group of processes.
   if (!Number.isSafeInteger(pid) || pid <= 0 || !mayExist(pid)) return undefined;
   if (existsSync('/proc/self/stat')) return startFromProc(pid);
   if (process.platform === 'win32') return '';
@@ -64,9 +64,10 @@ function mayExist(pid: number): boolean {
 }
 
 /**
- * Returns the start time of a process from /proc, or undefined if the process has ended. State and
- * start time are the 3rd and the 22nd field. The 2nd field, in parentheses, is a name that may
- * contain any character, so the fields are counted after its last `)` [proc(5)].
+ * Returns the start time of a process from /proc, or undefined if the process has ended. In the
+ * file `stat` the state of the process is the 3rd field and its start time the 22nd. The 2nd field
+ * is the name of the program, in parentheses, and may contain any character. So fields are counted
+ * from the last `)` on [proc(5)].
  */
 function startFromProc(pid: number): string | undefined {
   let line: string;

@@ -4,16 +4,17 @@ import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
 /**
- * Address space that Node reserves for a shared memory of any size, in bytes: 8 GiB for what a
- * 32-bit address plus an offset can reach, up to 2 GiB of guards, and some for its own heap.
+ * Address space that Node reserves for a WebAssembly memory, in bytes, whatever the size of the
+ * memory: 8 GiB for all sums of a 32-bit address and a 32-bit offset, up to 2 GiB of guard pages,
+ * and the rest for the heap of Node.
  */
 const memoryAddresses = 10.5 * 2 ** 30;
 /** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
 const threadAddresses = 640 * mib;
 /**
- * Room under the limit `ulimit -d`, in bytes, that a small run needs without its threads
- * (`runData`), and that each thread needs (`threadData`). With the network mlp 140 and 25 MiB were
- * measured; with cnn, 240 MiB for the run.
+ * Free memory that is necessary under the limit `ulimit -d`, in bytes: `runData` for a small run
+ * without its threads, and `threadData` for each thread. Measured: with the network `mlp`, 140 MiB
+ * for a run and 25 MiB for a thread; with `cnn`, 240 MiB for a run.
  */
 const runData = 256 * mib;
 const threadData = 40 * mib;
@@ -25,9 +26,9 @@ const workerTasks = 7;
 const masterTasks = 9;
 
 /**
- * Checks that this process can start `threads` threads. Without this check Node would end without a
- * message: it reserves much address space for each thread, and a limit of the system may not allow
- * that. `who` names the user of the threads in messages.
+ * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
+ * much address space for each thread, and without this check it would end without a message when a
+ * limit does not allow that. `who` names the user of the threads in messages.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */
@@ -37,8 +38,8 @@ export function requireThreads(threads: number, who: string): void {
 }
 
 /**
- * Returns undefined if this process can run `threads` threads, otherwise the error that says why
- * not.
+ * Returns undefined if the limits of the system allow this process to run `threads` threads.
+ * Otherwise returns the error, which names the limit.
  */
 export function lackForThreads(threads: number, who: string): PodError | undefined {
   return (
@@ -49,8 +50,8 @@ export function lackForThreads(threads: number, who: string): PodError | undefin
 }
 
 /**
- * Returns undefined if this process can start one more thread, otherwise the error that says why
- * not.
+ * Returns undefined if the limits of the system allow this process to start one more thread.
+ * Otherwise returns the error, which names the limit.
  */
 export function threadLimitError(): PodError | undefined {
   const who = 'another thread';
@@ -60,8 +61,9 @@ export function threadLimitError(): PodError | undefined {
 }
 
 /**
- * Checks that the limits of the system allow a process for each Cloud TPU, a master and a
- * supervisor.
+ * Checks that the limits of the system allow a pod of processes: a process for each Cloud TPU, a
+ * master and a supervisor. Limits on memory apply to each process, so they are compared with the
+ * need of one Cloud TPU.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */
@@ -80,7 +82,11 @@ function lackOfAddresses(needed: number, who: string): PodError | undefined {
 
 function lackOfData(needed: number, who: string): PodError | undefined {
   const room = engine.dataRoom();
-  return lackOfMemory(needed, who, { room, what: 'memory for data', advice: 'ulimit -d unlimited' });
+  return lackOfMemory(needed, who, {
+    room,
+    what: 'memory for data',
+    advice: 'ulimit -d unlimited',
+  });
 }
 
 interface Memory {

@@ -1,14 +1,14 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 
-/** File, pipe or device to which a standard stream of a process leads. */
+/** File, pipe or device that a descriptor of a process refers to. */
 export interface StandardFile {
   readonly path: string;
   readonly access: 'read' | 'write' | 'both';
 }
 
 /**
- * Returns the file to which a descriptor of a process leads. Returns undefined if the system does
- * not say; only Linux does.
+ * Returns the file, pipe or device that a descriptor of a process refers to. Returns undefined on
+ * systems other than Linux, which do not report it.
  */
 export function standardFile(
   descriptor: number,

@@ -7,14 +7,15 @@ const inWords = { stdout: 'standard output', stderr: 'standard error' } as const
 
 /**
  * Standard output and standard error of a command. A failed write (the reader has gone, the disk is
- * full, or the descriptor is closed) does not stop the program. The first reason of each stream is
- * kept, and the command says at its end that output was lost.
+ * full, or the descriptor is closed) does not stop the program. For each stream the reason of the
+ * first failure is kept, so that the command can report at its end that output was lost.
  */
 export class StandardStreams {
   readonly #lost: Map<Name, string> = new Map();
 
   /**
-   * Handles all errors of the two streams of the process. A process must create only one instance.
+   * Registers handlers for all errors of standard output and standard error. A process must create
+   * only one instance.
    */
   constructor() {
     for (const name of ['stdout', 'stderr'] as const) {
@@ -30,7 +31,8 @@ export class StandardStreams {
   }
 
   /**
-   * Resolves when everything written so far has been accepted by the system or is known to be lost.
+   * Resolves when the system has accepted everything written so far, or when a write has failed and
+   * the failure has been recorded.
    */
   async settled(): Promise<void> {
     await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
@@ -42,18 +44,20 @@ export class StandardStreams {
 }
 
 function flushed(stream: NodeJS.WriteStream): Promise<void> {
-  // A possible error of the stream reaches its listener before this promise resolves.
+  // The promise resolves one turn of the event loop after the write, so that the listener for
+  // errors runs first if the write failed.
   return new Promise((resolve) => stream.write('', () => setImmediate(resolve)));
 }
 
 /**
- * True if a descriptor was closed (`>&-`) when this program was started.
+ * True if this program was started with a closed descriptor (`>&-` in a shell).
  *
- * Node opens `/dev/null`, for reading and writing, in place of a closed descriptor before any code
- * of the program runs. A parent that discards output, such as a Python `subprocess` with `DEVNULL`,
- * may pass just such a `/dev/null`. A shell, however, opens the target of a redirection for writing
- * only. So the descriptor was closed if it leads to a `/dev/null` open for reading and writing,
- * while the parent is a shell whose own descriptor does not.
+ * Node hides a closed descriptor: before any code of the program runs, Node opens `/dev/null` in
+ * its place, for reading and writing. A parent that discards output, such as a Python `subprocess`
+ * with `DEVNULL`, may pass the same kind of `/dev/null`. A shell does not, because a shell opens
+ * the target of a redirection for writing only. So the descriptor was closed if three things hold:
+ * it leads to a `/dev/null` open for reading and writing, the parent is a shell, and the shell's
+ * own descriptor does not lead to such a `/dev/null`.
  */
 function isClosed(descriptor: number): boolean {
   if (!isNodesOwn(standardFile(descriptor))) return false;

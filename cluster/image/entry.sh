@@ -8,7 +8,8 @@
 # An exit code of the master or worker is final if the work is done or a restart would not help. The
 # container then ends with that code, so container engines need no restart rules of their own. Any
 # other exit code, or death by a signal, is a crash. After a crash the program is restarted, up to
-# POD_RESTARTS times in a row; a program that lived for ten seconds begins a new row.
+# POD_RESTARTS times in succession. The count begins again when a program that ran for ten seconds
+# or longer crashes.
 set -u
 cd "${POD_APP:-/app}" || exit 1
 
@@ -56,7 +57,7 @@ while [ -z "$asked" ]; do
     printf '{"level":40,"time":%s,"role":"%s","exitCode":%s,"restarts":%s,"msg":"restarting"}\n' \
       "$(date +%s%3N)" "$1" "$code" "$row"
   fi
-  # Delay before the restart: half a second for each crash in the row.
+  # Delay before the restart: half a second for each crash in succession.
   sleep "$((row / 2)).$((row % 2 * 5))" &
   child=$!
   wait "$child"

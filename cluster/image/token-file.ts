@@ -5,9 +5,9 @@ import { PodError } from '../../src/numerics/error.ts';
 import { tokenBytesMax, tokenLengthMin } from '../net/token.ts';
 
 /**
- * Makes a join token of 32 random bytes at `path` if there is no file. Only the owner can read the
- * file, and it never exists half-written. If two processes make it at the same time, the first
- * one's token stays.
+ * Makes a join token of 32 random bytes in the file `path`, unless that file exists. Only the owner
+ * can read the file. A reader never sees a half-written token. If two processes make a token at the
+ * same time, the file keeps the token that was written first.
  *
  * @returns true if this call made the token.
  */
@@ -26,7 +26,7 @@ export function makeToken(path: string): boolean {
 }
 
 /**
- * Replaces the token at `path` by the operator's own.
+ * Replaces the join token in the file `path` by `text`, a token that the operator chose.
  *
  * @throws PodError `bad-config` if the token is too short or too long.
  */
@@ -44,7 +44,10 @@ export function replaceToken(path: string, text: string): void {
   renameSync(writeDraft(path, token), path);
 }
 
-/** Writes the token to a new file beside `path` and returns the name of that file. */
+/**
+ * Writes the token to a new file beside `path` and returns the name of that file. The caller then
+ * moves the complete file to `path`.
+ */
 function writeDraft(path: string, token: string): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const draft = `${path}.${randomBytes(6).toString('hex')}`;

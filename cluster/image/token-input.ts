@@ -16,7 +16,9 @@ try {
   process.exitCode = error instanceof PodError ? error.exitCode : 5;
 }
 
-/** Reads standard input to its end, or until it is longer than a token may be. */
+/**
+ * Returns the text on standard input. Stops reading one byte after the greatest length of a token.
+ */
 function readInput(): string {
   const bytes = Buffer.alloc(tokenBytesMax + 1);
   let end = 0;

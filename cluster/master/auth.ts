@@ -134,7 +134,10 @@ export class Doorkeeper {
     }
     if (this.#seen.has(nonce)) throw unauthorized('the request repeats an earlier request');
     if (this.#seen.size >= noncesMax) {
-      throw new PodError('too-many', `more than ${noncesMax} requests within ${2 * limits.clockSkewMs} ms; try again later`);
+      throw new PodError(
+        'too-many',
+        `more than ${noncesMax} requests within ${2 * limits.clockSkewMs} ms; try again later`,
+      );
     }
     this.#seen.set(nonce, { timeMs, arrivedMs: this.#elapsed() });
   }

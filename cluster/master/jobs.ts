@@ -174,7 +174,10 @@ export class JobStore {
     }
     const job = parsed(path, text, jobSchema);
     if (job.id === id) return [job];
-    throw new PodError('bad-data', `${path}: the file is damaged: id: expected ${id}, found ${job.id}`);
+    throw new PodError(
+      'bad-data',
+      `${path}: the file is damaged: id: expected ${id}, found ${job.id}`,
+    );
   }
 
   /**

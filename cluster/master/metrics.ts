@@ -24,7 +24,10 @@ export class Metrics {
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
     });
     this.#phaseSeconds = new Counter({
-      ...help('pod_phase_seconds_total', 'Wall time of each phase of a step, as the mean over the Cloud TPUs.'),
+      ...help(
+        'pod_phase_seconds_total',
+        'Wall time of each phase of a step, as the mean over the Cloud TPUs.',
+      ),
       labelNames: ['phase'],
     });
     this.#losses = new Counter(help('pod_restarts_total', 'Cloud TPUs that were lost.'));

@@ -145,7 +145,10 @@ export class JobServer {
   submit(words: readonly string[]): Job {
     const bytes = Buffer.byteLength(JSON.stringify(words));
     if (bytes > wordsBytesMax) {
-      throw new PodError('too-large', `flags: expected at most ${wordsBytesMax} bytes, found ${bytes}`);
+      throw new PodError(
+        'too-large',
+        `flags: expected at most ${wordsBytesMax} bytes, found ${bytes}`,
+      );
     }
     const kept = this.#check(words);
     if (this.#unfinished.size >= limits.queueMax) {
@@ -177,10 +180,7 @@ export class JobServer {
     if (job !== undefined) return job;
     const damaged = this.#damaged.find((it) => it.id === id);
     if (damaged !== undefined) throw new PodError('bad-data', damaged.reason);
-    throw new PodError(
-      'no-such-job',
-      `there is no job ${quote(id)}; pod jobs lists the jobs`,
-    );
+    throw new PodError('no-such-job', `there is no job ${quote(id)}; pod jobs lists the jobs`);
   }
 
   /**

@@ -16,8 +16,8 @@ const nameLengthMax = 253;
 /**
  * Parses `HOST:PORT`. An IPv6 address must be in brackets. White space around the text is ignored.
  *
- * @param name of the environment variable that holds the text, for messages.
- * @throws PodError `bad-config` with the reason if the text is not a valid `HOST:PORT`.
+ * @param name Name of the environment variable that holds `text`, for messages.
+ * @throws PodError `bad-config` with the reason if `text` is not a valid `HOST:PORT`.
  */
 export function parsePlace(name: string, text: string): Place {
   const trimmed = text.trim();
@@ -50,8 +50,8 @@ export function parsePlace(name: string, text: string): Place {
 /**
  * Parses a host name or an IP address. Brackets around an IPv6 address are optional.
  *
- * @param name of the environment variable that holds the text, for messages.
- * @throws PodError `bad-config` with the reason if the text is not a valid host.
+ * @param name Name of the environment variable that holds `text`, for messages.
+ * @throws PodError `bad-config` with the reason if `text` is not a valid host.
  */
 export function parseHost(name: string, text: string): string {
   const host = text.trim();
@@ -68,8 +68,8 @@ export function formatPlace({ host, port }: Place): string {
 
 /**
  * Returns the canonical form of an IP address, so that all spellings of one address compare equal.
- * An IPv4 address within IPv6 (`::ffff:…`) becomes IPv4. Returns undefined if the text is no IP
- * address or has a zone.
+ * An IPv4 address within IPv6 (`::ffff:…`) becomes an IPv4 address. Returns undefined if the text
+ * is not an IP address, or is an IPv6 address with a zone (`fe80::1%eth0`).
  */
 export function canonicalAddress(text: string): string | undefined {
   const address = withoutBrackets(text.trim());
@@ -96,7 +96,8 @@ function hostProblem(host: string): string | undefined {
       : 'the brackets must contain an IPv6 address';
   }
   if (isIPv4(host)) return undefined;
-  // DNS uses an ASCII form for names in other scripts, and its rules apply to that form.
+  // DNS converts a name in another script to an ASCII form and checks that form, so this function
+  // does the same.
   const name = /^[\x21-\x7e]*$/.test(host) ? host : domainToASCII(host);
   const labels = name.replace(/\.$/, '').split('.');
   if (name === '' || name.length > nameLengthMax || labels.some((it) => !isLabel(it))) {

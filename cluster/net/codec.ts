@@ -3,19 +3,22 @@ import type { Refusal } from './frame.ts';
 
 /** Largest control message, in bytes. */
 export const messageBytesMax: number = 2 ** 20;
-/** Limits of a control message: the deepest nesting, and the most values on all levels together. */
+/**
+ * Limits of a control message: deepest nesting of its values (`depthMax`), and largest number of
+ * values at all depths together (`valuesMax`).
+ */
 const depthMax = 16;
 const valuesMax = 65536;
 
-// Messages use plain maps and no extension types, so the bytes contain only what the schema of the
-// message describes.
+// msgpackr can add records and extension types of its own to msgpack. They are switched off, so
+// that a message consists only of the values that its schema describes.
 const packr = new Packr({ useRecords: false, moreTypes: false, structuredClone: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
 
 /** Encodes a control message as msgpack. */
 export function encodeMessage(message: unknown): Buffer {
-  // The copy is necessary: the packer reuses its buffer while the message may still wait in a
-  // socket.
+  // The packer reuses its buffer for the next message, while this message may still wait in a
+  // socket. So the bytes are copied.
   return Buffer.from(packr.pack(message));
 }
 
@@ -24,9 +27,9 @@ export type Decoded =
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /**
- * Decodes one msgpack value. A scan before the decoding refuses extension types, lengths beyond the
- * end of the message, deep nesting, too many values, and bytes after the value. So the decoder
- * never allocates memory for a length that the message only claims.
+ * Decodes one msgpack value. A scan comes before the decoder. The scan refuses extension types,
+ * lengths beyond the end of the message, deep nesting, too many values, and bytes after the value.
+ * So a message that claims a large length cannot make the decoder allocate memory for it.
  */
 export function decodeMessage(bytes: Buffer): Decoded {
   const wrong = findWrong(bytes);
@@ -45,7 +48,7 @@ function refuse(why: string): Decoded {
 /** Returns the reason why `bytes` are not one plain msgpack value, or undefined if they are. */
 function findWrong(bytes: Buffer): string | undefined {
   if (bytes.length > messageBytesMax) return `${bytes.length} bytes, at most ${messageBytesMax}`;
-  /** Number of values still to be read at each depth of nesting. */
+  /** Number of values that must still be read, indexed by depth of nesting. */
   const pending: number[] = [1];
   let at = 0;
   let values = 0;
@@ -71,14 +74,17 @@ function findWrong(bytes: Buffer): string | undefined {
 }
 
 interface Item {
-  /** Offset of the first byte after the value itself. The children of the value start there. */
+  /**
+   * Offset of the first byte after the value. If the value is an array or a map, its children start
+   * at this offset.
+   */
   readonly end: number;
   readonly children: number;
 }
 
 /**
  * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. Returns
- * the reason if the value is cut off or of an extension type.
+ * the reason if the value cannot be read: its bytes are cut off, or it has an extension type.
  */
 function readItem(bytes: Buffer, at: number): Item | string {
   const type = bytes[at];

@@ -7,8 +7,8 @@ import type { Wire } from './wire.ts';
 
 export interface ConnectionEvents {
   /**
-   * Called when the handshake has succeeded. Returns the sink for all later frames, or a refusal,
-   * which closes the connection.
+   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames.
+   * A refusal in place of a sink closes the connection.
    */
   open(hello: Hello): FrameSink | Refusal;
   /**
@@ -19,8 +19,9 @@ export interface ConnectionEvents {
 }
 
 /**
- * Connection that carries frames: first those of the handshake, then those for the sink that `open`
- * returns. The first invalid frame closes the connection, and the peer receives the reason.
+ * Connection that carries frames. Frames of the handshake come first. All later frames go to the
+ * sink that `ConnectionEvents.open` returns. The first invalid frame closes the connection, and the
+ * peer receives the reason.
  */
 export class Connection implements FrameSink {
   readonly reader: FrameReader;
@@ -65,7 +66,10 @@ export class Connection implements FrameSink {
     return this.#sink.checksum?.(payload, bytes);
   }
 
-  /** Processes the next bytes of the stream, in a piece of any length. */
+  /**
+   * Processes bytes of the stream: `piece`, of any length, continues the bytes of the previous
+   * calls.
+   */
   push(piece: Uint8Array): void {
     if (this.#isClosed) return;
     const refusal = this.reader.push(piece);
@@ -79,14 +83,20 @@ export class Connection implements FrameSink {
     if (refusal) this.refuse(refusal);
   }
 
-  /** Closes the connection, and sends the peer `refusal` as the reason. */
+  /**
+   * Closes the connection, and sends the peer `refusal` as the reason. Does nothing if the
+   * connection is closed already.
+   */
   refuse(refusal: Refusal): void {
     if (this.#isClosed) return;
     this.#wire.end(refusalRecord(refusal, refusalCodes[refusal.code]), refusal.code);
     this.closed(refusal);
   }
 
-  /** Closes the connection without a refusal. */
+  /**
+   * Closes the connection without sending a reason. Does nothing if the connection is closed
+   * already.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#wire.end();
@@ -94,8 +104,9 @@ export class Connection implements FrameSink {
   }
 
   /**
-   * Ends the connection without sending anything, because the socket has closed or failed. Calls
-   * `events.closed` with `refusal`. Only the first call has an effect.
+   * Marks the connection as closed, and calls `ConnectionEvents.closed` with `refusal`. Sends
+   * nothing, because the socket has closed or failed. Does nothing if the connection is closed
+   * already.
    */
   closed(refusal: Refusal | undefined): void {
     if (this.#isClosed) return;

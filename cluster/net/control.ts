@@ -16,21 +16,21 @@ import { type Listener, listenWebSocket } from './listen.ts';
 import type { Token } from './token.ts';
 import { type Wire, webSocketWire } from './wire.ts';
 
-/** Channel for messages to one peer that has completed the handshake. */
+/** Control channel to one peer. The channel exists only after the handshake with the peer. */
 export interface ControlChannel<Out> {
   /**
-   * Hello of the connecting end: its role and number, and the number of the process that it wants
-   * to reach.
+   * First message of the handshake, in which the connecting end states its role, its number, and
+   * the number of the process that it wants to reach.
    */
   readonly hello: Hello;
-  /** Sends a message; does nothing once the channel has closed. */
+  /** Sends a message. Does nothing if the channel has closed. */
   send(message: Out): void;
   close(): void;
   /** Closes the channel because of an error of the peer, and sends the peer the reason. */
   refuse(refusal: Refusal): void;
 }
 
-/** Handlers for the events of a channel. */
+/** Handlers for the events of a control channel. */
 export interface ChannelEvents<In> {
   message(message: In): void;
   /**
@@ -44,12 +44,13 @@ export interface ControlCommon<In> {
   readonly token: Token;
   /**
    * Validates a decoded message against the schema of its kind. Throws a `PodError` that names the
-   * wrong field.
+   * field that does not match.
    */
   readonly check: (value: unknown) => In;
   /**
-   * Interval between pings to the peer, in ms. The channel closes with `timeout` if the peer sends
-   * nothing (no message, ping or pong) after two pings in a row.
+   * Interval between two pings to the peer, in ms. If the peer answers two pings in a row with
+   * nothing (no message, ping or pong), the channel closes with `timeout` when the next ping is
+   * due.
    */
   readonly heartbeatMs: number;
 }
@@ -59,26 +60,27 @@ export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
   /** TCP port to listen on; 0 lets the operating system choose one. */
   readonly port: number;
   /**
-   * Returns the reason for refusing a peer although the peer holds the token, or undefined to admit
-   * the peer.
+   * Decides whether a peer that holds the token may connect. Returns undefined if so, otherwise the
+   * reason for refusing the peer.
    */
   readonly admit?: (hello: Hello) => Refusal | undefined;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
   /**
-   * Called when a connection has ended before its peer joined. `address` is the IP address of the
-   * peer, or empty if unknown.
+   * Called when a connection has ended before its handshake was complete. `address` is the IP
+   * address of the peer, or empty if the address is unknown.
    */
   readonly turnedAway: (address: string, refusal: Refusal) => void;
 }
 
 export const controlPath = '/control';
 /**
- * Largest size of the headers of an HTTP response, in bytes. This limit overrides flags of Node.
+ * Largest size of the headers of the server's HTTP response, in bytes. The client sets this limit
+ * explicitly, so that a flag of Node cannot change it.
  */
 const headerBytesMax = 4096;
 /**
- * Most bytes that may wait for a peer to read them. If more bytes wait, the channel closes with
- * `timeout`.
+ * Largest number of bytes that may wait in this process because the peer reads too slowly. If more
+ * bytes wait, the channel closes with `timeout`.
  */
 const waitingBytesMax = 8 * messageBytesMax;
 
@@ -112,8 +114,8 @@ function serve<In, Out>(
 }
 
 /**
- * Creates the listening end of a control channel over any wire. {@link listenControl} calls it, and
- * tests call it with a wire of their own.
+ * Creates the listening end of a control channel over any wire. {@link listenControl} passes the
+ * wire of a WebSocket. Tests pass a wire of their own.
  */
 export function acceptControl<In, Out>(
   wire: Wire,
@@ -142,20 +144,23 @@ export interface ControlClientOptions<In, Out> extends ControlCommon<In> {
   /** Called before each attempt to connect. Returns the hello that this end sends. */
   readonly hello: () => Omit<Hello, 'channel'>;
   readonly backoff: Backoff;
-  /** Returns a random number in [0, 1) for the backoff. */
+  /** Returns a random number in [0, 1), with which the delay before a retry is varied. */
   readonly random: () => number;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
   /**
-   * Called when an attempt has failed or the channel has closed. The next attempt starts in `inMs`
-   * ms.
+   * Called when an attempt to connect has failed, or the channel has closed. `connectControl` makes
+   * the next attempt after `inMs` ms.
    */
   readonly retrying: (refusal: Refusal | undefined, inMs: number) => void;
-  /** Called when the token or the protocol version is wrong. No further attempt follows. */
+  /**
+   * Called when the token or the protocol version is wrong. `connectControl` does not make another
+   * attempt to connect.
+   */
   readonly failed: (error: PodError) => void;
 }
 
 /**
- * Connects to a control server, and reconnects whenever the channel closes. Ends when the caller
+ * Connects to a control server, and reconnects whenever the channel closes. Stops when the caller
  * calls `close`, or when the token or the protocol version is refused.
  */
 export function connectControl<In, Out>(
@@ -194,8 +199,8 @@ export function connectControl<In, Out>(
 }
 
 /**
- * Makes one attempt to connect. Calls `gone` once, when the attempt has failed or the channel has
- * closed. Returns a function that closes the connection.
+ * Makes one attempt to connect. Calls `gone` once: when the attempt has failed, or, if the attempt
+ * has succeeded, when the channel has closed. Returns a function that closes the connection.
  */
 function dialControl<In, Out>(
   options: ControlClientOptions<In, Out>,
@@ -263,7 +268,8 @@ function clientWire(ws: WebSocket): Wire {
 const closeMs = 200;
 
 /**
- * Passes the messages of a WebSocket to a session, and closes the session if the peer is silent.
+ * Connects a WebSocket with its session: passes every message to the session, sends a ping every
+ * `heartbeatMs` ms, and closes the session if the peer stays silent after two pings in a row.
  */
 function attach<In, Out>(
   ws: WebSocket,
@@ -276,7 +282,10 @@ function attach<In, Out>(
   };
   const timer = setInterval(() => {
     if (missed >= 2) {
-      session.refuse({ code: 'timeout', text: `the peer was silent for ${missed * heartbeatMs} ms` });
+      session.refuse({
+        code: 'timeout',
+        text: `the peer was silent for ${missed * heartbeatMs} ms`,
+      });
       ws.terminate();
       return;
     }
@@ -301,8 +310,9 @@ function attach<In, Out>(
 }
 
 /**
- * Returns the message of an error. If a host name has several addresses, Node reports an
- * `AggregateError` without a message, and this function joins the messages for all addresses.
+ * Returns the message of an error. If all addresses of a host name fail, Node reports an
+ * `AggregateError` without a message. For such an error this function joins the messages for the
+ * single addresses.
  */
 function reasonOf(error: Error): string {
   if (!(error instanceof AggregateError) || error.message !== '') return error.message;
@@ -317,8 +327,9 @@ interface SessionEvents<In, Out> {
 }
 
 /**
- * One end of a control channel. The handshake consists of frames. After the handshake every
- * WebSocket message is one msgpack value.
+ * One end of a control channel over a WebSocket. The handshake consists of frames. After the
+ * handshake every WebSocket message is one msgpack value, or a refuse frame before the channel
+ * closes.
  */
 export class ControlSession<In, Out> {
   readonly #connection: Connection;
@@ -351,7 +362,7 @@ export class ControlSession<In, Out> {
     });
   }
 
-  /** Processes one message of the WebSocket. */
+  /** Processes one message of the WebSocket: a frame or a msgpack value. */
   receive(data: Buffer): void {
     if (this.#connection.isClosed) return;
     if (!this.#connection.isOpen || isFrame(data)) {
@@ -370,7 +381,7 @@ export class ControlSession<In, Out> {
     this.#connection.refuse(refusal);
   }
 
-  /** Ends the session because the WebSocket has closed or failed. */
+  /** Ends the session without sending anything, because the WebSocket has closed or failed. */
   closed(refusal: Refusal | undefined): void {
     this.#connection.closed(refusal);
   }
@@ -404,8 +415,8 @@ export class ControlSession<In, Out> {
 }
 
 /**
- * Sink for frames after the handshake. It accepts only a refusal, which the peer sends before it
- * closes the channel.
+ * Sink for frames that arrive after the handshake of a control channel. The sink accepts only a
+ * refuse frame, which the peer sends before it closes the channel.
  */
 const noFrames: FrameSink = {
   place: ({ kind, bytes }) =>

@@ -3,10 +3,10 @@ import type { RunningCrc } from '../../src/fabric/kernels/crc.ts';
 import { broken } from '../../src/numerics/assert.ts';
 
 /**
- * Header of a frame. A frame is what travels between processes: a header of 64 bytes, then a
- * payload. All words are little-endian. Bytes 0–7 (magic, version, kind) have the same place in
- * every version of the protocol. The header fills one cache line, so that a payload behind it
- * starts at a cache line too and the kernel copies whole lines.
+ * Header of a frame. A frame is the unit in which processes send data to one another: a header of
+ * 64 bytes, then a payload. All words are little-endian. Bytes 0–7 (magic, version, kind) have the
+ * same place in every version of the protocol. The header fills one cache line. So a payload
+ * directly after the header starts at a cache line too, and the kernel copies whole lines.
  *
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
@@ -22,27 +22,32 @@ export interface FrameHeader {
   /** Generation of the membership in which the frame was sent. */
   generation: number;
   /**
-   * Tensor frames: number of the all-reduce since the generation began. State frames: number of the
-   * program.
+   * In a `tensor` or `shared` frame: index of the all-reduce, from 0, since the generation began.
+   * In a `state` frame, which requests or carries parameters: number of the program.
    */
   collective: number;
   /**
-   * Tensor frames: number of the frame in its all-reduce and queue. State frames: number of the
-   * piece, or, in a request, the number of steps done. Mapped frames: 1 if the segment is mapped, 0
-   * if it cannot be mapped. Refuse frames: the reason, a number of {@link refusalCodes}.
+   * The meaning depends on the kind of the frame:
+   *
+   * - `tensor`, `shared`: index of the frame, from 0, among the frames of its all-reduce and queue.
+   * - `state` with parameters: index of the piece in its parameter, from 0.
+   * - `state` as a request: number of completed steps after which the parameters are wanted.
+   * - `mapped`: 1 if the peer has mapped the segment (shared memory), 0 if the peer cannot map it.
+   * - `refuse`: the reason, a number of {@link refusalCodes}.
    */
   sequence: number;
   /**
-   * Tensor and credit frames: queue number (link · 2 + colour). State frames: number of the
-   * parameter.
+   * In a `tensor`, `shared` or `credit` frame: number of a queue, link · 2 + colour. (Each link has
+   * two queues, one for each colour.) In a `state` frame: number of the parameter.
    */
   queue: number;
   /** Length of the payload, in bytes. */
   bytes: number;
   /**
-   * Number of frames of one queue that the sender of this header has ever released, modulo 2^32.
-   * Credit frames: of the queue that `queue` names. Tensor frames: of the reverse queue, which runs
-   * the other way between the same chips.
+   * Number of frames that the sender of this header has received through one queue and released
+   * since the generation began, modulo 2^32. In a `credit` frame that queue is `queue`. In a
+   * `tensor` or `shared` frame it is the reverse of `queue`: the queue between the same chips in
+   * the other direction.
    */
   returned: number;
 }
@@ -56,18 +61,24 @@ export const frameKinds = {
   tensor: 6,
   credit: 7,
   state: 8,
-  /** Offers the peer a segment of shared memory. */
+  /** Offers the peer a segment, which is memory shared by two processes on one host. */
   segment: 9,
-  /** Answers a segment frame: says whether the peer has mapped the segment. */
+  /** Answers a segment frame: says whether the peer has mapped the offered segment. */
   mapped: 10,
-  /** Tensor frame whose payload lies in the segment. Only its header goes through the socket. */
+  /**
+   * Tensor frame whose payload lies in a segment (shared memory). Only the header of the frame goes
+   * through the socket.
+   */
   shared: 11,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
 export const protocolVersion = 5;
 export const headerBytes = 64;
-/** Largest payload, in bytes, of frames other than tensor, shared and state frames. */
+/**
+ * Largest payload of a frame, in bytes, except for tensor, shared and state frames, which may be
+ * larger.
+ */
 export const smallPayloadBytes = 256;
 
 /** Length of a cache line, in bytes. */
@@ -75,7 +86,10 @@ export const lineBytes = 64;
 
 /** First four bytes of every frame: `TPUF` in ASCII. */
 const magic = [0x54, 0x50, 0x55, 0x46] as const;
-/** Number of bytes that the CRC-32 of the header covers: all bytes before that CRC-32. */
+/**
+ * Number of bytes over which the CRC-32 of the header is computed: all bytes of the header before
+ * that CRC-32.
+ */
 const checkedBytes = headerBytes - 4;
 
 /**
@@ -105,22 +119,27 @@ export interface Refusal {
   readonly code: RefusalCode;
   /** One line that says what was expected and what was found. */
   readonly text: string;
-  /** Header of the refused frame; undefined when the header itself was damaged. */
+  /**
+   * Header of the frame whose payload is corrupt (`payload-crc`); undefined for all other reasons.
+   */
   readonly header?: Readonly<FrameHeader>;
-  /** True if the peer refused; undefined if this end refused. */
+  /** True if the peer refused a frame or connection of this end; undefined if this end refused. */
   readonly isTheirs?: true;
 }
 
 /**
- * Returns the name of the refusal with number `code`, or `message` if this version of the protocol
- * does not know the number.
+ * Returns the refusal code with number `code`, or `message` if this version of the protocol does
+ * not know the number.
  */
 export function refusalOf(code: number): RefusalCode {
   const found = Object.entries(refusalCodes).find(([, value]) => value === code);
   return (found?.[0] as RefusalCode | undefined) ?? 'message';
 }
 
-/** Creates a tensor header full of zeros, which the caller fills in. */
+/**
+ * Creates the header of a tensor frame in which all numbers are zero. The caller fills in the
+ * numbers, and the kind if the frame is not a tensor frame.
+ */
 export function emptyHeader(): FrameHeader {
   return { kind: 6, generation: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
 }
@@ -129,10 +148,10 @@ export function emptyHeader(): FrameHeader {
 export class HeaderRoom {
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** Bytes of the header that its CRC-32 covers. */
+  /** The part of `bytes` over which the CRC-32 of the header is computed. */
   readonly checked: Uint8Array;
 
-  /** `bytes` is a `Buffer`, because streams of Node write a `Buffer` without converting it. */
+  /** `bytes` must be a `Buffer`, because streams of Node write a `Buffer` without converting it. */
   constructor(bytes: Buffer = Buffer.alloc(headerBytes)) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, headerBytes);
@@ -161,8 +180,8 @@ export function encodeHeader(
 }
 
 /**
- * Encodes a header and its payload into one buffer. Because the payload is copied, only small
- * frames (and tests) use this function.
+ * Encodes a header and its payload into one buffer, and so copies the payload. Only tests and the
+ * senders of small frames use this function.
  */
 export function encodeFrame(
   header: Readonly<Omit<FrameHeader, 'bytes'>>,
@@ -179,8 +198,9 @@ export function encodeFrame(
 const nothing = new Uint8Array(0);
 
 /**
- * True if `bytes` begin with a frame. A msgpack message of more than one byte never does: the first
- * byte of the magic is already a complete msgpack value.
+ * True if `bytes` begin with a frame and not with a msgpack message. The two cannot be confused.
+ * The first byte of a frame, 0x54, is a complete msgpack value, so a msgpack message that begins
+ * with 0x54 ends after one byte.
  */
 export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
@@ -189,14 +209,15 @@ export function isFrame(bytes: Uint8Array): boolean {
 /** Receiver of the frames of a stream. */
 export interface FrameSink {
   /**
-   * Returns the memory for the payload of a frame with this header, or a refusal. For a shared
-   * frame the payload already lies in that memory. The memory may be up to `headerBytes` longer
-   * than `header.bytes`: the header of the next frame is then received together with the payload.
+   * Returns the memory for the payload of a frame with this header, or a refusal. The payload of a
+   * `shared` frame lies in that memory already. The memory may be up to `headerBytes` longer than
+   * `header.bytes`; then the header of the next frame is received together with the payload.
    */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /**
-   * Takes a complete frame whose payload has the CRC-32 `payloadCrc`, as verified by the reader.
-   * Returns a refusal if the frame is wrong. The reader reuses `header` for the next frame.
+   * Processes a complete frame. The reader has verified that the payload has the CRC-32
+   * `payloadCrc`. Returns a refusal if the frame is wrong, otherwise undefined. The reader reuses
+   * `header` for the next frame.
    */
   accept(
     header: Readonly<FrameHeader>,
@@ -204,19 +225,19 @@ export interface FrameSink {
     payloadCrc: number,
   ): Refusal | undefined;
   /**
-   * Returns an object that computes the CRC-32 of the first `bytes` bytes of `place` while they
-   * arrive; undefined if zlib is the fastest way.
+   * Returns an object that computes the CRC-32 of the first `bytes` bytes of `place` while these
+   * bytes arrive. Returns undefined if the reader is to compute the CRC-32 with zlib.
    */
   checksum?(place: Uint8Array, bytes: number): RunningCrc | undefined;
 }
 
 /**
- * Reads frames from a stream of bytes that arrives in pieces of any length. Only a header is
- * buffered: a payload goes directly to the memory that the sink returns. After the first error the
- * reader returns the same refusal for ever.
+ * Reads frames from a stream of bytes that arrives in pieces of any length. The reader buffers only
+ * headers; a payload goes directly to the memory that the sink returns. The first invalid frame
+ * ends the reading: the reader returns the refusal of that frame at every later call.
  *
- * The caller either passes bytes to {@link push}, or reads bytes into {@link room} and reports
- * their number to {@link took}.
+ * The caller has two ways to pass bytes. Either it calls {@link push} with the bytes, or it reads
+ * the bytes into the memory that {@link room} returns and reports their number to {@link took}.
  */
 export class FrameReader {
   readonly #sink: FrameSink;
@@ -224,14 +245,17 @@ export class FrameReader {
   readonly #view = new DataView(this.#head.buffer);
   readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
-  /** Memory for the part that is being read: the header, or a payload and the header after it. */
+  /**
+   * Memory into which the next bytes go. While a header is read, `#head`. While a payload is read,
+   * the memory that the sink returned, which may also have room for the next header.
+   */
   #target: Uint8Array = this.#head;
   #filled = 0;
-  /** Payload length of the present frame, in bytes. */
+  /** Payload length of the frame that is being read, in bytes. */
   #bytes = 0;
   readonly #zlib = new ZlibCrc();
   #crc: RunningCrc = this.#zlib;
-  /** CRC-32 of the payload according to the header. */
+  /** CRC-32 that the payload must have, as stated in the header. */
   #payloadCrc = 0;
   #refusal: Refusal | undefined;
 
@@ -245,8 +269,8 @@ export class FrameReader {
   }
 
   /**
-   * Processes `count` bytes that the caller has put at the start of {@link room}. Returns a refusal
-   * if a frame is wrong.
+   * Processes `count` bytes that the caller has written to the start of the memory that
+   * {@link room} returned. Returns a refusal if a frame is wrong, otherwise undefined.
    */
   took(count: number): Refusal | undefined {
     if (this.#refusal) return this.#refusal;
@@ -257,7 +281,10 @@ export class FrameReader {
     return refusal;
   }
 
-  /** Processes a piece of the stream. Returns a refusal if a frame is wrong. */
+  /**
+   * Processes bytes of the stream: `piece`, of any length, continues the bytes of the previous
+   * calls. Returns a refusal if a frame is wrong, otherwise undefined.
+   */
   push(piece: Uint8Array): Refusal | undefined {
     let start = 0;
     while (start < piece.length && !this.#refusal) {
@@ -287,7 +314,8 @@ export class FrameReader {
     this.#target = place;
     this.#bytes = header.bytes;
     this.#crc = this.#sink.checksum?.(place, header.bytes) ?? this.#zlib.begin(place);
-    // The payload of a shared frame already lies in the segment.
+    // The payload of a `shared` frame lies in shared memory already, so no bytes of it are read
+    // from the stream.
     this.#filled = header.kind === frameKinds.shared ? header.bytes : 0;
     return this.#filled === header.bytes ? this.#payloadGrew() : undefined;
   }
@@ -321,8 +349,8 @@ export class FrameReader {
   #payloadGrew(): Refusal | undefined {
     const bytes = this.#bytes;
     const read = this.#target;
-    // The CRC-32 is computed for each piece as it arrives, while its bytes are in the nearest
-    // caches.
+    // The CRC-32 is continued with every piece that arrives, because the bytes of the piece are
+    // still in the processor's nearest caches.
     this.#crc.take(Math.min(this.#filled, bytes));
     if (this.#filled < bytes) return undefined;
     const payload = read.length === bytes ? read : read.subarray(0, bytes);
@@ -339,7 +367,7 @@ export class FrameReader {
   }
 }
 
-/** Running CRC-32 that zlib computes. */
+/** CRC-32 of a payload, computed with zlib while the payload arrives. */
 class ZlibCrc implements RunningCrc {
   #payload: Uint8Array = nothing;
   #end = 0;

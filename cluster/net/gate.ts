@@ -6,9 +6,9 @@ export const handshakeMsMax = 2000;
 export const pendingMax = 64;
 
 /**
- * Limits the time and the number of connections that have not completed their handshake. If there
- * are too many, the gate closes the oldest one, because an honest peer completes its handshake in a
- * few milliseconds.
+ * Limits the time and the number of connections whose handshake is not complete. If a new
+ * connection would exceed the number, the gate closes the connection that has waited longest. An
+ * honest peer is not affected, because its handshake takes only a few milliseconds.
  */
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();
@@ -25,7 +25,7 @@ export class Gate {
     return this.#pending.size;
   }
 
-  /** Adds a new connection and starts its time limit. */
+  /** Adds a new connection to the gate, and starts the time limit of the connection. */
   enter(socket: Socket): void {
     const oldest = this.#pending.keys().next().value;
     if (oldest && this.#pending.size >= pendingMax) this.#turnAway(oldest, 'too-many');
@@ -34,7 +34,10 @@ export class Gate {
     socket.once('close', () => this.pass(socket));
   }
 
-  /** Removes a connection that has completed its handshake or has closed. */
+  /**
+   * Removes a connection from the gate, because the connection has completed its handshake or has
+   * closed. The time limit of the connection ends.
+   */
   pass(socket: Socket): void {
     clearTimeout(this.#pending.get(socket));
     this.#pending.delete(socket);

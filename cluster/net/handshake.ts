@@ -10,10 +10,11 @@ import {
 import type { Token } from './token.ts';
 
 /**
- * First message of a handshake: identity of the connecting process, and the process it wants to
- * reach. In a handshake both ends prove that they hold the token, without sending the token:
+ * First message of a handshake: states the identity of the connecting process, and which process it
+ * wants to reach. In a handshake both ends prove that they hold the token, without sending the
+ * token:
  *
- * 1. The connecting end sends `hello`: the fields below and a nonce.
+ * 1. The connecting end sends `hello`: the fields of this interface and a nonce.
  * 2. The listening end sends `challenge`: a nonce.
  * 3. The connecting end sends `proof`: its proof.
  * 4. The listening end sends `welcome`: its proof.
@@ -60,8 +61,8 @@ export interface Handshake {
 }
 
 /**
- * Creates the connecting end of a handshake. The caller sends `opening` first. `nonce` consists of
- * {@link nonceBytes} random bytes.
+ * Creates the connecting end of a handshake. The caller must send `opening`, the hello, before it
+ * passes frames of the peer to `receive`. `nonce` has {@link nonceBytes} random bytes.
  */
 export function connectingHandshake(
   token: Token,
@@ -91,8 +92,8 @@ export function connectingHandshake(
 
 /**
  * Creates the listening end of a handshake, for connections of the channels `accepted`. `nonce` has
- * {@link nonceBytes} random bytes. `admit` returns the reason for refusing a peer although the peer
- * holds the token, or undefined to admit the peer.
+ * {@link nonceBytes} random bytes. `admit` decides whether a peer that holds the token may connect:
+ * it returns undefined if so, otherwise the reason for refusing the peer.
  */
 export function listeningHandshake(
   token: Token,
@@ -124,8 +125,9 @@ export function listeningHandshake(
 }
 
 /**
- * Sink for the frames of a handshake. It refuses frames that carry data (`order`) and payloads of
- * more than {@link smallPayloadBytes} bytes (`length`).
+ * Sink for the frames of a handshake. Before the handshake is complete, this sink refuses frames of
+ * all kinds that do not belong to a handshake (`order`), and payloads of more than
+ * {@link smallPayloadBytes} bytes (`length`).
  */
 export class HandshakeSink implements FrameSink {
   readonly #handshake: Handshake;
@@ -138,7 +140,11 @@ export class HandshakeSink implements FrameSink {
 
   place({ kind, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind > frameKinds.refuse) return { code: 'order', text: 'data before the handshake' };
-    if (bytes > smallPayloadBytes) return { code: 'length', text: `a frame of ${bytes} bytes in the handshake, at most ${smallPayloadBytes}` };
+    if (bytes > smallPayloadBytes)
+      return {
+        code: 'length',
+        text: `a frame of ${bytes} bytes in the handshake, at most ${smallPayloadBytes}`,
+      };
     return new Uint8Array(bytes);
   }
 
@@ -150,13 +156,19 @@ export class HandshakeSink implements FrameSink {
   }
 }
 
-/** Encodes a refuse frame, which tells the peer why this end closes the connection. */
+/**
+ * Encodes a refuse frame, which tells the peer why this end closes the connection. The text of the
+ * refusal is cut to {@link smallPayloadBytes} bytes.
+ */
 export function refusalRecord({ text }: Refusal, code: number): Buffer {
   const payload = Buffer.from(text).subarray(0, smallPayloadBytes);
   return encodeFrame({ ...emptyHeader(), kind: frameKinds.refuse, sequence: code }, payload);
 }
 
-/** Decodes a refuse frame of the peer. Characters outside printable ASCII become `?`. */
+/**
+ * Decodes a refuse frame of the peer. In the text of the refusal, characters other than printable
+ * ASCII become `?`.
+ */
 export function readRefusal(header: Readonly<FrameHeader>, payload: Uint8Array): Refusal {
   const said = Buffer.from(payload)
     .toString('utf8')
@@ -203,7 +215,10 @@ function decodeHello(
   return { channel, role, from, to: bytes.readUInt32LE(nonceBytes + 8), generation };
 }
 
-/** Returns the byte strings over which the proof of one end is computed. */
+/**
+ * Returns the list of byte strings over which the proof of the connecting or of the listening end
+ * is computed.
+ */
 function proven(
   end: 'connects' | 'listens',
   generation: number,

@@ -24,8 +24,9 @@ export interface WebSocketPlace {
 }
 
 /**
- * Listens for WebSocket connections. Every connection enters the gate before it sends its HTTP
- * request, so the time limit covers that request too.
+ * Listens for WebSocket connections. The gate limits the time until a handshake is complete. Every
+ * connection enters the gate before it sends its HTTP request, so the time limit includes the time
+ * for that request.
  *
  * @throws PodError `io` if the address cannot be bound.
  */
@@ -65,8 +66,8 @@ export async function listenWebSocket(
 }
 
 /**
- * Listens on a unix socket. The caller must remove a socket file that an earlier process has left
- * at `path`.
+ * Listens on a unix socket. If an earlier process has left a socket file at `path`, the caller must
+ * remove that file first.
  *
  * @throws PodError `io` if the path cannot be bound.
  */
@@ -103,8 +104,9 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // After the start an error has no effect here. For example, the server lacks a file descriptor
-    // for a new connection: then the client tries again.
+    // This listener also ignores errors after the start, because rejecting a settled promise has no
+    // effect. An example is a new connection for which no file descriptor is free; its client tries
+    // again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });

@@ -25,19 +25,23 @@ export interface PumpParts {
   /** True if payloads may go through memory that is shared with peers on this host. */
   readonly shares: boolean;
   /**
-   * Called with the reason when the attempt to share memory with a peer on this host has failed.
+   * Called with the reason when shared memory with a peer on this host cannot be set up. Payloads
+   * then go through the socket.
    */
   readonly unshared: (peer: number, cause: string) => void;
 }
 
-/** User of the links, such as the all-reduce: takes incoming frames and makes outgoing frames. */
+/**
+ * User of the links, such as the all-reduce: takes incoming frames from the links, and passes
+ * outgoing frames to the links.
+ */
 export interface Driven {
   /** Does all work that is possible without waiting. */
   progress(): void;
 }
 
 /**
- * Outgoing route to a peer: the queues to that peer, and the connection that carries their frames.
+ * Outgoing route to a peer: all queues to that peer, and the connection that carries their frames.
  */
 interface Route extends Outbox {
   readonly peer: number;
@@ -46,18 +50,24 @@ interface Route extends Outbox {
   readonly segment: OutSegment;
   wire: Wire | undefined;
   /**
-   * True after the peer has sent a first credit, which says that the peer listens. The pump sends
-   * no tensor before.
+   * True if the peer has sent a credit on `wire`. The first credit says that the peer listens, so
+   * the pump sends no tensor before this field is true.
    */
   isHeard: boolean;
-  /** Queue whose last frame the kernel has not taken completely. */
+  /**
+   * Queue from which a frame was written to `wire` and has not been taken completely by the kernel.
+   * Undefined if the kernel has taken everything.
+   */
   sending: SocketOutLink | undefined;
-  /** Index of the queue that the next turn serves first. */
+  /**
+   * Index in `queues` of the queue from which the pump takes the next frame, if that queue has one.
+   * The queues send in turn, so that none has to wait for all frames of another.
+   */
   turn: number;
 }
 
 /**
- * Incoming route from a peer: the queues from that peer, and the connection that carries their
+ * Incoming route from a peer: all queues from that peer, and the connection that carries their
  * frames.
  */
 interface Source {
@@ -65,24 +75,31 @@ interface Source {
   readonly queues: readonly SocketInLink[];
   readonly crc: FrameCrc;
   readonly segment: InSegment;
-  /** Connection from the peer. Credits go back to the peer on it. */
+  /**
+   * Connection on which frames from the peer arrive and credits go back to the peer. Undefined
+   * before the connection opens and after the pump has stopped.
+   */
   wire: Wire | undefined;
 }
 
 /**
  * Links between this process and other processes, for all-reduces that run on the same thread.
  *
- * - Sending: a frame goes to its connection directly from the memory where it lies. If the peer has
- *   mapped a segment, the payload is copied into that segment and only the header goes through the
- *   connection. A frame is released when the kernel has taken what goes through the connection.
- * - Receiving: a payload goes from the socket directly to the address where an all-reduce expects
- *   it, or into a slot.
- * - Credit: every queue has a window of its own, so a slow receiver delays only the sender of that
- *   queue. Every tensor frame says how many frames its sender has released on the reverse queue. A
- *   credit frame reports that number only when the peer would otherwise soon run out of credit.
+ * - Sending: a payload goes to the connection directly from the memory of the emulator. If the peer
+ *   has mapped a segment (shared memory), the payload is copied into the segment instead, and only
+ *   the header goes through the connection. When the kernel has taken all bytes for the connection,
+ *   the frame is released, so the all-reduce may overwrite the payload.
+ * - Receiving: a payload goes from the socket directly to the address that an all-reduce has
+ *   announced. If no address was announced, the payload goes into a slot, which is a receive
+ *   buffer.
+ * - Credit: every queue has a window, which limits the frames that are sent and not yet released by
+ *   the receiver. So a slow receiver delays only the sender of one queue. A tensor frame also
+ *   reports how many frames its sender has released on the reverse queue. A credit frame reports
+ *   that number only if the peer would otherwise soon have a full window.
  *
- * A pump runs on the main thread of its process, for one membership. It works whenever a frame
- * arrives, a socket drains, or a caller pokes it. It allocates nothing for a frame.
+ * A pump runs on the main thread of its process, for one membership. The pump works whenever a
+ * frame arrives, the kernel has taken all bytes of a socket, or a caller calls `poke`. It allocates
+ * no memory for a frame.
  */
 export class Pump {
   readonly #parts: PumpParts;
@@ -91,18 +108,24 @@ export class Pump {
   readonly #crc: FrameCrc;
   readonly #routes: readonly Route[];
   readonly #sources: readonly Source[];
-  /** Queues to other processes (`out`) and from other processes (`in`), indexed by queue number. */
+  /**
+   * Queues to other processes (`#out`) and from other processes (`#in`), indexed by queue number.
+   * An entry is undefined if the queue does not connect this process with another process.
+   */
   readonly #out: readonly (SocketOutLink | undefined)[];
   readonly #in: readonly (SocketInLink | undefined)[];
   /**
-   * Queues whose sender needs a credit, unless a tensor frame reports the released frames first.
+   * Incoming queues whose sender will soon have a full window. At the end of a turn the pump sends
+   * a credit for each of these queues, unless a tensor frame has already reported the released
+   * frames.
    */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Views of the memory for sockets, by length and then by address. A view is created once and used
-   * again, because the same ranges recur.
+   * Cache of views of the emulator's memory, by length and then by byte address. Sockets take
+   * views. Frames use the same ranges again and again, so the cache avoids a new view for each
+   * frame.
    */
   readonly #ranges: Map<number, Map<number, Uint8Array>> = new Map();
   #isRunning = false;
@@ -144,8 +167,8 @@ export class Pump {
   }
 
   /**
-   * Returns the ends of the slice's links in this process. The pump provides the ends of links to
-   * and from other processes; `local` provides all other ends.
+   * Returns all link ends of this process. The pump provides the ends of links that lead to or come
+   * from another process. `local` provides the ends of links within this process.
    */
   links(local: Links): Links {
     return {
@@ -154,20 +177,30 @@ export class Pump {
     };
   }
 
-  /** Returns the payload bytes sent so far to other processes: one pair for each outgoing queue. */
+  /**
+   * Returns one pair for each queue to another process: the number of the link, and the payload
+   * bytes that the queue has accepted for sending so far. A link has two queues, so its number
+   * occurs twice.
+   */
   sentBytes(): readonly (readonly [link: number, bytes: number])[] {
     return this.#out.flatMap((it) => (it ? [[it.crossing.link, it.bytes] as const] : []));
   }
 
-  /** Registers `driven`. The pump calls its `progress` whenever something happens. */
+  /**
+   * Registers a user of the links. The pump calls `progress` of every registered user in every
+   * turn.
+   */
   drive(driven: Driven): void {
     this.#driven.push(driven);
   }
 
   /**
-   * Uses `wire` for the frames to `peer`. Frames go out after the first credit from `peer`. Returns
-   * the sink for the answers of `peer`, or a refusal (`peer`). A newer connection replaces an older
-   * one, unless a credit has already arrived on the older one.
+   * Uses `wire` for the frames to `peer`, from the first credit of `peer` on. Returns the sink for
+   * the answers of `peer`: credits, and answers to the offer of a segment.
+   *
+   * If a connection to `peer` exists already and no credit has arrived on it, the new connection
+   * replaces the existing one. If a credit has arrived, the new connection is refused (`peer`).
+   * Also refused (`peer`) if no link leads to `peer`.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
     const route = this.#routeTo(peer);
@@ -186,9 +219,10 @@ export class Pump {
   }
 
   /**
-   * Uses `wire` for the frames from `peer`. Returns the sink for these frames, or a refusal
-   * (`peer`). Credits go back on `wire`. The pump sends a first credit at once, although no frame
-   * has been released, to say that this end listens.
+   * Uses `wire` for the frames from `peer` and for credits to `peer`. Sends a first credit at once,
+   * although no frame has been released, to tell `peer` that this end listens. Returns the sink for
+   * the frames from `peer`. Returns a refusal (`peer`) if `peer` is connected already, or if no
+   * link comes from `peer`.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const source = this.#sourceOf(peer);
@@ -238,8 +272,9 @@ export class Pump {
   }
 
   /**
-   * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if its end
-   * does not matter: a newer connection is in use, or `peer` had not sent a first credit yet.
+   * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if the end
+   * does no harm, because another connection has replaced `wire`, or because no credit had arrived
+   * on `wire` and so no tensor was sent. Otherwise returns false.
    */
   closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routeTo(peer);
@@ -250,8 +285,8 @@ export class Pump {
   }
 
   /**
-   * Called when the kernel has taken everything that was written to `wire`, a connection to `peer`.
-   * Releases the frame that was being sent.
+   * Called when the kernel has taken all bytes that were written to `wire`, a connection to `peer`.
+   * Releases the frame that these bytes belong to.
    */
   drained(peer: number, wire: Wire): void {
     const route = this.#routeTo(peer);
@@ -268,8 +303,9 @@ export class Pump {
   }
 
   /**
-   * Stops the pump. From then on the pump does not touch the memory. The owner of the connections
-   * closes them.
+   * Stops the pump: it sends nothing more and no longer calls the users of the links. The
+   * connections stay open, and their sinks still write received payloads to memory, until the owner
+   * of the connections closes them.
    */
   stop(): void {
     this.#isRunning = false;
@@ -277,15 +313,18 @@ export class Pump {
     for (const source of this.#sources) source.wire = undefined;
   }
 
-  /** Unmaps all segments. The caller must have stopped the pump and closed its connections. */
+  /**
+   * Unmaps all segments (shared memory). The caller must first stop the pump and close the
+   * connections of the pump.
+   */
   close(): void {
     for (const { segment } of this.#routes) segment.close();
     for (const { segment } of this.#sources) segment.close();
   }
 
   /**
-   * Does all work that is possible without waiting. Callers use it after every event. Does nothing
-   * if the pump is not running.
+   * Does all work that is possible without waiting. Callers call `poke` after every event that may
+   * bring work. Does nothing if the pump is stopped, or if the pump is already at work.
    */
   poke(): void {
     if (!this.#isRunning || this.#isStepping) return;
@@ -298,8 +337,8 @@ export class Pump {
   }
 
   /**
-   * Does the work of one turn. Returns true if a frame was sent, so that another turn may find
-   * work.
+   * Does one turn: lets the users of the links make progress, sends their frames, and sends the
+   * credits that are due. Returns true if a frame was sent; another turn may then find more work.
    */
   step(): boolean {
     for (let i = 0; i < this.#driven.length; i++) this.#driven[i]?.progress();
@@ -313,8 +352,8 @@ export class Pump {
   }
 
   /**
-   * Sends frames to one peer, queue by queue in turn, as long as the kernel takes them. Returns
-   * true if at least one frame was sent.
+   * Sends frames to one peer, one frame from each queue in turn, until no queue may send or the
+   * kernel takes no more bytes. Returns true if at least one frame was sent.
    */
   #send(route: Route): boolean {
     if (!route.isHeard || route.sending !== undefined) return false;
@@ -333,8 +372,8 @@ export class Pump {
       empty = 0;
       moved = true;
     }
-    // The route becomes ready again when a queue has a new frame, a credit arrives, or the kernel
-    // has taken the last frame.
+    // `isReady` becomes true again when a queue has a new frame, a credit arrives, or the kernel
+    // has taken the frame that is being sent.
     route.isReady = false;
     return moved;
   }
@@ -366,7 +405,10 @@ export class Pump {
     return crc === unknownCrc ? this.#crc.of(address, bytes) : crc;
   }
 
-  /** Copies a payload into its slot of the segment, and returns the CRC-32 of the payload. */
+  /**
+   * Copies a payload into a slot of the segment (shared memory), and returns the CRC-32 of the
+   * payload.
+   */
   #share({ address, bytes, crc }: Readonly<Frame>, slot: number): number {
     const { kernels } = this.#parts;
     if (crc !== unknownCrc) {
@@ -472,8 +514,9 @@ export class Pump {
   }
 
   /**
-   * Handles the answer of the peer to an offered segment. `isMapped` is true if the peer has mapped
-   * the segment. Returns a refusal (`order`) if no offer is open.
+   * Handles the answer of the peer to the offer of a segment (shared memory). `isMapped` is true if
+   * the peer has mapped the segment. Returns a refusal (`order`) if this process has not offered a
+   * segment.
    */
   #takeMapped({ queues, segment }: Route, isMapped: boolean): Refusal | undefined {
     if (!segment.answered(isMapped)) return outOfOrder(frameKinds.mapped);
@@ -519,7 +562,10 @@ function makeRoute(
   return route;
 }
 
-/** Returns a table of the links, indexed by queue number. */
+/**
+ * Returns a table of `links`, indexed by queue number. The entries of all other queues are
+ * undefined.
+ */
 function byQueue<L extends { readonly crossing: Crossing }>(
   links: readonly L[],
   torus: Torus,

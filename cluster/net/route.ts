@@ -7,7 +7,10 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import { headerBytes, lineBytes } from './frame.ts';
 import { mapBytes } from './segment.ts';
 
-/** Assignment of Cloud TPUs to processes, as one of these processes sees it. */
+/**
+ * Number of the process that hosts each Cloud TPU, and number of the process that uses this object
+ * (`self`).
+ */
 export interface Hosting {
   readonly torus: Torus;
   /** Number of the process that hosts a worker, indexed by the number of the worker. */
@@ -15,22 +18,29 @@ export interface Hosting {
   readonly self: number;
 }
 
-/** Queue of a link between two processes. */
+/**
+ * Queue of a link that leads from one process to another. A link has two queues, one for each
+ * colour. (Half of the data of every all-reduce has colour 0 and travels along X first. The other
+ * half has colour 1 and travels along Y first.)
+ */
 export interface Crossing {
   readonly link: number;
   readonly colour: number;
   /** Number of the queue: link · 2 + colour. */
   readonly queue: number;
-  /** Number of the queue in the other direction, between the same chips. */
+  /** Number of the queue of the same colour between the same chips in the other direction. */
   readonly reverse: number;
-  /** Number of the worker at this end (`worker`), and of the process at the other end (`peer`). */
+  /**
+   * `worker` is the number of the worker in this process at whose chip the link ends. `peer` is the
+   * number of the process at the other end of the link.
+   */
   readonly worker: number;
   readonly peer: number;
 }
 
 /**
- * Queues that leave this process for other processes (`out`), and queues that come from other
- * processes (`in`), by ascending queue number.
+ * Queues from this process to other processes (`out`), and queues from other processes to this
+ * process (`in`), both sorted by queue number.
  */
 export interface Crossings {
   readonly out: readonly Crossing[];
@@ -38,41 +48,43 @@ export interface Crossings {
 }
 
 /**
- * Sizes of frames between two processes. Both ends compute the same sizes, because the sizes follow
- * from the programs.
+ * Sizes of the frames that processes exchange. Both ends of a link compute the same sizes, because
+ * the sizes depend only on the torus and on the longest all-reduce of the programs.
  */
 export interface FrameSizes {
-  /** Most elements of a frame. */
+  /** Largest number of elements of a frame; `frameBytes` is the same size in bytes. */
   readonly frameElements: number;
   readonly frameBytes: number;
   /**
-   * Length of a receive slot in bytes: room for a payload, and for the header of the next frame.
+   * Length of a slot (receive buffer) in bytes. A slot has room for a payload and for the header of
+   * the next frame, which may be received together with the payload.
    */
   readonly slotBytes: number;
 }
 
 export const colours = 2;
 /**
- * Most elements of a frame between processes; they take 1 MiB. Frames are this long because each
- * frame costs both processes some system calls and callbacks, whatever its length. Longer frames
- * gain nothing more.
+ * Largest number of elements of a frame between processes: 1 MiB of f32. Each frame costs both
+ * processes some system calls and callbacks, whatever its length, so frames are long. Still longer
+ * frames bring no further gain.
  */
 export const frameElementsMax = 262144;
 /**
- * Most frames of one queue that may be sent and not yet released. So many are enough for frames of
- * the other direction to report released frames in time.
+ * Largest number of frames of one queue that may be sent and not yet released. Tensor frames of the
+ * other direction report released frames. If 8 frames may be sent, such a report usually arrives
+ * before the sender must wait.
  */
 export const windowFrames = 8;
 /**
- * Most frames of one queue that may be sent and not yet released while payloads go through a
- * segment. Every one of them has a slot of its own in the segment, which costs memory and caches.
- * More than two gain nothing.
+ * Largest number of frames of one queue that may be sent and not yet released if the payloads go
+ * through a segment (shared memory). Every such frame has a slot of its own in the segment, and
+ * slots cost memory and cache. More than two frames bring no further gain.
  */
 export const segmentFrames = 2;
 
 /**
- * Returns the frame sizes for all-reduces of at most `elements` elements. Short vectors get short
- * frames and so need little memory.
+ * Returns the sizes of frames for all-reduces of at most `elements` elements. A short vector gets
+ * short frames, which need little memory.
  */
 export function frameSizes({ width, height }: Torus, elements: number): FrameSizes {
   const lane = longestPart(elements, laneCount);
@@ -111,43 +123,49 @@ export function peersOf(crossings: readonly Crossing[]): readonly number[] {
   return [...new Set(crossings.map(({ peer }) => peer))];
 }
 
-/** Location of the segment that is shared with one peer, and the queues that have slots in it. */
+/**
+ * Location of the segment (shared memory) for one peer, and the queues whose payloads go through
+ * the segment.
+ */
 export interface SegmentPlace {
   readonly peer: number;
   readonly address: number;
-  /** Length in bytes, a multiple of {@link mapBytes}. */
+  /** Length of the segment in bytes, a multiple of {@link mapBytes}. */
   readonly bytes: number;
   /**
-   * Queue numbers. Each queue has {@link segmentFrames} slots. The slots have the order of this
-   * list.
+   * Numbers of the queues whose payloads go through the segment. The segment has
+   * {@link segmentFrames} slots for each queue, in the order of this list.
    */
   readonly queues: readonly number[];
 }
 
-/** Memory that the pump of a process uses, as byte addresses. */
+/** Places in memory that the pump of a process uses. All addresses are byte addresses. */
 export interface PumpLayout {
   /**
-   * Segments for frames to each peer (`out`) and from each peer (`in`). The pump does not touch a
-   * segment that is not shared.
+   * Segments (shared memory) for payloads to each peer (`out`) and from each peer (`in`). If a peer
+   * does not share memory with this process, the place of its segment stays unused.
    */
   readonly segments: {
     readonly out: readonly SegmentPlace[];
     readonly in: readonly SegmentPlace[];
   };
-  /** Slots for all frames that may arrive through sockets. Only a few slots are ever touched. */
+  /**
+   * Slots (receive buffers) for the payloads of frames that arrive through sockets. There are
+   * enough slots for full windows of all queues, but usually only a few slots are used.
+   */
   readonly slots: { readonly address: number; readonly count: number };
   /**
-   * Scratch memory for CRC-32: one part for outgoing frames, then one part for each peer that
-   * sends.
+   * Working memory for CRC-32: one part for outgoing frames, then one part for each peer that sends
+   * frames to this process.
    */
   readonly scratch: number;
-  /** Address of the first byte after the memory of the pump. */
+  /** Address of the first byte after all places that the pump uses. */
   readonly end: number;
 }
 
 /**
- * Lays out the memory of a pump. The memory begins at the first address, from byte address `after`
- * on, where a range can be mapped: a multiple of {@link mapBytes}.
+ * Lays out the memory of a pump. The memory starts at the first multiple of {@link mapBytes} at or
+ * after byte address `after`, because shared memory can be mapped only at such an address.
  */
 export function layOutPump(hosting: Hosting, { slotBytes }: FrameSizes, after: number): PumpLayout {
   let end = roundUp(after);
@@ -175,8 +193,9 @@ function roundUp(bytes: number): number {
 }
 
 /**
- * Returns the byte address of the payload of a frame in the segment at `place`. `count` is the
- * number of frames (modulo 2^32) that the queue carried before this frame.
+ * Returns the byte address of the slot in a segment (shared memory) for the payload of a frame.
+ * `queue` is the number of the frame's queue. `count` is the number of frames (modulo 2^32) that
+ * the queue carried before this frame.
  */
 export function segmentSlot(
   { address, queues }: SegmentPlace,
@@ -197,10 +216,10 @@ export function queueName(torus: Torus, queue: number): string {
   return link >= 0 && link < linkCount(torus) ? linkName(torus, link) : `queue ${queue}`;
 }
 
-// Received frames wait in a queue of `queueDepth` frames for their lane, so a full window must fit
-// into that queue.
+// In the receiving process, frames wait in a ring of `queueDepth` frames until the all-reduce takes
+// them. All frames of a full window must fit into that ring.
 assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);
-// Counts of frames wrap at 2^32, and a count determines the slot, so `segmentFrames` must divide
-// 2^32.
+// The slot of a frame is its count modulo `segmentFrames`, and counts wrap to 0 at 2^32. So
+// `segmentFrames` must divide 2^32; otherwise the order of the slots would break there.
 const isFitting = segmentFrames <= windowFrames && 2 ** 32 % segmentFrames === 0;
 assert(isFitting && segmentFrames >= 2, `segments of ${segmentFrames} frames a queue`);

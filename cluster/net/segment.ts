@@ -4,11 +4,13 @@ import { broken } from '../../src/numerics/assert.ts';
 import { findInLibc, type LibcFunction } from '../host/libc.ts';
 
 /**
- * Offer of a segment: memory that two processes of one host share. A segment is a file without a
- * name in the memory of the host. Each process maps that file over a range of its own memory. Node
- * cannot map files, so koffi calls `mmap`. If anything is missing (the platform, `/dev/shm`, room
- * in it), functions of this file return a reason in one line and do not throw, because payloads can
- * always go through the socket.
+ * Offer of a segment to a peer. A segment is memory that two processes of one host share: a file in
+ * the memory of the host, without a name, which each process maps over a range of its own memory.
+ * Node cannot map files, so koffi calls `mmap`.
+ *
+ * Functions of this file do not throw if the platform does not support segments, or `/dev/shm` is
+ * missing or full. They return the reason in one line, because payloads can always go through the
+ * socket.
  */
 export interface SegmentOffer {
   /**
@@ -17,16 +19,16 @@ export interface SegmentOffer {
   readonly pid: number;
   readonly fd: number;
   /**
-   * Device and inode of the file. The receiver compares both with the file that it opens, because
-   * in another container the same `pid` may mean another process.
+   * Device and inode of the file. The receiver checks that the file it opens has the same device
+   * and inode, because in another container the number `pid` may belong to another process.
    */
   readonly device: bigint;
   readonly inode: bigint;
 }
 
 /**
- * Unit of mapping, in bytes: mapped ranges begin and end at multiples of it. No system has larger
- * pages.
+ * Unit of mapping, in bytes. Mapped ranges begin and end at multiples of this unit. The unit is a
+ * multiple of the page size of every system.
  */
 export const mapBytes = 65536;
 export const offerBytes = 24;
@@ -38,12 +40,12 @@ const protections = { read: 1, write: 2 } as const;
 const flags = { shared: 0x01, private: 0x02, fixed: 0x10, anonymous: 0x20 } as const;
 
 /**
- * The function `mmap`, or the reason why it is not available. It is looked up at its first use,
- * because most processes in containers never use it.
+ * The function `mmap`, or the reason why `mmap` is not available. Undefined until the first use:
+ * many processes never use `mmap`, so it is looked up only then.
  */
 let mmap: LibcFunction | string | undefined;
 
-/** Returns the function `mmap`, or the reason why it is not available. */
+/** Looks up the function `mmap`. Returns the reason in one line if `mmap` is not available. */
 function findMmap(): LibcFunction | string {
   if (process.platform !== 'linux') return `no shared memory on ${process.platform}`;
   return findInLibc(
@@ -52,9 +54,10 @@ function findMmap(): LibcFunction | string {
 }
 
 /**
- * Makes a segment of zeros and maps it over `range`. All memory of the segment is reserved at once.
- * Peers can map the segment until the caller calls `close`; after that the segment stays mapped
- * here. Returns the reason if the segment cannot be made.
+ * Makes a segment full of zeros and maps the segment over `range`. Memory for the whole segment is
+ * reserved at once. Returns the offer for the peer, and the function `close`, which ends the offer:
+ * peers can no longer map the segment, but in this process the segment stays mapped. Returns the
+ * reason in one line if the segment cannot be made.
  */
 export function makeSegment(
   range: Uint8Array,
@@ -84,15 +87,16 @@ export function makeSegment(
 }
 
 /**
- * Maps the segment that another process of this host offers over `range`, for reading only. Returns
- * undefined, or the reason if the segment cannot be mapped.
+ * Maps a segment, which another process of this host has offered, over `range` for reading only.
+ * Returns undefined if the segment is mapped, otherwise the reason in one line.
  */
 export function mapSegment(offer: Uint8Array, range: Uint8Array): string | undefined {
   if (offer.length !== offerBytes) return `an offer of ${offer.length} bytes`;
   const { pid, fd, device, inode } = decodeOffer(offer);
   let file: number | undefined;
   try {
-    // `O_NONBLOCK` keeps the open from waiting if the descriptor leads to a pipe.
+    // The descriptor may lead to a pipe. Opening a pipe would wait for a writer without
+    // `O_NONBLOCK`.
     file = openSync(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
     const it = fstatSync(file, { bigint: true });
     const isIt = it.isFile() && it.dev === device && it.ino === inode;
@@ -117,8 +121,9 @@ export function unmapSegment(range: Uint8Array): void {
 }
 
 /**
- * Maps a file over a range of memory, or zeros if `fd` is −1. Returns undefined, or the reason if
- * the mapping fails.
+ * Maps a file over a range of memory. `fd` is the descriptor of the file; if `fd` is −1, memory
+ * full of zeros is mapped instead. Returns undefined if the range is mapped, otherwise the reason
+ * in one line.
  */
 function map(range: Uint8Array, fd: number, protection: number, how: number): string | undefined {
   mmap ??= findMmap();

@@ -3,7 +3,10 @@ import type { FrameSizes, SegmentPlace } from './route.ts';
 import { segmentSlot } from './route.ts';
 import { makeSegment, mapSegment, unmapSegment } from './segment.ts';
 
-/** Common part of both ends of a segment: a range of the memory, with slots for each queue. */
+/**
+ * Part that both ends of a segment have in common. A segment is memory that this process shares
+ * with one peer on this host, divided into slots for payloads.
+ */
 class SegmentEnd {
   readonly #place: SegmentPlace;
   readonly #sizes: FrameSizes;
@@ -15,18 +18,24 @@ class SegmentEnd {
     this.range = memory.subarray(place.address, place.address + place.bytes);
   }
 
-  /** Returns the byte address of the payload of frame number `count` of a queue. */
+  /**
+   * Returns the byte address of the slot for the payload of a frame of queue `queue`. `count` is
+   * the number of frames (modulo 2^32) that the queue carried before this frame.
+   */
   slot(queue: number, count: number): number {
     return segmentSlot(this.#place, this.#sizes, queue, count);
   }
 }
 
 /**
- * Sending end of a segment. The receiver reads payloads from the segment without a system call.
- * Only headers go through the socket; each header says that a payload is ready.
+ * Sending end of a segment (memory shared with one peer). This end writes payloads into the
+ * segment, and the peer reads them without a system call. For each payload a header goes through
+ * the socket and tells the peer that the payload is ready.
  */
 export class OutSegment extends SegmentEnd {
-  /** Function that ends the present offer; undefined if no offer is open. */
+  /**
+   * Function that ends the current offer of the segment. Undefined if no offer waits for an answer.
+   */
   #close: (() => void) | undefined;
   #isMapped = false;
 
@@ -36,8 +45,8 @@ export class OutSegment extends SegmentEnd {
   }
 
   /**
-   * Makes a new segment. Returns the frame that offers the segment to the peer, or the reason if
-   * the segment cannot be made.
+   * Makes a new segment. Returns the frame that offers the segment to the peer, or the reason in
+   * one line if the segment cannot be made. An earlier segment is unmapped first.
    */
   offer(generation: number): Buffer | string {
     this.close();
@@ -49,7 +58,8 @@ export class OutSegment extends SegmentEnd {
 
   /**
    * Handles the answer of the peer to the offer. `isMapped` is true if the peer has mapped the
-   * segment. Returns false if no offer is open.
+   * segment; otherwise the segment is unmapped here too. Returns false if no offer waits for an
+   * answer.
    */
   answered(isMapped: boolean): boolean {
     if (this.#close === undefined) return false;
@@ -61,7 +71,7 @@ export class OutSegment extends SegmentEnd {
     return true;
   }
 
-  /** Ends the offer and unmaps the segment. */
+  /** Ends the offer if it waits for an answer, and unmaps the segment if it is mapped. */
   close(): void {
     if (this.#close || this.#isMapped) unmapSegment(this.range);
     this.#close?.();
@@ -70,7 +80,10 @@ export class OutSegment extends SegmentEnd {
   }
 }
 
-/** Receiving end of a segment. The receiver maps the segment for reading only. */
+/**
+ * Receiving end of a segment (memory shared with one peer). This end maps the segment for reading
+ * only.
+ */
 export class InSegment extends SegmentEnd {
   #isMapped = false;
 
@@ -79,7 +92,10 @@ export class InSegment extends SegmentEnd {
     return this.#isMapped;
   }
 
-  /** Maps the offered segment. Returns undefined, or the reason if the segment cannot be mapped. */
+  /**
+   * Maps the segment that the peer offers. Returns undefined if the segment is mapped, otherwise
+   * the reason in one line.
+   */
   take(offer: Uint8Array): string | undefined {
     const refused = mapSegment(offer, this.range);
     this.#isMapped = refused === undefined;

@@ -1,9 +1,9 @@
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * Pool of equal memory slots for received frames. The slot that was released last is used next. So
- * only a few slots are touched while frames are processed as they arrive, and these few stay in the
- * cache.
+ * Pool of slots, which are receive buffers of equal length for the payloads of frames. The slot
+ * that was released last is taken next. So if frames are processed as they arrive, the pool uses
+ * only a few slots, and these slots stay in the processor's cache.
  */
 export class Slots {
   readonly #base: number;

@@ -7,7 +7,10 @@ import { type Crossing, windowFrames } from './route.ts';
 import type { Slots } from './slots.ts';
 import { Window } from './window.ts';
 
-/** Bounded queue of frames (first in, first out) for use on one thread. Counts are modulo 2^32. */
+/**
+ * Bounded queue of frames (first in, first out), used by one thread only. Counts of frames are
+ * modulo 2^32.
+ */
 class FrameRing {
   readonly #frames: readonly Frame[] = Array.from({ length: queueDepth }, emptyFrame);
   #head = 0;
@@ -17,7 +20,7 @@ class FrameRing {
     return (this.#head - this.#tail) >>> 0;
   }
 
-  /** Number of frames ever taken out of the queue. */
+  /** Number of frames taken out of the queue since the queue was created. */
   get taken(): number {
     return this.#tail;
   }
@@ -46,15 +49,16 @@ class FrameRing {
 }
 
 /**
- * State that all queues to one process share. `isReady` is true if one of these queues may have a
- * frame to send.
+ * State that all queues to one peer share. `isReady` is false if none of these queues can send a
+ * frame, and true if one of them may be able to.
  */
 export interface Outbox {
   isReady: boolean;
 }
 
 /**
- * Sending end of a queue to another process. Frames wait here until their connection takes them.
+ * Sending end of a queue to another process. Frames wait in this object until the kernel has taken
+ * them.
  */
 export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
@@ -91,7 +95,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Next frame that may be sent now, or undefined. The frame stays in the queue until {@link sent}.
+   * Oldest frame of the queue. Undefined if no frame waits, or if the window is full, so that no
+   * frame may be sent now. The frame stays in the queue until {@link sent} is called.
    */
   get next(): Readonly<Frame> | undefined {
     const mayGo = this.#waiting.length > 0 && this.window.hasRoom;
@@ -99,8 +104,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Records that the receiver has released `count` frames ever (modulo 2^32). Returns false if
-   * fewer frames were sent.
+   * Records that the receiver has released `count` frames (modulo 2^32) since the queue was
+   * created. Returns false if fewer frames were sent, which means that the receiver is wrong.
    */
   giveBack(count: number): boolean {
     const isRight = this.window.release(count);
@@ -109,8 +114,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Called when the kernel has taken the next frame. Releases that frame: the sender may write to
-   * its range again.
+   * Called when the kernel has taken the frame that {@link next} returned. Removes the frame from
+   * the queue and so releases it: its memory may be overwritten.
    */
   sent(): void {
     this.#waiting.take();
@@ -118,20 +123,24 @@ export class SocketOutLink implements OutLink {
 }
 
 /**
- * Receiving end of a queue from another process. Holds received frames, each at its own address.
+ * Receiving end of a queue from another process. Keeps received frames until the all-reduce
+ * releases them. Each frame states the address of its payload.
  */
 export class SocketInLink implements InLink {
   readonly crossing: Crossing;
   /**
-   * Counts the received frames for which the sender has no credit back yet, which is how the sender
-   * sees the queue.
+   * Counts the frames that have been received and not yet been reported to the sender as released.
+   * The sender counts the same frames as not yet released.
    */
   readonly window: Window = new Window(windowFrames);
-  /** Slots for the payloads of frames that are to be summed, or that no lane waits for. */
+  /**
+   * Slots (receive buffers) for all payloads for which {@link expect} has not announced an address.
+   */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
   /**
-   * Queues whose sender needs a credit, unless a tensor frame reports the released frames first.
+   * List, shared by all incoming queues, of the queues whose sender will soon have a full window.
+   * The pump sends credits for the queues in this list.
    */
   readonly #due: SocketInLink[];
   readonly #expected: Frame = emptyFrame();
@@ -166,8 +175,9 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Sets `frame.address` to where the payload must go. Returns true if that is a slot, and false if
-   * it is the address that {@link expect} gave for this frame. The window must have room.
+   * Sets `frame.address` to the address to which the payload must go. If {@link expect} has
+   * announced this frame, uses the announced address and returns false. Otherwise takes a slot
+   * (receive buffer) and returns true. The window must not be full.
    */
   place(frame: Frame): boolean {
     this.window.put();
@@ -178,7 +188,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Sets `frame.address` to `address`, where the payload already lies. The window must have room.
+   * Sets `frame.address` to `address`, where the payload already lies in shared memory. The window
+   * must not be full.
    */
   placeAt(frame: Frame, address: number): void {
     this.window.put();
@@ -192,8 +203,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Returns the number of frames ever released (modulo 2^32). The caller must send that number to
-   * the sender; the window counts the frames as reported.
+   * Returns the number of frames released since the queue was created (modulo 2^32). The caller
+   * must send this number to the sender, because the window now counts these frames as reported.
    */
   giveBack(): number {
     const released = this.#present.taken;
@@ -203,8 +214,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * True if the sender will soon run out of credit only because it has not been told of released
-   * frames.
+   * True if a report of the released frames is due: the sender will soon have a full window, but
+   * would have enough room if it knew of the frames that are already released.
    */
   get isCrowded(): boolean {
     const { back, releasesNeeded } = this.window;

@@ -6,13 +6,14 @@ import { readRefusal } from './handshake.ts';
 import type { Wire } from './wire.ts';
 
 /**
- * Request of one Cloud TPU (the taker) for the parameters of a program from another one (the
+ * Request of one Cloud TPU (the taker) for the parameters of a program of another Cloud TPU (the
  * sender). Each transfer has a connection of its own:
  *
- * 1. The taker sends a `state` frame without a payload: collective = program, sequence = steps
- *    done.
- * 2. The sender sends all parameters, in order, as `state` frames: collective = program, queue =
- *    number of the parameter, sequence = number of the piece in it.
+ * 1. The taker sends a `state` frame without a payload. Fields of the header: `collective` is the
+ *    number of the program, `sequence` is the number of completed steps.
+ * 2. The sender sends all parameters, in order, as `state` frames: `collective` is the number of
+ *    the program, `queue` is the number of the parameter, `sequence` is the number of the piece in
+ *    that parameter.
  * 3. The taker closes the connection.
  */
 export interface StateQuery {
@@ -22,12 +23,15 @@ export interface StateQuery {
 }
 
 /**
- * Length of a piece of a parameter, in bytes; the last piece is shorter. Pieces are short so that
- * frames of the links never wait for more than one piece.
+ * Length of a piece of a parameter, in bytes. The last piece of a parameter may be shorter. Pieces
+ * are short, so that a tensor frame never waits for more than one piece.
  */
 const pieceBytes = 128 * 1024;
 
-/** Sending end of a transfer. It sends a piece whenever the kernel has taken the piece before. */
+/**
+ * Sending end of a transfer of parameters. Sends a piece each time the kernel has taken the
+ * previous piece.
+ */
 export class StateSender implements FrameSink {
   readonly #wire: Wire;
   readonly #generation: number;
@@ -66,23 +70,25 @@ export class StateSender implements FrameSink {
     const query = { program: header.collective, steps: header.sequence };
     this.#program = query.program;
     this.#values = this.#stateOf(query);
-    if (this.#values === undefined) return { code: 'peer', text: `this worker has no ${nameState(query)}` };
+    if (this.#values === undefined)
+      return { code: 'peer', text: `this worker has no ${nameState(query)}` };
     this.#sendSoon();
     return undefined;
   }
 
-  /** Called when the kernel has taken everything that was written. Sends the next piece. */
+  /** Called when the kernel has taken all bytes that were written. Sends the next piece. */
   drained(): void {
     this.#sendSoon();
   }
 
-  /** Stops the transfer. From then on the sender does not read the parameters. */
+  /** Stops the transfer. After `close` has returned, the sender does not read the parameters. */
   close(): void {
     this.#isClosed = true;
   }
 
   /**
-   * Sends the next piece after the pending events of sockets, so that frames of the links go first.
+   * Sends the next piece after all pending socket events have been handled, so that tensor frames
+   * are sent first.
    */
   #sendSoon(): void {
     setImmediate(() => this.#send());
@@ -114,8 +120,8 @@ export class StateSender implements FrameSink {
 }
 
 /**
- * Receiving end of a transfer. Every piece goes directly into its parameter. A piece out of order
- * is refused (`order`).
+ * Receiving end of a transfer of parameters. Every piece goes directly into the memory of its
+ * parameter. A piece that is not the next one is refused (`order`).
  */
 export class StateTaker implements FrameSink {
   readonly #query: StateQuery;
@@ -143,7 +149,7 @@ export class StateTaker implements FrameSink {
     this.#skipFull();
   }
 
-  /** Frame that requests the parameters. */
+  /** Frame that requests the parameters from the sender. */
   get query(): Buffer {
     const { program: collective, steps: sequence } = this.#query;
     const kind = frameKinds.state;
@@ -159,7 +165,8 @@ export class StateTaker implements FrameSink {
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal {
     const { kind, bytes } = header;
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
-    if (kind !== frameKinds.state) return { code: 'order', text: `an unexpected frame of kind ${kind}` };
+    if (kind !== frameKinds.state)
+      return { code: 'order', text: `an unexpected frame of kind ${kind}` };
     const room = this.#into[this.#index]?.subarray(this.#offset, this.#offset + pieceBytes);
     const isNext =
       room !== undefined &&

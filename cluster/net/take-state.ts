@@ -11,24 +11,35 @@ export interface TakeOptions extends StateQuery {
   readonly self: number;
   readonly peer: number;
   readonly generation: number;
-  /** Memory for the parameters, in order. Received parameters are written directly into it. */
+  /** Memory for each parameter, in order. Received bytes are written directly into this memory. */
   readonly into: readonly Uint8Array[];
 }
 
-/** Longest time without a received byte, in ms. Then the transfer fails with `worker-silent`. */
+/**
+ * Longest pause, in ms, in which no byte arrives. After a longer pause the transfer fails with
+ * `worker-silent`.
+ */
 const silentMsMax = 10_000;
-/** Delay before the next request, in ms, if the peer has not joined this membership yet. */
+/**
+ * Delay before the next attempt to connect, in ms, if the peer has not joined this membership yet.
+ */
 const retryMs = 50;
 
 /** Transfer of parameters that is under way. */
 export interface Taking {
-  /** Resolves when all parameters have arrived. Rejects with a `PodError` that names the peer. */
+  /**
+   * Resolves when all parameters have arrived. Rejects if the transfer fails or is cancelled, with
+   * a `PodError` that names the peer.
+   */
   readonly done: Promise<void>;
-  /** Cancels the transfer: `done` rejects, and nothing more is written to the parameters. */
+  /**
+   * Cancels the transfer: `done` rejects, and nothing more is written to the memory of the
+   * parameters.
+   */
   cancel(): void;
 }
 
-/** Fills `into` with the parameters of another Cloud TPU, over a connection to that Cloud TPU. */
+/** Fills `into` with the parameters of Cloud TPU `peer`, over a connection to that Cloud TPU. */
 export function takeState(options: TakeOptions): Taking {
   let settle: { resolve(): void; reject(error: PodError): void } | undefined;
   const done = new Promise<void>((resolve, reject) => {
@@ -65,13 +76,16 @@ export function takeState(options: TakeOptions): Taking {
 
 interface TakeEvents {
   /**
-   * `heard` is called when bytes have arrived; `taken` is called when all parameters have arrived.
+   * The transfer calls `heard` when bytes have arrived, and `taken` when all parameters have
+   * arrived.
    */
   heard(): void;
   taken(): void;
   /** Called when the transfer has failed. */
   closed(refusal: Refusal): void;
-  /** Called when the peer has not joined this membership yet. */
+  /**
+   * Called when the peer has not joined this membership yet. The caller must connect again later.
+   */
   early(): void;
 }
 
@@ -85,8 +99,9 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       if (isOpen) events.heard();
     },
     closed(refusal) {
-      // A peer closes all connections when it begins a membership. So if the connection closes
-      // before it has opened, the peer may only have been too early, and the taker tries again.
+      // A peer closes all its connections when it joins a membership. So if the connection closes
+      // before the handshake is complete, the reason may be that the peer has not joined this
+      // membership yet. Therefore the taker connects again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else

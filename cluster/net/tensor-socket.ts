@@ -14,9 +14,9 @@ import { streamWire, webSocketWire } from './wire.ts';
 import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
- * Options of a server for tensor connections. A tensor connection carries either tensors, in one
- * direction between two processes, or parameters. The process that sends the tensors listens,
- * because the listening side of a WebSocket need not mask what it sends.
+ * Options of a server for tensor connections. A tensor connection carries tensors from one process
+ * to another, or parameters. The process that sends the tensors listens, because the listening side
+ * of a WebSocket need not mask the bytes that it sends.
  */
 export interface TensorServerOptions {
   readonly token: Token;
@@ -26,38 +26,42 @@ export interface TensorServerOptions {
   /** Path of a unix socket on which the server also listens, for peers on the same host. */
   readonly unixPath?: string;
   /**
-   * Returns the reason for refusing a peer although the peer holds the token, or undefined to admit
-   * the peer. For example, the membership has changed.
+   * Decides whether a peer that holds the token may connect. Returns undefined if so, otherwise the
+   * reason for refusing the peer, for example that the membership has changed.
    */
   readonly admit: (hello: Hello) => Refusal | undefined;
   /**
-   * Called when the handshake has succeeded. Frames for process `hello.from` go out on `wire`.
-   * Returns the sink for the frames that come from that process, or a refusal.
+   * Called when the handshake has succeeded. `wire` carries frames to process `hello.from`. Returns
+   * the sink for the frames from that process, or a refusal, which closes the connection.
    */
   readonly open: (hello: Hello, wire: Wire) => FrameSink | Refusal;
-  /** Called when the kernel has taken everything that was written for process `hello.from`. */
+  /**
+   * Called when the kernel has taken all bytes that were written to `wire`, for process
+   * `hello.from`.
+   */
   readonly drained: (hello: Hello, wire: Wire) => void;
-  /** Called when an open connection has ended. */
+  /** Called when a connection for which `open` was called has ended. */
   readonly closed: (hello: Hello, refusal: Refusal | undefined, wire: Wire) => void;
-  /** Called when a connection has ended before it opened. */
+  /** Called when a connection has ended before its handshake was complete. */
   readonly turnedAway: (refusal: Refusal) => void;
 }
 
 export interface TensorServer extends Listener {
   /**
-   * Closes every connection, which is necessary when the membership changes, and goes on listening.
+   * Closes all connections, because the membership changes. The server goes on listening for new
+   * connections.
    */
   drop(): void;
 }
 
 export const tensorPath = '/tensor';
 /**
- * Time limit for the handshake at each end, in ms. It is long because 64 processes may be starting
- * on two processors.
+ * Time limit for the handshake of a connection, in ms, which each end applies. The limit is long,
+ * because 64 processes may be starting on two processors.
  */
 const handshakeMs = 20_000;
 /**
- * Largest incoming WebSocket message, in bytes. Only small frames come in: those of handshakes,
+ * Largest incoming WebSocket message, in bytes. The server receives only small frames: handshakes,
  * credits, refusals and requests for parameters.
  */
 const inboundBytesMax = 4096;
@@ -137,7 +141,7 @@ function acceptTensors(
   return connection;
 }
 
-/** Addresses at which a process serves its tensors, as the list of peers states them. */
+/** Addresses at which a process serves its tensors. The list of peers contains these addresses. */
 export interface TensorOffer {
   readonly host: string;
   readonly port: number;
@@ -150,8 +154,8 @@ export interface TensorClientOptions {
   readonly offer: TensorOffer;
   readonly hello: Omit<Hello, 'role'>;
   /**
-   * Called when the handshake has succeeded. Returns the sink for incoming frames, or a refusal.
-   * Credits go back on `wire`.
+   * Called when the handshake has succeeded. Frames to the peer, such as credits, go out on `wire`.
+   * Returns the sink for the frames from the peer, or a refusal, which closes the connection.
    */
   readonly open: (wire: Wire) => FrameSink | Refusal;
   /**
@@ -159,7 +163,7 @@ export interface TensorClientOptions {
    * to connect again.
    */
   readonly closed: (refusal: Refusal | undefined) => void;
-  /** Called when bytes have arrived. */
+  /** Called whenever bytes have arrived from the peer. */
   readonly heard?: () => void;
 }
 
@@ -167,14 +171,15 @@ export interface TensorClient {
   /** Transport of the connection: a unix socket or a WebSocket. */
   readonly over: 'unix' | 'ws';
   /**
-   * Closes the connection at once. After `close` has returned, nothing more is read into memory.
+   * Closes the connection at once. After `close` has returned, no received byte is written to
+   * memory.
    */
   close(): void;
 }
 
 /**
- * Connects to the process that serves a peer's tensors: through its unix socket if the path exists
- * on this host, otherwise through a WebSocket.
+ * Connects to the process that serves a peer's tensors. If the offer names a unix socket whose path
+ * exists on this host, the connection is a unix socket, otherwise a WebSocket.
  */
 export function connectTensors(options: TensorClientOptions): TensorClient {
   const { offer, token } = options;
@@ -255,7 +260,10 @@ function pullerOf(connection: Connection, heard: () => void = () => undefined): 
   };
 }
 
-/** Options of a socket with `onread`, which the types of Node leave out [Node, `net.Socket`]. */
+/**
+ * Options of a socket with the option `onread`, which Node supports but its TypeScript types omit
+ * [Node, `net.Socket`].
+ */
 type ReadInto = SocketConstructorOpts & {
   readonly onread: {
     readonly buffer: () => Uint8Array;
@@ -263,10 +271,12 @@ type ReadInto = SocketConstructorOpts & {
   };
 };
 
-/** Creates a socket that reads bytes directly into the memory of a puller. */
+/** Creates a socket that reads bytes directly into the memory of a puller (a receiver of bytes). */
 function pullingSocket(): {
   readonly socket: Socket;
-  /** Sets the puller and the connection. The caller must call it before the socket connects. */
+  /**
+   * Sets the puller and the connection. The caller must call `begin` before the socket connects.
+   */
   readonly begin: (puller: Puller, connection: Connection) => void;
 } {
   let puller: Puller | undefined;

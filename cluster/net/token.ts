@@ -14,8 +14,8 @@ export class Token {
   }
 
   /**
-   * Returns the HMAC-SHA256 over `parts`. The length of each part goes before the part, so that two
-   * different lists never have the same bytes.
+   * Returns the HMAC-SHA256 over `parts`. The HMAC also covers the length of each part, placed
+   * before the part, so that two different lists never yield the same bytes.
    */
   prove(parts: readonly Uint8Array[]): Buffer {
     const hmac = createHmac('sha256', this.#secret);
@@ -28,8 +28,8 @@ export class Token {
   }
 
   /**
-   * True if `proof` is the proof of `parts`. The time of the comparison does not depend on where
-   * the two differ, so an attacker learns nothing from it.
+   * True if `proof` is the HMAC-SHA256 over `parts`. The comparison takes the same time wherever
+   * `proof` is wrong, so an attacker learns nothing from that time.
    */
   isProof(proof: Uint8Array, parts: readonly Uint8Array[]): boolean {
     const expected = this.prove(parts);
@@ -66,8 +66,8 @@ export interface ReadToken {
  * Reads the token from the file that {@link tokenPath} returns. White space around the token is
  * ignored.
  *
- * @throws PodError `io` if the file cannot be read; `bad-config` if it is not a regular file, is
- * too large, or holds too short a token.
+ * @throws PodError `io` if the file cannot be read; `bad-config` if the path is not a regular file,
+ * the file is too large, or the token is too short.
  */
 export function readToken(env: Readonly<Record<string, string | undefined>>): ReadToken {
   const path = tokenPath(env);
@@ -78,8 +78,8 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
     throw new PodError('bad-config', `token file ${path}: ${found}`);
   }
   const token = new Token(Buffer.from(secret));
-  // Container engines mount secrets with mode 0444 and only into their own container, so that mode
-  // needs no warning.
+  // Container engines mount secrets below /run/secrets with mode 0444, and only into the container
+  // that needs the secret. So the mode of a file in that folder needs no warning.
   if (path.startsWith('/run/secrets/') || (mode & 0o077) === 0) return { token };
   const octal = (mode & 0o777).toString(8);
   return { token, warning: `token file ${path} has mode ${octal}: others can read it, use 600` };

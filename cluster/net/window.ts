@@ -1,15 +1,22 @@
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * Counts the frames of one queue that were sent and not yet released. The sender and the receiver
- * each keep a window. So the sender knows without asking how much room is left: the receiver
- * reports only how many frames it has ever released. Counts of frames are modulo 2^32.
+ * Limits the frames of one queue that are sent and not yet released by the receiver. The sender and
+ * the receiver each keep a window for the queue. The receiver reports how many frames it has
+ * released since the queue was created, and from this number the sender computes its free room.
+ * Counts of frames are modulo 2^32.
  */
 export class Window {
   readonly #capacity: number;
-  /** Most frames that the sender may have sent and not seen released. */
+  /**
+   * Largest number of frames that may be sent and not yet released. Equals `#capacity` until
+   * {@link narrow} reduces it.
+   */
   #size: number;
-  /** Number of frames ever put in (`put`) and ever released (`back`). */
+  /**
+   * Number of frames put into the window (`#put`), and number of frames released (`#back`), both
+   * since the window was created.
+   */
   #put = 0;
   #back = 0;
 
@@ -20,40 +27,42 @@ export class Window {
   }
 
   /**
-   * Limits the sender to `size` unreleased frames from now on. Frames that were sent before and
-   * exceed `size` stay valid.
+   * Reduces the number of unreleased frames that the sender may have to `size`. Frames sent before
+   * this call may exceed `size` and stay valid.
    */
   narrow(size: number): void {
     assert(Number.isInteger(size) && size > 0 && size <= this.#capacity, `${size} frames`);
     this.#size = size;
   }
 
-  /** Number of frames ever put in, modulo 2^32. */
+  /** Number of frames put into the window since the window was created, modulo 2^32. */
   get count(): number {
     return this.#put;
   }
 
-  /** Number of frames put in and not yet released. */
+  /** Number of frames that were put into the window and have not been released. */
   get frames(): number {
     return (this.#put - this.#back) >>> 0;
   }
 
-  /** Number of frames ever released, modulo 2^32. */
+  /** Number of frames released since the window was created, modulo 2^32. */
   get back(): number {
     return this.#back;
   }
 
   /**
-   * True if another frame fits into the window in its present size, which {@link narrow} may have
-   * reduced. The sender obeys this limit.
+   * True if another frame fits into the window. The size of the window is the one that
+   * {@link narrow} has set, or the original size if `narrow` was not called. The sender obeys this
+   * limit.
    */
   get hasRoom(): boolean {
     return this.frames < this.#size;
   }
 
   /**
-   * True if no other frame fits into the window in its original size. The receiver checks this
-   * limit, because frames sent before {@link narrow} may still be on their way.
+   * True if the window holds as many frames as its original size allows. The receiver checks this
+   * limit and not the size set by {@link narrow}, because frames sent before `narrow` may still
+   * arrive.
    */
   get isFull(): boolean {
     return this.frames >= this.#capacity;
@@ -65,8 +74,9 @@ export class Window {
   }
 
   /**
-   * Records that `count` frames were ever released. Returns false if fewer frames were put in. A
-   * count lower than an earlier count changes nothing.
+   * Records that `count` frames (modulo 2^32) have been released since the window was created.
+   * Returns false if fewer frames were put into the window. A count lower than an earlier count has
+   * no effect.
    */
   release(count: number): boolean {
     if (((this.#put - count) | 0) < 0) return false;
@@ -75,7 +85,8 @@ export class Window {
   }
 
   /**
-   * Number of frames in the window that must be released before a quarter of the window is free.
+   * Number of frames that must be released until a quarter of the window is free; 0 if a quarter is
+   * free already.
    */
   get releasesNeeded(): number {
     return Math.max(0, this.frames - this.#size + Math.max(1, this.#size >> 2));

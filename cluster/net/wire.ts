@@ -5,34 +5,41 @@ import { headerBytes, type RefusalCode } from './frame.ts';
 /** Sending half of a connection, independent of its transport. */
 export interface Wire {
   /**
-   * Sends `head`, then `payload`. The caller must not change their bytes until the kernel has taken
-   * them. Returns true if the kernel has taken them already. Otherwise the event `drained` follows,
-   * and the caller must not send another payload before that event.
+   * Sends `head`, then `payload`. Returns true if the kernel has taken all bytes. Otherwise the
+   * caller must not change `head` and `payload`, or send another payload, until the event
+   * `drained`. A closed wire sends nothing, returns false, and emits no `drained`.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
-  /** True if both ends are on one host. */
+  /**
+   * True if the connection is a unix socket, so that both ends are on one host; otherwise
+   * undefined.
+   */
   readonly isLocal?: true;
   /** Number of written bytes that the kernel has not taken yet. */
   readonly waiting: number;
   /**
-   * Sends a last record, if given, and closes the connection. Does not wait for an answer of the
-   * peer. The record may be dropped if earlier bytes still wait in the socket.
+   * Sends `record`, if given, as the last bytes and closes the connection, without waiting for an
+   * answer of the peer. `record` may be dropped if earlier bytes still wait in the socket. `code`
+   * selects the close code of a WebSocket.
    */
   end(record?: Buffer, code?: RefusalCode): void;
 }
 
 export interface WireEvents {
-  /** Called when the kernel has taken everything that was written. */
+  /** Called when the kernel has taken all bytes that were written. */
   drained(): void;
 }
 
-/** Time in which a peer can read why it was refused, in ms. Then the socket is destroyed. */
+/**
+ * Time, in ms, between the end of a connection and the destruction of its socket. In this time the
+ * peer can still read the reason for a refusal.
+ */
 const lingerMs = 200;
 
 /**
- * Creates a wire over a unix socket. `isReader` is true for an end that reads into shared memory.
- * The socket of a reader is destroyed at once when the connection ends, so that no late byte
- * reaches memory that has another use by then.
+ * Creates a wire over a unix socket. `isReader` is true if this end reads received bytes into
+ * shared memory. The socket of such an end is destroyed at once when the connection ends, because a
+ * late byte could overwrite memory that is already used for something else.
  */
 export function streamWire(socket: Socket, events: WireEvents, isReader = false): Wire {
   let isBlocked = false;
@@ -63,9 +70,9 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
 }
 
 /**
- * Creates a wire over the listening side of a WebSocket, whose messages are not masked. `socket` is
- * the socket under `ws`. A head and its payload are one message. The wire writes that message
- * directly to the socket, because the library would make two messages.
+ * Creates a wire over the listening side of a WebSocket, which does not mask its messages. `socket`
+ * is the socket that `ws` uses. `head` and `payload` form one message. The wire writes this message
+ * directly to `socket`, because the WebSocket library would send two messages.
  */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {
   let isBlocked = false;
@@ -100,12 +107,15 @@ export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents)
   };
 }
 
-/** Most bytes of a WebSocket header [RFC 6455, 5.2] and the header of a frame together. */
+/**
+ * Largest total length, in bytes, of a WebSocket header [RFC 6455, 5.2] and the header of a frame.
+ */
 const leadBytesMax = 10 + headerBytes;
 
 /**
- * Writes a WebSocket header and then `head` to `lead`. The header announces one binary message of
- * `head` and `bytes` more bytes. Returns the part of `lead` that was written.
+ * Writes the beginning of a binary WebSocket message to `lead`: the WebSocket header, then `head`.
+ * The rest of the message, `bytes` bytes, is sent separately. Returns the part of `lead` that was
+ * written.
  */
 function leadIn(lead: Buffer, head: Uint8Array, bytes: number): Buffer {
   const length = head.length + bytes;
@@ -119,8 +129,8 @@ function leadIn(lead: Buffer, head: Uint8Array, bytes: number): Buffer {
 }
 
 /**
- * Returns the close code of a WebSocket for a refusal: from 4001 on, for private use, or 1000
- * without a refusal.
+ * Returns the WebSocket close code for a refusal: a code from 4001 to 4006, in the range for
+ * private use. Without a refusal returns 1000, which means a normal close.
  */
 export function closeCode(code: RefusalCode | undefined): number {
   switch (code) {
@@ -142,8 +152,9 @@ export function closeCode(code: RefusalCode | undefined): number {
 }
 
 /**
- * Ends a socket. If `atOnce` is true or more than {@link mostLastWords} bytes wait, the waiting
- * bytes are dropped, because they may lie in memory that is about to be overwritten.
+ * Ends a socket. If `atOnce` is true, or more than {@link mostLastWords} bytes wait, drops the
+ * waiting bytes, because they may lie in memory that is about to be overwritten. Otherwise lets the
+ * system send the waiting bytes, and destroys the socket after {@link lingerMs}.
  */
 export function endSocket(socket: Socket, atOnce: boolean): void {
   if (atOnce || socket.writableLength > mostLastWords) {
@@ -155,7 +166,7 @@ export function endSocket(socket: Socket, atOnce: boolean): void {
 }
 
 /**
- * Most waiting bytes that are still sent when a socket ends: enough for a refusal and a close frame
- * of a WebSocket.
+ * Largest number of waiting bytes that are still sent when a socket ends. A refusal and a close
+ * frame of a WebSocket fit.
  */
 const mostLastWords = 1024;

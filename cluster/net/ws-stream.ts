@@ -5,8 +5,8 @@ import { frameElementsMax } from './route.ts';
 import { endSocket, type Wire } from './wire.ts';
 
 /**
- * Receiver of the bytes of a stream. The caller either reads bytes into the memory of `room` and
- * reports their number to `took`, or passes a piece to `push`.
+ * Receiver of the bytes of a stream. The caller has two ways to pass bytes: it reads them into the
+ * memory that `room` returns and reports their number to `took`, or it passes them to `push`.
  */
 export interface Puller {
   /** Returns the memory for the next bytes. The memory is never empty. */
@@ -16,26 +16,27 @@ export interface Puller {
 }
 
 /**
- * Reading half of the connecting side of a WebSocket [RFC 6455]. Received bytes go from the kernel
- * directly to their place, which for tensors is shared memory. (A library that delivers messages
- * would copy each message twice.)
+ * Reading half of the connecting side of a WebSocket [RFC 6455]. Payload bytes go from the kernel
+ * directly into the memory of `target`, which for tensors is the emulator's memory. A WebSocket
+ * library would deliver whole messages and copy each message twice.
  */
 export class WebSocketStream implements Puller {
   readonly #target: Puller;
   readonly #events: WebSocketStreamEvents;
   readonly #key: string = randomBytes(16).toString('base64');
   /**
-   * Memory for bytes outside of payloads, and for the first few bytes of a payload. These bytes are
-   * too few to be received directly in their place.
+   * Memory for received bytes that are not a payload of data: the HTTP response, WebSocket headers
+   * and control frames. One read may also return the first few payload bytes after a header. These
+   * bytes are copied to the target.
    */
   readonly #scratch: Buffer = Buffer.alloc(64);
   #state: 'upgrading' | 'open' | 'ended' = 'upgrading';
   #response = '';
-  /** Header bytes of the present frame that have arrived so far. */
+  /** Header bytes of the current WebSocket frame that have arrived so far. */
   readonly #head: Buffer = Buffer.alloc(10);
   #headFilled = 0;
   #opcode = 0;
-  /** Number of payload bytes of the present frame that have not arrived yet. */
+  /** Number of payload bytes of the current WebSocket frame that have not arrived yet. */
   #left = 0;
   #inScratch = true;
 
@@ -134,13 +135,14 @@ export interface WebSocketStreamEvents {
   open(): void;
   /**
    * Called once, as the last event, when the peer has closed the stream or violated the protocol.
-   * `refusal` is undefined if the peer closed it.
+   * `refusal` is undefined if the peer has closed the stream, otherwise it names the violation.
    */
   ended(refusal: Refusal | undefined): void;
 }
 
 /**
- * Creates the writing half of the connecting side of a WebSocket. Every record is one masked frame.
+ * Creates the writing half of the connecting side of a WebSocket. Each call of `write` sends one
+ * masked WebSocket frame.
  */
 export function maskedWire(socket: Socket): Wire {
   const write = (record: Uint8Array): boolean => {
@@ -160,7 +162,7 @@ export function maskedWire(socket: Socket): Wire {
   };
 }
 
-/** Encodes a complete masked frame of a WebSocket. The payload has at most 65535 bytes. */
+/** Encodes a complete masked frame of a WebSocket. The payload must not exceed 65535 bytes. */
 export function maskedFrame(opcode: number, payload: Uint8Array): Buffer {
   const long = payload.length >= 126;
   const start = long ? 8 : 6;

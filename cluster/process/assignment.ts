@@ -29,7 +29,7 @@ export interface Assignment {
   readonly relaxed: boolean;
   /** The programs without their executables, in the same order as the packed executables. */
   readonly programs: readonly Omit<Program, 'executable'>[];
-  /** Length in bytes, and SHA-256 in hex, of the joined pieces of the executables. */
+  /** Length in bytes and SHA-256 in hex of the packed executables, which travel in pieces. */
   readonly code: { readonly bytes: number; readonly hash: string };
 }
 
@@ -89,9 +89,9 @@ export function readAssignment(text: string): Assignment {
 }
 
 /**
- * Returns the programs of an assignment, with the executables unpacked from `bytes`.
+ * Returns the programs of an assignment. Their executables are unpacked from `bytes`.
  *
- * @throws PodError `bad-program` if the hash of `bytes` is not the one in the assignment.
+ * @throws PodError `bad-program` if the hash of `bytes` differs from the hash in the assignment.
  */
 export function programsOf({ programs, code }: Assignment, bytes: Uint8Array): Program[] {
   const found = hashOf(bytes);

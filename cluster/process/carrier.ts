@@ -34,36 +34,42 @@ export interface CarrierOptions {
    */
   readonly unixPath: string | undefined;
   /**
-   * Returns views of the parameters of a program after `steps` steps, without copying, or undefined
-   * if this process does not have them.
+   * Returns views of a program's parameters after `steps` steps, without copying. Returns undefined
+   * if this process does not have these parameters.
    */
   readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
   /**
-   * Called with the reason why payloads to or from a peer on this host go through a socket although
-   * they could go through shared memory.
+   * Called if a peer on this host exchanges payloads with this process through a socket although
+   * both could use shared memory. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
-  /** Called when the connection with a peer ends in the middle of a membership. */
+  /** Called when the connection with a peer ends although the membership goes on. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
 }
 
-/** One transfer of parameters: the peer, the program and its steps, and the target memory. */
+/**
+ * Description of one transfer of parameters: the peer, the program, its number of steps, and the
+ * memory that receives the parameters.
+ */
 export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 
-/** Wait in ms before reconnecting to a peer that has not entered this membership yet. */
+/**
+ * Wait in ms before the next attempt to connect to a peer. A peer that has not entered this
+ * membership yet refuses the connection.
+ */
 const retryMs = 50;
 
 /**
  * Connects the links of one Cloud TPU to its neighbours over sockets, and transfers parameters
- * between processes. The carrier lives as long as its node; `begin` makes new connections for every
- * membership.
+ * between processes. A carrier lives as long as the {@link Node} of its Cloud TPU. `begin` replaces
+ * all connections for a new membership.
  */
 export class Carrier {
   readonly #parts: CarrierOptions;
   /** By link: bytes sent in earlier memberships. */
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
-  /** By connection: the sender of this Cloud TPU's parameters to a peer. */
+  /** By connection: the object that sends this Cloud TPU's parameters to a peer. */
   readonly #senders: Map<Wire, StateSender> = new Map();
   /** Transfers under way that bring parameters of a peer to this Cloud TPU. */
   readonly #takings: Set<Taking> = new Set();
@@ -93,8 +99,8 @@ export class Carrier {
   }
 
   /**
-   * Begins a membership: empties the links and connects to the peers. `offers` holds their
-   * addresses, by Cloud TPU. Call only while no core runs a step.
+   * Begins a membership: empties the links and connects to the peers. `offers`: by Cloud TPU, the
+   * addresses at which it accepts connections from peers. Call only while no core runs a step.
    */
   begin(generation: number, offers: readonly TensorOffer[]): void {
     const { memory, layout, hosting, unshared } = this.#parts;
@@ -111,15 +117,18 @@ export class Carrier {
     for (const peer of ici.pump.peers.in) this.#connect(peer, generation, at(offers, peer));
   }
 
-  /** Stops the links and ends every wait of this process's worker, until the next `begin`. */
+  /**
+   * Stops the links and ends every wait of this process's cores for a neighbour. Until the next
+   * `begin`, new waits end at once.
+   */
   abort(): void {
     this.#ici?.stop();
     abortFabric(this.#parts.memory, this.#parts.layout.fabric);
   }
 
   /**
-   * Fills `into` with the parameters of a program after `steps` steps, copied from Cloud TPU `peer`
-   * in the same membership. Rejects with a `PodError` that names the peer.
+   * Fills `what.into` with a program's parameters after `what.steps` steps, copied from Cloud TPU
+   * `what.peer` in the same membership. Rejects with a `PodError` that names the peer.
    */
   async take(what: TakeParts): Promise<void> {
     const { token, hosting } = this.#parts;
@@ -215,9 +224,10 @@ export class Carrier {
   }
 
   /**
-   * Handles the end of a connection that a peer opened. If no frame has used the connection, or the
-   * peer has a newer one, nothing is wrong and the peer connects again if it needs to. Otherwise
-   * reports trouble with the peer.
+   * Handles the end of a connection that a peer opened. Reports trouble with the peer if the
+   * connection carried the link to that peer. Reports nothing if the connection carried parameters,
+   * if the peer has opened a newer connection, or if the peer had not yet sent a first credit: the
+   * peer then connects again if it needs to.
    */
   #closedOut({ channel, from, generation }: Hello, refusal: Refusal | undefined, wire: Wire): void {
     this.#senders.get(wire)?.close();

@@ -43,7 +43,7 @@ export class Ici {
       ...{ torus, worker: self, generation, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
-      // The clock is not needed: this thread never waits with a deadline.
+      // A constant serves as the clock, because this thread never waits with a deadline.
       now: () => 0,
     });
     this.#engine = new Engine(memory, engine, allReduce, doorbell);
@@ -70,7 +70,10 @@ export class Ici {
     this.pump.close();
   }
 
-  /** Runs the buckets that the worker starts; sleeps on the engine's bell while there are none. */
+  /**
+   * Runs the all-reduces of the buckets that the worker starts. While no bucket is started, sleeps
+   * on the engine's bell, the word of shared memory by which the worker wakes the engine.
+   */
   async #serve(): Promise<void> {
     const { words, index } = this.#engine.bell;
     while (this.#isRunning) {
@@ -82,7 +85,7 @@ export class Ici {
   }
 }
 
-/** Value of the engine's bell while the engine may sleep; see src/fabric/engine.ts. */
+/** Value of the engine's bell while the engine sleeps or is about to; see src/fabric/engine.ts. */
 const asleep = 1;
 
 /** Type of `Atomics.waitAsync` [ES2024]: `Atomics.wait` for a thread that must not block. */

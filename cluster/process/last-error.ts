@@ -10,7 +10,7 @@ export interface LastError {
   readonly message: string;
 }
 
-/** Longest part of a log that is searched for an error: the last so many bytes. */
+/** Number of bytes at the end of a log that are searched for an error. */
 const tailBytes = 16_384;
 /** Longest message, in characters, made from a log line that is not JSON. */
 const wordsMax = 300;
@@ -22,9 +22,9 @@ const lineSchema = z.object({
 });
 
 /**
- * Returns the reason why a process has ended, from its log after byte `from`: the last error that
- * the process logged. If it logged none, the reason is a line written by something else, for
- * example by V8 when it ran out of memory. Undefined if the log has neither.
+ * Returns the error that ended a process, from the part of its log after byte `from`: the last
+ * error that the process logged. If the process logged no error, returns a line that another
+ * program wrote into the log, for example V8 when memory ran out. Undefined if the log has neither.
  */
 export function lastErrorIn(path: string, from: number): LastError | undefined {
   const lines = linesOf(path, from);
@@ -34,7 +34,9 @@ export function lastErrorIn(path: string, from: number): LastError | undefined {
   return words === undefined ? undefined : { code: undefined, message: words.slice(0, wordsMax) };
 }
 
-/** Returns the last logged error (pino level 50 or more) among some lines of a log. */
+/**
+ * Returns the last error (pino level 50 or more) in lines of a log; undefined if there is no error.
+ */
 export function lastErrorAmong(lines: readonly string[]): LastError | undefined {
   const errors = lines.flatMap((line) => lineSchema.safeParse(jsonOf(line)).data ?? []);
   const error = errors.at(-1);
@@ -42,12 +44,14 @@ export function lastErrorAmong(lines: readonly string[]): LastError | undefined 
 }
 
 /**
- * Returns a line that the process itself did not log (not JSON), with white space collapsed. V8 and
- * the system's loader print many lines and name the cause in the first, so the first line with a
- * word like "fatal" is preferred, then the first line.
+ * Returns the line that most likely says why the process ended, among the lines that are not JSON
+ * and that the process therefore did not log itself. White space is collapsed. V8 and the system's
+ * loader print many lines, with the cause first. So this is the first line with a word like
+ * "fatal", or the first line of all if no line has such a word.
  */
 function foreign(lines: readonly string[]): string | undefined {
-  // A line that begins like JSON but does not parse is a log line of the process that was cut off.
+  // A line that begins like JSON but does not parse is a log line of the process itself, cut off
+  // when the process ended.
   const others = lines.filter((line) => !line.startsWith('{"') && jsonOf(line) === undefined);
   const fatal = others.find((line) => /fatal|error|cannot|out of memory/i.test(line));
   return (fatal ?? others[0])?.replace(/[\s#]+/g, ' ').trim();

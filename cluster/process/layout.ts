@@ -18,7 +18,8 @@ import { bucketPlaces } from '../threads/ports.ts';
 export interface ProcessLayout {
   /**
    * The layout in the form that the thread of the cores expects, with an entry for each Cloud TPU
-   * of the slice. All entries are equal; only the entry of this process's Cloud TPU is used.
+   * of the slice. All entries are the same addresses; only the entry of this process's Cloud TPU is
+   * used.
    */
   readonly threads: Layout;
   /** Links of the whole slice. Only the links that end at this Cloud TPU are used. */
@@ -34,8 +35,9 @@ export interface ProcessLayout {
 }
 
 /**
- * Lays out the memory of a process. First comes the layout of a slice of one Cloud TPU, then the
- * links of the real slice, the engine and the pump.
+ * Lays out the memory of the process of one Cloud TPU. First comes the layout that a pod of threads
+ * with a single Cloud TPU would have. Then come the links of the whole slice, the all-reduce
+ * engine, and the pump (which moves frames between links and sockets).
  */
 export function layOutProcess(hosting: Hosting, executables: readonly Executable[]): ProcessLayout {
   const { torus } = hosting;

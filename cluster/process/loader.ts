@@ -25,7 +25,10 @@ interface Feed {
   readonly plan: Plan;
   readonly queue: InfeedQueue;
   readonly scratch: FillScratch;
-  /** Step of the program that corresponds to step 0 of the queue. */
+  /**
+   * Step of the program that corresponds to step 0 of the queue. A queue counts its steps from 0
+   * again whenever it is emptied.
+   */
   readonly base: number;
   /** Step of the queue that the loader fills next. */
   next: number;
@@ -48,7 +51,9 @@ export class Loader {
   readonly #parts: LoaderParts;
   readonly #opened: Map<string, DatasetPair> = new Map();
   #feeds: Feed[] = [];
-  /** Counter whose remainder, modulo the number of feeds, is the feed whose turn it is. */
+  /**
+   * Counter of feed turns. The feed with the index `#present` modulo the number of feeds is next.
+   */
   #present = 0;
   #turn: NodeJS.Immediate | undefined;
 
@@ -57,8 +62,8 @@ export class Loader {
   }
 
   /**
-   * Starts to fill the queues, which must be empty. `fromSteps` holds, by program, the step that
-   * comes first. Errors go to `failed`.
+   * Starts to fill the queues, which must be empty. `fromSteps`: by program, the first step to
+   * load. An error stops the loader and is passed to `failed`.
    */
   begin(fromSteps: readonly number[]): void {
     this.stop();
@@ -73,7 +78,7 @@ export class Loader {
     this.wake();
   }
 
-  /** Continues loading, because a slot may have become free. */
+  /** Schedules the next turn of loading. Called when a slot may have become free. */
   wake(): void {
     this.#turn ??= setImmediate(() => this.#takeTurn());
   }
@@ -122,7 +127,10 @@ export class Loader {
     this.wake();
   }
 
-  /** Returns the first feed with a free slot, in turn order; undefined if all queues are full. */
+  /**
+   * Returns the first feed with a free slot, beginning with the feed whose turn it is; undefined if
+   * all queues are full.
+   */
   #nextFeed(): Feed | undefined {
     for (let i = 0; i < this.#feeds.length; i++, this.#present++) {
       const feed = at(this.#feeds, this.#present % this.#feeds.length);
@@ -132,7 +140,10 @@ export class Loader {
   }
 }
 
-/** Makes some samples of a feed's next step. Returns true if the step is complete and published. */
+/**
+ * Makes some samples of a feed's next step. If the step is complete, publishes it to the queue and
+ * returns true; otherwise returns false.
+ */
 function fillSome(feed: Feed, tpu: number): boolean {
   const { source, dataset, plan, queue, scratch, base, next, filled } = feed;
   const count = tpuBatch(plan);
@@ -148,8 +159,9 @@ function fillSome(feed: Feed, tpu: number): boolean {
 }
 
 /**
- * Returns the step of the plan for a step of the program. A training plan has no end. An evaluation
- * plan covers the dataset once, so its steps repeat after each pass.
+ * Returns the step of `plan`, which assigns samples to cores, for step `step` of the program. A
+ * training plan has no end, so both steps are equal. An evaluation plan covers the dataset once and
+ * is then repeated.
  */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);

@@ -16,7 +16,9 @@ export interface LobbyOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** A worker's process that is connected to the master. It has a Cloud TPU or waits for one. */
+/**
+ * A worker's process that is connected to the master. The process has a Cloud TPU or waits for one.
+ */
 export class JoinedProcess {
   readonly hello: Hello;
   readonly #channel: ControlChannel<ToNode>;
@@ -55,7 +57,7 @@ export class JoinedProcess {
     this.#events = events;
   }
 
-  /** Takes the Cloud TPU away from the process, which waits for another one. */
+  /** Takes the Cloud TPU away from the process. The process then waits in the lobby for another. */
   unseat(): void {
     this.#events = undefined;
   }
@@ -79,14 +81,14 @@ export class JoinedProcess {
  * process that hangs by its heartbeat messages.
  */
 const heartbeatMs = 20_000;
-/** Longest time in ms that the lobby waits for `dismissed` from processes that it has dismissed. */
+/** Longest time in ms that the lobby waits for the answers (`dismissed`) to `dismiss`. */
 const dismissMsLimit = 3000;
 
-/** How the lobby dismisses the workers when the run is over. */
+/** Options of {@link Lobby.dismiss}, which tells all workers that the run is over. */
 export interface Dismissal {
   /**
-   * Number of workers that the lobby waits for, connected ones included. Workers that are still
-   * starting count, so that they too learn that the run is over.
+   * Number of workers that must learn that the run is over. The number includes workers that are
+   * still starting and have not connected yet.
    */
   readonly expected: number;
   /** Longest time in ms that the lobby waits for workers that are still starting. */
@@ -105,7 +107,10 @@ export class Lobby {
   /** Called when a process joins; undefined if no pod needs workers. */
   #arrived: (() => void) | undefined;
   #isClosing = false;
-  /** See {@link Dismissal}; undefined until the run is over. */
+  /**
+   * Time in ms that dismissed processes keep running after this master has ended; undefined until
+   * the run is over.
+   */
   #lingerMs: number | undefined;
   /** Processes that were sent `dismiss` and have neither answered nor disconnected. */
   readonly #unheard: Set<JoinedProcess> = new Set();
@@ -145,24 +150,25 @@ export class Lobby {
   }
 
   /**
-   * Sets the callback for processes that join and need a Cloud TPU. Calls it at once if some wait
-   * already. Undefined removes the callback.
+   * Sets the function to call whenever a process joins; undefined removes the function. If
+   * processes without a Cloud TPU wait already, calls the new function at once.
    */
   attend(arrived: (() => void) | undefined): void {
     this.#arrived = arrived;
     if (this.waiting.length > 0) arrived?.();
   }
 
-  /** Stops listening and disconnects all processes, which then look for the next master. */
+  /** Stops listening and disconnects all processes. The processes then look for the next master. */
   async close(): Promise<void> {
     this.#isClosing = true;
     await this.#listener?.close();
   }
 
   /**
-   * Sends `dismiss` to all connected processes, and to those that join meanwhile, then closes the
-   * lobby. Resolves when `expected` processes have answered and no answer is missing, or when the
-   * time limits have passed. A process that disconnects counts as one that has answered.
+   * Sends `dismiss` to every connected process, and to every process that joins before the lobby
+   * closes. Closes the lobby when at least `expected` processes and all dismissed processes have
+   * answered, or when the time limits have passed. A process that disconnects counts as one that
+   * has answered.
    */
   async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
     this.#isClosing = true;
@@ -211,8 +217,8 @@ export class Lobby {
   }
 
   /**
-   * Logs why a process without a Cloud TPU gave up. No pod knows this process, so the lobby must
-   * log the reason.
+   * Logs the error that a process reports with `unable` while the process has no Cloud TPU. The
+   * lobby logs it, because such a process belongs to no pod.
    */
   #tellUnable({ hello }: JoinedProcess, { code, message }: FromNode & { kind: 'unable' }): void {
     const rank = hello.from === unnumbered ? undefined : hello.from;

@@ -16,8 +16,9 @@ export interface LocalWorkersOptions {
   /** Environment variables for the workers' processes. */
   readonly env: NodeJS.ProcessEnv;
   /**
-   * Called when the process of a Cloud TPU has died. Returns true if the pod decides about a
-   * replacement (by calling `replace`), false if LocalWorkers is to start another process.
+   * Called when the process of a Cloud TPU has died. Returns true if the pod handles the loss and
+   * itself calls `replace` for a new process. Returns false if LocalWorkers must start a new
+   * process without such a call.
    */
   readonly died: (tpu: number, death: Death) => boolean;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -26,11 +27,14 @@ export interface LocalWorkersOptions {
 /** Period in ms of the check for dead workers that an earlier master started. */
 const lookMs = 250;
 /**
- * Lifetime in ms below which a process counts as short-lived. Several short-lived processes in a
- * row delay the next start.
+ * Lifetime in ms below which a process counts as short-lived. After two or more short-lived
+ * processes in succession, the next start is delayed.
  */
 const shortLifeMs = 5000;
-/** Delay in ms of the next start after two short lives in a row; doubled with each further one. */
+/**
+ * Delay in ms of the next start after two short-lived processes in succession. Each further
+ * short-lived process doubles the delay.
+ */
 const firstDelayMs = 100;
 /** Longest delay of a start, in ms. */
 const delayMsMax = 5000;
@@ -39,9 +43,12 @@ const delayMsMax = 5000;
 interface Watched {
   readonly identity: ProcessIdentity;
   readonly startedMs: number;
-  /** Byte offset in the worker's log at which the lines of this process begin. */
+  /**
+   * Size in bytes of the worker's log when this process started: the log lines of this process
+   * follow.
+   */
   readonly logStart: number;
-  /** Number of processes of this Cloud TPU, in a row before this one, with a short life. */
+  /** Number of short-lived processes of this Cloud TPU directly before this process. */
   readonly shortLives: number;
   /** True if this master started the process, so that Node reports its exit. */
   readonly isChild: boolean;
@@ -69,8 +76,8 @@ export class LocalWorkers {
   }
 
   /**
-   * Adopts the live workers that an earlier master started, as listed in the folder, and starts a
-   * worker for every Cloud TPU without one.
+   * Takes over the workers that an earlier master started, if the pod's folder lists them and they
+   * are alive. Starts a worker for every other Cloud TPU.
    */
   startAll(): void {
     const { folder, tpus } = this.#options;
@@ -83,7 +90,10 @@ export class LocalWorkers {
     }
   }
 
-  /** Starts another process for a Cloud TPU. The former process counts as lost even if it lives. */
+  /**
+   * Starts a new process for a Cloud TPU. From now on the old process counts as dead, even if it is
+   * still alive.
+   */
   replace(tpu: number): void {
     const before = this.#watched[tpu];
     if (before !== undefined) before.hasDied = true;
@@ -102,7 +112,10 @@ export class LocalWorkers {
     return found !== undefined && !found.hasDied && isAlive(found.identity);
   }
 
-  /** Starts another process, after a delay if two or more processes in a row had a short life. */
+  /**
+   * Starts a new process for a Cloud TPU, at once or, after two or more short-lived processes in
+   * succession, with a delay.
+   */
   #startLater(tpu: number, before: Watched | undefined): void {
     const shortLives = before === undefined ? 0 : shortLivesAfter(before);
     if (shortLives < 2) {

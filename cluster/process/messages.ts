@@ -41,27 +41,28 @@ export type ToNode =
     }
   | { readonly kind: 'pod'; readonly message: ToWorker }
   /**
-   * Asks the process to host lost Cloud TPU `tpu` too, because no replacement process has joined.
-   * The process answers by joining a second time for this Cloud TPU.
+   * Asks the process to emulate lost Cloud TPU `tpu` in addition to its own, because no replacement
+   * has joined. The process answers by joining a second time, for `tpu`.
    */
   | { readonly kind: 'host'; readonly tpu: number }
   /**
-   * Tells the process that the run is over. The process answers `dismissed` and ends `lingerMs`
-   * after this master has ended. The delay is for container engines that stop all containers when
-   * the first one ends: the first one must be the master.
+   * Tells the process that the run is over. The process answers `dismissed`, and ends `lingerMs`
+   * after the master has ended. The delay lets the master be the first to end: some container
+   * engines stop all containers when the first one ends, and take over its exit code.
    */
   | { readonly kind: 'dismiss'; readonly lingerMs: number }
   /**
-   * Sets a program's parameters to the pieces received by `write`. `hash` is the hash of all
-   * parameters (`hashValues`); the process refuses the request if its pieces have another hash.
+   * Sets a program's parameters to the values that earlier `write` messages brought in pieces.
+   * `hash` is the hash of all these values (`hashValues`). If the process has received other
+   * values, it sets nothing and answers with the reason.
    */
   | ({ readonly kind: 'set'; readonly hash: string } & Request)
   /**
-   * A piece of a parameter, at most {@link pieceBytesMax} bytes. The process keeps it aside until
-   * `set`.
+   * A piece of a parameter, at most {@link pieceBytesMax} bytes. The process stores the piece until
+   * `set` arrives.
    */
   | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
-  /** Asks for `length` bytes of a parameter; {@link pieceBytesMax} limits the answer. */
+  /** Asks for `length` bytes of a parameter. The answer has at most {@link pieceBytesMax} bytes. */
   | ({ readonly kind: 'read'; readonly length: number } & Request & Piece)
   /** Makes the process copy a program's parameters from the process of Cloud TPU `peer`. */
   | ({
@@ -89,7 +90,10 @@ export interface Piece {
 
 /** Message from a worker's process to the master. */
 export type FromNode =
-  /** The process has unpacked the programs and accepts connections of its neighbours at `offer`. */
+  /**
+   * The process has unpacked the programs and accepts connections from its neighbours at the
+   * addresses in `offer`.
+   */
   | {
       readonly kind: 'offer';
       readonly pid: number;
@@ -98,9 +102,9 @@ export type FromNode =
       readonly offer: TensorOffer;
     }
   /**
-   * A message of the worker's state machine. `sent` holds the bytes sent so far on each link of
-   * this Cloud TPU as a flat list: link number, bytes, link number, bytes, …. It is empty except
-   * for `step-done`.
+   * A message of the worker's state machine. With a `step-done` message, `sent` holds the bytes
+   * sent so far on each link of this Cloud TPU, as a flat list: link number, bytes, link number,
+   * bytes, …. With any other message `sent` is empty.
    */
   | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
   /** Periodic heartbeat with the progress counter of the Cloud TPU. */
@@ -114,11 +118,11 @@ export type FromNode =
       readonly why: string | null;
       readonly bytes: Uint8Array;
     }
-  /** The process has given up its Cloud TPU after `stop` and waits for another. */
+  /** The process has given up its Cloud TPU after `stop` and waits for another Cloud TPU. */
   | { readonly kind: 'left' }
   /**
-   * The process cannot start or continue; `message` is its last error. `code` is that of a
-   * PodError, or null.
+   * The process cannot start or continue. `message` is the message of the error that stopped it.
+   * `code` is the error's code, or null if the error has none.
    */
   | { readonly kind: 'unable'; readonly code: string | null; readonly message: string }
   /** Answer to `dismiss`. */
@@ -162,8 +166,8 @@ const fromNode: Shapes<FromNode> = {
 };
 
 /**
- * Checks a message that arrived at a worker's process. Throws `worker-threw`, naming the malformed
- * field.
+ * Returns `value` as a message to a worker's process. Throws `worker-threw`, naming the field, if a
+ * field is malformed.
  */
 export function checkToNode(value: unknown): ToNode {
   const message = checkMessage<ToNode>(toNode, value, 'a worker');
@@ -171,7 +175,8 @@ export function checkToNode(value: unknown): ToNode {
 }
 
 /**
- * Checks a message that arrived at the master. Throws `worker-threw`, naming the malformed field.
+ * Returns `value` as a message to the master. Throws `worker-threw`, naming the field, if a field
+ * is malformed.
  */
 export function checkFromNode(value: unknown): FromNode {
   const message = checkMessage<FromNode>(fromNode, value, 'the master');

@@ -13,13 +13,13 @@ export class NodeFeeds {
   /** By program: its infeed queue; undefined for a program without a feed. */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * By program: step of the program that corresponds to step 0 of the program's queue. -1 before
-   * `begin`.
+   * By program: step of the program that corresponds to step 0 of the program's queue, because a
+   * queue counts its steps from 0 again whenever it is emptied. -1 before `begin`.
    */
   #bases: number[];
   /** By program: first step whose slot has not been released. -1 before `begin`. */
   #next: number[];
-  /** True while the loader fills the queues. */
+  /** True while the loader may fill the queues: from `begin` until the loader is stopped. */
   #isFed = false;
 
   constructor(parts: LoaderParts) {
@@ -49,9 +49,9 @@ export class NodeFeeds {
   }
 
   /**
-   * Makes the queues deliver `steps` next, by program. Keeps the samples that are already loaded if
-   * they begin with those steps; otherwise empties the queues and loads again. Call only while no
-   * core reads its infeed.
+   * Makes the queue of each program continue at the step that `steps` holds for the program. If all
+   * queues already continue there, loaded samples are kept. Otherwise all queues are emptied and
+   * loaded again. Call only while no core reads its infeed.
    */
   async begin(steps: readonly number[]): Promise<void> {
     steps.forEach((step, program) => {
@@ -76,8 +76,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if `step` is the one after the first step that is not released. The queue then continues
-   * with `step` when one slot is released.
+   * True if only one slot, that of step `step` - 1, is still to be released before the program's
+   * queue continues at `step`.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

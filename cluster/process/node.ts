@@ -33,7 +33,8 @@ export interface NodeOptions {
   readonly port: number;
   readonly send: (message: FromNode) => void;
   /**
-   * Called once when the node has ended: without an error after `stop`, otherwise with the error.
+   * Called once when the node has ended. `error` is the error that ended the node, or undefined if
+   * the node was told to end, for example by `stop`.
    */
   readonly ended: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -41,24 +42,28 @@ export interface NodeOptions {
 
 const nothing = new Uint8Array(0);
 
-/** Kinds of messages that concern the process and not one Cloud TPU in it. */
+/** Kinds of messages for a worker's process as a whole, not for one of its Cloud TPUs. */
 type Outside = { readonly kind: 'code' | 'welcome' | 'host' | 'dismiss' };
-/** Messages to a {@link Node}: those that concern one Cloud TPU. */
+/** Messages for one Cloud TPU of a process, and so for its {@link Node}. */
 export type ToSeat = Exclude<ToNode, Outside>;
 
 /** Period of the heartbeat messages, in ms. */
 const heartbeatMs = 200;
 /**
- * Wait in ms before this node accuses a peer whose connection has ended. If the peer has died, the
- * master notices by itself in this time and begins a new membership, and no accusation is sent.
+ * Time in ms between the end of the connection to a peer and this node's report (`accused`) to the
+ * master. If the peer has died, the master itself finds out and begins a new membership within this
+ * time, and the node sends no report.
  */
 const troubleMs = 1500;
-/** Longest wait of a core for a neighbour or for its infeed, in ms, by MXU implementation. */
+/**
+ * Longest time in ms that a core waits for a neighbour or for its infeed, for each implementation
+ * of the MXU.
+ */
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
  * One Cloud TPU in a worker's process: the thread of its cores, its loader, and its links to other
- * processes. A process that hosts lost Cloud TPUs has a node for each.
+ * processes. A process that stands in for lost Cloud TPUs has one more node for each of them.
  */
 export class Node {
   readonly tpu: number;
@@ -78,18 +83,18 @@ export class Node {
   #offer: TensorOffer | undefined;
   #generation = 0;
   /**
-   * Heartbeats sent while the cores waited for the infeed. They count as progress, since waiting
-   * for the loader is no failure.
+   * Number of heartbeats that were sent while the cores waited for the infeed. Each of these
+   * heartbeats counts as progress, because a wait for the loader is no failure of the worker.
    */
   #waits = 0;
   /**
-   * The messages being processed, in order. A message waits until the earlier ones are done,
-   * because some take long.
+   * Resolves when all messages received so far have been processed. Messages are processed one at a
+   * time, in order of arrival, because some take long.
    */
   #work: Promise<void> = Promise.resolve();
   /** By parameter: the bytes received by `write`, until `set` uses them. */
   #drafts: Uint8Array[] = [];
-  /** By parameter: the copy from which `read` takes its pieces. */
+  /** By parameter: the copy whose pieces are sent in answer to `read`. */
   #copies: readonly Uint8Array[] = [];
   #isEnded = false;
 
@@ -111,7 +116,8 @@ export class Node {
     const layout = this.#layout.threads;
     const memory = this.#memory;
     this.#unixPath = socketFile();
-    if (this.#unixPath === undefined) options.log('no-unix-socket', { cause: 'no folder is usable for a Unix socket' });
+    if (this.#unixPath === undefined)
+      options.log('no-unix-socket', { cause: 'no folder is usable for a Unix socket' });
     this.#carrier = new Carrier({
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
@@ -155,8 +161,8 @@ export class Node {
   }
 
   /**
-   * Introduces the node to the master after a reconnection, to the same master or another. Sends
-   * `offer` with the address `host` again, and makes the worker report its state.
+   * Introduces the node to a master after a reconnection. The master may be the same as before or a
+   * new one. Sends `offer` with the address `host`, and makes the worker report its state.
    */
   greet(host: string): void {
     if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
@@ -174,8 +180,8 @@ export class Node {
 
   /** Queues a message of the master; messages are processed one after another. */
   receive(message: ToSeat): void {
-    // A new membership cancels transfers of parameters at once. A transfer from a lost peer would
-    // otherwise delay the messages after it.
+    // A new membership cancels the transfers of parameters at once. Otherwise a transfer from a
+    // lost peer would hold up this message and all later ones.
     if (message.kind === 'membership') this.#carrier.giveUpTakings();
     this.#work = this.#work
       .then(() => this.#take(message))
@@ -249,7 +255,7 @@ export class Node {
   // ------------------------------------------------------------------------------------ parameters
 
   /**
-   * Returns views of a program's parameters for a peer that copies them, or undefined before the
+   * Returns views of a program's parameters, from which a peer copies them. Undefined before the
    * first membership. Used only while no core runs a step.
    */
   #viewsOf(program: number, steps: number): readonly Uint8Array[] | undefined {
@@ -262,8 +268,8 @@ export class Node {
   }
 
   /**
-   * Sets a program's parameters to the drafts. Returns null, or the reason why the drafts are
-   * wrong.
+   * Sets a program's parameters to the values that `write` messages brought. Returns null, or the
+   * reason if the hash of these values is wrong.
    */
   #set(request: ToNode & { kind: 'set' }): string | null {
     const values = this.#drafts;
@@ -277,8 +283,8 @@ export class Node {
   }
 
   /**
-   * Stores a piece of a parameter in the drafts. Returns null, or the reason why the piece does not
-   * fit.
+   * Stores a piece of a parameter until `set` arrives. Returns null, or the reason why the piece
+   * does not fit into the parameter.
    */
   #write({ program, index, offset, bytes }: ToNode & { kind: 'write' }): string | null {
     const { executable } = at(this.#programs, program);
@@ -306,8 +312,8 @@ export class Node {
   }
 
   /**
-   * Returns a piece of a parameter. The request for the first piece copies all parameters, so that
-   * all pieces are of the same state.
+   * Returns a piece of a parameter. The request for the first piece makes a copy of all parameters,
+   * and all pieces are taken from that copy, so that they belong to the same step.
    */
   #read(request: ToNode & { kind: 'read' }): Uint8Array {
     const { index, offset, length } = request;
@@ -319,11 +325,11 @@ export class Node {
     this.#options.send({ kind: 'answer', id, why, bytes });
   }
 
-  // ----------------------------------------------------------------------------------------- voice
+  // ------------------------------------------------------------------------ messages to the master
 
   /**
-   * Forwards a message of the worker to the master. `failed` is not forwarded here: `#done`
-   * forwards it when the thread has ended.
+   * Forwards a message of the worker to the master, except `failed`. `#done` forwards `failed`
+   * after the thread of the cores has ended.
    */
   #say(message: FromWorker): void {
     if (this.#isEnded || message.kind === 'failed') return;
@@ -337,8 +343,8 @@ export class Node {
   }
 
   /**
-   * Ends the node after its thread has ended. `lastWords` is the worker's `failed` message, or null
-   * if the thread ended without one.
+   * Ends the node after the thread of the cores has ended. `lastWords` is the worker's `failed`
+   * message, or null if the thread ended without a `failed` message.
    */
   #done(lastWords: unknown): void {
     if (this.#isEnded) return;
@@ -362,8 +368,8 @@ export class Node {
   }
 
   /**
-   * Sends the progress counter. While the cores wait for the infeed, the value sent grows with
-   * every heartbeat.
+   * Sends the progress counter to the master. While the cores wait for the infeed, the counter that
+   * is sent grows by 1 with every heartbeat, so that the Cloud TPU is not suspected.
    */
   #heartbeat(): void {
     const line = at(this.#layout.threads.tpus, this.tpu).control / 4;
@@ -373,8 +379,9 @@ export class Node {
   }
 
   /**
-   * Handles the end of a connection that carries a link. Accuses the peer: at once if the last
-   * frame was corrupt, otherwise only if no new membership begins within `troubleMs`.
+   * Handles the end of a connection that carries a link. Reports the peer to the master
+   * (`accused`): at once if the last frame was corrupt, otherwise only if no new membership begins
+   * within `troubleMs`.
    */
   #trouble(peer: number, refusal: Refusal): void {
     const isCorrupt = refusal.code === 'payload-crc' || refusal.code === 'header-crc';

@@ -3,9 +3,9 @@ import { resolve } from 'node:path';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
 
 /**
- * Finds the masters and workers of the pod in a folder by their environment variables (/proc, so
- * Linux only). Used when the list of processes in the folder is missing or damaged. Returns an
- * empty list on other systems.
+ * Finds the masters and workers of the pod in a folder by the environment variables of all
+ * processes (/proc, so Linux only). Used when the list of processes in the folder is missing or
+ * damaged. Returns an empty list on systems without /proc.
  */
 export function processesOfFolder(folder: string): readonly ProcessIdentity[] {
   const start = `POD_STATUS_FILE=${resolve(folder)}/`;
@@ -25,8 +25,8 @@ function pids(): number[] {
 }
 
 /**
- * Returns the environment variables of a process. The list is empty if the process has ended or
- * belongs to another user.
+ * Returns the environment variables of process `pid`, as `NAME=value`. The list is empty if the
+ * process has ended or belongs to another user.
  */
 function environmentOf(pid: number): string[] {
   try {

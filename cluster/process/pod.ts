@@ -25,29 +25,35 @@ export interface ProcessPodOptions extends PodOptions {
   readonly relaxed: boolean;
   /** The lobby from which the pod takes its workers. */
   readonly lobby: Lobby;
-  /** Time limit in ms for all workers to join, and again for all of them to load their programs. */
+  /**
+   * Limit in ms for all workers to join at the start. The same limit then holds for all workers to
+   * load their programs.
+   */
   readonly startMsLimit: number;
   /**
-   * Time limit in ms for the replacement of a lost worker. After that another worker hosts the lost
-   * Cloud TPU too.
+   * Limit in ms for a replacement of a lost worker to join. If none joins in time, another worker
+   * emulates the lost Cloud TPU in addition to its own.
    */
   readonly graceMsLimit: number;
   /**
-   * Called periodically until the pod has started; true makes the start fail with `worker-silent`.
+   * Called periodically until the pod has started. If the function returns true, the start fails
+   * with `worker-silent`.
    */
   readonly shouldStop?: () => boolean;
   /**
-   * Called when the pod closes; true if the workers are to keep their parameters for another
-   * master.
+   * Called when the pod closes. Returns true if the workers must keep their parameters for another
+   * master; false if they may give up their Cloud TPUs.
    */
   readonly keepsWorkers?: () => boolean;
   /**
-   * True if the master watches the workers' processes and calls `died` for each death. Then the end
-   * of a connection alone does not make a worker that has not joined a lost one.
+   * True if the master watches the workers' processes and calls `died` for each death. This decides
+   * when a worker is lost whose connection ends before the worker has joined: if true, when `died`
+   * is called; if false, when the connection ends.
    */
   readonly isWatched?: boolean;
   /**
-   * Called with the pod before its workers have joined, so that the caller can show their status.
+   * Called with the pod while its workers are still joining, so that the caller can show their
+   * status.
    */
   readonly gathering?: (pod: ProcessPod) => void;
   /** Receives the events of the cluster for the log. */
@@ -59,9 +65,9 @@ export interface ProcessPod extends Pod {
   /** Returns the phase of the master and the state of every Cloud TPU. */
   status(): PodStatus;
   /**
-   * Reports the death of the process that was started last for a Cloud TPU, whether it had joined
-   * or not. Returns true if the pod handles the loss and decides about a replacement. Returns false
-   * if the caller is to start another process.
+   * Reports the death of a Cloud TPU's newest process, whether the process had joined or not.
+   * Returns true if the pod handles the loss and decides about a replacement. Returns false if the
+   * caller must start a new process.
    */
   died(tpu: number, death: Death): boolean;
 }
@@ -110,22 +116,32 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
 
 /** Period in ms of the samples that the failure detector takes of all progress counters. */
 const samplePeriodMs = 200;
-/** Longest wait in ms for workers to give up their Cloud TPUs when the pod closes. */
+/**
+ * Longest time in ms, when the pod closes, that the master waits for workers to give up their Cloud
+ * TPUs.
+ */
 const leaveMsLimit = 3000;
-/** Longest wait in ms for the answer to a request. The master then disconnects the worker. */
+/**
+ * Longest time in ms that the master waits for the answer to a request. After that time the master
+ * disconnects the worker.
+ */
 const answerMsLimit = 15_000;
-/** Wait in ms before a failed copy of parameters is tried again. */
+/** Wait in ms before the next attempt after a failed copy of parameters. */
 const retryMs = 200;
-/** Number of Cloud TPUs to which each one passes the first parameters in the distribution tree. */
+/**
+ * Number of children of a Cloud TPU in the tree along which parameters are spread from Cloud TPU 0:
+ * each Cloud TPU passes the parameters on to this many others.
+ */
 const fanOut = 4;
 /**
- * Longest wait in ms, at the start, between one worker that joins and the next. After that the
- * master expects no more workers.
+ * Longest time in ms, at the start, between two workers that join. If no worker joins for longer,
+ * the master expects no more workers, and the workers that have joined take over the other Cloud
+ * TPUs.
  */
 const quietMsLimit = 30_000;
 /**
- * Time in ms that a new master reserves Cloud TPUs for returning workers, which may still have the
- * parameters. New workers get a Cloud TPU after that.
+ * Time in ms during which a master that continues a run keeps each Cloud TPU free for its former
+ * worker, which may still have the parameters. After that time any worker gets a free Cloud TPU.
  */
 const returnMs = 3000;
 
@@ -135,7 +151,7 @@ function masterOptions(options: ProcessPodOptions): MasterOptions {
   return { ...common, names: namesOf(topology), startMsLimit, quietMsLimit };
 }
 
-/** A Cloud TPU that is assigned to a worker's process, and what is known of that process. */
+/** A Cloud TPU that the master has given to a worker's process, and the state of that process. */
 interface Member {
   readonly tpu: number;
   readonly guest: JoinedProcess;
@@ -143,13 +159,13 @@ interface Member {
   hostname: string | null;
   offer: TensorOffer | undefined;
   hasJoined: boolean;
-  /** The error with which the process reported `unable`, if it did. */
+  /** The error that the process reported with `unable`; undefined if it has reported none. */
   lastWords: Failure | undefined;
   /** Progress counter of the Cloud TPU, from the last heartbeat message. */
   progress: number;
   /** Number of heartbeat messages received. */
   heartbeats: number;
-  /** By link number: bytes sent, as the process counts them. */
+  /** By link number: bytes sent so far, as the process last reported them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
 }
@@ -176,7 +192,7 @@ class Processes implements ProcessPod, Crew {
   readonly #programs: readonly Program[];
   readonly #torus: Torus;
   readonly #packed: Packed;
-  /** By Cloud TPU: the process that has it; undefined if none has. */
+  /** By Cloud TPU: the process that has the Cloud TPU; undefined if no process has it. */
   readonly #members: (Member | undefined)[];
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
@@ -186,9 +202,9 @@ class Processes implements ProcessPod, Crew {
   readonly #openedMs: number = performance.now();
   #sampler: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
-  /** True when the pod has started. */
+  /** True once all workers have joined and have loaded their programs. */
   #isOpen = false;
-  /** Number of the last request. */
+  /** `id` of the last request. */
   #lastId = 0;
 
   constructor(options: ProcessPodOptions) {
@@ -254,8 +270,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Closes the pod. Workers either keep their memory and look for another master, or give up their
-   * Cloud TPUs and wait in the lobby.
+   * Closes the pod. If another master may continue the run, the workers keep their memory and look
+   * for that master. Otherwise the workers give up their Cloud TPUs and wait in the lobby.
    */
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
@@ -278,11 +294,17 @@ class Processes implements ProcessPod, Crew {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     for (const member of this.#members) {
-      member?.guest.refuse({ code: 'timeout', text: 'the worker did not leave its Cloud TPU in time' });
+      member?.guest.refuse({
+        code: 'timeout',
+        text: 'the worker did not leave its Cloud TPU in time',
+      });
     }
   }
 
-  /** True if another master may continue the run and so needs the parameters of these workers. */
+  /**
+   * True if another master may continue the run and will need the parameters that these workers
+   * hold.
+   */
   #keepsWorkers(): boolean {
     const { failure } = this.#driver;
     const isLost = failure !== undefined && !isFinal(failure);
@@ -292,14 +314,14 @@ class Processes implements ProcessPod, Crew {
   // --------------------------------------------------------------------------------------- members
 
   /**
-   * Gives free Cloud TPUs to the waiting processes. A process gets the Cloud TPU that it asks for
-   * if that one is free, otherwise the first vacant one.
+   * Gives free Cloud TPUs to the waiting processes. A process gets the Cloud TPU that the process
+   * asks for, if that Cloud TPU is free; otherwise the first vacant Cloud TPU.
    */
   #seatAll(): void {
     if (this.#driver.isOver) return;
     const byGeneration = (a: JoinedProcess, b: JoinedProcess): number =>
       b.hello.generation - a.hello.generation;
-    // Processes of the newest generation come first: they may still have the parameters.
+    // Processes of the newest generation come first, because they may still have the parameters.
     const waiting = [...this.#options.lobby.waiting].sort(byGeneration);
     for (const guest of waiting) {
       const { from } = guest.hello;
@@ -315,16 +337,16 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * True if a process may take Cloud TPU `tpu`: no worker has it, and no other worker has been
-   * asked to host it.
+   * True if any waiting process may take Cloud TPU `tpu`: no worker has joined for `tpu`, and no
+   * worker has been asked to emulate `tpu` in addition to its own Cloud TPU.
    */
   #isVacant(tpu: number): boolean {
     return isVacant(this.#driver.state, tpu);
   }
 
   /**
-   * True while vacant Cloud TPUs are reserved for returning workers: for `returnMs` after a master
-   * that continues a run has opened the pod.
+   * True while free Cloud TPUs are reserved for their former workers: during the first `returnMs`
+   * of a master that continues a run.
    */
   #awaitsReturns(): boolean {
     const isNew = performance.now() - this.#openedMs < returnMs;
@@ -359,7 +381,10 @@ class Processes implements ProcessPod, Crew {
     this.#forget(member, reason);
   }
 
-  /** Clears the entry of a Cloud TPU, keeps its byte counts, and rejects its open requests. */
+  /**
+   * Removes a process from its Cloud TPU: keeps its counts of sent bytes, and rejects the requests
+   * that the process has not answered.
+   */
   #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
     addAll(this.#carried, sent);
@@ -373,7 +398,8 @@ class Processes implements ProcessPod, Crew {
 
   died(tpu: number, { pid, cause, code }: Death): boolean {
     if (this.#driver.isOver) return false;
-    // The end of the connection reports the loss of a worker that has joined.
+    // If the worker had joined, the end of its connection reports the loss, so nothing is left to
+    // do.
     if (this.#joined.delete(pid)) return true;
     const member = this.#members[tpu];
     if (member === undefined ? !this.#isVacant(tpu) : member.pid !== pid) return false;
@@ -385,9 +411,10 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Handles the end of a worker's connection. A worker that has joined is lost. A worker that has
-   * not joined is lost only if nobody watches its process and either it reported `unable` or its
-   * end closed the connection.
+   * Handles the end of a worker's connection, and decides whether the worker counts as lost. A
+   * worker that has joined is lost. A worker that has not joined is lost in one case: the master
+   * does not watch the worker's process (`isWatched`), and either the worker reported `unable` or
+   * the worker's side ended the connection.
    */
   #closed(member: Member, refusal: Refusal | undefined): void {
     const isItsEnd = refusal === undefined || refusal.code === 'peer';
@@ -398,8 +425,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Frees the Cloud TPU of a member. Reports a loss to the master's state machine if `isLost`;
-   * otherwise the next waiting process takes the Cloud TPU.
+   * Takes the Cloud TPU away from a process that is gone. If `isLost`, first reports the loss to
+   * the master's state machine. In both cases a waiting process may then get the Cloud TPU.
    */
   #gone(member: Member, reason: string, isLost: boolean): void {
     const { tpu, pid, hostname, lastWords } = member;
@@ -455,7 +482,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Passes a message of a worker to the state machine; refuses a message about another Cloud TPU.
+   * Passes a worker's message to the state machine. Disconnects a worker whose message names a
+   * Cloud TPU that is not its own.
    */
   #hear(member: Member, { message, sent }: FromNode & { kind: 'pod' }): void {
     const { tpu, guest, offer, pid, hostname } = member;
@@ -479,7 +507,11 @@ class Processes implements ProcessPod, Crew {
     this.#driver.give({ kind: 'message', message: copied(message) });
   }
 
-  /** Gives the failure detector the current counters of all Cloud TPUs. */
+  /**
+   * Passes the current progress counters and heartbeat counts of all Cloud TPUs to the failure
+   * detector. Before that, fails the start if `shouldStop` says so, and gives free Cloud TPUs to
+   * waiting processes.
+   */
   #sample(): void {
     if (!this.#isOpen && this.#options.shouldStop?.()) {
       this.#driver.serviceFailed(
@@ -556,8 +588,8 @@ class Processes implements ProcessPod, Crew {
   // ------------------------------------------------------------------------------------ parameters
 
   /**
-   * Runs `work` between steps, and runs it again if it fails because a Cloud TPU was lost
-   * meanwhile.
+   * Waits until the pod is ready, then runs `work`. If `work` fails because a Cloud TPU was lost,
+   * waits for the recovery and runs `work` again.
    */
   async #whileAnyLives<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -572,8 +604,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Writes a program's parameters to Cloud TPU 0, from which they are copied to all others along a
-   * tree.
+   * Sets a program's parameters on all Cloud TPUs: writes them to Cloud TPU 0, from which they are
+   * copied along a tree to the other Cloud TPUs.
    */
   async #spread(program: number, steps: number, values: readonly Uint8Array[]): Promise<void> {
     const done: Promise<void>[] = [this.#write(0, program, steps, values)];
@@ -584,7 +616,7 @@ class Processes implements ProcessPod, Crew {
     await Promise.all(done);
   }
 
-  /** Reads a program's parameters from a process, in pieces. */
+  /** Reads a program's parameters in pieces from the process of Cloud TPU `tpu`. */
   async #read(tpu: number, program: number, steps: number): Promise<Uint8Array[]> {
     const { executable } = at(this.#programs, program);
     const values: Uint8Array[] = [];
@@ -602,7 +634,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Writes a program's parameters to a process: in pieces, then `set` with the hash of all of them.
+   * Sends a program's parameters in pieces to the process of Cloud TPU `tpu`, then `set` with the
+   * hash of all parameters.
    */
   async #write(
     tpu: number,
@@ -620,9 +653,10 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Makes the process of `tpu` copy a program's parameters directly from the process of `peer`.
-   * Retries for `answerMsLimit` within the same generation: a copy fails when one of the two was
-   * lost, and the master may learn of the loss later.
+   * Makes the process of Cloud TPU `tpu` copy a program's parameters directly from the process of
+   * Cloud TPU `peer`. If the copy fails, retries for `answerMsLimit`, but only within the same
+   * generation. A copy may fail because one of the two Cloud TPUs was lost, before the master
+   * learns of the loss.
    */
   async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
     const offer = this.#members[peer]?.offer ?? noOffer;
@@ -642,8 +676,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Sends a request to a process and returns the bytes of the answer. Disconnects a process that
-   * does not answer within `answerMsLimit`.
+   * Sends a request to the process of Cloud TPU `tpu` and returns the bytes of the answer.
+   * Disconnects the process if no answer arrives within `answerMsLimit`.
    */
   #ask(tpu: number, request: Unnumbered<Asked>): Promise<Uint8Array> {
     const member = this.#members[tpu];
@@ -671,7 +705,7 @@ class Processes implements ProcessPod, Crew {
   }
 }
 
-/** Placeholder for a Cloud TPU without a tensor address. */
+/** Placeholder for the tensor address of a Cloud TPU that has none. */
 const noOffer: TensorOffer = { host: '', port: 0 };
 
 function addAll(counts: Map<number, number>, more: ReadonlyMap<number, number>): void {

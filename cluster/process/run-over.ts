@@ -5,15 +5,15 @@ import { readSmallText } from '../../src/files/read.ts';
 import { tokenPath } from '../net/token.ts';
 
 /**
- * File that says that the run of this pod is over. It lies beside the join token, in a folder that
- * the containers of a pod on one machine share. A worker that starts late and finds no master ends
- * when it reads this note.
+ * Name of the note: a file by which the master says that the run of this pod is over. The note lies
+ * beside the join token, in a folder that the containers of a pod on one machine share. A worker
+ * that starts late and finds no master reads the note and ends.
  */
 const noteFile = 'run-over.json';
 
 /**
- * Contents of the note: the boot id of the machine, and the time at which the run ended in seconds
- * since boot. All containers of one machine share this clock.
+ * Contents of the note. `boot`: id of the machine's boot. `overS`: time at which the run ended, in
+ * seconds since boot. All containers of one machine have the same clock since boot.
  */
 const noteSchema = z.object({ boot: z.string(), overS: z.number() });
 
@@ -37,13 +37,16 @@ export function noteRunOver(env: Env): void {
 }
 
 /**
- * Wait in s, so that the master's container ends before the workers' containers. Some container
- * engines end a pod together with the first container that ends, and take over its exit code.
+ * Time in s from the note until workers end because of the note. The master's container must end
+ * first: some container engines end a pod together with the first container that ends, and take
+ * over the exit code of that container.
  */
 const lingerS = 2;
 
 /**
- * True if a note says that the run ended more than `lingerS` ago and after this container started.
+ * True if the note says that the run ended after this container started, and more than `lingerS`
+ * seconds ago. If the run ended before this container started, the note is about an earlier run and
+ * is ignored.
  */
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);

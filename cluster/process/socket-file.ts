@@ -5,14 +5,15 @@ import { join } from 'node:path';
 import { isSystemError } from '../../src/files/system-error.ts';
 
 /**
- * Longest path of a unix socket, in bytes, that all systems accept; a longer path is cut off
+ * Longest path of a unix socket, in bytes, that all systems accept. Systems cut off a longer path
  * [unix(7)].
  */
 const pathBytesMax = 103;
 
 /**
- * Returns a path for a unix socket of this process, with the pid in its name. Undefined if no
- * folder accepts a socket: a temporary folder may be missing, read-only or full.
+ * Returns a path for a unix socket of this process, with the pid in its name. Returns undefined if
+ * no folder can take a socket, for example because the folders for temporary files are read-only or
+ * full.
  */
 export function socketFile(): string | undefined {
   const name = `pod-${process.pid}-${randomBytes(8).toString('hex')}.sock`;
@@ -38,8 +39,8 @@ function folders(): readonly string[] {
 }
 
 /**
- * True if a file can be made at `path`. The test makes a folder there and removes it, because
- * permissions alone do not show it.
+ * True if a file can be made at `path`. The function makes a folder at `path` and removes it,
+ * because the permissions alone do not show whether the disk is full or read-only.
  */
 function isUsable(path: string): boolean {
   try {

@@ -7,30 +7,34 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { Lock } from '../host/lock.ts';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
 
-/** Processes of a pod on this machine, as listed in a file in the pod's folder. */
+/**
+ * Processes of a pod on this machine, as listed in the file {@link processesFile} of the pod's
+ * folder.
+ */
 export interface PodProcesses {
   /** The supervisor, which starts and restarts the master; undefined before it has started. */
   readonly supervisor: ProcessIdentity | undefined;
   readonly master: ProcessIdentity | undefined;
   /** By Cloud TPU: the process that was started last. */
   readonly workers: readonly (ProcessIdentity | undefined)[];
-  /** All masters and workers ever started, also those that were replaced. */
+  /** All masters and workers that the list names, including those that were replaced. */
   readonly all: readonly ProcessIdentity[];
 }
 
-/** File descriptor of the folder's lock in a supervisor. */
+/** File descriptor under which a supervisor inherits the lock of the pod's folder. */
 export const supervisorLock = 3;
 
 /**
- * Name of the file that lists the processes of a pod. Each process has a line with its name, pid
- * and start, for example `tpu-0 124 5f2c-9021`.
+ * Name of the file that lists the processes of a pod. Each process has a line with its name, its
+ * pid and its start time, for example `tpu-0 124 5f2c-9021`. On Linux the start time has a prefix
+ * that names the boot.
  */
 export const processesFile = 'processes';
 
 /**
- * Node flags that save memory in workers. They matter because there are many workers with two V8
- * isolates each. The young generation has 1 MB, since a step allocates almost nothing; V8 has one
- * thread for its own work; `gc` is exposed to cluster/worker/collector.ts.
+ * Node flags that save memory in workers. A pod has many workers, each with two V8 isolates. The
+ * flags limit V8's young generation to 1 MB, since a step allocates almost nothing, and limit V8 to
+ * one thread for its own work. They also expose `gc` to cluster/worker/collector.ts.
  */
 export const leanFlags: readonly string[] = [
   '--max-semi-space-size=1',
@@ -39,17 +43,17 @@ export const leanFlags: readonly string[] = [
 ];
 
 /**
- * Node flags of a master, which allocates memory for every message and request. With a young
- * generation of 12 MB instead of 48 its memory hardly grows under a million requests, and it is as
- * fast.
+ * Node flags of a master, which allocates memory for every message and request. The flag limits
+ * V8's young generation to 12 MB instead of 48 MB. The memory of the master then hardly grows under
+ * a million requests, and the master is as fast as without the flag.
  */
 export const masterFlags: readonly string[] = ['--max-semi-space-size=4'];
 
 /**
  * Environment variables that save memory outside of V8's heap. The malloc settings return large
  * blocks to the system when they are freed, and limit all threads to two arenas. The thread pool of
- * libuv has two threads, since few files are read; one of them may be blocked by a DNS lookup of
- * the master.
+ * libuv has two threads: one suffices for the few files that are read, and the other may be blocked
+ * while it looks up the master's host name.
  */
 export const leanEnv: Readonly<Record<string, string>> = {
   UV_THREADPOOL_SIZE: '2',
@@ -60,7 +64,7 @@ export const leanEnv: Readonly<Record<string, string>> = {
 };
 
 /**
- * Starts a master or a worker that outlives its parent and writes to a log of its own.
+ * Starts a master or a worker that outlives its parent and writes to its own log.
  *
  * @throws PodError `io` if the system cannot start the process: too many processes, no memory, or a
  *   full disk.
@@ -93,8 +97,8 @@ function startProgram(
   lock?: Lock,
 ): ChildProcess {
   const log = openSync(join(folder, `${name}.log`), 'a', 0o600);
-  // `pod status` and other commands parse this log as JSON, and format it where they show it to
-  // people.
+  // `pod status` and other commands parse this log as JSON. They format its lines as text when they
+  // print them.
   const ours = { POD_LOG_FORMAT: 'json', POD_STATUS_FILE: join(folder, `${name}.status`) };
   let child: ChildProcess;
   try {
@@ -137,8 +141,8 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
 }
 
 /**
- * Largest accepted list of processes, in bytes. A line has about 30 bytes, and every start adds a
- * line.
+ * Size in bytes above which the list of processes is refused. A line has about 30 bytes, and every
+ * start of a process adds a line.
  */
 const processesBytesMax = 2 ** 20;
 

@@ -5,12 +5,16 @@ type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 
 /**
  * Logs refused connections. Anybody can connect as often as they like, and must not be able to fill
- * the disk with log lines. So after `limits.refusalsLogged` lines in a period the others are only counted.
+ * the disk with log lines. Therefore only the first `limits.refusalsLogged` refused connections of
+ * a period have a log line each. Further refused connections are counted, and the period ends with
+ * one line for all of them.
  */
 export class RefusalLog {
   readonly #log: Log;
   #told = 0;
-  /** By refusal code: number of connections in this period that were not logged one by one. */
+  /**
+   * By refusal code: number of refused connections in this period without a log line of their own.
+   */
   readonly #more: Map<string, number> = new Map();
 
   constructor(log: Log) {
@@ -26,7 +30,7 @@ export class RefusalLog {
     else this.#more.set(code, (this.#more.get(code) ?? 0) + 1);
   }
 
-  /** Ends a period: logs how many connections were not logged one by one. */
+  /** Ends a period: logs how many refused connections had no log line of their own. */
   #tellMore(): void {
     this.#told = 0;
     if (this.#more.size === 0) return;

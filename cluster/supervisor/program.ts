@@ -1,7 +1,7 @@
 /**
- * The supervisor of a pod that `pod up` started in the background. Starts the master, restarts it
- * after a crash, and ends the remaining processes when the run has ended. Usage: node main.js
- * FOLDER, with the lock of the folder as file descriptor 3.
+ * The supervisor of a pod that `pod up` started in the background. The supervisor starts the
+ * master, restarts the master after a crash, and ends the remaining processes when the run has
+ * ended. Usage: node main.js FOLDER, with the lock of the folder as file descriptor 3.
  */
 import { pino } from 'pino';
 import { readPodFile } from '../../src/cli/pod-file.ts';

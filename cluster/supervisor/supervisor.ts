@@ -28,30 +28,30 @@ export interface SupervisorOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/**
- * Default limit on restarts of a crashed master in a row. A master that lived longer than
- * `limits.longLifeMs` begins a new row.
- */
+/** Default of {@link restartsFrom}. */
 const restartsMax = 5;
-/** Delay in ms before the first restart; doubled with each further restart, up to `delayMsMax`. */
+/**
+ * Delay in ms before the first restart. Each further crash in succession doubles the delay, up to
+ * `delayMsMax`.
+ */
 const firstDelayMs = 100;
 const delayMsMax = 10_000;
-/** Time in ms that workers get to end by themselves once the master has ended. */
+/** After the end of the master: time in ms for workers to end by themselves, before SIGTERM. */
 const homeMs = 1000;
-/** Time in ms that workers get to end after SIGTERM. */
+/** Time in ms for workers to end after SIGTERM, before SIGKILL. */
 const endMs = 12_000;
-/** Longest wait in ms for workers to be gone after SIGKILL. */
+/** Longest time in ms that the supervisor waits for workers to end after SIGKILL. */
 const killedMs = 2000;
 
 /**
- * Keeps a pod of processes running: starts its master and restarts it after a crash. When the run
- * has ended, ends all remaining processes of the pod. The master, not the supervisor, starts the
- * workers.
+ * Keeps a pod of processes running: starts the pod's master and restarts the master after a crash.
+ * When the run has ended, ends all remaining processes of the pod. The master, not the supervisor,
+ * starts the workers.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   #master: ProcessIdentity | undefined;
-  /** First signal that asked the supervisor to end the pod. */
+  /** The first signal that asked the supervisor to end the pod; undefined if there was none. */
   #asked: EndSignal | undefined;
 
   constructor(options: SupervisorOptions) {
@@ -69,8 +69,8 @@ export class Supervisor {
   }
 
   /**
-   * Ends the pod: forwards the signal to the master, which finishes the current step and ends, and
-   * prevents further restarts.
+   * Ends the pod: prevents further restarts and forwards the signal to the master. The master then
+   * finishes the running step and ends.
    */
   end(signal: EndSignal): void {
     this.#asked ??= signal;
@@ -78,8 +78,9 @@ export class Supervisor {
   }
 
   /**
-   * Runs masters, one after another, until one ends for good or there were too many crashes in a
-   * row.
+   * Runs the master and restarts it after each crash. Returns the end of the last master: the
+   * master ended without a crash, the supervisor was asked to end the pod, or the limit on restarts
+   * was reached (see {@link restartsFrom}).
    */
   async #untilEnd(): Promise<PodEnd> {
     const { log } = this.#options;
@@ -99,7 +100,8 @@ export class Supervisor {
   }
 
   /**
-   * Starts a master and waits for its exit. Returns how it ended, with the last error in its log.
+   * Starts a master and waits until it exits. Returns the end of the master, with the last error in
+   * the master's log.
    */
   async #runMaster(): Promise<PodEnd> {
     const { folder, pod } = this.#options;
@@ -137,8 +139,9 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
 }
 
 /**
- * Returns the limit on restarts of a crashed master in a row: `POD_MASTER_RESTARTS`, or {@link
- * restartsMax}.
+ * Returns how many times in succession a crashed master is restarted: `POD_MASTER_RESTARTS`, or
+ * {@link restartsMax}. The count begins again with the crash of a master that ran longer than
+ * `limits.longLifeMs`.
  *
  * @throws PodError `bad-config` if the value is not a whole number in range.
  */
@@ -152,7 +155,8 @@ function stopped(signal: EndSignal): PodEnd {
 
 /**
  * Ends the masters and workers of the pod in a folder: waits for them to end by themselves, then
- * sends SIGTERM, then SIGKILL. Afterwards removes their sockets and status files.
+ * sends SIGTERM, then SIGKILL. Afterwards removes the unix sockets of the ended processes, and the
+ * status files of the master and the supervisor.
  */
 export async function endWorkers(folder: string): Promise<void> {
   const all = (): readonly ProcessIdentity[] => listedIn(folder);
@@ -181,7 +185,10 @@ function listedIn(folder: string): readonly ProcessIdentity[] {
   return processesOfFolder(folder);
 }
 
-/** Waits until all processes have ended, at most `withinMs`. Does not tell whether they have. */
+/**
+ * Waits until all processes have ended, at most `withinMs`. Resolves in both cases; the caller must
+ * check whether a process is still alive.
+ */
 export async function untilEnded(
   processes: readonly (ProcessIdentity | undefined)[],
   withinMs: number,

@@ -7,19 +7,24 @@ export interface ThreadFault {
   readonly program: number;
   readonly step: number;
   /**
-   * What the fault does. `throw` throws an error, `exit` ends the thread, and `block` makes the
-   * thread wait for ever. `corrupt` flips a bit of a gradient's sum, so that this replica gets
+   * Kind of the fault. `throw` throws an error, `exit` ends the thread, and `block` makes the
+   * thread wait for ever. `corrupt` flips a bit of a summed gradient, so that this Cloud TPU gets
    * wrong weights.
    */
   readonly kind: 'throw' | 'exit' | 'block' | 'corrupt';
   /**
-   * Index of the thread, among all threads that the Cloud TPU has had, in which the fault is
-   * injected. Default 0, the first thread; `every` means all of them.
+   * Index of the thread in which the fault is injected: a Cloud TPU's first thread is 0, and each
+   * replacement counts on. Default 0. `every` injects the fault in all of these threads.
    */
   readonly life?: number | 'every';
-  /** Number of times the fault is injected if the same thread runs the step again. Default 1. */
+  /**
+   * Number of injections in the same thread: the thread may run the step more than once. Default 1.
+   */
   readonly times?: number;
-  /** True if the fault is injected while the thread loads its programs, whatever `step` says. */
+  /**
+   * True if the fault is injected while the thread loads its programs. `program` and `step` are
+   * then ignored.
+   */
   readonly whileLoading?: boolean;
 }
 
@@ -33,10 +38,10 @@ export function faultsOf(
 }
 
 /**
- * Wraps an ICI port so that faults are injected during all-reduces. `throw`, `exit` and `block`
- * happen when the step of the fault starts its first all-reduce. `corrupt` happens when an
- * all-reduce of that step has finished: it calls `corrupt`, which flips a bit of the bucket's sum.
- * `present` returns the step that is running.
+ * Wraps an ICI port so that faults are injected during all-reduces. `present` returns the running
+ * step. When the step of a fault starts its first all-reduce, `throw`, `exit` and `block` happen.
+ * When an all-reduce of the step has finished, `corrupt` happens: the wrapper calls the function
+ * `corrupt`, which flips a bit of the bucket's sum.
  */
 export function withFaults(
   ici: IciPort,

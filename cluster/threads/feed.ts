@@ -6,8 +6,8 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { FeedSource } from '../../src/pod/pod.ts';
 
 /**
- * Opens the dataset of a feed and returns its split. Throws what `openDataset` and {@link splitOf}
- * throw.
+ * Opens the dataset of a feed and returns the split (`train` or `test`) that the feed uses. Throws
+ * what `openDataset` and {@link splitOf} throw.
  */
 export function datasetOf(source: FeedSource): Dataset {
   return splitOf(source, openDataset(source.dataset, source.datasetSeed));
@@ -16,8 +16,8 @@ export function datasetOf(source: FeedSource): Dataset {
 /**
  * Returns the split of an opened dataset that a feed uses.
  *
- * @throws PodError `bad-data` if the contents differ from those that the master has, because this
- *   machine has other files.
+ * @throws PodError `bad-data` if the split differs from the split on the master, because the
+ *   dataset's files on this machine are different.
  */
 export function splitOf({ dataset, split, digest }: FeedSource, opened: DatasetPair): Dataset {
   const found = opened[split];
@@ -41,9 +41,10 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 }
 
 /**
- * Returns the steps that the loader fills from the program's step `from` to the end of the pass. A
- * training pass has no end. An evaluation pass covers the dataset once and is then repeated. `base`
- * is the step of the program that corresponds to step 0 of the queue.
+ * Returns the steps that the loader fills next: from step `from` of the program to the end of the
+ * pass over the dataset. In training one pass goes on without end. In evaluation a pass covers the
+ * dataset once; the caller then asks for the next pass. `base` is the step of the program that
+ * corresponds to step 0 of the queue.
  */
 export function passFrom(
   source: FeedSource,

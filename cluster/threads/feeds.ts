@@ -12,7 +12,10 @@ interface ProgramFeed {
   /** By Cloud TPU: the infeed queue. */
   readonly queues: readonly InfeedQueue[];
   loader: TaskThread;
-  /** Step of the program that corresponds to step 0 of the queues. */
+  /**
+   * Step of the program that corresponds to step 0 of the queues. A queue counts its steps from 0
+   * again whenever it is emptied.
+   */
   base: number;
   /** First step of the program whose slots have not been released. */
   next: number;
@@ -32,8 +35,8 @@ export class Feeds {
   #rollingBack: Promise<void> = Promise.resolve();
 
   /**
-   * Starts a loader for each program with a feed. `startSteps` holds, by program, the step that is
-   * loaded first. Calls `failed` if a loader ends although nobody ended it.
+   * Starts a loader for each program with a feed. `startSteps`: by program, the first step to load.
+   * `failed` is called if a loader fails, or ends without a call of `end`.
    */
   constructor(
     memory: WebAssembly.Memory,
@@ -59,7 +62,9 @@ export class Feeds {
     });
   }
 
-  /** Releases the samples of a step that will not run again. Steps are released in order. */
+  /**
+   * Releases the infeed slots of a step that will not run again. Steps must be released in order.
+   */
   release(program: number, step: number): void {
     const fed = this.#fed.find((it) => it.program === program);
     if (fed === undefined) return;
@@ -69,8 +74,8 @@ export class Feeds {
   }
 
   /**
-   * Makes the feeds continue at `steps`, by program. Feeds that are at the right step already are
-   * left alone; the others are loaded anew.
+   * Makes the feed of each program continue at the step that `steps` holds for the program. A feed
+   * that already continues at that step stays as it is; any other feed is emptied and loaded again.
    */
   rollBack(steps: readonly number[]): Promise<void> {
     const now = (): Promise<unknown> =>
@@ -80,8 +85,8 @@ export class Feeds {
   }
 
   /**
-   * Empties the queues of a feed and starts its loader at `step`. Call only while no core reads its
-   * infeed.
+   * Empties the queues of a feed and starts the feed's loader at `step`, unless the feed already
+   * continues at `step`. Call only while no core reads its infeed.
    */
   async #restart(fed: ProgramFeed, step: number): Promise<void> {
     if (step === fed.next) return;
@@ -93,7 +98,10 @@ export class Feeds {
     fed.loader = this.#startLoader(fed.program, fed.source, step);
   }
 
-  /** Ends every wait of loaders for workers and of workers for loaders, for good. */
+  /**
+   * Stops all queues for good: ends every wait of loaders for free slots and of cores for filled
+   * slots.
+   */
   stop(): void {
     Atomics.store(this.#words, this.#layout.stop / 4, 1);
     this.#fed.forEach(stop);

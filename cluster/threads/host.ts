@@ -30,17 +30,19 @@ import {
 import type { WorkerTask } from './task.ts';
 
 /**
- * The cores of one Cloud TPU in its thread, with the programs loaded and connected to their ports.
+ * The cores of one Cloud TPU, in the Cloud TPU's thread. The programs are loaded and connected to
+ * their ports.
  */
 export interface Host {
   /**
-   * Enters a membership in which `steps` steps of each program are done. Selects the parameters
-   * after those steps and returns the digest of each program's parameters.
+   * Enters a membership. `steps`: by program, the number of steps applied to the program's
+   * parameters. Selects the parameters after that number of steps, and returns their digest for
+   * each program.
    */
   join(generation: number, steps: readonly number[]): string[];
   /**
-   * Runs one step and returns its report. Throws a PodError if the step is ended by the master or
-   * fails.
+   * Runs one step and returns its report. Throws a PodError if the step fails or the master ends
+   * it.
    */
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
@@ -120,14 +122,16 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 }
 
 /**
- * Rows of a matmul that the systolic MXU computes in one call: enough to fill its pipeline well.
+ * Rows of a matmul that the systolic MXU computes in one call. With so many rows its pipeline is
+ * full for most of the call.
  */
 const systolicRows = 128;
 
 /**
- * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call:
- * about 200 million multiply-adds, which take some milliseconds, and at least 6 · {@link tileRows}.
- * Shorter calls would not be worth packing B again for each.
+ * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call.
+ * The call does about 200 million multiply-adds, which take some milliseconds, but never has fewer
+ * than 6 · {@link tileRows} rows. Each call packs the right operand again, which would not be worth
+ * it for fewer rows.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
@@ -137,9 +141,9 @@ function rowsForMacs(n: number, k: number): number {
 const tileRows = 96;
 
 /**
- * Returns the reducer for this Cloud TPU's part of the all-reduces. It numbers the buckets of all
- * programs in sequence. If another thread runs the all-reduces (`engine`), it only starts them
- * there and waits.
+ * Returns the object through which the cores run all-reduces. The object numbers the buckets of all
+ * programs in sequence. If another thread, the engine, runs the all-reduces (`engine`), the object
+ * only starts them there and waits.
  */
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,

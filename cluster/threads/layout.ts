@@ -8,16 +8,20 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { elementCount } from '../../src/numerics/shape.ts';
 
-/** Layout of a slice in one shared memory. Places are byte addresses. */
+/**
+ * Layout of the shared memory of a slice. `stop` and the fields of {@link TpuPlaces} are byte
+ * addresses.
+ */
 export interface Layout {
   readonly fabric: FabricLayout;
-  /** By Cloud TPU: its places. */
+  /** By Cloud TPU: the addresses of its memory. */
   readonly tpus: readonly TpuPlaces[];
-  /** Line of 128 bytes whose first word tells the loaders to end when it is not 0. */
+  /** Address of a line of 128 bytes. If the first word of the line is not 0, the loaders end. */
   readonly stop: number;
   /**
-   * By program: a word that holds the step of the program that corresponds to step 0 of its infeed
-   * queues.
+   * By program: address of a word. The word holds the step of the program that corresponds to step
+   * 0 of the program's infeed queues, which count their steps from 0 again whenever they are
+   * emptied.
    */
   readonly feedBases: readonly number[];
   readonly bytes: number;
@@ -25,31 +29,32 @@ export interface Layout {
 
 /** Byte addresses of the memory of one Cloud TPU. */
 export interface TpuPlaces {
-  /** Line of 128 bytes with the words listed in {@link controlWords}. */
+  /** The control line: 128 bytes with the words listed in {@link controlWords}. */
   readonly control: number;
   /** Scratch memory of the MXU. */
   readonly workspace: number;
-  /** By program: start of its arena (buffers of the cores). */
+  /** By program: start of the program's arena, which holds the buffers of the cores. */
   readonly arenas: readonly number[];
-  /** By program: its infeed queue; 0 for a program without an infeed. */
+  /** By program: the program's infeed queue; 0 for a program without an infeed. */
   readonly infeeds: readonly number[];
 }
 
 /**
- * Indexes of the words in the control line of a Cloud TPU: its progress counter, and a flag that is
- * 1 while the cores wait for the infeed.
+ * Index of each word in the control line of a Cloud TPU. `progress` is the progress counter;
+ * `awaitsInfeed` is 1 while the cores wait for the infeed, otherwise 0.
  */
 export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
 
 /**
- * Number of slots of an infeed queue. One slot holds the current step until it is committed,
- * because the step may have to be run again; two hold loaded steps; one is being filled.
+ * Number of slots of an infeed queue. One slot holds the running step until the step is committed,
+ * because the step may have to run again. Two slots hold loaded steps, and the loader fills the
+ * fourth.
  */
 export const infeedDepth = 4;
 
-/** Size of a line, in bytes. Everything in the memory begins on a line of its own. */
+/** Size of a line, in bytes. Every area of the memory begins at a multiple of this size. */
 const lineBytes = 128;
-/** Size of a WebAssembly page. */
+/** Size of a WebAssembly page, in bytes. */
 export const pageBytes = 65536;
 const maxBytes = 2 ** 32;
 
@@ -59,7 +64,7 @@ const maxBytes = 2 ** 32;
  * @throws PodError `out-of-memory` if the slice needs more than 4 GiB, the limit of WebAssembly.
  */
 export function layOut(torus: Torus, executables: readonly Executable[]): Layout {
-  // Address 0 stays unused, because links use it for "no address".
+  // The first line stays unused, because links use address 0 for "no address".
   let end = lineBytes;
   const take = (bytes: number): number => {
     const start = end;

@@ -8,30 +8,37 @@ import { PodError } from '../../src/numerics/error.ts';
 import { threadLimitError } from '../host/room.ts';
 
 /**
- * A thread that runs one long task: the worker of a Cloud TPU, or a loader. A replacement gets a
- * new Life.
+ * A thread that runs one long task: the worker of a Cloud TPU, or a loader. A replacement of the
+ * thread is a new TaskThread.
  */
 export interface TaskThread {
   /**
-   * Ends the thread at any point of its task. Resolves when the thread certainly writes nothing
-   * more.
+   * Ends the thread at any point of its task. Resolves when the thread no longer writes to memory.
    */
   end(): Promise<void>;
-  /** Terminates the thread as if it had died by itself, for tests. */
+  /**
+   * Terminates the thread, for tests. The end of the thread is reported as if the thread had died
+   * by itself.
+   */
   kill(): void;
 }
 
-/** Callbacks for the end of a thread. At most one is called, and none after `Life.end`. */
+/**
+ * Callbacks for the end of a thread. At most one is called, and none after {@link TaskThread.end}.
+ */
 export interface LifeEvents {
   /** The task has returned. */
   done(result: unknown): void;
-  /** The task threw, the thread ended, or the thread could not be started. */
+  /**
+   * The task threw an error, the thread ended before the task had returned, or the thread could not
+   * be started.
+   */
   failed(error: unknown): void;
 }
 
 /**
- * Starts a new thread that runs `task`. Failures, also those of the start, are reported to
- * `events`.
+ * Starts a new thread that runs `task`. All failures, including a failed start, are reported
+ * through `events`; the function itself does not throw.
  */
 export function startTaskThread(
   file: 'worker' | 'loader',
@@ -66,8 +73,8 @@ export function startTaskThread(
   result.then((value: unknown) => once(() => events.done(value)), failed);
   const [thread] = pool.threads;
   assert(thread !== undefined, 'a thread for the task');
-  // Piscina does not report a thread that ends before it has taken its task: the task would wait
-  // for another thread for ever.
+  // Piscina does not report a thread that ends before it has taken its task. Piscina would keep the
+  // task waiting for another thread for ever.
   thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
   let isLoaded = false;
   const loaded = new Promise<void>((resolve) => {
@@ -79,9 +86,9 @@ export function startTaskThread(
     thread.once('exit', tell);
   });
   const terminate = async (): Promise<void> => {
-    // Node aborts the process if a thread is terminated during an import
-    // (`ModuleWrap::InstantiateSync`), so termination waits until the thread has loaded. A loaded
-    // thread can be terminated at any point.
+    // Node aborts the whole process if a thread is terminated during an import
+    // (`ModuleWrap::InstantiateSync`). So termination waits until the thread has loaded. After
+    // that, the thread can be terminated at any point.
     if (!isLoaded) await Promise.race([loaded, sleep(loadMsMax, undefined, { ref: false })]);
     await thread.terminate();
   };
@@ -95,10 +102,13 @@ export function startTaskThread(
   };
 }
 
-/** Returns the Life of a thread that could not be started. Reports the failure through `events`. */
+/**
+ * Returns the TaskThread for a thread that could not be started, and reports `error` through
+ * `events`.
+ */
 function stillborn(error: unknown, events: LifeEvents): TaskThread {
   let isOver = false;
-  // The report is delayed until the caller has received the Life.
+  // The report is delayed until the caller has received the TaskThread.
   setImmediate(() => {
     if (!isOver) events.failed(error);
   });
@@ -131,10 +141,10 @@ function asPodError(error: unknown): unknown {
 const loadMsMax = 5000;
 
 /**
- * Makes threads optimize their code themselves and not on another thread, on Node before 24. These
- * versions abort if a background optimization is running when a thread ends (an assertion in
- * `NodePlatform::ForIsolate`). Nothing is lost, because the threads keep all processors busy
- * anyway.
+ * Makes threads optimize their code themselves and not on another thread. Needed on Node before 24,
+ * which aborts if a background optimization is running when a thread ends (an assertion in
+ * `NodePlatform::ForIsolate`). The change costs no time, because the threads keep all processors
+ * busy anyway.
  */
 function optimizeInPlace(): void {
   const major = Number(process.versions.node.split('.')[0]);

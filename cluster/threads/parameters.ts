@@ -4,8 +4,9 @@ import type { Program } from '../../src/pod/pod.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * A program's parameters on a Cloud TPU after `steps` steps. The number of steps selects one of the
- * two sets of parameters.
+ * The parameters of a program on a Cloud TPU after `steps` steps. A program that keeps its previous
+ * parameters has two sets of them; the parameters after an even number of steps lie in the first
+ * set, after an odd number in the second.
  */
 export interface Place {
   readonly tpu: number;
@@ -38,7 +39,10 @@ export class Parameters {
     return this.#ranges(place).map(({ start, end }) => this.#bytes.subarray(start, end));
   }
 
-  /** Overwrites the first `values.length` parameters. */
+  /**
+   * Overwrites the first `values.length` parameters with `values`. Further parameters are
+   * unchanged.
+   */
   write(place: Place, values: readonly Uint8Array[]): void {
     const ranges = this.#ranges(place);
     values.forEach((value, index) => {
@@ -48,7 +52,7 @@ export class Parameters {
     });
   }
 
-  /** Sets all parameters to zero, their state in a new memory. */
+  /** Sets all parameters to zero, as in a newly allocated memory. */
   clear(place: Place): void {
     for (const { start, end } of this.#ranges(place)) this.#bytes.fill(0, start, end);
   }
@@ -63,7 +67,7 @@ export class Parameters {
   }
 
   /**
-   * Returns the byte range of each parameter in the set that holds the parameters after `steps`
+   * Returns the byte range of each parameter, in the set that holds the parameters after `steps`
    * steps.
    */
   #ranges({ tpu, program, steps }: Place): Range[] {

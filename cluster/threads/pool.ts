@@ -53,18 +53,18 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
   return pod;
 }
 
-/** Period in ms at which the progress counters are sampled. */
+/** Period in ms of the samples that the failure detector takes of all progress counters. */
 const samplePeriodMs = 100;
 
 /**
- * Longest wait, in ms, of a core for a neighbour or its infeed, by MXU implementation. The systolic
- * MXU needs much longer for one instruction.
+ * Longest time in ms that a core waits for a neighbour or for its infeed, for each implementation
+ * of the MXU. The systolic MXU needs much longer for one instruction.
  */
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limit, in ms, for all threads to start. All start together, so the limit without a further worker
- * (`quietMsLimit`) is as long.
+ * Limit in ms for all threads to start. The master's limit between two workers that join
+ * (`quietMsLimit`) has the same value and so no effect, because all threads start together.
  */
 const startMsLimit = 60_000;
 
@@ -100,14 +100,14 @@ class Threads implements ThreadPod, Crew {
   readonly #workers: (WorkerLife | undefined)[];
   /** By Cloud TPU: number of threads started so far. */
   readonly #lives: number[];
-  /** Promises that resolve when a thread that is being ended has ended. */
+  /** Threads that are being ended: a promise each, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * By Cloud TPU: number of samples in which the cores waited for the infeed. They count as
-   * progress, since waiting for the loader is no failure.
+   * By Cloud TPU: number of samples of the failure detector at which the cores were waiting for the
+   * infeed. Each counts as progress, because a wait for the loader is no failure of the worker.
    */
   readonly #waits: number[];
-  /** By link: bytes carried in earlier memberships. */
+  /** By link: bytes sent in earlier memberships. */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -208,8 +208,8 @@ class Threads implements ThreadPod, Crew {
       waitMsLimit: waitMsLimits[mxu],
       faults: faultsOf(faults, tpu, life),
     };
-    // Messages of an ended thread may arrive after the report of its end, or after its replacement
-    // has started. Only events of the current thread are passed on.
+    // An ended thread's messages may arrive after the report of its end, or after the start of its
+    // replacement. Only events of the current thread are passed on.
     const isPresent = (): boolean => this.#workers[tpu]?.port === port1;
     const give = (event: MasterEvent): void => {
       if (isPresent()) this.#driver.give(event);
@@ -227,15 +227,16 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Replaces the thread of a Cloud TPU. The new thread starts when the old one certainly writes
-   * nothing more.
+   * Replaces the thread of a Cloud TPU. The new thread starts only when the old thread can no
+   * longer write to the shared memory.
    */
   async #renew(tpu: number): Promise<void> {
     await this.#endWorker(tpu);
     if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
-    // The parameters of a lost Cloud TPU may be wrong, so both sets are cleared.
+    // The parameters of a lost Cloud TPU may be wrong. A program has one set for even and one for
+    // odd numbers of steps; both sets are cleared.
     this.#programs.forEach((_, program) => {
       for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
     });
@@ -261,14 +262,18 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Ends every wait in shared memory: of workers for one another, and between workers and loaders.
+   * Ends every wait in the shared memory: of workers for one another, of workers for loaders, and
+   * of loaders for workers.
    */
   #endWaits(): void {
     abortFabric(this.#memory, this.#layout.fabric);
     this.#feeds.stop();
   }
 
-  /** Returns the range of word indexes of a Cloud TPU's control line: start and end. */
+  /**
+   * Returns the range of a Cloud TPU's control line, as indexes of words: start and end
+   * (exclusive).
+   */
   #controlLine(tpu: number): [number, number] {
     const line = at(this.#layout.tpus, tpu).control / 4;
     return [line, line + Object.keys(controlWords).length];
@@ -276,7 +281,7 @@ class Threads implements ThreadPod, Crew {
 
   // ------------------------------------------------------------------------------------------ crew
 
-  /** Gives the failure detector the current progress counters. */
+  /** Passes the current progress counters of all Cloud TPUs to the failure detector. */
   #sample(): void {
     const progress = this.#layout.tpus.map(({ control }, tpu) => {
       const line = control / 4;
@@ -292,8 +297,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // Nothing to log: messages between threads cannot get lost, so a refused message is only one of
-    // an older generation.
+    // Nothing to log. Messages between threads cannot get lost, so the master refuses only messages
+    // of an older generation.
   }
 
   abort(): void {
@@ -305,14 +310,17 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Starts a new thread for the Cloud TPU and ignores the proposed host. The host would be in this
-   * same process, so a thread of its own is as good.
+   * Starts a new thread for a lost Cloud TPU. The worker that the master proposed as host is not
+   * used: a new thread is as good, since all workers are threads of this process.
    */
   adopt(tpu: number): void {
     void this.#renew(tpu);
   }
 
-  /** Empties all links and clears the abort flag, after adding the bytes sent to `#carried`. */
+  /**
+   * Adds the bytes sent on each link to `#carried`, then empties all links and clears the abort
+   * flag.
+   */
   reset(): void {
     const { fabric } = this.#layout;
     sentBytes(this.#memory, fabric).forEach((bytes, link) => {
@@ -372,15 +380,18 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
   });
 }
 
-/** Returns the event for a thread that has ended: its last message, or `exited` if it sent none. */
+/**
+ * Returns the event for a thread that has ended: the message `lastWords`, or `exited` if
+ * `lastWords` is null because the thread sent no last message.
+ */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);
   return { kind: 'exited', tpu, reason: 'the thread of the cores ended unexpectedly' };
 }
 
 /**
- * Returns the event for a value that arrived from a worker: the message, or `exited` if the value
- * is no valid message.
+ * Returns the event for a value that a worker has sent: `message` if the value is a valid message,
+ * otherwise `exited`.
  */
 function eventOf(tpu: number, value: unknown): MasterEvent {
   try {

@@ -9,7 +9,10 @@ import { PodError } from '../../src/numerics/error.ts';
 import { byteCount } from '../../src/numerics/shape.ts';
 import { controlWords } from './layout.ts';
 
-/** Writer of a Cloud TPU's control line in the shared memory. Used by the thread of its cores. */
+/**
+ * Access to a Cloud TPU's control line (progress counter and infeed flag) in the shared memory, for
+ * the thread of the Cloud TPU's cores.
+ */
 export class Heartbeat {
   readonly #words: Int32Array;
   readonly #line: number;
@@ -47,8 +50,8 @@ export class Heartbeat {
 }
 
 /**
- * A doorbell that increments the progress counter while the worker waits for its neighbours. A
- * worker that only waits is not suspected.
+ * A {@link Doorbell} (on which a worker sleeps until a neighbour wakes it) that also increments the
+ * progress counter during the sleep. A worker that only waits for neighbours is thus not suspected.
  */
 export class LiveDoorbell extends Doorbell {
   readonly #heartbeat: Heartbeat;
@@ -74,12 +77,15 @@ export class LiveDoorbell extends Doorbell {
 const sleepMsMax = 200;
 
 /**
- * Interface through which the cores run all-reduces: on their own thread (AllReduce) or in an
- * engine on another thread (EngineClient).
+ * Functions by which the cores run all-reduces. AllReduce runs the all-reduces on the thread of the
+ * cores; EngineClient has them run by an engine on another thread.
  */
 export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish'>;
 
-/** Returns the places of a program's buckets, for an arena at byte address `arena`. */
+/**
+ * Returns the memory address of each bucket of a program whose arena begins at byte address
+ * `arena`.
+ */
 export function bucketPlaces(executable: Executable, arena: number): BucketPlace[] {
   return executable.buckets.map(({ buffer, elements }) => {
     const { offset, stride, copies, name } = at(executable.buffers, buffer);
@@ -89,9 +95,9 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. The fabric numbers the buckets of all programs in sequence;
- * `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout` after
- * `waitMsLimit`.
+ * Returns the ICI port of one program. All-reduces number the buckets of all programs in sequence;
+ * `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout` if the
+ * bucket is not done after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
@@ -106,9 +112,9 @@ export function iciPort(
   };
 }
 
-/** An infeed port with a call at the start of each step. */
+/** An infeed port that must be told the number of each step before the step starts. */
 export interface StepInfeed extends InfeedPort {
-  /** Begins a step, numbered as the program's steps are. */
+  /** Begins a step. `step` is the number of the step in the program. */
   begin(step: number): void;
 }
 
@@ -119,8 +125,8 @@ export interface QueueInfeedParts {
   readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
   /**
-   * Byte address of the word that holds the step of the program that corresponds to step 0 of the
-   * queue.
+   * Byte address of a word. The word holds the step of the program that corresponds to step 0 of
+   * the queue, which counts its steps from 0 again whenever it is emptied.
    */
   readonly base: number;
   readonly waitMsLimit: number;
@@ -128,8 +134,8 @@ export interface QueueInfeedParts {
 
 /**
  * The infeed port of one program, which reads from a queue. The first access in a step waits until
- * the loader has filled the slot of the step. The slot stays full until the step is committed; the
- * driver of the master's state machine then has it released.
+ * the loader has filled the slot of the step. The port never gives the slot back to the loader: the
+ * driver of the master's state machine has the slot released when the step is committed.
  */
 export class QueueInfeed implements StepInfeed {
   readonly #parts: QueueInfeedParts;
@@ -180,7 +186,7 @@ export class QueueInfeed implements StepInfeed {
   }
 }
 
-/** Infeed port of a program without an infeed; any access fails. */
+/** Infeed port of a program without an infeed. Any read of the infeed fails an assertion. */
 export const noInfeed: StepInfeed = {
   begin: () => undefined,
   address: () => assert(false, 'a program without an infeed asks for it') as never,

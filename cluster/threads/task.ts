@@ -12,15 +12,15 @@ export interface WorkerTask {
   readonly programs: readonly Program[];
   readonly mxu: 'fast' | 'systolic';
   /**
-   * True if fused multiply-adds (relaxed SIMD) may be used. The choice is made once for all Cloud
-   * TPUs.
+   * True if fused multiply-adds (relaxed SIMD) may be used. All Cloud TPUs of a slice get the same
+   * value.
    */
   readonly relaxed: boolean;
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
   /**
-   * Memory shared with the all-reduce engine, if another thread runs the all-reduces. If absent,
-   * the thread of the cores runs them itself.
+   * Memory shared with the engine, another thread that runs the all-reduces. If absent, the thread
+   * of the cores runs the all-reduces itself.
    */
   readonly engine?: EngineLayout;
   /** Port for messages to and from the master. */

@@ -13,9 +13,10 @@ import { Heartbeat } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * Entry function of a Cloud TPU's thread: runs the worker's state machine until it ends. Resolves
- * to the worker's `failed` message if it failed, otherwise to null. The message is returned because
- * a posted message may arrive later than the end of the thread's task.
+ * Entry function of a Cloud TPU's thread: runs the worker's state machine until the state machine
+ * ends. Resolves to the worker's `failed` message if the worker failed, otherwise to null. The
+ * promise carries this message because a posted message may arrive later than the end of the
+ * thread's task.
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
@@ -43,8 +44,8 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           give(run(action.order));
           break;
         case 'interrupt':
-          // Nothing to do: a thread receives messages only between steps, and the abort flag in
-          // shared memory has ended the step already.
+          // Nothing to do. The thread receives messages only between steps, and by then the abort
+          // flag in the shared memory has already ended the step.
           break;
         case 'end':
           port.close();
@@ -64,7 +65,8 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
         assert(host !== undefined, 'a step before programs are loaded');
         return { kind: 'ran', report: host.run(order) };
       });
-      // An error in an aborted step is a result of the abort, so it is reported as an interruption.
+      // An error in an aborted step is a consequence of the abort, so the step is reported as
+      // interrupted.
       return event.kind === 'threw' && heartbeat.isAborted ? { kind: 'interrupted' } : event;
     };
     port.on('message', (value: unknown) => {
@@ -80,8 +82,8 @@ function now(): number {
 }
 
 /**
- * Returns the event that `work` returns, or `threw` if it throws, so that every error reaches the
- * master.
+ * Returns the event that `work` returns. If `work` throws, returns the event `threw` with the
+ * error, so that every error reaches the master.
  */
 function attempt(work: () => WorkerEvent): WorkerEvent {
   try {

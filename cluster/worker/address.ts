@@ -8,8 +8,8 @@ const triesMax = 20;
 const tryMs = 250;
 
 /**
- * Returns the address of this machine from which packets to `host` are sent. Others can reach this
- * machine by that address.
+ * Returns the address of this machine from which packets to `host` are sent. Other machines can
+ * reach this machine at that address.
  */
 export async function localAddress(host: string, port: number): Promise<string> {
   const { address, family } = await patientLookup(host);
@@ -26,8 +26,8 @@ export async function localAddress(host: string, port: number): Promise<string> 
 }
 
 /**
- * Returns the address to listen on if others reach this machine by `own`: loopback if `own` is
- * loopback, otherwise all interfaces of the same IP version.
+ * Returns the address to listen on if other machines reach this machine at `own`: loopback if `own`
+ * is a loopback address, otherwise all interfaces of the same IP version.
  */
 export async function bindAddress(own: string): Promise<string> {
   if (own === '127.0.0.1' || own === '::1') return own;

@@ -8,15 +8,15 @@ const leftoverBytesMax = 2 * 2 ** 20;
 /** Period of the checks of the memory outside of the heap, in ms. */
 const lookMs = 2000;
 /**
- * Number of collections in a series. Memory that is still in use at the first one may be free at
- * the last.
+ * Number of collections in a series. Memory that is still in use at the first collection may be
+ * free at the last.
  */
 const collectionsPerRise = 3;
 
 /**
- * Frees the memory that large messages (executables, parameters) have left behind. Their bytes lie
- * outside of the heap, and V8 alone collects only after 64 MB of them, in every worker. Does
- * nothing without `collect`.
+ * Starts to free, from time to time, the memory that large messages (executables, parameters) have
+ * left behind. The bytes of these messages lie outside of V8's heap, and V8 alone collects them
+ * only after they have grown by 64 MB, in every worker. Does nothing if `collect` is undefined.
  */
 export function collectLeftovers(collect: Collect | undefined): void {
   if (collect === undefined) return;

@@ -12,9 +12,9 @@ export const logFormats = ['json', 'text'] as const;
 /** Writes at least one of the bytes and returns how many were written. Throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
 
-/** Number of retries for one line if the reader is too slow (EAGAIN). */
+/** Number of attempts to write a line again if the reader of the log is too slow (EAGAIN). */
 const triesMax = 200;
-/** Wait in ms before a retry. */
+/** Wait in ms before a line is written again. */
 const tryMs = 5;
 
 /** Destination and format of the log lines. The default is JSON on standard output. */
@@ -29,27 +29,29 @@ export interface LogPlace {
    * newline.
    */
   readonly isCut?: boolean;
-  /** Called once with the reason, when the first line is dropped. */
+  /** Called when the first line is dropped. `why` is the reason. Not called for further lines. */
   readonly onLoss?: (why: string) => void;
 }
 
 /**
  * Writes the lines of a logger to standard output or to a file. A line that cannot be written,
- * because the disk is full or the reader has gone, is dropped, and the process goes on. The next
- * line that can be written is preceded by a line with the number of dropped lines. For a slow
- * reader each line is retried for up to a second; after a dropped line there are no retries until a
- * line gets through again. (The logger's own output would wait for ever.)
+ * because the disk is full or the reader has gone, is dropped, and the process goes on. Before the
+ * next line that can be written, a line reports the number of dropped lines. If the reader is slow,
+ * a line is retried for up to a second. After a dropped line there are no retries until a line has
+ * been written. (The logger's own output would wait for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
   readonly #onLoss: (why: string) => void;
   /** Returns the text printed for a line of JSON; empty if the line is not shown. */
   readonly #formatted: (line: string) => string;
-  /** See `lost`. */
+  /** Number of dropped lines that no line in the log has reported yet. */
   #lost = 0;
-  /** See `lostInAll`. */
+  /** Number of all lines dropped so far. */
   #lostInAll = 0;
-  /** True if the last line was written only in part, so the next one must start with a newline. */
+  /**
+   * True if the last line was written only in part. The next line must then start with a newline.
+   */
   #isCut: boolean;
 
   constructor(place: LogPlace = {}) {
@@ -62,7 +64,8 @@ export class LogOutput {
 
   /**
    * Returns an output to standard output in the format that `POD_LOG_FORMAT` names. An unknown
-   * format counts as JSON here; the programs refuse it when they read their environment.
+   * format counts as JSON here. Each program refuses an unknown format later, when it reads its
+   * environment.
    */
   static of(env: Environment): LogOutput {
     return new LogOutput({ format: env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json' });
@@ -121,8 +124,8 @@ function reasonOf({ code, message }: NodeJS.ErrnoException): string {
 }
 
 /**
- * Returns a JSON line with control characters escaped and long texts shortened. It protects the log
- * against messages that quote foreign text without care.
+ * Returns a JSON line with control characters escaped and long texts shortened. A message that
+ * quotes text from outside therefore cannot damage the log.
  */
 function printable(line: string): string {
   return plainJson(line.length > lineLengthMax ? shortened(line) : line);
@@ -146,7 +149,8 @@ function textPrinter(): (line: string) => string {
 }
 
 /**
- * Length in characters above which the texts in a line are shortened. Stacks of bugs are shorter.
+ * Length of a line, in characters, above which the texts in the line are shortened. A line with the
+ * stack of a bug is shorter.
  */
 const lineLengthMax = 16_384;
 

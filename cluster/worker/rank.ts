@@ -10,16 +10,17 @@ export interface OwnNames {
   readonly addresses: readonly string[];
 }
 
-/** Largest accepted rank or slot. */
+/** Largest accepted number of a Cloud TPU (rank), and of a Swarm task (slot). */
 const rankMax = 999_999;
 /** Longest accepted `TPU_WORKER_HOSTNAMES`, in characters. */
 const listLengthMax = 65_536;
 
 /**
- * Returns the number of this process's Cloud TPU as set by its environment; undefined if the master
- * is to choose. The first of these variables counts: `TPU_WORKER_ID`; `TPU_WORKER_HOSTNAMES`, a
- * list in which the index of this host is the number; `POD_SLOT`, a Swarm slot that counts from 1;
- * `JOB_COMPLETION_INDEX`, a Kubernetes completion index.
+ * Returns the number of the Cloud TPU that the environment assigns to this process; undefined if
+ * the master chooses the number. The first variable that is set counts: `TPU_WORKER_ID`;
+ * `TPU_WORKER_HOSTNAMES`, a list of hosts, in which the index of this host is the number;
+ * `POD_SLOT`, a Swarm slot, which counts from 1; `JOB_COMPLETION_INDEX`, a Kubernetes completion
+ * index.
  *
  * @throws PodError `bad-config` if the value is not a number in range, or if the list does not name
  *   this host exactly once.
@@ -35,10 +36,11 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 }
 
 /**
- * Returns the index of this host in a list. An entry equal to the whole host name wins. Otherwise
- * an entry matches if it is an address of this host, or if the entry or the host name is the
- * beginning of the other up to a dot: a list may contain domains that the host does not know.
- * `tpu-1.a` does not match `tpu-1.b`.
+ * Returns the index of this host in a list of hosts. An entry that equals the whole host name is
+ * this host. If no entry equals it, an entry matches if it is an address of this host, or if one of
+ * the two names, entry and host name, is the beginning of the other up to a dot. For example, the
+ * entry `tpu-1.example` matches the host name `tpu-1`, which lacks the domain, but not
+ * `tpu-1.test`.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {
@@ -63,7 +65,8 @@ function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
 
 function checkEntries(entries: readonly string[]): void {
   const blank = entries.indexOf('');
-  if (blank >= 0) throw wrong('names with commas between them', `an empty name at position ${blank + 1}`);
+  if (blank >= 0)
+    throw wrong('names with commas between them', `an empty name at position ${blank + 1}`);
   const seen = new Set<string>();
   for (const entry of entries) {
     if (seen.has(entry)) throw wrong('each host once', `${quoteName(entry)} twice`);
@@ -72,8 +75,8 @@ function checkEntries(entries: readonly string[]): void {
 }
 
 /**
- * Returns the canonical form of a host for comparison. Addresses have many spellings; names ignore
- * upper case and a dot at the end.
+ * Returns the canonical form of a host, for comparison. An address has many spellings. In a name,
+ * upper case and a dot at the end have no meaning.
  */
 function canonicalHost(text: string): string {
   return canonicalAddress(text) ?? text.trim().toLowerCase().replace(/\.$/, '');
@@ -83,7 +86,10 @@ function isAddress(host: string): boolean {
   return canonicalAddress(host) !== undefined;
 }
 
-/** True if one name equals the other or is its beginning up to a dot. */
+/**
+ * True if the names are equal, or if one is the beginning of the other up to a dot, as `a` and
+ * `a.b`.
+ */
 function beginsAlike(one: string, other: string): boolean {
   return `${one}.`.startsWith(`${other}.`) || `${other}.`.startsWith(`${one}.`);
 }

@@ -1,6 +1,6 @@
 /**
- * Exits 0 if the master or worker whose status file this is (`POD_STATUS_FILE`) is ready, otherwise
- * 1.
+ * Exits 0 if the process that wrote the status file `POD_STATUS_FILE`, a master or a worker, is
+ * ready; otherwise exits 1.
  */
 import { isReady, statusPath } from './status-file.ts';
 

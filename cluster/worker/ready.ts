@@ -1,6 +1,6 @@
 /**
  * Health check of containers: exits 0 if the master or worker of this container is ready, otherwise
- * 1.
+ * exits 1.
  */
 import { engine } from '../host/engine.ts';
 

@@ -20,60 +20,69 @@ export interface SessionOptions {
   /** Number of the Cloud TPU that the session asks for; undefined if the master is to choose. */
   readonly rank: number | undefined;
   /**
-   * True if the session hosts a lost Cloud TPU in a process that also has its own. Such a session
-   * ends when the master refuses it, because a replacement has taken over the Cloud TPU.
+   * True if the session is for a lost Cloud TPU, which this process emulates in addition to its
+   * own. Such a session ends when the master refuses it: a replacement has taken over the Cloud
+   * TPU.
    */
   readonly isHosted: boolean;
   /**
-   * Host name or address by which others reach this machine. If undefined, the address from which
-   * this machine reaches the master is used.
+   * Host name or address at which other machines reach this machine. If undefined, the session uses
+   * the address of this machine from which packets to the master are sent.
    */
   readonly address: string | undefined;
   /** TCP port to which neighbours connect; 0 lets the system choose one. */
   readonly tensorPort: number;
-  /** Called when the master asks this process to host lost Cloud TPU `tpu` too. */
+  /**
+   * Called when the master asks this process to emulate lost Cloud TPU `tpu` in addition to its
+   * own.
+   */
   readonly asked: (tpu: number) => void;
   /**
-   * Called with true when the Cloud TPU has loaded its programs, and with false when it stops
-   * taking part.
+   * Called with true when the Cloud TPU has loaded its programs, and with false when the Cloud TPU
+   * can run no further step, for example because the master is gone.
    */
   readonly ready: (isReady: boolean) => void;
-  /** Returns true if the run is known to be over. Called while no master answers. */
+  /**
+   * Returns true if the run is known to be over. Called after each failed attempt to reach a
+   * master; true ends the session.
+   */
   readonly isRunOver: () => boolean;
   /**
-   * Called once, when the session has ended: without an error if the work is done, otherwise with
-   * the error.
+   * Called once, when the session has ended. `error` is undefined if the work is done; otherwise it
+   * is the error that ended the session.
    */
   readonly over: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** How long the session has been looking for a master. */
+/** State of the session's search for a master. */
 interface Waiting {
   /** Time in ms at which the search began. */
   readonly sinceMs: number;
   /** Time of the last log line about the search, in ms from `sinceMs`; 0 if there was none. */
   readonly saidMs: number;
-  /** Reason why no master was found at the last attempt. */
+  /** Reason why the last attempt found no master. */
   readonly cause: string;
 }
 
-/** Time in ms without a master after which the session first logs the search. */
+/**
+ * Time in ms without a master after which the session logs for the first time that it is searching.
+ */
 const firstSayMs = 1000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
- * Longest time in ms that a master needs to end after it has sent `dismiss`. The process ends after
- * this time even if the master is still there.
+ * Longest time in ms that a master needs to end after it has sent `dismiss`. If the master still
+ * runs after this time and `lingerMs`, the session ends all the same.
  */
 const masterMsLimit = 15_000;
-/** Delay of reconnection attempts in ms: first and longest. */
+/** First and longest delay, in ms, between two attempts to connect to the master. */
 const backoff = { firstMs: 50, mostMs: 1000 };
 
 /**
- * A worker's connection to its master, and the Cloud TPU that the master has given it. The session
- * reconnects whenever the master is gone. Meanwhile it keeps the memory of the Cloud TPU, because a
- * restarted master may need the parameters.
+ * A worker's connection to its master, and the Cloud TPU that the master has given to the worker.
+ * When the master is gone, the session looks for it or for the next master. Meanwhile the session
+ * keeps the memory of the Cloud TPU, because a restarted master may need the parameters.
  */
 export class Session {
   readonly #options: SessionOptions;
@@ -82,9 +91,9 @@ export class Session {
   /** Pieces of the executables received so far. */
   #pieces: Uint8Array[] = [];
   #node: Node | undefined;
-  /** The assignment of the node, as JSON text. */
+  /** Assignment of the Cloud TPU, as JSON text. */
   #assignment = '';
-  /** Timer that ends the search for a master. */
+  /** Timer that ends the session if no master is found in time. */
   #late: NodeJS.Timeout | undefined;
   /** State of the search for a master. */
   #waiting: Waiting = { sinceMs: 0, saidMs: 0, cause: '' };
@@ -93,7 +102,10 @@ export class Session {
   /** Timer that ends the session after `dismiss`. */
   #lingering: NodeJS.Timeout | undefined;
   #isOver = false;
-  /** The messages being processed, in order: a message waits until the earlier ones are done. */
+  /**
+   * Resolves when all messages received so far have been processed. Messages are processed one at a
+   * time, in order of arrival.
+   */
   #work: Promise<void> = Promise.resolve();
 
   constructor(options: SessionOptions) {
@@ -120,8 +132,8 @@ export class Session {
   }
 
   /**
-   * Ends the session and its Cloud TPU. Reports the error, if any, to the master if one is
-   * connected.
+   * Ends the session and its Cloud TPU. If there is an error and a master is connected, first
+   * reports the error to the master.
    */
   async end(error?: PodError): Promise<void> {
     if (this.#isOver) return;
@@ -177,8 +189,8 @@ export class Session {
   }
 
   /**
-   * Handles `dismiss`: answers, drops the Cloud TPU, and ends the session `lingerMs` after the
-   * master has ended.
+   * Handles `dismiss`, which says that the run is over: sends the answer, ends the Cloud TPU, and
+   * ends the session `lingerMs` after the master has ended.
    */
   async #dismissed(lingerMs: number): Promise<void> {
     this.#lingerMs = lingerMs;
@@ -189,8 +201,9 @@ export class Session {
   }
 
   /**
-   * Handles `welcome`. If the session already has this Cloud TPU with the same assignment, it keeps
-   * its memory; otherwise it drops the old Cloud TPU and starts the new one.
+   * Handles `welcome`, by which the master gives a Cloud TPU. If the session already has this Cloud
+   * TPU with the same assignment, keeps the Cloud TPU with its memory. Otherwise ends the old Cloud
+   * TPU and starts the new one.
    */
   async #welcome({ tpu, assignment: text }: ToNode & { kind: 'welcome' }): Promise<void> {
     const code = Buffer.concat(this.#pieces);
@@ -210,8 +223,8 @@ export class Session {
   }
 
   /**
-   * Returns the host name or address by which others reach this machine. It is determined anew each
-   * time, because the network may have changed.
+   * Returns the host name or address at which other machines reach this machine. An address that is
+   * not configured is determined anew at each call, because the network may have changed.
    */
   async #address(): Promise<string> {
     const { host, port, address } = this.#options;
@@ -222,7 +235,7 @@ export class Session {
     const { token, tensorPort, log, ready } = this.#options;
     const node: Node = new Node({
       ...{ tpu, assignment, code, token, host: own, port: tensorPort },
-      // If the master is on this machine, listening on loopback is enough.
+      // If the master is on this machine, the node listens on loopback only.
       bind: await bindAddress(own),
       send: (message) => this.#channel?.send(message),
       ended: (error) => this.#ended(node, error),
@@ -236,8 +249,9 @@ export class Session {
   }
 
   /**
-   * Handles the end of a node. An error ends the session and so the process, which is started
-   * again. Without an error the node was told to stop, and the session reports `left`.
+   * Handles the end of a node, the emulated Cloud TPU. If the node ended with an error, ends the
+   * session with that error, and so the process, which is then restarted. If the master stopped the
+   * node, reports `left` to the master.
    */
   #ended(node: Node, error: PodError | undefined): void {
     if (this.#node !== node) return;
@@ -248,8 +262,8 @@ export class Session {
   }
 
   /**
-   * Drops the Cloud TPU without sending `left`: the master would apply that message to the Cloud
-   * TPU that it has given since.
+   * Ends the Cloud TPU without sending `left`. The master may have given this worker another Cloud
+   * TPU in the meantime, and would take `left` for that one.
    */
   async #drop(): Promise<void> {
     const node = this.#node;
@@ -291,8 +305,8 @@ export class Session {
   }
 
   /**
-   * Logs the search for a master and its cause every few seconds, for example an unknown host name
-   * or a refused connection.
+   * Logs every few seconds that the session is looking for a master, and why the last attempt
+   * failed, for example an unknown host name or a refused connection.
    */
   #sayWaiting(refusal: Refusal | undefined): void {
     const { sinceMs, saidMs } = this.#waiting;
@@ -306,7 +320,7 @@ export class Session {
   }
 }
 
-/** Returns the message that tells the master which error ends this process. */
+/** Returns the message to the master about the error that ends this process. */
 export function lastWordsOf({ code, message }: PodError): FromNode {
   return { kind: 'unable', code, message: message.slice(0, lastWordsMax) };
 }
@@ -315,8 +329,9 @@ export function lastWordsOf({ code, message }: PodError): FromNode {
 const lastWordsMax = 1000;
 
 /**
- * True if the master itself refused this worker: the Cloud TPU has been replaced and its memory is
- * useless. If the master just ended or fell silent, it or the next master may need that memory.
+ * True if the master itself refused this worker. In this case the Cloud TPU has a new worker, and
+ * its memory in this process is useless. False if the connection just ended or fell silent. In that
+ * case this master or the next master may need the memory.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
   return refusal?.isTheirs === true;

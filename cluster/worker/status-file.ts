@@ -8,16 +8,16 @@ export interface ProcessStatus {
 }
 
 /**
- * Returns the path of the status file: `POD_STATUS_FILE`, by default a file in /tmp, which is a
- * tmpfs in containers.
+ * Returns the path of the status file: `POD_STATUS_FILE`, or by default a file in /tmp, which in
+ * containers is a file system in memory.
  */
 export function statusPath(env: Readonly<Record<string, string | undefined>>): string {
   return env['POD_STATUS_FILE'] ?? '/tmp/pod-status.json';
 }
 
 /**
- * Writes the status file, so that a reader never sees half of it. If it cannot be written, calls
- * `failed` with the reason and goes on: only health checks depend on the file.
+ * Writes the status file in such a way that a reader never sees half of it. If the file cannot be
+ * written, calls `failed` with the reason and returns: only health checks depend on the file.
  */
 export function writeStatus(
   path: string,

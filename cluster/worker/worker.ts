@@ -1,9 +1,9 @@
 /**
  * The worker program: the process of a Cloud TPU. Its settings are environment variables:
  * `POD_MASTER` (host:port of the master), `POD_TOKEN_FILE` (file with the join token),
- * `POD_TENSOR_PORT` (port to which neighbours connect), and those of rank.ts, which number the
- * Cloud TPU. A worker keeps running when its master ends and waits for the next one. It exits 0
- * when the master says that the run is over.
+ * `POD_TENSOR_PORT` (port to which neighbours connect), and the variables from which rank.ts finds
+ * the number of the Cloud TPU. When the master ends, the worker keeps running and waits for the
+ * next master. When the master says that the run is over, the worker exits 0.
  */
 import { existsSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
@@ -32,8 +32,8 @@ const logger = pino(
 const statusFile = statusPath(env);
 
 /**
- * Exit code if the worker ends without an error: 0 after the run is over, or the code of the signal
- * that ended the worker.
+ * Exit code if the worker ends without an error: 0 after the run is over, 130 or 143 if a signal
+ * has ended the worker.
  */
 let exitCode = 0;
 
@@ -56,7 +56,10 @@ async function serve(): Promise<void> {
     ...{ host, port, token, address, isRunOver: () => isRunOver(env) },
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
-  /** Sessions for lost Cloud TPUs that this process hosts, by number of the Cloud TPU. */
+  /**
+   * By number of a lost Cloud TPU: the session in which this process emulates that Cloud TPU in
+   * addition to its own.
+   */
   const hosted = new Map<number, Session>();
   const asked = (tpu: number): void => {
     logger.info({ tpu }, 'hosting');
@@ -64,8 +67,8 @@ async function serve(): Promise<void> {
   };
   const hostedOptions = (tpu: number): SessionOptions => ({
     ...common,
-    // A hosted Cloud TPU uses any free port, because `POD_TENSOR_PORT` belongs to the process's own
-    // Cloud TPU.
+    // `POD_TENSOR_PORT` is the port of the process's own Cloud TPU, so the session for a lost Cloud
+    // TPU uses any free port.
     ...{ rank: tpu, isHosted: true, tensorPort: 0, asked },
     ready: () => undefined,
     over(error) {
@@ -126,8 +129,8 @@ function saySo(state: ProcessStatus['state']): void {
 }
 
 /**
- * Ends the process at once. `error` is undefined if the work is done; otherwise it is logged and
- * determines the exit code.
+ * Ends the process at once. If `error` is undefined, the work is done. Otherwise `error` is logged
+ * and determines the exit code.
  */
 function leave(error: unknown): void {
   if (error === undefined) {
