@@ -12,17 +12,22 @@ export interface ApiSource {
 
 /** Longest time, in ms, that a request may take to arrive. */
 const requestMsMax = 5000;
-/** Longest time, in ms, that a connection may be silent. */
+/**
+ * Longest time, in ms, without traffic on a connection. After that the server closes the
+ * connection.
+ */
 const silentMsMax = 20_000;
 /**
- * Maximum number of requests on one connection. The server closes the connection after them, and
- * destroys it at once if the client sends a further request.
+ * Maximum number of requests on one connection. The last answer announces the end of the connection
+ * (`connection: close`). If the client sends a further request all the same, the server destroys
+ * the connection.
  */
 export const requestsMax = 100;
 
 /**
- * Serves `/healthz` (the master lives), `/readyz` (steps can run, or the master takes jobs),
- * `/status` (JSON) and `/metrics`, and with `jobApi` also `/jobs`.
+ * Starts the HTTP server of a master. The server answers `/healthz` (the master lives), `/readyz`
+ * (steps can run, or the master takes jobs), `/status` (JSON) and `/metrics`. If `jobApi` is given,
+ * the server also answers `/jobs`.
  *
  * @throws PodError `io` when the server cannot listen on `host` and `port`.
  */
@@ -58,12 +63,13 @@ export function serveApi(
   server.on('dropRequest', (_, socket) => socket.destroy());
   server.setTimeout(silentMsMax);
   return new Promise((resolve, reject) => {
-    // An error after `listening` means that a connection could not be accepted. `reject` has no
-    // effect then, and the client tries again.
+    // After `listening`, an error means that the server could not accept a connection. The promise
+    // is resolved by that time, so `reject` has no effect. The client connects again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });
-    // The HTTP server of a master that takes jobs keeps the process alive while there is no job.
+    // A master that takes jobs must live on while there is no job, so its HTTP server keeps the
+    // process alive. The HTTP server of any other master does not keep the process alive.
     if (jobApi === undefined) server.unref();
     server.listen({ host, port }, () => resolve(opened(server)));
   });

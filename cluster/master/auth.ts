@@ -3,7 +3,10 @@ import { PodError } from '../../src/numerics/error.ts';
 import { limits } from '../limits.ts';
 import type { Token } from '../net/token.ts';
 
-/** The parts of a request that its proof covers, in addition to time and nonce. */
+/**
+ * The parts of a request that the proof in its `authorization` header covers. The proof also covers
+ * the time and the nonce in that header.
+ */
 export interface SignedRequest {
   readonly method: string;
   /** Path with its query, exactly as sent: `/jobs/job-1/log?offset=0`. */
@@ -11,11 +14,13 @@ export interface SignedRequest {
   readonly body: Uint8Array;
 }
 
-/** The three parts of `authorization: Pod <unix-ms>.<nonce>.<proof>`, as text. */
+/** The three parts of the header `authorization: Pod <unix-ms>.<nonce>.<proof>`, as text. */
 export interface Stamp {
   /** Wall time of the signature, in ms since 1970, or {@link noTime}. */
   readonly time: string;
-  /** 16 bytes as hexadecimal digits: random bytes, or a {@link Stale.challenge}. */
+  /**
+   * 16 bytes as hexadecimal digits: random, or the {@link Stale.challenge} that the master sent.
+   */
   readonly nonce: string;
   /** HMAC-SHA256 of time, nonce and request, as hexadecimal digits. */
   readonly proof: string;
@@ -28,13 +33,17 @@ export interface Stamp {
 export const noncesMax: number = 2 ** 16;
 const nonceBytes = 16;
 
-/** The time in a stamp whose nonce is a challenge: such a stamp does not depend on clocks. */
+/**
+ * Value of `time` in a stamp whose nonce is a challenge of the master. The challenge proves that
+ * the request is new, so the stamp needs no time.
+ */
 export const noTime = 0;
 
 /**
- * Error for a stamp whose time does not prove that the request is new, because one of the two
- * clocks is wrong or was set. The client can sign the request again with {@link noTime} and
- * `challenge` as its nonce. The master admits that request once, without regard to clocks.
+ * Error for a stamp whose time does not prove that the request is new, for example because the
+ * clock of the client or of the master is wrong. The client can sign the request again, with
+ * {@link noTime} as the time and `challenge` as the nonce. The master admits that request once,
+ * whatever the clocks show.
  */
 export class Stale extends PodError {
   readonly challenge: string;
@@ -46,9 +55,10 @@ export class Stale extends PodError {
 }
 
 /**
- * Returns the value of the header `authorization`. The value proves that the sender has the token,
- * but does not contain the token. It is valid once, for this request only. `timeMs` is wall time in
- * ms since 1970; `nonce` is random unless the master sent a challenge.
+ * Returns the value of the header `authorization` for a request. The value proves that the sender
+ * has the token, but does not contain the token. The master accepts the value once, and only for
+ * this request. `timeMs` is wall time in ms since 1970; `nonce` is random unless the master sent a
+ * challenge.
  */
 export function sign(
   token: Token,
@@ -67,7 +77,7 @@ export class Doorkeeper {
   readonly #now: () => number;
   readonly #elapsed: () => number;
   readonly #challenges: Challenges;
-  /** The admitted stamps that are remembered, by nonce, in order of arrival. */
+  /** The admitted stamps whose nonces the master still remembers, by nonce, in order of arrival. */
   readonly #seen: Map<string, Seen> = new Map();
   /**
    * Wall time, in ms since 1970. Stamps signed at or before this time are refused as Stale, since
@@ -88,11 +98,12 @@ export class Doorkeeper {
   }
 
   /**
-   * Parses the header `authorization` and checks its time, or its challenge, before the body of the
-   * request is read. `admit` then checks the proof.
+   * Parses the header `authorization` and checks its time, or its challenge if the header has no
+   * time. Both checks are possible before the body of the request is read. The proof also covers
+   * the body, so {@link admit} checks the proof.
    *
-   * @throws PodError `unauthorized` when the header is malformed, Stale when the time differs too
-   *   much from the master's or the challenge is not valid.
+   * @throws PodError `unauthorized` when the header is malformed, Stale when the time differs from
+   *   the master's clock by more than `limits.clockSkewMs`, or when the challenge is not valid.
    */
   readStamp(header: string | undefined): Stamp {
     const found = /^Pod (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(header ?? '');
@@ -115,11 +126,11 @@ export class Doorkeeper {
   }
 
   /**
-   * Admits a request, at most once.
+   * Checks the proof of a request and admits the request. A nonce is admitted only once.
    *
    * @throws PodError `unauthorized` when the proof is wrong or the nonce was used before, Stale
-   *   when the time does not prove that the request is new, `too-many` when {@link noncesMax}
-   *   nonces are remembered already.
+   *   when the time does not prove that the request is new, `too-many` when the master remembers
+   *   {@link noncesMax} nonces already.
    */
   admit(request: SignedRequest, { time, nonce, proof }: Stamp): void {
     if (!this.#token.isProof(Buffer.from(proof, 'hex'), proven(request, time, nonce))) {
@@ -147,9 +158,9 @@ export class Doorkeeper {
   }
 
   /**
-   * Forgets the nonces of stamps that arrived more than twice `limits.clockSkewMs` ago. A repeated
-   * stamp is still refused after that, because `admit` accepts no stamp that is as old as a
-   * forgotten one, even if the clock was set back.
+   * Forgets the nonces of stamps that arrived more than twice `limits.clockSkewMs` ago. `admit`
+   * still refuses a repetition of such a stamp: `#forgottenMs` is the latest time in a forgotten
+   * stamp, and `admit` refuses every stamp up to that time, even if the clock was set back.
    */
   #forget(): void {
     const now = this.#elapsed();
@@ -164,14 +175,20 @@ export class Doorkeeper {
 interface Seen {
   /** Wall time of the signature, in ms since 1970, or {@link noTime}. */
   readonly timeMs: number;
-  /** Time of arrival, in ms, by the monotonic clock. */
+  /** Time, in ms on the monotonic clock, at which the master admitted the request. */
   readonly arrivedMs: number;
 }
 
-/** The parts of a challenge, in bytes. `proof` proves that this master made the challenge. */
+/**
+ * Lengths, in bytes, of the three parts of a challenge: the time at which the challenge was made,
+ * random bytes, and the proof that this master made the challenge.
+ */
 const challengeParts = { time: 6, random: 4, proof: 6 } as const;
 
-/** Makes challenges and checks them by the proof in each, so the master need not remember them. */
+/**
+ * Makes challenges and checks returned challenges. Each challenge contains a proof that this master
+ * made the challenge, so the master does not have to remember its challenges.
+ */
 class Challenges {
   readonly #elapsed: () => number;
   readonly #key: Buffer = randomBytes(32);
@@ -187,7 +204,9 @@ class Challenges {
     return Buffer.concat([head, this.#prove(head)]).toString('hex');
   }
 
-  /** True if this master made the nonce, at most {@link limits.challengeMs} ago. */
+  /**
+   * True if the nonce is a challenge that this master made at most {@link limits.challengeMs} ago.
+   */
   isGood(nonce: string): boolean {
     const bytes = Buffer.from(nonce, 'hex');
     const head = bytes.subarray(0, challengeParts.time + challengeParts.random);

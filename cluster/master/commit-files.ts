@@ -11,9 +11,10 @@ import {
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that a commit log needs. They are few, so that a test can replace them by a
- * file system in memory, stop at any operation, and drop all bytes that were not synced. Each
- * operation throws the errors that Node throws.
+ * The file operations that a commit log needs. There are only a few, so that a test can replace the
+ * operations by a file system in memory. The test then interrupts the log at any operation and
+ * drops all bytes that were not synced, like a loss of power. Each operation throws the errors that
+ * Node throws.
  */
 export interface CommitFiles {
   /** True if the directory exists. */
@@ -33,7 +34,7 @@ export interface CommitFile {
   read(target: Uint8Array, position: number): number;
   /**
    * Appends `bytes` to the file in one write. Returns the number of bytes written, which is less
-   * than all when the disk is full.
+   * than `bytes.length` if the disk is full.
    */
   append(bytes: Uint8Array): number;
   /** Syncs the file to disk, so that appended bytes survive a loss of power. */
@@ -41,7 +42,7 @@ export interface CommitFile {
   close(): void;
 }
 
-/** The commit log's file operations on the files of this machine. */
+/** Implementation of {@link CommitFiles} with the file system of this machine. */
 export const nodeCommitFiles: CommitFiles = {
   hasDirectory: existsSync,
   makeDirectory: (path) => void mkdirSync(path, { recursive: true }),

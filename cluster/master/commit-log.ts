@@ -15,49 +15,51 @@ import {
 } from './log-record.ts';
 
 /**
- * The commit log: a file that tells each master of a run what earlier masters committed. Each line
- * is a JSON record. A master writes a record to disk before any worker hears of the event. Lines
- * are only appended, each in one write. A reader skips a truncated or damaged line, and the history
- * then ends before the step of that line.
+ * The commit log: a file from which each master of a run learns what earlier masters committed.
+ * Each line is a JSON record. A master writes a record to disk before the master tells any worker
+ * about the event. Lines are only appended. A reader skips a truncated or damaged line. If the
+ * skipped line was the commit of a step, the history ends before that step, and the next master
+ * runs the step again.
  *
  * The master that opened the log last leads the run, unless the run has ended. Every master checks
- * before and after each write whether a newer master leads. If so, the older master stops with
- * `superseded` before any worker hears of the record, and readers ignore the record.
+ * before and after each write whether a newer master leads. If a newer master leads, the older
+ * master stops with PodError `superseded` before telling any worker about the record, and readers
+ * ignore the record.
  */
 export interface CommitLog {
   /** Returns the memberships and commits that earlier masters wrote. */
   past(): EarlierMasters;
   /**
-   * Error with which the run has failed for good; null if it has not. A failed run has no leader,
-   * and no record can be added.
+   * Error with which the run has failed for good; null if the run has not failed. After a failure
+   * the run has no leader, and no record can be added.
    */
   readonly failed: Failed | null;
   /**
-   * Report of the run if it is complete; null otherwise. A complete run has no leader, and no
+   * Report of the run if the run is complete; null otherwise. A complete run has no leader, and no
    * record can be added.
    */
   readonly finished: Report | null;
   /**
-   * Unfinished other run that was in the log before this run, if it had commits; null otherwise. It
-   * will not be continued, but its lines stay in the file.
+   * The unfinished run that this run replaces in the log; null if the log had no unfinished run
+   * with a committed step. The replaced run will not be continued, but its lines stay in the file.
    */
   readonly abandoned: Abandoned | null;
   /** Line numbers, from 1, of truncated or damaged lines. The reader skipped these lines. */
   readonly unreadable: readonly number[];
-  /** Writes that membership `generation` begins. */
+  /** Appends the record that the membership with number `generation` begins. */
   beginGeneration(generation: number): void;
   /**
-   * Writes that a step is committed in membership `generation`. A step that the log has already is
-   * not written again, and must have the same digest as before; otherwise `commit` throws PodError
-   * `digest-mismatch`.
+   * Appends the record that a step is committed in membership `generation`. If the log has a commit
+   * of the same step already, `commit` appends nothing, and throws PodError `digest-mismatch` if
+   * the digests differ.
    */
   commit(event: StepCommitted, generation: number): void;
   /**
-   * Writes that the run has failed for good. Does nothing for the code `superseded`, which ends
-   * only this master, not the run.
+   * Appends the record that the run has failed for good. Does nothing for the code `superseded`:
+   * that error ends only this master, not the run.
    */
   fail(code: ErrorCode, message: string): void;
-  /** Writes that the run is complete, with its report. */
+  /** Appends the record that the run is complete. The record contains the report of the run. */
   finish(report: Report): void;
   close(): void;
 }
@@ -69,18 +71,20 @@ export interface Abandoned {
   /** Number of steps that the whole abandoned run would have had. */
   readonly steps: number;
   /**
-   * Key of the abandoned run (src/experiment/same-run.ts); undefined in a log of an old version.
+   * Key of the abandoned run: the settings and data that identify a run (RunKey of
+   * src/experiment/same-run.ts). Undefined in a log of an old version.
    */
   readonly key: unknown;
 }
 
 /**
- * Opens the commit log of a run, or creates it, and takes the lead with the generation after the
- * last. `key` identifies the run: if the log has a run with the same key, that run is continued.
- * Otherwise a new history begins in the same file, and generations go on from the last one.
+ * Opens the commit log of a run, or creates the file. Unless the run has ended already, this master
+ * becomes the leader, with the generation after the last one in the log. `key` identifies the run.
+ * If the last run in the log has the same key, this master continues that run. Otherwise a new run
+ * begins in the same file, and its generations continue to count from the last one.
  *
- * @throws PodError `io` when the file cannot be read or written. Methods that add records throw
- *   `io` too, and `superseded` when a newer master leads.
+ * @throws PodError `io` when the file cannot be read or written. Methods of the log that add
+ *   records throw `io` too, and `superseded` when a newer master leads.
  */
 export function openCommitLog(
   path: string,
@@ -90,7 +94,7 @@ export function openCommitLog(
   return new FileLog(path, { run: keyDigest(key), key: { ...key } }, files);
 }
 
-/** Maximum bytes of one read. */
+/** Maximum number of bytes that are read from the file at once. */
 const chunkBytes = 2 ** 16;
 const newline = 0x0a;
 
@@ -98,7 +102,7 @@ class FileLog implements CommitLog {
   readonly #path: string;
   readonly #file: CommitFile;
   readonly #past: EarlierMasters;
-  /** The generation with which this master took the lead; null when the run has ended already. */
+  /** Generation with which this master became the leader; null if the run had ended before. */
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
@@ -107,7 +111,9 @@ class FileLog implements CommitLog {
   #lines = 0;
   /** Number of bytes of the file that have been read. */
   #readBytes = 0;
-  /** The bytes read after the last newline: a line that is truncated or not yet complete. */
+  /**
+   * The bytes that were read after the last newline: a line that is truncated or not yet complete.
+   */
   #rest: Buffer = Buffer.alloc(0);
 
   constructor(path: string, run: RunRecord, files: CommitFiles) {
@@ -167,7 +173,8 @@ class FileLog implements CommitLog {
         `commit log ${this.#path}: step ${step} was written, but cannot be read back`,
       );
     }
-    // The training loop keeps `event` too. Sharing the object halves the memory of the history.
+    // The training loop keeps `event` as well. The history keeps the same object in place of the
+    // copy that was read back, which halves the memory of the history.
     history[history.length - 1] = event;
   }
 
@@ -187,8 +194,9 @@ class FileLog implements CommitLog {
   }
 
   /**
-   * Takes the lead with the generation after the last. Tries again if another master wrote the same
-   * generation first. Returns null, and writes nothing, if this run has ended already.
+   * Makes this master the leader, with the generation after the last one in the log. Returns that
+   * generation. Tries again if another master wrote the same generation first. If this run has
+   * ended already, writes nothing and returns null.
    */
   #lead(run: RunRecord): number | null {
     for (;;) {
@@ -221,7 +229,8 @@ class FileLog implements CommitLog {
   }
 
   #write(records: readonly LogRecord[]): void {
-    // A truncated last line gets its newline now, so that it does not damage the new record.
+    // If the last line is truncated, a newline ends that line first. Without the newline, the new
+    // record would become part of the truncated line.
     const start = this.#rest.length > 0 ? '\n' : '';
     const text = `${start}${records.map((it) => `${JSON.stringify(it)}\n`).join('')}`;
     const bytes = Buffer.from(text);
@@ -230,7 +239,7 @@ class FileLog implements CommitLog {
     if (written < bytes.length) throw new Error(`${written} of ${bytes.length} bytes were written`);
   }
 
-  /** Reads the lines that were appended since the last call, by this master or another. */
+  /** Reads the lines that this master or another master has appended since the last call. */
   #catchUp(): void {
     const size = this.#file.size();
     if (size < this.#readBytes)
@@ -243,9 +252,7 @@ class FileLog implements CommitLog {
     }
   }
 
-  /**
-   * Yields the complete lines after the bytes that have been read, up to byte `size` of the file.
-   */
+  /** Reads the file from byte `#readBytes` up to byte `size`, and yields each complete line. */
   *#newLines(size: number): Generator<string> {
     const chunk = Buffer.alloc(Math.min(chunkBytes, size - this.#readBytes));
     while (this.#readBytes < size) {
@@ -272,7 +279,10 @@ class FileLog implements CommitLog {
   }
 }
 
-/** Returns the unfinished run in a log, or null if it has committed no step, which is no loss. */
+/**
+ * Returns the unfinished run in a log. Returns null if that run has no committed step, because
+ * nothing is lost then.
+ */
 function abandonedOf({ key, steps: step, history }: LogContents): Abandoned | null {
   const last = history.at(-1);
   return last === undefined ? null : { step, steps: last.steps, key };

@@ -7,7 +7,10 @@ import type { LogPiece } from './job-log.ts';
 import { hasEnded, type Job, type JobState, numberOf } from './jobs.ts';
 import type { JobServer } from './serve.ts';
 
-/** The parts of a master that answer requests about jobs. The doorkeeper checks the token. */
+/**
+ * The parts of a master that answer requests about jobs. `jobs` holds the jobs. `doorkeeper` checks
+ * that the sender of each request has the token.
+ */
 export interface JobApi {
   readonly jobs: JobServer;
   readonly doorkeeper: Doorkeeper;
@@ -23,13 +26,14 @@ export interface LogAnswer extends LogPiece {
 /** Maximum number of bytes of a request's body. */
 export const bodyBytesMax: number = 2 ** 16;
 /**
- * Maximum number of bytes that the server reads of a body that is too large. It reads on beyond the
- * limit, so that a client which sends its whole body first still receives the answer `too-large`.
+ * Number of bytes of a too large body after which the server stops reading. The server reads beyond
+ * {@link bodyBytesMax}, because some clients send the whole body before they read the answer. Such
+ * a client would otherwise miss the answer `too-large`.
  */
 const drainBytesMax = 2 ** 20;
 /** Longest time, in ms, that an answer may wait for a log to grow. */
 export const waitMsMax: number = 10_000;
-/** Maximum number of answers that may wait at the same time. */
+/** Maximum number of requests that may wait at the same time for logs to grow. */
 const waitersMax = 64;
 /** Maximum number of jobs in one answer of `GET /jobs`. */
 export const pageMax: number = 100;
@@ -75,7 +79,10 @@ interface Answer {
   readonly value: unknown;
 }
 
-/** Reads and admits a request. Throws PodError `unauthorized`, `too-large` or `too-many`. */
+/**
+ * Reads a request and checks that its sender has the token. Throws PodError `unauthorized`,
+ * `too-large` or `too-many`.
+ */
 async function readRequest(request: IncomingMessage, doorkeeper: Doorkeeper): Promise<Asked> {
   const { method = '', url: path = '' } = request;
   request.pause();
@@ -134,8 +141,8 @@ async function answer(
 }
 
 /**
- * Returns one page of jobs, newest first: the `limit` newest jobs that are older than `before`.
- * `more` is true if older jobs follow.
+ * Returns one page of jobs: the `limit` newest jobs that are older than the job `before`, newest
+ * first. `limit` and `before` are parameters in the URL. `more` is true if older jobs follow.
  */
 function page(all: readonly Job[], url: URL): { readonly jobs: Job[]; readonly more: boolean } {
   const limit = wholeIn(url, 'limit', pageMax) ?? pageMax;

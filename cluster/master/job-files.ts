@@ -17,25 +17,29 @@ import { PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that jobs need. They are few, so that tests can stop at every operation. Each
- * throws the errors that Node throws, with `code` and `syscall`. All are synchronous: an operation
- * is complete when it returns, before the master serves the next request.
+ * The file operations that jobs need. There are only a few, so that a test can interrupt the
+ * program at every operation. Each operation throws the errors that Node throws, with `code` and
+ * `syscall`. All operations are synchronous: an operation is complete when it returns, before the
+ * master serves the next request.
  */
 export interface JobFiles {
   /**
-   * Returns the names in a directory, in no order; an empty list if the directory does not exist.
+   * Returns the names in a directory, in no particular order. Returns an empty list if the
+   * directory does not exist.
    */
   names(directory: string): readonly string[];
   /** Returns a whole file as text; undefined if the file does not exist. */
   read(path: string): string | undefined;
-  /** Makes a directory and its parents, as far as they do not exist. */
+  /** Makes a directory and all of its parents that do not exist. */
   makeDirectory(path: string): void;
   /**
    * Writes a new file, or replaces the contents of an existing one. The contents are synced to
    * disk, but the name of a new file survives a loss of power only after `syncDirectory`.
    */
   write(path: string, text: string): void;
-  /** Renames a file in one atomic step: a reader sees the old file or the new one. */
+  /**
+   * Renames a file in one atomic step: a reader of `to` sees either the old file or the new file.
+   */
   rename(from: string, to: string): void;
   /** Syncs the directory to disk, so that the names in it survive a loss of power. */
   syncDirectory(path: string): void;
@@ -50,7 +54,8 @@ export interface JobFiles {
 }
 
 /**
- * The jobs' file operations on the files of this machine. Only the owner can read created files.
+ * Implementation of {@link JobFiles} with the file system of this machine. Files that these
+ * operations create can be read only by their owner.
  */
 export const nodeJobFiles: JobFiles = {
   names: (directory) => (existsSync(directory) ? readdirSync(directory) : []),
@@ -65,7 +70,10 @@ export const nodeJobFiles: JobFiles = {
   truncate: truncateSync,
 };
 
-/** Maximum size, in bytes, of a file that is read: more than ten times the largest summary. */
+/**
+ * Maximum size, in bytes, of a file that `read` accepts. The largest summary of a job has less than
+ * a tenth of this size.
+ */
 const readBytesMax = 2 ** 24;
 
 function read(path: string): string | undefined {

@@ -9,11 +9,11 @@ export interface LogPiece {
   readonly next: number;
 }
 
-/** Maximum size, in bytes, of one part of a log. A line is never longer. */
+/** Maximum size, in bytes, of one part of a log, and of one line. */
 export const pieceBytesMax: number = 2 ** 17;
 /**
- * Maximum size, in bytes, of a job's log. Further lines are dropped; the job's summary is not lost,
- * because `job.json` has it too.
+ * Maximum size, in bytes, of a job's log. Further lines are dropped. The job's summary, the last
+ * line, is not lost then, because `job.json` contains the summary too.
  */
 export const logBytesMax: number = 2 ** 28;
 
@@ -29,8 +29,8 @@ export class JobLog {
   }
 
   /**
-   * Truncates a last line without its newline, which is left if a master was killed. Must be called
-   * before `append`.
+   * Removes a last line that has no newline, because a master was killed while it wrote the line.
+   * Must be called before `append`.
    *
    * @throws PodError `io` when the log cannot be read or written.
    */
@@ -72,13 +72,17 @@ export class JobLog {
       if (offset >= size) return { text: '', next: size };
       const piece = this.#files.readAt(this.#path, offset, pieceBytesMax);
       const end = piece.lastIndexOf(10) + 1;
-      // A part without a newline is damage, because no line is that long. Clients get it unchanged.
+      // No line is as long as a part, so a full part without a newline is damaged. Clients receive
+      // the damaged part unchanged.
       const bytes = end === 0 && piece.length === pieceBytesMax ? piece.length : end;
       return { text: piece.toString('utf8', 0, bytes), next: offset + bytes };
     });
   }
 
-  /** Returns up to {@link pieceBytesMax} bytes of the log that end at byte `end`. */
+  /**
+   * Returns the {@link pieceBytesMax} bytes of the log before byte `end`, or fewer if the log
+   * begins later.
+   */
   #before(end: number): Buffer {
     const start = Math.max(0, end - pieceBytesMax);
     return end === 0 ? Buffer.alloc(0) : this.#files.readAt(this.#path, start, end - start);

@@ -19,7 +19,8 @@ import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../proc
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
 
 /**
- * A run that uses the workers in a lobby: its options, and what the master provides for the run.
+ * A run, with its options and everything that the master provides for the run. The workers of the
+ * run come from `lobby`, to which worker processes connect.
  */
 export interface Job {
   readonly options: TrainOptions;
@@ -27,22 +28,32 @@ export interface Job {
   readonly folder: string;
   readonly lobby: Lobby;
   readonly logger: Logger;
-  /** Limit, in ms, for a replacement of a lost worker to join. */
+  /**
+   * Longest time, in ms, that the master waits for a replacement of a lost worker to join. After
+   * that time another worker hosts the lost Cloud TPU too.
+   */
   readonly graceMsLimit: number;
-  /** True if the workers are processes of this machine that the master watches. */
+  /**
+   * True if the workers are processes of this machine, and the master notices when one of the
+   * processes dies. False if only the end of a worker's connection shows that the worker is lost.
+   */
   readonly isWatched: boolean;
   /**
-   * Called after every step. Returns true if the run is to end, after it has saved a checkpoint.
+   * Called before every step. If the function returns true, the run saves a checkpoint (if the run
+   * has checkpoints) and ends.
    */
   readonly shouldStop: () => boolean;
-  /** Receives the state of the pod and each event of the run. */
+  /** Receives changes of the pod and events of the run. */
   readonly watch: JobWatch;
 }
 
 export interface JobWatch {
-  /** The pod awaits its workers. */
+  /** Called with the pod when the pod begins to wait for its workers. */
   gathering(pod: ProcessPod): void;
-  /** Steps can run on this pod. Undefined: steps can no longer run. */
+  /**
+   * Called with the pod once steps can run on the pod. Called with undefined when steps can no
+   * longer run.
+   */
   pod(pod: ProcessPod | undefined): void;
   step(step: StepCommitted): void;
   started(hbmBytesPerCore: number): void;
@@ -54,17 +65,22 @@ export type JobEnd =
   | { readonly kind: 'done'; readonly report: Report }
   | { readonly kind: 'stopped'; readonly step: number };
 
-/** Limit, in ms, for all workers to join, and again to load. */
+/**
+ * Longest time, in ms, for all workers to join. The workers then have the same time again to load
+ * their programs.
+ */
 const startMsLimit = 120_000;
 
 /** File name of the commit log in a job's folder. */
 export const commitsFile = 'commits.jsonl';
 
 /**
- * Runs a job to its end, or until `shouldStop` returns true. A job that an earlier master began
- * goes on after its last commit. Every commit is on disk before the next step.
+ * Runs a job until the job is done or `shouldStop` returns true. If an earlier master began the
+ * job, this master continues the job after the last committed step. Each commit is on disk before
+ * the next step begins.
  *
- * @throws PodError as `train` does. A job that has failed for good throws the same error at once.
+ * @throws PodError as `train` does. If the commit log says that the job has failed for good, throws
+ *   the error in the log without running a step.
  */
 export async function runJob(job: Job): Promise<JobEnd> {
   const { options, folder, logger } = job;
@@ -82,7 +98,8 @@ export async function runJob(job: Job): Promise<JobEnd> {
     logger.info({ generation, step: history.at(-1)?.step ?? 0 }, 'commits-found');
     return await run(job, opened, commits);
   } catch (error) {
-    // Workers often end together with a master that is told to stop. That is no failure of the job.
+    // A signal that ends the master often ends the workers too. An error after such a signal is no
+    // failure of the job.
     if (job.shouldStop())
       return { kind: 'stopped', step: commits.past().history.at(-1)?.step ?? 0 };
     if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
@@ -94,8 +111,8 @@ export async function runJob(job: Job): Promise<JobEnd> {
 }
 
 /**
- * Reads the data of a run. Errors about paths get the note that paths are those of the master's
- * machine, because the user may have meant another machine.
+ * Reads the data of a run. If a file or folder causes an error, adds to the message that paths are
+ * paths on the master's machine, because the user may have meant another machine.
  */
 async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
   try {
@@ -168,8 +185,9 @@ async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<Jo
     const generation = pod?.status().generation ?? past.generation + 1;
     if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
     if (event.kind === 'step') {
-      // If the log cannot be written, the next master runs this step again with the same workers,
-      // so the pod must not dismiss them.
+      // If the commit cannot be written, the next master runs this step again and needs the
+      // parameters in the memory of the workers. So the pod must not dismiss the workers when the
+      // pod closes.
       isLost = true;
       commits.commit(event, generation);
       isLost = false;
@@ -205,7 +223,7 @@ function processOptions(job: Job, commits: CommitLog, options: PodOptions): Proc
   };
 }
 
-/** Writes an event to the master's log, with the generation of the membership. */
+/** Writes an event to the log, with the number of the current membership. */
 function tell(logger: Logger, event: TrainEvent, generation: number): void {
   switch (event.kind) {
     case 'note':

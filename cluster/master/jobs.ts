@@ -16,7 +16,7 @@ export type JobState = Job['state'];
 interface Submitted {
   /** Name of the job: `job-1`, `job-2` and so on, in order of submission. */
   readonly id: string;
-  /** Flags of `pod train`. */
+  /** Flags of the job, as for `pod train`. */
   readonly words: readonly string[];
   readonly submittedMs: number;
 }
@@ -27,9 +27,12 @@ export interface QueuedJob extends Submitted {
 
 export interface RunningJob extends Submitted {
   readonly state: 'running';
-  /** Time of the first start. A later master that continues the job does not change it. */
+  /**
+   * Time at which the job first started to run. A later master that continues the job keeps this
+   * time.
+   */
   readonly startedMs: number;
-  /** True if the user has cancelled the job and it has not ended yet. */
+  /** True if the user has cancelled the job. The job then ends after its current step. */
   readonly isCancelling: boolean;
 }
 
@@ -53,7 +56,7 @@ export interface FailedJob extends Submitted {
 
 export interface CancelledJob extends Submitted {
   readonly state: 'cancelled';
-  /** Time of the first start; null if the job never ran. */
+  /** Time at which the job first started to run; null if the job never ran. */
   readonly startedMs: number | null;
   readonly endedMs: number;
 }
@@ -67,13 +70,19 @@ export function jobName(number: number): string {
   return `job-${number}`;
 }
 
-/** Returns the number, from 1, in the name of a job; undefined if `id` is not such a name. */
+/**
+ * Returns the number of a job, from 1, such as 7 for `job-7`. Returns undefined if `id` is not the
+ * name of a job.
+ */
 export function numberOf(id: string): number | undefined {
   const number = Number(/^job-(\d{1,9})$/.exec(id)?.[1]);
   return number >= 1 && jobName(number) === id ? number : undefined;
 }
 
-/** Schema of a time, up to the end of the year 9999, so that its date has a year of four digits. */
+/**
+ * Schema of a time in ms since 1970. Times end with the year 9999, so that the year of a date
+ * always has four digits.
+ */
 const wallMs = z.number().min(0).max(253_402_300_799_999);
 const submitted = { id: z.string(), words: z.array(z.string()), submittedMs: wallMs };
 const startedMs = wallMs;
@@ -181,8 +190,9 @@ export class JobStore {
   }
 
   /**
-   * Checks a job folder without `job.json`. If another file is in it, the folder is not left from
-   * an interrupted submission: the job has lost its `job.json`. Throws PodError `bad-data` then.
+   * Throws PodError `bad-data` if a job folder without `job.json` contains any file but
+   * `job.json.new`. An interrupted submission leaves at most `job.json.new`. So a folder with other
+   * files belongs to a job that has lost its `job.json`.
    */
   #refuseLeft(id: string): void {
     const path = this.#path(id);
@@ -196,10 +206,10 @@ export class JobStore {
   }
 
   /**
-   * Writes the present state of a job, and the summary of a job that is done. The new state
+   * Writes the current state of a job, and the summary of a job that is done. The new state
    * survives a loss of power once `write` has returned.
    *
-   * @throws PodError `io` when the file cannot be written. The earlier state then stays on disk.
+   * @throws PodError `io` when the file cannot be written. The previous state then stays on disk.
    */
   write(job: Job, report?: Report): void {
     const folder = this.folderOf(job.id);
@@ -232,8 +242,8 @@ export class JobStore {
 }
 
 /**
- * Runs `work`, which uses files. Throws PodError `io`, with a message that begins with `what`, in
- * place of an error of the operating system.
+ * Runs `work`, which reads or writes files. If `work` throws an error of the operating system,
+ * throws PodError `io` instead, with a message that begins with `what`.
  */
 export function attempt<T>(what: string, work: () => T): T {
   try {

@@ -6,8 +6,9 @@ import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
 export type LogRecord =
   | RunRecord
   /**
-   * A master begins to lead, with the generation `master`. Later records of older masters are
-   * ignored. `name` is random and tells apart two masters that write the same generation.
+   * A master becomes the leader, with generation `master`. Readers ignore all later records of
+   * older masters. `name` is random, so that readers can tell apart two masters that wrote the same
+   * generation.
    */
   | { readonly master: number; readonly name: string }
   /** A membership begins. */
@@ -22,8 +23,9 @@ export type LogRecord =
   | { readonly finished: Report; readonly generation: number };
 
 /**
- * Begins the records of a run. `run` is the digest of the run's key (src/experiment/same-run.ts).
- * `key` is absent in logs of older versions.
+ * First record of a run in the log. `key` identifies the run by its settings and data (RunKey of
+ * src/experiment/same-run.ts), and `run` is the digest of the key. `key` is absent in logs of older
+ * versions.
  */
 export interface RunRecord {
   readonly run: string;
@@ -44,25 +46,28 @@ export interface Failed {
 
 /**
  * State of a run, computed from the records of its commit log in order. Records that a master wrote
- * after a newer master had begun are ignored. A commit of any step but the next is ignored too,
- * because a commit before it is missing or it is a repetition.
+ * after a newer master had become the leader are ignored. A commit is also ignored unless its step
+ * is the next step: an earlier commit is missing, or the step was committed before.
  */
 export class LogContents {
   /** Digest of the key of the last run in the log; null for an empty log. */
   run: string | null = null;
   key: Readonly<Record<string, unknown>> | undefined;
-  /** The newest master: the generation with which it began, and its random name. */
+  /**
+   * The newest master: the generation with which that master became the leader, and its random
+   * name.
+   */
   leader: { readonly generation: number; readonly name: string } = { generation: 0, name: '' };
   /** Generation of the newest membership in the log; 0 for none. */
   generation = 0;
   readonly history: StepCommitted[] = [];
   /**
-   * Number of steps done, by commits or up to a checkpoint. A commit of any step but the next is
-   * ignored.
+   * Number of steps done: the last committed step, or the step of the checkpoint from which the run
+   * continued. Only a commit of the next step is accepted.
    */
   steps = 0;
   /**
-   * Number of commits whose membership is not that of the commit before: recoveries from losses.
+   * Number of recoveries: commits whose membership is not the membership of the previous commit.
    */
   recoveries = 0;
   #committedIn: number | undefined;
@@ -77,8 +82,8 @@ export class LogContents {
   }
 
   /**
-   * Begins the history of another run. Generations go on from the run before, because its workers
-   * may join the new run and obey only newer generations.
+   * Begins the history of another run. Generations continue to count from the previous run. Workers
+   * of the previous run may join the new run, and workers obey only newer generations.
    */
   #begin({ run, key }: RunRecord): void {
     if (run === this.run) return;
@@ -114,7 +119,7 @@ export class LogContents {
 const count = z.int().min(0);
 const positive = z.int().min(1);
 const generation = positive;
-/** Number that JSON has as `null` when it is not finite; `null` is read as NaN. */
+/** Schema of a number. JSON writes `null` for NaN and infinities, so `null` is read as NaN. */
 const real = z
   .number()
   .nullable()

@@ -42,18 +42,22 @@ const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
 const portRange = { min: 0, max: 65_535 };
 
-/** Time, in ms, that a pod which ends with an error waits for workers that are still starting. */
+/**
+ * Longest time, in ms, for which a master that ends with an error waits for workers that are still
+ * starting, so that the master can dismiss these workers too.
+ */
 const startingMs = 5000;
 /**
- * Time, in ms, that workers in containers live on after their master. A container engine that ends
- * a pod with its first container must see the master end first.
+ * Time, in ms, for which workers in containers keep running after the master has ended. Some
+ * container engines end a pod with the first container that ends and take the exit code of that
+ * container. So the master's container must end first.
  */
 const containerLingerMs = 1500;
 
 outliveFileLimit();
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
-// V8 collects the garbage of many connections once the heap has grown by half. By default the heap
-// grows fourfold first (the fuzzer shows it).
+// With this flag V8 collects garbage once the heap has grown by half. By default the heap grows
+// fourfold first when there are many connections (measured with the fuzzer).
 setFlagsFromString('--heap-growing-percent=50');
 saySo('starting');
 run().then(
@@ -61,7 +65,7 @@ run().then(
   (error) => process.exit(refuse(error)),
 );
 
-/** Runs the master to its end. Returns the exit code. */
+/** Runs the master until the master ends. Returns the exit code. */
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
@@ -70,7 +74,8 @@ async function run(): Promise<number> {
     const mode = readWord(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
   } catch (error) {
-    // Workers wait for the next master, unless the next master would fail in the same way.
+    // If a next master would fail in the same way, the workers are dismissed. Otherwise the workers
+    // are kept and wait for the next master.
     if (endsPod(error)) await sendHome(lobby, error);
     else await lobby.close();
     throw error;
@@ -78,8 +83,8 @@ async function run(): Promise<number> {
 }
 
 /**
- * Opens the lobby, in which workers join. It opens before the settings are checked, so that a
- * master with wrong settings can dismiss its workers.
+ * Opens the lobby, to which workers connect. The lobby opens before the settings are checked, so
+ * that a master with wrong settings can dismiss its workers.
  */
 async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lobby }> {
   if (env['POD_MAKES_TOKEN'] === 'true' && makeToken(tokenPath(env))) logger.info('token-made');
@@ -99,7 +104,9 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
   const report = options.report === undefined ? undefined : new ReportFile(options.report);
-  // A pod that is started anew begins a new run, so the commit log of an ended run is retired.
+  // `POD_ATTEMPT` is 0 when the master's container has just started, and grows when a crashed
+  // master is restarted. A container that has just started begins a new run, so the commit log of a
+  // run that has ended is moved away.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
   const { state, workers } = begin(lobby, cloudTpus(options.config));
   const api = await serveApi(state, ...apiPlace());
@@ -126,7 +133,8 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   const isLost = report?.lost !== undefined;
   const lostCode = isLost ? refuse(new PodError('io', `output was lost: ${report.lost}`)) : 0;
   logEvent(logger, { kind: 'finished', report: end.report });
-  // The summary must be the last line of the log, although workers will still disconnect.
+  // The summary must be the last line of the log. The logger is silenced here, because the workers
+  // that disconnect later would add lines.
   logger.level = 'silent';
   retire(folder);
   await sendHome(lobby, undefined);
@@ -220,10 +228,10 @@ interface Ending {
 }
 
 /**
- * Ends the master at the first signal that asks for it. If no step can run, the process exits at
- * once. Otherwise the function calls `stop`, and the running step has {@link limits}.lastStepMs to
- * finish. A longer step is abandoned without a commit, and runs again when another master continues
- * the run.
+ * Ends the master at the first signal that asks the master to end. If no step can run, the process
+ * exits at once. Otherwise `endOnSignal` calls `stop`, and the running step has
+ * {@link limits}.lastStepMs to finish. A longer step is abandoned without a commit, and runs again
+ * when another master continues the run.
  */
 function endOnSignal(state: RunState, stop: () => void = () => undefined): Ending {
   const ending: Ending = { exitCode: 0, isDone: false };
@@ -243,7 +251,9 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
   return ending;
 }
 
-/** Returns the logger of a job. It writes each line to the job's log and to the master's output. */
+/**
+ * Returns the logger of a job, which writes each line to the job's log and to the master's output.
+ */
 function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => void): Logger {
   const write = (line: string): void => {
     output.write(line);

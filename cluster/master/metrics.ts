@@ -66,7 +66,8 @@ export class Metrics {
   }
 
   /**
-   * Returns all metrics in the text format of Prometheus. `pod` adds its generation and link bytes.
+   * Returns all metrics in the text format of Prometheus. If `pod` is given, first reads the pod's
+   * generation and link bytes into the metrics.
    */
   text(pod: ProcessPod | undefined): Promise<string> {
     if (pod !== undefined) {

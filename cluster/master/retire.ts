@@ -4,8 +4,8 @@ import { commitsFile } from './job.ts';
 import { parseRecord } from './log-record.ts';
 
 /**
- * Renames the commit log of an ended run to `ended-commits.jsonl`, so that the next run in the
- * folder begins anew. Replaces an `ended-commits.jsonl` from before.
+ * Renames the commit log of a run that has ended to `ended-commits.jsonl`, so that the next run in
+ * the folder begins anew. Replaces an older `ended-commits.jsonl`.
  */
 export function retire(folder: string): void {
   const path = join(folder, commitsFile);
@@ -13,8 +13,9 @@ export function retire(folder: string): void {
 }
 
 /**
- * Retires the commit log in `folder` if its run is complete or has failed for good. A pod that is
- * started anew then begins a new run, where the old run would only end again at once.
+ * Renames the commit log in `folder` as {@link retire} does, if the run in the log is complete or
+ * has failed for good. The next master then begins a new run. With the old log the next master
+ * would only end at once with the old result.
  */
 export function retireEnded(folder: string): void {
   const path = join(folder, commitsFile);

@@ -6,9 +6,9 @@ import type { JobWatch } from './job.ts';
 import type { Metrics } from './metrics.ts';
 
 export interface RunStateEvents {
-  /** Steps can run (true) or can no longer run (false). */
+  /** Called with true once steps can run, and with false when steps can no longer run. */
   ready(isReady: boolean): void;
-  /** The worker of a Cloud TPU is lost or quarantined. */
+  /** Called when the worker of a Cloud TPU is lost, or must be replaced after repeated faults. */
   lost(tpu: number): void;
 }
 
@@ -61,7 +61,8 @@ export class RunState implements ApiSource, JobWatch {
 
   /**
    * Reports to the pod that a worker process of this machine has died. Returns true if the pod
-   * decides about a replacement. Returns false if the caller has to, for example without a pod.
+   * decides about a replacement. Returns false if the caller must decide, for example because there
+   * is no pod.
    */
   died(tpu: number, death: Death): boolean {
     return this.#pod?.died(tpu, death) ?? false;

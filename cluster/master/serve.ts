@@ -20,7 +20,7 @@ import {
 /** The data of a job that the function {@link RunJob} receives. */
 export interface JobToRun {
   readonly id: string;
-  /** Flags of `pod train`. */
+  /** Flags of the job, as for `pod train`. */
   readonly words: readonly string[];
   /**
    * Folder of the job, with its commit log and checkpoints. Another master needs them to continue
@@ -32,18 +32,20 @@ export interface JobToRun {
 export interface JobHooks {
   /** Appends a line to the job's log. Throws PodError `io` when the line cannot be written. */
   readonly log: (line: Readonly<Record<string, unknown>>) => void;
-  /** Returns true if the job is to end now. Called after every step. */
+  /** Called before every step. Returns true if the job must end before that step. */
   readonly shouldStop: () => boolean;
 }
 
-/** Outcome of a job's run: done, or stopped after step `step` because `shouldStop` was true. */
+/**
+ * Outcome of a job's run: done, or stopped after step `step` because `shouldStop` returned true.
+ */
 export type JobOutcome =
   | { readonly kind: 'done'; readonly report: Report }
   | { readonly kind: 'stopped'; readonly step: number };
 
 /**
- * Runs a job, or continues one that was begun before, and resolves to its outcome. A user who
- * cancels the job causes the outcome `stopped`, not an error.
+ * Runs a job, or continues a job that an earlier master began. Resolves to the outcome. If the user
+ * cancels the job, the outcome is `stopped`, and no error is thrown.
  *
  * @throws PodError when the job failed.
  */
@@ -83,7 +85,8 @@ export class JobServer {
   /** All jobs by id, in order of submission. */
   readonly #jobs: Map<string, Job> = new Map();
   /**
-   * Ids of the jobs that have not ended, in order of submission. The first job is the one to run.
+   * Ids of the jobs that have not ended, in order of submission. The first of these jobs runs now
+   * or next.
    */
   readonly #unfinished: Set<string> = new Set();
   readonly #watchers: Map<string, Set<() => void>> = new Map();
@@ -128,7 +131,8 @@ export class JobServer {
   }
 
   /**
-   * Stops the server. The running job stops after its present step; the next start continues it.
+   * Stops the server. The running job stops after its current step. A server that is started later
+   * continues the job.
    */
   stop(): Promise<void> {
     this.#isStopping = true;
@@ -192,10 +196,10 @@ export class JobServer {
   }
 
   /**
-   * Cancels a job. A queued job ends at once, a running job after its present step.
+   * Cancels a job. A queued job ends at once, a running job after its current step.
    *
-   * @throws PodError `no-such-job`, `job-ended` if the job has ended already, `bad-data` if it is
-   *   damaged, or `io` when the new state cannot be written.
+   * @throws PodError `no-such-job`, `job-ended` if the job has ended already, `bad-data` if the job
+   *   is damaged, or `io` when the new state cannot be written.
    */
   cancel(id: string): Job {
     const job = this.find(id);
@@ -234,7 +238,10 @@ export class JobServer {
     }
   }
 
-  /** Resolves when a job is submitted or the server stops. Has no deadline: no job waits for it. */
+  /**
+   * Resolves when a job is submitted or the server stops. There is no deadline, because the queue
+   * is empty and no job waits.
+   */
   #woken(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
@@ -289,9 +296,9 @@ export class JobServer {
   }
 
   /**
-   * Records the failure of a job. An error that is no PodError is a mistake of this program. Such a
-   * job counts as failed, so that the next master does not run it again; the error ends this
-   * master.
+   * Records the failure of a job. An error that is no PodError is a mistake of this program. The
+   * job counts as failed even then, so that the next master does not run the job again. `#failed`
+   * throws such an error again, which ends this master.
    */
   #failed({ isCancelling: _, ...job }: RunningJob, log: JobLog, error: unknown): void {
     const endedMs = this.#options.now();
@@ -301,7 +308,8 @@ export class JobServer {
     log.append({ time: endedMs, level: 50, msg: 'job-failed', code, reason });
     if (this.#isCancelling(job.id)) this.#cancelled(job);
     else if (this.#isStopping && exitCode === lossExitCode) {
-      // Workers often end together with a master that is told to stop. The next master continues.
+      // A signal that ends the master often ends the workers too. The loss of workers is then no
+      // failure of the job, and the next master continues the job.
       this.#options.log('job-interrupted', { id: job.id, code, reason });
     } else this.#put({ ...job, state: 'failed', endedMs, code, exitCode, reason });
     if (known === undefined) throw error;
@@ -355,5 +363,5 @@ export class JobServer {
 
 type Unfinished = Pick<Job, 'id' | 'words' | 'submittedMs'> & { readonly startedMs?: number };
 
-/** Exit code of errors about lost Cloud TPUs and other failures of a run. */
+/** Exit code of `pod train` for lost Cloud TPUs and other failures of a run. */
 const lossExitCode = 3;

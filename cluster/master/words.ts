@@ -34,8 +34,8 @@ export function readMaster(env: MasterEnv): TrainOptions {
 }
 
 /**
- * Returns the slice of a master that takes jobs, from `TPUS` and `POD_ARGS`. `POD_ARGS` may contain
- * nothing but the size of the slice, and must agree with `TPUS`.
+ * Returns the size of the slice of a master that takes jobs, as given by `TPUS` or `POD_ARGS`.
+ * `POD_ARGS` may contain nothing but the size. If both give the size, the two must agree.
  *
  * @throws PodError naming the wrong setting.
  */
@@ -63,9 +63,10 @@ export function readJobWords(
 }
 
 /**
- * Checks the flags (`words`) of a submitted job, and returns the flags that the job keeps. In these
- * the settings of the file replace `--config`, and the size of the slice is added if absent. So the
- * job does not change if the file or the size of the pod changes before the job runs.
+ * Checks the flags (`words`) of a submitted job, and returns the flags that the job keeps. In the
+ * returned flags, the settings from the `--config` file replace the flag `--config`, and the size
+ * of the slice is always given. So a later change of the file or of the pod's size does not change
+ * the job.
  *
  * @throws PodError naming the wrong setting.
  */

@@ -4,17 +4,20 @@ import { combinerOf } from './reduction.ts';
 import { type Contribution, noDerivative, operand } from './rule.ts';
 
 /**
- * Returns the cotangent of an all-reduce's operand: the all-reduce of the result's cotangent. A sum
- * over replicas is its own transpose, because each replica's operand is part of every result.
+ * Returns the cotangent of an all-reduce's operand: the all-reduce of the cotangent of the result.
+ * A sum over replicas is its own transpose, because the operand of each replica is part of the
+ * result of every replica.
  */
 export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[] {
   return [throughAllReduce(it, 0, ct)];
 }
 
 /**
- * Passes the cotangent to the operand that the tuple element comes from, since a tuple as a whole
- * has no cotangent. An element of a parameter, an infeed or random bits passes nothing on. Throws
- * `bad-program` for tuples of any other opcode.
+ * Returns the cotangent of the instruction that a tuple element comes from, because a tuple as a
+ * whole has no cotangent. For an element of a `tuple`, `ct` goes to the operand of that tuple. For
+ * an element of an all-reduce, the all-reduce of `ct` goes to the operand. For an element of a
+ * parameter, an infeed or a random generator, no instruction receives a cotangent. Throws
+ * `bad-program` for an element of any other opcode.
  */
 export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
   const whole = operand(it, 0);

@@ -13,8 +13,8 @@ import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 import { dilated, indices, inverse, permuted } from './shape.ts';
 
 /**
- * Returns the cotangents of both operands of a dot. Each is again a dot, of the same precision.
- * [JAX, dot_general]
+ * Returns the cotangents of both operands of a dot. Each cotangent is again a dot, with the
+ * precision of the dot `it`. [JAX, dot_general]
  */
 export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -25,9 +25,10 @@ export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Cotangent of `lhs`: ct · rhs, contracted over the free dimensions of rhs. The product has the
- * batch dimensions, then the free ones of lhs, then the contracted ones in the order of rhs; a
- * transpose brings them to the order of lhs.
+ * Returns the cotangent of `lhs`: the dot of ct and rhs, contracted over those dimensions of rhs
+ * that are neither batch nor contracting in the dot `it` (the free dimensions). The result has the
+ * batch dimensions, then the free dimensions of lhs, then the contracting dimensions in the order
+ * of rhs. A transpose brings these dimensions to the order of lhs.
  */
 function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
@@ -49,9 +50,10 @@ function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
 }
 
 /**
- * Cotangent of `rhs`: lhs · ct, contracted over the free dimensions of lhs. The product has the
- * batch dimensions, then the contracted ones in the order of lhs, then the free ones of rhs; a
- * transpose brings them to the order of rhs.
+ * Returns the cotangent of `rhs`: the dot of lhs and ct, contracted over those dimensions of lhs
+ * that are neither batch nor contracting in the dot `it` (the free dimensions). The result has the
+ * batch dimensions, then the contracting dimensions in the order of lhs, then the free dimensions
+ * of rhs. A transpose brings these dimensions to the order of rhs.
  */
 function dotByRhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
@@ -80,17 +82,22 @@ function freeOf(
   return indices(arrayOf(x).dims).filter((d) => !batch.includes(d) && !contracting.includes(d));
 }
 
-/** Returns `partners`, permuted by the permutation that sorts `dimensions` in ascending order. */
+/**
+ * Returns `partners` in the order that sorts `dimensions`: `partners[i]` belongs to
+ * `dimensions[i]`, and the result lists the partners by ascending dimension.
+ */
 function inOrderOf(dimensions: readonly number[], partners: readonly number[]): number[] {
   const order = indices(dimensions).toSorted((a, b) => at(dimensions, a) - at(dimensions, b));
   return order.map((i) => at(partners, i));
 }
 
 /**
- * Returns the cotangents of a convolution's operands. Both are convolutions of the same precision.
- * The cotangent of the input swaps the kernel's features and reverses its window. The cotangent of
- * the kernel swaps batch and features of both operands, and so sums over the batch. Dimension
- * numbers and windows express the swaps; only groups need copies. [JAX, conv_general_dilated]
+ * Returns the cotangents of a convolution's input and kernel. Both cotangents are convolutions with
+ * the precision of the convolution `it`. The cotangent of the input convolves `ct` with the kernel,
+ * whose input and output features are swapped and whose window is reversed. The cotangent of the
+ * kernel convolves the input with `ct`; batch and features of both are swapped, so that the
+ * convolution sums over the batch. Dimension numbers and windows express the swaps without a copy.
+ * Only a convolution with groups needs copies. [JAX, conv_general_dilated]
  */
 export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
   if (elementCount(it.shape) === 0) {
@@ -117,8 +124,8 @@ function convolutionByInput(it: Convolution, ct: HloInstruction): HloInstruction
 }
 
 /**
- * Window of the convolution that computes the cotangent of the input. For each element of the
- * input it covers all outputs whose window read that element.
+ * Returns the window of the convolution that computes the cotangent of the input. At each element
+ * of the input, this window covers all outputs whose own window read the element.
  */
 function inputWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const reach = dilated(w.size, w.windowDilation);
@@ -163,8 +170,9 @@ function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstructio
 }
 
 /**
- * Window of the convolution that computes the cotangent of the kernel: the result's cotangent
- * slides over the input in steps of the kernel's dilation.
+ * Returns the window of the convolution that computes the cotangent of the kernel. In that
+ * convolution, the cotangent of the result slides over the input, in steps of the kernel's
+ * dilation.
  */
 function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const total =
@@ -210,7 +218,11 @@ function sizesOf(it: Convolution, spatial: number): Sizes {
   };
 }
 
-/** Splits dimension `from` into groups × rest and merges the groups, as major part, into `to`. */
+/**
+ * Moves groups from dimension `from` of `x` to dimension `to`. The size of `from` is divided by
+ * `groups`, and the size of `to` is multiplied by `groups`. In the new dimension `to` the group is
+ * the major index.
+ */
 function moveGroups(x: HloInstruction, groups: number, from: number, to: number): HloInstruction {
   if (groups === 1) return x;
   const { dims } = arrayOf(x);

@@ -2,13 +2,16 @@ import { broadcastScalar, full, scalar } from '../hlo/build.ts';
 import type { HloInstruction } from '../hlo/instruction.ts';
 import { arrayOf } from './rule.ts';
 
-/** An array of the shape of `x`, filled with `value`. */
+/** Returns an array with the shape and type of `x` in which every element is `value`. */
 export function filled(x: HloInstruction, value: number): HloInstruction {
   const { type, dims } = arrayOf(x);
   return dims.length === 0 ? scalar(type, value) : full(type, dims, value);
 }
 
-/** Returns `x` if it has the rank of `target`; otherwise broadcasts the scalar `x` to that size. */
+/**
+ * Returns `x` if `x` has as many dimensions as `target`. Otherwise `x` must be a scalar, and the
+ * result is `x` broadcast to the dimensions of `target`.
+ */
 export function like(x: HloInstruction, target: HloInstruction): HloInstruction {
   const { dims } = arrayOf(target);
   return arrayOf(x).dims.length === dims.length ? x : broadcastScalar(x, dims);

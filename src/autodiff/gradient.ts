@@ -8,18 +8,19 @@ import { arrayOf, type Contribution, type Derivative, noDerivative, type Rule } 
 import { rules } from './rules.ts';
 
 /**
- * Returns the derivative of `loss` (f32[]) with respect to each of `wrt`; each has the shape and
- * type of its `wrt`. Reverse mode: visits each instruction of the loss once, users before operands.
- * Instructions in `held` count as constants. A new instruction is named
+ * Returns the derivative of `loss` (f32[]) with respect to each element of `wrt`, in the shape and
+ * type of that element. Reverse mode: visits each instruction that `loss` depends on once, users
+ * before operands. Instructions in `held` count as constants. A new instruction is named
  * `gradient/<name of the instruction that it is derived from>`.
  *
  * Ties: `maximum`, `minimum` and reductions by them divide the cotangent equally among equal
- * elements. A constant operand wins ties, so ReLU has derivative 0 at 0. `abs` and `clamp` have
- * derivative 0 at their kinks. The maximum of a window passes the cotangent to the first maximal
- * element. [JAX; for constants jax.nn.relu]
+ * elements. If one operand of `maximum` or `minimum` is a constant, the constant takes the whole
+ * cotangent of a tie, so ReLU has derivative 0 at 0. `abs` and `clamp` have derivative 0 at their
+ * kinks. The maximum of a window passes the cotangent to the first maximal element. [JAX; for
+ * constants jax.nn.relu]
  *
  * @throws PodError bad-program: `loss` is not f32[], an element of `wrt` is not an array of floats,
- * or an instruction between them has no derivative.
+ * or `loss` depends on `wrt` through an instruction that has no derivative.
  */
 export function gradient(
   loss: HloInstruction,
@@ -50,7 +51,10 @@ export function gradient(
   return wrt.map((it) => cotangents.get(it) ?? zeros(it));
 }
 
-/** The instructions whose value depends on `wrt`, without those that do so only through `held`. */
+/**
+ * Returns the instructions of `order` whose value depends on `wrt`. An instruction that depends on
+ * `wrt` only through an instruction in `held` is not among them.
+ */
 function dependsOn(
   order: readonly HloInstruction[],
   wrt: readonly HloInstruction[],
@@ -71,7 +75,9 @@ function contributions(it: HloInstruction, cotangent: HloInstruction): readonly 
   return (derivative.rule as Rule<never>)(it as never, cotangent);
 }
 
-/** Only floating-point values have cotangents; tokens and tuples as a whole have none. */
+/**
+ * True for floating-point arrays. Integers, preds, tokens and tuples as a whole have no cotangent.
+ */
 function isFloat({ shape }: HloInstruction): boolean {
   return shape.type === 'f32' || shape.type === 'bf16';
 }

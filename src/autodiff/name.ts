@@ -1,14 +1,16 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
 
 /**
- * Gives `name` to `root` and to every unnamed instruction that `root` depends on, except those that
- * this namer has seen before. All of them count as seen afterwards. Returns the new root.
+ * Gives `name` to every instruction that has no name yet: `root`, and the instructions that `root`
+ * depends on. Instructions that this namer has seen before stay as they are. All visited
+ * instructions count as seen afterwards. Returns the new `root`, because instructions are
+ * immutable.
  */
 export type Namer = (root: HloInstruction, name: string) => HloInstruction;
 
 /**
- * Returns a namer that counts `existing` as seen. Use the same namer for all roots of a module:
- * instructions that the roots share then stay shared.
+ * Returns a namer that treats `existing` as already seen. All roots of a module must go through the
+ * same namer. If two roots share an instruction, their renamed copies then share it too.
  */
 export function namer(existing: Iterable<HloInstruction>): Namer {
   const seen = new Map<HloInstruction, HloInstruction>();

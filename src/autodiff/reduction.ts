@@ -28,8 +28,8 @@ import { arrayOf, type Contribution, noDerivative, operand, toOperands } from '.
 import { dilated, indices, sumOver } from './shape.ts';
 
 /**
- * Returns the cotangents of the array and the initial value of a sum, maximum or minimum. Throws
- * `bad-program` for any other reduction.
+ * Returns the cotangents of a reduction's operands: the array and the initial value. The reduction
+ * must be a sum, maximum or minimum. Throws `bad-program` for any other reduction.
  */
 export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
   switch (combinerOf(it.body)) {
@@ -48,8 +48,8 @@ export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Divides the cotangent of a maximum or minimum equally among all elements that equal the result,
- * and the initial value if that equals it.
+ * Divides the cotangent of a maximum or minimum equally among its winners. Winners are all elements
+ * that equal the result, and the initial value if the initial value equals the result.
  */
 function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
   const [x, init] = [operand(it, 0), operand(it, 1)];
@@ -65,7 +65,10 @@ function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
   );
 }
 
-/** Broadcasts `value`, of the result's dimensions, to the dimensions of the reduction's operand. */
+/**
+ * Broadcasts `value` along the reduced dimensions. `value` has the dimensions of the reduction's
+ * result; the returned array has the dimensions of the reduction's operand.
+ */
 function spread(it: Reduce, value: HloInstruction): HloInstruction {
   const { dims } = arrayOf(operand(it, 0));
   const kept = indices(dims).filter((d) => !it.dimensions.includes(d));
@@ -77,9 +80,9 @@ function total(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of the array of a reduce-window that sums or takes the maximum. Asking for
- * the cotangent of its initial value throws `bad-program`, because that value is assumed to be the
- * identity of the body, which is a constant.
+ * Returns the cotangent of the array that a reduce-window sums or takes the maximum of. The initial
+ * value has no cotangent: the rule treats it as a constant, the identity of the body (0 for a sum).
+ * If the gradient needs a cotangent of the initial value, the rule throws `bad-program`.
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -104,8 +107,8 @@ function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstructi
 }
 
 /**
- * The cotangent of an element is the sum of the cotangents of all windows that contain the element.
- * [JAX, reduce_window_sum]
+ * Returns the cotangent of the array that a reduce-window sums. The cotangent of an element is the
+ * sum of the cotangents of all windows that contain the element. [JAX, reduce_window_sum]
  */
 function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type, dims } = arrayOf(operand(it, 0));
@@ -128,7 +131,10 @@ function transposedWindow(w: WindowDimension): WindowDimension {
   });
 }
 
-/** Passes the cotangent of each window to the first maximum in it. [XLA, SelectAndScatter] */
+/**
+ * Passes the cotangent of each window to the first maximal element of that window. Throws
+ * `bad-program` if the window or the array is dilated. [XLA, SelectAndScatter]
+ */
 function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type } = it.shape;
   if (it.window.some((w) => w.baseDilation !== 1 || w.windowDilation !== 1)) {
@@ -138,7 +144,10 @@ function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction 
   return selectAndScatter(operand(it, 0), ct, scalar(type, 0), it.window, select, scatter);
 }
 
-/** The opcode of a body that is one binary operation on its two parameters, else undefined. */
+/**
+ * Returns the opcode of `root` if the body is one binary operation on its two parameters, in either
+ * order. Returns undefined for any other body.
+ */
 export function combinerOf({ parameters, root }: HloComputation): Opcode | undefined {
   const [a, b] = parameters;
   const [left, right] = root.operands;

@@ -4,21 +4,22 @@ import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 
 /**
- * A cotangent that flows back from an instruction to its operand `to`. `cotangent` makes it, and is
- * called only if the gradient needs it.
+ * A cotangent that flows back from an instruction to the operand `to`. The function `cotangent`
+ * builds the HLO of that cotangent. The function is called only if the gradient needs the
+ * cotangent.
  */
 export interface Contribution {
   readonly to: HloInstruction;
   readonly cotangent: () => HloInstruction;
 }
 
-/** The instruction types that may have opcode `O`. */
+/** Union of the instruction types whose `opcode` field admits `O`. */
 export type InstructionOf<O extends Opcode> = Extract<OfOpcode<HloInstruction, O>, HloInstruction>;
 type OfOpcode<T, O> = T extends { readonly opcode: infer P } ? (O extends P ? T : never) : never;
 
 /**
- * Derivative rule of an opcode, transposed: takes the cotangent of the result, of the result's
- * shape, and returns the cotangents of the operands.
+ * Derivative rule of an opcode, for reverse mode. `cotangent` is the cotangent of the result and
+ * has the result's shape. The rule returns the cotangents of the operands.
  */
 export type Rule<O extends Opcode> = (
   it: InstructionOf<O>,
@@ -26,16 +27,20 @@ export type Rule<O extends Opcode> = (
 ) => readonly Contribution[];
 
 /**
- * The derivative of an opcode: a rule; `zero` if it is 0 wherever it exists, so that no cotangent
- * flows; or `none` if there is no derivative, so that `gradient` throws `bad-program` on the way
- * through such an instruction. The strings are the reasons.
+ * The derivative of an opcode, in one of three forms. `rule`: a function computes the cotangents of
+ * the operands. `zero`: the derivative is 0 wherever it exists, so operands receive no cotangent.
+ * `none`: there is no derivative, so `gradient` throws `bad-program` if a cotangent reaches an
+ * instruction with this opcode. The strings in `zero` and `none` are the reasons.
  */
 export type Derivative<O extends Opcode> =
   | { readonly rule: Rule<O> }
   | { readonly zero: string }
   | { readonly none: string };
 
-/** Pairs each operand with its cotangent, by position. An undefined cotangent is left out. */
+/**
+ * Pairs each operand with the cotangent at the same position. An operand whose cotangent is
+ * undefined is left out of the result.
+ */
 export function toOperands(
   it: HloInstruction,
   ...cotangents: readonly ((() => HloInstruction) | undefined)[]
@@ -51,13 +56,16 @@ export function operand(it: HloInstruction, index: number): HloInstruction {
   return found;
 }
 
-/** The shape of an array-valued instruction. */
+/** Returns the shape of an instruction whose value must be an array (asserted). */
 export function arrayOf(it: HloInstruction): ArrayShape {
   assert(isArray(it.shape), `${it.opcode} is ${shapeText(it.shape)}, not an array`);
   return it.shape;
 }
 
-/** The error (`bad-program`) for a missing derivative; it names the instruction and the reason. */
+/**
+ * Creates the error (`bad-program`) for an instruction without a derivative. The message names the
+ * instruction and the reason.
+ */
 export function noDerivative(it: HloInstruction, reason: string): PodError {
   const name = it.name === undefined ? '' : ` (${it.name})`;
   return new PodError('bad-program', `no derivative of ${it.opcode}${name}: ${reason}`);

@@ -39,8 +39,9 @@ const bits = { zero: 'works on bits, which have no derivative' };
 const leaf = { zero: 'has no operands' };
 
 /**
- * The derivative of every opcode. `ct` is the cotangent of the result, `x` or `a` and `b` are the
- * operands, and `y` is the result.
+ * The derivative of every opcode. In the functions below, `ct` is the cotangent of the result and
+ * `y` is the result. `x` is the operand of a unary opcode; `a` and `b` are the operands of a binary
+ * opcode.
  */
 export const rules: { readonly [O in Opcode]: Derivative<O> } = {
   parameter: leaf,
@@ -169,9 +170,10 @@ function binaryRule(
 }
 
 /**
- * Passes the cotangent of a maximum or minimum to the winning operand, and half to each operand
- * where both are equal [JAX]. If one operand is a constant, it wins ties, as in ReLU. The result
- * then shows which operand won, so the operand of a ReLU need not stay in memory. [jax.nn.relu]
+ * Passes the cotangent of a maximum or minimum to the larger or smaller operand (the winner), and
+ * half to each operand where both are equal [JAX]. If one operand is a constant, the constant takes
+ * the whole cotangent of a tie, as in jax.nn.relu. Comparing the result with the constant then
+ * tells the winner, so the other operand (such as the input of a ReLU) need not stay in memory.
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];
@@ -195,7 +197,10 @@ function isConstant(it: HloInstruction): boolean {
   return (it.opcode === 'broadcast' ? operand(it, 0) : it).opcode === 'constant';
 }
 
-/** 1 where `a` wins over `b`, 0.5 where both are equal, else 0. */
+/**
+ * Returns the share of the cotangent that `a` receives: 1 where `a` wins over `b`, 0.5 where both
+ * are equal, 0 elsewhere.
+ */
 function shareOfWinner(
   wins: Compare['direction'],
   a: HloInstruction,
@@ -205,14 +210,17 @@ function shareOfWinner(
   return select(compare(wins, a, b), filled(a, 1), tie);
 }
 
-/** Cotangent of the base a of a^b: ct·b·a^(b-1), and 0 where b is 0, even at a = 0. */
+/**
+ * Returns the cotangent of the base a of a^b: ct·b·a^(b-1). Where b is 0 the cotangent is 0, even
+ * at a = 0, where the formula alone would give NaN.
+ */
 function powerByBase(ct: HloInstruction, a: HloInstruction, b: HloInstruction): HloInstruction {
   const flat = compare('EQ', b, filled(b, 0));
   const exponent = select(flat, filled(b, 1), subtract(b, filled(b, 1)));
   return multiply(ct, multiply(b, power(a, exponent)));
 }
 
-/** Cotangent of the exponent b of y = a^b: ct·y·log a, and 0 where a is 0. */
+/** Returns the cotangent of the exponent b of y = a^b: ct·y·log a, and 0 where a is 0. */
 function powerByExponent(
   ct: HloInstruction,
   a: HloInstruction,
@@ -228,8 +236,9 @@ function truncate(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Passes the cotangent of a clamp to the value where it lies between the bounds, and to a bound
- * where that bound replaces the value. Exactly on a bound no operand receives a cotangent.
+ * Passes the cotangent of a clamp to the operand that determines the result: to the value where the
+ * value lies between the bounds, and to a bound where that bound replaces the value. Where the
+ * value equals a bound, no operand receives a cotangent.
  */
 function clampRule(it: Clamp, ct: HloInstruction): Contribution[] {
   const x = operand(it, 1);

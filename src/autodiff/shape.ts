@@ -27,8 +27,8 @@ import { filled } from './fill.ts';
 import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 
 /**
- * Cotangent of a convert's operand: the result's cotangent, converted to the operand's type. An
- * integer or pred operand has no cotangent.
+ * Returns the cotangent of a convert's operand: the cotangent of the result, converted to the type
+ * of the operand. Returns none if the operand is an integer or a pred.
  */
 export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
   const { type } = arrayOf(operand(it, 0));
@@ -36,7 +36,10 @@ export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => convert(ct, type));
 }
 
-/** Cotangent of a broadcast's operand: the sum of `ct` over the dimensions that were added. */
+/**
+ * Returns the cotangent of a broadcast's operand: the sum of `ct` over the dimensions that the
+ * broadcast added.
+ */
 export function broadcastRule(it: Broadcast, ct: HloInstruction): Contribution[] {
   const repeated = indices(it.shape.dims).filter((d) => !it.dimensions.includes(d));
   const kept = it.dimensions.toSorted((a, b) => a - b);
@@ -67,8 +70,8 @@ export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Cotangents of a pad. The array receives the part of `ct` at the positions of its elements; the
- * padding value receives the sum of `ct` over the padding.
+ * Returns the cotangents of a pad's operands. The array receives the elements of `ct` at the places
+ * of its own elements. The padding value receives the sum of `ct` over the padding.
  */
 export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -78,7 +81,7 @@ export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   );
 }
 
-/** The part of the cotangent that lies on elements of the operand. */
+/** Returns the elements of `ct` at the places where the pad put elements of its operand. */
 function unpadded(it: Pad, ct: HloInstruction): HloInstruction {
   const none = it.low.map(() => 0);
   const low = it.low.map((n) => -n);
@@ -89,12 +92,17 @@ function unpadded(it: Pad, ct: HloInstruction): HloInstruction {
   return slice(cut, none, arrayOf(cut).dims, strides);
 }
 
-/** 1 on padding, 0 on elements of the operand. */
+/**
+ * Returns a mask with the shape of the pad's result: 1 on padding, 0 on elements of the operand.
+ */
 function paddingMask(it: Pad): HloInstruction {
   return pad(filled(operand(it, 0), 0), scalar(it.shape.type, 1), it);
 }
 
-/** Cotangent of each operand of a concatenate: the part of `ct` that the operand filled. */
+/**
+ * Returns the cotangent of each operand of a concatenate: the part of `ct` at the place of the
+ * operand in the result.
+ */
 export function concatenateRule(it: Concatenate, ct: HloInstruction): Contribution[] {
   let next = 0;
   const parts = it.operands.map((x) => {
@@ -118,7 +126,7 @@ export function sumToScalar(x: HloInstruction, target: HloInstruction): HloInstr
   return arrayOf(target).dims.length === 0 ? sumOver(x, indices(arrayOf(x).dims)) : x;
 }
 
-/** The sum along `dimensions`; `x` itself when `dimensions` is empty. */
+/** Returns the sum of `x` over `dimensions`, or `x` itself if `dimensions` is empty. */
 export function sumOver(x: HloInstruction, dimensions: readonly number[]): HloInstruction {
   return dimensions.length === 0 ? x : reduceSum(x, dimensions);
 }
@@ -128,17 +136,20 @@ export function permuted(x: HloInstruction, permutation: readonly number[]): Hlo
   return permutation.every((from, to) => from === to) ? x : transpose(x, permutation);
 }
 
-/** The permutation that undoes `permutation`. */
+/** Returns the permutation that undoes `permutation`. */
 export function inverse(permutation: readonly number[]): number[] {
   return permutation.map((_, d) => permutation.indexOf(d));
 }
 
-/** The numbers of the dimensions: 0, 1, …, one for each element of `dims`. */
+/** Returns the indices of `dims`: 0, 1, …, dims.length − 1. */
 export function indices(dims: readonly number[]): number[] {
   return dims.map((_, d) => d);
 }
 
-/** Extent, in elements, of `size` elements that lie `dilation` apart. */
+/**
+ * Returns the extent of `size` elements of which neighbours lie `dilation` places apart: the number
+ * of places from the first to the last element, both included. The extent of 0 elements is 0.
+ */
 export function dilated(size: number, dilation: number): number {
   return size === 0 ? 0 : (size - 1) * dilation + 1;
 }

@@ -13,32 +13,32 @@ import type { Ports } from './ports.ts';
 import { withSwappedParameters } from './swapped.ts';
 import type { VectorUnit } from './vector-unit.ts';
 
-/** Units that a Cloud TPU's cores consist of. All work on one shared memory. */
+/** The units of a Cloud TPU's cores. All units work on the same shared memory. */
 export interface CoreUnits {
   readonly memory: WebAssembly.Memory;
   readonly mxu: Mxu;
   readonly vector: VectorUnit;
   /**
-   * Returns the largest number of rows that one call of the MXU computes, for a matmul of `n`
-   * columns and depth `k`. The limit keeps the progress counter moving at a steady pace during a
-   * large matmul. It changes no bits, because each row is computed independently.
+   * Returns the largest number of rows of the result that one MXU call may compute, for a matmul of
+   * `n` columns and depth `k`. Short calls let the progress counter advance steadily during a large
+   * matmul. The limit does not change the result, because each row is computed independently.
    */
   readonly rowsPerCall: (n: number, k: number) => number;
 }
 
-/** Bytes that an executable needs in the emulator's memory. */
+/** Returns the number of bytes of the emulator's memory that an executable needs. */
 export function coreBytes(executable: Executable): number {
   return mapMemory(executable).bytes;
 }
 
 /**
- * The cores of one Cloud TPU with a loaded program. They run in lockstep, instruction by
- * instruction, and compute a value that is the same on every core once. Loading resolves all
- * operands to addresses, so that a step allocates nothing.
+ * The cores of one Cloud TPU with a loaded program. The cores run in lockstep, so a value that is
+ * equal on all cores is computed only once. Loading the program resolves all operands to addresses,
+ * so that a step allocates no memory.
  *
- * A program with `Executable.next` has two sets of parameters. A step reads the present set, writes
- * the other set, and then makes the other set the present one. A step that was aborted or is not
- * committed can therefore run again: its input is still there.
+ * A program with `Executable.next` has two sets of parameters: the current set and the other set. A
+ * step reads the current set and writes the other set, which then becomes the current set. An
+ * aborted or uncommitted step can therefore run again: the set that it read is unchanged.
  */
 export class CloudTpuCores {
   readonly executable: Executable;
@@ -46,12 +46,18 @@ export class CloudTpuCores {
   readonly #bytes: Uint8Array;
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
-  /** The program for each present set: index 1 has parameters and `next` buffers exchanged. */
+  /**
+   * The program in two forms, by number of the set of parameters that a step reads. In form 1,
+   * parameters and `next` buffers have exchanged addresses.
+   */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
   #present: ParameterSet = 0;
 
-  /** Loads `executable` into the units' memory at byte address `base`, a multiple of 64. */
+  /**
+   * Loads `executable` into the shared memory of `units`, at byte address `base` (a multiple of
+   * 64).
+   */
   constructor(executable: Executable, base: number, units: CoreUnits) {
     assert(base % 64 === 0, `arena at ${base}, not aligned to 64`);
     const map = mapMemory(executable);
@@ -79,23 +85,25 @@ export class CloudTpuCores {
   }
 
   /**
-   * The set that the next step reads. If the program updates in place, both sets are the same
-   * memory.
+   * Number of the current set of parameters, which the next step reads. If the program updates its
+   * parameters in place, sets 0 and 1 are the same memory.
    */
   get present(): ParameterSet {
     return this.#present;
   }
 
   /**
-   * Selects the set that the next step reads. To run a step again, select the set it read before.
+   * Makes `set` the current set of parameters, which the next step reads. To run a step again,
+   * select the set that the step read before.
    */
   select(set: ParameterSet): void {
     this.#present = set;
   }
 
   /**
-   * Runs one step and adds the wall time of each phase to `phaseMs`, which has one element for each
-   * of isa's `phases`. `clock` returns ms. An error from a port ends the step and is passed on.
+   * Runs one step and adds the wall time in ms of each phase to `phaseMs`, which has one element
+   * for each entry of `phases` in isa/executable.ts. `clock` returns the time in ms. If a port
+   * throws an error, the step ends with this error.
    */
   run(ports: Ports, clock: () => number, phaseMs: Float64Array): void {
     const operations = this.#operations[this.#present];
@@ -118,7 +126,8 @@ export class CloudTpuCores {
   }
 
   /**
-   * Returns the bytes that copy `copy` of a buffer holds now. Later steps do not change the result.
+   * Returns a snapshot of one copy of a buffer. Buffers have one copy for each core, one copy for
+   * each chip, or a single shared copy (see `Copies` in isa/executable.ts).
    */
   readBuffer(id: BufferId, copy = 0): Uint8Array {
     const { bytes } = bufferOf(this.executable, id);
@@ -126,7 +135,7 @@ export class CloudTpuCores {
     return this.#bytes.slice(address, address + bytes);
   }
 
-  /** Writes parameter `index` of the present set. `bytes` must have the parameter's size. */
+  /** Writes parameter `index` of the current set. `bytes` must have the size of the parameter. */
   writeParameter(index: number, bytes: Uint8Array): void {
     const id = at(this.executable.parameters, index);
     const { name, bytes: expected } = bufferOf(this.executable, id);
@@ -138,7 +147,7 @@ export class CloudTpuCores {
     return this.readBuffer(at(this.executable.parameters, index));
   }
 
-  /** Copies all parameters of this program from the parameters with the same numbers of `other`. */
+  /** Copies the current parameters of another program into this program, by parameter number. */
   takeParameters(other: CloudTpuCores): void {
     this.executable.parameters.forEach((id, index) => {
       const source = at(other.executable.parameters, index);
@@ -150,7 +159,9 @@ export class CloudTpuCores {
     });
   }
 
-  /** Returns one digest of the first `count` parameters, in order; see numerics/digest.ts. */
+  /**
+   * Returns one digest of the first `count` parameters of the current set; see numerics/digest.ts.
+   */
   digestParameters(count: number): bigint {
     let digest = 0n;
     for (let index = 0; index < count; index++) {
@@ -161,7 +172,10 @@ export class CloudTpuCores {
     return BigInt.asUintN(64, digest);
   }
 
-  /** Returns the byte address of a copy of a buffer. For a parameter, that is its present set. */
+  /**
+   * Returns the byte address of one copy of a buffer. For a parameter, this is the address in the
+   * current set.
+   */
   #address(id: BufferId, copy: number): number {
     const it = bufferOf(this.#roles[this.#present], id);
     assert(copy < copyCount(this.executable, it.copies), `${it.name} has no copy ${copy}`);
@@ -179,10 +193,16 @@ export class CloudTpuCores {
   }
 }
 
-/** Number of one of the two sets of parameters of a program that keeps the previous parameters. */
+/**
+ * Number of one of a program's two sets of parameters. The steps read and write the two sets in
+ * turn, so that the parameters from before a step remain available.
+ */
 export type ParameterSet = 0 | 1;
 
-/** Returns the set that holds the parameters after `steps` steps. */
+/**
+ * Returns the number of the set that holds the parameters after `steps` steps: 0 after an even
+ * number of steps, 1 after an odd number.
+ */
 export function setAfter(steps: number): ParameterSet {
   return steps % 2 === 0 ? 0 : 1;
 }
@@ -190,8 +210,8 @@ export function setAfter(steps: number): ParameterSet {
 // ------------------------------------------------------------------------------------- operations
 
 /**
- * An instruction with all addresses resolved, for all copies. `phase` is an index into isa's
- * `phases`.
+ * An instruction after loading, with the addresses of all copies of its buffers (each core or chip
+ * may have a copy of its own). `phase` is an index into `phases` of isa/executable.ts.
  */
 type Operation =
   | MxuOperation
@@ -212,7 +232,9 @@ interface FusedLoopOperation {
   readonly unit: 'vpu';
   readonly phase: number;
   readonly loop: FusedLoop;
-  /** Arguments of each call: byte addresses of sources and targets. */
+  /**
+   * Arguments of each call of the fused loop: byte addresses of all sources, then of all targets.
+   */
   readonly calls: readonly (readonly number[])[];
 }
 interface CopyOperation {
@@ -246,9 +268,11 @@ interface InfeedOperation {
   readonly phase: number;
   readonly element: number;
   readonly bytes: number;
-  /** Byte address of each core's copy. */
+  /** By core: byte address to which the cores copy the element of the infeed. */
   readonly targets: readonly number[];
-  /** True for the last infeed operation of the step: after it the cores release the infeed slot. */
+  /**
+   * True for the last infeed operation of a step, after which the cores call `InfeedPort.release`.
+   */
   last: boolean;
 }
 interface OutfeedOperation {
@@ -275,8 +299,9 @@ interface Machine {
 }
 
 /**
- * Executes one operation. If an all-reduce is `inFlight`, it makes progress after each MXU call and
- * each loop. Returns the change of the number of all-reduces in flight: 1, 0 or −1.
+ * Executes one operation. If `inFlight` is true, all-reduces are running, and the function advances
+ * the all-reduces after each MXU call and after each call of a fused loop. Returns the change of
+ * the number of running all-reduces: 1, 0 or −1.
  */
 function execute(machine: Machine, operation: Operation, ports: Ports, inFlight: boolean): number {
   switch (operation.unit) {
@@ -355,8 +380,9 @@ function move({ vector, bytes }: Machine, to: number, from: number, count: numbe
 }
 
 /**
- * Draws `count` random words into `bits` and writes the advanced state. A state consists of four
- * words: key0, key1, counter0, counter1. The counter advances by one for every four random words.
+ * Writes `count` random words to address `bits` and the advanced generator state to address
+ * `newState`. A state consists of four words: key0, key1, counter0, counter1. The counter advances
+ * by one for every four random words.
  */
 function draw(
   machine: Machine,
@@ -482,7 +508,10 @@ function resolve(context: Context, it: Instruction): Operation {
   }
 }
 
-/** Resolves the sum of each chip's two cores. With a single core the sum is a copy. */
+/**
+ * Resolves the addresses of a chip sum, which adds the values of each chip's two cores. If there is
+ * only one core, the operation is a plain copy of the core's values.
+ */
 function resolveChipSum(
   context: Context,
   source: BufferId,
@@ -516,8 +545,8 @@ function resolveMatmul(context: Context, it: MatmulInstruction): readonly MxuCal
 }
 
 /**
- * Resolves one matmul for all cores: its rows are the rows of core 0, then those of core 1, and so
- * on.
+ * Resolves one matmul that computes the results of all cores. The rows of core 0 come first, then
+ * the rows of core 1, and so on.
  */
 function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
   const { executable, map, base } = context;
@@ -534,8 +563,9 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
 }
 
 /**
- * Resolves the matmul of one batch element for one copy of the target. If the target is `chip`, the
- * call has two segments, one for each core of the chip.
+ * Resolves the matmul of one batch element for one copy of the target buffer. If the target has one
+ * copy for each chip, the call adds the products of the chip's cores, with one segment for each
+ * core. Otherwise the call has one segment.
  */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;
@@ -595,7 +625,10 @@ function copiesOf({ executable }: Context, id: BufferId): number {
   return copyCount(executable, bufferOf(executable, id).copies);
 }
 
-/** Byte address of a copy of a buffer. A `shared` buffer has one address for all copies. */
+/**
+ * Returns the byte address of one copy of a buffer. All copies of a `shared` buffer are the same
+ * memory, so they have the same address.
+ */
 function addressOf({ executable, base }: Context, id: BufferId, copy: number): number {
   const it: DeviceBuffer = bufferOf(executable, id);
   return base + it.offset + (it.copies === 'shared' ? 0 : copy * it.stride);

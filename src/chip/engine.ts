@@ -1,8 +1,8 @@
 import v8 from 'node:v8';
 
 /**
- * A WASM module with one function, which applies `f32x4.relaxed_madd` to its three parameters. It
- * is valid only if the JavaScript engine supports relaxed SIMD. [WebAssembly relaxed-simd]
+ * A WASM module with one function, which applies `f32x4.relaxed_madd` to its three parameters. The
+ * module is valid only if the JavaScript engine supports relaxed SIMD. [WebAssembly relaxed-simd]
  */
 const relaxedMaddModule: Uint8Array<ArrayBuffer> = Uint8Array.of(
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // magic, version
@@ -12,16 +12,16 @@ const relaxedMaddModule: Uint8Array<ArrayBuffer> = Uint8Array.of(
   ...[0x20, 0x00, 0x20, 0x01, 0x20, 0x02, 0xfd, 0x85, 0x02, 0x0b], // f32x4.relaxed_madd
 );
 
-/** True if this thread can compile relaxed SIMD with the present engine flags. */
+/** True if this thread can compile relaxed SIMD with the engine flags that are set now. */
 export function relaxedSimdSupported(): boolean {
   return WebAssembly.validate(relaxedMaddModule);
 }
 
 /**
- * Enables relaxed SIMD for this thread and returns true if it is available. Node 20 has it behind
- * an engine flag. Every entry point and worker calls this function before it compiles a kernel.
- * Node 22 and newer print a warning for the unknown flag, so the function does not set the flag
- * there.
+ * Enables relaxed SIMD for this thread. Returns true if relaxed SIMD is available. Every entry
+ * point and worker calls this function before it compiles a kernel. In Node 20 relaxed SIMD needs
+ * an engine flag, which this function sets. Node 22 and newer print a warning for the unknown flag,
+ * so the function does not set the flag there.
  */
 export function enableRelaxedSimd(): boolean {
   if (relaxedSimdSupported()) return true;

@@ -2,9 +2,9 @@ import type { Buffer, Copies, Executable, MatmulInstruction } from '../isa/execu
 import { assert, at } from '../numerics/assert.ts';
 
 /**
- * Layout of an executable in its arena: first the buffers, at the offsets that the compiler
- * assigned, then the tables, then the {@link StackedRows}. All offsets are in bytes from the
- * arena's start.
+ * Layout of an executable in its arena, which is its part of the emulator's memory. First come the
+ * buffers, at the offsets that the compiler assigned, then the tables, then the {@link
+ * StackedRows}. All offsets are in bytes from the start of the arena.
  */
 export interface MemoryMap {
   /** Byte offset of each table of the executable. */
@@ -14,13 +14,14 @@ export interface MemoryMap {
 }
 
 /**
- * Row table of one matmul that computes the results of all cores. It lists the rows of all cores
- * one after another. Used if the left operand differs between cores and the right operand does not.
- * The bits are those of separate matmuls, because each row is computed independently.
+ * Table of row offsets for one matmul that computes the results of all cores. The rows of core 0
+ * come first, then the rows of core 1, and so on. Such a matmul is possible if each core has its
+ * own left operand and all cores share the right operand. Its result is bit-identical to separate
+ * matmuls, because each row is computed independently.
  */
 export interface StackedRows {
   readonly table: number;
-  /** Distance of the cores' copies of the left operand, in elements. */
+  /** Distance in elements from one core's copy of the left operand to the next core's copy. */
   readonly coreStride: number;
   readonly offset: number;
 }
@@ -78,8 +79,9 @@ export function bufferOf(executable: Executable, id: number): Buffer {
 }
 
 /**
- * Returns the number of copies of a buffer on one Cloud TPU. With an odd number of cores, the last
- * core counts as a chip of its own.
+ * Returns the number of copies of a buffer on one Cloud TPU: a single copy, one copy for each core,
+ * or one copy for each chip (pair of cores). If the number of cores is odd, the last core counts as
+ * a chip of its own.
  */
 export function copyCount({ cores }: Pick<Executable, 'cores'>, copies: Copies): number {
   switch (copies) {

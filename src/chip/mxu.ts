@@ -10,22 +10,22 @@ import { loadKernels } from './kernels/load.ts';
 export type Multiplicands = 'bf16' | 'f32';
 
 /**
- * One matmul on f32 data in memory. Every dot and convolution is lowered to such calls:
+ * One matmul on f32 data in memory. The compiler lowers every dot and convolution to such calls:
  *
  *     C[m,n] = Σ_k A(m,k) · B(k,n)      A(m,k) = lhs[rowOffsets[m] + lhsDepthOffsets[k]]
  *                                       B(k,n) = rhs[rhsDepthOffsets[k] + columnOffsets[n]]
  *
- * The four tables are arrays of s32 element offsets in the same memory. The offsets of a plain
- * matrix are multiples of its strides; those of a convolution are its windows over a padded input.
- * C is dense and row-major.
+ * The four tables are arrays of s32 element offsets in the same memory as the data. For a plain
+ * matrix, the offsets are multiples of the matrix's strides. For a convolution, they are the
+ * offsets of windows over a padded input. C is dense and row-major.
  *
- * Order of sums: k ascends and is cut into tiles of 128, starting at 0. A tile is
- * ((0 + p0) + p1) + …, and the sum of tiles is ((t0 + t1) + t2) + …, all in f32. With S segments,
- * C = ((c0 + c1) + c2) + …, where c_s is the whole sum over k for operands at
- * lhs + s·lhsSegmentStride and rhs + s·rhsSegmentStride.
+ * Order of sums: k ascends and is cut into tiles of 128, starting at 0. With products p, a tile is
+ * ((0 + p0) + p1) + …. The tiles t are summed as ((t0 + t1) + t2) + …. All sums are f32. With S
+ * segments, C = ((c0 + c1) + c2) + …, where c_s is the whole sum over k for operands at lhs +
+ * s·lhsSegmentStride and rhs + s·rhsSegmentStride.
  *
- * A product p of two elements whose exact magnitude is below 2^-126 counts as +0. Any other p is
- * rounded to f32.
+ * A product whose exact magnitude is below 2^-126 counts as +0. All other products are rounded to
+ * f32.
  */
 export interface MxuCall {
   readonly m: number;
@@ -41,14 +41,14 @@ export interface MxuCall {
   readonly lhsDepthOffsets: number;
   readonly rhsDepthOffsets: number;
   readonly columnOffsets: number;
-  /** Bytes from one segment of the operand to the next. Unused with a single segment. */
+  /** Bytes from one segment of the left operand to the next. Unused if `segments` is 1. */
   readonly lhsSegmentStride: number;
   readonly rhsSegmentStride: number;
 }
 
 /**
- * The matrix unit. Its two implementations, fast and systolic, compute the same bits. The result
- * must not overlap an operand or a table.
+ * The matrix unit (MXU). Its two implementations, `fastMxu` and `systolicMxu`, compute
+ * bit-identical results. The memory of the result must not overlap an operand or a table.
  */
 export interface Mxu {
   multiply(call: MxuCall): void;
@@ -57,7 +57,10 @@ export interface Mxu {
 /** Depth of the MXU's array: the number of products in one tile of a sum. */
 export const mxuDepth: number = tpuV2.mxuSide;
 
-/** Bytes of scratch memory that each fast MXU needs for itself, aligned to 64 bytes. */
+/**
+ * Bytes of scratch memory that a fast MXU needs, aligned to 64 bytes. Each MXU needs memory of its
+ * own.
+ */
 export const mxuWorkspaceBytes: number = 1_868_992;
 
 /** Exports of the WASM module that is compiled from assembly/gemm.ts. */
@@ -83,8 +86,8 @@ interface GemmKernels {
 }
 
 /**
- * Makes an MXU that is as fast as this machine allows. `relaxed` allows fused multiply-adds (see
- * engine.ts). They make bf16 matmuls faster and change no bits.
+ * Makes an MXU that is as fast as this machine allows. If `relaxed` is true, bf16 matmuls use fused
+ * multiply-adds (see engine.ts), which are faster. The results stay bit-identical.
  */
 export function fastMxu(
   memory: WebAssembly.Memory,
@@ -96,8 +99,9 @@ export function fastMxu(
   const fused = relaxed ? loadGemm(fusedGemm, memory) : plain;
   return {
     multiply(call: MxuCall): void {
-      // A product of two f32 is not exact in f32. A fused multiply-add does not round it, which
-      // would change the bits, so f32 matmuls use the plain kernel.
+      // f32 matmuls use the plain kernel. The product of two f32 is not exact in f32; a fused
+      // multiply-add does not round the product, so its results would differ from separate
+      // operations.
       const rounds = call.multiplicands === 'bf16';
       (rounds ? fused : plain).gemm(
         call.m,

@@ -1,26 +1,35 @@
-/** A Cloud TPU's port to the ICI network, which sums buckets over all chips of the slice. */
+/**
+ * A Cloud TPU's port to the ICI network. The port sums buckets (vectors of gradients) over all
+ * chips of the slice.
+ */
 export interface IciPort {
-  /** Starts the all-reduce of a bucket. Each copy of the bucket holds one chip's vector. */
+  /** Starts the all-reduce of a bucket. Copy c of the bucket holds the vector of chip c. */
   start(bucket: number): void;
-  /** Does the all-reduce work that needs no waiting. Returns true if any data moved. */
+  /**
+   * Advances the running all-reduces as far as possible without waiting. Returns true if any data
+   * moved.
+   */
   progress(): boolean;
   /**
-   * Waits until copy 0 of the bucket holds the sum. Throws `link-timeout` if the time limit passes
-   * or the master ends the step.
+   * Waits until copy 0 of the bucket holds the sum over all chips of the slice. Throws
+   * `link-timeout` if the time limit passes or the master ends the step.
    */
   finish(bucket: number): void;
 }
 
-/** Infeed of the present step: the arrays that the host feeds to the cores. */
+/** Infeed of the current step: the arrays that the host feeds to the cores. */
 export interface InfeedPort {
-  /** Waits until the host has written `element` for `core`, and returns its byte address. */
+  /**
+   * Waits until the host has written `element` for `core`. Returns the byte address of the element.
+   */
   address(element: number, core: number): number;
-  /** Tells the host that the cores have copied all elements of this step. */
+  /** Called when the cores have copied all infeed elements of the current step. */
   release(): void;
 }
 
 /**
- * Outfeed: takes the arrays that the cores send to the host. Only core 0 sends a `shared` element.
+ * Outfeed: receives the arrays that the cores send to the host. A `shared` element is equal on all
+ * cores, so only core 0 sends it.
  */
 export interface OutfeedPort {
   send(element: number, core: number, address: number, bytes: number): void;

@@ -3,9 +3,10 @@ import { at } from '../numerics/assert.ts';
 import { bufferOf } from './memory-map.ts';
 
 /**
- * Returns the executable with the memory of parameters and their `next` buffers exchanged. A step
- * of the result reads the parameters that a step of `executable` has written, and the reverse.
- * Returns `executable` itself if it updates in place.
+ * Returns a copy of `executable` in which parameters and their `next` buffers have exchanged
+ * addresses. A step of the copy reads the parameters that a step of `executable` has written, and
+ * writes the parameters that a step of `executable` reads. If `executable` updates its parameters
+ * in place, the function returns `executable` itself.
  */
 export function withSwappedParameters(executable: Executable): Executable {
   const { parameters, next, buffers } = executable;
@@ -23,7 +24,8 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Returns the range of offsets of `from` and its distance to `to`. Buffers in the range move by it.
+ * Returns the move of buffer `from` to the memory of `to`: the range of byte offsets of `from`, and
+ * the distance `by`. The move applies to every buffer whose offset is in the range.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

@@ -2,7 +2,7 @@ import { roundToBf16 } from '../numerics/bf16.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 
-/** Rows of the array, and also its columns. */
+/** Number of rows of the array of cells, and number of its columns. */
 const side = tpuV2.mxuSide;
 const smallestNormal = 2 ** -126;
 
@@ -13,9 +13,9 @@ export interface SystolicMxu extends Mxu {
 }
 
 /**
- * Registers of the 128×128 cells of the array, row-major. Each cell has the weight in use, a weight
- * of the next tile on its way down, an activation on its way right, and a partial sum on its way
- * down.
+ * Registers of the 128×128 cells of the array, row-major. Each cell has four registers: the weight
+ * in use, a weight of the next tile that moves down, an activation that moves right, and a partial
+ * sum that moves down.
  */
 interface CellArray {
   readonly weights: Float32Array;
@@ -44,14 +44,14 @@ interface Tile {
 }
 
 /**
- * Makes an MXU that emulates every register in every cycle. It is slow, and tests compare the fast
- * MXU with it.
+ * Makes an MXU that emulates every register in every cycle. This MXU is slow; tests compare the
+ * results of the fast MXU with its results.
  *
- * Weights (tiles of B) stay in their cells. Activations (rows of A) enter from the left, row r of
- * the array r cycles after row 0. Partial sums leave at the bottom. The weights of the next tile
- * enter from the top, one row per cycle, while the array works on the present tile, so only the
- * first tile has to be waited for. A call takes 128 cycles to fill the array, and rows + 2·128 − 1
- * for each tile.
+ * Weights (tiles of B) stay in their cells. Activations (rows of A) enter from the left; row r of
+ * the array receives them r cycles after row 0. Partial sums leave at the bottom. While the array
+ * works on one tile, the weights of the next tile enter from the top, one row per cycle, so only
+ * the first tile of a call has to be waited for. A call takes 128 cycles for the weights of the
+ * first tile, and then m + 2·128 − 1 cycles for each tile, where m is the number of rows of A.
  */
 export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   const array: CellArray = {
@@ -82,7 +82,10 @@ function operandsOf(memory: WebAssembly.Memory, call: MxuCall): Operands {
   };
 }
 
-/** Runs all tiles, with a separate total for each segment, and returns the number of cycles. */
+/**
+ * Computes all tiles of a call and returns the number of cycles. Each segment has a separate total,
+ * which is added to the result when the segment is complete.
+ */
 function matmul(array: CellArray, operands: Operands): number {
   const { m, n, k, segments } = operands.call;
   const total = new Float32Array(m * n);
@@ -98,7 +101,10 @@ function matmul(array: CellArray, operands: Operands): number {
   return cycles;
 }
 
-/** Lists the tiles in the order of sums: by segment, then by depth, then by column. */
+/**
+ * Lists the tiles in the order in which they are computed: by segment, then by depth, then by
+ * column.
+ */
 function tilesOf({ n, k, segments, ...call }: MxuCall): Tile[] {
   const tiles: Tile[] = [];
   for (let s = 0; s < segments; s++) {
@@ -125,8 +131,9 @@ function pushAll(array: CellArray, operands: Operands, tile: Tile): number {
 }
 
 /**
- * Runs one cycle of a push: the next tile's weights move down by one row, and one more row enters
- * at the top. The rows enter in reverse order, so that the last row of the tile ends at the bottom.
+ * Runs one cycle of the transfer of weights: the weights of the next tile move down by one row, and
+ * another row of this tile enters at the top. The last row of the tile enters first, so that it
+ * ends at the bottom.
  */
 function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number): void {
   array.nextWeights.copyWithin(side, 0, side * (side - 1));
@@ -137,7 +144,8 @@ function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number
 
 /**
  * Streams all rows of A through the array, and adds the sums that leave at the bottom to `total`.
- * Meanwhile the weights of the `next` tile enter. Returns the number of cycles.
+ * At the same time the weights of the tile `next` enter, if there is a next tile. Returns the
+ * number of cycles.
  */
 function streamRows(
   array: CellArray,
@@ -168,7 +176,7 @@ function streamRows(
 /**
  * Runs one cycle of every cell: the cell takes the activation of its left neighbour and the sum of
  * its upper neighbour, and adds activation · weight to the sum. The loop goes from the last cell to
- * the first, so that each cell reads its neighbours' values from before the cycle.
+ * the first, so that each cell reads the values that its neighbours had before the cycle.
  */
 function clock({ weights, activations, sums }: CellArray, entering: Float32Array): void {
   for (let r = side - 1; r >= 0; r--) {
@@ -182,7 +190,10 @@ function clock({ weights, activations, sums }: CellArray, entering: Float32Array
   }
 }
 
-/** Multiplies two f32 to an f32. A product whose exact magnitude is below 2^-126 is +0. */
+/**
+ * Returns the product of two f32, rounded to f32. A product whose exact magnitude is below 2^-126
+ * becomes +0.
+ */
 function flushedProduct(a: number, b: number): number {
   const exact = a * b;
   return Math.abs(exact) < smallestNormal ? 0 : Math.fround(exact);
@@ -198,7 +209,7 @@ function weightAt(operands: Operands, tile: Tile, r: number, c: number): number 
 }
 
 /**
- * Returns the element of A for row `row` of C that enters row `r` of the array, or 0 outside of A.
+ * Returns the element of A that enters row `r` of the array for row `row` of C, or 0 outside of A.
  */
 function activationAt(operands: Operands, tile: Tile, row: number, r: number): number {
   const { words, rowOffsets, lhsDepthOffsets, round } = operands;

@@ -1,6 +1,6 @@
 import { assert } from '../numerics/assert.ts';
 
-/** A block of memory and its lifetime in steps: in use from `start` to `end`, both included. */
+/** A block of memory. The block is in use from step `start` to step `end`, both included. */
 export interface Block {
   readonly bytes: number;
   readonly start: number;
@@ -10,15 +10,15 @@ export interface Block {
 export interface Allocation {
   /** Offset of each block, in bytes. */
   readonly offsets: readonly number[];
-  /** Bytes from 0 to the end of the highest block. */
+  /** Bytes from offset 0 to the end of the highest block. */
   readonly extent: number;
 }
 
 /**
- * Places blocks so that no two blocks overlap while both are in use. Takes the largest block first
- * and puts each into the smallest sufficient gap between the blocks whose lifetimes overlap its
- * own. Blocks of 0 bytes take no room. The result is deterministic. [best fit by size, as XLA's
- * global decreasing-size heap]
+ * Places blocks so that no two blocks overlap while both are in use. Blocks are placed by
+ * descending size. Each block goes into the smallest sufficient gap between those blocks that are
+ * in use at the same time. A block of 0 bytes takes no room. The result is deterministic. [best fit
+ * by size, as XLA's global decreasing-size heap]
  */
 export function allocate(blocks: readonly Block[], alignment: number): Allocation {
   const offsets = new Array<number>(blocks.length).fill(0);
@@ -37,7 +37,7 @@ export function allocate(blocks: readonly Block[], alignment: number): Allocatio
   return { offsets, extent };
 }
 
-/** The smallest multiple of `alignment` that is at least `bytes`. */
+/** Returns the smallest multiple of `alignment` that is at least `bytes`. */
 export function align(bytes: number, alignment: number): number {
   return Math.ceil(bytes / alignment) * alignment;
 }
@@ -57,8 +57,9 @@ function bySize(blocks: readonly Block[]): number[] {
 }
 
 /**
- * Offset of the smallest sufficient gap between blocks in use, or of the end of the highest one.
- * `placed` is in order of offset.
+ * Returns the offset of the smallest gap of at least `size` bytes between the blocks that are in
+ * use at some step from `start` to `end`. If no gap is large enough, returns the end of the highest
+ * of these blocks. `placed` is in order of offset.
  */
 function tightestGap(placed: readonly Placed[], start: number, end: number, size: number): number {
   let best = -1;

@@ -7,16 +7,21 @@ import { type Allocation, align, allocate, type Block } from './allocate.ts';
 import { hbmAlignment, paddedBytes } from './hbm.ts';
 import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from './program.ts';
 
-/** Result of buffer assignment: the place of every value in the arena and in HBM. */
+/**
+ * Result of buffer assignment: the place of every value in the arena (the emulator's memory of one
+ * Cloud TPU) and in the HBM of a core.
+ */
 export interface Assignment {
-  /** The program's steps, followed by the copies that aliased results need. */
+  /**
+   * Steps of the program, then the copies that bring aliased results into their parameters' places.
+   */
   readonly steps: readonly Step[];
   readonly buffers: readonly Buffer[];
   readonly bufferOf: (value: Value) => BufferId;
   readonly results: readonly BufferId[];
-  /** By parameter number: buffer of the parameter's value after a step; see `Executable.next`. */
+  /** Buffer of each parameter's value after a step, by parameter number. See `Executable.next`. */
   readonly next?: readonly BufferId[];
-  /** Bytes of all buffers in the emulator's memory. */
+  /** Size of the arena, in bytes, for all buffers. */
   readonly arenaBytes: number;
   readonly hbm: HbmReport;
 }
@@ -24,21 +29,25 @@ export interface Assignment {
 export interface AssignOptions {
   readonly cores: number;
   readonly hbmLimitBytes: number;
-  /** Bytes of the program's own text in HBM. */
+  /** Bytes that the instructions of the program itself take in HBM. */
   readonly programBytes: number;
   /**
-   * True if the emulator's memory keeps a parameter's value from before the step besides the new
-   * one. The layout of HBM does not depend on it.
+   * True if the arena keeps two values of each updated parameter: the value from before the step
+   * and the new value. If false, the new value overwrites the old value. The layout of HBM is the
+   * same in both cases.
    */
   readonly keepPrevious?: boolean;
 }
 
 /**
- * Gives every value a place in two memories: the emulator's arena (dense, all copies) and a core's
- * HBM (one copy, padded to tiles). A result is computed in the memory of the parameter that it is
- * aliased to, if no later step reads that parameter. An element-wise fused loop overwrites a source
- * that no later step reads. Throws `out-of-hbm` if HBM is too small for the program, and
- * `unsupported-program` if an aliased result differs between cores.
+ * Gives every value a place in two memories: in the emulator's arena (all copies, without padding)
+ * and in the HBM of a core (one copy, padded to tiles). To save memory, values share places in two
+ * cases. First, an aliased result (a result that replaces a parameter) is computed in the memory of
+ * that parameter if no later step reads the parameter. Second, a fused loop that works element by
+ * element writes its result over a source that no later step reads.
+ *
+ * @throws PodError `out-of-hbm` if the program does not fit into HBM; `unsupported-program` if an
+ * aliased result differs between cores.
  */
 export function assign(program: Program, options: AssignOptions): Assignment {
   const device = plan(program, program.parameters);
@@ -46,12 +55,12 @@ export function assign(program: Program, options: AssignOptions): Assignment {
   return layOut(device, plan(program, nextValues(program)), options);
 }
 
-/** Plan for one of the two memories: the lifetimes of values, and which values share a place. */
+/** Plan for one memory (arena or HBM): the lifetimes of values, and which values share a place. */
 interface Plan {
   readonly program: Program;
   readonly steps: readonly Step[];
   readonly results: readonly Value[];
-  /** By parameter number: the value that holds the parameter after the last step. */
+  /** Value that holds each parameter after the last step, by parameter number. */
   readonly next: readonly Value[];
   readonly slots: Slots;
   readonly lives: Lifetimes;
@@ -69,8 +78,9 @@ function plan(program: Program, next: readonly Value[]): Plan {
 }
 
 /**
- * By parameter number: the value that holds the parameter after the step. A parameter that a result
- * replaces gets a new value of its own; any other stays as it is.
+ * Returns the value that holds each parameter after a step, by parameter number. A parameter that a
+ * result replaces gets a new value, so that its old value is kept. Any other parameter keeps its
+ * value.
  */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
@@ -83,8 +93,9 @@ function nextValues({ parameters, results, aliases }: Program): readonly Value[]
 // --------------------------------------------------------------------------------------- lifetimes
 
 /**
- * Lifetime of each value: its first and its last step, and the steps that read it. Steps are
- * numbered from 0; −1 is before the first step, and `length` is after the last.
+ * Lifetime of each value: its first step, its last step, and the steps that read it. Steps are
+ * numbered from 0. The number −1 stands for the time before the first step, and `length` for the
+ * time after the last step.
  */
 class Lifetimes {
   readonly #start: Map<Value, number> = new Map();
@@ -114,7 +125,10 @@ class Lifetimes {
   endOf(value: Value): number {
     return this.#end.get(value)!;
   }
-  /** The steps that read a value, ascending. `length` means a read after the last step. */
+  /**
+   * Numbers of the steps that read a value, ascending. `length` stands for a read after the last
+   * step.
+   */
   readsOf(value: Value): readonly number[] {
     return this.#reads.get(value) ?? [];
   }
@@ -134,11 +148,11 @@ class Lifetimes {
 
 // ------------------------------------------------------------------------------------------- slots
 
-/** Sets of values that use the same place in memory, one value after another. */
+/** Sets of values that share one place in memory, used by one value of the set after another. */
 class Slots {
   readonly #parent: Map<Value, Value> = new Map();
 
-  /** The first value of the place that `value` uses. */
+  /** Returns the value that represents the set of `value`: the first value of the shared place. */
   of(value: Value): Value {
     let first = value;
     for (let next = this.#parent.get(first); next !== undefined; next = this.#parent.get(first)) {
@@ -147,7 +161,7 @@ class Slots {
     return first;
   }
 
-  /** Puts `later` into the place of `earlier`. */
+  /** Puts `later` into the place that `earlier` uses. */
   join(later: Value, earlier: Value): void {
     assert(this.of(later) === later, `${later.name} has a place already`);
     this.#parent.set(later, this.of(earlier));
@@ -156,14 +170,16 @@ class Slots {
 
 interface Closing {
   readonly steps: readonly Step[];
-  /** The value that holds each result after the last step. */
+  /** Value that holds each result after the last step, by number of the result. */
   readonly results: readonly Value[];
 }
 
 /**
- * Brings each aliased result to the value in `next` of its parameter. The result is computed there
- * if that is safe; otherwise it is copied there after the last step. A parameter that is itself a
- * result is saved to a temporary first if an aliased result overwrites it.
+ * Brings each aliased result (a result that replaces a parameter) into the value that holds the
+ * parameter after the step, `next[parameter]`. The result is computed directly in the memory of
+ * that value if this is safe. Otherwise a copy after the last step brings it there. If an aliased
+ * result overwrites a parameter that is itself a result or the source of such a copy, the old value
+ * of the parameter is saved to a temporary first.
  */
 function placeResults(
   program: Program,
@@ -207,7 +223,11 @@ function refuseUnshared(from: Value, to: Value): void {
   throw new PodError('unsupported-program', message);
 }
 
-/** True if `from` may be computed in the memory of parameter `to`. */
+/**
+ * True if the result `from` may be computed in the memory of the parameter `to`. Conditions: `from`
+ * is a temporary with memory of its own, the shapes are equal, and no step reads `to` after `from`
+ * has overwritten it.
+ */
 function canTakeOver(
   program: Program,
   lives: Lifetimes,
@@ -224,15 +244,18 @@ function canTakeOver(
 }
 
 /**
- * True if the step may write `target` over `source`: it reads an element of `source` only to
- * compute the element of `target` at the same place.
+ * True if the step may write `target` into the memory of `source`. That is safe if the step reads
+ * each element of `source` only to compute the element of `target` at the same place.
  */
 function mayOverwrite(step: Step, target: Value, source: Value): boolean {
   const allowed = step.inPlace?.[step.writes.indexOf(target)] ?? [];
   return step.reads.every((value, i) => baseOf(value) !== source || allowed.includes(i));
 }
 
-/** Puts targets of fused loops into the memory of sources that no later step reads. */
+/**
+ * Puts targets (outputs) of fused loops into the memory of sources (inputs) that no later step
+ * reads.
+ */
 function reuseSources(steps: readonly Step[], lives: Lifetimes, slots: Slots): void {
   steps.forEach((step, i) => {
     const taken = new Set<Value>();
@@ -260,7 +283,10 @@ function reuseSources(steps: readonly Step[], lives: Lifetimes, slots: Slots): v
 
 // ------------------------------------------------------------------------------------------ layout
 
-/** A place in memory, shared by one set of values; `start` and `end` cover all their lifetimes. */
+/**
+ * A place in memory that one set of values shares. The steps from `start` to `end` cover the
+ * lifetimes of all these values.
+ */
 interface Slot {
   readonly first: Value;
   readonly bytes: number;
@@ -269,7 +295,10 @@ interface Slot {
   end: number;
 }
 
-/** Computes all offsets: in HBM by the plan `device`, in the arena by the plan `emulator`. */
+/**
+ * Computes the offsets of all values: HBM offsets from the plan `device`, arena offsets from the
+ * plan `emulator`.
+ */
 function layOut(device: Plan, emulator: Plan, options: AssignOptions): Assignment {
   const { program, results, next } = emulator;
   const hbmSlots = slotsOf(device, options);
@@ -322,7 +351,10 @@ function layOut(device: Plan, emulator: Plan, options: AssignOptions): Assignmen
 
 const arenaAlignment = 64;
 
-/** Buffer of the program's text: above all other buffers in HBM, and without bytes in the arena. */
+/**
+ * Returns the buffer for the instructions of the program itself. The buffer lies above all other
+ * buffers in HBM and takes no bytes in the arena.
+ */
 function programText(hbmBytes: number, hbmOffset: number): Buffer {
   const shape = { type: 'u32', dims: [Math.ceil(hbmBytes / elementBytes('u32'))] } as const;
   const nowhere = { offset: 0, stride: 0, bytes: 0 };
@@ -366,7 +398,7 @@ function newSlot(first: Value, start: number, end: number, cores: number): Slot 
   return { first, bytes, hbmBytes: paddedBytes(first.shape), start, end };
 }
 
-/** Offsets of values in one memory, and the end of the highest value, in bytes. */
+/** Offset of each value in one memory, and the end of the highest value (`extent`), in bytes. */
 interface Places {
   readonly offsetOf: (value: Value) => number;
   readonly extent: number;
@@ -384,8 +416,9 @@ function placesOf(
 }
 
 /**
- * Offsets of slots, in the order of `list`. Slots that live through the whole program lie at the
- * bottom, in order; `allocate` places all others above them.
+ * Returns the offset of each slot (a place that a set of values shares), in the order of `list`.
+ * Slots that are in use during the whole program lie at the bottom, in the order of `list`.
+ * `allocate` places all other slots above them.
  */
 function fixedFirst(
   list: readonly Slot[],
@@ -412,7 +445,7 @@ function fixedFirst(
 
 const largestCount = 10;
 
-/** Contents of HBM at the step during which most bytes are in use. */
+/** Returns the contents of HBM at the step at which most bytes are in use. */
 function reportOf(
   list: readonly Slot[],
   { hbmLimitBytes, programBytes }: AssignOptions,
@@ -438,7 +471,7 @@ function reportOf(
   return { limit: hbmLimitBytes, peak, byKind, largest };
 }
 
-/** The first of the steps during which most bytes are in use. */
+/** Returns the step at which most bytes are in use; the first such step if there are several. */
 function fullest(list: readonly Slot[]): number {
   const change = new Map<number, number>();
   const add = (at: number, bytes: number): void => {
@@ -458,7 +491,7 @@ function fullest(list: readonly Slot[]): number {
   return moment;
 }
 
-/** Throws `out-of-hbm` with a message of one line, in the words of XLA's message. */
+/** Throws `out-of-hbm` with a one-line message, worded like the message of XLA. */
 function refuse({ limit, largest }: HbmReport, needed: number): never {
   const named = largest.map(({ name, shape, bytes }) => `${name} ${shape} ${sizeText(bytes)}`);
   throw new PodError(

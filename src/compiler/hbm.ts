@@ -4,11 +4,12 @@ import { tpuV2 } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 
 /**
- * Bytes of an array in HBM, whose two minor dimensions are padded to a tile of (s, 128). s is the
- * smallest power of two that is not below the second-minor dimension, but at most 8. Narrow types
- * pack rows into 32-bit words, so s is at least 2 for bf16 and 4 for types of one byte. An array of
- * one dimension is one row. The formula reproduces the sizes in out-of-memory messages of XLA that
- * users published.
+ * Returns the bytes of an array in HBM. The two minor dimensions are padded to a multiple of a tile
+ * of s rows × 128 elements. s is the smallest power of two that is at least the number of rows (the
+ * second-minor dimension), but at most 8. Types narrower than 32 bits pack several rows into one
+ * 32-bit word, so s is at least 2 for bf16 and at least 4 for types of one byte. An array of one
+ * dimension is one row. The formula reproduces the sizes in those out-of-memory messages of XLA
+ * that users have published.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);
@@ -18,12 +19,13 @@ export function paddedBytes({ type, dims }: ArrayShape): number {
   return product(dims.slice(0, -2)) * align(rows, tileRows) * lanes * width;
 }
 
-/** Alignment of buffers in HBM, in bytes: one row of f32 lanes. */
+/** Alignment of buffers in HBM, in bytes: one row of a tile, 128 f32. */
 export const hbmAlignment: number = tpuV2.tileLanes * 4;
 
 /**
- * Estimate of the program's text in HBM, in bytes. The hardware has instructions (bundles) of 322
- * bits; each instruction of the executable counts as the bundles of a software-pipelined loop.
+ * Returns an estimate of the bytes that the instructions of a program take in HBM. The hardware
+ * executes bundles of 322 bits. Each instruction of the executable counts as an assumed number of
+ * bundles, because it becomes a software-pipelined loop of several bundles.
  */
 export function programBytes(counts: {
   readonly fusedLoops: number;
@@ -38,8 +40,9 @@ export function programBytes(counts: {
 }
 
 /**
- * Assumed bundles for prologue, unrolled body and epilogue of a loop. A loop of the MXU also pushes
- * weights and pops results.
+ * Assumed bundles (instruction words of the hardware) for one instruction of the executable:
+ * prologue, unrolled body and epilogue of a loop. A matmul takes more, because its loop also pushes
+ * weights into the MXU and pops results.
  */
 const bundlesPerFusedLoop = 256;
 const bundlesPerMatmul = 1024;

@@ -33,10 +33,16 @@ import { variesByCore } from './sharing.ts';
 import { structureOf } from './structure.ts';
 import { convolutionTables, dotTables, type MatmulTables, TableSet } from './tables.ts';
 
-/** Returns the indices of the body's parameters whose memory a target of a fused loop may take. */
+/**
+ * Returns the indices of those parameters of a fused loop's body whose memory the output `target`
+ * may overwrite.
+ */
 export type InPlace = (body: Fusion['body'], target: number) => readonly number[];
 
-/** A program without addresses, and the fused loops, tables and buckets that it refers to. */
+/**
+ * A program whose values have no addresses yet, with the fused loops, offset tables and buckets
+ * that the program refers to.
+ */
 export interface Lowered {
   readonly program: Program;
   readonly fusedLoops: readonly FusedLoop[];
@@ -46,7 +52,10 @@ export interface Lowered {
   readonly buckets: readonly LoweredBucket[];
 }
 
-/** Gradients that travel in one all-reduce; offsets and lengths of `members` are in elements. */
+/**
+ * A bucket: gradients (`members`) that one all-reduce sums together. Offsets and lengths of members
+ * are in elements.
+ */
 export interface LoweredBucket {
   readonly storage: Value;
   readonly members: readonly {
@@ -57,9 +66,10 @@ export interface LoweredBucket {
 }
 
 /**
- * Turns scheduled, fused HLO into steps over values. Tuples, their elements and reshapes make no
- * step, because they only rename values. A matmul of two `core` operands whose only user is an
- * all-reduce writes its result directly into the bucket, one copy a chip.
+ * Turns scheduled and fused HLO into steps that read and write values. Tuples, tuple elements and
+ * reshapes become no steps, because they only give other names to values. If the only user of a
+ * matmul is an all-reduce and both operands have a copy for each core, the matmul writes its result
+ * directly into the bucket of the all-reduce. The bucket has one copy for each chip.
  */
 export function lower(
   module: HloModule,
@@ -90,9 +100,11 @@ class Lowering {
   readonly #infeed: ArrayShape[] = [];
   readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
   readonly #buckets: Map<AllReduce, Bucket> = new Map();
-  /** For a matmul that writes directly into a bucket: its part of the bucket. */
+  /** For each matmul that writes its result directly into a bucket: the part of the bucket. */
   readonly #direct: Map<HloInstruction, Value> = new Map();
-  /** For each operand of an all-reduce that is not in its bucket yet: its parts of buckets. */
+  /**
+   * Parts of buckets into which an operand of an all-reduce must still be summed, for each operand.
+   */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
   constructor(module: HloModule, scheduled: readonly Scheduled[], inPlace: InPlace) {
@@ -110,8 +122,10 @@ class Lowering {
   }
 
   /**
-   * Adds the steps of one instruction. An operand of an all-reduce is summed into its bucket at
-   * once, so that its own memory is free afterwards.
+   * Adds the steps of one instruction. If an all-reduce reads the result of a step, the result is
+   * summed into the bucket immediately, so that the memory of the result is free afterwards. An
+   * operand that no step computes (such as a parameter) is summed into the bucket when the
+   * all-reduce starts.
    */
   run(it: HloInstruction): void {
     this.#values.set(it, this.#lowered(it));
@@ -152,7 +166,10 @@ class Lowering {
     }
   }
 
-  /** Adds the wait for a bucket. Later steps may read the sums of its members. */
+  /**
+   * Adds a step that waits for the all-reduce of a bucket. Later steps may read the sums of the
+   * bucket's members.
+   */
   finish(it: AllReduce): void {
     const { number, storage, members } = this.#buckets.get(it)!;
     const sums = members.map(({ sum }) => sum);
@@ -342,7 +359,10 @@ class Lowering {
     return targets;
   }
 
-  /** Number of the generated function; fused loops with equal bodies share one function. */
+  /**
+   * Returns the number of the generated function for a fused loop. Fused loops with equal bodies
+   * share one function.
+   */
   #functionOf(it: Fusion): number {
     const structure = structureOf(it.body);
     const known = this.#functions.get(structure);
@@ -376,8 +396,8 @@ class Lowering {
   // --------------------------------------------------------------------------------- all-reduce
 
   /**
-   * Lays out the bucket of an all-reduce. Members whose size is a multiple of 64 bytes come first,
-   * so that each of them starts at a multiple of 64 bytes.
+   * Lays out the bucket of an all-reduce: gives each operand a part of the bucket. Operands whose
+   * size is a multiple of 64 bytes come first, so that their parts start at multiples of 64 bytes.
    */
   #layOutBucket(it: AllReduce, counts: ReadonlyMap<HloInstruction, number>): void {
     const sizes = it.operands.map((x) => elementCount(x.shape as ArrayShape));
@@ -410,7 +430,7 @@ class Lowering {
     for (const { operand, part } of members) this.#expect(at(it.operands, operand), part);
   }
 
-  /** Names of the sums in the program, by operand. */
+  /** Returns a name for the sum of each operand of an all-reduce, by operand. */
   #sumNames(it: AllReduce): string[] {
     const names = it.operands.map((operand) => operand.name ?? it.name ?? 'all-reduce');
     if (it.operands.length === 1) return [it.name ?? at(names, 0)];
@@ -421,8 +441,9 @@ class Lowering {
   }
 
   /**
-   * Returns the matmul that computes `operand`, directly or through reshapes, if both its operands
-   * are `core` and nothing else uses its result.
+   * Returns the matmul that computes `operand`, directly or through reshapes, if both operands of
+   * the matmul differ between cores and its result has no other user. Returns undefined in all
+   * other cases.
    */
   #directProducer(
     operand: HloInstruction,
@@ -435,7 +456,7 @@ class Lowering {
     return isMatmul && perCore && counts.get(it) === 1 ? it : undefined;
   }
 
-  /** Records that the value of `operand` has to be summed into a part of a bucket. */
+  /** Records that the value of `operand` must be summed into a part of a bucket. */
   #expect(operand: HloInstruction, part: Value): void {
     this.#expected.set(operand, [...(this.#expected.get(operand) ?? []), part]);
   }
@@ -474,7 +495,10 @@ class Lowering {
     });
   }
 
-  /** Adds a step that copies a shared value to each core, and returns the `core` value. */
+  /**
+   * Adds a step that copies a shared value to every core, and returns the value with a copy for
+   * each core.
+   */
   #spread(value: Value): Value {
     const { name, shape } = value;
     const target: Value = { name, kind: 'temporary', shape, copies: 'core' };
@@ -483,15 +507,18 @@ class Lowering {
   }
 }
 
-/** One operand of an all-reduce, as a member of its bucket; offset and size in elements. */
+/**
+ * One operand of an all-reduce, as a member of the bucket. `offset` and `elements` are in elements;
+ * `operand` is the index of the operand.
+ */
 interface Member {
   readonly name: string;
   readonly offset: number;
   readonly elements: number;
   readonly operand: number;
-  /** Before the all-reduce: one copy a chip. */
+  /** The operand before the all-reduce, with one copy for each chip. */
   readonly part: Value;
-  /** After the all-reduce, in the same memory: the sum over all chips. */
+  /** The sum over all chips of the slice, after the all-reduce, in the same memory as `part`. */
   readonly sum: Value;
 }
 
@@ -501,7 +528,7 @@ interface Bucket {
   readonly members: readonly Member[];
 }
 
-/** Number of f32 elements in 64 bytes, the alignment of buffers in the arena. */
+/** Number of f32 elements in 64 bytes. Buffers in the arena are aligned to 64 bytes. */
 const alignedElements = 16;
 
 function parameterValue(it: Parameter): Value {
@@ -511,15 +538,17 @@ function parameterValue(it: Parameter): Value {
   throw new PodError('unsupported-program', message);
 }
 
-/** True for a value that a step computes; false for parameters, constants and all-reduced sums. */
+/**
+ * True for a value that a step computes. False for parameters, constants and sums of all-reduces.
+ */
 function isMadeHere({ kind, within, copies }: Value): boolean {
   const sum = within !== undefined && copies === 'shared';
   return !sum && kind !== 'parameter' && kind !== 'constant';
 }
 
 /**
- * Instructions of the update phase: those that no all-reduce depends on. Empty in a program without
- * all-reduces.
+ * Returns the instructions of the update phase: all instructions that no all-reduce depends on. In
+ * a program without all-reduces, the update phase has no instructions.
  */
 function afterSums(order: readonly HloInstruction[]): Set<HloInstruction> {
   const sums = order.filter(({ opcode }) => opcode === 'all-reduce');
@@ -527,7 +556,10 @@ function afterSums(order: readonly HloInstruction[]): Set<HloInstruction> {
   return new Set(sums.length === 0 ? [] : order.filter((it) => !before.has(it)));
 }
 
-/** The arrays of a shape; those of a tuple depth first. A token has none. */
+/**
+ * Returns the arrays in a shape. For a tuple, returns the arrays of its elements, depth first. A
+ * token has no arrays.
+ */
 function leaves(shape: Shape): ArrayShape[] {
   if (shape.type === 'tuple') return shape.elements.flatMap(leaves);
   return isArray(shape) ? [shape] : [];
@@ -538,8 +570,9 @@ function nameOf(it: HloInstruction): string {
 }
 
 /**
- * Operations of a fused loop on one core, for the cost model: one for each element of an arithmetic
- * instruction's result, or of a reduction's input.
+ * Returns the number of operations of a fused loop on one core, for the cost model. An arithmetic
+ * instruction counts one operation for each element of its result. A reduction counts one operation
+ * for each element of its input.
  */
 function flopsOf({ body }: Fusion): number {
   let flops = 0;

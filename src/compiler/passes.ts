@@ -6,7 +6,9 @@ import { dce } from './passes/dce.ts';
 import { type FusedLoopSupport, fuse } from './passes/fusion.ts';
 import { simplify } from './passes/simplify.ts';
 
-/** One pass: a pure function of a module that preserves the results of the module to the bit. */
+/**
+ * A compiler pass: a pure function from module to module that preserves every bit of the results.
+ */
 export interface Pass {
   readonly number: number;
   readonly name: string;
@@ -15,8 +17,9 @@ export interface Pass {
 }
 
 /**
- * Returns the passes in order. `canonicalize` is first, so that the later passes simplify and share
- * the instructions that it adds (zeros around an input, conversions, transposes).
+ * Returns the passes in the order in which they run. `canonicalize` is first because it adds
+ * instructions (zeros around an input, conversions, transposes) that later passes simplify and
+ * share.
  */
 export function passes(options: {
   readonly supports: FusedLoopSupport;

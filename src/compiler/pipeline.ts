@@ -13,26 +13,35 @@ import type { Program } from './program.ts';
 import { schedule } from './schedule.ts';
 
 export interface CompileOptions {
-  /** Cores of a Cloud TPU that run in lockstep: 1 or an even number. */
+  /** Number of cores of a Cloud TPU, which run in lockstep: 1 or an even number. */
   readonly cores: number;
-  /** Bytes of a core's HBM that the program may use. Default: all that the system leaves free. */
+  /**
+   * Bytes of a core's HBM that the program may use. Default: all bytes that the system does not
+   * use.
+   */
   readonly hbmLimitBytes?: number;
-  /** Bytes from which a bucket of gradients is full and its all-reduce starts. */
+  /**
+   * Bucket size, in bytes. When the gradients of a bucket have at least this size, the bucket is
+   * full and its all-reduce starts.
+   */
   readonly bucketBytes?: number;
-  /** Keeps the parameters from before a step in the emulator's memory: see `Executable.next`. */
+  /**
+   * True if the emulator keeps the old values of parameters that a step updates, so that an aborted
+   * step can run again. See `Executable.next`.
+   */
   readonly keepPrevious?: boolean;
   /** Called with the module after each pass. */
   readonly listener?: (pass: Pass, module: HloModule) => void;
 }
 
-/** Code generator of fused loops: `codegen`, or a substitute in tests. */
+/** Code generator for fused loops: the functions in `codegen`, or substitutes in tests. */
 export interface Codegen {
   readonly supports: (body: HloComputation) => true | string;
   readonly inPlace: (body: HloComputation, target: number) => readonly number[];
   readonly generate: (loops: readonly FusedLoop[]) => Uint8Array;
 }
 
-/** Compiles a module like `compile`, with the given code generator of fused loops. */
+/** Compiles a module like `compile`, but with the given code generator for fused loops. */
 export function compileWith(
   codegen: Codegen,
   module: HloModule,
@@ -49,7 +58,7 @@ export function compileWith(
   return assemble(module.name, options.cores, lowered, assignment, codegen);
 }
 
-/** Runs all passes and verifies the module before the first and after each. */
+/** Runs all passes. Verifies the module before the first pass and after each pass. */
 function optimize(module: HloModule, options: CompileOptions, { supports }: Codegen): HloModule {
   verify(module);
   const bucketBytes = options.bucketBytes ?? bucketBytesDefault;

@@ -2,47 +2,69 @@ import type { Buffer, BufferId, Copies, Instruction, Phase } from '../isa/execut
 import { type ArrayShape, byteCount } from '../numerics/shape.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 
-/** An array that instructions read and write. Buffer assignment gives it a place in memory. */
+/**
+ * An array that instructions read and write. Buffer assignment gives the array a place in memory.
+ */
 export interface Value {
   readonly name: string;
   readonly kind: Buffer['kind'];
   readonly shape: ArrayShape;
   readonly copies: Copies;
-  /** Set if this value is a part of the value `base`, `offset` bytes from its start. */
+  /**
+   * Set if this value is a part of another value: `base` is the other value, and `offset` is the
+   * start of the part, in bytes.
+   */
   readonly within?: { readonly base: Value; readonly offset: number };
 }
 
-/** An instruction of the executable before its values have buffers and addresses. */
+/**
+ * An instruction of the executable that names its operands by values, because buffer assignment has
+ * not given these values buffers and addresses yet.
+ */
 export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
-  /** For each value in `writes`: positions in `reads` of the values whose memory it may take. */
+  /**
+   * For each value in `writes`: which values in `reads` the written value may overwrite in memory,
+   * as positions in `reads`.
+   */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
 }
 
-/** Steps in execution order, with the values that exist before the first or after the last one. */
+/**
+ * Steps in execution order, and the values that exist outside of the steps: parameters and
+ * constants (before the first step) and results (after the last step).
+ */
 export interface Program {
   readonly steps: readonly Step[];
-  /** By parameter number; in memory from before the first step to after the last. */
+  /**
+   * Values of the parameters, by parameter number. They are in memory from before the first step
+   * until after the last step.
+   */
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
   /**
-   * Arrays of the root tuple, which are read after the last step. Their shapes are in
-   * `resultShapes`, because a reshape changes the shape and keeps the value.
+   * Values of the arrays in the root tuple, which the caller reads after the last step. The shapes
+   * of these arrays are in `resultShapes`, because a reshape changes the shape but keeps the value.
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];
-  /** Pairs of a result and the parameter whose place it takes, both by position. */
+  /** Results that replace parameters, as pairs of the result's and the parameter's number. */
   readonly aliases: readonly { readonly result: number; readonly parameter: number }[];
 }
 
-/** The value that owns the memory of `value`. */
+/**
+ * Returns the value that owns the memory of `value`: `value` itself, or the value of which `value`
+ * is a part.
+ */
 export function baseOf(value: Value): Value {
   return value.within === undefined ? value : baseOf(value.within.base);
 }
 
-/** Number of copies that the emulator holds on `cores` cores. */
+/**
+ * Returns the number of copies of a value that the emulator holds for a Cloud TPU of `cores` cores.
+ */
 export function copiesOf(copies: Copies, cores: number): number {
   switch (copies) {
     case 'shared':
@@ -54,7 +76,7 @@ export function copiesOf(copies: Copies, cores: number): number {
   }
 }
 
-/** A step that copies a whole value to each copy of `target`. */
+/** Returns a step that copies a whole value to every copy of `target`. */
 export function copyStep(source: Value, target: Value, phase: Phase): Step {
   return {
     reads: [source],

@@ -1,21 +1,25 @@
 import type { AllReduce, HloComputation, HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 
-/** `run` executes an instruction, or starts it if it is an all-reduce; `done` waits for its end. */
+/**
+ * An entry of the schedule. `run` executes the instruction; for an all-reduce, `run` only starts
+ * it. `done` waits until an all-reduce has finished.
+ */
 export interface Scheduled {
   readonly action: 'run' | 'done';
   readonly it: HloInstruction;
 }
 
 /**
- * Returns the order in which the instructions of an entry run:
+ * Returns the order in which the instructions of an entry computation run:
  *
- * 1. gradients, bucket by bucket. An all-reduce starts when its operands are ready, and the wait
- *    for it comes as late as its first user allows, so it overlaps with the backward pass;
- * 2. results that depend on all-reduces, in order of buckets;
- * 3. all other results, then outfeeds.
+ * 1. The gradients, bucket by bucket. An all-reduce starts when its operands are ready. The wait
+ *    for an all-reduce comes directly before the first instruction that reads its sum. So the
+ *    all-reduce overlaps with the backward pass.
+ * 2. The results that depend on all-reduces, in the order of the buckets.
+ * 3. All other results, then outfeeds.
  *
- * Each part is depth first, so that few arrays are alive at once.
+ * In each part, instructions run depth first, so that few arrays are in memory at the same time.
  */
 export function schedule(entry: HloComputation): Scheduled[] {
   const order = postOrder(entry.root);
@@ -38,7 +42,7 @@ export function schedule(entry: HloComputation): Scheduled[] {
   return withWaits(postOrder([...buckets, ...last, entry.root]), entry.root);
 }
 
-/** For each instruction: all-reduces that it depends on. */
+/** Returns, for each instruction, the all-reduces that the instruction depends on. */
 function allReducesAbove(
   order: readonly HloInstruction[],
 ): Map<HloInstruction, ReadonlySet<AllReduce>> {
@@ -48,8 +52,9 @@ function allReducesAbove(
 }
 
 /**
- * All-reduces that `it` depends on. Returns the set of an operand itself when no other operand adds
- * to it, so that long chains of instructions share one set.
+ * Returns the all-reduces that `it` depends on. If an operand of `it` depends on the same
+ * all-reduces, returns the set object of the operand, so that long chains of instructions share one
+ * set.
  */
 function unionAbove(
   it: HloInstruction,
@@ -77,8 +82,9 @@ function depths(order: readonly HloInstruction[]): Map<HloInstruction, number> {
 }
 
 /**
- * Inserts a wait for each all-reduce before the first instruction that reads its sum. Tuples, their
- * elements and reshapes read nothing, except as the root.
+ * Inserts a wait for each all-reduce before the first instruction that reads its sum. Tuples, tuple
+ * elements and reshapes only pass a sum on, so no wait is needed before them. Only the root needs
+ * the wait in any case, even if the root is a tuple.
  */
 function withWaits(order: readonly HloInstruction[], root: HloInstruction): Scheduled[] {
   const scheduled: Scheduled[] = [];
@@ -100,7 +106,10 @@ function renames({ opcode }: HloInstruction): boolean {
   return opcode === 'tuple' || opcode === 'get-tuple-element' || opcode === 'reshape';
 }
 
-/** All-reduces whose sums `it` reads, directly or through tuples, tuple elements and reshapes. */
+/**
+ * Returns the all-reduces whose sums `it` reads, directly or through tuples, tuple elements and
+ * reshapes.
+ */
 function sumsRead(it: HloInstruction): AllReduce[] {
   const found = new Set<AllReduce>();
   const pending = [...it.operands];

@@ -2,9 +2,9 @@ import type { HloInstruction } from '../hlo/instruction.ts';
 import { postOrder } from '../hlo/traverse.ts';
 
 /**
- * Returns the instructions whose values may differ between the cores of a Cloud TPU: those that
- * depend on the infeed by a path without an all-reduce. Any other value is computed and held once
- * for all eight cores.
+ * Returns the instructions whose values may differ between the cores of a Cloud TPU. These are the
+ * instructions that depend on the infeed through a path without an all-reduce. All other values are
+ * computed and stored once for all cores.
  */
 export function variesByCore(roots: readonly HloInstruction[]): Set<HloInstruction> {
   const varies = new Set<HloInstruction>();

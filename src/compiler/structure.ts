@@ -3,8 +3,8 @@ import { postOrder } from '../hlo/traverse.ts';
 import type { Literal } from '../numerics/literal.ts';
 
 /**
- * Returns a text that is equal for two computations exactly if they have the same opcodes,
- * attributes, constants (to the bit) and operands. Names of instructions do not count.
+ * Returns a text that is equal for two computations if and only if the computations have the same
+ * opcodes, attributes, constants (to the bit) and operands. Names of instructions do not matter.
  */
 export function structureOf(computation: HloComputation): string {
   const order = postOrder([...computation.parameters, computation.root]);
@@ -13,7 +13,10 @@ export function structureOf(computation: HloComputation): string {
   return `${lines.join(';')}=${numbers.get(computation.root)}`;
 }
 
-/** The text of one instruction, which names its operands by the numbers from `numberOf`. */
+/**
+ * Returns the text of one instruction. `numberOf` returns the number that stands for an operand in
+ * that text.
+ */
 export function structureKey(
   it: HloInstruction,
   numberOf: (operand: HloInstruction) => number,

@@ -4,8 +4,9 @@ import type { ArrayShape } from '../numerics/shape.ts';
 import { stridesOf } from '../numerics/shape.ts';
 
 /**
- * Offset tables of a matmul, in elements. `swapped` is true if the HLO instruction's second operand
- * is the matmul's `lhs`.
+ * Offset tables of a matmul, which tell where the elements of its operands lie in memory. Offsets
+ * are in elements. `swapped` is true if the second operand of the HLO instruction is the left
+ * operand of the matmul.
  */
 export interface MatmulTables {
   readonly swapped: boolean;
@@ -17,7 +18,10 @@ export interface MatmulTables {
   readonly columns: Int32Array;
 }
 
-/** Offset tables of a dot with any dimension numbers. Rows, columns and depth are row-major. */
+/**
+ * Returns the offset tables of a dot, whatever the order of its dimensions. Rows, columns and depth
+ * (the contracted dimensions) are row-major.
+ */
 export function dotTables(it: Dot): MatmulTables {
   const [lhs, rhs] = operandDims(it);
   const free = (rank: number, used: readonly number[]): number[] =>
@@ -36,9 +40,11 @@ export function dotTables(it: Dot): MatmulTables {
 }
 
 /**
- * Offset tables of a canonical convolution as a matmul of image patches and kernel. Rows are output
- * positions and columns are output features; swapped when the feature is the first dimension of the
- * result. Depth is the window positions, row-major, with the input feature innermost.
+ * Returns the offset tables that compute a convolution as a matmul of image patches and kernel. The
+ * pass `canonicalize` must have prepared the convolution. Rows are output positions and columns are
+ * output features. If the output feature is the first dimension of the result, rows and columns
+ * change places (`swapped`). Depth, which the matmul sums over, is the window positions in
+ * row-major order, with the input feature innermost.
  */
 export function convolutionTables(it: Convolution): MatmulTables {
   const [input, kernel] = operandDims(it);
@@ -83,7 +89,10 @@ export function convolutionTables(it: Convolution): MatmulTables {
   };
 }
 
-/** Collects the offset tables of a program and numbers them. Equal tables share a number. */
+/**
+ * Collects the offset tables of all matmuls of a program and numbers them. Equal tables share a
+ * number.
+ */
 export class TableSet {
   readonly #tables: Int32Array[] = [];
   readonly #byHash: Map<number, number[]> = new Map();
@@ -102,7 +111,10 @@ export class TableSet {
   }
 }
 
-/** A loop over memory: `size` elements, `stride` elements apart, from `start` (default 0) on. */
+/**
+ * A loop over memory that visits `size` elements, from offset `start` (default 0) on. Successive
+ * elements are `stride` elements apart.
+ */
 interface Axis {
   readonly size: number;
   readonly stride: number;
@@ -114,7 +126,10 @@ function axesOf(dims: readonly number[], chosen: readonly number[]): Axis[] {
   return chosen.map((d) => ({ size: at(dims, d), stride: at(strides, d) }));
 }
 
-/** Offsets that nested loops over the axes visit, in order; the last axis is innermost. */
+/**
+ * Returns the offsets that nested loops over the axes visit, in order. The last axis is the
+ * innermost loop.
+ */
 function walk(axes: readonly Axis[]): Int32Array {
   let offsets = Int32Array.of(0);
   for (const { size, stride, start = 0 } of axes) {

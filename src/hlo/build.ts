@@ -46,10 +46,10 @@ import type {
 
 export { windowDimension } from './window.ts';
 
-/*
- * One function for each opcode. Each infers the shape of its result, and throws `bad-program` if
- * its arguments break a rule of the opcode. For the meaning of the opcodes see instruction.ts and
- * XLA's Operation Semantics.
+/**
+ * One function for each opcode. Each function infers the shape of its result, and throws
+ * `bad-program` if its arguments break a rule of the opcode. instruction.ts and XLA's Operation
+ * Semantics describe the meaning of the opcodes.
  */
 
 /** Parameter number `index` of a computation, from 0. */
@@ -78,8 +78,8 @@ export function iota(shape: ArrayShape, dimension: number): Iota {
 }
 
 /**
- * The element-wise operation `opcode` on one array. The result has the dimensions of `x`, and
- * except for `is-finite` its element type.
+ * The element-wise operation `opcode` on one array. The result has the dimensions and the element
+ * type of `x`, except that the result of `is-finite` is pred.
  */
 export function unary(opcode: UnaryOpcode, x: HloInstruction): Unary {
   return make<Unary>({ opcode, operands: [x] });
@@ -219,7 +219,10 @@ export function shiftRightLogical(a: HloInstruction, b: HloInstruction): Binary 
   return binary('shift-right-logical', a, b);
 }
 
-/** True, as pred, for elements where the comparison of a with b holds. `LT` means a < b. */
+/**
+ * True, as pred, for elements for which the comparison of a with b holds. For example, the
+ * direction `LT` means a < b.
+ */
 export function compare(
   direction: Compare['direction'],
   a: HloInstruction,
@@ -229,8 +232,8 @@ export function compare(
 }
 
 /**
- * Takes each element from `onTrue` if p is true there, otherwise from `onFalse`. All dimensions
- * agree.
+ * Selects element by element: the element of `onTrue` where p is true, the element of `onFalse`
+ * where p is false. All three operands must have the same dimensions.
  */
 export function select(p: HloInstruction, onTrue: HloInstruction, onFalse: HloInstruction): Select {
   return make<Select>({ opcode: 'select', operands: [p, onTrue, onFalse] });
@@ -283,8 +286,8 @@ export function transpose(x: HloInstruction, permutation: readonly number[]): Tr
 }
 
 /**
- * The elements start, start + stride, … below limit of each dimension of x. All strides are 1 by
- * default.
+ * A part of x. In each dimension, the part consists of the elements with index start, start +
+ * stride, … below the limit. By default all strides are 1.
  */
 export function slice(
   x: HloInstruction,
@@ -295,7 +298,10 @@ export function slice(
   return make<Slice>({ opcode: 'slice', operands: [x], starts, limits, strides });
 }
 
-/** Numbers of padding elements before, after and between the elements, for each dimension. */
+/**
+ * Numbers of padding elements for each dimension: before (`low`), after (`high`) and between
+ * (`interior`) the elements of an array.
+ */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
 /** x padded with the scalar `value` around and between its elements. */
@@ -304,7 +310,10 @@ export function pad(x: HloInstruction, value: HloInstruction, padding: Padding):
   return make<Pad>({ opcode: 'pad', operands: [x, value], low, high, interior });
 }
 
-/** Joins arrays one after another along `dimension`. Their other dimensions are equal. */
+/**
+ * Joins arrays one after another along `dimension`. All other dimensions of the arrays must be
+ * equal.
+ */
 export function concatenate(xs: readonly HloInstruction[], dimension: number): Concatenate {
   return make<Concatenate>({ opcode: 'concatenate', operands: xs, dimension });
 }
@@ -342,8 +351,8 @@ export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
 /**
- * Convolution: for every window of the input, the products with the kernel, summed over the window
- * and the input features.
+ * Convolution. For every window of the input, the result has the sum of the products of the window
+ * with the kernel, over all elements of the window and all input features.
  */
 export function convolution(
   input: HloInstruction,
@@ -362,8 +371,8 @@ export function convolution(
 }
 
 /**
- * Folds elements along `dimensions` with `body`, from initial values on. Takes one input and its
- * initial value, or n of each; with n > 1 the result is a tuple.
+ * Folds the elements along `dimensions` with `body`, starting from an initial value. Takes one
+ * input with one initial value, or n inputs with n initial values. If n > 1, the result is a tuple.
  */
 export function reduce(
   inputs: HloInstruction | readonly HloInstruction[],
@@ -381,7 +390,10 @@ export function reduceSum(x: HloInstruction, dimensions: readonly number[]): Red
   return reduce(x, scalar(type, 0), dimensions, adder(type));
 }
 
-/** The maximum of x along `dimensions`. The maximum of no elements is {@link leastOf} the type. */
+/**
+ * The maximum of x along `dimensions`. If there are no elements, the result is the least value of
+ * the element type ({@link leastOf}).
+ */
 export function reduceMax(x: HloInstruction, dimensions: readonly number[]): Reduce {
   const { type } = arrayOf({ opcode: 'tuple', operands: [x] }, x);
   return reduce(x, scalar(type, leastOf(type)), dimensions, maximizer(type));
@@ -393,7 +405,7 @@ export function leastOf(type: ElementType): number {
   return type === 'u32' || type === 'pred' ? 0 : -Infinity;
 }
 
-/** Folds the elements of every window of the padded array with `body`, from `init` on. */
+/** Folds the elements of every window of the padded array x with `body`, starting from `init`. */
 export function reduceWindow(
   x: HloInstruction,
   init: HloInstruction,
@@ -404,9 +416,10 @@ export function reduceWindow(
 }
 
 /**
- * Scatters each element of `source` to the element of its window of `operand` that `select`
- * chooses. `scatter` combines sources with the same target. The gradient of a max pooling is an
- * example.
+ * Scatters the elements of `source` over the positions of `operand`. Each element of `source`
+ * belongs to a window of `operand`. In this window, `select` chooses the position that receives the
+ * element. `scatter` combines elements that go to the same position. The gradient of a max pooling
+ * is an example.
  */
 export function selectAndScatter(
   operand: HloInstruction,
@@ -422,8 +435,8 @@ export function selectAndScatter(
 }
 
 /**
- * Random bits of Philox 4×32-10 and the next state, as a tuple. `bits` is the shape of the bits,
- * u32.
+ * The tuple of the next generator state and random bits of Philox 4×32-10. The argument `bits` is
+ * the shape of the random bits; its element type is u32.
  */
 export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBitGenerator {
   const shape: Shape = { type: 'tuple', elements: [arrayShape('u32', [4]), bits] };
@@ -431,7 +444,7 @@ export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBit
   return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
 }
 
-/** Combines each operand over all replicas with `body`. By default it sums. */
+/** Combines each operand over all replicas with `body`. The default of `body` is a sum. */
 export function allReduce(
   operands: HloInstruction | readonly HloInstruction[],
   body?: HloComputation,
@@ -446,7 +459,10 @@ export function allReduce(
   return make<AllReduce>({ opcode, operands: list, body: body ?? adder(type) });
 }
 
-/** A token that orders the instructions that use it after those that produced `tokens`. */
+/**
+ * A token that combines `tokens`. An instruction that uses the result runs after the instructions
+ * that produced `tokens`.
+ */
 export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
   return make<AfterAll>({ opcode: 'after-all', operands: tokens });
 }
@@ -508,17 +524,18 @@ export function module(
   return { name, entry: computation('main', parameters, root), aliases };
 }
 
-/** The computation (a, b) → a + b on scalars. Calls with one type return the same object. */
+/** The computation (a, b) → a + b on scalars. Calls with the same type return the same object. */
 export function adder(type: ElementType): HloComputation {
   return cachedComputation(`add_${type}`, type, add);
 }
 /**
- * The computation (a, b) → maximum(a, b) on scalars. Calls with one type return the same object.
+ * The computation (a, b) → maximum(a, b) on scalars. Calls with the same type return the same
+ * object.
  */
 export function maximizer(type: ElementType): HloComputation {
   return cachedComputation(`max_${type}`, type, maximum);
 }
-/** The computation (a, b) → a ≥ b on scalars. Calls with one type return the same object. */
+/** The computation (a, b) → a ≥ b on scalars. Calls with the same type return the same object. */
 export function greaterOrEqual(type: ElementType): HloComputation {
   return cachedComputation(`ge_${type}`, type, (a, b) => compare('GE', a, b));
 }
@@ -538,7 +555,9 @@ function cachedComputation(
   return made;
 }
 
-/** Makes an instruction: adds the shape that its operands and attributes imply. */
+/**
+ * Makes an instruction from a draft: adds the shape, which follows from operands and attributes.
+ */
 export function make<T extends HloInstruction>(draft: Draft<T>): T {
   // TypeScript cannot prove that a Draft<T> with a shape is a T, because T is generic.
   const open = draft as unknown as Draft;

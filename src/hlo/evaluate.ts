@@ -48,20 +48,24 @@ export interface EvaluateResult {
   readonly root: Value;
   /** All arrays of `root`, with nested tuples flattened depth first. */
   readonly values: readonly Literal[];
-  /** The arrays that each outfeed instruction sent, in the order of their tokens. */
+  /**
+   * By outfeed instruction, in the order that the tokens impose: the arrays that the instruction
+   * sent.
+   */
   readonly outfeed: readonly (readonly Literal[])[];
 }
 
 /**
- * Combines one array of every replica, in the order of replicas, to the array that all replicas
- * receive. By default `evaluateReplicas` folds with `body` from the first replica to the last.
+ * Combines the arrays of all replicas (`values`, in the order of replicas) into the array that
+ * every replica receives. The default of `evaluateReplicas` folds the arrays with `body`, from the
+ * first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;
 
 /**
- * Runs a module on one replica, slowly and by the definition of each instruction. It is the oracle
- * for the compiler and the emulated hardware. Throws `bad-program` if the inputs do not fit the
- * program.
+ * Runs a module on one replica, slowly and by the definition of each instruction. The result is the
+ * reference for the compiler and the emulated hardware. Throws `bad-program` if the inputs do not
+ * fit the program.
  */
 export function evaluate(module: HloModule, inputs: EvaluateInputs): EvaluateResult {
   return at(evaluateReplicas(module, [inputs]), 0);
@@ -94,7 +98,7 @@ export function evaluateReplicas(
   });
 }
 
-/** Runs a computation without infeeds, outfeeds and all-reduces. */
+/** Runs a computation that contains no infeed, no outfeed and no all-reduce. */
 export function evaluateComputation(computation: HloComputation, args: readonly Value[]): Value {
   const run: Run = { parameters: args, infeed: [], outfeed: [], values: new Map() };
   for (const it of postOrder(computation.root)) {
@@ -107,7 +111,7 @@ export function evaluateComputation(computation: HloComputation, args: readonly 
 /** State of one replica during a run. */
 interface Run {
   readonly parameters: readonly Value[];
-  /** Entries that no infeed instruction has taken yet. */
+  /** Entries of `EvaluateInputs.infeed` that no infeed instruction has received yet. */
   readonly infeed: (readonly Literal[])[];
   readonly outfeed: (readonly Literal[])[];
   readonly values: Map<HloInstruction, Value>;
@@ -230,7 +234,10 @@ function resultOf(it: HloInstruction, operands: readonly Value[], run: Run): Val
   }
 }
 
-/** Applies a function of numbers to each element. An operand of one element is used for all. */
+/**
+ * Applies a function to the elements of one to three operands, element by element. If an operand
+ * has a single element, this element is used at every position.
+ */
 function mapped(
   shape: ArrayShape,
   operands: readonly Literal[],
@@ -247,8 +254,8 @@ function mapped(
 }
 
 /**
- * Turns a computation on scalars into a function of numbers. A single binary operation or
- * comparison becomes a direct call, without an evaluation of the computation.
+ * Turns a computation on scalars into a function of numbers. For speed, a computation of a single
+ * binary operation or comparison becomes a direct call.
  */
 function scalarBody(body: HloComputation): ScalarBody {
   const { root, parameters } = body;
@@ -283,9 +290,9 @@ function directBody(root: HloInstruction): ((a: number, b: number) => number) | 
 }
 
 /**
- * Computes random bits and the new state from the state (key0, key1, c0, c1). Word i of the bits is
- * word i mod 4 of the Philox block with counter (c0, c1, 0, 0) + ⌊i/4⌋. The new state has the
- * number of used blocks added to c0, with the carry in c1.
+ * Computes random bits and the next generator state. The current state is (key0, key1, c0, c1).
+ * Word i of the bits is word i mod 4 of the Philox block with counter (c0, c1, 0, 0) + ⌊i/4⌋. In
+ * the next state, the number of used blocks is added to c0, with the carry in c1.
  */
 function randomBits(shape: Shape, state: Literal): Value {
   const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;
@@ -326,7 +333,10 @@ function element(value: Value, index: number): Value {
   return at(value, index);
 }
 
-/** Combines each operand over all replicas. Returns the result for each replica: the same value. */
+/**
+ * Combines each operand of an all-reduce over all replicas. Returns one result for each replica;
+ * all results are the same.
+ */
 function allReduced(
   operands: readonly (readonly Value[])[],
   body: HloComputation,

@@ -33,7 +33,7 @@ import { paddedSize, windowPositions } from './window.ts';
 
 /**
  * An instruction before its shape is inferred. `shape` is required for opcodes whose operands do
- * not determine it: parameter, iota, convert, broadcast, reshape, rng-bit-generator, infeed.
+ * not determine the shape: parameter, iota, convert, broadcast, reshape, rng-bit-generator, infeed.
  */
 export type Draft<T extends HloInstruction = HloInstruction> = T extends HloInstruction
   ? Omit<T, 'shape'> & { readonly shape?: Shape }
@@ -170,7 +170,7 @@ function iotaShape(it: Draft, dimension: number): Shape {
   return shape;
 }
 
-/** Kind of the elements that each unary opcode accepts, see {@link typesOfKind}. */
+/** By unary opcode: the kind of elements that the opcode accepts, see {@link typesOfKind}. */
 const unaryKinds: Record<UnaryOpcode, 'float' | 'signed' | 'number' | 'bits'> = {
   abs: 'signed',
   ceil: 'float',

@@ -89,8 +89,8 @@ interface InstructionBase<O extends string, S extends Shape = ArrayShape> {
   readonly shape: S;
   readonly operands: readonly HloInstruction[];
   /**
-   * Path of the model's part that the instruction belongs to, such as `conv2/kernel`. Names
-   * buffers.
+   * Path of the part of the model to which the instruction belongs, such as `conv2/kernel`. The
+   * compiler names buffers after this path.
    */
   readonly name?: string | undefined;
 }
@@ -120,11 +120,17 @@ export interface Compare extends InstructionBase<'compare'> {
  * values for false, all of the same dimensions.
  */
 export interface Select extends InstructionBase<'select'> {}
-/** Operands: minimum, value, maximum. Each bound is a scalar or has the value's shape. */
+/**
+ * Limits a value to a range. Operands: minimum, value, maximum. Minimum and maximum are scalars or
+ * have the shape of the value.
+ */
 export interface Clamp extends InstructionBase<'clamp'> {}
 /** A change of element type. Operand: x. `convert` keeps the values, `bitcast-convert` the bits. */
 export interface Convert extends InstructionBase<'convert' | 'bitcast-convert'> {}
-/** An operand repeated to a larger shape. Its dimension i becomes dimension `dimensions[i]`. */
+/**
+ * An operand repeated to a larger shape. Dimension i of the operand becomes dimension
+ * `dimensions[i]` of the result.
+ */
 export interface Broadcast extends InstructionBase<'broadcast'> {
   readonly dimensions: readonly number[];
 }
@@ -134,7 +140,10 @@ export interface Reshape extends InstructionBase<'reshape'> {}
 export interface Transpose extends InstructionBase<'transpose'> {
   readonly permutation: readonly number[];
 }
-/** The elements start, start + stride, … below limit, in each dimension of the operand. */
+/**
+ * A part of the operand. In each dimension, the part consists of the elements with index start,
+ * start + stride, … below the limit.
+ */
 export interface Slice extends InstructionBase<'slice'> {
   readonly starts: readonly number[];
   readonly limits: readonly number[];
@@ -150,7 +159,10 @@ export interface Pad extends InstructionBase<'pad'> {
   readonly high: readonly number[];
   readonly interior: readonly number[];
 }
-/** Arrays one after another along `dimension`. Operands: arrays that differ only in its size. */
+/**
+ * Arrays joined one after another along `dimension`. Operands: the arrays, which may differ only in
+ * the size of this dimension.
+ */
 export interface Concatenate extends InstructionBase<'concatenate'> {
   readonly dimension: number;
 }
@@ -165,14 +177,19 @@ export interface Reverse extends InstructionBase<'reverse'> {
  */
 export type Precision = 'default' | 'highest';
 
-/** Roles of the dimensions of a dot's operands. Dimensions in none of the lists are free. */
+/**
+ * Roles of the dimensions of a dot's operands. A dimension that is in none of the lists is free.
+ */
 export interface DotDimensions {
   readonly lhsBatch: readonly number[];
   readonly rhsBatch: readonly number[];
   readonly lhsContracting: readonly number[];
   readonly rhsContracting: readonly number[];
 }
-/** Operands: lhs, rhs. Result dimensions: batch, then the free ones of lhs, then those of rhs. */
+/**
+ * Sums of products over the contracting dimensions. Operands: lhs, rhs. Dimensions of the result:
+ * the batch dimensions, the free dimensions of lhs, the free dimensions of rhs.
+ */
 export interface Dot extends InstructionBase<'dot'>, DotDimensions {
   readonly precision: Precision;
 }
@@ -188,8 +205,8 @@ export interface WindowDimension {
   readonly reversal: boolean;
 }
 /**
- * Index of each role's dimension in the arrays of a convolution. Entry i of the three `spatial`
- * lists belongs to dimension i of the window.
+ * Roles of the dimensions of a convolution's arrays. Each field has the index of the dimension with
+ * this role. Entry i of the three `spatial` lists belongs to dimension i of the window.
  */
 export interface ConvolutionDimensions {
   readonly inputBatch: number;
@@ -211,9 +228,10 @@ export interface Convolution extends InstructionBase<'convolution'> {
 }
 
 /**
- * Folds elements along `dimensions`. Operands: n inputs, n scalar initial values. `body` takes 2n
- * scalars: n accumulated values, n new elements. Elements are taken in row-major order of the
- * reduced dimensions: ((init ∘ x0) ∘ x1) ∘ …. The result is a tuple if n > 1.
+ * Folds the elements along `dimensions`. Operands: n inputs, n scalar initial values. `body` takes
+ * 2n scalars (n accumulated values, n new elements) and returns the n new accumulated values. For
+ * one input, the result is ((init ∘ x0) ∘ x1) ∘ …, where ∘ is `body` and x0, x1, … are the reduced
+ * elements in row-major order. If n > 1, the result is a tuple.
  */
 export interface Reduce extends InstructionBase<'reduce', Shape> {
   readonly dimensions: readonly number[];
@@ -229,9 +247,10 @@ export interface ReduceWindow extends InstructionBase<'reduce-window'> {
 }
 /**
  * Scatters values to selected elements, for example the gradient of a max pooling to the largest
- * elements. Operands: array, source, scalar initial value. Each window of the array selects one
- * element: in row-major order, an element replaces the selected one if `select(selected, element)`
- * is false. `scatter` combines the window's element of `source` into the result at that position.
+ * elements. Operands: array, source, scalar initial value. Each window of the array selects one of
+ * its elements: in row-major order, an element replaces the selected element if `select(selected,
+ * element)` is false. `scatter` then combines the result at the position of the selected element
+ * with the element of `source` for this window.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
@@ -246,12 +265,16 @@ export interface RngBitGenerator extends InstructionBase<'rng-bit-generator', Sh
   readonly algorithm: 'rng_philox';
 }
 /**
- * Combines each operand over all replicas by `body`, usually a sum. Several operands give a tuple.
+ * Combines each operand over all replicas by `body`, usually a sum. With several operands, the
+ * result is a tuple.
  */
 export interface AllReduce extends InstructionBase<'all-reduce', Shape> {
   readonly body: HloComputation;
 }
-/** Operands: tokens. The result is a token that comes after all of them in the order of effects. */
+/**
+ * A token that combines tokens. Operands: the tokens. An instruction that uses the result runs
+ * after the instructions that produced the operands.
+ */
 export interface AfterAll extends InstructionBase<'after-all', Shape> {}
 /**
  * Data from the host. Operand: token. Result: (data, token). Data is an array or a tuple of arrays.
@@ -259,29 +282,35 @@ export interface AfterAll extends InstructionBase<'after-all', Shape> {}
 export interface Infeed extends InstructionBase<'infeed', Shape> {}
 /** Sends data to the host. Operands: data (an array or a tuple of arrays), token. Result: token. */
 export interface Outfeed extends InstructionBase<'outfeed', Shape> {}
-/** Operands: the elements of the tuple. */
+/** A tuple of several values. Operands: the elements of the tuple. */
 export interface Tuple extends InstructionBase<'tuple', Shape> {}
 /** Element `index` of a tuple. Operand: the tuple. */
 export interface GetTupleElement extends InstructionBase<'get-tuple-element', Shape> {
   readonly index: number;
 }
 /**
- * A computation that runs as one fused loop. The compiler makes it. `body` has a parameter per
- * operand.
+ * A computation that runs as one fused loop. The compiler makes fusions from other instructions.
+ * `body` has one parameter for each operand.
  */
 export interface Fusion extends InstructionBase<'fusion', Shape> {
   readonly kind: 'loop' | 'reduce';
   readonly body: HloComputation;
 }
 
-/** A function. It has its parameters in order, and returns the value of `root`. */
+/**
+ * A function with `parameters`, in the order of their numbers. The function returns the value of
+ * `root`.
+ */
 export interface HloComputation {
   readonly name: string;
   readonly parameters: readonly Parameter[];
   readonly root: HloInstruction;
 }
 
-/** Element `output` of the root tuple overwrites parameter `parameter` in HBM. */
+/**
+ * A result that shares memory with a parameter: in HBM, element `output` of the root tuple
+ * overwrites parameter `parameter`.
+ */
 export interface Alias {
   readonly output: number;
   readonly parameter: number;

@@ -38,8 +38,8 @@ import { postOrder } from './traverse.ts';
 import { windowDimension } from './window.ts';
 
 /**
- * Parses a module in XLA's HLO text form. It infers all shapes and compares them with those in the
- * text. Throws `bad-program` for an invalid text: "line L, column C: expected …, found …".
+ * Parses a module in XLA's HLO text form. Infers all shapes and compares them with the shapes in
+ * the text. Throws `bad-program` for an invalid text: "line L, column C: expected …, found …".
  */
 export function parse(text: string): HloModule {
   const scanner = new Scanner(text);
@@ -64,7 +64,7 @@ export function parse(text: string): HloModule {
 const identifierPattern = /[A-Za-z_][\w.-]*/y;
 const namePattern = /%?[A-Za-z_][\w.-]*/y;
 
-/** Parses the attributes of the module. It returns the aliases and skips all other attributes. */
+/** Parses the attributes of the module. Returns the aliases and skips all other attributes. */
 function moduleAttributes(scanner: Scanner): readonly Alias[] {
   let aliases: readonly Alias[] = [];
   while (scanner.take(',')) {
@@ -79,7 +79,10 @@ function moduleAttributes(scanner: Scanner): readonly Alias[] {
   return aliases;
 }
 
-/** Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`. The output `{}` is the whole result. */
+/**
+ * Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`. If the output is `{}`, the alias is for
+ * the whole result.
+ */
 function parseAlias(scanner: Scanner): Alias {
   const path = integers(scanner);
   if (path.length > 1) scanner.fail('an element of the root tuple, not of a nested tuple');
@@ -157,8 +160,8 @@ function checkSignature(
 }
 
 /**
- * Throws `bad-program` if the root does not need every infeed, outfeed and all-reduce of the
- * computation. Only instructions that the root needs run, so the effect would be lost.
+ * Throws `bad-program` if an infeed, outfeed or all-reduce of the computation is not needed by the
+ * root. An instruction that the root does not need never runs, so its effect would be lost.
  */
 function checkReached(
   scanner: Scanner,
@@ -320,7 +323,7 @@ const wordValues: ReadonlyMap<string, number> = new Map([
   ['-nan', Number.NaN],
 ]);
 
-/** Parsed attributes of an instruction, for all opcodes together. */
+/** Parsed attributes of an instruction. The interface has the attributes of all opcodes. */
 interface Attributes {
   dimensions?: readonly number[];
   iotaDimension?: number;
@@ -480,14 +483,17 @@ function isScalarShape(shape: Shape): boolean {
   return isArray(shape) && shape.dims.length === 0;
 }
 
-/** True for the padding `0_0`, which stands for no dimensions if the operand is a scalar. */
+/**
+ * True for the padding `0_0`. For a scalar operand, this text stands for no padding, because a
+ * scalar has no dimensions.
+ */
 function isNone(padding: readonly (readonly number[])[]): boolean {
   return padding.length === 1 && at(padding, 0).every((size) => size === 0);
 }
 
 /**
- * Parses padding such as `0_1x0_1_2`: low, high and optional interior padding of each dimension. A
- * scalar has no padding or `0_0`.
+ * Parses padding such as `0_1x0_1_2`: low, high and optional interior padding of each dimension.
+ * The padding of a scalar is empty or `0_0`.
  */
 function parsePadding(scanner: Scanner): [number, number, number][] {
   const text = scanner.tryMatch(/-?\d+_-?\d+(_\d+)?(x-?\d+_-?\d+(_\d+)?)*/y) ?? '';
@@ -573,7 +579,8 @@ function parseCall(
 }
 
 /**
- * Parses metadata such as `{op_name="conv2/kernel" …}`. Keeps the name and skips all other fields.
+ * Parses metadata such as `{op_name="conv2/kernel" …}`. Keeps `op_name` as the name of the
+ * instruction and skips all other fields.
  */
 function parseMetadata(scanner: Scanner, into: Attributes): void {
   scanner.expect('{');
@@ -600,7 +607,10 @@ function unquoted(scanner: Scanner, quoted: string, position: number): string {
   }
 }
 
-/** Parsed parts of an instruction, from which {@link draftOf} makes a draft. */
+/**
+ * Parsed parts of an instruction. {@link draftOf} makes a draft (an instruction whose shape is not
+ * inferred yet) from these parts.
+ */
 interface Parsed extends Content {
   readonly scanner: Scanner;
   readonly opcodeAt: number;
@@ -689,7 +699,9 @@ function draftOf(parsed: Parsed): Draft {
   }
 }
 
-/** Names of attributes in HLO text, where they differ from the keys of {@link Attributes}. */
+/**
+ * By key of {@link Attributes}: the name of the attribute in HLO text, if it differs from the key.
+ */
 const attributeNames: Partial<Record<keyof Attributes, string>> = {
   iotaDimension: 'iota_dimension',
   labels: 'dim_labels',

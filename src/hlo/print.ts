@@ -16,15 +16,16 @@ import { bodiesOf, postOrder } from './traverse.ts';
 /** Options of {@link print}. */
 export interface PrintOptions {
   /**
-   * Constants with more elements appear as `{...}`, which the parser refuses. No limit by default.
+   * Largest number of elements of a constant that is printed in full. Larger constants are printed
+   * as `{...}`, which the parser refuses. By default there is no limit.
    */
   readonly elementsMax?: number;
 }
 
 /**
  * Returns a module in XLA's HLO text form. parse.ts parses the text to an equal module, except for
- * names: computations of the same name get a number, and characters that are invalid in a name
- * become underscores.
+ * names: if several computations have the same name, numbers are appended to the name, and
+ * characters that are invalid in a name become underscores.
  */
 export function print(module: HloModule, options: PrintOptions = {}): string {
   const names = nameComputations(module.entry);
@@ -39,7 +40,8 @@ export function print(module: HloModule, options: PrintOptions = {}): string {
 }
 
 /**
- * Returns a function that prints an alias. If the module's result is no tuple, the output is `{}`.
+ * Returns a function that prints an alias. If the result of the module is not a tuple, the output
+ * of the alias is printed as `{}`.
  */
 function aliasText({ entry }: HloModule): (alias: Alias) => string {
   const isTuple = entry.root.shape.type === 'tuple';
@@ -48,7 +50,7 @@ function aliasText({ entry }: HloModule): (alias: Alias) => string {
 
 type Names = ReadonlyMap<HloComputation, string>;
 
-/** Gives each computation a unique name. Called computations come before their callers. */
+/** Returns a unique name for each computation, with called computations before their callers. */
 function nameComputations(entry: HloComputation): Names {
   const names = new Map<HloComputation, string>();
   const taken = new Set<string>();

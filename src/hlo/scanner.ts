@@ -1,6 +1,8 @@
 import { PodError } from '../numerics/error.ts';
 
-/** Scanner of a text: a position that moves forward over each token that the parser takes. */
+/**
+ * Scanner of a text. It has a position, which moves forward past each token that the parser reads.
+ */
 export class Scanner {
   readonly #text: string;
   #at = 0;
@@ -20,8 +22,8 @@ export class Scanner {
   }
 
   /**
-   * Takes and returns the text that the sticky pattern matches. Returns undefined if it does not
-   * match.
+   * Matches the sticky pattern at the position. Returns the matching text and moves past it, or
+   * returns undefined if the pattern does not match.
    */
   tryMatch(pattern: RegExp): string | undefined {
     pattern.lastIndex = this.position;
@@ -34,7 +36,7 @@ export class Scanner {
     return this.tryMatch(pattern) ?? this.fail(expected);
   }
 
-  /** Takes `text` if it comes next. Returns true if it does. */
+  /** If `text` comes next, moves past it and returns true; otherwise returns false. */
   take(text: string): boolean {
     const found = this.#text.startsWith(text, this.position);
     if (found) this.#at += text.length;
@@ -45,7 +47,9 @@ export class Scanner {
     if (!this.take(text)) this.fail(JSON.stringify(text));
   }
 
-  /** Takes a list: `open`, items separated by commas, `close`. `item` takes one item. */
+  /**
+   * Reads a list: `open`, items separated by commas, `close`. The function `item` reads one item.
+   */
   list<T>(open: string, close: string, item: () => T): T[] {
     this.expect(open);
     const items: T[] = [];
@@ -57,7 +61,8 @@ export class Scanner {
   }
 
   /**
-   * Throws `bad-program` with the line and column, what was expected, and the token found there.
+   * Throws `bad-program`. The message has the line and column of `position`, the expected text, and
+   * the token that was found there.
    */
   fail(expected: string, position: number = this.position): never {
     const rest = this.#text.slice(position).match(/^[\w.%-]+|^[^\s]/)?.[0];

@@ -3,9 +3,9 @@ import { type Draft, inferShape } from './infer.ts';
 import type { HloComputation, HloInstruction } from './instruction.ts';
 
 /**
- * Returns the roots and all instructions that they depend on, each once. Operands come before their
- * users, and the operands of one instruction in their order. There is no recursion, so only memory
- * limits the length of a chain of operands.
+ * Returns the roots and all instructions on which they depend, each instruction once. Operands come
+ * before their users, and the operands of one instruction keep their order. The function does not
+ * recurse, so only memory limits the length of a chain of operands.
  */
 export function postOrder(roots: HloInstruction | readonly HloInstruction[]): HloInstruction[] {
   const order: HloInstruction[] = [];
@@ -28,7 +28,10 @@ export function postOrder(roots: HloInstruction | readonly HloInstruction[]): Hl
   }
 }
 
-/** Counts how often each instruction is an operand. An unused root has 0. */
+/**
+ * Counts, for each instruction, how many times it is an operand of other instructions. The count of
+ * an unused root is 0.
+ */
 export function users(
   roots: HloInstruction | readonly HloInstruction[],
 ): Map<HloInstruction, number> {
@@ -41,8 +44,8 @@ export function users(
 }
 
 /**
- * Returns the instruction with other operands and a newly inferred shape. Returns `it` itself if
- * the operands are the same objects.
+ * Returns a copy of `it` with other operands and a newly inferred shape. If the operands are the
+ * same objects as before, returns `it` itself.
  */
 export function withOperands<T extends HloInstruction>(
   it: T,
@@ -55,9 +58,10 @@ export function withOperands<T extends HloInstruction>(
 
 /**
  * Rewrites a computation, operands before users. For each instruction, `rewrite` receives the
- * instruction and its rewritten operands and returns the replacement; {@link withOperands} keeps
- * the instruction. Unchanged instructions stay the same objects, and so does an unchanged
- * computation. A parameter must be replaced by a parameter.
+ * instruction and its rewritten operands, and returns the replacement. To keep an instruction,
+ * `rewrite` returns the result of {@link withOperands}. Unchanged instructions stay the same
+ * objects, and an unchanged computation stays the same object. A parameter must be replaced by a
+ * parameter.
  */
 export function mapInstructions(
   computation: HloComputation,

@@ -6,8 +6,9 @@ import { bodiesOf, postOrder } from './traverse.ts';
 
 /**
  * Checks a module against all rules of HLO: shapes follow from operands, parameters are numbered
- * from 0, bodies have the signatures that their callers need, infeeds and outfeeds have one order,
- * aliases fit. Throws `bad-program` at the first broken rule, with the name of the instruction.
+ * from 0, bodies have the signatures that their callers need, tokens order all infeeds and all
+ * outfeeds, and aliases join results and parameters of equal shapes. Throws `bad-program` at the
+ * first broken rule, with the name of the instruction.
  */
 export function verify(module: HloModule): void {
   const { entry } = module;
@@ -26,7 +27,7 @@ export function verify(module: HloModule): void {
 
 /**
  * Verifies one computation and adds the computations that it calls to `called`. The caller iterates
- * over `called` and so verifies the added ones too.
+ * over `called`, so the added computations are verified too.
  */
 function verifyComputation(computation: HloComputation, called: Set<HloComputation>): void {
   const order = postOrder([...computation.parameters, computation.root]);
@@ -74,8 +75,8 @@ function refuseEffects(body: HloComputation): void {
 }
 
 /**
- * Checks that each token is used by at most one infeed or outfeed, and that tokens put all infeeds
- * into one order, and all outfeeds into one order.
+ * Checks that each token is used by at most one infeed or outfeed. Also checks that the tokens put
+ * all infeeds into one order, and all outfeeds into one order.
  */
 function verifyEffects(entry: HloComputation): void {
   const order = postOrder(entry.root);
@@ -91,7 +92,7 @@ function verifyEffects(entry: HloComputation): void {
 }
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
-  /** Number of instructions with `opcode` on the longest path to each instruction. */
+  /** By instruction: the largest number of instructions with `opcode` on a path that ends there. */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();
   for (const it of order) {

@@ -1,7 +1,7 @@
 import type { WindowDimension } from './instruction.ts';
 
 /**
- * Makes one dimension of a window. By default it has stride 1 and no padding, dilation or reversal.
+ * Makes one dimension of a window. The defaults are stride 1 and no padding, dilation or reversal.
  */
 export function windowDimension(
   given: Pick<WindowDimension, 'size'> & Partial<WindowDimension>,
@@ -25,8 +25,8 @@ export function windowPositions(size: number, window: WindowDimension): number {
 }
 
 /**
- * Size of a dimension with dilation and padding, in elements. Negative padding may make it less
- * than 0; shape inference refuses such a window.
+ * Returns the size of a dimension after dilation and padding, in elements. Negative padding may
+ * lead to a size below 0; shape inference refuses such a window.
  */
 export function paddedSize(size: number, window: WindowDimension): number {
   return dilated(size, window.baseDilation) + window.padLow + window.padHigh;

@@ -1,71 +1,91 @@
 import type { ArrayShape } from '../numerics/shape.ts';
 
 /**
- * The contract between compiler and chip. The compiler writes an executable for one replica (one
- * core). A Cloud TPU runs it on its eight cores in lockstep. A value that is the same on every core
- * is therefore stored and computed once, and one large matmul may compute the results of all eight.
+ * A compiled program: the interface between the compiler and the emulated chip. The compiler writes
+ * an executable for one replica (one core). A Cloud TPU runs the executable on its eight cores in
+ * lockstep. A value that is equal on all cores is therefore stored and computed only once, and one
+ * large matmul may compute the results of all eight cores.
  */
 export interface Executable {
   readonly name: string;
-  /** Number of cores that run in lockstep. A Cloud TPU of the hardware has 8, two on each chip. */
+  /** Number of cores that run in lockstep. A real Cloud TPU has 8 cores, two on each chip. */
   readonly cores: number;
   readonly buffers: readonly Buffer[];
   readonly instructions: readonly Instruction[];
-  /** Tables of element offsets of matmul operands. `Matmul` refers to them by index. */
+  /** Tables of element offsets of matmul operands. A `Matmul` refers to a table by its index. */
   readonly tables: readonly Int32Array[];
   /**
    * WASM module with the generated fused loops `f0`, `f1`, …. It imports the shared `env.memory`.
    */
   readonly code: Uint8Array;
-  /** Values that loading writes into their buffers, before the first step. */
+  /**
+   * Constants of the program. Loading the program writes `data` into `buffer`, before the first
+   * step.
+   */
   readonly constants: readonly { readonly buffer: BufferId; readonly data: Uint8Array }[];
-  /** Buffer of each parameter, indexed by parameter number. All are `shared`. */
+  /**
+   * By parameter number: the buffer of the parameter. All these buffers are `shared` (one copy).
+   */
   readonly parameters: readonly BufferId[];
   /**
-   * Buffer of each parameter's value after a step, indexed by parameter number. A parameter that
-   * the step updates has a second buffer here: the emulator keeps the old value, so that an aborted
-   * step can run again. A parameter that the step does not update has its own buffer. In HBM both
-   * buffers have one address, because the hardware updates in place. Undefined if the emulator
-   * updates in place too.
+   * By parameter number: the buffer that holds the parameter's value after a step. If the step
+   * updates the parameter, this is a second buffer, so that the emulator keeps the old value and an
+   * aborted step can run again. Otherwise it is the parameter's own buffer. In HBM both buffers
+   * have the same address, because the hardware updates parameters in place. Undefined if the
+   * emulator also updates parameters in place.
    */
   readonly next?: readonly BufferId[];
   /**
-   * Buffer of each element of the root tuple. An aliased element has its parameter's `next` buffer.
+   * By element of the root tuple: the buffer that holds the element. If the element is aliased to a
+   * parameter, this is the `next` buffer of the parameter.
    */
   readonly results: readonly BufferId[];
   /** Shapes of the arrays that the host feeds to each core in a step, in order. */
   readonly infeed: readonly ArrayShape[];
-  /** Arrays that each core sends to the host in a step, in order. A `shared` array is sent once. */
+  /**
+   * Arrays that each core sends to the host in a step, in order. A `shared` array is equal on all
+   * cores, so only one core sends it.
+   */
   readonly outfeed: readonly { readonly shape: ArrayShape; readonly copies: Copies }[];
-  /** Buckets of the all-reduces. A bucket is a contiguous f32 vector of gradients on each chip. */
+  /**
+   * Buckets of the all-reduces. A bucket is a contiguous f32 vector of gradients on each chip; one
+   * all-reduce sums the vectors of all chips.
+   */
   readonly buckets: readonly Bucket[];
   readonly hbm: HbmReport;
-  /** Bytes of one Cloud TPU's arena in the emulator's memory: all buffers, tables and constants. */
+  /**
+   * Bytes of one Cloud TPU's arena, which is the part of the emulator's memory for all buffers
+   * (also those of constants) and tables of the executable.
+   */
   readonly arenaBytes: number;
 }
 
 /**
  * Copies of a buffer that the emulator keeps for one Cloud TPU. `shared`: one copy, because all
  * cores hold the same value. `core`: one copy for each core. `chip`: one copy for each chip, which
- * is the sum of its two cores' values (core 0 + core 1). Only gradients for the all-reduce are
- * `chip`.
+ * holds the sum of the values of the chip's two cores. Only buffers of gradients for the all-reduce
+ * are `chip`.
  */
 export type Copies = 'shared' | 'chip' | 'core';
 
 /** Index into `Executable.buffers`. */
 export type BufferId = number;
 
-/** A range of memory that holds an array, once for each copy. */
+/** Memory for one array. `copies` says how many copies of the array the emulator keeps. */
 export interface Buffer {
   /** Path of the HLO instruction whose value the buffer holds, such as `conv2/kernel`. */
   readonly name: string;
   readonly kind: 'program' | 'parameter' | 'constant' | 'infeed' | 'gradient' | 'temporary';
   readonly shape: ArrayShape;
   readonly copies: Copies;
-  /** Byte offset of copy 0 in the arena, a multiple of 64. Copy i is at `offset + i * stride`. */
+  /**
+   * Byte offset of copy 0 in the arena (the executable's part of the emulator's memory), a multiple
+   * of 64. Copy i is at `offset + i * stride`.
+   */
   readonly offset: number;
   /**
-   * Bytes from one copy to the next; 0 for `shared`. The copies of a `core` buffer have no gaps.
+   * Bytes from the start of one copy to the start of the next copy; 0 for `shared`, which has one
+   * copy. The copies of a `core` buffer follow one another without gaps.
    */
   readonly stride: number;
   /** Bytes of one copy, without padding. */
@@ -97,7 +117,9 @@ export type Instruction =
   | AllReduceStart
   | AllReduceDone;
 
-/** Copies element `element` of the infeed into `target`, a `core` buffer. */
+/**
+ * Copies element `element` of the infeed into the buffer `target`, which has a copy for each core.
+ */
 export interface InfeedInstruction extends Step {
   readonly unit: 'infeed';
   readonly element: number;
@@ -111,14 +133,15 @@ export interface OutfeedInstruction extends Step {
 }
 
 /**
- * A matmul on the MXU. With tables of element offsets for both operands:
+ * A matmul, or a batch of matmuls, on the MXU. The tables in `matmul` have the element offsets of
+ * both operands:
  *
  *     target[b,m,n] = Σ_k lhs[lhsBatch[b] + rows[m] + lhsDepth[k]]
  *                       · rhs[rhsBatch[b] + rhsDepth[k] + columns[n]]
  *
  * Operands and sums are f32, in the order of sums of docs/ARCHITECTURE.md (tiles of 128 along k).
- * If `target` is `chip`, the operands are `core`, and each copy of `target` is the result of the
- * chip's first core plus the result of its second core.
+ * If `target` has one copy for each chip, both operands have one copy for each core, and a copy of
+ * `target` is the result of the chip's first core plus the result of its second core.
  */
 export interface MatmulInstruction extends Step {
   readonly unit: 'mxu';
@@ -134,7 +157,8 @@ export interface Matmul {
   readonly n: number;
   readonly k: number;
   /**
-   * Table of element offsets, as an index into `Executable.tables`. So are the next five fields.
+   * The fields from `lhsBatch` to `columns` are tables of element offsets. Each field is an index
+   * into `Executable.tables`.
    */
   readonly lhsBatch: number;
   readonly rhsBatch: number;
@@ -142,27 +166,32 @@ export interface Matmul {
   readonly lhsDepth: number;
   readonly rhsDepth: number;
   readonly columns: number;
-  /** Precision of the multiplicands: f32 values are rounded to bf16 first, or multiplied as f32. */
+  /**
+   * Precision of the multiplicands, which are f32 values: `bf16` rounds them to bf16 first, `f32`
+   * multiplies them as they are.
+   */
   readonly precision: 'bf16' | 'f32';
 }
 
 /**
- * A fused loop on the vector unit. It calls the generated function `f<function>` once for each copy
- * of the targets, with the byte addresses of all sources and then of all targets. All targets have
- * the same `copies`. A `shared` source has the same address in every call.
+ * A fused loop on the vector unit. The generated function `f<function>` is called once for each
+ * copy of the targets. Its arguments are the byte addresses of all sources, then of all targets.
+ * All targets have the same `copies`. A `shared` source has the same address in every call.
  */
 export interface FusedLoopInstruction extends Step {
   readonly unit: 'vpu';
   readonly function: number;
   readonly sources: readonly BufferId[];
   readonly targets: readonly BufferId[];
-  /** f32 operations of one core, for the cost model. */
+  /**
+   * Number of f32 operations that the loop executes on one core. The cost model uses this number.
+   */
   readonly flops: number;
 }
 
 /**
- * Copies bytes from each copy of `source` to the same copy of `target`, or from a `shared` source
- * to all.
+ * Copies `bytes` bytes from each copy of `source` to the same copy of `target`. If `source` is
+ * `shared`, its single copy is copied to all copies of `target`.
  */
 export interface CopyInstruction extends Step {
   readonly unit: 'copy';
@@ -174,8 +203,9 @@ export interface CopyInstruction extends Step {
 }
 
 /**
- * Adds the f32 values of a chip's two cores: copy c of `target` (`chip`) = copy 2c + copy 2c+1 of
- * `source` (`core`). With a single core it copies that core's values.
+ * Adds the f32 values of a chip's two cores: copy c of `target` (one copy for each chip) becomes
+ * the sum of copies 2c and 2c+1 of `source` (one copy for each core). If there is only one core,
+ * `target` becomes a copy of the core's values.
  */
 export interface ChipSumInstruction extends Step {
   readonly unit: 'chip-sum';
@@ -194,7 +224,9 @@ export interface RngInstruction extends Step {
   readonly bits: BufferId;
 }
 
-/** Starts the all-reduce of a bucket. The next instructions run while the sum is in flight. */
+/**
+ * Starts the all-reduce of a bucket. The next instructions run while the all-reduce is in progress.
+ */
 export interface AllReduceStart extends Step {
   readonly unit: 'all-reduce-start';
   readonly bucket: number;
@@ -206,11 +238,12 @@ export interface AllReduceDone extends Step {
 }
 
 /**
- * A `chip` buffer with several gradients, its members, one after another. Before the all-reduce,
- * copy c is the vector of chip c. After it, copy 0 is the sum over all chips of the slice, and the
- * other copies are scratch. Each member has two buffers inside the bucket, aligned to 4 bytes: a
- * `chip` buffer with the bucket's stride, into which the gradient is written, and a `shared` buffer
- * inside copy 0, from which the sum is read.
+ * A buffer with several gradients, its members, one after another; one all-reduce sums all members.
+ * The buffer has one copy for each chip. Before the all-reduce, copy c is the vector of chip c.
+ * After the all-reduce, copy 0 is the sum over all chips of the slice, and the contents of the
+ * other copies are meaningless. Each member has two buffers inside the bucket, aligned to 4 bytes:
+ * a `chip` buffer with the stride of the bucket, into which the gradient is written, and a `shared`
+ * buffer inside copy 0, from which the sum is read.
  */
 export interface Bucket {
   readonly buffer: BufferId;
@@ -222,12 +255,15 @@ export interface Bucket {
   }[];
 }
 
-/** Contents of one core's HBM at the peak of its use, in bytes padded to tiles. */
+/**
+ * Contents of one core's HBM at the moment when the program uses most of it. Sizes are in bytes and
+ * include padding to tiles of 8×128.
+ */
 export interface HbmReport {
   readonly limit: number;
   readonly peak: number;
   readonly byKind: Readonly<Record<Buffer['kind'], number>>;
-  /** The largest buffers that are live at the peak, largest first. */
+  /** The largest buffers that are in use at the moment of the highest use, largest first. */
   readonly largest: readonly {
     readonly name: string;
     readonly shape: string;

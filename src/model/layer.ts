@@ -21,16 +21,18 @@ import { literal, type NamedLiteral } from '../numerics/literal.ts';
 import { stream, uniformLiteral } from '../numerics/random.ts';
 import { arrayShape, product } from '../numerics/shape.ts';
 
-/** A part of a network: a function of its parameters and a batch of examples, as HLO. */
+/** A part of a network, as HLO: a function of parameters and of a batch of examples. */
 export interface Layer {
   /** Number of parameters that `apply` takes. */
   readonly parameters: number;
   /**
-   * Initial parameters for examples of size `inputDims` (without the batch). Random values depend
-   * on the seed and on the name of the parameter alone.
+   * Returns the initial parameters for examples of size `inputDims` (without the batch dimension).
+   * Random values depend only on the seed and on the name of the parameter.
    */
   init(inputDims: readonly number[], seed: number): Initial;
-  /** `x`: f32[batch, …inputDims] → f32[batch, …outputDims]. */
+  /**
+   * Returns the layer's output, f32[batch, …outputDims], for the input `x`, f32[batch, …inputDims].
+   */
   apply(
     parameters: readonly HloInstruction[],
     x: HloInstruction,
@@ -46,11 +48,15 @@ export interface Initial {
 
 /** Options of a dense layer. */
 export interface DenseOptions {
-  /** Standard deviation of the initial weights. Default: that of He et al., 2015. */
+  /**
+   * Standard deviation of the initial weights. Default: the standard deviation of He et al., 2015.
+   */
   readonly deviation?: number;
 }
 
-/** A dense layer: x · kernel + bias, which computes `units` features from a vector of features. */
+/**
+ * A dense layer, x · kernel + bias. Its input is a vector of features, its output `units` features.
+ */
 export function dense(name: string, units: number, { deviation }: DenseOptions = {}): Layer {
   return {
     parameters: 2,
@@ -75,8 +81,8 @@ export interface Conv2dOptions {
   /** Stride along both dimensions. Default: 1. */
   readonly stride?: number;
   /**
-   * `valid` (default): windows lie inside the image. `same`: zeros around the image, so that stride
-   * 1 keeps its size.
+   * `valid` (default): no padding; windows lie completely inside the image. `same`: zeros are added
+   * around the image, so that the output has the size of the image if the stride is 1.
    */
   readonly padding?: 'valid' | 'same';
 }
@@ -112,7 +118,9 @@ export function conv2d(
   };
 }
 
-/** Dimension labels of XLA: b01f_01io->b01f. */
+/**
+ * Order of dimensions, in the notation of XLA: b01f_01io->b01f (batch, rows, columns, features).
+ */
 const imageDimensions = {
   inputBatch: 0,
   inputFeature: 3,
@@ -126,8 +134,8 @@ const imageDimensions = {
 };
 
 /**
- * Maximum of each window of each channel. Windows lie side by side; elements at the edge that do
- * not fill a window are ignored.
+ * A max-pooling layer: the maximum of each window, separately for each channel. Windows lie side by
+ * side. Elements at the edge that do not fill a window are ignored.
  */
 export function maxPool(name: string, size: readonly [number, number]): Layer {
   const window = size.map((extent) => windowDimension({ size: extent, stride: extent }));
@@ -145,7 +153,7 @@ export function maxPool(name: string, size: readonly [number, number]): Layer {
   };
 }
 
-/** A rectified linear unit: maximum(x, 0). */
+/** A layer that applies a rectified linear unit, maximum(x, 0), to each element. */
 export function relu(name: string): Layer {
   return {
     parameters: 0,
@@ -154,7 +162,7 @@ export function relu(name: string): Layer {
   };
 }
 
-/** Turns each example into a vector, in row-major order. */
+/** A layer that turns each example into a vector, in row-major order. */
 export function flatten(name: string): Layer {
   return {
     parameters: 0,
@@ -167,7 +175,10 @@ export function flatten(name: string): Layer {
   };
 }
 
-/** Applies layers in order. The parameters are those of all layers, in the same order. */
+/**
+ * A layer that applies `layers` one after another. Its parameters are the parameters of all these
+ * layers, in the same order.
+ */
 export function sequential(...layers: readonly Layer[]): Layer {
   return {
     parameters: layers.reduce((count, layer) => count + layer.parameters, 0),
@@ -191,7 +202,7 @@ export function sequential(...layers: readonly Layer[]): Layer {
   };
 }
 
-/** Returns `apply` with each new instruction named after the layer. */
+/** Wraps `apply`, so that the new instructions of a layer get the name of the layer. */
 function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
   return (parameters, x, precision) => {
     const y = apply(parameters, x, precision);
@@ -199,7 +210,10 @@ function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
   };
 }
 
-/** Uniform values in ±√(6/fanIn), which keep the variance through a ReLU. [He et al., 2015] */
+/**
+ * Returns random values, uniform in ±√(6/fanIn). With this range the variance of activations stays
+ * the same through a layer and its ReLU. [He et al., 2015]
+ */
 function heUniform(
   name: string,
   dims: readonly number[],
@@ -209,7 +223,7 @@ function heUniform(
   return centred(name, dims, Math.sqrt(6 / fanIn), seed);
 }
 
-/** Uniform values in ±limit. */
+/** Returns random values, uniform in ±limit. */
 function centred(name: string, dims: readonly number[], limit: number, seed: number): NamedLiteral {
   const bound = Math.fround(limit);
   const value = uniformLiteral(arrayShape('f32', dims), stream(seed, name), -bound, bound);
@@ -220,7 +234,9 @@ function zeros(name: string, dims: readonly number[]): NamedLiteral {
   return { name, value: literal('f32', dims, new Float32Array(product(dims))) };
 }
 
-/** Adds one value of `bias` to each feature. Features are the last dimension. */
+/**
+ * Adds `bias` to the features of `y`, one value for each feature. Features are the last dimension.
+ */
 function addBias(y: HloInstruction, bias: HloInstruction): HloInstruction {
   const { dims } = arrayOf(y);
   return add(y, broadcast(bias, dims, [dims.length - 1]));

@@ -5,16 +5,19 @@ export const networkNames = ['mlp', 'cnn'] as const;
 /** One of {@link networkNames}. */
 export type NetworkName = (typeof networkNames)[number];
 
-/** Constructors of the networks, from images [rows, columns, channels] to one logit a class. */
+/**
+ * Constructors of the networks. A network computes one logit for each class from an image of shape
+ * [rows, columns, channels].
+ */
 export const networks: Readonly<Record<NetworkName, (classes: number) => Layer>> = { mlp, cnn };
 
 /**
- * Options of the last layer. Weights near zero make all classes about equally likely at the start.
- * [Goyal et al., 2017, §5.1]
+ * Options of the last layer. With initial weights near zero, all classes are about equally likely
+ * at the start of training. [Goyal et al., 2017, §5.1]
  */
 const head = { deviation: 0.01 };
 
-/** A perceptron with one hidden layer: 784-512-10 on MNIST. */
+/** A multilayer perceptron with one hidden layer. Layer sizes on MNIST: 784-512-10. */
 function mlp(classes: number): Layer {
   return sequential(
     flatten('flatten'),

@@ -23,21 +23,27 @@ import { postOrder } from '../hlo/traverse.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { arrayShape } from '../numerics/shape.ts';
 
-/** Loss and counts of a batch. Samples with a negative label do not count. */
+/** Loss and counts of a batch. A sample with a negative label is ignored. */
 export interface CrossEntropy {
-  /** f32[]: Σ −log softmax(logits)[label] over the samples that count. */
+  /** f32[]: Σ −log softmax(logits)[label], summed over the samples with a label ≥ 0. */
   readonly loss: HloInstruction;
-  /** f32[]: number of samples whose first largest logit is that of the label. */
+  /**
+   * f32[]: number of samples in which the class of the label has the largest logit. If several
+   * classes have the largest logit, only the first of these classes counts.
+   */
   readonly correct: HloInstruction;
-  /** f32[]: number of samples that count, which are those with a label ≥ 0. */
+  /** f32[]: number of samples with a label ≥ 0. */
   readonly samples: HloInstruction;
-  /** Instructions for `held` of `gradient`: their derivatives cancel in the loss. */
+  /**
+   * Instructions that `gradient` must treat as constants (its argument `held`). Their contributions
+   * to the derivative of the loss cancel, so the backward pass need not compute them.
+   */
   readonly held: readonly HloInstruction[];
 }
 
 /**
- * Builds the softmax cross-entropy of a batch. `logits`: f32[batch, classes]. `labels`: s32[batch],
- * −1 for a sample that does not count.
+ * Builds the softmax cross-entropy of a batch. `logits` is f32[batch, classes]. `labels` is
+ * s32[batch]; the label −1 marks a sample to ignore.
  */
 export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstruction): CrossEntropy {
   const dims = dimsOf(logits);
@@ -56,8 +62,8 @@ export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstructi
 }
 
 /**
- * log Σ exp(z) − z[label] of each sample, where z = logits − largest. The subtraction prevents
- * overflow of the exponentials.
+ * Returns log Σ exp(z) − z[label] for each sample, where z = logits − largest. Subtracting the
+ * largest logit prevents overflow of the exponentials.
  */
 function negativeLogLikelihood(
   logits: HloInstruction,
@@ -73,8 +79,8 @@ function negativeLogLikelihood(
 }
 
 /**
- * s32[batch]: the first class with the largest logit; the number of classes, which is no class, if
- * no logit equals the largest (NaN).
+ * Returns the first class with the largest logit, for each sample: s32[batch]. If no logit equals
+ * the largest (because of NaN), returns the number of classes, which no label equals.
  */
 function firstBest(
   logits: HloInstruction,

@@ -26,15 +26,21 @@ import { type CrossEntropy, softmaxCrossEntropy } from './softmax-cross-entropy.
 
 /** Options that all programs of a network share. */
 export interface NetworkOptions {
-  /** The layer that maps images to logits. */
+  /** The network, a layer that computes logits from images. */
   readonly network: Layer;
   /** Size of an image: [rows, columns, channels]. */
   readonly inputDims: readonly number[];
   readonly seed: number;
-  /** Examples in a step over all replicas; must be a multiple of `replicas` (`bad-config`). */
+  /**
+   * Number of examples in a step, over all replicas. If the number is not a multiple of `replicas`,
+   * building a program throws `bad-config`.
+   */
   readonly globalBatch: number;
   readonly replicas: number;
-  /** Precision of matmuls and convolutions: `default` multiplies in bf16, `highest` in f32. */
+  /**
+   * Precision of matmuls and convolutions. `default` rounds the operands to bf16; `highest` keeps
+   * f32.
+   */
   readonly precision: Precision;
 }
 
@@ -42,40 +48,47 @@ export interface TrainOptions extends NetworkOptions {
   readonly optimizer: Optimizer;
 }
 
-/** A program for one replica, with its initial parameters. */
+/** A program that every replica runs in each step, with the initial values of its parameters. */
 export interface StepProgram {
   /**
-   * The infeed has images f32[b, …inputDims] and labels s32[b], where b = globalBatch / replicas; a
-   * sample with label −1 does not count. The root is a tuple. If there is an outfeed, its token is
-   * the last element of the root; a token holds no data.
+   * HLO of the program. Each replica receives images f32[b, …inputDims] and labels s32[b] through
+   * the infeed, where b = globalBatch / replicas. The label −1 marks a sample to ignore. The root
+   * is a tuple. If the program has an outfeed, the last element of the tuple is the token of the
+   * outfeed, which holds no data.
    */
   readonly module: HloModule;
-  /** Initial values by parameter number: weights, then (in training) the optimizer's state. */
+  /**
+   * Initial values of the parameters, by parameter number: first the weights, then (only in a
+   * training step) the state of the optimizer.
+   */
   readonly parameters: readonly NamedLiteral[];
-  /** Number of the parameters that are weights. */
+  /** Number of parameters that are weights; the others are state of the optimizer. */
   readonly weights: number;
   /** Shapes of the arrays of the infeed. */
   readonly infeed: readonly ArrayShape[];
-  /** Names of the outfeed's scalars (f32[]), whose values are equal on all replicas. */
+  /**
+   * Names of the scalars (f32[]) that the program sends to the host. All replicas send equal
+   * values.
+   */
   readonly outfeed: readonly string[];
 }
 
 /**
- * Outfeed of a training step: mean loss over the global batch, number of right answers in the
- * batch, and learning rate of the step's update.
+ * Scalars that a training step sends to the host: mean loss over the global batch, number of
+ * correct answers in the global batch, and learning rate of the update.
  */
 export const trainOutfeed = ['loss', 'correct', 'learningRate'] as const;
 /**
- * Outfeed of an evaluation step: number of right answers and sum of losses over the samples that
- * count, and the number of these samples.
+ * Scalars that an evaluation step sends to the host: number of correct answers, sum of losses, and
+ * number of samples. Samples with the label −1 are ignored in all three.
  */
 export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 
 /**
- * The program of one synchronous training step. Root: new weights and new optimizer state, each in
- * place of its parameter, then the token. Outfeed: {@link trainOutfeed}. Gradients are those of the
- * mean loss over the global batch. An all-reduce sums gradients, loss and right answers over all
- * replicas.
+ * Builds the program of a synchronous training step. An all-reduce sums gradients, loss and correct
+ * answers over all replicas. The gradients are those of the mean loss over the global batch. The
+ * root has the new weights and the new optimizer state, each of which replaces its parameter, then
+ * the token of the outfeed. The scalars of the outfeed are {@link trainOutfeed}.
  */
 export function trainStep(options: TrainOptions): StepProgram {
   const { optimizer } = options;
@@ -95,8 +108,9 @@ export function trainStep(options: TrainOptions): StepProgram {
 }
 
 /**
- * The program of an evaluation step: the forward pass alone, which leaves weights unchanged. Root:
- * the token. Outfeed: {@link evaluateOutfeed}.
+ * Builds the program of an evaluation step: only the forward pass, which does not change the
+ * weights. The root has the token of the outfeed. {@link evaluateOutfeed} names the scalars of the
+ * outfeed.
  */
 export function evaluateStep(options: NetworkOptions): StepProgram {
   const start = begin('evaluate', options);
@@ -108,8 +122,8 @@ export function evaluateStep(options: NetworkOptions): StepProgram {
 }
 
 /**
- * The program of a {@link trainStep} without the update. Root: the gradient of each weight, then
- * the loss. There is no outfeed.
+ * Builds the program of a {@link trainStep} without the update. The root has the gradient of each
+ * weight, then the loss. There is no outfeed.
  */
 export function gradientStep(options: NetworkOptions): StepProgram {
   const start = begin('gradient', options);
@@ -117,7 +131,7 @@ export function gradientStep(options: NetworkOptions): StepProgram {
   return program(start, [...gradients, loss], [], false);
 }
 
-/** Inputs of a program as HLO, with the initial values of its parameters. */
+/** Inputs of a program as HLO instructions, and the initial values of its parameters. */
 interface Start {
   readonly title: string;
   readonly initial: readonly NamedLiteral[];
@@ -173,11 +187,17 @@ interface Reduced {
   readonly loss: HloInstruction;
   readonly correct: HloInstruction;
   readonly gradients: readonly HloInstruction[];
-  /** A namer that has seen all instructions of the forward and backward pass. */
+  /**
+   * Function that names the instructions of the update. Instructions of the forward and backward
+   * pass keep their names.
+   */
   readonly name: Namer;
 }
 
-/** Builds forward and backward pass: gradients of the mean loss, summed over replicas. */
+/**
+ * Builds the forward and backward pass. Returns the gradients of the mean loss over the global
+ * batch, the mean loss, and the number of correct answers, all summed over the replicas.
+ */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);
   const share = named(divide(own.loss, scalar('f32', options.globalBatch)), 'loss');
@@ -195,7 +215,7 @@ function sent(values: readonly HloInstruction[], token: HloInstruction): HloInst
   return named(outfeed(tuple(values), token), 'outfeed');
 }
 
-/** Builds the module. If `inPlace` is true, root element i takes the place of parameter i. */
+/** Builds the program. If `inPlace` is true, root element i replaces parameter i after a step. */
 function program(
   start: Start,
   root: readonly HloInstruction[],

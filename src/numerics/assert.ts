@@ -1,6 +1,6 @@
 /**
- * A broken invariant, which is a bug of this program and never the user's mistake. No code catches
- * it.
+ * Error for a broken invariant. A broken invariant is a bug of this program and never the user's
+ * mistake, so no code catches this error.
  */
 export class AssertionError extends Error {
   override readonly name = 'AssertionError';
@@ -28,7 +28,8 @@ export function at<T>(values: ArrayLike<T>, index: number): T {
 }
 
 /**
- * Throws an {@link AssertionError}. Closes a switch whose cases cover every value of a union type.
+ * Throws an {@link AssertionError}. Use it as the default of a switch whose cases cover every value
+ * of a union type: the type `never` makes TypeScript report a missing case.
  */
 export function unreachable(value: never): never {
   throw new AssertionError(`unreachable: ${JSON.stringify(value)}`);

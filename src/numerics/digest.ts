@@ -2,18 +2,20 @@ const lanes = 16;
 const canonicalNan = 0x7fc0_0000;
 
 /**
- * Returns a 64-bit digest of a sequence of f32 words. Two copies of the weights with equal digests
- * are taken to have the same bits. All NaNs count as equal; −0 and +0 differ. Not cryptographic.
+ * Returns a 64-bit digest of a sequence of f32 words. If the digests of two copies of the weights
+ * are equal, the program assumes that the copies have the same bits. All NaNs count as equal; −0
+ * and +0 differ. The digest is not cryptographic.
  *
- * 1. Word i goes to lane i mod 16. Zero words fill the last group of 16.
- * 2. A lane has two words of state, p and q. They start as the lower and the upper half of `seed`,
- *    plus the lane's number.
- * 3. A word w updates both: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q ← y ^ (y >>>
- *    13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
- * 4. The lower half of the result is the number of words, into which the p of all lanes are mixed
- *    in order. The upper half is the complement of that number, into which all q are mixed.
+ * 1. Word i goes to lane i mod 16. Zero words fill the last group of 16 words.
+ * 2. A lane has two words of state, p and q. Initially p is the lower half of `seed` plus the
+ *    number of the lane, and q is the upper half of `seed` plus the number of the lane.
+ * 3. A word w updates p and q of its lane: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q
+ *    ← y ^ (y >>> 13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
+ * 4. The lower half of the result is computed from the number of words and the p of all lanes: each
+ *    p is mixed into this number, in the order of lanes. The upper half is computed in the same way
+ *    from the complement of the number of words and the q of all lanes.
  *
- * The digest of several arrays is a chain: the digest of one array is the seed for the next.
+ * The digest of several arrays is a chain: the digest of one array is the seed for the next array.
  * `digest` in chip/kernels/assembly/vector.ts is a faster implementation of the same function.
  */
 export function digest(words: Uint32Array, seed: bigint = 0n): bigint {
@@ -43,7 +45,8 @@ function canonical(word: number): number {
 }
 
 /**
- * The finalizer of MurmurHash3: every bit of the input affects every bit of the output. [Appleby]
+ * Mixes the bits of a hash, so that every bit of the argument affects every bit of the result. This
+ * is the finalizer of MurmurHash3. [Appleby]
  */
 function mixed(hash: number): number {
   let h = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);

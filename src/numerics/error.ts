@@ -44,7 +44,7 @@ export class PodError extends Error {
   override readonly name = 'PodError';
   readonly code: ErrorCode;
 
-  /** {@link oneLine} cuts `message` to one line of bounded length, so it may contain any text. */
+  /** `message` may contain any text: {@link oneLine} cuts it to one line of bounded length. */
   constructor(code: ErrorCode, message: string, cause?: unknown) {
     super(oneLine(message), cause === undefined ? undefined : { cause });
     this.code = code;

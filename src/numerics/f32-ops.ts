@@ -1,9 +1,9 @@
 /**
- * The 32-bit operations of a WASM SIMD lane, from which transcendental.ts builds its functions.
- * Each function is written once for any implementation of this interface: {@link scalarOps}
- * computes numbers, and a code generator emits instructions. f32 operations round to nearest even
- * and keep subnormals. The payload of a NaN result is unspecified. There is no fused multiply-add,
- * because that of WASM (`relaxed_madd`) may round once or twice.
+ * The 32-bit operations of a WASM SIMD lane. transcendental.ts builds its functions from these
+ * operations, so that each function is written once and works with every implementation of this
+ * interface: {@link scalarOps} computes numbers, and a code generator emits WASM instructions. f32
+ * operations round to nearest even and keep subnormals. The payload of a NaN result is unspecified.
+ * A fused multiply-add is missing, because WASM's `relaxed_madd` may round once or twice.
  */
 export interface F32Ops<V> {
   /** The f32 nearest to `value`. */
@@ -57,7 +57,7 @@ export function bitsFromF32(value: number): number {
   return word[0]!;
 }
 
-/** Returns the number that an f32 with these 32 bits represents. */
+/** Returns the number that an f32 with the bit pattern `bits` represents. */
 export function f32FromBits(bits: number): number {
   word[0] = bits;
   return float[0]!;
@@ -83,7 +83,10 @@ export function truncateTo(value: number, least: number, most: number): number {
 
 const f = f32FromBits;
 
-/** {@link F32Ops} on plain numbers. A value is the 32 bits of one lane, as a signed integer. */
+/**
+ * {@link F32Ops} on plain numbers. A number stands for the 32 bits of one lane, as a signed
+ * integer.
+ */
 export const scalarOps: F32Ops<number> = {
   constF32: bitsFromF32,
   constI32: (value) => value | 0,
@@ -113,7 +116,10 @@ export const scalarOps: F32Ops<number> = {
   i32FromF32Trunc: (a) => truncateTo(f(a), -(2 ** 31), 2 ** 31 - 1),
 };
 
-/** Turns a function over lane bits into a function over numbers. It rounds its argument to f32. */
+/**
+ * Turns a function on the 32 bits of a lane into a function on numbers. The resulting function
+ * first rounds its argument to f32.
+ */
 export function onNumber(lanes: (ops: F32Ops<number>, x: number) => number): (x: number) => number {
   return (x) => f32FromBits(lanes(scalarOps, bitsFromF32(x)));
 }

@@ -7,7 +7,8 @@ import { type ArrayShape, arrayShape, elementCount, shapeText } from './shape.ts
 export type LiteralData = Float32Array | Int32Array | Uint32Array | Uint16Array | Uint8Array;
 
 /**
- * A dense array of values in row-major order. Code never changes the values of a shared literal.
+ * A dense array of values in row-major order. Several users may share a literal, so its values must
+ * not be changed.
  */
 export interface Literal {
   readonly shape: ArrayShape;
@@ -38,7 +39,10 @@ export function storage(type: ElementType, count: number): LiteralData {
   }
 }
 
-/** Makes a literal from numbers. They are rounded to f32, or to bf16 as the hardware rounds. */
+/**
+ * Makes a literal from `values`, which are converted to the element type `type`. For bf16, the
+ * values are rounded as the hardware rounds them.
+ */
 export function literal(
   type: ElementType,
   dims: readonly number[],
@@ -57,7 +61,7 @@ export function bytesOf({ data }: Pick<Literal, 'data'>): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** Makes a literal from its bytes in memory, which are copied. */
+/** Makes a literal whose elements have the bits `bytes`. The bytes are copied. */
 export function literalOfBytes(shape: ArrayShape, bytes: Uint8Array): Literal {
   const data = storage(shape.type, elementCount(shape));
   bytesOf({ data }).set(bytes);

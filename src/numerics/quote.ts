@@ -21,8 +21,8 @@ export function quote(value: unknown, lengthMax: number = valueLengthMax): strin
 }
 
 /**
- * Returns a name, such as the path of a file, in the form that messages quote: unchanged if it is
- * short and plain, otherwise by {@link quote}.
+ * Returns a name, such as the path of a file, in the form that messages quote. A short name of
+ * plain characters is unchanged; {@link quote} formats any other name.
  */
 export function quoteName(name: string): string {
   const isPlain = name.length <= nameLengthMax && plainName.test(name);
@@ -31,8 +31,9 @@ export function quoteName(name: string): string {
 
 /**
  * Returns a text as one line of at most `lengthMax` characters. Control characters, which a
- * terminal would obey, appear as escapes. A longer text loses its end, or with `both` its middle:
- * the end of a message often says what to do.
+ * terminal would interpret as commands, appear as escapes. A text that is too long is cut: at its
+ * end if `keep` is `start`, in its middle if `keep` is `both`. The default is `both`, because the
+ * end of a message often says what to do.
  */
 export function oneLine(
   text: string,
@@ -51,16 +52,17 @@ export function oneLine(
 }
 
 /**
- * Replaces the characters of a JSON text that a terminal would obey by escapes. `JSON.stringify`
- * leaves some of them unescaped. The value that the JSON describes stays the same.
+ * Escapes the characters of a JSON text that a terminal would interpret as commands.
+ * `JSON.stringify` leaves some of these characters unescaped. The value that the JSON text
+ * describes stays the same.
  */
 export function plainJson(json: string): string {
   return json.replace(terminalControls, unicodeEscape);
 }
 
 /**
- * Replaces all characters of a line that a terminal would obey, tabs included, by JSON escapes.
- * Spaces stay.
+ * Escapes all control characters of a line, tabs included, in the form that JSON uses. A terminal
+ * would interpret these characters as commands. Spaces stay.
  */
 export function plainLine(line: string): string {
   return plainJson(line).replace(controls, unicodeEscape);
@@ -84,20 +86,21 @@ function unicodeEscape(character: string): string {
 const controls = /\p{Cc}/gu;
 
 /**
- * Characters that JSON leaves unescaped although a terminal may obey them: control characters,
- * changes of the writing direction, and separators of lines. [Unicode, Bidi_Control]
+ * Characters that JSON leaves unescaped although a terminal may interpret them as commands: control
+ * characters, changes of the writing direction, and separators of lines. [Unicode, Bidi_Control]
  */
 const terminalControls = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /**
- * Pattern of names without quotes in a message: letters, digits, some punctuation, single spaces.
+ * Pattern of names that messages show without quotes: letters, digits, some punctuation, and single
+ * spaces.
  */
 const plainName = /^[\p{L}\p{N}_./:=,@%+~*-]+(?: [\p{L}\p{N}_./:=,@%+~*-]+)*$/u;
 
 /**
- * Characters that appear as escapes: control characters, format characters such as a change of the
- * writing direction, unpaired surrogates, private-use characters, and separators of lines and
- * paragraphs. [Unicode, General_Category]
+ * Characters that messages show as escapes: control characters, format characters such as a change
+ * of the writing direction, unpaired surrogates, private-use characters, and separators of lines
+ * and paragraphs. [Unicode, General_Category]
  */
 const escapedCharacters = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u;
 const shortEscapes: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
@@ -110,7 +113,10 @@ function escaped(character: string): string {
   return shortEscapes[character] ?? long;
 }
 
-/** Deepest level of nested lists and objects that {@link quote} shows. Below it stands `…`. */
+/**
+ * Deepest level of nested lists and objects that {@link quote} shows. Values at a deeper level
+ * appear as `…`.
+ */
 const depthMax = 4;
 
 /** Yields a value as symbols: single characters and whole escapes, which a cut must not split. */
@@ -160,7 +166,7 @@ function numberInYaml(value: number): string {
   return Number.isFinite(value) ? String(value) : value > 0 ? '.inf' : '-.inf';
 }
 
-/** Joins as many of the first symbols as fit into `lengthMax` characters. */
+/** Joins symbols from the first on, as many as fit into `lengthMax` characters. */
 function take(
   symbols: Iterable<string>,
   lengthMax: number,
@@ -173,7 +179,7 @@ function take(
   return { text, isWhole: true };
 }
 
-/** Joins as many of the last symbols as fit into `lengthMax` characters. */
+/** Joins the last symbols, as many as fit into `lengthMax` characters. */
 function takeLast(symbols: readonly string[], lengthMax: number): string {
   let length = 0;
   let from = symbols.length;

@@ -3,8 +3,8 @@ import { type Literal, literal } from './literal.ts';
 import { type ArrayShape, elementCount } from './shape.ts';
 
 /**
- * Key of a stream of random numbers. A random number is a pure function of key and index, without
- * state, so its value does not depend on the order of calls or on the number of workers.
+ * Key of a stream of random numbers. Each random number is a pure function of the key and an index.
+ * The value therefore does not depend on the order of calls or on the number of workers.
  */
 export type Key = readonly [number, number];
 export type Counter = readonly [number, number, number, number];
@@ -52,9 +52,9 @@ export function philoxInto(
 }
 
 /**
- * Returns the key of the stream `name` of an experiment with this seed (0 … 2^53 − 1). The key is a
- * hash of the name with Philox as the compression function: blocks of eight UTF-16 units, then a
- * block with the length of the name.
+ * Returns the key of the stream `name` of an experiment. `seed` is the seed of the experiment, 0 …
+ * 2^53 − 1. The key is a hash of the name, computed with Philox as the compression function: blocks
+ * of eight UTF-16 units, then a block with the length of the name.
  */
 export function stream(seed: number, name: string): Key {
   assert(Number.isSafeInteger(seed) && seed >= 0, `seed ${seed} is an integer of 0 or more`);

@@ -37,7 +37,10 @@ export function byteCount(shape: ArrayShape): number {
 export function product(sizes: readonly number[]): number {
   return sizes.reduce((count, size) => count * size, 1);
 }
-/** Returns the row-major stride of each dimension: the distance of neighbours, in elements. */
+/**
+ * Returns the row-major stride of each dimension: the distance, in elements, of two elements whose
+ * indexes in this dimension differ by 1.
+ */
 export function stridesOf(dims: readonly number[]): number[] {
   const strides = new Array<number>(dims.length).fill(1);
   for (let d = dims.length - 2; d >= 0; d--) strides[d] = strides[d + 1]! * dims[d + 1]!;

@@ -62,14 +62,15 @@ export function logistic<V>(o: F32Ops<V>, x: V): V {
   const e = exp(o, o.neg(o.abs(x)));
   const negative = o.lt(x, o.constF32(0));
   const quotient = o.div(o.select(negative, e, one), o.add(one, e));
-  // e/(1+e) = e − e·e/(1+e). The right side is more exact for small e: there the rounding error of
-  // 1 + e only affects the small second term.
+  // e/(1+e) = e − e·e/(1+e). For small e the right side is more exact, because the rounding error
+  // of 1 + e affects only the small second term.
   const far = o.and(negative, o.lt(e, o.constF32(0.25)));
   return o.select(far, o.sub(e, o.mul(e, quotient)), quotient);
 }
 
 /**
- * Sine of x in radians, within 2 ulp for |x| ≤ 2^13. Beyond, the error grows with x. NaN for ±∞.
+ * Sine of x in radians, within 2 ulp for |x| ≤ 2^13. For larger |x|, the error grows with |x|. NaN
+ * for ±∞.
  */
 export function sin<V>(o: F32Ops<V>, x: V): V {
   const { quadrant, r } = reduceByHalfPi(o, o.abs(x));
@@ -77,7 +78,8 @@ export function sin<V>(o: F32Ops<V>, x: V): V {
 }
 
 /**
- * Cosine of x in radians, within 2 ulp for |x| ≤ 2^13. Beyond, the error grows with x. NaN for ±∞.
+ * Cosine of x in radians, within 2 ulp for |x| ≤ 2^13. For larger |x|, the error grows with |x|.
+ * NaN for ±∞.
  */
 export function cos<V>(o: F32Ops<V>, x: V): V {
   const { quadrant, r } = reduceByHalfPi(o, o.abs(x));
@@ -91,7 +93,8 @@ export function rsqrt<V>(o: F32Ops<V>, x: V): V {
 
 /**
  * x^y, within 3 ulp, with the special cases of C99's pow. The result is 1 for y = 0 and for x = 1.
- * For x < 0 it is negative if y is an odd integer, and NaN if y is not an integer.
+ * For x < 0, the result is NaN if y is not an integer, negative if y is odd, and positive if y is
+ * even.
  */
 export function power<V>(o: F32Ops<V>, x: V, y: V): V {
   const zero = o.constF32(0);
@@ -113,7 +116,8 @@ export function power<V>(o: F32Ops<V>, x: V, y: V): V {
   const even = o.eq(o.nearest(half), half);
   const oddSign = o.select(even, zero, signOf(o, x));
   const ofNegative = o.select(whole, o.or(positive, oddSign), o.constF32(NaN));
-  // For x = −0 and x = −∞, an odd integer y gives a negative result, and no y gives NaN.
+  // x = −0 and x = −∞ are special cases: the result is negative for an odd integer y and positive
+  // for every other y, also if y is not an integer.
   const edge = o.or(o.eq(magnitude, zero), o.eq(magnitude, infinity));
   const signed = o.select(
     o.lt(x, zero),
@@ -140,11 +144,15 @@ const cosineCoefficients: readonly number[] = [
   2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2,
 ];
 
-/** π/2 as a sum of five parts. All but the last have 11 bits, so that small multiples are exact. */
+/**
+ * π/2 as a sum of five parts. The first four parts have 11 bits each, so that their products with
+ * small integers are exact; the last part has 24 bits.
+ */
 const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
 
 function partsOfHalfPi(): [number, number, number, number, number] {
-  // π/2 is 0x1.921fb54442d18469898cc51701b839a252049c1114cfp0. It is cut every 11 bits.
+  // The leading bits of π/2 = 0x1.921fb54442d18469898cc51701b839a252049c1114cfp0, which are cut
+  // into parts of 11 bits.
   const bits = 0x1921fb54442d18469898cc5n;
   const total = 88n;
   const part = (from: bigint, count: bigint): number => {
@@ -154,7 +162,7 @@ function partsOfHalfPi(): [number, number, number, number, number] {
   return [part(0n, 11n), part(11n, 11n), part(22n, 11n), part(33n, 11n), part(44n, 24n)];
 }
 
-/** Evaluates a polynomial by Horner's rule. The first coefficient is that of the highest power. */
+/** Evaluates a polynomial by Horner's rule. The first coefficient belongs to the highest power. */
 function polynomial<V>(o: F32Ops<V>, x: V, coefficients: readonly number[]): V {
   const [first, ...rest] = coefficients.map((c) => o.constF32(c));
   return rest.reduce((sum, c) => o.add(o.mul(sum, x), c), first!);
@@ -262,8 +270,8 @@ function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
 }
 
 /**
- * log2 of a finite x > 0 as a pair. It splits x = 2^exponent · (1 + m) and uses the series
- * log(1 + m) = 2(s + s³/3 + s⁵/5 + …) with s = m / (m + 2).
+ * log2 of a finite x > 0 as a pair. The function splits x = 2^exponent · (1 + m) and uses the
+ * series log(1 + m) = 2(s + s³/3 + s⁵/5 + …) with s = m / (m + 2).
  */
 function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
   const { exponent, m } = mantissaAndExponent(o, x);
@@ -282,8 +290,8 @@ function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
 }
 
 /**
- * numerator / (m + 2) as a pair. `divisor` is m + 2 rounded to f32; the function computes the
- * rounding error of `divisor` from `m` and corrects the quotient by it.
+ * numerator / (m + 2) as a pair. `divisor` is m + 2 rounded to f32. The function computes the
+ * rounding error of `divisor` from `m` and corrects the quotient for this error.
  */
 function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V> {
   const lost = o.sub(m, o.sub(divisor, o.constF32(2)));
@@ -300,7 +308,8 @@ function sumInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
 }
 
 /**
- * The exact product a · b as a pair, unless it overflows or underflows. [Dekker, halves by masking]
+ * The exact product a · b as a pair, if nothing overflows or underflows. The function splits a and
+ * b into halves by masking bits. [Dekker]
  */
 function productInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
   const upper = o.constI32(0xffff_f000);

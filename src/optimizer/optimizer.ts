@@ -2,15 +2,18 @@ import type { HloInstruction } from '../hlo/instruction.ts';
 import type { NamedLiteral } from '../numerics/literal.ts';
 
 /**
- * Turns gradients into updates, as HLO. An update is the value to add to a parameter. An optimizer
- * is a {@link chain} of small transformations. [optax]
+ * An optimizer: builds HLO that computes updates from gradients. An update is the value to add to a
+ * parameter. An optimizer is usually a {@link chain} of small transformations. [optax]
  */
 export interface Optimizer {
-  /** Optimizer state before the first step: arrays that stay in HBM between steps. */
+  /**
+   * Returns the state of the optimizer before the first step: arrays that stay in HBM between
+   * steps.
+   */
   init(parameters: readonly NamedLiteral[]): NamedLiteral[];
   /**
-   * Updates and new state of one step. `gradients` and `parameters` have the same order; `state`
-   * has the arrays and shapes that `init` returned.
+   * Returns the updates and the new state of one step. `gradients` and `parameters` have the same
+   * order. `state` has the same arrays and shapes as the result of `init`.
    */
   update(
     gradients: readonly HloInstruction[],
@@ -19,15 +22,22 @@ export interface Optimizer {
   ): Update;
 }
 
-/** Result of an optimizer's step; `updates` are in the order of the parameters. */
+/** Result of one step of an optimizer. `updates` has the order of the parameters. */
 export interface Update {
   readonly updates: readonly HloInstruction[];
   readonly state: readonly HloInstruction[];
-  /** f32[], for the log; undefined if no transformation scales by a learning rate. */
+  /**
+   * Learning rate of the step (f32[]), for the log. Undefined if no transformation of the optimizer
+   * uses a learning rate.
+   */
   readonly learningRate?: HloInstruction | undefined;
 }
 
-/** Applies transformations in order. The state is the concatenation of their states. */
+/**
+ * Returns an optimizer that applies transformations in order: each transformation takes the updates
+ * of the transformation before it as gradients. The state is the concatenation of the
+ * transformations' states.
+ */
 export function chain(...parts: readonly Optimizer[]): Optimizer {
   return {
     init: (parameters) => parts.flatMap((part) => part.init(parameters)),

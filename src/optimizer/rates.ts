@@ -2,25 +2,32 @@ import { createHash, type Hash } from 'node:crypto';
 import { assert } from '../numerics/assert.ts';
 import { rateAt, type Schedule } from './schedule.ts';
 
-/** The learning rates of a run as f32, and a digest that identifies them by their bits. */
+/**
+ * Learning rates of a run as f32, and a digest that is equal for two runs if their rates have the
+ * same bits.
+ */
 export class Rates {
   readonly #schedule: Schedule;
   #hash: Hash = createHash('sha256');
-  /** Number of steps whose rates are in the hash. */
+  /** Number of steps whose rates have been added to `#hash`. */
   #hashed = 0;
 
   constructor(schedule: Schedule) {
     this.#schedule = schedule;
   }
 
-  /** Learning rate of a step (from 0), equal to the f32 that the device computes. */
+  /**
+   * Returns the learning rate of a step, bit for bit the f32 that the device computes. The first
+   * step has number 0.
+   */
   at(step: number): number {
     return rateAt(this.#schedule, step);
   }
 
   /**
-   * SHA-256 of the rates of the first `steps` steps, as little-endian f32: 64 hexadecimal digits.
-   * Calls with growing `steps` compute each rate once.
+   * Returns the SHA-256 of the rates of the first `steps` steps, as 64 hexadecimal digits. The
+   * hashed bytes are the rates as little-endian f32. If `steps` grows from call to call, each rate
+   * is computed only once.
    */
   digest(steps: number): string {
     assert(Number.isSafeInteger(steps) && steps >= 0, `the rates of ${steps} steps`);
@@ -40,5 +47,5 @@ export class Rates {
   }
 }
 
-/** Most rates in one update of the hash. */
+/** Most rates that are added to the hash in one call. */
 const chunkSteps = 2 ** 14;

@@ -15,12 +15,14 @@ import { onNumber } from '../numerics/f32-ops.ts';
 import * as lanes from '../numerics/transcendental.ts';
 
 /**
- * The learning rate of a step, in f32. Steps are 0, 1, …, exact below 2^24. A schedule is generic
- * in the kind of scalar: the device computes it as HLO and the host as a number, to the same bit.
+ * A schedule: computes the learning rate of a step in f32. Steps are numbered 0, 1, …, and f32
+ * holds step numbers exactly up to 2^24. A schedule is generic in the type of scalars `V`, because
+ * the device computes the rate as HLO and the host computes it as a number. Both rates have the
+ * same bits.
  */
 export type Schedule = <V>(o: ScheduleOps<V>, step: V) => V;
 
-/** f32 arithmetic of a schedule. Each operation rounds to f32. */
+/** Arithmetic that a schedule uses. Each operation rounds its result to f32. */
 export interface ScheduleOps<V> {
   constant(value: number): V;
   add(a: V, b: V): V;
@@ -32,30 +34,33 @@ export interface ScheduleOps<V> {
   ifLess(a: V, b: V, onTrue: V, onFalse: V): V;
 }
 
-/** Learning rate of a step as a number, rounded to f32. */
+/** Returns the learning rate of a step as a number, rounded to f32. */
 export function rateAt(schedule: Schedule, step: number): number {
   return schedule(numberOps, Math.fround(step));
 }
 
-/** Learning rate of a step as HLO: f32[] from the step, s32[]. */
+/** Returns the learning rate of a step as HLO, f32[]. `step` is s32[]. */
 export function rateOf(schedule: Schedule, step: HloInstruction): HloInstruction {
   return schedule(hloOps, convert(step, 'f32'));
 }
 
-/** The same learning rate in every step. */
+/** Returns a schedule with the same learning rate in every step. */
 export function constant(rate: number): Schedule {
   return (o) => o.constant(rate);
 }
 
 /**
- * Scales the learning rate with the global batch: `then` is the schedule for a batch of 256, and k
- * times the batch takes k times the rate. [Goyal et al., 2017]
+ * Scales a schedule with the global batch. `then` has the rates for a global batch of 256; a batch
+ * k times as large gets k times the rate. [Goyal et al., 2017]
  */
 export function linearScaling(globalBatch: number, then: Schedule): Schedule {
   return (o, step) => o.multiply(then(o, step), o.constant(globalBatch / 256));
 }
 
-/** Rises linearly over the first `steps` steps and reaches `then` in the last of these steps. */
+/**
+ * Scales `then` during the first `steps` steps by a factor that rises linearly and is 1 in the last
+ * of these steps.
+ */
 export function warmUp(steps: number, then: Schedule): Schedule {
   if (steps <= 0) return then;
   return (o, step) => {
@@ -64,7 +69,10 @@ export function warmUp(steps: number, then: Schedule): Schedule {
   };
 }
 
-/** Multiplies `then` by `factors[i]` from step `boundaries[i]` on. Factors accumulate. */
+/**
+ * Multiplies the rates of `then` by `factors[i]` in all steps from `boundaries[i]` on. After
+ * several boundaries all their factors apply.
+ */
 export function piecewise(
   boundaries: readonly number[],
   factors: readonly number[],
@@ -80,7 +88,10 @@ export function piecewise(
     );
 }
 
-/** Falls from `then` to 0 at step `total` along half a cosine, and stays 0. [Loshchilov, 2017] */
+/**
+ * Multiplies the rates of `then` by a factor that falls along half a cosine, from 1 in step 0 to 0
+ * in step `total`. After step `total` the rate is 0. [Loshchilov, 2017]
+ */
 export function cosine(total: number, then: Schedule): Schedule {
   assert(total > 0, `a cosine over ${total} steps`);
   return (o, step) => {

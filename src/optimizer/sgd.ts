@@ -2,17 +2,22 @@ import { chain, type Optimizer } from './optimizer.ts';
 import type { Schedule } from './schedule.ts';
 import { momentum, scaleBy, weightDecay } from './transformations.ts';
 
-/** The settings of SGD. */
+/** Options of stochastic gradient descent. */
 export interface SgdOptions {
   readonly learningRate: Schedule;
-  /** Decay of the momentum trace. Default: 0, no momentum. */
+  /** Factor of the old momentum trace in each step. Default: 0, which means no momentum. */
   readonly momentum?: number;
   readonly nesterov?: boolean;
-  /** Factor of the parameter that is added to the gradient before momentum. Default: 0. */
+  /**
+   * Weight decay: `weightDecay` times the parameter is added to the gradient, before momentum.
+   * Default: 0.
+   */
   readonly weightDecay?: number;
 }
 
-/** Stochastic gradient descent: weight decay, then momentum, then the learning rate. */
+/**
+ * Stochastic gradient descent. Applies weight decay first, then momentum, then the learning rate.
+ */
 export function sgd(options: SgdOptions): Optimizer {
   const { momentum: decay = 0, nesterov = false, weightDecay: decayOfWeights = 0 } = options;
   return chain(

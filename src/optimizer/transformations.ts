@@ -8,9 +8,9 @@ import type { Optimizer } from './optimizer.ts';
 import { rateOf, type Schedule } from './schedule.ts';
 
 /**
- * Momentum: trace' = gradient + decay · trace. The update is trace', or gradient + decay · trace'
- * with `nesterov`. The state is one trace for each parameter, 0 before the first step. [optax,
- * trace]
+ * A transformation that adds momentum. The new trace is trace' = gradient + decay · trace. The
+ * update is trace', or gradient + decay · trace' if `nesterov` is true. The state has one trace for
+ * each parameter; traces are 0 before the first step. [optax, trace]
  */
 export function momentum(decay: number, options: { readonly nesterov?: boolean } = {}): Optimizer {
   return {
@@ -30,8 +30,8 @@ export function momentum(decay: number, options: { readonly nesterov?: boolean }
 }
 
 /**
- * Weight decay: the update is gradient + decay · parameter, which pulls parameters to 0. [optax,
- * add_decayed_weights]
+ * A transformation that adds weight decay. The update is gradient + decay · parameter, which pulls
+ * parameters towards 0. [optax, add_decayed_weights]
  */
 export function weightDecay(decay: number): Optimizer {
   return {
@@ -44,9 +44,9 @@ export function weightDecay(decay: number): Optimizer {
 }
 
 /**
- * Scales by the learning rate: the update is −rate · gradient. The schedule gives the rate for the
- * number of completed steps. This number is the state: s32[], 0 in the first step. [optax,
- * scale_by_learning_rate]
+ * A transformation that multiplies by the learning rate. The update is −rate · gradient. The state
+ * is the number of completed steps: s32[], 0 in the first step. The rate is that of the schedule
+ * for this number. [optax, scale_by_learning_rate]
  */
 export function scaleBy(schedule: Schedule): Optimizer {
   return {

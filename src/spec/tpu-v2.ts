@@ -22,18 +22,22 @@ export const tpuV2 = {
   /** Matrix units (MXUs) of a core. [CACM 2020; Cloud TPU docs] */
   mxusPerCore: 1,
   /**
-   * Published peak of a chip in bf16, rounded: clock times multipliers gives 45.9e12. [Ying 2018]
+   * Published peak of a chip in bf16, in FLOP/s. The figure is rounded: clock times multipliers
+   * gives 45.9e12. [Ying 2018]
    */
   nominalFlopsPerSecondPerChip: 45e12,
   /** Side of the MXU's array of bf16 multipliers with f32 accumulators: 128×128. [CACM 2020] */
   mxuSide: 128,
-  /** Rows of the left operand that the array takes in one pass. [JAX scaling book] */
+  /** Rows of the left operand that enter the MXU's array in one pass. [JAX scaling book] */
   mxuPassRows: 8,
-  /** Cycles of one pass, which is the matmul bf16[8,128] × bf16[128,128]. [JAX scaling book] */
+  /**
+   * Cycles that one pass takes. A pass is the matmul bf16[8,128] × bf16[128,128]. [JAX scaling
+   * book]
+   */
   mxuPassCycles: 8,
   /**
-   * Cycles from the first input to the first sum: 128 to the right and 128 down the array.
-   * [assumed]
+   * Cycles from the first input to the first sum: data move 128 cells to the right and 128 cells
+   * down through the array. [assumed]
    */
   mxuFillCycles: 256,
 
@@ -80,8 +84,8 @@ export const tpuV2 = {
   /** Bandwidth of an ICI link in each direction. [CACM 2020] */
   iciBitsPerSecondPerLink: 496e9,
   /**
-   * Latency of one hop. Not published for TPU v2; later generations have about 1 µs. [JAX scaling
-   * book]
+   * Latency of one hop (one ICI link). Not published for TPU v2; later generations have about 1 µs.
+   * [JAX scaling book]
    */
   iciHopSeconds: 1e-6,
 
@@ -97,8 +101,8 @@ export const tpuV2 = {
   podChipColumns: 16,
   podChipRows: 16,
   /**
-   * Length of an axis with a wrap-around link, in chips. Only a whole pod has such an axis.
-   * [assumed]
+   * Length, in chips, that an axis must have for a wrap-around link. Only a whole pod has such an
+   * axis. [assumed]
    */
   wrapAroundChips: 16,
 
@@ -108,7 +112,7 @@ export const tpuV2 = {
   hostVcpusPerCloudTpu: 32,
 } as const;
 
-/** Totals of a number of Cloud TPUs. */
+/** Totals of a slice: counts, peak rates, memory and power of all its Cloud TPUs together. */
 export interface SliceFigures {
   readonly cloudTpus: number;
   readonly chips: number;
@@ -122,7 +126,7 @@ export interface SliceFigures {
   readonly watts: number;
 }
 
-/** Returns the totals of `cloudTpus` Cloud TPUs. */
+/** Returns the totals of a slice of `cloudTpus` Cloud TPUs. */
 export function sliceFigures(cloudTpus: number): SliceFigures {
   const chips = cloudTpus * chipsPerCloudTpu;
   const cores = chips * tpuV2.coresPerChip;
@@ -145,7 +149,8 @@ export const chipsPerCloudTpu: number = tpuV2.chipColumnsPerCloudTpu * tpuV2.chi
 export const coresPerCloudTpu: number = chipsPerCloudTpu * tpuV2.coresPerChip;
 
 /**
- * Peak of a core: 22.94 TFLOP/s. Each of the MXU's multipliers multiplies and adds once per cycle.
+ * Peak of a core in bf16: 22.94 TFLOP/s. Each multiplier of the MXU executes two operations per
+ * cycle, a multiplication and an addition.
  */
 export const flopsPerSecondPerCore: number =
   2 * tpuV2.mxusPerCore * tpuV2.mxuSide ** 2 * tpuV2.clockHz;

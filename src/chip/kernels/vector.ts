@@ -8,13 +8,13 @@ export interface VectorKernels {
   /** Adds f32 arrays: to = a + b. `to` may be the same array as `a` or `b`. */
   add(to: number, a: number, b: number, count: number): void;
   /**
-   * Returns the digest of numerics/digest.ts as a signed 64-bit integer. `BigInt.asUintN(64, …)`
-   * converts it to the value that numerics/digest.ts returns.
+   * Computes the digest that numerics/digest.ts defines. The result is a signed 64-bit integer;
+   * `BigInt.asUintN(64, …)` converts it to the unsigned value that numerics/digest.ts returns.
    */
   digest(at: number, count: number, seed: bigint): bigint;
   /**
-   * Writes `count` random words of Philox 4×32-10 to `to`. Block i, four words, uses the 128-bit
-   * counter plus i. `counter0` is the lowest word of the counter.
+   * Writes `count` random words of Philox 4×32-10 to address `to`. Each block has four words: block
+   * i is generated from the 128-bit counter plus i. `counter0` is the lowest word of the counter.
    */
   philox(
     to: number,

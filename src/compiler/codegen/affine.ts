@@ -1,10 +1,13 @@
 /*
  * Index expressions: the index of an element as a function of loop counters. An expression is a sum
- * of counters times constants. Reshapes, padding and dilation also need quotients and clamped sums,
- * unless the ranges of the counters make these unnecessary.
+ * of counters times constants. Reshapes, padding and dilation also need quotients and clamped sums.
+ * These are simplified to plain sums where the ranges of the counters allow it.
  */
 
-/** constant + Σ coefficient · atom; terms in a fixed order, no coefficient 0. */
+/**
+ * Index expression: constant + Σ coefficient · atom. The terms have a fixed order, and no
+ * coefficient is 0, so equal sums have equal keys.
+ */
 export interface Affine {
   readonly constant: number;
   readonly terms: readonly Term[];
@@ -14,7 +17,7 @@ interface Term {
   readonly atom: Atom;
   readonly coefficient: number;
 }
-/** The factor of a term besides its coefficient: a counter, a quotient or a clamped sum. */
+/** Factor that a coefficient multiplies: a loop counter, a quotient or a clamped sum. */
 export type Atom = Variable | Quotient | Clamped;
 
 interface Bounds {
@@ -26,14 +29,17 @@ interface Bounds {
 export interface Variable extends Bounds {
   readonly kind: 'variable';
 }
-/** ⌊of / divisor⌋ mod modulus (Infinity: no modulus). Its value matters only where of ≥ 0. */
+/**
+ * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. Where `of` is negative
+ * the value is arbitrary, and the generated code must not depend on it.
+ */
 export interface Quotient extends Bounds {
   readonly kind: 'quotient';
   readonly of: Affine;
   readonly divisor: number;
   readonly modulus: number;
 }
-/** min(max(of, low), high). */
+/** The sum `of`, limited to the range from `low` to `high`: min(max(of, low), high). */
 export interface Clamped extends Bounds {
   readonly kind: 'clamped';
   readonly of: Affine;
@@ -44,27 +50,27 @@ export function variable(key: string, size: number): Variable {
   return { kind: 'variable', key, low: 0, high: size - 1 };
 }
 
-/** The expression that is always `value`. */
+/** Returns the expression whose value is always `value`. */
 export function constant(value: number): Affine {
   return { constant: value, terms: [], key: `${value}` };
 }
 
-/** coefficient · atom. */
+/** Returns the expression coefficient · atom. */
 export function term(atom: Atom, coefficient: number = 1): Affine {
   return affine(0, [{ atom, coefficient }]);
 }
 
-/** a + b. */
+/** Returns the expression a + b. */
 export function plus(a: Affine, b: Affine): Affine {
   return affine(a.constant + b.constant, [...a.terms, ...b.terms]);
 }
 
-/** a + by. */
+/** Returns the expression a + by. */
 export function shifted(a: Affine, by: number): Affine {
   return by === 0 ? a : affine(a.constant + by, a.terms);
 }
 
-/** a · factor. */
+/** Returns the expression a · factor. */
 export function times(a: Affine, factor: number): Affine {
   return affine(
     a.constant * factor,
@@ -72,12 +78,14 @@ export function times(a: Affine, factor: number): Affine {
   );
 }
 
-/** Σ index[d] · strides[d]. */
+/** Returns the expression Σ index[d] · strides[d]. */
 export function linear(index: readonly Affine[], strides: readonly number[]): Affine {
   return index.reduce((sum, it, d) => plus(sum, times(it, strides[d]!)), constant(0));
 }
 
-/** Lower and upper bound of an expression's values, from the ranges of its counters. */
+/**
+ * Returns a lower and an upper bound of the values of an expression, from the ranges of its atoms.
+ */
 export function rangeOf(a: Affine): { readonly low: number; readonly high: number } {
   let low = a.constant;
   let high = a.constant;
@@ -88,12 +96,18 @@ export function rangeOf(a: Affine): { readonly low: number; readonly high: numbe
   return { low, high };
 }
 
-/** ⌊a / divisor⌋ mod modulus for a ≥ 0. Where a < 0 the result may be any value. */
+/**
+ * Returns the expression ⌊a / divisor⌋ mod modulus, as a plain sum if possible. Where a < 0 the
+ * value is arbitrary.
+ */
 export function quotient(a: Affine, divisor: number, modulus: number = Infinity): Affine {
   return reduced(divided(a, divisor), modulus) ?? quotientTerm(a, divisor, modulus);
 }
 
-/** min(max(a, low), high), simplified if the range of a allows it. */
+/**
+ * Returns the expression min(max(a, low), high). Simplifies it if the range of a lies on one side
+ * of a bound or within both bounds.
+ */
 export function clamped(a: Affine, low: number, high: number): Affine {
   const range = rangeOf(a);
   if (low <= range.low && range.high <= high) return a;
@@ -102,17 +116,22 @@ export function clamped(a: Affine, low: number, high: number): Affine {
   return term({ kind: 'clamped', of: a, low, high, key: `c(${a.key},${low},${high})` });
 }
 
-/** Every variable of an expression, also those inside quotients and clamps. */
+/**
+ * Returns every loop counter in an expression, also the counters inside quotients and clamped sums.
+ */
 export function variablesOf(a: Affine): Variable[] {
   return a.terms.flatMap(({ atom }) => (atom.kind === 'variable' ? [atom] : variablesOf(atom.of)));
 }
 
-/** The coefficient of a variable outside of quotients and clamps; 0 if it does not occur there. */
+/**
+ * Returns the coefficient of a loop counter that is a term of its own, or 0 if no term is the
+ * counter. Occurrences inside quotients and clamped sums do not count.
+ */
 export function coefficientOf(a: Affine, of: Variable): number {
   return a.terms.find(({ atom }) => atom.key === of.key)?.coefficient ?? 0;
 }
 
-/** True if the variable occurs inside a quotient or a clamp. */
+/** True if the loop counter `at` occurs inside a quotient or a clamped sum of `a`. */
 export function isNonlinearIn(a: Affine, at: Variable): boolean {
   return a.terms.some(
     ({ atom }) =>
@@ -120,7 +139,7 @@ export function isNonlinearIn(a: Affine, at: Variable): boolean {
   );
 }
 
-/** The expression `a`, and every sum inside its quotients and clamps. */
+/** Returns the expression `a` and every sum inside its quotients and clamped sums. */
 export function nested(a: Affine): Affine[] {
   const inner = a.terms.flatMap(({ atom }) => (atom.kind === 'variable' ? [] : nested(atom.of)));
   return [a, ...inner];
@@ -138,14 +157,18 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // An atom with only one value is the counter of a loop that runs once, which is always 0.
+  // An atom with only one possible value is the counter of a loop that runs once. That value is 0,
+  // so the term is left out.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );
   return kept.sort((a, b) => (a.atom.key < b.atom.key ? -1 : 1));
 }
 
-/** Joins quotients: c · (x/d mod m) + c·m · (x/(d·m) mod n) becomes c · (x/d mod m·n). */
+/**
+ * Joins two quotients of the same sum x that are neighbouring digits of x:
+ *     c · (⌊x/d⌋ mod m) + c·m · (⌊x/(d·m)⌋ mod n) = c · (⌊x/d⌋ mod m·n)
+ */
 function joinQuotients(terms: Term[]): Term[] {
   for (const low of terms) {
     if (low.atom.kind !== 'quotient') continue;
@@ -156,7 +179,8 @@ function joinQuotients(terms: Term[]): Term[] {
       if (high.coefficient !== low.coefficient * modulus) continue;
       const rest = terms.filter((it) => it !== low && it !== high);
       const whole = quotient(of, divisor, modulus * high.atom.modulus);
-      // The result is a list of terms, which cannot hold the constant of a simplified quotient.
+      // Two quotients stay separate if the joined quotient simplifies to a sum with a constant,
+      // because the returned list of terms has no place for a constant.
       if (whole.constant !== 0) continue;
       return joinQuotients(collected([...rest, ...times(whole, low.coefficient).terms]));
     }
@@ -164,7 +188,9 @@ function joinQuotients(terms: Term[]): Term[] {
   return terms;
 }
 
-/** ⌊a / divisor⌋ if that is a sum without a quotient, else undefined. */
+/**
+ * Returns ⌊a / divisor⌋ if it can be written as an affine sum without a division, else undefined.
+ */
 function divided(a: Affine, divisor: number): Affine | undefined {
   if (divisor === 1) return a;
   const { whole, rest } = split(a, divisor);
@@ -176,7 +202,10 @@ function divided(a: Affine, divisor: number): Affine | undefined {
   );
 }
 
-/** a mod modulus if that is a sum without a quotient, else undefined. */
+/**
+ * Returns a mod modulus if it can be written as an affine sum without a remainder, else undefined.
+ * Also returns undefined if a is undefined.
+ */
 function reduced(a: Affine | undefined, modulus: number): Affine | undefined {
   if (a === undefined || modulus === Infinity) return a;
   const { rest } = split(a, modulus);
@@ -184,7 +213,11 @@ function reduced(a: Affine | undefined, modulus: number): Affine | undefined {
   return low >= 0 && high < modulus ? rest : undefined;
 }
 
-/** Splits a sum into `whole`, all parts that `by` divides, and `rest`, so that a = whole + rest. */
+/**
+ * Splits a sum so that a = whole + rest. `whole` has every term whose coefficient is a multiple of
+ * `by`, and a constant that is a multiple of `by`. `rest` has the other terms, and a constant in
+ * [0, by).
+ */
 function split(a: Affine, by: number): { readonly whole: Affine; readonly rest: Affine } {
   const over = ((a.constant % by) + by) % by;
   return {

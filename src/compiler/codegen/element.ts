@@ -44,18 +44,23 @@ import type { Notes } from './notes.ts';
 import type { Block, FunctionBuilder, Node } from './ssa.ts';
 import { scalar, simdCode, wordBytes } from './wasm.ts';
 
-/** Position of an element: an index expression for each dimension. */
+/**
+ * Position of an element in an array: one index expression (function of loop counters) for each
+ * dimension.
+ */
 export type Point = readonly Affine[];
 
 /**
- * Elements for all lanes of the vector: one node for each quadruple of lanes, or a single node if
- * all quadruples hold the same.
+ * Elements that SIMD lanes compute at the same time. Each node holds four elements, one for each
+ * lane of a v128. A value has one node for each quadruple of lanes that `Vector.unroll` counts, or
+ * a single node if all quadruples hold the same elements.
  */
 export type Value = readonly Node[];
 
 /**
- * Vectorization of the innermost loop: lanes run along the counter `variable`, in `unroll`
- * quadruples of lanes at a time. With `width` 1 only one lane is in use.
+ * Vectorization of the innermost loop. With `width` 4, one iteration computes 4 · `unroll`
+ * successive values of the counter `variable` in SIMD lanes, four in each v128. With `width` 1, one
+ * iteration computes one value of the counter and uses one lane.
  */
 export interface Vector {
   readonly variable: Variable | undefined;
@@ -64,22 +69,27 @@ export interface Vector {
 }
 
 /**
- * Loops that were merged. `dropped` has the keys of counters that were merged into the next inner
- * counter; `trips` has the trip counts of the counters that took others over.
+ * Loops that were merged. `dropped` has the keys of the outer counters, which have no loop any
+ * more. `trips` has the new trip count of each inner counter, by key: the old trip counts of the
+ * merged loops, multiplied.
  */
 export interface Merges {
   readonly dropped: ReadonlySet<string>;
   readonly trips: ReadonlyMap<string, number>;
 }
 
-/** Most positions of a window for which a reduce-window is unrolled and not written as a loop. */
+/**
+ * Most positions of a window for which the code of a reduce-window is unrolled. For a larger window
+ * the code has a loop over the positions.
+ */
 const unrolledPositions = 32;
 
 /**
- * Writes the code that computes elements of instructions. `valueOf(it, point)` recursively asks for
- * the elements of the operands that it needs, down to loads. An element that does not depend on a
- * loop is computed outside of that loop. A reduction becomes loops of its own, inside the innermost
- * loop that its point depends on.
+ * Writes the code that computes elements of instructions. `valueOf(it, point)` writes the code for
+ * one element and, recursively, for the elements of operands that this element needs, down to
+ * loads. An element that does not depend on a loop is computed outside of that loop. A reduction
+ * becomes loops of its own. The loops of a reduction lie inside the innermost loop that the point
+ * of the reduction depends on.
  */
 export class Elements {
   readonly to: FunctionBuilder;
@@ -90,9 +100,14 @@ export class Elements {
   readonly #merges: Merges;
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
-  /** Known elements that are equal in all lanes. They stay valid when the vector changes. */
+  /**
+   * Computed elements that are equal in all lanes. These elements stay valid when `vector` is set.
+   */
   readonly #uniform = new Map<string, readonly Value[]>();
-  /** Known elements that may differ between lanes. A change of the vector discards them. */
+  /**
+   * Computed elements that may differ between lanes. These elements are forgotten when `vector` is
+   * set, because lanes then stand for other values of the counter.
+   */
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
   #calls = 0;
@@ -123,12 +138,15 @@ export class Elements {
     this.#varying = new Map();
   }
 
-  /** Sets the value of a counter for all code that is written from now on. */
+  /** Sets the value of a counter. All code that is written later uses this value. */
   bind(counter: Variable, value: Node): void {
     this.#bindings.set(counter.key, value);
   }
 
-  /** Writes nested loops over counters, the first outermost. Skips counters of one trip. */
+  /**
+   * Writes nested loops over counters, with the first counter outermost. A counter with only one
+   * value gets no loop.
+   */
   nest(block: Block, counters: readonly Variable[], body: (innermost: Block) => void): void {
     const [first, ...rest] = counters.filter((counter) => this.tripsOf(counter) > 1);
     if (first === undefined) {
@@ -142,29 +160,38 @@ export class Elements {
     });
   }
 
-  /** Trip count of a counter's loop; 1 if the loop was merged into another. */
+  /**
+   * Returns the number of iterations of a counter's loop, or 1 if the loop was merged into another
+   * loop.
+   */
   tripsOf(counter: Variable): number {
     if (this.#merges.dropped.has(counter.key)) return 1;
     return this.#merges.trips.get(counter.key) ?? counter.high + 1;
   }
 
-  /** Sets the element of an instruction at a point, which `valueOf` then returns. */
+  /**
+   * Sets the element of an instruction at a point. `valueOf` returns this element until `vector` is
+   * set.
+   */
   define(it: HloInstruction, point: Point, value: Value): void {
     this.#varying.set(this.#key(it, point), [value]);
   }
 
-  /** The element of an array at a point, for all lanes. */
+  /** Returns the element of an array at a point, for all lanes. */
   valueOf(it: HloInstruction, point: Point): Value {
     return at(this.#valuesOf(it, point), 0);
   }
 
-  /** Byte address of an element of a dense array, with the vector's counter `shift` further on. */
+  /**
+   * Returns the byte address of an element of a dense array (without padding). The vector's counter
+   * counts as its current value plus `shift`.
+   */
   addressOf(base: Node, shape: ArrayShape, index: Affine, shift = 0): Node {
     this.notes.use(index);
     return this.#sum(base, times(index, elementBytes(shape.type)), shift);
   }
 
-  /** Applies a computation on scalars to `args`, in every lane. */
+  /** Applies a computation on scalars to `args`, separately in every lane. Returns the results. */
   apply(computation: HloComputation, args: readonly Value[]): readonly Value[] {
     const outer = this.#call;
     this.#call = { id: ++this.#calls, args };
@@ -176,8 +203,9 @@ export class Elements {
   }
 
   /**
-   * The element of `it` at a place in the dilated array, in which elements lie `step` apart in each
-   * dimension. Where no element lies at the place, the result is `otherwise`.
+   * Returns the element of `it` at a place in the dilated array. In the dilated array, neighbouring
+   * elements of `it` lie `step` places apart in each dimension. If no element lies at the place,
+   * the result is `otherwise`.
    */
   spread(
     it: HloInstruction,
@@ -191,9 +219,11 @@ export class Elements {
   }
 
   /**
-   * Returns the element nearest to a place in the dilated array, and a mask `inside` of the lanes
-   * in which the element lies exactly there. `inside` is undefined if it would be true in all
-   * lanes. The whole result is undefined if `inside` would be false in all lanes.
+   * Returns a point of `it` that is always valid, and a mask `inside`. In lanes where an element of
+   * `it` lies exactly at the place in the dilated array (elements `step` places apart), the point
+   * is that element and `inside` is true. In other lanes `inside` is false, and the point is any
+   * element. If `inside` would be true in all lanes, `inside` is undefined. If `inside` would be
+   * false in all lanes, the whole result is undefined.
    */
   locate(
     it: HloInstruction,
@@ -216,7 +246,7 @@ export class Elements {
     return { point, inside: conditions.length === 0 ? undefined : this.#all(conditions) };
   }
 
-  /** The value of an index expression in every lane, as s32. */
+  /** Returns the value of an index expression as s32, for the counter value of each lane. */
   indexLanes(index: Affine): Value {
     this.notes.use(index);
     const { variable: along, width, unroll } = this.#vector;
@@ -245,7 +275,10 @@ export class Elements {
     return `${call}${id}@${point.map(({ key }) => key).join(';')}`;
   }
 
-  /** The value of an instruction at a point, or one value for each element of a tuple. */
+  /**
+   * Returns the value of an instruction at a point; for a tuple, one value for each element of the
+   * tuple.
+   */
   #valuesOf(it: HloInstruction, point: Point): readonly Value[] {
     const key = this.#key(it, point);
     const known = this.#uniform.get(key) ?? this.#varying.get(key);
@@ -257,7 +290,10 @@ export class Elements {
     return made;
   }
 
-  /** True if a point depends neither on the vector's counter nor on a loop of a reduction. */
+  /**
+   * True if an element at this point stays valid when `vector` is set: the point depends neither on
+   * the vector's counter nor on the loop of a reduction (whose counters have `/` in their keys).
+   */
   #outlivesVector(point: Point): boolean {
     const along = this.#vector.variable?.key;
     return point.every((index) =>
@@ -265,7 +301,10 @@ export class Elements {
     );
   }
 
-  /** Placeholders for the value of an instruction, once the function is too large to be used. */
+  /**
+   * Returns zeros as the value of an instruction. Used when the function has become too large,
+   * because the code of a function that is too large is discarded.
+   */
   #nothing({ shape }: HloInstruction): Value[] {
     const count = shape.type === 'tuple' ? shape.elements.length : 1;
     return repeat(count, () => [this.lanes.bits(0)]);
@@ -281,7 +320,10 @@ export class Elements {
     const lanes = this.lanes;
     const operand = (i: number): HloInstruction => at(it.operands, i);
     const here = (i: number): Value => this.valueOf(operand(i), point);
-    /** Operand `i` at the point, or a scalar operand, which applies to all points. */
+    /**
+     * Returns the element of operand `i` at the point. If operand `i` is a scalar, returns the
+     * scalar.
+     */
     const spread = (i: number): Value =>
       this.valueOf(operand(i), arrayOf(operand(i)).dims.length === 0 ? [] : point);
     const type = arrayOf(it).type;
@@ -485,7 +527,10 @@ export class Elements {
     return each((x) => this.lanes.rounded(it.shape.type, x), value!);
   }
 
-  /** Reduces: ((init ∘ x0) ∘ x1) ∘ … over all offsets in row-major order, in one nest of loops. */
+  /**
+   * Writes a reduction, ((init ∘ x0) ∘ x1) ∘ …, over all offsets in row-major order, as one nest of
+   * loops.
+   */
   #fold(spec: {
     readonly key: string;
     readonly point: Point;
@@ -493,7 +538,10 @@ export class Elements {
     readonly inits: readonly Value[];
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
-    /** Number of elements that the whole reduction folds if it takes each element once. */
+    /**
+     * Number of elements that the reduction folds in total, over all points, if each point is
+     * computed once.
+     */
     readonly of: number;
   }): readonly Value[] {
     const { sizes, inits, body } = spec;
@@ -551,8 +599,9 @@ export class Elements {
   }
 
   /**
-   * Writes a loop over a counter in steps of four. Lanes run along the counter: four elements are
-   * computed at a time, although they are folded one by one. Returns the limit of the loop.
+   * Writes a loop over a counter in steps of four and returns the limit of that loop, a multiple of
+   * 4. An iteration computes four elements at a time, one in each SIMD lane. `body` then folds the
+   * four elements one by one, in the order that the reduction prescribes.
    */
   #foldFours(parent: Block, along: Variable, body: (block: Block) => void): number {
     const outer = { vector: this.#vector, varying: this.#varying };
@@ -567,7 +616,10 @@ export class Elements {
     return limit;
   }
 
-  /** Writes the loop over a counter from `start` on, if anything is left of it. */
+  /**
+   * Writes a loop over the values of a counter from `start` on. Writes nothing if `start` is the
+   * limit.
+   */
   #loopOver(parent: Block, along: Variable, start: number, body: (block: Block) => void): void {
     const limit = this.tripsOf(along);
     if (start === limit) return;
@@ -577,7 +629,10 @@ export class Elements {
     });
   }
 
-  /** The innermost loop that a point depends on. */
+  /**
+   * Returns the body of the innermost loop that a point depends on, or the body of the function if
+   * the point depends on no loop.
+   */
   #homeOf(point: Point): Block {
     const blocks = point
       .flatMap(variablesOf)
@@ -597,7 +652,10 @@ export class Elements {
     return masks.reduce((sum, mask) => each((a, b) => this.lanes.op('and', a, b), sum, mask));
   }
 
-  /** The mask 0 ≤ place ≤ last, as one unsigned comparison: a negative place is a large number. */
+  /**
+   * Returns the mask 0 ≤ place ≤ last. One unsigned comparison is enough, because a negative place
+   * is a large unsigned number.
+   */
   #within(place: Affine, last: number): Value {
     this.notes.guard(place, last);
     const most = this.lanes.bits(last);
@@ -609,18 +667,24 @@ export class Elements {
     return each((x) => this.lanes.op('i32x4Eq', x, zero), this.indexLanes(index));
   }
 
-  /** The constant start·stride, (start+1)·stride, … in four lanes. */
+  /** Returns a v128 constant whose lane i holds (start + i) · stride. */
   #ramp(start: number, stride: number): Node {
     const words = [0, 1, 2, 3].flatMap((lane) => wordBytes((start + lane) * stride));
     return this.to.node('v128', simdCode('const', ...words));
   }
 
-  /** The value of an index expression as an i32, with the vector's counter `shift` further on. */
+  /**
+   * Returns the value of an index expression as an i32. The vector's counter counts as its current
+   * value plus `shift`.
+   */
   #index(index: Affine, shift: number): Node {
     return this.#sum(undefined, index, shift);
   }
 
-  /** base + index. Adds terms of outer loops first, so that partial sums leave the inner loops. */
+  /**
+   * Returns base + index. Adds the terms of outer loops first, so that these partial sums are
+   * computed outside of the inner loops.
+   */
   #sum(base: Node | undefined, index: Affine, shift: number): Node {
     const to = this.to;
     const factors = index.terms.flatMap(({ atom, coefficient }) => {
@@ -642,7 +706,10 @@ export class Elements {
     return a === undefined ? b : this.to.node('i32', [scalar.i32Add], a, b);
   }
 
-  /** The value of an atom as an i32; undefined for a counter that was merged into another. */
+  /**
+   * Returns the value of an atom (a counter, quotient or clamped sum) as an i32. Returns undefined
+   * for a counter that was merged into another counter.
+   */
   #atom(atom: Atom, shift: number): Node | undefined {
     const to = this.to;
     if (atom.kind === 'variable') {
@@ -674,26 +741,30 @@ export class Elements {
   }
 }
 
-/** Applies an operation to each quadruple of lanes. A value of one node serves all quadruples. */
+/**
+ * Applies an operation to each node of the values (a node holds one quadruple of SIMD lanes). A
+ * value with a single node holds the same elements for every quadruple.
+ */
 export function each(operation: (...nodes: Node[]) => Node, ...values: readonly Value[]): Value {
   const count = values.reduce((most, value) => Math.max(most, value.length), 1);
   return repeat(count, (u) => operation(...values.map((value) => pick(value, u))));
 }
 
-/** The node of quadruple `u` of a value. */
+/** Returns the node that holds quadruple `u` of a value's lanes. */
 export function pick(value: Value, u: number): Node {
   return at(value, value.length === 1 ? 0 : u);
 }
 
-/** The shape of an array-valued instruction. */
+/** Returns the shape of an instruction whose value must be an array (asserted). */
 export function arrayOf(it: HloInstruction): ArrayShape {
   assert(isArray(it.shape), `${it.opcode} is an array`);
   return it.shape;
 }
 
 /**
- * Place, in the dilated base array, of the element at `offsets` in the window at `point`. The
- * result is an argument for `Elements.locate`.
+ * Returns the place of an element of a window in the dilated base array (the array with gaps of
+ * `baseDilation` between elements). `point` selects the window, and `offsets` the element in the
+ * window. The result is an argument for `Elements.locate`.
  */
 export function windowPlaces(
   window: readonly WindowDimension[],
@@ -717,7 +788,9 @@ export function positions(sizes: readonly number[]): number[][] {
   );
 }
 
-/** The 32 bits of a constant in a lane. All elements of the constant are equal. */
+/**
+ * Returns the 32 bits that a lane holds for a constant. All elements of the constant must be equal.
+ */
 function wordOf(value: Literal): number {
   const number = valueAt(value, 0);
   return elementWord(value.shape.type, number);

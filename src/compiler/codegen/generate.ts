@@ -13,8 +13,8 @@ import { encodeModule, type WasmFunction } from './wasm.ts';
 
 /**
  * Compiles fused loops to a WASM module that imports the shared memory `env.memory` and exports one
- * function for each loop: `f0`, `f1`, … (see fused-loop.ts). `supports` must accept each loop. The
- * bytes of the module depend on the loops alone.
+ * function for each loop: `f0`, `f1`, … (see fused-loop.ts). `supports` must have accepted each
+ * loop. Equal loops give equal bytes.
  */
 export function generate(loops: readonly FusedLoop[]): Uint8Array {
   const helpers = new Set<HelperName>();
@@ -23,9 +23,11 @@ export function generate(loops: readonly FusedLoop[]): Uint8Array {
 }
 
 /**
- * A part of a fused loop: targets that one nest of loops computes together. `elements` computes
- * targets element by element, `tiles` window by window of a select-and-scatter whose windows tile
- * its operand, and `scatter` is any other select-and-scatter.
+ * A part of a fused loop: targets (outputs) that one nest of loops computes together. There are
+ * three kinds. `elements`: the nest computes the targets element by element. `tiles`: the nest
+ * visits the windows of a select-and-scatter whose windows tile its operand (cover each element
+ * exactly once). `scatter`: the nest computes one select-and-scatter for which `tiles` is not
+ * possible.
  */
 export type NestPlan =
   | { readonly kind: 'elements'; readonly targets: readonly NumberedTarget[] }
@@ -35,14 +37,15 @@ export type NestPlan =
       readonly targets: readonly NumberedTarget[];
     };
 
-/** A target with its index in the root tuple. */
+/** A target of a fused loop, with its index in the root tuple. */
 export interface NumberedTarget extends Target {
   readonly number: number;
 }
 
 /**
  * Divides a fused loop into nests. Targets with equal dimensions share a nest. A select-and-scatter
- * has a nest of its own, unless its windows tile its operand exactly.
+ * gets a nest of its own, except if its windows tile its operand (cover each element exactly once)
+ * and it is the only select-and-scatter of the targets: then its nest computes all these targets.
  */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();
@@ -54,7 +57,10 @@ export function planOf(body: HloComputation): NestPlan[] {
   return [...groups.values()].flatMap(plansOf);
 }
 
-/** Writes the code of one nest. With `notes` the code is a draft; only its notes are used. */
+/**
+ * Writes the code of one nest. If `notes` is given, the code is a draft: the caller uses only what
+ * the writer records in `notes`, and discards the code.
+ */
 export function writePlan(context: Context, plan: NestPlan, notes?: Notes): void {
   switch (plan.kind) {
     case 'elements':
@@ -80,7 +86,7 @@ function functionOf({ body }: FusedLoop, exported: string, helpers: Set<HelperNa
   return to.finish(exported);
 }
 
-/** The arrays that a computation returns, in order. */
+/** Returns the arrays that a computation returns, in order. */
 function rootsOf({ root }: HloComputation): readonly HloInstruction[] {
   if (root.opcode === 'tuple') return root.operands;
   if (root.shape.type !== 'tuple') return [root];

@@ -9,8 +9,8 @@ import {
 } from './wasm.ts';
 
 /*
- * Operations without a SIMD instruction: functions of two i32, which generated loops call once for
- * each lane. Their results are those of hlo/evaluate/elementwise.ts.
+ * Helper functions for operations without a SIMD instruction. A helper takes two i32, and generated
+ * loops call it once for each lane. Results are equal to those of hlo/evaluate/elementwise.ts.
  */
 
 export const helperNames = [
@@ -25,14 +25,17 @@ export const helperNames = [
 ] as const;
 export type HelperName = (typeof helperNames)[number];
 
-/** Calls a helper. Helpers are the first functions of a module, in the order of `helperNames`. */
+/**
+ * Returns the code that calls a helper. The helpers are the first functions of a module, in the
+ * order of `helperNames`.
+ */
 export function helperCall(name: HelperName): number[] {
   return call(helperNames.indexOf(name));
 }
 
 /**
- * Returns one function for each name in `helperNames`. An unused helper is an empty function, so
- * that the index of a helper is always the same.
+ * Returns one function for each name in `helperNames`. A helper that is not in `used` becomes a
+ * function that only returns 0, so that every helper has the same index in all modules.
  */
 export function helperFunctions(used: ReadonlySet<HelperName>): WasmFunction[] {
   return helperNames.map((name) => (used.has(name) ? helpers[name]() : shell()));
@@ -43,7 +46,8 @@ const b: readonly number[] = localGet(1);
 
 const helpers: Readonly<Record<HelperName, () => WasmFunction>> = {
   s32Divide: () => {
-    // Division by 0 or −1 can trap, so 1 takes their place. The result is −1 for 0, and −a for −1.
+    // Division by 0 or −1 can trap, so the code divides by 1 in these two cases and then selects
+    // the right result: −1 for a / 0, and −a for a / −1.
     const special = [...b, ...i32Const(1), scalar.i32Add, ...i32Const(2), scalar.i32LtU];
     const divisor = [...i32Const(1), ...b, ...special, scalar.select];
     const negated = [...i32Const(0), ...a, scalar.i32Sub];
@@ -84,9 +88,10 @@ function shell(): WasmFunction {
 }
 
 /**
- * The exact remainder of two f32, with the sign of a. Subtracts from |a| the largest |b| · 2^k that
- * is not above it, until less than |b| is left. f64 holds all intermediate values exactly. Returns
- * NaN if a is infinite, b is 0, or either is NaN.
+ * Returns the helper for the remainder of two f32, with the sign of a. The remainder is exact: the
+ * code repeatedly subtracts from |a| the largest |b| · 2^k that is not above what is left of |a|,
+ * until less than |b| is left. f64 holds all these values exactly. The remainder is NaN if a is
+ * infinite, b is 0, or a or b is NaN.
  */
 function f32Remainder(): WasmFunction {
   const local = (index: number) => ({ get: localGet(index), set: localSet(index) });
@@ -99,7 +104,8 @@ function f32Remainder(): WasmFunction {
     ...[...i64ExponentMask, scalar.i64And],
   ];
   const step = [
-    // part = |b| with the exponent raised to that of `from`, halved if it is then above `from`.
+    // `from` is what is left of |a|, and `by` is |b|. `part` becomes |b| with the exponent of
+    // `from`, and is halved if it is then above `from`.
     ...[...by.get, scalar.i64ReinterpretF64],
     ...[...exponent(from.get), ...exponent(by.get), scalar.i64Sub, scalar.i64Add],
     ...[scalar.f64ReinterpretI64, ...part.set],
@@ -130,7 +136,7 @@ const i32FromF32 = 0xbc;
 const f64Zero: readonly number[] = [0x44, 0, 0, 0, 0, 0, 0, 0, 0];
 const f64Half: readonly number[] = [0x44, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f];
 const f64Infinity: readonly number[] = [0x44, 0, 0, 0, 0, 0, 0, 0xf0, 0x7f];
-/** 0x7ff0000000000000 as a signed LEB128 of 64 bits. */
+/** The mask 0x7ff0000000000000 of the exponent bits of an f64, as a signed LEB128 of 64 bits. */
 const i64ExponentMask: readonly number[] = [
   0x42, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0xf8, 0xff, 0x00,
 ];

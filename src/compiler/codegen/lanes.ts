@@ -8,12 +8,13 @@ import type { FunctionBuilder, Node } from './ssa.ts';
 import { type SimdOpcode, simdCode, wordBytes } from './wasm.ts';
 
 /*
- * Element-wise operations on four lanes. Their results have the same bits as those of
- * hlo/evaluate/elementwise.ts. A lane has 32 bits: f32, s32 and u32 as they are; bf16 as the f32 of
- * the same value; pred as a mask, all ones or all zeros.
+ * Element-wise operations on the four SIMD lanes of a v128. Results have the same bits as the
+ * results of hlo/evaluate/elementwise.ts. A lane has 32 bits. It holds an f32, s32 or u32 as it is,
+ * a bf16 as the f32 of the same value, and a pred as a mask: all ones for true, all zeros for
+ * false.
  */
 
-/** Writes element-wise operations on four lanes. */
+/** Writes element-wise operations on the four SIMD lanes of a v128. */
 export class Lanes {
   readonly #to: FunctionBuilder;
   readonly #f32: F32Ops<Node>;
@@ -26,13 +27,13 @@ export class Lanes {
     this.#helpers = helpers;
   }
 
-  /** The same 32 bits in every lane. */
+  /** Returns a constant with the same 32 bits in every lane. */
   bits(word: number): Node {
     const bytes = wordBytes(word);
     return this.op(['const', ...bytes, ...bytes, ...bytes, ...bytes]);
   }
 
-  /** A SIMD instruction: an opcode, or a list of an opcode and its immediates. */
+  /** Adds a SIMD instruction. `code` is an opcode, or a list of an opcode and its immediates. */
   op(code: SimdOpcode | readonly [SimdOpcode, ...number[]], ...operands: readonly Node[]): Node {
     const bytes = typeof code === 'string' ? simdCode(code) : simdCode(...code);
     return this.#to.node('v128', bytes, ...operands);
@@ -42,7 +43,7 @@ export class Lanes {
     return this.op('i32x4Splat', word);
   }
 
-  /** Lane `lane` of a value, as an i32. */
+  /** Returns lane `lane` of a value as an i32. */
   extract(value: Node, lane: number): Node {
     return this.#to.node('i32', simdCode('i32x4ExtractLane', lane), value);
   }
@@ -72,7 +73,8 @@ export class Lanes {
 
   compare(direction: Compare['direction'], type: ElementType, a: Node, b: Node): Node {
     const prefix = isFloat(type) ? 'f32x4' : 'i32x4';
-    // A pred is a mask, and compares as unsigned: true (all ones) is above false (0).
+    // A pred is a mask and is compared as unsigned, so that true (all ones) is greater than false
+    // (0).
     const suffix = isFloat(type) ? '' : type === 's32' ? 'S' : 'U';
     switch (direction) {
       case 'EQ':
@@ -109,7 +111,10 @@ export class Lanes {
     return this.rounded(to, this.op(exact, x));
   }
 
-  /** Rounds an f32 to `type`: to bf16 as numerics/bf16.ts does; to f32 it stays as it is. */
+  /**
+   * Rounds an f32 to the values of `type`. For `bf16` rounds as numerics/bf16.ts does. For any
+   * other type returns `x` unchanged.
+   */
   rounded(type: ElementType, x: Node): Node {
     if (type !== 'bf16') return x;
     const o = this.#f32;
@@ -270,8 +275,9 @@ export class Lanes {
   }
 
   /**
-   * Shifts each lane of `a` by that lane of `b`. A SIMD shift has one count for all lanes, so it
-   * serves constant counts up to 31; a helper does any other.
+   * Shifts each lane of `a` by the count in the same lane of `b`. A SIMD shift has one count for
+   * all lanes, so it is used only if `b` is one constant of at most 31. In all other cases a helper
+   * function shifts each lane separately.
    */
   #shift(opcode: SimdOpcode, helper: HelperName, a: Node, b: Node): Node {
     const count = splatConstant(b);
@@ -280,9 +286,10 @@ export class Lanes {
   }
 
   /**
-   * Maximum or minimum of two f32. Engines need seven machine instructions for `f32x4Max`, because
-   * of NaN and signed zeros. If one operand is a constant that is neither NaN nor an ambiguous
-   * zero, one comparison (`f32x4PMax`) is enough: it returns the other operand if that is NaN.
+   * Returns the maximum or minimum of two f32. `f32x4Max` is always right, but engines need seven
+   * machine instructions for it because of NaN and signed zeros. If one operand is a constant that
+   * is not NaN, the single comparison of `f32x4PMax` is enough: where the other operand is NaN, the
+   * result is that NaN. A constant zero needs care, because −0 and +0 compare as equal.
    */
   #extreme(which: 'max' | 'min', a: Node, b: Node): Node {
     const [bound, x] = splatConstant(a) === undefined ? [b, a] : [a, b];
@@ -293,11 +300,11 @@ export class Lanes {
     if (limit === (which === 'max' ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY)) return x;
     const picked = this.op(which === 'max' ? 'f32x4PMax' : 'f32x4PMin', x, bound);
     if (which === 'min') return Object.is(limit, -0) ? this.op(plain, a, b) : picked;
-    // max(−0, +0) has to be +0. Adding +0 turns −0 into +0 and changes no other value.
+    // max(−0, +0) must be +0. Adding +0 turns −0 into +0 and changes no other value.
     return Object.is(limit, 0) ? this.op('f32x4Add', picked, bound) : picked;
   }
 
-  /** Lane `lane` of a value, in every lane. */
+  /** Returns a value whose lanes all hold lane `lane` of `value`. */
   spreadLane(value: Node, lane: number): Node {
     const bytes = [0, 1, 2, 3].map((i) => 4 * lane + i);
     return this.op(['i8x16Shuffle', ...bytes, ...bytes, ...bytes, ...bytes], value, value);
@@ -355,7 +362,10 @@ function isFloat(type: ElementType): boolean {
   return elementTypes[type].kind === 'float';
 }
 
-/** The 32 bits that a node holds in every lane; undefined if it is not such a constant. */
+/**
+ * Returns the 32 bits of a constant node that holds the same bits in every lane. Returns undefined
+ * for any other node.
+ */
 function splatConstant({ code, operands }: Node): number | undefined {
   if (operands.length > 0 || code[0] !== 0xfd || code[1] !== constOpcode) return undefined;
   const [a, b, c, d] = code.slice(2, 6) as [number, number, number, number];

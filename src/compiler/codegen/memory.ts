@@ -5,14 +5,15 @@ import type { Block, FunctionBuilder, Node, Store } from './ssa.ts';
 import { memoryArgument, simdCode } from './wasm.ts';
 
 /*
- * Loads and stores of array elements: four neighbours, four at separate addresses, or one. In
- * memory f32, s32 and u32 have four bytes, bf16 two, pred one. In a lane each type has 32 bits, see
- * lanes.ts.
+ * Loads and stores of array elements: four neighbours, four elements at separate addresses, or one
+ * element. In memory f32, s32 and u32 have four bytes, bf16 two, pred one. In a SIMD lane each type
+ * has 32 bits, see lanes.ts.
  */
 
 /**
- * Writes loads and stores. A load with a block `again` is repeated each time that block runs; any
- * other is executed once for all uses of its address.
+ * Writes loads and stores. If a load gets a block `again`, the load runs each time that this block
+ * runs, because stores may have changed the memory. Any other load runs once for each address, and
+ * all uses share its result.
  */
 export class Memory {
   readonly #to: FunctionBuilder;
@@ -115,7 +116,10 @@ export class Memory {
     }
   }
 
-  /** Turns the bits of a bf16, or a pred byte (0 or 1), in a word into the form of a lane. */
+  /**
+   * Turns the bits of a bf16, or the byte of a pred (0 or 1), into the form that a SIMD lane holds:
+   * the f32 of the same value, or a mask. Each lane of `words` has those bits as an integer.
+   */
   #widened(type: ElementType, words: Node): Node {
     return type === 'bf16'
       ? this.#lanes.op('i32x4Shl', words, this.#to.i32(16))
@@ -123,7 +127,7 @@ export class Memory {
   }
 }
 
-/** Code of i32.load16_u for bf16, or of i32.load8_u for pred. */
+/** Returns the code of i32.load16_u for bf16, and of i32.load8_u for pred. */
 function loadWord(type: ElementType): number[] {
   return elementBytes(type) === 2
     ? [0x2f, ...memoryArgument(1, 0)]

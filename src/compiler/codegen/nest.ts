@@ -21,7 +21,10 @@ import type { HelperName } from './helpers.ts';
 import { largestFunction, Notes } from './notes.ts';
 import { type Block, FunctionBuilder, type Node, type Store } from './ssa.ts';
 
-/** A target of a fused loop, and the index of the function parameter that holds its address. */
+/**
+ * A target (output) of a fused loop, and the index of the function parameter that holds the byte
+ * address of the target.
+ */
 export interface Target {
   readonly it: HloInstruction;
   readonly parameter: number;
@@ -34,18 +37,21 @@ export interface Context {
   readonly ids: Map<HloInstruction, number>;
 }
 
-/** Most boxes that a nest may be cut into. Each box has loops of its own. */
+/** Most boxes that the iteration space of a nest may be cut into. Each box has loops of its own. */
 const mostBoxes = 27;
-/** Most values that all boxes of a nest may compute together; bounds the number of boxes. */
+/**
+ * Most values that the code of all boxes of a nest may compute together. A large loop body
+ * therefore allows fewer boxes.
+ */
 const mostInBoxes = 3_000;
 
 /**
- * Writes loops that compute targets of equal dimensions:
+ * Writes loops that compute targets (outputs) of equal dimensions:
  *
- * 1. splits dimensions into factors where reshapes need it;
- * 2. cuts the iteration space into boxes, so that inside a box no padding guard is left to check;
- * 3. merges loops in each box if one loop visits the same addresses;
- * 4. runs the innermost loop four lanes at a time.
+ * 1. splits dimensions into factors where a reshape needs quotients of a counter;
+ * 2. cuts the iteration space into boxes, so that padding checks have a fixed result in each box;
+ * 3. merges loops in each box where one loop can visit the same addresses;
+ * 4. writes the innermost loop so that it computes four elements at a time in SIMD lanes.
  */
 export function writeNest(context: Context, targets: readonly Target[]): void {
   const { dims } = arrayOf(at(targets, 0).it);
@@ -56,41 +62,54 @@ export function writeNest(context: Context, targets: readonly Target[]): void {
   for (const box of cutBoxes(factors, notes, size)) writeBox(context, targets, box);
 }
 
-/** Writes plain loops over the targets, without optimization, to fill `notes`. */
+/**
+ * Writes plain loops over the targets (outputs), without optimization. The only purpose is to fill
+ * `notes`; the code is discarded.
+ */
 export function writeDraft(context: Context, targets: readonly Target[], notes: Notes): void {
   const { dims } = arrayOf(at(targets, 0).it);
   if (product(dims) === 0) return;
   writeLoops(context, targets, boxOf(dims.map((size) => [size])), notes, noMerges, [1]);
 }
 
-/** Index of a target's element at a point; a load of the same element has an equal index. */
+/**
+ * Returns the index of a target's element at a point, as an expression. A load of the element at
+ * the same index has an equal expression.
+ */
 export function indexOf(it: HloInstruction, point: Point): Affine {
   return linear(point, stridesOf(arrayOf(it).dims));
 }
 
-/** The point of a nest with one counter for each whole dimension. */
+/**
+ * Returns the point (an index expression for each dimension) of a nest in which every dimension is
+ * one loop over the whole dimension.
+ */
 export function wholePoint(dims: readonly number[]): Point {
   return dimensionsOf(boxOf(dims.map((size) => [size]))).point;
 }
 
 /**
- * A part of the iteration space: for each dimension, and each of its factors (outermost first), the
- * range of the factor's counter.
+ * A part of the iteration space of a nest. Each dimension is a product of factors, and each factor
+ * has a loop counter. A box has a list for each dimension: the ranges of the counters, outermost
+ * first.
  */
 export type Box = readonly (readonly Range[])[];
-/** Values of a counter from `low` to `high` (excluded); the counter's whole range has `size`. */
+/** Values of a counter from `low` to `high` − 1. The counter's whole range is 0 to `size` − 1. */
 export interface Range {
   readonly low: number;
   readonly high: number;
   readonly size: number;
 }
 
-/** The box with the whole range of every counter. */
+/** Returns the box that is the whole iteration space. */
 export function boxOf(factors: readonly (readonly number[])[]): Box {
   return factors.map((list) => list.map((size) => ({ low: 0, high: size, size })));
 }
 
-/** The counters of a box, outermost first, and the point as a function of them. */
+/**
+ * Returns the counters of a box, outermost first, and the point in the array as a function of these
+ * counters. Each counter starts at 0, so the point adds the lower end of the counter's range.
+ */
 export function dimensionsOf(box: Box): {
   readonly counters: Variable[];
   readonly point: Affine[];
@@ -107,7 +126,7 @@ export function dimensionsOf(box: Box): {
   return { counters, point };
 }
 
-/** Merges of a nest whose loops all stay separate. */
+/** Value of {@link Merges} for a nest in which no loops are merged. */
 export const noMerges: Merges = { dropped: new Set(), trips: new Map() };
 
 function explore(
@@ -128,7 +147,10 @@ function writeBox(context: Context, targets: readonly Target[], box: Box): void 
   writeLoops(context, targets, box, new Notes('final'), merges, unrolls(notes, size));
 }
 
-/** Unroll factors of the innermost loop, in quadruples of lanes: largest first, the last is 1. */
+/**
+ * Returns the unroll factors of the innermost loop, largest first, ending with 1. An unroll factor
+ * is the number of SIMD vectors (four lanes each) that one iteration computes.
+ */
 function unrolls(notes: Notes, size: number): number[] {
   const folds = notes.nests.length > 1;
   const most = folds
@@ -137,7 +159,10 @@ function unrolls(notes: Notes, size: number): number[] {
   return folds ? [...most, 1] : [...most.slice(0, 1), 1];
 }
 
-/** Writes the loops of a box that are left after merging, and stores each target's elements. */
+/**
+ * Writes the loops of a box, without the loops that `merges` drops, and stores the elements of each
+ * target.
+ */
 function writeLoops(
   context: Context,
   targets: readonly Target[],
@@ -160,20 +185,29 @@ function writeLoops(
   });
 }
 
-/** True if an index grows by 1 when the counter does. */
+/** True if an index grows by 1 whenever the counter `along` grows by 1. */
 export function stepsByOne(index: Affine, along: Variable): boolean {
   return coefficientOf(index, along) === 1 && !isNonlinearIn(index, along);
 }
 
 /** Options for the innermost loop of a nest. */
 export interface InnermostLoopOptions {
-  /** Quadruples of lanes to compute at a time, largest first. */
+  /**
+   * Unroll factors: numbers of SIMD vectors (four lanes each) that one iteration computes. Largest
+   * first.
+   */
   readonly unrollBy: readonly number[];
-  /** True if four successive values of the innermost counter may be computed in four lanes. */
+  /**
+   * True if four successive values of the innermost counter `along` may be computed in four SIMD
+   * lanes. If false, an iteration computes one value.
+   */
   readonly isDense: (along: Variable) => boolean;
 }
 
-/** Writes nested loops over counters. Calls `body` once for each segment of the innermost loop. */
+/**
+ * Writes nested loops over counters. The innermost loop is written as one or more segments, and
+ * `body` writes the content of each segment.
+ */
 export function runNest(
   elements: Elements,
   counters: readonly Variable[],
@@ -191,8 +225,9 @@ export function runNest(
 }
 
 /**
- * Writes the innermost loop in segments: one with as many lanes as possible at a time, then ones
- * with fewer lanes for the remaining values of the counter.
+ * Writes the innermost loop as successive segments. The first segment computes as many values of
+ * the counter per iteration as `unrollBy` allows. Each later segment computes fewer values per
+ * iteration and covers values that are left over.
  */
 function runAlong(
   elements: Elements,
@@ -218,7 +253,10 @@ function runAlong(
   }
 }
 
-/** Stores that write a value, for each quadruple of lanes, to a target's element at a point. */
+/**
+ * Returns the stores that write an element of a target at a point, for all lanes. `value(u)` is the
+ * node of SIMD vector `u` (four lanes).
+ */
 export function storesAt(
   elements: Elements,
   { it, parameter }: Target,
@@ -235,7 +273,10 @@ export function storesAt(
   );
 }
 
-/** Splits each dimension into factors, so that quotients of its counter become counters. */
+/**
+ * Splits dimensions into factors, each with a counter of its own, where index expressions contain
+ * quotients of a dimension's counter. The quotients then become plain counters.
+ */
 function splitFactors(whole: readonly (readonly number[])[], notes: Notes): number[][] {
   const cuts = new Map<string, Set<number>>();
   for (const { terms } of notes.uses.values()) {
@@ -258,8 +299,9 @@ function collectCuts(atom: Atom, cuts: Map<string, Set<number>>): void {
 }
 
 /**
- * Factors of `size`, outermost first, whose strides are the cuts. Leaves out a cut that is not a
- * multiple of the one before or does not divide `size`.
+ * Returns factors of `size`, outermost first, with the product `size`. The strides of the factors
+ * are 1 and the cuts. A cut is left out if it is not a multiple of the cut before it, or if it does
+ * not divide `size`.
  */
 function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   const factors: number[] = [];
@@ -273,14 +315,15 @@ function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
 }
 
 /**
- * Cuts the iteration space into boxes, so that inside a box a guard on a single counter always or
- * never holds.
+ * Cuts the iteration space into boxes. In a box, a guard (a range check of a position) that depends
+ * on a single counter is either always true or always false, so the code needs no check.
  */
 function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: number): Box[] {
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // Too many boxes: gives up cuts of the outermost counters first, because these matter least.
+  // If there are too many boxes, the outermost counters lose their cuts first: a check that depends
+  // only on an outer counter runs outside of the inner loops, so it costs least.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }
@@ -302,14 +345,17 @@ function rangesOf(size: number, cuts: readonly number[]): Range[] {
   return ends.map((high, i) => ({ low: i === 0 ? 0 : at(ends, i - 1), high, size }));
 }
 
-/** The values of a counter at which a guard begins or ceases to hold. */
+/**
+ * Returns the values of a counter at which a guard (a range check of a position) becomes true or
+ * false.
+ */
 function cutsOf(key: string, size: number, notes: Notes): number[] {
   const cuts = new Set<number>();
   for (const { place, last } of notes.guards) {
     const [only, ...others] = place.terms;
     if (only === undefined || others.length > 0 || only.atom.key !== key) continue;
     for (const bound of [0, last + 1]) {
-      // coefficient · counter + constant crosses the bound between two values of the counter.
+      // coefficient · counter + constant passes `bound` when the counter passes `crossing`.
       const crossing = (bound - place.constant) / only.coefficient;
       cuts.add(only.coefficient > 0 ? Math.ceil(crossing) : Math.floor(crossing) + 1);
       if (only.coefficient < 0) cuts.add(Math.ceil(crossing));
@@ -319,8 +365,9 @@ function cutsOf(key: string, size: number, notes: Notes): number[] {
 }
 
 /**
- * Finds loops that can run as one. Two neighbouring counters merge if, in every sum, the
- * coefficient of the outer counter is that of the inner counter times the inner trip count.
+ * Finds neighbouring loops of a nest that can run as one loop. Two neighbouring counters merge if,
+ * in every index expression, the coefficient of the outer counter equals the coefficient of the
+ * inner counter times the trip count of the inner loop.
  */
 export function mergesOf(notes: Notes): Merges {
   const dropped = new Set<string>();
@@ -336,7 +383,8 @@ export function mergesOf(notes: Notes): Merges {
       );
       if (!merges) continue;
       dropped.add(outer.key);
-      // The merged counter keeps the inner key, and may merge with the next outer counter too.
+      // The merged counter has the key of the inner counter, and may merge with the next outer
+      // counter.
       running[i - 1] = { ...inner, key: inner.key, high: (inner.high + 1) * (outer.high + 1) - 1 };
       trips.set(inner.key, (inner.high + 1) * (outer.high + 1));
     }

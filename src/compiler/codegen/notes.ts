@@ -2,7 +2,10 @@ import type { HloInstruction } from '../../hlo/instruction.ts';
 import { assert } from '../../numerics/assert.ts';
 import { type Affine, nested, type Variable } from './affine.ts';
 
-/** A condition 0 ≤ place ≤ last. Loops may be cut where it begins or ceases to hold. */
+/**
+ * A guard: the condition 0 ≤ place ≤ last, which tells elements of an array from padding. Loops may
+ * be cut at the counter values at which the condition becomes true or false.
+ */
 export interface Guard {
   readonly place: Affine;
   readonly last: number;
@@ -15,21 +18,31 @@ export interface Load {
 /** Most values that a generated function may compute. `supports` refuses a larger function. */
 export const largestFunction = 12_000;
 
-/** Number of elements up to which a reduction may fold elements repeatedly without a refusal. */
+/**
+ * Limit of a reduction's work, in folded elements. A reduction within this limit is accepted even
+ * if it folds the same elements several times.
+ */
 const smallWork = 16_384;
 
 /**
- * Record of what the code of a nest reads and computes, made while it is written. A draft's notes
- * decide how the final code is split, cut and merged.
+ * Record of what the code of a nest reads and computes, filled while the code is written. A draft
+ * is written first, only for its notes. These notes decide how the final code splits dimensions,
+ * cuts the iteration space and merges loops.
  */
 export class Notes {
-  /** Index expressions in use, by key, with those inside of quotients and clamps. */
+  /**
+   * Index expressions that the code uses, by key. Sums inside quotients and clamped sums have
+   * entries of their own.
+   */
   readonly uses: Map<string, Affine> = new Map();
   readonly guards: Guard[] = [];
   readonly loads: Load[] = [];
-  /** Elements of a select-and-scatter that were requested before they were computed. */
+  /** Elements of a select-and-scatter that the code needs but that no earlier code has computed. */
   readonly scattered: { readonly it: HloInstruction; readonly point: readonly Affine[] }[] = [];
-  /** Nests: counters of loops that lie directly in one another, outermost first. */
+  /**
+   * Nests of loops. For each nest: the counters of loops that lie directly inside one another,
+   * outermost first.
+   */
   readonly nests: (readonly Variable[])[] = [];
   isTooLarge: boolean = false;
   isWasteful: boolean = false;
@@ -37,8 +50,8 @@ export class Notes {
   readonly #limit: number;
 
   /**
-   * `draft` is for code that is thrown away, `final` for code that runs. `limit`: number of values
-   * above which the function is too large.
+   * `draft`: the code will be discarded. `final`: the code will run. A function that computes more
+   * than `limit` values is too large.
    */
   constructor(kind: 'draft' | 'final', limit: number = Number.POSITIVE_INFINITY) {
     this.#kind = kind;
@@ -67,12 +80,18 @@ export class Notes {
     this.nests.push(counters);
   }
 
-  /** Records a reduction of an array of `elements` that folds `work` elements in all. */
+  /**
+   * Records a reduction that folds `work` elements in total, where folding each element once takes
+   * `elements`. The reduction is wasteful if `work` is above a limit and above twice `elements`.
+   */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;
   }
 
-  /** Returns true, and records it, if a function of `size` values is above the limit. */
+  /**
+   * Returns true if a function of `size` values is above the limit, and records that in
+   * `isTooLarge`. Once a function is too large, the result stays true.
+   */
   tooLarge(size: number): boolean {
     this.isTooLarge ||= size > this.#limit;
     return this.isTooLarge;

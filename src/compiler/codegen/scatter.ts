@@ -27,10 +27,13 @@ import {
 import { Notes } from './notes.ts';
 import type { Block, Node } from './ssa.ts';
 
-/** Most window positions of a select-and-scatter, because code is written for each of them. */
+/**
+ * Most positions in a window of a select-and-scatter. The number is limited because code is written
+ * for each position.
+ */
 export const mostScatterPositions = 128;
 
-/** True if the windows cover every element of the operand exactly once. */
+/** True if the windows of a select-and-scatter cover every element of the operand exactly once. */
 export function tilesExactly(it: SelectAndScatter): boolean {
   const source = arrayOf(at(it.operands, 1)).dims;
   return it.window.every(
@@ -44,9 +47,10 @@ export function tilesExactly(it: SelectAndScatter): boolean {
 }
 
 /**
- * Writes a loop over the windows of a select-and-scatter whose windows tile the operand. An
- * iteration computes all elements of a window, and those of all targets. Targets have the
- * dimensions of the select-and-scatter and use it element by element.
+ * Writes a loop over the windows of a select-and-scatter whose windows tile its operand (cover each
+ * element exactly once). An iteration computes all elements of one window: those of the
+ * select-and-scatter and those of all targets. Targets must have the dimensions of the
+ * select-and-scatter and use it element by element.
  */
 export function writeTiles(
   context: Context,
@@ -76,8 +80,9 @@ export function writeTiles(
 }
 
 /**
- * Writes any select-and-scatter: fills the target with the initial value, then combines the source
- * element of each window with the selected element of the target.
+ * Writes a select-and-scatter with any windows. First fills the target with the initial value. Then
+ * visits the windows: each window selects one element of the operand, and the source element of the
+ * window is combined into the target at the place of the selected element.
  */
 export function writeScatter(
   context: Context,
@@ -106,11 +111,17 @@ export function writeScatter(
   });
 }
 
-/** One element of a window: its point, and the mask of lanes in which it is the selected one. */
+/**
+ * One element of a window: its point in the operand, and the mask of lanes in which `select`
+ * chooses this element.
+ */
 interface WindowElement {
   readonly point: Point;
   readonly mask: Value;
-  /** A mask, equal in all lanes: false if this element is padding. Undefined if it never is. */
+  /**
+   * Mask that is false if this element is padding; all lanes are equal. Undefined if the element is
+   * never padding.
+   */
   readonly inside: Value | undefined;
 }
 
@@ -133,8 +144,9 @@ function fill(elements: Elements, it: SelectAndScatter, target: Target): void {
 }
 
 /**
- * Visits windows in row-major order. Lanes run along the innermost dimension if the window has size
- * 1 there, without padding or dilation.
+ * Writes loops that visit the windows in row-major order. The SIMD lanes compute neighbouring
+ * windows along the innermost dimension if the window has size and stride 1 there, without padding
+ * or dilation. In all other cases an iteration handles one window.
  */
 function runWindows(
   elements: Elements,
@@ -153,8 +165,9 @@ function runWindows(
 }
 
 /**
- * The elements of a window, each with the mask of lanes in which it is selected. Walks the window
- * in row-major order: a later element replaces the selected one where `select` returns false.
+ * Returns the elements of a window, each with the mask of lanes in which the element is selected.
+ * The code walks the window in row-major order and calls `select` with the element selected so far
+ * and the next element. Where `select` returns false, the next element is selected instead.
  */
 function selectedOf(elements: Elements, it: SelectAndScatter, point: Point): WindowElement[] {
   const { lanes } = elements;
@@ -196,7 +209,10 @@ function scatteredTo(elements: Elements, it: SelectAndScatter, to: Value, from: 
   return each((x) => elements.lanes.rounded(it.shape.type, x), sum!);
 }
 
-/** Loads the current elements of a target, each time that `block` runs. */
+/**
+ * Loads the elements that a target holds at a point. The load runs each time that `block` runs,
+ * because earlier iterations store to the target.
+ */
 function currentOf(
   elements: Elements,
   { it, parameter }: Target,

@@ -12,41 +12,53 @@ import {
 } from './wasm.ts';
 
 /*
- * A function while it is written: values and, in order, effects (stores, loops, assignments). A
- * value is computed once, in the outermost loop in which its operands are known. The encoder puts a
- * value into a local if it is used more than once or in an inner loop; any other value becomes part
- * of an expression.
+ * A function while it is written: values, and effects (stores, loops, assignments) in order. A
+ * value is computed once, in the outermost loop in which all its operands are known. The encoder
+ * puts a value into a WASM local if the value is used more than once or in an inner loop. Any other
+ * value becomes part of the expression that uses it.
  */
 
-/** A pure instruction. `code` takes the operands off the stack and leaves the result there. */
+/**
+ * A value: the result of a pure instruction. `code` takes the operands off the WASM stack and
+ * leaves the result on the stack.
+ */
 export interface Node {
   readonly id: number;
   readonly type: ValueType;
   readonly code: readonly number[];
   readonly operands: readonly Node[];
   readonly block: Block;
-  /** True for constants and reads of locals, which are cheap to repeat and never need a local. */
+  /**
+   * True for constants and reads of locals. Such values are cheap: the code repeats them at each
+   * use, and no local holds them.
+   */
   readonly inline: boolean;
 }
 
-/** A local whose value changes: the counter of a loop, or an accumulator. */
+/** A WASM local whose value changes: the counter of a loop, or the accumulator of a reduction. */
 export interface Cell {
   readonly type: ValueType;
   readonly local: number;
 }
 
-/** The body of a loop, or of the function. */
+/** The body of a loop, or the body of the whole function. */
 export interface Block {
   readonly parent: Block | undefined;
   readonly depth: number;
   /** Number of times that the block runs in one call of the function. */
   readonly trips: number;
   readonly items: Item[];
-  /** Index of the block's loop in the parent's `items`; set when the loop is complete. */
+  /**
+   * Index of the loop with this block as its body, in the `items` of the parent block. Set when the
+   * loop is complete.
+   */
   index: number;
 }
 
-/** A store. `address` is an i32 byte address; `code` takes it and `value` off the stack. */
+/**
+ * A store to memory. `address` is an i32 byte address. `code` takes the address and the value off
+ * the WASM stack.
+ */
 export interface Store {
   readonly address: Node;
   readonly value: Node;
@@ -67,7 +79,7 @@ interface Loop {
 }
 type Item = { readonly kind: 'node'; readonly node: Node } | Effect;
 
-/** Writes one function of i32 parameters and no result. */
+/** Writes one WASM function that takes i32 parameters and returns nothing. */
 export class FunctionBuilder {
   readonly root: Block = { parent: undefined, depth: 0, trips: 1, items: [], index: 0 };
   readonly #parameters: number;
@@ -79,7 +91,7 @@ export class FunctionBuilder {
     this.#parameters = parameters;
   }
 
-  /** Number of values, as a measure of the function's size. */
+  /** Number of values written so far, as a measure of the function's size. */
   get size(): number {
     return this.#nodes;
   }
@@ -92,12 +104,18 @@ export class FunctionBuilder {
     return this.#intern('i32', i32Const(value), [], true);
   }
 
-  /** The value of an instruction. Equal instructions with equal operands share one value. */
+  /**
+   * Returns the value of an instruction. Instructions with equal code and equal operands share one
+   * value.
+   */
   node(type: ValueType, code: readonly number[], ...operands: readonly Node[]): Node {
     return this.#intern(type, code, operands, false);
   }
 
-  /** Like `node`, but computed anew in `block`, for loads from memory that stores change. */
+  /**
+   * Returns the value of an instruction that runs anew each time `block` runs and shares its value
+   * with no other instruction. Used for loads from memory that stores change.
+   */
   freshNode(
     block: Block,
     type: ValueType,
@@ -112,25 +130,34 @@ export class FunctionBuilder {
     return { type, local: this.#parameters + this.#locals.length - 1 };
   }
 
-  /** The value of a cell while `block` runs. */
+  /**
+   * Returns a read of a cell (a local that changes) in `block`. The read is repeated at each use
+   * and returns the value that the cell has at that time.
+   */
   read(cell: Cell, block: Block): Node {
     return this.#append(cell.type, localGet(cell.local), [], block, true);
   }
 
-  /** Assigns values to cells. All values are computed before the first cell changes. */
+  /**
+   * Assigns values to cells (locals that change). All values are computed before the first cell
+   * changes.
+   */
   assign(block: Block, cells: readonly Cell[], values: readonly Node[]): void {
     assert(cells.length === values.length, `${values.length} values for ${cells.length} cells`);
     block.items.push({ kind: 'assign', cells, values });
   }
 
-  /** Adds stores, executed if `when` is not 0. All values are computed before the first store. */
+  /**
+   * Adds stores. If `when` is given, the stores run only where `when` is not 0. All values are
+   * computed before the first store.
+   */
   store(block: Block, stores: readonly Store[], when?: Node): void {
     block.items.push({ kind: 'stores', stores, when });
   }
 
   /**
-   * Adds a loop over counter = start, start + step, …, below `limit`. `body` writes the content of
-   * the loop, which must run at least once.
+   * Adds a loop with the counter values start, start + step, … below `limit`. The loop must run at
+   * least once. `body` writes the content of the loop.
    */
   loop(
     parent: Block,
@@ -188,21 +215,28 @@ export class FunctionBuilder {
   }
 }
 
-/** The innermost of the blocks of some values. These blocks are nested in one another. */
+/**
+ * Returns the innermost of the blocks in which `nodes` are computed, or `root` if there are no
+ * nodes. These blocks must all be nested in one another.
+ */
 function deepest(nodes: readonly Node[], root: Block): Block {
   return nodes.reduce((best, { block }) => (block.depth > best.depth ? block : best), root);
 }
 
 interface Uses {
-  /** Live values, users before operands. */
+  /** Values that an effect needs, directly or through other values. Users come before operands. */
   readonly nodes: readonly Node[];
   readonly uses: ReadonlyMap<Node, Use>;
 }
 interface Use {
   count: number;
-  /** True if the value is used in an inner loop, or has to be computed before several stores. */
+  /**
+   * True if an inner loop uses the value, or if the value is one of several values of a group of
+   * stores. The values of such a group are all computed before its first store. The value then
+   * needs a local.
+   */
   far: boolean;
-  /** Index of the last item of the value's own block that needs the value. */
+  /** Index, in the block that computes the value, of the last item that needs the value. */
   last: number;
 }
 
@@ -218,7 +252,8 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // −1: `lifetimes` sets the operands' `last`, once it knows the position of this user.
+      // −1 is preliminary: `lifetimes` sets the operands' `last` when the position of this node is
+      // known.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
   };
@@ -250,7 +285,7 @@ function visitEffects(
   });
 }
 
-/** The index of the loop in `outer` that contains `inner`. */
+/** Returns the index, in the items of `outer`, of the loop that contains `inner`. */
 function itemAround(outer: Block, inner: Block): number {
   let child = inner;
   while (child.parent !== outer) {
@@ -264,7 +299,10 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
   return !node.inline && (count > 1 || far);
 }
 
-/** For each block, by index of an item: the values whose local is free after that item. */
+/**
+ * Returns, for each block and each index of an item in the block, the values whose locals are free
+ * after that item.
+ */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();
   const ends = new Map<Block, Map<number, Node[]>>();

@@ -12,9 +12,10 @@ import { FunctionBuilder } from './ssa.ts';
 
 /**
  * Returns true if a computation can be a fused loop, otherwise the reason in a few words. Reasons
- * are: opcodes of other units; constants of several values (these have to be parameters); a
- * reduction that would be computed again for each element; a select-and-scatter inside an
- * expression, unless its windows tile the operand; and a function that would be too large.
+ * are: an opcode that another unit executes; a constant with several different values (such a
+ * constant has to be a parameter); a reduction that would be computed again for each element of the
+ * result; a select-and-scatter inside an expression, unless its windows tile its operand (cover
+ * each element exactly once); a function that would be too large.
  */
 export function supports(body: HloComputation): true | string {
   for (const it of postOrder(body.root)) {
@@ -29,10 +30,11 @@ export function supports(body: HloComputation): true | string {
 }
 
 /**
- * Returns the indices of parameters whose memory a target may take. Such a parameter has the
- * target's type and number of elements, and each of its elements is read only to compute elements
- * at the same place, of this target or of others in the same nest. The function then reads each
- * element before it writes to its memory. Only one target may take the memory of one parameter.
+ * Returns the indices of the parameters whose memory a target (output) may overwrite. Such a
+ * parameter has the type and the number of elements of the target. Each element of the parameter is
+ * read only to compute elements at the same place, either of this target or of other targets in the
+ * same nest. The function therefore reads each element before the memory of the element is
+ * overwritten. Only one target may take the memory of a parameter.
  */
 export function inPlace(body: HloComputation, target: number): readonly number[] {
   const plans = planOf(body);
@@ -98,7 +100,10 @@ function arrayRefusal(shape: Shape): string | undefined {
     : `a value of ${shapeText(shape)}`;
 }
 
-/** Reason why the body of a reduction is refused. A body may compute with scalars only. */
+/**
+ * Returns the reason why the body of a reduction is refused, or undefined if it is accepted. A body
+ * may compute with scalars only.
+ */
 function scalarRefusal(body: HloComputation): string | undefined {
   for (const it of postOrder(body.root)) {
     if (it.opcode === 'tuple' && it === body.root) continue;
@@ -124,7 +129,10 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
     : undefined;
 }
 
-/** True if `it` is the select-and-scatter of the nest itself, requested element by element. */
+/**
+ * True if the element of the select-and-scatter `it` at `point` is known: the nest visits the
+ * windows of `it`, and `point` is the element that the nest computes at the time.
+ */
 function isTileAt(
   plan: NestPlan,
   it: SelectAndScatter,
@@ -135,7 +143,7 @@ function isTileAt(
   return point.every(({ key }, d) => key === at(whole, d).key);
 }
 
-/** Notes of a nest, from a draft that is thrown away. */
+/** Returns the notes that a draft of the nest's code records. The draft itself is discarded. */
 function draftOf(body: HloComputation, plan: NestPlan): Notes {
   const notes = new Notes('draft', largestFunction);
   const to = new FunctionBuilder(body.parameters.length);

@@ -4,23 +4,31 @@
  * because their results may differ between machines.
  */
 
-/** Types of parameters, locals and results, with their bytes in the binary format. */
+/** Types of WebAssembly parameters, locals and results, with their byte in the binary format. */
 export const valueTypes = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
 /** A type of WebAssembly values. */
 export type ValueType = keyof typeof valueTypes;
 
-/** A function: its type, the types of its locals (without parameters) and its instructions. */
+/**
+ * A WebAssembly function: its type, the types of its locals (without the parameters) and its
+ * instructions.
+ */
 export interface WasmFunction {
   readonly parameters: readonly ValueType[];
   readonly results: readonly ValueType[];
   readonly locals: readonly ValueType[];
-  /** Bytes of the instructions, without the closing `end`. */
+  /** Bytes of the instructions, without the `end` that closes the function. */
   readonly code: readonly number[];
-  /** Name of the export; the function is not exported without one. */
+  /**
+   * Name under which the module exports the function. A function without this name is not exported.
+   */
   readonly exported?: string;
 }
 
-/** Returns the bytes of a module of functions, which imports its shared memory as `env.memory`. */
+/**
+ * Returns the bytes of a WebAssembly module with these functions. The module imports its memory,
+ * which threads share, as `env.memory`.
+ */
 export function encodeModule(functions: readonly WasmFunction[]): Uint8Array {
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
@@ -32,7 +40,7 @@ export function encodeModule(functions: readonly WasmFunction[]): Uint8Array {
   ]);
 }
 
-/** LEB128 of an unsigned 32-bit integer. */
+/** Returns the LEB128 encoding of an unsigned 32-bit integer. */
 export function unsigned(value: number): number[] {
   const bytes: number[] = [];
   let rest = value >>> 0;
@@ -40,7 +48,7 @@ export function unsigned(value: number): number[] {
   return [...bytes, rest];
 }
 
-/** LEB128 of a signed 32-bit integer. */
+/** Returns the LEB128 encoding of a signed 32-bit integer. */
 export function signed(value: number): number[] {
   const bytes: number[] = [];
   let rest = value | 0;
@@ -51,12 +59,12 @@ export function signed(value: number): number[] {
   return [...bytes, rest & 0x7f];
 }
 
-/** The four bytes of a 32-bit word, lowest first. */
+/** Returns the four bytes of a 32-bit word, the lowest byte first. */
 export function wordBytes(word: number): number[] {
   return [word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24];
 }
 
-/** Instructions without immediates that are not SIMD. */
+/** Opcodes of instructions that have no immediates and are not SIMD. */
 export const scalar = {
   return: 0x0f,
   select: 0x1b,
@@ -170,40 +178,46 @@ export const simd = {
   f32x4ConvertI32x4S: 0xfa,
   f32x4ConvertI32x4U: 0xfb,
 } as const;
-/** A SIMD instruction of the table. */
+/** Name of a SIMD instruction in the table {@link simd}. */
 export type SimdOpcode = keyof typeof simd;
 
-/** Bytes of a SIMD instruction with its immediates. */
+/** Returns the bytes of a SIMD instruction with its immediates. */
 export function simdCode(opcode: SimdOpcode, ...immediates: readonly number[]): number[] {
   return [0xfd, ...unsigned(simd[opcode]), ...immediates];
 }
 
-/** The immediates of a memory access: alignment (log2 of bytes, a hint) and a constant offset. */
+/**
+ * Returns the immediates of a load or store: the alignment (log2 of bytes, only a hint) and a
+ * constant offset in bytes that is added to the address.
+ */
 export function memoryArgument(alignmentLog2: number, offset: number): number[] {
   return [alignmentLog2, ...unsigned(offset)];
 }
 
-/** Pushes a local. */
+/** Returns the code that pushes the value of a local onto the stack. */
 export function localGet(local: number): number[] {
   return [0x20, ...unsigned(local)];
 }
-/** Pops a value into a local. */
+/** Returns the code that pops a value off the stack into a local. */
 export function localSet(local: number): number[] {
   return [0x21, ...unsigned(local)];
 }
-/** Pushes an i32. */
+/** Returns the code that pushes a constant i32 onto the stack. */
 export function i32Const(value: number): number[] {
   return [0x41, ...signed(value)];
 }
-/** Calls a function by its index. */
+/** Returns the code that calls a function by its index in the module. */
 export function call(functionIndex: number): number[] {
   return [0x10, ...unsigned(functionIndex)];
 }
-/** Runs `code`, and runs it again while the i32 that it leaves on the stack is not 0. */
+/**
+ * Returns a loop that runs `code` at least once. After each run the loop pops an i32 off the stack
+ * and runs `code` again if the i32 is not 0.
+ */
 export function loopWhile(code: readonly number[]): number[] {
   return [0x03, 0x40, ...code, 0x0d, 0x00, 0x0b];
 }
-/** Runs `code` if the i32 on the stack is not 0. */
+/** Returns code that pops an i32 off the stack and runs `code` if the i32 is not 0. */
 export function ifThen(code: readonly number[]): number[] {
   return [0x04, 0x40, ...code, 0x0b];
 }
@@ -221,7 +235,9 @@ function functionType({ parameters, results }: WasmFunction): number[] {
   return [0x60, ...types(parameters), ...types(results)];
 }
 
-/** The import `env.memory`: shared memory of at most 65,536 pages of 64 KiB. */
+/**
+ * Returns the import `env.memory`: a memory that threads share, of at most 65,536 pages of 64 KiB.
+ */
 function importedMemory(): number[] {
   return [...text('env'), ...text('memory'), 0x02, 0x03, ...unsigned(0), ...unsigned(65536)];
 }
@@ -235,7 +251,10 @@ function functionBody({ locals, code }: WasmFunction): number[] {
   return [...unsigned(declared.length + code.length + 1), ...declared, ...code, 0x0b];
 }
 
-/** Runs of equal neighbours, each with its length, as a function declares its locals. */
+/**
+ * Returns the runs of equal neighbouring types, each with its length. WebAssembly declares the
+ * locals of a function in this form.
+ */
 function runs(types: readonly ValueType[]): [ValueType, number][] {
   const list: [ValueType, number][] = [];
   for (const type of types) {

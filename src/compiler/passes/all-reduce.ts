@@ -6,20 +6,24 @@ import { PodError } from '../../numerics/error.ts';
 import { type ArrayShape, byteCount, elementCount, isArray } from '../../numerics/shape.ts';
 import { structureOf } from '../structure.ts';
 
-/** Bytes from which a bucket is full and its all-reduce starts. */
+/**
+ * Default bucket size, in bytes. When the gradients of a bucket have at least this size, the bucket
+ * is full and its all-reduce starts.
+ */
 export const bucketBytesDefault: number = 2 ** 20;
 
 /**
- * A last bucket below this fraction of `bucketBytes` joins the bucket before it, because it would
- * not be worth an all-reduce of its own.
+ * Limit for a small last bucket, as a fraction of `bucketBytes`. A last bucket below the limit
+ * joins the bucket before it, because it is not worth an all-reduce of its own.
  */
 const smallRest = 1 / 64;
 
 /**
- * Joins all-reduces into buckets in the order in which the backward pass computes their operands,
- * so that one bucket travels while the next one fills. Scalars, such as the loss, join the last
- * bucket. An all-reduce never shares a bucket with one that it depends on. Throws
- * `unsupported-program` unless every all-reduce is a sum of f32 in the entry.
+ * Joins all-reduces into buckets. A bucket is a group of gradients that one all-reduce sums. The
+ * buckets follow the order in which the backward pass computes the gradients, so that the
+ * all-reduce of one bucket runs while the next bucket fills. Scalars, such as the loss, join the
+ * last bucket. If one all-reduce depends on another, the two never share a bucket. Throws
+ * `unsupported-program` unless every all-reduce is a sum of f32 in the entry computation.
  */
 export function combineAllReduces(
   module: HloModule,
@@ -32,7 +36,7 @@ export function combineAllReduces(
   return members.length === 0 ? module : joined(module, buckets);
 }
 
-/** One operand of one all-reduce. */
+/** A gradient to sum: operand `index` of the all-reduce `from`. */
 interface Member {
   readonly from: AllReduce;
   readonly index: number;
@@ -58,9 +62,10 @@ function refuseInBodies(it: HloInstruction): void {
 }
 
 /**
- * Groups members into levels by the number of all-reduces on the longest path to a member: level 0
- * depends on no other all-reduce. Within a level the order is by the longest path in instructions,
- * because the backward pass reaches a gradient later if the path to the gradient is longer.
+ * Groups members (operands of all-reduces) into levels. The level of a member is the largest number
+ * of other all-reduces on a path to its all-reduce, so members of level 0 depend on no other
+ * all-reduce. Within a level, members are sorted by the number of instructions on the longest path
+ * to the member, because the backward pass computes a gradient later if that path is longer.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();
@@ -80,7 +85,10 @@ function levels(order: readonly HloInstruction[], members: readonly Member[]): M
   return byLevel.map((level) => level.sort((a, b) => depthOf(a) - depthOf(b)));
 }
 
-/** Cuts one level's members into buckets of at least `bucketBytes`; the last may be smaller. */
+/**
+ * Cuts the members of one level (operands of all-reduces that do not depend on each other) into
+ * buckets of at least `bucketBytes`. The last bucket may be smaller. Scalars join the last bucket.
+ */
 function cut(level: readonly Member[], bucketBytes: number): Member[][] {
   const buckets: Member[][] = [];
   let open: Member[] = [];
@@ -108,7 +116,10 @@ function bytesOf(members: readonly Member[]): number {
   return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** The module with one all-reduce for each bucket. `buckets` has to be in order of level. */
+/**
+ * Returns the module with one all-reduce for each bucket. A bucket must come after all buckets
+ * whose sums its members depend on.
+ */
 function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
   const made = new Map<HloInstruction, HloInstruction>();
   const results = new Map<AllReduce, HloInstruction[]>();
@@ -126,7 +137,10 @@ function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
   const root = rewrite(module.entry.root);
   return { ...module, entry: { ...module.entry, root } };
 
-  /** The replacement of an instruction. All-reduces that it depends on must be replaced before. */
+  /**
+   * Returns the replacement of an instruction. If the instruction depends on an all-reduce of the
+   * old module, the bucket with that all-reduce must have been made before.
+   */
   function rewrite(it: HloInstruction): HloInstruction {
     for (const each of postOrder(it)) if (!made.has(each)) made.set(each, replaced(each));
     return made.get(it)!;

@@ -20,9 +20,10 @@ import { at } from '../../numerics/assert.ts';
 import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
 
 /**
- * Brings every dot and convolution to a form that one matmul with offset tables can compute: f32
- * operands; no padding, no dilated input, no groups; the output feature first or last. Strides,
- * dilated windows, reversal and the order of dimensions stay, because tables can express them.
+ * Changes every dot and convolution so that one matmul with tables of element offsets can compute
+ * it. Afterwards operands are f32, and a convolution has no padding, no dilated input and no
+ * groups, and has the output feature as the first or last dimension. Strides, dilated windows,
+ * reversed windows and the order of dimensions stay, because the tables can express them.
  */
 export function canonicalize(module: HloModule): HloModule {
   const entry = mapInstructions(module.entry, (it, operands) => {
@@ -52,13 +53,19 @@ function canonicalConvolution(it: Convolution): HloInstruction {
   return featureAtTheEdge(explicitPadding(it));
 }
 
-/** Converts the operands to f32, and converts the result once to the instruction's type. */
+/**
+ * Converts the operands of a dot or convolution to f32, and converts the f32 result to the type of
+ * the original instruction, so that the result is rounded only once.
+ */
 function throughF32(it: Dot | Convolution): HloInstruction {
   const operands = it.operands.map((x) => labelled(convert(x, 'f32'), it, 'f32'));
   return labelled(convert(withOperands(it, operands), it.shape.type), it, 'rounded');
 }
 
-/** Replaces groups by one convolution each, concatenated along the output feature. */
+/**
+ * Replaces a convolution with groups by one convolution for each group. The results are
+ * concatenated along the output feature.
+ */
 function splitGroups(it: Convolution, groups: number, kind: 'batch' | 'feature'): HloInstruction {
   const of = it.dimensions;
   const inputDimension = kind === 'batch' ? of.inputBatch : of.inputFeature;
@@ -73,7 +80,7 @@ function splitGroups(it: Convolution, groups: number, kind: 'batch' | 'feature')
   return labelled(concatenate(parts, of.outputFeature), it, 'groups');
 }
 
-/** Slice `index` of `count` slices of equal size along a dimension. */
+/** Returns part `index` of `x` after cutting `x` into `count` equal parts along a dimension. */
 function part(x: HloInstruction, dimension: number, index: number, count: number): HloInstruction {
   const { dims } = arrayShapeOf(x);
   const size = at(dims, dimension) / count;
@@ -82,7 +89,10 @@ function part(x: HloInstruction, dimension: number, index: number, count: number
   return slice(x, starts, limits);
 }
 
-/** Replaces the window's padding and dilation of the input by a `pad` instruction with zeros. */
+/**
+ * Replaces the padding and the input dilation of a convolution's window by a `pad` instruction that
+ * adds zeros.
+ */
 function explicitPadding(it: Convolution): Convolution {
   if (it.window.every(isSolid)) return it;
   const [input, kernel] = [at(it.operands, 0), at(it.operands, 1)];
@@ -104,8 +114,10 @@ function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
 }
 
 /**
- * Makes the output feature the last dimension, followed by a transpose, unless it is first or last
- * already. A matmul's result has rows first and columns last, so the feature cannot lie between.
+ * Makes the output feature the last dimension of a convolution, and adds a transpose that restores
+ * the old order. Does nothing if the output feature is the first or the last dimension. Rows are
+ * the first dimensions of a matmul's result and columns the last, so the output feature, which is
+ * either all rows or all columns, cannot lie between other dimensions.
  */
 function featureAtTheEdge(it: Convolution): HloInstruction {
   const of = it.dimensions;
@@ -136,7 +148,10 @@ function arrayShapeOf(x: HloInstruction): { readonly dims: readonly number[] } {
   return isArray(x.shape) ? x.shape : arrayShape('f32', []);
 }
 
-/** Names `x` after the instruction `of`, which it replaces a part of, with an optional suffix. */
+/**
+ * Returns `x` with the name of the instruction `of`, plus an optional suffix. `x` is one of the
+ * instructions that replace `of`.
+ */
 function labelled<T extends HloInstruction>(x: T, of: HloInstruction, suffix?: string): T {
   if (of.name === undefined) return x;
   return { ...x, name: suffix === undefined ? of.name : `${of.name}/${suffix}` };

@@ -4,7 +4,7 @@ import { structureKey } from '../structure.ts';
 
 /**
  * Eliminates common subexpressions: instructions with equal opcode, attributes and operands become
- * one. Parameters, infeeds, outfeeds and their tokens stay separate.
+ * one instruction. Parameters, infeeds, outfeeds and `after-all` tokens are never joined.
  */
 export function cse(module: HloModule): HloModule {
   const numbers = new Map<HloInstruction, number>();

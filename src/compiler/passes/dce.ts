@@ -4,9 +4,9 @@ import { mapInstructions, postOrder, withOperands } from '../../hlo/traverse.ts'
 import { assert, at } from '../../numerics/assert.ts';
 
 /**
- * Eliminates dead code. A module contains only instructions that its root depends on, so the only
- * dead code is elements of an all-reduce that nothing reads. Infeed data that nothing reads stays,
- * because the host sends it.
+ * Eliminates dead code. Every instruction of a module is one that the root depends on, so the only
+ * dead code is the elements of an all-reduce that no instruction reads. Infeed data that no
+ * instruction reads stays, because the host sends it in any case.
  */
 export function dce(module: HloModule): HloModule {
   const read = elementsRead(module);
@@ -29,7 +29,10 @@ export function dce(module: HloModule): HloModule {
   return { ...module, entry };
 }
 
-/** Elements that are read of each tuple-shaped all-reduce; undefined if the whole tuple is used. */
+/**
+ * Returns, for each all-reduce whose result is a tuple, the indices of the elements that
+ * instructions read. Returns undefined for an all-reduce whose whole tuple is used.
+ */
 function elementsRead({ entry }: HloModule): Map<HloInstruction, Set<number> | undefined> {
   const read = new Map<HloInstruction, Set<number> | undefined>();
   for (const it of postOrder(entry.root)) {

@@ -19,15 +19,17 @@ import { variesByCore } from '../sharing.ts';
 export type FusedLoopSupport = (body: HloComputation) => true | string;
 
 /**
- * Gathers element-wise operations, changes of shape and reductions into fused loops, users first.
- * An instruction takes the first of these ways that is possible:
+ * Gathers element-wise operations, changes of shape and reductions into fused loops. Visits users
+ * before operands. Each instruction takes the first of these ways that is possible:
  *
- * 1. The instruction joins the loops of its users, if all users are in loops, and if that is one
- *    loop or the instruction is cheap to compute twice.
- * 2. A reshape stays outside of loops, where it costs nothing.
- * 3. The instruction becomes one more output of a loop that uses it. Its other users read the
- *    output from memory.
- * 4. The instruction starts a loop. Throws `unsupported-program` if `supports` refuses that loop.
+ * 1. The instruction joins the loops of its users. All users must be in loops, and either these
+ *    users are in the same loop or the instruction is cheap enough to compute in several loops.
+ * 2. The instruction stays outside of loops. Only a reshape can do so, because it costs nothing
+ *    there.
+ * 3. The instruction becomes an additional output of a loop that uses it. Users in other places
+ *    read that output from memory.
+ * 4. The instruction starts a new loop. Throws `unsupported-program` if `supports` refuses that
+ *    loop.
  */
 export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
   const plan = planGroups(module.entry, supports);
@@ -35,7 +37,7 @@ export function fuse(module: HloModule, supports: FusedLoopSupport): HloModule {
 }
 
 /**
- * A fused loop while it is planned. `outputs[0]` is the instruction that started the loop; all
+ * A fused loop that is being planned. `outputs[0]` is the instruction that started the loop. All
  * outputs have the dimensions of `outputs[0]`.
  */
 interface Group {
@@ -44,11 +46,11 @@ interface Group {
   readonly varies: boolean;
 }
 
-/** The state of planning: which groups compute each instruction. */
+/** State of the planning: the groups (future fused loops) that compute each instruction. */
 class Plan {
-  /** The groups that compute an instruction; none if it stays outside of loops. */
+  /** Groups that compute an instruction. An instruction outside of loops has no groups. */
   readonly groupsOf: Map<HloInstruction, Group[]> = new Map();
-  /** The group that has an instruction as output. */
+  /** Group that has the instruction as an output. An instruction that is no output has no entry. */
   readonly outputOf: Map<HloInstruction, Group> = new Map();
   readonly usersOf: Map<HloInstruction, HloInstruction[]>;
   readonly varies: ReadonlySet<HloInstruction>;
@@ -120,7 +122,10 @@ function isFusible({ opcode }: HloInstruction): boolean {
   return elementwise.has(opcode) || indexing.has(opcode) || reducing.has(opcode);
 }
 
-/** Decides which groups compute one instruction. The users of the instruction must be decided. */
+/**
+ * Decides which groups (future fused loops) compute the instruction `it`. The groups of all users
+ * of `it` must have been decided before.
+ */
 function place(plan: Plan, it: HloInstruction, isRoot: boolean): void {
   const users = plan.usersOf.get(it)!;
   const groups = [...new Set(users.flatMap((user) => plan.groups(user)))];
@@ -131,7 +136,7 @@ function place(plan: Plan, it: HloInstruction, isRoot: boolean): void {
   startGroup(plan, it);
 }
 
-/** True if `user` is outside of all loops, and therefore reads its operands from memory. */
+/** True if `user` is outside of all loops. Such an instruction reads its operands from memory. */
 function needsMemory(plan: Plan, user: HloInstruction): boolean {
   return plan.groups(user).length === 0;
 }
@@ -146,7 +151,10 @@ function startGroup(plan: Plan, it: HloInstruction): void {
   throw new PodError('unsupported-program', `${name}: ${verdict}`);
 }
 
-/** Adds `it` to all `groups` and returns true; adds it to none if one of them cannot take it. */
+/**
+ * Adds `it` to all `groups` and returns true. If one of the groups cannot take `it`, adds it to no
+ * group and returns false.
+ */
 function joinAll(plan: Plan, it: HloInstruction, groups: readonly Group[]): boolean {
   const joined: Group[] = [];
   for (const group of groups) {
@@ -168,11 +176,14 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** Bounds on a fused loop, which keep its numbers of locals and of addresses moderate. */
+/** Limits of a fused loop, so that the loop does not need too many locals and addresses. */
 const membersMax = 160;
 const operandsMax = 24;
 
-/** True if computing `it` inside the group costs no more than a write to memory and a read. */
+/**
+ * True if computing the instruction `it` inside the group costs no more than writing its value to
+ * memory and reading it there.
+ */
 function isWorthFusing(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (isCheap(it)) return true;
   if (group.varies && !plan.varies.has(it)) return false;
@@ -215,8 +226,8 @@ function isInit(user: HloInstruction, it: HloInstruction): boolean {
 }
 
 /**
- * True for index arithmetic and for comparisons with one value, which take no longer than reading
- * their result from memory.
+ * True for instructions that only compute indices and for comparisons with a scalar. Computing such
+ * an instruction takes no longer than reading its result from memory.
  */
 function isCheap(it: HloInstruction): boolean {
   switch (it.opcode) {
@@ -233,8 +244,9 @@ function isCheap(it: HloInstruction): boolean {
 }
 
 /**
- * True if the outputs need each element of `it` only at their own index: every path from `it` to an
- * output consists of element-wise instructions of the outputs' dimensions.
+ * True if the outputs of the group need an element of `it` only to compute their own elements at
+ * the same index. This holds if every path from `it` to an output consists of element-wise
+ * instructions with the dimensions of the outputs.
  */
 function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode)) return false;
@@ -253,7 +265,10 @@ function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   return true;
 }
 
-/** Makes `it` one more output of a group that uses it. Returns false if that is not possible. */
+/**
+ * Makes `it` an additional output of a group that uses it. Returns false, and changes nothing, if
+ * that is not possible.
+ */
 function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode) || group.varies !== plan.varies.has(it)) return false;
   const users = plan.usersOf.get(it)!;
@@ -271,7 +286,10 @@ function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** True if the group depends, directly or indirectly, on one of `starts`. */
+/**
+ * True if an instruction of the group depends on one of `starts`, directly or through other loops,
+ * or is one of `starts`.
+ */
 function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): boolean {
   const seen = new Set<HloInstruction>();
   const pending = [...starts];
@@ -289,13 +307,17 @@ function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): b
 
 interface Body {
   readonly body: HloComputation;
-  /** The instructions outside that the body's parameters stand for, in order. */
+  /**
+   * Instructions outside of the loop whose values the parameters of `body` take, by parameter
+   * number.
+   */
   readonly operands: readonly HloInstruction[];
 }
 
 /**
- * The group as a computation. Scalar constants are part of the body. A reshape of an array in
- * memory stays outside, where it costs nothing.
+ * Returns the body of the group's fused loop, and the operands of that body. Scalar constants
+ * become part of the body. A reshape of an array in memory stays outside of the body, where it
+ * costs nothing.
  */
 function bodyOf(plan: Plan, group: Group): Body {
   const inside = innerOrder(plan, group);
@@ -328,7 +350,10 @@ function isScalarConstant(it: HloInstruction): boolean {
   return it.opcode === 'constant' && it.shape.dims.length === 0;
 }
 
-/** The members of a group that its body computes, operands before users. */
+/**
+ * Returns the members of a group that the body of its loop computes, operands before users.
+ * Reshapes of arrays in memory are left out.
+ */
 function innerOrder(plan: Plan, group: Group): HloInstruction[] {
   const isInner = (it: HloInstruction): boolean =>
     group.members.has(it) && (group.outputs.includes(it) || !isFreeReshape(plan, it, group));
@@ -358,7 +383,10 @@ function isFreeReshape(plan: Plan, it: HloInstruction, group: Group): boolean {
   return !group.members.has(x) || isFreeReshape(plan, x, group);
 }
 
-/** Returns the new root of the entry, with one fusion for each group. Makes operands first. */
+/**
+ * Returns the new root of the entry computation, with one fusion instruction for each group. Makes
+ * operands before users.
+ */
 function rebuilt(root: HloInstruction, plan: Plan): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();
   const opened = new Set<HloInstruction>();

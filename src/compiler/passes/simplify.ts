@@ -33,9 +33,10 @@ import { bytesOf, type Literal, literal, valueAt } from '../../numerics/literal.
 import { type ArrayShape, elementCount, isArray, sameShape } from '../../numerics/shape.ts';
 
 /**
- * Simplifies algebraically where every bit of the result stays the same, including −0, NaN and
- * rounding. Therefore x + 0 stays if x is a float (−0 + 0 is +0), and nothing cancels in bf16
- * (bf16 arithmetic flushes subnormals).
+ * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
+ * result stays the same, including −0, NaN and rounding. Therefore x + 0 stays if x is a float,
+ * because −0 + 0 is +0. Arithmetic such as x · 1 stays in bf16, because bf16 arithmetic flushes
+ * subnormals.
  */
 export function simplify(module: HloModule): HloModule {
   const known = new Set<HloInstruction>();
@@ -49,19 +50,19 @@ export function simplify(module: HloModule): HloModule {
   return { ...module, entry };
 }
 
-/** Simplifies an instruction until no rule applies any more. */
+/** Applies rules to an instruction until no rule fits any more. */
 function simplifyFully(it: HloInstruction): HloInstruction {
   let now = it;
   for (let next = simplifyOnce(now); next !== now; next = simplifyOnce(now)) now = next;
   return now;
 }
 
-/** Gives `name` to an instruction that has none. */
+/** Returns `it` under the name `name` if `it` has no name. Otherwise returns `it` unchanged. */
 function withName(it: HloInstruction, name: string | undefined): HloInstruction {
   return it.name !== undefined || name === undefined ? it : { ...it, name };
 }
 
-/** Applies the first rule that fits. Returns the instruction itself if none does. */
+/** Applies the first rule that fits. Returns the instruction itself if no rule fits. */
 function simplifyOnce(it: HloInstruction): HloInstruction {
   return foldConstants(it) ?? hoistBroadcast(it) ?? simpler(it) ?? it;
 }
@@ -116,7 +117,7 @@ function simpler(it: HloInstruction): HloInstruction | undefined {
   }
 }
 
-/** Most elements that an operand or the result of a folded instruction may have. */
+/** Constant folding limit: most elements that the result and each operand may have. */
 const foldedElementsMax = 64;
 
 const folded: ReadonlySet<Opcode> = new Set<Opcode>([
@@ -161,8 +162,8 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
 ]);
 
 /**
- * Turns an element-wise operation on arrays that hold one value everywhere into an operation on
- * scalars, whose result is then broadcast.
+ * Replaces an element-wise operation whose operands all hold one value everywhere. The replacement
+ * is the operation on scalars, with its result broadcast.
  */
 function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   if (!elementwise.has(it.opcode) || !isArray(it.shape) || it.shape.dims.length === 0) return;
@@ -173,7 +174,7 @@ function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   return broadcastScalar(simplifyFully(withOperands(retyped, values)), it.shape.dims);
 }
 
-/** The scalar whose broadcast `it` is; undefined for any other instruction. */
+/** Returns the scalar if `it` is the broadcast of a scalar; otherwise returns undefined. */
 function spreadValue(it: HloInstruction): HloInstruction | undefined {
   const scalar = it.opcode === 'broadcast' && it.dimensions.length === 0;
   return scalar ? at(it.operands, 0) : undefined;
@@ -313,7 +314,10 @@ function idempotent(it: Binary): HloInstruction | undefined {
   return a === b && it.shape.type !== 'bf16' ? a : undefined;
 }
 
-/** Replaces an operation with a neutral operand by its other operand: x ∘ neutral = x. */
+/**
+ * Returns x for an operation x ∘ n (or n ∘ x) whose operand n is a constant that never changes the
+ * other operand x, such as x · 1.
+ */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
   if (type === 'bf16') return undefined;
@@ -326,7 +330,10 @@ function withNeutral(it: Binary): HloInstruction | undefined {
 
 const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
 
-/** The right operand that leaves every left operand unchanged to the bit, if there is one. */
+/**
+ * Returns the right operand that leaves every left operand unchanged to the bit, or undefined if
+ * the opcode has no such operand.
+ */
 function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   const float = type === 'f32';
   switch (opcode) {
@@ -349,7 +356,10 @@ function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   }
 }
 
-/** The number in a constant scalar or in the broadcast of one; undefined for anything else. */
+/**
+ * Returns the number of a constant scalar, or of a broadcast constant scalar. Returns undefined for
+ * any other instruction.
+ */
 function constantValue(it: HloInstruction): number | undefined {
   const source = spreadValue(it) ?? it;
   const scalar = isConstant(source) && source.shape.dims.length === 0;

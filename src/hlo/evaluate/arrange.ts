@@ -13,7 +13,8 @@ export function iotaOf(shape: ArrayShape, dimension: number): Literal {
 }
 
 /**
- * Rearranges elements: element `index` of the result is the operand's element at `source(index)`.
+ * Rearranges elements: element `index` of the result is the operand's element at the row-major
+ * offset `source(index)`.
  */
 function rearranged(
   shape: ArrayShape,

@@ -7,14 +7,18 @@ import type { Convolution, Dot, Precision } from '../instruction.ts';
 import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
-/** Number of products that one column of the MXU sums before the sum enters the accumulators. */
+/**
+ * Number of products in one tile of a sum: the products that one column of the MXU adds before the
+ * result enters the accumulators.
+ */
 const tileDepth = tpuV2.mxuSide;
 
 /**
  * Returns Σ_k lhs[k] · rhs[k] in the order of sums that all implementations keep
- * (docs/ARCHITECTURE.md, "Order of sums"): k ascends in tiles of 128, a tile is ((0 + p0) + p1) +
- * …, and the tiles are summed in order. Sums are f32. `lhsAt` and `rhsAt` are offsets from `bases`.
- * A negative `lhsAt` is padding, which counts as +0.
+ * (docs/ARCHITECTURE.md, "Order of sums"): k ascends in tiles of 128, a tile of products p is ((0 +
+ * p0) + p1) + …, and the tiles are summed in order. Sums are f32. Entry k of `lhsAt` and `rhsAt` is
+ * the offset of an element from `bases`. A negative entry of `lhsAt` stands for padding, which
+ * counts as +0.
  */
 function sumOfProducts(
   lhs: Float64Array,
@@ -46,7 +50,10 @@ function product(a: number, b: number): number {
   return Math.abs(exact) < 2 ** -126 ? 0 : Math.fround(exact);
 }
 
-/** Returns the elements as the MXU multiplies them: rounded to bf16, except for `highest`. */
+/**
+ * Returns the elements as the MXU multiplies them: rounded to bf16 with precision `default`,
+ * unchanged with precision `highest`.
+ */
 function multiplicands(it: Literal, precision: Precision): Float64Array {
   const values = numbersOf(it);
   return precision === 'default' ? values.map(roundToBf16) : values;
@@ -122,8 +129,8 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
   return literalFrom(it.shape, (i) => values[i]!);
 
   /**
-   * Returns the offset in the input of each element of the window at `index` of the result, in the
-   * order of k. The offset is −1 in padding.
+   * Returns the offsets in the input of all elements of one window, in the order of k. The window
+   * is the one from which element `index` of the result is computed. Padding has the offset −1.
    */
   function inputDepth(index: readonly number[]): number[] {
     const depth: number[] = [];

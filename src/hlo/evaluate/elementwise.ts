@@ -134,7 +134,10 @@ function orderedOf(opcode: BinaryOpcode): (a: number, b: number) => number {
   return opcode === 'maximum' ? Math.max : Math.min;
 }
 
-/** Returns a function that is 1 if the comparison holds, else 0. With a NaN, only NE holds. */
+/**
+ * Returns a function that compares a with b: 1 if the comparison holds, otherwise 0. If a or b is
+ * NaN, NE returns 1 and all other comparisons return 0.
+ */
 export function comparison(direction: Compare['direction']): (a: number, b: number) => number {
   switch (direction) {
     case 'EQ':
@@ -155,9 +158,9 @@ export function comparison(direction: Compare['direction']): (a: number, b: numb
 }
 
 /**
- * Returns the function that converts one value. Float to integer rounds towards zero and saturates,
- * and makes NaN 0. Integer to integer wraps modulo 2^32. Any type to pred is true if the value is
- * not 0. Integer to bf16 rounds twice: to f32, then to bf16.
+ * Returns the function that converts one value. Floats become integers by rounding towards zero and
+ * saturating; NaN becomes 0. Integers become other integers modulo 2^32. A value becomes the pred
+ * true if it is not 0. Integers become bf16 by rounding twice: to f32, then to bf16.
  */
 export function conversion(from: ElementType, to: ElementType): (x: number) => number {
   if (to === 'pred') return (x) => Number(x !== 0);

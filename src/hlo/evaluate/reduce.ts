@@ -5,10 +5,13 @@ import type { Reduce, ReduceWindow, SelectAndScatter, WindowDimension } from '..
 import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
-/** A computation on scalars, as a function of numbers that returns all its results. */
+/** A computation on scalars, as a function that takes numbers and returns a list of all results. */
 export type ScalarBody = (...values: readonly number[]) => readonly number[];
 
-/** Evaluates a reduce of n inputs. Each element of the results is ((init ∘ x0) ∘ x1) ∘ …. */
+/**
+ * Evaluates a reduce of n inputs. Each element of a result is ((init ∘ x0) ∘ x1) ∘ …, where ∘ is
+ * `body` and x0, x1, … are the reduced elements in row-major order.
+ */
 export function reduceOf(
   it: Reduce,
   operands: readonly Literal[],
@@ -59,8 +62,8 @@ export function reduceWindowOf(
 }
 
 /**
- * Evaluates a select-and-scatter. Padding is never selected. If a window contains only padding, its
- * source element is dropped.
+ * Evaluates a select-and-scatter. Padding is never selected. If a window consists only of padding,
+ * the element of the source for this window is dropped.
  */
 export function selectAndScatterOf(
   it: SelectAndScatter,
@@ -84,8 +87,9 @@ export function selectAndScatterOf(
 }
 
 /**
- * Calls `visit` for each element of the window at `position`, in row-major order, with the
- * element's row-major index in the array, or −1 for padding and holes.
+ * Calls `visit` for each element of the window at `position`, in row-major order. The argument is
+ * the element's row-major index in the array, or −1 for padding and for the holes between dilated
+ * elements.
  */
 function forEachInWindow(
   window: readonly WindowDimension[],

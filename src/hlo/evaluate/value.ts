@@ -19,7 +19,8 @@ export function flattened(value: Value): Literal[] {
 }
 
 /**
- * Makes a literal from `element(i)`, an f32 or an integer, which is rounded to the element type.
+ * Makes a literal. Element i is `element(i)`, an f32 or an integer, rounded to the element type of
+ * `shape`.
  */
 export function literalFrom(shape: ArrayShape, element: (i: number) => number): Literal {
   const data = storage(shape.type, elementCount(shape));
@@ -29,8 +30,8 @@ export function literalFrom(shape: ArrayShape, element: (i: number) => number): 
 }
 
 /**
- * Gathers elements without changing their bits: element i is element `from[i]` of `source`, or
- * element 0 of `other` if `from[i]` is negative.
+ * Gathers elements without changing their bits. Element i of the result is element `from[i]` of
+ * `source`, or element 0 of `other` if `from[i]` is negative.
  */
 export function gathered(
   shape: ArrayShape,
@@ -89,8 +90,9 @@ export function forEachIndex(
 }
 
 /**
- * Returns the row-major offsets of all elements with index 0 in every dimension that is not
- * `chosen`. The offsets are in row-major order of the chosen dimensions, the first one outermost.
+ * Returns the row-major offsets of the elements whose index is 0 in every dimension that is not in
+ * `chosen`. The offsets are in row-major order of the chosen dimensions, with the first chosen
+ * dimension outermost.
  */
 export function offsetsAlong(dims: readonly number[], chosen: readonly number[]): number[] {
   const strides = stridesOf(dims);

@@ -1,15 +1,17 @@
 /**
- * Matmuls with one operand that is mostly zeros, such as the output of a ReLU or the gradient of a
+ * Matmuls of which one operand is mostly zeros, such as the output of a ReLU or the gradient of a
  * max pooling.
  *
- * Multiplications by zero are skipped. This changes no bits: a sum that starts from +0 is never −0,
- * so adding ±0 does not change it, and the dense operand is checked to be finite (0 · ∞ is NaN).
- * The nonzero values of the sparse operand are listed in the order of the depth, each with the
- * position of its row in the dense operand. A row of 32 sums stays in registers while its list is
- * processed.
+ * The kernels skip multiplications by zero. The result stays bit-identical: a sum that starts from
+ * +0 is never −0, so adding ±0 does not change the sum, and the dense operand is checked to be
+ * finite, because 0 · ∞ is NaN. The kernels list the nonzero values of the sparse operand in
+ * ascending depth (k in C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a value and the
+ * position of the matching row of the dense operand. While the kernel processes the list of a row,
+ * 32 sums of the row stay in registers.
  *
- * There are two methods, `sparseWindows` and `sparseColumns`. A method returns false if it cannot
- * compute the matmul, and may have written to C before; the dense code then computes all of C.
+ * There are two methods: `sparseWindows` for a sparse A and `sparseColumns` for a sparse B. A
+ * method returns false if it cannot compute the matmul. The dense code then computes all of C
+ * again, including elements that the method has already written.
  */
 import {
   bf16,
@@ -25,32 +27,39 @@ import {
 } from './gemm';
 import { ENTRIES, LISTED_WORDS, PIECES, ROW_NUMBERS, SPARSE_RANGES, STAGE, STARTS, STRIPS, TILE, TURNED, UNUSED } from './gemm-workspace';
 
-/** Number of sums in a row that stays in registers: eight registers of four. */
+/**
+ * Number of sums that are computed together and stay in registers: eight registers of four sums.
+ */
 const STRIP: i32 = 32;
 const STRIP_BYTES: usize = STRIP * 4;
-/** Smallest number of multiply-adds for which the search for zeros is worth its time. */
+/** Smallest number of multiply-adds of a matmul for which a search for zeros saves time. */
 const LEAST_WORK: f64 = 1_000_000;
 /**
- * Largest number of nonzero values among 256 samples for which skipping zeros is faster. [measured]
+ * Largest numbers of nonzero values, among 256 samples of the left or the right operand, with which
+ * skipping zeros is faster than the dense code. [measured]
  */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;
 const MOST_PIECES: i32 = 1024;
 /**
- * Limits of the packed dense operand: words in all strips, and depth of the panel that fills them.
+ * Limits of the dense operand: the number of words in all its packed strips, and the depth, which
+ * the buffer STAGE limits (`packStrips` packs eight lanes at a time in STAGE).
  */
 const MOST_STRIP_WORDS: i32 = 196_608;
 const MOST_DEPTH: i32 = LISTED_WORDS / 8;
-/** Columns of B that are listed together, and their depth. Their product is `LISTED_WORDS`. */
+/**
+ * Size of the block of a sparse B whose nonzero values are listed at a time: columns and depth. The
+ * product of both is `LISTED_WORDS`.
+ */
 const LISTED_COLUMNS: i32 = 64;
 const LISTED_DEPTH: i32 = 384;
 const MOST_STRIP_LANES: i32 = MOST_STRIP_WORDS / LISTED_DEPTH;
 
 /**
- * Computes C and skips the zeros of A or of B. Samples both operands first. Returns false if the
- * dense code has to compute C: too few zeros, too little work, or an operand that no method can
- * handle.
+ * Computes C and skips the zeros of A or of B. Returns false if the dense code has to compute C
+ * instead: multiplicands are not bf16, the matmul is small, a sample of both operands shows too few
+ * zeros, or neither method can handle the operands.
  */
 export function sparseMatmul(
   m: i32,
@@ -74,7 +83,7 @@ export function sparseMatmul(
   return sparseColumns(m, n, depth, lhs, rowTable, rhs, columnTable, c, stride, workspace);
 }
 
-/** Samples 256 values, spread over an operand, and returns the number of nonzero ones. */
+/** Samples 256 values that are spread over an operand. Returns the number of nonzero samples. */
 function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usize): i32 {
   let count = 0;
   for (let i: u32 = 0; i < 256; i++) {
@@ -89,9 +98,9 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 // ------------------------------------------------------------------- A is sparse: windows of rows
 
 /**
- * Computes C for a sparse A. In a convolution, the windows of many rows of A overlap in one stretch
- * of memory. The nonzero values of such a stretch are listed once, and a row consists of a few
- * pieces of that list. B is packed in strips of 32 columns.
+ * Computes C for a sparse A. In a convolution, the windows of neighbouring rows of A overlap in
+ * memory. The function lists the nonzero values of such a stretch of memory once. Each row of A
+ * then consists of a few pieces of the list. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -139,10 +148,13 @@ function sparseWindows(
 }
 
 /**
- * Cuts the depth into pieces: runs of consecutive words of A within one tile. Writes four words for
- * each piece: the byte offsets into STARTS of its first word and of the word after its last, the
- * distance in bytes from its position in A to its row in the strip of B, and its tile. A piece with
- * tile −1 ends the list. Returns false if there are too many pieces.
+ * Cuts the depth into pieces. A piece is a run of consecutive words of A within one tile. Returns
+ * false if there are too many pieces. Writes four words for each piece to `to`:
+ *
+ * 1. The byte offset in STARTS (see `listStretch`) for the first word of the piece.
+ * 2. The byte offset in STARTS for the word after the piece.
+ * 3. The number of bytes to add to the position of a word of A to get its row in a strip of B.
+ * 4. The number of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {
   let count = 0;
@@ -167,8 +179,8 @@ function cutPieces(depth: i32, to: usize): bool {
 }
 
 /**
- * Returns the number of rows, from the first of `table` on, that lie within `span` words: at least
- * 1.
+ * Counts consecutive rows of A, from the first entry of `table` on, whose offsets differ by at most
+ * `span` words. Returns at least 1 and at most `count` or MOST_ROWS.
  */
 function rowsWithin(table: usize, count: i32, span: i32): i32 {
   let low = load<i32>(table);
@@ -184,9 +196,9 @@ function rowsWithin(table: usize, count: i32, span: i32): i32 {
 }
 
 /**
- * Lists the nonzero values of `count` words of A, starting with word `first`. STARTS receives, for
- * each word, the address of the first entry at or after that word. Returns false if a word needs
- * the slow rounding (see `needsCare`).
+ * Lists the nonzero values among `count` words of A, from word `first` on, in ENTRIES. For each of
+ * these words, STARTS receives the address of the first entry at or after the word. Returns false
+ * if a word needs the slow rounding (see `needsCare`).
  */
 function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool {
   const range = workspace + SPARSE_RANGES;
@@ -214,8 +226,9 @@ function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool
 // --------------------------------------------------------------------- B is sparse: Cᵀ = Bᵀ · Aᵀ
 
 /**
- * Computes C for a sparse B. The nonzero values of B are listed, 64 columns at a time. A is packed
- * in strips of 32 rows. The sums form the transpose of C and are transposed at the end.
+ * Computes C for a sparse B. The function lists the nonzero values of B, 64 columns at a time, and
+ * packs A in strips of 32 rows. The sums form blocks of the transpose of C; each complete block is
+ * transposed into C.
  */
 function sparseColumns(
   m: i32,
@@ -263,8 +276,9 @@ function sparseColumns(
 }
 
 /**
- * Lists the nonzero values of each column, tile by tile. STARTS receives the address of the first
- * entry of each tile: `tiles` addresses for a column, then those of the next column.
+ * Lists the nonzero values of each column of B in ENTRIES, tile by tile. STARTS receives the
+ * address of the first entry of every tile: all tiles of the first column, then all tiles of the
+ * second column, and so on.
  */
 function listColumns(
   width: i32,
@@ -302,7 +316,7 @@ function listColumns(
   store<u32>(start, <u32>entry);
 }
 
-/** Writes C[m, width] from its transpose in `turned`. m is a multiple of 4. */
+/** Transposes the block `turned`, which is [width, m], into C[m, width]. m is a multiple of 4. */
 function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): void {
   const from = (<usize>m) << 2;
   for (let j = 0; j < width; j += 4) {
@@ -340,13 +354,16 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
 // ----------------------------------------------------------------------------------- both methods
 
 /**
- * Computes one tile of `height` rows of 32 sums. For each of its pieces, a row processes the
- * entries from the piece's first start to its last start. `perRow` is the distance in bytes that
- * the dense rows shift for each word of a row's offset.
+ * Computes one tile of the sums for `height` rows, 32 sums in each row. `pieces` to `piecesEnd` are
+ * the pieces of the tile (see `cutPieces`). For each piece, a row adds the products of the listed
+ * nonzero values. If the positions in the list count from the start of the sparse operand, `perRow`
+ * is the number of bytes to subtract for each word of the row's offset. If the positions count from
+ * the start of a row, `perRow` is 0.
  *
- * Each turn of the inner loop stores two sums to `unused`. The stores force the JavaScript engine
- * to compute these sums before it loads the other vectors. Without them, the engine loads all eight
- * vectors first, runs out of registers for the sums, and is 1.6 times slower.
+ * Each iteration of the inner loop also stores two sums to `unused`, which is never read. The
+ * stores force the JavaScript engine to compute these sums before it loads more vectors. Without
+ * the stores, the engine loads all eight vectors first, runs out of registers for the sums, and is
+ * 1.6 times slower.
  */
 function sumRows(
   height: i32,
@@ -418,7 +435,8 @@ function sumRows(
 }
 
 /**
- * Rounds the dense operand and packs it as strips [depth, 32]. Returns false if it is not finite.
+ * Rounds the dense operand to bf16 and packs it in strips of 32 lanes (rows of A or columns of B):
+ * [depth, 32] each. Returns false if the operand contains an infinity or a NaN.
  */
 function packStrips(
   lanes: i32,

@@ -1,5 +1,6 @@
 /**
- * Sizes of the blocks that a matmul works on, and their byte offsets in the workspace of a call.
+ * Sizes of the blocks that a matmul is divided into, and byte offsets of the buffers in the
+ * workspace (scratch memory) of a call.
  */
 import { ROWS } from './config';
 
@@ -10,14 +11,15 @@ export const TILE: i32 = 128;
 export const ROW_BLOCK: i32 = ROWS * 16;
 export const COLUMN_BLOCK: i32 = 512;
 export const DEPTH_BLOCK: i32 = 384;
-// Size of the buffer for the total of one segment, which is used if a segment has several tiles.
+// Size of the buffer for the sums of one segment. The kernel uses this buffer if a call has several
+// segments and a segment has several tiles.
 export const TOTAL_ROWS: i32 = 384;
 export const TOTAL_COLUMNS: i32 = 256;
-// Largest stretch of A, in words, that is rounded once because the windows of many rows overlap in
-// it.
+// Longest stretch of A, in words, that the kernel rounds as a whole. Rounding a stretch as a whole
+// saves time if the windows of many rows overlap in the stretch.
 export const STAGE_WORDS: i32 = 24576;
-// Largest number of words of a sparse operand in one list, and number of sums in a transposed
-// block.
+// LISTED_WORDS is the largest number of words of a sparse operand whose nonzero values are in one
+// list. TURNED_WORDS is the number of sums in a block of the transpose of C.
 export const LISTED_WORDS: i32 = STAGE_WORDS;
 const TURNED_WORDS: i32 = 64 * COLUMN_BLOCK;
 
@@ -28,8 +30,8 @@ export const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
 export const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
 export const STAGE: usize = EDGE + 6 * COLUMNS * 4;
 export const TOTAL: usize = STAGE + STAGE_WORDS * 4;
-// Offsets for sparse matmuls, see gemm-sparse.ts. The strips share memory with the packed columns
-// of dense matmuls.
+// Byte offsets of the buffers for sparse matmuls, see gemm-sparse.ts. The strips of a sparse matmul
+// share memory with the packed columns of a dense matmul.
 export const STRIPS: usize = PACKED_COLUMNS;
 export const SPARSE_RANGES: usize = ROW_RANGES;
 export const ENTRIES: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;

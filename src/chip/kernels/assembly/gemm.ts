@@ -1,16 +1,16 @@
 /**
  * Matmul of the fast MXU on f32 data in memory. One thread runs one call at a time.
  *
- * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. A tile is
- * ((0+p0)+p1)+…, the sum of tiles is ((t0+t1)+t2)+…, and segments are summed in the same way. A
- * product whose exact magnitude is below 2^-126 counts as +0, a product too large for f32 as
- * infinity.
+ * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. With products p, a
+ * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…, and segments are summed in the
+ * same way. A product whose exact magnitude is below 2^-126 counts as +0. A product that is too
+ * large for f32 counts as infinity.
  *
  * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost),
  * which the inner loop reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. Packing
  * rounds the multiplicands to bf16 if the call asks for it, and records the range of exponents of
- * each panel. Only if the products of two panels could leave the normal range does the slower,
- * exact tile run.
+ * each panel. If the products of two panels could leave the normal range of f32, the slower
+ * function `multiplyTileExactly` multiplies the panels.
  */
 import { FUSED, ROWS } from './config';
 import { sparseMatmul } from './gemm-sparse';
@@ -38,29 +38,41 @@ const INFINITY_BITS: u32 = 0x7f80_0000;
 const SMALLEST_NORMAL_BITS: u32 = 0x0080_0000;
 const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38;
 /**
- * Lowest exponent of a panel that is all zero. It is so high that no product counts as underflow.
+ * Lowest exponent that is recorded for a panel of only zeros. The value is so high that no product
+ * of the panel counts as an underflow.
  */
 const NO_EXPONENT: i32 = 1024;
-/** Lowest exponent of a panel with a subnormal number. It is below all exponents of f32. */
+/**
+ * Lowest exponent that is recorded for a panel with a subnormal number. The value is below all
+ * exponents of f32.
+ */
 const SUBNORMAL_EXPONENT: i32 = -1024;
 
-// Arguments of the present call. They are globals because one thread runs one call at a time.
+// Arguments of the current call. They are globals because one thread runs one call at a time.
 let workspace: usize = 0;
 export let bf16: bool = false;
 export let lhsDepth: usize = 0;
 export let rhsDepth: usize = 0;
 let lhsSegment: usize = 0;
 let rhsSegment: usize = 0;
-/** Depth of one tile: 128, or that of a segment if there are several segments of at most 128. */
+/**
+ * Depth of one tile. If the call has several segments with a depth of at most 128, the depth of a
+ * tile is the depth of a segment; otherwise 128.
+ */
 let tileDepth: i32 = 0;
-/** Depth of one block: a whole number of tiles. */
+/**
+ * Depth of one block, a multiple of `tileDepth`. The kernel packs and multiplies block by block.
+ */
 let blockDepth: i32 = 0;
 let segmented: bool = false;
-/** Smallest offset of A along the depth of the present block; the next variable is the largest. */
+/**
+ * Smallest offset (`depthLow`) and largest offset (`depthHigh`) of A along the depth of the current
+ * block.
+ */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
 
-/** Returns the bytes that a call needs at its workspace address. */
+/** Returns the number of bytes of scratch memory that a call needs at `workspaceAddress`. */
 export function workspaceBytes(): usize {
   return WORKSPACE;
 }
@@ -104,8 +116,9 @@ export function gemm(
 }
 
 /**
- * Runs a call whose segments have several tiles each. The first segment is computed in C; every
- * other one is computed in the workspace, block by block, and then added to C.
+ * Runs a call that has several segments with several tiles each. The first segment is computed
+ * directly in C. Every other segment is computed in the workspace, block by block, and each block
+ * is then added to C.
  */
 function sumOfDeepSegments(
   m: i32,
@@ -199,8 +212,8 @@ function multiplyBlock(
   stride: usize,
   add: bool,
 ): void {
-  // The panels of the inner loop should stay in the nearest cache: columns if their block is small,
-  // otherwise rows.
+  // The panels that the inner loop reads should stay in the nearest cache. The inner loop runs over
+  // the columns if the block of columns is small, otherwise over the rows.
   if (width * length <= 4096) {
     for (let i = 0; i < height; i += ROWS) {
       for (let j = 0; j < width; j += COLUMNS) {
@@ -249,8 +262,9 @@ function multiplyPanels(
 }
 
 /**
- * True if a product of the two panels could underflow, or could overflow to infinity where a fused
- * multiply-add would still have a finite sum.
+ * True if the exact code must multiply two panels, whose ranges are at `a` and `b`. The reasons are
+ * a product that could underflow and, with fused multiply-adds, a product that could overflow to
+ * infinity although the fused sum would still be finite.
  */
 // @ts-ignore: decorator
 @inline
@@ -299,8 +313,8 @@ function addTilesExactly(
 }
 
 /**
- * Computes sum + a·b, with one rounding if fused and two if not. Products of two bf16 in the normal
- * range are exact in f32, so both have the same bits.
+ * Computes sum + a·b. With a fused multiply-add there is one rounding, otherwise two. The results
+ * are bit-identical, because the product of two bf16 in the normal range is exact in f32.
  */
 // @ts-ignore: decorator
 @inline
@@ -309,10 +323,11 @@ export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
 }
 
 /**
- * Computes one tile of ROWS×8 sums, which stay in registers: 12 of 16 registers if fused, 10 if
- * not, because the separate product then needs a register too. The loop over the depth is not
- * unrolled: unrolled by 2 or 4, the JavaScript engine regroups the multiply-adds into dependent
- * chains, which is slower. [measured]
+ * Computes one tile of ROWS×8 sums, which stay in registers. With fused multiply-adds, ROWS is 6
+ * and the sums take 12 of 16 registers. Without them, ROWS is 5 and the sums take 10, because the
+ * product needs a register too. The loop over the depth is not unrolled: if it is unrolled by 2 or
+ * 4, the JavaScript engine regroups the multiply-adds into dependent chains, which are slower.
+ * [measured]
  */
 function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, add: bool): void {
   let c00 = i32x4.splat(0);
@@ -354,7 +369,8 @@ function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, a
     b += COLUMNS * 4;
     depth--;
   }
-  // A single branch for all rows: with a branch for each row, the engine keeps the sums in memory.
+  // There is a single branch for all rows. With a branch for each row, the engine would keep the
+  // sums in memory and not in registers.
   if (add) {
     addRow(c, c00, c01);
     c += stride;
@@ -394,8 +410,9 @@ function addRow(c: usize, left: v128, right: v128): void {
 }
 
 /**
- * Computes the same tile for products that may underflow or overflow. It never fuses, and makes
- * underflow +0.
+ * Computes the same tile as `multiplyTile`, for products that may underflow or overflow. Products
+ * and sums are rounded separately (no fused multiply-add), and a product that underflows becomes
+ * +0.
  */
 function multiplyTileExactly(
   depth: i32,
@@ -433,8 +450,8 @@ function flushedProduct(x: v128, y: v128): v128 {
 }
 
 /**
- * Returns the products `p` with zero in each lane whose exact product is below the smallest normal
- * number. Needed for lanes that rounding raised to the smallest normal number.
+ * Returns the products `p`, but zero in each SIMD lane whose exact product x·y is below the
+ * smallest normal number. Such a product may have been rounded up to the smallest normal number.
  */
 function decided(x: v128, y: v128, p: v128): v128 {
   const low = f64x2.mul(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(y));
@@ -476,11 +493,12 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Rounds the stretch of memory that contains all elements of a block of A once, if its windows
- * overlap. In a convolution, packing would round the same elements many times. Returns the address
- * to use in place of `lhs` with the same offsets (it may be outside of the memory). Returns 0 if
- * staging is not worth it, or if the stretch contains numbers that need the slow rounding. Unused
- * words of the stretch only widen the recorded range.
+ * Rounds to bf16 the whole stretch of memory that contains the elements of a block of A. In a
+ * convolution the windows overlap, so rounding during packing would round the same elements many
+ * times. Returns an address to use in place of `lhs` with the same offsets; the address itself may
+ * lie outside of the memory. Returns 0 if the stretch is too long, if the windows overlap too
+ * little, or if the stretch contains numbers that need the slow rounding. Words of the stretch that
+ * no window uses only widen the recorded range of exponents.
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -643,22 +661,23 @@ function packColumnsAsTheyAre(
   packPanel(COLUMNS, NOTED, to, from, table, lanes, steps, depth);
 }
 
-// Modes of packing. ROUNDED records the range of the numbers and rounds them to bf16, NOTED only
-// records the range, AS_THEY_ARE only copies.
+// Modes of packing. ROUNDED rounds the numbers to bf16 and records their range. NOTED copies the
+// numbers and records their range. AS_THEY_ARE only copies the numbers.
 const ROUNDED: i32 = 0;
 const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
-// Range of the last packed panel, as bits of magnitudes: the smallest nonzero magnitude minus 1,
-// and the largest magnitude.
+// Range of the panel that was packed last, as bits of f32 magnitudes: the smallest nonzero
+// magnitude minus 1, and the largest magnitude.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 
 /**
- * Packs `depth` steps of a panel of `width` (5, 6 or 8) lanes. Only `lanes` of them exist; the
- * others repeat the last one, so that every read is of an existing element. The first of three
- * methods that applies is used: vector loads if the lanes are adjacent in memory, 4×4 transposes if
- * four steps are adjacent, otherwise loads of single elements.
+ * Packs a panel of `width` (5, 6 or 8) lanes and `depth` steps. A lane is a row of A or a column of
+ * B; a step is an index along the depth. If only `lanes` lanes exist, the remaining lanes of the
+ * panel repeat the last existing lane. The function uses the first method that applies: vector
+ * loads if the lanes are adjacent in memory; 4×4 transposes if four steps are adjacent in memory;
+ * otherwise loads of single elements.
  */
 // @ts-ignore: decorator
 @inline
@@ -811,7 +830,7 @@ function laneOffset(table: usize, lane: i32, lanes: i32): i32 {
   return load<i32>(table + ((<usize>min(lane, lanes - 1)) << 2));
 }
 
-/** True if the next four steps are of adjacent elements. */
+/** True if the next four entries of the depth table `steps` are offsets of adjacent elements. */
 // @ts-ignore: decorator
 @inline
 function adjacent(steps: usize): bool {
@@ -819,7 +838,10 @@ function adjacent(steps: usize): bool {
   return i32x4.all_true(i32x4.eq(v128.load(steps), expected));
 }
 
-/** Rounds to the nearest bf16, ties to even. Correct for all numbers except NaN and subnormals. */
+/**
+ * Rounds four f32 to the nearest bf16, ties to even. Correct for all numbers except NaN and
+ * subnormals.
+ */
 // @ts-ignore: decorator
 @inline
 function nearest(x: v128): v128 {
@@ -849,7 +871,8 @@ function noteRange(low: v128, high: v128): void {
 }
 
 /**
- * True if the last panel contains a NaN or a subnormal, which `nearest` does not round correctly.
+ * True if the panel or stretch that was rounded last contains a NaN or a subnormal. The function
+ * `nearest` does not round these numbers correctly.
  */
 // @ts-ignore: decorator
 @inline
@@ -858,8 +881,8 @@ export function needsCare(): bool {
 }
 
 /**
- * Rounds packed numbers by the rules of bf16.ts, NaN and subnormals included, and records their
- * range.
+ * Rounds `count` packed numbers to bf16 by the rules of numerics/bf16.ts, including NaNs and
+ * subnormals. Records the range of the rounded numbers.
  */
 function roundWithCare(at: usize, count: i32): void {
   let low = i32x4.splat(-1);
@@ -883,7 +906,8 @@ function rounded(x: v128): v128 {
   return v128.bitselect(kept, quiet, f32x4.eq(x, x));
 }
 
-// The range of a panel is two biased exponents: the smallest of its nonzero values and the largest.
+// Clears the range of a panel. A range consists of the smallest and the largest biased exponent
+// among the nonzero values of the panel.
 // @ts-ignore: decorator
 @inline
 export function clearRange(range: usize): void {
@@ -892,8 +916,9 @@ export function clearRange(range: usize): void {
 }
 
 /**
- * Widens a range by the panel that was packed last. `roundedLater` is true if the panel was rounded
- * after its range was recorded: rounding may have raised the largest exponent by 1.
+ * Widens a range so that it covers the panel that was packed last. If `roundedLater` is true, the
+ * panel was rounded after its range was recorded, and rounding may have raised the largest exponent
+ * by 1.
  */
 export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;

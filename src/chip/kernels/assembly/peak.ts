@@ -1,9 +1,9 @@
-/** Peak of the JavaScript engine's 128-bit arithmetic, which benchmarks compare kernels with. */
+/** Peak speed of the JavaScript engine's 128-bit arithmetic. Benchmarks compare kernels with it. */
 
 /**
- * Runs 12 independent chains of `turns` fused multiply-adds in registers. Each turn has 96 f32
- * operations: 12 chains × 4 lanes × 2. Returns the sum of a lane, so that the engine keeps the
- * work.
+ * Runs 12 independent chains of `turns` fused multiply-adds in registers. Each iteration has 96 f32
+ * operations: 12 chains × 4 lanes × 2 (multiply and add). Returns the sum of one lane, because the
+ * engine would otherwise remove the computation as unused.
  */
 export function fusedPeak(turns: i32, factor: f32, term: f32): f32 {
   const x = f32x4.splat(factor);

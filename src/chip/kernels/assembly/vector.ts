@@ -41,7 +41,8 @@ export function add(to: usize, a: usize, b: usize, count: i32): void {
 const LANES: i32 = 16;
 
 /**
- * Computes the same function as `digest` in numerics/digest.ts, with 16 lanes in SIMD registers.
+ * Computes the digest that numerics/digest.ts defines. The 16 lanes of the digest are in SIMD
+ * registers.
  */
 export function digest(at: usize, count: i32, seed: u64): u64 {
   const low = <i32>seed;
@@ -89,7 +90,9 @@ export function digest(at: usize, count: i32, seed: u64): u64 {
   return (<u64>(<u32>second) << 32) | <u64>(<u32>first);
 }
 
-/** Loads the first `count` (at most 4) words at `at` into a vector. The other lanes are zero. */
+/**
+ * Loads the first `count` (at most 4) words at `at` into a vector. The remaining lanes are zero.
+ */
 function partial(at: usize, count: i32): v128 {
   let x = i32x4.splat(0);
   if (count > 0) x = v128.load32_lane(at, x, 0);
@@ -132,8 +135,9 @@ function mixed(h: i32): i32 {
 // ---------------------------------------------------------------------------------------- philox
 
 /**
- * Writes `count` random words of Philox 4×32-10 to `to`. Block i, four words, uses the 128-bit
- * counter plus i. `counter0` is the lowest word of the counter. [Salmon et al., SC 2011]
+ * Writes `count` random words of Philox 4×32-10 to address `to`. Each block has four words: block i
+ * is generated from the 128-bit counter plus i. `counter0` is the lowest word of the counter.
+ * [Salmon et al., SC 2011]
  */
 export function philox(
   to: usize,
