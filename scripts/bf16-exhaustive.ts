@@ -8,16 +8,16 @@ import { script } from './command.ts';
  */
 
 /**
- * The 65,536 f32 values with the same upper 16 bits, and the bf16 values of the definition. Both
- * have two views of the same memory: bits (`inputs`, `expectedBits`) and numbers (`values`,
- * `expected`).
+ * Inputs of one round: the 65,536 f32 values with the same upper 16 bits. The expected outputs are
+ * their bf16 values by `bf16ByDefinition`, widened to f32. Both arrays have two views of the same
+ * memory: as bits (`inputs`, `expectedBits`) and as numbers (`values`, `expected`).
  */
 const inputs = new Uint32Array(0x1_0000);
 const values = new Float32Array(inputs.buffer);
 const expected = new Float32Array(0x1_0000);
 const expectedBits = new Uint32Array(expected.buffer);
 
-/** Counts the inputs with the given upper 16 bits whose conversion differs from the definition. */
+/** Counts the f32 values with the given upper 16 bits that `bf16FromF32Bits` converts wrongly. */
 function differencesIn(upper: number): number {
   const exponent = (upper >>> 7) & 0xff;
   return exponent === 0xff ? specialDifferencesIn(upper) : finiteDifferencesIn(upper, exponent);
@@ -37,8 +37,9 @@ function finiteDifferencesIn(upper: number, exponent: number): number {
 }
 
 /**
- * Counts differences among infinities and NaNs. By definition an infinity stays, and a NaN keeps
- * its sign and the upper bits of its payload, and becomes quiet.
+ * Counts wrong conversions of infinities and NaNs with the given upper 16 bits. The expected result
+ * of an infinity is the same infinity. The expected result of a NaN has the same sign and the same
+ * upper bits of the payload, and is quiet.
  */
 function specialDifferencesIn(upper: number): number {
   let differences = 0;
@@ -52,10 +53,10 @@ function specialDifferencesIn(upper: number): number {
 
 script(
   'bf16-exhaustive',
-  'convert every f32 to bf16 and hold it against the definition: takes minutes',
+  'convert every f32 to bf16 and compare each result with the definition (takes minutes)',
   '',
 ).parse();
 let differences = 0;
 for (let upper = 0; upper < 0x1_0000; upper++) differences += differencesIn(upper);
-console.log(`${2 ** 32} inputs, ${differences} differ`);
+console.log(`${2 ** 32} inputs, ${differences} wrong results`);
 process.exitCode = differences === 0 ? 0 : 1;

@@ -1,10 +1,11 @@
 /**
- * Breaks one Cloud TPU in the middle of a run, and prints after how many ms the run ended with an
- * error that names this Cloud TPU.
+ * Breaks one Cloud TPU in the middle of a run, which must end with an error that names this Cloud
+ * TPU. Prints the error, and the time, in ms, from the last step before the fault to the error.
  *
  *   node dist/scripts/break-worker.js throw|exit|block|kill
  *
- * Ends with exit code 3, as `pod train` would.
+ * The exit code is 3, like that of `pod train` after the loss of a Cloud TPU. It is 1 if the run
+ * finishes as if no Cloud TPU had been broken.
  */
 import { Argument } from 'commander';
 import { openThreadPod, type ThreadPod } from '../cluster/threads/pool.ts';
@@ -17,9 +18,9 @@ import { script } from './command.ts';
 const kinds = ['throw', 'exit', 'block', 'kill'] as const;
 const command = script(
   'break-worker',
-  'break one Cloud TPU in the middle of a run: how long until it is named (exit code 3, as pod train)',
+  'break one Cloud TPU in the middle of a run, and print the time until the run names it (exit code 3, as pod train)',
   'block',
-).addArgument(new Argument('<how>', 'how it breaks').choices(kinds));
+).addArgument(new Argument('<how>', 'how the Cloud TPU breaks').choices(kinds));
 const [kind] = command.parse().processedArgs as [(typeof kinds)[number]];
 const tpu = 5;
 const atStep = 7;
@@ -38,16 +39,19 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     for await (const event of train(config, { openPod, now: () => performance.now() })) {
       if (event.kind !== 'step' || event.step !== atStep) continue;
-      // 2 ms later, when the timer fires, the pod is in the middle of the next step.
+      // `kill` takes effect 2 ms later, in the middle of the next step. The faults of the other
+      // kinds were given to the pod when it was opened, for that same step.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     }
-    process.stderr.write('break-worker: the run went on to its end\n');
+    process.stderr.write('break-worker: the run finished as if no Cloud TPU had been broken\n');
     process.exitCode = 1;
   } catch (error) {
     if (!(error instanceof PodError)) throw error;
     const ms = (performance.now() - brokenMs).toFixed(0);
-    process.stdout.write(`${how}: named after ${ms} ms: ${error.code}: ${error.message}\n`);
+    process.stdout.write(
+      `${how}: the Cloud TPU was named after ${ms} ms: ${error.code}: ${error.message}\n`,
+    );
     process.exitCode = error.exitCode;
   }
 }

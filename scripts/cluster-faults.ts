@@ -1,16 +1,16 @@
 /**
  * Injects faults into pods while they train, each fault many times, and prints how long the master
- * took to notice each fault and to recover. Every run must end with exit code 0 and with the digest
- * of `pod train` in threads, commit every step once and in order, and log each broken Cloud TPU.
- * Needs Docker with Compose and the built image, except with `--processes`.
+ * took to notice each fault and to recover. Every run must end with exit code 0 and with the same
+ * digest of the weights as `pod train` in threads. It must commit every step once and in order, and
+ * log the loss of each broken Cloud TPU. The script needs Docker with Compose and the built image, except with `--processes`.
  *
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
  * Times are in ms of this machine's clock. A time begins at Docker's own event of the fault, or
  * with `--processes` at the signal. It ends at the master's first log line about the fault
- * (noticed), or at the first step committed after the recovery (going on). The script puts the
- * broken container back afterwards, which is no part of the recovery.
+ * ("noticed after"), or at the first step committed after the recovery ("recovered after"). The
+ * times do not include putting the broken container back, which the script does later.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -39,15 +39,18 @@ interface Options {
   readonly logs?: string;
 }
 
-/** Longest time, in ms, from the last fault of a run to the end of the run. */
+/**
+ * Time, in ms, after the last injection of a run, or after the start of a run without faults,
+ * within which the run must end.
+ */
 const runMsLimit = 1_800_000;
-/** First committed step after which faults are injected. */
+/** Number of the step whose commit the script awaits before it injects the first fault of a run. */
 const firstStep = 3;
-/** Smallest number of steps to come at which another fault is injected. */
+/** Smallest number of remaining steps of a run at which the script still injects another fault. */
 const stepsLeftMin = 15;
-/** Recovery time, in ms, above which the logs of the run are kept. */
+/** Recovery time, in ms, above which the script keeps the logs of a run (option `--logs`). */
 const slowMs = 10_000;
-/** Number of wrong runs after which no more runs with the same fault are made. */
+/** Number of wrong runs with one fault after which the script goes on to the next fault. */
 const wrongMax = 3;
 
 const header = [
@@ -55,21 +58,21 @@ const header = [
     'fault',
     'injections',
     'right',
-    'noticed p50',
+    'noticed after, p50',
     'max',
-    'going on p50',
+    'recovered after, p50',
     'max',
-    'ran again',
+    'steps run again',
     'other losses',
   ],
 ];
 
 const options = commandOf('cluster-faults')
   .option('--runs <n>', 'number of injections of each fault', '20')
-  .option('--tpus <n>', 'containers', '8')
-  .option('--args <flags>', 'of pod train', '--model mlp --steps 600 --evaluate 256')
-  .option('--grace <ms>', 'for a replacement, before another worker takes over', '3000')
-  .option('--only <names>', `some of: ${Object.keys(faults).join(', ')}`)
+  .option('--tpus <n>', 'number of workers', '8')
+  .option('--args <flags>', 'flags of pod train', '--model mlp --steps 600 --evaluate 256')
+  .option('--grace <ms>', 'time to wait for a replacement before another worker takes over', '3000')
+  .option('--only <names>', `inject only these of: ${Object.keys(faults).join(', ')}`)
   .option('--processes', 'break processes of this machine instead of containers')
   .option('--no-undisturbed', 'leave out the run without faults')
   .option('--logs <dir>', 'keep the logs of wrong runs and of slow recoveries in this folder')
@@ -90,14 +93,14 @@ try {
 
 async function main(): Promise<boolean> {
   const { digest, steps } = await reference();
-  say(`in threads: ${digest} after ${steps} steps`);
+  say(`weights of a run in threads: ${digest} after ${steps} steps`);
   const calm = options.undisturbed ? await run(undefined, 0, digest) : undefined;
-  if (calm !== undefined) say(`undisturbed: ${calm.wrong ?? 'the same'}`);
+  if (calm !== undefined) say(`run without faults: ${calm.wrong ?? 'the same weights'}`);
   const rows = [header];
   let isRight = calm?.wrong === undefined;
   for (const name of chosen()) {
     const fault = faults[name];
-    assert(fault !== undefined, `no fault is named ${name}`);
+    assert(fault !== undefined, `--only: there is no fault ${name}`);
     const { injections, wrongs } = await series(name, fault, digest);
     rows.push(...rowsOf(name, injections));
     isRight &&= wrongs === 0 && injections.every(({ wrong }) => wrong === undefined);
@@ -112,7 +115,9 @@ function chosen(): string[] {
   return options.only?.split(',').map((it) => it.trim()) ?? all;
 }
 
-/** Runs `pod train` in threads. Returns the digest of its weights and its number of steps. */
+/**
+ * Runs `pod train` in threads. Returns the digest of the final weights, and the number of steps.
+ */
 async function reference(): Promise<{ readonly digest: string; readonly steps: number }> {
   const program = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
   const words = [program, 'train', '--json', ...args.split(/\s+/)];
@@ -122,8 +127,8 @@ async function reference(): Promise<{ readonly digest: string; readonly steps: n
 }
 
 /**
- * Injects one fault `--runs` times. When a run has ended, the next run goes on with a new pod.
- * Gives up after `wrongMax` wrong runs.
+ * Injects one fault `--runs` times. If a run ends before all injections are done, the script starts
+ * a new pod for the remaining injections. Gives up after `wrongMax` wrong runs.
  */
 async function series(
   name: string,
@@ -147,8 +152,8 @@ interface Run {
 }
 
 /**
- * Runs one pod to its end and injects the fault again and again while enough steps are left.
- * `before` is the number of earlier injections of this fault. Without `what` nothing is injected.
+ * Runs one pod to its end. Injects the fault `what` again and again while enough steps are left; if
+ * `what` is undefined, injects nothing. `before` is the number of earlier injections of this fault.
  */
 async function run(
   what: { readonly name: string; readonly fault: Fault } | undefined,
@@ -165,14 +170,14 @@ async function run(
       story.exitCode = code;
     });
   try {
-    await story.until(`at step ${firstStep}`, () => story.step >= firstStep, 120_000);
+    await story.until(`step ${firstStep}`, () => story.step >= firstStep, 120_000);
     while (what !== undefined && goesOn(story, before + injections.length)) {
       const i = before + injections.length;
       const injection = await inject(what.fault, { rig, story, i });
       injections.push(injection);
       say(`${what.name} ${i + 1}: ${describe(injection)}`);
     }
-    await story.until('at its end', () => story.exitCode !== undefined, runMsLimit);
+    await story.until('the end of the run', () => story.exitCode !== undefined, runMsLimit);
   } catch (error) {
     if (story.exitCode === undefined)
       wrong = error instanceof Error ? error.message : String(error);
@@ -192,7 +197,7 @@ function goesOn(story: Story, injections: number): boolean {
 }
 
 function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Injection): string {
-  const times = `noticed after ${milliseconds(noticedMs)}, going on after ${milliseconds(recoveredMs)}`;
+  const times = `noticed after ${milliseconds(noticedMs)}, recovered after ${milliseconds(recoveredMs)}`;
   const how = isAdopted ? ', adopted' : '';
   const beside = others.length > 0 ? `; other losses: ${others.join('; ')}` : '';
   const load = `load ${loadavg()[0]?.toFixed(1)}`;
@@ -200,8 +205,8 @@ function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Inj
 }
 
 /**
- * Returns the rows of a fault: one of all injections. If some of the lost Cloud TPUs were replaced
- * and others adopted, each of the two groups has a row as well.
+ * Returns the table rows of a fault. The first row covers all injections. If some of the lost Cloud
+ * TPUs were replaced and others adopted, each of these two groups has a row as well.
  */
 function rowsOf(name: string, injections: readonly Injection[]): string[][] {
   const adopted = injections.filter(({ isAdopted }) => isAdopted);

@@ -41,7 +41,7 @@ interface Stats {
   readonly cpu_stats: { readonly cpu_usage: { readonly total_usage: number } };
 }
 
-/** Memory of one container in bytes, and its processor time in ms. */
+/** Memory of one container, in bytes, and processor time of its processes, in ms. */
 interface Use {
   readonly name: string;
   readonly used: number;
@@ -56,10 +56,10 @@ const socketPath: string = (process.env['DOCKER_HOST'] ?? 'unix:///var/run/docke
 );
 
 const options = commandOf('cluster-memory')
-  .option('--tpus <n>', 'containers', '8')
-  .option('--args <flags>', 'of pod train', '--model cnn --steps 1000 --evaluate 512')
+  .option('--tpus <n>', 'number of workers', '8')
+  .option('--args <flags>', 'flags of pod train', '--model cnn --steps 1000 --evaluate 512')
   .option('--step <k>', 'measure after the commit of this step', '3')
-  .option('--project <name>', 'of Compose', 'pod-memory')
+  .option('--project <name>', 'name of the Compose project', 'pod-memory')
   .parse()
   .opts<Options>();
 const env = { ...process.env, TPUS: options.tpus, POD_ARGS: options.args };
@@ -69,13 +69,14 @@ await down();
 try {
   process.stdout.write(`${(await measure()).join('\n')}\n`);
 } catch (error) {
-  // The error is printed before `down`, which may fail too and would hide it.
+  // The error is printed before `docker compose down` runs, because `down` may fail too and would
+  // hide the error.
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 }
 await down();
 
-/** Starts a pod, waits for the step, and returns the lines of the report. */
+/** Starts a pod, waits until step `--step` is committed, and returns the lines of the report. */
 async function measure(): Promise<string[]> {
   const loadBefore = load();
   const upMs = Date.now();
@@ -102,16 +103,16 @@ async function measure(): Promise<string[]> {
     ]),
     '',
     ...table([
-      ['from up to', ''],
-      ['all started', milliseconds(startedMs - upMs)],
+      ['time from docker compose up', ''],
+      ['all containers started', milliseconds(startedMs - upMs)],
       ['master listens', since(said('listening'))],
       ['programs compiled', since(said('started'))],
-      ['last joined', since(lines.findLast(({ msg }) => msg === 'joined'))],
-      ['all ready', since(said('ready'))],
+      ['last worker joined', since(lines.findLast(({ msg }) => msg === 'joined'))],
+      ['all workers ready', since(said('ready'))],
       ['first step', since(said('step'))],
     ]),
     '',
-    `load ${loadBefore} before, ${load()} at the end`,
+    `load of this machine: ${loadBefore} before, ${load()} at the end`,
   ];
 }
 
@@ -126,8 +127,8 @@ function rowOf(name: string, uses: readonly Use[]): string[] {
 }
 
 /**
- * Waits until the master commits a step, and returns its log so far. Throws if the master ends
- * before, or after `runMsLimit`.
+ * Waits until the master has committed step `step`. Returns all lines of the master's log so far.
+ * Throws if the master ends first, or if the step is not committed within `runMsLimit`.
  */
 async function untilStep(step: number): Promise<Line[]> {
   const deadlineMs = performance.now() + runMsLimit;
@@ -149,7 +150,8 @@ function parse(text: string): Line[] {
 }
 
 /**
- * Returns the use of a container. `used` is computed as by `docker stats`: no inactive file pages.
+ * Returns the memory and the processor time of a container. `used` leaves out inactive file pages,
+ * as `docker stats` does.
  */
 async function useOf(id: string): Promise<Use> {
   const name = (await docker('inspect', '--format', '{{.Name}}', id)).trim().replace(/^\//, '');
@@ -177,10 +179,17 @@ function stats(id: string): Promise<Stats> {
       response.on('end', () => {
         const text = Buffer.concat(pieces).toString();
         if (response.statusCode === 200) resolve(JSON.parse(text) as Stats);
-        else reject(new Error(`the engine says ${response.statusCode} of ${path}: ${text}`));
+        else
+          reject(
+            new Error(
+              `the Docker engine answered ${path} with status ${response.statusCode}: ${text}`,
+            ),
+          );
       });
     })
-      .on('timeout', () => reject(new Error(`the engine does not answer ${path}`)))
+      .on('timeout', () =>
+        reject(new Error(`the Docker engine did not answer ${path} within 30 s`)),
+      )
       .on('error', reject)
       .end();
   });

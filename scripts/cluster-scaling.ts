@@ -47,12 +47,14 @@ script('cluster-scaling', 'print the figures of docs/SCALING.md', '').parse();
 show([
   ['Cloud TPUs', ...headings],
   row('chips', ({ columns, rows }) => `${2 * columns}×${2 * rows}`),
-  row('hops of a chunk there and back', (grid) => count(hops(grid))),
-  row('that many hops on the hardware', (grid) => milliseconds(hopMs(grid))),
+  row('hops of a chunk, there and back', (grid) => count(hops(grid))),
+  row('time of these hops on the hardware', (grid) => milliseconds(hopMs(grid))),
   row('connections of the master', ({ columns, rows }) => count(columns * rows)),
   row('messages of the master, a step', ({ columns, rows }) => count(2 * columns * rows)),
-  row('bytes of these', ({ columns, rows }) => bytes(columns * rows * messageBytes())),
-  row('members looked at, a step', ({ columns, rows }) => count((columns * rows) ** 2)),
+  row('bytes of these messages', ({ columns, rows }) => bytes(columns * rows * messageBytes())),
+  row('member entries copied by the master, a step', ({ columns, rows }) =>
+    count((columns * rows) ** 2),
+  ),
 ]);
 for (const model of ['mlp', 'cnn'] as const) show(sectionOf(model, programOf(model)));
 show(sectionOf('ResNet-50', { elements: 25_557_032 }));
@@ -68,7 +70,7 @@ function sectionOf(
     row('frames out of a node, a step', (grid) => count(traffic(grid, elements).frames)),
     row('mean payload of a frame', (grid) => bytes(Math.round(meanFrame(grid, elements)))),
     row('share of headers', (grid) => percentOf(headerBytes, meanFrame(grid, elements))),
-    row('the bytes on the hardware', (grid) => milliseconds(linkMs(grid, elements))),
+    row('time of these bytes on the hardware', (grid) => milliseconds(linkMs(grid, elements))),
     ...(memory === undefined ? [] : [row('arenas of a node', () => bytes(memory))]),
   ];
 }
@@ -78,8 +80,9 @@ function row(name: string, of: (grid: Grid) => string): string[] {
 }
 
 /**
- * Number of hops of a chunk in an all-reduce. A ring of n chips takes n − 1 hops. Each axis is
- * crossed twice: once in the reduce-scatter, once in the all-gather.
+ * Number of hops of a chunk in an all-reduce, one after another. A torus of n Cloud TPUs along an
+ * axis has rings of 2n chips, in which a chunk makes 2n − 1 hops. Each axis is used twice: in the
+ * reduce-scatter and in the all-gather.
  */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
@@ -100,8 +103,9 @@ interface Traffic {
 }
 
 /**
- * Returns the traffic of a step: the bytes of the busiest link, and the bytes and frames that the
- * busiest node sends over its eight links to other nodes.
+ * Returns the traffic of a step: the bytes on the busiest link, and the bytes and frames that the
+ * busiest node sends to other nodes. A node is the process of one Cloud TPU; eight of its links
+ * lead to other nodes.
  */
 function traffic(grid: Grid, elements: number): Traffic {
   const torus = podTorus(grid);
@@ -121,9 +125,10 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Number of frames that a node sends to other nodes in a step. In each lane, and for each of its
- * two axes, a chip sends `ring` − 1 chunks twice (reduce-scatter and all-gather). Two chips of a
- * node send to another node in each direction.
+ * Number of frames that a node sends to other nodes in a step. A lane is a quarter of each vector,
+ * and uses one direction of each axis. In each lane and on each axis a chip sends n − 1 chunks in
+ * the reduce-scatter and n − 1 in the all-gather, where n is the length of the ring. Two chips of a
+ * node have a link to another node in that direction.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);
@@ -148,7 +153,10 @@ function percentOf(part: number, rest: number): string {
   return `${((100 * part) / (part + rest)).toFixed(1)} %`;
 }
 
-/** Bytes of the order and of the report of one step of one Cloud TPU, packed as on the wire. */
+/**
+ * Bytes of the two messages that the master and one Cloud TPU exchange for a step, packed as on the
+ * wire: the order to run the step, and the report of its result.
+ */
 function messageBytes(): number {
   const order: ToWorker = {
     ...{ kind: 'start-step', generation: 1000, program: 0, step: 100_000 },
@@ -163,8 +171,8 @@ function messageBytes(): number {
 }
 
 /**
- * Returns the number of gradient elements of a model, which equals that of its weights, and the
- * bytes of memory of one node, which do not depend on the size of the pod.
+ * Returns two figures of a model: the number of gradient elements, which equals the number of
+ * weights, and the bytes of memory of one node. Neither depends on the size of the pod.
  */
 function programOf(model: string): { readonly elements: number; readonly memory: number } {
   const { config } = trainOptions({ model, tpus: 8 });

@@ -5,15 +5,16 @@
  *
  *   npm run compile && node dist/scripts/cluster-schemas.js swagger.json jobset.x-k8s.io_jobsets.yaml
  *
- * The first is api/openapi-spec/swagger.json of github.com/kubernetes/kubernetes; the second is
- * config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml of github.com/kubernetes-sigs/jobset.
+ * The first file is api/openapi-spec/swagger.json of github.com/kubernetes/kubernetes. The second
+ * file is config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml of
+ * github.com/kubernetes-sigs/jobset.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { script } from './command.ts';
 
-/** An OpenAPI schema: the fields of it that the schemas of Kubernetes and JobSet use. */
+/** The fields of an OpenAPI schema that this script checks. */
 interface Schema {
   readonly $ref?: string;
   readonly type?: string;
@@ -41,14 +42,16 @@ type Value = Readonly<Record<string, unknown>>;
 
 const folder = 'cluster/kubernetes';
 const definitions: Record<string, Schema> = {};
-/** Schemas by the text "apiVersion kind", for example "apps/v1 Deployment". */
+/**
+ * Schema of each kind of document. The key is "apiVersion kind", for example "apps/v1 Deployment".
+ */
 const schemas = new Map<string, Schema>();
 
 const command = script(
   'cluster-schemas',
-  'check cluster/kubernetes against published schemas, unknown fields included',
+  'check the files in cluster/kubernetes against published schemas, and refuse unknown fields',
   'swagger.json jobset.x-k8s.io_jobsets.yaml',
-).argument('<schemas...>', 'files of schemas of Kubernetes, and of JobSet');
+).argument('<schemas...>', 'files with the schemas of Kubernetes and of JobSet');
 for (const file of command.parse().args) read(file);
 let checked = 0;
 let wrong = 0;
@@ -102,7 +105,7 @@ function documentsOf(file: string): Value[] {
   return parseAllDocuments(readFileSync(file, 'utf8')).map((it) => it.toJS() as Value);
 }
 
-/** Returns the mistakes in a value, each as the text `path: what`. */
+/** Returns the mistakes in a value, each as the text `path: mistake`. */
 function mistakesIn(value: unknown, given: Schema, path = ''): string[] {
   const schema = resolved(given);
   const found = mistakeOf(value, schema);
@@ -113,7 +116,7 @@ function mistakesIn(value: unknown, given: Schema, path = ''): string[] {
   if (!isObject(value)) return [];
   const missing = (schema.required ?? []).filter((key) => !Object.hasOwn(value, key));
   return [
-    ...missing.map((key) => `${path}.${key}: is needed`),
+    ...missing.map((key) => `${path}.${key}: the field is missing`),
     ...Object.entries(value).flatMap(([key, it]) => fieldMistakes(it, key, schema, path)),
   ];
 }
@@ -128,19 +131,23 @@ function fieldMistakes(value: unknown, key: string, schema: Schema, path: string
 function mistakeOf(value: unknown, schema: Schema): string | undefined {
   const { type, pattern, minimum = -Infinity, maximum = Infinity } = schema;
   if (isIntOrString(schema)) {
-    return typeof value === 'string' || Number.isInteger(value) ? undefined : 'number or text';
+    return typeof value === 'string' || Number.isInteger(value)
+      ? undefined
+      : `expected a whole number or a text, found ${kindOf(value)}`;
   }
   if (type !== undefined && !hasType(value, type))
     return `expected ${type}, found ${kindOf(value)}`;
-  if (schema.enum !== undefined && !schema.enum.includes(value)) return `${value} is not offered`;
-  if (typeof value === 'number' && (value < minimum || value > maximum)) return `${value}`;
+  if (schema.enum !== undefined && !schema.enum.includes(value))
+    return `expected one of ${schema.enum.join(', ')}, found ${value}`;
+  if (typeof value === 'number' && (value < minimum || value > maximum))
+    return `expected ${minimum} to ${maximum}, found ${value}`;
   if (pattern === undefined || typeof value !== 'string') return undefined;
   return new RegExp(pattern).test(value) ? undefined : `${value} does not match ${pattern}`;
 }
 
 /**
- * True if a field takes an integer or a string. The swagger file gives such a field the type
- * `string` with the format `int-or-string`; JobSet's schema marks it with an extension.
+ * True if a field accepts both an integer and a string. The swagger file marks such a field by the
+ * format `int-or-string`, JobSet's schema by the extension `x-kubernetes-int-or-string`.
  */
 function isIntOrString(schema: Schema): boolean {
   return schema['x-kubernetes-int-or-string'] === true || schema.format === 'int-or-string';
@@ -150,7 +157,8 @@ function resolved(schema: Schema): Schema {
   if (schema.$ref === undefined) return schema;
   const name = schema.$ref.replace('#/definitions/', '');
   const found = definitions[name];
-  if (found === undefined) throw new Error(`the schemas refer to ${name} and have none`);
+  if (found === undefined)
+    throw new Error(`the schemas refer to ${name}, but no schema has this name`);
   return found;
 }
 

@@ -1,8 +1,8 @@
 import { Argument, Command, InvalidArgumentError } from 'commander';
 
 /**
- * Returns the command line of a script. `--help` prints the description and the example. A wrong
- * argument ends the script with exit code 2.
+ * Returns a command that parses the command line of a script. `--help` prints the description and
+ * the example. A wrong argument ends the script with exit code 2.
  */
 export function script(name: string, description: string, example: string): Command {
   return commandOf(name)
@@ -11,9 +11,10 @@ export function script(name: string, description: string, example: string): Comm
 }
 
 /**
- * Returns a command line. A wrong argument ends the script with exit code 2. A failed write to
- * standard output (its reader has closed the pipe, or the disk is full) ends the script with exit
- * code 5, because a script's output is its result.
+ * Returns a command without a description that parses the command line of a script. A wrong
+ * argument ends the script with exit code 2. A failed write to standard output (its reader has
+ * closed the pipe, or the disk is full) ends the script with exit code 5, because a script's output
+ * is its result.
  */
 export function commandOf(name: string): Command {
   process.stdout.on('error', ({ message }) => {
@@ -23,7 +24,9 @@ export function commandOf(name: string): Command {
   return new Command(name).exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 }
 
-/** Returns an optional argument that is a whole number. Its default is `fallback`. */
+/**
+ * Returns an optional argument of a command. Its value is a whole number, by default `fallback`.
+ */
 export function whole(name: string, description: string, fallback: number): Argument {
   return new Argument(`[${name}]`, description).default(fallback).argParser(wholeNumber);
 }

@@ -21,33 +21,39 @@ import {
   upgradeRequest,
 } from './fuzz-line.ts';
 
-/** A pod of processes under attack: its listening ends, and the secrets that an insider knows. */
+/**
+ * A pod of processes under attack: the ports and sockets on which it listens, and the secrets
+ * (token and generation) that an insider knows.
+ */
 export interface Attacked {
   readonly token: Token;
   readonly control: End;
   readonly api: End;
-  /** Listening ends of the workers for tensors, by number of the Cloud TPU. */
+  /** Ports and unix sockets on which the workers listen for tensors, by number of the Cloud TPU. */
   readonly workers: readonly { readonly ws: End; readonly unix: End }[];
   readonly generation: number;
 }
 
 /**
- * One outcome for each input that the listening end has answered, processed or hung up on. Other
- * inputs have no entry.
+ * Outcomes of the inputs of one connection. An input has an outcome if the attacked process has
+ * answered it, processed it or hung up because of it. Other inputs do not count.
  */
 export type Outcomes = readonly string[];
 
 /** A kind of attack. `run` opens one connection and sends a few hostile inputs over it. */
 export interface Assault {
   readonly name: string;
-  /** Relative frequency of this assault: an assault of weight 2 runs twice as often as one of 1. */
+  /**
+   * Relative frequency of this assault. An assault of weight 2 runs twice as often as an assault of
+   * weight 1.
+   */
   readonly weight: number;
   readonly run: (attacked: Attacked, random: Random) => Promise<Outcomes>;
 }
 
 /**
- * Longest wait, in ms, for the listening end to hang up. A listening end waits some seconds for an
- * unfinished handshake or request before it hangs up.
+ * Longest time, in ms, that the attacker waits for the attacked process to hang up. The attacked
+ * process itself waits some seconds for the rest of a handshake or request.
  */
 const hangUpMs = 6000;
 
@@ -125,13 +131,15 @@ function httpGarbage(random: Random): Buffer {
   }
 }
 
-/** Returns the status of every HTTP answer in `heard`, except `100 Continue`. */
+/** Returns the status of every HTTP answer in the received bytes, except `100 Continue`. */
 function statusesIn(heard: Buffer): readonly string[] {
   const found = heard.toString('latin1').matchAll(/HTTP\/1\.1 (\d{3}) /g);
   return [...found].flatMap(([, status]) => (status === '100' ? [] : [`HTTP ${status}`]));
 }
 
-/** Sends hostile HTTP requests over one connection. The last request may be broken as well. */
+/**
+ * Sends hostile HTTP requests over one connection. The last request may also have changed bytes.
+ */
 async function throwRequests({ api, token }: Attacked, random: Random): Promise<Outcomes> {
   const line = new Line(api);
   if (!(await line.until(() => line.isOpen))) return [];
@@ -143,7 +151,7 @@ async function throwRequests({ api, token }: Attacked, random: Random): Promise<
   await line.untilEnded(hangUpMs);
   const statuses = statusesIn(line.heard).slice(0, count);
   line.close();
-  // If the last request was cut off, the server does not answer but hangs up.
+  // The server hangs up without an answer if the last request is incomplete.
   return statuses.length === count - 1 ? [...statuses, 'hung up'] : statuses;
 }
 
@@ -205,8 +213,9 @@ function hostileBody(random: Random): Buffer {
 }
 
 /**
- * Returns an `authorization` header: random text, a stamp with a wrong token, of another request or
- * too old, a valid stamp, or no header.
+ * Returns an `authorization` header: random text, a signature with a wrong token, a signature of
+ * another request, a signature that is too old, or a valid signature. Returns undefined for a
+ * request without the header.
  */
 function hostileStamp(
   random: Random,
@@ -226,7 +235,8 @@ function hostileStamp(
     case 4:
       return noise(random, 40).toString('base64');
     case 5:
-      // A holder of the token may cancel jobs, so a valid stamp for that would not be an attack.
+      // A holder of the token may cancel jobs. A valid signature of a cancellation would therefore
+      // be no attack.
       return isMandate(request) ? undefined : sign(token, request, now);
     default:
       return undefined;
@@ -284,7 +294,10 @@ function brokenWebSocketFrame(random: Random): Buffer {
   }
 }
 
-/** Ends the sending side, waits until the other end hangs up, and returns its last words. */
+/**
+ * Ends the sending side of a connection and waits until the attacked process hangs up. Returns how
+ * the attacked process ended the connection (see {@link lastWords}).
+ */
 async function ending(carried: Carried): Promise<string> {
   carried.line.finish();
   await carried.line.untilEnded(hangUpMs);
@@ -314,7 +327,10 @@ async function throwTensorHandshake(it: Attacked, random: Random): Promise<Outco
   return throwHandshake(await openWebSocket(worker.ws, tensorPath), it, random, 'tensor');
 }
 
-/** Sends a broken first frame, or a handshake with a wrong token whose proof may be broken too. */
+/**
+ * Sends either a broken first frame, or a handshake with a wrong token. In the second case the
+ * proof of the token may also be broken.
+ */
 async function throwHandshake(
   carried: Carried | undefined,
   { generation }: Attacked,
@@ -359,12 +375,15 @@ function anyHello(random: Random, generation: number): Hello {
   };
 }
 
-/** The last proof that was sent to an end and was valid then, by name of the channel. */
+/**
+ * Latest proof of the token that the attacker computed, by name of the channel. The proof was valid
+ * for one challenge only, so the pod must refuse it later.
+ */
 const usedProofs = new Map<string, Buffer>();
 
 /**
- * Makes a handshake on the control port with the right token, but possibly with the hello of
- * another channel or with a proof of an earlier handshake (replay).
+ * Makes a handshake on the control port with the right token. The hello may be that of another
+ * channel, and the proof may be the proof of an earlier handshake (replay).
  */
 async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -406,8 +425,8 @@ function creditOf(random: Random, generation: number): Buffer {
 }
 
 /**
- * Asks a worker for its parameters with the right token. The query may be wrong. The attacker may
- * stop reading, or send another query or a credit while the parameters arrive.
+ * Asks a worker for its parameters, after a handshake with the right token. The query may be wrong.
+ * While the parameters arrive, the attacker may stop reading, or send another query or a credit.
  */
 async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
@@ -427,7 +446,7 @@ async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes
     return ['not listened to'];
   }
   const isServed = (): boolean => carried.replies().some(({ kind }) => kind === frameKinds.state);
-  // A worker does not answer a query that was cut off: the wait ends after 500 ms.
+  // A worker does not answer an incomplete query, so the wait ends after 500 ms.
   await Promise.race([carried.line.until(isServed), carried.line.untilEnded(500)]);
   if (!isServed()) return [await ending(carried)];
   carried.send(
@@ -448,13 +467,13 @@ function stateQuery(random: Random, generation: number): Buffer {
 
 // ---------------------------------------------------------------------------------------- messages
 
-/** Limit (exclusive) of the number of well-formed messages before a malformed one. */
+/** Limit of the number of well-formed messages before a malformed message (exclusive). */
 const messagesMax = 90;
 
 /**
- * Sends messages over a control channel as a process that holds the token but has no Cloud TPU.
- * Most are well-formed messages of a worker, in the name of any Cloud TPU; the last may be
- * malformed.
+ * Sends messages over a control channel, as a process that holds the token but has no Cloud TPU.
+ * First come well-formed messages of a worker, with the number of any Cloud TPU. A malformed
+ * message may follow.
  */
 async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -541,11 +560,11 @@ function longFrame(bytes: Buffer): Buffer {
   head[0] = 0x80 | opcodes.binary;
   head[1] = 0xff;
   head.writeBigUInt64BE(BigInt(bytes.length), 2);
-  // A mask of zeros leaves the payload as it is.
+  // The mask has four zeros, with which the masked payload equals the payload.
   return Buffer.concat([head, bytes]);
 }
 
-/** Returns a well-formed message of a worker with a random Cloud TPU, generation and content. */
+/** Returns a well-formed message from a worker to the master, with random content. */
 function wellFormed(random: Random, generation: number): Readonly<Record<string, unknown>> {
   switch (below(random, 6)) {
     case 0:

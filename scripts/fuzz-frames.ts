@@ -32,22 +32,22 @@ import { script, whole } from './command.ts';
 import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts';
 
 /**
- * Result of this script. It sends broken frames, handshakes and messages to the listening ends of a
- * master and of a worker, while an honest client exchanges messages with the same master:
+ * Result of this script. The script sends broken frames, handshakes and messages to a master and to
+ * the tensor sockets of a worker, while an honest client exchanges messages with the same master:
  *
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
-  /** Number of inputs, by target, then by outcome. */
+  /** Number of inputs, by name of the target, then by outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Number of inputs that went over real sockets. */
   readonly overSockets: number;
-  /** Number of messages that the honest client got back from the master. */
+  /** Number of answers that the honest client received from the master. */
   readonly roundTrips: number;
   /** How often the honest client lost its channel. */
   readonly losses: number;
   /**
-   * Growth of resident memory, in bytes, from the end of the first tenth of the inputs to the end.
+   * Growth of the resident memory of this process, in bytes, after the first tenth of the inputs.
    */
   readonly growthBytes: number;
 }
@@ -60,7 +60,7 @@ type Counts = Record<string, Record<string, number>>;
 type Target = (random: Random) => string;
 
 const token = new Token(Buffer.from('a token for fuzzing only'));
-/** One in so many inputs goes over a real socket. */
+/** Interval of inputs over a real socket: one for every 100 inputs to the targets. */
 const socketEvery = 100;
 const generation = 3;
 const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
@@ -109,7 +109,10 @@ function settledBytes(): number {
   return process.memoryUsage().rss;
 }
 
-/** Opens the listening ends that are attacked, and connects the honest client. */
+/**
+ * Opens the control port of a master and the tensor sockets of a worker, which are attacked, and
+ * connects the honest client to the master.
+ */
 async function makePlace() {
   const honest = { roundTrips: 0, losses: 0 };
   const master = await listenControl<Ping, Ping>({
@@ -155,8 +158,8 @@ async function makePlace() {
     honest,
     newPump,
     /**
-     * Sends one broken frame to a random listening socket of the master or worker. Waits only while
-     * 32 or more connections are open.
+     * Sends one broken frame to a random socket of the master or worker. Waits for the end of an
+     * earlier attack only if 32 or more connections are open.
      */
     async throwAt(random: Random): Promise<void> {
       const which = Math.floor(random() * 4);
@@ -186,7 +189,10 @@ async function makePlace() {
   };
 }
 
-/** Returns a function that makes pumps in their initial state. All pumps use the same memory. */
+/**
+ * Returns a function that makes new pumps. A pump moves the frames of a process between its memory
+ * and its sockets. All pumps of the function use the same memory.
+ */
 function pumpMaker(hosting: Hosting): () => Pump {
   const layout = layOutPump(hosting, sizes, 0);
   const pages = Math.ceil(layout.end / 65536);
@@ -233,7 +239,9 @@ function checkPing(value: unknown): Ping {
   throw new PodError('worker-threw', 'a malformed message: no ping');
 }
 
-/** Attacks the master's end of a new control channel, before any proof of the token. */
+/**
+ * Attacks a new control channel at its end in the master. The peer has not proved the token yet.
+ */
 function controlHandshake(random: Random): string {
   let outcome = 'waits';
   const session = controlSession((why) => {
@@ -243,7 +251,7 @@ function controlHandshake(random: Random): string {
   return outcome;
 }
 
-/** Attacks the master's end of a control channel after a valid handshake. */
+/** Attacks a control channel at its end in the master, after a valid handshake. */
 function controlMessages(): Target {
   let session: ControlSession<Ping, Ping> | undefined;
   let outcome = '';
@@ -317,8 +325,9 @@ function tensorFrames(newPump: () => Pump): Target {
 }
 
 /**
- * Attacks the part of a worker that receives tensor frames through a segment of shared memory. The
- * worker has mapped the segment first. All payloads are zeros.
+ * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory.
+ * Each reader first gets an offer of a segment of shared memory, so that the worker maps the
+ * segment. All payloads are zeros.
  */
 function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   return frames(
@@ -333,7 +342,7 @@ function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   );
 }
 
-/** Returns new memory of the size of the segment that process 1 offers. */
+/** Returns new memory with the size of a segment of shared memory between two processes. */
 function segmentRange(): Uint8Array {
   const bytes = layOutPump(twoProcesses, sizes, 0).segments.in[0]?.bytes ?? 0;
   const pages = bytes / 65536;
@@ -341,7 +350,10 @@ function segmentRange(): Uint8Array {
   return new Uint8Array(memory.buffer);
 }
 
-/** Attacks the part of a worker that receives credits from the neighbour to which it sends. */
+/**
+ * Attacks the part of a worker that receives credits (permissions to send more frames) from a
+ * neighbour.
+ */
 function creditFrames(newPump: () => Pump): Target {
   return frames(
     () => newPump().openOut(1, replyWire([])),
@@ -359,8 +371,8 @@ const twoProcesses: Hosting = {
 };
 
 /**
- * Returns a target that feeds frames, most of them broken, to a reader. After a refusal the next
- * frame goes to a new reader. `first` is a valid frame that each new reader gets before all others.
+ * Returns a target that feeds frames, most of them broken, to a frame reader. If the reader refuses
+ * a frame, the next frame goes to a new reader. Each new reader first gets the valid frame `first`.
  */
 function frames(
   open: () => FrameSink | { code: string },
@@ -397,7 +409,7 @@ function replyWire(replies: Buffer[]): Wire {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const command = script(
     'fuzz-frames',
-    'throw broken frames, handshakes and messages at the listening ends of a master and a worker',
+    'send broken frames, handshakes and messages to the listening ends of a master and a worker',
     '100000 7',
   )
     .addArgument(whole('count', 'inputs', 1_000_000))

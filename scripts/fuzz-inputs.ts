@@ -21,8 +21,7 @@ export function genuine(random: Random): Buffer {
 /**
  * Returns a copy of `bytes` with one to three random changes. In half of the cases the magic number
  * and the CRCs of the frame are corrected afterwards, so that the receiver parses the input
- * further. `lengths` are additional 32-bit values that a change may write, meant to hit length
- * fields.
+ * further. A change may write one of the 32-bit values `lengths` somewhere, to hit a length field.
  */
 export function broken(random: Random, bytes: Buffer, lengths: readonly number[] = []): Buffer {
   let result: Buffer = Buffer.from(bytes);

@@ -15,13 +15,17 @@ import { noise, type Random } from './fuzz-inputs.ts';
 /** A listening socket of this machine: a TCP port or the path of a unix socket. */
 export type End = { readonly port: number } | { readonly path: string };
 
-/** Longest life of a connection, in ms. It is long because the attack itself loads the machine. */
+/**
+ * Longest life of a connection of the attacker, in ms. It is long because the attack itself slows
+ * the machine down.
+ */
 const lineMsLimit = 30_000;
-/** Number of received bytes after which a connection keeps no more of them. */
+/** Number of received bytes after which a connection drops all further received bytes. */
 const heardBytesMax = 2 ** 18;
 
 /**
- * One connection of the attacker. It accepts any bytes and ends after `lineMsLimit` at the latest.
+ * One connection of the attacker. It sends any bytes, valid or not, and ends after `lineMsLimit` at
+ * the latest.
  */
 export class Line {
   readonly #socket: Socket;
@@ -39,7 +43,8 @@ export class Line {
       this.#changed();
     });
     this.#socket.on('data', (piece) => this.#hear(piece));
-    // The attacked end may hang up at any time. `close` reports this, so `error` is ignored.
+    // The attacked process may hang up at any time. The event `close` reports this too, so the
+    // event `error` is ignored.
     this.#socket.on('error', () => undefined);
     this.#socket.on('close', () => {
       clearTimeout(deadline);
@@ -63,7 +68,7 @@ export class Line {
     this.#socket.end();
   }
 
-  /** Stops reading, so that the buffers of the other end fill up. */
+  /** Stops reading, so that the send buffers of the attacked process fill up. */
   deafen(): void {
     this.#socket.pause();
   }
@@ -72,7 +77,9 @@ export class Line {
     this.#socket.destroy();
   }
 
-  /** Waits until `holds` returns true. Returns false if the connection ends before. */
+  /**
+   * Waits until `holds` returns true, and returns true. Returns false if the connection ends first.
+   */
   async until(holds: () => boolean): Promise<boolean> {
     while (!holds()) {
       if (this.isEnded) return false;
@@ -83,7 +90,9 @@ export class Line {
     return true;
   }
 
-  /** Waits until the other end hangs up, at most `withinMs`. Returns whether it has hung up. */
+  /**
+   * Waits until the attacked process hangs up, at most `withinMs`. Returns true if it has hung up.
+   */
   async untilEnded(withinMs: number): Promise<boolean> {
     const ended = this.until(() => this.isEnded);
     await Promise.race([ended, sleep(withinMs, undefined, { ref: false })]);
@@ -100,7 +109,7 @@ export class Line {
 /** A received frame of the pod's protocol. */
 export interface Reply {
   readonly kind: number;
-  /** Code of the refusal. It has a meaning only in a frame of kind `refuse`. */
+  /** Code of the refusal, if the frame has the kind `refuse`. In other frames it has no meaning. */
   readonly code: RefusalCode;
   readonly payload: Buffer;
 }
@@ -111,16 +120,23 @@ export interface Carried {
   send(record: Buffer): void;
   /** Returns all frames received so far. */
   replies(): readonly Reply[];
-  /** Returns the code with which the other end closed the WebSocket, or undefined. */
+  /**
+   * Returns the code with which the other end closed the WebSocket. Undefined if the other end did
+   * not.
+   */
   closeCode(): number | undefined;
   /**
-   * Waits until the other end has processed all that was sent, as a pong shows. Returns false if
-   * the other end has hung up. A connection without a WebSocket does not wait.
+   * Waits until the attacked process has processed all that was sent: it then answers a ping with a
+   * pong. Returns false if the attacked process has hung up. On a unix socket, which has no pings,
+   * does not wait.
    */
   settled(): Promise<boolean>;
 }
 
-/** Connects to a unix socket, which carries frames directly. Returns undefined if it refuses. */
+/**
+ * Connects to a unix socket, which carries frames directly. Returns undefined if the connection is
+ * refused.
+ */
 export async function openStream(end: End): Promise<Carried | undefined> {
   const line = new Line(end);
   if (!(await line.until(() => line.isOpen))) return undefined;
@@ -230,14 +246,18 @@ export function lastWords(carried: Carried): string {
 }
 
 /**
- * State of a handshake after the challenge: the frame that was sent, and the proof to send next.
+ * State of a handshake after the challenge has arrived: the first frame, which the attacker has
+ * sent, and the proof, which the attacker must send next.
  */
 export interface Challenged {
   readonly opening: Buffer;
   readonly proof: Buffer;
 }
 
-/** Begins a handshake as an honest peer. Returns undefined if the other end sends no challenge. */
+/**
+ * Sends the first frame of a handshake as an honest peer would, and waits for the challenge.
+ * Returns undefined if the other end answers with anything else.
+ */
 export async function beChallenged(
   carried: Carried,
   token: Token,

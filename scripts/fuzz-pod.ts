@@ -6,8 +6,8 @@
  *
  *     node dist/scripts/fuzz-pod.js --inputs 1000000 --seed 1
  *
- * An input is a frame, a handshake or a request that a listening end has answered, processed or
- * hung up on. Data that nobody read does not count. Linux only, because the script reads the
+ * An input is a frame, a handshake or a request that the pod has answered or processed, or after
+ * which the pod has hung up. Data that nobody read does not count. Linux only, because the script reads the
  * workers' ports and the memory of each process from /proc. The exit code is 1 if anything is
  * wrong.
  */
@@ -32,7 +32,7 @@ import type { End } from './fuzz-line.ts';
 export interface FuzzPodOptions {
   readonly inputs: number;
   readonly seed: number;
-  /** Number of connections open at the same time. */
+  /** Number of connections of the attacker that are open at the same time. */
   readonly lines: number;
 }
 
@@ -59,15 +59,18 @@ export interface FuzzPodResult {
   readonly wrongs: readonly string[];
 }
 
-/** Largest growth of a process, in bytes, from the second tenth of the inputs to the last. */
+/**
+ * Largest allowed growth of the memory of a process, in bytes, from the second tenth of the inputs
+ * to the last tenth.
+ */
 const growthBytesMax = 64 * 2 ** 20;
 const tpus = 2;
 const job = ['--model', 'mlp', '--tpus', `${tpus}`, '--global-batch', '16', '--steps', '1000000'];
 /** Number of samples of memory, spread evenly over the inputs. */
 const samplesMax = 200;
-/** Longest time, in ms, until the pod has committed its first steps. */
+/** Time, in ms, within which the pod must commit its first steps. */
 const startMsLimit = 120_000;
-/** Longest time, in ms, for the run in threads to reach the last step of the pod. */
+/** Time, in ms, within which the run in threads must reach the last step of the pod. */
 const threadsMsLimit = 3_600_000;
 /** Time, in ms, without a counted input after which the attack gives up. */
 const stallMsLimit = 120_000;
@@ -121,7 +124,7 @@ async function pod(...words: readonly string[]): Promise<string> {
 
 async function until(what: string, limitMs: number, holds: () => boolean): Promise<void> {
   for (const endMs = performance.now() + limitMs; !holds(); await sleep(100)) {
-    assert(performance.now() < endMs, `${what}: not within ${limitMs} ms`);
+    assert(performance.now() < endMs, `expected ${what} within ${limitMs} ms`);
   }
 }
 
@@ -210,7 +213,7 @@ async function throwAll(
   let connections = 0;
   let lastMs = performance.now();
   let samples = 0;
-  /** Smallest sample of each process, by tenth of the inputs. */
+  /** Smallest memory sample of each process, one entry for each tenth of the inputs. */
   const least: Memory[] = [];
   const sample = (): void => {
     samples = Math.floor((samplesMax * thrown) / inputs);
@@ -232,11 +235,12 @@ async function throwAll(
   };
   await Promise.all(Array.from({ length: lines }, attack));
   const wrongs = [
-    ...(thrown < inputs ? [`the attack came to a stop after ${thrown} inputs`] : []),
+    ...(thrown < inputs ? [`the attack stalled after ${thrown} inputs`] : []),
     ...wrongOutcomes(counts),
   ];
   sample();
-  // A short attack may have no sample in its second tenth. Then the next tenth that has one counts.
+  // A short attack may have no sample in its second tenth. The first later tenth with a sample then
+  // takes its place.
   const early = least.find((it, tenth) => it !== undefined && tenth > 0);
   const memory = grown(early ?? {}, least.at(-1) ?? {});
   return { inputs: thrown, counts, memory, wrongs };
@@ -254,7 +258,10 @@ function choose(random: Random): Assault {
   return found;
 }
 
-/** Returns a text for each forbidden outcome that occurred and each required one that did not. */
+/**
+ * Returns a text for each forbidden outcome that occurred, and for each required outcome that did
+ * not occur.
+ */
 function wrongOutcomes(counts: Thrown['counts']): string[] {
   const all = Object.entries(counts).flatMap(([name, ofName]) =>
     Object.keys(ofName).map((outcome) => ({ name, outcome })),
@@ -269,7 +276,8 @@ function wrongOutcomes(counts: Thrown['counts']): string[] {
   const wrongs = bad.map(({ name, outcome }) => `${name}: ${outcome}`);
   for (const name of ['control: handshake', 'tensor (unix): handshake', 'tensor (ws): handshake']) {
     for (const code of ['token', 'version']) {
-      if (counts[name]?.[code] === undefined) wrongs.push(`${name}: none was refused for ${code}`);
+      if (counts[name]?.[code] === undefined)
+        wrongs.push(`${name}: no input was refused with ${code}`);
     }
   }
   return wrongs;
@@ -315,20 +323,21 @@ function wrongsOf(
 ): string[] {
   const wrongs: string[] = [];
   const { all } = processesOf(folder);
-  if (all.length !== before.all.length) wrongs.push(`${all.length} processes, were ${before.all}`);
+  if (all.length !== before.all.length)
+    wrongs.push(`expected ${before.all.length} processes, found ${all.length}`);
   for (const [name, { early, end }] of Object.entries(memory)) {
     if (end === 0) wrongs.push(`${name} has ended`);
     if (end - early > growthBytesMax) wrongs.push(`${name} grew by ${bytes(end - early)}`);
   }
-  if (steps === 0) wrongs.push('no step was committed meanwhile');
+  if (steps === 0) wrongs.push('no step was committed during the attack');
   const losses = ['lost', 'quarantined', 'suspected', 'worker-gone', 'refused'];
   for (const { msg, cause } of linesOf(join(folder, 'master.log'))) {
-    if (losses.includes(String(msg))) wrongs.push(`the master says: ${msg}: ${cause}`);
+    if (losses.includes(String(msg))) wrongs.push(`the log of the master says: ${msg}: ${cause}`);
   }
   for (let tpu = 0; tpu < tpus; tpu++) {
     for (const { msg, cause } of linesOf(join(folder, `tpu-${tpu}.log`))) {
       if (msg !== 'master-gone' && msg !== 'link-trouble') continue;
-      wrongs.push(`Cloud TPU ${tpu} says: ${msg}: ${cause}`);
+      wrongs.push(`the log of Cloud TPU ${tpu} says: ${msg}: ${cause}`);
     }
   }
   return wrongs;
@@ -341,8 +350,8 @@ function longestGapMs(folder: string): number {
 }
 
 /**
- * Runs the same job in threads up to the last of `commits`, and compares the weights after every
- * step. Returns one text for each difference.
+ * Runs the pod's job in threads up to the last step of `commits`, and compares the weights after
+ * every step. Returns one text for each difference.
  */
 async function differencesFromThreads(
   folder: string,
@@ -362,15 +371,20 @@ async function differencesFromThreads(
   try {
     for (const endMs = performance.now() + threadsMsLimit; !isThere(); await sleep(1000)) {
       assert(child.exitCode === null, `pod train ended with ${child.exitCode}`);
-      assert(performance.now() < endMs, `threads: not as far within ${threadsMsLimit} ms`);
+      assert(
+        performance.now() < endMs,
+        `expected ${commits.length} steps of pod train within ${threadsMsLimit} ms`,
+      );
     }
   } finally {
     child.kill('SIGKILL');
   }
   return commits.flatMap(({ step, digest }, i) => {
-    if (step !== i + 1) return [`step ${step} was committed where ${i + 1} is next`];
+    if (step !== i + 1) return [`expected the commit of step ${i + 1}, found step ${step}`];
     const expected = digests.get(step);
-    return expected === digest ? [] : [`step ${step}: ${digest}, in threads ${expected}`];
+    return expected === digest
+      ? []
+      : [`step ${step}: expected weights ${expected} as in threads, found ${digest}`];
   });
 }
 
@@ -393,21 +407,21 @@ function show(result: FuzzPodResult): void {
     `${count(inputs)} inputs in ${milliseconds(attackMs)}: ${rate} a second`,
     ...Object.entries(result.memory).map(
       ([name, { early, end }]) =>
-        `${name}: at least ${bytes(early)} resident in the second tenth, ${bytes(end)} in the last`,
+        `resident memory of ${name}: at least ${bytes(early)} in the second tenth of the attack, ${bytes(end)} in the last`,
     ),
-    `${count(steps)} steps meanwhile, the longest pause ${milliseconds(gap)}`,
-    `weights after ${count(compared)} steps held to those of threads`,
-    `the master's log: ${bytes(logBytes)}`,
-    ...(wrongs.length === 0 ? ['nothing is wrong'] : wrongs.map((it) => `WRONG: ${it}`)),
+    `${count(steps)} steps during the attack, the longest pause ${milliseconds(gap)}`,
+    `weights after ${count(compared)} steps compared with those of a run in threads`,
+    `size of the master's log: ${bytes(logBytes)}`,
+    ...(wrongs.length === 0 ? ['nothing was wrong'] : wrongs.map((it) => `WRONG: ${it}`)),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { inputs, seed, lines } = commandOf('fuzz-pod')
-    .option('--inputs <n>', 'how many', '1000000')
+    .option('--inputs <n>', 'number of inputs', '1000000')
     .option('--seed <n>', 'seed of the random inputs', '1')
-    .option('--lines <n>', 'connections at a time', '32')
+    .option('--lines <n>', 'number of connections at a time', '32')
     .parse()
     .opts<Record<'inputs' | 'seed' | 'lines', string>>();
   const result = await fuzzPod({

@@ -4,13 +4,16 @@ import { restartMsMax } from '../src/cli/job-client.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { suspicionsMax, untimedFactor } from '../src/pod/master.ts';
 
-/** Page with the table of limits. */
+/** Path of the page that contains the table of limits. */
 export const limitsPage = 'docs/REFERENCE.md';
 
 const begin = '<!-- limits -->\n';
 const end = '<!-- /limits -->';
 
-/** Returns the text of the page with the table of limits between its two markers. */
+/**
+ * Returns the text of the page, in which the table of limits between the two markers is replaced by
+ * the current table.
+ */
 export function withLimits(page: string): string {
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
@@ -23,7 +26,7 @@ function table(): string {
   return rows.map((row) => `| ${row.join(' | ')} |\n`).join('');
 }
 
-/** Returns each limit in words, and its value with unit. */
+/** Returns the rows of the table: each limit in words, and its value with a unit. */
 function limitRows(): readonly (readonly [string, string])[] {
   const { silenceMs, silenceFactor } = limits;
   return [

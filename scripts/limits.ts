@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { script } from './command.ts';
 import { limitsPage, withLimits } from './limits-table.ts';
 
-script('limits', 'writes the table of limits in docs/REFERENCE.md', '').parse();
+script('limits', 'write the table of limits into docs/REFERENCE.md', '').parse();
 const before = readFileSync(limitsPage, 'utf8');
 const after = withLimits(before);
 if (after !== before) writeFileSync(limitsPage, after);

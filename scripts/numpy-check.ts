@@ -19,8 +19,8 @@ import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
 import { script } from './command.ts';
 
 /**
- * Options of this script. It runs a few training steps and writes all inputs and results to a
- * folder, as raw little-endian arrays and a `manifest.json`. `numpy-check.py` then computes the
+ * Options of this script. The script runs a few training steps and writes all inputs and results to
+ * a folder, as raw little-endian arrays and a `manifest.json`. `numpy-check.py` then computes the
  * same steps with NumPy alone and compares:
  *
  *   node dist/scripts/numpy-check.js DIR --model mlp --precision f32 && python3 scripts/numpy-check.py DIR
@@ -35,7 +35,10 @@ export interface CheckOptions {
   readonly seed: number;
 }
 
-/** A way to run a program once on a whole global batch. */
+/**
+ * Interface of the two ways to run a program on a global batch: with the oracle (`hlo/evaluate`),
+ * or on one emulated Cloud TPU.
+ */
 export interface Runner {
   readonly replicas: number;
   run(program: StepProgram, parameters: readonly Literal[], batch: readonly Literal[]): Outcome;
@@ -49,8 +52,9 @@ export interface Outcome {
 }
 
 /**
- * Runs `options.steps` steps and writes their inputs and results to `directory`. In each step the
- * gradient program computes the gradients and the training program the new weights.
+ * Runs `options.steps` training steps and writes their inputs and results to `directory`. For each
+ * step the gradient program returns the gradients, and the training program returns the new
+ * weights.
  */
 export function exportRun(directory: string, options: CheckOptions, runner: Runner): void {
   mkdirSync(directory, { recursive: true });
@@ -169,13 +173,13 @@ type Setting = 'model' | 'precision' | 'batch' | 'steps' | 'seed' | 'runner';
 
 function main(): void {
   const command = script('numpy-check', 'write steps for scripts/numpy-check.py to check', 'DIR')
-    .argument('[directory]', 'where they are written')
+    .argument('[directory]', 'folder to write the steps into')
     .option('--model <name>', 'network', 'mlp')
-    .option('--precision <type>', 'bf16 or f32', 'f32')
-    .option('--batch <n>', 'images of a step', '8')
-    .option('--steps <n>', 'steps', '10')
-    .option('--seed <n>', 'seed', '0')
-    .option('--runner <name>', 'what runs the steps', 'tpu')
+    .option('--precision <type>', 'type of the numbers that the MXU multiplies: bf16 or f32', 'f32')
+    .option('--batch <n>', 'images in a step', '8')
+    .option('--steps <n>', 'number of steps', '10')
+    .option('--seed <n>', 'seed of the weights and the data', '0')
+    .option('--runner <name>', 'program that runs the steps: tpu or evaluate', 'tpu')
     .parse();
   const values = command.opts<Record<Setting, string>>();
   const [directory] = command.args;

@@ -20,21 +20,23 @@ import { commandOf } from './command.ts';
 import type { Defect } from './defects/defect.ts';
 import { defects } from './defects/list.ts';
 
-/** Longest time, in ms, that a test may run. A longer test has failed: the defect made it hang. */
+/** Time, in ms, after which a test counts as failed: the defect has made it hang. */
 const testMsLimit = 180_000;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 const { only, list } = commandOf('planted-defects')
-  .description('plant defects in a copy of this checkout, and see the tests fail')
-  .option('--only <text>', 'defects whose name has this text in it')
-  .option('--list', 'print the defects and the guarantees that they lose, and stop')
+  .description('plant defects in a copy of this checkout, and check that the tests fail')
+  .option('--only <text>', 'plant only defects whose name contains this text')
+  .option('--list', 'print the defects and the guarantees that they break, and stop')
   .parse()
   .opts<{ readonly only?: string; readonly list?: boolean }>();
 
 const chosen = defects.filter(({ name }) => name.includes(only ?? ''));
 if (chosen.length === 0) {
-  process.stderr.write(`planted-defects: --only: expected a part of a name, found ${only}\n`);
+  process.stderr.write(
+    `planted-defects: --only: expected a part of the name of a defect, found ${only}\n`,
+  );
   process.exitCode = 2;
 } else if (list) {
   say(columns(chosen.map(({ name, guarantee }) => [name, guarantee])).join('\n'));
@@ -54,8 +56,8 @@ function plantAll(): number {
 }
 
 /**
- * Copies the tracked files, the generated kernels and `dist` to a new temporary folder. The copy
- * links to `node_modules` of this checkout.
+ * Copies the tracked files, the generated kernels and `dist` to a new temporary folder, and returns
+ * its path. `node_modules` of the copy is a link to that of this checkout.
  */
 function makeCopy(): string {
   const copy = mkdtempSync(join(tmpdir(), 'pod-defects-'));
@@ -89,8 +91,8 @@ function outcomeOf(copy: string, path: string, before: string, defect: Defect): 
     path,
     before.replace(defect.from, () => defect.to),
   );
-  // Some tests run compiled programs, so the copy is compiled. A defect that does not compile does
-  // not count: the compiler would catch it, and the purpose is to see whether a test does.
+  // The copy is compiled, because some tests run compiled programs. A defect that does not compile
+  // tells nothing about the test, because the compiler alone would find it.
   if (!compiles(copy)) return 'does not fit';
   const isCaught = !passes(copy, defect);
   writeFileSync(path, before);
@@ -126,7 +128,7 @@ function passes(copy: string, { test, title }: Defect): boolean {
   return success && numFailedTests === 0 && numPassedTests > 0;
 }
 
-/** Returns the path of the program `bin` of an installed package. */
+/** Returns the path of the program named `bin` that the installed package `name` provides. */
 function tool(name: string, bin: string): string {
   const file = join(root, 'node_modules', name, 'package.json');
   const { bin: bins } = JSON.parse(readFileSync(file, 'utf8')) as {

@@ -26,7 +26,7 @@ import { byteCount } from '../src/numerics/shape.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
-/** Smallest number of timed runs of an instruction, unless they exceed `samplesMs`. */
+/** Number of timed runs of an instruction, unless these runs would take longer than `samplesMs`. */
 const samples = 9;
 /** Time, in ms, for the timed runs of one instruction (at least 3 runs, at most 100). */
 const samplesMs = 400;

@@ -9,9 +9,9 @@ import { script, whole } from './command.ts';
  */
 function main(): void {
   const command = script('show-digits', 'write a sheet of digits as a PGM picture', 'digits.pgm 3')
-    .argument('<file>', 'the picture')
-    .addArgument(whole('seed', 'of the digits', 0))
-    .addArgument(whole('rows', 'digits of each class', 12));
+    .argument('<file>', 'the file to write')
+    .addArgument(whole('seed', 'seed of the digits', 0))
+    .addArgument(whole('rows', 'number of digits of each class', 12));
   const [file, seed, rows] = command.parse().processedArgs as [string, number, number];
   const sheet = drawSheet(seed, rows * 10);
   const header = `P5\n${sheet.width} ${sheet.height}\n255\n`;

@@ -1,7 +1,7 @@
 /**
  * Trains on two nodes of a Docker Swarm, kills one node during the run, and compares the digest of
  * the weights with that of `pod train` in threads. Both nodes must be in one swarm already, the
- * first as the manager. The image must be where `docker save` on this machine finds it.
+ * first as the manager. `docker save` on this machine must find the image.
  *
  *   DOCKER_1=unix:///run/1.sock DOCKER_2=unix:///run/2.sock KILL_2='ssh node-2 poweroff --force' \
  *     POD_IMAGE=tpu-pod node dist/scripts/swarm-nodes.js
@@ -28,9 +28,9 @@ interface Options {
 }
 
 const options = commandOf('swarm-nodes')
-  .option('--tpus <n>', 'workers over both nodes', '8')
-  .option('--args <flags>', 'of pod train', '--model mlp --steps 200 --evaluate 256')
-  .option('--grace <ms>', 'for replacements, before other workers take over', '10000')
+  .option('--tpus <n>', 'number of workers on both nodes together', '8')
+  .option('--args <flags>', 'flags of pod train', '--model mlp --steps 200 --evaluate 256')
+  .option('--grace <ms>', 'time to wait for replacements before other workers take over', '10000')
   .option('--step <n>', 'step after which the node is killed', '20')
   .option('--stack <name>', 'name of the stack that is deployed and removed', 'pod')
   .parse()
@@ -53,7 +53,7 @@ async function main(): Promise<boolean> {
   const words = [program, 'train', '--json', '--tpus', options.tpus, ...options.args.split(/\s+/)];
   const { stdout } = await promisify(execFile)(process.execPath, words, { maxBuffer: 1 << 26 });
   const expected = String(JSON.parse(stdout).weightsDigest);
-  say(`in threads: ${expected}`);
+  say(`weights of a run in threads: ${expected}`);
   for (const engine of [manager, node]) await carryImage(engine);
   await makeSecret();
   const story = new Story();
@@ -65,7 +65,7 @@ async function main(): Promise<boolean> {
     await docker(manager, 'stack', 'rm', options.stack);
   }
   const wrong = story.wrong(expected);
-  say(wrong ?? `right: ${story.digest} after ${story.step} steps`);
+  say(wrong ?? `right: the same weights, ${story.digest}, after ${story.step} steps`);
   return wrong === undefined;
 }
 
@@ -75,20 +75,16 @@ async function trainAndKill(story: Story): Promise<void> {
   const begin = Date.now();
   await docker(manager, ...deploy, options.stack, env);
   const ended = follow(story);
-  await story.until('at its first step', () => story.step >= 1, startMsLimit);
+  await story.until('the first step', () => story.step >= 1, startMsLimit);
   say(`first step ${since(begin, story.lines.at(-1))} after the stack was deployed`);
-  await story.until(
-    `at step ${options.step}`,
-    () => story.step >= Number(options.step),
-    endMsLimit,
-  );
+  await story.until(`step ${options.step}`, () => story.step >= Number(options.step), endMsLimit);
   say(
-    `on node 2: ${(await docker(node, 'ps', '--format', '{{.Names}}')).trim().replaceAll('\n', ' ')}`,
+    `containers on node 2: ${(await docker(node, 'ps', '--format', '{{.Names}}')).trim().replaceAll('\n', ' ')}`,
   );
   const mark = story.mark;
   const time = Date.now();
   await promisify(execFile)('sh', ['-c', kill]);
-  await story.until('at its end', () => story.exitCode !== undefined, endMsLimit);
+  await story.until('the end of the run', () => story.exitCode !== undefined, endMsLimit);
   await ended;
   tell(story.after(mark), time);
 }
@@ -117,7 +113,10 @@ function since(time: number, line: Line | undefined): string {
   return line === undefined ? 'never' : milliseconds(line.time - time);
 }
 
-/** Reads the log of the master's container, which Swarm runs on the manager, until it ends. */
+/**
+ * Reads the log of the master's container until the container ends. Swarm runs this container on
+ * the manager.
+ */
 async function follow(story: Story): Promise<void> {
   const filter = `label=com.docker.swarm.service.name=${service}`;
   let id = '';
@@ -149,8 +148,8 @@ async function makeSecret(): Promise<void> {
 }
 
 /**
- * Runs `docker` with the given words on one engine and returns its standard output. An object among
- * the arguments has environment variables for the command.
+ * Runs the command `docker` for the Docker engine at the address `engine`, and returns its standard
+ * output. An object among the arguments sets environment variables of the command.
  */
 async function docker(
   engine: string,
@@ -167,7 +166,7 @@ async function docker(
 
 function setting(name: string): string {
   const value = process.env[name];
-  assert(value !== undefined && value !== '', `${name} must say how to reach what it names`);
+  assert(value !== undefined && value !== '', `the environment variable ${name} must be set`);
   return value;
 }
 

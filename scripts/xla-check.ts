@@ -43,13 +43,16 @@ interface Options {
 
 const options = script(
   'xla-check',
-  'hold HLO texts and what they compute against XLA itself',
+  'compare HLO texts and the results of their programs with XLA',
   '--python xla/bin/python --programs 2000',
 )
   .option('--python <program>', 'a Python 3.11 that has jax 0.10.2', 'python3')
-  .option('--programs <n>', 'random programs', wholeNumber, 2000)
-  .option('--seed <n>', 'of the random programs', wholeNumber, 1)
-  .option('--texts <dir>', 'keep the texts of findings here, ours and as XLA prints them')
+  .option('--programs <n>', 'number of random programs', wholeNumber, 2000)
+  .option('--seed <n>', 'seed of the random programs', wholeNumber, 1)
+  .option(
+    '--texts <dir>',
+    'keep the texts of findings in this folder, as pod and as XLA print them',
+  )
   .parse()
   .opts<Options>();
 
@@ -68,7 +71,10 @@ const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
   ],
 ];
 
-/** Largest difference, in units in the last place, of functions such as cosine. */
+/**
+ * Largest accepted difference of two floats that a program returns as bits, in units in the last
+ * place. Functions such as cosine may differ by this much.
+ */
 const lastPlacesMax = 8;
 /** Largest number of findings that are printed. */
 const findingsMax = 40;
@@ -115,7 +121,8 @@ async function check(subject: Subject): Promise<void> {
 }
 
 /**
- * Checks that XLA accepts every text of a program, and that its own text computes the same bits.
+ * Checks that XLA's parser accepts the text of a program before and after every pass. Then checks
+ * that each text which XLA prints back computes the same bits as the program.
  */
 async function checkTexts({ name, module, inputs }: Subject): Promise<void> {
   const stages = stagesOf(module);
@@ -124,7 +131,7 @@ async function checkTexts({ name, module, inputs }: Subject): Promise<void> {
     const stage = at(stages, i);
     const where = `${name} ${stage.name}`;
     count('texts given to the parser of XLA');
-    if ('error' in answer) find('texts refused', `${where}: ${firstLine(answer.error)}`);
+    if ('error' in answer) find('texts refused by XLA', `${where}: ${firstLine(answer.error)}`);
     else checkReadBack(where, answer.printed, stage.module, inputs);
   }
 }
@@ -137,14 +144,15 @@ function checkReadBack(
 ): void {
   try {
     const read = parse(printed);
-    // Modules with equal texts are equal. Only others are evaluated, which is slow for a network.
+    // Modules with equal texts are equal, so they are not evaluated. Evaluation is slow for a
+    // network.
     const isSame =
       print(read) === print(module) || sameBits(resultsOf(read, inputs), resultsOf(module, inputs));
-    if (isSame) count('texts printed by XLA, read back: the same bits');
-    else findInText('read back: other bits', where, module, printed);
+    if (isSame) count('texts printed by XLA, parsed by pod: the same bits');
+    else findInText('text printed by XLA, parsed by pod: other bits', where, module, printed);
   } catch (error) {
     if (!(error instanceof PodError)) throw error;
-    findInText(`read back: refused: ${error.message}`, where, module, printed);
+    findInText(`text printed by XLA, refused by pod: ${error.message}`, where, module, printed);
   }
 }
 
@@ -164,12 +172,17 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
   else if (isSmall(difference)) count('run by XLA: within the tolerance');
   else if (isLastPlace(difference, module)) {
     count('run by XLA: bits of a float, by bitcast-convert, whose last place differs');
-  } else find('run by XLA: apart', `${name}: ${difference.what}: ${opcodesOf(module).join(' ')}`);
+  } else
+    find(
+      'run by XLA: other results',
+      `${name}: ${difference.what}: ${opcodesOf(module).join(' ')}`,
+    );
 }
 
 /**
- * True if the difference is small for bits of floats, and the program converts floats to their bits
- * (`bitcast-convert`). The results are integers then, to which no tolerance of floats applies.
+ * True if the program converts floats to their bits (`bitcast-convert`), and the difference is at
+ * most `lastPlacesMax`. The results of such a program are integers, so the tolerance of floats does
+ * not apply to them.
  */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>
@@ -184,8 +197,8 @@ interface Stage {
 }
 
 /**
- * Returns the module as built and after every pass. A program that our compiler refuses
- * (`unsupported-program`) has no stages after the pass that refuses it.
+ * Returns the module as built, and the module after every pass. If our compiler refuses the program
+ * (`unsupported-program`), returns only the modules before that refusal.
  */
 function stagesOf(module: HloModule): Stage[] {
   const stages: Stage[] = [{ name: 'as built', module, text: print(module) }];
@@ -198,7 +211,7 @@ function stagesOf(module: HloModule): Stage[] {
     });
   } catch (error) {
     if (!(error instanceof PodError) || error.code !== 'unsupported-program') throw error;
-    count('programs that our compiler refuses');
+    count('programs that the compiler of pod refuses');
   }
   return stages;
 }

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 
 /**
- * Prefix of a command (as words) that runs the command as a user who runs nothing else and may read
- * all files. Tests of thread limits need such a user: a limit applies to all processes of a user
- * together, and not to the administrator. Tests that run at the same time must use different
- * numbers.
+ * Returns the words to put before a command, so that a user with no other process runs the command.
+ * This user may read all files. Tests of thread limits need such a user, because a limit counts all
+ * processes of a user together, and does not apply to the administrator. Tests that run at the same
+ * time must pass different numbers.
  */
 export function anotherUser(number: number): string[] {
   const uid = 60_000 + 8 * (process.pid % 500) + number;
@@ -15,7 +15,7 @@ export function anotherUser(number: number): string[] {
   ];
 }
 
-/** True if the tests can run commands as another user, which only the administrator can. */
+/** True if this process can run commands as another user. Only the administrator can, on Linux. */
 export const canBeAnother: boolean =
   process.platform === 'linux' && process.getuid?.() === 0 && works([...anotherUser(0), 'true']);
 

@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 
-/** The layers, lowest first: the other folders that each folder of `src` may import from. */
+/**
+ * The layers of `src`, lowest first. For each folder: the other folders from which it may import.
+ */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   spec: [],
   numerics: [],
@@ -104,8 +106,8 @@ test('below cli and cluster no file uses clocks, timers, the environment or rand
 });
 
 /**
- * Files that may read wall time, because they print or sign it. No deadline uses wall time, because
- * the administrator can set it at any moment.
+ * Files that may read wall time, because they print or sign the time. Deadlines must not use wall
+ * time, because the administrator can change the clock at any moment.
  */
 const mayUseWallTime = [
   'cluster/host/engine.cts',

@@ -99,8 +99,8 @@ export class Doorkeeper {
 
   /**
    * Parses the header `authorization` and checks its time, or its challenge if the header has no
-   * time. Both checks are possible before the body of the request is read. The proof also covers
-   * the body, so {@link admit} checks the proof.
+   * time. Both checks are possible before the body of the request is read. {@link admit} checks the
+   * proof, which also covers the body.
    *
    * @throws PodError `unauthorized` when the header is malformed, Stale when the time differs from
    *   the master's clock by more than `limits.clockSkewMs`, or when the challenge is not valid.

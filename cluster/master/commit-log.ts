@@ -102,7 +102,10 @@ class FileLog implements CommitLog {
   readonly #path: string;
   readonly #file: CommitFile;
   readonly #past: EarlierMasters;
-  /** Generation with which this master became the leader; null if the run had ended before. */
+  /**
+   * Generation with which this master became the leader; null if the run had ended before this
+   * master opened the log.
+   */
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
@@ -280,8 +283,8 @@ class FileLog implements CommitLog {
 }
 
 /**
- * Returns the unfinished run in a log. Returns null if that run has no committed step, because
- * nothing is lost then.
+ * Returns the unfinished run in a log. Returns null if that run has no committed step, because then
+ * nothing is lost when another run replaces that run.
  */
 function abandonedOf({ key, steps: step, history }: LogContents): Abandoned | null {
   const last = history.at(-1);

@@ -31,7 +31,7 @@ export const bodyBytesMax: number = 2 ** 16;
  * a client would otherwise miss the answer `too-large`.
  */
 const drainBytesMax = 2 ** 20;
-/** Longest time, in ms, that an answer may wait for a log to grow. */
+/** Longest time, in ms, that a request may wait for a log to grow. */
 export const waitMsMax: number = 10_000;
 /** Maximum number of requests that may wait at the same time for logs to grow. */
 const waitersMax = 64;
@@ -191,8 +191,8 @@ function wholeIn(url: URL, name: string, max: number): number | undefined {
 }
 
 /**
- * Requests for a log that wait for the log to grow. If {@link waitersMax} requests wait already, a
- * further request is answered at once.
+ * Waiting requests for logs. Each request waits until its log has grown. If {@link waitersMax}
+ * requests wait already, a further request is answered at once.
  */
 class Waiters {
   readonly #jobs: JobServer;

@@ -111,8 +111,8 @@ export async function runJob(job: Job): Promise<JobEnd> {
 }
 
 /**
- * Reads the data of a run. If a file or folder causes an error, adds to the message that paths are
- * paths on the master's machine, because the user may have meant another machine.
+ * Reads the data of a run. If a file or folder causes an error, adds a note to the message: paths
+ * refer to the master's machine. The user may have meant a path on another machine.
  */
 async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
   try {

@@ -2,7 +2,10 @@ import { z } from 'zod';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
 
-/** A line of a commit log. `generation` is the membership in which the line was written. */
+/**
+ * A line of a commit log. `generation` is the number of the membership in which the line was
+ * written.
+ */
 export type LogRecord =
   | RunRecord
   /**
@@ -46,8 +49,9 @@ export interface Failed {
 
 /**
  * State of a run, computed from the records of its commit log in order. Records that a master wrote
- * after a newer master had become the leader are ignored. A commit is also ignored unless its step
- * is the next step: an earlier commit is missing, or the step was committed before.
+ * after a newer master had become the leader are ignored. Only a commit of step `steps` + 1 is
+ * accepted. Any other commit is ignored: an earlier commit is missing, or the step was committed
+ * before.
  */
 export class LogContents {
   /** Digest of the key of the last run in the log; null for an empty log. */

@@ -65,7 +65,9 @@ run().then(
   (error) => process.exit(refuse(error)),
 );
 
-/** Runs the master until the master ends. Returns the exit code. */
+/**
+ * Waits for workers, then trains one run or takes jobs, as `POD_MODE` says. Returns the exit code.
+ */
 async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {

@@ -296,9 +296,9 @@ export class JobServer {
   }
 
   /**
-   * Records the failure of a job. An error that is no PodError is a mistake of this program. The
-   * job counts as failed even then, so that the next master does not run the job again. `#failed`
-   * throws such an error again, which ends this master.
+   * Records the failure of a job, so that the next master does not run the job again. An error that
+   * is no PodError is a mistake of this program: `#failed` throws such an error again, which ends
+   * this master.
    */
   #failed({ isCancelling: _, ...job }: RunningJob, log: JobLog, error: unknown): void {
     const endedMs = this.#options.now();

@@ -23,8 +23,9 @@ export interface MasterEnv {
 
 /**
  * Returns the options of the run that a master trains. The settings come from the flags in
- * `POD_ARGS`, the `--config` file that they name, and `TPUS`. If `TPUS` and `POD_ARGS` both give
- * the size of the pod, they must agree. Relative paths start at the master's working directory.
+ * `POD_ARGS`, from the file that the flag `--config` names, and from `TPUS`. If `TPUS` and
+ * `POD_ARGS` both give the size of the pod, the two must agree. Relative paths start at the
+ * master's working directory.
  *
  * @throws PodError naming the wrong setting.
  */

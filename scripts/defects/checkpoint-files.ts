@@ -3,7 +3,10 @@ import type { Defect } from './defect.ts';
 const checkpoints = 'src/experiment/checkpoint/checkpoints.ts';
 const foreign = 'test/experiment/checkpoint/foreign.test.ts';
 
-/** Defects that break guarantees about files among checkpoints or beside them, and exports. */
+/**
+ * Planted defects that break guarantees about exports and about files of the user in or near a
+ * checkpoint folder, each with the test that must find it.
+ */
 export const checkpointFileDefects: readonly Defect[] = [
   {
     name: 'checkpoints: links among them',

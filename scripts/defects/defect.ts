@@ -1,17 +1,22 @@
-/** A change of the source that breaks a guarantee, and the test that must fail because of it. */
+/**
+ * A planted defect: a change of the source that breaks a guarantee, with the test that must fail
+ * because of this change.
+ */
 export interface Defect {
-  /** Short name, for `--only` and the table. */
+  /** Short name of the defect, for the option `--only` and for the output. */
   readonly name: string;
-  /** The guarantee that the change breaks, as the docs state it. */
+  /** The guarantee that the defect breaks, in the words of the docs. */
   readonly guarantee: string;
-  /** Path of the source file that is changed. */
+  /** Path of the source file that the defect changes. */
   readonly file: string;
-  /** Text that the file contains exactly once. */
+  /** Text that is replaced. The source file contains this text exactly once. */
   readonly from: string;
   /** Text that replaces `from`. */
   readonly to: string;
-  /** Path of the test file. */
+  /** Path of the file of the test that must fail. */
   readonly test: string;
-  /** Part of the full name of one or more tests in that file. At least one must fail. */
+  /**
+   * Part of the full name of one or more tests in the file `test`. At least one of these must fail.
+   */
   readonly title: string;
 }

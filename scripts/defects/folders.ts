@@ -1,7 +1,8 @@
 import type { Defect } from './defect.ts';
 
 /**
- * Defects that break guarantees about checkpoints, commit logs, reports, jobs and their folders.
+ * Planted defects that break guarantees about checkpoints, commit logs, reports, jobs and their
+ * folders.
  */
 export const folderDefects: readonly Defect[] = [
   {

@@ -5,7 +5,9 @@ import { peopleDefects } from './people.ts';
 import { readerDefects } from './readers.ts';
 import { streamDefects } from './streams.ts';
 
-/** All defects: at least one for each guarantee of README, ARCHITECTURE.md and OPERATING.md. */
+/**
+ * All planted defects: at least one for each guarantee of README, ARCHITECTURE.md and OPERATING.md.
+ */
 export const defects: readonly Defect[] = [
   ...folderDefects,
   ...checkpointFileDefects,
@@ -203,7 +205,7 @@ export const defects: readonly Defect[] = [
     name: 'API: proof is good once',
     guarantee: 'A signed request is good once.',
     file: 'cluster/master/auth.ts',
-    from: "    if (this.#seen.has(nonce)) throw unauthorized('used before');\n",
+    from: "    if (this.#seen.has(nonce)) throw unauthorized('the request repeats an earlier request');\n",
     to: '',
     test: 'test/cluster/master/auth.test.ts',
     title: 'a signed request is admitted once',

@@ -1,6 +1,6 @@
 import type { Defect } from './defect.ts';
 
-/** Defects that break guarantees about output and exit codes that people see. */
+/** Planted defects that break guarantees about printed output and exit codes. */
 export const peopleDefects: readonly Defect[] = [
   {
     name: 'people: control characters of a log',

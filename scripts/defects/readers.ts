@@ -1,6 +1,6 @@
 import type { Defect } from './defect.ts';
 
-/** Defects that break guarantees about the commands that read, follow or end a pod. */
+/** Planted defects that break guarantees about the commands that read, follow or end a pod. */
 export const readerDefects: readonly Defect[] = [
   {
     name: 'down: a damaged list',

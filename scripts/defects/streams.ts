@@ -1,6 +1,9 @@
 import type { Defect } from './defect.ts';
 
-/** Defects that break guarantees of docs/OPERATING.md about files that a run reads and writes. */
+/**
+ * Planted defects that break guarantees of docs/OPERATING.md about files that a run reads and
+ * writes.
+ */
 export const streamDefects: readonly Defect[] = [
   {
     name: 'data: gzip by its header',

@@ -24,8 +24,8 @@ const master = `${project}-master-1`;
 const eventMsLimit = 10_000;
 
 /**
- * Shell script that kills every process `node dist/…` of a container with SIGKILL. It runs in the
- * container, as the container's user, and prints the time of the kill in ms since 1970.
+ * Shell script that kills every process `node dist/…` of a container with SIGKILL, and prints the
+ * time of the kill in ms since 1970. The script runs in the container, as the container's user.
  */
 const killProgram = `for it in /proc/[0-9]*/cmdline; do
   case "$(tr '\\0' ' ' <"$it" 2>/dev/null)" in "node dist/"*)
@@ -37,8 +37,8 @@ date +%s%3N; kill -9 $found`;
 /** A pod of containers, run by Docker Compose. Times are those of Docker's own events. */
 export class DockerRig implements Rig {
   /**
-   * Longer than 10 s, because cluster/image/entry.sh delays the restart of a program that has run
-   * for less than 10 s, and the delay grows.
+   * A master runs for at least this time before it is killed again. After a life of less than 10 s,
+   * cluster/image/entry.sh delays the restart, by half a second more for each crash in a row.
    */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;
@@ -121,8 +121,8 @@ export class DockerRig implements Rig {
   }
 
   /**
-   * Kills the program in a container and returns the time in ms since 1970. The container goes on
-   * running, and its entry script starts the program again.
+   * Kills the program in a container and returns the time of the kill, in ms since 1970. The
+   * container goes on running, and its entry script starts the program again.
    */
   async #killProgram(victim: string): Promise<number> {
     const time = Number(await this.#docker('exec', victim, 'sh', '-c', killProgram));
@@ -131,8 +131,9 @@ export class DockerRig implements Rig {
   }
 
   /**
-   * Runs `work` and waits for Docker's event of `action` on `victim`. Returns the event's time in
-   * ms since 1970. Throws if no such event arrives within `eventMsLimit`.
+   * Runs `work` and waits until Docker reports the event `action` of the container `victim`.
+   * Returns the time of the event, in ms since 1970. Throws if Docker reports no such event within
+   * `eventMsLimit`.
    */
   async #timed(action: string, victim: string, work: () => Promise<unknown>): Promise<number> {
     const mark = this.#events.length;
@@ -152,11 +153,12 @@ export class DockerRig implements Rig {
       if (failure !== undefined) throw failure;
       return event.timeNano / 1e6;
     }
-    throw new Error(`the engine saw no ${action} of ${victim}`);
+    throw new Error(`the Docker engine reported no ${action} of ${victim}`);
   }
 
   /**
-   * True if the event's `container` is `victim`. Network events name a container by its Docker ID.
+   * True if the attribute `container` of an event is the Docker ID of the container named `victim`.
+   * Docker's network events have this attribute instead of the name.
    */
   #is(victim: string, { container }: Readonly<Record<string, string>>): boolean {
     return container !== undefined && this.#numbers.get(container) === victim;
@@ -192,8 +194,8 @@ export class DockerRig implements Rig {
   }
 
   /**
-   * Passes the lines of the master's log after the first `heard` to `hear`, until the container
-   * ends. Returns the number of passed lines.
+   * Follows the log of the master's container until the container ends. Leaves out the first
+   * `heard` lines and passes all later lines to `hear`. Returns the number of passed lines.
    */
   #followOnce(heard: number, hear: (line: string) => void): Promise<number> {
     const child = spawn('docker', ['logs', '--follow', master], {

@@ -28,7 +28,7 @@ export const faults: Readonly<Record<string, Fault>> = {
   'master killed': { kind: 'master' },
 };
 
-/** Outcome of one injected fault. */
+/** Outcome of one injected fault. Times are in ms after the injection. */
 export interface Injection {
   readonly who: string;
   readonly wrong: string | undefined;
@@ -36,31 +36,35 @@ export interface Injection {
   readonly recoveredMs: number;
   /** True if no replacement joined in time and another worker adopted the lost Cloud TPU. */
   readonly isAdopted: boolean;
-  /** Number of steps that ran more than once. */
+  /** Number of steps that ran more than once because of this fault. */
   readonly ranAgain: number;
-  /** Log lines about a loss or a suspicion of a Cloud TPU into which no fault was injected. */
+  /** Log lines about the loss or suspicion of Cloud TPUs into which no fault was injected. */
   readonly others: readonly string[];
 }
 
 export interface Target {
   readonly rig: Rig;
   readonly story: Story;
-  /** Index of this injection, from 0. */
+  /** Index of this injection among all injections of the same fault, from 0. */
   readonly i: number;
 }
 
 const recoverMsLimit = 60_000;
-/** Longest time, in ms, until a worker that was put back is a member or a spare again. */
+/** Time, in ms, within which a worker that was put back must be a member or a spare again. */
 const returnMsLimit = 60_000;
 
 /**
- * Injects a fault and waits until the pod is complete again. The injection waits until nothing is
- * lost or suspected, then up to 0.5 s longer, so that each injection hits another moment of a step.
- * Throws if the pod does not recover within `recoverMsLimit`.
+ * Injects a fault, and waits until no Cloud TPU is lost or suspected any more. Before the injection
+ * the function also waits for such a state, and then up to 0.5 s more, so that different injections
+ * hit different moments of a step. Throws if the pod does not recover within `recoverMsLimit`.
  */
 export async function inject(fault: Fault, target: Target): Promise<Injection> {
   const { story, i } = target;
-  await story.until('at rest', () => story.isCalm, recoverMsLimit);
+  await story.until(
+    'a pod without lost or suspected Cloud TPUs',
+    () => story.isCalm,
+    recoverMsLimit,
+  );
   await sleep((i * 137) % 500);
   return fault.kind === 'master' ? injectIntoMaster(target) : injectIntoWorker(fault, target);
 }
@@ -71,11 +75,11 @@ async function injectIntoMaster({ rig, story }: Target): Promise<Injection> {
   const mark = story.mark;
   const time = await rig.killMaster();
   await story.until(
-    'continued by another master',
+    'another master that continues the run',
     () => said(story, mark, 'commits-found'),
     recoverMsLimit,
   );
-  await story.until('going on', () => story.isCalm, recoverMsLimit);
+  await story.until('a complete pod again', () => story.isCalm, recoverMsLimit);
   return result('the master', time, story.after(mark), new Set());
 }
 
@@ -90,7 +94,7 @@ async function injectIntoWorker(
   if (isDouble) {
     const moment = at(moments, i);
     await story.until(
-      `“${moment.join('” or “')}”`,
+      `the log line “${moment.join('” or “')}”`,
       () => moment.some((it) => said(story, mark, it)),
       recoverMsLimit,
     );
@@ -99,8 +103,8 @@ async function injectIntoWorker(
   const tpus = new Set(broken.flatMap((it) => it.tpus));
   const isNamed = (): boolean =>
     [...tpus].every((tpu) => story.after(mark).some((it) => isLost(it, tpu)));
-  await story.until('reported as lost', isNamed, recoverMsLimit);
-  await story.until('going on', () => story.isCalm, recoverMsLimit);
+  await story.until('a log line for each lost Cloud TPU', isNamed, recoverMsLimit);
+  await story.until('a complete pod again', () => story.isCalm, recoverMsLimit);
   const ofRecovery = story.after(mark).length;
   await sleep(Math.min(lastsMs, Math.max(0, first.time + lastsMs - Date.now())));
   const back = story.mark;
@@ -118,15 +122,16 @@ async function injectIntoWorker(
 
 interface Broken {
   readonly who: string;
-  /** Text for people: the worker and its Cloud TPUs. */
+  /** Name for messages: the worker and the numbers of its Cloud TPUs. */
   readonly name: string;
   readonly tpus: readonly number[];
   readonly time: number;
 }
 
 /**
- * Moments at which the second worker is broken: when the master logs one of these messages.
- * Injection i uses entry i modulo the number of entries.
+ * Moments at which the second worker of a double fault is broken: each is a list of messages, and
+ * the moment comes when the master logs one of them. Injection i uses entry i modulo the number of
+ * entries.
  */
 const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
 
@@ -142,7 +147,10 @@ async function breakOne({ rig, story }: Target, how: Break, who: string): Promis
   return { who, name: `${who} (Cloud TPU ${tpus.join(' and ')})`, tpus, time };
 }
 
-/** Returns a worker that has a Cloud TPU and is not in `without`. Each `i` picks another worker. */
+/**
+ * Returns a worker that has a Cloud TPU and is not in `without`. The choice depends on `i`, so that
+ * the injections break different workers.
+ */
 async function pick(
   { rig, story }: Target,
   i: number,
@@ -155,8 +163,8 @@ async function pick(
 }
 
 /**
- * Returns the worker that adopted the lost Cloud TPU if the log names one, otherwise any worker
- * other than `first`.
+ * Returns the worker to break second. This is the worker that adopted the Cloud TPU of the first
+ * broken worker, if the log names an adopter. Otherwise it is any worker other than `first`.
  */
 async function pickSecond(target: Target, mark: number, first: string): Promise<string> {
   const { rig, story, i } = target;
@@ -180,8 +188,8 @@ function isLost({ msg, tpu }: Line, of: number): boolean {
 }
 
 /**
- * Waits until the broken worker, or its replacement, has a Cloud TPU or is a spare. Returns at once
- * if the run has ended. Throws after `returnMsLimit`.
+ * Waits until the master has logged that the broken worker, or a replacement of it, has a Cloud TPU
+ * or is a spare. Returns at once if the run has ended. Throws after `returnMsLimit`.
  */
 async function untilBack({ rig, story }: Target, mark: number, broken: Broken): Promise<void> {
   const { who, tpus } = broken;
@@ -190,7 +198,7 @@ async function untilBack({ rig, story }: Target, mark: number, broken: Broken): 
   const isBack = (line: Line): boolean =>
     line.msg === 'spare' || (line.msg === 'joined' && isHis(line));
   const isSo = (): boolean => story.exitCode !== undefined || story.after(mark).some(isBack);
-  await story.until(`joined by ${who} again`, isSo, returnMsLimit);
+  await story.until(`${who} to join again`, isSo, returnMsLimit);
 }
 
 function result(
@@ -210,7 +218,8 @@ function result(
   return {
     who,
     wrong: lines.some(({ msg }) => msg === 'rolled-back') ? 'steps were lost' : undefined,
-    // The master can log the end of a process before Docker reports it. The time counts as 0 then.
+    // The master can log the end of a process before Docker reports the fault. The time would then
+    // be negative, and counts as 0.
     noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
     recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),
     isAdopted: lines.some(({ msg }) => msg === 'adopted'),

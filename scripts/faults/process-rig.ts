@@ -24,11 +24,11 @@ export interface ProcessRigOptions {
  */
 export class ProcessRig implements Rig {
   /**
-   * Longer than 10 s, because the supervisor waits longer and longer before it restarts a master
-   * that has lived less than 10 s.
+   * A master runs for at least this time before it is killed again. After a life of less than 10 s,
+   * the supervisor doubles its delay before the next restart.
    */
   readonly masterLifeMsMin = 11_000;
-  /** True, because the master ends the process of a lost worker and starts another process. */
+  /** True: the master ends the process of a lost worker and starts another process. */
   readonly startsOthers = true;
   readonly #options: ProcessRigOptions;
   #folder = '';
@@ -53,9 +53,10 @@ export class ProcessRig implements Rig {
   }
 
   /**
-   * Passes the lines of the master's log to `hear` and returns 0 when the last master has logged
-   * its summary and ended. The log stands for the exit code, which this process cannot read because
-   * the master is the supervisor's child. Returns 1 if the pod was taken down before.
+   * Passes the lines of the masters' log to `hear`. Returns 0 when the last master has logged its
+   * summary and ended. This process cannot read the exit code of a master, which is a child of the
+   * supervisor, so the summary serves as the proof of exit code 0. Returns 1 if `down` ends the pod
+   * before.
    */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {
@@ -84,7 +85,7 @@ export class ProcessRig implements Rig {
     pause: async (victim) => signal(victim, 'SIGSTOP'),
     stop: async (victim) => signal(victim, 'SIGTERM'),
     disconnect: () =>
-      Promise.reject(new Error('processes of one machine have no network to leave')),
+      Promise.reject(new Error('processes on one machine cannot be disconnected from a network')),
   };
 
   async killMaster(): Promise<number> {

@@ -1,37 +1,45 @@
 import type { Line } from './story.ts';
 
-/** A pod whose parts can be broken and put back. Times are in ms since 1970. */
+/** A pod whose parts can be broken and put back. All returned times are in ms since 1970. */
 export interface Rig {
-  /** Ends the old pod, if any, and starts a new one. */
+  /** Ends the pod that this rig started before, if any, and starts a new pod. */
   up(): Promise<void>;
-  /** Ends all that still runs of the pod. */
+  /** Ends all processes or containers of the pod. */
   down(): Promise<void>;
-  /** Passes each line of the masters' log to `hear`. Returns the exit code of the last master. */
+  /**
+   * Passes each line of the log of all successive masters to `hear`. Returns the exit code of the
+   * last master.
+   */
   follow(hear: (line: string) => void): Promise<number>;
   /** Returns the names of the workers that can be broken now, always in the same order. */
   victims(): Promise<readonly string[]>;
   /** Returns the worker (one of `victims`) that a `joined` line of the master's log is about. */
   joiner(line: Line): string | undefined;
-  /** Functions that break a worker, each in one way, and return the time at which it was broken. */
+  /** Functions that break a worker, one for each way. A function returns the time of the fault. */
   readonly breaks: Readonly<Record<Break, (victim: string) => Promise<number>>>;
   /**
-   * Kills the master's process with SIGKILL and returns the time. The supervisor or the container's
-   * entry script starts the next master.
+   * Kills the master's process with SIGKILL and returns the time of the kill. The supervisor, or
+   * the entry script of the container, then starts the next master.
    */
   killMaster(): Promise<number>;
-  /** True if the pod itself replaces a lost worker. If false, `mend` brings the old worker back. */
+  /**
+   * True if the pod itself starts a replacement for a lost worker. False if `mend` must put the old
+   * worker back.
+   */
   readonly startsOthers: boolean;
-  /** Puts back a worker that was broken in the way `how`. */
+  /**
+   * Puts back a worker that was broken in the way `how`. Does nothing if the pod has replaced this
+   * worker.
+   */
   mend(victim: string, how: Break): Promise<void>;
   /** Shortest time, in ms, that a master runs before the next fault kills it. */
   readonly masterLifeMsMin: number;
-  /**
-   * Returns the logs of all programs of the pod, each line with the name of its program in front.
-   */
+  /** Returns the logs of all programs of the pod. Each line begins with the name of the program. */
   logs(): Promise<string>;
 }
 
 /**
- * A way to break a worker. With containers `crash` kills the program alone, `kill` the container.
+ * A way to break a worker. In a pod of containers, `crash` kills only the program in the container,
+ * and `kill` kills the whole container.
  */
 export type Break = 'kill' | 'crash' | 'pause' | 'stop' | 'disconnect';

@@ -16,19 +16,25 @@ export interface Line {
   readonly pid?: number;
 }
 
-/** State of a run, as the log lines of its successive masters tell it. It grows while they log. */
+/** State of a run, read from the log lines of its successive masters while the run goes on. */
 export class Story {
   readonly lines: Line[] = [];
-  /** The last `joined` line of each Cloud TPU that is not lost, by number of the Cloud TPU. */
+  /**
+   * The last `joined` line about each Cloud TPU that is not lost. The key is the number of the
+   * Cloud TPU.
+   */
   readonly joined: Map<number, Line> = new Map();
   /** Exit code of the last master. Undefined until the run has ended. */
   exitCode: number | undefined;
   /** Number of the last committed step; 0 if none. */
   step = 0;
-  /** True if a step was committed and no loss or suspicion was logged since. */
+  /**
+   * True if a step was committed after the last log line about a loss, a suspicion, a quarantine or
+   * a new master.
+   */
   isCalm = false;
 
-  /** Takes a line of the log. Ignores lines that are not JSON, which are written for people. */
+  /** Adds a line of the log to this state. Ignores lines that are not JSON. */
   hear(text: string): void {
     if (!text.startsWith('{')) return;
     const line = JSON.parse(text) as Line;
@@ -41,7 +47,10 @@ export class Story {
     this.isCalm = true;
   }
 
-  /** Number of lines so far. `after(mark)` later returns the lines that came since. */
+  /**
+   * Number of lines so far. A caller passes this number to `after` later, to get the lines that
+   * were added in between.
+   */
   get mark(): number {
     return this.lines.length;
   }
@@ -51,35 +60,43 @@ export class Story {
   }
 
   /**
-   * Waits until `isSo` returns true. Throws if the run ends before, or after `withinMs`. `what` is
-   * the name of the expected state in the error message, such as "at rest".
+   * Waits until `isSo` returns true. Throws if the run ends first, or if `withinMs` pass first.
+   * `what` names the expected state in the error message, such as "step 3".
    */
   async until(what: string, isSo: () => boolean, withinMs: number): Promise<void> {
     for (const deadlineMs = performance.now() + withinMs; !isSo(); await sleep(10)) {
       const last = JSON.stringify(this.lines.at(-1));
-      if (this.exitCode !== undefined) throw new Error(`it ended before ${what}; last: ${last}`);
+      if (this.exitCode !== undefined)
+        throw new Error(
+          `expected ${what}, found the end of the run; last line of the log: ${last}`,
+        );
       if (performance.now() > deadlineMs) {
-        throw new Error(`not ${what} within ${milliseconds(withinMs)}; last: ${last}`);
+        throw new Error(
+          `expected ${what} within ${milliseconds(withinMs)}; last line of the log: ${last}`,
+        );
       }
     }
   }
 
   /**
    * Returns what is wrong with a run that has ended, or undefined. The run must end with exit code
-   * 0, a summary and the weights `expected`, and every step must be committed once, in order. A
-   * killed master may not have logged its last commit; then the next master logs it as found.
+   * 0, a summary and the weights `expected`, and must commit every step once, in order. A killed
+   * master may not have logged its last commit; the next master then logs the number of that step
+   * in its message `commits-found`.
    */
   wrong(expected: string | undefined): string | undefined {
     const last = this.lines.at(-1);
-    if (this.exitCode !== 0) return `the master ended with ${this.exitCode}`;
-    if (last?.msg !== 'summary') return `the last line is ${last?.msg}, no summary`;
+    if (this.exitCode !== 0) return `the master ended with exit code ${this.exitCode}`;
+    if (last?.msg !== 'summary')
+      return `expected the last line of the log to be the summary, found ${last?.msg}`;
     if (expected !== undefined && last.weightsDigest !== expected) {
-      return `digest ${last.weightsDigest}, expected ${expected}`;
+      return `expected weights with digest ${expected}, found ${last.weightsDigest}`;
     }
     let committed = 0;
     for (const { msg, step } of this.lines) {
       if (typeof step !== 'number') continue;
-      if (msg === 'step' && step !== committed + 1) return `step ${step} after step ${committed}`;
+      if (msg === 'step' && step !== committed + 1)
+        return `expected step ${committed + 1} after step ${committed}, found step ${step}`;
       if (msg === 'commits-found' && step !== committed && step !== committed + 1) {
         return `a master found ${step} committed steps, the previous master had logged ${committed}`;
       }
@@ -93,7 +110,9 @@ export class Story {
   }
 }
 
-/** True if a line reports a loss, a suspicion or a quarantine, or that a new master took over. */
+/**
+ * True if a line reports a loss, a suspicion, a quarantine, or a new master that continues the run.
+ */
 export function isTrouble({ msg }: Line): boolean {
   return ['lost', 'suspected', 'quarantined', 'commits-found'].includes(msg);
 }

@@ -14,7 +14,9 @@ const wireSchema = z.object({
 });
 type WireLiteral = z.infer<typeof wireSchema>;
 
-/** Answer of XLA's parser to a text: the module as XLA prints it, or the reason of a refusal. */
+/**
+ * Answer of XLA's parser to a text: the module as XLA prints it, or the reason why XLA refused it.
+ */
 export type ParsedByXla = { readonly printed: string } | { readonly error: string };
 
 const refusedSchema = z.object({ error: z.string() });
@@ -64,7 +66,10 @@ export class Xla {
     this.#child?.stdin.end();
   }
 
-  /** Sends a request and returns the answer, or undefined if the process ended instead. */
+  /**
+   * Sends a request and returns the answer. Returns undefined if the Python process ends without an
+   * answer.
+   */
   async #ask(request: object): Promise<unknown> {
     const child = this.#child ?? this.#start();
     child.stdin.write(`${JSON.stringify(request)}\n`);
@@ -85,7 +90,8 @@ export class Xla {
     child.on('error', ({ message }) => {
       this.#stderr = message;
     });
-    // Writes to a process that has ended fail. `#ask` notices because no answer comes.
+    // A write to a process that has ended fails. `#ask` notices the end of the process, because no
+    // answer comes.
     child.stdin.on('error', () => undefined);
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     return child;

@@ -3,18 +3,23 @@ import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
- * Largest difference of two floats, by element type, relative to the largest finite element of
- * their array. For bf16 it is one unit in the last place.
+ * Tolerance: largest accepted difference of two floats, relative to the largest finite element of
+ * their array, by element type. For bf16 the tolerance is one unit in the last place.
  */
 const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
 
-/** How two results of one program differ. */
+/**
+ * Difference between XLA's results and ours for one program, at the element where the difference is
+ * largest.
+ */
 export interface Difference {
-  /** Difference in units of the tolerance. Infinity for integers and for different shapes. */
+  /**
+   * Difference in units of the tolerance. Infinity for unequal integers and for different shapes.
+   */
   readonly size: number;
-  /** Absolute difference of the two elements. */
+  /** Absolute difference of the two values of this element. */
   readonly apart: number;
-  /** Text for people: which element differs, and both values. */
+  /** Text for messages: which element differs, and both values. */
   readonly what: string;
 }
 
@@ -27,20 +32,22 @@ export function differenceOf(
   expected: readonly Literal[],
 ): Difference | undefined {
   if (found.length !== expected.length) {
-    return wrong(`${found.length} results of XLA, ${expected.length} of our evaluate`);
+    return wrong(`${found.length} results by XLA, ${expected.length} by pod`);
   }
   const all = expected.flatMap((it, i) => differenceOfArray(found[i] as Literal, it, i) ?? []);
   return all.sort((a, b) => b.size - a.size)[0];
 }
 
-/** True if the difference is within the tolerance. */
+/** True if the difference does not exceed the tolerance. */
 export function isSmall({ size }: Difference): boolean {
   return size <= 1;
 }
 
 function differenceOfArray(found: Literal, ours: Literal, i: number): Difference | undefined {
   if (!sameShape(found.shape, ours.shape)) {
-    return wrong(`result ${i} is ${shapeText(found.shape)} by XLA, ${shapeText(ours.shape)} by us`);
+    return wrong(
+      `result ${i} is ${shapeText(found.shape)} by XLA, ${shapeText(ours.shape)} by pod`,
+    );
   }
   const [theirs, mine] = [valuesOf(found), valuesOf(ours)];
   const largest = mine.reduce(
@@ -59,7 +66,7 @@ function differenceOfArray(found: Literal, ours: Literal, i: number): Difference
     worst = {
       size,
       apart: Math.abs(other - value),
-      what: `result ${i}, element ${at} of ${shapeText(ours.shape)}: ${other} by XLA, ${value} by us`,
+      what: `result ${i}, element ${at} of ${shapeText(ours.shape)}: ${other} by XLA, ${value} by pod`,
     };
   }
   return worst;

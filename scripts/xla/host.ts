@@ -21,10 +21,11 @@ export interface Hostless {
 }
 
 /**
- * Rewrites a program for XLA's CPU client, which has no host that feeds it. An infeed becomes
- * parameters. The operands of an outfeed become results after those of the root. A fusion is
- * replaced by the instructions of its body and a pad of a scalar by the scalar, because XLA's CPU
- * backend does not run them. Aliases are dropped, because they do not change any value.
+ * Rewrites a program for XLA's CPU client, which has no host that feeds programs. An infeed becomes
+ * parameters. The arrays that an outfeed sends become elements of the root tuple, after the
+ * elements that the root already has. A fusion is replaced by the instructions of its body, and a
+ * pad of a scalar by the scalar, because XLA's CPU backend runs neither. Aliases are dropped,
+ * because they do not change any value.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];
@@ -58,7 +59,10 @@ export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless
   };
 }
 
-/** Returns the shapes of the arrays of an infeed. The shape of an infeed is (data, token). */
+/**
+ * Returns the shapes of the arrays that an infeed delivers. The infeed itself has the shape (data,
+ * token).
+ */
 export function infeedShapes(shape: Shape): readonly ArrayShape[] {
   const data = dataOf(shape);
   return isTuple(data) ? data.elements.map(arrayOf) : [arrayOf(data)];
@@ -79,7 +83,10 @@ export function arrayOf(shape: Shape): ArrayShape {
   return shape;
 }
 
-/** Inlines a computation: returns a copy of its root with `operands` in place of its parameters. */
+/**
+ * Inlines a computation: returns a copy of its root in which `operands` take the place of the
+ * computation's parameters.
+ */
 function inlined({ root }: HloComputation, operands: readonly HloInstruction[]): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();
   const now = (it: HloInstruction): HloInstruction => {
@@ -98,7 +105,10 @@ function isScalar({ shape }: HloInstruction): boolean {
   return isArray(shape) && shape.dims.length === 0;
 }
 
-/** Returns the arrays of a value, of nested tuples depth first. Leaves out tokens. */
+/**
+ * Returns the arrays in a value. If the value is a tuple, descends into nested tuples in order.
+ * Leaves out tokens.
+ */
 function arraysOf(it: HloInstruction): HloInstruction[] {
   if (isArray(it.shape)) return [it];
   if (it.shape.type !== 'tuple') return [];

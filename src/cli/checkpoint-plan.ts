@@ -4,10 +4,12 @@ import type { CheckpointPlan } from '../experiment/checkpoint/keeper.ts';
 import type { CheckpointOptions } from './options.ts';
 
 /**
- * Opens the folder of a run's checkpoints and locks the folder for this process. `use` names the
- * command in messages, such as `pod train`. Changes nothing on disk.
+ * Opens the folder of a run's checkpoints and, if the folder exists, locks it for this process.
+ * With flock(2) the lock writes nothing to the disk; without flock(2) the lock is a file in the
+ * folder. `use` names the command in messages, such as `pod train`.
  *
- * @throws PodError `in-use` if another run has the folder, `io` if the folder cannot be read.
+ * @throws PodError `in-use` if another run has locked the folder, `io` if the folder cannot be
+ * read.
  */
 export async function openPlan(options: CheckpointOptions, use: string): Promise<CheckpointPlan> {
   const { directory, every, keep, resume } = options;

@@ -74,8 +74,8 @@ async function verify(directory: string): Promise<void> {
 }
 
 /**
- * Returns the outcome of `look` for every checkpoint, without checkpoints that a run deletes
- * meanwhile.
+ * Returns the outcome of `look` for each checkpoint in a folder. Leaves out a checkpoint that a run
+ * has deleted since the folder was listed.
  */
 async function lookAtAll<T>(
   directory: string,
@@ -87,8 +87,8 @@ async function lookAtAll<T>(
       const found = await look(name);
       if (found !== gone) all.push(found);
     }
-    // If no checkpoint is left, a run has deleted every listed one and has written newer ones, so
-    // the list is read again.
+    // The result is empty only if a run has deleted every listed checkpoint. A run deletes old
+    // checkpoints only after it has written newer checkpoints, so the folder is listed again.
     if (all.length > 0) return all;
   }
 }
@@ -115,8 +115,10 @@ async function exportTo(directory: string, { output, step: given }: ExportFlags)
 }
 
 /**
- * Returns the path, without symbolic links, of the file to write. Refuses (`bad-flag`) a device, a
- * pipe, and every file or folder that belongs to the checkpoints.
+ * Returns the path of the file to export to, with symbolic links resolved.
+ *
+ * @throws PodError `bad-flag` if the path is a device, a pipe, a folder or part of the checkpoints,
+ * `in-use` if another process has locked the file.
  */
 function exportTarget(directory: string, output: string): string {
   const target = targetOf(output);
@@ -139,7 +141,10 @@ function exportTarget(directory: string, output: string): string {
   return target.path;
 }
 
-/** Parses decimal digits only. `Number` alone would also accept `0x3` and `3e0`. */
+/**
+ * Parses a step number, which must be decimal digits. `Number` alone would also accept `0x3` and
+ * `3e0`.
+ */
 function stepNumber(given: string): number {
   if (/^\d+$/.test(given)) return Number(given);
   throw new PodError('bad-flag', `--step: expected a whole number, found ${quote(given)}`);

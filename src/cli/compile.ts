@@ -15,7 +15,8 @@ import { addSettingFlags } from './settings/command.ts';
 /** A training step at each stage of the compiler. */
 interface Stages {
   /**
-   * Stages by name, in order: `hlo` before all passes, then one for each pass, then `executable`.
+   * Stages by name, in the order of compilation: `hlo` (before all passes), one stage for each
+   * pass, `executable` (the result of the compiler).
    */
   readonly texts: ReadonlyMap<string, Stage>;
   readonly executable: Executable;
@@ -43,8 +44,9 @@ export function addCompile(program: Command): void {
 }
 
 /**
- * Prints the training step after the pass with this name or number. `hlo` is the step before all
- * passes, `executable` is the result of the compiler. Throws PodError `bad-flag` for another name.
+ * Prints the training step as it is after the pass `pass`, given by name or by number. `hlo` prints
+ * the step before all passes, `executable` the result of the compiler. Throws PodError `bad-flag`
+ * for an unknown pass.
  */
 export function printPass(config: TrainConfig, pass: string): void {
   const { texts } = stagesOf(config);

@@ -89,8 +89,9 @@ function memory(gb: number): string {
 }
 
 /**
- * Draws the grid of Cloud TPUs with their numbers. Every row and column is a ring; the open line
- * ends of a drawn row stand for its wrap-around links.
+ * Draws the grid of Cloud TPUs as text, with the number of each Cloud TPU. Every row and every
+ * column is a ring. The dashes at the two ends of a drawn row stand for the link that closes the
+ * ring of the row; links of columns are not drawn.
  */
 function picture({ columns, rows }: Grid): string[] {
   const width = String(columns * rows - 1).length;

@@ -12,11 +12,13 @@ interface Finding {
   readonly name: string;
   readonly found: string;
   readonly ok: boolean;
-  /** Consequence for a run, or advice. */
+  /** What the finding means for a run, or what the user should do about the finding. */
   readonly advice: string;
 }
 
-/** `pod doctor`: shows what this machine offers and what the findings mean for a run. */
+/**
+ * `pod doctor`: checks whether this machine can run a pod, and prints one finding for each check.
+ */
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
@@ -52,7 +54,10 @@ function examine(): Finding[] {
   ];
 }
 
-/** Findings about what every command needs; see cluster/host/engine.cts. */
+/**
+ * Findings about requirements of every command, such as the version of Node; see
+ * cluster/host/engine.cts.
+ */
 function ofEngine(): Finding[] {
   return engine.inspect().map(({ name, ok, expected, found, advice }) => ({
     ...{ name, ok, found },
@@ -61,7 +66,8 @@ function ofEngine(): Finding[] {
 }
 
 /**
- * Threads of the default run: eight Cloud TPUs, a loader for training and a loader for evaluation.
+ * Number of threads of the default run: one thread for each of eight Cloud TPUs, one loader for
+ * training and one loader for evaluation.
  */
 const defaultThreads = 8 + 2;
 
@@ -69,7 +75,12 @@ function room(): Finding {
   const name = 'room for a run';
   const lack = lackForThreads(defaultThreads, '8 Cloud TPUs in one process');
   if (lack === undefined)
-    return { name, found: 'yes', ok: true, advice: 'enough threads, addresses and data for 8 Cloud TPUs' };
+    return {
+      name,
+      found: 'yes',
+      ok: true,
+      advice: 'enough threads, addresses and data for 8 Cloud TPUs',
+    };
   return { name, found: 'none', ok: false, advice: lack.message };
 }
 
@@ -79,7 +90,8 @@ function processors(): Finding {
     name: 'processors',
     found: `${found} × ${cpus()[0]?.model ?? 'unknown'}`,
     ok: true,
-    advice: found >= 2 ? 'the Cloud TPUs share them' : 'one is enough, but slow: two or more are better',
+    advice:
+      found >= 2 ? 'the Cloud TPUs share them' : 'one is enough, but slow: two or more are better',
   };
 }
 
@@ -114,7 +126,9 @@ function sockets(): Finding {
     name: 'folder for sockets',
     found: found ? 'yes' : 'none',
     ok: true,
-    advice: found ? 'used by pod up' : 'optional: without it, pod up is slower; set TMPDIR to a writable folder with a short path',
+    advice: found
+      ? 'used by pod up'
+      : 'optional: without it, pod up is slower; set TMPDIR to a writable folder with a short path',
   };
 }
 
@@ -125,7 +139,9 @@ function systemCalls(): Finding {
     name: 'locks of files',
     found: found ? 'yes' : flock,
     ok: true,
-    advice: found ? 'used' : 'optional: without it, pod compares process numbers to see whether a folder is in use',
+    advice: found
+      ? 'used'
+      : 'optional: without it, pod compares process numbers to see whether a folder is in use',
   };
 }
 

@@ -32,15 +32,18 @@ export function addDown(program: Command): void {
 /** Longest time, in ms, that `pod down` waits for a concurrent `pod up` of the same folder. */
 const startMsLimit = 10_000;
 /**
- * Longest time, in ms, that a master may take to end. The master finishes its present step first.
+ * Longest time, in ms, that a master may take to end after SIGTERM. The master first finishes the
+ * step that is running.
  */
 const masterMs = 12_000;
-/** Longest time, in ms, that a supervisor may take to end the remaining processes. */
+/**
+ * Longest time, in ms, that a supervisor may take to end the workers after its master has ended.
+ */
 const supervisorMs = 20_000;
-/** Longest time, in ms, that the lock of a folder may outlast the process that held the lock. */
+/** Longest time, in ms, from the end of a process until the folder that it locked must be free. */
 const freeMsLimit = 3000;
 
-/** Ends all processes of the pod in a folder. Returns a line for the user with what was ended. */
+/** Ends all processes of the pod in a folder. Returns a line that tells the user what was ended. */
 async function down(dir: string): Promise<string> {
   await untilStarted(dir);
   const listed = listedProcesses(dir);
@@ -72,8 +75,9 @@ function inWords(hadMaster: boolean, workers: number): string {
 }
 
 /**
- * Ends a pod whose list of processes is damaged: the process that holds the folder's lock, and all
- * processes of the pod that can be found. Always throws, because unknown processes may be left.
+ * Ends a pod whose list of processes is missing or damaged: ends the process that holds the
+ * folder's lock, and the masters and workers that can be found without the list. Always throws,
+ * because other processes of the pod may still run.
  */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);
@@ -83,7 +87,8 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
   await endWorkers(dir);
   await untilFree(dir);
   const all = [...(holder === undefined ? [] : [holder]), ...found].map(({ pid }) => pid);
-  const done = all.length === 0 ? 'found no process of the pod' : `ended the processes ${all.join(', ')}`;
+  const done =
+    all.length === 0 ? 'found no process of the pod' : `ended the processes ${all.join(', ')}`;
   throw new PodError(
     code,
     `${message}; ${done}; end any process that is left (find it with ps), then remove this file`,
@@ -91,10 +96,11 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
 }
 
 /**
- * Waits until no process holds the lock of the folder. The threads of a process end one by one, so
- * a lock can be held a little longer than its process is alive.
+ * Waits until no process holds the lock of the folder. A lock is free only when the last thread of
+ * the locking process has ended; this can be shortly after the process is reported as ended.
  *
- * @throws PodError `in-use` if the lock is still held after `freeMsLimit`: the pod is running.
+ * @throws PodError `in-use` if the folder is still locked after `freeMsLimit` ms, because the pod
+ * is then still running.
  */
 async function untilFree(dir: string): Promise<void> {
   const startMs = performance.now();
@@ -110,8 +116,8 @@ async function untilFree(dir: string): Promise<void> {
 }
 
 /**
- * Waits at most `startMsLimit` ms while a `pod up` holds the folder but has not started its
- * processes.
+ * Waits, at most `startMsLimit` ms, while a `pod up` has locked the folder but has not started the
+ * processes of its pod yet.
  */
 async function untilStarted(dir: string): Promise<void> {
   const startMs = performance.now();

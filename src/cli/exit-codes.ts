@@ -1,4 +1,4 @@
-/** Exit codes of a run, the same as in docs/OPERATING.md, for help texts. */
+/** Section of the help texts that lists the exit codes of a run, as docs/OPERATING.md does. */
 export const exitCodes = `Exit codes:
     0  all of the work was done
     2  wrong input: a flag, a setting, a file, data, or a folder that is in use

@@ -7,7 +7,10 @@ import { screenOf } from './screen.ts';
 /** Time, in ms, between two checks of a log for new lines. */
 const lookMs = 100;
 
-/** Shows new lines of a master's log on standard output, in the form of `pod train`. */
+/**
+ * Shows new lines of a master's log on standard output, in the form in which `pod train` shows a
+ * run.
+ */
 export class FollowedLog {
   readonly #tail: LogTail;
   readonly #text: LogText = new LogText(screenOf(process.stdout), 'follower');
@@ -19,12 +22,15 @@ export class FollowedLog {
     this.#timer = setInterval(() => this.#look(), lookMs);
   }
 
-  /** Ends the live line. Call before other output to the terminal. */
+  /** Ends the live line, which is redrawn in place. Call before other output to the terminal. */
   pause(): void {
     this.#text.end();
   }
 
-  /** Shows the remaining lines. Call when the master no longer writes to the log. */
+  /**
+   * Shows the lines that are not shown yet and stops following the log. Call when the master no
+   * longer writes to the log.
+   */
   close(): void {
     clearInterval(this.#timer);
     this.#look();
@@ -33,8 +39,8 @@ export class FollowedLog {
   }
 
   /**
-   * Shows new lines. If the log cannot be read, stops showing it with a warning, because the run
-   * itself goes on.
+   * Shows the new lines of the log. If the log cannot be read, prints a warning and stops following
+   * the log; the run itself continues.
    */
   #look(): void {
     try {
@@ -43,7 +49,9 @@ export class FollowedLog {
       if (!isSystemError(error) && !(error instanceof PodError)) throw error;
       clearInterval(this.#timer);
       this.#text.end();
-      process.stderr.write(`pod: the log of the master cannot be shown any further: ${error.message}; the run continues\n`);
+      process.stderr.write(
+        `pod: the log of the master cannot be shown any further: ${error.message}; the run continues\n`,
+      );
     }
   }
 }

@@ -10,7 +10,7 @@ export interface HttpRequest {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;
-  /** Longest time, in ms, until the whole answer must have arrived. */
+  /** Longest time, in ms, from the start of the request to the end of the answer. */
   readonly answerMsMax: number;
   /** Largest body of the answer, in bytes; the default is 8 MiB. */
   readonly answerBytesMax?: number;
@@ -25,12 +25,12 @@ export interface HttpAnswer {
 /**
  * Sends one request to `origin`, such as `http://127.0.0.1:7080`, and reads the whole answer.
  *
- * A request to this machine (loopback) goes there directly, even if environment variables name a
- * proxy. A request to another host follows Node's settings for proxies. Redirects are not followed;
- * the answer is then the redirect itself. No socket or timer remains when the returned promise is
- * settled.
+ * A request to this machine (loopback) uses no proxy, even if environment variables name a proxy. A
+ * request to another host follows Node's settings for proxies. A redirect is not followed, but is
+ * returned as the answer. No socket or timer remains when the returned promise is settled.
  *
- * @throws PodError `worker-silent`, with the reason, if no complete answer arrives in time.
+ * @throws PodError `worker-silent`, with the reason, if there is no complete answer within
+ * `answerMsMax` ms or the connection fails.
  */
 export async function request(origin: string, asked: HttpRequest): Promise<HttpAnswer> {
   const { answerMsMax } = asked;
@@ -45,10 +45,10 @@ export async function request(origin: string, asked: HttpRequest): Promise<HttpA
 }
 
 /**
- * Gets a JSON value by a GET request.
+ * Sends a GET request and returns the JSON value of the answer.
  *
- * @throws PodError `worker-silent` as {@link request} does, and if the status is not 200 or the
- * answer is not JSON.
+ * @throws PodError `worker-silent` if {@link request} throws it, if the status is not 200, or if
+ * the answer is not JSON.
  */
 export async function getJson(
   origin: string,
@@ -76,12 +76,15 @@ export function isLoopback(host: string): boolean {
 }
 
 const answerBytesMaxDefault = 2 ** 23;
-/** Largest total size of an answer's headers, in bytes, whatever Node's command line says. */
+/**
+ * Largest total size of an answer's headers, in bytes. This limit applies even if Node's command
+ * line sets another limit.
+ */
 const headerBytesMax = 2 ** 14;
 
 /**
- * Agents for requests to loopback. An agent that is constructed without options uses no proxy. On
- * Node 24 the global agents use a proxy if `NODE_USE_ENV_PROXY` is set.
+ * HTTP agents for requests to this machine (loopback). An agent that is constructed without options
+ * uses no proxy, whereas the global agents of Node 24 use a proxy if `NODE_USE_ENV_PROXY` is set.
  */
 const directAgents = { http: new http.Agent(), https: new https.Agent() } as const;
 
@@ -122,8 +125,8 @@ async function readText(response: http.IncomingMessage, bytesMax: number): Promi
 }
 
 /**
- * Returns the reason of an error. If Node tried several addresses of a host name, returns the
- * reason of each attempt, because the error itself has no message.
+ * Returns the reason of an error as text. If Node tried several addresses of a host, the error has
+ * no message of its own, and the reasons of all attempts are returned.
  */
 function reason(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {

@@ -20,18 +20,19 @@ import { type HttpAnswer, request } from './http.ts';
 import { findMaster, folderOf, type MasterFlags } from './place.ts';
 import { endOfPod } from './pod-state.ts';
 
-/** Flags that say where a master is and which token the master accepts. */
+/** Flags that say where a master is and which file contains the token that the master accepts. */
 export interface PlaceFlags extends MasterFlags {
   readonly tokenFile?: string;
 }
 
 /**
- * Finds the master as {@link findMaster} does, and the file of its token. The token file is the one
- * that `--token-file` names, otherwise `POD_TOKEN_FILE`, otherwise the file in the folder of `pod
- * up`, otherwise the file in a container of a pod.
+ * Returns a client for the master that {@link findMaster} finds. The client signs requests with a
+ * token, which is read from the first file in this list that is known: the file that `--token-file`
+ * names; without `--dir`, the file that `POD_TOKEN_FILE` names; the file `token` in the folder of
+ * `pod up`; the token file of a container.
  *
- * @throws PodError `bad-flag` or `bad-config` for an invalid place or token, `io` if there is no
- * token.
+ * @throws PodError `bad-flag` or `bad-config` if the place of the master or the token is invalid,
+ * `io` if there is no token.
  */
 export function openJobClient({ tokenFile, ...flags }: PlaceFlags): JobClient {
   const { origin, folder } = findMaster(flags);
@@ -54,24 +55,24 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, that an answer may take in addition to the time that the request asked the
- * master to wait.
+ * Longest time, in ms, until an answer must arrive, in addition to the time `waitMsMax` for which
+ * the master may hold back the answer until a log grows.
  */
 const answerMsMax = 15_000;
 /**
- * Longest time, in ms, that a request is repeated while the master is being restarted, and the
- * pause between two attempts.
+ * `restartMsMax` is the longest time, in ms, for which a request is repeated while the master
+ * restarts. `againMs` is the pause, in ms, between two attempts.
  */
 export const restartMsMax = 60_000;
 const againMs = 500;
 /**
- * Pause, in ms, between two requests for a growing log. Lines that arrive in the pause come
- * together in the next answer.
+ * Pause, in ms, between two requests for a log that grows. The next answer contains all lines that
+ * were added during the pause.
  */
 const followMs = 100;
 /**
- * Pause, in ms, after an answer without lines. The master sends an empty answer only after the wait
- * that the request asked for.
+ * Pause, in ms, before the next request if an answer had no new lines. A master with many waiting
+ * requests sends an empty answer at once, so the pause limits the rate of requests.
  */
 const idleMs = 1000;
 
@@ -85,8 +86,8 @@ export class JobClient {
   readonly #folder: string | undefined;
 
   /**
-   * `origin` is such as `http://127.0.0.1:7080`; `folder` is the folder of the pod if `pod up`
-   * started the pod.
+   * `origin` is the origin of the API's URL, such as `http://127.0.0.1:7080`. `folder` is the
+   * folder of the pod; undefined if no folder of `pod up` is known.
    */
   constructor(origin: string, token: Token, folder?: string) {
     this.#origin = origin;
@@ -98,7 +99,9 @@ export class JobClient {
     return this.#ask('POST', '/jobs', jobSchema, { words });
   }
 
-  /** Returns all jobs, oldest first, and the jobs that the master cannot read. */
+  /**
+   * Returns all jobs, oldest first, and separately the damaged jobs, which the master cannot read.
+   */
   async list(): Promise<LoadedJobs> {
     const newestFirst: Job[] = [];
     let damaged: readonly DamagedJob[] = [];
@@ -124,9 +127,9 @@ export class JobClient {
   }
 
   /**
-   * Yields the log of a job in pieces of whole lines. Without `follow`, ends after the present
-   * lines. With `follow`, ends when the job has ended, and waits for a master that is being
-   * restarted.
+   * Yields the log of a job in pieces of whole lines. Without `follow`, yields the lines that the
+   * log has now. With `follow`, also yields new lines until the job has ended, and repeats failed
+   * requests while the master restarts.
    */
   async *log(id: string, follow: boolean): AsyncGenerator<string> {
     for (let offset = 0; ; ) {
@@ -164,8 +167,9 @@ export class JobClient {
     const body = Buffer.from(value === undefined ? '' : JSON.stringify(value));
     let { status, text } = await this.#send(method, path, body);
     const challenge = status === 401 ? challengeIn(text) : undefined;
-    // The status 401 with a challenge means that the clock of this machine or of the master is
-    // wrong. A signature over the challenge needs no clock.
+    // If the clock of this machine or of the master is wrong, the master answers with the status
+    // 401 and a challenge. The request is then repeated with a signature over the challenge, which
+    // needs no clock.
     if (challenge !== undefined) {
       ({ status, text } = await this.#send(method, path, body, challenge));
     }
@@ -187,7 +191,10 @@ export class JobClient {
     }
   }
 
-  /** Converts a refusal of the master to the error that the master had. */
+  /**
+   * Returns the error for a request that the master refused. If this version knows the code that
+   * the master sent, the error has that code and the master's message.
+   */
   #refused(status: number, text: string): Error {
     const { success, data } = refusalSchema.safeParse(parsed(text));
     if (!success) {
@@ -213,7 +220,8 @@ export function isErrorCode(code: string): code is ErrorCode {
 const pageSchema = z.object({
   jobs: z.array(jobSchema),
   more: z.boolean(),
-  // Masters of older versions send no list: they refuse to start with a damaged job.
+  // A master of an older version does not send this list, because it refuses to start if a job is
+  // damaged.
   damaged: z.array(damagedSchema).default([]),
 });
 const pieceSchema = z.object({ text: z.string(), next: z.int().min(0), hasEnded: z.boolean() });
@@ -243,5 +251,8 @@ function checked<T>(value: unknown, schema: z.ZodType<T>): T {
 }
 
 function unknown(found: string): PodError {
-  return new PodError('bad-config', `the master sent an answer that this version of pod does not understand: ${found}`);
+  return new PodError(
+    'bad-config',
+    `the master sent an answer that this version of pod does not understand: ${found}`,
+  );
 }

@@ -69,14 +69,14 @@ export function addJobs(program: Command): void {
     .action(cancel);
 }
 
-/** Adds the flags that say where the master is and which token to use. */
+/** Adds the flags that say where the master is and which file contains the token. */
 export function withPlace(command: Command): Command {
   return withMaster(command).option('--token-file <file>', 'file that contains the join token');
 }
 
 /**
- * `pod logs JOB`: prints the log of a job. A terminal gets text; a pipe, and a call with `--json`,
- * get the lines of JSON unchanged.
+ * `pod logs JOB`: prints the log of a job. Prints text on a terminal, and lines of JSON into a pipe
+ * or with `--json`.
  */
 export async function printJobLog(
   id: string,
@@ -89,7 +89,7 @@ export async function printJobLog(
   else for await (const text of client.log(id, follow)) process.stdout.write(plainLines(text));
 }
 
-/** Shows the log of a job as text. Every piece of the log consists of whole lines. */
+/** Shows the log of a job as text. Every piece that `client.log` yields consists of whole lines. */
 async function showLog(
   client: JobClient,
   id: string,
@@ -129,8 +129,8 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
 }
 
 /**
- * Sends a job. A refusal by the master is rethrown in terms of the flags and files that the sender
- * gave.
+ * Sends a job. If the master refuses the job, throws the master's error with a message that names
+ * settings by the flags and the `--config` file of the sender.
  */
 async function send(client: JobClient, words: readonly string[]): Promise<Job> {
   const request = jobRequest(words, process.cwd());
@@ -143,8 +143,8 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
 }
 
 /**
- * Ends this command as the job ended: throws the error of a failed job, sets exit code 130 for a
- * cancelled job.
+ * Gives `pod submit --wait` the outcome of its job: throws the error of a failed job, sets exit
+ * code 130 for a cancelled job, and with `json` prints the report of a job that is done.
  */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {
@@ -217,7 +217,10 @@ function summary(report: FoundJob['report']): string[] {
   return report === undefined ? [] : ['', jsonText(report, 2)];
 }
 
-/** Returns a word on one line, quoted as JSON if it has special characters. */
+/**
+ * Returns a flag or a value of a job for display on one line: quoted as JSON if the text has
+ * special characters.
+ */
 function word(text: string): string {
   return /^[\w./:=,@%+-]+$/.test(text) ? text : jsonText(text);
 }

@@ -23,8 +23,8 @@ export function needPod(dir: string): StartedPod {
 }
 
 /**
- * Returns the processes of the pod in a folder. Throws a PodError if there is no pod or its list of
- * processes cannot be used.
+ * Returns the processes of the pod in a folder. Throws a PodError if there is no pod, or if the
+ * list of its processes is missing or damaged.
  */
 export function needProcesses(dir: string): PodProcesses {
   const found = listedProcesses(dir);
@@ -32,7 +32,10 @@ export function needProcesses(dir: string): PodProcesses {
   return found;
 }
 
-/** Returns the error of a list of processes that cannot be used, with advice added. */
+/**
+ * Appends advice to the error for a missing or damaged list of processes. The advice depends on
+ * whether the pod is still running.
+ */
 export function withAdvice(dir: string, { code, message }: PodError): PodError {
   const holder = holderOf(dir);
   const advice =
@@ -43,7 +46,8 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
 }
 
 /**
- * Returns the processes that the list in a folder names, or the error if the list cannot be used.
+ * Returns the processes that the list in a folder names. If the list is damaged, or missing while
+ * the pod is running, returns the error, so that the caller can still end the pod.
  *
  * @throws PodError `bad-flag` if there is neither a list nor a running pod.
  */
@@ -66,8 +70,8 @@ export function noPod(dir: string): PodError {
 }
 
 /**
- * Returns the last `count` lines of a log; none if the log does not exist. Throws as {@link
- * openLog}.
+ * Returns the last `count` lines of a log, or no lines if the log does not exist. Throws the errors
+ * of {@link openLog}.
  */
 export function tail(path: string, count: number): string[] {
   const log = openLog(path);

@@ -8,18 +8,19 @@ import { PodError } from '../numerics/error.ts';
 export interface LogFileOptions {
   readonly path: string;
   /**
-   * True if lines are appended to the present contents, because the run continues an earlier one.
+   * True if the run continues an earlier run and appends to its lines. False if the run replaces
+   * the content of the file.
    */
   readonly isAppended: boolean;
-  /** Called once, when a line cannot be written for the first time. */
+  /** Called with the reason when a line cannot be written for the first time, and not again. */
   readonly onLoss: (why: string) => void;
 }
 
 const gone = 'the file was deleted or replaced while the run went on';
 
 /**
- * The file of `--log`, locked for one run at a time. Until {@link begin}, the file stays unchanged
- * and lines are kept in memory. A line that cannot be written is lost, and the run goes on.
+ * The file of `--log`, locked for one run at a time. Before {@link begin}, lines are kept in memory
+ * and the file stays unchanged. If a line cannot be written, the line is lost and the run goes on.
  */
 export class LogFile {
   readonly #options: LogFileOptions;
@@ -29,7 +30,7 @@ export class LogFile {
   #why = '';
 
   /**
-   * Opens and locks the file if it exists.
+   * Opens and locks the file if it exists. Otherwise {@link begin} creates and locks it.
    *
    * @throws PodError `in-use` if another run writes to the file, `io` if the file cannot be opened.
    */
@@ -39,8 +40,8 @@ export class LogFile {
   }
 
   /**
-   * Starts writing. Clears what an older run wrote, unless lines are appended. Throws as the
-   * constructor.
+   * Starts writing to the file. Empties the file first, unless the run appends to it. Throws the
+   * errors of the constructor.
    */
   begin(): void {
     if (this.#output !== undefined) return;
@@ -61,7 +62,9 @@ export class LogFile {
     else this.#output.write(line);
   }
 
-  /** Says in one line what was lost; undefined if everything was written. */
+  /**
+   * Message of one line that says how many lines were lost, and why; undefined if none was lost.
+   */
   get lost(): string | undefined {
     const count = this.#output?.lostInAll ?? 0;
     if (count === 0) return this.#isGone() ? `--log ${this.#options.path}: ${gone}` : undefined;
@@ -107,7 +110,8 @@ export class LogFile {
   }
 
   /**
-   * Empties the file; if lines are appended instead, returns true if the last line has no newline.
+   * Prepares the file for the first line. If the run appends, returns true if the last line of the
+   * file has no newline. Otherwise empties the file and returns false.
    */
   #isCut(file: number): boolean {
     const stats = fstatSync(file);

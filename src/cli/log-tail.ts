@@ -6,14 +6,13 @@ import { PodError } from '../numerics/error.ts';
 const pieceBytes = 65_536;
 
 /**
- * Reader of the lines that are added to a growing log file, from byte `offset` on. The file need
- * not exist yet.
+ * Reads the lines of a growing log file, starting at byte `offset`. The file may be created later.
  */
 export class LogTail {
   readonly #path: string;
   readonly #decoder = new StringDecoder('utf8');
   #offset: number;
-  /** Start of a line whose end is not written yet. */
+  /** Text after the last newline: the start of a line that is not complete yet. */
   #begun = '';
 
   constructor(path: string, offset = 0) {

@@ -18,16 +18,21 @@ interface LogFlags extends PlaceFlags {
   readonly json?: boolean;
 }
 
-/** `pod logs`: prints the logs of a pod's master, of a Cloud TPU or of a job. */
+/** `pod logs`: prints the log of a pod's master, of a Cloud TPU or of a job. */
 export function addLogs(program: Command): void {
-  withPlace(program.command('logs').description('print the logs of a pod that pod up started, or of a job'))
+  withPlace(
+    program.command('logs').description('print the logs of a pod that pod up started, or of a job'),
+  )
     .argument('[job]', 'print the log of this job, of a pod that takes jobs')
     .option('--tpu <k>', 'print the log of this Cloud TPU instead of that of the master')
     .option('--follow', 'print new lines too, until the pod or the job has ended')
     .option('--json', 'print lines of JSON on a terminal too (a pipe always gets JSON)')
     .action(async (job: string | undefined, { tpu, follow, json, ...place }: LogFlags) => {
       if (job !== undefined && tpu !== undefined) {
-        throw new PodError('bad-flag', `--tpu: expected none with a job, found ${tpu}; a job has one log for all its Cloud TPUs`);
+        throw new PodError(
+          'bad-flag',
+          `--tpu: expected none with a job, found ${tpu}; a job has one log for all its Cloud TPUs`,
+        );
       }
       const how = { follow: follow === true, json: json === true };
       if (job === undefined) refuseJobFlags(place);
@@ -37,8 +42,8 @@ export function addLogs(program: Command): void {
 }
 
 /**
- * Refuses flags that locate an API when no job is named: the logs of `pod up` are files of this
- * machine.
+ * Refuses `--api` and `--token-file` if no job is named. The log of a job comes from the API of a
+ * master, but the other logs are files that `pod up` writes on this machine.
  */
 function refuseJobFlags({ api, tokenFile }: PlaceFlags): void {
   const flag = api !== undefined ? '--api' : tokenFile !== undefined ? '--token-file' : undefined;

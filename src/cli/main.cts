@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * The `pod` command: checks the engine and the machine, then loads the command itself. Node
- * versions that are too old also parse this file, so it uses only syntax that Node 12 knows; see
- * cluster/host/engine.cts.
+ * Entry of the `pod` command: checks the JavaScript engine and the machine, then loads `pod.ts`. A
+ * version of Node that is too old must still be able to parse this file to report the problem, so
+ * this file uses only syntax that Node 12 knows; see cluster/host/engine.cts.
  */
 import type { Engine } from '../../cluster/host/engine.cts';
 
@@ -10,7 +10,8 @@ const engine: Engine = require('../../cluster/host/engine.cjs');
 const findings = engine.inspect();
 
 if (process.argv[2] === 'doctor' && findings.some((it) => !it.ok)) {
-  // The full `pod doctor` would report more, but the command cannot be loaded on this engine.
+  // `pod doctor` prints only these findings, because the code of its other checks cannot be loaded
+  // on this engine.
   const isJson = process.argv.slice(3).includes('--json');
   const text = isJson
     ? JSON.stringify(findings, undefined, 2)

@@ -33,16 +33,16 @@ export interface CheckpointOptions {
   readonly directory: string;
   /** Number of steps from one checkpoint to the next. */
   readonly every: number;
-  /** Number of checkpoints that are kept, the newest ones. */
+  /** Number of checkpoints of the run to keep: the newest. Older checkpoints are deleted. */
   readonly keep: number;
   readonly resume: boolean;
 }
 
 /**
- * Returns the options of a command from its flags and from the file that the flag `config` names.
- * Flags win over the file.
+ * Returns the options of a command, from its flags and from the file that `--config` names. A flag
+ * overrides the same setting in the file.
  *
- * @throws PodError with one line for the first thing that is wrong.
+ * @throws PodError with one line for the first wrong setting.
  */
 export function trainOptions(flags: RawOptions, mode: Mode = 'train'): TrainOptions {
   const { config } = flags;
@@ -51,7 +51,8 @@ export function trainOptions(flags: RawOptions, mode: Mode = 'train'): TrainOpti
 }
 
 /**
- * Returns the settings of a command from its flags and from the file that the flag `config` names.
+ * Returns the settings of a command, merged from its flags and from the file that `--config` names.
+ * A flag overrides the same setting in the file.
  */
 export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settings {
   const file = config === undefined ? [] : [sourceOfFile(String(config))];
@@ -59,10 +60,11 @@ export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settin
 }
 
 /**
- * Returns the options that settings ask for. `missing` is the slice if the settings have no size;
- * the default is eight Cloud TPUs. `inputs` are files that no output may replace.
+ * Converts settings to options. `missing` is the grid of Cloud TPUs if the settings name no size.
+ * `inputs` are files that the run reads; an output that would replace one of these files is
+ * refused.
  *
- * @throws PodError naming settings that cannot be combined.
+ * @throws PodError naming settings that cannot be combined, or an output that is refused.
  */
 export function optionsOf(
   settings: Settings,
@@ -83,8 +85,8 @@ export function optionsOf(
 }
 
 /**
- * Refuses settings of output and checkpoints together with `--print`, because `--print` runs
- * nothing.
+ * Refuses `--print` together with a setting of an output or of checkpoints. With `--print` nothing
+ * is trained, so no output and no checkpoint would be written.
  */
 function refuseBesidePrint(settings: Settings): void {
   const print = settings.ask('print');
@@ -145,12 +147,15 @@ function globalBatchOf(settings: Settings, topology: Topology): number {
   );
 }
 
-/** Images a step if no setting says a number. The run rounds up to a multiple of its cores. */
+/**
+ * Number of images in a step if no setting says it. The number is rounded up to a multiple of the
+ * number of cores.
+ */
 const defaultBatch = 256;
 
 /**
- * Images of a run if no setting says its length. They are enough for the default network and data,
- * and take less than a minute.
+ * Number of images that a run trains on if no setting says its length. This is enough for the
+ * default network and data, and takes less than a minute.
  */
 const defaultImages = 25_600;
 
@@ -169,8 +174,8 @@ function lengthOf(settings: Settings, globalBatch: number): TrainConfig['length'
 }
 
 /**
- * Refuses a run of too many steps before it starts. Checks only runs on digits, because their
- * number is known without reading files.
+ * Refuses a run with too many steps. Checks only runs on drawn digits, because the number of digits
+ * is known without reading files. Other runs are checked when their files are read.
  */
 function checkLength(config: TrainConfig): void {
   const form = parseDataset(config.data);
@@ -178,7 +183,7 @@ function checkLength(config: TrainConfig): void {
   totalSteps(config, openDataset(config.data, config.seed).train.size);
 }
 
-/** Returns the value of a setting that always has one, because the setting has a default. */
+/** Returns the value of a setting that has a default and therefore always has a value. */
 function needed<K extends SettingKey>(settings: Settings, key: K): SettingValues[K] {
   const value = settings.get(key);
   assert(value !== undefined, `${key} has no value`);

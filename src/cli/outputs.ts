@@ -10,7 +10,7 @@ import { pathsOf } from './settings/paths.ts';
 
 /** A file that a run writes. */
 interface Output {
-  /** Name of the setting in messages: `--log`. */
+  /** Name, in messages, of the setting that names the file: `--log`. */
   readonly origin: string;
   readonly path: string;
   readonly target: Target;
@@ -18,14 +18,14 @@ interface Output {
 
 /** A file that a run reads, other than its data and checkpoints. */
 export interface InputFile {
-  /** Name of the setting in messages: `--config`. */
+  /** Name, in messages, of the setting that names the file: `--config`. */
   readonly origin: string;
   readonly path: string;
 }
 
 /**
- * Refuses outputs that cannot be written, two outputs that are the same file, and outputs that
- * would replace a file that the run reads or keeps. Changes nothing on disk.
+ * Refuses an output that cannot be written, two outputs that are the same file, and an output that
+ * would replace a file of the run: an input, its data, or a checkpoint. Changes nothing on disk.
  *
  * @throws PodError `bad-flag` that names the first refused output.
  */
@@ -59,8 +59,8 @@ function usable(origin: string, path: string): Target {
 }
 
 /**
- * Refuses a file that is also a standard stream, as in `--log run.log >run.log`, because the two
- * writers would overwrite each other's output.
+ * Refuses an output that is the same file as a standard stream, as in `--log run.log >run.log`,
+ * because the output and the stream would overwrite each other.
  */
 function refuseStandardStreams(output: Output): void {
   const { stats } = output.target;

@@ -12,12 +12,12 @@ export interface MasterFlags {
   readonly dir?: string;
 }
 
-/** Place of a master. */
+/** Address of a master's API, and the folder of the master's pod if it is known. */
 export interface MasterPlace {
   /** Origin of the master's API, such as `http://127.0.0.1:7080`. */
   readonly origin: string;
   /**
-   * Folder of a pod that `pod up` started; undefined if the master was not found through a folder.
+   * Folder of the pod if the master was found through a folder of `pod up`, otherwise undefined.
    */
   readonly folder: string | undefined;
 }
@@ -28,11 +28,11 @@ pod up, otherwise (in a container of a pod) at http://127.0.0.1:7080.
 `;
 
 /**
- * Finds the master by the flags, otherwise by `POD_API`, otherwise by the folder of `pod up`
- * (default `.pod`), otherwise at the address that is used in a container of a pod.
+ * Finds the master by the first place in this list that is given: `--api`; `--dir`; `POD_API`; the
+ * folder `.pod` of `pod up`; in a container of a pod, the fixed port of the API.
  *
- * @throws PodError `bad-flag` if a given place is invalid, or if no place is given and no pod is
- * found.
+ * @throws PodError `bad-flag` if the place is invalid, or if no place is given and no pod is found;
+ * `bad-data` if the file `pod.json` in the folder is damaged.
  */
 export function findMaster({ api, dir }: MasterFlags): MasterPlace {
   if (api !== undefined) return { origin: originOf('--api', api), folder: undefined };

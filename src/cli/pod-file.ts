@@ -5,12 +5,12 @@ import { mismatch } from '../files/mismatch.ts';
 import { readRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
 
-/** Record of how a pod was started. */
+/** Content of `pod.json`, the file in a pod's folder that records how `pod up` started the pod. */
 export interface PodFile {
   readonly apiPort: number;
   readonly controlPort: number;
   readonly tpus: number;
-  /** Flags of the run, in the form of `POD_ARGS`. */
+  /** Flags of the run in one line, in the form of the environment variable `POD_ARGS`. */
   readonly args: string;
   readonly serve: boolean;
 }
@@ -23,18 +23,18 @@ const podSchema: z.ZodType<PodFile> = z.strictObject({
 });
 
 /**
- * Largest accepted `pod.json`, in bytes. A real file is smaller, because the system limits a
- * command's flags (to 128 KiB on Linux).
+ * Largest accepted `pod.json`, in bytes. A file that `pod up` wrote is smaller: it contains the
+ * flags of one command, whose size the system limits (to 128 KiB on Linux).
  */
 const podFileBytesMax = 2 ** 20;
 
-/** Path of the file in a pod's folder that records how the pod was started. */
+/** Returns the path of `pod.json` in a pod's folder. */
 export function podFile(folder: string): string {
   return join(folder, 'pod.json');
 }
 
 /**
- * Reads the record of the pod in a folder; returns undefined if there is none. Throws PodError
+ * Reads `pod.json` in a folder. Returns undefined if the file does not exist. Throws PodError
  * `bad-data` if the file is damaged.
  */
 export function readPodFile(folder: string): PodFile | undefined {
@@ -42,8 +42,8 @@ export function readPodFile(folder: string): PodFile | undefined {
 }
 
 /**
- * Reads only the port of the master's API, which is enough for clients of the master. Throws as
- * {@link readPodFile}.
+ * Reads only the port of the master's API from `pod.json`. A client of the master needs no more, so
+ * damage to other fields is ignored. Throws the errors of {@link readPodFile}.
  */
 export function readApiPort(folder: string): number | undefined {
   return read(folder, z.object({ apiPort: port }))?.apiPort;
@@ -66,7 +66,7 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
   throw new PodError('bad-data', `${path}: the file is damaged: ${found}; ${help}`);
 }
 
-/** Writes the record. A reader never sees a half-written file. */
+/** Writes `pod.json` by an atomic rename, so that a reader never sees a half-written file. */
 export function writePodFile(folder: string, pod: PodFile): void {
   const path = podFile(folder);
   writeFileSync(`${path}.new`, `${JSON.stringify(pod)}\n`, { mode: 0o600 });
@@ -83,8 +83,8 @@ export function makeFolder(folder: string): void {
     throw new PodError('bad-flag', `--dir ${folder}: expected a folder, found a file`);
   }
   if (isThere) return;
-  // Recursive `mkdir` never returns if the folder cannot be created in a parent that exists, so it
-  // is used only if the parent is missing.
+  // With `recursive`, `mkdirSync` never returns if the parent exists but the folder cannot be
+  // created in it. So `recursive` is set only if the parent is missing.
   const recursive = !existsSync(dirname(folder));
   mkdirSync(folder, { recursive, mode: 0o700 });
 }

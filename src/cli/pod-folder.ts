@@ -16,8 +16,8 @@ import { tildeAdvice } from './settings/checks.ts';
 export interface TakenFolder {
   readonly lock: Lock;
   /**
-   * The pod to run: the pod that was asked for, or the pod whose workers are still alive in the
-   * folder.
+   * The pod to run. If a new pod begins, this is the pod that the command asked for. Otherwise it
+   * is the older pod whose workers are still alive in the folder.
    */
   readonly pod: PodFile;
   /**
@@ -33,14 +33,16 @@ export interface AskedFolder {
   readonly dir: string;
   readonly folder: string;
   readonly asked: PodFile;
-  /** Throws if a new pod could not run what the user asked for. */
+  /**
+   * Throws if the run that the user asked for cannot start. Not called if an older pod continues.
+   */
   readonly check: () => Promise<void>;
 }
 
 /**
- * Takes a folder for a pod and prepares the folder. The call throws before it changes anything in
- * the folder if the folder has other files, if its pod is running, or if `check` fails for a new
- * pod. Jobs and checkpoints of earlier pods are kept.
+ * Locks a folder for a pod. For a new pod, removes the logs and records of earlier pods from the
+ * folder, but keeps their jobs and checkpoints. Leaves the folder unchanged and throws if the
+ * folder has other files, if its pod is running, or if `check` throws.
  *
  * @throws PodError `in-use`, `bad-flag`, `bad-data` or `io`, naming the folder as the user did.
  */
@@ -69,8 +71,8 @@ export async function takeFolder(place: AskedFolder): Promise<TakenFolder> {
 }
 
 /**
- * Returns the pod that continues in a folder; undefined if a new pod may begin there. Changes
- * nothing.
+ * Returns the older pod that can continue in a folder; undefined if a new pod may begin in the
+ * folder. Throws if a pod is running in the folder or the folder has other files. Changes nothing.
  */
 function find({ dir, folder, asked }: AskedFolder): PodFile | undefined {
   refuseForeign(dir, folder);
@@ -90,7 +92,7 @@ function refuseForeign(dir: string, folder: string): void {
   if (names.length === 0) return;
   const isOurs =
     names.includes('pod.json') && (names.includes(processesFile) || all.includes(lockFile));
-  // `readPodFile` throws an error of its own if the file is damaged.
+  // If `pod.json` is damaged, `readPodFile` throws its own error instead of the error below.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
   const found = `found ${names.sort()[0]}${others} in it`;
@@ -101,8 +103,9 @@ function refuseForeign(dir: string, folder: string): void {
 }
 
 /**
- * Returns the pod whose workers are alive but whose master is not. This pod continues if it has the
- * settings that were asked for; otherwise the folder is in use (`in-use`).
+ * Returns the pod in a folder whose workers are alive but whose master has ended; undefined if no
+ * process of the pod is alive. Throws `in-use` if the master is alive, or if the pod has other
+ * settings than the pod that was asked for.
  */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
   const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;
@@ -114,7 +117,10 @@ function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undef
 }
 
 function isRunning(dir: string, who: string): PodError {
-  return new PodError('in-use', `--dir ${dir}: a pod is running in this folder${who}; end the pod first (pod down)`);
+  return new PodError(
+    'in-use',
+    `--dir ${dir}: a pod is running in this folder${who}; end the pod first (pod down)`,
+  );
 }
 
 /** Files that a pod writes into its folder and that are removed before the next pod begins. */

@@ -8,8 +8,8 @@ import { listedProcesses, lives, noPod, tail, withAdvice } from './local-pod.ts'
 import { readPodFile } from './pod-file.ts';
 
 /**
- * State of the processes of a pod that `pod up` started. `damage` is the error of a damaged list of
- * processes.
+ * State of a pod that `pod up` started. `damage` is present if the pod is alive but its list of
+ * processes is damaged.
  */
 export type PodState =
   | { readonly kind: 'lives'; readonly damage?: PodError }
@@ -19,8 +19,8 @@ export type PodState =
   | { readonly kind: 'ended'; readonly end: SeenEnd | undefined };
 
 /**
- * Returns the state of the pod in a folder. A pod whose folder is locked counts as alive, even if
- * its list of processes is damaged.
+ * Returns the state of the pod in a folder. If the folder is locked, the pod counts as alive, even
+ * if its list of processes is damaged.
  *
  * @throws PodError if there is no pod, or if the list of processes is damaged and the folder is not
  * locked.
@@ -54,7 +54,7 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
 }
 
 /**
- * Returns the error for a command whose request a pod did not answer: how the pod has ended.
+ * Returns an error that says how a pod has ended, for a command that got no answer from the pod.
  * Returns undefined if the pod has not ended or its state is not known.
  */
 export function endOfPod(folder: string): PodError | undefined {
@@ -68,7 +68,10 @@ export function endOfPod(folder: string): PodError | undefined {
   }
 }
 
-/** Returns the last error in the log of a folder's master, in one line. */
+/**
+ * Returns the last error among the last 200 lines of the master's log, in one line; undefined if
+ * these lines contain no error.
+ */
 export function lastError(folder: string): string | undefined {
   const error = lastErrorAmong(tail(join(folder, 'master.log'), 200));
   return error && oneLine(withCode(error.code, error.message));

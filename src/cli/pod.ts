@@ -54,8 +54,8 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 /**
- * Makes SIGHUP end a command as SIGTERM does. A command with a SIGHUP handler of its own finishes
- * its work instead, and a command under `nohup` ignores the signal.
+ * Makes SIGHUP end a command as SIGTERM does, with two exceptions: a command that has its own
+ * handler of SIGHUP first finishes its work, and a command under `nohup` ignores SIGHUP.
  */
 function endAsDocumented(): void {
   process.on('SIGHUP', () => {
@@ -82,8 +82,8 @@ function report(error: unknown): number {
 }
 
 /**
- * Message for a command that does not exist or is missing, as in `pod help nope` or `pod
- * checkpoint`.
+ * Returns the message for an unknown command, as in `pod help nope`, or for a missing subcommand,
+ * as in `pod checkpoint`.
  */
 function noCommand(): string {
   const [first = '', ...others] = process.argv.slice(2);

@@ -1,12 +1,12 @@
 import { hasReader } from '../../cluster/host/has-reader.ts';
 import { PodError } from '../numerics/error.ts';
 
-/** Time between two checks for a reader, in ms. */
+/** Time, in ms, between two checks whether standard output still has a reader. */
 const lookMs = 200;
 
 /**
- * Makes this command end with exit code 5 as soon as nobody reads its standard output any more.
- * Meant for commands that only show what other processes do. `next` is advice that is added to the
+ * Ends this command with exit code 5 as soon as no process reads its standard output any more. For
+ * commands that only show the work of other processes. `next` is advice that is added to the error
  * message.
  */
 export function endWithReader(next?: string): void {
@@ -14,8 +14,8 @@ export function endWithReader(next?: string): void {
     const advice = next === undefined ? '' : `; ${next}`;
     throw new PodError('io', `output was lost: standard output: ${why}${advice}`);
   };
-  // This error is thrown in an event handler, so it ends the command as an uncaught exception; see
-  // src/cli/pod.ts.
+  // An error that an event handler throws becomes an uncaught exception, which ends the command;
+  // see src/cli/pod.ts.
   process.stdout.once('error', ({ message }) => end(message));
   const timer = setInterval(() => {
     if (!hasReader(1)) end('nobody reads it any more');

@@ -5,14 +5,15 @@ import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 
 /**
- * The file of `--report`. From {@link begin} on, a regular file is locked for this run. If the file
- * does not exist yet, an empty placeholder is created, which the report replaces.
+ * The file of `--report`. {@link begin} locks the file for this run if it is a regular file. If the
+ * file does not exist, `begin` creates an empty file (the placeholder), which the report later
+ * replaces.
  */
 export class ReportFile {
   readonly #path: string;
   /**
-   * Descriptor of a pipe or a device. The constructor opens it, so that a pipe without a reader is
-   * found before the run.
+   * Descriptor of a pipe or a device; undefined for a regular file. The constructor opens a pipe,
+   * so that a pipe without a reader is refused before the run.
    */
   readonly #opened: number | undefined;
   /** Path of the regular file, without symbolic links; undefined for a pipe or a device. */
@@ -22,10 +23,11 @@ export class ReportFile {
   #lost: string | undefined;
 
   /**
-   * Changes nothing on disk.
+   * Opens a pipe or a device, and checks that no other run has locked a regular file. Changes
+   * nothing on disk.
    *
-   * @throws PodError `in-use` if another run has the file, `io` if a pipe or a device cannot be
-   * opened.
+   * @throws PodError `in-use` if another run has locked the file, `io` if a pipe or a device cannot
+   * be opened.
    */
   constructor(path: string) {
     this.#path = path;
@@ -43,8 +45,8 @@ export class ReportFile {
   }
 
   /**
-   * Locks the file for this run. Throws PodError `in-use` if another run has the lock. A file that
-   * cannot be opened is not locked; `write` reports the reason later.
+   * Locks the file for this run. Throws PodError `in-use` if another run has locked the file. A
+   * file that cannot be opened stays unlocked; {@link lost} has the reason after `write`.
    */
   begin(): void {
     if (this.#place === undefined || this.#locked !== undefined) return;
@@ -60,7 +62,7 @@ export class ReportFile {
     }
   }
 
-  /** Releases the lock, and removes the placeholder if no report has replaced it. */
+  /** Releases the lock. Removes the placeholder if the run has not written its report. */
   close(): void {
     if (this.#locked === undefined || this.#place === undefined) return;
     const isEmpty = fstatSync(this.#locked).size === 0;
@@ -83,8 +85,8 @@ export class ReportFile {
   }
 
   /**
-   * Opens and locks the file. If another run replaces the file between the two, opens the new file
-   * and tries again.
+   * Opens and locks the file; returns undefined if the file cannot be opened. If another run
+   * replaces the file after it was opened and before it is locked, opens and locks the new file.
    */
   #lock(place: string): number | undefined {
     for (;;) {
@@ -113,7 +115,8 @@ export class ReportFile {
 }
 
 /**
- * Opens a file; returns undefined if that fails. The reason is reported when the report is written.
+ * Opens a file; returns undefined if the file cannot be opened. The reason is not lost: writing the
+ * report fails for the same reason, and that failure is reported.
  */
 function opened(path: string, flags: number): number | undefined {
   try {
@@ -123,7 +126,7 @@ function opened(path: string, flags: number): number | undefined {
   }
 }
 
-/** True if the path still leads to the open file. */
+/** True if the open file is still at `path`, so no other run has replaced it. */
 function isAt(path: string, file: number): boolean {
   return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(file).ino;
 }

@@ -4,8 +4,8 @@ import type { Screen } from '../observe/progress.ts';
 const columnsDefault = 80;
 
 /**
- * Makes a screen of a stream. A terminal that cannot move its cursor (`TERM=dumb`) gets plain lines
- * only.
+ * Returns the screen for an output stream. On a terminal that cannot move its cursor (`TERM=dumb`),
+ * the screen appends plain lines, as it does for a pipe.
  */
 export function screenOf(stream: NodeJS.WriteStream): Screen {
   return {

@@ -11,12 +11,12 @@ import { isOfPod } from './pod-folder.ts';
 import { ReportFile } from './report-file.ts';
 
 /**
- * Refuses a run that its master would refuse at the start: data or weights that cannot be read; a
- * report that another run is about to write; a folder of checkpoints that is in use, is not
- * writable, or has checkpoints of another run. Refuses also reports and checkpoints at a path that
- * the pod in `folder` uses for its own files. Changes nothing on disk.
+ * Checks, before a pod starts, what its master would check first. Refuses data or weights that
+ * cannot be read; a report that another run has locked; a folder of checkpoints that is in use, is
+ * not writable, or has checkpoints of another run. Also refuses a report or a folder of checkpoints
+ * at a path that the pod in `folder` uses for its own files. Changes nothing on disk.
  *
- * @throws PodError as `train` does.
+ * @throws PodError with the code that `train` would throw.
  */
 export async function checkStart(options: TrainOptions, folder: string): Promise<void> {
   const { config, checkpoint, report } = options;
@@ -45,8 +45,8 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
 }
 
 /**
- * Checks that the folder of checkpoints is writable, or the folder in which it will be made. Throws
- * PodError `io` otherwise.
+ * Checks that checkpoints can be written: the folder is writable or, if it does not exist, the
+ * nearest existing folder above it is. Throws PodError `io` otherwise.
  */
 function checkWritable({ directory }: CheckpointOptions): void {
   const place = nearest(resolve(directory));

@@ -38,7 +38,9 @@ export function addStatus(program: Command): void {
       await status(findMaster(flags), json === true);
     });
   withMaster(
-    program.command('metrics').description("print a pod's metrics in the text format of Prometheus"),
+    program
+      .command('metrics')
+      .description("print a pod's metrics in the text format of Prometheus"),
   )
     .addHelpText('after', metricsExamples)
     .action(async (flags: MasterFlags) => await metrics(findMaster(flags)));
@@ -89,14 +91,17 @@ async function showMaster(
 ): Promise<void> {
   const found = statusSchema.safeParse(await getJson(origin, { path: '/status', answerMsMax }));
   if (!found.success) {
-    throw new PodError('bad-config', `${origin}: expected the API of a master, found another server`);
+    throw new PodError(
+      'bad-config',
+      `${origin}: expected the API of a master, found another server`,
+    );
   }
   const error = folder === undefined ? undefined : lastError(folder);
   print(json ? jsonText(found.data) : linesOf(found.data, error).join('\n'));
 }
 
 /**
- * Prints how the pod has ended. The exit code is that of `worker-exited`, because the pod is not
+ * Prints how the pod has ended. Sets the exit code of the error `worker-exited`, because no pod is
  * running.
  */
 function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {

@@ -81,8 +81,8 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     const world = { openPod, now, opened, shouldStop, ...(checkpoints && { checkpoints }) };
     for await (const event of train(config, world)) {
       progress.show(event);
-      // Files are changed only from the second event on: all checks that can refuse the run come
-      // before it.
+      // All checks that can refuse the run come before the second event. The files of the report
+      // and the log are changed only from this event on, so a refused run changes no file.
       if (event.kind !== 'started') {
         report?.begin();
         log?.begin();
@@ -104,8 +104,9 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
 }
 
 /**
- * Reports lost outputs after the run. Throws PodError `io`; if the exit code already says that the
- * run was stopped, prints a warning instead.
+ * Throws PodError `io` if an output was lost. If the exit code already says that the run was
+ * stopped, prints a warning instead. An element of `losses` is the message about one output;
+ * undefined if the output was written completely.
  */
 function finish(losses: readonly (string | undefined)[]): void {
   const lost = losses.filter((it) => it !== undefined);
@@ -131,9 +132,10 @@ function warn(text: string): void {
 }
 
 /**
- * Makes the first signal end the run after its present step and a checkpoint, and the second signal
- * end the process at once. Calls `announce` before the message about the signal is printed. Returns
- * a function that is true after the first signal.
+ * Handles Ctrl-C, SIGTERM and SIGHUP. The first signal ends the run after the step that is running,
+ * with a last checkpoint; a second signal ends the process at once. Calls `announce` before it
+ * prints the message about the first signal. Returns a function that is true after the first
+ * signal.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;
@@ -141,7 +143,9 @@ function onSignals(announce: () => void): () => boolean {
     signalled = true;
     process.exitCode = exitCodeOf(signal);
     announce();
-    process.stderr.write(`pod: ${signal}: the run ends after this step; a second signal ends it at once\n`);
+    process.stderr.write(
+      `pod: ${signal}: the run ends after this step; a second signal ends it at once\n`,
+    );
   });
   return () => signalled;
 }

@@ -42,8 +42,15 @@ export function addUp(program: Command): void {
   addSettingFlags(command, 'up')
     .option('--wait', 'show the run until it ends, and exit with its exit code')
     .option('--json', 'with --wait: print only the summary, as JSON (a pipe always gets this)')
-    .option('--serve', 'run the jobs of pod submit instead of one run; takes only flags of the size of the pod')
-    .option('--dir <dir>', 'folder for the logs, the token and the process numbers of the pod', '.pod')
+    .option(
+      '--serve',
+      'run the jobs of pod submit instead of one run; takes only flags of the size of the pod',
+    )
+    .option(
+      '--dir <dir>',
+      'folder for the logs, the token and the process numbers of the pod',
+      '.pod',
+    )
     .addHelpText('after', examples)
     .action(async ({ wait, json, serve, dir, ...flags }: RawOptions) => {
       const options = { wait: wait === true, json: json === true, serve: serve === true };
@@ -71,14 +78,16 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   const asked = { ...ports, ...request, serve };
   const check = async (): Promise<void> => run && checkStart(run, folder);
   const taken = await takeFolder({ dir, folder, asked, check });
-  if (!taken.isNew) say(`the master of this pod had ended and was started again; logs are in ${dir}`);
+  if (!taken.isNew)
+    say(`the master of this pod had ended and was started again; logs are in ${dir}`);
   if (wait) await waitForEnd(folder, taken.pod, json);
   else await leaveRunning(dir, folder, taken);
 }
 
 /**
- * Supervises the pod in this process until the pod ends, and sets the exit code of the pod as the
- * exit code of this command. A terminal shows the run; a pipe gets only the summary.
+ * Supervises the pod in this process until the pod ends. The exit code of the pod becomes the exit
+ * code of this command. Shows the run on a terminal; prints only the summary into a pipe or with
+ * `json`.
  */
 async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<void> {
   const log = join(folder, 'master.log');
@@ -106,7 +115,10 @@ async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<
   if (shown === undefined && last.endsWith('"msg":"summary"}')) say(last);
 }
 
-/** Starts a supervisor that outlives this command, and waits until the master answers. */
+/**
+ * Starts a supervisor that goes on after this command has ended, and waits until the master
+ * answers.
+ */
 async function leaveRunning(
   dir: string,
   folder: string,
@@ -132,8 +144,8 @@ async function leaveRunning(
 const answerMsLimit = 60_000;
 
 /**
- * Waits until the master answers or the pod has ended. Returns `worker-silent` as the end after
- * `answerMsLimit`.
+ * Waits until the master answers or the pod has ended. If neither happens within `answerMsLimit`
+ * ms, returns an end with the code `worker-silent`; the pod keeps running.
  */
 async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answers' | PodEnd> {
   const startMs = performance.now();
@@ -175,7 +187,7 @@ function complain(line: string): void {
   process.stderr.write(`pod: ${line}\n`);
 }
 
-/** Returns two ports that no program uses at present. */
+/** Returns two ports that no program uses now. */
 async function freePorts(): Promise<Pick<PodFile, 'controlPort' | 'apiPort'>> {
   const servers = [createServer(), createServer()];
   const ports = await Promise.all(

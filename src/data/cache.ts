@@ -2,17 +2,18 @@ import { assert } from '../numerics/assert.ts';
 import { type Dataset, pixelsOf } from './dataset.ts';
 
 /**
- * Bytes of storage that {@link cached} needs to remember the first `samples` samples of a dataset.
+ * Returns the number of bytes of storage that {@link cached} needs to keep the first `samples`
+ * samples of a dataset.
  */
 export function cacheBytes(dataset: Dataset, samples: number): number {
   return Math.min(samples, dataset.size) * (pixelsOf(dataset) + 1);
 }
 
 /**
- * Returns a dataset with the same samples, to the bit, that remembers its first samples in
- * `storage`: as many as fit. `storage` is zeroed at first and then used for this dataset only.
- * Several threads may share a storage without locks: all would write the same bytes, and a thread
- * writes the label of a sample only after its pixels.
+ * Returns a dataset with the same samples, to the bit, that keeps its first samples in `storage`,
+ * as many as fit. `storage` must be zeroed before its first use and must serve only this dataset.
+ * Several threads may share `storage` without locks: all threads write the same bytes, and a thread
+ * writes the label of a sample only after the pixels.
  */
 export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
   const area = pixelsOf(dataset);

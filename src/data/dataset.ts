@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { assert } from '../numerics/assert.ts';
 
 /**
- * Labelled images. `sample` is a pure function of the index with the same bits on every machine and
- * engine, so any thread can produce any sample at any time. Pixels are bytes, and training reads
- * `normalisation[byte]`; so a cache of the bytes is exact.
+ * A set of labelled images. `sample` is a pure function of the index with the same bits on every
+ * machine and engine, so any thread can produce any sample at any time. A pixel is a byte, which
+ * training converts to f32 by the table `normalisation`. So a cache of the bytes loses nothing.
  */
 export interface Dataset {
   readonly name: string;
-  /** Number of samples, which make one epoch. */
+  /** Number of samples; an epoch has as many. */
   readonly size: number;
   readonly rows: number;
   readonly columns: number;
@@ -22,8 +22,8 @@ export interface Dataset {
    */
   sample(index: number, pixels: Uint8Array, offset: number): number;
   /**
-   * Digest of the contents: 64 hexadecimal digits, the same for the same samples wherever they are
-   * stored. Computed on the first call.
+   * Digest of the samples: 64 hexadecimal digits. Equal samples have equal digests, wherever the
+   * samples are stored. The digest is computed on the first call.
    */
   digest(): string;
 }
@@ -36,12 +36,12 @@ export interface DatasetPair {
   readonly notes: readonly string[];
 }
 
-/** Bytes of one sample. */
+/** Returns the number of bytes of one sample. Each pixel of each channel is one byte. */
 export function pixelsOf(dataset: Pick<Dataset, 'rows' | 'columns' | 'channels'>): number {
   return dataset.rows * dataset.columns * dataset.channels;
 }
 
-/** Table of (byte / 255 - mean) / deviation in f32, for all 256 bytes. */
+/** Returns the table of (byte / 255 - mean) / deviation in f32, for all 256 bytes. */
 export function normalisationTable(mean: number, deviation: number): Float32Array {
   assert(deviation > 0, `deviation ${deviation} is not positive`);
   return Float32Array.from({ length: 256 }, (_, byte) => (byte / 255 - mean) / deviation);

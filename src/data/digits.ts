@@ -11,7 +11,10 @@ export interface DigitsOptions {
    * common.
    */
   readonly split: 'train' | 'test';
-  /** Images in an epoch, at most 2^32. The default is 60,000 for `train` and 10,000 for `test`. */
+  /**
+   * Number of images in an epoch, at most 2^32. The default is 60,000 for `train` and 10,000 for
+   * `test`.
+   */
   readonly size?: number;
 }
 
@@ -43,13 +46,13 @@ export function digits(seed: number, { split, size = defaultSize[split] }: Digit
 
 const defaultSize = { train: 60_000, test: 10_000 } as const;
 
-/** Pixels along a side. */
+/** Number of pixels along a side of an image. */
 const side = 28;
 const area = side * side;
 
 /**
- * Mean and standard deviation of the pixels of the first 60,000 training images of seed 0, in units
- * of white = 1, rounded.
+ * Mean and standard deviation of the pixels on a scale on which white is 1, rounded. They were
+ * measured on the first 60,000 training images of seed 0.
  */
 const pixelMean = 0.113;
 const pixelDeviation = 0.247;
@@ -68,7 +71,7 @@ const spread = {
   shear: 0.2,
   /** Largest coefficient of the bending field, in pixels. */
   bend: 2.6,
-  /** Shift of one stroke relative to the others. */
+  /** Shift of one stroke relative to the other strokes of the digit. */
   stroke: 0.5,
   penRadius: [0.75, 1.6],
   ink: [0.7, 1],
@@ -78,7 +81,7 @@ const spread = {
 /** Number of coefficients of the bending field along one side. */
 const knots = 5;
 
-/** Working storage of one dataset, used again for every image. */
+/** Buffers for drawing an image, used again for every image of the dataset. */
 interface Canvas {
   readonly start: Uint32Array;
   readonly noise: Noise;
@@ -122,8 +125,8 @@ function draw(canvas: Canvas, key: Key, index: number, pixels: Uint8Array, offse
 }
 
 /**
- * Writes the image positions of the glyph's points to `x` and `y`: bent, scaled, sheared, rotated
- * and shifted.
+ * Computes the position in the image of each point of the glyph, and writes the positions to `x`
+ * and `y`. The glyph is bent, scaled, sheared, rotated and shifted at random.
  */
 function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
   for (let k = 0; k < knots * knots; k++) {
@@ -171,7 +174,7 @@ function field(values: Float64Array, u: number, v: number): number {
   );
 }
 
-/** The uniform quadratic B-spline of three coefficients at t in [0, 1]. */
+/** Value at t in [0, 1] of the uniform quadratic B-spline with the coefficients a, b and c. */
 function spline(a: number, b: number, c: number, t: number): number {
   return 0.5 * (a * (1 - t) * (1 - t) + b * (1 + 2 * t * (1 - t)) + c * t * t);
 }
@@ -187,7 +190,10 @@ function ink({ x, y, distance }: Canvas, glyph: Glyph, radius: number): void {
   }
 }
 
-/** Lowers the squared distances of the pixels within `reach` of the segment from a to b. */
+/**
+ * Takes the segment from a to b into account in `distance`: lowers the squared distance of each
+ * pixel near the segment to the squared distance from the segment, if that is smaller.
+ */
 function nearer(
   distance: Float64Array,
   reach: number,

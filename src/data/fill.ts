@@ -5,7 +5,7 @@ import { assignSamples, type Plan, tpuBatch } from './plan.ts';
 /** Label of a padding sample. It is not a class; loss and accuracy leave padding out. */
 export const paddingLabel = -1;
 
-/** Working storage of one loader, used again for every step. */
+/** Buffers of one loader, used again for every step. */
 export interface FillScratch {
   readonly samples: Float64Array;
   readonly pixels: Uint8Array;
@@ -29,8 +29,7 @@ export interface StepSlot {
 /**
  * Writes the samples that Cloud TPU `tpu` receives at `step`, replica after replica: normalised
  * pixels to `images` as f32[samples, rows, columns, channels], classes to `labels` as s32[samples].
- * Padding is zeros with label -1. The result depends only on the arguments; `scratch` carries no
- * state from call to call.
+ * Padding is zeros with label -1. The earlier contents of `scratch` do not affect the result.
  */
 export function fillStep(
   dataset: Dataset,
@@ -52,7 +51,7 @@ export function fillStep(
 
 /**
  * Writes samples [from, to) of a step, so that a caller can do the work of {@link fillStep} in
- * pieces. The caller has assigned the step's samples to `scratch.samples` before.
+ * pieces. The caller must first write the indices of the step's samples to `scratch.samples`.
  */
 export function fillSamples(
   dataset: Dataset,

@@ -1,8 +1,8 @@
 import { at } from '../numerics/assert.ts';
 
 /**
- * One way of writing a digit: strokes as polylines in the unit box, x to the right, y down.
- * Stroke s has the points [starts[s], starts[s + 1]); point p is (x[p], y[p]).
+ * A glyph: one way of writing a digit. Strokes are polylines in the unit box, x to the right, y
+ * down. Stroke s has the points [starts[s], starts[s + 1]); point p is (x[p], y[p]).
  */
 export interface Glyph {
   readonly starts: Int32Array;
@@ -10,10 +10,13 @@ export interface Glyph {
   readonly y: Float64Array;
 }
 
-/** Number of straight pieces that replace a curve between two neighbouring knots. */
+/**
+ * Number of straight pieces that replace a curve between two neighbouring knots. Knots are the
+ * points through which the curve goes.
+ */
 const piecesPerSpan = 3;
 
-/** The ways of writing each digit: `glyphs[digit][variant]`. */
+/** All glyphs, as `glyphs[digit][variant]`. */
 export const glyphs: readonly (readonly Glyph[])[] = handwriting().map((variants) =>
   variants.map(glyphOf),
 );
@@ -22,7 +25,8 @@ export const glyphs: readonly (readonly Glyph[])[] = handwriting().map((variants
 export const glyphPointsMax: number = Math.max(...glyphs.flat().map((glyph) => glyph.x.length));
 
 /**
- * Curves of one way of writing a digit, separated by `;`. A curve is a list of knots, `x,y x,y …`.
+ * Curves of one way of writing a digit, separated by `;`. A curve is a list of knots `x,y x,y …`,
+ * the points through which the curve goes.
  */
 type Writing = string;
 
@@ -120,7 +124,7 @@ function knotsOf(curve: string): Point[] {
     .map((pair) => ({ x: at(pair, 0), y: at(pair, 1) }));
 }
 
-/** Cuts the curve through all knots into straight pieces. */
+/** Returns the points of a polyline that replaces the curve through all knots. */
 function polyline(knots: readonly Point[]): Point[] {
   const points = [at(knots, 0)];
   for (let span = 0; span + 1 < knots.length; span++) {
@@ -137,8 +141,8 @@ function polyline(knots: readonly Point[]): Point[] {
 }
 
 /**
- * Value at t of the cubic from b at t = 0 to c at t = 1 with slopes (c - a) / 2 and (d - b) / 2.
- * [Catmull, Rom 1974]
+ * Value at t of the cubic polynomial with value b and slope (c - a) / 2 at t = 0, and value c and
+ * slope (d - b) / 2 at t = 1. [Catmull, Rom 1974]
  */
 function catmullRom(a: number, b: number, c: number, d: number, t: number): number {
   const cubic = 3 * (b - c) + d - a;

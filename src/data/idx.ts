@@ -18,19 +18,20 @@ export const fetchAgain = 'fetch the file again';
 
 /**
  * Largest accepted IDX file in bytes, packed or unpacked: more than ten times the 60,000 images of
- * MNIST. A file that claims to be larger is refused unread.
+ * MNIST. A file with a larger size, or with a header for more data, is refused before its data are
+ * read.
  */
 const bytesMax = 2 ** 29;
 
 /**
- * Folder of IDX files, each gzipped or not. Finds also files whose names have upper-case letters,
- * or `.idx` in place of `-idx`, because some sources write the names so.
+ * Folder of IDX files, each plain or gzipped. A file name may have upper-case letters, or `.idx` in
+ * place of `-idx`, because some sources of MNIST spell the names so.
  */
 export class IdxFolder {
   readonly #dir: string;
   /**
-   * File names in the folder, by the standard name for which they stand. The preferred file comes
-   * first.
+   * File names in the folder, grouped by standard name, such as `train-images-idx3-ubyte`. A group
+   * has all spellings of its standard name; the first file of the group is read.
    */
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
@@ -41,7 +42,10 @@ export class IdxFolder {
     this.#names = namesIn(dir);
   }
 
-  /** Notes for the user, one line each: which file is read if two stand for the same name. */
+  /**
+   * Notes for the user, one line each. A note says which file is read if the folder has several
+   * files for the same standard name.
+   */
   get notes(): readonly string[] {
     return this.#notes;
   }
@@ -52,11 +56,11 @@ export class IdxFolder {
   }
 
   /**
-   * Reads a file whose items have the dimensions `itemDims`. Checks the header and the length of
-   * the file.
+   * Reads the file with the standard name `name`, whose items have the dimensions `itemDims`.
+   * Checks the header and the length of the file.
    *
-   * @throws PodError `bad-data`: one line with the file, what was expected, what was found, what to
-   * do.
+   * @throws PodError `bad-data` if the file is missing or wrong. The message has one line: the
+   * file, what was expected, what was found, what to do.
    */
   read(name: string, itemDims: readonly number[]): IdxFile {
     const path = this.#choose(name);
@@ -84,8 +88,8 @@ export class IdxFolder {
 }
 
 /**
- * Groups the file names of a folder by the standard name for which they stand. In each group, the
- * standard spelling comes first, and an unpacked file comes before a packed one.
+ * Groups the file names of a folder by standard name. In each group, the standard spelling comes
+ * first, and an unpacked file comes before a packed file of the same spelling.
  */
 function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
   const names = new Map<string, string[]>();
@@ -98,8 +102,8 @@ function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
 
 function list(dir: string): string[] {
   try {
-    // The folder may contain any number of other files. A data set has four, all with `ubyte` in
-    // the name.
+    // The folder may also contain any number of unrelated files. The four files of MNIST all have
+    // `ubyte` in their names.
     return readdirSync(dir).filter((name) => /ubyte/i.test(name));
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
@@ -108,7 +112,8 @@ function list(dir: string): string[] {
 }
 
 /**
- * Two phrases for a message about a folder that cannot be listed: what was found, and what to do.
+ * Returns two phrases for a message about a folder that cannot be listed: what was found, and what
+ * to do.
  */
 function folderTrouble(dir: string, { code, message }: NodeJS.ErrnoException): [string, string] {
   if (code === 'ENOENT' && dir.startsWith('~')) {
@@ -116,7 +121,8 @@ function folderTrouble(dir: string, { code, message }: NodeJS.ErrnoException): [
   }
   if (code === 'ENOENT') return ['nothing there', 'name another folder'];
   if (code === 'ENOTDIR') return ['a file', 'name the folder of that file'];
-  if (code === 'EACCES') return ['a folder that this user may not read', 'change its permissions (chmod)'];
+  if (code === 'EACCES')
+    return ['a folder that this user may not read', 'change its permissions (chmod)'];
   return [message, 'name another folder'];
 }
 
@@ -134,9 +140,9 @@ function oddness(name: string): number {
 
 interface Header {
   readonly count: number;
-  /** Bytes of the header alone. */
+  /** Size of the header in bytes. */
   readonly bytes: number;
-  /** Bytes of the whole file, unpacked. */
+  /** Size of the whole unpacked file in bytes, as the header says. */
   readonly fileBytes: number;
 }
 
@@ -164,13 +170,14 @@ function noGzip(path: string, bytes: Uint8Array): PodError {
 }
 
 /**
- * Bytes of a packed file that are unpacked to read the IDX header. They include the gzip header.
+ * Number of bytes at the start of a gzipped file that are unpacked to read the IDX header. The
+ * bytes include the gzip header.
  */
 const packedHeadBytes = 1024;
 
 /**
- * Unpacks a gzipped file. The IDX header is unpacked first and says how many bytes the whole file
- * has; a file with more is refused before it fills the memory.
+ * Unpacks a gzipped file. First unpacks only the IDX header, which says how many bytes the unpacked
+ * file must have. A file with more bytes is refused before it fills the memory.
  */
 function unpacked(path: string, packed: Uint8Array, itemDims: readonly number[]): Contents {
   const head = unzip(path, packed.subarray(0, packedHeadBytes), 'start', bytesMax);
@@ -191,7 +198,13 @@ function unzip(
   } catch (cause) {
     const isMore = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
     const found = isMore ? 'more' : (cause as Error).message;
-    throw malformed(path, `gzip with at most ${lengthMax} bytes of content`, found, fetchAgain, cause);
+    throw malformed(
+      path,
+      `gzip with at most ${lengthMax} bytes of content`,
+      found,
+      fetchAgain,
+      cause,
+    );
   }
 }
 
@@ -225,16 +238,23 @@ function headerOf(path: string, bytes: Uint8Array, itemDims: readonly number[]):
 }
 
 function beginning(bytes: Uint8Array): string {
-  return bytes.length === 0 ? 'an empty file' : `[${bytes.subarray(0, 4).join(' ')}]`;
+  return bytes.length === 0 ? 'an empty file' : `the bytes [${bytes.subarray(0, 4).join(' ')}]`;
 }
 
 function read(path: string): Buffer {
   const found = readRegularFile(path, bytesMax);
   if (found.kind === 'contents') return found.bytes;
-  throw malformed(path, `a readable file of at most ${bytesMax} bytes`, ...fileTrouble(path, found));
+  throw malformed(
+    path,
+    `a readable file of at most ${bytesMax} bytes`,
+    ...fileTrouble(path, found),
+  );
 }
 
-/** Two phrases for a message about a file that cannot be read: what was found, and what to do. */
+/**
+ * Returns two phrases for a message about a file that cannot be read: what was found, and what to
+ * do.
+ */
 function fileTrouble(
   path: string,
   { kind, found }: { readonly kind: 'missing' | 'refused'; readonly found: string },

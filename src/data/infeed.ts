@@ -3,35 +3,36 @@ import { PodError } from '../numerics/error.ts';
 
 /** Dimensions of the infeed queue of one Cloud TPU. */
 export interface InfeedGeometry {
-  /** Number of the Cloud TPU, for messages. */
+  /** Number (index) of the Cloud TPU, for messages. */
   readonly tpu: number;
   /**
-   * Number of slots: the number of steps that can be ready or in use at a time. With 2, the loader
-   * fills one slot while the Cloud TPU reads the other.
+   * Number of slots. Each slot holds the samples of one step. With 2 slots, the loader fills one
+   * slot while the Cloud TPU reads the other slot.
    */
   readonly depth: number;
-  /** Samples of one step: replicas of the Cloud TPU × per-replica batch. */
+  /** Number of samples of one step: replicas of the Cloud TPU × per-replica batch. */
   readonly samples: number;
-  /** f32 elements of one sample. */
+  /** Number of f32 elements of one sample. */
   readonly elements: number;
 }
 
-/** Bytes of shared memory that an infeed queue takes. */
+/** Returns the number of bytes of shared memory that an infeed queue takes. */
 export function infeedBytes(geometry: InfeedGeometry): number {
   return lineBytes * (1 + geometry.depth) + geometry.depth * slotBytes(geometry);
 }
 
 /**
- * Queue from a loader's thread to one Cloud TPU: `depth` slots in shared memory. A slot has the
- * images f32[samples, elements] of one step, followed by the labels s32[samples]. Loader and
- * consumer each construct an `InfeedQueue` over the same zeroed region and go through the steps
- * 0, 1, 2, …:
+ * Queue from a loader's thread to one Cloud TPU (the consumer): `depth` slots in shared memory. A
+ * slot has the images f32[samples, elements] of one step, followed by the labels s32[samples].
+ * Loader and consumer each construct an `InfeedQueue` over the same region, which is zeroed before.
+ * Both go through the steps 0, 1, 2, …:
  *
  *     loader     produce(step) ▶ write images(step), labels(step) ▶ publish(step)
  *     consumer   consume(step) ▶ read at the byte offset           ▶ release(step)
  *
- * Step s uses slot s mod depth, in turn ⌊s / depth⌋. The state of a slot is one word: 2·turn if the
- * slot is free for that turn, 2·turn + 1 if the slot is full.
+ * Step s uses slot s mod depth. The number turn = ⌊s / depth⌋ says how many steps have used the
+ * slot before step s. The state word of a slot is 2·turn if the slot is free for step s, and
+ * 2·turn + 1 if the slot holds the samples of step s.
  */
 export class InfeedQueue {
   readonly geometry: InfeedGeometry;
@@ -39,8 +40,8 @@ export class InfeedQueue {
   readonly #slots: readonly Slot[];
 
   /**
-   * Makes a view of the queue that lies at `byteOffset` of `buffer`. `byteOffset` is a multiple of
-   * 64, followed by {@link infeedBytes} bytes of the queue.
+   * Makes a view of the queue that begins at `byteOffset` of `buffer`. The queue takes {@link
+   * infeedBytes} bytes, and `byteOffset` must be a multiple of 64.
    */
   constructor(buffer: ArrayBufferLike, byteOffset: number, geometry: InfeedGeometry) {
     const bytes = infeedBytes(geometry);
@@ -106,7 +107,7 @@ export class InfeedQueue {
     this.#advance(step, full(turn), free(turn + 1));
   }
 
-  /** Ends every present and future wait on this queue. */
+  /** Stops the queue: every wait on the queue, in any thread, now and later, returns at once. */
   stop(): void {
     Atomics.store(this.#control, stopWord, 1);
     for (let slot = 0; slot < this.#slots.length; slot++) {
@@ -127,10 +128,10 @@ export class InfeedQueue {
   }
 
   /**
-   * Waits until the state word of a step's slot is `wanted`. The wait is cut into slices, because
-   * the thread would not notice a stop between the check of the stop flag and the wait. Only slices
-   * that time out count towards `timeoutMs`: a changed word is progress, and the word changes at
-   * most once before it is `wanted`.
+   * Waits until the state word of the slot of `step` is `wanted`; returns false if the time runs
+   * out or the queue is stopped. The wait consists of short slices, because a thread does not
+   * notice a stop that comes between the check of the stop flag and the wait. A slice counts
+   * towards `timeoutMs` only if the word does not change in it, because a change is progress.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);
@@ -173,8 +174,8 @@ interface Slot {
 }
 
 /**
- * Bytes of a cache line. The stop flag and each slot's word have a cache line of their own, so
- * threads that write different words do not slow each other down.
+ * Size of a cache line in bytes. The stop flag and the state word of each slot are in separate
+ * cache lines, so threads that write different words do not slow each other down.
  */
 const lineBytes = 64;
 const lineWords = lineBytes / 4;

@@ -5,8 +5,9 @@ import type { InfeedQueue } from './infeed.ts';
 import type { Plan } from './plan.ts';
 
 /**
- * Steps that a loader feeds: `steps` steps of the plan from `firstStep` on. In the queues these
- * steps are numbered from `queueStep` on.
+ * Steps that a loader writes to its queues: `steps` steps of the plan, from step `firstStep` of the
+ * plan on. The queues count from `queueStep`: step `firstStep` of the plan is step `queueStep` of
+ * each queue.
  */
 export interface Feed {
   readonly dataset: Dataset;
@@ -18,16 +19,19 @@ export interface Feed {
 
 /** Conditions under which a loader gives up. */
 export interface LoaderLimits {
-  /** Longest time, in ms, that a consumer may occupy one slot. A slower consumer counts as lost. */
+  /**
+   * Longest time, in ms, that a Cloud TPU may keep one slot of its queue. A Cloud TPU that takes
+   * longer counts as lost.
+   */
   readonly patienceMs: number;
   /** True if the loader must stop. Called several times a second and before each step. */
   readonly shouldStop: () => boolean;
 }
 
 /**
- * Main loop of a loader's thread. Fills the queues of its Cloud TPUs: one step for all queues
- * before the next step, as far ahead as the queues have slots. Returns `stopped` if `shouldStop`
- * returned true or a queue was stopped.
+ * Main loop of a loader's thread. Writes one step to the queues of all its Cloud TPUs, then the
+ * next step, and waits while a queue has no free slot. Returns `stopped` if `shouldStop` returned
+ * true or a queue was stopped, otherwise `finished`.
  *
  * @throws PodError `worker-silent`, naming the Cloud TPU that released no slot within `patienceMs`.
  */

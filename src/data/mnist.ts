@@ -4,13 +4,13 @@ import { fetchAgain, type IdxFile, IdxFolder, malformed } from './idx.ts';
 
 /**
  * Handwritten digits from the IDX files of MNIST in the folder `dir`, gzipped or not. If the folder
- * has `train-*` files, they are the training set and `t10k-*` is the test set. If it has `t10k-*`
- * only, the first four fifths are the training set and the last fifth is the test set. Headers,
- * lengths and labels are checked before any sample is used. [LeCun, Cortes, Burges, the MNIST
- * database: file formats]
+ * has `train-*` files, they are the training set and the `t10k-*` files are the test set. If the
+ * folder has only `t10k-*` files, the first four fifths of their images are the training set and
+ * the last fifth is the test set. Headers, lengths and labels are checked before any sample is
+ * used. [LeCun, Cortes, Burges, the MNIST database: file formats]
  *
- * @throws PodError `bad-data`: one line with the file, what was expected, what was found, what to
- * do.
+ * @throws PodError `bad-data` if a file is missing or wrong. The message has one line: the file,
+ * what was expected, what was found, what to do.
  */
 export function mnist(dir: string): DatasetPair {
   const folder = new IdxFolder(dir);
@@ -25,7 +25,12 @@ export function mnist(dir: string): DatasetPair {
   const { images, labels } = tested;
   const cut = Math.floor(labels.count * trainingShare);
   if (cut === 0) {
-    throw malformed(images.path, 'at least 2 images to split', `${labels.count}`, 'add the files train-*');
+    throw malformed(
+      images.path,
+      'at least 2 images to split',
+      `${labels.count}`,
+      'add the files train-*',
+    );
   }
   return {
     train: dataset('mnist train', { ...whole(tested), count: cut }),
@@ -40,12 +45,13 @@ const side = 28;
 const classes = 10;
 
 /**
- * Mean and standard deviation of the pixels of the 60,000 training images, in units of white = 1.
+ * Mean and standard deviation of the pixels of the 60,000 training images, on a scale on which
+ * white is 1.
  */
 const pixelMean = 0.1307;
 const pixelDeviation = 0.3081;
 
-/** Images [start, start + count) of the images in memory, with their labels. */
+/** Part of the images in memory: the images [start, start + count) with their labels. */
 interface Range {
   readonly images: Uint8Array;
   readonly labels: Uint8Array;
@@ -98,7 +104,12 @@ function readPair(folder: IdxFolder, part: 'train' | 't10k'): Pair {
   }
   const stray = labels.data.findIndex((label) => label >= classes);
   if (stray >= 0) {
-    throw malformed(labels.path, 'labels 0 to 9', `label ${labels.data[stray]} of image ${stray}`, fetchAgain);
+    throw malformed(
+      labels.path,
+      'labels 0 to 9',
+      `label ${labels.data[stray]} of image ${stray}`,
+      fetchAgain,
+    );
   }
   return { images, labels };
 }

@@ -9,7 +9,7 @@ export class Noise {
   #c = 0;
   #d = 0;
 
-  /** Starts the sequence of the given four words, which must not all be zero. */
+  /** Starts the sequence that follows from four words, which must not all be zero. */
   start(words: ArrayLike<number>): void {
     this.#a = words[0]! | 0;
     this.#b = words[1]! | 0;
@@ -47,12 +47,12 @@ export class Noise {
   }
 
   /**
-   * Fills `out` with approximately normal random numbers of mean 0 and deviation 1. Each is the
-   * scaled sum of the four bytes of a random word.
+   * Fills `out` with approximately normal random numbers of mean 0 and deviation 1. Each number is
+   * the scaled sum of the four bytes of a random word.
    */
   fillBell(out: Float64Array): void {
-    // A copy of the generator in `word`, with its state in local variables for speed: this loop is
-    // half the cost of drawing an image.
+    // This loop repeats the code of `word`, with the state of the generator in local variables for
+    // speed: the loop takes half the time of drawing an image.
     let a = this.#a;
     let b = this.#b;
     let c = this.#c;

@@ -30,8 +30,8 @@ export function parseDataset(spec: string): DatasetForm | undefined {
 }
 
 /**
- * Opens the data set that the flag `--data` names. `digits` are drawn from `seed`; SIZE is the
- * number of images in a training epoch.
+ * Opens the data set that the flag `--data` names. For `digits` and `digits:SIZE`, the images are
+ * drawn from `seed`, and SIZE is the number of images in a training epoch.
  *
  * @throws PodError `bad-flag` if the name has none of the known forms, `bad-data` if a file of the
  * data set is missing or malformed.

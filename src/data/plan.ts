@@ -3,10 +3,10 @@ import { PodError } from '../numerics/error.ts';
 import { permutation, permute } from './order.ts';
 
 /**
- * Assignment of samples to replicas at each step. Step s of global batch B takes the positions
- * [s·B, (s+1)·B) of a stream of samples. Of these, replica r of R takes
- * [s·B + r·B/R, s·B + (r+1)·B/R). Cloud TPU t holds the replicas [8t, 8t + 8). So the assignment
- * does not depend on the workers.
+ * Assignment of samples to replicas at each step. With a global batch of B samples, step s takes
+ * the positions [s·B, (s+1)·B) of a stream of samples. Replica r of R replicas takes the positions
+ * [s·B + r·B/R, s·B + (r+1)·B/R). Cloud TPU t holds the replicas [8t, 8t + 8). The assignment does
+ * not depend on which worker hosts a Cloud TPU.
  *
  * `training`: the stream is an endless sequence of epochs, each a permutation of [0, size). Every
  * sample occurs once an epoch, even if B does not divide the size.
@@ -17,7 +17,7 @@ export interface Plan {
   /** Number of samples of the dataset. */
   readonly size: number;
   readonly globalBatch: number;
-  /** Replicas of one Cloud TPU, one for each core. */
+  /** Number of replicas of one Cloud TPU. Each core is a replica. */
   readonly replicasPerTpu: number;
   readonly tpus: number;
   /** Seed of the order of each epoch; unused in evaluation. */
@@ -46,14 +46,14 @@ export function evaluationPlan(slice: Slice): Plan {
 }
 
 /**
- * Steps that one pass over all samples takes, rounded up. A pass is an epoch of training or the
- * whole evaluation.
+ * Returns the number of steps of one pass over all samples, rounded up. A pass is an epoch of
+ * training or the whole evaluation.
  */
 export function stepsPerPass({ size, globalBatch }: Plan): number {
   return Math.ceil(size / globalBatch);
 }
 
-/** Samples of one Cloud TPU in one step. */
+/** Returns the number of samples of one Cloud TPU in one step. */
 export function tpuBatch({ globalBatch, tpus }: Plan): number {
   return globalBatch / tpus;
 }

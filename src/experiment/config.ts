@@ -4,15 +4,15 @@ import type { RecoveryPolicy } from '../pod/master.ts';
 import { coresPerCloudTpu } from '../spec/tpu-v2.ts';
 
 /**
- * The checked settings of a run. Not all of them influence the bits of the result:
- * src/experiment/same-run.ts defines which runs are the same run.
+ * The checked settings of a run. Some settings do not influence the bits of the result:
+ * src/experiment/same-run.ts defines which settings do.
  */
 export interface TrainConfig {
   /** Grid of Cloud TPUs, columns along X and rows along Y. */
   readonly topology: { readonly columns: number; readonly rows: number };
   readonly model: NetworkName;
   readonly data: string;
-  /** Number of examples a step takes, over all replicas; a multiple of the number of replicas. */
+  /** Number of examples in a step, over all replicas; a multiple of the number of replicas. */
   readonly globalBatch: number;
   readonly length:
     | { readonly unit: 'steps'; readonly steps: number }
@@ -30,8 +30,8 @@ export interface TrainConfig {
   /** Number of held-out images to evaluate on, rounded up to whole batches; undefined means all. */
   readonly evaluate: number | undefined;
   /**
-   * Path of a checkpoint or of a folder of checkpoints whose weights the run begins with. Without a
-   * path, the initial weights are drawn from `seed`.
+   * Path of a checkpoint with whose weights the run begins, or of a folder whose newest checkpoint
+   * is used. Without a path, the initial weights are drawn from `seed`.
    */
   readonly startFrom?: string;
 }

@@ -18,8 +18,8 @@ export type TrainEvent =
   | StepCommitted
   | SaveEvent
   /**
-   * A rollback found a checkpoint that is damaged or of another run, and goes back to an older
-   * state.
+   * A rollback refused a checkpoint because it is damaged or of another run, and looks for an older
+   * checkpoint.
    */
   | ({ readonly kind: 'checkpoint-refused' } & Refusal)
   | { readonly kind: 'evaluating'; readonly step: number; readonly samples: number }
@@ -47,7 +47,7 @@ export interface WarmStarted {
   /** Path of the checkpoint. */
   readonly checkpoint: string;
   readonly weightsDigest: string;
-  /** Newer checkpoints of the same folder that were refused, with the reasons. */
+  /** Checkpoints of the same folder that are newer but were refused, with the reasons. */
   readonly refused: readonly Refusal[];
 }
 
@@ -55,23 +55,26 @@ export interface WarmStarted {
 export interface Resumed {
   readonly kind: 'resumed';
   /**
-   * Name of the checkpoint that the run resumes from. It is null if the run goes on after the last
-   * step that an earlier master committed. It is also null if the run starts anew, with `step` 0.
+   * Name of the checkpoint that the run resumes from. The name is null if the run goes on after the
+   * last step that an earlier master committed, and if the run begins at step 0.
    */
   readonly checkpoint: string | null;
-  /** Number of steps that were committed before. */
+  /** Number of steps that were committed before this event. */
   readonly step: number;
-  /** Newer checkpoints that were refused, with the reasons. */
+  /** Checkpoints that are newer than the starting point but were refused, with the reasons. */
   readonly refused: readonly Refusal[];
 }
 
-/** A step was committed: all Cloud TPUs agreed on the digest of the weights after it. */
+/** A step was committed: all Cloud TPUs agreed on the digest of the weights after the step. */
 export interface StepCommitted {
   readonly kind: 'step';
   /** Number of the step, from 1. It is also the number of steps committed so far. */
   readonly step: number;
   readonly steps: number;
-  /** Number of passes over the training set so far, with a fraction. */
+  /**
+   * Number of passes over the training set so far, as a fraction: 1.5 in the middle of the second
+   * pass.
+   */
   readonly epoch: number;
   /** Mean loss over the global batch, before the update. */
   readonly loss: number;
@@ -119,8 +122,9 @@ export interface Report {
   readonly globalBatch: number;
   readonly steps: number;
   /**
-   * Number of steps trained since the run was resumed from a checkpoint, or since its start; 0 if
-   * the run was resumed after its last step. The times and rates below cover these steps only.
+   * Number of steps trained since the run was resumed from a checkpoint; without a resume, since
+   * the run began. The number is 0 if the checkpoint was saved after the last step. The times and
+   * rates below cover only the counted steps.
    */
   readonly stepsTrained: number;
   readonly seed: number;
@@ -134,8 +138,8 @@ export interface Report {
   readonly stepMs: Quantiles;
   readonly phaseMs: Readonly<Record<keyof PhaseMs, Quantiles>>;
   /**
-   * Payload bytes sent since the run was resumed, or since its start, by directed link
-   * `chip(x,y)±axis`.
+   * Payload bytes that each directed link of the torus carried since the run was resumed or began.
+   * The name of a link is `chip(x,y)±axis`.
    */
   readonly linkBytes: Readonly<Record<string, number>>;
   readonly hbmBytesPerCore: number;
@@ -145,9 +149,12 @@ export interface Report {
   readonly checkpoints?: CheckpointReport;
 }
 
-/** Outcome of a run's checkpoints: the resume, the refused checkpoints and the saves. */
+/**
+ * Outcome of a run's checkpoints: the checkpoint from which the run resumed, the refused
+ * checkpoints, and the numbers of successful and failed saves.
+ */
 export interface CheckpointReport {
-  /** Name of the checkpoint that the run was resumed from; null if it was not resumed from one. */
+  /** Name of the checkpoint from which the run resumed; null if it resumed from no checkpoint. */
   readonly resumedFrom: string | null;
   readonly refused: readonly Refusal[];
   readonly saved: number;

@@ -4,11 +4,14 @@ import { readStart, type Start } from './checkpoint/start-from.ts';
 import type { TrainConfig } from './config.ts';
 import { identityOf, type RunIdentity } from './same-run.ts';
 
-/** A run whose files have been read. Its identity is known before the run begins. */
+/**
+ * A run whose data set and initial weights have been read, so that its identity is known before the
+ * first step.
+ */
 export interface OpenedRun {
   readonly config: TrainConfig;
   readonly dataset: DatasetPair;
-  /** The weights that the run begins with; undefined if they are drawn from the seed. */
+  /** The weights that the run begins with; undefined if the weights are drawn from the seed. */
   readonly start: Start | undefined;
   readonly identity: RunIdentity;
 }

@@ -1,10 +1,12 @@
 import type { StepCommitted } from './event.ts';
 
-/** What the commit log records about the earlier masters of a run. */
+/** Records of the earlier masters of a run, from the commit log. */
 export interface EarlierMasters {
-  /** Generation of the last membership; 0 if there was none. */
+  /**
+   * Generation (number) of the last membership that an earlier master formed; 0 if there is none.
+   */
   readonly generation: number;
-  /** The committed steps, in order. The run continues after the last of them. */
+  /** The committed steps, in order. The run continues after the last committed step. */
   readonly history: readonly StepCommitted[];
   /**
    * Number of recoveries from the loss of a Cloud TPU or of a master, up to the last committed
@@ -13,5 +15,5 @@ export interface EarlierMasters {
   readonly recoveries: number;
 }
 
-/** The past of a run that has had no master yet. */
+/** Records for a run that has had no earlier master. */
 export const noPast: EarlierMasters = { generation: 0, history: [], recoveries: 0 };

@@ -7,10 +7,10 @@ import { type TrainConfig, totalSteps } from './config.ts';
 import { ratesOf } from './schedule.ts';
 
 /**
- * The results that identify a run. Two runs with equal keys are the same run: after every step both
- * have the same bits of weights and of optimizer state. Settings with other words but the same
- * results give the same key. Resuming from a checkpoint, the commit log of a master and jobs all
- * compare keys.
+ * Key of a run: the values on which the bits of the result depend. Two runs with equal keys are the
+ * same run: after every step both have the same bits of weights and of optimizer state. Settings
+ * that are written differently but lead to the same values give the same key. Keys decide whether a
+ * checkpoint, the commit log of a master and a restarted job belong to the same run.
  *
  * Settings that do not change a bit of the weights are not part of the key: `mxu`, `recovery`,
  * `evaluate`, `relaxedSimd` and the paths of outputs.
@@ -27,7 +27,9 @@ export interface RunKey {
   readonly momentum: number;
   /** Digest of the contents of the training set. */
   readonly trainDigest: string;
-  /** Digest of the weights that the run begins with; null if they are drawn from the seed. */
+  /**
+   * Digest of the weights that the run begins with; null if the weights are drawn from the seed.
+   */
   readonly startDigest: string | null;
   /** Number of steps of the whole run. */
   readonly steps: number;
@@ -35,9 +37,7 @@ export interface RunKey {
   readonly ratesDigest: string;
 }
 
-/**
- * The values from which the key of a run is computed, with those that messages about the run need.
- */
+/** Values from which the key of a run is computed, and the name and size of its training set. */
 export interface RunIdentity {
   readonly fixed: FixedKey;
   readonly steps: number;
@@ -47,7 +47,10 @@ export interface RunIdentity {
   readonly trainSamples: number;
 }
 
-/** The part of a key that stays the same when the run is made longer or its schedule is changed. */
+/**
+ * The part of a run's key that stays the same when the run is made longer or its schedule is
+ * changed.
+ */
 export type FixedKey = Omit<RunKey, 'steps' | 'ratesDigest'>;
 
 /**
@@ -86,8 +89,8 @@ export function keyOf({ fixed, steps, rates }: RunIdentity): RunKey {
 }
 
 /**
- * Returns a digest of a key: 64 hexadecimal digits. Equal keys have equal digests, whatever the
- * order of their fields.
+ * Returns a digest of a run's key: 64 hexadecimal digits. Equal keys have equal digests, even if
+ * their fields are in another order.
  */
 export function keyDigest(key: object): string {
   const fields = Object.entries(key).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -95,7 +98,8 @@ export function keyDigest(key: object): string {
 }
 
 /**
- * Parses a key that was stored as JSON. Returns undefined if `value` is not a key of this version.
+ * Parses a run's key that was stored as JSON. Returns undefined if `value` is not a key of this
+ * version.
  */
 export function readKey(value: unknown): RunKey | undefined {
   const { success, data } = keySchema.safeParse(value);
@@ -115,16 +119,20 @@ const keySchema: z.ZodType<RunKey> = z.strictObject({
   ratesDigest: z.string(),
 });
 
-/** The first difference between two runs, in words that can follow "this run has". */
+/**
+ * The first difference between an earlier run (`was`) and this run (`is`). Both are phrases that
+ * can follow "this run has".
+ */
 export interface Difference {
   readonly was: string;
   readonly is: string;
-  /** Flag that would give this run the value of the other run, if a flag can. */
+  /** Flag that would give this run the value of the earlier run; undefined if no flag can. */
   readonly flag?: string;
 }
 
 /**
- * Returns the first difference between two keys; undefined if all their common fields are equal.
+ * Returns the first difference between two keys of runs; undefined if they do not differ. A field
+ * that only one of the keys has is not compared.
  */
 export function differenceBetween<K extends keyof RunKey>(
   was: Pick<RunKey, K>,
@@ -139,8 +147,8 @@ export function differenceBetween<K extends keyof RunKey>(
 }
 
 /**
- * Description of each part of a key in messages. Differences are looked for in the order of these
- * entries.
+ * For each field of a run's key, a function that describes the field's value in messages. {@link
+ * differenceBetween} compares the fields in the order of these entries.
  */
 const describe: { readonly [K in keyof RunKey]: (value: RunKey[K]) => string } = {
   topology: (it) => `${count(tpusOf(it), 'Cloud TPU')} (${it})`,
@@ -157,7 +165,7 @@ const describe: { readonly [K in keyof RunKey]: (value: RunKey[K]) => string } =
 };
 
 /**
- * Flags with which a run gets the value of an earlier run, for each part of a key that has a flag.
+ * For each field of a run's key that a flag can set, a function that returns the flag for a value.
  */
 const flags: { readonly [K in keyof RunKey]?: (value: RunKey[K]) => string } = {
   topology: (it) =>

@@ -40,9 +40,9 @@ export function ratesOf(settings: RateSettings, steps: number): Rates {
 }
 
 /**
- * Returns the two steps at which the learning rate falls to a tenth, as in the recipe of ResNet-50:
- * after a third of the run and after two thirds. Both are at least 1 and they differ, however short
- * the run is, so the first step always has the full rate.
+ * Returns the two steps at which the learning rate falls to a tenth of its value, as in the recipe
+ * of ResNet-50: after a third of the run and after two thirds. Even in a very short run, both steps
+ * are at least 1, so that the first step has the full rate, and the two differ.
  */
 export function thirds(steps: number): [first: number, second: number] {
   assert(steps >= 1, `thirds of ${steps} steps`);

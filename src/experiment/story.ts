@@ -2,21 +2,24 @@ import type { Refusal } from './checkpoint/checkpoint.ts';
 import type { Note, TrainEvent } from './event.ts';
 
 /**
- * Queue of incidents of a run (losses, recoveries, refused checkpoints). `train` yields them as
- * events between two steps.
+ * Queue of incidents of a run (losses, recoveries, refused checkpoints). `train` takes the
+ * incidents from the queue between two steps and yields them as events.
  */
 export class IncidentQueue {
   readonly #untold: TrainEvent[] = [];
   #recoveries: number;
 
-  /** `recoveries` is the number of recoveries before this master began. */
+  /**
+   * `recoveries` is the number of recoveries before this master began, including the recovery from
+   * the loss of an earlier master.
+   */
   constructor(recoveries: number) {
     this.#recoveries = recoveries;
   }
 
   /**
-   * Number of recoveries, including those before this master began. A recovery counts once `tell`
-   * has yielded its event.
+   * Number of recoveries, including the recoveries before this master began. A recovery is counted
+   * when {@link takeEvents} yields the event of its end.
    */
   get recoveries(): number {
     return this.#recoveries;

@@ -34,18 +34,18 @@ import { quantiles } from './statistics.ts';
 import { IncidentQueue } from './story.ts';
 
 /**
- * What {@link train} takes from the outside: the pod, the clock, checkpoints, records of earlier
- * masters and the request to stop.
+ * Environment of {@link train}: the pod, the clock, the checkpoints, the records of earlier masters
+ * and the request to stop.
  */
 export interface TrainWorld {
   readonly openPod: OpenPod;
   /** Returns the wall time in ms. */
   readonly now: () => number;
-  /** The run with its files already read. Without it, `train` reads the files first. */
+  /** The run, if its files have already been read. If undefined, `train` reads the files. */
   readonly opened?: OpenedRun;
-  /** Plan for the checkpoints of the run. Without it, no checkpoint is read or written. */
+  /** Plan for the checkpoints of the run. If undefined, no checkpoint is read or written. */
   readonly checkpoints?: CheckpointPlan;
-  /** Records of the earlier masters of the run, if a master ended before the run did. */
+  /** Records of the earlier masters of the run; undefined if there was no earlier master. */
   readonly past?: EarlierMasters;
   /**
    * Called before every step, of training and of evaluation. If it returns true, the run saves a
@@ -73,7 +73,8 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
   await plan?.checkpoints.begin();
   if (plan?.resume || start.isStanding) yield resumed(start);
   if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
-  // A run that continues after an earlier master has recovered from the loss of that master.
+  // If an earlier master committed steps, the run has recovered from the loss of that master. This
+  // recovery is not in the records yet, so 1 is added.
   const story = new IncidentQueue(past.history.length === 0 ? 0 : past.recoveries + 1);
   const keeper = plan && new Keeper(plan, now);
   const pod = await openSlice(run, world.openPod, {
@@ -127,8 +128,8 @@ export async function* train(config: TrainConfig, world: TrainWorld): AsyncGener
 }
 
 /**
- * Ends the run early. Saves a checkpoint of the last committed step, if the run has checkpoints and
- * that one is missing, and yields `stopped`.
+ * Ends the run early and yields `stopped`. If the run has checkpoints, first saves a checkpoint of
+ * the last committed step, unless this checkpoint exists.
  */
 async function* stop(
   run: Run,
@@ -287,8 +288,9 @@ function resumed({ resumedFrom: checkpoint, step, refused }: StartingPoint): Tra
 }
 
 /**
- * Returns the last committed step; undefined before the first one. It is the last of `history`, or,
- * if no step was committed since the run resumed from a checkpoint, the step of that checkpoint.
+ * Returns the last committed step; undefined if no step was committed. After a resume from a
+ * checkpoint and before the next commit, returns the step of the checkpoint. Otherwise returns the
+ * last step of `history`.
  */
 function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastStep | undefined {
   const committed = history.at(-1);
@@ -296,8 +298,9 @@ function lastOf(history: readonly StepCommitted[], start: StartingPoint): LastSt
 }
 
 /**
- * Saves the checkpoint of the starting step if it is due and missing. An earlier master may have
- * ended between the commit of a step and its checkpoint.
+ * Saves a checkpoint of the starting step if a checkpoint is due after this step but does not
+ * exist. An earlier master may have ended after it committed the step and before it saved the
+ * checkpoint.
  */
 async function saveUnsaved(
   run: Run,
@@ -309,7 +312,10 @@ async function saveUnsaved(
   keeper.save(await snapshot(run, pod, last));
 }
 
-/** Copies the state after a step from the pod. Throws `diverged` if a parameter is not finite. */
+/**
+ * Returns the state after a step, with parameters copied from the pod. Throws `diverged` if a
+ * parameter is not finite.
+ */
 async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): Promise<Snapshot> {
   const { config, trainSamples, programs, opened } = run;
   const values = await pod.readParameters(trainProgram);
@@ -356,16 +362,16 @@ function stepCommitted(
 }
 
 /**
- * Returns the mean time of each phase over all Cloud TPUs. `commit` is the rest of the step's wall
- * time, beyond the total of the slowest Cloud TPU.
+ * Returns the mean time of each phase over all Cloud TPUs. The time `commit` is the wall time of
+ * the step minus the sum of all phases of the slowest Cloud TPU.
  */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);
   const longest = Math.max(
     ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
   );
-  // One such object is kept for every step. Objects of this literal share one hidden class of the
-  // JavaScript engine, which saves memory.
+  // The run keeps an object of this form for every step. All objects made by this literal share one
+  // hidden class of the JavaScript engine, which saves memory.
   const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
   for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
   phaseMs.commit = Math.max(0, commit.wallMs - longest);
@@ -410,7 +416,8 @@ function diverged(step: number, what: string): PodError {
 }
 
 /**
- * Evaluates the present weights. Returns undefined if `shouldStop` returned true before the end.
+ * Evaluates the current weights on the held-out examples. Returns undefined if `shouldStop`
+ * returned true before the evaluation was complete.
  */
 async function evaluate(
   { config, steps, testSamples }: Run,
@@ -442,7 +449,7 @@ async function evaluate(
 /** The records of a finished run from which its report is made. */
 interface RunRecords {
   readonly start: StartingPoint;
-  /** Committed steps, including those of earlier masters. */
+  /** Committed steps, including the steps that earlier masters committed. */
   readonly history: readonly StepCommitted[];
   readonly last: LastStep;
   readonly evaluated: Evaluated;
@@ -490,7 +497,8 @@ function reportOf(
 }
 
 /**
- * Returns the mean rate of images; 0 if the run was resumed after its last step and trained none.
+ * Returns the mean number of images per second; 0 if the run trained no step, because it was
+ * resumed from a checkpoint of its last step.
  */
 function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
   if (wallMs.length === 0) return 0;
@@ -504,7 +512,9 @@ function checkpointReport(
   return { resumedFrom, refused, ...keeper.counts() };
 }
 
-/** Returns the f32 scalar in the bytes of an outfeed element that all cores share. */
+/**
+ * Returns the value of an outfeed element, whose bytes are one f32 scalar, the same for all cores.
+ */
 function scalar(element: Uint8Array): number {
   return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);
 }

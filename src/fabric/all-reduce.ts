@@ -19,8 +19,8 @@ import {
 } from './torus.ts';
 
 /**
- * Place of one bucket's vectors in the memory of one worker. Each chip of the worker has one f32
- * vector.
+ * Place of the vectors of one bucket in the memory of one worker. A bucket is a group of gradients
+ * that one all-reduce sums. Each chip of the worker has one f32 vector.
  */
 export interface BucketPlace {
   /** Byte address of the vector of the worker's chip 0. */
@@ -33,7 +33,9 @@ export interface BucketPlace {
 export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
-  /** Generation of the membership. A lane refuses frames of another generation (`bad-frame`). */
+  /**
+   * Generation of the membership. Frames of another generation are refused (PodError `bad-frame`).
+   */
   readonly generation: number;
   readonly kernels: SumKernels;
   readonly links: Links;
@@ -46,11 +48,12 @@ export interface AllReduceParts {
 }
 
 /**
- * One worker's part of the all-reduces of a slice. Every worker must start the same buckets in the
- * same order. At the start of a bucket, the vector of each chip is that chip's summand. At the end,
- * the vector of chip 0 of each worker holds the sum over all chips, with the bits that
- * docs/ARCHITECTURE.md, "Order of sums", defines; the contents of the other vectors are undefined.
- * No memory is allocated while an all-reduce runs.
+ * One worker's part of the all-reduces of a slice. Each all-reduce sums one bucket of gradients,
+ * and every worker must start the same buckets in the same order. At the start of a bucket, the
+ * vector of each chip is that chip's summand. At the end, the vector of chip 0 of each worker holds
+ * the sum over all chips. The order of the additions, and so every bit of the sum, is defined in
+ * docs/ARCHITECTURE.md, "Order of sums". The contents of the vectors of other chips are undefined
+ * at the end. No memory is allocated while an all-reduce runs.
  */
 export class AllReduce {
   readonly #torus: Torus;
@@ -60,8 +63,8 @@ export class AllReduce {
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
   /**
-   * Number of the last start of each bucket, counted over all buckets from 1; 0 before the bucket's
-   * first start.
+   * By bucket: the number of the bucket's last all-reduce. The all-reduces of all buckets are
+   * numbered from 1, in the order of their start. 0 if the bucket was never started.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -81,8 +84,8 @@ export class AllReduce {
   }
 
   /**
-   * Starts the all-reduce of bucket number `bucket`. Its first hop is made after the last hop of
-   * the buckets started before it.
+   * Starts the all-reduce of bucket number `bucket`. The first hop of this bucket is made after the
+   * last hop of all buckets that were started before.
    */
   start(bucket: number): void {
     assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
@@ -93,7 +96,10 @@ export class AllReduce {
     this.#doorbell.publishStarted(this.#started);
   }
 
-  /** Makes every hop that is possible without waiting. Returns true if there was at least one. */
+  /**
+   * Makes every hop that is possible without waiting. Returns true if at least one hop was made or
+   * one bucket finished.
+   */
   progress(): boolean {
     let moved = false;
     while (this.#pass()) moved = true;
@@ -101,17 +107,18 @@ export class AllReduce {
   }
 
   /**
-   * True if the sum of the bucket is complete and all frames that this worker sent for the bucket
-   * are released.
+   * True if the sum of the bucket is complete, and the receivers have released all frames that this
+   * worker sent for the bucket.
    */
   isDone(bucket: number): boolean {
     return (this.#startOf[bucket] ?? 0) <= this.#countFinished();
   }
 
   /**
-   * Runs the lanes, and sleeps while none can go on, until the bucket is done. Throws
-   * `link-timeout` if `deadline` (a time of `now`) passes first, or if the master ends all waits.
-   * The message about a deadline names the links that the bucket waits for.
+   * Makes hops until the bucket is done, and sleeps while no hop is possible. Throws PodError
+   * `link-timeout` if `deadline` (a time in ms on the clock `now`) passes first, or if the master
+   * ends all waits. If the deadline has passed, the message names the links that the bucket waits
+   * for.
    */
   finish(bucket: number, deadline: number): void {
     this.progress();
@@ -133,7 +140,10 @@ export class AllReduce {
     this.#doorbell.sleep(left);
   }
 
-  /** Runs every lane once. Returns true if a lane made progress. */
+  /**
+   * Runs all lanes once. A lane is a quarter of the vector of one chip. Returns true if a lane made
+   * progress.
+   */
   #pass(): boolean {
     let moved = false;
     for (let i = 0; i < this.#lanes.length; i++) {

@@ -13,13 +13,13 @@ const asleep = 1;
 
 /**
  * Mechanism by which the workers of a process wake each other. Each worker has one word of shared
- * memory, its bell, on which it sleeps when it has nothing to do. While a worker makes progress, it
- * only marks the workers that it must wake. It then wakes all of them together, if they sleep, so
- * that a woken worker finds as much work as possible.
+ * memory, its bell, on which the worker sleeps when it has nothing to do. While a worker makes
+ * progress, the worker only marks the workers that must be woken. Afterwards the worker wakes all
+ * marked workers together, if they sleep, so that a woken worker finds as much work as possible.
  *
  * A worker falls asleep in three steps: {@link prepare}, a last look at its queues, {@link sleep}.
- * A sender that fills a queue after `prepare` finds the bell set to asleep and resets it, and
- * `sleep` returns at once.
+ * If a sender fills a queue after `prepare`, the sender finds the bell set to asleep and sets the
+ * bell to awake. `sleep` then returns at once.
  */
 export class Doorbell {
   readonly #words: Int32Array;
@@ -39,7 +39,7 @@ export class Doorbell {
     this.#marked = new Uint8Array(layout.workers);
   }
 
-  /** Records that `worker` has something to do. {@link ring} wakes it. */
+  /** Records that `worker` has something to do. The next call of {@link ring} wakes `worker`. */
   mark(worker: number): void {
     if (worker === this.#worker) return;
     this.#marked[worker] = 1;
@@ -86,14 +86,14 @@ export class Doorbell {
     Atomics.store(this.#words, this.#own + finished, count);
   }
 
-  /** Number of all-reduces that were published as finished for this worker. */
+  /** Number of all-reduces of this worker that have finished, as published last. */
   get finished(): number {
     return this.#read(this.#own + finished);
   }
 
   /**
-   * Wakes this worker's own thread. For an engine that runs the worker's all-reduces on another
-   * thread.
+   * Wakes this worker's own thread. Used by an engine: another thread that runs the all-reduces of
+   * this worker.
    */
   wakeOwn(): void {
     wake(this.#words, this.#layout, this.#worker);
@@ -133,7 +133,8 @@ export class Doorbell {
 }
 
 /**
- * Ends all waits of all workers at once: their waits throw `link-timeout`. Called by the master.
+ * Ends all waits of all workers at once: each wait throws PodError `link-timeout`. Called by the
+ * master.
  */
 export function abortFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer);

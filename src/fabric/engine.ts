@@ -5,9 +5,9 @@ import { Doorbell } from './doorbell.ts';
 
 /**
  * Layout of the shared memory through which a worker's thread and its engine communicate. The
- * engine is the thread that runs the worker's all-reduces. The hardware too has a network engine
- * beside the cores, so that the cores compute during an all-reduce. A worker starts a bucket, goes
- * on, and sleeps only when it needs the sum.
+ * engine is a second thread, which runs the worker's all-reduces while the worker computes, like
+ * the network engine beside the cores of the hardware. The worker starts the all-reduce of a bucket
+ * of gradients, goes on computing, and sleeps only when the worker needs the sum.
  */
 export interface EngineLayout {
   /** Byte address, a multiple of 128. */
@@ -18,20 +18,22 @@ export interface EngineLayout {
 }
 
 /**
- * Word offsets in the layout:
+ * Offsets in the layout, in 32-bit words:
  *
  * - `started`, written by the worker: number of all-reduces started.
  * - `late`, written by the worker: 1 + number of the bucket that the worker has waited for too
- *   long; 0 if there is none.
+ *   long; 0 if no bucket is late.
  * - `bell`: the word on which the engine sleeps.
- * - `fault`, written by the engine: length in bytes of the engine's fault; 0 if there is none.
- * - `starts`: the started buckets in order, a circular buffer. The text of the fault lies behind
- *   it.
+ * - `fault`, written by the engine: length in bytes of the JSON text of the error that stopped the
+ *   engine; 0 before an error.
+ * - `starts`: a circular buffer with the numbers of the started buckets, in order. The JSON text of
+ *   the error lies behind this buffer.
  */
 const words = { started: 0, late: 1, bell: 32, fault: 64, starts: 96 } as const;
 /**
- * Largest length of a fault's message in characters. JSON escapes a character to at most 6 bytes,
- * so the JSON of the fault fits into `faultBytesMax`.
+ * `faultBytesMax` is the space for an error of the engine as JSON, in bytes. The message of the
+ * error is cut to `messageLengthMax` characters. JSON needs at most 6 bytes for a character, so the
+ * JSON text always fits into the space.
  */
 const faultBytesMax = 4096;
 const messageLengthMax = 640;
@@ -45,8 +47,8 @@ export function layOutEngine(base: number, buckets: number): EngineLayout {
 }
 
 /**
- * Clears the layout. Must run before each membership, while neither the worker nor the engine uses
- * it.
+ * Sets the whole memory of the layout to zero. Must run before each membership, while neither the
+ * worker nor the engine uses the memory.
  */
 export function resetEngine(memory: WebAssembly.Memory, { base, bytes }: EngineLayout): void {
   new Uint8Array(memory.buffer, base, bytes).fill(0);
@@ -68,7 +70,8 @@ export interface EngineBell {
 }
 
 /**
- * Worker's side of the engine. Starts buckets and waits for them, with the methods of `AllReduce`.
+ * The worker's side of the engine: starts the all-reduces of buckets and waits for the sums. Has
+ * the methods `start`, `progress`, `isDone` and `finish` of `AllReduce`.
  */
 export class EngineClient {
   readonly #words: Int32Array;
@@ -78,8 +81,8 @@ export class EngineClient {
   readonly #memory: WebAssembly.Memory;
   readonly #now: () => number;
   /**
-   * Number of the last start of each bucket, counted over all buckets from 1; 0 before the bucket's
-   * first start.
+   * By bucket: the number of the bucket's last all-reduce. The all-reduces of all buckets are
+   * numbered from 1, in the order of their start. 0 if the bucket was never started.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -112,8 +115,8 @@ export class EngineClient {
   }
 
   /**
-   * Returns false, because the engine makes progress without the worker. Throws the engine's fault
-   * if there is one.
+   * Returns false, because the engine makes progress without the worker. Throws the error that
+   * stopped the engine, if the engine has stopped.
    */
   progress(): boolean {
     this.#check();
@@ -125,8 +128,9 @@ export class EngineClient {
   }
 
   /**
-   * Sleeps until the bucket is done. Throws the engine's fault if there is one. Throws
-   * `link-timeout` if `deadline` (a time of `now`) passes first, or if the master ends all waits.
+   * Sleeps until the bucket is done. Throws the error that stopped the engine, if the engine has
+   * stopped. Throws PodError `link-timeout` if `deadline` (a time in ms on the clock `now`) passes
+   * first, or if the master ends all waits.
    */
   finish(bucket: number, deadline: number): void {
     this.#check();
@@ -151,8 +155,9 @@ export class EngineClient {
   }
 
   /**
-   * Asks the engine why a bucket is late, and returns the time by which the engine must answer with
-   * a fault. Throws `link-timeout` if the engine was asked before and has not answered.
+   * Asks the engine why a bucket is late. The engine answers with an error (`fault`). Returns the
+   * time by which the answer must arrive. Throws PodError `link-timeout` if the engine was asked
+   * before and has not answered.
    */
   #askWhyLate(bucket: number): number {
     if (Atomics.exchange(this.#words, this.#base + words.late, bucket + 1) !== 0) {
@@ -186,8 +191,8 @@ export class EngineClient {
 const answerMsMax = 1000;
 
 /**
- * Engine's side: runs the all-reduces that the worker has started, and reports faults to the
- * worker.
+ * The engine's side of the shared memory: runs the all-reduces that the worker has started, and
+ * reports errors to the worker.
  */
 export class Engine {
   readonly #words: Int32Array;
@@ -228,8 +233,8 @@ export class Engine {
   }
 
   /**
-   * Starts the worker's new buckets and makes every hop that is possible now. Errors become a
-   * fault.
+   * Starts the buckets that the worker has added, and makes every hop that is possible now. An
+   * error stops the engine and is reported to the worker.
    */
   progress(): void {
     if (this.#hasFailed) return;
@@ -243,7 +248,8 @@ export class Engine {
   }
 
   /**
-   * Stops the engine and reports `error` to the worker as a fault, which the worker's waits throw.
+   * Stops the engine and reports `error` to the worker. The worker's calls of `progress` and
+   * `finish` then throw the error.
    */
   fail(error: unknown): void {
     if (this.#hasFailed) return;
@@ -278,8 +284,8 @@ export class Engine {
 }
 
 /**
- * Doorbell of an engine. Wakes the worker's own thread, which sleeps until its all-reduces are
- * done.
+ * Doorbell of an engine. Whenever an all-reduce finishes, wakes the worker's own thread, which may
+ * sleep until the sum is complete.
  */
 export class EngineDoorbell extends Doorbell {
   override publishFinished(count: number): void {

@@ -3,14 +3,15 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * Bytes between words that different threads write. Processors move memory between their caches in
- * lines of up to this size, so such words must not share a line.
+ * At least the size of a cache line, in bytes. Processors move memory between their caches in
+ * lines, so words that different threads write must not lie in the same line.
  */
 const lineBytes = 128;
 
 /**
- * Capacity of a queue, in frames. A ring needs at least two so that it cannot block itself. More
- * let a chip run ahead of its neighbours, so that workers wake each other less often.
+ * Capacity of a queue, in frames. With at least two frames for each queue, a ring of chips cannot
+ * block itself. A larger capacity lets a chip run ahead of its neighbours, so that workers wake
+ * each other less often.
  */
 export const queueDepth = 16;
 const coloursPerLink = 2;
@@ -24,17 +25,20 @@ export interface FabricLayout {
   /** Bytes of the whole layout, from `base` on. */
   readonly bytes: number;
   /**
-   * Address of the control lines: one line that all workers share, then one line for each worker
-   * (see doorbell.ts).
+   * Address of the control lines, each a cache line of 128 bytes: first a line that all workers
+   * share, then one line for each worker (see doorbell.ts).
    */
   readonly control: number;
   readonly workers: number;
-  /** Address of the first queue. Queue number = link · 2 + colour. */
+  /**
+   * Address of the first queue. A link has two queues, one for each colour of lanes (see part.ts).
+   * Queue number = link · 2 + colour.
+   */
   readonly queues: number;
   readonly queueCount: number;
 }
 
-/** Word offsets in a queue's entry, which describes one frame. */
+/** Offsets, in 32-bit words, in an entry of a queue. An entry describes one frame. */
 export const entryWords: {
   readonly address: 0;
   readonly bytes: 1;
@@ -48,11 +52,12 @@ export const entryWords: {
 export const entryStride = 8;
 
 /**
- * Word offsets in a queue, in three parts:
+ * Offsets in a queue, in 32-bit words. A queue has three parts:
  *
- * 1. A line that the sender writes: `head`, frames sent; `wanted`, the count of released frames at
- *    which the sender wants to be woken; `bytesLow` and `bytesHigh`, payload bytes sent.
- * 2. A line that the receiver writes: `tail`, frames released.
+ * 1. A cache line that the sender writes: `head`, number of frames sent; `wanted`, the number of
+ *    released frames at which the sender wants to be woken; `bytesLow` and `bytesHigh`, number of
+ *    payload bytes sent.
+ * 2. A cache line that the receiver writes: `tail`, number of frames released.
  * 3. `entries`: the entries, which the sender writes.
  */
 export const queueWords: {
@@ -81,14 +86,14 @@ export function layOutFabric(torus: Torus, base: number): FabricLayout {
 }
 
 /**
- * Byte address of the line that all workers share. Its first word is 1 if the master has ended all
- * waits.
+ * Byte address of the cache line that all workers share. The first word of the line is 1 if the
+ * master has ended all waits.
  */
 export function sharedLine(layout: FabricLayout): number {
   return layout.control;
 }
 
-/** Byte address of a worker's line (see doorbell.ts). */
+/** Byte address of the cache line with a worker's bell and counters (see doorbell.ts). */
 export function workerLine(layout: FabricLayout, worker: number): number {
   return layout.control + (1 + worker) * lineBytes;
 }
@@ -98,18 +103,19 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
 }
 
 /**
- * Empties every queue, clears an abort and sets the byte counts to 0. Must run before the workers
- * of a generation start.
+ * Empties every queue, sets the byte counts to 0, and removes the mark that the master has ended
+ * all waits. Must run before the workers of a generation start.
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer, layout.base, layout.bytes / 4);
-  // Words that are 0 already are not written, because a process uses few of the slice's queues.
+  // A process uses few of the slice's queues. Words that are 0 already are not written, so that
+  // memory of the unused queues is not written at all.
   for (let word = 0; word < words.length; word++) if (words[word] !== 0) words[word] = 0;
 }
 
 /**
- * Returns the payload bytes sent over each directed link since the reset, by link number. Must be
- * called only while no worker sends.
+ * Returns the payload bytes sent over each directed link since the last {@link resetFabric}, by
+ * link number. Must be called only while no worker sends.
  */
 export function sentBytes(memory: WebAssembly.Memory, layout: FabricLayout): Float64Array {
   const words = new Uint32Array(memory.buffer);

@@ -9,12 +9,16 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
 /**
- * Number of elements that are summed before their CRC is computed, so that the CRC reads them from
- * the processor's cache.
+ * Number of elements to sum before updating the CRC of the sum, so that the CRC kernel still finds
+ * the elements in the processor's cache.
  */
 const cachedElements = cachedBytes / 4;
 
-/** The link ends of a chip on one of a lane's two axes, with the numbers of their links. */
+/**
+ * The ends of the two links that a chip uses on one axis of a lane: `out` sends, `in` receives. A
+ * lane (a quarter of each vector) runs along one axis of the torus, then turns to the other axis.
+ * `outNumber` and `inNumber` are the numbers of the two links.
+ */
 export interface Turn {
   readonly out: OutLink;
   readonly in: InLink;
@@ -31,13 +35,16 @@ export interface LaneParts {
   readonly frameElements: number;
   readonly kernels: SumKernels;
   /**
-   * True if this chip's vector must hold the sum at the end. The chip passes on every frame in both
-   * cases.
+   * True if this chip's vector must hold the sum at the end. If false, the chip still sends all
+   * frames on to the next chip.
    */
   readonly keepsSum: boolean;
   /** The chip's own vector for each bucket. `address` is a byte address. */
   readonly buckets: readonly { readonly address: number; readonly elements: number }[];
-  /** Link ends on the first and on the second axis; undefined on an axis of one chip. */
+  /**
+   * Link ends on the lane's first and second axis. Undefined for an axis of one chip, which has no
+   * links.
+   */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
 }
 
@@ -49,7 +56,7 @@ export interface LaneBlock {
   readonly wants: 'frame' | 'release';
 }
 
-/** The ring of chips on one of a lane's axes, from the point of view of one chip. */
+/** The ring of chips on one axis of a lane, with the position of this chip in the ring. */
 interface Ring {
   readonly turn: Turn | undefined;
   readonly direction: Direction;
@@ -63,15 +70,15 @@ interface Ring {
  * on the second axis; all-gather on the second axis; all-gather on the first axis.
  *
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
- * next n − 2 hops it receives a chunk, sums or stores it, and sends it on. At the last hop it
- * receives a chunk. A chunk that exceeds a frame is cut into pieces. Each piece goes through the
- * whole ring before the next piece, so that two frames per queue are enough and no ring can block
- * itself.
+ * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
+ * hop the chip receives a chunk. A chunk that exceeds a frame is cut into pieces. Each piece goes
+ * through the whole ring before the next piece, so that two frames for each queue are enough and no
+ * ring can block itself.
  *
- * Sums are computed in the chip's own vector and sent from there. An element that was sent is
- * written again only when its sum comes back, which happens after every receiver has read the
- * element. Elements that the all-gather sends are not written again before the bucket has finished,
- * and a bucket finishes only when its frames are released.
+ * Sums are computed in the chip's own vector and sent from there. A chip overwrites an element that
+ * it has sent only with the complete sum of that element. The complete sum arrives after every
+ * receiver has read the element. Elements that the all-gather sends are not overwritten before the
+ * bucket has finished, and a bucket finishes only when all its frames are released.
  *
  * The sequence of hops of a lane is fixed. {@link run} makes as many hops as the links allow.
  */
@@ -86,53 +93,55 @@ export class Lane {
   /** Number of buckets whose hops have all been made and whose frames have all been released. */
   #finished = 0;
 
-  /** Byte address of the present bucket's vector. */
+  /** Byte address of the current bucket's vector. */
   #address = 0;
-  /** Start of the lane's range in the present bucket's vector, in elements. */
+  /** Start of the lane's range in the current bucket's vector, in elements. */
   #laneStart = 0;
   /** Length of the lane's range in elements. */
   #laneLength = 0;
-  /** Phase of the present bucket, 0 to 3. */
+  /** Phase of the current bucket, 0 to 3. */
   #phase = 0;
-  /** The ring of the present phase. */
+  /** The ring of the current phase. */
   #ring: Ring;
   /**
-   * Start of the range that the present phase cuts into chunks, in elements from the start of the
+   * Start of the range that the current phase cuts into chunks, in elements from the start of the
    * vector.
    */
   #rangeStart = 0;
-  /** Length of the range that the present phase cuts into chunks, in elements. */
+  /** Length of the range that the current phase cuts into chunks, in elements. */
   #rangeLength = 0;
-  /** Number of pieces of a chunk in the present phase. */
+  /** Number of pieces of a chunk in the current phase. */
   #pieces = 0;
-  /** Largest number of elements of a piece in the present phase. */
+  /** Largest number of elements of a piece in the current phase. */
   #pieceElements = 0;
-  /** Number of hops of a piece in the present phase; 0 on an axis of one chip. */
+  /** Number of hops of a piece in the current phase; 0 on an axis of one chip. */
   #hops = 0;
   #piece = 0;
   #hop = 0;
-  /** Byte address, in the chip's own vector, of the elements of the present hop. */
+  /** Byte address, in the chip's own vector, of the elements of the current hop. */
   #own = 0;
-  /** Number of elements of the present hop. */
+  /** Number of elements of the current hop. */
   #count = 0;
-  /** Number of frames sent for the present bucket on the lane's first (0) and second (1) axis. */
+  /** Number of frames sent for the current bucket on the lane's first (0) and second (1) axis. */
   readonly #sent = new Uint32Array(2);
   /**
-   * Number of frames received for the present bucket on the lane's first (0) and second (1) axis.
+   * Number of frames received for the current bucket on the lane's first (0) and second (1) axis.
    */
   readonly #received = new Uint32Array(2);
   /** Number of frames sent since the lane was made, on the lane's first (0) and second (1) axis. */
   readonly #sentEver = new Int32Array(2);
   /**
-   * Copy of `#sentEver` for each entry of `#queue`, made after the last hop of the entry's bucket.
-   * The bucket has finished when the receivers have released that many frames.
+   * For each entry of `#queue`: a copy of `#sentEver`, made after the last hop of the entry's
+   * bucket. The bucket has finished when the receivers have released that number of frames.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
   readonly #outFrame: Frame = emptyFrame();
   readonly #expected: Frame = emptyFrame();
   #wants: 'frame' | 'release' = 'frame';
-  /** The link whose next frame the lane waits for. */
+  /**
+   * The link whose next frame the lane waits for; undefined if the lane does not wait for a frame.
+   */
   #awaited: InLink | undefined;
 
   constructor(parts: LaneParts) {
@@ -191,7 +200,7 @@ export class Lane {
   }
 
   /**
-   * Makes the present hop and moves on to the next one. Returns false if the hop must wait for a
+   * Makes the current hop and moves on to the next one. Returns false if the hop must wait for a
    * frame or for room in a queue.
    */
   #tryHop(): boolean {
@@ -215,9 +224,9 @@ export class Lane {
   }
 
   /**
-   * Records that the lane waits for the next frame. If the frame will replace the chip's own
-   * elements, announces their address, so that a link that copies can copy the payload straight to
-   * them.
+   * Records that the lane waits for the next frame. If the payload of that frame must replace
+   * elements of the chip's own vector, announces the address of these elements to the link. A link
+   * that copies payloads can then copy the payload directly to that address.
    */
   #expect(turn: Turn, sends: boolean): false {
     if (this.#storesFrame(sends)) {
@@ -233,16 +242,18 @@ export class Lane {
   }
 
   /**
-   * True if the frame of the present hop replaces the chip's own elements, and these are read
-   * later: sent on at the next hop, or used as the sum.
+   * True if the payload of the current hop must replace elements of the chip's own vector, because
+   * these elements are sent on at the next hop or used as the sum. False in a reduce-scatter, which
+   * adds payloads, and if nothing reads the elements later.
    */
   #storesFrame(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));
   }
 
   /**
-   * Adds the received frame to the chip's own elements or copies it over them, unless nothing reads
-   * the result. Then releases the frame. Throws `bad-frame` if the frame is not the expected one.
+   * Handles the received frame. A reduce-scatter adds the payload to elements of the chip's own
+   * vector. An all-gather copies the payload over these elements, unless nothing reads them later.
+   * Then releases the frame. Throws PodError `bad-frame` if the frame is not the expected one.
    */
   #receive(turn: Turn, sends: boolean): void {
     const { kernels } = this.#parts;
@@ -276,7 +287,10 @@ export class Lane {
     return crc.end();
   }
 
-  /** Sends the chip's own elements. `crc` is their CRC-32, or {@link unknownCrc}. */
+  /**
+   * Sends the elements of the current hop from the chip's own vector. `crc` is the CRC-32 of these
+   * elements, or {@link unknownCrc}.
+   */
   #send(turn: Turn, crc: number): void {
     const index = this.#turnIndex();
     const frame = this.#outFrame;
@@ -316,7 +330,7 @@ export class Lane {
     );
   }
 
-  /** Updates the number of finished buckets: those whose frames have all been released. */
+  /** Counts the buckets that have finished: all hops made and all frames released. */
   #collect(): void {
     while (this.#finished < this.#hopsDone && this.#isReleased(0) && this.#isReleased(1)) {
       this.#finished++;
@@ -333,14 +347,14 @@ export class Lane {
     return out === undefined || out.isReleased(this.#sentWhenHopsDone[2 * slot + index] ?? 0);
   }
 
-  /** Axis of the present phase: 0 for the lane's first axis (phases 0 and 3), 1 for its second. */
+  /** Axis of the current phase: 0 for the lane's first axis (phases 0 and 3), 1 for its second. */
   #turnIndex(): 0 | 1 {
     return this.#phase === 1 || this.#phase === 2 ? 1 : 0;
   }
 
   /**
-   * Advances to the next hop that has elements, through the phases and buckets. Stops at the end of
-   * the started buckets.
+   * Advances to the next hop that has elements: in the same phase, in a later phase, or in the next
+   * started bucket. Stops when no started bucket is left.
    */
   #advance(): void {
     while (this.#hopsDone < this.#started) {
@@ -352,8 +366,8 @@ export class Lane {
   }
 
   /**
-   * Computes the address and number of the elements of the present hop. Returns false if there are
-   * none.
+   * Computes the address and number of the elements of the current hop. Returns false if the hop
+   * has no elements.
    */
   #select(): boolean {
     const { direction, length, position } = this.#ring;

@@ -4,8 +4,8 @@ import { axisLength, axisOf, isForward, position } from './torus.ts';
 
 /**
  * Returns the payload bytes that one all-reduce of `elements` f32 sends over the directed link that
- * leaves `chip` in `direction`. In each ring pass over a range, a chip sends every chunk but its
- * own during the reduce-scatter, and every chunk but its next neighbour's during the all-gather.
+ * leaves `chip` in `direction`. During a reduce-scatter a chip sends every chunk of its ring but
+ * its own. During an all-gather a chip sends every chunk but that of the next chip.
  */
 export function linkBytesFormula(
   torus: Torus,
@@ -31,8 +31,8 @@ export function linkBytesFormula(
 }
 
 /**
- * Returns the number of elements that a chip sends while its ring reduces and gathers a range of
- * `length` elements.
+ * Returns the number of elements that a chip sends to the next chip of its ring during the
+ * reduce-scatter and the all-gather of a range of `length` elements.
  */
 function sentOnRing(torus: Torus, chip: number, direction: Direction, length: number): number {
   const axis = axisOf(direction);

@@ -1,8 +1,9 @@
 import type { FrameCrc } from './kernels/crc.ts';
 
 /**
- * Sending end of one queue of a directed link. The queue is a bounded queue of frames. There is one
- * queue for each (link, colour), so that the two lanes that share a link never block one another.
+ * Sending end of one queue of a directed link. The queue holds a limited number of frames. Two
+ * lanes share a link: one lane of each colour (the axis on which a lane starts). Each colour has a
+ * queue of its own, so that the two lanes never block each other.
  *
  * A frame is a range of the sender's memory. Nothing is copied to be sent, so the sender must not
  * write to the range until the receiver has released the frame. No method of either end waits.
@@ -33,9 +34,9 @@ export interface InLink {
    */
   release(): void;
   /**
-   * Announces the next frame while the queue is empty, with the address where the caller wants the
-   * payload. A link that copies payloads may copy the next one straight to that address; {@link
-   * peek} then returns that address.
+   * Announces the next frame while the queue is empty. `frame.address` is the address where the
+   * caller wants the payload. A link that copies payloads may copy the next payload straight to
+   * that address; {@link peek} then returns that address.
    */
   expect(frame: Readonly<Frame>): void;
 }
@@ -56,8 +57,9 @@ export interface Frame {
   /** Index of the frame, from 0, among the frames that its all-reduce sends through this queue. */
   sequence: number;
   /**
-   * CRC-32 of the payload, or {@link unknownCrc}. The CRC is known if a link has checked it, or if
-   * a chip computed it while it summed the payload; such a CRC is not computed again.
+   * CRC-32 of the payload, or {@link unknownCrc}. The CRC is known if the link has checked the CRC
+   * of the received payload, or if the chip computed the CRC together with the sum. A known CRC is
+   * not computed again when the payload is sent on.
    */
   crc: number;
 }
@@ -70,7 +72,11 @@ export function emptyFrame(): Frame {
   return { address: 0, bytes: 0, generation: 0, collective: 0, sequence: 0, crc: unknownCrc };
 }
 
-/** Access to the ends of the directed links. `link` is the link number, chip · 4 + direction. */
+/**
+ * Access to the ends of the directed links. `link` is the link number, chip · 4 + direction.
+ * `colour`, 0 or 1, selects one of the two queues of the link: the queue for the lanes that start
+ * on axis X (0) or on axis Y (1).
+ */
 export interface Links {
   out(link: number, colour: number): OutLink;
   in(link: number, colour: number): InLink;

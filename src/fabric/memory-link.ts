@@ -41,8 +41,9 @@ export function memoryLinks(
 
 /**
  * Sending end of a queue in the shared memory. `head` counts the frames sent and `tail` the frames
- * released, both modulo 2^32. Only the sender writes `head` and only the receiver writes `tail`;
- * each end keeps a copy of the other end's count as of its last look.
+ * released, both modulo 2^32. Only the sender writes `head` and only the receiver writes `tail`.
+ * Each end keeps a copy of the count that the other end writes, as last read from the shared
+ * memory.
  */
 export class MemoryOutLink implements OutLink {
   readonly crc: undefined;
@@ -88,8 +89,8 @@ export class MemoryOutLink implements OutLink {
     this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
     this.#head = (sent + 1) | 0;
     Atomics.store(words, this.#queue + queueWords.head, this.#head);
-    // A receiver can sleep because of this queue only after it has emptied it. So the sender wakes
-    // the receiver only if all frames before this one were released.
+    // A receiver waits for a frame of this queue only while the queue is empty. So the sender wakes
+    // the receiver only if all earlier frames were released.
     this.#tail = Atomics.load(words, this.#queue + queueWords.tail);
     if (this.#tail === sent) this.#doorbell.mark(this.#peer);
   }

@@ -3,22 +3,25 @@ import { isForward } from './torus.ts';
 
 /**
  * Partition of an all-reduce: the vector is cut into four lanes, a lane into chunks, a chunk into
- * pieces. The cut depends only on the vector's length and the torus. It fixes the order of every
- * sum (docs/ARCHITECTURE.md, "Order of sums").
+ * pieces. The cut depends only on the vector's length and the torus. The cut determines the order
+ * of every sum (docs/ARCHITECTURE.md, "Order of sums").
  */
 
-/** Number of lanes. Lane = 2 · colour + (0 forward, 1 backward). */
+/**
+ * Number of lanes, the parts of a vector. Lane number = 2 · colour + direction. A lane of colour 0
+ * starts on axis X, a lane of colour 1 on axis Y. Direction 0 is forward, 1 is backward.
+ */
 export const laneCount = 4;
 
 /**
- * Largest number of elements of a frame (256 KiB). At this size the received payload and the range
- * it is added to stay in a processor cache.
+ * Largest number of elements of a frame (256 KiB). A received payload of this size, and the range
+ * to which the payload is added, stay in a processor cache.
  */
 export const frameElementsMax = 65536;
 
 /**
- * Elements in the unit of the cut. Parts begin at multiples of 16 bytes from the start of the
- * vector.
+ * Number of elements of a unit. A vector is cut only between units, so parts begin at multiples of
+ * 16 bytes from the start of the vector.
  */
 const unit = 4;
 
@@ -47,8 +50,9 @@ export function longestPart(length: number, parts: number): number {
 
 /**
  * Returns the direction in which a lane's chunks travel along the lane's first (`turn` 0) or second
- * (`turn` 1) axis. Colour 0 starts on X, colour 1 on Y. A backward lane runs towards smaller
- * coordinates on both axes.
+ * (`turn` 1) axis. Lanes of colour 0 (lanes 0 and 1) run along X first and then along Y, lanes of
+ * colour 1 (lanes 2 and 3) along Y first. A backward lane runs towards smaller coordinates on both
+ * axes.
  */
 export function laneDirection(lane: number, turn: 0 | 1): Direction {
   const axis = (lane >> 1) ^ turn;

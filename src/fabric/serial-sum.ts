@@ -17,7 +17,7 @@ export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float
 
 /**
  * Returns one element of {@link serialSum} for vectors of `length` f32. `value` returns the element
- * of a chip's vector.
+ * with the same index in the vector of a chip.
  */
 export function serialElement(
   torus: Torus,

@@ -9,7 +9,7 @@ export interface Topology {
   readonly rows: number;
 }
 
-/** Columns and rows of a grid of any kind of node. */
+/** Columns and rows of a grid whose nodes need not be Cloud TPUs. */
 export type Grid = Topology;
 
 /**
@@ -34,8 +34,9 @@ export interface Place {
 }
 
 /**
- * Chips on a grid with wrap-around links: every axis is a ring. The hardware has the wrap-around
- * link only on a full axis of 16 chips; every emulated slice has it. Chip number = y · width + x.
+ * Chips on a grid with wrap-around links: every axis is a ring. On the hardware only a full axis of
+ * 16 chips has a wrap-around link. In the emulator every axis has a wrap-around link. Chip number =
+ * y · width + x.
  */
 export interface Torus {
   readonly width: number;
@@ -62,7 +63,10 @@ export const maxColumns: number = tpuV2.podChipColumns / tpuV2.chipColumnsPerClo
 /** Rows of the largest pod, in Cloud TPUs. */
 export const maxRows: number = tpuV2.podChipRows / tpuV2.chipRowsPerCloudTpu;
 
-/** Returns the standard grid of `tpus` Cloud TPUs. Throws `bad-flag` if that number has none. */
+/**
+ * Returns the standard grid of `tpus` Cloud TPUs. Throws PodError `bad-flag` if there is no
+ * standard grid of that size.
+ */
 export function standardGrid(tpus: number): Topology {
   const topology = standardGrids.get(tpus);
   if (topology) return topology;

@@ -1,9 +1,9 @@
 import type { z } from 'zod';
 
 /**
- * Names the first issue that zod found: the path of the value (`it` for the whole value), then
- * zod's message. Example: `apiPort: expected number …`.
+ * Describes the first issue that zod found: the path of the wrong value (`contents` for the whole
+ * value), then zod's message. Example: `apiPort: expected number …`.
  */
 export function mismatch({ issues: [issue] }: z.ZodError): string {
-  return `${issue?.path.join('.') || 'it'}: ${issue?.message}`;
+  return `${issue?.path.join('.') || 'contents'}: ${issue?.message}`;
 }

@@ -2,8 +2,8 @@ import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 
 import { isSystemError } from './system-error.ts';
 
 /**
- * Outcome of reading a file: its contents, or why there are none. `found` is a phrase that ends a
- * message "expected …, found …".
+ * Outcome of reading a file: the contents of the file, or the reason why it cannot be read. The
+ * reason `found` is a phrase that ends a message "expected …, found …".
  */
 export type FileContents =
   | { readonly kind: 'contents'; readonly bytes: Buffer; readonly mode: number }
@@ -20,7 +20,7 @@ export interface OpenedFile {
   readonly stats: Stats;
 }
 
-/** Outcome of opening or reading a file that does not exist or is refused. */
+/** Reason why a file cannot be opened or read: the file does not exist, or it is refused. */
 export type NoFile = Exclude<FileContents, { readonly kind: 'contents' }>;
 
 /**
@@ -73,7 +73,7 @@ export function lastLines(
   if (start >= size) return [];
   const piece = Buffer.alloc(size - start);
   const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
-  // If the piece starts in the middle of a line, the rest of that line is left out.
+  // If the piece starts in the middle of a line, this partial line is left out.
   const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
   return whole.split('\n').filter((line) => line !== '');
 }
@@ -93,8 +93,8 @@ function noFile(error: unknown): NoFile {
 const smallBytesMax = 2 ** 20;
 
 /**
- * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read.
- * Meant for files that a pod writes for itself and can do without. Does not work for files below
+ * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read. For
+ * files that a pod writes for itself and that may be missing. Does not work for files below
  * `/proc`, whose size is 0.
  */
 export function readSmallText(path: string): string | undefined {

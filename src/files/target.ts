@@ -33,8 +33,8 @@ export interface NoTarget {
 }
 
 /**
- * Finds the destination of an output. Checks also that the destination can be written, as far as
- * that is known before the write. Changes nothing.
+ * Returns the destination of an output, or the reason why the path cannot be an output. Checks the
+ * permission to write, but the write itself may still fail for other reasons. Changes nothing.
  */
 export function targetOf(path: string): Target | NoTarget {
   const descriptor = descriptorOf(path);
@@ -58,7 +58,8 @@ export function descriptorOf(path: string): number | undefined {
 }
 
 /**
- * True if two outputs are the same regular file, possibly under different names or through links.
+ * True if two outputs are the same regular file. The paths may differ, for example because of
+ * links.
  */
 export function isSameFile(a: Target, b: Target): boolean {
   if (a.stats === undefined || b.stats === undefined) {
@@ -98,8 +99,8 @@ function targetAt(given: string): Target | NoTarget {
 const linksMax = 40;
 
 /**
- * Resolves the symbolic links of a path. The file itself may be missing. Returns undefined if the
- * folder of the file does not exist.
+ * Resolves the symbolic links of a path. The file at the path need not exist. Returns undefined if
+ * the folder of the file does not exist.
  */
 function withoutLinks(path: string, links = 0): string | undefined {
   const folder = realpathOf(dirname(path));

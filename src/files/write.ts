@@ -14,25 +14,25 @@ import { basename, dirname, join } from 'node:path';
 import { targetOf } from './target.ts';
 
 /**
- * Makes a write beyond the limit of `ulimit -f` fail with an error, as a write to a full disk does.
- * Without this handler, the signal SIGXFSZ would end the process.
+ * Makes a write beyond the limit of `ulimit -f` fail with an error, as a write to a full disk
+ * fails. Without this handler, the signal SIGXFSZ would end the process.
  */
 export function outliveFileLimit(): void {
   process.on('SIGXFSZ', () => {});
 }
 
 /**
- * Number of retries of a write to a pipe whose reader takes nothing, and the time between two tries
- * in ms. Together they are 10 s.
+ * `triesMax` is the number of retries of a write to a pipe whose reader takes no bytes. `tryMs` is
+ * the time, in ms, between two tries. All retries together take 10 s.
  */
 const triesMax = 2000;
 const tryMs = 5;
 
 /**
- * Writes an output to its destination. A regular file is replaced as a whole or not at all; the
- * new file has the mode of the old file, and links to the file stay. A device, a pipe or an open
- * descriptor is written to directly. `opened` is the descriptor of the output if the output is open
- * already.
+ * Writes an output to its destination. A regular file is replaced as a whole or not at all, and
+ * keeps its mode and its symbolic links. If the file can be written but not replaced (a mount
+ * point, for example), it is overwritten in place. A device, a pipe or an open descriptor is
+ * written to directly. `opened` is the descriptor of the output if the output is open already.
  *
  * @throws an error of the system, or an Error that says what was found at the path.
  */
@@ -57,8 +57,8 @@ export function writeOutput(path: string, bytes: Uint8Array, opened?: number): v
 }
 
 /**
- * Opens a device or a pipe for writing, without waiting. A pipe without a reader is a system error,
- * `ENXIO`.
+ * Opens a device or a pipe for writing, without waiting for a reader. Throws the system error
+ * `ENXIO` for a pipe that nobody reads.
  */
 export function openStream(path: string): number {
   return openSync(path, constants.O_WRONLY | constants.O_APPEND | (constants.O_NONBLOCK ?? 0));
@@ -80,8 +80,8 @@ function writeStream(path: string, bytes: Uint8Array): void {
 }
 
 /**
- * Error codes of a failed replacement after which writing in place can still work. For example, a
- * file that is a mount point cannot be replaced, but it can be written to.
+ * Error codes that mean that a file cannot be replaced, although it can perhaps be overwritten in
+ * place. For example, a file that is a mount point cannot be replaced.
  */
 const keepsPlace: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EXDEV'];
 
@@ -95,8 +95,8 @@ function replace(path: string, bytes: Uint8Array, mode: number | undefined): voi
 }
 
 /**
- * Path of the draft that is written beside a file and then renamed to it. `count` distinguishes
- * several drafts of one process.
+ * Returns the path of a draft: the temporary file that is written in the folder of `path` and then
+ * renamed to `path`. `count` distinguishes several drafts of one process.
  */
 export function draftBeside(path: string, count = 0): string {
   return join(dirname(path), `.${basename(path).slice(0, 60)}.${process.pid}.${count}.partial`);

@@ -3,14 +3,14 @@ import { bytes, milliseconds } from './format.ts';
 import { eventIn, type LogLine } from './log-event.ts';
 import { Progress, type Screen } from './progress.ts';
 
-/** Kind of reader for whom a log is shown as text. */
+/** Kind of reader for whom a log is shown as text; the kind determines which lines are shown. */
 export type LogReader =
   /**
-   * Somebody who follows a run. The text has its progress and warnings, but no errors: the command
-   * prints errors itself.
+   * A user who follows a run. The text shows the progress and the warnings of the run. The text
+   * shows no errors, because the command prints errors itself.
    */
   | 'follower'
-  /** Somebody who reads a log. The text has every line, with its time. */
+  /** A user who reads a log. The text shows every line, with its time. */
   | 'reader';
 
 /**
@@ -23,8 +23,8 @@ export class LogText {
   readonly #progress: Progress;
   #time: number | undefined;
   /**
-   * Log time since the first line, in ms. When the wall clock was set back between two lines, the
-   * time between them counts as 0.
+   * Time, in ms, from the first line to the current line, computed from the times in the lines. If
+   * the wall clock was set back between two lines, the time between the two lines counts as 0.
    */
   #elapsedMs = 0;
 
@@ -50,7 +50,9 @@ export class LogText {
     else if (line.level < error) this.#add(textOf(line));
   }
 
-  /** Ends the live line, so that other output can follow on a new line. */
+  /**
+   * Ends the live line, which is redrawn in place, so that other output can follow on a new line.
+   */
   end(): void {
     this.#progress.end();
   }
@@ -110,8 +112,8 @@ function timeOf(time: number | undefined): string {
 }
 
 /**
- * Fields left out of the list at the end of a line: `job` and `role` are on every line, the start
- * of the line names the Cloud TPU, and a stack trace is too long.
+ * Fields that are not listed at the end of a line of text: `job` and `role` are on every line, the
+ * start of the line names the Cloud TPU, and a stack trace is too long.
  */
 const told = new Set(['job', 'role', 'tpu', 'stack']);
 

@@ -1,7 +1,10 @@
 import type { Logger } from 'pino';
 import type { TrainEvent } from '../experiment/event.ts';
 
-/** Writes an event as one structured log line. The creator of the logger binds the field `job`. */
+/**
+ * Writes an event as one structured log line. The line also gets the fields bound to `logger`, such
+ * as `job`.
+ */
 export function logEvent(logger: Logger, event: TrainEvent): void {
   const { kind, ...fields } = event;
   switch (event.kind) {

@@ -12,8 +12,8 @@ import type {
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /**
- * Output for progress text. On a terminal, the live line is redrawn in place; elsewhere lines are
- * only appended.
+ * Output for progress text. On a terminal, the last line can be redrawn in place (the live line).
+ * Elsewhere, lines are only appended.
  */
 export interface Screen {
   readonly terminal: boolean;
@@ -91,20 +91,22 @@ export class Progress {
     }
   }
 
-  /** Adds a line that does not come from an event of the run. */
+  /** Shows a line that does not come from an event of the run. */
   add(text: string): void {
     this.#line(text);
   }
 
   /**
-   * Shows text as the live line on a terminal, until the next line replaces it. Shows nothing
-   * elsewhere.
+   * Shows text as the live line, until the next line replaces it. Shows nothing if the screen is
+   * not a terminal.
    */
   pass(text: string): void {
     if (this.#screen.terminal) this.#redraw(text);
   }
 
-  /** Ends the live line with a newline, so that other output can follow on a new line. */
+  /**
+   * Ends the live line, which is redrawn in place, with a newline. Other output can then follow.
+   */
   end(): void {
     if (this.#live) this.#screen.write('\n');
     this.#live = false;
@@ -183,7 +185,7 @@ function stepLine(event: StepCommitted): string {
   ].join('  ');
 }
 
-/** Names of the phases for people, in the order in which a step runs them. */
+/** Names of the phases for people, in the order in which a step runs the phases. */
 const phaseNames: Readonly<Record<keyof Report['phaseMs'], string>> = {
   infeed: 'infeed',
   compute: 'forward + backward',
@@ -207,7 +209,10 @@ function closing(report: Report): string[] {
   return [`${steps} had been trained before: there was nothing to do`, '', ...columns(result)];
 }
 
-/** Table of the wall times of this run's steps: one row a phase, one row for the whole step. */
+/**
+ * Table of the wall times of this run's steps: one row for each phase and one row for the whole
+ * step.
+ */
 function times({ phaseMs, stepMs }: Report): string[] {
   const rowOf = (name: string, { p50, p90, max }: Quantiles): string[] => [
     name,

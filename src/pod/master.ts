@@ -16,58 +16,66 @@ import { holds } from './worker.ts';
  *
  * 1. Every other Cloud TPU leaves the step and answers `aborted`, and a replacement joins.
  * 2. All Cloud TPUs load their programs for the new generation.
- * 3. A Cloud TPU without parameters copies those of the last committed step from another. If no
- *    Cloud TPU has them, they come from a checkpoint, and the steps since the checkpoint run again.
+ * 3. A Cloud TPU without parameters copies those of the last committed step from another Cloud TPU.
+ *    If no Cloud TPU has them, they come from a checkpoint, and the steps since the checkpoint run
+ *    again.
  * 4. The interrupted step runs again.
  *
- * A loss during this sequence starts it again with the next generation. See docs/RECOVERY.md.
+ * A loss during this sequence starts the sequence again with the next generation. See
+ * docs/RECOVERY.md.
  */
 export interface MasterState {
   readonly options: MasterOptions;
-  /** Number of this membership. The master refuses messages of older generations. */
+  /** Number of the current membership. The master refuses messages of older generations. */
   readonly generation: number;
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
   /**
-   * By program, the number of steps applied to its parameters. Less than `committed` while committed
-   * steps run again after a rollback.
+   * By program, the number of steps applied to the program's parameters. Less than `committed`
+   * while committed steps run again after a rollback.
    */
   readonly steps: readonly number[];
   /** By program, the number of committed steps. */
   readonly committed: readonly number[];
-  /** By program, the digest of its weights after `committed` steps; null if unknown. */
+  /** By program, the digest of the program's weights after `committed` steps; null if unknown. */
   readonly digests: readonly (string | null)[];
   /** The step that the experiment requested and that is not committed yet; null between steps. */
   readonly pending: StepOrder | null;
   /**
-   * True once the slice has parameters that must not get lost. If every Cloud TPU loses them, the
-   * master begins a rollback.
+   * False until all Cloud TPUs have loaded their programs for the first time, and true from then
+   * on. True from the start if workers may have parameters from an earlier master. While true, the
+   * parameters must not get lost: if no Cloud TPU has the parameters any more, the master begins a
+   * rollback.
    */
   readonly isEstablished: boolean;
   /**
-   * Time, in ms, of the first loss or fault of the present recovery; null when none is under way.
+   * Time, in ms, of the first loss or fault of the current recovery; null if there is no recovery.
    */
   readonly recoveringSinceMs: number | null;
   /** Generation of the last membership that began with a rollback; 0 before the first rollback. */
   readonly rolledBackGeneration: number;
-  /** The step that runs again because digests differed without a majority; null for none. */
+  /**
+   * The step that runs again because digests differed without a majority; null if there is no such
+   * step.
+   */
   readonly stepWithoutMajority: StepOrder | null;
   /** Time, in ms, of the last sample of progress counters and heartbeats. */
   readonly sampledMs: number;
   /**
-   * The longest recent silence, in ms, after which a Cloud TPU showed progress again during a step.
-   * The failure detector takes it as the duration of this machine's longest task. It decays with
-   * each commit.
+   * Longest recent silence, in ms: a time during a step in which a Cloud TPU showed no progress,
+   * and after which the Cloud TPU went on. The failure detector takes this time as the duration of
+   * the longest task on this machine. Each commit makes the value smaller.
    */
   readonly longestSilenceMs: number;
   /**
-   * True once a step has ended well under this master. Before that, the failure detector uses
-   * longer limits, because the speed of the machine is unknown.
+   * True after the first step that all Cloud TPUs have finished with equal digests under this
+   * master. Before that step has ended, the failure detector uses longer limits, because the speed
+   * of the machine is unknown.
    */
   readonly hasTimedStep: boolean;
   /**
-   * Time, in ms, when a worker last joined for a Cloud TPU of its own; null before the first. A
-   * worker that hosts a second Cloud TPU does not count.
+   * Time, in ms, at which a worker last joined; null before the first worker joins. A worker that
+   * joins to host a second Cloud TPU does not count.
    */
   readonly joinedMs: number | null;
 }
@@ -77,41 +85,45 @@ export interface MasterOptions {
   /** Name of each Cloud TPU in messages, by number: `Cloud TPU 3 (x 1, y 1)`. */
   readonly names: readonly string[];
   /**
-   * By program, true if the program copies its parameters from another and has no state of its own.
+   * By program, true if the program copies its parameters from another program, and so has no state
+   * of its own.
    */
   readonly copiesParameters: readonly boolean[];
   /**
-   * Limit, in ms, for all workers to join at the start. The same limit holds, each by itself, for
-   * leaving a step, rolling back, loading, and restoring.
+   * Longest time, in ms, for all workers to join at the start. Leaving a step, rolling back,
+   * loading and restoring have the same limit, each by itself.
    */
   readonly startMsLimit: number;
   /**
-   * Limit, in ms, at the start of a run: if no further worker joins for this long, the master stops
-   * waiting, and the workers that have joined host the missing Cloud TPUs too. Ignored with the
-   * policy `none`.
+   * Longest pause, in ms, after the last worker that joined at the start of a run. After that pause
+   * the master stops waiting, and the workers that have joined also host the missing Cloud TPUs.
+   * Ignored with the policy `none`.
    */
   readonly quietMsLimit: number;
   /**
-   * A Cloud TPU whose progress counter has not changed for this many ms is lost. The limit is eight
-   * times as long until a first step has ended, and for heartbeats between steps.
+   * Longest time, in ms, for which the progress counter of a Cloud TPU may stay the same during a
+   * step. After that time the Cloud TPU counts as lost. The limit is eight times as long until a
+   * first step has ended. Between later steps the failure detector watches heartbeats, also with a
+   * limit eight times as long.
    */
   readonly silenceMsLimit: number;
   /**
-   * Factor on `longestSilenceMs`, the longest recent silence that ended well. The product replaces
-   * `silenceMsLimit` as the limit of silence when it is larger.
+   * Factor on `longestSilenceMs`, the longest recent pause after which a Cloud TPU went on. If the
+   * product is larger than `silenceMsLimit`, the product is the limit instead.
    */
   readonly silenceFactor: number;
   /**
-   * Longest time, in ms, that one interval between two samples adds to a silence. A longer interval
-   * means that the master itself was held up, not the Cloud TPUs.
+   * Longest time, in ms, by which one sample of the counters can lengthen a silence. If more time
+   * lies between two samples, the master itself was held up, not the Cloud TPUs.
    */
   readonly sampleMsLimit: number;
   readonly recovery: RecoveryOptions;
 }
 
 /**
- * Policies after the loss of a Cloud TPU. `none`: the run ends. `replace`: a replacement takes
- * over. `slice-restart`: the whole slice goes back to the last checkpoint, as on the hardware.
+ * Policies after the loss of a Cloud TPU. `none`: the run ends. `replace`: a replacement copies the
+ * parameters from another Cloud TPU, and the interrupted step runs again. `slice-restart`: the
+ * whole slice goes back to the last checkpoint, as on the hardware.
  */
 export const recoveryPolicies = ['none', 'replace', 'slice-restart'] as const;
 /** One of {@link recoveryPolicies}. */
@@ -121,13 +133,17 @@ export type RecoveryPolicy = (typeof recoveryPolicies)[number];
 export interface RecoveryOptions {
   readonly policy: RecoveryPolicy;
   /**
-   * Limit, in ms, more than 0, for a replacement to join. After that the master asks another worker
-   * to host the lost Cloud TPU too. That worker has `startMsLimit` to join for the lost Cloud TPU.
+   * Longest time, in ms, for a replacement to join; more than 0. After that time the master asks
+   * the worker of another Cloud TPU to host the lost Cloud TPU too. The asked worker has
+   * `startMsLimit` to join for the lost Cloud TPU.
    */
   readonly graceMsLimit: number;
-  /** The run fails when one Cloud TPU is lost more often than this in one step; 5 is usual. */
+  /**
+   * Maximum number of losses of one Cloud TPU between two commits, usually 5. The run fails at the
+   * next loss.
+   */
   readonly lossesPerStepMax: number;
-  /** The run fails when one Cloud TPU is lost more often than this in a minute. */
+  /** Maximum number of losses of one Cloud TPU within a minute. The run fails at the next loss. */
   readonly lossesPerMinuteMax: number;
 }
 
@@ -144,29 +160,37 @@ export type MasterPhase =
 
 interface Member {
   /**
-   * `absent`: expected to join. `leaving`: has to answer an `abort`. `present`: has joined, or left
-   * its step. `busy`: has to load, run a step, or take parameters. `ready`: has finished that work.
+   * State of the Cloud TPU's worker. `absent`: no worker has joined. `leaving`: the worker must
+   * answer `abort`. `present`: the worker has joined, or has left its step. `busy`: the worker must
+   * load programs, run a step, or take parameters. `ready`: the worker has finished that work.
    */
   readonly status: 'absent' | 'leaving' | 'present' | 'busy' | 'ready';
   /** True if the Cloud TPU has the parameters after `MasterState.steps`. */
   readonly holdsState: boolean;
   readonly report: StepReport | null;
   /**
-   * Last sample of the counter that the failure detector watches now: the progress counter while
-   * the Cloud TPU has a step to run or to leave, otherwise its heartbeats.
+   * Last sample of the counter that the failure detector watches: the progress counter while the
+   * Cloud TPU has a step to run or to leave, otherwise the count of its heartbeats.
    */
   readonly counter: number;
   /** Time, in ms, for which `counter` has not changed. */
   readonly silentMs: number;
   readonly absentSinceMs: number;
-  /** True until a worker joins for this Cloud TPU under this master, or is lost before it joins. */
+  /**
+   * True when the master starts. False once a worker has joined for this Cloud TPU, or was lost
+   * before it joined.
+   */
   readonly isNew: boolean;
   /**
-   * Number of the Cloud TPU whose worker hosts this one too; null for a Cloud TPU with a worker of
-   * its own. Both are lost together.
+   * Number of another Cloud TPU whose worker hosts this Cloud TPU too, or was asked to do so; null
+   * if this Cloud TPU has, or waits for, a worker of its own. If the other Cloud TPU is lost, this
+   * Cloud TPU is lost too.
    */
   readonly host: number | null;
-  /** Number of wrong digests and accusations since the Cloud TPU was last replaced. */
+  /**
+   * Number of wrong digests of this Cloud TPU, and of accusations by other workers, since the Cloud
+   * TPU was last replaced.
+   */
   readonly suspicions: number;
   readonly lossesThisStep: number;
   /** Times, in ms, of the losses of this Cloud TPU in the last minute. */
@@ -176,12 +200,12 @@ interface Member {
 /** An event for the master's state machine. */
 export type MasterEvent =
   | { readonly kind: 'message'; readonly message: FromWorker }
-  /** The experiment requests a step. Only in the phase `ready`. */
+  /** The experiment requests a step. Allowed only in the phase `ready`. */
   | { readonly kind: 'begin-step'; readonly order: StepOrder }
   /**
-   * The present worker of a Cloud TPU is gone: its thread ended, its socket closed, or its process
-   * ended before it could join. Not sent for a worker that was replaced already. `code` is the code
-   * of the error that the worker reported, if any.
+   * The worker of a Cloud TPU is gone: its thread ended, its socket closed, or its process ended
+   * before it could join. Not sent for a worker that was replaced already. `code` is the code of
+   * the error that the worker reported, if any.
    */
   | {
       readonly kind: 'exited';
@@ -189,18 +213,20 @@ export type MasterEvent =
       readonly reason: string;
       readonly code?: string | null;
     }
-  /** A service of all Cloud TPUs failed. `who` names the service, for example `the data loader`. */
+  /**
+   * A service that all Cloud TPUs use has failed. `who` names it, for example `the data loader`.
+   */
   | {
       readonly kind: 'service-failed';
       readonly who: string;
       readonly code: string | null;
       readonly message: string;
     }
-  /** Answer to the action `restore`: the Cloud TPU has the parameters. */
+  /** Answer to the action `restore`: the Cloud TPU now has the parameters. */
   | { readonly kind: 'restored'; readonly tpu: number; readonly generation: number }
   /**
-   * Answer to the action `rollback`: saved parameters were found. `steps`: by program, the number
-   * of steps applied to them.
+   * Answer to the action `rollback`: saved parameters were found and set on all Cloud TPUs.
+   * `steps`: by program, the number of steps applied to the saved parameters.
    */
   | { readonly kind: 'rolled-back'; readonly generation: number; readonly steps: readonly number[] }
   /**
@@ -210,8 +236,8 @@ export type MasterEvent =
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /**
    * Counters of all Cloud TPUs by number, sampled at regular intervals. `progress` grows with the
-   * work of a Cloud TPU. `heartbeats` grows with every message of its process, so the master also
-   * notices the loss of an idle Cloud TPU. Threads have no heartbeats.
+   * work of a Cloud TPU. `heartbeats` grows with every message of the Cloud TPU's process, so the
+   * master also notices the loss of an idle Cloud TPU. A pod of threads has no heartbeats.
    */
   | {
       readonly kind: 'sample';
@@ -225,35 +251,43 @@ export type MasterAction =
   | { readonly kind: 'send'; readonly tpu: number; readonly message: ToWorker }
   /** Steps may begin: all Cloud TPUs have loaded, at the start or after a recovery. */
   | { readonly kind: 'ready' }
-  /** The step is committed: all replicas have the same weights. `reports` in order of Cloud TPU. */
+  /**
+   * The step is committed: all replicas have the same weights. `reports` has one report for each
+   * Cloud TPU, in order of Cloud TPU numbers.
+   */
   | {
       readonly kind: 'commit';
       readonly order: StepOrder;
       readonly digest: string;
       readonly reports: readonly StepReport[];
     }
-  /** A step that was committed before has run again after a rollback. Its feed can be released. */
+  /**
+   * A step that was committed before has run again after a rollback. The infeed samples of the step
+   * can be released.
+   */
   | { readonly kind: 'repeated'; readonly order: StepOrder }
-  /** The master has ignored a message that does not fit its state. For the log. */
+  /** The master has ignored a message that does not fit its state. The driver logs the message. */
   | { readonly kind: 'refused'; readonly message: FromWorker; readonly reason: string }
   /** End every wait of every worker, because the step or the run has been given up. */
   | { readonly kind: 'abort' }
   /** End the remains of a Cloud TPU's worker, and only then let a replacement start and join. */
   | { readonly kind: 'replace'; readonly tpu: number }
   /**
-   * No worker came for Cloud TPU `tpu`: the worker of Cloud TPU `host` is to host and join it too.
+   * Ask the worker of Cloud TPU `host` to host Cloud TPU `tpu` too and to join for it, because no
+   * worker has joined for Cloud TPU `tpu` in time.
    */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
-  /** Make the links and feeds anew for this membership. No Cloud TPU runs a step at this moment. */
+  /** Make new links and feeds for this membership. No Cloud TPU runs a step at this moment. */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
   /**
-   * Find saved parameters, because no Cloud TPU has the present ones. The driver answers with the
-   * event `rolled-back`.
+   * Find saved parameters and set them on all Cloud TPUs, because no Cloud TPU has the current
+   * parameters. The driver answers with the event `rolled-back`.
    */
   | { readonly kind: 'rollback'; readonly generation: number }
   /**
-   * Copy the parameters to Cloud TPU `tpu` from Cloud TPU `from`. With null the rollback has set
-   * them already. The driver answers with the event `restored`.
+   * Copy the parameters to Cloud TPU `tpu` from Cloud TPU `from`. If `from` is null, copy nothing,
+   * because the rollback has set the parameters already. The driver answers with the event
+   * `restored`.
    */
   | {
       readonly kind: 'restore';
@@ -264,7 +298,7 @@ export type MasterAction =
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
 
-/** An event for the user: a fault, or a step of the recovery from a fault. */
+/** An event for the user: a fault, or a stage of the recovery from a fault. */
 export interface Note {
   readonly event: /** A Cloud TPU is lost. */
     | 'lost'
@@ -305,12 +339,12 @@ export interface MasterStart {
   readonly generation: number;
   /** By program, the number of committed steps. */
   readonly steps: readonly number[];
-  /** By program, the digest of its weights after `steps` steps; null if unknown. */
+  /** By program, the digest of the program's weights after `steps` steps; null if unknown. */
   readonly digests: readonly (string | null)[];
   /**
    * True if workers of an earlier master may have the parameters after `steps`. If no worker has
-   * them, the master begins a rollback. False if the state of the run is the parameters that Cloud
-   * TPUs have after loading.
+   * these parameters, the master begins a rollback. False if the run begins with the parameters
+   * that Cloud TPUs have after loading.
    */
   readonly isEstablished: boolean;
 }
@@ -412,8 +446,9 @@ export function isOver(state: MasterState): boolean {
 }
 
 /**
- * Returns true if a new worker may join for a Cloud TPU: no worker has joined for it, and no other
- * worker was asked to host it. A worker without a vacant Cloud TPU is a spare for the next loss.
+ * Returns true if a new worker may join for Cloud TPU `tpu`: no worker has joined for this Cloud
+ * TPU, and the worker of another Cloud TPU was not asked to host it. A new worker that finds no
+ * vacant Cloud TPU waits as a spare for the next loss.
  */
 export function isVacant({ members }: MasterState, tpu: number): boolean {
   const { status, host } = at(members, tpu);
@@ -454,8 +489,8 @@ function supersede(state: MasterState, { tpu, generation }: FromWorker): Transit
 }
 
 /**
- * Takes a worker that joins into the membership. A worker that took part before may still run a
- * step, so the master sends `abort` and waits for `aborted`.
+ * Takes a worker that joins into the membership. A worker that has parameters took part in an
+ * earlier membership and may still run a step, so the master sends `abort` and waits for `aborted`.
  */
 function onJoined(
   state: MasterState,
@@ -468,9 +503,9 @@ function onJoined(
     return refuse(state, message, 'a worker has joined for this Cloud TPU already');
   }
   const { recovery, copiesParameters } = state.options;
-  // While no committed step is being repeated, no worker has begun a step after the uncommitted
-  // one. A worker that finished the uncommitted step then still has the parameters from before that
-  // step.
+  // A worker that has finished the uncommitted step still has the parameters from before that step,
+  // as long as no further step has begun. A further step can have begun only if committed steps are
+  // run again after a rollback.
   const keepsBefore = state.steps.every((count, i) => count === state.committed[i]);
   const holdsState =
     keepsState(recovery) && holds(steps, state.steps, copiesParameters, keepsBefore);
@@ -487,9 +522,9 @@ function onJoined(
 }
 
 /**
- * Returns true if the parameters survive the interruption of a step. With the policy `none` they do
- * not, since programs update them in place and an interrupted step may have changed any of them.
- * `slice-restart` never keeps them, as on the hardware.
+ * Returns true if a Cloud TPU can keep its parameters when a step is interrupted. False with the
+ * policy `none`: programs update parameters in place, so an interrupted step may have changed any
+ * parameter. False with `slice-restart`: all parameters come from a checkpoint, as on the hardware.
  */
 function keepsState({ policy }: RecoveryOptions): boolean {
   return policy === 'replace';
@@ -537,8 +572,9 @@ function onReady(
 }
 
 /**
- * Returns true if the digests that a Cloud TPU found after loading differ from the committed ones.
- * Other Cloud TPUs must not copy such weights.
+ * Returns true if a Cloud TPU has other weights after loading than those of the last commit.
+ * `found`: by program, the digest of the weights after loading. Other Cloud TPUs must not copy such
+ * weights.
  */
 function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
   const { digests, steps, committed, options } = state;
@@ -629,8 +665,8 @@ function repeated(state: MasterState, order: StepOrder, digest: string, now: num
 // ------------------------------------------------------------------------------------ membership
 
 /**
- * Begins to load once every Cloud TPU is present and runs no step. If parameters must be kept and
- * no Cloud TPU has them, a rollback comes first.
+ * Begins to load programs once every Cloud TPU is present and runs no step. If the run has
+ * parameters to keep (`isEstablished`), and no Cloud TPU has them, begins a rollback first.
  */
 function loadIfAllPresent(state: MasterState, now: number): Transition {
   if (!state.members.every((member) => member.status === 'present')) return unchanged(state);
@@ -678,8 +714,9 @@ function establish(state: MasterState, now: number): Transition {
 }
 
 /**
- * Lets every Cloud TPU without the parameters copy them. The copies are spread evenly over the
- * Cloud TPUs that have the parameters. If no Cloud TPU has them, a new membership begins.
+ * Makes every Cloud TPU without the current parameters copy them from another Cloud TPU. The copies
+ * are spread evenly over the Cloud TPUs that have the parameters. If no Cloud TPU has the
+ * parameters, and this membership began without a rollback, begins a new membership.
  */
 function restore(state: MasterState, now: number): Transition {
   const { members, generation } = state;
@@ -711,8 +748,9 @@ function onRestored(state: MasterState, tpu: number, generation: number, now: nu
 }
 
 /**
- * Continues once every Cloud TPU has the parameters. Starts the next step that must be repeated
- * after a rollback, else the interrupted step, else goes to the phase `ready`.
+ * Continues the run when every Cloud TPU has the parameters. If committed steps must run again
+ * after a rollback, starts the next of these steps. Otherwise starts the interrupted step, or goes
+ * to the phase `ready` if no step was interrupted.
  */
 function proceed(state: MasterState, now: number): Transition {
   const { steps, committed, pending, options } = state;
@@ -753,7 +791,8 @@ function onExited(
 
 /**
  * Handles the loss of Cloud TPUs: begins a new membership with replacements. The run fails instead
- * if the policy is `none`, if a replacement would fail in the same way, or after too many losses.
+ * if the policy is `none`, if a replacement would fail in the same way, or if a Cloud TPU was lost
+ * too often.
  */
 function lose(
   state: MasterState,
@@ -792,7 +831,10 @@ function lose(
   );
 }
 
-/** Returns the losses of further Cloud TPUs that are hosted by the workers of the lost ones. */
+/**
+ * Returns the losses of the Cloud TPUs that the workers of lost Cloud TPUs (`causes`) also host. If
+ * a worker is lost, all Cloud TPUs that the worker hosts are lost.
+ */
 function lossesOfHosted(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
   return state.members.flatMap(({ host }, tpu): Loss[] => {
     const cause = causes.find((it) => it.tpu === host);
@@ -817,7 +859,7 @@ function recent(lossesMs: readonly number[], now: number): readonly number[] {
   return lossesMs.filter((lossMs) => lossMs > now - 60_000);
 }
 
-/** Begins a new membership. Every worker that is not absent is told to leave its step. */
+/** Begins a new membership: tells every worker that has joined to leave its step. */
 function beginMembership(state: MasterState, now: number): Transition {
   const generation = state.generation + 1;
   const isKept = keepsState(state.options.recovery);
@@ -841,13 +883,18 @@ function beginMembership(state: MasterState, now: number): Transition {
 
 // ---------------------------------------------------------------------------------------- faults
 
-/** Number of wrong digests and accusations after which a Cloud TPU is replaced. */
+/**
+ * Number of wrong digests of a Cloud TPU, and of accusations by other workers, at which the Cloud
+ * TPU is replaced.
+ */
 export const suspicionsMax = 2;
 
 /**
- * Handles a step after which digests differ. A Cloud TPU in the minority copies the parameters of
- * another, since its own may have been wrong before the step, and the step runs again. Without a
- * majority the step runs again once; after that the run fails with `digest-mismatch`.
+ * Handles a step after which the digests of the Cloud TPUs differ. If more than half of the Cloud
+ * TPUs agree, each other Cloud TPU copies the parameters from a Cloud TPU of the majority, because
+ * its own parameters may have been wrong before the step. Then the step runs again. Without a
+ * majority the step runs again once; if there is still no majority, the run fails with
+ * `digest-mismatch`. With the policy `none` the run fails at once.
  */
 function disagree(
   state: MasterState,
@@ -886,7 +933,7 @@ function onAccused(
   return countFaults(state, [suspect], codeOf(code), what, now);
 }
 
-/** Counts a fault of each Cloud TPU in `wrong`. A Cloud TPU is replaced at its second fault. */
+/** Counts one fault of each Cloud TPU in `wrong`. A Cloud TPU is replaced at its second fault. */
 function countFaults(
   state: MasterState,
   wrong: readonly number[],
@@ -905,7 +952,8 @@ function countFaults(
 }
 
 /**
- * Reports the suspects, and begins a new membership of the same workers, which runs the step again.
+ * Reports the suspected Cloud TPUs (null: no single Cloud TPU is suspected). Begins a new
+ * membership of the same workers, which runs the step again.
  */
 function suspect(
   state: MasterState,
@@ -1028,23 +1076,23 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
   return adopt(state, overdue, now);
 }
 
-/** True if the time has passed in which a worker should have joined for a Cloud TPU. */
+/** True if no worker has joined for a Cloud TPU within the time limit. */
 function isOverdue(state: MasterState, member: Member, now: number): boolean {
   if (member.status !== 'absent') return false;
   const { startMsLimit, quietMsLimit, recovery } = state.options;
   const absentMs = now - member.absentSinceMs;
   if (member.host !== null) return absentMs > startMsLimit;
   if (!member.isNew) return absentMs > recovery.graceMsLimit;
-  // All workers may have ended with an earlier master. They get more time than a single
-  // replacement.
+  // This master continues the run of an earlier master. All workers may have ended with the earlier
+  // master, so the workers get more time to join than a single replacement.
   if (state.isEstablished) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
   const isQuiet = state.joinedMs !== null && now - state.joinedMs > quietMsLimit;
   return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);
 }
 
 /**
- * Fails the run with `worker-silent`: some workers did not join in time, and no other worker may or
- * can host their Cloud TPUs.
+ * Fails the run with `worker-silent`, because some workers did not join at the start. No other
+ * worker can host their Cloud TPUs: no worker has joined, or the policy is `none`.
  */
 function failToStart(state: MasterState): Transition {
   const late = state.members.flatMap(({ status }, tpu) => (status === 'absent' ? [tpu] : []));
@@ -1054,8 +1102,9 @@ function failToStart(state: MasterState): Transition {
 }
 
 /**
- * Asks the joined worker that hosts the fewest others to host Cloud TPU `tpu` too. If a worker was
- * asked before and has not joined for `tpu` within `startMsLimit`, that worker is lost.
+ * Asks a worker to host Cloud TPU `tpu` in addition to its own: the joined worker that hosts the
+ * fewest additional Cloud TPUs. If a worker was asked before and has not joined for `tpu` within
+ * `startMsLimit`, counts that worker as lost instead.
  */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
@@ -1088,8 +1137,8 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
 }
 
 /**
- * Waits for any worker to join, since none is here that could host Cloud TPU `tpu`. After the
- * longer of `graceMsLimit` and `startMsLimit` the run fails with `worker-exited`.
+ * Waits for a worker to join, because no joined worker can host Cloud TPU `tpu`. After the longer
+ * of `graceMsLimit` and `startMsLimit` the run fails with `worker-exited`.
  */
 function awaitAny(state: MasterState, tpu: number, now: number): Transition {
   const { recovery, startMsLimit } = state.options;
@@ -1109,8 +1158,8 @@ function checkSilence(state: MasterState, now: number): Transition {
   const overdueMs = (tpu: number): number => at(members, tpu).silentMs - at(limits, tpu);
   const quietest = members.map((_, tpu) => tpu).sort((a, b) => overdueMs(b) - overdueMs(a));
   if (overdueMs(at(quietest, 0)) <= 0) return unchanged(state);
-  // The silences of Cloud TPUs that failed together can differ by one interval between samples, so
-  // silences that are shorter than their limit by less than one interval count too.
+  // The silences of Cloud TPUs that failed together can differ by one interval between samples. So
+  // a Cloud TPU also counts as lost if its silence is less than one interval below its limit.
   const lost = quietest.filter((tpu) => overdueMs(tpu) > -options.sampleMsLimit);
   const losses = lost.map((tpu): Loss => {
     const silentMs = Math.round(at(members, tpu).silentMs);
@@ -1130,8 +1179,8 @@ function owesProgress({ phase }: MasterState, { status }: Member): boolean {
 
 /**
  * Returns the longest silence, in ms, that is allowed to a Cloud TPU now. Before the first step has
- * ended, a Cloud TPU that has no step to run or to leave may be silent without limit: the speed of
- * the machine is unknown, and its programs may take long to load.
+ * ended, a Cloud TPU without a step to run or to leave may be silent without limit: the speed of
+ * the machine is unknown, and loading programs may take long.
  */
 function limitOf(state: MasterState, member: Member): number {
   if (owesProgress(state, member)) return silenceLimit(state);
@@ -1142,8 +1191,9 @@ function limitOf(state: MasterState, member: Member): number {
 }
 
 /**
- * Returns the longest time, in ms, that a Cloud TPU may show no progress in a step. The limit grows
- * with the silences that ended well, so that a slow machine does not count as lost.
+ * Returns the longest time, in ms, that a Cloud TPU may make no progress in a step. The limit grows
+ * with the pauses after which Cloud TPUs went on, so that the Cloud TPUs of a slow machine do not
+ * count as lost.
  */
 export function silenceLimit({ options, longestSilenceMs, hasTimedStep }: MasterState): number {
   const { silenceMsLimit, silenceFactor } = options;
@@ -1152,12 +1202,15 @@ export function silenceLimit({ options, longestSilenceMs, hasTimedStep }: Master
 }
 
 /**
- * Factor by which each commit reduces the longest silence that ended well. The limit of silence
- * thus shrinks again after one slow step, and a later loss is noticed sooner.
+ * Factor by which each commit makes `longestSilenceMs` smaller. So the limit of silence shrinks
+ * again after one slow step, and a later loss is noticed sooner.
  */
 const silenceDecay = 0.97;
 
-/** Factor on `silenceMsLimit` until a first step has shown how fast the machine is. */
+/**
+ * Factor on `silenceMsLimit` until a first step has shown how fast the machine is. Also the factor
+ * for heartbeats between steps.
+ */
 export const untimedFactor = 8;
 
 // ---------------------------------------------------------------------------------------- helpers
@@ -1242,7 +1295,10 @@ function describeWork(state: MasterState, tpu: number): string {
   return `${nameOf(state, tpu)}, ${what},`;
 }
 
-/** Describes which Cloud TPUs differ from the majority, or all groups if there is no majority. */
+/**
+ * Describes, for a message, which Cloud TPUs have another digest than the majority. Without a
+ * majority, describes all groups of Cloud TPUs with equal digests.
+ */
 function describeMismatch(
   state: MasterState,
   order: StepOrder,

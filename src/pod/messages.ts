@@ -10,7 +10,10 @@ import {
   type Shapes,
 } from './shape.ts';
 
-/** A message from the master to a worker. `generation` is the membership of the message. */
+/**
+ * A message from the master to a worker. `generation` is the number of the membership in which the
+ * message was sent.
+ */
 export type ToWorker =
   /** A new membership has begun: the worker leaves its step, if one runs, and answers `aborted`. */
   | { readonly kind: 'abort'; readonly generation: number }
@@ -19,7 +22,10 @@ export type ToWorker =
    */
   | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | ({ readonly kind: 'start-step'; readonly generation: number } & StepOrder)
-  /** Sent when a master, old or new, has connected again: the worker answers `joined`. */
+  /**
+   * Sent when the worker has connected again, to the same master or to a new one. The worker
+   * answers `joined`.
+   */
   | { readonly kind: 'greet'; readonly generation: number }
   | { readonly kind: 'stop'; readonly generation: number };
 
@@ -30,8 +36,8 @@ export interface StepOrder {
   /** Number of the step, from 0 at the start of the program. */
   readonly step: number;
   /**
-   * True if the worker must first copy the parameters from the program that this program takes them
-   * from (`Program.parametersFrom`), because those parameters have changed since the last copy.
+   * True if the worker must first copy the program's parameters from another program
+   * (`Program.parametersFrom`), because that program's parameters have changed since the last copy.
    */
   readonly takeParameters: boolean;
 }
@@ -44,15 +50,15 @@ export type FromWorker =
       /** The newest generation that the worker has received; 0 for a new worker. */
       readonly generation: number;
       /**
-       * By program, the number of steps applied to the worker's parameters. Until the worker begins
-       * the next step, it also has the parameters from before its last step. Null when the worker
-       * has no parameters, as a new worker.
+       * By program, the number of steps applied to the worker's parameters. Until the next step
+       * begins, the worker also has the parameters from before its last step. Null if the worker
+       * has no parameters, for example because the worker is new.
        */
       readonly steps: readonly number[] | null;
     }
   /** Answer to `abort`: the worker runs no step any more. */
   | { readonly kind: 'aborted'; readonly tpu: number; readonly generation: number }
-  /** Answer to `load`. `digests`: by program, the digest of its present weights. */
+  /** Answer to `load`. `digests`: by program, the digest of the program's current weights. */
   | {
       readonly kind: 'ready';
       readonly tpu: number;
@@ -60,7 +66,10 @@ export type FromWorker =
       readonly digests: readonly string[];
     }
   | ({ readonly kind: 'step-done'; readonly generation: number } & StepReport)
-  /** A fault of another Cloud TPU, `suspect`. The reporting worker itself goes on. */
+  /**
+   * Reports a fault of another Cloud TPU, `suspect`. The worker that reports the fault has not
+   * failed.
+   */
   | ({
       readonly kind: 'accused';
       readonly tpu: number;
@@ -81,7 +90,7 @@ export interface StepReport {
    * cores, or a single copy if its value is the same on every core.
    */
   readonly outfeed: readonly Uint8Array[];
-  /** Wall time, in ms, of each phase of the step, in the order of isa's `phases`. */
+  /** Wall time, in ms, of each phase of the step, in the order of `phases` (src/isa). */
   readonly phaseMs: readonly number[];
 }
 

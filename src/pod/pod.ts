@@ -17,15 +17,19 @@ export interface Pod {
    * Runs the next step of a program on every Cloud TPU, and resolves when the step is committed.
    */
   step(program: number): Promise<Commit>;
-  /** Returns the parameters of a program, by number, as they lie in HBM. Between steps only. */
+  /**
+   * Returns the bytes of all parameters of a program, by parameter number, as they lie in HBM. Call
+   * only between steps.
+   */
   readParameters(program: number): Promise<readonly Uint8Array[]>;
   /**
-   * Sets the first parameters of a program on every Cloud TPU. Between steps only, and only for a
-   * program without `parametersFrom`.
+   * Sets the parameters of a program from parameter 0 on, on every Cloud TPU. Call only between
+   * steps, and only for a program without `parametersFrom`.
    */
   writeParameters(program: number, values: readonly Uint8Array[]): Promise<void>;
   /**
-   * Bytes carried so far by each directed link, by link name: `chip(3,1)+x`. Between steps only.
+   * Bytes carried so far by each directed link, by link name: `chip(3,1)+x`. Call only between
+   * steps.
    */
   linkBytes(): Readonly<Record<string, number>>;
   /** Ends all workers. May be called after a failure too. */
@@ -41,14 +45,15 @@ export interface PodOptions {
   readonly mxu: 'fast' | 'systolic';
   /**
    * Policy after the loss of a Cloud TPU. Default: `none`. With any other policy, programs that
-   * update their parameters must be compiled with `keepPrevious`.
+   * update their parameters must be compiled with `keepPrevious`, so that an interrupted step can
+   * run again.
    */
   readonly recovery?: RecoveryPolicy;
   /**
    * State of the run when the slice is opened. Default: step 0 of every program, no parameters yet.
    */
   readonly start?: MasterStart;
-  /** Called with each fault of the slice, and with each step of the recovery from a fault. */
+  /** Called with each fault of the slice, and with each stage of the recovery from a fault. */
   readonly onNote?: (note: Note) => void;
   /**
    * Called with the generation of each membership after the first, before any worker receives that
@@ -56,14 +61,17 @@ export interface PodOptions {
    */
   readonly onMembership?: (generation: number) => void;
   /**
-   * Returns the newest saved parameters of a program, after at most `steps` steps. Called when no
-   * Cloud TPU has the parameters any more. If the function is absent or returns undefined, the
-   * slice goes back to the parameters that `writeParameters` set last.
+   * Returns the saved parameters of a program after `steps` steps, or else the newest saved
+   * parameters after fewer steps. Called when no Cloud TPU has the current parameters any more. If
+   * the function is absent or returns undefined, the slice goes back to the parameters that
+   * `writeParameters` set last.
    */
   readonly saved?: (program: number, steps: number) => Promise<SavedParameters | undefined>;
 }
 
-/** All parameters of a program, by number, after the first `steps` steps of that program. */
+/**
+ * All parameters of a program, by parameter number, after the first `steps` steps of that program.
+ */
 export interface SavedParameters {
   readonly steps: number;
   readonly values: readonly Uint8Array[];
@@ -73,13 +81,13 @@ export interface SavedParameters {
 export interface Program {
   readonly executable: Executable;
   /**
-   * The digest covers the first `digested` parameters: the weights. All Cloud TPUs must have the
-   * same digest after a step.
+   * Number of parameters, from parameter 0 on, that the digest covers: the weights. All Cloud TPUs
+   * must have the same digest after a step.
    */
   readonly digested: number;
   /**
-   * Index of the program from whose first parameters this program copies its own before a step.
-   * Absent when this program has parameters of its own.
+   * Index of another program. This program copies its parameters from the first parameters of that
+   * program before a step. Absent if this program has parameters of its own.
    */
   readonly parametersFrom?: number;
   /** Source of the infeed. Absent when the executable has no infeed. */
@@ -88,7 +96,7 @@ export interface Program {
 
 /** Source of a program's infeed: the images and labels of a dataset. */
 export interface FeedSource {
-  /** Name or path of the dataset, as `openDataset` of src/data takes it. */
+  /** Name or path of the dataset, in the form that `openDataset` of src/data accepts. */
   readonly dataset: string;
   readonly datasetSeed: number;
   readonly split: 'train' | 'test';
@@ -110,14 +118,15 @@ export interface Commit {
   readonly step: number;
   /** Digest of the weights, 16 hexadecimal digits; the same on every Cloud TPU. */
   readonly digest: string;
-  /** One report a Cloud TPU, in order of Cloud TPU numbers. */
+  /** One report for each Cloud TPU, in order of Cloud TPU numbers. */
   readonly reports: readonly StepReport[];
   /** Wall time, in ms, from the request for the step to its commit. */
   readonly wallMs: number;
 }
 
 /**
- * Wall time, in ms, of each phase of a step, in the order of isa's `phases`: mean over Cloud TPUs.
+ * Returns the mean over all Cloud TPUs of the wall time, in ms, of each phase of a step. The phases
+ * are in the order of `phases` (src/isa).
  */
 export function meanPhaseMs(reports: readonly StepReport[]): number[] {
   return phases.map((_, phase) => {

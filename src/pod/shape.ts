@@ -3,7 +3,9 @@ import { PodError } from '../numerics/error.ts';
 /** Check of one field of a message: returns true if the value is valid for the field. */
 export type FieldCheck = (value: unknown) => boolean;
 
-/** The checks of all fields of an object. The object must not have any other field. */
+/**
+ * The checks of all fields of an object, by field name. The object must not have any other field.
+ */
 export type Shape<T> = { readonly [F in keyof T]-?: FieldCheck };
 
 /** The field checks of each kind of message. A message must not have any other field. */
@@ -13,50 +15,51 @@ export type Shapes<M extends { readonly kind: string }> = {
 
 type Fields = Readonly<Record<string, FieldCheck>>;
 
-/** A whole number from 0 to 2^53 − 1. */
+/** True for a whole number from 0 to 2^53 − 1. */
 export const isCount: FieldCheck = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-/** Any number, including NaN and infinities. */
+/** True for any number, including NaN and infinities. */
 export const isNumber: FieldCheck = (value) => typeof value === 'number';
-/** A text of any length. */
+/** True for a text of any length. */
 export const isText: FieldCheck = (value) => typeof value === 'string';
-/** A boolean. */
+/** True for a boolean. */
 export const isFlag: FieldCheck = (value) => typeof value === 'boolean';
-/** An array of bytes. */
+/** True for an array of bytes. */
 export const isBytes: FieldCheck = (value) => value instanceof Uint8Array;
-/** Any value, including undefined. */
+/** True for any value, including undefined. */
 export const isAny: FieldCheck = () => true;
 
-/** A text of at most `length` UTF-16 units. */
+/** Returns a check for a text of at most `length` UTF-16 units. */
 export function isTextUpTo(length: number): FieldCheck {
   return (value) => typeof value === 'string' && value.length <= length;
 }
 
 /**
- * A text of at most `length` UTF-16 units without control characters, such as the name of a host.
+ * Returns a check for a text of at most `length` UTF-16 units without control characters, such as
+ * the name of a host.
  */
 export function isPlainUpTo(length: number): FieldCheck {
   return (value) => isTextUpTo(length)(value) && !/\p{Cc}/u.test(value as string);
 }
 
-/** A list in which every item passes the check `holds`. */
+/** Returns a check for a list in which every item passes the check `holds`. */
 export function isListOf(holds: FieldCheck): FieldCheck {
   return (value) => Array.isArray(value) && value.every(holds);
 }
 
-/** A value that is one of `values`. */
+/** Returns a check for a value that is one of `values`. */
 export function isOneOf(values: readonly unknown[]): FieldCheck {
   return (value) => values.includes(value);
 }
 
 /**
- * An object with the fields of `shape` and no others. A field is optional if its check accepts
- * undefined.
+ * Returns a check for an object with the fields of `shape` and no others. A field is optional if
+ * its check accepts undefined.
  */
 export function isObject(shape: Fields): FieldCheck {
   return (value) => wrongField(shape, value, 'it') === undefined;
 }
 
-/** An optional field: undefined, or a value that passes the check `holds`. */
+/** Returns a check for an optional field: undefined, or a value that passes the check `holds`. */
 export function isOptional(holds: FieldCheck): FieldCheck {
   return (value) => value === undefined || holds(value);
 }
@@ -77,8 +80,8 @@ export function checkMessage<M extends { readonly kind: string }>(
 }
 
 /**
- * Returns a few words about the first wrong field of `value`, or undefined if all fields are valid.
- * `name` is how these words call the object.
+ * Describes the first wrong field of `value` in a few words. Returns undefined if all fields are
+ * valid. `name` is the name of the object in the description.
  */
 export function wrongField(shape: Fields, value: unknown, name: string): string | undefined {
   if (typeof value !== 'object' || value === null) return `${name} is ${typeof value}`;
@@ -89,7 +92,9 @@ export function wrongField(shape: Fields, value: unknown, name: string): string 
   return wrong === undefined ? undefined : `${wrong} of ${name}`;
 }
 
-/** Returns a few words about the first error in a message, or undefined if the message is valid. */
+/**
+ * Describes the first error in a message in a few words. Returns undefined if the message is valid.
+ */
 function findWrong(shapes: Readonly<Record<string, Fields>>, value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null) return `expected fields, found ${typeof value}`;
   const { kind, ...fields } = value as Readonly<Record<string, unknown>>;

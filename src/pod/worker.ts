@@ -14,7 +14,8 @@ import type { Failure, FromWorker, StepOrder, StepReport, ToWorker } from './mes
 export interface WorkerState {
   readonly tpu: number;
   /**
-   * By program, true if the program copies its parameters from another and has no state of its own.
+   * By program, true if the program copies its parameters from another program, and so has no state
+   * of its own.
    */
   readonly copiesParameters: readonly boolean[];
   /** Generation of the membership that the worker takes part in; 0 before the first. */
@@ -27,12 +28,13 @@ export interface WorkerState {
   /** By program, the number of the next step in this membership. */
   readonly next: readonly number[];
   /**
-   * By program, the number of steps applied to its parameters. Null when the worker has no
+   * By program, the number of steps applied to the program's parameters. Null if the worker has no
    * parameters or cannot be certain of the number.
    */
   readonly steps: readonly number[] | null;
   /**
-   * True if the worker also has the parameters from one step before. The next step overwrites them.
+   * True if the worker also has the parameters from before its last step. The next step overwrites
+   * the older parameters.
    */
   readonly keepsBefore: boolean;
 }
@@ -50,23 +52,30 @@ export type WorkerPhase =
 
 /** An event for a worker's state machine. */
 export type WorkerEvent =
-  /** The worker has started, or has met a master again. The worker answers with `joined`. */
+  /**
+   * The worker has started, or has connected to a master again. The worker answers with `joined`.
+   */
   | { readonly kind: 'started' }
   | { readonly kind: 'message'; readonly message: ToWorker }
-  /** The programs are loaded. `digests`: by program, the digest of its present weights. */
+  /**
+   * The programs are loaded. `digests`: by program, the digest of the program's current weights.
+   */
   | { readonly kind: 'loaded'; readonly digests: readonly string[] }
   /** The step ran to its end. */
   | { readonly kind: 'ran'; readonly report: Omit<StepReport, 'tpu' | 'program' | 'step'> }
   /** The step stopped before its end, because the master aborted it. */
   | { readonly kind: 'interrupted' }
   | ({ readonly kind: 'threw' } & Failure)
-  /** The worker has lost the master for good. */
+  /** The worker has lost its connection to the master and does not connect again. */
   | { readonly kind: 'disconnected' };
 
 /** An action for the driver of a worker. The driver performs the actions of a list in order. */
 export type WorkerAction =
   | { readonly kind: 'send'; readonly message: FromWorker }
-  /** Prepare the programs for this membership. Programs that are loaded already may be kept. */
+  /**
+   * Prepare the programs for this membership. Programs that were loaded for an earlier membership
+   * may be kept.
+   */
   | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | { readonly kind: 'run'; readonly order: StepOrder }
   /** End the running step as soon as possible. */
@@ -132,7 +141,8 @@ function onMessage(state: WorkerState, message: ToWorker): WorkerTransition {
 }
 
 /**
- * Enters a newer membership. If a step runs, the worker interrupts it before it answers `aborted`.
+ * Enters a newer membership and answers `aborted`. If a step is running, first interrupts the step,
+ * and answers when the step has stopped.
  */
 function onAbort(state: WorkerState, generation: number): WorkerTransition {
   if (generation <= state.generation) return unchanged(state);
@@ -147,7 +157,7 @@ function onAbort(state: WorkerState, generation: number): WorkerTransition {
   }
 }
 
-/** Loads at most once for each membership, and never while a step runs. */
+/** Loads the programs at most once for each membership, and never while a step runs. */
 function onLoad(
   state: WorkerState,
   generation: number,
@@ -193,9 +203,10 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
 
 /**
  * Returns true if a worker has the parameters after `wanted` steps of each program. `steps` is the
- * number of steps applied to the worker's present parameters; with `keepsBefore` the worker has the
- * parameters from one step before too. A program that copies its parameters from another (`copiesParameters`)
- * always passes, because it has none of its own: an evaluation can begin again at step 0.
+ * number of steps applied to the worker's current parameters. With `keepsBefore` the worker also
+ * has the parameters from before its last step. Programs that copy their parameters from another
+ * program (`copiesParameters`) are not checked: they have no state of their own, so an evaluation
+ * can begin again at step 0.
  */
 export function holds(
   steps: readonly number[] | null,

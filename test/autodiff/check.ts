@@ -6,8 +6,9 @@ import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
 import { interpret, type Values } from './interpret.ts';
 
 /**
- * Returns `count` numbers between `low` and `high` in a pseudo-random order. They are far from each
- * other and from 0, so that kinks of functions are not near.
+ * Returns `count` numbers between `low` and `high` in a pseudo-random order. All differ clearly
+ * from each other and from 0, because a function such as `abs` or `maximum` has a kink at such
+ * points.
  */
 export function spreadValues(count: number, seed: number, low = -2, high = 2): number[] {
   const order = Array.from({ length: count }, (_, i) => i);
@@ -20,7 +21,10 @@ export function spreadValues(count: number, seed: number, low = -2, high = 2): n
   return order.map((n) => low + ((n + 0.37) * (high - low)) / count);
 }
 
-/** Returns Σ y·w. The weights w differ, so that each element of y has another derivative. */
+/**
+ * Returns Σ y·w, the sum over all elements of y. The weights w differ, so that the derivatives by
+ * different elements of y differ.
+ */
 export function weighted(y: HloInstruction, seed = 1): HloInstruction {
   const shape = y.shape as ArrayShape;
   const values = spreadValues(elementCount(shape), seed).map((x) => Math.round(x * 64) / 64);

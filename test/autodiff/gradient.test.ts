@@ -135,7 +135,8 @@ describe('the gradient of an element-wise operation', () => {
         const inputs = [input(0, dims), input(1, dims)];
         const [low, high] = opcode === 'power' ? [0.4, 2] : [-2, 2];
         const values = spread(inputs, seed, low, high);
-        // A remainder has steps where the quotient is a whole number; divide has a pole at 0.
+        // The operands avoid points without a derivative: a remainder jumps where the quotient is a
+        // whole number, and a quotient has a pole where the divisor is 0.
         if (opcode === 'remainder') values[1] = values[0]!.map((x) => x * 0.73 + Math.sign(x));
         if (opcode === 'remainder') values[0] = values[0]!.map((x) => x * 3.1);
         const steps = values[0]!.map((x, i) => (x / values[1]![i]!) % 1);
@@ -648,7 +649,7 @@ describe('gradient', () => {
   });
 });
 
-/** True if negative padding cuts off no more elements than the dilated input has. */
+/** True if a negative padding removes at most all elements of the dilated input. */
 function leavesElements(it: {
   readonly input: number;
   readonly baseDilation: number;

@@ -40,7 +40,7 @@ function compute(
   const { dims } = it.shape as ArrayShape;
   const [first] = it.operands;
   const inDims = first === undefined || !isArray(first.shape) ? [] : first.shape.dims;
-  /** For each index of the result: the element of the first operand at the index `index(i)`. */
+  /** Returns, for each index i of the result, the element of the first operand at `index(i)`. */
   const gather = (index: (i: number[]) => number[]): number[] =>
     indicesOf(dims).map((i) => a[flat(inDims, index(i))]!);
   switch (it.opcode) {
@@ -258,7 +258,10 @@ function convolutionOf(it: Convolution, a: Values, b: Values): Values {
   });
 }
 
-/** Index into the base of a window's element; a fraction between elements of a dilated base. */
+/**
+ * Index, in the base array, of the element that a window at `position` has at `offset`. In a
+ * dilated base the index is a fraction if the window meets a gap between two elements.
+ */
 function place(w: WindowDimension, position: number, offset: number): number {
   return (position * w.stride + offset * w.windowDilation - w.padLow) / w.baseDilation;
 }

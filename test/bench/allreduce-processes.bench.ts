@@ -12,22 +12,27 @@ import type { RankAnswer, RankOrder } from './allreduce-processes.worker.ts';
 import { type Gloo, startGloo } from './gloo.ts';
 import type { BenchRow } from './row.ts';
 
-/** 25 MiB of f32 on each of 4×2 processes, one chip a process. */
+/**
+ * Number of f32 in 25 MiB, the length of the vector of each chip. There are 4×2 processes with one
+ * chip each.
+ */
 const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
 const runs = 120;
 /**
- * Number of runs that are not timed. The engine's compilers need many, because a run calls most
- * functions only a few hundred times.
+ * Number of warm-up runs, which are not timed. The engine's compilers need many, because a run
+ * calls most functions only a few hundred times.
  */
 const warmUps = 50;
 
-/** A transport to measure: its sockets, and whether payloads use shared memory beside them. */
+/**
+ * A transport to measure: the kind of its sockets, and whether payloads go through shared memory.
+ */
 interface Way {
   readonly name: string;
   readonly over: 'unix' | 'ws';
   readonly shares: boolean;
-  /** Time on two processor cores that issue 3 promises, in ms. */
+  /** Time of an all-reduce on two processor cores, in ms, that the project promises [issue 3]. */
   readonly promisedMs: number;
 }
 
@@ -38,9 +43,10 @@ const ways: readonly Way[] = [
 ];
 
 /**
- * Times an all-reduce of 25 MiB over eight processes. The limit is the time in which this machine
- * copies the same bytes, or in which bare sockets carry them, measured in the same run. If `python`
- * has torch, runs of gloo's all-reduce alternate with these.
+ * Times an all-reduce of 25 MiB over eight processes, for each transport. The result is compared
+ * with three limits: the promised time; the time in which this machine copies the same bytes, or
+ * bare sockets carry them; and, if `python` has torch, the time of gloo's all-reduce, whose runs
+ * alternate with those of the emulator.
  */
 export async function run(python: string): Promise<BenchRow[]> {
   const gloo = await startGloo(python, torus.workers, elements);
@@ -84,7 +90,10 @@ async function socketLimit(over: 'unix' | 'ws', folder: string): Promise<Limit> 
   return limitAt(bandwidth, `every byte through ${socket}`);
 }
 
-/** The shortest time for two processor cores to copy every payload once to its receiver. */
+/**
+ * Limit for shared memory: the time in which two processor cores copy every payload once to its
+ * receiver.
+ */
 function copyLimit(): Limit {
   const bytes = 4 * elements;
   const [from, to] = [Buffer.alloc(bytes, 1), Buffer.alloc(bytes, 2)];
@@ -111,8 +120,8 @@ function totalBytes(): number {
 }
 
 /**
- * Milliseconds of each counted run, for both implementations: the longest time of all processes
- * after a barrier, as benchmarks of gloo and OpenMPI take it.
+ * Returns the times, in ms, of all counted runs of the emulator (`ours`) and of gloo. The time of a
+ * run is that of the slowest process after a barrier, as in the benchmarks of gloo and OpenMPI.
  */
 async function runProcesses(
   { over, shares }: Way,
@@ -136,7 +145,8 @@ async function runProcesses(
     for (let run = 0; run < runs; run++) {
       const checked = run === 0 || run === runs - 1;
       const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
-      // Checked runs do not count, because filling the vectors delays processes unequally.
+      // Runs whose sums are checked do not count, because filling the vectors delays the processes
+      // unequally.
       if (checked || run < warmUps) continue;
       ms.ours.push(Math.max(...ran.map((it) => it.ms)));
       if (gloo) ms.gloo.push(await gloo.run());
@@ -176,8 +186,9 @@ const chunkBytes = 128 * 1024;
 const chunks = 8000;
 
 /**
- * Median bytes per second over a bare socket from another process, 128 KiB at a time. `path` is of
- * a unix socket; undefined means TCP on loopback.
+ * Returns the median rate, in bytes per second, at which this process receives bytes from another
+ * process over a bare socket, in chunks of 128 KiB. `path` is the path of a unix socket; if it is
+ * undefined, the socket is TCP on loopback.
  */
 async function socketBandwidth(path: string | undefined): Promise<number> {
   const rates: number[] = [];
@@ -201,7 +212,8 @@ function receiveOnce(path: string | undefined): Promise<number> {
         total += count;
         return true;
       };
-      // Reads as the links do: into a given buffer, so that Node allocates nothing.
+      // Like the links of the emulator, the socket reads into a given buffer, so that Node
+      // allocates nothing.
       const options: ReadInto = { onread: { buffer: () => buffer, callback: took } };
       const socket = new Socket(options);
       socket.on('error', reject);
@@ -223,7 +235,10 @@ type ReadInto = SocketConstructorOpts & {
   };
 };
 
-/** Child process of {@link socketBandwidth}: reports its address and sends bytes to each client. */
+/**
+ * Program of the child process of {@link socketBandwidth}. Reports the address of its socket to the
+ * parent, and sends bytes to each client.
+ */
 function sendBytes(where: string): void {
   const chunk = Buffer.alloc(chunkBytes);
   const server = createServer((socket: Socket) => {

@@ -18,7 +18,10 @@ import { type FabricLayout, layOutFabric, resetFabric } from '../../src/fabric/f
 import { serialElement } from '../../src/fabric/serial-sum.ts';
 import { flatTorus } from '../../src/fabric/torus.ts';
 
-/** Orders to a process of the benchmark, in this sequence. Each has a {@link RankAnswer}. */
+/**
+ * Orders to a process of the benchmark: first `listen`, then `connect`, then any number of `run`.
+ * The process answers each order with a {@link RankAnswer}.
+ */
 export type RankOrder =
   | { readonly kind: 'listen'; readonly task: RankTask }
   | { readonly kind: 'connect'; readonly offers: readonly TensorOffer[] }
@@ -40,7 +43,7 @@ export type RankAnswer =
   /** Milliseconds of the all-reduce in this process, from the end of the barrier on. */
   | { readonly kind: 'ran'; readonly ms: number };
 
-/** Task of the computing thread. */
+/** Task of the second thread of a process (see {@link serveRuns}). */
 interface ThreadTask {
   readonly hosting: Hosting;
   readonly memory: WebAssembly.Memory;
@@ -51,7 +54,9 @@ interface ThreadTask {
 }
 
 const generation = 1;
-/** Elements of the small all-reduce that serves as barrier before the timed one. */
+/**
+ * Number of elements of the small all-reduce that serves as a barrier before the timed all-reduce.
+ */
 const barrierElements = 64;
 const deadlineMs = 20_000;
 const token = new Token(Buffer.from('a token for measuring'));
@@ -59,7 +64,7 @@ const token = new Token(Buffer.from('a token for measuring'));
 if (isMainThread) serveOrders();
 else serveRuns(workerData as ThreadTask);
 
-/** Runs the main thread, which has the sockets and computes the sums. */
+/** Runs the main thread of a process. It owns the sockets and computes the sums. */
 function serveOrders(): void {
   const answer = (it: RankAnswer): void => void process.send?.(it);
   let rank: Awaited<ReturnType<typeof listen>> | undefined;
@@ -146,7 +151,10 @@ function connect(
   });
 }
 
-/** Runs the computing thread: fills vectors, and starts and awaits all-reduces. */
+/**
+ * Runs the second thread of a process. It fills the vectors, starts the all-reduces and waits for
+ * their ends.
+ */
 function serveRuns({ hosting, memory, layout, engine, address, elements }: ThreadTask): void {
   const { torus, self } = hosting;
   const doorbell = new Doorbell(memory, layout, self);
@@ -176,7 +184,10 @@ function serveRuns({ hosting, memory, layout, engine, address, elements }: Threa
   }
 }
 
-/** Element `element` of a chip's vector. Sums of these values depend on their order. */
+/**
+ * Returns element `element` of a chip's vector. The values are such that a sum over chips depends
+ * on the order of the additions.
+ */
 function value(chip: number, element: number): number {
   const hash = Math.imul(element + 1, 2654435761) ^ Math.imul(chip + 1, 40503);
   return Math.fround(hash * 2 ** -31);

@@ -9,8 +9,8 @@ import type { BenchRow } from './row.ts';
 const elements = (25 * 2 ** 20) / 4;
 
 /**
- * Times an all-reduce of 25 MiB over eight workers. The limit is the time to read every vector once
- * and to write every sum once, at the rate at which two threads copy memory.
+ * Times an all-reduce of 25 MiB over eight workers in threads. The limit is the time to read every
+ * vector once and to write every sum once, at the rate at which two threads copy memory.
  */
 export async function run(): Promise<BenchRow[]> {
   const ranks = flatTorus(4, 2);
@@ -28,7 +28,8 @@ async function measure(name: string, torus: Torus, runs: number): Promise<BenchR
     name,
     value: median(ms),
     unit: 'ms',
-    // Each copied byte is read once and written once.
+    // `copyBandwidth` counts a copied byte once, although copying reads it and writes it. So the
+    // machine moves twice as many bytes per second.
     limit: (1000 * moved) / (2 * copyBandwidth),
     limitName: `vectors read and sums written at ${(copyBandwidth / 1e9).toFixed(1)} GB/s of copying`,
     higherIsBetter: false,

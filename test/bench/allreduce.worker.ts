@@ -19,7 +19,10 @@ export interface AllReduceTask {
   readonly stride: number;
   readonly elements: number;
   readonly runs: number;
-  /** Words 0 and 1: the barrier's count and round. */
+  /**
+   * Shared words of the barrier. Word 0 counts the workers that have arrived; word 1 is the number
+   * of the round.
+   */
   readonly barrier: Int32Array;
 }
 
@@ -34,7 +37,7 @@ export interface AllReduceResult {
 const task = workerData as AllReduceTask;
 const copyBytes = 64 * 2 ** 20;
 const copyThreads = 2;
-/** Runs that are not timed, in which the engine compiles the hot functions. */
+/** Number of warm-up runs, which are not timed: the engine compiles the hot functions in them. */
 const warmUpRuns = 7;
 const deadlineMs = 20_000;
 
@@ -66,7 +69,10 @@ function run(): AllReduceResult {
   return { ms: ms.slice(warmUpRuns), copyBandwidth };
 }
 
-/** Element `element` of a chip's vector. Sums of these values depend on their order. */
+/**
+ * Returns element `element` of a chip's vector. The values are such that a sum over chips depends
+ * on the order of the additions.
+ */
 function value(chip: number, element: number): number {
   const hash = Math.imul(element + 1, 2654435761) ^ Math.imul(chip + 1, 40503);
   return Math.fround(hash * 2 ** -31);
@@ -88,7 +94,10 @@ function check(): void {
   }
 }
 
-/** Median bytes per second that two threads copy at once, each between buffers of its own. */
+/**
+ * Returns the bytes per second that two threads together copy at the same time (median). Each
+ * thread copies from one buffer of its own to another.
+ */
 function measureCopy(): number {
   const source = new Uint8Array(task.worker < copyThreads ? copyBytes : 0).fill(1);
   const target = new Uint8Array(source.length);
@@ -103,7 +112,7 @@ function measureCopy(): number {
   return rates.sort((a, b) => a - b)[4] ?? 0;
 }
 
-/** A barrier: waits until all workers have called `meet`. */
+/** Waits at a barrier until all workers have called `meet`. */
 function meet(): void {
   const { barrier, torus } = task;
   const round = Atomics.load(barrier, 1);

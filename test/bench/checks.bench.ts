@@ -33,13 +33,13 @@ const cases: readonly Case[] = [
 
 const topology = { columns: 4, rows: 2 };
 const processors = 2;
-/** Largest share of a step that issue 3 allows for checks, in percent. */
+/** Largest share of the processor time of a step, in percent, that checks may take [issue 3]. */
 const shareMax = 3;
 
 /**
- * Measures the cost of detecting errors: digests of the weights, and CRCs of all bytes between
- * eight processes, at sender and receiver. The unit is percent of the processor time of a step of
- * eight processes.
+ * Measures the share of a step that the detection of errors takes: digests of the weights, and CRCs
+ * of all bytes between eight processes, at sender and receiver. The unit is percent of the
+ * processor time of a step of all eight processes.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
@@ -64,7 +64,10 @@ async function measure(it: Case): Promise<BenchRow> {
   };
 }
 
-/** Median milliseconds of a step of eight processes, from the order to the commit. */
+/**
+ * Returns the median time, in ms, of a step of eight processes, from the master's order to the
+ * commit.
+ */
 async function timeStep({ model, globalBatch, steps }: Case): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), 'pod-bench-'));
   const report = join(dir, 'report.json');
@@ -80,7 +83,7 @@ async function timeStep({ model, globalBatch, steps }: Case): Promise<number> {
   }
 }
 
-/** Milliseconds that one Cloud TPU needs for the digest of its weights. */
+/** Returns the time, in ms, in which one Cloud TPU computes the digest of its weights. */
 function timeDigest(executable: Executable, weights: number): number {
   const bytes = executable.parameters
     .slice(0, weights)
@@ -94,7 +97,7 @@ function timeDigest(executable: Executable, weights: number): number {
   return time(() => digest(1024, bytes / 4, 0n));
 }
 
-/** Processor milliseconds for all CRCs of a step. */
+/** Returns the processor time, in ms, of all CRCs of a step in all processes. */
 function timeCrcs(torus: Torus, executable: Executable): number {
   const elements = executable.buckets.map((bucket) => bucket.elements);
   const { frameBytes } = frameSizes(torus, Math.max(...elements));
@@ -105,9 +108,10 @@ function timeCrcs(torus: Torus, executable: Executable): number {
 }
 
 /**
- * Bytes that go into CRCs in a step. Each byte between processes counts at the receiver, and at the
- * sender unless the sender forwards a received chunk with the CRC of that chunk. In a ring of n a
- * chip forwards n − 2 of the 2 (n − 1) chunks that it sends.
+ * Returns the number of bytes from which CRCs are computed in a step. The receiver computes a CRC
+ * from each byte that comes from another process. The sender does so too, unless it forwards a
+ * received chunk with the CRC of that chunk. In a ring of n chips, a chip forwards n − 2 of the 2
+ * (n − 1) chunks that it sends.
  */
 function checkedBytes(torus: Torus, elements: readonly number[]): number {
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);
@@ -126,7 +130,7 @@ function checkedBytes(torus: Torus, elements: readonly number[]): number {
   return bytes;
 }
 
-/** Median milliseconds of `work`. */
+/** Returns the median time of `work`, in ms. */
 function time(work: () => unknown): number {
   const ms = Array.from({ length: 400 }, () => {
     const since = performance.now();

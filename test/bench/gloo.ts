@@ -4,11 +4,17 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { at } from '../../src/numerics/assert.ts';
 
-/** gloo's all-reduce in separate processes. Its runs alternate with those of the emulator. */
+/**
+ * The all-reduce of gloo in separate processes. Its runs alternate with runs of the emulator's
+ * all-reduce.
+ */
 export interface Gloo {
   /** Version of torch. */
   readonly version: string;
-  /** Runs one all-reduce. Returns the longest time of all ranks after a barrier, in ms. */
+  /**
+   * Runs one all-reduce in all processes. Returns the time of the slowest process after a barrier,
+   * in ms.
+   */
   run(): Promise<number>;
   close(): void;
 }

@@ -9,18 +9,18 @@ export interface MatmulBenchOptions {
   readonly samples?: number;
   /** Measures only shapes whose names contain this text. */
   readonly only?: string;
-  /** False selects the build without fused multiply-adds. Default: true. */
+  /** False selects the build of the kernel without fused multiply-adds. Default: true. */
   readonly relaxed?: boolean;
 }
 
-/** A dense operand with the layout [rows, depth], or [depth, rows] if `turned`. */
+/** A dense operand with the layout [rows, depth], or [depth, rows] if `turned` (transposed). */
 interface Matrix {
   readonly kind: 'matrix';
   readonly turned: boolean;
 }
 /**
- * An operand whose row is a 3×3 window at a place of an image: A[(image, oh, ow), (kh, kw, ci)],
- * over images of height × width × features.
+ * An operand whose rows are the 3×3 windows of images: A[(image, oh, ow), (kh, kw, ci)]. The images
+ * have height × width × features.
  */
 interface Windows {
   readonly kind: 'windows';
@@ -28,7 +28,10 @@ interface Windows {
   readonly height: number;
   readonly width: number;
   readonly features: number;
-  /** True for a weight gradient: rows are the places in a window, depth is the windows. */
+  /**
+   * True for the operand of a weight gradient, which is transposed: A[(kh, kw, ci), (image, oh,
+   * ow)].
+   */
   readonly turned: boolean;
 }
 
@@ -40,7 +43,7 @@ interface Shape {
   readonly segments: number;
   readonly lhs: Matrix | Windows;
   readonly rhs: Matrix;
-  /** Share of values of `lhs` that are not zero, such as after a ReLU. Default: 1. */
+  /** Share of the values of `lhs` that are not zero. After a ReLU it is less than 1. Default: 1. */
   readonly lhsDensity?: number;
   readonly rhsDensity?: number;
 }
@@ -68,7 +71,10 @@ function convolution(name: string, n: number, lhs: Windows): Shape {
   return { name, m, n, k, segments: 1, lhs, rhs: straight };
 }
 
-/** Three cubes, and the matmuls of `mlp` and `cnn` in a step on each of eight Cloud TPUs. */
+/**
+ * Matmuls to measure: three cubes (m = n = k), and the matmuls of `mlp` and `cnn` in a step on each
+ * of eight Cloud TPUs.
+ */
 const shapes: readonly Shape[] = [
   dense('256³', 256, 256, 256),
   dense('512³', 512, 512, 512),
@@ -85,7 +91,8 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 forward', 32, 128, 9216),
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
-  // Densities as in training: a ReLU leaves half; the gradient of a pool leaves a quarter of that.
+  // Shares of nonzero values as in training: a ReLU leaves about half; the gradient of a max-pool
+  // leaves about a quarter of those.
   {
     ...convolution('cnn conv2 forward, sparse, zeros counted', 64, windows(32, 26, 32)),
     lhsDensity: 0.5,
@@ -105,12 +112,16 @@ const shapes: readonly Shape[] = [
   },
 ];
 
-/** Fewest operations of a sample, so that the state of the caches at its start matters little. */
+/**
+ * Smallest number of operations in a sample. It is large, so that the state of the caches at the
+ * start of the sample matters little.
+ */
 const operationsOfSample = 2e8;
 
 /**
  * Measures GF/s of the fast MXU with bf16 multiplicands on one thread. The limit is the 128-bit FMA
- * peak. Samples of the cubes alternate with samples of the peak; then those of the networks do.
+ * peak of this machine. Samples of the peak alternate with samples of the cubes, and later with
+ * samples of the networks' matmuls.
  */
 export async function run(options: MatmulBenchOptions = {}): Promise<BenchRow[]> {
   const { only = '' } = options;
@@ -157,7 +168,10 @@ interface Timed {
   run(): void;
 }
 
-/** Median rate of each run in Gop/s. Samples alternate, so that other load disturbs all alike. */
+/**
+ * Returns the median rate of each run in Gop/s. Samples of the runs alternate, so that the load of
+ * other programs disturbs all runs equally.
+ */
 function rated(runs: readonly Timed[], samples: number): number[] {
   const repeats = runs.map(({ operations }) => Math.max(1, Math.round(2e7 / operations)));
   const rates = runs.map(() => [] as number[]);

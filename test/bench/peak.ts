@@ -3,8 +3,8 @@ import { wasm } from '../../src/chip/kernels/peak.wasm.ts';
 
 interface PeakKernels {
   /**
-   * Runs 12 independent chains of 4-wide fused multiply-adds in registers: 96 operations in each of
-   * `turns`.
+   * Runs `turns` turns. A turn is 12 independent 4-wide fused multiply-adds in registers, which are
+   * 96 operations.
    */
   fusedPeak(turns: number, factor: number, term: number): number;
 }

@@ -3,7 +3,9 @@ import { dirname, join, resolve } from 'node:path';
 import { quantiles } from '../../src/experiment/statistics.ts';
 import type { BenchRow } from './row.ts';
 
-/** The part of TensorFlow.js that this benchmark uses: tensors, `Tfjs` and `TfjsWasm`. */
+/**
+ * Types for the part of TensorFlow.js that this benchmark uses: `Tensor`, `Tfjs` and `TfjsWasm`.
+ */
 interface Tensor {
   dispose(): void;
 }
@@ -19,9 +21,9 @@ interface TfjsWasm {
 }
 
 /**
- * Times the same matmuls with TensorFlow.js on WebAssembly, on one thread. `ours` has the
- * emulator's GF/s of the same run, by name. `folder` must have `@tensorflow/tfjs-core` and
- * `@tensorflow/tfjs-backend-wasm` installed.
+ * Times matmuls of TensorFlow.js on WebAssembly, on one thread, in three sizes that matmul.bench.ts
+ * measures too. `ours` has the emulator's GF/s of these matmuls, by name. `folder` must have
+ * `@tensorflow/tfjs-core` and `@tensorflow/tfjs-backend-wasm` installed.
  */
 export async function run(folder: string, ours: ReadonlyMap<string, number>): Promise<BenchRow[]> {
   const load = createRequire(resolve(folder, 'package.json'));

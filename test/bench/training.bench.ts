@@ -6,7 +6,10 @@ import { quantiles } from '../../src/experiment/statistics.ts';
 import { fusedPeakSample } from './peak.ts';
 import type { BenchRow } from './row.ts';
 
-/** A training run to time. Warm-up steps load the data and let the engine compile. */
+/**
+ * A training run to time. It begins with warm-up steps, which load the data and let the engine
+ * compile, and which are not timed.
+ */
 interface Case {
   readonly model: 'mlp' | 'cnn';
   readonly globalBatch: number;
@@ -35,9 +38,9 @@ const cases: readonly Case[] = [
 ];
 
 /**
- * Measures images per second of training on eight Cloud TPUs, as the median over whole steps, from
- * order to commit. The limit is the rate of two processors that only compute the flops of the
- * matmuls, at the 128-bit FMA peak measured in the same run.
+ * Measures images per second of training on eight Cloud TPUs, as the median over whole steps. A
+ * step lasts from the master's order to the commit. The limit is the rate of two processors that
+ * compute only the flops of the matmuls, at the 128-bit FMA peak measured in the same run.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];

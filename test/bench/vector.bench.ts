@@ -13,12 +13,19 @@ export interface VectorBenchOptions {
   readonly only?: string;
 }
 
-/** A fused loop of a training step. It runs on one copy after another, as on a Cloud TPU. */
+/**
+ * A fused loop of a training step. On a Cloud TPU the loop runs for one core after another, each
+ * with its own copies of the arrays. `copies` is the number of cores, or 1 for arrays that all
+ * cores share.
+ */
 interface Case {
   readonly name: string;
   readonly body: HloComputation;
   readonly copies: number;
-  /** By target: the parameter whose memory the target takes. Targets without one have their own. */
+  /**
+   * For each target of the loop, the index of the parameter whose memory the target overwrites. If
+   * undefined, the target has memory of its own.
+   */
   readonly shares?: readonly number[];
 }
 
@@ -27,7 +34,7 @@ const perCore = 4;
 
 /**
  * Measures GB/s that the fused loops of a training step read and write. The limit is the rate at
- * which this machine copies as many bytes in the same memory.
+ * which this machine copies the same number of bytes in the same memory.
  */
 export async function run(options: VectorBenchOptions = {}): Promise<BenchRow[]> {
   const { samples = 31, only = '' } = options;
@@ -153,7 +160,10 @@ function zeros({ dims }: ArrayShape): HloInstruction {
   return b.full('f32', dims, 0);
 }
 
-/** The addresses of each call, one call a copy, and the bytes that all calls read and write. */
+/**
+ * Lays out the arrays of a loop in memory. Returns the addresses for each call, with one call for
+ * each copy, and the number of bytes that all calls together read and write.
+ */
 function placed({ body, copies, shares = [] }: Case): {
   readonly calls: readonly (readonly number[])[];
   readonly bytes: number;
@@ -186,7 +196,10 @@ function fill(memory: WebAssembly.Memory): void {
   for (let i = 0; i < words.length; i++) words[i] = (Math.imul(i, 0x9e37_79b1) >>> 24) / 128 - 1;
 }
 
-/** Median rate of each run in GB/s. Samples alternate, so that other load disturbs all alike. */
+/**
+ * Returns the median rate of each run in GB/s. Samples of the runs alternate, so that the load of
+ * other programs disturbs all runs equally.
+ */
 function rates(samples: number, bytes: number, runs: readonly (() => void)[]): number[] {
   const repeats = Math.max(1, Math.round(2e7 / bytes));
   const found = runs.map(() => [] as number[]);

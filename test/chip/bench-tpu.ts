@@ -6,12 +6,13 @@ import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 
-/** One Cloud TPU under test: the test feeds it, and no other Cloud TPU is on its network. */
+/** One Cloud TPU under test. The test feeds its infeed. Its network has no other Cloud TPU. */
 export interface BenchTpu {
   readonly cores: CloudTpuCores;
   /**
-   * Runs a step. `feed[core][element]` has the bytes of the infeed. Returns the bytes of the
-   * outfeed as `[element][core]`, with one entry for a shared element.
+   * Runs a step. `feed[core][element]` has the bytes of an element of the infeed. Returns the bytes
+   * of the outfeed as `[element][core]`. If all cores share an element, only core 0 has an entry
+   * for it.
    */
   step(feed: readonly (readonly Uint8Array[])[]): Uint8Array[][];
   readonly beats: () => number;
@@ -69,7 +70,10 @@ export function benchTpu(executable: Executable, options: BenchOptions = {}): Be
     },
   };
 
-  /** All-reduce of a single Cloud TPU: ((chip 0 + chip 1) + chip 2) + chip 3, in chip 0's copy. */
+  /**
+   * All-reduce of a single Cloud TPU. Writes ((chip 0 + chip 1) + chip 2) + chip 3 to the vector of
+   * chip 0.
+   */
   function sumChips(bucket: number): void {
     const { buffer, elements } = executable.buckets[bucket]!;
     const { offset, stride } = executable.buffers[buffer]!;

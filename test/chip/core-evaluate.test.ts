@@ -103,7 +103,9 @@ function foundOf(
   }));
 }
 
-/** All values as text, in which −0 and +0 differ and all NaNs are equal. */
+/**
+ * Returns the results and the outfeed as text, in which −0 and +0 differ and all NaNs are equal.
+ */
 function bitsOf({ results, outfeed }: Outcome): string[] {
   return [...results, ...outfeed].map((it) => {
     const values = valuesOf(it).map((value) => (Object.is(value, -0) ? '-0' : String(value)));

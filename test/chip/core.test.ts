@@ -49,7 +49,9 @@ const kinds = fc.constantFrom<[Copies, Copies, Copies]>(
   ['core', 'core', 'chip'],
 );
 
-/** Pseudo-random numbers in ±2, of which no product underflows. */
+/**
+ * Returns pseudo-random numbers from −2 to 2, chosen so that no product of two of them underflows.
+ */
 function values(seed: number, count: number): Float32Array {
   return Float32Array.from({ length: count }, (_, i) => {
     const [word] = philox([i, 0, 0, 0], [seed, 0]);

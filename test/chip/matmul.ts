@@ -1,7 +1,10 @@
 import type { Multiplicands, MxuCall } from '../../src/chip/mxu.ts';
 import { roundToBf16 } from '../../src/numerics/bf16.ts';
 
-/** A matmul with its operands and offset tables, before they lie in a WebAssembly memory. */
+/**
+ * A matmul with its operands and offset tables, as a test makes it before it writes them to a
+ * WebAssembly memory.
+ */
 export interface Case {
   readonly m: number;
   readonly n: number;
@@ -12,14 +15,20 @@ export interface Case {
   readonly lhsDepthOffsets: Int32Array;
   readonly rhsDepthOffsets: Int32Array;
   readonly columnOffsets: Int32Array;
-  /** All segments, `lhsSegment` elements each. The tables need not use every element. */
+  /**
+   * Elements of the left operand: all segments one after another, `lhsSegment` elements each. The
+   * offset tables need not use every element.
+   */
   readonly lhs: Float32Array;
   readonly rhs: Float32Array;
   readonly lhsSegment: number;
   readonly rhsSegment: number;
 }
 
-/** The result of a matmul by its definition: products in f64, rounded; sums in f32. */
+/**
+ * Returns the result of a matmul by its definition: each product is computed in f64 and rounded to
+ * f32, and sums are in f32, in tiles of 128.
+ */
 export function defined(it: Case): Float32Array {
   const round = it.multiplicands === 'bf16' ? roundToBf16 : (value: number) => value;
   const result = new Float32Array(it.m * it.n);
@@ -47,7 +56,9 @@ export function defined(it: Case): Float32Array {
   return result;
 }
 
-/** Writes operands and tables of a case to memory, one after another from `address` on. */
+/**
+ * Writes the operands and tables of a case to memory, one after another, beginning at `address`.
+ */
 export function placed(it: Case, memory: WebAssembly.Memory, address: number): MxuCall {
   let end = address;
   const put = (words: Float32Array | Int32Array): number => {
@@ -76,7 +87,7 @@ export function placed(it: Case, memory: WebAssembly.Memory, address: number): M
   };
 }
 
-/** The bits of the result after a call. All NaNs have the same bits. */
+/** Returns the bits of the result after a call. All NaNs have the same bits. */
 export function resultBits(call: MxuCall, memory: WebAssembly.Memory): Uint32Array {
   return bitsOf(new Float32Array(memory.buffer, call.result, call.m * call.n));
 }

@@ -12,7 +12,10 @@ const fused = fastMxu(memory, { relaxed }, 0);
 const plain = fastMxu(memory, { relaxed: false }, 0);
 const systolic = systolicMxu(memory);
 
-/** Generators of operands' numbers: ordinary ones, and those at the limits of f32 and bf16. */
+/**
+ * Generators of the numbers in operands: ordinary numbers, and numbers at the limits of f32 and
+ * bf16.
+ */
 const ordinary = fc.float({ min: -4, max: 4, noNaN: true });
 const subnormal = fc.integer({ min: -0x7f_ffff, max: 0x7f_ffff }).map((i) => i * 2 ** -149);
 const scaled = fc
@@ -50,7 +53,10 @@ const kinds = [
   fc.oneof(ordinary, subnormal, scaled, special),
 ];
 
-/** A table of `count` offsets: affine, or runs with gaps, or arbitrary offsets. */
+/**
+ * Arbitrary tables of `count` offsets: with equal steps, or in runs of consecutive offsets with
+ * gaps between them, or random.
+ */
 function offsets(count: number): fc.Arbitrary<Int32Array> {
   const affine = fc
     .constantFrom(1, 2, 7)
@@ -89,7 +95,10 @@ function cases(sizes: readonly [number, number, number, number]): fc.Arbitrary<C
     );
 }
 
-/** Large matmuls of operands with many zeros, some with a single special value. */
+/**
+ * Arbitrary large matmuls whose operands have many zeros. Some operands have one special value,
+ * such as infinity.
+ */
 function sparseCases(): fc.Arbitrary<Case> {
   const share = fc.constantFrom(0.1, 0.3, 1);
   return fc
@@ -122,7 +131,10 @@ function sparseCases(): fc.Arbitrary<Case> {
     });
 }
 
-/** Numbers of which only a share is not ±0. Some arrays have one special value. */
+/**
+ * Arbitrary arrays in which only the given share of the numbers is not ±0. Some arrays have one
+ * special value, such as infinity.
+ */
 function thinned(count: number, share: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   const odd = fc.oneof(special, subnormal, scaled);
   return fc
@@ -142,7 +154,7 @@ function span(a: Int32Array, b: Int32Array): number {
   return Math.max(...a) + Math.max(...b) + 1;
 }
 
-/** `count` numbers: 64 random ones, repeated in an irregular order. */
+/** Arbitrary arrays of `count` numbers: 64 random numbers, repeated in an irregular order. */
 function words(count: number, only?: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   return fc
     .constantFrom(...(only === undefined ? kinds : [only]))
@@ -199,7 +211,10 @@ describe('the MXU computes the bits of the definition', () => {
       { numRuns: 10 },
     );
   });
-  /** A case whose rows overlap, as windows do. In operand `side` one value in `every` is not 0. */
+  /**
+   * Returns a matmul of which an operand has overlapping rows, like the windows of an image. In the
+   * operand `side` only one value in `every` is not 0.
+   */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {
     const [m, n, k] = [192, 64, 900];
     const affine = (count: number, step: number) =>
@@ -258,7 +273,10 @@ describe('the MXU computes the bits of the definition', () => {
     );
   });
 
-  /** A matmul whose elements are all the dot product of `lhs` and `rhs`. It fills whole panels. */
+  /**
+   * Returns a matmul of which every element is the dot product of `lhs` and `rhs`. Its size is such
+   * that the kernel computes whole panels only.
+   */
   function chain(lhs: readonly number[], rhs: readonly number[]): Case {
     const [m, n, k] = [12, 16, lhs.length];
     return {

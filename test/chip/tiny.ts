@@ -54,7 +54,10 @@ export class Tiny {
     return id;
   }
 
-  /** Adds a buffer for a parameter's value after the step. Without it updates are in place. */
+  /**
+   * Adds a buffer for the value that a parameter has after the step. Without such a buffer, the
+   * step overwrites the parameter in place.
+   */
   next(parameter: BufferId): BufferId {
     const id = this.buffer(this.#buffers[parameter]!.shape, 'shared', 'parameter');
     this.#next.set(parameter, id);
@@ -85,7 +88,7 @@ export class Tiny {
     return this.#tables.push(Int32Array.from(values)) - 1;
   }
 
-  /** Adds target[b, m, n] = lhs[b, m, k] · rhs[b, k, n], all row-major. */
+  /** Adds a matmul: target[b, m, n] = lhs[b, m, k] · rhs[b, k, n], all row-major. */
   matmul(
     lhs: BufferId,
     rhs: BufferId,
@@ -122,7 +125,10 @@ export class Tiny {
     });
   }
 
-  /** Adds an all-reduce of a `chip` buffer. Returns the `shared` buffer with the sum. */
+  /**
+   * Adds an all-reduce of a buffer that each chip has a copy of. Returns a buffer with the sum,
+   * which all chips of the Cloud TPU share.
+   */
   allReduce(buffer: BufferId): BufferId {
     const { shape, offset, bytes } = this.#buffers[buffer]!;
     const elements = elementCount(shape);

@@ -153,7 +153,7 @@ describe('an export is refused before it reads or writes anything', () => {
         code: 'bad-flag',
         exitCode: 2,
         message: expect.stringMatching(
-          /^--output: expected no file or folder of the checkpoints in .*, found .*; name another file$/,
+          /^--output: expected a path that is not part of the checkpoints in .*, found .*; name another file$/,
         ),
       });
     }
@@ -207,9 +207,9 @@ describe('checkpoint flags of pod train', () => {
   });
 
   test.each<[RawOptions, RegExp]>([
-    [{ resume: true }, /^--resume: expected a --checkpoint directory with it$/],
-    [{ every: '5' }, /^--every: expected a --checkpoint directory with it$/],
-    [{ keep: '5' }, /^--keep: expected a --checkpoint directory with it$/],
+    [{ resume: true }, /^--resume: expected --checkpoint DIR too, found none$/],
+    [{ every: '5' }, /^--every: expected --checkpoint DIR too, found none$/],
+    [{ keep: '5' }, /^--keep: expected --checkpoint DIR too, found none$/],
     [{ checkpoint: 'dir', every: '0' }, /^--every: expected at least 1/],
     [{ checkpoint: 'dir', keep: 'all' }, /^--keep: expected a whole number/],
     [{ checkpoint: '' }, /^--checkpoint: expected some text/],

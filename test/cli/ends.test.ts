@@ -30,7 +30,9 @@ describe('a signal ends a run after the current step, and the exit code depends 
     pod.kill(signal);
     const { code: found, stdout, stderr } = await ended;
     expect(found).toBe(code);
-    expect(stderr).toContain(`pod: ${signal}: ending after this step; once more ends at once`);
+    expect(stderr).toContain(
+      `pod: ${signal}: the run ends after this step; a second signal ends it at once`,
+    );
     expect(stdout).toContain('stopped after step 2 of 2; saved');
     expect(stdout).not.toContain('held-out accuracy');
     expect(readdirSync(join(folder, 'ck'))).toContain('step-0000002');

@@ -14,8 +14,8 @@ const commands = ['train', 'compile', 'up', 'doctor', 'devices', 'status', 'jobs
 const daemons = ['master', 'worker', 'supervisor'].map((it) => `cluster/${it}/main.cjs`);
 
 /**
- * Files with syntax that any version of Node can read: the first file of each program, which checks
- * the version, and the files that it loads for the check.
+ * Files with syntax that any version of Node can read. These are the first file of each program,
+ * which checks the version of Node, and the files that the first file loads for this check.
  */
 const beginnings = [
   ...[pod, 'src/cli/main.js', 'cluster/host/engine.cjs', 'cluster/host/engine.js'],
@@ -94,7 +94,8 @@ for (const { path, version } of current) {
   test.each(Object.entries(lacking).filter(([flag]) => isKnown(path, flag)))(
     `Node ${version} %s: every program names the missing feature and ends with exit code 2`,
     async (flag, line) => {
-      // One flag is tried with all commands and programs, the others with one of each.
+      // The flag --jitless is tried with all commands and programs, each other flag with one
+      // command and one program.
       const some = flag === '--jitless' ? commands.filter((it) => it !== 'doctor') : ['train'];
       const programs = flag === '--jitless' ? daemons : daemons.slice(1, 2);
       const all = await Promise.all([
@@ -136,7 +137,7 @@ test('Node without the permission to start threads is refused', async () => {
   );
 });
 
-/** Returns flags of Node with which an import of `commander` finds another module. */
+/** Returns flags of Node that make an import of `commander` load the module `module` instead. */
 function insteadOfCommander(module: string): string[] {
   const hook = `export const resolve = (name, context, next) =>
     next(name === 'commander' ? ${JSON.stringify(module)} : name, context)`;
@@ -150,7 +151,7 @@ test('a program without its packages says how to install them', async () => {
   const { code, stderr } = await run({ flags, words: ['devices'] });
   expect(code).toBe(5);
   expect(stderr).toMatch(
-    /^pod: io: the program could not be loaded: .*commander.*; npm ci installs/,
+    /^pod: io: the program could not be loaded: .*commander.*; run npm ci, which installs/,
   );
 });
 
@@ -189,7 +190,7 @@ test.runIf(isLinux)(
       );
       for (const { code, stderr } of all) {
         expect(stderr).toMatch(
-          /^pod: out-of-memory: .*expected .* of free addresses.*\(ulimit -v \d+\)/,
+          /^pod: out-of-memory: .*expected .* of free address space.*\(ulimit -v \d+\)/,
         );
         expect([kiB, code]).toEqual([kiB, 4]);
       }
@@ -213,7 +214,7 @@ test.runIf(isLinux)(
       );
       for (const ended of [train, up]) {
         expect(ended?.stderr).toMatch(
-          /^pod: out-of-memory: .*expected .* of free data.*\(ulimit -d \d+\); ulimit -d unlimited.*\n$/,
+          /^pod: out-of-memory: .*expected .* of free memory for data.*\(ulimit -d \d+\); .*ulimit -d unlimited.*\n$/,
         );
         expect([kiB, ended?.code]).toEqual([kiB, 4]);
       }
@@ -230,7 +231,7 @@ test.runIf(isLinux)(
     for (const [limit, message] of [
       [
         gone,
-        /^pod: io: expected a folder to start in, found none: it was removed; change to another/,
+        /^pod: io: expected a current folder that exists, found a folder that was removed; change to another/,
       ],
       [
         'ulimit -n 100',
@@ -243,7 +244,7 @@ test.runIf(isLinux)(
       }
       const doctor = await limited(limit, ['doctor']);
       expect([limit, doctor.code]).toEqual([limit, 2]);
-      expect(doctor.stdout).toMatch(/^no {2}(open files|present folder) /m);
+      expect(doctor.stdout).toMatch(/^no {2}(open files|current folder) /m);
     }
   },
 );
@@ -309,7 +310,10 @@ function run({
   );
 }
 
-/** Runs the command under a limit. After 60 s the command is killed and has no exit code. */
+/**
+ * Runs `pod` in a shell after the command `limit`, such as `ulimit -v 2000000`. After 60 s `pod` is
+ * killed and has no exit code.
+ */
 function limited(
   limit: string,
   words: readonly string[],

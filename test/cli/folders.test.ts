@@ -32,7 +32,10 @@ function checkpoints(): string[] {
   return existsSync(directory) ? readdirSync(directory).filter((it) => /^step-/.test(it)) : [];
 }
 
-/** Returns all names in the folder with sizes, times and checksums, to compare before and after. */
+/**
+ * Returns all names in the folder with their sizes, times and checksums. Tests compare this text
+ * before and after a command.
+ */
 function listing(): string {
   const line =
     'find . -printf "%p %y %s %T@\\n" | sort; find . -type f -exec sha256sum {} + | sort';
@@ -64,7 +67,9 @@ describe('a folder of checkpoints while a run writes to it', () => {
       const { code, stderr } = await shell(`$pod ${command} ${tiny} --steps 3 --checkpoint ck`, {
         cwd: folder,
       });
-      expect(stderr).toMatch(/^pod: in-use: ck: in use by process \d+; wait for its end, or /);
+      expect(stderr).toMatch(
+        /^pod: in-use: ck: in use by process \d+; wait until that process has ended, or /,
+      );
       expect(stderr).toContain(`process ${writer.pid};`);
       expect(code).toBe(2);
       expect(existsSync(join(folder, '.pod'))).toBe(false);
@@ -78,7 +83,7 @@ describe('a folder of checkpoints while a run writes to it', () => {
     writer.kill('SIGTERM');
     const { code, stdout, stderr } = await again;
     expect(stderr).not.toContain('in-use');
-    expect(stdout).toContain('goes on from step-');
+    expect(stdout).toContain('continues from step-');
     expect(code).toBe(143);
   });
 
@@ -98,7 +103,7 @@ describe('a folder of checkpoints while a run writes to it', () => {
 
 /**
  * Expects that a command is refused with `code` and does not change the folder. If the command
- * names `ck`, the folder has checkpoints there.
+ * names the folder `ck`, checkpoints are put there first.
  */
 async function expectRefused(command: string, code: string): Promise<void> {
   writeFileSync(join(folder, 'file'), 'of the user\n');
@@ -164,7 +169,7 @@ test('a report and a log belong to one run at a time, and are free once its proc
   for (const command of ['train --report l', 'up --report r', 'up --dir new --report l']) {
     const { code, stderr } = await shell(`$pod ${command} ${tiny} --steps 1`, { cwd: folder });
     expect(stderr).toMatch(
-      /^pod: in-use: --report [lr]: in use by process \d+; wait for its end\n$/,
+      /^pod: in-use: --report [lr]: in use by process \d+; wait until that process has ended\n$/,
     );
     expect(code).toBe(2);
   }
@@ -197,7 +202,7 @@ test('a run does not start over in a folder whose checkpoints are all damaged', 
   const before = listing();
   const { code, stderr } = await shell(`${train} --steps 6 --resume`, { cwd: folder });
   expect(stderr).toMatch(
-    /^pod: bad-data: no checkpoint to resume from can be used: step-0000003: /,
+    /^pod: bad-data: no checkpoint in the directory can be resumed: step-0000003: /,
   );
   expect(code).toBe(2);
   expect(listing()).toBe(before);

@@ -43,18 +43,18 @@ test('a redirect is returned as an answer and not followed', async () => {
 
 test('a server that never answers and one whose answer never ends are given up at the deadline', async () => {
   const silent = await listen(createTcpServer());
-  await expectNone(silent, /^no answer from \S+: none within 0.2 s$/, { answerMsMax: 200 });
+  await expectNone(silent, /^no answer from \S+: timed out after 0.2 s$/, { answerMsMax: 200 });
   const endless = await serve((_, answer) => {
     const timer = setInterval(() => answer.write('more '), 20);
     answer.on('close', () => clearInterval(timer));
   });
-  await expectNone(endless, /none within 0.3 s$/, { answerMsMax: 300 });
+  await expectNone(endless, /timed out after 0.3 s$/, { answerMsMax: 300 });
 });
 
 test('an answer that is too long is not read to its end', async () => {
   const origin = await serve((_, answer) => answer.end('x'.repeat(5000)));
   const most = { answerBytesMax: 1000 };
-  await expectNone(origin, /an answer of more than 1000 bytes$/, most);
+  await expectNone(origin, /the answer has more than 1000 bytes$/, most);
 });
 
 test('no server, no HTTP and too long headers each give an error of one line', async () => {
@@ -120,7 +120,9 @@ test('requests to loopback do not use the global agent of Node', async () => {
   }
 });
 
-/** Environments that tell Node to use a proxy. Requests to loopback must not use it. */
+/**
+ * Environments that tell Node to use a proxy. Requests to loopback must not go through the proxy.
+ */
 const proxied: Readonly<Record<string, (proxy: string) => NodeJS.ProcessEnv>> = {
   'HTTP_PROXY and NODE_USE_ENV_PROXY': (it) => ({ HTTP_PROXY: it, NODE_USE_ENV_PROXY: '1' }),
   'http_proxy and --use-env-proxy': (it) => ({ http_proxy: it, NODE_OPTIONS: '--use-env-proxy' }),

@@ -44,7 +44,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Starts a master with the jobs that the folder holds, and its API on port `at`. */
+/** Starts a master that continues the jobs in the folder. Its API listens on port `at`. */
 async function startMaster(at: number): Promise<void> {
   const { token } = readToken({ POD_TOKEN_FILE: join(folder, 'token') });
   master = await startServer(folder, undefined, Date.now);
@@ -99,7 +99,7 @@ test('pod submit, jobs, logs and cancel work together', async () => {
   await pod('cancel', 'job-2', ...inFolder());
   await master.runner.fail(new PodError('diverged', 'step 3: it diverged'));
   await pod('cancel', 'job-3', ...inFolder());
-  expect(output).toBe('job-2: it is cancelled\njob-3: it ends after its present step\n');
+  expect(output).toBe('job-2: the job is cancelled\njob-3: the job ends after its present step\n');
 
   output = '';
   await pod('jobs', ...inFolder());
@@ -144,7 +144,8 @@ test('pod jobs lists all jobs in order, also when they need several answers of t
 
 describe('pod submit --wait', () => {
   /**
-   * Runs `pod submit --wait`, does `work` once the job runs, and returns the error or undefined.
+   * Runs `pod submit --wait`, and does `work` once the job runs. Returns the error of `pod submit`,
+   * or undefined if it succeeds.
    */
   async function waiting(flags: readonly string[], work: () => Promise<void>): Promise<unknown> {
     const ended = pod('submit', '--wait', ...flags, ...inFolder(), '--', '--steps', '2').then(
@@ -295,7 +296,9 @@ describe('an error of a job command is one line', () => {
     await writeFile(file, 'a token that others know', { mode: 0o600 });
     const error = await refusal('jobs', ...inFolder(), '--token-file', file);
     expect(error).toMatchObject({ code: 'unauthorized', exitCode: 2 });
-    expect(error.message).toMatch(/refused: wrong token; --token-file or POD_TOKEN_FILE names/);
+    expect(error.message).toMatch(
+      /refused the request: wrong token; name the file of the token by --token-file/,
+    );
   });
 
   test('a job that has ended', async () => {

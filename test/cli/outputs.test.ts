@@ -27,12 +27,28 @@ const tiny = '$pod train --model mlp --tpus 1 --steps 3 --global-batch 8 --evalu
 
 describe('an impossible output is refused before the run, and no file changes', () => {
   test.each<[string, Readonly<Record<string, string>>, RegExp]>([
-    ['one file twice', { log: 'new', report: 'new' }, /expected another file than --report/],
-    ['one file by a hard link', { log: 'old', report: 'hard' }, /another file than --report/],
-    ['one file by a link', { log: 'old', report: 'soft' }, /another file than --report/],
-    ['a link to what is not there yet', { log: 'later', report: 'soon' }, /another file than/],
-    ['the settings', { report: 'run.yaml', config: 'run.yaml' }, /no file that --config reads/],
-    ['the data', { log: 't10k-images-idx3-ubyte', data: 'mnist:.' }, /no file that --data reads/],
+    [
+      'one file twice',
+      { log: 'new', report: 'new' },
+      /expected a file other than that of --report/,
+    ],
+    [
+      'one file by a hard link',
+      { log: 'old', report: 'hard' },
+      /a file other than that of --report/,
+    ],
+    ['one file by a link', { log: 'old', report: 'soft' }, /a file other than that of --report/],
+    ['a link to what is not there yet', { log: 'later', report: 'soon' }, /a file other than/],
+    [
+      'the settings',
+      { report: 'run.yaml', config: 'run.yaml' },
+      /a file that --config does not read/,
+    ],
+    [
+      'the data',
+      { log: 't10k-images-idx3-ubyte', data: 'mnist:.' },
+      /a file that --data does not read/,
+    ],
     ['a checkpoint', { log: 'ck/step-0000001/w', checkpoint: 'ck' }, /of --checkpoint/],
     ['a name of a checkpoint', { log: 'ck/.lock', checkpoint: 'ck' }, /of --checkpoint/],
     ['the folder of checkpoints', { log: 'no', checkpoint: 'no' }, /of --checkpoint/],
@@ -63,7 +79,7 @@ describe('an impossible output is refused before the run, and no file changes', 
 
   test('the file that standard output is redirected to, and a pipe without a reader', async () => {
     const cases = [
-      [`${tiny} --log run.log >run.log`, 2, /expected another file than standard output/],
+      [`${tiny} --log run.log >run.log`, 2, /expected a file other than standard output/],
       [`mkfifo p; ${tiny} --log p`, 5, /--log p: could not be opened: nobody reads the pipe/],
       [`mkfifo q; ${tiny} --report q`, 5, /--report q: could not be opened: nobody reads the pipe/],
     ] as const;

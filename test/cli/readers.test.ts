@@ -50,7 +50,7 @@ describe('a damaged list of processes', () => {
       const { code, stdout, stderr } = await pod(command);
       expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
       expect(stderr).toMatch(
-        /^pod: bad-data: \.pod\/processes: expected a list [^\n]*remove it\n$/,
+        /^pod: bad-data: \.pod\/processes: expected a list [^\n]*remove this file\n$/,
       );
       expect(stderr).toContain(`found ${kind}`);
     }
@@ -63,7 +63,9 @@ describe('a damaged list of processes', () => {
     const holder = await holdFolder();
     const { code, stderr } = await pod('down');
     expect(code).toBe(2);
-    expect(stderr).toContain(`found an empty file; ended ${holder.pid}, ${worker.pid};`);
+    expect(stderr).toContain(
+      `found an empty file; ended the processes ${holder.pid}, ${worker.pid};`,
+    );
     expect([holder.signalCode, worker.signalCode]).toEqual(['SIGTERM', 'SIGTERM']);
   });
 
@@ -75,7 +77,7 @@ describe('a damaged list of processes', () => {
     lock.release();
     expect(code).toBe(2);
     expect(stdout).toContain(', generation 1');
-    expect(stderr).toContain('found an empty file; the pod runs, held by a test (pid');
+    expect(stderr).toContain('found an empty file; the pod is running, as a test (pid');
   });
 });
 
@@ -107,7 +109,7 @@ test.each([9_999_999, -5, 0])('port %d in pod.json is refused', async (apiPort) 
   for (const command of ['status', 'metrics', 'jobs']) {
     const { code, stderr } = await pod(command);
     expect(code).toBe(2);
-    expect(stderr).toMatch(/^pod: bad-data: \.pod\/pod\.json: it is damaged: apiPort: Too /);
+    expect(stderr).toMatch(/^pod: bad-data: \.pod\/pod\.json: the file is damaged: apiPort: Too /);
   }
 });
 
@@ -185,7 +187,9 @@ describe('the log of a job', () => {
 
   test('is refused when its offset does not advance', async () => {
     pieces = [{ text: 'again\n', next: 0, hasEnded: false }];
-    await expect(read()).rejects.toThrow(/does not know: next: expected more than 0, found 0$/);
+    await expect(read()).rejects.toThrow(
+      /does not understand: next: expected more than 0, found 0$/,
+    );
   });
 
   test('is not polled in a busy loop while it does not grow', async () => {
@@ -207,7 +211,7 @@ test('pod submit --wait ends when its reader has gone, and says that the job goe
   const { stderr } = await shell(`(timeout 60 ${line}; echo "code $?" >&2) > >(true)`, {
     cwd: folder,
   });
-  expect(stderr).toMatch(/^pod: io: output was lost: standard output: [^\n]* goes on: pod logs /);
+  expect(stderr).toMatch(/^pod: io: output was lost: standard output: [^\n]* continues; pod logs /);
   expect(stderr).toMatch(/\ncode 5\n$/);
 });
 
@@ -225,16 +229,16 @@ test('SIGHUP ends a command with exit code 143, that of SIGTERM', async () => {
 });
 
 test.each([
-  ['logs --api http://127.0.0.1:1', '--api: expected a job with it, found none'],
-  ['logs --token-file x', '--token-file: expected a job with it, found none'],
+  ['logs --api http://127.0.0.1:1', '--api: expected a job too, found none'],
+  ['logs --token-file x', '--token-file: expected a job too, found none'],
   ["logs --tpu ''", '--tpu: expected 0 to 0, found ""'],
   ["logs --tpu ' '", '--tpu: expected 0 to 0, found " "'],
   ['logs --tpu 0x0', '--tpu: expected 0 to 0, found "0x0"'],
   ['logs --tpu 0e5', '--tpu: expected 0 to 0, found "0e5"'],
-  ['train --print hlo --json', '--json: expected none beside --print'],
-  ['train --print hlo --log l', '--log: expected none beside --print'],
-  ['train --print hlo --report r', '--report: expected none beside --print'],
-  ['train --print hlo --checkpoint c', '--checkpoint: expected none beside --print'],
+  ['train --print hlo --json', '--json: not possible with --print'],
+  ['train --print hlo --log l', '--log: not possible with --print'],
+  ['train --print hlo --report r', '--report: not possible with --print'],
+  ['train --print hlo --checkpoint c', '--checkpoint: not possible with --print'],
   ['checkpoint', 'expected a command of pod checkpoint, found none'],
   ['help nope', 'expected a command of pod, found "nope"'],
 ])('pod %s is refused in one line', async (command, message) => {

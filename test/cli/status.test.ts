@@ -14,7 +14,10 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const time = '2026-01-02T03:04:05.678Z';
 
-/** Writes the files of a pod that has ended to the folder. `end` is how it ended, if known. */
+/**
+ * Writes the files of a pod that has ended to the folder. `end` has the record of how the pod
+ * ended; without it the record is missing.
+ */
 function deadPod(end?: Readonly<Record<string, unknown>>, log = ''): void {
   const dir = join(folder, '.pod');
   mkdirSync(dir);
@@ -30,7 +33,7 @@ const pod = (words: string) => shell(`$pod ${words}`, { cwd: folder });
 describe('pod status of a pod that has ended prints how it ended, with exit code 3', () => {
   const failed = { level: 50, code: 'diverged', msg: 'step 3: the loss is no number' };
   test.each([
-    ['done', { exitCode: 0 }, `at 2026-01-02T03:04:05Z with exit code 0: all was done`],
+    ['done', { exitCode: 0 }, `at 2026-01-02T03:04:05Z with exit code 0: all of the work was done`],
     ['stopped by a signal', { exitCode: 143 }, 'with exit code 143: the user ended it'],
     [
       'failed',
@@ -40,7 +43,7 @@ describe('pod status of a pod that has ended prints how it ended, with exit code
     [
       'end that nobody recorded',
       undefined,
-      `nobody saw how; its last error: diverged: ${failed.msg}`,
+      `its exit code is not known; its last error: diverged: ${failed.msg}`,
     ],
   ])('%s', async (_, end, said) => {
     deadPod(end, `${JSON.stringify(failed)}\n{"level":30,"msg":"retired"}\n`);
@@ -70,9 +73,9 @@ describe('without a pod', () => {
   test.each(['status', 'jobs'])('pod %s says how to start one', async (words) => {
     const { code, stderr } = await pod(words);
     expect(code).toBe(2);
-    const expected = '--dir .pod: expected a pod, found none; pod up starts one';
+    const expected = '--dir .pod: expected a pod, found none; start a pod with pod up';
     expect(stderr).toBe(
-      `pod: bad-flag: ${expected}, pod up --serve one that takes jobs; --api names another\n`,
+      `pod: bad-flag: ${expected} (for jobs: pod up --serve), or name a master by --api\n`,
     );
   });
 });

@@ -36,7 +36,10 @@ test.skipIf(!canBeAnother)(
   120_000,
 );
 
-/** Limits the child of `timeout` to one thread, so that it can start no more. */
+/**
+ * Sets the limit of threads of the test program, the child of `timeout`, to one. The program then
+ * cannot start another thread.
+ */
 function limit(parent: number): void {
   const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(parent)], {
     encoding: 'utf8',

@@ -6,9 +6,9 @@ import { Tiny } from '../chip/tiny.ts';
 export const weightCount = 70;
 
 /**
- * Returns a program that halves its weights at each step with an all-reduce over all chips: the sum
- * of all cores' copies, divided by the number of cores and by two. The outfeed has the new weights.
- * The weights from before the step are kept until the next step.
+ * Returns a program that halves its weights at each step. An all-reduce over all chips sums the
+ * copies of all cores. The new weights are this sum, divided by the number of cores and by two, and
+ * are also the outfeed. The old weights are kept until the next step.
  */
 export function halving(tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -32,9 +32,9 @@ export function halving(tpus: number): Executable {
 }
 
 /**
- * Returns a program whose weights depend on its infeed: at each step, the mean over all cores of
- * `tpus` Cloud TPUs of (pixels from the middle of the core's first image + half the weights). The
- * weights from before the step are kept until the next step.
+ * Returns a program whose weights depend on its infeed. A core adds pixels from the middle of its
+ * first image and half the weights. The new weights are the mean of these sums over all cores of
+ * `tpus` Cloud TPUs. The old weights are kept until the next step.
  */
 export function learning(batch: number, tpus: number): Executable {
   const tiny = new Tiny(8);

@@ -58,8 +58,8 @@ async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Pro
 }
 
 /**
- * Trains 5 steps, and runs the program that shows the weights after step 2 and at the end. `during`
- * is called while each step runs.
+ * Trains 5 steps. After step 2 and at the end, runs the program that shows the weights. Calls
+ * `during` while each step runs.
  */
 async function run(
   options: Partial<ThreadPodOptions>,
@@ -158,8 +158,8 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // A fault during the end of a step counts as an aborted step, so the fault must be injected
-        // again.
+        // If the master has already aborted the step, a throw counts as the end of the aborted step
+        // and not as a loss. So Cloud TPU 3 throws again, up to three times.
         fault('throw', 2, { tpu: 3, times: 3 }),
         fault('exit', 2, { life: 1, whileLoading: true }),
         fault('throw', 2, { tpu: 3, life: 1, whileLoading: true }),

@@ -102,7 +102,7 @@ test('a program too large for HBM is refused with a message that names the large
   expect(refusal.message).not.toContain('\n');
 });
 
-/** Pairs of buffers that share bytes while both are in use, as text. */
+/** Returns a text for each pair of buffers that share bytes while both are in use. */
 function overlaps(executable: Executable, memory: 'arena' | 'hbm'): string[] {
   const uses = usesOf(executable);
   const bad: string[] = [];
@@ -138,7 +138,10 @@ interface Use {
   readonly end: number;
 }
 
-/** Use of each buffer, from the first write to the last read, derived from the instructions. */
+/**
+ * Returns the time of use of each buffer, from its first write to its last read, derived from the
+ * instructions.
+ */
 function usesOf(executable: Executable): Use[] {
   const { buffers, instructions, parameters, constants, results } = executable;
   const fixed = [...parameters, ...constants.map(({ buffer }) => buffer)];
@@ -157,7 +160,10 @@ function usesOf(executable: Executable): Use[] {
   return uses.map((use) => (isLastAtResult(executable, uses, use) ? { ...use, end: length } : use));
 }
 
-/** True if a buffer is a part of a bucket. The checks treat the bucket in place of its parts. */
+/**
+ * True if a buffer is a part of a bucket (the gradients that one all-reduce sums). The checks look
+ * at the bucket as a whole, and not at its parts.
+ */
 function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
   return buckets.some(({ buffer }) => {
     const all = at(buffers, buffer);
@@ -168,8 +174,10 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 }
 
 /**
- * True if this buffer holds a result of another shape at the end. Parts of buckets do not count,
- * because a bucket may lie where this buffer was before.
+ * True if a result of the program is a view of this buffer at the end: a buffer at the same place
+ * that no instruction writes, such as the same values in another shape. The buffer must then stay
+ * unchanged to the end. Parts of buckets are no views, because a bucket may lie where this buffer
+ * was before.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;
@@ -182,7 +190,10 @@ function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use):
   return viewed && !uses.some((other) => here(other.it) && other.start > use.start);
 }
 
-/** True if another buffer of equal size, which is a result, takes the place of a parameter. */
+/**
+ * True if a parameter is itself a result, and another buffer has the same place and size, so that
+ * the parameter is overwritten.
+ */
 function isOverwritten({ buffers, results }: Executable, id: number): boolean {
   const it = at(buffers, id);
   return (
@@ -214,7 +225,10 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
   }
 }
 
-/** True if the instruction that writes `second` also reads `first`, in exactly the same place. */
+/**
+ * True if one instruction reads the buffer `first`, writes the buffer `second`, and both lie in
+ * exactly the same place. A loop may do so, element by element.
+ */
 function handsOver(executable: Executable, first: Use, second: Use): boolean {
   const it = executable.instructions[second.start];
   if (it === undefined) return false;

@@ -21,7 +21,7 @@ import { keepLoops } from './loops.ts';
 
 const square = arrayShape('f32', [4, 4]);
 
-/** Functions that make one [4, 4] array of two. */
+/** Functions that make one [4, 4] array of two such arrays. */
 const makers: readonly ((x: HloInstruction, y: HloInstruction) => HloInstruction)[] = [
   b.add,
   b.multiply,
@@ -58,7 +58,7 @@ const program = fc
     return b.module('dense', parameters, b.tuple([...summed, token]), aliases);
   });
 
-/** One of the last six instructions of the pool. */
+/** Returns one of the last six instructions of the pool. */
 function near(pool: readonly HloInstruction[], choice: number): HloInstruction {
   return at(pool, pool.length - 1 - (choice % Math.min(pool.length, 6)));
 }

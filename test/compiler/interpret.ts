@@ -51,7 +51,8 @@ class Machine {
     this.#executable = executable;
     this.#fusedLoops = loops;
     this.#cores = cores;
-    // Memory that nothing has written is NaN, so that reads of it show in the results.
+    // All memory is NaN at first. A read of memory that was never written then shows in the
+    // results.
     this.#arena = new Uint8Array(executable.arenaBytes).fill(0xff);
     this.#sent = cores.map(() => []);
     for (const { buffer, data } of executable.constants) this.#write(buffer, 0, data);
@@ -234,8 +235,8 @@ class Machine {
 }
 
 /**
- * All-reduce for `evaluate` in the order of the all-reduce of `interpret`: pairs of cores, then
- * chips.
+ * All-reduce for `evaluate` that sums in the same order as `interpret`: the two cores of each chip,
+ * then the chips.
  */
 export function sumByChip(values: readonly Literal[]): Literal {
   const { shape } = at(values, 0);

@@ -12,8 +12,8 @@ import { at } from '../../src/numerics/assert.ts';
 import { sameShape } from '../../src/numerics/shape.ts';
 
 /**
- * Substitute for code generation: keeps fused loops, so that `interpret` can evaluate their bodies.
- * By default it accepts any body with at most one reduction.
+ * Substitute for code generation. It keeps the fused loops, so that `interpret` can evaluate their
+ * bodies. By default the substitute accepts any body with at most one reduction.
  */
 export function keepLoops(
   rules: Pick<Codegen, 'supports' | 'inPlace'> = plainRules,
@@ -46,7 +46,10 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
   'select',
 ]);
 
-/** Parameters of the target's shape if the whole body is element-wise, otherwise none. */
+/**
+ * Returns the parameters whose memory a target may overwrite: those of the target's shape if the
+ * whole body is element-wise, otherwise none.
+ */
 function inPlace(body: HloComputation, target: number): number[] {
   const inner = postOrder(body.root).filter((it) => it.opcode !== 'tuple');
   const isPlain = (it: HloInstruction): boolean =>

@@ -113,7 +113,10 @@ function replicas({ inputs }: Program, cores: number): EvaluateInputs[] {
   }));
 }
 
-/** Skips the random program if the compiler throws `unsupported-program`. */
+/**
+ * Returns the result of `work`. Skips the random program of the test if the compiler throws
+ * `unsupported-program`.
+ */
 function supported<T>(work: () => T): T {
   try {
     return work();

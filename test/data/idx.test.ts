@@ -46,7 +46,7 @@ describe('a wrong file of a data set is refused with advice', () => {
     [
       'a header that demands 3 TB',
       (path) => writeFileSync(path, Buffer.concat([header(0xffff_ffff), Buffer.alloc(784)])),
-      /at most 536870912 bytes, found 4294967295 items in its header/,
+      /at most 536870912 bytes, found a header for 4294967295 items/,
     ],
     [
       'gzip without .gz',
@@ -63,9 +63,9 @@ describe('a wrong file of a data set is refused with advice', () => {
   test('a .gz file that is not gzip is refused with advice to rename or fetch it', () => {
     const dir = folder();
     renameSync(join(dir, images), join(dir, `${images}.gz`));
-    expect(refusal(dir)).toMatch(/found a file that is not packed; take \.gz off its name$/);
+    expect(refusal(dir)).toMatch(/found a file that is not compressed; remove \.gz from its name$/);
     writeFileSync(join(dir, `${images}.gz`), '<html>not found</html>');
-    expect(refusal(dir)).toMatch(/expected gzip, found no gzip: \[60 104 116 109\]; fetch/);
+    expect(refusal(dir)).toMatch(/expected gzip, found the bytes \[60 104 116 109\]; fetch/);
   });
 
   test('a gzip file with more bytes than its header demands is refused before it is unpacked', () => {
@@ -73,13 +73,13 @@ describe('a wrong file of a data set is refused with advice', () => {
     rmSync(join(dir, images));
     const bomb = Buffer.concat([header(4), Buffer.alloc(2 ** 26)]);
     writeFileSync(join(dir, `${images}.gz`), gzipSync(bomb));
-    expect(refusal(dir)).toMatch(/expected gzip of at most 3152 bytes, found more/);
+    expect(refusal(dir)).toMatch(/expected gzip with at most 3152 bytes of content, found more/);
   });
 
   test('a wrong folder', () => {
     const dir = folder();
     expect(refusal(join(dir, 'none'))).toMatch(/found nothing there; name another folder$/);
-    expect(refusal(join(dir, labels))).toMatch(/found a file; name the folder that it lies in$/);
+    expect(refusal(join(dir, labels))).toMatch(/found a file; name the folder of that file$/);
     expect(refusal('~/no such folder')).toMatch(/does not expand ~ here: write \$HOME$/);
     expect(refusal(`${dir}/${'x'.repeat(300)}`)).toMatch(/found ENAMETOOLONG/);
     expect(refusal(`${dir}/a\n\u001b[2Jb`)).toMatch(/a\\n\\u001b\[2Jb": expected/);
@@ -88,7 +88,9 @@ describe('a wrong file of a data set is refused with advice', () => {
   test.skipIf(process.getuid?.() === 0)('a file that this user may not read', () => {
     const dir = folder();
     chmodSync(join(dir, images), 0);
-    expect(refusal(dir)).toMatch(/found one that this user may not read; change its rights$/);
+    expect(refusal(dir)).toMatch(
+      /found a folder that this user may not read; change its permissions \(chmod\)$/,
+    );
   });
 });
 
@@ -113,7 +115,7 @@ describe('file names in the spelling of other sources are read', () => {
     writeFileSync(join(dir, `${images}.gz`), 'never read');
     writeFileSync(join(dir, 't10k-images.idx3-ubyte'), 'never read');
     expect(mnist(dir).notes).toEqual([
-      `${dir}: ${images} is read, not ${images}.gz, t10k-images.idx3-ubyte beside it`,
+      `${dir}: ${images} is read; ${images}.gz, t10k-images.idx3-ubyte in the same folder is ignored`,
     ]);
   });
 });

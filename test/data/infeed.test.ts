@@ -161,7 +161,7 @@ test('loaderLoop ends on request, when its queue stops, and when no consumer tak
 
   const hasty = { patienceMs: 250, shouldStop: () => false };
   const message =
-    'Cloud TPU 0: expected it to take its infeed of step 0, found it still in its slot after 250 ms';
+    'Cloud TPU 0: expected the cores to take the infeed of step 0, found the infeed still in its slot after 250 ms';
   expect(() => loaderLoop([newQueue(geometry4).queue], feed, hasty)).toThrow(
     expect.objectContaining({ code: 'worker-silent', message }),
   );
@@ -214,7 +214,10 @@ function expectWritten(consumer: InfeedQueue, step: number): void {
   expect(consumer.labels(step).every((it) => it === -step)).toBe(true);
 }
 
-/** Returns the labels of each step as read by another thread, which uses the raw memory alone. */
+/**
+ * Returns the labels of each step. Another thread reads them, which knows the raw memory of the
+ * queue only.
+ */
 function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<number[][]> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(reader, { eval: true, workerData: { buffer, steps } });
@@ -224,8 +227,9 @@ function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<numb
 }
 
 /**
- * Program of the reading thread, for a queue of depth 2 with 8 samples of 4 elements. The memory
- * has a cache line of flags, two lines with the state of each slot, then the slots.
+ * Program of the reading thread, for a queue of two slots, each with 8 samples of 4 elements. The
+ * memory has one cache line of flags, then one cache line for the state of each slot, then the
+ * slots.
  */
 const reader = `
   const { parentPort, workerData: { buffer, steps } } = require('node:worker_threads');

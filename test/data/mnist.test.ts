@@ -83,7 +83,7 @@ test('a label above 9 is refused at any place', () => {
     const file = Buffer.from(smallFiles()[labels]!);
     file[8 + place] = 10;
     const message = refusal({ ...smallFiles(), [labels]: file });
-    expect(message).toContain(`expected labels 0 to 9, found 10 at ${place}`);
+    expect(message).toContain(`expected labels 0 to 9, found label 10 of image ${place}`);
   }
 });
 
@@ -120,7 +120,7 @@ test('a missing, wrong or mismatched file is named', () => {
   expect(refusal({})).toContain(`expected this file, or ${images}.gz, found neither`);
   expect(refusal({ [images]: imageBytes! })).toContain(`${labels}: expected this file`);
   expect(refusal({ [images]: labelBytes!, [labels]: labelBytes! })).toContain(
-    'expected the magic bytes [0 0 8 3], found [0 0 8 1]',
+    'expected the magic bytes [0 0 8 3], found the bytes [0 0 8 1]',
   );
   expect(refusal({ [images]: imageBytes!, [labels]: labelFile(five) })).toContain(
     'expected 4 labels, one for each image, found 5',
@@ -136,14 +136,15 @@ test('a missing, wrong or mismatched file is named', () => {
   const dir = folder({ [labels]: labelBytes! });
   mkdirSync(join(dir, images));
   expect(() => mnist(dir)).toThrow(
-    /a file of at most \d+ bytes to read, found a folder; put a regular file there/,
+    /a readable file of at most \d+ bytes, found a folder; put a regular file there/,
   );
 });
 
 test.skipIf(!existsSync('../shared/data/mnist'))('the real images split 8,000 to 2,000', () => {
   const { train, test: tested } = mnist('../shared/data/mnist');
   expect([train.size, tested.size]).toEqual([8000, 2000]);
-  // The first test digits of MNIST are 7, 2, 1, 0, 4, 1, 4, 9, 5, 9.
+  // The real images are the test set of MNIST, which begins with the digits 7, 2, 1, 0, 4, 1, 4, 9,
+  // 5, 9.
   const first = Array.from({ length: 10 }, (_, i) => train.sample(i, new Uint8Array(784), 0));
   expect(first).toEqual([7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
 });
@@ -158,7 +159,8 @@ const base = mkdtempSync(join(tmpdir(), 'mnist-'));
 afterAll(() => rmSync(base, { recursive: true }));
 
 /**
- * Arbitrary samples made from one seed byte and a label each, so that a failing case prints short.
+ * Arbitrary lists of samples. Each sample is made from a seed byte and a label, so that a failing
+ * case prints short.
  */
 const sampleLists = fc
   .array(fc.tuple(fc.nat(255), fc.nat(9)), { minLength: 2, maxLength: 12 })
@@ -176,7 +178,7 @@ function madeSamples(count: number, seed: number): Sample[] {
   }));
 }
 
-/** Returns a valid file of images and one of labels. Tests change one of them. */
+/** Returns a valid file of images and a valid file of labels. Tests change one of the two files. */
 function smallFiles(count = 4): Record<string, Buffer> {
   const samples = madeSamples(count, 0);
   return { [images]: imageFile(samples), [labels]: labelFile(samples) };
@@ -208,7 +210,10 @@ function folder(files: Files): string {
   return dir;
 }
 
-/** Returns the training samples, or the error, which must be `bad-data` and one line. */
+/**
+ * Returns the training samples in a folder, or the error. Expects the error to be `bad-data` and
+ * one line.
+ */
 function attemptIn(dir: string): Sample[] | PodError {
   try {
     return samplesOf(mnist(dir).train);

@@ -21,9 +21,9 @@ const waiting = `
 `;
 
 /**
- * Starts entry.sh with a fake `node`. Each start of the fake is recorded in the file `starts`, and
- * ends with the next of `codes`. For the code `wait` it runs until a signal, and ends with that
- * signal's code.
+ * Starts entry.sh with a fake `node`. Each start of the fake `node` adds a line to the file
+ * `starts`. The fake ends with the next exit code in `codes`. If this entry is `wait`, the fake
+ * runs until a signal arrives, and ends with the exit code of that signal.
  */
 function start(args: readonly string[], codes: readonly (number | 'wait')[]): ChildProcess {
   writeFileSync(join(folder, 'codes'), `${codes.join('\n')}\n`);

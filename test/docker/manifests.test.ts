@@ -273,7 +273,10 @@ test('.dockerignore admits every file that the image copies, and the image runs 
   expect(lines.filter((it) => it.startsWith('USER'))).toEqual(['USER 1000:1000']);
 });
 
-/** Expects one master, and as many indexed workers as the master's variable TPUS says. */
+/**
+ * Expects a Job with one master, and an indexed Job with as many workers as the master's variable
+ * TPUS says.
+ */
 function agree(master: JobSpec, tpu: JobSpec): void {
   const count = Number(environment(master)['TPUS']);
   expect([tpu.completions, tpu.parallelism, tpu.completionMode]).toEqual([count, count, 'Indexed']);
@@ -288,7 +291,10 @@ function environment(spec: JobSpec): Record<string, string> {
   return Object.fromEntries(env.map(({ name, value }) => [name, value]));
 }
 
-/** Returns a Job's specification without host names and without the time for which it is kept. */
+/**
+ * Returns the specification of a Kubernetes Job without its host names and without
+ * `ttlSecondsAfterFinished`.
+ */
 function withoutNames(spec: JobSpec): unknown {
   const { hostname: _h, subdomain: _s, ...pod } = spec.template.spec;
   const [only] = pod.containers;
@@ -298,7 +304,9 @@ function withoutNames(spec: JobSpec): unknown {
   return { ...rest, template };
 }
 
-/** Parses a file like Docker and Kubernetes: YAML 1.1 with merge keys, in which 0400 is octal. */
+/**
+ * Parses a file as Docker and Kubernetes do: as YAML 1.1 with merge keys, in which 0400 is octal.
+ */
 function read(file: string): unknown[] {
   const documents = parseAllDocuments(readFileSync(file, 'utf8'), { version: '1.1', merge: true });
   return documents.map((it) => {

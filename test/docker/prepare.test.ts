@@ -29,7 +29,7 @@ test('splitWords returns quoted words unchanged', () => {
 
 test('an open quote is refused in any place', () => {
   for (const line of ["'", '--log "a b', 'a\'b" c', `'a' "b`]) {
-    expect(() => splitWords(line)).toThrow(/POD_ARGS: expected another/);
+    expect(() => splitWords(line)).toThrow(/POD_ARGS: expected a closing/);
   }
 });
 

@@ -25,8 +25,8 @@ test.each(['mlp', 'cnn'] as const)(
 );
 
 /**
- * Returns the gradients of the first step, after which the momentum equals the gradient: 0.9 · 0 +
- * g.
+ * Returns the gradients of the first step. They are read from the momentum, which is 0.9 · 0 + g
+ * after the first step.
  */
 async function gradients(
   model: 'mlp' | 'cnn',

@@ -16,7 +16,8 @@ import { config as base } from './checkpoint/snapshots.ts';
 requireCompiled();
 
 /**
- * A run of six steps with 16 samples each: its sixth step begins the second pass over 80 samples.
+ * A run of six steps with 16 samples each. With 80 samples, the sixth step begins the second pass
+ * over the data.
  */
 const config: TrainConfig = {
   ...base,
@@ -30,7 +31,7 @@ async function wholeRun(): Promise<TrainEvent[]> {
   return whole;
 }
 
-/** Returns the contents of a commit log of the whole run after `steps` steps. */
+/** Returns what the commit log of the whole run contains after its first `steps` steps. */
 async function pastAt(steps: number): Promise<EarlierMasters> {
   return { generation: steps, history: stepsOf(await wholeRun()).slice(0, steps), recoveries: 2 };
 }
@@ -104,7 +105,8 @@ describe('another master continues a run after the first and all workers were lo
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two earlier recoveries, and one because this master continues the run.
+    // Two recoveries happened under earlier masters. The third is that this master continues the
+    // run.
     expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
@@ -175,7 +177,8 @@ describe('another master continues a run with the workers of the first', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two earlier recoveries, and one because this master continues the run.
+    // Two recoveries happened under earlier masters. The third is that this master continues the
+    // run.
     expect(reportOf(events).recoveries).toBe(3);
   });
 
@@ -219,7 +222,8 @@ test('a commit log that does not fit the run, or of a diverged run, is refused i
 });
 
 /**
- * A fake pod that continues at the steps from which it is started, and records what it is asked.
+ * A fake pod that runs nothing. Its steps are numbered from those at which it is started. It
+ * records the steps and writes that it is asked for.
  */
 class StandingPod {
   readonly asked: string[] = [];
@@ -252,7 +256,8 @@ class StandingPod {
 }
 
 /**
- * Returns files with the checkpoints of the whole run up to step `until`, one every `every` steps.
+ * Returns files in memory with checkpoints of the run up to step `until`, one after every `every`
+ * steps.
  */
 async function filesAt(until: number, every: number): Promise<MemoryFiles> {
   const files = new MemoryFiles();

@@ -17,10 +17,16 @@ import { serialSum } from '../../src/fabric/serial-sum.ts';
 import { chipsOf, flatTorus, podTorus, type Torus } from '../../src/fabric/torus.ts';
 import { bits, makeVectors } from './slice.ts';
 
-/** A slice in one thread. All its engines run whenever one of its workers sleeps. */
+/**
+ * A slice that runs in one thread. Whenever one of its workers sleeps, the engines of all workers
+ * run.
+ */
 interface Slice {
   readonly clients: readonly EngineClient[];
-  /** Returns the vector of a chip. The sum replaces the vector of each worker's first chip. */
+  /**
+   * Returns the vector of a chip, without copying it. The sum replaces the vector of each worker's
+   * first chip.
+   */
   vector(bucket: number, chip: number): Float32Array;
   abort(): void;
 }

@@ -17,7 +17,10 @@ const torus = flatTorus(2, 2);
 
 const rest = { generation: 1, collective: 2 };
 
-/** Returns a frame. Two of three have a CRC near the largest value. */
+/**
+ * Returns a frame. Of three frames in sequence, one has an unknown CRC and two have a CRC near the
+ * largest value.
+ */
 function makeFrame(sequence: number): Frame {
   const crc = sequence % 3 === 0 ? unknownCrc : 0xffffffff - sequence;
   return { address: 64 * sequence, bytes: 4 * (sequence % 9), ...rest, sequence, crc };

@@ -8,15 +8,15 @@ import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import type { Torus } from '../../src/fabric/torus.ts';
 import { chipCount } from '../../src/fabric/torus.ts';
 
-/** A slice in one thread. A worker runs when the test calls its `progress`. */
+/** A slice that runs in one thread. A worker makes progress when the test calls its `progress`. */
 export interface Slice {
   readonly torus: Torus;
   readonly memory: WebAssembly.Memory;
   readonly layout: FabricLayout;
   readonly workers: readonly AllReduce[];
-  /** Returns the vector of a chip in a bucket, in place. */
+  /** Returns the vector of a chip in a bucket, without copying it. */
   vector(bucket: number, chip: number): Float32Array;
-  /** Returns the sum of a bucket as a worker has it, in place. */
+  /** Returns the sum of a bucket as a worker has it, without copying it. */
   sum(bucket: number, worker: number): Float32Array;
   sentBytes(): Float64Array;
 }

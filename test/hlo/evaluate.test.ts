@@ -152,7 +152,10 @@ describe('changes of shape', () => {
 
 const smallDims = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 0, maxLength: 2 });
 
-/** Sum of products in the documented order: tiles of 128 terms, then the tiles in order. */
+/**
+ * Returns the sum of products in the documented order: first the 128 terms of each tile, then the
+ * tiles in order.
+ */
 function tiled(products: readonly number[]): number {
   let total = 0;
   for (let from = 0; from < products.length; from += 128) {
@@ -163,7 +166,10 @@ function tiled(products: readonly number[]): number {
   return total;
 }
 
-/** The f32 product of two f32: computed exactly in f64, and +0 below the smallest normal f32. */
+/**
+ * Returns the f32 product of two f32. The exact product, in f64, is rounded to f32, or replaced by
+ * +0 if it is below the smallest normal f32.
+ */
 function times(a: number, b: number): number {
   return Math.abs(a * b) < 2 ** -126 ? 0 : Math.fround(a * b);
 }
@@ -258,7 +264,10 @@ function dense(dims: readonly number[], values: readonly number[]): Dense {
   };
 }
 
-/** Images [batch, y, x, feature] with dilation of height and width, then padding, by a window. */
+/**
+ * Returns the images [batch, y, x, feature] after the dilation and padding that the window
+ * prescribes for height and width.
+ */
 function spread(input: Dense, window: readonly WindowDimension[]): Dense {
   const [n, height, width, features] = input.dims as [number, number, number, number];
   const [v, h] = window as [WindowDimension, WindowDimension];
@@ -379,7 +388,8 @@ describe('convolution', () => {
       window,
       dimensions: imageDimensions,
     });
-    // Features are first, images last, and the spatial dimensions change places.
+    // In `moved` the features are the first dimension, the images the last, and height and width
+    // change places.
     const moved = b.convolution(
       b.transpose(b.constant(input), [3, 2, 1, 0]),
       b.transpose(b.constant(kernel), [3, 2, 1, 0]),
@@ -525,7 +535,8 @@ describe('reductions', () => {
     expect(scatter(f32(1, 3, 2, 3, 0), f32(10, 20, 30), window)).toEqual([
       0.5, 30.5, 0.5, 30.5, 0.5,
     ]);
-    // Padding is never selected. The last window consists of padding only.
+    // An element of the padding is never selected. The last window consists of padding only, so it
+    // selects nothing.
     const padded = [b.windowDimension({ size: 2, stride: 2, padLow: 1, padHigh: 3 })];
     expect(scatter(f32(-1, -2, -3), f32(1, 2, 4), padded)).toEqual([1.5, 2.5, 0.5]);
   });
@@ -608,7 +619,7 @@ test('all-reduce folds replicas in order by default, or calls a given function',
     parameters: [literal('f32', [2], [v, r]), literal('f32', [], [r])],
   }));
   const results = evaluateReplicas(module, replicas);
-  // ((1 + 2^24) + 1) − 2^24 in f32, each sum rounded to even.
+  // The first element is 0 = ((1 + 2^24) + 1) − 2^24, because f32 rounds each sum with 1 to 2^24.
   for (const { values } of results) expect(values.map(valuesOf)).toEqual([[0, 6], [6], [-0, -6]]);
   const last = evaluateReplicas(module, replicas, { allReduce: (values) => values[3]! });
   expect(valuesOf(last[0]!.values[0]!)).toEqual([-(2 ** 24), 3]);

@@ -29,19 +29,27 @@ import {
 } from '../../src/numerics/shape.ts';
 
 export interface ProgramOptions {
-  /** Opcodes of the program. Default: all. Parameters and tuples are added as needed. */
+  /**
+   * Opcodes that a program may use. Default: all. Parameters and tuples are added where a program
+   * needs them.
+   */
   readonly opcodes?: readonly Opcode[];
-  /** Element types of parameters and constants. Default: all computed types. */
+  /**
+   * Element types of parameters and constants. Default: all types with which programs can compute.
+   */
   readonly types?: readonly ComputedType[];
   /** True if inputs include NaN, infinities, −0, subnormals and huge numbers. Default: true. */
   readonly specials?: boolean;
-  /** Most random choices of a program; an instruction takes about four. Default: 64. */
+  /**
+   * Largest number of random choices of a program. An instruction takes about four choices.
+   * Default: 64.
+   */
   readonly choicesMax?: number;
-  /** Most elements of an array. Default: 128. */
+  /** Largest number of elements of an array. Default: 128. */
   readonly elementsMax?: number;
   /**
-   * True for programs for which XLA guarantees a single result. They have matmuls at highest
-   * precision, and reductions by sums and maxima that start from the identity, because XLA may
+   * True for programs for which XLA guarantees a single result. Their matmuls have the highest
+   * precision. Their reductions are sums and maxima that start from the identity, because XLA may
    * apply the initial value any number of times. Default: false.
    */
   readonly isPlain?: boolean;
@@ -62,7 +70,10 @@ export function arbitraryModule(options: ProgramOptions = {}): fc.Arbitrary<Prog
   return fc.tuple(choices, fc.nat()).map(([list, seed]) => programOf(list, seed, options));
 }
 
-/** A literal of random elements, most small, some special. Equal keys give equal elements. */
+/**
+ * Returns a literal of random elements. Most are small; with `specials` some are special, such as
+ * NaN. Equal keys give equal elements.
+ */
 export function randomLiteral(shape: ArrayShape, key: Key, specials = true): Literal {
   const values = Array.from({ length: elementCount(shape) }, (_, i) =>
     randomValue(shape.type, key, i, specials),
@@ -108,17 +119,23 @@ function randomValue(type: ElementType, key: Key, i: number, specials: boolean):
 
 /** State of a program while it is built. */
 interface Builder {
-  /** A number below `count`; 0 once the choices are used up. */
+  /**
+   * Takes the next random choice and returns a number below `count` from it. Returns 0 if no
+   * choices are left.
+   */
   readonly draw: (count: number) => number;
   readonly more: () => boolean;
-  /** A new array, as a parameter or a constant. */
+  /** Returns a new array, which is a parameter or a constant. */
   readonly fresh: (shape: ArrayShape) => HloInstruction;
-  /** An existing array of one of the types and at least the given rank, or a new array. */
+  /** Returns an existing array of one of the types and at least the given rank, or a new array. */
   readonly pick: (types?: readonly ElementType[], rankMin?: number) => HloInstruction;
-  /** An existing array of the shape, or a new array. */
+  /** Returns an existing array of the shape, or a new array. */
   readonly like: (shape: ArrayShape) => HloInstruction;
   readonly dims: (rankMax: number, elementsMax?: number) => number[];
-  /** The token of the last infeed or outfeed. The next one consumes and replaces this token. */
+  /**
+   * The token of the last infeed or outfeed. The next infeed or outfeed consumes this token and
+   * puts its own here.
+   */
   token: HloInstruction | undefined;
   readonly infeed: Literal[][];
   readonly key: () => Key;
@@ -220,7 +237,9 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
   }
 }
 
-/** Aliases the first output that has the shape of a parameter to that parameter. */
+/**
+ * Returns an alias of the first output whose shape equals that of a parameter, to this parameter.
+ */
 function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloModule['aliases'] {
   const outputs = root.shape.type === 'tuple' ? root.shape.elements : [root.shape];
   for (const [output, shape] of outputs.entries()) {
@@ -534,7 +553,7 @@ function convolutionOf(builder: Builder): HloInstruction {
   );
 }
 
-/** A random window over `base` elements. Negative padding cuts off at most all of them. */
+/** Returns a random window over `base` elements. Negative padding removes at most all elements. */
 function windowOf(builder: Builder, base: number, dilates: boolean): WindowDimension {
   const window = b.windowDimension({
     size: 1 + builder.draw(3),
@@ -570,7 +589,10 @@ function precisionOf(builder: Builder): Precision {
   return builder.draw(2) === 0 && !builder.options.isPlain ? 'default' : 'highest';
 }
 
-/** Initial value of a reduction with the given body. */
+/**
+ * Returns an initial value for a reduction with the given body. For a plain program it is the
+ * body's identity.
+ */
 function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
   if (!builder.options.isPlain) return builder.like(arrayShape(type, []));
   return b.scalar(type, body === b.maximizer(type) ? leastOf(type) : 0);
@@ -582,7 +604,10 @@ function leastOf(type: ElementType): number {
   return type === 'u32' || type === 'pred' ? 0 : Number.NEGATIVE_INFINITY;
 }
 
-/** Body of an argmax: returns the pair with the greater first element; the left pair at a tie. */
+/**
+ * Returns the body of an argmax. It selects the pair with the greater first element, and the left
+ * pair at a tie.
+ */
 function greaterPair(builder: Builder, scalars: readonly ArrayShape[]): HloComputation {
   const parameters = [...scalars, ...scalars].map((shape, i) => b.parameter(i, shape));
   const [a0, a1, b0, b1] = parameters;

@@ -1,8 +1,9 @@
 import type { HloComputation, HloInstruction, HloModule } from '../../src/hlo/instruction.ts';
 
 /**
- * Returns the path of the first difference between two modules, or undefined. Sharing counts too:
- * operands that are one object in one module must be one object in the other.
+ * Returns the path of the first difference between two modules, or undefined. Shared instructions
+ * count too: if two operands are the same object in one module, they must be the same object in the
+ * other.
  */
 export function difference(a: HloModule, b: HloModule): string | undefined {
   const pairs = new Map<object, object>();
@@ -33,7 +34,10 @@ function shared(x: object): x is HloInstruction | HloComputation {
   return 'opcode' in x || 'root' in x;
 }
 
-/** Keys of the properties that are not undefined, so that `name: undefined` equals no name. */
+/**
+ * Returns the keys of all properties that are not undefined. So `name: undefined` counts as equal
+ * to a missing name.
+ */
 function keysOf(x: object): string[] {
   return Object.keys(x).filter((key) => Reflect.get(x, key) !== undefined);
 }

@@ -1,9 +1,10 @@
 /**
  * Returns the bf16 nearest to an f32, by definition. The f64 arithmetic is exact here. A bf16 has 8
- * significant bits. Ties go to the even neighbour. A result of 2^128 or more is infinity, and one
- * below the smallest normal number, 2^-126, is a zero of the same sign.
+ * significant bits. Ties go to the even neighbour. A result of 2^128 or more becomes infinity. A
+ * result below the smallest normal number, 2^-126, becomes a zero of the same sign.
  *
- * `quantum` is the distance of neighbouring bf16 around the value: see {@link bf16Quantum}.
+ * `quantum` is the distance between neighbouring bf16 numbers around the value: see {@link
+ * bf16Quantum}.
  */
 export function bf16ByDefinition(value: number, quantum: number): number {
   const steps = value / quantum;
@@ -16,8 +17,8 @@ export function bf16ByDefinition(value: number, quantum: number): number {
 }
 
 /**
- * Distance of neighbouring bf16 around a value, from the biased exponent of its f32: 2^(e−7), where
- * 2^e ≤ |value| < 2^(e+1) and e is at least −126.
+ * Returns the distance between neighbouring bf16 numbers around a value, from the biased exponent
+ * of its f32: 2^(e−7), where 2^e ≤ |value| < 2^(e+1) and e is at least −126.
  */
 export function bf16Quantum(biasedExponent: number): number {
   return 2 ** (Math.max(biasedExponent, 1) - 127 - 7);

@@ -24,7 +24,9 @@ const functions = {
 } as const;
 type Name = keyof typeof functions;
 
-/** Distance of neighbouring f32 around a number, a unit in the last place. */
+/**
+ * Returns the distance between neighbouring f32 numbers around a number (a unit in the last place).
+ */
 function ulp(x: number): number {
   const exponent = (bitsFromF32(Math.abs(x)) >>> 23) - 127;
   return 2 ** (Math.max(exponent, -126) - 23);
@@ -116,7 +118,8 @@ describe('for special values', () => {
     const values = [...specials, -0.5, -3, 2 ** 24, 2 ** 24 - 1, -(2 ** 24)];
     for (const x of values) {
       for (const y of values) {
-        // JavaScript differs from C99 for 1 to the power of NaN, and ±1 to an infinite power.
+        // In C99, 1 to the power of NaN is 1, and ±1 to an infinite power is 1. In JavaScript these
+        // powers are NaN.
         const one = x === 1 || (x === -1 && Math.abs(y) === Infinity);
         const expected = one ? 1 : Math.fround(x ** y);
         const found = ours(x, y);

@@ -43,8 +43,8 @@ test('each refused, saved and failed checkpoint is one line', () => {
   progress.show({ kind: 'checkpoint-failed', step: 12, reason: 'the disk is full' });
   expect(text.split('\n')).toEqual([
     'refused step-0000009: manifest.json: cut',
-    'goes on from step-0000006, after step 6',
-    'no checkpoint to go on from: the run starts anew',
+    'continues from step-0000006, after step 6',
+    'no checkpoint to continue from: the run begins at its first step',
     'saved step-0000009: 2.00 KiB in 5.0 ms, in the background',
     'not saved: the disk is full',
     '',

@@ -64,7 +64,7 @@ class Driver {
     this.give({ kind: 'begin-step', order: { program: 0, step, takeParameters: false } });
     return this;
   }
-  /** Runs all steps before `step`. */
+  /** Runs all steps before `step` to their commits. */
   skipTo(step: number): this {
     for (let before = 0; before < step; before++) {
       this.begin(before);
@@ -94,7 +94,10 @@ const done = (tpu: number, step: number, found = digest, generation = 1): FromWo
   phaseMs: [],
 });
 
-/** Samples progress of all but Cloud TPU 1 until the run fails with `worker-silent`. */
+/**
+ * Feeds samples to the master in which the progress of Cloud TPU 1 stays the same and that of the
+ * others grows, until the run fails with `worker-silent`.
+ */
 function untilSilent(driver: Driver): void {
   for (let i = 1; !isOver(driver.state); i++) {
     driver.now += 100;
@@ -273,7 +276,7 @@ describe('a failure names the culprit', () => {
     const isDead = (tpu: number): boolean => tpu % 2 === 1;
     const sample = (i: number): void => {
       driver.now += 200;
-      // The last progress of half of the dead Cloud TPUs arrives one sample later.
+      // Half of the dead Cloud TPUs make their last progress one sample later than the other half.
       const last = (tpu: number): number => (tpu % 4 === 1 && i > 0 ? 1 : 0);
       const progress = driver.state.members.map((_, tpu) => (isDead(tpu) ? last(tpu) : i));
       driver.give({ kind: 'sample', progress });
@@ -294,8 +297,9 @@ describe('a failure names the culprit', () => {
     const patient = { startMsLimit: 20_000 };
     const paced = (): Driver => new Driver(3, 'replace', anew, patient).start().skipTo(1);
     /**
-     * Samples until a Cloud TPU is lost: progress of 0 and 2, heartbeats of 0 alone. Returns the
-     * lost Cloud TPUs.
+     * Feeds samples to the master until a Cloud TPU is lost. Progress of 0 and 2 grows, and that of
+     * 1 does not. With `heartbeats`, samples also have heartbeats, of which only that of 0 grows;
+     * otherwise they have none. Returns the lost Cloud TPUs.
      */
     const sampleUntilLost = (driver: Driver, heartbeats = true): readonly number[] => {
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {
@@ -379,7 +383,7 @@ describe('a failure names the culprit', () => {
     const limitMs = silenceLimit(driver.state);
     expect(limitMs).toBeGreaterThan(0.9 * 4 * 1050);
     expect(limitMs).toBeLessThanOrEqual(4 * 1050);
-    // After many steps without a long pause the limit falls to its minimum again.
+    // After many steps without a long pause, the silence limit falls to its minimum again.
     for (let step = 1; step < 60; step++) driver.begin(step).tell(done(0, step));
     expect(silenceLimit(driver.state)).toBe(1200);
   });
@@ -442,7 +446,7 @@ describe('at the start of a run', () => {
     expect(driver.actions).toContainEqual({ kind: 'replace', tpu: 1 });
     driver.now = 100;
     driver.tell(joined(1));
-    // A replacement has a grace of 3000 ms, the start 5000 ms.
+    // A replacement would have 3000 ms to join, but at the first start every worker has 5000 ms.
     sampleAt(driver, 3500);
     expect(driver.count('adopt')).toBe(0);
     driver.tell(joined(0));
@@ -478,7 +482,8 @@ describe('at the start of a run', () => {
       expect(driver.count('adopt')).toBe(0);
       for (let now = 4600; now < 5000; now += 100) {
         sampleAt(driver, now);
-        // An adopted Cloud TPU joins at once, which must not count as another worker that joins.
+        // An adopted Cloud TPU joins at once. The master must not count it as a replacement that
+        // has joined.
         driver.state.members.forEach(({ status, host }, tpu) => {
           if (status === 'absent' && host !== null) driver.tell(joined(tpu));
         });

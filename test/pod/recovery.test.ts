@@ -19,8 +19,8 @@ const quiet: Scenario = {
 };
 
 /**
- * Simulates a scenario and checks what must hold for every one: no violated invariant, each step is
- * committed once, in order and with the right weights, and a failure names a Cloud TPU.
+ * Simulates a scenario and checks what must hold in every scenario: no invariant is violated; each
+ * step is committed once, in order and with the right weights; a failure names a Cloud TPU.
  */
 function check(scenario: Scenario): Outcome {
   const outcome = simulate(scenario);
@@ -83,7 +83,10 @@ const processes = (seed: number): Pick<Scenario, 'tpus' | 'workers'> => ({
   workers: 'processes',
 });
 
-/** These seeds found a spare that offered parameters which its last step had partly overwritten. */
+/**
+ * With these seeds the simulator once found a defect: a spare offered parameters that its last step
+ * had partly overwritten.
+ */
 test('seeds that once found defects', () => {
   const chances = {
     ...{ lost: 0.003, repeated: 0.1, late: 0.1, broken: 0.03, stray: 0.3, corrupt: 0 },

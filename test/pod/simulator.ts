@@ -22,18 +22,24 @@ import {
 } from '../../src/pod/worker.ts';
 
 /**
- * Input of the simulator, which runs a slice in virtual time: masters one after another or two at a
- * time, their commit log, the workers, and the messages between them, with random faults in all.
- * Program 0 trains. Program 1 takes its parameters from program 0 and evaluates at the end.
+ * Input of the simulator, which runs a slice in virtual time. It simulates the masters (one after
+ * another, sometimes two at a time), their commit log, the workers, and the messages between them,
+ * and injects random faults into all of these. Program 0 trains. Program 1 takes its parameters
+ * from program 0 and evaluates at the end.
  */
 export interface Scenario {
   readonly seed: number;
   readonly tpus: number;
   readonly steps: number;
   readonly policy: RecoveryPolicy;
-  /** Processes read messages during a step. Threads do not; shared memory interrupts their step. */
+  /**
+   * Kind of the workers. Processes read messages during a step. Threads do not, so a flag in shared
+   * memory interrupts their steps.
+   */
   readonly workers: 'threads' | 'processes';
-  /** Longest time, in ms, for a replacement to join before another worker adopts the Cloud TPU. */
+  /**
+   * Time, in ms, for a replacement to join. After this time another worker adopts the Cloud TPU.
+   */
   readonly graceMsLimit: number;
   readonly chances: Chances;
 }
@@ -46,27 +52,37 @@ export interface Chances {
   readonly repeated: number;
   /** Probability that a message takes up to 400 ms, so that later messages overtake it. */
   readonly late: number;
-  /** Probability that a worker crashes in a step or while it loads, with all that it hosts. */
+  /**
+   * Probability that a worker crashes in a step or while it loads. Adopted Cloud TPUs that the
+   * worker hosts are lost with it.
+   */
   readonly crash: number;
   /** Probability that a worker hangs for up to 20 s in a step or while it loads. */
   readonly hang: number;
   /** Probability that the weights of a worker are corrupted before or after a step. */
   readonly corrupt: number;
   /**
-   * Probability that a worker dies before it joins. Its starter reports the death to the master.
+   * Probability that a worker dies before it joins. The program that started the worker reports its
+   * death to the master.
    */
   readonly stillborn: number;
-  /** Probability that a replacement never comes. */
+  /** Probability that a replacement for a lost worker never starts. */
   readonly absent: number;
   /** Probability that a replacement takes up to 8 s to start. */
   readonly tardy: number;
-  /** Probability that a process loses its connection, and then connects again with its weights. */
+  /**
+   * Probability that a process loses its connection to the master. The process then connects again,
+   * and still has its weights.
+   */
   readonly broken: number;
   /** Probability that a master ends between two of its actions. */
   readonly masterLost: number;
   /** Probability that a master pauses for up to 5 s between two of its actions. */
   readonly masterPaused: number;
-  /** Probability that a process without a master connects to any master, perhaps an older one. */
+  /**
+   * Probability that a process which looks for a master connects to any master, perhaps an older
+   * one, instead of the newest.
+   */
   readonly stray: number;
 }
 
@@ -82,33 +98,45 @@ export interface Outcome {
   readonly elapsedMs: number;
   /** Number of injected faults. */
   readonly faults: number;
-  /** Number of masters. */
+  /** Number of masters that the run had in all. */
   readonly masters: number;
-  /** Number of masters that learned of a newer one from the log, or from a worker. */
+  /**
+   * Number of masters that a newer master superseded, by how they learned of it: from the log, or
+   * from a worker.
+   */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
-  /** Number of workers that came after another worker had their Cloud TPU, and waited. */
+  /**
+   * Number of workers that became spares, because another worker had their Cloud TPU when they
+   * looked for a master.
+   */
   readonly spares: number;
 }
 
-/** Weights after `steps` steps. They are right if `value` is {@link weightsAfter} of `steps`. */
+/** Weights of a worker. They are right if `value` equals {@link weightsAfter} of `steps`. */
 interface Weights {
   readonly steps: number;
   readonly value: string;
 }
 
-/** A worker, from its start to its end. */
+/** A worker of one Cloud TPU, from its start to its end. A restarted worker is another Life. */
 interface Life {
   readonly tpu: number;
-  /** The process of another Cloud TPU that has adopted this one. Undefined if not adopted. */
+  /**
+   * For an adopted Cloud TPU, the worker whose process hosts it. Undefined for a worker with its
+   * own process or thread.
+   */
   readonly host: Life | undefined;
   state: WorkerState;
   isAlive: boolean;
   isHung: boolean;
-  /** The master to which the worker is connected. */
+  /** The master to which the worker is connected. Undefined if it has no connection. */
   boss: Boss | undefined;
-  /** Number of the worker's connection. Messages of an older connection do not arrive. */
+  /** Number of the worker's current connection. Messages from earlier connections do not arrive. */
   connection: number;
-  /** Two sets of weights: those after an even and after an odd number of steps. */
+  /**
+   * Two sets of weights. Set 0 has weights after an even number of steps, set 1 after an odd
+   * number.
+   */
   readonly sets: [Weights, Weights];
   readonly inbox: ToWorker[];
   running:
@@ -119,27 +147,33 @@ interface Life {
   isSpare: boolean;
 }
 
-/** A master. */
+/** A master, from its start to its end. */
 interface Boss {
   readonly name: string;
   state: MasterState;
-  /** The worker that has each Cloud TPU, by number of the Cloud TPU. */
+  /** The worker that has each Cloud TPU in the view of this master, by number of the Cloud TPU. */
   readonly lives: (Life | undefined)[];
-  /** Actions that the master will perform, in order. */
+  /** Actions that the master has still to perform, in order. */
   readonly queue: (() => void)[];
   isBusy: boolean;
   isPaused: boolean;
   isEnded: boolean;
   isStopping: boolean;
-  /** True if the log had no commit: the master writes the initial weights to all workers. */
+  /**
+   * True if this master must still write the initial weights to all workers, because the log had no
+   * commit when the master started.
+   */
   mustWrite: boolean;
-  /** Number of steps that may run again although committed, because all copies were lost. */
+  /**
+   * After a rollback, the number of committed steps, which may run again because all copies of the
+   * newest weights were lost. 0 before a rollback.
+   */
   repeatsTo: number;
 }
 
 const nothing: Weights = { steps: -1, value: 'nothing' };
 
-/** Returns the right digest of the weights after `steps` steps. */
+/** Returns the right digest of the weights after `steps` training steps. */
 export function weightsAfter(steps: number): string {
   let hash = 17;
   for (let step = 0; step < steps; step++) hash = (Math.imul(hash, 31) + step) >>> 0;
@@ -160,9 +194,12 @@ class Simulation {
   readonly #scenario: Scenario;
   readonly #options: MasterOptions;
   readonly #random: () => number;
-  /** Future actions in descending order of time: the next one is the last element. */
+  /** Future actions, sorted so that the next action is the last element. */
   readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
-  /** Each Cloud TPU's own process or thread, by number. It may be a spare that waits. */
+  /**
+   * Each Cloud TPU's own process or thread, by number of the Cloud TPU. While another worker hosts
+   * the Cloud TPU, the own process may wait as a spare.
+   */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
   readonly #bosses: Boss[] = [];
@@ -213,7 +250,7 @@ class Simulation {
     };
   }
 
-  /** True if the run is over and all masters have ended. */
+  /** True if the run is over and all its masters have ended. */
   #isOver(): boolean {
     return this.#bosses.every((boss) => boss.isEnded) && isOver(this.#leader().state);
   }
@@ -240,7 +277,7 @@ class Simulation {
     return this.#random() < chance;
   }
 
-  /** Delivers a message: by chance late, twice or never. */
+  /** Delivers a message, which by chance arrives late, twice or never. */
   #carry(act: () => void): void {
     const { lost, repeated, late } = this.#scenario.chances;
     if (this.#happens(lost)) {
@@ -253,7 +290,8 @@ class Simulation {
   }
 
   /**
-   * Runs `act` after `ms`, or when the worker no longer hangs. Does nothing if the worker is dead.
+   * Runs `act` after `ms`. If the worker hangs then, runs `act` when it no longer hangs. Does
+   * nothing if the worker is dead.
    */
   #whenAwake(life: Life, ms: number, act: () => void): void {
     this.#in(ms, () => {
@@ -265,19 +303,24 @@ class Simulation {
 
   // ------------------------------------------------------------------------------------- workers
 
-  /** Starts the own process or thread of a Cloud TPU. */
+  /** Starts a Cloud TPU's own process or thread. */
   #begin(tpu: number): void {
     const life = newLife(tpu);
     this.#lives[tpu] = life;
     const { stillborn } = this.#scenario.chances;
-    // Scenarios without this fault draw no random number here, so their seeds keep their course.
+    // If the probability of this fault is 0, no random number is drawn here. The same seeds then
+    // give the same runs as before this fault was added.
     if (stillborn > 0 && this.#happens(stillborn)) {
       this.#faults++;
       this.#in(this.#random() * 100, () => this.#dieBeforeJoining(life));
     } else this.#connect(life, this.#random() * 50);
   }
 
-  /** Reports the death to the leading master, unless another worker has the Cloud TPU meanwhile. */
+  /**
+   * Lets a worker die before it joins, and reports its death to the leading master. If no master
+   * can take the report, or another worker has the Cloud TPU by then, the worker is restarted
+   * instead.
+   */
   #dieBeforeJoining(life: Life): void {
     const { tpu } = life;
     life.isAlive = false;
@@ -296,13 +339,16 @@ class Simulation {
     });
   }
 
-  /** True if the worker has its Cloud TPU, or may still get it. */
+  /**
+   * True if the worker has its Cloud TPU, or may still get it. False if another worker has taken
+   * its place.
+   */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
     return this.#lives[life.tpu] === life;
   }
 
-  /** Looks for a master again and again until one admits the worker. */
+  /** Lets a worker look for a master again and again, until a master gives it its Cloud TPU. */
   #connect(life: Life, ms: number): void {
     this.#whenAwake(life, ms, () => {
       if (!this.#isPresent(life) || life.boss !== undefined) return;
@@ -337,15 +383,15 @@ class Simulation {
   }
 
   /**
-   * Breaks the worker's connection. The worker notices at once and connects again; its master
-   * notices with the next action.
+   * Breaks the worker's connection. The worker notices at once and connects again. The master
+   * notices at its next action.
    */
   #disconnect(life: Life): void {
     const { boss } = life;
     life.boss = undefined;
     life.connection++;
     if (boss === undefined) return;
-    // Cloud TPUs that the worker has adopted for this master end.
+    // The Cloud TPUs that this worker hosts for the master end with the connection.
     for (const guest of boss.lives) {
       if (guest?.host !== life) continue;
       guest.isAlive = false;
@@ -355,7 +401,10 @@ class Simulation {
     if (life.host === undefined) this.#connect(life, 1 + this.#random() * 500);
   }
 
-  /** Tells a master that a worker is gone. */
+  /**
+   * Tells a master that a worker has exited, unless the worker no longer has its Cloud TPU at this
+   * master.
+   */
   #giveExited(boss: Boss, life: Life, reason: string): void {
     const event: MasterEvent = { kind: 'exited', tpu: life.tpu, reason };
     this.#do(boss, () => {
@@ -408,7 +457,10 @@ class Simulation {
     });
   }
 
-  /** Injects faults into a working worker, by chance. */
+  /**
+   * By chance, breaks the connection of a worker, crashes it or makes it hang, a short time from
+   * now.
+   */
   #befall(life: Life): void {
     const { crash, hang, broken } = this.#scenario.chances;
     if (this.#happens(broken)) {
@@ -443,7 +495,7 @@ class Simulation {
     });
   }
 
-  /** Starts a new process for a Cloud TPU soon, late or never, by chance. */
+  /** Starts a new process for a Cloud TPU: by chance soon, late or never. */
   #restart(tpu: number): void {
     this.#lives[tpu] = undefined;
     const { absent, tardy } = this.#scenario.chances;
@@ -479,7 +531,8 @@ class Simulation {
   }
 
   /**
-   * Begins a step: its output set becomes invalid, and its input set may be corrupted, by chance.
+   * Begins a step in a worker. The set of weights that the step writes becomes invalid. By chance,
+   * the set that the step reads is corrupted.
    */
   #spoil(life: Life, step: number): void {
     const before = step % 2;
@@ -490,7 +543,10 @@ class Simulation {
     life.sets[1 - before] = nothing;
   }
 
-  /** Models the all-reduce of a step: the workers go on when all have arrived. */
+  /**
+   * Models the all-reduce of a step. When the workers of all Cloud TPUs have arrived in a
+   * generation, all of them finish the step.
+   */
   #meet(generation: number): void {
     const guests = this.#bosses.flatMap(({ lives }) => lives.filter((life) => life?.host));
     const there = [...this.#lives, ...guests].filter(
@@ -552,7 +608,7 @@ class Simulation {
 
   // ----------------------------------------------------------------------------------- the masters
 
-  /** Starts a master, which continues where the log ends. */
+  /** Starts a master, which leads from now on and continues where the log ends. */
   #startBoss(): void {
     const name = `master ${this.#bosses.length}`;
     const { generation, steps, history } = this.#log;
@@ -573,10 +629,10 @@ class Simulation {
     this.#sample(boss);
   }
 
-  /** Ends or pauses a master, by chance. Called between any two of its actions. */
+  /** By chance, ends or pauses a master. Called between any two actions of the master. */
   #mayLose(boss: Boss): void {
     const { masterLost, masterPaused } = this.#scenario.chances;
-    // Threads are in the master's process, so they cannot outlive the master.
+    // Threads run in the master's process, so they could not outlive their master.
     if (this.#scenario.workers === 'threads' || boss.isEnded || boss.isPaused) return;
     const isLost = this.#happens(masterLost);
     if (!isLost && !this.#happens(masterPaused)) return;
@@ -587,8 +643,9 @@ class Simulation {
   }
 
   /**
-   * Starts the next master after `boss`, if `boss` still leads and the run is not over. If `boss`
-   * is back from its pause, a next master starts in half of the cases.
+   * Starts a new master after the end or pause of `boss`, unless another master leads already or
+   * the run is over. If `boss` has come back from a pause, a new master starts in half of the
+   * cases.
    */
   #startNext(boss: Boss): void {
     if (boss !== this.#leader() || this.#isOver()) return;
@@ -618,7 +675,10 @@ class Simulation {
     }
   }
 
-  /** Ends a master that has learned of a newer one. A leading master must never be superseded. */
+  /**
+   * Ends a master that has learned of a newer master. The master that leads must never be
+   * superseded.
+   */
   #supersede(boss: Boss, by: 'byLog' | 'byWorker'): void {
     if (boss === this.#leader()) this.#wrongs.push(`${boss.name} leads, and was superseded ${by}`);
     this.#superseded[by]++;
@@ -626,8 +686,8 @@ class Simulation {
   }
 
   /**
-   * Appends a record to the log and returns true, unless the master ends before or after or is
-   * superseded.
+   * Appends a record to the log. Returns false if the master ends before or just after the record
+   * is written, or if it finds that a newer master leads; otherwise true.
    */
   #append(boss: Boss, record: LogRecord): boolean {
     this.#mayLose(boss);
@@ -653,7 +713,7 @@ class Simulation {
     });
     const heard = this.#scenario.workers === 'processes' ? { heartbeats } : {};
     if (!boss.isPaused) this.#give(boss, { kind: 'sample', progress, ...heard });
-    // Threads read no messages during a step, so a flag in shared memory interrupts their steps.
+    // Threads read no messages during a step. If the flag is set, their steps are interrupted.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
         if (life?.running) this.#whenAwake(life, 0, () => this.#isAborted && this.#interrupt(life));
@@ -691,7 +751,7 @@ class Simulation {
     if (isOver(boss.state)) return;
     const { state, actions } = master(boss.state, event, this.#now);
     const { generation } = state;
-    // A new generation is in the log before any worker learns of it.
+    // A new generation must be in the log before any worker learns of it.
     if (generation !== boss.state.generation && !this.#append(boss, { generation })) return;
     boss.state = state;
     const acts = actions.map((action) => () => this.#perform(boss, action));
@@ -783,7 +843,10 @@ class Simulation {
     this.#carry(() => this.#whenAwake(life, 0, arrive));
   }
 
-  /** Ends a failed master. A superseded master does not write its failure to the log. */
+  /**
+   * Ends a failed master and writes the failure to the log. A master that failed because it was
+   * superseded does not write to the log.
+   */
   #fail(boss: Boss, { code, message }: MasterAction & { kind: 'failed' }): void {
     if (code === 'superseded') this.#supersede(boss, 'byWorker');
     else if (this.#append(boss, { failed: code, message, generation: boss.state.generation })) {
@@ -792,7 +855,8 @@ class Simulation {
   }
 
   /**
-   * Ends the worker of a Cloud TPU and starts another, unless the Cloud TPU's own process lives.
+   * Ends the worker of a lost Cloud TPU and starts another. If the Cloud TPU's own process lives
+   * without a connection to this master, starts none: that process connects by itself.
    */
   #replace(boss: Boss, tpu: number): void {
     const life = boss.lives[tpu];
@@ -802,9 +866,10 @@ class Simulation {
       life.boss = undefined;
     }
     const own = this.#lives[tpu];
-    // The own process lives (it lost its connection, or waits as a spare), so no other is started.
+    // The Cloud TPU's own process has lost its connection or waits as a spare. It will connect by
+    // itself.
     if (own?.isAlive && own !== life) return;
-    // A hanging process may live on, without a connection.
+    // A process that hangs does not end here. It may go on later, without a connection.
     if (own !== undefined && !isHung(own)) own.isAlive = false;
     if (own !== undefined) own.boss = undefined;
     this.#restart(tpu);
@@ -822,7 +887,7 @@ class Simulation {
     }
     const process = boss.lives[host];
     if (process === undefined || process.boss !== boss) return;
-    // The adoption may take longer than the grace of a replacement.
+    // The delay models a slow adoption. It may be longer than the time for a replacement to join.
     this.#whenAwake(process, this.#random() * 3000, () => {
       if (process.boss === boss && boss.lives[tpu] === undefined && !boss.isEnded) {
         this.#seat(boss, newLife(tpu, process));
@@ -851,7 +916,7 @@ class Simulation {
     this.#take(boss, { kind: 'restored', tpu, generation });
   }
 
-  /** Writes weights to all connected workers. */
+  /** Writes weights to all workers that are connected to a master. */
   #write(boss: Boss, weights: Weights): void {
     for (const life of boss.lives) {
       if (life?.boss === boss && isAlive(life)) life.sets[weights.steps % 2] = weights;
@@ -861,7 +926,10 @@ class Simulation {
   // -----------------------------------------------------------------------------------------
   // checks
 
-  /** Checks that the committed step is the next one and that every connected worker has run it. */
+  /**
+   * Checks a commit of the leading master: the step must be the next step in the log, and every
+   * connected worker must have the weights after this step.
+   */
   #checkCommit(boss: Boss, step: number): void {
     if (this.#log.leader.name !== boss.name) return;
     if (step !== this.#log.steps) this.#wrongs.push(`step ${step} out of order`);
@@ -873,8 +941,8 @@ class Simulation {
   }
 
   /**
-   * Checks an order: the worker has the right weights for the step, a committed step runs again
-   * only after a rollback, and no step is ordered twice in one generation.
+   * Checks an order to run a step: the worker must have the right weights for the step; a committed
+   * step may run again only after a rollback; and no step may be ordered twice in one generation.
    */
   #checkOrder(boss: Boss, life: Life | undefined, order: StepOrder & { generation: number }): void {
     if (this.#log.leader.name !== boss.name) return;
@@ -893,10 +961,13 @@ class Simulation {
     if (life !== undefined) this.#started.add(times);
   }
 
-  /** Checks at a rollback that no connected worker has the parameters of the current steps. */
+  /**
+   * Checks at a rollback that no connected worker still has the parameters of the newest committed
+   * steps. Otherwise the rollback would be needless.
+   */
   #checkRollback({ lives, state }: Boss): void {
     const { policy, chances } = this.#scenario;
-    // A rollback that was interrupted begins again.
+    // A rollback that is interrupted begins again. Only its first attempt is checked.
     const isFirst = state.steps[0] === state.committed[0];
     if (policy !== 'replace' || chances.corrupt > 0 || !isFirst) return;
     for (const life of lives) {
@@ -926,7 +997,10 @@ function isHung({ isHung: hangs, host }: Life): boolean {
   return hangs || (host?.isHung ?? false);
 }
 
-/** Returns the number of steps after which the weights are that the running program reads. */
+/**
+ * Returns the number of training steps that made the weights which the running program of a worker
+ * reads.
+ */
 function stepsOf({ running, state }: Life): number {
   const { order } = running!;
   return order.program === 0 ? order.step : state.next[0]!;

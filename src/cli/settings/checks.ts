@@ -44,8 +44,8 @@ export const text: Check<string> = z
   .refine((it) => !it.includes('\0'), 'expected text without a NUL character');
 
 /**
- * Advice for a path that begins with `~`. The shell has not expanded it, so the program would
- * create or look for a folder with this literal name.
+ * Advice for a path that begins with `~`, which the shell has not expanded. A program that accepted
+ * the path would look for a folder whose name is `~`.
  */
 export const tildeAdvice = 'the shell does not expand ~ here: write $HOME';
 
@@ -87,8 +87,8 @@ function isTopology(value: string): boolean {
 }
 
 /**
- * Converts text that is a number to that number, because values of flags are text. Returns every
- * other value unchanged, for the check to refuse.
+ * Converts a text that is a number to the number, because values of flags are texts. Returns any
+ * other value unchanged; the check that follows refuses it.
  */
 function numeric(value: unknown): unknown {
   if (typeof value === 'number') return withoutSign(value);

@@ -4,8 +4,8 @@ import { PodError } from '../../numerics/error.ts';
 import { flagOf, type Mode, missingText, type SettingKey, schema, settingKeys } from './schema.ts';
 
 /**
- * Adds a flag for each setting that a mode takes, and `--config` in every mode but `devices`.
- * `origin` returns the name of a setting in messages.
+ * Adds to a command a flag for each setting that the mode takes, and `--config` in every mode
+ * except `devices`. `origin` returns the name of a setting for messages.
  */
 export function addSettingFlags(
   command: Command,
@@ -22,16 +22,19 @@ export function addSettingFlags(
     refuseSecond(command, option, origin(key));
   }
   if (mode === 'devices') return command;
-  const config = new Option('--config <file>', 'read settings from a YAML file; flags override the file');
+  const config = new Option(
+    '--config <file>',
+    'read settings from a YAML file; flags override the file',
+  );
   command.addOption(config);
   refuseSecond(command, config, '--config');
   return command;
 }
 
 /**
- * Makes every flag of a command an error (`bad-flag`) when it is given twice, because the program
- * cannot know which of the two values the user meant. Flags from {@link addSettingFlags} have this
- * check already.
+ * Refuses (`bad-flag`) a second use of any flag of a command, because the program cannot know which
+ * of the two values the user meant. {@link addSettingFlags} does the same for the flags that it
+ * adds.
  */
 export function refuseRepeats(command: Command): Command {
   for (const option of command.options) refuseSecond(command, option, option.long ?? option.flags);
@@ -39,8 +42,9 @@ export function refuseRepeats(command: Command): Command {
 }
 
 function refuseSecond(command: Command, option: Option, origin: string): void {
-  // Commander's types omit that a command is an event emitter. This listener runs before the
-  // listener that stores the value, so at the first use of the flag the option has no source yet.
+  // Commander's types omit that a command is an event emitter. This listener runs before
+  // Commander's listener that stores the value of the flag. If a value from the command line
+  // (`cli`) is already stored, the flag is given for the second time.
   (command as unknown as EventEmitter).prependListener(`option:${option.name()}`, () => {
     if (command.getOptionValueSource(option.attributeName()) !== 'cli') return;
     throw new PodError('bad-flag', `${origin}: given twice; leave one out`);

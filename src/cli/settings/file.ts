@@ -21,21 +21,22 @@ const bytesMax = 2 ** 15;
 /** Largest number of YAML aliases that are expanded in one value. */
 const aliasesMax = 100;
 /**
- * Deepest accepted nesting of YAML values. Settings need no nesting, and the YAML parser is
- * recursive.
+ * Deepest accepted nesting of YAML values. Settings are not nested, and deep nesting could overflow
+ * the stack of the recursive YAML parser.
  */
 const depthMax = 20;
 /**
- * Largest number of YAML tokens in a file, not counting comments and white space. Some thirty
- * settings have about a hundred.
+ * Largest number of YAML tokens in a file, not counting comments and white space. A file with all
+ * settings, about thirty, has about a hundred tokens.
  */
 const tokensMax = 2000;
 
 /**
- * Reads settings from a YAML file. Keys are the names of settings, in camelCase or as in flags.
+ * Reads settings from a YAML file. A key is the name of a setting, either in camelCase
+ * (`globalBatch`) or as in its flag (`global-batch`).
  *
  * @throws PodError `bad-config` if the file is missing, too large or not a valid file of settings;
- * `io` if the system refuses to open or read it.
+ * `io` if the system refuses to open or read the file.
  */
 export function sourceOfFile(file: string): Source {
   const text = read(file);
@@ -123,9 +124,9 @@ function parse(file: string, text: string): Document {
 }
 
 /**
- * Scans the text token by token, without recursion. If the text exceeds a limit, returns a phrase
- * that names the excess, otherwise undefined. The scan comes before the YAML parser because the
- * parser takes seconds over thousands of mistakes.
+ * Returns a phrase that names the limit which the text exceeds, or undefined if the text exceeds no
+ * limit. Reads the text token by token, without recursion. Must be called before the YAML parser,
+ * which takes seconds for a text with thousands of mistakes.
  */
 function excessIn(text: string): string | undefined {
   const parser = new Parser();
@@ -148,7 +149,7 @@ function attempt<T>(file: string, work: () => T): T {
   }
 }
 
-/** Returns the first line of the parser's message. */
+/** Returns the first line of the YAML parser's error message. */
 function reason(cause: unknown): string {
   const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
   return line.replace(/:$/, '');

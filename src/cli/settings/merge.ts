@@ -9,7 +9,10 @@ import {
 } from './schema.ts';
 import type { RawValue, Source } from './source.ts';
 
-/** A checked value, with the name of its origin in messages. */
+/**
+ * A checked value of a setting. `origin` names, in messages, the setting and where it was given,
+ * such as `--steps` or `steps in run.yaml`.
+ */
 export interface Given<K extends SettingKey = SettingKey> {
   readonly value: SettingValues[K];
   readonly origin: string;
@@ -25,39 +28,44 @@ export class Settings {
     this.#given = given;
   }
 
-  /** Settings for which a source has a value, in the order in which they were given. */
+  /**
+   * Values that the sources give, by setting, in the order in which the sources give the values.
+   */
   get given(): ReadonlyMap<SettingKey, Given> {
     return this.#given;
   }
 
-  /** Returns the value that a source has for the setting, otherwise the setting's default. */
+  /** Returns the value that a source gives, otherwise the default; undefined without a default. */
   get<K extends SettingKey>(key: K): SettingValues[K] | undefined {
     return this.ask(key)?.value ?? missingValue(key, this.mode);
   }
 
-  /** Returns the value with its origin, or undefined if no source has a value for the setting. */
+  /**
+   * Returns the value that a source gives, with its origin; undefined if no source gives a value.
+   */
   ask<K extends SettingKey>(key: K): Given<K> | undefined {
     return this.#given.get(key) as Given<K> | undefined;
   }
 
-  /** Returns the name of the value's origin in messages: `default` if no source has a value. */
+  /** Returns the origin of the value for messages: `default` if no source gives a value. */
   origin(key: SettingKey): string {
     return this.#given.get(key)?.origin ?? 'default';
   }
 
-  /** Returns a copy of these settings in which the setting `key` has the given value. */
+  /** Returns a copy of the settings in which the setting `key` has the given value. */
   with<K extends SettingKey>(key: K, value: SettingValues[K], origin: string): Settings {
     return new Settings(this.mode, new Map([...this.#given, [key, { value, origin }]]));
   }
 }
 
 /**
- * Merges sources; a later source wins over an earlier one. Settings of one group express the same
- * quantity (`tpus` and `topology`, `steps` and `epochs`) and win together: the flag `--topology`
- * also replaces `tpus` of a file. Every value of every source is checked, even a value that does
- * not win.
+ * Merges the settings of several sources, such as a file and flags. A value of a later source
+ * replaces a value of an earlier source. Settings of one group express the same quantity (`tpus`
+ * and `topology`, `steps` and `epochs`) and replace each other: the flag `--topology` also removes
+ * the `tpus` of a file. Every value is checked, even if a later source replaces it.
  *
- * @throws PodError `bad-flag` for a wrong value, or for a setting that the mode does not take.
+ * @throws PodError `bad-flag` for a wrong value, or for a setting that the mode or a file does not
+ * take.
  */
 export function mergeSettings(mode: Mode, sources: readonly Source[]): Settings {
   const given = new Map<SettingKey, Given>();

@@ -3,7 +3,9 @@ import { parseDataset } from '../../data/open.ts';
 import type { Settings } from './merge.ts';
 import { type SettingKey, schema, settingKeys } from './schema.ts';
 
-/** Returns the settings with every path made absolute, relative to `folder`. */
+/**
+ * Returns the settings with every path made absolute. A relative path is resolved against `folder`.
+ */
 export function withAbsolutePaths(settings: Settings, folder: string): Settings {
   let resolved = settings;
   for (const { key, path, origin, rename } of pathsOf(settings)) {
@@ -17,11 +19,11 @@ export interface GivenPath {
   readonly key: SettingKey;
   readonly path: string;
   readonly origin: string;
-  /** Returns the value of the setting with `path` in place of its present path. */
+  /** Returns the value of the setting in which `path` replaces the path. */
   readonly rename: (path: string) => string;
 }
 
-/** Returns all paths among the given settings. */
+/** Returns all paths in values that a source gives. */
 export function pathsOf(settings: Settings): GivenPath[] {
   return settingKeys.flatMap((key): GivenPath[] => {
     const given = settings.ask(key);

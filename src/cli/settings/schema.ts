@@ -39,48 +39,54 @@ export interface SettingValues {
 export type SettingKey = keyof SettingValues;
 
 /**
- * All modes, which name the readers of settings. `train`, `compile`, `up` and `devices` are the
- * commands of `pod` with these names. `serve` is a pod that takes jobs (`pod up --serve`, or a
- * master with `POD_MODE=serve`). `master` is a master that trains its `POD_ARGS`. `job` is a job
- * sent to a pod that takes jobs.
+ * All modes. A mode names the reader of the settings. `train`, `compile`, `up` and `devices` are
+ * commands of `pod`. `serve` is a pod that takes jobs (`pod up --serve`, or a master with
+ * `POD_MODE=serve`). `master` is a master that trains the run of `POD_ARGS`. `job` is a job sent to
+ * a pod that takes jobs.
  */
 export const modes = ['train', 'compile', 'up', 'serve', 'master', 'job', 'devices'] as const;
-/** Reader of settings: a command, a master or a job. */
+/** Mode: the reader of the settings, which is a command, a master or a job. */
 export type Mode = (typeof modes)[number];
 
 /**
- * For each mode: true if the mode takes the setting, otherwise the reason, which ends a message.
+ * For each mode: true if the mode takes the setting; otherwise the reason why the mode refuses it.
+ * The reason is the end of an error message.
  */
 export type Places = Readonly<Record<Mode, true | string>>;
 
-/** Definition of a setting. Everything that is known of a setting is here and only here. */
+/** Definition of a setting: the only place that describes its flag, check, default and use. */
 export interface Setting<T> {
   readonly check: Check<T>;
-  /** The flag with its argument, as Commander writes it. */
+  /** The flag with its argument in Commander's notation, such as `--steps <n>`. */
   readonly flag: string;
   readonly help: string;
-  /** Default, for use when no source has a value. The help text ends with it. */
+  /** Default, used if no source gives a value. The help text of the flag ends with the default. */
   readonly missing: Missing<T>;
   /**
-   * Parts of a run's key that can change with this setting while all other settings stay the same.
-   * If the list is empty, no bit of the weights depends on the setting.
+   * Fields of a run's key (`RunKey`, which holds all that the bits of the weights depend on) that
+   * can change when only this setting changes. If the list is empty, no bit of the weights depends
+   * on the setting.
    */
   readonly bits: readonly (keyof RunKey)[];
   /**
-   * Group of settings that express the same quantity in different ways; `own` if there is no other
-   * such setting.
+   * Group of settings that express the same quantity in different ways, such as `tpus` and
+   * `topology`. `own` means that no other setting expresses the quantity.
    */
   readonly group: 'size' | 'length' | 'own';
-  /** Part of the value that is a path: nothing, the whole value, or the DIR of `mnist:DIR`. */
+  /** Part of the value that is a path: no part, the whole value, or the DIR of `mnist:DIR`. */
   readonly path: 'none' | 'whole' | 'dataset';
   /**
-   * True if a `--config` file may contain the setting, otherwise the reason, which ends a message.
+   * True if a `--config` file may contain the setting; otherwise the reason why not. The reason is
+   * the end of an error message.
    */
   readonly inFile: true | string;
   readonly places: Places;
 }
 
-/** Default of a setting. */
+/**
+ * Default of a setting: a fixed value, or only a text for the help if the default depends on other
+ * settings.
+ */
 export type Missing<T> =
   /**
    * A fixed default. `inClusters` replaces `value` in the modes `up`, `serve`, `master` and `job`,
@@ -90,27 +96,37 @@ export type Missing<T> =
   | { readonly text: string };
 
 const everywhere = { train: true, compile: true, up: true, master: true } as const;
-const ofJobs = 'a pod that takes jobs has no run of its own; give this setting to pod submit, after --';
+const ofJobs =
+  'a pod that takes jobs has no run of its own; give this setting to pod submit, after --';
 const ofSlice = 'pod devices shows a slice, not a run';
 
-/** Modes that take a setting of the training itself. */
+/**
+ * Value of `places` for a setting of the training, such as `model`: all modes take the setting
+ * except `serve` and `devices`.
+ */
 const ofRun: Places = { ...everywhere, job: true, serve: ofJobs, devices: ofSlice };
-/** Modes that take a setting of the pod's size. */
+/**
+ * Value of `places` for a setting of the pod's size, such as `tpus`: all modes take the setting.
+ */
 const ofSize: Places = { ...everywhere, job: true, serve: true, devices: true };
 /**
- * Modes that take a setting of a run's files. The mode `job` does not, because the pod chooses the
- * folder of a job's files.
+ * Value of `places` for a setting of a run's files, such as `checkpoint`. The mode `job` refuses
+ * the setting, because the pod chooses the folder of a job's files.
  */
 const ofOwnFiles: Places = {
   ...ofRun,
   compile: 'pod compile trains nothing',
   job: 'the pod keeps the log, the report and the checkpoints of a job itself; leave this setting out',
 };
-/** Modes that take a setting of the output of one command. */
+/**
+ * Value of `places` for a setting of the output of `pod train`, such as `log`: only the mode
+ * `train` takes the setting.
+ */
 const ofOutput: Places = {
   ...ofOwnFiles,
   up: 'the pod keeps its log itself; pod logs prints it',
-  master: 'a master writes its log to standard output, with the report as the last line; leave this setting out',
+  master:
+    'a master writes its log to standard output, with the report as the last line; leave this setting out',
 };
 
 const common = { group: 'own', path: 'none', inFile: true, places: ofRun } as const;
@@ -146,7 +162,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // `ratesDigest` is in the list because the schedule `linear-scaling` scales the learning rate
+    // The list has `ratesDigest` because the schedule `linear-scaling` scales the learning rate
     // with the global batch.
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
@@ -197,7 +213,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 0.9 },
   },
   seed: {
-    // `trainDigest` is in the list because the digits are drawn from the seed.
+    // The list has `trainDigest` because the images of the data set `digits` are drawn from the
+    // seed.
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',
@@ -338,7 +355,7 @@ export function missingValue<K extends SettingKey>(
   return isCluster(mode) ? (missing.inClusters ?? missing.value) : missing.value;
 }
 
-/** Returns the default in words for the help text; empty if there is nothing to say. */
+/** Returns the default as a text for the help; empty if the help names no default. */
 export function missingText(key: SettingKey, mode: Mode): string {
   const { text: words } = schema[key].missing;
   return words ?? String(missingValue(key, mode));

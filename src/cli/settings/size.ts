@@ -34,7 +34,7 @@ export function tpusOf({ columns, rows }: Topology): number {
   return columns * rows;
 }
 
-/** Returns the words of the flag that asks for a slice of this grid. */
+/** Returns the flag that asks for this grid, as words of a command line: `--tpus`, `8`. */
 export function sizeWords(topology: Topology): string[] {
   if (isStandardGrid(topology)) return ['--tpus', String(tpusOf(topology))];
   return ['--topology', formatTopology(topology)];

@@ -2,30 +2,31 @@ import { PodError } from '../../numerics/error.ts';
 import { oneLine, quote } from '../../numerics/quote.ts';
 import { flagOf, isSettingKey, type SettingKey, settingKeys } from './schema.ts';
 
-/** One place that settings come from: flags, a file, the environment, a job. */
+/** Settings from one source: flags, a file, the environment or a job. */
 export interface Source {
-  /** Values in the order in which they were given. */
+  /** Values by setting, in the order in which the user gave the values. */
   readonly values: ReadonlyMap<SettingKey, RawValue>;
   readonly kind: 'words' | 'file';
 }
 
-/** Unchecked value as a source has it. */
+/** Value of a setting as a source gives it, before any check. */
 export interface RawValue {
   readonly value: unknown;
   /** The value as the user wrote it, for messages. */
   readonly written: string;
   /**
-   * Name of the setting in messages: `--steps`, `steps in run.yaml`, `TPUS`, `steps of the job`.
+   * Name of the setting in messages, which also says where the value was given: `--steps`, `steps
+   * in run.yaml`, `TPUS`, `steps of the job`.
    */
   readonly origin: string;
 }
 
-/** Values by name, as a parser of flags returns them. */
+/** Values of flags by name, as the parser of flags returns them. */
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 /**
- * Makes a source of settings that were given as flags. `origin` returns the name of a setting in
- * messages, by default its flag.
+ * Converts parsed flags to a source of settings. `origin` returns the name of a setting for
+ * messages; the default is the setting's flag.
  *
  * @throws PodError `bad-config` for a key that is not a setting.
  */

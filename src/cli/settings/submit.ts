@@ -6,19 +6,19 @@ import { type ParsedWords, parseWords, UnknownWords, wordsOf } from './words.ts'
 
 /** A job in the form in which `pod submit` sends it. */
 export interface JobRequest {
-  /** Words that are sent to the master. */
+  /** Flags of `pod train`, as words of a command line, that are sent to the master. */
   readonly words: readonly string[];
   /**
-   * Rewrites a refusal by the master so that it names settings as the sender gave them. The master
-   * knows only the keys of the settings.
+   * Rewrites the master's message about a refused job. The master names a setting by its key; the
+   * result names the flag or the file in which the sender gave the setting.
    */
   readonly inWordsOfSender: (message: string) => string;
 }
 
 /**
- * Prepares the words of a job for sending, as seen from `folder`: a `--config` file is read and
- * sent as settings, and paths are made absolute. Words that this version does not know are sent
- * unchanged, and the master accepts or refuses them.
+ * Prepares the words of a job for sending. Reads the `--config` file and adds its settings as
+ * flags, and resolves relative paths against `folder`. If this version does not know a word, all
+ * words are sent unchanged, and the master accepts or refuses them.
  *
  * @throws PodError for a wrong value, or for a setting that no job may have.
  */

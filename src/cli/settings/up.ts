@@ -9,8 +9,8 @@ export interface UpRequest {
   /** Number of Cloud TPUs of the pod. */
   readonly tpus: number;
   /**
-   * `POD_ARGS` for the master: the settings of the flags and of the `--config` file, with absolute
-   * paths.
+   * Value of `POD_ARGS` for the master: the settings of the flags and of the `--config` file, with
+   * absolute paths.
    */
   readonly args: string;
   /** The run that the master trains; undefined if the master serves jobs. */
@@ -18,10 +18,11 @@ export interface UpRequest {
 }
 
 /**
- * Reads the flags of `pod up`, as seen from `folder`, where the command was called. A pod that
- * serves jobs takes only its size; all other settings belong to its jobs.
+ * Converts the flags of `pod up` to settings of the master. Relative paths are resolved against
+ * `folder`, the folder in which the user called the command. If the pod serves jobs, the flags may
+ * only give the size of the pod; all other settings belong to the jobs.
  *
- * @throws PodError that names what is wrong, as the master would.
+ * @throws PodError that names the wrong setting, as the master would.
  */
 export function upRequest(flags: RawOptions, serve: boolean, folder: string): UpRequest {
   const settings = settingsOf(flags, serve ? 'serve' : 'up');

@@ -5,7 +5,7 @@ import type { Settings } from './merge.ts';
 import { flagOf, missingValue, type SettingKey, schema } from './schema.ts';
 import { type RawOptions, type Source, shortened, sourceOfFlags } from './source.ts';
 
-/** Result of parsing words of a command line. */
+/** Settings and `--config` file that the words of a command line name. */
 export interface ParsedWords {
   readonly source: Source;
   /** The file of `--config`; undefined if it is not given. */
@@ -21,14 +21,15 @@ export class UnknownWords extends PodError {
 
 /** Phrases for messages about wrong words. */
 export interface Wording {
-  /** Place of the words: `POD_ARGS`, `flags of a job`. */
+  /** Name of the place where the words were given: `POD_ARGS` or `flags of a job`. */
   readonly where: string;
-  /** Returns the name of a setting in messages. */
+  /** Returns the name of a setting for messages. */
   readonly origin: (key: SettingKey) => string;
 }
 
 /**
- * Parses words as `pod train` does. Does not check whether a mode takes the settings.
+ * Parses words as `pod train` parses its flags. Does not check the values, nor whether a mode takes
+ * the settings.
  *
  * @throws UnknownWords for a word that is not a flag of `pod train`, PodError `bad-flag` for a flag
  * that is given twice.
@@ -58,8 +59,8 @@ export function parseWords(words: readonly string[], { where, origin }: Wording)
 }
 
 /**
- * Returns words from which the parser makes these settings again. A boolean that equals its default
- * is left out.
+ * Returns words that {@link parseWords} parses to the given settings. Leaves out a boolean that
+ * equals its default.
  */
 export function wordsOf(settings: Settings): string[] {
   return [...settings.given].flatMap(([key, { value }]) => {
@@ -69,9 +70,9 @@ export function wordsOf(settings: Settings): string[] {
 }
 
 /**
- * Joins words to one line from which `splitWords` (cluster/image/words.ts) returns the same words,
- * whatever characters they contain. In such a line a quote ends only at the same quote character,
- * and neighbouring quoted parts without a space between them are one word.
+ * Joins words to one line, which `splitWords` (cluster/image/words.ts) splits into the same words.
+ * The words may contain any characters. In the line, a quote ends only at the same quote character,
+ * and quoted parts without a space between them form one word.
  */
 export function joinWords(words: readonly string[]): string {
   return words.map(quoted).join(' ');

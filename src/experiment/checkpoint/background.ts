@@ -26,8 +26,8 @@ export class BackgroundSaver {
   #waiting: Snapshot | undefined;
   #writing: Promise<void> | undefined;
   /**
-   * An error of a save that is no `PodError`, and so a defect of this program. {@link takeEvents}
-   * throws it.
+   * Error of a save other than a `PodError`. Such an error is a defect of this program, and {@link
+   * takeEvents} throws it.
    */
   #mistake: { readonly error: unknown } | undefined;
 

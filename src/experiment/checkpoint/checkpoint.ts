@@ -18,7 +18,7 @@ import {
 import { decodeSafetensors, encodeSafetensors, type Tensor } from './safetensors.ts';
 import type { SavedConfig } from './saved-run.ts';
 
-/** State of a run between two steps: all that its later steps depend on. */
+/** State of a run between two steps: everything that its later steps depend on. */
 export interface Snapshot {
   readonly config: SavedConfig;
   /** Number of steps committed. */
@@ -32,15 +32,15 @@ export interface Snapshot {
   /** Digest of the weights that the pod committed: 16 hexadecimal digits. */
   readonly weightsDigest: string;
   /**
-   * Parameters in order: the weights, then the optimizer state. They must not be changed
-   * afterwards, because they are written in the background.
+   * Parameters in order: the weights, then the optimizer state. The bytes must not be changed after
+   * the snapshot, because the checkpoint is written in the background.
    */
   readonly tensors: readonly Tensor[];
   /** Number of tensors that are weights. */
   readonly weights: number;
 }
 
-/** A checkpoint that was read and matches its checksums. */
+/** A checkpoint that was read and whose files match their checksums. */
 export interface Checkpoint {
   /** Name of the checkpoint's directory, such as `step-0000120`. */
   readonly name: string;
@@ -67,8 +67,9 @@ export const checkpointFiles: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Returns the name of a checkpoint's directory: `step-0000120`, or `step-0000120.1` for `copy` 1. A
- * new checkpoint has `copy` above 0 if refused checkpoints of the same step have the smaller names.
+ * Returns the name of a checkpoint's directory: `step-0000120`, or `step-0000120.1` for `copy` 1.
+ * The first checkpoint of a step has `copy` 0. A later checkpoint of the same step has a higher
+ * `copy`, because refused checkpoints keep their names.
  */
 export function checkpointName(step: number, copy = 0): string {
   const name = `step-${String(step).padStart(7, '0')}`;
@@ -141,7 +142,8 @@ export async function readCheckpoint(
     if (tensor === undefined || !found.delete(parameter)) throw badData(`${parameter} is missing`);
     return tensor;
   });
-  for (const other of found.keys()) throw badData(`tensor ${other}: the manifest has no such parameter`);
+  for (const other of found.keys())
+    throw badData(`tensor ${other}: the manifest has no such parameter`);
   checkWeights(manifest, tensors);
   return { name, manifest, tensors };
 }
@@ -214,8 +216,8 @@ export async function writeInto(
 }
 
 /**
- * Number of bytes that are hashed and written at a time. This takes about a millisecond, so that
- * the event loop is not blocked for long.
+ * Number of bytes that are hashed and written at a time. Hashing so many bytes takes about a
+ * millisecond, so that the event loop is not blocked for long.
  */
 const chunkBytes = 2 ** 20;
 
@@ -286,7 +288,10 @@ async function read(
   }
 }
 
-/** Calls `parse`, and puts the name of the file before the message of a `PodError`. */
+/**
+ * Returns the result of `parse` on the bytes of a file. If `parse` throws a `PodError`, puts the
+ * name of the file before its message.
+ */
 function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
   try {
     return parse(bytes);
@@ -297,8 +302,9 @@ function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Arr
 }
 
 /**
- * Throws `bad-data` unless the weights have the digest that the pod committed. The files' checksums
- * show only that the files are as they were written, not that the right weights were written.
+ * Throws `bad-data` unless the weights have the digest that the pod committed. The checksums of the
+ * files show only that the files have not changed since they were written, not that the written
+ * weights were right.
  */
 function checkWeights({ weights, weightsDigest }: Manifest, tensors: readonly Tensor[]): void {
   if (weights > tensors.length) throw badData(`${weights} weights of ${tensors.length} parameters`);
@@ -311,8 +317,8 @@ function checkWeights({ weights, weightsDigest }: Manifest, tensors: readonly Te
 }
 
 /**
- * Returns the bytes of a tensor as 32-bit words, padded with zeros to whole words. The digest of a
- * Cloud TPU is computed from such words.
+ * Returns the bytes of a tensor as 32-bit words, padded with zeros to whole words. The digest of
+ * the weights is computed over these words.
  */
 function wordsOf({ bytes }: Tensor): Uint32Array {
   if (bytes.byteOffset % 4 === 0 && bytes.length % 4 === 0) {

@@ -20,46 +20,49 @@ import { runNameOf } from './saved-run.ts';
 
 /**
  * A folder with the checkpoints of a run: directories such as `step-0000120`. Each directory is
- * complete or does not exist, even if a save is interrupted at any moment. Only one run at a time
- * writes to the folder. Refused checkpoints and unrelated files in the folder are left unchanged.
+ * complete or does not exist, even if a save is interrupted at any moment. A checkpoint is whole if
+ * its files match their checksums; other checkpoints are refused. Refused checkpoints and unrelated
+ * files in the folder are left unchanged. Only one run at a time writes to the folder.
  */
 export interface Checkpoints {
-  /** Returns the names of all checkpoints, newest first, good or not. */
+  /** Returns the names of all checkpoints, newest first, including damaged checkpoints. */
   list(): Promise<readonly string[]>;
   /**
-   * Returns the newest whole checkpoint after at most `stepMost` steps, and the newer ones that are
-   * not whole.
+   * Returns the newest whole checkpoint after at most `stepMost` steps. Also returns the refusals
+   * of damaged checkpoints that are newer, but also after at most `stepMost` steps.
    */
   latest(stepMost?: number): Promise<Latest>;
-  /** True if a whole checkpoint after `step` steps exists. */
+  /** True if an undamaged checkpoint after exactly `step` steps exists. */
   has(step: number): Promise<boolean>;
   /**
-   * Creates the folder if it does not exist, and removes the remains of interrupted saves. Nothing
-   * on the disk is changed before `begin` is called. The first save calls `begin` if nothing else
-   * has.
+   * Prepares the folder for saving: creates the folder if it does not exist, and removes the
+   * remains of interrupted saves. Before this call nothing on the disk is changed. If the caller
+   * does not call `begin`, the first `save` does.
    *
-   * @throws PodError `io` if the folder cannot be written to, `in-use` if another run has it.
+   * @throws PodError `io` if the folder cannot be written to; `in-use` if another run has locked
+   *   the folder, or has saved a checkpoint since the folder was opened.
    */
   begin(): Promise<void>;
   /**
-   * Writes a checkpoint. Once the promise resolves, the checkpoint survives a loss of power, and
-   * only the newest `keep` whole checkpoints of this run are left. Only one save at a time is
-   * allowed.
+   * Writes a checkpoint and deletes old checkpoints: only the newest `keep` whole checkpoints of
+   * this run are left. Once the promise resolves, the new checkpoint survives a loss of power. Only
+   * one save at a time is allowed.
    *
-   * @throws PodError `io` if the checkpoint could not be written, in which case the others are
-   *   unchanged; also if the checkpoint was written but an old one could not be deleted.
+   * @throws PodError `io` if the checkpoint could not be written; the older checkpoints are then
+   *   unchanged. Also `io` if the checkpoint was written but an old checkpoint could not be
+   *   deleted.
    */
   save(snapshot: Snapshot): Promise<Saved>;
   /** Releases the folder's lock, so that another run can use the folder. */
   close(): void;
 }
 
-/** Lock of a folder. A run holds it while it uses the folder. */
+/** Lock of a folder. A run holds the lock while it uses the folder. */
 export interface DirectoryLock {
   release(): void;
 }
 
-/** The newest whole checkpoint, and the newer checkpoints that were refused. */
+/** The newest undamaged checkpoint, and the newer checkpoints that were refused. */
 export interface Latest {
   readonly checkpoint: Checkpoint | undefined;
   /** Refused checkpoints, newest first. */
@@ -74,7 +77,9 @@ export interface Saved {
 
 /** Options for opening a folder of checkpoints. */
 export interface CheckpointsOptions {
-  /** Number of whole checkpoints of a run to keep, at least 1. A save deletes older ones. */
+  /**
+   * Number of undamaged checkpoints of a run to keep, at least 1. A save deletes older checkpoints.
+   */
   readonly keep: number;
   readonly files?: FileSystem;
   /** Locks an existing folder for this run. Throws `in-use` if another run has the lock. */
@@ -82,10 +87,11 @@ export interface CheckpointsOptions {
 }
 
 /**
- * Opens the folder of checkpoints `directory` and locks it for this run. Nothing on the disk is
- * changed before {@link Checkpoints.begin}, which creates the folder if it does not exist.
+ * Opens the folder of checkpoints `directory`. If the folder exists, locks it for this run. If not,
+ * {@link Checkpoints.begin} creates and locks it later.
  *
- * @throws PodError `in-use` if another run has the folder, `io` if the folder cannot be read.
+ * @throws PodError `in-use` if another run has locked the folder, `io` if the folder cannot be
+ *   read.
  */
 export async function openCheckpoints(
   directory: string,
@@ -111,19 +117,19 @@ export async function listCheckpoints(
   return checkpointsAmong(names);
 }
 
-/** Returns those of `names` that are names of checkpoints, newest first. */
+/** Returns the names of checkpoints among `names`, newest first. */
 function checkpointsAmong(names: readonly string[]): string[] {
   const found = names.flatMap((name) => parseName(name) ?? []);
   found.sort((a, b) => b.step - a.step || b.copy - a.copy);
   return found.map(({ step, copy }) => checkpointName(step, copy));
 }
 
-/** Result for a checkpoint that its run deleted after it was listed and before it was read. */
+/** Result of reading a checkpoint that a run has deleted since the folder was listed. */
 export const gone = 'gone';
 
 /**
- * Reads a checkpoint and checks it completely. Returns the checkpoint, or the reason why it is
- * refused. Changes nothing on the disk.
+ * Reads a checkpoint and checks it completely. Returns the checkpoint, the reason why it is
+ * refused, or `gone` if a run has deleted it. Changes nothing on the disk.
  */
 export function verifyCheckpoint(
   directory: string,
@@ -138,7 +144,7 @@ export type Inspected = Pick<Checkpoint, 'name' | 'manifest'>;
 
 /**
  * Reads only the manifest of a checkpoint and checks the manifest's own checksum. Returns the
- * manifest, or the reason why the checkpoint is refused.
+ * manifest, the reason why the checkpoint is refused, or `gone` if a run has deleted it.
  */
 export function inspectCheckpoint(
   directory: string,
@@ -157,9 +163,10 @@ export function isRefusal(it: object): it is Refusal {
 }
 
 /**
- * Returns the newest whole checkpoint among those that `list` returns, and the newer ones that are
- * refused. If none is whole and some were deleted in the meantime, lists the checkpoints again: a
- * run deletes old checkpoints only after it has saved newer ones.
+ * Returns the newest whole checkpoint among the names that `list` returns, and the refusals of
+ * newer checkpoints. If no checkpoint is whole and a run deleted some checkpoints during the
+ * search, calls `list` again: a run deletes old checkpoints only after it has saved newer
+ * checkpoints.
  */
 export async function newestWhole(
   directory: string,
@@ -180,8 +187,8 @@ export async function newestWhole(
 }
 
 /**
- * Name prefixes of directories that are not yet, or no longer, a checkpoint. An atomic rename adds
- * or removes the prefix.
+ * Prefixes of the names of directories that are not checkpoints yet (`partial`) or not any longer
+ * (`replaced`, `deleted`). An atomic rename adds or removes the prefix.
  */
 const asides = { partial: '.partial-', replaced: '.replaced-', deleted: '.deleted-' } as const;
 
@@ -201,8 +208,8 @@ class Store implements Checkpoints {
   #namesBefore: readonly string[] = [];
   #isReady = false;
   /**
-   * The run of each checkpoint that was read, by name of the checkpoint; null for a checkpoint that
-   * is not whole.
+   * By name of a checkpoint, the run that saved the checkpoint (its {@link runNameOf}); null if the
+   * checkpoint is not whole. Contains only checkpoints that were read or saved.
    */
   readonly #runs = new Map<string, string | null>();
 
@@ -214,8 +221,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Locks the folder and lists its checkpoints, if the folder exists. Otherwise {@link begin}
-   * creates and locks it.
+   * If the folder exists, locks the folder and lists its checkpoints. Otherwise does nothing;
+   * {@link begin} creates and locks the folder.
    */
   async open(): Promise<void> {
     if ((await namesIfThere(this.#files, this.#directory)) === undefined) return;
@@ -239,7 +246,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Creates and removes a directory, so that a folder without write permission is refused at once.
+   * Creates and removes an empty directory, so that a folder without write permission is refused
+   * before the run, not at the first save.
    */
   async #probe(): Promise<void> {
     const taken = await this.#files.readDirectory(this.#directory);
@@ -307,9 +315,10 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes the remains of an earlier save or deletion under this name.
+   * Makes `name` free: removes the directory that an interrupted save or deletion left under this
+   * name.
    *
-   * @throws PodError `io` if the name is taken by something that no save has made.
+   * @throws PodError `io` if the name belongs to something that no save has made.
    */
   async #needFree(name: string): Promise<void> {
     await this.#removeOurs(name);
@@ -323,8 +332,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Returns a name for a new checkpoint. If refused checkpoints of the same step exist, they keep
-   * their names and the new name has a higher `copy`.
+   * Returns a name for a new checkpoint. Existing checkpoints of the same step keep their names,
+   * and the new name gets a higher `copy`.
    */
   async #freeName(step: number): Promise<string> {
     const [newest] = await this.#namesOf(step);
@@ -338,8 +347,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Deletes the whole checkpoints of a run, except the newest `keep`. Damaged checkpoints and those
-   * of other runs stay.
+   * Deletes the whole checkpoints of a run, except the newest `keep`. Damaged checkpoints and
+   * checkpoints of other runs stay.
    */
   async #deleteOld(run: string): Promise<void> {
     const old: string[] = [];
@@ -370,8 +379,9 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes the remains of a failed save, and ignores errors of the system, because the failure is
-   * already reported. Remains that cannot be removed now are removed by the next {@link begin}.
+   * Removes the remains of a failed save. Errors of the system are ignored, because the failure of
+   * the save is already reported. The next {@link begin} removes remains that cannot be removed
+   * now.
    */
   async #clearAway(name: string): Promise<void> {
     try {
@@ -382,9 +392,9 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes the remains of interrupted saves and deletions. If an older version was interrupted
-   * while it replaced a checkpoint, gives the replaced checkpoint its name back. Directories that
-   * no save has made stay, whatever their names.
+   * Removes the remains of interrupted saves and deletions. An older version of this program may
+   * have been interrupted while it replaced a checkpoint; the replaced checkpoint then gets its
+   * name back. Directories that no save has made stay, even under names with the same prefixes.
    */
   async #clearUp(names: readonly string[]): Promise<void> {
     for (const name of names) {
@@ -398,8 +408,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * True if the name is that of a directory which a save could have made: not a link, and with no
-   * other files than those of a checkpoint.
+   * True if a save could have made the directory `name`: it is a directory, not a link, and all its
+   * files have names of a checkpoint's files.
    */
   async #isOurs(name: string): Promise<boolean> {
     const path = this.#path(name);
@@ -415,7 +425,7 @@ class Store implements Checkpoints {
     return this.#files.rename(this.#path(from), this.#path(to));
   }
 
-  /** Removes a directory that a save has made. Does nothing for anything else. */
+  /** Removes the directory `name` if a save could have made it; otherwise does nothing. */
   async #removeOurs(name: string): Promise<void> {
     if (!(await this.#isOurs(name))) return;
     const path = this.#path(name);
@@ -430,7 +440,10 @@ class Store implements Checkpoints {
   }
 }
 
-/** Creates a directory and its missing parents, and syncs each to the disk. */
+/**
+ * Creates a directory and its missing parents. Syncs every new directory's parent to the disk, so
+ * that the new entry survives a loss of power.
+ */
 async function makeDirectories(files: FileSystem, path: string): Promise<void> {
   try {
     await files.makeDirectory(path);
@@ -443,7 +456,10 @@ async function makeDirectories(files: FileSystem, path: string): Promise<void> {
   await files.syncDirectory(dirname(path));
 }
 
-/** Runs `work`. Throws `io` with the text `what` in place of an error of the system. */
+/**
+ * Runs `work`. Converts an error of the operating system to PodError `io`, with a message that
+ * begins with `what`.
+ */
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -472,8 +488,8 @@ interface Place {
 }
 
 /**
- * Returns the result of `work` on a checkpoint, or a refusal with the message of its `PodError`.
- * Returns `gone` if `work` failed because the checkpoint had been deleted.
+ * Returns the result of `work` on a checkpoint. If `work` throws a `PodError`, returns `gone` if
+ * the checkpoint no longer exists, otherwise a refusal with the message of the error.
  */
 async function orRefusal<T>(
   { directory, name, files }: Place,

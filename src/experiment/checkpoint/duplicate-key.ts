@@ -1,14 +1,15 @@
 /**
- * Returns the first key that occurs twice in one object of `json`; undefined if there is none.
- * `json` must be valid. `JSON.parse` silently takes the last value of such a key, and other readers
- * may take the first.
+ * Returns the first key that occurs twice in one object of the valid JSON text `json`; undefined if
+ * there is none. A repeated key is ambiguous: `JSON.parse` silently takes its last value, and other
+ * readers may take the first value.
  */
 export function duplicateKey(json: string): string | undefined {
   /**
-   * The keys found so far in each object around the present position; an empty set for an array.
+   * Stack of the objects and arrays that are open at the current position. An object is the set of
+   * its keys so far; an array is an empty set.
    */
   const open: Set<string>[] = [];
-  // In valid JSON, only strings and brackets are needed to find the keys.
+  // In valid JSON, it is enough to look at strings and brackets to find the keys.
   for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[{}[\]]/g)) {
     if (token === '{' || token === '[') open.push(new Set());
     else if (token === '}' || token === ']') open.pop();

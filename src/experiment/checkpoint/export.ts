@@ -30,17 +30,20 @@ export async function exportWeights(
   return bytes.length;
 }
 
-/** The outcome of an export. `file` is undefined if no checkpoint was good. */
+/**
+ * The outcome of an export. `file` has the name of the exported checkpoint and the size of the
+ * written file; undefined if no checkpoint was good.
+ */
 export interface Exported {
   readonly file: { readonly name: string; readonly bytes: number } | undefined;
-  /** Newer checkpoints that were refused. */
+  /** Checkpoints that were refused although they are newer than the exported checkpoint. */
   readonly refused: readonly Refusal[];
 }
 
 /**
- * Writes the weights of the newest good checkpoint among those that `list` returns, as {@link
- * exportWeights} does. If its run deletes that checkpoint during the export, starts again with the
- * newest good one that is left.
+ * Writes the weights of the newest good checkpoint among the names that `list` returns, as {@link
+ * exportWeights} does. If a run deletes that checkpoint during the export, exports the newest good
+ * checkpoint that is left.
  */
 export async function exportNewest(
   directory: string,
@@ -61,7 +64,10 @@ export async function exportNewest(
   }
 }
 
-/** Writes a draft beside the target and renames it to the target. */
+/**
+ * Writes a draft (a temporary file in the folder of the target) and renames the draft to the
+ * target.
+ */
 async function replaceWith(bytes: Uint8Array, target: string, files: FileSystem): Promise<void> {
   const folder = dirname(target);
   const draft = await writeDraft(bytes, target, files);
@@ -75,7 +81,8 @@ async function replaceWith(bytes: Uint8Array, target: string, files: FileSystem)
 }
 
 /**
- * Writes a draft file beside the target, and returns its path. Removes the draft if writing fails.
+ * Writes a draft: a temporary file in the folder of the target. Returns the path of the draft.
+ * Removes the draft if writing fails.
  */
 async function writeDraft(bytes: Uint8Array, target: string, files: FileSystem): Promise<string> {
   const { path, file } = await createDraft(target, files);
@@ -88,7 +95,9 @@ async function writeDraft(bytes: Uint8Array, target: string, files: FileSystem):
   }
 }
 
-/** Creates a draft file beside the target, under a name that does not exist yet. */
+/**
+ * Creates a draft: an empty temporary file in the folder of the target, with a name that is free.
+ */
 async function createDraft(
   target: string,
   files: FileSystem,
@@ -104,8 +113,8 @@ async function createDraft(
 }
 
 /**
- * Removes a file, and ignores errors of the system. For use after a failure that is already
- * reported.
+ * Removes a file. Errors of the system are ignored, because the caller already reports an earlier
+ * failure.
  */
 async function removeIfPossible(path: string, files: FileSystem): Promise<void> {
   try {

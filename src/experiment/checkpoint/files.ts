@@ -1,7 +1,7 @@
 /**
  * The file system operations that checkpoints need. The interface is small, so that tests can make
- * every operation fail. All methods reject with errors like those of Node, which have a `code` such
- * as `ENOSPC`.
+ * every operation fail. All methods reject with errors that have a `code` such as `ENOSPC`, as
+ * errors of Node have.
  */
 export interface FileSystem {
   /** Returns the names in a directory, in no particular order. */
@@ -25,16 +25,19 @@ export interface FileSystem {
   removeFile(path: string): Promise<void>;
   /** Removes an empty directory. */
   removeDirectory(path: string): Promise<void>;
-  /** Syncs the entries of a directory to the disk, so that they survive a loss of power. */
+  /** Syncs the entries of a directory to the disk, so that the entries survive a loss of power. */
   syncDirectory(path: string): Promise<void>;
 }
 
 export type Kind = 'directory' | 'file' | 'link' | 'other';
 
 export interface NewFile {
-  /** Appends the first bytes of `bytes`, at least one. Returns the number of bytes written. */
+  /**
+   * Appends bytes to the file, from the start of `bytes`: at least one byte, possibly not all.
+   * Returns the number of bytes written.
+   */
   write(bytes: Uint8Array): Promise<number>;
-  /** Syncs the content to the disk, so that it survives a loss of power. */
+  /** Syncs the content to the disk, so that the content survives a loss of power. */
   sync(): Promise<void>;
   close(): Promise<void>;
 }

@@ -6,36 +6,38 @@ import { type Refusal, type Snapshot, stepOf } from './checkpoint.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { checkSameRun, type Resumable, resumedValues } from './resume.ts';
 
-/** Plan for the checkpoints of a run: the folder, the interval, and whether to resume. */
+/** Plan for the checkpoints of a run: the folder, the interval, and whether the run resumes. */
 export interface CheckpointPlan {
   readonly checkpoints: Checkpoints;
   /** Number of steps between two checkpoints. The last step of a run is always saved. */
   readonly every: number;
   /**
-   * True if the run resumes from the newest good checkpoint. Otherwise a new run refuses a folder
+   * True if the run resumes from the newest good checkpoint. If false, a new run refuses a folder
    * that contains checkpoints.
    */
   readonly resume: boolean;
 }
 
 /**
- * State from which a run begins: a number of steps that are done, and the parameters after them.
+ * State from which a run begins: the number of steps that are done, and the parameters after these
+ * steps.
  */
 export interface StartingPoint {
-  /** Number of steps that were committed before. */
+  /** Number of steps that were committed before the run begins here. */
   readonly step: number;
   /**
-   * True if workers of an earlier master may still have the parameters after `step` steps. If
-   * false, every Cloud TPU receives the parameters of `origin`, which are then those after `step`
-   * steps.
+   * True if the run goes on with the parameters that workers of an earlier master may still have
+   * after `step` steps. False if every Cloud TPU receives the parameters of `origin`, which are
+   * then the parameters after `step` steps.
    */
   readonly isStanding: boolean;
   /**
-   * Values of every parameter of the training program, for use when no worker and no checkpoint has
-   * newer ones.
+   * Parameters of the checkpoint that the run resumes from; without a resume, the initial values.
+   * After a loss, the run goes back to these parameters if no worker has the parameters and no
+   * checkpoint is newer.
    */
   readonly origin: SavedParameters;
-  /** The last committed step; undefined if the run starts anew. */
+  /** The last committed step; undefined if no step was committed yet. */
   readonly last?: LastStep;
   readonly resumedFrom: string | null;
   readonly refused: readonly Refusal[];
@@ -49,13 +51,14 @@ export interface LastStep {
 }
 
 /**
- * Returns the starting point of a run: the newest checkpoint if the plan is to resume and the
- * checkpoint is newer than `last`; else the step `last`, which an earlier master committed; else
- * step 0 with `initialValues`.
+ * Returns the starting point of a run. If the plan is to resume and the newest checkpoint is newer
+ * than `last`, the run starts from that checkpoint. Otherwise, if an earlier master committed the
+ * step `last`, the run goes on after `last`. Otherwise the run starts at step 0 with
+ * `initialValues`.
  *
- * @throws PodError `bad-config` if the checkpoints are of another run, or exist although the plan
- *   is not to resume; `bad-data` if there are checkpoints but none is good; `io` if they cannot be
- *   read.
+ * @throws PodError `bad-config` if the checkpoints are of another run, or if a new run is not to
+ *   resume but the folder has checkpoints; `bad-data` if a new run is to resume but all checkpoints
+ *   are refused; `io` if the checkpoints cannot be read.
  */
 export async function startingPoint(
   plan: CheckpointPlan | undefined,
@@ -68,7 +71,8 @@ export async function startingPoint(
   const standing = last && { ...anew, step: last.step, isStanding: true, last };
   if (plan === undefined) return { ...(standing ?? anew), refused: [] };
   const names = await plan.checkpoints.list();
-  // A run that continues after an earlier master finds its own checkpoints in the folder.
+  // If an earlier master has begun this run, the checkpoints in the folder are the run's own and
+  // are not refused.
   if (!plan.resume && standing === undefined) refuseToMix(names);
   if (!plan.resume || isReached(names, last)) return { ...(standing ?? anew), refused: [] };
   const { checkpoint, refused } = await plan.checkpoints.latest();
@@ -90,8 +94,8 @@ export async function startingPoint(
 }
 
 /**
- * Checks the checkpoints before a new run begins, without its compiled programs. Throws as {@link
- * startingPoint} does, except that shapes of parameters are not compared.
+ * Checks the checkpoints before a new run begins and before its programs are compiled. Throws the
+ * errors of {@link startingPoint}, except that the shapes of parameters are not compared.
  */
 export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Promise<void> {
   if (!plan.resume) {
@@ -103,7 +107,10 @@ export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Pr
   else checkSameRun(checkpoint, identity);
 }
 
-/** True if no checkpoint, good or not, is after more steps than the run has committed. */
+/**
+ * True if the run has committed at least as many steps as the newest checkpoint in the folder has.
+ * The newest checkpoint counts even if it is damaged.
+ */
 function isReached([newest]: readonly string[], last: LastStep | undefined): boolean {
   return last !== undefined && (newest === undefined || (stepOf(newest) ?? 0) <= last.step);
 }
@@ -117,8 +124,8 @@ function refuseToMix([newest]: readonly string[]): void {
 }
 
 /**
- * Throws `bad-data` if a resumed run has only checkpoints that were refused. Starting anew would
- * silently give up the saved steps, so the user must decide.
+ * Throws `bad-data` if all checkpoints of a run that is to resume were refused. A start at step 0
+ * would silently give up the saved steps, so the user must decide.
  */
 function refuseToBeginOver(refused: readonly Refusal[]): void {
   const [newest, ...others] = refused;
@@ -131,8 +138,8 @@ function refuseToBeginOver(refused: readonly Refusal[]): void {
 }
 
 /**
- * Parameters for a rollback, and the newer checkpoints that were refused because they are damaged
- * or of another run.
+ * Parameters for a rollback. `refused` has the newer checkpoints that are damaged or of another
+ * run.
  */
 export interface Saved {
   readonly parameters: SavedParameters;
@@ -140,8 +147,8 @@ export interface Saved {
 }
 
 /**
- * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps, or
- * those of `origin` if no such checkpoint is newer than `origin`.
+ * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps. If
+ * `origin` is newer than every good checkpoint, or as new, returns `origin`.
  */
 export async function newestSaved(
   plan: CheckpointPlan | undefined,
@@ -167,7 +174,7 @@ export async function newestSaved(
   return { parameters: origin, refused };
 }
 
-/** Saves the checkpoints of a run in the background, and counts them. */
+/** Saves the checkpoints of a run in the background, and counts successful and failed saves. */
 export class Keeper {
   readonly #every: number;
   readonly #checkpoints: Checkpoints;
@@ -187,7 +194,7 @@ export class Keeper {
     return step % this.#every === 0 || step === steps;
   }
 
-  /** True if a whole checkpoint after `step` steps exists. */
+  /** True if an undamaged checkpoint after exactly `step` steps exists. */
   has(step: number): Promise<boolean> {
     return this.#checkpoints.has(step);
   }
@@ -217,7 +224,7 @@ export class Keeper {
     return { saved: this.#saved, failed: this.#failed };
   }
 
-  /** @throws PodError `io` if the last save failed, so that the end of the run is not saved. */
+  /** @throws PodError `io` if the last save failed, so that the last steps are not saved. */
   checkLast(): void {
     if (this.#lastFailure !== undefined) throw new PodError('io', this.#lastFailure);
   }

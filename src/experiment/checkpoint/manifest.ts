@@ -10,8 +10,8 @@ export interface Manifest {
   /** Number of steps committed. */
   readonly step: number;
   /**
-   * Number of examples that were used. It is also the position in the stream of examples at which
-   * the next step begins.
+   * Number of examples that the run has used, which is also the position in the stream of examples
+   * at which the next step begins.
    */
   readonly samplesSeen: number;
   /** Size of the training set. The order of the stream of examples depends on it. */
@@ -23,8 +23,8 @@ export interface Manifest {
   /** Settings of the run, such as the seed: all that the bits of the run depend on. */
   readonly config: Fields;
   /**
-   * Names of the parameters, in order. The first `weights` of them are weights, the others
-   * optimizer state.
+   * Names of the parameters, in order. The first `weights` names are of weights, the other names
+   * are of optimizer state.
    */
   readonly parameters: readonly string[];
   readonly weights: number;
@@ -49,7 +49,10 @@ export const manifestFormat = 'tpu-pod checkpoint';
  */
 export const manifestVersion = 1;
 
-/** Largest size of a manifest in bytes. The largest networks have some thousand parameters. */
+/**
+ * Largest size of a manifest in bytes. A manifest names all parameters, and the largest networks
+ * have some thousand parameters.
+ */
 export const manifestBytesMax: number = 2 ** 22;
 
 /**
@@ -72,7 +75,8 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   const { text, value } = parseJson(bytes);
   const { [sealKey]: _, ...fields } = value;
   checkVersion(fields);
-  if (sealed(fields) !== text) throw badData('the text of the manifest does not match its checksum');
+  if (sealed(fields) !== text)
+    throw badData('the text of the manifest does not match its checksum');
   const result = schema.safeParse(fields);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
@@ -108,8 +112,9 @@ function parseJson(bytes: Uint8Array): { text: string; value: Fields } {
 }
 
 /**
- * Throws `bad-data` unless format and version are those of this program. Must be called before the
- * checksum is compared, because another version may have another kind of checksum.
+ * Throws `bad-data` unless the format and the version are those that this program writes. Must be
+ * called before the checksum is compared, because another version may have another kind of
+ * checksum.
  */
 function checkVersion({ format, version }: Fields): void {
   if (format !== manifestFormat) {

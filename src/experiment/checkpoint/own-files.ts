@@ -4,19 +4,19 @@ import { isSameStats, realPath } from '../../files/target.ts';
 import { parseName } from './checkpoint.ts';
 
 /**
- * Names that a folder of checkpoints reserves: those of checkpoints, such as `step-0000120`, and
- * those that begin with a dot, such as `.partial-…` and `.lock`.
+ * Names that are reserved in a folder of checkpoints: names of checkpoints, such as `step-0000120`,
+ * and names that begin with a dot, such as `.partial-…` and `.lock`.
  */
 const ownName = /^(step-\d+(\.\d+)?|\..*)$/;
 
 /**
  * True if a file belongs to a folder of checkpoints, so that no output may be written to it. `path`
- * must contain no symbolic links. The file need not exist; `stats` are undefined if it does not. A
- * file belongs to the folder in three cases:
+ * must contain no symbolic links. The file need not exist; `stats` is undefined if it does not. A
+ * file belongs to the folder in four cases:
  *
- * - The file is the folder itself.
- * - The file has a reserved name in the folder, or lies below one, or the folder's own name is a
- *   reserved name and the file lies in the folder.
+ * - `path` is the folder itself.
+ * - `path` is in the folder, and its first name below the folder is reserved.
+ * - `path` is in the folder, and the name of the folder itself is reserved.
  * - The file is a hard link to a file of a checkpoint.
  */
 export function isOfCheckpoints(folder: string, path: string, stats: Stats | undefined): boolean {

@@ -5,7 +5,7 @@ import { differenceBetween, type RunIdentity, short, shortest } from '../same-ru
 import type { Checkpoint } from './checkpoint.ts';
 import { readSavedRun, type SavedRun, trainDigestOf } from './saved-run.ts';
 
-/** The parts of a run that a checkpoint must match so that the run can resume from it. */
+/** Identity and parameters of a run. The run can resume from a checkpoint only if both match. */
 export interface Resumable {
   readonly identity: RunIdentity;
   /** Parameters of the training program, in order. */
@@ -19,14 +19,14 @@ export interface NamedShape {
 }
 
 /**
- * Returns the values of the run's parameters from a checkpoint, in the order of the parameters.
+ * Returns the values of the run's parameters from a checkpoint, in the order of the parameters. The
+ * resumed run ends with the bits of an uninterrupted run.
  *
- * The run may be longer or shorter than the run that saved the checkpoint, and may have another
- * schedule, if the learning rates of the steps that are done have the same bits. The run then ends
- * with the bits of an uninterrupted run.
+ * The run may have another length and another schedule than the run that saved the checkpoint, if
+ * both runs have the same learning rates, to the bit, in the steps that are done.
  *
- * @throws PodError `bad-config` naming the first difference between this run and the run that saved
- *   the checkpoint. With a difference the result would have the bits of neither run.
+ * @throws PodError `bad-config` naming the first difference of another kind between the two runs,
+ *   because the result of the resumed run would then have the bits of neither run.
  */
 export function resumedValues(
   checkpoint: Checkpoint,
@@ -48,8 +48,8 @@ export function resumedValues(
 }
 
 /**
- * Checks what {@link resumedValues} can check without the compiled program. Throws `bad-config` if
- * the checkpoint is of another run.
+ * Checks that the checkpoint is of this run, without comparing parameters, so that no compiled
+ * program is needed. Throws `bad-config` if the checkpoint is of another run.
  */
 export function checkSameRun({ name, manifest }: Checkpoint, identity: RunIdentity): void {
   const saved = readSavedRun(name, manifest);
@@ -77,8 +77,8 @@ function checkData(name: string, saved: SavedRun, identity: RunIdentity): void {
 }
 
 /**
- * Throws `bad-config` unless this run has at least the steps that are done, with the same learning
- * rates.
+ * Throws `bad-config` unless this run has at least `step` steps (the steps of the checkpoint) and
+ * the same learning rates in these steps as the run that saved the checkpoint.
  */
 function checkSteps(name: string, saved: SavedRun, identity: RunIdentity, step: number): void {
   if (step > identity.steps) {

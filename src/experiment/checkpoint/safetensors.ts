@@ -19,10 +19,10 @@ export interface Safetensors {
 }
 
 /**
- * Encodes a safetensors file as parts, to be written one after another: 8 bytes with the length of
- * the header; the header, which is JSON padded with spaces to a multiple of 8 bytes; then the bytes
- * of the tensors, which are not copied. Tensors with wider elements come first, so that every
- * tensor is aligned to its elements. [huggingface/safetensors, README, "Format"]
+ * Encodes a safetensors file as parts, which the caller writes one after another: 8 bytes with the
+ * length of the header; the header, which is JSON padded with spaces to a multiple of 8 bytes; then
+ * the bytes of the tensors, which are not copied. Tensors with wider elements come first, so that
+ * every tensor is aligned to its elements. [huggingface/safetensors, README, "Format"]
  */
 export function encodeSafetensors({ tensors, metadata }: Safetensors): readonly Uint8Array[] {
   checkNames(tensors);
@@ -56,12 +56,12 @@ export function decodeSafetensors(file: Uint8Array): Safetensors {
 
 const metadataKey = '__metadata__';
 
-/** Largest size of a header in bytes that the format allows. */
+/** Largest header, in bytes, that the safetensors format allows. */
 const headerBytesMax = 100_000_000;
 
 /**
- * The format's names for element types. An element type that is not listed has no name in the
- * format.
+ * Names of element types in the safetensors format. An element type that is not listed has no name
+ * in the format.
  */
 const dtypes: Partial<Readonly<Record<ElementType, string>>> = {
   pred: 'BOOL',
@@ -152,7 +152,8 @@ function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
   }
   const [begin = 0, end = 0] = offsets;
   const shape = arrayShape(type, dims);
-  if (end > data.length) throw badData(`${name}: ends at byte ${end}, expected at most ${data.length}`);
+  if (end > data.length)
+    throw badData(`${name}: ends at byte ${end}, expected at most ${data.length}`);
   if (end - begin !== byteCount(shape)) {
     throw badData(`${name}: ${shapeText(shape)} does not fill the bytes ${begin} to ${end}`);
   }
@@ -161,7 +162,7 @@ function readEntry(name: string, entry: unknown, data: Uint8Array): Placed {
 
 /**
  * Returns the tensors in the order of their byte ranges. Throws `bad-data` unless each range begins
- * where the previous one ends and the last one ends at `dataBytes`.
+ * where the previous range ends and the last range ends at `dataBytes`.
  */
 function inOrder(tensors: readonly Placed[], dataBytes: number): Tensor[] {
   const placed = [...tensors].sort((a, b) => a.begin - b.begin || a.end - b.end);
@@ -170,7 +171,8 @@ function inOrder(tensors: readonly Placed[], dataBytes: number): Tensor[] {
     if (begin !== end) throw badData(`${tensor.name}: begins at byte ${begin}, expected ${end}`);
     end = next;
   }
-  if (end !== dataBytes) throw badData(`the last tensor ends at byte ${end}, expected ${dataBytes}`);
+  if (end !== dataBytes)
+    throw badData(`the last tensor ends at byte ${end}, expected ${dataBytes}`);
   return placed.map(({ tensor }) => tensor);
 }
 

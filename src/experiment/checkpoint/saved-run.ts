@@ -16,7 +16,10 @@ export interface SavedConfig extends TrainConfig {
   readonly run?: RunMark;
 }
 
-/** The parts of a run's key that cannot be derived from its settings alone. */
+/**
+ * Fields of a run's key (`RunKey`, which identifies the run) that do not follow from the settings
+ * of the run alone.
+ */
 export interface RunMark {
   readonly trainDigest: string;
   readonly startDigest: string | null;
@@ -27,8 +30,8 @@ export interface RunMark {
 }
 
 /**
- * Returns a text that is the same for all checkpoints of a run. It does not contain the length or
- * the learning rates, which may change when the run is resumed.
+ * Returns a text that identifies the run that saved a checkpoint. The text does not contain the
+ * length or the learning rates of the run, which may change when the run is resumed.
  */
 export function runNameOf(config: Fields | SavedConfig): string {
   const { topology, model, globalBatch, seed, precision, momentum, data, run } = config;
@@ -50,7 +53,7 @@ export function savedConfig(
 /** The run that saved a checkpoint, read from the checkpoint's manifest. */
 export interface SavedRun {
   readonly fixed: Omit<FixedKey, 'trainDigest'>;
-  /** The name of the training set when the checkpoint was saved. */
+  /** Name of the training set, as `--data` gave it when the checkpoint was saved. */
   readonly data: string;
   readonly trainSamples: number;
   /** Number of steps of the whole run. */
@@ -82,10 +85,10 @@ export function readSavedRun(name: string, { config, trainSamples }: Manifest): 
 }
 
 /**
- * Returns the digest of the training set of a saved run; undefined if it cannot be determined.
- * Checkpoints of older versions store only the name of the training set. A generated data set is
- * then generated again, and for files an equal name is taken for equal contents, as those versions
- * did.
+ * Returns the digest of the training set of a saved run; undefined if the digest cannot be
+ * determined. A checkpoint of an older version stores only the name of the training set, not the
+ * digest. If the saved run and the run `now` have the same name, size and seed, the digest of `now`
+ * is returned. Otherwise the training set with the saved name is opened to compute its digest.
  */
 export function trainDigestOf(saved: SavedRun, now: RunIdentity): string | undefined {
   const { mark, data, trainSamples, fixed } = saved;
@@ -124,8 +127,8 @@ const configSchema = z.strictObject({
   momentum: z.number(),
   seed: z.int().min(0),
   precision: z.string(),
-  // The result does not depend on these settings. It depends on the contents of `startFrom`, whose
-  // digest is in `run`.
+  // The result of a run does not depend on these settings. It depends on the weights at the path
+  // `startFrom`, but not on the path; `run` contains the digest of the weights.
   ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
   run: markSchema.optional(),
 });

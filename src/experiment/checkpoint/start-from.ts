@@ -11,8 +11,8 @@ import type { NamedShape } from './resume.ts';
 import type { Tensor } from './safetensors.ts';
 
 /**
- * The weights that a new run begins with, from a checkpoint. The optimizer state of the checkpoint
- * is not used.
+ * Weights of a checkpoint with which a new run begins. The optimizer state of the checkpoint is not
+ * used.
  */
 export interface Start {
   /** Path of the checkpoint, such as `ck/step-0000120`. */
@@ -20,13 +20,13 @@ export interface Start {
   /** Digest of the weights that the pod committed: 16 hexadecimal digits. */
   readonly weightsDigest: string;
   readonly weights: readonly Tensor[];
-  /** Newer checkpoints of the same folder that were refused, with the reasons. */
+  /** Checkpoints of the same folder that are newer but were refused, with the reasons. */
   readonly refused: readonly Refusal[];
 }
 
 /**
- * Reads the weights of a checkpoint and checks every byte against the checksums. `path` is either a
- * checkpoint `step-…` or a folder of checkpoints, from which the newest good one is taken.
+ * Reads the weights of a checkpoint and checks every byte against the checksums. `path` is a
+ * checkpoint `step-…`, or a folder of checkpoints. In a folder, the newest good checkpoint is read.
  *
  * @throws PodError `bad-data` if there is no good checkpoint, `io` if the folder cannot be read.
  */
@@ -72,12 +72,12 @@ function startOf(
 }
 
 /**
- * Returns the initial parameters of a new run with the weights of `Start` instead of those drawn
- * from the seed. The first `weights` parameters are weights; the others are optimizer state and
- * keep their values in `fresh`.
+ * Returns the initial parameters of a new run. The first `weights` parameters are weights and get
+ * the values of the checkpoint. The other parameters are optimizer state and keep their values in
+ * `fresh`.
  *
- * @throws PodError `bad-config` naming the first weight whose name or shape in the checkpoint is
- *   not that of the run's parameter.
+ * @throws PodError `bad-config` naming the first weight whose name or shape differs between the
+ *   checkpoint and the run.
  */
 export function withWeights(
   { path, weights: found }: Start,

@@ -2,14 +2,21 @@ import { crc32 } from 'node:zlib';
 import { wasm } from './crc.wasm.ts';
 
 const laneBytes = 16;
-/** Bytes of the ring into which a message is folded. */
+/** Size, in bytes, of the ring, a circular buffer into which a message is folded. */
 const ringBytes = 368 * laneBytes;
-/** Bytes of the tail into which the ring is folded: 300, rounded up to whole lanes. */
+/**
+ * Size, in bytes, of the tail, into which the ring is folded: 300 bytes, rounded up to whole lanes.
+ */
 const tailBytes = 304;
-/** Length in bytes from which a range is folded. Shorter ranges go to zlib directly. */
+/**
+ * Minimum length, in bytes, of a range that is folded. zlib computes the CRC of a shorter range
+ * directly.
+ */
 const foldedBytesMin = 2 * ringBytes;
 
-/** Bytes behind the ring that repeat its beginning. */
+/**
+ * Number of bytes behind the ring that repeat its beginning, so that reads need not wrap around.
+ */
 const repeatedBytes = 2 * laneBytes;
 
 /**
@@ -19,7 +26,8 @@ const repeatedBytes = 2 * laneBytes;
 export const crcScratchBytes: number = tailBytes + ringBytes + repeatedBytes + tailBytes;
 
 /**
- * Bytes that stay in the processor's nearest caches between writing them and computing their CRC.
+ * Number of bytes to write before updating their CRC, so that the bytes are still in the
+ * processor's nearest caches.
  */
 export const cachedBytes = 65536;
 
@@ -38,33 +46,36 @@ interface Kernel {
 }
 
 /**
- * CRC-32 (IEEE 802.3, the one of zlib) of frames in the emulator's memory. It is about six times as
- * fast as the zlib in Node, which is built without carry-less multiplication.
+ * CRC-32 (IEEE 802.3, as in zlib) of frames in the emulator's memory. It is about six times as fast
+ * as the zlib in Node, which is built without carry-less multiplication.
  *
- * The method folds a message, which means that it replaces the beginning of the message by
- * exclusive ors into later bytes, such that the CRC stays the same. Modulo the CRC's polynomial,
- * x^(8·5869) = x^(8·5835) + x^(8·5821) + 1. So a lane (16 bytes) can be removed if it is xored into
- * the message 34, 48 and 5869 bytes further on. Repeating this folds a message into its last 5888
- * bytes. The values for 34 and 48 bytes further on never leave the registers.
+ * The method folds a message: it replaces the beginning of the message by exclusive ors into later
+ * bytes, such that the CRC stays the same. Modulo the CRC's polynomial, x^(8·5869) = x^(8·5835) +
+ * x^(8·5821) + 1. So a lane (16 bytes) can be removed if the lane is xored into the message 34, 48
+ * and 5869 bytes further on. Repeating this folds a message into its last 5888 bytes. The values to
+ * be xored 34 and 48 bytes further on are needed so soon that they never leave the registers.
  *
  * In the same way x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1 folds the 5888 bytes into the
- * last 304. zlib computes the CRC of these.
+ * last 304 bytes. zlib computes the CRC of these 304 bytes.
  *
- * The first polynomial was found by a search over all multiples with four terms whose exponents are
- * whole bytes, and in which two terms are only a few lanes from the first. It is the one of the
- * least degree. [The idea of sparse multiples is that of "Chorba: A novel CRC32 implementation",
- * 2024.]
+ * The first polynomial was found by a search over all multiples of the CRC's polynomial that have
+ * four terms, whose exponents are multiples of 8 (whole bytes), and in which two terms are only a
+ * few lanes from the first term. The polynomial above has the least degree of all polynomials
+ * found. [The idea of sparse multiples is that of "Chorba: A novel CRC32 implementation", 2024.]
  */
 export class FrameCrc implements RunningCrc {
   readonly #kernel: Kernel;
   readonly #memory: Buffer;
   readonly #ring: number;
   readonly #tail: Buffer;
-  /** Byte address of the present range. */
+  /** Byte address of the range whose CRC is being computed. */
   #address = 0;
-  /** Length of the present range in bytes. */
+  /** Length, in bytes, of the range whose CRC is being computed. */
   #bytes = 0;
-  /** Number of bytes of the range to be folded into the ring: all but the last 5888 to 5903. */
+  /**
+   * Number of bytes of the range to be folded into the ring: all but the last 5888 to 5903 bytes. 0
+   * for a range that is not folded.
+   */
   #moving = 0;
   /** Number of bytes of the range that have been folded. */
   #moved = 0;
@@ -92,7 +103,10 @@ export class FrameCrc implements RunningCrc {
     return this.end();
   }
 
-  /** Begins the CRC of a range whose bytes arrive piece by piece. Drops an unfinished range. */
+  /**
+   * Begins the CRC of a range whose bytes arrive piece by piece. Drops a range that was begun
+   * before and has not ended.
+   */
   begin(address: number, bytes: number): void {
     this.#address = address;
     this.#bytes = bytes;
@@ -121,8 +135,8 @@ export class FrameCrc implements RunningCrc {
   }
 
   /**
-   * Returns the CRC of the bytes from offset `start` to the end of the range; `before` is the CRC
-   * of the bytes ahead of them.
+   * Returns the CRC of the whole range. `before` is the CRC of the bytes before offset `start`;
+   * zlib continues that CRC with the bytes from `start` to the end of the range.
    */
   #zlib(start: number, before: number): number {
     const range = this.#memory.subarray(this.#address + start, this.#address + this.#bytes);
@@ -131,7 +145,7 @@ export class FrameCrc implements RunningCrc {
 }
 
 /**
- * Start value with which zlib's CRC register begins at 0. zlib complements the start value and the
- * result.
+ * Start value that makes zlib's CRC register begin at 0. zlib complements both the start value and
+ * the result, so the start value is 32 one bits.
  */
 const zlibZero = 0xffffffff;

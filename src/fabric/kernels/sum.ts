@@ -1,9 +1,9 @@
 import { wasm } from './sum.wasm.ts';
 
 /**
- * Kernels that sum and copy f32 vectors in the emulator's memory. Arguments are byte addresses
- * (multiples of 4) and a number of elements. A target range must be the same as a source range, or
- * not overlap with it.
+ * Kernels that sum and copy f32 vectors in the emulator's memory. `target`, `a`, `b` and `source`
+ * are byte addresses (multiples of 4), `count` is a number of elements. The target range must be
+ * the same as a source range, or not overlap with any source range.
  */
 export interface SumKernels {
   /** `target[i] = a[i] + b[i]`. */

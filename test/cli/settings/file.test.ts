@@ -42,7 +42,7 @@ test.each<[string, string]>([
     'checkpoint in FILE: expected text without a NUL character, found "a\\u0000b"',
   ],
   ['data: cifar', 'data in FILE: expected one of digits, digits:SIZE, mnist:DIR, found "cifar"'],
-  ['print: fusion', 'print in FILE: it asks for one print-out: give it as a flag, --print'],
+  ['print: fusion', 'print in FILE: not possible in a file; use the flag --print'],
 ])('%j is refused with a message that quotes the value as written', (text, message) => {
   expect(wrong(text)).toEqual({ code: 'bad-flag', message });
 });
@@ -65,22 +65,18 @@ test.each<[string, string | Uint8Array, RegExp]>([
     /^--config FILE: expected YAML, found: Unresolved tag: !foo at line 1/,
   ],
   ['an unknown alias', 'steps: *three', /^--config FILE: expected YAML, found: .*alias.*three/],
-  [
-    'two documents',
-    'steps: 3\n---\nsteps: 4',
-    /^--config FILE: expected one set of settings, found/,
-  ],
+  ['two documents', 'steps: 3\n---\nsteps: 4', /^--config FILE: expected one YAML document, found/],
   ...['[', '{a: ', '- ', '? ', '[{'].map((it): [string, string, RegExp] => [
     `what goes too deep, ${it}`,
     it.repeat(30_000 / it.length),
-    /^--config FILE: expected settings, found values within values, too deep$/,
+    /^--config FILE: expected settings, found values nested more than 20 deep$/,
   ]),
   [
     'what is too large',
     `${' '.repeat(40_000)}\n`,
     /^--config FILE: .* found 40001 bytes, more than/,
   ],
-  ['no text', Uint8Array.of(0xff, 0xfe), /^--config FILE: .* found bytes that are no UTF-8 text$/],
+  ['no text', Uint8Array.of(0xff, 0xfe), /^--config FILE: .* found bytes that are not UTF-8 text$/],
 ])('%s is refused', (_, text, message) => {
   expect(wrong(text)).toEqual({ code: 'bad-config', message: expect.stringMatching(message) });
 });

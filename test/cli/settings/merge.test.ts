@@ -22,7 +22,8 @@ function ofFlags(values: Values): Source {
 }
 
 /**
- * Drops the switches that have their default value, because the parser cannot tell them from none.
+ * Removes the switches (boolean settings) that have their default value. The parser of flags
+ * returns the same for a switch with its default value as for a switch that was not given.
  */
 function asked(values: Values): Values {
   return new Map(

@@ -29,12 +29,18 @@ describe('pod up', () => {
     const wrong = (flags: object, serve = false) =>
       refusal(() => upRequest({ ...flags }, serve, '/')).message;
     expect(wrong({ globalBatch: '9' })).toMatch(/^--global-batch: expected a multiple of 64/);
-    expect(wrong({ config: yaml('json: true') })).toMatch(/^json in .*: the master of a pod logs/);
-    expect(wrong({ config: yaml('log: x') })).toMatch(/^log in .*: the master of a pod logs/);
-    expect(wrong({ every: '5' })).toMatch(/^--every: expected a --checkpoint directory with it$/);
-    expect(wrong({ model: 'mlp' }, true)).toMatch(/^--model: a pod that serves takes no run; /);
-    expect(wrong({ checkpoint: 'x' }, true)).toMatch(/^--checkpoint: a pod that serves takes no/);
-    expect(wrong({ config: yaml('steps: 3') }, true)).toMatch(/^steps in .*: a pod that serves/);
+    expect(wrong({ config: yaml('json: true') })).toMatch(
+      /^json in .*: the pod keeps its log itself/,
+    );
+    expect(wrong({ config: yaml('log: x') })).toMatch(/^log in .*: the pod keeps its log itself/);
+    expect(wrong({ every: '5' })).toMatch(/^--every: expected --checkpoint DIR too, found none$/);
+    expect(wrong({ model: 'mlp' }, true)).toMatch(
+      /^--model: a pod that takes jobs has no run of its own; /,
+    );
+    expect(wrong({ checkpoint: 'x' }, true)).toMatch(/^--checkpoint: a pod that takes jobs has no/);
+    expect(wrong({ config: yaml('steps: 3') }, true)).toMatch(
+      /^steps in .*: a pod that takes jobs/,
+    );
   });
 
   test('a serving pod has the requested size and its grid', () => {
@@ -66,7 +72,8 @@ describe('pod submit', () => {
 
   test('a setting that a job may not set is refused before it is sent, from a file and from flags', () => {
     const wrong = (...words: string[]) => refusal(() => jobRequest(words, '/')).message;
-    const reason = 'a job has a log, a report and checkpoints of its own';
+    const reason =
+      'the pod keeps the log, the report and the checkpoints of a job itself; leave this setting out';
     expect(wrong('--report', 'r.json')).toBe(`--report: ${reason}`);
     const file = yaml('report: r.json');
     expect(wrong('--config', file)).toBe(`report in ${file}: ${reason}`);

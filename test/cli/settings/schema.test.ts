@@ -72,10 +72,10 @@ test.each(modes)('%s has the flags of its settings, with defaults in their help'
   }
 });
 
-/** Flags of a run that give all values which would depend on other settings by default. */
+/** Flags of a run. They set all settings whose default values would depend on other settings. */
 const base = { tpus: '2', globalBatch: '64', steps: '6', data: 'digits:300', learningRate: '0.05' };
 
-/** Values of each setting that differ from `base` and with which a run is possible. */
+/** For each setting, values that differ from those in `base` and that a run accepts. */
 const others: { readonly [K in SettingKey]: readonly unknown[] } = {
   tpus: ['4', '8'],
   topology: ['1x2', '2x2'],
@@ -112,14 +112,20 @@ describe('the bits that depend on a setting are those that the table states', ()
   });
 });
 
-/** Returns the parts of a run's key that change when one setting gets another value. */
+/**
+ * Returns the fields of a run's key that change when a setting gets another value. The key has all
+ * that determines the bits of the weights.
+ */
 function changedBy(key: SettingKey, value: unknown): (keyof RunKey)[] {
   const scaled = key === 'globalBatch' ? { ...base, schedule: 'linear-scaling' } : base;
   const [before, after] = [keyWith(scaled), keyWith({ ...without(scaled, key), [key]: value })];
   return (Object.keys(before) as (keyof RunKey)[]).filter((it) => before[it] !== after[it]);
 }
 
-/** Returns the flags without those of the setting's group, which the setting would contradict. */
+/**
+ * Returns the flags without those of the setting's group. Settings of one group exclude each other,
+ * so the setting would contradict these flags.
+ */
 function without(flags: Readonly<Record<string, unknown>>, key: SettingKey) {
   const { group } = schema[key];
   const isOther = (name: string): boolean =>

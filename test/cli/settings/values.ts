@@ -9,7 +9,7 @@ import { networkNames } from '../../../src/model/networks.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import { recoveryPolicies } from '../../../src/pod/master.ts';
 
-/** Arbitrary paths, also with quotes, blanks, newlines and leading dashes. */
+/** Arbitrary paths. Some have quotes, blanks, newlines or leading dashes. */
 const path = fc.oneof(
   fc.string({ minLength: 1, unit: fc.constantFrom(...'ab-=\'" \t\n\\$*#:{}é') }),
   fc.constantFrom('--', '-x', "it's", '"a" \'b\'', 'true', '1', 'null', '.inf', '[a]'),
@@ -69,7 +69,7 @@ export function asFlag(value: unknown): unknown {
   return typeof value === 'boolean' ? value : String(value);
 }
 
-/** Returns all settings of the group of `key`, with `key` itself. */
+/** Returns all settings of the group to which `key` belongs, with `key` itself. */
 export function groupOf(key: SettingKey): SettingKey[] {
   const keys = Object.keys(schema) as SettingKey[];
   const { group } = schema[key];

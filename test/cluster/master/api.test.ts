@@ -329,14 +329,17 @@ describe('the log of a job', () => {
     }
   });
 
-  /** Waits for the next watcher of a job, then does `work`. */
+  /** Waits until a request waits for changes of a job (is a watcher), then does `work`. */
   async function heard(work: () => void): Promise<void> {
     const { begun } = watchOnce();
     await begun;
     work();
   }
 
-  /** Returns two promises: the next watcher of a job has come, and it has gone. */
+  /**
+   * Returns two promises about the next watcher, a request that waits for changes of a job: `begun`
+   * resolves when the request begins to wait, `ended` when it stops waiting.
+   */
   function watchOnce(): { readonly begun: Promise<void>; readonly ended: Promise<void> } {
     const { server } = pod;
     const { watch } = server;

@@ -15,7 +15,10 @@ import { token } from '../net/processes.ts';
 const bootMs = 1_700_000_000_000;
 const request: SignedRequest = { method: 'POST', path: '/jobs?a=1', body: Buffer.from('{"x":1}') };
 
-/** Returns a doorkeeper with two clocks that the test moves: wall time, and monotonic time. */
+/**
+ * Returns a doorkeeper, which admits signed requests, with two clocks that the test moves: wall
+ * time and monotonic time.
+ */
 function open(): {
   readonly clock: { ms: number; elapsedMs: number };
   admit(it: SignedRequest, header: string): void;
@@ -46,7 +49,7 @@ test('a signed request is admitted once', () => {
     fc.property(anyRequest, (it) => {
       const header = sign(token, it, bootMs);
       admit(it, header);
-      expect(() => admit(it, header)).toThrow(refused(/^used before$/));
+      expect(() => admit(it, header)).toThrow(refused(/^the request repeats an earlier request$/));
       admit(it, sign(token, it, bootMs));
     }),
   );
@@ -61,7 +64,9 @@ test('a change of any character of the header or of the request is refused', () 
       const changed = header.slice(0, i) + char + header.slice(i + 1);
       expect(() => admit(request, changed)).toThrow(refused(/./));
     }
-    expect(() => admit(request, header.slice(0, i))).toThrow(refused(/^expected authorization/));
+    expect(() => admit(request, header.slice(0, i))).toThrow(
+      refused(/^expected the header authorization/),
+    );
     expect(() => admit(request, header.slice(0, i) + header.slice(i + 1))).toThrow(refused(/./));
   }
   const flipped = (text: string, i: number, bit: number): Buffer => {
@@ -90,10 +95,12 @@ test('a wrong token and a missing header are refused', () => {
   const other = new Token(Buffer.from('a token that only tests knoW'));
   expect(() => admit(request, sign(other, request, bootMs))).toThrow(refused(/^wrong token$/));
   for (const header of ['', 'Pod', 'Bearer abc', `Pod ${'9'.repeat(5000)}`]) {
-    expect(() => admit(request, header)).toThrow(refused(/^expected authorization/));
+    expect(() => admit(request, header)).toThrow(refused(/^expected the header authorization/));
   }
   const doorkeeper = new Doorkeeper(token, () => bootMs);
-  expect(() => doorkeeper.readStamp(undefined)).toThrow(refused(/^expected authorization/));
+  expect(() => doorkeeper.readStamp(undefined)).toThrow(
+    refused(/^expected the header authorization/),
+  );
 });
 
 test('a stamp that is off by more than a minute is refused with the difference', () => {
@@ -128,8 +135,9 @@ test('no proof is valid twice, however the clock moves and however many nonces a
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // The clocks differ, or the clock was set back to a time whose nonces are forgotten. The
-          // challenge in the refusal lets the client in.
+          // The request is stale: the client's clock differs from the master's, or the master's
+          // clock was set back to a time whose nonces the master has forgotten. Signed with the
+          // challenge from the refusal, the request is admitted.
           if (!(error instanceof Stale)) throw error;
           const again = sign(token, request, noTime, error.challenge);
           admit(request, again);
@@ -142,7 +150,9 @@ test('no proof is valid twice, however the clock moves and however many nonces a
 
 test('a stamp from before the start of the master is refused, as an earlier master may have seen it', () => {
   const { admit } = open();
-  expect(() => admit(request, sign(token, request, bootMs - 1))).toThrow(refused(/^signed before/));
+  expect(() => admit(request, sign(token, request, bootMs - 1))).toThrow(
+    refused(/^the request was signed too early/),
+  );
   admit(request, sign(token, request, bootMs));
 });
 
@@ -153,7 +163,7 @@ test('a limited number of valid nonces is kept, and none is forgotten before it 
   for (let i = 1; i < noncesMax; i++) admit(request, sign(token, request, clock.ms));
   const full = expect.objectContaining({ code: 'too-many' });
   expect(() => admit(request, sign(token, request, clock.ms))).toThrow(full);
-  expect(() => admit(request, first)).toThrow(refused(/^used before$/));
+  expect(() => admit(request, first)).toThrow(refused(/^the request repeats an earlier request$/));
   const wait = (ms: number): void => {
     clock.ms += ms;
     clock.elapsedMs += ms;
@@ -171,7 +181,8 @@ test('a clock that is set by an hour costs each client one challenge and locks n
     admit(request, before);
     clock.ms += hours * 3_600_000;
     clock.elapsedMs += 1000;
-    // Used proofs stay invalid, both now and when the clock reaches the same time again.
+    // A signature that was used stays invalid, both now and when the clock shows the same time
+    // again.
     expect(() => admit(request, before)).toThrow(refused(/./));
     const staleClient = challengeOf(() => admit(request, sign(token, request, bootMs)));
     admit(request, sign(token, request, noTime, staleClient));
@@ -192,14 +203,14 @@ test('a challenge is valid once, for half a minute, with the right token, at one
   );
   admit(request, sign(token, request, noTime, first));
   expect(() => admit(request, sign(token, request, noTime, first))).toThrow(
-    refused(/^used before$/),
+    refused(/^the request repeats an earlier request$/),
   );
   const [late, later] = [challenge(), challenge()];
   clock.elapsedMs += limits.challengeMs;
   admit(request, sign(token, request, noTime, late));
   clock.elapsedMs += 1;
   expect(() => admit(request, sign(token, request, noTime, later))).toThrow(Stale);
-  // In a request with a time, a challenge can be the nonce, like any other text.
+  // A request with a time can have any text as its nonce, also a challenge of the master.
   admit(request, sign(token, request, clock.ms, challenge()));
   const elsewhere = challenge();
   expect(() => open().admit(request, sign(token, request, noTime, elsewhere))).toThrow(Stale);

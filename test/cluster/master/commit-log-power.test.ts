@@ -16,8 +16,8 @@ const path = 'run/deep/commits.jsonl';
 const key = { model: 'mlp' };
 
 /**
- * A master that commits steps until its process is stopped before operation `stopAt`. Then the
- * machine loses power, and `survival` says what is left on disk.
+ * A master that commits steps until its process is stopped before operation number `stopAt` on its
+ * files. Then the machine loses power. `survival` says which changes are left on disk.
  */
 interface Life {
   readonly stopAt: number;
@@ -52,8 +52,8 @@ test('a committed step is in the log after any crash of the master and any loss 
 });
 
 /**
- * Returns one case for each operation of a first master: it stops there, and only synced data
- * stays.
+ * Returns one case for each operation of a first master. In each case the process stops before this
+ * operation, and only synced data survive.
  */
 function everyEnd(): [Life[]][] {
   const lost: Survival = { names: () => 'synced', bytes: 'synced' };
@@ -82,8 +82,9 @@ function expectCommitted(files: MemoryCommitFiles, acknowledged: number): void {
 }
 
 /**
- * Expects all acknowledged steps in the history. The history may have one step more, which was
- * written but not acknowledged before the stop. Returns the number of steps.
+ * Expects the history to have all steps whose commits were acknowledged. The history may have one
+ * step more, which was written but not acknowledged before the stop. Returns the number of steps in
+ * the history.
  */
 function checkPast(history: readonly StepCommitted[], acknowledged: number): number {
   expect([acknowledged, acknowledged + 1]).toContain(history.length);

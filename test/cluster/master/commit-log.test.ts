@@ -78,7 +78,7 @@ test('each change of generation between two commits counts as a recovery, also b
   expect(open(path).past().recoveries).toBe(2);
 });
 
-/** Writes a log with commits and generations of two masters. Returns its path. */
+/** Writes a commit log with commits and generations of two masters. Returns its path. */
 function written(): string {
   const path = newPath();
   const first = open(path);
@@ -110,7 +110,9 @@ describe('the next master finds', () => {
     log.commit(step(2), 5);
     expect(readFileSync(path)).toEqual(before);
     const other = { digest: 'f'.repeat(16) };
-    expect(() => log.commit(step(2, other), 5)).toThrow(/^step 2 run again: weights f+, 0+2 when/);
+    expect(() => log.commit(step(2, other), 5)).toThrow(
+      /^step 2, run again: expected weights 0+2, .* found f+$/,
+    );
   });
 
   test('steps after a checkpoint, also with a gap before them', () => {
@@ -179,7 +181,7 @@ describe('another run', () => {
     const other = openLog(path, keyOfRun({ seed: 1 }));
     expect(other.past().history).toEqual([]);
     expect(other.abandoned).toEqual({ step: 1, steps: 9, key: keyOfRun({}) });
-    // The run with seed 1 has committed no step, so the next run abandons nothing.
+    // The run with seed 1 has committed no step, so the run with seed 2 has no steps to abandon.
     expect(openLog(path, keyOfRun({ seed: 2 })).abandoned).toBeNull();
   });
 
@@ -330,7 +332,8 @@ describe('two masters', () => {
     const path = written();
     const older = open(path);
     open(path);
-    // The older master writes a line as if it had checked the leader before the newer one began.
+    // The appended line is that of an older master which checked who leads just before the newer
+    // master began.
     appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
     expect(() => older.beginGeneration(5)).toThrow(expect.objectContaining(isSuperseded));
     expect(stepsOf(open(path))).toEqual([1, 2, 3]);
@@ -368,7 +371,8 @@ test('several processes that take over the lead from each other commit each step
 }, 60_000);
 
 /**
- * Starts a process that tries to lead (rival.mjs). Returns the steps that it reports as committed.
+ * Starts a process (rival.mjs) that competes for the lead of the run. Returns the steps that the
+ * process reports as committed.
  */
 function rival(
   path: string,

@@ -20,7 +20,7 @@ interface Running {
   readonly reject: (error: unknown) => void;
 }
 
-/** A runner whose jobs run nothing: the test ends them with `done`, `fail` or `step`. */
+/** A runner whose jobs run nothing. A job ends when the test calls `done`, `fail` or `step`. */
 export class FakeRunner {
   /** Ids of all jobs that were started, in order. */
   readonly begun: string[] = [];
@@ -53,7 +53,10 @@ export class FakeRunner {
     await turn();
   }
 
-  /** Ends the current step. The job stops if the server has asked for it. */
+  /**
+   * Ends the current step of the running job. If the server has asked the job to stop, the job
+   * stops.
+   */
   async step(): Promise<void> {
     if (this.#need().hooks.shouldStop()) this.#take().resolve({ kind: 'stopped', step: 1 });
     await turn();
@@ -71,12 +74,17 @@ export class FakeRunner {
   }
 }
 
-/** Returns a part of a report, which is enough because no code under test reads it. */
+/**
+ * Returns an incomplete report. It is enough for the tests, because no code under test reads it.
+ */
 export function reportOf(id: string): Report {
   return { model: id, weightsDigest: '0123456789abcdef' } as Report;
 }
 
-/** Check of a job's words that throws a different kind of error for each of some words. */
+/**
+ * Checks the flags of a job, in place of the real check. Each of the flags --bad, --mistake,
+ * --large, --unknown and --help makes it throw a different kind of error.
+ */
 export const checkWords: CheckJob = (words) => {
   if (words.includes('--bad')) throw new PodError('bad-flag', '--bad: expected nothing');
   if (words.includes('--mistake')) throw new Error('a mistake of the check');

@@ -8,17 +8,18 @@ import {
 } from '../../experiment/checkpoint/memory-files.ts';
 
 /**
- * Files of commit logs in memory. They record what would survive a loss of power, and can stop the
- * process (throw Stopped) at any operation.
+ * Commit logs in memory, in place of files. They record what would survive a loss of power. They
+ * can stop the process at any operation, which then throws Stopped.
  */
 export class MemoryCommitFiles implements CommitFiles {
   readonly root: MemoryDirectory;
-  /** Number of operations so far that change something. */
+  /** Number of operations so far that change a file or folder. */
   count = 0;
   readonly #stopAt: number;
 
   /**
-   * The process stops before its operation number `stopAt`. If that is a write, half of it is done.
+   * `stopAt` is the number of the operation before which the process stops. If this operation is a
+   * write, half of its bytes are written.
    */
   constructor(root: MemoryDirectory, stopAt: number = Number.POSITIVE_INFINITY) {
     this.root = root;
@@ -101,7 +102,10 @@ export class MemoryCommitFiles implements CommitFiles {
     throw new Stopped();
   }
 
-  /** Throws Stopped if the process has been stopped: it can do nothing more, not even read. */
+  /**
+   * Throws Stopped if the process has been stopped. A stopped process can do nothing, not even
+   * read.
+   */
   #alive(): void {
     if (this.count > this.#stopAt) throw new Stopped();
   }

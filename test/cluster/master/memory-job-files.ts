@@ -8,8 +8,8 @@ import {
 } from '../../experiment/checkpoint/memory-files.ts';
 
 /**
- * Point at which a process is stopped: before its operation number `at`. If that is a write and
- * `partial` is true, half of it is done.
+ * Point at which a process is stopped: before its operation number `at`. If this operation is a
+ * write and `partial` is true, half of its bytes are written.
  */
 export interface Stop {
   readonly at: number;
@@ -17,12 +17,12 @@ export interface Stop {
 }
 
 /**
- * Files of jobs in memory. They record what would survive a loss of power, and can stop the process
- * (throw Stopped) at any operation.
+ * Files of jobs, in memory. They record what would survive a loss of power. They can stop the
+ * process at any operation, which then throws Stopped.
  */
 export class MemoryJobFiles implements JobFiles {
   readonly root: MemoryDirectory;
-  /** Operations so far that change something, in order, as texts. */
+  /** Operations so far that change a file or folder, in order, each as a text. */
   readonly operations: string[] = [];
   /** Error code, such as `ENOSPC`, with which every change fails. Undefined if changes succeed. */
   error: string | undefined;

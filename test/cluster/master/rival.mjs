@@ -1,7 +1,7 @@
 /**
- * One of several processes that compete for the lead of one run. It opens the commit log, commits
- * up to 20 steps or until another process leads, and opens the log again. It prints each step that
- * it has committed with a digest that contains its name.
+ * One of several processes that compete for the lead of one run. The process opens the commit log,
+ * commits up to 20 steps or until another process leads, and opens the log again. It prints each
+ * committed step, with a digest that contains the name of the process.
  *
  *     node rival.mjs <log> <name, hexadecimal> <steps>
  */

@@ -54,7 +54,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
 class Model {
   readonly states: string[] = [];
 
-  /** Index of the running job, or −1. It is the first job that has not ended. */
+  /** Index of the running job, or −1 if no job runs. */
   get running(): number {
     return this.states.findIndex((it) => it === 'running' || it === 'cancelling');
   }
@@ -66,8 +66,8 @@ class Model {
   }
 
   /**
-   * Ends the running job with `state`. A job that is being cancelled becomes `cancelled` unless
-   * done.
+   * Ends the running job with `state`. A job that is being cancelled gets the state `cancelled`
+   * instead, unless `state` is `done`.
    */
   end(state: string): void {
     const { running } = this;
@@ -178,16 +178,19 @@ test('in any sequence of events no job is lost, run out of order, or run again a
 // ------------------------------------------------------------------- stopped before every
 // operation
 
-/** States of jobs and number of log lines that a process has reported before it was stopped. */
+/**
+ * States of jobs and number of log lines that the server has reported before its process was
+ * stopped.
+ */
 interface Said {
   states: Map<string, string>;
   lines: number;
 }
 
 /**
- * Runs a fixed sequence of submissions, cancellations, log lines and ends, and records in `said`
- * what the server reports. After a stop of the process nothing more is done; `said` has the state
- * `dead`.
+ * Submits and cancels jobs, logs lines and ends jobs, in a fixed sequence. Records in `said` what
+ * the server reports. If the process is stopped, the function skips the rest and adds the state
+ * `dead` to `said`.
  */
 async function play(files: MemoryJobFiles, said: Said): Promise<void> {
   const runner = new FakeRunner();
@@ -242,7 +245,7 @@ const survivals: [string, Survival][] = [
   ],
 ];
 
-/** Progress of a job. No job may go back in this order. */
+/** States of a job in the order in which they follow each other. No job may go back. */
 const progress = ['queued', 'running', 'cancelling', 'ended'];
 const progressOf = (state: string): number =>
   progress.includes(state) ? progress.indexOf(state) : progress.length - 1;
@@ -277,7 +280,8 @@ async function goOn(root: MemoryDirectory, said: Said, isKilled: boolean): Promi
       if (state === 'cancelling') expect(now).toBe('cancelled');
     } else expect([id, now]).toEqual([id, state]);
   }
-  // A submission that was interrupted may have stored its job: one job more at most.
+  // An interrupted submission may have stored its job without reporting it, so there may be one job
+  // more than reported.
   expect(found.size - said.states.size).toBeLessThanOrEqual(1);
   if (said.states.has('job-1')) {
     const lines = messagesOf(server, 'job-1');
@@ -348,7 +352,11 @@ describe('a job server', () => {
     refused('--large', 'out-of-hbm', /./);
     refused('--unknown', 'bad-flag', /^flags of a job: unknown option '--unknown'$/);
     refused('--help', 'bad-flag', /^flags of a job: a request for help$/);
-    refused('x'.repeat(wordsBytesMax), 'too-large', /^flags: expected 16384 bytes, found 16388$/);
+    refused(
+      'x'.repeat(wordsBytesMax),
+      'too-large',
+      /^flags: expected at most 16384 bytes, found 16388$/,
+    );
     expect(server.list()).toEqual([]);
     expect(files.operations.length).toBe(before);
     server.submit(['x'.repeat(wordsBytesMax - 4)]);
@@ -392,9 +400,9 @@ describe('a job server', () => {
       files.write('data/jobs/job-2/job.json', text);
       const next = await start(files.root);
       expect(statesOf(next.server)).toEqual(['job-1 done', 'job-3 running']);
-      const reason = expect.stringMatching(/^data\/jobs\/job-2\/job\.json: it is damaged: /);
+      const reason = expect.stringMatching(/^data\/jobs\/job-2\/job\.json: the file is damaged: /);
       expect(next.server.listDamaged()).toEqual([{ id: 'job-2', reason }]);
-      expect(() => next.server.find('job-2')).toThrow('it is damaged');
+      expect(() => next.server.find('job-2')).toThrow('the file is damaged');
       expect(next.server.submit([]).id).toBe('job-4');
       expect(next.files.read('data/jobs/job-2/job.json')).toBe(text);
     },
@@ -408,7 +416,7 @@ describe('a job server', () => {
     const next = await start(files.root);
     expect(statesOf(next.server)).toEqual(['job-1 running', 'job-3 queued']);
     expect(next.server.listDamaged().map(({ reason }) => reason)).toEqual([
-      'data/jobs/job-2/job.json: it is damaged: id: expected job-2, found job-1',
+      'data/jobs/job-2/job.json: the file is damaged: id: expected job-2, found job-1',
       'data/jobs/job-4/job.json: the job is damaged: this file is missing, but log.jsonl exists',
     ]);
     expect(next.server.submit([]).id).toBe('job-5');

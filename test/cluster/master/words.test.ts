@@ -64,7 +64,7 @@ describe('the environment of a master', () => {
     [{ TPUS: '65' }, /^TPUS: expected at most 64, found "65"$/],
     [{ TPUS: '4', POD_ARGS: '--tpus 4 --topology 4x1 --tpus 4' }, /^--tpus in POD_ARGS: given tw/],
     [{ POD_ARGS: '--topology 9x1' }, /^--topology in POD_ARGS: expected columns x rows/],
-    [{ POD_ARGS: "--model 'mlp" }, /^POD_ARGS: expected another ', found the end$/],
+    [{ POD_ARGS: "--model 'mlp" }, /^POD_ARGS: expected a closing ', found the end of the text$/],
     [{ POD_ARGS: '--modle mlp' }, /^POD_ARGS: unknown option '--modle'/],
   ])('%j is refused with a message that names both sources', (env, message) => {
     for (const read of [readMaster, readServing]) {
@@ -81,7 +81,7 @@ describe('the environment of a master', () => {
     expect(refusal(() => readMaster({ POD_ARGS, TPUS: '8' })).message).toMatch(
       /^TPUS and tpus in .*run\.yaml: expected one size of the pod, found 8 and 1 Cloud TPUs/,
     );
-    // The flag --tpus overrides the file, and agrees with TPUS.
+    // The flag --tpus overrides the number in the file, and equals the number in TPUS.
     expect(readMaster({ POD_ARGS: `${POD_ARGS} --tpus 8`, TPUS: '8' }).config.topology).toEqual(
       eight,
     );
@@ -97,7 +97,7 @@ describe('the environment of a master', () => {
   test('a setting that a master does not take is refused in a file too', () => {
     const POD_ARGS = `--config ${file('json: true\n')}`;
     expect(refusal(() => readMaster({ POD_ARGS })).message).toMatch(
-      /^json in .*: a master logs to its standard output/,
+      /^json in .*: a master writes its log to standard output/,
     );
   });
 
@@ -106,7 +106,7 @@ describe('the environment of a master', () => {
     (POD_ARGS) => {
       const flag = POD_ARGS.split(' ')[0];
       expect(refusal(() => readServing({ POD_ARGS })).message).toBe(
-        `${flag} in POD_ARGS: a pod that serves takes no run; give it to pod submit -- instead`,
+        `${flag} in POD_ARGS: a pod that takes jobs has no run of its own; give this setting to pod submit, after --`,
       );
     },
   );
@@ -146,12 +146,18 @@ describe('the words of a job', () => {
     ],
     [['--topology', '8x2'], /^topology of the job: expected at most 8 Cloud TPUs, .* found 16$/],
     [['--global-batch', '100'], /^globalBatch of the job: expected a multiple of 64/],
-    [['--log', 'x'], /^log of the job: a job has a log, a report and checkpoints of its own$/],
-    [['--report', '/x'], /^report of the job: a job has a log/],
-    [['--json'], /^json of the job: a job has a log/],
-    [['--checkpoint', '/x'], /^checkpoint of the job: a job has a log/],
-    [['--resume'], /^resume of the job: a job has a log/],
-    [['--print', 'hlo'], /^print of the job: pod compile prints the passes of the compiler$/],
+    [
+      ['--log', 'x'],
+      /^log of the job: the pod keeps the log, the report and the checkpoints of a job itself; leave/,
+    ],
+    [['--report', '/x'], /^report of the job: the pod keeps the log/],
+    [['--json'], /^json of the job: the pod keeps the log/],
+    [['--checkpoint', '/x'], /^checkpoint of the job: the pod keeps the log/],
+    [['--resume'], /^resume of the job: the pod keeps the log/],
+    [
+      ['--print', 'hlo'],
+      /^print of the job: only pod train and pod compile print a pass of the compiler;/,
+    ],
     [['--steps', '3', '--steps', '4'], /^steps of the job: given twice/],
     [['--stps', '3'], /^flags of a job: unknown option '--stps'/],
     [['--data', 'mnist:mnist'], /^data of the job: expected an absolute path on the master's mach/],
@@ -159,7 +165,7 @@ describe('the words of a job', () => {
     [['--config', 'run.yaml'], /run\.yaml: expected a YAML file, found nothing there$/],
     [
       ['--data', 'mnist:/no/such'],
-      /^data of the job: expected something to read on the master's machine, found nothing at \/no\/such$/,
+      /^data of the job: expected a file or folder on the master's machine, found nothing at \/no\/such$/,
     ],
   ])('%j are refused at submission', (words, message) => {
     expect(refusal(() => submittedWords(words, eight))).toMatchObject({ exitCode: 2 });
@@ -171,7 +177,7 @@ describe('the words of a job', () => {
     (line) => {
       const words = ['--config', file(`model: mlp\n${line}\n`)];
       expect(refusal(() => submittedWords(words, eight)).message).toMatch(
-        /^\w+ in .*run\.yaml: a job has a log, a report and checkpoints of its own$/,
+        /^\w+ in .*run\.yaml: the pod keeps the log, the report and the checkpoints of a job itself;/,
       );
     },
   );

@@ -48,7 +48,7 @@ test.each([
   ['master:', 'a port is a number from 1 to 65535'],
   ['master:7070/x', 'leave out the path'],
   ['master:7070?x=1', 'leave out the path'],
-  ['user@master:7070', 'leave out the user'],
+  ['user@master:7070', 'leave out the user name'],
   ['::1:7070', 'an IPv6 address must be in brackets'],
   ['::1', 'an IPv6 address must be in brackets'],
   ['a:b:7070', 'an IPv6 address must be in brackets'],
@@ -76,9 +76,9 @@ test.each([
   ['*:7070', 'no host can have this name'],
   [`${'a'.repeat(64)}:7070`, 'no host can have this name'],
   [`${'abc.'.repeat(70)}:7070`, 'no host can have this name'],
-  ['10.0.0.256:7070', 'an address has four numbers from 0 to 255'],
-  ['10.0.1:7070', 'an address has four numbers from 0 to 255'],
-  ['0x7f000001:7070', 'an address has four numbers from 0 to 255'],
+  ['10.0.0.256:7070', 'an IPv4 address has four numbers from 0 to 255'],
+  ['10.0.1:7070', 'an IPv4 address has four numbers from 0 to 255'],
+  ['0x7f000001:7070', 'an IPv4 address has four numbers from 0 to 255'],
 ])('%j: %s', (text, why) => {
   expect(() => parsePlace('POD_MASTER', text)).toThrow(
     expect.objectContaining({

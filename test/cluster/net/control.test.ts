@@ -264,7 +264,8 @@ async function until(holds: () => boolean, mostMs = 20_000): Promise<void> {
 }
 
 /**
- * Returns a copy of `value` with buffers and byte arrays as plain arrays, so that both are equal.
+ * Returns a copy of `value` in which buffers and byte arrays are plain arrays. A sent byte array
+ * arrives as a buffer; their copies are equal.
  */
 function asArrays(value: unknown): unknown {
   return JSON.parse(

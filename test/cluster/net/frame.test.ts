@@ -187,7 +187,10 @@ interface Seen {
   readonly payload: readonly number[];
 }
 
-/** Returns a reader and the frames that it accepts. `slack` bytes of room follow each payload. */
+/**
+ * Returns a frame reader, and a list to which the reader adds each frame that it accepts. The
+ * buffer for a payload has `slack` more bytes than the payload.
+ */
 function collect(slack = 0): { readonly reader: FrameReader; readonly seen: Seen[] } {
   const seen: Seen[] = [];
   const sink: FrameSink = {
@@ -206,8 +209,8 @@ function push(reader: FrameReader, piece: Uint8Array): number {
 }
 
 /**
- * Feeds the reader like a socket that reads directly into the reader's room. Returns the bytes
- * read.
+ * Copies bytes of `piece` into the buffer that the reader offers (`room`), as a socket would do.
+ * Returns the number of copied bytes.
  */
 function pull(reader: FrameReader, piece: Uint8Array): number {
   const room = reader.room();

@@ -23,7 +23,10 @@ import { chipsOf, type Torus } from '../../../src/fabric/torus.ts';
 
 export const token: Token = new Token(Buffer.from('a token that only tests know'));
 
-/** State of one emulated process, with its own memory. A test has several in one real process. */
+/**
+ * State of one emulated process, with its own memory. A test emulates several processes within its
+ * real process.
+ */
 export interface Process {
   readonly hosting: Hosting;
   readonly pump: Pump;
@@ -32,8 +35,8 @@ export interface Process {
   /** All-reduces of the workers in this process, by number of the worker. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /**
-   * Returns the vector of a chip of this process, in place. The all-reduce writes the sum to the
-   * vector of each worker's first chip.
+   * Returns the vector of a chip of this process, without copying it. The all-reduce writes the sum
+   * to the vector of each worker's first chip.
    */
   vector(chip: number): Float32Array;
 }
@@ -109,7 +112,7 @@ export async function connectProcesses(
   over: 'unix' | 'ws',
   generation: number,
   report: (trouble: Trouble) => void,
-  /** Generation that the connecting side sends in its hello. */
+  /** Generation in the hello of the side that connects. */
   clientGeneration: number = generation,
 ): Promise<Node[]> {
   const offers: { host: string; port: number; unixPath?: string }[] = [];
@@ -170,7 +173,10 @@ export async function closeNodes(nodes: readonly Node[]): Promise<void> {
   for (const { process } of nodes) process.pump.close();
 }
 
-/** Runs workers and sockets in turns until every worker is done or `stop` returns true. */
+/**
+ * Runs workers and sockets in turns until every worker has finished its all-reduce, or `stop`
+ * returns true.
+ */
 export async function driveProcesses(
   processes: readonly Process[],
   stop: () => boolean = () => false,
@@ -183,7 +189,10 @@ export async function driveProcesses(
   }
 }
 
-/** Returns the hosting with one process for each worker: process i hosts worker i. */
+/**
+ * Returns `processOf` of a {@link Hosting} with one process for each worker: process i hosts worker
+ * i.
+ */
 export function oneEach(torus: Torus): number[] {
   return Array.from({ length: torus.workers }, (_, worker) => worker);
 }

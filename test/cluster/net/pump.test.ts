@@ -71,7 +71,10 @@ describe('a pump', () => {
 
   const outgoing = at(crossings(hosting).out, 0);
   const piece = { bytes: 64, generation: 3 };
-  /** First frame of a peer on a connection. It tells the sender that the peer listens. */
+  /**
+   * First frame that a peer sends on a connection. It tells the pump that the peer reads from this
+   * connection.
+   */
   const hearing = { ...tensor, kind: frameKinds.credit, queue: outgoing.queue };
 
   function receiver(): { process: Process; reader: FrameReader } {
@@ -136,7 +139,8 @@ describe('a pump', () => {
     expect([older.bytes, newer.bytes]).toEqual([0, 0]);
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
-    // The end of the older connection changes nothing. The end of the newer one is reported.
+    // The end of the older connection does no harm (true). The end of the newer connection does
+    // (false).
     expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
   });
 
@@ -190,7 +194,7 @@ describe('a pump', () => {
       expect(sent.returned.length).toBe(windowFrames);
       expect(come(2)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
-      // A frame with a smaller count than an earlier one changes nothing.
+      // A frame that reports fewer released frames than an earlier frame changes nothing.
       expect(come(1)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
       expect(come(windowFrames + 3)).toMatchObject({ code: 'credit' });
@@ -198,7 +202,8 @@ describe('a pump', () => {
 
     test('reports released frames in outgoing frames, or in a credit message if there are none', () => {
       const { sent, credits, send, take } = bothWays();
-      // The first credit tells the sender that the pump listens.
+      // The first credit frame releases nothing. It tells the peer that the pump reads from the
+      // connection.
       expect(credits.returned).toEqual([0]);
       for (let i = 0; i < windowFrames - 1; i++) {
         take();
@@ -244,7 +249,10 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
   const tensor = { ...emptyHeader(), kind: frameKinds.tensor, generation, queue: crossing.queue };
   const refuses = (reader: FrameReader, record: Uint8Array): unknown => reader.push(record)?.code;
 
-  /** Makes two connected pumps, the wires to which they write, and the readers of both ends. */
+  /**
+   * Makes two connected pumps. Returns them, the wires to which they write, and the frame readers
+   * of both ends.
+   */
   function makePair(shares: readonly [boolean, boolean] = [true, true]) {
     const sender = makeProcess(sending, elements, generation, shares[0]);
     const receiver = makeProcess(receiving, elements, generation, shares[1]);
@@ -263,13 +271,17 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     for (const close of closing.splice(0)) close();
   });
 
-  /** Makes two pumps of which the receiver has mapped the segment that the sender has offered. */
+  /**
+   * Makes two connected pumps. The sender has offered a segment of shared memory, and the receiver
+   * has mapped it.
+   */
   function makeSharing() {
     const pair = makePair();
     const { sender, out, back, atSender, atReceiver } = pair;
     expect(out.records.length).toBe(1);
     expect(atReceiver.push(at(out.records.splice(0), 0))).toBeUndefined();
-    // Two records go back: the receiver listens, and it has mapped the segment.
+    // The receiver answers with two frames: it reads from the connection, and it has mapped the
+    // segment.
     for (const record of back.records.splice(0)) expect(atSender.push(record)).toBeUndefined();
     sender.pump.start();
     const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);
@@ -436,7 +448,8 @@ describe.each(ways.filter((it) => isLinux || !it.shares))(
       );
       nodes = await connectProcesses(processes, over, 3, (it) => troubles.push(it));
       expect(nodes.flatMap((node) => node.clients.map((it) => it.over))).toContain(over);
-      // In the first run payloads go through sockets until the other end has mapped the segment.
+      // In the first run, payloads go through a socket until its receiver has mapped the segment of
+      // shared memory.
       for (let run = 0; run < 3; run++) {
         const before = nodes.map(({ written }) => written.bytes);
         const vectors = makeVectors(torus, elements, run + 7);
@@ -463,7 +476,7 @@ function silentWire(): Wire {
   return { write: () => true, waiting: 0, end: () => undefined };
 }
 
-/** Returns a wire to a process on this host. It keeps all records that are written to it. */
+/** Returns a wire to a process on this host. The wire keeps all frames that are written to it. */
 function localWire(): Wire & { readonly records: Buffer[] } {
   const records: Buffer[] = [];
   return {
@@ -478,8 +491,8 @@ function localWire(): Wire & { readonly records: Buffer[] } {
 const noBytes = new Uint8Array(0);
 
 /**
- * Returns a wire that counts payload bytes and calls of `end`, and keeps the number of released
- * frames in the header of each frame.
+ * Returns a wire that counts payload bytes and calls of `end`. For each frame the wire keeps the
+ * number of released frames that is in the header.
  */
 function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {
   return {

@@ -15,8 +15,8 @@ import { segmentsHere } from './segments.ts';
 const bytes = 3 * mapBytes;
 
 /**
- * Returns a range in the middle of a WebAssembly memory, as a pump has it. All bytes of the memory
- * are 7, so that a test sees writes outside the range.
+ * Returns a range in the middle of a WebAssembly memory, like the ranges of a pump. All bytes of
+ * the memory are 7, so that a test sees writes outside the range.
  */
 function makeRange(): { readonly all: Buffer; readonly range: Buffer } {
   const memory = new WebAssembly.Memory({ initial: 8, maximum: 8, shared: true });
@@ -85,8 +85,8 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     const wrong: [string, Uint8Array, Uint8Array?][] = [
       ['an offer of 23 bytes', offer.subarray(0, offerBytes - 1)],
       ['of another host', offer, receiver.range.subarray(mapBytes)],
-      // This descriptor belongs to another file, as it would if the process number meant another
-      // process.
+      // The offer names a descriptor of another file. The same happens if the process number in an
+      // offer has been given to another process.
       ['of another host', changed(offer, (it) => it.writeUInt32LE(other, 4))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 8))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 16))],

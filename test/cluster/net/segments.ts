@@ -6,7 +6,7 @@ export function segmentsHere(): { readonly open: number; readonly mapped: number
     try {
       return readlinkSync(`/proc/self/fd/${fd}`).includes('/tpu-pod-');
     } catch {
-      // The descriptor that listed the folder is closed by now.
+      // This descriptor was open only while the folder was listed.
       return false;
     }
   });

@@ -1,6 +1,9 @@
 import { PodError } from '../../../src/numerics/error.ts';
 
-/** Messages of tests of the control channel, which can carry any type that has a checker. */
+/**
+ * Messages of the tests of the control channel. The channel can carry any type for which there is a
+ * function that checks received values.
+ */
 export type Word =
   | { readonly kind: 'joined'; readonly tpu: number }
   | { readonly kind: 'start'; readonly step: number; readonly flag: boolean }

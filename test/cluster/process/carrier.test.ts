@@ -17,7 +17,8 @@ const torus = podTorus({ columns: 2, rows: 1 });
 const generation = 5;
 
 /**
- * Parameters of different lengths: several pieces of a transfer, less than one piece, and empty.
+ * Parameters of a program, with different lengths in bytes: one takes several pieces of a transfer,
+ * two take less than one piece, and one is empty.
  */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
   Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),
@@ -55,8 +56,8 @@ type Way = 'unix' | 'ws' | 'ipv6';
 const ways: readonly Way[] = hasIPv6 ? ['unix', 'ws', 'ipv6'] : ['unix', 'ws'];
 
 /**
- * Makes two Cloud TPUs: 0 (`serving`) has the parameters of program 1 after 7 steps, 1 (`taking`)
- * takes them over the given kind of connection.
+ * Makes two Cloud TPUs. Cloud TPU 0 (`serving`) has the parameters of program 1 after 7 steps.
+ * Cloud TPU 1 (`taking`) takes these parameters over the given kind of connection.
  */
 async function makeEnds(over: Way): Promise<Ends> {
   const host = over === 'ipv6' ? '::1' : '127.0.0.1';
@@ -86,7 +87,7 @@ describe.each(ways)('parameters taken over %s', (over) => {
     const into = empty();
     await taking.take({ ...what, offer, into });
     expectState(into);
-    // The second transfer happens while links between both are connected.
+    // At the second transfer the two Cloud TPUs are already connected by links for tensors.
     const again = empty();
     await taking.take({ ...what, offer, into: again });
     expectState(again);
@@ -159,7 +160,10 @@ describe.each(ways)('parameters taken over %s', (over) => {
   });
 });
 
-/** A client that gives up a connection which the other end considers open can connect again. */
+/**
+ * A client may give up a connection that the other end still considers open. It can then connect
+ * again.
+ */
 test('a neighbour that connects again is admitted, and no Cloud TPU is accused', async () => {
   const troubles: number[] = [];
   const unixPath = join(tmpdir(), `pod-${randomUUID()}.sock`);
@@ -172,7 +176,7 @@ test('a neighbour that connects again is admitted, and no Cloud TPU is accused',
         ...{ token, offer, hello: { channel: 'tensor', from: 1, to: 0, generation } },
         open() {
           resolve('open');
-          // The client refuses as it does after a deadline: the peer has answered too late.
+          // The client refuses the connection as if the peer had answered after the deadline.
           return { code: 'timeout', text: 'too late' };
         },
         closed: (refusal) => resolve(refusal?.text ?? 'closed'),
@@ -188,9 +192,10 @@ test('a neighbour that connects again is admitted, and no Cloud TPU is accused',
 });
 
 /**
- * Starts a relay in front of `offer`, on a unix socket or on TCP as the offer is. `change` gets
- * each piece from the offer and the number of bytes before it; the relay passes on what `change`
- * returns, and ends the connection if that is undefined.
+ * Starts a relay in front of `offer`: on a unix socket if the offer has one, otherwise on TCP. For
+ * each piece from the offer, the relay calls `change` with the piece and the number of bytes before
+ * it. The relay passes on the bytes that `change` returns. It ends the connection if `change`
+ * returns undefined.
  */
 async function relay(
   offer: TensorOffer,

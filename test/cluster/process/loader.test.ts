@@ -96,7 +96,8 @@ function loaderOf(
 }
 
 /**
- * Returns the bytes of an array, which Buffer.compare compares faster than expect() its elements.
+ * Returns the bytes of an array. Buffer.compare compares bytes faster than expect() compares
+ * elements.
  */
 function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
@@ -106,7 +107,10 @@ function fail(error: unknown): never {
   throw error;
 }
 
-/** Waits until the loader, which works between events, has filled the slot of `step`. */
+/**
+ * Waits until the loader has filled the slot of `step`. The loader works in turns of the event
+ * loop.
+ */
 async function untilFull(queue: InfeedQueue, step: number): Promise<void> {
   for (let turns = 0; turns < 10_000; turns++) {
     if (isFull(queue, step)) return;

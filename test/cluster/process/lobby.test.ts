@@ -27,7 +27,8 @@ function open(): Promise<Lobby> {
 }
 
 /**
- * Connects a worker to the lobby. `ended` resolves to the error with which it ends, or undefined.
+ * Connects a worker to the lobby, where workers wait for a Cloud TPU. `ended` resolves when the
+ * worker's session ends: to its error, or to undefined if it has none.
  */
 function join(change: Partial<SessionOptions> = {}): {
   readonly ended: Promise<Error | undefined>;
@@ -115,7 +116,7 @@ test("the error with which a worker without a Cloud TPU ends is in the master's 
   });
   const { ended } = join({ rank: 3, asked: hear });
   await untilWaiting(1);
-  // When a message of the master has arrived, the connection works in both directions.
+  // Once the worker has received a message of the master, the connection works in both directions.
   lobby.waiting[0]?.send({ kind: 'host', tpu: 3 });
   await heard;
   await sessions[0]?.end(new PodError('io', 'no room in /tmp'));

@@ -128,7 +128,8 @@ test('lastErrorIn finds the last error that a process wrote to its log', () => {
   writeFileSync(path, `${before}${line(30, 'hello')}\n# Fatal error in , line 0\n# OOM\n`);
   expect(lastErrorIn(path, before.length)?.message).toBe('Fatal error in , line 0');
   expect(lastErrorIn(path, 10_000)).toBeUndefined();
-  // Only the end of a long log is read. A last line that is cut off is not taken for an error.
+  // `lastErrorIn` reads only the end of a long log. An incomplete last line does not count as an
+  // error.
   writeFileSync(path, `${line(30, 'step').repeat(2000)}${line(30, 'step').slice(0, 20)}`);
   expect(lastErrorIn(path, 0)).toBeUndefined();
   expect(lastErrorIn(join(folder, 'none'), 0)).toBeUndefined();

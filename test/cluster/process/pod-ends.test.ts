@@ -49,7 +49,9 @@ describe('pod up --wait ends a pod on a signal', () => {
     child.kill(signal);
     const ended = await ran;
     expect(ended).toMatchObject({ code, out: '' });
-    expect(ended.err).toBe(`pod: ${signal}: ending after this step; once more ends at once\n`);
+    expect(ended.err).toBe(
+      `pod: ${signal}: the pod ends after this step; a second signal ends it at once\n`,
+    );
     expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
     expect(readdirSync(join(dir, 'saved')).some((it) => it.startsWith('step-'))).toBe(true);
     expectNobody(dir);
@@ -62,7 +64,8 @@ describe('pod up --wait ends a pod on a signal', () => {
       await sleep(afterMs);
       child.kill('SIGINT');
       const { code, out, err } = await ran;
-      // Before `pod` handles signals, SIGINT kills it, for which a shell has exit code 130 too.
+      // A SIGINT that arrives before `pod` handles signals kills `pod`. A shell reports this as
+      // exit code 130 too.
       expect([code ?? (child.signalCode === 'SIGINT' ? 130 : null), out]).toEqual([130, '']);
       expect(err).not.toMatch(/killed|crash|lost|exited/);
       expectNobody(dir);
@@ -114,7 +117,11 @@ describe('the death of a worker before it joins is reported with its cause', () 
   test.each([
     ['abort', 3, 'worker-exited: Cloud TPU . .*, while joining, exited: killed by SIGABRT'],
     ['engine', 3, 'worker-exited: Cloud TPU . .*: exit code 134: FATAL ERROR: Reached heap limit'],
-    ['memory', 4, 'out-of-memory: Cloud TPU . .*: exit code 4: this machine does not give'],
+    [
+      'memory',
+      4,
+      'out-of-memory: Cloud TPU . .*: exit code 4: \\d+ MiB of shared memory could not be',
+    ],
   ])('%s', async (how, code, words) => {
     const dir = folder();
     const ended = await fail(how, dir, '--recovery', 'none').ran;
@@ -168,7 +175,7 @@ describe('a process is watched by the process that started it', () => {
     const second = await pod('up', '--dir', dir, ...endless).ran;
     expect(second).toMatchObject({
       code: 2,
-      err: expect.stringContaining('a pod is running there'),
+      err: expect.stringContaining('a pod is running in this folder'),
     });
     const { out } = await pod('down', '--dir', dir).ran;
     expect(out).toContain('ended the master and 2 workers');
@@ -229,7 +236,7 @@ test('a serving pod refuses flags of a run and says where they belong', async ()
   const ended = await pod('up', '--serve', '--dir', dir, '--checkpoint', 'x').ran;
   expect(ended).toMatchObject({
     code: 2,
-    err: 'pod: bad-flag: --checkpoint: a pod that serves takes no run; give it to pod submit -- instead\n',
+    err: 'pod: bad-flag: --checkpoint: a pod that takes jobs has no run of its own; give this setting to pod submit, after --\n',
   });
   expect(readdirSync(dir)).toEqual([]);
   folders.pop();

@@ -49,7 +49,9 @@ export function pod(...args: string[]): {
   return startProgram('src/cli/main', args);
 }
 
-/** Waits until a file contains a text `times` times. Has no limit but that of the test. */
+/**
+ * Waits until a file contains a text `times` times. Only the time limit of the test ends this wait.
+ */
 export async function untilSaid(path: string, text: string, times = 1): Promise<void> {
   const count = (): number => readFileSync(path, 'utf8').split(text).length - 1;
   while (!existsSync(path) || count() < times) await sleep(50);
@@ -60,7 +62,10 @@ export function fieldOf(text: string, field: string): unknown {
   return (JSON.parse(text) as Readonly<Record<string, unknown>>)[field];
 }
 
-/** Returns the process numbers of the pod in a folder, 0 for each process that is not there. */
+/**
+ * Returns the process numbers of the pod in a folder. The number is 0 for a process that does not
+ * run.
+ */
 export function processesOf(folder: string): {
   readonly supervisor: number;
   readonly master: number;

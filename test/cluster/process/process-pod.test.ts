@@ -187,7 +187,10 @@ test('pod status and the API show a running pod, and pod down ends it without er
   await pod('up', '--dir', dir, ...endless).ran;
   await untilSaid(join(dir, 'master.log'), '"msg":"step"');
   const second = await pod('up', '--dir', dir, ...endless).ran;
-  expect(second).toMatchObject({ code: 2, err: expect.stringContaining('a pod is running there') });
+  expect(second).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('a pod is running in this folder'),
+  });
   const { out } = await pod('status', '--dir', dir).ran;
   expect(out).toMatch(/generation 1\nstep \d+\/100000/);
   expect(out).toMatch(/Cloud TPU 1 {2}joined {2}pid \d+/);

@@ -29,8 +29,8 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const secret = 'a token for these tests';
 
 /**
- * Trains with `workers` processes that nobody starts again, and kills the process of Cloud TPU 0
- * after step 5. Returns the report and the notes of the recovery.
+ * Trains in a pod of `workers` processes, and kills the process of Cloud TPU 0 after step 5. Nobody
+ * starts the process again. Returns the report and the notes about the recovery.
  */
 async function lose(workers: number): Promise<{ report: Report; notes: readonly Note[] }> {
   folder = newFolder();

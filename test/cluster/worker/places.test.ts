@@ -109,7 +109,8 @@ describe('a master refuses a wrong variable in one line with exit code 2', () =>
       /^POD_API_HOST: expected the name or address/,
     ],
   ])('%s', async (_, env, message) => {
-    // Without POD_FOLDER the master would wait some seconds for workers to dismiss.
+    // Without POD_FOLDER the master, before it ends, would wait some seconds for workers, to tell
+    // them that the run is over.
     const own = {
       POD_CONTROL_HOST: '127.0.0.1',
       POD_CONTROL_PORT: '0',
@@ -147,7 +148,8 @@ const run = '--model mlp --steps 3 --global-batch 16 --evaluate 16';
 const hasIPv6 = networkInterfaces()['lo']?.some(({ family }) => family === 'IPv6') ?? false;
 
 /**
- * Trains with a master at this address and two workers. Returns the last line of the master's log.
+ * Trains with two workers and a master that listens at the address `bracketed`. Returns the last
+ * line of the master's log.
  */
 async function train(bracketed: string, env: NodeJS.ProcessEnv = {}) {
   const port = await freePort();

@@ -19,7 +19,10 @@ import { product, stridesOf } from '../../../src/numerics/shape.ts';
 
 type Counts = ReadonlyMap<string, number>;
 
-/** The value of an expression for given counters, by definition. */
+/**
+ * Returns the value of an affine expression for given values of the loop counters, computed by its
+ * definition.
+ */
 function worth(a: Affine, counts: Counts): number {
   return a.terms.reduce((sum, { atom, coefficient }) => {
     if (atom.kind === 'variable') return sum + coefficient * counts.get(atom.key)!;

@@ -353,8 +353,8 @@ function expectSame(
 }
 
 /**
- * Turns a program into the body of a loop: constants of several values become parameters, and
- * results become arrays.
+ * Turns a program into the body of a fused loop. Constants with more than one value become
+ * parameters, and all results become arrays.
  */
 function bodyOf({ module, inputs }: Program): { body: HloComputation; args: readonly Literal[] } {
   const parameters = [...module.entry.parameters];

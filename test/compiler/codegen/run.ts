@@ -10,9 +10,9 @@ const guardBytes = 64;
 const guardByte = 0xa5;
 
 /**
- * Runs the generated function of a computation in a new memory and returns its targets. `shares`
- * has, by target, the parameter whose memory the target takes. Throws if the function writes
- * outside of its targets.
+ * Runs the generated function of a computation in a new memory and returns its targets (results).
+ * `shares` has, for each target, the parameter whose memory the target overwrites. Throws if the
+ * function writes outside its targets.
  */
 export function runLoop(
   body: HloComputation,
@@ -55,7 +55,7 @@ export function runLoop(
   return results;
 }
 
-/** The expected results: those of `evaluate`. */
+/** Returns the results of `evaluate`, which the generated function must equal. */
 export function expected(body: HloComputation, args: readonly Literal[]): Literal[] {
   return flat(evaluateComputation(body, args));
 }

@@ -29,7 +29,9 @@ function fileIn({ newer }: Pair, name: string): MemoryFile {
   return newer.entries.get(name) as MemoryFile;
 }
 
-/** Expects that the newer checkpoint is refused with one line and that the older one loads. */
+/**
+ * Expects that the newer checkpoint is refused with one line, and that the older checkpoint loads.
+ */
 async function expectRefused({ checkpoints }: Pair, reason: RegExp, where: string): Promise<void> {
   const { checkpoint, refused } = await checkpoints.latest();
   expect(checkpoint?.name, where).toBe('step-0000001');
@@ -139,8 +141,8 @@ test('other names in the directory are not taken for checkpoints', async () => {
 });
 
 /**
- * Expects that the newer checkpoint is refused with one line. Does not read the older one, as
- * {@link expectRefused} does, because tests call this thousands of times.
+ * Expects that the newer checkpoint is refused with one line. Unlike {@link expectRefused}, does
+ * not read the older checkpoint, because tests call this function thousands of times.
  */
 async function refusesAlone({ files }: Pair, where: string): Promise<void> {
   const reading = readCheckpoint(files, 'dir', 'step-0000002');

@@ -9,7 +9,10 @@ import { type Fault, MemoryFiles } from './memory-files.ts';
 import { snapshotOf } from './snapshots.ts';
 
 const target = 'w.safetensors';
-/** Files of a user whose names look like those of drafts, in this version and in older ones. */
+/**
+ * Names of files of a user that look like drafts, the temporary files of an export. One looks like
+ * a draft of this version, the other like a draft of older versions.
+ */
 const users = [`.partial-${target}`, `.${target}.${pid}.0.partial`];
 
 test('an export leaves files of the user with names like its drafts', async () => {
@@ -36,7 +39,7 @@ test('an export that fails at any operation leaves no draft', async () => {
   }
 });
 
-/** Returns files with one checkpoint and the files of the user. */
+/** Returns files in memory with one checkpoint and the files of the user. */
 async function prepared(): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('ck', { keep: 1, files });

@@ -19,7 +19,8 @@ import {
 import { snapshotOf } from './snapshots.ts';
 
 /**
- * A directory of checkpoints and a save into it, which tests interrupt at each of its operations.
+ * A directory of checkpoints and a save into this directory. Tests interrupt the save at each of
+ * its operations.
  */
 interface Scene {
   readonly name: string;
@@ -28,7 +29,10 @@ interface Scene {
   readonly before: (files: MemoryFiles) => Promise<void>;
   /** Step that is saved. */
   readonly saved: number;
-  /** Step of the newest good checkpoint before the save. It must load if the new one does not. */
+  /**
+   * Step of the newest good checkpoint before the save. If the saved checkpoint does not load, this
+   * checkpoint must load.
+   */
   readonly old: number | undefined;
 }
 
@@ -175,8 +179,9 @@ async function begun(options: CheckpointsOptions): Promise<Checkpoints> {
 }
 
 /**
- * Interrupts a save at each of its operations in turn. Expects that the old or the new checkpoint
- * loads after each of `aftermaths`. Returns the steps that loaded.
+ * Interrupts a save at each of its operations in turn. Each of `aftermaths` then returns the files
+ * as another process finds them, for example after a loss of power. Expects that the old or the new
+ * checkpoint loads from these files. Returns the steps that loaded.
  */
 async function enumerated(
   scene: Scene,
@@ -185,7 +190,7 @@ async function enumerated(
 ): Promise<(number | undefined)[]> {
   const count = await operationsOf(scene);
   const outcomes: (number | undefined)[] = [];
-  // The last round has its fault after the last operation, so nothing is interrupted.
+  // In the last round the fault lies after the last operation, so the save is not interrupted.
   for (let at = 0; at <= count; at++) {
     const files = await prepared(scene);
     files.fault = faultAt(at);
@@ -209,8 +214,8 @@ function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFi
 }
 
 /**
- * Returns all combinations of unsynced names in each directory, and of unsynced bytes, that
- * survive.
+ * Returns all combinations of what a loss of power can leave: in each directory the synced names or
+ * all names; of each file the synced bytes, half of the unsynced bytes too, or all bytes.
  */
 function powerLosses({ before, old, saved }: Scene): Survival[] {
   const isTaken = before === oneBad || old === saved;
@@ -292,7 +297,7 @@ function onlyPodErrors(error: unknown): void {
   expect(error.message).toMatch(/^(checkpoint step-|an old checkpoint ).*: E[A-Z]+: [^\n]*$/);
 }
 
-/** Returns the newest good checkpoint as another process finds it. */
+/** Returns the newest good checkpoint, read as by another process. */
 async function reopened(files: MemoryFiles, { keep }: Scene): Promise<Latest> {
   files.fault = undefined;
   return (await openCheckpoints(directory, { keep, files })).latest();

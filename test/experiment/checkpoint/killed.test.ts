@@ -36,7 +36,8 @@ test('a process killed while it saves leaves the last checkpoint that it reporte
 });
 
 /**
- * Kills saver.mjs `afterMs` after its third checkpoint. Returns the last step that it has reported.
+ * Starts saver.mjs and kills it `afterMs` after its third checkpoint. Returns the last step that
+ * saver.mjs has reported as saved.
  */
 async function killedAfter(afterMs: number): Promise<number> {
   const child = spawn(process.execPath, [saver, directory], {

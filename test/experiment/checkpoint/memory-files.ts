@@ -2,8 +2,9 @@ import type { FileSystem, Kind, NewFile } from '../../../src/experiment/checkpoi
 import { at } from '../../../src/numerics/assert.ts';
 
 /**
- * Directory of a file system in memory that models a loss of power. `durable` is what would
- * survive: the names in the directory, or the bytes of a file, at the last sync.
+ * Directory of a file system in memory that models a loss of power. `durable` has what would
+ * survive a loss of power: the names in a directory, or the bytes of a file, as they were at the
+ * last sync.
  */
 export interface MemoryDirectory {
   readonly kind: 'directory';
@@ -17,20 +18,24 @@ export interface MemoryFile {
 }
 export type MemoryNode = MemoryDirectory | MemoryFile;
 
-/** A fault of one operation, whose number is `at`. */
+/** A fault at the operation number `at`. */
 export type Fault =
-  /** The operation fails with this code and does nothing. All others succeed. */
+  /** The operation fails with this error code and does nothing. All other operations succeed. */
   | { readonly kind: 'error'; readonly at: number; readonly code: string }
   /**
-   * The disk is full from this operation on: writes, and new files and folders, fail with ENOSPC.
+   * The disk is full from this operation on: writes, new files and new folders fail with ENOSPC.
    */
   | { readonly kind: 'full'; readonly at: number }
   /**
-   * The process stops before the operation. If `partial`, a write has written half of its bytes.
+   * The process stops before this operation. If the operation is a write and `partial` is true,
+   * half of its bytes are written.
    */
   | { readonly kind: 'stop'; readonly at: number; readonly partial?: boolean };
 
-/** Thrown when the process is stopped. It is no error of the system, so no code may handle it. */
+/**
+ * Thrown when the process is stopped. Stopped stands for the end of the process, so no code may
+ * catch and handle it.
+ */
 export class Stopped extends Error {}
 
 export function emptyDirectory(): MemoryDirectory {
@@ -39,9 +44,12 @@ export function emptyDirectory(): MemoryDirectory {
 
 export class MemoryFiles implements FileSystem {
   readonly root: MemoryDirectory;
-  /** Operations so far that change something, in order, such as `write partial/manifest.json`. */
+  /**
+   * Operations so far that change a file or folder, in order, such as `write
+   * partial/manifest.json`.
+   */
   readonly operations: string[] = [];
-  /** Largest number of bytes that one write takes. */
+  /** Largest number of bytes that one call of write writes. */
   writeBytesMax: number = Number.POSITIVE_INFINITY;
   fault: Fault | undefined;
 
@@ -172,7 +180,10 @@ export class MemoryFiles implements FileSystem {
     if (number === fault.at) throw systemError(fault.code, what, path);
   }
 
-  /** Throws Stopped if the process has been stopped: it can do nothing more, not even read. */
+  /**
+   * Throws Stopped if the process has been stopped. A stopped process can do nothing, not even
+   * read.
+   */
   #alive(): void {
     const { fault } = this;
     if (fault?.kind === 'stop' && this.operations.length > fault.at) throw new Stopped();
@@ -181,9 +192,12 @@ export class MemoryFiles implements FileSystem {
 
 /** The part of the unsynced changes that survives a loss of power. */
 export interface Survival {
-  /** Names that survive in the directory `path`: those of the last sync, or all. */
+  /** Names that survive in the directory `path`: those at its last sync, or all. */
   readonly names: (path: string) => 'synced' | 'all';
-  /** Bytes of a file that survive: the synced ones, these and half of the others, or all. */
+  /**
+   * Bytes of a file that survive: the synced bytes, the synced bytes and half of the unsynced
+   * bytes, or all bytes.
+   */
   readonly bytes: 'synced' | 'half' | 'all';
 }
 
@@ -207,7 +221,7 @@ export function afterPowerLoss(
   return { kind: 'directory', entries, durable: new Map(entries) };
 }
 
-/** Survival of all changes: only the process has ended, and the machine goes on. */
+/** Nothing is lost, because only the process has ended and the machine goes on. */
 export const allSurvives: Survival = { names: () => 'all', bytes: 'all' };
 
 function survivingBytes({ bytes, durable }: MemoryFile, survival: Survival['bytes']): Uint8Array {

@@ -13,7 +13,10 @@ import { config, snapshotOf } from './snapshots.ts';
 const snapshot = snapshotOf(3);
 const run: Resumable = { identity: identity(config), parameters: snapshot.tensors };
 
-/** Returns the identity of a run with this configuration and its own data set. */
+/**
+ * Returns the identity of a run with this configuration, on the data set that the configuration
+ * names.
+ */
 function identity(of: TrainConfig, startDigest: string | null = null): RunIdentity {
   return identityOf(of, openDataset(of.data, of.seed).train, startDigest);
 }
@@ -25,7 +28,8 @@ async function saved(of: Partial<Snapshot> = {}): Promise<Checkpoint> {
 }
 
 /**
- * Checkpoints as this version saves them, and as older versions did, without the run's identity.
+ * A checkpoint as this version saves it, and a checkpoint as older versions saved it, without the
+ * run's identity.
  */
 const versions = [
   ['this version', () => saved({ config: savedConfig(config, identity(config), 3) })],
@@ -48,7 +52,7 @@ describe.each(versions)('a checkpoint of %s', (_, checkpoint) => {
       { recovery: 'replace' },
       { length: { unit: 'epochs', epochs: (6 * 8) / 200 } },
       { data: 'digits:200' },
-      // The momentum is rounded to f32, so this one is equal.
+      // The momentum is rounded to f32, in which 0.9 + 1e-12 equals 0.9.
       { momentum: 0.9 + 1e-12 },
       {},
     ];
@@ -144,7 +148,7 @@ test('a longer run or another schedule may resume if all done steps had the same
     { length: { unit: 'steps', steps: 60 } },
     { length: { unit: 'steps', steps: 3 } },
     { schedule: 'linear-scaling', learningRate: 0.05 * 32 },
-    // The first third of this schedule, three steps, has the full rate.
+    // The piecewise schedule has the full rate in its first third, which is three steps here.
     { schedule: 'piecewise', length: { unit: 'steps', steps: 9 } },
   ];
   for (const change of alike) {
@@ -175,7 +179,7 @@ test('a checkpoint of an older version without a data digest is matched by the n
   expect(resumedValues(older, { ...run, identity: now })).toHaveLength(4);
   const elsewhere = { ...now, data: 'mnist:/now' };
   expect(() => resumedValues(older, { ...run, identity: elsewhere })).toThrow(
-    /has training set mnist:\/then \(contents not noted by the version that saved it\), this run has mnist:\/now/,
+    /has training set mnist:\/then \(contents not recorded by the version that saved it\), this run has mnist:\/now/,
   );
 });
 

@@ -19,7 +19,8 @@ import { config as base, snapshotOf } from './snapshots.ts';
 requireCompiled();
 
 /**
- * A run of six steps with 8 samples each: its sixth step begins the second pass over 40 samples.
+ * A run of six steps with 8 samples each. With 40 samples, the sixth step begins the second pass
+ * over the data.
  */
 const config: TrainConfig = { ...base, data: 'digits:40', warmUp: 0.5 };
 
@@ -27,7 +28,8 @@ test('a run that is stopped and resumed twice ends with the bits of an uninterru
   const whole = await eventsOf(config);
   const files = new MemoryFiles();
   const first = await eventsOf(config, { files, until: 4, every: 3 });
-  // Steps that were not saved run again: step 4 of the first run, and step 6 of the second.
+  // A resumed run repeats the steps after its checkpoint: step 4 of the first run, and step 6 of
+  // the second.
   const second = await eventsOf(config, { files, resume: true, until: 6, every: 1 });
   const third = await eventsOf(
     { ...config, evaluate: 16 },
@@ -108,7 +110,7 @@ test('if all checkpoints are bad, a resumed run fails and changes nothing on dis
   const run = eventsOf(config, { files, resume: true });
   await expect(run).rejects.toMatchObject({ code: 'bad-data' });
   await expect(run).rejects.toThrow(
-    /^no checkpoint to resume from can be used: step-0000006 \(and 1 more\): manifest\.json: version: expected 1, found 2: mend or move it, or use another directory$/,
+    /^no checkpoint in the directory can be resumed: step-0000006 \(and 1 more\): manifest\.json: version: expected 1, found 2; repair or move it, or name another directory$/,
   );
   expect(files.operations.slice(before)).toEqual([]);
 }, 60_000);
@@ -128,7 +130,8 @@ test('two runs can never use one directory', async () => {
   await expect(open()).rejects.toMatchObject({ code: 'in-use' });
   await first.save(snapshotOf(1));
   first.close();
-  // `second` opened the directory while it was empty, so a checkpoint in it is of another run.
+  // `second` opened the directory when it was empty. A checkpoint in the directory must therefore
+  // be of another run.
   await expect(second.begin()).rejects.toThrow('dir: another run saved step-0000001 meanwhile');
   second.close();
   expect(await (await open()).list()).toEqual(['step-0000001']);
@@ -139,8 +142,8 @@ test('a checkpoint that its run deletes during a verification is not reported as
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
   expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
-  // If all listed checkpoints are deleted or bad, the directory is listed again and a newer one
-  // found.
+  // If all listed checkpoints are deleted or bad, `newestWhole` lists the directory again, and
+  // finds the newer checkpoint.
   await files.makeDirectory('dir/step-0000000');
   const lists = [['step-0000001', 'step-0000000'], await checkpoints.list()];
   const list = async (): Promise<readonly string[]> => lists.shift() ?? [];
@@ -157,7 +160,7 @@ test('an export takes the next checkpoint if the run deletes the one that it rea
   const read = files.readFile.bind(files);
   let weightsRead = 0;
   files.readFile = async (path, bytesMax) => {
-    // The export reads the weights twice: to verify the checkpoint, and to write the file.
+    // The export reads the weights twice: to verify the checkpoint, and to write the exported file.
     if (path.endsWith('step-0000001/weights.safetensors') && ++weightsRead === 2) {
       await checkpoints.save(snapshotOf(2));
     }

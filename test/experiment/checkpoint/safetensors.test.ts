@@ -96,12 +96,12 @@ const f32 = (begin: number, end: number, dims = [(end - begin) / 4]): object => 
 });
 
 test.each<[string, string | object, number, RegExp]>([
-  ['a hole', { a: f32(0, 4), b: f32(8, 12) }, 12, /^b: begins at 8, expected 4$/],
-  ['an overlap', { a: f32(0, 8), b: f32(4, 12) }, 12, /^b: begins at 4, expected 8$/],
-  ['two in one place', { a: f32(0, 8), b: f32(0, 8) }, 8, /^b: begins at 0, expected 8$/],
-  ['a late start', { a: f32(4, 8) }, 8, /^a: begins at 4, expected 0$/],
-  ['bytes left over', { a: f32(0, 4) }, 5, /^tensors end at 4 of 5 bytes of data$/],
-  ['bytes missing', { a: f32(0, 8) }, 7, /^a: ends at 8 of 7 bytes of data$/],
+  ['a hole', { a: f32(0, 4), b: f32(8, 12) }, 12, /^b: begins at byte 8, expected 4$/],
+  ['an overlap', { a: f32(0, 8), b: f32(4, 12) }, 12, /^b: begins at byte 4, expected 8$/],
+  ['two in one place', { a: f32(0, 8), b: f32(0, 8) }, 8, /^b: begins at byte 0, expected 8$/],
+  ['a late start', { a: f32(4, 8) }, 8, /^a: begins at byte 4, expected 0$/],
+  ['bytes left over', { a: f32(0, 4) }, 5, /^the last tensor ends at byte 4, expected 5$/],
+  ['bytes missing', { a: f32(0, 8) }, 7, /^a: ends at byte 8, expected at most 7$/],
   ['a shape too large', { a: f32(0, 8, [3]) }, 8, /^a: f32\[3\] does not fill the bytes 0 to 8$/],
   ['an end before its begin', { a: f32(8, 4, [1]) }, 8, /^a: f32\[1\] does not fill/],
   ['a product too large', { a: f32(0, 0, [2 ** 50, 2 ** 50, 0.5]) }, 0, /^a: expected a shape/],
@@ -111,24 +111,29 @@ test.each<[string, string | object, number, RegExp]>([
   ['one offset', { a: { ...f32(0, 4), data_offsets: [0] } }, 4, /^a: expected two data_offsets/],
   ['an unknown dtype', { a: { ...f32(0, 4), dtype: 'F31' } }, 4, /^a: unknown dtype "F31"$/],
   ['a dtype of Object', { a: { ...f32(0, 4), dtype: 'toString' } }, 4, /^a: unknown dtype/],
-  ['a field too many', { a: { ...f32(0, 4), more: 1 } }, 4, /^a: there is no field "more"$/],
+  ['a field too many', { a: { ...f32(0, 4), more: 1 } }, 4, /^a: unknown field "more"$/],
   ['no fields', { a: [1] }, 0, /^a: expected dtype, shape and data_offsets$/],
-  ['metadata of numbers', { __metadata__: { a: 1 } }, 0, /^__metadata__: expected texts by name$/],
+  [
+    'metadata of numbers',
+    { __metadata__: { a: 1 } },
+    0,
+    /^__metadata__: expected an object whose values are texts$/,
+  ],
   ['a list', '[]', 0, /begins with \{/],
   ['a space before', ' {}', 0, /begins with \{/],
-  ['lines in a name', { 'a\n\u001b[2J': f32(4, 8) }, 8, /^a \[2J: begins at 4, expected 0$/],
+  ['lines in a name', { 'a\n\u001b[2J': f32(4, 8) }, 8, /^a \[2J: begins at byte 4, expected 0$/],
   ['no JSON', '{', 0, /expected a header in JSON/],
   [
     'a name twice',
     '{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"\\u0061":1}',
     0,
-    /"a" is/,
+    /the key "a" occurs twice/,
   ],
   [
     'a field twice',
     '{"a":{"dtype":"U8","shape":[0],"shape":[0],"data_offsets":[0,0]}}',
     0,
-    /"shape" is/,
+    /the key "shape" occurs twice/,
   ],
 ])('%s is refused in one line', (_, header, dataBytes, message) => {
   const text = typeof header === 'string' ? header : JSON.stringify(header);
@@ -189,7 +194,10 @@ function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.concat(parts));
 }
 
-/** Returns a text as UTF-8 preserves it. Texts that differ only in lone surrogates become equal. */
+/**
+ * Returns a text as it is after encoding to UTF-8 and decoding. Lone surrogates, which UTF-8 cannot
+ * encode, all become the same character.
+ */
 function wellFormed(text: string): string {
   return new TextDecoder().decode(new TextEncoder().encode(text));
 }

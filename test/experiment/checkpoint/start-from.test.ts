@@ -86,12 +86,13 @@ describe('a run with --start-from', () => {
       weightsDigest: first.weightsDigest,
       refused: [],
     });
-    // The path of the checkpoint itself gives the same weights; a start from the seed gives others.
+    // The path of the checkpoint, instead of the path of its directory, gives the same weights. A
+    // start from the seed gives other weights.
     const again = { ...config, startFrom: join(startFrom('first'), 'step-0000003') };
     expect(digestOf(await collect(again))).toBe(digestOf(once));
     expect(digestOf(await collect(config))).not.toBe(digestOf(once));
-    // A finished run that is resumed trains no step. Without --start-from, or with other weights,
-    // it is another run and refused.
+    // If a finished run is resumed, no step is trained. Without --start-from, or with other weights
+    // to start from, the run is another run, and resuming is refused.
     const over = await collect(started, 'second', true);
     expect(over.map(({ kind }) => kind)).not.toContain('warm-started');
     expect(over.at(-1)).toMatchObject({
@@ -111,12 +112,12 @@ describe('a run with --start-from', () => {
     mkdirSync(startFrom('empty'));
     for (const [path, found] of [
       [startFrom('none'), 'nothing there'],
-      [startFrom('empty'), 'a folder without any'],
+      [startFrom('empty'), 'a folder without checkpoints'],
       [import.meta.filename, 'a file'],
     ] as const) {
       await expect(at(path)).rejects.toMatchObject({
         code: 'bad-data',
-        message: `weights to start from, ${path}: expected a checkpoint (step-…), or a folder with some, found ${found}`,
+        message: `weights to start from, ${path}: expected a checkpoint (a folder step-…) or a folder of checkpoints, found ${found}`,
       });
     }
     await expect(at(startFrom('step-0000001'))).rejects.toMatchObject({

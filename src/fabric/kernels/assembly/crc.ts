@@ -1,12 +1,16 @@
-// Kernel that folds a message for a CRC-32. The class FrameCrc in ../crc.ts explains the method.
+// Kernel that folds a message for a CRC-32. The class FrameCrc in ../crc.ts explains the method. A
+// lane is 16 bytes, as wide as a SIMD register. The ring is a circular buffer that holds the newest
+// 5888 folded bytes.
 
-// Bytes of the ring; and the distance, in bytes, from a lane's place in the ring to the bytes that
-// were folded 5869 bytes before the lane.
+// `ringBytes` is the size of the ring. The place of the next lane in the ring still holds the lane
+// from 5888 bytes earlier in the message. So the bytes from 5869 bytes earlier begin 19 bytes
+// (`ahead`) after the start of that place.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
 /**
- * Bytes of the two lanes behind the ring, which repeat its first two lanes. The three lanes before
- * the ring repeat its last three.
+ * Size of the two lanes behind the end of the ring. These two lanes repeat the first two lanes of
+ * the ring, and the three lanes before the ring repeat its last three lanes. So reads across an end
+ * of the ring need not wrap around.
  */
 const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
@@ -21,21 +25,22 @@ export function begin(ring: usize, at: usize): void {
   // The three lanes before the ring are cleared too: an unfinished message may have left bytes
   // there.
   memory.fill(ring - 48, 0, 48 + ringBytes);
-  // The register of a CRC-32 starts with 32 ones. They are stored where the first lane reads the
-  // bytes of 5869 bytes before, and so are xored into the first lane.
+  // The register of a CRC-32 starts with 32 one bits, which must be xored into the first lane. So
+  // the one bits are stored at the place from which the first lane is xored with the bytes from
+  // 5869 bytes earlier.
   i32.store(ring + ((at + ahead) % ringBytes), -1);
 }
 
 /**
- * Folds the next `bytes` bytes (a multiple of 16) of a message, except its last 5888 bytes, which
- * {@link finish} folds. Returns the offset in the ring of the lane that follows. The folded bytes
- * are:
+ * Folds the next `bytes` bytes (a multiple of 16) of a message into the ring, from ring offset `at`
+ * on. The caller passes all bytes but the last 5888, which {@link finish} folds. Returns the ring
+ * offset of the lane that follows. The folded bytes are:
  *
  *     folded[i] = source[i] ^ folded[i − 34] ^ folded[i − 48] ^ folded[i − 5869]
  *
  * The last three lanes are kept in registers, so memory is read only for the source and for the
- * bytes 5869 bytes back. A folded lane overwrites the lane 5888 bytes before it. The ring is so
- * small that it stays in the nearest cache.
+ * bytes from 5869 bytes earlier. A folded lane overwrites the lane from 5888 bytes earlier. The
+ * ring is so small that it stays in the nearest cache.
  */
 export function move(ring: usize, at: usize, source: usize, bytes: usize): usize {
   const end = ring + ringBytes;
@@ -83,8 +88,9 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Xors the last three folded lanes into the first bytes of the ring that lie 34 and 48 bytes after
- * them. The result is stored where {@link lastLane} reads the bytes of 5869 bytes before.
+ * Xors the last three folded lanes into the bytes that lie 34 and 48 bytes further on. These bytes
+ * lie in the part of the message that {@link finish} folds. So the values are stored in the ring,
+ * at the places from which {@link lastLane} reads the bytes from 5869 bytes earlier.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
@@ -107,7 +113,10 @@ function take(at: usize, moved: v128): void {
   v128.store(at, v128.xor(v128.load(at), moved));
 }
 
-/** Folds the lanes whose places in the ring are from `at` to `end`. `source` is their message. */
+/**
+ * Folds the lanes whose places in the ring are from `at` to `end`. `source` is the address of the
+ * same lanes in the message.
+ */
 function run(at: usize, end: usize, source: usize): void {
   let third = v128.load(at - 48);
   let second = v128.load(at - 32);
@@ -141,16 +150,17 @@ function run(at: usize, end: usize, source: usize): void {
 @inline
 function foldLane(at: usize, source: usize, third: v128, second: v128): v128 {
   const far = v128.xor(v128.load(source), v128.load(at + ahead));
-  // `second` is the input that was computed last, so its exclusive or comes last.
+  // Of all inputs, `second` was computed last. It is xored last, so that the other exclusive ors
+  // need not wait for it.
   const lane = v128.xor(v128.xor(far, third), straddling(third, second));
   v128.store(at, lane);
   return lane;
 }
 
 /**
- * Returns the 16 bytes that begin 34 bytes before the present lane: the last 2 bytes of `third`,
- * which is 48 bytes before the present lane, and the first 14 bytes of `second`, which is 32
- * before.
+ * Returns the 16 bytes that begin 34 bytes before the current lane: the last 2 bytes of `third` and
+ * the first 14 bytes of `second`. `third` lies 48 bytes and `second` 32 bytes before the current
+ * lane.
  */
 // @ts-expect-error: a decorator of AssemblyScript.
 @inline

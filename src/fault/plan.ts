@@ -1,0 +1,291 @@
+/**
+ * A fault plan: faults at logical positions of a run, and what must hold afterwards. A plan is plain
+ * data, so the same plan runs on every ground, and repeats from its text alone.
+ */
+export interface FaultPlan {
+  /** Settings of the run, as in a `--config` file. Settings that are absent have their defaults. */
+  readonly run: Readonly<Record<string, unknown>>;
+  readonly faults: readonly Fault[];
+  /** Further faults, drawn from a seed before the run begins. */
+  readonly chance?: Chance;
+  readonly expect: Expectations;
+}
+
+/** Places where a plan can run. */
+export const grounds = ['sim', 'threads', 'processes', 'containers'] as const;
+/** One of {@link grounds}. */
+export type Ground = (typeof grounds)[number];
+
+/**
+ * Phases of a step in which a fault can be injected, in the order in which a Cloud TPU passes
+ * through them. The all-reduce of a bucket is a reduce-scatter along a lane's first axis, an
+ * all-reduce along its second axis, and an all-gather along its first axis.
+ */
+export const stepPhases = [
+  'infeed',
+  'compute',
+  'reduce-scatter',
+  'all-reduce',
+  'all-gather',
+  'update',
+  'outfeed',
+  'commit',
+  'checkpoint',
+  'evaluate',
+] as const;
+/** One of {@link stepPhases}. */
+export type StepPhase = (typeof stepPhases)[number];
+
+/** Phases of a membership in which a fault can be injected. */
+export const membershipPhases = ['joining', 'loading', 'restoring'] as const;
+/** One of {@link membershipPhases}. */
+export type MembershipPhase = (typeof membershipPhases)[number];
+
+/** Phases in which frames of a bucket are on their way. Only these have buckets and hops. */
+export const collectivePhases = ['reduce-scatter', 'all-reduce', 'all-gather'] as const;
+
+/** Position of a fault in a run. Wall time is a position only if a plan asks for it (`afterMs`). */
+export type Position = StepPosition | MembershipPosition | TimePosition;
+
+/** Position in a step. */
+export interface StepPosition {
+  /**
+   * Number of the step, from 1, as in logs. With the phase `evaluate` it is the number of the batch
+   * of the evaluation, from 1.
+   */
+  readonly step: number;
+  /** Default: `compute`, before the first instruction. */
+  readonly phase?: StepPhase;
+  /** Index of the bucket, from 0. Only in the phases of a collective; default: the first bucket. */
+  readonly bucket?: number;
+  /** Index of the hop in the phase, from 0. Only in the phases of a collective; default: 0. */
+  readonly hop?: number;
+}
+
+/** Position in a membership. */
+export interface MembershipPosition {
+  readonly during: MembershipPhase;
+  /** Number of the membership, from 1. Default: the first one that reaches the phase. */
+  readonly generation?: number;
+}
+
+/** Position in wall time, for faults that no logical position can express. */
+export interface TimePosition {
+  /** Time, in ms, since steps could begin. */
+  readonly afterMs: number;
+}
+
+/** Duration of a fault that ends. Exactly one of the two is given. */
+export interface Duration {
+  /** Number of steps, counted from the step of the position. */
+  readonly steps?: number;
+  readonly ms?: number;
+}
+
+/** Faults of the worker of one Cloud TPU. */
+export const workerFaults = [
+  'kill',
+  'exit',
+  'throw',
+  'out-of-memory',
+  'hang',
+  'pause',
+  'slow',
+  'clock-jump',
+  'flip-bit',
+  'stuck-cell',
+  'join-twice',
+  'join-late',
+  'wrong-version',
+] as const;
+
+/** Faults of links. */
+export const linkFaults = [
+  'link-down',
+  'delay',
+  'bandwidth',
+  'lose',
+  'duplicate',
+  'reorder',
+  'truncate',
+  'corrupt',
+  'reset',
+] as const;
+/** One of {@link linkFaults}. */
+export type LinkFaultKind = (typeof linkFaults)[number];
+
+/** Faults of a disk. */
+export const diskFaults = [
+  'disk-full',
+  'slow-disk',
+  'torn-write',
+  'lost-rename',
+  'unreadable-checkpoint',
+] as const;
+
+/** Faults of the master. */
+export const masterFaults = ['master-kill', 'master-pause', 'master-cut-off', 'second-master'] as const;
+
+/** Faults of several Cloud TPUs at once. */
+export const groupFaults = ['lose-row', 'lose-column', 'partition'] as const;
+
+/** Kind of a fault. */
+export type FaultKind = Fault['fault'];
+
+/** All kinds of faults. */
+export const faultKinds: readonly FaultKind[] = [
+  ...workerFaults,
+  ...linkFaults,
+  ...diskFaults,
+  ...masterFaults,
+  ...groupFaults,
+];
+
+interface At {
+  readonly at: Position;
+}
+
+interface Lasting {
+  /** Default: until the end of the run. */
+  readonly for?: Duration;
+}
+
+/** A fault with its target, its position and its parameters. */
+export type Fault =
+  /**
+   * `kill`: the worker ends without a word. `exit`: its program ends. `throw`: its program throws.
+   * `out-of-memory`: its heap is full. `hang`: it stands still for ever.
+   */
+  | (At & {
+      readonly fault: 'kill' | 'exit' | 'throw' | 'out-of-memory' | 'hang';
+      readonly tpu: number;
+    })
+  /** The worker stands still, and goes on afterwards. */
+  | (At & { readonly fault: 'pause'; readonly tpu: number; readonly for: Duration })
+  /** A straggler: every step of the worker takes `factor` times as long. */
+  | (At & Lasting & { readonly fault: 'slow'; readonly tpu: number; readonly factor: number })
+  /** The clock of the worker jumps by `ms`, which may be negative. */
+  | (At & { readonly fault: 'clock-jump'; readonly tpu: number; readonly ms: number })
+  /** One bit of the worker's memory flips. */
+  | (At & { readonly fault: 'flip-bit'; readonly tpu: number; readonly in: Memory; readonly bit?: number })
+  /** One cell of an MXU gives products with one bit stuck at 1. */
+  | (At &
+      Lasting & {
+        readonly fault: 'stuck-cell';
+        readonly tpu: number;
+        readonly core: number;
+        readonly row: number;
+        readonly column: number;
+      })
+  | (At & { readonly fault: 'join-twice' | 'wrong-version'; readonly tpu: number })
+  | (At & { readonly fault: 'join-late'; readonly tpu: number; readonly ms: number })
+  | LinkFault
+  | (At & Lasting & { readonly fault: 'disk-full' })
+  | (At & Lasting & { readonly fault: 'slow-disk'; readonly ms: number })
+  | (At & { readonly fault: 'torn-write' | 'lost-rename' | 'unreadable-checkpoint' })
+  | (At & { readonly fault: 'master-kill' | 'second-master' })
+  | (At & { readonly fault: 'master-pause' | 'master-cut-off'; readonly for: Duration })
+  | (At & { readonly fault: 'lose-row'; readonly row: number })
+  | (At & { readonly fault: 'lose-column'; readonly column: number })
+  /** Messages between different groups of Cloud TPUs are lost. The master is with the first group. */
+  | (At &
+      Lasting & { readonly fault: 'partition'; readonly groups: readonly (readonly number[])[] });
+
+/** Memory in which a bit can flip. */
+export const memories = ['frame', 'reduce-buffer', 'weights', 'hbm'] as const;
+/** One of {@link memories}. */
+export type Memory = (typeof memories)[number];
+
+/** A fault of directed links. */
+export interface LinkFault extends At, Lasting {
+  readonly fault: LinkFaultKind;
+  /**
+   * Name of a directed link between chips, `chip(3,1)+x`; or two neighbouring Cloud TPUs, whose
+   * links from the first to the second are meant.
+   */
+  readonly link: string | readonly [number, number];
+  /** True if the links of the opposite direction are meant too. Default: false. */
+  readonly both?: boolean;
+  /** `delay`: added time, in ms; `jitterMs` is added at random from the plan's seed. */
+  readonly ms?: number;
+  readonly jitterMs?: number;
+  /** `bandwidth`: bytes a second. */
+  readonly bytesPerSecond?: number;
+  /** `lose`, `duplicate`, `reorder`, `corrupt`, `truncate`: share of frames, in (0, 1]. Default: 1. */
+  readonly share?: number;
+}
+
+/** Faults that are drawn from a seed. */
+export interface Chance {
+  readonly seed: number;
+  /** Mean number of steps of the whole slice between two faults. */
+  readonly mtbfSteps: number;
+  /** By kind, its relative frequency. */
+  readonly weights: Readonly<Partial<Record<DrawnKind, number>>>;
+}
+
+/** Kinds that a {@link Chance} can draw: those that need nothing but a Cloud TPU and a position. */
+export const drawnKinds = ['kill', 'exit', 'throw', 'hang', 'pause', 'slow', 'flip-bit'] as const;
+/** One of {@link drawnKinds}. */
+export type DrawnKind = (typeof drawnKinds)[number];
+
+/** Paths that a recovery can take. */
+export const recoveryPaths = [
+  'peer-recovery',
+  'adoption',
+  'checkpoint-recovery',
+  'quarantine',
+] as const;
+/** One of {@link recoveryPaths}. */
+export type RecoveryPath = (typeof recoveryPaths)[number];
+
+/** What must hold after a run with faults. Each entry is one line of the verdict. */
+export interface Expectations {
+  /** `bit-identical`: weights and losses are those of the run without faults. */
+  readonly weights?: 'bit-identical';
+  /** `exactly-once`: every committed step used the examples of its position, once. */
+  readonly samples?: 'exactly-once';
+  /** `committed-once`: every step is committed once, in order. */
+  readonly steps?: 'committed-once';
+  readonly recovery?: {
+    /** Bound of the number of committed steps that ran again, such as `<=1`. */
+    readonly steps?: string;
+    /** Bound of the time from a fault to its first report, such as `<2s`. */
+    readonly detection?: string;
+    /** Bound of the time from a fault to the next commit, such as `<10s`. */
+    readonly time?: string;
+  };
+  /** `named`: the first report of every fault names its target. */
+  readonly culprit?: 'named';
+  /** Recovery paths, each of which the run must have taken. */
+  readonly sometimes?: readonly RecoveryPath[];
+  /** Bound of the share of wall time in which steps were computed that count, such as `>=0.9`. */
+  readonly goodput?: string;
+  /** How the run ends. Default: `done`. */
+  readonly outcome?: 'done' | 'failed';
+}
+
+/** Returns true if the fault is one of a link. */
+export function isLinkFault(fault: Fault): fault is LinkFault {
+  return (linkFaults as readonly string[]).includes(fault.fault);
+}
+
+/** Returns the Cloud TPUs that a fault concerns directly, of a slice with `columns` columns. */
+export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly number[] {
+  switch (fault.fault) {
+    case 'lose-row':
+      return Array.from({ length: columns }, (_, x) => fault.row * columns + x);
+    case 'lose-column':
+      return Array.from({ length: rows }, (_, y) => y * columns + fault.column);
+    case 'partition':
+      return fault.groups.slice(1).flat();
+    default:
+      return 'tpu' in fault ? [fault.tpu] : [];
+  }
+}
+
+/** A grid of Cloud TPUs. */
+export interface Grid {
+  readonly columns: number;
+  readonly rows: number;
+}

@@ -1,0 +1,122 @@
+import { LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
+import type { FaultPlan } from './plan.ts';
+import { planSchema } from './schema.ts';
+
+type Document = ReturnType<typeof parseDocument>;
+
+/**
+ * Parses the text of a plan file. `name` is the name of the file in messages.
+ *
+ * @throws PodError `bad-plan` with line and column: `plan.yaml:7:10: faults.0.tpu: expected …`.
+ */
+export function parsePlan(text: string, name: string): FaultPlan {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
+  const [problem] = [...document.errors, ...document.warnings];
+  if (problem !== undefined) {
+    throw badPlan(name, lines, problem.pos[0], `expected YAML, found: ${firstLine(problem.message)}`);
+  }
+  const value = attempt(() => document.toJS({ maxAliasCount: 100 }) as unknown, (message) =>
+    badPlan(name, lines, 0, `expected YAML, found: ${message}`),
+  );
+  const parsed = planSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = deepest(parsed.error.issues);
+  const offset = offsetOf(document, issue.path);
+  const path = issue.path.join('.') || 'the plan';
+  throw badPlan(name, lines, offset, `${path}: ${describe(issue, valueAt(value, issue.path))}`);
+}
+
+/** Returns the line and the column, both from 1, of the value at a path: `7:10`. */
+export function locate(text: string, path: readonly PropertyKey[]): string {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
+  return placeOf(lines, offsetOf(document, path));
+}
+
+function badPlan(name: string, lines: LineCounter, offset: number, message: string): PodError {
+  return new PodError('bad-plan', `${name}:${placeOf(lines, offset)}: ${message}`);
+}
+
+function placeOf(lines: LineCounter, offset: number): string {
+  const { line, col } = lines.linePos(offset);
+  return `${Math.max(1, line)}:${Math.max(1, col)}`;
+}
+
+/** Returns the offset of the value at a path, or of its nearest parent that the file has. */
+function offsetOf(document: Document, path: readonly PropertyKey[]): number {
+  for (let length = path.length; length >= 0; length--) {
+    const node = document.getIn(path.slice(0, length), true) as { range?: number[] } | undefined;
+    const start = node?.range?.[0];
+    if (start !== undefined) return start;
+  }
+  return 0;
+}
+
+/**
+ * Returns the issue to report. In a union (for example of positions), zod lists the issues of every
+ * option; the option with the fewest unknown keys is the one that the user meant.
+ */
+function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
+  const [issue] = issues as readonly [z.core.$ZodIssue];
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
+  const options = issue.errors.filter((option) => option.length > 0);
+  const meant = [...options].sort((a, b) => strangeness(a) - strangeness(b))[0];
+  if (meant === undefined) return issue;
+  const inner = deepest(meant);
+  return { ...inner, path: [...issue.path, ...inner.path] };
+}
+
+function strangeness(issues: readonly z.core.$ZodIssue[]): number {
+  return issues.reduce((sum, it) => {
+    if (it.code === 'unrecognized_keys') return sum + 10 * it.keys.length;
+    return sum + (it.code === 'invalid_type' && it.path.length === 0 ? 100 : 1);
+  }, 0);
+}
+
+function describe(issue: z.core.$ZodIssue, found: unknown): string {
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return `expected no ${issue.keys.map((key) => quote(key)).join(', ')}; see docs/FAULTS.md`;
+    case 'invalid_value':
+      return `expected ${issue.values.join(', ')}, found ${shown(found)}`;
+    case 'invalid_union':
+      return `expected a known kind of fault, found ${shown(found)}; docs/FAULTS.md lists the kinds`;
+    case 'custom':
+    case 'invalid_format':
+      return `${issue.message}, found ${shown(found)}`;
+    default:
+      return `${lowerFirst(issue.message.replace(/^Invalid input: /, ''))}, found ${shown(found)}`;
+  }
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  return quote(JSON.stringify(value) ?? String(value));
+}
+
+function lowerFirst(text: string): string {
+  return text.slice(0, 1).toLowerCase() + text.slice(1);
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (it, key) => (typeof it === 'object' && it !== null ? Reflect.get(it, key) : undefined),
+    value,
+  );
+}
+
+function firstLine(message: string): string {
+  return message.split('\n', 1)[0] ?? message;
+}
+
+function attempt<T>(work: () => T, wrong: (message: string) => PodError): T {
+  try {
+    return work();
+  } catch (error) {
+    throw wrong(error instanceof Error ? error.message : String(error));
+  }
+}
