@@ -392,8 +392,9 @@ async function throwControlInsider(it: Attacked, random: Random): Promise<Outcom
   const challenged = await beChallenged(carried, it.token, hello, random);
   if (challenged === undefined) return [await ending(carried)];
   const used = usedProofs.get('control');
-  usedProofs.set('control', Buffer.from(challenged.proof));
-  carried.send(used !== undefined && random() < 0.5 ? used : challenged.proof);
+  const sent = used !== undefined && random() < 0.5 ? used : challenged.proof;
+  usedProofs.set('control', Buffer.from(sent));
+  carried.send(sent);
   await carried.line.until(() => carried.replies().length > 1);
   return [welcomeOr(carried, await ending(carried))];
 }

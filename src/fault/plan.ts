@@ -124,7 +124,12 @@ export const diskFaults = [
 ] as const;
 
 /** Faults of the master. */
-export const masterFaults = ['master-kill', 'master-pause', 'master-cut-off', 'second-master'] as const;
+export const masterFaults = [
+  'master-kill',
+  'master-pause',
+  'master-cut-off',
+  'second-master',
+] as const;
 
 /** Faults of several Cloud TPUs at once. */
 export const groupFaults = ['lose-row', 'lose-column', 'partition'] as const;
@@ -167,7 +172,12 @@ export type Fault =
   /** The clock of the worker jumps by `ms`, which may be negative. */
   | (At & { readonly fault: 'clock-jump'; readonly tpu: number; readonly ms: number })
   /** One bit of the worker's memory flips. */
-  | (At & { readonly fault: 'flip-bit'; readonly tpu: number; readonly in: Memory; readonly bit?: number })
+  | (At & {
+      readonly fault: 'flip-bit';
+      readonly tpu: number;
+      readonly in: Memory;
+      readonly bit?: number;
+    })
   /** One cell of an MXU gives products with one bit stuck at 1. */
   | (At &
       Lasting & {

@@ -17,10 +17,16 @@ export function parsePlan(text: string, name: string): FaultPlan {
   const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
   const [problem] = [...document.errors, ...document.warnings];
   if (problem !== undefined) {
-    throw badPlan(name, lines, problem.pos[0], `expected YAML, found: ${firstLine(problem.message)}`);
+    throw badPlan(
+      name,
+      lines,
+      problem.pos[0],
+      `expected YAML, found: ${firstLine(problem.message)}`,
+    );
   }
-  const value = attempt(() => document.toJS({ maxAliasCount: 100 }) as unknown, (message) =>
-    badPlan(name, lines, 0, `expected YAML, found: ${message}`),
+  const value = attempt(
+    () => document.toJS({ maxAliasCount: 100 }) as unknown,
+    (message) => badPlan(name, lines, 0, `expected YAML, found: ${message}`),
   );
   const parsed = planSchema.safeParse(value);
   if (parsed.success) return parsed.data;

@@ -81,7 +81,9 @@ const linkFault = z
     }
   });
 
-const kindOf = <const K extends string>(...kinds: readonly [K, ...K[]]) => ({ fault: z.enum(kinds) });
+const kindOf = <const K extends string>(...kinds: readonly [K, ...K[]]) => ({
+  fault: z.enum(kinds),
+});
 
 const fault = z.discriminatedUnion('fault', [
   z.strictObject({ ...kindOf('kill', 'exit', 'throw', 'out-of-memory', 'hang'), ...tpu, ...at }),
@@ -156,7 +158,10 @@ const expectations = z.strictObject({
 });
 
 const chance = z.strictObject({
-  seed: z.int().min(0).max(2 ** 32 - 1),
+  seed: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1),
   mtbfSteps: z.number().min(1).max(10_000_000),
   weights: z
     .partialRecord(z.enum(drawnKinds), z.number().min(0).max(1e6))

@@ -10,6 +10,7 @@ export const errorCodes = {
   'bad-config': 2,
   'bad-data': 2,
   'bad-program': 2,
+  'bad-plan': 2,
   'in-use': 2,
   'no-master': 2,
   unauthorized: 2,

@@ -196,7 +196,7 @@ test.runIf(isLinux)(
       }
       const doctor = await limited(`ulimit -v ${kiB}`, ['doctor']);
       expect([kiB, doctor.code]).toEqual([kiB, 2]);
-      expect(doctor.stdout).toMatch(/^no .*addresses/m);
+      expect(doctor.stdout).toMatch(/^no .*address space/m);
     }
   },
 );
