@@ -13,12 +13,14 @@ export interface ThreadFault {
    */
   readonly kind: 'throw' | 'exit' | 'block' | 'corrupt';
   /**
-   * Index of the thread in which the fault is injected: a Cloud TPU's first thread is 0, and each
-   * replacement counts on. Default 0. `every` injects the fault in all of these threads.
+   * Number of the thread in which the fault is injected: 0 is the first thread of the Cloud TPU, 1
+   * is its first replacement, and so on. Default 0. `every` injects the fault in all of these
+   * threads.
    */
   readonly life?: number | 'every';
   /**
-   * Number of injections in the same thread: the thread may run the step more than once. Default 1.
+   * How many times the fault is injected in the same thread, which may run the step more than once.
+   * Default 1.
    */
   readonly times?: number;
   /**

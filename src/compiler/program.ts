@@ -39,14 +39,15 @@ export interface Step {
 export interface Program {
   readonly steps: readonly Step[];
   /**
-   * Values of the parameters, by parameter number. They are in memory from before the first step
-   * until after the last step.
+   * `parameters[p]`: value of parameter p. It is in memory from before the first step until after
+   * the last step.
    */
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
   /**
-   * Values of the arrays in the root tuple, which the caller reads after the last step. The shapes
-   * of these arrays are in `resultShapes`, because a reshape changes the shape but keeps the value.
+   * Values of the arrays in the root tuple, which the caller reads after the last step.
+   * `resultShapes` has the shapes of these arrays; a value may have another shape, because a
+   * reshape does not make a new value.
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];

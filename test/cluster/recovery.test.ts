@@ -158,8 +158,8 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // If the master has already aborted the step, a throw counts as the end of the aborted step
-        // and not as a loss. So Cloud TPU 3 throws again, up to three times.
+        // A throw in a step that the master has already aborted only ends this step, and Cloud TPU
+        // 3 is not lost. So Cloud TPU 3 throws again when the step runs again, up to three times.
         fault('throw', 2, { tpu: 3, times: 3 }),
         fault('exit', 2, { life: 1, whileLoading: true }),
         fault('throw', 2, { tpu: 3, life: 1, whileLoading: true }),
