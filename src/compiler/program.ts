@@ -25,8 +25,8 @@ export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
   /**
-   * For each value in `writes`: which values in `reads` the written value may overwrite in memory,
-   * as positions in `reads`.
+   * `inPlace[w]`: indices of those values in `reads` whose memory the value `writes[w]` may
+   * overwrite.
    */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
