@@ -67,7 +67,10 @@ export interface Crew {
   close(): void;
 }
 
-/** A call that waits for the commit of the running step, or until steps may begin. */
+/**
+ * A pending call: of `step`, which waits for a commit, or of `untilReady`, which waits until the
+ * pod can run a step.
+ */
 interface Waiter {
   readonly sinceMs: number;
   resolve(commit: Commit | undefined): void;
@@ -90,8 +93,8 @@ export class Driver {
   readonly #written: (SavedParameters | undefined)[];
   /**
    * One entry for each program, by number: true if the program must copy its parameters again from
-   * another program (`parametersFrom`), where they have changed since the last copy. Not used for
-   * programs with parameters of their own.
+   * the program `parametersFrom`, because they have changed there since the last copy. Not used for
+   * a program that has parameters of its own.
    */
   readonly #stale: boolean[];
   #state: MasterState;
@@ -347,8 +350,8 @@ function failureOf(who: string, error: unknown): MasterEvent {
 }
 
 /**
- * Returns the digest of parameters, in order, computed as a Cloud TPU computes the digest that it
- * reports.
+ * Returns the digest of all parameters, in order. The method is that of the digests that Cloud TPUs
+ * report, so the digests can be compared.
  */
 function digestOf(values: readonly Uint8Array[]): string {
   const digested = values.reduce((before, value) => {

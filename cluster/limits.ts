@@ -12,14 +12,14 @@ export const limits = {
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
   /**
-   * The time limit for a Cloud TPU without progress is at least this factor times the longest
-   * recent pause of a Cloud TPU that went on afterwards, even if that is more than `silenceMs`. So
-   * a slow machine does not count as lost.
+   * A Cloud TPU without progress is not suspected before it has paused this many times as long as
+   * the longest recent pause of a Cloud TPU that then went on, even if `silenceMs` has passed. So a
+   * slow machine does not count as lost.
    */
   silenceFactor: 4,
   /**
-   * Losses of one Cloud TPU that the run survives, in one step and in one minute. The run fails at
-   * the next loss.
+   * Largest number of losses of one Cloud TPU that the run survives: in one step
+   * (`lossesPerStepMax`) and in one minute (`lossesPerMinuteMax`). One more loss fails the run.
    */
   lossesPerStepMax: 5,
   lossesPerMinuteMax: 30,

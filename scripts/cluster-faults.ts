@@ -8,10 +8,10 @@
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
- * Times are in ms of this machine's clock. A time begins at Docker's own event of the fault, or
- * with `--processes` at the signal. It ends at the master's first log line about the fault
- * ("noticed after"), or at the first step committed after the recovery ("recovered after"). The
- * times do not include putting the broken container back, which the script does later.
+ * All times are in ms of this machine's clock. They begin at Docker's own event of the fault, or,
+ * with `--processes`, at the signal. "noticed after" ends at the master's first log line about the
+ * fault. "recovered after" ends at the first step committed after the recovery. The script puts the
+ * broken container back after both times have ended.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

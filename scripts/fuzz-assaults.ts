@@ -386,8 +386,8 @@ function anyHello(random: Random, generation: number): Hello {
 const usedProofs = new Map<string, Buffer>();
 
 /**
- * Makes a handshake on the control port with the right token. The hello may be that of another
- * channel, and the proof may be the proof of an earlier handshake (replay).
+ * Makes a handshake on the control port with the right token. Its first frame (hello) may name
+ * another channel. Its proof may be the proof of an earlier handshake (replay).
  */
 async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -430,8 +430,9 @@ function creditOf(random: Random, generation: number): Buffer {
 }
 
 /**
- * Asks a worker for its parameters, after a handshake with the right token. The query may be wrong.
- * While the parameters arrive, the attacker may stop reading, or send another query or a credit.
+ * Makes a handshake with the right token and then asks a worker for its parameters, perhaps with an
+ * invalid query. While the parameters arrive, the attacker stops reading, or sends a second query
+ * or a frame of another channel.
  */
 async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
@@ -477,7 +478,7 @@ const messagesMax = 90;
 
 /**
  * Sends messages over a control channel, as a process that holds the token but has no Cloud TPU.
- * Well-formed messages of a worker come first, in the name of any Cloud TPU. A malformed message
+ * First come well-formed messages of a worker, which may name any Cloud TPU. A malformed message
  * may follow.
  */
 async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {

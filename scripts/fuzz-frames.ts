@@ -325,9 +325,9 @@ function tensorFrames(newPump: () => Pump): Target {
 }
 
 /**
- * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory.
- * Each reader first gets an offer of a segment of shared memory, so that the worker maps the
- * segment. All payloads are zeros.
+ * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory. The
+ * first frame on each connection offers a segment of shared memory, which the worker maps. All
+ * payloads are zeros.
  */
 function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   return frames(

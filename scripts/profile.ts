@@ -27,8 +27,9 @@ import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
 /**
- * Number of timed runs of an instruction. Before `samplesMs` have passed, more runs follow, up to
- * 100. After `samplesMs`, three runs are enough.
+ * Number of timed runs of an instruction. A fast instruction gets more runs, up to 100, until
+ * `samplesMs` have passed. A slow instruction gets fewer runs: from the third run on, its runs stop
+ * when `samplesMs` have passed.
  */
 const samples = 9;
 /** Time, in ms, for the timed runs of one instruction. */

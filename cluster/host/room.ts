@@ -4,17 +4,17 @@ import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
 /**
- * Address space that Node reserves for a WebAssembly memory, in bytes, whatever the size of the
- * memory: 8 GiB for all sums of a 32-bit address and a 32-bit offset, up to 2 GiB of guard pages,
- * and the rest for the heap of Node.
+ * Address space that Node reserves for a WebAssembly memory of any size, in bytes: 8 GiB for all
+ * sums of a 32-bit address and a 32-bit offset, up to 2 GiB of guard pages, and the rest for the
+ * heap of Node.
  */
 const memoryAddresses = 10.5 * 2 ** 30;
 /** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
 const threadAddresses = 640 * mib;
 /**
- * Bytes that must still be free below the limit of `ulimit -d` before a run starts: `runData` for
- * the run itself, plus `threadData` for each thread. Both are rounded up from measurements: a run
- * takes 140 MiB with `mlp` and 240 MiB with `cnn`; a thread takes 25 MiB.
+ * Memory, in bytes, that the limit `ulimit -d` must leave free before a run starts: `runData` for
+ * the run itself, plus `threadData` for each thread. Measured: a run takes 140 MiB with `mlp` and
+ * 240 MiB with `cnn`; a thread takes 25 MiB. The rest is reserve.
  */
 const runData = 256 * mib;
 const threadData = 40 * mib;

@@ -282,8 +282,8 @@ export class FrameReader {
   }
 
   /**
-   * Processes bytes of the stream: `piece`, of any length, continues the bytes of the previous
-   * calls. Returns a refusal if a frame is wrong, otherwise undefined.
+   * Processes the next bytes of the stream. `piece` may have any length. Returns a refusal if a
+   * frame is wrong, otherwise undefined.
    */
   push(piece: Uint8Array): Refusal | undefined {
     let start = 0;

@@ -60,8 +60,8 @@ interface Route extends Outbox {
    */
   sending: SocketOutLink | undefined;
   /**
-   * Index in `queues` of the queue from which the pump takes the next frame, if that queue has one.
-   * The queues send in turn, so that none has to wait for all frames of another.
+   * Index in `queues` of the queue whose turn it is to send a frame. The queues take turns, so that
+   * no queue must wait until another queue has sent all its frames.
    */
   turn: number;
 }

@@ -50,7 +50,7 @@ class FrameRing {
 
 /**
  * State that all queues to one peer share. `isReady` is false if none of these queues can send a
- * frame, and true if one of them may be able to.
+ * frame, and true if one of them may have a frame to send.
  */
 export interface Outbox {
   isReady: boolean;

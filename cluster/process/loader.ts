@@ -157,9 +157,9 @@ function fillSome(feed: Feed, tpu: number): boolean {
 }
 
 /**
- * Returns the step of `plan`, which assigns samples to cores, for step `step` of the program. A
- * training plan has no end, so both steps are equal. An evaluation plan covers the dataset once and
- * is then repeated.
+ * Converts a step of the program to a step of `plan`, which assigns samples to cores. A training
+ * plan has no end, so the numbers are equal. An evaluation plan covers the dataset once and is then
+ * repeated.
  */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);

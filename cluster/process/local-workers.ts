@@ -24,7 +24,7 @@ export interface LocalWorkersOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Period in ms of the check for dead workers that an earlier master started. */
+/** Time in ms between two checks whether a worker that an earlier master started has died. */
 const lookMs = 250;
 /**
  * Lifetime in ms below which a process counts as short-lived. After two or more short-lived

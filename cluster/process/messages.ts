@@ -31,9 +31,8 @@ export type ToNode =
   /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /**
-   * The addresses at which each Cloud TPU accepts connections for tensors in the membership with
-   * number `generation`, in order of the Cloud TPUs' numbers. The master sends this message before
-   * every `load`.
+   * Addresses, in order of the Cloud TPUs' numbers, at which the Cloud TPUs accept connections for
+   * tensors in membership `generation`. The master sends this message before every `load`.
    */
   | {
       readonly kind: 'membership';

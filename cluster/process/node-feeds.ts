@@ -78,8 +78,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if only one slot, that of step `step` - 1, is still to be released before the program's
-   * queue continues at `step`.
+   * True if the program's queue continues at `step` as soon as the slot of step `step` - 1 is
+   * released.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

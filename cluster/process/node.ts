@@ -89,7 +89,7 @@ export class Node {
   #waits = 0;
   /**
    * Resolves when all messages received so far have been processed. Messages are processed one at a
-   * time, in order of arrival, because some take long.
+   * time, in order of arrival, because some messages take long.
    */
   #work: Promise<void> = Promise.resolve();
   /** The bytes received by `write` for each parameter, kept until `set` uses them. */

@@ -116,10 +116,7 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
 
 /** Period in ms of the samples that the failure detector takes of all progress counters. */
 const samplePeriodMs = 200;
-/**
- * Longest time in ms, when the pod closes, that the master waits for workers to give up their Cloud
- * TPUs.
- */
+/** Longest time in ms that a closing pod waits until the workers have given up their Cloud TPUs. */
 const leaveMsLimit = 3000;
 /**
  * Longest time in ms that the master waits for the answer to a request. After that time the master
@@ -165,10 +162,7 @@ interface Member {
   progress: number;
   /** Number of heartbeat messages received. */
   heartbeats: number;
-  /**
-   * Bytes sent so far on each link, as the process last reported them. The key is the number of the
-   * link.
-   */
+  /** For each link, by number: bytes sent so far, as the process last reported them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
 }
@@ -202,7 +196,7 @@ class Processes implements ProcessPod, Crew {
   readonly #members: (Member | undefined)[];
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
-  /** Bytes sent on each link by workers that are gone. The key is the number of the link. */
+  /** For each link, by number: bytes sent by workers that are gone. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
   readonly #openedMs: number = performance.now();
@@ -343,7 +337,7 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * True if any waiting process may take Cloud TPU `tpu`: no worker has joined for `tpu`, and no
+   * True if Cloud TPU `tpu` is free for a waiting process: no worker has joined for `tpu`, and no
    * worker has been asked to emulate `tpu` in addition to its own Cloud TPU.
    */
   #isVacant(tpu: number): boolean {

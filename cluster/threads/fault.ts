@@ -41,9 +41,9 @@ export function faultsOf(
 
 /**
  * Wraps an ICI port so that faults are injected during all-reduces. `present` returns the running
- * step. When the step of a fault starts its first all-reduce, `throw`, `exit` and `block` happen.
- * When an all-reduce of the step has finished, `corrupt` happens: the wrapper calls the function
- * `corrupt`, which flips a bit of the bucket's sum.
+ * step. Faults of the kinds `throw`, `exit` and `block` are injected when their step starts its
+ * first all-reduce. A `corrupt` fault is injected when an all-reduce of its step has finished: the
+ * wrapper calls the function `corrupt`, which flips a bit of the bucket's sum.
  */
 export function withFaults(
   ici: IciPort,

@@ -30,13 +30,14 @@ import {
 import type { WorkerTask } from './task.ts';
 
 /**
- * The cores of one Cloud TPU, in the Cloud TPU's thread. The programs are loaded and connected to
- * their ports.
+ * The cores of one Cloud TPU, as the Cloud TPU's thread uses them: with all programs loaded and
+ * connected to the ports for ICI, infeed and outfeed.
  */
 export interface Host {
   /**
    * Enters a membership. `steps[p]`: number of steps applied to the parameters of program p.
-   * Selects, for each program, the parameters after that number of steps, and returns their digest.
+   * Selects the parameters of each program after that number of steps, and returns one digest for
+   * each program.
    */
   join(generation: number, steps: readonly number[]): string[];
   /**
@@ -127,10 +128,10 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 const systolicRows = 128;
 
 /**
- * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call.
- * The call does about 200 million multiply-adds, which take some milliseconds, but has at least 6 ·
- * {@link tileRows} rows. With fewer rows the time for packing the right operand, which each call
- * does again, would be too large a part.
+ * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call. A
+ * call does about 200 million multiply-adds, which take some milliseconds, but has at least 6 ·
+ * {@link tileRows} rows: each call packs the right operand again, and with fewer rows packing would
+ * dominate.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
@@ -141,8 +142,8 @@ const tileRows = 96;
 
 /**
  * Returns the object through which the cores run all-reduces. The object numbers the buckets of all
- * programs in sequence. If another thread, the engine, runs the all-reduces (`engine`), the object
- * only starts them there and waits.
+ * programs in sequence. Without `engine` it runs the all-reduces itself. With `engine`, another
+ * thread runs them, and the object only starts them and waits.
  */
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,

@@ -95,9 +95,9 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. All-reduces number the buckets of all programs in sequence;
- * `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout` if the
- * bucket is not done after `waitMsLimit` ms.
+ * Returns the ICI port of one program. The all-reduces number the buckets of all programs in
+ * sequence; `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout`
+ * if the bucket is not done after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,

@@ -57,8 +57,8 @@ async function serve(): Promise<void> {
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
   /**
-   * Sessions in which this process emulates a lost Cloud TPU in addition to its own. The key is the
-   * number of the lost Cloud TPU.
+   * For each lost Cloud TPU that this process emulates in addition to its own, by number: the
+   * session with the master.
    */
   const hosted = new Map<number, Session>();
   const asked = (tpu: number): void => {

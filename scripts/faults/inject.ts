@@ -9,8 +9,9 @@ export type Fault =
       readonly kind: 'worker';
       readonly how: Break;
       /**
-       * Time, in ms, from the injection until the broken worker is put back. If the pod has not
-       * recovered by then, the worker is put back after the recovery.
+       * Time, in ms, from the injection until the broken worker is put back (started, resumed or
+       * connected again). If the pod has not recovered by then, the worker is put back after the
+       * recovery.
        */
       readonly lastsMs: number;
       /** True if a second worker is broken while the pod recovers from the loss of the first. */

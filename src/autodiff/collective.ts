@@ -15,8 +15,9 @@ export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[]
 /**
  * Passes the cotangent `ct` of a tuple element to the instruction that computes the element; the
  * tuple itself has no cotangent. If the tuple is the result of an all-reduce, the operand receives
- * the all-reduce of `ct`. Elements of a parameter, an infeed or a random generator pass nothing on.
- * Throws `bad-program` for a tuple of any other opcode.
+ * the all-reduce of `ct`. If the tuple is a parameter or the result of an infeed or a random
+ * generator, no instruction receives a cotangent. Throws `bad-program` for a tuple of any other
+ * opcode.
  */
 export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
   const whole = operand(it, 0);

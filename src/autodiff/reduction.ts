@@ -80,9 +80,9 @@ function total(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of the array that a reduce-window sums or takes the maximum of. Throws
- * `bad-program` if the gradient also needs a cotangent of the initial value, because the rule
- * treats the initial value as a constant that changes no result (0 for a sum).
+ * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima.
+ * Throws `bad-program` if the gradient also needs a cotangent of the initial value, because the
+ * rule treats the initial value as a constant that changes no result (0 for a sum).
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -107,8 +107,9 @@ function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstructi
 }
 
 /**
- * Returns the cotangent of the array that a reduce-window sums. The cotangent of an element is the
- * sum of the cotangents of all windows that contain the element. [JAX, reduce_window_sum]
+ * Returns the cotangent of the array operand of a reduce-window that computes sums. The cotangent
+ * of an element is the sum of the cotangents of all windows that contain the element. [JAX,
+ * reduce_window_sum]
  */
 function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type, dims } = arrayOf(operand(it, 0));

@@ -147,8 +147,8 @@ export function indices(dims: readonly number[]): number[] {
 }
 
 /**
- * Returns the extent of `size` elements of which neighbours lie `dilation` places apart: the number
- * of places from the first to the last element, both included. The extent of 0 elements is 0.
+ * Returns the number of places that `size` elements span if the distance of neighbours is
+ * `dilation` places. The first and the last element are included. 0 elements span 0 places.
  */
 export function dilated(size: number, dilation: number): number {
   return size === 0 ? 0 : (size - 1) * dilation + 1;

@@ -148,7 +148,8 @@ export class CloudTpuCores {
   }
 
   /**
-   * Copies each current parameter of another program into the parameter with the same index here.
+   * Copies each current parameter of the program of `other` to the parameter of this program with
+   * the same index.
    */
   takeParameters(other: CloudTpuCores): void {
     this.executable.parameters.forEach((id, index) => {
@@ -196,8 +197,8 @@ export class CloudTpuCores {
 }
 
 /**
- * Number of one of a program's two sets of parameters. The steps read and write the two sets in
- * turn, so that the parameters from before a step remain available.
+ * Number of a set of parameters. A program has two sets. The steps read and write them in turn, so
+ * that the parameters from before a step remain available.
  */
 export type ParameterSet = 0 | 1;
 

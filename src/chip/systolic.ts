@@ -2,7 +2,7 @@ import { roundToBf16 } from '../numerics/bf16.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 
-/** Number of rows of the array of cells, and number of its columns. */
+/** Number of rows of the array of cells. The number of columns is the same. */
 const side = tpuV2.mxuSide;
 const smallestNormal = 2 ** -126;
 
@@ -131,9 +131,9 @@ function pushAll(array: CellArray, operands: Operands, tile: Tile): number {
 }
 
 /**
- * Runs one cycle of the transfer of weights: the weights of the next tile move down by one row, and
- * another row of this tile enters at the top. The last row of the tile enters first, so that it
- * ends at the bottom.
+ * Runs one cycle of loading `tile`: the weights that the array has already received move down by
+ * one row, and the next row of `tile` enters at the top. The last row of `tile` enters first, so
+ * that it ends at the bottom.
  */
 function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number): void {
   array.nextWeights.copyWithin(side, 0, side * (side - 1));

@@ -58,8 +58,8 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, until an answer must arrive. For a request that the master may hold until a
- * log grows, the time for holding it, `waitMsMax`, is added.
+ * Longest time, in ms, until an answer must arrive. If the request lets the master wait until a log
+ * grows, `waitMsMax`, the longest such wait, is added.
  */
 const answerMsMax = 15_000;
 /**
@@ -196,7 +196,7 @@ export class JobClient {
 
   /**
    * Returns the error for a request that the master refused: the code and the message that the
-   * master sent. A code that this version does not know (of a newer master) becomes `bad-config`.
+   * master sent. A code that only a newer version knows becomes `bad-config`.
    */
   #refused(status: number, text: string): Error {
     const { success, data } = refusalSchema.safeParse(parsed(text));

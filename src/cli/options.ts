@@ -33,7 +33,7 @@ export interface CheckpointOptions {
   readonly directory: string;
   /** Number of steps from one checkpoint to the next. */
   readonly every: number;
-  /** Number of checkpoints of the run to keep: the newest. Older checkpoints are deleted. */
+  /** Number of checkpoints of the run to keep. The newest are kept, older ones are deleted. */
   readonly keep: number;
   readonly resume: boolean;
 }

@@ -133,9 +133,9 @@ function warn(text: string): void {
 }
 
 /**
- * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, prints a message, after a call of
- * `announce`; the run ends after the step that is running, with a last checkpoint. A second signal
- * ends the process at once. Returns a function that is true after the first signal.
+ * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message;
+ * the run ends after the step that is running, with a last checkpoint. A second signal ends the
+ * process at once. Returns a function that is true after the first signal.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

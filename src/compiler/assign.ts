@@ -13,8 +13,8 @@ import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from 
  */
 export interface Assignment {
   /**
-   * Steps of the program, followed by copies of those results that replace a parameter but were
-   * computed elsewhere.
+   * Steps of the program, then copies. A copy moves a result that replaces a parameter, if the
+   * result was not computed in the memory of that parameter.
    */
   readonly steps: readonly Step[];
   readonly buffers: readonly Buffer[];
@@ -22,7 +22,7 @@ export interface Assignment {
   readonly results: readonly BufferId[];
   /** `next[p]`: buffer that holds the value of parameter p after a step. See `Executable.next`. */
   readonly next?: readonly BufferId[];
-  /** Size of the arena, in bytes, for all buffers. */
+  /** Bytes of the arena, which holds all buffers. */
   readonly arenaBytes: number;
   readonly hbm: HbmReport;
 }
@@ -79,9 +79,9 @@ function plan(program: Program, next: readonly Value[]): Plan {
 }
 
 /**
- * Returns, for each parameter, the value that holds the parameter after a step. A parameter that a
- * result replaces gets a new value, so that its old value is kept. Any other parameter keeps its
- * value.
+ * Returns, for each parameter, the value that holds the parameter after a step. If a result
+ * replaces the parameter, this is a new value, so that the old value is kept. Otherwise it is the
+ * value of the parameter itself.
  */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
@@ -126,7 +126,8 @@ class Lifetimes {
     return this.#end.get(value)!;
   }
   /**
-   * Numbers of the steps that read a value, ascending. The caller reads a result at step `length`.
+   * Numbers of the steps that read a value, ascending. For a result, the last number is `length`,
+   * the time after the last step, when the caller reads the result.
    */
   readsOf(value: Value): readonly number[] {
     return this.#reads.get(value) ?? [];
@@ -177,10 +178,10 @@ interface Closing {
 }
 
 /**
- * Moves each aliased result (a result that replaces parameter p) into the value `next[p]`, which
- * holds p after the step. If it is safe, the result is computed in the memory of `next[p]` from the
- * start. Otherwise a copy after the last step moves it. If the old value of p is itself a result,
- * or the source of such a copy, it is saved to a temporary before it is overwritten.
+ * Puts each aliased result (a result that replaces parameter p) into the value `next[p]`. If it is
+ * safe, the result is computed in the memory of `next[p]`. Otherwise, a copy after the last step of
+ * the program moves the result. Before a copy or a step overwrites the old value of p, the old
+ * value is saved to a temporary if it is itself a result or the source of a copy.
  */
 function placeResults(
   program: Program,

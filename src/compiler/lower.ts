@@ -67,9 +67,9 @@ export interface LoweredBucket {
 
 /**
  * Turns scheduled and fused HLO into steps that read and write values. Tuples, tuple elements and
- * reshapes become no steps, because they only give other names to values. A matmul of values that
- * differ between cores, whose result only an all-reduce uses, writes into the bucket of the
- * all-reduce directly. The bucket has one copy for each chip.
+ * reshapes become no steps, because they only give other names to values. A matmul writes its
+ * result directly into the bucket of an all-reduce if its operands differ between cores and only
+ * the all-reduce uses the result. The bucket has one copy for each chip.
  */
 export function lower(
   module: HloModule,
@@ -102,7 +102,10 @@ class Lowering {
   readonly #buckets: Map<AllReduce, Bucket> = new Map();
   /** For each matmul that writes its result directly into a bucket: the part of the bucket. */
   readonly #direct: Map<HloInstruction, Value> = new Map();
-  /** For each operand of an all-reduce: the parts of buckets into which it must still be summed. */
+  /**
+   * For each operand of an all-reduce: the parts of buckets into which the operand must still be
+   * summed.
+   */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
   constructor(module: HloModule, scheduled: readonly Scheduled[], inPlace: InPlace) {
@@ -509,8 +512,8 @@ class Lowering {
 }
 
 /**
- * One operand of an all-reduce, as a member of the bucket. `offset` and `elements` are in elements;
- * `operand` is the index of the operand.
+ * One operand of an all-reduce, as a member of the bucket. `operand` is the index of the operand.
+ * The fields `offset` (in the bucket) and `elements` (the size) count elements, not bytes.
  */
 interface Member {
   readonly name: string;

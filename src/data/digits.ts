@@ -67,11 +67,11 @@ const spread = {
   shift: 1.5,
   /** Largest tangent of half the rotation angle. A glyph is rotated by up to about ±11°. */
   halfTurn: 0.1,
-  /** Sideways shift for each unit of height. */
+  /** Largest sideways shift for each unit of height. */
   shear: 0.2,
   /** Largest coefficient of the bending field, in pixels. */
   bend: 2.6,
-  /** Shift of one stroke relative to the other strokes of the digit. */
+  /** Largest shift of one stroke relative to the other strokes of the digit. */
   stroke: 0.5,
   penRadius: [0.75, 1.6],
   ink: [0.7, 1],

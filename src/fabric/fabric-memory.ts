@@ -3,8 +3,8 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * At least the size of a cache line, in bytes. Processors move memory between their caches in
- * lines, so words that different threads write must not lie in the same line.
+ * Size of a line of memory, in bytes, at least that of a cache line. Processors move memory between
+ * their caches in cache lines, so words that different threads write must lie in different lines.
  */
 const lineBytes = 128;
 

@@ -15,8 +15,8 @@ import { axisLength, axisOf, linkName, position } from './torus.ts';
 const cachedElements = cachedBytes / 4;
 
 /**
- * The ends of the two links that a chip uses on one axis of a lane: `out` sends, `in` receives. A
- * lane (a quarter of each vector) runs along one axis of the torus, then turns to the other axis.
+ * The ends of the two links that a chip uses on one axis: `out` sends, `in` receives. A lane, a
+ * quarter of each vector, travels along one axis of the torus and then turns to the other.
  * `outNumber` and `inNumber` are the numbers of the two links.
  */
 export interface Turn {

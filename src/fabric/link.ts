@@ -2,8 +2,9 @@ import type { FrameCrc } from './kernels/crc.ts';
 
 /**
  * Sending end of one queue of a directed link. The queue holds a limited number of frames. Two
- * lanes share a link: one lane of each colour (the axis on which a lane starts). Each colour has a
- * queue of its own, so that the two lanes never block each other.
+ * lanes share a link: a lane of colour 0, which starts along X, and a lane of colour 1, which
+ * starts along Y. Each of them has a queue of its own, so that the two lanes never block each
+ * other.
  *
  * A frame is a range of the sender's memory. Nothing is copied to be sent, so the sender must not
  * write to the range until the receiver has released the frame. No method of either end waits.

@@ -60,9 +60,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * Returns the lines of an open file, as far as they lie completely in the last `bytesMax` bytes and
- * at or after byte `from`, which is the start of a line. A last line without a newline counts as
- * complete. Empty lines are left out.
+ * Returns the lines in the last `bytesMax` bytes of an open file. Leaves out lines that begin
+ * before these bytes or before byte `from` (the start of a line), and empty lines. A last line
+ * without a newline counts as complete.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,

@@ -56,7 +56,7 @@ export interface EvaluateResult {
 
 /**
  * Combines the arrays of all replicas (`values`, in the order of replicas) into the array that
- * every replica receives. The default of `evaluateReplicas` folds the arrays with `body`, from the
+ * every replica receives. By default, `evaluateReplicas` folds the arrays with `body`, from the
  * first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;

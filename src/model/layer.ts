@@ -223,7 +223,7 @@ function heUniform(
   return centred(name, dims, Math.sqrt(6 / fanIn), seed);
 }
 
-/** Returns random values, uniform in ±limit. */
+/** Returns random values, uniform between −limit and limit. */
 function centred(name: string, dims: readonly number[], limit: number, seed: number): NamedLiteral {
   const bound = Math.fround(limit);
   const value = uniformLiteral(arrayShape('f32', dims), stream(seed, name), -bound, bound);

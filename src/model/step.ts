@@ -196,8 +196,9 @@ interface Reduced {
 }
 
 /**
- * Builds the forward and backward pass. Returns the gradients of the mean loss over the global
- * batch, the mean loss, and the number of correct answers, all summed over the replicas.
+ * Builds the forward and backward pass, and the all-reduces over the replicas. Returns the
+ * gradients of the mean loss over the global batch, the mean loss itself, and the number of correct
+ * answers in the global batch.
  */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);

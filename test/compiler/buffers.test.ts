@@ -174,10 +174,10 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 }
 
 /**
- * True if a result of the program is a view of this buffer: a result buffer at the same place that
- * no instruction writes, such as the same values in another shape. This buffer must then stay
- * unchanged to the end. False if another buffer uses the place later. Parts of buckets are no
- * views, because a bucket may lie where this buffer was before.
+ * True if a result of the program is a view of this buffer (a buffer at the same place that no
+ * instruction writes, such as the same values in another shape) and no other buffer uses the place
+ * later. This buffer must then stay unchanged to the end. A part of a bucket is not counted as a
+ * view, because a bucket may lie where this buffer was before.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;

@@ -220,8 +220,9 @@ test('a commit log that does not fit the run, or of a diverged run, is refused i
 });
 
 /**
- * A fake pod that computes nothing. It continues the numbers of steps that it gets at its start.
- * `asked` lists the steps and the writes of parameters that the experiment has asked for.
+ * A fake pod that computes nothing. For each program, it counts steps from the number in
+ * `options.start` on. `asked` lists the steps and the writes of parameters that the experiment has
+ * asked for.
  */
 class StandingPod {
   readonly asked: string[] = [];

@@ -101,8 +101,8 @@ export interface Outcome {
   /** Number of masters that the run had in all. */
   readonly masters: number;
   /**
-   * Number of masters that a newer master superseded, by how they learned of it: from the log, or
-   * from a worker.
+   * Numbers of superseded masters: those that learned of the newer master from the log, and those
+   * that learned of it from a worker.
    */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
   /**
@@ -343,8 +343,8 @@ class Simulation {
   }
 
   /**
-   * True if the worker has its Cloud TPU, or may still get it. False if another worker has taken
-   * its place.
+   * True if the worker has its Cloud TPU, or may still get it. False after the worker was replaced.
+   * For an adopted Cloud TPU, also false after its connection to the master broke.
    */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
@@ -394,7 +394,7 @@ class Simulation {
     life.boss = undefined;
     life.connection++;
     if (boss === undefined) return;
-    // With the connection, the worker gives up the adopted Cloud TPUs that it hosts for this
+    // A worker that loses its connection also loses the adopted Cloud TPUs that it hosts for this
     // master.
     for (const guest of boss.lives) {
       if (guest?.host !== life) continue;
@@ -548,8 +548,8 @@ class Simulation {
   }
 
   /**
-   * Models the all-reduce of a step. When the workers of all Cloud TPUs have arrived in a
-   * generation, all of them finish the step.
+   * Models the all-reduce of a step: once the workers of all Cloud TPUs have reached the all-reduce
+   * in the same generation, all of them finish the step.
    */
   #meet(generation: number): void {
     const guests = this.#bosses.flatMap(({ lives }) => lives.filter((life) => life?.host));
@@ -859,8 +859,9 @@ class Simulation {
   }
 
   /**
-   * Ends the worker of a lost Cloud TPU and starts another. If the Cloud TPU's own process lives
-   * without a connection to this master, starts none: that process connects by itself.
+   * Replaces the worker of a lost Cloud TPU by a new worker. If the Cloud TPU's own process lives
+   * but is not connected to this master, starts no new worker, because that process connects by
+   * itself.
    */
   #replace(boss: Boss, tpu: number): void {
     const life = boss.lives[tpu];
@@ -927,8 +928,7 @@ class Simulation {
     }
   }
 
-  // -----------------------------------------------------------------------------------------
-  // checks
+  // ----------------------------------------------------------------------------------- the checks
 
   /**
    * Checks a commit of the leading master: the step must be the next step in the log, and every
@@ -1002,8 +1002,8 @@ function isHung({ isHung: hangs, host }: Life): boolean {
 }
 
 /**
- * Returns the number of training steps that made the weights which the running program of a worker
- * reads.
+ * Returns the version of the weights that the running program of a worker reads: the number of
+ * training steps after which these are the weights.
  */
 function stepsOf({ running, state }: Life): number {
   const { order } = running!;

@@ -87,7 +87,7 @@ function checkSource(mode: Mode, { values, kind }: Source): ReadonlyMap<SettingK
   const checked = new Map<SettingKey, Given>();
   for (const [key, raw] of values) {
     const value = checkValue(key, raw);
-    // Parsers of flags set every boolean, also one that the user did not give. So a boolean that
+    // Parsers of flags set every boolean, even if the user did not give it. So a boolean that
     // equals its default counts as not given.
     if (typeof value === 'boolean' && value === missingValue(key, mode)) continue;
     const { places, inFile } = schema[key];

@@ -124,8 +124,8 @@ export function variablesOf(a: Affine): Variable[] {
 }
 
 /**
- * Returns the coefficient of a loop counter that is a term of its own, or 0 if no term is the
- * counter. Occurrences inside quotients and clamped sums do not count.
+ * Returns the coefficient of the term whose atom is the loop counter `of`, or 0 if there is no such
+ * term. Occurrences of the counter inside quotients and clamped sums do not count.
  */
 export function coefficientOf(a: Affine, of: Variable): number {
   return a.terms.find(({ atom }) => atom.key === of.key)?.coefficient ?? 0;

@@ -86,8 +86,8 @@ const unrolledPositions = 32;
 /**
  * Writes the code that computes elements of instructions. `valueOf(it, point)` writes the code for
  * one element and, recursively, for the elements of operands that this element needs, down to
- * loads. The code of an element is placed outside of every loop that the element does not depend
- * on. So are the loops of a reduction.
+ * loads. Code that does not depend on a loop counter is placed outside of that loop. This includes
+ * the loops of a reduction.
  */
 export class Elements {
   readonly to: FunctionBuilder;
@@ -98,13 +98,10 @@ export class Elements {
   readonly #merges: Merges;
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
-  /**
-   * Computed elements that are equal in all SIMD lanes. They stay valid when the code goes on with
-   * another vectorization (`vector` is set).
-   */
+  /** Computed elements that are equal in all SIMD lanes. They stay valid when `vector` changes. */
   readonly #uniform = new Map<string, readonly Value[]>();
   /**
-   * Computed elements that may differ between SIMD lanes. They are forgotten when `vector` is set,
+   * Computed elements that may differ between SIMD lanes. They are forgotten when `vector` changes,
    * because each lane then stands for another value of the counter.
    */
   #varying = new Map<string, readonly Value[]>();
@@ -169,8 +166,8 @@ export class Elements {
   }
 
   /**
-   * Sets the element of an instruction at a point. `valueOf` returns this element until `vector` is
-   * set.
+   * Sets the element of an instruction at a point. `valueOf` returns this element until `vector`
+   * changes.
    */
   define(it: HloInstruction, point: Point, value: Value): void {
     this.#varying.set(this.#key(it, point), [value]);
@@ -290,7 +287,7 @@ export class Elements {
   }
 
   /**
-   * True if an element at this point stays valid when `vector` is set: the point contains neither
+   * True if an element at this point stays valid when `vector` changes: the point contains neither
    * the counter that runs along the lanes nor a counter of a reduction (with `/` in its key).
    */
   #outlivesVector(point: Point): boolean {
@@ -301,8 +298,8 @@ export class Elements {
   }
 
   /**
-   * Returns zeros in place of the value of an instruction. Used when the function has become too
-   * large: its code will be discarded, so writing more code would be a waste.
+   * Returns zeros in place of the value of an instruction. Used once the generated function is too
+   * large, because the code of such a function is discarded.
    */
   #nothing({ shape }: HloInstruction): Value[] {
     const count = shape.type === 'tuple' ? shape.elements.length : 1;
@@ -538,8 +535,8 @@ export class Elements {
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
     /**
-     * Number of elements that the reduction would fold, for all elements of its result together, if
-     * each element of the result were computed only once.
+     * Number of elements that are folded if each element of the result is computed only once. A
+     * reduction inside of other loops may compute an element of the result several times.
      */
     readonly of: number;
   }): readonly Value[] {
@@ -738,15 +735,15 @@ export class Elements {
 }
 
 /**
- * Applies an operation to each node of the values (a node holds one quadruple of SIMD lanes). A
- * value with a single node holds the same elements for every quadruple.
+ * Applies an operation to node 0 of all values, to node 1 of all values, and so on. A value with a
+ * single node has equal nodes, so that node is used each time.
  */
 export function each(operation: (...nodes: Node[]) => Node, ...values: readonly Value[]): Value {
   const count = values.reduce((most, value) => Math.max(most, value.length), 1);
   return repeat(count, (u) => operation(...values.map((value) => pick(value, u))));
 }
 
-/** Returns the node that holds quadruple `u` of a value's lanes. */
+/** Returns node `u` of a value (lanes 4u to 4u + 3), or its single node if all nodes are equal. */
 export function pick(value: Value, u: number): Node {
   return at(value, value.length === 1 ? 0 : u);
 }

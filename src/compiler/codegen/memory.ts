@@ -117,9 +117,9 @@ export class Memory {
   }
 
   /**
-   * Widens four elements of `words` to the form that SIMD lanes hold: the bits of a bf16 to the f32
-   * of the same value, a pred (0 or 1) to a mask. In `words`, each lane has its element as an
-   * integer.
+   * Converts four elements to the form in which SIMD lanes hold them: a bf16 becomes the f32 of the
+   * same value, a pred (0 or 1) becomes a mask. Each lane of `words` has the bits of one element as
+   * an integer.
    */
   #widened(type: ElementType, words: Node): Node {
     return type === 'bf16'

@@ -106,8 +106,8 @@ export function boxOf(factors: readonly (readonly number[])[]): Box {
 }
 
 /**
- * Returns the counters of a box, outermost first, and the point as a function of these counters.
- * Every counter starts at 0, so the point adds the lower end of the counter's range.
+ * Returns the counters of a box, outermost first, and the point that they select. Each counter
+ * counts from 0, and its range in the box starts at `low`, so the point depends on counter + `low`.
  */
 export function dimensionsOf(box: Box): {
   readonly counters: Variable[];
@@ -273,8 +273,9 @@ export function storesAt(
 }
 
 /**
- * Splits dimensions where the code divides a counter: if it computes ⌊i / 8⌋ and i mod 8, dimension
- * i of size 24 becomes two loops of 3 and 8 iterations, and their counters replace the quotients.
+ * Splits the loop over a dimension if the code divides the loop counter. For example, the code
+ * computes ⌊i / 8⌋ and i mod 8 of a counter i with 24 values. Then two loops of 3 and 8 iterations
+ * replace the loop, and their counters replace the quotient and the remainder.
  */
 function splitFactors(whole: readonly (readonly number[])[], notes: Notes): number[][] {
   const cuts = new Map<string, Set<number>>();
@@ -298,9 +299,9 @@ function collectCuts(atom: Atom, cuts: Map<string, Set<number>>): void {
 }
 
 /**
- * Splits `size` into factors, outermost first: size 24 with the cut 8 gives [3, 8]. A cut is the
- * product of all factors further inside. A cut that does not divide `size`, or is not a multiple of
- * the cut before it, is left out.
+ * Splits `size` into factors, outermost first: size 24 with the cut 8 gives [3, 8]. The factors
+ * after a split have the cut as their product. A cut that does not divide `size`, or is not a
+ * multiple of the cut before it, is left out.
  */
 function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   const factors: number[] = [];
@@ -345,8 +346,8 @@ function rangesOf(size: number, cuts: readonly number[]): Range[] {
 }
 
 /**
- * Returns the values of a counter from which on a guard (a range check of a position) has another
- * result.
+ * Returns the values of a counter at which the result of a guard (a range check of a position)
+ * changes.
  */
 function cutsOf(key: string, size: number, notes: Notes): number[] {
   const cuts = new Set<number>();

@@ -234,11 +234,12 @@ interface Uses {
 interface Use {
   count: number;
   /**
-   * True if the value needs a local even if it is used only once: an inner loop uses it, or it is
-   * one of several values that are all computed before the first of a group of stores.
+   * True if the value needs a local even if it is used only once. There are two reasons: an inner
+   * loop uses the value; or the value belongs to a group of stores, and all values of the group are
+   * computed before the first store.
    */
   far: boolean;
-  /** Index of the last item that needs the value, in the block that computes the value. */
+  /** In the block that computes the value: index of the last item that needs the value. */
   last: number;
 }
 
@@ -302,8 +303,8 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
 }
 
 /**
- * Returns where locals become free: for a block and the index of one of its items, the values whose
- * locals no later item needs.
+ * Returns when locals become free. For a block and the index of one of its items, the result has
+ * the values whose locals are free after this item, because no later item needs them.
  */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();

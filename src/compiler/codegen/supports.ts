@@ -35,9 +35,9 @@ export function supports(body: HloComputation): true | string {
 
 /**
  * Returns the indices of the parameters whose memory a target (output) may overwrite. Such a
- * parameter has the type and size of the target, and its elements are only read to compute elements
- * at the same place, of targets in one nest. So each element is read before it is overwritten. Only
- * one target may take the memory of a parameter.
+ * parameter has the type and size of the target. Only the nest that computes the target reads the
+ * parameter, and it reads each element only to compute elements at the same place. So each element
+ * is read before it is overwritten. Only one target may take the memory of a parameter.
  */
 export function inPlace(body: HloComputation, target: number): readonly number[] {
   const plans = planOf(body);
@@ -133,8 +133,8 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
 }
 
 /**
- * True if the code has the element of the select-and-scatter `it` at `point` when it needs it: the
- * nest visits the windows of `it`, and `point` is the point that the nest is computing.
+ * True if the nest computes the element of the select-and-scatter `it` at `point` before it needs
+ * the element: the nest visits the windows of `it`, and `point` is the current point of the nest.
  */
 function isTileAt(
   plan: NestPlan,

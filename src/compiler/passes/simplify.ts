@@ -34,8 +34,8 @@ import { type ArrayShape, elementCount, isArray, sameShape } from '../../numeric
 
 /**
  * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
- * result stays the same, including −0, NaN and rounding. Therefore x + 0 stays if x is a float,
- * because −0 + 0 is +0. Arithmetic such as x · 1 stays in bf16, because bf16 arithmetic flushes
+ * result stays the same, including −0, NaN and rounding. Therefore x + 0 is kept if x is a float,
+ * because −0 + 0 is +0. Also x · 1 is kept if x is a bf16, because bf16 arithmetic flushes
  * subnormals.
  */
 export function simplify(module: HloModule): HloModule {
@@ -117,7 +117,7 @@ function simpler(it: HloInstruction): HloInstruction | undefined {
   }
 }
 
-/** Constant folding limit: most elements that the result and each operand may have. */
+/** Limit of constant folding: largest number of elements of the result and of each operand. */
 const foldedElementsMax = 64;
 
 const folded: ReadonlySet<Opcode> = new Set<Opcode>([
@@ -162,8 +162,8 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
 ]);
 
 /**
- * Replaces an element-wise operation whose operands all hold one value everywhere. The replacement
- * is the operation on scalars, with its result broadcast.
+ * Replaces an element-wise operation if every operand is the broadcast of a scalar. The replacement
+ * is the broadcast of the operation on the scalars.
  */
 function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   if (!elementwise.has(it.opcode) || !isArray(it.shape) || it.shape.dims.length === 0) return;
@@ -180,7 +180,7 @@ function spreadValue(it: HloInstruction): HloInstruction | undefined {
   return scalar ? at(it.operands, 0) : undefined;
 }
 
-/** Turns a constant array that holds one value everywhere into the broadcast of a scalar. */
+/** Turns a constant array whose elements are all equal into the broadcast of a scalar. */
 function splat(it: Constant): HloInstruction | undefined {
   const { data, shape } = it.value;
   if (shape.dims.length === 0 || data.length === 0) return undefined;

@@ -145,7 +145,7 @@ export class FrameCrc implements RunningCrc {
 }
 
 /**
- * Start value with which zlib's CRC register begins at 0. It is 32 one bits, because zlib
+ * Start value for zlib with which zlib's CRC register begins at 0: 32 one bits, because zlib
  * complements the start value.
  */
 const zlibZero = 0xffffffff;

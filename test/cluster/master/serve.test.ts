@@ -175,8 +175,7 @@ test('in any sequence of events no job is lost, run out of order, or run again a
   );
 });
 
-// ------------------------------------------------------------------- stopped before every
-// operation
+// -------------------------------------------------------------- stopped before every operation
 
 /**
  * States of jobs and number of log lines that the server has reported before its process was

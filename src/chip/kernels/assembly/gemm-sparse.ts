@@ -35,8 +35,8 @@ const STRIP_BYTES: usize = STRIP * 4;
 /** Smallest number of multiply-adds of a matmul for which a search for zeros saves time. */
 const LEAST_WORK: f64 = 1_000_000;
 /**
- * Largest numbers of nonzero values, among 256 samples of the left or the right operand, with which
- * skipping zeros is faster than the dense code. [measured]
+ * Limits for the left and the right operand: if more than this many of 256 sampled values of the
+ * operand are nonzero, the dense code is faster than skipping zeros. [measured]
  */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
@@ -154,8 +154,8 @@ function sparseWindows(
  * 1. The byte offset of the first word of the piece, from the start of a row of A. STARTS (see
  *    `listStretch`) has one word for each word of A, at the same offset.
  * 2. The byte offset of the word after the piece.
- * 3. The number of bytes to add to a position in the list, which is 128 bytes for each word of A,
- *    to get the matching row in a strip of B.
+ * 3. A number of bytes. Added to the position in a list entry, it gives the matching row in a strip
+ *    of B. Positions count 128 bytes for each word of A, because a row of a strip has 128 bytes.
  * 4. The number of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {
@@ -357,10 +357,10 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
 
 /**
  * Computes one tile of the sums for `height` rows, 32 sums in each row: a row adds the products of
- * the listed nonzero values of all pieces from `pieces` to `piecesEnd` (see `cutPieces`). If the
- * positions in the list count from the start of the sparse operand, `perRow` is the number of bytes
- * to subtract for each word of the row's offset. If the positions count from the start of a row,
- * `perRow` is 0.
+ * the listed nonzero values of all pieces from `pieces` to `piecesEnd` (see `cutPieces`). The
+ * position in a list entry leads to the matching row of the strip. If positions count from the
+ * start of the sparse operand, `perRow` bytes are subtracted for each word between that start and
+ * the start of the row. If positions count from the start of the row, `perRow` is 0.
  *
  * The inner loop also stores two sums to `unused`, which is never read. The stores force the
  * JavaScript engine to compute these sums before it loads more vectors. Without the stores, the

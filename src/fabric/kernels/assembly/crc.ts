@@ -2,9 +2,9 @@
 // lane is 16 bytes, as wide as a SIMD register. The ring is a circular buffer that holds the newest
 // 5888 folded bytes.
 
-// `ringBytes` is the size of the ring. The next lane overwrites the lane from 5888 bytes earlier in
-// the message. The bytes from 5869 bytes earlier begin 5888 − 5869 = 19 bytes (`ahead`) after the
-// start of that old lane.
+// `ringBytes` is the size of the ring. A new lane overwrites the lane from 5888 bytes earlier in
+// the message. The bytes from 5869 bytes earlier, which are xored into the new lane, begin `ahead`
+// = 19 bytes after the start of the overwritten lane.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
 /**
@@ -67,8 +67,8 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 
 /**
  * Folds the last 5888 bytes of a message and the contents of the ring into the 304 bytes at `tail`.
- * Each lane before the last 304 bytes is xored into the bytes 145, 183, 211 and 300 bytes further
- * on.
+ * Each lane before the last 304 bytes is xored into later bytes, at the distances 145, 183, 211 and
+ * 300 bytes.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;
@@ -89,9 +89,9 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Xors the last three folded lanes into the bytes 34 and 48 bytes further on. {@link finish} xors
- * each byte of the message with the ring's byte from 5869 bytes earlier. So this function xors the
- * values into those bytes of the ring.
+ * Folds the last three lanes of the ring into the bytes of the message 34 and 48 bytes further on.
+ * Does not change those bytes, but the ring's bytes from 5869 bytes before them, because {@link
+ * finish} xors each byte of the message with that byte of the ring.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
@@ -151,7 +151,7 @@ function run(at: usize, end: usize, source: usize): void {
 @inline
 function foldLane(at: usize, source: usize, third: v128, second: v128): v128 {
   const far = v128.xor(v128.load(source), v128.load(at + ahead));
-  // Of all inputs, `second` was computed last. It is xored last, so that the other exclusive ors
+  // `second` was computed last of all inputs. It is xored last, so that the other exclusive ors
   // need not wait for it.
   const lane = v128.xor(v128.xor(far, third), straddling(third, second));
   v128.store(at, lane);
