@@ -45,6 +45,7 @@ export function startTaskThread(
   task: unknown,
   transferList: Transferable[],
   events: LifeEvents,
+  heapMbMax?: number,
 ): TaskThread {
   optimizeInPlace();
   const lack = threadLimitError();
@@ -56,6 +57,7 @@ export function startTaskThread(
     concurrentTasksPerWorker: 1,
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: 'disabled',
+    ...(heapMbMax !== undefined && { resourceLimits: { maxOldGenerationSizeMb: heapMbMax } }),
   });
   let isOver = false;
   const once = (tell: () => void): void => {
