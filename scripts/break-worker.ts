@@ -39,8 +39,8 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     for await (const event of train(config, { openPod, now: () => performance.now() })) {
       if (event.kind !== 'step' || event.step !== atStep) continue;
-      // `kill` takes effect 2 ms later, in the middle of the next step. The faults of the other
-      // kinds were given to the pod when it was opened, for that same step.
+      // Only `kill` is injected here. It takes effect 2 ms later, in the middle of the next step.
+      // The pod got the other kinds of faults, for the same step, when it was opened.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     }

@@ -90,8 +90,8 @@ const callsMin = 800;
  */
 const filesMin = 192;
 /**
- * Highest limit on the tasks (processes and threads) of a user that is checked. A higher limit is
- * treated as no limit, because counting the tasks of a user takes time.
+ * A limit on the tasks (processes and threads) of a user above this number is treated as no limit,
+ * because counting the tasks of a user takes time.
  */
 const taskLimitMax = 4096;
 

@@ -74,7 +74,9 @@ export function lockDirectory(folder: string, use: string): Lock {
   throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
-/** Words for messages about an owner of a lock whom the system does not identify. */
+/**
+ * Name of the owner of a lock in messages, if the system does not say which process the owner is.
+ */
 const someone = 'another process';
 const advice = 'wait until that process has ended, or use another folder';
 

@@ -27,8 +27,8 @@ const masterTasks = 9;
 
 /**
  * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
- * much address space for each thread, and without this check it would end without a message when a
- * limit does not allow that. `who` names the user of the threads in messages.
+ * much address space for each thread. Without this check Node would end without a message where a
+ * limit does not allow that address space. `who` names the user of the threads in messages.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */

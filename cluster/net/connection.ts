@@ -7,8 +7,8 @@ import type { Wire } from './wire.ts';
 
 export interface ConnectionEvents {
   /**
-   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames.
-   * A refusal in place of a sink closes the connection.
+   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames,
+   * or a refusal, which closes the connection.
    */
   open(hello: Hello): FrameSink | Refusal;
   /**

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 
 /** Default time limit for the handshake of a connection, in ms. */
 export const handshakeMsMax = 2000;
-/** Most connections that may be in their handshake at the same time. */
+/** Largest number of connections that may be in their handshake at the same time. */
 export const pendingMax = 64;
 
 /**

@@ -31,8 +31,8 @@ export interface Crossing {
   /** Number of the queue of the same colour between the same chips in the other direction. */
   readonly reverse: number;
   /**
-   * `worker` is the number of the worker in this process at whose chip the link ends. `peer` is the
-   * number of the process at the other end of the link.
+   * `worker`: number of the worker at this process's end of the link. `peer`: number of the process
+   * at the other end of the link.
    */
   readonly worker: number;
   readonly peer: number;

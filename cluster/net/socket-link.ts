@@ -105,7 +105,7 @@ export class SocketOutLink implements OutLink {
 
   /**
    * Records that the receiver has released `count` frames (modulo 2^32) since the queue was
-   * created. Returns false if fewer frames were sent, which means that the receiver is wrong.
+   * created. Returns false if fewer frames were sent, so that the receiver's report must be wrong.
    */
   giveBack(count: number): boolean {
     const isRight = this.window.release(count);

@@ -51,9 +51,7 @@ export class Loader {
   readonly #parts: LoaderParts;
   readonly #opened: Map<string, DatasetPair> = new Map();
   #feeds: Feed[] = [];
-  /**
-   * Counter of feed turns. The feed with the index `#present` modulo the number of feeds is next.
-   */
+  /** Index, modulo the number of feeds, of the feed whose turn is next. */
   #present = 0;
   #turn: NodeJS.Immediate | undefined;
 
@@ -62,7 +60,7 @@ export class Loader {
   }
 
   /**
-   * Starts to fill the queues, which must be empty. `fromSteps`: by program, the first step to
+   * Starts to fill the queues, which must be empty. `fromSteps[p]`: first step of program p to
    * load. An error stops the loader and is passed to `failed`.
    */
   begin(fromSteps: readonly number[]): void {

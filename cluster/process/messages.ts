@@ -31,8 +31,9 @@ export type ToNode =
   /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /**
-   * Tensor addresses of all Cloud TPUs, by number, for the membership of this generation. The
-   * master sends this message before every `load`.
+   * The addresses at which each Cloud TPU accepts connections for tensors in the membership with
+   * number `generation`, in order of the Cloud TPUs' numbers. The master sends this message before
+   * every `load`.
    */
   | {
       readonly kind: 'membership';

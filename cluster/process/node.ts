@@ -92,9 +92,9 @@ export class Node {
    * time, in order of arrival, because some take long.
    */
   #work: Promise<void> = Promise.resolve();
-  /** By parameter: the bytes received by `write`, until `set` uses them. */
+  /** The bytes received by `write` for each parameter, kept until `set` uses them. */
   #drafts: Uint8Array[] = [];
-  /** By parameter: the copy whose pieces are sent in answer to `read`. */
+  /** A copy of each parameter, from which pieces are sent in answer to `read`. */
   #copies: readonly Uint8Array[] = [];
   #isEnded = false;
 

@@ -46,9 +46,9 @@ export interface ProcessPodOptions extends PodOptions {
    */
   readonly keepsWorkers?: () => boolean;
   /**
-   * True if the master watches the workers' processes and calls `died` for each death. This decides
-   * when a worker is lost whose connection ends before the worker has joined: if true, when `died`
-   * is called; if false, when the connection ends.
+   * True if the master watches the workers' processes and calls `died` for each death. The flag
+   * matters for a worker whose connection ends before the worker has joined. If true, the worker
+   * counts as lost when `died` is called; if false, already when the connection ends.
    */
   readonly isWatched?: boolean;
   /**
@@ -165,7 +165,10 @@ interface Member {
   progress: number;
   /** Number of heartbeat messages received. */
   heartbeats: number;
-  /** By link number: bytes sent so far, as the process last reported them. */
+  /**
+   * Bytes sent so far on each link, as the process last reported them. The key is the number of the
+   * link.
+   */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
 }
@@ -192,11 +195,14 @@ class Processes implements ProcessPod, Crew {
   readonly #programs: readonly Program[];
   readonly #torus: Torus;
   readonly #packed: Packed;
-  /** By Cloud TPU: the process that has the Cloud TPU; undefined if no process has it. */
+  /**
+   * The process that has each Cloud TPU, indexed by the number of the Cloud TPU; undefined if no
+   * process has it.
+   */
   readonly #members: (Member | undefined)[];
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
-  /** By link: bytes sent by workers that are gone. */
+  /** Bytes sent on each link by workers that are gone. The key is the number of the link. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
   readonly #openedMs: number = performance.now();
@@ -574,8 +580,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Writes the saved parameters to all Cloud TPUs. The master sends them directly, because the
-   * links of the new membership do not exist yet.
+   * Writes the saved parameters to all Cloud TPUs. The master sends them to each process itself,
+   * because the processes have no links of the new membership yet.
    */
   async rollBack(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     for (const [program, it] of saved.entries()) {

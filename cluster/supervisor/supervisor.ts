@@ -78,9 +78,9 @@ export class Supervisor {
   }
 
   /**
-   * Runs the master and restarts it after each crash. Returns the end of the last master: the
-   * master ended without a crash, the supervisor was asked to end the pod, or the limit on restarts
-   * was reached (see {@link restartsFrom}).
+   * Runs the master and restarts it after each crash, until the master ends without a crash, the
+   * supervisor is asked to end the pod, or the limit on restarts (see {@link restartsFrom}) is
+   * reached. Returns the end of the last master.
    */
   async #untilEnd(): Promise<PodEnd> {
     const { log } = this.#options;

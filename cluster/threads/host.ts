@@ -1,7 +1,7 @@
 import { CloudTpuCores, type CoreUnits, setAfter } from '../../src/chip/core.ts';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { fastMxu } from '../../src/chip/mxu.ts';
-import type { IciPort, Ports } from '../../src/chip/ports.ts';
+import type { Ports } from '../../src/chip/ports.ts';
 import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
@@ -37,9 +37,8 @@ import type { WorkerTask } from './task.ts';
  */
 export interface Host {
   /**
-   * Enters a membership. `steps`: by program, the number of steps applied to the program's
-   * parameters. Selects the parameters after that number of steps, and returns their digest for
-   * each program.
+   * Enters a membership. `steps[p]`: number of steps applied to the parameters of program p.
+   * Selects, for each program, the parameters after that number of steps, and returns their digest.
    */
   join(generation: number, steps: readonly number[]): string[];
   /**
@@ -132,9 +131,9 @@ const systolicRows = 128;
 
 /**
  * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call.
- * The call does about 200 million multiply-adds, which take some milliseconds, but never has fewer
- * than 6 · {@link tileRows} rows. Each call packs the right operand again, which would not be worth
- * it for fewer rows.
+ * The call does about 200 million multiply-adds, which take some milliseconds, but has at least 6 ·
+ * {@link tileRows} rows. With fewer rows the time for packing the right operand, which each call
+ * does again, would be too large a part.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));

@@ -24,7 +24,8 @@ export interface TaskThread {
 }
 
 /**
- * Callbacks for the end of a thread. At most one is called, and none after {@link TaskThread.end}.
+ * Callbacks for the end of a thread. At most one of the two is called, and neither is called after
+ * {@link TaskThread.end}.
  */
 export interface LifeEvents {
   /** The task has returned. */

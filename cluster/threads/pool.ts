@@ -66,8 +66,8 @@ const samplePeriodMs = 100;
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limit in ms for all threads to start. The master's limit between two workers that join
- * (`quietMsLimit`) has the same value and so no effect, because all threads start together.
+ * Limit in ms for all threads to start. The same value is used as `quietMsLimit`, the longest time
+ * between two workers that join. That limit has no effect here, because all threads start together.
  */
 const startMsLimit = 60_000;
 
@@ -99,7 +99,7 @@ class Threads implements ThreadPod, Crew {
   readonly #relaxed: boolean;
   readonly #parameters: Parameters;
   readonly #feeds: Feeds;
-  /** By Cloud TPU: its thread; undefined while the thread is being replaced. */
+  /** The thread of each Cloud TPU, by number; undefined while the thread is being replaced. */
   readonly #workers: (WorkerLife | undefined)[];
   /** Memory of which faults of the plan were injected; see `sharedLedger`. */
   readonly #ledger: SharedArrayBuffer;
@@ -108,11 +108,12 @@ class Threads implements ThreadPod, Crew {
   /** Threads that are being ended: a promise each, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * By Cloud TPU: number of samples of the failure detector at which the cores were waiting for the
-   * infeed. Each counts as progress, because a wait for the loader is no failure of the worker.
+   * One count for each Cloud TPU: how many samples of the failure detector found its cores waiting
+   * for the infeed. Each of these samples counts as progress, because a wait for the loader is no
+   * failure of the worker.
    */
   readonly #waits: number[];
-  /** By link: bytes sent in earlier memberships. */
+  /** Bytes sent in earlier memberships, one entry for each link. */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -325,8 +326,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // Nothing to log. Messages between threads cannot get lost, so the master refuses only messages
-    // of an older generation.
+    // Nothing to log: messages between threads cannot get lost, so the master refuses only messages
+    // of an older generation, which are harmless.
   }
 
   abort(): void {
@@ -338,8 +339,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Starts a new thread for a lost Cloud TPU. The worker that the master proposed as host is not
-   * used: a new thread is as good, since all workers are threads of this process.
+   * Starts a new thread for a lost Cloud TPU. Ignores the worker that the master proposed as host:
+   * all workers are threads of this process, so a new thread is as good.
    */
   adopt(tpu: number): void {
     void this.#renew(tpu);

@@ -116,15 +116,12 @@ export class WorkerProbe {
       case 'throw':
         throw new Error('injected fault');
       case 'exit':
-        process.exit(7);
-        break;
+        return process.exit(7);
       case 'kill':
         if (this.#ownsProcess) process.kill(process.pid, 'SIGKILL');
-        process.exit(9);
-        break;
+        return process.exit(9);
       case 'out-of-memory':
-        exhaustHeap();
-        break;
+        return exhaustHeap();
       case 'hang':
         sleep(Number.POSITIVE_INFINITY);
         break;
@@ -204,7 +201,7 @@ function sleep(ms: number): void {
 }
 
 /** Fills the heap of this thread until the engine ends the thread. */
-function exhaustHeap(): void {
+function exhaustHeap(): never {
   const held: unknown[] = [];
   for (;;) held.push(new Array(1 << 16).fill(held.length));
 }

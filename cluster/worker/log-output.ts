@@ -34,11 +34,11 @@ export interface LogPlace {
 }
 
 /**
- * Writes the lines of a logger to standard output or to a file. A line that cannot be written,
- * because the disk is full or the reader has gone, is dropped, and the process goes on. Before the
- * next line that can be written, a line reports the number of dropped lines. If the reader is slow,
- * a line is retried for up to a second. After a dropped line there are no retries until a line has
- * been written. (The logger's own output would wait for ever.)
+ * Writes the lines of a logger to standard output or to a file. If the reader of the log is slow, a
+ * line is retried for up to a second. A line that cannot be written, because the reader is too slow
+ * or gone or the disk is full, is dropped, and the process goes on. After a dropped line there are
+ * no retries until a line has been written; this line follows a line that reports the number of
+ * dropped lines. (With pino's own output the process would wait for a slow reader for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;

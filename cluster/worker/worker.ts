@@ -57,8 +57,8 @@ async function serve(): Promise<void> {
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
   /**
-   * By number of a lost Cloud TPU: the session in which this process emulates that Cloud TPU in
-   * addition to its own.
+   * Sessions in which this process emulates a lost Cloud TPU in addition to its own. The key is the
+   * number of the lost Cloud TPU.
    */
   const hosted = new Map<number, Session>();
   const asked = (tpu: number): void => {

@@ -24,8 +24,8 @@ export interface ProcessRigOptions {
  */
 export class ProcessRig implements Rig {
   /**
-   * A master runs for at least this time before it is killed again. After a life of less than 10 s,
-   * the supervisor doubles its delay before the next restart.
+   * Shortest time, in ms, that a master runs before a fault kills it. If a master ends within 10 s
+   * of its start, the supervisor doubles its delay before the next restart.
    */
   readonly masterLifeMsMin = 11_000;
   /** True: the master ends the process of a lost worker and starts another process. */

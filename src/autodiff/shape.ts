@@ -28,7 +28,7 @@ import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 
 /**
  * Returns the cotangent of a convert's operand: the cotangent of the result, converted to the type
- * of the operand. Returns none if the operand is an integer or a pred.
+ * of the operand. An operand of integers or preds receives no cotangent.
  */
 export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
   const { type } = arrayOf(operand(it, 0));

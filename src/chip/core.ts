@@ -47,8 +47,8 @@ export class CloudTpuCores {
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
   /**
-   * The program in two forms, by number of the set of parameters that a step reads. In form 1,
-   * parameters and `next` buffers have exchanged addresses.
+   * The program in two forms: a step that reads parameter set s runs form s. In form 1, parameters
+   * and `next` buffers have exchanged addresses.
    */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
@@ -149,7 +149,9 @@ export class CloudTpuCores {
     return this.readBuffer(at(this.executable.parameters, index));
   }
 
-  /** Copies the current parameters of another program into this program, by parameter number. */
+  /**
+   * Copies each current parameter of another program into the parameter with the same index here.
+   */
   takeParameters(other: CloudTpuCores): void {
     this.executable.parameters.forEach((id, index) => {
       const source = at(other.executable.parameters, index);
@@ -270,7 +272,7 @@ interface InfeedOperation {
   readonly phase: number;
   readonly element: number;
   readonly bytes: number;
-  /** By core: byte address to which the cores copy the element of the infeed. */
+  /** One entry for each core: the byte address to which the element of the infeed is copied. */
   readonly targets: readonly number[];
   /**
    * True for the last infeed operation of a step, after which the cores call `InfeedPort.release`.
@@ -565,9 +567,9 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
 }
 
 /**
- * Resolves the matmul of one batch element for one copy of the target buffer. If the target has one
- * copy for each chip, the call adds the products of the chip's cores, with one segment for each
- * core. Otherwise the call has one segment.
+ * Resolves the matmul of one batch element for one copy of the target buffer. If the copy belongs
+ * to a chip of two cores, the call sums the matmuls of both cores, as two segments. Otherwise the
+ * call is one matmul, with one segment.
  */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;

@@ -48,10 +48,10 @@ interface Tile {
  * results of the fast MXU with its results.
  *
  * Weights (tiles of B) stay in their cells. Activations (rows of A) enter from the left; row r of
- * the array receives them r cycles after row 0. Partial sums leave at the bottom. While the array
- * works on one tile, the weights of the next tile enter from the top, one row per cycle, so only
- * the first tile of a call has to be waited for. A call takes 128 cycles for the weights of the
- * first tile, and then m + 2·128 − 1 cycles for each tile, where m is the number of rows of A.
+ * the array receives them r cycles after row 0. Partial sums leave at the bottom. A call takes 128
+ * cycles to load the weights of the first tile, and then m + 2·128 − 1 cycles for each tile, where
+ * m is the number of rows of A. Loading the other tiles costs no cycles: the weights of the next
+ * tile enter from the top while the array works on the current tile.
  */
 export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   const array: CellArray = {

@@ -148,14 +148,13 @@ function globalBatchOf(settings: Settings, topology: Topology): number {
 }
 
 /**
- * Number of images in a step if no setting says it. The number is rounded up to a multiple of the
- * number of cores.
+ * Default number of images in a step, before it is rounded up to a multiple of the number of cores.
  */
 const defaultBatch = 256;
 
 /**
- * Number of images that a run trains on if no setting says its length. This is enough for the
- * default network and data, and takes less than a minute.
+ * Default length of a run, in images. It is enough to train the default network on the default
+ * data, in less than a minute.
  */
 const defaultImages = 25_600;
 

@@ -67,9 +67,9 @@ export interface LoweredBucket {
 
 /**
  * Turns scheduled and fused HLO into steps that read and write values. Tuples, tuple elements and
- * reshapes become no steps, because they only give other names to values. If the only user of a
- * matmul is an all-reduce and both operands have a copy for each core, the matmul writes its result
- * directly into the bucket of the all-reduce. The bucket has one copy for each chip.
+ * reshapes become no steps, because they only give other names to values. A matmul of values that
+ * differ between cores, whose result only an all-reduce uses, writes into the bucket of the
+ * all-reduce directly. The bucket has one copy for each chip.
  */
 export function lower(
   module: HloModule,
@@ -102,9 +102,7 @@ class Lowering {
   readonly #buckets: Map<AllReduce, Bucket> = new Map();
   /** For each matmul that writes its result directly into a bucket: the part of the bucket. */
   readonly #direct: Map<HloInstruction, Value> = new Map();
-  /**
-   * Parts of buckets into which an operand of an all-reduce must still be summed, for each operand.
-   */
+  /** For each operand of an all-reduce: the parts of buckets into which it must still be summed. */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
   constructor(module: HloModule, scheduled: readonly Scheduled[], inPlace: InPlace) {
@@ -122,10 +120,10 @@ class Lowering {
   }
 
   /**
-   * Adds the steps of one instruction. If an all-reduce reads the result of a step, the result is
-   * summed into the bucket immediately, so that the memory of the result is free afterwards. An
-   * operand that no step computes (such as a parameter) is summed into the bucket when the
-   * all-reduce starts.
+   * Adds the steps of one instruction. If the result is an operand of an all-reduce, it is summed
+   * into the bucket immediately, so that the memory of the result is free afterwards. An operand
+   * that no step computes (such as a parameter) is summed into the bucket when the all-reduce
+   * starts.
    */
   run(it: HloInstruction): void {
     this.#values.set(it, this.#lowered(it));
@@ -430,7 +428,10 @@ class Lowering {
     for (const { operand, part } of members) this.#expect(at(it.operands, operand), part);
   }
 
-  /** Returns a name for the sum of each operand of an all-reduce, by operand. */
+  /**
+   * Returns names for the sums of an all-reduce, one for each operand, in the order of the
+   * operands.
+   */
   #sumNames(it: AllReduce): string[] {
     const names = it.operands.map((operand) => operand.name ?? it.name ?? 'all-reduce');
     if (it.operands.length === 1) return [it.name ?? at(names, 0)];
@@ -441,9 +442,9 @@ class Lowering {
   }
 
   /**
-   * Returns the matmul that computes `operand`, directly or through reshapes, if both operands of
-   * the matmul differ between cores and its result has no other user. Returns undefined in all
-   * other cases.
+   * Returns the matmul that computes `operand`, directly or through reshapes, if it may write into
+   * the bucket: both its operands differ between cores, and its result has no other user. Otherwise
+   * returns undefined.
    */
   #directProducer(
     operand: HloInstruction,
@@ -539,7 +540,8 @@ function parameterValue(it: Parameter): Value {
 }
 
 /**
- * True for a value that a step computes. False for parameters, constants and sums of all-reduces.
+ * True for a value that a step computes; false for a parameter, a constant or the sum of an
+ * all-reduce.
  */
 function isMadeHere({ kind, within, copies }: Value): boolean {
   const sum = within !== undefined && copies === 'shared';

@@ -8,7 +8,7 @@ import { assert } from '../numerics/assert.ts';
  */
 export interface Dataset {
   readonly name: string;
-  /** Number of samples; an epoch has as many. */
+  /** Number of samples, which is also the length of an epoch. */
   readonly size: number;
   readonly rows: number;
   readonly columns: number;

@@ -34,7 +34,8 @@ export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
   /**
-   * Generation of the membership. Frames of another generation are refused (PodError `bad-frame`).
+   * Number of the membership, which changes when a Cloud TPU is lost. Frames of another generation
+   * are refused (PodError `bad-frame`).
    */
   readonly generation: number;
   readonly kernels: SumKernels;
@@ -65,8 +66,8 @@ export class AllReduce {
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
   /**
-   * By bucket: the number of the bucket's last all-reduce. The all-reduces of all buckets are
-   * numbered from 1, in the order of their start. 0 if the bucket was never started.
+   * One entry for each bucket: the number of its last all-reduce, or 0 before the first.
+   * All-reduces are numbered from 1 in the order of their starts, across all buckets.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -86,8 +87,8 @@ export class AllReduce {
   }
 
   /**
-   * Starts the all-reduce of bucket number `bucket`. The first hop of this bucket is made after the
-   * last hop of all buckets that were started before.
+   * Starts the all-reduce of bucket number `bucket`. Each lane handles the started buckets one
+   * after another, in the order of their starts.
    */
   start(bucket: number): void {
     assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
@@ -99,8 +100,8 @@ export class AllReduce {
   }
 
   /**
-   * Makes every hop that is possible without waiting. Returns true if at least one hop was made or
-   * one bucket finished.
+   * Makes every hop that is possible without waiting. A hop receives a frame, sends a frame, or
+   * does both. Returns true if at least one hop was made or one bucket finished.
    */
   progress(): boolean {
     let moved = false;

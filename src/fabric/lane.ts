@@ -9,8 +9,8 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
 /**
- * Number of elements to sum before updating the CRC of the sum, so that the CRC kernel still finds
- * the elements in the processor's cache.
+ * After this many elements have been summed, the CRC of their sums is updated, while the sums are
+ * still in the processor's cache.
  */
 const cachedElements = cachedBytes / 4;
 
@@ -85,14 +85,14 @@ interface Ring {
  *
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
  * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
- * hop the chip receives a chunk. A chunk that exceeds a frame is cut into pieces. Each piece goes
- * through the whole ring before the next piece, so that two frames for each queue are enough and no
- * ring can block itself.
+ * hop the chip only receives a chunk. A chunk that exceeds a frame is cut into pieces. A piece goes
+ * through the whole ring before the next piece starts. So a ring cannot deadlock if each queue
+ * holds two frames.
  *
- * Sums are computed in the chip's own vector and sent from there. A chip overwrites an element that
- * it has sent only with the complete sum of that element. The complete sum arrives after every
- * receiver has read the element. Elements that the all-gather sends are not overwritten before the
- * bucket has finished, and a bucket finishes only when all its frames are released.
+ * A frame is a range of the chip's own vector, so an element that was sent must not change until
+ * all receivers have read it. During a reduce-scatter, a sent element is overwritten only by its
+ * complete sum, which arrives after all receivers have read the element. During an all-gather, a
+ * sent element stays until the bucket has finished, which means that all its frames are released.
  *
  * The sequence of hops of a lane is fixed. {@link run} makes as many hops as the links allow.
  */
@@ -145,8 +145,9 @@ export class Lane {
   /** Number of frames sent since the lane was made, on the lane's first (0) and second (1) axis. */
   readonly #sentEver = new Int32Array(2);
   /**
-   * For each entry of `#queue`: a copy of `#sentEver`, made after the last hop of the entry's
-   * bucket. The bucket has finished when the receivers have released that number of frames.
+   * Two numbers for each entry of `#queue`: the values of `#sentEver` after the last hop of the
+   * entry's bucket. The bucket has finished when, on both axes, the receivers have released that
+   * many frames.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
@@ -264,8 +265,8 @@ export class Lane {
 
   /**
    * True if the payload of the current hop must replace elements of the chip's own vector, because
-   * these elements are sent on at the next hop or used as the sum. False in a reduce-scatter, which
-   * adds payloads, and if nothing reads the elements later.
+   * these elements are sent on at the next hop or used as the sum. False if payloads are added (in
+   * a reduce-scatter) or nothing reads the elements later.
    */
   #storesFrame(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));

@@ -34,9 +34,10 @@ export interface InLink {
    */
   release(): void;
   /**
-   * Announces the next frame while the queue is empty. `frame.address` is the address where the
-   * caller wants the payload. A link that copies payloads may copy the next payload straight to
-   * that address; {@link peek} then returns that address.
+   * Called by the receiver while the queue is empty. Tells the link the numbers of the frame that
+   * the receiver waits for, and in `frame.address` where the receiver wants the payload. A link
+   * that copies payloads may copy this payload straight there; {@link peek} then returns that
+   * address.
    */
   expect(frame: Readonly<Frame>): void;
 }

@@ -96,8 +96,9 @@ export class MemoryOutLink implements OutLink {
   }
 
   /**
-   * Reads the tail and returns true if it has reached `count`. Otherwise asks the receiver to wake
-   * this worker when the tail reaches `count`, or keeps an earlier request for a smaller count.
+   * Reads the tail and returns true if it has reached `count`. Otherwise returns false, and the
+   * receiver will wake this worker when the tail reaches `count`, or a smaller count that this
+   * worker has asked for earlier.
    */
   #look(count: number): boolean {
     const { tail, wanted } = queueWords;

@@ -49,8 +49,7 @@ export interface EvaluateResult {
   /** All arrays of `root`, with nested tuples flattened depth first. */
   readonly values: readonly Literal[];
   /**
-   * By outfeed instruction, in the order that the tokens impose: the arrays that the instruction
-   * sent.
+   * One entry for each outfeed instruction, in the order of the tokens: the arrays that it sent.
    */
   readonly outfeed: readonly (readonly Literal[])[];
 }

@@ -700,7 +700,7 @@ function draftOf(parsed: Parsed): Draft {
 }
 
 /**
- * By key of {@link Attributes}: the name of the attribute in HLO text, if it differs from the key.
+ * Names of attributes in HLO text, for the keys of {@link Attributes} that differ from the name.
  */
 const attributeNames: Partial<Record<keyof Attributes, string>> = {
   iotaDimension: 'iota_dimension',

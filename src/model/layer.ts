@@ -211,8 +211,8 @@ function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
 }
 
 /**
- * Returns random values, uniform in ±√(6/fanIn). With this range the variance of activations stays
- * the same through a layer and its ReLU. [He et al., 2015]
+ * Returns random values, uniform in ±√(6/fanIn). With this range, a layer followed by a ReLU keeps
+ * the variance of the activations. [He et al., 2015]
  */
 function heUniform(
   name: string,

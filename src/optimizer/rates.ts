@@ -47,5 +47,5 @@ export class Rates {
   }
 }
 
-/** Most rates that are added to the hash in one call. */
+/** Largest number of rates that are added to the hash in one call. */
 const chunkSteps = 2 ** 14;

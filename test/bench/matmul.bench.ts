@@ -120,8 +120,8 @@ const operationsOfSample = 2e8;
 
 /**
  * Measures GF/s of the fast MXU with bf16 multiplicands on one thread. The limit is the 128-bit FMA
- * peak of this machine. Samples of the peak alternate with samples of the cubes, and later with
- * samples of the networks' matmuls.
+ * peak of this machine. Samples of the peak alternate with samples of the matmuls: first of the
+ * cubes (m = n = k), then of the networks' matmuls.
  */
 export async function run(options: MatmulBenchOptions = {}): Promise<BenchRow[]> {
   const { only = '' } = options;

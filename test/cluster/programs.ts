@@ -76,7 +76,7 @@ export function echo(batch: number): Executable {
   return tiny.build();
 }
 
-/** Returns a program that needs more memory than one process can address with 64 Cloud TPUs. */
+/** Returns a program of which 64 Cloud TPUs need more memory than one process can address. */
 export function enormous(): Executable {
   const tiny = new Tiny(8);
   tiny.buffer(arrayShape('f32', [2 ** 26]), 'core');

@@ -1,11 +1,11 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { ThreadFault } from '../../cluster/threads/fault.ts';
 import {
   openThreadPod,
   type ThreadPod,
   type ThreadPodOptions,
 } from '../../cluster/threads/pool.ts';
 import { openDataset } from '../../src/data/open.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { Note } from '../../src/pod/master.ts';
 import { bytesOf } from '../chip/bench-tpu.ts';
@@ -96,21 +96,39 @@ function eventsOf(notes: readonly Note[]): string[] {
   return notes.map(({ event, tpu }) => (tpu === null ? event : `${event} ${tpu}`));
 }
 
-const fault = (
-  kind: ThreadFault['kind'],
-  step: number,
-  more: Partial<ThreadFault> = {},
-): ThreadFault => ({ tpu: 1, program: 0, step, kind, ...more });
+type Ending = 'throw' | 'exit' | 'hang';
+
+/** Returns a fault of a Cloud TPU at the first hop of a step; steps count from 0 here. */
+const fault = (kind: Ending, step: number, tpu = 1): Fault => ({
+  fault: kind,
+  tpu,
+  at: { step: step + 1, phase: 'reduce-scatter' },
+});
+
+/** Returns a fault of a Cloud TPU while it loads for a membership. */
+const loading = (kind: Ending, generation: number, tpu = 1): Fault => ({
+  fault: kind,
+  tpu,
+  at: { during: 'loading', generation },
+});
+
+/** Returns a fault that flips a bit of the gradients that a Cloud TPU has received in a step. */
+const corrupted = (step: number, tpu = 1): Fault => ({
+  fault: 'flip-bit',
+  in: 'reduce-buffer',
+  tpu,
+  at: { step: step + 1, phase: 'update' },
+});
 
 const recovered = ['lost 1', 'replaced 1', 'restored 1', 'resumed'];
 
 describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run', () => {
-  test.each(['throw', 'exit', 'block'] as const)(
+  test.each(['throw', 'exit', 'hang'] as const)(
     'after the fault %s at every step',
     async (kind) => {
-      const places = kind === 'block' ? [2] : [0, 1, 2, 3, 4];
+      const places = kind === 'hang' ? [2] : [0, 1, 2, 3, 4];
       const { digests, notes } = await run({
-        faults: places.map((step, life) => fault(kind, step, { life })),
+        faults: places.map((step) => fault(kind, step)),
       });
       expect(digests).toEqual(undisturbed);
       expect(eventsOf(notes)).toEqual(places.flatMap(() => recovered));
@@ -158,8 +176,8 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // If the master has already aborted the step, a throw counts as the end of the aborted step
-        // and not as a loss. So Cloud TPU 3 throws again, up to three times.
+        // A throw in a step that the master has already aborted only ends this step, and Cloud TPU
+        // 3 is not lost. So Cloud TPU 3 throws again when the step runs again, up to three times.
         fault('throw', 2, { tpu: 3, times: 3 }),
         fault('exit', 2, { life: 1, whileLoading: true }),
         fault('throw', 2, { tpu: 3, life: 1, whileLoading: true }),

@@ -215,8 +215,8 @@ function expectWritten(consumer: InfeedQueue, step: number): void {
 }
 
 /**
- * Returns the labels of each step. Another thread reads them, which knows the raw memory of the
- * queue only.
+ * Returns the labels of each step, as a second thread reads them. This thread knows only the raw
+ * memory of the queue.
  */
 function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<number[][]> {
   return new Promise((resolve, reject) => {

@@ -16,8 +16,8 @@ import { config as base } from './checkpoint/snapshots.ts';
 requireCompiled();
 
 /**
- * A run of six steps with 16 samples each. With 80 samples, the sixth step begins the second pass
- * over the data.
+ * A run of six steps with 16 samples each. The data set has 80 samples, so the sixth step begins
+ * the second pass over the data.
  */
 const config: TrainConfig = {
   ...base,
@@ -105,8 +105,7 @@ describe('another master continues a run after the first and all workers were lo
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two recoveries happened under earlier masters. The third is that this master continues the
-    // run.
+    // Earlier masters had two recoveries. The third is that this master continues the run.
     expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
@@ -177,8 +176,7 @@ describe('another master continues a run with the workers of the first', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two recoveries happened under earlier masters. The third is that this master continues the
-    // run.
+    // Earlier masters had two recoveries. The third is that this master continues the run.
     expect(reportOf(events).recoveries).toBe(3);
   });
 
@@ -222,8 +220,8 @@ test('a commit log that does not fit the run, or of a diverged run, is refused i
 });
 
 /**
- * A fake pod that runs nothing. Its steps are numbered from those at which it is started. It
- * records the steps and writes that it is asked for.
+ * A fake pod that computes nothing. It continues the numbers of steps that it gets at its start.
+ * `asked` lists the steps and the writes of parameters that the experiment has asked for.
  */
 class StandingPod {
   readonly asked: string[] = [];

@@ -151,7 +151,10 @@ interface Life {
 interface Boss {
   readonly name: string;
   state: MasterState;
-  /** The worker that has each Cloud TPU in the view of this master, by number of the Cloud TPU. */
+  /**
+   * One entry for each Cloud TPU, by number: the worker that has the Cloud TPU in the view of this
+   * master.
+   */
   readonly lives: (Life | undefined)[];
   /** Actions that the master has still to perform, in order. */
   readonly queue: (() => void)[];
@@ -165,8 +168,8 @@ interface Boss {
    */
   mustWrite: boolean;
   /**
-   * After a rollback, the number of committed steps, which may run again because all copies of the
-   * newest weights were lost. 0 before a rollback.
+   * Number of committed steps at the last rollback; 0 before the first rollback. These steps may
+   * run again, because all copies of the newest weights were lost.
    */
   repeatsTo: number;
 }
@@ -197,8 +200,8 @@ class Simulation {
   /** Future actions, sorted so that the next action is the last element. */
   readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
   /**
-   * Each Cloud TPU's own process or thread, by number of the Cloud TPU. While another worker hosts
-   * the Cloud TPU, the own process may wait as a spare.
+   * One entry for each Cloud TPU, by number: the Cloud TPU's own process or thread. While another
+   * worker hosts the Cloud TPU, its own process may wait as a spare.
    */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
@@ -391,7 +394,8 @@ class Simulation {
     life.boss = undefined;
     life.connection++;
     if (boss === undefined) return;
-    // The Cloud TPUs that this worker hosts for the master end with the connection.
+    // With the connection, the worker gives up the adopted Cloud TPUs that it hosts for this
+    // master.
     for (const guest of boss.lives) {
       if (guest?.host !== life) continue;
       guest.isAlive = false;
@@ -686,8 +690,8 @@ class Simulation {
   }
 
   /**
-   * Appends a record to the log. Returns false if the master ends before or just after the record
-   * is written, or if it finds that a newer master leads; otherwise true.
+   * Appends a record to the log. Returns false if the master ends before or just after the write,
+   * or if the log shows that a newer master leads. Otherwise returns true.
    */
   #append(boss: Boss, record: LogRecord): boolean {
     this.#mayLose(boss);
@@ -713,7 +717,7 @@ class Simulation {
     });
     const heard = this.#scenario.workers === 'processes' ? { heartbeats } : {};
     if (!boss.isPaused) this.#give(boss, { kind: 'sample', progress, ...heard });
-    // Threads read no messages during a step. If the flag is set, their steps are interrupted.
+    // Threads read no messages during a step. The abort flag interrupts their steps instead.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
         if (life?.running) this.#whenAwake(life, 0, () => this.#isAborted && this.#interrupt(life));

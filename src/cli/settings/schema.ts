@@ -63,9 +63,8 @@ export interface Setting<T> {
   /** Default, used if no source gives a value. The help text of the flag ends with the default. */
   readonly missing: Missing<T>;
   /**
-   * Fields of a run's key (`RunKey`, which holds all that the bits of the weights depend on) that
-   * can change when only this setting changes. If the list is empty, no bit of the weights depends
-   * on the setting.
+   * Fields of a run's key (`RunKey`, all that the bits of the weights depend on) that depend on
+   * this setting. The list is empty if no bit of the weights depends on the setting.
    */
   readonly bits: readonly (keyof RunKey)[];
   /**

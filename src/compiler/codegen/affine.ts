@@ -157,8 +157,8 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // An atom with only one possible value is the counter of a loop that runs once. That value is 0,
-  // so the term is left out.
+  // An atom with only one possible value is left out: it is the counter of a loop that runs once,
+  // and its value is 0.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );
@@ -179,8 +179,8 @@ function joinQuotients(terms: Term[]): Term[] {
       if (high.coefficient !== low.coefficient * modulus) continue;
       const rest = terms.filter((it) => it !== low && it !== high);
       const whole = quotient(of, divisor, modulus * high.atom.modulus);
-      // Two quotients stay separate if the joined quotient simplifies to a sum with a constant,
-      // because the returned list of terms has no place for a constant.
+      // The joined quotient may simplify to a sum with a constant. Then the two quotients stay
+      // separate, because the returned list of terms cannot hold a constant.
       if (whole.constant !== 0) continue;
       return joinQuotients(collected([...rest, ...times(whole, low.coefficient).terms]));
     }

@@ -62,10 +62,10 @@ function refuseInBodies(it: HloInstruction): void {
 }
 
 /**
- * Groups members (operands of all-reduces) into levels. The level of a member is the largest number
- * of other all-reduces on a path to its all-reduce, so members of level 0 depend on no other
- * all-reduce. Within a level, members are sorted by the number of instructions on the longest path
- * to the member, because the backward pass computes a gradient later if that path is longer.
+ * Groups members (operands of all-reduces) into levels. A member has level n if the longest chain
+ * of other all-reduces that it depends on has n all-reduces. Within a level, members are sorted by
+ * the length of the longest path that computes them, because the backward pass computes a gradient
+ * with a longer path later.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();
@@ -139,7 +139,7 @@ function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
 
   /**
    * Returns the replacement of an instruction. If the instruction depends on an all-reduce of the
-   * old module, the bucket with that all-reduce must have been made before.
+   * old module, the new all-reduce must have been made before.
    */
   function rewrite(it: HloInstruction): HloInstruction {
     for (const each of postOrder(it)) if (!made.has(each)) made.set(each, replaced(each));

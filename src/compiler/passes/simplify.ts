@@ -315,8 +315,8 @@ function idempotent(it: Binary): HloInstruction | undefined {
 }
 
 /**
- * Returns x for an operation x ∘ n (or n ∘ x) whose operand n is a constant that never changes the
- * other operand x, such as x · 1.
+ * Returns x if an operation is x ∘ n or n ∘ x with a constant n that leaves every x unchanged, such
+ * as x · 1. Otherwise returns undefined.
  */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
@@ -331,8 +331,8 @@ function withNeutral(it: Binary): HloInstruction | undefined {
 const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
 
 /**
- * Returns the right operand that leaves every left operand unchanged to the bit, or undefined if
- * the opcode has no such operand.
+ * Returns the constant n for which x ∘ n is x to the bit, for every x. Returns undefined if the
+ * opcode has no such constant.
  */
 function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   const float = type === 'f32';

@@ -332,8 +332,8 @@ describe('two masters', () => {
     const path = written();
     const older = open(path);
     open(path);
-    // The appended line is that of an older master which checked who leads just before the newer
-    // master began.
+    // The older master writes this line although the newer master has begun, because the older
+    // master checked who leads just before.
     appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
     expect(() => older.beginGeneration(5)).toThrow(expect.objectContaining(isSuperseded));
     expect(stepsOf(open(path))).toEqual([1, 2, 3]);

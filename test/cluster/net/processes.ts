@@ -32,7 +32,7 @@ export interface Process {
   readonly pump: Pump;
   readonly sizes: FrameSizes;
   readonly layout: PumpLayout;
-  /** All-reduces of the workers in this process, by number of the worker. */
+  /** All-reduce of each worker in this process. The key is the number of the worker. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /**
    * Returns the vector of a chip of this process, without copying it. The all-reduce writes the sum

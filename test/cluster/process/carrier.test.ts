@@ -17,8 +17,8 @@ const torus = podTorus({ columns: 2, rows: 1 });
 const generation = 5;
 
 /**
- * Parameters of a program, with different lengths in bytes: one takes several pieces of a transfer,
- * two take less than one piece, and one is empty.
+ * Parameters of a program, with different lengths in bytes: one fills several pieces of a transfer,
+ * two fill less than one piece, and one is empty.
  */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
   Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),

@@ -12,8 +12,8 @@ const crc = new FrameCrc(memory, 1024);
 test('the CRC of any range equals that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
-    // Lengths near 11,776 bytes, from which on the kernel is used instead of zlib alone; and
-    // multiples of a lane (16 bytes).
+    // Lengths near 11,776 bytes, below which zlib alone computes the CRC. Then multiples of a lane
+    // (16 bytes).
     fc.integer({ min: 11_760, max: 11_800 }),
     fc.integer({ min: 720, max: most / 16 }).map((lanes) => lanes * 16),
   );

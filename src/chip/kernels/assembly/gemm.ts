@@ -495,10 +495,10 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 /**
  * Rounds to bf16 the whole stretch of memory that contains the elements of a block of A. In a
  * convolution the windows overlap, so rounding during packing would round the same elements many
- * times. Returns an address to use in place of `lhs` with the same offsets; the address itself may
- * lie outside of the memory. Returns 0 if the stretch is too long, if the windows overlap too
- * little, or if the stretch contains numbers that need the slow rounding. Words of the stretch that
- * no window uses only widen the recorded range of exponents.
+ * times. Returns an address that replaces `lhs`, with the same offsets; the address itself may lie
+ * outside of the memory. Returns 0 if the stretch is too long, if the windows overlap too little,
+ * or if a number needs the slow rounding. Words that no window uses are rounded too; their only
+ * effect is that the recorded range of exponents may be wider.
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -668,7 +668,8 @@ const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
 // Range of the panel that was packed last, as bits of f32 magnitudes: the smallest nonzero
-// magnitude minus 1, and the largest magnitude.
+// magnitude minus 1, and the largest magnitude. The subtraction makes 0 wrap around to the largest
+// u32, so that zeros do not lower the minimum.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 
