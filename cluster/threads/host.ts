@@ -16,6 +16,7 @@ import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
 import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
 import { infeedGeometry, type TpuPlaces } from './layout.ts';
+import { Parameters } from './parameters.ts';
 import {
   bucketPlaces,
   GatheredOutfeed,
@@ -27,7 +28,6 @@ import {
   type Reducer,
   type StepInfeed,
 } from './ports.ts';
-import { Parameters } from './parameters.ts';
 import { WorkerProbe } from './probe.ts';
 import type { WorkerTask } from './task.ts';
 
@@ -80,7 +80,12 @@ export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => nu
       outfeed,
       beat: () => heartbeat.beatInStep(),
     };
-    return { cores, ports: probe?.ports(ports) ?? ports, infeed, outfeed };
+    return {
+      cores,
+      ports: probe?.ports(ports, executable.buckets.length) ?? ports,
+      infeed,
+      outfeed,
+    };
   });
   return {
     join(generation, steps) {

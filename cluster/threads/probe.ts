@@ -42,7 +42,9 @@ export class WorkerProbe {
   /** Buckets whose sums are complete in this step. */
   readonly #summed: number[] = [];
   /** Straggling: factor on the time of every instruction, and when it ends. */
-  #slow: { readonly factor: number; readonly until: (step: number, nowMs: number) => boolean } | undefined;
+  #slow:
+    | { readonly factor: number; readonly until: (step: number, nowMs: number) => boolean }
+    | undefined;
   #lastMs = 0;
   #clockMs = 0;
 
@@ -69,8 +71,8 @@ export class WorkerProbe {
     if (order.program === evaluateProgram) this.#reach(this.#point('evaluate'));
   }
 
-  /** Returns the ports of a program, with the faults of the plan. */
-  ports(ports: Ports): Ports {
+  /** Returns the ports of a program of `buckets` buckets, with the faults of the plan. */
+  ports(ports: Ports, buckets: number): Ports {
     const { ici } = ports;
     return {
       ...ports,
@@ -87,7 +89,9 @@ export class WorkerProbe {
       },
       enter: (phase) => {
         const name = at(phases, phase);
-        if (name !== 'all-reduce') this.#enter(name);
+        // A few updates come before the last sum. The phase begins when all gradients are summed.
+        const isEarly = name === 'update' && this.#summed.length < buckets;
+        if (name !== 'all-reduce' && !isEarly) this.#enter(name);
       },
     };
   }
@@ -129,7 +133,10 @@ export class WorkerProbe {
         sleep(fault.for.ms ?? 0);
         break;
       case 'slow':
-        this.#slow = { factor: fault.factor, until: endOf(fault.for, this.#order.step, this.#now()) };
+        this.#slow = {
+          factor: fault.factor,
+          until: endOf(fault.for, this.#order.step, this.#now()),
+        };
         break;
       case 'clock-jump':
         this.#clockMs += fault.ms;

@@ -49,19 +49,26 @@ export class Injector {
   }
 
   /**
-   * Returns the faults that take effect at this point, and records them. Of faults that end the
-   * worker, only the first takes effect: the next one waits for the replacement.
+   * Returns the faults that take effect at this point, and records them. Of several faults of one
+   * kind only the first takes effect, and of faults that end the worker only one of any kind. The
+   * others wait until the point is reached again, by the replacement or when the step runs again.
    */
   reached(point: Point): readonly Due[] {
     const matching = this.#waiting.filter(({ fault }) => matches(fault, point));
-    const last = matching.findIndex(({ fault }) => endsWorker(fault));
-    const due = last < 0 ? matching : matching.slice(0, last + 1);
+    const due = firstOfEach(matching, ({ fault }) => (endsWorker(fault) ? 'end' : fault.fault));
     for (const it of due) {
       this.#waiting.splice(this.#waiting.indexOf(it), 1);
       this.#ledger.record(it.index);
     }
     return due;
   }
+}
+
+/** Returns the first value with each key. */
+function firstOfEach<T>(values: readonly T[], keyOf: (value: T) => string): readonly T[] {
+  const first = new Map<string, T>();
+  for (const value of values) if (!first.has(keyOf(value))) first.set(keyOf(value), value);
+  return [...first.values()];
 }
 
 /** True if the worker does not outlive the fault. */
