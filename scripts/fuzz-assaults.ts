@@ -380,8 +380,8 @@ function anyHello(random: Random, generation: number): Hello {
 }
 
 /**
- * Latest proof of the token that the attacker has sent. The key is the name of the channel. A proof
- * is valid for one challenge only, so the pod must refuse it when it is sent again.
+ * For each channel, by name: the latest proof that the attacker has sent to show that it knows the
+ * token. A proof is valid for one challenge only, so the pod must refuse it when it is sent again.
  */
 const usedProofs = new Map<string, Buffer>();
 

@@ -12,9 +12,9 @@ const memoryAddresses = 10.5 * 2 ** 30;
 /** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
 const threadAddresses = 640 * mib;
 /**
- * Free memory that is necessary under the limit `ulimit -d`, in bytes: `runData` for a small run
- * without its threads, and `threadData` for each thread. Measured: with the network `mlp`, 140 MiB
- * for a run and 25 MiB for a thread; with `cnn`, 240 MiB for a run.
+ * Bytes that must still be free below the limit of `ulimit -d` before a run starts: `runData` for
+ * the run itself, plus `threadData` for each thread. Both are rounded up from measurements: a run
+ * takes 140 MiB with `mlp` and 240 MiB with `cnn`; a thread takes 25 MiB.
  */
 const runData = 256 * mib;
 const threadData = 40 * mib;

@@ -67,7 +67,10 @@ export class LogText {
     this.#progress.add(line);
   }
 
-  /** Returns the screen to write to. For a `reader`, this screen puts the time before each line. */
+  /**
+   * Returns the screen to write to. For the log reader of kind `reader`, this screen puts the time
+   * before each line.
+   */
   #timed(): Screen {
     const screen = this.#screen;
     if (this.#reader === 'follower') return screen;

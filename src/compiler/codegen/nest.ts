@@ -321,8 +321,8 @@ function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: n
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // If there are too many boxes, cuts of outer counters are given up first, because their checks
-  // run least often.
+  // If there are more than `limit` boxes, all cuts of a loop counter are dropped, outermost counter
+  // first. A loop without cuts checks the bounds at run time, and an outer loop runs least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }

@@ -307,7 +307,7 @@ function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): b
 
 interface Body {
   readonly body: HloComputation;
-  /** `operands[i]`: instruction outside of the loop whose value parameter i of `body` takes. */
+  /** Parameter i of `body` takes the value of `operands[i]`, an instruction outside of the loop. */
   readonly operands: readonly HloInstruction[];
 }
 

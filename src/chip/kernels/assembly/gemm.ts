@@ -72,7 +72,10 @@ let segmented: bool = false;
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
 
-/** Returns the number of bytes of scratch memory that a call needs at `workspaceAddress`. */
+/**
+ * Returns the size, in bytes, of the scratch memory that a kernel of this file needs. The caller of
+ * the kernel passes its address as `workspaceAddress`.
+ */
 export function workspaceBytes(): usize {
   return WORKSPACE;
 }
