@@ -30,8 +30,8 @@ export interface Crew {
    */
   abort(): void;
   /**
-   * Ends the lost worker of Cloud TPU `tpu`, if that worker still runs, before a replacement may
-   * join.
+   * Called before a replacement of the lost worker of Cloud TPU `tpu` may join. Ends the lost
+   * worker if it still runs.
    */
   replace(tpu: number): void;
   /**
@@ -87,8 +87,8 @@ export class Driver {
   readonly #events: MasterEvent[] = [];
   /**
    * The parameters that `writeParameters` set last, one entry for each program. An entry is
-   * undefined before the first call for its program, and always if the run does not recover from
-   * losses.
+   * undefined before the first call for its program. If the run does not recover from losses, all
+   * entries stay undefined.
    */
   readonly #written: (SavedParameters | undefined)[];
   /**

@@ -12,9 +12,9 @@ export const limits = {
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
   /**
-   * A Cloud TPU without progress is not suspected before it has paused this many times as long as
-   * the longest recent pause of a Cloud TPU that then went on, even if `silenceMs` has passed. So a
-   * slow machine does not count as lost.
+   * Factor: a Cloud TPU without progress is suspected only when its pause is this many times the
+   * longest recent pause after which a Cloud TPU went on, even if `silenceMs` has passed before. So
+   * a slow machine does not count as lost.
    */
   silenceFactor: 4,
   /**

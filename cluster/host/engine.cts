@@ -91,8 +91,8 @@ const callsMin = 800;
  */
 const filesMin = 192;
 /**
- * Largest limit on the tasks (processes and threads) of a user that is checked. A higher limit is
- * treated as no limit, because the check counts all tasks of the user, which takes time.
+ * If the limit on the tasks (processes and threads) of a user is higher than this number, the limit
+ * is not checked. The check would count all tasks of the user, which takes time.
  */
 const taskLimitMax = 4096;
 

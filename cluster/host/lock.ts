@@ -74,9 +74,7 @@ export function lockDirectory(folder: string, use: string): Lock {
   throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
-/**
- * Name of the owner of a lock in messages, if the system does not say which process the owner is.
- */
+/** Words that messages use for the owner of a lock if the system does not name the owner. */
 const someone = 'another process';
 const advice = 'wait until that process has ended, or use another folder';
 

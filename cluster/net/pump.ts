@@ -274,8 +274,8 @@ export class Pump {
 
   /**
    * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if the end
-   * does no harm, because another connection has replaced `wire`, or because no credit had arrived
-   * on `wire` and so no tensor was sent. Otherwise returns false.
+   * does no harm: another connection has replaced `wire`, or no credit had arrived on `wire`, so
+   * that no tensor was sent. Otherwise returns false.
    */
   closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routeTo(peer);

@@ -30,7 +30,7 @@ interface Feed {
    * again whenever it is emptied.
    */
   readonly base: number;
-  /** Step of the queue that the loader fills next. */
+  /** Number of the step that the loader fills next, counted by the queue. */
   next: number;
   /** Number of samples of step `next` that are in its slot already. */
   filled: number;

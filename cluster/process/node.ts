@@ -132,7 +132,7 @@ export class Node {
     this.#port = port1;
     const waitMsLimit = waitMsLimits[mxu];
     this.#task = {
-      ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit, faults: [] },
+      ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit },
       engine: this.#layout.engine,
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));

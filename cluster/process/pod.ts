@@ -126,14 +126,13 @@ const answerMsLimit = 15_000;
 /** Wait in ms before the next attempt after a failed copy of parameters. */
 const retryMs = 200;
 /**
- * Number of children of a Cloud TPU in the tree along which parameters are spread from Cloud TPU 0:
- * each Cloud TPU passes the parameters on to this many others.
+ * Each Cloud TPU passes the parameters on to this many others, in the tree along which parameters
+ * are spread from Cloud TPU 0.
  */
 const fanOut = 4;
 /**
- * Longest time in ms, at the start, between two workers that join. If no worker joins for longer,
- * the master expects no more workers, and the workers that have joined take over the other Cloud
- * TPUs.
+ * If no worker joins for this time, in ms, at the start, the master expects no more workers. The
+ * workers that have joined then take over the other Cloud TPUs.
  */
 const quietMsLimit = 30_000;
 /**

@@ -46,6 +46,7 @@ export function startTaskThread(
   task: unknown,
   transferList: Transferable[],
   events: LifeEvents,
+  heapMbMax?: number,
 ): TaskThread {
   optimizeInPlace();
   const lack = threadLimitError();
@@ -57,6 +58,7 @@ export function startTaskThread(
     concurrentTasksPerWorker: 1,
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: 'disabled',
+    ...(heapMbMax !== undefined && { resourceLimits: { maxOldGenerationSizeMb: heapMbMax } }),
   });
   let isOver = false;
   const once = (tell: () => void): void => {

@@ -3,6 +3,8 @@ import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
+import { type Due, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
+import { type Fault, targetsOf } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { MasterEvent, MasterOptions } from '../../src/pod/master.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
@@ -10,7 +12,6 @@ import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../sr
 import { type Crew, codeOf, Driver, messageOf, namesOf } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
 import { commonMasterOptions } from '../limits.ts';
-import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
@@ -20,8 +21,10 @@ import type { WorkerTask } from './task.ts';
 
 /** Options of a slice whose workers are threads of this process. */
 export interface ThreadPodOptions extends PodOptions {
-  /** Faults to inject, for tests. */
-  readonly faults?: readonly ThreadFault[];
+  /** Faults of a plan, in the order of the plan. */
+  readonly faults?: readonly Fault[];
+  /** Called once for each fault that was injected, with its index in the plan and its time in ms. */
+  readonly onFault?: (index: number, ms: number) => void;
   /**
    * False disables fused multiply-adds (relaxed SIMD), for tests. By default they are used if the
    * engine has them.
@@ -98,8 +101,10 @@ class Threads implements ThreadPod, Crew {
   readonly #feeds: Feeds;
   /** The thread of each Cloud TPU, by number; undefined while the thread is being replaced. */
   readonly #workers: (WorkerLife | undefined)[];
-  /** Number of threads started so far for each Cloud TPU. */
-  readonly #lives: number[];
+  /** Memory of which faults of the plan were injected; see `sharedLedger`. */
+  readonly #ledger: SharedArrayBuffer;
+  /** Indices of the faults that `onFault` has reported. */
+  readonly #reported: Set<number> = new Set();
   /** Threads that are being ended: a promise each, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
@@ -127,7 +132,7 @@ class Threads implements ThreadPod, Crew {
     this.#relaxed = options.relaxed !== false && enableRelaxedSimd();
     this.#parameters = new Parameters(memory, layout, programs);
     this.#workers = layout.tpus.map(() => undefined);
-    this.#lives = layout.tpus.map(() => 0);
+    this.#ledger = new SharedArrayBuffer(ledgerBytes * (options.faults?.length ?? 0));
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
     this.#driver = new Driver(options, masterOptions(options), this);
@@ -193,10 +198,9 @@ class Threads implements ThreadPod, Crew {
   // -------------------------------------------------------------------------------------- threads
 
   #startWorker(tpu: number): void {
-    const { topology, mxu, faults = [] } = this.#options;
+    const { topology, mxu } = this.#options;
     const { port1, port2: port } = new MessageChannel();
-    const life = at(this.#lives, tpu);
-    this.#lives[tpu] = life + 1;
+    const probe = this.#probeOf(tpu);
     const task: WorkerTask = {
       tpu,
       topology,
@@ -207,7 +211,7 @@ class Threads implements ThreadPod, Crew {
       layout: this.#layout,
       port,
       waitMsLimit: waitMsLimits[mxu],
-      faults: faultsOf(faults, tpu, life),
+      ...probe,
     };
     // An ended thread's messages may arrive after the report of its end, or after the start of its
     // replacement. Only events of the current thread are passed on.
@@ -225,6 +229,28 @@ class Threads implements ThreadPod, Crew {
         },
       }),
     };
+  }
+
+  /** Returns the part of a task that injects the plan's faults into this Cloud TPU, if it has any. */
+  #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
+    const { topology, faults: planned = [] } = this.#options;
+    const faults = planned.flatMap((fault, index): Due[] =>
+      targetsOf(fault, topology).includes(tpu) ? [{ index, fault }] : [],
+    );
+    return faults.length === 0
+      ? {}
+      : { probe: { faults, ledger: this.#ledger, ownsProcess: false } };
+  }
+
+  /** Reports faults that were injected since the last call. */
+  #reportFaults(): void {
+    const { onFault } = this.#options;
+    if (onFault === undefined) return;
+    for (const [index, ms] of injectionTimes(this.#ledger).entries()) {
+      if (ms === undefined || this.#reported.has(index)) continue;
+      this.#reported.add(index);
+      onFault(index, ms);
+    }
   }
 
   /**
@@ -256,6 +282,7 @@ class Threads implements ThreadPod, Crew {
 
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
+    this.#reportFaults();
     this.#driver.give({ kind: 'stop' });
     this.#endWaits();
     this.#layout.tpus.forEach((_, tpu) => void this.#endWorker(tpu));
@@ -284,6 +311,7 @@ class Threads implements ThreadPod, Crew {
 
   /** Passes the current progress counters of all Cloud TPUs to the failure detector. */
   #sample(): void {
+    this.#reportFaults();
     const progress = this.#layout.tpus.map(({ control }, tpu) => {
       const line = control / 4;
       const waits = Atomics.load(this.#words, line + controlWords.awaitsInfeed);

@@ -9,8 +9,8 @@ export function filled(x: HloInstruction, value: number): HloInstruction {
 }
 
 /**
- * Broadcasts a scalar `x` to the dimensions of `target`. Returns an `x` that has as many dimensions
- * as `target` unchanged.
+ * Broadcasts a scalar `x` to the dimensions of `target`. If `x` already has as many dimensions as
+ * `target`, returns `x` itself.
  */
 export function like(x: HloInstruction, target: HloInstruction): HloInstruction {
   const { dims } = arrayOf(target);

@@ -110,6 +110,7 @@ export class CloudTpuCores {
     let inFlight = 0;
     let phase = 0;
     let since = clock();
+    ports.enter?.(phase);
     for (let i = 0; i < operations.length; i++) {
       const operation = operations[i]!;
       if (operation.phase !== phase) {
@@ -117,6 +118,7 @@ export class CloudTpuCores {
         phaseMs[phase]! += now - since;
         since = now;
         phase = operation.phase;
+        ports.enter?.(phase);
       }
       inFlight += execute(this.#machine, operation, ports, inFlight > 0);
       ports.beat();

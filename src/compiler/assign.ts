@@ -155,7 +155,9 @@ class Lifetimes {
 class Slots {
   readonly #parent: Map<Value, Value> = new Map();
 
-  /** Returns the first value of the set that contains `value`. It stands for the whole set. */
+  /**
+   * Returns the first value of the set that contains `value`. The first value stands for the set.
+   */
   of(value: Value): Value {
     let first = value;
     for (let next = this.#parent.get(first); next !== undefined; next = this.#parent.get(first)) {

@@ -170,8 +170,8 @@ function noGzip(path: string, bytes: Uint8Array): PodError {
 }
 
 /**
- * Number of bytes at the start of a gzipped file that are unpacked to read the IDX header. The
- * bytes include the gzip header.
+ * Number of bytes at the start of a gzipped file, including the gzip header, that are unpacked to
+ * read the IDX header.
  */
 const packedHeadBytes = 1024;
 

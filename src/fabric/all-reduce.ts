@@ -2,7 +2,7 @@ import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { Doorbell } from './doorbell.ts';
 import type { SumKernels } from './kernels/sum.ts';
-import type { LaneBlock, Turn } from './lane.ts';
+import type { LaneBlock, OnHop, Turn } from './lane.ts';
 import { Lane } from './lane.ts';
 import type { Links } from './link.ts';
 import { frameElementsMax, laneCount, laneDirection } from './part.ts';
@@ -44,6 +44,8 @@ export interface AllReduceParts {
   readonly buckets: readonly BucketPlace[];
   /** Largest number of elements of a frame; `frameElementsMax` by default. */
   readonly frameElements?: number;
+  /** Called before each hop of each lane. Absent unless a fault plan breaks this Cloud TPU. */
+  readonly onHop?: OnHop;
   /** Returns the time in ms from an arbitrary origin. */
   readonly now: () => number;
 }
@@ -210,7 +212,7 @@ function farWorker(torus: Torus, block: LaneBlock): number {
 }
 
 function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
-  const { torus, generation, kernels, buckets, frameElements = frameElementsMax } = parts;
+  const { torus, generation, kernels, buckets, frameElements = frameElementsMax, onHop } = parts;
   const { index } = placement(torus, chip);
   return new Lane({
     torus,
@@ -227,6 +229,7 @@ function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
       elements,
     })),
     turns: [turnEnds(parts, chip, lane, 0), turnEnds(parts, chip, lane, 1)],
+    ...(onHop && { onHop }),
   });
 }
 

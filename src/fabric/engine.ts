@@ -233,8 +233,8 @@ export class Engine {
   }
 
   /**
-   * Starts the buckets that the worker has added, and makes every hop that is possible now. An
-   * error stops the engine and is reported to the worker.
+   * Starts the all-reduces of the buckets that the worker has added, and makes every hop that is
+   * possible now. An error stops the engine and is reported to the worker.
    */
   progress(): void {
     if (this.#hasFailed) return;

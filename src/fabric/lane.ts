@@ -1,4 +1,4 @@
-import { assert } from '../numerics/assert.ts';
+import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { cachedBytes, type FrameCrc } from './kernels/crc.ts';
 import type { SumKernels } from './kernels/sum.ts';
@@ -46,7 +46,21 @@ export interface LaneParts {
    * links.
    */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
+  /** Called before each hop. Absent unless a fault plan breaks this Cloud TPU. */
+  readonly onHop?: OnHop;
 }
+
+/**
+ * Receives the position of a hop: the index of its bucket, the name of its phase, and the index of
+ * the hop in the phase, from 0. The phase `all-reduce` has the hops of both phases on the second
+ * axis, one after another.
+ */
+export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
+
+/** Phase of an all-reduce. */
+export type CollectivePhase = 'reduce-scatter' | 'all-reduce' | 'all-gather';
+
+const phaseNames = ['reduce-scatter', 'all-reduce', 'all-reduce', 'all-gather'] as const;
 
 /**
  * Event that a lane waits for: the next frame of a link, or the release of frames sent on a link.
@@ -212,11 +226,18 @@ export class Lane {
     if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
     this.#awaited = undefined;
+    if (this.#parts.onHop !== undefined) this.#report(this.#parts.onHop);
     if (receives) this.#receive(turn, sends);
     if (sends) this.#send(turn, receives ? this.#inFrame.crc : unknownCrc);
     this.#hop++;
     this.#advance();
     return true;
+  }
+
+  #report(onHop: OnHop): void {
+    const bucket = at(this.#queue, this.#hopsDone % this.#queue.length);
+    const before = this.#phase === 2 ? this.#hops : 0;
+    onHop(bucket, at(phaseNames, this.#phase), before + this.#hop);
   }
 
   #wait(wants: 'frame' | 'release'): false {

@@ -54,7 +54,7 @@ export function learning(batch: number, tpus: number): Executable {
   const sum = tiny.allReduce(gradient);
   const next = tiny.next(weights);
   const mean = tiny.constant(arrayShape('f32', [1, 1]), [1 / (8 * tpus)]);
-  tiny.matmul(mean, sum, next, { batch: 1, m: 1, n: weightCount, k: 1 }, 'f32');
+  tiny.matmul(mean, sum, next, { batch: 1, m: 1, n: weightCount, k: 1 }, 'f32', 'update');
   tiny.outfeed(next);
   return tiny.build();
 }

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import type { ThreadFault } from '../../cluster/threads/fault.ts';
 import { openThreadPod, type ThreadPod } from '../../cluster/threads/pool.ts';
 import { type Checkpoints, openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import type { EarlierMasters } from '../../src/experiment/past.ts';
 import { type TrainWorld, train } from '../../src/experiment/train.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { OpenPod, PodOptions } from '../../src/pod/pod.ts';
@@ -145,10 +145,10 @@ describe('a run loses all copies of its parameters', () => {
   test('with slice-restart, after any loss: it rolls back to the newest checkpoint', async () => {
     const files = new MemoryFiles();
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
-    const faults: ThreadFault[] = [
-      { tpu: 1, program: 0, step: 1, kind: 'throw' },
-      { tpu: 0, program: 0, step: 5, kind: 'exit' },
-      { tpu: 1, program: 1, step: 1, kind: 'exit', life: 1 },
+    const faults: Fault[] = [
+      { fault: 'throw', tpu: 1, at: { step: 2 } },
+      { fault: 'exit', tpu: 0, at: { step: 6, phase: 'all-gather' } },
+      { fault: 'exit', tpu: 1, at: { step: 2, phase: 'evaluate' } },
     ];
     const openPod: OpenPod = (options) => openThreadPod({ ...options, faults });
     const plan = { checkpoints, every: 2, resume: false };

@@ -161,8 +161,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // The list has `ratesDigest` because the schedule `linear-scaling` scales the learning rate
-    // with the global batch.
+    // `bits` has `ratesDigest` because the schedule `linear-scaling` scales the learning rate with
+    // the global batch.
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
@@ -212,8 +212,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 0.9 },
   },
   seed: {
-    // The list has `trainDigest` because the images of the data set `digits` are drawn from the
-    // seed.
+    // `bits` has `trainDigest` because the images of the data set `digits` are drawn from the seed.
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',

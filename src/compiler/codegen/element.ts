@@ -215,11 +215,11 @@ export class Elements {
   }
 
   /**
-   * Finds the elements of `it` that lie at a place of the dilated array, in which elements are
-   * `step` places apart. In each lane, `inside` tells whether an element lies exactly at the place,
-   * and `point` is that element, or any valid element if `inside` is false. `inside` is undefined
-   * if it would be true in all lanes. The whole result is undefined if `inside` would be false in
-   * all lanes.
+   * Finds, for each lane, the element of `it` at a place of the dilated array, in which elements
+   * are `step` places apart. `inside` is a mask: true in the lanes in which an element lies at the
+   * place. `point` is that element; in the other lanes it is any valid element. `inside` is
+   * undefined if an element always lies at the place. The whole result is undefined if no element
+   * can lie there.
    */
   locate(
     it: HloInstruction,
