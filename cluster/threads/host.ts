@@ -57,7 +57,7 @@ interface Loaded {
   readonly outfeed: GatheredOutfeed;
 }
 
-/** Loads the programs of a Cloud TPU. `now` returns the time in ms. */
+/** Loads the programs of a Cloud TPU. `clock` returns the time in ms. */
 export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => number): Host {
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
@@ -130,8 +130,8 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 }
 
 /**
- * Rows of a matmul that the systolic MXU computes in one call. With so many rows its pipeline is
- * full for most of the call.
+ * Number of rows of a matmul that the systolic MXU computes in one call. With so many rows its
+ * pipeline is full for most of the call.
  */
 const systolicRows = 128;
 
@@ -169,7 +169,7 @@ function connect(
   return new AllReduce({ ...parts, ...(onHop && { onHop }) });
 }
 
-/** What an all-reduce needs besides the task of its Cloud TPU. */
+/** Arguments of {@link connect}, besides the task of the Cloud TPU's thread. */
 interface Connection {
   readonly kernels: SumKernels;
   readonly heartbeat: Heartbeat;
@@ -192,7 +192,10 @@ function infeedOf(
   return new QueueInfeed({ executable, queue, heartbeat, words, base, waitMsLimit });
 }
 
-/** Returns the probe that injects the plan's faults into this Cloud TPU; undefined without faults. */
+/**
+ * Returns the probe that injects the plan's faults into this Cloud TPU; undefined if the plan has
+ * no fault for it.
+ */
 function probeOf(task: WorkerTask, now: () => number): WorkerProbe | undefined {
   const { probe, tpu, memory, layout, programs } = task;
   if (probe === undefined) return undefined;

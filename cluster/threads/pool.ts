@@ -101,7 +101,7 @@ class Threads implements ThreadPod, Crew {
   readonly #feeds: Feeds;
   /** The thread of each Cloud TPU, by number; undefined while the thread is being replaced. */
   readonly #workers: (WorkerLife | undefined)[];
-  /** Memory of which faults of the plan were injected; see `sharedLedger`. */
+  /** Shared memory that records which faults of the plan were injected; see `sharedLedger`. */
   readonly #ledger: SharedArrayBuffer;
   /** Indices of the faults that `onFault` has reported. */
   readonly #reported: Set<number> = new Set();
@@ -231,7 +231,10 @@ class Threads implements ThreadPod, Crew {
     };
   }
 
-  /** Returns the part of a task that injects the plan's faults into this Cloud TPU, if it has any. */
+  /**
+   * Returns the field `probe` of the task for a Cloud TPU's thread, with the plan's faults for that
+   * Cloud TPU. Returns an empty object if there are none.
+   */
   #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
     const { topology, faults: planned = [] } = this.#options;
     const faults = planned.flatMap((fault, index): Due[] =>

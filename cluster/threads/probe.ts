@@ -9,13 +9,13 @@ import type { StepOrder } from '../../src/pod/messages.ts';
 /** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
 export interface ProbeTask {
   readonly faults: readonly Due[];
-  /** Memory of the ledger of all faults of the plan; see `sharedLedger`. */
+  /** Shared memory that records which faults of the plan were injected; see `sharedLedger`. */
   readonly ledger: SharedArrayBuffer;
   /** True if the thread is the only one of its process, so that `kill` ends the process. */
   readonly ownsProcess: boolean;
 }
 
-/** Memory of a Cloud TPU, as faults reach it. */
+/** Memory of a Cloud TPU, and the places in it where a fault can flip a bit. */
 export interface ProbeMemory {
   readonly memory: WebAssembly.Memory;
   /** Byte address of the sum of a bucket of the program. */
@@ -30,8 +30,8 @@ export interface ProbeMemory {
 const evaluateProgram = 1;
 
 /**
- * Injects the faults of a plan into the thread of one Cloud TPU. It exists only if a plan has faults
- * for this Cloud TPU.
+ * Injects the faults of a plan into the thread of one Cloud TPU. A Cloud TPU for which the plan has
+ * no fault has no probe.
  */
 export class WorkerProbe {
   readonly #injector: Injector;
@@ -41,7 +41,10 @@ export class WorkerProbe {
   #order: StepOrder = { program: 0, step: 0, takeParameters: false };
   /** Buckets whose sums are complete in this step. */
   readonly #summed: number[] = [];
-  /** Straggling: factor on the time of every instruction, and when it ends. */
+  /**
+   * The `slow` fault under way: every instruction takes `factor` times as long, until `until`
+   * returns true. Undefined if no such fault is under way.
+   */
   #slow:
     | { readonly factor: number; readonly until: (step: number, nowMs: number) => boolean }
     | undefined;
@@ -55,15 +58,17 @@ export class WorkerProbe {
     this.#now = now;
   }
 
-  /** The clock of the Cloud TPU, in ms, with the jumps of the plan. */
+  /**
+   * Returns the time, in ms, on the clock of the Cloud TPU, including the clock jumps of the plan.
+   */
   readonly now = (): number => this.#now() + this.#clockMs;
 
-  /** The Cloud TPU loads its programs for a membership. */
+  /** Called when the Cloud TPU enters a membership. Injects the faults planned for this point. */
   loading(generation: number): void {
     this.#reach({ kind: 'membership', phase: 'loading', generation });
   }
 
-  /** A step begins. */
+  /** Called when a step begins. */
   begin(order: StepOrder): void {
     this.#order = order;
     this.#summed.length = 0;
@@ -71,7 +76,10 @@ export class WorkerProbe {
     if (order.program === evaluateProgram) this.#reach(this.#point('evaluate'));
   }
 
-  /** Returns the ports of a program of `buckets` buckets, with the faults of the plan. */
+  /**
+   * Wraps the ports of a program so that the plan's faults are injected during its steps. `buckets`
+   * is the number of buckets of the program.
+   */
   ports(ports: Ports, buckets: number): Ports {
     const { ici } = ports;
     return {
@@ -89,14 +97,18 @@ export class WorkerProbe {
       },
       enter: (phase) => {
         const name = at(phases, phase);
-        // A few updates come before the last sum. The phase begins when all gradients are summed.
+        // Some updates run before the last gradient is summed. For faults, the phase `update`
+        // begins when all gradients are summed.
         const isEarly = name === 'update' && this.#summed.length < buckets;
         if (name !== 'all-reduce' && !isEarly) this.#enter(name);
       },
     };
   }
 
-  /** Reports a hop; `bucket` counts the buckets of all programs. */
+  /**
+   * Called before each hop of an all-reduce. `bucket` is the number of the bucket, counted over all
+   * programs.
+   */
   readonly hop: OnHop = (bucket: number, phase: CollectivePhase, hop: number): void => {
     if (this.#order.program === evaluateProgram) return;
     this.#reach({ ...this.#point(phase), bucket, hop });
@@ -145,12 +157,15 @@ export class WorkerProbe {
         this.#flip(fault);
         break;
       default:
-        // The other kinds are injected elsewhere; `supported` refuses them for this ground.
+        // Faults of other kinds are not injected by the thread of a Cloud TPU.
         break;
     }
   }
 
-  /** A straggler waits after each instruction, in proportion to the time that it took. */
+  /**
+   * If a `slow` fault is under way, waits after an instruction, in proportion to the time that the
+   * instruction took.
+   */
   #dawdle(): void {
     if (this.#slow === undefined) return;
     const nowMs = this.#now();
@@ -188,7 +203,9 @@ function absoluteMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/** Returns the function that says whether a fault has ended. */
+/**
+ * Returns a function that is true once a fault is over that began at step `step` and time `nowMs`.
+ */
 function endOf(
   duration: Duration | undefined,
   step: number,
@@ -202,7 +219,7 @@ function endOf(
   return (_, currentMs) => currentMs >= endMs;
 }
 
-/** Blocks this thread. */
+/** Blocks this thread for `ms` ms. */
 function sleep(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

@@ -44,7 +44,9 @@ export interface AllReduceParts {
   readonly buckets: readonly BucketPlace[];
   /** Largest number of elements of a frame; `frameElementsMax` by default. */
   readonly frameElements?: number;
-  /** Called before each hop of each lane. Absent unless a fault plan breaks this Cloud TPU. */
+  /**
+   * Called before each hop of each lane. Set only if a fault plan has faults for this Cloud TPU.
+   */
   readonly onHop?: OnHop;
   /** Returns the time in ms from an arbitrary origin. */
   readonly now: () => number;

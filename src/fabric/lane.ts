@@ -46,14 +46,15 @@ export interface LaneParts {
    * links.
    */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
-  /** Called before each hop. Absent unless a fault plan breaks this Cloud TPU. */
+  /** Called before each hop. Set only if a fault plan has faults for this Cloud TPU. */
   readonly onHop?: OnHop;
 }
 
 /**
- * Receives the position of a hop: the index of its bucket, the name of its phase, and the index of
- * the hop in the phase, from 0. The phase `all-reduce` has the hops of both phases on the second
- * axis, one after another.
+ * Called with the position of a hop: the number of the bucket, the name of the phase, and the index
+ * of the hop in that phase, from 0. The name `all-reduce` covers two phases, the reduce-scatter and
+ * the all-gather on the second axis. Their hops are counted together. If a chunk is cut into
+ * pieces, each piece counts its hops from 0.
  */
 export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
 
