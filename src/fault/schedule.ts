@@ -1,5 +1,12 @@
 import { at } from '../numerics/assert.ts';
-import { type Chance, type DrawnKind, type Fault, type FaultPlan, type Grid, targetsOf } from './plan.ts';
+import {
+  type Chance,
+  type DrawnKind,
+  type Fault,
+  type FaultPlan,
+  type Grid,
+  targetsOf,
+} from './plan.ts';
 
 /** A fault that will be injected, with its origin. */
 export interface Scheduled {
