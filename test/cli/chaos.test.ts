@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -78,4 +78,16 @@ expect: { sometimes: [quarantine], goodput: ">=0.01" }`,
     expect(JSON.parse(stdout)).toMatchObject({ type: 'object', additionalProperties: false });
     expect(code).toBe(0);
   });
+});
+
+describe('the plans of the gallery', () => {
+  test.each(readdirSync('test/plans'))(
+    '%s holds',
+    async (name) => {
+      const { code, stdout } = await pod('chaos', 'run', join('test/plans', name));
+      expect(stdout).not.toContain('BROKEN');
+      expect(code).toBe(0);
+    },
+    90_000,
+  );
 });
