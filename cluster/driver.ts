@@ -25,8 +25,8 @@ export interface Crew {
   /** Logs a message that the master ignored, and the reason. */
   refused(message: FromWorker, reason: string): void;
   /**
-   * Ends every wait of a worker for a change of shared memory. Does nothing if the crew and its
-   * workers share no memory.
+   * Makes every worker that waits for a change of shared memory stop waiting. Does nothing if the
+   * crew and its workers share no memory.
    */
   abort(): void;
   /**

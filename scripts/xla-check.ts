@@ -181,8 +181,8 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
 
 /**
  * True if the program converts floats to their bits (`bitcast-convert`), and the difference is at
- * most `lastPlacesMax`. The results of such a program are integers, so the tolerance of floats does
- * not apply to them.
+ * most `lastPlacesMax` units in the last place. The results of such a program are integers, so the
+ * tolerance of floats does not apply to them.
  */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>

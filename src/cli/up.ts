@@ -145,7 +145,7 @@ const answerMsLimit = 60_000;
 
 /**
  * Waits until the master answers or the pod has ended. If neither happens within `answerMsLimit`
- * ms, returns an end with the code `worker-silent`; the pod keeps running.
+ * ms, returns a `PodEnd` with the code `worker-silent`, although the pod keeps running.
  */
 async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answers' | PodEnd> {
   const startMs = performance.now();

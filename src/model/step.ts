@@ -62,7 +62,7 @@ export interface StepProgram {
    * step) the state of the optimizer.
    */
   readonly parameters: readonly NamedLiteral[];
-  /** Number of parameters that are weights; the others are state of the optimizer. */
+  /** How many of the parameters are weights; the others are state of the optimizer. */
   readonly weights: number;
   /** Shapes of the arrays of the infeed. */
   readonly infeed: readonly ArrayShape[];
@@ -74,13 +74,13 @@ export interface StepProgram {
 }
 
 /**
- * Scalars that a training step sends to the host: mean loss over the global batch, number of
- * correct answers in the global batch, and learning rate of the update.
+ * Scalars that a training step sends to the host: mean loss over the global batch, how many answers
+ * in the global batch are correct, and learning rate of the update.
  */
 export const trainOutfeed = ['loss', 'correct', 'learningRate'] as const;
 /**
- * Scalars that an evaluation step sends to the host: number of correct answers, sum of losses, and
- * number of samples. Samples with the label −1 are ignored in all three.
+ * Scalars that an evaluation step sends to the host: how many answers are correct, the sum of
+ * losses, and how many samples there are. Samples with the label −1 are ignored in all three.
  */
 export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 
@@ -217,7 +217,10 @@ function sent(values: readonly HloInstruction[], token: HloInstruction): HloInst
   return named(outfeed(tuple(values), token), 'outfeed');
 }
 
-/** Builds the program. If `inPlace` is true, root element i replaces parameter i after a step. */
+/**
+ * Builds the program from its inputs and its root. If `inPlace` is true, root element i replaces
+ * parameter i after a step.
+ */
 function program(
   start: Start,
   root: readonly HloInstruction[],

@@ -5,8 +5,8 @@
  */
 
 /**
- * Index expression: constant + Σ coefficient · atom. The terms have a fixed order, and no
- * coefficient is 0, so equal sums have equal keys.
+ * Index expression: constant + Σ coefficient · atom. `key` is the text of the expression. Equal
+ * sums have equal keys, because the terms have a fixed order and no coefficient is 0.
  */
 export interface Affine {
   readonly constant: number;
