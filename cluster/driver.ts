@@ -92,9 +92,9 @@ export class Driver {
    */
   readonly #written: (SavedParameters | undefined)[];
   /**
-   * One entry for each program, by number: true if the program must copy its parameters again from
-   * the program `parametersFrom`, because they have changed there since the last copy. Not used for
-   * a program that has parameters of its own.
+   * One entry for each program, by number: true if the program must copy its parameters again,
+   * because they have changed since the last copy. `parametersFrom` names the program to copy from.
+   * Not used for a program that has parameters of its own.
    */
   readonly #stale: boolean[];
   #state: MasterState;

@@ -144,8 +144,8 @@ function checkReadBack(
 ): void {
   try {
     const read = parse(printed);
-    // Modules with equal texts are equal, so they are not evaluated. Evaluation is slow for a
-    // network.
+    // Modules with equal texts are equal. They are not evaluated, because the evaluation of a
+    // network is slow.
     const isSame =
       print(read) === print(module) || sameBits(resultsOf(read, inputs), resultsOf(module, inputs));
     if (isSame) count('texts printed by XLA, parsed by pod: the same bits');

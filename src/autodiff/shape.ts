@@ -70,8 +70,9 @@ export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Returns the cotangents of a pad's operands. The array receives the elements of `ct` at the places
- * of its own elements. The padding value receives the sum of `ct` over the padding.
+ * Returns the cotangents of a pad's operands. The cotangent of the array is `ct` at the places
+ * where the pad puts the elements of the array. The cotangent of the padding value is the sum of
+ * `ct` over the padding.
  */
 export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   return toOperands(

@@ -140,7 +140,7 @@ async function leaveRunning(
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 
-/** Longest time, in ms, until a started master must answer. */
+/** Longest time, in ms, that `pod up` waits for a master that it has started to answer. */
 const answerMsLimit = 60_000;
 
 /**

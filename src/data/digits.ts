@@ -70,8 +70,8 @@ const spread = {
   /** Largest sideways shift for each unit of height. */
   shear: 0.2,
   /**
-   * Largest coefficient of the bending field (the smooth shift of points that bends strokes), in
-   * pixels.
+   * Largest coefficient of the bending field, in pixels. The field shifts points, so that strokes
+   * bend.
    */
   bend: 2.6,
   /** Largest shift of one stroke relative to the other strokes of the digit. */
@@ -82,8 +82,8 @@ const spread = {
 } as const;
 
 /**
- * How many coefficients the bending field (the smooth shift of points that bends strokes) has along
- * each side.
+ * How many coefficients the bending field has along each side. The field shifts points, so that
+ * strokes bend.
  */
 const knots = 5;
 
@@ -163,8 +163,8 @@ function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
 }
 
 /**
- * Value at (u, v) in the unit square of the bending field, which shifts the points of strokes. It
- * is a quadratic B-spline, so strokes bend smoothly.
+ * Value of the bending field at the point (u, v) of the unit square. The field shifts the points of
+ * strokes. It is a quadratic B-spline, so strokes bend smoothly.
  */
 function field(values: Float64Array, u: number, v: number): number {
   const column = Math.min(Math.floor(u * (knots - 2)), knots - 3);

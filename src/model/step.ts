@@ -85,11 +85,11 @@ export const trainOutfeed = ['loss', 'correct', 'learningRate'] as const;
 export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 
 /**
- * Builds the program of a synchronous training step. An all-reduce sums gradients, loss and correct
- * answers over all replicas. The gradients are those of the mean loss over the global batch. The
- * root has the new weights, the new optimizer state and the token of the outfeed. The new weights
- * and the new state replace the old ones in place. {@link trainOutfeed} names the scalars of the
- * outfeed.
+ * Builds the program of a synchronous training step. An all-reduce sums three things over all
+ * replicas: gradients, loss, and how many answers are correct. The gradients are those of the mean
+ * loss over the global batch. The root has the new weights and the new optimizer state, which
+ * replace the old ones in place, and the token of the outfeed. {@link trainOutfeed} names the
+ * scalars of the outfeed.
  */
 export function trainStep(options: TrainOptions): StepProgram {
   const { optimizer } = options;
@@ -197,8 +197,8 @@ interface Reduced {
 
 /**
  * Builds the forward and backward pass, and the all-reduces over the replicas. Returns the
- * gradients of the mean loss over the global batch, the mean loss itself, and the number of correct
- * answers in the global batch.
+ * gradients of the mean loss over the global batch, the mean loss itself, and how many answers in
+ * the global batch are correct.
  */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);

@@ -30,8 +30,9 @@ export interface Variable extends Bounds {
   readonly kind: 'variable';
 }
 /**
- * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. Where `of` is negative
- * the value is arbitrary, and the generated code must not depend on it.
+ * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. If the sum `of` is
+ * negative, the value is arbitrary, and the result of the generated code must not depend on the
+ * value.
  */
 export interface Quotient extends Bounds {
   readonly kind: 'quotient';

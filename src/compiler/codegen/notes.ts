@@ -31,8 +31,8 @@ const smallWork = 16_384;
  */
 export class Notes {
   /**
-   * Index expressions that the code uses, by key. Sums inside quotients and clamped sums have
-   * entries of their own.
+   * Index expressions that the code uses, each under its `key` (its text). Sums inside quotients
+   * and clamped sums have entries of their own.
    */
   readonly uses: Map<string, Affine> = new Map();
   readonly guards: Guard[] = [];

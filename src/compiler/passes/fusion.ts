@@ -179,7 +179,10 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** Limits of a fused loop, so that the loop does not need too many locals and addresses. */
+/**
+ * Limits of a fused loop: how many instructions and how many operands it may have. They keep the
+ * numbers of locals and addresses small.
+ */
 const membersMax = 160;
 const operandsMax = 24;
 

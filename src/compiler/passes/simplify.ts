@@ -317,8 +317,8 @@ function idempotent(it: Binary): HloInstruction | undefined {
 }
 
 /**
- * Returns x if an operation is x ∘ n or n ∘ x with a constant n that leaves every x unchanged, such
- * as x · 1. Otherwise returns undefined.
+ * Returns x if the operation `it` is x ∘ n or n ∘ x, and n is a constant that leaves every x
+ * unchanged, such as x · 1. Otherwise returns undefined.
  */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
@@ -333,8 +333,8 @@ function withNeutral(it: Binary): HloInstruction | undefined {
 const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
 
 /**
- * Returns the constant n for which x ∘ n is x to the bit, for every x. Returns undefined if the
- * opcode has no such constant.
+ * Returns the constant n for which x ∘ n is x to the bit, for every x, where ∘ is the operation of
+ * `opcode`. Returns undefined if there is no such constant.
  */
 function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   const float = type === 'f32';
