@@ -8,7 +8,7 @@ import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
 /**
- * Number of products in one tile of a sum: the products that one column of the MXU adds before the
+ * How many products one tile of a sum has. One column of the MXU adds these products before the
  * result enters the accumulators.
  */
 const tileDepth = tpuV2.mxuSide;

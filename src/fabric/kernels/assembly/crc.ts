@@ -89,9 +89,10 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Folds the last three lanes of the ring into the bytes of the message 34 and 48 bytes further on.
- * Does not change those bytes, but the ring's bytes from 5869 bytes before them, because {@link
- * finish} xors each byte of the message with that byte of the ring.
+ * Folds the last three lanes of the ring into the bytes of the message that are 34 and 48 bytes
+ * further on. The message itself is not changed. Instead the function xors the lanes into the
+ * ring's bytes from 5869 bytes before those bytes, because {@link finish} xors each byte of the
+ * message with that byte of the ring.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
