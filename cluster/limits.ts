@@ -1,4 +1,4 @@
-import type { MasterOptions } from '../src/pod/master.ts';
+import type { MasterOptions } from '../src/pod/master/options.ts';
 import type { PodOptions } from '../src/pod/pod.ts';
 
 /**

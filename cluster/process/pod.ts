@@ -7,7 +7,8 @@ import {
 } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
+import { isVacant } from '../../src/pod/master/master.ts';
+import type { MasterOptions } from '../../src/pod/master/options.ts';
 import type { Failure, FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver, messageOf, nameOf, namesOf } from '../driver.ts';
@@ -350,7 +351,7 @@ class Processes implements ProcessPod, Crew {
    */
   #awaitsReturns(): boolean {
     const isNew = performance.now() - this.#openedMs < returnMs;
-    return isNew && this.#options.start?.isEstablished === true;
+    return isNew && this.#options.start?.mustKeepParameters === true;
   }
 
   /** Gives a process Cloud TPU `tpu` and sends it the executables and the assignment. */

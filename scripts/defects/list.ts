@@ -51,7 +51,7 @@ export const defects: readonly Defect[] = [
   {
     name: 'master: message of an older membership',
     guarantee: 'No message of an older membership is heard.',
-    file: 'src/pod/master.ts',
+    file: 'src/pod/master/master.ts',
     from: '  if (message.generation !== state.generation) {\n',
     to: '  if (message.generation > state.generation) {\n',
     test: 'test/pod/master.test.ts',
@@ -60,7 +60,7 @@ export const defects: readonly Defect[] = [
   {
     name: 'master: digests differ',
     guarantee: 'A step counts when every Cloud TPU has reported the same digest of its weights.',
-    file: 'src/pod/master.ts',
+    file: 'src/pod/master/stepping.ts',
     from: 'if (reports.some((other) => other.digest !== digest)) {',
     to: 'if (reports.every((other) => other.digest !== digest)) {',
     test: 'test/pod/master.test.ts',
@@ -69,7 +69,7 @@ export const defects: readonly Defect[] = [
   {
     name: 'master: a newer one leads',
     guarantee: 'A master that hears of a newer membership ends.',
-    file: 'src/pod/master.ts',
+    file: 'src/pod/master/master.ts',
     from: 'if (message.generation > state.generation) return supersede(state, message);',
     to: 'if (message.generation > 2 ** 40) return supersede(state, message);',
     test: 'test/pod/master.test.ts',

@@ -7,7 +7,7 @@ import {
 } from '../../cluster/threads/pool.ts';
 import { openDataset } from '../../src/data/open.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import type { Note } from '../../src/pod/master.ts';
+import type { Note } from '../../src/pod/master/action.ts';
 import { bytesOf } from '../chip/bench-tpu.ts';
 import { requireCompiled } from './compiled.ts';
 import { learning, showing, weightCount } from './programs.ts';

@@ -1,18 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  initialMaster,
-  isOver,
-  isVacant,
-  type MasterAction,
-  type MasterEvent,
-  type MasterOptions,
-  type MasterStart,
-  type MasterState,
-  master,
-  type RecoveryPolicy,
-  silenceLimit,
-} from '../../src/pod/master.ts';
+import type { MasterAction } from '../../src/pod/master/action.ts';
+import type { MasterEvent } from '../../src/pod/master/event.ts';
+import { silenceLimit } from '../../src/pod/master/failure-detector.ts';
+import { isOver, isVacant, master } from '../../src/pod/master/master.ts';
+import type { MasterOptions, RecoveryPolicy } from '../../src/pod/master/options.ts';
+import { initialMaster, type MasterStart, type MasterState } from '../../src/pod/master/state.ts';
 import type { FromWorker, StepOrder } from '../../src/pod/messages.ts';
 
 const digest = '00112233445566aa';
@@ -27,7 +20,7 @@ const options = (tpus: number, policy: RecoveryPolicy = 'none'): MasterOptions =
   recovery: { policy, graceMsLimit: 3000, lossesPerStepMax: 2, lossesPerMinuteMax: 4 },
 });
 
-const anew: MasterStart = { generation: 0, steps: [0], digests: [null], isEstablished: false };
+const anew: MasterStart = { generation: 0, steps: [0], digests: [null], mustKeepParameters: false };
 
 /** Drives a master state machine and records all its actions. */
 class Driver {
@@ -518,7 +511,13 @@ test('a step is ordered, reported by every worker, and committed', () => {
 });
 
 describe('a master that continues a run of an ended master', () => {
-  const options = { ...anew, generation: 6, steps: [5], digests: [digest], isEstablished: true };
+  const options = {
+    ...anew,
+    generation: 6,
+    steps: [5],
+    digests: [digest],
+    mustKeepParameters: true,
+  };
   const join = (driver: Driver, steps: readonly (number | null)[]): void => {
     steps.forEach((count, tpu) => {
       driver.tell({ kind: 'joined', tpu, generation: 6, steps: count === null ? null : [count] });

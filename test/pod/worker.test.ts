@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { initialMaster, type MasterState, master } from '../../src/pod/master.ts';
+import { master } from '../../src/pod/master/master.ts';
+import { initialMaster, type MasterState } from '../../src/pod/master/state.ts';
 import {
   checkFromWorker,
   checkToWorker,
