@@ -5,12 +5,11 @@ import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
-import type { MasterOptions } from '../../src/pod/master/options.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, codeOf, Driver, messageOf, namesOf } from '../driver.ts';
+import { type Crew, codeOf, Driver, messageOf } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
-import { commonMasterOptions } from '../limits.ts';
+import { type CrewTimes, masterOptions } from '../master-options.ts';
 import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
@@ -64,16 +63,15 @@ const samplePeriodMs = 100;
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limit in ms for all threads to start. The master's limit between two workers that join
- * (`quietMsLimit`) has the same value and so no effect, because all threads start together.
+ * All threads start together. So `quietMsLimit`, the limit between two workers that join, has the
+ * same value as the limit for all to start, and no effect of its own.
  */
-const startMsLimit = 60_000;
-
-function masterOptions(options: PodOptions): MasterOptions {
-  const common = commonMasterOptions(options, { graceMsLimit: 10_000, samplePeriodMs });
-  const names = namesOf(options.topology);
-  return { ...common, names, startMsLimit, quietMsLimit: startMsLimit };
-}
+const times: CrewTimes = {
+  startMsLimit: 60_000,
+  quietMsLimit: 60_000,
+  graceMsLimit: 10_000,
+  samplePeriodMs,
+};
 
 /** The thread of a Cloud TPU and the port for messages to and from it. */
 interface WorkerLife {
@@ -130,7 +128,7 @@ class Threads implements ThreadPod, Crew {
     this.#lives = layout.tpus.map(() => 0);
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
-    this.#driver = new Driver(options, masterOptions(options), this);
+    this.#driver = new Driver(options, masterOptions(options, times), this);
     const failed = (error: unknown): void => {
       this.#driver.serviceFailed('the data loader', error);
     };

@@ -2,6 +2,7 @@ import { at } from '../../numerics/assert.ts';
 import type { ErrorCode } from '../../numerics/error.ts';
 import type { FromWorker, StepOrder, StepReport } from '../messages.ts';
 import type { MasterEvent } from './event.ts';
+import { type Invariant, isCount, ofEachMember } from './invariant.ts';
 import { errorCodeOf, lose } from './losses.ts';
 import { beginMembership } from './membership.ts';
 import type { Agreement, MasterState } from './state.ts';
@@ -125,3 +126,24 @@ function withDigest(
 ): Agreement['digests'] {
   return digests.map((before, i) => (i === program ? digest : before));
 }
+
+/** What always holds of the agreement, and of the faults that are counted. */
+export const agreementInvariants: readonly Invariant[] = [
+  {
+    statement: 'each program has a digest, or null',
+    holds: ({ agreement, options }) => agreement.digests.length === options.copiesParameters.length,
+  },
+  {
+    statement: 'a step without a majority is committed already, or is the next to be committed',
+    holds: ({ agreement: { stepWithoutMajority: order }, committed }) =>
+      order === null || order.step <= (committed[order.program] ?? -1),
+  },
+  ofEachMember(
+    `a Cloud TPU is replaced at suspicion ${suspicionsMax}`,
+    ({ suspicions }) => isCount(suspicions) && suspicions < suspicionsMax,
+  ),
+  ofEachMember(
+    'an absent Cloud TPU is not suspected',
+    ({ status, suspicions }) => status !== 'absent' || suspicions === 0,
+  ),
+];

@@ -1,5 +1,6 @@
 import { at } from '../../numerics/assert.ts';
 import type { MasterEvent } from './event.ts';
+import { type Invariant, ofEachMember } from './invariant.ts';
 import type { FailureDetector, MasterState, Member } from './state.ts';
 
 /** A Cloud TPU that has been silent for longer than its limit. Times are in ms. */
@@ -98,3 +99,16 @@ const silenceDecay = 0.97;
  * for heartbeats between steps.
  */
 export const untimedFactor = 8;
+
+/** What always holds of the failure detector. */
+export const detectorInvariants: readonly Invariant[] = [
+  {
+    statement: 'the longest silence is a time',
+    holds: ({ detector }) => isTime(detector.longestSilenceMs),
+  },
+  ofEachMember('the silence of each Cloud TPU is a time', ({ silentMs }) => isTime(silentMs)),
+];
+
+function isTime(ms: number): boolean {
+  return Number.isFinite(ms) && ms >= 0;
+}

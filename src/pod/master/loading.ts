@@ -1,6 +1,7 @@
 import { assert, at } from '../../numerics/assert.ts';
 import type { FromWorker } from '../messages.ts';
 import type { MasterAction } from './action.ts';
+import { type Invariant, ofEachMember } from './invariant.ts';
 import { beginMembership } from './membership.ts';
 import { type MasterState, toPhase, withMember } from './state.ts';
 import { proceed } from './stepping.ts';
@@ -135,3 +136,40 @@ export function onRestored(
   if (!next.members.every((member) => member.hasParameters)) return { state: next, actions };
   return andThen({ state: next, actions }, (it) => proceed(it, now));
 }
+
+/** What always holds of the parameters. */
+export const loadingInvariants: readonly Invariant[] = [
+  {
+    statement: 'after the first loading, the parameters must be kept',
+    holds: ({ phase: { kind }, mustKeepParameters }) =>
+      mustKeepParameters || kind === 'joining' || kind === 'loading',
+  },
+  {
+    statement: 'the phase `loading` lasts until all Cloud TPUs are ready, and no longer',
+    holds: ({ phase, members }) =>
+      phase.kind !== 'loading' || members.some(({ status }) => status === 'busy'),
+  },
+  {
+    statement: 'parameters are copied from a Cloud TPU that has them, or come from a rollback',
+    holds: ({ phase, members, generation, rolledBackGeneration }) =>
+      phase.kind !== 'restoring' ||
+      rolledBackGeneration === generation ||
+      members.some(({ hasParameters }) => hasParameters),
+  },
+  ofEachMember(
+    'in the phase `restoring`, the Cloud TPUs without parameters are busy, and no others',
+    ({ status, hasParameters }, { phase }) =>
+      phase.kind !== 'restoring' || hasParameters === (status === 'ready'),
+  ),
+  {
+    statement:
+      'the phase `restoring` lasts until all Cloud TPUs have the parameters, and no longer',
+    holds: ({ phase, members }) =>
+      phase.kind !== 'restoring' || members.some(({ hasParameters }) => !hasParameters),
+  },
+  ofEachMember(
+    'every Cloud TPU has the parameters when steps run',
+    ({ hasParameters }, { phase: { kind } }) =>
+      hasParameters || (kind !== 'ready' && kind !== 'stepping'),
+  ),
+];

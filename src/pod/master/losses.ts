@@ -3,6 +3,7 @@ import { type ErrorCode, errorCodes } from '../../numerics/error.ts';
 import type { FromWorker } from '../messages.ts';
 import type { MasterAction } from './action.ts';
 import type { MasterEvent } from './event.ts';
+import { type Invariant, isCount, ofEachMember } from './invariant.ts';
 import { beginMembership } from './membership.ts';
 import { absentMember, type MasterState, type Member } from './state.ts';
 import { andThen, fail, type Transition } from './transition.ts';
@@ -110,3 +111,14 @@ function withoutLost(state: MasterState, losses: readonly Loss[], now: number): 
 function recent(lossesMs: readonly number[], now: number): readonly number[] {
   return lossesMs.filter((lossMs) => lossMs > now - 60_000);
 }
+
+/** What always holds of the losses that are counted. */
+export const lossInvariants: readonly Invariant[] = [
+  ofEachMember(
+    'no Cloud TPU was lost more often than a run survives',
+    ({ lossesThisStep, lossesMs }, { options: { recovery } }) =>
+      isCount(lossesThisStep) &&
+      lossesThisStep <= recovery.lossesPerStepMax &&
+      lossesMs.length <= recovery.lossesPerMinuteMax,
+  ),
+];

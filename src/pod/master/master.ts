@@ -1,35 +1,25 @@
-import { at, unreachable } from '../../numerics/assert.ts';
+import { at, broken, unreachable } from '../../numerics/assert.ts';
 import type { FromWorker } from '../messages.ts';
-import { onAccused, onWritten } from './agreement.ts';
+import { agreementInvariants, onAccused, onWritten } from './agreement.ts';
 import { onSample } from './deadlines.ts';
 import type { MasterEvent } from './event.ts';
+import { detectorInvariants } from './failure-detector.ts';
+import type { Invariant } from './invariant.ts';
 import { onAborted, onJoined } from './joining.ts';
-import { onReady, onRestored, onRolledBack } from './loading.ts';
-import { errorCodeOf, onExited, onFailed } from './losses.ts';
+import { loadingInvariants, onReady, onRestored, onRolledBack } from './loading.ts';
+import { errorCodeOf, lossInvariants, onExited, onFailed } from './losses.ts';
+import { membershipInvariants } from './membership.ts';
 import type { MasterState } from './state.ts';
-import { onBeginStep, onStepDone } from './stepping.ts';
+import { onBeginStep, onStepDone, steppingInvariants } from './stepping.ts';
 import { broadcast, fail, refuse, type Transition, unchanged } from './transition.ts';
 import { nameOf } from './wording.ts';
 
 /** Handles `event` at time `now` (ms). Ignores every event once the run has ended. */
 export function master(state: MasterState, event: MasterEvent, now: number): Transition {
   if (isOver(state)) return unchanged(state);
-  return handle(state, event, now);
-}
-
-/** True if the run has ended, in success or failure. */
-export function isOver(state: MasterState): boolean {
-  return state.phase.kind === 'done' || state.phase.kind === 'failed';
-}
-
-/**
- * Returns true if a new worker may join for Cloud TPU `tpu`: no worker has joined for this Cloud
- * TPU, and the worker of another Cloud TPU was not asked to host it. A new worker that finds no
- * vacant Cloud TPU waits as a spare for the next loss.
- */
-export function isVacant({ members }: MasterState, tpu: number): boolean {
-  const { status, host } = at(members, tpu);
-  return status === 'absent' && host === null;
+  const transition = handle(state, event, now);
+  checkInvariants(transition.state);
+  return transition;
 }
 
 function handle(state: MasterState, event: MasterEvent, now: number): Transition {
@@ -89,4 +79,44 @@ function onMessage(state: MasterState, message: FromWorker, now: number): Transi
 function supersede(state: MasterState, { tpu, generation }: FromWorker): Transition {
   const found = `${nameOf(state, tpu)} is in generation ${generation}, this master in ${state.generation}`;
   return fail(state, 'superseded', `${found}: a newer master leads the run`);
+}
+
+/** True if the run has ended, in success or failure. */
+export function isOver(state: MasterState): boolean {
+  return state.phase.kind === 'done' || state.phase.kind === 'failed';
+}
+
+/**
+ * Returns true if a new worker may join for Cloud TPU `tpu`: no worker has joined for this Cloud
+ * TPU, and the worker of another Cloud TPU was not asked to host it. A new worker that finds no
+ * vacant Cloud TPU waits as a spare for the next loss.
+ */
+export function isVacant({ members }: MasterState, tpu: number): boolean {
+  const { status, host } = at(members, tpu);
+  return status === 'absent' && host === null;
+}
+
+/** All that holds after every event, until the run has ended, by the part that keeps it. */
+export const masterInvariants: readonly Invariant[] = [
+  ...membershipInvariants,
+  ...loadingInvariants,
+  ...steppingInvariants,
+  ...agreementInvariants,
+  ...lossInvariants,
+  ...detectorInvariants,
+];
+
+/**
+ * Throws an AssertionError if an invariant does not hold. An ended run is not checked: a failure
+ * can end the run in the middle of a change, and nothing reads the state any more.
+ */
+export function checkInvariants(state: MasterState): void {
+  if (isOver(state)) return;
+  const violated = masterInvariants.find((invariant) => !invariant.holds(state));
+  if (violated === undefined) return;
+  const { generation, phase, members } = state;
+  const statuses = members.map(({ status }) => status).join(', ');
+  broken(
+    `does not hold in generation ${generation}, phase ${phase.kind} (${statuses}): ${violated.statement}`,
+  );
 }

@@ -3,6 +3,7 @@ import type { FromWorker, StepOrder, StepReport, ToWorker } from '../messages.ts
 import type { MasterAction } from './action.ts';
 import { agreed, onMismatch } from './agreement.ts';
 import { afterCommit } from './failure-detector.ts';
+import { type Invariant, isCount, ofEachMember } from './invariant.ts';
 import { type MasterState, toPhase, withMember } from './state.ts';
 import { andThen, broadcast, fail, refuse, type Transition, unchanged } from './transition.ts';
 import { noteOf, stepName } from './wording.ts';
@@ -130,4 +131,69 @@ function repeated(state: MasterState, order: StepOrder, digest: string, now: num
 
 function withCount(counts: readonly number[], program: number, count: number): readonly number[] {
   return counts.map((before, i) => (i === program ? count : before));
+}
+
+/** What always holds of the steps. */
+export const steppingInvariants: readonly Invariant[] = [
+  {
+    statement: 'the steps of each program are committed, or behind the committed ones',
+    holds: ({ steps, committed, options }) =>
+      steps.length === options.copiesParameters.length &&
+      committed.length === steps.length &&
+      steps.every((count, i) => isCount(count) && count <= at(committed, i)),
+  },
+  {
+    statement: 'a requested step follows the last commit of its program',
+    holds: ({ pending, committed }) =>
+      pending === null || pending.step === committed[pending.program],
+  },
+  {
+    statement: 'in the phase `ready`, no step is requested, behind, or in recovery',
+    holds: (state) =>
+      state.phase.kind !== 'ready' ||
+      (state.pending === null && !isBehind(state) && state.recoveringSinceMs === null),
+  },
+  {
+    statement: 'the running step is the next of its program',
+    holds: ({ phase, steps }) =>
+      phase.kind !== 'stepping' || phase.order.step === steps[phase.order.program],
+  },
+  {
+    statement: 'the requested step runs once no committed step must run again, and not before',
+    holds: (state) => state.phase.kind !== 'stepping' || isRightToRun(state, state.phase.order),
+  },
+  {
+    statement: 'a step ends when every Cloud TPU has reported',
+    holds: ({ phase, members }) =>
+      phase.kind !== 'stepping' || members.some(({ report }) => report === null),
+  },
+  ofEachMember(
+    'in a step, the Cloud TPUs that are ready have reported, and no others',
+    ({ status, report }, { phase }) =>
+      phase.kind !== 'stepping' || (report !== null) === (status === 'ready'),
+  ),
+  ofEachMember(
+    'a report in a step is of this step, and of its own Cloud TPU',
+    ({ report }, { phase }, tpu) =>
+      phase.kind !== 'stepping' || report === null || isOf(report, phase.order, tpu),
+  ),
+  ofEachMember(
+    'a new membership has no reports of an older one',
+    ({ report }, { phase: { kind } }) => report === null || kind === 'stepping' || kind === 'ready',
+  ),
+];
+
+/** True if committed steps must run again after a rollback. */
+function isBehind({ steps, committed }: MasterState): boolean {
+  return steps.some((count, i) => count < at(committed, i));
+}
+
+function isRightToRun(state: MasterState, { program, step }: StepOrder): boolean {
+  const { pending, committed, recoveringSinceMs } = state;
+  if (isBehind(state)) return step < at(committed, program);
+  return pending?.program === program && pending.step === step && recoveringSinceMs === null;
+}
+
+function isOf(report: StepReport, { program, step }: StepOrder, tpu: number): boolean {
+  return report.program === program && report.step === step && report.tpu === tpu;
 }
