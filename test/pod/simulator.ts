@@ -7,7 +7,7 @@ import type { MasterOptions, RecoveryPolicy } from '../../src/pod/master/options
 import { initialMaster, type MasterState } from '../../src/pod/master/state.ts';
 import type { FromWorker, StepOrder, ToWorker } from '../../src/pod/messages.ts';
 import {
-  holds,
+  hasParametersAfter,
   initialWorker,
   type WorkerEvent,
   type WorkerState,
@@ -966,7 +966,7 @@ class Simulation {
     for (const life of lives) {
       if (!life || !isAlive(life) || life.boss?.state !== state) continue;
       const { steps, keepsBefore } = life.state;
-      if (!holds(steps, state.steps, copiesParameters, keepsBefore)) continue;
+      if (!hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore)) continue;
       this.#wrongs.push(`all goes back from ${state.steps}, and ${life.tpu} has ${steps}`);
     }
   }

@@ -20,7 +20,7 @@ function isOverdue(state: MasterState, member: Member, now: number): boolean {
   // This master continues the run of an earlier master. All workers may have ended with the earlier
   // master, so the workers get more time to join than a single replacement.
   if (state.mustKeepParameters) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
-  const isQuiet = state.joinedMs !== null && now - state.joinedMs > quietMsLimit;
+  const isQuiet = state.lastJoinedMs !== null && now - state.lastJoinedMs > quietMsLimit;
   return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);
 }
 

@@ -3,7 +3,7 @@ import type { MasterEvent } from './event.ts';
 import { type Invariant, ofEachMember } from './invariant.ts';
 import type { FailureDetector, MasterState, Member } from './state.ts';
 
-/** A Cloud TPU that has been silent for longer than its limit. Times are in ms. */
+/** Silence of a Cloud TPU so far, and the longest that is allowed to it now. Times are in ms. */
 export interface Silence {
   readonly tpu: number;
   readonly silentMs: number;

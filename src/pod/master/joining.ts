@@ -1,6 +1,6 @@
 import { at } from '../../numerics/assert.ts';
 import type { FromWorker } from '../messages.ts';
-import { holds } from '../worker.ts';
+import { hasParametersAfter } from '../worker.ts';
 import type { MasterAction } from './action.ts';
 import { loadIfAllPresent } from './loading.ts';
 import { keepsParameters } from './membership.ts';
@@ -28,7 +28,8 @@ export function onJoined(
   // run again after a rollback.
   const keepsBefore = state.steps.every((count, i) => count === state.committed[i]);
   const hasParameters =
-    keepsParameters(recovery) && holds(steps, state.steps, copiesParameters, keepsBefore);
+    keepsParameters(recovery) &&
+    hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore);
   const status = steps === null ? 'present' : 'leaving';
   const { awaitsFirstWorker, host } = at(state.members, tpu);
   const here = withMember(state, tpu, {
@@ -37,7 +38,7 @@ export function onJoined(
     silentMs: 0,
     awaitsFirstWorker: false,
   });
-  const joined: MasterState = host === null ? { ...here, joinedMs: now } : here;
+  const joined: MasterState = host === null ? { ...here, lastJoinedMs: now } : here;
   const actions: MasterAction[] =
     steps === null ? [] : [sendTo(tpu, { kind: 'abort', generation: state.generation })];
   if (state.recoveringSinceMs !== null && !awaitsFirstWorker) {

@@ -56,7 +56,7 @@ export interface MasterState {
    * Time, in ms, at which a worker last joined; null before the first worker joins. A worker that
    * joins to host a second Cloud TPU does not count.
    */
-  readonly joinedMs: number | null;
+  readonly lastJoinedMs: number | null;
   readonly agreement: Agreement;
   readonly detector: FailureDetector;
 }
@@ -182,7 +182,7 @@ export function initialMaster(
     mustKeepParameters: start.mustKeepParameters,
     recoveringSinceMs: null,
     rolledBackGeneration: 0,
-    joinedMs: null,
+    lastJoinedMs: null,
     agreement: { digests, stepWithoutMajority: null },
     detector: { sampledMs: now, longestSilenceMs: 0, hasTimedStep: false },
   };

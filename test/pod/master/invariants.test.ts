@@ -194,6 +194,26 @@ describe('invariants of the state of the master', () => {
     expect(() => checkInvariants(state)).not.toThrow();
   });
 
+  test('hold while a worker hosts a second Cloud TPU, before it has joined for it and after', () => {
+    const driver = joining();
+    for (const tpu of [0, 2]) driver.tell({ kind: 'aborted', tpu, generation: 2 });
+    driver.now = 3001;
+    driver.give({ kind: 'sample', progress: [0, 0, 0] });
+    expect(driver.state.members[1]).toMatchObject({ status: 'absent', host: 2 });
+    expect(() => checkInvariants(driver.state)).not.toThrow();
+    driver.tell({ kind: 'joined', tpu: 1, generation: 0, steps: null });
+    expect(driver.state.members[1]).toMatchObject({ status: 'busy', host: 2 });
+    expect(() => checkInvariants(driver.state)).not.toThrow();
+  });
+
+  test('hold at their limits', () => {
+    const atLimits = [
+      changeTpu('ready', 0, { lossesThisStep: 2, lossesMs: [0, 1, 2, 3], suspicions: 1 }),
+      change('joining', { agreement: { digests: [digest], stepWithoutMajority: order(1) } }),
+    ];
+    for (const state of atLimits) expect(() => checkInvariants(state)).not.toThrow();
+  });
+
   test('each have a planted violation', () => {
     const statements = masterInvariants.map(({ statement }) => statement);
     expect(Object.keys(violations).sort()).toEqual(statements.sort());
