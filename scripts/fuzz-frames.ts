@@ -38,7 +38,9 @@ import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
-  /** Number of inputs, by name of the target, then by outcome. */
+  /**
+   * `counts[target][outcome]`: how many inputs to this part of the network code had this outcome.
+   */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Number of inputs that went over real sockets. */
   readonly overSockets: number;
@@ -60,7 +62,7 @@ type Counts = Record<string, Record<string, number>>;
 type Target = (random: Random) => string;
 
 const token = new Token(Buffer.from('a token for fuzzing only'));
-/** Interval of inputs over a real socket: one for every 100 inputs to the targets. */
+/** After this many inputs to the targets, one input goes over a real socket. */
 const socketEvery = 100;
 const generation = 3;
 const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
@@ -158,8 +160,9 @@ async function makePlace() {
     honest,
     newPump,
     /**
-     * Sends one broken frame to a random socket of the master or worker. Waits for the end of an
-     * earlier attack only if 32 or more connections are open.
+     * Sends one broken frame to a random socket of the master or worker. Does not wait for the end
+     * of the attack, unless 32 or more connections are open: then waits until one of them has
+     * ended.
      */
     async throwAt(random: Random): Promise<void> {
       const which = Math.floor(random() * 4);
@@ -190,8 +193,8 @@ async function makePlace() {
 }
 
 /**
- * Returns a function that makes new pumps. A pump moves the frames of a process between its memory
- * and its sockets. All pumps of the function use the same memory.
+ * Returns a function that makes pumps, all with the same memory. A pump moves frames between the
+ * memory and the sockets of a process.
  */
 function pumpMaker(hosting: Hosting): () => Pump {
   const layout = layOutPump(hosting, sizes, 0);
@@ -325,9 +328,9 @@ function tensorFrames(newPump: () => Pump): Target {
 }
 
 /**
- * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory.
- * Each reader first gets an offer of a segment of shared memory, so that the worker maps the
- * segment. All payloads are zeros.
+ * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory. The
+ * first frame on each connection offers a segment of shared memory, which the worker maps. All
+ * payloads are zeros.
  */
 function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   return frames(

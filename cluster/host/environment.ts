@@ -5,8 +5,8 @@ import { quote } from '../../src/numerics/quote.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Default limit on the length of a text in an environment variable, in characters. The path of a
- * file fits.
+ * Default limit on the length of a text in an environment variable, in characters. Long enough for
+ * the path of a file.
  */
 const textLengthMax = 4096;
 
@@ -43,8 +43,8 @@ export function wholeUnlessEmpty(
 }
 
 /**
- * Returns the word in an environment variable, which must be one of `words`. Returns undefined if
- * the variable is not set.
+ * Returns the value of an environment variable whose only valid values are `words`. Returns
+ * undefined if the variable is not set.
  *
  * @throws PodError `bad-config`, which names the variable, if the value is any other word.
  */

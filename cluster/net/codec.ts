@@ -4,14 +4,14 @@ import type { Refusal } from './frame.ts';
 /** Largest control message, in bytes. */
 export const messageBytesMax: number = 2 ** 20;
 /**
- * Limits of a control message: deepest nesting of its values (`depthMax`), and largest number of
- * values at all depths together (`valuesMax`).
+ * Limits of a control message: `depthMax` is the deepest nesting of its values, and `valuesMax` is
+ * the largest number of values, at all depths together.
  */
 const depthMax = 16;
 const valuesMax = 65536;
 
-// msgpackr can add records and extension types of its own to msgpack. They are switched off, so
-// that a message consists only of the values that its schema describes.
+// By default msgpackr extends msgpack with records and types of its own. The options switch these
+// extensions off, so that a message consists only of values that its schema describes.
 const packr = new Packr({ useRecords: false, moreTypes: false, structuredClone: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
 
@@ -27,9 +27,9 @@ export type Decoded =
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /**
- * Decodes one msgpack value. A scan comes before the decoder. The scan refuses extension types,
- * lengths beyond the end of the message, deep nesting, too many values, and bytes after the value.
- * So a message that claims a large length cannot make the decoder allocate memory for it.
+ * Decodes one msgpack value. First scans the bytes, and refuses extension types, lengths beyond the
+ * end of the message, deep nesting, too many values, and bytes after the value. So a message that
+ * claims a large length cannot make the decoder allocate memory for it.
  */
 export function decodeMessage(bytes: Buffer): Decoded {
   const wrong = findWrong(bytes);
@@ -48,7 +48,7 @@ function refuse(why: string): Decoded {
 /** Returns the reason why `bytes` are not one plain msgpack value, or undefined if they are. */
 function findWrong(bytes: Buffer): string | undefined {
   if (bytes.length > messageBytesMax) return `${bytes.length} bytes, at most ${messageBytesMax}`;
-  /** Number of values that must still be read, indexed by depth of nesting. */
+  /** pending[d]: how many values at nesting depth d must still be read. */
   const pending: number[] = [1];
   let at = 0;
   let values = 0;
@@ -75,16 +75,16 @@ function findWrong(bytes: Buffer): string | undefined {
 
 interface Item {
   /**
-   * Offset of the first byte after the value. If the value is an array or a map, its children start
-   * at this offset.
+   * Offset of the first byte after the value. For an array or a map: offset of the first child,
+   * directly after the header of the array or map.
    */
   readonly end: number;
   readonly children: number;
 }
 
 /**
- * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. Returns
- * the reason if the value cannot be read: its bytes are cut off, or it has an extension type.
+ * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. If the
+ * value is cut off or has an extension type, returns this reason instead.
  */
 function readItem(bytes: Buffer, at: number): Item | string {
   const type = bytes[at];

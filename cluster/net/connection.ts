@@ -7,8 +7,8 @@ import type { Wire } from './wire.ts';
 
 export interface ConnectionEvents {
   /**
-   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames.
-   * A refusal in place of a sink closes the connection.
+   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames,
+   * or a refusal, which closes the connection.
    */
   open(hello: Hello): FrameSink | Refusal;
   /**
@@ -19,9 +19,9 @@ export interface ConnectionEvents {
 }
 
 /**
- * Connection that carries frames. Frames of the handshake come first. All later frames go to the
- * sink that `ConnectionEvents.open` returns. The first invalid frame closes the connection, and the
- * peer receives the reason.
+ * Connection that carries frames. The first frames belong to the handshake. All later frames go to
+ * the sink that `ConnectionEvents.open` returns. The first invalid frame closes the connection, and
+ * the peer receives the reason.
  */
 export class Connection implements FrameSink {
   readonly reader: FrameReader;
@@ -66,17 +66,16 @@ export class Connection implements FrameSink {
     return this.#sink.checksum?.(payload, bytes);
   }
 
-  /**
-   * Processes bytes of the stream: `piece`, of any length, continues the bytes of the previous
-   * calls.
-   */
+  /** Processes the next bytes of the stream. `piece` may have any length. */
   push(piece: Uint8Array): void {
     if (this.#isClosed) return;
     const refusal = this.reader.push(piece);
     if (refusal) this.refuse(refusal);
   }
 
-  /** Processes `count` bytes that the caller has read into the memory of `reader.room()`. */
+  /**
+   * Processes `count` bytes that the caller has written to the memory returned by `reader.room()`.
+   */
   took(count: number): void {
     if (this.#isClosed) return;
     const refusal = this.reader.took(count);

@@ -16,15 +16,15 @@ export interface LocalWorkersOptions {
   /** Environment variables for the workers' processes. */
   readonly env: NodeJS.ProcessEnv;
   /**
-   * Called when the process of a Cloud TPU has died. Returns true if the pod handles the loss and
-   * itself calls `replace` for a new process. Returns false if LocalWorkers must start a new
+   * Called when the process of Cloud TPU `tpu` has died. Returns true if the pod handles the loss
+   * and itself calls `replace` for a new process. Returns false if LocalWorkers must start a new
    * process without such a call.
    */
   readonly died: (tpu: number, death: Death) => boolean;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Period in ms of the check for dead workers that an earlier master started. */
+/** Time in ms between two checks whether a worker that an earlier master started has died. */
 const lookMs = 250;
 /**
  * Lifetime in ms below which a process counts as short-lived. After two or more short-lived
@@ -36,7 +36,7 @@ const shortLifeMs = 5000;
  * short-lived process doubles the delay.
  */
 const firstDelayMs = 100;
-/** Longest delay of a start, in ms. */
+/** Upper limit of the delay, in ms, after any number of short-lived processes. */
 const delayMsMax = 5000;
 
 /** The process that was started last for a Cloud TPU. */
@@ -44,11 +44,14 @@ interface Watched {
   readonly identity: ProcessIdentity;
   readonly startedMs: number;
   /**
-   * Size in bytes of the worker's log when this process started: the log lines of this process
-   * follow.
+   * Size in bytes of the worker's log when this process started. The log lines of this process
+   * begin at this offset.
    */
   readonly logStart: number;
-  /** Number of short-lived processes of this Cloud TPU directly before this process. */
+  /**
+   * How many processes of this Cloud TPU in succession, directly before this process, were
+   * short-lived.
+   */
   readonly shortLives: number;
   /** True if this master started the process, so that Node reports its exit. */
   readonly isChild: boolean;
@@ -62,7 +65,7 @@ interface Watched {
  */
 export class LocalWorkers {
   readonly #options: LocalWorkersOptions;
-  /** By Cloud TPU: the process that is watched. */
+  /** The process that is watched for each Cloud TPU, indexed by the number of the Cloud TPU. */
   readonly #watched: (Watched | undefined)[] = [];
   /** Timers of delayed starts. */
   readonly #delayed: Set<NodeJS.Timeout> = new Set();
@@ -91,8 +94,8 @@ export class LocalWorkers {
   }
 
   /**
-   * Starts a new process for a Cloud TPU. From now on the old process counts as dead, even if it is
-   * still alive.
+   * Starts a new process for the given Cloud TPU. From now on the old process counts as dead, even
+   * if it is still alive.
    */
   replace(tpu: number): void {
     const before = this.#watched[tpu];
@@ -113,8 +116,8 @@ export class LocalWorkers {
   }
 
   /**
-   * Starts a new process for a Cloud TPU, at once or, after two or more short-lived processes in
-   * succession, with a delay.
+   * Starts a new process for the given Cloud TPU. After two or more short-lived processes in
+   * succession, starts the new process with a delay.
    */
   #startLater(tpu: number, before: Watched | undefined): void {
     const shortLives = before === undefined ? 0 : shortLivesAfter(before);

@@ -9,15 +9,15 @@ import type { LoaderTask } from './task.ts';
 interface ProgramFeed {
   readonly program: number;
   readonly source: FeedSource;
-  /** By Cloud TPU: the infeed queue. */
+  /** The infeed queue of each Cloud TPU, indexed by the number of the Cloud TPU. */
   readonly queues: readonly InfeedQueue[];
   loader: TaskThread;
   /**
-   * Step of the program that corresponds to step 0 of the queues. A queue counts its steps from 0
+   * Index of the program's step that is step 0 for the queues. A queue counts its steps from 0
    * again whenever it is emptied.
    */
   base: number;
-  /** First step of the program whose slots have not been released. */
+  /** Index of the first step of the program whose infeed slots have not been released. */
   next: number;
 }
 
@@ -35,7 +35,7 @@ export class Feeds {
   #rollingBack: Promise<void> = Promise.resolve();
 
   /**
-   * Starts a loader for each program with a feed. `startSteps`: by program, the first step to load.
+   * Starts a loader for each program with a feed. `startSteps[p]`: first step of program p to load.
    * `failed` is called if a loader fails, or ends without a call of `end`.
    */
   constructor(
@@ -74,8 +74,8 @@ export class Feeds {
   }
 
   /**
-   * Makes the feed of each program continue at the step that `steps` holds for the program. A feed
-   * that already continues at that step stays as it is; any other feed is emptied and loaded again.
+   * Makes the feed of each program p continue at step `steps[p]`. A feed that already continues
+   * there stays as it is; any other feed is emptied and loaded again.
    */
   rollBack(steps: readonly number[]): Promise<void> {
     const now = (): Promise<unknown> =>

@@ -3,6 +3,8 @@ import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
+import { type Due, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
+import { type Fault, targetsOf } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
@@ -10,7 +12,6 @@ import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../sr
 import { type Crew, codeOf, Driver, messageOf } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
 import { type CrewTimes, masterOptions } from '../master-options.ts';
-import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
@@ -20,8 +21,10 @@ import type { WorkerTask } from './task.ts';
 
 /** Options of a slice whose workers are threads of this process. */
 export interface ThreadPodOptions extends PodOptions {
-  /** Faults to inject, for tests. */
-  readonly faults?: readonly ThreadFault[];
+  /** Faults of a plan, in the order of the plan. */
+  readonly faults?: readonly Fault[];
+  /** Called once for each fault that was injected, with its index in the plan and its time in ms. */
+  readonly onFault?: (index: number, ms: number) => void;
   /**
    * False disables fused multiply-adds (relaxed SIMD), for tests. By default they are used if the
    * engine has them.
@@ -31,7 +34,7 @@ export interface ThreadPodOptions extends PodOptions {
 
 /** A pod whose threads can be killed. */
 export interface ThreadPod extends Pod {
-  /** Terminates the thread of a Cloud TPU as if it had died, for tests. */
+  /** Terminates the thread of the given Cloud TPU as if it had died, for tests. */
   kill(tpu: number): void;
 }
 
@@ -95,18 +98,24 @@ class Threads implements ThreadPod, Crew {
   readonly #relaxed: boolean;
   readonly #parameters: Parameters;
   readonly #feeds: Feeds;
-  /** By Cloud TPU: its thread; undefined while the thread is being replaced. */
+  /**
+   * The thread of each Cloud TPU, indexed by Cloud TPU; undefined while the thread is being
+   * replaced.
+   */
   readonly #workers: (WorkerLife | undefined)[];
-  /** By Cloud TPU: number of threads started so far. */
-  readonly #lives: number[];
-  /** Threads that are being ended: a promise each, which resolves when the thread has ended. */
+  /** Shared memory in which all threads record which faults of the plan were injected. */
+  readonly #ledger: SharedArrayBuffer;
+  /** Indices of the faults that `onFault` has reported. */
+  readonly #reported: Set<number> = new Set();
+  /** One promise for each thread that is being ended, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * By Cloud TPU: number of samples of the failure detector at which the cores were waiting for the
-   * infeed. Each counts as progress, because a wait for the loader is no failure of the worker.
+   * waits[t]: how many samples of the failure detector found the cores of Cloud TPU t waiting for
+   * the infeed. Each of these samples counts as progress, because a wait for the loader is no
+   * failure of the worker.
    */
   readonly #waits: number[];
-  /** By link: bytes sent in earlier memberships. */
+  /** Bytes sent in earlier memberships, one entry for each link. */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -125,7 +134,7 @@ class Threads implements ThreadPod, Crew {
     this.#relaxed = options.relaxed !== false && enableRelaxedSimd();
     this.#parameters = new Parameters(memory, layout, programs);
     this.#workers = layout.tpus.map(() => undefined);
-    this.#lives = layout.tpus.map(() => 0);
+    this.#ledger = new SharedArrayBuffer(ledgerBytes * (options.faults?.length ?? 0));
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
     this.#driver = new Driver(options, masterOptions(options, times), this);
@@ -191,10 +200,9 @@ class Threads implements ThreadPod, Crew {
   // -------------------------------------------------------------------------------------- threads
 
   #startWorker(tpu: number): void {
-    const { topology, mxu, faults = [] } = this.#options;
+    const { topology, mxu } = this.#options;
     const { port1, port2: port } = new MessageChannel();
-    const life = at(this.#lives, tpu);
-    this.#lives[tpu] = life + 1;
+    const probe = this.#probeOf(tpu);
     const task: WorkerTask = {
       tpu,
       topology,
@@ -205,7 +213,7 @@ class Threads implements ThreadPod, Crew {
       layout: this.#layout,
       port,
       waitMsLimit: waitMsLimits[mxu],
-      faults: faultsOf(faults, tpu, life),
+      ...probe,
     };
     // An ended thread's messages may arrive after the report of its end, or after the start of its
     // replacement. Only events of the current thread are passed on.
@@ -226,16 +234,41 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Replaces the thread of a Cloud TPU. The new thread starts only when the old thread can no
-   * longer write to the shared memory.
+   * Returns the field `probe` for the task of the given Cloud TPU's thread, with the plan's faults
+   * for that Cloud TPU. Returns an empty object if there are none.
+   */
+  #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
+    const { topology, faults: planned = [] } = this.#options;
+    const faults = planned.flatMap((fault, index): Due[] =>
+      targetsOf(fault, topology).includes(tpu) ? [{ index, fault }] : [],
+    );
+    return faults.length === 0
+      ? {}
+      : { probe: { faults, ledger: this.#ledger, ownsProcess: false } };
+  }
+
+  /** Reports faults that were injected since the last call. */
+  #reportFaults(): void {
+    const { onFault } = this.#options;
+    if (onFault === undefined) return;
+    for (const [index, ms] of injectionTimes(this.#ledger).entries()) {
+      if (ms === undefined || this.#reported.has(index)) continue;
+      this.#reported.add(index);
+      onFault(index, ms);
+    }
+  }
+
+  /**
+   * Replaces the thread of the given Cloud TPU. The new thread starts only when the old thread can
+   * no longer write to the shared memory.
    */
   async #renew(tpu: number): Promise<void> {
     await this.#endWorker(tpu);
     if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
-    // The parameters of a lost Cloud TPU may be wrong. A program has one set for even and one for
-    // odd numbers of steps; both sets are cleared.
+    // The parameters of a lost Cloud TPU may be wrong. A program may have two sets of them, after
+    // an even and after an odd number of steps; both are cleared.
     this.#programs.forEach((_, program) => {
       for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
     });
@@ -254,6 +287,7 @@ class Threads implements ThreadPod, Crew {
 
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
+    this.#reportFaults();
     this.#driver.give({ kind: 'stop' });
     this.#endWaits();
     this.#layout.tpus.forEach((_, tpu) => void this.#endWorker(tpu));
@@ -270,8 +304,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns the range of a Cloud TPU's control line, as indexes of words: start and end
-   * (exclusive).
+   * Returns the range of the given Cloud TPU's control line, which holds its progress counter:
+   * index of the first word, and index after the last word.
    */
   #controlLine(tpu: number): [number, number] {
     const line = at(this.#layout.tpus, tpu).control / 4;
@@ -282,6 +316,7 @@ class Threads implements ThreadPod, Crew {
 
   /** Passes the current progress counters of all Cloud TPUs to the failure detector. */
   #sample(): void {
+    this.#reportFaults();
     const progress = this.#layout.tpus.map(({ control }, tpu) => {
       const line = control / 4;
       const waits = Atomics.load(this.#words, line + controlWords.awaitsInfeed);
@@ -296,8 +331,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // Nothing to log. Messages between threads cannot get lost, so the master refuses only messages
-    // of an older generation.
+    // Nothing to log: messages between threads cannot get lost, so the master refuses only messages
+    // of an older generation, which are harmless.
   }
 
   abort(): void {
@@ -309,16 +344,16 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Starts a new thread for a lost Cloud TPU. The worker that the master proposed as host is not
-   * used: a new thread is as good, since all workers are threads of this process.
+   * Starts a new thread for the given lost Cloud TPU. Ignores the worker that the master has chosen
+   * to emulate it: all workers are threads of this process, so a new thread is as good.
    */
   adopt(tpu: number): void {
     void this.#renew(tpu);
   }
 
   /**
-   * Adds the bytes sent on each link to `#carried`, then empties all links and clears the abort
-   * flag.
+   * Adds the bytes sent on each link to the sums of earlier memberships, then empties all links and
+   * clears the abort flag.
    */
   reset(): void {
     const { fabric } = this.#layout;
@@ -380,8 +415,8 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
 }
 
 /**
- * Returns the event for a thread that has ended: the message `lastWords`, or `exited` if
- * `lastWords` is null because the thread sent no last message.
+ * Returns the event for a thread that has ended: its last message `lastWords`, or the event
+ * `exited` if `lastWords` is null because there was no such message.
  */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);

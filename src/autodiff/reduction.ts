@@ -48,8 +48,8 @@ export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Divides the cotangent of a maximum or minimum equally among its winners. Winners are all elements
- * that equal the result, and the initial value if the initial value equals the result.
+ * Divides the cotangent of a maximum or minimum equally among all elements that equal the result
+ * (the winners). The initial value is a winner too if it equals the result.
  */
 function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
   const [x, init] = [operand(it, 0), operand(it, 1)];
@@ -66,8 +66,9 @@ function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Broadcasts `value` along the reduced dimensions. `value` has the dimensions of the reduction's
- * result; the returned array has the dimensions of the reduction's operand.
+ * Broadcasts `value` along the dimensions that the reduction `it` removes. `value` has the
+ * dimensions of the reduction's result; the returned array has the dimensions of the reduction's
+ * operand.
  */
 function spread(it: Reduce, value: HloInstruction): HloInstruction {
   const { dims } = arrayOf(operand(it, 0));
@@ -80,9 +81,9 @@ function total(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of the array that a reduce-window sums or takes the maximum of. The initial
- * value has no cotangent: the rule treats it as a constant, the identity of the body (0 for a sum).
- * If the gradient needs a cotangent of the initial value, the rule throws `bad-program`.
+ * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima.
+ * Throws `bad-program` if the gradient also needs a cotangent of the initial value, because the
+ * rule treats the initial value as a constant that changes no result (0 for a sum).
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -107,8 +108,9 @@ function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstructi
 }
 
 /**
- * Returns the cotangent of the array that a reduce-window sums. The cotangent of an element is the
- * sum of the cotangents of all windows that contain the element. [JAX, reduce_window_sum]
+ * Returns the cotangent of the array operand of a reduce-window that computes sums. The cotangent
+ * of an element is the sum of the cotangents of all windows that contain the element. [JAX,
+ * reduce_window_sum]
  */
 function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type, dims } = arrayOf(operand(it, 0));
@@ -145,8 +147,8 @@ function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction 
 }
 
 /**
- * Returns the opcode of `root` if the body is one binary operation on its two parameters, in either
- * order. Returns undefined for any other body.
+ * Returns the opcode of `root` if the given computation is one binary operation on its two
+ * parameters, in either order. Returns undefined for any other computation.
  */
 export function combinerOf({ parameters, root }: HloComputation): Opcode | undefined {
   const [a, b] = parameters;

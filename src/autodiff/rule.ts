@@ -4,9 +4,8 @@ import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 
 /**
- * A cotangent that flows back from an instruction to the operand `to`. The function `cotangent`
- * builds the HLO of that cotangent. The function is called only if the gradient needs the
- * cotangent.
+ * A summand of the cotangent of the instruction `to`. The function `cotangent` builds this summand
+ * as HLO. It is called only if the gradient needs the summand.
  */
 export interface Contribution {
   readonly to: HloInstruction;

@@ -24,8 +24,9 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Returns the move of buffer `from` to the memory of `to`: the range of byte offsets of `from`, and
- * the distance `by`. The move applies to every buffer whose offset is in the range.
+ * Describes how far data move when the buffer `from` moves to the memory of `to`. Every buffer
+ * whose byte offset is from `start` to `end` − 1 lies inside `from`, so it moves too, by `by`
+ * bytes.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

@@ -15,8 +15,8 @@ import { addSettingFlags } from './settings/command.ts';
 /** A training step at each stage of the compiler. */
 interface Stages {
   /**
-   * Stages by name, in the order of compilation: `hlo` (before all passes), one stage for each
-   * pass, `executable` (the result of the compiler).
+   * One entry for each stage, in the order of compilation. The keys are `hlo` (before all passes),
+   * the name of each pass, and `executable` (the result of the compiler).
    */
   readonly texts: ReadonlyMap<string, Stage>;
   readonly executable: Executable;
@@ -44,9 +44,9 @@ export function addCompile(program: Command): void {
 }
 
 /**
- * Prints the training step as it is after the pass `pass`, given by name or by number. `hlo` prints
- * the step before all passes, `executable` the result of the compiler. Throws PodError `bad-flag`
- * for an unknown pass.
+ * Prints the training step as it is after a pass. `pass` is the name or the number of the pass, or
+ * `hlo` for the step before all passes, or `executable` for the result of the compiler. Throws
+ * PodError `bad-flag` for any other text.
  */
 export function printPass(config: TrainConfig, pass: string): void {
   const { texts } = stagesOf(config);

@@ -23,8 +23,8 @@ const podSchema: z.ZodType<PodFile> = z.strictObject({
 });
 
 /**
- * Largest accepted `pod.json`, in bytes. A file that `pod up` wrote is smaller: it contains the
- * flags of one command, whose size the system limits (to 128 KiB on Linux).
+ * Largest accepted `pod.json`, in bytes. The file contains the flags of one command, whose size the
+ * system limits (to 128 KiB on Linux), so a file that `pod up` wrote is smaller.
  */
 const podFileBytesMax = 2 ** 20;
 
@@ -34,8 +34,8 @@ export function podFile(folder: string): string {
 }
 
 /**
- * Reads `pod.json` in a folder. Returns undefined if the file does not exist. Throws PodError
- * `bad-data` if the file is damaged.
+ * Reads `pod.json` in the given folder. Returns undefined if the file does not exist. Throws
+ * PodError `bad-data` if the file is damaged.
  */
 export function readPodFile(folder: string): PodFile | undefined {
   return read(folder, podSchema);

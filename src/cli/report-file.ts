@@ -45,8 +45,9 @@ export class ReportFile {
   }
 
   /**
-   * Locks the file for this run. Throws PodError `in-use` if another run has locked the file. A
-   * file that cannot be opened stays unlocked; {@link lost} has the reason after `write`.
+   * Locks the file for this run. Throws PodError `in-use` if another run has locked the file. If
+   * the file cannot be opened, does not lock it: `write` will fail too, and {@link lost} then has
+   * the reason.
    */
   begin(): void {
     if (this.#place === undefined || this.#locked !== undefined) return;
@@ -85,8 +86,8 @@ export class ReportFile {
   }
 
   /**
-   * Opens and locks the file; returns undefined if the file cannot be opened. If another run
-   * replaces the file after it was opened and before it is locked, opens and locks the new file.
+   * Opens and locks the file; returns undefined if the file cannot be opened. Another run may
+   * replace the file between opening and locking; then the new file is opened and locked.
    */
   #lock(place: string): number | undefined {
     for (;;) {

@@ -11,10 +11,14 @@ import { isOfPod } from './pod-folder.ts';
 import { ReportFile } from './report-file.ts';
 
 /**
- * Checks, before a pod starts, what its master would check first. Refuses data or weights that
- * cannot be read; a report that another run has locked; a folder of checkpoints that is in use, is
- * not writable, or has checkpoints of another run. Also refuses a report or a folder of checkpoints
- * at a path that the pod in `folder` uses for its own files. Changes nothing on disk.
+ * Checks, before a pod starts, what its master would check first. Refuses:
+ *
+ * - data or weights that cannot be read;
+ * - a report that another run has locked;
+ * - a folder of checkpoints that is in use, is not writable, or has checkpoints of another run;
+ * - a report or a folder of checkpoints at the path of a file of the pod in `folder`.
+ *
+ * Changes nothing on disk.
  *
  * @throws PodError with the code that `train` would throw.
  */
@@ -45,8 +49,8 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
 }
 
 /**
- * Checks that checkpoints can be written: the folder is writable or, if it does not exist, the
- * nearest existing folder above it is. Throws PodError `io` otherwise.
+ * Checks that checkpoints can be written: the folder is writable. If the folder does not exist, the
+ * nearest existing folder above it must be writable. Throws PodError `io` otherwise.
  */
 function checkWritable({ directory }: CheckpointOptions): void {
   const place = nearest(resolve(directory));

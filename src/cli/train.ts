@@ -81,8 +81,9 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
     const world = { openPod, now, opened, shouldStop, ...(checkpoints && { checkpoints }) };
     for await (const event of train(config, world)) {
       progress.show(event);
-      // All checks that can refuse the run come before the second event. The files of the report
-      // and the log are changed only from this event on, so a refused run changes no file.
+      // The first event is `started`. The checks that can refuse the run are all done when the
+      // second event comes. Only then do the report and the log touch their files, so a refused run
+      // changes no file.
       if (event.kind !== 'started') {
         report?.begin();
         log?.begin();
@@ -104,9 +105,9 @@ async function run(config: TrainConfig, output: Output): Promise<void> {
 }
 
 /**
- * Throws PodError `io` if an output was lost. If the exit code already says that the run was
- * stopped, prints a warning instead. An element of `losses` is the message about one output;
- * undefined if the output was written completely.
+ * Throws PodError `io` if an output was lost. If the exit code is set already, because a signal
+ * stopped the run, prints a warning instead. `losses` has one element for each output: a message if
+ * the output was lost, otherwise undefined.
  */
 function finish(losses: readonly (string | undefined)[]): void {
   const lost = losses.filter((it) => it !== undefined);
@@ -132,10 +133,9 @@ function warn(text: string): void {
 }
 
 /**
- * Handles Ctrl-C, SIGTERM and SIGHUP. The first signal ends the run after the step that is running,
- * with a last checkpoint; a second signal ends the process at once. Calls `announce` before it
- * prints the message about the first signal. Returns a function that is true after the first
- * signal.
+ * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message;
+ * the run ends after the step that is running, with a last checkpoint. A second signal ends the
+ * process at once. Returns a function that is true after the first signal.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

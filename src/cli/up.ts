@@ -44,7 +44,7 @@ export function addUp(program: Command): void {
     .option('--json', 'with --wait: print only the summary, as JSON (a pipe always gets this)')
     .option(
       '--serve',
-      'run the jobs of pod submit instead of one run; takes only flags of the size of the pod',
+      'run the jobs of pod submit instead of one run; of the settings, only --tpus and --topology apply',
     )
     .option(
       '--dir <dir>',
@@ -140,12 +140,12 @@ async function leaveRunning(
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 
-/** Longest time, in ms, until a started master must answer. */
+/** Longest time, in ms, that `pod up` waits for a master that it has started to answer. */
 const answerMsLimit = 60_000;
 
 /**
  * Waits until the master answers or the pod has ended. If neither happens within `answerMsLimit`
- * ms, returns an end with the code `worker-silent`; the pod keeps running.
+ * ms, returns a `PodEnd` with the code `worker-silent`, although the pod keeps running.
  */
 async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answers' | PodEnd> {
   const startMs = performance.now();

@@ -15,10 +15,10 @@ export interface Allocation {
 }
 
 /**
- * Places blocks so that no two blocks overlap while both are in use. Blocks are placed by
- * descending size. Each block goes into the smallest sufficient gap between those blocks that are
- * in use at the same time. A block of 0 bytes takes no room. The result is deterministic. [best fit
- * by size, as XLA's global decreasing-size heap]
+ * Places blocks so that no two blocks overlap while both are in use. Larger blocks are placed
+ * first. A new block goes between the placed blocks that are in use at the same time as the new
+ * block, into the smallest gap that is large enough. A block of 0 bytes takes no room. The result
+ * is deterministic. [the strategy of XLA's global decreasing-size heap]
  */
 export function allocate(blocks: readonly Block[], alignment: number): Allocation {
   const offsets = new Array<number>(blocks.length).fill(0);
@@ -59,7 +59,7 @@ function bySize(blocks: readonly Block[]): number[] {
 /**
  * Returns the offset of the smallest gap of at least `size` bytes between the blocks that are in
  * use at some step from `start` to `end`. If no gap is large enough, returns the end of the highest
- * of these blocks. `placed` is in order of offset.
+ * of these blocks. `placed` has all blocks that are already placed, by ascending offset.
  */
 function tightestGap(placed: readonly Placed[], start: number, end: number, size: number): number {
   let best = -1;

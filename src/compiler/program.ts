@@ -25,8 +25,8 @@ export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
   /**
-   * For each value in `writes`: which values in `reads` the written value may overwrite in memory,
-   * as positions in `reads`.
+   * `inPlace[w]`: indices of those values in `reads` whose memory the value `writes[w]` may
+   * overwrite.
    */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
@@ -39,18 +39,21 @@ export interface Step {
 export interface Program {
   readonly steps: readonly Step[];
   /**
-   * Values of the parameters, by parameter number. They are in memory from before the first step
-   * until after the last step.
+   * `parameters[p]`: value of parameter p. It is in memory from before the first step until after
+   * the last step.
    */
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
   /**
-   * Values of the arrays in the root tuple, which the caller reads after the last step. The shapes
-   * of these arrays are in `resultShapes`, because a reshape changes the shape but keeps the value.
+   * Values of the arrays in the root tuple, which the caller reads after the last step.
+   * `resultShapes` has the shapes of these arrays; a value may have another shape, because a
+   * reshape does not make a new value.
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];
-  /** Results that replace parameters, as pairs of the result's and the parameter's number. */
+  /**
+   * Results that replace parameters: pairs of the index of a result and the index of its parameter.
+   */
   readonly aliases: readonly { readonly result: number; readonly parameter: number }[];
 }
 
@@ -62,9 +65,7 @@ export function baseOf(value: Value): Value {
   return value.within === undefined ? value : baseOf(value.within.base);
 }
 
-/**
- * Returns the number of copies of a value that the emulator holds for a Cloud TPU of `cores` cores.
- */
+/** Returns how many copies of a value the emulator holds for a Cloud TPU of `cores` cores. */
 export function copiesOf(copies: Copies, cores: number): number {
   switch (copies) {
     case 'shared':
@@ -76,7 +77,10 @@ export function copiesOf(copies: Copies, cores: number): number {
   }
 }
 
-/** Returns a step that copies a whole value to every copy of `target`. */
+/**
+ * Returns a step that copies the whole value `source` to `target`. If `target` has several copies
+ * (for cores or chips), the step writes all of them.
+ */
 export function copyStep(source: Value, target: Value, phase: Phase): Step {
   return {
     reads: [source],

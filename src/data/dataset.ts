@@ -8,7 +8,7 @@ import { assert } from '../numerics/assert.ts';
  */
 export interface Dataset {
   readonly name: string;
-  /** Number of samples; an epoch has as many. */
+  /** Number of samples, which is also the length of an epoch. */
   readonly size: number;
   readonly rows: number;
   readonly columns: number;
@@ -17,8 +17,9 @@ export interface Dataset {
   /** Normalised f32 value of each of the 256 pixel values. */
   readonly normalisation: Float32Array;
   /**
-   * Writes sample `index` of [0, size) as rows · columns · channels bytes, row-major, channel
-   * innermost, to `pixels` from `offset`; returns its label in [0, classes).
+   * Writes the pixels of sample `index`, in [0, size), to `pixels` from `offset` on: rows · columns
+   * · channels bytes, row-major, channel innermost. Returns the label of the sample, in [0,
+   * classes).
    */
   sample(index: number, pixels: Uint8Array, offset: number): number;
   /**
@@ -36,7 +37,7 @@ export interface DatasetPair {
   readonly notes: readonly string[];
 }
 
-/** Returns the number of bytes of one sample. Each pixel of each channel is one byte. */
+/** Returns how many bytes a sample has. Each pixel of each channel is one byte. */
 export function pixelsOf(dataset: Pick<Dataset, 'rows' | 'columns' | 'channels'>): number {
   return dataset.rows * dataset.columns * dataset.channels;
 }

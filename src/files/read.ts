@@ -60,9 +60,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * Returns the complete lines among the last `bytesMax` bytes of an open file. Bytes before `from`
- * are not read; `from` is the start of a line. A last line without a newline counts as complete.
- * Empty lines are left out.
+ * Returns the lines in the last `bytesMax` bytes of an open file. Leaves out empty lines, lines
+ * that begin before these bytes, and lines that begin before byte `from`, which must be the start
+ * of a line. A last line without a newline counts as complete.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,
@@ -73,7 +73,7 @@ export function lastLines(
   if (start >= size) return [];
   const piece = Buffer.alloc(size - start);
   const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
-  // If the piece starts in the middle of a line, this partial line is left out.
+  // The bytes that were read may start in the middle of a line. That partial line is left out.
   const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
   return whole.split('\n').filter((line) => line !== '');
 }
@@ -95,7 +95,7 @@ const smallBytesMax = 2 ** 20;
 /**
  * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read. For
  * files that a pod writes for itself and that may be missing. Does not work for files below
- * `/proc`, whose size is 0.
+ * `/proc`, because their reported size is 0.
  */
 export function readSmallText(path: string): string | undefined {
   const file = readRegularFile(path, smallBytesMax);

@@ -52,7 +52,7 @@ export { windowDimension } from './window.ts';
  * Semantics describe the meaning of the opcodes.
  */
 
-/** Parameter number `index` of a computation, from 0. */
+/** The parameter with index `index` of a computation. Indices count from 0. */
 export function parameter(index: number, shape: Shape, name?: string): Parameter {
   return make<Parameter>({ opcode: 'parameter', shape, operands: [], index, name });
 }
@@ -299,8 +299,8 @@ export function slice(
 }
 
 /**
- * Numbers of padding elements for each dimension: before (`low`), after (`high`) and between
- * (`interior`) the elements of an array.
+ * How many padding elements each dimension of an array gets: before (`low`), after (`high`) and
+ * between (`interior`) its elements.
  */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
@@ -444,7 +444,7 @@ export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBit
   return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
 }
 
-/** Combines each operand over all replicas with `body`. The default of `body` is a sum. */
+/** Combines each operand over all replicas with `body`, by default a sum. */
 export function allReduce(
   operands: HloInstruction | readonly HloInstruction[],
   body?: HloComputation,
@@ -556,7 +556,8 @@ function cachedComputation(
 }
 
 /**
- * Makes an instruction from a draft: adds the shape, which follows from operands and attributes.
+ * Makes an instruction from a draft, an instruction without its shape. The shape follows from the
+ * operands and attributes.
  */
 export function make<T extends HloInstruction>(draft: Draft<T>): T {
   // TypeScript cannot prove that a Draft<T> with a shape is a T, because T is generic.

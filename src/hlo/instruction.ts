@@ -95,7 +95,7 @@ interface InstructionBase<O extends string, S extends Shape = ArrayShape> {
   readonly name?: string | undefined;
 }
 
-/** Parameter number `index` of a computation, from 0. No operands. */
+/** The parameter with index `index` of a computation. Indices count from 0. No operands. */
 export interface Parameter extends InstructionBase<'parameter', Shape> {
   readonly index: number;
 }
@@ -247,10 +247,11 @@ export interface ReduceWindow extends InstructionBase<'reduce-window'> {
 }
 /**
  * Scatters values to selected elements, for example the gradient of a max pooling to the largest
- * elements. Operands: array, source, scalar initial value. Each window of the array selects one of
- * its elements: in row-major order, an element replaces the selected element if `select(selected,
- * element)` is false. `scatter` then combines the result at the position of the selected element
- * with the element of `source` for this window.
+ * elements. Operands: array, source, scalar initial value. Each window of the array selects one
+ * element: the first, unless a later element replaces it. In row-major order, element `next`
+ * replaces the element `selected` if `select(selected, next)` is false. The result starts with the
+ * initial value everywhere. Then `scatter` combines the value at each selected position with the
+ * element of `source` for that window.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
@@ -298,7 +299,7 @@ export interface Fusion extends InstructionBase<'fusion', Shape> {
 }
 
 /**
- * A function with `parameters`, in the order of their numbers. The function returns the value of
+ * A function with `parameters`, in the order of their indices. The function returns the value of
  * `root`.
  */
 export interface HloComputation {

@@ -92,7 +92,11 @@ function verifyEffects(entry: HloComputation): void {
 }
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
-  /** By instruction: the largest number of instructions with `opcode` on a path that ends there. */
+  /**
+   * For each instruction, how many instructions with `opcode` the longest chain of operands that
+   * ends at the instruction has. If these depths differ, the tokens put the infeeds (outfeeds) in
+   * order.
+   */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();
   for (const it of order) {

@@ -12,9 +12,9 @@ export interface LogLine {
 }
 
 /**
- * Returns the training event that a log line records. Lines that record an event are written by
- * `logEvent` and by the master. Returns undefined if the line records no event, or if a field that
- * is displayed is missing or wrong. Other fields are not checked.
+ * Returns the training event that a log line records. Returns undefined if the line records no
+ * event, or if a field that is displayed is missing or wrong. Other fields are not checked.
+ * `logEvent` and the master write the lines that record events.
  */
 export function eventIn({ msg, fields }: LogLine): TrainEvent | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
@@ -37,8 +37,9 @@ const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
 /**
- * Schemas of the displayed fields, by kind of event. The kind is the `msg` of the log line, except
- * that `note` stands for a line whose `msg` equals its field `event`.
+ * Schemas of the displayed fields, one for each kind of event. The kind of an event is the `msg` of
+ * its log line, with one exception: all events whose `msg` equals the field `event` have the kind
+ * `note`.
  */
 const schemas = {
   started: z.looseObject({

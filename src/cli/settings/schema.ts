@@ -39,13 +39,15 @@ export interface SettingValues {
 export type SettingKey = keyof SettingValues;
 
 /**
- * All modes. A mode names the reader of the settings. `train`, `compile`, `up` and `devices` are
- * commands of `pod`. `serve` is a pod that takes jobs (`pod up --serve`, or a master with
- * `POD_MODE=serve`). `master` is a master that trains the run of `POD_ARGS`. `job` is a job sent to
- * a pod that takes jobs.
+ * All modes. A mode says which program uses the settings:
+ *
+ * - `train`, `compile`, `up`, `devices`: the command of `pod` with this name;
+ * - `serve`: a pod that takes jobs (`pod up --serve`, or a master with `POD_MODE=serve`);
+ * - `master`: a master that trains the run of `POD_ARGS`;
+ * - `job`: a job that is sent to a pod that takes jobs.
  */
 export const modes = ['train', 'compile', 'up', 'serve', 'master', 'job', 'devices'] as const;
-/** Mode: the reader of the settings, which is a command, a master or a job. */
+/** The program that uses the settings: a command, a master or a job. */
 export type Mode = (typeof modes)[number];
 
 /**
@@ -63,9 +65,8 @@ export interface Setting<T> {
   /** Default, used if no source gives a value. The help text of the flag ends with the default. */
   readonly missing: Missing<T>;
   /**
-   * Fields of a run's key (`RunKey`, which holds all that the bits of the weights depend on) that
-   * can change when only this setting changes. If the list is empty, no bit of the weights depends
-   * on the setting.
+   * Fields of a run's key that this setting can change; empty if there are none. The key (`RunKey`)
+   * contains everything that the bits of the weights depend on.
    */
   readonly bits: readonly (keyof RunKey)[];
   /**
@@ -162,8 +163,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // The list has `ratesDigest` because the schedule `linear-scaling` scales the learning rate
-    // with the global batch.
+    // `bits` has `ratesDigest` because the schedule `linear-scaling` scales the learning rate with
+    // the global batch.
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
@@ -213,8 +214,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 0.9 },
   },
   seed: {
-    // The list has `trainDigest` because the images of the data set `digits` are drawn from the
-    // seed.
+    // `bits` has `trainDigest` because the images of the data set `digits` are drawn from the seed.
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',

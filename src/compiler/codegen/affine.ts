@@ -5,8 +5,8 @@
  */
 
 /**
- * Index expression: constant + Σ coefficient · atom. The terms have a fixed order, and no
- * coefficient is 0, so equal sums have equal keys.
+ * Index expression: constant + Σ coefficient · atom. `key` is the text of the expression. Equal
+ * sums have equal keys, because the terms have a fixed order and no coefficient is 0.
  */
 export interface Affine {
   readonly constant: number;
@@ -30,8 +30,9 @@ export interface Variable extends Bounds {
   readonly kind: 'variable';
 }
 /**
- * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. Where `of` is negative
- * the value is arbitrary, and the generated code must not depend on it.
+ * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. If the sum `of` is
+ * negative, the value is arbitrary, and the result of the generated code must not depend on the
+ * value.
  */
 export interface Quotient extends Bounds {
   readonly kind: 'quotient';
@@ -124,8 +125,8 @@ export function variablesOf(a: Affine): Variable[] {
 }
 
 /**
- * Returns the coefficient of a loop counter that is a term of its own, or 0 if no term is the
- * counter. Occurrences inside quotients and clamped sums do not count.
+ * Returns the coefficient of the term whose atom is the loop counter `of`, or 0 if there is no such
+ * term. Occurrences of the counter inside quotients and clamped sums do not count.
  */
 export function coefficientOf(a: Affine, of: Variable): number {
   return a.terms.find(({ atom }) => atom.key === of.key)?.coefficient ?? 0;
@@ -157,8 +158,8 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // An atom with only one possible value is the counter of a loop that runs once. That value is 0,
-  // so the term is left out.
+  // An atom with only one possible value is left out: it is the counter of a loop that runs once,
+  // and its value is 0.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );
@@ -179,8 +180,8 @@ function joinQuotients(terms: Term[]): Term[] {
       if (high.coefficient !== low.coefficient * modulus) continue;
       const rest = terms.filter((it) => it !== low && it !== high);
       const whole = quotient(of, divisor, modulus * high.atom.modulus);
-      // Two quotients stay separate if the joined quotient simplifies to a sum with a constant,
-      // because the returned list of terms has no place for a constant.
+      // The joined quotient may simplify to a sum with a constant. Then the two quotients stay
+      // separate, because the returned list of terms cannot hold a constant.
       if (whole.constant !== 0) continue;
       return joinQuotients(collected([...rest, ...times(whole, low.coefficient).terms]));
     }

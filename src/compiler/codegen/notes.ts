@@ -15,12 +15,12 @@ export interface Load {
   readonly index: Affine;
 }
 
-/** Most values that a generated function may compute. `supports` refuses a larger function. */
+/** Size limit of a generated function, in computed values. `supports` refuses a larger function. */
 export const largestFunction = 12_000;
 
 /**
- * Limit of a reduction's work, in folded elements. A reduction within this limit is accepted even
- * if it folds the same elements several times.
+ * A reduction that folds at most this many elements in total is accepted even if it folds the same
+ * elements several times.
  */
 const smallWork = 16_384;
 
@@ -31,18 +31,15 @@ const smallWork = 16_384;
  */
 export class Notes {
   /**
-   * Index expressions that the code uses, by key. Sums inside quotients and clamped sums have
-   * entries of their own.
+   * Index expressions that the code uses, each under its `key` (its text). Sums inside quotients
+   * and clamped sums have entries of their own.
    */
   readonly uses: Map<string, Affine> = new Map();
   readonly guards: Guard[] = [];
   readonly loads: Load[] = [];
   /** Elements of a select-and-scatter that the code needs but that no earlier code has computed. */
   readonly scattered: { readonly it: HloInstruction; readonly point: readonly Affine[] }[] = [];
-  /**
-   * Nests of loops. For each nest: the counters of loops that lie directly inside one another,
-   * outermost first.
-   */
+  /** One entry for each nest of loops: the counters of the nest, outermost first. */
   readonly nests: (readonly Variable[])[] = [];
   isTooLarge: boolean = false;
   isWasteful: boolean = false;
@@ -81,8 +78,8 @@ export class Notes {
   }
 
   /**
-   * Records a reduction that folds `work` elements in total, where folding each element once takes
-   * `elements`. The reduction is wasteful if `work` is above a limit and above twice `elements`.
+   * Records a reduction that folds `work` elements in total. Without repeated work, it would fold
+   * `elements`. The reduction is wasteful if `work` is large and more than twice `elements`.
    */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;

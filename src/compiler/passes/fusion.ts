@@ -48,9 +48,12 @@ interface Group {
 
 /** State of the planning: the groups (future fused loops) that compute each instruction. */
 class Plan {
-  /** Groups that compute an instruction. An instruction outside of loops has no groups. */
+  /** For each instruction: the groups that compute it. An instruction outside of loops has none. */
   readonly groupsOf: Map<HloInstruction, Group[]> = new Map();
-  /** Group that has the instruction as an output. An instruction that is no output has no entry. */
+  /**
+   * For each instruction that is an output of a group: that group. Other instructions have no
+   * entry.
+   */
   readonly outputOf: Map<HloInstruction, Group> = new Map();
   readonly usersOf: Map<HloInstruction, HloInstruction[]>;
   readonly varies: ReadonlySet<HloInstruction>;
@@ -176,7 +179,10 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** Limits of a fused loop, so that the loop does not need too many locals and addresses. */
+/**
+ * Limits of a fused loop: how many instructions and how many operands it may have. They keep the
+ * numbers of locals and addresses small.
+ */
 const membersMax = 160;
 const operandsMax = 24;
 
@@ -244,9 +250,9 @@ function isCheap(it: HloInstruction): boolean {
 }
 
 /**
- * True if the outputs of the group need an element of `it` only to compute their own elements at
- * the same index. This holds if every path from `it` to an output consists of element-wise
- * instructions with the dimensions of the outputs.
+ * True if an element of `it` serves only to compute the elements of the group's outputs at the same
+ * index: all instructions from `it` to the outputs are element-wise and have the dimensions of the
+ * outputs.
  */
 function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode)) return false;
@@ -287,8 +293,8 @@ function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * True if an instruction of the group depends on one of `starts`, directly or through other loops,
- * or is one of `starts`.
+ * True if the group contains one of `starts`, or an instruction that depends on one of them,
+ * directly or through other loops.
  */
 function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): boolean {
   const seen = new Set<HloInstruction>();
@@ -307,10 +313,7 @@ function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): b
 
 interface Body {
   readonly body: HloComputation;
-  /**
-   * Instructions outside of the loop whose values the parameters of `body` take, by parameter
-   * number.
-   */
+  /** Parameter i of `body` takes the value of `operands[i]`, an instruction outside of the loop. */
   readonly operands: readonly HloInstruction[];
 }
 

@@ -2,9 +2,9 @@
  * Matmul of the fast MXU on f32 data in memory. One thread runs one call at a time.
  *
  * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. With products p, a
- * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…, and segments are summed in the
- * same way. A product whose exact magnitude is below 2^-126 counts as +0. A product that is too
- * large for f32 counts as infinity.
+ * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…. A call may add several matmuls
+ * (segments), in the same way. A product whose exact magnitude is below 2^-126 counts as +0. A
+ * product that is too large for f32 counts as infinity.
  *
  * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost),
  * which the inner loop reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. Packing
@@ -38,13 +38,13 @@ const INFINITY_BITS: u32 = 0x7f80_0000;
 const SMALLEST_NORMAL_BITS: u32 = 0x0080_0000;
 const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38;
 /**
- * Lowest exponent that is recorded for a panel of only zeros. The value is so high that no product
- * of the panel counts as an underflow.
+ * Lowest exponent that is recorded for a panel (packed rows or columns) of only zeros. The value is
+ * so high that no product of the panel counts as an underflow.
  */
 const NO_EXPONENT: i32 = 1024;
 /**
- * Lowest exponent that is recorded for a panel with a subnormal number. The value is below all
- * exponents of f32.
+ * Lowest exponent that is recorded for a panel with a subnormal number. The value is so low that
+ * every product of the panel counts as a possible underflow.
  */
 const SUBNORMAL_EXPONENT: i32 = -1024;
 
@@ -56,8 +56,8 @@ export let rhsDepth: usize = 0;
 let lhsSegment: usize = 0;
 let rhsSegment: usize = 0;
 /**
- * Depth of one tile. If the call has several segments with a depth of at most 128, the depth of a
- * tile is the depth of a segment; otherwise 128.
+ * Depth of one tile: the depth of a segment if the call has several segments of depth 128 or less;
+ * otherwise 128.
  */
 let tileDepth: i32 = 0;
 /**
@@ -66,13 +66,13 @@ let tileDepth: i32 = 0;
 let blockDepth: i32 = 0;
 let segmented: bool = false;
 /**
- * Smallest offset (`depthLow`) and largest offset (`depthHigh`) of A along the depth of the current
- * block.
+ * Smallest (`depthLow`) and largest (`depthHigh`) offset along the depth of A, within the current
+ * block, in elements.
  */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
 
-/** Returns the number of bytes of scratch memory that a call needs at `workspaceAddress`. */
+/** Returns the size, in bytes, of the scratch memory that `gemm` needs at `workspaceAddress`. */
 export function workspaceBytes(): usize {
   return WORKSPACE;
 }
@@ -116,9 +116,9 @@ export function gemm(
 }
 
 /**
- * Runs a call that has several segments with several tiles each. The first segment is computed
- * directly in C. Every other segment is computed in the workspace, block by block, and each block
- * is then added to C.
+ * Adds the matmuls of a call that has several segments with several tiles each. The first segment
+ * is computed directly in C. Every other segment is computed in the workspace, block by block, and
+ * each block is then added to C.
  */
 function sumOfDeepSegments(
   m: i32,
@@ -229,7 +229,10 @@ function multiplyBlock(
   }
 }
 
-/** Multiplies one panel of rows by one panel of columns. */
+/**
+ * Multiplies the panel of A at row `i` by the panel of B at column `j`, and stores the result in C
+ * or adds it to C. Rows and columns count from the start of the current block.
+ */
 function multiplyPanels(
   i: i32,
   j: i32,
@@ -262,9 +265,9 @@ function multiplyPanels(
 }
 
 /**
- * True if the exact code must multiply two panels, whose ranges are at `a` and `b`. The reasons are
- * a product that could underflow and, with fused multiply-adds, a product that could overflow to
- * infinity although the fused sum would still be finite.
+ * True if `multiplyTileExactly` must multiply two panels. `a` and `b` are the addresses of the
+ * panels' ranges of exponents. There are two reasons: a product could underflow; or, with fused
+ * multiply-adds, a product could overflow to infinity although the fused sum would be finite.
  */
 // @ts-ignore: decorator
 @inline
@@ -493,12 +496,11 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Rounds to bf16 the whole stretch of memory that contains the elements of a block of A. In a
+ * Rounds the stretch of memory that contains a block of A to bf16, into the buffer STAGE. In a
  * convolution the windows overlap, so rounding during packing would round the same elements many
- * times. Returns an address to use in place of `lhs` with the same offsets; the address itself may
- * lie outside of the memory. Returns 0 if the stretch is too long, if the windows overlap too
- * little, or if the stretch contains numbers that need the slow rounding. Words of the stretch that
- * no window uses only widen the recorded range of exponents.
+ * times. Returns the address to use in place of `lhs` with the same offsets. Returns 0 if the
+ * stretch is too long, if the windows overlap too little, or if a number needs the slow rounding
+ * (see `needsCare`).
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -668,7 +670,8 @@ const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
 // Range of the panel that was packed last, as bits of f32 magnitudes: the smallest nonzero
-// magnitude minus 1, and the largest magnitude.
+// magnitude minus 1, and the largest magnitude. The subtraction makes 0 wrap around to the largest
+// u32, so that zeros do not lower the minimum.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 
@@ -916,9 +919,9 @@ export function clearRange(range: usize): void {
 }
 
 /**
- * Widens a range so that it covers the panel that was packed last. If `roundedLater` is true, the
- * panel was rounded after its range was recorded, and rounding may have raised the largest exponent
- * by 1.
+ * Widens a range of exponents so that it covers the panel that was packed last. `roundedLater` says
+ * that the panel was rounded after its range was recorded. Rounding may have raised the largest
+ * exponent by 1, so the function then adds 1.
  */
 export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;

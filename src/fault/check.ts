@@ -1,0 +1,170 @@
+import { podTorus, type Topology } from '../fabric/torus.ts';
+import { PodError } from '../numerics/error.ts';
+import {
+  type Fault,
+  type FaultPlan,
+  isLinkFault,
+  type Position,
+  type StepPosition,
+} from './plan.ts';
+
+/** What a plan needs to know of the run that it breaks. */
+export interface RunFacts {
+  readonly topology: Topology;
+  readonly steps: number;
+  /** Number of batches of the evaluation; 0 if the run does not evaluate. */
+  readonly evaluationSteps: number;
+  /** True if the run saves checkpoints. */
+  readonly hasCheckpoints: boolean;
+  /** Cores of a Cloud TPU. */
+  readonly cores: number;
+}
+
+/** A mistake in a plan: the path of the value, and what is wrong with it. */
+export interface Mistake {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+/**
+ * Returns the mistakes of a plan that only show with its run: targets that do not exist, positions
+ * that the run never reaches, and combinations that exclude each other.
+ */
+export function mistakesIn(plan: FaultPlan, facts: RunFacts): readonly Mistake[] {
+  const ofFaults = plan.faults.flatMap((fault, index) =>
+    [...targetMistakes(fault, facts), ...positionMistakes(fault.at, facts)].map((it) => ({
+      ...it,
+      path: ['faults', index, ...it.path],
+    })),
+  );
+  return [...ofFaults, ...contradictions(plan)];
+}
+
+function targetMistakes(fault: Fault, facts: RunFacts): readonly Mistake[] {
+  const { topology, cores } = facts;
+  const tpus = topology.columns * topology.rows;
+  const wrongTpu = (path: readonly (string | number)[], tpu: number): readonly Mistake[] =>
+    tpu < tpus
+      ? []
+      : [{ path, message: `expected a Cloud TPU from 0 to ${tpus - 1}, found ${tpu}` }];
+  if (isLinkFault(fault)) return linkMistakes(fault.link, topology, wrongTpu);
+  switch (fault.fault) {
+    case 'lose-row':
+      return outside('row', fault.row, topology.rows);
+    case 'lose-column':
+      return outside('column', fault.column, topology.columns);
+    case 'partition':
+      return [
+        ...fault.groups.flatMap((group, i) =>
+          group.flatMap((tpu, j) => wrongTpu(['groups', i, j], tpu)),
+        ),
+        ...repeated(fault.groups.flat()),
+      ];
+    case 'stuck-cell':
+      return [...wrongTpu(['tpu'], fault.tpu), ...outside('core', fault.core, cores)];
+    default:
+      return 'tpu' in fault ? wrongTpu(['tpu'], fault.tpu) : [];
+  }
+}
+
+function outside(name: string, value: number, count: number): readonly Mistake[] {
+  if (value < count) return [];
+  return [{ path: [name], message: `expected a ${name} from 0 to ${count - 1}, found ${value}` }];
+}
+
+function repeated(tpus: readonly number[]): readonly Mistake[] {
+  const twice = tpus.find((tpu, i) => tpus.indexOf(tpu) !== i);
+  if (twice === undefined) return [];
+  return [
+    {
+      path: ['groups'],
+      message: `expected every Cloud TPU in one group at most, found ${twice} twice`,
+    },
+  ];
+}
+
+function linkMistakes(
+  link: string | readonly [number, number],
+  topology: Topology,
+  wrongTpu: (path: readonly (string | number)[], tpu: number) => readonly Mistake[],
+): readonly Mistake[] {
+  if (typeof link === 'string') {
+    const { width, height } = podTorus(topology);
+    const [x = 0, y = 0] = [...link.matchAll(/\d+/g)].map(([digits]) => Number(digits));
+    if (x < width && y < height) return [];
+    const chips = `${width}×${height} chips`;
+    return [{ path: ['link'], message: `expected a link between the ${chips}, found ${link}` }];
+  }
+  const [from, to] = link;
+  const wrong = [...wrongTpu(['link', 0], from), ...wrongTpu(['link', 1], to)];
+  if (wrong.length > 0 || areNeighbours(from, to, topology)) return wrong;
+  const message = `expected two neighbours of the torus, found Cloud TPUs ${from} and ${to}`;
+  return [{ path: ['link'], message }];
+}
+
+function areNeighbours(a: number, b: number, { columns, rows }: Topology): boolean {
+  const distance = (from: number, to: number, length: number): number =>
+    Math.min((from - to + length) % length, (to - from + length) % length);
+  const [ax, ay, bx, by] = [
+    a % columns,
+    Math.floor(a / columns),
+    b % columns,
+    Math.floor(b / columns),
+  ];
+  return distance(ax, bx, columns) + distance(ay, by, rows) === 1;
+}
+
+function positionMistakes(at: Position, facts: RunFacts): readonly Mistake[] {
+  if (!('step' in at)) return [];
+  const { steps, evaluationSteps, hasCheckpoints } = facts;
+  const { phase }: StepPosition = at;
+  const last = phase === 'evaluate' ? evaluationSteps : steps;
+  const what = phase === 'evaluate' ? 'batch of the evaluation' : 'step';
+  if (at.step > last) {
+    const range = last === 0 ? 'the run has none' : `the run has ${last}`;
+    return [
+      {
+        path: ['at', 'step'],
+        message: `expected a ${what} of the run, found ${at.step}: ${range}`,
+      },
+    ];
+  }
+  if (phase === 'checkpoint' && !hasCheckpoints) {
+    const message = 'expected a run with checkpoints (run: { checkpoint: DIR, every: N })';
+    return [{ path: ['at', 'phase'], message }];
+  }
+  return [];
+}
+
+/** Expectations that exclude each other or the run. */
+function contradictions({ expect, run }: FaultPlan): readonly Mistake[] {
+  const mistakes: Mistake[] = [];
+  if (expect.outcome === 'failed') {
+    for (const name of ['weights', 'goodput'] as const) {
+      if (expect[name] === undefined) continue;
+      mistakes.push({
+        path: ['expect', name],
+        message: `expected no ${name} with outcome: failed, because a failed run has none to compare`,
+      });
+    }
+  }
+  const recovers = run['recovery'] !== 'none';
+  if (!recovers && (expect.sometimes?.length ?? 0) > 0) {
+    const message = 'expected no recovery paths with run.recovery: none';
+    mistakes.push({ path: ['expect', 'sometimes'], message });
+  }
+  return mistakes;
+}
+
+/** Throws PodError `bad-plan` for the first mistake. `locate` gives `line:column` of a path. */
+export function refuseMistakes(
+  mistakes: readonly Mistake[],
+  name: string,
+  locate: (path: readonly (string | number)[]) => string,
+): void {
+  const [first] = mistakes;
+  if (first === undefined) return;
+  const more = mistakes.length > 1 ? ` (and ${mistakes.length - 1} more)` : '';
+  const { path, message } = first;
+  throw new PodError('bad-plan', `${name}:${locate(path)}: ${path.join('.')}: ${message}${more}`);
+}

@@ -1,0 +1,125 @@
+import type { Fault, MembershipPhase, StepPhase } from './plan.ts';
+
+/** A point that a worker or the master has reached. Numbers count from 1, as in plans. */
+export type Point =
+  | {
+      readonly kind: 'step';
+      readonly step: number;
+      readonly phase: StepPhase;
+      /** Bucket and hop, both from 0; present in the phases of a collective only. */
+      readonly bucket?: number;
+      readonly hop?: number;
+    }
+  | { readonly kind: 'membership'; readonly phase: MembershipPhase; readonly generation: number };
+
+/**
+ * Memory of which faults of a plan have been injected. It outlives the worker that a fault ends, so
+ * a replacement does not meet the same fault again.
+ */
+export interface Ledger {
+  /** True if the fault with this index in the plan has been injected. */
+  has(index: number): boolean;
+  /** Records a fault. Called before the fault takes effect, because the fault may end the worker. */
+  record(index: number): void;
+}
+
+/** A fault with its index in the plan. */
+export interface Due {
+  readonly index: number;
+  readonly fault: Fault;
+}
+
+/**
+ * Decides which faults of a plan take effect at a point. Each fault takes effect once in a run, at
+ * the first point that matches its position: a step that runs again does not meet it again.
+ */
+export class Injector {
+  readonly #waiting: Due[];
+  readonly #ledger: Ledger;
+
+  /** `faults` are those that concern the caller, with their indices in the plan. */
+  constructor(faults: readonly Due[], ledger: Ledger) {
+    this.#waiting = faults.filter(({ index }) => !ledger.has(index));
+    this.#ledger = ledger;
+  }
+
+  /** True if no fault is left, so that points need not be reported any more. */
+  get isDone(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  /**
+   * Returns the faults that take effect at this point, and records them. Of several faults of one
+   * kind only the first takes effect, and of faults that end the worker only one of any kind. The
+   * others wait until the point is reached again, by the replacement or when the step runs again.
+   */
+  reached(point: Point): readonly Due[] {
+    const matching = this.#waiting.filter(({ fault }) => matches(fault, point));
+    const due = firstOfEach(matching, ({ fault }) => (endsWorker(fault) ? 'end' : fault.fault));
+    for (const it of due) {
+      this.#waiting.splice(this.#waiting.indexOf(it), 1);
+      this.#ledger.record(it.index);
+    }
+    return due;
+  }
+}
+
+/** Returns the first value with each key. */
+function firstOfEach<T>(values: readonly T[], keyOf: (value: T) => string): readonly T[] {
+  const first = new Map<string, T>();
+  for (const value of values) if (!first.has(keyOf(value))) first.set(keyOf(value), value);
+  return [...first.values()];
+}
+
+/** True if the worker does not outlive the fault. */
+function endsWorker({ fault }: Fault): boolean {
+  return ['kill', 'exit', 'throw', 'out-of-memory', 'hang'].includes(fault);
+}
+
+/** True if a fault takes effect at a point. A position in wall time matches no point. */
+export function matches({ at }: Fault, point: Point): boolean {
+  if ('afterMs' in at) return false;
+  if ('during' in at) {
+    const { during, generation = point.kind === 'membership' ? point.generation : 0 } = at;
+    return point.kind === 'membership' && point.phase === during && point.generation === generation;
+  }
+  if (point.kind !== 'step') return false;
+  const { step, phase = 'compute', bucket = 0, hop = 0 } = at;
+  if (point.step !== step || point.phase !== phase) return false;
+  if (point.bucket === undefined) return true;
+  return point.bucket === bucket && point.hop === hop;
+}
+
+/** A ledger in memory, for one process. */
+export function memoryLedger(): Ledger {
+  const injected = new Set<number>();
+  return { has: (index) => injected.has(index), record: (index) => injected.add(index) };
+}
+
+/** Bytes of a {@link sharedLedger} for each fault of the plan. */
+export const ledgerBytes = 16;
+
+/**
+ * A ledger in shared memory, for all threads of a process. For each fault of the plan it holds the
+ * time of the injection and a flag. `now` returns the time in ms.
+ */
+export function sharedLedger(memory: SharedArrayBuffer, now: () => number): Ledger {
+  const count = memory.byteLength / ledgerBytes;
+  const times = new Float64Array(memory, 0, count);
+  const flags = new Int32Array(memory, 8 * count, count);
+  return {
+    has: (index) => Atomics.load(flags, index) !== 0,
+    record: (index) => {
+      times[index] = now();
+      Atomics.store(flags, index, 1);
+    },
+  };
+}
+
+/** Returns the time of each injection, in ms; undefined for a fault that was not injected. */
+export function injectionTimes(memory: SharedArrayBuffer): readonly (number | undefined)[] {
+  const count = memory.byteLength / ledgerBytes;
+  const times = new Float64Array(memory, 0, count);
+  const flags = new Int32Array(memory, 8 * count, count);
+  return Array.from(times, (ms, index) => (Atomics.load(flags, index) === 0 ? undefined : ms));
+}

@@ -1,0 +1,145 @@
+import { describe, expect, test } from 'vitest';
+import { mistakesIn, type RunFacts, refuseMistakes } from '../../src/fault/check.ts';
+import { faultKinds } from '../../src/fault/plan.ts';
+import { locate, parsePlan } from '../../src/fault/read.ts';
+import { planJsonSchema } from '../../src/fault/schema.ts';
+
+const plan = `
+run: { tpus: 8, model: mlp, steps: 20 }
+faults:
+  - fault: kill
+    tpu: 3
+    at: { step: 10, phase: reduce-scatter, bucket: 0, hop: 2 }
+  - { fault: delay, link: "chip(3,1)+x", ms: 50, at: { step: 5 }, for: { steps: 3 } }
+  - { fault: partition, groups: [[0, 1, 2], [3]], at: { during: loading, generation: 2 } }
+expect:
+  weights: bit-identical
+  recovery: { steps: "<=1", detection: "<2s" }
+  sometimes: [peer-recovery]
+`;
+
+const facts: RunFacts = {
+  topology: { columns: 4, rows: 2 },
+  steps: 20,
+  evaluationSteps: 2,
+  hasCheckpoints: false,
+  cores: 8,
+};
+
+describe('a plan file', () => {
+  test('is read as it is written', () => {
+    expect(parsePlan(plan, 'plan.yaml')).toEqual({
+      run: { tpus: 8, model: 'mlp', steps: 20 },
+      faults: [
+        { fault: 'kill', tpu: 3, at: { step: 10, phase: 'reduce-scatter', bucket: 0, hop: 2 } },
+        { fault: 'delay', link: 'chip(3,1)+x', ms: 50, at: { step: 5 }, for: { steps: 3 } },
+        { fault: 'partition', groups: [[0, 1, 2], [3]], at: { during: 'loading', generation: 2 } },
+      ],
+      expect: {
+        weights: 'bit-identical',
+        recovery: { steps: '<=1', detection: '<2s' },
+        sometimes: ['peer-recovery'],
+      },
+    });
+  });
+
+  test('that is empty has no faults and expects nothing', () => {
+    expect(parsePlan('{}', 'plan.yaml')).toEqual({ run: {}, faults: [], expect: {} });
+  });
+
+  test.each([
+    [
+      'faults: [{ fault: kil, tpu: 3, at: { step: 1 } }]',
+      /^plan\.yaml:1:19: faults\.0\.fault: .*kil/,
+    ],
+    [
+      'faults:\n  - { fault: kill, at: { step: 1 } }',
+      /^plan\.yaml:2:5: faults\.0\.tpu: .*nothing$/,
+    ],
+    [
+      'faults:\n  - fault: kill\n    tpu: 1\n    at: { step: 0 }',
+      /^plan\.yaml:4:17: faults\.0\.at\.step: /,
+    ],
+    ['faults: [{ fault: kill, tpu: -1, at: { step: 1 } }]', /^plan\.yaml:1:30: faults\.0\.tpu: /],
+    [
+      'faults: [{ fault: kill, tpu: 1, at: { step: 1, phase: update, hop: 2 } }]',
+      /faults\.0\.at: expected a phase with buckets and hops/,
+    ],
+    [
+      'faults: [{ fault: pause, tpu: 1, at: { step: 1 }, for: { steps: 1, ms: 2 } }]',
+      /faults\.0\.for: expected either steps or ms/,
+    ],
+    [
+      'faults: [{ fault: delay, link: [0, 1], at: { step: 1 } }]',
+      /faults\.0\.ms: expected for delay/,
+    ],
+    [
+      'faults: [{ fault: lose, link: [0, 1], ms: 3, at: { step: 1 } }]',
+      /faults\.0\.ms: only for delay/,
+    ],
+    [
+      'faults: [{ fault: kill, tpu: 1, at: { step: 1 }, forr: 3 }]',
+      /faults\.0: expected no "?forr/,
+    ],
+    [
+      'expect: { recovery: { detection: "<2" } }',
+      /expect\.recovery\.detection: expected a bound such as "<2s"/,
+    ],
+    ['expect: { goodput: ">=0.9s" }', /expect\.goodput: expected a bound/],
+    ['faults: [', /^plan\.yaml:1:\d+: expected YAML/],
+    ['expekt: {}', /the plan: expected no "?expekt/],
+    ['a: 1\na: 2', /^plan\.yaml:2:1: expected YAML/],
+  ])('%j is refused with line and column', (text, message) => {
+    expect(() => parsePlan(text, 'plan.yaml')).toThrow(
+      expect.objectContaining({ code: 'bad-plan', message: expect.stringMatching(message) }),
+    );
+  });
+
+  test.each([
+    ['kill, tpu: 8, at: { step: 1 }', /tpu: expected a Cloud TPU from 0 to 7, found 8/],
+    [
+      'kill, tpu: 1, at: { step: 21 }',
+      /at\.step: expected a step of the run, found 21: the run has 20/,
+    ],
+    [
+      'kill, tpu: 1, at: { step: 3, phase: evaluate }',
+      /expected a batch of the evaluation of the run, found 3: the run has 2/,
+    ],
+    [
+      'torn-write, at: { step: 3, phase: checkpoint }',
+      /at\.phase: expected a run with checkpoints/,
+    ],
+    ['lose-row, row: 2, at: { step: 3 }', /row: expected a row from 0 to 1, found 2/],
+    ['lose-column, column: 4, at: { step: 3 }', /column: expected a column from 0 to 3, found 4/],
+    [
+      'corrupt, link: [0, 2], at: { step: 3 }',
+      /expected two neighbours of the torus, found Cloud TPUs 0 and 2/,
+    ],
+    [
+      'corrupt, link: "chip(8,0)+x", at: { step: 3 }',
+      /link: expected a link between the 8×4 chips/,
+    ],
+    ['partition, groups: [[0, 1], [1]], at: { step: 3 }', /found 1 twice/],
+    [
+      'stuck-cell, tpu: 0, core: 7, row: 1, column: 1, at: { step: 30 }',
+      /at\.step: expected a step of the run/,
+    ],
+  ])('%j is refused for its run', (fault, message) => {
+    const text = `faults: [{ fault: ${fault} }]`;
+    const mistakes = mistakesIn(parsePlan(text, 'p.yaml'), facts);
+    expect(() => refuseMistakes(mistakes, 'p.yaml', (path) => locate(text, path))).toThrow(message);
+    expect(() => refuseMistakes(mistakes, 'p.yaml', (path) => locate(text, path))).toThrow(
+      /^p\.yaml:1:\d+: faults\.0\./,
+    );
+  });
+
+  test('accepts the wrap-around neighbours of a torus', () => {
+    const text = 'faults: [{ fault: corrupt, link: [0, 3], at: { step: 3 } }]';
+    expect(mistakesIn(parsePlan(text, 'p.yaml'), facts)).toEqual([]);
+  });
+
+  test('has a JSON Schema that names every kind of fault', () => {
+    const schema = JSON.stringify(planJsonSchema());
+    for (const kind of faultKinds) expect(schema).toContain(`"${kind}"`);
+  });
+});
