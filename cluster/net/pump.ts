@@ -51,7 +51,7 @@ interface Route extends Outbox {
   wire: Wire | undefined;
   /**
    * True if a credit, which is the peer's report of released frames, has arrived on `wire`. The
-   * first credit says that the peer listens, so the pump sends no tensor before it.
+   * first credit says that the peer listens. The pump sends no tensor before that.
    */
   isHeard: boolean;
   /**

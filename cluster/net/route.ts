@@ -139,7 +139,10 @@ export interface SegmentPlace {
   readonly queues: readonly number[];
 }
 
-/** Places in memory that the pump of a process uses. All addresses are byte addresses. */
+/**
+ * Places in memory that the pump of a process uses. (The pump moves frames between links and
+ * sockets.) All addresses are byte addresses.
+ */
 export interface PumpLayout {
   /**
    * Segments (shared memory) for payloads to each peer (`out`) and from each peer (`in`). If a peer

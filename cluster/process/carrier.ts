@@ -48,8 +48,8 @@ export interface CarrierOptions {
 }
 
 /**
- * Description of one transfer of parameters: the peer, the program, the number of steps after which
- * the parameters are wanted, and the memory that receives the parameters.
+ * Description of one transfer of parameters: the peer, the program, after how many steps the
+ * parameters are wanted, and the memory that receives the parameters.
  */
 export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 

@@ -47,8 +47,9 @@ export interface ProcessPodOptions extends PodOptions {
   readonly keepsWorkers?: () => boolean;
   /**
    * True if the master watches the workers' processes and calls `died` for each death. Matters only
-   * for a worker whose connection ends before it has joined: it counts as lost when `died` is
-   * called if true, already when the connection ends if false.
+   * for a worker whose connection ends before the worker has joined. If true, such a worker counts
+   * as lost when `died` is called. If false, it counts as lost at once, unless the master itself
+   * ended the connection.
    */
   readonly isWatched?: boolean;
   /**
@@ -348,7 +349,10 @@ class Processes implements ProcessPod, Crew {
     return isNew && this.#options.start?.mustKeepParameters === true;
   }
 
-  /** Gives a process Cloud TPU `tpu` and sends it the executables and the assignment. */
+  /**
+   * Gives Cloud TPU `tpu` to the given process, and sends the process the executables and the
+   * assignment.
+   */
   #seat(guest: JoinedProcess, tpu: number): void {
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
@@ -370,15 +374,15 @@ class Processes implements ProcessPod, Crew {
     guest.send({ kind: 'welcome', tpu, assignment });
   }
 
-  /** Takes the Cloud TPU away from a process, which then waits in the lobby. */
+  /** Takes the Cloud TPU away from the given process, which then waits in the lobby. */
   #unseat(member: Member, reason: string): void {
     member.guest.unseat();
     this.#forget(member, reason);
   }
 
   /**
-   * Removes a process from its Cloud TPU. Adds the bytes that the process has sent to those of
-   * earlier processes, and rejects the requests that the process has not answered.
+   * Removes the given process from its Cloud TPU. Adds the bytes that the process has sent to those
+   * of earlier processes, and rejects the requests that the process has not answered.
    */
   #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
@@ -700,7 +704,9 @@ class Processes implements ProcessPod, Crew {
   }
 }
 
-/** Placeholder for the tensor address of a Cloud TPU that has none. */
+/**
+ * Placeholder for the address at which a Cloud TPU serves its tensors, if there is no such address.
+ */
 const noOffer: TensorOffer = { host: '', port: 0 };
 
 function addAll(counts: Map<number, number>, more: ReadonlyMap<number, number>): void {

@@ -86,7 +86,7 @@ export function startSupervisor(folder: string, lock: Lock): ChildProcess {
   return startProgram(folder, 'supervisor', args, process.env, lock);
 }
 
-/** Appends a process to the list of processes in the pod's folder. */
+/** Appends the given process to the list of processes in the pod's folder. */
 export function noteProcess(folder: string, name: string, { pid, start }: ProcessIdentity): void {
   appendFileSync(join(folder, processesFile), `${name} ${pid} ${start}\n`, { mode: 0o600 });
 }

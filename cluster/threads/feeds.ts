@@ -85,7 +85,7 @@ export class Feeds {
   }
 
   /**
-   * Empties the queues of a feed and starts the feed's loader at `step`, unless the feed already
+   * Empties the queues of the given feed and starts its loader at `step`, unless the feed already
    * continues at `step`. Call only while no core reads its infeed.
    */
   async #restart(fed: ProgramFeed, step: number): Promise<void> {

@@ -129,17 +129,12 @@ export class WorkerProbe {
 
   #inject(fault: Fault): void {
     switch (fault.fault) {
-      case 'throw':
-        throw new Error('injected fault');
-      case 'exit':
-        return process.exit(7);
       case 'kill':
-        if (this.#ownsProcess) process.kill(process.pid, 'SIGKILL');
-        return process.exit(9);
+      case 'exit':
+      case 'throw':
       case 'out-of-memory':
-        return exhaustHeap();
       case 'hang':
-        sleep(Number.POSITIVE_INFINITY);
+        endWorker(fault.fault, this.#ownsProcess);
         break;
       case 'pause':
         sleep(fault.for.ms ?? 0);
@@ -198,6 +193,18 @@ export class WorkerProbe {
   }
 }
 
+/** Ends the thread, or the process if the thread owns it, in the way that the fault names. */
+function endWorker(
+  how: 'kill' | 'exit' | 'throw' | 'out-of-memory' | 'hang',
+  ownsProcess: boolean,
+): void {
+  if (how === 'throw') throw new Error('injected fault');
+  if (how === 'hang') sleep(Number.POSITIVE_INFINITY);
+  if (how === 'out-of-memory') exhaustHeap();
+  if (how === 'kill' && ownsProcess) process.kill(process.pid, 'SIGKILL');
+  process.exit(how === 'kill' ? 9 : 7);
+}
+
 /** Time, in ms, on a clock that all threads and processes of the machine share. */
 function absoluteMs(): number {
   return performance.timeOrigin + performance.now();
@@ -226,7 +233,7 @@ function sleep(ms: number): void {
 }
 
 /** Fills the heap of this thread until the engine ends the thread. */
-function exhaustHeap(): never {
+function exhaustHeap(): void {
   const held: unknown[] = [];
   for (;;) held.push(new Array(1 << 16).fill(held.length));
 }

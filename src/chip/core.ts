@@ -305,9 +305,9 @@ interface Machine {
 }
 
 /**
- * Executes the given operation. `inFlight` is true while any all-reduce is running. The function
- * then also advances the all-reduces after each MXU call and after each call of a fused loop.
- * Returns the change of the number of running all-reduces: 1, 0 or −1.
+ * Executes the given operation. If `inFlight` is true, some all-reduce is running, and the function
+ * also advances the all-reduces after each MXU call and after each call of a fused loop. Returns
+ * the change of the number of running all-reduces: 1, 0 or −1.
  */
 function execute(machine: Machine, operation: Operation, ports: Ports, inFlight: boolean): number {
   switch (operation.unit) {

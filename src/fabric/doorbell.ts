@@ -107,10 +107,10 @@ export class Doorbell {
   }
 
   /**
-   * Returns the workers that hold up the all-reduce with index `collective` (from 0). These workers
-   * have not finished the all-reduce, and each of them either has not started it or is busy, not
-   * waiting for others. Subclasses use `_neighbours`, the workers at the far ends of the links that
-   * block this worker.
+   * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late: every
+   * other worker that has not started it, or has not finished it and is busy instead of waiting for
+   * others. Subclasses may use `_neighbours`, the workers at the far ends of the links that block
+   * this worker.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);

@@ -82,7 +82,8 @@ export class EngineClient {
   readonly #now: () => number;
   /**
    * One entry for each bucket: the serial number of the bucket's last all-reduce, or 0 before its
-   * first. All all-reduces of this worker are numbered from 1, in the order of their starts.
+   * first. Serial numbers count the all-reduces of this worker from 1, in the order of their
+   * starts.
    */
   readonly #startOf: Uint32Array;
   #started = 0;

@@ -3,7 +3,7 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * Size of a line of memory, in bytes, at least that of a cache line. Processors move memory between
+ * Size of a line of memory, in bytes, not less than a cache line. Processors move memory between
  * their caches in cache lines, so words that different threads write must lie in different lines.
  */
 const lineBytes = 128;

@@ -9,8 +9,8 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
 /**
- * After this many elements have been summed, the CRC of their sums is updated, while the sums are
- * still in the processor's cache.
+ * How many elements are summed before the CRC of their sums is updated. The sums are then still in
+ * the processor's cache.
  */
 const cachedElements = cachedBytes / 4;
 
@@ -59,7 +59,10 @@ export interface LaneParts {
  */
 export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
 
-/** Phase of an all-reduce. */
+/**
+ * Name of a phase of an all-reduce. `all-reduce` stands for the two phases on the lane's second
+ * axis.
+ */
 export type CollectivePhase = 'reduce-scatter' | 'all-reduce' | 'all-gather';
 
 const phaseNames = ['reduce-scatter', 'all-reduce', 'all-reduce', 'all-gather'] as const;
@@ -88,8 +91,8 @@ interface Ring {
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
  * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
  * hop the chip only receives a chunk. A chunk that exceeds a frame is cut into pieces. A piece goes
- * through the whole ring before the next piece starts. So a ring cannot deadlock if each queue
- * holds two frames.
+ * through the whole ring before the next piece starts. This limits how far a chip runs ahead of the
+ * others, so queues of two frames are enough to prevent a deadlock.
  *
  * A frame is a range of the chip's own vector, so an element that was sent must not change until
  * all receivers have read it. During a reduce-scatter, a sent element is overwritten only by its
@@ -138,24 +141,16 @@ export class Lane {
   #own = 0;
   /** Number of elements of the current hop. */
   #count = 0;
-  /**
-   * How many frames were sent for the current bucket: on the lane's first axis, on its second axis.
-   */
+  /** How many frames were sent for the current bucket: one count for each axis of the lane. */
   readonly #sent = new Uint32Array(2);
-  /**
-   * How many frames were received for the current bucket: on the lane's first axis, on its second
-   * axis.
-   */
+  /** How many frames were received for the current bucket: one count for each axis of the lane. */
   readonly #received = new Uint32Array(2);
-  /**
-   * How many frames were sent since the lane was made: on the lane's first axis, on its second
-   * axis.
-   */
+  /** How many frames were sent since the lane was made: one count for each axis of the lane. */
   readonly #sentEver = new Int32Array(2);
   /**
    * Two numbers for each entry of `#queue`: the values of `#sentEver` after the last hop of the
-   * entry's bucket. The bucket has finished when, on both axes, the receivers have released that
-   * many frames.
+   * entry's bucket. When the receivers on both axes have released that many frames, the bucket has
+   * finished.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
@@ -368,8 +363,8 @@ export class Lane {
   }
 
   /**
-   * True if the receiver has released all frames that the oldest unfinished bucket sent on the
-   * given axis of the lane.
+   * True if the receiver on the given axis has released all frames that this lane sent there for
+   * the oldest unfinished bucket.
    */
   #isReleased(index: 0 | 1): boolean {
     const out = this.#parts.turns[index]?.out;

@@ -48,7 +48,7 @@ export function memoryLinks(
 export class MemoryOutLink implements OutLink {
   readonly crc: undefined;
   readonly #words: Int32Array;
-  /** Index of the queue's first word. */
+  /** Index, in `#words`, of the queue's first word. */
   readonly #queue: number;
   readonly #doorbell: Doorbell;
   readonly #peer: number;

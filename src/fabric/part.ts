@@ -21,8 +21,8 @@ export const laneCount = 4;
 export const frameElementsMax = 65536;
 
 /**
- * Number of elements of a unit. A vector is cut only between units, so parts begin at multiples of
- * 16 bytes from the start of the vector.
+ * A vector is cut only at multiples of this many elements, so its parts begin at multiples of 16
+ * bytes from the start of the vector.
  */
 const unit = 4;
 

@@ -351,8 +351,9 @@ export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
 /**
- * Convolution. For every window of the input, the result has the sum of the products of the window
- * with the kernel, over all elements of the window and all input features.
+ * Convolution. Each element of the result belongs to a window of the input. The element is the sum
+ * of the products of the window with the kernel, over all elements of the window and all input
+ * features.
  */
 export function convolution(
   input: HloInstruction,
@@ -460,8 +461,8 @@ export function allReduce(
 }
 
 /**
- * A token that combines `tokens`. An instruction that uses the result runs after the instructions
- * that produced `tokens`.
+ * Combines `tokens` into one token. An instruction that uses the new token runs after the
+ * instructions that produced `tokens`.
  */
 export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
   return make<AfterAll>({ opcode: 'after-all', operands: tokens });

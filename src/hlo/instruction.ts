@@ -150,9 +150,9 @@ export interface Slice extends InstructionBase<'slice'> {
   readonly strides: readonly number[];
 }
 /**
- * An array with padding. Operands: the array, a scalar for the padding. The fields are numbers of
- * padding elements for each dimension: before, after and between the array's elements. Negative
- * `low` and `high` remove elements.
+ * An array with padding. Operands: the array, a scalar for the padding. For each dimension, the
+ * fields say how many padding elements stand before, after and between the array's elements.
+ * Negative `low` and `high` remove elements.
  */
 export interface Pad extends InstructionBase<'pad'> {
   readonly low: readonly number[];
@@ -206,7 +206,8 @@ export interface WindowDimension {
 }
 /**
  * Roles of the dimensions of a convolution's arrays. Each field has the index of the dimension with
- * this role. Entry i of the three `spatial` lists belongs to dimension i of the window.
+ * the role that the field names. Entry i of the three `spatial` lists belongs to dimension i of the
+ * window.
  */
 export interface ConvolutionDimensions {
   readonly inputBatch: number;
@@ -273,7 +274,7 @@ export interface AllReduce extends InstructionBase<'all-reduce', Shape> {
   readonly body: HloComputation;
 }
 /**
- * A token that combines tokens. Operands: the tokens. An instruction that uses the result runs
+ * Combines several tokens into one. Operands: the tokens. An instruction that uses the result runs
  * after the instructions that produced the operands.
  */
 export interface AfterAll extends InstructionBase<'after-all', Shape> {}
@@ -309,8 +310,8 @@ export interface HloComputation {
 }
 
 /**
- * A result that shares memory with a parameter: in HBM, element `output` of the root tuple
- * overwrites parameter `parameter`.
+ * A result that shares memory with a parameter. In HBM, the element of the root tuple with index
+ * `output` overwrites the parameter with index `parameter`.
  */
 export interface Alias {
   readonly output: number;

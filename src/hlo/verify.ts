@@ -93,9 +93,9 @@ function verifyEffects(entry: HloComputation): void {
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
   /**
-   * For each instruction, how many instructions with `opcode` the longest chain of operands that
-   * ends at the instruction has. If these depths differ, the tokens put the infeeds (outfeeds) in
-   * order.
+   * One entry for each instruction: the largest number of instructions with `opcode` on any path of
+   * operands that ends at the instruction. If two instructions with `opcode` have the same entry,
+   * the tokens do not order them.
    */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();

@@ -258,7 +258,7 @@ export interface Bucket {
 }
 
 /**
- * Contents of one core's HBM at the moment when the program uses most of it. Sizes are in bytes and
+ * Use of one core's HBM at the moment when the program uses the most. Sizes are in bytes and
  * include padding to tiles of 8×128.
  */
 export interface HbmReport {

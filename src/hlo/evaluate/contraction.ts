@@ -57,7 +57,10 @@ function multiplicands(it: Literal, precision: Precision): Float64Array {
   return precision === 'default' ? values.map(roundToBf16) : values;
 }
 
-/** Evaluates a dot, in the order of sums of docs/ARCHITECTURE.md. */
+/**
+ * Evaluates a dot. The products are added in the order that docs/ARCHITECTURE.md defines ("Order of
+ * sums").
+ */
 export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
   const left = multiplicands(lhs, it.precision);
   const right = multiplicands(rhs, it.precision);

@@ -103,10 +103,10 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 // ------------------------------------------------------------------- A is sparse: windows of rows
 
 /**
- * Computes C for a sparse A. In a convolution, the windows of neighbouring rows of A overlap in
- * memory. So the function takes many rows at a time, and lists the nonzero values of the memory
- * that these rows cover only once. The values of one row are a few ranges of this list, which the
- * function calls pieces. B is packed in strips of 32 columns.
+ * Computes C for a sparse A. In a convolution, each row of A is one window of the input, and the
+ * windows of neighbouring rows overlap in memory. So the function takes many rows at a time, and
+ * makes one list of the nonzero values in the memory that these rows cover. The nonzero values of a
+ * single row are a few ranges of this list, called pieces. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -161,9 +161,9 @@ function sparseWindows(
  * 1. The byte offset of the first word of the piece, from the start of a row of A. The table STARTS
  *    of `listStretch` has one word for each word of A, so this is also an offset in STARTS.
  * 2. The byte offset of the first word after the piece.
- * 3. The place of row k in a strip of B minus the position of a value of depth k in the list, in
- *    bytes, for a row of A that starts at offset 0. Places and positions count 128 bytes for each
- *    word, the length of a row of a strip.
+ * 3. The number of bytes to add to the position in a list entry, to get the offset of the entry's
+ *    row in a strip of B, for a row of A that starts at offset 0. Both count 128 bytes for each
+ *    word of A, because a row of a strip has 128 bytes.
  * 4. The index of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {

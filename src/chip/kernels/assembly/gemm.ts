@@ -61,7 +61,8 @@ let rhsSegment: usize = 0;
  */
 let tileDepth: i32 = 0;
 /**
- * Depth of one block, a multiple of `tileDepth`. The kernel packs and multiplies block by block.
+ * Depth of the blocks of A and B that the kernel packs and multiplies one after another. It is a
+ * multiple of `tileDepth`.
  */
 let blockDepth: i32 = 0;
 let segmented: bool = false;
@@ -212,8 +213,9 @@ function multiplyBlock(
   stride: usize,
   add: bool,
 ): void {
-  // The panels that the inner loop reads should stay in the nearest cache. The inner loop runs over
-  // the columns if the block of columns is small, otherwise over the rows.
+  // If the block of columns is small, it stays in the nearest cache, so the inner loop runs over
+  // the columns. Otherwise the inner loop runs over the rows, and one panel of columns stays in the
+  // nearest cache.
   if (width * length <= 4096) {
     for (let i = 0; i < height; i += ROWS) {
       for (let j = 0; j < width; j += COLUMNS) {
@@ -919,9 +921,9 @@ export function clearRange(range: usize): void {
 }
 
 /**
- * Widens a range of exponents so that it covers the panel that was packed last. `roundedLater` says
- * that the panel was rounded after its range was recorded. Rounding may have raised the largest
- * exponent by 1, so the function then adds 1.
+ * Widens a range of exponents so that it covers the panel that was packed last. If `roundedLater`
+ * is true, the panel was rounded after its range was recorded. Rounding may have raised the largest
+ * exponent by 1, so the function adds 1.
  */
 export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;
