@@ -11,7 +11,7 @@ import { differenceBetween, keyOf, type RunKey, readKey } from '../../src/experi
 import { train } from '../../src/experiment/train.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { logEvent } from '../../src/observe/log.ts';
-import type { Note } from '../../src/pod/master.ts';
+import type { Note } from '../../src/pod/master/action.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import { isFinal } from '../final.ts';
 import type { Lobby } from '../process/lobby.ts';

@@ -1,5 +1,5 @@
 import type { StepCommitted } from '../../src/experiment/event.ts';
-import type { Note } from '../../src/pod/master.ts';
+import type { Note } from '../../src/pod/master/action.ts';
 import type { Death, ProcessPod } from '../process/pod.ts';
 import type { ApiSource } from './api.ts';
 import type { JobWatch } from './job.ts';

@@ -3,7 +3,7 @@ import { type Executable, phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { elementCount } from '../numerics/shape.ts';
-import type { MasterStart } from '../pod/master.ts';
+import type { MasterStart } from '../pod/master/state.ts';
 import type { Commit, OpenPod, Pod, PodOptions } from '../pod/pod.ts';
 import { meanPhaseMs } from '../pod/pod.ts';
 import type { Snapshot } from './checkpoint/checkpoint.ts';
@@ -218,7 +218,7 @@ function masterStart(
   { step, isStanding, last }: StartingPoint,
 ): MasterStart {
   const digest = isStanding ? (last?.digest ?? null) : null;
-  return { generation, steps: [step, 0], digests: [digest, null], isEstablished: isStanding };
+  return { generation, steps: [step, 0], digests: [digest, null], mustKeepParameters: isStanding };
 }
 
 function openSlice(

@@ -1,5 +1,5 @@
 import { at } from '../numerics/assert.ts';
-import type { Note } from '../pod/master.ts';
+import type { Note } from '../pod/master/action.ts';
 import { type Bound, parseBound, satisfies } from './bound.ts';
 import {
   type Expectations,

@@ -7,7 +7,7 @@ import {
 import { openDataset } from '../../src/data/open.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import type { Note } from '../../src/pod/master.ts';
+import type { Note } from '../../src/pod/master/action.ts';
 import { bytesOf } from '../chip/bench-tpu.ts';
 import { requireCompiled } from './compiled.ts';
 import { learning, showing, weightCount } from './programs.ts';

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { FaultPlan } from '../../src/fault/plan.ts';
 import { scheduleOf } from '../../src/fault/schedule.ts';
 import { judge, type Observation, type Reference } from '../../src/fault/verdict.ts';
-import type { Note } from '../../src/pod/master.ts';
+import type { Note } from '../../src/pod/master/action.ts';
 
 const grid = { columns: 4, rows: 2 };
 const plan: FaultPlan = {
