@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import type { Topology } from '../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../src/numerics/assert.ts';
 import { digest, digestText } from '../src/numerics/digest.ts';
@@ -13,8 +12,8 @@ import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
 import type { Commit, PodOptions, Program, SavedParameters } from '../src/pod/pod.ts';
 
 /**
- * Interface to the workers of a pod, which are threads or processes. Its methods perform the
- * actions that the master's state machine returns.
+ * Interface to the workers of a pod, which are threads, processes or simulated. Its methods perform
+ * the actions that the master's state machine returns.
  */
 export interface Crew {
   send(tpu: number, message: ToWorker): void;
@@ -75,11 +74,12 @@ interface Waiter {
 
 /**
  * Drives the master's state machine of a pod: passes events to the state machine, and has the crew
- * perform the actions that the state machine returns.
+ * perform the actions that the state machine returns. The crew hands in the clock.
  */
 export class Driver {
   readonly #options: PodOptions;
   readonly #crew: Crew;
+  readonly #now: () => number;
   readonly #events: MasterEvent[] = [];
   /**
    * The parameters that `writeParameters` set last, one entry for each program. An entry is
@@ -97,12 +97,14 @@ export class Driver {
   #waiter: Waiter | undefined;
   #failure: PodError | undefined;
 
-  constructor(options: PodOptions, masterOptions: MasterOptions, crew: Crew) {
+  /** `now` returns the time, in ms, on a clock that never goes back. */
+  constructor(options: PodOptions, masterOptions: MasterOptions, crew: Crew, now: () => number) {
     this.#options = options;
     this.#crew = crew;
+    this.#now = now;
     this.#written = options.programs.map(() => undefined);
     this.#stale = options.programs.map(() => true);
-    this.#state = initialMaster(masterOptions, performance.now(), options.start);
+    this.#state = initialMaster(masterOptions, this.#now(), options.start);
   }
 
   get state(): MasterState {
@@ -192,7 +194,7 @@ export class Driver {
 
   #take(event: MasterEvent): void {
     if (this.isOver) return;
-    const { state, actions } = this.#recorded(master(this.#state, event, performance.now()));
+    const { state, actions } = this.#recorded(master(this.#state, event, this.#now()));
     this.#state = state;
     for (const action of actions) this.#perform(action);
   }
@@ -209,7 +211,7 @@ export class Driver {
       this.#options.onMembership?.(generation);
       return next;
     } catch (error) {
-      return master(this.#state, failureOf('the log of the run', error), performance.now());
+      return master(this.#state, failureOf('the log of the run', error), this.#now());
     }
   }
 
@@ -304,14 +306,14 @@ export class Driver {
   }
 
   #commitOf({ order, digest, reports }: MasterAction & { kind: 'commit' }): Commit {
-    const wallMs = performance.now() - (this.#waiter?.sinceMs ?? 0);
+    const wallMs = this.#now() - (this.#waiter?.sinceMs ?? 0);
     return { program: order.program, step: order.step, digest, reports, wallMs };
   }
 
   #await(): Promise<Commit | undefined> {
     assert(this.#waiter === undefined, 'one step at a time');
     return new Promise((resolve, reject) => {
-      this.#waiter = { sinceMs: performance.now(), resolve, reject };
+      this.#waiter = { sinceMs: this.#now(), resolve, reject };
     });
   }
 

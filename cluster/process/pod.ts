@@ -211,7 +211,9 @@ class Processes implements ProcessPod, Crew {
     this.#members = Array.from({ length: this.#torus.workers }, () => undefined);
     const { startMsLimit, graceMsLimit } = options;
     const times = { startMsLimit, quietMsLimit, graceMsLimit, samplePeriodMs };
-    this.#driver = new Driver(options, masterOptions(options, times), this);
+    this.#driver = new Driver(options, masterOptions(options, times), this, () =>
+      performance.now(),
+    );
   }
 
   async start(): Promise<void> {

@@ -137,7 +137,9 @@ class Threads implements ThreadPod, Crew {
     this.#ledger = new SharedArrayBuffer(ledgerBytes * (options.faults?.length ?? 0));
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
-    this.#driver = new Driver(options, masterOptions(options, times), this);
+    this.#driver = new Driver(options, masterOptions(options, times), this, () =>
+      performance.now(),
+    );
     const failed = (error: unknown): void => {
       this.#driver.serviceFailed('the data loader', error);
     };
