@@ -1,0 +1,80 @@
+import { assert } from '../../src/numerics/assert.ts';
+
+/** A future event. `order` is the count of events that were added before it. */
+interface Entry {
+  readonly us: number;
+  readonly order: number;
+  readonly act: () => void;
+}
+
+/**
+ * Virtual time, and the events that will happen in it. Events happen in order of their time; events
+ * of the same time happen in the order in which they were added. Times are whole numbers of
+ * microseconds, so sums of times are exact.
+ */
+export class Agenda {
+  /** A binary heap: no entry is earlier than its parent, the entry at half its place. */
+  readonly #heap: Entry[] = [];
+  #nowUs = 0;
+  #added = 0;
+
+  /** Virtual time, in microseconds. */
+  get nowUs(): number {
+    return this.#nowUs;
+  }
+
+  /** Virtual time, in ms. */
+  get nowMs(): number {
+    return this.#nowUs / 1000;
+  }
+
+  /** Adds an event that happens after `us` microseconds. */
+  after(us: number, act: () => void): void {
+    this.at(this.#nowUs + us, act);
+  }
+
+  /** Adds an event that happens at a time, in microseconds. */
+  at(us: number, act: () => void): void {
+    assert(us >= this.#nowUs && Number.isSafeInteger(us), `an event at ${us} µs`);
+    const heap = this.#heap;
+    const entry: Entry = { us, order: this.#added++, act };
+    let place = heap.length;
+    while (place > 0) {
+      const parent = (place - 1) >> 1;
+      if (isBefore(heap[parent]!, entry)) break;
+      heap[place] = heap[parent]!;
+      place = parent;
+    }
+    heap[place] = entry;
+  }
+
+  /** Moves the time to the next event, and lets it happen. */
+  next(): void {
+    const first = this.#take();
+    assert(first !== undefined, 'virtual time has come to its end: nothing will happen any more');
+    this.#nowUs = first.us;
+    first.act();
+  }
+
+  #take(): Entry | undefined {
+    const heap = this.#heap;
+    const first = heap[0];
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return first;
+    let place = 0;
+    for (;;) {
+      let child = 2 * place + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && isBefore(heap[child + 1]!, heap[child]!)) child++;
+      if (isBefore(last, heap[child]!)) break;
+      heap[place] = heap[child]!;
+      place = child;
+    }
+    heap[place] = last;
+    return first;
+  }
+}
+
+function isBefore(a: Entry, b: Entry): boolean {
+  return a.us < b.us || (a.us === b.us && a.order < b.order);
+}

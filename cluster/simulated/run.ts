@@ -1,0 +1,134 @@
+import type { Topology } from '../../src/fabric/torus.ts';
+import type { Fault } from '../../src/fault/plan.ts';
+import type { CommitSeen, Observation } from '../../src/fault/verdict.ts';
+import type { Executable } from '../../src/isa/executable.ts';
+import { at } from '../../src/numerics/assert.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import type { RecoveryPolicy } from '../../src/pod/master/options.ts';
+import type { Commit, Program, SavedParameters } from '../../src/pod/pod.ts';
+import {
+  noTraffic,
+  openSimulatedPod,
+  type SimulatedEvent,
+  type SimulatedPod,
+  type Traffic,
+} from './pod.ts';
+import type { SimulatedTimes } from './times.ts';
+
+/** A training run to simulate. */
+export interface SimulatedRun {
+  readonly topology: Topology;
+  readonly steps: number;
+  /** Number of batches of the evaluation after the last step. Default: none. */
+  readonly evaluationSteps?: number;
+  /** Number of buckets of gradients. Default: 1. */
+  readonly buckets?: number;
+  /** Number of steps from one checkpoint to the next; undefined for a run without checkpoints. */
+  readonly checkpointEvery?: number;
+  /** Default: `replace`. */
+  readonly recovery?: RecoveryPolicy;
+  readonly faults?: readonly Fault[];
+  readonly seed?: number;
+  readonly times?: Partial<SimulatedTimes>;
+}
+
+/** What was seen of a simulated run. Times are virtual. */
+export interface SimulatedOutcome {
+  readonly observation: Observation;
+  /** All events, each as one line of JSON. The same run gives the same lines, byte for byte. */
+  readonly log: readonly string[];
+  readonly traffic: Traffic;
+}
+
+/** Simulates a run to its end: trains, then evaluates. */
+export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> {
+  const commits: CommitSeen[] = [];
+  const notes: Observation['notes'][number][] = [];
+  const injections: Observation['injections'][number][] = [];
+  const log: string[] = [];
+  const checkpoints: SavedParameters[] = [];
+  let pod: SimulatedPod | undefined;
+  let lastMs = 0;
+  let beginMs = 0;
+  const onEvent = (event: SimulatedEvent): void => {
+    lastMs = event.ms;
+    log.push(lineOf(event));
+    if (event.event === 'noted') notes.push({ ms: event.ms, note: event.note });
+    if (event.event === 'injected') injections.push({ ms: event.ms, index: event.index });
+  };
+  const result = (outcome: Observation['outcome'], message: string): SimulatedOutcome => {
+    const endMs = pod?.nowMs ?? lastMs;
+    const observation = { outcome, message, commits, notes, injections, beginMs, endMs };
+    return { observation, log, traffic: { ...(pod?.traffic ?? noTraffic) } };
+  };
+  try {
+    const { topology, recovery = 'replace', faults = [], seed = 0, times = {} } = run;
+    pod = await openSimulatedPod({
+      ...{ topology, recovery, faults, seed, times, mxu: 'fast', onEvent },
+      programs: simulatedPrograms(run.buckets ?? 1),
+      saved: async (program, steps) =>
+        program === 0 ? checkpoints.findLast((it) => it.steps <= steps) : undefined,
+    });
+    beginMs = pod.nowMs;
+    await pod.writeParameters(0, [initialWeights(seed)]);
+    for (let step = 1; step <= run.steps; step++) {
+      const commit = commitOf(await pod.step(0), pod.nowMs);
+      commits.push(commit);
+      log.push(JSON.stringify({ ms: pod.nowMs, event: 'committed', commit, ...pod.traffic }));
+      if (run.checkpointEvery !== undefined && step % run.checkpointEvery === 0) {
+        checkpoints.push({ steps: step, values: await pod.readParameters(0) });
+      }
+    }
+    const trained = result('done', '');
+    for (let batch = 0; batch < (run.evaluationSteps ?? 0); batch++) await pod.step(1);
+    return trained;
+  } catch (error) {
+    if (error instanceof PodError && error.exitCode === 3) return result('failed', error.message);
+    throw error;
+  } finally {
+    await pod?.close();
+  }
+}
+
+/** Returns an event as one line of JSON. The outfeed of a step is left out: its loss is logged. */
+function lineOf(event: SimulatedEvent): string {
+  return JSON.stringify(event, (key, value) => (key === 'outfeed' ? undefined : value));
+}
+
+function commitOf({ step, digest, reports, wallMs }: Commit, ms: number): CommitSeen {
+  const [outfeed] = at(reports, 0).outfeed;
+  const loss = new Float32Array(outfeed?.buffer ?? new ArrayBuffer(4));
+  return { step: step + 1, digest, loss: at(loss, 0), ms, wallMs };
+}
+
+function initialWeights(seed: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(seed, 0x9e37_79b9).buffer);
+}
+
+/**
+ * Returns the two programs of a simulated run: one that trains, with `buckets` buckets of
+ * gradients, and one that evaluates. They have no instructions: the cores are simulated.
+ */
+export function simulatedPrograms(buckets: number): readonly Program[] {
+  const empty: Omit<Executable, 'name'> = {
+    ...{ cores: 8, buffers: [], instructions: [], tables: [], constants: [], results: [] },
+    ...{ infeed: [], outfeed: [], buckets: [], arenaBytes: 0, code: new Uint8Array() },
+    parameters: [0],
+    hbm: { limit: 0, peak: 0, byKind: noBytes, largest: [] },
+  };
+  const train: Executable = {
+    ...empty,
+    name: 'simulated training',
+    next: [1],
+    buckets: Array.from({ length: buckets }, () => ({ buffer: 0, elements: 0, members: [] })),
+  };
+  const evaluate: Executable = { ...empty, name: 'simulated evaluation' };
+  return [
+    { executable: train, digested: 1 },
+    { executable: evaluate, digested: 1, parametersFrom: 0 },
+  ];
+}
+
+const noBytes: Executable['hbm']['byKind'] = {
+  ...{ program: 0, parameter: 0, constant: 0, infeed: 0, gradient: 0, temporary: 0 },
+};
