@@ -28,22 +28,22 @@ export interface SimulatedPodOptions extends PodOptions {
 }
 
 /** An event of the simulation, and its virtual time. */
-export type SimulatedEvent = {
-  readonly ms: number;
-} & /** The worker of a Cloud TPU starts; `host` hosts it too. It ends when it is replaced. */
-(
+export type SimulatedEvent = Happening & { readonly ms: number };
+
+/** What happens in a simulation. */
+export type Happening =
+  /** The worker of a Cloud TPU starts. `host`: the Cloud TPU whose worker hosts it too, or null. */
   | { readonly event: 'started'; readonly tpu: number; readonly host: number | null }
+  /** The worker of a Cloud TPU is ended, because it is to be replaced. */
   | { readonly event: 'ended'; readonly tpu: number }
   | { readonly event: 'injected'; readonly index: number; readonly fault: Fault }
-  /** A message has arrived: at a worker, or from a worker at the master. */
+  /** A message of the master has arrived at a worker. */
   | { readonly event: 'delivered'; readonly tpu: number; readonly message: ToWorker }
+  /** A message of a worker, or the news of its end, has arrived at the master. */
   | { readonly event: 'reported'; readonly tpu: number; readonly report: MasterEvent }
   /** The master has ignored a message. */
   | { readonly event: 'refused'; readonly message: FromWorker; readonly reason: string }
-  | { readonly event: 'noted'; readonly note: Note }
-);
-
-type WithoutTime<E> = E extends unknown ? Omit<E, 'ms'> : never;
+  | { readonly event: 'noted'; readonly note: Note };
 
 /** A pod in virtual time. */
 export interface SimulatedPod extends Pod {
@@ -60,6 +60,7 @@ export interface Traffic {
   readonly hash: number;
 }
 
+/** Traffic of a pod that has not started. */
 export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
 /** Period of the samples that the failure detector takes of all progress counters. */
@@ -300,7 +301,7 @@ class Simulated implements SimulatedPod, Crew {
     };
   }
 
-  #log(event: WithoutTime<SimulatedEvent>): void {
+  #log(event: Happening): void {
     this.#options.onEvent?.({ ms: this.nowMs, ...event });
   }
 

@@ -35,9 +35,27 @@ export interface SimulatedRun {
 /** What was seen of a simulated run. Times are virtual. */
 export interface SimulatedOutcome {
   readonly observation: Observation;
-  /** All events, each as one line of JSON. The same run gives the same lines, byte for byte. */
-  readonly log: readonly string[];
+  /** All events except frames, in order. */
+  readonly events: readonly (SimulatedEvent | Committed)[];
   readonly traffic: Traffic;
+}
+
+/** A step was committed. The traffic is that since the start, with a hash of all frames. */
+export interface Committed {
+  readonly ms: number;
+  readonly event: 'committed';
+  readonly commit: CommitSeen;
+  readonly traffic: Traffic;
+}
+
+/**
+ * Returns the events of a run as lines of JSON. The same run gives the same lines, byte for byte. A
+ * line has no outfeed: its loss is in the line of the commit.
+ */
+export function logOf({ events }: SimulatedOutcome): string {
+  const text = (event: SimulatedEvent | Committed): string =>
+    JSON.stringify(event, (key, value) => (key === 'outfeed' ? undefined : value));
+  return events.map((event) => `${text(event)}\n`).join('');
 }
 
 /** Simulates a run to its end: trains, then evaluates. */
@@ -45,21 +63,21 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
   const commits: CommitSeen[] = [];
   const notes: Observation['notes'][number][] = [];
   const injections: Observation['injections'][number][] = [];
-  const log: string[] = [];
+  const events: (SimulatedEvent | Committed)[] = [];
   const checkpoints: SavedParameters[] = [];
   let pod: SimulatedPod | undefined;
   let lastMs = 0;
   let beginMs = 0;
   const onEvent = (event: SimulatedEvent): void => {
     lastMs = event.ms;
-    log.push(lineOf(event));
+    events.push(event);
     if (event.event === 'noted') notes.push({ ms: event.ms, note: event.note });
     if (event.event === 'injected') injections.push({ ms: event.ms, index: event.index });
   };
   const result = (outcome: Observation['outcome'], message: string): SimulatedOutcome => {
     const endMs = pod?.nowMs ?? lastMs;
     const observation = { outcome, message, commits, notes, injections, beginMs, endMs };
-    return { observation, log, traffic: { ...(pod?.traffic ?? noTraffic) } };
+    return { observation, events, traffic: { ...(pod?.traffic ?? noTraffic) } };
   };
   try {
     const { topology, recovery = 'replace', faults = [], seed = 0, times = {} } = run;
@@ -74,7 +92,7 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
     for (let step = 1; step <= run.steps; step++) {
       const commit = commitOf(await pod.step(0), pod.nowMs);
       commits.push(commit);
-      log.push(JSON.stringify({ ms: pod.nowMs, event: 'committed', commit, ...pod.traffic }));
+      events.push({ ms: pod.nowMs, event: 'committed', commit, traffic: { ...pod.traffic } });
       if (run.checkpointEvery !== undefined && step % run.checkpointEvery === 0) {
         checkpoints.push({ steps: step, values: await pod.readParameters(0) });
       }
@@ -88,11 +106,6 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
   } finally {
     await pod?.close();
   }
-}
-
-/** Returns an event as one line of JSON. The outfeed of a step is left out: its loss is logged. */
-function lineOf(event: SimulatedEvent): string {
-  return JSON.stringify(event, (key, value) => (key === 'outfeed' ? undefined : value));
 }
 
 function commitOf({ step, digest, reports, wallMs }: Commit, ms: number): CommitSeen {
