@@ -16,7 +16,7 @@ export const faultDefects: readonly Defect[] = [
     guarantee: 'A fault takes effect at exactly the hop that its position names.',
     file: 'src/fault/injector.ts',
     from: '  return point.bucket === bucket && point.hop === hop;',
-    to: '  return point.bucket === bucket;',
+    to: '  return point.bucket === bucket && hop >= 0;',
     test: 'test/fault/injector.test.ts',
     title: 'matches exactly the hop of a collective',
   },
@@ -27,7 +27,7 @@ export const faultDefects: readonly Defect[] = [
     from: '  const holds = expected === found;',
     to: '  const holds = true;',
     test: 'test/fault/verdict.test.ts',
-    title: 'finds %s',
+    title: 'finds other weights at the end',
   },
   {
     name: 'verdict: never reached',
@@ -36,7 +36,7 @@ export const faultDefects: readonly Defect[] = [
     from: '    holds: missed.length === 0,',
     to: '    holds: true,',
     test: 'test/fault/verdict.test.ts',
-    title: 'finds %s',
+    title: 'finds a fault that was never reached',
   },
   {
     name: 'plan: exit code',
