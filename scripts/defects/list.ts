@@ -1,5 +1,6 @@
 import { checkpointFileDefects } from './checkpoint-files.ts';
 import type { Defect } from './defect.ts';
+import { faultDefects } from './faults.ts';
 import { folderDefects } from './folders.ts';
 import { peopleDefects } from './people.ts';
 import { readerDefects } from './readers.ts';
@@ -275,4 +276,5 @@ export const defects: readonly Defect[] = [
   },
   ...peopleDefects,
   ...readerDefects,
+  ...faultDefects,
 ];

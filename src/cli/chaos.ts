@@ -1,32 +1,27 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { openRun } from '../experiment/open-run.ts';
-import { train } from '../experiment/train.ts';
 import { mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
 import { type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
 import { locate, parsePlan } from '../fault/read.ts';
-import { type Scheduled, scheduleOf } from '../fault/schedule.ts';
+import { scheduleOf } from '../fault/schedule.ts';
 import { planJsonSchema } from '../fault/schema.ts';
 import { supported } from '../fault/support.ts';
-import {
-  type CommitSeen,
-  type FaultOutcome,
-  judge,
-  type Observation,
-  outcomesOf,
-  type Verdict,
-} from '../fault/verdict.ts';
+import { type FaultOutcome, judge, outcomesOf, type Verdict } from '../fault/verdict.ts';
 import { PodError } from '../numerics/error.ts';
 import { milliseconds, table } from '../observe/format.ts';
+import { inProcesses } from './chaos-processes.ts';
+import { inThreads } from './chaos-threads.ts';
 import { optionsOf, type TrainOptions } from './options.ts';
 import { refuseRepeats } from './settings/command.ts';
-import { mergeSettings } from './settings/merge.ts';
+import { mergeSettings, type Settings } from './settings/merge.ts';
+import type { Mode } from './settings/schema.ts';
 import { sourceOfFlags } from './settings/source.ts';
 
 const examples = `
 Examples:
   pod chaos run plan.yaml                    runs the plan in threads and judges the run
+  pod chaos run plan.yaml --ground processes the same in processes
   pod chaos run plan.yaml --json             prints verdict and faults as JSON
   pod chaos schema > plan.schema.json        the JSON Schema of a plan, for editors
 
@@ -64,7 +59,7 @@ async function runPlan(path: string, flags: Flags): Promise<void> {
   const ground = groundOf(flags.ground);
   const text = readPlan(path);
   const plan = parsePlan(text, path);
-  const options = optionsOfRun(plan, path);
+  const options = optionsOf(settingsOfRun(plan, path, 'train'));
   const facts = await factsOf(options);
   const place = (at: readonly (string | number)[]): string => locate(text, at);
   refuseMistakes([...mistakesIn(plan, facts), ...unsupported(plan, ground)], path, place);
@@ -73,9 +68,15 @@ async function runPlan(path: string, flags: Flags): Promise<void> {
     ? () => undefined
     : (line: string) => void process.stdout.write(`${line}\n`);
   say(`${schedule.length} faults in ${facts.steps} steps, ground ${ground}`);
-  const reference = needsReference(plan) ? await observe(options, [], () => undefined) : undefined;
-  const seen = await observe(options, schedule, say);
-  const scheduled: FaultPlan = { ...plan, faults: schedule.map(({ fault }) => fault) };
+  const reference = needsReference(plan)
+    ? await inThreads(options, [], () => undefined)
+    : undefined;
+  const faults = schedule.map(({ fault }) => fault);
+  const seen =
+    ground === 'processes'
+      ? await inProcesses(settingsOfRun(plan, path, 'up'), faults, say)
+      : await inThreads(options, faults, say);
+  const scheduled: FaultPlan = { ...plan, faults };
   const verdicts = judge(scheduled, facts.topology, seen, reference);
   const outcomes = outcomesOf(scheduled, seen);
   if (flags.json) process.stdout.write(`${JSON.stringify({ verdicts, outcomes, ground })}\n`);
@@ -98,15 +99,15 @@ function readPlan(path: string): string {
   }
 }
 
-/** Returns the options of the run. By default it recovers from losses. */
-function optionsOfRun({ run }: FaultPlan, path: string): TrainOptions {
+/** Returns the settings of the run. By default it recovers from losses. */
+function settingsOfRun({ run }: FaultPlan, path: string, mode: Mode): Settings {
   const values = { recovery: 'replace', ...run };
   const text = Object.entries(values).map(([key, value]) => [
     key,
     typeof value === 'boolean' ? value : String(value),
   ]);
   const source = sourceOfFlags(Object.fromEntries(text), (key) => `run.${key} in ${path}`);
-  return optionsOf(mergeSettings('train', [source]));
+  return mergeSettings(mode, [source]);
 }
 
 async function factsOf({ config, checkpoint }: TrainOptions): Promise<RunFacts> {
@@ -131,49 +132,6 @@ function unsupported(plan: FaultPlan, ground: Ground) {
 
 function needsReference({ expect }: FaultPlan): boolean {
   return expect.weights !== undefined || expect.samples !== undefined;
-}
-
-/** Trains in threads and records what happens. */
-async function observe(
-  { config, relaxedSimd }: TrainOptions,
-  schedule: readonly Scheduled[],
-  say: (line: string) => void,
-): Promise<Observation> {
-  const now = (): number => performance.timeOrigin + performance.now();
-  const commits: CommitSeen[] = [];
-  const notes: Observation['notes'][number][] = [];
-  const injections: Observation['injections'][number][] = [];
-  let beginMs = now();
-  let endMs: number | undefined;
-  const faults = schedule.map(({ fault }) => fault);
-  const openPod: Parameters<typeof train>[1]['openPod'] = (options) =>
-    openThreadPod({
-      ...options,
-      ...{ relaxed: relaxedSimd, faults },
-      onNote(note) {
-        notes.push({ ms: now(), note });
-        say(`${note.event}${note.tpu === null ? '' : ` Cloud TPU ${note.tpu}`}: ${note.cause}`);
-        options.onNote?.(note);
-      },
-      onFault: (index, ms) => void injections.push({ index, ms }),
-    });
-  const result = (outcome: Observation['outcome'], message: string): Observation => ({
-    ...{ outcome, message, commits, notes, injections: injections.sort((a, b) => a.ms - b.ms) },
-    ...{ beginMs, endMs: endMs ?? now() },
-  });
-  try {
-    for await (const event of train(config, { openPod, now: () => performance.now() })) {
-      if (event.kind === 'ready') beginMs = now();
-      if (event.kind === 'evaluating') endMs = now();
-      if (event.kind !== 'step') continue;
-      const { step, digest, loss, wallMs } = event;
-      commits.push({ step, digest, loss, wallMs, ms: now() });
-    }
-    return result('done', '');
-  } catch (error) {
-    if (error instanceof PodError && error.exitCode === 3) return result('failed', error.message);
-    throw error;
-  }
 }
 
 function faultTable(outcomes: readonly FaultOutcome[]): readonly string[] {

@@ -1,14 +1,33 @@
-import type { Fault, Ground } from './plan.ts';
+import { collectivePhases, type Fault, type Ground } from './plan.ts';
 
 /**
  * Returns true if a ground can inject a fault, otherwise the reason, which ends a message. The table
  * in docs/FAULTS.md says the same.
  */
 export function supported(fault: Fault, ground: Ground): true | string {
-  if (ground === 'sim' || ground === 'containers' || ground === 'processes') {
-    return `the ground ${ground} cannot run plans yet; use --ground threads`;
+  if (ground === 'sim' || ground === 'containers') {
+    return `the ground ${ground} cannot run plans yet; use --ground threads or processes`;
   }
-  return onThreads(fault);
+  const found = onThreads(fault);
+  if (found !== true || ground === 'threads') return found;
+  const isAtHop = 'step' in fault.at && isCollective(fault.at.phase);
+  const atHops = [
+    'kill',
+    'exit',
+    'throw',
+    'out-of-memory',
+    'hang',
+    'pause',
+    'lose-row',
+    'lose-column',
+  ];
+  return !isAtHop || atHops.includes(fault.fault)
+    ? true
+    : 'hops of processes are made on another thread than the cores; use another phase';
+}
+
+function isCollective(phase: string | undefined): boolean {
+  return (collectivePhases as readonly (string | undefined)[]).includes(phase);
 }
 
 function onThreads(fault: Fault): true | string {

@@ -41,6 +41,29 @@ expect: { weights: bit-identical, samples: exactly-once, steps: committed-once, 
     expect(code).toBe(0);
   }, 90_000);
 
+  test('injects the same faults in processes, and ends with the same weights', async () => {
+    const path = planFile(
+      'processes.yaml',
+      `faults:
+  - { fault: kill, tpu: 1, at: { step: 2, phase: reduce-scatter, hop: 1 } }
+  - { fault: flip-bit, in: weights, tpu: 0, at: { step: 4 } }
+expect: { weights: bit-identical, samples: exactly-once, steps: committed-once }`,
+    );
+    const { code, stdout, stderr } = await pod(
+      'chaos',
+      'run',
+      path,
+      '--ground',
+      'processes',
+      '--json',
+    );
+    expect(stderr).toBe('');
+    const { verdicts, outcomes } = JSON.parse(stdout);
+    expect(verdicts.filter((it: { holds: boolean }) => !it.holds)).toEqual([]);
+    expect(outcomes[0]).toMatchObject({ blamed: 1 });
+    expect(code).toBe(0);
+  }, 90_000);
+
   test('ends with 1 and names the expectation that does not hold', async () => {
     const path = planFile(
       'wrong.yaml',
@@ -68,6 +91,13 @@ expect: { sometimes: [quarantine], goodput: ">=0.01" }`,
 
   test('refuses a fault that the ground cannot inject, with the reason', async () => {
     const path = planFile('ground.yaml', 'faults: [{ fault: disk-full, at: { step: 2 } }]');
+    const slow = planFile(
+      'hop.yaml',
+      'faults: [{ fault: slow, tpu: 0, factor: 2, at: { step: 2, phase: all-gather } }]',
+    );
+    expect((await pod('chaos', 'run', slow, '--ground', 'processes')).stderr).toContain(
+      'slow: hops of processes are made on another thread than the cores',
+    );
     const { code, stderr } = await pod('chaos', 'run', path);
     expect(stderr).toContain('disk-full: threads have no probe on the disk');
     expect(code).toBe(2);

@@ -1,0 +1,50 @@
+import type { Defect } from './defect.ts';
+
+/** Planted defects that break guarantees about fault plans and their verdicts. */
+export const faultDefects: readonly Defect[] = [
+  {
+    name: 'plan: once',
+    guarantee: 'A fault of a plan takes effect once in a run, also if its worker is replaced.',
+    file: 'src/fault/injector.ts',
+    from: '    this.#waiting = faults.filter(({ index }) => !ledger.has(index));',
+    to: '    this.#waiting = [...faults];',
+    test: 'test/fault/injector.test.ts',
+    title: 'injects each fault once, though steps run again and workers are replaced',
+  },
+  {
+    name: 'plan: hop',
+    guarantee: 'A fault takes effect at exactly the hop that its position names.',
+    file: 'src/fault/injector.ts',
+    from: '  return point.bucket === bucket && point.hop === hop;',
+    to: '  return point.bucket === bucket && hop >= 0;',
+    test: 'test/fault/injector.test.ts',
+    title: 'matches exactly the hop of a collective',
+  },
+  {
+    name: 'verdict: weights',
+    guarantee: 'A verdict compares the weights with those of the run without faults.',
+    file: 'src/fault/verdict.ts',
+    from: '  const holds = expected === found;',
+    to: '  const holds = true;',
+    test: 'test/fault/verdict.test.ts',
+    title: 'finds other weights at the end',
+  },
+  {
+    name: 'verdict: never reached',
+    guarantee: 'A verdict says if a planned fault was never reached.',
+    file: 'src/fault/verdict.ts',
+    from: '    holds: missed.length === 0,',
+    to: '    holds: true,',
+    test: 'test/fault/verdict.test.ts',
+    title: 'finds a fault that was never reached',
+  },
+  {
+    name: 'plan: exit code',
+    guarantee: 'The exit code of pod chaos run is 0 only if every expectation holds.',
+    file: 'src/cli/chaos.ts',
+    from: '  if (verdicts.some(({ holds }) => !holds)) process.exitCode = 1;',
+    to: '',
+    test: 'test/cli/chaos.test.ts',
+    title: 'ends with 1 and names the expectation that does not hold',
+  },
+];
