@@ -2,15 +2,22 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { openRun } from '../experiment/open-run.ts';
 import { mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
-import { type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
+import { type Fault, type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
 import { locate, parsePlan } from '../fault/read.ts';
 import { scheduleOf } from '../fault/schedule.ts';
 import { planJsonSchema } from '../fault/schema.ts';
 import { supported } from '../fault/support.ts';
-import { type FaultOutcome, judge, outcomesOf, type Verdict } from '../fault/verdict.ts';
+import {
+  type FaultOutcome,
+  judge,
+  type Observation,
+  outcomesOf,
+  type Verdict,
+} from '../fault/verdict.ts';
 import { PodError } from '../numerics/error.ts';
 import { milliseconds, table } from '../observe/format.ts';
 import { inProcesses } from './chaos-processes.ts';
+import { inSimulation, withoutLargeGrid } from './chaos-sim.ts';
 import { inThreads } from './chaos-threads.ts';
 import { optionsOf, type TrainOptions } from './options.ts';
 import { refuseRepeats } from './settings/command.ts';
@@ -22,6 +29,7 @@ const examples = `
 Examples:
   pod chaos run plan.yaml                    runs the plan in threads and judges the run
   pod chaos run plan.yaml --ground processes the same in processes
+  pod chaos run plan.yaml --ground sim       simulates it, in virtual time
   pod chaos run plan.yaml --json             prints verdict and faults as JSON
   pod chaos schema > plan.schema.json        the JSON Schema of a plan, for editors
 
@@ -39,6 +47,7 @@ export function addChaos(program: Command): void {
     .description('run a fault plan and judge the run')
     .option('--ground <ground>', `where the plan runs: ${grounds.join(', ')}`, 'threads')
     .option('--json', 'print the verdict as JSON')
+    .option('--log <file>', 'with --ground sim: write all events to a file')
     .addHelpText('after', examples)
     .action(runPlan);
   refuseRepeats(running);
@@ -53,14 +62,20 @@ export function addChaos(program: Command): void {
 interface Flags {
   readonly ground: string;
   readonly json?: boolean;
+  readonly log?: string;
 }
 
 async function runPlan(path: string, flags: Flags): Promise<void> {
   const ground = groundOf(flags.ground);
+  if (flags.log !== undefined && ground !== 'sim') {
+    throw new PodError('bad-flag', `--log: expected --ground sim, found --ground ${ground}`);
+  }
   const text = readPlan(path);
-  const plan = parsePlan(text, path);
+  const parsed = parsePlan(text, path);
+  const { plan, topology } =
+    ground === 'sim' ? withoutLargeGrid(parsed, path) : { plan: parsed, topology: undefined };
   const options = optionsOf(settingsOfRun(plan, path, 'train'));
-  const facts = await factsOf(options);
+  const facts = { ...(await factsOf(options)), ...(topology && { topology }) };
   const place = (at: readonly (string | number)[]): string => locate(text, at);
   refuseMistakes([...mistakesIn(plan, facts), ...unsupported(plan, ground)], path, place);
   const schedule = scheduleOf(plan, facts.topology, facts.steps);
@@ -68,14 +83,17 @@ async function runPlan(path: string, flags: Flags): Promise<void> {
     ? () => undefined
     : (line: string) => void process.stdout.write(`${line}\n`);
   say(`${schedule.length} faults in ${facts.steps} steps, ground ${ground}`);
-  const reference = needsReference(plan)
-    ? await inThreads(options, [], () => undefined)
-    : undefined;
+  const observe: Observe = (faults, tell, isReference) => {
+    if (ground === 'sim') {
+      return inSimulation(options, facts, faults, tell, isReference ? undefined : flags.log);
+    }
+    return ground === 'processes' && !isReference
+      ? inProcesses(settingsOfRun(plan, path, 'up'), faults, tell)
+      : inThreads(options, faults, tell);
+  };
+  const reference = needsReference(plan) ? await observe([], () => undefined, true) : undefined;
   const faults = schedule.map(({ fault }) => fault);
-  const seen =
-    ground === 'processes'
-      ? await inProcesses(settingsOfRun(plan, path, 'up'), faults, say)
-      : await inThreads(options, faults, say);
+  const seen = await observe(faults, say, false);
   const scheduled: FaultPlan = { ...plan, faults };
   const verdicts = judge(scheduled, facts.topology, seen, reference);
   const outcomes = outcomesOf(scheduled, seen);
@@ -83,6 +101,13 @@ async function runPlan(path: string, flags: Flags): Promise<void> {
   else say(`\n${[...faultTable(outcomes), '', ...verdictLines(verdicts)].join('\n')}`);
   if (verdicts.some(({ holds }) => !holds)) process.exitCode = 1;
 }
+
+/** Runs the plan's run with the given faults. The reference is the run without faults. */
+type Observe = (
+  faults: readonly Fault[],
+  say: (line: string) => void,
+  isReference: boolean,
+) => Promise<Observation>;
 
 function groundOf(name: string): Ground {
   const ground = grounds.find((it) => it === name);

@@ -84,12 +84,17 @@ export function isStandardGrid({ columns, rows }: Topology): boolean {
 }
 
 /**
- * Parses the text of a grid, such as `4x2`: 1 to 8 columns and 1 to 8 rows of Cloud TPUs.
+ * Parses the text of a grid, such as `4x2`, of Cloud TPUs.
  *
  * @param origin Name of the flag or file that the text comes from, for messages.
+ * @param most The largest grid that is accepted. The default is a pod, of 8×8 Cloud TPUs.
  * @throws PodError `bad-flag` if the text is not such a grid.
  */
-export function parseTopology(text: string, origin = '--topology'): Topology {
+export function parseTopology(
+  text: string,
+  origin = '--topology',
+  most: Topology = { columns: maxColumns, rows: maxRows },
+): Topology {
   const match = /^(\d{1,4})[x×](\d{1,4})$/i.exec(text);
   if (!match) {
     const expected = 'columns x rows of Cloud TPUs, such as 4x2';
@@ -97,8 +102,8 @@ export function parseTopology(text: string, origin = '--topology'): Topology {
   }
   const columns = Number(match[1]);
   const rows = Number(match[2]);
-  if (columns < 1 || columns > maxColumns || rows < 1 || rows > maxRows) {
-    const expected = `1 to ${maxColumns} columns and 1 to ${maxRows} rows of Cloud TPUs`;
+  if (columns < 1 || columns > most.columns || rows < 1 || rows > most.rows) {
+    const expected = `1 to ${most.columns} columns and 1 to ${most.rows} rows of Cloud TPUs`;
     throw new PodError('bad-flag', `${origin}: expected ${expected}, found ${quote(text)}`);
   }
   return { columns, rows };

@@ -5,9 +5,10 @@ import { collectivePhases, type Fault, type Ground } from './plan.ts';
  * in docs/FAULTS.md says the same.
  */
 export function supported(fault: Fault, ground: Ground): true | string {
-  if (ground === 'sim' || ground === 'containers') {
+  if (ground === 'containers') {
     return `the ground ${ground} cannot run plans yet; use --ground threads or processes`;
   }
+  if (ground === 'sim') return inSimulation(fault);
   const found = onThreads(fault);
   if (found !== true || ground === 'threads') return found;
   const isAtHop = 'step' in fault.at && isCollective(fault.at.phase);
@@ -85,5 +86,33 @@ function onThreads(fault: Fault): true | string {
     case 'master-cut-off':
     case 'second-master':
       return 'the master of threads is the command itself';
+  }
+}
+
+function inSimulation(fault: Fault): true | string {
+  if ('afterMs' in fault.at) return 'the simulation takes faults at logical positions only';
+  if ('step' in fault.at && (fault.at.phase === 'commit' || fault.at.phase === 'checkpoint')) {
+    return `the phase ${fault.at.phase} is one of the master, in which the simulation has no point`;
+  }
+  switch (fault.fault) {
+    case 'kill':
+    case 'exit':
+    case 'throw':
+    case 'out-of-memory':
+    case 'hang':
+    case 'slow':
+    case 'lose-row':
+    case 'lose-column':
+      return true;
+    case 'pause':
+      return fault.for.ms === undefined
+        ? 'a worker that stands still counts no steps of the others; give the pause in ms'
+        : true;
+    case 'flip-bit':
+      return fault.in === 'weights' || fault.in === 'reduce-buffer'
+        ? true
+        : 'a simulated Cloud TPU has weights and sums only; use in: weights or in: reduce-buffer';
+    default:
+      return 'the simulation has workers and messages, and faults of workers only';
   }
 }

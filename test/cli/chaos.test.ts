@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -103,6 +103,45 @@ expect: { sometimes: [quarantine], goodput: ">=0.01" }`,
     expect(code).toBe(2);
   });
 
+  test('simulates a plan, with the same log byte for byte, on a grid larger than a pod', async () => {
+    const path = join(folder, 'sim.yaml');
+    writeFileSync(
+      path,
+      `run: { topology: 12x9, model: mlp, steps: 4, evaluate: 1 }
+faults:
+  - { fault: lose-column, column: 11, at: { step: 2, phase: all-gather, hop: 23 } }
+  - { fault: hang, tpu: 107, at: { during: joining, generation: 2 } }
+  - { fault: exit, tpu: 0, at: { during: restoring } }
+  - { fault: flip-bit, in: weights, tpu: 0, at: { step: 3 } }
+expect: { weights: bit-identical, samples: exactly-once, steps: committed-once }`,
+    );
+    const logs = [join(folder, 'first.log'), join(folder, 'second.log')];
+    for (const log of logs) {
+      const { code, stdout } = await pod('chaos', 'run', path, '--ground', 'sim', '--log', log);
+      expect(stdout).not.toContain('BROKEN');
+      expect(code).toBe(0);
+    }
+    const [first = '', second] = logs.map((log) => readFileSync(log, 'utf8'));
+    expect(first.match(/"event":"injected"/g)?.length).toBe(12);
+    expect(second).toBe(first);
+  }, 90_000);
+
+  test('refuses what only the simulation can do on other grounds, and what it cannot do', async () => {
+    const large = join(folder, 'large.yaml');
+    writeFileSync(large, 'run: { topology: 16x16, steps: 2 }');
+    expect((await pod('chaos', 'run', large)).stderr).toContain('1 to 8 columns');
+    writeFileSync(large, 'run: { topology: 16x99, steps: 2 }');
+    const { stderr } = await pod('chaos', 'run', large, '--ground', 'sim');
+    expect(stderr).toContain('1 to 32 columns and 1 to 32 rows of Cloud TPUs, found "16x99"');
+    const path = planFile('sim-disk.yaml', 'faults: [{ fault: disk-full, at: { step: 2 } }]');
+    expect((await pod('chaos', 'run', path, '--ground', 'sim')).stderr).toContain(
+      'disk-full: the simulation has workers and messages, and faults of workers only',
+    );
+    expect((await pod('chaos', 'run', path, '--log', 'x')).stderr).toContain(
+      '--log: expected --ground sim, found --ground threads',
+    );
+  });
+
   test('prints the JSON Schema of a plan', async () => {
     const { stdout, code } = await pod('chaos', 'schema');
     expect(JSON.parse(stdout)).toMatchObject({ type: 'object', additionalProperties: false });
@@ -114,9 +153,12 @@ describe('the plans of the gallery', () => {
   test.each(readdirSync('test/plans'))(
     '%s holds',
     async (name) => {
-      const { code, stdout } = await pod('chaos', 'run', join('test/plans', name));
-      expect(stdout).not.toContain('BROKEN');
-      expect(code).toBe(0);
+      for (const ground of ['threads', 'sim']) {
+        const path = join('test/plans', name);
+        const { code, stdout } = await pod('chaos', 'run', path, '--ground', ground);
+        expect(stdout).not.toContain('BROKEN');
+        expect(code).toBe(0);
+      }
     },
     90_000,
   );

@@ -1,0 +1,69 @@
+import { logOf, type SimulatedOutcome, simulateRun } from '../../cluster/simulated/run.ts';
+import { openRun } from '../experiment/open-run.ts';
+import { buildPrograms } from '../experiment/programs.ts';
+import { maxColumns, maxRows, parseTopology, type Topology } from '../fabric/torus.ts';
+import type { RunFacts } from '../fault/check.ts';
+import type { Fault, FaultPlan } from '../fault/plan.ts';
+import type { Observation } from '../fault/verdict.ts';
+import { writeOutput } from '../files/write.ts';
+import { PodError } from '../numerics/error.ts';
+import type { TrainOptions } from './options.ts';
+
+/** Largest grid of a simulated slice. No real pod has so many Cloud TPUs. */
+const most: Topology = { columns: 32, rows: 32 };
+
+/** A simulated slice that is larger than a pod, and the plan without it. */
+export interface Enlarged {
+  readonly plan: FaultPlan;
+  readonly topology: Topology | undefined;
+}
+
+/**
+ * Takes the topology out of the settings of a plan if it is larger than a pod, which only the
+ * simulation can have. `topology` is undefined if the settings have no such topology.
+ */
+export function withoutLargeGrid(plan: FaultPlan, path: string): Enlarged {
+  const { topology: text, ...run } = plan.run;
+  if (typeof text !== 'string') return { plan, topology: undefined };
+  const topology = parseTopology(text, `run.topology in ${path}`, most);
+  if (topology.columns <= maxColumns && topology.rows <= maxRows) {
+    return { plan, topology: undefined };
+  }
+  return { plan: { ...plan, run }, topology };
+}
+
+/**
+ * Simulates a run and records what happens. The run has the steps, the buckets, the checkpoints and
+ * the recovery policy of the options, but simulated weights. If `log` is given, all events of the
+ * simulation are written to that file.
+ */
+export async function inSimulation(
+  { config, checkpoint }: TrainOptions,
+  { topology, steps, evaluationSteps }: RunFacts,
+  faults: readonly Fault[],
+  say: (line: string) => void,
+  log?: string,
+): Promise<Observation> {
+  const { dataset } = await openRun(config);
+  const { train } = buildPrograms(config, dataset, steps);
+  const outcome = await simulateRun({
+    ...{ topology, steps, evaluationSteps, faults },
+    ...{ buckets: train.buckets.length, recovery: config.recovery, seed: config.seed },
+    ...(checkpoint !== undefined && { checkpointEvery: checkpoint.every }),
+  });
+  const { observation } = outcome;
+  for (const { note } of observation.notes) {
+    say(`${note.event}${note.tpu === null ? '' : ` Cloud TPU ${note.tpu}`}: ${note.cause}`);
+  }
+  if (log !== undefined) writeLog(log, outcome);
+  return observation;
+}
+
+function writeLog(path: string, outcome: SimulatedOutcome): void {
+  try {
+    writeOutput(path, Buffer.from(logOf(outcome)));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new PodError('io', `--log ${path}: ${why}`, error);
+  }
+}
