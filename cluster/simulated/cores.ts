@@ -8,7 +8,7 @@ import type { Program } from '../../src/pod/pod.ts';
 import type { Agenda } from './agenda.ts';
 import { type FlippableMemory, Probe, type Wait } from './probe.ts';
 import type { SimulatedTimes } from './times.ts';
-import { flipBit, hash, Weights } from './weights.ts';
+import { finite, flipBit, hash, Weights } from './weights.ts';
 
 /** What the cores of all Cloud TPUs of a pod have in common. */
 export interface CoresOptions {
@@ -166,7 +166,8 @@ export class Cores implements FlippableMemory {
     const [low = 0, high = 0] = this.weights.of(program, step);
     const sums = this.#sums.reduce((all, words) => hash(all, ...words), 0);
     if (parametersFrom === undefined) {
-      this.weights.of(program, step + 1).set([hash(low, sums, 0), hash(high, sums, 1)]);
+      const words = [hash(low, sums, 0), hash(high, sums, 1)];
+      this.weights.of(program, step + 1).set(words.map(finite));
     }
     return hash(low, high, sums) / 2 ** 32;
   }

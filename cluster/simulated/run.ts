@@ -14,6 +14,7 @@ import {
   type Traffic,
 } from './pod.ts';
 import type { SimulatedTimes } from './times.ts';
+import { finite, hash } from './weights.ts';
 
 /** A training run to simulate. */
 export interface SimulatedRun {
@@ -101,7 +102,7 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
     for (let batch = 0; batch < (run.evaluationSteps ?? 0); batch++) await pod.step(1);
     return trained;
   } catch (error) {
-    if (error instanceof PodError && error.exitCode === 3) return result('failed', error.message);
+    if (error instanceof PodError) return result('failed', error.message);
     throw error;
   } finally {
     await pod?.close();
@@ -115,7 +116,7 @@ function commitOf({ step, digest, reports, wallMs }: Commit, ms: number): Commit
 }
 
 function initialWeights(seed: number): Uint8Array {
-  return new Uint8Array(Uint32Array.of(seed, 0x9e37_79b9).buffer);
+  return new Uint8Array(Uint32Array.of(finite(hash(seed, 0)), finite(hash(seed, 1))).buffer);
 }
 
 /**

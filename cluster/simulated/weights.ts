@@ -59,6 +59,14 @@ export class Weights {
   }
 }
 
+/**
+ * Returns the word with which a hash enters the weights: the bits of a finite f32. For a digest all
+ * NaNs are equal, so a flipped bit of a NaN would not be noticed.
+ */
+export function finite(word: number): number {
+  return word & 0xbfff_ffff;
+}
+
 /** Flips one bit. The number of the bit is taken modulo the number of bits. */
 export function flipBit(words: Uint32Array, bit: number): void {
   const word = Math.floor(bit / 32) % words.length;
