@@ -1,7 +1,7 @@
 /**
  * Runs all benchmarks and prints each figure beside its limit (best possible or promised figure).
  *
- *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|training] [--json]
+ *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|simulation|training] [--json]
  *     [--tfjs FOLDER] [--python PROGRAM]
  *
  * `--tfjs` also times the matmuls of TensorFlow.js, which must be installed in FOLDER. If PROGRAM
@@ -15,6 +15,7 @@ import { run as processes } from './allreduce-processes.bench.ts';
 import { run as checks } from './checks.bench.ts';
 import { run as matmul } from './matmul.bench.ts';
 import type { BenchRow } from './row.ts';
+import { run as simulation } from './simulation.bench.ts';
 import { run as tfjs } from './tfjs.bench.ts';
 import { run as training } from './training.bench.ts';
 import { run as vector } from './vector.bench.ts';
@@ -40,6 +41,7 @@ const benches: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   'all-reduce': () => allReduce(),
   processes: () => processes(values.python),
   checks: () => checks(),
+  simulation: () => simulation(),
   training: () => training(),
 };
 for (const [name, bench] of Object.entries(benches)) {
