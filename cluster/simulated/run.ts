@@ -6,13 +6,9 @@ import { at } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { RecoveryPolicy } from '../../src/pod/master/options.ts';
 import type { Commit, Program, SavedParameters } from '../../src/pod/pod.ts';
-import {
-  noTraffic,
-  openSimulatedPod,
-  type SimulatedEvent,
-  type SimulatedPod,
-  type Traffic,
-} from './pod.ts';
+import type { SimulatedEvent } from './event.ts';
+import { noTraffic, type Traffic } from './network.ts';
+import { openSimulatedPod, type SimulatedPod } from './pod.ts';
 import type { SimulatedTimes } from './times.ts';
 import { finite, hash } from './weights.ts';
 

@@ -104,6 +104,19 @@ describe('a simulated run recovers', () => {
     expect(observation.outcome).toBe('done');
   });
 
+  test('from the loss of a worker that has adopted a Cloud TPU: both are lost', async () => {
+    const times = { replace: { least: 15_000_000, spread: 0 } };
+    const faults: readonly Fault[] = [
+      { fault: 'kill', tpu: 3, at: hop },
+      { fault: 'kill', tpu: 4, at: { step: 6 } },
+    ];
+    const undisturbed = await simulateRun(run);
+    const { observation } = await simulateRun({ ...run, times, faults });
+    const lost = observation.notes.filter(({ note }) => note.event === 'lost');
+    expect(lost.map(({ note }) => note.tpu)).toEqual([3, 4, 3]);
+    expect(digestsOf(observation.commits)).toEqual(digestsOf(undisturbed.observation.commits));
+  });
+
   test('from a checkpoint, if all Cloud TPUs are lost at once', async () => {
     const faults = Array.from({ length: 8 }, (_, tpu): Fault => {
       return { fault: 'kill', tpu, at: { step: 6 } };

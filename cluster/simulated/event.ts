@@ -1,0 +1,22 @@
+import type { Fault } from '../../src/fault/plan.ts';
+import type { Note } from '../../src/pod/master/action.ts';
+import type { MasterEvent } from '../../src/pod/master/event.ts';
+import type { FromWorker, ToWorker } from '../../src/pod/messages.ts';
+
+/** An event of the simulation, and its virtual time. */
+export type SimulatedEvent = Happening & { readonly ms: number };
+
+/** What happens in a simulation. */
+export type Happening =
+  /** The worker of a Cloud TPU starts. `host`: the Cloud TPU whose worker hosts it too, or null. */
+  | { readonly event: 'started'; readonly tpu: number; readonly host: number | null }
+  /** The worker of a Cloud TPU is ended, because it is to be replaced. */
+  | { readonly event: 'ended'; readonly tpu: number }
+  | { readonly event: 'injected'; readonly index: number; readonly fault: Fault }
+  /** A message of the master has arrived at a worker. */
+  | { readonly event: 'delivered'; readonly tpu: number; readonly message: ToWorker }
+  /** A message of a worker, or the news of its end, has arrived at the master. */
+  | { readonly event: 'reported'; readonly tpu: number; readonly report: MasterEvent }
+  /** The master has ignored a message. */
+  | { readonly event: 'refused'; readonly message: FromWorker; readonly reason: string }
+  | { readonly event: 'noted'; readonly note: Note };
