@@ -32,6 +32,8 @@ export interface SimulatedRun {
 /** What was seen of a simulated run. Times are virtual. */
 export interface SimulatedOutcome {
   readonly observation: Observation;
+  /** The batches of the evaluation. */
+  readonly evaluation: readonly CommitSeen[];
   /** All events except frames, in order. */
   readonly events: readonly (SimulatedEvent | Committed)[];
   readonly traffic: Traffic;
@@ -58,6 +60,7 @@ export function logOf({ events }: SimulatedOutcome): string {
 /** Simulates a run to its end: trains, then evaluates. */
 export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> {
   const commits: CommitSeen[] = [];
+  const evaluation: CommitSeen[] = [];
   const notes: Observation['notes'][number][] = [];
   const injections: Observation['injections'][number][] = [];
   const events: (SimulatedEvent | Committed)[] = [];
@@ -74,7 +77,7 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
   const result = (outcome: Observation['outcome'], message: string): SimulatedOutcome => {
     const endMs = pod?.nowMs ?? lastMs;
     const observation = { outcome, message, commits, notes, injections, beginMs, endMs };
-    return { observation, events, traffic: { ...(pod?.traffic ?? noTraffic) } };
+    return { observation, evaluation, events, traffic: { ...(pod?.traffic ?? noTraffic) } };
   };
   try {
     const { topology, recovery = 'replace', faults = [], seed = 0, times = {} } = run;
@@ -95,7 +98,9 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
       }
     }
     const trained = result('done', '');
-    for (let batch = 0; batch < (run.evaluationSteps ?? 0); batch++) await pod.step(1);
+    for (let batch = 0; batch < (run.evaluationSteps ?? 0); batch++) {
+      evaluation.push(commitOf(await pod.step(1), pod.nowMs));
+    }
     return trained;
   } catch (error) {
     if (error instanceof PodError) return result('failed', error.message);

@@ -27,6 +27,7 @@ const positions: fc.Arbitrary<Position> = fc.oneof(
           : { step, phase },
       ),
   },
+  fc.record({ step: fc.integer({ min: 1, max: 2 }), phase: fc.constant('evaluate' as const) }),
   {
     weight: 1,
     arbitrary: fc.record({
@@ -70,6 +71,13 @@ function faultOf(columns: number, rows: number): fc.Arbitrary<Fault> {
   ) as fc.Arbitrary<Fault>;
 }
 
+/** Times of messages and frames, in microseconds: from a fast network to one that is very slow. */
+const times = fc.record({
+  message: fc.record({ least: fc.constant(1), spread: fc.constantFrom(100, 5000, 100_000) }),
+  frame: fc.record({ least: fc.constant(1), spread: fc.constantFrom(20, 1000, 20_000) }),
+  replace: fc.record({ least: fc.constant(1), spread: fc.constantFrom(1000, 20_000_000) }),
+});
+
 const runs: fc.Arbitrary<SimulatedRun> = fc
   .record({ columns: fc.integer({ min: 1, max: 4 }), rows: fc.integer({ min: 1, max: 4 }) })
   .filter(({ columns, rows }) => columns * rows > 1)
@@ -78,6 +86,8 @@ const runs: fc.Arbitrary<SimulatedRun> = fc
       .record({
         topology: fc.constant(topology),
         steps: fc.constant(steps),
+        evaluationSteps: fc.constant(2),
+        times,
         seed: fc.nat(),
         checkpointEvery: fc.constantFrom(2, 100),
         faults: fc.array(faultOf(topology.columns, topology.rows), { maxLength: 10 }),
@@ -115,12 +125,15 @@ function canRecover({ faults = [], topology }: SimulatedRun): boolean {
 test('a run with any of these plans ends with the weights of the undisturbed run', async () => {
   await fc.assert(
     fc.asyncProperty(runs, async (run) => {
-      const { observation } = await simulateRun(run);
+      const { observation, evaluation } = await simulateRun(run);
       const undisturbed = await simulateRun({ ...run, faults: [] });
       expect(observation.message).toBe('');
       expect(observation.commits.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6]);
       expect(observation.commits.map(({ digest }) => digest)).toEqual(
         undisturbed.observation.commits.map(({ digest }) => digest),
+      );
+      expect(evaluation.map(({ loss }) => loss)).toEqual(
+        undisturbed.evaluation.map(({ loss }) => loss),
       );
     }),
     { numRuns: 200 },
