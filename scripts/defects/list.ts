@@ -4,6 +4,7 @@ import { faultDefects } from './faults.ts';
 import { folderDefects } from './folders.ts';
 import { peopleDefects } from './people.ts';
 import { readerDefects } from './readers.ts';
+import { simulationDefects } from './simulation.ts';
 import { streamDefects } from './streams.ts';
 
 /**
@@ -277,4 +278,5 @@ export const defects: readonly Defect[] = [
   ...peopleDefects,
   ...readerDefects,
   ...faultDefects,
+  ...simulationDefects,
 ];

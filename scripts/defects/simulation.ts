@@ -1,0 +1,60 @@
+import type { Defect } from './defect.ts';
+
+const random = {
+  test: 'test/cluster/simulated/plans.test.ts',
+  title: 'a run with any of these plans ends with the weights of the undisturbed run',
+} as const;
+
+/** Planted defects of the simulation, and defects of a run that random plans in it find. */
+export const simulationDefects: readonly Defect[] = [
+  {
+    name: 'simulation: repeatable',
+    guarantee: 'A simulated run depends on its seed only, and its log is the same byte for byte.',
+    file: 'cluster/simulated/pod.ts',
+    from: '    this.#random = mulberry32(seed);',
+    to: '    this.#random = seed < 0 ? mulberry32(seed) : Math.random;',
+    test: 'test/cluster/simulated/run.test.ts',
+    title: 'has the same events, byte for byte, when it is repeated',
+  },
+  {
+    name: 'simulation: every hop',
+    guarantee: 'A simulated all-reduce sums the gradients of all Cloud TPUs.',
+    file: 'cluster/simulated/cores.ts',
+    from: '      if (hop < length) take',
+    to: '      if (hop < length - 1) take',
+    test: 'test/cluster/simulated/run.test.ts',
+    title: 'commits every step once, in order, with digests that differ',
+  },
+  {
+    name: 'simulation: frames of a membership',
+    guarantee: 'A frame of another membership is dropped.',
+    file: 'cluster/simulated/cores.ts',
+    from: '    if (frame.generation === this.#generation) this',
+    to: '    this',
+    ...random,
+  },
+  {
+    name: 'random plans: agreement',
+    guarantee: 'A step is committed only if all Cloud TPUs have the same weights.',
+    file: 'src/pod/master/stepping.ts',
+    from: '  if (reports.some((other) => other.digest !== digest)) {',
+    to: '  if (reports.length === 0) {',
+    ...random,
+  },
+  {
+    name: 'random plans: evaluation',
+    guarantee: 'A batch of the evaluation that runs again takes the weights again.',
+    file: 'src/pod/master/stepping.ts',
+    from: '  const takeParameters = at(options.copiesParameters, pending.program);',
+    to: '  const takeParameters = false && at(options.copiesParameters, pending.program);',
+    ...random,
+  },
+  {
+    name: 'random plans: rollback',
+    guarantee: 'After a rollback the steps since the checkpoint run again.',
+    file: 'cluster/driver.ts',
+    from: '    const steps = saved.map((it, program) => it?.steps ?? at(before, program));',
+    to: '    const steps = saved.map((_, program) => at(before, program));',
+    ...random,
+  },
+];
