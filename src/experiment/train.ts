@@ -22,6 +22,7 @@ import { cloudTpus, type TrainConfig } from './config.ts';
 import type {
   CheckpointReport,
   Evaluated,
+  Note,
   PhaseMs,
   Report,
   StepCommitted,
@@ -31,14 +32,25 @@ import { type OpenedRun, openRun } from './open-run.ts';
 import { type EarlierMasters, noPast } from './past.ts';
 import { buildPrograms, type Programs } from './programs.ts';
 import { quantiles } from './statistics.ts';
-import { IncidentQueue } from './story.ts';
 
 /**
- * Environment of {@link train}: the pod, the clock, the checkpoints, the records of earlier masters
- * and the request to stop.
+ * Environment of {@link train}: the pod, the clock, the receiver of events, the checkpoints, the
+ * records of earlier masters and the request to stop.
  */
 export interface TrainWorld {
   readonly openPod: OpenPod;
+  /**
+   * Called with each event of the run, in order, at the time when it happens. If it throws, the run
+   * ends with that error.
+   */
+  readonly tell: (event: TrainEvent) => void;
+  /**
+   * Called with each step before the step counts: before its event is told and before the next step
+   * begins. If it throws, the run ends with that error.
+   */
+  readonly commit?: (step: StepCommitted) => void;
+  /** As in {@link PodOptions}. */
+  readonly onMembership?: (generation: number) => void;
   /** Returns the wall time in ms. */
   readonly now: () => number;
   /** The run, if its files have already been read. If undefined, `train` reads the files. */
@@ -54,98 +66,149 @@ export interface TrainWorld {
   readonly shouldStop?: () => boolean;
 }
 
+/** How a run ended, if it ended without an error. */
+export type RunEnd =
+  | {
+      readonly kind: 'done';
+      readonly report: Report;
+      /** Error of the last checkpoint, if it could not be saved. */
+      readonly unsaved: PodError | undefined;
+    }
+  | { readonly kind: 'stopped'; readonly step: number };
+
 /**
- * Trains and evaluates, and yields the events of the run. The pod is closed when the run ends, also
+ * Trains and evaluates, and tells the events of the run. The pod is closed when the run ends, also
  * after an error. A run that resumes from a checkpoint or continues after an earlier master ends
  * with the same bits as an uninterrupted run.
  *
+ * The event `finished` is left to the caller, which first has to write what must not be lost.
+ *
  * @throws PodError naming the setting, the data or the Cloud TPU that caused the failure.
  */
-export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
+export async function train(config: TrainConfig, world: TrainWorld): Promise<RunEnd> {
   const startMs = world.now();
   const run = prepare(world.opened ?? (await openRun(config)), startMs);
-  yield started(run);
-  const { checkpoints: plan, now, past = noPast, shouldStop = () => false } = world;
+  const { checkpoints: plan, now, past = noPast, tell } = world;
+  tell(started(run));
   const history = [...past.history];
   checkPast(run, history);
   const { initialValues } = run.programs;
   const start = await startingPoint(plan, resumable(run), initialValues, history.at(-1));
   await plan?.checkpoints.begin();
-  if (plan?.resume || start.isStanding) yield resumed(start);
-  if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
-  // If an earlier master committed steps, the run has recovered from the loss of that master. This
-  // recovery is not in the records yet, so 1 is added.
-  const story = new IncidentQueue(past.history.length === 0 ? 0 : past.recoveries + 1);
+  if (plan?.resume || start.isStanding) tell(resumed(start));
+  if (start.step === 0 && run.opened.start !== undefined) tell(warmStarted(run.opened.start));
   const keeper = plan && new Keeper(plan, now);
-  const pod = await openSlice(run, world.openPod, {
+  const recoveries = new Recoveries(past);
+  const pod = await openSlice(run, world, {
     start: masterStart(past, start),
-    onNote: (note) => story.note(note),
+    onNote(note) {
+      recoveries.count(note);
+      tell({ kind: 'note', note });
+    },
     saved: async (program, steps) => {
       if (program !== trainProgram) return undefined;
       await keeper?.settled();
       const { parameters, refused } = await newestSaved(plan, resumable(run), start.origin, steps);
-      story.refuse(refused);
+      for (const refusal of refused) tell({ kind: 'checkpoint-refused', ...refusal });
       return parameters;
     },
   });
   try {
-    yield { kind: 'ready', elapsedMs: now() - run.startMs };
-    yield* story.takeEvents();
-    if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
-    else if (keeper) await saveUnsaved(run, pod, keeper, start);
-    for (let step = start.step + 1; step <= run.steps; step++) {
-      if (shouldStop()) return yield* stop(run, pod, keeper, lastOf(history, start));
-      const event = stepCommitted(run, await pod.step(trainProgram), step, history);
-      yield* story.takeEvents();
-      refuseDivergence(event);
-      history.push(event);
-      yield event;
-      if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
-      if (keeper) yield* keeper.takeEvents();
-    }
-    const last = lastOf(history, start);
-    assert(last !== undefined, 'a run of no step');
-    await checkFinite(run, pod, last);
-    yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
-    const evaluated = await evaluate(run, pod, shouldStop);
-    yield* story.takeEvents();
-    if (evaluated === undefined) return yield* stop(run, pod, keeper, last);
-    yield evaluated;
-    await keeper?.settled();
-    if (keeper) yield* keeper.takeEvents();
-    yield {
-      kind: 'finished',
-      report: reportOf(run, pod, { start, history, last, evaluated, keeper, story }),
-    };
-    keeper?.checkLast();
-  } catch (error) {
-    yield* story.takeEvents();
-    throw error;
+    return await runSteps({ run, pod, keeper, start, history, recoveries, world });
   } finally {
     await keeper?.settled();
     await pod.close();
   }
 }
 
+/** A run whose pod is open. */
+interface OpenedSlice {
+  readonly run: Run;
+  readonly pod: Pod;
+  readonly keeper: Keeper | undefined;
+  readonly start: StartingPoint;
+  /** Committed steps, including the steps that earlier masters committed. */
+  readonly history: StepCommitted[];
+  readonly recoveries: Recoveries;
+  readonly world: TrainWorld;
+}
+
+/** Trains the steps that are left, then evaluates. */
+async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
+  const { run, pod, keeper, start, history, world } = slice;
+  const { now, tell, shouldStop = () => false } = world;
+  tell({ kind: 'ready', elapsedMs: now() - run.startMs });
+  if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
+  else if (keeper) await saveUnsaved(run, pod, keeper, start);
+  for (let step = start.step + 1; step <= run.steps; step++) {
+    if (shouldStop()) return stop(slice, lastOf(history, start));
+    const event = stepCommitted(run, await pod.step(trainProgram), step, history);
+    refuseDivergence(event);
+    history.push(event);
+    world.commit?.(event);
+    tell(event);
+    if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
+    tellSaves(keeper, tell);
+  }
+  const last = lastOf(history, start);
+  assert(last !== undefined, 'a run of no step');
+  await checkFinite(run, pod, last);
+  tell({ kind: 'evaluating', step: run.steps, samples: run.testSamples });
+  const evaluated = await evaluate(run, pod, shouldStop);
+  if (evaluated === undefined) return stop(slice, last);
+  tell(evaluated);
+  await keeper?.settled();
+  tellSaves(keeper, tell);
+  const report = reportOf(slice, last, evaluated);
+  return { kind: 'done', report, unsaved: keeper?.unsaved };
+}
+
+/** Number of recoveries of a run, including those before this master began. */
+class Recoveries {
+  #total: number;
+
+  /**
+   * If an earlier master committed steps, the run has recovered from the loss of that master. This
+   * recovery is not in the records yet, so 1 is added.
+   */
+  constructor({ history, recoveries }: EarlierMasters) {
+    this.#total = history.length === 0 ? 0 : recoveries + 1;
+  }
+
+  get total(): number {
+    return this.#total;
+  }
+
+  /** Counts a note that says that a recovery is complete. */
+  count({ event }: Note): void {
+    if (event === 'resumed') this.#total++;
+  }
+}
+
+/** Tells the outcomes of the saves that have ended. */
+function tellSaves(keeper: Keeper | undefined, tell: TrainWorld['tell']): void {
+  for (const event of keeper?.takeEvents() ?? []) tell(event);
+}
+
 /**
- * Ends the run early and yields `stopped`. If the run has checkpoints, first saves a checkpoint of
+ * Ends the run early and tells `stopped`. If the run has checkpoints, first saves a checkpoint of
  * the last committed step, unless this checkpoint exists.
  */
-async function* stop(
-  run: Run,
-  pod: Pod,
-  keeper: Keeper | undefined,
+async function stop(
+  { run, pod, keeper, world: { tell } }: OpenedSlice,
   last: LastStep | undefined,
-): AsyncGenerator<TrainEvent> {
+): Promise<RunEnd> {
   await keeper?.settled();
   if (keeper && last !== undefined && !(await keeper.has(last.step))) {
     keeper.save(await snapshot(run, pod, last));
     await keeper.settled();
   }
-  if (keeper) yield* keeper.takeEvents();
-  keeper?.checkLast();
+  tellSaves(keeper, tell);
+  if (keeper?.unsaved !== undefined) throw keeper.unsaved;
   const saved = keeper !== undefined && last !== undefined;
-  yield { kind: 'stopped', step: last?.step ?? 0, steps: run.steps, saved };
+  const step = last?.step ?? 0;
+  tell({ kind: 'stopped', step, steps: run.steps, saved });
+  return { kind: 'stopped', step };
 }
 
 /** Indices of the two programs in the pod's list of programs. */
@@ -223,7 +286,7 @@ function masterStart(
 
 function openSlice(
   { config, programs, opened: { dataset } }: Run,
-  openPod: OpenPod,
+  { openPod, onMembership }: TrainWorld,
   options: Required<Pick<PodOptions, 'start' | 'onNote' | 'saved'>>,
 ): Promise<Pod> {
   const feed = {
@@ -234,6 +297,7 @@ function openSlice(
   };
   return openPod({
     ...options,
+    ...(onMembership && { onMembership }),
     topology: config.topology,
     mxu: config.mxu,
     recovery: config.recovery,
@@ -446,22 +510,12 @@ async function evaluate(
   };
 }
 
-/** The records of a finished run from which its report is made. */
-interface RunRecords {
-  readonly start: StartingPoint;
-  /** Committed steps, including the steps that earlier masters committed. */
-  readonly history: readonly StepCommitted[];
-  readonly last: LastStep;
-  readonly evaluated: Evaluated;
-  readonly keeper: Keeper | undefined;
-  readonly story: IncidentQueue;
-}
-
 function reportOf(
-  { config, steps, programs }: Run,
-  pod: Pod,
-  { start, history, last, evaluated, keeper, story }: RunRecords,
+  { run, pod, keeper, start, history, recoveries }: OpenedSlice,
+  last: LastStep,
+  evaluated: Evaluated,
 ): Report {
+  const { config, steps, programs } = run;
   const wallMs = history.map((it) => it.wallMs);
   const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
   return {
@@ -491,7 +545,7 @@ function reportOf(
     },
     linkBytes: pod.linkBytes(),
     hbmBytesPerCore: programs.train.hbm.peak,
-    recoveries: story.recoveries,
+    recoveries: recoveries.total,
     ...(keeper && { checkpoints: checkpointReport(start, keeper) }),
   };
 }
