@@ -17,21 +17,21 @@ import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
 import type { Commit, PodOptions, Program, SavedParameters } from '../src/pod/pod.ts';
 
 /**
- * The workers of a pod, as threads or as processes. A crew performs the actions that the master's
- * state machine returns.
+ * Interface to the workers of a pod, which are threads or processes. Its methods perform the
+ * actions that the master's state machine returns.
  */
 export interface Crew {
   send(tpu: number, message: ToWorker): void;
   /** Logs a message that the master ignored, and the reason. */
   refused(message: FromWorker, reason: string): void;
   /**
-   * Ends every wait of a worker in memory that the crew shares with its workers. Does nothing if
-   * the crew and its workers share no memory.
+   * Ends every wait of a worker for a change of shared memory. Does nothing if the crew and its
+   * workers share no memory.
    */
   abort(): void;
   /**
-   * Ends the lost worker of Cloud TPU `tpu`, if that worker still runs, before a replacement may
-   * join.
+   * Called before a replacement of the lost worker of Cloud TPU `tpu` may join. Ends the lost
+   * worker if it still runs.
    */
   replace(tpu: number): void;
   /**
@@ -40,8 +40,8 @@ export interface Crew {
    */
   adopt(tpu: number, host: number): void;
   /**
-   * Prepares links and feeds for a new membership. Called while no Cloud TPU runs a step. `steps`:
-   * by program, the number of steps applied to the program's parameters.
+   * Prepares links and feeds for a new membership. Called while no Cloud TPU runs a step.
+   * `steps[p]`: number of steps applied to the parameters of program p.
    */
   reset(generation: number, steps: readonly number[]): void;
   /**
@@ -50,14 +50,14 @@ export interface Crew {
    */
   release(order: StepOrder): void;
   /**
-   * Copies the parameters of all programs from Cloud TPU `from` to Cloud TPU `tpu`. `steps`: by
-   * program, the number of steps applied to the program's parameters.
+   * Copies the parameters of all programs from Cloud TPU `from` to Cloud TPU `tpu`. `steps[p]`:
+   * number of steps applied to the parameters of program p.
    */
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void>;
   /**
-   * Sets the parameters of every Cloud TPU to saved values. `saved`: by program, the values;
-   * undefined leaves the program's parameters unchanged. `steps`: by program, the number of steps
-   * applied to the parameters after this call.
+   * Sets the parameters of every Cloud TPU to saved values. `saved[p]`: the values for program p,
+   * or undefined to leave its parameters unchanged. `steps[p]`: number of steps applied to the
+   * parameters of program p after this call.
    */
   rollBack(
     saved: readonly (SavedParameters | undefined)[],
@@ -67,7 +67,10 @@ export interface Crew {
   close(): void;
 }
 
-/** A call that waits for the commit of the running step, or until steps may begin. */
+/**
+ * A pending call: of `step`, which waits for a commit, or of `untilReady`, which waits until the
+ * pod can run a step.
+ */
 interface Waiter {
   readonly sinceMs: number;
   resolve(commit: Commit | undefined): void;
@@ -83,13 +86,15 @@ export class Driver {
   readonly #crew: Crew;
   readonly #events: MasterEvent[] = [];
   /**
-   * By program: the parameters that `writeParameters` set last. Undefined before the first call,
-   * and always if the run does not recover from losses.
+   * The parameters that `writeParameters` set last, one entry for each program. An entry is
+   * undefined before the first call for its program. If the run does not recover from losses, all
+   * entries stay undefined.
    */
   readonly #written: (SavedParameters | undefined)[];
   /**
-   * By program that copies its parameters from another program (`parametersFrom`): true if those
-   * parameters have changed since the last copy. Not used for other programs.
+   * One entry for each program, by number: true if the program must copy its parameters again from
+   * the program `parametersFrom`, because they have changed there since the last copy. Not used for
+   * a program that has parameters of its own.
    */
   readonly #stale: boolean[];
   #state: MasterState;
@@ -281,8 +286,8 @@ export class Driver {
   }
 
   /**
-   * Sets the parameters of every Cloud TPU to the newest saved ones. A program without saved
-   * parameters gets those that `writeParameters` set last, otherwise zeros.
+   * Sets the parameters of every Cloud TPU to the newest saved parameters. A program without saved
+   * parameters gets the parameters that `writeParameters` set last, or zeros if there are none.
    */
   async #rollBack(generation: number): Promise<void> {
     const { committed, steps: before } = this.#state;
@@ -345,8 +350,8 @@ function failureOf(who: string, error: unknown): MasterEvent {
 }
 
 /**
- * Returns the digest of parameters, in order, computed as a Cloud TPU computes the digest that it
- * reports.
+ * Returns the digest of all parameters, in order. The method is that of the digests that Cloud TPUs
+ * report, so the digests can be compared.
  */
 function digestOf(values: readonly Uint8Array[]): string {
   const digested = values.reduce((before, value) => {

@@ -12,13 +12,14 @@ export const limits = {
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
   /**
-   * Factor on the longest recent pause after which a Cloud TPU went on. If the product is larger
-   * than `silenceMs`, the product is the limit, so that a slow machine does not count as lost.
+   * Factor: a Cloud TPU without progress is suspected only when its pause is this many times the
+   * longest recent pause after which a Cloud TPU went on, even if `silenceMs` has passed before. So
+   * a slow machine does not count as lost.
    */
   silenceFactor: 4,
   /**
-   * Losses of one Cloud TPU that the run survives, in one step and in one minute. The run fails at
-   * the next loss.
+   * Largest number of losses of one Cloud TPU that the run survives: in one step
+   * (`lossesPerStepMax`) and in one minute (`lossesPerMinuteMax`). One more loss fails the run.
    */
   lossesPerStepMax: 5,
   lossesPerMinuteMax: 30,
@@ -34,8 +35,8 @@ export const limits = {
   searchMs: 180_000,
   searchLogMs: 5000,
   /**
-   * Lifetime of a program after which a crash no longer counts together with the crashes before.
-   * The limit on restarts then applies from the start again.
+   * Lifetime of a program, in ms. A crash of a program that ran longer counts as the first crash of
+   * a new series, so the limit on successive restarts applies anew.
    */
   longLifeMs: 10_000,
   /** Greatest number of jobs, queued and running, that a serving master accepts. */

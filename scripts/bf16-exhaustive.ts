@@ -8,9 +8,9 @@ import { script } from './command.ts';
  */
 
 /**
- * Inputs of one round: the 65,536 f32 values with the same upper 16 bits. The expected outputs are
- * their bf16 values by `bf16ByDefinition`, widened to f32. Both arrays have two views of the same
- * memory: as bits (`inputs`, `expectedBits`) and as numbers (`values`, `expected`).
+ * Inputs of one round: the 65,536 f32 values with the same upper 16 bits, as bits (`inputs`) and as
+ * numbers (`values`). The expected outputs are the bf16 values of the inputs by `bf16ByDefinition`,
+ * widened to f32, also as bits (`expectedBits`) and as numbers (`expected`).
  */
 const inputs = new Uint32Array(0x1_0000);
 const values = new Float32Array(inputs.buffer);
@@ -38,8 +38,8 @@ function finiteDifferencesIn(upper: number, exponent: number): number {
 
 /**
  * Counts wrong conversions of infinities and NaNs with the given upper 16 bits. The expected result
- * of an infinity is the same infinity. The expected result of a NaN has the same sign and the same
- * upper bits of the payload, and is quiet.
+ * of an infinity is the same infinity. The expected result of a NaN is a quiet NaN with the sign
+ * and the upper payload bits of the input.
  */
 function specialDifferencesIn(upper: number): number {
   let differences = 0;

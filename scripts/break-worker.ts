@@ -2,7 +2,7 @@
  * Breaks one Cloud TPU in the middle of a run, which must end with an error that names this Cloud
  * TPU. Prints the error, and the time, in ms, from the last step before the fault to the error.
  *
- *   node dist/scripts/break-worker.js throw|exit|block|kill
+ *   node dist/scripts/break-worker.js throw|exit|hang|kill
  *
  * The exit code is 3, like that of `pod train` after the loss of a Cloud TPU. It is 1 if the run
  * finishes as if no Cloud TPU had been broken.
@@ -12,15 +12,16 @@ import { openThreadPod, type ThreadPod } from '../cluster/threads/pool.ts';
 import { trainOptions } from '../src/cli/options.ts';
 import type { TrainEvent } from '../src/experiment/event.ts';
 import { train } from '../src/experiment/train.ts';
+import type { Fault } from '../src/fault/plan.ts';
 import { PodError } from '../src/numerics/error.ts';
 import type { PodOptions } from '../src/pod/pod.ts';
 import { script } from './command.ts';
 
-const kinds = ['throw', 'exit', 'block', 'kill'] as const;
+const kinds = ['throw', 'exit', 'hang', 'kill'] as const;
 const command = script(
   'break-worker',
   'break one Cloud TPU in the middle of a run, and print the time until the run names it (exit code 3, as pod train)',
-  'block',
+  'hang',
 ).addArgument(new Argument('<how>', 'how the Cloud TPU breaks').choices(kinds));
 const [kind] = command.parse().processedArgs as [(typeof kinds)[number]];
 const tpu = 5;
@@ -33,15 +34,16 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   let pod: ThreadPod | undefined;
   let brokenMs = 0;
   const openPod = async (options: PodOptions): Promise<ThreadPod> => {
-    const faults = how === 'kill' ? [] : [{ tpu, program: 0, step: atStep, kind: how }];
+    const faults: Fault[] = how === 'kill' ? [] : [{ fault: how, tpu, at: { step: atStep + 1 } }];
     pod = await openThreadPod({ ...options, faults });
     return pod;
   };
   try {
     const tell = (event: TrainEvent): void => {
       if (event.kind !== 'step' || event.step !== atStep) return;
-      // `kill` takes effect 2 ms later, in the middle of the next step. The faults of the other
-      // kinds were given to the pod when it was opened, for that same step.
+      // `kill` is injected here, and takes effect 2 ms later, in the middle of the next step. All
+      // other faults were given to the pod when it was opened. They take effect in the next step
+      // too.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     };

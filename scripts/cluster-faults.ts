@@ -2,15 +2,16 @@
  * Injects faults into pods while they train, each fault many times, and prints how long the master
  * took to notice each fault and to recover. Every run must end with exit code 0 and with the same
  * digest of the weights as `pod train` in threads. It must commit every step once and in order, and
- * log the loss of each broken Cloud TPU. The script needs Docker with Compose and the built image, except with `--processes`.
+ * log the loss of each broken Cloud TPU. Except with `--processes`, the script needs Docker with
+ * Compose and the built image.
  *
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
- * Times are in ms of this machine's clock. A time begins at Docker's own event of the fault, or
- * with `--processes` at the signal. It ends at the master's first log line about the fault
- * ("noticed after"), or at the first step committed after the recovery ("recovered after"). The
- * times do not include putting the broken container back, which the script does later.
+ * All times are in ms of this machine's clock. They begin at Docker's own event of the fault, or,
+ * with `--processes`, at the signal. "noticed after" ends at the master's first log line about the
+ * fault. "recovered after" ends at the first step committed after the recovery. The script puts the
+ * broken container back after both times have ended.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -40,8 +41,8 @@ interface Options {
 }
 
 /**
- * Time, in ms, after the last injection of a run, or after the start of a run without faults,
- * within which the run must end.
+ * Longest time, in ms, that the script waits for the end of a run after the last injection. In a
+ * run without faults this wait begins when step `firstStep` is committed.
  */
 const runMsLimit = 1_800_000;
 /** Number of the step whose commit the script awaits before it injects the first fault of a run. */
@@ -50,7 +51,7 @@ const firstStep = 3;
 const stepsLeftMin = 15;
 /** Recovery time, in ms, above which the script keeps the logs of a run (option `--logs`). */
 const slowMs = 10_000;
-/** Number of wrong runs with one fault after which the script goes on to the next fault. */
+/** Limit of failed runs for each fault. At this limit the script goes on to the next fault. */
 const wrongMax = 3;
 
 const header = [

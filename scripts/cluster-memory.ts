@@ -150,8 +150,8 @@ function parse(text: string): Line[] {
 }
 
 /**
- * Returns the memory and the processor time of a container. `used` leaves out inactive file pages,
- * as `docker stats` does.
+ * Returns the memory and the processor time of a container. The field `used` leaves out inactive
+ * file pages, like the figure of `docker stats`.
  */
 async function useOf(id: string): Promise<Use> {
   const name = (await docker('inspect', '--format', '{{.Name}}', id)).trim().replace(/^\//, '');

@@ -80,9 +80,9 @@ function row(name: string, of: (grid: Grid) => string): string[] {
 }
 
 /**
- * Number of hops of a chunk in an all-reduce, one after another. A torus of n Cloud TPUs along an
- * axis has rings of 2n chips, in which a chunk makes 2n − 1 hops. Each axis is used twice: in the
- * reduce-scatter and in the all-gather.
+ * Number of hops, one after another, that a chunk makes in an all-reduce. Along an axis of n Cloud
+ * TPUs, rings have 2n chips, and a chunk makes 2n − 1 hops. The reduce-scatter and the all-gather
+ * each use both axes.
  */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
@@ -125,10 +125,10 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Number of frames that a node sends to other nodes in a step. A lane is a quarter of each vector,
- * and uses one direction of each axis. In each lane and on each axis a chip sends n − 1 chunks in
- * the reduce-scatter and n − 1 in the all-gather, where n is the length of the ring. Two chips of a
- * node have a link to another node in that direction.
+ * Number of frames that a node sends to other nodes in a step. In each lane (a quarter of each
+ * vector) and on each axis, a chip sends n − 1 chunks in the reduce-scatter and n − 1 in the
+ * all-gather, where n is the length of the ring. A lane uses one direction of each axis. In each
+ * direction, two chips of a node have a link to another node.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);

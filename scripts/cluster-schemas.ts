@@ -42,9 +42,7 @@ type Value = Readonly<Record<string, unknown>>;
 
 const folder = 'cluster/kubernetes';
 const definitions: Record<string, Schema> = {};
-/**
- * Schema of each kind of document. The key is "apiVersion kind", for example "apps/v1 Deployment".
- */
+/** For each kind of document, written like "apps/v1 Deployment": its schema. */
 const schemas = new Map<string, Schema>();
 
 const command = script(

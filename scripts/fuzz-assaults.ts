@@ -29,7 +29,10 @@ export interface Attacked {
   readonly token: Token;
   readonly control: End;
   readonly api: End;
-  /** Ports and unix sockets on which the workers listen for tensors, by number of the Cloud TPU. */
+  /**
+   * One entry for each Cloud TPU, by number: the TCP port and the unix socket on which its worker
+   * listens for tensors.
+   */
   readonly workers: readonly { readonly ws: End; readonly unix: End }[];
   readonly generation: number;
 }
@@ -138,7 +141,8 @@ function statusesIn(heard: Buffer): readonly string[] {
 }
 
 /**
- * Sends hostile HTTP requests over one connection. The last request may also have changed bytes.
+ * Sends hostile HTTP requests over one connection. In half of the cases some bytes of the last
+ * request are changed.
  */
 async function throwRequests({ api, token }: Attacked, random: Random): Promise<Outcomes> {
   const line = new Line(api);
@@ -376,14 +380,14 @@ function anyHello(random: Random, generation: number): Hello {
 }
 
 /**
- * Latest proof of the token that the attacker computed, by name of the channel. The proof was valid
- * for one challenge only, so the pod must refuse it later.
+ * For each channel, by name: the latest proof that the attacker has sent to show that it knows the
+ * token. A proof is valid for one challenge only, so the pod must refuse it when it is sent again.
  */
 const usedProofs = new Map<string, Buffer>();
 
 /**
- * Makes a handshake on the control port with the right token. The hello may be that of another
- * channel, and the proof may be the proof of an earlier handshake (replay).
+ * Makes a handshake on the control port with the right token. Its first frame (hello) may name
+ * another channel. Its proof may be the proof of an earlier handshake (replay).
  */
 async function throwControlInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -426,8 +430,9 @@ function creditOf(random: Random, generation: number): Buffer {
 }
 
 /**
- * Asks a worker for its parameters, after a handshake with the right token. The query may be wrong.
- * While the parameters arrive, the attacker may stop reading, or send another query or a credit.
+ * Makes a handshake with the right token and then asks a worker for its parameters, perhaps with an
+ * invalid query. While the parameters arrive, the attacker stops reading, or sends a second query
+ * or a frame of another channel.
  */
 async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openTensors(it, random);
@@ -468,13 +473,13 @@ function stateQuery(random: Random, generation: number): Buffer {
 
 // ---------------------------------------------------------------------------------------- messages
 
-/** Limit of the number of well-formed messages before a malformed message (exclusive). */
+/** Exclusive upper limit of the number of well-formed messages on one connection. */
 const messagesMax = 90;
 
 /**
  * Sends messages over a control channel, as a process that holds the token but has no Cloud TPU.
- * First come well-formed messages of a worker, with the number of any Cloud TPU. A malformed
- * message may follow.
+ * First come well-formed messages of a worker, which may name any Cloud TPU. A malformed message
+ * may follow.
  */
 async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -561,7 +566,7 @@ function longFrame(bytes: Buffer): Buffer {
   head[0] = 0x80 | opcodes.binary;
   head[1] = 0xff;
   head.writeBigUInt64BE(BigInt(bytes.length), 2);
-  // The mask has four zeros, with which the masked payload equals the payload.
+  // The mask is four zero bytes, so the masked payload equals the payload.
   return Buffer.concat([head, bytes]);
 }
 

@@ -38,7 +38,7 @@ import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
-  /** Number of inputs, by name of the target, then by outcome. */
+  /** `counts[target][outcome]` is a number of inputs. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Number of inputs that went over real sockets. */
   readonly overSockets: number;
@@ -60,7 +60,7 @@ type Counts = Record<string, Record<string, number>>;
 type Target = (random: Random) => string;
 
 const token = new Token(Buffer.from('a token for fuzzing only'));
-/** Interval of inputs over a real socket: one for every 100 inputs to the targets. */
+/** Number of inputs to the targets after which one input goes over a real socket. */
 const socketEvery = 100;
 const generation = 3;
 const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
@@ -190,8 +190,8 @@ async function makePlace() {
 }
 
 /**
- * Returns a function that makes new pumps. A pump moves the frames of a process between its memory
- * and its sockets. All pumps of the function use the same memory.
+ * Returns a function that makes pumps, all with the same memory. A pump moves frames between the
+ * memory and the sockets of a process.
  */
 function pumpMaker(hosting: Hosting): () => Pump {
   const layout = layOutPump(hosting, sizes, 0);
@@ -325,9 +325,9 @@ function tensorFrames(newPump: () => Pump): Target {
 }
 
 /**
- * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory.
- * Each reader first gets an offer of a segment of shared memory, so that the worker maps the
- * segment. All payloads are zeros.
+ * Attacks the part of a worker that receives tensor frames whose payloads lie in shared memory. The
+ * first frame on each connection offers a segment of shared memory, which the worker maps. All
+ * payloads are zeros.
  */
 function sharedFrames(newPump: () => Pump, offer: Uint8Array): Target {
   return frames(

@@ -121,14 +121,14 @@ export interface Carried {
   /** Returns all frames received so far. */
   replies(): readonly Reply[];
   /**
-   * Returns the code with which the other end closed the WebSocket. Undefined if the other end did
-   * not.
+   * Returns the code with which the other end has closed the WebSocket. Undefined if no such code
+   * has arrived.
    */
   closeCode(): number | undefined;
   /**
-   * Waits until the attacked process has processed all that was sent: it then answers a ping with a
-   * pong. Returns false if the attacked process has hung up. On a unix socket, which has no pings,
-   * does not wait.
+   * On a WebSocket, sends a ping and waits for the pong. The attacked process answers after it has
+   * processed everything that was sent before the ping. On a unix socket, which has no pings, does
+   * not wait. Returns false if the attacked process has hung up.
    */
   settled(): Promise<boolean>;
 }

@@ -7,9 +7,9 @@
  *     node dist/scripts/fuzz-pod.js --inputs 1000000 --seed 1
  *
  * An input is a frame, a handshake or a request that the pod has answered or processed, or after
- * which the pod has hung up. Data that nobody read does not count. Linux only, because the script reads the
- * workers' ports and the memory of each process from /proc. The exit code is 1 if anything is
- * wrong.
+ * which the pod has hung up. Data that nobody read does not count. The script runs on Linux only,
+ * because it reads the workers' ports and the memory of each process from /proc. The exit code is 1
+ * if anything is wrong.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
@@ -39,7 +39,7 @@ export interface FuzzPodOptions {
 export interface FuzzPodResult {
   readonly inputs: number;
   readonly attackMs: number;
-  /** Number of inputs, by name of the assault, then by outcome. */
+  /** `counts[assault][outcome]` is a number of inputs. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /**
    * Resident memory of each process, in bytes: the smallest of many samples during the second tenth

@@ -4,7 +4,7 @@
  * output names each defect with its outcome.
  *
  *   node dist/scripts/planted-defects.js                  plants all defects (some minutes)
- *   node dist/scripts/planted-defects.js --only lane      plants the defects named like `lane`
+ *   node dist/scripts/planted-defects.js --only lane      plants defects with `lane` in the name
  *   node dist/scripts/planted-defects.js --list           prints all defects and plants none
  *
  * Exit codes: 0 all defects were caught; 1 a defect was not caught; 2 wrong input, or a defect does

@@ -26,9 +26,13 @@ import { byteCount } from '../src/numerics/shape.ts';
 import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
-/** Number of timed runs of an instruction, unless these runs would take longer than `samplesMs`. */
+/**
+ * Number of timed runs of an instruction. A fast instruction gets more runs, up to 100, until
+ * `samplesMs` have passed. A slow instruction gets fewer runs: from the third run on, its runs stop
+ * when `samplesMs` have passed.
+ */
 const samples = 9;
-/** Time, in ms, for the timed runs of one instruction (at least 3 runs, at most 100). */
+/** Time, in ms, for the timed runs of one instruction. */
 const samplesMs = 400;
 
 addSettingFlags(commandOf('profile'), 'compile').action(main).parse();

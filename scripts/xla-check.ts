@@ -4,7 +4,7 @@
  * program:
  *
  * 1. XLA's parser must accept the text of the program before and after every pass. Our parser reads
- *    the text that XLA prints back, which must evaluate to the same bits.
+ *    the text that XLA prints back. `evaluate` must give the same bits for both texts.
  * 2. XLA's CPU backend runs the program. Its results must equal those of `hlo/evaluate`: integers
  *    exactly, floats to 1e-5 of the largest element.
  *

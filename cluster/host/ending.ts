@@ -43,7 +43,7 @@ export function onEnd(
 }
 
 /**
- * True if the user started this process so that the process outlives its terminal, as `nohup` does.
+ * True if this process is meant to outlive its terminal, as with `nohup`.
  *
  * Node restores the default action of SIGHUP before any code of the program runs, so a process
  * cannot see that its parent made it ignore SIGHUP. This function looks for three other signs:

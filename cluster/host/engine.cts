@@ -20,8 +20,8 @@ export interface Finding {
 }
 
 /**
- * Limit of the operating system on this process or its user (`most`), and the used part of it
- * (`used`), both in bytes or both in tasks.
+ * A limit of the operating system on this process or its user: `most` is the limit, and `used` is
+ * the part of it that is in use. Both are in bytes, or both are in tasks.
  */
 export interface Room {
   readonly used: number;
@@ -71,27 +71,28 @@ const oldest = { major: 20, minor: 19 };
 
 const mib = 1048576;
 /**
- * Address space that loading a program needs, in bytes. Node 24 takes 0.4 GB, Node 20 takes 0.6 GB.
+ * Address space that loading a program needs, in bytes. Measured: 0.4 GB with Node 24, 0.6 GB with
+ * Node 20. The rest is reserve.
  */
 const loadBytes = 640 * mib;
 /**
- * Free memory that loading a program needs under the limit `ulimit -d`, in bytes. Node 20 takes 62
- * MB.
+ * Memory, in bytes, that the limit `ulimit -d` must leave free for loading a program. Measured: 62
+ * MB with Node 20. The rest is reserve.
  */
 const loadDataBytes = 96 * mib;
 /**
- * Number of nested calls that must fit into the stack. 800 calls take 80 KB. The stack of Node has
- * 984 KB by default.
+ * Number of nested calls that must fit into the stack. They take 80 KB; the stack of Node has 984
+ * KB by default.
  */
 const callsMin = 800;
 /**
  * Number of files that this process must be allowed to open. Loading a program opens up to 120
- * files at once.
+ * files at once. The rest is reserve.
  */
 const filesMin = 192;
 /**
- * Highest limit on the tasks (processes and threads) of a user that is checked. A higher limit is
- * treated as no limit, because counting the tasks of a user takes time.
+ * If the limit on the tasks (processes and threads) of a user is higher than this number, the limit
+ * is not checked. The check would count all tasks of the user, which takes time.
  */
 const taskLimitMax = 4096;
 

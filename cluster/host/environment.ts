@@ -5,8 +5,8 @@ import { quote } from '../../src/numerics/quote.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Default limit on the length of a text in an environment variable, in characters. The path of a
- * file fits.
+ * Default limit on the length of a text in an environment variable, in characters. Long enough for
+ * the path of a file.
  */
 const textLengthMax = 4096;
 

@@ -74,7 +74,7 @@ export function lockDirectory(folder: string, use: string): Lock {
   throw new PodError('in-use', `${folder}: in use by ${owner ?? someone}; ${advice}`);
 }
 
-/** Words for messages about an owner of a lock whom the system does not identify. */
+/** Words that messages use for the owner of a lock if the system does not name the owner. */
 const someone = 'another process';
 const advice = 'wait until that process has ended, or use another folder';
 

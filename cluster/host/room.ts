@@ -4,17 +4,17 @@ import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
 /**
- * Address space that Node reserves for a WebAssembly memory, in bytes, whatever the size of the
- * memory: 8 GiB for all sums of a 32-bit address and a 32-bit offset, up to 2 GiB of guard pages,
- * and the rest for the heap of Node.
+ * Address space that Node reserves for a WebAssembly memory of any size, in bytes: 8 GiB for all
+ * sums of a 32-bit address and a 32-bit offset, up to 2 GiB of guard pages, and the rest for the
+ * heap of Node.
  */
 const memoryAddresses = 10.5 * 2 ** 30;
 /** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
 const threadAddresses = 640 * mib;
 /**
- * Free memory that is necessary under the limit `ulimit -d`, in bytes: `runData` for a small run
- * without its threads, and `threadData` for each thread. Measured: with the network `mlp`, 140 MiB
- * for a run and 25 MiB for a thread; with `cnn`, 240 MiB for a run.
+ * Memory, in bytes, that the limit `ulimit -d` must leave free before a run starts: `runData` for
+ * the run itself, plus `threadData` for each thread. Measured: a run takes 140 MiB with `mlp` and
+ * 240 MiB with `cnn`; a thread takes 25 MiB. The rest is reserve.
  */
 const runData = 256 * mib;
 const threadData = 40 * mib;
@@ -27,8 +27,8 @@ const masterTasks = 9;
 
 /**
  * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
- * much address space for each thread, and without this check it would end without a message when a
- * limit does not allow that. `who` names the user of the threads in messages.
+ * much address space for each thread. Without this check Node would end without a message where a
+ * limit does not allow that address space. `who` names the user of the threads in messages.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */

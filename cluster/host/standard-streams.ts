@@ -53,11 +53,11 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
  * True if this program was started with a closed descriptor (`>&-` in a shell).
  *
  * Node hides a closed descriptor: before any code of the program runs, Node opens `/dev/null` in
- * its place, for reading and writing. A parent that discards output, such as a Python `subprocess`
- * with `DEVNULL`, may pass the same kind of `/dev/null`. A shell does not, because a shell opens
- * the target of a redirection for writing only. So the descriptor was closed if three things hold:
- * it leads to a `/dev/null` open for reading and writing, the parent is a shell, and the shell's
- * own descriptor does not lead to such a `/dev/null`.
+ * its place, for reading and writing. Other programs, such as a Python `subprocess` with `DEVNULL`,
+ * may start this program with the same kind of `/dev/null` to discard output. A shell opens
+ * `/dev/null` for writing only (`>/dev/null`). So Node has replaced a closed descriptor if three
+ * things hold: the descriptor leads to a `/dev/null` open for reading and writing, the parent is a
+ * shell, and the shell did not itself inherit such a `/dev/null`.
  */
 function isClosed(descriptor: number): boolean {
   if (!isNodesOwn(standardFile(descriptor))) return false;

@@ -27,9 +27,9 @@ export type Decoded =
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /**
- * Decodes one msgpack value. A scan comes before the decoder. The scan refuses extension types,
- * lengths beyond the end of the message, deep nesting, too many values, and bytes after the value.
- * So a message that claims a large length cannot make the decoder allocate memory for it.
+ * Decodes one msgpack value. First scans the bytes, and refuses extension types, lengths beyond the
+ * end of the message, deep nesting, too many values, and bytes after the value. So a message that
+ * claims a large length cannot make the decoder allocate memory for it.
  */
 export function decodeMessage(bytes: Buffer): Decoded {
   const wrong = findWrong(bytes);
@@ -75,8 +75,8 @@ function findWrong(bytes: Buffer): string | undefined {
 
 interface Item {
   /**
-   * Offset of the first byte after the value. If the value is an array or a map, its children start
-   * at this offset.
+   * Offset of the first byte after the value. For an array or a map: offset of the first child,
+   * directly after the header of the array or map.
    */
   readonly end: number;
   readonly children: number;

@@ -7,8 +7,8 @@ import type { Wire } from './wire.ts';
 
 export interface ConnectionEvents {
   /**
-   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames.
-   * A refusal in place of a sink closes the connection.
+   * Called when the handshake has succeeded. Returns the sink (the receiver) for all later frames,
+   * or a refusal, which closes the connection.
    */
   open(hello: Hello): FrameSink | Refusal;
   /**
@@ -66,10 +66,7 @@ export class Connection implements FrameSink {
     return this.#sink.checksum?.(payload, bytes);
   }
 
-  /**
-   * Processes bytes of the stream: `piece`, of any length, continues the bytes of the previous
-   * calls.
-   */
+  /** Processes the next bytes of the stream. `piece` may have any length. */
   push(piece: Uint8Array): void {
     if (this.#isClosed) return;
     const refusal = this.reader.push(piece);

@@ -48,9 +48,9 @@ export interface ControlCommon<In> {
    */
   readonly check: (value: unknown) => In;
   /**
-   * Interval between two pings to the peer, in ms. If the peer answers two pings in a row with
-   * nothing (no message, ping or pong), the channel closes with `timeout` when the next ping is
-   * due.
+   * Interval between two pings to the peer, in ms. If nothing (no message, ping or pong) has
+   * arrived from the peer since the last two pings, the channel closes with `timeout` when the next
+   * ping is due.
    */
   readonly heartbeatMs: number;
 }
@@ -60,8 +60,8 @@ export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
   /** TCP port to listen on; 0 lets the operating system choose one. */
   readonly port: number;
   /**
-   * Decides whether a peer that holds the token may connect. Returns undefined if so, otherwise the
-   * reason for refusing the peer.
+   * Returns undefined if a peer that holds the token may connect, otherwise the reason for refusing
+   * the peer.
    */
   readonly admit?: (hello: Hello) => Refusal | undefined;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;

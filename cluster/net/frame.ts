@@ -45,9 +45,9 @@ export interface FrameHeader {
   bytes: number;
   /**
    * Number of frames that the sender of this header has received through one queue and released
-   * since the generation began, modulo 2^32. In a `credit` frame that queue is `queue`. In a
-   * `tensor` or `shared` frame it is the reverse of `queue`: the queue between the same chips in
-   * the other direction.
+   * since the generation began, modulo 2^32. A `credit` frame counts the frames of queue `queue`. A
+   * `tensor` or `shared` frame counts the frames of the reverse queue, which connects the same
+   * chips in the other direction.
    */
   returned: number;
 }
@@ -246,8 +246,8 @@ export class FrameReader {
   readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Memory into which the next bytes go. While a header is read, `#head`. While a payload is read,
-   * the memory that the sink returned, which may also have room for the next header.
+   * Memory into which the next bytes go: `#head` for a header, and for a payload the memory that
+   * the sink returned, which may also have room for the next header.
    */
   #target: Uint8Array = this.#head;
   #filled = 0;
@@ -282,8 +282,8 @@ export class FrameReader {
   }
 
   /**
-   * Processes bytes of the stream: `piece`, of any length, continues the bytes of the previous
-   * calls. Returns a refusal if a frame is wrong, otherwise undefined.
+   * Processes the next bytes of the stream. `piece` may have any length. Returns a refusal if a
+   * frame is wrong, otherwise undefined.
    */
   push(piece: Uint8Array): Refusal | undefined {
     let start = 0;

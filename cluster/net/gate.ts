@@ -2,13 +2,14 @@ import type { Socket } from 'node:net';
 
 /** Default time limit for the handshake of a connection, in ms. */
 export const handshakeMsMax = 2000;
-/** Most connections that may be in their handshake at the same time. */
+/** Largest number of connections that may be in their handshake at the same time. */
 export const pendingMax = 64;
 
 /**
- * Limits the time and the number of connections whose handshake is not complete. If a new
- * connection would exceed the number, the gate closes the connection that has waited longest. An
- * honest peer is not affected, because its handshake takes only a few milliseconds.
+ * Limits the connections whose handshake is not complete: their number, and the time of each
+ * handshake. If a new connection would exceed the number, the gate closes the connection that has
+ * waited longest. An honest peer is not affected, because its handshake takes only a few
+ * milliseconds.
  */
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();

@@ -92,8 +92,8 @@ export function connectingHandshake(
 
 /**
  * Creates the listening end of a handshake, for connections of the channels `accepted`. `nonce` has
- * {@link nonceBytes} random bytes. `admit` decides whether a peer that holds the token may connect:
- * it returns undefined if so, otherwise the reason for refusing the peer.
+ * {@link nonceBytes} random bytes. `admit` returns undefined if a peer that holds the token may
+ * connect, otherwise the reason for refusing the peer.
  */
 export function listeningHandshake(
   token: Token,

@@ -104,9 +104,9 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // This listener also ignores errors after the start, because rejecting a settled promise has no
-    // effect. An example is a new connection for which no file descriptor is free; its client tries
-    // again.
+    // Once the server listens, this handler ignores errors, because rejecting a settled promise has
+    // no effect. For example, if no file descriptor is free for a new connection, the client of
+    // that connection tries again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });

@@ -55,13 +55,13 @@ interface Route extends Outbox {
    */
   isHeard: boolean;
   /**
-   * Queue from which a frame was written to `wire` and has not been taken completely by the kernel.
-   * Undefined if the kernel has taken everything.
+   * Queue whose frame is being written to `wire`: the kernel has not taken all bytes of the frame
+   * yet. Undefined if the kernel has taken everything.
    */
   sending: SocketOutLink | undefined;
   /**
-   * Index in `queues` of the queue from which the pump takes the next frame, if that queue has one.
-   * The queues send in turn, so that none has to wait for all frames of another.
+   * Index in `queues` of the queue whose turn it is to send a frame. The queues take turns, so that
+   * no queue must wait until another queue has sent all its frames.
    */
   turn: number;
 }
@@ -93,9 +93,9 @@ interface Source {
  *   announced. If no address was announced, the payload goes into a slot, which is a receive
  *   buffer.
  * - Credit: every queue has a window, which limits the frames that are sent and not yet released by
- *   the receiver. So a slow receiver delays only the sender of one queue. A tensor frame also
- *   reports how many frames its sender has released on the reverse queue. A credit frame reports
- *   that number only if the peer would otherwise soon have a full window.
+ *   the receiver. So a slow receiver delays only the sender of one queue. Each tensor frame also
+ *   reports how many frames its sender has released on the reverse queue. If the window of the peer
+ *   is nearly full and no tensor frame is due, a credit frame reports that number.
  *
  * A pump runs on the main thread of its process, for one membership. The pump works whenever a
  * frame arrives, the kernel has taken all bytes of a socket, or a caller calls `poke`. It allocates
@@ -123,9 +123,9 @@ export class Pump {
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Cache of views of the emulator's memory, by length and then by byte address. Sockets take
-   * views. Frames use the same ranges again and again, so the cache avoids a new view for each
-   * frame.
+   * Cache of views of the emulator's memory, by length and then by byte address. Each send or
+   * receive needs a view of a range. The ranges repeat, so the cache saves making a new view for
+   * each frame.
    */
   readonly #ranges: Map<number, Map<number, Uint8Array>> = new Map();
   #isRunning = false;
@@ -195,12 +195,13 @@ export class Pump {
   }
 
   /**
-   * Uses `wire` for the frames to `peer`, from the first credit of `peer` on. Returns the sink for
-   * the answers of `peer`: credits, and answers to the offer of a segment.
+   * Uses `wire` for the frames to `peer`. The first frame is sent after the first credit of `peer`
+   * has arrived. Returns the sink for the answers of `peer`: credits, and answers to the offer of a
+   * segment.
    *
    * If a connection to `peer` exists already and no credit has arrived on it, the new connection
-   * replaces the existing one. If a credit has arrived, the new connection is refused (`peer`).
-   * Also refused (`peer`) if no link leads to `peer`.
+   * replaces the existing one. If a credit has arrived, or if no link leads to `peer`, returns a
+   * refusal with the code `peer`.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
     const route = this.#routeTo(peer);
@@ -221,8 +222,8 @@ export class Pump {
   /**
    * Uses `wire` for the frames from `peer` and for credits to `peer`. Sends a first credit at once,
    * although no frame has been released, to tell `peer` that this end listens. Returns the sink for
-   * the frames from `peer`. Returns a refusal (`peer`) if `peer` is connected already, or if no
-   * link comes from `peer`.
+   * the frames from `peer`. If `peer` is connected already, or if no link comes from `peer`,
+   * returns a refusal with the code `peer`.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const source = this.#sourceOf(peer);
@@ -273,8 +274,8 @@ export class Pump {
 
   /**
    * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if the end
-   * does no harm, because another connection has replaced `wire`, or because no credit had arrived
-   * on `wire` and so no tensor was sent. Otherwise returns false.
+   * does no harm: another connection has replaced `wire`, or no credit had arrived on `wire`, so
+   * that no tensor was sent. Otherwise returns false.
    */
   closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routeTo(peer);

@@ -8,8 +8,8 @@ import { headerBytes, lineBytes } from './frame.ts';
 import { mapBytes } from './segment.ts';
 
 /**
- * Number of the process that hosts each Cloud TPU, and number of the process that uses this object
- * (`self`).
+ * Assignment of the Cloud TPUs of a slice to processes. `self` is the number of the process that
+ * uses this object.
  */
 export interface Hosting {
   readonly torus: Torus;
@@ -31,8 +31,8 @@ export interface Crossing {
   /** Number of the queue of the same colour between the same chips in the other direction. */
   readonly reverse: number;
   /**
-   * `worker` is the number of the worker in this process at whose chip the link ends. `peer` is the
-   * number of the process at the other end of the link.
+   * `worker`: number of the worker at this process's end of the link. `peer`: number of the process
+   * at the other end of the link.
    */
   readonly worker: number;
   readonly peer: number;
@@ -70,9 +70,9 @@ export const colours = 2;
  */
 export const frameElementsMax = 262144;
 /**
- * Largest number of frames of one queue that may be sent and not yet released. Tensor frames of the
- * other direction report released frames. If 8 frames may be sent, such a report usually arrives
- * before the sender must wait.
+ * Largest number of frames of one queue that may be sent and not yet released. The receiver reports
+ * released frames in tensor frames of the other direction. With a window of 8 frames, a report
+ * usually arrives before the window is full.
  */
 export const windowFrames = 8;
 /**

@@ -95,8 +95,8 @@ export function mapSegment(offer: Uint8Array, range: Uint8Array): string | undef
   const { pid, fd, device, inode } = decodeOffer(offer);
   let file: number | undefined;
   try {
-    // The descriptor may lead to a pipe. Opening a pipe would wait for a writer without
-    // `O_NONBLOCK`.
+    // The descriptor may lead to a pipe. `O_NONBLOCK` keeps `openSync` from waiting for a writer of
+    // that pipe.
     file = openSync(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
     const it = fstatSync(file, { bigint: true });
     const isIt = it.isFile() && it.dev === device && it.ino === inode;

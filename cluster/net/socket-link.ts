@@ -50,7 +50,7 @@ class FrameRing {
 
 /**
  * State that all queues to one peer share. `isReady` is false if none of these queues can send a
- * frame, and true if one of them may be able to.
+ * frame, and true if one of them may have a frame to send.
  */
 export interface Outbox {
   isReady: boolean;
@@ -95,8 +95,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Oldest frame of the queue. Undefined if no frame waits, or if the window is full, so that no
-   * frame may be sent now. The frame stays in the queue until {@link sent} is called.
+   * Oldest frame of the queue, if it may be sent now. Undefined if no frame waits or the window is
+   * full. The frame stays in the queue until {@link sent} is called.
    */
   get next(): Readonly<Frame> | undefined {
     const mayGo = this.#waiting.length > 0 && this.window.hasRoom;
@@ -105,7 +105,7 @@ export class SocketOutLink implements OutLink {
 
   /**
    * Records that the receiver has released `count` frames (modulo 2^32) since the queue was
-   * created. Returns false if fewer frames were sent, which means that the receiver is wrong.
+   * created. Returns false if fewer frames were sent, so that the receiver's report must be wrong.
    */
   giveBack(count: number): boolean {
     const isRight = this.window.release(count);
@@ -129,8 +129,8 @@ export class SocketOutLink implements OutLink {
 export class SocketInLink implements InLink {
   readonly crossing: Crossing;
   /**
-   * Counts the frames that have been received and not yet been reported to the sender as released.
-   * The sender counts the same frames as not yet released.
+   * Counts the received frames whose release has not been reported to the sender. The sender's
+   * window counts these frames as not yet released.
    */
   readonly window: Window = new Window(windowFrames);
   /**
@@ -203,8 +203,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Returns the number of frames released since the queue was created (modulo 2^32). The caller
-   * must send this number to the sender, because the window now counts these frames as reported.
+   * Returns the number of frames released since the queue was created (modulo 2^32). The window now
+   * counts these frames as reported, so the caller must report the number to the sender.
    */
   giveBack(): number {
     const released = this.#present.taken;
@@ -214,8 +214,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * True if a report of the released frames is due: the sender will soon have a full window, but
-   * would have enough room if it knew of the frames that are already released.
+   * True if the released frames should be reported to the sender now: the sender's window is nearly
+   * full, and the report would free at least a quarter of it.
    */
   get isCrowded(): boolean {
     const { back, releasesNeeded } = this.window;

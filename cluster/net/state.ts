@@ -121,7 +121,7 @@ export class StateSender implements FrameSink {
 
 /**
  * Receiving end of a transfer of parameters. Every piece goes directly into the memory of its
- * parameter. A piece that is not the next one is refused (`order`).
+ * parameter. Pieces must arrive in order; any other piece is refused (`order`).
  */
 export class StateTaker implements FrameSink {
   readonly #query: StateQuery;

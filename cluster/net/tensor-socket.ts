@@ -14,9 +14,9 @@ import { streamWire, webSocketWire } from './wire.ts';
 import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
- * Options of a server for tensor connections. A tensor connection carries tensors from one process
- * to another, or parameters. The process that sends the tensors listens, because the listening side
- * of a WebSocket need not mask the bytes that it sends.
+ * Options of a server for tensor connections, which carry tensors or parameters from one process to
+ * another. The process that sends the data listens, because the listening side of a WebSocket need
+ * not mask the bytes that it sends.
  */
 export interface TensorServerOptions {
   readonly token: Token;
@@ -26,8 +26,8 @@ export interface TensorServerOptions {
   /** Path of a unix socket on which the server also listens, for peers on the same host. */
   readonly unixPath?: string;
   /**
-   * Decides whether a peer that holds the token may connect. Returns undefined if so, otherwise the
-   * reason for refusing the peer, for example that the membership has changed.
+   * Returns undefined if a peer that holds the token may connect, otherwise the reason for refusing
+   * the peer, for example that the membership has changed.
    */
   readonly admit: (hello: Hello) => Refusal | undefined;
   /**
@@ -141,7 +141,10 @@ function acceptTensors(
   return connection;
 }
 
-/** Addresses at which a process serves its tensors. The list of peers contains these addresses. */
+/**
+ * Addresses at which a process serves its tensors. The master sends them to all peers
+ * (`membership`).
+ */
 export interface TensorOffer {
   readonly host: string;
   readonly port: number;

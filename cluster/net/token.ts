@@ -82,7 +82,10 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
   // that needs the secret. So the mode of a file in that folder needs no warning.
   if (path.startsWith('/run/secrets/') || (mode & 0o077) === 0) return { token };
   const octal = (mode & 0o777).toString(8);
-  return { token, warning: `token file ${path} has mode ${octal}: others can read it, use 600` };
+  return {
+    token,
+    warning: `token file ${path} has mode ${octal}: other users can read the token; use mode 600 (chmod)`,
+  };
 }
 
 function readSecret(path: string): { readonly text: string; readonly mode: number } {

@@ -27,8 +27,8 @@ export class Window {
   }
 
   /**
-   * Reduces the number of unreleased frames that the sender may have to `size`. Frames sent before
-   * this call may exceed `size` and stay valid.
+   * Sets the size of the window to `size`: from now on the sender may have at most `size`
+   * unreleased frames. Frames sent before this call may exceed `size` and stay valid.
    */
   narrow(size: number): void {
     assert(Number.isInteger(size) && size > 0 && size <= this.#capacity, `${size} frames`);
@@ -51,9 +51,8 @@ export class Window {
   }
 
   /**
-   * True if another frame fits into the window. The size of the window is the one that
-   * {@link narrow} has set, or the original size if `narrow` was not called. The sender obeys this
-   * limit.
+   * True if another frame fits into the window. The sender obeys this limit: the size set by {@link
+   * narrow}, or the original size if `narrow` was not called.
    */
   get hasRoom(): boolean {
     return this.frames < this.#size;

@@ -71,7 +71,7 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
 
 /**
  * Creates a wire over the listening side of a WebSocket, which does not mask its messages. `socket`
- * is the socket that `ws` uses. `head` and `payload` form one message. The wire writes this message
+ * is the socket that `ws` uses. A call of `write` sends `head` and `payload` as one message,
  * directly to `socket`, because the WebSocket library would send two messages.
  */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {

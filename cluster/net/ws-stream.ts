@@ -25,9 +25,9 @@ export class WebSocketStream implements Puller {
   readonly #events: WebSocketStreamEvents;
   readonly #key: string = randomBytes(16).toString('base64');
   /**
-   * Memory for received bytes that are not a payload of data: the HTTP response, WebSocket headers
-   * and control frames. One read may also return the first few payload bytes after a header. These
-   * bytes are copied to the target.
+   * Memory for received bytes other than payloads of data: the HTTP response, WebSocket headers and
+   * control frames. A read of a header may also return the first few payload bytes, which are then
+   * copied to the target.
    */
   readonly #scratch: Buffer = Buffer.alloc(64);
   #state: 'upgrading' | 'open' | 'ended' = 'upgrading';

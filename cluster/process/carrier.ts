@@ -48,8 +48,8 @@ export interface CarrierOptions {
 }
 
 /**
- * Description of one transfer of parameters: the peer, the program, its number of steps, and the
- * memory that receives the parameters.
+ * Description of one transfer of parameters: the peer, the program, the number of steps after which
+ * the parameters are wanted, and the memory that receives the parameters.
  */
 export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 
@@ -66,10 +66,13 @@ const retryMs = 50;
  */
 export class Carrier {
   readonly #parts: CarrierOptions;
-  /** By link: bytes sent in earlier memberships. */
+  /** Bytes sent in earlier memberships, one entry for each link. */
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
-  /** By connection: the object that sends this Cloud TPU's parameters to a peer. */
+  /**
+   * For each connection that carries parameters: the object that sends this Cloud TPU's parameters
+   * to the peer.
+   */
   readonly #senders: Map<Wire, StateSender> = new Map();
   /** Transfers under way that bring parameters of a peer to this Cloud TPU. */
   readonly #takings: Set<Taking> = new Set();
@@ -99,8 +102,8 @@ export class Carrier {
   }
 
   /**
-   * Begins a membership: empties the links and connects to the peers. `offers`: by Cloud TPU, the
-   * addresses at which it accepts connections from peers. Call only while no core runs a step.
+   * Begins a membership: empties the links and connects to the peers. `offers[t]`: addresses at
+   * which Cloud TPU t accepts connections from peers. Call only while no core runs a step.
    */
   begin(generation: number, offers: readonly TensorOffer[]): void {
     const { memory, layout, hosting, unshared } = this.#parts;

@@ -85,7 +85,10 @@ export class Ici {
   }
 }
 
-/** Value of the engine's bell while the engine sleeps or is about to; see src/fabric/engine.ts. */
+/**
+ * Value of the engine's bell while the engine sleeps or is about to sleep; see
+ * src/fabric/engine.ts.
+ */
 const asleep = 1;
 
 /** Type of `Atomics.waitAsync` [ES2024]: `Atomics.wait` for a thread that must not block. */

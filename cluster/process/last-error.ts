@@ -44,10 +44,10 @@ export function lastErrorAmong(lines: readonly string[]): LastError | undefined 
 }
 
 /**
- * Returns the line that most likely says why the process ended, among the lines that are not JSON
- * and that the process therefore did not log itself. White space is collapsed. V8 and the system's
- * loader print many lines, with the cause first. So this is the first line with a word like
- * "fatal", or the first line of all if no line has such a word.
+ * Returns the line that most likely says why the process ended. Looks only at lines that are not
+ * JSON: V8 or the system's loader wrote them, not the process itself. V8 and the loader write the
+ * cause first, then many more lines. So the result is the first line with a word like "fatal", or
+ * the first line of all if no line has such a word. White space is collapsed.
  */
 function foreign(lines: readonly string[]): string | undefined {
   // A line that begins like JSON but does not parse is a log line of the process itself, cut off

@@ -17,9 +17,8 @@ import { bucketPlaces } from '../threads/ports.ts';
 /** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {
   /**
-   * The layout in the form that the thread of the cores expects, with an entry for each Cloud TPU
-   * of the slice. All entries are the same addresses; only the entry of this process's Cloud TPU is
-   * used.
+   * The layout in the form that the thread of the cores expects: an entry for each Cloud TPU of the
+   * slice. All entries hold the same addresses, but only this process's Cloud TPU uses its entry.
    */
   readonly threads: Layout;
   /** Links of the whole slice. Only the links that end at this Cloud TPU are used. */

@@ -30,7 +30,7 @@ interface Feed {
    * again whenever it is emptied.
    */
   readonly base: number;
-  /** Step of the queue that the loader fills next. */
+  /** Number of the step that the loader fills next, counted by the queue. */
   next: number;
   /** Number of samples of step `next` that are in its slot already. */
   filled: number;
@@ -51,9 +51,7 @@ export class Loader {
   readonly #parts: LoaderParts;
   readonly #opened: Map<string, DatasetPair> = new Map();
   #feeds: Feed[] = [];
-  /**
-   * Counter of feed turns. The feed with the index `#present` modulo the number of feeds is next.
-   */
+  /** Index, modulo the number of feeds, of the feed whose turn is next. */
   #present = 0;
   #turn: NodeJS.Immediate | undefined;
 
@@ -62,7 +60,7 @@ export class Loader {
   }
 
   /**
-   * Starts to fill the queues, which must be empty. `fromSteps`: by program, the first step to
+   * Starts to fill the queues, which must be empty. `fromSteps[p]`: first step of program p to
    * load. An error stops the loader and is passed to `failed`.
    */
   begin(fromSteps: readonly number[]): void {
@@ -159,9 +157,9 @@ function fillSome(feed: Feed, tpu: number): boolean {
 }
 
 /**
- * Returns the step of `plan`, which assigns samples to cores, for step `step` of the program. A
- * training plan has no end, so both steps are equal. An evaluation plan covers the dataset once and
- * is then repeated.
+ * Converts a step of the program to a step of `plan`, which assigns samples to cores. A training
+ * plan has no end, so the numbers are equal. An evaluation plan covers the dataset once and is then
+ * repeated.
  */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);

@@ -63,7 +63,8 @@ export class JoinedProcess {
   }
 
   /**
-   * Passes a message of the process to the pod in which it has a Cloud TPU. Called by the lobby.
+   * Passes a message of the process to the pod that has given the process a Cloud TPU. Called by
+   * the lobby.
    */
   message(message: FromNode): void {
     this.#events?.message(message);

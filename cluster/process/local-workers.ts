@@ -24,7 +24,7 @@ export interface LocalWorkersOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Period in ms of the check for dead workers that an earlier master started. */
+/** Time in ms between two checks whether a worker that an earlier master started has died. */
 const lookMs = 250;
 /**
  * Lifetime in ms below which a process counts as short-lived. After two or more short-lived
@@ -36,7 +36,7 @@ const shortLifeMs = 5000;
  * short-lived process doubles the delay.
  */
 const firstDelayMs = 100;
-/** Longest delay of a start, in ms. */
+/** Upper limit of the delay, in ms, after any number of short-lived processes. */
 const delayMsMax = 5000;
 
 /** The process that was started last for a Cloud TPU. */
@@ -44,8 +44,8 @@ interface Watched {
   readonly identity: ProcessIdentity;
   readonly startedMs: number;
   /**
-   * Size in bytes of the worker's log when this process started: the log lines of this process
-   * follow.
+   * Size in bytes of the worker's log when this process started. The log lines of this process
+   * begin at this offset.
    */
   readonly logStart: number;
   /** Number of short-lived processes of this Cloud TPU directly before this process. */
@@ -62,7 +62,7 @@ interface Watched {
  */
 export class LocalWorkers {
   readonly #options: LocalWorkersOptions;
-  /** By Cloud TPU: the process that is watched. */
+  /** The process that is watched for each Cloud TPU, indexed by the number of the Cloud TPU. */
   readonly #watched: (Watched | undefined)[] = [];
   /** Timers of delayed starts. */
   readonly #delayed: Set<NodeJS.Timeout> = new Set();

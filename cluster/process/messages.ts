@@ -31,8 +31,8 @@ export type ToNode =
   /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /**
-   * Tensor addresses of all Cloud TPUs, by number, for the membership of this generation. The
-   * master sends this message before every `load`.
+   * Addresses, in order of the Cloud TPUs' numbers, at which the Cloud TPUs accept connections for
+   * tensors in membership `generation`. The master sends this message before every `load`.
    */
   | {
       readonly kind: 'membership';

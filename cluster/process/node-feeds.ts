@@ -10,14 +10,16 @@ import { Loader, type LoaderParts } from './loader.ts';
 export class NodeFeeds {
   readonly #parts: LoaderParts;
   readonly #loader: Loader;
-  /** By program: its infeed queue; undefined for a program without a feed. */
+  /** The infeed queue of each program, by number; undefined for a program without a feed. */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * By program: step of the program that corresponds to step 0 of the program's queue, because a
+   * One entry for each program: the step of the program that corresponds to step 0 of its queue. A
    * queue counts its steps from 0 again whenever it is emptied. -1 before `begin`.
    */
   #bases: number[];
-  /** By program: first step whose slot has not been released. -1 before `begin`. */
+  /**
+   * One entry for each program: the first step whose slot has not been released. -1 before `begin`.
+   */
   #next: number[];
   /** True while the loader may fill the queues: from `begin` until the loader is stopped. */
   #isFed = false;
@@ -76,8 +78,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if only one slot, that of step `step` - 1, is still to be released before the program's
-   * queue continues at `step`.
+   * True if the program's queue continues at `step` as soon as the slot of step `step` - 1 is
+   * released.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

@@ -89,12 +89,12 @@ export class Node {
   #waits = 0;
   /**
    * Resolves when all messages received so far have been processed. Messages are processed one at a
-   * time, in order of arrival, because some take long.
+   * time, in order of arrival, because some messages take long.
    */
   #work: Promise<void> = Promise.resolve();
-  /** By parameter: the bytes received by `write`, until `set` uses them. */
+  /** The bytes received by `write` for each parameter, kept until `set` uses them. */
   #drafts: Uint8Array[] = [];
-  /** By parameter: the copy whose pieces are sent in answer to `read`. */
+  /** A copy of each parameter, from which pieces are sent in answer to `read`. */
   #copies: readonly Uint8Array[] = [];
   #isEnded = false;
 
@@ -132,7 +132,7 @@ export class Node {
     this.#port = port1;
     const waitMsLimit = waitMsLimits[mxu];
     this.#task = {
-      ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit, faults: [] },
+      ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit },
       engine: this.#layout.engine,
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));

@@ -46,9 +46,9 @@ export interface ProcessPodOptions extends PodOptions {
    */
   readonly keepsWorkers?: () => boolean;
   /**
-   * True if the master watches the workers' processes and calls `died` for each death. This decides
-   * when a worker is lost whose connection ends before the worker has joined: if true, when `died`
-   * is called; if false, when the connection ends.
+   * True if the master watches the workers' processes and calls `died` for each death. The flag
+   * matters for a worker whose connection ends before the worker has joined. If true, the worker
+   * counts as lost when `died` is called; if false, already when the connection ends.
    */
   readonly isWatched?: boolean;
   /**
@@ -116,10 +116,7 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
 
 /** Period in ms of the samples that the failure detector takes of all progress counters. */
 const samplePeriodMs = 200;
-/**
- * Longest time in ms, when the pod closes, that the master waits for workers to give up their Cloud
- * TPUs.
- */
+/** Longest time in ms that a closing pod waits until the workers have given up their Cloud TPUs. */
 const leaveMsLimit = 3000;
 /**
  * Longest time in ms that the master waits for the answer to a request. After that time the master
@@ -129,14 +126,13 @@ const answerMsLimit = 15_000;
 /** Wait in ms before the next attempt after a failed copy of parameters. */
 const retryMs = 200;
 /**
- * Number of children of a Cloud TPU in the tree along which parameters are spread from Cloud TPU 0:
- * each Cloud TPU passes the parameters on to this many others.
+ * Each Cloud TPU passes the parameters on to this many others, in the tree along which parameters
+ * are spread from Cloud TPU 0.
  */
 const fanOut = 4;
 /**
- * Longest time in ms, at the start, between two workers that join. If no worker joins for longer,
- * the master expects no more workers, and the workers that have joined take over the other Cloud
- * TPUs.
+ * If no worker joins for this time, in ms, at the start, the master expects no more workers. The
+ * workers that have joined then take over the other Cloud TPUs.
  */
 const quietMsLimit = 30_000;
 /**
@@ -165,7 +161,7 @@ interface Member {
   progress: number;
   /** Number of heartbeat messages received. */
   heartbeats: number;
-  /** By link number: bytes sent so far, as the process last reported them. */
+  /** For each link, by number: bytes sent so far, as the process last reported them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
 }
@@ -192,11 +188,14 @@ class Processes implements ProcessPod, Crew {
   readonly #programs: readonly Program[];
   readonly #torus: Torus;
   readonly #packed: Packed;
-  /** By Cloud TPU: the process that has the Cloud TPU; undefined if no process has it. */
+  /**
+   * The process that has each Cloud TPU, indexed by the number of the Cloud TPU; undefined if no
+   * process has it.
+   */
   readonly #members: (Member | undefined)[];
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
-  /** By link: bytes sent by workers that are gone. */
+  /** For each link, by number: bytes sent by workers that are gone. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
   readonly #openedMs: number = performance.now();
@@ -337,7 +336,7 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * True if any waiting process may take Cloud TPU `tpu`: no worker has joined for `tpu`, and no
+   * True if Cloud TPU `tpu` is free for a waiting process: no worker has joined for `tpu`, and no
    * worker has been asked to emulate `tpu` in addition to its own Cloud TPU.
    */
   #isVacant(tpu: number): boolean {
@@ -574,8 +573,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Writes the saved parameters to all Cloud TPUs. The master sends them directly, because the
-   * links of the new membership do not exist yet.
+   * Writes the saved parameters to all Cloud TPUs. The master sends them to each process itself,
+   * because the processes have no links of the new membership yet.
    */
   async rollBack(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     for (const [program, it] of saved.entries()) {

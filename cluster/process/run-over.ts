@@ -37,9 +37,9 @@ export function noteRunOver(env: Env): void {
 }
 
 /**
- * Time in s from the note until workers end because of the note. The master's container must end
- * first: some container engines end a pod together with the first container that ends, and take
- * over the exit code of that container.
+ * Time in s between the end of the run, which the note states, and the end of the workers that read
+ * the note. The master's container must end first: some container engines end a pod together with
+ * the first container that ends, and take over the exit code of that container.
  */
 const lingerS = 2;
 

@@ -15,7 +15,9 @@ export interface PodProcesses {
   /** The supervisor, which starts and restarts the master; undefined before it has started. */
   readonly supervisor: ProcessIdentity | undefined;
   readonly master: ProcessIdentity | undefined;
-  /** By Cloud TPU: the process that was started last. */
+  /**
+   * The process that was started last for each Cloud TPU, indexed by the number of the Cloud TPU.
+   */
   readonly workers: readonly (ProcessIdentity | undefined)[];
   /** All masters and workers that the list names, including those that were replaced. */
   readonly all: readonly ProcessIdentity[];
@@ -76,8 +78,8 @@ export function startProcess(folder: string, name: string, env: NodeJS.ProcessEn
 }
 
 /**
- * Starts the supervisor of a pod, which inherits and keeps the lock of the folder. Throws as {@link
- * startProcess}.
+ * Starts the supervisor of a pod, which inherits and keeps the lock of the folder. Throws the same
+ * errors as {@link startProcess}.
  */
 export function startSupervisor(folder: string, lock: Lock): ChildProcess {
   const args = [programFile('supervisor'), folder];

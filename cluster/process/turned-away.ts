@@ -13,7 +13,8 @@ export class RefusalLog {
   readonly #log: Log;
   #told = 0;
   /**
-   * By refusal code: number of refused connections in this period without a log line of their own.
+   * For each refusal code: number of refused connections in this period without a log line of their
+   * own.
    */
   readonly #more: Map<string, number> = new Map();
 

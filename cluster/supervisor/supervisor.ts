@@ -36,9 +36,12 @@ const restartsMax = 5;
  */
 const firstDelayMs = 100;
 const delayMsMax = 10_000;
-/** After the end of the master: time in ms for workers to end by themselves, before SIGTERM. */
+/**
+ * Time in ms that workers have after the end of the master to end by themselves. Then they receive
+ * SIGTERM.
+ */
 const homeMs = 1000;
-/** Time in ms for workers to end after SIGTERM, before SIGKILL. */
+/** Time in ms that workers have after SIGTERM to end. Then they receive SIGKILL. */
 const endMs = 12_000;
 /** Longest time in ms that the supervisor waits for workers to end after SIGKILL. */
 const killedMs = 2000;
@@ -78,9 +81,9 @@ export class Supervisor {
   }
 
   /**
-   * Runs the master and restarts it after each crash. Returns the end of the last master: the
-   * master ended without a crash, the supervisor was asked to end the pod, or the limit on restarts
-   * was reached (see {@link restartsFrom}).
+   * Runs the master and restarts it after each crash, until the master ends without a crash, the
+   * supervisor is asked to end the pod, or the limit on restarts (see {@link restartsFrom}) is
+   * reached. Returns the end of the last master.
    */
   async #untilEnd(): Promise<PodEnd> {
     const { log } = this.#options;
@@ -172,8 +175,9 @@ export async function endWorkers(folder: string): Promise<void> {
 }
 
 /**
- * Returns the masters and workers of the pod in a folder, from the list of processes there. If the
- * list is missing or damaged, they are found by their environment variables.
+ * Returns the masters and workers of the pod in a folder. Reads the list of processes in the folder
+ * or, if that list is missing or damaged, looks for processes whose environment variables name the
+ * folder.
  */
 function listedIn(folder: string): readonly ProcessIdentity[] {
   try {

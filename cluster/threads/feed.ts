@@ -42,8 +42,8 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 
 /**
  * Returns the steps that the loader fills next: from step `from` of the program to the end of the
- * pass over the dataset. In training one pass goes on without end. In evaluation a pass covers the
- * dataset once; the caller then asks for the next pass. `base` is the step of the program that
+ * current pass over the dataset. A training pass has no end. An evaluation pass covers the dataset
+ * once, and the caller then asks for the next pass. `base` is the step of the program that
  * corresponds to step 0 of the queue.
  */
 export function passFrom(

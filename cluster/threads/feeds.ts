@@ -9,7 +9,7 @@ import type { LoaderTask } from './task.ts';
 interface ProgramFeed {
   readonly program: number;
   readonly source: FeedSource;
-  /** By Cloud TPU: the infeed queue. */
+  /** The infeed queue of each Cloud TPU, indexed by the number of the Cloud TPU. */
   readonly queues: readonly InfeedQueue[];
   loader: TaskThread;
   /**
@@ -35,7 +35,7 @@ export class Feeds {
   #rollingBack: Promise<void> = Promise.resolve();
 
   /**
-   * Starts a loader for each program with a feed. `startSteps`: by program, the first step to load.
+   * Starts a loader for each program with a feed. `startSteps[p]`: first step of program p to load.
    * `failed` is called if a loader fails, or ends without a call of `end`.
    */
   constructor(

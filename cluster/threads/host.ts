@@ -1,21 +1,22 @@
 import { CloudTpuCores, type CoreUnits, setAfter } from '../../src/chip/core.ts';
 import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { fastMxu } from '../../src/chip/mxu.ts';
-import type { IciPort, Ports } from '../../src/chip/ports.ts';
+import type { Ports } from '../../src/chip/ports.ts';
 import { systolicMxu } from '../../src/chip/systolic.ts';
 import { vectorUnit } from '../../src/chip/vector-unit.ts';
 import { InfeedQueue } from '../../src/data/infeed.ts';
 import { AllReduce } from '../../src/fabric/all-reduce.ts';
 import { EngineClient } from '../../src/fabric/engine.ts';
 import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
+import type { OnHop } from '../../src/fabric/lane.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { podTorus } from '../../src/fabric/torus.ts';
 import { type Executable, phases } from '../../src/isa/executable.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import { digestText } from '../../src/numerics/digest.ts';
 import type { StepOrder, StepReport } from '../../src/pod/messages.ts';
-import { failWhileLoading, withFaults } from './fault.ts';
 import { infeedGeometry, type TpuPlaces } from './layout.ts';
+import { Parameters } from './parameters.ts';
 import {
   bucketPlaces,
   GatheredOutfeed,
@@ -27,16 +28,17 @@ import {
   type Reducer,
   type StepInfeed,
 } from './ports.ts';
+import { WorkerProbe } from './probe.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * The cores of one Cloud TPU, in the Cloud TPU's thread. The programs are loaded and connected to
- * their ports.
+ * The cores of one Cloud TPU, as the Cloud TPU's thread uses them: with all programs loaded and
+ * connected to the ports for ICI, infeed and outfeed.
  */
 export interface Host {
   /**
-   * Enters a membership. `steps`: by program, the number of steps applied to the program's
-   * parameters. Selects the parameters after that number of steps, and returns their digest for
+   * Enters a membership. `steps[p]`: number of steps applied to the parameters of program p.
+   * Selects the parameters of each program after that number of steps, and returns one digest for
    * each program.
    */
   join(generation: number, steps: readonly number[]): string[];
@@ -55,16 +57,16 @@ interface Loaded {
   readonly outfeed: GatheredOutfeed;
 }
 
-/** Loads the programs of a Cloud TPU. `now` returns the time in ms. */
-export function loadHost(task: WorkerTask, heartbeat: Heartbeat, now: () => number): Host {
-  failWhileLoading(task.faults);
+/** Loads the programs of a Cloud TPU. `clock` returns the time in ms. */
+export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => number): Host {
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
   const units = coreUnits(task, places);
   const kernels = sumKernels(memory);
   const phaseMs = new Float64Array(phases.length);
   let allReduce: Reducer | undefined;
-  let present: StepOrder = { program: 0, step: 0, takeParameters: false };
+  const probe = probeOf(task, clock);
+  const now = probe?.now ?? clock;
   let firstBucket = 0;
   const loaded = programs.map(({ executable }, program): Loaded => {
     const cores = new CloudTpuCores(executable, at(places.arenas, program), units);
@@ -74,23 +76,29 @@ export function loadHost(task: WorkerTask, heartbeat: Heartbeat, now: () => numb
     const infeed = infeedOf(task, executable, program, heartbeat);
     const outfeed = new GatheredOutfeed(executable, memory);
     const ports: Ports = {
-      ici: faulty(task, ici, program, () => present),
+      ici,
       infeed,
       outfeed,
       beat: () => heartbeat.beatInStep(),
     };
-    return { cores, ports, infeed, outfeed };
+    return {
+      cores,
+      ports: probe?.ports(ports, executable.buckets.length) ?? ports,
+      infeed,
+      outfeed,
+    };
   });
   return {
     join(generation, steps) {
-      allReduce = connect(task, kernels, heartbeat, generation, now);
+      probe?.loading(generation);
+      allReduce = connect(task, { kernels, heartbeat, generation, now, onHop: probe?.hop });
       return loaded.map(({ cores }, program) => {
         cores.select(setAfter(at(steps, program)));
         return digestText(cores.digestParameters(at(programs, program).digested));
       });
     },
     run(order: StepOrder) {
-      present = order;
+      probe?.begin(order);
       const { cores, ports, infeed, outfeed } = at(loaded, order.program);
       const { parametersFrom, digested } = at(programs, order.program);
       if (order.takeParameters) {
@@ -122,16 +130,16 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 }
 
 /**
- * Rows of a matmul that the systolic MXU computes in one call. With so many rows its pipeline is
- * full for most of the call.
+ * Number of rows of a matmul that the systolic MXU computes in one call. With so many rows its
+ * pipeline is full for most of the call.
  */
 const systolicRows = 128;
 
 /**
- * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call.
- * The call does about 200 million multiply-adds, which take some milliseconds, but never has fewer
- * than 6 · {@link tileRows} rows. Each call packs the right operand again, which would not be worth
- * it for fewer rows.
+ * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call. A
+ * call does about 200 million multiply-adds, which take some milliseconds, but has at least 6 ·
+ * {@link tileRows} rows: each call packs the right operand again, and with fewer rows packing would
+ * dominate.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
@@ -142,15 +150,12 @@ const tileRows = 96;
 
 /**
  * Returns the object through which the cores run all-reduces. The object numbers the buckets of all
- * programs in sequence. If another thread, the engine, runs the all-reduces (`engine`), the object
- * only starts them there and waits.
+ * programs in sequence. Without `engine` it runs the all-reduces itself. With `engine`, another
+ * thread runs them, and the object only starts them and waits.
  */
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,
-  kernels: SumKernels,
-  heartbeat: Heartbeat,
-  generation: number,
-  now: () => number,
+  { kernels, heartbeat, generation, now, onHop }: Connection,
 ): Reducer {
   const doorbell = new LiveDoorbell(memory, layout.fabric, tpu, heartbeat);
   if (engine !== undefined) return new EngineClient(memory, engine, doorbell, now);
@@ -160,7 +165,17 @@ function connect(
   const buckets = programs.flatMap(({ executable }, program) =>
     bucketPlaces(executable, at(arenas, program)),
   );
-  return new AllReduce({ torus, worker: tpu, generation, kernels, links, doorbell, buckets, now });
+  const parts = { torus, worker: tpu, generation, kernels, links, doorbell, buckets, now };
+  return new AllReduce({ ...parts, ...(onHop && { onHop }) });
+}
+
+/** Arguments of {@link connect}, besides the task of the Cloud TPU's thread. */
+interface Connection {
+  readonly kernels: SumKernels;
+  readonly heartbeat: Heartbeat;
+  readonly generation: number;
+  readonly now: () => number;
+  readonly onHop: OnHop | undefined;
 }
 
 function infeedOf(
@@ -177,21 +192,30 @@ function infeedOf(
   return new QueueInfeed({ executable, queue, heartbeat, words, base, waitMsLimit });
 }
 
-function faulty(
-  { faults, layout, tpu, programs, memory }: WorkerTask,
-  ici: IciPort,
-  program: number,
-  present: () => StepOrder,
-): IciPort {
-  if (faults.length === 0) return ici;
-  const places = bucketPlaces(
-    at(programs, program).executable,
-    at(at(layout.tpus, tpu).arenas, program),
+/**
+ * Returns the probe that injects the plan's faults into this Cloud TPU; undefined if the plan has
+ * no fault for it.
+ */
+function probeOf(task: WorkerTask, now: () => number): WorkerProbe | undefined {
+  const { probe, tpu, memory, layout, programs } = task;
+  if (probe === undefined) return undefined;
+  const arena = (program: number): number => at(at(layout.tpus, tpu).arenas, program);
+  const parameters = new Parameters(memory, layout, programs);
+  const places = programs.map(({ executable }, program) =>
+    bucketPlaces(executable, arena(program)),
   );
-  const words = new Uint32Array(memory.buffer);
-  const corrupt = (bucket: number): void => {
-    const word = at(places, bucket).address / 4;
-    words[word] = words[word]! ^ 0x10_0000;
-  };
-  return withFaults(ici, faults, present, corrupt);
+  return new WorkerProbe(
+    probe,
+    {
+      memory,
+      arena,
+      bucket: (program, bucket) => at(at(places, program), bucket).address,
+      weights: ({ program, step }) => {
+        const [weights] = parameters.views({ tpu, program, steps: step });
+        assert(weights !== undefined, 'a program without weights');
+        return weights.byteOffset;
+      },
+    },
+    now,
+  );
 }

@@ -14,14 +14,14 @@ import { elementCount } from '../../src/numerics/shape.ts';
  */
 export interface Layout {
   readonly fabric: FabricLayout;
-  /** By Cloud TPU: the addresses of its memory. */
+  /** The addresses of each Cloud TPU's memory, indexed by the number of the Cloud TPU. */
   readonly tpus: readonly TpuPlaces[];
   /** Address of a line of 128 bytes. If the first word of the line is not 0, the loaders end. */
   readonly stop: number;
   /**
-   * By program: address of a word. The word holds the step of the program that corresponds to step
-   * 0 of the program's infeed queues, which count their steps from 0 again whenever they are
-   * emptied.
+   * One address of a word for each program. The word holds the step of the program that corresponds
+   * to step 0 of the program's infeed queues, which count their steps from 0 again whenever they
+   * are emptied.
    */
   readonly feedBases: readonly number[];
   readonly bytes: number;
@@ -33,9 +33,9 @@ export interface TpuPlaces {
   readonly control: number;
   /** Scratch memory of the MXU. */
   readonly workspace: number;
-  /** By program: start of the program's arena, which holds the buffers of the cores. */
+  /** Start of each program's arena, which holds the buffers of the cores. */
   readonly arenas: readonly number[];
-  /** By program: the program's infeed queue; 0 for a program without an infeed. */
+  /** Start of each program's infeed queue; 0 for a program without an infeed. */
   readonly infeeds: readonly number[];
 }
 

@@ -24,7 +24,8 @@ export interface TaskThread {
 }
 
 /**
- * Callbacks for the end of a thread. At most one is called, and none after {@link TaskThread.end}.
+ * Callbacks for the end of a thread. At most one of the two is called, and neither is called after
+ * {@link TaskThread.end}.
  */
 export interface LifeEvents {
   /** The task has returned. */
@@ -45,6 +46,7 @@ export function startTaskThread(
   task: unknown,
   transferList: Transferable[],
   events: LifeEvents,
+  heapMbMax?: number,
 ): TaskThread {
   optimizeInPlace();
   const lack = threadLimitError();
@@ -56,6 +58,7 @@ export function startTaskThread(
     concurrentTasksPerWorker: 1,
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: 'disabled',
+    ...(heapMbMax !== undefined && { resourceLimits: { maxOldGenerationSizeMb: heapMbMax } }),
   });
   let isOver = false;
   const once = (tell: () => void): void => {

@@ -3,6 +3,8 @@ import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
+import { type Due, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
+import { type Fault, targetsOf } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { MasterEvent, MasterOptions } from '../../src/pod/master.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
@@ -10,7 +12,6 @@ import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../sr
 import { type Crew, codeOf, Driver, messageOf, namesOf } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
 import { commonMasterOptions } from '../limits.ts';
-import { faultsOf, type ThreadFault } from './fault.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
@@ -20,8 +21,10 @@ import type { WorkerTask } from './task.ts';
 
 /** Options of a slice whose workers are threads of this process. */
 export interface ThreadPodOptions extends PodOptions {
-  /** Faults to inject, for tests. */
-  readonly faults?: readonly ThreadFault[];
+  /** Faults of a plan, in the order of the plan. */
+  readonly faults?: readonly Fault[];
+  /** Called once for each fault that was injected, with its index in the plan and its time in ms. */
+  readonly onFault?: (index: number, ms: number) => void;
   /**
    * False disables fused multiply-adds (relaxed SIMD), for tests. By default they are used if the
    * engine has them.
@@ -63,8 +66,8 @@ const samplePeriodMs = 100;
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limit in ms for all threads to start. The master's limit between two workers that join
- * (`quietMsLimit`) has the same value and so no effect, because all threads start together.
+ * Limit in ms for all threads to start. The same value is used as `quietMsLimit`, the longest time
+ * between two workers that join. That limit has no effect here, because all threads start together.
  */
 const startMsLimit = 60_000;
 
@@ -96,18 +99,21 @@ class Threads implements ThreadPod, Crew {
   readonly #relaxed: boolean;
   readonly #parameters: Parameters;
   readonly #feeds: Feeds;
-  /** By Cloud TPU: its thread; undefined while the thread is being replaced. */
+  /** The thread of each Cloud TPU, by number; undefined while the thread is being replaced. */
   readonly #workers: (WorkerLife | undefined)[];
-  /** By Cloud TPU: number of threads started so far. */
-  readonly #lives: number[];
+  /** Shared memory that records which faults of the plan were injected; see `sharedLedger`. */
+  readonly #ledger: SharedArrayBuffer;
+  /** Indices of the faults that `onFault` has reported. */
+  readonly #reported: Set<number> = new Set();
   /** Threads that are being ended: a promise each, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * By Cloud TPU: number of samples of the failure detector at which the cores were waiting for the
-   * infeed. Each counts as progress, because a wait for the loader is no failure of the worker.
+   * One count for each Cloud TPU: how many samples of the failure detector found its cores waiting
+   * for the infeed. Each of these samples counts as progress, because a wait for the loader is no
+   * failure of the worker.
    */
   readonly #waits: number[];
-  /** By link: bytes sent in earlier memberships. */
+  /** Bytes sent in earlier memberships, one entry for each link. */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -126,7 +132,7 @@ class Threads implements ThreadPod, Crew {
     this.#relaxed = options.relaxed !== false && enableRelaxedSimd();
     this.#parameters = new Parameters(memory, layout, programs);
     this.#workers = layout.tpus.map(() => undefined);
-    this.#lives = layout.tpus.map(() => 0);
+    this.#ledger = new SharedArrayBuffer(ledgerBytes * (options.faults?.length ?? 0));
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
     this.#driver = new Driver(options, masterOptions(options), this);
@@ -192,10 +198,9 @@ class Threads implements ThreadPod, Crew {
   // -------------------------------------------------------------------------------------- threads
 
   #startWorker(tpu: number): void {
-    const { topology, mxu, faults = [] } = this.#options;
+    const { topology, mxu } = this.#options;
     const { port1, port2: port } = new MessageChannel();
-    const life = at(this.#lives, tpu);
-    this.#lives[tpu] = life + 1;
+    const probe = this.#probeOf(tpu);
     const task: WorkerTask = {
       tpu,
       topology,
@@ -206,7 +211,7 @@ class Threads implements ThreadPod, Crew {
       layout: this.#layout,
       port,
       waitMsLimit: waitMsLimits[mxu],
-      faults: faultsOf(faults, tpu, life),
+      ...probe,
     };
     // An ended thread's messages may arrive after the report of its end, or after the start of its
     // replacement. Only events of the current thread are passed on.
@@ -224,6 +229,31 @@ class Threads implements ThreadPod, Crew {
         },
       }),
     };
+  }
+
+  /**
+   * Returns the field `probe` of the task for a Cloud TPU's thread, with the plan's faults for that
+   * Cloud TPU. Returns an empty object if there are none.
+   */
+  #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
+    const { topology, faults: planned = [] } = this.#options;
+    const faults = planned.flatMap((fault, index): Due[] =>
+      targetsOf(fault, topology).includes(tpu) ? [{ index, fault }] : [],
+    );
+    return faults.length === 0
+      ? {}
+      : { probe: { faults, ledger: this.#ledger, ownsProcess: false } };
+  }
+
+  /** Reports faults that were injected since the last call. */
+  #reportFaults(): void {
+    const { onFault } = this.#options;
+    if (onFault === undefined) return;
+    for (const [index, ms] of injectionTimes(this.#ledger).entries()) {
+      if (ms === undefined || this.#reported.has(index)) continue;
+      this.#reported.add(index);
+      onFault(index, ms);
+    }
   }
 
   /**
@@ -255,6 +285,7 @@ class Threads implements ThreadPod, Crew {
 
   async #shutDown(): Promise<void> {
     clearInterval(this.#sampler);
+    this.#reportFaults();
     this.#driver.give({ kind: 'stop' });
     this.#endWaits();
     this.#layout.tpus.forEach((_, tpu) => void this.#endWorker(tpu));
@@ -283,6 +314,7 @@ class Threads implements ThreadPod, Crew {
 
   /** Passes the current progress counters of all Cloud TPUs to the failure detector. */
   #sample(): void {
+    this.#reportFaults();
     const progress = this.#layout.tpus.map(({ control }, tpu) => {
       const line = control / 4;
       const waits = Atomics.load(this.#words, line + controlWords.awaitsInfeed);
@@ -297,8 +329,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // Nothing to log. Messages between threads cannot get lost, so the master refuses only messages
-    // of an older generation.
+    // Nothing to log: messages between threads cannot get lost, so the master refuses only messages
+    // of an older generation, which are harmless.
   }
 
   abort(): void {
@@ -310,8 +342,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Starts a new thread for a lost Cloud TPU. The worker that the master proposed as host is not
-   * used: a new thread is as good, since all workers are threads of this process.
+   * Starts a new thread for a lost Cloud TPU. Ignores the worker that the master proposed as host:
+   * all workers are threads of this process, so a new thread is as good.
    */
   adopt(tpu: number): void {
     void this.#renew(tpu);

@@ -78,7 +78,7 @@ const sleepMsMax = 200;
 
 /**
  * Functions by which the cores run all-reduces. AllReduce runs the all-reduces on the thread of the
- * cores; EngineClient has them run by an engine on another thread.
+ * cores; EngineClient leaves them to an engine on another thread.
  */
 export type Reducer = Pick<AllReduce, 'start' | 'progress' | 'finish'>;
 
@@ -95,9 +95,9 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. All-reduces number the buckets of all programs in sequence;
- * `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout` if the
- * bucket is not done after `waitMsLimit` ms.
+ * Returns the ICI port of one program. The all-reduces number the buckets of all programs in
+ * sequence; `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout`
+ * if the bucket is not done after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
@@ -134,14 +134,14 @@ export interface QueueInfeedParts {
 
 /**
  * The infeed port of one program, which reads from a queue. The first access in a step waits until
- * the loader has filled the slot of the step. The port never gives the slot back to the loader: the
- * driver of the master's state machine has the slot released when the step is committed.
+ * the loader has filled the slot of the step. The port itself never gives a slot back to the
+ * loader: the slot is released when the master commits the step.
  */
 export class QueueInfeed implements StepInfeed {
   readonly #parts: QueueInfeedParts;
-  /** By element of the infeed: byte offset in a slot. */
+  /** Byte offset of each element of the infeed in a slot. */
   readonly #starts: readonly number[];
-  /** By element of the infeed: bytes for one core. */
+  /** Length of each element of the infeed for one core, in bytes. */
   readonly #bytes: readonly number[];
   #step = 0;
   #slot: number | undefined;

@@ -2,8 +2,8 @@ import type { MessagePort } from 'node:worker_threads';
 import type { EngineLayout } from '../../src/fabric/engine.ts';
 import type { Topology } from '../../src/fabric/torus.ts';
 import type { FeedSource, Program } from '../../src/pod/pod.ts';
-import type { ThreadFault } from './fault.ts';
 import type { Layout } from './layout.ts';
+import type { ProbeTask } from './probe.ts';
 
 /** Input of the thread of one Cloud TPU. */
 export interface WorkerTask {
@@ -27,8 +27,8 @@ export interface WorkerTask {
   readonly port: MessagePort;
   /** Longest wait of the cores for a neighbour or for the infeed, in ms. */
   readonly waitMsLimit: number;
-  /** Faults to inject, for tests; empty otherwise. */
-  readonly faults: readonly ThreadFault[];
+  /** Present only if a fault plan has faults for this Cloud TPU. */
+  readonly probe?: ProbeTask;
 }
 
 /** Input of the thread that loads the samples of one program. */

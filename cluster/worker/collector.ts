@@ -15,8 +15,8 @@ const collectionsPerRise = 3;
 
 /**
  * Starts to free, from time to time, the memory that large messages (executables, parameters) have
- * left behind. The bytes of these messages lie outside of V8's heap, and V8 alone collects them
- * only after they have grown by 64 MB, in every worker. Does nothing if `collect` is undefined.
+ * left behind. These bytes lie outside of V8's heap. By itself, V8 would free them only after 64 MB
+ * have gathered, in every worker. Does nothing if `collect` is undefined.
  */
 export function collectLeftovers(collect: Collect | undefined): void {
   if (collect === undefined) return;

@@ -34,11 +34,11 @@ export interface LogPlace {
 }
 
 /**
- * Writes the lines of a logger to standard output or to a file. A line that cannot be written,
- * because the disk is full or the reader has gone, is dropped, and the process goes on. Before the
- * next line that can be written, a line reports the number of dropped lines. If the reader is slow,
- * a line is retried for up to a second. After a dropped line there are no retries until a line has
- * been written. (The logger's own output would wait for ever.)
+ * Writes the lines of a logger to standard output or to a file. If the reader of the log is slow,
+ * tries for up to a second to write a line. Drops a line that cannot be written, because the reader
+ * is too slow or gone or the disk is full; the process goes on. The next line that can be written
+ * is preceded by a line with the number of dropped lines; until then, each line is tried only once.
+ * (With pino's own output the process would wait for a slow reader for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
@@ -63,7 +63,7 @@ export class LogOutput {
   }
 
   /**
-   * Returns an output to standard output in the format that `POD_LOG_FORMAT` names. An unknown
+   * Returns a LogOutput for standard output, in the format that `POD_LOG_FORMAT` names. An unknown
    * format counts as JSON here. Each program refuses an unknown format later, when it reads its
    * environment.
    */

@@ -36,11 +36,10 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 }
 
 /**
- * Returns the index of this host in a list of hosts. An entry that equals the whole host name is
- * this host. If no entry equals it, an entry matches if it is an address of this host, or if one of
- * the two names, entry and host name, is the beginning of the other up to a dot. For example, the
- * entry `tpu-1.example` matches the host name `tpu-1`, which lacks the domain, but not
- * `tpu-1.test`.
+ * Returns the index of this host in a list of hosts. An entry that equals the host name is this
+ * host. If no entry equals it, an entry may also be an address of this host, or a name that differs
+ * from the host name only because one of the two lacks the domain. For example, the entry
+ * `tpu-1.example` matches the host name `tpu-1`, but not `tpu-1.test`.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {

@@ -21,7 +21,7 @@ export interface SessionOptions {
   readonly rank: number | undefined;
   /**
    * True if the session is for a lost Cloud TPU, which this process emulates in addition to its
-   * own. Such a session ends when the master refuses it: a replacement has taken over the Cloud
+   * own. Such a session ends when the master refuses it, because a replacement then has the Cloud
    * TPU.
    */
   readonly isHosted: boolean;
@@ -72,8 +72,8 @@ const firstSayMs = 1000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
- * Longest time in ms that a master needs to end after it has sent `dismiss`. If the master still
- * runs after this time and `lingerMs`, the session ends all the same.
+ * Longest time in ms that a master needs to end after it has sent `dismiss`. Even if the master
+ * still runs, the session ends `masterMsLimit` + `lingerMs` after `dismiss`.
  */
 const masterMsLimit = 15_000;
 /** First and longest delay, in ms, between two attempts to connect to the master. */
@@ -250,7 +250,7 @@ export class Session {
 
   /**
    * Handles the end of a node, the emulated Cloud TPU. If the node ended with an error, ends the
-   * session with that error, and so the process, which is then restarted. If the master stopped the
+   * session with that error; the process then ends too, and is restarted. If the master stopped the
    * node, reports `left` to the master.
    */
   #ended(node: Node, error: PodError | undefined): void {
@@ -262,8 +262,8 @@ export class Session {
   }
 
   /**
-   * Ends the Cloud TPU without sending `left`. The master may have given this worker another Cloud
-   * TPU in the meantime, and would take `left` for that one.
+   * Ends the Cloud TPU without sending `left`. By now the master may have given this worker a new
+   * Cloud TPU, and would believe that the worker has left the new one.
    */
   async #drop(): Promise<void> {
     const node = this.#node;
@@ -329,9 +329,9 @@ export function lastWordsOf({ code, message }: PodError): FromNode {
 const lastWordsMax = 1000;
 
 /**
- * True if the master itself refused this worker. In this case the Cloud TPU has a new worker, and
- * its memory in this process is useless. False if the connection just ended or fell silent. In that
- * case this master or the next master may need the memory.
+ * True if the master itself refused this worker. The Cloud TPU then has a new worker, and the
+ * memory that this process keeps for the Cloud TPU is useless. False if the connection just ended
+ * or fell silent. This master or the next master may then need the memory.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
   return refusal?.isTheirs === true;

@@ -57,8 +57,8 @@ async function serve(): Promise<void> {
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
   /**
-   * By number of a lost Cloud TPU: the session in which this process emulates that Cloud TPU in
-   * addition to its own.
+   * For each lost Cloud TPU that this process emulates in addition to its own, by number: the
+   * session with the master.
    */
   const hosted = new Map<number, Session>();
   const asked = (tpu: number): void => {

@@ -4,8 +4,8 @@ const checkpoints = 'src/experiment/checkpoint/checkpoints.ts';
 const foreign = 'test/experiment/checkpoint/foreign.test.ts';
 
 /**
- * Planted defects that break guarantees about exports and about files of the user in or near a
- * checkpoint folder, each with the test that must find it.
+ * Planted defects that break two kinds of guarantees: about exports of weights, and about files of
+ * the user in or near a checkpoint folder.
  */
 export const checkpointFileDefects: readonly Defect[] = [
   {

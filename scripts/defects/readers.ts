@@ -1,6 +1,9 @@
 import type { Defect } from './defect.ts';
 
-/** Planted defects that break guarantees about the commands that read, follow or end a pod. */
+/**
+ * Planted defects that break guarantees about the commands that show the state of a pod, follow its
+ * logs or end it.
+ */
 export const readerDefects: readonly Defect[] = [
   {
     name: 'down: a damaged list',

@@ -37,8 +37,9 @@ date +%s%3N; kill -9 $found`;
 /** A pod of containers, run by Docker Compose. Times are those of Docker's own events. */
 export class DockerRig implements Rig {
   /**
-   * A master runs for at least this time before it is killed again. After a life of less than 10 s,
-   * cluster/image/entry.sh delays the restart, by half a second more for each crash in a row.
+   * Shortest time, in ms, that a master runs before a fault kills it. The restart of a master is
+   * delayed by half a second for each crash in succession; cluster/image/entry.sh resets this count
+   * when a master has run for 10 s.
    */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;

@@ -9,8 +9,9 @@ export type Fault =
       readonly kind: 'worker';
       readonly how: Break;
       /**
-       * Time, in ms, from the injection until the broken worker is put back. If the pod has not
-       * recovered by then, the worker is put back after the recovery.
+       * Time, in ms, from the injection until the broken worker is put back (started, resumed or
+       * connected again). If the pod has not recovered by then, the worker is put back after the
+       * recovery.
        */
       readonly lastsMs: number;
       /** True if a second worker is broken while the pod recovers from the loss of the first. */
@@ -54,9 +55,9 @@ const recoverMsLimit = 60_000;
 const returnMsLimit = 60_000;
 
 /**
- * Injects a fault, and waits until no Cloud TPU is lost or suspected any more. Before the injection
- * the function also waits for such a state, and then up to 0.5 s more, so that different injections
- * hit different moments of a step. Throws if the pod does not recover within `recoverMsLimit`.
+ * Waits until no Cloud TPU is lost or suspected, injects a fault, and waits until the pod has
+ * recovered. A pause of up to 0.5 s before the injection makes different injections hit different
+ * moments of a step. Throws if the pod does not recover within `recoverMsLimit`.
  */
 export async function inject(fault: Fault, target: Target): Promise<Injection> {
   const { story, i } = target;
@@ -129,9 +130,9 @@ interface Broken {
 }
 
 /**
- * Moments at which the second worker of a double fault is broken: each is a list of messages, and
- * the moment comes when the master logs one of them. Injection i uses entry i modulo the number of
- * entries.
+ * Log messages of the master at which the second worker of a double fault is broken. Injection i
+ * uses entry i modulo the number of entries, and breaks the worker when the master logs any of the
+ * messages in this entry.
  */
 const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
 

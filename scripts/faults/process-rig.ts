@@ -24,8 +24,8 @@ export interface ProcessRigOptions {
  */
 export class ProcessRig implements Rig {
   /**
-   * A master runs for at least this time before it is killed again. After a life of less than 10 s,
-   * the supervisor doubles its delay before the next restart.
+   * Shortest time, in ms, that a master runs before a fault kills it. If a master ends within 10 s
+   * of its start, the supervisor doubles its delay before the next restart.
    */
   readonly masterLifeMsMin = 11_000;
   /** True: the master ends the process of a lost worker and starts another process. */
@@ -54,9 +54,8 @@ export class ProcessRig implements Rig {
 
   /**
    * Passes the lines of the masters' log to `hear`. Returns 0 when the last master has logged its
-   * summary and ended. This process cannot read the exit code of a master, which is a child of the
-   * supervisor, so the summary serves as the proof of exit code 0. Returns 1 if `down` ends the pod
-   * before.
+   * summary and ended: this process cannot read the exit code of a master, because the master is a
+   * child of the supervisor. Returns 1 if `down` ends the pod first.
    */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {

@@ -15,7 +15,7 @@ export interface Rig {
   victims(): Promise<readonly string[]>;
   /** Returns the worker (one of `victims`) that a `joined` line of the master's log is about. */
   joiner(line: Line): string | undefined;
-  /** Functions that break a worker, one for each way. A function returns the time of the fault. */
+  /** One function for each way to break a worker. A function returns the time of the fault. */
   readonly breaks: Readonly<Record<Break, (victim: string) => Promise<number>>>;
   /**
    * Kills the master's process with SIGKILL and returns the time of the kill. The supervisor, or

@@ -20,8 +20,7 @@ export interface Line {
 export class Story {
   readonly lines: Line[] = [];
   /**
-   * The last `joined` line about each Cloud TPU that is not lost. The key is the number of the
-   * Cloud TPU.
+   * For each Cloud TPU that is not lost, by number: the last `joined` line about this Cloud TPU.
    */
   readonly joined: Map<number, Line> = new Map();
   /** Exit code of the last master. Undefined until the run has ended. */

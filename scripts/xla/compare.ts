@@ -3,8 +3,8 @@ import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
- * Tolerance: largest accepted difference of two floats, relative to the largest finite element of
- * their array, by element type. For bf16 the tolerance is one unit in the last place.
+ * Tolerance of each element type: the largest accepted difference of two floats, relative to the
+ * largest finite element of their array. For bf16 the tolerance is one unit in the last place.
  */
 const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
 
@@ -14,7 +14,7 @@ const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 
  */
 export interface Difference {
   /**
-   * Difference in units of the tolerance. Infinity for unequal integers and for different shapes.
+   * Difference divided by the tolerance. Infinity for unequal integers and for different shapes.
    */
   readonly size: number;
   /** Absolute difference of the two values of this element. */
@@ -38,7 +38,7 @@ export function differenceOf(
   return all.sort((a, b) => b.size - a.size)[0];
 }
 
-/** True if the difference does not exceed the tolerance. */
+/** True if the difference is at most one tolerance, which is the unit of `size`. */
 export function isSmall({ size }: Difference): boolean {
   return size <= 1;
 }

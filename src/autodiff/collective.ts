@@ -13,11 +13,11 @@ export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[]
 }
 
 /**
- * Returns the cotangent of the instruction that a tuple element comes from, because a tuple as a
- * whole has no cotangent. For an element of a `tuple`, `ct` goes to the operand of that tuple. For
- * an element of an all-reduce, the all-reduce of `ct` goes to the operand. For an element of a
- * parameter, an infeed or a random generator, no instruction receives a cotangent. Throws
- * `bad-program` for an element of any other opcode.
+ * Passes the cotangent `ct` of a tuple element to the instruction that computes the element; the
+ * tuple itself has no cotangent. If the tuple is the result of an all-reduce, the operand receives
+ * the all-reduce of `ct`. If the tuple is a parameter or the result of an infeed or a random
+ * generator, no instruction receives a cotangent. Throws `bad-program` for a tuple of any other
+ * opcode.
  */
 export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
   const whole = operand(it, 0);

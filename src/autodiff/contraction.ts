@@ -25,10 +25,10 @@ export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Returns the cotangent of `lhs`: the dot of ct and rhs, contracted over those dimensions of rhs
- * that are neither batch nor contracting in the dot `it` (the free dimensions). The result has the
- * batch dimensions, then the free dimensions of lhs, then the contracting dimensions in the order
- * of rhs. A transpose brings these dimensions to the order of lhs.
+ * Returns the cotangent of `lhs`: the dot of ct and rhs, contracted over the free dimensions of rhs
+ * (those that are neither batch nor contracting in `it`). The dimensions of this dot are the batch,
+ * the free dimensions of lhs, and the contracting dimensions in the order of rhs. A transpose
+ * brings them to the order of lhs.
  */
 function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
@@ -50,10 +50,10 @@ function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of `rhs`: the dot of lhs and ct, contracted over those dimensions of lhs
- * that are neither batch nor contracting in the dot `it` (the free dimensions). The result has the
- * batch dimensions, then the contracting dimensions in the order of lhs, then the free dimensions
- * of rhs. A transpose brings these dimensions to the order of rhs.
+ * Returns the cotangent of `rhs`: the dot of lhs and ct, contracted over the free dimensions of lhs
+ * (those that are neither batch nor contracting in `it`). The dimensions of this dot are the batch,
+ * the contracting dimensions in the order of lhs, and the free dimensions of rhs. A transpose
+ * brings them to the order of rhs.
  */
 function dotByRhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
@@ -83,8 +83,8 @@ function freeOf(
 }
 
 /**
- * Returns `partners` in the order that sorts `dimensions`: `partners[i]` belongs to
- * `dimensions[i]`, and the result lists the partners by ascending dimension.
+ * Returns `partners` sorted by dimension: `partners[i]` belongs to `dimensions[i]`, and the partner
+ * of the lowest dimension comes first.
  */
 function inOrderOf(dimensions: readonly number[], partners: readonly number[]): number[] {
   const order = indices(dimensions).toSorted((a, b) => at(dimensions, a) - at(dimensions, b));
@@ -92,12 +92,14 @@ function inOrderOf(dimensions: readonly number[], partners: readonly number[]): 
 }
 
 /**
- * Returns the cotangents of a convolution's input and kernel. Both cotangents are convolutions with
- * the precision of the convolution `it`. The cotangent of the input convolves `ct` with the kernel,
- * whose input and output features are swapped and whose window is reversed. The cotangent of the
- * kernel convolves the input with `ct`; batch and features of both are swapped, so that the
- * convolution sums over the batch. Dimension numbers and windows express the swaps without a copy.
- * Only a convolution with groups needs copies. [JAX, conv_general_dilated]
+ * Returns the cotangents of a convolution's operands, which are again convolutions:
+ *
+ * - input: `ct` convolved with the kernel, whose features are swapped and whose window is reversed;
+ * - kernel: the input convolved with `ct`, both with batch and feature swapped, so that the
+ *   convolution sums over the batch.
+ *
+ * Dimension numbers and windows express the swaps without a copy, unless the convolution has
+ * groups. [JAX, conv_general_dilated]
  */
 export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
   if (elementCount(it.shape) === 0) {
@@ -124,8 +126,8 @@ function convolutionByInput(it: Convolution, ct: HloInstruction): HloInstruction
 }
 
 /**
- * Returns the window of the convolution that computes the cotangent of the input. At each element
- * of the input, this window covers all outputs whose own window read the element.
+ * Returns the window of the convolution that computes the cotangent of the input. Placed at an
+ * element of the input, this window covers all outputs that depend on the element.
  */
 function inputWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const reach = dilated(w.size, w.windowDilation);
@@ -170,9 +172,8 @@ function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstructio
 }
 
 /**
- * Returns the window of the convolution that computes the cotangent of the kernel. In that
- * convolution, the cotangent of the result slides over the input, in steps of the kernel's
- * dilation.
+ * Returns the window of the convolution that computes the cotangent of the kernel: `ct` slides over
+ * the input, and each of its steps is as long as the window dilation of the original convolution.
  */
 function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const total =
@@ -219,9 +220,9 @@ function sizesOf(it: Convolution, spatial: number): Sizes {
 }
 
 /**
- * Moves groups from dimension `from` of `x` to dimension `to`. The size of `from` is divided by
- * `groups`, and the size of `to` is multiplied by `groups`. In the new dimension `to` the group is
- * the major index.
+ * Splits dimension `from` of `x` into (group, rest) and makes the group the major part of dimension
+ * `to`. The size of `from` becomes `groups` times smaller, and the size of `to` becomes `groups`
+ * times larger.
  */
 function moveGroups(x: HloInstruction, groups: number, from: number, to: number): HloInstruction {
   if (groups === 1) return x;

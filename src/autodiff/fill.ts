@@ -9,8 +9,8 @@ export function filled(x: HloInstruction, value: number): HloInstruction {
 }
 
 /**
- * Returns `x` if `x` has as many dimensions as `target`. Otherwise `x` must be a scalar, and the
- * result is `x` broadcast to the dimensions of `target`.
+ * Broadcasts a scalar `x` to the dimensions of `target`. If `x` already has as many dimensions as
+ * `target`, returns `x` itself.
  */
 export function like(x: HloInstruction, target: HloInstruction): HloInstruction {
   const { dims } = arrayOf(target);

@@ -1,10 +1,9 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
 
 /**
- * Gives `name` to every instruction that has no name yet: `root`, and the instructions that `root`
- * depends on. Instructions that this namer has seen before stay as they are. All visited
- * instructions count as seen afterwards. Returns the new `root`, because instructions are
- * immutable.
+ * Returns a copy of `root` and of the instructions that `root` depends on, in which every
+ * instruction without a name is called `name`. An instruction that this namer has seen before is
+ * not copied again.
  */
 export type Namer = (root: HloInstruction, name: string) => HloInstruction;
 

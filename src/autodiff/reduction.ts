@@ -48,8 +48,8 @@ export function reduceRule(it: Reduce, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Divides the cotangent of a maximum or minimum equally among its winners. Winners are all elements
- * that equal the result, and the initial value if the initial value equals the result.
+ * Divides the cotangent of a maximum or minimum equally among all elements that equal the result
+ * (the winners). The initial value is a winner too if it equals the result.
  */
 function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
   const [x, init] = [operand(it, 0), operand(it, 1)];
@@ -80,9 +80,9 @@ function total(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of the array that a reduce-window sums or takes the maximum of. The initial
- * value has no cotangent: the rule treats it as a constant, the identity of the body (0 for a sum).
- * If the gradient needs a cotangent of the initial value, the rule throws `bad-program`.
+ * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima.
+ * Throws `bad-program` if the gradient also needs a cotangent of the initial value, because the
+ * rule treats the initial value as a constant that changes no result (0 for a sum).
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -107,8 +107,9 @@ function reduceWindowByInput(it: ReduceWindow, ct: HloInstruction): HloInstructi
 }
 
 /**
- * Returns the cotangent of the array that a reduce-window sums. The cotangent of an element is the
- * sum of the cotangents of all windows that contain the element. [JAX, reduce_window_sum]
+ * Returns the cotangent of the array operand of a reduce-window that computes sums. The cotangent
+ * of an element is the sum of the cotangents of all windows that contain the element. [JAX,
+ * reduce_window_sum]
  */
 function windowSumByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction {
   const { type, dims } = arrayOf(operand(it, 0));

@@ -4,9 +4,8 @@ import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 
 /**
- * A cotangent that flows back from an instruction to the operand `to`. The function `cotangent`
- * builds the HLO of that cotangent. The function is called only if the gradient needs the
- * cotangent.
+ * A contribution to the cotangent of the instruction `to`. The function `cotangent` builds its HLO,
+ * and is called only if the gradient needs it.
  */
 export interface Contribution {
   readonly to: HloInstruction;

@@ -170,10 +170,10 @@ function binaryRule(
 }
 
 /**
- * Passes the cotangent of a maximum or minimum to the larger or smaller operand (the winner), and
- * half to each operand where both are equal [JAX]. If one operand is a constant, the constant takes
- * the whole cotangent of a tie, as in jax.nn.relu. Comparing the result with the constant then
- * tells the winner, so the other operand (such as the input of a ReLU) need not stay in memory.
+ * Derivative of the maximum or minimum of two operands. The operand that equals the result receives
+ * the cotangent; if both do, each receives half [JAX]. If one operand is a constant, the constant
+ * receives the whole cotangent of a tie, as in jax.nn.relu. The rule then compares the result with
+ * the constant, so that the other operand (such as the input of a ReLU) need not stay in memory.
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];
@@ -236,9 +236,9 @@ function truncate(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Passes the cotangent of a clamp to the operand that determines the result: to the value where the
- * value lies between the bounds, and to a bound where that bound replaces the value. Where the
- * value equals a bound, no operand receives a cotangent.
+ * Passes the cotangent of a clamp to the value where the value lies between the bounds. Where a
+ * bound replaces the value, passes the cotangent to that bound. Where the value equals a bound, no
+ * operand receives a cotangent.
  */
 function clampRule(it: Clamp, ct: HloInstruction): Contribution[] {
   const x = operand(it, 1);

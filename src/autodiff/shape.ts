@@ -28,7 +28,7 @@ import { arrayOf, type Contribution, operand, toOperands } from './rule.ts';
 
 /**
  * Returns the cotangent of a convert's operand: the cotangent of the result, converted to the type
- * of the operand. Returns none if the operand is an integer or a pred.
+ * of the operand. An operand of integers or preds receives no cotangent.
  */
 export function convertRule(it: Convert, ct: HloInstruction): Contribution[] {
   const { type } = arrayOf(operand(it, 0));
@@ -147,8 +147,8 @@ export function indices(dims: readonly number[]): number[] {
 }
 
 /**
- * Returns the extent of `size` elements of which neighbours lie `dilation` places apart: the number
- * of places from the first to the last element, both included. The extent of 0 elements is 0.
+ * Returns the number of places that `size` elements span if the distance of neighbours is
+ * `dilation` places. The first and the last element are included. 0 elements span 0 places.
  */
 export function dilated(size: number, dilation: number): number {
   return size === 0 ? 0 : (size - 1) * dilation + 1;

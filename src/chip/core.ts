@@ -47,8 +47,8 @@ export class CloudTpuCores {
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
   /**
-   * The program in two forms, by number of the set of parameters that a step reads. In form 1,
-   * parameters and `next` buffers have exchanged addresses.
+   * The program in two forms: a step that reads parameter set s runs form s. In form 1, parameters
+   * and `next` buffers have exchanged addresses.
    */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
@@ -110,6 +110,7 @@ export class CloudTpuCores {
     let inFlight = 0;
     let phase = 0;
     let since = clock();
+    ports.enter?.(phase);
     for (let i = 0; i < operations.length; i++) {
       const operation = operations[i]!;
       if (operation.phase !== phase) {
@@ -117,6 +118,7 @@ export class CloudTpuCores {
         phaseMs[phase]! += now - since;
         since = now;
         phase = operation.phase;
+        ports.enter?.(phase);
       }
       inFlight += execute(this.#machine, operation, ports, inFlight > 0);
       ports.beat();
@@ -147,7 +149,10 @@ export class CloudTpuCores {
     return this.readBuffer(at(this.executable.parameters, index));
   }
 
-  /** Copies the current parameters of another program into this program, by parameter number. */
+  /**
+   * Copies each current parameter of the program of `other` to the parameter of this program with
+   * the same index.
+   */
   takeParameters(other: CloudTpuCores): void {
     this.executable.parameters.forEach((id, index) => {
       const source = at(other.executable.parameters, index);
@@ -194,8 +199,8 @@ export class CloudTpuCores {
 }
 
 /**
- * Number of one of a program's two sets of parameters. The steps read and write the two sets in
- * turn, so that the parameters from before a step remain available.
+ * Number of a set of parameters. A program has two sets. The steps read and write them in turn, so
+ * that the parameters from before a step remain available.
  */
 export type ParameterSet = 0 | 1;
 
@@ -268,7 +273,7 @@ interface InfeedOperation {
   readonly phase: number;
   readonly element: number;
   readonly bytes: number;
-  /** By core: byte address to which the cores copy the element of the infeed. */
+  /** One entry for each core: the byte address to which the element of the infeed is copied. */
   readonly targets: readonly number[];
   /**
    * True for the last infeed operation of a step, after which the cores call `InfeedPort.release`.
@@ -563,9 +568,9 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
 }
 
 /**
- * Resolves the matmul of one batch element for one copy of the target buffer. If the target has one
- * copy for each chip, the call adds the products of the chip's cores, with one segment for each
- * core. Otherwise the call has one segment.
+ * Resolves the matmul of one batch element for one copy of the target buffer. If the copy belongs
+ * to a chip of two cores, the call sums the matmuls of both cores, as two segments. Otherwise the
+ * call is one matmul, with one segment.
  */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;

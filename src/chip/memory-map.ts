@@ -2,8 +2,8 @@ import type { Buffer, Copies, Executable, MatmulInstruction } from '../isa/execu
 import { assert, at } from '../numerics/assert.ts';
 
 /**
- * Layout of an executable in its arena, which is its part of the emulator's memory. First come the
- * buffers, at the offsets that the compiler assigned, then the tables, then the {@link
+ * Layout of an executable in its arena (the executable's part of the emulator's memory). First come
+ * the buffers, at the offsets that the compiler assigned, then the tables, then the {@link
  * StackedRows}. All offsets are in bytes from the start of the arena.
  */
 export interface MemoryMap {

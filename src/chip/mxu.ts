@@ -58,8 +58,8 @@ export interface Mxu {
 export const mxuDepth: number = tpuV2.mxuSide;
 
 /**
- * Bytes of scratch memory that a fast MXU needs, aligned to 64 bytes. Each MXU needs memory of its
- * own.
+ * Size of the scratch memory of a fast MXU, in bytes. Each MXU needs scratch memory of its own, at
+ * an address that is a multiple of 64.
  */
 export const mxuWorkspaceBytes: number = 1_868_992;
 

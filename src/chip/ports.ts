@@ -42,4 +42,9 @@ export interface Ports {
   readonly ici: IciPort;
   /** Advances the progress counter. The cores call it after every piece of work. */
   beat(): void;
+  /**
+   * Called when the instructions of a phase begin, with the index of the phase in isa's `phases`.
+   * Absent unless a fault plan breaks this Cloud TPU.
+   */
+  readonly enter?: (phase: number) => void;
 }

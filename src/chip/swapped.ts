@@ -24,8 +24,8 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Returns the move of buffer `from` to the memory of `to`: the range of byte offsets of `from`, and
- * the distance `by`. The move applies to every buffer whose offset is in the range.
+ * Returns how far buffers move when buffer `from` moves to the memory of `to`. Every buffer with a
+ * byte offset from `start` to `end` − 1 lies inside `from` and moves by `by` bytes.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

@@ -2,7 +2,7 @@ import { roundToBf16 } from '../numerics/bf16.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 import type { Mxu, MxuCall } from './mxu.ts';
 
-/** Number of rows of the array of cells, and number of its columns. */
+/** Number of rows of the array of cells. The number of columns is the same. */
 const side = tpuV2.mxuSide;
 const smallestNormal = 2 ** -126;
 
@@ -48,10 +48,10 @@ interface Tile {
  * results of the fast MXU with its results.
  *
  * Weights (tiles of B) stay in their cells. Activations (rows of A) enter from the left; row r of
- * the array receives them r cycles after row 0. Partial sums leave at the bottom. While the array
- * works on one tile, the weights of the next tile enter from the top, one row per cycle, so only
- * the first tile of a call has to be waited for. A call takes 128 cycles for the weights of the
- * first tile, and then m + 2·128 − 1 cycles for each tile, where m is the number of rows of A.
+ * the array receives them r cycles after row 0. Partial sums leave at the bottom. A call takes 128
+ * cycles to load the weights of the first tile, and then m + 2·128 − 1 cycles for each tile, where
+ * m is the number of rows of A. Loading the other tiles costs no cycles: the weights of the next
+ * tile enter from the top while the array works on the current tile.
  */
 export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   const array: CellArray = {
@@ -131,9 +131,9 @@ function pushAll(array: CellArray, operands: Operands, tile: Tile): number {
 }
 
 /**
- * Runs one cycle of the transfer of weights: the weights of the next tile move down by one row, and
- * another row of this tile enters at the top. The last row of the tile enters first, so that it
- * ends at the bottom.
+ * Runs one cycle of loading `tile`: the weights that the array has already received move down by
+ * one row, and the next row of `tile` enters at the top. The last row of `tile` enters first, so
+ * that it ends at the bottom.
  */
 function pushRow(array: CellArray, operands: Operands, tile: Tile, cycle: number): void {
   array.nextWeights.copyWithin(side, 0, side * (side - 1));

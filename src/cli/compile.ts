@@ -15,8 +15,8 @@ import { addSettingFlags } from './settings/command.ts';
 /** A training step at each stage of the compiler. */
 interface Stages {
   /**
-   * Stages by name, in the order of compilation: `hlo` (before all passes), one stage for each
-   * pass, `executable` (the result of the compiler).
+   * One entry for each stage, in the order of compilation. The keys are `hlo` (before all passes),
+   * the name of each pass, and `executable` (the result of the compiler).
    */
   readonly texts: ReadonlyMap<string, Stage>;
   readonly executable: Executable;

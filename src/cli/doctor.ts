@@ -91,7 +91,9 @@ function processors(): Finding {
     found: `${found} × ${cpus()[0]?.model ?? 'unknown'}`,
     ok: true,
     advice:
-      found >= 2 ? 'the Cloud TPUs share them' : 'one is enough, but slow: two or more are better',
+      found >= 2
+        ? 'the Cloud TPUs share them'
+        : 'one processor is enough, but slow; use two or more',
   };
 }
 

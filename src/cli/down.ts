@@ -37,10 +37,14 @@ const startMsLimit = 10_000;
  */
 const masterMs = 12_000;
 /**
- * Longest time, in ms, that a supervisor may take to end the workers after its master has ended.
+ * Longest time, in ms, that a supervisor may take to end the workers, counted from the end of the
+ * master.
  */
 const supervisorMs = 20_000;
-/** Longest time, in ms, from the end of a process until the folder that it locked must be free. */
+/**
+ * Longest time, in ms, for which a folder may stay locked after the process that locked it has
+ * ended.
+ */
 const freeMsLimit = 3000;
 
 /** Ends all processes of the pod in a folder. Returns a line that tells the user what was ended. */

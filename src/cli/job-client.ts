@@ -27,9 +27,12 @@ export interface PlaceFlags extends MasterFlags {
 
 /**
  * Returns a client for the master that {@link findMaster} finds. The client signs requests with a
- * token, which is read from the first file in this list that is known: the file that `--token-file`
- * names; without `--dir`, the file that `POD_TOKEN_FILE` names; the file `token` in the folder of
- * `pod up`; the token file of a container.
+ * token. The file of the token is the first of these that is known:
+ *
+ * 1. the file that `--token-file` names;
+ * 2. the file that `POD_TOKEN_FILE` names, unless `--dir` is given;
+ * 3. the file `token` in the folder of `pod up`;
+ * 4. the token file of a container.
  *
  * @throws PodError `bad-flag` or `bad-config` if the place of the master or the token is invalid,
  * `io` if there is no token.
@@ -55,8 +58,8 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, until an answer must arrive, in addition to the time `waitMsMax` for which
- * the master may hold back the answer until a log grows.
+ * Longest time, in ms, until an answer must arrive. If the request lets the master wait until a log
+ * grows, `waitMsMax`, the longest such wait, is added.
  */
 const answerMsMax = 15_000;
 /**
@@ -192,8 +195,8 @@ export class JobClient {
   }
 
   /**
-   * Returns the error for a request that the master refused. If this version knows the code that
-   * the master sent, the error has that code and the master's message.
+   * Returns the error for a request that the master refused: the code and the message that the
+   * master sent. A code that only a newer version knows becomes `bad-config`.
    */
   #refused(status: number, text: string): Error {
     const { success, data } = refusalSchema.safeParse(parsed(text));
@@ -220,8 +223,8 @@ export function isErrorCode(code: string): code is ErrorCode {
 const pageSchema = z.object({
   jobs: z.array(jobSchema),
   more: z.boolean(),
-  // A master of an older version does not send this list, because it refuses to start if a job is
-  // damaged.
+  // A master of an older version sends no list of damaged jobs, because it refuses to start if a
+  // job is damaged.
   damaged: z.array(damagedSchema).default([]),
 });
 const pieceSchema = z.object({ text: z.string(), next: z.int().min(0), hasEnded: z.boolean() });

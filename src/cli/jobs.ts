@@ -143,8 +143,8 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
 }
 
 /**
- * Gives `pod submit --wait` the outcome of its job: throws the error of a failed job, sets exit
- * code 130 for a cancelled job, and with `json` prints the report of a job that is done.
+ * Ends `pod submit --wait` as its job ended: throws the error of a failed job, sets exit code 130
+ * for a cancelled job, and with `json` prints the report of a job that is done.
  */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {

@@ -66,7 +66,10 @@ export function listedProcesses(dir: string): PodProcesses | PodError {
 
 /** Returns the error for a folder without a pod. */
 export function noPod(dir: string): PodError {
-  return new PodError('bad-flag', `--dir ${dir}: expected a pod, found none; pod up starts one`);
+  return new PodError(
+    'bad-flag',
+    `--dir ${dir}: expected a pod, found none; start a pod with pod up`,
+  );
 }
 
 /**

@@ -12,7 +12,7 @@ export interface LogFileOptions {
    * the content of the file.
    */
   readonly isAppended: boolean;
-  /** Called with the reason when a line cannot be written for the first time, and not again. */
+  /** Called once, with the reason, when the first line cannot be written. */
   readonly onLoss: (why: string) => void;
 }
 
@@ -110,8 +110,8 @@ export class LogFile {
   }
 
   /**
-   * Prepares the file for the first line. If the run appends, returns true if the last line of the
-   * file has no newline. Otherwise empties the file and returns false.
+   * Prepares the file for the first line. Empties the file unless the run appends to it. Returns
+   * true if the run appends and the last line of the file has no newline.
    */
   #isCut(file: number): boolean {
     const stats = fstatSync(file);

@@ -6,7 +6,8 @@ import { PodError } from '../numerics/error.ts';
 const pieceBytes = 65_536;
 
 /**
- * Reads the lines of a growing log file, starting at byte `offset`. The file may be created later.
+ * Reads the lines of a log file while it grows, starting at byte `offset`. The file need not exist
+ * yet.
  */
 export class LogTail {
   readonly #path: string;

@@ -10,8 +10,8 @@ const engine: Engine = require('../../cluster/host/engine.cjs');
 const findings = engine.inspect();
 
 if (process.argv[2] === 'doctor' && findings.some((it) => !it.ok)) {
-  // `pod doctor` prints only these findings, because the code of its other checks cannot be loaded
-  // on this engine.
+  // `pod doctor` prints only the findings about the engine, because its other checks are code that
+  // this engine cannot load.
   const isJson = process.argv.slice(3).includes('--json');
   const text = isJson
     ? JSON.stringify(findings, undefined, 2)

@@ -35,7 +35,7 @@ export interface CheckpointOptions {
   readonly directory: string;
   /** Number of steps from one checkpoint to the next. */
   readonly every: number;
-  /** Number of checkpoints of the run to keep: the newest. Older checkpoints are deleted. */
+  /** Number of checkpoints of the run to keep. The newest are kept, older ones are deleted. */
   readonly keep: number;
   readonly resume: boolean;
 }
@@ -151,14 +151,13 @@ function globalBatchOf(settings: Settings, topology: Topology): number {
 }
 
 /**
- * Number of images in a step if no setting says it. The number is rounded up to a multiple of the
- * number of cores.
+ * Default number of images in a step, before it is rounded up to a multiple of the number of cores.
  */
 const defaultBatch = 256;
 
 /**
- * Number of images that a run trains on if no setting says its length. This is enough for the
- * default network and data, and takes less than a minute.
+ * Default length of a run, in images. It is enough to train the default network on the default
+ * data, in less than a minute.
  */
 const defaultImages = 25_600;
 

@@ -28,8 +28,13 @@ pod up, otherwise (in a container of a pod) at http://127.0.0.1:7080.
 `;
 
 /**
- * Finds the master by the first place in this list that is given: `--api`; `--dir`; `POD_API`; the
- * folder `.pod` of `pod up`; in a container of a pod, the fixed port of the API.
+ * Finds the master by the first of these places that is given:
+ *
+ * 1. the flag `--api`;
+ * 2. the flag `--dir`;
+ * 3. the environment variable `POD_API`;
+ * 4. the folder `.pod` of `pod up`;
+ * 5. in a container of a pod, the fixed port of the API.
  *
  * @throws PodError `bad-flag` if the place is invalid, or if no place is given and no pod is found;
  * `bad-data` if the file `pod.json` in the folder is damaged.

@@ -23,8 +23,8 @@ const podSchema: z.ZodType<PodFile> = z.strictObject({
 });
 
 /**
- * Largest accepted `pod.json`, in bytes. A file that `pod up` wrote is smaller: it contains the
- * flags of one command, whose size the system limits (to 128 KiB on Linux).
+ * Largest accepted `pod.json`, in bytes. The file contains the flags of one command, whose size the
+ * system limits (to 128 KiB on Linux), so a file that `pod up` wrote is smaller.
  */
 const podFileBytesMax = 2 ** 20;
 

@@ -103,9 +103,9 @@ function refuseForeign(dir: string, folder: string): void {
 }
 
 /**
- * Returns the pod in a folder whose workers are alive but whose master has ended; undefined if no
- * process of the pod is alive. Throws `in-use` if the master is alive, or if the pod has other
- * settings than the pod that was asked for.
+ * Returns the pod in a folder if its workers are alive and its master has ended; undefined if no
+ * process of the pod is alive. Throws `in-use` if the master is alive, or if the pod's settings
+ * differ from those of the pod that was asked for.
  */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
   const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;

@@ -54,8 +54,8 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 /**
- * Makes SIGHUP end a command as SIGTERM does, with two exceptions: a command that has its own
- * handler of SIGHUP first finishes its work, and a command under `nohup` ignores SIGHUP.
+ * Makes SIGHUP end this process as SIGTERM does. Exceptions: a command that handles SIGHUP itself
+ * ends when its work is done, and under `nohup` SIGHUP is ignored.
  */
 function endAsDocumented(): void {
   process.on('SIGHUP', () => {

@@ -85,8 +85,8 @@ export class ReportFile {
   }
 
   /**
-   * Opens and locks the file; returns undefined if the file cannot be opened. If another run
-   * replaces the file after it was opened and before it is locked, opens and locks the new file.
+   * Opens and locks the file; returns undefined if the file cannot be opened. Another run may
+   * replace the file between opening and locking; then the new file is opened and locked.
    */
   #lock(place: string): number | undefined {
     for (;;) {

@@ -14,11 +14,16 @@ import { RunFolder } from './run-folder.ts';
 import { settingsOfRun } from './run-settings.ts';
 
 /**
- * Checks, before a pod starts, what its master would check first. Refuses data or weights that
- * cannot be read; a report that another run has locked; a folder of checkpoints that is in use, is
- * not writable, or has checkpoints of another run; a folder of `--run` that is in use, is not
- * writable, or has a record that the run does not continue. Also refuses such a file or folder at a
- * path that the pod in `folder` uses for its own files. Changes nothing on disk.
+ * Checks, before a pod starts, what its master would check first. Refuses:
+ *
+ * - data or weights that cannot be read;
+ * - a report that another run has locked;
+ * - a folder of checkpoints that is in use, is not writable, or has checkpoints of another run;
+ * - a folder of `--run` that is in use, is not writable, or has a record that the run does not
+ *   continue;
+ * - a report, a record or a folder of checkpoints at the path of a file of the pod in `folder`.
+ *
+ * Changes nothing on disk.
  *
  * @throws PodError with the code that `train` would throw.
  */

@@ -95,8 +95,8 @@ async function run(options: TrainOptions): Promise<void> {
 }
 
 /**
- * Throws PodError `io` if an output was lost. If the exit code already says that the run was
- * stopped, prints a warning instead. An element of `lost` is the message about one output.
+ * Throws PodError `io` if an output was lost. If the exit code is set already, because a signal
+ * stopped the run, prints a warning instead. `lost` has a message for each lost output.
  */
 function finish(lost: readonly string[]): void {
   if (lost.length === 0) return;
@@ -110,10 +110,9 @@ function warn(text: string): void {
 }
 
 /**
- * Handles Ctrl-C, SIGTERM and SIGHUP. The first signal ends the run after the step that is running,
- * with a last checkpoint; a second signal ends the process at once. Calls `announce` before it
- * prints the message about the first signal. Returns a function that is true after the first
- * signal.
+ * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message;
+ * the run ends after the step that is running, with a last checkpoint. A second signal ends the
+ * process at once. Returns a function that is true after the first signal.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

@@ -44,7 +44,7 @@ export function addUp(program: Command): void {
     .option('--json', 'with --wait: print only the summary, as JSON (a pipe always gets this)')
     .option(
       '--serve',
-      'run the jobs of pod submit instead of one run; takes only flags of the size of the pod',
+      'run the jobs of pod submit instead of one run; of the settings, only --tpus and --topology apply',
     )
     .option(
       '--dir <dir>',

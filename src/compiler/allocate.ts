@@ -15,10 +15,10 @@ export interface Allocation {
 }
 
 /**
- * Places blocks so that no two blocks overlap while both are in use. Blocks are placed by
- * descending size. Each block goes into the smallest sufficient gap between those blocks that are
- * in use at the same time. A block of 0 bytes takes no room. The result is deterministic. [best fit
- * by size, as XLA's global decreasing-size heap]
+ * Places blocks so that no two blocks overlap while both are in use. Larger blocks are placed
+ * first. A new block goes between the placed blocks that are in use at the same time as the new
+ * block, into the smallest gap that is large enough. A block of 0 bytes takes no room. The result
+ * is deterministic. [the strategy of XLA's global decreasing-size heap]
  */
 export function allocate(blocks: readonly Block[], alignment: number): Allocation {
   const offsets = new Array<number>(blocks.length).fill(0);

@@ -13,15 +13,16 @@ import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from 
  */
 export interface Assignment {
   /**
-   * Steps of the program, then the copies that bring aliased results into their parameters' places.
+   * Steps of the program, then copies. A copy moves a result that replaces a parameter, if the
+   * result was not computed in the memory of that parameter.
    */
   readonly steps: readonly Step[];
   readonly buffers: readonly Buffer[];
   readonly bufferOf: (value: Value) => BufferId;
   readonly results: readonly BufferId[];
-  /** Buffer of each parameter's value after a step, by parameter number. See `Executable.next`. */
+  /** `next[p]`: buffer that holds the value of parameter p after a step. See `Executable.next`. */
   readonly next?: readonly BufferId[];
-  /** Size of the arena, in bytes, for all buffers. */
+  /** Bytes of the arena, which holds all buffers. */
   readonly arenaBytes: number;
   readonly hbm: HbmReport;
 }
@@ -60,7 +61,7 @@ interface Plan {
   readonly program: Program;
   readonly steps: readonly Step[];
   readonly results: readonly Value[];
-  /** Value that holds each parameter after the last step, by parameter number. */
+  /** `next[p]`: value that holds parameter p after the last step. */
   readonly next: readonly Value[];
   readonly slots: Slots;
   readonly lives: Lifetimes;
@@ -78,9 +79,9 @@ function plan(program: Program, next: readonly Value[]): Plan {
 }
 
 /**
- * Returns the value that holds each parameter after a step, by parameter number. A parameter that a
- * result replaces gets a new value, so that its old value is kept. Any other parameter keeps its
- * value.
+ * Returns, for each parameter, the value that holds the parameter after a step. If a result
+ * replaces the parameter, this is a new value, so that the old value is kept. Otherwise it is the
+ * value of the parameter itself.
  */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
@@ -93,9 +94,8 @@ function nextValues({ parameters, results, aliases }: Program): readonly Value[]
 // --------------------------------------------------------------------------------------- lifetimes
 
 /**
- * Lifetime of each value: its first step, its last step, and the steps that read it. Steps are
- * numbered from 0. The number −1 stands for the time before the first step, and `length` for the
- * time after the last step.
+ * Lifetime of each value: its first step, its last step, and the steps that read it. Step −1 is the
+ * time before the program (parameters and constants), step `length` the time after it (results).
  */
 class Lifetimes {
   readonly #start: Map<Value, number> = new Map();
@@ -126,8 +126,8 @@ class Lifetimes {
     return this.#end.get(value)!;
   }
   /**
-   * Numbers of the steps that read a value, ascending. `length` stands for a read after the last
-   * step.
+   * Numbers of the steps that read a value, ascending. For a result, the last number is `length`,
+   * the time after the last step, when the caller reads the result.
    */
   readsOf(value: Value): readonly number[] {
     return this.#reads.get(value) ?? [];
@@ -148,11 +148,16 @@ class Lifetimes {
 
 // ------------------------------------------------------------------------------------------- slots
 
-/** Sets of values that share one place in memory, used by one value of the set after another. */
+/**
+ * Values that share a place in memory, as sets. The values of a set use their place one after
+ * another, never at the same time.
+ */
 class Slots {
   readonly #parent: Map<Value, Value> = new Map();
 
-  /** Returns the value that represents the set of `value`: the first value of the shared place. */
+  /**
+   * Returns the first value of the set that contains `value`. The first value stands for the set.
+   */
   of(value: Value): Value {
     let first = value;
     for (let next = this.#parent.get(first); next !== undefined; next = this.#parent.get(first)) {
@@ -170,16 +175,15 @@ class Slots {
 
 interface Closing {
   readonly steps: readonly Step[];
-  /** Value that holds each result after the last step, by number of the result. */
+  /** `results[r]`: value that holds result r after the last step. */
   readonly results: readonly Value[];
 }
 
 /**
- * Brings each aliased result (a result that replaces a parameter) into the value that holds the
- * parameter after the step, `next[parameter]`. The result is computed directly in the memory of
- * that value if this is safe. Otherwise a copy after the last step brings it there. If an aliased
- * result overwrites a parameter that is itself a result or the source of such a copy, the old value
- * of the parameter is saved to a temporary first.
+ * Puts each aliased result (a result that replaces parameter p) into the value `next[p]`. If it is
+ * safe, the result is computed in the memory of `next[p]`. Otherwise, a copy after the last step of
+ * the program moves the result. Before a copy or a step overwrites the old value of p, the old
+ * value is saved to a temporary if it is itself a result or the source of a copy.
  */
 function placeResults(
   program: Program,
@@ -224,9 +228,9 @@ function refuseUnshared(from: Value, to: Value): void {
 }
 
 /**
- * True if the result `from` may be computed in the memory of the parameter `to`. Conditions: `from`
- * is a temporary with memory of its own, the shapes are equal, and no step reads `to` after `from`
- * has overwritten it.
+ * True if the result `from` may be computed in the memory of the parameter `to`: `from` is a
+ * temporary with memory of its own, the shapes are equal, and no step needs the old value of `to`
+ * once `from` is written.
  */
 function canTakeOver(
   program: Program,
@@ -417,8 +421,8 @@ function placesOf(
 
 /**
  * Returns the offset of each slot (a place that a set of values shares), in the order of `list`.
- * Slots that are in use during the whole program lie at the bottom, in the order of `list`.
- * `allocate` places all other slots above them.
+ * Slots that are in use during the whole program lie at the bottom, one after another. `allocate`
+ * places all other slots above them.
  */
 function fixedFirst(
   list: readonly Slot[],

@@ -3,8 +3,8 @@ import { at, unreachable } from '../numerics/assert.ts';
 import { shapeText } from '../numerics/shape.ts';
 
 /**
- * Returns a description of an executable as text. It lists HBM bytes by kind of buffer,
- * instructions, buckets of all-reduces, and buffers with their offsets in bytes.
+ * Returns a description of an executable as text. The text has four parts: HBM bytes for each kind
+ * of buffer; instructions; buckets of all-reduces; buffers with their offsets in bytes.
  */
 export function describe(executable: Executable): string {
   const { name, cores, arenaBytes, hbm } = executable;

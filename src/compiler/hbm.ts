@@ -4,12 +4,11 @@ import { tpuV2 } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 
 /**
- * Returns the bytes of an array in HBM. The two minor dimensions are padded to a multiple of a tile
- * of s rows × 128 elements. s is the smallest power of two that is at least the number of rows (the
- * second-minor dimension), but at most 8. Types narrower than 32 bits pack several rows into one
- * 32-bit word, so s is at least 2 for bf16 and at least 4 for types of one byte. An array of one
- * dimension is one row. The formula reproduces the sizes in those out-of-memory messages of XLA
- * that users have published.
+ * Returns the bytes of an array in HBM. The two minor dimensions are padded to tiles of s rows ×
+ * 128 elements. s is the number of rows (the second-minor dimension), rounded up to a power of two,
+ * but at most 8. Several rows of a type narrower than 32 bits share a word, so s is at least 2 for
+ * bf16 and at least 4 for types of one byte. An array of one dimension is one row. The formula
+ * reproduces the sizes in published out-of-memory messages of XLA.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);

@@ -67,9 +67,9 @@ export interface LoweredBucket {
 
 /**
  * Turns scheduled and fused HLO into steps that read and write values. Tuples, tuple elements and
- * reshapes become no steps, because they only give other names to values. If the only user of a
- * matmul is an all-reduce and both operands have a copy for each core, the matmul writes its result
- * directly into the bucket of the all-reduce. The bucket has one copy for each chip.
+ * reshapes become no steps, because they only give other names to values. A matmul writes its
+ * result directly into the bucket of an all-reduce if its operands differ between cores and only
+ * the all-reduce uses the result. The bucket has one copy for each chip.
  */
 export function lower(
   module: HloModule,
@@ -103,7 +103,8 @@ class Lowering {
   /** For each matmul that writes its result directly into a bucket: the part of the bucket. */
   readonly #direct: Map<HloInstruction, Value> = new Map();
   /**
-   * Parts of buckets into which an operand of an all-reduce must still be summed, for each operand.
+   * For each operand of an all-reduce: the parts of buckets into which the operand must still be
+   * summed.
    */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
@@ -122,10 +123,10 @@ class Lowering {
   }
 
   /**
-   * Adds the steps of one instruction. If an all-reduce reads the result of a step, the result is
-   * summed into the bucket immediately, so that the memory of the result is free afterwards. An
-   * operand that no step computes (such as a parameter) is summed into the bucket when the
-   * all-reduce starts.
+   * Adds the steps of one instruction. If the result is an operand of an all-reduce, it is summed
+   * into the bucket immediately, so that the memory of the result is free afterwards. An operand
+   * that no step computes (such as a parameter) is summed into the bucket when the all-reduce
+   * starts.
    */
   run(it: HloInstruction): void {
     this.#values.set(it, this.#lowered(it));
@@ -430,7 +431,10 @@ class Lowering {
     for (const { operand, part } of members) this.#expect(at(it.operands, operand), part);
   }
 
-  /** Returns a name for the sum of each operand of an all-reduce, by operand. */
+  /**
+   * Returns names for the sums of an all-reduce, one for each operand, in the order of the
+   * operands.
+   */
   #sumNames(it: AllReduce): string[] {
     const names = it.operands.map((operand) => operand.name ?? it.name ?? 'all-reduce');
     if (it.operands.length === 1) return [it.name ?? at(names, 0)];
@@ -441,9 +445,9 @@ class Lowering {
   }
 
   /**
-   * Returns the matmul that computes `operand`, directly or through reshapes, if both operands of
-   * the matmul differ between cores and its result has no other user. Returns undefined in all
-   * other cases.
+   * Returns the matmul that computes `operand`, directly or through reshapes, if it may write into
+   * the bucket: both its operands differ between cores, and its result has no other user. Otherwise
+   * returns undefined.
    */
   #directProducer(
     operand: HloInstruction,
@@ -508,8 +512,8 @@ class Lowering {
 }
 
 /**
- * One operand of an all-reduce, as a member of the bucket. `offset` and `elements` are in elements;
- * `operand` is the index of the operand.
+ * One operand of an all-reduce, as a member of the bucket. `operand` is the index of the operand.
+ * The fields `offset` (in the bucket) and `elements` (the size) count elements, not bytes.
  */
 interface Member {
   readonly name: string;
@@ -539,7 +543,8 @@ function parameterValue(it: Parameter): Value {
 }
 
 /**
- * True for a value that a step computes. False for parameters, constants and sums of all-reduces.
+ * True for a value that a step computes; false for a parameter, a constant or the sum of an
+ * all-reduce.
  */
 function isMadeHere({ kind, within, copies }: Value): boolean {
   const sum = within !== undefined && copies === 'shared';

@@ -25,8 +25,8 @@ export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
   /**
-   * For each value in `writes`: which values in `reads` the written value may overwrite in memory,
-   * as positions in `reads`.
+   * `inPlace[w]`: indices of those values in `reads` whose memory the value `writes[w]` may
+   * overwrite.
    */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
@@ -39,14 +39,15 @@ export interface Step {
 export interface Program {
   readonly steps: readonly Step[];
   /**
-   * Values of the parameters, by parameter number. They are in memory from before the first step
-   * until after the last step.
+   * `parameters[p]`: value of parameter p. It is in memory from before the first step until after
+   * the last step.
    */
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
   /**
-   * Values of the arrays in the root tuple, which the caller reads after the last step. The shapes
-   * of these arrays are in `resultShapes`, because a reshape changes the shape but keeps the value.
+   * Values of the arrays in the root tuple, which the caller reads after the last step.
+   * `resultShapes` has the shapes of these arrays; a value may have another shape, because a
+   * reshape does not make a new value.
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];

@@ -52,9 +52,8 @@ function allReducesAbove(
 }
 
 /**
- * Returns the all-reduces that `it` depends on. If an operand of `it` depends on the same
- * all-reduces, returns the set object of the operand, so that long chains of instructions share one
- * set.
+ * Returns the all-reduces that `it` depends on. If these are the same as those of an operand,
+ * returns the set object of the operand, so that long chains of instructions share one set.
  */
 function unionAbove(
   it: HloInstruction,
@@ -83,8 +82,8 @@ function depths(order: readonly HloInstruction[]): Map<HloInstruction, number> {
 
 /**
  * Inserts a wait for each all-reduce before the first instruction that reads its sum. Tuples, tuple
- * elements and reshapes only pass a sum on, so no wait is needed before them. Only the root needs
- * the wait in any case, even if the root is a tuple.
+ * elements and reshapes only pass a sum on, so they need no wait. If the root is one of them, it
+ * needs the wait all the same, because the caller reads the sum.
  */
 function withWaits(order: readonly HloInstruction[], root: HloInstruction): Scheduled[] {
   const scheduled: Scheduled[] = [];

@@ -13,10 +13,7 @@ export function structureOf(computation: HloComputation): string {
   return `${lines.join(';')}=${numbers.get(computation.root)}`;
 }
 
-/**
- * Returns the text of one instruction. `numberOf` returns the number that stands for an operand in
- * that text.
- */
+/** Returns the text of one instruction. In the text, `numberOf(operand)` stands for an operand. */
 export function structureKey(
   it: HloInstruction,
   numberOf: (operand: HloInstruction) => number,

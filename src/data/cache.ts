@@ -12,8 +12,8 @@ export function cacheBytes(dataset: Dataset, samples: number): number {
 /**
  * Returns a dataset with the same samples, to the bit, that keeps its first samples in `storage`,
  * as many as fit. `storage` must be zeroed before its first use and must serve only this dataset.
- * Several threads may share `storage` without locks: all threads write the same bytes, and a thread
- * writes the label of a sample only after the pixels.
+ * Several threads may share `storage` without locks: they all write the same bytes, and the label,
+ * which marks a sample as stored, is written after the pixels.
  */
 export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
   const area = pixelsOf(dataset);

@@ -8,7 +8,7 @@ import { assert } from '../numerics/assert.ts';
  */
 export interface Dataset {
   readonly name: string;
-  /** Number of samples; an epoch has as many. */
+  /** Number of samples, which is also the length of an epoch. */
   readonly size: number;
   readonly rows: number;
   readonly columns: number;
@@ -17,8 +17,9 @@ export interface Dataset {
   /** Normalised f32 value of each of the 256 pixel values. */
   readonly normalisation: Float32Array;
   /**
-   * Writes sample `index` of [0, size) as rows · columns · channels bytes, row-major, channel
-   * innermost, to `pixels` from `offset`; returns its label in [0, classes).
+   * Writes the pixels of sample `index`, in [0, size), to `pixels` from `offset` on: rows · columns
+   * · channels bytes, row-major, channel innermost. Returns the label of the sample, in [0,
+   * classes).
    */
   sample(index: number, pixels: Uint8Array, offset: number): number;
   /**

@@ -65,13 +65,13 @@ const spread = {
   width: [13, 19],
   height: [17, 21],
   shift: 1.5,
-  /** Tangent of half the rotation angle: rotations up to about ±11°. */
+  /** Largest tangent of half the rotation angle. A glyph is rotated by up to about ±11°. */
   halfTurn: 0.1,
-  /** Sideways shift for each unit of height. */
+  /** Largest sideways shift for each unit of height. */
   shear: 0.2,
   /** Largest coefficient of the bending field, in pixels. */
   bend: 2.6,
-  /** Shift of one stroke relative to the other strokes of the digit. */
+  /** Largest shift of one stroke relative to the other strokes of the digit. */
   stroke: 0.5,
   penRadius: [0.75, 1.6],
   ink: [0.7, 1],
@@ -125,8 +125,8 @@ function draw(canvas: Canvas, key: Key, index: number, pixels: Uint8Array, offse
 }
 
 /**
- * Computes the position in the image of each point of the glyph, and writes the positions to `x`
- * and `y`. The glyph is bent, scaled, sheared, rotated and shifted at random.
+ * Bends, scales, shears, rotates and shifts a glyph at random. Writes the resulting position of
+ * each of its points in the image to `x` and `y`.
  */
 function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
   for (let k = 0; k < knots * knots; k++) {
@@ -179,7 +179,7 @@ function spline(a: number, b: number, c: number, t: number): number {
   return 0.5 * (a * (1 - t) * (1 - t) + b * (1 + 2 * t * (1 - t)) + c * t * t);
 }
 
-/** Writes the squared distance from each pixel to the nearest stroke to `distance`. */
+/** For each pixel, stores the squared distance to the nearest stroke in `distance`. */
 function ink({ x, y, distance }: Canvas, glyph: Glyph, radius: number): void {
   const reach = radius + 0.5;
   distance.fill(reach * reach);
@@ -191,8 +191,8 @@ function ink({ x, y, distance }: Canvas, glyph: Glyph, radius: number): void {
 }
 
 /**
- * Takes the segment from a to b into account in `distance`: lowers the squared distance of each
- * pixel near the segment to the squared distance from the segment, if that is smaller.
+ * Updates `distance` for one more segment, from a to b: each pixel near the segment gets the
+ * squared distance to this segment if that is smaller than the value so far.
  */
 function nearer(
   distance: Float64Array,

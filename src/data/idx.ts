@@ -18,8 +18,8 @@ export const fetchAgain = 'fetch the file again';
 
 /**
  * Largest accepted IDX file in bytes, packed or unpacked: more than ten times the 60,000 images of
- * MNIST. A file with a larger size, or with a header for more data, is refused before its data are
- * read.
+ * MNIST. A file is refused before its data are read if the file is larger or its header promises
+ * more data.
  */
 const bytesMax = 2 ** 29;
 
@@ -30,8 +30,8 @@ const bytesMax = 2 ** 29;
 export class IdxFolder {
   readonly #dir: string;
   /**
-   * File names in the folder, grouped by standard name, such as `train-images-idx3-ubyte`. A group
-   * has all spellings of its standard name; the first file of the group is read.
+   * For each standard name, such as `train-images-idx3-ubyte`: the files in the folder that spell
+   * this name in some way. The first of these files is read.
    */
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
@@ -170,8 +170,8 @@ function noGzip(path: string, bytes: Uint8Array): PodError {
 }
 
 /**
- * Number of bytes at the start of a gzipped file that are unpacked to read the IDX header. The
- * bytes include the gzip header.
+ * Number of bytes at the start of a gzipped file, including the gzip header, that are unpacked to
+ * read the IDX header.
  */
 const packedHeadBytes = 1024;
 

@@ -129,9 +129,10 @@ export class InfeedQueue {
 
   /**
    * Waits until the state word of the slot of `step` is `wanted`; returns false if the time runs
-   * out or the queue is stopped. The wait consists of short slices, because a thread does not
-   * notice a stop that comes between the check of the stop flag and the wait. A slice counts
-   * towards `timeoutMs` only if the word does not change in it, because a change is progress.
+   * out or the queue is stopped. A stop does not wake a waiting thread if it comes just before the
+   * wait begins. So the thread waits in short slices and checks the stop flag before each slice. A
+   * slice in which the word changes does not count towards `timeoutMs`, because a change is
+   * progress.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);

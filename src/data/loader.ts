@@ -5,9 +5,9 @@ import type { InfeedQueue } from './infeed.ts';
 import type { Plan } from './plan.ts';
 
 /**
- * Steps that a loader writes to its queues: `steps` steps of the plan, from step `firstStep` of the
- * plan on. The queues count from `queueStep`: step `firstStep` of the plan is step `queueStep` of
- * each queue.
+ * The steps of a plan that a loader writes to its queues: `steps` steps, beginning with step
+ * `firstStep` of the plan. Queues number steps on their own: step `firstStep` of the plan is step
+ * `queueStep` of each queue.
  */
 export interface Feed {
   readonly dataset: Dataset;

@@ -9,7 +9,7 @@ export class Noise {
   #c = 0;
   #d = 0;
 
-  /** Starts the sequence that follows from four words, which must not all be zero. */
+  /** Restarts the generator with four words as its state. The words must not all be zero. */
   start(words: ArrayLike<number>): void {
     this.#a = words[0]! | 0;
     this.#b = words[1]! | 0;
@@ -51,8 +51,8 @@ export class Noise {
    * the scaled sum of the four bytes of a random word.
    */
   fillBell(out: Float64Array): void {
-    // This loop repeats the code of `word`, with the state of the generator in local variables for
-    // speed: the loop takes half the time of drawing an image.
+    // Half of the time of drawing an image goes into this loop. For speed it repeats the code of
+    // `word`, with the state of the generator in local variables.
     let a = this.#a;
     let b = this.#b;
     let c = this.#c;

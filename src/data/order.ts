@@ -2,9 +2,9 @@ import { assert } from '../numerics/assert.ts';
 import { philoxInto, stream } from '../numerics/random.ts';
 
 /**
- * Permutation of [0, size) without a table: {@link permute} computes the new position of an index
- * by a Feistel network. The network splits an index into halves of `lowBits` and `highBits` bits
- * and mixes the halves in several rounds. `keys` has one key for each round.
+ * Permutation of [0, size) without a table: {@link permute} maps an index by a Feistel network. The
+ * network splits the index into halves of `lowBits` and `highBits` bits and mixes the halves in
+ * several rounds. `keys` has one key for each round.
  */
 export interface Permutation {
   readonly size: number;
@@ -27,11 +27,11 @@ export function permutation(seed: number, epoch: number, size: number): Permutat
 }
 
 /**
- * Returns the index to which `order` maps `index`. Each round of the Feistel network is invertible,
- * so the network permutes the numbers below the smallest power of two that is at least `size`. A
- * result outside [0, size) goes through the network again until a result is inside; this keeps the
- * map a permutation of [0, size). On average, an index goes through the network at most twice.
- * [Luby, Rackoff 1988; Black, Rogaway 2002, cycle walking]
+ * Returns the index to which `order` maps `index`. The Feistel network permutes the numbers below
+ * the smallest power of two that is at least `size`. A result of `size` or more goes through the
+ * network again until it is below `size`, so the map is a permutation of [0, size). On average, an
+ * index goes through the network at most twice. [Luby, Rackoff 1988; Black, Rogaway 2002, cycle
+ * walking]
  */
 export function permute(order: Permutation, index: number): number {
   assert(index >= 0 && index < order.size, `index ${index} of ${order.size}`);

@@ -2,7 +2,7 @@ import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import type { Doorbell } from './doorbell.ts';
 import type { SumKernels } from './kernels/sum.ts';
-import type { LaneBlock, Turn } from './lane.ts';
+import type { LaneBlock, OnHop, Turn } from './lane.ts';
 import { Lane } from './lane.ts';
 import type { Links } from './link.ts';
 import { frameElementsMax, laneCount, laneDirection } from './part.ts';
@@ -34,7 +34,8 @@ export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
   /**
-   * Generation of the membership. Frames of another generation are refused (PodError `bad-frame`).
+   * Number of the membership, which changes when a Cloud TPU is lost. Frames of another generation
+   * are refused (PodError `bad-frame`).
    */
   readonly generation: number;
   readonly kernels: SumKernels;
@@ -43,6 +44,10 @@ export interface AllReduceParts {
   readonly buckets: readonly BucketPlace[];
   /** Largest number of elements of a frame; `frameElementsMax` by default. */
   readonly frameElements?: number;
+  /**
+   * Called before each hop of each lane. Set only if a fault plan has faults for this Cloud TPU.
+   */
+  readonly onHop?: OnHop;
   /** Returns the time in ms from an arbitrary origin. */
   readonly now: () => number;
 }
@@ -63,8 +68,8 @@ export class AllReduce {
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
   /**
-   * By bucket: the number of the bucket's last all-reduce. The all-reduces of all buckets are
-   * numbered from 1, in the order of their start. 0 if the bucket was never started.
+   * One entry for each bucket: the number of its last all-reduce, or 0 before the first.
+   * All-reduces are numbered from 1 in the order of their starts, across all buckets.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -84,8 +89,8 @@ export class AllReduce {
   }
 
   /**
-   * Starts the all-reduce of bucket number `bucket`. The first hop of this bucket is made after the
-   * last hop of all buckets that were started before.
+   * Starts the all-reduce of bucket number `bucket`. Each lane handles the started buckets one
+   * after another, in the order of their starts.
    */
   start(bucket: number): void {
     assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
@@ -97,8 +102,8 @@ export class AllReduce {
   }
 
   /**
-   * Makes every hop that is possible without waiting. Returns true if at least one hop was made or
-   * one bucket finished.
+   * Makes every hop that is possible without waiting. A hop receives a frame, sends a frame, or
+   * does both. Returns true if at least one hop was made or one bucket finished.
    */
   progress(): boolean {
     let moved = false;
@@ -209,7 +214,7 @@ function farWorker(torus: Torus, block: LaneBlock): number {
 }
 
 function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
-  const { torus, generation, kernels, buckets, frameElements = frameElementsMax } = parts;
+  const { torus, generation, kernels, buckets, frameElements = frameElementsMax, onHop } = parts;
   const { index } = placement(torus, chip);
   return new Lane({
     torus,
@@ -226,6 +231,7 @@ function makeLane(parts: AllReduceParts, chip: number, lane: number): Lane {
       elements,
     })),
     turns: [turnEnds(parts, chip, lane, 0), turnEnds(parts, chip, lane, 1)],
+    ...(onHop && { onHop }),
   });
 }
 

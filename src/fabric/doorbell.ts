@@ -12,14 +12,14 @@ const awake = 0;
 const asleep = 1;
 
 /**
- * Mechanism by which the workers of a process wake each other. Each worker has one word of shared
- * memory, its bell, on which the worker sleeps when it has nothing to do. While a worker makes
- * progress, the worker only marks the workers that must be woken. Afterwards the worker wakes all
- * marked workers together, if they sleep, so that a woken worker finds as much work as possible.
+ * Lets the workers of a process wake each other. A worker that has nothing to do sleeps on its
+ * bell, a word of shared memory. {@link mark} only notes that another worker has work. {@link
+ * ring}, called after each pass over all lanes, wakes all marked workers together, so that a woken
+ * worker finds as much work as possible.
  *
- * A worker falls asleep in three steps: {@link prepare}, a last look at its queues, {@link sleep}.
- * If a sender fills a queue after `prepare`, the sender finds the bell set to asleep and sets the
- * bell to awake. `sleep` then returns at once.
+ * A worker falls asleep in three steps: {@link prepare} sets its bell to asleep, the worker looks
+ * at its queues once more, {@link sleep} sleeps. If a sender fills a queue after `prepare`, the
+ * sender sets the bell back to awake, and `sleep` returns at once.
  */
 export class Doorbell {
   readonly #words: Int32Array;
@@ -107,10 +107,10 @@ export class Doorbell {
   }
 
   /**
-   * Returns the workers that hold up the all-reduce with index `collective` (from 0). Such a worker
-   * has not finished that all-reduce, and either has not started it or is not waiting for other
-   * workers. `_neighbours`, the workers at the far ends of the links that block this worker, is for
-   * subclasses.
+   * Returns the workers that hold up the all-reduce with index `collective` (from 0). These workers
+   * have not finished the all-reduce, and each of them either has not started it or is busy, not
+   * waiting for others. Subclasses use `_neighbours`, the workers at the far ends of the links that
+   * block this worker.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);

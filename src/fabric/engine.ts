@@ -47,8 +47,8 @@ export function layOutEngine(base: number, buckets: number): EngineLayout {
 }
 
 /**
- * Sets the whole memory of the layout to zero. Must run before each membership, while neither the
- * worker nor the engine uses the memory.
+ * Sets the whole memory of the layout to zero. Must run before the workers of a generation start,
+ * while neither the worker nor the engine uses the memory.
  */
 export function resetEngine(memory: WebAssembly.Memory, { base, bytes }: EngineLayout): void {
   new Uint8Array(memory.buffer, base, bytes).fill(0);
@@ -81,8 +81,8 @@ export class EngineClient {
   readonly #memory: WebAssembly.Memory;
   readonly #now: () => number;
   /**
-   * By bucket: the number of the bucket's last all-reduce. The all-reduces of all buckets are
-   * numbered from 1, in the order of their start. 0 if the bucket was never started.
+   * One entry for each bucket: the number of its last all-reduce, or 0 before the first.
+   * All-reduces are numbered from 1 in the order of their starts, across all buckets.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -233,8 +233,8 @@ export class Engine {
   }
 
   /**
-   * Starts the buckets that the worker has added, and makes every hop that is possible now. An
-   * error stops the engine and is reported to the worker.
+   * Starts the all-reduces of the buckets that the worker has added, and makes every hop that is
+   * possible now. An error stops the engine and is reported to the worker.
    */
   progress(): void {
     if (this.#hasFailed) return;

@@ -3,15 +3,14 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * At least the size of a cache line, in bytes. Processors move memory between their caches in
- * lines, so words that different threads write must not lie in the same line.
+ * Size of a line of memory, in bytes, at least that of a cache line. Processors move memory between
+ * their caches in cache lines, so words that different threads write must lie in different lines.
  */
 const lineBytes = 128;
 
 /**
- * Capacity of a queue, in frames. With at least two frames for each queue, a ring of chips cannot
- * block itself. A larger capacity lets a chip run ahead of its neighbours, so that workers wake
- * each other less often.
+ * Capacity of a queue, in frames. Two frames prevent a deadlock in a ring of chips. A larger
+ * capacity lets a chip run ahead of its neighbours, so that workers wake each other less often.
  */
 export const queueDepth = 16;
 const coloursPerLink = 2;
@@ -108,14 +107,14 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer, layout.base, layout.bytes / 4);
-  // A process uses few of the slice's queues. Words that are 0 already are not written, so that
-  // memory of the unused queues is not written at all.
+  // Only words other than 0 are written. A process uses few of the slice's queues, so most of this
+  // memory stays unwritten.
   for (let word = 0; word < words.length; word++) if (words[word] !== 0) words[word] = 0;
 }
 
 /**
- * Returns the payload bytes sent over each directed link since the last {@link resetFabric}, by
- * link number. Must be called only while no worker sends.
+ * Returns the payload bytes sent over each directed link since the last {@link resetFabric},
+ * indexed by link number. Must be called only while no worker sends.
  */
 export function sentBytes(memory: WebAssembly.Memory, layout: FabricLayout): Float64Array {
   const words = new Uint32Array(memory.buffer);

@@ -1,4 +1,4 @@
-import { assert } from '../numerics/assert.ts';
+import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
 import { cachedBytes, type FrameCrc } from './kernels/crc.ts';
 import type { SumKernels } from './kernels/sum.ts';
@@ -9,14 +9,14 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
 /**
- * Number of elements to sum before updating the CRC of the sum, so that the CRC kernel still finds
- * the elements in the processor's cache.
+ * After this many elements have been summed, the CRC of their sums is updated, while the sums are
+ * still in the processor's cache.
  */
 const cachedElements = cachedBytes / 4;
 
 /**
- * The ends of the two links that a chip uses on one axis of a lane: `out` sends, `in` receives. A
- * lane (a quarter of each vector) runs along one axis of the torus, then turns to the other axis.
+ * The ends of the two links that a chip uses on one axis: `out` sends, `in` receives. A lane, a
+ * quarter of each vector, travels along one axis of the torus and then turns to the other.
  * `outNumber` and `inNumber` are the numbers of the two links.
  */
 export interface Turn {
@@ -46,7 +46,22 @@ export interface LaneParts {
    * links.
    */
   readonly turns: readonly [Turn | undefined, Turn | undefined];
+  /** Called before each hop. Set only if a fault plan has faults for this Cloud TPU. */
+  readonly onHop?: OnHop;
 }
+
+/**
+ * Called with the position of a hop: the number of the bucket, the name of the phase, and the index
+ * of the hop in that phase, from 0. The name `all-reduce` covers two phases, the reduce-scatter and
+ * the all-gather on the second axis. Their hops are counted together. If a chunk is cut into
+ * pieces, each piece counts its hops from 0.
+ */
+export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
+
+/** Phase of an all-reduce. */
+export type CollectivePhase = 'reduce-scatter' | 'all-reduce' | 'all-gather';
+
+const phaseNames = ['reduce-scatter', 'all-reduce', 'all-reduce', 'all-gather'] as const;
 
 /**
  * Event that a lane waits for: the next frame of a link, or the release of frames sent on a link.
@@ -71,14 +86,14 @@ interface Ring {
  *
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
  * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
- * hop the chip receives a chunk. A chunk that exceeds a frame is cut into pieces. Each piece goes
- * through the whole ring before the next piece, so that two frames for each queue are enough and no
- * ring can block itself.
+ * hop the chip only receives a chunk. A chunk that exceeds a frame is cut into pieces. A piece goes
+ * through the whole ring before the next piece starts. So a ring cannot deadlock if each queue
+ * holds two frames.
  *
- * Sums are computed in the chip's own vector and sent from there. A chip overwrites an element that
- * it has sent only with the complete sum of that element. The complete sum arrives after every
- * receiver has read the element. Elements that the all-gather sends are not overwritten before the
- * bucket has finished, and a bucket finishes only when all its frames are released.
+ * A frame is a range of the chip's own vector, so an element that was sent must not change until
+ * all receivers have read it. During a reduce-scatter, a sent element is overwritten only by its
+ * complete sum, which arrives after all receivers have read the element. During an all-gather, a
+ * sent element stays until the bucket has finished, which means that all its frames are released.
  *
  * The sequence of hops of a lane is fixed. {@link run} makes as many hops as the links allow.
  */
@@ -131,8 +146,9 @@ export class Lane {
   /** Number of frames sent since the lane was made, on the lane's first (0) and second (1) axis. */
   readonly #sentEver = new Int32Array(2);
   /**
-   * For each entry of `#queue`: a copy of `#sentEver`, made after the last hop of the entry's
-   * bucket. The bucket has finished when the receivers have released that number of frames.
+   * Two numbers for each entry of `#queue`: the values of `#sentEver` after the last hop of the
+   * entry's bucket. The bucket has finished when, on both axes, the receivers have released that
+   * many frames.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
@@ -211,11 +227,18 @@ export class Lane {
     if (receives && !turn.in.peek(this.#inFrame)) return this.#expect(turn, sends);
     if (sends && !turn.out.hasRoom()) return this.#wait('release');
     this.#awaited = undefined;
+    if (this.#parts.onHop !== undefined) this.#report(this.#parts.onHop);
     if (receives) this.#receive(turn, sends);
     if (sends) this.#send(turn, receives ? this.#inFrame.crc : unknownCrc);
     this.#hop++;
     this.#advance();
     return true;
+  }
+
+  #report(onHop: OnHop): void {
+    const bucket = at(this.#queue, this.#hopsDone % this.#queue.length);
+    const before = this.#phase === 2 ? this.#hops : 0;
+    onHop(bucket, at(phaseNames, this.#phase), before + this.#hop);
   }
 
   #wait(wants: 'frame' | 'release'): false {
@@ -243,8 +266,8 @@ export class Lane {
 
   /**
    * True if the payload of the current hop must replace elements of the chip's own vector, because
-   * these elements are sent on at the next hop or used as the sum. False in a reduce-scatter, which
-   * adds payloads, and if nothing reads the elements later.
+   * these elements are sent on at the next hop or used as the sum. False if payloads are added (in
+   * a reduce-scatter) or nothing reads the elements later.
    */
   #storesFrame(sends: boolean): boolean {
     return this.#phase === 2 || (this.#phase === 3 && (sends || this.#parts.keepsSum));

@@ -2,8 +2,9 @@ import type { FrameCrc } from './kernels/crc.ts';
 
 /**
  * Sending end of one queue of a directed link. The queue holds a limited number of frames. Two
- * lanes share a link: one lane of each colour (the axis on which a lane starts). Each colour has a
- * queue of its own, so that the two lanes never block each other.
+ * lanes share a link: a lane of colour 0, which starts along X, and a lane of colour 1, which
+ * starts along Y. Each of them has a queue of its own, so that the two lanes never block each
+ * other.
  *
  * A frame is a range of the sender's memory. Nothing is copied to be sent, so the sender must not
  * write to the range until the receiver has released the frame. No method of either end waits.
@@ -34,9 +35,10 @@ export interface InLink {
    */
   release(): void;
   /**
-   * Announces the next frame while the queue is empty. `frame.address` is the address where the
-   * caller wants the payload. A link that copies payloads may copy the next payload straight to
-   * that address; {@link peek} then returns that address.
+   * Called by the receiver while the queue is empty. Tells the link the numbers of the frame that
+   * the receiver waits for, and in `frame.address` where the receiver wants the payload. A link
+   * that copies payloads may copy this payload straight there; {@link peek} then returns that
+   * address.
    */
   expect(frame: Readonly<Frame>): void;
 }

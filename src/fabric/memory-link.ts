@@ -96,8 +96,9 @@ export class MemoryOutLink implements OutLink {
   }
 
   /**
-   * Reads the tail and returns true if it has reached `count`. Otherwise asks the receiver to wake
-   * this worker when the tail reaches `count`, or keeps an earlier request for a smaller count.
+   * Returns true if the tail has reached `count`. Otherwise returns false, and asks the receiver to
+   * wake this worker when the tail reaches `count`. If an earlier request for a smaller count is
+   * still pending, that request stays in place instead.
    */
   #look(count: number): boolean {
     const { tail, wanted } = queueWords;

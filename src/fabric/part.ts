@@ -60,10 +60,10 @@ export function laneDirection(lane: number, turn: 0 | 1): Direction {
 }
 
 /**
- * Returns the index of the chunk that a chip at `position` of a ring of `length` chips handles at
- * hop `hops` (from 0) of a phase. In the reduce-scatter the chip reaches its own chunk, index
- * `position`, at hop length − 1. In the all-gather (`gathering`) the chip starts with its own chunk
- * at hop 0.
+ * Returns the index of the chunk that a chip handles at hop number `hops` (from 0) of a phase, at
+ * `position` in a ring of `length` chips. In the reduce-scatter the chip handles its own chunk,
+ * whose index is `position`, at the last hop. In the all-gather (`gathering`) it handles its own
+ * chunk at hop 0.
  */
 export function chunkAt(
   direction: Direction,

@@ -16,8 +16,8 @@ export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float
 }
 
 /**
- * Returns one element of {@link serialSum} for vectors of `length` f32. `value` returns the element
- * with the same index in the vector of a chip.
+ * Returns element number `element` of {@link serialSum} for vectors of `length` f32. `value(chip)`
+ * is the element with this number in the vector of a chip.
  */
 export function serialElement(
   torus: Torus,

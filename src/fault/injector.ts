@@ -48,15 +48,32 @@ export class Injector {
     return this.#waiting.length === 0;
   }
 
-  /** Returns the faults that take effect at this point, and records them. */
+  /**
+   * Returns the faults that take effect at this point, and records them. Of several faults of one
+   * kind only the first takes effect, and of faults that end the worker only one of any kind. The
+   * others wait until the point is reached again, by the replacement or when the step runs again.
+   */
   reached(point: Point): readonly Due[] {
-    const due = this.#waiting.filter(({ fault }) => matches(fault, point));
+    const matching = this.#waiting.filter(({ fault }) => matches(fault, point));
+    const due = firstOfEach(matching, ({ fault }) => (endsWorker(fault) ? 'end' : fault.fault));
     for (const it of due) {
       this.#waiting.splice(this.#waiting.indexOf(it), 1);
       this.#ledger.record(it.index);
     }
     return due;
   }
+}
+
+/** Returns the first value with each key. */
+function firstOfEach<T>(values: readonly T[], keyOf: (value: T) => string): readonly T[] {
+  const first = new Map<string, T>();
+  for (const value of values) if (!first.has(keyOf(value))) first.set(keyOf(value), value);
+  return [...first.values()];
+}
+
+/** True if the worker does not outlive the fault. */
+function endsWorker({ fault }: Fault): boolean {
+  return ['kill', 'exit', 'throw', 'out-of-memory', 'hang'].includes(fault);
 }
 
 /** True if a fault takes effect at a point. A position in wall time matches no point. */
@@ -79,12 +96,30 @@ export function memoryLedger(): Ledger {
   return { has: (index) => injected.has(index), record: (index) => injected.add(index) };
 }
 
-/** A ledger in shared memory, one word for each fault of the plan, for all threads of a process. */
-export function sharedLedger(words: Int32Array): Ledger {
+/** Bytes of a {@link sharedLedger} for each fault of the plan. */
+export const ledgerBytes = 16;
+
+/**
+ * A ledger in shared memory, for all threads of a process. For each fault of the plan it holds the
+ * time of the injection and a flag. `now` returns the time in ms.
+ */
+export function sharedLedger(memory: SharedArrayBuffer, now: () => number): Ledger {
+  const count = memory.byteLength / ledgerBytes;
+  const times = new Float64Array(memory, 0, count);
+  const flags = new Int32Array(memory, 8 * count, count);
   return {
-    has: (index) => Atomics.load(words, index) !== 0,
+    has: (index) => Atomics.load(flags, index) !== 0,
     record: (index) => {
-      Atomics.store(words, index, 1);
+      times[index] = now();
+      Atomics.store(flags, index, 1);
     },
   };
+}
+
+/** Returns the time of each injection, in ms; undefined for a fault that was not injected. */
+export function injectionTimes(memory: SharedArrayBuffer): readonly (number | undefined)[] {
+  const count = memory.byteLength / ledgerBytes;
+  const times = new Float64Array(memory, 0, count);
+  const flags = new Int32Array(memory, 8 * count, count);
+  return Array.from(times, (ms, index) => (Atomics.load(flags, index) === 0 ? undefined : ms));
 }

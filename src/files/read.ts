@@ -60,9 +60,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * Returns the complete lines among the last `bytesMax` bytes of an open file. Bytes before `from`
- * are not read; `from` is the start of a line. A last line without a newline counts as complete.
- * Empty lines are left out.
+ * Returns the lines in the last `bytesMax` bytes of an open file. Leaves out lines that begin
+ * before these bytes or before byte `from` (the start of a line), and empty lines. A last line
+ * without a newline counts as complete.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,
@@ -73,7 +73,7 @@ export function lastLines(
   if (start >= size) return [];
   const piece = Buffer.alloc(size - start);
   const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
-  // If the piece starts in the middle of a line, this partial line is left out.
+  // The bytes that were read may start in the middle of a line. That partial line is left out.
   const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
   return whole.split('\n').filter((line) => line !== '');
 }

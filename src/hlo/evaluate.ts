@@ -49,15 +49,14 @@ export interface EvaluateResult {
   /** All arrays of `root`, with nested tuples flattened depth first. */
   readonly values: readonly Literal[];
   /**
-   * By outfeed instruction, in the order that the tokens impose: the arrays that the instruction
-   * sent.
+   * One entry for each outfeed instruction, in the order of the tokens: the arrays that it sent.
    */
   readonly outfeed: readonly (readonly Literal[])[];
 }
 
 /**
  * Combines the arrays of all replicas (`values`, in the order of replicas) into the array that
- * every replica receives. The default of `evaluateReplicas` folds the arrays with `body`, from the
+ * every replica receives. By default, `evaluateReplicas` folds the arrays with `body`, from the
  * first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;

@@ -170,7 +170,9 @@ function iotaShape(it: Draft, dimension: number): Shape {
   return shape;
 }
 
-/** By unary opcode: the kind of elements that the opcode accepts, see {@link typesOfKind}. */
+/**
+ * One entry for each unary opcode: the kind of elements that it accepts, see {@link typesOfKind}.
+ */
 const unaryKinds: Record<UnaryOpcode, 'float' | 'signed' | 'number' | 'bits'> = {
   abs: 'signed',
   ceil: 'float',

@@ -247,10 +247,11 @@ export interface ReduceWindow extends InstructionBase<'reduce-window'> {
 }
 /**
  * Scatters values to selected elements, for example the gradient of a max pooling to the largest
- * elements. Operands: array, source, scalar initial value. Each window of the array selects one of
- * its elements: in row-major order, an element replaces the selected element if `select(selected,
- * element)` is false. `scatter` then combines the result at the position of the selected element
- * with the element of `source` for this window.
+ * elements. Operands: array, source, scalar initial value. Each window of the array selects one
+ * element. At first this is the first element; then, in row-major order, each next element replaces
+ * it if `select(selected, next)` is false. The result has the initial value everywhere; then
+ * `scatter` combines the value at each selected position with the element of `source` for that
+ * window.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];

@@ -693,15 +693,13 @@ function draftOf(parsed: Parsed): Draft {
     case 'fusion':
       return { ...node, opcode, kind: need('kind'), body: need('body') };
     default:
-      // All other opcodes have no attributes. TypeScript cannot check a draft of a union of
-      // opcodes.
+      // All other opcodes have no attributes. The cast is needed because TypeScript cannot check a
+      // draft of a union of opcodes.
       return { ...node, opcode } as Draft;
   }
 }
 
-/**
- * By key of {@link Attributes}: the name of the attribute in HLO text, if it differs from the key.
- */
+/** Name of an attribute in HLO text, if it differs from the key in {@link Attributes}. */
 const attributeNames: Partial<Record<keyof Attributes, string>> = {
   iotaDimension: 'iota_dimension',
   labels: 'dim_labels',

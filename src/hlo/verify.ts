@@ -92,7 +92,10 @@ function verifyEffects(entry: HloComputation): void {
 }
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
-  /** By instruction: the largest number of instructions with `opcode` on a path that ends there. */
+  /**
+   * One entry for each instruction: the largest number of instructions with `opcode` on any path of
+   * operands that ends at the instruction.
+   */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();
   for (const it of order) {

@@ -24,20 +24,20 @@ export interface Executable {
    */
   readonly constants: readonly { readonly buffer: BufferId; readonly data: Uint8Array }[];
   /**
-   * By parameter number: the buffer of the parameter. All these buffers are `shared` (one copy).
+   * One entry for each parameter, by number: its buffer. All these buffers are `shared` (one copy).
    */
   readonly parameters: readonly BufferId[];
   /**
-   * By parameter number: the buffer that holds the parameter's value after a step. If the step
-   * updates the parameter, this is a second buffer, so that the emulator keeps the old value and an
-   * aborted step can run again. Otherwise it is the parameter's own buffer. In HBM both buffers
-   * have the same address, because the hardware updates parameters in place. Undefined if the
-   * emulator also updates parameters in place.
+   * One entry for each parameter, by number: the buffer that holds its value after a step. If the
+   * step updates the parameter, this is a second buffer, so that the emulator keeps the old value
+   * and an aborted step can run again. If not, it is the parameter's own buffer. In HBM both
+   * buffers have the same address, because the hardware updates parameters in place. `next` is
+   * undefined if the emulator updates parameters in place, as the hardware does.
    */
   readonly next?: readonly BufferId[];
   /**
-   * By element of the root tuple: the buffer that holds the element. If the element is aliased to a
-   * parameter, this is the `next` buffer of the parameter.
+   * One entry for each element of the root tuple: the buffer that holds the element. If the element
+   * is aliased to a parameter, this is the `next` buffer of the parameter.
    */
   readonly results: readonly BufferId[];
   /** Shapes of the arrays that the host feeds to each core in a step, in order. */
@@ -54,8 +54,8 @@ export interface Executable {
   readonly buckets: readonly Bucket[];
   readonly hbm: HbmReport;
   /**
-   * Bytes of one Cloud TPU's arena, which is the part of the emulator's memory for all buffers
-   * (also those of constants) and tables of the executable.
+   * Bytes of one Cloud TPU's arena, the part of the emulator's memory that holds all buffers and
+   * tables of the executable, including constants.
    */
   readonly arenaBytes: number;
 }
@@ -238,12 +238,12 @@ export interface AllReduceDone extends Step {
 }
 
 /**
- * A buffer with several gradients, its members, one after another; one all-reduce sums all members.
- * The buffer has one copy for each chip. Before the all-reduce, copy c is the vector of chip c.
- * After the all-reduce, copy 0 is the sum over all chips of the slice, and the contents of the
- * other copies are meaningless. Each member has two buffers inside the bucket, aligned to 4 bytes:
- * a `chip` buffer with the stride of the bucket, into which the gradient is written, and a `shared`
- * buffer inside copy 0, from which the sum is read.
+ * A buffer that holds several gradients (its members) one after another. One all-reduce sums all
+ * members. The buffer has one copy for each chip. Before the all-reduce, copy c is the vector of
+ * chip c. After the all-reduce, copy 0 is the sum over all chips of the slice, and the contents of
+ * the other copies are meaningless. Each member has two buffers inside the bucket, aligned to 4
+ * bytes: a `chip` buffer with the stride of the bucket, into which the gradient is written, and a
+ * `shared` buffer inside copy 0, from which the sum is read.
  */
 export interface Bucket {
   readonly buffer: BufferId;

@@ -211,8 +211,8 @@ function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
 }
 
 /**
- * Returns random values, uniform in ±√(6/fanIn). With this range the variance of activations stays
- * the same through a layer and its ReLU. [He et al., 2015]
+ * Returns random values, uniform in ±√(6/fanIn). With this range, a layer followed by a ReLU keeps
+ * the variance of the activations. [He et al., 2015]
  */
 function heUniform(
   name: string,
@@ -223,7 +223,7 @@ function heUniform(
   return centred(name, dims, Math.sqrt(6 / fanIn), seed);
 }
 
-/** Returns random values, uniform in ±limit. */
+/** Returns random values, uniform between −limit and limit. */
 function centred(name: string, dims: readonly number[], limit: number, seed: number): NamedLiteral {
   const bound = Math.fround(limit);
   const value = uniformLiteral(arrayShape('f32', dims), stream(seed, name), -bound, bound);

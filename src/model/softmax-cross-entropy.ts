@@ -79,8 +79,9 @@ function negativeLogLikelihood(
 }
 
 /**
- * Returns the first class with the largest logit, for each sample: s32[batch]. If no logit equals
- * the largest (because of NaN), returns the number of classes, which no label equals.
+ * Returns, for each sample, the first class with the largest logit: s32[batch]. If the logits
+ * contain NaN, no logit equals the largest; the result is then the number of classes, which is no
+ * label.
  */
 function firstBest(
   logits: HloInstruction,

@@ -58,8 +58,8 @@ export interface StepProgram {
    */
   readonly module: HloModule;
   /**
-   * Initial values of the parameters, by parameter number: first the weights, then (only in a
-   * training step) the state of the optimizer.
+   * Initial value of each parameter of `module`. The weights come first, then (only in a training
+   * step) the state of the optimizer.
    */
   readonly parameters: readonly NamedLiteral[];
   /** Number of parameters that are weights; the others are state of the optimizer. */
@@ -87,8 +87,9 @@ export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 /**
  * Builds the program of a synchronous training step. An all-reduce sums gradients, loss and correct
  * answers over all replicas. The gradients are those of the mean loss over the global batch. The
- * root has the new weights and the new optimizer state, each of which replaces its parameter, then
- * the token of the outfeed. The scalars of the outfeed are {@link trainOutfeed}.
+ * root has the new weights, the new optimizer state and the token of the outfeed. The new weights
+ * and the new state replace the old ones in place. {@link trainOutfeed} names the scalars of the
+ * outfeed.
  */
 export function trainStep(options: TrainOptions): StepProgram {
   const { optimizer } = options;
@@ -195,8 +196,9 @@ interface Reduced {
 }
 
 /**
- * Builds the forward and backward pass. Returns the gradients of the mean loss over the global
- * batch, the mean loss, and the number of correct answers, all summed over the replicas.
+ * Builds the forward and backward pass, and the all-reduces over the replicas. Returns the
+ * gradients of the mean loss over the global batch, the mean loss itself, and the number of correct
+ * answers in the global batch.
  */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);

@@ -11,9 +11,9 @@ const canonicalNan = 0x7fc0_0000;
  *    number of the lane, and q is the upper half of `seed` plus the number of the lane.
  * 3. A word w updates p and q of its lane: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q
  *    ← y ^ (y >>> 13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
- * 4. The lower half of the result is computed from the number of words and the p of all lanes: each
- *    p is mixed into this number, in the order of lanes. The upper half is computed in the same way
- *    from the complement of the number of words and the q of all lanes.
+ * 4. The lower half of the result is a hash. It starts as the number of words, and the p of every
+ *    lane, in order, is mixed into it. The upper half starts as the complement of the number of
+ *    words, and the q of every lane is mixed into it.
  *
  * The digest of several arrays is a chain: the digest of one array is the seed for the next array.
  * `digest` in chip/kernels/assembly/vector.ts is a faster implementation of the same function.

@@ -67,7 +67,8 @@ export function f32FromBits(bits: number): number {
 export function roundNearestEven(value: number): number {
   const magnitude = Math.abs(value);
   if (!(magnitude < 2 ** 23)) return value;
-  // An f64 of 2^52 or more has no bits for a fraction, so the addition rounds, ties to even.
+  // From 2^52 on, an f64 has no bits for a fraction, so the addition rounds to an integer, ties to
+  // even.
   const rounded = magnitude + 2 ** 52 - 2 ** 52;
   return value < 0 || Object.is(value, -0) ? -rounded : rounded;
 }

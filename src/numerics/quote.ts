@@ -9,9 +9,10 @@ export const messageLengthMax: number = 500;
  * Returns a value in the form that messages quote: a string in double quotes, any other value as
  * one line of YAML.
  *
- * The value takes at most `lengthMax` characters. A cut value ends with `…`, and a cut string also
- * with a note of its full length. Control characters and invisible characters appear as escapes.
- * Only the part of the value that is shown is visited, so a huge value costs no time.
+ * The function shows at most `lengthMax` characters of the value. A cut value ends with `…`, and a
+ * cut string also with a note of its full length. Control characters and invisible characters
+ * appear as escapes. Only the part of the value that is shown is visited, so a huge value costs no
+ * time.
  */
 export function quote(value: unknown, lengthMax: number = valueLengthMax): string {
   const { text, isWhole } = take(symbolsOf(value, 0), lengthMax);

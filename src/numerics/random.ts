@@ -53,8 +53,8 @@ export function philoxInto(
 
 /**
  * Returns the key of the stream `name` of an experiment. `seed` is the seed of the experiment, 0 …
- * 2^53 − 1. The key is a hash of the name, computed with Philox as the compression function: blocks
- * of eight UTF-16 units, then a block with the length of the name.
+ * 2^53 − 1. The key is a hash of seed and name with Philox as the compression function. The hash
+ * takes the name in blocks of eight UTF-16 units, then a block with the length of the name.
  */
 export function stream(seed: number, name: string): Key {
   assert(Number.isSafeInteger(seed) && seed >= 0, `seed ${seed} is an integer of 0 or more`);

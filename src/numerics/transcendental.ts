@@ -93,8 +93,8 @@ export function rsqrt<V>(o: F32Ops<V>, x: V): V {
 
 /**
  * x^y, within 3 ulp, with the special cases of C99's pow. The result is 1 for y = 0 and for x = 1.
- * For x < 0, the result is NaN if y is not an integer, negative if y is odd, and positive if y is
- * even.
+ * For finite x < 0, the result is NaN if y is not an integer, negative if y is odd, and positive if
+ * y is even.
  */
 export function power<V>(o: F32Ops<V>, x: V, y: V): V {
   const zero = o.constF32(0);
@@ -270,8 +270,8 @@ function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
 }
 
 /**
- * log2 of a finite x > 0 as a pair. The function splits x = 2^exponent · (1 + m) and uses the
- * series log(1 + m) = 2(s + s³/3 + s⁵/5 + …) with s = m / (m + 2).
+ * log2 of a finite x > 0, as a sum of two f32. The function splits x = 2^exponent · (1 + m) and
+ * uses the series log(1 + m) = 2(s + s³/3 + s⁵/5 + …) with s = m / (m + 2).
  */
 function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
   const { exponent, m } = mantissaAndExponent(o, x);
@@ -290,8 +290,8 @@ function log2InTwo<V>(o: F32Ops<V>, x: V): Pair<V> {
 }
 
 /**
- * numerator / (m + 2) as a pair. `divisor` is m + 2 rounded to f32. The function computes the
- * rounding error of `divisor` from `m` and corrects the quotient for this error.
+ * numerator / (m + 2), as a sum of two f32. `divisor` is m + 2 rounded to f32. The function
+ * computes the rounding error of `divisor` from `m` and corrects the quotient for this error.
  */
 function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V> {
   const lost = o.sub(m, o.sub(divisor, o.constF32(2)));
@@ -301,15 +301,18 @@ function quotientInTwo<V>(o: F32Ops<V>, m: V, divisor: V, numerator: V): Pair<V>
   return { high, low: o.div(rest, divisor) };
 }
 
-/** The exact sum a + b as a pair, for |a| ≥ |b| or a = 0. [Dekker] */
+/**
+ * a + b without error, as a sum of two f32: the rounded sum and the rounding error. Requires |a| ≥
+ * |b| or a = 0. [Dekker]
+ */
 function sumInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
   const high = o.add(a, b);
   return { high, low: o.sub(b, o.sub(high, a)) };
 }
 
 /**
- * The exact product a · b as a pair, if nothing overflows or underflows. The function splits a and
- * b into halves by masking bits. [Dekker]
+ * a · b as a sum of two f32: the rounded product and the rounding error. Exact if nothing overflows
+ * or underflows. The function splits a and b into halves by masking bits. [Dekker]
  */
 function productInTwo<V>(o: F32Ops<V>, a: V, b: V): Pair<V> {
   const upper = o.constI32(0xffff_f000);

@@ -37,8 +37,9 @@ const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
 /**
- * Schemas of the displayed fields, by kind of event. The kind is the `msg` of the log line, except
- * that `note` stands for a line whose `msg` equals its field `event`.
+ * Schemas of the displayed fields, one for each kind of event. The kind of an event is the `msg` of
+ * its log line, with one exception: all events whose `msg` equals the field `event` have the kind
+ * `note`.
  */
 const schemas = {
   started: z.looseObject({

@@ -3,14 +3,14 @@ import { bytes, milliseconds } from './format.ts';
 import { eventIn, type LogLine } from './log-event.ts';
 import { Progress, type Screen } from './progress.ts';
 
-/** Kind of reader for whom a log is shown as text; the kind determines which lines are shown. */
+/** How a log is shown as text; determines which lines are shown. */
 export type LogReader =
   /**
-   * A user who follows a run. The text shows the progress and the warnings of the run. The text
-   * shows no errors, because the command prints errors itself.
+   * For a user who follows a run: shows the progress and the warnings of the run. Shows no errors,
+   * because the command prints errors itself.
    */
   | 'follower'
-  /** A user who reads a log. The text shows every line, with its time. */
+  /** For a user who reads a log: shows every line, with its time. */
   | 'reader';
 
 /**
@@ -67,7 +67,10 @@ export class LogText {
     this.#progress.add(line);
   }
 
-  /** Returns the screen to write to. For a `reader`, this screen puts the time before each line. */
+  /**
+   * Returns the screen to write to. If the whole log is shown (`reader`), this screen puts the time
+   * before each line.
+   */
   #timed(): Screen {
     const screen = this.#screen;
     if (this.#reader === 'follower') return screen;

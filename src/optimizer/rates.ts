@@ -47,5 +47,5 @@ export class Rates {
   }
 }
 
-/** Most rates that are added to the hash in one call. */
+/** Largest number of rates in one chunk. `digest` adds the rates to the hash chunk by chunk. */
 const chunkSteps = 2 ** 14;

@@ -70,8 +70,8 @@ export function warmUp(steps: number, then: Schedule): Schedule {
 }
 
 /**
- * Multiplies the rates of `then` by `factors[i]` in all steps from `boundaries[i]` on. After
- * several boundaries all their factors apply.
+ * Multiplies the rates of `then` by `factors[i]` in all steps from `boundaries[i]` on. The factors
+ * accumulate: a step after three boundaries has the product of three factors.
  */
 export function piecewise(
   boundaries: readonly number[],

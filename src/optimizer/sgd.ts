@@ -5,7 +5,10 @@ import { momentum, scaleBy, weightDecay } from './transformations.ts';
 /** Options of stochastic gradient descent. */
 export interface SgdOptions {
   readonly learningRate: Schedule;
-  /** Factor of the old momentum trace in each step. Default: 0, which means no momentum. */
+  /**
+   * Momentum: in each step the old trace is multiplied by this factor, and the gradient is added.
+   * Default: 0, which means no momentum.
+   */
   readonly momentum?: number;
   readonly nesterov?: boolean;
   /**

@@ -45,8 +45,8 @@ export function weightDecay(decay: number): Optimizer {
 
 /**
  * A transformation that multiplies by the learning rate. The update is −rate · gradient. The state
- * is the number of completed steps: s32[], 0 in the first step. The rate is that of the schedule
- * for this number. [optax, scale_by_learning_rate]
+ * is the number of completed steps (s32[], initially 0), from which `schedule` computes the rate.
+ * [optax, scale_by_learning_rate]
  */
 export function scaleBy(schedule: Schedule): Optimizer {
   return {

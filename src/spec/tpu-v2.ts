@@ -58,8 +58,8 @@ export const tpuV2 = {
    */
   hbmReservedBytesPerCore: 553_648_128,
   /**
-   * Peak bandwidth of a chip's HBM. [Ying 2018; the Cloud profiler showed a peak of 2416e9 per
-   * Cloud TPU; CACM 2020 says 700e9 per chip]
+   * Peak bandwidth of a chip's HBM. [Ying 2018] The Cloud profiler showed nearly the same: a peak
+   * of 2416e9 per Cloud TPU, which is 604e9 per chip. CACM 2020 says 700e9.
    */
   hbmBytesPerSecondPerChip: 600e9,
   /** Rows of a tile. Arrays in HBM are padded to tiles of 8×128. [Cloud TPU performance guide] */
@@ -76,7 +76,7 @@ export const tpuV2 = {
   instructionBits: 322,
   /** Largest number of operations of each kind in one instruction. [IEEE Micro 2021] */
   instructionSlots: { scalar: 2, vector: 4, matrixPush: 1, matrixPop: 1, misc: 1, immediates: 6 },
-  /** Number of vector slots that can load or store. [IEEE Micro 2021] */
+  /** Number of vector slots of an instruction that can load or store. [IEEE Micro 2021] */
   vectorMemorySlots: 2,
 
   /** ICI links of a chip: left, right, up, down. [CACM 2020] */

@@ -6,9 +6,9 @@ import { type ArrayShape, elementCount } from '../../src/numerics/shape.ts';
 import { interpret, type Values } from './interpret.ts';
 
 /**
- * Returns `count` numbers between `low` and `high` in a pseudo-random order. All differ clearly
- * from each other and from 0, because a function such as `abs` or `maximum` has a kink at such
- * points.
+ * Returns `count` numbers between `low` and `high` in a pseudo-random order. No number is close to
+ * 0, where `abs` has a kink, or to another number, because `maximum` has a kink where its operands
+ * are equal.
  */
 export function spreadValues(count: number, seed: number, low = -2, high = 2): number[] {
   const order = Array.from({ length: count }, (_, i) => i);

@@ -649,7 +649,7 @@ describe('gradient', () => {
   });
 });
 
-/** True if a negative padding removes at most all elements of the dilated input. */
+/** True if negative padding removes no more elements than the dilated input has. */
 function leavesElements(it: {
   readonly input: number;
   readonly baseDilation: number;

@@ -20,8 +20,8 @@ const elements = (25 * 2 ** 20) / 4;
 const torus: Torus = flatTorus(4, 2);
 const runs = 120;
 /**
- * Number of warm-up runs, which are not timed. The engine's compilers need many, because a run
- * calls most functions only a few hundred times.
+ * Number of warm-up runs, which are not timed. Many are needed until the engine has compiled the
+ * hot functions, because one run calls most of them only a few hundred times.
  */
 const warmUps = 50;
 
@@ -44,9 +44,9 @@ const ways: readonly Way[] = [
 
 /**
  * Times an all-reduce of 25 MiB over eight processes, for each transport. The result is compared
- * with three limits: the promised time; the time in which this machine copies the same bytes, or
- * bare sockets carry them; and, if `python` has torch, the time of gloo's all-reduce, whose runs
- * alternate with those of the emulator.
+ * with the promised time, and with the time to copy the same bytes or to send them over bare
+ * sockets. If `python` has torch, it is also compared with the time of gloo, whose runs alternate
+ * with those of the emulator.
  */
 export async function run(python: string): Promise<BenchRow[]> {
   const gloo = await startGloo(python, torus.workers, elements);
@@ -91,7 +91,7 @@ async function socketLimit(over: 'unix' | 'ws', folder: string): Promise<Limit> 
 }
 
 /**
- * Limit for shared memory: the time in which two processor cores copy every payload once to its
+ * Best possible time with shared memory: two processor cores copy every payload once to its
  * receiver.
  */
 function copyLimit(): Limit {

@@ -91,8 +91,8 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 forward', 32, 128, 9216),
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
-  // Shares of nonzero values as in training: a ReLU leaves about half; the gradient of a max-pool
-  // leaves about a quarter of those.
+  // Shares of nonzero values as in training: a ReLU leaves about half of the values, and the
+  // gradient of a max-pool about a quarter of this half.
   {
     ...convolution('cnn conv2 forward, sparse, zeros counted', 64, windows(32, 26, 32)),
     lhsDensity: 0.5,
@@ -119,9 +119,9 @@ const shapes: readonly Shape[] = [
 const operationsOfSample = 2e8;
 
 /**
- * Measures GF/s of the fast MXU with bf16 multiplicands on one thread. The limit is the 128-bit FMA
- * peak of this machine. Samples of the peak alternate with samples of the cubes, and later with
- * samples of the networks' matmuls.
+ * Measures GF/s of the fast MXU with bf16 multiplicands on one thread. The best possible figure is
+ * the 128-bit FMA peak of this machine. The cubes (m = n = k) are measured first, then the matmuls
+ * of the networks. In both parts, samples of the peak alternate with samples of the matmuls.
  */
 export async function run(options: MatmulBenchOptions = {}): Promise<BenchRow[]> {
   const { only = '' } = options;

@@ -1,4 +1,4 @@
-/** One measured figure and the limit to compare it with. */
+/** One measured figure, and a limit (best possible or promised figure) to compare it with. */
 export interface BenchRow {
   readonly name: string;
   readonly value: number;

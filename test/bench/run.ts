@@ -1,5 +1,5 @@
 /**
- * Runs all benchmarks and prints each figure beside its limit.
+ * Runs all benchmarks and prints each figure beside its limit (best possible or promised figure).
  *
  *   npm run bench -- [--only matmul|vector|all-reduce|processes|checks|training] [--json]
  *     [--tfjs FOLDER] [--python PROGRAM]

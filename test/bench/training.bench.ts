@@ -39,8 +39,8 @@ const cases: readonly Case[] = [
 
 /**
  * Measures images per second of training on eight Cloud TPUs, as the median over whole steps. A
- * step lasts from the master's order to the commit. The limit is the rate of two processors that
- * compute only the flops of the matmuls, at the 128-bit FMA peak measured in the same run.
+ * step lasts from the master's order to the commit. The best possible figure is that of two
+ * processors that compute nothing but matmuls, at the 128-bit FMA peak measured in the same run.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];

@@ -14,17 +14,17 @@ export interface VectorBenchOptions {
 }
 
 /**
- * A fused loop of a training step. On a Cloud TPU the loop runs for one core after another, each
- * with its own copies of the arrays. `copies` is the number of cores, or 1 for arrays that all
- * cores share.
+ * A fused loop of a training step. If the cores share its arrays, `copies` is 1 and the loop runs
+ * once. Otherwise `copies` is the number of cores of a Cloud TPU, and the loop runs once for each
+ * core, on the arrays of that core.
  */
 interface Case {
   readonly name: string;
   readonly body: HloComputation;
   readonly copies: number;
   /**
-   * For each target of the loop, the index of the parameter whose memory the target overwrites. If
-   * undefined, the target has memory of its own.
+   * For each target of the loop, the index of the parameter whose memory the target overwrites.
+   * Without `shares`, each target has memory of its own.
    */
   readonly shares?: readonly number[];
 }
@@ -33,8 +33,8 @@ interface Case {
 const perCore = 4;
 
 /**
- * Measures GB/s that the fused loops of a training step read and write. The limit is the rate at
- * which this machine copies the same number of bytes in the same memory.
+ * Measures the GB/s that the fused loops of a training step read and write. The best possible
+ * figure is the rate at which this machine reads and writes as many bytes by copying.
  */
 export async function run(options: VectorBenchOptions = {}): Promise<BenchRow[]> {
   const { samples = 31, only = '' } = options;

@@ -212,7 +212,7 @@ describe('the MXU computes the bits of the definition', () => {
     );
   });
   /**
-   * Returns a matmul of which an operand has overlapping rows, like the windows of an image. In the
+   * Returns a matmul whose left operand has overlapping rows, like the windows of an image. In the
    * operand `side` only one value in `every` is not 0.
    */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {
@@ -274,8 +274,8 @@ describe('the MXU computes the bits of the definition', () => {
   });
 
   /**
-   * Returns a matmul of which every element is the dot product of `lhs` and `rhs`. Its size is such
-   * that the kernel computes whole panels only.
+   * Returns a matmul whose result has the dot product of `lhs` and `rhs` in every element. The
+   * kernel computes a matmul of this size in whole blocks only.
    */
   function chain(lhs: readonly number[], rhs: readonly number[]): Case {
     const [m, n, k] = [12, 16, lhs.length];

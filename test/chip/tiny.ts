@@ -95,6 +95,7 @@ export class Tiny {
     target: BufferId,
     size: Size,
     precision: Matmul['precision'],
+    phase: 'compute' | 'update' = 'compute',
   ): void {
     const { batch, m, n, k } = size;
     const affine = (count: number, step: number): number =>
@@ -108,7 +109,7 @@ export class Tiny {
       rhsDepth: affine(k, n),
       columns: affine(n, 1),
     };
-    this.add({ unit: 'mxu', name: 'matmul', phase: 'compute', matmul, lhs, rhs, target });
+    this.add({ unit: 'mxu', name: 'matmul', phase, matmul, lhs, rhs, target });
   }
 
   copy(source: BufferId, target: BufferId): void {

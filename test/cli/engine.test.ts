@@ -172,8 +172,7 @@ test('this machine has all features that the engine check requires', async () =>
   for (const { name } of engine.inspect()) expect(names).toContain(name);
 });
 
-// ------------------------------------------------------------------------------- limits of the
-// system
+// ------------------------------------------------------------------------ limits of the system
 
 const small = ['--model', 'mlp', '--steps', '3', '--evaluate', '64', '--global-batch', '64'];
 const isLinux = process.platform === 'linux';

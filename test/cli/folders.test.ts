@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** Folder whose `ck` has the checkpoint of a finished run of three steps. */
+/** Folder of a finished run of three steps. Its subfolder `ck` has the checkpoint of this run. */
 let saved = '';
 beforeAll(async () => {
   saved = mkdtempSync(join(tmpdir(), 'pod-saved-'));

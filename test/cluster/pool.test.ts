@@ -1,5 +1,4 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { ThreadFault } from '../../cluster/threads/fault.ts';
 import {
   openThreadPod,
   type ThreadPod,
@@ -10,6 +9,7 @@ import { openDataset } from '../../src/data/open.ts';
 import { evaluationPlan, type Plan, trainingPlan } from '../../src/data/plan.ts';
 import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import { type Direction, linkCount, linkName, podTorus } from '../../src/fabric/torus.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { digest, digestText } from '../../src/numerics/digest.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { type FeedSource, meanPhaseMs } from '../../src/pod/pod.ts';
@@ -31,7 +31,7 @@ afterEach(async () => {
 
 const start = Float32Array.from({ length: weightCount }, (_, i) => i - 7.25);
 
-async function openHalving(fault?: ThreadFault): Promise<ThreadPod> {
+async function openHalving(fault?: Fault): Promise<ThreadPod> {
   const pod = await open({
     topology: { columns: 2, rows: 1 },
     mxu: 'fast',
@@ -185,8 +185,8 @@ describe('a Cloud TPU that fails is named, and the run ends', () => {
     await pod.close();
     return error;
   }
-  const faulty = (kind: ThreadFault['kind']): Promise<ThreadPod> =>
-    openHalving({ tpu: 1, program: 0, step: 2, kind });
+  const faulty = (fault: 'throw' | 'exit' | 'hang'): Promise<ThreadPod> =>
+    openHalving({ fault, tpu: 1, at: { step: 3 } });
 
   test('when it throws', async () => {
     const error = await failure(await faulty('throw'));
@@ -200,14 +200,14 @@ describe('a Cloud TPU that fails is named, and the run ends', () => {
     expect(error.message).toBe(`${name} exited: worker exited with code: 7`);
   });
 
-  test('when it blocks', async () => {
-    const error = await failure(await faulty('block'));
+  test('when it hangs', async () => {
+    const error = await failure(await faulty('hang'));
     expect(error.code).toBe('worker-silent');
     expect(error.message).toMatch(/^Cloud TPU 1 \(x 1, y 0\), at step 2 of program 0, fell silent/);
   });
 
   test('when its thread is killed from outside in the middle of a step', async () => {
-    const pod = await faulty('block');
+    const pod = await faulty('hang');
     const error = await failure(pod, () => pod.kill(1));
     expect(error.code).toBe('worker-exited');
     expect(error.message).toContain(`${name} exited: `);

@@ -6,9 +6,9 @@ import { Tiny } from '../chip/tiny.ts';
 export const weightCount = 70;
 
 /**
- * Returns a program that halves its weights at each step. An all-reduce over all chips sums the
- * copies of all cores. The new weights are this sum, divided by the number of cores and by two, and
- * are also the outfeed. The old weights are kept until the next step.
+ * Returns a program that halves its weights at each step: an all-reduce sums the copies of all
+ * cores, and the sum is divided by twice the number of cores. The outfeed is the new weights. The
+ * old weights are kept until the next step.
  */
 export function halving(tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -54,7 +54,7 @@ export function learning(batch: number, tpus: number): Executable {
   const sum = tiny.allReduce(gradient);
   const next = tiny.next(weights);
   const mean = tiny.constant(arrayShape('f32', [1, 1]), [1 / (8 * tpus)]);
-  tiny.matmul(mean, sum, next, { batch: 1, m: 1, n: weightCount, k: 1 }, 'f32');
+  tiny.matmul(mean, sum, next, { batch: 1, m: 1, n: weightCount, k: 1 }, 'f32', 'update');
   tiny.outfeed(next);
   return tiny.build();
 }
@@ -76,7 +76,10 @@ export function echo(batch: number): Executable {
   return tiny.build();
 }
 
-/** Returns a program that needs more memory than one process can address with 64 Cloud TPUs. */
+/**
+ * Returns a program that is too large for one process with 64 Cloud TPUs: together they would need
+ * more memory than the process can address.
+ */
 export function enormous(): Executable {
   const tiny = new Tiny(8);
   tiny.buffer(arrayShape('f32', [2 ** 26]), 'core');

@@ -174,10 +174,10 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 }
 
 /**
- * True if a result of the program is a view of this buffer at the end: a buffer at the same place
- * that no instruction writes, such as the same values in another shape. The buffer must then stay
- * unchanged to the end. Parts of buckets are no views, because a bucket may lie where this buffer
- * was before.
+ * True if a result of the program is a view of this buffer (a buffer at the same place that no
+ * instruction writes, such as the same values in another shape) and no other buffer uses the place
+ * later. This buffer must then stay unchanged to the end. A part of a bucket is not counted as a
+ * view, because a bucket may lie where this buffer was before.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;
@@ -191,8 +191,8 @@ function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use):
 }
 
 /**
- * True if a parameter is itself a result, and another buffer has the same place and size, so that
- * the parameter is overwritten.
+ * True if a parameter is overwritten with its new value: the parameter is also a result, and the
+ * buffer of the new value has the same place and size.
  */
 function isOverwritten({ buffers, results }: Executable, id: number): boolean {
   const it = at(buffers, id);

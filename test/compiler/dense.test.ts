@@ -21,7 +21,7 @@ import { keepLoops } from './loops.ts';
 
 const square = arrayShape('f32', [4, 4]);
 
-/** Functions that make one [4, 4] array of two such arrays. */
+/** Functions that compute a [4, 4] array from two [4, 4] arrays. */
 const makers: readonly ((x: HloInstruction, y: HloInstruction) => HloInstruction)[] = [
   b.add,
   b.multiply,

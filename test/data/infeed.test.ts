@@ -215,8 +215,8 @@ function expectWritten(consumer: InfeedQueue, step: number): void {
 }
 
 /**
- * Returns the labels of each step. Another thread reads them, which knows the raw memory of the
- * queue only.
+ * Starts a second thread that reads the queue and knows only its raw memory. Returns the labels
+ * that the second thread has read, one list for each step.
  */
 function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<number[][]> {
   return new Promise((resolve, reject) => {

@@ -22,8 +22,9 @@ const waiting = `
 
 /**
  * Starts entry.sh with a fake `node`. Each start of the fake `node` adds a line to the file
- * `starts`. The fake ends with the next exit code in `codes`. If this entry is `wait`, the fake
- * runs until a signal arrives, and ends with the exit code of that signal.
+ * `starts` and uses up one entry of `codes`. If the entry is a number, the fake ends with this exit
+ * code. If the entry is `wait`, the fake runs until a signal arrives, and ends with the exit code
+ * of that signal.
  */
 function start(args: readonly string[], codes: readonly (number | 'wait')[]): ChildProcess {
   writeFileSync(join(folder, 'codes'), `${codes.join('\n')}\n`);

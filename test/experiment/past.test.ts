@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import type { ThreadFault } from '../../cluster/threads/fault.ts';
 import { openThreadPod, type ThreadPod } from '../../cluster/threads/pool.ts';
 import { type Checkpoints, openCheckpoints } from '../../src/experiment/checkpoint/checkpoints.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import type { EarlierMasters } from '../../src/experiment/past.ts';
 import type { TrainWorld } from '../../src/experiment/train.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { OpenPod, PodOptions } from '../../src/pod/pod.ts';
@@ -17,8 +17,8 @@ import { trainInto } from './told.ts';
 requireCompiled();
 
 /**
- * A run of six steps with 16 samples each. With 80 samples, the sixth step begins the second pass
- * over the data.
+ * A run of six steps with 16 samples each. The data set has 80 samples, so the sixth step begins
+ * the second pass over the data.
  */
 const config: TrainConfig = {
   ...base,
@@ -106,8 +106,7 @@ describe('another master continues a run after the first and all workers were lo
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two recoveries happened under earlier masters. The third is that this master continues the
-    // run.
+    // Earlier masters had two recoveries. The third is that this master continues the run.
     expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
@@ -147,10 +146,10 @@ describe('a run loses all copies of its parameters', () => {
   test('with slice-restart, after any loss: it rolls back to the newest checkpoint', async () => {
     const files = new MemoryFiles();
     const checkpoints = await openCheckpoints('dir', { keep: 9, files });
-    const faults: ThreadFault[] = [
-      { tpu: 1, program: 0, step: 1, kind: 'throw' },
-      { tpu: 0, program: 0, step: 5, kind: 'exit' },
-      { tpu: 1, program: 1, step: 1, kind: 'exit', life: 1 },
+    const faults: Fault[] = [
+      { fault: 'throw', tpu: 1, at: { step: 2 } },
+      { fault: 'exit', tpu: 0, at: { step: 6, phase: 'all-gather' } },
+      { fault: 'exit', tpu: 1, at: { step: 2, phase: 'evaluate' } },
     ];
     const openPod: OpenPod = (options) => openThreadPod({ ...options, faults });
     const plan = { checkpoints, every: 2, resume: false };
@@ -178,8 +177,7 @@ describe('another master continues a run with the workers of the first', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Two recoveries happened under earlier masters. The third is that this master continues the
-    // run.
+    // Earlier masters had two recoveries. The third is that this master continues the run.
     expect(reportOf(events).recoveries).toBe(3);
   });
 
@@ -223,8 +221,9 @@ test('a commit log that does not fit the run, or of a diverged run, is refused i
 });
 
 /**
- * A fake pod that runs nothing. Its steps are numbered from those at which it is started. It
- * records the steps and writes that it is asked for.
+ * A fake pod that computes nothing. For each program, it counts steps from the number in
+ * `options.start` on. `asked` lists the steps and the writes of parameters that the experiment has
+ * asked for.
  */
 class StandingPod {
   readonly asked: string[] = [];

@@ -62,7 +62,7 @@ describe('two runs are the same run', () => {
     const flat: Partial<TrainConfig> = { schedule: 'constant', learningRate: 0.5, warmUp: 0 };
     const scaled = { ...flat, schedule: 'linear-scaling', learningRate: 16 } as const;
     expect(key(scaled)).toEqual(key(flat));
-    // The run has six steps: 0.05 and 0.08 of them both round to no step of warm-up.
+    // The warm-up is a share of the run's six steps. Shares of 0.05 and 0.08 both round to 0 steps.
     expect(key({ warmUp: 0.05 })).toEqual(key({ warmUp: 0.08 }));
   });
 

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import type { ThreadFault } from '../../cluster/threads/fault.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { type RawOptions, trainOptions } from '../../src/cli/options.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import { chipCount, type Direction, linkName, podTorus } from '../../src/fabric/torus.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { requireCompiled } from '../cluster/compiled.ts';
 import { trainInto } from './told.ts';
 
@@ -101,10 +101,10 @@ test('a far too high learning rate ends the run with diverged', async () => {
 
 test('lost Cloud TPUs are replaced, and the weights are those of an undisturbed run', async () => {
   const undisturbed = await reportOf(small);
-  const faults: ThreadFault[] = [
-    { tpu: 1, program: 0, step: 1, kind: 'throw' },
-    { tpu: 0, program: 0, step: 2, kind: 'exit' },
-    { tpu: 1, program: 0, step: 3, kind: 'corrupt', life: 1 },
+  const faults: Fault[] = [
+    { fault: 'throw', tpu: 1, at: { step: 2, phase: 'reduce-scatter' } },
+    { fault: 'exit', tpu: 0, at: { step: 3, phase: 'infeed' } },
+    { fault: 'flip-bit', in: 'reduce-buffer', tpu: 1, at: { step: 4, phase: 'update' } },
   ];
   const events = await eventsOf({ ...small, recovery: 'replace' }, undefined, faults);
   const report = finished(events);
@@ -117,7 +117,7 @@ test('lost Cloud TPUs are replaced, and the weights are those of an undisturbed 
 }, 60_000);
 
 test('without recovery the first loss ends the run and is named', async () => {
-  const faults: ThreadFault[] = [{ tpu: 1, program: 0, step: 1, kind: 'throw' }];
+  const faults: Fault[] = [{ fault: 'throw', tpu: 1, at: { step: 2 } }];
   await expect(eventsOf(small, undefined, faults)).rejects.toMatchObject({
     code: 'worker-threw',
     exitCode: 3,
@@ -152,7 +152,7 @@ async function reportOf(flags: RawOptions): Promise<Report> {
 async function eventsOf(
   flags: RawOptions,
   shouldStop: () => boolean = () => false,
-  faults: readonly ThreadFault[] = [],
+  faults: readonly Fault[] = [],
 ): Promise<TrainEvent[]> {
   const { config, relaxedSimd } = trainOptions(flags);
   const world = {

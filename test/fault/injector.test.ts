@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Injector, matches, memoryLedger, type Point } from '../../src/fault/injector.ts';
-import { type Fault, stepPhases } from '../../src/fault/plan.ts';
+import { type Fault, type StepPhase, stepPhases } from '../../src/fault/plan.ts';
 
 const kill: Fault = { fault: 'kill', tpu: 3, at: { step: 10, phase: 'reduce-scatter', hop: 2 } };
 const points: fc.Arbitrary<Point> = fc.record({
@@ -31,28 +31,52 @@ describe('an injector', () => {
   });
 
   test('injects each fault once, though steps run again and workers are replaced', () => {
-    const faultsOf = fc.array(
+    const positions = fc.array(
       fc.record({ step: fc.integer({ min: 1, max: 4 }), phase: fc.constantFrom(...stepPhases) }),
       { maxLength: 8 },
     );
     fc.assert(
-      fc.property(faultsOf, fc.array(points), fc.nat({ max: 5 }), (positions, run, lives) => {
-        const faults = positions.map((at, index) => ({
-          index,
-          fault: { fault: 'kill', tpu: 0, at } as Fault,
-        }));
-        const ledger = memoryLedger();
-        const injected: number[] = [];
-        for (let life = 0; life <= lives; life++) {
-          const injector = new Injector(faults, ledger);
-          for (const point of run) injected.push(...injector.reached(point).map((it) => it.index));
-        }
-        const expected = faults
-          .filter(({ fault }) => run.some((point) => matches(fault, point)))
-          .map(({ index }) => index);
-        expect([...injected].sort()).toEqual([...expected].sort());
-      }),
+      fc.property(
+        positions,
+        fc.array(points),
+        fc.integer({ min: 1, max: 9 }),
+        (ats, run, lives) => {
+          const faults = ats.map((at, index) => ({ index, fault: throwing(at) }));
+          const ledger = memoryLedger();
+          const injected: number[] = [];
+          for (let life = 0; life < lives; life++) {
+            const injector = new Injector(faults, ledger);
+            for (const point of run)
+              injected.push(...injector.reached(point).map((it) => it.index));
+          }
+          expect(new Set(injected).size).toBe(injected.length);
+          for (const { index, fault } of faults) {
+            const reached = run.filter((point) => matches(fault, point)).length * lives;
+            const before = faults.filter(
+              (it) => it.index < index && sameAt(it.fault, fault),
+            ).length;
+            expect(injected.includes(index)).toBe(reached > before);
+          }
+        },
+      ),
     );
+  });
+
+  test('lets the second of two equal faults wait until the point is reached again', () => {
+    const at = { kind: 'step', step: 3, phase: 'update' } as const;
+    const flip: Fault = {
+      fault: 'flip-bit',
+      in: 'weights',
+      tpu: 1,
+      at: { step: 3, phase: 'update' },
+    };
+    const injector = new Injector(
+      [0, 1].map((index) => ({ index, fault: flip })),
+      memoryLedger(),
+    );
+    expect(injector.reached(at).map(({ index }) => index)).toEqual([0]);
+    expect(injector.reached(at).map(({ index }) => index)).toEqual([1]);
+    expect(injector.reached(at)).toEqual([]);
   });
 
   test('records a fault before it takes effect', () => {
@@ -67,3 +91,11 @@ describe('an injector', () => {
     expect(injector.isDone).toBe(true);
   });
 });
+
+function throwing(at: { readonly step: number; readonly phase: StepPhase }): Fault {
+  return { fault: 'throw', tpu: 0, at };
+}
+
+function sameAt(a: Fault, b: Fault): boolean {
+  return JSON.stringify(a.at) === JSON.stringify(b.at);
+}

@@ -238,7 +238,8 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
 }
 
 /**
- * Returns an alias of the first output whose shape equals that of a parameter, to this parameter.
+ * Aliases the first output that has the shape of a parameter to this parameter. Returns no alias if
+ * no output has the shape of a parameter.
  */
 function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloModule['aliases'] {
   const outputs = root.shape.type === 'tuple' ? root.shape.elements : [root.shape];
@@ -553,7 +554,10 @@ function convolutionOf(builder: Builder): HloInstruction {
   );
 }
 
-/** Returns a random window over `base` elements. Negative padding removes at most all elements. */
+/**
+ * Returns a random window over `base` elements. Negative padding never removes more elements than
+ * the dilated base has.
+ */
 function windowOf(builder: Builder, base: number, dilates: boolean): WindowDimension {
   const window = b.windowDimension({
     size: 1 + builder.draw(3),

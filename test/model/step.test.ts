@@ -81,7 +81,7 @@ function largestRelative(found: readonly number[], expected: readonly number[]):
   return Math.max(...found.map((x, i) => Math.abs(x - expected[i]!))) / scale;
 }
 
-/** Values of the parameters and the infeed of a gradient step, by instruction. */
+/** For each parameter and infeed of a gradient step, by instruction: its values. */
 function leavesOf(program: StepProgram, batch: Batch): Map<HloInstruction, Values> {
   const leaves = new Map<HloInstruction, Values>();
   for (const it of postOrder(program.module.entry.root)) {

@@ -297,9 +297,9 @@ describe('a failure names the culprit', () => {
     const patient = { startMsLimit: 20_000 };
     const paced = (): Driver => new Driver(3, 'replace', anew, patient).start().skipTo(1);
     /**
-     * Feeds samples to the master until a Cloud TPU is lost. Progress of 0 and 2 grows, and that of
-     * 1 does not. With `heartbeats`, samples also have heartbeats, of which only that of 0 grows;
-     * otherwise they have none. Returns the lost Cloud TPUs.
+     * Feeds samples to the master until a Cloud TPU is lost. Only the progress of Cloud TPUs 0 and
+     * 2 grows. If `heartbeats` is true, the samples also have heartbeats, of which only that of
+     * Cloud TPU 0 grows. Returns the lost Cloud TPUs.
      */
     const sampleUntilLost = (driver: Driver, heartbeats = true): readonly number[] => {
       for (let i = 1; driver.count('replace') === 0 && i < 100; i++) {

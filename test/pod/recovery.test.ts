@@ -40,7 +40,7 @@ function check(scenario: Scenario): Outcome {
   return outcome;
 }
 
-/** Counts over many simulated runs. */
+/** Totals over many simulated runs. */
 interface Tally {
   readonly done: number;
   readonly faults: number;

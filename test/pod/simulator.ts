@@ -101,8 +101,8 @@ export interface Outcome {
   /** Number of masters that the run had in all. */
   readonly masters: number;
   /**
-   * Number of masters that a newer master superseded, by how they learned of it: from the log, or
-   * from a worker.
+   * Numbers of superseded masters: those that learned of the newer master from the log, and those
+   * that learned of it from a worker.
    */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
   /**
@@ -151,7 +151,10 @@ interface Life {
 interface Boss {
   readonly name: string;
   state: MasterState;
-  /** The worker that has each Cloud TPU in the view of this master, by number of the Cloud TPU. */
+  /**
+   * One entry for each Cloud TPU, by number: the worker that has the Cloud TPU in the view of this
+   * master.
+   */
   readonly lives: (Life | undefined)[];
   /** Actions that the master has still to perform, in order. */
   readonly queue: (() => void)[];
@@ -165,8 +168,8 @@ interface Boss {
    */
   mustWrite: boolean;
   /**
-   * After a rollback, the number of committed steps, which may run again because all copies of the
-   * newest weights were lost. 0 before a rollback.
+   * Number of committed steps at the last rollback; 0 before the first rollback. These steps may
+   * run again, because all copies of the newest weights were lost.
    */
   repeatsTo: number;
 }
@@ -197,8 +200,8 @@ class Simulation {
   /** Future actions, sorted so that the next action is the last element. */
   readonly #agenda: { readonly ms: number; readonly act: () => void }[] = [];
   /**
-   * Each Cloud TPU's own process or thread, by number of the Cloud TPU. While another worker hosts
-   * the Cloud TPU, the own process may wait as a spare.
+   * One entry for each Cloud TPU, by number: the Cloud TPU's own process or thread. While another
+   * worker hosts the Cloud TPU, its own process may wait as a spare.
    */
   readonly #lives: (Life | undefined)[];
   readonly #log: LogContents = new LogContents();
@@ -340,8 +343,8 @@ class Simulation {
   }
 
   /**
-   * True if the worker has its Cloud TPU, or may still get it. False if another worker has taken
-   * its place.
+   * True if the worker has its Cloud TPU, or may still get it. False after the worker was replaced.
+   * For an adopted Cloud TPU, also false after its connection to the master broke.
    */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
@@ -391,7 +394,8 @@ class Simulation {
     life.boss = undefined;
     life.connection++;
     if (boss === undefined) return;
-    // The Cloud TPUs that this worker hosts for the master end with the connection.
+    // A worker that loses its connection also loses the adopted Cloud TPUs that it hosts for this
+    // master.
     for (const guest of boss.lives) {
       if (guest?.host !== life) continue;
       guest.isAlive = false;
@@ -544,8 +548,8 @@ class Simulation {
   }
 
   /**
-   * Models the all-reduce of a step. When the workers of all Cloud TPUs have arrived in a
-   * generation, all of them finish the step.
+   * Models the all-reduce of a step: once the workers of all Cloud TPUs have reached the all-reduce
+   * in the same generation, all of them finish the step.
    */
   #meet(generation: number): void {
     const guests = this.#bosses.flatMap(({ lives }) => lives.filter((life) => life?.host));
@@ -686,8 +690,8 @@ class Simulation {
   }
 
   /**
-   * Appends a record to the log. Returns false if the master ends before or just after the record
-   * is written, or if it finds that a newer master leads; otherwise true.
+   * Appends a record to the log. Returns false if the master ends before or just after the write,
+   * or if the log shows that a newer master leads. Otherwise returns true.
    */
   #append(boss: Boss, record: LogRecord): boolean {
     this.#mayLose(boss);
@@ -713,7 +717,7 @@ class Simulation {
     });
     const heard = this.#scenario.workers === 'processes' ? { heartbeats } : {};
     if (!boss.isPaused) this.#give(boss, { kind: 'sample', progress, ...heard });
-    // Threads read no messages during a step. If the flag is set, their steps are interrupted.
+    // Threads read no messages during a step. The abort flag interrupts their steps instead.
     if (this.#isAborted && this.#scenario.workers === 'threads') {
       for (const life of this.#lives) {
         if (life?.running) this.#whenAwake(life, 0, () => this.#isAborted && this.#interrupt(life));
@@ -855,8 +859,9 @@ class Simulation {
   }
 
   /**
-   * Ends the worker of a lost Cloud TPU and starts another. If the Cloud TPU's own process lives
-   * without a connection to this master, starts none: that process connects by itself.
+   * Replaces the worker of a lost Cloud TPU by a new worker. If the Cloud TPU's own process lives
+   * but is not connected to this master, starts no new worker, because that process connects by
+   * itself.
    */
   #replace(boss: Boss, tpu: number): void {
     const life = boss.lives[tpu];
@@ -923,8 +928,7 @@ class Simulation {
     }
   }
 
-  // -----------------------------------------------------------------------------------------
-  // checks
+  // ----------------------------------------------------------------------------------- the checks
 
   /**
    * Checks a commit of the leading master: the step must be the next step in the log, and every
@@ -998,8 +1002,8 @@ function isHung({ isHung: hangs, host }: Life): boolean {
 }
 
 /**
- * Returns the number of training steps that made the weights which the running program of a worker
- * reads.
+ * Returns the version of the weights that the running program of a worker reads: the number of
+ * training steps after which these are the weights.
  */
 function stepsOf({ running, state }: Life): number {
   const { order } = running!;

@@ -4,8 +4,8 @@ import { maxColumns, maxRows, parseTopology } from '../../fabric/torus.ts';
 import { PodError } from '../../numerics/error.ts';
 
 /**
- * Check of a setting's value, which is the text of a flag or a value of YAML. The error messages
- * begin with "expected".
+ * Check of a setting's value. The value is the text of a flag, or a value from a YAML file. The
+ * error messages begin with "expected".
  */
 export type Check<T> = z.ZodType<T>;
 

@@ -42,9 +42,9 @@ export function refuseRepeats(command: Command): Command {
 }
 
 function refuseSecond(command: Command, option: Option, origin: string): void {
-  // Commander's types omit that a command is an event emitter. This listener runs before
-  // Commander's listener that stores the value of the flag. If a value from the command line
-  // (`cli`) is already stored, the flag is given for the second time.
+  // A command is an event emitter, although Commander's types do not say so. This listener runs
+  // before Commander's own, which stores the value of the flag. So if a value from the command line
+  // (`cli`) is stored already, the flag is given for the second time.
   (command as unknown as EventEmitter).prependListener(`option:${option.name()}`, () => {
     if (command.getOptionValueSource(option.attributeName()) !== 'cli') return;
     throw new PodError('bad-flag', `${origin}: given twice; leave one out`);

@@ -112,8 +112,8 @@ function read(file: string): string {
 function parse(file: string, text: string): Document {
   const excess = excessIn(text);
   if (excess !== undefined) throw wrong(file, `expected settings, found ${excess}`);
-  // `uniqueKeys` is off because the parser compares all pairs of keys, which takes minutes in a
-  // large file. `valuesOf` finds repeated keys instead.
+  // `uniqueKeys` is off, because with it the parser compares all pairs of keys, which takes minutes
+  // for a large file. `valuesOf` finds repeated keys instead.
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem === undefined) return document;

@@ -29,7 +29,7 @@ export class Settings {
   }
 
   /**
-   * Values that the sources give, by setting, in the order in which the sources give the values.
+   * One entry for each setting that a source gives, in the order in which the sources give them.
    */
   get given(): ReadonlyMap<SettingKey, Given> {
     return this.#given;
@@ -60,9 +60,9 @@ export class Settings {
 
 /**
  * Merges the settings of several sources, such as a file and flags. A value of a later source
- * replaces a value of an earlier source. Settings of one group express the same quantity (`tpus`
- * and `topology`, `steps` and `epochs`) and replace each other: the flag `--topology` also removes
- * the `tpus` of a file. Every value is checked, even if a later source replaces it.
+ * replaces a value of an earlier source. It also replaces other settings of its group, which
+ * express the same quantity: the flag `--topology` removes the `tpus` of a file. Every value is
+ * checked, even if a later source replaces it.
  *
  * @throws PodError `bad-flag` for a wrong value, or for a setting that the mode or a file does not
  * take.
@@ -87,8 +87,8 @@ function checkSource(mode: Mode, { values, kind }: Source): ReadonlyMap<SettingK
   const checked = new Map<SettingKey, Given>();
   for (const [key, raw] of values) {
     const value = checkValue(key, raw);
-    // A boolean that equals its default counts as not given, because parsers of flags also set
-    // booleans that the user did not give.
+    // Parsers of flags set every boolean, even if the user did not give it. So a boolean that
+    // equals its default counts as not given.
     if (typeof value === 'boolean' && value === missingValue(key, mode)) continue;
     const { places, inFile } = schema[key];
     if (kind === 'file' && inFile !== true) throw refused(raw, inFile);

@@ -19,7 +19,9 @@ export interface GivenPath {
   readonly key: SettingKey;
   readonly path: string;
   readonly origin: string;
-  /** Returns the value of the setting in which `path` replaces the path. */
+  /**
+   * Returns the setting's value with `path` in place of the old path: `mnist:NEW` for `mnist:OLD`.
+   */
   readonly rename: (path: string) => string;
 }
 

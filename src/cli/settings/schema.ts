@@ -64,9 +64,8 @@ export interface Setting<T> {
   /** Default, used if no source gives a value. The help text of the flag ends with the default. */
   readonly missing: Missing<T>;
   /**
-   * Fields of a run's key (`RunKey`, which holds all that the bits of the weights depend on) that
-   * can change when only this setting changes. If the list is empty, no bit of the weights depends
-   * on the setting.
+   * Fields of a run's key that this setting can change; empty if there are none. The key (`RunKey`)
+   * contains everything that the bits of the weights depend on.
    */
   readonly bits: readonly (keyof RunKey)[];
   /**
@@ -163,8 +162,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // The list has `ratesDigest` because the schedule `linear-scaling` scales the learning rate
-    // with the global batch.
+    // `bits` has `ratesDigest` because the schedule `linear-scaling` scales the learning rate with
+    // the global batch.
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
@@ -214,8 +213,7 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 0.9 },
   },
   seed: {
-    // The list has `trainDigest` because the images of the data set `digits` are drawn from the
-    // seed.
+    // `bits` has `trainDigest` because the images of the data set `digits` are drawn from the seed.
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',

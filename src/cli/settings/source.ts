@@ -4,7 +4,7 @@ import { flagOf, isSettingKey, type SettingKey, settingKeys } from './schema.ts'
 
 /** Settings from one source: flags, a file, the environment or a job. */
 export interface Source {
-  /** Values by setting, in the order in which the user gave the values. */
+  /** One entry for each setting that the user gave, in the order in which the user gave them. */
   readonly values: ReadonlyMap<SettingKey, RawValue>;
   readonly kind: 'words' | 'file';
 }
@@ -21,7 +21,7 @@ export interface RawValue {
   readonly origin: string;
 }
 
-/** Values of flags by name, as the parser of flags returns them. */
+/** Flags of a command as Commander parses them: name of the flag in camelCase, and its value. */
 export type RawOptions = Readonly<Record<string, unknown>>;
 
 /**

@@ -16,9 +16,9 @@ export interface JobRequest {
 }
 
 /**
- * Prepares the words of a job for sending. Reads the `--config` file and adds its settings as
- * flags, and resolves relative paths against `folder`. If this version does not know a word, all
- * words are sent unchanged, and the master accepts or refuses them.
+ * Prepares the words of a job for sending. Adds the settings of the `--config` file as flags, and
+ * resolves relative paths against `folder`. If a word is not a flag that this version knows, sends
+ * all words unchanged, because the master may have a newer version that knows the flag.
  *
  * @throws PodError for a wrong value, or for a setting that no job may have.
  */

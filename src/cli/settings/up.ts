@@ -22,7 +22,7 @@ export interface UpRequest {
  * `folder`, the folder in which the user called the command. If the pod serves jobs, the flags may
  * only give the size of the pod; all other settings belong to the jobs.
  *
- * @throws PodError that names the wrong setting, as the master would.
+ * @throws PodError for a wrong setting, with the message that the master would give.
  */
 export function upRequest(flags: RawOptions, serve: boolean, folder: string): UpRequest {
   const settings = settingsOf(flags, serve ? 'serve' : 'up');

@@ -70,9 +70,9 @@ export function wordsOf(settings: Settings): string[] {
 }
 
 /**
- * Joins words to one line, which `splitWords` (cluster/image/words.ts) splits into the same words.
- * The words may contain any characters. In the line, a quote ends only at the same quote character,
- * and quoted parts without a space between them form one word.
+ * Joins words, which may contain any characters, to one line. `splitWords` (cluster/image/words.ts)
+ * splits the line into the same words. A word with a single quote becomes several quoted parts
+ * without spaces between them: `it's` becomes `'it'"'"'s'`.
  */
 export function joinWords(words: readonly string[]): string {
   return words.map(quoted).join(' ');

@@ -124,8 +124,8 @@ export function variablesOf(a: Affine): Variable[] {
 }
 
 /**
- * Returns the coefficient of a loop counter that is a term of its own, or 0 if no term is the
- * counter. Occurrences inside quotients and clamped sums do not count.
+ * Returns the coefficient of the term whose atom is the loop counter `of`, or 0 if there is no such
+ * term. Occurrences of the counter inside quotients and clamped sums do not count.
  */
 export function coefficientOf(a: Affine, of: Variable): number {
   return a.terms.find(({ atom }) => atom.key === of.key)?.coefficient ?? 0;
@@ -157,8 +157,8 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // An atom with only one possible value is the counter of a loop that runs once. That value is 0,
-  // so the term is left out.
+  // An atom with only one possible value is left out: it is the counter of a loop that runs once,
+  // and its value is 0.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );
@@ -179,8 +179,8 @@ function joinQuotients(terms: Term[]): Term[] {
       if (high.coefficient !== low.coefficient * modulus) continue;
       const rest = terms.filter((it) => it !== low && it !== high);
       const whole = quotient(of, divisor, modulus * high.atom.modulus);
-      // Two quotients stay separate if the joined quotient simplifies to a sum with a constant,
-      // because the returned list of terms has no place for a constant.
+      // The joined quotient may simplify to a sum with a constant. Then the two quotients stay
+      // separate, because the returned list of terms cannot hold a constant.
       if (whole.constant !== 0) continue;
       return joinQuotients(collected([...rest, ...times(whole, low.coefficient).terms]));
     }

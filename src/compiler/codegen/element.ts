@@ -51,9 +51,8 @@ import { scalar, simdCode, wordBytes } from './wasm.ts';
 export type Point = readonly Affine[];
 
 /**
- * Elements that SIMD lanes compute at the same time. Each node holds four elements, one for each
- * lane of a v128. A value has one node for each quadruple of lanes that `Vector.unroll` counts, or
- * a single node if all quadruples hold the same elements.
+ * Elements that SIMD lanes compute at the same time. A node is one v128 with four elements. A value
+ * has `Vector.unroll` nodes, or a single node that stands for all of them if they are equal.
  */
 export type Value = readonly Node[];
 
@@ -69,9 +68,9 @@ export interface Vector {
 }
 
 /**
- * Loops that were merged. `dropped` has the keys of the outer counters, which have no loop any
- * more. `trips` has the new trip count of each inner counter, by key: the old trip counts of the
- * merged loops, multiplied.
+ * Loops that were merged: an outer loop is dropped, and the inner loop runs the iterations of both.
+ * `dropped` has the keys of the outer counters. `trips` maps the key of each inner counter to the
+ * number of iterations of the merged loop.
  */
 export interface Merges {
   readonly dropped: ReadonlySet<string>;
@@ -79,17 +78,16 @@ export interface Merges {
 }
 
 /**
- * Most positions of a window for which the code of a reduce-window is unrolled. For a larger window
- * the code has a loop over the positions.
+ * Largest window, in positions, for which the code of a reduce-window is unrolled. For a larger
+ * window the code has a loop over the positions.
  */
 const unrolledPositions = 32;
 
 /**
  * Writes the code that computes elements of instructions. `valueOf(it, point)` writes the code for
  * one element and, recursively, for the elements of operands that this element needs, down to
- * loads. An element that does not depend on a loop is computed outside of that loop. A reduction
- * becomes loops of its own. The loops of a reduction lie inside the innermost loop that the point
- * of the reduction depends on.
+ * loads. Code that does not depend on a loop counter is placed outside of that loop. This includes
+ * the loops of a reduction.
  */
 export class Elements {
   readonly to: FunctionBuilder;
@@ -100,13 +98,11 @@ export class Elements {
   readonly #merges: Merges;
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
-  /**
-   * Computed elements that are equal in all lanes. These elements stay valid when `vector` is set.
-   */
+  /** Computed elements that are equal in all SIMD lanes. They stay valid when `vector` changes. */
   readonly #uniform = new Map<string, readonly Value[]>();
   /**
-   * Computed elements that may differ between lanes. These elements are forgotten when `vector` is
-   * set, because lanes then stand for other values of the counter.
+   * Computed elements that may differ between SIMD lanes. They are forgotten when `vector` changes,
+   * because each lane then stands for another value of the counter.
    */
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
@@ -170,8 +166,8 @@ export class Elements {
   }
 
   /**
-   * Sets the element of an instruction at a point. `valueOf` returns this element until `vector` is
-   * set.
+   * Sets the element of an instruction at a point. `valueOf` returns this element until `vector`
+   * changes.
    */
   define(it: HloInstruction, point: Point, value: Value): void {
     this.#varying.set(this.#key(it, point), [value]);
@@ -183,8 +179,8 @@ export class Elements {
   }
 
   /**
-   * Returns the byte address of an element of a dense array (without padding). The vector's counter
-   * counts as its current value plus `shift`.
+   * Returns the byte address of an element of a dense array (without padding). `shift` is added to
+   * the counter that runs along the SIMD lanes (`vector.variable`) wherever `index` contains it.
    */
   addressOf(base: Node, shape: ArrayShape, index: Affine, shift = 0): Node {
     this.notes.use(index);
@@ -219,11 +215,11 @@ export class Elements {
   }
 
   /**
-   * Returns a point of `it` that is always valid, and a mask `inside`. In lanes where an element of
-   * `it` lies exactly at the place in the dilated array (elements `step` places apart), the point
-   * is that element and `inside` is true. In other lanes `inside` is false, and the point is any
-   * element. If `inside` would be true in all lanes, `inside` is undefined. If `inside` would be
-   * false in all lanes, the whole result is undefined.
+   * Finds, for each lane, the element of `it` at a place of the dilated array, in which elements
+   * are `step` places apart. `inside` is a mask: true in the lanes in which an element lies at the
+   * place. `point` is that element; in the other lanes it is any valid element. `inside` is
+   * undefined if an element always lies at the place. The whole result is undefined if no element
+   * can lie there.
    */
   locate(
     it: HloInstruction,
@@ -291,8 +287,8 @@ export class Elements {
   }
 
   /**
-   * True if an element at this point stays valid when `vector` is set: the point depends neither on
-   * the vector's counter nor on the loop of a reduction (whose counters have `/` in their keys).
+   * True if an element at this point stays valid when `vector` changes: the point contains neither
+   * the counter that runs along the lanes nor a counter of a reduction (with `/` in its key).
    */
   #outlivesVector(point: Point): boolean {
     const along = this.#vector.variable?.key;
@@ -302,8 +298,8 @@ export class Elements {
   }
 
   /**
-   * Returns zeros as the value of an instruction. Used when the function has become too large,
-   * because the code of a function that is too large is discarded.
+   * Returns zeros in place of the value of an instruction. Used once the generated function is too
+   * large, because the code of such a function is discarded.
    */
   #nothing({ shape }: HloInstruction): Value[] {
     const count = shape.type === 'tuple' ? shape.elements.length : 1;
@@ -528,8 +524,8 @@ export class Elements {
   }
 
   /**
-   * Writes a reduction, ((init ∘ x0) ∘ x1) ∘ …, over all offsets in row-major order, as one nest of
-   * loops.
+   * Writes a reduction, ((init ∘ x0) ∘ x1) ∘ …, as one nest of loops over the reduced dimensions,
+   * in row-major order.
    */
   #fold(spec: {
     readonly key: string;
@@ -539,8 +535,8 @@ export class Elements {
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
     /**
-     * Number of elements that the reduction folds in total, over all points, if each point is
-     * computed once.
+     * Number of elements that are folded if each element of the result is computed only once. A
+     * reduction inside of other loops may compute an element of the result several times.
      */
     readonly of: number;
   }): readonly Value[] {
@@ -599,9 +595,9 @@ export class Elements {
   }
 
   /**
-   * Writes a loop over a counter in steps of four and returns the limit of that loop, a multiple of
-   * 4. An iteration computes four elements at a time, one in each SIMD lane. `body` then folds the
-   * four elements one by one, in the order that the reduction prescribes.
+   * Writes a loop over a counter in steps of four, and returns the counter value at which that loop
+   * ends, a multiple of 4. An iteration computes four elements, one in each SIMD lane. `body` folds
+   * these four elements one after another, in the order that the reduction prescribes.
    */
   #foldFours(parent: Block, along: Variable, body: (block: Block) => void): number {
     const outer = { vector: this.#vector, varying: this.#varying };
@@ -616,10 +612,7 @@ export class Elements {
     return limit;
   }
 
-  /**
-   * Writes a loop over the values of a counter from `start` on. Writes nothing if `start` is the
-   * limit.
-   */
+  /** Writes a loop over the values of a counter from `start` on, or nothing if no value is left. */
   #loopOver(parent: Block, along: Variable, start: number, body: (block: Block) => void): void {
     const limit = this.tripsOf(along);
     if (start === limit) return;
@@ -674,16 +667,16 @@ export class Elements {
   }
 
   /**
-   * Returns the value of an index expression as an i32. The vector's counter counts as its current
-   * value plus `shift`.
+   * Returns the value of an index expression as an i32. `shift` is added to the counter that runs
+   * along the SIMD lanes (`vector.variable`) wherever `index` contains it.
    */
   #index(index: Affine, shift: number): Node {
     return this.#sum(undefined, index, shift);
   }
 
   /**
-   * Returns base + index. Adds the terms of outer loops first, so that these partial sums are
-   * computed outside of the inner loops.
+   * Returns base + index. Adds the terms of outer loops first, so that their sum is computed
+   * outside of the inner loops.
    */
   #sum(base: Node | undefined, index: Affine, shift: number): Node {
     const to = this.to;
@@ -742,15 +735,15 @@ export class Elements {
 }
 
 /**
- * Applies an operation to each node of the values (a node holds one quadruple of SIMD lanes). A
- * value with a single node holds the same elements for every quadruple.
+ * Applies an operation to node 0 of all values, to node 1 of all values, and so on. A value with a
+ * single node has equal nodes, so that node is used each time.
  */
 export function each(operation: (...nodes: Node[]) => Node, ...values: readonly Value[]): Value {
   const count = values.reduce((most, value) => Math.max(most, value.length), 1);
   return repeat(count, (u) => operation(...values.map((value) => pick(value, u))));
 }
 
-/** Returns the node that holds quadruple `u` of a value's lanes. */
+/** Returns node `u` of a value (lanes 4u to 4u + 3), or its single node if all nodes are equal. */
 export function pick(value: Value, u: number): Node {
   return at(value, value.length === 1 ? 0 : u);
 }
@@ -762,9 +755,9 @@ export function arrayOf(it: HloInstruction): ArrayShape {
 }
 
 /**
- * Returns the place of an element of a window in the dilated base array (the array with gaps of
- * `baseDilation` between elements). `point` selects the window, and `offsets` the element in the
- * window. The result is an argument for `Elements.locate`.
+ * Returns the place of one element of a window in the dilated base array (with gaps between its
+ * elements). `point` selects the window, and `offsets` the element in the window. The result is an
+ * argument for `Elements.locate`.
  */
 export function windowPlaces(
   window: readonly WindowDimension[],

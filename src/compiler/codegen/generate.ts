@@ -43,9 +43,10 @@ export interface NumberedTarget extends Target {
 }
 
 /**
- * Divides a fused loop into nests. Targets with equal dimensions share a nest. A select-and-scatter
- * gets a nest of its own, except if its windows tile its operand (cover each element exactly once)
- * and it is the only select-and-scatter of the targets: then its nest computes all these targets.
+ * Divides a fused loop into nests. Targets with equal dimensions share a nest, but a
+ * select-and-scatter gets a nest of its own. Exception: if the targets use a single
+ * select-and-scatter, whose windows tile its operand (cover each element exactly once), the shared
+ * nest visits these windows.
  */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();

@@ -88,9 +88,9 @@ function shell(): WasmFunction {
 }
 
 /**
- * Returns the helper for the remainder of two f32, with the sign of a. The remainder is exact: the
- * code repeatedly subtracts from |a| the largest |b| · 2^k that is not above what is left of |a|,
- * until less than |b| is left. f64 holds all these values exactly. The remainder is NaN if a is
+ * Returns the helper for the remainder of two f32, with the sign of a. It is computed as in long
+ * division: as long as |b| or more is left of |a|, the largest |b| · 2^k that fits is subtracted.
+ * The result is exact, because f64 holds all these values exactly. The remainder is NaN if a is
  * infinite, b is 0, or a or b is NaN.
  */
 function f32Remainder(): WasmFunction {
@@ -104,8 +104,8 @@ function f32Remainder(): WasmFunction {
     ...[...i64ExponentMask, scalar.i64And],
   ];
   const step = [
-    // `from` is what is left of |a|, and `by` is |b|. `part` becomes |b| with the exponent of
-    // `from`, and is halved if it is then above `from`.
+    // `from` is what is left of |a|, and `by` is |b|. `part` is the largest |b| · 2^k that fits
+    // into `from`: |b| with the exponent of `from`, halved if that is too large.
     ...[...by.get, scalar.i64ReinterpretF64],
     ...[...exponent(from.get), ...exponent(by.get), scalar.i64Sub, scalar.i64Add],
     ...[scalar.f64ReinterpretI64, ...part.set],

@@ -286,10 +286,10 @@ export class Lanes {
   }
 
   /**
-   * Returns the maximum or minimum of two f32. `f32x4Max` is always right, but engines need seven
-   * machine instructions for it because of NaN and signed zeros. If one operand is a constant that
-   * is not NaN, the single comparison of `f32x4PMax` is enough: where the other operand is NaN, the
-   * result is that NaN. A constant zero needs care, because −0 and +0 compare as equal.
+   * Returns the maximum or minimum of two f32. `f32x4Max` is always right, but takes seven machine
+   * instructions because of NaN and signed zeros. `f32x4PMax` takes one. If one operand is a
+   * constant other than NaN, `f32x4PMax` is right too: where the other operand is NaN, the result
+   * is that NaN. A constant zero needs care, because −0 and +0 compare as equal.
    */
   #extreme(which: 'max' | 'min', a: Node, b: Node): Node {
     const [bound, x] = splatConstant(a) === undefined ? [b, a] : [a, b];

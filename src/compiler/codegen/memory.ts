@@ -11,9 +11,9 @@ import { memoryArgument, simdCode } from './wasm.ts';
  */
 
 /**
- * Writes loads and stores. If a load gets a block `again`, the load runs each time that this block
- * runs, because stores may have changed the memory. Any other load runs once for each address, and
- * all uses share its result.
+ * Writes loads and stores. A load runs once for each address, and all uses share its result. A load
+ * with a block `again` runs each time that the block runs, because stores may have changed the
+ * memory.
  */
 export class Memory {
   readonly #to: FunctionBuilder;
@@ -117,8 +117,9 @@ export class Memory {
   }
 
   /**
-   * Turns the bits of a bf16, or the byte of a pred (0 or 1), into the form that a SIMD lane holds:
-   * the f32 of the same value, or a mask. Each lane of `words` has those bits as an integer.
+   * Converts four elements to the form in which SIMD lanes hold them: a bf16 becomes the f32 of the
+   * same value, a pred (0 or 1) becomes a mask. Each lane of `words` has the bits of one element as
+   * an integer.
    */
   #widened(type: ElementType, words: Node): Node {
     return type === 'bf16'

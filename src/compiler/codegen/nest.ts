@@ -37,18 +37,19 @@ export interface Context {
   readonly ids: Map<HloInstruction, number>;
 }
 
-/** Most boxes that the iteration space of a nest may be cut into. Each box has loops of its own. */
+/** Largest number of boxes into which a nest is cut. Each box has loops of its own. */
 const mostBoxes = 27;
 /**
- * Most values that the code of all boxes of a nest may compute together. A large loop body
- * therefore allows fewer boxes.
+ * Limit for the code of all boxes of a nest together, in computed values. A nest with a large loop
+ * body is therefore cut into fewer boxes.
  */
 const mostInBoxes = 3_000;
 
 /**
  * Writes loops that compute targets (outputs) of equal dimensions:
  *
- * 1. splits dimensions into factors where a reshape needs quotients of a counter;
+ * 1. splits a loop counter i into two counters, i = 8·a + b, where a reshape makes the code compute
+ *    ⌊i / 8⌋ and i mod 8, so that no division is left;
  * 2. cuts the iteration space into boxes, so that padding checks have a fixed result in each box;
  * 3. merges loops in each box where one loop can visit the same addresses;
  * 4. writes the innermost loop so that it computes four elements at a time in SIMD lanes.
@@ -73,25 +74,23 @@ export function writeDraft(context: Context, targets: readonly Target[], notes: 
 }
 
 /**
- * Returns the index of a target's element at a point, as an expression. A load of the element at
- * the same index has an equal expression.
+ * Returns the index of a target's element at a point, as an expression. Its key equals the key of
+ * any load at the same index.
  */
 export function indexOf(it: HloInstruction, point: Point): Affine {
   return linear(point, stridesOf(arrayOf(it).dims));
 }
 
 /**
- * Returns the point (an index expression for each dimension) of a nest in which every dimension is
- * one loop over the whole dimension.
+ * Returns the point whose index in each dimension is the counter of one loop over that dimension.
  */
 export function wholePoint(dims: readonly number[]): Point {
   return dimensionsOf(boxOf(dims.map((size) => [size]))).point;
 }
 
 /**
- * A part of the iteration space of a nest. Each dimension is a product of factors, and each factor
- * has a loop counter. A box has a list for each dimension: the ranges of the counters, outermost
- * first.
+ * A part of the iteration space of a nest. Each dimension of the space is split into one or more
+ * loop counters. `box[d]` has the ranges of the counters of dimension d, outermost first.
  */
 export type Box = readonly (readonly Range[])[];
 /** Values of a counter from `low` to `high` − 1. The counter's whole range is 0 to `size` − 1. */
@@ -107,8 +106,8 @@ export function boxOf(factors: readonly (readonly number[])[]): Box {
 }
 
 /**
- * Returns the counters of a box, outermost first, and the point in the array as a function of these
- * counters. Each counter starts at 0, so the point adds the lower end of the counter's range.
+ * Returns the counters of a box, outermost first, and the point that they select. Each counter
+ * counts from 0, and its range in the box starts at `low`, so the point depends on counter + `low`.
  */
 export function dimensionsOf(box: Box): {
   readonly counters: Variable[];
@@ -205,8 +204,8 @@ export interface InnermostLoopOptions {
 }
 
 /**
- * Writes nested loops over counters. The innermost loop is written as one or more segments, and
- * `body` writes the content of each segment.
+ * Writes nested loops over counters. The innermost loop may be split into segments that compute a
+ * different number of values per iteration. `body` writes the content of each segment.
  */
 export function runNest(
   elements: Elements,
@@ -226,8 +225,8 @@ export function runNest(
 
 /**
  * Writes the innermost loop as successive segments. The first segment computes as many values of
- * the counter per iteration as `unrollBy` allows. Each later segment computes fewer values per
- * iteration and covers values that are left over.
+ * the counter per iteration as `unrollBy` allows. Later segments compute fewer, for the values that
+ * are left over.
  */
 function runAlong(
   elements: Elements,
@@ -274,8 +273,9 @@ export function storesAt(
 }
 
 /**
- * Splits dimensions into factors, each with a counter of its own, where index expressions contain
- * quotients of a dimension's counter. The quotients then become plain counters.
+ * Splits the loop over a dimension if the code divides the loop counter. For example, the code
+ * computes ⌊i / 8⌋ and i mod 8 of a counter i with 24 values. Then two loops of 3 and 8 iterations
+ * replace the loop, and their counters replace the quotient and the remainder.
  */
 function splitFactors(whole: readonly (readonly number[])[], notes: Notes): number[][] {
   const cuts = new Map<string, Set<number>>();
@@ -299,9 +299,9 @@ function collectCuts(atom: Atom, cuts: Map<string, Set<number>>): void {
 }
 
 /**
- * Returns factors of `size`, outermost first, with the product `size`. The strides of the factors
- * are 1 and the cuts. A cut is left out if it is not a multiple of the cut before it, or if it does
- * not divide `size`.
+ * Splits `size` into factors, outermost first: size 24 with the cut 8 gives [3, 8]. The factors
+ * after a split have the cut as their product. A cut that does not divide `size`, or is not a
+ * multiple of the cut before it, is left out.
  */
 function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   const factors: number[] = [];
@@ -315,15 +315,15 @@ function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
 }
 
 /**
- * Cuts the iteration space into boxes. In a box, a guard (a range check of a position) that depends
- * on a single counter is either always true or always false, so the code needs no check.
+ * Cuts the iteration space into boxes. In each box, a guard (a range check of a position) that
+ * depends on a single counter has a fixed result, so the code needs no check.
  */
 function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: number): Box[] {
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // If there are too many boxes, the outermost counters lose their cuts first: a check that depends
-  // only on an outer counter runs outside of the inner loops, so it costs least.
+  // If there are more than `limit` boxes, all cuts of a loop counter are dropped, outermost counter
+  // first. A loop without cuts checks the bounds at run time, and an outer loop runs least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }
@@ -346,8 +346,8 @@ function rangesOf(size: number, cuts: readonly number[]): Range[] {
 }
 
 /**
- * Returns the values of a counter at which a guard (a range check of a position) becomes true or
- * false.
+ * Returns the values of a counter at which the result of a guard (a range check of a position)
+ * changes.
  */
 function cutsOf(key: string, size: number, notes: Notes): number[] {
   const cuts = new Set<number>();
@@ -355,7 +355,7 @@ function cutsOf(key: string, size: number, notes: Notes): number[] {
     const [only, ...others] = place.terms;
     if (only === undefined || others.length > 0 || only.atom.key !== key) continue;
     for (const bound of [0, last + 1]) {
-      // coefficient · counter + constant passes `bound` when the counter passes `crossing`.
+      // At `crossing`, coefficient · counter + constant equals `bound`.
       const crossing = (bound - place.constant) / only.coefficient;
       cuts.add(only.coefficient > 0 ? Math.ceil(crossing) : Math.floor(crossing) + 1);
       if (only.coefficient < 0) cuts.add(Math.ceil(crossing));
@@ -365,9 +365,8 @@ function cutsOf(key: string, size: number, notes: Notes): number[] {
 }
 
 /**
- * Finds neighbouring loops of a nest that can run as one loop. Two neighbouring counters merge if,
- * in every index expression, the coefficient of the outer counter equals the coefficient of the
- * inner counter times the trip count of the inner loop.
+ * Finds neighbouring loops of a nest that can run as one loop. Counters i (outer) and j (inner,
+ * with n iterations) merge if every index expression contains them as c · (n·i + j), for some c.
  */
 export function mergesOf(notes: Notes): Merges {
   const dropped = new Set<string>();

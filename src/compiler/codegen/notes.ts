@@ -15,7 +15,7 @@ export interface Load {
   readonly index: Affine;
 }
 
-/** Most values that a generated function may compute. `supports` refuses a larger function. */
+/** Size limit of a generated function, in computed values. `supports` refuses a larger function. */
 export const largestFunction = 12_000;
 
 /**
@@ -39,10 +39,7 @@ export class Notes {
   readonly loads: Load[] = [];
   /** Elements of a select-and-scatter that the code needs but that no earlier code has computed. */
   readonly scattered: { readonly it: HloInstruction; readonly point: readonly Affine[] }[] = [];
-  /**
-   * Nests of loops. For each nest: the counters of loops that lie directly inside one another,
-   * outermost first.
-   */
+  /** One entry for each nest of loops: the counters of the nest, outermost first. */
   readonly nests: (readonly Variable[])[] = [];
   isTooLarge: boolean = false;
   isWasteful: boolean = false;
@@ -81,8 +78,9 @@ export class Notes {
   }
 
   /**
-   * Records a reduction that folds `work` elements in total, where folding each element once takes
-   * `elements`. The reduction is wasteful if `work` is above a limit and above twice `elements`.
+   * Records a reduction that folds `work` elements in total, and would fold `elements` if nothing
+   * were computed twice. The reduction is wasteful if `work` is large and more than twice
+   * `elements`.
    */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;

@@ -28,8 +28,8 @@ import { Notes } from './notes.ts';
 import type { Block, Node } from './ssa.ts';
 
 /**
- * Most positions in a window of a select-and-scatter. The number is limited because code is written
- * for each position.
+ * Largest window of a select-and-scatter, in positions. Code is written for each position, so the
+ * number is limited.
  */
 export const mostScatterPositions = 128;
 
@@ -48,8 +48,8 @@ export function tilesExactly(it: SelectAndScatter): boolean {
 
 /**
  * Writes a loop over the windows of a select-and-scatter whose windows tile its operand (cover each
- * element exactly once). An iteration computes all elements of one window: those of the
- * select-and-scatter and those of all targets. Targets must have the dimensions of the
+ * element exactly once). An iteration computes one window: its elements of the select-and-scatter,
+ * and the elements of all targets at the same points. Targets must have the dimensions of the
  * select-and-scatter and use it element by element.
  */
 export function writeTiles(
@@ -81,8 +81,8 @@ export function writeTiles(
 
 /**
  * Writes a select-and-scatter with any windows. First fills the target with the initial value. Then
- * visits the windows: each window selects one element of the operand, and the source element of the
- * window is combined into the target at the place of the selected element.
+ * visits the windows: each window selects one element of the operand, and the element of the source
+ * that belongs to the window is combined into the target at that place.
  */
 export function writeScatter(
   context: Context,
@@ -112,8 +112,8 @@ export function writeScatter(
 }
 
 /**
- * One element of a window: its point in the operand, and the mask of lanes in which `select`
- * chooses this element.
+ * One element of a window: its point in the operand, and the lanes (as a mask) in which `select`
+ * chooses this element of the window.
  */
 interface WindowElement {
   readonly point: Point;
@@ -165,9 +165,9 @@ function runWindows(
 }
 
 /**
- * Returns the elements of a window, each with the mask of lanes in which the element is selected.
- * The code walks the window in row-major order and calls `select` with the element selected so far
- * and the next element. Where `select` returns false, the next element is selected instead.
+ * Returns the elements of a window, each with the lanes (as a mask) in which it is selected. The
+ * code walks the window in row-major order. It calls `select` with the element selected so far and
+ * the next element, which becomes the selected element where `select` returns false.
  */
 function selectedOf(elements: Elements, it: SelectAndScatter, point: Point): WindowElement[] {
   const { lanes } = elements;
@@ -210,8 +210,8 @@ function scatteredTo(elements: Elements, it: SelectAndScatter, to: Value, from: 
 }
 
 /**
- * Loads the elements that a target holds at a point. The load runs each time that `block` runs,
- * because earlier iterations store to the target.
+ * Loads the elements at a point from the memory of a target. The load is repeated in each run of
+ * `block`, because earlier iterations store to the target.
  */
 function currentOf(
   elements: Elements,

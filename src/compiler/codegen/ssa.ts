@@ -49,7 +49,7 @@ export interface Block {
   readonly trips: number;
   readonly items: Item[];
   /**
-   * Index of the loop with this block as its body, in the `items` of the parent block. Set when the
+   * Index, in the `items` of the parent block, of the loop whose body is this block. Set when the
    * loop is complete.
    */
   index: number;
@@ -131,8 +131,8 @@ export class FunctionBuilder {
   }
 
   /**
-   * Returns a read of a cell (a local that changes) in `block`. The read is repeated at each use
-   * and returns the value that the cell has at that time.
+   * Returns a read of a cell (a local that changes) in `block`. Each use of the result reads the
+   * cell anew, with the value that the cell has at that time.
    */
   read(cell: Cell, block: Block): Node {
     return this.#append(cell.type, localGet(cell.local), [], block, true);
@@ -148,7 +148,7 @@ export class FunctionBuilder {
   }
 
   /**
-   * Adds stores. If `when` is given, the stores run only where `when` is not 0. All values are
+   * Adds stores. If `when` is given, the stores run only if `when` is not 0. All values are
    * computed before the first store.
    */
   store(block: Block, stores: readonly Store[], when?: Node): void {
@@ -216,27 +216,30 @@ export class FunctionBuilder {
 }
 
 /**
- * Returns the innermost of the blocks in which `nodes` are computed, or `root` if there are no
- * nodes. These blocks must all be nested in one another.
+ * Returns the innermost block among those that compute `nodes`, or `root` if there are no nodes. Of
+ * any two of these blocks, one must contain the other.
  */
 function deepest(nodes: readonly Node[], root: Block): Block {
   return nodes.reduce((best, { block }) => (block.depth > best.depth ? block : best), root);
 }
 
 interface Uses {
-  /** Values that an effect needs, directly or through other values. Users come before operands. */
+  /**
+   * Values that stores and assignments need, directly or through other values. Users come before
+   * operands.
+   */
   readonly nodes: readonly Node[];
   readonly uses: ReadonlyMap<Node, Use>;
 }
 interface Use {
   count: number;
   /**
-   * True if an inner loop uses the value, or if the value is one of several values of a group of
-   * stores. The values of such a group are all computed before its first store. The value then
-   * needs a local.
+   * True if the value needs a local even if it is used only once. There are two reasons: an inner
+   * loop uses the value; or the value belongs to a group of stores, and all values of the group are
+   * computed before the first store.
    */
   far: boolean;
-  /** Index, in the block that computes the value, of the last item that needs the value. */
+  /** In the block that computes the value: index of the last item that needs the value. */
   last: number;
 }
 
@@ -252,7 +255,7 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // −1 is preliminary: `lifetimes` sets the operands' `last` when the position of this node is
+      // The index −1 is preliminary: `lifetimes` corrects it when the position of this node is
       // known.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
@@ -300,8 +303,8 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
 }
 
 /**
- * Returns, for each block and each index of an item in the block, the values whose locals are free
- * after that item.
+ * Returns when locals become free. For a block and the index of one of its items, the result has
+ * the values whose locals are free after this item, because no later item needs them.
  */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();

@@ -11,11 +11,15 @@ import { mostScatterPositions, tilesExactly } from './scatter.ts';
 import { FunctionBuilder } from './ssa.ts';
 
 /**
- * Returns true if a computation can be a fused loop, otherwise the reason in a few words. Reasons
- * are: an opcode that another unit executes; a constant with several different values (such a
- * constant has to be a parameter); a reduction that would be computed again for each element of the
- * result; a select-and-scatter inside an expression, unless its windows tile its operand (cover
- * each element exactly once); a function that would be too large.
+ * Returns true if a computation can be a fused loop, otherwise the reason in a few words. Refused
+ * are:
+ *
+ * - an opcode that another unit executes;
+ * - a constant array with different elements, which must be a parameter instead;
+ * - a reduction that would be computed again for each element of the result;
+ * - a select-and-scatter inside an expression, unless its windows tile its operand (cover each
+ *   element exactly once);
+ * - a function that would be too large.
  */
 export function supports(body: HloComputation): true | string {
   for (const it of postOrder(body.root)) {
@@ -31,10 +35,9 @@ export function supports(body: HloComputation): true | string {
 
 /**
  * Returns the indices of the parameters whose memory a target (output) may overwrite. Such a
- * parameter has the type and the number of elements of the target. Each element of the parameter is
- * read only to compute elements at the same place, either of this target or of other targets in the
- * same nest. The function therefore reads each element before the memory of the element is
- * overwritten. Only one target may take the memory of a parameter.
+ * parameter has the type and size of the target. Only the nest that computes the target reads the
+ * parameter, and it reads each element only to compute elements at the same place. So each element
+ * is read before it is overwritten. Only one target may take the memory of a parameter.
  */
 export function inPlace(body: HloComputation, target: number): readonly number[] {
   const plans = planOf(body);
@@ -130,8 +133,8 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
 }
 
 /**
- * True if the element of the select-and-scatter `it` at `point` is known: the nest visits the
- * windows of `it`, and `point` is the element that the nest computes at the time.
+ * True if the nest computes the element of the select-and-scatter `it` at `point` before it needs
+ * the element: the nest visits the windows of `it`, and `point` is the current point of the nest.
  */
 function isTileAt(
   plan: NestPlan,

@@ -62,10 +62,10 @@ function refuseInBodies(it: HloInstruction): void {
 }
 
 /**
- * Groups members (operands of all-reduces) into levels. The level of a member is the largest number
- * of other all-reduces on a path to its all-reduce, so members of level 0 depend on no other
- * all-reduce. Within a level, members are sorted by the number of instructions on the longest path
- * to the member, because the backward pass computes a gradient later if that path is longer.
+ * Groups members (operands of all-reduces) into levels. The level of a member is the length of the
+ * longest chain of other all-reduces that must finish before its own all-reduce can start. Within a
+ * level, members are sorted by the length of the longest path that computes them, because the
+ * backward pass computes a gradient with a longer path later.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();
@@ -117,8 +117,8 @@ function bytesOf(members: readonly Member[]): number {
 }
 
 /**
- * Returns the module with one all-reduce for each bucket. A bucket must come after all buckets
- * whose sums its members depend on.
+ * Returns the module with one all-reduce for each bucket. The order of `buckets` must be such that
+ * a bucket depends only on the sums of earlier buckets.
  */
 function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
   const made = new Map<HloInstruction, HloInstruction>();
@@ -139,7 +139,7 @@ function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
 
   /**
    * Returns the replacement of an instruction. If the instruction depends on an all-reduce of the
-   * old module, the bucket with that all-reduce must have been made before.
+   * old module, the new all-reduce must already exist.
    */
   function rewrite(it: HloInstruction): HloInstruction {
     for (const each of postOrder(it)) if (!made.has(each)) made.set(each, replaced(each));

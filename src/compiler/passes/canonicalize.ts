@@ -114,10 +114,10 @@ function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
 }
 
 /**
- * Makes the output feature the last dimension of a convolution, and adds a transpose that restores
- * the old order. Does nothing if the output feature is the first or the last dimension. Rows are
- * the first dimensions of a matmul's result and columns the last, so the output feature, which is
- * either all rows or all columns, cannot lie between other dimensions.
+ * Makes the output feature the last dimension of a convolution's result, unless it is the first or
+ * the last already, and adds a transpose that restores the old order. A matmul computes the result
+ * as rows × columns. The output feature is either the rows or the columns, so it must be at an
+ * edge.
  */
 function featureAtTheEdge(it: Convolution): HloInstruction {
   const of = it.dimensions;

@@ -4,9 +4,9 @@ import { mapInstructions, postOrder, withOperands } from '../../hlo/traverse.ts'
 import { assert, at } from '../../numerics/assert.ts';
 
 /**
- * Eliminates dead code. Every instruction of a module is one that the root depends on, so the only
- * dead code is the elements of an all-reduce that no instruction reads. Infeed data that no
- * instruction reads stays, because the host sends it in any case.
+ * Eliminates dead code. A module contains only instructions that the root depends on. So only one
+ * thing can be dead: an element of an all-reduce's result that no instruction reads. Infeed data
+ * that no instruction reads stays, because the host sends it in any case.
  */
 export function dce(module: HloModule): HloModule {
   const read = elementsRead(module);

@@ -244,9 +244,9 @@ function isCheap(it: HloInstruction): boolean {
 }
 
 /**
- * True if the outputs of the group need an element of `it` only to compute their own elements at
- * the same index. This holds if every path from `it` to an output consists of element-wise
- * instructions with the dimensions of the outputs.
+ * True if an element of `it` serves only to compute the elements of the group's outputs at the same
+ * index: all instructions from `it` to the outputs are element-wise and have the dimensions of the
+ * outputs.
  */
 function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode)) return false;
@@ -287,8 +287,8 @@ function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * True if an instruction of the group depends on one of `starts`, directly or through other loops,
- * or is one of `starts`.
+ * True if the group contains one of `starts`, or an instruction that depends on one of them,
+ * directly or through other loops.
  */
 function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): boolean {
   const seen = new Set<HloInstruction>();
@@ -307,10 +307,7 @@ function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): b
 
 interface Body {
   readonly body: HloComputation;
-  /**
-   * Instructions outside of the loop whose values the parameters of `body` take, by parameter
-   * number.
-   */
+  /** Parameter i of `body` takes the value of `operands[i]`, an instruction outside of the loop. */
   readonly operands: readonly HloInstruction[];
 }
 

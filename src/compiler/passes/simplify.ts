@@ -34,8 +34,8 @@ import { type ArrayShape, elementCount, isArray, sameShape } from '../../numeric
 
 /**
  * Simplifies instructions by algebra and folds constants. A rule applies only if every bit of the
- * result stays the same, including −0, NaN and rounding. Therefore x + 0 stays if x is a float,
- * because −0 + 0 is +0. Arithmetic such as x · 1 stays in bf16, because bf16 arithmetic flushes
+ * result stays the same, including −0, NaN and rounding. Therefore x + 0 is kept if x is a float,
+ * because −0 + 0 is +0. Also x · 1 is kept if x is a bf16, because bf16 arithmetic flushes
  * subnormals.
  */
 export function simplify(module: HloModule): HloModule {
@@ -117,7 +117,7 @@ function simpler(it: HloInstruction): HloInstruction | undefined {
   }
 }
 
-/** Constant folding limit: most elements that the result and each operand may have. */
+/** Limit of constant folding: largest number of elements of the result and of each operand. */
 const foldedElementsMax = 64;
 
 const folded: ReadonlySet<Opcode> = new Set<Opcode>([
@@ -162,8 +162,8 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
 ]);
 
 /**
- * Replaces an element-wise operation whose operands all hold one value everywhere. The replacement
- * is the operation on scalars, with its result broadcast.
+ * Replaces an element-wise operation if every operand is the broadcast of a scalar. The replacement
+ * is the broadcast of the operation on the scalars.
  */
 function hoistBroadcast(it: HloInstruction): HloInstruction | undefined {
   if (!elementwise.has(it.opcode) || !isArray(it.shape) || it.shape.dims.length === 0) return;
@@ -180,7 +180,7 @@ function spreadValue(it: HloInstruction): HloInstruction | undefined {
   return scalar ? at(it.operands, 0) : undefined;
 }
 
-/** Turns a constant array that holds one value everywhere into the broadcast of a scalar. */
+/** Turns a constant array whose elements are all equal into the broadcast of a scalar. */
 function splat(it: Constant): HloInstruction | undefined {
   const { data, shape } = it.value;
   if (shape.dims.length === 0 || data.length === 0) return undefined;
@@ -315,8 +315,8 @@ function idempotent(it: Binary): HloInstruction | undefined {
 }
 
 /**
- * Returns x for an operation x ∘ n (or n ∘ x) whose operand n is a constant that never changes the
- * other operand x, such as x · 1.
+ * Returns x if an operation is x ∘ n or n ∘ x with a constant n that leaves every x unchanged, such
+ * as x · 1. Otherwise returns undefined.
  */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
@@ -331,8 +331,8 @@ function withNeutral(it: Binary): HloInstruction | undefined {
 const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
 
 /**
- * Returns the right operand that leaves every left operand unchanged to the bit, or undefined if
- * the opcode has no such operand.
+ * Returns the constant n for which x ∘ n is x to the bit, for every x. Returns undefined if the
+ * opcode has no such constant.
  */
 function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   const float = type === 'f32';

@@ -236,7 +236,10 @@ class Store implements Checkpoints {
     this.#lock ??= this.#lockDirectory(this.#directory);
     const [newest] = await this.list();
     if (newest !== this.#namesBefore[0]) {
-      throw new PodError('in-use', `${this.#directory}: another run saved ${newest} meanwhile`);
+      throw new PodError(
+        'in-use',
+        `${this.#directory}: another run has saved ${newest} during this run`,
+      );
     }
     await this.#ready(async () => {
       await this.#clearUp(await this.#files.readDirectory(this.#directory));

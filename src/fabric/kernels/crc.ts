@@ -26,7 +26,7 @@ const repeatedBytes = 2 * laneBytes;
 export const crcScratchBytes: number = tailBytes + ringBytes + repeatedBytes + tailBytes;
 
 /**
- * Number of bytes to write before updating their CRC, so that the bytes are still in the
+ * After this many bytes have been written, their CRC is updated, while the bytes are still in the
  * processor's nearest caches.
  */
 export const cachedBytes = 65536;
@@ -49,19 +49,19 @@ interface Kernel {
  * CRC-32 (IEEE 802.3, as in zlib) of frames in the emulator's memory. It is about six times as fast
  * as the zlib in Node, which is built without carry-less multiplication.
  *
- * The method folds a message: it replaces the beginning of the message by exclusive ors into later
- * bytes, such that the CRC stays the same. Modulo the CRC's polynomial, x^(8·5869) = x^(8·5835) +
+ * The method folds a message: it removes bytes from the beginning and xors them into later bytes,
+ * such that the CRC stays the same. Modulo the CRC's polynomial, x^(8·5869) = x^(8·5835) +
  * x^(8·5821) + 1. So a lane (16 bytes) can be removed if the lane is xored into the message 34, 48
- * and 5869 bytes further on. Repeating this folds a message into its last 5888 bytes. The values to
- * be xored 34 and 48 bytes further on are needed so soon that they never leave the registers.
+ * and 5869 bytes further on. Lane by lane, this folds a message into its last 5888 bytes. The
+ * newest three lanes, from which the values for 34 and 48 bytes further on come, stay in registers.
  *
  * In the same way x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1 folds the 5888 bytes into the
  * last 304 bytes. zlib computes the CRC of these 304 bytes.
  *
- * The first polynomial was found by a search over all multiples of the CRC's polynomial that have
- * four terms, whose exponents are multiples of 8 (whole bytes), and in which two terms are only a
- * few lanes from the first term. The polynomial above has the least degree of all polynomials
- * found. [The idea of sparse multiples is that of "Chorba: A novel CRC32 implementation", 2024.]
+ * The first polynomial was found by a search. It has the least degree of all multiples of the CRC's
+ * polynomial with four terms, exponents that are multiples of 8 (whole bytes), and two terms that
+ * are only a few lanes from the highest term. [The idea of sparse multiples is that of "Chorba: A
+ * novel CRC32 implementation", 2024.]
  */
 export class FrameCrc implements RunningCrc {
   readonly #kernel: Kernel;
@@ -73,8 +73,8 @@ export class FrameCrc implements RunningCrc {
   /** Length, in bytes, of the range whose CRC is being computed. */
   #bytes = 0;
   /**
-   * Number of bytes of the range to be folded into the ring: all but the last 5888 to 5903 bytes. 0
-   * for a range that is not folded.
+   * Number of bytes at the start of the range that are folded into the ring: all but the last 5888
+   * to 5903 bytes of the range, or 0 if the range is too short to be folded.
    */
   #moving = 0;
   /** Number of bytes of the range that have been folded. */
@@ -145,7 +145,7 @@ export class FrameCrc implements RunningCrc {
 }
 
 /**
- * Start value that makes zlib's CRC register begin at 0. zlib complements both the start value and
- * the result, so the start value is 32 one bits.
+ * Start value for zlib with which zlib's CRC register begins at 0: 32 one bits, because zlib
+ * complements the start value.
  */
 const zlibZero = 0xffffffff;

@@ -14,11 +14,9 @@ import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 const tileDepth = tpuV2.mxuSide;
 
 /**
- * Returns Σ_k lhs[k] · rhs[k] in the order of sums that all implementations keep
- * (docs/ARCHITECTURE.md, "Order of sums"): k ascends in tiles of 128, a tile of products p is ((0 +
- * p0) + p1) + …, and the tiles are summed in order. Sums are f32. Entry k of `lhsAt` and `rhsAt` is
- * the offset of an element from `bases`. A negative entry of `lhsAt` stands for padding, which
- * counts as +0.
+ * Returns Σ_k lhs[bases.lhs + lhsAt[k]] · rhs[bases.rhs + rhsAt[k]] in f32, in the order of
+ * docs/ARCHITECTURE.md, "Order of sums": k ascends and is cut into tiles of 128. A negative
+ * `lhsAt[k]` stands for padding, which counts as +0.
  */
 function sumOfProducts(
   lhs: Float64Array,
@@ -129,8 +127,9 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
   return literalFrom(it.shape, (i) => values[i]!);
 
   /**
-   * Returns the offsets in the input of all elements of one window, in the order of k. The window
-   * is the one from which element `index` of the result is computed. Padding has the offset −1.
+   * Lists the input elements from which element `index` of the result is computed, in the order in
+   * which their products are added. An entry is the offset of the element in the input, or −1 for
+   * padding.
    */
   function inputDepth(index: readonly number[]): number[] {
     const depth: number[] = [];

@@ -90,9 +90,8 @@ export function forEachIndex(
 }
 
 /**
- * Returns the row-major offsets of the elements whose index is 0 in every dimension that is not in
- * `chosen`. The offsets are in row-major order of the chosen dimensions, with the first chosen
- * dimension outermost.
+ * Returns one row-major offset for each combination of indices in the chosen dimensions; the index
+ * in every other dimension is 0. The first chosen dimension varies slowest.
  */
 export function offsetsAlong(dims: readonly number[], chosen: readonly number[]): number[] {
   const strides = stridesOf(dims);

@@ -124,8 +124,8 @@ function changedBy(key: SettingKey, value: unknown): (keyof RunKey)[] {
 }
 
 /**
- * Returns the flags without those of the setting's group. Settings of one group exclude each other,
- * so the setting would contradict these flags.
+ * Returns the flags without those of the group to which the setting `key` belongs. Settings of one
+ * group exclude each other, so a value for `key` would contradict these flags.
  */
 function without(flags: Readonly<Record<string, unknown>>, key: SettingKey) {
   const { group } = schema[key];

@@ -98,7 +98,7 @@ export function yamlOf(values: ReadonlyMap<SettingKey, unknown>): string {
 
 /**
  * Returns the PodError that `work` throws. Fails if `work` throws none, or if the message has more
- * than one line or 600 characters.
+ * than one line or more than 600 characters.
  */
 export function refusal(work: () => unknown): PodError {
   try {

@@ -37,7 +37,7 @@ afterEach(() => {
 
 interface Answer {
   readonly status: number;
-  // biome-ignore lint/suspicious/noExplicitAny: each test looks at what it expects.
+  // biome-ignore lint/suspicious/noExplicitAny: each test reads the fields that it expects.
   readonly value: any;
 }
 
@@ -329,7 +329,10 @@ describe('the log of a job', () => {
     }
   });
 
-  /** Waits until a request waits for changes of a job (is a watcher), then does `work`. */
+  /**
+   * Waits until the next watcher (a request for changes of a job) has begun to wait for a change.
+   * Then does `work`.
+   */
   async function heard(work: () => void): Promise<void> {
     const { begun } = watchOnce();
     await begun;

@@ -84,7 +84,7 @@ test('a change of any character of the header or of the request is refused', () 
       }
     }
   }
-  // A character that moves from the path to the method changes the signature too.
+  // The same characters, divided differently between method and path, need another signature.
   const moved = { method: 'POST/', path: 'jobs?a=1', body: request.body };
   expect(() => admit(moved, header)).toThrow(refused(/^wrong token$/));
   admit(request, header);
@@ -135,9 +135,9 @@ test('no proof is valid twice, however the clock moves and however many nonces a
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // The request is stale: the client's clock differs from the master's, or the master's
-          // clock was set back to a time whose nonces the master has forgotten. Signed with the
-          // challenge from the refusal, the request is admitted.
+          // The request is stale: its time is too far from the master's time, or so early that the
+          // master may have forgotten the nonce of an equal request. The refusal has a challenge. A
+          // request that is signed with this challenge is admitted.
           if (!(error instanceof Stale)) throw error;
           const again = sign(token, request, noTime, error.challenge);
           admit(request, again);
@@ -181,8 +181,8 @@ test('a clock that is set by an hour costs each client one challenge and locks n
     admit(request, before);
     clock.ms += hours * 3_600_000;
     clock.elapsedMs += 1000;
-    // A signature that was used stays invalid, both now and when the clock shows the same time
-    // again.
+    // A used signature stays invalid after the clock was set. Below, it stays invalid also when the
+    // clock shows the time of the signature again.
     expect(() => admit(request, before)).toThrow(refused(/./));
     const staleClient = challengeOf(() => admit(request, sign(token, request, bootMs)));
     admit(request, sign(token, request, noTime, staleClient));
@@ -210,7 +210,7 @@ test('a challenge is valid once, for half a minute, with the right token, at one
   admit(request, sign(token, request, noTime, late));
   clock.elapsedMs += 1;
   expect(() => admit(request, sign(token, request, noTime, later))).toThrow(Stale);
-  // A request with a time can have any text as its nonce, also a challenge of the master.
+  // A request with a time may have any nonce, even a challenge of the master.
   admit(request, sign(token, request, clock.ms, challenge()));
   const elsewhere = challenge();
   expect(() => open().admit(request, sign(token, request, noTime, elsewhere))).toThrow(Stale);

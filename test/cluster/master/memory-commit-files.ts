@@ -9,7 +9,7 @@ import {
 
 /**
  * Commit logs in memory, in place of files. They record what would survive a loss of power. They
- * can stop the process at any operation, which then throws Stopped.
+ * can simulate that the process stops at any operation: the operation then throws Stopped.
  */
 export class MemoryCommitFiles implements CommitFiles {
   readonly root: MemoryDirectory;

@@ -17,8 +17,8 @@ export interface Stop {
 }
 
 /**
- * Files of jobs, in memory. They record what would survive a loss of power. They can stop the
- * process at any operation, which then throws Stopped.
+ * Files of jobs, in memory. They record what would survive a loss of power. They can simulate that
+ * the process stops at any operation: the operation then throws Stopped.
  */
 export class MemoryJobFiles implements JobFiles {
   readonly root: MemoryDirectory;

@@ -175,8 +175,7 @@ test('in any sequence of events no job is lost, run out of order, or run again a
   );
 });
 
-// ------------------------------------------------------------------- stopped before every
-// operation
+// -------------------------------------------------------------- stopped before every operation
 
 /**
  * States of jobs and number of log lines that the server has reported before its process was
@@ -245,7 +244,10 @@ const survivals: [string, Survival][] = [
   ],
 ];
 
-/** States of a job in the order in which they follow each other. No job may go back. */
+/**
+ * States of a job in the order in which they follow each other. No job may return to an earlier
+ * state.
+ */
 const progress = ['queued', 'running', 'cancelling', 'ended'];
 const progressOf = (state: string): number =>
   progress.includes(state) ? progress.indexOf(state) : progress.length - 1;
@@ -441,7 +443,8 @@ describe('a run that must end', () => {
     await stopped;
     const next = await start(files.root);
     expect(next.runner.job?.id).toBe('job-1');
-    // The next master is not asked to stop, so a loss makes the job fail.
+    // The first master was asked to stop, so the loss did not fail the job. The next master is not
+    // asked to stop, so a loss makes the job fail.
     expect(next.runner.hooks.shouldStop()).toBe(false);
     await next.runner.fail(new PodError('worker-exited', 'gone\nfor good'));
     expect(next.server.find('job-1')).toMatchObject({

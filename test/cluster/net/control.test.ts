@@ -265,7 +265,7 @@ async function until(holds: () => boolean, mostMs = 20_000): Promise<void> {
 
 /**
  * Returns a copy of `value` in which buffers and byte arrays are plain arrays. A sent byte array
- * arrives as a buffer; their copies are equal.
+ * arrives as a buffer; the two have equal copies.
  */
 function asArrays(value: unknown): unknown {
   return JSON.parse(

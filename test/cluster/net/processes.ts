@@ -32,7 +32,7 @@ export interface Process {
   readonly pump: Pump;
   readonly sizes: FrameSizes;
   readonly layout: PumpLayout;
-  /** All-reduces of the workers in this process, by number of the worker. */
+  /** For each worker in this process, by number: its all-reduce. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /**
    * Returns the vector of a chip of this process, without copying it. The all-reduce writes the sum
@@ -112,7 +112,7 @@ export async function connectProcesses(
   over: 'unix' | 'ws',
   generation: number,
   report: (trouble: Trouble) => void,
-  /** Generation in the hello of the side that connects. */
+  /** Generation that the connecting process names in its handshake. */
   clientGeneration: number = generation,
 ): Promise<Node[]> {
   const offers: { host: string; port: number; unixPath?: string }[] = [];

@@ -139,8 +139,8 @@ describe('a pump', () => {
     expect([older.bytes, newer.bytes]).toEqual([0, 0]);
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
-    // The end of the older connection does no harm (true). The end of the newer connection does
-    // (false).
+    // `closedOut` returns true for the older connection, whose end does no harm, and false for the
+    // newer connection.
     expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
   });
 
@@ -280,8 +280,8 @@ describe.skipIf(!isLinux)('a pump that shares memory', () => {
     const { sender, out, back, atSender, atReceiver } = pair;
     expect(out.records.length).toBe(1);
     expect(atReceiver.push(at(out.records.splice(0), 0))).toBeUndefined();
-    // The receiver answers with two frames: it reads from the connection, and it has mapped the
-    // segment.
+    // The receiver answers with two frames, which say that it reads from the connection and that it
+    // has mapped the segment.
     for (const record of back.records.splice(0)) expect(atSender.push(record)).toBeUndefined();
     sender.pump.start();
     const link = sender.pump.links(noLinks).out(crossing.link, crossing.colour);

@@ -85,8 +85,8 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     const wrong: [string, Uint8Array, Uint8Array?][] = [
       ['an offer of 23 bytes', offer.subarray(0, offerBytes - 1)],
       ['of another host', offer, receiver.range.subarray(mapBytes)],
-      // The offer names a descriptor of another file. The same happens if the process number in an
-      // offer has been given to another process.
+      // The next three offers name a file whose device and inode are not those in the offer. In
+      // practice this happens if the process number in an offer now belongs to another process.
       ['of another host', changed(offer, (it) => it.writeUInt32LE(other, 4))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 8))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 16))],

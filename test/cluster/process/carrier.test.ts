@@ -17,8 +17,8 @@ const torus = podTorus({ columns: 2, rows: 1 });
 const generation = 5;
 
 /**
- * Parameters of a program, with different lengths in bytes: one takes several pieces of a transfer,
- * two take less than one piece, and one is empty.
+ * Parameters of a program, with different lengths in bytes: one fills several pieces of a transfer,
+ * two fill less than one piece, and one is empty.
  */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
   Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),
@@ -192,10 +192,10 @@ test('a neighbour that connects again is admitted, and no Cloud TPU is accused',
 });
 
 /**
- * Starts a relay in front of `offer`: on a unix socket if the offer has one, otherwise on TCP. For
- * each piece from the offer, the relay calls `change` with the piece and the number of bytes before
- * it. The relay passes on the bytes that `change` returns. It ends the connection if `change`
- * returns undefined.
+ * Starts a relay between a client and the worker that made `offer`. The relay listens on a unix
+ * socket if the worker does, otherwise on TCP. For each piece that the worker sends, the relay
+ * calls `change` with the piece and the number of bytes sent before the piece. It passes on the
+ * bytes that `change` returns, or ends the connection if `change` returns undefined.
  */
 async function relay(
   offer: TensorOffer,

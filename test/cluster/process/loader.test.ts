@@ -108,8 +108,8 @@ function fail(error: unknown): never {
 }
 
 /**
- * Waits until the loader has filled the slot of `step`. The loader works in turns of the event
- * loop.
+ * Waits until the loader has filled the slot of `step`. Lets the event loop run between two checks,
+ * because the loader needs it.
  */
 async function untilFull(queue: InfeedQueue, step: number): Promise<void> {
   for (let turns = 0; turns < 10_000; turns++) {

@@ -53,6 +53,6 @@ test('a wait for parameters of a silent peer ends with the next membership', asy
     node.receive({ kind: 'take', id: 1, ...query });
     setTimeout(() => node.receive({ kind: 'membership', generation: 6, offers }), 100);
   });
-  const why = expect.stringMatching(/from Cloud TPU 1: given up/);
+  const why = expect.stringMatching(/from Cloud TPU 1: cancelled: the membership has ended$/);
   expect(await answered).toMatchObject({ id: 1, why });
 });

@@ -310,8 +310,8 @@ describe('supports', () => {
 type Make = (...parameters: (HloInstruction | undefined)[]) => HloInstruction;
 
 /**
- * Expects the bits of `evaluate` from a computation with random arguments. Does nothing if `make`
- * returns undefined, because HLO does not allow the computation.
+ * Runs the generated code of a computation on random arguments, and expects the same bits as from
+ * `evaluate`. Does nothing if `make` returns undefined, because HLO does not allow the computation.
  */
 function check(
   shapes: readonly ArrayShape[],

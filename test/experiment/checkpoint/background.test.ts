@@ -25,7 +25,7 @@ class SlowDisk implements Checkpoints {
   }
 }
 
-/** Waits until all pending promises have run. */
+/** Waits until the callbacks of all settled promises have run. */
 async function turn(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }

@@ -214,8 +214,9 @@ function survivals(each: readonly Survival[]): ((files: MemoryFiles) => MemoryFi
 }
 
 /**
- * Returns all combinations of what a loss of power can leave: in each directory the synced names or
- * all names; of each file the synced bytes, half of the unsynced bytes too, or all bytes.
+ * Returns all combinations of what a loss of power can leave: in each directory, the synced names
+ * or all names; of each file, the synced bytes, the synced bytes and half of the unsynced bytes, or
+ * all bytes.
  */
 function powerLosses({ before, old, saved }: Scene): Survival[] {
   const isTaken = before === oneBad || old === saved;
@@ -297,7 +298,7 @@ function onlyPodErrors(error: unknown): void {
   expect(error.message).toMatch(/^(checkpoint step-|an old checkpoint ).*: E[A-Z]+: [^\n]*$/);
 }
 
-/** Returns the newest good checkpoint, read as by another process. */
+/** Reads the newest good checkpoint as another process would read it. */
 async function reopened(files: MemoryFiles, { keep }: Scene): Promise<Latest> {
   files.fault = undefined;
   return (await openCheckpoints(directory, { keep, files })).latest();

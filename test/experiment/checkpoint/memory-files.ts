@@ -221,7 +221,7 @@ export function afterPowerLoss(
   return { kind: 'directory', entries, durable: new Map(entries) };
 }
 
-/** Nothing is lost, because only the process has ended and the machine goes on. */
+/** No unsynced change is lost, because only the process ends, and the machine goes on. */
 export const allSurvives: Survival = { names: () => 'all', bytes: 'all' };
 
 function survivingBytes({ bytes, durable }: MemoryFile, survival: Survival['bytes']): Uint8Array {

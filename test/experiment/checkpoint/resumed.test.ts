@@ -19,8 +19,8 @@ import { config as base, snapshotOf } from './snapshots.ts';
 requireCompiled();
 
 /**
- * A run of six steps with 8 samples each. With 40 samples, the sixth step begins the second pass
- * over the data.
+ * A run of six steps with 8 samples each. The data set has 40 samples, so the sixth step begins the
+ * second pass over the data.
  */
 const config: TrainConfig = { ...base, data: 'digits:40', warmUp: 0.5 };
 
@@ -132,7 +132,9 @@ test('two runs can never use one directory', async () => {
   first.close();
   // `second` opened the directory when it was empty. A checkpoint in the directory must therefore
   // be of another run.
-  await expect(second.begin()).rejects.toThrow('dir: another run saved step-0000001 meanwhile');
+  await expect(second.begin()).rejects.toThrow(
+    'dir: another run has saved step-0000001 during this run',
+  );
   second.close();
   expect(await (await open()).list()).toEqual(['step-0000001']);
 });

@@ -12,8 +12,8 @@ const crc = new FrameCrc(memory, 1024);
 test('the CRC of any range equals that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
-    // Lengths near 11,776 bytes, from which on the kernel is used instead of zlib alone; and
-    // multiples of a lane (16 bytes).
+    // First, lengths near 11,776 bytes: zlib alone computes the CRC of a shorter range. Then
+    // multiples of 16 bytes, because FrameCrc works in units of 16 bytes.
     fc.integer({ min: 11_760, max: 11_800 }),
     fc.integer({ min: 720, max: most / 16 }).map((lanes) => lanes * 16),
   );
@@ -43,7 +43,7 @@ test('the CRC does not depend on the pieces in which a range arrives', () => {
       for (const it of counts) {
         end = Math.min(count, end + it);
         crc.take(end);
-        // Another FrameCrc computes a CRC between two pieces, and must not disturb the first one.
+        // The CRC of `other`, computed between two pieces, must not disturb `crc`.
         expect(other.of(start, end)).toBe(crc32(range.subarray(0, end)));
       }
       expect(crc.end()).toBe(crc32(range));

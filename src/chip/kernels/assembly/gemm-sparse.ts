@@ -35,16 +35,16 @@ const STRIP_BYTES: usize = STRIP * 4;
 /** Smallest number of multiply-adds of a matmul for which a search for zeros saves time. */
 const LEAST_WORK: f64 = 1_000_000;
 /**
- * Largest numbers of nonzero values, among 256 samples of the left or the right operand, with which
- * skipping zeros is faster than the dense code. [measured]
+ * Limits for the left and the right operand: if more than this many of 256 sampled values of the
+ * operand are nonzero, the dense code is faster than skipping zeros. [measured]
  */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;
 const MOST_PIECES: i32 = 1024;
 /**
- * Limits of the dense operand: the number of words in all its packed strips, and the depth, which
- * the buffer STAGE limits (`packStrips` packs eight lanes at a time in STAGE).
+ * Limits of the dense operand: the number of words in all its packed strips, and the depth. The
+ * depth is limited because `packStrips` packs the whole depth of eight rows or columns in STAGE.
  */
 const MOST_STRIP_WORDS: i32 = 196_608;
 const MOST_DEPTH: i32 = LISTED_WORDS / 8;
@@ -57,7 +57,7 @@ const LISTED_DEPTH: i32 = 384;
 const MOST_STRIP_LANES: i32 = MOST_STRIP_WORDS / LISTED_DEPTH;
 
 /**
- * Computes C and skips the zeros of A or of B. Returns false if the dense code has to compute C
+ * Computes C and skips the zeros of A or of B. Returns false if the dense code must compute C
  * instead: multiplicands are not bf16, the matmul is small, a sample of both operands shows too few
  * zeros, or neither method can handle the operands.
  */
@@ -99,8 +99,8 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 
 /**
  * Computes C for a sparse A. In a convolution, the windows of neighbouring rows of A overlap in
- * memory. The function lists the nonzero values of such a stretch of memory once. Each row of A
- * then consists of a few pieces of the list. B is packed in strips of 32 columns.
+ * memory. So the function takes many rows at a time and lists the nonzero values of their memory
+ * once. Each row of A consists of a few pieces of this list. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -151,9 +151,11 @@ function sparseWindows(
  * Cuts the depth into pieces. A piece is a run of consecutive words of A within one tile. Returns
  * false if there are too many pieces. Writes four words for each piece to `to`:
  *
- * 1. The byte offset in STARTS (see `listStretch`) for the first word of the piece.
- * 2. The byte offset in STARTS for the word after the piece.
- * 3. The number of bytes to add to the position of a word of A to get its row in a strip of B.
+ * 1. The byte offset of the first word of the piece, from the start of a row of A. STARTS (see
+ *    `listStretch`) has one word for each word of A, at the same offset.
+ * 2. The byte offset of the word after the piece.
+ * 3. A number of bytes. Added to the position in a list entry, it gives the matching row in a strip
+ *    of B. Positions count 128 bytes for each word of A, because a row of a strip has 128 bytes.
  * 4. The number of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {
@@ -180,7 +182,7 @@ function cutPieces(depth: i32, to: usize): bool {
 
 /**
  * Counts consecutive rows of A, from the first entry of `table` on, whose offsets differ by at most
- * `span` words. Returns at least 1 and at most `count` or MOST_ROWS.
+ * `span` words. Stops at `count` or MOST_ROWS, whichever is smaller; returns at least 1.
  */
 function rowsWithin(table: usize, count: i32, span: i32): i32 {
   let low = load<i32>(table);
@@ -354,16 +356,16 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
 // ----------------------------------------------------------------------------------- both methods
 
 /**
- * Computes one tile of the sums for `height` rows, 32 sums in each row. `pieces` to `piecesEnd` are
- * the pieces of the tile (see `cutPieces`). For each piece, a row adds the products of the listed
- * nonzero values. If the positions in the list count from the start of the sparse operand, `perRow`
- * is the number of bytes to subtract for each word of the row's offset. If the positions count from
- * the start of a row, `perRow` is 0.
+ * Computes one tile of the sums for `height` rows, 32 sums in each row: a row adds the products of
+ * the listed nonzero values of all pieces from `pieces` to `piecesEnd` (see `cutPieces`). The
+ * position in a list entry leads to the matching row of the strip. If positions count from the
+ * start of the sparse operand, `perRow` bytes are subtracted for each word between that start and
+ * the start of the row. If positions count from the start of the row, `perRow` is 0.
  *
- * Each iteration of the inner loop also stores two sums to `unused`, which is never read. The
- * stores force the JavaScript engine to compute these sums before it loads more vectors. Without
- * the stores, the engine loads all eight vectors first, runs out of registers for the sums, and is
- * 1.6 times slower.
+ * The inner loop also stores two sums to `unused`, which is never read. The stores force the
+ * JavaScript engine to compute these sums before it loads more vectors. Without the stores, the
+ * engine loads all eight vectors first, runs out of registers for the sums, and is 1.6 times
+ * slower.
  */
 function sumRows(
   height: i32,

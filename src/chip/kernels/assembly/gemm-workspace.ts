@@ -18,8 +18,8 @@ export const TOTAL_COLUMNS: i32 = 256;
 // Longest stretch of A, in words, that the kernel rounds as a whole. Rounding a stretch as a whole
 // saves time if the windows of many rows overlap in the stretch.
 export const STAGE_WORDS: i32 = 24576;
-// LISTED_WORDS is the largest number of words of a sparse operand whose nonzero values are in one
-// list. TURNED_WORDS is the number of sums in a block of the transpose of C.
+// LISTED_WORDS is the largest number of words of a sparse operand for which the kernel makes one
+// list of nonzero values. TURNED_WORDS is the number of sums in a block of the transpose of C.
 export const LISTED_WORDS: i32 = STAGE_WORDS;
 const TURNED_WORDS: i32 = 64 * COLUMN_BLOCK;
 

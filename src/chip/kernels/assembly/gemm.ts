@@ -66,13 +66,16 @@ let tileDepth: i32 = 0;
 let blockDepth: i32 = 0;
 let segmented: bool = false;
 /**
- * Smallest offset (`depthLow`) and largest offset (`depthHigh`) of A along the depth of the current
- * block.
+ * Smallest entry (`depthLow`) and largest entry (`depthHigh`) of the depth table of A, within the
+ * current block.
  */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
 
-/** Returns the number of bytes of scratch memory that a call needs at `workspaceAddress`. */
+/**
+ * Returns the size, in bytes, of the scratch memory that a kernel of this file needs. The caller of
+ * the kernel passes its address as `workspaceAddress`.
+ */
 export function workspaceBytes(): usize {
   return WORKSPACE;
 }
@@ -262,9 +265,10 @@ function multiplyPanels(
 }
 
 /**
- * True if the exact code must multiply two panels, whose ranges are at `a` and `b`. The reasons are
- * a product that could underflow and, with fused multiply-adds, a product that could overflow to
- * infinity although the fused sum would still be finite.
+ * True if the exact code must multiply two panels. `a` and `b` are the addresses of their ranges of
+ * exponents. One reason is a product that could underflow. Another reason, with fused
+ * multiply-adds, is a product that could overflow to infinity although the fused sum would be
+ * finite.
  */
 // @ts-ignore: decorator
 @inline
@@ -493,12 +497,12 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Rounds to bf16 the whole stretch of memory that contains the elements of a block of A. In a
- * convolution the windows overlap, so rounding during packing would round the same elements many
- * times. Returns an address to use in place of `lhs` with the same offsets; the address itself may
- * lie outside of the memory. Returns 0 if the stretch is too long, if the windows overlap too
- * little, or if the stretch contains numbers that need the slow rounding. Words of the stretch that
- * no window uses only widen the recorded range of exponents.
+ * Copies the stretch of memory that contains the elements of a block of A to STAGE, rounded to
+ * bf16. In a convolution the windows overlap, so rounding during packing would round the same
+ * elements many times. Returns the address to use in place of `lhs` with the same offsets. Returns
+ * 0 if the stretch is too long, if the windows overlap too little, or if a number needs the slow
+ * rounding. Words that no window uses are rounded too; their only effect is that the recorded range
+ * of exponents may be wider.
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -668,7 +672,8 @@ const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
 // Range of the panel that was packed last, as bits of f32 magnitudes: the smallest nonzero
-// magnitude minus 1, and the largest magnitude.
+// magnitude minus 1, and the largest magnitude. The subtraction makes 0 wrap around to the largest
+// u32, so that zeros do not lower the minimum.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 

@@ -1,4 +1,7 @@
-/** Peak speed of the JavaScript engine's 128-bit arithmetic. Benchmarks compare kernels with it. */
+/**
+ * Code that runs at the peak speed of the JavaScript engine's 128-bit arithmetic. Benchmarks
+ * compare the speed of kernels with this peak.
+ */
 
 /**
  * Runs 12 independent chains of `turns` fused multiply-adds in registers. Each iteration has 96 f32

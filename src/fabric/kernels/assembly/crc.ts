@@ -2,9 +2,9 @@
 // lane is 16 bytes, as wide as a SIMD register. The ring is a circular buffer that holds the newest
 // 5888 folded bytes.
 
-// `ringBytes` is the size of the ring. The place of the next lane in the ring still holds the lane
-// from 5888 bytes earlier in the message. So the bytes from 5869 bytes earlier begin 19 bytes
-// (`ahead`) after the start of that place.
+// `ringBytes` is the size of the ring. A new lane overwrites the lane from 5888 bytes earlier in
+// the message. The bytes from 5869 bytes earlier, which are xored into the new lane, begin `ahead`
+// = 19 bytes after the start of the overwritten lane.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
 /**
@@ -16,18 +16,18 @@ const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
 
 /**
- * Begins a message whose first lane is stored `at` bytes from the start of the ring. The caller
- * chooses `at` such that the last folded lane is stored at the end of the ring. The kernel owns the
- * 304 bytes before the ring and the 32 bytes behind it. The bytes before the ring are zeros after
- * `begin` and after {@link finish}.
+ * Begins a message: its first lane will be stored at offset `at` in the ring. The caller chooses
+ * `at` such that the last folded lane is stored at the end of the ring. The kernel owns the 304
+ * bytes before the ring, which are zeros after `begin` and after {@link finish}, and the 32 bytes
+ * behind the ring.
  */
 export function begin(ring: usize, at: usize): void {
   // The three lanes before the ring are cleared too: an unfinished message may have left bytes
   // there.
   memory.fill(ring - 48, 0, 48 + ringBytes);
-  // The register of a CRC-32 starts with 32 one bits, which must be xored into the first lane. So
-  // the one bits are stored at the place from which the first lane is xored with the bytes from
-  // 5869 bytes earlier.
+  // A CRC-32 begins with 32 one bits xored into the start of the message. The first lane will be
+  // xored with the bytes that begin `ahead` bytes after its place in the ring, so the one bits are
+  // stored there.
   i32.store(ring + ((at + ahead) % ringBytes), -1);
 }
 
@@ -66,8 +66,9 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 }
 
 /**
- * Folds the last 5888 bytes of a message, together with the ring, into the 304 bytes at `tail`.
- * Lanes before the last 304 bytes are xored into the bytes 145, 183, 211 and 300 bytes further on.
+ * Folds the last 5888 bytes of a message and the contents of the ring into the 304 bytes at `tail`.
+ * Each lane before the last 304 bytes is xored into later bytes, at the distances 145, 183, 211 and
+ * 300 bytes.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;
@@ -88,9 +89,9 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Xors the last three folded lanes into the bytes that lie 34 and 48 bytes further on. These bytes
- * lie in the part of the message that {@link finish} folds. So the values are stored in the ring,
- * at the places from which {@link lastLane} reads the bytes from 5869 bytes earlier.
+ * Folds the last three lanes of the ring into the bytes of the message 34 and 48 bytes further on.
+ * Does not change those bytes, but the ring's bytes from 5869 bytes before them, because {@link
+ * finish} xors each byte of the message with that byte of the ring.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
@@ -150,7 +151,7 @@ function run(at: usize, end: usize, source: usize): void {
 @inline
 function foldLane(at: usize, source: usize, third: v128, second: v128): v128 {
   const far = v128.xor(v128.load(source), v128.load(at + ahead));
-  // Of all inputs, `second` was computed last. It is xored last, so that the other exclusive ors
+  // `second` was computed last of all inputs. It is xored last, so that the other exclusive ors
   // need not wait for it.
   const lane = v128.xor(v128.xor(far, third), straddling(third, second));
   v128.store(at, lane);

@@ -1,0 +1,231 @@
+import type { Ports } from '../../src/chip/ports.ts';
+import type { CollectivePhase, OnHop } from '../../src/fabric/lane.ts';
+import { type Due, Injector, type Point, sharedLedger } from '../../src/fault/injector.ts';
+import type { Duration, Fault, StepPhase } from '../../src/fault/plan.ts';
+import { phases } from '../../src/isa/executable.ts';
+import { at } from '../../src/numerics/assert.ts';
+import type { StepOrder } from '../../src/pod/messages.ts';
+
+/** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
+export interface ProbeTask {
+  readonly faults: readonly Due[];
+  /** Shared memory that records which faults of the plan were injected; see `sharedLedger`. */
+  readonly ledger: SharedArrayBuffer;
+  /** True if the thread is the only one of its process, so that `kill` ends the process. */
+  readonly ownsProcess: boolean;
+}
+
+/** Memory of a Cloud TPU, and the places in it where a fault can flip a bit. */
+export interface ProbeMemory {
+  readonly memory: WebAssembly.Memory;
+  /** Byte address of the sum of a bucket of the program. */
+  bucket(program: number, bucket: number): number;
+  /** Byte address of the weights that the step reads. */
+  weights(order: StepOrder): number;
+  /** Byte address of the arena of the program. */
+  arena(program: number): number;
+}
+
+/** Index of the program that evaluates. Every other program counts as training. */
+const evaluateProgram = 1;
+
+/**
+ * Injects the faults of a plan into the thread of one Cloud TPU. A Cloud TPU for which the plan has
+ * no fault has no probe.
+ */
+export class WorkerProbe {
+  readonly #injector: Injector;
+  readonly #ownsProcess: boolean;
+  readonly #memory: ProbeMemory;
+  readonly #now: () => number;
+  #order: StepOrder = { program: 0, step: 0, takeParameters: false };
+  /** Buckets whose sums are complete in this step. */
+  readonly #summed: number[] = [];
+  /**
+   * The `slow` fault under way: every instruction takes `factor` times as long, until `until`
+   * returns true. Undefined if no such fault is under way.
+   */
+  #slow:
+    | { readonly factor: number; readonly until: (step: number, nowMs: number) => boolean }
+    | undefined;
+  #lastMs = 0;
+  #clockMs = 0;
+
+  constructor(task: ProbeTask, memory: ProbeMemory, now: () => number) {
+    this.#injector = new Injector(task.faults, sharedLedger(task.ledger, absoluteMs));
+    this.#ownsProcess = task.ownsProcess;
+    this.#memory = memory;
+    this.#now = now;
+  }
+
+  /**
+   * Returns the time, in ms, on the clock of the Cloud TPU, including the clock jumps of the plan.
+   */
+  readonly now = (): number => this.#now() + this.#clockMs;
+
+  /** Called when the Cloud TPU enters a membership. Injects the faults planned for this point. */
+  loading(generation: number): void {
+    this.#reach({ kind: 'membership', phase: 'loading', generation });
+  }
+
+  /** Called when a step begins. */
+  begin(order: StepOrder): void {
+    this.#order = order;
+    this.#summed.length = 0;
+    this.#lastMs = this.#now();
+    if (order.program === evaluateProgram) this.#reach(this.#point('evaluate'));
+  }
+
+  /**
+   * Wraps the ports of a program so that the plan's faults are injected during its steps. `buckets`
+   * is the number of buckets of the program.
+   */
+  ports(ports: Ports, buckets: number): Ports {
+    const { ici } = ports;
+    return {
+      ...ports,
+      ici: {
+        ...ici,
+        finish: (bucket) => {
+          ici.finish(bucket);
+          this.#summed.push(bucket);
+        },
+      },
+      beat: () => {
+        ports.beat();
+        this.#dawdle();
+      },
+      enter: (phase) => {
+        const name = at(phases, phase);
+        // Some updates run before the last gradient is summed. For faults, the phase `update`
+        // begins when all gradients are summed.
+        const isEarly = name === 'update' && this.#summed.length < buckets;
+        if (name !== 'all-reduce' && !isEarly) this.#enter(name);
+      },
+    };
+  }
+
+  /**
+   * Called before each hop of an all-reduce. `bucket` is the number of the bucket, counted over all
+   * programs.
+   */
+  readonly hop: OnHop = (bucket: number, phase: CollectivePhase, hop: number): void => {
+    if (this.#order.program === evaluateProgram) return;
+    this.#reach({ ...this.#point(phase), bucket, hop });
+  };
+
+  #enter(phase: StepPhase): void {
+    if (this.#order.program !== evaluateProgram) this.#reach(this.#point(phase));
+  }
+
+  #point(phase: StepPhase): Point & { readonly kind: 'step' } {
+    return { kind: 'step', step: this.#order.step + 1, phase };
+  }
+
+  #reach(point: Point): void {
+    if (this.#injector.isDone) return;
+    for (const { fault } of this.#injector.reached(point)) this.#inject(fault);
+  }
+
+  #inject(fault: Fault): void {
+    switch (fault.fault) {
+      case 'throw':
+        throw new Error('injected fault');
+      case 'exit':
+        return process.exit(7);
+      case 'kill':
+        if (this.#ownsProcess) process.kill(process.pid, 'SIGKILL');
+        return process.exit(9);
+      case 'out-of-memory':
+        return exhaustHeap();
+      case 'hang':
+        sleep(Number.POSITIVE_INFINITY);
+        break;
+      case 'pause':
+        sleep(fault.for.ms ?? 0);
+        break;
+      case 'slow':
+        this.#slow = {
+          factor: fault.factor,
+          until: endOf(fault.for, this.#order.step, this.#now()),
+        };
+        break;
+      case 'clock-jump':
+        this.#clockMs += fault.ms;
+        break;
+      case 'flip-bit':
+        this.#flip(fault);
+        break;
+      default:
+        // Faults of other kinds are not injected by the thread of a Cloud TPU.
+        break;
+    }
+  }
+
+  /**
+   * If a `slow` fault is under way, waits after an instruction, in proportion to the time that the
+   * instruction took.
+   */
+  #dawdle(): void {
+    if (this.#slow === undefined) return;
+    const nowMs = this.#now();
+    if (this.#slow.until(this.#order.step, nowMs)) {
+      this.#slow = undefined;
+      return;
+    }
+    sleep((nowMs - this.#lastMs) * (this.#slow.factor - 1));
+    this.#lastMs = this.#now();
+  }
+
+  #flip(fault: Fault & { readonly fault: 'flip-bit' }): void {
+    const words = new Uint32Array(this.#memory.memory.buffer);
+    const { bit = 20 } = fault;
+    const word = this.#address(fault) / 4 + Math.floor(bit / 32);
+    words[word] = words[word]! ^ (1 << (bit % 32));
+  }
+
+  #address(fault: Fault & { readonly fault: 'flip-bit' }): number {
+    const { program } = this.#order;
+    switch (fault.in) {
+      case 'reduce-buffer':
+        return this.#memory.bucket(program, this.#summed[0] ?? 0);
+      case 'weights':
+        return this.#memory.weights(this.#order);
+      case 'hbm':
+      case 'frame':
+        return this.#memory.arena(program);
+    }
+  }
+}
+
+/** Time, in ms, on a clock that all threads and processes of the machine share. */
+function absoluteMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/**
+ * Returns a function that is true once a fault is over that began at step `step` and time `nowMs`.
+ */
+function endOf(
+  duration: Duration | undefined,
+  step: number,
+  nowMs: number,
+): (step: number, nowMs: number) => boolean {
+  if (duration?.steps !== undefined) {
+    const end = step + duration.steps;
+    return (current) => current >= end;
+  }
+  const endMs = duration?.ms === undefined ? Number.POSITIVE_INFINITY : nowMs + duration.ms;
+  return (_, currentMs) => currentMs >= endMs;
+}
+
+/** Blocks this thread for `ms` ms. */
+function sleep(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+/** Fills the heap of this thread until the engine ends the thread. */
+function exhaustHeap(): never {
+  const held: unknown[] = [];
+  for (;;) held.push(new Array(1 << 16).fill(held.length));
+}
