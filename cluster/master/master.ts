@@ -11,7 +11,7 @@ import { outliveFileLimit } from '../../src/files/write.ts';
 import { errorCodes, PodError } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import type { PodEvent } from '../../src/run/event.ts';
-import { RunStream, type Sink } from '../../src/run/stream.ts';
+import { RunStream } from '../../src/run/stream.ts';
 import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
 import { readInteger, readText, readWord } from '../host/environment.ts';
@@ -31,7 +31,7 @@ import { type JobEnd, runJob } from './job.ts';
 import { logSink } from './log-sink.ts';
 import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
-import { RunOutputs } from './run-outputs.ts';
+import { lossSink, RunOutputs } from './run-outputs.ts';
 import { RunState, type RunStateEvents } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
 import { readJobWords, readMaster, readServing, submittedWords } from './words.ts';
@@ -119,7 +119,7 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   logger.info({ port: api.port }, 'api');
   const ending = endOnSignal(state);
   outputs.begin();
-  stream = new RunStream([outputs, lossesOf(outputs), logSink(logger), state, metrics]);
+  stream = new RunStream([outputs, lossSink(outputs, refuse), logSink(logger), state, metrics]);
   workers?.startAll();
   let end: JobEnd;
   try {
@@ -144,16 +144,6 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   retire(folder);
   await sendHome(lobby, undefined);
   return outputs.isLost ? errorCodes.io : 0;
-}
-
-/** Returns a sink that logs which outputs were lost, before the log gets the summary. */
-function lossesOf(outputs: RunOutputs): Sink {
-  return {
-    take({ kind }) {
-      if (kind !== 'finished' || outputs.lost === undefined) return;
-      refuse(new PodError('io', `output was lost: ${outputs.lost}`));
-    },
-  };
 }
 
 /**

@@ -3,6 +3,7 @@ import { ReportFile } from '../../src/cli/report-file.ts';
 import { RunFolder } from '../../src/cli/run-folder.ts';
 import { settingsOfRun } from '../../src/cli/run-settings.ts';
 import type { RunKey } from '../../src/experiment/same-run.ts';
+import { PodError } from '../../src/numerics/error.ts';
 import type { RunEvent } from '../../src/run/event.ts';
 import type { Sink } from '../../src/run/stream.ts';
 
@@ -59,4 +60,17 @@ export class RunOutputs implements Sink {
   get isLost(): boolean {
     return this.lost !== undefined;
   }
+}
+
+/**
+ * Returns a sink that passes the error about lost outputs to `refuse` when the run is done. It stands
+ * before the log in the list of sinks, because the summary must be the last line of the log.
+ */
+export function lossSink(outputs: RunOutputs, refuse: (error: PodError) => void): Sink {
+  return {
+    take({ kind }) {
+      if (kind !== 'finished' || outputs.lost === undefined) return;
+      refuse(new PodError('io', `output was lost: ${outputs.lost}`));
+    },
+  };
 }

@@ -1,11 +1,7 @@
-import { formatTopology } from '../fabric/torus.ts';
-import { type Executable, phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import { elementCount } from '../numerics/shape.ts';
 import type { MasterStart } from '../pod/master.ts';
-import type { Commit, OpenPod, Pod, PodOptions } from '../pod/pod.ts';
-import { meanPhaseMs } from '../pod/pod.ts';
+import type { OpenPod, Pod, PodOptions } from '../pod/pod.ts';
 import type { Snapshot } from './checkpoint/checkpoint.ts';
 import {
   type CheckpointPlan,
@@ -15,23 +11,25 @@ import {
   type StartingPoint,
   startingPoint,
 } from './checkpoint/keeper.ts';
-import type { NamedShape, Resumable } from './checkpoint/resume.ts';
 import { savedConfig } from './checkpoint/saved-run.ts';
-import { type Start, withWeights } from './checkpoint/start-from.ts';
-import { cloudTpus, type TrainConfig } from './config.ts';
-import type {
-  CheckpointReport,
-  Evaluated,
-  Note,
-  PhaseMs,
-  Report,
-  StepCommitted,
-  TrainEvent,
-} from './event.ts';
+import type { Start } from './checkpoint/start-from.ts';
+import type { TrainConfig } from './config.ts';
+import { checkFinite, refuseDivergence, refuseNonFinite } from './divergence.ts';
+import { evaluate } from './evaluate.ts';
+import type { Note, Report, StepCommitted, TrainEvent } from './event.ts';
 import { type OpenedRun, openRun } from './open-run.ts';
 import { type EarlierMasters, noPast } from './past.ts';
-import { buildPrograms, type Programs } from './programs.ts';
-import { quantiles } from './statistics.ts';
+import {
+  parametersOf,
+  prepare,
+  programsOf,
+  type Run,
+  resumable,
+  started,
+  trainProgram,
+} from './prepared.ts';
+import { reportOf } from './report.ts';
+import { stepCommitted } from './step-event.ts';
 
 /**
  * Environment of {@link train}: the pod, the clock, the receiver of events, the checkpoints, the
@@ -159,7 +157,8 @@ async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
   tell(evaluated);
   await keeper?.settled();
   tellSaves(keeper, tell);
-  const report = reportOf(slice, last, evaluated);
+  const recoveries = slice.recoveries.total;
+  const report = reportOf({ run, pod, keeper, start, history, recoveries, last, evaluated });
   return { kind: 'done', report, unsaved: keeper?.unsaved };
 }
 
@@ -211,54 +210,6 @@ async function stop(
   return { kind: 'stopped', step };
 }
 
-/** Indices of the two programs in the pod's list of programs. */
-const trainProgram = 0;
-const evaluateProgram = 1;
-
-/** Number of steps over which `imagesPerSecond` of an event is averaged. */
-const rateSteps = 16;
-
-interface Run {
-  readonly opened: OpenedRun;
-  readonly config: TrainConfig;
-  readonly startMs: number;
-  readonly steps: number;
-  readonly trainSamples: number;
-  readonly testSamples: number;
-  readonly programs: Programs;
-}
-
-function prepare(opened: OpenedRun, startMs: number): Run {
-  const { config, dataset, start, identity } = opened;
-  const { steps } = identity;
-  const programs = buildPrograms(config, dataset, steps);
-  return {
-    opened,
-    config,
-    startMs,
-    steps,
-    trainSamples: dataset.train.size,
-    testSamples: evaluationSamples(config, dataset.test.size),
-    programs: start === undefined ? programs : startedFrom(start, programs),
-  };
-}
-
-/** Returns the programs with the weights of a checkpoint as initial weights. */
-function startedFrom(start: Start, programs: Programs): Programs {
-  const { train, weights, initialValues } = programs;
-  const values = withWeights(start, parametersOf(train), weights, initialValues);
-  return { ...programs, initialValues: values };
-}
-
-/**
- * Returns the number of examples to evaluate: the number in `evaluate`, rounded up to whole
- * batches, but at most `size`.
- */
-function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number): number {
-  if (evaluate === undefined) return size;
-  return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
-}
-
 /**
  * Throws `bad-config` if the committed steps belong to a run with another number of steps, and
  * `diverged` if the loss of the last committed step is not finite.
@@ -285,62 +236,16 @@ function masterStart(
 }
 
 function openSlice(
-  { config, programs, opened: { dataset } }: Run,
+  run: Run,
   { openPod, onMembership }: TrainWorld,
   options: Required<Pick<PodOptions, 'start' | 'onNote' | 'saved'>>,
 ): Promise<Pod> {
-  const feed = {
-    dataset: config.data,
-    datasetSeed: config.seed,
-    globalBatch: config.globalBatch,
-    orderSeed: config.seed,
-  };
+  const { topology, mxu, recovery } = run.config;
   return openPod({
     ...options,
     ...(onMembership && { onMembership }),
-    topology: config.topology,
-    mxu: config.mxu,
-    recovery: config.recovery,
-    programs: [
-      {
-        executable: programs.train,
-        digested: programs.weights,
-        feed: { ...feed, split: 'train', order: 'training', digest: dataset.train.digest() },
-      },
-      {
-        executable: programs.evaluate,
-        digested: programs.weights,
-        parametersFrom: trainProgram,
-        feed: { ...feed, split: 'test', order: 'evaluation', digest: dataset.test.digest() },
-      },
-    ],
+    ...{ topology, mxu, recovery, programs: programsOf(run) },
   });
-}
-
-function started({ config, steps, trainSamples, programs }: Run): TrainEvent {
-  const { train, weights } = programs;
-  const parameters = train.parameters
-    .slice(0, weights)
-    .reduce((sum, id) => sum + elementCount(at(train.buffers, id).shape), 0);
-  return {
-    kind: 'started',
-    config,
-    tpus: cloudTpus(config),
-    steps,
-    trainSamples,
-    parameters,
-    hbmBytesPerCore: train.hbm.peak,
-    hbmLimitBytes: train.hbm.limit,
-  };
-}
-
-/** Returns the names and shapes of a program's parameters. */
-function parametersOf({ parameters, buffers }: Executable): NamedShape[] {
-  return parameters.map((id) => at(buffers, id));
-}
-
-function resumable({ opened: { identity }, programs }: Run): Resumable {
-  return { identity, parameters: parametersOf(programs.train) };
 }
 
 function warmStarted({ path: checkpoint, weightsDigest, refused }: Start): TrainEvent {
@@ -398,177 +303,4 @@ async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): P
       bytes: at(values, i),
     })),
   };
-}
-
-function stepCommitted(
-  { config, steps, trainSamples }: Run,
-  commit: Commit,
-  step: number,
-  history: readonly StepCommitted[],
-): StepCommitted {
-  assert(commit.step === step - 1, `step ${commit.step} was committed, expected ${step - 1}`);
-  const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
-  const recent = history.slice(1 - rateSteps);
-  const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
-  return {
-    kind: 'step',
-    step,
-    steps,
-    epoch: (step * config.globalBatch) / trainSamples,
-    loss: loss ?? Number.NaN,
-    accuracy: (correct ?? 0) / config.globalBatch,
-    learningRate: learningRate ?? 0,
-    digest: commit.digest,
-    wallMs: commit.wallMs,
-    imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
-    phaseMs: phaseMsOf(commit),
-  };
-}
-
-/**
- * Returns the mean time of each phase over all Cloud TPUs. The time `commit` is the wall time of
- * the step minus the sum of all phases of the slowest Cloud TPU.
- */
-function phaseMsOf(commit: Commit): PhaseMs {
-  const mean = meanPhaseMs(commit.reports);
-  const longest = Math.max(
-    ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
-  );
-  // The run keeps an object of this form for every step. All objects made by this literal share one
-  // hidden class of the JavaScript engine, which saves memory.
-  const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
-  for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
-  phaseMs.commit = Math.max(0, commit.wallMs - longest);
-  return phaseMs;
-}
-
-function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
-  if (!Number.isFinite(loss)) {
-    throw diverged(step, `a finite loss, found ${loss} at learning rate ${learningRate}`);
-  }
-}
-
-/**
- * Throws `diverged` unless all parameters are finite after the last step. The loss of a step is
- * computed before its update, so no loss shows the effect of the last update.
- */
-async function checkFinite(run: Run, pod: Pod, { step }: LastStep): Promise<void> {
-  refuseNonFinite(run, step, await pod.readParameters(trainProgram));
-}
-
-function refuseNonFinite(run: Run, step: number, values: readonly Uint8Array[]): void {
-  for (const [i, { name, shape }] of parametersOf(run.programs.train).entries()) {
-    if (shape.type !== 'f32') continue;
-    const found = firstNonFinite(at(values, i));
-    if (found !== undefined) throw diverged(step, `finite values of ${name}, found ${found}`);
-  }
-}
-
-/** Returns the first f32 of `bytes` that is infinite or NaN; undefined if there is none. */
-function firstNonFinite(bytes: Uint8Array): number | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let i = 0; i + 4 <= bytes.length; i += 4) {
-    const value = view.getFloat32(i, true);
-    if (!Number.isFinite(value)) return value;
-  }
-  return undefined;
-}
-
-function diverged(step: number, what: string): PodError {
-  const advice = 'use a lower --learning-rate or more --warm-up';
-  return new PodError('diverged', `step ${step}: expected ${what}; ${advice}`);
-}
-
-/**
- * Evaluates the current weights on the held-out examples. Returns undefined if `shouldStop`
- * returned true before the evaluation was complete.
- */
-async function evaluate(
-  { config, steps, testSamples }: Run,
-  pod: Pod,
-  shouldStop: () => boolean,
-): Promise<Evaluated | undefined> {
-  const totals = { correct: 0, loss: 0, samples: 0 };
-  for (let step = 0; step * config.globalBatch < testSamples; step++) {
-    if (shouldStop()) return undefined;
-    const commit = await pod.step(evaluateProgram);
-    const [correct, loss, samples] = at(commit.reports, 0).outfeed.map(scalar);
-    totals.correct += correct ?? 0;
-    totals.loss += loss ?? 0;
-    totals.samples += samples ?? 0;
-  }
-  if (!Number.isFinite(totals.loss)) {
-    throw diverged(steps, `a finite loss of the evaluation, found ${totals.loss}`);
-  }
-  return {
-    kind: 'evaluated',
-    step: steps,
-    samples: totals.samples,
-    correct: totals.correct,
-    accuracy: totals.correct / totals.samples,
-    loss: totals.loss / totals.samples,
-  };
-}
-
-function reportOf(
-  { run, pod, keeper, start, history, recoveries }: OpenedSlice,
-  last: LastStep,
-  evaluated: Evaluated,
-): Report {
-  const { config, steps, programs } = run;
-  const wallMs = history.map((it) => it.wallMs);
-  const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
-  return {
-    tpus: cloudTpus(config),
-    topology: formatTopology(config.topology),
-    model: config.model,
-    data: config.data,
-    globalBatch: config.globalBatch,
-    steps,
-    stepsTrained: history.length,
-    seed: config.seed,
-    precision: config.precision,
-    mxu: config.mxu,
-    finalLoss: last.loss,
-    evalAccuracy: evaluated.accuracy,
-    evalSamples: evaluated.samples,
-    weightsDigest: last.digest,
-    imagesPerSecond: imagesPerSecond(config.globalBatch, wallMs),
-    stepMs: quantiles(wallMs),
-    phaseMs: {
-      infeed: perPhase('infeed'),
-      compute: perPhase('compute'),
-      'all-reduce': perPhase('all-reduce'),
-      update: perPhase('update'),
-      outfeed: perPhase('outfeed'),
-      commit: perPhase('commit'),
-    },
-    linkBytes: pod.linkBytes(),
-    hbmBytesPerCore: programs.train.hbm.peak,
-    recoveries: recoveries.total,
-    ...(keeper && { checkpoints: checkpointReport(start, keeper) }),
-  };
-}
-
-/**
- * Returns the mean number of images per second; 0 if the run trained no step, because it was
- * resumed from a checkpoint of its last step.
- */
-function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
-  if (wallMs.length === 0) return 0;
-  return (wallMs.length * globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0);
-}
-
-function checkpointReport(
-  { resumedFrom, refused }: StartingPoint,
-  keeper: Keeper,
-): CheckpointReport {
-  return { resumedFrom, refused, ...keeper.counts() };
-}
-
-/**
- * Returns the value of an outfeed element, whose bytes are one f32 scalar, the same for all cores.
- */
-function scalar(element: Uint8Array): number {
-  return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);
 }
