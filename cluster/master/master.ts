@@ -8,7 +8,7 @@ import { setFlagsFromString } from 'node:v8';
 import { type Logger, pino } from 'pino';
 import { cloudTpus } from '../../src/experiment/config.ts';
 import { outliveFileLimit } from '../../src/files/write.ts';
-import { errorCodes, PodError } from '../../src/numerics/error.ts';
+import { errorCodes } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
 import type { PodEvent } from '../../src/run/event.ts';
 import { RunStream } from '../../src/run/stream.ts';
@@ -153,9 +153,9 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   const topology = readServing(env);
   const graceMsLimit = graceMs();
   const { state, metrics, workers } = begin(lobby, cloudTpus({ topology }));
-  const runOne: RunJob = ({ id, words, folder }, hooks) => {
+  const runOne: RunJob = async ({ id, words, folder }, hooks) => {
     workers?.startAll();
-    return runJob({
+    return await runJob({
       ...{ folder, lobby, watch: state, graceMsLimit },
       options: readJobWords(words, folder, topology),
       stream: new RunStream([logSink(loggerOf(id, hooks.log)), state, metrics]),
