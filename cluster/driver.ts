@@ -25,8 +25,8 @@ export interface Crew {
   /** Logs a message that the master ignored, and the reason. */
   refused(message: FromWorker, reason: string): void;
   /**
-   * Ends every wait of a worker for a change of shared memory. Does nothing if the crew and its
-   * workers share no memory.
+   * Makes every worker that waits for a change of shared memory stop waiting. Does nothing if the
+   * crew and its workers share no memory.
    */
   abort(): void;
   /**
@@ -92,9 +92,9 @@ export class Driver {
    */
   readonly #written: (SavedParameters | undefined)[];
   /**
-   * One entry for each program, by number: true if the program must copy its parameters again from
-   * the program `parametersFrom`, because they have changed there since the last copy. Not used for
-   * a program that has parameters of its own.
+   * One entry for each program, by number: true if the program must copy its parameters again,
+   * because they have changed since the last copy. `parametersFrom` names the program to copy from.
+   * Not used for a program that has parameters of its own.
    */
   readonly #stale: boolean[];
   #state: MasterState;

@@ -12,9 +12,9 @@ export const limits = {
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
   /**
-   * Factor: a Cloud TPU without progress is suspected only when its pause is this many times the
+   * A Cloud TPU without progress is suspected only when it has paused for this many times the
    * longest recent pause after which a Cloud TPU went on, even if `silenceMs` has passed before. So
-   * a slow machine does not count as lost.
+   * the Cloud TPUs of a slow machine do not count as lost.
    */
   silenceFactor: 4,
   /**
@@ -35,8 +35,8 @@ export const limits = {
   searchMs: 180_000,
   searchLogMs: 5000,
   /**
-   * Lifetime of a program, in ms. A crash of a program that ran longer counts as the first crash of
-   * a new series, so the limit on successive restarts applies anew.
+   * Running time of a program, in ms, after which its next crash counts as the first crash of a new
+   * series. The limit on successive restarts then applies anew.
    */
   longLifeMs: 10_000,
   /** Greatest number of jobs, queued and running, that a serving master accepts. */

@@ -41,9 +41,8 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     const tell = (event: TrainEvent): void => {
       if (event.kind !== 'step' || event.step !== atStep) return;
-      // `kill` is injected here, and takes effect 2 ms later, in the middle of the next step. All
-      // other faults were given to the pod when it was opened. They take effect in the next step
-      // too.
+      // For `kill`, the worker is killed 2 ms from now, in the middle of the next step. The pod has
+      // known any other fault since it was opened and injects it in the next step itself.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     };

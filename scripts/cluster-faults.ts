@@ -41,17 +41,17 @@ interface Options {
 }
 
 /**
- * Longest time, in ms, that the script waits for the end of a run after the last injection. In a
- * run without faults this wait begins when step `firstStep` is committed.
+ * Longest time, in ms, that the script waits for the end of a run. The wait begins at the last
+ * injection or, in a run without faults, when step `firstStep` is committed.
  */
 const runMsLimit = 1_800_000;
-/** Number of the step whose commit the script awaits before it injects the first fault of a run. */
+/** The script injects the first fault of a run when step number `firstStep` is committed. */
 const firstStep = 3;
-/** Smallest number of remaining steps of a run at which the script still injects another fault. */
+/** The script injects another fault only if the run has at least this many steps left. */
 const stepsLeftMin = 15;
 /** Recovery time, in ms, above which the script keeps the logs of a run (option `--logs`). */
 const slowMs = 10_000;
-/** Limit of failed runs for each fault. At this limit the script goes on to the next fault. */
+/** After this many failed runs of one fault, the script goes on to the next fault. */
 const wrongMax = 3;
 
 const header = [
@@ -154,7 +154,7 @@ interface Run {
 
 /**
  * Runs one pod to its end. Injects the fault `what` again and again while enough steps are left; if
- * `what` is undefined, injects nothing. `before` is the number of earlier injections of this fault.
+ * `what` is undefined, injects nothing. `before`: how often earlier runs have injected this fault.
  */
 async function run(
   what: { readonly name: string; readonly fault: Fault } | undefined,

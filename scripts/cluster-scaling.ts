@@ -80,9 +80,9 @@ function row(name: string, of: (grid: Grid) => string): string[] {
 }
 
 /**
- * Number of hops, one after another, that a chunk makes in an all-reduce. Along an axis of n Cloud
- * TPUs, rings have 2n chips, and a chunk makes 2n − 1 hops. The reduce-scatter and the all-gather
- * each use both axes.
+ * How many hops a chunk makes in an all-reduce, one after another. Along an axis of n Cloud TPUs,
+ * rings have 2n chips, and a chunk makes 2n − 1 hops. The reduce-scatter and the all-gather each
+ * use both axes.
  */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
@@ -125,7 +125,7 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Number of frames that a node sends to other nodes in a step. In each lane (a quarter of each
+ * Returns how many frames a node sends to other nodes in a step. In each lane (a quarter of each
  * vector) and on each axis, a chip sends n − 1 chunks in the reduce-scatter and n − 1 in the
  * all-gather, where n is the length of the ring. A lane uses one direction of each axis. In each
  * direction, two chips of a node have a link to another node.

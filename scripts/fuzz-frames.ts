@@ -38,7 +38,9 @@ import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
-  /** `counts[target][outcome]` is a number of inputs. */
+  /**
+   * `counts[target][outcome]`: how many inputs to this part of the network code had this outcome.
+   */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Number of inputs that went over real sockets. */
   readonly overSockets: number;
@@ -60,7 +62,7 @@ type Counts = Record<string, Record<string, number>>;
 type Target = (random: Random) => string;
 
 const token = new Token(Buffer.from('a token for fuzzing only'));
-/** Number of inputs to the targets after which one input goes over a real socket. */
+/** After this many inputs to the targets, one input goes over a real socket. */
 const socketEvery = 100;
 const generation = 3;
 const sizes = frameSizes(podTorus({ columns: 2, rows: 1 }), 1_000_000);
@@ -158,8 +160,9 @@ async function makePlace() {
     honest,
     newPump,
     /**
-     * Sends one broken frame to a random socket of the master or worker. Waits for the end of an
-     * earlier attack only if 32 or more connections are open.
+     * Sends one broken frame to a random socket of the master or worker. Does not wait for the end
+     * of the attack, unless 32 or more connections are open: then waits until one of them has
+     * ended.
      */
     async throwAt(random: Random): Promise<void> {
       const which = Math.floor(random() * 4);

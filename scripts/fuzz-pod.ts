@@ -39,12 +39,12 @@ export interface FuzzPodOptions {
 export interface FuzzPodResult {
   readonly inputs: number;
   readonly attackMs: number;
-  /** `counts[assault][outcome]` is a number of inputs. */
+  /** `counts[assault][outcome]`: how many inputs of this kind of attack had this outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /**
    * Resident memory of each process, in bytes: the smallest of many samples during the second tenth
-   * (`early`) and the last tenth (`end`) of the inputs. The smallest sample leaves out garbage that
-   * the collector has not freed yet.
+   * (`early`) and the last tenth (`end`) of the inputs. The smallest sample is the one with the
+   * least garbage that the collector has not freed yet.
    */
   readonly memory: Readonly<Record<string, { readonly early: number; readonly end: number }>>;
   /** Number of steps committed during the attack. */
@@ -213,7 +213,7 @@ async function throwAll(
   let connections = 0;
   let lastMs = performance.now();
   let samples = 0;
-  /** Smallest memory sample of each process, one entry for each tenth of the inputs. */
+  /** One entry for each tenth of the inputs: the smallest memory sample of each process. */
   const least: Memory[] = [];
   const sample = (): void => {
     samples = Math.floor((samplesMax * thrown) / inputs);

@@ -11,8 +11,8 @@ const begin = '<!-- limits -->\n';
 const end = '<!-- /limits -->';
 
 /**
- * Returns the text of the page, in which the table of limits between the two markers is replaced by
- * the current table.
+ * Returns the text of the page with the current table of limits in place of the text between the
+ * markers `begin` and `end`.
  */
 export function withLimits(page: string): string {
   const from = page.indexOf(begin);

@@ -1,7 +1,7 @@
 /**
  * Prints how the wall time of a training step on this machine divides among its instructions. Each
- * instruction runs alone, several times, on one emulated Cloud TPU; the output has its median time.
- * The flags are those of `pod compile`.
+ * instruction runs alone, several times, on one emulated Cloud TPU; its median time is printed. The
+ * flags are those of `pod compile`.
  *
  *   node dist/scripts/profile.js --model cnn --tpus 8
  */

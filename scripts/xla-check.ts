@@ -144,8 +144,8 @@ function checkReadBack(
 ): void {
   try {
     const read = parse(printed);
-    // Modules with equal texts are equal, so they are not evaluated. Evaluation is slow for a
-    // network.
+    // Modules with equal texts are equal. They are not evaluated, because the evaluation of a
+    // network is slow.
     const isSame =
       print(read) === print(module) || sameBits(resultsOf(read, inputs), resultsOf(module, inputs));
     if (isSame) count('texts printed by XLA, parsed by pod: the same bits');
@@ -181,8 +181,8 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
 
 /**
  * True if the program converts floats to their bits (`bitcast-convert`), and the difference is at
- * most `lastPlacesMax`. The results of such a program are integers, so the tolerance of floats does
- * not apply to them.
+ * most `lastPlacesMax` units in the last place. The results of such a program are integers, so the
+ * tolerance of floats does not apply to them.
  */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>

@@ -20,7 +20,7 @@ export const otherEngines: readonly Engine[] = (process.env['POD_TEST_ENGINES'] 
     return { path, version, major: Number.parseInt(version, 10) };
   });
 
-/** The Node that runs the tests. */
+/** The installation of Node that runs the tests. */
 export const thisEngine: Engine = {
   path: process.execPath,
   version: process.versions.node,

@@ -45,13 +45,13 @@ export function onEnd(
 /**
  * True if this process is meant to outlive its terminal, as with `nohup`.
  *
- * Node restores the default action of SIGHUP before any code of the program runs, so a process
- * cannot see that its parent made it ignore SIGHUP. This function looks for three other signs:
+ * Node restores the default action of SIGHUP at its start, so a process cannot see whether its
+ * parent made it ignore SIGHUP. Any of three other signs is enough:
  *
  * - The variable `_`, in which a shell stores the name of the command, names `nohup`.
  * - Standard input is a `/dev/null` opened for writing only, as `nohup` leaves it [coreutils,
  *   nohup.c].
- * - The parent process ignores SIGHUP. A child inherits ignored signals.
+ * - The parent process ignores SIGHUP. (A child inherits ignored signals.)
  */
 export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolean {
   if (/(^|\/)nohup$/.test(env['_'] ?? '')) return true;

@@ -21,7 +21,8 @@ export interface Finding {
 
 /**
  * A limit of the operating system on this process or its user: `most` is the limit, and `used` is
- * the part of it that is in use. Both are in bytes, or both are in tasks.
+ * the part of it that is in use. Both are in bytes, or both are numbers of tasks (processes and
+ * threads).
  */
 export interface Room {
   readonly used: number;
@@ -49,8 +50,8 @@ export interface Engine {
    */
   start(voice: Voice, findings: readonly Finding[], load: () => Promise<unknown>): void;
   /**
-   * Limit on tasks (processes and threads). Two limits can apply, that of this user and that of
-   * this container; returns the limit that leaves fewer tasks free. Undefined if no limit applies.
+   * Limit on tasks (processes and threads). The limit of this user and the limit of this container
+   * may both apply; returns the one that leaves fewer tasks free. Undefined if no limit applies.
    */
   taskRoom(): Room | undefined;
   /** Limit on the address space of this process, in bytes; undefined if no limit applies. */
@@ -76,18 +77,18 @@ const mib = 1048576;
  */
 const loadBytes = 640 * mib;
 /**
- * Memory, in bytes, that the limit `ulimit -d` must leave free for loading a program. Measured: 62
- * MB with Node 20. The rest is reserve.
+ * Private writable memory, in bytes, that must be free for loading a program if the system limits
+ * this memory (`ulimit -d`). Measured: 62 MB with Node 20. The rest is reserve.
  */
 const loadDataBytes = 96 * mib;
 /**
- * Number of nested calls that must fit into the stack. They take 80 KB; the stack of Node has 984
- * KB by default.
+ * How many nested calls must fit into the stack. So many calls take 80 KB; by default the stack of
+ * Node has 984 KB.
  */
 const callsMin = 800;
 /**
- * Number of files that this process must be allowed to open. Loading a program opens up to 120
- * files at once. The rest is reserve.
+ * How many files this process must be allowed to open. Loading a program opens up to 120 files at
+ * once. The rest is reserve.
  */
 const filesMin = 192;
 /**
@@ -205,8 +206,8 @@ function stack(): Finding {
 }
 
 /**
- * Returns the number of nested calls that fit into the stack. The first caller passes 0 for
- * `calls`. The result is at most `callsMin`, because more calls need not be counted.
+ * Returns how many nested calls fit into the stack, by calling itself until the stack is full.
+ * `calls` is the current depth; the first caller passes 0. Stops at the required depth `callsMin`.
  */
 function callsThatFit(calls: number): number {
   if (calls >= callsMin) return calls;
@@ -287,8 +288,7 @@ function presentFolder(): Finding {
 }
 
 /**
- * Number of threads that Node starts, all at once, when it loads ES modules [libuv,
- * UV_THREADPOOL_SIZE].
+ * How many threads Node starts, all at once, when it loads ES modules [libuv, UV_THREADPOOL_SIZE].
  */
 function poolThreads(): number {
   const size = Number.parseInt(process.env['UV_THREADPOOL_SIZE'] || '4', 10);
@@ -319,10 +319,9 @@ function taskRoom(): Room | undefined {
 }
 
 /**
- * Limit on the tasks (processes and threads) of this user, and the number of existing tasks.
- * Undefined if the limit exceeds `taskLimitMax`. Also undefined if this process belongs to root or
- * has a capability to exceed limits: the system does not apply the limit to such a process
- * [setrlimit(2)].
+ * Limit on the tasks (processes and threads) of this user, and how many exist. Undefined if the
+ * limit is so high that it is not checked (above `taskLimitMax`), or if the system does not apply
+ * it, because this process belongs to root or may exceed limits [setrlimit(2)].
  */
 function userTaskRoom(): Room | undefined {
   const most = softLimit('Max processes');
@@ -371,8 +370,8 @@ function containerTaskRoom(): Room | undefined {
 }
 
 /**
- * Returns a soft limit of this process from /proc/self/limits [proc_pid_limits(5)]. Returns
- * undefined if the limit is `unlimited`, or if the system does not have that file.
+ * Returns the soft limit `name` of this process from /proc/self/limits [proc_pid_limits(5)].
+ * Returns undefined if the limit is `unlimited`, or if the system does not have that file.
  */
 function softLimit(name: string): number | undefined {
   const line = read('/proc/self/limits')
@@ -408,9 +407,9 @@ function entries(path: string): string[] {
 }
 
 /**
- * Returns advice for the case that a feature of Node is missing. Every supported Node has the
- * feature unless a flag turns it off, so the advice is to install a newer Node or to leave out the
- * flags. `which` describes these flags.
+ * Returns advice for the case that a feature of Node is missing: install a newer Node, or leave out
+ * flags that turn the feature off. (Every supported Node has the feature by default.) `which`
+ * describes these flags.
  */
 function withoutFlags(which: string): string {
   if (!nodeVersion().ok) return 'install a newer Node';
@@ -473,8 +472,8 @@ function loadError(error: unknown): Refusal {
   if (flagsInUse().length === 0) {
     return { code: 'a mistake in pod itself, please report it', exitCode: 1, message };
   }
-  // An unmodified Node can load the files. So a flag, or a module that a flag preloads, has changed
-  // Node.
+  // Without flags, a supported Node can load the files. So a flag, or a module that a flag
+  // preloads, has changed Node.
   const advice = withoutFlags('that change Node');
   return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };
 }

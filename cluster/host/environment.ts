@@ -43,8 +43,8 @@ export function wholeUnlessEmpty(
 }
 
 /**
- * Returns the word in an environment variable, which must be one of `words`. Returns undefined if
- * the variable is not set.
+ * Returns the value of an environment variable whose only valid values are `words`. Returns
+ * undefined if the variable is not set.
  *
  * @throws PodError `bad-config`, which names the variable, if the value is any other word.
  */

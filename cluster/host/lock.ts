@@ -25,19 +25,19 @@ export interface Lock {
 }
 
 /**
- * Name of the file in a folder that {@link lockFolder} locks in place of the folder. The file stays
- * in the folder after a release.
+ * Name of the file that {@link lockFolder} locks in place of the folder that contains the file. The
+ * file stays in the folder after a release.
  */
 export const lockFile = '.lock';
 
 /**
- * Locks a folder, so that no other process can lock it. `use` names the activity, such as
+ * Locks the given folder, so that no other process can lock it. `use` names the activity, such as
  * `pod train`, for messages to other processes.
  *
- * The lock is a lock of the operating system, flock(2), on the file {@link lockFile}. The system
- * releases the lock when its owner ends, even after a crash. The lock also holds between containers
- * that share the folder. The file describes the owner, for messages. If the system has no flock(2),
- * the folder counts as locked while the process that the file describes is running.
+ * The lock is a flock(2) on the file {@link lockFile} in the folder. The system releases the lock
+ * when its owner ends, even after a crash. The lock also holds between containers that share the
+ * folder. On a system without flock(2), the folder counts as locked while the owner, which the file
+ * describes, is running.
  *
  * @throws PodError `in-use`, which names the owner, if another process has locked the folder; `io`
  * if the lock file cannot be written.
@@ -56,9 +56,9 @@ export function lockFolder(folder: string, use: string): Lock {
 }
 
 /**
- * Locks an existing folder, so that no other process can lock it. Writes nothing into the folder,
- * because flock(2) locks the folder itself. If the system cannot lock a folder, uses
- * {@link lockFolder} instead, which does write into the folder.
+ * Locks the given folder, which must exist, so that no other process can lock it. Writes nothing
+ * into the folder, because flock(2) locks the folder itself. If the system cannot lock a folder,
+ * uses {@link lockFolder} instead, which writes a file into the folder.
  *
  * @throws PodError `in-use`, which names the owner, if another process has locked the folder; `io`
  * if the folder cannot be opened.
@@ -79,8 +79,8 @@ const someone = 'another process';
 const advice = 'wait until that process has ended, or use another folder';
 
 /**
- * Returns the words `process N` for the process that has locked an open file or folder. Returns
- * undefined if the system does not name that process [proc_locks(5)].
+ * Returns the words `process N` for the process that has locked the given open file or folder.
+ * Returns undefined if the system does not name that process [proc_locks(5)].
  */
 function holderInProc(file: number): string | undefined {
   let text: string;
@@ -99,8 +99,9 @@ function holderInProc(file: number): string | undefined {
 }
 
 /**
- * Takes over a lock whose descriptor this process has inherited, and describes this process as the
- * owner in the lock file.
+ * Takes over the lock whose descriptor `file` this process has inherited, and describes this
+ * process as the owner in the lock file. `what` names the lock file in messages; `use` names the
+ * activity.
  *
  * @throws PodError `io` if the lock file cannot be written.
  */
@@ -120,7 +121,7 @@ function heldBy(file: number): Lock {
 }
 
 /**
- * Locks a file until its descriptor `file` is closed, so that no other process can lock the file.
+ * Locks the given file until its descriptor `file` is closed, so that no other process can lock it.
  * The file must be open for writing. Does nothing if the system has no flock(2). `what` names the
  * file in messages.
  *
@@ -131,8 +132,8 @@ export function lockOpened(file: number, what: string): void {
 }
 
 /**
- * Checks that no other process has locked a file with {@link lockOpened}. The check leaves no lock
- * behind. It passes if the file does not exist or cannot be opened, or if the system has no
+ * Checks that no other process has locked the given file with {@link lockOpened}. The check leaves
+ * no lock behind. It passes if the file does not exist or cannot be opened, or if the system has no
  * flock(2).
  *
  * @throws PodError `in-use` if another process has locked the file.
@@ -153,8 +154,8 @@ export function requireUnlocked(path: string, what: string): void {
 }
 
 /**
- * Returns a description of the process that has locked a folder with {@link lockFolder}. Returns
- * undefined if no process holds that lock. The check leaves no lock behind.
+ * Returns a description of the process that has locked the given folder with {@link lockFolder}.
+ * Returns undefined if no process holds that lock. The check leaves no lock behind.
  */
 export function holderOf(folder: string): string | undefined {
   const path = join(folder, lockFile);
@@ -174,9 +175,9 @@ export function holderOf(folder: string): string | undefined {
 }
 
 /**
- * Returns the process on this machine that has locked a folder with {@link lockFolder}. Returns
- * undefined if no process holds the lock, or if the lock file does not name a running process of
- * this machine (for example, because a process on another machine holds the lock).
+ * Returns the process on this machine that has locked the given folder with {@link lockFolder}.
+ * Returns undefined if no process holds the lock, or if the lock file does not name a running
+ * process of this machine (for example, because a process on another machine holds the lock).
  */
 export function holdingProcess(folder: string): ProcessIdentity | undefined {
   if (holderOf(folder) === undefined) return undefined;

@@ -8,8 +8,8 @@ import { existsSync, readFileSync } from 'node:fs';
 export interface ProcessIdentity {
   readonly pid: number;
   /**
-   * Start time of the process. On Linux a prefix identifies the boot of the machine. Empty if the
-   * system does not report start times.
+   * Start time of the process. On Linux the text begins with an id of the machine's boot. Empty if
+   * the system does not report start times.
    */
   readonly start: string;
 }
@@ -29,7 +29,7 @@ export function identityOf(pid: number): ProcessIdentity | undefined {
 }
 
 /**
- * True if a process with this number and this start time is running. If either start time is
+ * True if a process with the given number and start time is running. If either start time is
  * unknown (empty), only the number is compared.
  */
 export function isAlive({ pid, start }: ProcessIdentity): boolean {
@@ -64,9 +64,9 @@ function mayExist(pid: number): boolean {
 }
 
 /**
- * Returns the start time of a process from /proc, or undefined if the process has ended. In the
- * file `stat` the state of the process is the 3rd field and its start time the 22nd. The 2nd field
- * is the name of the program, in parentheses, and may contain any character. So fields are counted
+ * Returns the start time of the given process from /proc, or undefined if the process has ended. In
+ * the file `stat`, the state of the process is the 3rd field and the start time the 22nd. The 2nd
+ * field, the name of the program in parentheses, may contain any character. So fields are counted
  * from the last `)` on [proc(5)].
  */
 function startFromProc(pid: number): string | undefined {

@@ -19,16 +19,16 @@ const threadAddresses = 640 * mib;
 const runData = 256 * mib;
 const threadData = 40 * mib;
 /**
- * Measured number of threads of a worker process (`workerTasks`), and of a master or a supervisor
- * (`masterTasks`).
+ * How many threads a worker process has (`workerTasks`), and how many a master or a supervisor has
+ * (`masterTasks`). Both are measured.
  */
 const workerTasks = 7;
 const masterTasks = 9;
 
 /**
  * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
- * much address space for each thread. Without this check Node would end without a message where a
- * limit does not allow that address space. `who` names the user of the threads in messages.
+ * much address space for each thread, and would end without a message if a limit did not allow it.
+ * `who` names the user of the threads in messages.
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */

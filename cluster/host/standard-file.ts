@@ -7,8 +7,8 @@ export interface StandardFile {
 }
 
 /**
- * Returns the file, pipe or device that a descriptor of a process refers to. Returns undefined on
- * systems other than Linux, which do not report it.
+ * Returns the file, pipe or device that the given descriptor of a process refers to. Returns
+ * undefined on systems other than Linux, because they do not report the file.
  */
 export function standardFile(
   descriptor: number,

@@ -52,12 +52,11 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
 /**
  * True if this program was started with a closed descriptor (`>&-` in a shell).
  *
- * Node hides a closed descriptor: before any code of the program runs, Node opens `/dev/null` in
- * its place, for reading and writing. Other programs, such as a Python `subprocess` with `DEVNULL`,
- * may start this program with the same kind of `/dev/null` to discard output. A shell opens
- * `/dev/null` for writing only (`>/dev/null`). So Node has replaced a closed descriptor if three
- * things hold: the descriptor leads to a `/dev/null` open for reading and writing, the parent is a
- * shell, and the shell did not itself inherit such a `/dev/null`.
+ * Node hides this: at its start, Node opens `/dev/null` on every closed descriptor, for reading and
+ * writing. A shell opens `/dev/null` for writing only (`>/dev/null`), but other parents, such as a
+ * Python `subprocess` with `DEVNULL`, also open it for both. So the descriptor was closed if it
+ * leads to a `/dev/null` open for both, and the parent is a shell that did not itself inherit such
+ * a descriptor.
  */
 function isClosed(descriptor: number): boolean {
   if (!isNodesOwn(standardFile(descriptor))) return false;

@@ -4,14 +4,14 @@ import type { Refusal } from './frame.ts';
 /** Largest control message, in bytes. */
 export const messageBytesMax: number = 2 ** 20;
 /**
- * Limits of a control message: deepest nesting of its values (`depthMax`), and largest number of
- * values at all depths together (`valuesMax`).
+ * Limits of a control message: `depthMax` is the deepest nesting of its values, and `valuesMax` is
+ * the largest number of values, at all depths together.
  */
 const depthMax = 16;
 const valuesMax = 65536;
 
-// msgpackr can add records and extension types of its own to msgpack. They are switched off, so
-// that a message consists only of the values that its schema describes.
+// By default msgpackr extends msgpack with records and types of its own. The options switch these
+// extensions off, so that a message consists only of values that its schema describes.
 const packr = new Packr({ useRecords: false, moreTypes: false, structuredClone: false });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
 
@@ -48,7 +48,7 @@ function refuse(why: string): Decoded {
 /** Returns the reason why `bytes` are not one plain msgpack value, or undefined if they are. */
 function findWrong(bytes: Buffer): string | undefined {
   if (bytes.length > messageBytesMax) return `${bytes.length} bytes, at most ${messageBytesMax}`;
-  /** Number of values that must still be read, indexed by depth of nesting. */
+  /** pending[d]: how many values at nesting depth d must still be read. */
   const pending: number[] = [1];
   let at = 0;
   let values = 0;
@@ -83,8 +83,8 @@ interface Item {
 }
 
 /**
- * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. Returns
- * the reason if the value cannot be read: its bytes are cut off, or it has an extension type.
+ * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. If the
+ * value is cut off or has an extension type, returns this reason instead.
  */
 function readItem(bytes: Buffer, at: number): Item | string {
   const type = bytes[at];

@@ -19,9 +19,9 @@ export interface ConnectionEvents {
 }
 
 /**
- * Connection that carries frames. Frames of the handshake come first. All later frames go to the
- * sink that `ConnectionEvents.open` returns. The first invalid frame closes the connection, and the
- * peer receives the reason.
+ * Connection that carries frames. The first frames belong to the handshake. All later frames go to
+ * the sink that `ConnectionEvents.open` returns. The first invalid frame closes the connection, and
+ * the peer receives the reason.
  */
 export class Connection implements FrameSink {
   readonly reader: FrameReader;
@@ -73,7 +73,9 @@ export class Connection implements FrameSink {
     if (refusal) this.refuse(refusal);
   }
 
-  /** Processes `count` bytes that the caller has read into the memory of `reader.room()`. */
+  /**
+   * Processes `count` bytes that the caller has written to the memory returned by `reader.room()`.
+   */
   took(count: number): void {
     if (this.#isClosed) return;
     const refusal = this.reader.took(count);

@@ -49,8 +49,8 @@ export interface ControlCommon<In> {
   readonly check: (value: unknown) => In;
   /**
    * Interval between two pings to the peer, in ms. If nothing (no message, ping or pong) has
-   * arrived from the peer since the last two pings, the channel closes with `timeout` when the next
-   * ping is due.
+   * arrived from the peer since the ping before the last, the channel closes with `timeout` when
+   * the next ping is due.
    */
   readonly heartbeatMs: number;
 }
@@ -60,8 +60,8 @@ export interface ControlServerOptions<In, Out> extends ControlCommon<In> {
   /** TCP port to listen on; 0 lets the operating system choose one. */
   readonly port: number;
   /**
-   * Returns undefined if a peer that holds the token may connect, otherwise the reason for refusing
-   * the peer.
+   * Returns undefined if the given peer, which holds the token, may connect; otherwise the reason
+   * for refusing the peer.
    */
   readonly admit?: (hello: Hello) => Refusal | undefined;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
@@ -114,8 +114,8 @@ function serve<In, Out>(
 }
 
 /**
- * Creates the listening end of a control channel over any wire. {@link listenControl} passes the
- * wire of a WebSocket. Tests pass a wire of their own.
+ * Creates the listening end of a control channel over `wire`, the sending half of a connection.
+ * {@link listenControl} passes a WebSocket as the wire; tests pass other wires.
  */
 export function acceptControl<In, Out>(
   wire: Wire,
@@ -148,13 +148,12 @@ export interface ControlClientOptions<In, Out> extends ControlCommon<In> {
   readonly random: () => number;
   readonly joined: (channel: ControlChannel<Out>) => ChannelEvents<In>;
   /**
-   * Called when an attempt to connect has failed, or the channel has closed. `connectControl` makes
-   * the next attempt after `inMs` ms.
+   * Called when an attempt to connect has failed, or when the channel has closed. The next attempt
+   * follows after `inMs` ms.
    */
   readonly retrying: (refusal: Refusal | undefined, inMs: number) => void;
   /**
-   * Called when the token or the protocol version is wrong. `connectControl` does not make another
-   * attempt to connect.
+   * Called when the token or the protocol version is wrong. No further attempt to connect follows.
    */
   readonly failed: (error: PodError) => void;
 }
@@ -310,9 +309,8 @@ function attach<In, Out>(
 }
 
 /**
- * Returns the message of an error. If all addresses of a host name fail, Node reports an
- * `AggregateError` without a message. For such an error this function joins the messages for the
- * single addresses.
+ * Returns the message of the given error. If all addresses of a host name fail, Node reports an
+ * `AggregateError` without a message; then returns the messages for all addresses, joined.
  */
 function reasonOf(error: Error): string {
   if (!(error instanceof AggregateError) || error.message !== '') return error.message;

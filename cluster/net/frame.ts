@@ -23,31 +23,32 @@ export interface FrameHeader {
   generation: number;
   /**
    * In a `tensor` or `shared` frame: index of the all-reduce, from 0, since the generation began.
-   * In a `state` frame, which requests or carries parameters: number of the program.
+   * In a `state` frame, which requests or carries parameters: index of the program.
    */
   collective: number;
   /**
    * The meaning depends on the kind of the frame:
    *
    * - `tensor`, `shared`: index of the frame, from 0, among the frames of its all-reduce and queue.
-   * - `state` with parameters: index of the piece in its parameter, from 0.
-   * - `state` as a request: number of completed steps after which the parameters are wanted.
+   * - `state` with parameters: index, from 0, of this piece of the parameter. (Parameters are sent
+   *   in pieces.)
+   * - `state` as a request: after how many completed steps the parameters are wanted.
    * - `mapped`: 1 if the peer has mapped the segment (shared memory), 0 if the peer cannot map it.
    * - `refuse`: the reason, a number of {@link refusalCodes}.
    */
   sequence: number;
   /**
-   * In a `tensor`, `shared` or `credit` frame: number of a queue, link · 2 + colour. (Each link has
-   * two queues, one for each colour.) In a `state` frame: number of the parameter.
+   * In a `tensor`, `shared` or `credit` frame: index of a queue, link · 2 + colour. (Each link has
+   * two queues, one for each colour.) In a `state` frame: index of the parameter.
    */
   queue: number;
   /** Length of the payload, in bytes. */
   bytes: number;
   /**
-   * Number of frames that the sender of this header has received through one queue and released
-   * since the generation began, modulo 2^32. A `credit` frame counts the frames of queue `queue`. A
-   * `tensor` or `shared` frame counts the frames of the reverse queue, which connects the same
-   * chips in the other direction.
+   * How many frames the sender of this header has received through one queue and released since the
+   * generation began, modulo 2^32. A `credit` frame counts the frames of queue `queue`. A `tensor`
+   * or `shared` frame counts the frames of the reverse queue, which connects the same chips in the
+   * other direction.
    */
   returned: number;
 }
@@ -86,10 +87,7 @@ export const lineBytes = 64;
 
 /** First four bytes of every frame: `TPUF` in ASCII. */
 const magic = [0x54, 0x50, 0x55, 0x46] as const;
-/**
- * Number of bytes over which the CRC-32 of the header is computed: all bytes of the header before
- * that CRC-32.
- */
+/** How many bytes the CRC-32 of the header covers: all bytes of the header before that CRC-32. */
 const checkedBytes = headerBytes - 4;
 
 /**
@@ -137,8 +135,8 @@ export function refusalOf(code: number): RefusalCode {
 }
 
 /**
- * Creates the header of a tensor frame in which all numbers are zero. The caller fills in the
- * numbers, and the kind if the frame is not a tensor frame.
+ * Creates the header of a tensor frame with all numbers zero. The caller fills in the numbers, and
+ * changes the kind if the frame is not a tensor frame.
  */
 export function emptyHeader(): FrameHeader {
   return { kind: 6, generation: 0, collective: 0, sequence: 0, queue: 0, bytes: 0, returned: 0 };
@@ -198,9 +196,9 @@ export function encodeFrame(
 const nothing = new Uint8Array(0);
 
 /**
- * True if `bytes` begin with a frame and not with a msgpack message. The two cannot be confused.
- * The first byte of a frame, 0x54, is a complete msgpack value, so a msgpack message that begins
- * with 0x54 ends after one byte.
+ * True if `bytes` begin with a frame and not with a msgpack message. The two cannot be confused:
+ * the first byte of a frame, 0x54, is a complete msgpack value, so a msgpack message that begins
+ * with it has only one byte, and a frame has more.
  */
 export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
@@ -209,9 +207,10 @@ export function isFrame(bytes: Uint8Array): boolean {
 /** Receiver of the frames of a stream. */
 export interface FrameSink {
   /**
-   * Returns the memory for the payload of a frame with this header, or a refusal. The payload of a
-   * `shared` frame lies in that memory already. The memory may be up to `headerBytes` longer than
-   * `header.bytes`; then the header of the next frame is received together with the payload.
+   * Returns the memory for the payload of the frame with the given header, or a refusal. The
+   * payload of a `shared` frame lies in that memory already. The memory may be up to `headerBytes`
+   * longer than `header.bytes`; then the header of the next frame is received together with the
+   * payload.
    */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /**
@@ -232,12 +231,12 @@ export interface FrameSink {
 }
 
 /**
- * Reads frames from a stream of bytes that arrives in pieces of any length. The reader buffers only
- * headers; a payload goes directly to the memory that the sink returns. The first invalid frame
- * ends the reading: the reader returns the refusal of that frame at every later call.
+ * Reads frames from a stream of bytes. The reader buffers only headers; a payload goes directly to
+ * the memory that the sink returns. After the first invalid frame, the reader reads no more and
+ * returns the refusal of that frame at every call.
  *
- * The caller has two ways to pass bytes. Either it calls {@link push} with the bytes, or it reads
- * the bytes into the memory that {@link room} returns and reports their number to {@link took}.
+ * There are two ways to pass bytes: call {@link push} with the bytes, or write the bytes to the
+ * memory that {@link room} returns and report how many there are to {@link took}.
  */
 export class FrameReader {
   readonly #sink: FrameSink;
@@ -246,8 +245,8 @@ export class FrameReader {
   readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Memory into which the next bytes go: `#head` for a header, and for a payload the memory that
-   * the sink returned, which may also have room for the next header.
+   * Memory for the next bytes: `#head` while a header is read. While a payload is read, the memory
+   * that the sink returned, which may also have room for the next header.
    */
   #target: Uint8Array = this.#head;
   #filled = 0;
@@ -349,8 +348,8 @@ export class FrameReader {
   #payloadGrew(): Refusal | undefined {
     const bytes = this.#bytes;
     const read = this.#target;
-    // The CRC-32 is continued with every piece that arrives, because the bytes of the piece are
-    // still in the processor's nearest caches.
+    // The CRC-32 is computed as the bytes arrive, because new bytes are still in the processor's
+    // nearest caches.
     this.#crc.take(Math.min(this.#filled, bytes));
     if (this.#filled < bytes) return undefined;
     const payload = read.length === bytes ? read : read.subarray(0, bytes);

@@ -6,10 +6,9 @@ export const handshakeMsMax = 2000;
 export const pendingMax = 64;
 
 /**
- * Limits the connections whose handshake is not complete: their number, and the time of each
- * handshake. If a new connection would exceed the number, the gate closes the connection that has
- * waited longest. An honest peer is not affected, because its handshake takes only a few
- * milliseconds.
+ * Limits the connections whose handshake is not complete: how many there are, and the time of each
+ * handshake. If a new connection is one too many, the gate closes the connection that has waited
+ * longest. An honest peer is hardly ever closed, because its handshake takes only milliseconds.
  */
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();

@@ -27,7 +27,7 @@ export interface Hello {
   readonly channel: Channel;
   readonly role: Role;
   /**
-   * Numbers of the connecting process (`from`) and of the process that it wants to reach (`to`).
+   * `from`: number of the connecting process. `to`: number of the process that it wants to reach.
    */
   readonly from: number;
   readonly to: number;
@@ -91,9 +91,9 @@ export function connectingHandshake(
 }
 
 /**
- * Creates the listening end of a handshake, for connections of the channels `accepted`. `nonce` has
- * {@link nonceBytes} random bytes. `admit` returns undefined if a peer that holds the token may
- * connect, otherwise the reason for refusing the peer.
+ * Creates the listening end of a handshake. `accepted` lists the channels on which a peer may
+ * connect. `nonce` has {@link nonceBytes} random bytes. `admit` returns undefined if a peer that
+ * holds the token may connect, otherwise the reason for refusing the peer.
  */
 export function listeningHandshake(
   token: Token,
@@ -125,9 +125,9 @@ export function listeningHandshake(
 }
 
 /**
- * Sink for the frames of a handshake. Before the handshake is complete, this sink refuses frames of
- * all kinds that do not belong to a handshake (`order`), and payloads of more than
- * {@link smallPayloadBytes} bytes (`length`).
+ * Sink for the frames of a handshake. Before the handshake is complete, the sink refuses any frame
+ * of another kind (refusal code `order`), and any payload of more than {@link smallPayloadBytes}
+ * bytes (refusal code `length`).
  */
 export class HandshakeSink implements FrameSink {
   readonly #handshake: Handshake;
@@ -216,8 +216,8 @@ function decodeHello(
 }
 
 /**
- * Returns the list of byte strings over which the proof of the connecting or of the listening end
- * is computed.
+ * Returns the byte strings over which the proof of the given end (connecting or listening) is
+ * computed.
  */
 function proven(
   end: 'connects' | 'listens',

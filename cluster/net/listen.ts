@@ -24,9 +24,8 @@ export interface WebSocketPlace {
 }
 
 /**
- * Listens for WebSocket connections. The gate limits the time until a handshake is complete. Every
- * connection enters the gate before it sends its HTTP request, so the time limit includes the time
- * for that request.
+ * Listens for WebSocket connections. `gate` limits the time of each handshake. A connection enters
+ * the gate before its HTTP request arrives, so the limit includes the wait for that request.
  *
  * @throws PodError `io` if the address cannot be bound.
  */
@@ -104,9 +103,9 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // Once the server listens, this handler ignores errors, because rejecting a settled promise has
-    // no effect. For example, if no file descriptor is free for a new connection, the client of
-    // that connection tries again.
+    // Once the server listens, errors have no effect, because the promise is settled. For example,
+    // if no file descriptor is free for a new connection, the client of that connection tries
+    // again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });

@@ -32,7 +32,7 @@ export interface PumpParts {
 }
 
 /**
- * User of the links, such as the all-reduce: takes incoming frames from the links, and passes
+ * User of the links, such as the all-reduce: takes incoming frames from the links, and gives
  * outgoing frames to the links.
  */
 export interface Driven {
@@ -50,8 +50,8 @@ interface Route extends Outbox {
   readonly segment: OutSegment;
   wire: Wire | undefined;
   /**
-   * True if the peer has sent a credit on `wire`. The first credit says that the peer listens, so
-   * the pump sends no tensor before this field is true.
+   * True if a credit, which is the peer's report of released frames, has arrived on `wire`. The
+   * first credit says that the peer listens. The pump sends no tensor before that.
    */
   isHeard: boolean;
   /**
@@ -60,8 +60,8 @@ interface Route extends Outbox {
    */
   sending: SocketOutLink | undefined;
   /**
-   * Index in `queues` of the queue whose turn it is to send a frame. The queues take turns, so that
-   * no queue must wait until another queue has sent all its frames.
+   * Index in `queues` of the queue that may send the next frame. The queues send one frame each in
+   * turn, so that no queue must wait until another queue has sent all its frames.
    */
   turn: number;
 }
@@ -84,11 +84,12 @@ interface Source {
 
 /**
  * Links between this process and other processes, for all-reduces that run on the same thread.
+ * There is one pump for each membership.
  *
- * - Sending: a payload goes to the connection directly from the memory of the emulator. If the peer
- *   has mapped a segment (shared memory), the payload is copied into the segment instead, and only
- *   the header goes through the connection. When the kernel has taken all bytes for the connection,
- *   the frame is released, so the all-reduce may overwrite the payload.
+ * - Sending: a payload goes from the memory of the emulator to the connection. If the peer has
+ *   mapped a segment (shared memory), the payload is copied to the segment instead, and only the
+ *   header goes through the connection. When the kernel has taken all bytes, the frame is released:
+ *   the all-reduce may overwrite the payload.
  * - Receiving: a payload goes from the socket directly to the address that an all-reduce has
  *   announced. If no address was announced, the payload goes into a slot, which is a receive
  *   buffer.
@@ -96,10 +97,6 @@ interface Source {
  *   the receiver. So a slow receiver delays only the sender of one queue. Each tensor frame also
  *   reports how many frames its sender has released on the reverse queue. If the window of the peer
  *   is nearly full and no tensor frame is due, a credit frame reports that number.
- *
- * A pump runs on the main thread of its process, for one membership. The pump works whenever a
- * frame arrives, the kernel has taken all bytes of a socket, or a caller calls `poke`. It allocates
- * no memory for a frame.
  */
 export class Pump {
   readonly #parts: PumpParts;
@@ -115,17 +112,17 @@ export class Pump {
   readonly #out: readonly (SocketOutLink | undefined)[];
   readonly #in: readonly (SocketInLink | undefined)[];
   /**
-   * Incoming queues whose sender will soon have a full window. At the end of a turn the pump sends
-   * a credit for each of these queues, unless a tensor frame has already reported the released
-   * frames.
+   * Incoming queues whose sender will soon have to stop, because too many of its frames count as
+   * unreleased. At the end of `step` the pump sends a credit (a report of released frames) for each
+   * of these queues, unless a tensor frame has reported the released frames already.
    */
   readonly #due: SocketInLink[] = [];
   readonly #driven: Driven[] = [];
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Cache of views of the emulator's memory, by length and then by byte address. Each send or
-   * receive needs a view of a range. The ranges repeat, so the cache saves making a new view for
-   * each frame.
+   * Cache of views of the emulator's memory. The outer key is the length, the inner key is the byte
+   * address. The same ranges are sent and received again and again, so the cache saves making a new
+   * view for each frame.
    */
   readonly #ranges: Map<number, Map<number, Uint8Array>> = new Map();
   #isRunning = false;
@@ -178,30 +175,30 @@ export class Pump {
   }
 
   /**
-   * Returns one pair for each queue to another process: the number of the link, and the payload
-   * bytes that the queue has accepted for sending so far. A link has two queues, so its number
-   * occurs twice.
+   * Returns one pair for each queue to another process: the index of the link, and how many payload
+   * bytes the queue has accepted for sending so far. A link has two queues, so its index occurs
+   * twice.
    */
   sentBytes(): readonly (readonly [link: number, bytes: number])[] {
     return this.#out.flatMap((it) => (it ? [[it.crossing.link, it.bytes] as const] : []));
   }
 
   /**
-   * Registers a user of the links. The pump calls `progress` of every registered user in every
-   * turn.
+   * Registers a user of the links. Every `step` of the pump calls `progress` of each registered
+   * user.
    */
   drive(driven: Driven): void {
     this.#driven.push(driven);
   }
 
   /**
-   * Uses `wire` for the frames to `peer`. The first frame is sent after the first credit of `peer`
-   * has arrived. Returns the sink for the answers of `peer`: credits, and answers to the offer of a
-   * segment.
+   * Uses `wire` for the frames to `peer`. The first frame is sent after the first credit (report of
+   * released frames) of `peer` has arrived. Returns the sink for the answers of `peer`: credits,
+   * and answers to the offer of a segment (shared memory).
    *
-   * If a connection to `peer` exists already and no credit has arrived on it, the new connection
-   * replaces the existing one. If a credit has arrived, or if no link leads to `peer`, returns a
-   * refusal with the code `peer`.
+   * If another connection to `peer` exists and no credit has arrived on it, `wire` replaces that
+   * connection. If a credit has arrived on it, or if no link leads to `peer`, returns a refusal
+   * with the code `peer`.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
     const route = this.#routeTo(peer);
@@ -220,10 +217,10 @@ export class Pump {
   }
 
   /**
-   * Uses `wire` for the frames from `peer` and for credits to `peer`. Sends a first credit at once,
-   * although no frame has been released, to tell `peer` that this end listens. Returns the sink for
-   * the frames from `peer`. If `peer` is connected already, or if no link comes from `peer`,
-   * returns a refusal with the code `peer`.
+   * Uses `wire` for the frames from `peer` and for credits (reports of released frames) to `peer`.
+   * Sends a first credit at once, to tell `peer` that this end listens. Returns the sink for the
+   * frames from `peer`. If `peer` is connected already, or if no link comes from `peer`, returns a
+   * refusal with the code `peer`.
    */
   openIn(peer: number, wire: Wire): FrameSink | Refusal {
     const source = this.#sourceOf(peer);
@@ -274,8 +271,8 @@ export class Pump {
 
   /**
    * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if the end
-   * does no harm: another connection has replaced `wire`, or no credit had arrived on `wire`, so
-   * that no tensor was sent. Otherwise returns false.
+   * does no harm, because another connection has replaced `wire`, or because no tensor was sent on
+   * `wire` (no credit had arrived on it). Otherwise returns false.
    */
   closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routeTo(peer);
@@ -287,7 +284,7 @@ export class Pump {
 
   /**
    * Called when the kernel has taken all bytes that were written to `wire`, a connection to `peer`.
-   * Releases the frame that these bytes belong to.
+   * Releases the frame whose bytes these are.
    */
   drained(peer: number, wire: Wire): void {
     const route = this.#routeTo(peer);
@@ -338,8 +335,8 @@ export class Pump {
   }
 
   /**
-   * Does one turn: lets the users of the links make progress, sends their frames, and sends the
-   * credits that are due. Returns true if a frame was sent; another turn may then find more work.
+   * Lets the users of the links make progress, sends their frames, and sends the credits that are
+   * due. Returns true if a frame was sent; another call may then find more work.
    */
   step(): boolean {
     for (let i = 0; i < this.#driven.length; i++) this.#driven[i]?.progress();
@@ -353,8 +350,8 @@ export class Pump {
   }
 
   /**
-   * Sends frames to one peer, one frame from each queue in turn, until no queue may send or the
-   * kernel takes no more bytes. Returns true if at least one frame was sent.
+   * Sends frames to the peer of `route`, one frame from each queue in turn, until no queue may send
+   * or the kernel takes no more bytes. Returns true if at least one frame was sent.
    */
   #send(route: Route): boolean {
     if (!route.isHeard || route.sending !== undefined) return false;
@@ -373,8 +370,8 @@ export class Pump {
       empty = 0;
       moved = true;
     }
-    // `isReady` becomes true again when a queue has a new frame, a credit arrives, or the kernel
-    // has taken the frame that is being sent.
+    // The sending goes on when `isReady` is true again: when a queue has a new frame, a credit
+    // arrives, or the kernel has taken the frame that is being sent.
     route.isReady = false;
     return moved;
   }
@@ -564,8 +561,8 @@ function makeRoute(
 }
 
 /**
- * Returns a table of `links`, indexed by queue number. The entries of all other queues are
- * undefined.
+ * Returns a table of `links`, indexed by queue. For a queue that has no entry in `links`, the table
+ * has undefined.
  */
 function byQueue<L extends { readonly crossing: Crossing }>(
   links: readonly L[],

@@ -13,7 +13,7 @@ import { mapBytes } from './segment.ts';
  */
 export interface Hosting {
   readonly torus: Torus;
-  /** Number of the process that hosts a worker, indexed by the number of the worker. */
+  /** processOf[w]: number of the process that hosts worker w. */
   readonly processOf: readonly number[];
   readonly self: number;
 }
@@ -26,9 +26,9 @@ export interface Hosting {
 export interface Crossing {
   readonly link: number;
   readonly colour: number;
-  /** Number of the queue: link · 2 + colour. */
+  /** Index of the queue: link · 2 + colour. */
   readonly queue: number;
-  /** Number of the queue of the same colour between the same chips in the other direction. */
+  /** Index of the queue of the same colour between the same chips in the other direction. */
   readonly reverse: number;
   /**
    * `worker`: number of the worker at this process's end of the link. `peer`: number of the process
@@ -39,8 +39,8 @@ export interface Crossing {
 }
 
 /**
- * Queues from this process to other processes (`out`), and queues from other processes to this
- * process (`in`), both sorted by queue number.
+ * `out`: queues from this process to other processes. `in`: queues from other processes to this
+ * process. Both are sorted by the index of the queue.
  */
 export interface Crossings {
   readonly out: readonly Crossing[];
@@ -52,7 +52,7 @@ export interface Crossings {
  * the sizes depend only on the torus and on the longest all-reduce of the programs.
  */
 export interface FrameSizes {
-  /** Largest number of elements of a frame; `frameBytes` is the same size in bytes. */
+  /** Largest number of elements in one frame; `frameBytes` is the same size in bytes. */
   readonly frameElements: number;
   readonly frameBytes: number;
   /**
@@ -64,21 +64,21 @@ export interface FrameSizes {
 
 export const colours = 2;
 /**
- * Largest number of elements of a frame between processes: 1 MiB of f32. Each frame costs both
+ * Largest number of elements in one frame between processes: 1 MiB of f32. Each frame costs both
  * processes some system calls and callbacks, whatever its length, so frames are long. Still longer
  * frames bring no further gain.
  */
 export const frameElementsMax = 262144;
 /**
- * Largest number of frames of one queue that may be sent and not yet released. The receiver reports
- * released frames in tensor frames of the other direction. With a window of 8 frames, a report
- * usually arrives before the window is full.
+ * How many frames of one queue may be sent and not yet released by the receiver. The receiver
+ * reports released frames in its own tensor frames, which go in the other direction. With 8 frames,
+ * such a report usually arrives before the sender must stop.
  */
 export const windowFrames = 8;
 /**
- * Largest number of frames of one queue that may be sent and not yet released if the payloads go
- * through a segment (shared memory). Every such frame has a slot of its own in the segment, and
- * slots cost memory and cache. More than two frames bring no further gain.
+ * How many frames of one queue may be sent and not yet released if the payloads go through a
+ * segment (shared memory). Each of these frames has a slot of its own in the segment, and slots
+ * cost memory and cache. More than two frames bring no further gain.
  */
 export const segmentFrames = 2;
 
@@ -118,7 +118,7 @@ export function crossings({ torus, processOf, self }: Hosting): Crossings {
   return { out, in: incoming };
 }
 
-/** Returns the numbers of the processes at the other ends of `crossings`, each number once. */
+/** Returns the numbers of the processes at the other ends of `crossings`, without repetition. */
 export function peersOf(crossings: readonly Crossing[]): readonly number[] {
   return [...new Set(crossings.map(({ peer }) => peer))];
 }
@@ -133,13 +133,16 @@ export interface SegmentPlace {
   /** Length of the segment in bytes, a multiple of {@link mapBytes}. */
   readonly bytes: number;
   /**
-   * Numbers of the queues whose payloads go through the segment. The segment has
-   * {@link segmentFrames} slots for each queue, in the order of this list.
+   * Indices of the queues whose payloads go through the segment. The segment has {@link
+   * segmentFrames} slots for each queue, in the order of this array.
    */
   readonly queues: readonly number[];
 }
 
-/** Places in memory that the pump of a process uses. All addresses are byte addresses. */
+/**
+ * Places in memory that the pump of a process uses. (The pump moves frames between links and
+ * sockets.) All addresses are byte addresses.
+ */
 export interface PumpLayout {
   /**
    * Segments (shared memory) for payloads to each peer (`out`) and from each peer (`in`). If a peer
@@ -150,8 +153,9 @@ export interface PumpLayout {
     readonly in: readonly SegmentPlace[];
   };
   /**
-   * Slots (receive buffers) for the payloads of frames that arrive through sockets. There are
-   * enough slots for full windows of all queues, but usually only a few slots are used.
+   * Slots (receive buffers) for the payloads of frames that arrive through sockets. The slots
+   * suffice even if every sender has sent as many frames as it may; usually only a few slots are
+   * used.
    */
   readonly slots: { readonly address: number; readonly count: number };
   /**
@@ -193,9 +197,9 @@ function roundUp(bytes: number): number {
 }
 
 /**
- * Returns the byte address of the slot in a segment (shared memory) for the payload of a frame.
- * `queue` is the number of the frame's queue. `count` is the number of frames (modulo 2^32) that
- * the queue carried before this frame.
+ * Returns the byte address of the slot in a segment (shared memory) for the payload of the given
+ * frame. `queue` is the index of the frame's queue. `count` is how many frames (modulo 2^32) the
+ * queue carried before this frame.
  */
 export function segmentSlot(
   { address, queues }: SegmentPlace,
@@ -208,8 +212,8 @@ export function segmentSlot(
 }
 
 /**
- * Returns the name of the link of a queue, such as `chip(3,1)+x`, or `queue N` if the torus has no
- * queue with that number.
+ * Returns the name of the link to which a queue belongs, such as `chip(3,1)+x`, or `queue N` if the
+ * torus has no queue with the index `queue`.
  */
 export function queueName(torus: Torus, queue: number): string {
   const link = Math.floor(queue / colours);
@@ -217,9 +221,10 @@ export function queueName(torus: Torus, queue: number): string {
 }
 
 // In the receiving process, frames wait in a ring of `queueDepth` frames until the all-reduce takes
-// them. All frames of a full window must fit into that ring.
+// them. The ring must hold as many frames as the sender may have unreleased.
 assert(queueDepth >= windowFrames && windowFrames >= 2, `windows of ${windowFrames} frames`);
-// The slot of a frame is its count modulo `segmentFrames`, and counts wrap to 0 at 2^32. So
-// `segmentFrames` must divide 2^32; otherwise the order of the slots would break there.
+// The frames of a queue are counted modulo 2^32, and frame number n uses slot n mod
+// `segmentFrames`. So `segmentFrames` must divide 2^32; otherwise the order of the slots would
+// break when the count returns to 0.
 const isFitting = segmentFrames <= windowFrames && 2 ** 32 % segmentFrames === 0;
 assert(isFitting && segmentFrames >= 2, `segments of ${segmentFrames} frames a queue`);

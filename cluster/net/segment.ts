@@ -5,8 +5,8 @@ import { findInLibc, type LibcFunction } from '../host/libc.ts';
 
 /**
  * Offer of a segment to a peer. A segment is memory that two processes of one host share: a file in
- * the memory of the host, without a name, which each process maps over a range of its own memory.
- * Node cannot map files, so koffi calls `mmap`.
+ * memory, without a name, which each process maps over a range of its own memory. Node cannot map
+ * files, so koffi calls `mmap`.
  *
  * Functions of this file do not throw if the platform does not support segments, or `/dev/shm` is
  * missing or full. They return the reason in one line, because payloads can always go through the

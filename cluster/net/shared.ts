@@ -4,8 +4,8 @@ import { segmentSlot } from './route.ts';
 import { makeSegment, mapSegment, unmapSegment } from './segment.ts';
 
 /**
- * Part that both ends of a segment have in common. A segment is memory that this process shares
- * with one peer on this host, divided into slots for payloads.
+ * What both ends of a segment have in common. A segment is memory that this process shares with one
+ * peer on this host, divided into slots for payloads.
  */
 class SegmentEnd {
   readonly #place: SegmentPlace;
@@ -19,8 +19,8 @@ class SegmentEnd {
   }
 
   /**
-   * Returns the byte address of the slot for the payload of a frame of queue `queue`. `count` is
-   * the number of frames (modulo 2^32) that the queue carried before this frame.
+   * Returns the byte address of the slot for the payload of the given frame of queue `queue`.
+   * `count` is how many frames (modulo 2^32) the queue carried before this frame.
    */
   slot(queue: number, count: number): number {
     return segmentSlot(this.#place, this.#sizes, queue, count);

@@ -2,8 +2,8 @@ import { assert } from '../../src/numerics/assert.ts';
 
 /**
  * Pool of slots, which are receive buffers of equal length for the payloads of frames. The slot
- * that was released last is taken next. So if frames are processed as they arrive, the pool uses
- * only a few slots, and these slots stay in the processor's cache.
+ * that was released last is taken next. So if frames are processed quickly, only a few slots are
+ * used, and these slots stay in the processor's cache.
  */
 export class Slots {
   readonly #base: number;

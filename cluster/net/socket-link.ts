@@ -20,7 +20,7 @@ class FrameRing {
     return (this.#head - this.#tail) >>> 0;
   }
 
-  /** Number of frames taken out of the queue since the queue was created. */
+  /** How many frames were taken out of the queue since the queue was created, modulo 2^32. */
   get taken(): number {
     return this.#tail;
   }
@@ -64,7 +64,7 @@ export class SocketOutLink implements OutLink {
   readonly crossing: Crossing;
   readonly crc: FrameCrc;
   readonly #outbox: Outbox;
-  /** Counts the frames that were sent and that the receiver has not released. */
+  /** Counts the frames that were sent and that the receiver has not released, and limits them. */
   readonly window: Window = new Window(windowFrames);
   readonly #waiting: FrameRing = new FrameRing();
   #bytes = 0;
@@ -95,8 +95,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Oldest frame of the queue, if it may be sent now. Undefined if no frame waits or the window is
-   * full. The frame stays in the queue until {@link sent} is called.
+   * Oldest frame of the queue, if it may be sent now. Undefined if no frame waits, or if too many
+   * sent frames are unreleased. The frame stays in the queue until {@link sent} is called.
    */
   get next(): Readonly<Frame> | undefined {
     const mayGo = this.#waiting.length > 0 && this.window.hasRoom;
@@ -104,8 +104,8 @@ export class SocketOutLink implements OutLink {
   }
 
   /**
-   * Records that the receiver has released `count` frames (modulo 2^32) since the queue was
-   * created. Returns false if fewer frames were sent, so that the receiver's report must be wrong.
+   * Records the receiver's report that it has released `count` frames (modulo 2^32) since the queue
+   * was created. Returns false if fewer frames were sent, so that the report must be wrong.
    */
   giveBack(count: number): boolean {
     const isRight = this.window.release(count);
@@ -134,13 +134,15 @@ export class SocketInLink implements InLink {
    */
   readonly window: Window = new Window(windowFrames);
   /**
-   * Slots (receive buffers) for all payloads for which {@link expect} has not announced an address.
+   * Slots (receive buffers) for all payloads for which the all-reduce has announced no address
+   * ({@link expect}).
    */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
   /**
-   * List, shared by all incoming queues, of the queues whose sender will soon have a full window.
-   * The pump sends credits for the queues in this list.
+   * Incoming queues that are about to make their senders stop, because too many frames count as
+   * unreleased. All incoming queues share this array, and the pump sends a credit (a report of
+   * released frames) for each queue in it.
    */
   readonly #due: SocketInLink[];
   readonly #expected: Frame = emptyFrame();
@@ -175,8 +177,8 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Sets `frame.address` to the address to which the payload must go. If {@link expect} has
-   * announced this frame, uses the announced address and returns false. Otherwise takes a slot
+   * Sets `frame.address` to the address for the payload. If the all-reduce has announced an address
+   * for this frame ({@link expect}), uses that address and returns false. Otherwise takes a slot
    * (receive buffer) and returns true. The window must not be full.
    */
   place(frame: Frame): boolean {
@@ -203,8 +205,9 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Returns the number of frames released since the queue was created (modulo 2^32). The window now
-   * counts these frames as reported, so the caller must report the number to the sender.
+   * Returns how many frames were released since the queue was created (modulo 2^32), for a report
+   * to the sender. The caller must send this report, because the window now counts these frames as
+   * reported.
    */
   giveBack(): number {
     const released = this.#present.taken;
@@ -215,7 +218,7 @@ export class SocketInLink implements InLink {
 
   /**
    * True if the released frames should be reported to the sender now: the sender's window is nearly
-   * full, and the report would free at least a quarter of it.
+   * full, and the report would free at least a quarter of the window.
    */
   get isCrowded(): boolean {
     const { back, releasesNeeded } = this.window;

@@ -9,28 +9,28 @@ import type { Wire } from './wire.ts';
  * Request of one Cloud TPU (the taker) for the parameters of a program of another Cloud TPU (the
  * sender). Each transfer has a connection of its own:
  *
- * 1. The taker sends a `state` frame without a payload. Fields of the header: `collective` is the
- *    number of the program, `sequence` is the number of completed steps.
- * 2. The sender sends all parameters, in order, as `state` frames: `collective` is the number of
- *    the program, `queue` is the number of the parameter, `sequence` is the number of the piece in
- *    that parameter.
+ * 1. The taker sends a `state` frame without a payload. In its header, `collective` is the index of
+ *    the program, and `sequence` says after how many completed steps the parameters are wanted.
+ * 2. The sender sends all parameters in order, in pieces. Each piece is the payload of a `state`
+ *    frame. In its header, `collective` is the index of the program, `queue` is the index of the
+ *    parameter, and `sequence` is the index of the piece in that parameter.
  * 3. The taker closes the connection.
  */
 export interface StateQuery {
   readonly program: number;
-  /** Number of completed steps after which the parameters are wanted. */
+  /** After how many completed steps the parameters are wanted. */
   readonly steps: number;
 }
 
 /**
- * Length of a piece of a parameter, in bytes. The last piece of a parameter may be shorter. Pieces
- * are short, so that a tensor frame never waits for more than one piece.
+ * Parameters are sent in pieces of this length, in bytes; the last piece of a parameter may be
+ * shorter. Pieces are short, so that a tensor frame never waits for more than one piece.
  */
 const pieceBytes = 128 * 1024;
 
 /**
- * Sending end of a transfer of parameters. Sends a piece each time the kernel has taken the
- * previous piece.
+ * Sending end of a transfer of parameters, which are sent in pieces. Sends a piece each time the
+ * kernel has taken the previous piece.
  */
 export class StateSender implements FrameSink {
   readonly #wire: Wire;
@@ -120,8 +120,8 @@ export class StateSender implements FrameSink {
 }
 
 /**
- * Receiving end of a transfer of parameters. Every piece goes directly into the memory of its
- * parameter. Pieces must arrive in order; any other piece is refused (`order`).
+ * Receiving end of a transfer of parameters, which arrive in pieces. Every piece goes directly into
+ * the memory of its parameter. A piece out of order is refused with the code `order`.
  */
 export class StateTaker implements FrameSink {
   readonly #query: StateQuery;

@@ -21,7 +21,7 @@ export interface TakeOptions extends StateQuery {
  */
 const silentMsMax = 10_000;
 /**
- * Delay before the next attempt to connect, in ms, if the peer has not joined this membership yet.
+ * Delay in ms before the next attempt to connect to a peer that has not joined this membership yet.
  */
 const retryMs = 50;
 
@@ -39,7 +39,10 @@ export interface Taking {
   cancel(): void;
 }
 
-/** Fills `into` with the parameters of Cloud TPU `peer`, over a connection to that Cloud TPU. */
+/**
+ * Fills the memory `options.into` with the parameters of Cloud TPU `options.peer`, over a
+ * connection to the process of that Cloud TPU.
+ */
 export function takeState(options: TakeOptions): Taking {
   let settle: { resolve(): void; reject(error: PodError): void } | undefined;
   const done = new Promise<void>((resolve, reject) => {
@@ -99,9 +102,9 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       if (isOpen) events.heard();
     },
     closed(refusal) {
-      // A peer closes all its connections when it joins a membership. So if the connection closes
-      // before the handshake is complete, the reason may be that the peer has not joined this
-      // membership yet. Therefore the taker connects again.
+      // A peer closes all its connections when it joins a membership. So a connection that closes
+      // during the handshake may mean that the peer is about to join. Therefore the taker connects
+      // again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else

@@ -15,8 +15,8 @@ import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
  * Options of a server for tensor connections, which carry tensors or parameters from one process to
- * another. The process that sends the data listens, because the listening side of a WebSocket need
- * not mask the bytes that it sends.
+ * another. The sender of the data listens, because the listening side of a WebSocket need not mask
+ * the bytes that it sends.
  */
 export interface TensorServerOptions {
   readonly token: Token;
@@ -26,8 +26,8 @@ export interface TensorServerOptions {
   /** Path of a unix socket on which the server also listens, for peers on the same host. */
   readonly unixPath?: string;
   /**
-   * Returns undefined if a peer that holds the token may connect, otherwise the reason for refusing
-   * the peer, for example that the membership has changed.
+   * Returns undefined if the given peer, which holds the token, may connect; otherwise the reason
+   * for refusing the peer, for example that the membership has changed.
    */
   readonly admit: (hello: Hello) => Refusal | undefined;
   /**
@@ -56,8 +56,8 @@ export interface TensorServer extends Listener {
 
 export const tensorPath = '/tensor';
 /**
- * Time limit for the handshake of a connection, in ms, which each end applies. The limit is long,
- * because 64 processes may be starting on two processors.
+ * Time limit, in ms, that each end sets for the handshake of a connection. The limit is long,
+ * because 64 processes may be starting on two processors at the same time.
  */
 const handshakeMs = 20_000;
 /**
@@ -181,8 +181,8 @@ export interface TensorClient {
 }
 
 /**
- * Connects to the process that serves a peer's tensors. If the offer names a unix socket whose path
- * exists on this host, the connection is a unix socket, otherwise a WebSocket.
+ * Connects to the process that sends a peer's tensors. Uses a unix socket if `offer` names one
+ * whose path exists on this host, otherwise a WebSocket.
  */
 export function connectTensors(options: TensorClientOptions): TensorClient {
   const { offer, token } = options;

@@ -14,8 +14,8 @@ export class Token {
   }
 
   /**
-   * Returns the HMAC-SHA256 over `parts`. The HMAC also covers the length of each part, placed
-   * before the part, so that two different lists never yield the same bytes.
+   * Returns the HMAC-SHA256 over `parts`. The length of each part precedes the part, so that two
+   * different lists of parts never give the same input.
    */
   prove(parts: readonly Uint8Array[]): Buffer {
     const hmac = createHmac('sha256', this.#secret);
@@ -78,8 +78,8 @@ export function readToken(env: Readonly<Record<string, string | undefined>>): Re
     throw new PodError('bad-config', `token file ${path}: ${found}`);
   }
   const token = new Token(Buffer.from(secret));
-  // Container engines mount secrets below /run/secrets with mode 0444, and only into the container
-  // that needs the secret. So the mode of a file in that folder needs no warning.
+  // Container engines mount secrets below /run/secrets with mode 0444, and only into containers
+  // that need the secret. So a file in that folder needs no warning, whatever its mode.
   if (path.startsWith('/run/secrets/') || (mode & 0o077) === 0) return { token };
   const octal = (mode & 0o777).toString(8);
   return {

@@ -1,10 +1,10 @@
 import { assert } from '../../src/numerics/assert.ts';
 
 /**
- * Limits the frames of one queue that are sent and not yet released by the receiver. The sender and
- * the receiver each keep a window for the queue. The receiver reports how many frames it has
- * released since the queue was created, and from this number the sender computes its free room.
- * Counts of frames are modulo 2^32.
+ * Limits the frames of one queue that are sent and not yet released by the receiver. Sender and
+ * receiver each keep a window. The receiver reports how many frames it has released since the queue
+ * was created; from this number the sender computes how many more frames it may send. All these
+ * numbers are modulo 2^32.
  */
 export class Window {
   readonly #capacity: number;
@@ -14,7 +14,7 @@ export class Window {
    */
   #size: number;
   /**
-   * Number of frames put into the window (`#put`), and number of frames released (`#back`), both
+   * How many frames were put into the window (`#put`), and how many were released (`#back`), both
    * since the window was created.
    */
   #put = 0;
@@ -27,32 +27,32 @@ export class Window {
   }
 
   /**
-   * Sets the size of the window to `size`: from now on the sender may have at most `size`
-   * unreleased frames. Frames sent before this call may exceed `size` and stay valid.
+   * Sets the size of the window: from now on the sender may have at most `size` unreleased frames.
+   * Frames sent before this call may exceed `size` and stay valid.
    */
   narrow(size: number): void {
     assert(Number.isInteger(size) && size > 0 && size <= this.#capacity, `${size} frames`);
     this.#size = size;
   }
 
-  /** Number of frames put into the window since the window was created, modulo 2^32. */
+  /** How many frames were put into the window since the window was created, modulo 2^32. */
   get count(): number {
     return this.#put;
   }
 
-  /** Number of frames that were put into the window and have not been released. */
+  /** How many frames were put into the window and have not been released. */
   get frames(): number {
     return (this.#put - this.#back) >>> 0;
   }
 
-  /** Number of frames released since the window was created, modulo 2^32. */
+  /** How many frames were released since the window was created, modulo 2^32. */
   get back(): number {
     return this.#back;
   }
 
   /**
-   * True if another frame fits into the window. The sender obeys this limit: the size set by {@link
-   * narrow}, or the original size if `narrow` was not called.
+   * True if the sender may send another frame. The limit is the size set by {@link narrow}, or the
+   * original size if `narrow` was not called.
    */
   get hasRoom(): boolean {
     return this.frames < this.#size;
@@ -84,7 +84,7 @@ export class Window {
   }
 
   /**
-   * Number of frames that must be released until a quarter of the window is free; 0 if a quarter is
+   * How many more frames must be released until a quarter of the window is free; 0 if a quarter is
    * free already.
    */
   get releasesNeeded(): number {

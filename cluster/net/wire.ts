@@ -5,9 +5,9 @@ import { headerBytes, type RefusalCode } from './frame.ts';
 /** Sending half of a connection, independent of its transport. */
 export interface Wire {
   /**
-   * Sends `head`, then `payload`. Returns true if the kernel has taken all bytes. Otherwise the
-   * caller must not change `head` and `payload`, or send another payload, until the event
-   * `drained`. A closed wire sends nothing, returns false, and emits no `drained`.
+   * Sends `head`, then `payload`. Returns true if the kernel has taken all bytes. Otherwise, until
+   * the event `drained`, the caller must not change `head` and `payload`, and must not send another
+   * payload. A closed wire sends nothing, returns false, and emits no `drained`.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
   /**
@@ -15,7 +15,7 @@ export interface Wire {
    * undefined.
    */
   readonly isLocal?: true;
-  /** Number of written bytes that the kernel has not taken yet. */
+  /** How many written bytes the kernel has not taken yet. */
   readonly waiting: number;
   /**
    * Sends `record`, if given, as the last bytes and closes the connection, without waiting for an
@@ -70,9 +70,9 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
 }
 
 /**
- * Creates a wire over the listening side of a WebSocket, which does not mask its messages. `socket`
- * is the socket that `ws` uses. A call of `write` sends `head` and `payload` as one message,
- * directly to `socket`, because the WebSocket library would send two messages.
+ * Creates a wire over the listening side of a WebSocket, which does not mask its messages. Each
+ * call of `write` sends `head` and `payload` as one message. It writes to `socket`, the socket of
+ * the WebSocket, because the library `ws` would send two messages.
  */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {
   let isBlocked = false;
@@ -114,8 +114,8 @@ const leadBytesMax = 10 + headerBytes;
 
 /**
  * Writes the beginning of a binary WebSocket message to `lead`: the WebSocket header, then `head`.
- * The rest of the message, `bytes` bytes, is sent separately. Returns the part of `lead` that was
- * written.
+ * The caller sends the remaining `bytes` bytes of the message itself. Returns the part of `lead`
+ * that was written.
  */
 function leadIn(lead: Buffer, head: Uint8Array, bytes: number): Buffer {
   const length = head.length + bytes;
@@ -152,9 +152,9 @@ export function closeCode(code: RefusalCode | undefined): number {
 }
 
 /**
- * Ends a socket. If `atOnce` is true, or more than {@link mostLastWords} bytes wait, drops the
- * waiting bytes, because they may lie in memory that is about to be overwritten. Otherwise lets the
- * system send the waiting bytes, and destroys the socket after {@link lingerMs}.
+ * Ends a socket. If `atOnce` is true, or if too many bytes wait (more than {@link mostLastWords}),
+ * drops the waiting bytes, because they may lie in memory that is about to be overwritten.
+ * Otherwise the system sends the waiting bytes, and the socket is destroyed after {@link lingerMs}.
  */
 export function endSocket(socket: Socket, atOnce: boolean): void {
   if (atOnce || socket.writableLength > mostLastWords) {
@@ -166,7 +166,7 @@ export function endSocket(socket: Socket, atOnce: boolean): void {
 }
 
 /**
- * Largest number of waiting bytes that are still sent when a socket ends. A refusal and a close
- * frame of a WebSocket fit.
+ * How many waiting bytes are still sent when a socket ends; if more bytes wait, all are dropped. A
+ * refusal and the close frame of a WebSocket fit.
  */
 const mostLastWords = 1024;

@@ -5,8 +5,8 @@ import { frameElementsMax } from './route.ts';
 import { endSocket, type Wire } from './wire.ts';
 
 /**
- * Receiver of the bytes of a stream. The caller has two ways to pass bytes: it reads them into the
- * memory that `room` returns and reports their number to `took`, or it passes them to `push`.
+ * Receiver of the bytes of a stream. There are two ways to pass bytes: call `push` with the bytes,
+ * or write the bytes to the memory that `room` returns and report how many there are to `took`.
  */
 export interface Puller {
   /** Returns the memory for the next bytes. The memory is never empty. */
@@ -25,9 +25,9 @@ export class WebSocketStream implements Puller {
   readonly #events: WebSocketStreamEvents;
   readonly #key: string = randomBytes(16).toString('base64');
   /**
-   * Memory for received bytes other than payloads of data: the HTTP response, WebSocket headers and
-   * control frames. A read of a header may also return the first few payload bytes, which are then
-   * copied to the target.
+   * Memory for everything except payloads of data: the HTTP response, WebSocket headers and control
+   * frames. Reading a header may also bring the first few payload bytes, which are then copied to
+   * the target.
    */
   readonly #scratch: Buffer = Buffer.alloc(64);
   #state: 'upgrading' | 'open' | 'ended' = 'upgrading';
@@ -36,7 +36,7 @@ export class WebSocketStream implements Puller {
   readonly #head: Buffer = Buffer.alloc(10);
   #headFilled = 0;
   #opcode = 0;
-  /** Number of payload bytes of the current WebSocket frame that have not arrived yet. */
+  /** How many payload bytes of the current WebSocket frame have not arrived yet. */
   #left = 0;
   #inScratch = true;
 

@@ -79,7 +79,8 @@ export function packAssignment(
 /**
  * Parses the JSON text of an assignment.
  *
- * @throws PodError `bad-config`, naming the field, if the fields are not those of an assignment.
+ * @throws PodError `bad-config`, which names the field, if a field is missing, unknown or
+ * malformed.
  */
 export function readAssignment(text: string): Assignment {
   const value: unknown = JSON.parse(text);
@@ -109,7 +110,10 @@ function hashOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** Returns the SHA-256, in hex, of byte arrays in order, each preceded by its length. */
+/**
+ * Returns the SHA-256, in hex, of the given byte arrays in order. The length of each array precedes
+ * its bytes.
+ */
 export function hashValues(values: readonly Uint8Array[]): string {
   const hash = createHash('sha256');
   for (const value of values) hash.update(`${value.length}:`).update(value);

@@ -35,7 +35,7 @@ export interface CarrierOptions {
   readonly unixPath: string | undefined;
   /**
    * Returns views of a program's parameters after `steps` steps, without copying. Returns undefined
-   * if this process does not have these parameters.
+   * if this process does not have the parameters after that number of steps.
    */
   readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
   /**
@@ -48,8 +48,8 @@ export interface CarrierOptions {
 }
 
 /**
- * Description of one transfer of parameters: the peer, the program, the number of steps after which
- * the parameters are wanted, and the memory that receives the parameters.
+ * Description of one transfer of parameters: the peer, the program, after how many steps the
+ * parameters are wanted, and the memory that receives the parameters.
  */
 export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
 
@@ -61,8 +61,8 @@ const retryMs = 50;
 
 /**
  * Connects the links of one Cloud TPU to its neighbours over sockets, and transfers parameters
- * between processes. A carrier lives as long as the {@link Node} of its Cloud TPU. `begin` replaces
- * all connections for a new membership.
+ * between processes. A carrier exists as long as its Cloud TPU's {@link Node}. For each new
+ * membership `begin` replaces all connections.
  */
 export class Carrier {
   readonly #parts: CarrierOptions;
@@ -150,8 +150,8 @@ export class Carrier {
   }
 
   /**
-   * Returns the bytes sent so far on each link of this Cloud TPU, as a flat list: link number,
-   * bytes, link number, bytes, …. Call only between steps.
+   * Returns the bytes sent so far on each link of this Cloud TPU, as a flat array: index of a link,
+   * bytes, index of the next link, bytes, …. Call only between steps.
    */
   sentPairs(): number[] {
     const { torus, self } = this.#parts.hosting;
@@ -227,10 +227,9 @@ export class Carrier {
   }
 
   /**
-   * Handles the end of a connection that a peer opened. Reports trouble with the peer if the
-   * connection carried the link to that peer. Reports nothing if the connection carried parameters,
-   * if the peer has opened a newer connection, or if the peer had not yet sent a first credit: the
-   * peer then connects again if it needs to.
+   * Handles the end of a connection that a peer opened. Reports trouble with the peer only if the
+   * connection carried the link to that peer, if the peer had sent a first credit on it (and so was
+   * ready for tensors), and if the peer has opened no newer connection.
    */
   #closedOut({ channel, from, generation }: Hello, refusal: Refusal | undefined, wire: Wire): void {
     this.#senders.get(wire)?.close();

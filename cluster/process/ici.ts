@@ -21,9 +21,10 @@ export interface IciParts {
 }
 
 /**
- * The ICI of one Cloud TPU for one membership: the links and the engine that runs all-reduces over
- * them. The ICI runs on the main thread of the process, where the sockets are. The engine sums and
- * forwards an incoming frame at once, and wakes the thread of the cores only when a bucket is done.
+ * The ICI (inter-core interconnect) of one Cloud TPU for one membership: the links, and the engine
+ * that runs all-reduces over them. The ICI runs on the main thread of the process, where the
+ * sockets are. The engine sums and forwards an incoming frame at once. It wakes the thread of the
+ * cores only when all frames of a bucket of gradients are summed.
  */
 export class Ici {
   readonly pump: Pump;
@@ -43,7 +44,8 @@ export class Ici {
       ...{ torus, worker: self, generation, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
-      // A constant serves as the clock, because this thread never waits with a deadline.
+      // A constant serves as the clock: only waits with a deadline need the time, and this thread
+      // has none.
       now: () => 0,
     });
     this.#engine = new Engine(memory, engine, allReduce, doorbell);
@@ -71,8 +73,8 @@ export class Ici {
   }
 
   /**
-   * Runs the all-reduces of the buckets that the worker starts. While no bucket is started, sleeps
-   * on the engine's bell, the word of shared memory by which the worker wakes the engine.
+   * Runs the all-reduces that the worker starts. While there is none, sleeps on the engine's bell,
+   * a word of shared memory by which the worker wakes the engine.
    */
   async #serve(): Promise<void> {
     const { words, index } = this.#engine.bell;

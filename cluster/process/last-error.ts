@@ -10,7 +10,7 @@ export interface LastError {
   readonly message: string;
 }
 
-/** Number of bytes at the end of a log that are searched for an error. */
+/** How many bytes at the end of a log are searched for an error. */
 const tailBytes = 16_384;
 /** Longest message, in characters, made from a log line that is not JSON. */
 const wordsMax = 300;
@@ -45,9 +45,9 @@ export function lastErrorAmong(lines: readonly string[]): LastError | undefined 
 
 /**
  * Returns the line that most likely says why the process ended. Looks only at lines that are not
- * JSON: V8 or the system's loader wrote them, not the process itself. V8 and the loader write the
- * cause first, then many more lines. So the result is the first line with a word like "fatal", or
- * the first line of all if no line has such a word. White space is collapsed.
+ * JSON: V8 or the system's loader wrote them, and these write the cause first. So the result is the
+ * first line with a word like "fatal", or the first line of all if no line has such a word. White
+ * space is collapsed.
  */
 function foreign(lines: readonly string[]): string | undefined {
   // A line that begins like JSON but does not parse is a log line of the process itself, cut off

@@ -17,15 +17,16 @@ import { bucketPlaces } from '../threads/ports.ts';
 /** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {
   /**
-   * The layout in the form that the thread of the cores expects: an entry for each Cloud TPU of the
-   * slice. All entries hold the same addresses, but only this process's Cloud TPU uses its entry.
+   * Part of the layout in the form that the thread of the cores expects, with an entry for each
+   * Cloud TPU of the slice. Only the entry of this process's Cloud TPU is used; the others are
+   * copies of it.
    */
   readonly threads: Layout;
   /** Links of the whole slice. Only the links that end at this Cloud TPU are used. */
   readonly fabric: FabricLayout;
   /** Memory through which the thread of the cores and the all-reduce engine communicate. */
   readonly engine: EngineLayout;
-  /** Buckets of program 0, then of program 1, and so on. */
+  /** Memory of all buckets: first the buckets of program 0, then those of program 1, and so on. */
   readonly buckets: readonly BucketPlace[];
   readonly pump: PumpLayout;
   readonly frameSizes: FrameSizes;

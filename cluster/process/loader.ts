@@ -26,32 +26,34 @@ interface Feed {
   readonly queue: InfeedQueue;
   readonly scratch: FillScratch;
   /**
-   * Step of the program that corresponds to step 0 of the queue. A queue counts its steps from 0
-   * again whenever it is emptied.
+   * Index of the program's step that is step 0 for the queue. A queue counts its steps from 0 again
+   * whenever it is emptied.
    */
   readonly base: number;
-  /** Number of the step that the loader fills next, counted by the queue. */
+  /** Index of the step that the loader fills next, as the queue counts. */
   next: number;
-  /** Number of samples of step `next` that are in its slot already. */
+  /** How many samples of step `next` are in the step's slot of the queue already. */
   filled: number;
 }
 
 /**
- * Samples made in one turn of the event loop. Eight take a fraction of a millisecond, so the loader
- * hardly delays the frames that the same thread sends and receives.
+ * How many samples the loader makes before it returns to the event loop. Eight take a fraction of a
+ * millisecond, so the frames that the same thread sends and receives are hardly delayed.
  */
 const samplesPerTurn = 8;
 
 /**
- * Loads the samples of all programs of one Cloud TPU on the main thread of its process, a few in
- * each turn of the event loop. One Cloud TPU takes so few samples that a thread of its own would
- * cost more than the loading.
+ * Loads the samples of all programs of one Cloud TPU on the main thread of its process, a few at a
+ * time between other events. One Cloud TPU needs so few samples that a thread of its own would cost
+ * more than the loading.
  */
 export class Loader {
   readonly #parts: LoaderParts;
   readonly #opened: Map<string, DatasetPair> = new Map();
   #feeds: Feed[] = [];
-  /** Index, modulo the number of feeds, of the feed whose turn is next. */
+  /**
+   * Counter that selects the feed to fill next: its index is `#present` modulo the number of feeds.
+   */
   #present = 0;
   #turn: NodeJS.Immediate | undefined;
 
@@ -76,7 +78,10 @@ export class Loader {
     this.wake();
   }
 
-  /** Schedules the next turn of loading. Called when a slot may have become free. */
+  /**
+   * Schedules more loading after other pending events. Called when a slot of a queue may be free
+   * again.
+   */
   wake(): void {
     this.#turn ??= setImmediate(() => this.#takeTurn());
   }
@@ -100,7 +105,8 @@ export class Loader {
   }
 
   /**
-   * Returns the dataset of a feed. Programs with the same dataset and seed share one opened copy.
+   * Returns the dataset of the given feed. Feeds with the same dataset and seed share one opened
+   * copy.
    */
   #dataset(source: FeedSource): Dataset {
     const { dataset, datasetSeed } = source;
@@ -110,7 +116,7 @@ export class Loader {
     return splitOf(source, pair);
   }
 
-  /** Makes a few samples for one feed, and schedules the next turn unless all queues are full. */
+  /** Makes a few samples for one feed, and schedules the next call unless all queues are full. */
   #takeTurn(): void {
     this.#turn = undefined;
     const feed = this.#nextFeed();
@@ -126,8 +132,8 @@ export class Loader {
   }
 
   /**
-   * Returns the first feed with a free slot, beginning with the feed whose turn it is; undefined if
-   * all queues are full.
+   * Returns the first feed whose queue has a free slot, beginning with the feed that `#present`
+   * selects; undefined if all queues are full.
    */
   #nextFeed(): Feed | undefined {
     for (let i = 0; i < this.#feeds.length; i++, this.#present++) {
@@ -139,8 +145,8 @@ export class Loader {
 }
 
 /**
- * Makes some samples of a feed's next step. If the step is complete, publishes it to the queue and
- * returns true; otherwise returns false.
+ * Makes some samples of the step that `feed` needs next. If the step then has all its samples,
+ * publishes it to the queue and returns true; otherwise returns false.
  */
 function fillSome(feed: Feed, tpu: number): boolean {
   const { source, dataset, plan, queue, scratch, base, next, filled } = feed;
@@ -157,9 +163,9 @@ function fillSome(feed: Feed, tpu: number): boolean {
 }
 
 /**
- * Converts a step of the program to a step of `plan`, which assigns samples to cores. A training
- * plan has no end, so the numbers are equal. An evaluation plan covers the dataset once and is then
- * repeated.
+ * Converts the index of a program's step to the index of a step of `plan`, which assigns samples to
+ * cores. A training plan has no end, so both are equal. An evaluation plan covers the dataset once
+ * and is repeated, so the result is the remainder.
  */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);

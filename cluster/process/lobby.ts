@@ -57,14 +57,15 @@ export class JoinedProcess {
     this.#events = events;
   }
 
-  /** Takes the Cloud TPU away from the process. The process then waits in the lobby for another. */
+  /**
+   * Takes the Cloud TPU away from the process, which then waits in the lobby for another Cloud TPU.
+   */
   unseat(): void {
     this.#events = undefined;
   }
 
   /**
-   * Passes a message of the process to the pod that has given the process a Cloud TPU. Called by
-   * the lobby.
+   * Passes a message of the process to the pod that has given it a Cloud TPU. Called by the lobby.
    */
   message(message: FromNode): void {
     this.#events?.message(message);
@@ -78,8 +79,8 @@ export class JoinedProcess {
 }
 
 /**
- * Period of the pings to workers' processes, in ms. Pings may be rare: the failure detector finds a
- * process that hangs by its heartbeat messages.
+ * Period of the pings to workers' processes, in ms. Pings may be rare, because the failure detector
+ * finds a process that hangs by its missing progress, which heartbeat messages report.
  */
 const heartbeatMs = 20_000;
 /** Longest time in ms that the lobby waits for the answers (`dismissed`) to `dismiss`. */
@@ -88,8 +89,8 @@ const dismissMsLimit = 3000;
 /** Options of {@link Lobby.dismiss}, which tells all workers that the run is over. */
 export interface Dismissal {
   /**
-   * Number of workers that must learn that the run is over. The number includes workers that are
-   * still starting and have not connected yet.
+   * How many workers must learn that the run is over, including workers that are still starting and
+   * have not connected yet.
    */
   readonly expected: number;
   /** Longest time in ms that the lobby waits for workers that are still starting. */
@@ -115,7 +116,7 @@ export class Lobby {
   #lingerMs: number | undefined;
   /** Processes that were sent `dismiss` and have neither answered nor disconnected. */
   readonly #unheard: Set<JoinedProcess> = new Set();
-  /** Number of processes that were sent `dismiss` and have answered or disconnected. */
+  /** How many processes were sent `dismiss` and have answered or disconnected. */
   #heard = 0;
 
   private constructor({ log }: LobbyOptions) {
@@ -167,9 +168,9 @@ export class Lobby {
 
   /**
    * Sends `dismiss` to every connected process, and to every process that joins before the lobby
-   * closes. Closes the lobby when at least `expected` processes and all dismissed processes have
-   * answered, or when the time limits have passed. A process that disconnects counts as one that
-   * has answered.
+   * closes. Closes the lobby when at least `expected` processes have answered and no answer is
+   * missing, or when the time limits have passed. A process that disconnects counts as one that has
+   * answered.
    */
   async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
     this.#isClosing = true;

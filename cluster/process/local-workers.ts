@@ -16,8 +16,8 @@ export interface LocalWorkersOptions {
   /** Environment variables for the workers' processes. */
   readonly env: NodeJS.ProcessEnv;
   /**
-   * Called when the process of a Cloud TPU has died. Returns true if the pod handles the loss and
-   * itself calls `replace` for a new process. Returns false if LocalWorkers must start a new
+   * Called when the process of Cloud TPU `tpu` has died. Returns true if the pod handles the loss
+   * and itself calls `replace` for a new process. Returns false if LocalWorkers must start a new
    * process without such a call.
    */
   readonly died: (tpu: number, death: Death) => boolean;
@@ -48,7 +48,10 @@ interface Watched {
    * begin at this offset.
    */
   readonly logStart: number;
-  /** Number of short-lived processes of this Cloud TPU directly before this process. */
+  /**
+   * How many processes of this Cloud TPU in succession, directly before this process, were
+   * short-lived.
+   */
   readonly shortLives: number;
   /** True if this master started the process, so that Node reports its exit. */
   readonly isChild: boolean;
@@ -91,8 +94,8 @@ export class LocalWorkers {
   }
 
   /**
-   * Starts a new process for a Cloud TPU. From now on the old process counts as dead, even if it is
-   * still alive.
+   * Starts a new process for the given Cloud TPU. From now on the old process counts as dead, even
+   * if it is still alive.
    */
   replace(tpu: number): void {
     const before = this.#watched[tpu];
@@ -113,8 +116,8 @@ export class LocalWorkers {
   }
 
   /**
-   * Starts a new process for a Cloud TPU, at once or, after two or more short-lived processes in
-   * succession, with a delay.
+   * Starts a new process for the given Cloud TPU. After two or more short-lived processes in
+   * succession, starts the new process with a delay.
    */
   #startLater(tpu: number, before: Watched | undefined): void {
     const shortLives = before === undefined ? 0 : shortLivesAfter(before);

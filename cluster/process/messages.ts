@@ -31,8 +31,8 @@ export type ToNode =
   /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /**
-   * Addresses, in order of the Cloud TPUs' numbers, at which the Cloud TPUs accept connections for
-   * tensors in membership `generation`. The master sends this message before every `load`.
+   * Addresses at which the Cloud TPUs accept connections for tensors in membership `generation`,
+   * ordered by the number of the Cloud TPU. The master sends this message before every `load`.
    */
   | {
       readonly kind: 'membership';
@@ -46,15 +46,15 @@ export type ToNode =
    */
   | { readonly kind: 'host'; readonly tpu: number }
   /**
-   * Tells the process that the run is over. The process answers `dismissed`, and ends `lingerMs`
-   * after the master has ended. The delay lets the master be the first to end: some container
-   * engines stop all containers when the first one ends, and take over its exit code.
+   * Tells the process that the run is over. The process answers `dismissed`, and ends `lingerMs` ms
+   * after the master has ended. So the master ends first: some container engines stop all
+   * containers when the first one ends, and take over its exit code.
    */
   | { readonly kind: 'dismiss'; readonly lingerMs: number }
   /**
    * Sets a program's parameters to the values that earlier `write` messages brought in pieces.
-   * `hash` is the hash of all these values (`hashValues`). If the process has received other
-   * values, it sets nothing and answers with the reason.
+   * `hash` is the hash of all these values. If the process has received other values, it sets
+   * nothing and answers with the reason.
    */
   | ({ readonly kind: 'set'; readonly hash: string } & Request)
   /**
@@ -102,9 +102,9 @@ export type FromNode =
       readonly offer: TensorOffer;
     }
   /**
-   * A message of the worker's state machine. With a `step-done` message, `sent` holds the bytes
-   * sent so far on each link of this Cloud TPU, as a flat list: link number, bytes, link number,
-   * bytes, …. With any other message `sent` is empty.
+   * A message of the worker's state machine. If it is `step-done`, `sent` holds the bytes sent so
+   * far on each link of this Cloud TPU, as a flat array: index of a link, bytes, index of the next
+   * link, bytes, …. For any other message `sent` is empty.
    */
   | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
   /** Periodic heartbeat with the progress counter of the Cloud TPU. */
@@ -166,8 +166,8 @@ const fromNode: Shapes<FromNode> = {
 };
 
 /**
- * Returns `value` as a message to a worker's process. Throws `worker-threw`, naming the field, if a
- * field is malformed.
+ * Returns `value` as a message to a worker's process. Throws `worker-threw`, which names the field,
+ * if a field is malformed.
  */
 export function checkToNode(value: unknown): ToNode {
   const message = checkMessage<ToNode>(toNode, value, 'a worker');
@@ -175,8 +175,8 @@ export function checkToNode(value: unknown): ToNode {
 }
 
 /**
- * Returns `value` as a message to the master. Throws `worker-threw`, naming the field, if a field
- * is malformed.
+ * Returns `value` as a message to the master. Throws `worker-threw`, which names the field, if a
+ * field is malformed.
  */
 export function checkFromNode(value: unknown): FromNode {
   const message = checkMessage<FromNode>(fromNode, value, 'the master');

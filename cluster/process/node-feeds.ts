@@ -10,15 +10,18 @@ import { Loader, type LoaderParts } from './loader.ts';
 export class NodeFeeds {
   readonly #parts: LoaderParts;
   readonly #loader: Loader;
-  /** The infeed queue of each program, by number; undefined for a program without a feed. */
+  /**
+   * The infeed queue of each program, indexed by program; undefined for a program without a feed.
+   */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * One entry for each program: the step of the program that corresponds to step 0 of its queue. A
-   * queue counts its steps from 0 again whenever it is emptied. -1 before `begin`.
+   * bases[p]: index of the step of program p that is step 0 for its queue; −1 before `begin`. A
+   * queue counts its steps from 0 again whenever it is emptied.
    */
   #bases: number[];
   /**
-   * One entry for each program: the first step whose slot has not been released. -1 before `begin`.
+   * next[p]: index of the first step of program p whose infeed slot has not been released; −1
+   * before `begin`.
    */
   #next: number[];
   /** True while the loader may fill the queues: from `begin` until the loader is stopped. */
@@ -38,8 +41,8 @@ export class NodeFeeds {
   }
 
   /**
-   * Releases the slots of a program's steps before `step`. Those steps are committed, so their
-   * samples are not needed any more.
+   * Releases the infeed slots of all steps of the given program before `step`. Those steps are
+   * committed, so their samples are not needed any more.
    */
   release(program: number, step: number): void {
     const queue = this.#queues[program];
@@ -51,9 +54,9 @@ export class NodeFeeds {
   }
 
   /**
-   * Makes the queue of each program continue at the step that `steps` holds for the program. If all
-   * queues already continue there, loaded samples are kept. Otherwise all queues are emptied and
-   * loaded again. Call only while no core reads its infeed.
+   * Makes the queue of each program p continue at step `steps[p]`. If all queues already continue
+   * there, loaded samples are kept. Otherwise all queues are emptied and loaded again. Call only
+   * while no core reads its infeed.
    */
   async begin(steps: readonly number[]): Promise<void> {
     steps.forEach((step, program) => {
@@ -78,8 +81,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if the program's queue continues at `step` as soon as the slot of step `step` - 1 is
-   * released.
+   * True if the given program's queue will continue at `step` as soon as the slot of the step
+   * before is released.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

@@ -50,8 +50,8 @@ export type ToSeat = Exclude<ToNode, Outside>;
 /** Period of the heartbeat messages, in ms. */
 const heartbeatMs = 200;
 /**
- * Time in ms between the end of the connection to a peer and this node's report (`accused`) to the
- * master. If the peer has died, the master itself finds out and begins a new membership within this
+ * Time in ms between the end of the connection to a peer and this node's report of the peer to the
+ * master (`accused`). If the peer has died, the master itself begins a new membership within this
  * time, and the node sends no report.
  */
 const troubleMs = 1500;
@@ -63,7 +63,7 @@ const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
  * One Cloud TPU in a worker's process: the thread of its cores, its loader, and its links to other
- * processes. A process that stands in for lost Cloud TPUs has one more node for each of them.
+ * processes. A process that also emulates lost Cloud TPUs has one more node for each of them.
  */
 export class Node {
   readonly tpu: number;
@@ -83,8 +83,8 @@ export class Node {
   #offer: TensorOffer | undefined;
   #generation = 0;
   /**
-   * Number of heartbeats that were sent while the cores waited for the infeed. Each of these
-   * heartbeats counts as progress, because a wait for the loader is no failure of the worker.
+   * How many heartbeats were sent while the cores waited for the infeed. Each of these heartbeats
+   * counts as progress, because a wait for the loader is no failure of the worker.
    */
   #waits = 0;
   /**
@@ -92,9 +92,12 @@ export class Node {
    * time, in order of arrival, because some messages take long.
    */
   #work: Promise<void> = Promise.resolve();
-  /** The bytes received by `write` for each parameter, kept until `set` uses them. */
+  /**
+   * The bytes that `write` messages brought for each parameter, kept until a `set` message uses
+   * them.
+   */
   #drafts: Uint8Array[] = [];
-  /** A copy of each parameter, from which pieces are sent in answer to `read`. */
+  /** A copy of each parameter, from which the node answers `read` messages piece by piece. */
   #copies: readonly Uint8Array[] = [];
   #isEnded = false;
 
@@ -161,8 +164,8 @@ export class Node {
   }
 
   /**
-   * Introduces the node to a master after a reconnection. The master may be the same as before or a
-   * new one. Sends `offer` with the address `host`, and makes the worker report its state.
+   * Introduces the node to a master, the same as before or a new one, after a reconnection. Sends
+   * `offer` with the address `host`, and makes the worker report its state.
    */
   greet(host: string): void {
     if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
@@ -255,8 +258,8 @@ export class Node {
   // ------------------------------------------------------------------------------------ parameters
 
   /**
-   * Returns views of a program's parameters, from which a peer copies them. Undefined before the
-   * first membership. Used only while no core runs a step.
+   * Returns views of a program's parameters after `steps` steps, from which a peer copies them.
+   * Undefined before the first membership. Used only while no core runs a step.
    */
   #viewsOf(program: number, steps: number): readonly Uint8Array[] | undefined {
     const isThere = program < this.#programs.length && this.#generation > 0;
@@ -313,7 +316,7 @@ export class Node {
 
   /**
    * Returns a piece of a parameter. The request for the first piece makes a copy of all parameters,
-   * and all pieces are taken from that copy, so that they belong to the same step.
+   * and all pieces come from that copy, so that they belong to the same step.
    */
   #read(request: ToNode & { kind: 'read' }): Uint8Array {
     const { index, offset, length } = request;

@@ -3,9 +3,9 @@ import { resolve } from 'node:path';
 import { identityOf, type ProcessIdentity } from '../host/process-identity.ts';
 
 /**
- * Finds the masters and workers of the pod in a folder: processes whose environment variables name
- * the folder. Used when the list of processes in the folder is missing or damaged. Needs /proc;
- * returns an empty list on systems without it.
+ * Finds the masters and workers of the pod in the given folder: processes whose environment
+ * variables name the folder. Used when the list of processes in the folder is missing or damaged.
+ * Needs /proc; returns an empty list on systems without it.
  */
 export function processesOfFolder(folder: string): readonly ProcessIdentity[] {
   const start = `POD_STATUS_FILE=${resolve(folder)}/`;

@@ -26,13 +26,13 @@ export interface ProcessPodOptions extends PodOptions {
   /** The lobby from which the pod takes its workers. */
   readonly lobby: Lobby;
   /**
-   * Limit in ms for all workers to join at the start. The same limit then holds for all workers to
-   * load their programs.
+   * Limit in ms for all workers to join at the start. When all have joined, the same limit applies
+   * to the loading of their programs.
    */
   readonly startMsLimit: number;
   /**
-   * Limit in ms for a replacement of a lost worker to join. If none joins in time, another worker
-   * emulates the lost Cloud TPU in addition to its own.
+   * Limit in ms for a replacement of a lost worker to join. If none joins in time, one of the other
+   * workers emulates the lost Cloud TPU in addition to its own.
    */
   readonly graceMsLimit: number;
   /**
@@ -46,9 +46,10 @@ export interface ProcessPodOptions extends PodOptions {
    */
   readonly keepsWorkers?: () => boolean;
   /**
-   * True if the master watches the workers' processes and calls `died` for each death. The flag
-   * matters for a worker whose connection ends before the worker has joined. If true, the worker
-   * counts as lost when `died` is called; if false, already when the connection ends.
+   * True if the master watches the workers' processes and calls `died` for each death. Matters only
+   * for a worker whose connection ends before the worker has joined. If true, such a worker counts
+   * as lost when `died` is called. If false, it counts as lost at once, unless the master itself
+   * ended the connection.
    */
   readonly isWatched?: boolean;
   /**
@@ -65,9 +66,9 @@ export interface ProcessPod extends Pod {
   /** Returns the phase of the master and the state of every Cloud TPU. */
   status(): PodStatus;
   /**
-   * Reports the death of a Cloud TPU's newest process, whether the process had joined or not.
-   * Returns true if the pod handles the loss and decides about a replacement. Returns false if the
-   * caller must start a new process.
+   * Reports the death of the newest process of Cloud TPU `tpu`, whether that process had joined or
+   * not. Returns true if the pod handles the loss and decides about a replacement. Returns false if
+   * the caller must start a new process.
    */
   died(tpu: number, death: Death): boolean;
 }
@@ -85,7 +86,7 @@ export interface Death {
 export interface PodStatus {
   readonly phase: string;
   readonly generation: number;
-  /** Number of processes that wait for a Cloud TPU. */
+  /** How many processes wait for a Cloud TPU. */
   readonly spares: number;
   readonly tpus: readonly {
     readonly tpu: number;
@@ -126,13 +127,13 @@ const answerMsLimit = 15_000;
 /** Wait in ms before the next attempt after a failed copy of parameters. */
 const retryMs = 200;
 /**
- * Each Cloud TPU passes the parameters on to this many others, in the tree along which parameters
- * are spread from Cloud TPU 0.
+ * Parameters spread from Cloud TPU 0 along a tree. This constant says to how many other Cloud TPUs
+ * each one passes the parameters on.
  */
 const fanOut = 4;
 /**
- * If no worker joins for this time, in ms, at the start, the master expects no more workers. The
- * workers that have joined then take over the other Cloud TPUs.
+ * Longest time in ms, at the start, without a new worker. After that time the master expects no
+ * more workers, and those that have joined also emulate the other Cloud TPUs.
  */
 const quietMsLimit = 30_000;
 /**
@@ -159,9 +160,9 @@ interface Member {
   lastWords: Failure | undefined;
   /** Progress counter of the Cloud TPU, from the last heartbeat message. */
   progress: number;
-  /** Number of heartbeat messages received. */
+  /** How many heartbeat messages the master has received from the process. */
   heartbeats: number;
-  /** For each link, by number: bytes sent so far, as the process last reported them. */
+  /** For each link, by its index: bytes sent so far, as the process last reported them. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
 }
@@ -195,7 +196,7 @@ class Processes implements ProcessPod, Crew {
   readonly #members: (Member | undefined)[];
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
-  /** For each link, by number: bytes sent by workers that are gone. */
+  /** For each link, by its index: bytes sent by workers that are gone. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
   readonly #openedMs: number = performance.now();
@@ -313,8 +314,8 @@ class Processes implements ProcessPod, Crew {
   // --------------------------------------------------------------------------------------- members
 
   /**
-   * Gives free Cloud TPUs to the waiting processes. A process gets the Cloud TPU that the process
-   * asks for, if that Cloud TPU is free; otherwise the first vacant Cloud TPU.
+   * Gives free Cloud TPUs to the waiting processes. A process that asks for a free Cloud TPU gets
+   * that one. Any other process gets the first free Cloud TPU.
    */
   #seatAll(): void {
     if (this.#driver.isOver) return;
@@ -352,7 +353,10 @@ class Processes implements ProcessPod, Crew {
     return isNew && this.#options.start?.isEstablished === true;
   }
 
-  /** Gives a process Cloud TPU `tpu` and sends it the executables and the assignment. */
+  /**
+   * Gives Cloud TPU `tpu` to the given process, and sends the process the executables and the
+   * assignment.
+   */
   #seat(guest: JoinedProcess, tpu: number): void {
     const member: Member = {
       ...{ tpu, guest, pid: null, hostname: null, offer: undefined },
@@ -374,15 +378,15 @@ class Processes implements ProcessPod, Crew {
     guest.send({ kind: 'welcome', tpu, assignment });
   }
 
-  /** Takes the Cloud TPU away from a process, which then waits in the lobby. */
+  /** Takes the Cloud TPU away from the given process, which then waits in the lobby. */
   #unseat(member: Member, reason: string): void {
     member.guest.unseat();
     this.#forget(member, reason);
   }
 
   /**
-   * Removes a process from its Cloud TPU: keeps its counts of sent bytes, and rejects the requests
-   * that the process has not answered.
+   * Removes the given process from its Cloud TPU. Adds the bytes that the process has sent to those
+   * of earlier processes, and rejects the requests that the process has not answered.
    */
   #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
@@ -425,7 +429,7 @@ class Processes implements ProcessPod, Crew {
 
   /**
    * Takes the Cloud TPU away from a process that is gone. If `isLost`, first reports the loss to
-   * the master's state machine. In both cases a waiting process may then get the Cloud TPU.
+   * the master's state machine. Finally, a waiting process may get the free Cloud TPU.
    */
   #gone(member: Member, reason: string, isLost: boolean): void {
     const { tpu, pid, hostname, lastWords } = member;
@@ -508,8 +512,8 @@ class Processes implements ProcessPod, Crew {
 
   /**
    * Passes the current progress counters and heartbeat counts of all Cloud TPUs to the failure
-   * detector. Before that, fails the start if `shouldStop` says so, and gives free Cloud TPUs to
-   * waiting processes.
+   * detector. Before that, cancels the start if the caller's `shouldStop` returns true, and gives
+   * free Cloud TPUs to waiting processes.
    */
   #sample(): void {
     if (!this.#isOpen && this.#options.shouldStop?.()) {
@@ -540,8 +544,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   abort(): void {
-    // Nothing to do: the `abort` message to each worker ends its step, and the master shares no
-    // memory with workers.
+    // Nothing to do here: each worker ends its step when it receives the message `abort`. (Workers
+    // that share memory with the master are also told through that memory.)
   }
 
   replace(tpu: number): void {
@@ -573,8 +577,9 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Writes the saved parameters to all Cloud TPUs. The master sends them to each process itself,
-   * because the processes have no links of the new membership yet.
+   * Writes the saved parameters to all Cloud TPUs. The master sends them to each process itself:
+   * the processes cannot pass them on to one another, because they have no links of the new
+   * membership yet.
    */
   async rollBack(saved: readonly (SavedParameters | undefined)[]): Promise<void> {
     for (const [program, it] of saved.entries()) {
@@ -587,8 +592,8 @@ class Processes implements ProcessPod, Crew {
   // ------------------------------------------------------------------------------------ parameters
 
   /**
-   * Waits until the pod is ready, then runs `work`. If `work` fails because a Cloud TPU was lost,
-   * waits for the recovery and runs `work` again.
+   * Waits until the pod is ready, then runs `work`. If a Cloud TPU is lost meanwhile and `work`
+   * fails, waits for the recovery and runs `work` again.
    */
   async #whileAnyLives<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -652,10 +657,9 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Makes the process of Cloud TPU `tpu` copy a program's parameters directly from the process of
-   * Cloud TPU `peer`. If the copy fails, retries for `answerMsLimit`, but only within the same
-   * generation. A copy may fail because one of the two Cloud TPUs was lost, before the master
-   * learns of the loss.
+   * Makes the process of Cloud TPU `tpu` copy a program's parameters from the process of Cloud TPU
+   * `peer`. If the copy fails, tries again for `answerMsLimit` ms, but only within the same
+   * generation: the reason may be the loss of one of the two, after which a new generation begins.
    */
   async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
     const offer = this.#members[peer]?.offer ?? noOffer;
@@ -704,7 +708,9 @@ class Processes implements ProcessPod, Crew {
   }
 }
 
-/** Placeholder for the tensor address of a Cloud TPU that has none. */
+/**
+ * Placeholder for the address at which a Cloud TPU serves its tensors, if there is no such address.
+ */
 const noOffer: TensorOffer = { host: '', port: 0 };
 
 function addAll(counts: Map<number, number>, more: ReadonlyMap<number, number>): void {

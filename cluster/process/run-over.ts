@@ -5,9 +5,9 @@ import { readSmallText } from '../../src/files/read.ts';
 import { tokenPath } from '../net/token.ts';
 
 /**
- * Name of the note: a file by which the master says that the run of this pod is over. The note lies
- * beside the join token, in a folder that the containers of a pod on one machine share. A worker
- * that starts late and finds no master reads the note and ends.
+ * Name of the note: a file by which the master says that the run of this pod is over. A worker that
+ * starts late and finds no master reads the note and ends. The file lies beside the join token, in
+ * a folder that the containers of a pod on one machine share.
  */
 const noteFile = 'run-over.json';
 
@@ -20,8 +20,8 @@ const noteSchema = z.object({ boot: z.string(), overS: z.number() });
 type Env = Readonly<Record<string, string | undefined>>;
 
 /**
- * Writes the note. Does nothing outside of this project's image, which sets `POD_STARTED_S` (start
- * time of the container, in seconds since boot).
+ * Writes the note, a file that says that the run is over. Does nothing outside of this project's
+ * image, which sets `POD_STARTED_S` (start time of the container, in seconds since boot).
  */
 export function noteRunOver(env: Env): void {
   const boot = readText(bootPath);
@@ -32,21 +32,21 @@ export function noteRunOver(env: Env): void {
     writeFileSync(`${path}.new`, `${JSON.stringify({ boot, overS })}\n`, { mode: 0o600 });
     renameSync(`${path}.new`, path);
   } catch {
-    // A folder that cannot be written belongs to an orchestrator, which ends the workers itself.
+    // Only an orchestrator gives a pod a folder that cannot be written. It ends the workers itself,
+    // so they need no note.
   }
 }
 
 /**
- * Time in s between the end of the run, which the note states, and the end of the workers that read
- * the note. The master's container must end first: some container engines end a pod together with
- * the first container that ends, and take over the exit code of that container.
+ * Delay in s between the end of the run, as the note states it, and the end of workers that read
+ * the note. In this time the master's container ends. It must be the first to end: some container
+ * engines end a pod with its first container, and take over the exit code of that container.
  */
 const lingerS = 2;
 
 /**
  * True if the note says that the run ended after this container started, and more than `lingerS`
- * seconds ago. If the run ended before this container started, the note is about an earlier run and
- * is ignored.
+ * seconds ago. A run that ended before this container started was an earlier run.
  */
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);

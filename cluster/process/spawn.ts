@@ -35,8 +35,8 @@ export const processesFile = 'processes';
 
 /**
  * Node flags that save memory in workers. A pod has many workers, each with two V8 isolates. The
- * flags limit V8's young generation to 1 MB, since a step allocates almost nothing, and limit V8 to
- * one thread for its own work. They also expose `gc` to cluster/worker/collector.ts.
+ * flags limit V8's young generation to 1 MB, since a step allocates almost nothing, and V8 to one
+ * thread for its own work. They also expose `gc`, which collector.ts calls.
  */
 export const leanFlags: readonly string[] = [
   '--max-semi-space-size=1',
@@ -54,8 +54,8 @@ export const masterFlags: readonly string[] = ['--max-semi-space-size=4'];
 /**
  * Environment variables that save memory outside of V8's heap. The malloc settings return large
  * blocks to the system when they are freed, and limit all threads to two arenas. The thread pool of
- * libuv has two threads: one suffices for the few files that are read, and the other may be blocked
- * while it looks up the master's host name.
+ * libuv has two threads: one for the few files that are read, and one that may be blocked while it
+ * looks up the master's host name.
  */
 export const leanEnv: Readonly<Record<string, string>> = {
   UV_THREADPOOL_SIZE: '2',
@@ -86,7 +86,7 @@ export function startSupervisor(folder: string, lock: Lock): ChildProcess {
   return startProgram(folder, 'supervisor', args, process.env, lock);
 }
 
-/** Appends a process to the list of processes in the pod's folder. */
+/** Appends the given process to the list of processes in the pod's folder. */
 export function noteProcess(folder: string, name: string, { pid, start }: ProcessIdentity): void {
   appendFileSync(join(folder, processesFile), `${name} ${pid} ${start}\n`, { mode: 0o600 });
 }
@@ -143,13 +143,13 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
 }
 
 /**
- * Size in bytes above which the list of processes is refused. A line has about 30 bytes, and every
- * start of a process adds a line.
+ * Size in bytes above which the list of processes in a pod's folder is refused. A line has about 30
+ * bytes, and every start of a process adds a line.
  */
 const processesBytesMax = 2 ** 20;
 
 /**
- * Reads the list of processes in a folder; undefined if there is none.
+ * Reads the list of processes in the given folder; undefined if there is none.
  *
  * @throws PodError `bad-data` if the list is damaged, `io` if the system cannot read it.
  */

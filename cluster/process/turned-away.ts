@@ -5,15 +5,14 @@ type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 
 /**
  * Logs refused connections. Anybody can connect as often as they like, and must not be able to fill
- * the disk with log lines. Therefore only the first `limits.refusalsLogged` refused connections of
- * a period have a log line each. Further refused connections are counted, and the period ends with
- * one line for all of them.
+ * the disk. Therefore only the first `limits.refusalsLogged` refused connections of a period have a
+ * log line each. The others are counted, and one line reports them at the end of the period.
  */
 export class RefusalLog {
   readonly #log: Log;
   #told = 0;
   /**
-   * For each refusal code: number of refused connections in this period without a log line of their
+   * For each refusal code: how many refused connections in this period have no log line of their
    * own.
    */
   readonly #more: Map<string, number> = new Map();

@@ -38,8 +38,8 @@ export function writePodEnd(folder: string, end: PodEnd): void {
 }
 
 /**
- * Reads how the pod in a folder ended. Undefined while the pod runs, and if its end was not
- * recorded or the record is damaged.
+ * Reads the record of how the pod in the given folder ended. Undefined if there is none, for
+ * example because the pod runs, or if the record is damaged.
  */
 export function readPodEnd(folder: string): SeenEnd | undefined {
   const text = readSmallText(join(folder, endFile));

@@ -28,7 +28,9 @@ export interface SupervisorOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Default of {@link restartsFrom}. */
+/**
+ * How many times in succession a crashed master is restarted if `POD_MASTER_RESTARTS` is not set.
+ */
 const restartsMax = 5;
 /**
  * Delay in ms before the first restart. Each further crash in succession doubles the delay, up to
@@ -37,11 +39,11 @@ const restartsMax = 5;
 const firstDelayMs = 100;
 const delayMsMax = 10_000;
 /**
- * Time in ms that workers have after the end of the master to end by themselves. Then they receive
- * SIGTERM.
+ * Time in ms, after the end of the master, in which workers may end by themselves. Then they
+ * receive SIGTERM.
  */
 const homeMs = 1000;
-/** Time in ms that workers have after SIGTERM to end. Then they receive SIGKILL. */
+/** Time in ms, after SIGTERM, in which workers may end. Then they receive SIGKILL. */
 const endMs = 12_000;
 /** Longest time in ms that the supervisor waits for workers to end after SIGKILL. */
 const killedMs = 2000;
@@ -81,9 +83,9 @@ export class Supervisor {
   }
 
   /**
-   * Runs the master and restarts it after each crash, until the master ends without a crash, the
-   * supervisor is asked to end the pod, or the limit on restarts (see {@link restartsFrom}) is
-   * reached. Returns the end of the last master.
+   * Runs the master and restarts it after each crash. Returns the end of the last master: when a
+   * master ends without a crash, when a signal asks the supervisor to end the pod, or when the
+   * master has crashed too often in succession (see {@link restartsFrom}).
    */
   async #untilEnd(): Promise<PodEnd> {
     const { log } = this.#options;
@@ -142,9 +144,9 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
 }
 
 /**
- * Returns how many times in succession a crashed master is restarted: `POD_MASTER_RESTARTS`, or
- * {@link restartsMax}. The count begins again with the crash of a master that ran longer than
- * `limits.longLifeMs`.
+ * Returns how many times in succession a crashed master is restarted: the value of
+ * `POD_MASTER_RESTARTS`, or {@link restartsMax}. A crash after a run of more than
+ * `limits.longLifeMs` counts as the first again.
  *
  * @throws PodError `bad-config` if the value is not a whole number in range.
  */
@@ -157,9 +159,9 @@ function stopped(signal: EndSignal): PodEnd {
 }
 
 /**
- * Ends the masters and workers of the pod in a folder: waits for them to end by themselves, then
- * sends SIGTERM, then SIGKILL. Afterwards removes the unix sockets of the ended processes, and the
- * status files of the master and the supervisor.
+ * Ends the masters and workers of the pod in the given folder: waits for them to end by themselves,
+ * then sends SIGTERM, then SIGKILL. Afterwards removes the unix sockets of the ended processes, and
+ * the status files of the master and the supervisor.
  */
 export async function endWorkers(folder: string): Promise<void> {
   const all = (): readonly ProcessIdentity[] => listedIn(folder);
@@ -175,9 +177,9 @@ export async function endWorkers(folder: string): Promise<void> {
 }
 
 /**
- * Returns the masters and workers of the pod in a folder. Reads the list of processes in the folder
- * or, if that list is missing or damaged, looks for processes whose environment variables name the
- * folder.
+ * Returns the masters and workers of the pod in the given folder. Reads the list of processes in
+ * the folder or, if that list is missing or damaged, looks for processes whose environment
+ * variables name the folder.
  */
 function listedIn(folder: string): readonly ProcessIdentity[] {
   try {

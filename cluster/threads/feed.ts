@@ -6,18 +6,18 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { FeedSource } from '../../src/pod/pod.ts';
 
 /**
- * Opens the dataset of a feed and returns the split (`train` or `test`) that the feed uses. Throws
- * what `openDataset` and {@link splitOf} throw.
+ * Opens the dataset of the given feed and returns the split (`train` or `test`) that the feed uses.
+ * Throws what `openDataset` and {@link splitOf} throw.
  */
 export function datasetOf(source: FeedSource): Dataset {
   return splitOf(source, openDataset(source.dataset, source.datasetSeed));
 }
 
 /**
- * Returns the split of an opened dataset that a feed uses.
+ * Returns the split (`train` or `test`) of an opened dataset that the given feed uses.
  *
  * @throws PodError `bad-data` if the split differs from the split on the master, because the
- *   dataset's files on this machine are different.
+ * dataset's files on this machine are different.
  */
 export function splitOf({ dataset, split, digest }: FeedSource, opened: DatasetPair): Dataset {
   const found = opened[split];
@@ -30,7 +30,7 @@ export function splitOf({ dataset, split, digest }: FeedSource, opened: DatasetP
 }
 
 /**
- * Returns the plan that assigns samples to cores. `size` is the number of samples in the dataset.
+ * Returns the plan that assigns samples to cores. `size` is how many samples the dataset has.
  * Throws `bad-flag` if the global batch does not split evenly over the cores.
  */
 export function planOf(source: FeedSource, size: number, tpus: number, cores: number): Plan {
@@ -41,10 +41,10 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 }
 
 /**
- * Returns the steps that the loader fills next: from step `from` of the program to the end of the
- * current pass over the dataset. A training pass has no end. An evaluation pass covers the dataset
- * once, and the caller then asks for the next pass. `base` is the step of the program that
- * corresponds to step 0 of the queue.
+ * Returns the steps that the loader fills next, beginning with step `from` of the program. For
+ * training the steps have no end. For evaluation they end where all samples of the dataset are used
+ * once; the caller then calls again. `base` is the index of the program's step that is step 0 for
+ * the queue.
  */
 export function passFrom(
   source: FeedSource,

@@ -13,11 +13,11 @@ interface ProgramFeed {
   readonly queues: readonly InfeedQueue[];
   loader: TaskThread;
   /**
-   * Step of the program that corresponds to step 0 of the queues. A queue counts its steps from 0
+   * Index of the program's step that is step 0 for the queues. A queue counts its steps from 0
    * again whenever it is emptied.
    */
   base: number;
-  /** First step of the program whose slots have not been released. */
+  /** Index of the first step of the program whose infeed slots have not been released. */
   next: number;
 }
 
@@ -74,8 +74,8 @@ export class Feeds {
   }
 
   /**
-   * Makes the feed of each program continue at the step that `steps` holds for the program. A feed
-   * that already continues at that step stays as it is; any other feed is emptied and loaded again.
+   * Makes the feed of each program p continue at step `steps[p]`. A feed that already continues
+   * there stays as it is; any other feed is emptied and loaded again.
    */
   rollBack(steps: readonly number[]): Promise<void> {
     const now = (): Promise<unknown> =>
@@ -85,7 +85,7 @@ export class Feeds {
   }
 
   /**
-   * Empties the queues of a feed and starts the feed's loader at `step`, unless the feed already
+   * Empties the queues of the given feed and starts its loader at `step`, unless the feed already
    * continues at `step`. Call only while no core reads its infeed.
    */
   async #restart(fed: ProgramFeed, step: number): Promise<void> {

@@ -37,14 +37,14 @@ import type { WorkerTask } from './task.ts';
  */
 export interface Host {
   /**
-   * Enters a membership. `steps[p]`: number of steps applied to the parameters of program p.
-   * Selects the parameters of each program after that number of steps, and returns one digest for
-   * each program.
+   * Enters a membership. `steps[p]` says how many steps the parameters of program p have had.
+   * Selects the parameters of each program after so many steps, and returns one digest for each
+   * program.
    */
   join(generation: number, steps: readonly number[]): string[];
   /**
-   * Runs one step and returns its report. Throws a PodError if the step fails or the master ends
-   * it.
+   * Runs one step and returns its report. Throws a PodError if the step fails, or if the master
+   * aborts it.
    */
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
@@ -57,7 +57,7 @@ interface Loaded {
   readonly outfeed: GatheredOutfeed;
 }
 
-/** Loads the programs of a Cloud TPU. `clock` returns the time in ms. */
+/** Loads the programs of the task's Cloud TPU. `clock` returns the time in ms. */
 export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => number): Host {
   const { tpu, programs, memory, layout, waitMsLimit } = task;
   const places = at(layout.tpus, tpu);
@@ -130,27 +130,26 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 }
 
 /**
- * Number of rows of a matmul that the systolic MXU computes in one call. With so many rows its
- * pipeline is full for most of the call.
+ * How many rows of a matmul the systolic MXU computes in one call. With so many rows its pipeline
+ * is full for most of the call.
  */
 const systolicRows = 128;
 
 /**
- * Returns the number of rows of a matmul [m, k] × [k, n] that the fast MXU computes in one call. A
- * call does about 200 million multiply-adds, which take some milliseconds, but has at least 6 ·
- * {@link tileRows} rows: each call packs the right operand again, and with fewer rows packing would
- * dominate.
+ * Returns how many rows of a matmul [m, k] × [k, n] the fast MXU computes in one call. So many rows
+ * take about 200 million multiply-adds, a few milliseconds, but are at least 6 · {@link tileRows}.
+ * With fewer rows, packing the right operand, which each call repeats, would take most of the time.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));
 }
 
-/** Number of rows that the fast MXU packs at a time. */
+/** How many rows the fast MXU packs at a time. */
 const tileRows = 96;
 
 /**
- * Returns the object through which the cores run all-reduces. The object numbers the buckets of all
- * programs in sequence. Without `engine` it runs the all-reduces itself. With `engine`, another
+ * Returns the object through which the cores run all-reduces. It counts the buckets of all programs
+ * in one sequence. Without `engine` the object runs the all-reduces itself. With `engine`, another
  * thread runs them, and the object only starts them and waits.
  */
 function connect(
@@ -193,8 +192,8 @@ function infeedOf(
 }
 
 /**
- * Returns the probe that injects the plan's faults into this Cloud TPU; undefined if the plan has
- * no fault for it.
+ * Returns the probe that injects the fault plan's faults into the task's Cloud TPU; undefined if
+ * the plan has no fault for it.
  */
 function probeOf(task: WorkerTask, now: () => number): WorkerProbe | undefined {
   const { probe, tpu, memory, layout, programs } = task;

@@ -16,12 +16,14 @@ export interface Layout {
   readonly fabric: FabricLayout;
   /** The addresses of each Cloud TPU's memory, indexed by the number of the Cloud TPU. */
   readonly tpus: readonly TpuPlaces[];
-  /** Address of a line of 128 bytes. If the first word of the line is not 0, the loaders end. */
+  /**
+   * Address of a line of 128 bytes. If its first word is not 0, the loaders of the infeed queues
+   * end.
+   */
   readonly stop: number;
   /**
-   * One address of a word for each program. The word holds the step of the program that corresponds
-   * to step 0 of the program's infeed queues, which count their steps from 0 again whenever they
-   * are emptied.
+   * feedBases[p]: address of a word that holds the index of the step of program p that is step 0
+   * for its infeed queues. Queues count their steps from 0 again whenever they are emptied.
    */
   readonly feedBases: readonly number[];
   readonly bytes: number;
@@ -46,9 +48,9 @@ export interface TpuPlaces {
 export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
 
 /**
- * Number of slots of an infeed queue. One slot holds the running step until the step is committed,
- * because the step may have to run again. Two slots hold loaded steps, and the loader fills the
- * fourth.
+ * How many slots an infeed queue has, one for each step. One slot holds the running step until the
+ * step is committed, because the step may have to run again. Two slots hold loaded steps, and the
+ * loader fills the fourth.
  */
 export const infeedDepth = 4;
 
@@ -59,7 +61,7 @@ export const pageBytes = 65536;
 const maxBytes = 2 ** 32;
 
 /**
- * Lays out the memory of a slice that runs `executables`.
+ * Lays out the memory of a slice that runs the given programs.
  *
  * @throws PodError `out-of-memory` if the slice needs more than 4 GiB, the limit of WebAssembly.
  */
@@ -90,8 +92,8 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
 }
 
 /**
- * Returns the geometry of an executable's infeed queue. The infeed must be images f32[batch, …] and
- * labels s32[batch] for each core.
+ * Returns the geometry of the given program's infeed queue. The infeed must be images f32[batch, …]
+ * and labels s32[batch] for each core.
  */
 export function infeedGeometry(executable: Executable, tpu: number): InfeedGeometry {
   const [images, labels, ...others] = executable.infeed;

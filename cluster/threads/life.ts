@@ -13,7 +13,8 @@ import { threadLimitError } from '../host/room.ts';
  */
 export interface TaskThread {
   /**
-   * Ends the thread at any point of its task. Resolves when the thread no longer writes to memory.
+   * Ends the thread wherever it is in its task. Resolves when the thread no longer writes to
+   * memory.
    */
   end(): Promise<void>;
   /**
@@ -24,8 +25,8 @@ export interface TaskThread {
 }
 
 /**
- * Callbacks for the end of a thread. At most one of the two is called, and neither is called after
- * {@link TaskThread.end}.
+ * Callbacks for the end of a thread. At most one of them is called, and none is called after {@link
+ * TaskThread.end}.
  */
 export interface LifeEvents {
   /** The task has returned. */
@@ -76,8 +77,8 @@ export function startTaskThread(
   result.then((value: unknown) => once(() => events.done(value)), failed);
   const [thread] = pool.threads;
   assert(thread !== undefined, 'a thread for the task');
-  // Piscina does not report a thread that ends before it has taken its task. Piscina would keep the
-  // task waiting for another thread for ever.
+  // Piscina does not report a thread that ends before it has taken its task; it would keep the task
+  // for another thread, which never comes.
   thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
   let isLoaded = false;
   const loaded = new Promise<void>((resolve) => {
@@ -144,10 +145,9 @@ function asPodError(error: unknown): unknown {
 const loadMsMax = 5000;
 
 /**
- * Makes threads optimize their code themselves and not on another thread. Needed on Node before 24,
- * which aborts if a background optimization is running when a thread ends (an assertion in
- * `NodePlatform::ForIsolate`). The change costs no time, because the threads keep all processors
- * busy anyway.
+ * Makes threads optimize their code themselves and not on another thread. Node before 24 aborts if
+ * such a background optimization is running when a thread ends (an assertion in
+ * `NodePlatform::ForIsolate`). The change costs no time, because all processors are busy anyway.
  */
 function optimizeInPlace(): void {
   const major = Number(process.versions.node.split('.')[0]);

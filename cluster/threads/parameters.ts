@@ -4,9 +4,9 @@ import type { Program } from '../../src/pod/pod.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * The parameters of a program on a Cloud TPU after `steps` steps. A program that keeps its previous
- * parameters has two sets of them; the parameters after an even number of steps lie in the first
- * set, after an odd number in the second.
+ * Names the parameters of program `program` on Cloud TPU `tpu` after `steps` steps. A program that
+ * keeps its previous parameters has memory for two sets of them: parameters after an even number of
+ * steps lie in the first set, after an odd number in the second.
  */
 export interface Place {
   readonly tpu: number;
@@ -40,7 +40,7 @@ export class Parameters {
   }
 
   /**
-   * Overwrites the first `values.length` parameters with `values`. Further parameters are
+   * Overwrites the first `values.length` parameters with `values`. All other parameters are
    * unchanged.
    */
   write(place: Place, values: readonly Uint8Array[]): void {
@@ -67,8 +67,8 @@ export class Parameters {
   }
 
   /**
-   * Returns the byte range of each parameter, in the set that holds the parameters after `steps`
-   * steps.
+   * Returns the byte range of each parameter. If the program has memory for two sets of parameters,
+   * the ranges belong to the set that holds the parameters after `steps` steps.
    */
   #ranges({ tpu, program, steps }: Place): Range[] {
     const { executable } = at(this.#programs, program);

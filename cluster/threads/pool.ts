@@ -34,7 +34,7 @@ export interface ThreadPodOptions extends PodOptions {
 
 /** A pod whose threads can be killed. */
 export interface ThreadPod extends Pod {
-  /** Terminates the thread of a Cloud TPU as if it had died, for tests. */
+  /** Terminates the thread of the given Cloud TPU as if it had died, for tests. */
   kill(tpu: number): void;
 }
 
@@ -66,8 +66,9 @@ const samplePeriodMs = 100;
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limit in ms for all threads to start. The same value is used as `quietMsLimit`, the longest time
- * between two workers that join. That limit has no effect here, because all threads start together.
+ * Limit in ms for all threads to start. The option `quietMsLimit`, the longest time between two
+ * workers that join, gets the same value. It has no effect here, because all threads start
+ * together.
  */
 const startMsLimit = 60_000;
 
@@ -99,17 +100,20 @@ class Threads implements ThreadPod, Crew {
   readonly #relaxed: boolean;
   readonly #parameters: Parameters;
   readonly #feeds: Feeds;
-  /** The thread of each Cloud TPU, by number; undefined while the thread is being replaced. */
+  /**
+   * The thread of each Cloud TPU, indexed by Cloud TPU; undefined while the thread is being
+   * replaced.
+   */
   readonly #workers: (WorkerLife | undefined)[];
-  /** Shared memory that records which faults of the plan were injected; see `sharedLedger`. */
+  /** Shared memory in which all threads record which faults of the plan were injected. */
   readonly #ledger: SharedArrayBuffer;
   /** Indices of the faults that `onFault` has reported. */
   readonly #reported: Set<number> = new Set();
-  /** Threads that are being ended: a promise each, which resolves when the thread has ended. */
+  /** One promise for each thread that is being ended, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * One count for each Cloud TPU: how many samples of the failure detector found its cores waiting
-   * for the infeed. Each of these samples counts as progress, because a wait for the loader is no
+   * waits[t]: how many samples of the failure detector found the cores of Cloud TPU t waiting for
+   * the infeed. Each of these samples counts as progress, because a wait for the loader is no
    * failure of the worker.
    */
   readonly #waits: number[];
@@ -232,8 +236,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns the field `probe` of the task for a Cloud TPU's thread, with the plan's faults for that
-   * Cloud TPU. Returns an empty object if there are none.
+   * Returns the field `probe` for the task of the given Cloud TPU's thread, with the plan's faults
+   * for that Cloud TPU. Returns an empty object if there are none.
    */
   #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
     const { topology, faults: planned = [] } = this.#options;
@@ -257,16 +261,16 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Replaces the thread of a Cloud TPU. The new thread starts only when the old thread can no
-   * longer write to the shared memory.
+   * Replaces the thread of the given Cloud TPU. The new thread starts only when the old thread can
+   * no longer write to the shared memory.
    */
   async #renew(tpu: number): Promise<void> {
     await this.#endWorker(tpu);
     if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
-    // The parameters of a lost Cloud TPU may be wrong. A program has one set for even and one for
-    // odd numbers of steps; both sets are cleared.
+    // The parameters of a lost Cloud TPU may be wrong. A program may have two sets of them, after
+    // an even and after an odd number of steps; both are cleared.
     this.#programs.forEach((_, program) => {
       for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
     });
@@ -302,8 +306,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns the range of a Cloud TPU's control line, as indexes of words: start and end
-   * (exclusive).
+   * Returns the range of the given Cloud TPU's control line, which holds its progress counter:
+   * index of the first word, and index after the last word.
    */
   #controlLine(tpu: number): [number, number] {
     const line = at(this.#layout.tpus, tpu).control / 4;
@@ -342,16 +346,16 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Starts a new thread for a lost Cloud TPU. Ignores the worker that the master proposed as host:
-   * all workers are threads of this process, so a new thread is as good.
+   * Starts a new thread for the given lost Cloud TPU. Ignores the worker that the master has chosen
+   * to emulate it: all workers are threads of this process, so a new thread is as good.
    */
   adopt(tpu: number): void {
     void this.#renew(tpu);
   }
 
   /**
-   * Adds the bytes sent on each link to `#carried`, then empties all links and clears the abort
-   * flag.
+   * Adds the bytes sent on each link to the sums of earlier memberships, then empties all links and
+   * clears the abort flag.
    */
   reset(): void {
     const { fabric } = this.#layout;
@@ -413,8 +417,8 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
 }
 
 /**
- * Returns the event for a thread that has ended: the message `lastWords`, or `exited` if
- * `lastWords` is null because the thread sent no last message.
+ * Returns the event for a thread that has ended: its last message `lastWords`, or the event
+ * `exited` if `lastWords` is null because there was no such message.
  */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);

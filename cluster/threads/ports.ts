@@ -51,7 +51,7 @@ export class Heartbeat {
 
 /**
  * A {@link Doorbell} (on which a worker sleeps until a neighbour wakes it) that also increments the
- * progress counter during the sleep. A worker that only waits for neighbours is thus not suspected.
+ * progress counter during the sleep. So a worker that only waits for neighbours is not suspected.
  */
 export class LiveDoorbell extends Doorbell {
   readonly #heartbeat: Heartbeat;
@@ -95,9 +95,9 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. The all-reduces number the buckets of all programs in
- * sequence; `firstBucket` is the number of this program's bucket 0. `finish` throws `link-timeout`
- * if the bucket is not done after `waitMsLimit` ms.
+ * Returns the ICI port of one program. All-reduces count the buckets of all programs in one
+ * sequence; `firstBucket` is the index of this program's first bucket in it. `finish` throws
+ * `link-timeout` if the bucket is not done after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
@@ -112,9 +112,9 @@ export function iciPort(
   };
 }
 
-/** An infeed port that must be told the number of each step before the step starts. */
+/** An infeed port that must be told the index of each step before the step starts. */
 export interface StepInfeed extends InfeedPort {
-  /** Begins a step. `step` is the number of the step in the program. */
+  /** Begins a step. `step` is the index of the step among the steps of the program. */
   begin(step: number): void;
 }
 
@@ -125,17 +125,17 @@ export interface QueueInfeedParts {
   readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
   /**
-   * Byte address of a word. The word holds the step of the program that corresponds to step 0 of
-   * the queue, which counts its steps from 0 again whenever it is emptied.
+   * Byte address of a word that holds the index of the program's step that is step 0 for the queue.
+   * The queue counts its steps from 0 again whenever it is emptied.
    */
   readonly base: number;
   readonly waitMsLimit: number;
 }
 
 /**
- * The infeed port of one program, which reads from a queue. The first access in a step waits until
- * the loader has filled the slot of the step. The port itself never gives a slot back to the
- * loader: the slot is released when the master commits the step.
+ * The infeed port of one program, which reads from a queue with a slot for each step. The first
+ * read in a step waits until the loader has filled the step's slot. The port never releases the
+ * slot; that happens when the master commits the step.
  */
 export class QueueInfeed implements StepInfeed {
   readonly #parts: QueueInfeedParts;

@@ -9,7 +9,7 @@ import type { StepOrder } from '../../src/pod/messages.ts';
 /** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
 export interface ProbeTask {
   readonly faults: readonly Due[];
-  /** Shared memory that records which faults of the plan were injected; see `sharedLedger`. */
+  /** Shared memory in which all threads record which faults of the plan were injected. */
   readonly ledger: SharedArrayBuffer;
   /** True if the thread is the only one of its process, so that `kill` ends the process. */
   readonly ownsProcess: boolean;
@@ -18,15 +18,15 @@ export interface ProbeTask {
 /** Memory of a Cloud TPU, and the places in it where a fault can flip a bit. */
 export interface ProbeMemory {
   readonly memory: WebAssembly.Memory;
-  /** Byte address of the sum of a bucket of the program. */
+  /** Byte address of the sum of the given bucket of the program. */
   bucket(program: number, bucket: number): number;
-  /** Byte address of the weights that the step reads. */
+  /** Byte address of the weights that the given step reads. */
   weights(order: StepOrder): number;
-  /** Byte address of the arena of the program. */
+  /** Byte address of the given program's arena, the memory of its buffers. */
   arena(program: number): number;
 }
 
-/** Index of the program that evaluates. Every other program counts as training. */
+/** Index of the program that evaluates. For faults, every other program is a training program. */
 const evaluateProgram = 1;
 
 /**
@@ -39,7 +39,7 @@ export class WorkerProbe {
   readonly #memory: ProbeMemory;
   readonly #now: () => number;
   #order: StepOrder = { program: 0, step: 0, takeParameters: false };
-  /** Buckets whose sums are complete in this step. */
+  /** Indices of the buckets whose sums are complete in this step. */
   readonly #summed: number[] = [];
   /**
    * The `slow` fault under way: every instruction takes `factor` times as long, until `until`
@@ -63,7 +63,7 @@ export class WorkerProbe {
    */
   readonly now = (): number => this.#now() + this.#clockMs;
 
-  /** Called when the Cloud TPU enters a membership. Injects the faults planned for this point. */
+  /** Called when the Cloud TPU enters a membership. Injects the faults planned for this event. */
   loading(generation: number): void {
     this.#reach({ kind: 'membership', phase: 'loading', generation });
   }
@@ -78,7 +78,7 @@ export class WorkerProbe {
 
   /**
    * Wraps the ports of a program so that the plan's faults are injected during its steps. `buckets`
-   * is the number of buckets of the program.
+   * is how many buckets the program has.
    */
   ports(ports: Ports, buckets: number): Ports {
     const { ici } = ports;
@@ -106,8 +106,8 @@ export class WorkerProbe {
   }
 
   /**
-   * Called before each hop of an all-reduce. `bucket` is the number of the bucket, counted over all
-   * programs.
+   * Called before each hop of an all-reduce. `bucket` is the index of the bucket, counted over the
+   * buckets of all programs.
    */
   readonly hop: OnHop = (bucket: number, phase: CollectivePhase, hop: number): void => {
     if (this.#order.program === evaluateProgram) return;
@@ -204,7 +204,8 @@ function absoluteMs(): number {
 }
 
 /**
- * Returns a function that is true once a fault is over that began at step `step` and time `nowMs`.
+ * Returns a function that says whether a fault is over: true once the fault's duration, which began
+ * at step `step` and time `nowMs`, has passed.
  */
 function endOf(
   duration: Duration | undefined,

@@ -13,10 +13,9 @@ import { Heartbeat } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * Entry function of a Cloud TPU's thread: runs the worker's state machine until the state machine
- * ends. Resolves to the worker's `failed` message if the worker failed, otherwise to null. The
- * promise carries this message because a posted message may arrive later than the end of the
- * thread's task.
+ * Entry function of a Cloud TPU's thread: runs the worker's state machine until it ends. Resolves
+ * to the worker's `failed` message if the worker failed, otherwise to null. The promise carries
+ * this message because a posted message may arrive after the end of the thread is reported.
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {

@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Number of attempts to look up a host name that is unknown. */
+/** How many times an unknown host name is looked up. */
 const triesMax = 20;
 /** Wait in ms between two attempts to look up a host name. */
 const tryMs = 250;

@@ -3,20 +3,23 @@ import { getHeapStatistics } from 'node:v8';
 /** Runs a full garbage collection at once (`gc` of `--expose-gc`). */
 export type Collect = () => void;
 
-/** Growth of the memory outside of the heap, in bytes, that starts a series of collections. */
+/**
+ * Growth of the memory outside of V8's heap, in bytes, after which garbage is collected several
+ * times.
+ */
 const leftoverBytesMax = 2 * 2 ** 20;
 /** Period of the checks of the memory outside of the heap, in ms. */
 const lookMs = 2000;
 /**
- * Number of collections in a series. Memory that is still in use at the first collection may be
- * free at the last.
+ * How many collections follow such a growth. Memory that is still in use at the first collection
+ * may be free at the last.
  */
 const collectionsPerRise = 3;
 
 /**
  * Starts to free, from time to time, the memory that large messages (executables, parameters) have
- * left behind. These bytes lie outside of V8's heap. By itself, V8 would free them only after 64 MB
- * have gathered, in every worker. Does nothing if `collect` is undefined.
+ * left behind. It lies outside of V8's heap, and V8 itself would let 64 MB gather in every worker.
+ * Does nothing if `collect` is undefined.
  */
 export function collectLeftovers(collect: Collect | undefined): void {
   if (collect === undefined) return;

@@ -14,9 +14,9 @@ export interface ErrorReport {
 }
 
 /**
- * Describes an error that ends the process. A PodError keeps its code. A system error gets the code
- * `io`, and a failed allocation gets `out-of-memory`. Any other error is a bug of this program: it
- * gets no code, and the exit code is 1.
+ * Describes an error that ends the process. A PodError keeps its code, a system error gets `io`,
+ * and a failed allocation gets `out-of-memory`. Any other error is a bug of this program, without a
+ * code and with exit code 1.
  */
 export function describeError(error: unknown): ErrorReport {
   const message = oneLine(error instanceof Error ? error.message : String(error));

@@ -12,7 +12,7 @@ export const logFormats = ['json', 'text'] as const;
 /** Writes at least one of the bytes and returns how many were written. Throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
 
-/** Number of attempts to write a line again if the reader of the log is too slow (EAGAIN). */
+/** How often a line is written again if the reader of the log is too slow (EAGAIN). */
 const triesMax = 200;
 /** Wait in ms before a line is written again. */
 const tryMs = 5;
@@ -34,20 +34,20 @@ export interface LogPlace {
 }
 
 /**
- * Writes the lines of a logger to standard output or to a file. If the reader of the log is slow,
- * tries for up to a second to write a line. Drops a line that cannot be written, because the reader
- * is too slow or gone or the disk is full; the process goes on. The next line that can be written
- * is preceded by a line with the number of dropped lines; until then, each line is tried only once.
- * (With pino's own output the process would wait for a slow reader for ever.)
+ * Writes the lines of a logger to standard output or to a file. Retries for up to a second while
+ * the reader is slow; if the write still fails, or for another reason such as a full disk, drops
+ * the line. The next line that succeeds is preceded by a line that says how many were dropped;
+ * until then each line has only one attempt. (pino's own output would wait for a slow reader for
+ * ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
   readonly #onLoss: (why: string) => void;
   /** Returns the text printed for a line of JSON; empty if the line is not shown. */
   readonly #formatted: (line: string) => string;
-  /** Number of dropped lines that no line in the log has reported yet. */
+  /** How many dropped lines no line in the log has reported yet. */
   #lost = 0;
-  /** Number of all lines dropped so far. */
+  /** How many lines were dropped so far, reported or not. */
   #lostInAll = 0;
   /**
    * True if the last line was written only in part. The next line must then start with a newline.
@@ -64,19 +64,18 @@ export class LogOutput {
 
   /**
    * Returns a LogOutput for standard output, in the format that `POD_LOG_FORMAT` names. An unknown
-   * format counts as JSON here. Each program refuses an unknown format later, when it reads its
-   * environment.
+   * format counts as JSON, until the program checks its environment and refuses the format.
    */
   static of(env: Environment): LogOutput {
     return new LogOutput({ format: env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json' });
   }
 
-  /** Number of all lines dropped so far. */
+  /** How many lines were dropped so far, reported or not. */
   get lostInAll(): number {
     return this.#lostInAll;
   }
 
-  /** Number of dropped lines that no line in the log has reported yet. */
+  /** How many dropped lines no line in the log has reported yet. */
   get lost(): number {
     return this.#lost;
   }
@@ -96,7 +95,8 @@ export class LogOutput {
   }
 
   /**
-   * Writes bytes, with retries for a slow reader. Returns the error if not all could be written.
+   * Writes bytes, with retries for a slow reader. Returns the error if some bytes could not be
+   * written.
    */
   #put(bytes: Buffer): NodeJS.ErrnoException | undefined {
     const patience = this.#lost === 0 ? triesMax : 0;

@@ -10,20 +10,22 @@ export interface OwnNames {
   readonly addresses: readonly string[];
 }
 
-/** Largest accepted number of a Cloud TPU (rank), and of a Swarm task (slot). */
+/** Largest accepted number (rank) of a Cloud TPU, and largest accepted slot of a Swarm task. */
 const rankMax = 999_999;
 /** Longest accepted `TPU_WORKER_HOSTNAMES`, in characters. */
 const listLengthMax = 65_536;
 
 /**
  * Returns the number of the Cloud TPU that the environment assigns to this process; undefined if
- * the master chooses the number. The first variable that is set counts: `TPU_WORKER_ID`;
- * `TPU_WORKER_HOSTNAMES`, a list of hosts, in which the index of this host is the number;
- * `POD_SLOT`, a Swarm slot, which counts from 1; `JOB_COMPLETION_INDEX`, a Kubernetes completion
- * index.
+ * the master chooses the number. The first of these variables that is set counts:
+ *
+ * - `TPU_WORKER_ID`: the number.
+ * - `TPU_WORKER_HOSTNAMES`: a list of hosts; the number is the index of this host in it.
+ * - `POD_SLOT`: a Swarm slot, which counts from 1.
+ * - `JOB_COMPLETION_INDEX`: a Kubernetes completion index, which is the number.
  *
  * @throws PodError `bad-config` if the value is not a number in range, or if the list does not name
- *   this host exactly once.
+ * this host exactly once.
  */
 export function rankOf(env: Environment, own: OwnNames): number | undefined {
   const id = wholeUnlessEmpty(env, 'TPU_WORKER_ID', { min: 0, max: rankMax });
@@ -36,10 +38,10 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 }
 
 /**
- * Returns the index of this host in a list of hosts. An entry that equals the host name is this
- * host. If no entry equals it, an entry may also be an address of this host, or a name that differs
- * from the host name only because one of the two lacks the domain. For example, the entry
- * `tpu-1.example` matches the host name `tpu-1`, but not `tpu-1.test`.
+ * Returns the index of this host in the given list of hosts. An entry that equals the host name is
+ * this host. If there is none, the entry of this host may be one of its addresses, or its name with
+ * or without the domain. For example, `tpu-1.example` matches the host name `tpu-1`, but not
+ * `tpu-1.test`.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {
@@ -86,8 +88,7 @@ function isAddress(host: string): boolean {
 }
 
 /**
- * True if the names are equal, or if one is the beginning of the other up to a dot, as `a` and
- * `a.b`.
+ * True if the names are equal, or if one continues the other after a dot, as `a.b` continues `a`.
  */
 function beginsAlike(one: string, other: string): boolean {
   return `${one}.`.startsWith(`${other}.`) || `${other}.`.startsWith(`${one}.`);

@@ -59,7 +59,9 @@ export interface SessionOptions {
 interface Waiting {
   /** Time in ms at which the search began. */
   readonly sinceMs: number;
-  /** Time of the last log line about the search, in ms from `sinceMs`; 0 if there was none. */
+  /**
+   * Time of the last log line about the search, in ms after the search began; 0 if there was none.
+   */
   readonly saidMs: number;
   /** Reason why the last attempt found no master. */
   readonly cause: string;
@@ -72,8 +74,9 @@ const firstSayMs = 1000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
- * Longest time in ms that a master needs to end after it has sent `dismiss`. Even if the master
- * still runs, the session ends `masterMsLimit` + `lingerMs` after `dismiss`.
+ * Longest time in ms that a master needs to end after it has sent `dismiss`. When this time and the
+ * delay `lingerMs` (stated by `dismiss`) have passed, the session ends even if the master still
+ * runs.
  */
 const masterMsLimit = 15_000;
 /** First and longest delay, in ms, between two attempts to connect to the master. */
@@ -88,7 +91,7 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #client: { close(): void };
   #channel: ControlChannel<FromNode> | undefined;
-  /** Pieces of the executables received so far. */
+  /** The executables as received so far. They arrive in pieces. */
   #pieces: Uint8Array[] = [];
   #node: Node | undefined;
   /** Assignment of the Cloud TPU, as JSON text. */
@@ -190,7 +193,7 @@ export class Session {
 
   /**
    * Handles `dismiss`, which says that the run is over: sends the answer, ends the Cloud TPU, and
-   * ends the session `lingerMs` after the master has ended.
+   * ends the session `lingerMs` ms after the master has ended.
    */
   async #dismissed(lingerMs: number): Promise<void> {
     this.#lingerMs = lingerMs;
@@ -249,9 +252,9 @@ export class Session {
   }
 
   /**
-   * Handles the end of a node, the emulated Cloud TPU. If the node ended with an error, ends the
-   * session with that error; the process then ends too, and is restarted. If the master stopped the
-   * node, reports `left` to the master.
+   * Handles the end of `node`, which emulates the Cloud TPU. If the node ended with an error, ends
+   * the session with that error; the process then ends too, and is restarted. If the master stopped
+   * the node, reports `left` to the master.
    */
   #ended(node: Node, error: PodError | undefined): void {
     if (this.#node !== node) return;
@@ -262,8 +265,8 @@ export class Session {
   }
 
   /**
-   * Ends the Cloud TPU without sending `left`. By now the master may have given this worker a new
-   * Cloud TPU, and would believe that the worker has left the new one.
+   * Ends the Cloud TPU without reporting `left` to the master. The master may have given this
+   * worker a new Cloud TPU already, and would take `left` as the end of the new one.
    */
   async #drop(): Promise<void> {
     const node = this.#node;
@@ -329,9 +332,9 @@ export function lastWordsOf({ code, message }: PodError): FromNode {
 const lastWordsMax = 1000;
 
 /**
- * True if the master itself refused this worker. The Cloud TPU then has a new worker, and the
- * memory that this process keeps for the Cloud TPU is useless. False if the connection just ended
- * or fell silent. This master or the next master may then need the memory.
+ * True if the master itself refused this worker. Then the Cloud TPU has a new worker, and the
+ * memory that this process keeps for it is useless. False if the connection ended or fell silent.
+ * Then this master or the next one may need the memory.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
   return refusal?.isTheirs === true;

@@ -1,9 +1,9 @@
 /**
  * The worker program: the process of a Cloud TPU. Its settings are environment variables:
  * `POD_MASTER` (host:port of the master), `POD_TOKEN_FILE` (file with the join token),
- * `POD_TENSOR_PORT` (port to which neighbours connect), and the variables from which rank.ts finds
- * the number of the Cloud TPU. When the master ends, the worker keeps running and waits for the
- * next master. When the master says that the run is over, the worker exits 0.
+ * `POD_TENSOR_PORT` (port to which neighbours connect), and those that rank.ts reads. When a master
+ * ends, the worker waits for the next master. When a master says that the run is over, the worker
+ * exits 0.
  */
 import { existsSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
@@ -57,8 +57,8 @@ async function serve(): Promise<void> {
     log: (msg: string, fields: object) => logger.info(fields, msg),
   };
   /**
-   * For each lost Cloud TPU that this process emulates in addition to its own, by number: the
-   * session with the master.
+   * hosted: one session with the master for each lost Cloud TPU that this process emulates in
+   * addition to its own. The key is the number of the lost Cloud TPU.
    */
   const hosted = new Map<number, Session>();
   const asked = (tpu: number): void => {
@@ -100,8 +100,8 @@ function ownAddresses(): string[] {
 }
 
 /**
- * Waits for the token file and reads it. In containers the master makes the file. Throws as
- * `readToken` if the file is still missing after `limits.searchMs`.
+ * Waits for the token file, which in containers the master makes, and reads it. If the file is
+ * still missing after `limits.searchMs`, throws the error of `readToken`.
  */
 async function awaitToken(): Promise<Token> {
   const path = tokenPath(env);
@@ -123,7 +123,7 @@ async function awaitToken(): Promise<Token> {
   return token;
 }
 
-/** Writes the status file; a failure is only logged. */
+/** Writes the status file. A failure is logged and has no other effect. */
 function saySo(state: ProcessStatus['state']): void {
   writeStatus(statusFile, state, (why) => logger.warn(why));
 }

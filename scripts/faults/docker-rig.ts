@@ -196,7 +196,7 @@ export class DockerRig implements Rig {
 
   /**
    * Follows the log of the master's container until the container ends. Leaves out the first
-   * `heard` lines and passes all later lines to `hear`. Returns the number of passed lines.
+   * `heard` lines and passes all later lines to `hear`. Returns how many lines it passed.
    */
   #followOnce(heard: number, hear: (line: string) => void): Promise<number> {
     const child = spawn('docker', ['logs', '--follow', master], {

@@ -78,10 +78,10 @@ export class Story {
   }
 
   /**
-   * Returns what is wrong with a run that has ended, or undefined. The run must end with exit code
-   * 0, a summary and the weights `expected`, and must commit every step once, in order. A killed
-   * master may not have logged its last commit; the next master then logs the number of that step
-   * in its message `commits-found`.
+   * Returns what is wrong with a run that has ended, or undefined if nothing is wrong. The run must
+   * end with exit code 0, a summary and the weights `expected`, and must commit every step once, in
+   * order. If a master was killed before it logged its last commit, the log line `commits-found` of
+   * the next master counts as the line of this commit.
    */
   wrong(expected: string | undefined): string | undefined {
     const last = this.lines.at(-1);

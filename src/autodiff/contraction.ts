@@ -205,7 +205,7 @@ function kernelDimensions(of: ConvolutionDimensions): ConvolutionDimensions {
   };
 }
 
-/** Numbers of elements of the input and of the output along one spatial dimension. */
+/** How many elements the input and the output have along one spatial dimension. */
 interface Sizes {
   readonly input: number;
   readonly output: number;

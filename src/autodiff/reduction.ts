@@ -66,8 +66,9 @@ function reduceBestRule(it: Reduce, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Broadcasts `value` along the reduced dimensions. `value` has the dimensions of the reduction's
- * result; the returned array has the dimensions of the reduction's operand.
+ * Broadcasts `value` along the dimensions that the reduction `it` removes. `value` has the
+ * dimensions of the reduction's result; the returned array has the dimensions of the reduction's
+ * operand.
  */
 function spread(it: Reduce, value: HloInstruction): HloInstruction {
   const { dims } = arrayOf(operand(it, 0));
@@ -146,8 +147,8 @@ function windowMaxByInput(it: ReduceWindow, ct: HloInstruction): HloInstruction 
 }
 
 /**
- * Returns the opcode of `root` if the body is one binary operation on its two parameters, in either
- * order. Returns undefined for any other body.
+ * Returns the opcode of `root` if the given computation is one binary operation on its two
+ * parameters, in either order. Returns undefined for any other computation.
  */
 export function combinerOf({ parameters, root }: HloComputation): Opcode | undefined {
   const [a, b] = parameters;

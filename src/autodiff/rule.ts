@@ -4,8 +4,8 @@ import { PodError } from '../numerics/error.ts';
 import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 
 /**
- * A contribution to the cotangent of the instruction `to`. The function `cotangent` builds its HLO,
- * and is called only if the gradient needs it.
+ * A summand of the cotangent of the instruction `to`. The function `cotangent` builds this summand
+ * as HLO. It is called only if the gradient needs the summand.
  */
 export interface Contribution {
   readonly to: HloInstruction;

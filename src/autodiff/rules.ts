@@ -172,8 +172,8 @@ function binaryRule(
 /**
  * Derivative of the maximum or minimum of two operands. The operand that equals the result receives
  * the cotangent; if both do, each receives half [JAX]. If one operand is a constant, the constant
- * receives the whole cotangent of a tie, as in jax.nn.relu. The rule then compares the result with
- * the constant, so that the other operand (such as the input of a ReLU) need not stay in memory.
+ * receives the whole cotangent of a tie, as in jax.nn.relu. The derivative then reads only the
+ * result and the constant, so the other operand (the input of a ReLU) need not stay in memory.
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];
@@ -198,8 +198,8 @@ function isConstant(it: HloInstruction): boolean {
 }
 
 /**
- * Returns the share of the cotangent that `a` receives: 1 where `a` wins over `b`, 0.5 where both
- * are equal, 0 elsewhere.
+ * Returns the share of the cotangent that `a` receives: 1 where the comparison a `wins` b is true,
+ * 0.5 where a equals b, 0 elsewhere.
  */
 function shareOfWinner(
   wins: Compare['direction'],

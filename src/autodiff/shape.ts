@@ -57,7 +57,7 @@ export function transposeRule(it: Transpose, ct: HloInstruction): Contribution[]
   return toOperands(it, () => permuted(ct, inverse(it.permutation)));
 }
 
-/** Cotangent of a slice's operand: `ct` where the slice took its elements, and 0 elsewhere. */
+/** Cotangent of a slice's operand: `ct` at the elements that are in the slice, and 0 elsewhere. */
 export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
   const x = operand(it, 0);
   if (elementCount(it.shape) === 0) return toOperands(it, () => filled(x, 0));
@@ -70,8 +70,9 @@ export function sliceRule(it: Slice, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Returns the cotangents of a pad's operands. The array receives the elements of `ct` at the places
- * of its own elements. The padding value receives the sum of `ct` over the padding.
+ * Returns the cotangents of a pad's operands. The cotangent of the array is `ct` at the places
+ * where the pad puts the elements of the array. The cotangent of the padding value is the sum of
+ * `ct` over the padding.
  */
 export function padRule(it: Pad, ct: HloInstruction): Contribution[] {
   return toOperands(
@@ -147,8 +148,8 @@ export function indices(dims: readonly number[]): number[] {
 }
 
 /**
- * Returns the number of places that `size` elements span if the distance of neighbours is
- * `dilation` places. The first and the last element are included. 0 elements span 0 places.
+ * Returns how many places `size` elements span, from the first to the last element, if neighbours
+ * are `dilation` places apart. 0 elements span 0 places.
  */
 export function dilated(size: number, dilation: number): number {
   return size === 0 ? 0 : (size - 1) * dilation + 1;

@@ -47,8 +47,8 @@ export class CloudTpuCores {
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
   /**
-   * The program in two forms: a step that reads parameter set s runs form s. In form 1, parameters
-   * and `next` buffers have exchanged addresses.
+   * The program in two forms. A step runs form 0 if it reads parameter set 0, and form 1 if it
+   * reads set 1. In form 1, each parameter has exchanged addresses with its `next` buffer.
    */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
@@ -85,7 +85,7 @@ export class CloudTpuCores {
   }
 
   /**
-   * Number of the current set of parameters, which the next step reads. If the program updates its
+   * Index of the current set of parameters, which the next step reads. If the program updates its
    * parameters in place, sets 0 and 1 are the same memory.
    */
   get present(): ParameterSet {
@@ -128,8 +128,8 @@ export class CloudTpuCores {
   }
 
   /**
-   * Returns a snapshot of one copy of a buffer. Buffers have one copy for each core, one copy for
-   * each chip, or a single shared copy (see `Copies` in isa/executable.ts).
+   * Returns a snapshot of the copy with index `copy` of the given buffer. Buffers have one copy for
+   * each core, one copy for each chip, or a single shared copy (see `Copies` in isa/executable.ts).
    */
   readBuffer(id: BufferId, copy = 0): Uint8Array {
     const { bytes } = bufferOf(this.executable, id);
@@ -150,8 +150,8 @@ export class CloudTpuCores {
   }
 
   /**
-   * Copies each current parameter of the program of `other` to the parameter of this program with
-   * the same index.
+   * Copies all parameters of the current set of `other` into the current set of these cores. Each
+   * parameter is copied to the parameter with the same index.
    */
   takeParameters(other: CloudTpuCores): void {
     this.executable.parameters.forEach((id, index) => {
@@ -165,7 +165,8 @@ export class CloudTpuCores {
   }
 
   /**
-   * Returns one digest of the first `count` parameters of the current set; see numerics/digest.ts.
+   * Returns the digest (see numerics/digest.ts) of the first `count` parameters of the current set,
+   * taken together.
    */
   digestParameters(count: number): bigint {
     let digest = 0n;
@@ -178,8 +179,8 @@ export class CloudTpuCores {
   }
 
   /**
-   * Returns the byte address of one copy of a buffer. For a parameter, this is the address in the
-   * current set.
+   * Returns the byte address of the copy with index `copy` of the given buffer. For a parameter,
+   * this is the address in the current set.
    */
   #address(id: BufferId, copy: number): number {
     const it = bufferOf(this.#roles[this.#present], id);
@@ -199,13 +200,13 @@ export class CloudTpuCores {
 }
 
 /**
- * Number of a set of parameters. A program has two sets. The steps read and write them in turn, so
- * that the parameters from before a step remain available.
+ * Index of a set of parameters. A program has two sets. Each step reads one set and writes the
+ * other, so that the parameters from before the step remain available.
  */
 export type ParameterSet = 0 | 1;
 
 /**
- * Returns the number of the set that holds the parameters after `steps` steps: 0 after an even
+ * Returns the index of the set that holds the parameters after `steps` steps: 0 after an even
  * number of steps, 1 after an odd number.
  */
 export function setAfter(steps: number): ParameterSet {
@@ -276,7 +277,7 @@ interface InfeedOperation {
   /** One entry for each core: the byte address to which the element of the infeed is copied. */
   readonly targets: readonly number[];
   /**
-   * True for the last infeed operation of a step, after which the cores call `InfeedPort.release`.
+   * True for the last infeed operation of a step. After it, the cores call `InfeedPort.release`.
    */
   last: boolean;
 }
@@ -304,9 +305,9 @@ interface Machine {
 }
 
 /**
- * Executes one operation. If `inFlight` is true, all-reduces are running, and the function advances
- * the all-reduces after each MXU call and after each call of a fused loop. Returns the change of
- * the number of running all-reduces: 1, 0 or −1.
+ * Executes the given operation. If `inFlight` is true, some all-reduce is running, and the function
+ * also advances the all-reduces after each MXU call and after each call of a fused loop. Returns
+ * the change of the number of running all-reduces: 1, 0 or −1.
  */
 function execute(machine: Machine, operation: Operation, ports: Ports, inFlight: boolean): number {
   switch (operation.unit) {
@@ -550,8 +551,8 @@ function resolveMatmul(context: Context, it: MatmulInstruction): readonly MxuCal
 }
 
 /**
- * Resolves one matmul that computes the results of all cores. The rows of core 0 come first, then
- * the rows of core 1, and so on.
+ * Returns the MXU call of a matmul that computes the results of all cores at once. The rows of core
+ * 0 come first, then the rows of core 1, and so on.
  */
 function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
   const { executable, map, base } = context;
@@ -568,9 +569,9 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
 }
 
 /**
- * Resolves the matmul of one batch element for one copy of the target buffer. If the copy belongs
- * to a chip of two cores, the call sums the matmuls of both cores, as two segments. Otherwise the
- * call is one matmul, with one segment.
+ * Returns the MXU call that computes batch element `batch` in copy `copy` of the target buffer. If
+ * the target has one copy for each chip and the chip has two cores, the call has two segments: it
+ * adds the matmuls of both cores. Otherwise the call is one matmul, with one segment.
  */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;
@@ -631,8 +632,8 @@ function copiesOf({ executable }: Context, id: BufferId): number {
 }
 
 /**
- * Returns the byte address of one copy of a buffer. All copies of a `shared` buffer are the same
- * memory, so they have the same address.
+ * Returns the byte address of the copy with index `copy` of the given buffer. All copies of a
+ * `shared` buffer are the same memory, so they have the same address.
  */
 function addressOf({ executable, base }: Context, id: BufferId, copy: number): number {
   const it: DeviceBuffer = bufferOf(executable, id);

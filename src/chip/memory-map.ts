@@ -3,8 +3,8 @@ import { assert, at } from '../numerics/assert.ts';
 
 /**
  * Layout of an executable in its arena (the executable's part of the emulator's memory). First come
- * the buffers, at the offsets that the compiler assigned, then the tables, then the {@link
- * StackedRows}. All offsets are in bytes from the start of the arena.
+ * the buffers, at the offsets that the compiler assigned, then the tables of the executable, then
+ * the tables of {@link StackedRows}. All offsets are in bytes from the start of the arena.
  */
 export interface MemoryMap {
   /** Byte offset of each table of the executable. */

@@ -20,7 +20,8 @@ export interface IciPort {
 /** Infeed of the current step: the arrays that the host feeds to the cores. */
 export interface InfeedPort {
   /**
-   * Waits until the host has written `element` for `core`. Returns the byte address of the element.
+   * Waits until the host has written the element with index `element` for the core with index
+   * `core`. Returns the byte address of the element.
    */
   address(element: number, core: number): number;
   /** Called when the cores have copied all infeed elements of the current step. */
@@ -40,11 +41,14 @@ export interface Ports {
   readonly infeed: InfeedPort;
   readonly outfeed: OutfeedPort;
   readonly ici: IciPort;
-  /** Advances the progress counter. The cores call it after every piece of work. */
+  /**
+   * Advances the progress counter, which shows that this Cloud TPU is alive. The cores call the
+   * method after every operation, MXU call and call of a fused loop.
+   */
   beat(): void;
   /**
-   * Called when the instructions of a phase begin, with the index of the phase in isa's `phases`.
-   * Absent unless a fault plan breaks this Cloud TPU.
+   * Called when the instructions of a phase begin, with the index of the phase in `phases` of
+   * isa/executable.ts. Set only if a fault plan has faults for this Cloud TPU.
    */
   readonly enter?: (phase: number) => void;
 }

@@ -24,8 +24,9 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Returns how far buffers move when buffer `from` moves to the memory of `to`. Every buffer with a
- * byte offset from `start` to `end` − 1 lies inside `from` and moves by `by` bytes.
+ * Describes how far data move when the buffer `from` moves to the memory of `to`. Every buffer
+ * whose byte offset is from `start` to `end` − 1 lies inside `from`, so it moves too, by `by`
+ * bytes.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

@@ -83,8 +83,9 @@ function operandsOf(memory: WebAssembly.Memory, call: MxuCall): Operands {
 }
 
 /**
- * Computes all tiles of a call and returns the number of cycles. Each segment has a separate total,
- * which is added to the result when the segment is complete.
+ * Computes all tiles of a call and returns the number of cycles. Each segment (one of the matmuls
+ * that the call adds) has a total of its own, which is added to the result when the segment is
+ * complete.
  */
 function matmul(array: CellArray, operands: Operands): number {
   const { m, n, k, segments } = operands.call;

@@ -5,8 +5,8 @@ import type { CheckpointOptions } from './options.ts';
 
 /**
  * Opens the folder of a run's checkpoints and, if the folder exists, locks it for this process. The
- * lock is a flock(2), which writes nothing to the disk, or a file in the folder if flock(2) is not
- * available. `use` names the command in messages, such as `pod train`.
+ * lock is a flock(2), which writes nothing to the disk. Where flock(2) is not available, the lock
+ * is a file in the folder. `use` names the command in messages, such as `pod train`.
  *
  * @throws PodError `in-use` if another run has locked the folder, `io` if the folder cannot be
  * read.

@@ -74,8 +74,8 @@ async function verify(directory: string): Promise<void> {
 }
 
 /**
- * Calls `look` for each checkpoint in a folder and returns the results. Leaves out a checkpoint
- * that a run has deleted since the folder was listed.
+ * Calls `look` for each checkpoint in the given folder and returns the results. Leaves out a
+ * checkpoint that a run has deleted since the folder was listed.
  */
 async function lookAtAll<T>(
   directory: string,

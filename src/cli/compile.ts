@@ -44,9 +44,9 @@ export function addCompile(program: Command): void {
 }
 
 /**
- * Prints the training step as it is after the pass `pass`, given by name or by number. `hlo` prints
- * the step before all passes, `executable` the result of the compiler. Throws PodError `bad-flag`
- * for an unknown pass.
+ * Prints the training step as it is after a pass. `pass` is the name or the number of the pass, or
+ * `hlo` for the step before all passes, or `executable` for the result of the compiler. Throws
+ * PodError `bad-flag` for any other text.
  */
 export function printPass(config: TrainConfig, pass: string): void {
   const { texts } = stagesOf(config);

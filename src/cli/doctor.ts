@@ -55,8 +55,8 @@ function examine(): Finding[] {
 }
 
 /**
- * Findings about requirements of every command, such as the version of Node; see
- * cluster/host/engine.cts.
+ * Returns one finding for each requirement that every command has, such as the version of Node. The
+ * requirements are in cluster/host/engine.cts.
  */
 function ofEngine(): Finding[] {
   return engine.inspect().map(({ name, ok, expected, found, advice }) => ({

@@ -42,12 +42,14 @@ const masterMs = 12_000;
  */
 const supervisorMs = 20_000;
 /**
- * Longest time, in ms, for which a folder may stay locked after the process that locked it has
- * ended.
+ * Longest time, in ms, for which the pod's folder may stay locked after the process that locked it
+ * has ended.
  */
 const freeMsLimit = 3000;
 
-/** Ends all processes of the pod in a folder. Returns a line that tells the user what was ended. */
+/**
+ * Ends all processes of the pod in the folder `dir`. Returns a line that tells the user what ended.
+ */
 async function down(dir: string): Promise<string> {
   await untilStarted(dir);
   const listed = listedProcesses(dir);
@@ -79,9 +81,9 @@ function inWords(hadMaster: boolean, workers: number): string {
 }
 
 /**
- * Ends a pod whose list of processes is missing or damaged: ends the process that holds the
- * folder's lock, and the masters and workers that can be found without the list. Always throws,
- * because other processes of the pod may still run.
+ * Ends the pod in the folder `dir`, whose list of processes is missing or damaged. Ends the process
+ * that holds the folder's lock, and the masters and workers that can be found without the list.
+ * Always throws, because other processes of the pod may still run.
  */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);
@@ -100,8 +102,8 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
 }
 
 /**
- * Waits until no process holds the lock of the folder. A lock is free only when the last thread of
- * the locking process has ended; this can be shortly after the process is reported as ended.
+ * Waits until no process holds the lock of the folder. The system reports a process as ended
+ * shortly before its last thread ends, and only then is the lock free.
  *
  * @throws PodError `in-use` if the folder is still locked after `freeMsLimit` ms, because the pod
  * is then still running.
@@ -120,8 +122,8 @@ async function untilFree(dir: string): Promise<void> {
 }
 
 /**
- * Waits, at most `startMsLimit` ms, while a `pod up` has locked the folder but has not started the
- * processes of its pod yet.
+ * Waits, at most `startMsLimit` ms, for a concurrent `pod up` that has locked the folder but has
+ * not started the processes of its pod yet.
  */
 async function untilStarted(dir: string): Promise<void> {
   const startMs = performance.now();

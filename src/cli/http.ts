@@ -125,8 +125,8 @@ async function readText(response: http.IncomingMessage, bytesMax: number): Promi
 }
 
 /**
- * Returns the reason of an error as text. If Node tried several addresses of a host, the error has
- * no message of its own, and the reasons of all attempts are returned.
+ * Returns the reason for an error as text. If Node tried several addresses of a host, the error has
+ * no message of its own, and the text has the reasons of all attempts.
  */
 function reason(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {

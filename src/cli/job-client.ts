@@ -58,8 +58,9 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, until an answer must arrive. If the request lets the master wait until a log
- * grows, `waitMsMax`, the longest such wait, is added.
+ * Longest time, in ms, that the client waits for an answer. A request may ask the master to answer
+ * only when a log has grown. The client then waits longer by `waitMsMax`, the longest time that the
+ * master waits for the log.
  */
 const answerMsMax = 15_000;
 /**
@@ -195,8 +196,8 @@ export class JobClient {
   }
 
   /**
-   * Returns the error for a request that the master refused: the code and the message that the
-   * master sent. A code that only a newer version knows becomes `bad-config`.
+   * Returns the error for a request that the master refused, with the code and the message that the
+   * master sent. If this version does not know the code, the code is `bad-config`.
    */
   #refused(status: number, text: string): Error {
     const { success, data } = refusalSchema.safeParse(parsed(text));

@@ -23,8 +23,8 @@ export function needPod(dir: string): StartedPod {
 }
 
 /**
- * Returns the processes of the pod in a folder. Throws a PodError if there is no pod, or if the
- * list of its processes is missing or damaged.
+ * Returns the processes of the pod in the given folder. Throws a PodError if there is no pod, or if
+ * the list of its processes is missing or damaged.
  */
 export function needProcesses(dir: string): PodProcesses {
   const found = listedProcesses(dir);
@@ -46,8 +46,9 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
 }
 
 /**
- * Returns the processes that the list in a folder names. If the list is damaged, or missing while
- * the pod is running, returns the error, so that the caller can still end the pod.
+ * Returns the processes of the pod in the given folder, from the list that the pod wrote there. If
+ * the list is damaged, or missing while the pod is running, returns the error, so that the caller
+ * can still end the pod.
  *
  * @throws PodError `bad-flag` if there is neither a list nor a running pod.
  */

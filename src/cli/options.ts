@@ -176,8 +176,9 @@ function lengthOf(settings: Settings, globalBatch: number): TrainConfig['length'
 }
 
 /**
- * Refuses a run with too many steps. Checks only runs on drawn digits, because the number of digits
- * is known without reading files. Other runs are checked when their files are read.
+ * Refuses a run with too many steps. Checks only runs on the data set `digits`, because only its
+ * size is known without reading files. The length of other runs is checked when their files are
+ * read.
  */
 function checkLength(config: TrainConfig): void {
   const form = parseDataset(config.data);

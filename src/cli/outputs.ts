@@ -19,7 +19,7 @@ import { pathsOf } from './settings/paths.ts';
 
 /** A file that a run writes. */
 interface Output {
-  /** Name, in messages, of the setting that names the file: `--log`. */
+  /** Name of the setting that names the file, as messages write it: `--log`, for example. */
   readonly origin: string;
   readonly path: string;
   readonly target: Target;
@@ -27,7 +27,7 @@ interface Output {
 
 /** A file that a run reads, other than its data and checkpoints. */
 export interface InputFile {
-  /** Name, in messages, of the setting that names the file: `--config`. */
+  /** Name of the setting that names the file, as messages write it: `--config`, for example. */
   readonly origin: string;
   readonly path: string;
 }

@@ -34,8 +34,8 @@ export function podFile(folder: string): string {
 }
 
 /**
- * Reads `pod.json` in a folder. Returns undefined if the file does not exist. Throws PodError
- * `bad-data` if the file is damaged.
+ * Reads `pod.json` in the given folder. Returns undefined if the file does not exist. Throws
+ * PodError `bad-data` if the file is damaged.
  */
 export function readPodFile(folder: string): PodFile | undefined {
   return read(folder, podSchema);

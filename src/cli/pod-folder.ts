@@ -27,7 +27,7 @@ export interface TakenFolder {
   readonly isNew: boolean;
 }
 
-/** A folder that a command wants to take for a pod. */
+/** A folder that a command wants to lock for a pod. */
 export interface AskedFolder {
   /** `dir` is the folder as the user gave it, `folder` its absolute path. */
   readonly dir: string;
@@ -71,8 +71,9 @@ export async function takeFolder(place: AskedFolder): Promise<TakenFolder> {
 }
 
 /**
- * Returns the older pod that can continue in a folder; undefined if a new pod may begin in the
- * folder. Throws if a pod is running in the folder or the folder has other files. Changes nothing.
+ * Returns the older pod that can continue in the given folder; undefined if a new pod may begin
+ * there. Throws if a pod is running in the folder or the folder has other files. Changes nothing on
+ * disk.
  */
 function find({ dir, folder, asked }: AskedFolder): PodFile | undefined {
   refuseForeign(dir, folder);
@@ -103,9 +104,9 @@ function refuseForeign(dir: string, folder: string): void {
 }
 
 /**
- * Returns the pod in a folder if its workers are alive and its master has ended; undefined if no
- * process of the pod is alive. Throws `in-use` if the master is alive, or if the pod's settings
- * differ from those of the pod that was asked for.
+ * Returns the pod in the given folder if its workers are alive and its master has ended; undefined
+ * if no process of the pod is alive. Throws `in-use` if the master is alive, or if the pod has
+ * other settings than `asked`, the pod that the user wants.
  */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
   const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;

@@ -19,8 +19,8 @@ export type PodState =
   | { readonly kind: 'ended'; readonly end: SeenEnd | undefined };
 
 /**
- * Returns the state of the pod in a folder. If the folder is locked, the pod counts as alive, even
- * if its list of processes is damaged.
+ * Returns the state of the pod in the given folder. If the folder is locked, the pod counts as
+ * alive, even if its list of processes is damaged.
  *
  * @throws PodError if there is no pod, or if the list of processes is damaged and the folder is not
  * locked.
@@ -54,7 +54,7 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
 }
 
 /**
- * Returns an error that says how a pod has ended, for a command that got no answer from the pod.
+ * Returns an error that says how the pod has ended, for a command to which the pod did not answer.
  * Returns undefined if the pod has not ended or its state is not known.
  */
 export function endOfPod(folder: string): PodError | undefined {

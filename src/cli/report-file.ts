@@ -45,8 +45,9 @@ export class ReportFile {
   }
 
   /**
-   * Locks the file for this run. Throws PodError `in-use` if another run has locked the file. A
-   * file that cannot be opened stays unlocked; {@link lost} has the reason after `write`.
+   * Locks the file for this run. Throws PodError `in-use` if another run has locked the file. If
+   * the file cannot be opened, does not lock it: `write` will fail too, and {@link lost} then has
+   * the reason.
    */
   begin(): void {
     if (this.#place === undefined || this.#locked !== undefined) return;

@@ -68,8 +68,8 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
 }
 
 /**
- * Checks that `what` can be written: the folder is writable or, if it does not exist, the nearest
- * existing folder above it is. Throws PodError `io` otherwise.
+ * Checks that `what` can be written: the folder is writable. If the folder does not exist, the
+ * nearest existing folder above it must be writable. Throws PodError `io` otherwise.
  */
 function checkWritable(directory: string, what: string): void {
   const place = nearest(resolve(directory));

@@ -140,12 +140,12 @@ async function leaveRunning(
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 
-/** Longest time, in ms, until a started master must answer. */
+/** Longest time, in ms, that `pod up` waits for a master that it has started to answer. */
 const answerMsLimit = 60_000;
 
 /**
  * Waits until the master answers or the pod has ended. If neither happens within `answerMsLimit`
- * ms, returns an end with the code `worker-silent`; the pod keeps running.
+ * ms, returns a `PodEnd` with the code `worker-silent`, although the pod keeps running.
  */
 async function untilThere(folder: string, { apiPort }: PodFile): Promise<'answers' | PodEnd> {
   const startMs = performance.now();

@@ -59,7 +59,7 @@ function bySize(blocks: readonly Block[]): number[] {
 /**
  * Returns the offset of the smallest gap of at least `size` bytes between the blocks that are in
  * use at some step from `start` to `end`. If no gap is large enough, returns the end of the highest
- * of these blocks. `placed` is in order of offset.
+ * of these blocks. `placed` has all blocks that are already placed, by ascending offset.
  */
 function tightestGap(placed: readonly Placed[], start: number, end: number, size: number): number {
   let best = -1;

@@ -13,8 +13,8 @@ import { baseOf, copiesOf, copyStep, type Program, type Step, type Value } from 
  */
 export interface Assignment {
   /**
-   * Steps of the program, then copies. A copy moves a result that replaces a parameter, if the
-   * result was not computed in the memory of that parameter.
+   * Steps of the program, followed by copies. If a result replaces a parameter but was not computed
+   * in the parameter's memory, a copy moves the result there.
    */
   readonly steps: readonly Step[];
   readonly buffers: readonly Buffer[];
@@ -41,11 +41,13 @@ export interface AssignOptions {
 }
 
 /**
- * Gives every value a place in two memories: in the emulator's arena (all copies, without padding)
- * and in the HBM of a core (one copy, padded to tiles). To save memory, values share places in two
- * cases. First, an aliased result (a result that replaces a parameter) is computed in the memory of
- * that parameter if no later step reads the parameter. Second, a fused loop that works element by
- * element writes its result over a source that no later step reads.
+ * Gives every value a place in two memories: in the emulator's arena (the copies of all cores,
+ * without padding) and in the HBM of a core (one copy, padded to tiles). Two rules save memory:
+ *
+ * - A result that replaces a parameter (an aliased result) is computed in the memory of that
+ *   parameter if no later step reads the parameter.
+ * - A fused loop that works element by element writes its result over a source that no later step
+ *   reads.
  *
  * @throws PodError `out-of-hbm` if the program does not fit into HBM; `unsupported-program` if an
  * aliased result differs between cores.
@@ -94,8 +96,9 @@ function nextValues({ parameters, results, aliases }: Program): readonly Value[]
 // --------------------------------------------------------------------------------------- lifetimes
 
 /**
- * Lifetime of each value: its first step, its last step, and the steps that read it. Step −1 is the
- * time before the program (parameters and constants), step `length` the time after it (results).
+ * Lifetime of each value: its first step, its last step, and the steps that read it. Steps have the
+ * indices 0 to `length` − 1. Index −1 is the time before the program (parameters and constants),
+ * index `length` the time after it (results).
  */
 class Lifetimes {
   readonly #start: Map<Value, number> = new Map();
@@ -126,7 +129,7 @@ class Lifetimes {
     return this.#end.get(value)!;
   }
   /**
-   * Numbers of the steps that read a value, ascending. For a result, the last number is `length`,
+   * Indices of the steps that read a value, ascending. For a result, the last index is `length`,
    * the time after the last step, when the caller reads the result.
    */
   readsOf(value: Value): readonly number[] {
@@ -166,7 +169,7 @@ class Slots {
     return first;
   }
 
-  /** Puts `later` into the place that `earlier` uses. */
+  /** Makes the value `later` share the place in memory of the value `earlier`. */
   join(later: Value, earlier: Value): void {
     assert(this.of(later) === later, `${later.name} has a place already`);
     this.#parent.set(later, this.of(earlier));
@@ -180,10 +183,10 @@ interface Closing {
 }
 
 /**
- * Puts each aliased result (a result that replaces parameter p) into the value `next[p]`. If it is
- * safe, the result is computed in the memory of `next[p]`. Otherwise, a copy after the last step of
- * the program moves the result. Before a copy or a step overwrites the old value of p, the old
- * value is saved to a temporary if it is itself a result or the source of a copy.
+ * Puts each aliased result (a result that replaces parameter p) into the value `next[p]`: computes
+ * the result in the memory of `next[p]` if that is safe, otherwise moves it there by a copy after
+ * the last step. An old parameter value that is still needed (as a result or as the source of a
+ * copy) is saved to a temporary before it is overwritten.
  */
 function placeResults(
   program: Program,

@@ -69,7 +69,7 @@ export interface LoweredBucket {
  * Turns scheduled and fused HLO into steps that read and write values. Tuples, tuple elements and
  * reshapes become no steps, because they only give other names to values. A matmul writes its
  * result directly into the bucket of an all-reduce if its operands differ between cores and only
- * the all-reduce uses the result. The bucket has one copy for each chip.
+ * the all-reduce uses the result.
  */
 export function lower(
   module: HloModule,
@@ -100,7 +100,10 @@ class Lowering {
   readonly #infeed: ArrayShape[] = [];
   readonly #outfeed: { shape: ArrayShape; copies: Copies }[] = [];
   readonly #buckets: Map<AllReduce, Bucket> = new Map();
-  /** For each matmul that writes its result directly into a bucket: the part of the bucket. */
+  /**
+   * For each matmul that writes its result directly into a bucket: the part of the bucket that
+   * receives the result.
+   */
   readonly #direct: Map<HloInstruction, Value> = new Map();
   /**
    * For each operand of an all-reduce: the parts of buckets into which the operand must still be
@@ -123,10 +126,9 @@ class Lowering {
   }
 
   /**
-   * Adds the steps of one instruction. If the result is an operand of an all-reduce, it is summed
-   * into the bucket immediately, so that the memory of the result is free afterwards. An operand
-   * that no step computes (such as a parameter) is summed into the bucket when the all-reduce
-   * starts.
+   * Adds the steps of one instruction. If an all-reduce sums the result, the result is added to the
+   * bucket immediately, so that the memory of the result is free afterwards. (An operand that no
+   * step computes, such as a parameter, is added when the all-reduce starts.)
    */
   run(it: HloInstruction): void {
     this.#values.set(it, this.#lowered(it));
@@ -361,7 +363,7 @@ class Lowering {
   }
 
   /**
-   * Returns the number of the generated function for a fused loop. Fused loops with equal bodies
+   * Returns the index of the generated function for a fused loop. Fused loops with equal bodies
    * share one function.
    */
   #functionOf(it: Fusion): number {
@@ -500,8 +502,8 @@ class Lowering {
   }
 
   /**
-   * Adds a step that copies a shared value to every core, and returns the value with a copy for
-   * each core.
+   * Adds a step that copies a value that all cores share, once for each core. Returns the value
+   * with one copy for each core.
    */
   #spread(value: Value): Value {
     const { name, shape } = value;
@@ -512,15 +514,18 @@ class Lowering {
 }
 
 /**
- * One operand of an all-reduce, as a member of the bucket. `operand` is the index of the operand.
- * The fields `offset` (in the bucket) and `elements` (the size) count elements, not bytes.
+ * One operand of an all-reduce, as a part of its bucket. `operand` is the index of the operand.
+ * `offset` (in the bucket) and `elements` (the size) count elements, not bytes.
  */
 interface Member {
   readonly name: string;
   readonly offset: number;
   readonly elements: number;
   readonly operand: number;
-  /** The operand before the all-reduce, with one copy for each chip. */
+  /**
+   * The operand before the all-reduce, with one copy for each chip. Its memory is a part of the
+   * bucket.
+   */
   readonly part: Value;
   /** The sum over all chips of the slice, after the all-reduce, in the same memory as `part`. */
   readonly sum: Value;
@@ -532,7 +537,7 @@ interface Bucket {
   readonly members: readonly Member[];
 }
 
-/** Number of f32 elements in 64 bytes. Buffers in the arena are aligned to 64 bytes. */
+/** How many f32 elements 64 bytes hold. Buffers in the arena are aligned to 64 bytes. */
 const alignedElements = 16;
 
 function parameterValue(it: Parameter): Value {
@@ -575,7 +580,7 @@ function nameOf(it: HloInstruction): string {
 }
 
 /**
- * Returns the number of operations of a fused loop on one core, for the cost model. An arithmetic
+ * Returns how many operations a fused loop executes on one core, for the cost model. An arithmetic
  * instruction counts one operation for each element of its result. A reduction counts one operation
  * for each element of its input.
  */

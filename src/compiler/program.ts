@@ -51,7 +51,9 @@ export interface Program {
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];
-  /** Results that replace parameters, as pairs of the result's and the parameter's number. */
+  /**
+   * Results that replace parameters: pairs of the index of a result and the index of its parameter.
+   */
   readonly aliases: readonly { readonly result: number; readonly parameter: number }[];
 }
 
@@ -63,9 +65,7 @@ export function baseOf(value: Value): Value {
   return value.within === undefined ? value : baseOf(value.within.base);
 }
 
-/**
- * Returns the number of copies of a value that the emulator holds for a Cloud TPU of `cores` cores.
- */
+/** Returns how many copies of a value the emulator holds for a Cloud TPU of `cores` cores. */
 export function copiesOf(copies: Copies, cores: number): number {
   switch (copies) {
     case 'shared':
@@ -77,7 +77,10 @@ export function copiesOf(copies: Copies, cores: number): number {
   }
 }
 
-/** Returns a step that copies a whole value to every copy of `target`. */
+/**
+ * Returns a step that copies the whole value `source` to `target`. If `target` has several copies
+ * (for cores or chips), the step writes all of them.
+ */
 export function copyStep(source: Value, target: Value, phase: Phase): Step {
   return {
     reads: [source],

@@ -82,8 +82,8 @@ function depths(order: readonly HloInstruction[]): Map<HloInstruction, number> {
 
 /**
  * Inserts a wait for each all-reduce before the first instruction that reads its sum. Tuples, tuple
- * elements and reshapes only pass a sum on, so they need no wait. If the root is one of them, it
- * needs the wait all the same, because the caller reads the sum.
+ * elements and reshapes only pass a sum on, so they need no wait. The root always needs the wait,
+ * even if it only passes the sum on, because the caller reads the sum.
  */
 function withWaits(order: readonly HloInstruction[], root: HloInstruction): Scheduled[] {
   const scheduled: Scheduled[] = [];

@@ -89,8 +89,8 @@ export function convolutionTables(it: Convolution): MatmulTables {
 }
 
 /**
- * Collects the offset tables of all matmuls of a program and numbers them. Equal tables share a
- * number.
+ * Collects the offset tables of all matmuls of a program and gives each table an index. Equal
+ * tables share an index.
  */
 export class TableSet {
   readonly #tables: Int32Array[] = [];

@@ -2,18 +2,18 @@ import { assert } from '../numerics/assert.ts';
 import { type Dataset, pixelsOf } from './dataset.ts';
 
 /**
- * Returns the number of bytes of storage that {@link cached} needs to keep the first `samples`
- * samples of a dataset.
+ * Returns how many bytes of storage {@link cached} needs to keep the first `samples` samples of a
+ * dataset in memory.
  */
 export function cacheBytes(dataset: Dataset, samples: number): number {
   return Math.min(samples, dataset.size) * (pixelsOf(dataset) + 1);
 }
 
 /**
- * Returns a dataset with the same samples, to the bit, that keeps its first samples in `storage`,
- * as many as fit. `storage` must be zeroed before its first use and must serve only this dataset.
- * Several threads may share `storage` without locks: they all write the same bytes, and the label,
- * which marks a sample as stored, is written after the pixels.
+ * Returns a dataset with the same samples, to the bit. `storage` keeps as many of the first samples
+ * as fit. It must be zeroed before its first use and must serve only this dataset. Threads may
+ * share `storage` without locks: they all write the same bytes, and a sample counts as stored only
+ * when its label is there, which is written after the pixels.
  */
 export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
   const area = pixelsOf(dataset);

@@ -37,7 +37,7 @@ export interface DatasetPair {
   readonly notes: readonly string[];
 }
 
-/** Returns the number of bytes of one sample. Each pixel of each channel is one byte. */
+/** Returns how many bytes a sample has. Each pixel of each channel is one byte. */
 export function pixelsOf(dataset: Pick<Dataset, 'rows' | 'columns' | 'channels'>): number {
   return dataset.rows * dataset.columns * dataset.channels;
 }

@@ -46,7 +46,7 @@ export function digits(seed: number, { split, size = defaultSize[split] }: Digit
 
 const defaultSize = { train: 60_000, test: 10_000 } as const;
 
-/** Number of pixels along a side of an image. */
+/** How many pixels a side of an image has. */
 const side = 28;
 const area = side * side;
 
@@ -69,7 +69,10 @@ const spread = {
   halfTurn: 0.1,
   /** Largest sideways shift for each unit of height. */
   shear: 0.2,
-  /** Largest coefficient of the bending field, in pixels. */
+  /**
+   * Largest coefficient of the bending field, in pixels. The field shifts points, so that strokes
+   * bend.
+   */
   bend: 2.6,
   /** Largest shift of one stroke relative to the other strokes of the digit. */
   stroke: 0.5,
@@ -78,7 +81,10 @@ const spread = {
   noise: [0, 0.09],
 } as const;
 
-/** Number of coefficients of the bending field along one side. */
+/**
+ * How many coefficients the bending field has along each side. The field shifts points, so that
+ * strokes bend.
+ */
 const knots = 5;
 
 /** Buffers for drawing an image, used again for every image of the dataset. */
@@ -125,8 +131,8 @@ function draw(canvas: Canvas, key: Key, index: number, pixels: Uint8Array, offse
 }
 
 /**
- * Bends, scales, shears, rotates and shifts a glyph at random. Writes the resulting position of
- * each of its points in the image to `x` and `y`.
+ * Bends, scales, shears, rotates and shifts the given glyph at random. Writes the position of each
+ * point of the result, in pixels of the image, to `x` and `y`.
  */
 function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
   for (let k = 0; k < knots * knots; k++) {
@@ -157,8 +163,8 @@ function place({ noise, bendX, bendY, x, y }: Canvas, glyph: Glyph): void {
 }
 
 /**
- * Value of the bending field at (u, v) in the unit square: a quadratic B-spline, so strokes bend
- * smoothly.
+ * Value of the bending field at the point (u, v) of the unit square. The field shifts the points of
+ * strokes. It is a quadratic B-spline, so strokes bend smoothly.
  */
 function field(values: Float64Array, u: number, v: number): number {
   const column = Math.min(Math.floor(u * (knots - 2)), knots - 3);

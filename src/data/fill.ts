@@ -18,7 +18,7 @@ export function fillScratch(dataset: Dataset, plan: Plan): FillScratch {
   };
 }
 
-/** Views into which the samples of one step of a Cloud TPU are written. */
+/** Views of the memory that receives the samples of one Cloud TPU for one step. */
 export interface StepSlot {
   /** Normalised pixels, f32[samples, rows, columns, channels]. */
   readonly images: Float32Array;
@@ -51,7 +51,8 @@ export function fillStep(
 
 /**
  * Writes samples [from, to) of a step, so that a caller can do the work of {@link fillStep} in
- * pieces. The caller must first write the indices of the step's samples to `scratch.samples`.
+ * several calls. The caller must first write the indices of the step's samples to
+ * `scratch.samples`.
  */
 export function fillSamples(
   dataset: Dataset,

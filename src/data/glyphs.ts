@@ -11,8 +11,8 @@ export interface Glyph {
 }
 
 /**
- * Number of straight pieces that replace a curve between two neighbouring knots. Knots are the
- * points through which the curve goes.
+ * How many straight lines replace a curve between two neighbouring knots. Knots are the points
+ * through which the curve goes.
  */
 const piecesPerSpan = 3;
 

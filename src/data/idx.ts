@@ -102,8 +102,8 @@ function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
 
 function list(dir: string): string[] {
   try {
-    // The folder may also contain any number of unrelated files. The four files of MNIST all have
-    // `ubyte` in their names.
+    // The folder may also contain unrelated files. Names without `ubyte` are left out, because the
+    // names of all four files of MNIST contain it.
     return readdirSync(dir).filter((name) => /ubyte/i.test(name));
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;

@@ -3,20 +3,20 @@ import { PodError } from '../numerics/error.ts';
 
 /** Dimensions of the infeed queue of one Cloud TPU. */
 export interface InfeedGeometry {
-  /** Number (index) of the Cloud TPU, for messages. */
+  /** Index of the Cloud TPU, for messages. */
   readonly tpu: number;
   /**
-   * Number of slots. Each slot holds the samples of one step. With 2 slots, the loader fills one
-   * slot while the Cloud TPU reads the other slot.
+   * How many slots the queue has. Each slot holds the samples of one step. With 2 slots, the loader
+   * fills one slot while the Cloud TPU reads the other slot.
    */
   readonly depth: number;
-  /** Number of samples of one step: replicas of the Cloud TPU × per-replica batch. */
+  /** How many samples a step has: replicas of the Cloud TPU × per-replica batch. */
   readonly samples: number;
-  /** Number of f32 elements of one sample. */
+  /** How many f32 elements a sample has. */
   readonly elements: number;
 }
 
-/** Returns the number of bytes of shared memory that an infeed queue takes. */
+/** Returns how many bytes of shared memory an infeed queue takes. */
 export function infeedBytes(geometry: InfeedGeometry): number {
   return lineBytes * (1 + geometry.depth) + geometry.depth * slotBytes(geometry);
 }
@@ -128,11 +128,10 @@ export class InfeedQueue {
   }
 
   /**
-   * Waits until the state word of the slot of `step` is `wanted`; returns false if the time runs
-   * out or the queue is stopped. A stop does not wake a waiting thread if it comes just before the
-   * wait begins. So the thread waits in short slices and checks the stop flag before each slice. A
-   * slice in which the word changes does not count towards `timeoutMs`, because a change is
-   * progress.
+   * Waits until the state word of the slot of `step` is `wanted`. Returns false if the time runs
+   * out or the queue is stopped. A stop just before the wait begins does not wake the thread, so
+   * the thread waits at most `sliceMsMax` ms at a time and checks the stop flag in between. A wait
+   * that another thread ends does not count towards `timeoutMs`, because a change is progress.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);

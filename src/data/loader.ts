@@ -5,9 +5,9 @@ import type { InfeedQueue } from './infeed.ts';
 import type { Plan } from './plan.ts';
 
 /**
- * The steps of a plan that a loader writes to its queues: `steps` steps, beginning with step
- * `firstStep` of the plan. Queues number steps on their own: step `firstStep` of the plan is step
- * `queueStep` of each queue.
+ * The steps that a loader writes to its queues: `steps` steps of the plan, beginning with step
+ * `firstStep`. Each queue has step indices of its own: it holds step `firstStep` of the plan as its
+ * step `queueStep`.
  */
 export interface Feed {
   readonly dataset: Dataset;
@@ -51,8 +51,8 @@ export function loaderLoop(
 }
 
 /**
- * Returns the queues that loader number `loader` of `loaders` fills: every `loaders`-th queue, so
- * that all loaders have equal work.
+ * Returns the queues that a loader fills. `loader` is the index of the loader, `loaders` says how
+ * many loaders there are. Each loader fills every `loaders`-th queue, so that all have equal work.
  */
 export function shareOf<T>(queues: readonly T[], loader: number, loaders: number): T[] {
   return queues.filter((_, index) => index % loaders === loader);

@@ -14,10 +14,10 @@ import { permutation, permute } from './order.ts';
  */
 export interface Plan {
   readonly kind: 'training' | 'evaluation';
-  /** Number of samples of the dataset. */
+  /** How many samples the dataset has. */
   readonly size: number;
   readonly globalBatch: number;
-  /** Number of replicas of one Cloud TPU. Each core is a replica. */
+  /** How many replicas a Cloud TPU has. Each core is a replica. */
   readonly replicasPerTpu: number;
   readonly tpus: number;
   /** Seed of the order of each epoch; unused in evaluation. */
@@ -45,15 +45,12 @@ export function evaluationPlan(slice: Slice): Plan {
   return { ...checked(slice), kind: 'evaluation', seed: 0 };
 }
 
-/**
- * Returns the number of steps of one pass over all samples, rounded up. A pass is an epoch of
- * training or the whole evaluation.
- */
+/** Returns how many steps an epoch of training, or the whole evaluation, takes, rounded up. */
 export function stepsPerPass({ size, globalBatch }: Plan): number {
   return Math.ceil(size / globalBatch);
 }
 
-/** Returns the number of samples of one Cloud TPU in one step. */
+/** Returns how many samples a Cloud TPU receives in one step. */
 export function tpuBatch({ globalBatch, tpus }: Plan): number {
   return globalBatch / tpus;
 }

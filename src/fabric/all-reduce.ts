@@ -34,8 +34,8 @@ export interface AllReduceParts {
   readonly torus: Torus;
   readonly worker: number;
   /**
-   * Number of the membership, which changes when a Cloud TPU is lost. Frames of another generation
-   * are refused (PodError `bad-frame`).
+   * Number of the generation, which is a membership of the slice. A new generation begins when a
+   * Cloud TPU is lost. Frames of another generation are refused (PodError `bad-frame`).
    */
   readonly generation: number;
   readonly kernels: SumKernels;
@@ -53,12 +53,12 @@ export interface AllReduceParts {
 }
 
 /**
- * One worker's part of the all-reduces of a slice. Each all-reduce sums one bucket of gradients,
- * and every worker must start the same buckets in the same order. At the start of a bucket, the
- * vector of each chip is that chip's summand. At the end, the vector of chip 0 of each worker holds
- * the sum over all chips. The order of the additions, and so every bit of the sum, is defined in
- * docs/ARCHITECTURE.md, "Order of sums". The contents of the vectors of other chips are undefined
- * at the end. No memory is allocated while an all-reduce runs.
+ * One worker's part of the all-reduces of a slice. Each all-reduce sums one bucket of gradients.
+ * Every worker must start the same buckets in the same order. When a bucket starts, the vector of
+ * each chip is that chip's summand. When the bucket has finished, the vector of the worker's chip 0
+ * holds the sum over all chips, and the contents of the other vectors are undefined. The order of
+ * the additions, and so every bit of the sum, is defined in docs/ARCHITECTURE.md, "Order of sums".
+ * No memory is allocated while an all-reduce runs.
  */
 export class AllReduce {
   readonly #torus: Torus;
@@ -68,8 +68,9 @@ export class AllReduce {
   readonly #now: () => number;
   readonly #lanes: readonly Lane[];
   /**
-   * One entry for each bucket: the number of its last all-reduce, or 0 before the first.
-   * All-reduces are numbered from 1 in the order of their starts, across all buckets.
+   * One entry for each bucket: the serial number of the bucket's last all-reduce, or 0 before its
+   * first. Serial numbers count the all-reduces of this worker from 1, in the order of their
+   * starts.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -89,8 +90,8 @@ export class AllReduce {
   }
 
   /**
-   * Starts the all-reduce of bucket number `bucket`. Each lane handles the started buckets one
-   * after another, in the order of their starts.
+   * Starts the all-reduce of the bucket with index `bucket`. Each lane handles the started buckets
+   * one after another, in the order of their starts.
    */
   start(bucket: number): void {
     assert(this.#startOf[bucket] !== undefined, `bucket ${bucket} of ${this.#startOf.length}`);
@@ -201,8 +202,8 @@ function describeBlock(torus: Torus, block: LaneBlock): string {
 }
 
 /**
- * Returns the chip that a lane waits for: the sender of the missing frame, or the receiver that has
- * not released a frame.
+ * Returns the chip that keeps a lane waiting: the sender of the missing frame, or the receiver that
+ * has not released a frame.
  */
 function farChip(torus: Torus, { link, wants }: LaneBlock): number {
   const from = link >> 2;

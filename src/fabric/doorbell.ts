@@ -13,9 +13,9 @@ const asleep = 1;
 
 /**
  * Lets the workers of a process wake each other. A worker that has nothing to do sleeps on its
- * bell, a word of shared memory. {@link mark} only notes that another worker has work. {@link
- * ring}, called after each pass over all lanes, wakes all marked workers together, so that a woken
- * worker finds as much work as possible.
+ * bell, a word of shared memory. {@link mark} only notes that another worker has work. {@link ring}
+ * wakes all marked workers together. A worker calls it after it has run all its lanes once, so that
+ * a woken worker finds as much work as possible.
  *
  * A worker falls asleep in three steps: {@link prepare} sets its bell to asleep, the worker looks
  * at its queues once more, {@link sleep} sleeps. If a sender fills a queue after `prepare`, the
@@ -76,17 +76,17 @@ export class Doorbell {
     this.stayAwake();
   }
 
-  /** Publishes the number of all-reduces that this worker has started. */
+  /** Publishes how many all-reduces this worker has started. */
   publishStarted(count: number): void {
     Atomics.store(this.#words, this.#own + started, count);
   }
 
-  /** Publishes the number of all-reduces that this worker has finished. */
+  /** Publishes how many all-reduces this worker has finished. */
   publishFinished(count: number): void {
     Atomics.store(this.#words, this.#own + finished, count);
   }
 
-  /** Number of all-reduces of this worker that have finished, as published last. */
+  /** How many all-reduces this worker has finished, as published last. */
   get finished(): number {
     return this.#read(this.#own + finished);
   }
@@ -107,10 +107,10 @@ export class Doorbell {
   }
 
   /**
-   * Returns the workers that hold up the all-reduce with index `collective` (from 0). These workers
-   * have not finished the all-reduce, and each of them either has not started it or is busy, not
-   * waiting for others. Subclasses use `_neighbours`, the workers at the far ends of the links that
-   * block this worker.
+   * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late: every
+   * other worker that has not started it, or has not finished it and is busy instead of waiting for
+   * others. Subclasses may use `_neighbours`, the workers at the far ends of the links that block
+   * this worker.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);

@@ -20,14 +20,14 @@ export interface EngineLayout {
 /**
  * Offsets in the layout, in 32-bit words:
  *
- * - `started`, written by the worker: number of all-reduces started.
- * - `late`, written by the worker: 1 + number of the bucket that the worker has waited for too
+ * - `started`, written by the worker: how many all-reduces the worker has started.
+ * - `late`, written by the worker: 1 + the index of the bucket that the worker has waited for too
  *   long; 0 if no bucket is late.
  * - `bell`: the word on which the engine sleeps.
  * - `fault`, written by the engine: length in bytes of the JSON text of the error that stopped the
  *   engine; 0 before an error.
- * - `starts`: a circular buffer with the numbers of the started buckets, in order. The JSON text of
- *   the error lies behind this buffer.
+ * - `starts`: a circular buffer with the indices of the started buckets, in the order of their
+ *   starts. The JSON text of the error lies behind this buffer.
  */
 const words = { started: 0, late: 1, bell: 32, fault: 64, starts: 96 } as const;
 /**
@@ -81,8 +81,9 @@ export class EngineClient {
   readonly #memory: WebAssembly.Memory;
   readonly #now: () => number;
   /**
-   * One entry for each bucket: the number of its last all-reduce, or 0 before the first.
-   * All-reduces are numbered from 1 in the order of their starts, across all buckets.
+   * One entry for each bucket: the serial number of the bucket's last all-reduce, or 0 before its
+   * first. Serial numbers count the all-reduces of this worker from 1, in the order of their
+   * starts.
    */
   readonly #startOf: Uint32Array;
   #started = 0;
@@ -155,9 +156,9 @@ export class EngineClient {
   }
 
   /**
-   * Asks the engine why a bucket is late. The engine answers with an error (`fault`). Returns the
-   * time by which the answer must arrive. Throws PodError `link-timeout` if the engine was asked
-   * before and has not answered.
+   * Asks the engine why the given bucket is late. The engine answers with an error, which it writes
+   * to the shared memory. Returns the time by which the answer must arrive. Throws PodError
+   * `link-timeout` if the engine was asked before and has not answered.
    */
   #askWhyLate(bucket: number): number {
     if (Atomics.exchange(this.#words, this.#base + words.late, bucket + 1) !== 0) {

@@ -3,7 +3,7 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * Size of a line of memory, in bytes, at least that of a cache line. Processors move memory between
+ * Size of a line of memory, in bytes, not less than a cache line. Processors move memory between
  * their caches in cache lines, so words that different threads write must lie in different lines.
  */
 const lineBytes = 128;
@@ -31,7 +31,7 @@ export interface FabricLayout {
   readonly workers: number;
   /**
    * Address of the first queue. A link has two queues, one for each colour of lanes (see part.ts).
-   * Queue number = link · 2 + colour.
+   * The index of a queue is 2 · link number + colour.
    */
   readonly queues: number;
   readonly queueCount: number;
@@ -53,11 +53,11 @@ export const entryStride = 8;
 /**
  * Offsets in a queue, in 32-bit words. A queue has three parts:
  *
- * 1. A cache line that the sender writes: `head`, number of frames sent; `wanted`, the number of
- *    released frames at which the sender wants to be woken; `bytesLow` and `bytesHigh`, number of
- *    payload bytes sent.
- * 2. A cache line that the receiver writes: `tail`, number of frames released.
- * 3. `entries`: the entries, which the sender writes.
+ * 1. A cache line that the sender writes. `head`: how many frames were sent. `wanted`: the sender
+ *    wants to be woken when this many frames are released. `bytesLow` and `bytesHigh`: how many
+ *    payload bytes were sent, as the two halves of 64 bits.
+ * 2. A cache line that the receiver writes. `tail`: how many frames were released.
+ * 3. `entries`: the descriptions of the frames, which the sender writes.
  */
 export const queueWords: {
   readonly head: 0;

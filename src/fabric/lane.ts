@@ -9,15 +9,15 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, linkName, position } from './torus.ts';
 
 /**
- * After this many elements have been summed, the CRC of their sums is updated, while the sums are
- * still in the processor's cache.
+ * How many elements are summed before the CRC of their sums is updated. The sums are then still in
+ * the processor's cache.
  */
 const cachedElements = cachedBytes / 4;
 
 /**
- * The ends of the two links that a chip uses on one axis: `out` sends, `in` receives. A lane, a
- * quarter of each vector, travels along one axis of the torus and then turns to the other.
- * `outNumber` and `inNumber` are the numbers of the two links.
+ * The ends of the two links that a chip uses for a lane on one axis: `out` sends, `in` receives. A
+ * lane is a quarter of each vector. It travels along one axis of the torus and then turns to the
+ * other axis. `outNumber` and `inNumber` are the link numbers.
  */
 export interface Turn {
   readonly out: OutLink;
@@ -39,7 +39,7 @@ export interface LaneParts {
    * frames on to the next chip.
    */
   readonly keepsSum: boolean;
-  /** The chip's own vector for each bucket. `address` is a byte address. */
+  /** One entry for each bucket: the chip's own vector. `address` is a byte address. */
   readonly buckets: readonly { readonly address: number; readonly elements: number }[];
   /**
    * Link ends on the lane's first and second axis. Undefined for an axis of one chip, which has no
@@ -51,14 +51,18 @@ export interface LaneParts {
 }
 
 /**
- * Called with the position of a hop: the number of the bucket, the name of the phase, and the index
+ * Called with the position of a hop: the index of the bucket, the name of the phase, and the index
  * of the hop in that phase, from 0. The name `all-reduce` covers two phases, the reduce-scatter and
- * the all-gather on the second axis. Their hops are counted together. If a chunk is cut into
- * pieces, each piece counts its hops from 0.
+ * the all-gather on the second axis. The hop index runs on from the first of them to the second. If
+ * a chunk is larger than a frame, it travels in pieces, and the hop index starts at 0 for each
+ * piece.
  */
 export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
 
-/** Phase of an all-reduce. */
+/**
+ * Name of a phase of an all-reduce. `all-reduce` stands for the two phases on the lane's second
+ * axis.
+ */
 export type CollectivePhase = 'reduce-scatter' | 'all-reduce' | 'all-gather';
 
 const phaseNames = ['reduce-scatter', 'all-reduce', 'all-reduce', 'all-gather'] as const;
@@ -87,8 +91,8 @@ interface Ring {
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
  * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
  * hop the chip only receives a chunk. A chunk that exceeds a frame is cut into pieces. A piece goes
- * through the whole ring before the next piece starts. So a ring cannot deadlock if each queue
- * holds two frames.
+ * through the whole ring before the next piece starts. This limits how far a chip runs ahead of the
+ * others, so queues of two frames are enough to prevent a deadlock.
  *
  * A frame is a range of the chip's own vector, so an element that was sent must not change until
  * all receivers have read it. During a reduce-scatter, a sent element is overwritten only by its
@@ -100,12 +104,12 @@ interface Ring {
 export class Lane {
   readonly #parts: LaneParts;
   readonly #rings: readonly [Ring, Ring];
-  /** Numbers of the started buckets: a circular buffer of `#queue.length` entries. */
+  /** Indices of the started buckets: a circular buffer of `#queue.length` entries. */
   readonly #queue: Uint32Array;
   #started = 0;
-  /** Number of buckets whose hops have all been made. */
+  /** How many buckets have made all their hops. */
   #hopsDone = 0;
-  /** Number of buckets whose hops have all been made and whose frames have all been released. */
+  /** How many buckets have made all their hops and have no frame left to be released. */
   #finished = 0;
 
   /** Byte address of the current bucket's vector. */
@@ -125,11 +129,11 @@ export class Lane {
   #rangeStart = 0;
   /** Length of the range that the current phase cuts into chunks, in elements. */
   #rangeLength = 0;
-  /** Number of pieces of a chunk in the current phase. */
+  /** How many pieces a chunk has in the current phase. */
   #pieces = 0;
   /** Largest number of elements of a piece in the current phase. */
   #pieceElements = 0;
-  /** Number of hops of a piece in the current phase; 0 on an axis of one chip. */
+  /** How many hops a piece makes in the current phase; 0 on an axis of one chip. */
   #hops = 0;
   #piece = 0;
   #hop = 0;
@@ -137,18 +141,16 @@ export class Lane {
   #own = 0;
   /** Number of elements of the current hop. */
   #count = 0;
-  /** Number of frames sent for the current bucket on the lane's first (0) and second (1) axis. */
+  /** How many frames were sent for the current bucket: one count for each axis of the lane. */
   readonly #sent = new Uint32Array(2);
-  /**
-   * Number of frames received for the current bucket on the lane's first (0) and second (1) axis.
-   */
+  /** How many frames were received for the current bucket: one count for each axis of the lane. */
   readonly #received = new Uint32Array(2);
-  /** Number of frames sent since the lane was made, on the lane's first (0) and second (1) axis. */
+  /** How many frames were sent since the lane was made: one count for each axis of the lane. */
   readonly #sentEver = new Int32Array(2);
   /**
    * Two numbers for each entry of `#queue`: the values of `#sentEver` after the last hop of the
-   * entry's bucket. The bucket has finished when, on both axes, the receivers have released that
-   * many frames.
+   * entry's bucket. When the receivers on both axes have released that many frames, the bucket has
+   * finished.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
@@ -170,7 +172,7 @@ export class Lane {
     this.#expected.generation = parts.generation;
   }
 
-  /** Number of finished buckets: all hops made and all frames released. */
+  /** How many buckets have finished: all hops made and all frames released. */
   get finished(): number {
     return this.#finished;
   }
@@ -361,8 +363,8 @@ export class Lane {
   }
 
   /**
-   * True if the receiver has released all frames that the oldest unfinished bucket sent on the
-   * given axis of the lane.
+   * True if the receiver on the given axis has released all frames that this lane sent there for
+   * the oldest unfinished bucket.
    */
   #isReleased(index: 0 | 1): boolean {
     const out = this.#parts.turns[index]?.out;
@@ -389,8 +391,8 @@ export class Lane {
   }
 
   /**
-   * Computes the address and number of the elements of the current hop. Returns false if the hop
-   * has no elements.
+   * Computes the address of the elements of the current hop, and how many they are. Returns false
+   * if the hop has no elements.
    */
   #select(): boolean {
     const { direction, length, position } = this.#ring;

@@ -3,7 +3,7 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, isForward, position } from './torus.ts';
 
 /**
- * Returns the payload bytes that one all-reduce of `elements` f32 sends over the directed link that
+ * Returns how many payload bytes one all-reduce of `elements` f32 sends over the directed link that
  * leaves `chip` in `direction`. During a reduce-scatter a chip sends every chunk of its ring but
  * its own. During an all-gather a chip sends every chunk but that of the next chip.
  */
@@ -31,7 +31,7 @@ export function linkBytesFormula(
 }
 
 /**
- * Returns the number of elements that a chip sends to the next chip of its ring during the
+ * Returns how many elements the given chip sends to the next chip of its ring during the
  * reduce-scatter and the all-gather of a range of `length` elements.
  */
 function sentOnRing(torus: Torus, chip: number, direction: Direction, length: number): number {

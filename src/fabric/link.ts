@@ -35,9 +35,9 @@ export interface InLink {
    */
   release(): void;
   /**
-   * Called by the receiver while the queue is empty. Tells the link the numbers of the frame that
-   * the receiver waits for, and in `frame.address` where the receiver wants the payload. A link
-   * that copies payloads may copy this payload straight there; {@link peek} then returns that
+   * Called by the receiver while the queue is empty. `frame` describes the frame that the receiver
+   * waits for; `frame.address` is the address where the receiver wants the payload. A link that
+   * copies payloads may copy this payload straight to that address. {@link peek} then returns that
    * address.
    */
   expect(frame: Readonly<Frame>): void;
@@ -52,7 +52,7 @@ export interface Frame {
   address: number;
   /** Length of the payload in bytes, a multiple of 4. */
   bytes: number;
-  /** Generation of the membership in which the frame was sent. */
+  /** Number of the generation (a membership of the slice) in which the frame was sent. */
   generation: number;
   /** Index of the all-reduce, from 0, since the generation began. */
   collective: number;

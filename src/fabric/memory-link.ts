@@ -48,7 +48,7 @@ export function memoryLinks(
 export class MemoryOutLink implements OutLink {
   readonly crc: undefined;
   readonly #words: Int32Array;
-  /** Index of the queue's first word. */
+  /** Index, in `#words`, of the queue's first word. */
   readonly #queue: number;
   readonly #doorbell: Doorbell;
   readonly #peer: number;
@@ -96,9 +96,9 @@ export class MemoryOutLink implements OutLink {
   }
 
   /**
-   * Returns true if the tail has reached `count`. Otherwise returns false, and asks the receiver to
-   * wake this worker when the tail reaches `count`. If an earlier request for a smaller count is
-   * still pending, that request stays in place instead.
+   * Returns true if `count` frames or more have been released. Otherwise returns false, and asks
+   * the receiver to wake this worker when `count` frames have been released. If an earlier request
+   * for a smaller count is still pending, that request stays in place instead.
    */
   #look(count: number): boolean {
     const { tail, wanted } = queueWords;

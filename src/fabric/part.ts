@@ -2,14 +2,15 @@ import type { Direction } from './torus.ts';
 import { isForward } from './torus.ts';
 
 /**
- * Partition of an all-reduce: the vector is cut into four lanes, a lane into chunks, a chunk into
- * pieces. The cut depends only on the vector's length and the torus. The cut determines the order
- * of every sum (docs/ARCHITECTURE.md, "Order of sums").
+ * Partition of an all-reduce: the vector is cut into four lanes, a lane into one chunk for each
+ * chip of a ring, and a chunk into pieces that fit into a frame. The cut depends only on the
+ * vector's length and the torus. The cut determines the order of every sum (docs/ARCHITECTURE.md,
+ * "Order of sums").
  */
 
 /**
- * Number of lanes, the parts of a vector. Lane number = 2 · colour + direction. A lane of colour 0
- * starts on axis X, a lane of colour 1 on axis Y. Direction 0 is forward, 1 is backward.
+ * How many lanes a vector is cut into. The index of a lane is 2 · colour + direction. A lane of
+ * colour 0 starts on axis X, a lane of colour 1 on axis Y. Direction 0 is forward, 1 is backward.
  */
 export const laneCount = 4;
 
@@ -20,8 +21,8 @@ export const laneCount = 4;
 export const frameElementsMax = 65536;
 
 /**
- * Number of elements of a unit. A vector is cut only between units, so parts begin at multiples of
- * 16 bytes from the start of the vector.
+ * A vector is cut only at multiples of this many elements, so its parts begin at multiples of 16
+ * bytes from the start of the vector.
  */
 const unit = 4;
 
@@ -60,10 +61,10 @@ export function laneDirection(lane: number, turn: 0 | 1): Direction {
 }
 
 /**
- * Returns the index of the chunk that a chip handles at hop number `hops` (from 0) of a phase, at
- * `position` in a ring of `length` chips. In the reduce-scatter the chip handles its own chunk,
- * whose index is `position`, at the last hop. In the all-gather (`gathering`) it handles its own
- * chunk at hop 0.
+ * Returns the index of the chunk that a chip handles at the hop with index `hops` of a phase. The
+ * chip is at `position` in a ring of `length` chips. In the reduce-scatter the chip handles its own
+ * chunk, whose index is `position`, at the last hop. In the all-gather (`gathering`) the chip
+ * handles its own chunk at hop 0.
  */
 export function chunkAt(
   direction: Direction,

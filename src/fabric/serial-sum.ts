@@ -3,8 +3,8 @@ import type { Torus } from './torus.ts';
 
 /**
  * Computes the sum of an all-reduce element by element, directly from the formula in
- * docs/ARCHITECTURE.md, "Order of sums". Tests compare the rings with this function bit for bit.
- * `vectors` are indexed by chip number and all have the same length.
+ * docs/ARCHITECTURE.md, "Order of sums". Tests compare the results of the real all-reduce with this
+ * function bit for bit. `vectors` are indexed by chip number and all have the same length.
  */
 export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float32Array {
   const { length } = at(vectors, 0);
@@ -16,8 +16,8 @@ export function serialSum(torus: Torus, vectors: readonly Float32Array[]): Float
 }
 
 /**
- * Returns element number `element` of {@link serialSum} for vectors of `length` f32. `value(chip)`
- * is the element with this number in the vector of a chip.
+ * Returns the element with index `element` of {@link serialSum} for vectors of `length` f32.
+ * `value(chip)` is the element with this index in the vector of the given chip.
  */
 export function serialElement(
   torus: Torus,
@@ -39,7 +39,10 @@ export function serialElement(
   );
 }
 
-/** Returns ((v[last + step] + v[last + 2 step]) + …) + v[last] around a ring, each sum in f32. */
+/**
+ * Returns the f32 sum of the values v of all positions of a ring, in the order ((v[last + step] +
+ * v[last + 2·step]) + …) + v[last]. Positions wrap around.
+ */
 function ringSum(
   length: number,
   last: number,

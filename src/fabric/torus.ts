@@ -13,9 +13,9 @@ export interface Topology {
 export type Grid = Topology;
 
 /**
- * Directions in which a directed link can leave its chip. The number of a direction is its index in
- * this array: axis = direction >> 1 (0 is X, 1 is Y), and an odd direction runs towards smaller
- * coordinates.
+ * Directions in which a directed link can leave its chip. A direction is written as its index in
+ * this array: axis = direction >> 1 (0 is X, 1 is Y), and a direction with an odd index runs
+ * towards smaller coordinates.
  */
 export const directions = ['+x', '-x', '+y', '-y'] as const;
 /** Index into {@link directions}. */
@@ -146,7 +146,9 @@ export function position(torus: Torus, chip: number, axis: Axis): number {
   return axis === 0 ? chip % torus.width : Math.floor(chip / torus.width);
 }
 
-/** Returns the number of the chip at the far end of the link that leaves `chip` in `direction`. */
+/**
+ * Returns the chip number of the chip at the far end of the link that leaves `chip` in `direction`.
+ */
 export function neighbour(torus: Torus, chip: number, direction: Direction): number {
   const axis = axisOf(direction);
   const length = axisLength(torus, axis);
@@ -160,7 +162,9 @@ export function placement(torus: Torus, chip: number): Place {
   return at(torus.places, chip);
 }
 
-/** Returns the numbers of a worker's chips, ordered by the chips' index on the worker. */
+/**
+ * Returns the chip numbers of the given worker's chips, ordered by the chips' index on the worker.
+ */
 export function chipsOf(torus: Torus, worker: number): readonly number[] {
   const chips: number[] = [];
   for (const [chip, place] of torus.places.entries()) {
@@ -203,8 +207,8 @@ export function linkName(torus: Torus, link: number): string {
 }
 
 /**
- * Returns the number of the link with the given name. Throws `bad-flag` if the text is not the name
- * of a link, or the torus has no such link.
+ * Returns the link number (chip · 4 + direction) of the link with the given name. Throws `bad-flag`
+ * if the text is not the name of a link, or the torus has no such link.
  */
 export function parseLinkName(torus: Torus, name: string): number {
   const match = /^chip\((\d{1,4}),(\d{1,4})\)([+-][xy])$/.exec(name);

@@ -60,9 +60,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * Returns the lines in the last `bytesMax` bytes of an open file. Leaves out lines that begin
- * before these bytes or before byte `from` (the start of a line), and empty lines. A last line
- * without a newline counts as complete.
+ * Returns the lines in the last `bytesMax` bytes of an open file. Leaves out empty lines, lines
+ * that begin before these bytes, and lines that begin before byte `from`, which must be the start
+ * of a line. A last line without a newline counts as complete.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,
@@ -95,7 +95,7 @@ const smallBytesMax = 2 ** 20;
 /**
  * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read. For
  * files that a pod writes for itself and that may be missing. Does not work for files below
- * `/proc`, whose size is 0.
+ * `/proc`, because their reported size is 0.
  */
 export function readSmallText(path: string): string | undefined {
   const file = readRegularFile(path, smallBytesMax);

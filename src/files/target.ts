@@ -34,7 +34,8 @@ export interface NoTarget {
 
 /**
  * Returns the destination of an output, or the reason why the path cannot be an output. Checks the
- * permission to write, but the write itself may still fail for other reasons. Changes nothing.
+ * permission to write, but the write itself may still fail for other reasons. Changes nothing on
+ * disk.
  */
 export function targetOf(path: string): Target | NoTarget {
   const descriptor = descriptorOf(path);

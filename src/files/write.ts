@@ -22,8 +22,8 @@ export function outliveFileLimit(): void {
 }
 
 /**
- * `triesMax` is the number of retries of a write to a pipe whose reader takes no bytes. `tryMs` is
- * the time, in ms, between two tries. All retries together take 10 s.
+ * `triesMax` is the largest number of retries of a write to a pipe whose reader takes no bytes.
+ * `tryMs` is the time, in ms, between two tries. All retries together take 10 s.
  */
 const triesMax = 2000;
 const tryMs = 5;

@@ -52,7 +52,7 @@ export { windowDimension } from './window.ts';
  * Semantics describe the meaning of the opcodes.
  */
 
-/** Parameter number `index` of a computation, from 0. */
+/** The parameter with index `index` of a computation. Indices count from 0. */
 export function parameter(index: number, shape: Shape, name?: string): Parameter {
   return make<Parameter>({ opcode: 'parameter', shape, operands: [], index, name });
 }
@@ -299,8 +299,8 @@ export function slice(
 }
 
 /**
- * Numbers of padding elements for each dimension: before (`low`), after (`high`) and between
- * (`interior`) the elements of an array.
+ * How many padding elements each dimension of an array gets: before (`low`), after (`high`) and
+ * between (`interior`) its elements.
  */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
@@ -351,8 +351,9 @@ export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
 /**
- * Convolution. For every window of the input, the result has the sum of the products of the window
- * with the kernel, over all elements of the window and all input features.
+ * Convolution. Each element of the result belongs to a window of the input. The element is the sum
+ * of the products of the window with the kernel, over all elements of the window and all input
+ * features.
  */
 export function convolution(
   input: HloInstruction,
@@ -444,7 +445,7 @@ export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBit
   return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
 }
 
-/** Combines each operand over all replicas with `body`. The default of `body` is a sum. */
+/** Combines each operand over all replicas with `body`, by default a sum. */
 export function allReduce(
   operands: HloInstruction | readonly HloInstruction[],
   body?: HloComputation,
@@ -460,8 +461,8 @@ export function allReduce(
 }
 
 /**
- * A token that combines `tokens`. An instruction that uses the result runs after the instructions
- * that produced `tokens`.
+ * Combines `tokens` into one token. An instruction that uses the new token runs after the
+ * instructions that produced `tokens`.
  */
 export function afterAll(...tokens: readonly HloInstruction[]): AfterAll {
   return make<AfterAll>({ opcode: 'after-all', operands: tokens });
@@ -556,7 +557,8 @@ function cachedComputation(
 }
 
 /**
- * Makes an instruction from a draft: adds the shape, which follows from operands and attributes.
+ * Makes an instruction from a draft, an instruction without its shape. The shape follows from the
+ * operands and attributes.
  */
 export function make<T extends HloInstruction>(draft: Draft<T>): T {
   // TypeScript cannot prove that a Draft<T> with a shape is a T, because T is generic.

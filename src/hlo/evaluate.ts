@@ -37,7 +37,10 @@ import { postOrder } from './traverse.ts';
 
 export type { Value } from './evaluate/value.ts';
 
-/** Inputs of one replica. `infeed` has an entry, a list of arrays, for each infeed instruction. */
+/**
+ * Inputs of one replica. `infeed` has one entry for each infeed instruction: the arrays that the
+ * instruction receives.
+ */
 export interface EvaluateInputs {
   readonly parameters: readonly Literal[];
   readonly infeed?: readonly (readonly Literal[])[];

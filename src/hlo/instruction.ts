@@ -95,7 +95,7 @@ interface InstructionBase<O extends string, S extends Shape = ArrayShape> {
   readonly name?: string | undefined;
 }
 
-/** Parameter number `index` of a computation, from 0. No operands. */
+/** The parameter with index `index` of a computation. Indices count from 0. No operands. */
 export interface Parameter extends InstructionBase<'parameter', Shape> {
   readonly index: number;
 }
@@ -150,9 +150,9 @@ export interface Slice extends InstructionBase<'slice'> {
   readonly strides: readonly number[];
 }
 /**
- * An array with padding. Operands: the array, a scalar for the padding. The fields are numbers of
- * padding elements for each dimension: before, after and between the array's elements. Negative
- * `low` and `high` remove elements.
+ * An array with padding. Operands: the array, a scalar for the padding. For each dimension, the
+ * fields say how many padding elements stand before, after and between the array's elements.
+ * Negative `low` and `high` remove elements.
  */
 export interface Pad extends InstructionBase<'pad'> {
   readonly low: readonly number[];
@@ -206,7 +206,8 @@ export interface WindowDimension {
 }
 /**
  * Roles of the dimensions of a convolution's arrays. Each field has the index of the dimension with
- * this role. Entry i of the three `spatial` lists belongs to dimension i of the window.
+ * the role that the field names. Entry i of the three `spatial` lists belongs to dimension i of the
+ * window.
  */
 export interface ConvolutionDimensions {
   readonly inputBatch: number;
@@ -248,10 +249,10 @@ export interface ReduceWindow extends InstructionBase<'reduce-window'> {
 /**
  * Scatters values to selected elements, for example the gradient of a max pooling to the largest
  * elements. Operands: array, source, scalar initial value. Each window of the array selects one
- * element. At first this is the first element; then, in row-major order, each next element replaces
- * it if `select(selected, next)` is false. The result has the initial value everywhere; then
- * `scatter` combines the value at each selected position with the element of `source` for that
- * window.
+ * element: the first, unless a later element replaces it. In row-major order, element `next`
+ * replaces the element `selected` if `select(selected, next)` is false. The result starts with the
+ * initial value everywhere. Then `scatter` combines the value at each selected position with the
+ * element of `source` for that window.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];
@@ -273,7 +274,7 @@ export interface AllReduce extends InstructionBase<'all-reduce', Shape> {
   readonly body: HloComputation;
 }
 /**
- * A token that combines tokens. Operands: the tokens. An instruction that uses the result runs
+ * Combines several tokens into one. Operands: the tokens. An instruction that uses the result runs
  * after the instructions that produced the operands.
  */
 export interface AfterAll extends InstructionBase<'after-all', Shape> {}
@@ -299,7 +300,7 @@ export interface Fusion extends InstructionBase<'fusion', Shape> {
 }
 
 /**
- * A function with `parameters`, in the order of their numbers. The function returns the value of
+ * A function with `parameters`, in the order of their indices. The function returns the value of
  * `root`.
  */
 export interface HloComputation {
@@ -309,8 +310,8 @@ export interface HloComputation {
 }
 
 /**
- * A result that shares memory with a parameter: in HBM, element `output` of the root tuple
- * overwrites parameter `parameter`.
+ * A result that shares memory with a parameter. In HBM, the element of the root tuple with index
+ * `output` overwrites the parameter with index `parameter`.
  */
 export interface Alias {
   readonly output: number;

@@ -80,8 +80,8 @@ function moduleAttributes(scanner: Scanner): readonly Alias[] {
 }
 
 /**
- * Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`. If the output is `{}`, the alias is for
- * the whole result.
+ * Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`, which mean that output 0 overwrites
+ * parameter 1. If the output is `{}`, the alias is for the whole result.
  */
 function parseAlias(scanner: Scanner): Alias {
   const path = integers(scanner);

@@ -29,8 +29,8 @@ export function postOrder(roots: HloInstruction | readonly HloInstruction[]): Hl
 }
 
 /**
- * Counts, for each instruction, how many times it is an operand of other instructions. The count of
- * an unused root is 0.
+ * Returns, for each instruction, how many times it is an operand of other instructions. The count
+ * of an unused root is 0.
  */
 export function users(
   roots: HloInstruction | readonly HloInstruction[],

@@ -94,7 +94,8 @@ function verifyEffects(entry: HloComputation): void {
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
   /**
    * One entry for each instruction: the largest number of instructions with `opcode` on any path of
-   * operands that ends at the instruction.
+   * operands that ends at the instruction. If two instructions with `opcode` have the same entry,
+   * the tokens do not order them.
    */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();

@@ -24,15 +24,16 @@ export interface Executable {
    */
   readonly constants: readonly { readonly buffer: BufferId; readonly data: Uint8Array }[];
   /**
-   * One entry for each parameter, by number: its buffer. All these buffers are `shared` (one copy).
+   * One entry for each parameter, by index: the buffer of the parameter. All these buffers are
+   * `shared` (one copy).
    */
   readonly parameters: readonly BufferId[];
   /**
-   * One entry for each parameter, by number: the buffer that holds its value after a step. If the
-   * step updates the parameter, this is a second buffer, so that the emulator keeps the old value
-   * and an aborted step can run again. If not, it is the parameter's own buffer. In HBM both
-   * buffers have the same address, because the hardware updates parameters in place. `next` is
-   * undefined if the emulator updates parameters in place, as the hardware does.
+   * One entry for each parameter, by index: the buffer that holds the parameter's value after a
+   * step. If the step updates the parameter, this is a second buffer, so that an aborted step can
+   * run again with the old value. Otherwise this is the parameter's own buffer. In HBM both buffers
+   * have the same address, because the hardware updates parameters in place. `next` is undefined if
+   * the emulator updates parameters in place, as the hardware does.
    */
   readonly next?: readonly BufferId[];
   /**
@@ -174,9 +175,10 @@ export interface Matmul {
 }
 
 /**
- * A fused loop on the vector unit. The generated function `f<function>` is called once for each
- * copy of the targets. Its arguments are the byte addresses of all sources, then of all targets.
- * All targets have the same `copies`. A `shared` source has the same address in every call.
+ * A fused loop on the vector unit. The field `function` is the index of a generated function `f0`,
+ * `f1`, …, which is called once for each copy of the targets. Its arguments are the byte addresses
+ * of all sources, then of all targets. All targets have the same `copies`. A `shared` source has
+ * the same address in every call.
  */
 export interface FusedLoopInstruction extends Step {
   readonly unit: 'vpu';
@@ -256,7 +258,7 @@ export interface Bucket {
 }
 
 /**
- * Contents of one core's HBM at the moment when the program uses most of it. Sizes are in bytes and
+ * Use of one core's HBM at the moment when the program uses the most. Sizes are in bytes and
  * include padding to tiles of 8×128.
  */
 export interface HbmReport {

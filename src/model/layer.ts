@@ -23,7 +23,7 @@ import { arrayShape, product } from '../numerics/shape.ts';
 
 /** A part of a network, as HLO: a function of parameters and of a batch of examples. */
 export interface Layer {
-  /** Number of parameters that `apply` takes. */
+  /** How many parameters `apply` takes. */
   readonly parameters: number;
   /**
    * Returns the initial parameters for examples of size `inputDims` (without the batch dimension).

@@ -62,7 +62,7 @@ export interface StepProgram {
    * step) the state of the optimizer.
    */
   readonly parameters: readonly NamedLiteral[];
-  /** Number of parameters that are weights; the others are state of the optimizer. */
+  /** How many of the parameters are weights; the others are state of the optimizer. */
   readonly weights: number;
   /** Shapes of the arrays of the infeed. */
   readonly infeed: readonly ArrayShape[];
@@ -74,22 +74,22 @@ export interface StepProgram {
 }
 
 /**
- * Scalars that a training step sends to the host: mean loss over the global batch, number of
- * correct answers in the global batch, and learning rate of the update.
+ * Scalars that a training step sends to the host: mean loss over the global batch, how many answers
+ * in the global batch are correct, and learning rate of the update.
  */
 export const trainOutfeed = ['loss', 'correct', 'learningRate'] as const;
 /**
- * Scalars that an evaluation step sends to the host: number of correct answers, sum of losses, and
- * number of samples. Samples with the label −1 are ignored in all three.
+ * Scalars that an evaluation step sends to the host: how many answers are correct, the sum of
+ * losses, and how many samples there are. Samples with the label −1 are ignored in all three.
  */
 export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 
 /**
- * Builds the program of a synchronous training step. An all-reduce sums gradients, loss and correct
- * answers over all replicas. The gradients are those of the mean loss over the global batch. The
- * root has the new weights, the new optimizer state and the token of the outfeed. The new weights
- * and the new state replace the old ones in place. {@link trainOutfeed} names the scalars of the
- * outfeed.
+ * Builds the program of a synchronous training step. An all-reduce sums three things over all
+ * replicas: gradients, loss, and how many answers are correct. The gradients are those of the mean
+ * loss over the global batch. The root has the new weights and the new optimizer state, which
+ * replace the old ones in place, and the token of the outfeed. {@link trainOutfeed} names the
+ * scalars of the outfeed.
  */
 export function trainStep(options: TrainOptions): StepProgram {
   const { optimizer } = options;
@@ -197,8 +197,8 @@ interface Reduced {
 
 /**
  * Builds the forward and backward pass, and the all-reduces over the replicas. Returns the
- * gradients of the mean loss over the global batch, the mean loss itself, and the number of correct
- * answers in the global batch.
+ * gradients of the mean loss over the global batch, the mean loss itself, and how many answers in
+ * the global batch are correct.
  */
 function reducedGradients(options: NetworkOptions, start: Start): Reduced {
   const own = crossEntropy(options, start);
@@ -217,7 +217,10 @@ function sent(values: readonly HloInstruction[], token: HloInstruction): HloInst
   return named(outfeed(tuple(values), token), 'outfeed');
 }
 
-/** Builds the program. If `inPlace` is true, root element i replaces parameter i after a step. */
+/**
+ * Builds the program from its inputs and its root. If `inPlace` is true, root element i replaces
+ * parameter i after a step.
+ */
 function program(
   start: Start,
   root: readonly HloInstruction[],

@@ -7,12 +7,12 @@ const canonicalNan = 0x7fc0_0000;
  * and +0 differ. The digest is not cryptographic.
  *
  * 1. Word i goes to lane i mod 16. Zero words fill the last group of 16 words.
- * 2. A lane has two words of state, p and q. Initially p is the lower half of `seed` plus the
- *    number of the lane, and q is the upper half of `seed` plus the number of the lane.
+ * 2. A lane has two words of state, p and q. Initially p is the lower half of `seed` plus the index
+ *    of the lane, and q is the upper half of `seed` plus the index of the lane.
  * 3. A word w updates p and q of its lane: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q
  *    ← y ^ (y >>> 13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
- * 4. The lower half of the result is a hash. It starts as the number of words, and the p of every
- *    lane, in order, is mixed into it. The upper half starts as the complement of the number of
+ * 4. The lower half of the result is a hash. It starts as the count of words, and the p of every
+ *    lane, in order, is mixed into it. The upper half starts as the complement of the count of
  *    words, and the q of every lane is mixed into it.
  *
  * The digest of several arrays is a chain: the digest of one array is the seed for the next array.

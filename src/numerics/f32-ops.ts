@@ -3,7 +3,8 @@
  * operations, so that each function is written once and works with every implementation of this
  * interface: {@link scalarOps} computes numbers, and a code generator emits WASM instructions. f32
  * operations round to nearest even and keep subnormals. The payload of a NaN result is unspecified.
- * A fused multiply-add is missing, because WASM's `relaxed_madd` may round once or twice.
+ * A fused multiply-add is missing, because WASM's `relaxed_madd` may round once or twice, so its
+ * results differ between machines.
  */
 export interface F32Ops<V> {
   /** The f32 nearest to `value`. */

@@ -167,7 +167,10 @@ function numberInYaml(value: number): string {
   return Number.isFinite(value) ? String(value) : value > 0 ? '.inf' : '-.inf';
 }
 
-/** Joins symbols from the first on, as many as fit into `lengthMax` characters. */
+/**
+ * Joins symbols (characters or whole escapes) from the first on, as many as fit into `lengthMax`
+ * characters.
+ */
 function take(
   symbols: Iterable<string>,
   lengthMax: number,
@@ -180,7 +183,9 @@ function take(
   return { text, isWhole: true };
 }
 
-/** Joins the last symbols, as many as fit into `lengthMax` characters. */
+/**
+ * Joins the last symbols (characters or whole escapes), as many as fit into `lengthMax` characters.
+ */
 function takeLast(symbols: readonly string[], lengthMax: number): string {
   let length = 0;
   let from = symbols.length;

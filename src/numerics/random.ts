@@ -67,14 +67,17 @@ export function stream(seed: number, name: string): Key {
   return compress([name.length, 0, 0, 0x7374_726d], key);
 }
 
-/** Returns word `index` (0 … 2^53 − 1) of a stream of random u32. */
+/** Returns the word with index `index` (0 … 2^53 − 1) of a stream of random u32. */
 export function bits(key: Key, index: number): number {
   const high = Math.floor(index / 2 ** 34);
   philoxInto(block, 0, Math.floor(index / 4) >>> 0, high, 0, 0, key[0], key[1]);
   return block[index & 3]!;
 }
 
-/** Returns number `index` of a stream of uniform random numbers: multiples of 2^-24 in [0, 1). */
+/**
+ * Returns the number with index `index` of a stream of uniform random numbers: a multiple of 2^-24
+ * in [0, 1).
+ */
 export function uniform(key: Key, index: number): number {
   return (bits(key, index) >>> 8) * 2 ** -24;
 }

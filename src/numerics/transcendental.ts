@@ -35,7 +35,10 @@ export function log<V>(o: F32Ops<V>, x: V): V {
   return edgesOfLog(o, x, result);
 }
 
-/** log(1 + x), within 3 ulp. The factor x / d corrects the rounding error of 1 + x. [Kahan] */
+/**
+ * log(1 + x), within 3 ulp. The logarithm of the rounded 1 + x is multiplied by x / d, with d = (1
+ * + x) − 1 in f32, which corrects the rounding error of 1 + x. [Kahan]
+ */
 export function log1p<V>(o: F32Ops<V>, x: V): V {
   const one = o.constF32(1);
   const u = o.add(x, one);

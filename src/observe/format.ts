@@ -17,7 +17,7 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2)} ${units[unit]}`;
 }
 
-/** Formats a share of 1 as a percentage: 0.9731 becomes `97.31 %`. */
+/** Formats a fraction from 0 to 1 as a percentage: 0.9731 becomes `97.31 %`. */
 export function percent(share: number): string {
   return `${(100 * share).toFixed(share >= 0.9995 ? 1 : 2)} %`;
 }

@@ -12,9 +12,9 @@ export interface LogLine {
 }
 
 /**
- * Returns the event that a log line records. Lines that record an event are written by
- * `logEvent` and by the master. Returns undefined if the line records no event, or if a field that
- * is displayed is missing or wrong. Other fields are not checked.
+ * Returns the event that a log line records. Returns undefined if the line records no
+ * event, or if a field that is displayed is missing or wrong. Other fields are not checked.
+ * `logEvent` and the master write the lines that record events.
  */
 export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;

@@ -3,7 +3,7 @@ import { bytes, milliseconds } from './format.ts';
 import { eventIn, type LogLine } from './log-event.ts';
 import { Progress, type Screen } from './progress.ts';
 
-/** How a log is shown as text; determines which lines are shown. */
+/** The kind of user for whom a log is shown as text. Determines which lines are shown. */
 export type LogReader =
   /**
    * For a user who follows a run: shows the progress and the warnings of the run. Shows no errors,
@@ -68,8 +68,8 @@ export class LogText {
   }
 
   /**
-   * Returns the screen to write to. If the whole log is shown (`reader`), this screen puts the time
-   * before each line.
+   * Returns the screen to write to. For the user kind `reader`, who sees the whole log, the screen
+   * puts the time before each line.
    */
   #timed(): Screen {
     const screen = this.#screen;
@@ -115,8 +115,8 @@ function timeOf(time: number | undefined): string {
 }
 
 /**
- * Fields that are not listed at the end of a line of text: `job` and `role` are on every line, the
- * start of the line names the Cloud TPU, and a stack trace is too long.
+ * Fields that are not listed at the end of a displayed line: `job` and `role` are in every line of
+ * the log, the start of the displayed line names the Cloud TPU, and a stack trace is too long.
  */
 const told = new Set(['job', 'role', 'tpu', 'stack']);
 

@@ -9,7 +9,7 @@ import { rateAt, type Schedule } from './schedule.ts';
 export class Rates {
   readonly #schedule: Schedule;
   #hash: Hash = createHash('sha256');
-  /** Number of steps whose rates have been added to `#hash`. */
+  /** How many rates (one for each step, from step 0 on) `#hash` already contains. */
   #hashed = 0;
 
   constructor(schedule: Schedule) {
@@ -17,8 +17,8 @@ export class Rates {
   }
 
   /**
-   * Returns the learning rate of a step, bit for bit the f32 that the device computes. The first
-   * step has number 0.
+   * Returns the learning rate of the step with index `step` (from 0), bit for bit the f32 that the
+   * device computes.
    */
   at(step: number): number {
     return rateAt(this.#schedule, step);
@@ -47,5 +47,5 @@ export class Rates {
   }
 }
 
-/** Largest number of rates in one chunk. `digest` adds the rates to the hash chunk by chunk. */
+/** `digest` adds the rates to the hash in chunks of at most this many rates. */
 const chunkSteps = 2 ** 14;

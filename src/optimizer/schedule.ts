@@ -50,16 +50,16 @@ export function constant(rate: number): Schedule {
 }
 
 /**
- * Scales a schedule with the global batch. `then` has the rates for a global batch of 256; a batch
- * k times as large gets k times the rate. [Goyal et al., 2017]
+ * Scales the schedule `then` with the global batch. `then` has the rates for a global batch of 256;
+ * a batch k times as large gets k times the rate. [Goyal et al., 2017]
  */
 export function linearScaling(globalBatch: number, then: Schedule): Schedule {
   return (o, step) => o.multiply(then(o, step), o.constant(globalBatch / 256));
 }
 
 /**
- * Scales `then` during the first `steps` steps by a factor that rises linearly and is 1 in the last
- * of these steps.
+ * Scales the rates of the schedule `then` during the first `steps` steps, by a factor that rises
+ * linearly and is 1 in the last of these steps.
  */
 export function warmUp(steps: number, then: Schedule): Schedule {
   if (steps <= 0) return then;
@@ -70,8 +70,9 @@ export function warmUp(steps: number, then: Schedule): Schedule {
 }
 
 /**
- * Multiplies the rates of `then` by `factors[i]` in all steps from `boundaries[i]` on. The factors
- * accumulate: a step after three boundaries has the product of three factors.
+ * Multiplies the rates of the schedule `then` by `factors[i]` in all steps from step
+ * `boundaries[i]` on. The factors accumulate: a step after three boundaries has the product of
+ * three factors.
  */
 export function piecewise(
   boundaries: readonly number[],
@@ -89,8 +90,8 @@ export function piecewise(
 }
 
 /**
- * Multiplies the rates of `then` by a factor that falls along half a cosine, from 1 in step 0 to 0
- * in step `total`. After step `total` the rate is 0. [Loshchilov, 2017]
+ * Multiplies the rates of the schedule `then` by a factor that falls along half a cosine, from 1 in
+ * step 0 to 0 in step `total`. After step `total` the rate is 0. [Loshchilov, 2017]
  */
 export function cosine(total: number, then: Schedule): Schedule {
   assert(total > 0, `a cosine over ${total} steps`);

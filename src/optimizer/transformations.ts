@@ -45,7 +45,7 @@ export function weightDecay(decay: number): Optimizer {
 
 /**
  * A transformation that multiplies by the learning rate. The update is −rate · gradient. The state
- * is the number of completed steps (s32[], initially 0), from which `schedule` computes the rate.
+ * says how many steps are complete (s32[], initially 0); `schedule` computes the rate from it.
  * [optax, scale_by_learning_rate]
  */
 export function scaleBy(schedule: Schedule): Optimizer {

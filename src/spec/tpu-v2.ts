@@ -76,7 +76,7 @@ export const tpuV2 = {
   instructionBits: 322,
   /** Largest number of operations of each kind in one instruction. [IEEE Micro 2021] */
   instructionSlots: { scalar: 2, vector: 4, matrixPush: 1, matrixPop: 1, misc: 1, immediates: 6 },
-  /** Number of vector slots of an instruction that can load or store. [IEEE Micro 2021] */
+  /** How many vector slots of an instruction can load or store. [IEEE Micro 2021] */
   vectorMemorySlots: 2,
 
   /** ICI links of a chip: left, right, up, down. [CACM 2020] */

@@ -20,8 +20,8 @@ export interface AllReduceTask {
   readonly elements: number;
   readonly runs: number;
   /**
-   * Shared words of the barrier. Word 0 counts the workers that have arrived; word 1 is the number
-   * of the round.
+   * Shared words of the barrier. Word 0: how many workers have arrived. Word 1: how often all
+   * workers have passed the barrier.
    */
   readonly barrier: Int32Array;
 }

@@ -108,10 +108,10 @@ function timeCrcs(torus: Torus, executable: Executable): number {
 }
 
 /**
- * Returns the number of bytes from which CRCs are computed in a step. The receiver computes a CRC
- * from each byte that comes from another process. The sender does so too, unless it forwards a
- * received chunk with the CRC of that chunk. In a ring of n chips, a chip forwards n − 2 of the 2
- * (n − 1) chunks that it sends.
+ * Returns how many bytes enter CRCs in a step. The receiver computes a CRC of each byte that comes
+ * from another process. The sender does so too, except for a received chunk that it forwards: it
+ * sends such a chunk with the CRC that came with it. In a ring of n chips, a chip forwards n − 2 of
+ * the 2 (n − 1) chunks that it sends.
  */
 function checkedBytes(torus: Torus, elements: readonly number[]): number {
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);

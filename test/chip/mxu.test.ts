@@ -54,8 +54,8 @@ const kinds = [
 ];
 
 /**
- * Arbitrary tables of `count` offsets: with equal steps, or in runs of consecutive offsets with
- * gaps between them, or random.
+ * Generator of tables of `count` offsets. The offsets have equal steps, or are runs of consecutive
+ * numbers with gaps between the runs, or are random.
  */
 function offsets(count: number): fc.Arbitrary<Int32Array> {
   const affine = fc
@@ -96,7 +96,7 @@ function cases(sizes: readonly [number, number, number, number]): fc.Arbitrary<C
 }
 
 /**
- * Arbitrary large matmuls whose operands have many zeros. Some operands have one special value,
+ * Generator of large matmuls whose operands have many zeros. Some operands have one special value,
  * such as infinity.
  */
 function sparseCases(): fc.Arbitrary<Case> {
@@ -132,8 +132,8 @@ function sparseCases(): fc.Arbitrary<Case> {
 }
 
 /**
- * Arbitrary arrays in which only the given share of the numbers is not ±0. Some arrays have one
- * special value, such as infinity.
+ * Generator of arrays in which `share` of the numbers are random, and all others are +0 or −0. Some
+ * arrays have one special value, such as infinity.
  */
 function thinned(count: number, share: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   const odd = fc.oneof(special, subnormal, scaled);
@@ -154,7 +154,7 @@ function span(a: Int32Array, b: Int32Array): number {
   return Math.max(...a) + Math.max(...b) + 1;
 }
 
-/** Arbitrary arrays of `count` numbers: 64 random numbers, repeated in an irregular order. */
+/** Generator of arrays of `count` numbers: 64 random numbers, repeated in an irregular order. */
 function words(count: number, only?: fc.Arbitrary<number>): fc.Arbitrary<Float32Array> {
   return fc
     .constantFrom(...(only === undefined ? kinds : [only]))

@@ -139,8 +139,8 @@ interface Use {
 }
 
 /**
- * Returns the time of use of each buffer, from its first write to its last read, derived from the
- * instructions.
+ * Returns the time during which each buffer is in use, from its first write to its last read. Times
+ * are indices of instructions.
  */
 function usesOf(executable: Executable): Use[] {
   const { buffers, instructions, parameters, constants, results } = executable;
@@ -161,8 +161,8 @@ function usesOf(executable: Executable): Use[] {
 }
 
 /**
- * True if a buffer is a part of a bucket (the gradients that one all-reduce sums). The checks look
- * at the bucket as a whole, and not at its parts.
+ * True if the given buffer is a part of a bucket (the gradients that one all-reduce sums). The
+ * checks look at the bucket as a whole, and not at its parts.
  */
 function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
   return buckets.some(({ buffer }) => {
@@ -174,10 +174,10 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 }
 
 /**
- * True if a result of the program is a view of this buffer (a buffer at the same place that no
- * instruction writes, such as the same values in another shape) and no other buffer uses the place
- * later. This buffer must then stay unchanged to the end. A part of a bucket is not counted as a
- * view, because a bucket may lie where this buffer was before.
+ * True if the buffer of `use` must stay unchanged to the end of the program. This is so if a result
+ * of the program is a view of the buffer, and no other buffer uses the place later. A view is a
+ * buffer at the same place that no instruction writes, such as the same values in another shape. A
+ * part of a bucket does not count as a view, because a bucket may lie where the buffer was before.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;
@@ -191,8 +191,8 @@ function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use):
 }
 
 /**
- * True if a parameter is overwritten with its new value: the parameter is also a result, and the
- * buffer of the new value has the same place and size.
+ * True if the parameter `id` is overwritten with its new value: the parameter is also a result, and
+ * the buffer of the new value has the same place and size.
  */
 function isOverwritten({ buffers, results }: Executable, id: number): boolean {
   const it = at(buffers, id);
@@ -226,8 +226,9 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
 }
 
 /**
- * True if one instruction reads the buffer `first`, writes the buffer `second`, and both lie in
- * exactly the same place. A loop may do so, element by element.
+ * True if one instruction, a fused loop or a random number generator, reads the buffer `first`,
+ * writes the buffer `second`, and both lie in exactly the same place. These two kinds of
+ * instructions may overwrite their input.
  */
 function handsOver(executable: Executable, first: Use, second: Use): boolean {
   const it = executable.instructions[second.start];

@@ -219,7 +219,10 @@ class Machine {
     this.#write(it.bits, copy, bytesOf(words!));
   }
 
-  /** Sums a bucket over the chips of one Cloud TPU, in order. */
+  /**
+   * Sums the given bucket over the chips of one Cloud TPU: adds the vectors of the chips in order
+   * of the chip numbers.
+   */
   #allReduce(bucket: number): void {
     const { buffer } = at(this.#executable.buckets, bucket);
     const chips: Float32Array[] = [];

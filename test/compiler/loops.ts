@@ -47,8 +47,8 @@ const elementwise: ReadonlySet<Opcode> = new Set<Opcode>([
 ]);
 
 /**
- * Returns the parameters whose memory a target may overwrite: those of the target's shape if the
- * whole body is element-wise, otherwise none.
+ * Returns the indices of the parameters whose memory a target may overwrite: all parameters of the
+ * target's shape if every instruction of the body is element-wise, otherwise none.
  */
 function inPlace(body: HloComputation, target: number): number[] {
   const inner = postOrder(body.root).filter((it) => it.opcode !== 'tuple');

@@ -24,8 +24,8 @@ import { bits, makeVectors } from './slice.ts';
 interface Slice {
   readonly clients: readonly EngineClient[];
   /**
-   * Returns the vector of a chip, without copying it. The sum replaces the vector of each worker's
-   * first chip.
+   * Returns the vector of a chip, without copying it. After the all-reduce, the vector of each
+   * worker's first chip has the sum.
    */
   vector(bucket: number, chip: number): Float32Array;
   abort(): void;

@@ -16,7 +16,7 @@ export interface Slice {
   readonly workers: readonly AllReduce[];
   /** Returns the vector of a chip in a bucket, without copying it. */
   vector(bucket: number, chip: number): Float32Array;
-  /** Returns the sum of a bucket as a worker has it, without copying it. */
+  /** Returns the sum of a bucket in the memory of the given worker, without copying it. */
   sum(bucket: number, worker: number): Float32Array;
   sentBytes(): Float64Array;
 }

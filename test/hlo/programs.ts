@@ -127,7 +127,10 @@ interface Builder {
   readonly more: () => boolean;
   /** Returns a new array, which is a parameter or a constant. */
   readonly fresh: (shape: ArrayShape) => HloInstruction;
-  /** Returns an existing array of one of the types and at least the given rank, or a new array. */
+  /**
+   * Returns an existing array with one of the given types and at least the given rank, or a new
+   * array.
+   */
   readonly pick: (types?: readonly ElementType[], rankMin?: number) => HloInstruction;
   /** Returns an existing array of the shape, or a new array. */
   readonly like: (shape: ArrayShape) => HloInstruction;
@@ -238,8 +241,8 @@ function programOf(list: readonly number[], seed: number, given: ProgramOptions)
 }
 
 /**
- * Aliases the first output that has the shape of a parameter to this parameter. Returns no alias if
- * no output has the shape of a parameter.
+ * Returns an alias that lets the first suitable output overwrite a parameter of the same shape.
+ * Returns no alias if no output has the shape of a parameter.
  */
 function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloModule['aliases'] {
   const outputs = root.shape.type === 'tuple' ? root.shape.elements : [root.shape];

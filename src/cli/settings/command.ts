@@ -4,8 +4,8 @@ import { PodError } from '../../numerics/error.ts';
 import { flagOf, type Mode, missingText, type SettingKey, schema, settingKeys } from './schema.ts';
 
 /**
- * Adds to a command a flag for each setting that the mode takes, and `--config` in every mode
- * except `devices`. `origin` returns the name of a setting for messages.
+ * Adds to a command a flag for each setting that the mode takes. Also adds `--config`, except in
+ * the mode `devices`. `origin` returns the name of a setting for messages.
  */
 export function addSettingFlags(
   command: Command,

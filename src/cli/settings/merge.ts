@@ -47,7 +47,10 @@ export class Settings {
     return this.#given.get(key) as Given<K> | undefined;
   }
 
-  /** Returns the origin of the value for messages: `default` if no source gives a value. */
+  /**
+   * Returns where the value of a setting was given, in words for messages: `default` if no source
+   * gives a value.
+   */
   origin(key: SettingKey): string {
     return this.#given.get(key)?.origin ?? 'default';
   }

@@ -40,13 +40,15 @@ export interface SettingValues {
 export type SettingKey = keyof SettingValues;
 
 /**
- * All modes. A mode names the reader of the settings. `train`, `compile`, `up` and `devices` are
- * commands of `pod`. `serve` is a pod that takes jobs (`pod up --serve`, or a master with
- * `POD_MODE=serve`). `master` is a master that trains the run of `POD_ARGS`. `job` is a job sent to
- * a pod that takes jobs.
+ * All modes. A mode says which program uses the settings:
+ *
+ * - `train`, `compile`, `up`, `devices`: the command of `pod` with this name;
+ * - `serve`: a pod that takes jobs (`pod up --serve`, or a master with `POD_MODE=serve`);
+ * - `master`: a master that trains the run of `POD_ARGS`;
+ * - `job`: a job that is sent to a pod that takes jobs.
  */
 export const modes = ['train', 'compile', 'up', 'serve', 'master', 'job', 'devices'] as const;
-/** Mode: the reader of the settings, which is a command, a master or a job. */
+/** The program that uses the settings: a command, a master or a job. */
 export type Mode = (typeof modes)[number];
 
 /**

@@ -8,7 +8,7 @@ import {
 import { PodError } from '../../numerics/error.ts';
 import type { Given, Settings } from './merge.ts';
 
-/** Grid of Cloud TPUs that the settings ask for. */
+/** The grid of Cloud TPUs that the user wants. */
 export interface AskedSize {
   readonly topology: Topology;
   /** Name, in messages, of the setting that asks for the grid. */

@@ -5,7 +5,9 @@ import type { Settings } from './merge.ts';
 import { flagOf, missingValue, type SettingKey, schema } from './schema.ts';
 import { type RawOptions, type Source, shortened, sourceOfFlags } from './source.ts';
 
-/** Settings and `--config` file that the words of a command line name. */
+/**
+ * Result of parsing the words of a command line: the settings, and the name of the `--config` file.
+ */
 export interface ParsedWords {
   readonly source: Source;
   /** The file of `--config`; undefined if it is not given. */

@@ -5,8 +5,8 @@
  */
 
 /**
- * Index expression: constant + Σ coefficient · atom. The terms have a fixed order, and no
- * coefficient is 0, so equal sums have equal keys.
+ * Index expression: constant + Σ coefficient · atom. `key` is the text of the expression. Equal
+ * sums have equal keys, because the terms have a fixed order and no coefficient is 0.
  */
 export interface Affine {
   readonly constant: number;
@@ -30,8 +30,9 @@ export interface Variable extends Bounds {
   readonly kind: 'variable';
 }
 /**
- * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. Where `of` is negative
- * the value is arbitrary, and the generated code must not depend on it.
+ * ⌊of / divisor⌋ mod modulus, or ⌊of / divisor⌋ if the modulus is Infinity. If the sum `of` is
+ * negative, the value is arbitrary, and the result of the generated code must not depend on the
+ * value.
  */
 export interface Quotient extends Bounds {
   readonly kind: 'quotient';

@@ -69,8 +69,8 @@ export interface Vector {
 
 /**
  * Loops that were merged: an outer loop is dropped, and the inner loop runs the iterations of both.
- * `dropped` has the keys of the outer counters. `trips` maps the key of each inner counter to the
- * number of iterations of the merged loop.
+ * `dropped` has the keys of the outer counters. `trips` says, for each inner counter (by its key),
+ * how many iterations the merged loop has.
  */
 export interface Merges {
   readonly dropped: ReadonlySet<string>;
@@ -98,11 +98,15 @@ export class Elements {
   readonly #merges: Merges;
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
-  /** Computed elements that are equal in all SIMD lanes. They stay valid when `vector` changes. */
+  /**
+   * Computed elements that are equal in all SIMD lanes. They stay valid when the code sets `vector`
+   * (which counter the lanes run along).
+   */
   readonly #uniform = new Map<string, readonly Value[]>();
   /**
-   * Computed elements that may differ between SIMD lanes. They are forgotten when `vector` changes,
-   * because each lane then stands for another value of the counter.
+   * Computed elements that may differ between SIMD lanes. They are forgotten when the code sets
+   * `vector` (which counter the lanes run along), because each lane then stands for another value
+   * of the counter.
    */
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
@@ -157,8 +161,8 @@ export class Elements {
   }
 
   /**
-   * Returns the number of iterations of a counter's loop, or 1 if the loop was merged into another
-   * loop.
+   * Returns how many iterations the loop over a counter has, or 1 if the loop was merged into
+   * another loop.
    */
   tripsOf(counter: Variable): number {
     if (this.#merges.dropped.has(counter.key)) return 1;
@@ -166,8 +170,8 @@ export class Elements {
   }
 
   /**
-   * Sets the element of an instruction at a point. `valueOf` returns this element until `vector`
-   * changes.
+   * Sets the value of an instruction's element at a point. `valueOf` returns this value until the
+   * code sets `vector` (which counter the SIMD lanes run along).
    */
   define(it: HloInstruction, point: Point, value: Value): void {
     this.#varying.set(this.#key(it, point), [value]);
@@ -215,11 +219,10 @@ export class Elements {
   }
 
   /**
-   * Finds, for each lane, the element of `it` at a place of the dilated array, in which elements
-   * are `step` places apart. `inside` is a mask: true in the lanes in which an element lies at the
-   * place. `point` is that element; in the other lanes it is any valid element. `inside` is
-   * undefined if an element always lies at the place. The whole result is undefined if no element
-   * can lie there.
+   * Finds, for each lane, the element of `it` at a place of the dilated array, in which
+   * neighbouring elements lie `step` places apart. `point` is the element. `inside` is the mask of
+   * the lanes whose place has an element (undefined if every place has); in other lanes `point` is
+   * any valid element. Returns undefined if no place has an element.
    */
   locate(
     it: HloInstruction,
@@ -287,8 +290,9 @@ export class Elements {
   }
 
   /**
-   * True if an element at this point stays valid when `vector` changes: the point contains neither
-   * the counter that runs along the lanes nor a counter of a reduction (with `/` in its key).
+   * True if a computed element at this point stays valid when the code sets `vector`: the point
+   * contains neither the counter that the SIMD lanes run along nor a counter of a reduction. Only
+   * counters of reductions have `/` in their keys.
    */
   #outlivesVector(point: Point): boolean {
     const along = this.#vector.variable?.key;
@@ -535,8 +539,8 @@ export class Elements {
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
     /**
-     * Number of elements that are folded if each element of the result is computed only once. A
-     * reduction inside of other loops may compute an element of the result several times.
+     * How many elements the reduction folds if it computes each element of the result only once.
+     * Inside of other loops, a reduction may compute an element of the result several times.
      */
     readonly of: number;
   }): readonly Value[] {

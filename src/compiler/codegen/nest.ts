@@ -37,20 +37,24 @@ export interface Context {
   readonly ids: Map<HloInstruction, number>;
 }
 
-/** Largest number of boxes into which a nest is cut. Each box has loops of its own. */
+/**
+ * Largest number of boxes (parts of the iteration space) into which a nest is cut. Each box has
+ * loops of its own.
+ */
 const mostBoxes = 27;
 /**
- * Limit for the code of all boxes of a nest together, in computed values. A nest with a large loop
- * body is therefore cut into fewer boxes.
+ * Limit for the code of a nest, in computed values. Each box (part of the iteration space) repeats
+ * the loop body, so a nest with a large body is cut into fewer boxes.
  */
 const mostInBoxes = 3_000;
 
 /**
  * Writes loops that compute targets (outputs) of equal dimensions:
  *
- * 1. splits a loop counter i into two counters, i = 8·a + b, where a reshape makes the code compute
- *    ⌊i / 8⌋ and i mod 8, so that no division is left;
- * 2. cuts the iteration space into boxes, so that padding checks have a fixed result in each box;
+ * 1. replaces a loop counter i by two counters a and b, with i = 8·a + b, if a reshape needs ⌊i/8⌋
+ *    and i mod 8, so that no division is left;
+ * 2. cuts the iteration space into boxes, so that a padding check has the same result everywhere in
+ *    a box, and its code can be left out;
  * 3. merges loops in each box where one loop can visit the same addresses;
  * 4. writes the innermost loop so that it computes four elements at a time in SIMD lanes.
  */
@@ -64,8 +68,8 @@ export function writeNest(context: Context, targets: readonly Target[]): void {
 }
 
 /**
- * Writes plain loops over the targets (outputs), without optimization. The only purpose is to fill
- * `notes`; the code is discarded.
+ * Writes plain loops over the targets (outputs), without optimization. The code is discarded. Its
+ * only purpose is to fill `notes`, the record of what the code reads and computes.
  */
 export function writeDraft(context: Context, targets: readonly Target[], notes: Notes): void {
   const { dims } = arrayOf(at(targets, 0).it);
@@ -74,15 +78,16 @@ export function writeDraft(context: Context, targets: readonly Target[], notes: 
 }
 
 /**
- * Returns the index of a target's element at a point, as an expression. Its key equals the key of
- * any load at the same index.
+ * Returns the row-major index of a target's element at a point, as an expression. Loads and stores
+ * at equal indices can be recognized by the equal keys (texts) of their index expressions.
  */
 export function indexOf(it: HloInstruction, point: Point): Affine {
   return linear(point, stridesOf(arrayOf(it).dims));
 }
 
 /**
- * Returns the point whose index in each dimension is the counter of one loop over that dimension.
+ * Returns the point that a nest with one loop for each dimension visits: in dimension d, the index
+ * is the counter of loop d.
  */
 export function wholePoint(dims: readonly number[]): Point {
   return dimensionsOf(boxOf(dims.map((size) => [size]))).point;
@@ -100,7 +105,10 @@ export interface Range {
   readonly size: number;
 }
 
-/** Returns the box that is the whole iteration space. */
+/**
+ * Returns the box that is the whole iteration space. `factors[d]` has the sizes of the loops over
+ * dimension d, outermost first.
+ */
 export function boxOf(factors: readonly (readonly number[])[]): Box {
   return factors.map((list) => list.map((size) => ({ low: 0, high: size, size })));
 }
@@ -148,7 +156,7 @@ function writeBox(context: Context, targets: readonly Target[], box: Box): void 
 
 /**
  * Returns the unroll factors of the innermost loop, largest first, ending with 1. An unroll factor
- * is the number of SIMD vectors (four lanes each) that one iteration computes.
+ * says how many SIMD vectors (four lanes each) one iteration computes.
  */
 function unrolls(notes: Notes, size: number): number[] {
   const folds = notes.nests.length > 1;
@@ -192,8 +200,8 @@ export function stepsByOne(index: Affine, along: Variable): boolean {
 /** Options for the innermost loop of a nest. */
 export interface InnermostLoopOptions {
   /**
-   * Unroll factors: numbers of SIMD vectors (four lanes each) that one iteration computes. Largest
-   * first.
+   * Unroll factors, largest first. A factor says how many SIMD vectors (four lanes each) one
+   * iteration computes.
    */
   readonly unrollBy: readonly number[];
   /**
@@ -299,9 +307,10 @@ function collectCuts(atom: Atom, cuts: Map<string, Set<number>>): void {
 }
 
 /**
- * Splits `size` into factors, outermost first: size 24 with the cut 8 gives [3, 8]. The factors
- * after a split have the cut as their product. A cut that does not divide `size`, or is not a
- * multiple of the cut before it, is left out.
+ * Splits a loop of `size` iterations into nested loops and returns their sizes, outermost first.
+ * `cuts` has the divisors by which the code divides the loop counter: size 24 with the divisor 8
+ * gives [3, 8], size 24 with 2 and 8 gives [3, 4, 2]. A divisor is ignored unless it divides `size`
+ * and is a multiple of the divisor used before it.
  */
 function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   const factors: number[] = [];
@@ -322,8 +331,9 @@ function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: n
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // If there are more than `limit` boxes, all cuts of a loop counter are dropped, outermost counter
-  // first. A loop without cuts checks the bounds at run time, and an outer loop runs least often.
+  // If there are more than `limit` boxes, one loop counter after another loses its cuts, outermost
+  // counter first. A counter without cuts is checked at run time. The check of an outer counter
+  // costs least, because it runs least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }

@@ -19,8 +19,8 @@ export interface Load {
 export const largestFunction = 12_000;
 
 /**
- * Limit of a reduction's work, in folded elements. A reduction within this limit is accepted even
- * if it folds the same elements several times.
+ * A reduction that folds at most this many elements in total is accepted even if it folds the same
+ * elements several times.
  */
 const smallWork = 16_384;
 
@@ -31,8 +31,8 @@ const smallWork = 16_384;
  */
 export class Notes {
   /**
-   * Index expressions that the code uses, by key. Sums inside quotients and clamped sums have
-   * entries of their own.
+   * Index expressions that the code uses, each under its `key` (its text). Sums inside quotients
+   * and clamped sums have entries of their own.
    */
   readonly uses: Map<string, Affine> = new Map();
   readonly guards: Guard[] = [];
@@ -78,9 +78,8 @@ export class Notes {
   }
 
   /**
-   * Records a reduction that folds `work` elements in total, and would fold `elements` if nothing
-   * were computed twice. The reduction is wasteful if `work` is large and more than twice
-   * `elements`.
+   * Records a reduction that folds `work` elements in total. Without repeated work, it would fold
+   * `elements`. The reduction is wasteful if `work` is large and more than twice `elements`.
    */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;

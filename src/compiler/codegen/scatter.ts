@@ -28,8 +28,8 @@ import { Notes } from './notes.ts';
 import type { Block, Node } from './ssa.ts';
 
 /**
- * Largest window of a select-and-scatter, in positions. Code is written for each position, so the
- * number is limited.
+ * Largest window of a select-and-scatter, in positions. The limit bounds the size of the code,
+ * which has a part for each position.
  */
 export const mostScatterPositions = 128;
 

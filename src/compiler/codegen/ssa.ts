@@ -45,7 +45,7 @@ export interface Cell {
 export interface Block {
   readonly parent: Block | undefined;
   readonly depth: number;
-  /** Number of times that the block runs in one call of the function. */
+  /** How many times the block runs in one call of the function. */
   readonly trips: number;
   readonly items: Item[];
   /**
@@ -91,7 +91,7 @@ export class FunctionBuilder {
     this.#parameters = parameters;
   }
 
-  /** Number of values written so far, as a measure of the function's size. */
+  /** How many values have been written so far, as a measure of the function's size. */
   get size(): number {
     return this.#nodes;
   }

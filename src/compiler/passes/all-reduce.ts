@@ -21,9 +21,9 @@ const smallRest = 1 / 64;
 /**
  * Joins all-reduces into buckets. A bucket is a group of gradients that one all-reduce sums. The
  * buckets follow the order in which the backward pass computes the gradients, so that the
- * all-reduce of one bucket runs while the next bucket fills. Scalars, such as the loss, join the
- * last bucket. If one all-reduce depends on another, the two never share a bucket. Throws
- * `unsupported-program` unless every all-reduce is a sum of f32 in the entry computation.
+ * all-reduce of one bucket runs while the next bucket fills. If one all-reduce depends on another,
+ * the two never share a bucket. Throws `unsupported-program` unless every all-reduce is a sum of
+ * f32 in the entry computation.
  */
 export function combineAllReduces(
   module: HloModule,
@@ -63,9 +63,9 @@ function refuseInBodies(it: HloInstruction): void {
 
 /**
  * Groups members (operands of all-reduces) into levels. The level of a member is the length of the
- * longest chain of other all-reduces that must finish before its own all-reduce can start. Within a
- * level, members are sorted by the length of the longest path that computes them, because the
- * backward pass computes a gradient with a longer path later.
+ * longest chain of other all-reduces that must finish before its own all-reduce can start. In a
+ * level, gradients that the backward pass computes earlier come first: members are sorted by the
+ * longest path of instructions that computes them.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();

@@ -115,9 +115,9 @@ function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
 
 /**
  * Makes the output feature the last dimension of a convolution's result, unless it is the first or
- * the last already, and adds a transpose that restores the old order. A matmul computes the result
- * as rows × columns. The output feature is either the rows or the columns, so it must be at an
- * edge.
+ * the last already. Adds a transpose that restores the old order. A matmul computes the result as
+ * rows × columns, and either the rows or the columns are the output feature, so the output feature
+ * must be the first or last dimension.
  */
 function featureAtTheEdge(it: Convolution): HloInstruction {
   const of = it.dimensions;

@@ -31,7 +31,7 @@ export function dce(module: HloModule): HloModule {
 
 /**
  * Returns, for each all-reduce whose result is a tuple, the indices of the elements that
- * instructions read. Returns undefined for an all-reduce whose whole tuple is used.
+ * instructions read; undefined if an instruction uses the tuple as a whole.
  */
 function elementsRead({ entry }: HloModule): Map<HloInstruction, Set<number> | undefined> {
   const read = new Map<HloInstruction, Set<number> | undefined>();

@@ -48,9 +48,12 @@ interface Group {
 
 /** State of the planning: the groups (future fused loops) that compute each instruction. */
 class Plan {
-  /** Groups that compute an instruction. An instruction outside of loops has no groups. */
+  /** For each instruction: the groups that compute it. An instruction outside of loops has none. */
   readonly groupsOf: Map<HloInstruction, Group[]> = new Map();
-  /** Group that has the instruction as an output. An instruction that is no output has no entry. */
+  /**
+   * For each instruction that is an output of a group: that group. Other instructions have no
+   * entry.
+   */
   readonly outputOf: Map<HloInstruction, Group> = new Map();
   readonly usersOf: Map<HloInstruction, HloInstruction[]>;
   readonly varies: ReadonlySet<HloInstruction>;
@@ -176,7 +179,10 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
   return false;
 }
 
-/** Limits of a fused loop, so that the loop does not need too many locals and addresses. */
+/**
+ * Limits of a fused loop: how many instructions and how many operands it may have. They keep the
+ * numbers of locals and addresses small.
+ */
 const membersMax = 160;
 const operandsMax = 24;
 

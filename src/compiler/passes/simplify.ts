@@ -57,7 +57,9 @@ function simplifyFully(it: HloInstruction): HloInstruction {
   return now;
 }
 
-/** Returns `it` under the name `name` if `it` has no name. Otherwise returns `it` unchanged. */
+/**
+ * Returns a copy of `it` with the name `name` if `it` has no name. Otherwise returns `it` itself.
+ */
 function withName(it: HloInstruction, name: string | undefined): HloInstruction {
   return it.name !== undefined || name === undefined ? it : { ...it, name };
 }
@@ -117,7 +119,7 @@ function simpler(it: HloInstruction): HloInstruction | undefined {
   }
 }
 
-/** Limit of constant folding: largest number of elements of the result and of each operand. */
+/** Constants are folded only if the result and each operand have at most this many elements. */
 const foldedElementsMax = 64;
 
 const folded: ReadonlySet<Opcode> = new Set<Opcode>([
@@ -315,8 +317,8 @@ function idempotent(it: Binary): HloInstruction | undefined {
 }
 
 /**
- * Returns x if an operation is x ∘ n or n ∘ x with a constant n that leaves every x unchanged, such
- * as x · 1. Otherwise returns undefined.
+ * Returns x if the operation `it` is x ∘ n or n ∘ x, and n is a constant that leaves every x
+ * unchanged, such as x · 1. Otherwise returns undefined.
  */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;
@@ -331,8 +333,8 @@ function withNeutral(it: Binary): HloInstruction | undefined {
 const commutes: ReadonlySet<Opcode> = new Set<Opcode>(['add', 'multiply', 'and', 'or', 'xor']);
 
 /**
- * Returns the constant n for which x ∘ n is x to the bit, for every x. Returns undefined if the
- * opcode has no such constant.
+ * Returns the constant n for which x ∘ n is x to the bit, for every x, where ∘ is the operation of
+ * `opcode`. Returns undefined if there is no such constant.
  */
 function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
   const float = type === 'f32';
@@ -357,7 +359,7 @@ function neutral(opcode: Opcode, type: ArrayShape['type']): number | undefined {
 }
 
 /**
- * Returns the number of a constant scalar, or of a broadcast constant scalar. Returns undefined for
+ * Returns the value of a constant scalar, or of a broadcast constant scalar. Returns undefined for
  * any other instruction.
  */
 function constantValue(it: HloInstruction): number | undefined {

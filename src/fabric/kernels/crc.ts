@@ -26,7 +26,7 @@ const repeatedBytes = 2 * laneBytes;
 export const crcScratchBytes: number = tailBytes + ringBytes + repeatedBytes + tailBytes;
 
 /**
- * After this many bytes have been written, their CRC is updated, while the bytes are still in the
+ * How many bytes are written before their CRC is updated. The bytes are then still in the
  * processor's nearest caches.
  */
 export const cachedBytes = 65536;

@@ -8,7 +8,7 @@ import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
 /**
- * Number of products in one tile of a sum: the products that one column of the MXU adds before the
+ * How many products one tile of a sum has. One column of the MXU adds these products before the
  * result enters the accumulators.
  */
 const tileDepth = tpuV2.mxuSide;
@@ -57,7 +57,10 @@ function multiplicands(it: Literal, precision: Precision): Float64Array {
   return precision === 'default' ? values.map(roundToBf16) : values;
 }
 
-/** Evaluates a dot, in the order of sums of docs/ARCHITECTURE.md. */
+/**
+ * Evaluates a dot. The products are added in the order that docs/ARCHITECTURE.md defines ("Order of
+ * sums").
+ */
 export function dotOf(it: Dot, lhs: Literal, rhs: Literal): Literal {
   const left = multiplicands(lhs, it.precision);
   const right = multiplicands(rhs, it.precision);

@@ -87,9 +87,9 @@ export function selectAndScatterOf(
 }
 
 /**
- * Calls `visit` for each element of the window at `position`, in row-major order. The argument is
- * the element's row-major index in the array, or −1 for padding and for the holes between dilated
- * elements.
+ * Calls `visit` for each element of the window that stands at `position`, in row-major order. The
+ * argument is the element's row-major index in the array, or −1 for padding and for the holes
+ * between dilated elements.
  */
 function forEachInWindow(
   window: readonly WindowDimension[],

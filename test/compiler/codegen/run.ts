@@ -11,8 +11,8 @@ const guardByte = 0xa5;
 
 /**
  * Runs the generated function of a computation in a new memory and returns its targets (results).
- * `shares` has, for each target, the parameter whose memory the target overwrites. Throws if the
- * function writes outside its targets.
+ * `shares` has the index of a target as key, and as value the index of the parameter whose memory
+ * the target overwrites. Throws if the function writes outside its targets.
  */
 export function runLoop(
   body: HloComputation,

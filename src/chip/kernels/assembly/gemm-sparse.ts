@@ -1,13 +1,14 @@
 /**
- * Matmuls of which one operand is mostly zeros, such as the output of a ReLU or the gradient of a
- * max pooling.
+ * Matmuls C = A · B of which one operand is mostly zeros, such as the output of a ReLU or the
+ * gradient of a max pooling.
  *
- * The kernels skip multiplications by zero. The result stays bit-identical: a sum that starts from
- * +0 is never −0, so adding ±0 does not change the sum, and the dense operand is checked to be
- * finite, because 0 · ∞ is NaN. The kernels list the nonzero values of the sparse operand in
- * ascending depth (k in C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a value and the
- * position of the matching row of the dense operand. While the kernel processes the list of a row,
- * 32 sums of the row stay in registers.
+ * The kernels skip multiplications by zero. The result stays bit-identical, for two reasons. A sum
+ * that starts from +0 is never −0, so adding ±0 does not change the sum. And the other (dense)
+ * operand is checked to be finite, because 0 · ∞ is NaN.
+ *
+ * The kernels write a list of the nonzero values of the sparse operand, in ascending depth (k in
+ * C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a value and a position, which leads to
+ * the row of the packed dense operand that has the same k.
  *
  * There are two methods: `sparseWindows` for a sparse A and `sparseColumns` for a sparse B. A
  * method returns false if it cannot compute the matmul. The dense code then computes all of C
@@ -28,29 +29,31 @@ import {
 import { ENTRIES, LISTED_WORDS, PIECES, ROW_NUMBERS, SPARSE_RANGES, STAGE, STARTS, STRIPS, TILE, TURNED, UNUSED } from './gemm-workspace';
 
 /**
- * Number of sums that are computed together and stay in registers: eight registers of four sums.
+ * Width of a strip, a packed part of the dense operand: 32 sums are computed together and stay in
+ * registers, in eight registers of four sums.
  */
 const STRIP: i32 = 32;
 const STRIP_BYTES: usize = STRIP * 4;
 /** Smallest number of multiply-adds of a matmul for which a search for zeros saves time. */
 const LEAST_WORK: f64 = 1_000_000;
 /**
- * Limits for the left and the right operand: if more than this many of 256 sampled values of the
- * operand are nonzero, the dense code is faster than skipping zeros. [measured]
+ * Limits for the left and the right operand. The kernel samples 256 values of each operand. If more
+ * samples than the limit are nonzero, the dense code is faster than skipping zeros. [measured]
  */
 const MOST_NONZERO_LEFT: i32 = 112;
 const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;
 const MOST_PIECES: i32 = 1024;
 /**
- * Limits of the dense operand: the number of words in all its packed strips, and the depth. The
- * depth is limited because `packStrips` packs the whole depth of eight rows or columns in STAGE.
+ * Largest dense operand that a sparse method accepts: its size in words and its depth. The depth is
+ * limited because `packStrips` packs eight rows or columns at a time, over their whole depth, in
+ * the scratch buffer STAGE (`LISTED_WORDS` words).
  */
 const MOST_STRIP_WORDS: i32 = 196_608;
 const MOST_DEPTH: i32 = LISTED_WORDS / 8;
 /**
- * Size of the block of a sparse B whose nonzero values are listed at a time: columns and depth. The
- * product of both is `LISTED_WORDS`.
+ * Size of a block of a sparse B: number of columns and depth. The kernel lists the nonzero values
+ * of B block by block. A block has `LISTED_WORDS` words.
  */
 const LISTED_COLUMNS: i32 = 64;
 const LISTED_DEPTH: i32 = 384;
@@ -83,7 +86,9 @@ export function sparseMatmul(
   return sparseColumns(m, n, depth, lhs, rowTable, rhs, columnTable, c, stride, workspace);
 }
 
-/** Samples 256 values that are spread over an operand. Returns the number of nonzero samples. */
+/**
+ * Reads 256 sample values that are spread over the operand. Returns how many of them are nonzero.
+ */
 function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usize): i32 {
   let count = 0;
   for (let i: u32 = 0; i < 256; i++) {
@@ -100,7 +105,8 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 /**
  * Computes C for a sparse A. In a convolution, the windows of neighbouring rows of A overlap in
  * memory. So the function takes many rows at a time and lists the nonzero values of their memory
- * once. Each row of A consists of a few pieces of this list. B is packed in strips of 32 columns.
+ * once. In this list, the values of one row form a few ranges, called pieces. B is packed in strips
+ * of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -148,15 +154,17 @@ function sparseWindows(
 }
 
 /**
- * Cuts the depth into pieces. A piece is a run of consecutive words of A within one tile. Returns
- * false if there are too many pieces. Writes four words for each piece to `to`:
+ * Cuts a row of A into pieces. A piece is a range of the depth whose words are adjacent in memory
+ * and belong to the same tile. Returns false if there are too many pieces. Writes four words for
+ * each piece to `to`:
  *
- * 1. The byte offset of the first word of the piece, from the start of a row of A. STARTS (see
- *    `listStretch`) has one word for each word of A, at the same offset.
- * 2. The byte offset of the word after the piece.
- * 3. A number of bytes. Added to the position in a list entry, it gives the matching row in a strip
- *    of B. Positions count 128 bytes for each word of A, because a row of a strip has 128 bytes.
- * 4. The number of the tile; −1 after the last piece.
+ * 1. The byte offset of the first word of the piece, from the start of a row of A. The table STARTS
+ *    of `listStretch` has one word for each word of A, so this is also an offset in STARTS.
+ * 2. The byte offset of the first word after the piece.
+ * 3. The number of bytes to add to the position in a list entry, to get the offset of the entry's
+ *    row in a strip of B, for a row of A that starts at offset 0. Both count 128 bytes for each
+ *    word of A, because a row of a strip has 128 bytes.
+ * 4. The index of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {
   let count = 0;
@@ -181,8 +189,9 @@ function cutPieces(depth: i32, to: usize): bool {
 }
 
 /**
- * Counts consecutive rows of A, from the first entry of `table` on, whose offsets differ by at most
- * `span` words. Stops at `count` or MOST_ROWS, whichever is smaller; returns at least 1.
+ * Returns how many consecutive rows of A, from the first entry of `table` on, have offsets that
+ * differ by at most `span` words. The result is at least 1 and at most `count` or MOST_ROWS,
+ * whichever is smaller.
  */
 function rowsWithin(table: usize, count: i32, span: i32): i32 {
   let low = load<i32>(table);
@@ -198,9 +207,10 @@ function rowsWithin(table: usize, count: i32, span: i32): i32 {
 }
 
 /**
- * Lists the nonzero values among `count` words of A, from word `first` on, in ENTRIES. For each of
- * these words, STARTS receives the address of the first entry at or after the word. Returns false
- * if a word needs the slow rounding (see `needsCare`).
+ * Writes a list of the nonzero values of `count` words of A, from word `first` on, to the buffer
+ * ENTRIES. For each of these words, writes the address of the first list entry at or after the word
+ * to the buffer STARTS. Returns false if a word is NaN or subnormal, because the fast rounding to
+ * bf16 is wrong for such words.
  */
 function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool {
   const range = workspace + SPARSE_RANGES;
@@ -229,8 +239,8 @@ function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool
 
 /**
  * Computes C for a sparse B. The function lists the nonzero values of B, 64 columns at a time, and
- * packs A in strips of 32 rows. The sums form blocks of the transpose of C; each complete block is
- * transposed into C.
+ * packs A in strips of 32 rows. It computes blocks of the transpose of C, and transposes each
+ * complete block into C.
  */
 function sparseColumns(
   m: i32,
@@ -278,9 +288,9 @@ function sparseColumns(
 }
 
 /**
- * Lists the nonzero values of each column of B in ENTRIES, tile by tile. STARTS receives the
- * address of the first entry of every tile: all tiles of the first column, then all tiles of the
- * second column, and so on.
+ * Writes a list of the nonzero values of a block of B to the buffer ENTRIES, column by column and,
+ * in a column, tile by tile. Writes the address of the first entry of every tile to the buffer
+ * STARTS, in the same order.
  */
 function listColumns(
   width: i32,
@@ -356,16 +366,17 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
 // ----------------------------------------------------------------------------------- both methods
 
 /**
- * Computes one tile of the sums for `height` rows, 32 sums in each row: a row adds the products of
- * the listed nonzero values of all pieces from `pieces` to `piecesEnd` (see `cutPieces`). The
- * position in a list entry leads to the matching row of the strip. If positions count from the
- * start of the sparse operand, `perRow` bytes are subtracted for each word between that start and
- * the start of the row. If positions count from the start of the row, `perRow` is 0.
+ * Computes the sums of one tile for one strip and `height` rows of the sparse operand: 32 sums for
+ * each row. A sum adds the products of all nonzero values that are listed for the row in the pieces
+ * from `pieces` to `piecesEnd` (see `cutPieces`).
  *
- * The inner loop also stores two sums to `unused`, which is never read. The stores force the
+ * The position in a list entry leads to the row of the strip. If positions count from the start of
+ * the row of the sparse operand, `perRow` is 0. If they count from the start of the operand,
+ * `perRow` is the number of bytes to subtract for each word before the row.
+ *
+ * The inner loop also stores two of the sums to `unused`, which is never read. The stores force the
  * JavaScript engine to compute these sums before it loads more vectors. Without the stores, the
- * engine loads all eight vectors first, runs out of registers for the sums, and is 1.6 times
- * slower.
+ * engine loads all eight vectors first, runs out of registers, and is 1.6 times slower.
  */
 function sumRows(
   height: i32,
@@ -437,8 +448,9 @@ function sumRows(
 }
 
 /**
- * Rounds the dense operand to bf16 and packs it in strips of 32 lanes (rows of A or columns of B):
- * [depth, 32] each. Returns false if the operand contains an infinity or a NaN.
+ * Rounds the dense operand to bf16 and packs it in strips of 32 lanes. A lane is a row of A or a
+ * column of B. A strip is an array [depth, 32]. Returns false if the operand contains an infinity
+ * or a NaN.
  */
 function packStrips(
   lanes: i32,

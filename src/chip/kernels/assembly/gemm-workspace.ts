@@ -11,12 +11,12 @@ export const TILE: i32 = 128;
 export const ROW_BLOCK: i32 = ROWS * 16;
 export const COLUMN_BLOCK: i32 = 512;
 export const DEPTH_BLOCK: i32 = 384;
-// Size of the buffer for the sums of one segment. The kernel uses this buffer if a call has several
-// segments and a segment has several tiles.
+// Size of the buffer TOTAL, which holds sums of one segment (one of the matmuls that a call adds
+// up). The kernel uses this buffer if a call has several segments and a segment has several tiles.
 export const TOTAL_ROWS: i32 = 384;
 export const TOTAL_COLUMNS: i32 = 256;
-// Longest stretch of A, in words, that the kernel rounds as a whole. Rounding a stretch as a whole
-// saves time if the windows of many rows overlap in the stretch.
+// Largest number of consecutive words of A that the kernel rounds to bf16 in one go. This saves
+// time if the windows of a convolution overlap, because each word is rounded only once.
 export const STAGE_WORDS: i32 = 24576;
 // LISTED_WORDS is the largest number of words of a sparse operand for which the kernel makes one
 // list of nonzero values. TURNED_WORDS is the number of sums in a block of the transpose of C.
@@ -30,8 +30,8 @@ export const COLUMN_RANGES: usize = ROW_RANGES + 16 * 8;
 export const EDGE: usize = COLUMN_RANGES + (COLUMN_BLOCK / COLUMNS) * 8;
 export const STAGE: usize = EDGE + 6 * COLUMNS * 4;
 export const TOTAL: usize = STAGE + STAGE_WORDS * 4;
-// Byte offsets of the buffers for sparse matmuls, see gemm-sparse.ts. The strips of a sparse matmul
-// share memory with the packed columns of a dense matmul.
+// Byte offsets of the buffers for sparse matmuls, see gemm-sparse.ts. STRIPS, the packed dense
+// operand of a sparse matmul, shares memory with the packed columns of a dense matmul.
 export const STRIPS: usize = PACKED_COLUMNS;
 export const SPARSE_RANGES: usize = ROW_RANGES;
 export const ENTRIES: usize = TOTAL + TOTAL_ROWS * TOTAL_COLUMNS * 4;

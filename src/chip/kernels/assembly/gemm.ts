@@ -2,9 +2,9 @@
  * Matmul of the fast MXU on f32 data in memory. One thread runs one call at a time.
  *
  * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. With products p, a
- * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…, and segments are summed in the
- * same way. A product whose exact magnitude is below 2^-126 counts as +0. A product that is too
- * large for f32 counts as infinity.
+ * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…. A call may add several matmuls
+ * (segments), in the same way. A product whose exact magnitude is below 2^-126 counts as +0. A
+ * product that is too large for f32 counts as infinity.
  *
  * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost),
  * which the inner loop reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. Packing
@@ -38,13 +38,13 @@ const INFINITY_BITS: u32 = 0x7f80_0000;
 const SMALLEST_NORMAL_BITS: u32 = 0x0080_0000;
 const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38;
 /**
- * Lowest exponent that is recorded for a panel of only zeros. The value is so high that no product
- * of the panel counts as an underflow.
+ * Lowest exponent that is recorded for a panel (packed rows or columns) of only zeros. The value is
+ * so high that no product of the panel counts as an underflow.
  */
 const NO_EXPONENT: i32 = 1024;
 /**
- * Lowest exponent that is recorded for a panel with a subnormal number. The value is below all
- * exponents of f32.
+ * Lowest exponent that is recorded for a panel with a subnormal number. The value is so low that
+ * every product of the panel counts as a possible underflow.
  */
 const SUBNORMAL_EXPONENT: i32 = -1024;
 
@@ -56,26 +56,24 @@ export let rhsDepth: usize = 0;
 let lhsSegment: usize = 0;
 let rhsSegment: usize = 0;
 /**
- * Depth of one tile. If the call has several segments with a depth of at most 128, the depth of a
- * tile is the depth of a segment; otherwise 128.
+ * Depth of one tile: the depth of a segment if the call has several segments of depth 128 or less;
+ * otherwise 128.
  */
 let tileDepth: i32 = 0;
 /**
- * Depth of one block, a multiple of `tileDepth`. The kernel packs and multiplies block by block.
+ * Depth of the blocks of A and B that the kernel packs and multiplies one after another. It is a
+ * multiple of `tileDepth`.
  */
 let blockDepth: i32 = 0;
 let segmented: bool = false;
 /**
- * Smallest entry (`depthLow`) and largest entry (`depthHigh`) of the depth table of A, within the
- * current block.
+ * Smallest (`depthLow`) and largest (`depthHigh`) offset along the depth of A, within the current
+ * block, in elements.
  */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
 
-/**
- * Returns the size, in bytes, of the scratch memory that a kernel of this file needs. The caller of
- * the kernel passes its address as `workspaceAddress`.
- */
+/** Returns the size, in bytes, of the scratch memory that `gemm` needs at `workspaceAddress`. */
 export function workspaceBytes(): usize {
   return WORKSPACE;
 }
@@ -119,9 +117,9 @@ export function gemm(
 }
 
 /**
- * Runs a call that has several segments with several tiles each. The first segment is computed
- * directly in C. Every other segment is computed in the workspace, block by block, and each block
- * is then added to C.
+ * Adds the matmuls of a call that has several segments with several tiles each. The first segment
+ * is computed directly in C. Every other segment is computed in the workspace, block by block, and
+ * each block is then added to C.
  */
 function sumOfDeepSegments(
   m: i32,
@@ -215,8 +213,9 @@ function multiplyBlock(
   stride: usize,
   add: bool,
 ): void {
-  // The panels that the inner loop reads should stay in the nearest cache. The inner loop runs over
-  // the columns if the block of columns is small, otherwise over the rows.
+  // If the block of columns is small, it stays in the nearest cache, so the inner loop runs over
+  // the columns. Otherwise the inner loop runs over the rows, and one panel of columns stays in the
+  // nearest cache.
   if (width * length <= 4096) {
     for (let i = 0; i < height; i += ROWS) {
       for (let j = 0; j < width; j += COLUMNS) {
@@ -232,7 +231,10 @@ function multiplyBlock(
   }
 }
 
-/** Multiplies one panel of rows by one panel of columns. */
+/**
+ * Multiplies the panel of A at row `i` by the panel of B at column `j`, and stores the result in C
+ * or adds it to C. Rows and columns count from the start of the current block.
+ */
 function multiplyPanels(
   i: i32,
   j: i32,
@@ -265,10 +267,9 @@ function multiplyPanels(
 }
 
 /**
- * True if the exact code must multiply two panels. `a` and `b` are the addresses of their ranges of
- * exponents. One reason is a product that could underflow. Another reason, with fused
- * multiply-adds, is a product that could overflow to infinity although the fused sum would be
- * finite.
+ * True if `multiplyTileExactly` must multiply two panels. `a` and `b` are the addresses of the
+ * panels' ranges of exponents. There are two reasons: a product could underflow; or, with fused
+ * multiply-adds, a product could overflow to infinity although the fused sum would be finite.
  */
 // @ts-ignore: decorator
 @inline
@@ -497,12 +498,11 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Copies the stretch of memory that contains the elements of a block of A to STAGE, rounded to
- * bf16. In a convolution the windows overlap, so rounding during packing would round the same
- * elements many times. Returns the address to use in place of `lhs` with the same offsets. Returns
- * 0 if the stretch is too long, if the windows overlap too little, or if a number needs the slow
- * rounding. Words that no window uses are rounded too; their only effect is that the recorded range
- * of exponents may be wider.
+ * Rounds the stretch of memory that contains a block of A to bf16, into the buffer STAGE. In a
+ * convolution the windows overlap, so rounding during packing would round the same elements many
+ * times. Returns the address to use in place of `lhs` with the same offsets. Returns 0 if the
+ * stretch is too long, if the windows overlap too little, or if a number needs the slow rounding
+ * (see `needsCare`).
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -921,9 +921,9 @@ export function clearRange(range: usize): void {
 }
 
 /**
- * Widens a range so that it covers the panel that was packed last. If `roundedLater` is true, the
- * panel was rounded after its range was recorded, and rounding may have raised the largest exponent
- * by 1.
+ * Widens a range of exponents so that it covers the panel that was packed last. If `roundedLater`
+ * is true, the panel was rounded after its range was recorded. Rounding may have raised the largest
+ * exponent by 1, so the function adds 1.
  */
 export function widenRange(range: usize, roundedLater: bool): void {
   let low = NO_EXPONENT;

@@ -89,9 +89,9 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Folds the last three lanes of the ring into the bytes of the message 34 and 48 bytes further on.
- * Does not change those bytes, but the ring's bytes from 5869 bytes before them, because {@link
- * finish} xors each byte of the message with that byte of the ring.
+ * Folds the last three lanes of the ring into later bytes of the message, 34 and 48 bytes further
+ * on. {@link finish} xors each byte of the message with the ring's byte from 5869 bytes earlier. So
+ * this function leaves the message unchanged and xors the lanes into those bytes of the ring.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
