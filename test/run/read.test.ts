@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RunFolder } from '../../src/cli/run-folder.ts';
@@ -8,7 +10,10 @@ import type { RunKey } from '../../src/experiment/same-run.ts';
 import type { RunEvent, RunFact } from '../../src/run/event.ts';
 import { type RecordedRun, readRun } from '../../src/run/read.ts';
 import { RunStream } from '../../src/run/stream.ts';
+import { requireCompiled } from '../cluster/compiled.ts';
 import { config, fact } from './facts.ts';
+
+requireCompiled();
 
 let folder: string;
 beforeEach(() => {
@@ -117,6 +122,23 @@ test('events that are missing are counted', () => {
   writeFileSync(events(), lines.filter((_, i) => i !== 1 && i !== 3).join('\n'));
   const { lost, events: found } = readRun(folder);
   expect([lost, found.length]).toEqual([2, 3]);
+});
+
+test('an event for which the disk has no room leaves no trace, and later events are recorded', () => {
+  const long: RunFact = { kind: 'failed', code: null, message: 'x'.repeat(8192) };
+  const facts = [ready(1), long, ready(2), long, ready(3)];
+  const recorder = fileURLToPath(new URL('recorder.mjs', import.meta.url));
+  const words = [recorder, folder, JSON.stringify(facts), JSON.stringify(settings)];
+  const line = 'ulimit -f 4; exec "$0" "$@"';
+  const { stdout } = spawnSync('bash', ['-c', line, process.execPath, ...words], {
+    encoding: 'utf8',
+  });
+  expect(stdout).toMatch(/could not be written: EFBIG.* \(2 events lost\)$/);
+  const run = readRun(folder);
+  expect(toldIn(run)).toEqual(
+    [ready(1), ready(2), ready(3)].map((it, i) => ({ v: 1, n: 2 * i, ...it })),
+  );
+  expect(run.lost).toBe(2);
 });
 
 describe('a folder', () => {
