@@ -3,16 +3,12 @@ import type { Topology } from '../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../src/numerics/assert.ts';
 import { digest, digestText } from '../src/numerics/digest.ts';
 import { PodError } from '../src/numerics/error.ts';
-import {
-  initialMaster,
-  isOver,
-  type MasterAction,
-  type MasterEvent,
-  type MasterOptions,
-  type MasterState,
-  master,
-  type Transition,
-} from '../src/pod/master.ts';
+import type { MasterAction } from '../src/pod/master/action.ts';
+import type { MasterEvent } from '../src/pod/master/event.ts';
+import { isOver, master } from '../src/pod/master/master.ts';
+import type { MasterOptions } from '../src/pod/master/options.ts';
+import { initialMaster, type MasterState } from '../src/pod/master/state.ts';
+import type { Transition } from '../src/pod/master/transition.ts';
 import type { FromWorker, StepOrder, ToWorker } from '../src/pod/messages.ts';
 import type { Commit, PodOptions, Program, SavedParameters } from '../src/pod/pod.ts';
 

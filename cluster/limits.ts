@@ -1,6 +1,3 @@
-import type { MasterOptions } from '../src/pod/master.ts';
-import type { PodOptions } from '../src/pod/pod.ts';
-
 /**
  * Limits of a pod that matter to its operator. docs/REFERENCE.md lists them in a table that
  * `scripts/limits.ts` writes from this file. Times are in ms.
@@ -54,23 +51,3 @@ export const limits = {
   refusalsLogged: 20,
   refusalPeriodMs: 10_000,
 } as const;
-
-/**
- * Returns the options of a master that are computed in the same way for threads and for processes.
- */
-export function commonMasterOptions(
-  { mxu, programs, recovery }: PodOptions,
-  {
-    graceMsLimit,
-    samplePeriodMs,
-  }: { readonly graceMsLimit: number; readonly samplePeriodMs: number },
-): Omit<MasterOptions, 'names' | 'startMsLimit' | 'quietMsLimit'> {
-  const { silenceMs, silenceFactor, lossesPerStepMax, lossesPerMinuteMax } = limits;
-  return {
-    copiesParameters: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
-    silenceMsLimit: silenceMs[mxu],
-    silenceFactor,
-    sampleMsLimit: 2.5 * samplePeriodMs,
-    recovery: { policy: recovery ?? 'none', graceMsLimit, lossesPerStepMax, lossesPerMinuteMax },
-  };
-}

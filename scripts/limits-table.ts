@@ -2,7 +2,8 @@ import { limits } from '../cluster/limits.ts';
 import { bodyBytesMax, pageMax, waitMsMax } from '../cluster/master/job-api.ts';
 import { restartMsMax } from '../src/cli/job-client.ts';
 import { assert } from '../src/numerics/assert.ts';
-import { suspicionsMax, untimedFactor } from '../src/pod/master.ts';
+import { suspicionsMax } from '../src/pod/master/agreement.ts';
+import { untimedFactor } from '../src/pod/master/failure-detector.ts';
 
 /** Path of the page that contains the table of limits. */
 export const limitsPage = 'docs/REFERENCE.md';

@@ -54,6 +54,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'experiment',
     'run',
     'observe',
+    'fault',
   ],
 };
 

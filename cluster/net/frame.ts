@@ -146,7 +146,7 @@ export function emptyHeader(): FrameHeader {
 export class HeaderRoom {
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  /** The part of `bytes` over which the CRC-32 of the header is computed. */
+  /** The part of `bytes` that the CRC-32 in the header covers. */
   readonly checked: Uint8Array;
 
   /** `bytes` must be a `Buffer`, because streams of Node write a `Buffer` without converting it. */

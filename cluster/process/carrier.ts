@@ -1,6 +1,7 @@
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetEngine } from '../../src/fabric/engine.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
+import type { OnHop } from '../../src/fabric/lane.ts';
 import { placement } from '../../src/fabric/torus.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { FrameSink, Refusal } from '../net/frame.ts';
@@ -45,6 +46,8 @@ export interface CarrierOptions {
   readonly unshared: (peer: number, cause: string) => void;
   /** Called when the connection with a peer ends although the membership goes on. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
+  /** Called before each hop of an all-reduce. Absent unless a fault plan breaks this Cloud TPU. */
+  readonly onHop?: OnHop;
 }
 
 /**
@@ -106,7 +109,7 @@ export class Carrier {
    * which Cloud TPU t accepts connections from peers. Call only while no core runs a step.
    */
   begin(generation: number, offers: readonly TensorOffer[]): void {
-    const { memory, layout, hosting, unshared } = this.#parts;
+    const { memory, layout, hosting, unshared, onHop } = this.#parts;
     this.#leave();
     this.#sent().forEach((bytes, link) => {
       this.#carried[link] = bytes;
@@ -114,7 +117,8 @@ export class Carrier {
     resetFabric(memory, layout.fabric);
     resetEngine(memory, layout.engine);
     this.#generation = generation;
-    const ici = new Ici({ memory, layout, hosting, generation, shares: true, unshared });
+    const parts = { memory, layout, hosting, generation, shares: true, unshared };
+    const ici = new Ici({ ...parts, ...(onHop && { onHop }) });
     this.#ici = ici;
     ici.start();
     for (const peer of ici.pump.peers.in) this.#connect(peer, generation, at(offers, peer));

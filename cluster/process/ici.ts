@@ -1,6 +1,7 @@
 import { AllReduce } from '../../src/fabric/all-reduce.ts';
 import { Engine, EngineDoorbell } from '../../src/fabric/engine.ts';
 import { sumKernels } from '../../src/fabric/kernels/sum.ts';
+import type { OnHop } from '../../src/fabric/lane.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
 import { Pump } from '../net/pump.ts';
 import type { Hosting } from '../net/route.ts';
@@ -18,6 +19,8 @@ export interface IciParts {
    * Called with the reason why a peer on this host does not use shared memory although it could.
    */
   readonly unshared: (peer: number, cause: string) => void;
+  /** Called before each hop of an all-reduce. Absent unless a fault plan breaks this Cloud TPU. */
+  readonly onHop?: OnHop;
 }
 
 /**
@@ -31,7 +34,8 @@ export class Ici {
   readonly #engine: Engine;
   #isRunning = false;
 
-  constructor({ memory, layout, hosting, generation, shares, unshared }: IciParts) {
+  constructor(parts: IciParts) {
+    const { memory, layout, hosting, generation, shares, unshared, onHop } = parts;
     const { fabric, engine, buckets, frameSizes: sizes } = layout;
     const kernels = sumKernels(memory);
     const { torus, self } = hosting;
@@ -47,6 +51,7 @@ export class Ici {
       // A constant serves as the clock: only waits with a deadline need the time, and this thread
       // has none.
       now: () => 0,
+      ...(onHop && { onHop }),
     });
     this.#engine = new Engine(memory, engine, allReduce, doorbell);
     this.pump.drive(this.#engine);

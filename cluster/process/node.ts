@@ -9,12 +9,14 @@ import type { Refusal } from '../net/frame.ts';
 import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
+import { faultsFor } from '../threads/fault-file.ts';
 import { allocate, controlWords } from '../threads/layout.ts';
 import { startTaskThread, type TaskThread } from '../threads/life.ts';
 import { Parameters, type Place } from '../threads/parameters.ts';
 import type { WorkerTask } from '../threads/task.ts';
 import { type Assignment, hashValues, programsOf } from './assignment.ts';
 import { Carrier } from './carrier.ts';
+import { EngineProbe } from './engine-probe.ts';
 import { layOutProcess, type ProcessLayout } from './layout.ts';
 import { type FromNode, pieceBytesMax, type Request, type ToNode } from './messages.ts';
 import { NodeFeeds } from './node-feeds.ts';
@@ -38,6 +40,8 @@ export interface NodeOptions {
    */
   readonly ended: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** Environment of the process, which names the file of faults while a fault plan runs. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 const nothing = new Uint8Array(0);
@@ -73,6 +77,8 @@ export class Node {
   readonly #words: Int32Array;
   readonly #layout: ProcessLayout;
   readonly #carrier: Carrier;
+  /** Present only if a fault plan has faults for this Cloud TPU. */
+  readonly #probe: EngineProbe | undefined;
   readonly #feeds: NodeFeeds;
   readonly #parameters: Parameters;
   readonly #port: MessagePort;
@@ -121,7 +127,11 @@ export class Node {
     this.#unixPath = socketFile();
     if (this.#unixPath === undefined)
       options.log('no-unix-socket', { cause: 'no folder is usable for a Unix socket' });
+    const found = faultsFor(tpu, topology, options.env);
+    const probe = found && { ...found, ownsProcess: true };
+    this.#probe = probe && new EngineProbe(probe);
     this.#carrier = new Carrier({
+      ...(this.#probe && { onHop: this.#probe.hop }),
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
       ...{ token: options.token, host: options.bind, port: options.port },
       stateOf: (program, steps) => this.#viewsOf(program, steps),
@@ -137,6 +147,7 @@ export class Node {
     this.#task = {
       ...{ tpu, topology, programs, mxu, relaxed, memory, layout, port, waitMsLimit },
       engine: this.#layout.engine,
+      ...(probe && { probe }),
     };
     port1.on('message', (value: unknown) => this.#say(checkFromWorker(value)));
     this.#heartbeats = setInterval(() => this.#heartbeat(), heartbeatMs);
@@ -245,6 +256,7 @@ export class Node {
         break;
       case 'start-step':
         this.#feeds.release(message.program, message.step);
+        this.#probe?.begin(message);
         break;
       case 'stop':
         void this.end();

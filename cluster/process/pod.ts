@@ -7,12 +7,12 @@ import {
 } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { isVacant, type MasterOptions } from '../../src/pod/master.ts';
+import { isVacant } from '../../src/pod/master/master.ts';
 import type { Failure, FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, Driver, messageOf, nameOf, namesOf } from '../driver.ts';
+import { type Crew, Driver, messageOf, nameOf } from '../driver.ts';
 import { isFinal } from '../final.ts';
-import { commonMasterOptions } from '../limits.ts';
+import { masterOptions } from '../master-options.ts';
 import type { Refusal } from '../net/frame.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import { hashValues, type Packed, packAssignment } from './assignment.ts';
@@ -142,12 +142,6 @@ const quietMsLimit = 30_000;
  */
 const returnMs = 3000;
 
-function masterOptions(options: ProcessPodOptions): MasterOptions {
-  const { topology, startMsLimit, graceMsLimit } = options;
-  const common = commonMasterOptions(options, { graceMsLimit, samplePeriodMs });
-  return { ...common, names: namesOf(topology), startMsLimit, quietMsLimit };
-}
-
 /** A Cloud TPU that the master has given to a worker's process, and the state of that process. */
 interface Member {
   readonly tpu: number;
@@ -215,7 +209,9 @@ class Processes implements ProcessPod, Crew {
     this.#torus = podTorus(topology);
     this.#packed = packAssignment({ topology, mxu, relaxed }, programs);
     this.#members = Array.from({ length: this.#torus.workers }, () => undefined);
-    this.#driver = new Driver(options, masterOptions(options), this);
+    const { startMsLimit, graceMsLimit } = options;
+    const times = { startMsLimit, quietMsLimit, graceMsLimit, samplePeriodMs };
+    this.#driver = new Driver(options, masterOptions(options, times), this);
   }
 
   async start(): Promise<void> {
@@ -350,7 +346,7 @@ class Processes implements ProcessPod, Crew {
    */
   #awaitsReturns(): boolean {
     const isNew = performance.now() - this.#openedMs < returnMs;
-    return isNew && this.#options.start?.isEstablished === true;
+    return isNew && this.#options.start?.mustKeepParameters === true;
   }
 
   /**

@@ -6,12 +6,12 @@ import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/
 import { type Due, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
 import { type Fault, targetsOf } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
-import type { MasterEvent, MasterOptions } from '../../src/pod/master.ts';
+import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, codeOf, Driver, messageOf, namesOf } from '../driver.ts';
+import { type Crew, codeOf, Driver, messageOf } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
-import { commonMasterOptions } from '../limits.ts';
+import { type CrewTimes, masterOptions } from '../master-options.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
@@ -66,17 +66,15 @@ const samplePeriodMs = 100;
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
 /**
- * Limit in ms for all threads to start. The option `quietMsLimit`, the longest time between two
- * workers that join, gets the same value. It has no effect here, because all threads start
- * together.
+ * All threads start together. So `quietMsLimit`, the limit between two workers that join, has the
+ * same value as the limit for all to start, and no effect of its own.
  */
-const startMsLimit = 60_000;
-
-function masterOptions(options: PodOptions): MasterOptions {
-  const common = commonMasterOptions(options, { graceMsLimit: 10_000, samplePeriodMs });
-  const names = namesOf(options.topology);
-  return { ...common, names, startMsLimit, quietMsLimit: startMsLimit };
-}
+const times: CrewTimes = {
+  startMsLimit: 60_000,
+  quietMsLimit: 60_000,
+  graceMsLimit: 10_000,
+  samplePeriodMs,
+};
 
 /** The thread of a Cloud TPU and the port for messages to and from it. */
 interface WorkerLife {
@@ -139,7 +137,7 @@ class Threads implements ThreadPod, Crew {
     this.#ledger = new SharedArrayBuffer(ledgerBytes * (options.faults?.length ?? 0));
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
-    this.#driver = new Driver(options, masterOptions(options), this);
+    this.#driver = new Driver(options, masterOptions(options, times), this);
     const failed = (error: unknown): void => {
       this.#driver.serviceFailed('the data loader', error);
     };

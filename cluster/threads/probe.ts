@@ -1,16 +1,26 @@
 import type { Ports } from '../../src/chip/ports.ts';
 import type { CollectivePhase, OnHop } from '../../src/fabric/lane.ts';
-import { type Due, Injector, type Point, sharedLedger } from '../../src/fault/injector.ts';
+import {
+  type Due,
+  Injector,
+  type Ledger,
+  type Point,
+  sharedLedger,
+} from '../../src/fault/injector.ts';
 import type { Duration, Fault, StepPhase } from '../../src/fault/plan.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
+import { fileLedger } from './fault-file.ts';
 
 /** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
 export interface ProbeTask {
   readonly faults: readonly Due[];
-  /** Shared memory in which all threads record which faults of the plan were injected. */
-  readonly ledger: SharedArrayBuffer;
+  /**
+   * Place where all workers record which faults of the plan were injected: shared memory between
+   * threads, the path of a file between processes.
+   */
+  readonly ledger: SharedArrayBuffer | string;
   /** True if the thread is the only one of its process, so that `kill` ends the process. */
   readonly ownsProcess: boolean;
 }
@@ -52,7 +62,7 @@ export class WorkerProbe {
   #clockMs = 0;
 
   constructor(task: ProbeTask, memory: ProbeMemory, now: () => number) {
-    this.#injector = new Injector(task.faults, sharedLedger(task.ledger, absoluteMs));
+    this.#injector = new Injector(task.faults, ledgerOf(task));
     this.#ownsProcess = task.ownsProcess;
     this.#memory = memory;
     this.#now = now;
@@ -129,17 +139,12 @@ export class WorkerProbe {
 
   #inject(fault: Fault): void {
     switch (fault.fault) {
-      case 'throw':
-        throw new Error('injected fault');
-      case 'exit':
-        return process.exit(7);
       case 'kill':
-        if (this.#ownsProcess) process.kill(process.pid, 'SIGKILL');
-        return process.exit(9);
+      case 'exit':
+      case 'throw':
       case 'out-of-memory':
-        return exhaustHeap();
       case 'hang':
-        sleep(Number.POSITIVE_INFINITY);
+        endWorker(fault.fault, this.#ownsProcess);
         break;
       case 'pause':
         sleep(fault.for.ms ?? 0);
@@ -198,6 +203,23 @@ export class WorkerProbe {
   }
 }
 
+/** Returns the ledger of the plan. */
+export function ledgerOf({ ledger }: ProbeTask): Ledger {
+  return typeof ledger === 'string' ? fileLedger(ledger) : sharedLedger(ledger, absoluteMs);
+}
+
+/** Ends the thread, or the process if the thread owns it, in the way that the fault names. */
+export function endWorker(
+  how: 'kill' | 'exit' | 'throw' | 'out-of-memory' | 'hang',
+  ownsProcess: boolean,
+): void {
+  if (how === 'throw') throw new Error('injected fault');
+  if (how === 'hang') sleep(Number.POSITIVE_INFINITY);
+  if (how === 'out-of-memory') exhaustHeap();
+  if (how === 'kill' && ownsProcess) process.kill(process.pid, 'SIGKILL');
+  process.exit(how === 'kill' ? 9 : 7);
+}
+
 /** Time, in ms, on a clock that all threads and processes of the machine share. */
 function absoluteMs(): number {
   return performance.timeOrigin + performance.now();
@@ -221,12 +243,12 @@ function endOf(
 }
 
 /** Blocks this thread for `ms` ms. */
-function sleep(ms: number): void {
+export function sleep(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
 /** Fills the heap of this thread until the engine ends the thread. */
-function exhaustHeap(): never {
+function exhaustHeap(): void {
   const held: unknown[] = [];
   for (;;) held.push(new Array(1 << 16).fill(held.length));
 }

@@ -237,7 +237,7 @@ export class Session {
   async #take(tpu: number, assignment: Assignment, code: Uint8Array, own: string): Promise<void> {
     const { token, tensorPort, log, ready } = this.#options;
     const node: Node = new Node({
-      ...{ tpu, assignment, code, token, host: own, port: tensorPort },
+      ...{ tpu, assignment, code, token, host: own, port: tensorPort, env: process.env },
       // If the master is on this machine, the node listens on loopback only.
       bind: await bindAddress(own),
       send: (message) => this.#channel?.send(message),

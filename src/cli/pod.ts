@@ -4,6 +4,7 @@ import { StandardStreams } from '../../cluster/host/standard-streams.ts';
 import { describeError } from '../../cluster/worker/last-words.ts';
 import { PodError } from '../numerics/error.ts';
 import { oneLine, quote } from '../numerics/quote.ts';
+import { addChaos } from './chaos.ts';
 import { addCheckpoint } from './checkpoint.ts';
 import { addCompile } from './compile.ts';
 import { addDevices } from './devices.ts';
@@ -29,6 +30,7 @@ addDown(program);
 addJobs(program);
 addCompile(program);
 addCheckpoint(program);
+addChaos(program);
 addDevices(program);
 addDoctor(program);
 

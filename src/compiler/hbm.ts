@@ -23,8 +23,8 @@ export const hbmAlignment: number = tpuV2.tileLanes * 4;
 
 /**
  * Returns an estimate of the bytes that the instructions of a program take in HBM. The hardware
- * executes bundles of 322 bits. Each instruction of the executable counts as an assumed number of
- * bundles, because it becomes a software-pipelined loop of several bundles.
+ * executes bundles of 322 bits. On the hardware, each instruction of the executable would become a
+ * software-pipelined loop of several bundles; their number is an assumption.
  */
 export function programBytes(counts: {
   readonly fusedLoops: number;

@@ -1,6 +1,6 @@
 import type { NetworkName } from '../model/networks.ts';
 import { PodError } from '../numerics/error.ts';
-import type { RecoveryPolicy } from '../pod/master.ts';
+import type { RecoveryPolicy } from '../pod/master/options.ts';
 import { coresPerCloudTpu } from '../spec/tpu-v2.ts';
 
 /**

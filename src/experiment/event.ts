@@ -1,5 +1,5 @@
 import type { Phase } from '../isa/executable.ts';
-import type { Note } from '../pod/master.ts';
+import type { Note } from '../pod/master/action.ts';
 import type { SaveEvent } from './checkpoint/background.ts';
 import type { Refusal } from './checkpoint/checkpoint.ts';
 import type { TrainConfig } from './config.ts';

@@ -1,6 +1,6 @@
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import type { MasterStart } from '../pod/master.ts';
+import type { MasterStart } from '../pod/master/state.ts';
 import type { OpenPod, Pod, PodOptions } from '../pod/pod.ts';
 import type { Snapshot } from './checkpoint/checkpoint.ts';
 import {
@@ -232,7 +232,7 @@ function masterStart(
   { step, isStanding, last }: StartingPoint,
 ): MasterStart {
   const digest = isStanding ? (last?.digest ?? null) : null;
-  return { generation, steps: [step, 0], digests: [digest, null], isEstablished: isStanding };
+  return { generation, steps: [step, 0], digests: [digest, null], mustKeepParameters: isStanding };
 }
 
 function openSlice(

@@ -80,8 +80,8 @@ function endsWorker({ fault }: Fault): boolean {
 export function matches({ at }: Fault, point: Point): boolean {
   if ('afterMs' in at) return false;
   if ('during' in at) {
-    const { during, generation = point.kind === 'membership' ? point.generation : 0 } = at;
-    return point.kind === 'membership' && point.phase === during && point.generation === generation;
+    const { during, generation = 1 } = at;
+    return point.kind === 'membership' && point.phase === during && point.generation >= generation;
   }
   if (point.kind !== 'step') return false;
   const { step, phase = 'compute', bucket = 0, hop = 0 } = at;

@@ -65,7 +65,11 @@ export interface StepPosition {
 /** Position in a membership. */
 export interface MembershipPosition {
   readonly during: MembershipPhase;
-  /** Number of the membership, from 1. Default: the first one that reaches the phase. */
+  /**
+   * The fault takes effect in the first membership with at least this number that reaches the phase.
+   * Memberships count from 1, which is the default. How many memberships a loss takes depends on
+   * timing, so an exact number would not repeat.
+   */
   readonly generation?: number;
 }
 

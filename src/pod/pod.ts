@@ -1,7 +1,9 @@
 import type { Topology } from '../fabric/torus.ts';
 import { type Executable, phases } from '../isa/executable.ts';
 import { at } from '../numerics/assert.ts';
-import type { MasterStart, Note, RecoveryPolicy } from './master.ts';
+import type { Note } from './master/action.ts';
+import type { RecoveryPolicy } from './master/options.ts';
+import type { MasterStart } from './master/state.ts';
 import type { StepReport } from './messages.ts';
 
 /**

@@ -195,8 +195,11 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
   const { phase, tpu, generation, copiesParameters } = state;
   if (phase.kind !== 'loading') return unchanged(state);
   const next = phase.steps;
-  const steps = holds(state.steps, next, copiesParameters, state.keepsBefore) ? next : null;
-  const keepsBefore = state.keepsBefore && holds(state.steps, next, copiesParameters, false);
+  const steps = hasParametersAfter(state.steps, next, copiesParameters, state.keepsBefore)
+    ? next
+    : null;
+  const keepsBefore =
+    state.keepsBefore && hasParametersAfter(state.steps, next, copiesParameters, false);
   const idle: WorkerState = { ...state, phase: { kind: 'idle' }, next, steps, keepsBefore };
   return send(idle, { kind: 'ready', tpu, generation, digests });
 }
@@ -208,7 +211,7 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
  * program (`copiesParameters`) are not checked: they have no state of their own, so an evaluation
  * can begin again at step 0.
  */
-export function holds(
+export function hasParametersAfter(
   steps: readonly number[] | null,
   wanted: readonly number[],
   copiesParameters: readonly boolean[],

@@ -4,7 +4,7 @@ import type { Note, PhaseMs, Report } from '../experiment/event.ts';
 import type { RunKey } from '../experiment/same-run.ts';
 import type { Position } from '../fault/plan.ts';
 import { networkNames } from '../model/networks.ts';
-import { recoveryPolicies } from '../pod/master.ts';
+import { recoveryPolicies } from '../pod/master/options.ts';
 import { eventVersion, type RecordedEvent } from './event.ts';
 
 const { string: text, boolean: flag, int, number } = z;

@@ -114,7 +114,7 @@ describe('feeds of a pod of threads', () => {
       topology: { columns: tpus, rows: 1 },
       mxu: 'fast',
       programs: feeds.map((feed) => ({ executable: echo(batch), digested: 0, feed })),
-      start: { generation: 3, steps: [2, 1], digests: [null, null], isEstablished: false },
+      start: { generation: 3, steps: [2, 1], digests: [null, null], mustKeepParameters: false },
     });
     const next = [2, 1];
     const check = async (program: number, plan: Plan, step: number): Promise<void> => {

@@ -7,7 +7,7 @@ import {
 import { openDataset } from '../../src/data/open.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import type { Note } from '../../src/pod/master.ts';
+import type { Note } from '../../src/pod/master/action.ts';
 import { bytesOf } from '../chip/bench-tpu.ts';
 import { requireCompiled } from './compiled.ts';
 import { learning, showing, weightCount } from './programs.ts';
@@ -180,7 +180,7 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
         // 3 is not lost. So Cloud TPU 3 throws again when the step runs again, up to three times.
         ...[1, 2, 3].map(() => fault('throw', 2, 3)),
         loading('exit', 2),
-        loading('throw', 3, 3),
+        loading('throw', 2, 3),
         fault('exit', 2, 0),
         fault('throw', 4),
       ],

@@ -173,7 +173,7 @@ describe('another master continues a run with the workers of the first', () => {
       generation: 4,
       steps: [4, 0],
       digests: [past.history[3]?.digest, null],
-      isEstablished: true,
+      mustKeepParameters: true,
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
@@ -188,7 +188,7 @@ describe('another master continues a run with the workers of the first', () => {
       openPod: pod.open,
     });
     expect(pod.options?.start).toEqual({
-      ...{ generation: 7, steps: [0, 0], digests: [null, null], isEstablished: false },
+      ...{ generation: 7, steps: [0, 0], digests: [null, null], mustKeepParameters: false },
     });
     expect(pod.asked.slice(0, 2)).toEqual(['write 0', 'step 0 of 0']);
   });

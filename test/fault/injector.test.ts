@@ -20,13 +20,14 @@ describe('an injector', () => {
     expect(matches(kill, { ...at, phase: 'all-gather', bucket: 0, hop: 2 })).toBe(false);
   });
 
-  test('matches a membership, and by default the first one that reaches the phase', () => {
+  test('matches the first membership with at least the number of the position', () => {
     const at = { kind: 'membership', phase: 'loading' } as const;
     const first: Fault = { fault: 'hang', tpu: 1, at: { during: 'loading' } };
     const third: Fault = { fault: 'hang', tpu: 1, at: { during: 'loading', generation: 3 } };
-    expect(matches(first, { ...at, generation: 2 })).toBe(true);
+    expect(matches(first, { ...at, generation: 1 })).toBe(true);
     expect(matches(third, { ...at, generation: 2 })).toBe(false);
     expect(matches(third, { ...at, generation: 3 })).toBe(true);
+    expect(matches(third, { ...at, generation: 4 })).toBe(true);
     expect(matches(third, { ...at, phase: 'joining', generation: 3 })).toBe(false);
   });
 

@@ -1,20 +1,13 @@
 import { LogContents, type LogRecord } from '../../cluster/master/log-record.ts';
 import type { StepCommitted } from '../../src/experiment/event.ts';
-import {
-  initialMaster,
-  isOver,
-  isVacant,
-  type MasterAction,
-  type MasterEvent,
-  type MasterOptions,
-  type MasterState,
-  master,
-  type Note,
-  type RecoveryPolicy,
-} from '../../src/pod/master.ts';
+import type { MasterAction, Note } from '../../src/pod/master/action.ts';
+import type { MasterEvent } from '../../src/pod/master/event.ts';
+import { isOver, isVacant, master } from '../../src/pod/master/master.ts';
+import type { MasterOptions, RecoveryPolicy } from '../../src/pod/master/options.ts';
+import { initialMaster, type MasterState } from '../../src/pod/master/state.ts';
 import type { FromWorker, StepOrder, ToWorker } from '../../src/pod/messages.ts';
 import {
-  holds,
+  hasParametersAfter,
   initialWorker,
   type WorkerEvent,
   type WorkerState,
@@ -617,16 +610,16 @@ class Simulation {
     const name = `master ${this.#bosses.length}`;
     const { generation, steps, history } = this.#log;
     this.#log.take({ master: generation + 1, name });
-    const isEstablished = history.length > 0;
+    const mustKeepParameters = history.length > 0;
     const digests = [history.at(-1)?.digest ?? null, null];
-    const start = { generation, steps: [steps, 0], digests, isEstablished };
+    const start = { generation, steps: [steps, 0], digests, mustKeepParameters };
     const boss: Boss = {
       name,
       state: initialMaster(this.#options, this.#now, start),
       lives: this.#lives.map(() => undefined),
       queue: [],
       ...{ isBusy: false, isPaused: false, isEnded: false, isStopping: false },
-      mustWrite: !isEstablished,
+      mustWrite: !mustKeepParameters,
       repeatsTo: 0,
     };
     this.#bosses.push(boss);
@@ -977,7 +970,7 @@ class Simulation {
     for (const life of lives) {
       if (!life || !isAlive(life) || life.boss?.state !== state) continue;
       const { steps, keepsBefore } = life.state;
-      if (!holds(steps, state.steps, copiesParameters, keepsBefore)) continue;
+      if (!hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore)) continue;
       this.#wrongs.push(`all goes back from ${state.steps}, and ${life.tpu} has ${steps}`);
     }
   }

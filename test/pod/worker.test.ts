@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { initialMaster, type MasterState, master } from '../../src/pod/master.ts';
+import { master } from '../../src/pod/master/master.ts';
+import { initialMaster, type MasterState } from '../../src/pod/master/state.ts';
 import {
   checkFromWorker,
   checkToWorker,
@@ -8,7 +9,7 @@ import {
   type ToWorker,
 } from '../../src/pod/messages.ts';
 import {
-  holds,
+  hasParametersAfter,
   initialWorker,
   type WorkerEvent,
   type WorkerState,
@@ -189,9 +190,16 @@ test('a program that takes its parameters from another one does not need paramet
   fc.assert(
     fc.property(train, evaluate, train, evaluate, (steps, evaluated, wanted, restarted) => {
       for (const keepsBefore of [true, false]) {
-        const isHeld = holds([steps, evaluated], [wanted, restarted], [false, true], keepsBefore);
+        const isHeld = hasParametersAfter(
+          [steps, evaluated],
+          [wanted, restarted],
+          [false, true],
+          keepsBefore,
+        );
         expect(isHeld).toBe(wanted === steps || (keepsBefore && wanted + 1 === steps));
-        expect(holds(null, [wanted, restarted], [false, true], keepsBefore)).toBe(false);
+        expect(hasParametersAfter(null, [wanted, restarted], [false, true], keepsBefore)).toBe(
+          false,
+        );
       }
     }),
   );

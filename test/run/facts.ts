@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { scheduleNames, type TrainConfig } from '../../src/experiment/config.ts';
 import type { Note, PhaseMs, Report } from '../../src/experiment/event.ts';
 import { networkNames } from '../../src/model/networks.ts';
-import { recoveryPolicies } from '../../src/pod/master.ts';
+import { recoveryPolicies } from '../../src/pod/master/options.ts';
 import type { RunFact } from '../../src/run/event.ts';
 
 const count = fc.nat();

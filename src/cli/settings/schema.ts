@@ -2,7 +2,7 @@ import { datasetForms } from '../../data/open.ts';
 import { type ScheduleName, scheduleNames, stepsMax } from '../../experiment/config.ts';
 import type { RunKey } from '../../experiment/same-run.ts';
 import { type NetworkName, networkNames } from '../../model/networks.ts';
-import { type RecoveryPolicy, recoveryPolicies } from '../../pod/master.ts';
+import { type RecoveryPolicy, recoveryPolicies } from '../../pod/master/options.ts';
 import { type Check, dataset, flag, oneOf, path, real, text, topology, whole } from './checks.ts';
 
 /** All settings with the types of their values. The names are the keys of a `--config` file. */

@@ -51,11 +51,11 @@ const mostInBoxes = 3_000;
 /**
  * Writes loops that compute targets (outputs) of equal dimensions:
  *
- * 1. replaces a loop counter i by two counters a and b, with i = 8·a + b, if a reshape needs ⌊i/8⌋
- *    and i mod 8, so that no division is left;
+ * 1. if a reshape needs a quotient and a remainder of a loop counter i, such as ⌊i/8⌋ and i mod 8,
+ *    replaces i by two counters a and b with i = 8·a + b, so that no division is left;
  * 2. cuts the iteration space into boxes, so that a padding check has the same result everywhere in
  *    a box, and its code can be left out;
- * 3. merges loops in each box where one loop can visit the same addresses;
+ * 3. in each box, merges two nested loops into one if a single loop visits the same addresses;
  * 4. writes the innermost loop so that it computes four elements at a time in SIMD lanes.
  */
 export function writeNest(context: Context, targets: readonly Target[]): void {

@@ -7,7 +7,7 @@ import { type SettingKey, type SettingValues, schema } from '../../../src/cli/se
 import { scheduleNames } from '../../../src/experiment/config.ts';
 import { networkNames } from '../../../src/model/networks.ts';
 import { PodError } from '../../../src/numerics/error.ts';
-import { recoveryPolicies } from '../../../src/pod/master.ts';
+import { recoveryPolicies } from '../../../src/pod/master/options.ts';
 
 /** Arbitrary paths. Some have quotes, blanks, newlines or leading dashes. */
 const path = fc.oneof(

@@ -35,7 +35,7 @@ function makeNode(heard: (message: FromNode) => void): Node {
     ...{ tpu: 0, assignment: readAssignment(assignment), code },
     token: new Token(Buffer.from('a token that only tests know')),
     ...{ bind: '127.0.0.1', host: '127.0.0.1', port: 0, send: heard },
-    ...{ ended: () => undefined, log: () => undefined },
+    ...{ ended: () => undefined, log: () => undefined, env: {} },
   });
   closing.push(() => node.end());
   return node;

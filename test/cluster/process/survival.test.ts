@@ -8,7 +8,7 @@ import { openProcessPod, type ProcessPod } from '../../../cluster/process/pod.ts
 import { trainOptions } from '../../../src/cli/options.ts';
 import type { Report } from '../../../src/experiment/event.ts';
 import { train } from '../../../src/experiment/train.ts';
-import type { Note } from '../../../src/pod/master.ts';
+import type { Note } from '../../../src/pod/master/action.ts';
 import { requireCompiled } from '../compiled.ts';
 import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
 

@@ -103,10 +103,10 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 // ------------------------------------------------------------------- A is sparse: windows of rows
 
 /**
- * Computes C for a sparse A. In a convolution, the windows of neighbouring rows of A overlap in
- * memory. So the function takes many rows at a time and lists the nonzero values of their memory
- * once. In this list, the values of one row form a few ranges, called pieces. B is packed in strips
- * of 32 columns.
+ * Computes C for a sparse A. In a convolution, each row of A is one window of the input, and the
+ * windows of neighbouring rows overlap in memory. So the function takes many rows at a time, and
+ * makes one list of the nonzero values in the memory that these rows cover. The nonzero values of a
+ * single row are a few ranges of this list, called pieces. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,

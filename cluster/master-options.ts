@@ -1,0 +1,34 @@
+import type { MasterOptions } from '../src/pod/master/options.ts';
+import type { PodOptions } from '../src/pod/pod.ts';
+import { namesOf } from './driver.ts';
+import { limits } from './limits.ts';
+
+/** Times of a crew, in ms. Threads start and are replaced faster than processes on many hosts. */
+export interface CrewTimes {
+  /** See `MasterOptions.startMsLimit`. */
+  readonly startMsLimit: number;
+  /** See `MasterOptions.quietMsLimit`. */
+  readonly quietMsLimit: number;
+  /** See `RecoveryOptions.graceMsLimit`. */
+  readonly graceMsLimit: number;
+  /** Period of the samples that the failure detector takes of all counters. */
+  readonly samplePeriodMs: number;
+}
+
+/** Returns the options of the master of a pod, for a crew of threads or of processes. */
+export function masterOptions(
+  { topology, mxu, programs, recovery }: PodOptions,
+  { startMsLimit, quietMsLimit, graceMsLimit, samplePeriodMs }: CrewTimes,
+): MasterOptions {
+  const { silenceMs, silenceFactor, lossesPerStepMax, lossesPerMinuteMax } = limits;
+  return {
+    names: namesOf(topology),
+    copiesParameters: programs.map(({ parametersFrom }) => parametersFrom !== undefined),
+    startMsLimit,
+    quietMsLimit,
+    silenceMsLimit: silenceMs[mxu],
+    silenceFactor,
+    sampleMsLimit: 2.5 * samplePeriodMs,
+    recovery: { policy: recovery ?? 'none', graceMsLimit, lossesPerStepMax, lossesPerMinuteMax },
+  };
+}

@@ -1,0 +1,49 @@
+import type { OnHop } from '../../src/fabric/lane.ts';
+import { Injector } from '../../src/fault/injector.ts';
+import type { Fault } from '../../src/fault/plan.ts';
+import type { StepOrder } from '../../src/pod/messages.ts';
+import { endWorker, ledgerOf, type ProbeTask, sleep } from '../threads/probe.ts';
+
+/**
+ * Injects the faults of a plan at hops of an all-reduce, on the main thread of a worker's process,
+ * where the all-reduces run. It exists only if a plan has faults for this Cloud TPU. The faults at
+ * other positions are injected by the thread of the cores (`WorkerProbe`).
+ */
+export class EngineProbe {
+  readonly #injector: Injector;
+  #order: StepOrder = { program: 0, step: 0, takeParameters: false };
+
+  constructor(task: ProbeTask) {
+    this.#injector = new Injector(task.faults, ledgerOf(task));
+  }
+
+  /** Sets the step to which the next hops belong. */
+  begin(order: StepOrder): void {
+    this.#order = order;
+  }
+
+  /** Receives each hop before it is made. */
+  readonly hop: OnHop = (bucket, phase, hop) => {
+    if (this.#injector.isDone || this.#order.program !== 0) return;
+    const point = { kind: 'step', step: this.#order.step + 1, phase, bucket, hop } as const;
+    for (const { fault } of this.#injector.reached(point)) inject(fault);
+  };
+}
+
+function inject(fault: Fault): void {
+  switch (fault.fault) {
+    case 'kill':
+    case 'exit':
+    case 'throw':
+    case 'out-of-memory':
+    case 'hang':
+      endWorker(fault.fault, true);
+      break;
+    case 'pause':
+      sleep(fault.for.ms ?? 0);
+      break;
+    default:
+      // `supported` refuses the other kinds at hops of a pod of processes.
+      break;
+  }
+}

@@ -1,0 +1,56 @@
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+import type { Due, Ledger } from '../../src/fault/injector.ts';
+import { type Fault, type Grid, targetsOf } from '../../src/fault/plan.ts';
+
+/** Environment variable with the path of a file of faults. Set only while a fault plan runs. */
+export const faultsVariable = 'POD_FAULTS';
+
+/** Contents of a file of faults, as JSON. */
+export interface FaultFile {
+  readonly faults: readonly Fault[];
+  /** Path of the file to which workers append the faults that they inject. */
+  readonly ledger: string;
+}
+
+/** Returns the faults for one Cloud TPU from the file that the environment names, if any. */
+export function faultsFor(
+  tpu: number,
+  grid: Grid,
+  env: Readonly<Record<string, string | undefined>>,
+): { readonly faults: readonly Due[]; readonly ledger: string } | undefined {
+  const path = env[faultsVariable];
+  if (path === undefined) return undefined;
+  const { faults, ledger } = JSON.parse(readFileSync(path, 'utf8')) as FaultFile;
+  const due = faults.flatMap((fault, index): Due[] =>
+    targetsOf(fault, grid).includes(tpu) ? [{ index, fault }] : [],
+  );
+  return due.length === 0 ? undefined : { faults: due, ledger };
+}
+
+/**
+ * A ledger in a file, for all processes of a pod. Each line has the index of a fault and the time of
+ * its injection, in ms. A line is written before the fault takes effect, so it outlives a kill.
+ */
+export function fileLedger(path: string): Ledger {
+  return {
+    has: (index) => readLedger(path).some((it) => it.index === index),
+    record(index) {
+      appendFileSync(path, `${index} ${performance.timeOrigin + performance.now()}\n`);
+    },
+  };
+}
+
+/** Returns the injections of a ledger file, in order. A file that does not exist has none. */
+export function readLedger(
+  path: string,
+): readonly { readonly index: number; readonly ms: number }[] {
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '');
+  return lines.map((line) => {
+    const [index, ms] = line.split(' ').map(Number);
+    return { index: index ?? 0, ms: ms ?? 0 };
+  });
+}

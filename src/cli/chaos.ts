@@ -1,0 +1,154 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { openRun } from '../experiment/open-run.ts';
+import { mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
+import { type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
+import { locate, parsePlan } from '../fault/read.ts';
+import { scheduleOf } from '../fault/schedule.ts';
+import { planJsonSchema } from '../fault/schema.ts';
+import { supported } from '../fault/support.ts';
+import { type FaultOutcome, judge, outcomesOf, type Verdict } from '../fault/verdict.ts';
+import { PodError } from '../numerics/error.ts';
+import { milliseconds, table } from '../observe/format.ts';
+import { inProcesses } from './chaos-processes.ts';
+import { inThreads } from './chaos-threads.ts';
+import { optionsOf, type TrainOptions } from './options.ts';
+import { refuseRepeats } from './settings/command.ts';
+import { mergeSettings, type Settings } from './settings/merge.ts';
+import type { Mode } from './settings/schema.ts';
+import { sourceOfFlags } from './settings/source.ts';
+
+const examples = `
+Examples:
+  pod chaos run plan.yaml                    runs the plan in threads and judges the run
+  pod chaos run plan.yaml --ground processes the same in processes
+  pod chaos run plan.yaml --json             prints verdict and faults as JSON
+  pod chaos schema > plan.schema.json        the JSON Schema of a plan, for editors
+
+Exit codes: 0 every expectation holds, 1 one does not, 2 the plan is wrong, others as pod train.
+`;
+
+/** `pod chaos`: runs fault plans. */
+export function addChaos(program: Command): void {
+  const command = program
+    .command('chaos')
+    .description('break a run on purpose, as a fault plan says, and judge how it recovers')
+    .addHelpText('after', examples);
+  const running = command
+    .command('run <plan>')
+    .description('run a fault plan and judge the run')
+    .option('--ground <ground>', `where the plan runs: ${grounds.join(', ')}`, 'threads')
+    .option('--json', 'print the verdict as JSON')
+    .addHelpText('after', examples)
+    .action(runPlan);
+  refuseRepeats(running);
+  command
+    .command('schema')
+    .description('print the JSON Schema of a fault plan')
+    .action(() => {
+      process.stdout.write(`${JSON.stringify(planJsonSchema(), undefined, 2)}\n`);
+    });
+}
+
+interface Flags {
+  readonly ground: string;
+  readonly json?: boolean;
+}
+
+async function runPlan(path: string, flags: Flags): Promise<void> {
+  const ground = groundOf(flags.ground);
+  const text = readPlan(path);
+  const plan = parsePlan(text, path);
+  const options = optionsOf(settingsOfRun(plan, path, 'train'));
+  const facts = await factsOf(options);
+  const place = (at: readonly (string | number)[]): string => locate(text, at);
+  refuseMistakes([...mistakesIn(plan, facts), ...unsupported(plan, ground)], path, place);
+  const schedule = scheduleOf(plan, facts.topology, facts.steps);
+  const say = flags.json
+    ? () => undefined
+    : (line: string) => void process.stdout.write(`${line}\n`);
+  say(`${schedule.length} faults in ${facts.steps} steps, ground ${ground}`);
+  const reference = needsReference(plan)
+    ? await inThreads(options, [], () => undefined)
+    : undefined;
+  const faults = schedule.map(({ fault }) => fault);
+  const seen =
+    ground === 'processes'
+      ? await inProcesses(settingsOfRun(plan, path, 'up'), faults, say)
+      : await inThreads(options, faults, say);
+  const scheduled: FaultPlan = { ...plan, faults };
+  const verdicts = judge(scheduled, facts.topology, seen, reference);
+  const outcomes = outcomesOf(scheduled, seen);
+  if (flags.json) process.stdout.write(`${JSON.stringify({ verdicts, outcomes, ground })}\n`);
+  else say(`\n${[...faultTable(outcomes), '', ...verdictLines(verdicts)].join('\n')}`);
+  if (verdicts.some(({ holds }) => !holds)) process.exitCode = 1;
+}
+
+function groundOf(name: string): Ground {
+  const ground = grounds.find((it) => it === name);
+  if (ground !== undefined) return ground;
+  throw new PodError('bad-flag', `--ground: expected ${grounds.join(', ')}, found ${name}`);
+}
+
+function readPlan(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new PodError('bad-plan', `${path}: expected a fault plan: ${why}`, error);
+  }
+}
+
+/** Returns the settings of the run. By default it recovers from losses. */
+function settingsOfRun({ run }: FaultPlan, path: string, mode: Mode): Settings {
+  const values = { recovery: 'replace', ...run };
+  const text = Object.entries(values).map(([key, value]) => [
+    key,
+    typeof value === 'boolean' ? value : String(value),
+  ]);
+  const source = sourceOfFlags(Object.fromEntries(text), (key) => `run.${key} in ${path}`);
+  return mergeSettings(mode, [source]);
+}
+
+async function factsOf({ config, checkpoint }: TrainOptions): Promise<RunFacts> {
+  const { identity, dataset } = await openRun(config);
+  const held = Math.min(config.evaluate ?? dataset.test.size, dataset.test.size);
+  return {
+    topology: config.topology,
+    steps: identity.steps,
+    evaluationSteps: Math.ceil(held / config.globalBatch),
+    hasCheckpoints: checkpoint !== undefined,
+    cores: 8,
+  };
+}
+
+function unsupported(plan: FaultPlan, ground: Ground) {
+  return plan.faults.flatMap((fault, index) => {
+    const reason = supported(fault, ground);
+    if (reason === true) return [];
+    return [{ path: ['faults', index, 'fault'], message: `${fault.fault}: ${reason}` }];
+  });
+}
+
+function needsReference({ expect }: FaultPlan): boolean {
+  return expect.weights !== undefined || expect.samples !== undefined;
+}
+
+function faultTable(outcomes: readonly FaultOutcome[]): readonly string[] {
+  const shown = (ms: number | undefined): string => (ms === undefined ? '-' : milliseconds(ms));
+  const rows = outcomes.map(({ fault, injectedMs, detectionMs, recoveryMs, blamed }) => [
+    `${fault.fault}${'tpu' in fault ? ` of Cloud TPU ${fault.tpu}` : ''}`,
+    JSON.stringify(fault.at).replaceAll('"', ''),
+    injectedMs === undefined ? 'never' : 'yes',
+    shown(detectionMs),
+    shown(recoveryMs),
+    blamed === undefined || blamed === null ? '-' : `Cloud TPU ${blamed}`,
+  ]);
+  return table([['fault', 'at', 'injected', 'noticed', 'recovered', 'blamed'], ...rows]);
+}
+
+function verdictLines(verdicts: readonly Verdict[]): readonly string[] {
+  return verdicts.map(({ expectation, holds, found }) => {
+    return `${holds ? 'holds  ' : 'BROKEN '} ${expectation}: ${found}`;
+  });
+}

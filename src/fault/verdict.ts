@@ -1,0 +1,253 @@
+import { at } from '../numerics/assert.ts';
+import type { Note } from '../pod/master/action.ts';
+import { type Bound, parseBound, satisfies } from './bound.ts';
+import {
+  type Expectations,
+  type Fault,
+  type FaultPlan,
+  type Grid,
+  type RecoveryPath,
+  targetsOf,
+} from './plan.ts';
+
+/** What was seen of a run. Times are in ms, on one clock. */
+export interface Observation {
+  readonly outcome: 'done' | 'failed';
+  /** Error of a failed run; empty otherwise. */
+  readonly message: string;
+  /** Committed steps, in the order of their commits. Steps count from 1. */
+  readonly commits: readonly CommitSeen[];
+  /** Faults that were injected, in order of time. `index` is the place in the plan. */
+  readonly injections: readonly { readonly index: number; readonly ms: number }[];
+  readonly notes: readonly { readonly ms: number; readonly note: Note }[];
+  /** Time when steps could begin, and time when the training ended. */
+  readonly beginMs: number;
+  readonly endMs: number;
+}
+
+/** A committed step. */
+export interface CommitSeen {
+  readonly step: number;
+  readonly digest: string;
+  readonly loss: number;
+  readonly ms: number;
+  /** Wall time from the request for the step to its commit. */
+  readonly wallMs: number;
+}
+
+/** The same run without faults. */
+export interface Reference {
+  readonly commits: readonly Pick<CommitSeen, 'step' | 'digest' | 'loss'>[];
+}
+
+/** One line of a verdict. */
+export interface Verdict {
+  /** The expectation as the plan has it, such as `recovery.detection: <2s`. */
+  readonly expectation: string;
+  readonly holds: boolean;
+  /** What was found, in words. */
+  readonly found: string;
+}
+
+/** What happened to a fault of the plan. Times are in ms; undefined means that it never happened. */
+export interface FaultOutcome {
+  readonly index: number;
+  readonly fault: Fault;
+  readonly injectedMs: number | undefined;
+  /** Time from the injection to the first report of a fault. */
+  readonly detectionMs: number | undefined;
+  /** Time from the injection to the next commit. */
+  readonly recoveryMs: number | undefined;
+  /** Cloud TPU that the first report names; null if it names none. */
+  readonly blamed: number | null | undefined;
+}
+
+/** Judges a run: one line for each expectation of the plan, in the order of `Expectations`. */
+export function judge(
+  plan: FaultPlan,
+  grid: Grid,
+  seen: Observation,
+  reference: Reference | undefined,
+): readonly Verdict[] {
+  const { expect } = plan;
+  const outcomes = outcomesOf(plan, seen);
+  const lines: (Verdict | undefined)[] = [
+    unreached(outcomes),
+    judgeOutcome(expect.outcome ?? 'done', seen),
+    expect.weights && judgeWeights(seen, reference),
+    expect.samples && judgeSamples(seen, reference),
+    expect.steps && judgeSteps(seen),
+    ...judgeRecovery(expect.recovery ?? {}, seen, outcomes),
+    expect.culprit && judgeCulprit(outcomes, grid),
+    ...(expect.sometimes ?? []).map((path) => judgePath(path, seen)),
+    expect.goodput === undefined ? undefined : judgeGoodput(expect.goodput, seen),
+  ];
+  return lines.filter((line) => line !== undefined);
+}
+
+/** Returns what happened to each fault of the plan, in the order of the plan. */
+export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly FaultOutcome[] {
+  return faults.map((fault, index): FaultOutcome => {
+    const injectedMs = seen.injections.find((it) => it.index === index)?.ms;
+    const unseen = { detectionMs: undefined, recoveryMs: undefined, blamed: undefined };
+    if (injectedMs === undefined) return { index, fault, injectedMs, ...unseen };
+    const report = seen.notes.find(({ ms, note }) => ms >= injectedMs && isReport(note));
+    const detectionMs = report && report.ms - injectedMs;
+    const commit = seen.commits.find(({ ms }) => ms >= (report?.ms ?? injectedMs));
+    const recoveryMs = commit && commit.ms - injectedMs;
+    return { index, fault, injectedMs, detectionMs, recoveryMs, blamed: report?.note.tpu };
+  });
+}
+
+function isReport({ event }: Note): boolean {
+  return event === 'lost' || event === 'suspected' || event === 'quarantined';
+}
+
+function unreached(outcomes: readonly FaultOutcome[]): Verdict {
+  const missed = outcomes.filter(({ injectedMs }) => injectedMs === undefined);
+  const names = missed.map(({ index, fault }) => `${fault.fault} (faults.${index})`);
+  return {
+    expectation: 'every planned fault is injected',
+    holds: missed.length === 0,
+    found:
+      missed.length === 0 ? `${outcomes.length} injected` : `never reached: ${names.join(', ')}`,
+  };
+}
+
+function judgeOutcome(expected: 'done' | 'failed', { outcome, message }: Observation): Verdict {
+  return {
+    expectation: `outcome: ${expected}`,
+    holds: outcome === expected,
+    found: message === '' ? outcome : `${outcome}: ${message}`,
+  };
+}
+
+function judgeWeights({ commits }: Observation, reference: Reference | undefined): Verdict {
+  const expectation = 'weights: bit-identical';
+  const expected = reference?.commits.at(-1)?.digest;
+  const found = commits.at(-1)?.digest;
+  if (expected === undefined || found === undefined) {
+    return { expectation, holds: false, found: 'no weights to compare' };
+  }
+  const holds = expected === found;
+  return { expectation, holds, found: holds ? found : `${found}, without faults ${expected}` };
+}
+
+/** A loss is a function of the weights and the examples of its step, so equal losses show both. */
+function judgeSamples({ commits }: Observation, reference: Reference | undefined): Verdict {
+  const expectation = 'samples: exactly-once';
+  const other = commits.find(({ loss }, i) => !Object.is(loss, reference?.commits[i]?.loss));
+  if (reference === undefined || commits.length !== reference.commits.length) {
+    return { expectation, holds: false, found: `${commits.length} committed steps to compare` };
+  }
+  return {
+    expectation,
+    holds: other === undefined,
+    found:
+      other === undefined
+        ? `the loss of each of ${commits.length} steps is that without faults`
+        : `the loss of step ${other.step} is ${other.loss}`,
+  };
+}
+
+function judgeSteps({ commits }: Observation): Verdict {
+  const odd = commits.find(({ step }, i) => step !== i + 1);
+  return {
+    expectation: 'steps: committed-once',
+    holds: odd === undefined,
+    found:
+      odd === undefined
+        ? `${commits.length} steps, each once and in order`
+        : `step ${odd.step} after step ${commits[commits.indexOf(odd) - 1]?.step ?? 0}`,
+  };
+}
+
+function judgeRecovery(
+  expected: NonNullable<Expectations['recovery']>,
+  seen: Observation,
+  outcomes: readonly FaultOutcome[],
+): readonly (Verdict | undefined)[] {
+  const injected = outcomes.filter(({ injectedMs }) => injectedMs !== undefined);
+  const times = (name: 'detectionMs' | 'recoveryMs'): readonly number[] =>
+    injected.map((it) => it[name] ?? Number.POSITIVE_INFINITY);
+  return [
+    bounded('recovery.steps', 'number', expected.steps, [repeatedSteps(seen)], String),
+    bounded('recovery.detection', 'time', expected.detection, times('detectionMs'), milliseconds),
+    bounded('recovery.time', 'time', expected.time, times('recoveryMs'), milliseconds),
+  ];
+}
+
+/** Number of committed steps that ran again: those since the checkpoint of each rollback. */
+function repeatedSteps({ notes, commits }: Observation): number {
+  return notes.reduce((sum, { ms, note }) => {
+    if (note.event !== 'rolled-back') return sum;
+    const committed = commits.filter((it) => it.ms < ms).length;
+    const kept = Number(/after (\d+)/.exec(note.cause)?.[1] ?? 0);
+    return sum + committed - kept;
+  }, 0);
+}
+
+/** The worst of the values must satisfy the bound. */
+function bounded(
+  name: string,
+  of: 'time' | 'number',
+  text: string | undefined,
+  values: readonly number[],
+  show: (value: number) => string,
+): Verdict | undefined {
+  if (text === undefined) return undefined;
+  const bound = parseBound(text, of) as Bound;
+  const wrong = values.find((value) => !satisfies(bound, value));
+  const shown = wrong ?? Math.max(0, ...values);
+  return { expectation: `${name}: ${text}`, holds: wrong === undefined, found: show(shown) };
+}
+
+function milliseconds(ms: number): string {
+  return Number.isFinite(ms) ? `${Math.round(ms)} ms` : 'never';
+}
+
+function judgeCulprit(outcomes: readonly FaultOutcome[], grid: Grid): Verdict {
+  const wrong = outcomes.find(({ fault, blamed, injectedMs }) => {
+    const targets = targetsOf(fault, grid);
+    if (injectedMs === undefined || targets.length === 0) return false;
+    return blamed === undefined || blamed === null || !targets.includes(blamed);
+  });
+  const found =
+    wrong === undefined
+      ? 'the first report of each fault names its target'
+      : `${wrong.fault.fault} (faults.${wrong.index}): ${describeBlame(wrong)}`;
+  return { expectation: 'culprit: named', holds: wrong === undefined, found };
+}
+
+function describeBlame({ blamed }: FaultOutcome): string {
+  if (blamed === undefined) return 'no report';
+  return blamed === null ? 'the report names no Cloud TPU' : `the report names Cloud TPU ${blamed}`;
+}
+
+const pathEvents: Readonly<Record<RecoveryPath, readonly Note['event'][]>> = {
+  'peer-recovery': ['restored'],
+  adoption: ['adopted'],
+  'checkpoint-recovery': ['rolled-back'],
+  quarantine: ['quarantined'],
+};
+
+function judgePath(path: RecoveryPath, { notes }: Observation): Verdict {
+  const count = notes.filter(({ note }) => pathEvents[path].includes(note.event)).length;
+  return { expectation: `sometimes: ${path}`, holds: count > 0, found: `taken ${count} times` };
+}
+
+/** Share of wall time that went into steps as long as an undisturbed step, one for each commit. */
+function judgeGoodput(text: string, seen: Observation): Verdict {
+  const share = goodputOf(seen);
+  const bound = parseBound(text, 'number') as Bound;
+  const holds = satisfies(bound, share);
+  return { expectation: `goodput: ${text}`, holds, found: `${(100 * share).toFixed(1)} %` };
+}
+
+/** Goodput of a run: median wall time of a step × committed steps ÷ wall time of the training. */
+export function goodputOf({ commits, beginMs, endMs }: Observation): number {
+  if (commits.length === 0) return 0;
+  const sorted = commits.map(({ wallMs }) => wallMs).sort((a, b) => a - b);
+  const median = at(sorted, Math.floor(sorted.length / 2));
+  return Math.min(1, (median * commits.length) / Math.max(1e-9, endMs - beginMs));
+}

@@ -1,0 +1,231 @@
+import { assert } from '../../numerics/assert.ts';
+import type { ErrorCode } from '../../numerics/error.ts';
+import type { StepOrder, StepReport } from '../messages.ts';
+import type { MasterOptions } from './options.ts';
+
+/**
+ * State of the master of a slice. The function `master` maps (state, event, now) to (state,
+ * actions) and is pure: it never waits and never reads a clock. Threads, sockets and the simulator
+ * drive the same function. The phases:
+ *
+ *   joining ─▶ (rolling back) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
+ *      ▲                                                                │
+ *      └────── a loss in any phase: a new membership, generation + 1 ───┘      failed
+ *
+ * A step ends with a commit. After the loss of a Cloud TPU:
+ *
+ * 1. Every other Cloud TPU leaves the step and answers `aborted`, and a replacement joins.
+ * 2. All Cloud TPUs load their programs for the new generation.
+ * 3. A Cloud TPU without parameters copies those of the last committed step from another Cloud TPU.
+ *    If no Cloud TPU has them, they come from a checkpoint, and the steps since the checkpoint run
+ *    again.
+ * 4. The interrupted step runs again.
+ *
+ * A loss during this sequence starts the sequence again with the next generation. See
+ * docs/RECOVERY.md.
+ */
+export interface MasterState {
+  readonly options: MasterOptions;
+  /** Number of the current membership. The master refuses messages of older generations. */
+  readonly generation: number;
+  readonly phase: MasterPhase;
+  readonly members: readonly Member[];
+  /**
+   * By program, the number of steps applied to the program's parameters. Less than `committed`
+   * while committed steps run again after a rollback.
+   */
+  readonly steps: readonly number[];
+  /** By program, the number of committed steps. */
+  readonly committed: readonly number[];
+  /** The step that the experiment requested and that is not committed yet; null between steps. */
+  readonly pending: StepOrder | null;
+  /**
+   * False until all Cloud TPUs have loaded their programs for the first time, and true from then
+   * on. True from the start if workers may have parameters from an earlier master. While true, the
+   * parameters must not get lost: if no Cloud TPU has the parameters any more, the master begins a
+   * rollback.
+   */
+  readonly mustKeepParameters: boolean;
+  /**
+   * Time, in ms, of the first loss or fault of the current recovery; null if there is no recovery.
+   */
+  readonly recoveringSinceMs: number | null;
+  /** Generation of the last membership that began with a rollback; 0 before the first rollback. */
+  readonly rolledBackGeneration: number;
+  /**
+   * Time, in ms, at which a worker last joined; null before the first worker joins. A worker that
+   * joins to host a second Cloud TPU does not count.
+   */
+  readonly lastJoinedMs: number | null;
+  readonly agreement: Agreement;
+  readonly detector: FailureDetector;
+}
+
+/** What the Cloud TPUs have agreed on: the digests of their weights. */
+export interface Agreement {
+  /** By program, the digest of the program's weights after `committed` steps; null if unknown. */
+  readonly digests: readonly (string | null)[];
+  /**
+   * The step that runs again because digests differed without a majority; null if there is no such
+   * step.
+   */
+  readonly stepWithoutMajority: StepOrder | null;
+}
+
+/** What the failure detector knows of the speed of the machine. */
+export interface FailureDetector {
+  /** Time, in ms, of the last sample of progress counters and heartbeats. */
+  readonly sampledMs: number;
+  /**
+   * Longest recent silence, in ms: a time during a step in which a Cloud TPU showed no progress,
+   * and after which the Cloud TPU went on. The failure detector takes this time as the duration of
+   * the longest task on this machine. Each commit makes the value smaller.
+   */
+  readonly longestSilenceMs: number;
+  /**
+   * True after the first step that all Cloud TPUs have finished with equal digests under this
+   * master. Before that step has ended, the failure detector uses longer limits, because the speed
+   * of the machine is unknown.
+   */
+  readonly hasTimedStep: boolean;
+}
+
+/** Phase of a membership, or the end of the run. Times are in ms. */
+export type MasterPhase =
+  | { readonly kind: 'joining'; readonly sinceMs: number }
+  | { readonly kind: 'rolling-back'; readonly sinceMs: number }
+  | { readonly kind: 'loading'; readonly sinceMs: number }
+  | { readonly kind: 'restoring'; readonly sinceMs: number }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'stepping'; readonly order: StepOrder }
+  | { readonly kind: 'done' }
+  | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
+
+/** A Cloud TPU in the membership, and what the master knows of its worker. */
+export interface Member {
+  /**
+   * State of the Cloud TPU's worker. `absent`: no worker has joined. `leaving`: the worker must
+   * answer `abort`. `present`: the worker has joined, or has left its step. `busy`: the worker must
+   * load programs, run a step, or take parameters. `ready`: the worker has finished that work.
+   */
+  readonly status: 'absent' | 'leaving' | 'present' | 'busy' | 'ready';
+  /** True if the Cloud TPU has the parameters after `MasterState.steps`. */
+  readonly hasParameters: boolean;
+  readonly report: StepReport | null;
+  /**
+   * Last sample of the counter that the failure detector watches: the progress counter while the
+   * Cloud TPU has a step to run or to leave, otherwise the count of its heartbeats.
+   */
+  readonly counter: number;
+  /** Time, in ms, for which `counter` has not changed. */
+  readonly silentMs: number;
+  readonly absentSinceMs: number;
+  /**
+   * True when the master starts. False once a worker has joined for this Cloud TPU, or was lost
+   * before it joined.
+   */
+  readonly awaitsFirstWorker: boolean;
+  /**
+   * Number of another Cloud TPU whose worker hosts this Cloud TPU too, or was asked to do so; null
+   * if this Cloud TPU has, or waits for, a worker of its own. If the other Cloud TPU is lost, this
+   * Cloud TPU is lost too.
+   */
+  readonly host: number | null;
+  /**
+   * Number of wrong digests of this Cloud TPU, and of accusations by other workers, since the Cloud
+   * TPU was last replaced.
+   */
+  readonly suspicions: number;
+  readonly lossesThisStep: number;
+  /** Times, in ms, of the losses of this Cloud TPU in the last minute. */
+  readonly lossesMs: readonly number[];
+}
+
+/** State of a run at the start of a master, as earlier masters of the run left it. */
+export interface MasterStart {
+  /** Generation of the last membership; 0 for none. */
+  readonly generation: number;
+  /** By program, the number of committed steps. */
+  readonly steps: readonly number[];
+  /** By program, the digest of the program's weights after `steps` steps; null if unknown. */
+  readonly digests: readonly (string | null)[];
+  /**
+   * True if workers of an earlier master may have the parameters after `steps`. If no worker has
+   * these parameters, the master begins a rollback. False if the run begins with the parameters
+   * that Cloud TPUs have after loading.
+   */
+  readonly mustKeepParameters: boolean;
+}
+
+/**
+ * Returns the state of a master that waits for its workers from `now` (ms) on. The default of
+ * `start` is step 0 of every program.
+ */
+export function initialMaster(
+  options: MasterOptions,
+  now: number,
+  start: MasterStart = atStepZero(options),
+): MasterState {
+  const { steps, digests } = start;
+  const programs = options.copiesParameters.length;
+  assert(options.names.length > 0, 'a slice has at least one Cloud TPU');
+  assert(steps.length === programs, `steps of ${steps.length} programs, there are ${programs}`);
+  assert(digests.length === programs, `digests of ${digests.length} programs, not ${programs}`);
+  return {
+    options,
+    generation: start.generation + 1,
+    phase: { kind: 'joining', sinceMs: now },
+    members: options.names.map(() => ({ ...absentMember(now), awaitsFirstWorker: true })),
+    steps,
+    committed: steps,
+    pending: null,
+    mustKeepParameters: start.mustKeepParameters,
+    recoveringSinceMs: null,
+    rolledBackGeneration: 0,
+    lastJoinedMs: null,
+    agreement: { digests, stepWithoutMajority: null },
+    detector: { sampledMs: now, longestSilenceMs: 0, hasTimedStep: false },
+  };
+}
+
+function atStepZero({ copiesParameters }: MasterOptions): MasterStart {
+  const none = { generation: 0, mustKeepParameters: false };
+  return {
+    ...none,
+    steps: copiesParameters.map(() => 0),
+    digests: copiesParameters.map(() => null),
+  };
+}
+
+/** Returns a Cloud TPU without a worker since `now` (ms). */
+export function absentMember(now: number): Member {
+  return {
+    status: 'absent',
+    hasParameters: false,
+    report: null,
+    counter: 0,
+    silentMs: 0,
+    absentSinceMs: now,
+    awaitsFirstWorker: false,
+    host: null,
+    suspicions: 0,
+    lossesThisStep: 0,
+    lossesMs: [],
+  };
+}
+
+/** Returns the state with a change of one member. */
+export function withMember(state: MasterState, tpu: number, change: Partial<Member>): MasterState {
+  const members = state.members.map((member, i) => (i === tpu ? { ...member, ...change } : member));
+  return { ...state, members };
+}
+
+/** Returns the state in a new phase, with the same change applied to every member. */
+export function toPhase(
+  state: MasterState,
+  phase: MasterPhase,
+  change: Partial<Member>,
+): MasterState {
+  const members = state.members.map((member) => ({ ...member, ...change, silentMs: 0 }));
+  return { ...state, phase, members };
+}

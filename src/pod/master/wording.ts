@@ -1,0 +1,61 @@
+import { assert, at } from '../../numerics/assert.ts';
+import type { StepOrder, StepReport } from '../messages.ts';
+import type { MasterAction, Note } from './action.ts';
+import type { MasterState } from './state.ts';
+
+/** Returns the action that tells the user of a fault, or of a stage of the recovery from it. */
+export function noteOf(
+  state: MasterState,
+  event: Note['event'],
+  tpu: number | null,
+  cause: string,
+  now: number,
+): MasterAction {
+  const { generation, pending, phase, recoveringSinceMs } = state;
+  const order = phase.kind === 'stepping' ? phase.order : pending;
+  const program = order?.program ?? null;
+  const step = order?.step ?? null;
+  const elapsedMs = now - (recoveringSinceMs ?? now);
+  return { kind: 'note', note: { event, generation, program, step, tpu, cause, elapsedMs } };
+}
+
+/** Returns the name of a Cloud TPU in messages: `Cloud TPU 3 (x 1, y 1)`. */
+export function nameOf({ options }: MasterState, tpu: number): string {
+  return options.names[tpu] ?? `Cloud TPU ${tpu}`;
+}
+
+/** Returns the name of a step in messages: `step 7 of program 0`. */
+export function stepName({ program, step }: StepOrder): string {
+  return `step ${step} of program ${program}`;
+}
+
+/** Describes a Cloud TPU at its work: `Cloud TPU 3 (x 1, y 1), at step 7 of program 0,`. */
+export function describeWork(state: MasterState, tpu: number): string {
+  const { phase } = state;
+  const what = phase.kind === 'stepping' ? `at ${stepName(phase.order)}` : `while ${phase.kind}`;
+  return `${nameOf(state, tpu)}, ${what},`;
+}
+
+/**
+ * Describes, for a message, which Cloud TPUs have another digest than the majority. Without a
+ * majority, describes all groups of Cloud TPUs with equal digests.
+ */
+export function describeMismatch(
+  state: MasterState,
+  order: StepOrder,
+  reports: readonly StepReport[],
+): string {
+  const groups = new Map<string, string[]>();
+  for (const { tpu, digest } of reports) {
+    groups.set(digest, [...(groups.get(digest) ?? []), at(state.options.names, tpu)]);
+  }
+  const [largest, ...others] = [...groups].sort(([, a], [, b]) => b.length - a.length);
+  assert(largest !== undefined, 'a step has reports');
+  const [digest, holders] = largest;
+  const expected =
+    holders.length * 2 > reports.length
+      ? `${holders.length} others have ${digest}`
+      : `${holders.join(', ')} ${holders.length === 1 ? 'has' : 'have'} ${digest}, no majority`;
+  const ended = others.map(([found, names]) => `${names.join(', ')} ended with weights ${found}`);
+  return `${stepName(order)} differs: ${ended.join('; ')}; ${expected}`;
+}

@@ -1,0 +1,157 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { FaultPlan } from '../../src/fault/plan.ts';
+import { scheduleOf } from '../../src/fault/schedule.ts';
+import { judge, type Observation, type Reference } from '../../src/fault/verdict.ts';
+import type { Note } from '../../src/pod/master/action.ts';
+
+const grid = { columns: 4, rows: 2 };
+const plan: FaultPlan = {
+  run: {},
+  faults: [{ fault: 'kill', tpu: 3, at: { step: 2 } }],
+  expect: {
+    weights: 'bit-identical',
+    samples: 'exactly-once',
+    steps: 'committed-once',
+    recovery: { steps: '<=1', detection: '<2s', time: '<3s' },
+    culprit: 'named',
+    sometimes: ['peer-recovery'],
+    goodput: '>=0.5',
+  },
+};
+const reference: Reference = {
+  commits: [1, 2, 3].map((step) => ({ step, digest: `d${step}`, loss: 1 / step })),
+};
+const right: Observation = {
+  outcome: 'done',
+  message: '',
+  commits: reference.commits.map((it) => ({ ...it, ms: 1000 * it.step, wallMs: 1000 })),
+  injections: [{ index: 0, ms: 1100 }],
+  notes: [
+    { ms: 1200, note: note('lost', 3) },
+    { ms: 1800, note: note('restored', 3) },
+  ],
+  beginMs: 0,
+  endMs: 3000,
+};
+
+function note(event: Note['event'], tpu: number | null, cause = ''): Note {
+  return { event, tpu, cause, generation: 1, program: 0, step: 1, elapsedMs: 0 };
+}
+
+function broken(seen: Partial<Observation>, of: FaultPlan = plan): readonly string[] {
+  const verdicts = judge(of, grid, { ...right, ...seen }, reference);
+  return verdicts.filter(({ holds }) => !holds).map(({ expectation }) => expectation);
+}
+
+describe('the verdict', () => {
+  test('has a line for each expectation, and all hold for a right run', () => {
+    const verdicts = judge(plan, grid, right, reference);
+    expect(verdicts.map(({ expectation }) => expectation)).toEqual([
+      'every planned fault is injected',
+      'outcome: done',
+      'weights: bit-identical',
+      'samples: exactly-once',
+      'steps: committed-once',
+      'recovery.steps: <=1',
+      'recovery.detection: <2s',
+      'recovery.time: <3s',
+      'culprit: named',
+      'sometimes: peer-recovery',
+      'goodput: >=0.5',
+    ]);
+    expect(verdicts.every(({ holds }) => holds)).toBe(true);
+  });
+
+  const { commits } = right;
+  const wrong: readonly (readonly [string, Partial<Observation>, readonly string[]])[] = [
+    ['a fault that was never reached', { injections: [] }, ['every planned fault is injected']],
+    ['a failed run', { outcome: 'failed', message: 'why' }, ['outcome: done']],
+    [
+      'other weights at the end',
+      { commits: commits.map((it) => (it.step === 3 ? { ...it, digest: 'x' } : it)) },
+      ['weights: bit-identical'],
+    ],
+    [
+      'other examples in a step',
+      { commits: commits.map((it) => (it.step === 2 ? { ...it, loss: 7 } : it)) },
+      ['samples: exactly-once'],
+    ],
+    [
+      'a step that is committed twice',
+      { commits: [commits[0]!, commits[0]!, commits[2]!] },
+      ['samples: exactly-once', 'steps: committed-once'],
+    ],
+    [
+      'two committed steps that ran again',
+      { notes: [...right.notes, { ms: 2500, note: note('rolled-back', null, 'after 0 steps') }] },
+      ['recovery.steps: <=1'],
+    ],
+    [
+      'a late detection',
+      { notes: right.notes.map((it) => ({ ...it, ms: it.ms + 1950 })) },
+      ['recovery.detection: <2s', 'recovery.time: <3s'],
+    ],
+    [
+      'another Cloud TPU that is blamed',
+      { notes: [{ ms: 1200, note: note('lost', 2) }, right.notes[1]!] },
+      ['culprit: named'],
+    ],
+    [
+      'a report that names nobody',
+      { notes: [{ ms: 1200, note: note('suspected', null) }, right.notes[1]!] },
+      ['culprit: named'],
+    ],
+    ['no restored Cloud TPU', { notes: [right.notes[0]!] }, ['sometimes: peer-recovery']],
+    ['a long pause', { endMs: 9000 }, ['goodput: >=0.5']],
+  ];
+
+  test.each(wrong)('finds %s', (_, seen, expected) => {
+    expect(broken(seen)).toEqual(expected);
+  });
+
+  test('without a reference, weights cannot be shown to be right', () => {
+    const verdicts = judge(plan, grid, right, undefined);
+    const names = verdicts.filter(({ holds }) => !holds).map(({ expectation }) => expectation);
+    expect(names).toEqual(['weights: bit-identical', 'samples: exactly-once']);
+  });
+
+  test('a plan may expect a run that fails', () => {
+    const failing: FaultPlan = { ...plan, expect: { outcome: 'failed' } };
+    expect(broken({ outcome: 'failed', message: 'lost' }, failing)).toEqual([]);
+    expect(broken({}, failing)).toEqual(['outcome: failed']);
+  });
+});
+
+describe('the schedule', () => {
+  test('turns a lost row or column into kills of its Cloud TPUs', () => {
+    const faults: FaultPlan['faults'] = [
+      { fault: 'lose-row', row: 1, at: { step: 4 } },
+      { fault: 'lose-column', column: 2, at: { step: 5 } },
+    ];
+    const schedule = scheduleOf({ run: {}, faults, expect: {} }, grid, 9);
+    expect(schedule.map(({ fault, planned }) => [planned, 'tpu' in fault && fault.tpu])).toEqual([
+      ...[4, 5, 6, 7].map((tpu) => [0, tpu]),
+      ...[2, 6].map((tpu) => [1, tpu]),
+    ]);
+  });
+
+  test('draws the same faults from the same seed, about one every mtbfSteps', () => {
+    fc.assert(
+      fc.property(fc.nat(), fc.integer({ min: 2, max: 50 }), (seed, mtbfSteps) => {
+        const chance = { seed, mtbfSteps, weights: { kill: 1, slow: 2 } };
+        const plan = { run: {}, faults: [], chance, expect: {} };
+        const steps = 200 * mtbfSteps;
+        const schedule = scheduleOf(plan, grid, steps);
+        expect(scheduleOf(plan, grid, steps)).toEqual(schedule);
+        expect(schedule.length).toBeGreaterThan(120);
+        expect(schedule.length).toBeLessThan(290);
+        for (const { fault } of schedule) {
+          expect(['kill', 'slow']).toContain(fault.fault);
+          expect('tpu' in fault && fault.tpu).toBeLessThan(8);
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
