@@ -6,9 +6,10 @@ import type {
   Resumed,
   Started,
   StepCommitted,
-  TrainEvent,
   WarmStarted,
 } from '../experiment/event.ts';
+import type { FaultInjected, RunEvent, RunFact } from '../run/event.ts';
+import type { Sink } from '../run/stream.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /**
@@ -30,7 +31,7 @@ const lineMs = 2000;
 /**
  * Shows a training run to people: a description of the run, a live line of steps, closing tables.
  */
-export class Progress {
+export class Progress implements Sink {
   readonly #screen: Screen;
   readonly #now: () => number;
   #shownMs = Number.NEGATIVE_INFINITY;
@@ -42,7 +43,11 @@ export class Progress {
     this.#now = now;
   }
 
-  show(event: TrainEvent): void {
+  take(event: RunEvent): void {
+    this.show(event);
+  }
+
+  show(event: RunFact): void {
     switch (event.kind) {
       case 'started':
         for (const line of opening(event)) this.#line(line);
@@ -86,8 +91,16 @@ export class Progress {
           `stopped after step ${event.step} of ${event.steps}${event.saved ? '; saved: --resume continues from here' : ''}`,
         );
         return;
+      case 'fault-injected':
+        this.#line(faultLine(event));
+        return;
       case 'finished':
         for (const line of closing(event.report)) this.#line(line);
+        return;
+      case 'pod':
+      case 'failed':
+        // Events of the cluster are for the log. The command itself prints the error of the run.
+        return;
     }
   }
 
@@ -172,6 +185,12 @@ function noteLine({ event, generation, step, tpu, cause, elapsedMs }: Note): str
   const who = tpu === null ? 'the slice' : `Cloud TPU ${tpu}`;
   const when = step === null ? '' : ` at step ${step + 1}`;
   return `${event}: ${who}${when} (generation ${generation}, ${milliseconds(elapsedMs)}): ${cause}`;
+}
+
+function faultLine({ index, fault, tpu, position }: FaultInjected): string {
+  const target = tpu === null ? '' : ` on Cloud TPU ${tpu}`;
+  const where = Object.entries(position).map(([name, value]) => `${name} ${value}`);
+  return `injected fault ${index}: ${fault}${target}, at ${where.join(', ')}`;
 }
 
 function stepLine(event: StepCommitted): string {
