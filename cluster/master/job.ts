@@ -12,7 +12,7 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import { failed, type PodEvent } from '../../src/run/event.ts';
 import type { RunStream } from '../../src/run/stream.ts';
-import { isFinal } from '../final.ts';
+import { isFinal, isOfEndedWorkers } from '../final.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
@@ -117,9 +117,7 @@ async function runLogged(job: Job, opened: OpenedRun, commits: CommitLog): Promi
     tell(job, 'commits-found', { generation, step: history.at(-1)?.step ?? 0 });
     return await run(job, opened, commits);
   } catch (error) {
-    // A signal that ends the master often ends the workers too. An error after such a signal is no
-    // failure of the job.
-    if (job.shouldStop()) return stoppedBySignal(job, opened, commits);
+    if (job.shouldStop() && isOfEndedWorkers(error)) return stoppedBySignal(job, opened, commits);
     if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
     throw error;
   }
