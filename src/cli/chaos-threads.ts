@@ -15,6 +15,7 @@ export async function inThreads(
   const now = (): number => performance.timeOrigin + performance.now();
   const commits: CommitSeen[] = [];
   const notes: Observation['notes'][number][] = [];
+  const stragglers: Observation['stragglers'][number][] = [];
   const injections: Observation['injections'][number][] = [];
   let beginMs = now();
   let endMs: number | undefined;
@@ -25,7 +26,14 @@ export async function inThreads(
       onFault: (index, ms) => void injections.push({ index, ms }),
     });
   const result = (outcome: Observation['outcome'], message: string): Observation => ({
-    ...{ outcome, message, commits, notes, injections: injections.sort((a, b) => a.ms - b.ms) },
+    ...{
+      outcome,
+      message,
+      commits,
+      notes,
+      stragglers,
+      injections: injections.sort((a, b) => a.ms - b.ms),
+    },
     ...{ beginMs, endMs: endMs ?? now() },
   });
   const tell = (event: TrainEvent): void => {
@@ -35,6 +43,10 @@ export async function inThreads(
       const { note } = event;
       notes.push({ ms: now(), note });
       say(`${note.event}${note.tpu === null ? '' : ` Cloud TPU ${note.tpu}`}: ${note.cause}`);
+    }
+    if (event.kind === 'straggler') {
+      stragglers.push({ ms: now(), tpu: event.tpu });
+      say(`straggler Cloud TPU ${event.tpu}: the slowest for ${event.inARow} steps`);
     }
     if (event.kind !== 'step') return;
     const { step, digest, loss, wallMs } = event;

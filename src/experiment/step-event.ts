@@ -3,6 +3,7 @@ import { assert, at } from '../numerics/assert.ts';
 import { type Commit, meanPhaseMs } from '../pod/pod.ts';
 import type { PhaseMs, StepCommitted } from './event.ts';
 import type { Run } from './prepared.ts';
+import { slowestOf } from './straggler.ts';
 
 /** Number of steps over which `imagesPerSecond` of an event is averaged. */
 const rateSteps = 16;
@@ -30,6 +31,7 @@ export function stepCommitted(
     wallMs: commit.wallMs,
     imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
     phaseMs: phaseMsOf(commit),
+    slowest: slowestOf(commit.reports),
   };
 }
 

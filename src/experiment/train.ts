@@ -30,6 +30,7 @@ import {
 } from './prepared.ts';
 import { reportOf } from './report.ts';
 import { stepCommitted } from './step-event.ts';
+import { StragglerWatch } from './straggler.ts';
 
 /**
  * Environment of {@link train}: the pod, the clock, the receiver of events, the checkpoints, the
@@ -138,6 +139,7 @@ async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
   tell({ kind: 'ready', elapsedMs: now() - run.startMs });
   if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
   else if (keeper) await saveUnsaved(run, pod, keeper, start);
+  const stragglers = new StragglerWatch();
   for (let step = start.step + 1; step <= run.steps; step++) {
     if (shouldStop()) return stop(slice, lastOf(history, start));
     const event = stepCommitted(run, await pod.step(trainProgram), step, history);
@@ -145,6 +147,8 @@ async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
     history.push(event);
     world.commit?.(event);
     tell(event);
+    const straggler = stragglers.take(event);
+    if (straggler !== undefined) tell(straggler);
     if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
     tellSaves(keeper, tell);
   }

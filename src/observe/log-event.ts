@@ -57,6 +57,9 @@ const schemas = {
     ...{ step: number(), steps: number(), epoch: number(), loss: number(), accuracy: number() },
     ...{ wallMs: number(), imagesPerSecond: number() },
   }),
+  straggler: z.looseObject({
+    ...{ step: number(), inARow: number(), tpu: number(), ownMs: number(), othersMs: number() },
+  }),
   checkpoint: z.looseObject({ name: text(), bytes: number(), wallMs: number() }),
   'checkpoint-failed': z.looseObject({ step: number(), reason: text() }),
   'checkpoint-refused': z.looseObject({ name: text(), reason: text() }),

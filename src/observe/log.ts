@@ -12,6 +12,7 @@ export function logEvent(logger: Logger, event: RunFact): void {
     case 'checkpoint-failed':
     case 'checkpoint-refused':
     case 'fault-injected':
+    case 'straggler':
       logger.warn(fields, kind);
       return;
     case 'note':

@@ -6,6 +6,7 @@ import type {
   Resumed,
   Started,
   StepCommitted,
+  Straggler,
   WarmStarted,
 } from '../experiment/event.ts';
 import type { FaultInjected, RunEvent, RunFact } from '../run/event.ts';
@@ -68,6 +69,9 @@ export class Progress implements Sink {
         this.#line(
           `saved ${event.name}: ${bytes(event.bytes)} in ${milliseconds(event.wallMs)}, in the background`,
         );
+        return;
+      case 'straggler':
+        this.#line(stragglerLine(event));
         return;
       case 'checkpoint-failed':
         this.#line(`not saved: ${event.reason}`);
@@ -169,6 +173,12 @@ function warmStart({ checkpoint, weightsDigest, refused }: WarmStarted): string[
     ...refused.map(refusalLine),
     `begins with the weights of ${checkpoint} (digest ${weightsDigest}), ${state}`,
   ];
+}
+
+/** Returns the line about a Cloud TPU that is slower than the others. */
+function stragglerLine({ tpu, inARow, ownMs, othersMs }: Straggler): string {
+  const times = `${milliseconds(ownMs)} of its own work a step, the others ${milliseconds(othersMs)}`;
+  return `straggler: Cloud TPU ${tpu} was the slowest for ${inARow} steps: ${times}`;
 }
 
 function refusalLine({ name, reason }: Refusal): string {

@@ -106,6 +106,10 @@ export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind'
     ...{ step: count, steps: count, epoch: real, loss: real, accuracy: real, learningRate: real },
     ...{ digest: text(), wallMs: real, imagesPerSecond: real },
     phaseMs: z.looseObject(byPhase(real)),
+    slowest: z.exactOptional(z.looseObject({ tpu: count, ownMs: real, othersMs: real })),
+  }),
+  eventOf('straggler', {
+    ...{ step: count, inARow: count, tpu: count, ownMs: real, othersMs: real },
   }),
   eventOf('checkpoint', { step: count, name: text(), bytes: count, wallMs: real }),
   eventOf('checkpoint-failed', { step: count, reason: text() }),

@@ -87,6 +87,11 @@ export const facts: {
     ...{ ...kind('step'), step: count, steps: count, epoch: real, loss: real, accuracy: real },
     ...{ learningRate: real, digest: text, wallMs: real, imagesPerSecond: real },
     phaseMs: byPhase(real),
+    slowest: fc.record({ tpu: count, ownMs: real, othersMs: real }),
+  }),
+  straggler: fc.record({
+    ...{ ...kind('straggler'), step: count, inARow: count, tpu: count },
+    ...{ ownMs: real, othersMs: real },
   }),
   checkpoint: fc.record({
     ...{ ...kind('checkpoint'), step: count, name: text, bytes: count, wallMs: real },
