@@ -22,6 +22,20 @@ export function endsPod(error: unknown): error is PodError | CommanderError {
 }
 
 /**
+ * True if the end of workers can cause this error of a run. A signal that ends a pod often reaches
+ * the workers before the master, so such an error after a signal is no failure of the run.
+ */
+export function isOfEndedWorkers(error: unknown): boolean {
+  const codes: readonly string[] = [
+    'worker-threw',
+    'worker-exited',
+    'worker-silent',
+    'link-timeout',
+  ];
+  return error instanceof PodError && codes.includes(error.code);
+}
+
+/**
  * Exit codes after which a process is not restarted: 0 is success, 2 to 5 are failures that a
  * restart would repeat, and 130 and 143 mean that a signal asked the process to end.
  */

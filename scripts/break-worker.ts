@@ -10,6 +10,7 @@
 import { Argument } from 'commander';
 import { openThreadPod, type ThreadPod } from '../cluster/threads/pool.ts';
 import { trainOptions } from '../src/cli/options.ts';
+import type { TrainEvent } from '../src/experiment/event.ts';
 import { train } from '../src/experiment/train.ts';
 import type { Fault } from '../src/fault/plan.ts';
 import { PodError } from '../src/numerics/error.ts';
@@ -38,13 +39,14 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
     return pod;
   };
   try {
-    for await (const event of train(config, { openPod, now: () => performance.now() })) {
-      if (event.kind !== 'step' || event.step !== atStep) continue;
+    const tell = (event: TrainEvent): void => {
+      if (event.kind !== 'step' || event.step !== atStep) return;
       // For `kill`, the worker is killed 2 ms from now, in the middle of the next step. The pod has
       // known any other fault since it was opened and injects it in the next step itself.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
-    }
+    };
+    await train(config, { openPod, now: () => performance.now(), tell });
     process.stderr.write('break-worker: the run finished as if no Cloud TPU had been broken\n');
     process.exitCode = 1;
   } catch (error) {

@@ -35,7 +35,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'model',
     'data',
   ],
-  observe: ['numerics', 'experiment'],
+  run: ['numerics', 'files', 'pod', 'fault', 'model', 'experiment'],
+  observe: ['numerics', 'experiment', 'run'],
   cli: [
     'spec',
     'numerics',
@@ -51,6 +52,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'model',
     'data',
     'experiment',
+    'run',
     'observe',
     'fault',
   ],
@@ -125,6 +127,7 @@ const mayUseWallTime = [
   'scripts/swarm-nodes.ts',
   'src/cli/job-client.ts',
   'src/cli/jobs.ts',
+  'src/cli/run-folder.ts',
 ];
 
 test('only files that print or sign wall time read it', () => {

@@ -29,6 +29,8 @@ import {
 export interface CommitLog {
   /** Returns the memberships and commits that earlier masters wrote. */
   past(): EarlierMasters;
+  /** True if the log had this run already, so that this master continues the run. */
+  readonly isContinued: boolean;
   /**
    * Error with which the run has failed for good; null if the run has not failed. After a failure
    * the run has no leader, and no record can be added.
@@ -109,6 +111,7 @@ class FileLog implements CommitLog {
   readonly #own: number | null;
   readonly #name: string = randomBytes(8).toString('hex');
   readonly #contents: LogContents = new LogContents();
+  #isContinued = false;
   #abandoned: Abandoned | null = null;
   readonly #unreadable: number[] = [];
   #lines = 0;
@@ -136,6 +139,10 @@ class FileLog implements CommitLog {
 
   past(): EarlierMasters {
     return this.#past;
+  }
+
+  get isContinued(): boolean {
+    return this.#isContinued;
   }
 
   get failed(): Failed | null {
@@ -206,6 +213,7 @@ class FileLog implements CommitLog {
       const { run: found, failed, finished, generation } = this.#contents;
       const isEnded = failed !== null || finished !== null;
       const isOther = found !== run.run;
+      this.#isContinued = !isOther;
       if (isEnded && !isOther) return null;
       if (isOther && !isEnded) this.#abandoned = abandonedOf(this.#contents);
       const head: LogRecord[] = isOther ? [run] : [];

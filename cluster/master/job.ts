@@ -1,19 +1,18 @@
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import type { Logger } from 'pino';
 import { openPlan } from '../../src/cli/checkpoint-plan.ts';
 import type { TrainOptions } from '../../src/cli/options.ts';
 import type { CheckpointPlan } from '../../src/experiment/checkpoint/keeper.ts';
 import type { TrainConfig } from '../../src/experiment/config.ts';
-import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
+import type { Report } from '../../src/experiment/event.ts';
 import { type OpenedRun, openRun } from '../../src/experiment/open-run.ts';
 import { differenceBetween, keyOf, type RunKey, readKey } from '../../src/experiment/same-run.ts';
 import { train } from '../../src/experiment/train.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { logEvent } from '../../src/observe/log.ts';
-import type { Note } from '../../src/pod/master/action.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
-import { isFinal } from '../final.ts';
+import { failed, type PodEvent } from '../../src/run/event.ts';
+import type { RunStream } from '../../src/run/stream.ts';
+import { isFinal, isOfEndedWorkers } from '../final.ts';
 import type { Lobby } from '../process/lobby.ts';
 import { openProcessPod, type ProcessPod, type ProcessPodOptions } from '../process/pod.ts';
 import { type Abandoned, type CommitLog, openCommitLog } from './commit-log.ts';
@@ -27,7 +26,8 @@ export interface Job {
   /** Folder of the commit log. */
   readonly folder: string;
   readonly lobby: Lobby;
-  readonly logger: Logger;
+  /** Stream of the events of the run. */
+  readonly stream: RunStream;
   /**
    * Longest time, in ms, that the master waits for a replacement of a lost worker to join. After
    * that time another worker hosts the lost Cloud TPU too.
@@ -43,8 +43,13 @@ export interface Job {
    * has checkpoints) and ends.
    */
   readonly shouldStop: () => boolean;
-  /** Receives changes of the pod and events of the run. */
+  /** Receives the pod when its state changes. */
   readonly watch: JobWatch;
+  /**
+   * Called once the run is known, before it begins. `continues` is true if the run goes on after an
+   * earlier master. If the function throws, the run ends with that error.
+   */
+  readonly known?: (key: RunKey, continues: boolean) => void;
 }
 
 export interface JobWatch {
@@ -55,9 +60,6 @@ export interface JobWatch {
    * longer run.
    */
   pod(pod: ProcessPod | undefined): void;
-  step(step: StepCommitted): void;
-  started(hbmBytesPerCore: number): void;
-  note(note: Note): void;
 }
 
 /** How a run ended. */
@@ -75,39 +77,74 @@ const startMsLimit = 120_000;
 export const commitsFile = 'commits.jsonl';
 
 /**
- * Runs a job until the job is done or `shouldStop` returns true. If an earlier master began the
- * job, this master continues the job after the last committed step. Each commit is on disk before
- * the next step begins.
+ * Runs a job until the job is done or `shouldStop` returns true, and tells its events. If an earlier
+ * master began the job, this master continues the job after the last committed step. Each commit is
+ * on disk before the next step begins.
  *
  * @throws PodError as `train` does. If the commit log says that the job has failed for good, throws
  *   the error in the log without running a step.
  */
 export async function runJob(job: Job): Promise<JobEnd> {
-  const { options, folder, logger } = job;
-  const opened = await openOnMaster(options.config);
-  for (const note of opened.dataset.notes) logger.warn(note);
-  const key = keyOf(opened.identity);
-  const commits = openCommitLog(join(folder, commitsFile), key);
   try {
-    const { failed, finished, abandoned, unreadable } = commits;
-    if (abandoned !== null) logger.warn(describeAbandoned(abandoned, key), 'another-run');
-    if (unreadable.length > 0) logger.warn({ lines: unreadable }, describeUnreadable(commits));
-    if (failed !== null) throw new PodError(failed.code, failed.message);
+    const opened = await openOnMaster(job.options.config);
+    for (const note of opened.dataset.notes) tell(job, note, {}, 'warn');
+    const key = keyOf(opened.identity);
+    const commits = openCommitLog(join(job.folder, commitsFile), key);
+    let end: JobEnd;
+    try {
+      job.known?.(key, commits.isContinued);
+      tellFound(job, commits, key);
+      end = await runLogged(job, opened, commits);
+    } finally {
+      job.watch.pod(undefined);
+      commits.close();
+    }
+    if (end.kind === 'done') job.stream.tell({ kind: 'finished', report: end.report });
+    return end;
+  } catch (error) {
+    job.stream.tell(failed(error));
+    throw error;
+  }
+}
+
+/** Runs a job whose commit log is open. */
+async function runLogged(job: Job, opened: OpenedRun, commits: CommitLog): Promise<JobEnd> {
+  try {
+    const { failed: known, finished } = commits;
+    if (known !== null) throw new PodError(known.code, known.message);
     if (finished !== null) return { kind: 'done', report: finished };
     const { generation, history } = commits.past();
-    logger.info({ generation, step: history.at(-1)?.step ?? 0 }, 'commits-found');
+    tell(job, 'commits-found', { generation, step: history.at(-1)?.step ?? 0 });
     return await run(job, opened, commits);
   } catch (error) {
-    // A signal that ends the master often ends the workers too. An error after such a signal is no
-    // failure of the job.
-    if (job.shouldStop())
-      return { kind: 'stopped', step: commits.past().history.at(-1)?.step ?? 0 };
+    if (job.shouldStop() && isOfEndedWorkers(error)) return stoppedBySignal(job, opened, commits);
     if (commits.failed === null && isFinal(error)) commits.fail(error.code, error.message);
     throw error;
-  } finally {
-    job.watch.pod(undefined);
-    commits.close();
   }
+}
+
+function stoppedBySignal({ stream }: Job, { identity }: OpenedRun, commits: CommitLog): JobEnd {
+  const step = commits.past().history.at(-1)?.step ?? 0;
+  stream.tell({ kind: 'stopped', step, steps: identity.steps, saved: false });
+  return { kind: 'stopped', step };
+}
+
+/** Tells an event of the cluster. */
+function tell(
+  { stream }: Job,
+  msg: string,
+  fields: PodEvent['fields'],
+  level: PodEvent['level'] = 'info',
+): void {
+  stream.tell({ kind: 'pod', level, msg, fields });
+}
+
+/** Tells which run the commit log had before, and which of its lines are damaged. */
+function tellFound(job: Job, commits: CommitLog, key: RunKey): void {
+  const { abandoned, unreadable } = commits;
+  if (abandoned !== null) tell(job, 'another-run', describeAbandoned(abandoned, key), 'warn');
+  if (unreadable.length === 0) return;
+  tell(job, describeUnreadable(commits), { lines: unreadable }, 'warn');
 }
 
 /**
@@ -163,81 +200,48 @@ interface Parts {
 }
 
 async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<JobEnd> {
-  const { options, logger, shouldStop, watch } = job;
+  const { options, stream, shouldStop, watch } = job;
   const past = commits.past();
-  let pod: ProcessPod | undefined;
+  stream.generation = past.generation + 1;
   let isLost = false;
-  const events = train(options.config, {
+  const end = await train(options.config, {
     ...{ opened, past, shouldStop, now: () => performance.now() },
+    tell: (event) => stream.tell(event),
     async openPod(podOptions) {
-      pod = await openProcessPod({
-        ...processOptions(job, commits, podOptions),
-        gathering: (it) => watch.gathering(it),
+      const pod = await openProcessPod({
+        ...processOptions(job, podOptions),
         keepsWorkers: () => isLost,
       });
       watch.pod(pod);
       return pod;
     },
-    ...(plan && { checkpoints: plan }),
-  });
-  let end: JobEnd = { kind: 'stopped', step: past.history.at(-1)?.step ?? 0 };
-  for await (const event of events) {
-    const generation = pod?.status().generation ?? past.generation + 1;
-    if (event.kind === 'started') watch.started(event.hbmBytesPerCore);
-    if (event.kind === 'step') {
+    onMembership(generation) {
+      commits.beginGeneration(generation);
+      stream.generation = generation;
+    },
+    commit(step) {
       // If the commit cannot be written, the next master runs this step again and needs the
       // parameters in the memory of the workers. So the pod must not dismiss the workers when the
       // pod closes.
       isLost = true;
-      commits.commit(event, generation);
+      commits.commit(step, stream.generation ?? past.generation + 1);
       isLost = false;
-      watch.step(event);
-    }
-    if (event.kind === 'stopped') end = { kind: 'stopped', step: event.step };
-    if (event.kind === 'finished') end = { kind: 'done', report: event.report };
-    tell(logger, event, generation);
-  }
-  if (end.kind === 'done') commits.finish(end.report);
+    },
+    ...(plan && { checkpoints: plan }),
+  });
+  if (end.kind === 'stopped') return end;
+  if (end.unsaved !== undefined) throw end.unsaved;
+  commits.finish(end.report);
   return end;
 }
 
-function processOptions(job: Job, commits: CommitLog, options: PodOptions): ProcessPodOptions {
-  const { lobby, logger, graceMsLimit, isWatched, shouldStop, watch } = job;
+function processOptions(job: Job, options: PodOptions): ProcessPodOptions {
+  const { lobby, graceMsLimit, isWatched, shouldStop, watch } = job;
   return {
     ...options,
-    ...{
-      relaxed: job.options.relaxedSimd,
-      lobby,
-      startMsLimit,
-      graceMsLimit,
-      isWatched,
-      shouldStop,
-    },
-    log: (msg, fields) => logger.info(fields, msg),
-    onNote(note) {
-      logger.warn(note, note.event);
-      watch.note(note);
-      options.onNote?.(note);
-    },
-    onMembership: (generation) => commits.beginGeneration(generation),
+    ...{ relaxed: job.options.relaxedSimd, lobby, startMsLimit, graceMsLimit, isWatched },
+    shouldStop,
+    gathering: (pod) => watch.gathering(pod),
+    log: (msg, fields) => tell(job, msg, fields),
   };
-}
-
-/** Writes an event to the log, with the number of the current membership. */
-function tell(logger: Logger, event: TrainEvent, generation: number): void {
-  switch (event.kind) {
-    case 'note':
-      // `onNote` has logged the note already.
-      return;
-    case 'finished':
-      // The caller of `runJob` logs the summary, as the last line.
-      return;
-    case 'step': {
-      const { kind, ...fields } = event;
-      logger.info({ ...fields, generation }, kind);
-      return;
-    }
-    default:
-      logEvent(logger.child({ generation }), event);
-  }
 }

@@ -142,6 +142,7 @@ const schema = z.union([
       ...{ epoch: real, loss: real, accuracy: real, learningRate: real },
       digest: z.string().regex(/^[0-9a-f]{16}$/),
       ...{ wallMs: real, imagesPerSecond: real, phaseMs },
+      slowest: z.exactOptional(z.strictObject({ tpu: count, ownMs: real, othersMs: real })),
     }),
     generation,
   }),

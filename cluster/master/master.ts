@@ -6,12 +6,12 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { type Logger, pino } from 'pino';
-import { ReportFile } from '../../src/cli/report-file.ts';
 import { cloudTpus } from '../../src/experiment/config.ts';
 import { outliveFileLimit } from '../../src/files/write.ts';
-import { PodError } from '../../src/numerics/error.ts';
+import { errorCodes } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
-import { logEvent } from '../../src/observe/log.ts';
+import type { PodEvent } from '../../src/run/event.ts';
+import { RunStream } from '../../src/run/stream.ts';
 import { endsPod } from '../final.ts';
 import { type EndSignal, exitCodeOf, onEnd } from '../host/ending.ts';
 import { readInteger, readText, readWord } from '../host/environment.ts';
@@ -28,8 +28,10 @@ import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-fi
 import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
 import { type JobEnd, runJob } from './job.ts';
+import { logSink } from './log-sink.ts';
 import { Metrics } from './metrics.ts';
 import { retire, retireEnded } from './retire.ts';
+import { lossSink, RunOutputs } from './run-outputs.ts';
 import { RunState, type RunStateEvents } from './run-state.ts';
 import { JobServer, type RunJob } from './serve.ts';
 import { readJobWords, readMaster, readServing, submittedWords } from './words.ts';
@@ -40,6 +42,8 @@ const output = LogOutput.of(env);
 const logger = pino({ base: { job, role: 'master' } }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
+/** Stream of the run that `POD_ARGS` describes, while the run is under way. */
+let stream: RunStream | undefined;
 const portRange = { min: 0, max: 65_535 };
 
 /**
@@ -96,7 +100,7 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
     token,
     host: parseHost('POD_CONTROL_HOST', env['POD_CONTROL_HOST'] ?? '0.0.0.0'),
     port: readInteger(env, 'POD_CONTROL_PORT', portRange) ?? 7070,
-    log: (msg, fields) => logger.info(fields, msg),
+    log: tellPod,
   });
   return { token, lobby };
 }
@@ -105,42 +109,41 @@ async function openLobby(): Promise<{ readonly token: Token; readonly lobby: Lob
 async function trainOnce(lobby: Lobby): Promise<number> {
   const options = readMaster(env);
   const graceMsLimit = graceMs();
-  const report = options.report === undefined ? undefined : new ReportFile(options.report);
+  const outputs = new RunOutputs(options, (why) => logger.warn(why));
   // `POD_ATTEMPT` is 0 when the master's container has just started, and grows when a crashed
   // master is restarted. A container that has just started begins a new run, so the commit log of a
   // run that has ended is moved away.
   if (env['POD_ATTEMPT'] === '0') retireEnded(folder);
-  const { state, workers } = begin(lobby, cloudTpus(options.config));
+  const { state, metrics, workers } = begin(lobby, cloudTpus(options.config));
   const api = await serveApi(state, ...apiPlace());
   logger.info({ port: api.port }, 'api');
   const ending = endOnSignal(state);
-  report?.begin();
+  outputs.begin();
+  stream = new RunStream([outputs, lossSink(outputs, refuse), logSink(logger), state, metrics]);
   workers?.startAll();
   let end: JobEnd;
   try {
     end = await runJob({
-      ...{ options, folder, lobby, logger, watch: state, graceMsLimit },
+      ...{ options, folder, lobby, stream, watch: state, graceMsLimit },
       ...{ isWatched: workers !== undefined, shouldStop: () => state.isStopping },
+      known: (key, continues) => outputs.record(key, continues),
     });
   } finally {
     workers?.close();
+    stream.end();
+    stream = undefined;
   }
   if (end.kind === 'stopped') {
-    logger.info({ step: end.step }, 'stopped');
     await lobby.close();
     return ending.exitCode;
   }
   ending.isDone = true;
-  report?.write(`${JSON.stringify(end.report, undefined, 2)}\n`);
-  const isLost = report?.lost !== undefined;
-  const lostCode = isLost ? refuse(new PodError('io', `output was lost: ${report.lost}`)) : 0;
-  logEvent(logger, { kind: 'finished', report: end.report });
   // The summary must be the last line of the log. The logger is silenced here, because the workers
   // that disconnect later would add lines.
   logger.level = 'silent';
   retire(folder);
   await sendHome(lobby, undefined);
-  return lostCode;
+  return outputs.isLost ? errorCodes.io : 0;
 }
 
 /**
@@ -149,17 +152,15 @@ async function trainOnce(lobby: Lobby): Promise<number> {
 async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   const topology = readServing(env);
   const graceMsLimit = graceMs();
-  const { state, workers } = begin(lobby, cloudTpus({ topology }));
+  const { state, metrics, workers } = begin(lobby, cloudTpus({ topology }));
   const runOne: RunJob = async ({ id, words, folder }, hooks) => {
-    const jobLogger = loggerOf(id, hooks.log);
     workers?.startAll();
-    const end = await runJob({
-      ...{ folder, lobby, logger: jobLogger, watch: state, graceMsLimit },
+    return await runJob({
+      ...{ folder, lobby, watch: state, graceMsLimit },
       options: readJobWords(words, folder, topology),
+      stream: new RunStream([logSink(loggerOf(id, hooks.log)), state, metrics]),
       ...{ isWatched: workers !== undefined, shouldStop: hooks.shouldStop },
     });
-    if (end.kind === 'done') logEvent(jobLogger, { kind: 'finished', report: end.report });
-    return end;
   };
   const jobs = new JobServer({
     ...{ folder, run: runOne, now: Date.now },
@@ -183,6 +184,7 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
 
 interface Begun {
   readonly state: RunState;
+  readonly metrics: Metrics;
   /** The worker processes on this machine; undefined if this master does not start its workers. */
   readonly workers: LocalWorkers | undefined;
 }
@@ -194,7 +196,8 @@ function begin(lobby: Lobby, tpus: number): Begun {
     ready: (isReady) => saySo(isReady || isServing ? 'ready' : 'starting'),
     lost: (tpu) => workers?.replace(tpu),
   };
-  const state = new RunState(job, new Metrics(), events, isServing);
+  const metrics = new Metrics();
+  const state = new RunState(job, metrics, events, isServing);
   const podFolder = env['POD_FOLDER'];
   const workers =
     podFolder === undefined
@@ -202,9 +205,9 @@ function begin(lobby: Lobby, tpus: number): Begun {
       : new LocalWorkers({
           ...{ folder: podFolder, tpus, controlPort: lobby.port, env },
           died: (tpu, death) => state.died(tpu, death),
-          log: (msg, fields) => logger.info(fields, msg),
+          log: tellPod,
         });
-  return { state, workers };
+  return { state, metrics, workers };
 }
 
 /**
@@ -262,6 +265,15 @@ function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => 
     log(JSON.parse(line));
   };
   return pino({ base: { job: id, role: 'master' } }, { write });
+}
+
+/**
+ * Tells an event of the lobby or of the local workers: as an event of the run, if the master trains
+ * one run and the run is under way; otherwise only to the log.
+ */
+function tellPod(msg: string, fields: PodEvent['fields']): void {
+  if (stream === undefined) logger.info(fields, msg);
+  else stream.tell({ kind: 'pod', level: 'info', msg, fields });
 }
 
 function saySo(state: ProcessStatus['state']): void {

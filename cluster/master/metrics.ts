@@ -1,9 +1,11 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { StepCommitted } from '../../src/experiment/event.ts';
+import type { RunEvent } from '../../src/run/event.ts';
+import type { Sink } from '../../src/run/stream.ts';
 import type { ProcessPod } from '../process/pod.ts';
 
 /** The Prometheus metrics of a run. */
-export class Metrics {
+export class Metrics implements Sink {
   readonly #registry: Registry = new Registry();
   readonly #steps: Counter;
   readonly #stepSeconds: Histogram;
@@ -47,22 +49,22 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  started(hbmBytesPerCore: number): void {
-    this.#hbm.set(hbmBytesPerCore);
-  }
-
-  step(event: StepCommitted): void {
-    this.#steps.inc();
-    this.#stepSeconds.observe(event.wallMs / 1000);
-    for (const [phase, ms] of Object.entries(event.phaseMs)) {
-      this.#phaseSeconds.inc({ phase }, ms / 1000);
+  take(event: RunEvent): void {
+    switch (event.kind) {
+      case 'started':
+        this.#hbm.set(event.hbmBytesPerCore);
+        return;
+      case 'step':
+        this.#step(event);
+        return;
+      case 'note': {
+        const { event: stage, tpu } = event.note;
+        if (tpu !== null && (stage === 'lost' || stage === 'quarantined')) this.#losses.inc();
+        return;
+      }
+      default:
+        return;
     }
-    this.#rate.set(event.imagesPerSecond);
-    this.#loss.set(event.loss);
-  }
-
-  lost(): void {
-    this.#losses.inc();
   }
 
   /**
@@ -77,5 +79,15 @@ export class Metrics {
       }
     }
     return this.#registry.metrics();
+  }
+
+  #step(event: StepCommitted): void {
+    this.#steps.inc();
+    this.#stepSeconds.observe(event.wallMs / 1000);
+    for (const [phase, ms] of Object.entries(event.phaseMs)) {
+      this.#phaseSeconds.inc({ phase }, ms / 1000);
+    }
+    this.#rate.set(event.imagesPerSecond);
+    this.#loss.set(event.loss);
   }
 }

@@ -1,5 +1,6 @@
 import type { StepCommitted } from '../../src/experiment/event.ts';
-import type { Note } from '../../src/pod/master/action.ts';
+import type { RunEvent } from '../../src/run/event.ts';
+import type { Sink } from '../../src/run/stream.ts';
 import type { Death, ProcessPod } from '../process/pod.ts';
 import type { ApiSource } from './api.ts';
 import type { JobWatch } from './job.ts';
@@ -12,8 +13,8 @@ export interface RunStateEvents {
   lost(tpu: number): void;
 }
 
-/** State of the run that a master leads, for the master's HTTP API and metrics. */
-export class RunState implements ApiSource, JobWatch {
+/** State of the run that a master leads, for the master's HTTP API. */
+export class RunState implements ApiSource, JobWatch, Sink {
   isStopping = false;
   readonly #job: string;
   readonly #metrics: Metrics;
@@ -68,18 +69,16 @@ export class RunState implements ApiSource, JobWatch {
     return this.#pod?.died(tpu, death) ?? false;
   }
 
-  started(hbmBytesPerCore: number): void {
-    this.#metrics.started(hbmBytesPerCore);
+  /** Keeps the newest step, and asks for a new worker when a Cloud TPU needs one. */
+  take(event: RunEvent): void {
+    if (event.kind === 'step') this.#last = withoutNumber(event);
+    if (event.kind !== 'note') return;
+    const { event: stage, tpu } = event.note;
+    if (tpu !== null && (stage === 'lost' || stage === 'quarantined')) this.#events.lost(tpu);
   }
+}
 
-  step(step: StepCommitted): void {
-    this.#last = step;
-    this.#metrics.step(step);
-  }
-
-  note({ event, tpu }: Note): void {
-    if (tpu === null || (event !== 'lost' && event !== 'quarantined')) return;
-    this.#metrics.lost();
-    this.#events.lost(tpu);
-  }
+/** Returns an event without the fields that only the run folder shows. */
+function withoutNumber({ v: _, n: __, ...step }: StepCommitted & RunEvent): StepCommitted {
+  return step;
 }

@@ -6,7 +6,7 @@
 import { pino } from 'pino';
 import { readPodFile } from '../../src/cli/pod-file.ts';
 import { PodError } from '../../src/numerics/error.ts';
-import { onEnd } from '../host/ending.ts';
+import { type EndSignal, onEnd } from '../host/ending.ts';
 import { keepLock } from '../host/lock.ts';
 import { supervisorLock } from '../process/spawn.ts';
 import { describeError } from '../worker/last-words.ts';
@@ -25,10 +25,12 @@ async function run(): Promise<number> {
   if (pod === undefined) throw new PodError('bad-config', `${folder}: expected a pod, found none`);
   const log = (msg: string, fields: object): void => logger.info(fields, msg);
   const supervisor = new Supervisor({ folder, pod, log });
-  onEnd((signal) => supervisor.end(signal));
-  const end = await supervisor.run();
-  logger.info(end, 'pod-ended');
-  return end.exitCode;
+  const end = (signal: EndSignal): void => supervisor.end(signal);
+  // A second signal is passed on to the master too, which then ends at once.
+  onEnd(end, end);
+  const ended = await supervisor.run();
+  logger.info(ended, 'pod-ended');
+  return ended.exitCode;
 }
 
 function fail(error: unknown): void {

@@ -1,5 +1,6 @@
 import { checkpointFileDefects } from './checkpoint-files.ts';
 import type { Defect } from './defect.ts';
+import { eventDefects } from './events.ts';
 import { faultDefects } from './faults.ts';
 import { folderDefects } from './folders.ts';
 import { peopleDefects } from './people.ts';
@@ -14,6 +15,7 @@ export const defects: readonly Defect[] = [
   ...folderDefects,
   ...checkpointFileDefects,
   ...streamDefects,
+  ...eventDefects,
   {
     name: 'lane: older membership',
     guarantee: 'No sum takes a frame of an older membership.',
@@ -206,7 +208,7 @@ export const defects: readonly Defect[] = [
   {
     name: 'divergence after the last loss',
     guarantee: 'A run whose weights or evaluation are not finite has diverged.',
-    file: 'src/experiment/train.ts',
+    file: 'src/experiment/evaluate.ts',
     from: '  if (!Number.isFinite(totals.loss)) {',
     to: '  if (totals.loss < 0) {',
     test: 'test/cli/ends.test.ts',

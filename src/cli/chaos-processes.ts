@@ -92,6 +92,9 @@ function observationOf(lines: readonly Line[], failure: string): Omit<Observatio
     notes: lines
       .filter(({ msg }) => noteEvents.includes(msg))
       .map((line) => ({ ms: line.time, note: line as unknown as Note })),
+    stragglers: lines
+      .filter(({ msg }) => msg === 'straggler')
+      .map((line) => ({ ms: line.time, tpu: Number(line['tpu']) })),
     beginMs: timeOf('ready') ?? last,
     endMs: timeOf('evaluating') ?? last,
   };

@@ -1,4 +1,5 @@
 import { openThreadPod } from '../../cluster/threads/pool.ts';
+import type { TrainEvent } from '../experiment/event.ts';
 import { train } from '../experiment/train.ts';
 import type { Fault } from '../fault/plan.ts';
 import type { CommitSeen, Observation } from '../fault/verdict.ts';
@@ -14,6 +15,7 @@ export async function inThreads(
   const now = (): number => performance.timeOrigin + performance.now();
   const commits: CommitSeen[] = [];
   const notes: Observation['notes'][number][] = [];
+  const stragglers: Observation['stragglers'][number][] = [];
   const injections: Observation['injections'][number][] = [];
   let beginMs = now();
   let endMs: number | undefined;
@@ -21,25 +23,37 @@ export async function inThreads(
     openThreadPod({
       ...options,
       ...{ relaxed: relaxedSimd, faults },
-      onNote(note) {
-        notes.push({ ms: now(), note });
-        say(`${note.event}${note.tpu === null ? '' : ` Cloud TPU ${note.tpu}`}: ${note.cause}`);
-        options.onNote?.(note);
-      },
       onFault: (index, ms) => void injections.push({ index, ms }),
     });
   const result = (outcome: Observation['outcome'], message: string): Observation => ({
-    ...{ outcome, message, commits, notes, injections: injections.sort((a, b) => a.ms - b.ms) },
+    ...{
+      outcome,
+      message,
+      commits,
+      notes,
+      stragglers,
+      injections: injections.sort((a, b) => a.ms - b.ms),
+    },
     ...{ beginMs, endMs: endMs ?? now() },
   });
-  try {
-    for await (const event of train(config, { openPod, now: () => performance.now() })) {
-      if (event.kind === 'ready') beginMs = now();
-      if (event.kind === 'evaluating') endMs = now();
-      if (event.kind !== 'step') continue;
-      const { step, digest, loss, wallMs } = event;
-      commits.push({ step, digest, loss, wallMs, ms: now() });
+  const tell = (event: TrainEvent): void => {
+    if (event.kind === 'ready') beginMs = now();
+    if (event.kind === 'evaluating') endMs = now();
+    if (event.kind === 'note') {
+      const { note } = event;
+      notes.push({ ms: now(), note });
+      say(`${note.event}${note.tpu === null ? '' : ` Cloud TPU ${note.tpu}`}: ${note.cause}`);
     }
+    if (event.kind === 'straggler') {
+      stragglers.push({ ms: now(), tpu: event.tpu });
+      say(`straggler Cloud TPU ${event.tpu}: the slowest for ${event.inARow} steps`);
+    }
+    if (event.kind !== 'step') return;
+    const { step, digest, loss, wallMs } = event;
+    commits.push({ step, digest, loss, wallMs, ms: now() });
+  };
+  try {
+    await train(config, { openPod, now: () => performance.now(), tell });
     return result('done', '');
   } catch (error) {
     if (error instanceof PodError && error.exitCode === 3) return result('failed', error.message);

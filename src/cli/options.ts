@@ -23,6 +23,8 @@ export interface TrainOptions {
   readonly config: TrainConfig;
   readonly log: string | undefined;
   readonly report: string | undefined;
+  /** Folder to which the run is recorded. */
+  readonly run: string | undefined;
   readonly json: boolean;
   readonly print: string | undefined;
   readonly relaxedSimd: boolean;
@@ -77,6 +79,7 @@ export function optionsOf(
     config: trainConfig(settings, askedSize(settings)?.topology ?? missing),
     log: settings.get('log'),
     report: settings.get('report'),
+    run: settings.get('run'),
     json: needed(settings, 'json'),
     print: settings.get('print'),
     relaxedSimd: needed(settings, 'relaxedSimd'),
@@ -91,7 +94,7 @@ export function optionsOf(
 function refuseBesidePrint(settings: Settings): void {
   const print = settings.ask('print');
   if (print === undefined) return;
-  const of = ['log', 'report', 'json', 'checkpoint', 'every', 'keep', 'resume'] as const;
+  const of = ['log', 'report', 'run', 'json', 'checkpoint', 'every', 'keep', 'resume'] as const;
   const other = of.find((key) => settings.ask(key));
   if (other === undefined) return;
   const message = `${settings.origin(other)}: not possible with ${print.origin}, which trains nothing; leave one of the two out`;

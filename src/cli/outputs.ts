@@ -1,9 +1,18 @@
 import { readdirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isOfCheckpoints } from '../experiment/checkpoint/own-files.ts';
-import { descriptorOf, isSameFile, isSameStats, type Target, targetOf } from '../files/target.ts';
+import { describeKind } from '../files/read.ts';
+import {
+  descriptorOf,
+  isSameFile,
+  isSameStats,
+  realPath,
+  type Target,
+  targetOf,
+} from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
+import { runFiles } from '../run/read.ts';
 import { tildeAdvice } from './settings/checks.ts';
 import type { Settings } from './settings/merge.ts';
 import { pathsOf } from './settings/paths.ts';
@@ -30,22 +39,49 @@ export interface InputFile {
  * @throws PodError `bad-flag` that names the first refused output.
  */
 export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): void {
-  const outputs = (['report', 'log'] as const).flatMap((key): Output[] => {
+  const files = (['report', 'log'] as const).flatMap((key): Output[] => {
     const path = settings.get(key);
     if (path === undefined) return [];
     const origin = settings.origin(key);
     return [{ origin, path, target: usable(origin, path) }];
   });
+  const outputs = [...files, ...recordOf(settings)];
   for (const output of outputs) {
     refuseStandardStreams(output);
     for (const { origin, path } of inputs) refuseInput(output, origin, path);
     refuseData(output, settings);
     for (const key of ['checkpoint', 'startFrom'] as const) refuseCheckpoint(output, settings, key);
   }
-  const [first, second] = outputs;
-  if (first && second && isSameFile(first.target, second.target)) {
-    throw wrong(second, `a file other than that of ${first.origin}`, 'the same file');
+  for (const [index, output] of outputs.entries()) {
+    const other = outputs.slice(0, index).find((it) => isSameFile(it.target, output.target));
+    if (other === undefined) continue;
+    throw wrong(output, `a file other than that of ${other.origin}`, 'the same file');
   }
+}
+
+/**
+ * Returns the files of the folder of `--run`. Returns none if the folder does not exist yet, because
+ * no other file of the run can be in it then.
+ */
+function recordOf(settings: Settings): Output[] {
+  const folder = settings.get('run');
+  if (folder === undefined) return [];
+  const origin = settings.origin('run');
+  const stats = statOf(folder);
+  if (stats !== undefined && !stats.isDirectory()) {
+    throw wrong({ origin, path: folder }, 'a folder', describeKind(stats));
+  }
+  for (const key of ['checkpoint', 'startFrom'] as const) {
+    const given = settings.get(key);
+    if (given === undefined || !isOfCheckpoints(given, realPath(folder), undefined)) continue;
+    const expected = `a folder that is not part of the checkpoints of ${settings.origin(key)}`;
+    throw wrong({ origin, path: folder }, expected);
+  }
+  if (stats === undefined) return [];
+  return Object.values(runFiles).map((name) => {
+    const path = join(folder, name);
+    return { origin, path, target: usable(origin, path) };
+  });
 }
 
 /** Returns the destination of an output. Throws PodError `bad-flag` if it cannot be written. */
@@ -103,7 +139,11 @@ function refuseCheckpoint(
   throw wrong(output, `a path that is not part of the checkpoints of ${settings.origin(key)}`);
 }
 
-function wrong({ origin, path }: Output, expected: string, found?: string): PodError {
+function wrong(
+  { origin, path }: Pick<Output, 'origin' | 'path'>,
+  expected: string,
+  found?: string,
+): PodError {
   const shown = found === undefined ? quoteName(path) : `${found}, ${quoteName(path)}`;
   const message = `${origin}: expected ${expected}, found ${shown}; name another file`;
   return new PodError('bad-flag', message);

@@ -2,13 +2,16 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname, relative, resolve, sep } from 'node:path';
 import { checkPlan } from '../experiment/checkpoint/keeper.ts';
 import { openRun } from '../experiment/open-run.ts';
+import { keyOf, type RunIdentity } from '../experiment/same-run.ts';
 import { realPath } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
 import { openPlan } from './checkpoint-plan.ts';
-import type { CheckpointOptions, TrainOptions } from './options.ts';
+import type { TrainOptions } from './options.ts';
 import { isOfPod } from './pod-folder.ts';
 import { ReportFile } from './report-file.ts';
+import { RunFolder } from './run-folder.ts';
+import { settingsOfRun } from './run-settings.ts';
 
 /**
  * Checks, before a pod starts, what its master would check first. Refuses:
@@ -16,18 +19,22 @@ import { ReportFile } from './report-file.ts';
  * - data or weights that cannot be read;
  * - a report that another run has locked;
  * - a folder of checkpoints that is in use, is not writable, or has checkpoints of another run;
- * - a report or a folder of checkpoints at the path of a file of the pod in `folder`.
+ * - a folder of `--run` that is in use, is not writable, or has a record that the run does not
+ *   continue;
+ * - a report, a record or a folder of checkpoints at the path of a file of the pod in `folder`.
  *
  * Changes nothing on disk.
  *
  * @throws PodError with the code that `train` would throw.
  */
 export async function checkStart(options: TrainOptions, folder: string): Promise<void> {
-  const { config, checkpoint, report } = options;
+  const { config, checkpoint, report, run } = options;
   refuseOwn('--report', report, folder);
   refuseOwn('--checkpoint', checkpoint?.directory, folder);
+  refuseOwn('--run', run, folder);
   if (report !== undefined) new ReportFile(report);
   const { identity } = await openRun(config);
+  if (run !== undefined) checkRunFolder(run, options, identity);
   if (checkpoint === undefined) return;
   const plan = await openPlan(checkpoint, 'pod up');
   try {
@@ -35,7 +42,19 @@ export async function checkStart(options: TrainOptions, folder: string): Promise
   } finally {
     plan.checkpoints.close();
   }
-  checkWritable(checkpoint);
+  checkWritable(checkpoint.directory, 'checkpoints');
+}
+
+/** Checks that the run may write to the folder of `--run`. Changes nothing on disk. */
+function checkRunFolder(path: string, options: TrainOptions, identity: RunIdentity): void {
+  const folder = new RunFolder({ path, use: 'pod up', onLoss: () => undefined });
+  try {
+    const settings = settingsOfRun(options, keyOf(identity));
+    folder.check({ settings, continues: options.checkpoint?.resume === true });
+  } finally {
+    folder.end();
+  }
+  checkWritable(path, 'the record of the run');
 }
 
 function refuseOwn(flag: string, given: string | undefined, folder: string): void {
@@ -49,16 +68,16 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
 }
 
 /**
- * Checks that checkpoints can be written: the folder is writable. If the folder does not exist, the
+ * Checks that `what` can be written: the folder is writable. If the folder does not exist, the
  * nearest existing folder above it must be writable. Throws PodError `io` otherwise.
  */
-function checkWritable({ directory }: CheckpointOptions): void {
+function checkWritable(directory: string, what: string): void {
   const place = nearest(resolve(directory));
   try {
     accessSync(place, constants.W_OK | constants.X_OK);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw new PodError('io', `${directory}: checkpoints could not be written: ${why}`, error);
+    throw new PodError('io', `${directory}: ${what} could not be written: ${why}`, error);
   }
 }
 

@@ -1,24 +1,21 @@
 import type { Command } from 'commander';
-import { pino } from 'pino';
 import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
-import type { TrainConfig } from '../experiment/config.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { train } from '../experiment/train.ts';
 import { outliveFileLimit } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 import { oneLine } from '../numerics/quote.ts';
-import { logEvent } from '../observe/log.ts';
 import { Progress } from '../observe/progress.ts';
-import type { OpenPod } from '../pod/pod.ts';
+import { failed } from '../run/event.ts';
+import { RunStream } from '../run/stream.ts';
 import { openPlan } from './checkpoint-plan.ts';
 import { printPass } from './compile.ts';
 import { exitCodes } from './exit-codes.ts';
-import { LogFile } from './log-file.ts';
-import { type CheckpointOptions, type RawOptions, trainOptions } from './options.ts';
-import { ReportFile } from './report-file.ts';
+import { type RawOptions, type TrainOptions, trainOptions } from './options.ts';
 import { screenOf } from './screen.ts';
 import { addSettingFlags } from './settings/command.ts';
+import { TrainOutputs } from './train-outputs.ts';
 
 const examples = `
 Examples:
@@ -28,6 +25,7 @@ Examples:
   pod train --data mnist:DIR --epochs 5              MNIST from the files in DIR
   pod train --config run.yaml --report run.json      settings from one file, results into another
   pod train --checkpoint DIR --every 50 --resume     continues where it was stopped, with the same bits
+  pod train --run DIR                                records the run: its events, settings and result
   pod train --start-from DIR --steps 50              a new run that begins with the weights of DIR
 
 The keys of a --config file are the names of flags (model: cnn, globalBatch: 512); flags override the file.
@@ -53,79 +51,58 @@ export function addTrain(program: Command): void {
         printPass(options.config, options.print);
         return;
       }
-      await run(options.config, options);
+      await run(options);
     });
 }
 
-interface Output {
-  readonly log: string | undefined;
-  readonly report: string | undefined;
-  readonly json: boolean;
-  readonly relaxedSimd: boolean;
-  readonly checkpoint: CheckpointOptions | undefined;
-}
-
-async function run(config: TrainConfig, output: Output): Promise<void> {
+async function run(options: TrainOptions): Promise<void> {
+  const { config, checkpoint, json, relaxedSimd } = options;
   const now = (): number => performance.now();
-  const progress = new Progress(screenOf(output.json ? process.stderr : process.stdout), now);
+  const progress = new Progress(screenOf(json ? process.stderr : process.stdout), now);
   outliveFileLimit();
-  const openPod: OpenPod = (options) => openThreadPod({ ...options, relaxed: output.relaxedSimd });
-  const log = output.log === undefined ? undefined : openLog(output.log, output, progress);
-  const logger = log && pino({ base: { job: process.pid } }, log);
-  const report = output.report === undefined ? undefined : new ReportFile(output.report);
+  const outputs = new TrainOutputs(options, (why) => {
+    progress.end();
+    warn(why);
+  });
+  const stream = new RunStream([progress, outputs]);
+  stream.generation = 1;
   try {
     const opened = await openRun(config);
     for (const note of opened.dataset.notes) warn(note);
-    const checkpoints = output.checkpoint && (await openPlan(output.checkpoint, 'pod train'));
-    const shouldStop = onSignals(() => progress.end());
-    const world = { openPod, now, opened, shouldStop, ...(checkpoints && { checkpoints }) };
-    for await (const event of train(config, world)) {
-      progress.show(event);
-      // The first event is `started`. The checks that can refuse the run are all done when the
-      // second event comes. Only then do the report and the log touch their files, so a refused run
-      // changes no file.
-      if (event.kind !== 'started') {
-        report?.begin();
-        log?.begin();
-      }
-      if (logger !== undefined) logEvent(logger, event);
-      if (event.kind !== 'finished') continue;
-      const text = `${JSON.stringify(event.report, undefined, 2)}\n`;
-      if (output.json) process.stdout.write(text);
-      report?.write(text);
+    outputs.check(opened.identity);
+    const checkpoints = checkpoint && (await openPlan(checkpoint, 'pod train'));
+    const end = await train(config, {
+      ...{ now, opened, shouldStop: onSignals(() => progress.end()) },
+      openPod: (podOptions) => openThreadPod({ ...podOptions, relaxed: relaxedSimd }),
+      tell: (event) => stream.tell(event),
+      onMembership(generation) {
+        stream.generation = generation;
+      },
+      ...(checkpoints && { checkpoints }),
+    });
+    if (end.kind === 'done') {
+      stream.tell({ kind: 'finished', report: end.report });
+      if (end.unsaved !== undefined) throw end.unsaved;
     }
   } catch (error) {
     progress.end();
-    logger?.error({ code: error instanceof PodError ? error.code : undefined }, String(error));
+    stream.tell(failed(error));
     throw error;
   } finally {
-    report?.close();
+    stream.end();
   }
-  finish([log?.lost, report?.lost]);
+  finish(outputs.lost);
 }
 
 /**
  * Throws PodError `io` if an output was lost. If the exit code is set already, because a signal
- * stopped the run, prints a warning instead. `losses` has one element for each output: a message if
- * the output was lost, otherwise undefined.
+ * stopped the run, prints a warning instead. `lost` has a message for each lost output.
  */
-function finish(losses: readonly (string | undefined)[]): void {
-  const lost = losses.filter((it) => it !== undefined);
+function finish(lost: readonly string[]): void {
   if (lost.length === 0) return;
   const message = `output was lost: ${lost.join('; ')}`;
   if ((process.exitCode ?? 0) === 0) throw new PodError('io', message);
   warn(message);
-}
-
-function openLog(path: string, { checkpoint }: Output, progress: Progress): LogFile {
-  return new LogFile({
-    path,
-    isAppended: checkpoint?.resume === true,
-    onLoss(why) {
-      progress.end();
-      warn(`${why}; the run continues without its log`);
-    },
-  });
 }
 
 function warn(text: string): void {

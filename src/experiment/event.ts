@@ -16,6 +16,7 @@ export type TrainEvent =
   | Resumed
   | { readonly kind: 'ready'; readonly elapsedMs: number }
   | StepCommitted
+  | Straggler
   | SaveEvent
   /**
    * A rollback refused a checkpoint because it is damaged or of another run, and looks for an older
@@ -85,6 +86,28 @@ export interface StepCommitted {
   readonly wallMs: number;
   readonly imagesPerSecond: number;
   readonly phaseMs: PhaseMs;
+  /** The Cloud TPU that took longest; absent in steps of older versions. */
+  readonly slowest?: Slowest;
+}
+
+/**
+ * The Cloud TPU whose own work took longest in a step. Own work is every phase but the all-reduce, in
+ * which the others wait for it.
+ */
+export interface Slowest {
+  readonly tpu: number;
+  /** Wall time of its own work, in ms. */
+  readonly ownMs: number;
+  /** Median of the same time over the other Cloud TPUs; 0 if there is no other. */
+  readonly othersMs: number;
+}
+
+/** A Cloud TPU has been much slower than the others for several steps in a row. */
+export interface Straggler extends Slowest {
+  readonly kind: 'straggler';
+  readonly step: number;
+  /** Number of steps in a row. */
+  readonly inARow: number;
 }
 
 /** The run ended early, on request. If `saved` is true, no committed step is lost. */

@@ -1,11 +1,7 @@
-import { formatTopology } from '../fabric/torus.ts';
-import { type Executable, phases } from '../isa/executable.ts';
 import { assert, at } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
-import { elementCount } from '../numerics/shape.ts';
 import type { MasterStart } from '../pod/master/state.ts';
-import type { Commit, OpenPod, Pod, PodOptions } from '../pod/pod.ts';
-import { meanPhaseMs } from '../pod/pod.ts';
+import type { OpenPod, Pod, PodOptions } from '../pod/pod.ts';
 import type { Snapshot } from './checkpoint/checkpoint.ts';
 import {
   type CheckpointPlan,
@@ -15,30 +11,45 @@ import {
   type StartingPoint,
   startingPoint,
 } from './checkpoint/keeper.ts';
-import type { NamedShape, Resumable } from './checkpoint/resume.ts';
 import { savedConfig } from './checkpoint/saved-run.ts';
-import { type Start, withWeights } from './checkpoint/start-from.ts';
-import { cloudTpus, type TrainConfig } from './config.ts';
-import type {
-  CheckpointReport,
-  Evaluated,
-  PhaseMs,
-  Report,
-  StepCommitted,
-  TrainEvent,
-} from './event.ts';
+import type { Start } from './checkpoint/start-from.ts';
+import type { TrainConfig } from './config.ts';
+import { checkFinite, refuseDivergence, refuseNonFinite } from './divergence.ts';
+import { evaluate } from './evaluate.ts';
+import type { Note, Report, StepCommitted, TrainEvent } from './event.ts';
 import { type OpenedRun, openRun } from './open-run.ts';
 import { type EarlierMasters, noPast } from './past.ts';
-import { buildPrograms, type Programs } from './programs.ts';
-import { quantiles } from './statistics.ts';
-import { IncidentQueue } from './story.ts';
+import {
+  parametersOf,
+  prepare,
+  programsOf,
+  type Run,
+  resumable,
+  started,
+  trainProgram,
+} from './prepared.ts';
+import { reportOf } from './report.ts';
+import { stepCommitted } from './step-event.ts';
+import { StragglerWatch } from './straggler.ts';
 
 /**
- * Environment of {@link train}: the pod, the clock, the checkpoints, the records of earlier masters
- * and the request to stop.
+ * Environment of {@link train}: the pod, the clock, the receiver of events, the checkpoints, the
+ * records of earlier masters and the request to stop.
  */
 export interface TrainWorld {
   readonly openPod: OpenPod;
+  /**
+   * Called with each event of the run, in order, at the time when it happens. If it throws, the run
+   * ends with that error.
+   */
+  readonly tell: (event: TrainEvent) => void;
+  /**
+   * Called with each step before the step counts: before its event is told and before the next step
+   * begins. If it throws, the run ends with that error.
+   */
+  readonly commit?: (step: StepCommitted) => void;
+  /** As in {@link PodOptions}. */
+  readonly onMembership?: (generation: number) => void;
   /** Returns the wall time in ms. */
   readonly now: () => number;
   /** The run, if its files have already been read. If undefined, `train` reads the files. */
@@ -54,146 +65,153 @@ export interface TrainWorld {
   readonly shouldStop?: () => boolean;
 }
 
+/** How a run ended, if it ended without an error. */
+export type RunEnd =
+  | {
+      readonly kind: 'done';
+      readonly report: Report;
+      /** Error of the last checkpoint, if it could not be saved. */
+      readonly unsaved: PodError | undefined;
+    }
+  | { readonly kind: 'stopped'; readonly step: number };
+
 /**
- * Trains and evaluates, and yields the events of the run. The pod is closed when the run ends, also
+ * Trains and evaluates, and tells the events of the run. The pod is closed when the run ends, also
  * after an error. A run that resumes from a checkpoint or continues after an earlier master ends
  * with the same bits as an uninterrupted run.
  *
+ * The event `finished` is left to the caller, which first has to write what must not be lost.
+ *
  * @throws PodError naming the setting, the data or the Cloud TPU that caused the failure.
  */
-export async function* train(config: TrainConfig, world: TrainWorld): AsyncGenerator<TrainEvent> {
+export async function train(config: TrainConfig, world: TrainWorld): Promise<RunEnd> {
   const startMs = world.now();
   const run = prepare(world.opened ?? (await openRun(config)), startMs);
-  yield started(run);
-  const { checkpoints: plan, now, past = noPast, shouldStop = () => false } = world;
+  const { checkpoints: plan, now, past = noPast, tell } = world;
+  tell(started(run));
   const history = [...past.history];
   checkPast(run, history);
   const { initialValues } = run.programs;
   const start = await startingPoint(plan, resumable(run), initialValues, history.at(-1));
   await plan?.checkpoints.begin();
-  if (plan?.resume || start.isStanding) yield resumed(start);
-  if (start.step === 0 && run.opened.start !== undefined) yield warmStarted(run.opened.start);
-  // If an earlier master committed steps, the run has recovered from the loss of that master. This
-  // recovery is not in the records yet, so 1 is added.
-  const story = new IncidentQueue(past.history.length === 0 ? 0 : past.recoveries + 1);
+  if (plan?.resume || start.isStanding) tell(resumed(start));
+  if (start.step === 0 && run.opened.start !== undefined) tell(warmStarted(run.opened.start));
   const keeper = plan && new Keeper(plan, now);
-  const pod = await openSlice(run, world.openPod, {
+  const recoveries = new Recoveries(past);
+  const pod = await openSlice(run, world, {
     start: masterStart(past, start),
-    onNote: (note) => story.note(note),
+    onNote(note) {
+      recoveries.count(note);
+      tell({ kind: 'note', note });
+    },
     saved: async (program, steps) => {
       if (program !== trainProgram) return undefined;
       await keeper?.settled();
       const { parameters, refused } = await newestSaved(plan, resumable(run), start.origin, steps);
-      story.refuse(refused);
+      for (const refusal of refused) tell({ kind: 'checkpoint-refused', ...refusal });
       return parameters;
     },
   });
   try {
-    yield { kind: 'ready', elapsedMs: now() - run.startMs };
-    yield* story.takeEvents();
-    if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
-    else if (keeper) await saveUnsaved(run, pod, keeper, start);
-    for (let step = start.step + 1; step <= run.steps; step++) {
-      if (shouldStop()) return yield* stop(run, pod, keeper, lastOf(history, start));
-      const event = stepCommitted(run, await pod.step(trainProgram), step, history);
-      yield* story.takeEvents();
-      refuseDivergence(event);
-      history.push(event);
-      yield event;
-      if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
-      if (keeper) yield* keeper.takeEvents();
-    }
-    const last = lastOf(history, start);
-    assert(last !== undefined, 'a run of no step');
-    await checkFinite(run, pod, last);
-    yield { kind: 'evaluating', step: run.steps, samples: run.testSamples };
-    const evaluated = await evaluate(run, pod, shouldStop);
-    yield* story.takeEvents();
-    if (evaluated === undefined) return yield* stop(run, pod, keeper, last);
-    yield evaluated;
-    await keeper?.settled();
-    if (keeper) yield* keeper.takeEvents();
-    yield {
-      kind: 'finished',
-      report: reportOf(run, pod, { start, history, last, evaluated, keeper, story }),
-    };
-    keeper?.checkLast();
-  } catch (error) {
-    yield* story.takeEvents();
-    throw error;
+    return await runSteps({ run, pod, keeper, start, history, recoveries, world });
   } finally {
     await keeper?.settled();
     await pod.close();
   }
 }
 
+/** A run whose pod is open. */
+interface OpenedSlice {
+  readonly run: Run;
+  readonly pod: Pod;
+  readonly keeper: Keeper | undefined;
+  readonly start: StartingPoint;
+  /** Committed steps, including the steps that earlier masters committed. */
+  readonly history: StepCommitted[];
+  readonly recoveries: Recoveries;
+  readonly world: TrainWorld;
+}
+
+/** Trains the steps that are left, then evaluates. */
+async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
+  const { run, pod, keeper, start, history, world } = slice;
+  const { now, tell, shouldStop = () => false } = world;
+  tell({ kind: 'ready', elapsedMs: now() - run.startMs });
+  if (!start.isStanding) await pod.writeParameters(trainProgram, start.origin.values);
+  else if (keeper) await saveUnsaved(run, pod, keeper, start);
+  const stragglers = new StragglerWatch();
+  for (let step = start.step + 1; step <= run.steps; step++) {
+    if (shouldStop()) return stop(slice, lastOf(history, start));
+    const event = stepCommitted(run, await pod.step(trainProgram), step, history);
+    refuseDivergence(event);
+    history.push(event);
+    world.commit?.(event);
+    tell(event);
+    const straggler = stragglers.take(event);
+    if (straggler !== undefined) tell(straggler);
+    if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));
+    tellSaves(keeper, tell);
+  }
+  const last = lastOf(history, start);
+  assert(last !== undefined, 'a run of no step');
+  await checkFinite(run, pod, last);
+  tell({ kind: 'evaluating', step: run.steps, samples: run.testSamples });
+  const evaluated = await evaluate(run, pod, shouldStop);
+  if (evaluated === undefined) return stop(slice, last);
+  tell(evaluated);
+  await keeper?.settled();
+  tellSaves(keeper, tell);
+  const recoveries = slice.recoveries.total;
+  const report = reportOf({ run, pod, keeper, start, history, recoveries, last, evaluated });
+  return { kind: 'done', report, unsaved: keeper?.unsaved };
+}
+
+/** Number of recoveries of a run, including those before this master began. */
+class Recoveries {
+  #total: number;
+
+  /**
+   * If an earlier master committed steps, the run has recovered from the loss of that master. This
+   * recovery is not in the records yet, so 1 is added.
+   */
+  constructor({ history, recoveries }: EarlierMasters) {
+    this.#total = history.length === 0 ? 0 : recoveries + 1;
+  }
+
+  get total(): number {
+    return this.#total;
+  }
+
+  /** Counts a note that says that a recovery is complete. */
+  count({ event }: Note): void {
+    if (event === 'resumed') this.#total++;
+  }
+}
+
+/** Tells the outcomes of the saves that have ended. */
+function tellSaves(keeper: Keeper | undefined, tell: TrainWorld['tell']): void {
+  for (const event of keeper?.takeEvents() ?? []) tell(event);
+}
+
 /**
- * Ends the run early and yields `stopped`. If the run has checkpoints, first saves a checkpoint of
+ * Ends the run early and tells `stopped`. If the run has checkpoints, first saves a checkpoint of
  * the last committed step, unless this checkpoint exists.
  */
-async function* stop(
-  run: Run,
-  pod: Pod,
-  keeper: Keeper | undefined,
+async function stop(
+  { run, pod, keeper, world: { tell } }: OpenedSlice,
   last: LastStep | undefined,
-): AsyncGenerator<TrainEvent> {
+): Promise<RunEnd> {
   await keeper?.settled();
   if (keeper && last !== undefined && !(await keeper.has(last.step))) {
     keeper.save(await snapshot(run, pod, last));
     await keeper.settled();
   }
-  if (keeper) yield* keeper.takeEvents();
-  keeper?.checkLast();
+  tellSaves(keeper, tell);
+  if (keeper?.unsaved !== undefined) throw keeper.unsaved;
   const saved = keeper !== undefined && last !== undefined;
-  yield { kind: 'stopped', step: last?.step ?? 0, steps: run.steps, saved };
-}
-
-/** Indices of the two programs in the pod's list of programs. */
-const trainProgram = 0;
-const evaluateProgram = 1;
-
-/** Number of steps over which `imagesPerSecond` of an event is averaged. */
-const rateSteps = 16;
-
-interface Run {
-  readonly opened: OpenedRun;
-  readonly config: TrainConfig;
-  readonly startMs: number;
-  readonly steps: number;
-  readonly trainSamples: number;
-  readonly testSamples: number;
-  readonly programs: Programs;
-}
-
-function prepare(opened: OpenedRun, startMs: number): Run {
-  const { config, dataset, start, identity } = opened;
-  const { steps } = identity;
-  const programs = buildPrograms(config, dataset, steps);
-  return {
-    opened,
-    config,
-    startMs,
-    steps,
-    trainSamples: dataset.train.size,
-    testSamples: evaluationSamples(config, dataset.test.size),
-    programs: start === undefined ? programs : startedFrom(start, programs),
-  };
-}
-
-/** Returns the programs with the weights of a checkpoint as initial weights. */
-function startedFrom(start: Start, programs: Programs): Programs {
-  const { train, weights, initialValues } = programs;
-  const values = withWeights(start, parametersOf(train), weights, initialValues);
-  return { ...programs, initialValues: values };
-}
-
-/**
- * Returns the number of examples to evaluate: the number in `evaluate`, rounded up to whole
- * batches, but at most `size`.
- */
-function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number): number {
-  if (evaluate === undefined) return size;
-  return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
+  const step = last?.step ?? 0;
+  tell({ kind: 'stopped', step, steps: run.steps, saved });
+  return { kind: 'stopped', step };
 }
 
 /**
@@ -222,61 +240,16 @@ function masterStart(
 }
 
 function openSlice(
-  { config, programs, opened: { dataset } }: Run,
-  openPod: OpenPod,
+  run: Run,
+  { openPod, onMembership }: TrainWorld,
   options: Required<Pick<PodOptions, 'start' | 'onNote' | 'saved'>>,
 ): Promise<Pod> {
-  const feed = {
-    dataset: config.data,
-    datasetSeed: config.seed,
-    globalBatch: config.globalBatch,
-    orderSeed: config.seed,
-  };
+  const { topology, mxu, recovery } = run.config;
   return openPod({
     ...options,
-    topology: config.topology,
-    mxu: config.mxu,
-    recovery: config.recovery,
-    programs: [
-      {
-        executable: programs.train,
-        digested: programs.weights,
-        feed: { ...feed, split: 'train', order: 'training', digest: dataset.train.digest() },
-      },
-      {
-        executable: programs.evaluate,
-        digested: programs.weights,
-        parametersFrom: trainProgram,
-        feed: { ...feed, split: 'test', order: 'evaluation', digest: dataset.test.digest() },
-      },
-    ],
+    ...(onMembership && { onMembership }),
+    ...{ topology, mxu, recovery, programs: programsOf(run) },
   });
-}
-
-function started({ config, steps, trainSamples, programs }: Run): TrainEvent {
-  const { train, weights } = programs;
-  const parameters = train.parameters
-    .slice(0, weights)
-    .reduce((sum, id) => sum + elementCount(at(train.buffers, id).shape), 0);
-  return {
-    kind: 'started',
-    config,
-    tpus: cloudTpus(config),
-    steps,
-    trainSamples,
-    parameters,
-    hbmBytesPerCore: train.hbm.peak,
-    hbmLimitBytes: train.hbm.limit,
-  };
-}
-
-/** Returns the names and shapes of a program's parameters. */
-function parametersOf({ parameters, buffers }: Executable): NamedShape[] {
-  return parameters.map((id) => at(buffers, id));
-}
-
-function resumable({ opened: { identity }, programs }: Run): Resumable {
-  return { identity, parameters: parametersOf(programs.train) };
 }
 
 function warmStarted({ path: checkpoint, weightsDigest, refused }: Start): TrainEvent {
@@ -334,187 +307,4 @@ async function snapshot(run: Run, pod: Pod, { step, loss, digest }: LastStep): P
       bytes: at(values, i),
     })),
   };
-}
-
-function stepCommitted(
-  { config, steps, trainSamples }: Run,
-  commit: Commit,
-  step: number,
-  history: readonly StepCommitted[],
-): StepCommitted {
-  assert(commit.step === step - 1, `step ${commit.step} was committed, expected ${step - 1}`);
-  const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
-  const recent = history.slice(1 - rateSteps);
-  const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
-  return {
-    kind: 'step',
-    step,
-    steps,
-    epoch: (step * config.globalBatch) / trainSamples,
-    loss: loss ?? Number.NaN,
-    accuracy: (correct ?? 0) / config.globalBatch,
-    learningRate: learningRate ?? 0,
-    digest: commit.digest,
-    wallMs: commit.wallMs,
-    imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
-    phaseMs: phaseMsOf(commit),
-  };
-}
-
-/**
- * Returns the mean time of each phase over all Cloud TPUs. The time `commit` is the wall time of
- * the step minus the sum of all phases of the slowest Cloud TPU.
- */
-function phaseMsOf(commit: Commit): PhaseMs {
-  const mean = meanPhaseMs(commit.reports);
-  const longest = Math.max(
-    ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
-  );
-  // The run keeps an object of this form for every step. All objects made by this literal share one
-  // hidden class of the JavaScript engine, which saves memory.
-  const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
-  for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
-  phaseMs.commit = Math.max(0, commit.wallMs - longest);
-  return phaseMs;
-}
-
-function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
-  if (!Number.isFinite(loss)) {
-    throw diverged(step, `a finite loss, found ${loss} at learning rate ${learningRate}`);
-  }
-}
-
-/**
- * Throws `diverged` unless all parameters are finite after the last step. The loss of a step is
- * computed before its update, so no loss shows the effect of the last update.
- */
-async function checkFinite(run: Run, pod: Pod, { step }: LastStep): Promise<void> {
-  refuseNonFinite(run, step, await pod.readParameters(trainProgram));
-}
-
-function refuseNonFinite(run: Run, step: number, values: readonly Uint8Array[]): void {
-  for (const [i, { name, shape }] of parametersOf(run.programs.train).entries()) {
-    if (shape.type !== 'f32') continue;
-    const found = firstNonFinite(at(values, i));
-    if (found !== undefined) throw diverged(step, `finite values of ${name}, found ${found}`);
-  }
-}
-
-/** Returns the first f32 of `bytes` that is infinite or NaN; undefined if there is none. */
-function firstNonFinite(bytes: Uint8Array): number | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let i = 0; i + 4 <= bytes.length; i += 4) {
-    const value = view.getFloat32(i, true);
-    if (!Number.isFinite(value)) return value;
-  }
-  return undefined;
-}
-
-function diverged(step: number, what: string): PodError {
-  const advice = 'use a lower --learning-rate or more --warm-up';
-  return new PodError('diverged', `step ${step}: expected ${what}; ${advice}`);
-}
-
-/**
- * Evaluates the current weights on the held-out examples. Returns undefined if `shouldStop`
- * returned true before the evaluation was complete.
- */
-async function evaluate(
-  { config, steps, testSamples }: Run,
-  pod: Pod,
-  shouldStop: () => boolean,
-): Promise<Evaluated | undefined> {
-  const totals = { correct: 0, loss: 0, samples: 0 };
-  for (let step = 0; step * config.globalBatch < testSamples; step++) {
-    if (shouldStop()) return undefined;
-    const commit = await pod.step(evaluateProgram);
-    const [correct, loss, samples] = at(commit.reports, 0).outfeed.map(scalar);
-    totals.correct += correct ?? 0;
-    totals.loss += loss ?? 0;
-    totals.samples += samples ?? 0;
-  }
-  if (!Number.isFinite(totals.loss)) {
-    throw diverged(steps, `a finite loss of the evaluation, found ${totals.loss}`);
-  }
-  return {
-    kind: 'evaluated',
-    step: steps,
-    samples: totals.samples,
-    correct: totals.correct,
-    accuracy: totals.correct / totals.samples,
-    loss: totals.loss / totals.samples,
-  };
-}
-
-/** The records of a finished run from which its report is made. */
-interface RunRecords {
-  readonly start: StartingPoint;
-  /** Committed steps, including the steps that earlier masters committed. */
-  readonly history: readonly StepCommitted[];
-  readonly last: LastStep;
-  readonly evaluated: Evaluated;
-  readonly keeper: Keeper | undefined;
-  readonly story: IncidentQueue;
-}
-
-function reportOf(
-  { config, steps, programs }: Run,
-  pod: Pod,
-  { start, history, last, evaluated, keeper, story }: RunRecords,
-): Report {
-  const wallMs = history.map((it) => it.wallMs);
-  const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
-  return {
-    tpus: cloudTpus(config),
-    topology: formatTopology(config.topology),
-    model: config.model,
-    data: config.data,
-    globalBatch: config.globalBatch,
-    steps,
-    stepsTrained: history.length,
-    seed: config.seed,
-    precision: config.precision,
-    mxu: config.mxu,
-    finalLoss: last.loss,
-    evalAccuracy: evaluated.accuracy,
-    evalSamples: evaluated.samples,
-    weightsDigest: last.digest,
-    imagesPerSecond: imagesPerSecond(config.globalBatch, wallMs),
-    stepMs: quantiles(wallMs),
-    phaseMs: {
-      infeed: perPhase('infeed'),
-      compute: perPhase('compute'),
-      'all-reduce': perPhase('all-reduce'),
-      update: perPhase('update'),
-      outfeed: perPhase('outfeed'),
-      commit: perPhase('commit'),
-    },
-    linkBytes: pod.linkBytes(),
-    hbmBytesPerCore: programs.train.hbm.peak,
-    recoveries: story.recoveries,
-    ...(keeper && { checkpoints: checkpointReport(start, keeper) }),
-  };
-}
-
-/**
- * Returns the mean number of images per second; 0 if the run trained no step, because it was
- * resumed from a checkpoint of its last step.
- */
-function imagesPerSecond(globalBatch: number, wallMs: readonly number[]): number {
-  if (wallMs.length === 0) return 0;
-  return (wallMs.length * globalBatch * 1000) / wallMs.reduce((sum, it) => sum + it, 0);
-}
-
-function checkpointReport(
-  { resumedFrom, refused }: StartingPoint,
-  keeper: Keeper,
-): CheckpointReport {
-  return { resumedFrom, refused, ...keeper.counts() };
-}
-
-/**
- * Returns the value of an outfeed element, whose bytes are one f32 scalar, the same for all cores.
- */
-function scalar(element: Uint8Array): number {
-  return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);
 }

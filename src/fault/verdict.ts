@@ -20,6 +20,8 @@ export interface Observation {
   /** Faults that were injected, in order of time. `index` is the place in the plan. */
   readonly injections: readonly { readonly index: number; readonly ms: number }[];
   readonly notes: readonly { readonly ms: number; readonly note: Note }[];
+  /** Stragglers that the run named. */
+  readonly stragglers: readonly { readonly ms: number; readonly tpu: number }[];
   /** Time when steps could begin, and time when the training ended. */
   readonly beginMs: number;
   readonly endMs: number;
@@ -91,12 +93,26 @@ export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly F
     const injectedMs = seen.injections.find((it) => it.index === index)?.ms;
     const unseen = { detectionMs: undefined, recoveryMs: undefined, blamed: undefined };
     if (injectedMs === undefined) return { index, fault, injectedMs, ...unseen };
-    const report = seen.notes.find(({ ms, note }) => ms >= injectedMs && isReport(note));
+    const report = reportOf(fault, injectedMs, seen);
     const detectionMs = report && report.ms - injectedMs;
     const commit = seen.commits.find(({ ms }) => ms >= (report?.ms ?? injectedMs));
     const recoveryMs = commit && commit.ms - injectedMs;
-    return { index, fault, injectedMs, detectionMs, recoveryMs, blamed: report?.note.tpu };
+    return { index, fault, injectedMs, detectionMs, recoveryMs, blamed: report?.tpu };
   });
+}
+
+/**
+ * Returns the first report of a fault: a straggler for a slow Cloud TPU, otherwise a loss or a
+ * suspicion.
+ */
+function reportOf(
+  { fault }: Fault,
+  injectedMs: number,
+  { notes, stragglers }: Observation,
+): { readonly ms: number; readonly tpu: number | null } | undefined {
+  if (fault === 'slow') return stragglers.find(({ ms }) => ms >= injectedMs);
+  const found = notes.find(({ ms, note }) => ms >= injectedMs && isReport(note));
+  return found && { ms: found.ms, tpu: found.note.tpu };
 }
 
 function isReport({ event }: Note): boolean {

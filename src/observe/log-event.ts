@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { TrainEvent } from '../experiment/event.ts';
+import type { RunFact } from '../run/event.ts';
 
 /** A line of the log of a master, a worker or a supervisor. */
 export interface LogLine {
@@ -12,22 +12,22 @@ export interface LogLine {
 }
 
 /**
- * Returns the training event that a log line records. Returns undefined if the line records no
+ * Returns the event that a log line records. Returns undefined if the line records no
  * event, or if a field that is displayed is missing or wrong. Other fields are not checked.
  * `logEvent` and the master write the lines that record events.
  */
-export function eventIn({ msg, fields }: LogLine): TrainEvent | undefined {
+export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
   const schema = Object.hasOwn(schemas, kind) ? schemas[kind as keyof typeof schemas] : undefined;
   const found = schema?.safeParse(fields).data;
   if (found === undefined) return undefined;
   switch (kind) {
     case 'note':
-      return { kind, note: found } as unknown as TrainEvent;
+      return { kind, note: found } as unknown as RunFact;
     case 'summary':
-      return { kind: 'finished', report: found } as unknown as TrainEvent;
+      return { kind: 'finished', report: found } as unknown as RunFact;
     default:
-      return { kind, ...found } as unknown as TrainEvent;
+      return { kind, ...found } as unknown as RunFact;
   }
 }
 
@@ -57,6 +57,9 @@ const schemas = {
     ...{ step: number(), steps: number(), epoch: number(), loss: number(), accuracy: number() },
     ...{ wallMs: number(), imagesPerSecond: number() },
   }),
+  straggler: z.looseObject({
+    ...{ step: number(), inARow: number(), tpu: number(), ownMs: number(), othersMs: number() },
+  }),
   checkpoint: z.looseObject({ name: text(), bytes: number(), wallMs: number() }),
   'checkpoint-failed': z.looseObject({ step: number(), reason: text() }),
   'checkpoint-refused': z.looseObject({ name: text(), reason: text() }),
@@ -68,6 +71,10 @@ const schemas = {
   note: z.looseObject({
     ...{ event: text(), generation: number(), cause: text(), elapsedMs: number() },
     ...{ step: number().nullable(), tpu: number().nullable() },
+  }),
+  'fault-injected': z.looseObject({
+    ...{ index: number(), fault: text(), tpu: number().nullable() },
+    position: z.record(text(), z.union([text(), number()])),
   }),
   summary: z.looseObject({
     ...{ steps: number(), stepsTrained: number(), stepMs: quantiles },

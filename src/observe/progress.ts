@@ -6,9 +6,11 @@ import type {
   Resumed,
   Started,
   StepCommitted,
-  TrainEvent,
+  Straggler,
   WarmStarted,
 } from '../experiment/event.ts';
+import type { FaultInjected, RunEvent, RunFact } from '../run/event.ts';
+import type { Sink } from '../run/stream.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
 /**
@@ -30,7 +32,7 @@ const lineMs = 2000;
 /**
  * Shows a training run to people: a description of the run, a live line of steps, closing tables.
  */
-export class Progress {
+export class Progress implements Sink {
   readonly #screen: Screen;
   readonly #now: () => number;
   #shownMs = Number.NEGATIVE_INFINITY;
@@ -42,7 +44,11 @@ export class Progress {
     this.#now = now;
   }
 
-  show(event: TrainEvent): void {
+  take(event: RunEvent): void {
+    this.show(event);
+  }
+
+  show(event: RunFact): void {
     switch (event.kind) {
       case 'started':
         for (const line of opening(event)) this.#line(line);
@@ -63,6 +69,9 @@ export class Progress {
         this.#line(
           `saved ${event.name}: ${bytes(event.bytes)} in ${milliseconds(event.wallMs)}, in the background`,
         );
+        return;
+      case 'straggler':
+        this.#line(stragglerLine(event));
         return;
       case 'checkpoint-failed':
         this.#line(`not saved: ${event.reason}`);
@@ -86,8 +95,16 @@ export class Progress {
           `stopped after step ${event.step} of ${event.steps}${event.saved ? '; saved: --resume continues from here' : ''}`,
         );
         return;
+      case 'fault-injected':
+        this.#line(faultLine(event));
+        return;
       case 'finished':
         for (const line of closing(event.report)) this.#line(line);
+        return;
+      case 'pod':
+      case 'failed':
+        // Events of the cluster are for the log. The command itself prints the error of the run.
+        return;
     }
   }
 
@@ -158,6 +175,12 @@ function warmStart({ checkpoint, weightsDigest, refused }: WarmStarted): string[
   ];
 }
 
+/** Returns the line about a Cloud TPU that is slower than the others. */
+function stragglerLine({ tpu, inARow, ownMs, othersMs }: Straggler): string {
+  const times = `${milliseconds(ownMs)} of its own work a step, the others ${milliseconds(othersMs)}`;
+  return `straggler: Cloud TPU ${tpu} was the slowest for ${inARow} steps: ${times}`;
+}
+
 function refusalLine({ name, reason }: Refusal): string {
   return `refused ${name}: ${reason}`;
 }
@@ -172,6 +195,12 @@ function noteLine({ event, generation, step, tpu, cause, elapsedMs }: Note): str
   const who = tpu === null ? 'the slice' : `Cloud TPU ${tpu}`;
   const when = step === null ? '' : ` at step ${step + 1}`;
   return `${event}: ${who}${when} (generation ${generation}, ${milliseconds(elapsedMs)}): ${cause}`;
+}
+
+function faultLine({ index, fault, tpu, position }: FaultInjected): string {
+  const target = tpu === null ? '' : ` on Cloud TPU ${tpu}`;
+  const where = Object.entries(position).map(([name, value]) => `${name} ${value}`);
+  return `injected fault ${index}: ${fault}${target}, at ${where.join(', ')}`;
 }
 
 function stepLine(event: StepCommitted): string {

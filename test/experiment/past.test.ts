@@ -4,7 +4,7 @@ import { type Checkpoints, openCheckpoints } from '../../src/experiment/checkpoi
 import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
 import type { EarlierMasters } from '../../src/experiment/past.ts';
-import { type TrainWorld, train } from '../../src/experiment/train.ts';
+import type { TrainWorld } from '../../src/experiment/train.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
@@ -12,6 +12,7 @@ import type { OpenPod, PodOptions } from '../../src/pod/pod.ts';
 import { requireCompiled } from '../cluster/compiled.ts';
 import { type MemoryFile, MemoryFiles } from './checkpoint/memory-files.ts';
 import { config as base } from './checkpoint/snapshots.ts';
+import { trainInto } from './told.ts';
 
 requireCompiled();
 
@@ -275,13 +276,8 @@ async function collect(
   world: Partial<TrainWorld>,
   during: (event: TrainEvent) => void = () => undefined,
 ): Promise<TrainEvent[]> {
-  const events: TrainEvent[] = [];
   const now = (): number => performance.now();
-  for await (const event of train(run, { openPod: openThreadPod, now, ...world })) {
-    events.push(event);
-    during(event);
-  }
-  return events;
+  return trainInto([], run, { openPod: openThreadPod, now, ...world }, during);
 }
 
 function stepsOf(events: readonly TrainEvent[]): StepCommitted[] {

@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
 import { type RawOptions, trainOptions } from '../../src/cli/options.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../src/experiment/event.ts';
-import { train } from '../../src/experiment/train.ts';
 import { linkBytesFormula } from '../../src/fabric/link-bytes.ts';
 import { chipCount, type Direction, linkName, podTorus } from '../../src/fabric/torus.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import { requireCompiled } from '../cluster/compiled.ts';
+import { trainInto } from './told.ts';
 
 requireCompiled();
 
@@ -155,15 +155,13 @@ async function eventsOf(
   faults: readonly Fault[] = [],
 ): Promise<TrainEvent[]> {
   const { config, relaxedSimd } = trainOptions(flags);
-  const events: TrainEvent[] = [];
   const world = {
     openPod: (options: Parameters<typeof openThreadPod>[0]) =>
       openThreadPod({ ...options, relaxed: relaxedSimd, faults }),
     now: () => performance.now(),
     shouldStop,
   };
-  for await (const event of train(config, world)) events.push(event);
-  return events;
+  return trainInto([], config, world);
 }
 
 function finished(events: readonly TrainEvent[]): Report {

@@ -31,6 +31,7 @@ const right: Observation = {
     { ms: 1200, note: note('lost', 3) },
     { ms: 1800, note: note('restored', 3) },
   ],
+  stragglers: [],
   beginMs: 0,
   endMs: 3000,
 };
@@ -108,6 +109,17 @@ describe('the verdict', () => {
 
   test.each(wrong)('finds %s', (_, seen, expected) => {
     expect(broken(seen)).toEqual(expected);
+  });
+
+  test('finds a straggler that is not the slow Cloud TPU', () => {
+    const slow: FaultPlan = {
+      ...plan,
+      faults: [{ fault: 'slow', tpu: 3, factor: 2, at: { step: 2 } }],
+      expect: { culprit: 'named' },
+    };
+    expect(broken({ stragglers: [{ ms: 1500, tpu: 3 }] }, slow)).toEqual([]);
+    expect(broken({ stragglers: [{ ms: 1500, tpu: 2 }] }, slow)).toEqual(['culprit: named']);
+    expect(broken({ stragglers: [] }, slow)).toEqual(['culprit: named']);
   });
 
   test('without a reference, weights cannot be shown to be right', () => {

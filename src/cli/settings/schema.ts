@@ -31,6 +31,7 @@ export interface SettingValues {
   readonly resume: boolean;
   readonly log: string;
   readonly report: string;
+  readonly run: string;
   readonly json: boolean;
   readonly print: string;
 }
@@ -304,6 +305,13 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     check: text,
     flag: '--report <file>',
     help: 'write the result as JSON to this file',
+    missing: { text: '' },
+  },
+  run: {
+    ...{ ...common, path: 'whole', places: ofOwnFiles, bits: [] },
+    check: path,
+    flag: '--run <dir>',
+    help: 'record the run to this folder: its events, its settings and its result',
     missing: { text: '' },
   },
   json: {

@@ -224,8 +224,8 @@ export class Keeper {
     return { saved: this.#saved, failed: this.#failed };
   }
 
-  /** @throws PodError `io` if the last save failed, so that the last steps are not saved. */
-  checkLast(): void {
-    if (this.#lastFailure !== undefined) throw new PodError('io', this.#lastFailure);
+  /** Error of the last save, if it failed, so that the last steps are not saved. */
+  get unsaved(): PodError | undefined {
+    return this.#lastFailure === undefined ? undefined : new PodError('io', this.#lastFailure);
   }
 }

@@ -101,6 +101,7 @@ const others: { readonly [K in SettingKey]: readonly unknown[] } = {
   resume: [true],
   log: ['run.log'],
   report: ['run.json'],
+  run: ['dir'],
   json: [true],
   print: ['fusion'],
 };

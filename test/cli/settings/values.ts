@@ -45,6 +45,7 @@ export const valid: { readonly [K in SettingKey]: fc.Arbitrary<SettingValues[K]>
   resume: fc.boolean(),
   log: path,
   report: path,
+  run: path,
   json: fc.boolean(),
   print: path,
 };

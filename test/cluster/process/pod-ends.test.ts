@@ -57,6 +57,21 @@ describe('pod up --wait ends a pod on a signal', () => {
     expectNobody(dir);
   });
 
+  test('two signals to the supervisor in the background end all, and the end is recorded', async () => {
+    const dir = folder();
+    expect(await pod('up', '--dir', dir, ...endless).ran).toMatchObject({ code: 0 });
+    await untilSaid(join(dir, 'master.log'), '"step":3,');
+    const pid = readProcesses(dir)?.supervisor?.pid ?? 0;
+    process.kill(pid, 'SIGTERM');
+    await sleep(50);
+    process.kill(pid, 'SIGTERM');
+    await untilSaid(join(dir, 'supervisor.log'), '"msg":"pod-ended"');
+    await vi.waitFor(() => expectNobody(dir), { timeout: 20_000 });
+    const { code, out } = await pod('status', '--dir', dir).ran;
+    expect(out).toContain('with exit code 143');
+    expect(code).toBe(3);
+  });
+
   test('SIGINT soon after the start: the same exit code, and no error', async () => {
     for (const afterMs of [300, 600, 900]) {
       const dir = folder();

@@ -48,29 +48,26 @@ async function lose(workers: number): Promise<{ report: Report; notes: readonly 
   );
   const limits = { startMsLimit: 30_000, graceMsLimit: 1000 };
   const notes: Note[] = [];
-  const events = train(trainOptions(flags).config, {
+  let opened: ProcessPod | undefined;
+  const end = await train(trainOptions(flags).config, {
     now: () => performance.now(),
+    tell(event) {
+      if (event.kind === 'note') notes.push(event.note);
+      if (event.kind !== 'step' || event.step !== 5) return;
+      const pid = opened?.status().tpus[0]?.pid;
+      if (!pid) throw new Error('Cloud TPU 0 has no process');
+      process.kill(pid, 'SIGKILL');
+    },
     openPod: async (options) => {
       opened = await openProcessPod({ ...options, ...limits, relaxed: true, lobby, log });
       return opened;
     },
   });
-  let opened: ProcessPod | undefined;
-  let report: Report | undefined;
-  for await (const event of events) {
-    if (event.kind === 'step' && event.step === 5) {
-      const pid = opened?.status().tpus[0]?.pid;
-      if (!pid) throw new Error('Cloud TPU 0 has no process');
-      process.kill(pid, 'SIGKILL');
-    }
-    if (event.kind === 'note') notes.push(event.note);
-    if (event.kind === 'finished') report = event.report;
-  }
   await lobby.dismiss({ expected: 0, withinMs: 0, lingerMs: 0 });
   const codes = await Promise.all(programs.map(({ ran }) => ran.then(({ code }) => code)));
   expect(codes.sort()).toEqual([...programs.slice(1).map(() => 0), null]);
-  if (report === undefined) throw new Error('no report');
-  return { report, notes };
+  if (end.kind !== 'done') throw new Error('no report');
+  return { report: end.report, notes };
 }
 
 describe('the Cloud TPU of a worker that nobody starts again', () => {

@@ -10,9 +10,9 @@ import {
 import { exportNewest } from '../../../src/experiment/checkpoint/export.ts';
 import type { TrainConfig } from '../../../src/experiment/config.ts';
 import type { Report, StepCommitted, TrainEvent } from '../../../src/experiment/event.ts';
-import { train } from '../../../src/experiment/train.ts';
 import { PodError } from '../../../src/numerics/error.ts';
 import { requireCompiled } from '../../cluster/compiled.ts';
+import { abandon, trainInto } from '../told.ts';
 import { type MemoryFile, MemoryFiles } from './memory-files.ts';
 import { config as base, snapshotOf } from './snapshots.ts';
 
@@ -244,11 +244,9 @@ async function collect(
   until?: number,
 ): Promise<TrainEvent[]> {
   const world = { openPod: openThreadPod, now: () => performance.now() };
-  for await (const event of train(run, { ...world, ...(checkpoints && { checkpoints }) })) {
-    events.push(event);
-    if (event.kind === 'step' && event.step === until) break;
-  }
-  return events;
+  return trainInto(events, run, { ...world, ...(checkpoints && { checkpoints }) }, (event) =>
+    event.kind === 'step' && event.step === until ? abandon : undefined,
+  );
 }
 
 function stepsOf(events: readonly TrainEvent[]): StepCommitted[] {

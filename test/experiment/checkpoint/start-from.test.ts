@@ -7,8 +7,8 @@ import { openCheckpoints } from '../../../src/experiment/checkpoint/checkpoints.
 import { readStart, withWeights } from '../../../src/experiment/checkpoint/start-from.ts';
 import type { TrainConfig } from '../../../src/experiment/config.ts';
 import type { TrainEvent } from '../../../src/experiment/event.ts';
-import { type TrainWorld, train } from '../../../src/experiment/train.ts';
 import { requireCompiled } from '../../cluster/compiled.ts';
+import { trainInto } from '../told.ts';
 import { type MemoryFile, MemoryFiles } from './memory-files.ts';
 import { config as base, snapshotOf } from './snapshots.ts';
 
@@ -66,10 +66,7 @@ describe('a run with --start-from', () => {
   async function collect(run: TrainConfig, into?: string, resume = false): Promise<TrainEvent[]> {
     const checkpoints = into && (await openCheckpoints(join(folder, into), { keep: 9 }));
     const plan = checkpoints ? { checkpoints: { checkpoints, every: 100, resume } } : {};
-    const world: TrainWorld = { openPod: openThreadPod, now: () => performance.now(), ...plan };
-    const events: TrainEvent[] = [];
-    for await (const event of train(run, world)) events.push(event);
-    return events;
+    return trainInto([], run, { openPod: openThreadPod, now: () => performance.now(), ...plan });
   }
   const digestOf = (events: readonly TrainEvent[]): string | undefined =>
     events.findLast((it) => it.kind === 'step')?.digest;

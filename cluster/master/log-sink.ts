@@ -1,0 +1,15 @@
+import type { Logger } from 'pino';
+import { logEvent } from '../../src/observe/log.ts';
+import type { Sink } from '../../src/run/stream.ts';
+
+/**
+ * Returns the sink that logs the events of a run. It leaves out `failed`, because the master, or the
+ * server of jobs, logs an error itself and with more detail.
+ */
+export function logSink(logger: Logger): Sink {
+  return {
+    take(event) {
+      if (event.kind !== 'failed') logEvent(logger, event);
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import type { TrainOptions } from '../../src/cli/options.ts';
+import { ReportFile } from '../../src/cli/report-file.ts';
+import { RunFolder } from '../../src/cli/run-folder.ts';
+import { settingsOfRun } from '../../src/cli/run-settings.ts';
+import type { RunKey } from '../../src/experiment/same-run.ts';
+import { PodError } from '../../src/numerics/error.ts';
+import type { RunEvent } from '../../src/run/event.ts';
+import type { Sink } from '../../src/run/stream.ts';
+
+/** The files of `--report` and `--run` of a master, as one sink. */
+export class RunOutputs implements Sink {
+  readonly #options: TrainOptions;
+  readonly #report: ReportFile | undefined;
+  readonly #folder: RunFolder | undefined;
+
+  /**
+   * Changes nothing on disk. `warn` is called when the run folder cannot be written for the first
+   * time.
+   *
+   * @throws PodError `in-use` if another run writes to an output, `io` if an output cannot be
+   * opened.
+   */
+  constructor(options: TrainOptions, warn: (why: string) => void) {
+    const { report, run } = options;
+    this.#options = options;
+    this.#report = report === undefined ? undefined : new ReportFile(report);
+    if (run === undefined) return;
+    const onLoss = (why: string): void => warn(`${why}; the run continues without its record`);
+    this.#folder = new RunFolder({ path: run, use: 'a master', onLoss });
+  }
+
+  /** Locks the file of the report. Throws the errors of {@link ReportFile.begin}. */
+  begin(): void {
+    this.#report?.begin();
+  }
+
+  /** Begins to write to the run folder. Throws the errors of {@link RunFolder.begin}. */
+  record(key: RunKey, isContinued: boolean): void {
+    const continues = isContinued || this.#options.checkpoint?.resume === true;
+    this.#folder?.begin({ settings: settingsOfRun(this.#options, key), continues });
+  }
+
+  take(event: RunEvent): void {
+    this.#folder?.take(event);
+    if (event.kind !== 'finished') return;
+    this.#report?.write(`${JSON.stringify(event.report, undefined, 2)}\n`);
+  }
+
+  end(): void {
+    this.#folder?.end();
+    this.#report?.close();
+  }
+
+  /** What was lost, in one line; undefined if nothing was lost. */
+  get lost(): string | undefined {
+    const lost = [this.#report?.lost, this.#folder?.lost].filter((it) => it !== undefined);
+    return lost.length === 0 ? undefined : lost.join('; ');
+  }
+
+  get isLost(): boolean {
+    return this.lost !== undefined;
+  }
+}
+
+/**
+ * Returns a sink that passes the error about lost outputs to `refuse` when the run is done. It stands
+ * before the log in the list of sinks, because the summary must be the last line of the log.
+ */
+export function lossSink(outputs: RunOutputs, refuse: (error: PodError) => void): Sink {
+  return {
+    take({ kind }) {
+      if (kind !== 'finished' || outputs.lost === undefined) return;
+      refuse(new PodError('io', `output was lost: ${outputs.lost}`));
+    },
+  };
+}

@@ -1,0 +1,285 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type Lock, lockDirectory } from '../../cluster/host/lock.ts';
+import { differenceBetween, type RunKey } from '../experiment/same-run.ts';
+import { lastLines } from '../files/read.ts';
+import { isSystemError } from '../files/system-error.ts';
+import { writeOutput } from '../files/write.ts';
+import { PodError } from '../numerics/error.ts';
+import { jsonText } from '../numerics/quote.ts';
+import type { RunEvent } from '../run/event.ts';
+import { readSettings, runFiles } from '../run/read.ts';
+import type { RunSettings } from '../run/schema.ts';
+import type { Sink } from '../run/stream.ts';
+
+export interface RunFolderOptions {
+  readonly path: string;
+  /** Name of the command in messages to other processes: `pod train`. */
+  readonly use: string;
+  /** Called with the reason when something cannot be written for the first time, and not again. */
+  readonly onLoss: (why: string) => void;
+}
+
+/** A run that begins to write to its folder. */
+export interface RecordedStart {
+  readonly settings: RunSettings;
+  /**
+   * True if this process continues a run, and so its record too. False if a new run begins, which
+   * refuses a folder that has a record.
+   */
+  readonly continues: boolean;
+}
+
+/**
+ * The folder of `--run`, locked for one run at a time. Before {@link begin}, events are kept in
+ * memory and nothing changes on disk. If a file cannot be written, the run goes on without it.
+ */
+export class RunFolder implements Sink {
+  readonly #options: RunFolderOptions;
+  readonly #held: string[] = [];
+  #lock: Lock | undefined;
+  /** Descriptor of the file of events; undefined before {@link begin} and after {@link end}. */
+  #file: number | undefined;
+  #master = 0;
+  /** Size of the file of events up to its last whole line, in bytes. */
+  #bytes = 0;
+  #linesLost = 0;
+  #lost: string | undefined;
+
+  /**
+   * Locks the folder if it exists. Changes nothing on disk.
+   *
+   * @throws PodError `in-use` if another run has locked the folder, `io` if the folder cannot be
+   * opened.
+   */
+  constructor(options: RunFolderOptions) {
+    this.#options = options;
+    if (statSync(options.path, { throwIfNoEntry: false }) !== undefined) this.#lockFolder();
+  }
+
+  /**
+   * Checks that the run may write to the folder. Changes nothing on disk.
+   *
+   * @throws PodError `bad-config` if the folder has the record of another run, or if it has a record
+   * and a new run begins; `bad-data` or `io` if the record cannot be read.
+   */
+  check({ settings, continues }: RecordedStart): void {
+    const found = readSettings(this.#options.path);
+    if (found === undefined) {
+      this.#refuseForeign();
+      return;
+    }
+    const advice = 'name another folder';
+    if (!continues) {
+      const expected = 'a folder without the record of a run';
+      throw this.#wrong(`expected ${expected}, found one of ${found.config.model}; ${advice}`);
+    }
+    const difference = differenceBetween(fixed(found.key), fixed(settings.key));
+    if (difference === undefined) return;
+    const { was, is } = difference;
+    throw this.#wrong(
+      `the record in this folder is of a run with ${was}, this run has ${is}; ${advice}`,
+    );
+  }
+
+  /**
+   * Makes and locks the folder, and starts to write to it. Does nothing if called again.
+   *
+   * @throws PodError as the constructor and {@link check}, or `io` if the files cannot be opened.
+   */
+  begin(start: RecordedStart): void {
+    if (this.#file !== undefined) return;
+    const { path } = this.#options;
+    this.#attempt(() => mkdirSync(path, { recursive: true }));
+    if (this.#lock === undefined) this.#lockFolder();
+    this.check(start);
+    this.#file = this.#attempt(() => this.#openEvents());
+    this.#attempt(() => rmSync(join(path, runFiles.report), { force: true }));
+    this.#writeWhole(runFiles.config, start.settings);
+    for (const line of this.#held.splice(0)) this.#append(this.#file, line);
+  }
+
+  /** Records an event; with the event `finished`, writes the report too. */
+  take(event: RunEvent): void {
+    const line = `"time":${Date.now()},${jsonText(event).slice(1)}\n`;
+    if (this.#file === undefined) {
+      this.#held.push(line);
+      return;
+    }
+    this.#append(this.#file, line);
+    if (event.kind !== 'finished') return;
+    this.#noteGone();
+    this.#writeWhole(runFiles.report, event.report);
+  }
+
+  /** Closes the files and releases the lock. {@link lost} stays. */
+  end(): void {
+    this.#noteGone();
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
+
+  /** Message of one line that says what was lost, and why; undefined if nothing was lost. */
+  get lost(): string | undefined {
+    this.#noteGone();
+    if (this.#lost === undefined) return undefined;
+    const lines = this.#linesLost === 1 ? '1 event' : `${this.#linesLost} events`;
+    return this.#linesLost === 0 ? this.#lost : `${this.#lost} (${lines} lost)`;
+  }
+
+  get #name(): string {
+    return `--run ${this.#options.path}`;
+  }
+
+  #lockFolder(): void {
+    const { path, use } = this.#options;
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+      throw this.#wrong('expected a folder, found something else');
+    }
+    this.#lock = lockDirectory(path, use);
+  }
+
+  /** Refuses a folder that has events without settings, because their run is not known. */
+  #refuseForeign(): void {
+    const path = join(this.#options.path, runFiles.events);
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size === 0) return;
+    throw this.#wrong(
+      `expected a folder without ${runFiles.events}, found one without ${runFiles.config}; name another folder`,
+    );
+  }
+
+  /**
+   * Opens the file of events, and removes a last line that is not whole: an earlier master ended
+   * while it wrote the line.
+   */
+  #openEvents(): number {
+    const { O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK = 0 } = constants;
+    const path = join(this.#options.path, runFiles.events);
+    const file = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o666);
+    try {
+      const stats = fstatSync(file);
+      if (!stats.isFile()) throw new Error(`${runFiles.events} is no regular file`);
+      this.#bytes = endOfWholeLines(file, stats.size);
+      if (this.#bytes < stats.size) ftruncateSync(file, this.#bytes);
+      this.#master = masterAfter(lastLines({ kind: 'opened', file, stats }, tailBytes));
+      return file;
+    } catch (error) {
+      closeSync(file);
+      throw error;
+    }
+  }
+
+  /** Appends a line as a whole or not at all. */
+  #append(file: number, line: string): void {
+    const bytes = Buffer.from(`{"master":${this.#master},${line}`);
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+      this.#bytes += bytes.length;
+    } catch (error) {
+      this.#linesLost++;
+      this.#lose(error);
+      removeAfter(file, this.#bytes);
+    }
+  }
+
+  #writeWhole(name: string, value: unknown): void {
+    try {
+      const text = `${jsonText(value, 2)}\n`;
+      writeOutput(join(this.#options.path, name), Buffer.from(text));
+    } catch (error) {
+      this.#lose(error);
+    }
+  }
+
+  #lose(error: unknown): void {
+    if (this.#lost !== undefined) return;
+    const why = error instanceof Error ? error.message : String(error);
+    this.#lost = `${this.#name}: could not be written: ${why}`;
+    this.#options.onLoss(this.#lost);
+  }
+
+  /** Notes a loss if the file of events is no longer in the folder, so that nobody can read it. */
+  #noteGone(): void {
+    if (this.#file === undefined || this.#lost !== undefined) return;
+    const path = join(this.#options.path, runFiles.events);
+    const there = statSync(path, { throwIfNoEntry: false });
+    if (there?.ino === fstatSync(this.#file).ino) return;
+    this.#lost = `${this.#name}: the folder was deleted or replaced while the run went on`;
+  }
+
+  #wrong(what: string): PodError {
+    return new PodError('bad-config', `${this.#name}: ${what}`);
+  }
+
+  #attempt<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (cause) {
+      if (cause instanceof PodError) throw cause;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new PodError('io', `${this.#name}: could not be opened: ${why}`, cause);
+    }
+  }
+}
+
+/** Number of bytes at the end of the events in which the last event is looked for. */
+const tailBytes = 2 ** 20;
+
+/** Number of bytes that are read at once when the end of the last whole line is looked for. */
+const pieceBytes = 2 ** 16;
+
+/** Returns the part of a key that stays when a resumed run is made longer. */
+function fixed({
+  steps: _,
+  ratesDigest: __,
+  ...rest
+}: RunKey): Omit<RunKey, 'steps' | 'ratesDigest'> {
+  return rest;
+}
+
+/** Returns the position after the last newline of a file of `size` bytes. */
+function endOfWholeLines(file: number, size: number): number {
+  for (let end = size; end > 0; end = Math.max(0, end - pieceBytes)) {
+    const start = Math.max(0, end - pieceBytes);
+    const piece = Buffer.alloc(end - start);
+    const newline = piece
+      .subarray(0, readSync(file, piece, 0, piece.length, start))
+      .lastIndexOf(10);
+    if (newline >= 0) return start + newline + 1;
+  }
+  return 0;
+}
+
+/** Returns the number of the next master: one more than the last one that recorded an event. */
+function masterAfter(lines: readonly string[]): number {
+  const last = lines.findLast((line) => masterIn(line) !== undefined);
+  return last === undefined ? 0 : (masterIn(last) ?? 0) + 1;
+}
+
+function masterIn(line: string): number | undefined {
+  const found = /^\{"master":(\d{1,9}),/.exec(line)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
+/** Cuts a file to `bytes`. If that fails, the reader finds the rest of the line and names it. */
+function removeAfter(file: number, bytes: number): void {
+  try {
+    ftruncateSync(file, bytes);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+  }
+}

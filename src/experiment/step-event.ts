@@ -1,0 +1,60 @@
+import { phases } from '../isa/executable.ts';
+import { assert, at } from '../numerics/assert.ts';
+import { type Commit, meanPhaseMs } from '../pod/pod.ts';
+import type { PhaseMs, StepCommitted } from './event.ts';
+import type { Run } from './prepared.ts';
+import { slowestOf } from './straggler.ts';
+
+/** Number of steps over which `imagesPerSecond` of an event is averaged. */
+const rateSteps = 16;
+
+/** Returns the event of a committed step. `history` has the steps before it. */
+export function stepCommitted(
+  { config, steps, trainSamples }: Run,
+  commit: Commit,
+  step: number,
+  history: readonly StepCommitted[],
+): StepCommitted {
+  assert(commit.step === step - 1, `step ${commit.step} was committed, expected ${step - 1}`);
+  const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
+  const recent = history.slice(1 - rateSteps);
+  const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
+  return {
+    kind: 'step',
+    step,
+    steps,
+    epoch: (step * config.globalBatch) / trainSamples,
+    loss: loss ?? Number.NaN,
+    accuracy: (correct ?? 0) / config.globalBatch,
+    learningRate: learningRate ?? 0,
+    digest: commit.digest,
+    wallMs: commit.wallMs,
+    imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
+    phaseMs: phaseMsOf(commit),
+    slowest: slowestOf(commit.reports),
+  };
+}
+
+/**
+ * Returns the mean time of each phase over all Cloud TPUs. The time `commit` is the wall time of
+ * the step minus the sum of all phases of the slowest Cloud TPU.
+ */
+function phaseMsOf(commit: Commit): PhaseMs {
+  const mean = meanPhaseMs(commit.reports);
+  const longest = Math.max(
+    ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
+  );
+  // The run keeps an object of this form for every step. All objects made by this literal share one
+  // hidden class of the JavaScript engine, which saves memory.
+  const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
+  for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
+  phaseMs.commit = Math.max(0, commit.wallMs - longest);
+  return phaseMs;
+}
+
+/**
+ * Returns the value of an outfeed element, whose bytes are one f32 scalar, the same for all cores.
+ */
+export function scalar(element: Uint8Array): number {
+  return new DataView(element.buffer, element.byteOffset, element.byteLength).getFloat32(0, true);
+}

@@ -1,0 +1,34 @@
+import { readSync } from 'node:fs';
+import type { OpenedFile } from './read.ts';
+
+/** Number of bytes that are read from the file at once. */
+const chunkBytes = 2 ** 16;
+const newline = 0x0a;
+
+/**
+ * Yields the lines of an open file, without their newlines. A last line that has no newline is left
+ * out, because its writer has not finished it. Throws the errors of the file system.
+ */
+export function* wholeLines({ file }: Pick<OpenedFile, 'file'>): Generator<string> {
+  const chunk = Buffer.alloc(chunkBytes);
+  const pieces: Buffer[] = [];
+  for (let position = 0; ; ) {
+    const count = readSync(file, chunk, 0, chunkBytes, position);
+    if (count === 0) return;
+    position += count;
+    let start = 0;
+    for (let end = endOfLine(chunk, start, count); end >= 0; end = endOfLine(chunk, start, count)) {
+      pieces.push(chunk.subarray(start, end));
+      yield Buffer.concat(pieces.splice(0)).toString('utf8');
+      start = end + 1;
+    }
+    // The chunk is used again, so the rest of it is copied.
+    pieces.push(Buffer.from(chunk.subarray(start, count)));
+  }
+}
+
+/** Returns the index of the first newline in a range of `bytes`; -1 if there is none. */
+function endOfLine(bytes: Buffer, start: number, end: number): number {
+  const found = bytes.indexOf(newline, start);
+  return found < end ? found : -1;
+}

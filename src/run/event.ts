@@ -1,0 +1,83 @@
+import type { TrainEvent } from '../experiment/event.ts';
+import type { Position } from '../fault/plan.ts';
+
+/** Version of the form of {@link RunEvent}. A change that old readers misread raises it. */
+export const eventVersion = 1;
+
+/**
+ * An event of a run, as every sink of the run receives it. Log, progress, metrics, status, report
+ * and run folder are made from these events and from nothing else.
+ */
+export type RunEvent = Numbered & RunFact;
+
+/** What {@link RunStream} adds to a fact. */
+export interface Numbered {
+  readonly v: typeof eventVersion;
+  /** Number of the event, from 0. If a run has several masters, each master counts from 0. */
+  readonly n: number;
+  /** Number of the membership to which the event belongs; absent if there is none yet. */
+  readonly generation?: number;
+}
+
+/** The content of an event, before it has a number. */
+export type RunFact = TrainEvent | PodEvent | FaultInjected | Failed;
+
+/**
+ * An event of the cluster: a worker that joined, was lost or could not start, a spare worker, a
+ * connection that was turned away, or what a master found in its commit log.
+ */
+export interface PodEvent {
+  readonly kind: 'pod';
+  /** Name of the event, which is the `msg` of its log line: `joined`, `worker-gone`. */
+  readonly msg: string;
+  /** Level of the log line. */
+  readonly level: 'info' | 'warn';
+  /** The other fields of the log line. */
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** A fault of the run's fault plan was injected. */
+export interface FaultInjected {
+  readonly kind: 'fault-injected';
+  /** Index of the fault in the plan, from 0. */
+  readonly index: number;
+  /** Kind of the fault, as in the plan: `kill`, `link-down`. */
+  readonly fault: string;
+  /** Number of the Cloud TPU that the fault concerns; null for a link, a disk or the master. */
+  readonly tpu: number | null;
+  readonly position: Position;
+}
+
+/** The run ended with an error. */
+export interface Failed {
+  readonly kind: 'failed';
+  /** Code of the error; null for an error without a code, which is a defect of this program. */
+  readonly code: string | null;
+  readonly message: string;
+}
+
+/** An event as the run folder holds it. */
+export type RecordedEvent = RunEvent & {
+  /** Wall time, in ms since 1970, at which the event was told. */
+  readonly time: number;
+  /** Number of the process that told the event, from 0: each master of a run has its own. */
+  readonly master: number;
+};
+
+/** Makes the event of an error that ended the run. */
+export function failed(error: unknown): Failed {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  const message = error instanceof Error ? error.message : String(error);
+  return { kind: 'failed', code: typeof code === 'string' ? code : null, message };
+}
+
+/** Kinds of events that a run can tell before all checks that could refuse it have passed. */
+const early: readonly RunFact['kind'][] = ['started', 'note', 'pod', 'fault-injected', 'failed'];
+
+/**
+ * True for an event that shows that no check can refuse the run any more, so that the files of the
+ * run may be changed.
+ */
+export function isUnderWay({ kind }: RunFact): boolean {
+  return !early.includes(kind);
+}

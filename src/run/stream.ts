@@ -1,0 +1,60 @@
+import { eventVersion, type RunEvent, type RunFact } from './event.ts';
+
+/** A receiver of all events of a run, such as a log, a display or a file. */
+export interface Sink {
+  take(event: RunEvent): void;
+  /** Called once after the last event. */
+  end?(): void;
+}
+
+/**
+ * The events of a run as one stream: numbers each event and passes it to every sink. All sinks
+ * receive the same events in the same order.
+ */
+export class RunStream {
+  readonly #sinks: readonly Sink[];
+  readonly #waiting: RunEvent[] = [];
+  #told = 0;
+  /** Number of the present membership; undefined before the first one. */
+  generation: number | undefined;
+
+  /** An event reaches the sinks in the order of `sinks`. */
+  constructor(sinks: readonly Sink[]) {
+    this.#sinks = sinks;
+  }
+
+  /**
+   * Tells the next event. If a sink tells an event while it takes another, the new event waits until
+   * all sinks have taken the first one. Throws what a sink throws; the other sinks then miss the
+   * event.
+   */
+  tell(fact: RunFact): void {
+    if (this.#waiting.push(this.#numbered(fact)) > 1) return;
+    try {
+      for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+        for (const sink of this.#sinks) sink.take(next);
+        this.#waiting.shift();
+      }
+    } finally {
+      this.#waiting.length = 0;
+    }
+  }
+
+  /** Ends all sinks. */
+  end(): void {
+    for (const sink of this.#sinks) sink.end?.();
+  }
+
+  #numbered(fact: RunFact): RunEvent {
+    const generation = generationIn(fact) ?? this.generation;
+    const n = this.#told++;
+    return { v: eventVersion, n, ...(generation !== undefined && { generation }), ...fact };
+  }
+}
+
+/** Returns the membership that an event itself names; undefined if it names none. */
+function generationIn(fact: RunFact): number | undefined {
+  if (fact.kind === 'note') return fact.note.generation;
+  const named = fact.kind === 'pod' ? fact.fields['generation'] : undefined;
+  return typeof named === 'number' ? named : undefined;
+}

@@ -1,0 +1,88 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { RecordedEvent } from '../../../src/run/event.ts';
+import { readRun } from '../../../src/run/read.ts';
+import { requireCompiled } from '../compiled.ts';
+import { newFolder, pod, processesOf, untilSaid } from './pod.ts';
+
+requireCompiled();
+
+const steps = 40;
+const flags = ['--tpus', '2', '--model', 'mlp', '--steps', `${steps}`, '--evaluate', '256'];
+
+/** Runs a pod of processes and records the run. Calls `breakIt` after step 5. */
+async function recorded(breakIt: (dir: string) => void) {
+  const dir = join(newFolder(), 'pod');
+  const run = join(dir, '..', 'run');
+  const { ran } = pod(
+    'up',
+    '--wait',
+    '--dir',
+    dir,
+    ...flags,
+    '--run',
+    run,
+    '--recovery',
+    'replace',
+  );
+  await untilSaid(join(dir, 'master.log'), '"step":5,');
+  breakIt(dir);
+  const { code, out, err } = await ran;
+  expect([code, err.includes('lost')]).toEqual([0, false]);
+  const log = readFileSync(join(dir, 'master.log'), 'utf8').trim().split('\n');
+  return { record: readRun(run), summary: JSON.parse(out), log: log.map((it) => JSON.parse(it)) };
+}
+
+/** Returns the names of events as the log shows them. */
+function msgOf(event: RecordedEvent): string {
+  if (event.kind === 'note') return event.note.event;
+  if (event.kind === 'pod') return event.msg;
+  return event.kind === 'finished' ? 'summary' : event.kind;
+}
+
+const committed = (events: readonly RecordedEvent[]): number[] =>
+  events.flatMap((it) => (it.kind === 'step' ? [it.step] : []));
+
+test('a lost worker: each note and each event of the pod is in the record once, as in the log', async () => {
+  const { record, summary, log } = await recorded((dir) => {
+    process.kill(processesOf(dir).workers[1] ?? 0, 'SIGKILL');
+  });
+  const { events, report, lost } = record;
+  expect(lost).toBe(0);
+  expect(events.map(({ n, master }) => [n, master])).toEqual(events.map((_, i) => [i, 0]));
+  expect(committed(events)).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
+  const told = events.map(msgOf);
+  // Lines of the master itself, such as `listening`, are in the log only.
+  const names = new Set(told);
+  expect(log.map(({ msg }) => msg as string).filter((msg) => names.has(msg))).toEqual(told);
+  expect(told.filter((it) => it === 'joined')).toHaveLength(3);
+  expect(told.filter((it) => it === 'worker-gone')).toHaveLength(1);
+  const stages = events.flatMap((it) => (it.kind === 'note' ? [it.note.event] : []));
+  expect(stages).toEqual(['lost', 'replaced', 'restored', 'resumed']);
+  const noteAt = told.indexOf('lost');
+  const before = committed(events.slice(0, noteAt)).at(-1) ?? 0;
+  const after = committed(events.slice(told.indexOf('resumed')))[0];
+  expect(before).toBeGreaterThanOrEqual(5);
+  expect(after).toBe(before + 1);
+  expect(events.findLast(({ kind }) => kind === 'step')?.generation).toBe(2);
+  expect(summary).toMatchObject({ weightsDigest: report?.weightsDigest, recoveries: 1 });
+});
+
+test('a second master appends its events to the record of the first', async () => {
+  const { record, summary } = await recorded((dir) => {
+    process.kill(processesOf(dir).master, 'SIGKILL');
+  });
+  const { events, report } = record;
+  expect([...new Set(events.map(({ master }) => master))]).toEqual([0, 1]);
+  const resumed = events.find((it) => it.kind === 'resumed');
+  const told = new Set(committed(events));
+  expect(committed(events)).toEqual([...told].sort((a, b) => a - b));
+  // A master that is killed after a commit and before it tells the step leaves this step out.
+  const missing = Array.from({ length: steps }, (_, i) => i + 1).filter((it) => !told.has(it));
+  expect(missing.filter((it) => it !== resumed?.step)).toEqual([]);
+  const second = events.filter(({ master }) => master === 1);
+  expect(second.map(({ n }) => n)).toEqual(second.map((_, i) => i));
+  expect(second.map(msgOf)).toEqual(expect.arrayContaining(['commits-found', 'resumed', 'joined']));
+  expect(summary).toMatchObject({ weightsDigest: report?.weightsDigest, recoveries: 1 });
+});
