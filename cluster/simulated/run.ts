@@ -1,3 +1,4 @@
+import { StragglerWatch, slowestOf } from '../../src/experiment/straggler.ts';
 import type { Topology } from '../../src/fabric/torus.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import type { CommitSeen, Observation } from '../../src/fault/verdict.ts';
@@ -63,6 +64,8 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
   const evaluation: CommitSeen[] = [];
   const notes: Observation['notes'][number][] = [];
   const injections: Observation['injections'][number][] = [];
+  const stragglers: Observation['stragglers'][number][] = [];
+  const watch = new StragglerWatch();
   const events: (SimulatedEvent | Committed)[] = [];
   const checkpoints: SavedParameters[] = [];
   let pod: SimulatedPod | undefined;
@@ -76,7 +79,9 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
   };
   const result = (outcome: Observation['outcome'], message: string): SimulatedOutcome => {
     const endMs = pod?.nowMs ?? lastMs;
-    const observation = { outcome, message, commits, notes, injections, beginMs, endMs };
+    const observation: Observation = {
+      ...{ outcome, message, commits, notes, injections, stragglers, beginMs, endMs },
+    };
     return { observation, evaluation, events, traffic: { ...(pod?.traffic ?? noTraffic) } };
   };
   try {
@@ -90,8 +95,11 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
     beginMs = pod.nowMs;
     await pod.writeParameters(0, [initialWeights(seed)]);
     for (let step = 1; step <= run.steps; step++) {
-      const commit = commitOf(await pod.step(0), pod.nowMs);
+      const committed = await pod.step(0);
+      const commit = commitOf(committed, pod.nowMs);
       commits.push(commit);
+      const straggler = watch.take({ step, slowest: slowestOf(committed.reports) });
+      if (straggler !== undefined) stragglers.push({ ms: pod.nowMs, tpu: straggler.tpu });
       events.push({ ms: pod.nowMs, event: 'committed', commit, traffic: { ...pod.traffic } });
       if (run.checkpointEvery !== undefined && step % run.checkpointEvery === 0) {
         checkpoints.push({ steps: step, values: await pod.readParameters(0) });

@@ -32,7 +32,7 @@ export class StragglerWatch {
   #inARow = 0;
 
   /** Takes the next committed step. Returns the event if a straggler is to be named. */
-  take({ step, slowest }: StepCommitted): Straggler | undefined {
+  take({ step, slowest }: Pick<StepCommitted, 'step' | 'slowest'>): Straggler | undefined {
     const isSlow =
       slowest !== undefined &&
       slowest.othersMs > 0 &&

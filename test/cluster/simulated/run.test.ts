@@ -95,6 +95,12 @@ describe('a simulated run recovers', () => {
     expect(digestsOf(commits)).toEqual(digestsOf(undisturbed.observation.commits));
   });
 
+  test('and names a straggler', async () => {
+    const fault: Fault = { fault: 'slow', tpu: 3, factor: 2, at: { step: 2 } };
+    const { observation } = await simulateRun({ ...run, faults: [fault] });
+    expect(observation.stragglers.map(({ tpu }) => tpu)).toEqual([3]);
+  });
+
   test('with a worker that adopts a lost Cloud TPU, if no replacement joins in time', async () => {
     const times = { replace: { least: 15_000_000, spread: 0 } };
     const faults: readonly Fault[] = [{ fault: 'kill', tpu: 3, at: hop }];
