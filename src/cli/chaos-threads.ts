@@ -19,6 +19,7 @@ export async function inThreads(
   const injections: Observation['injections'][number][] = [];
   let beginMs = now();
   let endMs: number | undefined;
+  let hasBegun = false;
   const openPod: Parameters<typeof train>[1]['openPod'] = (options) =>
     openThreadPod({
       ...options,
@@ -37,7 +38,10 @@ export async function inThreads(
     ...{ beginMs, endMs: endMs ?? now() },
   });
   const tell = (event: TrainEvent): void => {
-    if (event.kind === 'ready') beginMs = now();
+    if (event.kind === 'ready') {
+      beginMs = now();
+      hasBegun = true;
+    }
     if (event.kind === 'evaluating') endMs = now();
     if (event.kind === 'note') {
       const { note } = event;
@@ -56,7 +60,9 @@ export async function inThreads(
     await train(config, { openPod, now: () => performance.now(), tell });
     return result('done', '');
   } catch (error) {
-    if (error instanceof PodError && error.exitCode === 3) return result('failed', error.message);
+    // An error before the first step is one of the plan or the machine, and ends the command.
+    const isOfRun = error instanceof PodError && (error.exitCode === 3 || hasBegun);
+    if (isOfRun) return result('failed', error.message);
     throw error;
   }
 }

@@ -89,11 +89,15 @@ export function judge(
 
 /** Returns what happened to each fault of the plan, in the order of the plan. */
 export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly FaultOutcome[] {
+  const injected = faults.flatMap((fault, index): Injected[] => {
+    const found = seen.injections.find((it) => it.index === index);
+    return found === undefined ? [] : [{ index, fault, ms: found.ms }];
+  });
   return faults.map((fault, index): FaultOutcome => {
     const injectedMs = seen.injections.find((it) => it.index === index)?.ms;
     const unseen = { detectionMs: undefined, recoveryMs: undefined, blamed: undefined };
     if (injectedMs === undefined) return { index, fault, injectedMs, ...unseen };
-    const report = reportOf(fault, injectedMs, seen);
+    const report = reportOf({ index, fault, ms: injectedMs }, injected, seen);
     const detectionMs = report && report.ms - injectedMs;
     const commit = seen.commits.find(({ ms }) => ms >= (report?.ms ?? injectedMs));
     const recoveryMs = commit && commit.ms - injectedMs;
@@ -103,16 +107,39 @@ export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly F
 
 /**
  * Returns the first report of a fault: a straggler for a slow Cloud TPU, otherwise a loss or a
- * suspicion.
+ * suspicion. Reports that name the target of another fault, injected before, are not about this one.
  */
 function reportOf(
-  { fault }: Fault,
-  injectedMs: number,
+  { index, fault, ms: injectedMs }: Injected,
+  all: readonly Injected[],
   { notes, stragglers }: Observation,
-): { readonly ms: number; readonly tpu: number | null } | undefined {
-  if (fault === 'slow') return stragglers.find(({ ms }) => ms >= injectedMs);
-  const found = notes.find(({ ms, note }) => ms >= injectedMs && isReport(note));
-  return found && { ms: found.ms, tpu: found.note.tpu };
+): Report | undefined {
+  const reports: readonly Report[] =
+    fault.fault === 'slow'
+      ? stragglers
+      : notes.filter(({ note }) => isReport(note)).map(({ ms, note }) => ({ ms, tpu: note.tpu }));
+  return reports.find(({ ms, tpu }) => {
+    if (ms < injectedMs) return false;
+    if (tpu === null || tpu === tpuOf(fault)) return true;
+    return !all.some((it) => it.index !== index && it.ms <= ms && tpuOf(it.fault) === tpu);
+  });
+}
+
+/** A fault that was injected, and when. */
+interface Injected {
+  readonly index: number;
+  readonly fault: Fault;
+  readonly ms: number;
+}
+
+/** A report of a fault; `tpu` is null if the report names no Cloud TPU. */
+interface Report {
+  readonly ms: number;
+  readonly tpu: number | null;
+}
+
+function tpuOf(fault: Fault): number | undefined {
+  return 'tpu' in fault ? fault.tpu : undefined;
 }
 
 function isReport({ event }: Note): boolean {

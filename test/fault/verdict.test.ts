@@ -111,6 +111,23 @@ describe('the verdict', () => {
     expect(broken(seen)).toEqual(expected);
   });
 
+  test('does not take the report of one fault for that of another', () => {
+    const two: FaultPlan = {
+      ...plan,
+      faults: [3, 5].map((tpu) => ({ fault: 'kill', tpu, at: { step: 2 } })),
+      expect: { culprit: 'named' },
+    };
+    const injections = [0, 1].map((index) => ({ index, ms: 1100 + index }));
+    const told = (...tpus: readonly number[]): Partial<Observation> => ({
+      injections,
+      notes: tpus.map((tpu, i) => ({ ms: 1200 + i, note: note('lost', tpu) })),
+    });
+    expect(broken(told(5, 3), two)).toEqual([]);
+    expect(broken(told(3, 5), two)).toEqual([]);
+    expect(broken(told(3, 4), two)).toEqual(['culprit: named']);
+    expect(broken(told(4, 3, 5), two)).toEqual(['culprit: named']);
+  });
+
   test('finds a straggler that is not the slow Cloud TPU', () => {
     const slow: FaultPlan = {
       ...plan,
