@@ -1,9 +1,7 @@
-// Trains in threads with recovery. At step 5 it prints a line, waits for a line of input, and ends
-// the thread of Cloud TPU 0. Its exit code is that of the error with which the run ends. With the
+// Trains in threads with recovery. At step 5 it prints a line. When a line of input arrives,
+// it ends the thread of Cloud TPU 0. Its exit code is that of the error with which the run ends. With the
 // argument `blind` it does not check limits before it starts a thread, so that the system refuses
 // the thread.
-import { once } from 'node:events';
-
 const compiled = (file) => import(new URL(`../../dist/${file}.js`, import.meta.url));
 if (process.argv[2] === 'blind') process.getuid = () => 0;
 
@@ -19,13 +17,13 @@ const openPod = async (options) => {
   pod = await openThreadPod(options);
   return pod;
 };
+const tell = (event) => {
+  if (event.kind !== 'step' || event.step !== 5) return;
+  process.stdout.write('at step 5\n');
+  process.stdin.once('data', () => pod.kill(0));
+};
 try {
-  for await (const event of train(config, { openPod, now: () => performance.now() })) {
-    if (event.kind !== 'step' || event.step !== 5) continue;
-    process.stdout.write('at step 5\n');
-    await once(process.stdin, 'data');
-    pod.kill(0);
-  }
+  await train(config, { openPod, now: () => performance.now(), tell });
   process.stdout.write('the run went on to its end\n');
 } catch (error) {
   process.stdout.write(`${error.code}: ${error.message}\n`);
