@@ -41,8 +41,8 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     const tell = (event: TrainEvent): void => {
       if (event.kind !== 'step' || event.step !== atStep) return;
-      // For `kill`, the worker is killed 2 ms from now, in the middle of the next step. The pod has
-      // known any other fault since it was opened and injects it in the next step itself.
+      // For `kill`, this script kills the worker 2 ms from now, in the middle of the next step. Any
+      // other fault was given to `openThreadPod`, and the pod itself injects it in the next step.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     };

@@ -7,7 +7,8 @@ import { tensorPath } from '../cluster/net/tensor-socket.ts';
 import { Token } from '../cluster/net/token.ts';
 import { maskedFrame } from '../cluster/net/ws-stream.ts';
 import { checkFromNode } from '../cluster/process/messages.ts';
-import { below, broken, genuine, noise, pick, type Random } from './fuzz-inputs.ts';
+import type { Random } from '../src/numerics/generator.ts';
+import { below, broken, genuine, noise, pick } from './fuzz-inputs.ts';
 import {
   beChallenged,
   beWelcome,

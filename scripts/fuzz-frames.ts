@@ -28,8 +28,9 @@ import { sumKernels } from '../src/fabric/kernels/sum.ts';
 import { podTorus } from '../src/fabric/torus.ts';
 import { assert } from '../src/numerics/assert.ts';
 import { PodError } from '../src/numerics/error.ts';
+import { mulberry32, type Random } from '../src/numerics/generator.ts';
 import { script, whole } from './command.ts';
-import { broken, genuine, mulberry32, pick, type Random } from './fuzz-inputs.ts';
+import { broken, genuine, pick } from './fuzz-inputs.ts';
 
 /**
  * Result of this script. The script sends broken frames, handshakes and messages to a master and to

@@ -6,9 +6,7 @@ import {
   headerBytes,
   smallPayloadBytes,
 } from '../cluster/net/frame.ts';
-
-/** Random number generator. Each call returns a number uniform in [0, 1). */
-export type Random = () => number;
+import type { Random } from '../src/numerics/generator.ts';
 
 /** Returns a valid frame of a random kind, as an honest peer could send it. */
 export function genuine(random: Random): Buffer {
@@ -73,17 +71,4 @@ export function pick<T>(random: Random, values: readonly T[]): T | undefined {
 /** Returns a random whole number in [0, `limit`). */
 export function below(random: Random, limit: number): number {
   return Math.floor(random() * limit);
-}
-
-/**
- * Returns a generator of numbers uniform in [0, 1) with a fixed seed [Tommy Ettinger's mulberry32].
- */
-export function mulberry32(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let it = Math.imul(state ^ (state >>> 15), state | 1);
-    it ^= it + Math.imul(it ^ (it >>> 7), it | 61);
-    return ((it ^ (it >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

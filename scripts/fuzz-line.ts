@@ -10,7 +10,8 @@ import {
 import { connectingHandshake, type Hello, nonceBytes } from '../cluster/net/handshake.ts';
 import type { Token } from '../cluster/net/token.ts';
 import { maskedFrame } from '../cluster/net/ws-stream.ts';
-import { noise, type Random } from './fuzz-inputs.ts';
+import type { Random } from '../src/numerics/generator.ts';
+import { noise } from './fuzz-inputs.ts';
 
 /** A listening socket of this machine: a TCP port or the path of a unix socket. */
 export type End = { readonly port: number } | { readonly path: string };

@@ -23,10 +23,10 @@ import { parseRecord } from '../cluster/master/log-record.ts';
 import { readToken } from '../cluster/net/token.ts';
 import { type PodProcesses, readProcesses } from '../cluster/process/spawn.ts';
 import { assert } from '../src/numerics/assert.ts';
+import { mulberry32, type Random } from '../src/numerics/generator.ts';
 import { bytes, count, milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 import { type Assault, type Attacked, assaults } from './fuzz-assaults.ts';
-import { mulberry32, type Random } from './fuzz-inputs.ts';
 import type { End } from './fuzz-line.ts';
 
 export interface FuzzPodOptions {

@@ -12,8 +12,8 @@ const begin = '<!-- limits -->\n';
 const end = '<!-- /limits -->';
 
 /**
- * Returns the text of the page with the current table of limits in place of the text between the
- * markers `begin` and `end`.
+ * Returns a copy of the text `page` in which the current table of limits replaces the text between
+ * the markers `begin` and `end`.
  */
 export function withLimits(page: string): string {
   const from = page.indexOf(begin);

@@ -76,7 +76,7 @@ const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
  * place. Functions such as cosine may differ by this much.
  */
 const lastPlacesMax = 8;
-/** Largest number of findings that are printed. */
+/** How many findings (disagreements with XLA) are printed at most. */
 const findingsMax = 40;
 
 interface Subject {

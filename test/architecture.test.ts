@@ -15,7 +15,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   chip: ['spec', 'numerics', 'isa'],
   fabric: ['spec', 'numerics'],
   pod: ['spec', 'numerics', 'isa', 'chip', 'fabric'],
-  fault: ['numerics', 'fabric', 'pod'],
+  fault: ['numerics', 'files', 'fabric', 'pod'],
   autodiff: ['numerics', 'hlo'],
   optimizer: ['numerics', 'hlo', 'autodiff'],
   model: ['numerics', 'hlo', 'autodiff', 'optimizer'],

@@ -23,8 +23,8 @@ export function isStopCode(code: number): boolean {
 
 /**
  * Calls `end` at the first signal that asks this process to end, and `again` at every later signal.
- * By default `again` ends the process at once with the exit code of the signal. If
- * {@link asksToIgnoreHangUp} returns true, SIGHUP is ignored.
+ * If `again` is omitted, the second signal ends the process at once with the exit code of the
+ * signal. If {@link asksToIgnoreHangUp} returns true, SIGHUP is ignored.
  */
 export function onEnd(
   end: (signal: EndSignal) => void,

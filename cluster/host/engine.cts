@@ -472,8 +472,8 @@ function loadError(error: unknown): Refusal {
   if (flagsInUse().length === 0) {
     return { code: 'a mistake in pod itself, please report it', exitCode: 1, message };
   }
-  // Without flags, a supported Node can load the files. So a flag, or a module that a flag
-  // preloads, has changed Node.
+  // A supported Node that runs without flags can load the files of the program. So the cause is a
+  // flag of this Node process, or a module that a flag preloads.
   const advice = withoutFlags('that change Node');
   return { code: 'unsupported-engine', exitCode: 2, message: `${message}; ${advice}` };
 }

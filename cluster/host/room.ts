@@ -4,9 +4,9 @@ import { engine } from './engine.ts';
 
 const mib = 2 ** 20;
 /**
- * Address space that Node reserves for a WebAssembly memory of any size, in bytes: 8 GiB for all
- * sums of a 32-bit address and a 32-bit offset, up to 2 GiB of guard pages, and the rest for the
- * heap of Node.
+ * Address space that Node reserves for a WebAssembly memory, whatever its size, in bytes. Of this
+ * space, 8 GiB cover all sums of a 32-bit address and a 32-bit offset, up to 2 GiB are guard pages,
+ * and the rest is for the heap of Node.
  */
 const memoryAddresses = 10.5 * 2 ** 30;
 /** Address space that Node reserves for the heap, code and stack of a thread, in bytes. */
@@ -28,7 +28,7 @@ const masterTasks = 9;
 /**
  * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
  * much address space for each thread, and would end without a message if a limit did not allow it.
- * `who` names the user of the threads in messages.
+ * `who` says, for messages, what needs the threads, such as "8 Cloud TPUs in one process".
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.
  */

@@ -1,5 +1,6 @@
 #!/bin/sh
-# First program of every container of a pod (started by the container engine's init). By argument:
+# First program of every container of a pod (started by the container engine's init). The first
+# argument selects what it does:
 #   master, worker     runs the master or a worker, and restarts it in this container after a crash
 #   set-token          replaces the join token by the one on standard input
 #   pod ...            runs the pod command

@@ -183,8 +183,9 @@ class FileLog implements CommitLog {
         `commit log ${this.#path}: step ${step} was written, but cannot be read back`,
       );
     }
-    // The training loop keeps `event` as well. The history keeps the same object in place of the
-    // copy that was read back, which halves the memory of the history.
+    // `#add` has read the record back from the file, so the history ends with a copy of `event`.
+    // The training loop keeps `event` itself. `event` now replaces the copy, so that memory holds
+    // only one object for each step.
     history[history.length - 1] = event;
   }
 

@@ -43,11 +43,12 @@ export interface Job {
    * has checkpoints) and ends.
    */
   readonly shouldStop: () => boolean;
-  /** Receives the pod when its state changes. */
+  /** Receives the pod when it begins to wait for workers, and when steps can or cannot run. */
   readonly watch: JobWatch;
   /**
-   * Called once the run is known, before it begins. `continues` is true if the run goes on after an
-   * earlier master. If the function throws, the run ends with that error.
+   * Called with the key of the run before the first step, when the data has been read and the
+   * commit log is open. `continues` is true if the commit log has this run already, from an earlier
+   * master. If the function throws, the run ends with that error.
    */
   readonly known?: (key: RunKey, continues: boolean) => void;
 }
@@ -77,9 +78,9 @@ const startMsLimit = 120_000;
 export const commitsFile = 'commits.jsonl';
 
 /**
- * Runs a job until the job is done or `shouldStop` returns true, and tells its events. If an earlier
- * master began the job, this master continues the job after the last committed step. Each commit is
- * on disk before the next step begins.
+ * Runs a job until the job is done or `shouldStop` returns true. Tells all events of the job to
+ * `job.stream`. If an earlier master began the job, this master continues the job after the last
+ * committed step. Each commit is on disk before the next step begins.
  *
  * @throws PodError as `train` does. If the commit log says that the job has failed for good, throws
  *   the error in the log without running a step.
@@ -129,7 +130,7 @@ function stoppedBySignal({ stream }: Job, { identity }: OpenedRun, commits: Comm
   return { kind: 'stopped', step };
 }
 
-/** Tells an event of the cluster. */
+/** Tells an event of the cluster to the stream of the run. */
 function tell(
   { stream }: Job,
   msg: string,
@@ -139,7 +140,10 @@ function tell(
   stream.tell({ kind: 'pod', level, msg, fields });
 }
 
-/** Tells which run the commit log had before, and which of its lines are damaged. */
+/**
+ * Tells what this master found in the commit log: an unfinished run that this run replaces, and
+ * damaged lines. Tells nothing if the log has neither.
+ */
 function tellFound(job: Job, commits: CommitLog, key: RunKey): void {
   const { abandoned, unreadable } = commits;
   if (abandoned !== null) tell(job, 'another-run', describeAbandoned(abandoned, key), 'warn');

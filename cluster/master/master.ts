@@ -2,7 +2,7 @@
  * The master program. It waits for a worker for each Cloud TPU, trains as `POD_ARGS` (flags of
  * `pod train`) says, and exits with the exit code of `pod train`. The last line of its log is the
  * summary. With `POD_MODE=serve` the master stays up and takes jobs instead. docs/OPERATING.md
- * lists its environment variables.
+ * lists the environment variables of the master.
  */
 import { setFlagsFromString } from 'node:v8';
 import { type Logger, pino } from 'pino';

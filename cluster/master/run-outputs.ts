@@ -7,7 +7,10 @@ import { PodError } from '../../src/numerics/error.ts';
 import type { RunEvent } from '../../src/run/event.ts';
 import type { Sink } from '../../src/run/stream.ts';
 
-/** The files of `--report` and `--run` of a master, as one sink. */
+/**
+ * The outputs of a run that a master leads: the report file (`--report`) and the run folder
+ * (`--run`). As a sink, writes each event to the run folder, and the report when the run is done.
+ */
 export class RunOutputs implements Sink {
   readonly #options: TrainOptions;
   readonly #report: ReportFile | undefined;
@@ -51,7 +54,7 @@ export class RunOutputs implements Sink {
     this.#report?.close();
   }
 
-  /** What was lost, in one line; undefined if nothing was lost. */
+  /** Describes, in one line, the outputs that could not be written; undefined if there are none. */
   get lost(): string | undefined {
     const lost = [this.#report?.lost, this.#folder?.lost].filter((it) => it !== undefined);
     return lost.length === 0 ? undefined : lost.join('; ');
@@ -63,8 +66,9 @@ export class RunOutputs implements Sink {
 }
 
 /**
- * Returns a sink that passes the error about lost outputs to `refuse` when the run is done. It stands
- * before the log in the list of sinks, because the summary must be the last line of the log.
+ * Returns a sink that waits for the event `finished`. If an output could not be written by then,
+ * the sink calls `refuse` with an error, which `refuse` logs. In the list of sinks, this sink must
+ * stand before the log, because the summary of the run must be the last line of the log.
  */
 export function lossSink(outputs: RunOutputs, refuse: (error: PodError) => void): Sink {
   return {

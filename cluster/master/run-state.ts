@@ -69,7 +69,10 @@ export class RunState implements ApiSource, JobWatch, Sink {
     return this.#pod?.died(tpu, death) ?? false;
   }
 
-  /** Keeps the newest step, and asks for a new worker when a Cloud TPU needs one. */
+  /**
+   * Keeps the event of the newest step for `status`. Calls `RunStateEvents.lost` for each Cloud TPU
+   * that is lost or quarantined.
+   */
   take(event: RunEvent): void {
     if (event.kind === 'step') this.#last = withoutNumber(event);
     if (event.kind !== 'note') return;
@@ -78,7 +81,7 @@ export class RunState implements ApiSource, JobWatch, Sink {
   }
 }
 
-/** Returns an event without the fields that only the run folder shows. */
+/** Returns the event of a step without its version and number, which `/status` does not show. */
 function withoutNumber({ v: _, n: __, ...step }: StepCommitted & RunEvent): StepCommitted {
   return step;
 }

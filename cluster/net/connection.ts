@@ -66,7 +66,7 @@ export class Connection implements FrameSink {
     return this.#sink.checksum?.(payload, bytes);
   }
 
-  /** Processes the next bytes of the stream. `piece` may have any length. */
+  /** Processes the next bytes of the stream, `piece`, which may have any length. */
   push(piece: Uint8Array): void {
     if (this.#isClosed) return;
     const refusal = this.reader.push(piece);

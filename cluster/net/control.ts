@@ -48,9 +48,8 @@ export interface ControlCommon<In> {
    */
   readonly check: (value: unknown) => In;
   /**
-   * Interval between two pings to the peer, in ms. If nothing (no message, ping or pong) has
-   * arrived from the peer since the ping before the last, the channel closes with `timeout` when
-   * the next ping is due.
+   * Interval between two pings to the peer, in ms. If the peer stays silent (no message, ping or
+   * pong) after two pings in a row, the channel closes with `timeout` when the next ping is due.
    */
   readonly heartbeatMs: number;
 }

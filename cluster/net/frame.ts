@@ -281,8 +281,8 @@ export class FrameReader {
   }
 
   /**
-   * Processes the next bytes of the stream. `piece` may have any length. Returns a refusal if a
-   * frame is wrong, otherwise undefined.
+   * Processes the next bytes of the stream, `piece`, which may have any length. Returns a refusal
+   * if a frame is wrong, otherwise undefined.
    */
   push(piece: Uint8Array): Refusal | undefined {
     let start = 0;

@@ -4,8 +4,8 @@ import { segmentSlot } from './route.ts';
 import { makeSegment, mapSegment, unmapSegment } from './segment.ts';
 
 /**
- * What both ends of a segment have in common. A segment is memory that this process shares with one
- * peer on this host, divided into slots for payloads.
+ * Base class of both ends of a segment. A segment is memory that this process shares with one peer
+ * on this host, divided into slots for payloads.
  */
 class SegmentEnd {
   readonly #place: SegmentPlace;

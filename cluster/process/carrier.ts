@@ -46,7 +46,10 @@ export interface CarrierOptions {
   readonly unshared: (peer: number, cause: string) => void;
   /** Called when the connection with a peer ends although the membership goes on. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
-  /** Called before each hop of an all-reduce. Absent unless a fault plan breaks this Cloud TPU. */
+  /**
+   * Called before each hop of an all-reduce. Undefined unless the fault plan of the run has faults
+   * for this Cloud TPU.
+   */
   readonly onHop?: OnHop;
 }
 

@@ -1,6 +1,6 @@
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { Injector } from '../../src/fault/injector.ts';
-import type { Fault } from '../../src/fault/plan.ts';
+import { endsWorker, type Fault } from '../../src/fault/plan.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
 import { endWorker, ledgerOf, type ProbeTask, sleep } from '../threads/probe.ts';
 
@@ -31,19 +31,7 @@ export class EngineProbe {
 }
 
 function inject(fault: Fault): void {
-  switch (fault.fault) {
-    case 'kill':
-    case 'exit':
-    case 'throw':
-    case 'out-of-memory':
-    case 'hang':
-      endWorker(fault.fault, true);
-      break;
-    case 'pause':
-      sleep(fault.for.ms ?? 0);
-      break;
-    default:
-      // `supported` refuses the other kinds at hops of a pod of processes.
-      break;
-  }
+  // `supported` refuses the other kinds at hops of a pod of processes.
+  if (endsWorker(fault)) endWorker(fault.fault, true);
+  else if (fault.fault === 'pause') sleep(fault.for.ms ?? 0);
 }

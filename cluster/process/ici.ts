@@ -19,7 +19,10 @@ export interface IciParts {
    * Called with the reason why a peer on this host does not use shared memory although it could.
    */
   readonly unshared: (peer: number, cause: string) => void;
-  /** Called before each hop of an all-reduce. Absent unless a fault plan breaks this Cloud TPU. */
+  /**
+   * Called before each hop of an all-reduce. Undefined unless the fault plan of the run has faults
+   * for this Cloud TPU.
+   */
   readonly onHop?: OnHop;
 }
 
@@ -48,8 +51,8 @@ export class Ici {
       ...{ torus, worker: self, generation, doorbell, buckets, kernels },
       links: this.pump.links(memoryLinks(memory, fabric, torus, doorbell)),
       frameElements: sizes.frameElements,
-      // A constant serves as the clock: only waits with a deadline need the time, and this thread
-      // has none.
+      // A constant serves as the clock. Only waits with a deadline read the clock, and this thread
+      // never waits with a deadline.
       now: () => 0,
       ...(onHop && { onHop }),
     });
@@ -78,8 +81,8 @@ export class Ici {
   }
 
   /**
-   * Runs the all-reduces that the worker starts. While there is none, sleeps on the engine's bell,
-   * a word of shared memory by which the worker wakes the engine.
+   * Runs the all-reduces that the worker starts. While there is nothing to do, sleeps on the
+   * engine's bell, a word of shared memory by which the worker wakes the engine.
    */
   async #serve(): Promise<void> {
     const { words, index } = this.#engine.bell;

@@ -45,9 +45,9 @@ export function lastErrorAmong(lines: readonly string[]): LastError | undefined 
 
 /**
  * Returns the line that most likely says why the process ended. Looks only at lines that are not
- * JSON: V8 or the system's loader wrote them, and these write the cause first. So the result is the
- * first line with a word like "fatal", or the first line of all if no line has such a word. White
- * space is collapsed.
+ * JSON, because V8 or the system's loader wrote these lines, and both write the cause first. So the
+ * result is the first line with a word like "fatal", or the first line of all if no line has such a
+ * word. White space is collapsed.
  */
 function foreign(lines: readonly string[]): string | undefined {
   // A line that begins like JSON but does not parse is a log line of the process itself, cut off

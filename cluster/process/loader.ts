@@ -26,13 +26,19 @@ interface Feed {
   readonly queue: InfeedQueue;
   readonly scratch: FillScratch;
   /**
-   * Index of the program's step that is step 0 for the queue. A queue counts its steps from 0 again
-   * whenever it is emptied.
+   * Index of the program's step that the queue counts as its step 0. Whenever the queue is emptied,
+   * it counts its steps from 0 again.
    */
   readonly base: number;
-  /** Index of the step that the loader fills next, as the queue counts. */
+  /**
+   * Step that the loader fills next, by the count of the queue: step `base` + `next` of the
+   * program.
+   */
   next: number;
-  /** How many samples of step `next` are in the step's slot of the queue already. */
+  /**
+   * How many samples of the step `next` the loader has already written to the step's slot of the
+   * queue.
+   */
   filled: number;
 }
 
@@ -52,7 +58,8 @@ export class Loader {
   readonly #opened: Map<string, DatasetPair> = new Map();
   #feeds: Feed[] = [];
   /**
-   * Counter that selects the feed to fill next: its index is `#present` modulo the number of feeds.
+   * Counter that selects the feed to fill next: the feed with the index `#present` modulo the
+   * number of feeds.
    */
   #present = 0;
   #turn: NodeJS.Immediate | undefined;
@@ -164,8 +171,9 @@ function fillSome(feed: Feed, tpu: number): boolean {
 
 /**
  * Converts the index of a program's step to the index of a step of `plan`, which assigns samples to
- * cores. A training plan has no end, so both are equal. An evaluation plan covers the dataset once
- * and is repeated, so the result is the remainder.
+ * cores. A training plan has no end, so both indices are equal. An evaluation plan covers the
+ * dataset once and then starts again, so the index in the plan is `step` modulo the steps of one
+ * pass.
  */
 function stepOf({ order }: FeedSource, plan: Plan, step: number): number {
   return order === 'training' ? step : step % stepsPerPass(plan);

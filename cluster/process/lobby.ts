@@ -79,8 +79,9 @@ export class JoinedProcess {
 }
 
 /**
- * Period of the pings to workers' processes, in ms. Pings may be rare, because the failure detector
- * finds a process that hangs by its missing progress, which heartbeat messages report.
+ * Period of the pings to workers' processes, in ms. Pings may be rare. A process that hangs is
+ * found by the failure detector, because the heartbeat messages of the process then show no
+ * progress.
  */
 const heartbeatMs = 20_000;
 /** Longest time in ms that the lobby waits for the answers (`dismissed`) to `dismiss`. */

@@ -16,9 +16,9 @@ export interface LocalWorkersOptions {
   /** Environment variables for the workers' processes. */
   readonly env: NodeJS.ProcessEnv;
   /**
-   * Called when the process of Cloud TPU `tpu` has died. Returns true if the pod handles the loss
-   * and itself calls `replace` for a new process. Returns false if LocalWorkers must start a new
-   * process without such a call.
+   * Called when the process of Cloud TPU `tpu` has died. Returns true if the pod handles the loss;
+   * the pod then calls `replace` when it wants a new process. Returns false if the pod does not
+   * handle the loss; LocalWorkers then starts a new process itself.
    */
   readonly died: (tpu: number, death: Death) => boolean;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;

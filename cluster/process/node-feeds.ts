@@ -15,7 +15,7 @@ export class NodeFeeds {
    */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * bases[p]: index of the step of program p that is step 0 for its queue; −1 before `begin`. A
+   * bases[p]: index of the step of program p that its queue counts as step 0; −1 before `begin`. A
    * queue counts its steps from 0 again whenever it is emptied.
    */
   #bases: number[];

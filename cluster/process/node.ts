@@ -40,7 +40,10 @@ export interface NodeOptions {
    */
   readonly ended: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
-  /** Environment of the process, which names the file of faults while a fault plan runs. */
+  /**
+   * Environment variables of the process. While a fault plan runs, one of them names the file with
+   * the faults of the plan.
+   */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 

@@ -312,8 +312,8 @@ class Processes implements ProcessPod, Crew {
   // --------------------------------------------------------------------------------------- members
 
   /**
-   * Gives free Cloud TPUs to the waiting processes. A process that asks for a free Cloud TPU gets
-   * that one. Any other process gets the first free Cloud TPU.
+   * Gives free Cloud TPUs to the waiting processes. A process that asks for a certain Cloud TPU
+   * gets it if that Cloud TPU is free. Any other process gets the first free Cloud TPU.
    */
   #seatAll(): void {
     if (this.#driver.isOver) return;

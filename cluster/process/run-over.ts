@@ -32,15 +32,16 @@ export function noteRunOver(env: Env): void {
     writeFileSync(`${path}.new`, `${JSON.stringify({ boot, overS })}\n`, { mode: 0o600 });
     renameSync(`${path}.new`, path);
   } catch {
-    // Only an orchestrator gives a pod a folder that cannot be written. It ends the workers itself,
-    // so they need no note.
+    // Only an orchestrator gives a pod a folder that cannot be written. The orchestrator ends the
+    // workers itself, so the workers need no note.
   }
 }
 
 /**
  * Delay in s between the end of the run, as the note states it, and the end of workers that read
- * the note. In this time the master's container ends. It must be the first to end: some container
- * engines end a pod with its first container, and take over the exit code of that container.
+ * the note. In this time the master's container ends. The master's container must be the first to
+ * end, because some container engines end a pod with its first container, and take over the exit
+ * code of that container.
  */
 const lingerS = 2;
 

@@ -35,8 +35,8 @@ export const processesFile = 'processes';
 
 /**
  * Node flags that save memory in workers. A pod has many workers, each with two V8 isolates. The
- * flags limit V8's young generation to 1 MB, since a step allocates almost nothing, and V8 to one
- * thread for its own work. They also expose `gc`, which collector.ts calls.
+ * first flag limits V8's young generation to 1 MB, because a step allocates almost nothing. The
+ * second gives V8 one thread for its own work. The third exposes `gc`, which collector.ts calls.
  */
 export const leanFlags: readonly string[] = [
   '--max-semi-space-size=1',

@@ -1,6 +1,6 @@
 import { assert } from '../../src/numerics/assert.ts';
 
-/** A future event. `order` is the count of events that were added before it. */
+/** A future event. `order` is the number of events that were added before this event. */
 interface Entry {
   readonly us: number;
   readonly order: number;
@@ -8,12 +8,12 @@ interface Entry {
 }
 
 /**
- * Virtual time, and the events that will happen in it. Events happen in order of their time; events
- * of the same time happen in the order in which they were added. Times are whole numbers of
- * microseconds, so sums of times are exact.
+ * The clock of a simulation, which shows virtual time, and the future events of the simulation.
+ * Events happen in order of their times; events of the same time happen in the order in which they
+ * were added. Times are whole numbers of microseconds, so sums of times are exact.
  */
 export class Agenda {
-  /** A binary heap: no entry is earlier than its parent, the entry at half its place. */
+  /** A binary heap: the parent of entry i is entry ⌊(i − 1) / 2⌋, and is never the later one. */
   readonly #heap: Entry[] = [];
   #nowUs = 0;
   #added = 0;
@@ -28,12 +28,12 @@ export class Agenda {
     return this.#nowUs / 1000;
   }
 
-  /** Adds an event that happens after `us` microseconds. */
+  /** Adds an event that happens `us` microseconds from now, in virtual time. */
   after(us: number, act: () => void): void {
     this.at(this.#nowUs + us, act);
   }
 
-  /** Adds an event that happens at a time, in microseconds. */
+  /** Adds an event that happens at virtual time `us`, in microseconds. */
   at(us: number, act: () => void): void {
     assert(us >= this.#nowUs && Number.isSafeInteger(us), `an event at ${us} µs`);
     const heap = this.#heap;
@@ -48,7 +48,7 @@ export class Agenda {
     heap[place] = entry;
   }
 
-  /** Moves the time to the next event, and lets it happen. */
+  /** Sets the clock to the time of the next event, and lets this event happen. */
   next(): void {
     const first = this.#take();
     assert(first !== undefined, 'virtual time has come to its end: nothing will happen any more');

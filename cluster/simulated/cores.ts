@@ -22,7 +22,7 @@ export interface CoresOptions {
 /** A frame between two Cloud TPUs that are neighbours on the torus. */
 export interface Frame {
   readonly generation: number;
-  /** Index of the frame on its link, in the membership. */
+  /** Index of the frame among the frames that its link carries in one membership, from 0. */
   readonly sequence: number;
   readonly value: number;
 }
@@ -30,15 +30,18 @@ export interface Frame {
 /** Axes of the torus: 0 is X, 1 is Y. */
 export type Axis = 0 | 1;
 
-/** Index of the program that evaluates. For faults, every other program is a training program. */
+/**
+ * Index of the program that evaluates. Faults of the phase `evaluate` take effect only in this
+ * program, and faults of all other phases only in the other programs.
+ */
 const evaluateProgram = 1;
 
 /**
- * The cores of one simulated Cloud TPU: a model of a training step that has the phases, the
- * collectives and the data flow of a real one, but a few words of data. The gradients are hashes of
- * the weights, of the step and of the Cloud TPU. They are summed over the torus as on the emulated
- * chip: a reduce-scatter along X, an all-reduce along Y, an all-gather along X. The new weights are
- * a hash of the old weights and of the sums, so a wrong sum or a wrong weight shows in the digest.
+ * The cores of one simulated Cloud TPU. A simulated step has the phases, the collectives and the
+ * data flow of an emulated step, but only a few words of data. The gradients are hashes of the
+ * weights, of the step and of the number of the Cloud TPU. They are summed over the torus as on the
+ * emulated chip: a reduce-scatter along X, an all-reduce along Y, an all-gather along X. The new
+ * weights are a hash of the old weights and of the sums, so a wrong sum changes the digest.
  */
 export class Cores implements FlippableMemory {
   readonly weights: Weights;
@@ -49,12 +52,12 @@ export class Cores implements FlippableMemory {
   readonly #arrived: readonly [Frame[], Frame[]] = [[], []];
   readonly #sent: [number, number] = [0, 0];
   readonly #taken: [number, number] = [0, 0];
-  /** By bucket, one word of gradients for each column of the torus. */
+  /** For each bucket, by its index: one word of gradients for each column of the torus. */
   #sums: readonly Uint32Array[] = [];
   #order: StepOrder = { program: 0, step: 0, takeParameters: false };
   #generation = 0;
 
-  /** `send` sends a frame to the next Cloud TPU on an axis. */
+  /** `send` sends a frame to the next Cloud TPU on the given axis of the torus. */
   constructor(
     tpu: number,
     options: CoresOptions,
@@ -68,7 +71,7 @@ export class Cores implements FlippableMemory {
     this.probe = new Probe(faults, options.ledger, this, () => options.agenda.nowUs);
   }
 
-  /** Enters a membership: with empty links. */
+  /** Enters the membership number `generation`. All links are empty at first. */
   join(generation: number): void {
     this.#generation = generation;
     for (const axis of [0, 1] as const) {
@@ -78,19 +81,19 @@ export class Cores implements FlippableMemory {
     }
   }
 
-  /** Takes a frame from a link. Ignores a frame of another membership. */
+  /** Receives a frame on the link of an axis. Ignores a frame of another membership. */
   arrive(axis: Axis, frame: Frame): void {
     if (frame.generation === this.#generation) this.#arrived[axis].push(frame);
   }
 
-  /** True if a frame of an axis can be taken. */
+  /** True if a frame has arrived on the given axis and is not taken yet. */
   hasFrame(axis: Axis): boolean {
     return this.#arrived[axis].length > 0;
   }
 
   /**
-   * Runs one step. `sourceSteps`: number of steps applied to the parameters of the program from
-   * which this one takes its parameters.
+   * Runs one step of a program. If the program copies its parameters from another program,
+   * `sourceSteps` is the number of steps that this other program has done.
    */
   *run(
     order: StepOrder,
@@ -159,7 +162,10 @@ export class Cores implements FlippableMemory {
     }
   }
 
-  /** Computes the new weights, if the program has its own, and returns the loss, from 0 to 1. */
+  /**
+   * Computes the new weights, unless the program copies its weights from another program. Returns
+   * the loss, from 0 to 1.
+   */
   #update(): number {
     const { program, step } = this.#order;
     const { parametersFrom } = at(this.#options.programs, program);
@@ -172,7 +178,7 @@ export class Cores implements FlippableMemory {
     return hash(low, high, sums) / 2 ** 32;
   }
 
-  /** Sums a bucket over the torus. */
+  /** Sums the gradients of the given bucket over all Cloud TPUs of the torus. */
   *#allReduce(bucket: number): Generator<Wait, void> {
     const { columns, rows } = this.#options.topology;
     const x = this.#tpu % columns;
@@ -212,10 +218,10 @@ export class Cores implements FlippableMemory {
   }
 
   /**
-   * Makes the hops of one phase on one axis. The ring has two chips for each Cloud TPU, so there are
-   * twice as many hops as Cloud TPUs, as on the emulated chip; at the first a chip only sends, at
-   * the last it only receives. `length` − 1 frames carry data from Cloud TPU to Cloud TPU, which the
-   * callbacks give and take; the others have the place of frames between chips of one Cloud TPU.
+   * Makes the hops of one phase along one axis. On the emulated hardware a ring of `length` Cloud
+   * TPUs has 2 · `length` chips, so the phase has 2 · `length` hops here too. The first hop only
+   * sends, and the last hop only receives. The first `length` − 1 frames carry data: `give` returns
+   * the value to send, and `take` receives a value that has arrived. All later frames carry 0.
    */
   *#ring(
     { phase, bucket, axis, length, firstHop }: RingPhase,
@@ -252,6 +258,6 @@ interface RingPhase {
   readonly axis: Axis;
   /** Number of Cloud TPUs on the axis. */
   readonly length: number;
-  /** Index of the first hop in the phase. */
+  /** Index of the round's first hop in its phase: above 0 only in the second round along Y. */
   readonly firstHop: number;
 }

@@ -8,14 +8,17 @@ export type SimulatedEvent = Happening & { readonly ms: number };
 
 /** What happens in a simulation. */
 export type Happening =
-  /** The worker of a Cloud TPU starts. `host`: the Cloud TPU whose worker hosts it too, or null. */
+  /**
+   * The worker of Cloud TPU `tpu` starts. If another worker has adopted this Cloud TPU, `host` is
+   * the number of that worker's own Cloud TPU, otherwise null.
+   */
   | { readonly event: 'started'; readonly tpu: number; readonly host: number | null }
-  /** The worker of a Cloud TPU is ended, because it is to be replaced. */
+  /** The pod ends the worker of a Cloud TPU, because a new worker will replace it. */
   | { readonly event: 'ended'; readonly tpu: number }
   | { readonly event: 'injected'; readonly index: number; readonly fault: Fault }
   /** A message of the master has arrived at a worker. */
   | { readonly event: 'delivered'; readonly tpu: number; readonly message: ToWorker }
-  /** A message of a worker, or the news of its end, has arrived at the master. */
+  /** A message of a worker, or a report that the worker has died, has arrived at the master. */
   | { readonly event: 'reported'; readonly tpu: number; readonly report: MasterEvent }
   /** The master has ignored a message. */
   | { readonly event: 'refused'; readonly message: FromWorker; readonly reason: string }

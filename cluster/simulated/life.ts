@@ -1,3 +1,4 @@
+import type { EndingFault } from '../../src/fault/plan.ts';
 import { at, unreachable } from '../../src/numerics/assert.ts';
 import {
   checkToWorker,
@@ -14,35 +15,41 @@ import {
 } from '../../src/pod/worker.ts';
 import type { Agenda } from './agenda.ts';
 import type { Axis, Cores, Frame } from './cores.ts';
-import type { Ending, Wait } from './probe.ts';
+import type { Wait } from './probe.ts';
 import type { SimulatedTimes } from './times.ts';
 
-/** Work of a worker. It returns the event with which it ends, or undefined if there is none. */
+/**
+ * A task of a worker, such as one step or one load. It yields what the worker waits for. At its end
+ * it returns the event for the worker's state machine, or undefined if there is none.
+ */
 type Work = Generator<Wait, WorkerEvent | undefined>;
 
-/** What the pod does for a worker. */
+/** Callbacks by which a worker tells the pod what it does. */
 export interface LifeEvents {
   /** The worker sends a message to the master. */
   send(message: FromWorker): void;
-  /** The worker has died without a message. */
+  /** The worker has died and has sent no message about it. */
   died(reason: string, code: string | null): void;
 }
 
-/** What a worker is made of. */
+/** Parts from which a worker is made. */
 export interface LifeParts {
   readonly tpu: number;
-  /** The Cloud TPU whose worker hosts this one too; null if this one has a worker of its own. */
+  /** Number of the Cloud TPU whose worker has adopted this Cloud TPU; null if none has. */
   readonly host: number | null;
   readonly cores: Cores;
   readonly agenda: Agenda;
   readonly times: SimulatedTimes;
-  /** By program, the program from which it copies its parameters; undefined if it has its own. */
+  /**
+   * For each program, by its index: the index of the program from which it copies its parameters,
+   * or undefined if it has parameters of its own.
+   */
   readonly sources: readonly (number | undefined)[];
 }
 
 /**
  * A simulated worker of one Cloud TPU, from its start to its end: the worker's state machine, and
- * the work that its actions ask for. A replacement is another Life.
+ * the tasks that the actions of the state machine ask for. A replacement is another Life.
  */
 export class Life {
   readonly tpu: number;
@@ -56,7 +63,7 @@ export class Life {
   #isStill = false;
   #isOver = false;
   #progress = 0;
-  /** Messages that arrived while the worker stood still. */
+  /** Messages that have arrived while the worker pauses or hangs because of a fault. */
   readonly #held: ToWorker[] = [];
 
   constructor(parts: LifeParts, events: LifeEvents) {
@@ -71,12 +78,12 @@ export class Life {
     );
   }
 
-  /** Starts the worker, which joins. `generation` is that of the membership that it finds. */
+  /** Starts the worker, which joins the pod. `generation` is the pod's present generation. */
   start(generation: number): void {
     this.#begin(this.#joining(generation));
   }
 
-  /** Ends the worker without a word. */
+  /** Ends the worker, which sends no message about its end. */
   end(): void {
     this.#isOver = true;
     this.#work = undefined;
@@ -87,8 +94,8 @@ export class Life {
   }
 
   /**
-   * Returns the progress counter. As in the other pods, a worker that waits for a neighbour counts
-   * as one that makes progress: the neighbour is to blame.
+   * Returns the progress counter. As in the other kinds of pods, the counter also grows while the
+   * worker waits for a frame of a neighbour: then the neighbour may be lost, but not the worker.
    */
   sample(): number {
     if (this.#awaited !== undefined) this.#progress++;
@@ -109,8 +116,8 @@ export class Life {
   }
 
   /**
-   * Copies parameters from another worker, and calls `done`. Never calls it if either of the two
-   * ends, or if a newer membership begins.
+   * Copies parameters from another worker, and then calls `done`. If one of the two workers ends
+   * before, or a newer membership begins, `done` is never called.
    */
   takeParameters(from: Life, generation: number, steps: readonly number[], done: () => void): void {
     if (!this.#isOver) this.#begin(this.#restoring(from, generation, steps, done));
@@ -167,7 +174,10 @@ export class Life {
     return { kind: 'ran', report: yield* this.cores.run(order, this.#sourceSteps(order)) };
   }
 
-  /** Number of steps applied to the program from which the program of a step takes its weights. */
+  /**
+   * If the program of the given step copies its weights from another program, returns how many
+   * steps the other program has done. Otherwise returns 0.
+   */
   #sourceSteps({ program }: StepOrder): number {
     const source = this.#parts.sources[program];
     return source === undefined ? 0 : at(this.#state.next, source);
@@ -187,7 +197,7 @@ export class Life {
     this.#advance(work);
   }
 
-  /** Goes on with a work until it has to wait. Does nothing if other work has begun since. */
+  /** Runs the given task until it waits. Does nothing if the worker now has another task. */
   #advance(work: Work): void {
     if (this.#isOver || this.#work !== work) return;
     this.#awaited = undefined;
@@ -220,14 +230,14 @@ export class Life {
     }
   }
 
-  /** Ends a time in which the worker stood still. */
+  /** Ends a pause: the worker takes the messages that have arrived, and goes on with its task. */
   #wake(work: Work): void {
     this.#isStill = false;
     for (const message of this.#held.splice(0)) this.receive(message);
     this.#advance(work);
   }
 
-  #finish(how: Ending): void {
+  #finish(how: EndingFault): void {
     switch (how) {
       case 'hang':
         this.#isStill = true;

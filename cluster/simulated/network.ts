@@ -5,18 +5,22 @@ import type { Life } from './life.ts';
 import { drawn, type Range, type SimulatedTimes } from './times.ts';
 import { hash } from './weights.ts';
 
-/** Delivered messages and frames. */
+/** Numbers of delivered messages and frames, and a hash of the frames. */
 export interface Traffic {
   readonly messages: number;
   readonly frames: number;
-  /** Hash of all delivered frames, in order, with their times. */
+  /** Hash of all delivered frames and of their times of arrival, in order of arrival. */
   readonly hash: number;
 }
 
 /** Traffic of a pod that has not started. */
 export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
-/** When the last message or frame of each channel of a worker arrives, in microseconds. */
+/**
+ * Channels of one worker: to the master, from the master, and for frames to the next Cloud TPU on
+ * each axis. Each value is the virtual time, in microseconds, at which the message or frame that
+ * was sent last on the channel arrives.
+ */
 interface Channels {
   toMaster: number;
   toWorker: number;
@@ -24,8 +28,8 @@ interface Channels {
 }
 
 /**
- * Carries messages between master and workers, and frames between workers. Nothing gets lost, and
- * on one channel nothing overtakes.
+ * Carries messages between master and workers, and frames between workers. No message and no frame
+ * gets lost, and those of one channel arrive in the order in which they were sent.
  */
 export class Network {
   readonly #topology: Topology;
@@ -46,7 +50,7 @@ export class Network {
     return this.#traffic;
   }
 
-  /** Sends a message between a worker and the master. `deliver` is called when it arrives. */
+  /** Sends a message between the worker and the master. Calls `deliver` when it arrives. */
   send(life: Life, way: 'toMaster' | 'toWorker', deliver: () => void): void {
     const channels = this.#channelsOf(life);
     channels[way] = this.#arrival(channels[way], this.#times.message);
@@ -57,8 +61,8 @@ export class Network {
   }
 
   /**
-   * Sends a frame from a worker to the next Cloud TPU on an axis. `lifeOf` returns the worker that
-   * this Cloud TPU has when the frame arrives; without a worker the frame is dropped.
+   * Sends a frame from a worker to the next Cloud TPU on an axis. `lifeOf`, called when the frame
+   * arrives, returns the worker of the receiving Cloud TPU. If there is none, drops the frame.
    */
   sendFrame(life: Life, axis: Axis, frame: Frame, lifeOf: (tpu: number) => Life | undefined): void {
     const { frames } = this.#channelsOf(life);
@@ -84,7 +88,7 @@ export class Network {
     return Math.max(lastUs, this.#agenda.nowUs + drawn(range, this.#random));
   }
 
-  /** Number of the next Cloud TPU on a ring. */
+  /** Number of the Cloud TPU that follows `tpu` on its ring along the given axis. */
   #next(tpu: number, axis: Axis): number {
     const { columns, rows } = this.#topology;
     const [x, y] = [tpu % columns, Math.floor(tpu / columns)];

@@ -1,8 +1,8 @@
 import type { Topology } from '../../src/fabric/torus.ts';
-import { type Due, type Ledger, memoryLedger } from '../../src/fault/injector.ts';
-import { type Fault, targetsOf } from '../../src/fault/plan.ts';
-import { mulberry32 } from '../../src/fault/schedule.ts';
+import { dueAt, type Ledger, memoryLedger } from '../../src/fault/injector.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
+import { mulberry32 } from '../../src/numerics/generator.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { isVacant } from '../../src/pod/master/master.ts';
 import { checkFromWorker, type FromWorker, type ToWorker } from '../../src/pod/messages.ts';
@@ -17,13 +17,13 @@ import { Network, type Traffic } from './network.ts';
 import { defaultTimes, drawn, type Range, type SimulatedTimes } from './times.ts';
 import { Waiting } from './waiting.ts';
 
-/** Options of a simulated slice. */
+/** Options of a simulated pod. */
 export interface SimulatedPodOptions extends PodOptions {
-  /** Seed of the times that messages take. */
+  /** Seed of the random times: how long messages, frames and starts of workers take. */
   readonly seed?: number;
-  /** Faults of a plan, in the order of the plan. */
+  /** Faults to inject, in the order of the fault plan. Default: none. */
   readonly faults?: readonly Fault[];
-  /** Called with each event of the simulation except frames. */
+  /** Called with each event of the simulation. A frame is not an event. */
   readonly onEvent?: (event: SimulatedEvent) => void;
   readonly times?: Partial<SimulatedTimes>;
 }
@@ -35,10 +35,10 @@ export interface SimulatedPod extends Pod {
   readonly traffic: Traffic;
 }
 
-/** Period of the samples that the failure detector takes of all progress counters. */
+/** Virtual time, in ms, from one sample of all progress counters to the next. */
 const samplePeriodMs = 100;
 
-/** The times of a pod of threads. */
+/** Limits of the master, the same as in a pod of threads. */
 const crewTimes: CrewTimes = {
   startMsLimit: 60_000,
   quietMsLimit: 60_000,
@@ -47,9 +47,9 @@ const crewTimes: CrewTimes = {
 };
 
 /**
- * Opens a slice of simulated workers. Driver, master and state machines of the workers are those of
- * every pod; the cores, the messages and the time are simulated, in this thread. The same options
- * give the same events in the same order.
+ * Opens a pod of simulated workers. The driver, the master and the workers' state machines are the
+ * same code as in every pod. Cores, messages and time are simulated in the calling thread. Equal
+ * options give the same events in the same order.
  */
 export async function openSimulatedPod(options: SimulatedPodOptions): Promise<SimulatedPod> {
   const pod = new Simulated(options);
@@ -59,7 +59,7 @@ export async function openSimulatedPod(options: SimulatedPodOptions): Promise<Si
 
 class Simulated implements SimulatedPod, Crew {
   readonly topology: Topology;
-  /** Zero, because the weights of a simulated Cloud TPU are a few bytes. */
+  /** Zero, because a simulated Cloud TPU has no emulated memory, only a few bytes of weights. */
   readonly memoryBytes = 0;
   readonly #options: SimulatedPodOptions;
   readonly #times: SimulatedTimes;
@@ -67,7 +67,7 @@ class Simulated implements SimulatedPod, Crew {
   readonly #waiting: Waiting = new Waiting(this.#agenda);
   readonly #random: () => number;
   readonly #cores: CoresOptions;
-  /** The worker of each Cloud TPU; undefined while it is being replaced. */
+  /** For each Cloud TPU, by number: its worker, or undefined until a replacement has started. */
   readonly #lives: (Life | undefined)[];
   readonly #network: Network;
   readonly #driver: Driver;
@@ -129,7 +129,7 @@ class Simulated implements SimulatedPod, Crew {
     return {};
   }
 
-  /** Ends all workers. The driver calls it too, when the run has failed. */
+  /** Ends all workers. The driver also calls `close` when the run has failed. */
   async close(): Promise<void> {
     this.#driver.give({ kind: 'stop' });
     for (const life of this.#lives) life?.end();
@@ -143,7 +143,7 @@ class Simulated implements SimulatedPod, Crew {
 
   // ---------------------------------------------------------------------------------------- time
 
-  /** Returns the options for the driver, with records of all notes and of all calls of `saved`. */
+  /** Returns `options` with calls of `saved` counted, and with each note logged as an event. */
   #watched(options: PodOptions): PodOptions {
     const { saved, onNote } = options;
     return {
@@ -174,7 +174,7 @@ class Simulated implements SimulatedPod, Crew {
   #startAfter(range: Range, tpu: number, host: number | null): void {
     this.#agenda.after(drawn(range, this.#random), () => {
       const { state, isOver } = this.#driver;
-      // A replacement that comes after another worker has adopted the Cloud TPU is not needed.
+      // If another worker has adopted the Cloud TPU in the meantime, no replacement is needed.
       const isNeeded = isVacant(state, tpu) || at(state.members, tpu).host === host;
       if (!isOver && this.#lives[tpu] === undefined && isNeeded) this.#startWorker(tpu, host);
     });
@@ -182,9 +182,7 @@ class Simulated implements SimulatedPod, Crew {
 
   #startWorker(tpu: number, host: number | null): void {
     const { programs, faults = [] } = this.#options;
-    const due = faults.flatMap((fault, index): Due[] =>
-      targetsOf(fault, this.topology).includes(tpu) ? [{ index, fault }] : [],
-    );
+    const due = dueAt(tpu, faults, this.topology);
     const cores = new Cores(tpu, this.#cores, due, (axis, frame) => {
       this.#network.sendFrame(life, axis, frame, (to) => this.#lives[to]);
     });
@@ -213,7 +211,7 @@ class Simulated implements SimulatedPod, Crew {
     this.#endGuests(tpu);
   }
 
-  /** Ends the Cloud TPUs that the worker of Cloud TPU `host` hosts too, because it has ended. */
+  /** Ends the Cloud TPUs that the worker of Cloud TPU `host` has adopted. This worker has ended. */
   #endGuests(host: number): void {
     for (const life of this.#lives) if (life?.host === host) life.end();
   }
@@ -234,7 +232,7 @@ class Simulated implements SimulatedPod, Crew {
     this.#options.onEvent?.({ ms: this.nowMs, ...event });
   }
 
-  /** Delivers an event of a worker to the master, if the worker still has its Cloud TPU then. */
+  /** Sends a worker's event to the master. Drops the event if the worker is replaced meanwhile. */
   #toMaster(life: Life, event: MasterEvent & { kind: 'message' | 'exited' }): void {
     this.#network.send(life, 'toMaster', () => {
       if (this.#lives[life.tpu] !== life) return;
@@ -260,7 +258,7 @@ class Simulated implements SimulatedPod, Crew {
   }
 
   abort(): void {
-    // Nothing to do: simulated workers share no memory, and leave a step when the message arrives.
+    // Nothing to do: simulated workers share no memory. The message `abort` interrupts their steps.
   }
 
   replace(tpu: number): void {
@@ -274,11 +272,11 @@ class Simulated implements SimulatedPod, Crew {
   }
 
   reset(): void {
-    // Nothing to do: a worker empties its links when it loads.
+    // Nothing to do: each worker empties its links when it loads for a membership.
   }
 
   release(): void {
-    // Nothing to do: simulated workers have no feeds.
+    // Nothing to do: simulated workers have no queue of infeed data.
   }
 
   restore(tpu: number, from: number, steps: readonly number[]): Promise<void> {
@@ -307,7 +305,7 @@ class Simulated implements SimulatedPod, Crew {
   }
 }
 
-/** Checks a message as if it came from another process. */
+/** Checks the fields of a worker's message, as a master does if the worker is another process. */
 function checked(event: MasterEvent & { kind: 'message' | 'exited' }): MasterEvent {
   if (event.kind === 'exited') return event;
   return { kind: 'message', message: checkFromWorker(event.message) };

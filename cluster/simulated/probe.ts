@@ -1,29 +1,29 @@
+import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { type Due, Injector, type Ledger, type Point } from '../../src/fault/injector.ts';
-import type { Duration, Fault } from '../../src/fault/plan.ts';
+import { type EndingFault, endsWorker, type Fault } from '../../src/fault/plan.ts';
 
-/** Ways in which a fault ends a worker. */
-export type Ending = 'kill' | 'exit' | 'throw' | 'out-of-memory' | 'hang';
-
-/** What a worker does or waits for, until it goes on. Times are in microseconds. */
+/**
+ * What a simulated worker does or waits for before it goes on. Times are virtual, in microseconds.
+ */
 export type Wait =
-  /** It works. A straggler works longer. */
+  /** The worker computes for this time; a straggler for a multiple of it. */
   | { readonly kind: 'work'; readonly us: number }
-  /** It stands still, and takes no message. */
+  /** The worker pauses because of a fault, and takes no messages. */
   | { readonly kind: 'stand'; readonly us: number }
-  /** It waits for a frame of its predecessor on an axis of the torus. */
+  /** The worker waits for a frame of its predecessor on an axis of the torus: 0 is X, 1 is Y. */
   | { readonly kind: 'frame'; readonly axis: 0 | 1 }
-  /** It does not go on: it has ended, or hangs. */
-  | { readonly kind: 'end'; readonly how: Ending };
+  /** The worker never goes on: a fault has ended it or makes it hang. */
+  | { readonly kind: 'end'; readonly how: EndingFault };
 
 /** Memory of a worker in which a fault can flip a bit. */
 export interface FlippableMemory {
   flip(fault: Fault & { readonly fault: 'flip-bit' }): void;
 }
 
-/** A straggler, until `isOver` returns true. */
+/** A fault that makes work `factor` times as long, until `isOver` returns true. */
 interface Slow {
   readonly factor: number;
-  isOver(step: number, nowUs: number): boolean;
+  readonly isOver: IsOver;
 }
 
 /** Injects the faults of a plan into one simulated worker. */
@@ -45,38 +45,35 @@ export class Probe {
     this.#nowUs = nowUs;
   }
 
-  /** True if no fault is left, so that points need not be reported any more. */
+  /** True if no fault is left to inject. Calls of `reach` are then needless. */
   get isDone(): boolean {
     return this.#injector.isDone;
   }
 
-  /** Injects the faults that are due at a point, one after another. */
+  /** Injects the faults that the plan sets for the point that the worker has reached. */
   *reach(point: Point): Generator<Wait, void> {
     if (point.kind === 'step' && point.phase !== 'evaluate') this.#step = point.step;
     for (const { fault } of this.#injector.reached(point)) yield* this.#inject(fault);
   }
 
-  /** Returns how long work takes that takes `us` microseconds without faults. */
+  /** Returns how long work of `us` microseconds takes: longer if the worker is a straggler. */
   stretched(us: number): number {
     if (this.#slow === undefined) return us;
-    if (this.#slow.isOver(this.#step, this.#nowUs())) this.#slow = undefined;
+    if (this.#slow.isOver(this.#step, this.#nowUs() / 1000)) this.#slow = undefined;
     return Math.round(us * (this.#slow?.factor ?? 1));
   }
 
   *#inject(fault: Fault): Generator<Wait, void> {
+    if (endsWorker(fault)) yield { kind: 'end', how: fault.fault };
     switch (fault.fault) {
-      case 'kill':
-      case 'exit':
-      case 'throw':
-      case 'out-of-memory':
-      case 'hang':
-        yield { kind: 'end', how: fault.fault };
-        break;
       case 'pause':
         yield { kind: 'stand', us: Math.round(1000 * (fault.for.ms ?? 0)) };
         break;
       case 'slow':
-        this.#slow = slowOf(fault.factor, fault.for, this.#step, this.#nowUs());
+        this.#slow = {
+          factor: fault.factor,
+          isOver: endOf(fault.for, this.#step, this.#nowUs() / 1000),
+        };
         break;
       case 'flip-bit':
         this.#memory.flip(fault);
@@ -86,11 +83,4 @@ export class Probe {
         break;
     }
   }
-}
-
-/** Returns a straggler that begins at step `step`. Without a duration it never ends. */
-function slowOf(factor: number, duration: Duration | undefined, step: number, nowUs: number): Slow {
-  const endStep = step + (duration?.steps ?? Number.POSITIVE_INFINITY);
-  const endUs = nowUs + 1000 * (duration?.ms ?? Number.POSITIVE_INFINITY);
-  return { factor, isOver: (current, currentUs) => current >= endStep || currentUs >= endUs };
 }

@@ -17,30 +17,30 @@ import { finite, hash } from './weights.ts';
 export interface SimulatedRun {
   readonly topology: Topology;
   readonly steps: number;
-  /** Number of batches of the evaluation after the last step. Default: none. */
+  /** Number of batches that are evaluated after the last training step. Default: 0. */
   readonly evaluationSteps?: number;
   /** Number of buckets of gradients. Default: 1. */
   readonly buckets?: number;
   /** Number of steps from one checkpoint to the next; undefined for a run without checkpoints. */
   readonly checkpointEvery?: number;
-  /** Default: `replace`. */
+  /** What the master does after the loss of a Cloud TPU. Default: `replace`. */
   readonly recovery?: RecoveryPolicy;
   readonly faults?: readonly Fault[];
   readonly seed?: number;
   readonly times?: Partial<SimulatedTimes>;
 }
 
-/** What was seen of a simulated run. Times are virtual. */
+/** Record of a simulated run. Times are virtual. */
 export interface SimulatedOutcome {
   readonly observation: Observation;
-  /** The batches of the evaluation. */
+  /** One entry for each batch of the evaluation, in order. */
   readonly evaluation: readonly CommitSeen[];
-  /** All events except frames, in order. */
+  /** All events, in order. A frame is not an event. */
   readonly events: readonly (SimulatedEvent | Committed)[];
   readonly traffic: Traffic;
 }
 
-/** A step was committed. The traffic is that since the start, with a hash of all frames. */
+/** Event: a step was committed. `traffic` is all traffic since the start of the pod. */
 export interface Committed {
   readonly ms: number;
   readonly event: 'committed';
@@ -49,8 +49,8 @@ export interface Committed {
 }
 
 /**
- * Returns the events of a run as lines of JSON. The same run gives the same lines, byte for byte. A
- * line has no outfeed: its loss is in the line of the commit.
+ * Returns the events of a run as lines of JSON. The same run gives the same lines, byte for byte.
+ * The lines leave out the outfeed of steps, because the event `committed` already has the loss.
  */
 export function logOf({ events }: SimulatedOutcome): string {
   const text = (event: SimulatedEvent | Committed): string =>

@@ -1,35 +1,35 @@
 /**
- * Times of a simulated pod, in microseconds of virtual time. Each message takes a time from the
- * range `message`, drawn from the seed of the pod; each frame takes a time from the range `frame`.
+ * Durations in a simulated pod, in microseconds of virtual time. The duration of each message is
+ * drawn at random from the range `message`, and that of each frame from the range `frame`.
  */
 export interface SimulatedTimes {
   readonly message: Range;
   readonly frame: Range;
-  /** Time for a worker to start, at the beginning and as a replacement. */
+  /** Time for a worker to start: `start` at the beginning of a run, `replace` as a replacement. */
   readonly start: Range;
   readonly replace: Range;
-  /** Time to load the programs, and to copy parameters from another worker. */
+  /** `load`: time to load the programs. `copy`: time to copy parameters from another worker. */
   readonly load: number;
   readonly copy: number;
-  /** Parts of a step. The hops of the all-reduce come in addition. */
+  /** Times of four of the five phases of a step. The all-reduce takes the time of its frames. */
   readonly infeed: number;
   readonly compute: number;
   readonly update: number;
   readonly outfeed: number;
 }
 
-/** Least time, and the time that chance can add. */
+/** A range of times, in microseconds: from `least` (included) to `least + spread` (excluded). */
 export interface Range {
   readonly least: number;
   readonly spread: number;
 }
 
-/** Returns a time of a range. */
+/** Returns a random time from the range. `random` returns random numbers in [0, 1). */
 export function drawn({ least, spread }: Range, random: () => number): number {
   return least + Math.floor(spread * random());
 }
 
-/** Times that are like those of threads, but for the start, which is faster. */
+/** Times similar to those of a pod of threads, except that workers start faster. */
 export const defaultTimes: SimulatedTimes = {
   message: { least: 50, spread: 200 },
   frame: { least: 10, spread: 20 },

@@ -2,17 +2,20 @@ import { assert } from '../../src/numerics/assert.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import type { Agenda } from './agenda.ts';
 
-/** Longest virtual time, in ms, for a step or for a start. No recovery takes so long. */
+/** Longest virtual time, in ms, for a step or a start. Even a recovery takes less. */
 const waitMsLimit = 3_600_000;
 
 type Saved = NonNullable<PodOptions['saved']>;
 
-/** Waits for promises in virtual time: lets the events of an agenda happen until one is settled. */
+/** Waits for promises in virtual time: lets events happen until the awaited promise is settled. */
 export class Waiting {
   readonly #agenda: Agenda;
   /** Number of calls of `PodOptions.saved` that have not returned yet. */
   #reading = 0;
-  /** True if an event may have resolved a promise, so that its continuations must run first. */
+  /**
+   * True if a promise may have been resolved since the last call of `#drain`. The code that awaits
+   * this promise must then run before the next event.
+   */
   #mustDrain = true;
 
   constructor(agenda: Agenda) {
@@ -35,9 +38,9 @@ export class Waiting {
   }
 
   /**
-   * Lets events happen until a promise of the driver is settled. After each event that can have
-   * resolved a promise, all continuations run before the next event: they are done when the event
-   * loop of the engine comes to its next turn. Virtual time stands still while nobody waits.
+   * Lets events happen until the given promise is settled. If an event may have resolved a promise,
+   * the code that awaits this promise runs before the next event: it has run by the next turn of
+   * Node's event loop. Virtual time goes on only during calls of `until`.
    */
   async until<T>(promise: Promise<T>): Promise<T> {
     const agenda = this.#agenda;
@@ -62,7 +65,7 @@ export class Waiting {
     while (this.#reading > 0);
   }
 
-  /** Returns `saved` with a count of its running calls, which take no virtual time. */
+  /** Returns `saved`, changed so that virtual time stands still until its calls have returned. */
   counted(saved: Saved): Saved {
     return async (program, steps) => {
       this.#reading++;
@@ -75,7 +78,7 @@ export class Waiting {
   }
 }
 
-/** Resolves at the next turn of the event loop, when all promise continuations have run. */
+/** Resolves at the next turn of the event loop, when all code that awaits settled promises has run. */
 function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

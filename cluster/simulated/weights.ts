@@ -2,13 +2,14 @@ import { at } from '../../src/numerics/assert.ts';
 import { digest, digestText } from '../../src/numerics/digest.ts';
 import type { Program } from '../../src/pod/pod.ts';
 
-/** Words of the weights of a simulated program. */
+/** Number of 32-bit words of weights that a simulated program has. */
 const weightWords = 2;
 
 /**
- * Weights of all programs on one simulated Cloud TPU: eight bytes for each program. As on the
- * emulated chip, a program that owns its weights has memory for two sets, after an even and after
- * an odd number of steps, so that an interrupted step can run again. A new Cloud TPU has zeros.
+ * Weights of all programs on one simulated Cloud TPU: eight bytes for each program, at first 0. As
+ * on the emulated chip, a program with weights of its own has memory for two sets: set 0 holds the
+ * weights after an even number of steps, set 1 those after an odd number. So a step does not
+ * overwrite its input, and an interrupted step can run again.
  */
 export class Weights {
   readonly #programs: readonly Program[];
@@ -28,7 +29,7 @@ export class Weights {
     return at(at(this.#sets, program), steps % 2);
   }
 
-  /** Sets the weights of a program after `steps` steps to the first of `values`, or to zeros. */
+  /** Sets the weights of a program after `steps` steps to `values[0]`; if absent, to zeros. */
   write(program: number, steps: number, values: readonly Uint8Array[]): void {
     const words = this.of(program, steps).fill(0);
     const [value] = values;
@@ -40,7 +41,7 @@ export class Weights {
     return new Uint8Array(this.of(program, steps).slice().buffer);
   }
 
-  /** Copies the weights of all programs from another Cloud TPU. */
+  /** Copies all weights from another Cloud TPU. Program i has done `steps[i]` steps. */
   copy(from: Weights, steps: readonly number[]): void {
     this.#programs.forEach((_, program) => {
       const count = at(steps, program);
@@ -53,21 +54,21 @@ export class Weights {
     return digestText(digest(this.of(program, steps)));
   }
 
-  /** Returns the digest of the weights of each program. */
+  /** Returns the digest of the weights of each program. Program i has done `steps[i]` steps. */
   digests(steps: readonly number[]): string[] {
     return this.#programs.map((_, program) => this.digest(program, at(steps, program)));
   }
 }
 
 /**
- * Returns the word with which a hash enters the weights: the bits of a finite f32. For a digest all
- * NaNs are equal, so a flipped bit of a NaN would not be noticed.
+ * Makes a word of weights from a hash: clears a bit, so that the word is a finite f32 and no NaN.
+ * All NaNs have the same digest, so a flipped bit in a NaN would change no digest.
  */
 export function finite(word: number): number {
   return word & 0xbfff_ffff;
 }
 
-/** Flips one bit. The number of the bit is taken modulo the number of bits. */
+/** Flips bit number `bit`, taken modulo the number of bits in `words`. */
 export function flipBit(words: Uint32Array, bit: number): void {
   const word = Math.floor(bit / 32) % words.length;
   words[word] = words[word]! ^ (1 << (bit % 32));

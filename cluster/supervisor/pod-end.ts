@@ -38,8 +38,8 @@ export function writePodEnd(folder: string, end: PodEnd): void {
 }
 
 /**
- * Reads the record of how the pod in the given folder ended. Undefined if there is none, for
- * example because the pod runs, or if the record is damaged.
+ * Reads the record of how the pod in the given folder ended. Returns undefined if the folder has no
+ * such record, for example because the pod still runs, or if the record is damaged.
  */
 export function readPodEnd(folder: string): SeenEnd | undefined {
   const text = readSmallText(join(folder, endFile));

@@ -145,8 +145,8 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
 
 /**
  * Returns how many times in succession a crashed master is restarted: the value of
- * `POD_MASTER_RESTARTS`, or {@link restartsMax}. A crash after a run of more than
- * `limits.longLifeMs` counts as the first again.
+ * `POD_MASTER_RESTARTS`, or {@link restartsMax}. If a master has lived longer than
+ * `limits.longLifeMs`, its crash begins a new count.
  *
  * @throws PodError `bad-config` if the value is not a whole number in range.
  */

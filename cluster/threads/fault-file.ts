@@ -1,7 +1,8 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
-import type { Due, Ledger } from '../../src/fault/injector.ts';
-import { type Fault, type Grid, targetsOf } from '../../src/fault/plan.ts';
+import type { Grid } from '../../src/fabric/torus.ts';
+import { type Due, dueAt, type Ledger } from '../../src/fault/injector.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 
 /** Environment variable with the path of a file of faults. Set only while a fault plan runs. */
 export const faultsVariable = 'POD_FAULTS';
@@ -22,9 +23,7 @@ export function faultsFor(
   const path = env[faultsVariable];
   if (path === undefined) return undefined;
   const { faults, ledger } = JSON.parse(readFileSync(path, 'utf8')) as FaultFile;
-  const due = faults.flatMap((fault, index): Due[] =>
-    targetsOf(fault, grid).includes(tpu) ? [{ index, fault }] : [],
-  );
+  const due = dueAt(tpu, faults, grid);
   return due.length === 0 ? undefined : { faults: due, ledger };
 }
 
@@ -36,7 +35,7 @@ export function fileLedger(path: string): Ledger {
   return {
     has: (index) => readLedger(path).some((it) => it.index === index),
     record(index) {
-      appendFileSync(path, `${index} ${performance.timeOrigin + performance.now()}\n`);
+      appendFileSync(path, `${index} ${absoluteMs()}\n`);
     },
   };
 }
@@ -53,4 +52,9 @@ export function readLedger(
     const [index, ms] = line.split(' ').map(Number);
     return { index: index ?? 0, ms: ms ?? 0 };
   });
+}
+
+/** Returns the time, in ms, on a clock that all threads and processes of the machine share. */
+export function absoluteMs(): number {
+  return performance.timeOrigin + performance.now();
 }

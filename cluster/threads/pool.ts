@@ -3,8 +3,8 @@ import { enableRelaxedSimd } from '../../src/chip/engine.ts';
 import { abortFabric } from '../../src/fabric/doorbell.ts';
 import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
-import { type Due, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
-import { type Fault, targetsOf } from '../../src/fault/plan.ts';
+import { dueAt, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
+import type { Fault } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
@@ -241,9 +241,7 @@ class Threads implements ThreadPod, Crew {
    */
   #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
     const { topology, faults: planned = [] } = this.#options;
-    const faults = planned.flatMap((fault, index): Due[] =>
-      targetsOf(fault, topology).includes(tpu) ? [{ index, fault }] : [],
-    );
+    const faults = dueAt(tpu, planned, topology);
     return faults.length === 0
       ? {}
       : { probe: { faults, ledger: this.#ledger, ownsProcess: false } };

@@ -1,5 +1,6 @@
 import type { Ports } from '../../src/chip/ports.ts';
 import type { CollectivePhase, OnHop } from '../../src/fabric/lane.ts';
+import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import {
   type Due,
   Injector,
@@ -7,11 +8,11 @@ import {
   type Point,
   sharedLedger,
 } from '../../src/fault/injector.ts';
-import type { Duration, Fault, StepPhase } from '../../src/fault/plan.ts';
+import { type EndingFault, endsWorker, type Fault, type StepPhase } from '../../src/fault/plan.ts';
 import { phases } from '../../src/isa/executable.ts';
 import { at } from '../../src/numerics/assert.ts';
 import type { StepOrder } from '../../src/pod/messages.ts';
-import { fileLedger } from './fault-file.ts';
+import { absoluteMs, fileLedger } from './fault-file.ts';
 
 /** The faults of a plan that concern one Cloud TPU, as its thread receives them. */
 export interface ProbeTask {
@@ -52,12 +53,10 @@ export class WorkerProbe {
   /** Indices of the buckets whose sums are complete in this step. */
   readonly #summed: number[] = [];
   /**
-   * The `slow` fault under way: every instruction takes `factor` times as long, until `until`
+   * The `slow` fault under way: every instruction takes `factor` times as long, until `isOver`
    * returns true. Undefined if no such fault is under way.
    */
-  #slow:
-    | { readonly factor: number; readonly until: (step: number, nowMs: number) => boolean }
-    | undefined;
+  #slow: { readonly factor: number; readonly isOver: IsOver } | undefined;
   #lastMs = 0;
   #clockMs = 0;
 
@@ -138,21 +137,15 @@ export class WorkerProbe {
   }
 
   #inject(fault: Fault): void {
+    if (endsWorker(fault)) endWorker(fault.fault, this.#ownsProcess);
     switch (fault.fault) {
-      case 'kill':
-      case 'exit':
-      case 'throw':
-      case 'out-of-memory':
-      case 'hang':
-        endWorker(fault.fault, this.#ownsProcess);
-        break;
       case 'pause':
         sleep(fault.for.ms ?? 0);
         break;
       case 'slow':
         this.#slow = {
           factor: fault.factor,
-          until: endOf(fault.for, this.#order.step, this.#now()),
+          isOver: endOf(fault.for, this.#order.step, this.#now()),
         };
         break;
       case 'clock-jump':
@@ -174,7 +167,7 @@ export class WorkerProbe {
   #dawdle(): void {
     if (this.#slow === undefined) return;
     const nowMs = this.#now();
-    if (this.#slow.until(this.#order.step, nowMs)) {
+    if (this.#slow.isOver(this.#order.step, nowMs)) {
       this.#slow = undefined;
       return;
     }
@@ -209,37 +202,12 @@ export function ledgerOf({ ledger }: ProbeTask): Ledger {
 }
 
 /** Ends the thread, or the process if the thread owns it, in the way that the fault names. */
-export function endWorker(
-  how: 'kill' | 'exit' | 'throw' | 'out-of-memory' | 'hang',
-  ownsProcess: boolean,
-): void {
+export function endWorker(how: EndingFault, ownsProcess: boolean): void {
   if (how === 'throw') throw new Error('injected fault');
   if (how === 'hang') sleep(Number.POSITIVE_INFINITY);
   if (how === 'out-of-memory') exhaustHeap();
   if (how === 'kill' && ownsProcess) process.kill(process.pid, 'SIGKILL');
   process.exit(how === 'kill' ? 9 : 7);
-}
-
-/** Time, in ms, on a clock that all threads and processes of the machine share. */
-function absoluteMs(): number {
-  return performance.timeOrigin + performance.now();
-}
-
-/**
- * Returns a function that says whether a fault is over: true once the fault's duration, which began
- * at step `step` and time `nowMs`, has passed.
- */
-function endOf(
-  duration: Duration | undefined,
-  step: number,
-  nowMs: number,
-): (step: number, nowMs: number) => boolean {
-  if (duration?.steps !== undefined) {
-    const end = step + duration.steps;
-    return (current) => current >= end;
-  }
-  const endMs = duration?.ms === undefined ? Number.POSITIVE_INFINITY : nowMs + duration.ms;
-  return (_, currentMs) => currentMs >= endMs;
 }
 
 /** Blocks this thread for `ms` ms. */

@@ -11,8 +11,8 @@ const leftoverBytesMax = 2 * 2 ** 20;
 /** Period of the checks of the memory outside of the heap, in ms. */
 const lookMs = 2000;
 /**
- * How many collections follow such a growth. Memory that is still in use at the first collection
- * may be free at the last.
+ * How many garbage collections follow when the memory outside of V8's heap has grown by more than
+ * `leftoverBytesMax`. Memory that is still in use at the first collection may be free at the last.
  */
 const collectionsPerRise = 3;
 

@@ -34,11 +34,11 @@ export interface LogPlace {
 }
 
 /**
- * Writes the lines of a logger to standard output or to a file. Retries for up to a second while
- * the reader is slow; if the write still fails, or for another reason such as a full disk, drops
- * the line. The next line that succeeds is preceded by a line that says how many were dropped;
- * until then each line has only one attempt. (pino's own output would wait for a slow reader for
- * ever.)
+ * Writes the lines of a logger to standard output or to a file. If the reader is slow, tries again
+ * for up to a second. If that fails, or the write fails for another reason such as a full disk,
+ * drops the line. The next line that succeeds is preceded by a line that says how many lines were
+ * dropped; until then each line has only one attempt. (pino's own output would wait for a slow
+ * reader for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;

@@ -39,7 +39,7 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 
 /**
  * Returns the index of this host in the given list of hosts. An entry that equals the host name is
- * this host. If there is none, the entry of this host may be one of its addresses, or its name with
+ * this host. If no entry does, the entry of this host may be one of its addresses, or its name with
  * or without the domain. For example, `tpu-1.example` matches the host name `tpu-1`, but not
  * `tpu-1.test`.
  */

@@ -1,6 +1,9 @@
 import type { Defect } from './defect.ts';
 
-/** Planted defects that break guarantees about fault plans and their verdicts. */
+/**
+ * Planted defects that break guarantees about fault plans: which faults a run injects, and how a
+ * run with faults is judged.
+ */
 export const faultDefects: readonly Defect[] = [
   {
     name: 'plan: once',

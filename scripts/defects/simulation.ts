@@ -5,7 +5,10 @@ const random = {
   title: 'a run with any of these plans ends with the weights of the undisturbed run',
 } as const;
 
-/** Planted defects of the simulation, and defects of a run that random plans in it find. */
+/**
+ * Planted defects of two kinds: defects of the simulation of a pod, and defects of the pod itself
+ * that simulated runs with random fault plans must find.
+ */
 export const simulationDefects: readonly Defect[] = [
   {
     name: 'simulation: repeatable',

@@ -54,8 +54,8 @@ export class ProcessRig implements Rig {
 
   /**
    * Passes the lines of the masters' log to `hear`. Returns 0 when the last master has logged its
-   * summary and ended: this process cannot read the exit code of a master, because the master is a
-   * child of the supervisor. Returns 1 if `down` ends the pod first.
+   * summary and ended. (Its exit code cannot be read here, because the master is a child of the
+   * supervisor, not of this process.) Returns 1 if `down` ends the pod first.
    */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {

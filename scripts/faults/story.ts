@@ -33,7 +33,7 @@ export class Story {
    */
   isCalm = false;
 
-  /** Adds a line of the log to this state. Ignores lines that are not JSON. */
+  /** Updates this state from a line of the master's log. Ignores a line that is not JSON. */
   hear(text: string): void {
     if (!text.startsWith('{')) return;
     const line = JSON.parse(text) as Line;

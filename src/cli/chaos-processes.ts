@@ -1,20 +1,21 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FaultFile, faultsVariable, readLedger } from '../../cluster/threads/fault-file.ts';
 import type { Fault } from '../fault/plan.ts';
-import type { CommitSeen, Observation } from '../fault/verdict.ts';
-import { PodError } from '../numerics/error.ts';
-import type { Note } from '../pod/master/action.ts';
+import type { Observation } from '../fault/verdict.ts';
+import { type ErrorCode, PodError } from '../numerics/error.ts';
+import { readRun, runFiles } from '../run/read.ts';
+import { hasBegun, lineOf, observationOf, type Told } from './chaos-observation.ts';
 import type { Settings } from './settings/merge.ts';
 import { wordsOf } from './settings/words.ts';
 
 /**
- * Trains in processes of this machine (`pod up`), with the given faults, and records what the log of
- * the master says. Rejects with the PodError of a run that was refused.
+ * Trains in processes of this machine (`pod up`), with the given faults, and reads what happened from
+ * the record of the run. Rejects with a PodError if the run was refused.
  */
 export async function inProcesses(
   settings: Settings,
@@ -23,83 +24,59 @@ export async function inProcesses(
 ): Promise<Observation> {
   const folder = mkdtempSync(join(tmpdir(), 'pod-chaos-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  try {
-    const ledger = join(folder, 'injected');
-    const file: FaultFile = { faults, ledger };
-    writeFileSync(join(folder, 'faults.json'), JSON.stringify(file));
-    const program = fileURLToPath(new URL('./main.cjs', import.meta.url));
-    const pod = join(folder, 'pod');
-    const words = ['up', '--wait', '--json', '--dir', pod, ...wordsOf(settings)];
-    const child = spawn(process.execPath, [program, ...words], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, [faultsVariable]: join(folder, 'faults.json') },
-    });
-    let complaint = '';
-    child.stderr?.on('data', (piece: Buffer) => {
-      complaint += piece;
-    });
-    const [code] = (await once(child, 'close')) as [number | null];
-    // A signal ends `pod up` and this command alike, with the same exit code.
-    if (code === 130 || code === 143) process.exit(code);
-    if (code !== 0 && code !== 3) {
-      const why = complaint.trim().split('\n').at(-1) ?? '';
-      throw new PodError(
-        code === 4 ? 'out-of-memory' : 'bad-plan',
-        `pod up ended with ${code}: ${why}`,
-      );
-    }
-    const lines = linesOf(join(pod, 'master.log'));
-    const seen = observationOf(lines, code === 0 ? '' : complaint.trim());
-    for (const { note } of seen.notes) say(describe(note));
-    return { ...seen, injections: [...readLedger(ledger)].sort((a, b) => a.ms - b.ms) };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+  const [ledger, record] = [join(folder, 'injected'), join(folder, 'run')];
+  const file: FaultFile = { faults, ledger };
+  writeFileSync(join(folder, 'faults.json'), JSON.stringify(file));
+  const outputs = ['--dir', join(folder, 'pod'), '--run', record];
+  const { code, complaint } = await runPod(
+    ['up', '--wait', '--json', ...outputs, ...wordsOf(settings)],
+    { [faultsVariable]: join(folder, 'faults.json') },
+  );
+  const told = toldIn(record);
+  if (code !== 0 && code !== 3 && !hasBegun(told)) {
+    throw new PodError(codeOf(code), `pod up ended with exit code ${code}: ${complaint}`);
   }
+  for (const { event } of told) {
+    const line = lineOf(event);
+    if (line !== undefined) say(line);
+  }
+  return observationOf(told, readLedger(ledger), code === 0 ? '' : complaint);
 }
 
-/** A line of the master's log. */
-interface Line {
-  readonly time: number;
-  readonly msg: string;
-  readonly [field: string]: unknown;
+/** How a `pod` command ended: its exit code, and the last line of its standard error. */
+interface PodEnded {
+  readonly code: number | null;
+  readonly complaint: string;
 }
 
-function linesOf(path: string): readonly Line[] {
-  const lines = readFileSync(path, 'utf8').split('\n');
-  return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Line);
+/** Runs a `pod` command with further environment variables. */
+async function runPod(
+  words: readonly string[],
+  more: Readonly<Record<string, string>>,
+): Promise<PodEnded> {
+  const program = fileURLToPath(new URL('./main.cjs', import.meta.url));
+  const child = spawn(process.execPath, [program, ...words], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...more },
+  });
+  let complaint = '';
+  child.stderr?.on('data', (piece: Buffer) => {
+    complaint += piece;
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  // A signal ends the command and this process alike, with the same exit code.
+  if (code === 130 || code === 143) process.exit(code);
+  return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
 }
 
-const noteEvents: readonly string[] = [
-  'lost',
-  'suspected',
-  'quarantined',
-  'adopted',
-  'replaced',
-  'restored',
-  'rolled-back',
-  'resumed',
-] satisfies readonly Note['event'][];
-
-function observationOf(lines: readonly Line[], failure: string): Omit<Observation, 'injections'> {
-  const timeOf = (msg: string): number | undefined => lines.find((it) => it.msg === msg)?.time;
-  const last = lines.at(-1)?.time ?? 0;
-  return {
-    outcome: failure === '' ? 'done' : 'failed',
-    message: failure,
-    commits: lines
-      .filter(({ msg }) => msg === 'step')
-      .map((line) => ({ ...(line as unknown as CommitSeen), ms: line.time })),
-    notes: lines
-      .filter(({ msg }) => noteEvents.includes(msg))
-      .map((line) => ({ ms: line.time, note: line as unknown as Note })),
-    stragglers: lines
-      .filter(({ msg }) => msg === 'straggler')
-      .map((line) => ({ ms: line.time, tpu: Number(line['tpu']) })),
-    beginMs: timeOf('ready') ?? last,
-    endMs: timeOf('evaluating') ?? last,
-  };
+/** Returns the events in the record of a run. A run that was refused has no record. */
+function toldIn(record: string): readonly Told[] {
+  if (!existsSync(join(record, runFiles.events))) return [];
+  return readRun(record).events.map((event) => ({ ms: event.time, event }));
 }
 
-function describe({ event, tpu, cause }: Note): string {
-  return `${event}${tpu === null ? '' : ` Cloud TPU ${tpu}`}: ${cause}`;
+/** Returns the error code for a `pod up` that refused to run, by its exit code. */
+function codeOf(exitCode: number | null): ErrorCode {
+  if (exitCode === 4) return 'out-of-memory';
+  return exitCode === 5 ? 'io' : 'bad-plan';
 }

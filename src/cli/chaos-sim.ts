@@ -1,5 +1,5 @@
 import { logOf, type SimulatedOutcome, simulateRun } from '../../cluster/simulated/run.ts';
-import { openRun } from '../experiment/open-run.ts';
+import type { OpenedRun } from '../experiment/open-run.ts';
 import { buildPrograms } from '../experiment/programs.ts';
 import { maxColumns, maxRows, parseTopology, type Topology } from '../fabric/torus.ts';
 import type { RunFacts } from '../fault/check.ts';
@@ -7,6 +7,7 @@ import type { Fault, FaultPlan } from '../fault/plan.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
+import { noteLine } from './chaos-observation.ts';
 import type { TrainOptions } from './options.ts';
 
 /** Largest grid of a simulated slice. No real pod has so many Cloud TPUs. */
@@ -32,29 +33,33 @@ export function withoutLargeGrid(plan: FaultPlan, path: string): Enlarged {
   return { plan: { ...plan, run }, topology };
 }
 
+/** The run of a plan: its options, its opened data, and its facts. */
+interface SimulatedPlan {
+  readonly options: TrainOptions;
+  readonly opened: OpenedRun;
+  readonly facts: RunFacts;
+}
+
 /**
  * Simulates a run and records what happens. The run has the steps, the buckets, the checkpoints and
  * the recovery policy of the options, but simulated weights. If `log` is given, all events of the
  * simulation are written to that file.
  */
 export async function inSimulation(
-  { config, checkpoint }: TrainOptions,
-  { topology, steps, evaluationSteps }: RunFacts,
+  { options: { config, checkpoint }, opened, facts }: SimulatedPlan,
   faults: readonly Fault[],
   say: (line: string) => void,
   log?: string,
 ): Promise<Observation> {
-  const { dataset } = await openRun(config);
-  const { train } = buildPrograms(config, dataset, steps);
+  const { topology, steps, evaluationSteps } = facts;
+  const { train } = buildPrograms(config, opened.dataset, steps);
   const outcome = await simulateRun({
     ...{ topology, steps, evaluationSteps, faults },
     ...{ buckets: train.buckets.length, recovery: config.recovery, seed: config.seed },
     ...(checkpoint !== undefined && { checkpointEvery: checkpoint.every }),
   });
   const { observation } = outcome;
-  for (const { note } of observation.notes) {
-    say(`${note.event}${note.tpu === null ? '' : ` Cloud TPU ${note.tpu}`}: ${note.cause}`);
-  }
+  for (const { note } of observation.notes) say(noteLine(note));
   if (log !== undefined) writeLog(log, outcome);
   return observation;
 }

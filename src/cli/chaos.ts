@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { openRun } from '../experiment/open-run.ts';
+import { type OpenedRun, openRun } from '../experiment/open-run.ts';
 import { mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
 import { type Fault, type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
 import { locate, parsePlan } from '../fault/read.ts';
@@ -14,6 +13,7 @@ import {
   outcomesOf,
   type Verdict,
 } from '../fault/verdict.ts';
+import { readYamlText } from '../files/yaml.ts';
 import { PodError } from '../numerics/error.ts';
 import { milliseconds, table } from '../observe/format.ts';
 import { inProcesses } from './chaos-processes.ts';
@@ -75,7 +75,8 @@ async function runPlan(path: string, flags: Flags): Promise<void> {
   const { plan, topology } =
     ground === 'sim' ? withoutLargeGrid(parsed, path) : { plan: parsed, topology: undefined };
   const options = optionsOf(settingsOfRun(plan, path, 'train'));
-  const facts = { ...(await factsOf(options)), ...(topology && { topology }) };
+  const opened = await openRun(options.config);
+  const facts = { ...factsOf(options, opened), ...(topology && { topology }) };
   const place = (at: readonly (string | number)[]): string => locate(text, at);
   refuseMistakes([...mistakesIn(plan, facts), ...unsupported(plan, ground)], path, place);
   const schedule = scheduleOf(plan, facts.topology, facts.steps);
@@ -85,11 +86,12 @@ async function runPlan(path: string, flags: Flags): Promise<void> {
   say(`${schedule.length} faults in ${facts.steps} steps, ground ${ground}`);
   const observe: Observe = (faults, tell, isReference) => {
     if (ground === 'sim') {
-      return inSimulation(options, facts, faults, tell, isReference ? undefined : flags.log);
+      const run = { options, opened, facts };
+      return inSimulation(run, faults, tell, isReference ? undefined : flags.log);
     }
     return ground === 'processes' && !isReference
       ? inProcesses(settingsOfRun(plan, path, 'up'), faults, tell)
-      : inThreads(options, faults, tell);
+      : inThreads({ opened, relaxed: options.relaxedSimd }, faults, tell);
   };
   const reference = needsReference(plan) ? await observe([], () => undefined, true) : undefined;
   const faults = schedule.map(({ fault }) => fault);
@@ -115,13 +117,13 @@ function groundOf(name: string): Ground {
   throw new PodError('bad-flag', `--ground: expected ${grounds.join(', ')}, found ${name}`);
 }
 
+/** Largest plan, in bytes. */
+const planBytesMax = 2 ** 22;
+
 function readPlan(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new PodError('bad-plan', `${path}: expected a fault plan: ${why}`, error);
-  }
+  const contents = readYamlText(path, planBytesMax);
+  if (contents.kind === 'text') return contents.text;
+  throw new PodError('bad-plan', `${path}: expected a fault plan, found ${contents.found}`);
 }
 
 /** Returns the settings of the run. By default it recovers from losses. */
@@ -135,8 +137,7 @@ function settingsOfRun({ run }: FaultPlan, path: string, mode: Mode): Settings {
   return mergeSettings(mode, [source]);
 }
 
-async function factsOf({ config, checkpoint }: TrainOptions): Promise<RunFacts> {
-  const { identity, dataset } = await openRun(config);
+function factsOf({ config, checkpoint }: TrainOptions, { identity, dataset }: OpenedRun): RunFacts {
   const held = Math.min(config.evaluate ?? dataset.test.size, dataset.test.size);
   return {
     topology: config.topology,

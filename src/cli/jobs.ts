@@ -143,8 +143,8 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
 }
 
 /**
- * Ends `pod submit --wait` as its job ended: throws the error of a failed job, sets exit code 130
- * for a cancelled job, and with `json` prints the report of a job that is done.
+ * Reports the end of a job for `pod submit --wait`. If the job failed, throws its error. If it was
+ * cancelled, sets exit code 130. If it is done and `json` is true, prints its report.
  */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {

@@ -8,11 +8,11 @@ import { PodError } from '../numerics/error.ts';
 export interface LogFileOptions {
   readonly path: string;
   /**
-   * True if the run continues an earlier run and appends to its lines. False if the run replaces
-   * the content of the file.
+   * True if the run continues an earlier run and appends to the log of that run. False if the
+   * run replaces the content of the file.
    */
   readonly isAppended: boolean;
-  /** Called once, with the reason, when the first line cannot be written. */
+  /** Called once, with the reason, when the write of a line fails for the first time. */
   readonly onLoss: (why: string) => void;
 }
 
@@ -72,7 +72,7 @@ export class LogFile {
     return `--log ${this.#options.path}: ${lines} could not be written: ${this.#why}`;
   }
 
-  /** True if the file was deleted, so that nobody can read its lines. */
+  /** True if the file was deleted. Its lines cannot be read then. */
   #isGone(): boolean {
     if (this.#file === undefined) return false;
     const stats = fstatSync(this.#file);

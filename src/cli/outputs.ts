@@ -60,8 +60,8 @@ export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): 
 }
 
 /**
- * Returns the files of the folder of `--run`. Returns none if the folder does not exist yet, because
- * no other file of the run can be in it then.
+ * Returns the files that the run writes to the folder of `--run`. Returns none if the folder does
+ * not exist yet, because then they cannot be the same files as other inputs or outputs.
  */
 function recordOf(settings: Settings): Output[] {
   const folder = settings.get('run');

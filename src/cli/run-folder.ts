@@ -25,25 +25,25 @@ import type { Sink } from '../run/stream.ts';
 
 export interface RunFolderOptions {
   readonly path: string;
-  /** Name of the command in messages to other processes: `pod train`. */
+  /** Name of this command, such as `pod train`. Other processes name it as owner of the lock. */
   readonly use: string;
-  /** Called with the reason when something cannot be written for the first time, and not again. */
+  /** Called once, with the reason, when a write to the folder fails for the first time. */
   readonly onLoss: (why: string) => void;
 }
 
-/** A run that begins to write to its folder. */
+/** What {@link RunFolder} must know about a run that wants to write to the folder. */
 export interface RecordedStart {
   readonly settings: RunSettings;
   /**
-   * True if this process continues a run, and so its record too. False if a new run begins, which
-   * refuses a folder that has a record.
+   * True if this process continues an earlier run and appends to the record of that run. False if a
+   * new run begins; the folder must then have no record.
    */
   readonly continues: boolean;
 }
 
 /**
  * The folder of `--run`, locked for one run at a time. Before {@link begin}, events are kept in
- * memory and nothing changes on disk. If a file cannot be written, the run goes on without it.
+ * memory and nothing changes on disk. If a write fails, the run goes on, and {@link lost} says why.
  */
 export class RunFolder implements Sink {
   readonly #options: RunFolderOptions;
@@ -110,7 +110,7 @@ export class RunFolder implements Sink {
     for (const line of this.#held.splice(0)) this.#append(this.#file, line);
   }
 
-  /** Records an event; with the event `finished`, writes the report too. */
+  /** Records an event. If it is the event `finished`, also writes the report that it carries. */
   take(event: RunEvent): void {
     const line = `"time":${Date.now()},${jsonText(event).slice(1)}\n`;
     if (this.#file === undefined) {
@@ -123,7 +123,7 @@ export class RunFolder implements Sink {
     this.#writeWhole(runFiles.report, event.report);
   }
 
-  /** Closes the files and releases the lock. {@link lost} stays. */
+  /** Closes the file of events and releases the lock. {@link lost} can still be read. */
   end(): void {
     this.#noteGone();
     if (this.#file !== undefined) closeSync(this.#file);
@@ -152,7 +152,7 @@ export class RunFolder implements Sink {
     this.#lock = lockDirectory(path, use);
   }
 
-  /** Refuses a folder that has events without settings, because their run is not known. */
+  /** Refuses a folder that has events but no settings: nothing says which run the events are of. */
   #refuseForeign(): void {
     const path = join(this.#options.path, runFiles.events);
     const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
@@ -163,8 +163,8 @@ export class RunFolder implements Sink {
   }
 
   /**
-   * Opens the file of events, and removes a last line that is not whole: an earlier master ended
-   * while it wrote the line.
+   * Opens the file of events. Removes its last line if this line has no newline, because an earlier
+   * process ended while it wrote the line.
    */
   #openEvents(): number {
     const { O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK = 0 } = constants;
@@ -183,7 +183,7 @@ export class RunFolder implements Sink {
     }
   }
 
-  /** Appends a line as a whole or not at all. */
+  /** Appends a line to the file of events. If that fails, removes the part that was written. */
   #append(file: number, line: string): void {
     const bytes = Buffer.from(`{"master":${this.#master},${line}`);
     try {
@@ -212,7 +212,7 @@ export class RunFolder implements Sink {
     this.#options.onLoss(this.#lost);
   }
 
-  /** Notes a loss if the file of events is no longer in the folder, so that nobody can read it. */
+  /** Notes a loss if the file of events was deleted or replaced: what it records cannot be read. */
   #noteGone(): void {
     if (this.#file === undefined || this.#lost !== undefined) return;
     const path = join(this.#options.path, runFiles.events);
@@ -236,13 +236,13 @@ export class RunFolder implements Sink {
   }
 }
 
-/** Number of bytes at the end of the events in which the last event is looked for. */
+/** How many bytes at the end of the file of events are searched for its last event. */
 const tailBytes = 2 ** 20;
 
-/** Number of bytes that are read at once when the end of the last whole line is looked for. */
+/** How many bytes {@link endOfWholeLines} reads at once. */
 const pieceBytes = 2 ** 16;
 
-/** Returns the part of a key that stays when a resumed run is made longer. */
+/** Returns the fields of a run's key that do not change when a resumed run is made longer. */
 function fixed({
   steps: _,
   ratesDigest: __,
@@ -264,7 +264,10 @@ function endOfWholeLines(file: number, size: number): number {
   return 0;
 }
 
-/** Returns the number of the next master: one more than the last one that recorded an event. */
+/**
+ * Returns the number of a new master: one more than that of the master that wrote the last of the
+ * given lines, or 0 if no line has the number of a master.
+ */
 function masterAfter(lines: readonly string[]): number {
   const last = lines.findLast((line) => masterIn(line) !== undefined);
   return last === undefined ? 0 : (masterIn(last) ?? 0) + 1;
@@ -275,7 +278,10 @@ function masterIn(line: string): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
-/** Cuts a file to `bytes`. If that fails, the reader finds the rest of the line and names it. */
+/**
+ * Removes everything after the first `bytes` bytes of a file. If that fails, a partial line
+ * stays in the file. If another event is appended to it, readers of the record report the damage.
+ */
 function removeAfter(file: number, bytes: number): void {
   try {
     ftruncateSync(file, bytes);

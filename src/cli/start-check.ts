@@ -21,7 +21,8 @@ import { settingsOfRun } from './run-settings.ts';
  * - a folder of checkpoints that is in use, is not writable, or has checkpoints of another run;
  * - a folder of `--run` that is in use, is not writable, or has a record that the run does not
  *   continue;
- * - a report, a record or a folder of checkpoints at the path of a file of the pod in `folder`.
+ * - a report, a record or a folder of checkpoints whose path is that of a file which the pod itself
+ *   keeps in `folder`.
  *
  * Changes nothing on disk.
  *
@@ -68,8 +69,8 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
 }
 
 /**
- * Checks that `what` can be written: the folder is writable. If the folder does not exist, the
- * nearest existing folder above it must be writable. Throws PodError `io` otherwise.
+ * Throws PodError `io` if the given folder is not writable. If the folder does not exist, checks
+ * the nearest existing folder above it. `what` names the output in the message.
  */
 function checkWritable(directory: string, what: string): void {
   const place = nearest(resolve(directory));

@@ -126,7 +126,7 @@ function linesOf({ phase, generation, tpus, last, linkBytes }: Status, error?: s
   const links = busiest.slice(0, linksShown).filter(([, it]) => it > 0);
   lines.push(...columns(links.map(([link, it]) => [link, bytes(it)])));
   if (error !== undefined) lines.push(`last error: ${error}`);
-  // Each line may contain text from the server, so each is made safe to print.
+  // A line may contain text that the master has sent, so control characters are escaped.
   return lines.map((line) => oneLine(line));
 }
 

@@ -23,8 +23,8 @@ export class TrainOutputs implements Sink {
   #start: RecordedStart | undefined;
 
   /**
-   * Changes nothing on disk. `warn` is called with one line when the log or the run folder cannot
-   * be written for the first time.
+   * Changes nothing on disk. `warn` is called with a message of one line when a write to the log
+   * fails for the first time, and when a write to the run folder fails for the first time.
    *
    * @throws PodError `in-use` if another run writes to an output, `io` if an output cannot be
    * opened.

@@ -140,7 +140,7 @@ async function leaveRunning(
   say(`next: ${next}, pod down${place && `, each with${place}`}`);
 }
 
-/** Longest time, in ms, that `pod up` waits for a master that it has started to answer. */
+/** Longest time, in ms, that `pod up` waits for the first answer of the master that it starts. */
 const answerMsLimit = 60_000;
 
 /**

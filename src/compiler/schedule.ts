@@ -19,7 +19,8 @@ export interface Scheduled {
  * 2. The results that depend on all-reduces, in the order of the buckets.
  * 3. All other results, then outfeeds.
  *
- * In each part, instructions run depth first, so that few arrays are in memory at the same time.
+ * Within each of these three parts, instructions run depth first, so that few arrays are in memory
+ * at the same time.
  */
 export function schedule(entry: HloComputation): Scheduled[] {
   const order = postOrder(entry.root);

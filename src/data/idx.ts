@@ -30,8 +30,9 @@ const bytesMax = 2 ** 29;
 export class IdxFolder {
   readonly #dir: string;
   /**
-   * For each standard name, such as `train-images-idx3-ubyte`: the files in the folder that spell
-   * this name in some way. The first of these files is read.
+   * For each standard name, such as `train-images-idx3-ubyte`: the files in the folder that have
+   * this name in any accepted spelling, such as `Train-Images.idx3-ubyte.gz`. `read` takes the
+   * first file of the list, which is sorted as {@link namesIn} says.
    */
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
@@ -89,7 +90,7 @@ export class IdxFolder {
 
 /**
  * Groups the file names of a folder by standard name. In each group, the standard spelling comes
- * first, and an unpacked file comes before a packed file of the same spelling.
+ * first, and a plain file comes before a gzipped file of the same spelling.
  */
 function namesIn(dir: string): ReadonlyMap<string, readonly string[]> {
   const names = new Map<string, string[]>();
@@ -177,7 +178,7 @@ const packedHeadBytes = 1024;
 
 /**
  * Unpacks a gzipped file. First unpacks only the IDX header, which says how many bytes the unpacked
- * file must have. A file with more bytes is refused before it fills the memory.
+ * file must have. Unpacking stops with an error as soon as there are more bytes.
  */
 function unpacked(path: string, packed: Uint8Array, itemDims: readonly number[]): Contents {
   const head = unzip(path, packed.subarray(0, packedHeadBytes), 'start', bytesMax);

@@ -130,8 +130,9 @@ export class InfeedQueue {
   /**
    * Waits until the state word of the slot of `step` is `wanted`. Returns false if the time runs
    * out or the queue is stopped. A stop just before the wait begins does not wake the thread, so
-   * the thread waits at most `sliceMsMax` ms at a time and checks the stop flag in between. A wait
-   * that another thread ends does not count towards `timeoutMs`, because a change is progress.
+   * the thread waits at most `sliceMsMax` ms at a time and checks the stop flag in between. If
+   * such a wait ends early because another thread has changed the word, its time does not count
+   * towards `timeoutMs`: the change shows that the other thread makes progress.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);

@@ -24,7 +24,7 @@ export interface Plan {
   readonly seed: number;
 }
 
-/** Sizes from which a plan is made. */
+/** Sizes of the dataset, the global batch and the slice. A plan is made from them. */
 export type Slice = Pick<Plan, 'size' | 'globalBatch' | 'replicasPerTpu' | 'tpus'>;
 
 /**

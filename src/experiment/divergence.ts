@@ -39,7 +39,10 @@ function firstNonFinite(bytes: Uint8Array): number | undefined {
   return undefined;
 }
 
-/** Returns the error of a run that has diverged at a step. `what` follows "expected". */
+/**
+ * Returns the error of a run that has diverged at a step. `what` completes the message `expected …`
+ * and says what was found instead: `a finite loss, found NaN`.
+ */
 export function diverged(step: number, what: string): PodError {
   const advice = 'use a lower --learning-rate or more --warm-up';
   return new PodError('diverged', `step ${step}: expected ${what}; ${advice}`);

@@ -86,19 +86,19 @@ export interface StepCommitted {
   readonly wallMs: number;
   readonly imagesPerSecond: number;
   readonly phaseMs: PhaseMs;
-  /** The Cloud TPU that took longest; absent in steps of older versions. */
+  /** The Cloud TPU that took longest; absent in steps that older versions recorded. */
   readonly slowest?: Slowest;
 }
 
 /**
- * The Cloud TPU whose own work took longest in a step. Own work is every phase but the all-reduce, in
- * which the others wait for it.
+ * The Cloud TPU whose own work took longest in a step. Own work is all phases of the step except
+ * the all-reduce, because a Cloud TPU in the all-reduce may only be waiting for the slowest one.
  */
 export interface Slowest {
   readonly tpu: number;
-  /** Wall time of its own work, in ms. */
+  /** Wall time, in ms, of the own work of Cloud TPU `tpu`. */
   readonly ownMs: number;
-  /** Median of the same time over the other Cloud TPUs; 0 if there is no other. */
+  /** Median, in ms, of the own work of each other Cloud TPU; 0 if there is no other Cloud TPU. */
   readonly othersMs: number;
 }
 
@@ -106,7 +106,7 @@ export interface Slowest {
 export interface Straggler extends Slowest {
   readonly kind: 'straggler';
   readonly step: number;
-  /** Number of steps in a row. */
+  /** Number of consecutive steps, up to `step`, in which this Cloud TPU was that slow. */
   readonly inARow: number;
 }
 

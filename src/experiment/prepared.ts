@@ -56,7 +56,7 @@ function evaluationSamples({ evaluate, globalBatch }: TrainConfig, size: number)
   return Math.min(size, Math.ceil(evaluate / globalBatch) * globalBatch);
 }
 
-/** Returns the programs of a run with their feeds, as a slice takes them. */
+/** Returns the programs of a run, each with the source of its infeed, for `PodOptions.programs`. */
 export function programsOf({ config, programs, opened: { dataset } }: Run): Program[] {
   const feed = {
     dataset: config.data,
@@ -102,7 +102,7 @@ export function parametersOf({ parameters, buffers }: Executable): NamedShape[] 
   return parameters.map((id) => at(buffers, id));
 }
 
-/** Returns what a checkpoint must fit to be a checkpoint of the run. */
+/** Returns the identity and parameters of a run, which a checkpoint must match for a resume. */
 export function resumable({ opened: { identity }, programs }: Run): Resumable {
   return { identity, parameters: parametersOf(programs.train) };
 }

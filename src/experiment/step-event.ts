@@ -5,10 +5,10 @@ import type { PhaseMs, StepCommitted } from './event.ts';
 import type { Run } from './prepared.ts';
 import { slowestOf } from './straggler.ts';
 
-/** Number of steps over which `imagesPerSecond` of an event is averaged. */
+/** Number of last steps over which `imagesPerSecond` in the event of a step is averaged. */
 const rateSteps = 16;
 
-/** Returns the event of a committed step. `history` has the steps before it. */
+/** Returns the event of a committed step. `history` has all steps that were committed before. */
 export function stepCommitted(
   { config, steps, trainSamples }: Run,
   commit: Commit,
@@ -36,8 +36,8 @@ export function stepCommitted(
 }
 
 /**
- * Returns the mean time of each phase over all Cloud TPUs. The time `commit` is the wall time of
- * the step minus the sum of all phases of the slowest Cloud TPU.
+ * Returns the mean time of each phase over all Cloud TPUs. `commit` is no phase of a Cloud TPU: its
+ * time is the wall time of the step minus the longest total time of all phases on one Cloud TPU.
  */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);

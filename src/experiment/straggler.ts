@@ -3,12 +3,18 @@ import { assert, at } from '../numerics/assert.ts';
 import type { StepReport } from '../pod/messages.ts';
 import type { Slowest, StepCommitted, Straggler } from './event.ts';
 
-/** Factor on the others' time from which a Cloud TPU counts as a straggler. */
+/**
+ * A Cloud TPU is slow in a step if its own work takes at least this many times as long as the
+ * median of the other Cloud TPUs.
+ */
 const factorMin = 1.5;
-/** Number of steps in a row after which a straggler is named. */
+/** Number of consecutive steps in which a Cloud TPU must be slow to be reported as a straggler. */
 const stepsMin = 3;
 
-/** Returns the Cloud TPU whose own work took longest. `reports`: one for each Cloud TPU. */
+/**
+ * Returns the Cloud TPU whose own work (see {@link Slowest}) took longest in a step. `reports` has
+ * one report for each Cloud TPU.
+ */
 export function slowestOf(reports: readonly StepReport[]): Slowest {
   const own = reports.map(({ tpu, phaseMs }) => ({ tpu, ms: ownMs(phaseMs) }));
   const sorted = [...own].sort((a, b) => b.ms - a.ms);
@@ -18,20 +24,25 @@ export function slowestOf(reports: readonly StepReport[]): Slowest {
   return { tpu: slowest.tpu, ownMs: slowest.ms, othersMs };
 }
 
-/** Returns the wall time, in ms, of all phases but the all-reduce. */
+/** Returns the sum, in ms, of the wall times of all phases of a step except the all-reduce. */
 function ownMs(phaseMs: readonly number[]): number {
   return phases.reduce((sum, phase, i) => (phase === 'all-reduce' ? sum : sum + at(phaseMs, i)), 0);
 }
 
 /**
- * Names a straggler: a Cloud TPU that was the slowest for several steps in a row, and took half as
- * long again as the others. A straggler is named once, until another step breaks the row.
+ * Detects stragglers. A straggler is a Cloud TPU that was the slowest in {@link stepsMin}
+ * consecutive steps, and whose own work took at least {@link factorMin} times the median of the
+ * others in each of these steps. A straggler is reported once, and again only if it was not a
+ * straggler in between.
  */
 export class StragglerWatch {
   #tpu = -1;
   #inARow = 0;
 
-  /** Takes the next committed step. Returns the event if a straggler is to be named. */
+  /**
+   * Receives each committed step in order. Returns the event `straggler` if this step makes a Cloud
+   * TPU a straggler; undefined otherwise.
+   */
   take({ step, slowest }: Pick<StepCommitted, 'step' | 'slowest'>): Straggler | undefined {
     const isSlow =
       slowest !== undefined &&

@@ -48,7 +48,10 @@ export interface TrainWorld {
    * begins. If it throws, the run ends with that error.
    */
   readonly commit?: (step: StepCommitted) => void;
-  /** As in {@link PodOptions}. */
+  /**
+   * Called with the generation of each membership after the first, before any worker receives that
+   * generation (see {@link PodOptions}).
+   */
   readonly onMembership?: (generation: number) => void;
   /** Returns the wall time in ms. */
   readonly now: () => number;
@@ -80,7 +83,8 @@ export type RunEnd =
  * after an error. A run that resumes from a checkpoint or continues after an earlier master ends
  * with the same bits as an uninterrupted run.
  *
- * The event `finished` is left to the caller, which first has to write what must not be lost.
+ * All events are told except `finished`. The caller tells `finished` after it has recorded the end
+ * of the run, for example in the commit log.
  *
  * @throws PodError naming the setting, the data or the Cloud TPU that caused the failure.
  */
@@ -166,7 +170,7 @@ async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
   return { kind: 'done', report, unsaved: keeper?.unsaved };
 }
 
-/** Number of recoveries of a run, including those before this master began. */
+/** Counts the recoveries of a run, including the recoveries before this master began. */
 class Recoveries {
   #total: number;
 

@@ -42,7 +42,9 @@ export interface AllReduceParts {
   readonly links: Links;
   readonly doorbell: Doorbell;
   readonly buckets: readonly BucketPlace[];
-  /** Largest number of elements of a frame; `frameElementsMax` by default. */
+  /**
+   * Largest number of elements of a frame. If undefined, `frameElementsMax` is the largest number.
+   */
   readonly frameElements?: number;
   /**
    * Called before each hop of each lane. Set only if a fault plan has faults for this Cloud TPU.

@@ -14,8 +14,8 @@ const asleep = 1;
 /**
  * Lets the workers of a process wake each other. A worker that has nothing to do sleeps on its
  * bell, a word of shared memory. {@link mark} only notes that another worker has work. {@link ring}
- * wakes all marked workers together. A worker calls it after it has run all its lanes once, so that
- * a woken worker finds as much work as possible.
+ * wakes all marked workers together. A worker calls `ring` after it has run all its lanes once, so
+ * that a woken worker finds as much work as possible.
  *
  * A worker falls asleep in three steps: {@link prepare} sets its bell to asleep, the worker looks
  * at its queues once more, {@link sleep} sleeps. If a sender fills a queue after `prepare`, the
@@ -58,8 +58,8 @@ export class Doorbell {
   }
 
   /**
-   * Sets this worker's bell to asleep. The worker must look at its queues once more before {@link
-   * sleep}.
+   * Sets this worker's bell to asleep. Before the worker calls {@link sleep}, it must look at its
+   * queues once more.
    */
   prepare(): void {
     Atomics.store(this.#words, this.#own + bell, asleep);
@@ -107,10 +107,10 @@ export class Doorbell {
   }
 
   /**
-   * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late: every
-   * other worker that has not started it, or has not finished it and is busy instead of waiting for
-   * others. Subclasses may use `_neighbours`, the workers at the far ends of the links that block
-   * this worker.
+   * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late. These
+   * are all other workers that have not started the all-reduce, and all that have not finished it
+   * and are busy instead of waiting for others. Subclasses may use `_neighbours`, the workers at
+   * the far ends of the links that block this worker.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);

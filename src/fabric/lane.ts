@@ -52,9 +52,9 @@ export interface LaneParts {
 
 /**
  * Called with the position of a hop: the index of the bucket, the name of the phase, and the index
- * of the hop in that phase, from 0. The name `all-reduce` covers two phases, the reduce-scatter and
- * the all-gather on the second axis. The hop index runs on from the first of them to the second. If
- * a chunk is larger than a frame, it travels in pieces, and the hop index starts at 0 for each
+ * of the hop in that phase, from 0. The name `all-reduce` covers two phases, first the
+ * reduce-scatter and then the all-gather on the second axis; the hop index counts on through both.
+ * If a chunk is larger than a frame, it travels in pieces, and the hop index starts at 0 for each
  * piece.
  */
 export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;

@@ -27,16 +27,19 @@ export const frameElementsMax = 65536;
 const unit = 4;
 
 /**
- * Returns the offset, in elements, at which part `index` of `parts` starts in a range of `length`
- * elements. Parts differ in length by at most one unit of four elements. With `index = parts`
- * returns the end of the range.
+ * Returns the offset, in elements, at which part number `index` (from 0) starts if a range of
+ * `length` elements is cut into `parts` parts. Parts differ in length by at most one unit of four
+ * elements. With `index = parts` returns the end of the range.
  */
 export function partStart(length: number, parts: number, index: number): number {
   const units = Math.ceil(length / unit);
   return Math.min(length, unit * Math.floor((index * units) / parts));
 }
 
-/** Returns the number of elements of part `index` of `parts`. */
+/**
+ * Returns the length, in elements, of part number `index` (from 0) if a range of `length` elements
+ * is cut into `parts` parts.
+ */
 export function partLength(length: number, parts: number, index: number): number {
   return partStart(length, parts, index + 1) - partStart(length, parts, index);
 }

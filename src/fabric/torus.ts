@@ -141,12 +141,12 @@ export function chipCount(torus: Torus): number {
   return torus.width * torus.height;
 }
 
-/** Number of chips along an axis. */
+/** Number of chips along the given axis. */
 export function axisLength(torus: Torus, axis: Axis): number {
   return axis === 0 ? torus.width : torus.height;
 }
 
-/** Coordinate of a chip along an axis. */
+/** Coordinate of the given chip on the given axis. */
 export function position(torus: Torus, chip: number, axis: Axis): number {
   return axis === 0 ? chip % torus.width : Math.floor(chip / torus.width);
 }
@@ -162,7 +162,7 @@ export function neighbour(torus: Torus, chip: number, direction: Direction): num
   return chip + (to - from) * (axis === 0 ? 1 : torus.width);
 }
 
-/** Returns the worker that emulates a chip, and the chip's index on that worker. */
+/** Returns the worker that emulates the given chip, and the chip's index on that worker. */
 export function placement(torus: Torus, chip: number): Place {
   return at(torus.places, chip);
 }
@@ -178,7 +178,7 @@ export function chipsOf(torus: Torus, worker: number): readonly number[] {
   return chips;
 }
 
-/** Returns the axis along which a direction runs. */
+/** Returns the axis along which the given direction runs. */
 export function axisOf(direction: Direction): Axis {
   return direction < 2 ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-import type { Fault, MembershipPhase, StepPhase } from './plan.ts';
+import type { Grid } from '../fabric/torus.ts';
+import { endsWorker, type Fault, type MembershipPhase, type StepPhase, targetsOf } from './plan.ts';
 
 /** A point that a worker or the master has reached. Numbers count from 1, as in plans. */
 export type Point =
@@ -27,6 +28,13 @@ export interface Ledger {
 export interface Due {
   readonly index: number;
   readonly fault: Fault;
+}
+
+/** Returns the faults of a plan that the worker of Cloud TPU `tpu` injects. */
+export function dueAt(tpu: number, faults: readonly Fault[], grid: Grid): readonly Due[] {
+  return faults.flatMap((fault, index) =>
+    targetsOf(fault, grid).includes(tpu) ? [{ index, fault }] : [],
+  );
 }
 
 /**
@@ -71,11 +79,6 @@ function firstOfEach<T>(values: readonly T[], keyOf: (value: T) => string): read
   return [...first.values()];
 }
 
-/** True if the worker does not outlive the fault. */
-function endsWorker({ fault }: Fault): boolean {
-  return ['kill', 'exit', 'throw', 'out-of-memory', 'hang'].includes(fault);
-}
-
 /** True if a fault takes effect at a point. A position in wall time matches no point. */
 export function matches({ at }: Fault, point: Point): boolean {
   if ('afterMs' in at) return false;
@@ -104,9 +107,7 @@ export const ledgerBytes = 16;
  * time of the injection and a flag. `now` returns the time in ms.
  */
 export function sharedLedger(memory: SharedArrayBuffer, now: () => number): Ledger {
-  const count = memory.byteLength / ledgerBytes;
-  const times = new Float64Array(memory, 0, count);
-  const flags = new Int32Array(memory, 8 * count, count);
+  const { times, flags } = columnsOf(memory);
   return {
     has: (index) => Atomics.load(flags, index) !== 0,
     record: (index) => {
@@ -118,8 +119,18 @@ export function sharedLedger(memory: SharedArrayBuffer, now: () => number): Ledg
 
 /** Returns the time of each injection, in ms; undefined for a fault that was not injected. */
 export function injectionTimes(memory: SharedArrayBuffer): readonly (number | undefined)[] {
-  const count = memory.byteLength / ledgerBytes;
-  const times = new Float64Array(memory, 0, count);
-  const flags = new Int32Array(memory, 8 * count, count);
+  const { times, flags } = columnsOf(memory);
   return Array.from(times, (ms, index) => (Atomics.load(flags, index) === 0 ? undefined : ms));
+}
+
+/** Returns the time and the flag of each fault in the memory of a {@link sharedLedger}. */
+function columnsOf(memory: SharedArrayBuffer): {
+  readonly times: Float64Array;
+  readonly flags: Int32Array;
+} {
+  const count = memory.byteLength / ledgerBytes;
+  return {
+    times: new Float64Array(memory, 0, count),
+    flags: new Int32Array(memory, 8 * count, count),
+  };
 }

@@ -1,3 +1,5 @@
+import type { Grid } from '../fabric/torus.ts';
+
 /**
  * A fault plan: faults at logical positions of a run, and what must hold afterwards. A plan is plain
  * data, so the same plan runs on every ground, and repeats from its text alone.
@@ -11,17 +13,13 @@ export interface FaultPlan {
   readonly expect: Expectations;
 }
 
-/** Places where a plan can run. */
+/** Kinds of pods on which a plan can run: simulated, or of threads, processes or containers. */
 export const grounds = ['sim', 'threads', 'processes', 'containers'] as const;
 /** One of {@link grounds}. */
 export type Ground = (typeof grounds)[number];
 
-/**
- * Phases of a step in which a fault can be injected, in the order in which a Cloud TPU passes
- * through them. The all-reduce of a bucket is a reduce-scatter along a lane's first axis, an
- * all-reduce along its second axis, and an all-gather along its first axis.
- */
-export const stepPhases = [
+/** Phases of a step in which a worker can inject a fault, in the order of the step. */
+export const workerPhases = [
   'infeed',
   'compute',
   'reduce-scatter',
@@ -29,10 +27,19 @@ export const stepPhases = [
   'all-gather',
   'update',
   'outfeed',
+] as const;
+
+/**
+ * Phases of a step in which a fault can be injected, in the order in which a Cloud TPU passes
+ * through them. The all-reduce of a bucket is a reduce-scatter along a lane's first axis, an
+ * all-reduce along its second axis, and an all-gather along its first axis.
+ */
+export const stepPhases: readonly [...typeof workerPhases, 'commit', 'checkpoint', 'evaluate'] = [
+  ...workerPhases,
   'commit',
   'checkpoint',
   'evaluate',
-] as const;
+];
 /** One of {@link stepPhases}. */
 export type StepPhase = (typeof stepPhases)[number];
 
@@ -86,13 +93,13 @@ export interface Duration {
   readonly ms?: number;
 }
 
-/** Faults of the worker of one Cloud TPU. */
-export const workerFaults = [
-  'kill',
-  'exit',
-  'throw',
-  'out-of-memory',
-  'hang',
+/** Faults that the worker of a Cloud TPU does not outlive. */
+export const endingFaults = ['kill', 'exit', 'throw', 'out-of-memory', 'hang'] as const;
+/** One of {@link endingFaults}. */
+export type EndingFault = (typeof endingFaults)[number];
+
+/** Other faults of the worker of one Cloud TPU. */
+export const otherWorkerFaults = [
   'pause',
   'slow',
   'clock-jump',
@@ -143,7 +150,8 @@ export type FaultKind = Fault['fault'];
 
 /** All kinds of faults. */
 export const faultKinds: readonly FaultKind[] = [
-  ...workerFaults,
+  ...endingFaults,
+  ...otherWorkerFaults,
   ...linkFaults,
   ...diskFaults,
   ...masterFaults,
@@ -166,7 +174,7 @@ export type Fault =
    * `out-of-memory`: its heap is full. `hang`: it stands still for ever.
    */
   | (At & {
-      readonly fault: 'kill' | 'exit' | 'throw' | 'out-of-memory' | 'hang';
+      readonly fault: EndingFault;
       readonly tpu: number;
     })
   /** The worker stands still, and goes on afterwards. */
@@ -220,7 +228,7 @@ export interface LinkFault extends At, Lasting {
   readonly link: string | readonly [number, number];
   /** True if the links of the opposite direction are meant too. Default: false. */
   readonly both?: boolean;
-  /** `delay`: added time, in ms; `jitterMs` is added at random from the plan's seed. */
+  /** Only for `delay`: time added to each frame, in ms, and a further time from 0 to `jitterMs`. */
   readonly ms?: number;
   readonly jitterMs?: number;
   /** `bandwidth`: bytes a second. */
@@ -279,6 +287,11 @@ export interface Expectations {
   readonly outcome?: 'done' | 'failed';
 }
 
+/** True if the worker does not outlive the fault. */
+export function endsWorker(fault: Fault): fault is Fault & { readonly fault: EndingFault } {
+  return (endingFaults as readonly string[]).includes(fault.fault);
+}
+
 /** Returns true if the fault is one of a link. */
 export function isLinkFault(fault: Fault): fault is LinkFault {
   return (linkFaults as readonly string[]).includes(fault.fault);
@@ -296,10 +309,4 @@ export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly numbe
     default:
       return 'tpu' in fault ? [fault.tpu] : [];
   }
-}
-
-/** A grid of Cloud TPUs. */
-export interface Grid {
-  readonly columns: number;
-  readonly rows: number;
 }

@@ -1,9 +1,16 @@
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { excessIn } from '../files/yaml.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import type { FaultPlan } from './plan.ts';
 import { planSchema } from './schema.ts';
+
+/**
+ * Largest number of YAML tokens in a plan, not counting comments and white space. The longest plan
+ * that the schema accepts has about 300,000.
+ */
+const tokensMax = 400_000;
 
 type Document = ReturnType<typeof parseDocument>;
 
@@ -13,6 +20,10 @@ type Document = ReturnType<typeof parseDocument>;
  * @throws PodError `bad-plan` with line and column: `plan.yaml:7:10: faults.0.tpu: expected …`.
  */
 export function parsePlan(text: string, name: string): FaultPlan {
+  const excess = excessIn(text, tokensMax);
+  if (excess !== undefined) {
+    throw new PodError('bad-plan', `${name}: expected a fault plan, found ${excess}`);
+  }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
   const [problem] = [...document.errors, ...document.warnings];

@@ -1,11 +1,13 @@
+import type { Grid } from '../fabric/torus.ts';
 import { at } from '../numerics/assert.ts';
+import { mulberry32 } from '../numerics/generator.ts';
 import {
   type Chance,
   type DrawnKind,
   type Fault,
   type FaultPlan,
-  type Grid,
   targetsOf,
+  workerPhases,
 } from './plan.ts';
 
 /** A fault that will be injected, with its origin. */
@@ -14,17 +16,6 @@ export interface Scheduled {
   /** Index in `FaultPlan.faults`; null for a fault that was drawn by chance. */
   readonly planned: number | null;
 }
-
-/** Phases in which a fault that is drawn by chance can fall. */
-const drawnPhases = [
-  'infeed',
-  'compute',
-  'reduce-scatter',
-  'all-reduce',
-  'all-gather',
-  'update',
-  'outfeed',
-] as const;
 
 /**
  * Returns all faults of a plan, one for each Cloud TPU that is hit: a lost row becomes a `kill` of
@@ -52,7 +43,7 @@ function draw(chance: Chance, { columns, rows }: Grid, steps: number): readonly 
     if (random() * chance.mtbfSteps >= 1) continue;
     const kind = pick(weights, random);
     const tpu = Math.floor(random() * columns * rows);
-    const phase = at(drawnPhases, Math.floor(random() * drawnPhases.length));
+    const phase = at(workerPhases, Math.floor(random() * workerPhases.length));
     faults.push(faultOf(kind, tpu, { step, phase }));
   }
   return faults;
@@ -79,18 +70,4 @@ function faultOf(kind: DrawnKind, tpu: number, position: Fault['at']): Fault {
     default:
       return { fault: kind, tpu, at: position };
   }
-}
-
-/**
- * Returns a generator of numbers in [0, 1). The same seed gives the same numbers, so that a plan
- * gives the same faults on every machine. [mulberry32, Tommy Ettinger 2017]
- */
-export function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b_79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -3,6 +3,7 @@ import { parseBound } from './bound.ts';
 import {
   collectivePhases,
   drawnKinds,
+  endingFaults,
   type FaultPlan,
   linkFaults,
   membershipPhases,
@@ -86,7 +87,7 @@ const kindOf = <const K extends string>(...kinds: readonly [K, ...K[]]) => ({
 });
 
 const fault = z.discriminatedUnion('fault', [
-  z.strictObject({ ...kindOf('kill', 'exit', 'throw', 'out-of-memory', 'hang'), ...tpu, ...at }),
+  z.strictObject({ ...kindOf(...endingFaults), ...tpu, ...at }),
   z.strictObject({ ...kindOf('pause'), ...tpu, ...at, for: duration }),
   z.strictObject({
     ...kindOf('slow'),

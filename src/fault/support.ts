@@ -1,118 +1,111 @@
-import { collectivePhases, type Fault, type Ground } from './plan.ts';
+import {
+  collectivePhases,
+  diskFaults,
+  type EndingFault,
+  type Fault,
+  type FaultKind,
+  type Ground,
+  linkFaults,
+  masterFaults,
+} from './plan.ts';
+
+/** True if a ground can inject a fault, otherwise the reason, which ends a message. */
+type Support = true | string;
 
 /**
  * Returns true if a ground can inject a fault, otherwise the reason, which ends a message. The table
  * in docs/FAULTS.md says the same.
  */
-export function supported(fault: Fault, ground: Ground): true | string {
-  if (ground === 'containers') {
-    return `the ground ${ground} cannot run plans yet; use --ground threads or processes`;
-  }
-  if (ground === 'sim') return inSimulation(fault);
-  const found = onThreads(fault);
-  if (found !== true || ground === 'threads') return found;
-  const isAtHop = 'step' in fault.at && isCollective(fault.at.phase);
-  const atHops = [
-    'kill',
-    'exit',
-    'throw',
-    'out-of-memory',
-    'hang',
-    'pause',
-    'lose-row',
-    'lose-column',
-  ];
-  return !isAtHop || atHops.includes(fault.fault)
-    ? true
-    : 'hops of processes are made on another thread than the cores; use another phase';
-}
-
-function isCollective(phase: string | undefined): boolean {
-  return (collectivePhases as readonly (string | undefined)[]).includes(phase);
-}
-
-function onThreads(fault: Fault): true | string {
-  if ('afterMs' in fault.at) return 'threads take faults at logical positions only';
-  if ('during' in fault.at && fault.at.during !== 'loading') {
-    return `threads have no point in the phase ${fault.at.during}; use during: loading`;
-  }
-  if ('step' in fault.at && (fault.at.phase === 'commit' || fault.at.phase === 'checkpoint')) {
-    return `the phase ${fault.at.phase} is one of the master, which threads share with the command`;
-  }
-  switch (fault.fault) {
-    case 'kill':
-    case 'exit':
-    case 'throw':
-    case 'out-of-memory':
-    case 'hang':
-    case 'slow':
-    case 'clock-jump':
-    case 'lose-row':
-    case 'lose-column':
-      return true;
-    case 'pause':
-      return fault.for.ms === undefined
-        ? 'a thread that stands still counts no steps of the others; give the pause in ms'
-        : true;
-    case 'flip-bit':
-      return fault.in === 'frame'
-        ? 'threads share memory, so no frame is copied; use in: reduce-buffer'
-        : true;
-    case 'stuck-cell':
-      return 'threads have no probe in the MXU';
-    case 'join-twice':
-    case 'join-late':
-    case 'wrong-version':
-      return 'threads are started by the master and join without a handshake';
-    case 'partition':
-    case 'link-down':
-    case 'delay':
-    case 'bandwidth':
-    case 'lose':
-    case 'duplicate':
-    case 'reorder':
-    case 'truncate':
-    case 'corrupt':
-    case 'reset':
-      return 'threads have no probe on their links';
-    case 'disk-full':
-    case 'slow-disk':
-    case 'torn-write':
-    case 'lost-rename':
-    case 'unreadable-checkpoint':
-      return 'threads have no probe on the disk';
-    case 'master-kill':
-    case 'master-pause':
-    case 'master-cut-off':
-    case 'second-master':
-      return 'the master of threads is the command itself';
+export function supported(fault: Fault, ground: Ground): Support {
+  switch (ground) {
+    case 'containers':
+      return 'the ground containers cannot run plans yet; use --ground threads or processes';
+    case 'sim':
+      return inSimulation(fault);
+    case 'threads':
+      return inThreads(fault);
+    case 'processes':
+      return inProcesses(fault);
   }
 }
 
-function inSimulation(fault: Fault): true | string {
+const ending: Readonly<Record<EndingFault, true>> = {
+  ...{ kill: true, exit: true, throw: true, 'out-of-memory': true, hang: true },
+};
+
+const kindsInThreads: Readonly<Record<FaultKind, Support>> = {
+  ...ending,
+  ...{ pause: true, slow: true, 'clock-jump': true, 'flip-bit': true },
+  ...{ 'lose-row': true, 'lose-column': true },
+  'stuck-cell': 'threads have no probe in the MXU',
+  ...all(
+    ['join-twice', 'join-late', 'wrong-version'],
+    'threads are started by the master and join without a handshake',
+  ),
+  ...all([...linkFaults, 'partition'], 'threads have no probe on their links'),
+  ...all(diskFaults, 'threads have no probe on the disk'),
+  ...all(masterFaults, 'the master of threads is the command itself'),
+};
+
+function inThreads(fault: Fault): Support {
+  const { at } = fault;
+  if ('afterMs' in at) return 'threads take faults at logical positions only';
+  if ('during' in at && at.during !== 'loading') {
+    return `threads have no point in the phase ${at.during}; use during: loading`;
+  }
+  if (isInMaster(fault)) {
+    return `the phase ${phaseOf(fault)} is one of the master, which threads share with the command`;
+  }
+  if (fault.fault === 'pause' && fault.for.ms === undefined) {
+    return 'a thread that stands still counts no steps of the others; give the pause in ms';
+  }
+  if (fault.fault === 'flip-bit' && fault.in === 'frame') {
+    return 'threads share memory, so no frame is copied; use in: reduce-buffer';
+  }
+  return kindsInThreads[fault.fault];
+}
+
+/** Kinds that the engine of the all-reduces can inject, which runs beside the cores. */
+const kindsAtHops: Readonly<Partial<Record<FaultKind, true>>> = {
+  ...ending,
+  ...{ pause: true, 'lose-row': true, 'lose-column': true },
+};
+
+function inProcesses(fault: Fault): Support {
+  const found = inThreads(fault);
+  if (found !== true) return found;
+  const isAtHop = (collectivePhases as readonly unknown[]).includes(phaseOf(fault));
+  if (!isAtHop || kindsAtHops[fault.fault]) return true;
+  return 'hops of processes are made on another thread than the cores; use another phase';
+}
+
+function inSimulation(fault: Fault): Support {
   if ('afterMs' in fault.at) return 'the simulation takes faults at logical positions only';
-  if ('step' in fault.at && (fault.at.phase === 'commit' || fault.at.phase === 'checkpoint')) {
-    return `the phase ${fault.at.phase} is one of the master, in which the simulation has no point`;
+  if (isInMaster(fault)) {
+    return `the phase ${phaseOf(fault)} is one of the master, in which the simulation has no point`;
   }
-  switch (fault.fault) {
-    case 'kill':
-    case 'exit':
-    case 'throw':
-    case 'out-of-memory':
-    case 'hang':
-    case 'slow':
-    case 'lose-row':
-    case 'lose-column':
-      return true;
-    case 'pause':
-      return fault.for.ms === undefined
-        ? 'a worker that stands still counts no steps of the others; give the pause in ms'
-        : true;
-    case 'flip-bit':
-      return fault.in === 'weights' || fault.in === 'reduce-buffer'
-        ? true
-        : 'a simulated Cloud TPU has weights and sums only; use in: weights or in: reduce-buffer';
-    default:
-      return 'the simulation has workers and messages, and faults of workers only';
+  if (fault.fault === 'pause' && fault.for.ms === undefined) {
+    return 'a worker that stands still counts no steps of the others; give the pause in ms';
   }
+  if (fault.fault === 'flip-bit' && fault.in !== 'weights' && fault.in !== 'reduce-buffer') {
+    return 'a simulated Cloud TPU has weights and sums only; use in: weights or in: reduce-buffer';
+  }
+  const isOfWorker = fault.fault !== 'clock-jump' && kindsInThreads[fault.fault] === true;
+  return isOfWorker || 'the simulation has workers and messages, and faults of workers only';
+}
+
+function phaseOf({ at }: Fault): string | undefined {
+  return 'step' in at ? at.phase : undefined;
+}
+
+function isInMaster(fault: Fault): boolean {
+  return ['commit', 'checkpoint'].includes(phaseOf(fault) ?? '');
+}
+
+/** Returns a table that gives the same reason for each of the kinds. */
+function all<K extends FaultKind>(
+  kinds: readonly K[],
+  reason: string,
+): Readonly<Record<K, string>> {
+  return Object.fromEntries(kinds.map((kind) => [kind, reason])) as Record<K, string>;
 }

@@ -1,3 +1,4 @@
+import type { Grid } from '../fabric/torus.ts';
 import { at } from '../numerics/assert.ts';
 import type { Note } from '../pod/master/action.ts';
 import { type Bound, parseBound, satisfies } from './bound.ts';
@@ -5,7 +6,6 @@ import {
   type Expectations,
   type Fault,
   type FaultPlan,
-  type Grid,
   type RecoveryPath,
   targetsOf,
 } from './plan.ts';

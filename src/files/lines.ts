@@ -22,7 +22,8 @@ export function* wholeLines({ file }: Pick<OpenedFile, 'file'>): Generator<strin
       yield Buffer.concat(pieces.splice(0)).toString('utf8');
       start = end + 1;
     }
-    // The chunk is used again, so the rest of it is copied.
+    // The bytes after the last newline are the start of a line that the next read completes. They
+    // are copied, because the next read overwrites `chunk`.
     pieces.push(Buffer.from(chunk.subarray(start, count)));
   }
 }

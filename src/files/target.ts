@@ -16,8 +16,8 @@ import { isSystemError } from './system-error.ts';
 /** Destination of an output: what its path refers to. */
 export type Target =
   /**
-   * A regular file, which writing replaces. `stats` is undefined if the file does not exist yet.
-   * `path` contains no symbolic links.
+   * A regular file. A write replaces it as a whole. `stats` is undefined if the file does not exist
+   * yet. `path` contains no symbolic links.
    */
   | { readonly kind: 'file'; readonly path: string; readonly stats: Stats | undefined }
   /** A device or a pipe. Writing sends bytes to the device or pipe and does not replace it. */

@@ -287,7 +287,7 @@ export function transpose(x: HloInstruction, permutation: readonly number[]): Tr
 
 /**
  * A part of x. In each dimension, the part consists of the elements with index start, start +
- * stride, … below the limit. By default all strides are 1.
+ * stride, … below the limit. If `strides` is omitted, all strides are 1.
  */
 export function slice(
   x: HloInstruction,
@@ -345,7 +345,7 @@ export function matmul(lhs: HloInstruction, rhs: HloInstruction, precision?: Pre
 }
 
 /**
- * Attributes of a convolution. By default both group counts are 1 and the precision is `default`.
+ * Attributes of a convolution. If omitted, both group counts are 1 and the precision is `default`.
  */
 export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
@@ -372,8 +372,9 @@ export function convolution(
 }
 
 /**
- * Folds the elements along `dimensions` with `body`, starting from an initial value. Takes one
- * input with one initial value, or n inputs with n initial values. If n > 1, the result is a tuple.
+ * Folds the elements along `dimensions` with `body`, starting from an initial value. The arguments
+ * are one input with one initial value, or n inputs with n initial values. If n > 1, the result is
+ * a tuple.
  */
 export function reduce(
   inputs: HloInstruction | readonly HloInstruction[],
@@ -445,7 +446,10 @@ export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBit
   return make<RngBitGenerator>({ opcode, shape, operands: [state], algorithm: 'rng_philox' });
 }
 
-/** Combines each operand over all replicas with `body`, by default a sum. */
+/**
+ * Combines each operand over all replicas with `body`. If `body` is undefined, the operands are
+ * summed.
+ */
 export function allReduce(
   operands: HloInstruction | readonly HloInstruction[],
   body?: HloComputation,

@@ -58,9 +58,9 @@ export interface EvaluateResult {
 }
 
 /**
- * Combines the arrays of all replicas (`values`, in the order of replicas) into the array that
- * every replica receives. By default, `evaluateReplicas` folds the arrays with `body`, from the
- * first replica to the last.
+ * Function that combines the arrays of all replicas (`values`, in the order of replicas) into the
+ * array that every replica receives from an all-reduce. Unless the caller passes such a function,
+ * `evaluateReplicas` folds the arrays with `body`, from the first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;
 

@@ -22,8 +22,8 @@ export class Scanner {
   }
 
   /**
-   * Matches the sticky pattern at the position. Returns the matching text and moves past it, or
-   * returns undefined if the pattern does not match.
+   * Matches the given pattern, a sticky regular expression, at the current position. Returns the
+   * matching text and moves past it, or returns undefined if the pattern does not match.
    */
   tryMatch(pattern: RegExp): string | undefined {
     pattern.lastIndex = this.position;

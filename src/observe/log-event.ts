@@ -5,16 +5,16 @@ import type { RunFact } from '../run/event.ts';
 export interface LogLine {
   /** Level as pino numbers it: 30 information, 40 warning, 50 error. */
   readonly level: number;
-  /** Wall time in ms; undefined when the line has none. */
+  /** Wall time in ms; undefined if the log line has no time. */
   readonly time: number | undefined;
   readonly msg: string;
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Returns the event that a log line records. Returns undefined if the line records no
- * event, or if a field that is displayed is missing or wrong. Other fields are not checked.
- * `logEvent` and the master write the lines that record events.
+ * Returns the event that a log line records. Returns undefined if the line records no event, or if
+ * a field that the progress display shows is missing or wrong. Fields that it does not show are not
+ * checked. `logEvent` and the master write the lines that record events.
  */
 export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;

@@ -18,7 +18,8 @@ export type ToWorker =
   /** A new membership has begun: the worker leaves its step, if one runs, and answers `aborted`. */
   | { readonly kind: 'abort'; readonly generation: number }
   /**
-   * The worker loads its programs for this membership. `steps`: by program, the steps done so far.
+   * The worker loads its programs for this membership. `steps` has, for each program by its index,
+   * the number of steps done so far.
    */
   | { readonly kind: 'load'; readonly generation: number; readonly steps: readonly number[] }
   | ({ readonly kind: 'start-step'; readonly generation: number } & StepOrder)
@@ -50,15 +51,18 @@ export type FromWorker =
       /** The newest generation that the worker has received; 0 for a new worker. */
       readonly generation: number;
       /**
-       * By program, the number of steps applied to the worker's parameters. Until the next step
-       * begins, the worker also has the parameters from before its last step. Null if the worker
-       * has no parameters, for example because the worker is new.
+       * For each program, by its index: the number of steps applied to the worker's parameters.
+       * Until the next step begins, the worker also has the parameters from before its last step.
+       * Null if the worker has no parameters, for example because the worker is new.
        */
       readonly steps: readonly number[] | null;
     }
   /** Answer to `abort`: the worker runs no step any more. */
   | { readonly kind: 'aborted'; readonly tpu: number; readonly generation: number }
-  /** Answer to `load`. `digests`: by program, the digest of the program's current weights. */
+  /**
+   * Answer to `load`. `digests` has, for each program by its index, the digest of the program's
+   * current weights.
+   */
   | {
       readonly kind: 'ready';
       readonly tpu: number;

@@ -20,13 +20,13 @@ export interface Pod {
    */
   step(program: number): Promise<Commit>;
   /**
-   * Returns the bytes of all parameters of a program, by parameter number, as they lie in HBM. Call
-   * only between steps.
+   * Returns the bytes of each parameter of a program, as they lie in HBM; entry i is parameter i.
+   * Call only between steps.
    */
   readParameters(program: number): Promise<readonly Uint8Array[]>;
   /**
-   * Sets the parameters of a program from parameter 0 on, on every Cloud TPU. Call only between
-   * steps, and only for a program without `parametersFrom`.
+   * Sets parameters of a program on every Cloud TPU: `values[i]` has the bytes of parameter i. Call
+   * only between steps, and only for a program without `parametersFrom`.
    */
   writeParameters(program: number, values: readonly Uint8Array[]): Promise<void>;
   /**

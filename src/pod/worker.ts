@@ -3,19 +3,21 @@ import type { Failure, FromWorker, StepOrder, StepReport, ToWorker } from './mes
 
 /**
  * State of a worker, the host of one Cloud TPU. The function `worker` maps (state, event) to
- * (state, actions) and is pure. The phases, where `abort` is the message that a newer membership
- * has begun:
+ * (state, actions) and is pure. The phases of a worker:
  *
- *   started ─▶ loading ─▶ idle ◀─▶ running ─▶ leaving
- *      │          ▲         │                    │ abort
- *      └──▶ left ─┘ ◀───────┴────────────────────┘
- *                                any ─▶ ended
+ *   started ─▶ loading ─▶ idle ◀─▶ running
+ *                 ▲                   │
+ *                 └──── left ◀──── leaving
+ *
+ * The message `abort` says that a newer membership has begun. A running worker is then in the phase
+ * `leaving` until its step has stopped, and after that in the phase `left`. From any other phase
+ * `abort` leads directly to `left`. The phase `ended` can follow any phase.
  */
 export interface WorkerState {
   readonly tpu: number;
   /**
-   * By program, true if the program copies its parameters from another program, and so has no state
-   * of its own.
+   * For each program, by its index: true if the program copies its parameters from another program,
+   * and so has no state of its own.
    */
   readonly copiesParameters: readonly boolean[];
   /** Generation of the membership that the worker takes part in; 0 before the first. */
@@ -25,11 +27,11 @@ export interface WorkerState {
    */
   readonly loadedGeneration: number;
   readonly phase: WorkerPhase;
-  /** By program, the number of the next step in this membership. */
+  /** For each program, by its index: the number of the next step in this membership. */
   readonly next: readonly number[];
   /**
-   * By program, the number of steps applied to the program's parameters. Null if the worker has no
-   * parameters or cannot be certain of the number.
+   * For each program, by its index: the number of steps applied to the program's parameters. Null
+   * if the worker has no parameters or cannot be certain of the number.
    */
   readonly steps: readonly number[] | null;
   /**
@@ -58,7 +60,8 @@ export type WorkerEvent =
   | { readonly kind: 'started' }
   | { readonly kind: 'message'; readonly message: ToWorker }
   /**
-   * The programs are loaded. `digests`: by program, the digest of the program's current weights.
+   * The programs are loaded. `digests` has, for each program by its index, the digest of the
+   * program's current weights.
    */
   | { readonly kind: 'loaded'; readonly digests: readonly string[] }
   /** The step ran to its end. */

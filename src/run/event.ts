@@ -1,7 +1,10 @@
 import type { TrainEvent } from '../experiment/event.ts';
 import type { Position } from '../fault/plan.ts';
 
-/** Version of the form of {@link RunEvent}. A change that old readers misread raises it. */
+/**
+ * Version of the fields of {@link RunEvent}. Must be raised for a change that older versions of
+ * this program would misread, but not for an additional field.
+ */
 export const eventVersion = 1;
 
 /**
@@ -10,7 +13,7 @@ export const eventVersion = 1;
  */
 export type RunEvent = Numbered & RunFact;
 
-/** What {@link RunStream} adds to a fact. */
+/** Fields that `RunStream` adds to each {@link RunFact}. */
 export interface Numbered {
   readonly v: typeof eventVersion;
   /** Number of the event, from 0. If a run has several masters, each master counts from 0. */
@@ -71,7 +74,7 @@ export function failed(error: unknown): Failed {
   return { kind: 'failed', code: typeof code === 'string' ? code : null, message };
 }
 
-/** Kinds of events that a run can tell before all checks that could refuse it have passed. */
+/** Kinds of events that can occur while a check may still refuse the run. */
 const early: readonly RunFact['kind'][] = ['started', 'note', 'pod', 'fault-injected', 'failed'];
 
 /**

@@ -77,8 +77,8 @@ function readEvents(path: string): Pick<RecordedRun, 'events' | 'lost'> {
 }
 
 /**
- * Returns how many events are missing before `next`. Throws `bad-data` if `next` cannot follow
- * `before`.
+ * Returns how many events are missing between two consecutive lines of the file of events, `before`
+ * and `next`. Throws `bad-data` if the event `next` is not newer than the event `before`.
  */
 function lostBetween(
   place: string,
@@ -111,7 +111,10 @@ function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
 /** Largest accepted size, in bytes, of the settings and of the report. */
 const jsonBytesMax = 2 ** 24;
 
-/** Checks a value against a schema. A value of another version has an error of its own. */
+/**
+ * Returns `value` if it matches `schema`. Throws `bad-data` otherwise: the message names the
+ * version if another version of this program wrote the value, else the first wrong field.
+ */
 function checked<T>(place: string, value: unknown, schema: z.ZodType<T>): T {
   const found = schema.safeParse(value);
   if (found.success) return found.data;

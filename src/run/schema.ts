@@ -16,7 +16,7 @@ const real = number()
 const quantiles = z.looseObject({ p50: real, p90: real, max: real });
 const refusal = z.looseObject({ name: text(), reason: text() });
 
-/** Applies a schema to every phase of a step. */
+/** Returns the fields of an object that has, for every phase of a step, a value of the schema. */
 function byPhase<T extends z.ZodType>(schema: T): Record<keyof PhaseMs, T> {
   return {
     ...{ infeed: schema, compute: schema, 'all-reduce': schema },
@@ -87,8 +87,8 @@ function eventOf<K extends string, S extends z.ZodRawShape>(kind: K, fields: S) 
 }
 
 /**
- * Schema of a line of `events.ndjson`. Fields that it does not name are kept, because a later
- * version may add fields without raising the version of the events.
+ * Schema of a line of `events.ndjson`. Fields that the schema does not name are kept, because a
+ * later version of this program may add fields without raising {@link eventVersion}.
  */
 export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind', [
   eventOf('started', {
@@ -134,7 +134,7 @@ export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind'
 /** Content of `config.json`: the settings of a recorded run. */
 export interface RunSettings {
   readonly v: typeof eventVersion;
-  /** What identifies the run: only a run with the same key continues the record. */
+  /** Key that identifies the run. Only a run with the same key may continue this run folder. */
   readonly key: RunKey;
   readonly config: TrainConfig;
   readonly relaxedSimd: boolean;

@@ -15,7 +15,7 @@ export class RunStream {
   readonly #sinks: readonly Sink[];
   readonly #waiting: RunEvent[] = [];
   #told = 0;
-  /** Number of the present membership; undefined before the first one. */
+  /** Number of the present membership; undefined before the first membership. */
   generation: number | undefined;
 
   /** An event reaches the sinks in the order of `sinks`. */
@@ -24,9 +24,9 @@ export class RunStream {
   }
 
   /**
-   * Tells the next event. If a sink tells an event while it takes another, the new event waits until
-   * all sinks have taken the first one. Throws what a sink throws; the other sinks then miss the
-   * event.
+   * Gives the next event to every sink. If a sink calls `tell` while it takes an event, the new
+   * event waits until all sinks have taken the earlier event. If a sink throws, `tell` throws that
+   * error, and the later sinks do not get the event.
    */
   tell(fact: RunFact): void {
     if (this.#waiting.push(this.#numbered(fact)) > 1) return;

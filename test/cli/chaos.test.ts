@@ -153,7 +153,7 @@ describe('the plans of the gallery', () => {
   test.each(readdirSync('test/plans'))(
     '%s holds',
     async (name) => {
-      // In threads only two, since each takes some seconds.
+      // Only two of the plans run in threads, because a run in threads takes some seconds.
       const isInThreads = ['straggler.yaml', 'wrong-weights.yaml'].includes(name);
       for (const ground of isInThreads ? ['threads', 'sim'] : ['sim']) {
         const path = join('test/plans', name);

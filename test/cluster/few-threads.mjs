@@ -1,7 +1,7 @@
-// Trains in threads with recovery. At step 5 it prints a line. When a line of input arrives,
-// it ends the thread of Cloud TPU 0. Its exit code is that of the error with which the run ends. With the
-// argument `blind` it does not check limits before it starts a thread, so that the system refuses
-// the thread.
+// Test program: trains in threads with recovery. Prints a line at step 5. When a line of input
+// arrives, ends the thread of Cloud TPU 0. Its exit code is that of the error that ends the run.
+// With the argument `blind`, it does not check the limit of threads before it starts a thread, so
+// that the system refuses the thread.
 const compiled = (file) => import(new URL(`../../dist/${file}.js`, import.meta.url));
 if (process.argv[2] === 'blind') process.getuid = () => 0;
 

@@ -58,7 +58,7 @@ async function open(options: Partial<ThreadPodOptions>, notes: Note[] = []): Pro
 }
 
 /**
- * Trains 5 steps. After step 2 and at the end, runs the program that shows the weights. Calls
+ * Trains steps 0 to 4. After step 2 and at the end, runs the program that shows the weights. Calls
  * `during` while each step runs.
  */
 async function run(
@@ -98,7 +98,7 @@ function eventsOf(notes: readonly Note[]): string[] {
 
 type Ending = 'throw' | 'exit' | 'hang';
 
-/** Returns a fault of a Cloud TPU at the first hop of a step; steps count from 0 here. */
+/** Returns a fault that hits Cloud TPU `tpu` at the first hop of step `step`, from 0. */
 const fault = (kind: Ending, step: number, tpu = 1): Fault => ({
   fault: kind,
   tpu,

@@ -22,8 +22,9 @@ export interface StepResult {
 }
 
 /**
- * Runs an executable by the definitions in src/isa, on plain bytes. A matmul sums in the documented
- * order, a fused loop evaluates its body with `evaluate`, and an all-reduce sums over chips.
+ * Runs an executable by the definitions in src/isa, on plain bytes. A matmul sums in the order that
+ * docs/ARCHITECTURE.md defines, a fused loop evaluates its body with `evaluate`, and an all-reduce
+ * sums over chips.
  */
 export function interpret(
   executable: Executable,

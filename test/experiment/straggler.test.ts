@@ -5,7 +5,7 @@ import { StragglerWatch, slowestOf } from '../../src/experiment/straggler.ts';
 import { phases } from '../../src/isa/executable.ts';
 import type { StepReport } from '../../src/pod/messages.ts';
 
-/** Returns the report of a Cloud TPU with the given own work and the given wait for the others. */
+/** Returns a Cloud TPU's report of a step: `ownMs` of computation, `waitMs` in the all-reduce. */
 function report(tpu: number, ownMs: number, waitMs: number): StepReport {
   const phaseMs = phases.map((it) => (it === 'all-reduce' ? waitMs : it === 'compute' ? ownMs : 0));
   return { tpu, program: 0, step: 0, digest: '', outfeed: [], phaseMs };

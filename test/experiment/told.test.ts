@@ -13,7 +13,7 @@ const note = (event: Note['event']): Note => ({
   ...{ event, generation: 1, program: 0, step: 1, tpu: 0, cause: 'a test', elapsedMs: 1 },
 });
 
-/** A pod that runs nothing. Calls `during` in each step, before the step is committed. */
+/** A pod that computes nothing. Calls `during` in each training step, before the commit. */
 class FakePod {
   isClosed = false;
   readonly #during: (options: PodOptions, step: number) => void;

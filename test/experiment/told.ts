@@ -2,13 +2,16 @@ import type { TrainConfig } from '../../src/experiment/config.ts';
 import type { TrainEvent } from '../../src/experiment/event.ts';
 import { type TrainWorld, train } from '../../src/experiment/train.ts';
 
-/** Returned by `during` to abandon a run, as if its process were killed. */
+/**
+ * Value that the callback `during` of {@link trainInto} returns to abandon the run, as if the
+ * process were killed.
+ */
 export const abandon: unique symbol = Symbol('abandon');
 
 /**
- * Trains, and adds the events of the run to `events`: those that `train` tells, and `finished`, which
- * the caller of `train` tells. Calls `during` with each event. Throws the error of the run, also if
- * only its last checkpoint could not be saved.
+ * Trains, and adds all events of the run to `events`. Calls `during` with each event. Throws the
+ * error of the run. If the run succeeds, but its last checkpoint cannot be saved, throws the error
+ * of the save.
  */
 export async function trainInto(
   events: TrainEvent[],

@@ -94,8 +94,8 @@ export interface Outcome {
   /** Number of masters that the run had in all. */
   readonly masters: number;
   /**
-   * Numbers of superseded masters: those that learned of the newer master from the log, and those
-   * that learned of it from a worker.
+   * How many masters were superseded: `byLog` learned of the newer master from the log, `byWorker`
+   * from a worker.
    */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
   /**

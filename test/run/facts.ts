@@ -70,7 +70,7 @@ const kind = <K extends string>(it: K): { readonly kind: fc.Arbitrary<K> } => ({
   kind: fc.constant(it),
 });
 
-/** For each kind of fact, arbitrary facts of that kind. */
+/** For each kind of fact (event of a run without its number): arbitrary facts of that kind. */
 export const facts: {
   readonly [K in RunFact['kind']]: fc.Arbitrary<Extract<RunFact, { readonly kind: K }>>;
 } = {
@@ -121,5 +121,5 @@ export const facts: {
   failed: fc.record({ ...kind('failed'), code: orNull(text), message: text }),
 };
 
-/** An arbitrary fact of any kind. */
+/** An arbitrary fact (event of a run without its number) of any kind. */
 export const fact: fc.Arbitrary<RunFact> = fc.oneof(...Object.values(facts));

@@ -34,7 +34,10 @@ const [settings] = fc.sample(
 );
 if (settings === undefined) throw new Error('no settings');
 
-/** Records facts as one master would. `before` is told before the folder begins. */
+/**
+ * Tells events to a run folder, as one master would: first `before`, then the settings of the run,
+ * then `facts`. Returns all told events.
+ */
 function record(
   path: string,
   facts: readonly RunFact[],
@@ -52,7 +55,7 @@ function record(
   return told;
 }
 
-/** Returns events as the stream told them. */
+/** Returns the events of a recorded run without the fields that only the run folder adds. */
 function toldIn({ events }: RecordedRun): RunEvent[] {
   return events.map(({ time: _, master: __, ...event }) => event as RunEvent);
 }

@@ -1,5 +1,5 @@
-// Records the events that are given as one JSON list, to the folder that is given first. Prints what
-// was lost. The settings of the run are the third argument, as JSON.
+// Writes events to a run folder: node recorder.mjs FOLDER EVENTS SETTINGS. EVENTS is a JSON list,
+// SETTINGS (of the run) a JSON object. Prints what could not be written, and why.
 
 import { RunFolder } from '../../dist/src/cli/run-folder.js';
 import { outliveFileLimit } from '../../dist/src/files/write.js';

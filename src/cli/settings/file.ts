@@ -1,15 +1,5 @@
-import {
-  CST,
-  isMap,
-  isScalar,
-  Lexer,
-  type Pair,
-  type ParsedNode,
-  Parser,
-  parseDocument,
-  type YAMLMap,
-} from 'yaml';
-import { readRegularFile } from '../../files/read.ts';
+import { isMap, isScalar, type Pair, type ParsedNode, parseDocument, type YAMLMap } from 'yaml';
+import { excessIn, readYamlText } from '../../files/yaml.ts';
 import { PodError } from '../../numerics/error.ts';
 import { quote } from '../../numerics/quote.ts';
 import { tildeAdvice } from './checks.ts';
@@ -20,11 +10,6 @@ import { type RawValue, type Source, shortened, unknownSetting } from './source.
 const bytesMax = 2 ** 15;
 /** Largest number of YAML aliases that are expanded in one value. */
 const aliasesMax = 100;
-/**
- * Deepest accepted nesting of YAML values. Settings are not nested, and deep nesting could overflow
- * the stack of the recursive YAML parser.
- */
-const depthMax = 20;
 /**
  * Largest number of YAML tokens in a file, not counting comments and white space. A file with all
  * settings, about thirty, has about a hundred tokens.
@@ -98,22 +83,17 @@ function sourceText(text: string, node: ParsedNode | null): string {
 }
 
 function read(file: string): string {
-  const contents = readRegularFile(file, bytesMax);
-  if (contents.kind !== 'contents') {
-    const code = contents.kind === 'refused' && contents.cause !== undefined ? 'io' : 'bad-config';
-    const found = `expected a YAML file, found ${contents.found}`;
-    const advice = file.startsWith('~') ? `; ${tildeAdvice}` : '';
-    throw new PodError(code, `--config ${file}: ${found}${advice}`);
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(contents.bytes);
-  } catch (cause) {
-    throw wrong(file, 'expected a YAML file, found bytes that are not UTF-8 text', cause);
-  }
+  const contents = readYamlText(file, bytesMax);
+  if (contents.kind === 'text') return contents.text;
+  const expected = `expected a YAML file, found ${contents.found}`;
+  if (contents.kind === 'not-text') throw wrong(file, expected, contents.cause);
+  const code = contents.kind === 'refused' && contents.cause !== undefined ? 'io' : 'bad-config';
+  const advice = file.startsWith('~') ? `; ${tildeAdvice}` : '';
+  throw new PodError(code, `--config ${file}: ${expected}${advice}`);
 }
 
 function parse(file: string, text: string): Document {
-  const excess = excessIn(text);
+  const excess = excessIn(text, tokensMax);
   if (excess !== undefined) throw wrong(file, `expected settings, found ${excess}`);
   // `uniqueKeys` is off, because with it the parser compares all pairs of keys, which takes minutes
   // for a large file. `valuesOf` finds repeated keys instead.
@@ -124,24 +104,6 @@ function parse(file: string, text: string): Document {
     throw wrong(file, 'expected one YAML document, found several, separated by ---');
   }
   throw wrong(file, `expected YAML, found: ${reason(problem)}`, problem);
-}
-
-/**
- * Returns a phrase that names the limit which the text exceeds, or undefined if the text exceeds no
- * limit. Reads the text token by token, without recursion. Must be called before the YAML parser,
- * which takes seconds for a text with thousands of mistakes.
- */
-function excessIn(text: string): string | undefined {
-  const parser = new Parser();
-  let count = 0;
-  for (const token of new Lexer().lex(text)) {
-    for (const _ of parser.next(token));
-    if (parser.stack.length > depthMax) return `values nested more than ${depthMax} deep`;
-    const type = CST.tokenType(token);
-    if (type !== 'comment' && type !== 'newline' && type !== 'space') count++;
-    if (count > tokensMax) return `more than ${tokensMax} tokens of YAML`;
-  }
-  return undefined;
 }
 
 function attempt<T>(file: string, work: () => T): T {

@@ -86,8 +86,8 @@ const unrolledPositions = 32;
 /**
  * Writes the code that computes elements of instructions. `valueOf(it, point)` writes the code for
  * one element and, recursively, for the elements of operands that this element needs, down to
- * loads. Code that does not depend on a loop counter is placed outside of that loop. This includes
- * the loops of a reduction.
+ * loads. Code that does not depend on the counter of a loop is placed outside of that loop; this
+ * also holds for the loops of a reduction.
  */
 export class Elements {
   readonly to: FunctionBuilder;
@@ -99,14 +99,14 @@ export class Elements {
   readonly #bindings = new Map<string, Node>();
   readonly #ids: Map<HloInstruction, number>;
   /**
-   * Computed elements that are equal in all SIMD lanes. They stay valid when the code sets `vector`
-   * (which counter the lanes run along).
+   * Computed elements that are equal in all SIMD lanes. They stay valid when a caller sets
+   * `vector`, which says along which counter the lanes run.
    */
   readonly #uniform = new Map<string, readonly Value[]>();
   /**
-   * Computed elements that may differ between SIMD lanes. They are forgotten when the code sets
-   * `vector` (which counter the lanes run along), because each lane then stands for another value
-   * of the counter.
+   * Computed elements that may differ between SIMD lanes. They are forgotten when a caller sets
+   * `vector`, which says along which counter the lanes run, because each lane then stands for
+   * another value of the counter.
    */
   #varying = new Map<string, readonly Value[]>();
   #call: { readonly id: number; readonly args: readonly Value[] } | undefined;
@@ -170,8 +170,8 @@ export class Elements {
   }
 
   /**
-   * Sets the value of an instruction's element at a point. `valueOf` returns this value until the
-   * code sets `vector` (which counter the SIMD lanes run along).
+   * Sets the value of an instruction's element at a point. `valueOf` returns this value until a
+   * caller sets `vector`, which says along which counter the SIMD lanes run.
    */
   define(it: HloInstruction, point: Point, value: Value): void {
     this.#varying.set(this.#key(it, point), [value]);
@@ -290,8 +290,8 @@ export class Elements {
   }
 
   /**
-   * True if a computed element at this point stays valid when the code sets `vector`: the point
-   * contains neither the counter that the SIMD lanes run along nor a counter of a reduction. Only
+   * True if a computed element at this point stays valid when a caller sets `vector`: the point
+   * contains neither the counter along which the SIMD lanes run nor a counter of a reduction. Only
    * counters of reductions have `/` in their keys.
    */
   #outlivesVector(point: Point): boolean {

@@ -331,9 +331,9 @@ function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: n
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // If there are more than `limit` boxes, one loop counter after another loses its cuts, outermost
-  // counter first. A counter without cuts is checked at run time. The check of an outer counter
-  // costs least, because it runs least often.
+  // If there are more than `limit` boxes, the cuts along one loop counter after another are
+  // dropped, outermost counter first. The guards of a counter without cuts are checked at run time.
+  // The checks of an outer counter cost least, because they run least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }

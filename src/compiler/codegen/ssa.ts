@@ -255,8 +255,8 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // The index −1 is preliminary: `lifetimes` corrects it when the position of this node is
-      // known.
+      // The position of `node`, the user of `operand`, is not known yet. It is −1 here, and
+      // `lifetimes` sets it later.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
   };

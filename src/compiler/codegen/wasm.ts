@@ -26,8 +26,8 @@ export interface WasmFunction {
 }
 
 /**
- * Returns the bytes of a WebAssembly module with these functions. The module imports its memory,
- * which threads share, as `env.memory`.
+ * Returns the bytes of a WebAssembly module with the given functions. The module imports its
+ * memory, which threads share, as `env.memory`.
  */
 export function encodeModule(functions: readonly WasmFunction[]): Uint8Array {
   return Uint8Array.from([

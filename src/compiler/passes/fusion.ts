@@ -180,8 +180,8 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * Limits of a fused loop: how many instructions and how many operands it may have. They keep the
- * numbers of locals and addresses small.
+ * Limits of a fused loop: how many instructions and how many operands it may have. The limits keep
+ * the numbers of locals and addresses small.
  */
 const membersMax = 160;
 const operandsMax = 24;
@@ -387,8 +387,8 @@ function isFreeReshape(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * Returns the new root of the entry computation, with one fusion instruction for each group. Makes
- * operands before users.
+ * Returns the new root of the entry computation, with one fusion instruction for each group. The
+ * function creates operands before the instructions that use them.
  */
 function rebuilt(root: HloInstruction, plan: Plan): HloInstruction {
   const made = new Map<HloInstruction, HloInstruction>();

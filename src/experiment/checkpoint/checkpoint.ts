@@ -77,8 +77,8 @@ export function checkpointName(step: number, copy = 0): string {
 }
 
 /**
- * Returns the step and the copy in the name of a checkpoint's directory; undefined for any other
- * name.
+ * Returns the step and the copy (see {@link checkpointName}) in the name of a checkpoint's
+ * directory; undefined for any other name.
  */
 export function parseName(
   name: string,

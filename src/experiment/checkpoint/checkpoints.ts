@@ -28,8 +28,9 @@ export interface Checkpoints {
   /** Returns the names of all checkpoints, newest first, including damaged checkpoints. */
   list(): Promise<readonly string[]>;
   /**
-   * Returns the newest whole checkpoint after at most `stepMost` steps. Also returns the refusals
-   * of damaged checkpoints that are newer, but also after at most `stepMost` steps.
+   * Returns the newest whole checkpoint among those after at most `stepMost` steps. Also returns
+   * the refusals of the checkpoints that were tried before, because they are newer, and are
+   * damaged.
    */
   latest(stepMost?: number): Promise<Latest>;
   /** True if an undamaged checkpoint after exactly `step` steps exists. */
@@ -208,8 +209,9 @@ class Store implements Checkpoints {
   #namesBefore: readonly string[] = [];
   #isReady = false;
   /**
-   * By name of a checkpoint, the run that saved the checkpoint (its {@link runNameOf}); null if the
-   * checkpoint is not whole. Contains only checkpoints that were read or saved.
+   * For each checkpoint, by its name: the text that identifies the run that saved the checkpoint
+   * (see {@link runNameOf}); null if the checkpoint is not whole. Contains only checkpoints that
+   * were read or saved.
    */
   readonly #runs = new Map<string, string | null>();
 

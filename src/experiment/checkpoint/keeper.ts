@@ -26,9 +26,9 @@ export interface StartingPoint {
   /** Number of steps that were committed before the run begins here. */
   readonly step: number;
   /**
-   * True if the run goes on with the parameters that workers of an earlier master may still have
-   * after `step` steps. False if every Cloud TPU receives the parameters of `origin`, which are
-   * then the parameters after `step` steps.
+   * True if an earlier master committed `step` steps. The run then goes on with the parameters that
+   * the workers of that master may still have. False if every Cloud TPU receives the parameters of
+   * `origin`, which are then the parameters after `step` steps.
    */
   readonly isStanding: boolean;
   /**
@@ -138,8 +138,8 @@ function refuseToBeginOver(refused: readonly Refusal[]): void {
 }
 
 /**
- * Parameters for a rollback. `refused` has the newer checkpoints that are damaged or of another
- * run.
+ * Parameters for a rollback. `refused` has the checkpoints that are newer than these parameters but
+ * are damaged or of another run.
  */
 export interface Saved {
   readonly parameters: SavedParameters;
@@ -147,8 +147,8 @@ export interface Saved {
 }
 
 /**
- * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps. If
- * `origin` is newer than every good checkpoint, or as new, returns `origin`.
+ * Returns the parameters of the newest good checkpoint of this run after at most `steps` steps.
+ * Returns `origin`, the parameters with which the run began, if no good checkpoint is newer.
  */
 export async function newestSaved(
   plan: CheckpointPlan | undefined,
@@ -224,7 +224,10 @@ export class Keeper {
     return { saved: this.#saved, failed: this.#failed };
   }
 
-  /** Error of the last save, if it failed, so that the last steps are not saved. */
+  /**
+   * Error of the last save if that save failed; undefined otherwise. After a failed save, the last
+   * steps of the run are in no checkpoint.
+   */
   get unsaved(): PodError | undefined {
     return this.#lastFailure === undefined ? undefined : new PodError('io', this.#lastFailure);
   }

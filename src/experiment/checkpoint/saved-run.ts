@@ -127,8 +127,8 @@ const configSchema = z.strictObject({
   momentum: z.number(),
   seed: z.int().min(0),
   precision: z.string(),
-  // The result of a run does not depend on these settings. It depends on the weights at the path
-  // `startFrom`, but not on the path; `run` contains the digest of the weights.
+  // The result of a run does not depend on these four settings. The path `startFrom` does not
+  // matter, because `run.startDigest` identifies the weights that were read from this path.
   ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
   run: markSchema.optional(),
 });

@@ -32,7 +32,10 @@ export type MasterAction =
    * worker has joined for Cloud TPU `tpu` in time.
    */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
-  /** Make new links and feeds for this membership. No Cloud TPU runs a step at this moment. */
+  /**
+   * Make new links and feeds for this membership. No Cloud TPU runs a step at this moment. `steps`
+   * has, for each program by its index, the number of steps done so far.
+   */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
   /**
    * Find saved parameters and set them on all Cloud TPUs, because no Cloud TPU has the current

@@ -77,8 +77,8 @@ function adopt(state: MasterState, tpu: number, now: number): Transition {
 }
 
 /**
- * Returns the Cloud TPU whose worker is to host Cloud TPU `tpu` too: one of those that host the
- * fewest others. Returns undefined if no worker has joined.
+ * Returns the number of the Cloud TPU whose worker is to host Cloud TPU `tpu` too. Chooses a worker
+ * that hosts the fewest additional Cloud TPUs. Returns undefined if no worker has joined.
  */
 function hostFor(members: readonly Member[], tpu: number): number | undefined {
   const hosts = members.flatMap(({ status, host }, it) =>

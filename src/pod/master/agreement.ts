@@ -45,7 +45,7 @@ export function onMismatch(
   return reportSuspects({ ...state, agreement }, [null], message, now);
 }
 
-/** Counts a fault of the Cloud TPU that another Cloud TPU accuses. */
+/** Counts a fault of the Cloud TPU that the worker of another Cloud TPU has accused. */
 export function onAccused(
   state: MasterState,
   message: FromWorker & { kind: 'accused' },
@@ -105,7 +105,7 @@ function minority(reports: readonly StepReport[]): readonly number[] | undefined
   return reports.filter(({ digest }) => digest !== right).map(({ tpu }) => tpu);
 }
 
-/** Takes the digest of parameters that the experiment has set on all Cloud TPUs. */
+/** Records the digest of the parameters that the experiment has set on all Cloud TPUs. */
 export function onWritten(
   state: MasterState,
   { program, digest }: MasterEvent & { kind: 'written' },
@@ -127,7 +127,7 @@ function withDigest(
   return digests.map((before, i) => (i === program ? digest : before));
 }
 
-/** What always holds of the agreement, and of the faults that are counted. */
+/** Invariants of the agreement on digests, and of the counts of faults. */
 export const agreementInvariants: readonly Invariant[] = [
   {
     statement: 'each program has a digest, or null',

@@ -44,7 +44,10 @@ function checkDeadlines(state: MasterState, now: number): Transition {
   }
 }
 
-/** Calls `late` if the phase takes longer than its limit, and otherwise checks the silence of all. */
+/**
+ * Returns the result of `late` if the phase, which began at `sinceMs`, has lasted longer than
+ * `startMsLimit`. Otherwise checks whether any Cloud TPU has been silent for too long.
+ */
 function ifLate(
   state: MasterState,
   sinceMs: number,
@@ -54,7 +57,7 @@ function ifLate(
   return now - sinceMs > state.options.startMsLimit ? late() : checkSilence(state, now);
 }
 
-/** Counts all Cloud TPUs as lost that still have the status `status`. */
+/** Counts all Cloud TPUs with the given status as lost. `what` completes the error message. */
 function loseLate(
   state: MasterState,
   status: Member['status'],

@@ -29,7 +29,8 @@ export type MasterEvent =
   | { readonly kind: 'restored'; readonly tpu: number; readonly generation: number }
   /**
    * Answer to the action `rollback`: saved parameters were found and set on all Cloud TPUs.
-   * `steps`: by program, the number of steps applied to the saved parameters.
+   * `steps` has, for each program by its index, the number of steps applied to the saved
+   * parameters.
    */
   | { readonly kind: 'rolled-back'; readonly generation: number; readonly steps: readonly number[] }
   /**
@@ -38,9 +39,10 @@ export type MasterEvent =
    */
   | { readonly kind: 'written'; readonly program: number; readonly digest: string | null }
   /**
-   * Counters of all Cloud TPUs by number, sampled at regular intervals. `progress` grows with the
-   * work of a Cloud TPU. `heartbeats` grows with every message of the Cloud TPU's process, so the
-   * master also notices the loss of an idle Cloud TPU. A pod of threads has no heartbeats.
+   * Sent at regular intervals. `progress` and `heartbeats` have one counter for each Cloud TPU, by
+   * its number. A counter in `progress` grows with the work of the Cloud TPU. A counter in
+   * `heartbeats` grows with every message of the Cloud TPU's process, so the master also notices
+   * the loss of an idle Cloud TPU. A pod of threads has no heartbeats.
    */
   | {
       readonly kind: 'sample';

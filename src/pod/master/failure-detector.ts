@@ -3,7 +3,10 @@ import type { MasterEvent } from './event.ts';
 import { type Invariant, ofEachMember } from './invariant.ts';
 import type { FailureDetector, MasterState, Member } from './state.ts';
 
-/** Silence of a Cloud TPU so far, and the longest that is allowed to it now. Times are in ms. */
+/**
+ * How long Cloud TPU `tpu` has been silent (`silentMs`), and the longest silence that the failure
+ * detector accepts from this Cloud TPU now (`limitMs`), in ms.
+ */
 export interface Silence {
   readonly tpu: number;
   readonly silentMs: number;
@@ -100,7 +103,7 @@ const silenceDecay = 0.97;
  */
 export const untimedFactor = 8;
 
-/** What always holds of the failure detector. */
+/** Invariants of the failure detector. */
 export const detectorInvariants: readonly Invariant[] = [
   {
     statement: 'the longest silence is a time',

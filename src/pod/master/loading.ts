@@ -52,8 +52,8 @@ function load(state: MasterState, now: number): Transition {
 }
 
 /**
- * Takes the answer of a Cloud TPU that has loaded its programs. After the last answer, Cloud TPUs
- * without the right parameters get them.
+ * Handles the answer of a Cloud TPU that has loaded its programs. When all Cloud TPUs have
+ * answered, the Cloud TPUs without the right parameters get the parameters.
  */
 export function onReady(
   state: MasterState,
@@ -76,9 +76,9 @@ export function onReady(
 }
 
 /**
- * Returns true if a Cloud TPU has other weights after loading than those of the last commit.
- * `found`: by program, the digest of the weights after loading. Other Cloud TPUs must not copy such
- * weights.
+ * Returns true if a Cloud TPU has other weights after loading than those of the last commit. Other
+ * Cloud TPUs must not copy such weights. `found` has, for each program by its index, the digest of
+ * the weights after loading.
  */
 function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
   const { steps, committed, options } = state;
@@ -121,7 +121,10 @@ function restore(state: MasterState, now: number): Transition {
   return { state: restoring, actions };
 }
 
-/** Takes a Cloud TPU that has received the parameters. After the last one, the run continues. */
+/**
+ * Records that a Cloud TPU has received the parameters. When all Cloud TPUs have the parameters,
+ * the run continues.
+ */
 export function onRestored(
   state: MasterState,
   tpu: number,
@@ -137,7 +140,7 @@ export function onRestored(
   return andThen({ state: next, actions }, (it) => proceed(it, now));
 }
 
-/** What always holds of the parameters. */
+/** Invariants of loading and restoring: which Cloud TPUs have the parameters in which phase. */
 export const loadingInvariants: readonly Invariant[] = [
   {
     statement: 'after the first loading, the parameters must be kept',

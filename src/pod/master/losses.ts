@@ -112,7 +112,7 @@ function recent(lossesMs: readonly number[], now: number): readonly number[] {
   return lossesMs.filter((lossMs) => lossMs > now - 60_000);
 }
 
-/** What always holds of the losses that are counted. */
+/** Invariants of the counts of losses. */
 export const lossInvariants: readonly Invariant[] = [
   ofEachMember(
     'no Cloud TPU was lost more often than a run survives',

@@ -96,7 +96,7 @@ export function isVacant({ members }: MasterState, tpu: number): boolean {
   return status === 'absent' && host === null;
 }
 
-/** All that holds after every event, until the run has ended, by the part that keeps it. */
+/** All invariants of the master, in the groups that its files define. */
 export const masterInvariants: readonly Invariant[] = [
   ...membershipInvariants,
   ...loadingInvariants,

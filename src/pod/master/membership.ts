@@ -47,7 +47,7 @@ const statusesOf: Readonly<Record<MasterPhase['kind'], readonly Member['status']
   failed: [],
 };
 
-/** What always holds of a membership, and of the Cloud TPUs in it. */
+/** Invariants of a membership and of its Cloud TPUs. */
 export const membershipInvariants: readonly Invariant[] = [
   {
     statement: 'the generation is at least 1, and no rollback was in a later one',

@@ -1,10 +1,10 @@
 /** Settings of a master, fixed at its start. */
 export interface MasterOptions {
-  /** Name of each Cloud TPU in messages, by number: `Cloud TPU 3 (x 1, y 1)`. */
+  /** For each Cloud TPU, by its number: its name in messages, such as `Cloud TPU 3 (x 1, y 1)`. */
   readonly names: readonly string[];
   /**
-   * By program, true if the program copies its parameters from another program, and so has no state
-   * of its own.
+   * For each program, by its index: true if the program copies its parameters from another program,
+   * and so has no state of its own.
    */
   readonly copiesParameters: readonly boolean[];
   /**

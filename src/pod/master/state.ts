@@ -6,22 +6,23 @@ import type { MasterOptions } from './options.ts';
 /**
  * State of the master of a slice. The function `master` maps (state, event, now) to (state,
  * actions) and is pure: it never waits and never reads a clock. Threads, sockets and the simulator
- * drive the same function. The phases:
+ * drive the same function. The phases, in order:
  *
- *   joining ─▶ (rolling back) ─▶ loading ─▶ (restoring) ─▶ ready ◀─▶ stepping ─▶ done
- *      ▲                                                                │
- *      └────── a loss in any phase: a new membership, generation + 1 ───┘      failed
+ *   joining ─▶ rolling-back ─▶ loading ─▶ restoring ─▶ ready ◀─▶ stepping
  *
- * A step ends with a commit. After the loss of a Cloud TPU:
+ * The phases `rolling-back` and `restoring` are skipped when they have nothing to do. A step ends
+ * with a commit. If a Cloud TPU is lost, in any phase, a new membership (`generation` + 1) begins
+ * with the phase `joining`:
  *
- * 1. Every other Cloud TPU leaves the step and answers `aborted`, and a replacement joins.
- * 2. All Cloud TPUs load their programs for the new generation.
- * 3. A Cloud TPU without parameters copies those of the last committed step from another Cloud TPU.
- *    If no Cloud TPU has them, they come from a checkpoint, and the steps since the checkpoint run
- *    again.
- * 4. The interrupted step runs again.
+ * 1. `joining`: every other Cloud TPU leaves its step and answers `aborted`. A replacement joins.
+ * 2. `rolling-back`: if no Cloud TPU has the parameters of the last committed step any more, all
+ *    Cloud TPUs get the parameters of a checkpoint.
+ * 3. `loading`: all Cloud TPUs load their programs for the new generation.
+ * 4. `restoring`: a Cloud TPU without the parameters copies them from another Cloud TPU.
+ * 5. `stepping`: the interrupted step runs again. After a rollback, the committed steps since the
+ *    checkpoint run again before it.
  *
- * A loss during this sequence starts the sequence again with the next generation. See
+ * A run ends in the phase `done` (the experiment has closed the pod) or `failed`. See
  * docs/RECOVERY.md.
  */
 export interface MasterState {
@@ -31,11 +32,11 @@ export interface MasterState {
   readonly phase: MasterPhase;
   readonly members: readonly Member[];
   /**
-   * By program, the number of steps applied to the program's parameters. Less than `committed`
-   * while committed steps run again after a rollback.
+   * For each program, by its index: the number of steps applied to the program's parameters. Less
+   * than `committed` while committed steps run again after a rollback.
    */
   readonly steps: readonly number[];
-  /** By program, the number of committed steps. */
+  /** For each program, by its index: the number of committed steps. */
   readonly committed: readonly number[];
   /** The step that the experiment requested and that is not committed yet; null between steps. */
   readonly pending: StepOrder | null;
@@ -63,7 +64,10 @@ export interface MasterState {
 
 /** What the Cloud TPUs have agreed on: the digests of their weights. */
 export interface Agreement {
-  /** By program, the digest of the program's weights after `committed` steps; null if unknown. */
+  /**
+   * For each program, by its index: the digest of the program's weights after `committed` steps;
+   * null if the digest is unknown.
+   */
   readonly digests: readonly (string | null)[];
   /**
    * The step that runs again because digests differed without a majority; null if there is no such
@@ -109,7 +113,7 @@ export interface Member {
    * load programs, run a step, or take parameters. `ready`: the worker has finished that work.
    */
   readonly status: 'absent' | 'leaving' | 'present' | 'busy' | 'ready';
-  /** True if the Cloud TPU has the parameters after `MasterState.steps`. */
+  /** True if the Cloud TPU has the parameters after as many steps as `MasterState.steps` says. */
   readonly hasParameters: boolean;
   readonly report: StepReport | null;
   /**
@@ -145,9 +149,12 @@ export interface Member {
 export interface MasterStart {
   /** Generation of the last membership; 0 for none. */
   readonly generation: number;
-  /** By program, the number of committed steps. */
+  /** For each program, by its index: the number of committed steps. */
   readonly steps: readonly number[];
-  /** By program, the digest of the program's weights after `steps` steps; null if unknown. */
+  /**
+   * For each program, by its index: the digest of the program's weights after `steps` steps; null
+   * if the digest is unknown.
+   */
   readonly digests: readonly (string | null)[];
   /**
    * True if workers of an earlier master may have the parameters after `steps`. If no worker has

@@ -133,7 +133,7 @@ function withCount(counts: readonly number[], program: number, count: number): r
   return counts.map((before, i) => (i === program ? count : before));
 }
 
-/** What always holds of the steps. */
+/** Invariants of the requested, running and committed steps. */
 export const steppingInvariants: readonly Invariant[] = [
   {
     statement: 'the steps of each program are committed, or behind the committed ones',

@@ -3,7 +3,7 @@ import type { StepOrder, StepReport } from '../messages.ts';
 import type { MasterAction, Note } from './action.ts';
 import type { MasterState } from './state.ts';
 
-/** Returns the action that tells the user of a fault, or of a stage of the recovery from it. */
+/** Returns the action that reports a fault, or a stage of a recovery, to the user. */
 export function noteOf(
   state: MasterState,
   event: Note['event'],

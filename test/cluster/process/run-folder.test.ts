@@ -11,7 +11,7 @@ requireCompiled();
 const steps = 40;
 const flags = ['--tpus', '2', '--model', 'mlp', '--steps', `${steps}`, '--evaluate', '256'];
 
-/** Runs a pod of processes and records the run. Calls `breakIt` after step 5. */
+/** Runs a pod of processes in `dir` and records the run. Calls `breakIt(dir)` after step 5. */
 async function recorded(breakIt: (dir: string) => void) {
   const dir = join(newFolder(), 'pod');
   const run = join(dir, '..', 'run');
@@ -34,7 +34,7 @@ async function recorded(breakIt: (dir: string) => void) {
   return { record: readRun(run), summary: JSON.parse(out), log: log.map((it) => JSON.parse(it)) };
 }
 
-/** Returns the names of events as the log shows them. */
+/** Returns the name of an event as the log shows it, in the field `msg`. */
 function msgOf(event: RecordedEvent): string {
   if (event.kind === 'note') return event.note.event;
   if (event.kind === 'pod') return event.msg;
@@ -78,7 +78,8 @@ test('a second master appends its events to the record of the first', async () =
   const resumed = events.find((it) => it.kind === 'resumed');
   const told = new Set(committed(events));
   expect(committed(events)).toEqual([...told].sort((a, b) => a - b));
-  // A master that is killed after a commit and before it tells the step leaves this step out.
+  // If a master is killed after the commit of a step, but before it tells the event of the step,
+  // the record lacks this step.
   const missing = Array.from({ length: steps }, (_, i) => i + 1).filter((it) => !told.has(it));
   expect(missing.filter((it) => it !== resumed?.step)).toEqual([]);
   const second = events.filter(({ master }) => master === 1);

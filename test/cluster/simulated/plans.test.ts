@@ -71,7 +71,7 @@ function faultOf(columns: number, rows: number): fc.Arbitrary<Fault> {
   ) as fc.Arbitrary<Fault>;
 }
 
-/** Times of messages and frames, in microseconds: from a fast network to one that is very slow. */
+/** Times of messages, frames and replacements, in microseconds, from fast to very slow. */
 const times = fc.record({
   message: fc.record({ least: fc.constant(1), spread: fc.constantFrom(100, 5000, 100_000) }),
   frame: fc.record({ least: fc.constant(1), spread: fc.constantFrom(20, 1000, 20_000) }),
@@ -96,20 +96,20 @@ const runs: fc.Arbitrary<SimulatedRun> = fc
   )
   .filter(canRecover);
 
-/** Returns the same run with a lost row or column as the loss of each of its Cloud TPUs. */
+/** Replaces the loss of a row or column by one `kill` for each Cloud TPU of the row or column. */
 function scheduled({ faults = [], ...run }: SimulatedRun): SimulatedRun {
   const plan = { run: {}, faults, expect: {} };
   return { ...run, faults: scheduleOf(plan, run.topology, steps).map(({ fault }) => fault) };
 }
 
 /**
- * False for plans from which no run recovers, by the policy of the master:
+ * False if a run may not recover from the faults:
  *
- * - A Cloud TPU that is lost more than five times between two commits ends the run. All faults of a
- *   Cloud TPU can fall between two commits, because a fault that waits takes effect when a step runs
- *   again.
- * - Two flipped bits in one step can end it: if digests differ twice without a majority, nobody
- *   knows which weights are right. If all Cloud TPUs have the same flipped bit, nobody notices.
+ * - A Cloud TPU may have at most five faults. The master ends a run if it loses a Cloud TPU more
+ *   than five times between two commits. All faults of a Cloud TPU can fall between two commits: of
+ *   several faults at one position, one takes effect each time the step runs.
+ * - A step may have at most one flipped bit. With two, the digests may have no majority that is
+ *   right. If all Cloud TPUs have the same flipped bit, all digests are equal.
  */
 function canRecover({ faults = [], topology }: SimulatedRun): boolean {
   const tpus = Array.from({ length: topology.columns * topology.rows }, (_, tpu) => tpu);

@@ -13,7 +13,8 @@ describe('a simulated run', () => {
     expect(commits.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(new Set(commits.map(({ digest }) => digest)).size).toBe(8);
     expect(new Set(commits.map(({ loss }) => loss)).size).toBe(8);
-    // A ring of 2n chips makes 2n − 1 sends; the all-reduce along Y goes around twice.
+    // A ring of n Cloud TPUs has 2n chips, and each Cloud TPU sends 2n − 1 frames in one round. The
+    // all-reduce along Y takes two rounds, the other two phases, along X, take one.
     const framesOfStep = 8 * (7 + 2 * 3 + 7);
     expect(traffic.frames).toBe(8 * framesOfStep);
   });
@@ -40,7 +41,7 @@ describe('a simulated run', () => {
       { fault: 'hang', tpu: 0, at: { step: 7, phase: 'update' } },
     ];
     const first = await simulateRun({ ...run, faults });
-    // The others run at the same time, so that their promises and turns of the event loop mix.
+    // The next three simulations run interleaved in this thread. This must change no event.
     const [second, third, other] = await Promise.all([
       simulateRun({ ...run, faults }),
       simulateRun({ ...run, faults }),
@@ -54,7 +55,7 @@ describe('a simulated run', () => {
   });
 });
 
-/** A fault, and the notes that it leads to. Each note is its event and its Cloud TPU. */
+/** A fault, and the notes that it causes, each as event and number of the Cloud TPU: `lost 3`. */
 type Case = readonly [name: string, fault: Fault, notes: readonly string[]];
 
 const replaced = ['lost 3', 'replaced 3', 'restored 3', 'resumed null'];

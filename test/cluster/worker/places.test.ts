@@ -148,8 +148,8 @@ const run = '--model mlp --steps 3 --global-batch 16 --evaluate 16';
 const hasIPv6 = networkInterfaces()['lo']?.some(({ family }) => family === 'IPv6') ?? false;
 
 /**
- * Trains with two workers and a master that listens at the address `bracketed`. Returns the last
- * line of the master's log.
+ * Trains with two workers and a master that listens at `bracketed`, such as `[::1]`. Returns the
+ * last line of the master's log.
  */
 async function train(bracketed: string, env: NodeJS.ProcessEnv = {}) {
   const port = await freePort();

@@ -60,7 +60,7 @@ export function expected(body: HloComputation, args: readonly Literal[]): Litera
   return flat(evaluateComputation(body, args));
 }
 
-/** Bits of each element. All NaNs are equal. */
+/** Returns the bits of each element as an integer, or NaN for every NaN. */
 export function bitsOf({ shape, data }: Literal): number[] {
   const words =
     data instanceof Float32Array

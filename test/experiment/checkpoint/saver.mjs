@@ -1,5 +1,5 @@
-// Saves one checkpoint after another until it is killed, and prints the step of each. It is plain
-// JavaScript and imports the compiled sources.
+// Saves one checkpoint after another until its process is killed, and prints the step of each. The
+// file is plain JavaScript and imports the compiled sources.
 const [directory] = process.argv.slice(2);
 const compiled = (file) => import(new URL(`../../../dist/src/${file}.js`, import.meta.url));
 const { openCheckpoints } = await compiled('experiment/checkpoint/checkpoints');

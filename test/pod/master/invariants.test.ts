@@ -65,7 +65,7 @@ const changeAll = (kind: keyof typeof right, changes: Partial<Member>): MasterSt
 };
 const step = (running: StepOrder): MasterPhase => ({ kind: 'stepping', order: running });
 
-/** By the statement of an invariant: states in which only a few fields are wrong. */
+/** For each invariant, by its statement: states that violate it, with a few wrong fields. */
 const violations: Readonly<Record<string, readonly MasterState[]>> = {
   'the generation is at least 1, and no rollback was in a later one': [
     change('joining', { generation: 0 }),

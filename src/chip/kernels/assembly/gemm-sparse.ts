@@ -29,8 +29,8 @@ import {
 import { ENTRIES, LISTED_WORDS, PIECES, ROW_NUMBERS, SPARSE_RANGES, STAGE, STARTS, STRIPS, TILE, TURNED, UNUSED } from './gemm-workspace';
 
 /**
- * Width of a strip, a packed part of the dense operand: 32 sums are computed together and stay in
- * registers, in eight registers of four sums.
+ * Width of a strip (a packed part of the dense operand), in rows or columns. The 32 sums of a strip
+ * are computed together and stay in eight registers of four sums each.
  */
 const STRIP: i32 = 32;
 const STRIP_BYTES: usize = STRIP * 4;
@@ -161,9 +161,10 @@ function sparseWindows(
  * 1. The byte offset of the first word of the piece, from the start of a row of A. The table STARTS
  *    of `listStretch` has one word for each word of A, so this is also an offset in STARTS.
  * 2. The byte offset of the first word after the piece.
- * 3. The number of bytes to add to the position in a list entry, to get the offset of the entry's
- *    row in a strip of B, for a row of A that starts at offset 0. Both count 128 bytes for each
- *    word of A, because a row of a strip has 128 bytes.
+ * 3. A number of bytes that turns the position in a list entry into the offset of a row in a strip
+ *    of B: offset = position + number. A position counts 128 bytes (the length of a row of a strip)
+ *    for each word from the start of A. The number is for a row of A that starts at offset 0; for
+ *    other rows `sumRows` subtracts 128 bytes for each word before the row.
  * 4. The index of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {

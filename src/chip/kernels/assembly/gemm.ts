@@ -876,8 +876,8 @@ function noteRange(low: v128, high: v128): void {
 }
 
 /**
- * True if the panel or stretch that was rounded last contains a NaN or a subnormal. The function
- * `nearest` does not round these numbers correctly.
+ * True if the panel, or the stretch of memory, that was rounded last contains a NaN or a subnormal.
+ * The function `nearest` does not round these numbers correctly.
  */
 // @ts-ignore: decorator
 @inline

@@ -89,9 +89,9 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Folds the last three lanes of the ring into later bytes of the message, 34 and 48 bytes further
- * on. {@link finish} xors each byte of the message with the ring's byte from 5869 bytes earlier. So
- * this function leaves the message unchanged and xors the lanes into those bytes of the ring.
+ * Folds the last three lanes of the ring. They must be xored into the message, 34 and 48 bytes
+ * further on, but the message must not change. So the function xors them into the bytes of the ring
+ * that {@link finish} will xor with those bytes of the message.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);

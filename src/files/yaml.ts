@@ -1,0 +1,44 @@
+import { CST, Lexer, Parser } from 'yaml';
+import { type NoFile, readRegularFile } from './read.ts';
+
+/** Text of a YAML file, or what was found instead of such a file. */
+export type YamlText =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'not-text'; readonly found: string; readonly cause: unknown }
+  | NoFile;
+
+/** Reads a YAML file of at most `bytesMax` bytes. Pipes and devices are refused, never waited for. */
+export function readYamlText(path: string, bytesMax: number): YamlText {
+  const contents = readRegularFile(path, bytesMax);
+  if (contents.kind !== 'contents') return contents;
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(contents.bytes);
+    return { kind: 'text', text };
+  } catch (cause) {
+    return { kind: 'not-text', found: 'bytes that are not UTF-8 text', cause };
+  }
+}
+
+/**
+ * Deepest accepted nesting of YAML values. Files of pod need little nesting, and the YAML parser is
+ * recursive.
+ */
+const depthMax = 20;
+
+/**
+ * Scans the text token by token, without recursion. If the text exceeds a limit, returns a phrase
+ * that names the excess, otherwise undefined. `tokensMax` does not count comments and white space.
+ * The scan comes before the YAML parser because the parser takes seconds over thousands of mistakes.
+ */
+export function excessIn(text: string, tokensMax: number): string | undefined {
+  const parser = new Parser();
+  let count = 0;
+  for (const token of new Lexer().lex(text)) {
+    for (const _ of parser.next(token));
+    if (parser.stack.length > depthMax) return `values nested more than ${depthMax} deep`;
+    const type = CST.tokenType(token);
+    if (type !== 'comment' && type !== 'newline' && type !== 'space') count++;
+    if (count > tokensMax) return `more than ${tokensMax} tokens of YAML`;
+  }
+  return undefined;
+}
