@@ -35,7 +35,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'model',
     'data',
   ],
-  run: ['numerics', 'files', 'pod', 'fault', 'model', 'experiment'],
+  run: ['numerics', 'files', 'pod', 'model', 'experiment'],
   observe: ['numerics', 'experiment', 'run'],
   cli: [
     'spec',

@@ -61,8 +61,8 @@ export function asksToIgnoreHangUp(env: NodeJS.ProcessEnv = process.env): boolea
 }
 
 /**
- * True if process `pid` ignores SIGHUP, which is bit 0 of `SigIgn` in /proc [proc(5)]. False if the
- * system has no /proc.
+ * True if process `pid` ignores SIGHUP: bit 0 of the mask `SigIgn` in /proc is then set [proc(5)].
+ * False if the system has no /proc.
  */
 function ignoresHangUp(pid: number): boolean {
   try {

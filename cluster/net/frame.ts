@@ -198,7 +198,7 @@ const nothing = new Uint8Array(0);
 /**
  * True if `bytes` begin with a frame and not with a msgpack message. The two cannot be confused:
  * the first byte of a frame, 0x54, is a complete msgpack value, so a msgpack message that begins
- * with it has only one byte, and a frame has more.
+ * with this byte consists of this byte only, and a frame is longer.
  */
 export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);

@@ -284,7 +284,7 @@ export class Pump {
 
   /**
    * Called when the kernel has taken all bytes that were written to `wire`, a connection to `peer`.
-   * Releases the frame whose bytes these are.
+   * Releases the frame to which these bytes belong.
    */
   drained(peer: number, wire: Wire): void {
     const route = this.#routeTo(peer);

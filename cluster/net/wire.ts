@@ -71,8 +71,8 @@ export function streamWire(socket: Socket, events: WireEvents, isReader = false)
 
 /**
  * Creates a wire over the listening side of a WebSocket, which does not mask its messages. Each
- * call of `write` sends `head` and `payload` as one message. It writes to `socket`, the socket of
- * the WebSocket, because the library `ws` would send two messages.
+ * call of `write` sends `head` and `payload` as one message. The wire writes to `socket`, the
+ * socket of the WebSocket, because the library `ws` would send two messages.
  */
 export function webSocketWire(ws: WebSocket, socket: Socket, events: WireEvents): Wire {
   let isBlocked = false;

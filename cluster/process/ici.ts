@@ -29,8 +29,8 @@ export interface IciParts {
 /**
  * The ICI (inter-core interconnect) of one Cloud TPU for one membership: the links, and the engine
  * that runs all-reduces over them. The ICI runs on the main thread of the process, where the
- * sockets are. The engine sums and forwards an incoming frame at once. It wakes the thread of the
- * cores only when all frames of a bucket of gradients are summed.
+ * sockets are. The engine sums and forwards an incoming frame at once. The engine wakes the thread
+ * of the cores only when all frames of a bucket of gradients are summed.
  */
 export class Ici {
   readonly pump: Pump;

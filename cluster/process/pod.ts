@@ -31,8 +31,8 @@ export interface ProcessPodOptions extends PodOptions {
    */
   readonly startMsLimit: number;
   /**
-   * Limit in ms for a replacement of a lost worker to join. If none joins in time, one of the other
-   * workers emulates the lost Cloud TPU in addition to its own.
+   * Limit in ms for a replacement of a lost worker to join. If no replacement joins in time, one of
+   * the other workers emulates the lost Cloud TPU in addition to its own.
    */
   readonly graceMsLimit: number;
   /**
@@ -127,8 +127,8 @@ const answerMsLimit = 15_000;
 /** Wait in ms before the next attempt after a failed copy of parameters. */
 const retryMs = 200;
 /**
- * Parameters spread from Cloud TPU 0 along a tree. This constant says to how many other Cloud TPUs
- * each one passes the parameters on.
+ * Largest number of Cloud TPUs that copy the parameters from the same Cloud TPU. (Parameters spread
+ * from Cloud TPU 0 along a tree.)
  */
 const fanOut = 4;
 /**

@@ -18,8 +18,8 @@ const collectionsPerRise = 3;
 
 /**
  * Starts to free, from time to time, the memory that large messages (executables, parameters) have
- * left behind. It lies outside of V8's heap, and V8 itself would let 64 MB gather in every worker.
- * Does nothing if `collect` is undefined.
+ * left behind. This memory lies outside of V8's heap, and V8 itself would let 64 MB of it gather in
+ * every worker. Does nothing if `collect` is undefined.
  */
 export function collectLeftovers(collect: Collect | undefined): void {
   if (collect === undefined) return;

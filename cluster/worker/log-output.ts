@@ -25,8 +25,8 @@ export interface LogPlace {
   readonly writeBytes?: WriteBytes;
   readonly format?: (typeof logFormats)[number];
   /**
-   * True if the file already ends in the middle of a line. The first line then starts with a
-   * newline.
+   * True if the file already ends in the middle of a line. The first line that is written then
+   * starts with a newline.
    */
   readonly isCut?: boolean;
   /** Called when the first line is dropped. `why` is the reason. Not called for further lines. */

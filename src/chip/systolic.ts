@@ -35,7 +35,7 @@ interface Operands {
   readonly round: (value: number) => number;
 }
 
-/** The part of B, 128 deep and 128 columns wide, that the array holds while all rows of A pass. */
+/** The part of B, 128 × 128 elements, that the array holds while all rows of A pass through it. */
 interface Tile {
   readonly lhsBase: number;
   readonly rhsBase: number;

@@ -234,8 +234,8 @@ export class Engine {
   }
 
   /**
-   * Starts the all-reduces of the buckets that the worker has added, and makes every hop that is
-   * possible now. An error stops the engine and is reported to the worker.
+   * Starts the all-reduces that the worker has requested since the last call, and makes every hop
+   * that is possible now. An error stops the engine and is reported to the worker.
    */
   progress(): void {
     if (this.#hasFailed) return;

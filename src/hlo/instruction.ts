@@ -249,10 +249,10 @@ export interface ReduceWindow extends InstructionBase<'reduce-window'> {
 /**
  * Scatters values to selected elements, for example the gradient of a max pooling to the largest
  * elements. Operands: array, source, scalar initial value. Each window of the array selects one
- * element: the first, unless a later element replaces it. In row-major order, element `next`
- * replaces the element `selected` if `select(selected, next)` is false. The result starts with the
- * initial value everywhere. Then `scatter` combines the value at each selected position with the
- * element of `source` for that window.
+ * element. The elements of the window are visited in row-major order, and the first is selected at
+ * the beginning; an element `next` replaces the selected element if `select(selected, next)` is
+ * false. The result starts with the initial value everywhere. Then `scatter` combines the value at
+ * each selected position with the element of `source` for that window.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];

@@ -72,10 +72,6 @@ const schemas = {
     ...{ event: text(), generation: number(), cause: text(), elapsedMs: number() },
     ...{ step: number().nullable(), tpu: number().nullable() },
   }),
-  'fault-injected': z.looseObject({
-    ...{ index: number(), fault: text(), tpu: number().nullable() },
-    position: z.record(text(), z.union([text(), number()])),
-  }),
   summary: z.looseObject({
     ...{ steps: number(), stepsTrained: number(), stepMs: quantiles },
     phaseMs: z.looseObject(Object.fromEntries(phases.map((it) => [it, quantiles]))),

@@ -11,7 +11,6 @@ export function logEvent(logger: Logger, event: RunFact): void {
   switch (event.kind) {
     case 'checkpoint-failed':
     case 'checkpoint-refused':
-    case 'fault-injected':
     case 'straggler':
       logger.warn(fields, kind);
       return;

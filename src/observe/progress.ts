@@ -9,7 +9,7 @@ import type {
   Straggler,
   WarmStarted,
 } from '../experiment/event.ts';
-import type { FaultInjected, RunEvent, RunFact } from '../run/event.ts';
+import type { RunEvent, RunFact } from '../run/event.ts';
 import type { Sink } from '../run/stream.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
@@ -94,9 +94,6 @@ export class Progress implements Sink {
         this.#line(
           `stopped after step ${event.step} of ${event.steps}${event.saved ? '; saved: --resume continues from here' : ''}`,
         );
-        return;
-      case 'fault-injected':
-        this.#line(faultLine(event));
         return;
       case 'finished':
         for (const line of closing(event.report)) this.#line(line);
@@ -195,12 +192,6 @@ function noteLine({ event, generation, step, tpu, cause, elapsedMs }: Note): str
   const who = tpu === null ? 'the slice' : `Cloud TPU ${tpu}`;
   const when = step === null ? '' : ` at step ${step + 1}`;
   return `${event}: ${who}${when} (generation ${generation}, ${milliseconds(elapsedMs)}): ${cause}`;
-}
-
-function faultLine({ index, fault, tpu, position }: FaultInjected): string {
-  const target = tpu === null ? '' : ` on Cloud TPU ${tpu}`;
-  const where = Object.entries(position).map(([name, value]) => `${name} ${value}`);
-  return `injected fault ${index}: ${fault}${target}, at ${where.join(', ')}`;
 }
 
 function stepLine(event: StepCommitted): string {

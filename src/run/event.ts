@@ -1,5 +1,4 @@
 import type { TrainEvent } from '../experiment/event.ts';
-import type { Position } from '../fault/plan.ts';
 
 /**
  * Version of the fields of {@link RunEvent}. Must be raised for a change that older versions of
@@ -23,7 +22,7 @@ export interface Numbered {
 }
 
 /** The content of an event, before it has a number. */
-export type RunFact = TrainEvent | PodEvent | FaultInjected | Failed;
+export type RunFact = TrainEvent | PodEvent | Failed;
 
 /**
  * An event of the cluster: a worker that joined, was lost or could not start, a spare worker, a
@@ -37,18 +36,6 @@ export interface PodEvent {
   readonly level: 'info' | 'warn';
   /** The other fields of the log line. */
   readonly fields: Readonly<Record<string, unknown>>;
-}
-
-/** A fault of the run's fault plan was injected. */
-export interface FaultInjected {
-  readonly kind: 'fault-injected';
-  /** Index of the fault in the plan, from 0. */
-  readonly index: number;
-  /** Kind of the fault, as in the plan: `kill`, `link-down`. */
-  readonly fault: string;
-  /** Number of the Cloud TPU that the fault concerns; null for a link, a disk or the master. */
-  readonly tpu: number | null;
-  readonly position: Position;
 }
 
 /** The run ended with an error. */
@@ -75,7 +62,7 @@ export function failed(error: unknown): Failed {
 }
 
 /** Kinds of events that can occur while a check may still refuse the run. */
-const early: readonly RunFact['kind'][] = ['started', 'note', 'pod', 'fault-injected', 'failed'];
+const early: readonly RunFact['kind'][] = ['started', 'note', 'pod', 'failed'];
 
 /**
  * True for an event that shows that no check can refuse the run any more, so that the files of the

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { type ScheduleName, scheduleNames, type TrainConfig } from '../experiment/config.ts';
 import type { Note, PhaseMs, Report } from '../experiment/event.ts';
 import type { RunKey } from '../experiment/same-run.ts';
-import type { Position } from '../fault/plan.ts';
 import { networkNames } from '../model/networks.ts';
 import { recoveryPolicies } from '../pod/master/options.ts';
 import { eventVersion, type RecordedEvent } from './event.ts';
@@ -123,10 +122,6 @@ export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind'
   eventOf('finished', { report: reportSchema }),
   eventOf('pod', {
     ...{ msg: text(), level: z.enum(['info', 'warn']), fields: z.record(text(), z.unknown()) },
-  }),
-  eventOf('fault-injected', {
-    ...{ index: count, fault: text(), tpu: count.nullable() },
-    position: z.looseObject({}).transform((it) => it as unknown as Position),
   }),
   eventOf('failed', { code: text().nullable(), message: text() }),
 ]);

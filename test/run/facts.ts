@@ -110,14 +110,6 @@ export const facts: {
     ...{ ...kind('pod'), msg: text, level: fc.constantFrom('info' as const, 'warn' as const) },
     fields: fc.record({ tpu: count, cause: text, generation: orNull(count) }),
   }),
-  'fault-injected': fc.record({
-    ...{ ...kind('fault-injected'), index: count, fault: text, tpu: orNull(count) },
-    position: fc.oneof(
-      fc.record({ step: count, phase: fc.constant('compute' as const) }),
-      fc.record({ during: fc.constant('joining' as const), generation: count }),
-      fc.record({ afterMs: real }),
-    ),
-  }),
   failed: fc.record({ ...kind('failed'), code: orNull(text), message: text }),
 };
 

@@ -739,8 +739,8 @@ export class Elements {
 }
 
 /**
- * Applies an operation to node 0 of all values, to node 1 of all values, and so on. A value with a
- * single node has equal nodes, so that node is used each time.
+ * Applies an operation to node 0 of all values, to node 1 of all values, and so on. If a value has
+ * a single node, which stands for several equal nodes, that node is used each time.
  */
 export function each(operation: (...nodes: Node[]) => Node, ...values: readonly Value[]): Value {
   const count = values.reduce((most, value) => Math.max(most, value.length), 1);

@@ -44,9 +44,9 @@ export interface NumberedTarget extends Target {
 
 /**
  * Divides a fused loop into nests. Targets with equal dimensions share a nest, but a
- * select-and-scatter gets a nest of its own. Exception: if the targets use a single
- * select-and-scatter, whose windows tile its operand (cover each element exactly once), the shared
- * nest visits these windows.
+ * select-and-scatter gets a nest of its own. Exception: if targets with equal dimensions together
+ * use exactly one select-and-scatter, and its windows tile its operand (cover each element exactly
+ * once), one nest visits these windows and computes all these targets.
  */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();

@@ -88,10 +88,10 @@ function shell(): WasmFunction {
 }
 
 /**
- * Returns the helper for the remainder of two f32, with the sign of a. It is computed as in long
- * division: as long as |b| or more is left of |a|, the largest |b| · 2^k that fits is subtracted.
- * The result is exact, because f64 holds all these values exactly. The remainder is NaN if a is
- * infinite, b is 0, or a or b is NaN.
+ * Returns the helper for the remainder of two f32, with the sign of a. The method is long division:
+ * while the rest of |a| is |b| or more, the largest |b| · 2^k that fits into the rest is subtracted
+ * from it. The result is exact, because f64 holds all these values exactly. The remainder is NaN if
+ * a is infinite, b is 0, or a or b is NaN.
  */
 function f32Remainder(): WasmFunction {
   const local = (index: number) => ({ get: localGet(index), set: localSet(index) });

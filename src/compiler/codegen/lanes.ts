@@ -112,8 +112,8 @@ export class Lanes {
   }
 
   /**
-   * Rounds an f32 to the values of `type`. For `bf16` rounds as numerics/bf16.ts does. For any
-   * other type returns `x` unchanged.
+   * Rounds an f32 to the nearest value that `type` can represent. For `bf16` rounds as
+   * numerics/bf16.ts does. For any other type returns `x` unchanged.
    */
   rounded(type: ElementType, x: Node): Node {
     if (type !== 'bf16') return x;

@@ -212,8 +212,8 @@ export interface InnermostLoopOptions {
 }
 
 /**
- * Writes nested loops over counters. The innermost loop may be split into segments that compute a
- * different number of values per iteration. `body` writes the content of each segment.
+ * Writes nested loops over counters. The innermost loop may be split into successive segments, each
+ * with its own number of values per iteration. `body` writes the content of each segment.
  */
 export function runNest(
   elements: Elements,

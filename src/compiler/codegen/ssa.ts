@@ -114,7 +114,8 @@ export class FunctionBuilder {
 
   /**
    * Returns the value of an instruction that runs anew each time `block` runs and shares its value
-   * with no other instruction. Used for loads from memory that stores change.
+   * with no other instruction. Used for loads from addresses to which the generated code also
+   * stores.
    */
   freshNode(
     block: Block,
@@ -303,8 +304,9 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
 }
 
 /**
- * Returns when locals become free. For a block and the index of one of its items, the result has
- * the values whose locals are free after this item, because no later item needs them.
+ * Returns, for each block and the index of each of its items, the values whose locals are free after
+ * that item, because no later item needs them. An item after which no local becomes free has no
+ * entry.
  */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();

@@ -58,10 +58,10 @@ interface Kernel {
  * In the same way x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1 folds the 5888 bytes into the
  * last 304 bytes. zlib computes the CRC of these 304 bytes.
  *
- * The first polynomial was found by a search. It has the least degree of all multiples of the CRC's
- * polynomial with four terms, exponents that are multiples of 8 (whole bytes), and two terms that
- * are only a few lanes from the highest term. [The idea of sparse multiples is that of "Chorba: A
- * novel CRC32 implementation", 2024.]
+ * The first of these two equations was found by a search. Its polynomial has the least degree of
+ * all multiples of the CRC's polynomial with four terms, exponents that are multiples of 8 (whole
+ * bytes), and two terms that are only a few lanes from the highest term. [The idea of sparse
+ * multiples is that of "Chorba: A novel CRC32 implementation", 2024.]
  */
 export class FrameCrc implements RunningCrc {
   readonly #kernel: Kernel;

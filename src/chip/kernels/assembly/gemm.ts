@@ -38,13 +38,13 @@ const INFINITY_BITS: u32 = 0x7f80_0000;
 const SMALLEST_NORMAL_BITS: u32 = 0x0080_0000;
 const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38;
 /**
- * Lowest exponent that is recorded for a panel (packed rows or columns) of only zeros. The value is
- * so high that no product of the panel counts as an underflow.
+ * Value that is recorded as the lowest exponent of a panel (packed rows or columns) that has only
+ * zeros. The value is so high that no product of the panel counts as an underflow.
  */
 const NO_EXPONENT: i32 = 1024;
 /**
- * Lowest exponent that is recorded for a panel with a subnormal number. The value is so low that
- * every product of the panel counts as a possible underflow.
+ * Value that is recorded as the lowest exponent of a panel that has a subnormal number. The value
+ * is so low that every product of the panel counts as a possible underflow.
  */
 const SUBNORMAL_EXPONENT: i32 = -1024;
 
@@ -61,8 +61,8 @@ let rhsSegment: usize = 0;
  */
 let tileDepth: i32 = 0;
 /**
- * Depth of the blocks of A and B that the kernel packs and multiplies one after another. It is a
- * multiple of `tileDepth`.
+ * Depth of the blocks of A and B that the kernel packs and multiplies one after another. The depth
+ * is a multiple of `tileDepth`.
  */
 let blockDepth: i32 = 0;
 let segmented: bool = false;
