@@ -1,7 +1,7 @@
 import type { Topology } from '../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../src/numerics/assert.ts';
 import { digest, digestText } from '../src/numerics/digest.ts';
-import { PodError } from '../src/numerics/error.ts';
+import { codeOf, messageOf, PodError } from '../src/numerics/error.ts';
 import type { MasterAction } from '../src/pod/master/action.ts';
 import type { MasterEvent } from '../src/pod/master/event.ts';
 import { isOver, master } from '../src/pod/master/master.ts';
@@ -20,8 +20,8 @@ export interface Crew {
   /** Logs a message that the master ignored, and the reason. */
   refused(message: FromWorker, reason: string): void;
   /**
-   * Makes every worker that waits for a change of shared memory stop waiting. Does nothing if the
-   * crew and its workers share no memory.
+   * Wakes all workers that wait for a change of shared memory. Does nothing if the crew and the
+   * workers share no memory.
    */
   abort(): void;
   /**
@@ -40,8 +40,8 @@ export interface Crew {
    */
   reset(generation: number, steps: readonly number[]): void;
   /**
-   * Releases the infeed slots of a step that has ended: a newly committed step, or a step that was
-   * committed before a rollback and has run again.
+   * Releases the infeed slots of a step that all workers have completed. The step is newly
+   * committed, or it was committed before a rollback and has now run again.
    */
   release(order: StepOrder): void;
   /**
@@ -82,15 +82,15 @@ export class Driver {
   readonly #now: () => number;
   readonly #events: MasterEvent[] = [];
   /**
-   * The parameters that `writeParameters` set last, one entry for each program. An entry is
-   * undefined before the first call for its program. If the run does not recover from losses, all
-   * entries stay undefined.
+   * One entry for each program: the parameters that `writeParameters` set last, or undefined before
+   * the first call for that program. Only a rollback needs these parameters, so all entries stay
+   * undefined if the run does not recover from losses.
    */
   readonly #written: (SavedParameters | undefined)[];
   /**
-   * One entry for each program, by number: true if the program must copy its parameters again,
-   * because they have changed since the last copy. `parametersFrom` names the program to copy from.
-   * Not used for a program that has parameters of its own.
+   * One entry for each program, by number: true if the program must copy its parameters again
+   * before its next step. Only a program with `parametersFrom` copies parameters. For all other
+   * programs the entry is ignored.
    */
   readonly #stale: boolean[];
   #state: MasterState;
@@ -267,9 +267,9 @@ export class Driver {
   }
 
   /**
-   * Handles the failure of `work`, which goes on in the background. The failure fails the run,
-   * unless a newer membership has begun. In that case a Cloud TPU was lost, and the loss explains
-   * the failure.
+   * Lets `work` go on in the background. If `work` fails, the run fails. Exception: if a new
+   * membership has begun since this call, the failure is ignored. A Cloud TPU was lost in that
+   * case, and the loss explains the failure.
    */
   #background(work: Promise<void>, who: string): void {
     const { generation } = this.#state;
@@ -348,8 +348,8 @@ function failureOf(who: string, error: unknown): MasterEvent {
 }
 
 /**
- * Returns the digest of all parameters, in order. The method is that of the digests that Cloud TPUs
- * report, so the digests can be compared.
+ * Returns the digest of `values`, in order. Cloud TPUs compute the digests that they report in the
+ * same way, so the digests can be compared.
  */
 function digestOf(values: readonly Uint8Array[]): string {
   const digested = values.reduce((before, value) => {
@@ -358,19 +358,6 @@ function digestOf(values: readonly Uint8Array[]): string {
     return digest(words, before);
   }, 0n);
   return digestText(digested);
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/**
- * Returns the field `code` of an error, or null if the error has none. `instanceof PodError` does
- * not suffice: a PodError loses its class, but not its fields, when another thread sends it.
- */
-export function codeOf(error: unknown): string | null {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
-  return typeof code === 'string' ? code : null;
 }
 
 /** Returns the name of a Cloud TPU in messages: `Cloud TPU 3 (x 1, y 1)`. */

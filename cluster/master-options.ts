@@ -11,9 +11,24 @@ export interface CrewTimes {
   readonly quietMsLimit: number;
   /** See `RecoveryOptions.graceMsLimit`. */
   readonly graceMsLimit: number;
-  /** Period of the samples that the failure detector takes of all counters. */
+  /**
+   * Time between two samples that the failure detector takes of the progress counters and the
+   * heartbeats of all Cloud TPUs.
+   */
   readonly samplePeriodMs: number;
 }
+
+/**
+ * Times of a crew of threads and of a simulated crew. All threads start together. So the limit
+ * between two workers that join (`quietMsLimit`) needs no value of its own: it equals the limit for
+ * all workers to start, and never ends a start earlier.
+ */
+export const threadTimes: CrewTimes = {
+  startMsLimit: 60_000,
+  quietMsLimit: 60_000,
+  graceMsLimit: 10_000,
+  samplePeriodMs: 100,
+};
 
 /** Returns the options of the master of a pod, for a crew of threads or of processes. */
 export function masterOptions(

@@ -16,19 +16,21 @@ import {
 
 /**
  * The commit log: a file from which each master of a run learns what earlier masters committed.
- * Each line is a JSON record. A master writes a record to disk before the master tells any worker
- * about the event. Lines are only appended. A reader skips a truncated or damaged line. If the
- * skipped line was the commit of a step, the history ends before that step, and the next master
- * runs the step again.
+ * Each line is a JSON record of an event, such as the commit of a step. A master writes the record
+ * to disk before it tells any worker about the event. Lines are only appended. A reader skips a
+ * truncated or damaged line. If the skipped line was the commit of a step, the history ends before
+ * that step, and the next master runs the step again.
  *
  * The master that opened the log last leads the run, unless the run has ended. Every master checks
  * before and after each write whether a newer master leads. If a newer master leads, the older
- * master stops with PodError `superseded` before telling any worker about the record, and readers
+ * master stops with PodError `superseded` before it tells any worker about the event, and readers
  * ignore the record.
  */
 export interface CommitLog {
   /** Returns the memberships and commits that earlier masters wrote. */
   past(): EarlierMasters;
+  /** Number of the last committed step of this run, by whichever master; 0 if there is none. */
+  readonly lastStep: number;
   /** True if the log had this run already, so that this master continues the run. */
   readonly isContinued: boolean;
   /**
@@ -51,9 +53,10 @@ export interface CommitLog {
   /** Appends the record that the membership with number `generation` begins. */
   beginGeneration(generation: number): void;
   /**
-   * Appends the record that a step is committed in membership `generation`. If the log has a commit
-   * of the same step already, `commit` appends nothing, and throws PodError `digest-mismatch` if
-   * the digests differ.
+   * Appends the record that a step is committed in membership `generation`. If the log already has
+   * a commit of this step, appends nothing and compares the digests of the two commits.
+   *
+   * @throws PodError `digest-mismatch` if the digests differ.
    */
   commit(event: StepCommitted, generation: number): void;
   /**
@@ -80,10 +83,12 @@ export interface Abandoned {
 }
 
 /**
- * Opens the commit log of a run, or creates the file. Unless the run has ended already, this master
- * becomes the leader, with the generation after the last one in the log. `key` identifies the run.
- * If the last run in the log has the same key, this master continues that run. Otherwise a new run
- * begins in the same file, and its generations continue to count from the last one.
+ * Opens the commit log of a run, or creates the file. `key` identifies the run. If the last run in
+ * the log has the same key, this master continues that run. Otherwise a new run begins in the same
+ * file, and its generations continue to count from the last one in the log.
+ *
+ * This master becomes the leader, with the next generation. Exception: if the run that this master
+ * would continue has ended already, no master leads the run.
  *
  * @throws PodError `io` when the file cannot be read or written. Methods of the log that add
  *   records throw `io` too, and `superseded` when a newer master leads.
@@ -141,6 +146,10 @@ class FileLog implements CommitLog {
     return this.#past;
   }
 
+  get lastStep(): number {
+    return this.#contents.history.at(-1)?.step ?? 0;
+  }
+
   get isContinued(): boolean {
     return this.#isContinued;
   }
@@ -183,9 +192,9 @@ class FileLog implements CommitLog {
         `commit log ${this.#path}: step ${step} was written, but cannot be read back`,
       );
     }
-    // `#add` has read the record back from the file, so the history ends with a copy of `event`.
-    // The training loop keeps `event` itself. `event` now replaces the copy, so that memory holds
-    // only one object for each step.
+    // `#add` has read the record back from the file, so the last entry of `history` is a copy of
+    // `event`. The training loop keeps `event` itself. Therefore `event` replaces the copy: memory
+    // then holds one object for each step, not two.
     history[history.length - 1] = event;
   }
 
@@ -312,8 +321,9 @@ function checkRepeated({ step, digest }: StepCommitted, history: readonly StepCo
 
 /**
  * Opens a file for appending, and ensures that the file and the directories above it survive a loss
- * of power. An empty file may be left from a master that was killed before it had synced the
- * directory, so the directory is synced for an existing empty file too.
+ * of power. For an empty file the directory is synced, even if the file existed before: a master
+ * may have been killed after it made the file and before it synced the directory. A file with
+ * contents needs no sync, because a master writes only after the sync.
  */
 function openFile(files: CommitFiles, path: string): CommitFile {
   makeDirectories(files, dirname(path));

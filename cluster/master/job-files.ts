@@ -6,19 +6,18 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readSync,
   renameSync,
   statSync,
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { readRegularFile } from '../../src/files/read.ts';
+import { readAt as readFrom, readRegularFile } from '../../src/files/read.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that jobs need. There are only a few, so that a test can interrupt the
- * program at every operation. Each operation throws the errors that Node throws, with `code` and
+ * The file operations that jobs need. The operations are so few that a test can interrupt the
+ * program at each of them. Each operation throws the errors that Node throws, with `code` and
  * `syscall`. All operations are synchronous: an operation is complete when it returns, before the
  * master serves the next request.
  */
@@ -98,8 +97,7 @@ function write(path: string, text: string): void {
 function readAt(path: string, offset: number, bytesMax: number): Buffer {
   const file = openSync(path, 'r');
   try {
-    const piece = Buffer.alloc(bytesMax);
-    return piece.subarray(0, readSync(file, piece, 0, bytesMax, offset));
+    return readFrom(file, offset, bytesMax);
   } finally {
     closeSync(file);
   }

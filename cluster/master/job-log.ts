@@ -1,3 +1,4 @@
+import { endOfWholeLines } from '../../src/files/lines.ts';
 import { jsonText } from '../../src/numerics/quote.ts';
 import type { JobFiles } from './job-files.ts';
 import { attempt } from './jobs.ts';
@@ -29,20 +30,17 @@ export class JobLog {
   }
 
   /**
-   * Removes a last line that has no newline, because a master was killed while it wrote the line.
-   * Must be called before `append`.
+   * Prepares the log for `append`, and must be called before it. If the last line has no newline, a
+   * master was killed while it wrote that line. `open` then removes the line.
    *
    * @throws PodError `io` when the log cannot be read or written.
    */
   open(): void {
     this.#attempt(() => {
       const size = this.#files.size(this.#path);
-      let end = size;
-      for (let piece = this.#before(end); piece.length > 0; piece = this.#before(end)) {
-        const newline = piece.lastIndexOf(10);
-        end -= piece.length - (newline + 1);
-        if (newline >= 0) break;
-      }
+      const end = endOfWholeLines(size, (start, length) =>
+        this.#files.readAt(this.#path, start, length),
+      );
       if (end < size) this.#files.truncate(this.#path, end);
       this.#bytes = end;
     });
@@ -72,20 +70,12 @@ export class JobLog {
       if (offset >= size) return { text: '', next: size };
       const piece = this.#files.readAt(this.#path, offset, pieceBytesMax);
       const end = piece.lastIndexOf(10) + 1;
-      // No line is as long as a part, so a full part without a newline is damaged. Clients receive
-      // the damaged part unchanged.
+      // `piece` has at most {@link pieceBytesMax} bytes, and no undamaged line is longer. So a
+      // piece of that length without a newline is damaged. Clients receive the damaged piece
+      // unchanged.
       const bytes = end === 0 && piece.length === pieceBytesMax ? piece.length : end;
       return { text: piece.toString('utf8', 0, bytes), next: offset + bytes };
     });
-  }
-
-  /**
-   * Returns the {@link pieceBytesMax} bytes of the log before byte `end`, or fewer if the log
-   * begins later.
-   */
-  #before(end: number): Buffer {
-    const start = Math.max(0, end - pieceBytesMax);
-    return end === 0 ? Buffer.alloc(0) : this.#files.readAt(this.#path, start, end - start);
   }
 
   #attempt<T>(work: () => T): T {

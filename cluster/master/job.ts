@@ -43,7 +43,10 @@ export interface Job {
    * has checkpoints) and ends.
    */
   readonly shouldStop: () => boolean;
-  /** Receives the pod when it begins to wait for workers, and when steps can or cannot run. */
+  /**
+   * The methods of `watch` are called when the pod begins to wait for workers, when steps can run,
+   * and when steps can no longer run.
+   */
   readonly watch: JobWatch;
   /**
    * Called with the key of the run before the first step, when the data has been read and the
@@ -114,8 +117,8 @@ async function runLogged(job: Job, opened: OpenedRun, commits: CommitLog): Promi
     const { failed: known, finished } = commits;
     if (known !== null) throw new PodError(known.code, known.message);
     if (finished !== null) return { kind: 'done', report: finished };
-    const { generation, history } = commits.past();
-    tell(job, 'commits-found', { generation, step: history.at(-1)?.step ?? 0 });
+    const { generation } = commits.past();
+    tell(job, 'commits-found', { generation, step: commits.lastStep });
     return await run(job, opened, commits);
   } catch (error) {
     if (job.shouldStop() && isOfEndedWorkers(error)) return stoppedBySignal(job, opened, commits);
@@ -125,7 +128,7 @@ async function runLogged(job: Job, opened: OpenedRun, commits: CommitLog): Promi
 }
 
 function stoppedBySignal({ stream }: Job, { identity }: OpenedRun, commits: CommitLog): JobEnd {
-  const step = commits.past().history.at(-1)?.step ?? 0;
+  const step = commits.lastStep;
   stream.tell({ kind: 'stopped', step, steps: identity.steps, saved: false });
   return { kind: 'stopped', step };
 }
@@ -168,8 +171,8 @@ async function openOnMaster(config: TrainConfig): Promise<OpenedRun> {
 }
 
 function describeUnreadable(commits: CommitLog): string {
-  const { length } = commits.unreadable;
-  const step = commits.past().history.at(-1)?.step ?? 0;
+  const { lastStep: step, unreadable } = commits;
+  const { length } = unreadable;
   const lines = length === 1 ? '1 line was' : `${length} lines were`;
   return `${commitsFile}: ${lines} cut off or damaged; the run continues after step ${step}`;
 }
@@ -206,7 +209,8 @@ interface Parts {
 async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<JobEnd> {
   const { options, stream, shouldStop, watch } = job;
   const past = commits.past();
-  stream.generation = past.generation + 1;
+  let generation = past.generation + 1;
+  stream.generation = generation;
   let isLost = false;
   const end = await train(options.config, {
     ...{ opened, past, shouldStop, now: () => performance.now() },
@@ -219,16 +223,17 @@ async function trainWith(job: Job, { opened, commits, plan }: Parts): Promise<Jo
       watch.pod(pod);
       return pod;
     },
-    onMembership(generation) {
-      commits.beginGeneration(generation);
-      stream.generation = generation;
+    onMembership(next) {
+      commits.beginGeneration(next);
+      generation = next;
+      stream.generation = next;
     },
     commit(step) {
-      // If the commit cannot be written, the next master runs this step again and needs the
-      // parameters in the memory of the workers. So the pod must not dismiss the workers when the
-      // pod closes.
+      // While `isLost` is true, the pod keeps its workers when it closes. If the commit cannot be
+      // written, `isLost` stays true: the next master runs this step again and needs the parameters
+      // in the memory of the workers.
       isLost = true;
-      commits.commit(step, stream.generation ?? past.generation + 1);
+      commits.commit(step, generation);
       isLost = false;
     },
     ...(plan && { checkpoints: plan }),

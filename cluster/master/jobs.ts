@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Report } from '../../src/experiment/event.ts';
+import { parseJson } from '../../src/files/json.ts';
 import { mismatch } from '../../src/files/mismatch.ts';
 import { isSystemError } from '../../src/files/system-error.ts';
 import { PodError } from '../../src/numerics/error.ts';
@@ -148,10 +149,10 @@ export class JobStore {
   }
 
   /**
-   * Reads all jobs, in order of submission. A damaged job is returned separately, is not changed,
-   * and does not prevent other jobs from loading. A job folder that is empty, or has only
-   * `job.json.new`, is left from an interrupted submission. No client received the name of that
-   * job, so the next submission reuses the name.
+   * Reads all jobs, in order of submission. A damaged job does not prevent the other jobs from
+   * loading: it is returned in a list of its own, and its files are not changed. A job folder that
+   * is empty, or has only `job.json.new`, is left from an interrupted submission. No client
+   * received the name of that job, so the next submission reuses the name.
    *
    * @throws PodError `io` when the folder of jobs cannot be read.
    */
@@ -255,15 +256,7 @@ export function attempt<T>(what: string, work: () => T): T {
 }
 
 function parsed<T>(path: string, text: string, schema: z.ZodType<T>): T {
-  const result = schema.safeParse(json(text));
+  const result = schema.safeParse(parseJson(text));
   if (result.success) return result.data;
   throw new PodError('bad-data', `${path}: the file is damaged: ${mismatch(result.error)}`);
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

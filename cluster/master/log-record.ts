@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
+import { parseJson } from '../../src/files/json.ts';
 import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
+import { count, real } from '../../src/run/schema.ts';
 
 /**
  * A line of a commit log. `generation` is the number of the membership in which the line was
@@ -71,7 +73,8 @@ export class LogContents {
    */
   steps = 0;
   /**
-   * Number of recoveries: commits whose membership is not the membership of the previous commit.
+   * Number of recoveries after a loss. Each recovery begins a new membership, so this is the number
+   * of commits that have another membership than the commit before them.
    */
   recoveries = 0;
   #committedIn: number | undefined;
@@ -86,8 +89,8 @@ export class LogContents {
   }
 
   /**
-   * Begins the history of another run. Generations continue to count from the previous run. Workers
-   * of the previous run may join the new run, and workers obey only newer generations.
+   * Begins the history of another run. Does not reset `generation`: workers of the previous run may
+   * join the new run, and a worker obeys only a generation that is newer than its own.
    */
   #begin({ run, key }: RunRecord): void {
     if (run === this.run) return;
@@ -120,14 +123,8 @@ export class LogContents {
   }
 }
 
-const count = z.int().min(0);
 const positive = z.int().min(1);
 const generation = positive;
-/** Schema of a number. JSON writes `null` for NaN and infinities, so `null` is read as NaN. */
-const real = z
-  .number()
-  .nullable()
-  .transform((value) => value ?? Number.NaN);
 const phaseMs = z.strictObject({
   ...{ infeed: real, compute: real, 'all-reduce': real, update: real, outfeed: real, commit: real },
 });
@@ -158,12 +155,4 @@ function inPresentWords(record: unknown): unknown {
   if (typeof record !== 'object' || record === null || !('epoch' in record)) return record;
   const { epoch: generation, ...rest } = record;
   return { ...rest, generation };
-}
-
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
 }

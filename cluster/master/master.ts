@@ -52,16 +52,17 @@ const portRange = { min: 0, max: 65_535 };
  */
 const startingMs = 5000;
 /**
- * Time, in ms, for which workers in containers keep running after the master has ended. Some
- * container engines end a pod with the first container that ends and take the exit code of that
- * container. So the master's container must end first.
+ * Time, in ms, for which workers in containers keep running after the master has ended. The
+ * container of the master must end first, because some container engines end the whole pod as soon
+ * as one container ends. The exit code of that container is then the exit code of the pod.
  */
 const containerLingerMs = 1500;
 
 outliveFileLimit();
 process.on('uncaughtException', (error) => process.exit(refuse(error)));
-// With this flag V8 collects garbage once the heap has grown by half. By default the heap grows
-// fourfold first when there are many connections (measured with the fuzzer).
+// With this flag V8 collects garbage as soon as the heap has grown by half. Without the flag, a
+// master with many connections lets its heap grow fourfold before V8 collects garbage (measured
+// with the fuzzer).
 setFlagsFromString('--heap-growing-percent=50');
 saySo('starting');
 run().then(
@@ -143,7 +144,7 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   logger.level = 'silent';
   retire(folder);
   await sendHome(lobby, undefined);
-  return outputs.isLost ? errorCodes.io : 0;
+  return outputs.lost !== undefined ? errorCodes.io : 0;
 }
 
 /**
@@ -268,8 +269,8 @@ function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => 
 }
 
 /**
- * Tells an event of the lobby or of the local workers: as an event of the run, if the master trains
- * one run and the run is under way; otherwise only to the log.
+ * Tells an event of the lobby or of the local workers. While a run that `POD_ARGS` describes is
+ * under way, the event goes to the stream of the run. Otherwise it goes only to the log.
  */
 function tellPod(msg: string, fields: PodEvent['fields']): void {
   if (stream === undefined) logger.info(fields, msg);

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { StepCommitted } from '../../src/experiment/event.ts';
+import { lostTpu } from '../../src/pod/master/action.ts';
 import type { RunEvent } from '../../src/run/event.ts';
 import type { Sink } from '../../src/run/stream.ts';
 import type { ProcessPod } from '../process/pod.ts';
@@ -57,11 +58,9 @@ export class Metrics implements Sink {
       case 'step':
         this.#step(event);
         return;
-      case 'note': {
-        const { event: stage, tpu } = event.note;
-        if (tpu !== null && (stage === 'lost' || stage === 'quarantined')) this.#losses.inc();
+      case 'note':
+        if (lostTpu(event.note) !== null) this.#losses.inc();
         return;
-      }
       default:
         return;
     }

@@ -1,7 +1,7 @@
 import type { TrainOptions } from '../../src/cli/options.ts';
-import { ReportFile } from '../../src/cli/report-file.ts';
+import { ReportFile, reportText } from '../../src/cli/report-file.ts';
 import { RunFolder } from '../../src/cli/run-folder.ts';
-import { settingsOfRun } from '../../src/cli/run-settings.ts';
+import { recordedStart } from '../../src/cli/run-settings.ts';
 import type { RunKey } from '../../src/experiment/same-run.ts';
 import { PodError } from '../../src/numerics/error.ts';
 import type { RunEvent } from '../../src/run/event.ts';
@@ -9,7 +9,8 @@ import type { Sink } from '../../src/run/stream.ts';
 
 /**
  * The outputs of a run that a master leads: the report file (`--report`) and the run folder
- * (`--run`). As a sink, writes each event to the run folder, and the report when the run is done.
+ * (`--run`). As a sink, this class writes each event to the run folder. At the event `finished` it
+ * also writes the report file.
  */
 export class RunOutputs implements Sink {
   readonly #options: TrainOptions;
@@ -17,8 +18,8 @@ export class RunOutputs implements Sink {
   readonly #folder: RunFolder | undefined;
 
   /**
-   * Changes nothing on disk. `warn` is called when the run folder cannot be written for the first
-   * time.
+   * Changes nothing on disk. `warn` is called once, at the first time that a write to the run
+   * folder fails.
    *
    * @throws PodError `in-use` if another run writes to an output, `io` if an output cannot be
    * opened.
@@ -39,14 +40,13 @@ export class RunOutputs implements Sink {
 
   /** Begins to write to the run folder. Throws the errors of {@link RunFolder.begin}. */
   record(key: RunKey, isContinued: boolean): void {
-    const continues = isContinued || this.#options.checkpoint?.resume === true;
-    this.#folder?.begin({ settings: settingsOfRun(this.#options, key), continues });
+    this.#folder?.begin(recordedStart(this.#options, key, isContinued));
   }
 
   take(event: RunEvent): void {
     this.#folder?.take(event);
     if (event.kind !== 'finished') return;
-    this.#report?.write(`${JSON.stringify(event.report, undefined, 2)}\n`);
+    this.#report?.write(reportText(event.report));
   }
 
   end(): void {
@@ -59,16 +59,13 @@ export class RunOutputs implements Sink {
     const lost = [this.#report?.lost, this.#folder?.lost].filter((it) => it !== undefined);
     return lost.length === 0 ? undefined : lost.join('; ');
   }
-
-  get isLost(): boolean {
-    return this.lost !== undefined;
-  }
 }
 
 /**
- * Returns a sink that waits for the event `finished`. If an output could not be written by then,
- * the sink calls `refuse` with an error, which `refuse` logs. In the list of sinks, this sink must
- * stand before the log, because the summary of the run must be the last line of the log.
+ * Returns a sink that acts only at the event `finished`. If an output could not be written, the
+ * sink calls `refuse` with an error, and `refuse` logs the error. In the list of sinks, this sink
+ * must stand before the sink of the log: that sink logs the summary of the run, which must be the
+ * last line of the log.
  */
 export function lossSink(outputs: RunOutputs, refuse: (error: PodError) => void): Sink {
   return {

@@ -1,5 +1,6 @@
 import type { StepCommitted } from '../../src/experiment/event.ts';
-import type { RunEvent } from '../../src/run/event.ts';
+import { lostTpu } from '../../src/pod/master/action.ts';
+import { type RunEvent, withoutNumber } from '../../src/run/event.ts';
 import type { Sink } from '../../src/run/stream.ts';
 import type { Death, ProcessPod } from '../process/pod.ts';
 import type { ApiSource } from './api.ts';
@@ -70,18 +71,13 @@ export class RunState implements ApiSource, JobWatch, Sink {
   }
 
   /**
-   * Keeps the event of the newest step for `status`. Calls `RunStateEvents.lost` for each Cloud TPU
-   * that is lost or quarantined.
+   * Keeps the event of the newest step for `status`, which shows no version and no number. Calls
+   * `RunStateEvents.lost` for each Cloud TPU that is lost or quarantined.
    */
   take(event: RunEvent): void {
     if (event.kind === 'step') this.#last = withoutNumber(event);
     if (event.kind !== 'note') return;
-    const { event: stage, tpu } = event.note;
-    if (tpu !== null && (stage === 'lost' || stage === 'quarantined')) this.#events.lost(tpu);
+    const tpu = lostTpu(event.note);
+    if (tpu !== null) this.#events.lost(tpu);
   }
-}
-
-/** Returns the event of a step without its version and number, which `/status` does not show. */
-function withoutNumber({ v: _, n: __, ...step }: StepCommitted & RunEvent): StepCommitted {
-  return step;
 }

@@ -1,3 +1,4 @@
+import { trainProgram } from '../../src/experiment/program-index.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { Injector } from '../../src/fault/injector.ts';
 import { endsWorker, type Fault } from '../../src/fault/plan.ts';
@@ -11,7 +12,7 @@ import { endWorker, ledgerOf, type ProbeTask, sleep } from '../threads/probe.ts'
  */
 export class EngineProbe {
   readonly #injector: Injector;
-  #order: StepOrder = { program: 0, step: 0, takeParameters: false };
+  #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
 
   constructor(task: ProbeTask) {
     this.#injector = new Injector(task.faults, ledgerOf(task));
@@ -24,7 +25,7 @@ export class EngineProbe {
 
   /** Receives each hop before it is made. */
   readonly hop: OnHop = (bucket, phase, hop) => {
-    if (this.#injector.isDone || this.#order.program !== 0) return;
+    if (this.#injector.isDone || this.#order.program !== trainProgram) return;
     const point = { kind: 'step', step: this.#order.step + 1, phase, bucket, hop } as const;
     for (const { fault } of this.#injector.reached(point)) inject(fault);
   };

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { z } from 'zod';
+import { parseJson } from '../../src/files/json.ts';
 import { lastLines, openRegularFile } from '../../src/files/read.ts';
 
 /** The error that ended a process, as read from the end of its log. */
@@ -22,9 +23,10 @@ const lineSchema = z.object({
 });
 
 /**
- * Returns the error that ended a process, from the part of its log after byte `from`: the last
- * error that the process logged. If the process logged no error, returns a line that another
- * program wrote into the log, for example V8 when memory ran out. Undefined if the log has neither.
+ * Returns the error that ended a process, from the part of its log after byte `from`. This is the
+ * last error that the process logged. If the process logged no error, returns a line that the
+ * process did not log itself, for example the line that V8 writes when memory has run out. Returns
+ * undefined if the log has neither.
  */
 export function lastErrorIn(path: string, from: number): LastError | undefined {
   const lines = linesOf(path, from);
@@ -38,21 +40,21 @@ export function lastErrorIn(path: string, from: number): LastError | undefined {
  * Returns the last error (pino level 50 or more) in lines of a log; undefined if there is no error.
  */
 export function lastErrorAmong(lines: readonly string[]): LastError | undefined {
-  const errors = lines.flatMap((line) => lineSchema.safeParse(jsonOf(line)).data ?? []);
+  const errors = lines.flatMap((line) => lineSchema.safeParse(parseJson(line)).data ?? []);
   const error = errors.at(-1);
   return error && { code: error.code, message: error.msg };
 }
 
 /**
  * Returns the line that most likely says why the process ended. Looks only at lines that are not
- * JSON, because V8 or the system's loader wrote these lines, and both write the cause first. So the
- * result is the first line with a word like "fatal", or the first line of all if no line has such a
- * word. White space is collapsed.
+ * JSON: V8 or the loader of the system wrote these lines. Both write the cause first, so the result
+ * is the first line with a word like "fatal". If no line has such a word, the result is the first
+ * of these lines. White space is collapsed.
  */
 function foreign(lines: readonly string[]): string | undefined {
   // A line that begins like JSON but does not parse is a log line of the process itself, cut off
   // when the process ended.
-  const others = lines.filter((line) => !line.startsWith('{"') && jsonOf(line) === undefined);
+  const others = lines.filter((line) => !line.startsWith('{"') && parseJson(line) === undefined);
   const fatal = others.find((line) => /fatal|error|cannot|out of memory/i.test(line));
   return (fatal ?? others[0])?.replace(/[\s#]+/g, ' ').trim();
 }
@@ -64,13 +66,5 @@ function linesOf(path: string, from: number): string[] {
     return lastLines(log, tailBytes, from);
   } finally {
     closeSync(log.file);
-  }
-}
-
-function jsonOf(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
   }
 }

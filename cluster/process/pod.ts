@@ -6,11 +6,11 @@ import {
   type Torus,
 } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
-import { PodError } from '../../src/numerics/error.ts';
+import { messageOf, PodError } from '../../src/numerics/error.ts';
 import { isVacant } from '../../src/pod/master/master.ts';
 import type { Failure, FromWorker, ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, Driver, messageOf, nameOf } from '../driver.ts';
+import { type Crew, Driver, nameOf } from '../driver.ts';
 import { isFinal } from '../final.ts';
 import { masterOptions } from '../master-options.ts';
 import type { Refusal } from '../net/frame.ts';
@@ -48,8 +48,8 @@ export interface ProcessPodOptions extends PodOptions {
   /**
    * True if the master watches the workers' processes and calls `died` for each death. Matters only
    * for a worker whose connection ends before the worker has joined. If true, such a worker counts
-   * as lost when `died` is called. If false, it counts as lost at once, unless the master itself
-   * ended the connection.
+   * as lost when `died` is called. If false, it counts as lost at once, with one exception: the
+   * master itself ended the connection, and the worker had not reported `unable`.
    */
   readonly isWatched?: boolean;
   /**
@@ -115,7 +115,7 @@ export async function openProcessPod(options: ProcessPodOptions): Promise<Proces
   return pod;
 }
 
-/** Period in ms of the samples that the failure detector takes of all progress counters. */
+/** Period, in ms, of the samples of all progress counters for the failure detector. */
 const samplePeriodMs = 200;
 /** Longest time in ms that a closing pod waits until the workers have given up their Cloud TPUs. */
 const leaveMsLimit = 3000;
@@ -312,14 +312,17 @@ class Processes implements ProcessPod, Crew {
   // --------------------------------------------------------------------------------------- members
 
   /**
-   * Gives free Cloud TPUs to the waiting processes. A process that asks for a certain Cloud TPU
-   * gets it if that Cloud TPU is free. Any other process gets the first free Cloud TPU.
+   * Gives free Cloud TPUs to the waiting processes, in two rounds. First, each process that asks
+   * for a certain Cloud TPU gets it if it is free. Then each process that still waits gets the
+   * first free Cloud TPU. There is no second round while free Cloud TPUs are reserved for their
+   * former workers.
    */
   #seatAll(): void {
     if (this.#driver.isOver) return;
     const byGeneration = (a: JoinedProcess, b: JoinedProcess): number =>
       b.hello.generation - a.hello.generation;
-    // Processes of the newest generation come first, because they may still have the parameters.
+    // Each process states the generation of its last membership. Processes of the newest generation
+    // come first, because they may still have the parameters.
     const waiting = [...this.#options.lobby.waiting].sort(byGeneration);
     for (const guest of waiting) {
       const { from } = guest.hello;
@@ -383,8 +386,8 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Removes the given process from its Cloud TPU. Adds the bytes that the process has sent to those
-   * of earlier processes, and rejects the requests that the process has not answered.
+   * Removes the given process from its Cloud TPU. Keeps the counts of the bytes that the process
+   * has sent: they are added to `#carried`. Rejects the requests that the process has not answered.
    */
   #forget({ tpu, sent, questions }: Member, reason: string): void {
     this.#members[tpu] = undefined;
@@ -413,9 +416,9 @@ class Processes implements ProcessPod, Crew {
 
   /**
    * Handles the end of a worker's connection, and decides whether the worker counts as lost. A
-   * worker that has joined is lost. A worker that has not joined is lost in one case: the master
-   * does not watch the worker's process (`isWatched`), and either the worker reported `unable` or
-   * the worker's side ended the connection.
+   * worker that has joined is lost. A worker that has not joined is lost only if the master does
+   * not watch the worker's process (`isWatched`) and one of two things is true: the worker has
+   * reported `unable`, or the connection was ended by the worker's side.
    */
   #closed(member: Member, refusal: Refusal | undefined): void {
     const isItsEnd = refusal === undefined || refusal.code === 'peer';
@@ -426,8 +429,9 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Takes the Cloud TPU away from a process that is gone. If `isLost`, first reports the loss to
-   * the master's state machine. Finally, a waiting process may get the free Cloud TPU.
+   * Takes the Cloud TPU away from a process that is gone. Then, if `isLost`, reports the loss to
+   * the master's state machine. Finally gives the free Cloud TPU to a waiting process, if there is
+   * one.
    */
   #gone(member: Member, reason: string, isLost: boolean): void {
     const { tpu, pid, hostname, lastWords } = member;
@@ -509,9 +513,9 @@ class Processes implements ProcessPod, Crew {
   }
 
   /**
-   * Passes the current progress counters and heartbeat counts of all Cloud TPUs to the failure
-   * detector. Before that, cancels the start if the caller's `shouldStop` returns true, and gives
-   * free Cloud TPUs to waiting processes.
+   * Cancels the start of the pod if `shouldStop` of the options returns true. Then gives free Cloud
+   * TPUs to waiting processes. Then passes the current progress counters and heartbeat counts of
+   * all Cloud TPUs to the failure detector.
    */
   #sample(): void {
     if (!this.#isOpen && this.#options.shouldStop?.()) {
@@ -656,8 +660,9 @@ class Processes implements ProcessPod, Crew {
 
   /**
    * Makes the process of Cloud TPU `tpu` copy a program's parameters from the process of Cloud TPU
-   * `peer`. If the copy fails, tries again for `answerMsLimit` ms, but only within the same
-   * generation: the reason may be the loss of one of the two, after which a new generation begins.
+   * `peer`. If the copy fails, tries again for up to `answerMsLimit` ms, as long as the generation
+   * stays the same. When one of the two processes is lost, a new generation begins, and further
+   * attempts would be useless.
    */
   async #take(tpu: number, peer: number, program: number, steps: number): Promise<void> {
     const offer = this.#members[peer]?.offer ?? noOffer;

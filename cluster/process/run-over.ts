@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { parseJson } from '../../src/files/json.ts';
 import { readSmallText } from '../../src/files/read.ts';
 import { tokenPath } from '../net/token.ts';
 
@@ -38,10 +39,10 @@ export function noteRunOver(env: Env): void {
 }
 
 /**
- * Delay in s between the end of the run, as the note states it, and the end of workers that read
- * the note. In this time the master's container ends. The master's container must be the first to
- * end, because some container engines end a pod with its first container, and take over the exit
- * code of that container.
+ * Shortest time in s from the end of the run, as stated in the note, to the end of a worker that
+ * reads the note. The master's container ends within this time, so it is the first to end. It must
+ * be the first, because some container engines end a pod with its first container, and take over
+ * the exit code of that container.
  */
 const lingerS = 2;
 
@@ -52,7 +53,7 @@ const lingerS = 2;
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);
   const text = startedS === undefined ? undefined : readSmallText(notePath(env));
-  const note = text === undefined ? undefined : noteSchema.safeParse(jsonOf(text)).data;
+  const note = text === undefined ? undefined : noteSchema.safeParse(parseJson(text)).data;
   if (startedS === undefined || note === undefined) return false;
   const isOfThisRun = note.boot === readText(bootPath) && note.overS > startedS;
   return isOfThisRun && uptimeS() > note.overS + lingerS;
@@ -77,14 +78,6 @@ function startOf(env: Env): number | undefined {
 function readText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
+import { evaluateProgram, trainProgram } from '../../src/experiment/program-index.ts';
 import type { CollectivePhase } from '../../src/fabric/lane.ts';
-import type { Topology } from '../../src/fabric/torus.ts';
+import type { Axis, Topology } from '../../src/fabric/torus.ts';
 import type { Due, Ledger, Point } from '../../src/fault/injector.ts';
 import type { Fault, StepPhase } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
@@ -27,15 +28,6 @@ export interface Frame {
   readonly value: number;
 }
 
-/** Axes of the torus: 0 is X, 1 is Y. */
-export type Axis = 0 | 1;
-
-/**
- * Index of the program that evaluates. Faults of the phase `evaluate` take effect only in this
- * program, and faults of all other phases only in the other programs.
- */
-const evaluateProgram = 1;
-
 /**
  * The cores of one simulated Cloud TPU. A simulated step has the phases, the collectives and the
  * data flow of an emulated step, but only a few words of data. The gradients are hashes of the
@@ -54,7 +46,7 @@ export class Cores implements FlippableMemory {
   readonly #taken: [number, number] = [0, 0];
   /** For each bucket, by its index: one word of gradients for each column of the torus. */
   #sums: readonly Uint32Array[] = [];
-  #order: StepOrder = { program: 0, step: 0, takeParameters: false };
+  #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
   #generation = 0;
 
   /** `send` sends a frame to the next Cloud TPU on the given axis of the torus. */
@@ -218,10 +210,12 @@ export class Cores implements FlippableMemory {
   }
 
   /**
-   * Makes the hops of one phase along one axis. On the emulated hardware a ring of `length` Cloud
-   * TPUs has 2 · `length` chips, so the phase has 2 · `length` hops here too. The first hop only
-   * sends, and the last hop only receives. The first `length` − 1 frames carry data: `give` returns
-   * the value to send, and `take` receives a value that has arrived. All later frames carry 0.
+   * Makes the hops of one round of a phase, along one axis. On the emulated hardware a ring of
+   * `length` Cloud TPUs has 2 · `length` chips, so the round has 2 · `length` hops here too. The
+   * first hop sends a frame, the last hop receives one, and every other hop first receives, then
+   * sends. Only the first `length` − 1 frames carry data: `give` returns the value to send, and
+   * `take` receives a value that has arrived. All later frames carry 0. On an axis with one Cloud
+   * TPU no frame is sent.
    */
   *#ring(
     { phase, bucket, axis, length, firstHop }: RingPhase,
@@ -258,6 +252,9 @@ interface RingPhase {
   readonly axis: Axis;
   /** Number of Cloud TPUs on the axis. */
   readonly length: number;
-  /** Index of the round's first hop in its phase: above 0 only in the second round along Y. */
+  /**
+   * Index, within the phase, of the first hop of this round. It is 0 in all rounds but one: the
+   * phase along Y has two rounds, and the second of them continues the count of the first.
+   */
   readonly firstHop: number;
 }

@@ -1,3 +1,4 @@
+import type { Axis } from '../../src/fabric/torus.ts';
 import type { EndingFault } from '../../src/fault/plan.ts';
 import { at, unreachable } from '../../src/numerics/assert.ts';
 import {
@@ -14,7 +15,7 @@ import {
   worker,
 } from '../../src/pod/worker.ts';
 import type { Agenda } from './agenda.ts';
-import type { Axis, Cores, Frame } from './cores.ts';
+import type { Cores, Frame } from './cores.ts';
 import type { Wait } from './probe.ts';
 import type { SimulatedTimes } from './times.ts';
 
@@ -94,8 +95,9 @@ export class Life {
   }
 
   /**
-   * Returns the progress counter. As in the other kinds of pods, the counter also grows while the
-   * worker waits for a frame of a neighbour: then the neighbour may be lost, but not the worker.
+   * Returns the progress counter. The counter also grows while the worker waits for a frame of a
+   * neighbour, as in the other kinds of pods. The wait shows that the neighbour may be lost; the
+   * worker itself is not.
    */
   sample(): number {
     if (this.#awaited !== undefined) this.#progress++;
@@ -116,8 +118,8 @@ export class Life {
   }
 
   /**
-   * Copies parameters from another worker, and then calls `done`. If one of the two workers ends
-   * before, or a newer membership begins, `done` is never called.
+   * Copies parameters from another worker, and then calls `done`. Never calls `done` if one of the
+   * two workers ends, or a newer membership begins, before the copy is complete.
    */
   takeParameters(from: Life, generation: number, steps: readonly number[], done: () => void): void {
     if (!this.#isOver) this.#begin(this.#restoring(from, generation, steps, done));
@@ -197,7 +199,10 @@ export class Life {
     this.#advance(work);
   }
 
-  /** Runs the given task until it waits. Does nothing if the worker now has another task. */
+  /**
+   * Runs the given task until the task waits or ends. Does nothing if the worker has ended or has
+   * begun another task.
+   */
   #advance(work: Work): void {
     if (this.#isOver || this.#work !== work) return;
     this.#awaited = undefined;

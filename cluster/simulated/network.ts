@@ -1,6 +1,12 @@
-import type { Topology } from '../../src/fabric/torus.ts';
+import {
+  type Axis,
+  flatTorus,
+  neighbour,
+  type Topology,
+  type Torus,
+} from '../../src/fabric/torus.ts';
 import type { Agenda } from './agenda.ts';
-import type { Axis, Frame } from './cores.ts';
+import type { Frame } from './cores.ts';
 import type { Life } from './life.ts';
 import { drawn, type Range, type SimulatedTimes } from './times.ts';
 import { hash } from './weights.ts';
@@ -32,15 +38,21 @@ interface Channels {
  * gets lost, and those of one channel arrive in the order in which they were sent.
  */
 export class Network {
-  readonly #topology: Topology;
+  /** The Cloud TPUs as the chips of a torus, by the same numbers. */
+  readonly #torus: Torus;
   readonly #agenda: Agenda;
   readonly #times: SimulatedTimes;
   readonly #random: () => number;
   readonly #channels: WeakMap<Life, Channels> = new WeakMap();
   readonly #traffic: { messages: number; frames: number; hash: number } = { ...noTraffic };
 
-  constructor(topology: Topology, agenda: Agenda, times: SimulatedTimes, random: () => number) {
-    this.#topology = topology;
+  constructor(
+    { columns, rows }: Topology,
+    agenda: Agenda,
+    times: SimulatedTimes,
+    random: () => number,
+  ) {
+    this.#torus = flatTorus(columns, rows);
     this.#agenda = agenda;
     this.#times = times;
     this.#random = random;
@@ -67,7 +79,7 @@ export class Network {
   sendFrame(life: Life, axis: Axis, frame: Frame, lifeOf: (tpu: number) => Life | undefined): void {
     const { frames } = this.#channelsOf(life);
     frames[axis] = this.#arrival(frames[axis], this.#times.frame);
-    const tpu = this.#next(life.tpu, axis);
+    const tpu = neighbour(this.#torus, life.tpu, axis === 0 ? 0 : 2);
     this.#agenda.at(frames[axis], () => {
       const traffic = this.#traffic;
       traffic.frames++;
@@ -86,12 +98,5 @@ export class Network {
 
   #arrival(lastUs: number, range: Range): number {
     return Math.max(lastUs, this.#agenda.nowUs + drawn(range, this.#random));
-  }
-
-  /** Number of the Cloud TPU that follows `tpu` on its ring along the given axis. */
-  #next(tpu: number, axis: Axis): number {
-    const { columns, rows } = this.#topology;
-    const [x, y] = [tpu % columns, Math.floor(tpu / columns)];
-    return axis === 0 ? y * columns + ((x + 1) % columns) : ((y + 1) % rows) * columns + x;
   }
 }

@@ -8,7 +8,7 @@ import { isVacant } from '../../src/pod/master/master.ts';
 import { checkFromWorker, type FromWorker, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, SavedParameters } from '../../src/pod/pod.ts';
 import { type Crew, Driver } from '../driver.ts';
-import { type CrewTimes, masterOptions } from '../master-options.ts';
+import { masterOptions, threadTimes } from '../master-options.ts';
 import { Agenda } from './agenda.ts';
 import { Cores, type CoresOptions } from './cores.ts';
 import type { Happening, SimulatedEvent } from './event.ts';
@@ -34,17 +34,6 @@ export interface SimulatedPod extends Pod {
   readonly nowMs: number;
   readonly traffic: Traffic;
 }
-
-/** Virtual time, in ms, from one sample of all progress counters to the next. */
-const samplePeriodMs = 100;
-
-/** Limits of the master, the same as in a pod of threads. */
-const crewTimes: CrewTimes = {
-  startMsLimit: 60_000,
-  quietMsLimit: 60_000,
-  graceMsLimit: 10_000,
-  samplePeriodMs,
-};
 
 /**
  * Opens a pod of simulated workers. The driver, the master and the workers' state machines are the
@@ -85,7 +74,7 @@ class Simulated implements SimulatedPod, Crew {
     this.#lives = Array.from({ length: tpus }, () => undefined);
     this.#driver = new Driver(
       this.#watched(options),
-      masterOptions(options, crewTimes),
+      masterOptions(options, threadTimes),
       this,
       () => agenda.nowMs,
     );
@@ -129,7 +118,7 @@ class Simulated implements SimulatedPod, Crew {
     return {};
   }
 
-  /** Ends all workers. The driver also calls `close` when the run has failed. */
+  /** Ends all workers. Called when the pod is closed, and by the driver when the run has failed. */
   async close(): Promise<void> {
     this.#driver.give({ kind: 'stop' });
     for (const life of this.#lives) life?.end();
@@ -143,7 +132,10 @@ class Simulated implements SimulatedPod, Crew {
 
   // ---------------------------------------------------------------------------------------- time
 
-  /** Returns `options` with calls of `saved` counted, and with each note logged as an event. */
+  /**
+   * Returns `options` with two changes: virtual time stands still while a call of `saved` is under
+   * way, and each note is also logged as an event of the simulation.
+   */
   #watched(options: PodOptions): PodOptions {
     const { saved, onNote } = options;
     return {
@@ -162,7 +154,7 @@ class Simulated implements SimulatedPod, Crew {
   }
 
   #sampleLater(): void {
-    this.#agenda.after(1000 * samplePeriodMs, () => {
+    this.#agenda.after(1000 * threadTimes.samplePeriodMs, () => {
       if (this.#driver.isOver) return;
       this.#give({ kind: 'sample', progress: this.#lives.map((life) => life?.sample() ?? 0) });
       this.#sampleLater();
@@ -211,7 +203,10 @@ class Simulated implements SimulatedPod, Crew {
     this.#endGuests(tpu);
   }
 
-  /** Ends the Cloud TPUs that the worker of Cloud TPU `host` has adopted. This worker has ended. */
+  /**
+   * Called when the worker of Cloud TPU `host` has ended. Ends the workers of all Cloud TPUs that
+   * this worker had adopted.
+   */
   #endGuests(host: number): void {
     for (const life of this.#lives) if (life?.host === host) life.end();
   }

@@ -1,3 +1,4 @@
+import type { Axis } from '../../src/fabric/torus.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { type Due, Injector, type Ledger, type Point } from '../../src/fault/injector.ts';
 import { type EndingFault, endsWorker, type Fault } from '../../src/fault/plan.ts';
@@ -6,12 +7,12 @@ import { type EndingFault, endsWorker, type Fault } from '../../src/fault/plan.t
  * What a simulated worker does or waits for before it goes on. Times are virtual, in microseconds.
  */
 export type Wait =
-  /** The worker computes for this time; a straggler for a multiple of it. */
+  /** The worker computes. This takes `us` microseconds, or a multiple of `us` in a straggler. */
   | { readonly kind: 'work'; readonly us: number }
   /** The worker pauses because of a fault, and takes no messages. */
   | { readonly kind: 'stand'; readonly us: number }
-  /** The worker waits for a frame of its predecessor on an axis of the torus: 0 is X, 1 is Y. */
-  | { readonly kind: 'frame'; readonly axis: 0 | 1 }
+  /** The worker waits for a frame of its predecessor on an axis of the torus. */
+  | { readonly kind: 'frame'; readonly axis: Axis }
   /** The worker never goes on: a fault has ended it or makes it hang. */
   | { readonly kind: 'end'; readonly how: EndingFault };
 

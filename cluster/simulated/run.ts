@@ -1,3 +1,5 @@
+import { evaluateProgram, trainProgram } from '../../src/experiment/program-index.ts';
+import { scalar } from '../../src/experiment/step-event.ts';
 import { StragglerWatch, slowestOf } from '../../src/experiment/straggler.ts';
 import type { Topology } from '../../src/fabric/torus.ts';
 import type { Fault } from '../../src/fault/plan.ts';
@@ -90,24 +92,24 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
       ...{ topology, recovery, faults, seed, times, mxu: 'fast', onEvent },
       programs: simulatedPrograms(run.buckets ?? 1),
       saved: async (program, steps) =>
-        program === 0 ? checkpoints.findLast((it) => it.steps <= steps) : undefined,
+        program === trainProgram ? checkpoints.findLast((it) => it.steps <= steps) : undefined,
     });
     beginMs = pod.nowMs;
-    await pod.writeParameters(0, [initialWeights(seed)]);
+    await pod.writeParameters(trainProgram, [initialWeights(seed)]);
     for (let step = 1; step <= run.steps; step++) {
-      const committed = await pod.step(0);
+      const committed = await pod.step(trainProgram);
       const commit = commitOf(committed, pod.nowMs);
       commits.push(commit);
       const straggler = watch.take({ step, slowest: slowestOf(committed.reports) });
       if (straggler !== undefined) stragglers.push({ ms: pod.nowMs, tpu: straggler.tpu });
       events.push({ ms: pod.nowMs, event: 'committed', commit, traffic: { ...pod.traffic } });
       if (run.checkpointEvery !== undefined && step % run.checkpointEvery === 0) {
-        checkpoints.push({ steps: step, values: await pod.readParameters(0) });
+        checkpoints.push({ steps: step, values: await pod.readParameters(trainProgram) });
       }
     }
     const trained = result('done', '');
     for (let batch = 0; batch < (run.evaluationSteps ?? 0); batch++) {
-      evaluation.push(commitOf(await pod.step(1), pod.nowMs));
+      evaluation.push(commitOf(await pod.step(evaluateProgram), pod.nowMs));
     }
     return trained;
   } catch (error) {
@@ -119,9 +121,8 @@ export async function simulateRun(run: SimulatedRun): Promise<SimulatedOutcome> 
 }
 
 function commitOf({ step, digest, reports, wallMs }: Commit, ms: number): CommitSeen {
-  const [outfeed] = at(reports, 0).outfeed;
-  const loss = new Float32Array(outfeed?.buffer ?? new ArrayBuffer(4));
-  return { step: step + 1, digest, loss: at(loss, 0), ms, wallMs };
+  const loss = scalar(at(at(reports, 0).outfeed, 0));
+  return { step: step + 1, digest, loss, ms, wallMs };
 }
 
 function initialWeights(seed: number): Uint8Array {
@@ -132,7 +133,7 @@ function initialWeights(seed: number): Uint8Array {
  * Returns the two programs of a simulated run: one that trains, with `buckets` buckets of
  * gradients, and one that evaluates. They have no instructions: the cores are simulated.
  */
-export function simulatedPrograms(buckets: number): readonly Program[] {
+function simulatedPrograms(buckets: number): readonly Program[] {
   const empty: Omit<Executable, 'name'> = {
     ...{ cores: 8, buffers: [], instructions: [], tables: [], constants: [], results: [] },
     ...{ infeed: [], outfeed: [], buckets: [], arenaBytes: 0, code: new Uint8Array() },
@@ -148,7 +149,7 @@ export function simulatedPrograms(buckets: number): readonly Program[] {
   const evaluate: Executable = { ...empty, name: 'simulated evaluation' };
   return [
     { executable: train, digested: 1 },
-    { executable: evaluate, digested: 1, parametersFrom: 0 },
+    { executable: evaluate, digested: 1, parametersFrom: trainProgram },
   ];
 }
 

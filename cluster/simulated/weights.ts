@@ -12,11 +12,9 @@ const weightWords = 2;
  * overwrite its input, and an interrupted step can run again.
  */
 export class Weights {
-  readonly #programs: readonly Program[];
   readonly #sets: readonly (readonly [Uint32Array, Uint32Array])[];
 
   constructor(programs: readonly Program[]) {
-    this.#programs = programs;
     this.#sets = programs.map(({ parametersFrom }) => {
       const even = new Uint32Array(weightWords);
       const odd = parametersFrom === undefined ? new Uint32Array(weightWords) : even;
@@ -29,7 +27,10 @@ export class Weights {
     return at(at(this.#sets, program), steps % 2);
   }
 
-  /** Sets the weights of a program after `steps` steps to `values[0]`; if absent, to zeros. */
+  /**
+   * Sets the weights that a program has after `steps` steps to `values[0]`, or to zeros if `values`
+   * is empty.
+   */
   write(program: number, steps: number, values: readonly Uint8Array[]): void {
     const words = this.of(program, steps).fill(0);
     const [value] = values;
@@ -43,7 +44,7 @@ export class Weights {
 
   /** Copies all weights from another Cloud TPU. Program i has done `steps[i]` steps. */
   copy(from: Weights, steps: readonly number[]): void {
-    this.#programs.forEach((_, program) => {
+    this.#sets.forEach((_, program) => {
       const count = at(steps, program);
       this.of(program, count).set(from.of(program, count));
     });
@@ -56,7 +57,7 @@ export class Weights {
 
   /** Returns the digest of the weights of each program. Program i has done `steps[i]` steps. */
   digests(steps: readonly number[]): string[] {
-    return this.#programs.map((_, program) => this.digest(program, at(steps, program)));
+    return this.#sets.map((_, program) => this.digest(program, at(steps, program)));
   }
 }
 

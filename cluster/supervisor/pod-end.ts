@@ -1,6 +1,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { parseJson } from '../../src/files/json.ts';
 import { readSmallText } from '../../src/files/read.ts';
 
 /** The end of a pod of processes. */
@@ -44,7 +45,7 @@ export function writePodEnd(folder: string, end: PodEnd): void {
 export function readPodEnd(folder: string): SeenEnd | undefined {
   const text = readSmallText(join(folder, endFile));
   if (text === undefined) return undefined;
-  const found = schema.safeParse(jsonOf(text)).data;
+  const found = schema.safeParse(parseJson(text)).data;
   if (found === undefined) return undefined;
   const { exitCode, code, reason, time } = found;
   return { exitCode, code, reason, time };
@@ -53,12 +54,4 @@ export function readPodEnd(folder: string): SeenEnd | undefined {
 /** Removes the record of the last pod's end, before a new pod starts in the folder. */
 export function forgetPodEnd(folder: string): void {
   rmSync(join(folder, endFile), { force: true });
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -6,12 +6,13 @@ import { linkName, podTorus, type Topology, type Torus } from '../../src/fabric/
 import { dueAt, injectionTimes, ledgerBytes } from '../../src/fault/injector.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
+import { codeOf, messageOf } from '../../src/numerics/error.ts';
 import type { MasterEvent } from '../../src/pod/master/event.ts';
 import { checkFromWorker, type StepOrder, type ToWorker } from '../../src/pod/messages.ts';
 import type { Commit, Pod, PodOptions, Program, SavedParameters } from '../../src/pod/pod.ts';
-import { type Crew, codeOf, Driver, messageOf } from '../driver.ts';
+import { type Crew, Driver } from '../driver.ts';
 import { requireThreads } from '../host/room.ts';
-import { type CrewTimes, masterOptions } from '../master-options.ts';
+import { masterOptions, threadTimes } from '../master-options.ts';
 import { datasetOf, planOf } from './feed.ts';
 import { Feeds } from './feeds.ts';
 import { allocate, controlWords, infeedGeometry, type Layout, layOut } from './layout.ts';
@@ -23,7 +24,7 @@ import type { WorkerTask } from './task.ts';
 export interface ThreadPodOptions extends PodOptions {
   /** Faults of a plan, in the order of the plan. */
   readonly faults?: readonly Fault[];
-  /** Called once for each fault that was injected, with its index in the plan and its time in ms. */
+  /** Called once for each injected fault. `index`: index of the fault in the plan. */
   readonly onFault?: (index: number, ms: number) => void;
   /**
    * False disables fused multiply-adds (relaxed SIMD), for tests. By default they are used if the
@@ -56,25 +57,11 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
   return pod;
 }
 
-/** Period in ms of the samples that the failure detector takes of all progress counters. */
-const samplePeriodMs = 100;
-
 /**
  * Longest time in ms that a core waits for a neighbour or for its infeed, for each implementation
  * of the MXU. The systolic MXU needs much longer for one instruction.
  */
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
-
-/**
- * All threads start together. So `quietMsLimit`, the limit between two workers that join, has the
- * same value as the limit for all to start, and no effect of its own.
- */
-const times: CrewTimes = {
-  startMsLimit: 60_000,
-  quietMsLimit: 60_000,
-  graceMsLimit: 10_000,
-  samplePeriodMs,
-};
 
 /** The thread of a Cloud TPU and the port for messages to and from it. */
 interface WorkerLife {
@@ -137,7 +124,7 @@ class Threads implements ThreadPod, Crew {
     this.#ledger = new SharedArrayBuffer(ledgerBytes * (options.faults?.length ?? 0));
     this.#waits = layout.tpus.map(() => 0);
     this.#carried = sentBytes(memory, layout.fabric);
-    this.#driver = new Driver(options, masterOptions(options, times), this, () =>
+    this.#driver = new Driver(options, masterOptions(options, threadTimes), this, () =>
       performance.now(),
     );
     const failed = (error: unknown): void => {
@@ -149,7 +136,7 @@ class Threads implements ThreadPod, Crew {
   /** Starts all threads and waits until all have loaded their programs. */
   async start(): Promise<void> {
     const started = this.#driver.untilReady();
-    this.#sampler = setInterval(() => this.#sample(), samplePeriodMs);
+    this.#sampler = setInterval(() => this.#sample(), threadTimes.samplePeriodMs);
     this.#layout.tpus.forEach((_, tpu) => {
       this.#startWorker(tpu);
     });
@@ -236,8 +223,9 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns the field `probe` for the task of the given Cloud TPU's thread, with the plan's faults
-   * for that Cloud TPU. Returns an empty object if there are none.
+   * Returns an object to merge into the task of the given Cloud TPU's thread. If the plan has
+   * faults for this Cloud TPU, the object has the field `probe` with these faults. Otherwise it is
+   * empty.
    */
   #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
     const { topology, faults: planned = [] } = this.#options;
@@ -267,8 +255,8 @@ class Threads implements ThreadPod, Crew {
     if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
-    // The parameters of a lost Cloud TPU may be wrong. A program may have two sets of them, after
-    // an even and after an odd number of steps; both are cleared.
+    // The parameters of a lost Cloud TPU may be wrong, so they are cleared. A program may have two
+    // sets of parameters: set 0 after an even number of steps, set 1 after an odd number.
     this.#programs.forEach((_, program) => {
       for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
     });
@@ -344,8 +332,9 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Starts a new thread for the given lost Cloud TPU. Ignores the worker that the master has chosen
-   * to emulate it: all workers are threads of this process, so a new thread is as good.
+   * Starts a new thread for the given lost Cloud TPU. The master has chosen another worker to
+   * emulate this Cloud TPU, but a pod of threads needs no such worker: it can always start a new
+   * thread in this process.
    */
   adopt(tpu: number): void {
     void this.#renew(tpu);

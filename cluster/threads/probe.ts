@@ -1,4 +1,5 @@
 import type { Ports } from '../../src/chip/ports.ts';
+import { evaluateProgram, trainProgram } from '../../src/experiment/program-index.ts';
 import type { CollectivePhase, OnHop } from '../../src/fabric/lane.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import {
@@ -37,9 +38,6 @@ export interface ProbeMemory {
   arena(program: number): number;
 }
 
-/** Index of the program that evaluates. For faults, every other program is a training program. */
-const evaluateProgram = 1;
-
 /**
  * Injects the faults of a plan into the thread of one Cloud TPU. A Cloud TPU for which the plan has
  * no fault has no probe.
@@ -49,7 +47,7 @@ export class WorkerProbe {
   readonly #ownsProcess: boolean;
   readonly #memory: ProbeMemory;
   readonly #now: () => number;
-  #order: StepOrder = { program: 0, step: 0, takeParameters: false };
+  #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
   /** Indices of the buckets whose sums are complete in this step. */
   readonly #summed: number[] = [];
   /**
@@ -161,8 +159,8 @@ export class WorkerProbe {
   }
 
   /**
-   * If a `slow` fault is under way, waits after an instruction, in proportion to the time that the
-   * instruction took.
+   * Called after each instruction. If a `slow` fault is under way, waits until the instruction has
+   * taken `factor` times as long as it took without the fault.
    */
   #dawdle(): void {
     if (this.#slow === undefined) return;

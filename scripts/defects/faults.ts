@@ -44,7 +44,7 @@ export const faultDefects: readonly Defect[] = [
   {
     name: 'plan: exit code',
     guarantee: 'The exit code of pod chaos run is 0 only if every expectation holds.',
-    file: 'src/cli/chaos.ts',
+    file: 'src/cli/chaos-run.ts',
     from: '  if (verdicts.some(({ holds }) => !holds)) process.exitCode = 1;',
     to: '',
     test: 'test/cli/chaos.test.ts',

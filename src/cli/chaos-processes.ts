@@ -8,7 +8,8 @@ import { type FaultFile, faultsVariable, readLedger } from '../../cluster/thread
 import type { Fault } from '../fault/plan.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
-import { readRun, runFiles } from '../run/read.ts';
+import { runFiles } from '../run/files.ts';
+import { readRun } from '../run/read.ts';
 import { hasBegun, lineOf, observationOf, type Told } from './chaos-observation.ts';
 import type { Settings } from './settings/merge.ts';
 import { wordsOf } from './settings/words.ts';
@@ -64,7 +65,7 @@ async function runPod(
     complaint += piece;
   });
   const [code] = (await once(child, 'close')) as [number | null];
-  // A signal ends the command and this process alike, with the same exit code.
+  // If a signal ended the command, this process ends too, with the same exit code.
   if (code === 130 || code === 143) process.exit(code);
   return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
 }

@@ -14,6 +14,7 @@ import {
 } from '../../cluster/master/jobs.ts';
 import { readToken, type Token } from '../../cluster/net/token.ts';
 import type { Report } from '../experiment/event.ts';
+import { parseJson } from '../files/json.ts';
 import { mismatch } from '../files/mismatch.ts';
 import { type ErrorCode, errorCodes, PodError } from '../numerics/error.ts';
 import { type HttpAnswer, request } from './http.ts';
@@ -58,9 +59,9 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, that the client waits for an answer. A request may ask the master to answer
- * only when a log has grown. The client then waits longer by `waitMsMax`, the longest time that the
- * master waits for the log.
+ * Longest time, in ms, that the client waits for an answer. For a request that the master answers
+ * only when a log has grown, the limit is longer by `waitMsMax`, the longest time that the master
+ * waits for new lines.
  */
 const answerMsMax = 15_000;
 /**
@@ -178,7 +179,7 @@ export class JobClient {
       ({ status, text } = await this.#send(method, path, body, challenge));
     }
     if (status >= 300) throw this.#refused(status, text);
-    return checked(parsed(text), schema);
+    return checked(parseJson(text), schema);
   }
 
   async #send(method: string, path: string, body: Uint8Array, nonce?: string): Promise<HttpAnswer> {
@@ -200,7 +201,7 @@ export class JobClient {
    * master sent. If this version does not know the code, the code is `bad-config`.
    */
   #refused(status: number, text: string): Error {
-    const { success, data } = refusalSchema.safeParse(parsed(text));
+    const { success, data } = refusalSchema.safeParse(parseJson(text));
     if (!success) {
       const found = `status ${status}`;
       if (status >= 500) return new Error(`${this.#origin} answered with ${found}: ${text.trim()}`);
@@ -233,19 +234,11 @@ const refusalSchema = z.object({ code: z.string(), message: z.string() });
 const challengeSchema = z.object({ challenge: z.string().regex(/^[0-9a-f]{32}$/) });
 
 function challengeIn(text: string): string | undefined {
-  return challengeSchema.safeParse(parsed(text)).data?.challenge;
+  return challengeSchema.safeParse(parseJson(text)).data?.challenge;
 }
 
 function pathOf(id: string): string {
   return `/jobs/${encodeURIComponent(id)}`;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function checked<T>(value: unknown, schema: z.ZodType<T>): T {

@@ -12,7 +12,7 @@ import {
 } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
-import { runFiles } from '../run/read.ts';
+import { runFiles } from '../run/files.ts';
 import { tildeAdvice } from './settings/checks.ts';
 import type { Settings } from './settings/merge.ts';
 import { pathsOf } from './settings/paths.ts';
@@ -33,8 +33,9 @@ export interface InputFile {
 }
 
 /**
- * Refuses an output that cannot be written, two outputs that are the same file, and an output that
- * would replace a file of the run: an input, its data, or a checkpoint. Changes nothing on disk.
+ * Checks the outputs of a run. Refuses an output that cannot be written, two outputs that are the
+ * same file, and an output that would replace one of `inputs`, a file of the data set or a
+ * checkpoint. Changes nothing on disk.
  *
  * @throws PodError `bad-flag` that names the first refused output.
  */
@@ -61,7 +62,7 @@ export function checkOutputs(settings: Settings, inputs: readonly InputFile[]): 
 
 /**
  * Returns the files that the run writes to the folder of `--run`. Returns none if the folder does
- * not exist yet, because then they cannot be the same files as other inputs or outputs.
+ * not exist yet: files in a new folder cannot be the same as another input or output.
  */
 function recordOf(settings: Settings): Output[] {
   const folder = settings.get('run');

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { parseJson } from '../files/json.ts';
 import { mismatch } from '../files/mismatch.ts';
 import { readRegularFile } from '../files/read.ts';
 import { PodError } from '../numerics/error.ts';
@@ -60,7 +61,7 @@ function read<T>(folder: string, schema: z.ZodType<T>): T | undefined {
       `${path}: expected a file of pod up, found ${file.found}; ${help}`,
     );
   }
-  const result = schema.safeParse(json(file.bytes.toString('utf8')));
+  const result = schema.safeParse(parseJson(file.bytes.toString('utf8')));
   if (result.success) return result.data;
   const found = mismatch(result.error);
   throw new PodError('bad-data', `${path}: the file is damaged: ${found}; ${help}`);
@@ -87,12 +88,4 @@ export function makeFolder(folder: string): void {
   // created in it. So `recursive` is set only if the parent is missing.
   const recursive = !existsSync(dirname(folder));
   mkdirSync(folder, { recursive, mode: 0o700 });
-}
-
-function json(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

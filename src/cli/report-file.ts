@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, rmSync } from 'node:fs';
 import { lockOpened, requireUnlocked } from '../../cluster/host/lock.ts';
-import { targetOf } from '../files/target.ts';
+import type { Report } from '../experiment/event.ts';
+import { isAt, targetOf } from '../files/target.ts';
 import { openingTrouble, openStream, writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
 
@@ -115,6 +116,11 @@ export class ReportFile {
   }
 }
 
+/** Returns the text of a report, as `--report` and `--json` write it. */
+export function reportText(report: Report): string {
+  return `${JSON.stringify(report, undefined, 2)}\n`;
+}
+
 /**
  * Opens a file; returns undefined if the file cannot be opened. The reason is not lost: writing the
  * report fails for the same reason, and that failure is reported.
@@ -125,9 +131,4 @@ function opened(path: string, flags: number): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** True if the open file is still at `path`, so no other run has replaced it. */
-function isAt(path: string, file: number): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(file).ino;
 }

@@ -5,21 +5,22 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
-  readSync,
   rmSync,
   statSync,
-  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { type Lock, lockDirectory } from '../../cluster/host/lock.ts';
-import { differenceBetween, type RunKey } from '../experiment/same-run.ts';
-import { lastLines } from '../files/read.ts';
+import { differenceBetween, type FixedKey, type RunKey } from '../experiment/same-run.ts';
+import { endOfWholeLines } from '../files/lines.ts';
+import { lastLines, readAt } from '../files/read.ts';
 import { isSystemError } from '../files/system-error.ts';
-import { writeOutput } from '../files/write.ts';
-import { PodError } from '../numerics/error.ts';
+import { isAt } from '../files/target.ts';
+import { writeAll, writeOutput } from '../files/write.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
 import { jsonText } from '../numerics/quote.ts';
 import type { RunEvent } from '../run/event.ts';
-import { readSettings, runFiles } from '../run/read.ts';
+import { runFiles } from '../run/files.ts';
+import { readSettings } from '../run/read.ts';
 import type { RunSettings } from '../run/schema.ts';
 import type { Sink } from '../run/stream.ts';
 
@@ -85,7 +86,7 @@ export class RunFolder implements Sink {
       const expected = 'a folder without the record of a run';
       throw this.#wrong(`expected ${expected}, found one of ${found.config.model}; ${advice}`);
     }
-    const difference = differenceBetween(fixed(found.key), fixed(settings.key));
+    const difference = differenceBetween<keyof FixedKey>(fixed(found.key), settings.key);
     if (difference === undefined) return;
     const { was, is } = difference;
     throw this.#wrong(
@@ -134,7 +135,6 @@ export class RunFolder implements Sink {
 
   /** Message of one line that says what was lost, and why; undefined if nothing was lost. */
   get lost(): string | undefined {
-    this.#noteGone();
     if (this.#lost === undefined) return undefined;
     const lines = this.#linesLost === 1 ? '1 event' : `${this.#linesLost} events`;
     return this.#linesLost === 0 ? this.#lost : `${this.#lost} (${lines} lost)`;
@@ -152,7 +152,10 @@ export class RunFolder implements Sink {
     this.#lock = lockDirectory(path, use);
   }
 
-  /** Refuses a folder that has events but no settings: nothing says which run the events are of. */
+  /**
+   * Refuses a folder that has events but no settings, because without the settings nothing says to
+   * which run the events belong.
+   */
   #refuseForeign(): void {
     const path = join(this.#options.path, runFiles.events);
     const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
@@ -173,7 +176,7 @@ export class RunFolder implements Sink {
     try {
       const stats = fstatSync(file);
       if (!stats.isFile()) throw new Error(`${runFiles.events} is no regular file`);
-      this.#bytes = endOfWholeLines(file, stats.size);
+      this.#bytes = endOfWholeLines(stats.size, (start, length) => readAt(file, start, length));
       if (this.#bytes < stats.size) ftruncateSync(file, this.#bytes);
       this.#master = masterAfter(lastLines({ kind: 'opened', file, stats }, tailBytes));
       return file;
@@ -187,7 +190,7 @@ export class RunFolder implements Sink {
   #append(file: number, line: string): void {
     const bytes = Buffer.from(`{"master":${this.#master},${line}`);
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+      writeAll(file, bytes);
       this.#bytes += bytes.length;
     } catch (error) {
       this.#linesLost++;
@@ -207,17 +210,18 @@ export class RunFolder implements Sink {
 
   #lose(error: unknown): void {
     if (this.#lost !== undefined) return;
-    const why = error instanceof Error ? error.message : String(error);
-    this.#lost = `${this.#name}: could not be written: ${why}`;
+    this.#lost = `${this.#name}: could not be written: ${messageOf(error)}`;
     this.#options.onLoss(this.#lost);
   }
 
-  /** Notes a loss if the file of events was deleted or replaced: what it records cannot be read. */
+  /**
+   * Sets `#lost` if the file of events was deleted or replaced, because then nobody can read the
+   * events that were written to it.
+   */
   #noteGone(): void {
     if (this.#file === undefined || this.#lost !== undefined) return;
     const path = join(this.#options.path, runFiles.events);
-    const there = statSync(path, { throwIfNoEntry: false });
-    if (there?.ino === fstatSync(this.#file).ino) return;
+    if (isAt(path, this.#file)) return;
     this.#lost = `${this.#name}: the folder was deleted or replaced while the run went on`;
   }
 
@@ -230,7 +234,7 @@ export class RunFolder implements Sink {
       return work();
     } catch (cause) {
       if (cause instanceof PodError) throw cause;
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       throw new PodError('io', `${this.#name}: could not be opened: ${why}`, cause);
     }
   }
@@ -239,29 +243,9 @@ export class RunFolder implements Sink {
 /** How many bytes at the end of the file of events are searched for its last event. */
 const tailBytes = 2 ** 20;
 
-/** How many bytes {@link endOfWholeLines} reads at once. */
-const pieceBytes = 2 ** 16;
-
 /** Returns the fields of a run's key that do not change when a resumed run is made longer. */
-function fixed({
-  steps: _,
-  ratesDigest: __,
-  ...rest
-}: RunKey): Omit<RunKey, 'steps' | 'ratesDigest'> {
+function fixed({ steps: _, ratesDigest: __, ...rest }: RunKey): FixedKey {
   return rest;
-}
-
-/** Returns the position after the last newline of a file of `size` bytes. */
-function endOfWholeLines(file: number, size: number): number {
-  for (let end = size; end > 0; end = Math.max(0, end - pieceBytes)) {
-    const start = Math.max(0, end - pieceBytes);
-    const piece = Buffer.alloc(end - start);
-    const newline = piece
-      .subarray(0, readSync(file, piece, 0, piece.length, start))
-      .lastIndexOf(10);
-    if (newline >= 0) return start + newline + 1;
-  }
-  return 0;
 }
 
 /**
@@ -279,8 +263,9 @@ function masterIn(line: string): number | undefined {
 }
 
 /**
- * Removes everything after the first `bytes` bytes of a file. If that fails, a partial line
- * stays in the file. If another event is appended to it, readers of the record report the damage.
+ * Removes everything after the first `bytes` bytes of a file. If that fails, a partial line stays
+ * at the end of the file. The next event is then appended to the partial line, and readers of the
+ * record report the line as damaged.
  */
 function removeAfter(file: number, bytes: number): void {
   try {

@@ -1,9 +1,9 @@
-import { accessSync, constants, existsSync } from 'node:fs';
-import { dirname, relative, resolve, sep } from 'node:path';
+import { accessSync, constants } from 'node:fs';
+import { relative, resolve, sep } from 'node:path';
 import { checkPlan } from '../experiment/checkpoint/keeper.ts';
 import { openRun } from '../experiment/open-run.ts';
 import { keyOf, type RunIdentity } from '../experiment/same-run.ts';
-import { realPath } from '../files/target.ts';
+import { nearestExisting, realPath } from '../files/target.ts';
 import { PodError } from '../numerics/error.ts';
 import { quoteName } from '../numerics/quote.ts';
 import { openPlan } from './checkpoint-plan.ts';
@@ -11,7 +11,7 @@ import type { TrainOptions } from './options.ts';
 import { isOfPod } from './pod-folder.ts';
 import { ReportFile } from './report-file.ts';
 import { RunFolder } from './run-folder.ts';
-import { settingsOfRun } from './run-settings.ts';
+import { recordedStart } from './run-settings.ts';
 
 /**
  * Checks, before a pod starts, what its master would check first. Refuses:
@@ -21,8 +21,8 @@ import { settingsOfRun } from './run-settings.ts';
  * - a folder of checkpoints that is in use, is not writable, or has checkpoints of another run;
  * - a folder of `--run` that is in use, is not writable, or has a record that the run does not
  *   continue;
- * - a report, a record or a folder of checkpoints whose path is that of a file which the pod itself
- *   keeps in `folder`.
+ * - a report, a folder of `--run` or a folder of checkpoints at a path that the pod uses itself:
+ *   `folder` (the folder of the pod) or one of the pod's own files in it.
  *
  * Changes nothing on disk.
  *
@@ -50,8 +50,7 @@ export async function checkStart(options: TrainOptions, folder: string): Promise
 function checkRunFolder(path: string, options: TrainOptions, identity: RunIdentity): void {
   const folder = new RunFolder({ path, use: 'pod up', onLoss: () => undefined });
   try {
-    const settings = settingsOfRun(options, keyOf(identity));
-    folder.check({ settings, continues: options.checkpoint?.resume === true });
+    folder.check(recordedStart(options, keyOf(identity)));
   } finally {
     folder.end();
   }
@@ -73,15 +72,11 @@ function refuseOwn(flag: string, given: string | undefined, folder: string): voi
  * the nearest existing folder above it. `what` names the output in the message.
  */
 function checkWritable(directory: string, what: string): void {
-  const place = nearest(resolve(directory));
+  const place = nearestExisting(resolve(directory));
   try {
     accessSync(place, constants.W_OK | constants.X_OK);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new PodError('io', `${directory}: ${what} could not be written: ${why}`, error);
   }
-}
-
-function nearest(path: string): string {
-  return existsSync(path) || dirname(path) === path ? path : nearest(dirname(path));
 }

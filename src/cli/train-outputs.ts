@@ -5,9 +5,9 @@ import { isUnderWay, type RunEvent } from '../run/event.ts';
 import type { Sink } from '../run/stream.ts';
 import { LogFile } from './log-file.ts';
 import type { TrainOptions } from './options.ts';
-import { ReportFile } from './report-file.ts';
+import { ReportFile, reportText } from './report-file.ts';
 import { type RecordedStart, RunFolder } from './run-folder.ts';
-import { settingsOfRun } from './run-settings.ts';
+import { recordedStart } from './run-settings.ts';
 
 /**
  * The outputs of `pod train` as one sink: the files of `--log`, `--report` and `--run`, and the
@@ -49,8 +49,7 @@ export class TrainOutputs implements Sink {
   /** Checks that the run may write to its folder. Throws the errors of {@link RunFolder.check}. */
   check(identity: RunIdentity): void {
     if (this.#folder === undefined) return;
-    const settings = settingsOfRun(this.#options, keyOf(identity));
-    this.#start = { settings, continues: this.#options.checkpoint?.resume === true };
+    this.#start = recordedStart(this.#options, keyOf(identity));
     this.#folder.check(this.#start);
   }
 
@@ -59,7 +58,7 @@ export class TrainOutputs implements Sink {
     if (this.#logger !== undefined) logEvent(this.#logger, event);
     this.#folder?.take(event);
     if (event.kind !== 'finished') return;
-    const text = `${JSON.stringify(event.report, undefined, 2)}\n`;
+    const text = reportText(event.report);
     if (this.#options.json) process.stdout.write(text);
     this.#report?.write(text);
   }

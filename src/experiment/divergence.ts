@@ -3,7 +3,8 @@ import { PodError } from '../numerics/error.ts';
 import type { Pod } from '../pod/pod.ts';
 import type { LastStep } from './checkpoint/keeper.ts';
 import type { StepCommitted } from './event.ts';
-import { parametersOf, type Run, trainProgram } from './prepared.ts';
+import { parametersOf, type Run } from './prepared.ts';
+import { trainProgram } from './program-index.ts';
 
 /** Throws `diverged` if the loss of a step is not finite. */
 export function refuseDivergence({ step, loss, learningRate }: StepCommitted): void {
@@ -40,8 +41,8 @@ function firstNonFinite(bytes: Uint8Array): number | undefined {
 }
 
 /**
- * Returns the error of a run that has diverged at a step. `what` completes the message `expected …`
- * and says what was found instead: `a finite loss, found NaN`.
+ * Returns the error of a run that has diverged at a step. `what` follows the word "expected" in the
+ * message, such as `a finite loss, found NaN`.
  */
 export function diverged(step: number, what: string): PodError {
   const advice = 'use a lower --learning-rate or more --warm-up';

@@ -2,7 +2,8 @@ import { at } from '../numerics/assert.ts';
 import type { Pod } from '../pod/pod.ts';
 import { diverged } from './divergence.ts';
 import type { Evaluated } from './event.ts';
-import { evaluateProgram, type Run } from './prepared.ts';
+import type { Run } from './prepared.ts';
+import { evaluateProgram } from './program-index.ts';
 import { scalar } from './step-event.ts';
 
 /**

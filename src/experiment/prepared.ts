@@ -7,11 +7,8 @@ import { type Start, withWeights } from './checkpoint/start-from.ts';
 import { cloudTpus, type TrainConfig } from './config.ts';
 import type { Started } from './event.ts';
 import type { OpenedRun } from './open-run.ts';
+import { trainProgram } from './program-index.ts';
 import { buildPrograms, type Programs } from './programs.ts';
-
-/** Indices of the two programs in the pod's list of programs. */
-export const trainProgram = 0;
-export const evaluateProgram = 1;
 
 /** A run whose files have been read and whose programs have been compiled. */
 export interface Run {

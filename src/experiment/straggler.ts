@@ -17,8 +17,7 @@ const stepsMin = 3;
  */
 export function slowestOf(reports: readonly StepReport[]): Slowest {
   const own = reports.map(({ tpu, phaseMs }) => ({ tpu, ms: ownMs(phaseMs) }));
-  const sorted = [...own].sort((a, b) => b.ms - a.ms);
-  const [slowest, ...others] = sorted;
+  const [slowest, ...others] = own.sort((a, b) => b.ms - a.ms);
   assert(slowest !== undefined, 'a step has reports');
   const othersMs = others.length === 0 ? 0 : at(others, Math.floor(others.length / 2)).ms;
   return { tpu: slowest.tpu, ownMs: slowest.ms, othersMs };
@@ -30,10 +29,10 @@ function ownMs(phaseMs: readonly number[]): number {
 }
 
 /**
- * Detects stragglers. A straggler is a Cloud TPU that was the slowest in {@link stepsMin}
- * consecutive steps, and whose own work took at least {@link factorMin} times the median of the
- * others in each of these steps. A straggler is reported once, and again only if it was not a
- * straggler in between.
+ * Detects stragglers. A Cloud TPU becomes a straggler when, in {@link stepsMin} consecutive steps,
+ * it was the slowest and its own work took at least {@link factorMin} times the median of the
+ * others. It stays a straggler until the first step in which this is not so. It is reported each
+ * time it becomes a straggler.
  */
 export class StragglerWatch {
   #tpu = -1;

@@ -19,15 +19,8 @@ import { evaluate } from './evaluate.ts';
 import type { Note, Report, StepCommitted, TrainEvent } from './event.ts';
 import { type OpenedRun, openRun } from './open-run.ts';
 import { type EarlierMasters, noPast } from './past.ts';
-import {
-  parametersOf,
-  prepare,
-  programsOf,
-  type Run,
-  resumable,
-  started,
-  trainProgram,
-} from './prepared.ts';
+import { parametersOf, prepare, programsOf, type Run, resumable, started } from './prepared.ts';
+import { trainProgram } from './program-index.ts';
 import { reportOf } from './report.ts';
 import { stepCommitted } from './step-event.ts';
 import { StragglerWatch } from './straggler.ts';
@@ -49,8 +42,9 @@ export interface TrainWorld {
    */
   readonly commit?: (step: StepCommitted) => void;
   /**
-   * Called with the generation of each membership after the first, before any worker receives that
-   * generation (see {@link PodOptions}).
+   * Called each time the pod begins a new generation, except the first: it assigns workers to the
+   * Cloud TPUs anew, for example after the loss of a worker. Called before any worker receives the
+   * number of the generation. If the function throws, the run ends with that error.
    */
   readonly onMembership?: (generation: number) => void;
   /** Returns the wall time in ms. */

@@ -1,7 +1,7 @@
 import { readSync } from 'node:fs';
 import type { OpenedFile } from './read.ts';
 
-/** Number of bytes that are read from the file at once. */
+/** Number of bytes that are read from a file at once. */
 const chunkBytes = 2 ** 16;
 const newline = 0x0a;
 
@@ -26,6 +26,22 @@ export function* wholeLines({ file }: Pick<OpenedFile, 'file'>): Generator<strin
     // are copied, because the next read overwrites `chunk`.
     pieces.push(Buffer.from(chunk.subarray(start, count)));
   }
+}
+
+/**
+ * Returns the position after the last newline of a file of `size` bytes; 0 if there is no newline.
+ * `readAt` returns `length` bytes of the file from byte `start` on.
+ */
+export function endOfWholeLines(
+  size: number,
+  readAt: (start: number, length: number) => Buffer,
+): number {
+  for (let end = size; end > 0; end = Math.max(0, end - chunkBytes)) {
+    const start = Math.max(0, end - chunkBytes);
+    const found = readAt(start, end - start).lastIndexOf(newline);
+    if (found >= 0) return start + found + 1;
+  }
+  return 0;
 }
 
 /** Returns the index of the first newline in a range of `bytes`; -1 if there is none. */

@@ -71,11 +71,16 @@ export function lastLines(
 ): string[] {
   const start = Math.max(from, size - bytesMax);
   if (start >= size) return [];
-  const piece = Buffer.alloc(size - start);
-  const text = piece.toString('utf8', 0, readSync(file, piece, 0, piece.length, start));
+  const text = readAt(file, start, size - start).toString('utf8');
   // The bytes that were read may start in the middle of a line. That partial line is left out.
   const whole = start === from ? text : text.slice(text.indexOf('\n') + 1);
   return whole.split('\n').filter((line) => line !== '');
+}
+
+/** Reads at most `bytesMax` bytes of an open file, from byte `start` on. Throws system errors. */
+export function readAt(file: number, start: number, bytesMax: number): Buffer {
+  const piece = Buffer.alloc(bytesMax);
+  return piece.subarray(0, readSync(file, piece, 0, bytesMax, start));
 }
 
 function noFile(error: unknown): NoFile {

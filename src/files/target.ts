@@ -74,6 +74,11 @@ export function isSameStats(a: Stats, b: Stats): boolean {
   return a.isFile() && a.dev === b.dev && a.ino === b.ino;
 }
 
+/** True if the open file is still at `path`, so nobody has deleted or replaced it. */
+export function isAt(path: string, file: number): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.ino === fstatSync(file).ino;
+}
+
 function openTarget(descriptor: number): Target | NoTarget {
   const stats = fstatSync(descriptor);
   if (stats.isDirectory()) return refusal('a file', 'a folder');
@@ -118,9 +123,14 @@ function withoutLinks(path: string, links = 0): string | undefined {
  */
 export function realPath(path: string): string {
   const whole = resolve(path);
-  let there = whole;
-  while (!existsSync(there) && dirname(there) !== there) there = dirname(there);
+  const there = nearestExisting(whole);
   return join(realpathSync(there), relative(there, whole));
+}
+
+/** Returns an absolute path if it exists, otherwise the nearest existing folder above it. */
+export function nearestExisting(path: string): string {
+  const above = dirname(path);
+  return existsSync(path) || above === path ? path : nearestExisting(above);
 }
 
 function realpathOf(path: string): string | undefined {

@@ -121,7 +121,7 @@ function replaceByRename(path: string, bytes: Uint8Array, mode: number | undefin
 }
 
 /** Writes all bytes. If a reader takes no byte for 10 s, throws the system error `EAGAIN`. */
-function writeAll(file: number, bytes: Uint8Array): void {
+export function writeAll(file: number, bytes: Uint8Array): void {
   for (let at = 0, tries = 0; at < bytes.length; ) {
     try {
       at += writeSync(file, bytes, at);

@@ -55,3 +55,17 @@ export class PodError extends Error {
     return errorCodes[this.code];
   }
 }
+
+/** Returns the message of an error; for a value that is no error, the value as text. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Returns the field `code` of an error, or null if the error has none. `instanceof PodError` does
+ * not suffice: a PodError loses its class, but not its fields, when another thread sends it.
+ */
+export function codeOf(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  return typeof code === 'string' ? code : null;
+}

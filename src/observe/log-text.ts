@@ -44,7 +44,7 @@ export class LogText {
     }
     this.#pass(line.time);
     const event = eventIn(line);
-    if (event !== undefined) this.#progress.show(event);
+    if (event !== undefined) this.#progress.take(event);
     else if (this.#reader === 'reader') this.#add(textOf(line));
     else if (line.level < warning) this.#progress.pass(textOf(line));
     else if (line.level < error) this.#add(textOf(line));
@@ -68,8 +68,8 @@ export class LogText {
   }
 
   /**
-   * Returns the screen to write to. For the user kind `reader`, who sees the whole log, the screen
-   * puts the time before each line.
+   * Returns the screen to write to. For a `follower` this is the plain screen. For a `reader`, the
+   * screen puts the time of the current log line before each line that it shows.
    */
   #timed(): Screen {
     const screen = this.#screen;
@@ -115,8 +115,8 @@ function timeOf(time: number | undefined): string {
 }
 
 /**
- * Fields that are not listed at the end of a displayed line: `job` and `role` are in every line of
- * the log, the start of the displayed line names the Cloud TPU, and a stack trace is too long.
+ * Fields of a log line that are not listed at the end of the displayed line. `job` and `role` would
+ * be the same in every line, `tpu` is shown at the start of the line, and `stack` is too long.
  */
 const told = new Set(['job', 'role', 'tpu', 'stack']);
 

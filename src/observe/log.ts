@@ -1,13 +1,13 @@
 import type { Logger } from 'pino';
-import type { RunFact } from '../run/event.ts';
+import { type RunFact, withoutNumber } from '../run/event.ts';
 
 /**
- * Writes an event as one structured log line, with its `generation` if it has one. The line also
- * gets the fields bound to `logger`, such as `job`. The number and the version of the event are
- * left out: they are in the run folder.
+ * Writes an event as one structured log line. The line has the fields of the event, except the
+ * number and the version, which only the run folder holds. The line also has the fields bound to
+ * `logger`, such as `job`.
  */
 export function logEvent(logger: Logger, event: RunFact): void {
-  const { v: _, n: __, kind, ...fields } = event as RunFact & { v?: number; n?: number };
+  const { kind, ...fields } = withoutNumber(event);
   switch (event.kind) {
     case 'checkpoint-failed':
     case 'checkpoint-refused':

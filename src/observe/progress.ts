@@ -9,7 +9,7 @@ import type {
   Straggler,
   WarmStarted,
 } from '../experiment/event.ts';
-import type { RunEvent, RunFact } from '../run/event.ts';
+import type { RunFact } from '../run/event.ts';
 import type { Sink } from '../run/stream.ts';
 import { bytes, columns, count, milliseconds, percent, table } from './format.ts';
 
@@ -44,11 +44,7 @@ export class Progress implements Sink {
     this.#now = now;
   }
 
-  take(event: RunEvent): void {
-    this.show(event);
-  }
-
-  show(event: RunFact): void {
+  take(event: RunFact): void {
     switch (event.kind) {
       case 'started':
         for (const line of opening(event)) this.#line(line);

@@ -1,4 +1,5 @@
 import type { TrainEvent } from '../experiment/event.ts';
+import { codeOf, messageOf } from '../numerics/error.ts';
 
 /**
  * Version of the fields of {@link RunEvent}. Must be raised for a change that older versions of
@@ -50,15 +51,19 @@ export interface Failed {
 export type RecordedEvent = RunEvent & {
   /** Wall time, in ms since 1970, at which the event was told. */
   readonly time: number;
-  /** Number of the process that told the event, from 0: each master of a run has its own. */
+  /** Number of the process (master) that told the event: 0 for the first of the run, then 1, …. */
   readonly master: number;
 };
 
+/** Returns an event without its version and its number, if it has them. */
+export function withoutNumber<T extends RunFact>(event: T): Omit<T, 'v' | 'n'> {
+  const { v: _, n: __, ...rest } = event as T & Partial<Numbered>;
+  return rest;
+}
+
 /** Makes the event of an error that ended the run. */
 export function failed(error: unknown): Failed {
-  const code = error instanceof Error && 'code' in error ? error.code : null;
-  const message = error instanceof Error ? error.message : String(error);
-  return { kind: 'failed', code: typeof code === 'string' ? code : null, message };
+  return { kind: 'failed', code: codeOf(error), message: messageOf(error) };
 }
 
 /** Kinds of events that can occur while a check may still refuse the run. */

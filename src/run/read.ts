@@ -2,24 +2,16 @@ import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import type { Report } from '../experiment/event.ts';
+import { parseJson } from '../files/json.ts';
 import { wholeLines } from '../files/lines.ts';
 import { mismatch } from '../files/mismatch.ts';
-import { openRegularFile, readRegularFile } from '../files/read.ts';
+import { type NoFile, openRegularFile, readRegularFile } from '../files/read.ts';
 import { isSystemError } from '../files/system-error.ts';
 import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { eventVersion, type RecordedEvent } from './event.ts';
+import { runFiles } from './files.ts';
 import { eventSchema, type RunSettings, reportSchema, settingsSchema } from './schema.ts';
-
-/** Names of the files in a run folder. */
-export const runFiles = {
-  /** The events, one a line. */
-  events: 'events.ndjson',
-  /** The settings of the run: {@link RunSettings}. */
-  config: 'config.json',
-  /** The report; exists once the run is done. */
-  report: 'report.json',
-} as const;
 
 /** A run that was recorded to a folder. */
 export interface RecordedRun {
@@ -126,22 +118,9 @@ function checked<T>(place: string, value: unknown, schema: z.ZodType<T>): T {
   throw new PodError('bad-data', `${place}: damaged: ${mismatch(found.error)}`);
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-interface NoFile {
-  readonly kind: 'missing' | 'refused';
-  readonly found: string;
-  readonly cause?: unknown;
-}
-
-function unreadable(path: string, { kind, found, cause }: NoFile): PodError {
-  if (kind === 'missing') return missing(path);
+function unreadable(path: string, file: NoFile): PodError {
+  if (file.kind === 'missing') return missing(path);
+  const { found, cause } = file;
   if (cause !== undefined) return new PodError('io', `${path}: could not be read: ${found}`, cause);
   return new PodError('bad-data', `${path}: expected a regular file, found ${found}`);
 }

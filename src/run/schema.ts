@@ -1,21 +1,23 @@
 import { z } from 'zod';
 import { type ScheduleName, scheduleNames, type TrainConfig } from '../experiment/config.ts';
-import type { Note, PhaseMs, Report } from '../experiment/event.ts';
+import type { PhaseMs, Report } from '../experiment/event.ts';
 import type { RunKey } from '../experiment/same-run.ts';
 import { networkNames } from '../model/networks.ts';
+import { noteEvents } from '../pod/master/action.ts';
 import { recoveryPolicies } from '../pod/master/options.ts';
 import { eventVersion, type RecordedEvent } from './event.ts';
 
 const { string: text, boolean: flag, int, number } = z;
-const count = int().min(0);
-/** A number. JSON writes `null` for NaN and infinities, so `null` is read as NaN. */
-const real = number()
+/** Schema of a count: a whole number from 0. */
+export const count: z.ZodType<number> = int().min(0);
+/** Schema of a number. JSON writes `null` for NaN and infinities, so `null` is read as NaN. */
+export const real: z.ZodType<number> = number()
   .nullable()
   .transform((value) => value ?? Number.NaN);
 const quantiles = z.looseObject({ p50: real, p90: real, max: real });
 const refusal = z.looseObject({ name: text(), reason: text() });
 
-/** Returns the fields of an object that has, for every phase of a step, a value of the schema. */
+/** Returns the field schemas of an object with one field for each phase of a step. */
 function byPhase<T extends z.ZodType>(schema: T): Record<keyof PhaseMs, T> {
   return {
     ...{ infeed: schema, compute: schema, 'all-reduce': schema },
@@ -62,14 +64,8 @@ export const reportSchema: z.ZodType<Report> = z.looseObject({
     .exactOptional(),
 });
 
-/** The stages of a recovery, each of which a note can name. */
-const noteEvents: Readonly<Record<Note['event'], true>> = {
-  ...{ lost: true, suspected: true, quarantined: true, adopted: true },
-  ...{ replaced: true, restored: true, 'rolled-back': true, resumed: true },
-};
-
 const note = z.looseObject({
-  event: z.enum(Object.keys(noteEvents) as Note['event'][]),
+  event: z.enum(noteEvents),
   generation: count,
   ...{ program: count.nullable(), step: count.nullable(), tpu: count.nullable() },
   ...{ cause: text(), elapsedMs: real },

@@ -78,7 +78,7 @@ function drawn(event: TrainEvent): string {
   const write = (it: string): void => {
     shown += it;
   };
-  new Progress({ terminal: false, columns: 120, write }, () => 0).show(event);
+  new Progress({ terminal: false, columns: 120, write }, () => 0).take(event);
   return shown;
 }
 

@@ -10,7 +10,7 @@ function run(terminal: boolean, stepMs: number, steps: number): string {
   };
   const screen = { terminal, columns: 80, write };
   const progress = new Progress(screen, () => now);
-  for (let step = 1; step <= steps; step++, now += stepMs) progress.show(stepEvent(step, steps));
+  for (let step = 1; step <= steps; step++, now += stepMs) progress.take(stepEvent(step, steps));
   return text;
 }
 
@@ -37,10 +37,10 @@ test('each refused, saved and failed checkpoint is one line', () => {
   const screen = { terminal: false, columns: 80, write };
   const progress = new Progress(screen, () => 0);
   const refused = [{ name: 'step-0000009', reason: 'manifest.json: cut' }];
-  progress.show({ kind: 'resumed', checkpoint: 'step-0000006', step: 6, refused });
-  progress.show({ kind: 'resumed', checkpoint: null, step: 0, refused: [] });
-  progress.show({ kind: 'checkpoint', step: 9, name: 'step-0000009', bytes: 2048, wallMs: 5 });
-  progress.show({ kind: 'checkpoint-failed', step: 12, reason: 'the disk is full' });
+  progress.take({ kind: 'resumed', checkpoint: 'step-0000006', step: 6, refused });
+  progress.take({ kind: 'resumed', checkpoint: null, step: 0, refused: [] });
+  progress.take({ kind: 'checkpoint', step: 9, name: 'step-0000009', bytes: 2048, wallMs: 5 });
+  progress.take({ kind: 'checkpoint-failed', step: 12, reason: 'the disk is full' });
   expect(text.split('\n')).toEqual([
     'refused step-0000009: manifest.json: cut',
     'continues from step-0000006, after step 6',
@@ -69,7 +69,7 @@ test.each([
     ...{ stepMs: zero, phaseMs: Object.fromEntries(phases.map((it) => [it, zero])) },
   } as unknown as Report;
   const screen = { terminal: false, columns: 80, write };
-  new Progress(screen, () => 0).show({ kind: 'finished', report });
+  new Progress(screen, () => 0).take({ kind: 'finished', report });
   for (const it of said) expect(text).toContain(it);
   for (const it of unsaid) expect(text).not.toContain(it);
 });
@@ -80,7 +80,7 @@ test('a narrow terminal is not written beyond its width', () => {
     text += it;
   };
   const progress = new Progress({ terminal: true, columns: 10, write }, () => 0);
-  progress.show(stepEvent(1, 9));
+  progress.take(stepEvent(1, 9));
   expect(text).toBe('\r\x1b[2Kstep 1/9 ');
 });
 

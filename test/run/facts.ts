@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { scheduleNames, type TrainConfig } from '../../src/experiment/config.ts';
 import type { Note, PhaseMs, Report } from '../../src/experiment/event.ts';
 import { networkNames } from '../../src/model/networks.ts';
+import { noteEvents } from '../../src/pod/master/action.ts';
 import { recoveryPolicies } from '../../src/pod/master/options.ts';
 import type { RunFact } from '../../src/run/event.ts';
 
@@ -58,10 +59,7 @@ const report: fc.Arbitrary<Report> = fc
   }));
 
 const note: fc.Arbitrary<Note> = fc.record({
-  event: fc.constantFrom(
-    ...(['lost', 'suspected', 'quarantined', 'adopted'] as const),
-    ...(['replaced', 'restored', 'rolled-back', 'resumed'] as const),
-  ),
+  event: fc.constantFrom(...noteEvents),
   ...{ generation: count, program: orNull(count), step: orNull(count), tpu: orNull(count) },
   ...{ cause: text, elapsedMs: real },
 });

@@ -33,8 +33,9 @@ export type MasterAction =
    */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
   /**
-   * Make new links and feeds for this membership. No Cloud TPU runs a step at this moment. `steps`
-   * has, for each program by its index, the number of steps done so far.
+   * Make new links and feeds for the membership `generation`. No Cloud TPU runs a step at this
+   * moment. `steps` has, for each program by its index, the number of steps applied to the
+   * program's parameters.
    */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
   /**
@@ -56,24 +57,29 @@ export type MasterAction =
   | { readonly kind: 'note'; readonly note: Note }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string };
 
+/** The faults and the stages of a recovery that a {@link Note} can name. */
+export const noteEvents = [
+  /** A Cloud TPU is lost. */
+  'lost',
+  /** A Cloud TPU has wrong weights or sent a corrupt frame, or no digest has a majority. */
+  'suspected',
+  /** The Cloud TPU was at fault a second time and is being replaced. */
+  'quarantined',
+  /** No worker joined for the Cloud TPU in time. Another worker hosts it too. */
+  'adopted',
+  /** A replacement has joined for the Cloud TPU. */
+  'replaced',
+  /** The Cloud TPU has received the parameters. */
+  'restored',
+  /** All copies of the parameters were lost. Steps since a checkpoint run again. */
+  'rolled-back',
+  /** The recovery is complete. */
+  'resumed',
+] as const;
+
 /** An event for the user: a fault, or a stage of the recovery from a fault. */
 export interface Note {
-  readonly event: /** A Cloud TPU is lost. */
-    | 'lost'
-    /** A Cloud TPU has wrong weights or sent a corrupt frame, or no digest has a majority. */
-    | 'suspected'
-    /** The Cloud TPU was at fault a second time and is being replaced. */
-    | 'quarantined'
-    /** No worker joined for the Cloud TPU in time. Another worker hosts it too. */
-    | 'adopted'
-    /** A replacement has joined for the Cloud TPU. */
-    | 'replaced'
-    /** The Cloud TPU has received the parameters. */
-    | 'restored'
-    /** All copies of the parameters were lost. Steps since a checkpoint run again. */
-    | 'rolled-back'
-    /** The recovery is complete. */
-    | 'resumed';
+  readonly event: (typeof noteEvents)[number];
   readonly generation: number;
   /** Program of the step that runs or was interrupted; null between steps. */
   readonly program: number | null;
@@ -83,4 +89,12 @@ export interface Note {
   readonly cause: string;
   /** Time, in ms, since the first loss or fault of this recovery. */
   readonly elapsedMs: number;
+}
+
+/**
+ * Returns the number of the Cloud TPU whose worker the event takes away: the Cloud TPU is lost or
+ * quarantined. Returns null for every other event.
+ */
+export function lostTpu({ event, tpu }: Note): number | null {
+  return event === 'lost' || event === 'quarantined' ? tpu : null;
 }

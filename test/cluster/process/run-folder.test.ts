@@ -11,22 +11,19 @@ requireCompiled();
 const steps = 40;
 const flags = ['--tpus', '2', '--model', 'mlp', '--steps', `${steps}`, '--evaluate', '256'];
 
-/** Runs a pod of processes in `dir` and records the run. Calls `breakIt(dir)` after step 5. */
-async function recorded(breakIt: (dir: string) => void) {
+/** Starts a pod of processes in a new folder and records its run. Returns once step 5 is done. */
+async function started(recovery: string) {
   const dir = join(newFolder(), 'pod');
   const run = join(dir, '..', 'run');
-  const { ran } = pod(
-    'up',
-    '--wait',
-    '--dir',
-    dir,
-    ...flags,
-    '--run',
-    run,
-    '--recovery',
-    'replace',
-  );
+  const folders = ['--dir', dir, '--run', run];
+  const { ran } = pod('up', '--wait', ...folders, ...flags, '--recovery', recovery);
   await untilSaid(join(dir, 'master.log'), '"step":5,');
+  return { dir, run, ran };
+}
+
+/** Records a run of a pod of processes. Calls `breakIt` with the pod's folder after step 5. */
+async function recorded(breakIt: (dir: string) => void) {
+  const { dir, run, ran } = await started('replace');
   breakIt(dir);
   const { code, out, err } = await ran;
   expect([code, err.includes('lost')]).toEqual([0, false]);
@@ -86,4 +83,19 @@ test('a second master appends its events to the record of the first', async () =
   expect(second.map(({ n }) => n)).toEqual(second.map((_, i) => i));
   expect(second.map(msgOf)).toEqual(expect.arrayContaining(['commits-found', 'resumed', 'joined']));
   expect(summary).toMatchObject({ weightsDigest: report?.weightsDigest, recoveries: 1 });
+});
+
+test('a worker that dies after a signal: the event stopped names the last committed step', async () => {
+  const { dir, run, ran } = await started('none');
+  const { master, workers } = processesOf(dir);
+  // The step cannot end without the worker, so the master still waits for it at the signal.
+  process.kill(workers[1] ?? 0, 'SIGSTOP');
+  process.kill(master, 'SIGTERM');
+  await untilSaid(join(dir, 'master.log'), '"msg":"ending"');
+  process.kill(workers[1] ?? 0, 'SIGKILL');
+  expect((await ran).code).toBe(143);
+  const { events } = readRun(run);
+  const last = committed(events).at(-1);
+  expect(last).toBeGreaterThanOrEqual(5);
+  expect(events.at(-1)).toMatchObject({ kind: 'stopped', step: last, saved: false });
 });
