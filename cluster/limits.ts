@@ -9,9 +9,10 @@ export const limits = {
    */
   silenceMs: { fast: 1200, systolic: 60_000 },
   /**
-   * A Cloud TPU without progress is suspected only when it has paused for this many times the
-   * longest recent pause after which a Cloud TPU went on, even if `silenceMs` has passed before. So
-   * the Cloud TPUs of a slow machine do not count as lost.
+   * A pause is a time in which a Cloud TPU makes no progress in a step. A Cloud TPU is suspected
+   * when its pause is longer than `silenceMs` and longer than `silenceFactor` times the longest
+   * recent pause after which a Cloud TPU went on. So the Cloud TPUs of a slow machine do not count
+   * as lost.
    */
   silenceFactor: 4,
   /**

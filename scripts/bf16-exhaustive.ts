@@ -8,9 +8,10 @@ import { script } from './command.ts';
  */
 
 /**
- * Inputs of one round: the 65,536 f32 values with the same upper 16 bits, as bits (`inputs`) and as
- * numbers (`values`). The expected outputs are the bf16 values of the inputs by `bf16ByDefinition`,
- * widened to f32, also as bits (`expectedBits`) and as numbers (`expected`).
+ * Inputs of one round: the 65,536 f32 values that have the same upper 16 bits. `inputs` has their
+ * bits; `values` is the same memory, read as numbers. `expected` has the result for each input: its
+ * bf16 value by `bf16ByDefinition`, widened to f32. `expectedBits` is the same memory as
+ * `expected`, read as bits.
  */
 const inputs = new Uint32Array(0x1_0000);
 const values = new Float32Array(inputs.buffer);

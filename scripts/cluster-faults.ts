@@ -8,10 +8,11 @@
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
- * All times are in ms of this machine's clock. They begin at Docker's own event of the fault, or,
- * with `--processes`, at the signal. "noticed after" ends at the master's first log line about the
- * fault. "recovered after" ends at the first step committed after the recovery. The script puts the
- * broken container back after both times have ended.
+ * All times are in ms of this machine's clock. Both times of a fault begin when the fault happens:
+ * with Docker, at the time of Docker's event that reports the fault; with `--processes`, when the
+ * script sends the signal. "noticed after" ends at the master's first log line about the fault.
+ * "recovered after" ends at the first step committed after the recovery. When both have ended, the
+ * script puts the broken container back.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

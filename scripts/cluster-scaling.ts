@@ -80,9 +80,9 @@ function row(name: string, of: (grid: Grid) => string): string[] {
 }
 
 /**
- * How many hops a chunk makes in an all-reduce, one after another. Along an axis of n Cloud TPUs,
- * rings have 2n chips, and a chunk makes 2n − 1 hops. The reduce-scatter and the all-gather each
- * use both axes.
+ * How many hops one chunk makes in an all-reduce. Along an axis of n Cloud TPUs, rings have 2n
+ * chips, and a chunk makes 2n − 1 hops. The chunk goes along both axes in the reduce-scatter, and
+ * along both axes again in the all-gather.
  */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
@@ -125,10 +125,10 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Returns how many frames a node sends to other nodes in a step. In each lane (a quarter of each
- * vector) and on each axis, a chip sends n − 1 chunks in the reduce-scatter and n − 1 in the
- * all-gather, where n is the length of the ring. A lane uses one direction of each axis. In each
- * direction, two chips of a node have a link to another node.
+ * Returns how many frames a node sends to other nodes in a step. Each vector is cut into lanes, and
+ * each lane travels along both axes, on each axis in one direction. For one lane and one axis, let
+ * n be the number of chips in the ring. Each chip sends n − 1 chunks in the reduce-scatter and n −
+ * 1 in the all-gather, each chunk as one or more frames. Two chips of a node send to another node.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);

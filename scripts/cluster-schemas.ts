@@ -1,7 +1,8 @@
 /**
- * Checks the manifests in cluster/kubernetes against published schemas. An unknown field is a
- * mistake, as for a Kubernetes server with `--validate=strict`. The caller downloads the schemas,
- * because they are large and belong to others:
+ * Checks the manifests in cluster/kubernetes against published schemas. A field that the schema
+ * does not have is a mistake, as with `kubectl apply --validate=strict`. The two files of schemas
+ * are not in this repository, because they are large and belong to others. The caller downloads
+ * them:
  *
  *   npm run compile && node dist/scripts/cluster-schemas.js swagger.json jobset.x-k8s.io_jobsets.yaml
  *

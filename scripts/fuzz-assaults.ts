@@ -39,8 +39,9 @@ export interface Attacked {
 }
 
 /**
- * Outcomes of the inputs of one connection. An input has an outcome if the attacked process has
- * answered it, processed it or hung up because of it. Other inputs do not count.
+ * Outcomes of the inputs that were sent over one connection. There is one outcome for each input
+ * that the attacked process has answered or processed, or because of which it has hung up. Other
+ * inputs do not count.
  */
 export type Outcomes = readonly string[];
 
@@ -56,8 +57,8 @@ export interface Assault {
 }
 
 /**
- * Longest time, in ms, that the attacker waits for the attacked process to hang up. The attacked
- * process itself waits some seconds for the rest of a handshake or request.
+ * Longest time, in ms, that the attacker waits for the attacked process to hang up. If the attacked
+ * process still waits for the rest of a handshake or request then, the outcome is `waits`.
  */
 const hangUpMs = 6000;
 
@@ -240,8 +241,8 @@ function hostileStamp(
     case 4:
       return noise(random, 40).toString('base64');
     case 5:
-      // A holder of the token may cancel jobs. A valid signature of a cancellation would therefore
-      // be no attack.
+      // A holder of the token may cancel jobs, so a cancellation with a valid signature would be no
+      // attack. Such a request is sent without a signature.
       return isMandate(request) ? undefined : sign(token, request, now);
     default:
       return undefined;
@@ -381,8 +382,9 @@ function anyHello(random: Random, generation: number): Hello {
 }
 
 /**
- * For each channel, by name: the latest proof that the attacker has sent to show that it knows the
- * token. A proof is valid for one challenge only, so the pod must refuse it when it is sent again.
+ * For each channel, by name: the latest proof that the attacker has sent. By a proof a peer shows
+ * that it knows the token. A proof is valid for one challenge only, so the pod must refuse it when
+ * the attacker sends it again.
  */
 const usedProofs = new Map<string, Buffer>();
 

@@ -57,8 +57,8 @@ export interface FuzzResult {
 
 type Counts = Record<string, Record<string, number>>;
 /**
- * Part of the network code under attack. A call makes one input and returns the outcome:
- * `accepted`, `waits` (for more bytes), or the code of the refusal.
+ * A part of the network code under attack. A call gives one hostile input to this part, and returns
+ * the outcome: `accepted`, `waits` (for more bytes), or the code of the refusal.
  */
 type Target = (random: Random) => string;
 
@@ -244,7 +244,8 @@ function checkPing(value: unknown): Ping {
 }
 
 /**
- * Attacks a new control channel at its end in the master. The peer has not proved the token yet.
+ * Attacks the master's side of a new control channel, on which the peer has not yet proved that it
+ * knows the token.
  */
 function controlHandshake(random: Random): string {
   let outcome = 'waits';
@@ -255,7 +256,7 @@ function controlHandshake(random: Random): string {
   return outcome;
 }
 
-/** Attacks a control channel at its end in the master, after a valid handshake. */
+/** Attacks the master's side of a control channel after a valid handshake. */
 function controlMessages(): Target {
   let session: ControlSession<Ping, Ping> | undefined;
   let outcome = '';

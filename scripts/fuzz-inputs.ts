@@ -17,9 +17,10 @@ export function genuine(random: Random): Buffer {
 }
 
 /**
- * Returns a copy of `bytes` with one to three random changes. In half of the cases the magic number
- * and the CRCs of the frame are corrected afterwards, so that the receiver parses the input
- * further. A change may write one of the 32-bit values `lengths` somewhere, to hit a length field.
+ * Returns a copy of `bytes` with one to three random changes. A change may write a 32-bit value at
+ * a random place. This value may be one of `lengths`, which are meant for length fields. In half of
+ * the cases the magic number and the CRCs of the frame are corrected afterwards. The receiver then
+ * does not refuse the frame because of them, and parses it further.
  */
 export function broken(random: Random, bytes: Buffer, lengths: readonly number[] = []): Buffer {
   let result: Buffer = Buffer.from(bytes);

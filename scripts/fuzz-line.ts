@@ -127,9 +127,9 @@ export interface Carried {
    */
   closeCode(): number | undefined;
   /**
-   * On a WebSocket, sends a ping and waits for the pong. The attacked process answers after it has
-   * processed everything that was sent before the ping. On a unix socket, which has no pings, does
-   * not wait. Returns false if the attacked process has hung up.
+   * On a WebSocket, waits until the attacked process has processed everything that was sent to it:
+   * sends a ping and waits for the pong, which the process sends only after that. On a unix socket,
+   * which has no pings, does not wait. Returns false if the attacked process has hung up.
    */
   settled(): Promise<boolean>;
 }

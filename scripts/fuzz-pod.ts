@@ -6,10 +6,10 @@
  *
  *     node dist/scripts/fuzz-pod.js --inputs 1000000 --seed 1
  *
- * An input is a frame, a handshake or a request that the pod has answered or processed, or after
- * which the pod has hung up. Data that nobody read does not count. The script runs on Linux only,
- * because it reads the workers' ports and the memory of each process from /proc. The exit code is 1
- * if anything is wrong.
+ * An input is one frame, handshake, request or message that the pod has answered or processed, or
+ * after which the pod has hung up. Data that the pod has not read are no input. The script runs on
+ * Linux only, because it reads the workers' ports and the memory of each process from /proc. The
+ * exit code is 1 if anything is wrong.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
@@ -42,9 +42,9 @@ export interface FuzzPodResult {
   /** `counts[assault][outcome]`: how many inputs of this kind of attack had this outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /**
-   * Resident memory of each process, in bytes: the smallest of many samples during the second tenth
-   * (`early`) and the last tenth (`end`) of the inputs. The smallest sample is the one with the
-   * least garbage that the collector has not freed yet.
+   * Resident memory of each process, in bytes, in the second tenth (`early`) and in the last tenth
+   * (`end`) of the inputs. Each figure is the smallest of all samples in its tenth, because the
+   * smallest sample has the least garbage that the collector has not freed yet.
    */
   readonly memory: Readonly<Record<string, { readonly early: number; readonly end: number }>>;
   /** Number of steps committed during the attack. */
@@ -239,8 +239,8 @@ async function throwAll(
     ...wrongOutcomes(counts),
   ];
   sample();
-  // A short attack may have no sample in its second tenth. The first later tenth with a sample then
-  // takes its place.
+  // `early` comes from the second tenth of the inputs. A short attack may have no sample in that
+  // tenth; then `early` comes from the next tenth that has one.
   const early = least.find((it, tenth) => it !== undefined && tenth > 0);
   const memory = grown(early ?? {}, least.at(-1) ?? {});
   return { inputs: thrown, counts, memory, wrongs };

@@ -36,8 +36,8 @@ export interface CheckOptions {
 }
 
 /**
- * Interface of the two ways to run a program on a global batch: with the oracle (`hlo/evaluate`),
- * or on one emulated Cloud TPU.
+ * Runs programs on a global batch. There are two kinds of runners: one uses the oracle
+ * (`hlo/evaluate`), the other an emulated Cloud TPU.
  */
 export interface Runner {
   readonly replicas: number;
@@ -52,9 +52,9 @@ export interface Outcome {
 }
 
 /**
- * Runs `options.steps` training steps and writes their inputs and results to `directory`. For each
- * step the gradient program returns the gradients, and the training program returns the new
- * weights.
+ * Runs `options.steps` training steps and writes their inputs and results to `directory`. Each step
+ * runs two programs on the same weights and batch: the gradient program returns the gradients, and
+ * the training program returns the new weights.
  */
 export function exportRun(directory: string, options: CheckOptions, runner: Runner): void {
   mkdirSync(directory, { recursive: true });

@@ -27,9 +27,9 @@ import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
 /**
- * Number of timed runs of an instruction. A fast instruction gets more runs, up to 100, until
- * `samplesMs` have passed. A slow instruction gets fewer runs: from the third run on, its runs stop
- * when `samplesMs` have passed.
+ * Usual number of timed runs of an instruction. If these runs take less than `samplesMs`, more runs
+ * follow until `samplesMs` have passed or there are 100 runs. If they take longer, the runs stop
+ * when `samplesMs` have passed, but not before the third run.
  */
 const samples = 9;
 /** Time, in ms, for the timed runs of one instruction. */

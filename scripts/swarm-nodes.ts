@@ -1,12 +1,14 @@
 /**
  * Trains on two nodes of a Docker Swarm, kills one node during the run, and compares the digest of
  * the weights with that of `pod train` in threads. Both nodes must be in one swarm already, the
- * first as the manager. `docker save` on this machine must find the image.
+ * first as the manager. The image `POD_IMAGE` must be on this machine; the script loads it on both
+ * nodes.
  *
  *   DOCKER_1=unix:///run/1.sock DOCKER_2=unix:///run/2.sock KILL_2='ssh node-2 poweroff --force' \
  *     POD_IMAGE=tpu-pod node dist/scripts/swarm-nodes.js
  *
- * Times are in ms of this machine's clock, from the start of the command that kills the node.
+ * The times of the recovery that the script prints are measured with this machine's clock, from the
+ * start of the command `KILL_2`.
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -89,7 +91,11 @@ async function trainAndKill(story: Story): Promise<void> {
   tell(story.after(mark), time);
 }
 
-/** Prints how the pod recovered from the loss of the node: each kind of event with its time. */
+/**
+ * Prints how the pod recovered from the loss of the node: each kind of event, and how long after
+ * the kill it happened. `lines` are the lines of the master's log since the kill. `time` is the
+ * time of the kill, in ms.
+ */
 function tell(lines: readonly Line[], time: number): void {
   const of = (msg: string): readonly Line[] => lines.filter((it) => it.msg === msg);
   for (const msg of ['lost', 'adopted', 'replaced', 'restored', 'resumed'] as const) {

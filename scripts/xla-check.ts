@@ -72,8 +72,8 @@ const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
 ];
 
 /**
- * Largest accepted difference of two floats that a program returns as bits, in units in the last
- * place. Functions such as cosine may differ by this much.
+ * Largest accepted difference, in units in the last place, for programs that convert floats to
+ * their bits (see `isLastPlace`). Functions such as cosine may differ by this much.
  */
 const lastPlacesMax = 8;
 /** How many findings (disagreements with XLA) are printed at most. */
@@ -181,8 +181,8 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
 
 /**
  * True if the program converts floats to their bits (`bitcast-convert`), and the difference is at
- * most `lastPlacesMax` units in the last place. The results of such a program are integers, so the
- * tolerance of floats does not apply to them.
+ * most `lastPlacesMax` units in the last place. The bits are integers, which would otherwise have
+ * to be equal.
  */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>

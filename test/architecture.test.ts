@@ -110,8 +110,8 @@ test('below cli and cluster no file uses clocks, timers, the environment or rand
 });
 
 /**
- * Files that may read wall time, because they print or sign the time. Deadlines must not use wall
- * time, because the administrator can change the clock at any moment.
+ * Files that may read wall time, because they print the time or put it into a signature. Deadlines
+ * must not use wall time, because the administrator can change the clock at any moment.
  */
 const mayUseWallTime = [
   'cluster/host/engine.cts',

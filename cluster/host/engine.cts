@@ -82,8 +82,8 @@ const loadBytes = 640 * mib;
  */
 const loadDataBytes = 96 * mib;
 /**
- * How many nested calls must fit into the stack. So many calls take 80 KB; by default the stack of
- * Node has 984 KB.
+ * How many nested calls must fit into the stack. This number of calls takes 80 KB. By default the
+ * stack of Node has 984 KB.
  */
 const callsMin = 800;
 /**
@@ -92,8 +92,9 @@ const callsMin = 800;
  */
 const filesMin = 192;
 /**
- * If the limit on the tasks (processes and threads) of a user is higher than this number, the limit
- * is not checked. The check would count all tasks of the user, which takes time.
+ * The limit on the tasks (processes and threads) of a user is checked only up to this number. A
+ * higher limit is hardly ever reached, and the check would have to count all tasks of the user,
+ * which takes time.
  */
 const taskLimitMax = 4096;
 
@@ -138,7 +139,10 @@ function webAssembly(): Finding {
   };
 }
 
-/** WebAssembly module with one function, which adds two 128-bit vectors [WebAssembly, SIMD]. */
+/**
+ * WebAssembly module that is valid only if Node supports SIMD. Its one function adds two 128-bit
+ * vectors [WebAssembly, SIMD].
+ */
 const simdModule = [
   ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 123, 123, 1, 123, 3, 2, 1, 0],
   ...[10, 11, 1, 9, 0, 32, 0, 32, 1, 253, 228, 1, 11],
@@ -156,7 +160,10 @@ function simd(): Finding {
   };
 }
 
-/** WebAssembly module with one page of memory that threads can share [WebAssembly, threads]. */
+/**
+ * WebAssembly module that is valid only if Node supports shared memory. It has one page of memory
+ * that threads can share [WebAssembly, threads].
+ */
 const sharedModule = [0, 97, 115, 109, 1, 0, 0, 0, 5, 4, 1, 3, 1, 1];
 
 function sharedMemory(): Finding {
@@ -319,9 +326,10 @@ function taskRoom(): Room | undefined {
 }
 
 /**
- * Limit on the tasks (processes and threads) of this user, and how many exist. Undefined if the
- * limit is so high that it is not checked (above `taskLimitMax`), or if the system does not apply
- * it, because this process belongs to root or may exceed limits [setrlimit(2)].
+ * Limit on the tasks (processes and threads) of this user, and the number of tasks that the user
+ * has. Undefined if the limit is above `taskLimitMax`. Also undefined if the system does not apply
+ * the limit to this process, because the process belongs to root or has the right to exceed limits
+ * [setrlimit(2)].
  */
 function userTaskRoom(): Room | undefined {
   const most = softLimit('Max processes');

@@ -25,22 +25,22 @@ export interface Lock {
 }
 
 /**
- * Name of the file that {@link lockFolder} locks in place of the folder that contains the file. The
- * file stays in the folder after a release.
+ * To lock a folder, {@link lockFolder} locks a file with this name in the folder. The file still
+ * exists after the lock is released.
  */
 export const lockFile = '.lock';
 
 /**
- * Locks the given folder, so that no other process can lock it. `use` names the activity, such as
- * `pod train`, for messages to other processes.
+ * Locks the given folder, so that no other process can lock the folder. `use` names the activity,
+ * such as `pod train`, for messages to other processes.
  *
  * The lock is a flock(2) on the file {@link lockFile} in the folder. The system releases the lock
  * when its owner ends, even after a crash. The lock also holds between containers that share the
- * folder. On a system without flock(2), the folder counts as locked while the owner, which the file
- * describes, is running.
+ * folder. On a system without flock(2), the lock file names the process that owns the lock. The
+ * folder then counts as locked while that process is running on this machine.
  *
  * @throws PodError `in-use`, which names the owner, if another process has locked the folder; `io`
- * if the lock file cannot be written.
+ *   if the lock file cannot be written.
  */
 export function lockFolder(folder: string, use: string): Lock {
   const path = join(folder, lockFile);
@@ -99,9 +99,9 @@ function holderInProc(file: number): string | undefined {
 }
 
 /**
- * Takes over the lock whose descriptor `file` this process has inherited, and describes this
- * process as the owner in the lock file. `what` names the lock file in messages; `use` names the
- * activity.
+ * Takes over a lock that this process has inherited from its parent process. `file` is the
+ * descriptor of the lock file. Writes into the lock file that this process is the owner. `what`
+ * names the lock file in messages; `use` names the activity.
  *
  * @throws PodError `io` if the lock file cannot be written.
  */
@@ -121,9 +121,9 @@ function heldBy(file: number): Lock {
 }
 
 /**
- * Locks the given file until its descriptor `file` is closed, so that no other process can lock it.
- * The file must be open for writing. Does nothing if the system has no flock(2). `what` names the
- * file in messages.
+ * Locks an open file, so that no other process can lock the file. The lock lasts until the
+ * descriptor `file` is closed. The file must be open for writing. Does nothing if the system has no
+ * flock(2). `what` names the file in messages.
  *
  * @throws PodError `in-use` if another process has locked the file.
  */

@@ -42,7 +42,7 @@ export function isAlive({ pid, start }: ProcessIdentity): boolean {
  * report start times, undefined if no process has this number.
  */
 function startOf(pid: number): string | undefined {
-  // Numbers of 0 and less do not name a process, but a group of processes.
+  // A number below 1 does not name a process, but a group of processes.
   if (!Number.isSafeInteger(pid) || pid <= 0 || !mayExist(pid)) return undefined;
   if (existsSync('/proc/self/stat')) return startFromProc(pid);
   if (process.platform === 'win32') return '';

@@ -26,8 +26,8 @@ const workerTasks = 7;
 const masterTasks = 9;
 
 /**
- * Checks that the limits of the system allow this process to run `threads` threads. Node reserves
- * much address space for each thread, and would end without a message if a limit did not allow it.
+ * Checks that the limits of the system allow this process to run `threads` threads. Without this
+ * check Node could end without a message, because Node reserves much address space for each thread.
  * `who` says, for messages, what needs the threads, such as "8 Cloud TPUs in one process".
  *
  * @throws PodError `out-of-memory` or `out-of-threads`.

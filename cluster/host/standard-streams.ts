@@ -52,11 +52,15 @@ function flushed(stream: NodeJS.WriteStream): Promise<void> {
 /**
  * True if this program was started with a closed descriptor (`>&-` in a shell).
  *
- * Node hides this: at its start, Node opens `/dev/null` on every closed descriptor, for reading and
- * writing. A shell opens `/dev/null` for writing only (`>/dev/null`), but other parents, such as a
- * Python `subprocess` with `DEVNULL`, also open it for both. So the descriptor was closed if it
- * leads to a `/dev/null` open for both, and the parent is a shell that did not itself inherit such
- * a descriptor.
+ * At its start, Node opens `/dev/null` on every closed descriptor, for reading and writing. But
+ * some parents, such as a Python `subprocess` with `DEVNULL`, open `/dev/null` in the same way. A
+ * shell does not: it opens `/dev/null` for writing only (`>/dev/null`). Therefore the descriptor
+ * counts as closed if three conditions hold:
+ *
+ * - The descriptor leads to a `/dev/null` open for reading and writing.
+ * - The parent is a shell.
+ * - The shell's own descriptor of this number does not lead to such a `/dev/null`. (Otherwise this
+ *   program has inherited the descriptor from the shell.)
  */
 function isClosed(descriptor: number): boolean {
   if (!isNodesOwn(standardFile(descriptor))) return false;

@@ -17,7 +17,8 @@ try {
 }
 
 /**
- * Returns the text on standard input. Stops reading one byte after the greatest length of a token.
+ * Returns the text on standard input. Reads at most one byte more than the longest token has. That
+ * byte is enough to show that the text is too long.
  */
 function readInput(): string {
   const bytes = Buffer.alloc(tokenBytesMax + 1);

@@ -63,8 +63,9 @@ export function serveApi(
   server.on('dropRequest', (_, socket) => socket.destroy());
   server.setTimeout(silentMsMax);
   return new Promise((resolve, reject) => {
-    // After `listening`, an error means that the server could not accept a connection. The promise
-    // is resolved by that time, so `reject` has no effect. The client connects again.
+    // Before the server listens, an error means that it cannot listen. Afterwards, an error means
+    // that the server could not accept one connection. In that case `reject` has no effect, because
+    // the promise is already resolved. Nothing else is needed: the client connects again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${host}:${port}: ${error.message}`, error));
     });

@@ -4,8 +4,8 @@ import { limits } from '../limits.ts';
 import type { Token } from '../net/token.ts';
 
 /**
- * The parts of a request that the proof in its `authorization` header covers. The proof also covers
- * the time and the nonce in that header.
+ * The method, path and body of a request. The proof in the `authorization` header of the request
+ * covers these parts, and also the time and the nonce in that header.
  */
 export interface SignedRequest {
   readonly method: string;
@@ -102,8 +102,9 @@ export class Doorkeeper {
    * time. Both checks are possible before the body of the request is read. {@link admit} checks the
    * proof, which also covers the body.
    *
-   * @throws PodError `unauthorized` when the header is malformed, Stale when the time differs from
-   *   the master's clock by more than `limits.clockSkewMs`, or when the challenge is not valid.
+   * @throws PodError `unauthorized` when the header is malformed.
+   * @throws Stale when the time differs from the master's clock by more than `limits.clockSkewMs`,
+   *   or when the header has no time and no valid challenge.
    */
   readStamp(header: string | undefined): Stamp {
     const found = /^Pod (\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(header ?? '');
@@ -128,9 +129,9 @@ export class Doorkeeper {
   /**
    * Checks the proof of a request and admits the request. A nonce is admitted only once.
    *
-   * @throws PodError `unauthorized` when the proof is wrong or the nonce was used before, Stale
-   *   when the time does not prove that the request is new, `too-many` when the master remembers
-   *   {@link noncesMax} nonces already.
+   * @throws PodError `unauthorized` when the proof is wrong or the nonce was used before;
+   *   `too-many` when the master already remembers {@link noncesMax} nonces.
+   * @throws Stale when the time does not prove that the request is new.
    */
   admit(request: SignedRequest, { time, nonce, proof }: Stamp): void {
     if (!this.#token.isProof(Buffer.from(proof, 'hex'), proven(request, time, nonce))) {

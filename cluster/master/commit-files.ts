@@ -11,10 +11,9 @@ import {
 import { syncDirectory } from '../host/sync-directory.ts';
 
 /**
- * The file operations that a commit log needs. There are only a few, so that a test can replace the
- * operations by a file system in memory. The test then interrupts the log at any operation and
- * drops all bytes that were not synced, like a loss of power. Each operation throws the errors that
- * Node throws.
+ * The file operations that a commit log needs. The operations are so few that a test can implement
+ * them with a file system in memory. The test stops the log at any operation and drops all bytes
+ * that were not synced, as a loss of power does. Each operation throws the errors that Node throws.
  */
 export interface CommitFiles {
   /** True if the directory exists. */

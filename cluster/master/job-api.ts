@@ -26,9 +26,10 @@ export interface LogAnswer extends LogPiece {
 /** Maximum number of bytes of a request's body. */
 export const bodyBytesMax: number = 2 ** 16;
 /**
- * Number of bytes of a too large body after which the server stops reading. The server reads beyond
- * {@link bodyBytesMax}, because some clients send the whole body before they read the answer. Such
- * a client would otherwise miss the answer `too-large`.
+ * If a body has more than {@link bodyBytesMax} bytes, the server reads and drops the rest, up to
+ * this total number of bytes. The reason: some clients read the answer only after they have sent
+ * the whole body. If the server stopped reading earlier, such a client would miss the answer
+ * `too-large`.
  */
 const drainBytesMax = 2 ** 20;
 /** Longest time, in ms, that a request may wait for a log to grow. */

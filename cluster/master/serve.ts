@@ -85,8 +85,8 @@ export class JobServer {
   /** All jobs by id, in order of submission. */
   readonly #jobs: Map<string, Job> = new Map();
   /**
-   * Ids of the jobs that have not ended, in order of submission. The first of these jobs runs now
-   * or next.
+   * Ids of the jobs that have not ended, in order of submission. The first one is the running job.
+   * If no job is running, the first one is the next job to run.
    */
   readonly #unfinished: Set<string> = new Set();
   readonly #watchers: Map<string, Set<() => void>> = new Map();
@@ -111,7 +111,8 @@ export class JobServer {
     const { jobs, damaged } = this.#store.load();
     this.#damaged = damaged;
     for (const { id, reason } of damaged) {
-      // The number of a damaged job is not used again, so its files are not overwritten.
+      // The number of a damaged job is not used again. Otherwise a new job with the same number
+      // would overwrite the files of the damaged job.
       this.#lastNumber = Math.max(this.#lastNumber, numberOf(id) ?? 0);
       this.#options.log('job-damaged', { id, reason });
     }
@@ -296,9 +297,12 @@ export class JobServer {
   }
 
   /**
-   * Records the failure of a job, so that the next master does not run the job again. An error that
-   * is no PodError is a mistake of this program: `#failed` throws such an error again, which ends
-   * this master.
+   * Handles an error of a job. Records that the job has failed, so that the next master does not
+   * run the job again. There are two exceptions: a job that the user has cancelled is recorded as
+   * cancelled, and a job that lost its workers while this server stops stays unfinished.
+   *
+   * An error that is no PodError is a mistake of this program: `#failed` throws such an error
+   * again, which ends this master.
    */
   #failed({ isCancelling: _, ...job }: RunningJob, log: JobLog, error: unknown): void {
     const endedMs = this.#options.now();
@@ -308,8 +312,8 @@ export class JobServer {
     log.append({ time: endedMs, level: 50, msg: 'job-failed', code, reason });
     if (this.#isCancelling(job.id)) this.#cancelled(job);
     else if (this.#isStopping && exitCode === lossExitCode) {
-      // A signal that ends the master often ends the workers too. The loss of workers is then no
-      // failure of the job, and the next master continues the job.
+      // A signal that ends the master often ends the workers too. The loss of these workers does
+      // not count as a failure of the job: the next master continues the job.
       this.#options.log('job-interrupted', { id: job.id, code, reason });
     } else this.#put({ ...job, state: 'failed', endedMs, code, exitCode, reason });
     if (known === undefined) throw error;

@@ -96,8 +96,8 @@ function hostProblem(host: string): string | undefined {
       : 'the brackets must contain an IPv6 address';
   }
   if (isIPv4(host)) return undefined;
-  // DNS converts a name in another script to an ASCII form and checks that form, so this function
-  // does the same.
+  // A name with characters outside ASCII is looked up in its ASCII form. The rules for host names
+  // apply to that form, so the name is converted before the check.
   const name = /^[\x21-\x7e]*$/.test(host) ? host : domainToASCII(host);
   const labels = name.replace(/\.$/, '').split('.');
   if (name === '' || name.length > nameLengthMax || labels.some((it) => !isLabel(it))) {

@@ -27,9 +27,9 @@ export type Decoded =
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /**
- * Decodes one msgpack value. First scans the bytes, and refuses extension types, lengths beyond the
- * end of the message, deep nesting, too many values, and bytes after the value. So a message that
- * claims a large length cannot make the decoder allocate memory for it.
+ * Decodes one msgpack value. Scans the bytes first, and refuses extension types, lengths beyond the
+ * end of the message, deep nesting, too many values, and bytes after the value. Without this scan a
+ * short message that states a large length could make the decoder allocate much memory.
  */
 export function decodeMessage(bytes: Buffer): Decoded {
   const wrong = findWrong(bytes);
@@ -84,7 +84,7 @@ interface Item {
 
 /**
  * Reads the value at offset `at`, without its children [msgpack specification, "Formats"]. If the
- * value is cut off or has an extension type, returns this reason instead.
+ * value is cut off or has an extension type, returns a text that says so.
  */
 function readItem(bytes: Buffer, at: number): Item | string {
   const type = bytes[at];

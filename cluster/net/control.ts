@@ -113,7 +113,7 @@ function serve<In, Out>(
 }
 
 /**
- * Creates the listening end of a control channel over `wire`, the sending half of a connection.
+ * Creates the listening end of a control channel. `wire` sends bytes to the peer. The function
  * {@link listenControl} passes a WebSocket as the wire; tests pass other wires.
  */
 export function acceptControl<In, Out>(
@@ -266,8 +266,9 @@ function clientWire(ws: WebSocket): Wire {
 const closeMs = 200;
 
 /**
- * Connects a WebSocket with its session: passes every message to the session, sends a ping every
- * `heartbeatMs` ms, and closes the session if the peer stays silent after two pings in a row.
+ * Passes the events of a WebSocket to its session: messages, errors and the end of the connection.
+ * Sends a ping every `heartbeatMs` ms. If the peer stays silent after two pings in a row, closes
+ * the session when the next ping is due.
  */
 function attach<In, Out>(
   ws: WebSocket,

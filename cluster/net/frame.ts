@@ -6,7 +6,8 @@ import { broken } from '../../src/numerics/assert.ts';
  * Header of a frame. A frame is the unit in which processes send data to one another: a header of
  * 64 bytes, then a payload. All words are little-endian. Bytes 0–7 (magic, version, kind) have the
  * same place in every version of the protocol. The header fills one cache line. So a payload
- * directly after the header starts at a cache line too, and the kernel copies whole lines.
+ * directly after the header starts at a cache line too, and the operating system copies whole
+ * lines.
  *
  * ```
  *  0 magic u32 'TPUF'   4 version u16   6 kind u16
@@ -45,10 +46,10 @@ export interface FrameHeader {
   /** Length of the payload, in bytes. */
   bytes: number;
   /**
-   * How many frames the sender of this header has received through one queue and released since the
-   * generation began, modulo 2^32. A `credit` frame counts the frames of queue `queue`. A `tensor`
-   * or `shared` frame counts the frames of the reverse queue, which connects the same chips in the
-   * other direction.
+   * Report of released frames. The sender of this header states how many frames it has received
+   * through one queue, and has released, since the generation began; modulo 2^32. In a `credit`
+   * frame that queue is `queue`. In a `tensor` or `shared` frame it is the reverse of `queue`: the
+   * queue between the same chips in the other direction.
    */
   returned: number;
 }
@@ -77,8 +78,8 @@ export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 export const protocolVersion = 5;
 export const headerBytes = 64;
 /**
- * Largest payload of a frame, in bytes, except for tensor, shared and state frames, which may be
- * larger.
+ * Largest payload, in bytes, of most kinds of frames. Only tensor, shared and state frames may have
+ * a larger payload.
  */
 export const smallPayloadBytes = 256;
 
@@ -196,9 +197,9 @@ export function encodeFrame(
 const nothing = new Uint8Array(0);
 
 /**
- * True if `bytes` begin with a frame and not with a msgpack message. The two cannot be confused:
- * the first byte of a frame, 0x54, is a complete msgpack value, so a msgpack message that begins
- * with this byte consists of this byte only, and a frame is longer.
+ * True if `bytes` begin with a frame and not with a msgpack message. In msgpack, the first byte of
+ * a frame, 0x54, is a complete value. So a msgpack message that begins with 0x54 has only this one
+ * byte, but every frame is longer.
  */
 export function isFrame(bytes: Uint8Array): boolean {
   return bytes.length >= headerBytes && magic.every((byte, i) => bytes[i] === byte);
@@ -207,10 +208,10 @@ export function isFrame(bytes: Uint8Array): boolean {
 /** Receiver of the frames of a stream. */
 export interface FrameSink {
   /**
-   * Returns the memory for the payload of the frame with the given header, or a refusal. The
-   * payload of a `shared` frame lies in that memory already. The memory may be up to `headerBytes`
-   * longer than `header.bytes`; then the header of the next frame is received together with the
-   * payload.
+   * Returns the memory for the payload of the frame with the given header, or a refusal. The reader
+   * writes the payload to that memory. Exception: the payload of a `shared` frame is in that memory
+   * already. The memory may be up to `headerBytes` longer than `header.bytes`. The reader then
+   * receives the header of the next frame together with the payload.
    */
   place(header: Readonly<FrameHeader>): Uint8Array | Refusal;
   /**
@@ -245,8 +246,8 @@ export class FrameReader {
   readonly #checked = this.#head.subarray(0, checkedBytes);
   readonly #header: FrameHeader = emptyHeader();
   /**
-   * Memory for the next bytes: `#head` while a header is read. While a payload is read, the memory
-   * that the sink returned, which may also have room for the next header.
+   * Memory for the next bytes. While a header is read, this is `#head`. While a payload is read,
+   * this is the memory that the sink returned, which may also have room for the next header.
    */
   #target: Uint8Array = this.#head;
   #filled = 0;
@@ -313,8 +314,8 @@ export class FrameReader {
     this.#target = place;
     this.#bytes = header.bytes;
     this.#crc = this.#sink.checksum?.(place, header.bytes) ?? this.#zlib.begin(place);
-    // The payload of a `shared` frame lies in shared memory already, so no bytes of it are read
-    // from the stream.
+    // The payload of a `shared` frame is in shared memory already. So it counts as complete, and
+    // none of its bytes are read from the stream.
     this.#filled = header.kind === frameKinds.shared ? header.bytes : 0;
     return this.#filled === header.bytes ? this.#payloadGrew() : undefined;
   }

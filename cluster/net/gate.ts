@@ -6,9 +6,10 @@ export const handshakeMsMax = 2000;
 export const pendingMax = 64;
 
 /**
- * Limits the connections whose handshake is not complete: how many there are, and the time of each
- * handshake. If a new connection is one too many, the gate closes the connection that has waited
- * longest. An honest peer is hardly ever closed, because its handshake takes only milliseconds.
+ * Limits how many connections may be in their handshake at the same time, and how long each
+ * handshake may take. If a new connection exceeds the number, the gate closes the connection that
+ * has been in its handshake longest. An honest peer is hardly ever closed, because its handshake
+ * takes only milliseconds.
  */
 export class Gate {
   readonly #pending: Map<Socket, NodeJS.Timeout> = new Map();

@@ -19,9 +19,10 @@ import type { Token } from './token.ts';
  * 3. The connecting end sends `proof`: its proof.
  * 4. The listening end sends `welcome`: its proof.
  *
- * A proof is an HMAC-SHA256 over both nonces and all fields of the hello. So a proof is useless for
- * any other connection, direction or membership. The listening end sends its proof only after it
- * has verified the proof of the connecting end.
+ * A proof is an HMAC-SHA256 over the version of the protocol, the end that makes the proof
+ * (connecting or listening), all fields of the hello, and both nonces. So the proof is useless for
+ * the other end, in any other connection and in any other membership. The listening end sends its
+ * proof only after it has verified the proof of the connecting end.
  */
 export interface Hello {
   readonly channel: Channel;

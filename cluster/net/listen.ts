@@ -103,9 +103,9 @@ function listening(
   name: string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    // Once the server listens, errors have no effect, because the promise is settled. For example,
-    // if no file descriptor is free for a new connection, the client of that connection tries
-    // again.
+    // An error before the server listens rejects the promise. A later error has no effect, because
+    // the promise is settled. For example, if no file descriptor is free for a new connection, the
+    // client of that connection tries again.
     server.on('error', (error) => {
       reject(new PodError('io', `cannot listen on ${name}: ${error.message}`, error));
     });

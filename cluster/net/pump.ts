@@ -88,15 +88,16 @@ interface Source {
  *
  * - Sending: a payload goes from the memory of the emulator to the connection. If the peer has
  *   mapped a segment (shared memory), the payload is copied to the segment instead, and only the
- *   header goes through the connection. When the kernel has taken all bytes, the frame is released:
- *   the all-reduce may overwrite the payload.
+ *   header goes through the connection. When the operating system has taken all bytes, the frame is
+ *   released: the all-reduce may overwrite the payload.
  * - Receiving: a payload goes from the socket directly to the address that an all-reduce has
  *   announced. If no address was announced, the payload goes into a slot, which is a receive
  *   buffer.
- * - Credit: every queue has a window, which limits the frames that are sent and not yet released by
- *   the receiver. So a slow receiver delays only the sender of one queue. Each tensor frame also
- *   reports how many frames its sender has released on the reverse queue. If the window of the peer
- *   is nearly full and no tensor frame is due, a credit frame reports that number.
+ * - Credit: every queue has a window, which limits how many of its frames are sent and not yet
+ *   released by the receiver. So a slow receiver delays only the sender of one queue. The receiver
+ *   reports how many frames it has released. Each tensor frame that it sends on the reverse queue
+ *   contains the report. If the window of the sender is nearly full and no such tensor frame is
+ *   due, the receiver sends a credit frame with the report.
  */
 export class Pump {
   readonly #parts: PumpParts;
@@ -164,8 +165,8 @@ export class Pump {
   }
 
   /**
-   * Returns all link ends of this process. The pump provides the ends of links that lead to or come
-   * from another process. `local` provides the ends of links within this process.
+   * Returns the ends that links have in this process. For a link between this process and another
+   * process, the pump provides the end. For a link within this process, `local` provides both ends.
    */
   links(local: Links): Links {
     return {
@@ -196,9 +197,9 @@ export class Pump {
    * released frames) of `peer` has arrived. Returns the sink for the answers of `peer`: credits,
    * and answers to the offer of a segment (shared memory).
    *
-   * If another connection to `peer` exists and no credit has arrived on it, `wire` replaces that
-   * connection. If a credit has arrived on it, or if no link leads to `peer`, returns a refusal
-   * with the code `peer`.
+   * If an earlier connection to `peer` exists and no credit has arrived on the earlier connection,
+   * `wire` replaces it. If a credit has arrived on the earlier connection, returns a refusal with
+   * the code `peer`. Returns the same refusal if no link leads to `peer`.
    */
   openOut(peer: number, wire: Wire): FrameSink | Refusal {
     const route = this.#routeTo(peer);
@@ -270,9 +271,9 @@ export class Pump {
   }
 
   /**
-   * Handles the end of `wire`, a connection that carried frames to `peer`. Returns true if the end
-   * does no harm, because another connection has replaced `wire`, or because no tensor was sent on
-   * `wire` (no credit had arrived on it). Otherwise returns false.
+   * Called when `wire`, a connection that carried frames to `peer`, has closed. Returns true if no
+   * frame is lost: either another connection has replaced `wire`, or no credit had arrived on
+   * `wire` and so no tensor was sent on it. Otherwise returns false.
    */
   closedOut(peer: number, wire: Wire): boolean {
     const route = this.#routeTo(peer);
@@ -513,8 +514,8 @@ export class Pump {
 
   /**
    * Handles the answer of the peer to the offer of a segment (shared memory). `isMapped` is true if
-   * the peer has mapped the segment. Returns a refusal (`order`) if this process has not offered a
-   * segment.
+   * the peer has mapped the segment. Returns a refusal with the code `order` if no offer waits for
+   * an answer, otherwise undefined.
    */
   #takeMapped({ queues, segment }: Route, isMapped: boolean): Refusal | undefined {
     if (!segment.answered(isMapped)) return outOfOrder(frameKinds.mapped);

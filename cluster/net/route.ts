@@ -153,9 +153,9 @@ export interface PumpLayout {
     readonly in: readonly SegmentPlace[];
   };
   /**
-   * Slots (receive buffers) for the payloads of frames that arrive through sockets. The slots
-   * suffice even if every sender has sent as many frames as it may; usually only a few slots are
-   * used.
+   * Slots (receive buffers) for the payloads of frames that arrive through sockets. There are
+   * enough slots for the case that every sender has sent as many frames as its window allows.
+   * Usually only a few slots are used.
    */
   readonly slots: { readonly address: number; readonly count: number };
   /**
@@ -197,9 +197,9 @@ function roundUp(bytes: number): number {
 }
 
 /**
- * Returns the byte address of the slot in a segment (shared memory) for the payload of the given
- * frame. `queue` is the index of the frame's queue. `count` is how many frames (modulo 2^32) the
- * queue carried before this frame.
+ * Returns the byte address of the slot in a segment (shared memory) that takes the payload of one
+ * frame. `queue` is the index of the queue that carries the frame. `count` is how many frames
+ * (modulo 2^32) that queue carried before this frame.
  */
 export function segmentSlot(
   { address, queues }: SegmentPlace,

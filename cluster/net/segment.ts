@@ -54,10 +54,10 @@ function findMmap(): LibcFunction | string {
 }
 
 /**
- * Makes a segment full of zeros and maps the segment over `range`. Memory for the whole segment is
- * reserved at once. Returns the offer for the peer, and the function `close`, which ends the offer:
- * peers can no longer map the segment, but in this process the segment stays mapped. Returns the
- * reason in one line if the segment cannot be made.
+ * Makes a segment full of zeros, reserves memory for the whole segment, and maps the segment over
+ * `range`. Returns `offer`, the bytes that offer the segment to the peer, and the function `close`.
+ * After a call of `close` no peer can map the segment any more, but in this process the segment
+ * stays mapped. If the segment cannot be made, returns the reason in one line instead.
  */
 export function makeSegment(
   range: Uint8Array,
@@ -95,8 +95,8 @@ export function mapSegment(offer: Uint8Array, range: Uint8Array): string | undef
   const { pid, fd, device, inode } = decodeOffer(offer);
   let file: number | undefined;
   try {
-    // The descriptor may lead to a pipe. `O_NONBLOCK` keeps `openSync` from waiting for a writer of
-    // that pipe.
+    // If the offer is wrong, the descriptor may lead to a pipe. Without `O_NONBLOCK`, `openSync`
+    // would then wait for a writer of that pipe.
     file = openSync(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
     const it = fstatSync(file, { bigint: true });
     const isIt = it.isFile() && it.dev === device && it.ino === inode;
@@ -122,8 +122,8 @@ export function unmapSegment(range: Uint8Array): void {
 
 /**
  * Maps a file over a range of memory. `fd` is the descriptor of the file; if `fd` is −1, memory
- * full of zeros is mapped instead. Returns undefined if the range is mapped, otherwise the reason
- * in one line.
+ * full of zeros is mapped instead. `protection` and `how` are the access rights and the flags for
+ * `mmap`. Returns undefined if the range is mapped, otherwise the reason in one line.
  */
 function map(range: Uint8Array, fd: number, protection: number, how: number): string | undefined {
   mmap ??= findMmap();

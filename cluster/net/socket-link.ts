@@ -49,8 +49,8 @@ class FrameRing {
 }
 
 /**
- * State that all queues to one peer share. `isReady` is false if none of these queues can send a
- * frame, and true if one of them may have a frame to send.
+ * State that all queues to one peer share. `isReady` is true if one of these queues may have a
+ * frame that can be sent now, and false if there is certainly no such frame.
  */
 export interface Outbox {
   isReady: boolean;
@@ -134,8 +134,8 @@ export class SocketInLink implements InLink {
    */
   readonly window: Window = new Window(windowFrames);
   /**
-   * Slots (receive buffers) for all payloads for which the all-reduce has announced no address
-   * ({@link expect}).
+   * Slots, which are receive buffers. A payload goes into a slot if the all-reduce has announced no
+   * other address for it with {@link expect}.
    */
   readonly #slots: Slots;
   readonly #present: FrameRing = new FrameRing();
@@ -205,9 +205,9 @@ export class SocketInLink implements InLink {
   }
 
   /**
-   * Returns how many frames were released since the queue was created (modulo 2^32), for a report
-   * to the sender. The caller must send this report, because the window now counts these frames as
-   * reported.
+   * Returns how many frames were released since the queue was created (modulo 2^32), and marks
+   * these frames as reported in the window. The caller must therefore send the returned number to
+   * the sender of the queue.
    */
   giveBack(): number {
     const released = this.#present.taken;

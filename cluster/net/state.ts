@@ -6,8 +6,8 @@ import { readRefusal } from './handshake.ts';
 import type { Wire } from './wire.ts';
 
 /**
- * Request of one Cloud TPU (the taker) for the parameters of a program of another Cloud TPU (the
- * sender). Each transfer has a connection of its own:
+ * Request of one Cloud TPU, the taker, to another Cloud TPU, the sender: send the parameters of a
+ * program. Each transfer has a connection of its own:
  *
  * 1. The taker sends a `state` frame without a payload. In its header, `collective` is the index of
  *    the program, and `sequence` says after how many completed steps the parameters are wanted.

@@ -102,9 +102,10 @@ function connectOnce(options: TakeOptions, events: TakeEvents): TensorClient {
       if (isOpen) events.heard();
     },
     closed(refusal) {
-      // A peer closes all its connections when it joins a membership. So a connection that closes
-      // during the handshake may mean that the peer is about to join. Therefore the taker connects
-      // again.
+      // If the connection closes during the handshake, the peer may be about to join this
+      // membership, because a peer closes all its connections when it joins one. The peer may also
+      // have refused the connection because it is in another membership. In both cases the taker
+      // connects again.
       const isEarly = !isOpen && (refusal === undefined || refusal.code === 'generation');
       if (isEarly) events.early();
       else

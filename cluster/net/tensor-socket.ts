@@ -15,8 +15,8 @@ import { maskedWire, type Puller, WebSocketStream } from './ws-stream.ts';
 
 /**
  * Options of a server for tensor connections, which carry tensors or parameters from one process to
- * another. The sender of the data listens, because the listening side of a WebSocket need not mask
- * the bytes that it sends.
+ * another. The process that sends the data is the server, and the receiver connects to it. The
+ * reason: a WebSocket client must mask all bytes that it sends, a server need not.
  */
 export interface TensorServerOptions {
   readonly token: Token;
@@ -142,8 +142,8 @@ function acceptTensors(
 }
 
 /**
- * Addresses at which a process serves its tensors. The master sends them to all peers
- * (`membership`).
+ * Addresses at which a process accepts tensor connections. The master sends the addresses to all
+ * peers, in the message `membership`.
  */
 export interface TensorOffer {
   readonly host: string;
@@ -181,8 +181,8 @@ export interface TensorClient {
 }
 
 /**
- * Connects to the process that sends a peer's tensors. Uses a unix socket if `offer` names one
- * whose path exists on this host, otherwise a WebSocket.
+ * Connects to the tensor server of a peer, from which this process receives tensors or parameters.
+ * Uses a unix socket if `offer` names one whose path exists on this host, otherwise a WebSocket.
  */
 export function connectTensors(options: TensorClientOptions): TensorClient {
   const { offer, token } = options;

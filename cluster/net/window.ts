@@ -27,8 +27,9 @@ export class Window {
   }
 
   /**
-   * Sets the size of the window: from now on the sender may have at most `size` unreleased frames.
-   * Frames sent before this call may exceed `size` and stay valid.
+   * Sets the size of the window. From now on the sender may send a frame only while fewer than
+   * `size` sent frames are unreleased. If more frames are unreleased at the time of this call, they
+   * stay valid.
    */
   narrow(size: number): void {
     assert(Number.isInteger(size) && size > 0 && size <= this.#capacity, `${size} frames`);

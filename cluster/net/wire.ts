@@ -5,9 +5,10 @@ import { headerBytes, type RefusalCode } from './frame.ts';
 /** Sending half of a connection, independent of its transport. */
 export interface Wire {
   /**
-   * Sends `head`, then `payload`. Returns true if the kernel has taken all bytes. Otherwise, until
-   * the event `drained`, the caller must not change `head` and `payload`, and must not send another
-   * payload. A closed wire sends nothing, returns false, and emits no `drained`.
+   * Sends `head`, then `payload`. Returns true if the kernel of the operating system has taken all
+   * bytes. If not, returns false, and the event `drained` follows when the kernel has taken them.
+   * Until then the caller must not change `head` and `payload`, and must not send another payload.
+   * A closed wire sends nothing and returns false, and no `drained` follows.
    */
   write(head: Uint8Array, payload?: Uint8Array): boolean;
   /**
@@ -37,9 +38,9 @@ export interface WireEvents {
 const lingerMs = 200;
 
 /**
- * Creates a wire over a unix socket. `isReader` is true if this end reads received bytes into
- * shared memory. The socket of such an end is destroyed at once when the connection ends, because a
- * late byte could overwrite memory that is already used for something else.
+ * Creates a wire over a unix socket. `isReader` is true if this end writes received bytes directly
+ * into the memory of the emulator. In that case the socket is destroyed at once when the connection
+ * ends. Otherwise a late byte could overwrite memory that is already used for something else.
  */
 export function streamWire(socket: Socket, events: WireEvents, isReader = false): Wire {
   let isBlocked = false;

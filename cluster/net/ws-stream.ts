@@ -16,9 +16,9 @@ export interface Puller {
 }
 
 /**
- * Reading half of the connecting side of a WebSocket [RFC 6455]. Payload bytes go from the kernel
- * directly into the memory of `target`, which for tensors is the emulator's memory. A WebSocket
- * library would deliver whole messages and copy each message twice.
+ * Reading half of the connecting side of a WebSocket [RFC 6455]. The operating system writes
+ * payload bytes directly into the memory of `target`. For tensors this is the memory of the
+ * emulator. A WebSocket library would deliver whole messages and copy each message twice.
  */
 export class WebSocketStream implements Puller {
   readonly #target: Puller;

@@ -31,7 +31,7 @@ export interface CarrierOptions {
   readonly port: number;
   /**
    * Path of the unix socket on which the carrier also listens, for peers on the same host.
-   * Undefined if no folder accepts a socket.
+   * Undefined if there is no folder in which this process can make a socket.
    */
   readonly unixPath: string | undefined;
   /**
@@ -40,8 +40,8 @@ export interface CarrierOptions {
    */
   readonly stateOf: (program: number, steps: number) => readonly Uint8Array[] | undefined;
   /**
-   * Called if a peer on this host exchanges payloads with this process through a socket although
-   * both could use shared memory. `cause` is the reason.
+   * Called when shared memory with a peer on this host cannot be set up, so that payloads go
+   * through a socket. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
   /** Called when the connection with a peer ends although the membership goes on. */
@@ -67,8 +67,8 @@ const retryMs = 50;
 
 /**
  * Connects the links of one Cloud TPU to its neighbours over sockets, and transfers parameters
- * between processes. A carrier exists as long as its Cloud TPU's {@link Node}. For each new
- * membership `begin` replaces all connections.
+ * between processes. The carrier of a Cloud TPU exists for several memberships: `begin` replaces
+ * all connections for each new membership.
  */
 export class Carrier {
   readonly #parts: CarrierOptions;
@@ -234,9 +234,12 @@ export class Carrier {
   }
 
   /**
-   * Handles the end of a connection that a peer opened. Reports trouble with the peer only if the
-   * connection carried the link to that peer, if the peer had sent a first credit on it (and so was
-   * ready for tensors), and if the peer has opened no newer connection.
+   * Called when a connection that a peer opened has closed. Reports trouble with the peer only if
+   * all of these conditions hold:
+   *
+   * - The connection carried tensors, not parameters.
+   * - The peer had sent a first credit on the connection, which says that the peer is ready.
+   * - The peer has opened no newer connection.
    */
   #closedOut({ channel, from, generation }: Hello, refusal: Refusal | undefined, wire: Wire): void {
     this.#senders.get(wire)?.close();

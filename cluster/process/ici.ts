@@ -16,7 +16,8 @@ export interface IciParts {
   /** True if payloads may go through shared memory to and from peers on this host. */
   readonly shares: boolean;
   /**
-   * Called with the reason why a peer on this host does not use shared memory although it could.
+   * Called when shared memory with a peer on this host cannot be set up, so that payloads go
+   * through a socket. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
   /**

@@ -17,9 +17,9 @@ import { bucketPlaces } from '../threads/ports.ts';
 /** Memory layout of the process of one Cloud TPU. Places are byte addresses. */
 export interface ProcessLayout {
   /**
-   * Part of the layout in the form that the thread of the cores expects, with an entry for each
-   * Cloud TPU of the slice. Only the entry of this process's Cloud TPU is used; the others are
-   * copies of it.
+   * The part of the layout that the thread of the cores uses, in the form of a pod of threads: with
+   * an entry for each Cloud TPU of the slice. All entries are the same, and only the entry of this
+   * process's Cloud TPU is used.
    */
   readonly threads: Layout;
   /** Links of the whole slice. Only the links that end at this Cloud TPU are used. */

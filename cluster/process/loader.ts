@@ -26,13 +26,13 @@ interface Feed {
   readonly queue: InfeedQueue;
   readonly scratch: FillScratch;
   /**
-   * Index of the program's step that the queue counts as its step 0. Whenever the queue is emptied,
-   * it counts its steps from 0 again.
+   * Step of the program that the queue counts as step 0. The queue counts from 0 again whenever it
+   * is emptied.
    */
   readonly base: number;
   /**
-   * Step that the loader fills next, by the count of the queue: step `base` + `next` of the
-   * program.
+   * Step that the loader fills next, as the queue counts steps. In the program it is step `base` +
+   * `next`.
    */
   next: number;
   /**
@@ -152,8 +152,8 @@ export class Loader {
 }
 
 /**
- * Makes some samples of the step that `feed` needs next. If the step then has all its samples,
- * publishes it to the queue and returns true; otherwise returns false.
+ * Makes some samples of the step that `feed` needs next. If all samples of the step are then made,
+ * publishes the step to the queue and returns true. Otherwise returns false.
  */
 function fillSome(feed: Feed, tpu: number): boolean {
   const { source, dataset, plan, queue, scratch, base, next, filled } = feed;

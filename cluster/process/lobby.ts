@@ -79,9 +79,9 @@ export class JoinedProcess {
 }
 
 /**
- * Period of the pings to workers' processes, in ms. Pings may be rare. A process that hangs is
- * found by the failure detector, because the heartbeat messages of the process then show no
- * progress.
+ * Period of the pings to workers' processes, in ms. The pings need not find a hung process quickly,
+ * so the period is long. A hung process is found by the failure detector, because the heartbeat
+ * messages of the process then show no progress.
  */
 const heartbeatMs = 20_000;
 /** Longest time in ms that the lobby waits for the answers (`dismissed`) to `dismiss`. */
@@ -169,9 +169,10 @@ export class Lobby {
 
   /**
    * Sends `dismiss` to every connected process, and to every process that joins before the lobby
-   * closes. Closes the lobby when at least `expected` processes have answered and no answer is
-   * missing, or when the time limits have passed. A process that disconnects counts as one that has
-   * answered.
+   * closes. First waits, at most `withinMs`, until `expected` processes have answered. Then waits
+   * until every process that was sent `dismiss` has answered, at the latest until `dismissMsLimit`
+   * after the end of `withinMs`. Then closes the lobby. A process that disconnects counts as one
+   * that has answered.
    */
   async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
     this.#isClosing = true;

@@ -24,7 +24,10 @@ export interface LocalWorkersOptions {
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Time in ms between two checks whether a worker that an earlier master started has died. */
+/**
+ * Period, in ms, of the checks for dead workers. Only workers of an earlier master are checked,
+ * because Node reports the exit of the others.
+ */
 const lookMs = 250;
 /**
  * Lifetime in ms below which a process counts as short-lived. After two or more short-lived
@@ -49,8 +52,7 @@ interface Watched {
    */
   readonly logStart: number;
   /**
-   * How many processes of this Cloud TPU in succession, directly before this process, were
-   * short-lived.
+   * How many short-lived processes this Cloud TPU had in succession, directly before this process.
    */
   readonly shortLives: number;
   /** True if this master started the process, so that Node reports its exit. */

@@ -46,9 +46,10 @@ export type ToNode =
    */
   | { readonly kind: 'host'; readonly tpu: number }
   /**
-   * Tells the process that the run is over. The process answers `dismissed`, and ends `lingerMs` ms
-   * after the master has ended. So the master ends first: some container engines stop all
-   * containers when the first one ends, and take over its exit code.
+   * Tells the process that the run is over. The process answers `dismissed`, and keeps running
+   * until `lingerMs` ms after the end of the master. So the master ends first. It must be the
+   * first, because some container engines stop all containers when the first one ends, and take
+   * over the exit code of that container.
    */
   | { readonly kind: 'dismiss'; readonly lingerMs: number }
   /**
@@ -73,8 +74,8 @@ export type ToNode =
     } & Request);
 
 /**
- * A request about the parameters of a program after `steps` steps. The process sends one `answer`
- * with the same `id`.
+ * A request about the parameters that a program has after `steps` steps. The process sends one
+ * `answer` with the same `id`.
  */
 export interface Request {
   readonly id: number;

@@ -15,8 +15,8 @@ export class NodeFeeds {
    */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * bases[p]: index of the step of program p that its queue counts as step 0; −1 before `begin`. A
-   * queue counts its steps from 0 again whenever it is emptied.
+   * A queue numbers its steps from 0, and from 0 again whenever it is emptied. bases[p]: the step
+   * of program p that has number 0 in the queue of program p; −1 before `begin`.
    */
   #bases: number[];
   /**
@@ -81,8 +81,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if the given program's queue will continue at `step` as soon as the slot of the step
-   * before is released.
+   * True if the loader runs and the oldest step in the given program's queue is `step` − 1. When
+   * the slot of that step is released, the queue continues at `step`.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

@@ -57,9 +57,10 @@ export type ToSeat = Exclude<ToNode, Outside>;
 /** Period of the heartbeat messages, in ms. */
 const heartbeatMs = 200;
 /**
- * Time in ms between the end of the connection to a peer and this node's report of the peer to the
- * master (`accused`). If the peer has died, the master itself begins a new membership within this
- * time, and the node sends no report.
+ * Time in ms from the end of the connection to a peer until this node reports the peer to the
+ * master (`accused`). If a new membership begins within this time, the node sends no report. If the
+ * peer has died, the master itself begins a new membership. A peer that sent a corrupt frame is
+ * reported at once.
  */
 const troubleMs = 1500;
 /**
@@ -98,7 +99,8 @@ export class Node {
   #waits = 0;
   /**
    * Resolves when all messages received so far have been processed. Messages are processed one at a
-   * time, in order of arrival, because some messages take long.
+   * time, in order of arrival. Some take long, so without this rule a later message could overtake
+   * them.
    */
   #work: Promise<void> = Promise.resolve();
   /**
@@ -178,8 +180,8 @@ export class Node {
   }
 
   /**
-   * Introduces the node to a master, the same as before or a new one, after a reconnection. Sends
-   * `offer` with the address `host`, and makes the worker report its state.
+   * Introduces the node to a master after a reconnection. The master may be the same as before or a
+   * new one. Sends `offer` with the address `host`, and makes the worker report its state.
    */
   greet(host: string): void {
     if (this.#offer !== undefined) this.#offer = { ...this.#offer, host };
@@ -273,8 +275,9 @@ export class Node {
   // ------------------------------------------------------------------------------------ parameters
 
   /**
-   * Returns views of a program's parameters after `steps` steps, from which a peer copies them.
-   * Undefined before the first membership. Used only while no core runs a step.
+   * Returns a view of each parameter that a program has after `steps` steps. A peer copies the
+   * parameters from these views. Returns undefined before the first membership. Used only while no
+   * core runs a step.
    */
   #viewsOf(program: number, steps: number): readonly Uint8Array[] | undefined {
     const isThere = program < this.#programs.length && this.#generation > 0;

@@ -13,7 +13,10 @@ interface Entry {
  * were added. Times are whole numbers of microseconds, so sums of times are exact.
  */
 export class Agenda {
-  /** A binary heap: the parent of entry i is entry ⌊(i − 1) / 2⌋, and is never the later one. */
+  /**
+   * A binary heap. The parent of entry i is entry ⌊(i − 1) / 2⌋. The event of the parent never
+   * happens later than that of entry i.
+   */
   readonly #heap: Entry[] = [];
   #nowUs = 0;
   #added = 0;

@@ -38,9 +38,10 @@ export class Waiting {
   }
 
   /**
-   * Lets events happen until the given promise is settled. If an event may have resolved a promise,
-   * the code that awaits this promise runs before the next event: it has run by the next turn of
-   * Node's event loop. Virtual time goes on only during calls of `until`.
+   * Lets events happen, one after another, until the given promise is settled. Virtual time goes on
+   * only during calls of `until`. An event may resolve promises. The code that awaits these
+   * promises must run before the next event. Therefore `until` then waits for the next turn of
+   * Node's event loop, because all such code has run by that time.
    */
   async until<T>(promise: Promise<T>): Promise<T> {
     const agenda = this.#agenda;
@@ -65,7 +66,10 @@ export class Waiting {
     while (this.#reading > 0);
   }
 
-  /** Returns `saved`, changed so that virtual time stands still until its calls have returned. */
+  /**
+   * Returns a function that does the same as `saved`. While a call of it is under way, no event
+   * happens, so virtual time stands still.
+   */
   counted(saved: Saved): Saved {
     return async (program, steps) => {
       this.#reading++;
@@ -78,7 +82,10 @@ export class Waiting {
   }
 }
 
-/** Resolves at the next turn of the event loop, when all code that awaits settled promises has run. */
+/**
+ * Resolves at the next turn of the event loop. By then all code that awaits a settled promise has
+ * run.
+ */
 function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

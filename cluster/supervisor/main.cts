@@ -1,6 +1,6 @@
 /**
- * Entry file of the supervisor program: checks Node and the machine, then loads program.ts. See
- * cluster/host/engine.cts.
+ * Entry file of the supervisor program: lets cluster/host/engine.cts check Node and the machine,
+ * then loads program.ts.
  */
 import type { Engine } from '../host/engine.cts';
 

@@ -83,9 +83,9 @@ export class Supervisor {
   }
 
   /**
-   * Runs the master and restarts it after each crash. Returns the end of the last master: when a
-   * master ends without a crash, when a signal asks the supervisor to end the pod, or when the
-   * master has crashed too often in succession (see {@link restartsFrom}).
+   * Runs the master, and restarts it after each crash. Stops restarting in three cases: the master
+   * has ended without a crash, a signal has asked the supervisor to end the pod, or the master has
+   * crashed too often in succession (see {@link restartsFrom}). Returns the end of the last master.
    */
   async #untilEnd(): Promise<PodEnd> {
     const { log } = this.#options;

@@ -14,7 +14,11 @@ export interface FaultFile {
   readonly ledger: string;
 }
 
-/** Returns the faults for one Cloud TPU from the file that the environment names, if any. */
+/**
+ * Returns the faults for one Cloud TPU, and the path of the ledger. Reads both from the file that
+ * the variable {@link faultsVariable} names. Returns undefined if this variable is not set, or if
+ * the file has no fault for the Cloud TPU.
+ */
 export function faultsFor(
   tpu: number,
   grid: Grid,
@@ -28,8 +32,9 @@ export function faultsFor(
 }
 
 /**
- * A ledger in a file, for all processes of a pod. Each line has the index of a fault and the time of
- * its injection, in ms. A line is written before the fault takes effect, so it outlives a kill.
+ * A ledger in a file, for all processes of a pod. Each line has the index of a fault and the time
+ * of its injection, in ms. The line is written before the fault takes effect, so the ledger also
+ * has the faults that kill the process.
  */
 export function fileLedger(path: string): Ledger {
   return {

@@ -41,10 +41,10 @@ export function planOf(source: FeedSource, size: number, tpus: number, cores: nu
 }
 
 /**
- * Returns the steps that the loader fills next, beginning with step `from` of the program. For
- * training the steps have no end. For evaluation they end where all samples of the dataset are used
- * once; the caller then calls again. `base` is the index of the program's step that is step 0 for
- * the queue.
+ * Returns what the loader fills next: the steps of the program from step `from` on. For training
+ * the steps have no end. For evaluation they end when every sample of the dataset was used once;
+ * the caller then calls again for the next steps. `base` is the step of the program that has number
+ * 0 in the queue.
  */
 export function passFrom(
   source: FeedSource,

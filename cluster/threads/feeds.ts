@@ -13,8 +13,8 @@ interface ProgramFeed {
   readonly queues: readonly InfeedQueue[];
   loader: TaskThread;
   /**
-   * Index of the program's step that is step 0 for the queues. A queue counts its steps from 0
-   * again whenever it is emptied.
+   * A queue numbers its steps from 0, and from 0 again whenever it is emptied. `base` is the step
+   * of the program that has number 0 in the queues.
    */
   base: number;
   /** Index of the first step of the program whose infeed slots have not been released. */

@@ -37,8 +37,8 @@ import type { WorkerTask } from './task.ts';
  */
 export interface Host {
   /**
-   * Enters a membership. `steps[p]` says how many steps the parameters of program p have had.
-   * Selects the parameters of each program after so many steps, and returns one digest for each
+   * Enters a membership, in which each program p has done `steps[p]` steps. Selects the parameters
+   * that each program has after so many steps. Returns the digest of these parameters for each
    * program.
    */
   join(generation: number, steps: readonly number[]): string[];
@@ -136,9 +136,10 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 const systolicRows = 128;
 
 /**
- * Returns how many rows of a matmul [m, k] × [k, n] the fast MXU computes in one call. So many rows
- * take about 200 million multiply-adds, a few milliseconds, but are at least 6 · {@link tileRows}.
- * With fewer rows, packing the right operand, which each call repeats, would take most of the time.
+ * Returns how many rows of a matmul [m, k] × [k, n] the fast MXU computes in one call: as many as
+ * take about 200 million multiply-adds, a few milliseconds, but at least 6 · {@link tileRows}.
+ * Every call packs the right operand again. With fewer rows, the packing would take most of the
+ * time.
  */
 function rowsForMacs(n: number, k: number): number {
   return tileRows * Math.max(6, Math.floor(200e6 / (n * k * tileRows)));

@@ -22,8 +22,9 @@ export interface Layout {
    */
   readonly stop: number;
   /**
-   * feedBases[p]: address of a word that holds the index of the step of program p that is step 0
-   * for its infeed queues. Queues count their steps from 0 again whenever they are emptied.
+   * An infeed queue numbers its steps from 0, and from 0 again whenever it is emptied.
+   * feedBases[p]: address of a word that holds the step of program p that has number 0 in the
+   * queues of program p.
    */
   readonly feedBases: readonly number[];
   readonly bytes: number;

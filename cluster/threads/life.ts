@@ -77,8 +77,8 @@ export function startTaskThread(
   result.then((value: unknown) => once(() => events.done(value)), failed);
   const [thread] = pool.threads;
   assert(thread !== undefined, 'a thread for the task');
-  // Piscina does not report a thread that ends before it has taken its task; it would keep the task
-  // for another thread, which never comes.
+  // If a thread ends before it has taken its task, Piscina reports nothing and keeps the task for
+  // another thread. No other thread comes, so the failure is reported here.
   thread.on('exit', (code) => failed(new Error(`worker exited with code: ${code}`)));
   let isLoaded = false;
   const loaded = new Promise<void>((resolve) => {
@@ -107,8 +107,8 @@ export function startTaskThread(
 }
 
 /**
- * Returns the TaskThread for a thread that could not be started, and reports `error` through
- * `events`.
+ * Returns a TaskThread that stands for a thread that could not be started. After the return,
+ * reports `error` through `events`.
  */
 function stillborn(error: unknown, events: LifeEvents): TaskThread {
   let isOver = false;
@@ -145,9 +145,10 @@ function asPodError(error: unknown): unknown {
 const loadMsMax = 5000;
 
 /**
- * Makes threads optimize their code themselves and not on another thread. Node before 24 aborts if
- * such a background optimization is running when a thread ends (an assertion in
- * `NodePlatform::ForIsolate`). The change costs no time, because all processors are busy anyway.
+ * Makes each thread optimize its code itself, instead of in a background thread. Node before 24
+ * aborts if a background optimization is running when a thread ends (an assertion in
+ * `NodePlatform::ForIsolate`). The change costs no time: all processors are busy, so a background
+ * thread would slow the other threads down.
  */
 function optimizeInPlace(): void {
   const major = Number(process.versions.node.split('.')[0]);

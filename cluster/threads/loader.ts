@@ -25,8 +25,9 @@ export default function runLoader(task: LoaderTask): void {
     return new InfeedQueue(memory.buffer, place, infeedGeometry(executable, tpu));
   });
   const words = new Int32Array(memory.buffer);
-  // The loader waits for a free slot without a limit. A slot may stay full for long because another
-  // program runs, which is no error. And the master, not the loader, finds lost Cloud TPUs.
+  // The loader waits for a free slot without a limit. A long wait is no error, because slots stay
+  // full while another program runs. If slots stay full because a Cloud TPU is lost, the master
+  // finds the loss, not the loader.
   const patienceMs = Number.POSITIVE_INFINITY;
   const shouldStop = (): boolean => Atomics.load(words, layout.stop / 4) !== 0;
   for (let from = fromStep; !shouldStop(); ) {

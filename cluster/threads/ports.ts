@@ -95,9 +95,10 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. All-reduces count the buckets of all programs in one
- * sequence; `firstBucket` is the index of this program's first bucket in it. `finish` throws
- * `link-timeout` if the bucket is not done after `waitMsLimit` ms.
+ * Returns the ICI port of one program. The port takes indices of buckets within the program.
+ * All-reduces take indices in the sequence of the buckets of all programs; `firstBucket` is the
+ * index of this program's first bucket in that sequence. `finish` throws `link-timeout` if the
+ * bucket is not done after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
@@ -125,8 +126,8 @@ export interface QueueInfeedParts {
   readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
   /**
-   * Byte address of a word that holds the index of the program's step that is step 0 for the queue.
-   * The queue counts its steps from 0 again whenever it is emptied.
+   * The queue numbers its steps from 0, and from 0 again whenever it is emptied. `base` is the byte
+   * address of a word that holds the step of the program that has number 0 in the queue.
    */
   readonly base: number;
   readonly waitMsLimit: number;

@@ -13,9 +13,10 @@ import { Heartbeat } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * Entry function of a Cloud TPU's thread: runs the worker's state machine until it ends. Resolves
- * to the worker's `failed` message if the worker failed, otherwise to null. The promise carries
- * this message because a posted message may arrive after the end of the thread is reported.
+ * Entry function of a Cloud TPU's thread: runs the worker's state machine to its end. Resolves to
+ * the worker's `failed` message, or to null if the worker did not fail. The worker posts this
+ * message to its port as well, but a posted message may arrive after the report that the thread has
+ * ended.
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {

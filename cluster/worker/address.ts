@@ -26,8 +26,9 @@ export async function localAddress(host: string, port: number): Promise<string> 
 }
 
 /**
- * Returns the address to listen on if other machines reach this machine at `own`: loopback if `own`
- * is a loopback address, otherwise all interfaces of the same IP version.
+ * Returns the address on which this machine must listen so that other processes reach it at the
+ * host name or address `own`. If `own` is a loopback address, returns `own`. Otherwise returns the
+ * address that stands for all interfaces of the same IP version.
  */
 export async function bindAddress(own: string): Promise<string> {
   if (own === '127.0.0.1' || own === '::1') return own;

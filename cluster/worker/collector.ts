@@ -17,9 +17,9 @@ const lookMs = 2000;
 const collectionsPerRise = 3;
 
 /**
- * Starts to free, from time to time, the memory that large messages (executables, parameters) have
- * left behind. This memory lies outside of V8's heap, and V8 itself would let 64 MB of it gather in
- * every worker. Does nothing if `collect` is undefined.
+ * Makes this process free, from time to time, the memory that large messages (executables,
+ * parameters) have left behind. This memory lies outside of V8's heap. V8 itself frees it late: in
+ * every worker up to 64 MB of it would gather. Does nothing if `collect` is undefined.
  */
 export function collectLeftovers(collect: Collect | undefined): void {
   if (collect === undefined) return;

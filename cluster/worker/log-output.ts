@@ -35,17 +35,17 @@ export interface LogPlace {
 
 /**
  * Writes the lines of a logger to standard output or to a file. If the reader is slow, tries again
- * for up to a second. If that fails, or the write fails for another reason such as a full disk,
- * drops the line. The next line that succeeds is preceded by a line that says how many lines were
- * dropped; until then each line has only one attempt. (pino's own output would wait for a slow
- * reader for ever.)
+ * for up to a second. Drops a line if that fails, or if the write fails for another reason such as
+ * a full disk. After a dropped line, each further line has only one attempt, until one succeeds.
+ * Before that one, writes a line that says how many lines were dropped. (pino's own output would
+ * wait for a slow reader for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
   readonly #onLoss: (why: string) => void;
   /** Returns the text printed for a line of JSON; empty if the line is not shown. */
   readonly #formatted: (line: string) => string;
-  /** How many dropped lines no line in the log has reported yet. */
+  /** How many lines were dropped since the log last reported dropped lines. */
   #lost = 0;
   /** How many lines were dropped so far, reported or not. */
   #lostInAll = 0;
@@ -75,7 +75,7 @@ export class LogOutput {
     return this.#lostInAll;
   }
 
-  /** How many dropped lines no line in the log has reported yet. */
+  /** How many lines were dropped since the log last reported dropped lines. */
   get lost(): number {
     return this.#lost;
   }

@@ -1,6 +1,6 @@
 /**
- * Entry file of the worker program: checks Node and the machine, then loads worker.ts. See
- * cluster/host/engine.cts.
+ * Entry file of the worker program: lets cluster/host/engine.cts check Node and the machine, then
+ * loads worker.ts.
  */
 import type { Engine } from '../host/engine.cts';
 

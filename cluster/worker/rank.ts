@@ -38,10 +38,10 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 }
 
 /**
- * Returns the index of this host in the given list of hosts. An entry that equals the host name is
- * this host. If no entry does, the entry of this host may be one of its addresses, or its name with
- * or without the domain. For example, `tpu-1.example` matches the host name `tpu-1`, but not
- * `tpu-1.test`.
+ * Returns the index of this host's entry in the given list of hosts. This is the entry that equals
+ * the host name, if there is one. Otherwise it is the only entry that is an address of this host,
+ * or that is the host name with a domain added or left out. For example, `tpu-1.example` fits the
+ * host name `tpu-1`, but not `tpu-1.test`. Throws if no entry fits, or several do.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {

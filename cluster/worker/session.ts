@@ -21,8 +21,8 @@ export interface SessionOptions {
   readonly rank: number | undefined;
   /**
    * True if the session is for a lost Cloud TPU, which this process emulates in addition to its
-   * own. Such a session ends when the master refuses it, because a replacement then has the Cloud
-   * TPU.
+   * own. If the master refuses such a session, a replacement has the lost Cloud TPU by then, so the
+   * session ends.
    */
   readonly isHosted: boolean;
   /**
@@ -74,9 +74,9 @@ const firstSayMs = 1000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
- * Longest time in ms that a master needs to end after it has sent `dismiss`. When this time and the
- * delay `lingerMs` (stated by `dismiss`) have passed, the session ends even if the master still
- * runs.
+ * Longest time in ms that a session waits for the end of its master after `dismiss`, not counting
+ * the delay `lingerMs` that `dismiss` states. When both times have passed, the session ends even if
+ * the master still runs.
  */
 const masterMsLimit = 15_000;
 /** First and longest delay, in ms, between two attempts to connect to the master. */
@@ -332,9 +332,9 @@ export function lastWordsOf({ code, message }: PodError): FromNode {
 const lastWordsMax = 1000;
 
 /**
- * True if the master itself refused this worker. Then the Cloud TPU has a new worker, and the
- * memory that this process keeps for it is useless. False if the connection ended or fell silent.
- * Then this master or the next one may need the memory.
+ * True if the master itself refused this worker. The Cloud TPU then has a new worker, so nobody
+ * needs the memory that this process keeps for the Cloud TPU. False if the connection ended or fell
+ * silent. Then this master or the next one may still need that memory.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
   return refusal?.isTheirs === true;

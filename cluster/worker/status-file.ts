@@ -8,8 +8,8 @@ export interface ProcessStatus {
 }
 
 /**
- * Returns the path of the status file: the value of `POD_STATUS_FILE`, or if that is not set a file
- * in /tmp, which in containers is a file system in memory.
+ * Returns the path of the status file. This is the value of `POD_STATUS_FILE`. If that variable is
+ * not set, it is a file in /tmp, which is a file system in memory in containers.
  */
 export function statusPath(env: Readonly<Record<string, string | undefined>>): string {
   return env['POD_STATUS_FILE'] ?? '/tmp/pod-status.json';

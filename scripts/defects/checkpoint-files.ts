@@ -4,8 +4,8 @@ const checkpoints = 'src/experiment/checkpoint/checkpoints.ts';
 const foreign = 'test/experiment/checkpoint/foreign.test.ts';
 
 /**
- * Planted defects that break two kinds of guarantees: about exports of weights, and about files of
- * the user in or near a checkpoint folder.
+ * Planted defects that break two kinds of guarantees: those about exports of weights, and those
+ * about files in or near a checkpoint folder that belong to the user.
  */
 export const checkpointFileDefects: readonly Defect[] = [
   {

@@ -6,8 +6,8 @@ const random = {
 } as const;
 
 /**
- * Planted defects of two kinds: defects of the simulation of a pod, and defects of the pod itself
- * that simulated runs with random fault plans must find.
+ * Planted defects of two kinds. Those of the first kind are in the simulation of a pod. Those of
+ * the second kind are in the pod itself; simulated runs with random fault plans must find them.
  */
 export const simulationDefects: readonly Defect[] = [
   {

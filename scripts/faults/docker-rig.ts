@@ -37,9 +37,9 @@ date +%s%3N; kill -9 $found`;
 /** A pod of containers, run by Docker Compose. Times are those of Docker's own events. */
 export class DockerRig implements Rig {
   /**
-   * Shortest time, in ms, that a master runs before a fault kills it. The restart of a master is
-   * delayed by half a second for each crash in succession; cluster/image/entry.sh resets this count
-   * when a master has run for 10 s.
+   * Shortest time, in ms, that a master runs before a fault kills it. cluster/image/entry.sh delays
+   * a restart by half a second for each crash in succession. When a master has run for 10 s, its
+   * crash begins a new count. So every restart has the same delay.
    */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;

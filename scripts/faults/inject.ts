@@ -130,9 +130,9 @@ interface Broken {
 }
 
 /**
- * Log messages of the master at which the second worker of a double fault is broken. Injection i
- * uses entry i modulo the number of entries, and breaks the worker when the master logs any of the
- * messages in this entry.
+ * Moments at which the second worker of a double fault is broken. Each moment is a list of log
+ * messages, and begins when the master logs any one of them. Injection i uses the moment with index
+ * i modulo the number of moments.
  */
 const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
 

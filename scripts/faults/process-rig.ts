@@ -24,8 +24,9 @@ export interface ProcessRigOptions {
  */
 export class ProcessRig implements Rig {
   /**
-   * Shortest time, in ms, that a master runs before a fault kills it. If a master ends within 10 s
-   * of its start, the supervisor doubles its delay before the next restart.
+   * Shortest time, in ms, that a master runs before a fault kills it. The supervisor doubles the
+   * delay before a restart for each crash in succession. When a master has run for more than 10 s,
+   * its crash begins a new count. So every restart has the same delay.
    */
   readonly masterLifeMsMin = 11_000;
   /** True: the master ends the process of a lost worker and starts another process. */
@@ -53,9 +54,9 @@ export class ProcessRig implements Rig {
   }
 
   /**
-   * Passes the lines of the masters' log to `hear`. Returns 0 when the last master has logged its
-   * summary and ended. (Its exit code cannot be read here, because the master is a child of the
-   * supervisor, not of this process.) Returns 1 if `down` ends the pod first.
+   * Passes the lines of the masters' log to `hear` until the last master has logged its summary and
+   * ended. Then returns 0. (The exit code of the master cannot be read here, because the master is
+   * a child of the supervisor, not of this process.) If `down` ends the pod first, returns 1.
    */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {

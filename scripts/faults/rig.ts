@@ -40,6 +40,7 @@ export interface Rig {
 
 /**
  * A way to break a worker. In a pod of containers, `crash` kills only the program in the container,
- * and `kill` kills the whole container.
+ * and `kill` kills the whole container. In a pod of processes, `crash` and `kill` both kill the
+ * process, and `disconnect` fails.
  */
 export type Break = 'kill' | 'crash' | 'pause' | 'stop' | 'disconnect';

@@ -46,10 +46,7 @@ export class Story {
     this.isCalm = true;
   }
 
-  /**
-   * Number of lines so far. A caller passes this number to `after` later, to get the lines that
-   * were added in between.
-   */
+  /** Number of lines so far. Given to `after` later, this number selects the lines added since. */
   get mark(): number {
     return this.lines.length;
   }

@@ -3,8 +3,9 @@ import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
- * Tolerance of each element type: the largest accepted difference of two floats, relative to the
- * largest finite element of their array. For bf16 the tolerance is one unit in the last place.
+ * Tolerance of each type of floats. The largest accepted difference of two elements is the
+ * tolerance times the largest finite magnitude in their array. For bf16 this is about one unit in
+ * the last place of the largest element.
  */
 const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
 

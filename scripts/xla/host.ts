@@ -21,11 +21,14 @@ export interface Hostless {
 }
 
 /**
- * Rewrites a program for XLA's CPU client, which has no host that feeds programs. An infeed becomes
- * parameters. The arrays that an outfeed sends become elements of the root tuple, after the
- * elements that the root already has. A fusion is replaced by the instructions of its body, and a
- * pad of a scalar by the scalar, because XLA's CPU backend runs neither. Aliases are dropped,
- * because they do not change any value.
+ * Rewrites a program for XLA's CPU client, which has no host that feeds programs:
+ *
+ * - An infeed becomes parameters.
+ * - The arrays that an outfeed sends become elements of the root tuple, after the elements that the
+ *   root already has.
+ * - A fusion becomes the instructions of its body, and a pad of a scalar becomes the scalar. XLA's
+ *   CPU backend runs neither fusions nor such pads.
+ * - The list of outputs that replace parameters (aliases) is dropped, because it changes no value.
  */
 export function withoutHost(module: HloModule, inputs: EvaluateInputs): Hostless {
   const fed: Parameter[] = [];

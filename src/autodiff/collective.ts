@@ -13,11 +13,13 @@ export function allReduceRule(it: AllReduce, ct: HloInstruction): Contribution[]
 }
 
 /**
- * Passes the cotangent `ct` of a tuple element to the instruction that computes the element; the
- * tuple itself has no cotangent. If the tuple is the result of an all-reduce, the operand receives
- * the all-reduce of `ct`. If the tuple is a parameter or the result of an infeed or a random
- * generator, no instruction receives a cotangent. Throws `bad-program` for a tuple of any other
- * opcode.
+ * Passes on the cotangent `ct` of element i of a tuple; the tuple itself has no cotangent. What
+ * receives a cotangent depends on the opcode of the tuple:
+ *
+ * - `tuple`: operand i receives `ct`;
+ * - `all-reduce`: operand i receives the all-reduce of `ct`;
+ * - parameter, infeed or random generator: nothing;
+ * - any other opcode: throws `bad-program`.
  */
 export function getTupleElementRule(it: GetTupleElement, ct: HloInstruction): Contribution[] {
   const whole = operand(it, 0);

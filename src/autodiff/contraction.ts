@@ -25,10 +25,13 @@ export function dotRule(it: Dot, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Returns the cotangent of `lhs`: the dot of ct and rhs, contracted over the free dimensions of rhs
- * (those that are neither batch nor contracting in `it`). The dimensions of this dot are the batch,
- * the free dimensions of lhs, and the contracting dimensions in the order of rhs. A transpose
- * brings them to the order of lhs.
+ * Returns the cotangent of the left operand `lhs` of the dot `it`. A free dimension of an operand
+ * is one that is neither a batch nor a contracting dimension of `it`.
+ *
+ * 1. A new dot of `ct` and rhs contracts the free dimensions of rhs. The result has the batch
+ *    dimensions, the free dimensions of lhs, and the contracting dimensions of `it` in the order in
+ *    which rhs has them.
+ * 2. A transpose brings these dimensions to the order in which lhs has them.
  */
 function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];
@@ -50,10 +53,13 @@ function dotByLhs(it: Dot, ct: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of `rhs`: the dot of lhs and ct, contracted over the free dimensions of lhs
- * (those that are neither batch nor contracting in `it`). The dimensions of this dot are the batch,
- * the contracting dimensions in the order of lhs, and the free dimensions of rhs. A transpose
- * brings them to the order of rhs.
+ * Returns the cotangent of the right operand `rhs` of the dot `it`. A free dimension of an operand
+ * is one that is neither a batch nor a contracting dimension of `it`.
+ *
+ * 1. A new dot of lhs and `ct` contracts the free dimensions of lhs. The result has the batch
+ *    dimensions, the contracting dimensions of `it` in the order in which lhs has them, and the
+ *    free dimensions of rhs.
+ * 2. A transpose brings these dimensions to the order in which rhs has them.
  */
 function dotByRhs(it: Dot, ct: HloInstruction): HloInstruction {
   const [lhs, rhs] = [operand(it, 0), operand(it, 1)];

@@ -13,11 +13,14 @@ import { rules } from './rules.ts';
  * before operands. Instructions in `held` count as constants. A new instruction is named
  * `gradient/<name of the instruction that it is derived from>`.
  *
- * Ties: `maximum`, `minimum` and reductions by them divide the cotangent equally among equal
- * elements. If one operand of `maximum` or `minimum` is a constant, the constant takes the whole
- * cotangent of a tie, so ReLU has derivative 0 at 0. `abs` and `clamp` have derivative 0 at their
- * kinks. The maximum of a window passes the cotangent to the first maximal element. [JAX; for
- * constants jax.nn.relu]
+ * At points where a function has no derivative, the rules follow JAX:
+ *
+ * - `maximum`, `minimum` and reductions by them divide the cotangent equally among the elements
+ *   that equal the result. Exception: if one operand of `maximum` or `minimum` is a constant and
+ *   both operands are equal, the constant takes the whole cotangent. So ReLU has derivative 0 at 0,
+ *   as jax.nn.relu has.
+ * - `abs` has derivative 0 at 0. `clamp` has derivative 0 where the value equals a bound.
+ * - The maximum of a window (`reduce-window`) passes the cotangent to the first maximal element.
  *
  * @throws PodError bad-program: `loss` is not f32[], an element of `wrt` is not an array of floats,
  * or `loss` depends on `wrt` through an instruction that has no derivative.

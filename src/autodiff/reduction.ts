@@ -81,9 +81,9 @@ function total(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima.
- * Throws `bad-program` if the gradient also needs a cotangent of the initial value, because the
- * rule treats the initial value as a constant that changes no result (0 for a sum).
+ * Returns the cotangent of the array operand of a reduce-window that computes sums or maxima. The
+ * initial value must be a constant that changes no result, such as 0 for a sum. Throws
+ * `bad-program` for any other reduction, or if the gradient needs the initial value's cotangent.
  */
 export function reduceWindowRule(it: ReduceWindow, ct: HloInstruction): Contribution[] {
   return toOperands(

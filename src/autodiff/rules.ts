@@ -198,8 +198,9 @@ function isConstant(it: HloInstruction): boolean {
 }
 
 /**
- * Returns the share of the cotangent that `a` receives: 1 where the comparison a `wins` b is true,
- * 0.5 where a equals b, 0 elsewhere.
+ * Returns the share of the cotangent that the operand `a` of a maximum or minimum of `a` and `b`
+ * receives: 1 where `a` alone equals the result, 0.5 where a equals b, 0 elsewhere. `wins` is the
+ * comparison of a with b that is true where `a` alone equals the result.
  */
 function shareOfWinner(
   wins: Compare['direction'],

@@ -122,7 +122,10 @@ export function reverseRule(it: Reverse, ct: HloInstruction): Contribution[] {
   return toOperands(it, () => reverse(ct, it.dimensions));
 }
 
-/** Returns the sum of all elements of `x` if `target` is a scalar, otherwise `x` itself. */
+/**
+ * Returns the sum of all elements of `x` if `target` is a scalar, otherwise `x` itself. Used for
+ * the cotangent of an operand `target` that may be a scalar where the result is an array.
+ */
 export function sumToScalar(x: HloInstruction, target: HloInstruction): HloInstruction {
   return arrayOf(target).dims.length === 0 ? sumOver(x, indices(arrayOf(x).dims)) : x;
 }

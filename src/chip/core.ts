@@ -101,9 +101,9 @@ export class CloudTpuCores {
   }
 
   /**
-   * Runs one step and adds the wall time in ms of each phase to `phaseMs`, which has one element
-   * for each entry of `phases` in isa/executable.ts. `clock` returns the time in ms. If a port
-   * throws an error, the step ends with this error.
+   * Runs one step. Adds the wall time of each phase, in ms, to the element of `phaseMs` that has
+   * the index of the phase in `phases` of isa/executable.ts. `clock` returns the time in ms. If a
+   * port throws an error, the step ends with this error.
    */
   run(ports: Ports, clock: () => number, phaseMs: Float64Array): void {
     const operations = this.#operations[this.#present];
@@ -200,8 +200,9 @@ export class CloudTpuCores {
 }
 
 /**
- * Index of a set of parameters. A program has two sets. Each step reads one set and writes the
- * other, so that the parameters from before the step remain available.
+ * Index of a set of parameters. Each step reads one set and writes the other, so that the
+ * parameters from before the step remain available. Exception: if a program updates its parameters
+ * in place, both sets are the same memory.
  */
 export type ParameterSet = 0 | 1;
 
@@ -569,9 +570,10 @@ function stackedCall(context: Context, it: MatmulInstruction): MxuCall {
 }
 
 /**
- * Returns the MXU call that computes batch element `batch` in copy `copy` of the target buffer. If
- * the target has one copy for each chip and the chip has two cores, the call has two segments: it
- * adds the matmuls of both cores. Otherwise the call is one matmul, with one segment.
+ * Returns the MXU call that computes element `batch` of a batched matmul, in copy `copy` of the
+ * target buffer. If the target has one copy for each chip, and the chip has two cores, the call has
+ * two segments: the matmuls of the two cores, which the call adds. In all other cases the call is
+ * one matmul, with one segment.
  */
 function copyCall(context: Context, it: MatmulInstruction, copy: number, batch: number): MxuCall {
   const { executable, map, base } = context;

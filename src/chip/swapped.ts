@@ -24,9 +24,8 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Describes how far data move when the buffer `from` moves to the memory of `to`. Every buffer
- * whose byte offset is from `start` to `end` − 1 lies inside `from`, so it moves too, by `by`
- * bytes.
+ * Describes the move of the buffer `from` to the memory of `to`. Every buffer whose byte offset is
+ * in the range from `start` to `end` − 1 lies inside `from`. All these buffers move by `by` bytes.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

@@ -8,14 +8,14 @@ export interface Told {
   readonly event: RunFact;
 }
 
-/** True if steps could begin. A later error is one of the run, and is judged. */
+/** True if the first step could begin. An error after that is judged as a result of the run. */
 export function hasBegun(told: readonly Told[]): boolean {
   return told.some(({ event }) => event.kind === 'ready');
 }
 
 /**
- * Returns what was seen of a run in its events. `failure` is the message of the error that ended the
- * run; empty if the run is done.
+ * Collects from the events of a run what the verdicts need. `failure` is the message of the error
+ * that ended the run; empty if the run was completed.
  */
 export function observationOf(
   told: readonly Told[],

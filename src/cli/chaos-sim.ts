@@ -20,8 +20,9 @@ export interface Enlarged {
 }
 
 /**
- * Takes the topology out of the settings of a plan if it is larger than a pod, which only the
- * simulation can have. `topology` is undefined if the settings have no such topology.
+ * Takes the topology out of the settings of a plan if this topology is larger than any real pod.
+ * Only the simulation can use such a topology, so the other settings are checked without it. The
+ * returned `topology` is the one that was taken out; undefined if none was.
  */
 export function withoutLargeGrid(plan: FaultPlan, path: string): Enlarged {
   const { topology: text, ...run } = plan.run;

@@ -81,9 +81,10 @@ function inWords(hadMaster: boolean, workers: number): string {
 }
 
 /**
- * Ends the pod in the folder `dir`, whose list of processes is missing or damaged. Ends the process
- * that holds the folder's lock, and the masters and workers that can be found without the list.
- * Always throws, because other processes of the pod may still run.
+ * Ends the pod in the folder `dir` if its list of processes is missing or damaged. Ends the process
+ * that holds the folder's lock, and the masters and workers whose environment variables name the
+ * folder. Always throws an error that names the ended processes, because other processes of the pod
+ * may still run.
  */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);
@@ -102,11 +103,10 @@ async function endUnlisted(dir: string, { code, message }: PodError): Promise<ne
 }
 
 /**
- * Waits until no process holds the lock of the folder. The system reports a process as ended
- * shortly before its last thread ends, and only then is the lock free.
+ * Waits until no process holds the lock of the folder. The lock of a process becomes free only when
+ * its last thread ends, shortly after the system reports that the process has ended.
  *
- * @throws PodError `in-use` if the folder is still locked after `freeMsLimit` ms, because the pod
- * is then still running.
+ * @throws PodError `in-use` if a process still holds the lock after `freeMsLimit` ms.
  */
 async function untilFree(dir: string): Promise<void> {
   const startMs = performance.now();

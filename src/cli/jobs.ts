@@ -129,8 +129,8 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
 }
 
 /**
- * Sends a job. If the master refuses the job, throws the master's error. Its message then names
- * each setting as the sender gave it: by the flag, or by the key in the `--config` file.
+ * Sends a job. If the master refuses the job, throws the master's error, in whose message each
+ * setting is named as the sender gave it: by the flag, or by the key in the `--config` file.
  */
 async function send(client: JobClient, words: readonly string[]): Promise<Job> {
   const request = jobRequest(words, process.cwd());

@@ -63,7 +63,8 @@ export class LogFile {
   }
 
   /**
-   * Message of one line that says how many lines were lost, and why; undefined if none was lost.
+   * Message, in one line of text, that says how many lines of the log were lost and why, or that
+   * the file was deleted; undefined if the log is complete.
    */
   get lost(): string | undefined {
     const count = this.#output?.lostInAll ?? 0;
@@ -110,8 +111,9 @@ export class LogFile {
   }
 
   /**
-   * Prepares the file for the first line. Empties the file unless the run appends to it. Returns
-   * true if the run appends and the last line of the file has no newline.
+   * Prepares a regular file for the first line: empties the file unless the run appends to it.
+   * Returns true if the run appends and the last line of the file has no newline. Does nothing with
+   * a pipe, a device or an inherited file descriptor, and returns false.
    */
   #isCut(file: number): boolean {
     const stats = fstatSync(file);

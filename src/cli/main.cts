@@ -10,8 +10,8 @@ const engine: Engine = require('../../cluster/host/engine.cjs');
 const findings = engine.inspect();
 
 if (process.argv[2] === 'doctor' && findings.some((it) => !it.ok)) {
-  // `pod doctor` prints only the findings about the engine, because its other checks are code that
-  // this engine cannot load.
+  // The engine does not meet a requirement, so it may be unable to load the other checks of
+  // `pod doctor`. Only the findings about the engine are printed.
   const isJson = process.argv.slice(3).includes('--json');
   const text = isJson
     ? JSON.stringify(findings, undefined, 2)

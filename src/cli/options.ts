@@ -62,9 +62,8 @@ export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settin
 }
 
 /**
- * Converts settings to options. `missing` is the grid of Cloud TPUs if the settings name no size.
- * `inputs` are files that the run reads; an output that would replace one of these files is
- * refused.
+ * Converts settings to options. `missing` is the grid of Cloud TPUs that is used if the settings
+ * name no size. `inputs` are files that the run reads; no output may replace one of them.
  *
  * @throws PodError naming settings that cannot be combined, or an output that is refused.
  */

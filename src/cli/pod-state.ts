@@ -54,8 +54,8 @@ export function endInWords(folder: string, end: SeenEnd | undefined): string {
 }
 
 /**
- * Returns an error that says how the pod has ended, for a command to which the pod did not answer.
- * Returns undefined if the pod has not ended or its state is not known.
+ * Returns an error that says how the pod in the given folder has ended; undefined if the pod has
+ * not ended or its state is not known. Used by a command whose request got no answer from the pod.
  */
 export function endOfPod(folder: string): PodError | undefined {
   try {

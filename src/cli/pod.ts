@@ -56,8 +56,9 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 /**
- * Makes SIGHUP end this process as SIGTERM does. Exceptions: a command that handles SIGHUP itself
- * ends when its work is done, and under `nohup` SIGHUP is ignored.
+ * Makes SIGHUP end this process at once, with the exit code that SIGTERM has. There are two
+ * exceptions: a command with a handler of its own, such as `pod train`, decides itself when to end,
+ * and a process that was started with `nohup` ignores SIGHUP.
  */
 function endAsDocumented(): void {
   process.on('SIGHUP', () => {

@@ -5,9 +5,9 @@ import { PodError } from '../numerics/error.ts';
 const lookMs = 200;
 
 /**
- * Ends this command with exit code 5 as soon as no process reads its standard output any more. For
- * commands that only show the work of other processes. `next` is advice that is added to the error
- * message.
+ * From this call on, ends the command with exit code 5 as soon as no process reads its standard
+ * output any more. For commands that only show the work of other processes, so that this work goes
+ * on. `next` is advice that is added to the error message.
  */
 export function endWithReader(next?: string): void {
   const end = (why: string): never => {

@@ -18,8 +18,8 @@ export function screenOf(stream: NodeJS.WriteStream): Screen {
 }
 
 /**
- * True if the stream's output goes to a terminal, where a person reads it. A person gets text where
- * a program gets JSON.
+ * True if the stream's output goes to a terminal, where a person reads it. Commands print text for
+ * a person, and JSON for a program that reads their output.
  */
 export function isForPerson(stream: NodeJS.WriteStream): boolean {
   return stream.isTTY === true;

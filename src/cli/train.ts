@@ -110,9 +110,10 @@ function warn(text: string): void {
 }
 
 /**
- * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message;
- * the run ends after the step that is running, with a last checkpoint. A second signal ends the
- * process at once. Returns a function that is true after the first signal.
+ * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message. A
+ * second signal ends the process at once. Returns a function that returns true after the first
+ * signal. The run calls it before every step and ends when it returns true, with a last checkpoint
+ * if the run keeps checkpoints.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

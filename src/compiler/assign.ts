@@ -81,9 +81,9 @@ function plan(program: Program, next: readonly Value[]): Plan {
 }
 
 /**
- * Returns, for each parameter, the value that holds the parameter after a step. If a result
- * replaces the parameter, this is a new value, so that the old value is kept. Otherwise it is the
- * value of the parameter itself.
+ * Returns, for each parameter, the value that holds the parameter after a step. If another value
+ * replaces the parameter, the list has a new value with memory of its own, so that the old value is
+ * kept. Otherwise the list has the value of the parameter itself.
  */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
@@ -183,10 +183,11 @@ interface Closing {
 }
 
 /**
- * Puts each aliased result (a result that replaces parameter p) into the value `next[p]`: computes
- * the result in the memory of `next[p]` if that is safe, otherwise moves it there by a copy after
- * the last step. An old parameter value that is still needed (as a result or as the source of a
- * copy) is saved to a temporary before it is overwritten.
+ * Gives each aliased result (a result that replaces parameter p) its place in the memory of
+ * `next[p]`. If that is safe, a step computes the result there. Otherwise the result is computed
+ * elsewhere, and a copy after the last step moves it there. If a copy overwrites an old parameter
+ * value that is still needed, as a result or as the source of another copy, an earlier copy saves
+ * the old value to a temporary.
  */
 function placeResults(
   program: Program,
@@ -452,7 +453,10 @@ function fixedFirst(
 
 const largestCount = 10;
 
-/** Returns the contents of HBM at the step at which most bytes are in use. */
+/**
+ * Returns the report of HBM use at the step at which most bytes are in use: all bytes, the bytes of
+ * each kind of buffer, and the largest values.
+ */
 function reportOf(
   list: readonly Slot[],
   { hbmLimitBytes, programBytes }: AssignOptions,

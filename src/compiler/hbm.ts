@@ -4,11 +4,11 @@ import { tpuV2 } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 
 /**
- * Returns the bytes of an array in HBM. The two minor dimensions are padded to tiles of s rows ×
- * 128 elements. s is the number of rows (the second-minor dimension), rounded up to a power of two,
- * but at most 8. Several rows of a type narrower than 32 bits share a word, so s is at least 2 for
- * bf16 and at least 4 for types of one byte. An array of one dimension is one row. The formula
- * reproduces the sizes in published out-of-memory messages of XLA.
+ * Returns the bytes of an array in HBM. The last two dimensions are rows × elements, padded to
+ * tiles of s rows × 128 elements. An array of one dimension is one row. s is the number of rows,
+ * rounded up to a power of two, but at most 8. For types narrower than 32 bits s is at least the
+ * number of rows that share a word: 2 for bf16, 4 for types of one byte. The formula reproduces the
+ * sizes in published out-of-memory messages of XLA.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);

@@ -106,8 +106,8 @@ class Lowering {
    */
   readonly #direct: Map<HloInstruction, Value> = new Map();
   /**
-   * For each operand of an all-reduce: the parts of buckets into which the operand must still be
-   * summed.
+   * For each operand of an all-reduce: the parts of buckets that must still receive the operand,
+   * summed over the cores of each chip.
    */
   readonly #expected: Map<HloInstruction, Value[]> = new Map();
 
@@ -447,9 +447,10 @@ class Lowering {
   }
 
   /**
-   * Returns the matmul that computes `operand`, directly or through reshapes, if it may write into
-   * the bucket: both its operands differ between cores, and its result has no other user. Otherwise
-   * returns undefined.
+   * Returns the matmul that computes `operand`, directly or through reshapes, if this matmul can
+   * write its result straight into the bucket of the all-reduce. Two conditions: both operands of
+   * the matmul differ between cores, and only one instruction uses the result. Otherwise returns
+   * undefined.
    */
   #directProducer(
     operand: HloInstruction,
@@ -462,7 +463,10 @@ class Lowering {
     return isMatmul && perCore && counts.get(it) === 1 ? it : undefined;
   }
 
-  /** Records that the value of `operand` must be summed into a part of a bucket. */
+  /**
+   * Records that the sum of `operand` over the cores of each chip must still be written to `part`,
+   * a part of a bucket.
+   */
   #expect(operand: HloInstruction, part: Value): void {
     this.#expected.set(operand, [...(this.#expected.get(operand) ?? []), part]);
   }
@@ -557,8 +561,8 @@ function isMadeHere({ kind, within, copies }: Value): boolean {
 }
 
 /**
- * Returns the instructions of the update phase: all instructions that no all-reduce depends on. In
- * a program without all-reduces, the update phase has no instructions.
+ * Returns the instructions of the update phase. In a program with all-reduces, these are the
+ * instructions that no all-reduce depends on. A program without all-reduces has no update phase.
  */
 function afterSums(order: readonly HloInstruction[]): Set<HloInstruction> {
   const sums = order.filter(({ opcode }) => opcode === 'all-reduce');

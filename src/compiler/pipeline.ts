@@ -26,8 +26,8 @@ export interface CompileOptions {
    */
   readonly bucketBytes?: number;
   /**
-   * True if the emulator keeps the old values of parameters that a step updates, so that an aborted
-   * step can run again. See `Executable.next`.
+   * True if the emulator keeps the old value of each parameter that a step updates, so that an
+   * aborted step can run again. The new value then has a buffer of its own.
    */
   readonly keepPrevious?: boolean;
   /** Called with the module after each pass. */

@@ -25,8 +25,8 @@ export interface Step {
   readonly reads: readonly Value[];
   readonly writes: readonly Value[];
   /**
-   * `inPlace[w]`: indices of those values in `reads` whose memory the value `writes[w]` may
-   * overwrite.
+   * `inPlace[w]` lists reads, by their index in `reads`. `writes[w]` may take the memory of a value
+   * in this list and overwrite that value.
    */
   readonly inPlace?: readonly (readonly number[])[];
   readonly instruction: (buffer: (value: Value) => BufferId) => Instruction;
@@ -45,9 +45,9 @@ export interface Program {
   readonly parameters: readonly Value[];
   readonly constants: readonly { readonly value: Value; readonly data: Uint8Array }[];
   /**
-   * Values of the arrays in the root tuple, which the caller reads after the last step.
-   * `resultShapes` has the shapes of these arrays; a value may have another shape, because a
-   * reshape does not make a new value.
+   * Values of the arrays in the root tuple. The caller reads them after the last step.
+   * `resultShapes` has the shapes of these arrays. A value may have another shape than its array,
+   * because a reshape does not make a new value.
    */
   readonly results: readonly Value[];
   readonly resultShapes: readonly ArrayShape[];

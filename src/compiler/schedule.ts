@@ -53,8 +53,9 @@ function allReducesAbove(
 }
 
 /**
- * Returns the all-reduces that `it` depends on. If these are the same as those of an operand,
- * returns the set object of the operand, so that long chains of instructions share one set.
+ * Returns the all-reduces that `it` depends on. `above` has the set of all-reduces of each operand.
+ * If the set of an operand is already the result, returns that set object, so that long chains of
+ * instructions share one set.
  */
 function unionAbove(
   it: HloInstruction,

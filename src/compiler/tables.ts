@@ -40,10 +40,11 @@ export function dotTables(it: Dot): MatmulTables {
 }
 
 /**
- * Returns the offset tables that compute a convolution as a matmul of image patches and kernel,
- * after the pass `canonicalize`. Rows are output positions, and columns are output features; the
- * other way round (`swapped`) if the output feature is the first dimension of the result. The
- * matmul sums over the window positions in row-major order, with the input feature innermost.
+ * Returns the offset tables that compute a convolution as a matmul of image patches and kernel. The
+ * pass `canonicalize` must have changed the convolution before. If the output feature is the first
+ * dimension of the result (`swapped`), rows are output features and columns are output positions.
+ * Otherwise rows are output positions and columns are output features. The matmul sums over the
+ * window positions in row-major order, with the input feature innermost.
  */
 export function convolutionTables(it: Convolution): MatmulTables {
   const [input, kernel] = operandDims(it);

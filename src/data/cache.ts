@@ -11,9 +11,10 @@ export function cacheBytes(dataset: Dataset, samples: number): number {
 
 /**
  * Returns a dataset with the same samples, to the bit. `storage` keeps as many of the first samples
- * as fit. It must be zeroed before its first use and must serve only this dataset. Threads may
- * share `storage` without locks: they all write the same bytes, and a sample counts as stored only
- * when its label is there, which is written after the pixels.
+ * as fit. `storage` must be zeroed before its first use and must serve only this dataset. Threads
+ * may share `storage` without locks, for two reasons: all threads write the same bytes for a
+ * sample, and they write the label after the pixels. A sample counts as stored only when its label
+ * is there.
  */
 export function cached(dataset: Dataset, storage: ArrayBufferLike): Dataset {
   const area = pixelsOf(dataset);

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { assert } from '../numerics/assert.ts';
 
 /**
- * A set of labelled images. `sample` is a pure function of the index with the same bits on every
- * machine and engine, so any thread can produce any sample at any time. A pixel is a byte, which
- * training converts to f32 by the table `normalisation`. So a cache of the bytes loses nothing.
+ * A set of labelled images. `sample` is a pure function of the index and gives the same bits on
+ * every machine and engine, so any thread can produce any sample at any time. Each pixel is a byte.
+ * Training converts it to f32 by the table `normalisation`. So it is enough to store the bytes of a
+ * sample.
  */
 export interface Dataset {
   readonly name: string;

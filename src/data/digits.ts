@@ -51,8 +51,8 @@ const side = 28;
 const area = side * side;
 
 /**
- * Mean and standard deviation of the pixels on a scale on which white is 1, rounded. They were
- * measured on the first 60,000 training images of seed 0.
+ * Mean and standard deviation of the pixels, rounded. Black is 0 and white is 1. Both were measured
+ * on the first 60,000 training images of seed 0.
  */
 const pixelMean = 0.113;
 const pixelDeviation = 0.247;

@@ -141,8 +141,9 @@ function polyline(knots: readonly Point[]): Point[] {
 }
 
 /**
- * Value at t of the cubic polynomial with value b and slope (c - a) / 2 at t = 0, and value c and
- * slope (d - b) / 2 at t = 1. [Catmull, Rom 1974]
+ * Value at t, in [0, 1], of a smooth curve from b to c [Catmull, Rom 1974]. a is the knot before b,
+ * and d is the knot after c. The curve is the cubic polynomial with value b and slope (c - a) / 2
+ * at t = 0, and with value c and slope (d - b) / 2 at t = 1.
  */
 function catmullRom(a: number, b: number, c: number, d: number, t: number): number {
   const cubic = 3 * (b - c) + d - a;

@@ -17,9 +17,9 @@ export interface IdxFile {
 export const fetchAgain = 'fetch the file again';
 
 /**
- * Largest accepted IDX file in bytes, packed or unpacked: more than ten times the 60,000 images of
- * MNIST. A file is refused before its data are read if the file is larger or its header promises
- * more data.
+ * Largest accepted size of an IDX file in bytes, both gzipped and unpacked. It is more than ten
+ * times the size of the 60,000 images of MNIST. A larger file, and a file whose header promises
+ * more bytes, are refused before their data are read.
  */
 const bytesMax = 2 ** 29;
 
@@ -32,7 +32,8 @@ export class IdxFolder {
   /**
    * For each standard name, such as `train-images-idx3-ubyte`: the files in the folder that have
    * this name in any accepted spelling, such as `Train-Images.idx3-ubyte.gz`. `read` takes the
-   * first file of the list, which is sorted as {@link namesIn} says.
+   * first file of the list. The standard spelling comes first, and plain files come before gzipped
+   * ones.
    */
   readonly #names: ReadonlyMap<string, readonly string[]>;
   readonly #notes: string[] = [];
@@ -177,8 +178,9 @@ function noGzip(path: string, bytes: Uint8Array): PodError {
 const packedHeadBytes = 1024;
 
 /**
- * Unpacks a gzipped file. First unpacks only the IDX header, which says how many bytes the unpacked
- * file must have. Unpacking stops with an error as soon as there are more bytes.
+ * Unpacks a gzipped file. First unpacks only the IDX header, which says how many bytes the whole
+ * file has when it is unpacked. Then unpacks the whole file, and fails as soon as it has more bytes
+ * than the header says.
  */
 function unpacked(path: string, packed: Uint8Array, itemDims: readonly number[]): Contents {
   const head = unzip(path, packed.subarray(0, packedHeadBytes), 'start', bytesMax);

@@ -107,7 +107,10 @@ export class InfeedQueue {
     this.#advance(step, full(turn), free(turn + 1));
   }
 
-  /** Stops the queue: every wait on the queue, in any thread, now and later, returns at once. */
+  /**
+   * Stops the queue: every wait on the queue, in any thread, now and later, ends within
+   * `sliceMsMax` ms.
+   */
   stop(): void {
     Atomics.store(this.#control, stopWord, 1);
     for (let slot = 0; slot < this.#slots.length; slot++) {
@@ -128,11 +131,11 @@ export class InfeedQueue {
   }
 
   /**
-   * Waits until the state word of the slot of `step` is `wanted`. Returns false if the time runs
-   * out or the queue is stopped. A stop just before the wait begins does not wake the thread, so
-   * the thread waits at most `sliceMsMax` ms at a time and checks the stop flag in between. If
-   * such a wait ends early because another thread has changed the word, its time does not count
-   * towards `timeoutMs`: the change shows that the other thread makes progress.
+   * Waits until the state word of the slot of `step` is `wanted`. Returns false if `timeoutMs` ms
+   * have passed or the queue is stopped. The thread sleeps at most `sliceMsMax` ms at a time and
+   * checks the stop flag in between, because a stop just before the thread falls asleep does not
+   * wake the thread. If another thread changes the state word, the sleep ends early and does not
+   * count towards `timeoutMs`, because the change shows that the other thread makes progress.
    */
   #await(step: number, wanted: number, timeoutMs: number): boolean {
     const word = wordOf(step % this.geometry.depth);

@@ -5,9 +5,9 @@ import type { InfeedQueue } from './infeed.ts';
 import type { Plan } from './plan.ts';
 
 /**
- * The steps that a loader writes to its queues: `steps` steps of the plan, beginning with step
- * `firstStep`. Each queue has step indices of its own: it holds step `firstStep` of the plan as its
- * step `queueStep`.
+ * The steps that a loader writes to its queues: `steps` steps of the plan, from step `firstStep`
+ * on. The queues number their steps differently: step `firstStep` of the plan is step `queueStep`
+ * of each queue, and later steps follow.
  */
 export interface Feed {
   readonly dataset: Dataset;
@@ -29,8 +29,8 @@ export interface LoaderLimits {
 }
 
 /**
- * Main loop of a loader's thread. Writes one step to the queues of all its Cloud TPUs, then the
- * next step, and waits while a queue has no free slot. Returns `stopped` if `shouldStop` returned
+ * Main loop of a loader's thread. Writes one step to the queue of each of its Cloud TPUs, then the
+ * next step. Waits for a free slot when a queue is full. Returns `stopped` if `shouldStop` returned
  * true or a queue was stopped, otherwise `finished`.
  *
  * @throws PodError `worker-silent`, naming the Cloud TPU that released no slot within `patienceMs`.

@@ -31,7 +31,7 @@ export class Noise {
     return (((sum << 7) | (sum >>> 25)) + a) | 0;
   }
 
-  /** Returns a uniform random number in [low, high), in steps of 2^-32 of this range. */
+  /** Returns a uniform random number in [low, high): one of 2^32 equally spaced values. */
   between(low: number, high: number): number {
     return low + ((this.word() >>> 0) / 2 ** 32) * (high - low);
   }

@@ -45,7 +45,7 @@ export function evaluationPlan(slice: Slice): Plan {
   return { ...checked(slice), kind: 'evaluation', seed: 0 };
 }
 
-/** Returns how many steps an epoch of training, or the whole evaluation, takes, rounded up. */
+/** Returns the number of steps of one epoch of training or of one whole evaluation, rounded up. */
 export function stepsPerPass({ size, globalBatch }: Plan): number {
   return Math.ceil(size / globalBatch);
 }

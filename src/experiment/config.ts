@@ -30,8 +30,9 @@ export interface TrainConfig {
   /** Number of held-out images to evaluate on, rounded up to whole batches; undefined means all. */
   readonly evaluate: number | undefined;
   /**
-   * Path of a checkpoint with whose weights the run begins, or of a folder whose newest checkpoint
-   * is used. Without a path, the initial weights are drawn from `seed`.
+   * Path of a checkpoint, or of a folder of checkpoints, whose newest one is used. The run begins
+   * with the weights of that checkpoint. If there is no path, the initial weights are drawn from
+   * `seed`.
    */
   readonly startFrom?: string;
 }

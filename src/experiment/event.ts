@@ -56,8 +56,8 @@ export interface WarmStarted {
 export interface Resumed {
   readonly kind: 'resumed';
   /**
-   * Name of the checkpoint that the run resumes from. The name is null if the run goes on after the
-   * last step that an earlier master committed, and if the run begins at step 0.
+   * Name of the checkpoint from which the run resumes. It is null if there is no such checkpoint:
+   * the run goes on after the last step that an earlier master committed, or begins at step 0.
    */
   readonly checkpoint: string | null;
   /** Number of steps that were committed before this event. */
@@ -106,16 +106,22 @@ export interface Slowest {
 export interface Straggler extends Slowest {
   readonly kind: 'straggler';
   readonly step: number;
-  /** Number of consecutive steps, up to `step`, in which this Cloud TPU was that slow. */
+  /**
+   * Number of consecutive steps in which this Cloud TPU was much slower than the others. The last
+   * of these steps is `step`.
+   */
   readonly inARow: number;
 }
 
-/** The run ended early, on request. If `saved` is true, no committed step is lost. */
+/** The run ended early, on request. */
 export interface Stopped {
   readonly kind: 'stopped';
   readonly step: number;
   readonly steps: number;
-  /** True if `--resume` can continue the run after `step`. */
+  /**
+   * True if `--resume` can continue the run after `step`, so that no committed step is lost. False
+   * if the run has no checkpoints or no step was committed.
+   */
   readonly saved: boolean;
 }
 
@@ -146,8 +152,8 @@ export interface Report {
   readonly steps: number;
   /**
    * Number of steps trained since the run was resumed from a checkpoint; without a resume, since
-   * the run began. The number is 0 if the checkpoint was saved after the last step. The times and
-   * rates below cover only the counted steps.
+   * the run began. It is 0 if the run was resumed from a checkpoint of its last step. The times and
+   * rates below are those of these steps.
    */
   readonly stepsTrained: number;
   readonly seed: number;

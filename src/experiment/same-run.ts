@@ -120,8 +120,8 @@ const keySchema: z.ZodType<RunKey> = z.strictObject({
 });
 
 /**
- * The first difference between an earlier run (`was`) and this run (`is`). Both are phrases that
- * can follow "this run has".
+ * The first difference between an earlier run and this run. `was` describes the value of the
+ * earlier run, and `is` the value of this run, such as `seed 1`. Messages say "has" before both.
  */
 export interface Difference {
   readonly was: string;

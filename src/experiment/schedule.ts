@@ -41,8 +41,8 @@ export function ratesOf(settings: RateSettings, steps: number): Rates {
 
 /**
  * Returns the two steps at which the learning rate falls to a tenth of its value, as in the recipe
- * of ResNet-50: after a third of the run and after two thirds. Even in a very short run, both steps
- * are at least 1, so that the first step has the full rate, and the two differ.
+ * of ResNet-50: after a third of the run and after two thirds. In a run of less than three steps,
+ * the two are 1 and 2, so the first step always has the full rate.
  */
 export function thirds(steps: number): [first: number, second: number] {
   assert(steps >= 1, `thirds of ${steps} steps`);

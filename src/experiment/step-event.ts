@@ -36,8 +36,9 @@ export function stepCommitted(
 }
 
 /**
- * Returns the mean time of each phase over all Cloud TPUs. `commit` is no phase of a Cloud TPU: its
- * time is the wall time of the step minus the longest total time of all phases on one Cloud TPU.
+ * Returns the mean time of each phase over all Cloud TPUs. The time of `commit`, which is no phase
+ * of a Cloud TPU, is the rest of the step: the wall time of the step minus the time of the Cloud
+ * TPU whose phases took longest in total.
  */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);

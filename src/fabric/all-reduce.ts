@@ -204,8 +204,9 @@ function describeBlock(torus: Torus, block: LaneBlock): string {
 }
 
 /**
- * Returns the chip that keeps a lane waiting: the sender of the missing frame, or the receiver that
- * has not released a frame.
+ * Returns the chip that keeps a lane waiting. If the lane waits for a frame, this is the sender of
+ * the frame. Otherwise it is the receiver of a frame that the lane has sent and that is not
+ * released yet.
  */
 function farChip(torus: Torus, { link, wants }: LaneBlock): number {
   const from = link >> 2;

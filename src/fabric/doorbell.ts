@@ -17,9 +17,9 @@ const asleep = 1;
  * wakes all marked workers together. A worker calls `ring` after it has run all its lanes once, so
  * that a woken worker finds as much work as possible.
  *
- * A worker falls asleep in three steps: {@link prepare} sets its bell to asleep, the worker looks
- * at its queues once more, {@link sleep} sleeps. If a sender fills a queue after `prepare`, the
- * sender sets the bell back to awake, and `sleep` returns at once.
+ * A worker falls asleep in three steps: it calls {@link prepare}, which sets its bell to asleep; it
+ * looks at its queues once more; it calls {@link sleep}. If a sender fills a queue after `prepare`,
+ * the sender sets the bell back to awake, and `sleep` returns at once.
  */
 export class Doorbell {
   readonly #words: Int32Array;
@@ -58,8 +58,8 @@ export class Doorbell {
   }
 
   /**
-   * Sets this worker's bell to asleep. Before the worker calls {@link sleep}, it must look at its
-   * queues once more.
+   * Sets this worker's bell to asleep. The worker must then look at its queues once more before it
+   * calls {@link sleep}, because a sender that filled a queue before `prepare` does not wake it.
    */
   prepare(): void {
     Atomics.store(this.#words, this.#own + bell, asleep);
@@ -108,9 +108,9 @@ export class Doorbell {
 
   /**
    * Returns the workers to blame if the all-reduce with index `collective` (from 0) is late. These
-   * are all other workers that have not started the all-reduce, and all that have not finished it
-   * and are busy instead of waiting for others. Subclasses may use `_neighbours`, the workers at
-   * the far ends of the links that block this worker.
+   * are all other workers that have not started the all-reduce, and all that have started it, have
+   * not finished it, and do not wait for others. `_neighbours` are the workers at the far ends of
+   * the links that block this worker. Only subclasses use them.
    */
   silent(collective: number, _neighbours: readonly number[]): readonly number[] {
     const workers = Array.from({ length: this.#layout.workers }, (_, worker) => worker);

@@ -226,8 +226,8 @@ export class Engine {
   }
 
   /**
-   * Sets the engine's bell to asleep. The engine's thread must look for work once more before it
-   * sleeps.
+   * Sets the engine's bell to asleep. The engine's thread must then look for work once more before
+   * it sleeps, because work that arrived before `prepare` does not wake it.
    */
   prepare(): void {
     Atomics.store(this.#words, this.#base + words.bell, asleep);

@@ -3,14 +3,16 @@ import type { Torus } from './torus.ts';
 import { linkCount } from './torus.ts';
 
 /**
- * Size of a line of memory, in bytes, not less than a cache line. Processors move memory between
- * their caches in cache lines, so words that different threads write must lie in different lines.
+ * Size of a line, in bytes: the unit in which this layout divides the memory. A line is at least as
+ * large as a cache line of the processor. Words that different threads write lie in different
+ * lines, so that these threads do not slow each other down.
  */
 const lineBytes = 128;
 
 /**
- * Capacity of a queue, in frames. Two frames prevent a deadlock in a ring of chips. A larger
- * capacity lets a chip run ahead of its neighbours, so that workers wake each other less often.
+ * Capacity of a queue, in frames. Two frames are enough to prevent a deadlock in a ring of chips.
+ * With more frames, a chip can run ahead of its neighbours, so that workers wake each other less
+ * often.
  */
 export const queueDepth = 16;
 const coloursPerLink = 2;
@@ -24,8 +26,9 @@ export interface FabricLayout {
   /** Bytes of the whole layout, from `base` on. */
   readonly bytes: number;
   /**
-   * Address of the control lines, each a cache line of 128 bytes: first a line that all workers
-   * share, then one line for each worker (see doorbell.ts).
+   * Address of the control lines, of 128 bytes each. All workers share the first line, which says
+   * whether the master has ended all waits. Then each worker has a line with its bell and its
+   * counters.
    */
   readonly control: number;
   readonly workers: number;
@@ -53,10 +56,10 @@ export const entryStride = 8;
 /**
  * Offsets in a queue, in 32-bit words. A queue has three parts:
  *
- * 1. A cache line that the sender writes. `head`: how many frames were sent. `wanted`: the sender
- *    wants to be woken when this many frames are released. `bytesLow` and `bytesHigh`: how many
- *    payload bytes were sent, as the two halves of 64 bits.
- * 2. A cache line that the receiver writes. `tail`: how many frames were released.
+ * 1. A line that the sender writes. `head`: how many frames were sent. `wanted`: the sender wants
+ *    to be woken when this many frames are released. `bytesLow` and `bytesHigh`: how many payload
+ *    bytes were sent, as the two halves of 64 bits.
+ * 2. A line that the receiver writes. `tail`: how many frames were released.
  * 3. `entries`: the descriptions of the frames, which the sender writes.
  */
 export const queueWords: {
@@ -85,14 +88,14 @@ export function layOutFabric(torus: Torus, base: number): FabricLayout {
 }
 
 /**
- * Byte address of the cache line that all workers share. The first word of the line is 1 if the
- * master has ended all waits.
+ * Byte address of the line that all workers share. Its first word is 1 if the master has ended all
+ * waits.
  */
 export function sharedLine(layout: FabricLayout): number {
   return layout.control;
 }
 
-/** Byte address of the cache line with a worker's bell and counters (see doorbell.ts). */
+/** Byte address of the line with a worker's bell and counters (see doorbell.ts). */
 export function workerLine(layout: FabricLayout, worker: number): number {
   return layout.control + (1 + worker) * lineBytes;
 }
@@ -107,8 +110,8 @@ export function queueAddress(layout: FabricLayout, link: number, colour: number)
  */
 export function resetFabric(memory: WebAssembly.Memory, layout: FabricLayout): void {
   const words = new Int32Array(memory.buffer, layout.base, layout.bytes / 4);
-  // Only words other than 0 are written. A process uses few of the slice's queues, so most of this
-  // memory stays unwritten.
+  // Only words other than 0 are written. A process uses few of the slice's queues, so most of the
+  // memory is never written and the operating system need not provide it.
   for (let word = 0; word < words.length; word++) if (words[word] !== 0) words[word] = 0;
 }
 

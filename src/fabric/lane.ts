@@ -15,9 +15,10 @@ import { axisLength, axisOf, linkName, position } from './torus.ts';
 const cachedElements = cachedBytes / 4;
 
 /**
- * The ends of the two links that a chip uses for a lane on one axis: `out` sends, `in` receives. A
- * lane is a quarter of each vector. It travels along one axis of the torus and then turns to the
- * other axis. `outNumber` and `inNumber` are the link numbers.
+ * The two links that a chip uses for a lane on one axis. A lane is a quarter of each vector; it
+ * travels along one axis of the torus and then turns to the other axis. `out` is the end that
+ * sends, and `in` the end that receives. `outNumber` and `inNumber` are the numbers of the two
+ * links.
  */
 export interface Turn {
   readonly out: OutLink;
@@ -52,10 +53,10 @@ export interface LaneParts {
 
 /**
  * Called with the position of a hop: the index of the bucket, the name of the phase, and the index
- * of the hop in that phase, from 0. The name `all-reduce` covers two phases, first the
- * reduce-scatter and then the all-gather on the second axis; the hop index counts on through both.
- * If a chunk is larger than a frame, it travels in pieces, and the hop index starts at 0 for each
- * piece.
+ * of the hop in that phase, from 0. The name `all-reduce` stands for two phases on the second axis,
+ * each of n hops on a ring of n chips: the hops of the reduce-scatter have the indices 0 to n − 1,
+ * those of the all-gather n to 2n − 1. A chunk that is larger than a frame travels in pieces, and
+ * each piece makes all hops of the phase.
  */
 export type OnHop = (bucket: number, phase: CollectivePhase, hop: number) => void;
 
@@ -85,14 +86,18 @@ interface Ring {
 
 /**
  * State machine of one chip for one lane, a quarter of each vector. A lane passes through four
- * phases for each bucket: reduce-scatter on the first axis; reduce-scatter of the chip's own chunk
- * on the second axis; all-gather on the second axis; all-gather on the first axis.
+ * phases for each bucket:
+ *
+ * 0. reduce-scatter on the first axis
+ * 1. reduce-scatter of the chip's own chunk on the second axis
+ * 2. all-gather of that chunk on the second axis
+ * 3. all-gather on the first axis
  *
  * In a ring of n chips a phase is n hops. At the first hop a chip sends a chunk. At each of the
  * next n − 2 hops the chip receives a chunk, sums or stores the chunk, and sends it on. At the last
  * hop the chip only receives a chunk. A chunk that exceeds a frame is cut into pieces. A piece goes
- * through the whole ring before the next piece starts. This limits how far a chip runs ahead of the
- * others, so queues of two frames are enough to prevent a deadlock.
+ * through the whole ring before the next piece starts. So no chip runs far ahead of the others, and
+ * queues of two frames are enough to prevent a deadlock.
  *
  * A frame is a range of the chip's own vector, so an element that was sent must not change until
  * all receivers have read it. During a reduce-scatter, a sent element is overwritten only by its
@@ -148,9 +153,9 @@ export class Lane {
   /** How many frames were sent since the lane was made: one count for each axis of the lane. */
   readonly #sentEver = new Int32Array(2);
   /**
-   * Two numbers for each entry of `#queue`: the values of `#sentEver` after the last hop of the
-   * entry's bucket. When the receivers on both axes have released that many frames, the bucket has
-   * finished.
+   * For each entry of `#queue`, the two counts of `#sentEver` (one for each axis) after the last
+   * hop of the entry's bucket. The bucket has finished when the receivers have released that many
+   * frames on both axes.
    */
   readonly #sentWhenHopsDone: Int32Array;
   readonly #inFrame: Frame = emptyFrame();
@@ -249,9 +254,9 @@ export class Lane {
   }
 
   /**
-   * Records that the lane waits for the next frame. If the payload of that frame must replace
-   * elements of the chip's own vector, announces the address of these elements to the link. A link
-   * that copies payloads can then copy the payload directly to that address.
+   * Records that the lane waits for the next frame. The payload of that frame may have to replace
+   * elements of the chip's own vector. In this case, tells the link the address of these elements,
+   * so that a link that copies payloads can copy the payload directly to that address.
    */
   #expect(turn: Turn, sends: boolean): false {
     if (this.#storesFrame(sends)) {
@@ -391,8 +396,8 @@ export class Lane {
   }
 
   /**
-   * Computes the address of the elements of the current hop, and how many they are. Returns false
-   * if the hop has no elements.
+   * Computes the address and the number of the elements of the current hop. Returns false if the
+   * hop has no elements.
    */
   #select(): boolean {
     const { direction, length, position } = this.#ring;

@@ -3,9 +3,10 @@ import type { Direction, Torus } from './torus.ts';
 import { axisLength, axisOf, isForward, position } from './torus.ts';
 
 /**
- * Returns how many payload bytes one all-reduce of `elements` f32 sends over the directed link that
- * leaves `chip` in `direction`. During a reduce-scatter a chip sends every chunk of its ring but
- * its own. During an all-gather a chip sends every chunk but that of the next chip.
+ * Returns how many payload bytes one all-reduce of `elements` f32 elements sends over the directed
+ * link that leaves `chip` in `direction`. Each phase cuts a range into one chunk for each chip of
+ * the ring. During a reduce-scatter a chip sends every chunk but its own. During an all-gather a
+ * chip sends every chunk but that of the next chip.
  */
 export function linkBytesFormula(
   torus: Torus,

@@ -59,9 +59,9 @@ export interface Frame {
   /** Index of the frame, from 0, among the frames that its all-reduce sends through this queue. */
   sequence: number;
   /**
-   * CRC-32 of the payload, or {@link unknownCrc}. The CRC is known if the link has checked the CRC
-   * of the received payload, or if the chip computed the CRC together with the sum. A known CRC is
-   * not computed again when the payload is sent on.
+   * CRC-32 of the payload; {@link unknownCrc} if nothing has computed it yet. Two places compute
+   * it: a link that checks a received payload, and a chip that sums a payload. When the payload is
+   * sent on, a known CRC is not computed again.
    */
   crc: number;
 }

@@ -89,16 +89,17 @@ export class MemoryOutLink implements OutLink {
     this.#slot = this.#slot + 1 === queueDepth ? 0 : this.#slot + 1;
     this.#head = (sent + 1) | 0;
     Atomics.store(words, this.#queue + queueWords.head, this.#head);
-    // A receiver waits for a frame of this queue only while the queue is empty. So the sender wakes
-    // the receiver only if all earlier frames were released.
+    // The receiver can wait for a frame of this queue only while the queue is empty. So this frame
+    // has to wake the receiver only if all earlier frames were released before.
     this.#tail = Atomics.load(words, this.#queue + queueWords.tail);
     if (this.#tail === sent) this.#doorbell.mark(this.#peer);
   }
 
   /**
-   * Returns true if `count` frames or more have been released. Otherwise returns false, and asks
-   * the receiver to wake this worker when `count` frames have been released. If an earlier request
-   * for a smaller count is still pending, that request stays in place instead.
+   * Returns true if at least `count` frames have been released. Otherwise returns false, and asks
+   * the receiver to wake this worker when `count` frames have been released. Does not ask if an
+   * earlier request for a smaller count is still pending, because this worker then wakes even
+   * earlier.
    */
   #look(count: number): boolean {
     const { tail, wanted } = queueWords;

@@ -2,10 +2,11 @@ import type { Direction } from './torus.ts';
 import { isForward } from './torus.ts';
 
 /**
- * Partition of an all-reduce: the vector is cut into four lanes, a lane into one chunk for each
- * chip of a ring, and a chunk into pieces that fit into a frame. The cut depends only on the
- * vector's length and the torus. The cut determines the order of every sum (docs/ARCHITECTURE.md,
- * "Order of sums").
+ * Partition of an all-reduce. The vector is cut into four lanes. A lane is cut into one chunk for
+ * each chip of the ring on its first axis. On the second axis, a chunk is cut again in the same
+ * way. This cut depends only on the vector's length and the torus, and it determines the order of
+ * every sum (docs/ARCHITECTURE.md, "Order of sums"). How parts are sent in frames does not change a
+ * sum.
  */
 
 /**
@@ -64,10 +65,10 @@ export function laneDirection(lane: number, turn: 0 | 1): Direction {
 }
 
 /**
- * Returns the index of the chunk that a chip handles at the hop with index `hops` of a phase. The
- * chip is at `position` in a ring of `length` chips. In the reduce-scatter the chip handles its own
- * chunk, whose index is `position`, at the last hop. In the all-gather (`gathering`) the chip
- * handles its own chunk at hop 0.
+ * Returns the index of the chunk that a chip receives, sends, or both, at the hop number `hops`
+ * (from 0) of a phase. The chip is at `position` in a ring of `length` chips, and its own chunk has
+ * the index `position`. In the reduce-scatter, the own chunk comes at the last hop. In the
+ * all-gather (`gathering` is true), the own chunk comes at hop 0.
  */
 export function chunkAt(
   direction: Direction,

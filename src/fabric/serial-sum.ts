@@ -40,8 +40,9 @@ export function serialElement(
 }
 
 /**
- * Returns the f32 sum of the values v of all positions of a ring, in the order ((v[last + step] +
- * v[last + 2·step]) + …) + v[last]. Positions wrap around.
+ * Returns the f32 sum of the values of all positions of a ring of `length` positions. The sum
+ * starts at the position after `last` and goes round the ring in the direction `step` (1 or −1), so
+ * that the value of `last` is added last.
  */
 function ringSum(
   length: number,

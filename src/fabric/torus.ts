@@ -3,7 +3,7 @@ import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { tpuV2 } from '../spec/tpu-v2.ts';
 
-/** Grid of a slice in Cloud TPUs: columns along X, rows along Y. Each Cloud TPU has 2×2 chips. */
+/** Size of a slice, in Cloud TPUs: columns along X, rows along Y. A Cloud TPU has 2×2 chips. */
 export interface Topology {
   readonly columns: number;
   readonly rows: number;
@@ -13,8 +13,8 @@ export interface Topology {
 export type Grid = Topology;
 
 /**
- * Directions in which a directed link can leave its chip. A direction is written as its index in
- * this array: axis = direction >> 1 (0 is X, 1 is Y), and a direction with an odd index runs
+ * Directions in which a directed link can leave its chip. In the code a direction is its index in
+ * this array. The axis is direction >> 1 (0 is X, 1 is Y). A direction with an odd index runs
  * towards smaller coordinates.
  */
 export const directions = ['+x', '-x', '+y', '-y'] as const;

@@ -9,8 +9,8 @@ const pattern = /^(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?$/;
 const unitMs = { ms: 1, s: 1000, min: 60_000 } as const;
 
 /**
- * Parses a bound. Returns undefined for a text that is none, or whose unit does not fit: a bound of
- * a time needs a unit, any other bound has none.
+ * Parses a bound. A bound of a time must have a unit, and a bound of a number must have none.
+ * Returns undefined if the text is not such a bound.
  */
 export function parseBound(text: string, of: 'time' | 'number'): Bound | undefined {
   const match = pattern.exec(text.trim());

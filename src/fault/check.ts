@@ -27,8 +27,8 @@ export interface Mistake {
 }
 
 /**
- * Returns the mistakes of a plan that only show with its run: targets that do not exist, positions
- * that the run never reaches, and combinations that exclude each other.
+ * Returns the mistakes of a plan that can be found only if its run is known: targets that do not
+ * exist, positions that the run never reaches, and combinations that exclude each other.
  */
 export function mistakesIn(plan: FaultPlan, facts: RunFacts): readonly Mistake[] {
   const ofFaults = plan.faults.flatMap((fault, index) =>

@@ -4,8 +4,8 @@ import type { Duration } from './plan.ts';
 export type IsOver = (step: number, nowMs: number) => boolean;
 
 /**
- * Returns the function that tells when a fault ends that begins in step `step` at the time `nowMs`.
- * A fault without a duration never ends.
+ * Returns a function that tells whether a fault has ended. The fault begins in step `step` at the
+ * time `nowMs`. If `duration` is undefined, the fault never ends.
  */
 export function endOf(duration: Duration | undefined, step: number, nowMs: number): IsOver {
   const endStep = step + (duration?.steps ?? Number.POSITIVE_INFINITY);

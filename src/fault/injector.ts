@@ -14,13 +14,17 @@ export type Point =
   | { readonly kind: 'membership'; readonly phase: MembershipPhase; readonly generation: number };
 
 /**
- * Memory of which faults of a plan have been injected. It outlives the worker that a fault ends, so
- * a replacement does not meet the same fault again.
+ * Record of the faults of a plan that have been injected. A fault may end the worker that injects
+ * it. The record outlives that worker, so the worker that replaces it does not inject the same
+ * fault again.
  */
 export interface Ledger {
   /** True if the fault with this index in the plan has been injected. */
   has(index: number): boolean;
-  /** Records a fault. Called before the fault takes effect, because the fault may end the worker. */
+  /**
+   * Records a fault. Must be called before the fault takes effect, because the fault may end the
+   * worker.
+   */
   record(index: number): void;
 }
 
@@ -38,8 +42,9 @@ export function dueAt(tpu: number, faults: readonly Fault[], grid: Grid): readon
 }
 
 /**
- * Decides which faults of a plan take effect at a point. Each fault takes effect once in a run, at
- * the first point that matches its position: a step that runs again does not meet it again.
+ * Decides which faults of a plan take effect at a point. Each fault takes effect only once in a
+ * run, at the first point that matches its position. If the step of that point runs again, the
+ * fault does not take effect again.
  */
 export class Injector {
   readonly #waiting: Due[];
@@ -57,9 +62,10 @@ export class Injector {
   }
 
   /**
-   * Returns the faults that take effect at this point, and records them. Of several faults of one
-   * kind only the first takes effect, and of faults that end the worker only one of any kind. The
-   * others wait until the point is reached again, by the replacement or when the step runs again.
+   * Returns the faults that take effect at this point, and records them. Several faults may match
+   * the point, but only the first fault of each kind takes effect. All kinds that end the worker
+   * count as one kind here. The other faults wait until a replacement or a repeated step reaches
+   * the point again.
    */
   reached(point: Point): readonly Due[] {
     const matching = this.#waiting.filter(({ fault }) => matches(fault, point));

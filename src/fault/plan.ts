@@ -1,8 +1,9 @@
 import type { Grid } from '../fabric/torus.ts';
 
 /**
- * A fault plan: faults at logical positions of a run, and what must hold afterwards. A plan is plain
- * data, so the same plan runs on every ground, and repeats from its text alone.
+ * A fault plan: a run, the faults that are injected into it, and what must hold afterwards.
+ * Positions of faults are logical, such as a step and a phase. So the same plan can run on every
+ * kind of pod, and a run can be repeated from the text of its plan alone.
  */
 export interface FaultPlan {
   /** Settings of the run, as in a `--config` file. Settings that are absent have their defaults. */
@@ -51,7 +52,10 @@ export type MembershipPhase = (typeof membershipPhases)[number];
 /** Phases in which frames of a bucket are on their way. Only these have buckets and hops. */
 export const collectivePhases = ['reduce-scatter', 'all-reduce', 'all-gather'] as const;
 
-/** Position of a fault in a run. Wall time is a position only if a plan asks for it (`afterMs`). */
+/**
+ * Position of a fault in a run: a point in a step, a point in a membership, or a wall time
+ * (`afterMs`).
+ */
 export type Position = StepPosition | MembershipPosition | TimePosition;
 
 /** Position in a step. */
@@ -73,9 +77,9 @@ export interface StepPosition {
 export interface MembershipPosition {
   readonly during: MembershipPhase;
   /**
-   * The fault takes effect in the first membership with at least this number that reaches the phase.
-   * Memberships count from 1, which is the default. How many memberships a loss takes depends on
-   * timing, so an exact number would not repeat.
+   * Lowest number of a membership in which the fault may take effect, from 1. The default is 1. The
+   * fault takes effect in the first such membership that reaches the phase. It is not bound to one
+   * exact number, because the number of memberships that follow a loss depends on timing.
    */
   readonly generation?: number;
 }
@@ -170,14 +174,15 @@ interface Lasting {
 /** A fault with its target, its position and its parameters. */
 export type Fault =
   /**
-   * `kill`: the worker ends without a word. `exit`: its program ends. `throw`: its program throws.
-   * `out-of-memory`: its heap is full. `hang`: it stands still for ever.
+   * `kill`: the worker is killed and cannot send a last message. `exit`: its program exits.
+   * `throw`: its program throws an error. `out-of-memory`: its heap is full. `hang`: it stands
+   * still for ever.
    */
   | (At & {
       readonly fault: EndingFault;
       readonly tpu: number;
     })
-  /** The worker stands still, and goes on afterwards. */
+  /** The worker stands still for the time `for`, then goes on. */
   | (At & { readonly fault: 'pause'; readonly tpu: number; readonly for: Duration })
   /** A straggler: every step of the worker takes `factor` times as long. */
   | (At & Lasting & { readonly fault: 'slow'; readonly tpu: number; readonly factor: number })
@@ -209,7 +214,9 @@ export type Fault =
   | (At & { readonly fault: 'master-pause' | 'master-cut-off'; readonly for: Duration })
   | (At & { readonly fault: 'lose-row'; readonly row: number })
   | (At & { readonly fault: 'lose-column'; readonly column: number })
-  /** Messages between different groups of Cloud TPUs are lost. The master is with the first group. */
+  /**
+   * Messages between different groups of Cloud TPUs are lost. The master is with the first group.
+   */
   | (At &
       Lasting & { readonly fault: 'partition'; readonly groups: readonly (readonly number[])[] });
 
@@ -222,18 +229,23 @@ export type Memory = (typeof memories)[number];
 export interface LinkFault extends At, Lasting {
   readonly fault: LinkFaultKind;
   /**
-   * Name of a directed link between chips, `chip(3,1)+x`; or two neighbouring Cloud TPUs, whose
-   * links from the first to the second are meant.
+   * Either the name of one directed link between chips, such as `chip(3,1)+x`; or the numbers of
+   * two neighbouring Cloud TPUs, which stand for all links from the first to the second.
    */
   readonly link: string | readonly [number, number];
-  /** True if the links of the opposite direction are meant too. Default: false. */
+  /** True if the fault also affects the links of the opposite direction. Default: false. */
   readonly both?: boolean;
-  /** Only for `delay`: time added to each frame, in ms, and a further time from 0 to `jitterMs`. */
+  /**
+   * Only for `delay`. Each frame arrives later by `ms` plus a further time that varies from 0 to
+   * `jitterMs`. Both are in ms.
+   */
   readonly ms?: number;
   readonly jitterMs?: number;
   /** `bandwidth`: bytes a second. */
   readonly bytesPerSecond?: number;
-  /** `lose`, `duplicate`, `reorder`, `corrupt`, `truncate`: share of frames, in (0, 1]. Default: 1. */
+  /**
+   * `lose`, `duplicate`, `reorder`, `corrupt`, `truncate`: share of frames, in (0, 1]. Default: 1.
+   */
   readonly share?: number;
 }
 
@@ -265,7 +277,10 @@ export type RecoveryPath = (typeof recoveryPaths)[number];
 export interface Expectations {
   /** `bit-identical`: weights and losses are those of the run without faults. */
   readonly weights?: 'bit-identical';
-  /** `exactly-once`: every committed step used the examples of its position, once. */
+  /**
+   * `exactly-once`: every committed step used its own examples (those at its position in the stream
+   * of examples), each of them once.
+   */
   readonly samples?: 'exactly-once';
   /** `committed-once`: every step is committed once, in order. */
   readonly steps?: 'committed-once';
@@ -281,7 +296,7 @@ export interface Expectations {
   readonly culprit?: 'named';
   /** Recovery paths, each of which the run must have taken. */
   readonly sometimes?: readonly RecoveryPath[];
-  /** Bound of the share of wall time in which steps were computed that count, such as `>=0.9`. */
+  /** Bound of the goodput (share of wall time spent on steps that count), such as `>=0.9`. */
   readonly goodput?: string;
   /** How the run ends. Default: `done`. */
   readonly outcome?: 'done' | 'failed';
@@ -297,7 +312,11 @@ export function isLinkFault(fault: Fault): fault is LinkFault {
   return (linkFaults as readonly string[]).includes(fault.fault);
 }
 
-/** Returns the Cloud TPUs that a fault concerns directly, of a slice with `columns` columns. */
+/**
+ * Returns the Cloud TPUs that a fault hits; none for a fault that hits no Cloud TPU, such as a
+ * fault of a link. A partition hits all groups except the first, because the master is with the
+ * first group.
+ */
 export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly number[] {
   switch (fault.fault) {
     case 'lose-row':

@@ -74,8 +74,10 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
 }
 
 /**
- * Returns the issue to report. In a union (for example of positions), zod lists the issues of every
- * option; the option with the fewest unknown keys is the one that the user meant.
+ * Returns the issue to report. If a value fits no option of a union (for example of positions), zod
+ * lists the issues of every option. The user meant the option with the fewest issues, where an
+ * unknown key counts as ten issues, and a value of another type as a hundred. Only the issues of
+ * this option are considered.
  */
 function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   const [issue] = issues as readonly [z.core.$ZodIssue];

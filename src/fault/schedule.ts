@@ -18,8 +18,8 @@ export interface Scheduled {
 }
 
 /**
- * Returns all faults of a plan, one for each Cloud TPU that is hit: a lost row becomes a `kill` of
- * each of its Cloud TPUs, and chance becomes explicit faults. The same plan gives the same schedule.
+ * Returns the faults that the plan lists, then the faults that are drawn by chance. The loss of a
+ * row or column becomes a `kill` of each Cloud TPU in it. The same arguments give the same faults.
  */
 export function scheduleOf(plan: FaultPlan, grid: Grid, steps: number): readonly Scheduled[] {
   const planned = plan.faults.flatMap((fault, index) =>

@@ -9,12 +9,12 @@ import {
   masterFaults,
 } from './plan.ts';
 
-/** True if a ground can inject a fault, otherwise the reason, which ends a message. */
+/** True, or the reason why a kind of pod cannot inject a fault. The reason ends a message. */
 type Support = true | string;
 
 /**
- * Returns true if a ground can inject a fault, otherwise the reason, which ends a message. The table
- * in docs/FAULTS.md says the same.
+ * Returns true if `ground` (a kind of pod, such as `threads`) can inject a fault, otherwise the
+ * reason, which ends a message. The table in docs/FAULTS.md says the same.
  */
 export function supported(fault: Fault, ground: Ground): Support {
   switch (ground) {
@@ -65,7 +65,10 @@ function inThreads(fault: Fault): Support {
   return kindsInThreads[fault.fault];
 }
 
-/** Kinds that the engine of the all-reduces can inject, which runs beside the cores. */
+/**
+ * Kinds of faults that a process can inject at a hop of an all-reduce. Hops are made by the engine
+ * of the all-reduces, which runs on another thread than the cores.
+ */
 const kindsAtHops: Readonly<Partial<Record<FaultKind, true>>> = {
   ...ending,
   ...{ pause: true, 'lose-row': true, 'lose-column': true },

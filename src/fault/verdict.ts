@@ -51,7 +51,10 @@ export interface Verdict {
   readonly found: string;
 }
 
-/** What happened to a fault of the plan. Times are in ms; undefined means that it never happened. */
+/**
+ * What happened to a fault of the plan. Times are in ms. A time is undefined if its event never
+ * happened.
+ */
 export interface FaultOutcome {
   readonly index: number;
   readonly fault: Fault;
@@ -106,8 +109,9 @@ export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly F
 }
 
 /**
- * Returns the first report of a fault: a straggler for a slow Cloud TPU, otherwise a loss or a
- * suspicion. Reports that name the target of another fault, injected before, are not about this one.
+ * Returns the first report of a fault. A slow Cloud TPU is reported as a straggler, any other fault
+ * as a loss, suspicion or quarantine. A report that names another Cloud TPU is not about this fault
+ * if a fault of that Cloud TPU was injected before the report.
  */
 function reportOf(
   { index, fault, ms: injectedMs }: Injected,
@@ -176,7 +180,10 @@ function judgeWeights({ commits }: Observation, reference: Reference | undefined
   return { expectation, holds, found: holds ? found : `${found}, without faults ${expected}` };
 }
 
-/** A loss is a function of the weights and the examples of its step, so equal losses show both. */
+/**
+ * Judges whether each step took the right examples: whether its loss is that of the run without
+ * faults. The loss follows from the weights and examples of the step, so other examples change it.
+ */
 function judgeSamples({ commits }: Observation, reference: Reference | undefined): Verdict {
   const expectation = 'samples: exactly-once';
   const other = commits.find(({ loss }, i) => !Object.is(loss, reference?.commits[i]?.loss));
@@ -220,7 +227,7 @@ function judgeRecovery(
   ];
 }
 
-/** Number of committed steps that ran again: those since the checkpoint of each rollback. */
+/** Number of committed steps that ran again: for each rollback, the steps since its checkpoint. */
 function repeatedSteps({ notes, commits }: Observation): number {
   return notes.reduce((sum, { ms, note }) => {
     if (note.event !== 'rolled-back') return sum;
@@ -279,7 +286,7 @@ function judgePath(path: RecoveryPath, { notes }: Observation): Verdict {
   return { expectation: `sometimes: ${path}`, holds: count > 0, found: `taken ${count} times` };
 }
 
-/** Share of wall time that went into steps as long as an undisturbed step, one for each commit. */
+/** Judges the goodput of a run, see {@link goodputOf}. `text` is the bound, such as `>=0.9`. */
 function judgeGoodput(text: string, seen: Observation): Verdict {
   const share = goodputOf(seen);
   const bound = parseBound(text, 'number') as Bound;
@@ -287,7 +294,10 @@ function judgeGoodput(text: string, seen: Observation): Verdict {
   return { expectation: `goodput: ${text}`, holds, found: `${(100 * share).toFixed(1)} %` };
 }
 
-/** Goodput of a run: median wall time of a step × committed steps ÷ wall time of the training. */
+/**
+ * Goodput of a run, the share of wall time spent on steps that count: median wall time of a step ×
+ * number of committed steps ÷ wall time of the training.
+ */
 export function goodputOf({ commits, beginMs, endMs }: Observation): number {
   if (commits.length === 0) return 0;
   const sorted = commits.map(({ wallMs }) => wallMs).sort((a, b) => a - b);

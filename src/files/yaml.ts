@@ -7,7 +7,7 @@ export type YamlText =
   | { readonly kind: 'not-text'; readonly found: string; readonly cause: unknown }
   | NoFile;
 
-/** Reads a YAML file of at most `bytesMax` bytes. Pipes and devices are refused, never waited for. */
+/** Reads a YAML file of at most `bytesMax` bytes. Refuses pipes and devices without a wait. */
 export function readYamlText(path: string, bytesMax: number): YamlText {
   const contents = readRegularFile(path, bytesMax);
   if (contents.kind !== 'contents') return contents;
@@ -27,8 +27,9 @@ const depthMax = 20;
 
 /**
  * Scans the text token by token, without recursion. If the text exceeds a limit, returns a phrase
- * that names the excess, otherwise undefined. `tokensMax` does not count comments and white space.
- * The scan comes before the YAML parser because the parser takes seconds over thousands of mistakes.
+ * that names the limit, otherwise undefined. Comments and white space do not count towards
+ * `tokensMax`. This scan must come before the YAML parser, because a text with thousands of
+ * mistakes takes the parser seconds.
  */
 export function excessIn(text: string, tokensMax: number): string | undefined {
   const parser = new Parser();

@@ -109,7 +109,7 @@ export function floor(x: HloInstruction): Unary {
   return unary('floor', x);
 }
 /** True, as pred, for elements of x that are neither infinite nor NaN. */
-// biome-ignore lint/suspicious/noShadowRestrictedNames: the opcode's name; a module of opcodes has no other use for it.
+// biome-ignore lint/suspicious/noShadowRestrictedNames: this file never calls the global isFinite.
 export function isFinite(x: HloInstruction): Unary {
   return unary('is-finite', x);
 }
@@ -351,9 +351,9 @@ export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
 /**
- * Convolution. Each element of the result belongs to a window of the input. The element is the sum
- * of the products of the window with the kernel, over all elements of the window and all input
- * features.
+ * Convolution. Each element of the result belongs to a window of the input and an output feature of
+ * the kernel. The element is the sum of the products of input and kernel over all elements of the
+ * window and all input features.
  */
 export function convolution(
   input: HloInstruction,

@@ -52,7 +52,8 @@ export interface EvaluateResult {
   /** All arrays of `root`, with nested tuples flattened depth first. */
   readonly values: readonly Literal[];
   /**
-   * One entry for each outfeed instruction, in the order of the tokens: the arrays that it sent.
+   * One entry for each outfeed instruction: the arrays that it sent. Entries are in the order in
+   * which the outfeeds ran, which is the order that their tokens prescribe.
    */
   readonly outfeed: readonly (readonly Literal[])[];
 }
@@ -292,9 +293,10 @@ function directBody(root: HloInstruction): ((a: number, b: number) => number) | 
 }
 
 /**
- * Computes random bits and the next generator state. The current state is (key0, key1, c0, c1).
- * Word i of the bits is word i mod 4 of the Philox block with counter (c0, c1, 0, 0) + ⌊i/4⌋. In
- * the next state, the number of used blocks is added to c0, with the carry in c1.
+ * Computes random bits and the next generator state. The current state is (key0, key1, c0, c1),
+ * where c0 and c1 are the lower and upper half of a 64-bit counter c. Words 4b to 4b + 3 of the
+ * bits are the Philox block of counter c + b, whose upper 64 bits are 0. In the next state, the
+ * counter is c + the number of used blocks.
  */
 function randomBits(shape: Shape, state: Literal): Value {
   const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;

@@ -249,10 +249,10 @@ export interface ReduceWindow extends InstructionBase<'reduce-window'> {
 /**
  * Scatters values to selected elements, for example the gradient of a max pooling to the largest
  * elements. Operands: array, source, scalar initial value. Each window of the array selects one
- * element. The elements of the window are visited in row-major order, and the first is selected at
- * the beginning; an element `next` replaces the selected element if `select(selected, next)` is
- * false. The result starts with the initial value everywhere. Then `scatter` combines the value at
- * each selected position with the element of `source` for that window.
+ * element: the first element in row-major order is selected, then each further element `next`
+ * replaces the selected element if `select(selected, next)` is false. The result has the initial
+ * value everywhere at first. Then, for each window, `scatter` combines the value at the selected
+ * position with the element of `source` for the window.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];

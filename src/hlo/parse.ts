@@ -693,8 +693,8 @@ function draftOf(parsed: Parsed): Draft {
     case 'fusion':
       return { ...node, opcode, kind: need('kind'), body: need('body') };
     default:
-      // All other opcodes have no attributes. The cast is needed because TypeScript cannot check a
-      // draft of a union of opcodes.
+      // All other opcodes have no attributes. TypeScript cannot check this, because `opcode` may
+      // still be any of several opcodes, so a cast is needed.
       return { ...node, opcode } as Draft;
   }
 }

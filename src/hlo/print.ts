@@ -24,8 +24,8 @@ export interface PrintOptions {
 
 /**
  * Returns a module in XLA's HLO text form. parse.ts parses the text to an equal module, except for
- * names: if several computations have the same name, numbers are appended to the name, and
- * characters that are invalid in a name become underscores.
+ * two changes of names. Characters that are invalid in a name become underscores. If several
+ * computations have the same name, all but the first get a number after the name.
  */
 export function print(module: HloModule, options: PrintOptions = {}): string {
   const names = nameComputations(module.entry);

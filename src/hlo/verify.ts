@@ -5,10 +5,11 @@ import type { HloComputation, HloInstruction, HloModule } from './instruction.ts
 import { bodiesOf, postOrder } from './traverse.ts';
 
 /**
- * Checks a module against all rules of HLO: shapes follow from operands, parameters are numbered
- * from 0, bodies have the signatures that their callers need, tokens order all infeeds and all
- * outfeeds, and aliases join results and parameters of equal shapes. Throws `bad-program` at the
- * first broken rule, with the name of the instruction.
+ * Checks a module against all rules of HLO. The shape of each instruction follows from its
+ * operands. Parameters are numbered from 0. Bodies have the signatures that their callers need.
+ * Tokens put all infeeds into one order, and all outfeeds into one order. An alias connects a
+ * result and a parameter of the same shape. Throws `bad-program` at the first broken rule, with the
+ * name of the instruction.
  */
 export function verify(module: HloModule): void {
   const { entry } = module;
@@ -93,9 +94,10 @@ function verifyEffects(entry: HloComputation): void {
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
   /**
-   * One entry for each instruction: the largest number of instructions with `opcode` on any path of
-   * operands that ends at the instruction. If two instructions with `opcode` have the same entry,
-   * the tokens do not order them.
+   * For each instruction, its depth: the largest number of instructions with `opcode` on any path
+   * of operands that ends at the instruction, including the instruction itself. If two instructions
+   * with `opcode` have the same depth, neither depends on the other, so the tokens do not order
+   * them.
    */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();

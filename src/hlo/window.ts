@@ -33,9 +33,9 @@ export function paddedSize(size: number, window: WindowDimension): number {
 }
 
 /**
- * Returns the index of the element that lies under offset `offset` of the window at `position`, in
- * a dimension of `size` elements. Returns −1 for padding and for the holes between dilated
- * elements.
+ * Returns the index of an element in a dimension of `size` elements: the element that the window at
+ * its position number `position` has at its place number `offset`. Both numbers count from 0.
+ * Returns −1 for padding and for the holes between dilated elements.
  */
 export function windowElement(
   position: number,

@@ -30,10 +30,11 @@ export interface Executable {
   readonly parameters: readonly BufferId[];
   /**
    * One entry for each parameter, by index: the buffer that holds the parameter's value after a
-   * step. If the step updates the parameter, this is a second buffer, so that an aborted step can
-   * run again with the old value. Otherwise this is the parameter's own buffer. In HBM both buffers
-   * have the same address, because the hardware updates parameters in place. `next` is undefined if
-   * the emulator updates parameters in place, as the hardware does.
+   * step. For a parameter that the step updates, this is a second buffer, so that an aborted step
+   * can run again with the old value. For any other parameter, this is the parameter's own buffer.
+   * The second buffer exists only in the emulator: in HBM it has the address of the first, because
+   * the hardware updates parameters in place. `next` is undefined if the emulator also updates
+   * parameters in place.
    */
   readonly next?: readonly BufferId[];
   /**
@@ -244,8 +245,8 @@ export interface AllReduceDone extends Step {
  * members. The buffer has one copy for each chip. Before the all-reduce, copy c is the vector of
  * chip c. After the all-reduce, copy 0 is the sum over all chips of the slice, and the contents of
  * the other copies are meaningless. Each member has two buffers inside the bucket, aligned to 4
- * bytes: a `chip` buffer with the stride of the bucket, into which the gradient is written, and a
- * `shared` buffer inside copy 0, from which the sum is read.
+ * bytes. The gradient is written to a `chip` buffer, which has the stride of the bucket. The sum is
+ * read from a `shared` buffer, which lies in copy 0.
  */
 export interface Bucket {
   readonly buffer: BufferId;
@@ -258,8 +259,8 @@ export interface Bucket {
 }
 
 /**
- * Use of one core's HBM at the moment when the program uses the most. Sizes are in bytes and
- * include padding to tiles of 8×128.
+ * Use of one core's HBM at the moment of the program's highest use. Sizes are in bytes and include
+ * padding to tiles of 8×128.
  */
 export interface HbmReport {
   readonly limit: number;

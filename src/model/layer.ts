@@ -55,7 +55,8 @@ export interface DenseOptions {
 }
 
 /**
- * A dense layer, x · kernel + bias. Its input is a vector of features, its output `units` features.
+ * A dense layer, x · kernel + bias. For each example, its input is a vector of features, and its
+ * output is a vector of `units` features.
  */
 export function dense(name: string, units: number, { deviation }: DenseOptions = {}): Layer {
   return {

@@ -35,8 +35,9 @@ export interface CrossEntropy {
   /** f32[]: number of samples with a label ≥ 0. */
   readonly samples: HloInstruction;
   /**
-   * Instructions that `gradient` must treat as constants (its argument `held`). Their contributions
-   * to the derivative of the loss cancel, so the backward pass need not compute them.
+   * Instructions to pass to `gradient` as its argument `held`, so that it treats them as constants.
+   * The loss does not depend on their values, so their part of the derivative is 0, and the
+   * backward pass need not compute it.
    */
   readonly held: readonly HloInstruction[];
 }

@@ -53,8 +53,8 @@ export interface StepProgram {
   /**
    * HLO of the program. Each replica receives images f32[b, …inputDims] and labels s32[b] through
    * the infeed, where b = globalBatch / replicas. The label −1 marks a sample to ignore. The root
-   * is a tuple. If the program has an outfeed, the last element of the tuple is the token of the
-   * outfeed, which holds no data.
+   * is a tuple. If the program has an outfeed, the last element of the tuple is the outfeed's
+   * token, so that the outfeed is part of the program. The token holds no data.
    */
   readonly module: HloModule;
   /**

@@ -68,8 +68,8 @@ export function f32FromBits(bits: number): number {
 export function roundNearestEven(value: number): number {
   const magnitude = Math.abs(value);
   if (!(magnitude < 2 ** 23)) return value;
-  // From 2^52 on, an f64 has no bits for a fraction, so the addition rounds to an integer, ties to
-  // even.
+  // In f64, `magnitude + 2 ** 52` has no bits for a fraction, so the addition rounds to an integer,
+  // ties to even.
   const rounded = magnitude + 2 ** 52 - 2 ** 52;
   return value < 0 || Object.is(value, -0) ? -rounded : rounded;
 }

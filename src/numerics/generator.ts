@@ -2,8 +2,8 @@
 export type Random = () => number;
 
 /**
- * Returns a generator of numbers, uniform in [0, 1), for tests, faults and simulations. The same seed
- * gives the same numbers on every machine. [mulberry32, Tommy Ettinger 2017]
+ * Returns a generator of numbers, uniform in [0, 1), for tests, faults and simulations. The same
+ * seed gives the same numbers on every machine. [mulberry32, Tommy Ettinger 2017]
  */
 export function mulberry32(seed: number): Random {
   let state = seed >>> 0;

@@ -36,8 +36,8 @@ export function log<V>(o: F32Ops<V>, x: V): V {
 }
 
 /**
- * log(1 + x), within 3 ulp. The logarithm of the rounded 1 + x is multiplied by x / d, with d = (1
- * + x) − 1 in f32, which corrects the rounding error of 1 + x. [Kahan]
+ * log(1 + x), within 3 ulp. Let u be 1 + x rounded to f32, and d = u − 1. The result is log(u) ·
+ * x / d, where the factor x / d corrects the rounding error of u. [Kahan]
  */
 export function log1p<V>(o: F32Ops<V>, x: V): V {
   const one = o.constF32(1);
@@ -65,8 +65,8 @@ export function logistic<V>(o: F32Ops<V>, x: V): V {
   const e = exp(o, o.neg(o.abs(x)));
   const negative = o.lt(x, o.constF32(0));
   const quotient = o.div(o.select(negative, e, one), o.add(one, e));
-  // e/(1+e) = e − e·e/(1+e). For small e the right side is more exact, because the rounding error
-  // of 1 + e affects only the small second term.
+  // For negative x the result is e/(1+e), which equals e − e·e/(1+e). For small e the second form
+  // is more exact, because the rounding error of 1 + e affects only its small term e·e/(1+e).
   const far = o.and(negative, o.lt(e, o.constF32(0.25)));
   return o.select(far, o.sub(e, o.mul(e, quotient)), quotient);
 }

@@ -13,8 +13,8 @@ export interface LogLine {
 
 /**
  * Returns the event that a log line records. Returns undefined if the line records no event, or if
- * a field that the progress display shows is missing or wrong. Fields that it does not show are not
- * checked. `logEvent` and the master write the lines that record events.
+ * a field that the progress display shows is missing or wrong. Fields that the display does not
+ * show are not checked. `logEvent` and the master write the lines that record events.
  */
 export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;

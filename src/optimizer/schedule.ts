@@ -58,8 +58,8 @@ export function linearScaling(globalBatch: number, then: Schedule): Schedule {
 }
 
 /**
- * Scales the rates of the schedule `then` during the first `steps` steps, by a factor that rises
- * linearly and is 1 in the last of these steps.
+ * Scales the rates of the schedule `then` during the first `steps` steps. The factor rises linearly
+ * from 1 / `steps` in step 0 to 1 in step `steps` − 1.
  */
 export function warmUp(steps: number, then: Schedule): Schedule {
   if (steps <= 0) return then;

@@ -45,8 +45,8 @@ export function weightDecay(decay: number): Optimizer {
 
 /**
  * A transformation that multiplies by the learning rate. The update is −rate · gradient. The state
- * says how many steps are complete (s32[], initially 0); `schedule` computes the rate from it.
- * [optax, scale_by_learning_rate]
+ * is the number of complete steps (s32[], initially 0). `schedule` computes the rate from this
+ * number. [optax, scale_by_learning_rate]
  */
 export function scaleBy(schedule: Schedule): Optimizer {
   return {

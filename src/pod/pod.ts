@@ -88,8 +88,9 @@ export interface Program {
    */
   readonly digested: number;
   /**
-   * Index of another program. This program copies its parameters from the first parameters of that
-   * program before a step. Absent if this program has parameters of its own.
+   * Index of another program, from which this program copies its parameters before a step:
+   * parameter i from parameter i of the other program. Absent if this program has parameters of its
+   * own.
    */
   readonly parametersFrom?: number;
   /** Source of the infeed. Absent when the executable has no infeed. */

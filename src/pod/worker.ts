@@ -210,9 +210,9 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
 /**
  * Returns true if a worker has the parameters after `wanted` steps of each program. `steps` is the
  * number of steps applied to the worker's current parameters. With `keepsBefore` the worker also
- * has the parameters from before its last step. Programs that copy their parameters from another
- * program (`copiesParameters`) are not checked: they have no state of their own, so an evaluation
- * can begin again at step 0.
+ * has the parameters from before its last step. A program that copies its parameters from another
+ * program (`copiesParameters`), such as an evaluation, is not checked: such a program has no state
+ * of its own, so it can begin again at any step.
  */
 export function hasParametersAfter(
   steps: readonly number[] | null,

@@ -7,8 +7,8 @@ import { interpret, type Values } from './interpret.ts';
 
 /**
  * Returns `count` numbers between `low` and `high` in a pseudo-random order. No number is close to
- * 0, where `abs` has a kink, or to another number, because `maximum` has a kink where its operands
- * are equal.
+ * 0, because `abs` has no derivative there. No two numbers are close to each other, because
+ * `maximum` has no derivative where its operands are equal.
  */
 export function spreadValues(count: number, seed: number, low = -2, high = 2): number[] {
   const order = Array.from({ length: count }, (_, i) => i);
@@ -22,8 +22,8 @@ export function spreadValues(count: number, seed: number, low = -2, high = 2): n
 }
 
 /**
- * Returns Σ y·w, the sum over all elements of y. The weights w differ, so that the derivatives by
- * different elements of y differ.
+ * Returns Σ y·w, summed over all elements of y. Each element of y has a weight w of its own, so the
+ * derivatives of the sum with respect to two elements of y differ.
  */
 export function weighted(y: HloInstruction, seed = 1): HloInstruction {
   const shape = y.shape as ArrayShape;

@@ -145,8 +145,8 @@ async function runProcesses(
     for (let run = 0; run < runs; run++) {
       const checked = run === 0 || run === runs - 1;
       const ran = await ask(ranks, 'ran', () => ({ kind: 'run', checked }));
-      // Runs whose sums are checked do not count, because filling the vectors delays the processes
-      // unequally.
+      // The first and the last run are checked and do not count: before a checked run, each process
+      // fills its vector again, which delays the processes unequally.
       if (checked || run < warmUps) continue;
       ms.ours.push(Math.max(...ran.map((it) => it.ms)));
       if (gloo) ms.gloo.push(await gloo.run());

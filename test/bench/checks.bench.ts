@@ -109,9 +109,9 @@ function timeCrcs(torus: Torus, executable: Executable): number {
 
 /**
  * Returns how many bytes enter CRCs in a step. The receiver computes a CRC of each byte that comes
- * from another process. The sender does so too, except for a received chunk that it forwards: it
- * sends such a chunk with the CRC that came with it. In a ring of n chips, a chip forwards n − 2 of
- * the 2 (n − 1) chunks that it sends.
+ * from another process. The sender computes a CRC of each byte that it sends, except for chunks
+ * that it only forwards: such a chunk keeps the CRC with which it arrived. In a ring of n chips, a
+ * chip forwards n − 2 of the 2 (n − 1) chunks that it sends.
  */
 function checkedBytes(torus: Torus, elements: readonly number[]): number {
   const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);

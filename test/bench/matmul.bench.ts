@@ -72,8 +72,8 @@ function convolution(name: string, n: number, lhs: Windows): Shape {
 }
 
 /**
- * Matmuls to measure: three cubes (m = n = k), and the matmuls of `mlp` and `cnn` in a step on each
- * of eight Cloud TPUs.
+ * Matmuls to measure: three cubes (m = n = k), and the matmuls that one of eight Cloud TPUs runs in
+ * a training step of `mlp` or `cnn`.
  */
 const shapes: readonly Shape[] = [
   dense('256³', 256, 256, 256),

@@ -16,9 +16,10 @@ export interface Case {
   readonly rhsDepthOffsets: Int32Array;
   readonly columnOffsets: Int32Array;
   /**
-   * Elements of the left operand: `segments` parts of `lhsSegment` elements, one after another. A
-   * matmul is computed from each pair of parts of the left and right operand, and the result is the
-   * sum of these matmuls. The offset tables need not use every element.
+   * Elements of the left operand: `segments` parts of `lhsSegment` elements, one after another. The
+   * right operand has as many parts. Part i of the left operand is multiplied by part i of the
+   * right operand, and the result is the sum of these products. The offset tables need not use
+   * every element.
    */
   readonly lhs: Float32Array;
   readonly rhs: Float32Array;

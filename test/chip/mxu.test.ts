@@ -212,8 +212,8 @@ describe('the MXU computes the bits of the definition', () => {
     );
   });
   /**
-   * Returns a matmul whose left operand has overlapping rows, like the windows of an image. In the
-   * operand `side` only one value in `every` is not 0.
+   * Returns a matmul in which one operand, `side`, has many zeros: about one of `every` values is
+   * not 0. The rows of the left operand overlap, like the windows of an image.
    */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {
     const [m, n, k] = [192, 64, 900];
@@ -275,7 +275,7 @@ describe('the MXU computes the bits of the definition', () => {
 
   /**
    * Returns a matmul whose result has the dot product of `lhs` and `rhs` in every element. The
-   * kernel computes a matmul of this size in whole blocks only.
+   * kernel divides this result into whole blocks, so only its code for whole blocks runs.
    */
   function chain(lhs: readonly number[], rhs: readonly number[]): Case {
     const [m, n, k] = [12, 16, lhs.length];

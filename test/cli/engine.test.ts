@@ -14,8 +14,8 @@ const commands = ['train', 'compile', 'up', 'doctor', 'devices', 'status', 'jobs
 const daemons = ['master', 'worker', 'supervisor'].map((it) => `cluster/${it}/main.cjs`);
 
 /**
- * Files with syntax that any version of Node can read. These are the first file of each program,
- * which checks the version of Node, and the files that the first file loads for this check.
+ * Files that any version of Node must be able to read: the first file of each program, which checks
+ * the version of Node, and the files that this first file loads for the check.
  */
 const beginnings = [
   ...[pod, 'src/cli/main.js', 'cluster/host/engine.cjs', 'cluster/host/engine.js'],

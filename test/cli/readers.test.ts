@@ -31,7 +31,7 @@ function writePod(changes: Readonly<Record<string, unknown>>): void {
 
 const pod = (words: string) => shell(`timeout 30 $pod ${words}`, { cwd: folder });
 
-/** Ways to damage a file: functions that put something else in its place. */
+/** Ways to damage a file: functions that put something else at the path of the deleted file. */
 const damages: Readonly<Record<string, (path: string) => void>> = {
   'an empty file': (path) => writeFileSync(path, ''),
   'a folder': (path) => mkdirSync(path),

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { assert } from '../../src/numerics/assert.ts';
 
-/** Fails if `dist`, whose files the threads run, is missing. `npm test` builds it first. */
+/** Fails if `dist` (compiled files, which threads run) is missing. `npm test` builds `dist`. */
 export function requireCompiled(): void {
   compiled('cluster/threads/worker.js');
 }

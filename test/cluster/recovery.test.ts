@@ -176,8 +176,9 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // A throw in a step that the master has already aborted only ends this step, and Cloud TPU
-        // 3 is not lost. So Cloud TPU 3 throws again when the step runs again, up to three times.
+        // If the master has already aborted a step when Cloud TPU 3 throws, the throw only ends the
+        // step, and Cloud TPU 3 is not lost. So there are three throws of Cloud TPU 3: each time
+        // the step runs, one of them takes effect.
         ...[1, 2, 3].map(() => fault('throw', 2, 3)),
         loading('exit', 2),
         loading('throw', 2, 3),

@@ -174,10 +174,11 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 }
 
 /**
- * True if the buffer of `use` must stay unchanged to the end of the program. This is so if a result
- * of the program is a view of the buffer, and no other buffer uses the place later. A view is a
- * buffer at the same place that no instruction writes, such as the same values in another shape. A
- * part of a bucket does not count as a view, because a bucket may lie where the buffer was before.
+ * True if the buffer of `use` must stay unchanged to the end of the program, because a result of
+ * the program is a view of this buffer. A view is a buffer that no instruction writes and that lies
+ * at the place of another buffer, for example to give its values another shape. If several buffers
+ * in turn use the place, the view is of the last of them. A part of a bucket does not count as a
+ * view, because a bucket may use the place after the buffer.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;

@@ -68,7 +68,10 @@ test("replaceToken writes the operator's token, unless it is too short or too lo
   expect(readdirSync(folder)).toEqual(['pod-token']);
 });
 
-/** Quotes a word with the kind of quotes that it does not contain, or with both kinds in turn. */
+/**
+ * Quotes a word for a shell, with a kind of quotes that the word does not contain. A word with both
+ * kinds is cut into parts, and each part is quoted with the kind that it does not contain.
+ */
 function quoted(word: string): string {
   if (!word.includes("'")) return `'${word}'`;
   if (!word.includes('"')) return `"${word}"`;

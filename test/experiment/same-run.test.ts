@@ -141,8 +141,8 @@ describe('limits of the number of steps', () => {
           const steps = totalSteps(run, samples);
           expect(steps).toBeGreaterThanOrEqual(1);
           expect(steps).toBeLessThanOrEqual(stepsMax);
-          // The number of an epoch must fit a u32, also in the loaders, which work some steps ahead
-          // of the run.
+          // The number of the epoch must fit a u32, even 1000 steps after the last step, because
+          // the loaders work some steps ahead of the run.
           expect(((steps + 1000) * globalBatch) / samples).toBeLessThan(2 ** 32);
         } catch (error) {
           expect(error).toMatchObject({ code: 'bad-flag', exitCode: 2 });

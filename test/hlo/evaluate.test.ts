@@ -246,7 +246,8 @@ describe('dot', () => {
     ones[0] = 128;
     const lhs = array('f32', [1, 256], ones);
     const rhs = array('f32', [256, 1], new Array<number>(256).fill(1));
-    // 128 + 2^-17 rounds to 128. The second tile sums its 128 terms of 2^-17 before it adds to 128.
+    // 128 + 2^-17 rounds to 128, so the sum of the first tile is 128. The second tile first sums
+    // its 128 terms of 2^-17 to 2^-10, which is large enough to change 128.
     expect(run(b.matmul(lhs, rhs))).toEqual([128 + 2 ** -10]);
   });
 });

@@ -49,8 +49,8 @@ export interface ProgramOptions {
   readonly elementsMax?: number;
   /**
    * True for programs for which XLA guarantees a single result. Their matmuls have the highest
-   * precision. Their reductions are sums and maxima that start from the identity, because XLA may
-   * apply the initial value any number of times. Default: false.
+   * precision. Their reductions are sums that start from 0 and maxima that start from the least
+   * value, because XLA may apply the initial value any number of times. Default: false.
    */
   readonly isPlain?: boolean;
 }

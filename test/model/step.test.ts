@@ -81,7 +81,7 @@ function largestRelative(found: readonly number[], expected: readonly number[]):
   return Math.max(...found.map((x, i) => Math.abs(x - expected[i]!))) / scale;
 }
 
-/** For each parameter and infeed of a gradient step, by instruction: its values. */
+/** Returns the values of all parameters, images and labels of a gradient step, by instruction. */
 function leavesOf(program: StepProgram, batch: Batch): Map<HloInstruction, Values> {
   const leaves = new Map<HloInstruction, Values>();
   for (const it of postOrder(program.module.entry.root)) {

@@ -336,8 +336,9 @@ class Simulation {
   }
 
   /**
-   * True if the worker has its Cloud TPU, or may still get it. False after the worker was replaced.
-   * For an adopted Cloud TPU, also false after its connection to the master broke.
+   * True if the worker has its Cloud TPU, or may still get the Cloud TPU from a master. False after
+   * the worker was replaced. For the worker of an adopted Cloud TPU, also false after its
+   * connection to the master broke.
    */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
@@ -867,7 +868,8 @@ class Simulation {
     // The Cloud TPU's own process has lost its connection or waits as a spare. It will connect by
     // itself.
     if (own?.isAlive && own !== life) return;
-    // A process that hangs does not end here. It may go on later, without a connection.
+    // The old process ends here, unless it hangs. A hung process may go on later, without a
+    // connection.
     if (own !== undefined && !isHung(own)) own.isAlive = false;
     if (own !== undefined) own.boss = undefined;
     this.#restart(tpu);
@@ -995,8 +997,8 @@ function isHung({ isHung: hangs, host }: Life): boolean {
 }
 
 /**
- * Returns the version of the weights that the running program of a worker reads: the number of
- * training steps after which these are the weights.
+ * Returns which weights the running program of a worker reads: the weights after the returned
+ * number of training steps.
  */
 function stepsOf({ running, state }: Life): number {
   const { order } = running!;

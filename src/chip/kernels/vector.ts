@@ -13,8 +13,9 @@ export interface VectorKernels {
    */
   digest(at: number, count: number, seed: bigint): bigint;
   /**
-   * Writes `count` random words of Philox 4×32-10 to address `to`. Each block has four words: block
-   * i is generated from the 128-bit counter plus i. `counter0` is the lowest word of the counter.
+   * Writes `count` random words to address `to`. The generator Philox 4×32-10 makes four words at a
+   * time from the key and a 128-bit counter, and the counter then advances by one. `counter0` is
+   * the lowest word of the counter for the first four words.
    */
   philox(
     to: number,

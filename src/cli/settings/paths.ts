@@ -20,7 +20,8 @@ export interface GivenPath {
   readonly path: string;
   readonly origin: string;
   /**
-   * Returns the setting's value with `path` in place of the old path: `mnist:NEW` for `mnist:OLD`.
+   * Returns the value of the setting with another path in it: for the value `mnist:OLD`,
+   * `rename('NEW')` returns `mnist:NEW`.
    */
   readonly rename: (path: string) => string;
 }

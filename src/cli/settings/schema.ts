@@ -112,8 +112,9 @@ const ofRun: Places = { ...everywhere, job: true, serve: ofJobs, devices: ofSlic
  */
 const ofSize: Places = { ...everywhere, job: true, serve: true, devices: true };
 /**
- * Value of `places` for a setting of a run's files, such as `checkpoint`. The mode `job` refuses
- * the setting, because the pod chooses the folder of a job's files.
+ * Value of `places` for a setting of a run's files, such as `checkpoint`: only the modes `train`,
+ * `up` and `master` take the setting. The mode `job` refuses it, because the pod chooses the folder
+ * of a job's files.
  */
 const ofOwnFiles: Places = {
   ...ofRun,

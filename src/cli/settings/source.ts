@@ -15,8 +15,8 @@ export interface RawValue {
   /** The value as the user wrote it, for messages. */
   readonly written: string;
   /**
-   * Name of the setting in messages, which also says where the value was given: `--steps`, `steps
-   * in run.yaml`, `TPUS`, `steps of the job`.
+   * Name of the setting in messages. The name also says where the user gave the value: `--steps`,
+   * `steps in run.yaml`, `TPUS`, `steps of the job`.
    */
   readonly origin: string;
 }

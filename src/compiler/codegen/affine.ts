@@ -158,8 +158,8 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // An atom with only one possible value is left out: it is the counter of a loop that runs once,
-  // and its value is 0.
+  // The counter of a loop that runs once is left out, because its value is 0. No other atom has
+  // equal values of `low` and `high`.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );

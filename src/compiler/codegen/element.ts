@@ -68,9 +68,9 @@ export interface Vector {
 }
 
 /**
- * Loops that were merged: an outer loop is dropped, and the inner loop runs the iterations of both.
- * `dropped` has the keys of the outer counters. `trips` says, for each inner counter (by its key),
- * how many iterations the merged loop has.
+ * Merged loops. Where two nested loops are merged, the outer loop is dropped, and the inner loop
+ * runs all iterations of both. `dropped` has the keys of the counters of dropped loops. `trips` has
+ * the number of iterations of each merged loop, under the key of its inner counter.
  */
 export interface Merges {
   readonly dropped: ReadonlySet<string>;
@@ -183,8 +183,9 @@ export class Elements {
   }
 
   /**
-   * Returns the byte address of an element of a dense array (without padding). `shift` is added to
-   * the counter that runs along the SIMD lanes (`vector.variable`) wherever `index` contains it.
+   * Returns the byte address of the element at `index` of a dense array (without padding) that
+   * starts at `base`. `shift` selects a SIMD lane: in `index`, the counter that runs along the
+   * lanes (`vector.variable`) counts as its value plus `shift`.
    */
   addressOf(base: Node, shape: ArrayShape, index: Affine, shift = 0): Node {
     this.notes.use(index);
@@ -220,9 +221,10 @@ export class Elements {
 
   /**
    * Finds, for each lane, the element of `it` at a place of the dilated array, in which
-   * neighbouring elements lie `step` places apart. `point` is the element. `inside` is the mask of
-   * the lanes whose place has an element (undefined if every place has); in other lanes `point` is
-   * any valid element. Returns undefined if no place has an element.
+   * neighbouring elements of `it` lie `step` places apart. Returns `point`, the index of the
+   * element, and `inside`, the mask of the lanes in which an element lies at the place (undefined
+   * if one does in every lane). In the other lanes `point` is the index of any valid element.
+   * Returns undefined if no lane has an element at the place.
    */
   locate(
     it: HloInstruction,
@@ -539,8 +541,9 @@ export class Elements {
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
     /**
-     * How many elements the reduction folds if it computes each element of the result only once.
-     * Inside of other loops, a reduction may compute an element of the result several times.
+     * Number of elements to fold if each element of the result is computed only once. Inside of
+     * other loops, the reduction may compute an element of the result several times, and then folds
+     * more.
      */
     readonly of: number;
   }): readonly Value[] {
@@ -671,8 +674,8 @@ export class Elements {
   }
 
   /**
-   * Returns the value of an index expression as an i32. `shift` is added to the counter that runs
-   * along the SIMD lanes (`vector.variable`) wherever `index` contains it.
+   * Returns the value of an index expression as an i32. `shift` selects a SIMD lane: in `index`,
+   * the counter that runs along the lanes (`vector.variable`) counts as its value plus `shift`.
    */
   #index(index: Affine, shift: number): Node {
     return this.#sum(undefined, index, shift);

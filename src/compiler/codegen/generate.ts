@@ -43,10 +43,11 @@ export interface NumberedTarget extends Target {
 }
 
 /**
- * Divides a fused loop into nests. Targets with equal dimensions share a nest, but a
- * select-and-scatter gets a nest of its own. Exception: if targets with equal dimensions together
- * use exactly one select-and-scatter, and its windows tile its operand (cover each element exactly
- * once), one nest visits these windows and computes all these targets.
+ * Divides a fused loop into nests. Targets with equal dimensions form a group. A group becomes one
+ * nest, but a target that is a select-and-scatter gets a nest of its own. Exception: one nest
+ * computes the whole group, window by window, if the group uses exactly one select-and-scatter, if
+ * this has the dimensions of the targets, and if its windows tile its operand (cover each element
+ * exactly once).
  */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();

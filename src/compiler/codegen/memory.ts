@@ -11,9 +11,9 @@ import { memoryArgument, simdCode } from './wasm.ts';
  */
 
 /**
- * Writes loads and stores. A load runs once for each address, and all uses share its result. A load
- * with a block `again` runs each time that the block runs, because stores may have changed the
- * memory.
+ * Writes loads and stores. A load runs once for each address, and all uses of its result share it.
+ * If a block `again` is given, the load runs anew each time that this block runs. This is needed
+ * where stores change the memory between two runs.
  */
 export class Memory {
   readonly #to: FunctionBuilder;

@@ -331,9 +331,9 @@ function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: n
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // If there are more than `limit` boxes, the cuts along one loop counter after another are
-  // dropped, outermost counter first. The guards of a counter without cuts are checked at run time.
-  // The checks of an outer counter cost least, because they run least often.
+  // While there are more than `limit` boxes, all cuts along one loop counter are dropped, outermost
+  // counter first. Without cuts, the guards of that counter are checked at run time. The checks of
+  // an outer counter cost least, because they run least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }
@@ -392,8 +392,8 @@ export function mergesOf(notes: Notes): Merges {
       );
       if (!merges) continue;
       dropped.add(outer.key);
-      // The merged counter has the key of the inner counter, and may merge with the next outer
-      // counter.
+      // The counter of the merged loop has the key of the inner counter. The next iteration tries
+      // to merge this counter with the next outer counter.
       running[i - 1] = { ...inner, key: inner.key, high: (inner.high + 1) * (outer.high + 1) - 1 };
       trips.set(inner.key, (inner.high + 1) * (outer.high + 1));
     }

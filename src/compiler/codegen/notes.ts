@@ -78,8 +78,9 @@ export class Notes {
   }
 
   /**
-   * Records a reduction that folds `work` elements in total. Without repeated work, it would fold
-   * `elements`. The reduction is wasteful if `work` is large and more than twice `elements`.
+   * Records a reduction that folds `work` elements in total. It would fold only `elements` elements
+   * if it computed each element of the result once. The reduction is wasteful if `work` is more
+   * than twice `elements` and more than `smallWork`.
    */
   fold(work: number, elements: number): void {
     if (work > 2 * elements && work > smallWork) this.isWasteful = true;

@@ -48,9 +48,10 @@ export function tilesExactly(it: SelectAndScatter): boolean {
 
 /**
  * Writes a loop over the windows of a select-and-scatter whose windows tile its operand (cover each
- * element exactly once). An iteration computes one window: its elements of the select-and-scatter,
- * and the elements of all targets at the same points. Targets must have the dimensions of the
- * select-and-scatter and use it element by element.
+ * element exactly once). An iteration handles one window. At each point of the window, it computes
+ * the element of the select-and-scatter and then the elements of all targets. The targets must have
+ * the dimensions of the select-and-scatter. An element of a target may use only the element of the
+ * select-and-scatter at the same point.
  */
 export function writeTiles(
   context: Context,
@@ -119,8 +120,8 @@ interface WindowElement {
   readonly point: Point;
   readonly mask: Value;
   /**
-   * Mask that is false if this element is padding; all lanes are equal. Undefined if the element is
-   * never padding.
+   * Mask that is false, in all lanes, for a window in which this element is padding, and true for
+   * any other window. Undefined if the element is padding in no window.
    */
   readonly inside: Value | undefined;
 }

@@ -49,8 +49,8 @@ export interface Block {
   readonly trips: number;
   readonly items: Item[];
   /**
-   * Index, in the `items` of the parent block, of the loop whose body is this block. Set when the
-   * loop is complete.
+   * Position in the parent block: the index, in the parent's `items`, of the loop whose body is
+   * this block. Set when the loop is complete.
    */
   index: number;
 }
@@ -256,8 +256,8 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // The position of `node`, the user of `operand`, is not known yet. It is −1 here, and
-      // `lifetimes` sets it later.
+      // `node` uses `operand`, but it is not known yet in which item `node` is computed. The index
+      // is −1 here, and `lifetimes` takes the right index into account later.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
   };
@@ -304,9 +304,9 @@ function needsLocal(node: Node, { count, far }: Use): boolean {
 }
 
 /**
- * Returns, for each block and the index of each of its items, the values whose locals are free after
- * that item, because no later item needs them. An item after which no local becomes free has no
- * entry.
+ * Returns, for each block, a map from the index of an item to the values that this item needs and
+ * that no later item needs. The locals of these values are free after the item. An item after which
+ * no local becomes free has no entry.
  */
 function lifetimes({ nodes, uses }: Uses): ReadonlyMap<Block, ReadonlyMap<number, Node[]>> {
   const positions = new Map<Block, Map<Node, number>>();

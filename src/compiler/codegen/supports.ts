@@ -133,8 +133,9 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
 }
 
 /**
- * True if the nest computes the element of the select-and-scatter `it` at `point` before it needs
- * the element: the nest visits the windows of `it`, and `point` is the current point of the nest.
+ * True if the nest has already computed the element of the select-and-scatter `it` at `point` when
+ * it needs the element. This holds if the nest visits the windows of `it`, and if `point` is the
+ * point at which the nest computes its targets.
  */
 function isTileAt(
   plan: NestPlan,

@@ -62,10 +62,10 @@ function refuseInBodies(it: HloInstruction): void {
 }
 
 /**
- * Groups members (operands of all-reduces) into levels. The level of a member is the length of the
- * longest chain of other all-reduces that must finish before its own all-reduce can start. In a
- * level, gradients that the backward pass computes earlier come first: members are sorted by the
- * longest path of instructions that computes them.
+ * Groups gradients (operands of all-reduces) by level. The level of a gradient is the number of
+ * all-reduces, one after the other, that must finish before the all-reduce of this gradient can
+ * start. Within a level, gradients that the backward pass computes earlier come first. The length
+ * of the longest chain of instructions that computes a gradient says how early it is computed.
  */
 function levels(order: readonly HloInstruction[], members: readonly Member[]): Member[][] {
   const height = new Map<HloInstruction, number>();
@@ -86,8 +86,8 @@ function levels(order: readonly HloInstruction[], members: readonly Member[]): M
 }
 
 /**
- * Cuts the members of one level (operands of all-reduces that do not depend on each other) into
- * buckets of at least `bucketBytes`. The last bucket may be smaller. Scalars join the last bucket.
+ * Cuts the gradients of one level, whose all-reduces do not depend on each other, into buckets of
+ * at least `bucketBytes`. The last bucket may be smaller. Scalars join the last bucket.
  */
 function cut(level: readonly Member[], bucketBytes: number): Member[][] {
   const buckets: Member[][] = [];
@@ -138,8 +138,8 @@ function joined(module: HloModule, buckets: readonly Member[][]): HloModule {
   return { ...module, entry: { ...module.entry, root } };
 
   /**
-   * Returns the replacement of an instruction. If the instruction depends on an all-reduce of the
-   * old module, the new all-reduce must already exist.
+   * Returns the instruction of the new module that replaces `it`. If `it` depends on an old
+   * all-reduce, the new all-reduces that replace the old one must already exist.
    */
   function rewrite(it: HloInstruction): HloInstruction {
     for (const each of postOrder(it)) if (!made.has(each)) made.set(each, replaced(each));

@@ -20,10 +20,15 @@ import { at } from '../../numerics/assert.ts';
 import { arrayShape, elementCount, isArray } from '../../numerics/shape.ts';
 
 /**
- * Changes every dot and convolution so that one matmul with tables of element offsets can compute
- * it. Afterwards operands are f32, and a convolution has no padding, no dilated input and no
- * groups, and has the output feature as the first or last dimension. Strides, dilated windows,
- * reversed windows and the order of dimensions stay, because the tables can express them.
+ * Changes every dot and convolution so that one matmul can compute it. The matmul finds the
+ * elements of its operands with tables of offsets. After this pass:
+ *
+ * - All operands of dots and convolutions are f32.
+ * - A convolution has no padding, no dilated input and no groups. The output feature is the first
+ *   or last dimension of its result.
+ *
+ * Strides, dilated windows, reversed windows and the order of dimensions stay, because the tables
+ * can express them.
  */
 export function canonicalize(module: HloModule): HloModule {
   const entry = mapInstructions(module.entry, (it, operands) => {
@@ -114,10 +119,10 @@ function isSolid({ padLow, padHigh, baseDilation }: WindowDimension): boolean {
 }
 
 /**
- * Makes the output feature the last dimension of a convolution's result, unless it is the first or
- * the last already. Adds a transpose that restores the old order. A matmul computes the result as
- * rows × columns, and either the rows or the columns are the output feature, so the output feature
- * must be the first or last dimension.
+ * Returns a convolution whose output feature is the first or last dimension of the result, because
+ * a matmul computes rows × columns, and one of the two is the output feature. If the output feature
+ * is already first or last, returns `it`. Otherwise moves the output feature to the end, and adds a
+ * transpose that restores the order of `it`.
  */
 function featureAtTheEdge(it: Convolution): HloInstruction {
   const of = it.dimensions;

@@ -19,8 +19,9 @@ import { variesByCore } from '../sharing.ts';
 export type FusedLoopSupport = (body: HloComputation) => true | string;
 
 /**
- * Gathers element-wise operations, changes of shape and reductions into fused loops. Visits users
- * before operands. Each instruction takes the first of these ways that is possible:
+ * Gathers element-wise operations, changes of shape and reductions into fused loops. Other
+ * instructions stay outside of loops. Visits users before operands. Each instruction to gather
+ * takes the first of these ways that is possible:
  *
  * 1. The instruction joins the loops of its users. All users must be in loops, and either these
  *    users are in the same loop or the instruction is cheap enough to compute in several loops.
@@ -180,8 +181,8 @@ function tryJoin(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * Limits of a fused loop: how many instructions and how many operands it may have. The limits keep
- * the numbers of locals and addresses small.
+ * Limits of a fused loop: how many instructions and how many operands it may have. The limits bound
+ * the number of local variables and addresses in the code of the loop.
  */
 const membersMax = 160;
 const operandsMax = 24;
@@ -250,9 +251,9 @@ function isCheap(it: HloInstruction): boolean {
 }
 
 /**
- * True if an element of `it` serves only to compute the elements of the group's outputs at the same
- * index: all instructions from `it` to the outputs are element-wise and have the dimensions of the
- * outputs.
+ * True if the loop uses each element of `it` only for output elements at the same index. This is so
+ * if all instructions from `it` to the outputs of the group are element-wise and have the
+ * dimensions of the outputs.
  */
 function isAtIndex(plan: Plan, it: HloInstruction, group: Group): boolean {
   if (!elementwise.has(it.opcode)) return false;
@@ -293,8 +294,8 @@ function joinAsOutput(plan: Plan, it: HloInstruction, group: Group): boolean {
 }
 
 /**
- * True if the group contains one of `starts`, or an instruction that depends on one of them,
- * directly or through other loops.
+ * True if the group depends on one of the instructions `starts`: the group contains one of them, or
+ * an instruction that depends on one of them, directly or through other groups.
  */
 function reaches(plan: Plan, starts: readonly HloInstruction[], group: Group): boolean {
   const seen = new Set<HloInstruction>();
@@ -354,8 +355,8 @@ function isScalarConstant(it: HloInstruction): boolean {
 }
 
 /**
- * Returns the members of a group that the body of its loop computes, operands before users.
- * Reshapes of arrays in memory are left out.
+ * Returns the instructions in the body of the group's loop, operands before users. These are all
+ * members of the group, except reshapes of arrays in memory.
  */
 function innerOrder(plan: Plan, group: Group): HloInstruction[] {
   const isInner = (it: HloInstruction): boolean =>

@@ -317,8 +317,8 @@ function idempotent(it: Binary): HloInstruction | undefined {
 }
 
 /**
- * Returns x if the operation `it` is x ∘ n or n ∘ x, and n is a constant that leaves every x
- * unchanged, such as x · 1. Otherwise returns undefined.
+ * Returns the operand x if the other operand of `it` is a constant that leaves every x unchanged,
+ * as in x · 1 or 1 · x. Otherwise returns undefined.
  */
 function withNeutral(it: Binary): HloInstruction | undefined {
   const { type } = it.shape;

@@ -26,8 +26,8 @@ export class BackgroundSaver {
   #waiting: Snapshot | undefined;
   #writing: Promise<void> | undefined;
   /**
-   * Error of a save other than a `PodError`. Such an error is a defect of this program, and {@link
-   * takeEvents} throws it.
+   * An error that a save threw and that is not a `PodError`. Such an error is a defect of this
+   * program, so {@link takeEvents} throws it.
    */
   #mistake: { readonly error: unknown } | undefined;
 

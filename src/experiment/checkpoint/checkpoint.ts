@@ -67,9 +67,9 @@ export const checkpointFiles: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Returns the name of a checkpoint's directory: `step-0000120`, or `step-0000120.1` for `copy` 1.
- * The first checkpoint of a step has `copy` 0. A later checkpoint of the same step has a higher
- * `copy`, because refused checkpoints keep their names.
+ * Returns the name of a checkpoint's directory: `step-0000120` if `copy` is 0, `step-0000120.1` if
+ * `copy` is 1. The first checkpoint of a step has `copy` 0. If that checkpoint is damaged, it keeps
+ * its name, and the run may save the step again, with a higher `copy`.
  */
 export function checkpointName(step: number, copy = 0): string {
   const name = `step-${String(step).padStart(7, '0')}`;
@@ -289,8 +289,8 @@ async function read(
 }
 
 /**
- * Returns the result of `parse` on the bytes of a file. If `parse` throws a `PodError`, puts the
- * name of the file before its message.
+ * Returns the result of `parse` on the bytes of the file `name`. If `parse` throws a `PodError`,
+ * throws the same error with `name` before the message.
  */
 function about<T>(name: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
   try {

@@ -28,9 +28,8 @@ export interface Checkpoints {
   /** Returns the names of all checkpoints, newest first, including damaged checkpoints. */
   list(): Promise<readonly string[]>;
   /**
-   * Returns the newest whole checkpoint among those after at most `stepMost` steps. Also returns
-   * the refusals of the checkpoints that were tried before, because they are newer, and are
-   * damaged.
+   * Returns the newest whole checkpoint after at most `stepMost` steps. Also returns the refusals
+   * of newer checkpoints, which were tried first and are damaged.
    */
   latest(stepMost?: number): Promise<Latest>;
   /** True if an undamaged checkpoint after exactly `step` steps exists. */
@@ -165,9 +164,9 @@ export function isRefusal(it: object): it is Refusal {
 
 /**
  * Returns the newest whole checkpoint among the names that `list` returns, and the refusals of
- * newer checkpoints. If no checkpoint is whole and a run deleted some checkpoints during the
- * search, calls `list` again: a run deletes old checkpoints only after it has saved newer
- * checkpoints.
+ * newer checkpoints. Calls `list` again if no checkpoint is whole and a run has deleted some of
+ * them during the search. Then there are newer ones, because a run saves a new checkpoint before it
+ * deletes old ones.
  */
 export async function newestWhole(
   directory: string,
@@ -188,8 +187,9 @@ export async function newestWhole(
 }
 
 /**
- * Prefixes of the names of directories that are not checkpoints yet (`partial`) or not any longer
- * (`replaced`, `deleted`). An atomic rename adds or removes the prefix.
+ * Prefixes of directories that are not checkpoints: `partial` before a checkpoint is complete,
+ * `replaced` and `deleted` when a directory is a checkpoint no longer. An atomic rename adds or
+ * removes the prefix.
  */
 const asides = { partial: '.partial-', replaced: '.replaced-', deleted: '.deleted-' } as const;
 
@@ -352,7 +352,7 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Deletes the whole checkpoints of a run, except the newest `keep`. Damaged checkpoints and
+   * Deletes undamaged checkpoints of a run, except the newest `keep`. Damaged checkpoints and
    * checkpoints of other runs stay.
    */
   async #deleteOld(run: string): Promise<void> {
@@ -384,9 +384,8 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes the remains of a failed save. Errors of the system are ignored, because the failure of
-   * the save is already reported. The next {@link begin} removes remains that cannot be removed
-   * now.
+   * Removes the remains of a failed save. Ignores errors of the operating system, because the
+   * failure of the save is already reported. The next {@link begin} removes whatever remains.
    */
   async #clearAway(name: string): Promise<void> {
     try {
@@ -397,9 +396,10 @@ class Store implements Checkpoints {
   }
 
   /**
-   * Removes the remains of interrupted saves and deletions. An older version of this program may
-   * have been interrupted while it replaced a checkpoint; the replaced checkpoint then gets its
-   * name back. Directories that no save has made stay, even under names with the same prefixes.
+   * Removes the remains of interrupted saves and deletions. One case is different: an older version
+   * of this program replaced checkpoints. If that version was interrupted, the replaced checkpoint
+   * gets its name back. A directory that no save could have made stays, even if its name has one of
+   * the prefixes.
    */
   async #clearUp(names: readonly string[]): Promise<void> {
     for (const name of names) {

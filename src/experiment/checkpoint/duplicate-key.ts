@@ -5,8 +5,8 @@
  */
 export function duplicateKey(json: string): string | undefined {
   /**
-   * Stack of the objects and arrays that are open at the current position. An object is the set of
-   * its keys so far; an array is an empty set.
+   * Stack of the objects and arrays that are open at the current position. The entry of an object
+   * is the set of its keys so far. The entry of an array is an empty set.
    */
   const open: Set<string>[] = [];
   // In valid JSON, it is enough to look at strings and brackets to find the keys.

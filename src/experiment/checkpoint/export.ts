@@ -32,7 +32,8 @@ export async function exportWeights(
 
 /**
  * The outcome of an export. `file` has the name of the exported checkpoint and the size of the
- * written file; undefined if no checkpoint was good.
+ * written file in bytes. If there was no good checkpoint, nothing is written and `file` is
+ * undefined.
  */
 export interface Exported {
   readonly file: { readonly name: string; readonly bytes: number } | undefined;

@@ -33,8 +33,8 @@ export type Kind = 'directory' | 'file' | 'link' | 'other';
 
 export interface NewFile {
   /**
-   * Appends bytes to the file, from the start of `bytes`: at least one byte, possibly not all.
-   * Returns the number of bytes written.
+   * Appends the first bytes of `bytes` to the file: at least one byte, but not always all. Returns
+   * the number of bytes written.
    */
   write(bytes: Uint8Array): Promise<number>;
   /** Syncs the content to the disk, so that the content survives a loss of power. */

@@ -12,8 +12,8 @@ export interface CheckpointPlan {
   /** Number of steps between two checkpoints. The last step of a run is always saved. */
   readonly every: number;
   /**
-   * True if the run resumes from the newest good checkpoint. If false, a new run refuses a folder
-   * that contains checkpoints.
+   * True if the run resumes from the newest good checkpoint. If `resume` is false, a new run
+   * refuses a folder that has checkpoints already.
    */
   readonly resume: boolean;
 }
@@ -26,15 +26,15 @@ export interface StartingPoint {
   /** Number of steps that were committed before the run begins here. */
   readonly step: number;
   /**
-   * True if an earlier master committed `step` steps. The run then goes on with the parameters that
-   * the workers of that master may still have. False if every Cloud TPU receives the parameters of
-   * `origin`, which are then the parameters after `step` steps.
+   * True if the run goes on after `step` steps that an earlier master committed. The workers of
+   * that master may still have the parameters. If `isStanding` is false, every Cloud TPU receives
+   * the parameters of `origin`, which are the parameters after `step` steps.
    */
   readonly isStanding: boolean;
   /**
-   * Parameters of the checkpoint that the run resumes from; without a resume, the initial values.
-   * After a loss, the run goes back to these parameters if no worker has the parameters and no
-   * checkpoint is newer.
+   * The oldest parameters to which the run goes back after a loss: those of the checkpoint from
+   * which the run resumes, otherwise the initial values. The run goes back to `origin` only if no
+   * worker has the parameters of the last committed step and no checkpoint is newer than `origin`.
    */
   readonly origin: SavedParameters;
   /** The last committed step; undefined if no step was committed yet. */
@@ -51,14 +51,16 @@ export interface LastStep {
 }
 
 /**
- * Returns the starting point of a run. If the plan is to resume and the newest checkpoint is newer
- * than `last`, the run starts from that checkpoint. Otherwise, if an earlier master committed the
- * step `last`, the run goes on after `last`. Otherwise the run starts at step 0 with
- * `initialValues`.
+ * Returns the starting point of a run, by the first rule that applies:
  *
- * @throws PodError `bad-config` if the checkpoints are of another run, or if a new run is not to
- *   resume but the folder has checkpoints; `bad-data` if a new run is to resume but all checkpoints
- *   are refused; `io` if the checkpoints cannot be read.
+ * 1. If `plan.resume` is true and there is a good checkpoint that is newer than `last`, the run
+ *    starts from the newest one. If `last` is undefined, every checkpoint is newer.
+ * 2. If an earlier master committed the step `last`, the run goes on after `last`.
+ * 3. The run is new: it starts at step 0 with `initialValues`.
+ *
+ * @throws PodError `bad-config` if the checkpoints are of another run, or if the run is new,
+ *   `plan.resume` is false and the folder has checkpoints; `bad-data` if the run is new and
+ *   `plan.resume` is true, but all checkpoints are refused; `io` if the checkpoints cannot be read.
  */
 export async function startingPoint(
   plan: CheckpointPlan | undefined,
@@ -95,7 +97,7 @@ export async function startingPoint(
 
 /**
  * Checks the checkpoints before a new run begins and before its programs are compiled. Throws the
- * errors of {@link startingPoint}, except that the shapes of parameters are not compared.
+ * same errors as {@link startingPoint}, but does not compare the shapes of the parameters.
  */
 export async function checkPlan(plan: CheckpointPlan, identity: RunIdentity): Promise<void> {
   if (!plan.resume) {

@@ -10,13 +10,13 @@ import { parseName } from './checkpoint.ts';
 const ownName = /^(step-\d+(\.\d+)?|\..*)$/;
 
 /**
- * True if a file belongs to a folder of checkpoints, so that no output may be written to it. `path`
- * must contain no symbolic links. The file need not exist; `stats` is undefined if it does not. A
- * file belongs to the folder in four cases:
+ * True if the file `path` belongs to the folder of checkpoints `folder`, so that no output may be
+ * written to it. `path` must contain no symbolic links. If the file does not exist, `stats` is
+ * undefined. A file belongs to the folder in four cases:
  *
  * - `path` is the folder itself.
- * - `path` is in the folder, and its first name below the folder is reserved.
- * - `path` is in the folder, and the name of the folder itself is reserved.
+ * - `path` is in the folder, and the part of `path` directly below the folder is a reserved name.
+ * - `path` is in the folder, and the folder itself has a reserved name.
  * - The file is a hard link to a file of a checkpoint.
  */
 export function isOfCheckpoints(folder: string, path: string, stats: Stats | undefined): boolean {

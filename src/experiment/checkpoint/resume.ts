@@ -22,11 +22,11 @@ export interface NamedShape {
  * Returns the values of the run's parameters from a checkpoint, in the order of the parameters. The
  * resumed run ends with the bits of an uninterrupted run.
  *
- * The run may have another length and another schedule than the run that saved the checkpoint, if
- * both runs have the same learning rates, to the bit, in the steps that are done.
+ * The run may differ from the run that saved the checkpoint in its length and its schedule, if both
+ * runs have the same learning rates, to the bit, in the steps that are done.
  *
- * @throws PodError `bad-config` naming the first difference of another kind between the two runs,
- *   because the result of the resumed run would then have the bits of neither run.
+ * @throws PodError `bad-config` if the two runs differ in anything else, because the result would
+ *   have the bits of neither run. The error names the first difference.
  */
 export function resumedValues(
   checkpoint: Checkpoint,

@@ -40,7 +40,7 @@ export function runNameOf(config: Fields | SavedConfig): string {
   return JSON.stringify(all);
 }
 
-/** Returns the part of a run that a checkpoint after `step` steps stores in its manifest. */
+/** Returns the field `config` of the manifest of a checkpoint after `step` steps of the run. */
 export function savedConfig(
   config: TrainConfig,
   { fixed, steps, rates }: RunIdentity,
@@ -127,8 +127,9 @@ const configSchema = z.strictObject({
   momentum: z.number(),
   seed: z.int().min(0),
   precision: z.string(),
-  // The result of a run does not depend on these four settings. The path `startFrom` does not
-  // matter, because `run.startDigest` identifies the weights that were read from this path.
+  // The result of a run does not depend on the four settings in the next line. `startFrom` is among
+  // them, because it is only a path: `run.startDigest` identifies the weights that were read from
+  // it.
   ...{ mxu: anything, recovery: anything, evaluate: anything, startFrom: anything },
   run: markSchema.optional(),
 });

@@ -50,18 +50,22 @@ interface Kernel {
  * as the zlib in Node, which is built without carry-less multiplication.
  *
  * The method folds a message: it removes bytes from the beginning and xors them into later bytes,
- * such that the CRC stays the same. Modulo the CRC's polynomial, x^(8·5869) = x^(8·5835) +
- * x^(8·5821) + 1. So a lane (16 bytes) can be removed if the lane is xored into the message 34, 48
- * and 5869 bytes further on. Lane by lane, this folds a message into its last 5888 bytes. The
- * newest three lanes, from which the values for 34 and 48 bytes further on come, stay in registers.
+ * such that the CRC stays the same. Which later bytes these are follows from two equations modulo
+ * the CRC's polynomial:
  *
- * In the same way x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1 folds the 5888 bytes into the
- * last 304 bytes. zlib computes the CRC of these 304 bytes.
+ *     x^(8·5869) = x^(8·5835) + x^(8·5821) + 1
+ *     x^(8·300) = x^(8·155) + x^(8·117) + x^(8·89) + 1
  *
- * The first of these two equations was found by a search. Its polynomial has the least degree of
- * all multiples of the CRC's polynomial with four terms, exponents that are multiples of 8 (whole
- * bytes), and two terms that are only a few lanes from the highest term. [The idea of sparse
- * multiples is that of "Chorba: A novel CRC32 implementation", 2024.]
+ * By the first equation, a lane (16 bytes) can be removed if it is xored into the message 34, 48
+ * and 5869 bytes further on: 34 = 5869 − 5835, 48 = 5869 − 5821. Lane by lane, this folds the
+ * message into its last 5888 bytes. The newest three lanes are needed for the distances 34 and 48,
+ * so they stay in registers. By the second equation, the 5888 bytes are folded into the last 304
+ * bytes in the same way. zlib computes the CRC of these 304 bytes.
+ *
+ * The first equation was found by a search. Its polynomial has the least degree of all multiples of
+ * the CRC's polynomial with four terms, exponents that are multiples of 8 (whole bytes), and two
+ * terms that are only a few lanes from the highest term. [The idea of sparse multiples is that of
+ * "Chorba: A novel CRC32 implementation", 2024.]
  */
 export class FrameCrc implements RunningCrc {
   readonly #kernel: Kernel;
@@ -145,7 +149,7 @@ export class FrameCrc implements RunningCrc {
 }
 
 /**
- * Start value for zlib with which zlib's CRC register begins at 0: 32 one bits, because zlib
- * complements the start value.
+ * Start value that makes zlib's CRC register begin at 0. It is 32 one bits, because zlib inverts
+ * the bits of the start value.
  */
 const zlibZero = 0xffffffff;

@@ -86,10 +86,10 @@ function others(dims: readonly number[], ...used: (readonly number[])[]): number
 }
 
 /**
- * Evaluates a convolution. The depth k of a sum runs over the positions of the window, row-major in
- * the order of `kernelSpatial`, and at each position over the input features of the group. In a
- * reversed dimension the kernel's elements are used from the last to the first; the order of the
- * window's positions is unchanged.
+ * Evaluates a convolution. A sum takes the positions of the window in row-major order, with the
+ * dimensions in the order of `kernelSpatial`, and at each position the input features of the group.
+ * In a reversed dimension, the kernel's elements are used from the last to the first, but the order
+ * of the window's positions stays the same.
  */
 export function convolutionOf(it: Convolution, input: Literal, kernel: Literal): Literal {
   const { dimensions: of, window } = it;

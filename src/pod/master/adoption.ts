@@ -18,7 +18,8 @@ function isOverdue(state: MasterState, member: Member, now: number): boolean {
   if (member.host !== null) return absentMs > startMsLimit;
   if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;
   // This master continues the run of an earlier master. All workers may have ended with the earlier
-  // master, so the workers get more time to join than a single replacement.
+  // master and must start again, which may take longer than `graceMsLimit`, the time for a single
+  // replacement.
   if (state.mustKeepParameters) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
   const isQuiet = state.lastJoinedMs !== null && now - state.lastJoinedMs > quietMsLimit;
   return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);

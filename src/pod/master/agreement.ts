@@ -10,8 +10,8 @@ import { andThen, fail, refuse, type Transition, unchanged } from './transition.
 import { describeMismatch, describeWork, nameOf, noteOf } from './wording.ts';
 
 /**
- * Number of wrong digests of a Cloud TPU, and of accusations by other workers, at which the Cloud
- * TPU is replaced.
+ * Number of suspicions at which a Cloud TPU is replaced. Each wrong digest of the Cloud TPU, and
+ * each accusation by another worker, is one suspicion.
  */
 export const suspicionsMax = 2;
 
@@ -45,7 +45,10 @@ export function onMismatch(
   return reportSuspects({ ...state, agreement }, [null], message, now);
 }
 
-/** Counts a fault of the Cloud TPU that the worker of another Cloud TPU has accused. */
+/**
+ * Handles an accusation: the worker of Cloud TPU `tpu` has reported a fault of Cloud TPU `suspect`.
+ * Counts the fault. With the policy `none` the run fails instead.
+ */
 export function onAccused(
   state: MasterState,
   message: FromWorker & { kind: 'accused' },

@@ -90,8 +90,8 @@ function checkJoining(state: MasterState, sinceMs: number, now: number): Transit
 }
 
 /**
- * Counts Cloud TPUs as lost whose silence exceeds their limit. Cloud TPUs that fell silent
- * together, for example because their machine failed, are lost together, in one membership.
+ * Counts the silent Cloud TPUs as lost. Cloud TPUs that fell silent together, for example because
+ * their machine failed, are counted in one call, so that only one new membership begins.
  */
 function checkSilence(state: MasterState, now: number): Transition {
   const losses = silentTpus(state).map(({ tpu, silentMs, limitMs }): Loss => {

@@ -37,8 +37,9 @@ export function measureSilence(
 
 /**
  * Returns the Cloud TPUs whose silence exceeds their limit, the longest overdue first. If there are
- * any, Cloud TPUs that are almost overdue are included: Cloud TPUs that failed together, for
- * example because their machine failed, can differ in silence by one interval between samples.
+ * any, also returns the Cloud TPUs that are less than `sampleMsLimit` below their limit. The
+ * reason: Cloud TPUs that failed together, for example because their machine failed, can differ in
+ * measured silence by the time between two samples.
  */
 export function silentTpus(state: MasterState): readonly Silence[] {
   const silences = state.members.map((member, tpu): Silence => {
@@ -49,7 +50,7 @@ export function silentTpus(state: MasterState): readonly Silence[] {
   return longestFirst.filter((it) => overdueMs(it) > -state.options.sampleMsLimit);
 }
 
-/** Time, in ms, by which a silence exceeds its limit; negative if the silence is below its limit. */
+/** Time, in ms, by which a silence exceeds its limit; negative if the silence is below it. */
 function overdueMs({ silentMs, limitMs }: Silence): number {
   return silentMs - limitMs;
 }
@@ -77,8 +78,8 @@ function limitOf(state: MasterState, member: Member): number {
 
 /**
  * Returns the longest time, in ms, that a Cloud TPU may make no progress in a step. The limit grows
- * with the pauses after which Cloud TPUs went on, so that the Cloud TPUs of a slow machine do not
- * count as lost.
+ * with `longestSilenceMs`, the longest recent pause after which a Cloud TPU went on. So the Cloud
+ * TPUs of a slow machine do not count as lost.
  */
 export function silenceLimit({ options, detector }: MasterState): number {
   const { silenceMsLimit, silenceFactor } = options;

@@ -24,8 +24,8 @@ export function onJoined(
   }
   const { recovery, copiesParameters } = state.options;
   // A worker that has finished the uncommitted step still has the parameters from before that step,
-  // as long as no further step has begun. A further step can have begun only if committed steps are
-  // run again after a rollback.
+  // unless the worker has begun a further step. A further step can have begun only while committed
+  // steps run again after a rollback. `keepsBefore` is false then.
   const keepsBefore = state.steps.every((count, i) => count === state.committed[i]);
   const hasParameters =
     keepsParameters(recovery) &&

@@ -9,7 +9,7 @@ import { absentMember, type MasterState, type Member } from './state.ts';
 import { andThen, fail, type Transition } from './transition.ts';
 import { describeWork, nameOf, noteOf } from './wording.ts';
 
-/** Loss of a Cloud TPU, with the error that the run fails with if it cannot survive the loss. */
+/** Loss of a Cloud TPU. If the run cannot survive the loss, it fails with `code` and `message`. */
 export interface Loss {
   readonly tpu: number;
   readonly code: ErrorCode;

@@ -88,8 +88,8 @@ export function isOver(state: MasterState): boolean {
 
 /**
  * Returns true if a new worker may join for Cloud TPU `tpu`: no worker has joined for this Cloud
- * TPU, and the worker of another Cloud TPU was not asked to host it. A new worker that finds no
- * vacant Cloud TPU waits as a spare for the next loss.
+ * TPU, and no other worker was asked to host this Cloud TPU too. A new worker that finds no vacant
+ * Cloud TPU waits as a spare for the next loss.
  */
 export function isVacant({ members }: MasterState, tpu: number): boolean {
   const { status, host } = at(members, tpu);

@@ -8,14 +8,14 @@ export interface MasterOptions {
    */
   readonly copiesParameters: readonly boolean[];
   /**
-   * Longest time, in ms, for all workers to join at the start. Leaving a step, rolling back,
-   * loading and restoring have the same limit, each by itself.
+   * Longest time, in ms, for all workers to join at the start. Also the longest time for each of
+   * these: leaving a step, rolling back, loading and restoring.
    */
   readonly startMsLimit: number;
   /**
-   * Longest pause, in ms, after the last worker that joined at the start of a run. After that pause
-   * the master stops waiting, and the workers that have joined also host the missing Cloud TPUs.
-   * Ignored with the policy `none`.
+   * Longest time, in ms, for which no further worker joins at the start of a run, counted from the
+   * last worker that joined. After that time the master stops waiting, and the workers that have
+   * joined also host the missing Cloud TPUs. Ignored with the policy `none`.
    */
   readonly quietMsLimit: number;
   /**
@@ -31,8 +31,9 @@ export interface MasterOptions {
    */
   readonly silenceFactor: number;
   /**
-   * Longest time, in ms, by which one sample of the counters can lengthen a silence. If more time
-   * lies between two samples, the master itself was held up, not the Cloud TPUs.
+   * Largest amount, in ms, that the time between two samples of the counters adds to a silence. If
+   * more time lies between two samples, the excess does not count, because the master itself was
+   * held up, not the Cloud TPUs.
    */
   readonly sampleMsLimit: number;
   readonly recovery: RecoveryOptions;

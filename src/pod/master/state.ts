@@ -136,8 +136,8 @@ export interface Member {
    */
   readonly host: number | null;
   /**
-   * Number of wrong digests of this Cloud TPU, and of accusations by other workers, since the Cloud
-   * TPU was last replaced.
+   * Number of suspicions since the Cloud TPU was last replaced. Each wrong digest of the Cloud TPU,
+   * and each accusation by another worker, is one suspicion.
    */
   readonly suspicions: number;
   readonly lossesThisStep: number;

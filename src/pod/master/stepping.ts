@@ -74,7 +74,11 @@ export function onStepDone(
   return endStep(next, phase.order, reports, now);
 }
 
-/** Ends a step that all Cloud TPUs have finished: with a commit, if all have the same digest. */
+/**
+ * Ends a step that all Cloud TPUs have finished. If all have the same digest, commits the step; a
+ * step that ran again after a rollback is committed already. If digests differ, handles the
+ * mismatch.
+ */
 function endStep(
   state: MasterState,
   order: StepOrder,

@@ -135,9 +135,9 @@ test('no proof is valid twice, however the clock moves and however many nonces a
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // The request is stale: its time is too far from the master's time, or so early that the
-          // master may have forgotten the nonce of an equal request. The refusal has a challenge. A
-          // request that is signed with this challenge is admitted.
+          // The time of a stale request is too far from the master's time, or so early that the
+          // master may have forgotten a nonce of that time. The master answers with a challenge.
+          // The same request, signed with this challenge instead of a time, is admitted.
           if (!(error instanceof Stale)) throw error;
           const again = sign(token, request, noTime, error.challenge);
           admit(request, again);
@@ -181,8 +181,8 @@ test('a clock that is set by an hour costs each client one challenge and locks n
     admit(request, before);
     clock.ms += hours * 3_600_000;
     clock.elapsedMs += 1000;
-    // A used signature stays invalid after the clock was set. Below, it stays invalid also when the
-    // clock shows the time of the signature again.
+    // A used signature stays invalid after the clock was set. The end of this test shows that the
+    // signature stays invalid even when the clock shows the time of the signature again.
     expect(() => admit(request, before)).toThrow(refused(/./));
     const staleClient = challengeOf(() => admit(request, sign(token, request, bootMs)));
     admit(request, sign(token, request, noTime, staleClient));

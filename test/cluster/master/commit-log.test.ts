@@ -332,8 +332,8 @@ describe('two masters', () => {
     const path = written();
     const older = open(path);
     open(path);
-    // The older master checked that it leads just before the newer master began. It does not know
-    // of the newer master yet, and writes this line.
+    // Just before the newer master began, the older master checked that it leads. So the older
+    // master does not know of the newer master yet, and writes this line.
     appendFileSync(path, `${JSON.stringify({ commit: step(4), generation: 4 })}\n`);
     expect(() => older.beginGeneration(5)).toThrow(expect.objectContaining(isSuperseded));
     expect(stepsOf(open(path))).toEqual([1, 2, 3]);

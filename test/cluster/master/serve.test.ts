@@ -443,8 +443,8 @@ describe('a run that must end', () => {
     await stopped;
     const next = await start(files.root);
     expect(next.runner.job?.id).toBe('job-1');
-    // The first master was asked to stop, so the loss did not fail the job. The next master is not
-    // asked to stop, so a loss makes the job fail.
+    // The first master was asked to stop, so the loss of a Cloud TPU did not make the job fail. The
+    // next master is not asked to stop, so the loss of a Cloud TPU makes the job fail.
     expect(next.runner.hooks.shouldStop()).toBe(false);
     await next.runner.fail(new PodError('worker-exited', 'gone\nfor good'));
     expect(next.server.find('job-1')).toMatchObject({

@@ -8,7 +8,8 @@ test('20,000 broken frames and handshakes do not disturb an honest client', asyn
   expect(overSockets).toBe(200);
   expect(roundTrips).toBeGreaterThan(100);
   expect(losses).toBe(0);
-  // Some inputs have passed the outer checks (magic, CRC) and reached the inner ones.
+  // Some inputs passed the first checks of a frame (magic, CRC of the header). Each check that is
+  // named below has refused some of these inputs, and some were accepted.
   expect(counts['tensor']).toMatchObject({
     accepted: expect.any(Number),
     'payload-crc': expect.any(Number),

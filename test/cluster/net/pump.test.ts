@@ -139,8 +139,8 @@ describe('a pump', () => {
     expect([older.bytes, newer.bytes]).toEqual([0, 0]);
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
-    // `closedOut` returns true for the older connection, whose end does no harm, and false for the
-    // newer connection.
+    // `closedOut` returns true for the older connection: its end loses no frame, because the newer
+    // connection has replaced it. The end of the newer connection may lose frames.
     expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
   });
 
@@ -448,8 +448,8 @@ describe.each(ways.filter((it) => isLinux || !it.shares))(
       );
       nodes = await connectProcesses(processes, over, 3, (it) => troubles.push(it));
       expect(nodes.flatMap((node) => node.clients.map((it) => it.over))).toContain(over);
-      // In the first run, payloads go through a socket until its receiver has mapped the segment of
-      // shared memory.
+      // With shared memory, payloads go through sockets only in the first run, until the receiver
+      // has mapped the segment of shared memory.
       for (let run = 0; run < 3; run++) {
         const before = nodes.map(({ written }) => written.bytes);
         const vectors = makeVectors(torus, elements, run + 7);

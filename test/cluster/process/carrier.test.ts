@@ -17,8 +17,9 @@ const torus = podTorus({ columns: 2, rows: 1 });
 const generation = 5;
 
 /**
- * Parameters of a program, with different lengths in bytes: one fills several pieces of a transfer,
- * two fill less than one piece, and one is empty.
+ * Four parameters of a program. A transfer sends a parameter in pieces of 131,072 bytes: the first
+ * parameter needs several pieces, the second less than one, the third is empty, and the fourth
+ * fills exactly one piece.
  */
 const state = [400_000, 17, 0, 131_072].map((length, index) =>
   Uint8Array.from({ length }, (_, i) => Math.imul(i + index, 2654435761) >>> 24),

@@ -108,8 +108,8 @@ function scheduled({ faults = [], ...run }: SimulatedRun): SimulatedRun {
  * - A Cloud TPU may have at most five faults. The master ends a run if it loses a Cloud TPU more
  *   than five times between two commits. All faults of a Cloud TPU can fall between two commits: of
  *   several faults at one position, one takes effect each time the step runs.
- * - A step may have at most one flipped bit. With two, the digests may have no majority that is
- *   right. If all Cloud TPUs have the same flipped bit, all digests are equal.
+ * - A step may have at most one flipped bit. With more, at most half of the Cloud TPUs may have the
+ *   right digest, or all Cloud TPUs may have the same wrong digest.
  */
 function canRecover({ faults = [], topology }: SimulatedRun): boolean {
   const tpus = Array.from({ length: topology.columns * topology.rows }, (_, tpu) => tpu);

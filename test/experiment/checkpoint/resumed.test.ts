@@ -144,8 +144,8 @@ test('a checkpoint that its run deletes during a verification is not reported as
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
   expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
-  // If all listed checkpoints are deleted or bad, `newestWhole` lists the directory again, and
-  // finds the newer checkpoint.
+  // If all checkpoints of the first list are deleted or bad, `newestWhole` lists the directory a
+  // second time. The second list has the newer checkpoint, step-0000002.
   await files.makeDirectory('dir/step-0000000');
   const lists = [['step-0000001', 'step-0000000'], await checkpoints.list()];
   const list = async (): Promise<readonly string[]> => lists.shift() ?? [];

@@ -106,8 +106,8 @@ export const done = (
 });
 
 /**
- * Feeds samples to the master in which the progress of Cloud TPU 1 stays the same and that of the
- * others grows, until the run fails with `worker-silent`.
+ * Feeds samples to the master until the run fails with `worker-silent`. In the samples, the
+ * progress counter of Cloud TPU 1 stays the same, and the counters of Cloud TPUs 0 and 2 grow.
  */
 export function untilSilent(driver: Driver): void {
   for (let i = 1; !isOver(driver.state); i++) {

@@ -45,9 +45,9 @@ const MOST_NONZERO_RIGHT: i32 = 80;
 const MOST_ROWS: i32 = 1024;
 const MOST_PIECES: i32 = 1024;
 /**
- * Largest dense operand that a sparse method accepts: its size in words and its depth. The depth is
- * limited because `packStrips` packs eight rows or columns at a time, over their whole depth, in
- * the scratch buffer STAGE (`LISTED_WORDS` words).
+ * Largest size, in words, and largest depth of a dense operand that a sparse method accepts. The
+ * limit of the depth follows from the scratch buffer STAGE, which has `LISTED_WORDS` words:
+ * `packStrips` packs eight rows or columns at a time into STAGE, over their whole depth.
  */
 const MOST_STRIP_WORDS: i32 = 196_608;
 const MOST_DEPTH: i32 = LISTED_WORDS / 8;
@@ -154,17 +154,18 @@ function sparseWindows(
 }
 
 /**
- * Cuts a row of A into pieces. A piece is a range of the depth whose words are adjacent in memory
- * and belong to the same tile. Returns false if there are too many pieces. Writes four words for
- * each piece to `to`:
+ * Cuts a row of A into pieces; all rows have the same pieces. A piece is a range of the depth whose
+ * words are adjacent in memory and belong to the same tile. Returns false if there are too many
+ * pieces. Writes four words for each piece to `to`:
  *
  * 1. The byte offset of the first word of the piece, from the start of a row of A. The table STARTS
  *    of `listStretch` has one word for each word of A, so this is also an offset in STARTS.
  * 2. The byte offset of the first word after the piece.
- * 3. A number of bytes that turns the position in a list entry into the offset of a row in a strip
- *    of B: offset = position + number. A position counts 128 bytes (the length of a row of a strip)
- *    for each word from the start of A. The number is for a row of A that starts at offset 0; for
- *    other rows `sumRows` subtracts 128 bytes for each word before the row.
+ * 3. A number of bytes that leads from a list entry to a row of B. Let r be the distance, in
+ *    words, from the start of A to the row, and e that from the start of the row to an element
+ *    A(m,k) of the piece. The position in the list entry of the element is 128·(r + e). Row k of a
+ *    strip of B has the byte offset 128·k. So offset = position + number − 128·r, where the number
+ *    is 128·(k − e), the same for the whole piece. `sumRows` subtracts 128·r.
  * 4. The index of the tile; −1 after the last piece.
  */
 function cutPieces(depth: i32, to: usize): bool {
@@ -371,9 +372,10 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
  * each row. A sum adds the products of all nonzero values that are listed for the row in the pieces
  * from `pieces` to `piecesEnd` (see `cutPieces`).
  *
- * The position in a list entry leads to the row of the strip. If positions count from the start of
- * the row of the sparse operand, `perRow` is 0. If they count from the start of the operand,
- * `perRow` is the number of bytes to subtract for each word before the row.
+ * The byte offset of a row of the strip is the position in a list entry, plus the number in the
+ * piece (see `cutPieces`), minus `perRow` · (the offset of the row of the sparse operand, in
+ * words). `perRow` is 128 if positions count from the start of the sparse operand, and 0 if they
+ * count from the start of its row.
  *
  * The inner loop also stores two of the sums to `unused`, which is never read. The stores force the
  * JavaScript engine to compute these sums before it loads more vectors. Without the stores, the

@@ -67,8 +67,8 @@ let tileDepth: i32 = 0;
 let blockDepth: i32 = 0;
 let segmented: bool = false;
 /**
- * Smallest (`depthLow`) and largest (`depthHigh`) offset along the depth of A, within the current
- * block, in elements.
+ * Smallest (`depthLow`) and largest (`depthHigh`) entry of the table `lhsDepth` for the current
+ * block: the distance, in elements, from the start of a row of A to an element of the row.
  */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
@@ -79,8 +79,8 @@ export function workspaceBytes(): usize {
 }
 
 /**
- * Runs one call of the MXU, see `MxuCall` in mxu.ts. Tables contain offsets in elements. Addresses
- * and strides are in bytes.
+ * Runs one call of the MXU; the parameters are the fields of `MxuCall` in mxu.ts. Entries of tables
+ * are offsets in elements. Addresses and strides are in bytes.
  */
 export function gemm(
   m: i32,
@@ -328,11 +328,11 @@ export function multiplyAdd(a: v128, b: v128, sum: v128): v128 {
 }
 
 /**
- * Computes one tile of ROWS×8 sums, which stay in registers. With fused multiply-adds, ROWS is 6
- * and the sums take 12 of 16 registers. Without them, ROWS is 5 and the sums take 10, because the
- * product needs a register too. The loop over the depth is not unrolled: if it is unrolled by 2 or
- * 4, the JavaScript engine regroups the multiply-adds into dependent chains, which are slower.
- * [measured]
+ * Computes ROWS×8 sums of C, each over one tile of the depth. All these sums stay in registers.
+ * With fused multiply-adds, ROWS is 6 and the sums take 12 of 16 registers. Without fused
+ * multiply-adds, ROWS is 5 and the sums take 10 registers, because the product needs a register
+ * too. The loop over the depth is not unrolled: if it is unrolled by 2 or 4, the JavaScript engine
+ * regroups the multiply-adds into dependent chains, which are slower. [measured]
  */
 function multiplyTile(depth: i32, a: usize, b: usize, c: usize, stride: usize, add: bool): void {
   let c00 = i32x4.splat(0);
@@ -498,11 +498,11 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Rounds the stretch of memory that contains a block of A to bf16, into the buffer STAGE. In a
- * convolution the windows overlap, so rounding during packing would round the same elements many
- * times. Returns the address to use in place of `lhs` with the same offsets. Returns 0 if the
- * stretch is too long, if the windows overlap too little, or if a number needs the slow rounding
- * (see `needsCare`).
+ * Copies the stretch of memory that contains a block of A to the buffer STAGE, rounded to bf16. In
+ * a convolution the rows of A (windows) overlap in memory, so rounding during packing would round
+ * the same elements many times. Returns an address that replaces `lhs`: with the offsets of the
+ * tables it leads to the rounded elements. Returns 0 if the stretch is too long, if the windows
+ * overlap too little, or if a number needs the slow rounding (see `needsCare`).
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);

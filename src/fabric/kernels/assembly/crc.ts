@@ -2,9 +2,9 @@
 // lane is 16 bytes, as wide as a SIMD register. The ring is a circular buffer that holds the newest
 // 5888 folded bytes.
 
-// `ringBytes` is the size of the ring. A new lane overwrites the lane from 5888 bytes earlier in
-// the message. The bytes from 5869 bytes earlier, which are xored into the new lane, begin `ahead`
-// = 19 bytes after the start of the overwritten lane.
+// `ringBytes` is the size of the ring. A new lane overwrites the lane that was folded 5888 bytes
+// earlier in the message. The bytes 5869 bytes earlier are xored into the new lane. Their place in
+// the ring is `ahead` = 5888 − 5869 = 19 bytes after the place of the new lane.
 const ringBytes: usize = 368 << 4;
 const ahead: usize = ringBytes - 5869;
 /**
@@ -16,17 +16,18 @@ const behind: usize = 2 << 4;
 const tailBytes: usize = 19 << 4;
 
 /**
- * Begins a message: its first lane will be stored at offset `at` in the ring. The caller chooses
- * `at` such that the last folded lane is stored at the end of the ring. The kernel owns the 304
- * bytes before the ring, which are zeros after `begin` and after {@link finish}, and the 32 bytes
- * behind the ring.
+ * Begins a message. The first lane of the message will be stored at offset `at` in the ring. The
+ * caller chooses `at` such that the last folded lane is stored at the end of the ring.
+ *
+ * The kernel also uses 304 bytes before the ring and 32 bytes behind it. The 304 bytes are zeros
+ * after `begin` and after {@link finish}.
  */
 export function begin(ring: usize, at: usize): void {
   // The three lanes before the ring are cleared too: an unfinished message may have left bytes
   // there.
   memory.fill(ring - 48, 0, 48 + ringBytes);
-  // A CRC-32 begins with 32 one bits xored into the start of the message. The first lane will be
-  // xored with the bytes that begin `ahead` bytes after its place in the ring, so the one bits are
+  // A CRC-32 begins with 32 one bits xored into the start of the message. `move` will xor the first
+  // lane with the bytes `ahead` bytes after the lane's place in the ring, so the one bits are
   // stored there.
   i32.store(ring + ((at + ahead) % ringBytes), -1);
 }
@@ -67,8 +68,8 @@ export function move(ring: usize, at: usize, source: usize, bytes: usize): usize
 
 /**
  * Folds the last 5888 bytes of a message and the contents of the ring into the 304 bytes at `tail`.
- * Each lane before the last 304 bytes is xored into later bytes, at the distances 145, 183, 211 and
- * 300 bytes.
+ * Every lane but the last 19 (304 bytes) is removed and xored into the bytes that come 145, 183,
+ * 211 and 300 bytes later.
  */
 export function finish(ring: usize, source: usize, tail: usize): void {
   const end = ring + ringBytes;
@@ -89,9 +90,9 @@ export function finish(ring: usize, source: usize, tail: usize): void {
 }
 
 /**
- * Folds the last three lanes of the ring. They must be xored into the message, 34 and 48 bytes
- * further on, but the message must not change. So the function xors them into the bytes of the ring
- * that {@link finish} will xor with those bytes of the message.
+ * Removes the last three lanes of the ring, which still have to be xored into the message 34 and 48
+ * bytes later. But the message must not change. So these lanes are xored into other bytes of the
+ * ring: those that {@link finish} will xor with the same bytes of the message.
  */
 function takeMoved(ring: usize): void {
   const zero = i64x2.splat(0);
