@@ -8,10 +8,11 @@ import { script } from './command.ts';
  */
 
 /**
- * Inputs of one round: the 65,536 f32 values that have the same upper 16 bits. `inputs` has their
- * bits; `values` is the same memory, read as numbers. `expected` has the result for each input: its
- * bf16 value by `bf16ByDefinition`, widened to f32. `expectedBits` is the same memory as
- * `expected`, read as bits.
+ * Each round converts the 65,536 f32 values that have the same upper 16 bits. Two memories serve
+ * all rounds, each read as numbers or as bits:
+ *
+ * - the f32 values: `values` as numbers, `inputs` as bits;
+ * - the expected bf16 results, widened to f32: `expected` as numbers, `expectedBits` as bits.
  */
 const inputs = new Uint32Array(0x1_0000);
 const values = new Float32Array(inputs.buffer);

@@ -41,8 +41,9 @@ async function breakWorker(how: (typeof kinds)[number]): Promise<void> {
   try {
     const tell = (event: TrainEvent): void => {
       if (event.kind !== 'step' || event.step !== atStep) return;
-      // For `kill`, this script kills the worker 2 ms from now, in the middle of the next step. Any
-      // other fault was given to `openThreadPod`, and the pod itself injects it in the next step.
+      // For `kill`, this script itself kills the worker 2 ms from now, in the middle of the next
+      // step. Other faults need nothing here: `openThreadPod` has received them, and the pod
+      // injects them in the next step.
       brokenMs = performance.now();
       if (how === 'kill') setTimeout(() => pod?.kill(tpu), 2);
     };

@@ -8,11 +8,11 @@
  *   npm run compile && docker compose build && node dist/scripts/cluster-faults.js --runs 20
  *   node dist/scripts/cluster-faults.js --processes --runs 2
  *
- * All times are in ms of this machine's clock. Both times of a fault begin when the fault happens:
- * with Docker, at the time of Docker's event that reports the fault; with `--processes`, when the
- * script sends the signal. "noticed after" ends at the master's first log line about the fault.
- * "recovered after" ends at the first step committed after the recovery. When both have ended, the
- * script puts the broken container back.
+ * For each fault the script measures two times, in ms of this machine's clock. "noticed after" ends
+ * at the master's first log line about the fault. "recovered after" ends at the first step
+ * committed after the recovery. Both begin when the fault happens: with Docker, at the time of
+ * Docker's event that reports the fault; with `--processes`, when the script sends the signal. When
+ * both times have ended, the script puts the broken container back.
  */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -155,7 +155,8 @@ interface Run {
 
 /**
  * Runs one pod to its end. Injects the fault `what` again and again while enough steps are left; if
- * `what` is undefined, injects nothing. `before`: how often earlier runs have injected this fault.
+ * `what` is undefined, injects nothing. `before` is the number of injections of this fault in
+ * earlier runs.
  */
 async function run(
   what: { readonly name: string; readonly fault: Fault } | undefined,
@@ -207,8 +208,9 @@ function describe({ who, wrong, noticedMs, recoveredMs, isAdopted, others }: Inj
 }
 
 /**
- * Returns the table rows of a fault. The first row covers all injections. If some of the lost Cloud
- * TPUs were replaced and others adopted, each of these two groups has a row as well.
+ * Returns the table rows of a fault. The first row covers all injections. A lost Cloud TPU is
+ * either replaced by a new worker or adopted by the worker of another Cloud TPU. If both occurred,
+ * the replaced and the adopted Cloud TPUs each have a row as well.
  */
 function rowsOf(name: string, injections: readonly Injection[]): string[][] {
   const adopted = injections.filter(({ isAdopted }) => isAdopted);

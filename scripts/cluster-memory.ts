@@ -5,9 +5,10 @@
  *
  *   npm run compile && docker compose build && node dist/scripts/cluster-memory.js --tpus 64
  *
- * Memory is the figure of `docker stats`: memory of the container's cgroup without inactive file
- * pages, which the kernel can drop. Processor time counts the processes of the containers only. The
- * system's load average shows how busy the machine was with other work.
+ * The memory of a container is the figure that `docker stats` prints: the memory of its cgroup
+ * without inactive file pages, because the kernel can drop these pages. Processor time counts only
+ * the processes of the containers. The load average of the machine is printed as well, because it
+ * shows how busy the machine was with other work.
  */
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
@@ -166,8 +167,8 @@ async function useOf(id: string): Promise<Use> {
 }
 
 /**
- * Asks the Docker engine over its socket for the statistics of a container. The command `docker
- * stats` would print rounded figures and no total of processor time.
+ * Asks the Docker engine over its socket for the statistics of a container. (The command `docker
+ * stats` is not enough: it prints rounded figures, and no total of processor time.)
  */
 function stats(id: string): Promise<Stats> {
   return new Promise((resolve, reject) => {

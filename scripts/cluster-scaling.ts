@@ -80,9 +80,9 @@ function row(name: string, of: (grid: Grid) => string): string[] {
 }
 
 /**
- * How many hops one chunk makes in an all-reduce. Along an axis of n Cloud TPUs, rings have 2n
- * chips, and a chunk makes 2n − 1 hops. The chunk goes along both axes in the reduce-scatter, and
- * along both axes again in the all-gather.
+ * How many hops one chunk makes in an all-reduce. A Cloud TPU is two chips wide and two chips high,
+ * so a ring along an axis of n Cloud TPUs has 2n chips, and a chunk makes 2n − 1 hops on it. The
+ * chunk goes along both axes in the reduce-scatter, and along both axes again in the all-gather.
  */
 function hops({ columns, rows }: Grid): number {
   return 2 * (2 * columns - 1) + 2 * (2 * rows - 1);
@@ -104,8 +104,8 @@ interface Traffic {
 
 /**
  * Returns the traffic of a step: the bytes on the busiest link, and the bytes and frames that the
- * busiest node sends to other nodes. A node is the process of one Cloud TPU; eight of its links
- * lead to other nodes.
+ * busiest node sends to other nodes. A node is the process of one Cloud TPU. It sends to other
+ * nodes over eight links.
  */
 function traffic(grid: Grid, elements: number): Traffic {
   const torus = podTorus(grid);
@@ -125,10 +125,11 @@ function traffic(grid: Grid, elements: number): Traffic {
 }
 
 /**
- * Returns how many frames a node sends to other nodes in a step. Each vector is cut into lanes, and
- * each lane travels along both axes, on each axis in one direction. For one lane and one axis, let
- * n be the number of chips in the ring. Each chip sends n − 1 chunks in the reduce-scatter and n −
- * 1 in the all-gather, each chunk as one or more frames. Two chips of a node send to another node.
+ * Returns how many frames a node sends to other nodes in a step. The vector of gradients is cut
+ * into lanes. Each lane travels along both axes, on each axis in one direction. The frames are
+ * counted for each lane and axis; n is the number of chips in a ring along the axis. A chip sends
+ * n − 1 chunks in the reduce-scatter and as many in the all-gather. A chunk is one or more frames.
+ * Of the four chips of a node, two send to another node.
  */
 function framesOf(grid: Grid, elements: number): number {
   const torus = podTorus(grid);

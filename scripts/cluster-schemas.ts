@@ -43,7 +43,7 @@ type Value = Readonly<Record<string, unknown>>;
 
 const folder = 'cluster/kubernetes';
 const definitions: Record<string, Schema> = {};
-/** For each kind of document, written like "apps/v1 Deployment": its schema. */
+/** The schema of each kind of document. The key is the kind, for example "apps/v1 Deployment". */
 const schemas = new Map<string, Schema>();
 
 const command = script(

@@ -23,8 +23,8 @@ import {
 } from './fuzz-line.ts';
 
 /**
- * A pod of processes under attack: the ports and sockets on which it listens, and the secrets
- * (token and generation) that an insider knows.
+ * A pod of processes under attack: the ports and sockets on which it listens, and its two secrets,
+ * the token and the generation. An insider is an attacker that knows these secrets.
  */
 export interface Attacked {
   readonly token: Token;
@@ -39,9 +39,9 @@ export interface Attacked {
 }
 
 /**
- * Outcomes of the inputs that were sent over one connection. There is one outcome for each input
- * that the attacked process has answered or processed, or because of which it has hung up. Other
- * inputs do not count.
+ * Outcomes of the inputs that were sent over one connection. An input has an outcome if the
+ * attacked process has answered or processed it, or has hung up because of it. Other inputs do not
+ * count.
  */
 export type Outcomes = readonly string[];
 
@@ -334,8 +334,9 @@ async function throwTensorHandshake(it: Attacked, random: Random): Promise<Outco
 }
 
 /**
- * Sends either a broken first frame, or a handshake with a wrong token. In the second case the
- * proof of the token may also be broken.
+ * Sends either a broken first frame, or a handshake with a wrong token. At the end of a handshake
+ * the attacker must prove that it knows the token. Here it sends a proof made with the wrong token,
+ * or other bytes.
  */
 async function throwHandshake(
   carried: Carried | undefined,
@@ -382,9 +383,9 @@ function anyHello(random: Random, generation: number): Hello {
 }
 
 /**
- * For each channel, by name: the latest proof that the attacker has sent. By a proof a peer shows
- * that it knows the token. A proof is valid for one challenge only, so the pod must refuse it when
- * the attacker sends it again.
+ * The latest proof that the attacker has sent on each channel, by name of the channel. A proof
+ * shows that its sender knows the token. It is valid for one challenge only, so the pod must refuse
+ * a proof that the attacker sends again.
  */
 const usedProofs = new Map<string, Buffer>();
 
@@ -455,7 +456,7 @@ async function throwStateInsider(it: Attacked, random: Random): Promise<Outcomes
     return ['not listened to'];
   }
   const isServed = (): boolean => carried.replies().some(({ kind }) => kind === frameKinds.state);
-  // A worker does not answer an incomplete query, so the wait ends after 500 ms.
+  // A worker does not answer an incomplete query, so the attacker waits at most 500 ms.
   await Promise.race([carried.line.until(isServed), carried.line.untilEnded(500)]);
   if (!isServed()) return [await ending(carried)];
   carried.send(
@@ -481,8 +482,8 @@ const messagesMax = 90;
 
 /**
  * Sends messages over a control channel, as a process that holds the token but has no Cloud TPU.
- * First come well-formed messages of a worker, which may name any Cloud TPU. A malformed message
- * may follow.
+ * First come well-formed messages, such as a worker sends; each of them may name any Cloud TPU.
+ * Then a malformed message may follow.
  */
 async function throwMessages(it: Attacked, random: Random): Promise<Outcomes> {
   const carried = await openWebSocket(it.control, controlPath);
@@ -569,7 +570,7 @@ function longFrame(bytes: Buffer): Buffer {
   head[0] = 0x80 | opcodes.binary;
   head[1] = 0xff;
   head.writeBigUInt64BE(BigInt(bytes.length), 2);
-  // The mask is four zero bytes, so the masked payload equals the payload.
+  // The last four bytes of `head` are the mask. All are zero, so the masked payload equals `bytes`.
   return Buffer.concat([head, bytes]);
 }
 

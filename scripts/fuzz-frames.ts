@@ -34,13 +34,15 @@ import { broken, genuine, pick } from './fuzz-inputs.ts';
 
 /**
  * Result of this script. The script sends broken frames, handshakes and messages to a master and to
- * the tensor sockets of a worker, while an honest client exchanges messages with the same master:
+ * the tensor sockets of a worker. Meanwhile an honest client exchanges messages with the same
+ * master, which must go on in spite of the attack:
  *
  *     node dist/scripts/fuzz-frames.js [count] [seed]
  */
 export interface FuzzResult {
   /**
-   * `counts[target][outcome]`: how many inputs to this part of the network code had this outcome.
+   * `counts[target][outcome]` is the number of inputs to a target, one part of the network code,
+   * that had this outcome. Outcomes are those of {@link Target}.
    */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Number of inputs that went over real sockets. */
@@ -50,7 +52,8 @@ export interface FuzzResult {
   /** How often the honest client lost its channel. */
   readonly losses: number;
   /**
-   * Growth of the resident memory of this process, in bytes, after the first tenth of the inputs.
+   * Growth of the resident memory of this process, in bytes, from the end of the first tenth of the
+   * inputs to the end of the last input.
    */
   readonly growthBytes: number;
 }
@@ -81,7 +84,7 @@ export async function fuzz(count: number, seed: number): Promise<FuzzResult> {
     credit: creditFrames(place.newPump),
   };
   const segment = makeSegment(segmentRange());
-  // Segments of shared memory exist on Linux only.
+  // Segments of shared memory exist on Linux only. On other systems `segment` is an error message.
   if (typeof segment !== 'string') targets['shared'] = sharedFrames(place.newPump, segment.offer);
   const names = Object.keys(targets);
   const counts: Counts = Object.fromEntries(names.map((name) => [name, {}]));

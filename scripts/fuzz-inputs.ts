@@ -18,9 +18,9 @@ export function genuine(random: Random): Buffer {
 
 /**
  * Returns a copy of `bytes` with one to three random changes. A change may write a 32-bit value at
- * a random place. This value may be one of `lengths`, which are meant for length fields. In half of
- * the cases the magic number and the CRCs of the frame are corrected afterwards. The receiver then
- * does not refuse the frame because of them, and parses it further.
+ * a random place. This value may be one of `lengths`, which the caller chooses for length fields.
+ * In half of the cases the magic number and the CRCs of the frame are corrected afterwards, so that
+ * the receiver does not refuse the frame because of them.
  */
 export function broken(random: Random, bytes: Buffer, lengths: readonly number[] = []): Buffer {
   let result: Buffer = Buffer.from(bytes);

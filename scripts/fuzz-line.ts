@@ -17,8 +17,8 @@ import { noise } from './fuzz-inputs.ts';
 export type End = { readonly port: number } | { readonly path: string };
 
 /**
- * Longest life of a connection of the attacker, in ms. It is long because the attack itself slows
- * the machine down.
+ * Longest life of a connection of the attacker, in ms. It is long because the attack slows the
+ * machine down, and with it the answers of the attacked process.
  */
 const lineMsLimit = 30_000;
 /** Number of received bytes after which a connection drops all further received bytes. */
@@ -44,8 +44,8 @@ export class Line {
       this.#changed();
     });
     this.#socket.on('data', (piece) => this.#hear(piece));
-    // The attacked process may hang up at any time. The event `close` reports this too, so the
-    // event `error` is ignored.
+    // The attacked process may hang up at any time, which can cause an event `error`. It is ignored
+    // here, because the event `close` follows in any case.
     this.#socket.on('error', () => undefined);
     this.#socket.on('close', () => {
       clearTimeout(deadline);
@@ -110,12 +110,12 @@ export class Line {
 /** A received frame of the pod's protocol. */
 export interface Reply {
   readonly kind: number;
-  /** Code of the refusal, if the frame has the kind `refuse`. In other frames it has no meaning. */
+  /** Code of the refusal. The code has a meaning only if the frame has the kind `refuse`. */
   readonly code: RefusalCode;
   readonly payload: Buffer;
 }
 
-/** A connection that carries frames: directly (unix socket), or in messages of a WebSocket. */
+/** A connection that carries frames, either over a unix socket or in messages of a WebSocket. */
 export interface Carried {
   readonly line: Line;
   send(record: Buffer): void;
@@ -127,16 +127,17 @@ export interface Carried {
    */
   closeCode(): number | undefined;
   /**
-   * On a WebSocket, waits until the attacked process has processed everything that was sent to it:
-   * sends a ping and waits for the pong, which the process sends only after that. On a unix socket,
-   * which has no pings, does not wait. Returns false if the attacked process has hung up.
+   * Waits until the attacked process has processed everything that was sent to it. For this, sends
+   * a ping on the WebSocket and waits for the pong, because the process answers the ping only after
+   * all that came before it. A unix socket has no pings; there the function does not wait. Returns
+   * false if the attacked process has hung up.
    */
   settled(): Promise<boolean>;
 }
 
 /**
- * Connects to a unix socket, which carries frames directly. Returns undefined if the connection is
- * refused.
+ * Connects to a unix socket. Frames are sent over it as they are, without a WebSocket. Returns
+ * undefined if the connection is refused.
  */
 export async function openStream(end: End): Promise<Carried | undefined> {
   const line = new Line(end);

@@ -7,7 +7,7 @@
  *     node dist/scripts/fuzz-pod.js --inputs 1000000 --seed 1
  *
  * An input is one frame, handshake, request or message that the pod has answered or processed, or
- * after which the pod has hung up. Data that the pod has not read are no input. The script runs on
+ * after which the pod has hung up. Data that the pod has not read do not count. The script runs on
  * Linux only, because it reads the workers' ports and the memory of each process from /proc. The
  * exit code is 1 if anything is wrong.
  */
@@ -42,14 +42,14 @@ export interface FuzzPodResult {
   /** `counts[assault][outcome]`: how many inputs of this kind of attack had this outcome. */
   readonly counts: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /**
-   * Resident memory of each process, in bytes, in the second tenth (`early`) and in the last tenth
-   * (`end`) of the inputs. Each figure is the smallest of all samples in its tenth, because the
-   * smallest sample has the least garbage that the collector has not freed yet.
+   * Resident memory of each process, in bytes. `early` is the memory in the second tenth of the
+   * inputs, `end` the memory in the last tenth. Each is the smallest sample of its tenth. A sample
+   * also counts garbage that is not collected yet; the smallest sample counts the least of it.
    */
   readonly memory: Readonly<Record<string, { readonly early: number; readonly end: number }>>;
   /** Number of steps committed during the attack. */
   readonly steps: number;
-  /** Longest time between two committed steps, in ms. */
+  /** Longest time between two successive commits of steps, in ms. */
   readonly longestGapMs: number;
   /** Number of steps whose weights were compared with those of the run in threads. */
   readonly compared: number;
@@ -70,9 +70,12 @@ const job = ['--model', 'mlp', '--tpus', `${tpus}`, '--global-batch', '16', '--s
 const samplesMax = 200;
 /** Time, in ms, within which the pod must commit its first steps. */
 const startMsLimit = 120_000;
-/** Time, in ms, within which the run in threads must reach the last step of the pod. */
+/**
+ * Time, in ms, within which the run in threads must reach the last step of the pod. (After the
+ * attack the script runs the same job in threads, to compare the weights.)
+ */
 const threadsMsLimit = 3_600_000;
-/** Time, in ms, without a counted input after which the attack gives up. */
+/** The attack gives up if for this time, in ms, the pod has neither taken nor refused an input. */
 const stallMsLimit = 120_000;
 
 export async function fuzzPod(options: FuzzPodOptions): Promise<FuzzPodResult> {
@@ -239,8 +242,8 @@ async function throwAll(
     ...wrongOutcomes(counts),
   ];
   sample();
-  // `early` comes from the second tenth of the inputs. A short attack may have no sample in that
-  // tenth; then `early` comes from the next tenth that has one.
+  // `early` is the memory in the second tenth of the inputs. A short attack may have no sample in
+  // that tenth. Then `early` is the memory in the next tenth that has a sample.
   const early = least.find((it, tenth) => it !== undefined && tenth > 0);
   const memory = grown(early ?? {}, least.at(-1) ?? {});
   return { inputs: thrown, counts, memory, wrongs };

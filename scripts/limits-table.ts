@@ -27,7 +27,7 @@ function table(): string {
   return rows.map((row) => `| ${row.join(' | ')} |\n`).join('');
 }
 
-/** Returns the rows of the table: each limit in words, and its value with a unit. */
+/** Returns the rows of the table. A row has a limit in words, and its value with a unit. */
 function limitRows(): readonly (readonly [string, string])[] {
   const { silenceMs, silenceFactor } = limits;
   return [

@@ -19,9 +19,9 @@ import { type BenchTpu, benchTpu } from '../test/chip/bench-tpu.ts';
 import { script } from './command.ts';
 
 /**
- * Options of this script. The script runs a few training steps and writes all inputs and results to
- * a folder, as raw little-endian arrays and a `manifest.json`. `numpy-check.py` then computes the
- * same steps with NumPy alone and compares:
+ * Options of this script. The script runs a few training steps and writes all their inputs and
+ * results to a folder, as raw little-endian arrays and a `manifest.json`. Then `numpy-check.py`
+ * computes the same steps from the inputs, with NumPy alone, and compares the results:
  *
  *   node dist/scripts/numpy-check.js DIR --model mlp --precision f32 && python3 scripts/numpy-check.py DIR
  */

@@ -91,8 +91,8 @@ function outcomeOf(copy: string, path: string, before: string, defect: Defect): 
     path,
     before.replace(defect.from, () => defect.to),
   );
-  // The copy is compiled, because some tests run compiled programs. A defect that does not compile
-  // tells nothing about the test, because the compiler alone would find it.
+  // The copy is compiled, because some tests run compiled programs. If the defect does not compile,
+  // the test is not run: the compiler finds such a defect without any test.
   if (!compiles(copy)) return 'does not fit';
   const isCaught = !passes(copy, defect);
   writeFileSync(path, before);

@@ -27,9 +27,9 @@ import { milliseconds, table } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
 
 /**
- * Usual number of timed runs of an instruction. If these runs take less than `samplesMs`, more runs
- * follow until `samplesMs` have passed or there are 100 runs. If they take longer, the runs stop
- * when `samplesMs` have passed, but not before the third run.
+ * Number of timed runs of an instruction that takes neither very little nor very much time. A fast
+ * instruction runs more often: until `samplesMs` have passed, but at most 100 times. A slow one
+ * runs less often: it stops when `samplesMs` have passed, but runs at least three times.
  */
 const samples = 9;
 /** Time, in ms, for the timed runs of one instruction. */

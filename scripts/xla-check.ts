@@ -1,11 +1,12 @@
 /**
- * Compares our HLO texts, and the values that they compute, with XLA itself. The programs are
- * random ones over all opcodes, and the training steps of both networks. Two checks run for each
- * program:
+ * Checks our HLO texts, and the values that `hlo/evaluate` computes, against XLA itself. The
+ * programs are random ones over all opcodes, and the training steps of the networks `mlp` and
+ * `cnn`. Two checks run for each program:
  *
- * 1. XLA's parser must accept the text of the program before and after every pass. Our parser reads
- *    the text that XLA prints back. `evaluate` must give the same bits for both texts.
- * 2. XLA's CPU backend runs the program. Its results must equal those of `hlo/evaluate`: integers
+ * 1. The script prints the program as text before the first pass and after every pass. XLA's
+ *    parser must accept each text. XLA then prints the module that it parsed as a second text. Our
+ *    parser must accept the second text, and `evaluate` must give the same bits for both texts.
+ * 2. XLA's CPU backend runs the program. Its results must equal those of `evaluate`: integers
  *    exactly, floats to 1e-5 of the largest element.
  *
  *   python3 -m venv xla && xla/bin/pip install jax==0.10.2
@@ -72,8 +73,9 @@ const notRun: readonly (readonly [why: string, pattern: RegExp])[] = [
 ];
 
 /**
- * Largest accepted difference, in units in the last place, for programs that convert floats to
- * their bits (see `isLastPlace`). Functions such as cosine may differ by this much.
+ * Largest accepted difference, in units in the last place, for programs that read the bits of a
+ * float as an integer (see `isLastPlace`). Our float and XLA's float may differ by this much, for
+ * example after a cosine.
  */
 const lastPlacesMax = 8;
 /** How many findings (disagreements with XLA) are printed at most. */
@@ -180,9 +182,9 @@ async function checkValues({ name, module, inputs }: Subject): Promise<void> {
 }
 
 /**
- * True if the program converts floats to their bits (`bitcast-convert`), and the difference is at
- * most `lastPlacesMax` units in the last place. The bits are integers, which would otherwise have
- * to be equal.
+ * True if the program reads the bits of a float as an integer (`bitcast-convert`), and the
+ * difference is at most `lastPlacesMax` units in the last place. Without this exception, the small
+ * difference that floats may have would be an error, because integers must be equal.
  */
 function isLastPlace({ apart }: Difference, { entry }: HloModule): boolean {
   const isOfFloats = ({ opcode, operands: [operand] }: HloInstruction): boolean =>

@@ -1,4 +1,7 @@
-/** What this project uses of WebAssembly; TypeScript declares it only together with the DOM. */
+/**
+ * The parts of WebAssembly that this project uses. They are declared here, because TypeScript has
+ * them only in its library of browser types (`dom`), which this project does not include.
+ */
 declare namespace WebAssembly {
   interface MemoryDescriptor {
     readonly initial: number;
@@ -7,7 +10,7 @@ declare namespace WebAssembly {
   }
   class Memory {
     constructor(descriptor: MemoryDescriptor);
-    /** A SharedArrayBuffer when `shared`. */
+    /** A SharedArrayBuffer if the memory was made with `shared: true`. */
     readonly buffer: ArrayBuffer | SharedArrayBuffer;
     grow(pages: number): number;
   }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 
-/** An installation of Node on this machine. `version` is as in `22.1.0`. */
+/** An installation of Node on this machine. `version` is its version, for example `22.1.0`. */
 export interface Engine {
   readonly path: string;
   readonly version: string;

@@ -79,9 +79,8 @@ export class JoinedProcess {
 }
 
 /**
- * Period of the pings to workers' processes, in ms. The pings need not find a hung process quickly,
- * so the period is long. A hung process is found by the failure detector, because the heartbeat
- * messages of the process then show no progress.
+ * Interval in ms between two pings to a worker's process. The interval may be long, because the
+ * failure detector finds a hung worker earlier: it sees that the worker makes no progress.
  */
 const heartbeatMs = 20_000;
 /** Longest time in ms that the lobby waits for the answers (`dismissed`) to `dismiss`. */
@@ -168,11 +167,11 @@ export class Lobby {
   }
 
   /**
-   * Sends `dismiss` to every connected process, and to every process that joins before the lobby
-   * closes. First waits, at most `withinMs`, until `expected` processes have answered. Then waits
-   * until every process that was sent `dismiss` has answered, at the latest until `dismissMsLimit`
-   * after the end of `withinMs`. Then closes the lobby. A process that disconnects counts as one
-   * that has answered.
+   * Tells the workers' processes that the run is over, then closes the lobby. Sends `dismiss` to
+   * every connected process, and to every process that joins while the lobby waits. A process
+   * counts as told when it has answered or disconnected. The lobby waits until `expected` processes
+   * are told, but at most `withinMs`. It also waits until every process that was sent `dismiss` is
+   * told, but at most `withinMs + dismissMsLimit` after the call.
    */
   async dismiss({ expected, withinMs, lingerMs }: Dismissal): Promise<void> {
     this.#isClosing = true;
@@ -221,8 +220,8 @@ export class Lobby {
   }
 
   /**
-   * Logs the error that a process reports with `unable` while the process has no Cloud TPU. The
-   * lobby logs it, because such a process belongs to no pod.
+   * Logs the error that a waiting process reports with `unable`. A pod logs the errors of its own
+   * processes, but a waiting process belongs to no pod.
    */
   #tellUnable({ hello }: JoinedProcess, { code, message }: FromNode & { kind: 'unable' }): void {
     const rank = hello.from === unnumbered ? undefined : hello.from;

@@ -25,8 +25,8 @@ export interface LocalWorkersOptions {
 }
 
 /**
- * Period, in ms, of the checks for dead workers. Only workers of an earlier master are checked,
- * because Node reports the exit of the others.
+ * Interval in ms at which the workers that an earlier master started are checked for deaths. All
+ * other workers are children of this process, so Node reports their exit.
  */
 const lookMs = 250;
 /**

@@ -47,9 +47,9 @@ export type ToNode =
   | { readonly kind: 'host'; readonly tpu: number }
   /**
    * Tells the process that the run is over. The process answers `dismissed`, and keeps running
-   * until `lingerMs` ms after the end of the master. So the master ends first. It must be the
-   * first, because some container engines stop all containers when the first one ends, and take
-   * over the exit code of that container.
+   * until `lingerMs` ms after the end of the master, so that the master ends first. Some container
+   * engines stop all containers as soon as one has ended, and report the exit code of that
+   * container. This must be the exit code of the master.
    */
   | { readonly kind: 'dismiss'; readonly lingerMs: number }
   /**
@@ -63,7 +63,10 @@ export type ToNode =
    * `set` arrives.
    */
   | ({ readonly kind: 'write'; readonly bytes: Uint8Array } & Request & Piece)
-  /** Asks for `length` bytes of a parameter. The answer has at most {@link pieceBytesMax} bytes. */
+  /**
+   * Asks for `length` bytes of a parameter. If `length` is larger than {@link pieceBytesMax}, the
+   * answer has only {@link pieceBytesMax} bytes.
+   */
   | ({ readonly kind: 'read'; readonly length: number } & Request & Piece)
   /** Makes the process copy a program's parameters from the process of Cloud TPU `peer`. */
   | ({
@@ -103,9 +106,9 @@ export type FromNode =
       readonly offer: TensorOffer;
     }
   /**
-   * A message of the worker's state machine. If it is `step-done`, `sent` holds the bytes sent so
-   * far on each link of this Cloud TPU, as a flat array: index of a link, bytes, index of the next
-   * link, bytes, …. For any other message `sent` is empty.
+   * A message of the worker's state machine. With a `step-done` message, `sent` tells how many
+   * bytes the Cloud TPU has sent so far on each of its links. `sent` has two elements for each
+   * link: the index of the link, then the number of bytes. With any other message, `sent` is empty.
    */
   | { readonly kind: 'pod'; readonly message: FromWorker; readonly sent: readonly number[] }
   /** Periodic heartbeat with the progress counter of the Cloud TPU. */
@@ -167,8 +170,8 @@ const fromNode: Shapes<FromNode> = {
 };
 
 /**
- * Returns `value` as a message to a worker's process. Throws `worker-threw`, which names the field,
- * if a field is malformed.
+ * Returns `value` as a message to a worker's process. If a field is malformed, throws PodError
+ * `worker-threw` with the name of the field.
  */
 export function checkToNode(value: unknown): ToNode {
   const message = checkMessage<ToNode>(toNode, value, 'a worker');
@@ -176,8 +179,8 @@ export function checkToNode(value: unknown): ToNode {
 }
 
 /**
- * Returns `value` as a message to the master. Throws `worker-threw`, which names the field, if a
- * field is malformed.
+ * Returns `value` as a message to the master. If a field is malformed, throws PodError
+ * `worker-threw` with the name of the field.
  */
 export function checkFromNode(value: unknown): FromNode {
   const message = checkMessage<FromNode>(fromNode, value, 'the master');

@@ -15,8 +15,8 @@ export class NodeFeeds {
    */
   readonly #queues: readonly (InfeedQueue | undefined)[];
   /**
-   * A queue numbers its steps from 0, and from 0 again whenever it is emptied. bases[p]: the step
-   * of program p that has number 0 in the queue of program p; −1 before `begin`.
+   * bases[p]: the first step of program p that was loaded since its queue was last emptied; −1
+   * before `begin`. Step s of program p has number s − bases[p] in the queue.
    */
   #bases: number[];
   /**
@@ -81,8 +81,8 @@ export class NodeFeeds {
   }
 
   /**
-   * True if the loader runs and the oldest step in the given program's queue is `step` − 1. When
-   * the slot of that step is released, the queue continues at `step`.
+   * True if the loader runs and only the infeed slot of step `step` − 1 must still be released for
+   * the given program's queue to continue at `step`.
    */
   #isFedTo(program: number, step: number): boolean {
     return this.#isFed && step === at(this.#next, program) + 1;

@@ -58,9 +58,9 @@ export type ToSeat = Exclude<ToNode, Outside>;
 const heartbeatMs = 200;
 /**
  * Time in ms from the end of the connection to a peer until this node reports the peer to the
- * master (`accused`). If a new membership begins within this time, the node sends no report. If the
- * peer has died, the master itself begins a new membership. A peer that sent a corrupt frame is
- * reported at once.
+ * master (`accused`). A peer that has died needs no report: the master notices the death itself and
+ * begins a new membership. So the node sends no report if a new membership begins within this time.
+ * A peer that sent a corrupt frame is reported at once.
  */
 const troubleMs = 1500;
 /**
@@ -333,8 +333,8 @@ export class Node {
   }
 
   /**
-   * Returns a piece of a parameter. The request for the first piece makes a copy of all parameters,
-   * and all pieces come from that copy, so that they belong to the same step.
+   * Returns a piece of a parameter. The request for the first piece of the first parameter copies
+   * all parameters. All pieces are taken from that copy, so that they belong to the same step.
    */
   #read(request: ToNode & { kind: 'read' }): Uint8Array {
     const { index, offset, length } = request;

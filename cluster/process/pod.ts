@@ -47,9 +47,9 @@ export interface ProcessPodOptions extends PodOptions {
   readonly keepsWorkers?: () => boolean;
   /**
    * True if the master watches the workers' processes and calls `died` for each death. Matters only
-   * for a worker whose connection ends before the worker has joined. If true, such a worker counts
-   * as lost when `died` is called. If false, it counts as lost at once, with one exception: the
-   * master itself ended the connection, and the worker had not reported `unable`.
+   * for a worker whose connection ends before the worker has joined. If true, the worker counts as
+   * lost when `died` is called. If false, the worker counts as lost at once, unless the master has
+   * ended the connection and the worker has not reported `unable`.
    */
   readonly isWatched?: boolean;
   /**
@@ -100,8 +100,8 @@ export interface PodStatus {
 }
 
 /**
- * Opens a pod: waits until a worker has joined for each Cloud TPU and all have loaded the programs.
- * Rejects with a PodError, after closing the pod, if that fails.
+ * Opens a pod. Waits until each Cloud TPU has a worker and all workers have loaded the programs. If
+ * this fails, closes the pod and then rejects with a PodError.
  */
 export async function openProcessPod(options: ProcessPodOptions): Promise<ProcessPod> {
   const pod = new Processes(options);
@@ -127,13 +127,13 @@ const answerMsLimit = 15_000;
 /** Wait in ms before the next attempt after a failed copy of parameters. */
 const retryMs = 200;
 /**
- * Largest number of Cloud TPUs that copy the parameters from the same Cloud TPU. (Parameters spread
- * from Cloud TPU 0 along a tree.)
+ * Largest number of Cloud TPUs that copy the parameters from the same Cloud TPU. The copies form a
+ * tree with Cloud TPU 0 at the root.
  */
 const fanOut = 4;
 /**
- * Longest time in ms, at the start, without a new worker. After that time the master expects no
- * more workers, and those that have joined also emulate the other Cloud TPUs.
+ * Time in ms without a new worker after which the master, while the pod starts, stops waiting for
+ * more workers. The workers that have joined then also emulate the remaining Cloud TPUs.
  */
 const quietMsLimit = 30_000;
 /**
@@ -156,7 +156,7 @@ interface Member {
   progress: number;
   /** How many heartbeat messages the master has received from the process. */
   heartbeats: number;
-  /** For each link, by its index: bytes sent so far, as the process last reported them. */
+  /** Bytes that the process has sent on each link, by its last report. Key: index of the link. */
   readonly sent: Map<number, number>;
   readonly questions: Map<number, PendingRequest>;
 }
@@ -190,7 +190,7 @@ class Processes implements ProcessPod, Crew {
   readonly #members: (Member | undefined)[];
   /** Process ids (pids) of the workers that have joined and whose death has not been reported. */
   readonly #joined: Set<number> = new Set();
-  /** For each link, by its index: bytes sent by workers that are gone. */
+  /** Bytes sent on each link by workers that are gone. Key: index of the link. */
   readonly #carried: Map<number, number> = new Map();
   readonly #driver: Driver;
   readonly #openedMs: number = performance.now();
@@ -312,17 +312,17 @@ class Processes implements ProcessPod, Crew {
   // --------------------------------------------------------------------------------------- members
 
   /**
-   * Gives free Cloud TPUs to the waiting processes, in two rounds. First, each process that asks
-   * for a certain Cloud TPU gets it if it is free. Then each process that still waits gets the
-   * first free Cloud TPU. There is no second round while free Cloud TPUs are reserved for their
-   * former workers.
+   * Gives free Cloud TPUs to the waiting processes, in two rounds. In the first round, each process
+   * that asks for a certain free Cloud TPU gets this Cloud TPU. In the second round, each process
+   * that still waits gets the first free Cloud TPU. The second round is left out while free Cloud
+   * TPUs are reserved for their former workers.
    */
   #seatAll(): void {
     if (this.#driver.isOver) return;
     const byGeneration = (a: JoinedProcess, b: JoinedProcess): number =>
       b.hello.generation - a.hello.generation;
-    // Each process states the generation of its last membership. Processes of the newest generation
-    // come first, because they may still have the parameters.
+    // Each process states the generation of its last membership. Processes of newer generations are
+    // served first, because they are more likely to have the current parameters.
     const waiting = [...this.#options.lobby.waiting].sort(byGeneration);
     for (const guest of waiting) {
       const { from } = guest.hello;
@@ -402,8 +402,8 @@ class Processes implements ProcessPod, Crew {
 
   died(tpu: number, { pid, cause, code }: Death): boolean {
     if (this.#driver.isOver) return false;
-    // If the worker had joined, the end of its connection reports the loss, so nothing is left to
-    // do.
+    // For a worker that had joined, `#closed` reports the loss when the worker's connection ends.
+    // So nothing is left to do here.
     if (this.#joined.delete(pid)) return true;
     const member = this.#members[tpu];
     if (member === undefined ? !this.#isVacant(tpu) : member.pid !== pid) return false;
@@ -416,9 +416,10 @@ class Processes implements ProcessPod, Crew {
 
   /**
    * Handles the end of a worker's connection, and decides whether the worker counts as lost. A
-   * worker that has joined is lost. A worker that has not joined is lost only if the master does
-   * not watch the worker's process (`isWatched`) and one of two things is true: the worker has
-   * reported `unable`, or the connection was ended by the worker's side.
+   * worker that has joined always counts as lost. A worker that has not joined does not if the
+   * master watches the worker's process (`isWatched`), because `died` reports its death. Otherwise
+   * the worker counts as lost, unless the master has ended the connection and the worker has not
+   * reported `unable`.
    */
   #closed(member: Member, refusal: Refusal | undefined): void {
     const isItsEnd = refusal === undefined || refusal.code === 'peer';
@@ -546,8 +547,7 @@ class Processes implements ProcessPod, Crew {
   }
 
   abort(): void {
-    // Nothing to do here: each worker ends its step when it receives the message `abort`. (Workers
-    // that share memory with the master are also told through that memory.)
+    // Nothing to do: each worker ends its step when it receives the message `abort`.
   }
 
   replace(tpu: number): void {
@@ -594,8 +594,8 @@ class Processes implements ProcessPod, Crew {
   // ------------------------------------------------------------------------------------ parameters
 
   /**
-   * Waits until the pod is ready, then runs `work`. If a Cloud TPU is lost meanwhile and `work`
-   * fails, waits for the recovery and runs `work` again.
+   * Waits until the pod is ready, then runs `work`. If `work` fails and a Cloud TPU was lost while
+   * `work` ran, waits for the recovery and runs `work` again.
    */
   async #whileAnyLives<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {

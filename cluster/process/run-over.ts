@@ -40,15 +40,15 @@ export function noteRunOver(env: Env): void {
 
 /**
  * Shortest time in s from the end of the run, as stated in the note, to the end of a worker that
- * reads the note. The master's container ends within this time, so it is the first to end. It must
- * be the first, because some container engines end a pod with its first container, and take over
- * the exit code of that container.
+ * reads the note. Within this time the master's container ends, so that it ends first. Some
+ * container engines stop all containers as soon as one has ended, and report the exit code of that
+ * container. This must be the exit code of the master.
  */
 const lingerS = 2;
 
 /**
- * True if the note says that the run ended after this container started, and more than `lingerS`
- * seconds ago. A run that ended before this container started was an earlier run.
+ * True if, according to the note, the run of this container ended more than `lingerS` seconds ago.
+ * A note about a run that ended before this container started does not count.
  */
 export function isRunOver(env: Env): boolean {
   const startedS = startOf(env);

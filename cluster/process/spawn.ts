@@ -35,9 +35,9 @@ export const processesFile = 'processes';
 
 /**
  * Node flags that save memory in workers. A pod has many workers, each with two V8 isolates. The
- * first flag limits V8's young generation to 3 MB, three times the value of the flag, because a
- * step allocates almost nothing. The second gives V8 one thread for its own work. The third exposes
- * `gc`, which collector.ts calls.
+ * first flag limits V8's young generation to 3 MB (three times the value of the flag). That is
+ * enough, because a step allocates almost nothing. The second flag gives V8 one thread for its own
+ * work. The third flag makes the function `gc` available to collector.ts.
  */
 export const leanFlags: readonly string[] = [
   '--max-semi-space-size=1',
@@ -46,18 +46,18 @@ export const leanFlags: readonly string[] = [
 ];
 
 /**
- * Node flags of a master, which allocates memory for every message and request. The flag limits
- * V8's young generation to 12 MB, three times the value of the flag; the default is 48 MB. The
- * memory of the master then hardly grows under a million requests, and the master is as fast as
+ * Node flags of a master. A master allocates memory for every message and request. The flag limits
+ * V8's young generation to 12 MB (three times the value of the flag); the default is 48 MB. With
+ * the flag, the memory of a master hardly grows in a million requests, and the master is as fast as
  * without the flag.
  */
 export const masterFlags: readonly string[] = ['--max-semi-space-size=4'];
 
 /**
- * Environment variables that save memory outside of V8's heap. The settings of malloc make it
- * return large blocks to the system when they are freed, and let all threads allocate from only two
- * pools (malloc arenas). The thread pool of libuv has two threads: one for the few files that are
- * read, and one that may be blocked while it looks up the master's host name.
+ * Environment variables that save memory outside of V8's heap. The thread pool of libuv gets only
+ * two threads: one reads files, the other looks up the master's host name, which can take long. The
+ * settings of malloc make all threads share two pools of memory (arenas), and make malloc return
+ * large freed blocks to the system.
  */
 export const leanEnv: Readonly<Record<string, string>> = {
   UV_THREADPOOL_SIZE: '2',
@@ -80,8 +80,8 @@ export function startProcess(folder: string, name: string, env: NodeJS.ProcessEn
 }
 
 /**
- * Starts the supervisor of a pod, which inherits and keeps the lock of the folder. Throws the same
- * errors as {@link startProcess}.
+ * Starts the supervisor of a pod. The supervisor inherits the lock of the pod's folder and keeps
+ * it. Throws the same errors as {@link startProcess}.
  */
 export function startSupervisor(folder: string, lock: Lock): ChildProcess {
   const args = [programFile('supervisor'), folder];
@@ -145,8 +145,8 @@ export function workerEnv(tpu: number, controlPort: number): NodeJS.ProcessEnv {
 }
 
 /**
- * Size in bytes above which the list of processes in a pod's folder is refused. A line has about 30
- * bytes, and every start of a process adds a line.
+ * Largest size in bytes of the list of processes in a pod's folder. A longer list is refused. Every
+ * start of a process adds a line of about 30 bytes, so the limit allows about 35,000 starts.
  */
 const processesBytesMax = 2 ** 20;
 

@@ -4,16 +4,17 @@ import type { Refusal } from '../net/frame.ts';
 type Log = (msg: string, fields: Readonly<Record<string, unknown>>) => void;
 
 /**
- * Logs refused connections. Anybody can connect as often as they like, and must not be able to fill
- * the disk. Therefore only the first `limits.refusalsLogged` refused connections of a period have a
- * log line each. The others are counted, and one line reports them at the end of the period.
+ * Logs refused connections. Strangers can connect any number of times, so the number of log lines
+ * is limited; otherwise the log could fill the disk. Only the first `limits.refusalsLogged` refused
+ * connections of a period have a log line each. The others are counted, and one log line at the end
+ * of the period tells their number.
  */
 export class RefusalLog {
   readonly #log: Log;
   #told = 0;
   /**
-   * For each refusal code: how many refused connections in this period have no log line of their
-   * own.
+   * How many refused connections of this period have no log line of their own. Key: code of the
+   * refusal.
    */
   readonly #more: Map<string, number> = new Map();
 

@@ -31,9 +31,10 @@ export interface Frame {
 /**
  * The cores of one simulated Cloud TPU. A simulated step has the phases, the collectives and the
  * data flow of an emulated step, but only a few words of data. The gradients are hashes of the
- * weights, of the step and of the number of the Cloud TPU. They are summed over the torus as on the
- * emulated chip: a reduce-scatter along X, an all-reduce along Y, an all-gather along X. The new
- * weights are a hash of the old weights and of the sums, so a wrong sum changes the digest.
+ * weights, the step and the number of the Cloud TPU. The gradients are summed over the torus in the
+ * same three phases as in an emulated step: reduce-scatter along X, all-reduce along Y, all-gather
+ * along X. The new weights are a hash of the old weights and the sums. So a wrong sum changes the
+ * weights, and with them the digest of the weights.
  */
 export class Cores implements FlippableMemory {
   readonly weights: Weights;
@@ -44,7 +45,10 @@ export class Cores implements FlippableMemory {
   readonly #arrived: readonly [Frame[], Frame[]] = [[], []];
   readonly #sent: [number, number] = [0, 0];
   readonly #taken: [number, number] = [0, 0];
-  /** For each bucket, by its index: one word of gradients for each column of the torus. */
+  /**
+   * Gradients, and after the all-reduce their sums: one array for each bucket, by the index of the
+   * bucket. Each array has one word for each column of the torus.
+   */
   #sums: readonly Uint32Array[] = [];
   #order: StepOrder = { program: trainProgram, step: 0, takeParameters: false };
   #generation = 0;
@@ -210,12 +214,12 @@ export class Cores implements FlippableMemory {
   }
 
   /**
-   * Makes the hops of one round of a phase, along one axis. On the emulated hardware a ring of
-   * `length` Cloud TPUs has 2 · `length` chips, so the round has 2 · `length` hops here too. The
-   * first hop sends a frame, the last hop receives one, and every other hop first receives, then
-   * sends. Only the first `length` − 1 frames carry data: `give` returns the value to send, and
-   * `take` receives a value that has arrived. All later frames carry 0. On an axis with one Cloud
-   * TPU no frame is sent.
+   * Makes the hops of one round of a phase, along an axis of `length` Cloud TPUs. A round has
+   * 2 · `length` hops, because on the emulated hardware `length` Cloud TPUs in a row have
+   * 2 · `length` chips in a row. The first hop sends a frame, the last hop receives one, and every
+   * other hop first receives one, then sends one. Frame i carries data only if i < `length` − 1:
+   * `give(i)` returns the value to send, and `take(i, value)` gets the value that has arrived. All
+   * later frames carry 0. If `length` is 1, the hops send and receive nothing.
    */
   *#ring(
     { phase, bucket, axis, length, firstHop }: RingPhase,
@@ -253,8 +257,8 @@ interface RingPhase {
   /** Number of Cloud TPUs on the axis. */
   readonly length: number;
   /**
-   * Index, within the phase, of the first hop of this round. It is 0 in all rounds but one: the
-   * phase along Y has two rounds, and the second of them continues the count of the first.
+   * Index of the first hop of this round within the phase. The phase along Y has two rounds; its
+   * second round starts at hop 2 · `length`. Every other round starts at hop 0.
    */
   readonly firstHop: number;
 }

@@ -42,15 +42,16 @@ export interface LifeParts {
   readonly agenda: Agenda;
   readonly times: SimulatedTimes;
   /**
-   * For each program, by its index: the index of the program from which it copies its parameters,
-   * or undefined if it has parameters of its own.
+   * Source of each program's parameters, by the index of the program: the index of the program from
+   * which the parameters are copied, or undefined if the program has parameters of its own.
    */
   readonly sources: readonly (number | undefined)[];
 }
 
 /**
  * A simulated worker of one Cloud TPU, from its start to its end: the worker's state machine, and
- * the tasks that the actions of the state machine ask for. A replacement is another Life.
+ * the tasks that the actions of the state machine ask for. The worker that replaces this worker is
+ * another `Life`.
  */
 export class Life {
   readonly tpu: number;
@@ -95,9 +96,9 @@ export class Life {
   }
 
   /**
-   * Returns the progress counter. The counter also grows while the worker waits for a frame of a
-   * neighbour, as in the other kinds of pods. The wait shows that the neighbour may be lost; the
-   * worker itself is not.
+   * Returns the progress counter. As in the other kinds of pods, the counter also grows while the
+   * worker waits for a frame of a neighbour, because such a worker is not lost itself. The one that
+   * may be lost is the neighbour.
    */
   sample(): number {
     if (this.#awaited !== undefined) this.#progress++;

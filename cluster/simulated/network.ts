@@ -23,9 +23,9 @@ export interface Traffic {
 export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
 /**
- * Channels of one worker: to the master, from the master, and for frames to the next Cloud TPU on
- * each axis. Each value is the virtual time, in microseconds, at which the message or frame that
- * was sent last on the channel arrives.
+ * Times of arrival on the channels of one worker: the two channels of messages between worker and
+ * master, and for each axis the channel of frames to the next Cloud TPU. Each time is that of the
+ * message or frame that was sent last on the channel, in microseconds of virtual time.
  */
 interface Channels {
   toMaster: number;
@@ -38,7 +38,7 @@ interface Channels {
  * gets lost, and those of one channel arrive in the order in which they were sent.
  */
 export class Network {
-  /** The Cloud TPUs as the chips of a torus, by the same numbers. */
+  /** Torus that tells the neighbours: it has one chip for each Cloud TPU, with the same number. */
   readonly #torus: Torus;
   readonly #agenda: Agenda;
   readonly #times: SimulatedTimes;
@@ -73,8 +73,9 @@ export class Network {
   }
 
   /**
-   * Sends a frame from a worker to the next Cloud TPU on an axis. `lifeOf`, called when the frame
-   * arrives, returns the worker of the receiving Cloud TPU. If there is none, drops the frame.
+   * Sends a frame from a worker to the next Cloud TPU on an axis. When the frame arrives, `lifeOf`
+   * returns the worker that the receiving Cloud TPU has at that time. If the Cloud TPU has no
+   * worker, the frame is dropped.
    */
   sendFrame(life: Life, axis: Axis, frame: Frame, lifeOf: (tpu: number) => Life | undefined): void {
     const { frames } = this.#channelsOf(life);

@@ -56,7 +56,10 @@ class Simulated implements SimulatedPod, Crew {
   readonly #waiting: Waiting = new Waiting(this.#agenda);
   readonly #random: () => number;
   readonly #cores: CoresOptions;
-  /** For each Cloud TPU, by number: its worker, or undefined until a replacement has started. */
+  /**
+   * Worker of each Cloud TPU, indexed by the number of the Cloud TPU. Undefined until the first
+   * worker has started, and again from the loss of a worker until its replacement has started.
+   */
   readonly #lives: (Life | undefined)[];
   readonly #network: Network;
   readonly #driver: Driver;
@@ -133,8 +136,8 @@ class Simulated implements SimulatedPod, Crew {
   // ---------------------------------------------------------------------------------------- time
 
   /**
-   * Returns `options` with two changes: virtual time stands still while a call of `saved` is under
-   * way, and each note is also logged as an event of the simulation.
+   * Returns `options` with two changes. Virtual time stands still while the function `saved` reads
+   * parameters. Each note is also logged as an event of the simulation.
    */
   #watched(options: PodOptions): PodOptions {
     const { saved, onNote } = options;
@@ -166,7 +169,7 @@ class Simulated implements SimulatedPod, Crew {
   #startAfter(range: Range, tpu: number, host: number | null): void {
     this.#agenda.after(drawn(range, this.#random), () => {
       const { state, isOver } = this.#driver;
-      // If another worker has adopted the Cloud TPU in the meantime, no replacement is needed.
+      // A replacement is no longer needed if another worker has adopted the Cloud TPU meanwhile.
       const isNeeded = isVacant(state, tpu) || at(state.members, tpu).host === host;
       if (!isOver && this.#lives[tpu] === undefined && isNeeded) this.#startWorker(tpu, host);
     });
@@ -227,7 +230,10 @@ class Simulated implements SimulatedPod, Crew {
     this.#options.onEvent?.({ ms: this.nowMs, ...event });
   }
 
-  /** Sends a worker's event to the master. Drops the event if the worker is replaced meanwhile. */
+  /**
+   * Sends a worker's event to the master. Drops the event if the worker has been replaced by the
+   * time the event arrives.
+   */
   #toMaster(life: Life, event: MasterEvent & { kind: 'message' | 'exited' }): void {
     this.#network.send(life, 'toMaster', () => {
       if (this.#lives[life.tpu] !== life) return;
@@ -267,7 +273,7 @@ class Simulated implements SimulatedPod, Crew {
   }
 
   reset(): void {
-    // Nothing to do: each worker empties its links when it loads for a membership.
+    // Nothing to do: each worker empties its links when it loads the programs for a new membership.
   }
 
   release(): void {

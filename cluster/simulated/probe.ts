@@ -7,7 +7,7 @@ import { type EndingFault, endsWorker, type Fault } from '../../src/fault/plan.t
  * What a simulated worker does or waits for before it goes on. Times are virtual, in microseconds.
  */
 export type Wait =
-  /** The worker computes. This takes `us` microseconds, or a multiple of `us` in a straggler. */
+  /** The worker computes for `us` microseconds, or for a multiple of `us` if a fault slows it. */
   | { readonly kind: 'work'; readonly us: number }
   /** The worker pauses because of a fault, and takes no messages. */
   | { readonly kind: 'stand'; readonly us: number }

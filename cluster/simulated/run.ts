@@ -51,8 +51,8 @@ export interface Committed {
 }
 
 /**
- * Returns the events of a run as lines of JSON. The same run gives the same lines, byte for byte.
- * The lines leave out the outfeed of steps, because the event `committed` already has the loss.
+ * Returns the events of a run, each as a line of JSON. The same run gives the same lines, byte for
+ * byte. The outfeed of a step is left out: it holds the loss, which the event `committed` has too.
  */
 export function logOf({ events }: SimulatedOutcome): string {
   const text = (event: SimulatedEvent | Committed): string =>

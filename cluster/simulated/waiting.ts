@@ -2,7 +2,10 @@ import { assert } from '../../src/numerics/assert.ts';
 import type { PodOptions } from '../../src/pod/pod.ts';
 import type { Agenda } from './agenda.ts';
 
-/** Longest virtual time, in ms, for a step or a start. Even a recovery takes less. */
+/**
+ * Longest virtual time, in ms, that a step or a start may take. Even with a recovery none takes so
+ * long, so a longer wait is an error in the program.
+ */
 const waitMsLimit = 3_600_000;
 
 type Saved = NonNullable<PodOptions['saved']>;
@@ -13,8 +16,8 @@ export class Waiting {
   /** Number of calls of `PodOptions.saved` that have not returned yet. */
   #reading = 0;
   /**
-   * True if a promise may have been resolved since the last call of `#drain`. The code that awaits
-   * this promise must then run before the next event.
+   * True if a promise may have been resolved since the last call of `#drain`. If true, `#drain`
+   * must be called before the next event: it lets the code run that awaits such promises.
    */
   #mustDrain = true;
 
@@ -39,9 +42,9 @@ export class Waiting {
 
   /**
    * Lets events happen, one after another, until the given promise is settled. Virtual time goes on
-   * only during calls of `until`. An event may resolve promises. The code that awaits these
-   * promises must run before the next event. Therefore `until` then waits for the next turn of
-   * Node's event loop, because all such code has run by that time.
+   * only during calls of `until`. If an event may have resolved promises, the code that awaits
+   * these promises must run before the next event. So `until` first waits for the next turn of
+   * Node's event loop; by then that code has run.
    */
   async until<T>(promise: Promise<T>): Promise<T> {
     const agenda = this.#agenda;
@@ -67,8 +70,8 @@ export class Waiting {
   }
 
   /**
-   * Returns a function that does the same as `saved`. While a call of it is under way, no event
-   * happens, so virtual time stands still.
+   * Returns a function that does the same as `saved`, and stops the simulation while it does so: no
+   * event happens, and virtual time stands still.
    */
   counted(saved: Saved): Saved {
     return async (program, steps) => {

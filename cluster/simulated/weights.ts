@@ -6,10 +6,11 @@ import type { Program } from '../../src/pod/pod.ts';
 const weightWords = 2;
 
 /**
- * Weights of all programs on one simulated Cloud TPU: eight bytes for each program, at first 0. As
- * on the emulated chip, a program with weights of its own has memory for two sets: set 0 holds the
- * weights after an even number of steps, set 1 those after an odd number. So a step does not
- * overwrite its input, and an interrupted step can run again.
+ * Weights of all programs on one simulated Cloud TPU. As on the emulated chip, a program with
+ * weights of its own has two sets of weights in memory. Set 0 holds the weights after an even
+ * number of steps, set 1 those after an odd number. So a step reads one set and writes the other.
+ * An interrupted step can run again, because its input still exists. A set has eight bytes, at
+ * first 0.
  */
 export class Weights {
   readonly #sets: readonly (readonly [Uint32Array, Uint32Array])[];
@@ -62,8 +63,9 @@ export class Weights {
 }
 
 /**
- * Makes a word of weights from a hash: clears a bit, so that the word is a finite f32 and no NaN.
- * All NaNs have the same digest, so a flipped bit in a NaN would change no digest.
+ * Makes a word of weights from a hash. Clears one bit, so that the word is an f32 that is finite.
+ * The word must not be a NaN, because all NaNs have the same digest: if a fault flipped a bit of a
+ * NaN, the digest would not change.
  */
 export function finite(word: number): number {
   return word & 0xbfff_ffff;
@@ -75,7 +77,7 @@ export function flipBit(words: Uint32Array, bit: number): void {
   words[word] = words[word]! ^ (1 << (bit % 32));
 }
 
-/** Returns a 32-bit hash of whole numbers, in order. */
+/** Returns a 32-bit hash of whole numbers. The hash depends on their order. */
 export function hash(...values: readonly number[]): number {
   let state = 0x9e37_79b9;
   for (const value of values) {

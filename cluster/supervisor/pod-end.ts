@@ -39,8 +39,8 @@ export function writePodEnd(folder: string, end: PodEnd): void {
 }
 
 /**
- * Reads the record of how the pod in the given folder ended. Returns undefined if the folder has no
- * such record, for example because the pod still runs, or if the record is damaged.
+ * Reads the record of how the pod in the given folder ended. Returns undefined if the record is
+ * missing or damaged. The record is missing, for example, while the pod runs.
  */
 export function readPodEnd(folder: string): SeenEnd | undefined {
   const text = readSmallText(join(folder, endFile));

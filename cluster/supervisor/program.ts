@@ -26,7 +26,8 @@ async function run(): Promise<number> {
   const log = (msg: string, fields: object): void => logger.info(fields, msg);
   const supervisor = new Supervisor({ folder, pod, log });
   const end = (signal: EndSignal): void => supervisor.end(signal);
-  // A second signal is passed on to the master too, which then ends at once.
+  // Both signals go to the master: the first asks it to end after the running step, the second
+  // makes it end at once.
   onEnd(end, end);
   const ended = await supervisor.run();
   logger.info(ended, 'pod-ended');

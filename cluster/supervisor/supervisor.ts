@@ -145,8 +145,8 @@ function masterEnv(folder: string, pod: PodFile): NodeJS.ProcessEnv {
 
 /**
  * Returns how many times in succession a crashed master is restarted: the value of
- * `POD_MASTER_RESTARTS`, or {@link restartsMax}. If a master has lived longer than
- * `limits.longLifeMs`, its crash begins a new count.
+ * `POD_MASTER_RESTARTS`, or {@link restartsMax}. The crash of a master that has lived longer than
+ * `limits.longLifeMs` begins a new count.
  *
  * @throws PodError `bad-config` if the value is not a whole number in range.
  */

@@ -13,8 +13,8 @@ interface ProgramFeed {
   readonly queues: readonly InfeedQueue[];
   loader: TaskThread;
   /**
-   * A queue numbers its steps from 0, and from 0 again whenever it is emptied. `base` is the step
-   * of the program that has number 0 in the queues.
+   * The first step of the program that was loaded since the queues were last emptied. Step s of the
+   * program has number s − `base` in the queues.
    */
   base: number;
   /** Index of the first step of the program whose infeed slots have not been released. */
@@ -99,8 +99,8 @@ export class Feeds {
   }
 
   /**
-   * Stops all queues for good: ends every wait of loaders for free slots and of cores for filled
-   * slots.
+   * Stops all queues for good. Loaders that wait for a free slot, and cores that wait for a filled
+   * slot, stop waiting.
    */
   stop(): void {
     Atomics.store(this.#words, this.#layout.stop / 4, 1);

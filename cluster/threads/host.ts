@@ -136,9 +136,10 @@ function coreUnits({ memory, mxu, relaxed }: WorkerTask, { workspace }: TpuPlace
 const systolicRows = 128;
 
 /**
- * Returns how many rows of a matmul [m, k] × [k, n] the fast MXU computes in one call: as many as
- * take about 200 million multiply-adds, a few milliseconds, but at least 6 · {@link tileRows}.
- * Every call packs the right operand again. With fewer rows, the packing would take most of the
+ * Returns how many rows of a matmul [m, k] × [k, n] the fast MXU computes in one call. A call has
+ * about 200 million multiply-adds and takes a few milliseconds, so that the progress counter, which
+ * advances between calls, advances often. A call has at least 6 · {@link tileRows} rows, because
+ * every call packs the right operand again: with fewer rows the packing would take most of the
  * time.
  */
 function rowsForMacs(n: number, k: number): number {
@@ -149,9 +150,10 @@ function rowsForMacs(n: number, k: number): number {
 const tileRows = 96;
 
 /**
- * Returns the object through which the cores run all-reduces. It counts the buckets of all programs
- * in one sequence. Without `engine` the object runs the all-reduces itself. With `engine`, another
- * thread runs them, and the object only starts them and waits.
+ * Returns the object through which the cores run all-reduces. The object numbers the buckets of all
+ * programs in one sequence: those of program 0, then those of program 1, and so on. Without
+ * `engine` the object runs the all-reduces itself. With `engine` another thread runs them, and the
+ * object only starts them and waits for them.
  */
 function connect(
   { tpu, topology, memory, layout, programs, engine }: WorkerTask,

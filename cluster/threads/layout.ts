@@ -22,9 +22,9 @@ export interface Layout {
    */
   readonly stop: number;
   /**
-   * An infeed queue numbers its steps from 0, and from 0 again whenever it is emptied.
-   * feedBases[p]: address of a word that holds the step of program p that has number 0 in the
-   * queues of program p.
+   * feedBases[p]: address of a word with the first step of program p that was loaded since the
+   * queues of program p were last emptied. In the queues, each step has its distance from this
+   * first step as its number.
    */
   readonly feedBases: readonly number[];
   readonly bytes: number;
@@ -49,9 +49,9 @@ export interface TpuPlaces {
 export const controlWords = { progress: 0, awaitsInfeed: 1 } as const;
 
 /**
- * How many slots an infeed queue has, one for each step. One slot holds the running step until the
- * step is committed, because the step may have to run again. Two slots hold loaded steps, and the
- * loader fills the fourth.
+ * How many slots an infeed queue has. Each slot holds the samples of one step. One slot is for the
+ * running step: it is kept until the step is committed, because the step may have to run again. Two
+ * slots are for the loaded steps that follow, and one is for the step that the loader is loading.
  */
 export const infeedDepth = 4;
 
@@ -93,8 +93,8 @@ export function layOut(torus: Torus, executables: readonly Executable[]): Layout
 }
 
 /**
- * Returns the geometry of the given program's infeed queue. The infeed must be images f32[batch, …]
- * and labels s32[batch] for each core.
+ * Returns the geometry of the given program's infeed queue. Each core's infeed must have images
+ * f32[batch, …] and labels s32[batch].
  */
 export function infeedGeometry(executable: Executable, tpu: number): InfeedGeometry {
   const [images, labels, ...others] = executable.infeed;

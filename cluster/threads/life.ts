@@ -8,8 +8,8 @@ import { PodError } from '../../src/numerics/error.ts';
 import { threadLimitError } from '../host/room.ts';
 
 /**
- * A thread that runs one long task: the worker of a Cloud TPU, or a loader. A replacement of the
- * thread is a new TaskThread.
+ * A thread that runs one long task: the worker of a Cloud TPU, or a loader. When a thread is
+ * replaced, the new thread has a TaskThread of its own.
  */
 export interface TaskThread {
   /**
@@ -107,8 +107,8 @@ export function startTaskThread(
 }
 
 /**
- * Returns a TaskThread that stands for a thread that could not be started. After the return,
- * reports `error` through `events`.
+ * Returns a TaskThread for a thread that could not be started. Soon after this function has
+ * returned, `events.failed` is called with `error`, unless `end` is called first.
  */
 function stillborn(error: unknown, events: LifeEvents): TaskThread {
   let isOver = false;
@@ -145,10 +145,10 @@ function asPodError(error: unknown): unknown {
 const loadMsMax = 5000;
 
 /**
- * Makes each thread optimize its code itself, instead of in a background thread. Node before 24
- * aborts if a background optimization is running when a thread ends (an assertion in
- * `NodePlatform::ForIsolate`). The change costs no time: all processors are busy, so a background
- * thread would slow the other threads down.
+ * Makes V8 optimize the code of each thread in the thread itself, not in a background thread. Node
+ * before 24 needs this: it aborts if a thread ends while a background thread still optimizes code
+ * (an assertion in `NodePlatform::ForIsolate`). No time is lost: all processors are busy anyway, so
+ * background threads would only slow the other threads down.
  */
 function optimizeInPlace(): void {
   const major = Number(process.versions.node.split('.')[0]);
@@ -156,8 +156,8 @@ function optimizeInPlace(): void {
 }
 
 /**
- * Returns the path of a thread's compiled entry file: beside this file, or in `dist` if this file
- * is a source.
+ * Returns the path of a thread's compiled entry file. If this file runs compiled, the entry file
+ * lies beside it. If this file runs as TypeScript, the entry file lies in `dist`.
  */
 function compiledPath(file: 'worker' | 'loader'): string {
   const compiled = import.meta.url.endsWith('.ts')

@@ -4,9 +4,10 @@ import type { Program } from '../../src/pod/pod.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * Names the parameters of program `program` on Cloud TPU `tpu` after `steps` steps. A program that
- * keeps its previous parameters has memory for two sets of them: parameters after an even number of
- * steps lie in the first set, after an odd number in the second.
+ * Says which parameters are meant: those of program `program` on Cloud TPU `tpu` after `steps`
+ * steps. A program that keeps its previous parameters has memory for two sets of parameters. The
+ * first set holds the parameters after an even number of steps, the second set those after an odd
+ * number.
  */
 export interface Place {
   readonly tpu: number;
@@ -57,7 +58,7 @@ export class Parameters {
     for (const { start, end } of this.#ranges(place)) this.#bytes.fill(0, start, end);
   }
 
-  /** Copies all parameters from Cloud TPU `from`. */
+  /** Copies all parameters from Cloud TPU `from` to Cloud TPU `place.tpu`. */
   copy(place: Place, from: number): void {
     const sources = this.#ranges({ ...place, tpu: from });
     this.#ranges(place).forEach(({ start }, index) => {

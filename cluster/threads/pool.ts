@@ -24,7 +24,10 @@ import type { WorkerTask } from './task.ts';
 export interface ThreadPodOptions extends PodOptions {
   /** Faults of a plan, in the order of the plan. */
   readonly faults?: readonly Fault[];
-  /** Called once for each injected fault. `index`: index of the fault in the plan. */
+  /**
+   * Called once for each injected fault. `index` is the index of the fault in `faults`; `ms` is the
+   * time of the injection, in ms since 1970.
+   */
   readonly onFault?: (index: number, ms: number) => void;
   /**
    * False disables fused multiply-adds (relaxed SIMD), for tests. By default they are used if the
@@ -58,8 +61,9 @@ export async function openThreadPod(options: ThreadPodOptions): Promise<ThreadPo
 }
 
 /**
- * Longest time in ms that a core waits for a neighbour or for its infeed, for each implementation
- * of the MXU. The systolic MXU needs much longer for one instruction.
+ * Longest time in ms that a core waits for a neighbour or for its infeed. There is one limit for
+ * each implementation of the MXU: with the systolic MXU a neighbour needs much longer for one
+ * instruction, so the core waits longer for it.
  */
 const waitMsLimits = { fast: 60_000, systolic: 1_800_000 } as const;
 
@@ -97,12 +101,12 @@ class Threads implements ThreadPod, Crew {
   /** One promise for each thread that is being ended, which resolves when the thread has ended. */
   readonly #endings: Set<Promise<void>> = new Set();
   /**
-   * waits[t]: how many samples of the failure detector found the cores of Cloud TPU t waiting for
-   * the infeed. Each of these samples counts as progress, because a wait for the loader is no
-   * failure of the worker.
+   * For each Cloud TPU, the number of samples in which its cores were waiting for the infeed. This
+   * number is added to the progress counter of the Cloud TPU, so that the failure detector does not
+   * suspect a worker that only waits for the loader.
    */
   readonly #waits: number[];
-  /** Bytes sent in earlier memberships, one entry for each link. */
+  /** Bytes sent on each link before the last {@link reset}, which set the links' counts to 0. */
   readonly #carried: Float64Array;
   readonly #driver: Driver;
   #sampler: NodeJS.Timeout | undefined;
@@ -223,9 +227,9 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns an object to merge into the task of the given Cloud TPU's thread. If the plan has
-   * faults for this Cloud TPU, the object has the field `probe` with these faults. Otherwise it is
-   * empty.
+   * Returns an object that the caller merges into the task of the given Cloud TPU's thread. If the
+   * plan has faults for this Cloud TPU, the object's only field is `probe`, with these faults. If
+   * the plan has none, the object is empty.
    */
   #probeOf(tpu: number): Pick<WorkerTask, 'probe'> {
     const { topology, faults: planned = [] } = this.#options;
@@ -255,8 +259,8 @@ class Threads implements ThreadPod, Crew {
     if (this.#driver.isOver) return;
     this.#words.fill(0, ...this.#controlLine(tpu));
     this.#waits[tpu] = 0;
-    // The parameters of a lost Cloud TPU may be wrong, so they are cleared. A program may have two
-    // sets of parameters: set 0 after an even number of steps, set 1 after an odd number.
+    // The parameters of a lost Cloud TPU may be wrong, so they are cleared. A program may have
+    // memory for two sets of parameters: `steps` 0 selects the first set, `steps` 1 the second.
     this.#programs.forEach((_, program) => {
       for (const steps of [0, 1]) this.#parameters.clear({ tpu, program, steps });
     });
@@ -292,8 +296,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Returns the range of the given Cloud TPU's control line, which holds its progress counter:
-   * index of the first word, and index after the last word.
+   * Returns the place in `#words` of the given Cloud TPU's control line, the words that hold its
+   * progress counter: the index of the first word, and the index after the last word.
    */
   #controlLine(tpu: number): [number, number] {
     const line = at(this.#layout.tpus, tpu).control / 4;
@@ -319,8 +323,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   refused(): void {
-    // Nothing to log: messages between threads cannot get lost, so the master refuses only messages
-    // of an older generation, which are harmless.
+    // A refused message is not logged, because it is harmless. Between threads no message gets
+    // lost, so the master refuses only messages that were sent in an older generation.
   }
 
   abort(): void {
@@ -341,8 +345,8 @@ class Threads implements ThreadPod, Crew {
   }
 
   /**
-   * Adds the bytes sent on each link to the sums of earlier memberships, then empties all links and
-   * clears the abort flag.
+   * Adds the bytes sent on each link to `#carried`. Then empties all links, sets their counts of
+   * bytes to 0 and clears the flag by which `abort` ends a step.
    */
   reset(): void {
     const { fabric } = this.#layout;
@@ -404,8 +408,8 @@ function checkOptions({ programs, topology, recovery = 'none' }: PodOptions): vo
 }
 
 /**
- * Returns the event for a thread that has ended: its last message `lastWords`, or the event
- * `exited` if `lastWords` is null because there was no such message.
+ * Returns the event for a thread that has ended. `lastWords` is the last message of the thread, and
+ * becomes the event. If `lastWords` is null, there was no such message, and the event is `exited`.
  */
 function endOf(tpu: number, lastWords: unknown): MasterEvent {
   if (lastWords !== null) return eventOf(tpu, lastWords);

@@ -50,8 +50,9 @@ export class Heartbeat {
 }
 
 /**
- * A {@link Doorbell} (on which a worker sleeps until a neighbour wakes it) that also increments the
- * progress counter during the sleep. So a worker that only waits for neighbours is not suspected.
+ * A {@link Doorbell}, on which a worker sleeps until a neighbour wakes it. This one sleeps at most
+ * `sleepMsMax` ms at a time and increments the progress counter before and after each sleep. So the
+ * master does not suspect a worker that only waits for its neighbours.
  */
 export class LiveDoorbell extends Doorbell {
   readonly #heartbeat: Heartbeat;
@@ -95,10 +96,10 @@ export function bucketPlaces(executable: Executable, arena: number): BucketPlace
 }
 
 /**
- * Returns the ICI port of one program. The port takes indices of buckets within the program.
- * All-reduces take indices in the sequence of the buckets of all programs; `firstBucket` is the
- * index of this program's first bucket in that sequence. `finish` throws `link-timeout` if the
- * bucket is not done after `waitMsLimit` ms.
+ * Returns the ICI port of one program. The port takes the index of a bucket among the buckets of
+ * this program. The all-reduce takes its index among the buckets of all programs; there, the first
+ * bucket of this program has the index `firstBucket`. `finish` throws `link-timeout` if the bucket
+ * is not summed after `waitMsLimit` ms.
  */
 export function iciPort(
   allReduce: () => Reducer,
@@ -126,8 +127,8 @@ export interface QueueInfeedParts {
   readonly heartbeat: Heartbeat;
   readonly words: Int32Array;
   /**
-   * The queue numbers its steps from 0, and from 0 again whenever it is emptied. `base` is the byte
-   * address of a word that holds the step of the program that has number 0 in the queue.
+   * Byte address of a word with the first step of the program that was loaded since the queue was
+   * last emptied. In the queue, each step has its distance from this first step as its number.
    */
   readonly base: number;
   readonly waitMsLimit: number;
@@ -195,8 +196,8 @@ export const noInfeed: StepInfeed = {
 };
 
 /**
- * Collects the outfeed of a step. Each entry of `elements` holds the copies of all cores in core
- * order, or a single copy if the element is the same on all cores.
+ * Collects the outfeed of a step. Each entry of `elements` is one element of the outfeed. It holds
+ * the copies of all cores, in core order, or one copy if the element is the same on all cores.
  */
 export class GatheredOutfeed implements OutfeedPort {
   readonly elements: readonly Uint8Array[];

@@ -19,8 +19,8 @@ import { absoluteMs, fileLedger } from './fault-file.ts';
 export interface ProbeTask {
   readonly faults: readonly Due[];
   /**
-   * Place where all workers record which faults of the plan were injected: shared memory between
-   * threads, the path of a file between processes.
+   * Place where all workers record which faults of the plan were injected. If the workers are
+   * threads, it is a shared memory; if they are processes, it is the path of a file.
    */
   readonly ledger: SharedArrayBuffer | string;
   /** True if the thread is the only one of its process, so that `kill` ends the process. */
@@ -30,17 +30,17 @@ export interface ProbeTask {
 /** Memory of a Cloud TPU, and the places in it where a fault can flip a bit. */
 export interface ProbeMemory {
   readonly memory: WebAssembly.Memory;
-  /** Byte address of the sum of the given bucket of the program. */
+  /** Byte address of a bucket's sum. `bucket` is its index among the buckets of the program. */
   bucket(program: number, bucket: number): number;
-  /** Byte address of the weights that the given step reads. */
+  /** Byte address of the weights that the step of `order` reads. */
   weights(order: StepOrder): number;
   /** Byte address of the given program's arena, the memory of its buffers. */
   arena(program: number): number;
 }
 
 /**
- * Injects the faults of a plan into the thread of one Cloud TPU. A Cloud TPU for which the plan has
- * no fault has no probe.
+ * Injects the faults of a plan into the thread of one Cloud TPU. A thread has a WorkerProbe only if
+ * the plan has faults for its Cloud TPU.
  */
 export class WorkerProbe {
   readonly #injector: Injector;
@@ -70,7 +70,10 @@ export class WorkerProbe {
    */
   readonly now = (): number => this.#now() + this.#clockMs;
 
-  /** Called when the Cloud TPU enters a membership. Injects the faults planned for this event. */
+  /**
+   * Called when the Cloud TPU enters the membership with the number `generation`. Injects the
+   * faults that the plan has for this moment.
+   */
   loading(generation: number): void {
     this.#reach({ kind: 'membership', phase: 'loading', generation });
   }
@@ -104,8 +107,8 @@ export class WorkerProbe {
       },
       enter: (phase) => {
         const name = at(phases, phase);
-        // Some updates run before the last gradient is summed. For faults, the phase `update`
-        // begins when all gradients are summed.
+        // The program updates some weights before all gradients are summed. For faults, the phase
+        // `update` begins only when all gradients are summed, so an earlier update does not count.
         const isEarly = name === 'update' && this.#summed.length < buckets;
         if (name !== 'all-reduce' && !isEarly) this.#enter(name);
       },
@@ -194,12 +197,15 @@ export class WorkerProbe {
   }
 }
 
-/** Returns the ledger of the plan. */
+/** Returns the record of the injected faults, in a file or in shared memory. */
 export function ledgerOf({ ledger }: ProbeTask): Ledger {
   return typeof ledger === 'string' ? fileLedger(ledger) : sharedLedger(ledger, absoluteMs);
 }
 
-/** Ends the thread, or the process if the thread owns it, in the way that the fault names. */
+/**
+ * Ends the thread in the way `how`, which a fault names. If the thread is the only one of its
+ * process (`ownsProcess`), ends the process in this way.
+ */
 export function endWorker(how: EndingFault, ownsProcess: boolean): void {
   if (how === 'throw') throw new Error('injected fault');
   if (how === 'hang') sleep(Number.POSITIVE_INFINITY);

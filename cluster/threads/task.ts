@@ -36,7 +36,7 @@ export interface LoaderTask {
   readonly program: number;
   readonly programs: readonly Program[];
   readonly feed: FeedSource;
-  /** First step of the program to load. */
+  /** Step of the program whose samples are loaded first. */
   readonly fromStep: number;
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;

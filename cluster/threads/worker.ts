@@ -13,10 +13,10 @@ import { Heartbeat } from './ports.ts';
 import type { WorkerTask } from './task.ts';
 
 /**
- * Entry function of a Cloud TPU's thread: runs the worker's state machine to its end. Resolves to
- * the worker's `failed` message, or to null if the worker did not fail. The worker posts this
- * message to its port as well, but a posted message may arrive after the report that the thread has
- * ended.
+ * Entry function of a Cloud TPU's thread: runs the worker's state machine to its end. If the worker
+ * fails, it posts the message `failed` to its port, and the function resolves to the same message.
+ * (The posted message alone is not enough, because it may arrive after the report that the thread
+ * has ended.) If the worker does not fail, the function resolves to null.
  */
 export default function runWorker(task: WorkerTask): Promise<FromWorker | null> {
   return new Promise((resolve) => {
@@ -44,8 +44,8 @@ export default function runWorker(task: WorkerTask): Promise<FromWorker | null> 
           give(run(action.order));
           break;
         case 'interrupt':
-          // Nothing to do. The thread receives messages only between steps, and by then the abort
-          // flag in the shared memory has already ended the step.
+          // Nothing is left to do. The thread learns of an abort by a message only between steps.
+          // By then the abort flag in the shared memory has already ended the step.
           break;
         case 'end':
           port.close();

@@ -8,8 +8,8 @@ const triesMax = 20;
 const tryMs = 250;
 
 /**
- * Returns the address of this machine from which packets to `host` are sent. Other machines can
- * reach this machine at that address.
+ * Returns that address of this machine from which the system sends packets to `host`. At this
+ * address other machines can reach this machine.
  */
 export async function localAddress(host: string, port: number): Promise<string> {
   const { address, family } = await patientLookup(host);

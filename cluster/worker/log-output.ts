@@ -12,9 +12,9 @@ export const logFormats = ['json', 'text'] as const;
 /** Writes at least one of the bytes and returns how many were written. Throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;
 
-/** How often a line is written again if the reader of the log is too slow (EAGAIN). */
+/** How many times a write is repeated if the reader of the log is too slow (EAGAIN). */
 const triesMax = 200;
-/** Wait in ms before a line is written again. */
+/** Wait in ms before a write is repeated. */
 const tryMs = 5;
 
 /** Destination and format of the log lines. The default is JSON on standard output. */
@@ -29,16 +29,16 @@ export interface LogPlace {
    * starts with a newline.
    */
   readonly isCut?: boolean;
-  /** Called when the first line is dropped. `why` is the reason. Not called for further lines. */
+  /** Called once, when a line is dropped for the first time. `why` is the reason. */
   readonly onLoss?: (why: string) => void;
 }
 
 /**
- * Writes the lines of a logger to standard output or to a file. If the reader is slow, tries again
- * for up to a second. Drops a line if that fails, or if the write fails for another reason such as
- * a full disk. After a dropped line, each further line has only one attempt, until one succeeds.
- * Before that one, writes a line that says how many lines were dropped. (pino's own output would
- * wait for a slow reader for ever.)
+ * Writes the lines of a logger to standard output or to a file. If the reader is slow, a line is
+ * tried again for up to a second. If that fails, or if a write fails for another reason such as a
+ * full disk, the line is dropped. After a dropped line, each further line is tried only once, until
+ * a line can be written again. In front of that line comes a line that says how many lines were
+ * dropped. (pino's own output would wait for a slow reader for ever.)
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
@@ -63,8 +63,9 @@ export class LogOutput {
   }
 
   /**
-   * Returns a LogOutput for standard output, in the format that `POD_LOG_FORMAT` names. An unknown
-   * format counts as JSON, until the program checks its environment and refuses the format.
+   * Returns a LogOutput for standard output, in the format that `POD_LOG_FORMAT` names. If the
+   * format is unknown, the LogOutput writes JSON; the program refuses the format later, when it
+   * checks its environment.
    */
   static of(env: Environment): LogOutput {
     return new LogOutput({ format: env['POD_LOG_FORMAT']?.trim() === 'text' ? 'text' : 'json' });
@@ -149,8 +150,8 @@ function textPrinter(): (line: string) => string {
 }
 
 /**
- * Length of a line, in characters, above which the texts in the line are shortened. A line with the
- * stack of a bug is shorter.
+ * If a line has more characters than this, the texts in it are shortened. The limit is so large
+ * that a line with the stack of an error, logged for a bug of this program, stays whole.
  */
 const lineLengthMax = 16_384;
 

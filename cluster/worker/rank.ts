@@ -38,10 +38,10 @@ export function rankOf(env: Environment, own: OwnNames): number | undefined {
 }
 
 /**
- * Returns the index of this host's entry in the given list of hosts. This is the entry that equals
- * the host name, if there is one. Otherwise it is the only entry that is an address of this host,
- * or that is the host name with a domain added or left out. For example, `tpu-1.example` fits the
- * host name `tpu-1`, but not `tpu-1.test`. Throws if no entry fits, or several do.
+ * Returns the index of this host's entry in the given list of hosts. If an entry equals the host
+ * name, it is this entry. Otherwise it is the only entry that fits. An entry fits if it is an
+ * address of this host, or the host name with a domain added or left out: `tpu-1.example` fits the
+ * host name `tpu-1`, but not `tpu-1.test`. Throws if no entry fits, or if several do.
  */
 function placeIn(hostnames: string, { hostname, addresses }: OwnNames): number {
   if (hostnames.length > listLengthMax) {
@@ -88,7 +88,8 @@ function isAddress(host: string): boolean {
 }
 
 /**
- * True if the names are equal, or if one continues the other after a dot, as `a.b` continues `a`.
+ * True if the names are equal, or if one name is the other with a domain behind it: `a.b` is `a`
+ * with the domain `b`.
  */
 function beginsAlike(one: string, other: string): boolean {
   return `${one}.`.startsWith(`${other}.`) || `${other}.`.startsWith(`${one}.`);

@@ -21,8 +21,8 @@ export interface SessionOptions {
   readonly rank: number | undefined;
   /**
    * True if the session is for a lost Cloud TPU, which this process emulates in addition to its
-   * own. If the master refuses such a session, a replacement has the lost Cloud TPU by then, so the
-   * session ends.
+   * own. If the master refuses such a session, the master has by then given the lost Cloud TPU to a
+   * replacement, so the session ends.
    */
   readonly isHosted: boolean;
   /**
@@ -43,13 +43,13 @@ export interface SessionOptions {
    */
   readonly ready: (isReady: boolean) => void;
   /**
-   * Returns true if the run is known to be over. Called after each failed attempt to reach a
-   * master; true ends the session.
+   * Called after each failed attempt to reach a master. Returns true if the run is known to be
+   * over; then the session ends.
    */
   readonly isRunOver: () => boolean;
   /**
-   * Called once, when the session has ended. `error` is undefined if the work is done; otherwise it
-   * is the error that ended the session.
+   * Called once, when the session has ended. `error` is the error that ended the session, or
+   * undefined if the session ended without one.
    */
   readonly over: (error: PodError | undefined) => void;
   readonly log: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -60,7 +60,8 @@ interface Waiting {
   /** Time in ms at which the search began. */
   readonly sinceMs: number;
   /**
-   * Time of the last log line about the search, in ms after the search began; 0 if there was none.
+   * Time of the last log line that said that the session is searching, in ms after the search
+   * began; 0 if there was no such line yet.
    */
   readonly saidMs: number;
   /** Reason why the last attempt found no master. */
@@ -74,9 +75,9 @@ const firstSayMs = 1000;
 /** Period of the pings to the master, in ms. */
 const heartbeatMs = 3000;
 /**
- * Longest time in ms that a session waits for the end of its master after `dismiss`, not counting
- * the delay `lingerMs` that `dismiss` states. When both times have passed, the session ends even if
- * the master still runs.
+ * Longest time in ms that a session waits for its master to end after the message `dismiss`. This
+ * message says that the run is over, and states a delay `lingerMs`. If the master still runs after
+ * the longest time, the session ends `lingerMs` ms later.
  */
 const masterMsLimit = 15_000;
 /** First and longest delay, in ms, between two attempts to connect to the master. */
@@ -94,15 +95,18 @@ export class Session {
   /** The executables as received so far. They arrive in pieces. */
   #pieces: Uint8Array[] = [];
   #node: Node | undefined;
-  /** Assignment of the Cloud TPU, as JSON text. */
+  /** What the master said about the Cloud TPU and its pod: an {@link Assignment}, as JSON text. */
   #assignment = '';
   /** Timer that ends the session if no master is found in time. */
   #late: NodeJS.Timeout | undefined;
   /** State of the search for a master. */
   #waiting: Waiting = { sinceMs: 0, saidMs: 0, cause: '' };
-  /** Time in ms to keep running after the master has ended; undefined until `dismiss` arrives. */
+  /**
+   * Time in ms that the session goes on after its master has ended. The master's message `dismiss`
+   * states this time; undefined before the message.
+   */
   #lingerMs: number | undefined;
-  /** Timer that ends the session after `dismiss`. */
+  /** Timer that ends the session some time after the message `dismiss`. */
   #lingering: NodeJS.Timeout | undefined;
   #isOver = false;
   /**
@@ -238,7 +242,8 @@ export class Session {
     const { token, tensorPort, log, ready } = this.#options;
     const node: Node = new Node({
       ...{ tpu, assignment, code, token, host: own, port: tensorPort, env: process.env },
-      // If the master is on this machine, the node listens on loopback only.
+      // If `own` is a loopback address, because the master is on this machine, the node listens on
+      // this address only.
       bind: await bindAddress(own),
       send: (message) => this.#channel?.send(message),
       ended: (error) => this.#ended(node, error),
@@ -332,9 +337,9 @@ export function lastWordsOf({ code, message }: PodError): FromNode {
 const lastWordsMax = 1000;
 
 /**
- * True if the master itself refused this worker. The Cloud TPU then has a new worker, so nobody
- * needs the memory that this process keeps for the Cloud TPU. False if the connection ended or fell
- * silent. Then this master or the next one may still need that memory.
+ * True if the master itself refused this worker. The master has then given the Cloud TPU to another
+ * worker, so nobody needs the memory that this process keeps for the Cloud TPU. False if the
+ * connection ended or fell silent: then this master or the next one may still need that memory.
  */
 function isTurnedAway(refusal: Refusal | undefined): boolean {
   return refusal?.isTheirs === true;

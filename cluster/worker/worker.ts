@@ -67,8 +67,8 @@ async function serve(): Promise<void> {
   };
   const hostedOptions = (tpu: number): SessionOptions => ({
     ...common,
-    // `POD_TENSOR_PORT` is the port of the process's own Cloud TPU, so the session for a lost Cloud
-    // TPU uses any free port.
+    // The process's own Cloud TPU uses the port `POD_TENSOR_PORT`. So the session for a lost Cloud
+    // TPU lets the system choose a free port (`tensorPort` 0).
     ...{ rank: tpu, isHosted: true, tensorPort: 0, asked },
     ready: () => undefined,
     over(error) {
@@ -129,8 +129,8 @@ function saySo(state: ProcessStatus['state']): void {
 }
 
 /**
- * Ends the process at once. If `error` is undefined, the work is done. Otherwise `error` is logged
- * and determines the exit code.
+ * Ends the process at once. If `error` is undefined, the process ends with `exitCode`. Otherwise
+ * `error` is logged and determines the exit code.
  */
 function leave(error: unknown): void {
   if (error === undefined) {

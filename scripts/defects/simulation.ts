@@ -6,8 +6,9 @@ const random = {
 } as const;
 
 /**
- * Planted defects of two kinds. Those of the first kind are in the simulation of a pod. Those of
- * the second kind are in the pod itself; simulated runs with random fault plans must find them.
+ * Planted defects of two kinds. A defect of the first kind is in the simulation of a pod. A defect
+ * of the second kind is in code that all kinds of pods share; the tests that simulate runs with
+ * random fault plans must find it.
  */
 export const simulationDefects: readonly Defect[] = [
   {

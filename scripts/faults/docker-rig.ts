@@ -37,9 +37,10 @@ date +%s%3N; kill -9 $found`;
 /** A pod of containers, run by Docker Compose. Times are those of Docker's own events. */
 export class DockerRig implements Rig {
   /**
-   * Shortest time, in ms, that a master runs before a fault kills it. cluster/image/entry.sh delays
-   * a restart by half a second for each crash in succession. When a master has run for 10 s, its
-   * crash begins a new count. So every restart has the same delay.
+   * Shortest time, in ms, that a master runs before a fault kills it. With each crash in succession
+   * cluster/image/entry.sh delays the restart by half a second more. The crash of a master that has
+   * run for 10 s begins a new count. So if every master runs at least this long, all restarts have
+   * the same delay.
    */
   readonly masterLifeMsMin = 11_000;
   readonly startsOthers = false;
@@ -158,8 +159,8 @@ export class DockerRig implements Rig {
   }
 
   /**
-   * True if the attribute `container` of an event is the Docker ID of the container named `victim`.
-   * Docker's network events have this attribute instead of the name.
+   * True if a network event of Docker is about the container named `victim`. A network event does
+   * not have the name of the container. It has the Docker ID, in the attribute `container`.
    */
   #is(victim: string, { container }: Readonly<Record<string, string>>): boolean {
     return container !== undefined && this.#numbers.get(container) === victim;

@@ -9,9 +9,9 @@ export type Fault =
       readonly kind: 'worker';
       readonly how: Break;
       /**
-       * Time, in ms, from the injection until the broken worker is put back (started, resumed or
-       * connected again). If the pod has not recovered by then, the worker is put back after the
-       * recovery.
+       * Time, in ms, from the injection until the script puts the broken worker back, that is,
+       * starts, resumes or connects it again. If the pod has not recovered by then, the script
+       * first waits for the recovery.
        */
       readonly lastsMs: number;
       /** True if a second worker is broken while the pod recovers from the loss of the first. */
@@ -130,9 +130,9 @@ interface Broken {
 }
 
 /**
- * Moments at which the second worker of a double fault is broken. Each moment is a list of log
- * messages, and begins when the master logs any one of them. Injection i uses the moment with index
- * i modulo the number of moments.
+ * Moments at which the second worker of a double fault is broken. A moment is written as a list of
+ * log messages; the moment has come when the master has logged one of them. Injection i uses the
+ * moment with the index i modulo the number of moments.
  */
 const moments = [['lost'], ['adopted', 'replaced'], ['resumed']] as const;
 
@@ -189,8 +189,9 @@ function isLost({ msg, tpu }: Line, of: number): boolean {
 }
 
 /**
- * Waits until the master has logged that the broken worker, or a replacement of it, has a Cloud TPU
- * or is a spare. Returns at once if the run has ended. Throws after `returnMsLimit`.
+ * Waits until the broken worker, or a replacement of it, is back: until the master has logged that
+ * this worker has joined with a Cloud TPU or as a spare. Returns at once if the run has ended.
+ * Throws if the worker is not back within `returnMsLimit`.
  */
 async function untilBack({ rig, story }: Target, mark: number, broken: Broken): Promise<void> {
   const { who, tpus } = broken;
@@ -219,8 +220,8 @@ function result(
   return {
     who,
     wrong: lines.some(({ msg }) => msg === 'rolled-back') ? 'steps were lost' : undefined,
-    // The master can log the end of a process before Docker reports the fault. The time would then
-    // be negative, and counts as 0.
+    // The master can log the end of a process before Docker reports the fault, which happened at
+    // `time`. The difference is then negative, and counts as 0.
     noticedMs: Math.max(0, (lines[trouble]?.time ?? 0) - time),
     recoveredMs: Math.max(0, (lines[recovered]?.time ?? 0) - time),
     isAdopted: lines.some(({ msg }) => msg === 'adopted'),

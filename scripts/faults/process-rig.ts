@@ -24,9 +24,10 @@ export interface ProcessRigOptions {
  */
 export class ProcessRig implements Rig {
   /**
-   * Shortest time, in ms, that a master runs before a fault kills it. The supervisor doubles the
-   * delay before a restart for each crash in succession. When a master has run for more than 10 s,
-   * its crash begins a new count. So every restart has the same delay.
+   * Shortest time, in ms, that a master runs before a fault kills it. With each crash in succession
+   * the supervisor doubles the delay before the restart. The crash of a master that has run for
+   * more than 10 s begins a new count. So if every master runs at least this long, all restarts
+   * have the same delay.
    */
   readonly masterLifeMsMin = 11_000;
   /** True: the master ends the process of a lost worker and starts another process. */
@@ -55,8 +56,9 @@ export class ProcessRig implements Rig {
 
   /**
    * Passes the lines of the masters' log to `hear` until the last master has logged its summary and
-   * ended. Then returns 0. (The exit code of the master cannot be read here, because the master is
-   * a child of the supervisor, not of this process.) If `down` ends the pod first, returns 1.
+   * ended. Then returns 0, whatever the exit code of this master: the exit code cannot be read
+   * here, because the master is a child of the supervisor, not of this process. If `down` ends the
+   * pod first, returns 1.
    */
   async follow(hear: (line: string) => void): Promise<number> {
     for (let heard = 0; ; await sleep(20)) {

@@ -15,7 +15,10 @@ export interface Rig {
   victims(): Promise<readonly string[]>;
   /** Returns the worker (one of `victims`) that a `joined` line of the master's log is about. */
   joiner(line: Line): string | undefined;
-  /** One function for each way to break a worker. A function returns the time of the fault. */
+  /**
+   * One function for each way to break a worker. It breaks the worker `victim` and returns the time
+   * at which the fault happened.
+   */
   readonly breaks: Readonly<Record<Break, (victim: string) => Promise<number>>>;
   /**
    * Kills the master's process with SIGKILL and returns the time of the kill. The supervisor, or

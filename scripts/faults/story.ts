@@ -19,9 +19,7 @@ export interface Line {
 /** State of a run, read from the log lines of its successive masters while the run goes on. */
 export class Story {
   readonly lines: Line[] = [];
-  /**
-   * For each Cloud TPU that is not lost, by number: the last `joined` line about this Cloud TPU.
-   */
+  /** Last `joined` line about each Cloud TPU that is not lost, by number of the Cloud TPU. */
   readonly joined: Map<number, Line> = new Map();
   /** Exit code of the last master. Undefined until the run has ended. */
   exitCode: number | undefined;
@@ -46,7 +44,7 @@ export class Story {
     this.isCalm = true;
   }
 
-  /** Number of lines so far. Given to `after` later, this number selects the lines added since. */
+  /** Number of lines so far. `after` takes this number and returns the lines added since. */
   get mark(): number {
     return this.lines.length;
   }
@@ -77,8 +75,8 @@ export class Story {
   /**
    * Returns what is wrong with a run that has ended, or undefined if nothing is wrong. The run must
    * end with exit code 0, a summary and the weights `expected`, and must commit every step once, in
-   * order. If a master was killed before it logged its last commit, the log line `commits-found` of
-   * the next master counts as the line of this commit.
+   * order. A master may be killed after it has committed a step and before it has logged the step.
+   * The line `commits-found` of the next master then counts as the line of this step.
    */
   wrong(expected: string | undefined): string | undefined {
     const last = this.lines.at(-1);

@@ -90,8 +90,8 @@ export class Xla {
     child.on('error', ({ message }) => {
       this.#stderr = message;
     });
-    // A write to a process that has ended fails. `#ask` notices the end of the process, because no
-    // answer comes.
+    // The error of a write to a process that has ended is ignored here. `#ask` notices the end of
+    // the process by itself, because no answer comes.
     child.stdin.on('error', () => undefined);
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     return child;

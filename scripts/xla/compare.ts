@@ -3,9 +3,9 @@ import { type Literal, valuesOf } from '../../src/numerics/literal.ts';
 import { sameShape, shapeText } from '../../src/numerics/shape.ts';
 
 /**
- * Tolerance of each type of floats. The largest accepted difference of two elements is the
- * tolerance times the largest finite magnitude in their array. For bf16 this is about one unit in
- * the last place of the largest element.
+ * Relative tolerance of each type of floats. XLA's value and our value of an element may differ by
+ * the tolerance times the largest finite magnitude in our array. For bf16 the accepted difference
+ * is about one unit in the last place of the largest element.
  */
 const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 };
 
@@ -15,7 +15,8 @@ const tolerances: Readonly<Record<string, number>> = { f32: 1e-5, bf16: 2 ** -7 
  */
 export interface Difference {
   /**
-   * Difference divided by the tolerance. Infinity for unequal integers and for different shapes.
+   * Difference divided by the largest accepted difference (see `tolerances`). Infinity for unequal
+   * integers and for different shapes.
    */
   readonly size: number;
   /** Absolute difference of the two values of this element. */
@@ -39,7 +40,7 @@ export function differenceOf(
   return all.sort((a, b) => b.size - a.size)[0];
 }
 
-/** True if the difference is at most one tolerance, which is the unit of `size`. */
+/** True if the difference is at most the largest accepted difference (see `tolerances`). */
 export function isSmall({ size }: Difference): boolean {
   return size <= 1;
 }

@@ -98,14 +98,15 @@ function inOrderOf(dimensions: readonly number[], partners: readonly number[]): 
 }
 
 /**
- * Returns the cotangents of a convolution's operands, which are again convolutions:
+ * Returns the cotangents of a convolution's two operands. Each cotangent is again a convolution:
  *
- * - input: `ct` convolved with the kernel, whose features are swapped and whose window is reversed;
- * - kernel: the input convolved with `ct`, both with batch and feature swapped, so that the
- *   convolution sums over the batch.
+ * - Cotangent of the input: `ct` is convolved with the kernel. The kernel's input and output
+ *   features are swapped, and its window is reversed.
+ * - Cotangent of the kernel: the input is convolved with `ct`. In both, batch and features are
+ *   swapped, so that the convolution sums over the batch.
  *
- * Dimension numbers and windows express the swaps without a copy, unless the convolution has
- * groups. [JAX, conv_general_dilated]
+ * The swaps and the reversal copy no array: they are attributes of the new convolution (dimension
+ * numbers and windows). Only a convolution with groups needs copies. [JAX, conv_general_dilated]
  */
 export function convolutionRule(it: Convolution, ct: HloInstruction): Contribution[] {
   if (elementCount(it.shape) === 0) {
@@ -178,8 +179,9 @@ function convolutionByKernel(it: Convolution, ct: HloInstruction): HloInstructio
 }
 
 /**
- * Returns the window of the convolution that computes the cotangent of the kernel: `ct` slides over
- * the input, and each of its steps is as long as the window dilation of the original convolution.
+ * Returns the window of the convolution that computes the cotangent of the kernel. The window of
+ * this convolution is `ct`, which slides over the input. Its stride is the window dilation of the
+ * original convolution.
  */
 function kernelWindow(w: WindowDimension, { input, output }: Sizes): WindowDimension {
   const total =
@@ -226,9 +228,9 @@ function sizesOf(it: Convolution, spatial: number): Sizes {
 }
 
 /**
- * Splits dimension `from` of `x` into (group, rest) and makes the group the major part of dimension
- * `to`. The size of `from` becomes `groups` times smaller, and the size of `to` becomes `groups`
- * times larger.
+ * Moves the group index from dimension `from` of `x` to dimension `to`. In both dimensions the
+ * group is the major part of the index. The size of `from` is divided by `groups`, and the size of
+ * `to` is multiplied by `groups`.
  */
 function moveGroups(x: HloInstruction, groups: number, from: number, to: number): HloInstruction {
   if (groups === 1) return x;

@@ -15,10 +15,10 @@ import { rules } from './rules.ts';
  *
  * At points where a function has no derivative, the rules follow JAX:
  *
- * - `maximum`, `minimum` and reductions by them divide the cotangent equally among the elements
- *   that equal the result. Exception: if one operand of `maximum` or `minimum` is a constant and
- *   both operands are equal, the constant takes the whole cotangent. So ReLU has derivative 0 at 0,
- *   as jax.nn.relu has.
+ * - `maximum`, `minimum`, and a `reduce` that takes a maximum or minimum, divide the cotangent
+ *   equally among the elements that equal the result. Exception: if one operand of `maximum` or
+ *   `minimum` is a constant and both operands are equal, the constant takes the whole cotangent. So
+ *   ReLU, which is the maximum of x and the constant 0, has derivative 0 at x = 0, as jax.nn.relu.
  * - `abs` has derivative 0 at 0. `clamp` has derivative 0 where the value equals a bound.
  * - The maximum of a window (`reduce-window`) passes the cotangent to the first maximal element.
  *

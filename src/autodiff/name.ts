@@ -1,15 +1,16 @@
 import type { HloInstruction } from '../hlo/instruction.ts';
 
 /**
- * Returns a copy of `root` and of the instructions that `root` depends on, in which every
- * instruction without a name is called `name`. An instruction that this namer has seen before is
- * not copied again.
+ * Function that names instructions. It copies `root` and the instructions that `root` depends on,
+ * gives the name `name` to each copy that has no name, and returns the copy of `root`. For an
+ * instruction that it has copied in an earlier call, it takes the earlier copy.
  */
 export type Namer = (root: HloInstruction, name: string) => HloInstruction;
 
 /**
- * Returns a namer that treats `existing` as already seen. All roots of a module must go through the
- * same namer. If two roots share an instruction, their renamed copies then share it too.
+ * Returns a namer that leaves the instructions `existing` as they are, without a copy. All roots of
+ * a module must go through the same namer: if two roots share an instruction, their copies must
+ * share one copy of that instruction.
  */
 export function namer(existing: Iterable<HloInstruction>): Namer {
   const seen = new Map<HloInstruction, HloInstruction>();

@@ -5,7 +5,7 @@ import { type ArrayShape, isArray, shapeText } from '../numerics/shape.ts';
 
 /**
  * A summand of the cotangent of the instruction `to`. The function `cotangent` builds this summand
- * as HLO. It is called only if the gradient needs the summand.
+ * as HLO; `gradient` calls the function only if it needs the summand.
  */
 export interface Contribution {
   readonly to: HloInstruction;
@@ -37,8 +37,8 @@ export type Derivative<O extends Opcode> =
   | { readonly none: string };
 
 /**
- * Pairs each operand with the cotangent at the same position. An operand whose cotangent is
- * undefined is left out of the result.
+ * Pairs operand i of `it` with `cotangents[i]`, the function that builds its cotangent. If this
+ * function is undefined, the operand is left out of the result.
  */
 export function toOperands(
   it: HloInstruction,

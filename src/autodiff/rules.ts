@@ -171,9 +171,12 @@ function binaryRule(
 
 /**
  * Derivative of the maximum or minimum of two operands. The operand that equals the result receives
- * the cotangent; if both do, each receives half [JAX]. If one operand is a constant, the constant
- * receives the whole cotangent of a tie, as in jax.nn.relu. The derivative then reads only the
- * result and the constant, so the other operand (the input of a ReLU) need not stay in memory.
+ * the cotangent. If both operands equal the result (a tie), each receives half [JAX].
+ *
+ * If one operand is a constant, the constant receives the whole cotangent of a tie, as in
+ * jax.nn.relu. The other operand then receives the cotangent only where the result differs from the
+ * constant. This comparison does not read the other operand (the input of a ReLU), so that operand
+ * need not stay in memory.
  */
 function bestOfTwo(it: Binary, ct: HloInstruction, wins: Compare['direction']): Contribution[] {
   const [a, b] = [operand(it, 0), operand(it, 1)];
@@ -198,9 +201,9 @@ function isConstant(it: HloInstruction): boolean {
 }
 
 /**
- * Returns the share of the cotangent that the operand `a` of a maximum or minimum of `a` and `b`
- * receives: 1 where `a` alone equals the result, 0.5 where a equals b, 0 elsewhere. `wins` is the
- * comparison of a with b that is true where `a` alone equals the result.
+ * Returns the share of the cotangent that operand `a` receives from the maximum or minimum of `a`
+ * and `b`: 1 where only `a` equals the result, 0.5 where a equals b, 0 elsewhere. `wins` is GT for
+ * a maximum and LT for a minimum: the comparison of a with b that is true where the share is 1.
  */
 function shareOfWinner(
   wins: Compare['direction'],
@@ -213,7 +216,7 @@ function shareOfWinner(
 
 /**
  * Returns the cotangent of the base a of a^b: ct·b·a^(b-1). Where b is 0 the cotangent is 0, even
- * at a = 0, where the formula alone would give NaN.
+ * at a = 0, where the formula alone would give 0·∞ = NaN.
  */
 function powerByBase(ct: HloInstruction, a: HloInstruction, b: HloInstruction): HloInstruction {
   const flat = compare('EQ', b, filled(b, 0));
@@ -237,9 +240,9 @@ function truncate(x: HloInstruction): HloInstruction {
 }
 
 /**
- * Passes the cotangent of a clamp to the value where the value lies between the bounds. Where a
- * bound replaces the value, passes the cotangent to that bound. Where the value equals a bound, no
- * operand receives a cotangent.
+ * Passes the cotangent of a clamp to one of its operands, for each element. Where the value lies
+ * strictly between the bounds, the value receives the cotangent. Where a bound replaces the value,
+ * that bound receives it. Where the value equals a bound, no operand receives it.
  */
 function clampRule(it: Clamp, ct: HloInstruction): Contribution[] {
   const x = operand(it, 1);

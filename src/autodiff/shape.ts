@@ -123,8 +123,8 @@ export function reverseRule(it: Reverse, ct: HloInstruction): Contribution[] {
 }
 
 /**
- * Returns the sum of all elements of `x` if `target` is a scalar, otherwise `x` itself. Used for
- * the cotangent of an operand `target` that may be a scalar where the result is an array.
+ * Returns the sum of all elements of `x` if `target` is a scalar, otherwise `x` itself. The sum is
+ * the cotangent of a scalar operand `target` (a bound of a clamp) that acts on each element of `x`.
  */
 export function sumToScalar(x: HloInstruction, target: HloInstruction): HloInstruction {
   return arrayOf(target).dims.length === 0 ? sumOver(x, indices(arrayOf(x).dims)) : x;

@@ -20,8 +20,10 @@ export interface CoreUnits {
   readonly vector: VectorUnit;
   /**
    * Returns the largest number of rows of the result that one MXU call may compute, for a matmul of
-   * `n` columns and depth `k`. Short calls let the progress counter advance steadily during a large
-   * matmul. The limit does not change the result, because each row is computed independently.
+   * `n` columns and depth `k`. A large matmul is cut into several calls, because the progress
+   * counter (`Ports.beat`) can advance only between calls: if it stood still for long, the Cloud
+   * TPU would seem lost. The limit does not change the result, because each row is computed
+   * independently.
    */
   readonly rowsPerCall: (n: number, k: number) => number;
 }
@@ -36,9 +38,10 @@ export function coreBytes(executable: Executable): number {
  * equal on all cores is computed only once. Loading the program resolves all operands to addresses,
  * so that a step allocates no memory.
  *
- * A program with `Executable.next` has two sets of parameters: the current set and the other set. A
- * step reads the current set and writes the other set, which then becomes the current set. An
- * aborted or uncommitted step can therefore run again: the set that it read is unchanged.
+ * A program has two sets of parameters in memory: the current set and the other set. (Exception: a
+ * program without `Executable.next` updates its one set in place.) A step reads the current set and
+ * writes the other set, which then becomes the current set. A step that is aborted or not committed
+ * can therefore run again, because the set that it read is unchanged.
  */
 export class CloudTpuCores {
   readonly executable: Executable;
@@ -47,8 +50,9 @@ export class CloudTpuCores {
   readonly #vector: VectorUnit;
   readonly #machine: Machine;
   /**
-   * The program in two forms. A step runs form 0 if it reads parameter set 0, and form 1 if it
-   * reads set 1. In form 1, each parameter has exchanged addresses with its `next` buffer.
+   * The program in two forms, which differ only in addresses. Form 0 reads parameters from set 0
+   * and writes them to set 1; form 1 reads set 1 and writes set 0. In form 1, the buffer of each
+   * parameter and its buffer in `Executable.next` have exchanged addresses.
    */
   readonly #roles: readonly [Executable, Executable];
   readonly #operations: readonly [readonly Operation[], readonly Operation[]];
@@ -278,7 +282,8 @@ interface InfeedOperation {
   /** One entry for each core: the byte address to which the element of the infeed is copied. */
   readonly targets: readonly number[];
   /**
-   * True for the last infeed operation of a step. After it, the cores call `InfeedPort.release`.
+   * True for the last infeed operation of a step. After this operation, the cores call
+   * `InfeedPort.release`, because they have read the whole infeed of the step.
    */
   last: boolean;
 }

@@ -14,10 +14,10 @@ export interface MemoryMap {
 }
 
 /**
- * Table of row offsets for one matmul that computes the results of all cores. The rows of core 0
- * come first, then the rows of core 1, and so on. Such a matmul is possible if each core has its
- * own left operand and all cores share the right operand. Its result is bit-identical to separate
- * matmuls, because each row is computed independently.
+ * Table of row offsets for a single matmul that computes the results of all cores: the rows of core
+ * 0 come first, then the rows of core 1, and so on. Such a matmul is possible if each core has its
+ * own left operand and all cores share the right operand. The result is bit-identical to that of
+ * separate matmuls, because each row is computed independently.
  */
 export interface StackedRows {
   readonly table: number;

@@ -99,9 +99,9 @@ export function fastMxu(
   const fused = relaxed ? loadGemm(fusedGemm, memory) : plain;
   return {
     multiply(call: MxuCall): void {
-      // f32 matmuls use the plain kernel. The product of two f32 is not exact in f32; a fused
-      // multiply-add does not round the product, so its results would differ from separate
-      // operations.
+      // f32 matmuls use the plain kernel, which rounds each product to f32 before it adds the
+      // product. A fused multiply-add does not round the product. For two bf16 this makes no
+      // difference, because their product is exact in f32. For two f32 the bits would differ.
       const rounds = call.multiplicands === 'bf16';
       (rounds ? fused : plain).gemm(
         call.m,

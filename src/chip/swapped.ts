@@ -24,8 +24,8 @@ export function withSwappedParameters(executable: Executable): Executable {
 }
 
 /**
- * Describes the move of the buffer `from` to the memory of `to`. Every buffer whose byte offset is
- * in the range from `start` to `end` − 1 lies inside `from`. All these buffers move by `by` bytes.
+ * Describes the move of the buffer `from` to the memory of `to`. Some buffers may lie inside
+ * `from`: their byte offsets are from `start` to `end` − 1. They move with `from`, by `by` bytes.
  */
 function moveOf(from: Buffer, to: Buffer): { start: number; end: number; by: number } {
   return { start: from.offset, end: from.offset + from.bytes, by: to.offset - from.offset };

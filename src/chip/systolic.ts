@@ -47,11 +47,12 @@ interface Tile {
  * Makes an MXU that emulates every register in every cycle. This MXU is slow; tests compare the
  * results of the fast MXU with its results.
  *
- * Weights (tiles of B) stay in their cells. Activations (rows of A) enter from the left; row r of
- * the array receives them r cycles after row 0. Partial sums leave at the bottom. A call takes 128
- * cycles to load the weights of the first tile, and then m + 2·128 − 1 cycles for each tile, where
- * m is the number of rows of A. Loading the other tiles costs no cycles: the weights of the next
- * tile enter from the top while the array works on the current tile.
+ * Weights (tiles of B) stay in their cells. The elements of a row of A (activations) enter from the
+ * left, one into each row of the array: element r enters row r, r cycles after element 0. Partial
+ * sums move down and leave at the bottom. A call takes 128 cycles to load the weights of the first
+ * tile, and then m + 2·128 − 1 cycles for each tile, where m is the number of rows of A. Loading
+ * the other tiles costs no cycles: the weights of the next tile enter from the top while the array
+ * works on the current tile.
  */
 export function systolicMxu(memory: WebAssembly.Memory): SystolicMxu {
   const array: CellArray = {
@@ -83,9 +84,9 @@ function operandsOf(memory: WebAssembly.Memory, call: MxuCall): Operands {
 }
 
 /**
- * Computes all tiles of a call and returns the number of cycles. Each segment (one of the matmuls
- * that the call adds) has a total of its own, which is added to the result when the segment is
- * complete.
+ * Computes all tiles of a call and returns the number of cycles. A call may add several matmuls
+ * (segments). The sum of each segment is kept apart in `total`, and is added to the result when the
+ * segment is complete.
  */
 function matmul(array: CellArray, operands: Operands): number {
   const { m, n, k, segments } = operands.call;

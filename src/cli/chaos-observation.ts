@@ -8,14 +8,17 @@ export interface Told {
   readonly event: RunFact;
 }
 
-/** True if the first step could begin. An error after that is judged as a result of the run. */
+/**
+ * True if the run came as far as its first step. If such a run fails, its error is a result that
+ * the fault plan judges. An error before the first step ends `pod chaos run`.
+ */
 export function hasBegun(told: readonly Told[]): boolean {
   return told.some(({ event }) => event.kind === 'ready');
 }
 
 /**
- * Collects from the events of a run what the verdicts need. `failure` is the message of the error
- * that ended the run; empty if the run was completed.
+ * Collects from the events of a run what is needed to judge the expectations of a fault plan.
+ * `failure` is the message of the error that ended the run; empty if the run was completed.
  */
 export function observationOf(
   told: readonly Told[],
@@ -48,7 +51,10 @@ export function observationOf(
   };
 }
 
-/** Returns the line that tells of an event while a plan runs; undefined for other events. */
+/**
+ * Returns the line that `pod chaos run` prints for an event of the run; undefined for an event that
+ * it does not print.
+ */
 export function lineOf(event: RunFact): string | undefined {
   if (event.kind === 'note') return noteLine(event.note);
   if (event.kind !== 'straggler') return undefined;

@@ -32,7 +32,8 @@ export interface ChaosFlags {
 /**
  * Runs a fault plan, prints the verdict, and sets exit code 1 if an expectation does not hold.
  *
- * @throws PodError `bad-flag` or `bad-plan` if the flags or the plan are wrong, or as `train`.
+ * @throws PodError `bad-flag` or `bad-plan` if the flags or the plan are wrong, and the errors of
+ * `train` if the run fails before its first step.
  */
 export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
   const ground = groundOf(flags.ground);
@@ -73,7 +74,10 @@ export async function runPlan(path: string, flags: ChaosFlags): Promise<void> {
   if (verdicts.some(({ holds }) => !holds)) process.exitCode = 1;
 }
 
-/** Runs the plan's run with the given faults. The reference is the run without faults. */
+/**
+ * Trains the run that a fault plan describes, with the given faults. `isReference` is true for the
+ * run without faults, with which the results are compared.
+ */
 type Observe = (
   faults: readonly Fault[],
   say: (line: string) => void,

@@ -13,7 +13,10 @@ import type { TrainOptions } from './options.ts';
 /** Largest grid of a simulated slice. No real pod has so many Cloud TPUs. */
 const most: Topology = { columns: 32, rows: 32 };
 
-/** A simulated slice that is larger than a pod, and the plan without it. */
+/**
+ * A fault plan without its topology, and that topology. If the topology is not larger than a real
+ * pod allows, the plan keeps it and `topology` is undefined.
+ */
 export interface Enlarged {
   readonly plan: FaultPlan;
   readonly topology: Topology | undefined;
@@ -34,7 +37,7 @@ export function withoutLargeGrid(plan: FaultPlan, path: string): Enlarged {
   return { plan: { ...plan, run }, topology };
 }
 
-/** The run of a plan: its options, its opened data, and its facts. */
+/** The run that a fault plan describes. The checks of the plan use `facts`. */
 interface SimulatedPlan {
   readonly options: TrainOptions;
   readonly opened: OpenedRun;

@@ -29,9 +29,9 @@ export async function inThreads(
     });
     return observationOf(told, injections, '');
   } catch (error) {
-    // An error is judged as a result of the run if its exit code is 3 (Cloud TPUs failed) or if the
-    // first step could begin. Any other error comes from the plan or the machine, and ends the
-    // command.
+    // An error is a result of the run, which the plan judges, if its exit code is 3 (Cloud TPUs
+    // failed) or if the run came as far as its first step. Any other error comes from the plan or
+    // the machine, and ends the command.
     const isOfRun = error instanceof PodError && (error.exitCode === 3 || hasBegun(told));
     if (isOfRun) return observationOf(told, injections, error.message);
     throw error;

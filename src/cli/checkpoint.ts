@@ -87,8 +87,8 @@ async function lookAtAll<T>(
       const found = await look(name);
       if (found !== gone) all.push(found);
     }
-    // The result is empty only if a run has deleted every listed checkpoint. A run deletes old
-    // checkpoints only after it has written newer checkpoints, so the folder is listed again.
+    // The result is empty only if a run has deleted every listed checkpoint. The folder is then
+    // listed again: it has newer checkpoints, which a run writes before it deletes old ones.
     if (all.length > 0) return all;
   }
 }

@@ -81,10 +81,10 @@ function inWords(hadMaster: boolean, workers: number): string {
 }
 
 /**
- * Ends the pod in the folder `dir` if its list of processes is missing or damaged. Ends the process
- * that holds the folder's lock, and the masters and workers whose environment variables name the
- * folder. Always throws an error that names the ended processes, because other processes of the pod
- * may still run.
+ * Ends a pod whose list of processes is missing or damaged, as far as its processes can be found:
+ * the process that holds the lock of the folder `dir`, and the masters and workers whose
+ * environment variables name the folder. Other processes of the pod may still run, so the function
+ * always throws an error, which names the processes that it ended.
  */
 async function endUnlisted(dir: string, { code, message }: PodError): Promise<never> {
   const holder = holdingProcess(dir);

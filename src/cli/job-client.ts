@@ -59,9 +59,9 @@ export interface FoundJob {
 }
 
 /**
- * Longest time, in ms, that the client waits for an answer. For a request that the master answers
- * only when a log has grown, the limit is longer by `waitMsMax`, the longest time that the master
- * waits for new lines.
+ * Longest time, in ms, that the client waits for an answer, without `waitMsMax`. The client adds
+ * `waitMsMax` to this limit, because the master may wait so long for new lines of a log before it
+ * answers.
  */
 const answerMsMax = 15_000;
 /**
@@ -76,8 +76,9 @@ const againMs = 500;
  */
 const followMs = 100;
 /**
- * Pause, in ms, before the next request if an answer had no new lines. A master with many waiting
- * requests sends an empty answer at once, so the pause limits the rate of requests.
+ * Pause, in ms, before the next request if an answer had no new lines. Usually the master answers
+ * only when the log has new lines. But if too many requests wait for lines already, it sends an
+ * empty answer at once. The pause then limits the rate of requests.
  */
 const idleMs = 1000;
 

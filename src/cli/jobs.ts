@@ -129,8 +129,8 @@ async function submit(words: readonly string[], flags: SubmitFlags): Promise<voi
 }
 
 /**
- * Sends a job. If the master refuses the job, throws the master's error, in whose message each
- * setting is named as the sender gave it: by the flag, or by the key in the `--config` file.
+ * Sends a job. If the master refuses the job, throws the master's error. The message of the error
+ * names each setting as the sender gave it: by the flag, or by the key in the `--config` file.
  */
 async function send(client: JobClient, words: readonly string[]): Promise<Job> {
   const request = jobRequest(words, process.cwd());
@@ -143,8 +143,9 @@ async function send(client: JobClient, words: readonly string[]): Promise<Job> {
 }
 
 /**
- * Reports the end of a job for `pod submit --wait`. If the job failed, throws its error. If it was
- * cancelled, sets exit code 130. If it is done and `json` is true, prints its report.
+ * Reports the end of a job for `pod submit --wait`. If the job failed, throws the error of the job.
+ * If the job was cancelled, sets exit code 130. If the job is done and `json` is true, prints the
+ * report of the job.
  */
 function settle({ job, report }: FoundJob, json: boolean): void {
   if (job.state === 'done' && json) {

@@ -47,8 +47,8 @@ export function withAdvice(dir: string, { code, message }: PodError): PodError {
 
 /**
  * Returns the processes of the pod in the given folder, from the list that the pod wrote there. If
- * the list is damaged, or missing while the pod is running, returns the error, so that the caller
- * can still end the pod.
+ * the list is damaged, or missing while the pod is running, returns the error and does not throw
+ * it, because `pod down` can end the pod even then.
  *
  * @throws PodError `bad-flag` if there is neither a list nor a running pod.
  */

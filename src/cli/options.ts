@@ -62,8 +62,8 @@ export function settingsOf({ config, ...flags }: RawOptions, mode: Mode): Settin
 }
 
 /**
- * Converts settings to options. `missing` is the grid of Cloud TPUs that is used if the settings
- * name no size. `inputs` are files that the run reads; no output may replace one of them.
+ * Converts settings to options. If the settings name no size, the grid of Cloud TPUs is `missing`.
+ * `inputs` are files that the run reads; no output may replace one of them.
  *
  * @throws PodError naming settings that cannot be combined, or an output that is refused.
  */

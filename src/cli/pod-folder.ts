@@ -17,7 +17,7 @@ export interface TakenFolder {
   readonly lock: Lock;
   /**
    * The pod to run. If a new pod begins, this is the pod that the command asked for. Otherwise it
-   * is the older pod whose workers are still alive in the folder.
+   * is the older pod of this folder, whose workers are still alive.
    */
   readonly pod: PodFile;
   /**
@@ -93,7 +93,8 @@ function refuseForeign(dir: string, folder: string): void {
   if (names.length === 0) return;
   const isOurs =
     names.includes('pod.json') && (names.includes(processesFile) || all.includes(lockFile));
-  // If `pod.json` is damaged, `readPodFile` throws its own error instead of the error below.
+  // If `pod.json` is damaged, `readPodFile` throws an error that says so, and the function does not
+  // reach the error below.
   if (isOurs && readPodFile(folder) !== undefined) return;
   const others = names.length === 1 ? '' : ` and ${names.length - 1} more`;
   const found = `found ${names.sort()[0]}${others} in it`;
@@ -104,9 +105,9 @@ function refuseForeign(dir: string, folder: string): void {
 }
 
 /**
- * Returns the pod in the given folder if its workers are alive and its master has ended; undefined
- * if no process of the pod is alive. Throws `in-use` if the master is alive, or if the pod has
- * other settings than `asked`, the pod that the user wants.
+ * Returns the pod in the given folder if its workers are alive, its master has ended, and its
+ * settings are those of `asked`, the pod that the user wants. Returns undefined if no process of
+ * the pod is alive. Throws `in-use` if the master is alive or the settings differ.
  */
 function livingPod(dir: string, folder: string, asked: PodFile): PodFile | undefined {
   const processes = existsSync(join(folder, processesFile)) ? needProcesses(folder) : undefined;

@@ -13,8 +13,8 @@ import { PodError } from '../numerics/error.ts';
 export class ReportFile {
   readonly #path: string;
   /**
-   * Descriptor of a pipe or a device; undefined for a regular file. The constructor opens a pipe,
-   * so that a pipe without a reader is refused before the run.
+   * Descriptor of a pipe or a device; undefined for a regular file. A pipe is opened before the
+   * run, in the constructor, so that a pipe without a reader is refused at once.
    */
   readonly #opened: number | undefined;
   /** Path of the regular file, without symbolic links; undefined for a pipe or a device. */
@@ -46,9 +46,10 @@ export class ReportFile {
   }
 
   /**
-   * Locks the file for this run. Throws PodError `in-use` if another run has locked the file. If
-   * the file cannot be opened, does not lock it: `write` will fail too, and {@link lost} then has
-   * the reason.
+   * Locks the file for this run. A file that cannot be opened is not locked and is no error here:
+   * `write` fails later for the same reason, which {@link lost} then returns.
+   *
+   * @throws PodError `in-use` if another run has locked the file.
    */
   begin(): void {
     if (this.#place === undefined || this.#locked !== undefined) return;
@@ -87,8 +88,8 @@ export class ReportFile {
   }
 
   /**
-   * Opens and locks the file; returns undefined if the file cannot be opened. Another run may
-   * replace the file between opening and locking; then the new file is opened and locked.
+   * Opens and locks the file; returns undefined if the file cannot be opened. If another run
+   * replaces the file between opening and locking, opens and locks the new file instead.
    */
   #lock(place: string): number | undefined {
     for (;;) {

@@ -26,7 +26,7 @@ import type { Sink } from '../run/stream.ts';
 
 export interface RunFolderOptions {
   readonly path: string;
-  /** Name of this command, such as `pod train`. Other processes name it as owner of the lock. */
+  /** This command, such as `pod train`. Errors of other processes name it as owner of the lock. */
   readonly use: string;
   /** Called once, with the reason, when a write to the folder fails for the first time. */
   readonly onLoss: (why: string) => void;
@@ -72,8 +72,9 @@ export class RunFolder implements Sink {
   /**
    * Checks that the run may write to the folder. Changes nothing on disk.
    *
-   * @throws PodError `bad-config` if the folder has the record of another run, or if it has a record
-   * and a new run begins; `bad-data` or `io` if the record cannot be read.
+   * @throws PodError `bad-config` if a new run begins and the folder already has a record, or if
+   * the run is continued and the record is of another run; `bad-data` or `io` if the record cannot
+   * be read.
    */
   check({ settings, continues }: RecordedStart): void {
     const found = readSettings(this.#options.path);
@@ -97,7 +98,8 @@ export class RunFolder implements Sink {
   /**
    * Makes and locks the folder, and starts to write to it. Does nothing if called again.
    *
-   * @throws PodError as the constructor and {@link check}, or `io` if the files cannot be opened.
+   * @throws PodError for the same reasons as the constructor and {@link check}, and `io` if the
+   * files cannot be opened.
    */
   begin(start: RecordedStart): void {
     if (this.#file !== undefined) return;
@@ -111,7 +113,7 @@ export class RunFolder implements Sink {
     for (const line of this.#held.splice(0)) this.#append(this.#file, line);
   }
 
-  /** Records an event. If it is the event `finished`, also writes the report that it carries. */
+  /** Records an event. The event `finished` carries a report, which is written to a file too. */
   take(event: RunEvent): void {
     const line = `"time":${Date.now()},${jsonText(event).slice(1)}\n`;
     if (this.#file === undefined) {
@@ -249,8 +251,8 @@ function fixed({ steps: _, ratesDigest: __, ...rest }: RunKey): FixedKey {
 }
 
 /**
- * Returns the number of a new master: one more than that of the master that wrote the last of the
- * given lines, or 0 if no line has the number of a master.
+ * Returns the number of a new master, given lines of the file of events. The number is one more
+ * than the master's number in the last line that has one, or 0 if no line has one.
  */
 function masterAfter(lines: readonly string[]): number {
   const last = lines.findLast((line) => masterIn(line) !== undefined);

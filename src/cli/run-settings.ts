@@ -6,7 +6,8 @@ import type { RecordedStart } from './run-folder.ts';
 
 /**
  * Returns what the folder of `--run` must know about a run. `key` identifies the run. `isContinued`
- * is true if an earlier master began the run. A resumed run continues an earlier run too.
+ * is true if an earlier master began this run. The run also counts as continued if it resumes from
+ * a checkpoint.
  */
 export function recordedStart(
   options: TrainOptions,

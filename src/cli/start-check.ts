@@ -21,8 +21,8 @@ import { recordedStart } from './run-settings.ts';
  * - a folder of checkpoints that is in use, is not writable, or has checkpoints of another run;
  * - a folder of `--run` that is in use, is not writable, or has a record that the run does not
  *   continue;
- * - a report, a folder of `--run` or a folder of checkpoints at a path that the pod uses itself:
- *   `folder` (the folder of the pod) or one of the pod's own files in it.
+ * - a report, a folder of `--run` or a folder of checkpoints whose path is `folder` (the folder of
+ *   the pod) or the path of one of the pod's own files in that folder.
  *
  * Changes nothing on disk.
  *

@@ -101,8 +101,8 @@ async function showMaster(
 }
 
 /**
- * Prints how the pod has ended. Sets the exit code of the error `worker-exited`, because no pod is
- * running.
+ * Prints how the pod has ended, and sets the exit code that stands for a pod that is not running:
+ * the one of the error `worker-exited`.
  */
 function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
   print(json ? jsonText({ phase: 'down', ...end }) : `${folder}: ${endInWords(folder, end)}`);

@@ -111,9 +111,9 @@ function warn(text: string): void {
 
 /**
  * Handles Ctrl-C, SIGTERM and SIGHUP. At the first signal, calls `announce` and prints a message. A
- * second signal ends the process at once. Returns a function that returns true after the first
- * signal. The run calls it before every step and ends when it returns true, with a last checkpoint
- * if the run keeps checkpoints.
+ * second signal ends the process at once. Returns a function that tells whether the first signal
+ * has come. The run calls this function before every step. After a signal the run writes a last
+ * checkpoint, if it keeps checkpoints, and ends.
  */
 function onSignals(announce: () => void): () => boolean {
   let signalled = false;

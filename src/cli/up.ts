@@ -86,8 +86,8 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
 
 /**
  * Supervises the pod in this process until the pod ends. The exit code of the pod becomes the exit
- * code of this command. Shows the run on a terminal; prints only the summary into a pipe or with
- * `json`.
+ * code of this command. On a terminal, shows the run. Into a pipe, or with `json`, prints only the
+ * summary.
  */
 async function waitForEnd(folder: string, pod: PodFile, json: boolean): Promise<void> {
   const log = join(folder, 'master.log');

@@ -16,9 +16,9 @@ export interface Allocation {
 
 /**
  * Places blocks so that no two blocks overlap while both are in use. Larger blocks are placed
- * first. A new block goes between the placed blocks that are in use at the same time as the new
- * block, into the smallest gap that is large enough. A block of 0 bytes takes no room. The result
- * is deterministic. [the strategy of XLA's global decreasing-size heap]
+ * first. Each block goes into the smallest gap that is large enough. A gap lies between placed
+ * blocks that are in use at the same time as the new block. A block of 0 bytes takes no room. The
+ * result is deterministic. XLA's global decreasing-size heap has the same strategy.
  */
 export function allocate(blocks: readonly Block[], alignment: number): Allocation {
   const offsets = new Array<number>(blocks.length).fill(0);

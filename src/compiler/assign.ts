@@ -81,9 +81,9 @@ function plan(program: Program, next: readonly Value[]): Plan {
 }
 
 /**
- * Returns, for each parameter, the value that holds the parameter after a step. If another value
- * replaces the parameter, the list has a new value with memory of its own, so that the old value is
- * kept. Otherwise the list has the value of the parameter itself.
+ * Returns, for each parameter, the value that holds the parameter after the program has run. For a
+ * parameter that the program updates, this is a new value with memory of its own, so that the old
+ * value is kept. For any other parameter it is the value of the parameter itself.
  */
 function nextValues({ parameters, results, aliases }: Program): readonly Value[] {
   return parameters.map((value, parameter) => {
@@ -97,8 +97,8 @@ function nextValues({ parameters, results, aliases }: Program): readonly Value[]
 
 /**
  * Lifetime of each value: its first step, its last step, and the steps that read it. Steps have the
- * indices 0 to `length` − 1. Index −1 is the time before the program (parameters and constants),
- * index `length` the time after it (results).
+ * indices 0 to `length` − 1. Index −1 is the time before the program, index `length` the time after
+ * it. Parameters and constants live from −1 to `length`, results from their first step to `length`.
  */
 class Lifetimes {
   readonly #start: Map<Value, number> = new Map();
@@ -184,10 +184,10 @@ interface Closing {
 
 /**
  * Gives each aliased result (a result that replaces parameter p) its place in the memory of
- * `next[p]`. If that is safe, a step computes the result there. Otherwise the result is computed
- * elsewhere, and a copy after the last step moves it there. If a copy overwrites an old parameter
- * value that is still needed, as a result or as the source of another copy, an earlier copy saves
- * the old value to a temporary.
+ * `next[p]`. A result that can be computed directly in this memory is computed there. Any other
+ * result is computed elsewhere, and a copy after the last step moves it there. Such a copy may
+ * overwrite an old parameter value that is still needed, as a result or as the source of another
+ * copy; then an earlier copy saves the old value to a temporary.
  */
 function placeResults(
   program: Program,

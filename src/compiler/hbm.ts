@@ -4,11 +4,12 @@ import { tpuV2 } from '../spec/tpu-v2.ts';
 import { align } from './allocate.ts';
 
 /**
- * Returns the bytes of an array in HBM. The last two dimensions are rows × elements, padded to
- * tiles of s rows × 128 elements. An array of one dimension is one row. s is the number of rows,
- * rounded up to a power of two, but at most 8. For types narrower than 32 bits s is at least the
- * number of rows that share a word: 2 for bf16, 4 for types of one byte. The formula reproduces the
- * sizes in published out-of-memory messages of XLA.
+ * Returns the bytes of an array in HBM. The last dimension is the elements of a row, the dimension
+ * before it the rows; an array of one dimension is one row. Both dimensions are padded to whole
+ * tiles of s rows × 128 elements. s is the number of rows, rounded up to a power of two, but at
+ * most 8. For types narrower than 32 bits, s is at least the number of rows that share a word: 2
+ * for bf16, 4 for types of one byte. The formula reproduces the sizes in published out-of-memory
+ * messages of XLA.
  */
 export function paddedBytes({ type, dims }: ArrayShape): number {
   const width = elementBytes(type);
@@ -24,7 +25,7 @@ export const hbmAlignment: number = tpuV2.tileLanes * 4;
 /**
  * Returns an estimate of the bytes that the instructions of a program take in HBM. The hardware
  * executes bundles of 322 bits. On the hardware, each instruction of the executable would become a
- * software-pipelined loop of several bundles; their number is an assumption.
+ * software-pipelined loop of several bundles. How many bundles such a loop has is an assumption.
  */
 export function programBytes(counts: {
   readonly fusedLoops: number;

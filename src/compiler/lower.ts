@@ -126,9 +126,10 @@ class Lowering {
   }
 
   /**
-   * Adds the steps of one instruction. If an all-reduce sums the result, the result is added to the
-   * bucket immediately, so that the memory of the result is free afterwards. (An operand that no
-   * step computes, such as a parameter, is added when the all-reduce starts.)
+   * Adds the steps of one instruction. If the result is an operand of an all-reduce, also adds the
+   * step that writes the result to the bucket, so that the memory of the result is free afterwards.
+   * An operand that no step computes, such as a parameter, is written to the bucket only when the
+   * all-reduce starts.
    */
   run(it: HloInstruction): void {
     this.#values.set(it, this.#lowered(it));
@@ -448,8 +449,8 @@ class Lowering {
 
   /**
    * Returns the matmul that computes `operand`, directly or through reshapes, if this matmul can
-   * write its result straight into the bucket of the all-reduce. Two conditions: both operands of
-   * the matmul differ between cores, and only one instruction uses the result. Otherwise returns
+   * write its result straight into the bucket of the all-reduce. The matmul can do so if both its
+   * operands differ between cores and only one instruction uses the result. Otherwise returns
    * undefined.
    */
   #directProducer(
@@ -518,8 +519,8 @@ class Lowering {
 }
 
 /**
- * One operand of an all-reduce, as a part of its bucket. `operand` is the index of the operand.
- * `offset` (in the bucket) and `elements` (the size) count elements, not bytes.
+ * One operand of an all-reduce, as a part of its bucket. `operand` is the index of the operand. The
+ * part begins at element `offset` of the bucket and has `elements` elements.
  */
 interface Member {
   readonly name: string;
@@ -561,8 +562,8 @@ function isMadeHere({ kind, within, copies }: Value): boolean {
 }
 
 /**
- * Returns the instructions of the update phase. In a program with all-reduces, these are the
- * instructions that no all-reduce depends on. A program without all-reduces has no update phase.
+ * Returns the instructions of the update phase: all instructions except the all-reduces and those
+ * that an all-reduce depends on. A program without all-reduces has no update phase.
  */
 function afterSums(order: readonly HloInstruction[]): Set<HloInstruction> {
   const sums = order.filter(({ opcode }) => opcode === 'all-reduce');

@@ -32,8 +32,9 @@ export const workerPhases = [
 
 /**
  * Phases of a step in which a fault can be injected, in the order in which a Cloud TPU passes
- * through them. The all-reduce of a bucket is a reduce-scatter along a lane's first axis, an
- * all-reduce along its second axis, and an all-gather along its first axis.
+ * through them. Gradients are summed in buckets. Each bucket passes through three phases: a
+ * reduce-scatter along one axis of the torus, an all-reduce along the other axis, and an
+ * all-gather along the first axis again.
  */
 export const stepPhases: readonly [...typeof workerPhases, 'commit', 'checkpoint', 'evaluate'] = [
   ...workerPhases,
@@ -44,12 +45,18 @@ export const stepPhases: readonly [...typeof workerPhases, 'commit', 'checkpoint
 /** One of {@link stepPhases}. */
 export type StepPhase = (typeof stepPhases)[number];
 
-/** Phases of a membership in which a fault can be injected. */
+/**
+ * Phases of a membership in which a fault can be injected. A membership is the set of workers that
+ * run the slice. After a loss the master begins a new membership.
+ */
 export const membershipPhases = ['joining', 'loading', 'restoring'] as const;
 /** One of {@link membershipPhases}. */
 export type MembershipPhase = (typeof membershipPhases)[number];
 
-/** Phases in which frames of a bucket are on their way. Only these have buckets and hops. */
+/**
+ * Phases in which the gradients of a bucket travel from Cloud TPU to Cloud TPU, hop by hop. Only
+ * positions in these phases have a bucket and a hop.
+ */
 export const collectivePhases = ['reduce-scatter', 'all-reduce', 'all-gather'] as const;
 
 /**
@@ -61,11 +68,11 @@ export type Position = StepPosition | MembershipPosition | TimePosition;
 /** Position in a step. */
 export interface StepPosition {
   /**
-   * Number of the step, from 1, as in logs. With the phase `evaluate` it is the number of the batch
-   * of the evaluation, from 1.
+   * Number of the step, from 1, as in logs. If the phase is `evaluate`, this is instead the number
+   * of a batch of the evaluation, from 1.
    */
   readonly step: number;
-  /** Default: `compute`, before the first instruction. */
+  /** The fault takes effect when this phase begins. Default: `compute`. */
   readonly phase?: StepPhase;
   /** Index of the bucket, from 0. Only in the phases of a collective; default: the first bucket. */
   readonly bucket?: number;
@@ -78,21 +85,21 @@ export interface MembershipPosition {
   readonly during: MembershipPhase;
   /**
    * Lowest number of a membership in which the fault may take effect, from 1. The default is 1. The
-   * fault takes effect in the first such membership that reaches the phase. It is not bound to one
-   * exact number, because the number of memberships that follow a loss depends on timing.
+   * fault takes effect in the first membership that has this or a higher number and reaches the
+   * phase. No exact number can be given: how many memberships follow a loss depends on timing.
    */
   readonly generation?: number;
 }
 
 /** Position in wall time, for faults that no logical position can express. */
 export interface TimePosition {
-  /** Time, in ms, since steps could begin. */
+  /** Time, in ms, since the pod was ready for the first step. */
   readonly afterMs: number;
 }
 
-/** Duration of a fault that ends. Exactly one of the two is given. */
+/** Duration of a fault that ends. Exactly one of `steps` and `ms` is given. */
 export interface Duration {
-  /** Number of steps, counted from the step of the position. */
+  /** Number of steps. The step in which the fault begins counts as the first. */
   readonly steps?: number;
   readonly ms?: number;
 }
@@ -241,10 +248,11 @@ export interface LinkFault extends At, Lasting {
    */
   readonly ms?: number;
   readonly jitterMs?: number;
-  /** `bandwidth`: bytes a second. */
+  /** Only for `bandwidth`: the bytes a second that the link still carries. */
   readonly bytesPerSecond?: number;
   /**
-   * `lose`, `duplicate`, `reorder`, `corrupt`, `truncate`: share of frames, in (0, 1]. Default: 1.
+   * Only for `lose`, `duplicate`, `reorder`, `corrupt` and `truncate`: share of the link's frames
+   * that the fault affects, in (0, 1]. Default: 1.
    */
   readonly share?: number;
 }
@@ -252,9 +260,9 @@ export interface LinkFault extends At, Lasting {
 /** Faults that are drawn from a seed. */
 export interface Chance {
   readonly seed: number;
-  /** Mean number of steps of the whole slice between two faults. */
+  /** Mean number of steps between two faults, whichever Cloud TPUs the faults hit. */
   readonly mtbfSteps: number;
-  /** By kind, its relative frequency. */
+  /** Relative frequency of each kind of fault. */
   readonly weights: Readonly<Partial<Record<DrawnKind, number>>>;
 }
 
@@ -289,7 +297,7 @@ export interface Expectations {
     readonly steps?: string;
     /** Bound of the time from a fault to its first report, such as `<2s`. */
     readonly detection?: string;
-    /** Bound of the time from a fault to the next commit, such as `<10s`. */
+    /** Bound of the time from a fault to the first commit after its report, such as `<10s`. */
     readonly time?: string;
   };
   /** `named`: the first report of every fault names its target. */
@@ -313,9 +321,9 @@ export function isLinkFault(fault: Fault): fault is LinkFault {
 }
 
 /**
- * Returns the Cloud TPUs that a fault hits; none for a fault that hits no Cloud TPU, such as a
- * fault of a link. A partition hits all groups except the first, because the master is with the
- * first group.
+ * Returns the Cloud TPUs that a fault hits. The list is empty for a fault that hits no Cloud TPU,
+ * such as a fault of a link. A partition hits all groups except the first: the first group still
+ * reaches the master, and the other groups do not.
  */
 export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly number[] {
   switch (fault.fault) {

@@ -17,7 +17,8 @@ type Document = ReturnType<typeof parseDocument>;
 /**
  * Parses the text of a plan file. `name` is the name of the file in messages.
  *
- * @throws PodError `bad-plan` with line and column: `plan.yaml:7:10: faults.0.tpu: expected …`.
+ * @throws PodError `bad-plan`, for example `plan.yaml:7:10: faults.0.tpu: expected …` for a mistake
+ * in line 7, column 10.
  */
 export function parsePlan(text: string, name: string): FaultPlan {
   const excess = excessIn(text, tokensMax);
@@ -63,7 +64,10 @@ function placeOf(lines: LineCounter, offset: number): string {
   return `${Math.max(1, line)}:${Math.max(1, col)}`;
 }
 
-/** Returns the offset of the value at a path, or of its nearest parent that the file has. */
+/**
+ * Returns the offset in the text of the value at a path. If the text lacks this value, returns the
+ * offset of the nearest value that contains the path.
+ */
 function offsetOf(document: Document, path: readonly PropertyKey[]): number {
   for (let length = path.length; length >= 0; length--) {
     const node = document.getIn(path.slice(0, length), true) as { range?: number[] } | undefined;
@@ -74,10 +78,10 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
 }
 
 /**
- * Returns the issue to report. If a value fits no option of a union (for example of positions), zod
- * lists the issues of every option. The user meant the option with the fewest issues, where an
- * unknown key counts as ten issues, and a value of another type as a hundred. Only the issues of
- * this option are considered.
+ * Returns the one issue to report. Where the schema allows several forms of a value, such as the
+ * three forms of a position, and the value fits none of them, zod lists the issues of every form.
+ * The form with the fewest issues is taken as the one that the user meant, and only its issues are
+ * considered. An unknown key counts as ten issues, a value of another type as a hundred.
  */
 function deepest(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue {
   const [issue] = issues as readonly [z.core.$ZodIssue];

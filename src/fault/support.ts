@@ -9,12 +9,15 @@ import {
   masterFaults,
 } from './plan.ts';
 
-/** True, or the reason why a kind of pod cannot inject a fault. The reason ends a message. */
+/**
+ * True if a kind of pod can inject a fault, otherwise the reason why it cannot. The reason is put
+ * after the name of the fault in a message: "flip-bit: threads share memory, …".
+ */
 type Support = true | string;
 
 /**
- * Returns true if `ground` (a kind of pod, such as `threads`) can inject a fault, otherwise the
- * reason, which ends a message. The table in docs/FAULTS.md says the same.
+ * Returns true if a pod of the kind `ground` can inject a fault, otherwise the reason why it
+ * cannot. The table in docs/FAULTS.md says the same.
  */
 export function supported(fault: Fault, ground: Ground): Support {
   switch (ground) {
@@ -66,8 +69,9 @@ function inThreads(fault: Fault): Support {
 }
 
 /**
- * Kinds of faults that a process can inject at a hop of an all-reduce. Hops are made by the engine
- * of the all-reduces, which runs on another thread than the cores.
+ * Kinds of faults that a worker's process can inject at a hop of an all-reduce. They end or pause
+ * the whole process. A hop runs on another thread than the cores, so faults that change the cores
+ * or their memory cannot be injected there.
  */
 const kindsAtHops: Readonly<Partial<Record<FaultKind, true>>> = {
   ...ending,

@@ -17,12 +17,12 @@ export interface Observation {
   readonly message: string;
   /** Committed steps, in the order of their commits. Steps count from 1. */
   readonly commits: readonly CommitSeen[];
-  /** Faults that were injected, in order of time. `index` is the place in the plan. */
+  /** Injected faults, in order of time. `index` is the index of a fault in `FaultPlan.faults`. */
   readonly injections: readonly { readonly index: number; readonly ms: number }[];
   readonly notes: readonly { readonly ms: number; readonly note: Note }[];
   /** Stragglers that the run named. */
   readonly stragglers: readonly { readonly ms: number; readonly tpu: number }[];
-  /** Time when steps could begin, and time when the training ended. */
+  /** Time when the pod was ready for the first step, and time when the last step had ended. */
   readonly beginMs: number;
   readonly endMs: number;
 }
@@ -33,7 +33,7 @@ export interface CommitSeen {
   readonly digest: string;
   readonly loss: number;
   readonly ms: number;
-  /** Wall time from the request for the step to its commit. */
+  /** Wall time of the step, in ms: from the moment when it is requested to its commit. */
   readonly wallMs: number;
 }
 
@@ -52,18 +52,21 @@ export interface Verdict {
 }
 
 /**
- * What happened to a fault of the plan. Times are in ms. A time is undefined if its event never
- * happened.
+ * What happened to a fault of the plan. Times are in ms. The time of something that never happened,
+ * such as a report, is undefined.
  */
 export interface FaultOutcome {
   readonly index: number;
   readonly fault: Fault;
   readonly injectedMs: number | undefined;
-  /** Time from the injection to the first report of a fault. */
+  /** Time from the injection of the fault to its first report. */
   readonly detectionMs: number | undefined;
-  /** Time from the injection to the next commit. */
+  /**
+   * Time from the injection of the fault to the first commit after its first report. If there is no
+   * report, time to the first commit after the injection.
+   */
   readonly recoveryMs: number | undefined;
-  /** Cloud TPU that the first report names; null if it names none. */
+  /** Cloud TPU that the first report names: null if it names none, undefined without a report. */
   readonly blamed: number | null | undefined;
 }
 
@@ -109,9 +112,10 @@ export function outcomesOf({ faults }: FaultPlan, seen: Observation): readonly F
 }
 
 /**
- * Returns the first report of a fault. A slow Cloud TPU is reported as a straggler, any other fault
- * as a loss, suspicion or quarantine. A report that names another Cloud TPU is not about this fault
- * if a fault of that Cloud TPU was injected before the report.
+ * Returns the first report of a fault after its injection. The fault `slow` is reported as a
+ * straggler, every other fault as a loss, a suspicion or a quarantine. A report may name a Cloud
+ * TPU that this fault does not hit. If another fault was injected into that Cloud TPU before the
+ * report, the report is about the other fault and does not count.
  */
 function reportOf(
   { index, fault, ms: injectedMs }: Injected,
@@ -181,8 +185,9 @@ function judgeWeights({ commits }: Observation, reference: Reference | undefined
 }
 
 /**
- * Judges whether each step took the right examples: whether its loss is that of the run without
- * faults. The loss follows from the weights and examples of the step, so other examples change it.
+ * Judges whether each step took the right examples. The judge compares the loss of the step with
+ * the loss of the same step in the run without faults. The loss follows from the weights and the
+ * examples of the step, so wrong examples change the loss.
  */
 function judgeSamples({ commits }: Observation, reference: Reference | undefined): Verdict {
   const expectation = 'samples: exactly-once';
@@ -227,7 +232,10 @@ function judgeRecovery(
   ];
 }
 
-/** Number of committed steps that ran again: for each rollback, the steps since its checkpoint. */
+/**
+ * Number of committed steps that ran again. Each return to a checkpoint repeats the steps that were
+ * committed after that checkpoint.
+ */
 function repeatedSteps({ notes, commits }: Observation): number {
   return notes.reduce((sum, { ms, note }) => {
     if (note.event !== 'rolled-back') return sum;
@@ -237,7 +245,10 @@ function repeatedSteps({ notes, commits }: Observation): number {
   }, 0);
 }
 
-/** The worst of the values must satisfy the bound. */
+/**
+ * Judges whether all values satisfy the bound `text`. The verdict shows a value that does not, or
+ * else the largest value. `name` is the name of the expectation.
+ */
 function bounded(
   name: string,
   of: 'time' | 'number',
@@ -295,8 +306,8 @@ function judgeGoodput(text: string, seen: Observation): Verdict {
 }
 
 /**
- * Goodput of a run, the share of wall time spent on steps that count: median wall time of a step ×
- * number of committed steps ÷ wall time of the training.
+ * Goodput of a run: the share of wall time that was spent on committed steps. The time spent is
+ * taken as the number of committed steps times the median wall time of a committed step.
  */
 export function goodputOf({ commits, beginMs, endMs }: Observation): number {
   if (commits.length === 0) return 0;

@@ -3,7 +3,7 @@ import { isSystemError } from './system-error.ts';
 
 /**
  * Outcome of reading a file: the contents of the file, or the reason why it cannot be read. The
- * reason `found` is a phrase that ends a message "expected …, found …".
+ * reason, `found`, is the last part of a message such as "expected a file, found a folder".
  */
 export type FileContents =
   | { readonly kind: 'contents'; readonly bytes: Buffer; readonly mode: number }
@@ -60,9 +60,9 @@ export function readRegularFile(path: string, bytesMax: number): FileContents {
 }
 
 /**
- * Returns the lines in the last `bytesMax` bytes of an open file. Leaves out empty lines, lines
- * that begin before these bytes, and lines that begin before byte `from`, which must be the start
- * of a line. A last line without a newline counts as complete.
+ * Returns the lines of an open file that lie wholly in its last `bytesMax` bytes, except empty
+ * lines. Ignores all bytes before byte `from`, which must be the start of a line. A last line
+ * without a newline counts as complete.
  */
 export function lastLines(
   { file, stats: { size } }: OpenedFile,
@@ -98,9 +98,9 @@ function noFile(error: unknown): NoFile {
 const smallBytesMax = 2 ** 20;
 
 /**
- * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read. For
- * files that a pod writes for itself and that may be missing. Does not work for files below
- * `/proc`, because their reported size is 0.
+ * Returns the text of a regular file of at most 1 MiB, or undefined if the file cannot be read.
+ * This function is meant for files that a pod writes for itself and that may be missing. For a file
+ * below `/proc` it returns no text, because the system reports the size 0 for such files.
  */
 export function readSmallText(path: string): string | undefined {
   const file = readRegularFile(path, smallBytesMax);

@@ -25,7 +25,10 @@ export type Target =
   /** A descriptor that the process was started with, named by a path such as `/dev/stdout`. */
   | { readonly kind: 'descriptor'; readonly descriptor: number; readonly stats: Stats };
 
-/** Reason why a path cannot be an output: two phrases for a message "expected …, found …". */
+/**
+ * Reason why a path cannot be an output. `expected` and `found` are the two parts of a message such
+ * as "expected a file, found a folder".
+ */
 export interface NoTarget {
   readonly kind: 'refused';
   readonly expected: string;

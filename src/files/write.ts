@@ -29,10 +29,12 @@ const triesMax = 2000;
 const tryMs = 5;
 
 /**
- * Writes an output to its destination. A regular file is replaced as a whole or not at all, and
- * keeps its mode and its symbolic links. If the file can be written but not replaced (a mount
- * point, for example), it is overwritten in place. A device, a pipe or an open descriptor is
- * written to directly. `opened` is the descriptor of the output if the output is open already.
+ * Writes `bytes` to the output at `path`. If the output is open already, `opened` is its
+ * descriptor, and `path` is not used.
+ *
+ * A regular file is replaced as a whole or not at all. The new file has the mode of the old one,
+ * and symbolic links to the file stay. A file that can be written but not replaced, such as a mount
+ * point, is overwritten in place. A device, a pipe or a descriptor is written to directly.
  *
  * @throws an error of the system, or an Error that says what was found at the path.
  */
@@ -80,8 +82,8 @@ function writeStream(path: string, bytes: Uint8Array): void {
 }
 
 /**
- * Error codes that mean that a file cannot be replaced, although it can perhaps be overwritten in
- * place. For example, a file that is a mount point cannot be replaced.
+ * Error codes of a rename that say that a file cannot be replaced, for example because it is a
+ * mount point. Such a file can perhaps be overwritten in place.
  */
 const keepsPlace: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'EBUSY', 'EXDEV'];
 
@@ -95,8 +97,8 @@ function replace(path: string, bytes: Uint8Array, mode: number | undefined): voi
 }
 
 /**
- * Returns the path of a draft: the temporary file that is written in the folder of `path` and then
- * renamed to `path`. `count` distinguishes several drafts of one process.
+ * Returns the path of a draft. A draft is a temporary file in the folder of `path`; when it is
+ * complete, it is renamed to `path`. `count` distinguishes several drafts of one process.
  */
 export function draftBeside(path: string, count = 0): string {
   return join(dirname(path), `.${basename(path).slice(0, 60)}.${process.pid}.${count}.partial`);

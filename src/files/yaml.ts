@@ -20,16 +20,16 @@ export function readYamlText(path: string, bytesMax: number): YamlText {
 }
 
 /**
- * Deepest accepted nesting of YAML values. Files of pod need little nesting, and the YAML parser is
- * recursive.
+ * Deepest accepted nesting of YAML values. The YAML parser is recursive, so very deep nesting would
+ * overflow the stack. The files that this program reads need little nesting.
  */
 const depthMax = 20;
 
 /**
- * Scans the text token by token, without recursion. If the text exceeds a limit, returns a phrase
- * that names the limit, otherwise undefined. Comments and white space do not count towards
- * `tokensMax`. This scan must come before the YAML parser, because a text with thousands of
- * mistakes takes the parser seconds.
+ * Scans a YAML text token by token, without recursion. If the text is nested too deep or has more
+ * than `tokensMax` tokens, returns a phrase that says so, otherwise undefined. Comments and white
+ * space do not count as tokens. This scan must come before the YAML parser, because the parser
+ * overflows the stack on deep nesting and takes seconds for a text with thousands of mistakes.
  */
 export function excessIn(text: string, tokensMax: number): string | undefined {
   const parser = new Parser();

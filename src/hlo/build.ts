@@ -47,9 +47,9 @@ import type {
 export { windowDimension } from './window.ts';
 
 /**
- * One function for each opcode. Each function infers the shape of its result, and throws
- * `bad-program` if its arguments break a rule of the opcode. instruction.ts and XLA's Operation
- * Semantics describe the meaning of the opcodes.
+ * This file has one function for each opcode. The function makes an instruction and infers the
+ * shape of its result. It throws `bad-program` if the arguments break a rule of the opcode.
+ * instruction.ts and XLA's "Operation Semantics" page describe what the opcodes mean.
  */
 
 /** The parameter with index `index` of a computation. Indices count from 0. */
@@ -78,8 +78,8 @@ export function iota(shape: ArrayShape, dimension: number): Iota {
 }
 
 /**
- * The element-wise operation `opcode` on one array. The result has the dimensions and the element
- * type of `x`, except that the result of `is-finite` is pred.
+ * The element-wise operation `opcode` on one array. The result has the dimensions of `x`. Its
+ * element type is pred for `is-finite`, and that of `x` for all other opcodes.
  */
 export function unary(opcode: UnaryOpcode, x: HloInstruction): Unary {
   return make<Unary>({ opcode, operands: [x] });
@@ -220,8 +220,8 @@ export function shiftRightLogical(a: HloInstruction, b: HloInstruction): Binary 
 }
 
 /**
- * True, as pred, for elements for which the comparison of a with b holds. For example, the
- * direction `LT` means a < b.
+ * Compares a with b, element by element. An element of the result is true if the comparison holds;
+ * the direction `LT`, for example, means a < b. The element type of the result is pred.
  */
 export function compare(
   direction: Compare['direction'],
@@ -257,8 +257,8 @@ export function bitcastConvert(x: HloInstruction, type: ElementType): Convert {
 }
 
 /**
- * Repeats x to an array of dimensions `dims`. Dimension i of x becomes dimension `dimensions[i]` of
- * the result; along all other dimensions the result repeats.
+ * An array of dimensions `dims` that is filled with copies of x. Dimension i of x becomes dimension
+ * `dimensions[i]` of the result. Along all other dimensions of the result, x is repeated.
  */
 export function broadcast(
   x: HloInstruction,
@@ -286,8 +286,8 @@ export function transpose(x: HloInstruction, permutation: readonly number[]): Tr
 }
 
 /**
- * A part of x. In each dimension, the part consists of the elements with index start, start +
- * stride, … below the limit. If `strides` is omitted, all strides are 1.
+ * A part of x. Along dimension d it has the elements of x with the indices `starts[d]`, `starts[d]`
+ * + `strides[d]` and so on, as long as the index is below `limits[d]`. By default strides are 1.
  */
 export function slice(
   x: HloInstruction,
@@ -299,8 +299,9 @@ export function slice(
 }
 
 /**
- * How many padding elements each dimension of an array gets: before (`low`), after (`high`) and
- * between (`interior`) its elements.
+ * Numbers of padding elements along each dimension of an array. `low` elements come before the
+ * first element, `high` after the last, and `interior` between any two neighbouring elements.
+ * If `low` or `high` is negative, that many elements are removed instead.
  */
 export type Padding = Pick<Pad, 'low' | 'high' | 'interior'>;
 
@@ -324,8 +325,8 @@ export function reverse(x: HloInstruction, dimensions: readonly number[]): Rever
 }
 
 /**
- * Sums products of lhs and rhs over the contracting dimensions. Dimensions of the result: the batch
- * dimensions, the free dimensions of lhs, the free dimensions of rhs.
+ * Sums products of lhs and rhs over the contracting dimensions. The result has, in this order, the
+ * batch dimensions, the other dimensions of lhs and the other dimensions of rhs.
  */
 export function dot(
   lhs: HloInstruction,
@@ -351,9 +352,9 @@ export type ConvolutionOptions = Pick<Convolution, 'window' | 'dimensions'> &
   Partial<Pick<Convolution, 'featureGroupCount' | 'batchGroupCount' | 'precision'>>;
 
 /**
- * Convolution. Each element of the result belongs to a window of the input and an output feature of
- * the kernel. The element is the sum of the products of input and kernel over all elements of the
- * window and all input features.
+ * Convolution. An element of the result belongs to one position of the window in the input and to
+ * one output feature. The element is a sum of products of the input and the kernel, over all
+ * elements in the window and over all input features.
  */
 export function convolution(
   input: HloInstruction,
@@ -372,9 +373,9 @@ export function convolution(
 }
 
 /**
- * Folds the elements along `dimensions` with `body`, starting from an initial value. The arguments
- * are one input with one initial value, or n inputs with n initial values. If n > 1, the result is
- * a tuple.
+ * Folds the elements along `dimensions` with `body`, starting from an initial value. `inputs` and
+ * `inits` have the same length: input i starts from `inits[i]`. With one input the result is an
+ * array, with several inputs a tuple.
  */
 export function reduce(
   inputs: HloInstruction | readonly HloInstruction[],
@@ -418,10 +419,10 @@ export function reduceWindow(
 }
 
 /**
- * Scatters the elements of `source` over the positions of `operand`. Each element of `source`
- * belongs to a window of `operand`. In this window, `select` chooses the position that receives the
- * element. `scatter` combines elements that go to the same position. The gradient of a max pooling
- * is an example.
+ * Scatters the elements of `source` over an array with the shape of `operand`. Each element of
+ * `source` belongs to one window of `operand`. In this window `select` chooses the position that
+ * receives the element. `scatter` combines `init` and all elements that a position receives. The
+ * gradient of a max pooling is an example.
  */
 export function selectAndScatter(
   operand: HloInstruction,
@@ -437,8 +438,8 @@ export function selectAndScatter(
 }
 
 /**
- * The tuple of the next generator state and random bits of Philox 4×32-10. The argument `bits` is
- * the shape of the random bits; its element type is u32.
+ * Random bits of the generator Philox 4×32-10. The result is the tuple (next state, random bits).
+ * The argument `bits` is the shape of the random bits; its element type must be u32.
  */
 export function rngBitGenerator(state: HloInstruction, bits: ArrayShape): RngBitGenerator {
   const shape: Shape = { type: 'tuple', elements: [arrayShape('u32', [4]), bits] };
@@ -505,7 +506,7 @@ export function fusion(
   return make<Fusion>({ opcode: 'fusion', operands, kind, body });
 }
 
-/** Returns a copy of an instruction with a name: a path such as `conv2/kernel`. */
+/** Returns a copy of an instruction that has the given name, a path such as `conv2/kernel`. */
 export function named<T extends HloInstruction>(x: T, name: string): T {
   return { ...x, name };
 }
@@ -561,8 +562,9 @@ function cachedComputation(
 }
 
 /**
- * Makes an instruction from a draft, an instruction without its shape. The shape follows from the
- * operands and attributes.
+ * Makes an instruction from a draft, which is an instruction without a shape. The shape is inferred
+ * from the operands and attributes. Where these do not determine it, as for `reshape`, the draft
+ * has the shape too.
  */
 export function make<T extends HloInstruction>(draft: Draft<T>): T {
   // TypeScript cannot prove that a Draft<T> with a shape is a T, because T is generic.

@@ -53,15 +53,15 @@ export interface EvaluateResult {
   readonly values: readonly Literal[];
   /**
    * One entry for each outfeed instruction: the arrays that it sent. Entries are in the order in
-   * which the outfeeds ran, which is the order that their tokens prescribe.
+   * which the outfeed instructions ran.
    */
   readonly outfeed: readonly (readonly Literal[])[];
 }
 
 /**
- * Function that combines the arrays of all replicas (`values`, in the order of replicas) into the
- * array that every replica receives from an all-reduce. Unless the caller passes such a function,
- * `evaluateReplicas` folds the arrays with `body`, from the first replica to the last.
+ * Function that computes the result of an all-reduce, which every replica receives. `values` has
+ * one array of each replica, in the order of replicas. If the caller of `evaluateReplicas` passes
+ * no such function, the arrays are folded with `body`, from the first replica to the last.
  */
 export type AllReduceFunction = (values: readonly Literal[], body: HloComputation) => Literal;
 
@@ -257,8 +257,9 @@ function mapped(
 }
 
 /**
- * Turns a computation on scalars into a function of numbers. For speed, a computation of a single
- * binary operation or comparison becomes a direct call.
+ * Turns a computation on scalars into a function of numbers. The function usually evaluates the
+ * computation. For speed, a computation of one common operation, such as `add` or `compare`, is
+ * replaced by the JavaScript function of this operation.
  */
 function scalarBody(body: HloComputation): ScalarBody {
   const { root, parameters } = body;
@@ -293,10 +294,10 @@ function directBody(root: HloInstruction): ((a: number, b: number) => number) | 
 }
 
 /**
- * Computes random bits and the next generator state. The current state is (key0, key1, c0, c1),
- * where c0 and c1 are the lower and upper half of a 64-bit counter c. Words 4b to 4b + 3 of the
- * bits are the Philox block of counter c + b, whose upper 64 bits are 0. In the next state, the
- * counter is c + the number of used blocks.
+ * Computes random bits and the next state of the generator. A state has four words: two words of a
+ * key, then the lower and the upper word of a counter c. Philox makes a block of four random words
+ * from the key and a counter of 128 bits, of which the upper 64 are always 0 here. Block b of the
+ * result comes from counter c + b. In the next state, c has grown by the number of blocks.
  */
 function randomBits(shape: Shape, state: Literal): Value {
   const drawn = shape.type === 'tuple' ? shape.elements[1] : undefined;

@@ -136,13 +136,16 @@ export interface Broadcast extends InstructionBase<'broadcast'> {
 }
 /** The operand's elements, in unchanged row-major order, as an array of other dimensions. */
 export interface Reshape extends InstructionBase<'reshape'> {}
-/** Permuted dimensions: dimension i of the result is dimension `permutation[i]` of the operand. */
+/**
+ * The operand with permuted dimensions: dimension i of the result is dimension `permutation[i]` of
+ * the operand.
+ */
 export interface Transpose extends InstructionBase<'transpose'> {
   readonly permutation: readonly number[];
 }
 /**
- * A part of the operand. In each dimension, the part consists of the elements with index start,
- * start + stride, … below the limit.
+ * A part of the operand. Along dimension d it has the elements with the indices `starts[d]`,
+ * `starts[d]` + `strides[d]` and so on, as long as the index is below `limits[d]`.
  */
 export interface Slice extends InstructionBase<'slice'> {
   readonly starts: readonly number[];
@@ -150,9 +153,10 @@ export interface Slice extends InstructionBase<'slice'> {
   readonly strides: readonly number[];
 }
 /**
- * An array with padding. Operands: the array, a scalar for the padding. For each dimension, the
- * fields say how many padding elements stand before, after and between the array's elements.
- * Negative `low` and `high` remove elements.
+ * An array with padding. Operands: the array, the scalar that is the value of the padding. Each
+ * field has one number of padding elements for each dimension: `low` elements before the first
+ * element, `high` after the last, `interior` between any two neighbours. If `low` or `high` is
+ * negative, that many elements are removed instead.
  */
 export interface Pad extends InstructionBase<'pad'> {
   readonly low: readonly number[];
@@ -178,7 +182,8 @@ export interface Reverse extends InstructionBase<'reverse'> {
 export type Precision = 'default' | 'highest';
 
 /**
- * Roles of the dimensions of a dot's operands. A dimension that is in none of the lists is free.
+ * Roles of the dimensions of a dot's operands. A dimension that is in none of the lists is called
+ * free.
  */
 export interface DotDimensions {
   readonly lhsBatch: readonly number[];
@@ -187,8 +192,8 @@ export interface DotDimensions {
   readonly rhsContracting: readonly number[];
 }
 /**
- * Sums of products over the contracting dimensions. Operands: lhs, rhs. Dimensions of the result:
- * the batch dimensions, the free dimensions of lhs, the free dimensions of rhs.
+ * Sums of products over the contracting dimensions. Operands: lhs, rhs. The result has, in this
+ * order, the batch dimensions, the free dimensions of lhs and the free dimensions of rhs.
  */
 export interface Dot extends InstructionBase<'dot'>, DotDimensions {
   readonly precision: Precision;
@@ -205,9 +210,9 @@ export interface WindowDimension {
   readonly reversal: boolean;
 }
 /**
- * Roles of the dimensions of a convolution's arrays. Each field has the index of the dimension with
- * the role that the field names. Entry i of the three `spatial` lists belongs to dimension i of the
- * window.
+ * Roles of the dimensions of a convolution's three arrays: input, kernel and output. The name of a
+ * field names an array and a role; the value is the index of the dimension of that array which has
+ * the role. Entry i of each of the three `Spatial` lists belongs to dimension i of the window.
  */
 export interface ConvolutionDimensions {
   readonly inputBatch: number;
@@ -229,10 +234,10 @@ export interface Convolution extends InstructionBase<'convolution'> {
 }
 
 /**
- * Folds the elements along `dimensions`. Operands: n inputs, n scalar initial values. `body` takes
- * 2n scalars (n accumulated values, n new elements) and returns the n new accumulated values. For
- * one input, the result is ((init ∘ x0) ∘ x1) ∘ …, where ∘ is `body` and x0, x1, … are the reduced
- * elements in row-major order. If n > 1, the result is a tuple.
+ * Folds the elements along `dimensions`. Operands: n inputs, then n scalar initial values. The
+ * elements are taken in row-major order. For each element, `body` takes n accumulated values and
+ * the n elements of the inputs, and returns the n new accumulated values. The result is an array
+ * if n is 1, otherwise a tuple of n arrays.
  */
 export interface Reduce extends InstructionBase<'reduce', Shape> {
   readonly dimensions: readonly number[];
@@ -240,19 +245,25 @@ export interface Reduce extends InstructionBase<'reduce', Shape> {
 }
 /**
  * Folds the elements of each window of the input with `body`, in row-major order. Operands: input,
- * scalar initial value. Padding counts as elements with the initial value.
+ * scalar initial value. A padding element has the initial value.
  */
 export interface ReduceWindow extends InstructionBase<'reduce-window'> {
   readonly window: readonly WindowDimension[];
   readonly body: HloComputation;
 }
 /**
- * Scatters values to selected elements, for example the gradient of a max pooling to the largest
- * elements. Operands: array, source, scalar initial value. Each window of the array selects one
- * element: the first element in row-major order is selected, then each further element `next`
- * replaces the selected element if `select(selected, next)` is false. The result has the initial
- * value everywhere at first. Then, for each window, `scatter` combines the value at the selected
- * position with the element of `source` for the window.
+ * Scatters values to selected positions, for example the gradient of a max pooling to the positions
+ * of the largest elements. Operands: array, source, scalar initial value. `source` has one element
+ * for each window of the array.
+ *
+ * The result has the shape of the array and at first the initial value everywhere. Then for each
+ * window:
+ *
+ * 1. One position of the window is selected. The search begins with the first element in row-major
+ *    order. Each further element `next` replaces the selected one if `select(selected, next)` is
+ *    false.
+ * 2. `scatter` combines the value of the result at the selected position with the window's element
+ *    of `source`. This is the new value at the position.
  */
 export interface SelectAndScatter extends InstructionBase<'select-and-scatter'> {
   readonly window: readonly WindowDimension[];

@@ -80,8 +80,8 @@ function moduleAttributes(scanner: Scanner): readonly Alias[] {
 }
 
 /**
- * Parses an alias: `{0}: 1` or `{0}: (1, {}, may-alias)`, which mean that output 0 overwrites
- * parameter 1. If the output is `{}`, the alias is for the whole result.
+ * Parses an alias. Both `{0}: 1` and `{0}: (1, {}, may-alias)` mean that output 0 overwrites
+ * parameter 1. If the text has `{}` instead of `{0}`, the whole result overwrites the parameter.
  */
 function parseAlias(scanner: Scanner): Alias {
   const path = integers(scanner);
@@ -160,8 +160,9 @@ function checkSignature(
 }
 
 /**
- * Throws `bad-program` if an infeed, outfeed or all-reduce of the computation is not needed by the
- * root. An instruction that the root does not need never runs, so its effect would be lost.
+ * Throws `bad-program` if the root of a computation does not depend on one of its infeeds, outfeeds
+ * or all-reduces. Only instructions on which the root depends are run, so the effect of this one,
+ * such as receiving data, would be lost.
  */
 function checkReached(
   scanner: Scanner,
@@ -484,8 +485,8 @@ function isScalarShape(shape: Shape): boolean {
 }
 
 /**
- * True for the padding `0_0`. For a scalar operand, this text stands for no padding, because a
- * scalar has no dimensions.
+ * True for `0_0`, the padding of one dimension by no elements. HLO texts have it also for a scalar,
+ * although a scalar has no dimension to pad.
  */
 function isNone(padding: readonly (readonly number[])[]): boolean {
   return padding.length === 1 && at(padding, 0).every((size) => size === 0);
@@ -541,7 +542,11 @@ function parseWindow(scanner: Scanner): WindowDimension[] {
   });
 }
 
-/** Parses the dimension labels of a convolution: `b01f_01io->b01f` for input, kernel and output. */
+/**
+ * Parses the dimension labels of a convolution: `b01f_01io->b01f` for input, kernel and output. A
+ * character names the role of one dimension: `b` batch, `f` feature, `i` input feature, `o` output
+ * feature, and a digit the spatial dimension with this index.
+ */
 function parseLabels(scanner: Scanner): ConvolutionDimensions {
   const position = scanner.position;
   const text = scanner.match(/[bf0-9]+_[io0-9]+->[bf0-9]+/y, 'labels such as b01f_01io->b01f');

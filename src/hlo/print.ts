@@ -294,8 +294,9 @@ function windowText(window: readonly WindowDimension[]): string {
 }
 
 /**
- * Prints the dimension labels of a convolution, such as `b01f_01io->b01f`: the role of each
- * dimension of input, kernel and output.
+ * Prints the dimension labels of a convolution, such as `b01f_01io->b01f`. They give the role of
+ * each dimension of input, kernel and output: `b` batch, `f` feature, `i` input feature, `o` output
+ * feature, a digit for a spatial dimension.
  */
 function labelsText(of: ConvolutionDimensions): string {
   const input = rolesText({ b: of.inputBatch, f: of.inputFeature }, of.inputSpatial);

@@ -57,11 +57,12 @@ export function withOperands<T extends HloInstruction>(
 }
 
 /**
- * Rewrites a computation, operands before users. For each instruction, `rewrite` receives the
- * instruction and its rewritten operands, and returns the replacement. To keep an instruction,
- * `rewrite` returns the result of {@link withOperands}. Unchanged instructions stay the same
- * objects, and an unchanged computation stays the same object. A parameter must be replaced by a
- * parameter.
+ * Rewrites a computation, instruction by instruction, operands before their users. `rewrite`
+ * receives an instruction and its rewritten operands, and returns the replacement. A parameter must
+ * be replaced by a parameter.
+ *
+ * To keep an instruction, `rewrite` returns the result of {@link withOperands}. This is the same
+ * object if the operands are the same. If nothing changes, the same computation is returned.
  */
 export function mapInstructions(
   computation: HloComputation,

@@ -5,11 +5,15 @@ import type { HloComputation, HloInstruction, HloModule } from './instruction.ts
 import { bodiesOf, postOrder } from './traverse.ts';
 
 /**
- * Checks a module against all rules of HLO. The shape of each instruction follows from its
- * operands. Parameters are numbered from 0. Bodies have the signatures that their callers need.
- * Tokens put all infeeds into one order, and all outfeeds into one order. An alias connects a
- * result and a parameter of the same shape. Throws `bad-program` at the first broken rule, with the
- * name of the instruction.
+ * Checks a module against all rules of HLO. Throws `bad-program` at the first broken rule. The main
+ * rules:
+ *
+ * - The shape of each instruction follows from its operands and attributes.
+ * - Parameters are numbered from 0.
+ * - A computation has the parameters and the result that the instruction that calls it needs.
+ * - Through their tokens, each infeed depends on the infeed before it, and each outfeed on the
+ *   outfeed before it.
+ * - An alias connects a result and a parameter of the same shape.
  */
 export function verify(module: HloModule): void {
   const { entry } = module;
@@ -76,8 +80,9 @@ function refuseEffects(body: HloComputation): void {
 }
 
 /**
- * Checks that each token is used by at most one infeed or outfeed. Also checks that the tokens put
- * all infeeds into one order, and all outfeeds into one order.
+ * Checks that each token is used by at most one infeed or outfeed. Also checks that each infeed
+ * depends on the infeed before it, and each outfeed on the outfeed before it, so that only one
+ * order is possible.
  */
 function verifyEffects(entry: HloComputation): void {
   const order = postOrder(entry.root);
@@ -94,10 +99,10 @@ function verifyEffects(entry: HloComputation): void {
 
 function verifyOrder(order: readonly HloInstruction[], opcode: 'infeed' | 'outfeed'): void {
   /**
-   * For each instruction, its depth: the largest number of instructions with `opcode` on any path
-   * of operands that ends at the instruction, including the instruction itself. If two instructions
-   * with `opcode` have the same depth, neither depends on the other, so the tokens do not order
-   * them.
+   * Depth of each instruction. A chain leads from an instruction to one of its operands, to an
+   * operand of this operand, and so on. The depth of an instruction is the largest number of
+   * instructions with `opcode` in a chain that starts at it (and includes it). If two instructions
+   * with `opcode` have the same depth, neither depends on the other, so their order is open.
    */
   const depths = new Map<HloInstruction, number>();
   const taken = new Set<number>();

@@ -33,9 +33,9 @@ export function paddedSize(size: number, window: WindowDimension): number {
 }
 
 /**
- * Returns the index of an element in a dimension of `size` elements: the element that the window at
- * its position number `position` has at its place number `offset`. Both numbers count from 0.
- * Returns −1 for padding and for the holes between dilated elements.
+ * Returns the index, in a dimension of `size` elements, of one element of a window. `position` is
+ * the number of the window's position, `offset` the number of the element in the window, both from
+ * 0. Returns −1 for padding and for the gaps that dilation makes between elements.
  */
 export function windowElement(
   position: number,

@@ -3,8 +3,8 @@ import type { ArrayShape } from '../numerics/shape.ts';
 /**
  * A compiled program: the interface between the compiler and the emulated chip. The compiler writes
  * an executable for one replica (one core). A Cloud TPU runs the executable on its eight cores in
- * lockstep. A value that is equal on all cores is therefore stored and computed only once, and one
- * large matmul may compute the results of all eight cores.
+ * lockstep, so the emulator can do the work of several cores at once. A value that is equal on all
+ * cores is computed and stored only once. One large matmul may compute the results of all cores.
  */
 export interface Executable {
   readonly name: string;
@@ -12,7 +12,10 @@ export interface Executable {
   readonly cores: number;
   readonly buffers: readonly Buffer[];
   readonly instructions: readonly Instruction[];
-  /** Tables of element offsets of matmul operands. A `Matmul` refers to a table by its index. */
+  /**
+   * Tables for matmuls. A table has offsets, in elements, into an operand of a matmul. A `Matmul`
+   * refers to a table by its index in this list.
+   */
   readonly tables: readonly Int32Array[];
   /**
    * WASM module with the generated fused loops `f0`, `f1`, …. It imports the shared `env.memory`.
@@ -30,11 +33,12 @@ export interface Executable {
   readonly parameters: readonly BufferId[];
   /**
    * One entry for each parameter, by index: the buffer that holds the parameter's value after a
-   * step. For a parameter that the step updates, this is a second buffer, so that an aborted step
-   * can run again with the old value. For any other parameter, this is the parameter's own buffer.
-   * The second buffer exists only in the emulator: in HBM it has the address of the first, because
-   * the hardware updates parameters in place. `next` is undefined if the emulator also updates
-   * parameters in place.
+   * step. For a parameter that the step does not update, this is the parameter's own buffer. For a
+   * parameter that the step updates, it is a second buffer: the first one keeps the old value, with
+   * which an aborted step can run again.
+   *
+   * Real hardware updates parameters in place, so both buffers have the same address in HBM. If the
+   * emulator updates parameters in place too, `next` is undefined.
    */
   readonly next?: readonly BufferId[];
   /**
@@ -81,8 +85,9 @@ export interface Buffer {
   readonly shape: ArrayShape;
   readonly copies: Copies;
   /**
-   * Byte offset of copy 0 in the arena (the executable's part of the emulator's memory), a multiple
-   * of 64. Copy i is at `offset + i * stride`.
+   * Byte offset of copy 0 in the arena (the executable's part of the emulator's memory). The offset
+   * is a multiple of 64, or of 4 if the buffer is a range of a bucket. Copy i is at `offset + i *
+   * stride`.
    */
   readonly offset: number;
   /**
@@ -135,13 +140,15 @@ export interface OutfeedInstruction extends Step {
 }
 
 /**
- * A matmul, or a batch of matmuls, on the MXU. The tables in `matmul` have the element offsets of
- * both operands:
+ * A matmul, or a batch of matmuls, on the MXU. Operands and sums are f32. `matmul` has tables with
+ * the element offsets of both operands:
  *
  *     target[b,m,n] = Σ_k lhs[lhsBatch[b] + rows[m] + lhsDepth[k]]
  *                       · rhs[rhsBatch[b] + rhsDepth[k] + columns[n]]
  *
- * Operands and sums are f32, in the order of sums of docs/ARCHITECTURE.md (tiles of 128 along k).
+ * For each b, m and n, the products are added in the order of k, in tiles of 128 products. See
+ * "Order of sums" in docs/ARCHITECTURE.md.
+ *
  * If `target` has one copy for each chip, both operands have one copy for each core, and a copy of
  * `target` is the result of the chip's first core plus the result of its second core.
  */
@@ -176,10 +183,11 @@ export interface Matmul {
 }
 
 /**
- * A fused loop on the vector unit. The field `function` is the index of a generated function `f0`,
- * `f1`, …, which is called once for each copy of the targets. Its arguments are the byte addresses
- * of all sources, then of all targets. All targets have the same `copies`. A `shared` source has
- * the same address in every call.
+ * A fused loop on the vector unit: a generated function of `Executable.code`. `function` is the
+ * index of this function: 0 for `f0`, 1 for `f1`, and so on. All targets have the same `copies`.
+ * The function is called once for each copy of the targets. Its arguments are the byte addresses of
+ * this copy of all sources, then of all targets. A `shared` source has only one copy, so its
+ * address is the same in every call.
  */
 export interface FusedLoopInstruction extends Step {
   readonly unit: 'vpu';
@@ -217,8 +225,9 @@ export interface ChipSumInstruction extends Step {
 }
 
 /**
- * Fills `bits` with random u32 of Philox 4×32-10, generated from `state` (u32[4]), and writes the
- * advanced state to `newState`. `newState` and `state` may be the same memory.
+ * Fills `bits` with random u32 numbers, which the generator Philox 4×32-10 computes from `state`
+ * (u32[4]). Then writes the state for the next random numbers to `newState`. `newState` and `state`
+ * may be the same memory.
  */
 export interface RngInstruction extends Step {
   readonly unit: 'rng';
@@ -241,12 +250,14 @@ export interface AllReduceDone extends Step {
 }
 
 /**
- * A buffer that holds several gradients (its members) one after another. One all-reduce sums all
- * members. The buffer has one copy for each chip. Before the all-reduce, copy c is the vector of
- * chip c. After the all-reduce, copy 0 is the sum over all chips of the slice, and the contents of
- * the other copies are meaningless. Each member has two buffers inside the bucket, aligned to 4
- * bytes. The gradient is written to a `chip` buffer, which has the stride of the bucket. The sum is
- * read from a `shared` buffer, which lies in copy 0.
+ * Several gradients (the members of the bucket) one after another in one buffer. One all-reduce
+ * sums all members. `buffer` has one copy for each chip. Before the all-reduce, copy c holds the
+ * gradients of chip c. After the all-reduce, copy 0 holds the sums over all chips of the slice, and
+ * the other copies hold nothing useful.
+ *
+ * The executable also has two buffers for each member, which are ranges of `buffer`. The program
+ * writes the member's gradient to the first, a `chip` buffer with the stride of `buffer`. The
+ * program reads the member's sum from the second, a `shared` buffer in copy 0.
  */
 export interface Bucket {
   readonly buffer: BufferId;
@@ -259,14 +270,14 @@ export interface Bucket {
 }
 
 /**
- * Use of one core's HBM at the moment of the program's highest use. Sizes are in bytes and include
- * padding to tiles of 8×128.
+ * How much of one core's HBM a program uses at its peak, the moment when its buffers need the most
+ * HBM. Sizes are in bytes and include padding to tiles of 8×128.
  */
 export interface HbmReport {
   readonly limit: number;
   readonly peak: number;
   readonly byKind: Readonly<Record<Buffer['kind'], number>>;
-  /** The largest buffers that are in use at the moment of the highest use, largest first. */
+  /** The largest buffers that are in use at the peak, largest first. */
   readonly largest: readonly {
     readonly name: string;
     readonly shape: string;

@@ -120,7 +120,8 @@ export function conv2d(
 }
 
 /**
- * Order of dimensions, in the notation of XLA: b01f_01io->b01f (batch, rows, columns, features).
+ * Position of each dimension. Images are [batch, rows, columns, features]. Kernels are [rows,
+ * columns, input features, output features]. In the notation of XLA this is b01f_01io->b01f.
  */
 const imageDimensions = {
   inputBatch: 0,
@@ -203,7 +204,7 @@ export function sequential(...layers: readonly Layer[]): Layer {
   };
 }
 
-/** Wraps `apply`, so that the new instructions of a layer get the name of the layer. */
+/** Wraps `apply`: each instruction that `apply` makes without a name gets the name of the layer. */
 function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
   return (parameters, x, precision) => {
     const y = apply(parameters, x, precision);
@@ -212,8 +213,9 @@ function layerOf(name: string, apply: Layer['apply']): Layer['apply'] {
 }
 
 /**
- * Returns random values, uniform in ±√(6/fanIn). With this range, a layer followed by a ReLU keeps
- * the variance of the activations. [He et al., 2015]
+ * Returns random values, uniform between −√(6/fanIn) and √(6/fanIn). `fanIn` is the number of
+ * inputs that each output depends on. If each layer has such weights and a ReLU after it, the
+ * variance of the activations stays about the same from layer to layer. [He et al., 2015]
  */
 function heUniform(
   name: string,

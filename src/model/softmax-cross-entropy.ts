@@ -36,8 +36,9 @@ export interface CrossEntropy {
   readonly samples: HloInstruction;
   /**
    * Instructions to pass to `gradient` as its argument `held`, so that it treats them as constants.
-   * The loss does not depend on their values, so their part of the derivative is 0, and the
-   * backward pass need not compute it.
+   * They compute the largest logit of each sample, which is subtracted from all logits of the
+   * sample. The loss is the same whichever number is subtracted. The derivative of the loss with
+   * respect to this number is therefore 0, and the backward pass need not compute it.
    */
   readonly held: readonly HloInstruction[];
 }
@@ -63,8 +64,9 @@ export function softmaxCrossEntropy(logits: HloInstruction, labels: HloInstructi
 }
 
 /**
- * Returns log Σ exp(z) − z[label] for each sample, where z = logits − largest. Subtracting the
- * largest logit prevents overflow of the exponentials.
+ * Returns −log softmax(logits)[label] for each sample. The formula is log Σ exp(z) − z[label],
+ * where z is the logits of the sample minus the largest of them. No element of z is above 0, so
+ * exp(z) cannot overflow.
  */
 function negativeLogLikelihood(
   logits: HloInstruction,
@@ -80,9 +82,9 @@ function negativeLogLikelihood(
 }
 
 /**
- * Returns, for each sample, the first class with the largest logit: s32[batch]. If the logits
- * contain NaN, no logit equals the largest; the result is then the number of classes, which is no
- * label.
+ * Returns, for each sample, the first class with the largest logit: s32[batch]. If a logit of the
+ * sample is NaN, the largest logit is NaN too, and no logit equals NaN. The result is then the
+ * number of classes, which no label has.
  */
 function firstBest(
   logits: HloInstruction,

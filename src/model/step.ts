@@ -52,9 +52,11 @@ export interface TrainOptions extends NetworkOptions {
 export interface StepProgram {
   /**
    * HLO of the program. Each replica receives images f32[b, …inputDims] and labels s32[b] through
-   * the infeed, where b = globalBatch / replicas. The label −1 marks a sample to ignore. The root
-   * is a tuple. If the program has an outfeed, the last element of the tuple is the outfeed's
-   * token, so that the outfeed is part of the program. The token holds no data.
+   * the infeed, where b = globalBatch / replicas. The label −1 marks a sample to ignore.
+   *
+   * The root is a tuple. If the program has an outfeed, the last element of the tuple is the token
+   * that the outfeed returns. The token holds no data. It is in the tuple because only instructions
+   * that the root depends on are part of a program.
    */
   readonly module: HloModule;
   /**
@@ -86,9 +88,11 @@ export const evaluateOutfeed = ['correct', 'loss', 'samples'] as const;
 
 /**
  * Builds the program of a synchronous training step. An all-reduce sums three things over all
- * replicas: gradients, loss, and how many answers are correct. The gradients are those of the mean
- * loss over the global batch. The root has the new weights and the new optimizer state, which
- * replace the old ones in place, and the token of the outfeed. {@link trainOutfeed} names the
+ * replicas: gradients, loss, and how many answers are correct. The loss is the mean over the global
+ * batch, and the gradients are the derivatives of this mean.
+ *
+ * The root has the new weights, the new state of the optimizer, and the token of the outfeed. The
+ * new weights and the new state replace the old ones in place. {@link trainOutfeed} names the
  * scalars of the outfeed.
  */
 export function trainStep(options: TrainOptions): StepProgram {

@@ -8,8 +8,8 @@ export class AssertionError extends Error {
 
 /**
  * Throws an {@link AssertionError} with `message` if `condition` is false. The caller builds the
- * message even if the condition holds, so a hot loop tests the condition itself and calls
- * {@link broken}.
+ * message before the call, so building it costs time even if the condition holds. A hot loop avoids
+ * this cost: it tests the condition itself and calls {@link broken} only if the condition is false.
  */
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);

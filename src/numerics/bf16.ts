@@ -4,8 +4,8 @@ const bits: Uint32Array = new Uint32Array(f32.buffer);
 /**
  * Converts the bits of an f32 to the bits of a bf16 as the hardware does. The result is the nearest
  * bf16, ties to even. Overflow becomes infinity. A result below the smallest normal number becomes
- * a zero of the same sign. A NaN becomes a quiet NaN with the same sign and upper payload. [Cloud
- * TPU docs, bfloat16]
+ * a zero of the same sign. A NaN becomes a quiet NaN, which keeps the sign and the upper bits of
+ * the payload. [Cloud TPU docs, bfloat16]
  */
 export function bf16FromF32Bits(word: number): number {
   const magnitude = word & 0x7fff_ffff;

@@ -6,17 +6,18 @@ const canonicalNan = 0x7fc0_0000;
  * are equal, the program assumes that the copies have the same bits. All NaNs count as equal; −0
  * and +0 differ. The digest is not cryptographic.
  *
- * 1. Word i goes to lane i mod 16. Zero words fill the last group of 16 words.
+ * 1. There are 16 lanes. Word i goes to lane i mod 16. Zero words fill the last group of 16 words.
  * 2. A lane has two words of state, p and q. Initially p is the lower half of `seed` plus the index
  *    of the lane, and q is the upper half of `seed` plus the index of the lane.
  * 3. A word w updates p and q of its lane: p ← x ^ (x >>> 15) with x = (p ^ w) · 0x9e3779b1, and q
  *    ← y ^ (y >>> 13) with y = (q + w) · 0x85ebca77. Both updates are one-to-one.
- * 4. The lower half of the result is a hash. It starts as the count of words, and the p of every
- *    lane, in order, is mixed into it. The upper half starts as the complement of the count of
- *    words, and the q of every lane is mixed into it.
+ * 4. After the last word, a hash h combines the p of all lanes. h starts as the count of words. For
+ *    each lane in order, h becomes `mixed(h ^ p)`. The last h is the lower half of the result.
+ * 5. The upper half of the result is computed from the q of all lanes in the same way, but h starts
+ *    as the complement of the count of words.
  *
- * The digest of several arrays is a chain: the digest of one array is the seed for the next array.
- * `digest` in chip/kernels/assembly/vector.ts is a faster implementation of the same function.
+ * To digest several arrays, pass the digest of each array as the seed for the next array. `digest`
+ * in chip/kernels/assembly/vector.ts is a faster implementation of the same function.
  */
 export function digest(words: Uint32Array, seed: bigint = 0n): bigint {
   const first = new Int32Array(lanes).map((_, lane) => Number(seed & 0xffff_ffffn) + lane);

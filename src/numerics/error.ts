@@ -38,8 +38,8 @@ export const errorCodes = {
 export type ErrorCode = keyof typeof errorCodes;
 
 /**
- * An error that the user can correct. Its message is one line: what failed, where, what was
- * expected, what was found.
+ * An error with one of the {@link errorCodes}. Its message is one line: what failed, where, what
+ * was expected, what was found.
  */
 export class PodError extends Error {
   override readonly name = 'PodError';

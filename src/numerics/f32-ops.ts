@@ -1,10 +1,11 @@
 /**
- * The 32-bit operations of a WASM SIMD lane. transcendental.ts builds its functions from these
- * operations, so that each function is written once and works with every implementation of this
- * interface: {@link scalarOps} computes numbers, and a code generator emits WASM instructions. f32
- * operations round to nearest even and keep subnormals. The payload of a NaN result is unspecified.
- * A fused multiply-add is missing, because WASM's `relaxed_madd` may round once or twice, so its
- * results differ between machines.
+ * The operations of one lane of a WASM SIMD vector, on 32 bits: an f32 or an integer. Each function
+ * of transcendental.ts is written once, with these operations, and runs on every implementation of
+ * this interface. {@link scalarOps} computes numbers; a code generator emits WASM instructions.
+ *
+ * f32 operations round to nearest even and keep subnormals. The payload of a NaN result is
+ * unspecified. There is no fused multiply-add, because WASM's `relaxed_madd` rounds once on some
+ * machines and twice on others, so results would differ between machines.
  */
 export interface F32Ops<V> {
   /** The f32 nearest to `value`. */
@@ -86,8 +87,8 @@ export function truncateTo(value: number, least: number, most: number): number {
 const f = f32FromBits;
 
 /**
- * {@link F32Ops} on plain numbers. A number stands for the 32 bits of one lane, as a signed
- * integer.
+ * {@link F32Ops} on plain numbers. Each argument and result is a signed integer that holds the 32
+ * bits of one lane, also where these bits are an f32.
  */
 export const scalarOps: F32Ops<number> = {
   constF32: bitsFromF32,
@@ -119,8 +120,8 @@ export const scalarOps: F32Ops<number> = {
 };
 
 /**
- * Turns a function on the 32 bits of a lane into a function on numbers. The resulting function
- * first rounds its argument to f32.
+ * Turns `lanes`, a function on the bits of an f32, into a function on numbers. The resulting
+ * function first rounds its argument to f32.
  */
 export function onNumber(lanes: (ops: F32Ops<number>, x: number) => number): (x: number) => number {
   return (x) => f32FromBits(lanes(scalarOps, bitsFromF32(x)));

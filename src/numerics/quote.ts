@@ -9,10 +9,10 @@ export const messageLengthMax: number = 500;
  * Returns a value in the form that messages quote: a string in double quotes, any other value as
  * one line of YAML.
  *
- * The function shows at most `lengthMax` characters of the value. A cut value ends with `…`, and a
- * cut string also with a note of its full length. Control characters and invisible characters
- * appear as escapes. Only the part of the value that is shown is visited, so a huge value costs no
- * time.
+ * The result shows at most `lengthMax` characters of the value. A value that is cut ends with `…`;
+ * after a string that is cut stands its full length. Control characters and invisible characters
+ * appear as escapes. The function visits only the part of the value that it shows, so a huge value
+ * costs no time.
  */
 export function quote(value: unknown, lengthMax: number = valueLengthMax): string {
   const { text, isWhole } = take(symbolsOf(value, 0), lengthMax);
@@ -120,7 +120,10 @@ function escaped(character: string): string {
  */
 const depthMax = 4;
 
-/** Yields a value as symbols: single characters and whole escapes, which a cut must not split. */
+/**
+ * Yields the text of a value as symbols. A symbol is a single character or a whole escape. A text
+ * that is cut between symbols never ends inside an escape.
+ */
 function* symbolsOf(value: unknown, depth: number): Generator<string> {
   if (typeof value === 'string') yield* symbolsOfText(value);
   else if (typeof value === 'number') yield numberInYaml(value);

@@ -52,9 +52,13 @@ export function philoxInto(
 }
 
 /**
- * Returns the key of the stream `name` of an experiment. `seed` is the seed of the experiment, 0 …
- * 2^53 − 1. The key is a hash of seed and name with Philox as the compression function. The hash
- * takes the name in blocks of eight UTF-16 units, then a block with the length of the name.
+ * Returns the key of the stream `name` of an experiment. `seed`, 0 … 2^53 − 1, is the seed of the
+ * experiment. The key is a hash of seed and name:
+ *
+ * 1. The first key is the seed.
+ * 2. For each block of eight UTF-16 units of the name, {@link philox} computes the next key from
+ *    the block and the key so far.
+ * 3. A last block, which holds the length of the name, gives the result in the same way.
  */
 export function stream(seed: number, name: string): Key {
   assert(Number.isSafeInteger(seed) && seed >= 0, `seed ${seed} is an integer of 0 or more`);
@@ -83,8 +87,9 @@ export function uniform(key: Key, index: number): number {
 }
 
 /**
- * Returns an array of uniform random numbers. Element i is low + u(i) · (high − low), computed in
- * f32 and rounded to the element type. u(i) is {@link uniform} at index i.
+ * Returns an array of random numbers, uniform between `low` and `high`. Let u(i) be {@link uniform}
+ * at index i. Element i is low + u(i) · (high − low), computed in f32 and rounded to the element
+ * type.
  */
 export function uniformLiteral(shape: ArrayShape, key: Key, low: number, high: number): Literal {
   const span = Math.fround(high - low);

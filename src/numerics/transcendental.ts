@@ -65,8 +65,9 @@ export function logistic<V>(o: F32Ops<V>, x: V): V {
   const e = exp(o, o.neg(o.abs(x)));
   const negative = o.lt(x, o.constF32(0));
   const quotient = o.div(o.select(negative, e, one), o.add(one, e));
-  // For negative x the result is e/(1+e), which equals e − e·e/(1+e). For small e the second form
-  // is more exact, because the rounding error of 1 + e affects only its small term e·e/(1+e).
+  // For negative x the result is e/(1+e) with e = exp(x), which equals e − e·e/(1+e). For small e
+  // the second form is more exact, because the rounding error of 1 + e affects only its small term
+  // e·e/(1+e).
   const far = o.and(negative, o.lt(e, o.constF32(0.25)));
   return o.select(far, o.sub(e, o.mul(e, quotient)), quotient);
 }
@@ -148,14 +149,13 @@ const cosineCoefficients: readonly number[] = [
 ];
 
 /**
- * π/2 as a sum of five parts. The first four parts have 11 bits each, so that their products with
- * small integers are exact; the last part has 24 bits.
+ * π/2 as a sum of five parts. The first four parts have 11 bits each. The product of such a part
+ * and an integer below 2^13 has at most 24 bits, so it is an exact f32. The last part has 24 bits.
  */
 const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
 
 function partsOfHalfPi(): [number, number, number, number, number] {
-  // The leading bits of π/2 = 0x1.921fb54442d18469898cc51701b839a252049c1114cfp0, which are cut
-  // into parts of 11 bits.
+  // The first 89 bits of π/2 = 0x1.921fb54442d18469898cc51…p0. `part` cuts parts out of these bits.
   const bits = 0x1921fb54442d18469898cc5n;
   const total = 88n;
   const part = (from: bigint, count: bigint): number => {
@@ -192,7 +192,8 @@ function expm1OfSmall<V>(o: F32Ops<V>, r: V): V {
 }
 
 /**
- * x · 2^n for n in −152 … 130, rounded once. 2^n is split into two factors that do not overflow.
+ * x · 2^n for n in −152 … 130, rounded once. f32 cannot hold 2^n for every such n, so the function
+ * multiplies x by two powers of two whose product is 2^n.
  */
 function scaleBy<V>(o: F32Ops<V>, x: V, n: V): V {
   const whole = o.i32FromF32Trunc(n);
@@ -227,7 +228,10 @@ function edgesOfLog<V>(o: F32Ops<V>, x: V, result: V): V {
   return o.select(o.lt(x, zero), o.constF32(NaN), finite);
 }
 
-/** Splits x = quadrant · π/2 + r for x ≥ 0, with |r| ≤ π/4 (up to 0.8 for x beyond 2^13). */
+/**
+ * Splits x ≥ 0 into quadrant · π/2 + r. For x up to 2^13, |r| is at most π/4. For larger x, r has a
+ * larger error, and |r| is limited to 0.8.
+ */
 function reduceByHalfPi<V>(o: F32Ops<V>, x: V): { readonly quadrant: V; readonly r: V } {
   const n = o.nearest(o.mul(x, o.constF32(2 / Math.PI)));
   const times = (part: number): V => o.mul(n, o.constF32(part));
@@ -258,7 +262,8 @@ interface Pair<V> {
 }
 
 /**
- * x^y for finite x > 0 and |y| ≤ 2^32, as 2^(y · log2 x). The logarithm has about 40 exact bits.
+ * x^y for finite x > 0 and |y| ≤ 2^32, as 2^(y · log2 x). The logarithm has about 40 exact bits,
+ * more than an f32 holds, because the factor y also multiplies the error of the logarithm.
  */
 function powerOfMagnitude<V>(o: F32Ops<V>, x: V, y: V): V {
   const logarithm = log2InTwo(o, x);

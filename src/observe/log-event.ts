@@ -12,9 +12,9 @@ export interface LogLine {
 }
 
 /**
- * Returns the event that a log line records. Returns undefined if the line records no event, or if
- * a field that the progress display shows is missing or wrong. Fields that the display does not
- * show are not checked. `logEvent` and the master write the lines that record events.
+ * Returns the event that a log line records. `logEvent` and the master write the log lines of
+ * events. Returns undefined for every other line, and for a line in which a field that the progress
+ * display shows is missing or wrong. Fields that the display does not show are not checked.
  */
 export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const kind = fields['event'] === msg ? 'note' : msg;
@@ -37,9 +37,9 @@ const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
 /**
- * Schemas of the displayed fields, one for each kind of event. The kind of an event is the `msg` of
- * its log line, with one exception: all events whose `msg` equals the field `event` have the kind
- * `note`.
+ * Schemas of the fields that the progress display shows. The key of a schema is the `msg` of the
+ * log line, with one exception: if the `msg` equals the field `event`, the line records a note, and
+ * the key is `note`.
  */
 const schemas = {
   started: z.looseObject({

@@ -68,8 +68,9 @@ export class LogText {
   }
 
   /**
-   * Returns the screen to write to. For a `follower` this is the plain screen. For a `reader`, the
-   * screen puts the time of the current log line before each line that it shows.
+   * Returns the screen to which the progress is written. For a `follower` this is the plain screen.
+   * For a `reader`, the returned screen puts the time of the current log line before each line that
+   * it shows.
    */
   #timed(): Screen {
     const screen = this.#screen;

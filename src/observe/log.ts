@@ -2,9 +2,9 @@ import type { Logger } from 'pino';
 import { type RunFact, withoutNumber } from '../run/event.ts';
 
 /**
- * Writes an event as one structured log line. The line has the fields of the event, except the
- * number and the version, which only the run folder holds. The line also has the fields bound to
- * `logger`, such as `job`.
+ * Writes an event as one structured log line. The line has the fields of the event, but not its
+ * number `n` and its version `v`, which only the run folder has. The line also has the fields bound
+ * to `logger`, such as `job`.
  */
 export function logEvent(logger: Logger, event: RunFact): void {
   const { kind, ...fields } = withoutNumber(event);

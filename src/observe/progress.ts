@@ -96,7 +96,8 @@ export class Progress implements Sink {
         return;
       case 'pod':
       case 'failed':
-        // Events of the cluster are for the log. The command itself prints the error of the run.
+        // Not shown. A `pod` event (an event of the cluster) is only for the log. A `failed` event
+        // is the error that ended the run, which the command itself prints.
         return;
     }
   }

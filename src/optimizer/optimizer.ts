@@ -13,7 +13,8 @@ export interface Optimizer {
   init(parameters: readonly NamedLiteral[]): NamedLiteral[];
   /**
    * Returns the updates and the new state of one step. `gradients` and `parameters` have the same
-   * order. `state` has the same arrays and shapes as the result of `init`.
+   * order. `state` has the same arrays as the result of `init`: in the same order, with the same
+   * shapes.
    */
   update(
     gradients: readonly HloInstruction[],

@@ -47,5 +47,5 @@ export class Rates {
   }
 }
 
-/** `digest` adds the rates to the hash in chunks of at most this many rates. */
+/** Largest number of rates that `digest` gives to the hash at once. */
 const chunkSteps = 2 ** 14;

@@ -9,8 +9,9 @@ import { rateOf, type Schedule } from './schedule.ts';
 
 /**
  * A transformation that adds momentum. The state has one trace for each parameter: the decaying sum
- * of its gradients, 0 before the first step. A step replaces trace by trace' = gradient + decay ·
- * trace. The update is trace', or gradient + decay · trace' if `nesterov` is true. [optax, trace]
+ * of the parameter's gradients, 0 before the first step. A step computes the new trace: trace' =
+ * gradient + decay · trace. The update is trace', or gradient + decay · trace' if `nesterov` is
+ * true. [optax, trace]
  */
 export function momentum(decay: number, options: { readonly nesterov?: boolean } = {}): Optimizer {
   return {

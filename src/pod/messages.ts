@@ -11,8 +11,8 @@ import {
 } from './shape.ts';
 
 /**
- * A message from the master to a worker. `generation` is the number of the membership in which the
- * message was sent.
+ * A message from the master to a worker. A new membership begins whenever a Cloud TPU is lost;
+ * `generation` is the number of the membership in which the message was sent.
  */
 export type ToWorker =
   /** A new membership has begun: the worker leaves its step, if one runs, and answers `aborted`. */
@@ -37,8 +37,9 @@ export interface StepOrder {
   /** Number of the step, from 0 at the start of the program. */
   readonly step: number;
   /**
-   * True if the worker must first copy the program's parameters from another program
-   * (`Program.parametersFrom`), because that program's parameters have changed since the last copy.
+   * True if the worker must first copy the parameters of another program, `Program.parametersFrom`,
+   * to this program. The copy is needed if the other program's parameters have changed since the
+   * last copy.
    */
   readonly takeParameters: boolean;
 }
@@ -52,8 +53,8 @@ export type FromWorker =
       readonly generation: number;
       /**
        * For each program, by its index: the number of steps applied to the worker's parameters.
-       * Until the next step begins, the worker also has the parameters from before its last step.
-       * Null if the worker has no parameters, for example because the worker is new.
+       * Null if the worker has no parameters, for example because the worker is new. After a step
+       * the worker also keeps the parameters from before that step, until the next step begins.
        */
       readonly steps: readonly number[] | null;
     }

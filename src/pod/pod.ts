@@ -13,7 +13,7 @@ import type { StepReport } from './messages.ts';
  */
 export interface Pod {
   readonly topology: Topology;
-  /** Memory of this machine, in bytes, that the slice takes. */
+  /** How many bytes of this machine's memory the slice takes. */
   readonly memoryBytes: number;
   /**
    * Runs the next step of a program on every Cloud TPU, and resolves when the step is committed.
@@ -30,8 +30,8 @@ export interface Pod {
    */
   writeParameters(program: number, values: readonly Uint8Array[]): Promise<void>;
   /**
-   * Bytes carried so far by each directed link, by link name: `chip(3,1)+x`. Call only between
-   * steps.
+   * Returns how many bytes each directed link has carried so far. The keys are names of links:
+   * `chip(3,1)+x` is the link from chip (3, 1) in direction +x. Call only between steps.
    */
   linkBytes(): Readonly<Record<string, number>>;
   /** Ends all workers. May be called after a failure too. */
@@ -46,9 +46,9 @@ export interface PodOptions {
   readonly programs: readonly Program[];
   readonly mxu: 'fast' | 'systolic';
   /**
-   * Policy after the loss of a Cloud TPU. Default: `none`. With any other policy, programs that
-   * update their parameters must be compiled with `keepPrevious`, so that an interrupted step can
-   * run again.
+   * Policy after the loss of a Cloud TPU. Default: `none`. With any other policy, an interrupted
+   * step runs again from the parameters before the step. So a program that updates its parameters
+   * must be compiled with the option `keepPrevious`: it then keeps the old parameters in a step.
    */
   readonly recovery?: RecoveryPolicy;
   /**
@@ -63,10 +63,10 @@ export interface PodOptions {
    */
   readonly onMembership?: (generation: number) => void;
   /**
-   * Returns the saved parameters of a program after `steps` steps, or else the newest saved
-   * parameters after fewer steps. Called when no Cloud TPU has the current parameters any more. If
-   * the function is absent or returns undefined, the slice goes back to the parameters that
-   * `writeParameters` set last.
+   * Returns the newest parameters that were saved after at most `steps` steps of a program. Called
+   * when no Cloud TPU has the current parameters any more. If the function is absent or returns
+   * undefined, the slice goes back to the parameters that `writeParameters` set last, or to zeros
+   * if `writeParameters` was never called.
    */
   readonly saved?: (program: number, steps: number) => Promise<SavedParameters | undefined>;
 }
@@ -83,8 +83,8 @@ export interface SavedParameters {
 export interface Program {
   readonly executable: Executable;
   /**
-   * Number of parameters, from parameter 0 on, that the digest covers: the weights. All Cloud TPUs
-   * must have the same digest after a step.
+   * Number of weights. The weights are the first parameters of the program. The digest covers only
+   * the weights. All Cloud TPUs must have the same digest after a step.
    */
   readonly digested: number;
   /**
@@ -128,8 +128,8 @@ export interface Commit {
 }
 
 /**
- * Returns the mean over all Cloud TPUs of the wall time, in ms, of each phase of a step. The phases
- * are in the order of `phases` (src/isa).
+ * Returns the mean wall time, in ms, of each phase of a step. The mean is over all Cloud TPUs. The
+ * phases are in the order of `phases` (src/isa).
  */
 export function meanPhaseMs(reports: readonly StepReport[]): number[] {
   return phases.map((_, phase) => {

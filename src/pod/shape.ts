@@ -34,8 +34,8 @@ export function isTextUpTo(length: number): FieldCheck {
 }
 
 /**
- * Returns a check for a text of at most `length` UTF-16 units without control characters, such as
- * the name of a host.
+ * Returns a check for a text, such as the name of a host, that has at most `length` UTF-16 units
+ * and no control characters.
  */
 export function isPlainUpTo(length: number): FieldCheck {
   return (value) => isTextUpTo(length)(value) && !/\p{Cc}/u.test(value as string);

@@ -10,8 +10,8 @@ import type { Failure, FromWorker, StepOrder, StepReport, ToWorker } from './mes
  *                 └──── left ◀──── leaving
  *
  * The message `abort` says that a newer membership has begun. A running worker is then in the phase
- * `leaving` until its step has stopped, and after that in the phase `left`. From any other phase
- * `abort` leads directly to `left`. The phase `ended` can follow any phase.
+ * `leaving` until its step has stopped, and after that in the phase `left`. Not drawn: `abort`
+ * leads from any other phase directly to `left`, and the phase `ended` can follow any phase.
  */
 export interface WorkerState {
   readonly tpu: number;
@@ -180,7 +180,10 @@ function onLoad(
   };
 }
 
-/** Runs only the next step of the program, so an order that arrives twice is carried out once. */
+/**
+ * Runs the ordered step if it is the next step of its program; ignores any other order. So an order
+ * that arrives twice is carried out once.
+ */
 function onStartStep(
   state: WorkerState,
   message: ToWorker & { kind: 'start-step' },
@@ -210,9 +213,9 @@ function onLoaded(state: WorkerState, digests: readonly string[]): WorkerTransit
 /**
  * Returns true if a worker has the parameters after `wanted` steps of each program. `steps` is the
  * number of steps applied to the worker's current parameters. With `keepsBefore` the worker also
- * has the parameters from before its last step. A program that copies its parameters from another
- * program (`copiesParameters`), such as an evaluation, is not checked: such a program has no state
- * of its own, so it can begin again at any step.
+ * has the parameters from before its last step. `copiesParameters` is true for a program that
+ * copies its parameters from another program, as an evaluation does. Such a program is not checked,
+ * because it has no parameters of its own that could be missing.
  */
 export function hasParametersAfter(
   steps: readonly number[] | null,

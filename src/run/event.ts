@@ -2,8 +2,8 @@ import type { TrainEvent } from '../experiment/event.ts';
 import { codeOf, messageOf } from '../numerics/error.ts';
 
 /**
- * Version of the fields of {@link RunEvent}. Must be raised for a change that older versions of
- * this program would misread, but not for an additional field.
+ * Version of the fields of {@link RunEvent}. A change of the fields must raise the version if older
+ * versions of this program would misread the changed events. An additional field does not raise it.
  */
 export const eventVersion = 1;
 
@@ -26,8 +26,8 @@ export interface Numbered {
 export type RunFact = TrainEvent | PodEvent | Failed;
 
 /**
- * An event of the cluster: a worker that joined, was lost or could not start, a spare worker, a
- * connection that was turned away, or what a master found in its commit log.
+ * An event of the cluster. It tells that a worker has joined, was lost or could not start, that a
+ * spare worker waits, that a connection was turned away, or what a master found in its commit log.
  */
 export interface PodEvent {
   readonly kind: 'pod';
@@ -51,7 +51,7 @@ export interface Failed {
 export type RecordedEvent = RunEvent & {
   /** Wall time, in ms since 1970, at which the event was told. */
   readonly time: number;
-  /** Number of the process (master) that told the event: 0 for the first of the run, then 1, …. */
+  /** Number of the master that told the event: 0 for the first master of the run, then 1, …. */
   readonly master: number;
 };
 
@@ -66,12 +66,12 @@ export function failed(error: unknown): Failed {
   return { kind: 'failed', code: codeOf(error), message: messageOf(error) };
 }
 
-/** Kinds of events that can occur while a check may still refuse the run. */
+/** Kinds of events that can be told before the last check of the run has passed. */
 const early: readonly RunFact['kind'][] = ['started', 'note', 'pod', 'failed'];
 
 /**
- * True for an event that shows that no check can refuse the run any more, so that the files of the
- * run may be changed.
+ * True for an event that is told only after all checks of the run have passed. Once such an event
+ * is told, the files of the run may be changed.
  */
 export function isUnderWay({ kind }: RunFact): boolean {
   return !early.includes(kind);

@@ -29,7 +29,8 @@ export interface RecordedRun {
  * left out.
  *
  * @throws PodError `bad-data` if the folder has no record, or if a file of the record is damaged or
- * of another version: the message names the file and the line. `io` if a file cannot be read.
+ * was written by another version of this program. The message names the file and, for an event, the
+ * line. PodError `io` if a file cannot be read.
  */
 export function readRun(folder: string): RecordedRun {
   const settings = readSettings(folder);

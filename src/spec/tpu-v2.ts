@@ -12,6 +12,8 @@
  *   TPUv3", IEEE Micro 41(2).
  * - Ying 2018: C. Ying, "ImageNet is the new MNIST", a talk, 2018.
  * - Cloud TPU docs: https://cloud.google.com/tpu/docs.
+ * - Cloud TPU performance guide: https://cloud.google.com/tpu/docs/performance-guide.
+ * - MLPerf 0.5 entries: results of MLPerf Training 0.5, 2018.
  * - JAX scaling book: https://jax-ml.github.io/scaling-book.
  */
 export const tpuV2 = {
@@ -26,7 +28,7 @@ export const tpuV2 = {
    * gives 45.9e12. [Ying 2018]
    */
   nominalFlopsPerSecondPerChip: 45e12,
-  /** Side of the MXU's array of bf16 multipliers with f32 accumulators: 128×128. [CACM 2020] */
+  /** Side of the MXU's square array: 128×128 bf16 multipliers, f32 accumulators. [CACM 2020] */
   mxuSide: 128,
   /** Rows of the left operand that enter the MXU's array in one pass. [JAX scaling book] */
   mxuPassRows: 8,
@@ -53,13 +55,13 @@ export const tpuV2 = {
   /** HBM of a core: 8 GiB, half of a chip's 16 GiB. [Cloud TPU docs] */
   hbmBytesPerCore: 8_589_934_592,
   /**
-   * HBM of a core that the system reserves: 528 MiB. [out-of-memory messages of XLA on TPU v2 that
-   * users published; some say 530 MiB]
+   * HBM of a core that the system reserves: 528 MiB. [XLA's messages when HBM is full, as users of
+   * TPU v2 have published them; some of these messages say 530 MiB]
    */
   hbmReservedBytesPerCore: 553_648_128,
   /**
-   * Peak bandwidth of a chip's HBM. [Ying 2018] The Cloud profiler showed nearly the same: a peak
-   * of 2416e9 per Cloud TPU, which is 604e9 per chip. CACM 2020 says 700e9.
+   * Peak bandwidth of a chip's HBM, in bytes per second. [Ying 2018] The Cloud profiler showed
+   * nearly the same: 2416e9 for a Cloud TPU, which is 604e9 for a chip. CACM 2020 says 700e9.
    */
   hbmBytesPerSecondPerChip: 600e9,
   /** Rows of a tile. Arrays in HBM are padded to tiles of 8×128. [Cloud TPU performance guide] */
@@ -101,8 +103,8 @@ export const tpuV2 = {
   podChipColumns: 16,
   podChipRows: 16,
   /**
-   * Length, in chips, that an axis must have for a wrap-around link. Only a whole pod has such an
-   * axis. [assumed]
+   * An axis with this many chips has a wrap-around link; a shorter axis has none. So only a whole
+   * pod has wrap-around links along both axes. [assumed]
    */
   wrapAroundChips: 16,
 

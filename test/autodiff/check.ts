@@ -23,7 +23,8 @@ export function spreadValues(count: number, seed: number, low = -2, high = 2): n
 
 /**
  * Returns Σ y·w, summed over all elements of y. Each element of y has a weight w of its own, so the
- * derivatives of the sum with respect to two elements of y differ.
+ * derivatives of the sum with respect to two elements of y differ. A test then notices if a
+ * derivative belongs to the wrong element.
  */
 export function weighted(y: HloInstruction, seed = 1): HloInstruction {
   const shape = y.shape as ArrayShape;
@@ -37,8 +38,9 @@ export function weighted(y: HloInstruction, seed = 1): HloInstruction {
 }
 
 /**
- * Returns the largest difference between `gradient` and central differences, both in f64, relative
- * to the derivative's magnitude (at least 1). Returns Infinity if a difference is NaN.
+ * Compares the gradient of `loss` with numeric derivatives (central differences), both in f64.
+ * Returns the largest error of a derivative, divided by the magnitude of the numeric derivative if
+ * that is more than 1. Returns Infinity if an error is NaN.
  */
 export function gradientError(
   loss: HloInstruction,

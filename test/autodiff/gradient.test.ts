@@ -59,7 +59,7 @@ const input = (index: number, dims: readonly number[]): Parameter => parameter(i
 
 const derived = new Set<Opcode>();
 
-/** Expects the gradient of a weighted sum of `y` to equal central differences within 1e-6. */
+/** Expects the gradient of a weighted sum of `y` to equal numeric derivatives within 1e-6. */
 function expectGradient(
   y: HloInstruction,
   inputs: readonly Parameter[],
@@ -135,8 +135,8 @@ describe('the gradient of an element-wise operation', () => {
         const inputs = [input(0, dims), input(1, dims)];
         const [low, high] = opcode === 'power' ? [0.4, 2] : [-2, 2];
         const values = spread(inputs, seed, low, high);
-        // The operands avoid points without a derivative: a remainder jumps where the quotient is a
-        // whole number, and a quotient has a pole where the divisor is 0.
+        // The operands avoid points without a derivative. A remainder jumps where its first operand
+        // is a multiple of its second. A quotient has a pole where its divisor is 0.
         if (opcode === 'remainder') values[1] = values[0]!.map((x) => x * 0.73 + Math.sign(x));
         if (opcode === 'remainder') values[0] = values[0]!.map((x) => x * 3.1);
         const steps = values[0]!.map((x, i) => (x / values[1]![i]!) % 1);
@@ -649,7 +649,7 @@ describe('gradient', () => {
   });
 });
 
-/** True if negative padding removes no more elements than the dilated input has. */
+/** True if the dilated input has at least as many elements as negative padding removes. */
 function leavesElements(it: {
   readonly input: number;
   readonly baseDilation: number;

@@ -15,9 +15,9 @@ import { type ArrayShape, isArray, product, stridesOf } from '../../src/numerics
 export type Values = readonly number[];
 
 /**
- * Evaluates HLO on one replica in f64, which approximates the real numbers for checks of
- * derivatives. `leaves` has the values of parameters. Element types are ignored, except that
- * conversions to integers truncate.
+ * Evaluates HLO on one replica. All arithmetic is in f64, because checks of derivatives need more
+ * precision than f32 has. `leaves` has the values of parameters. Element types are ignored, except
+ * that conversions to integers truncate.
  */
 export function interpret(
   root: HloInstruction,
@@ -259,8 +259,9 @@ function convolutionOf(it: Convolution, a: Values, b: Values): Values {
 }
 
 /**
- * Index, in the base array, of the element that a window at `position` has at `offset`. In a
- * dilated base the index is a fraction if the window meets a gap between two elements.
+ * Index of an element of an operand, in one dimension. A window lies over the operand at
+ * `position`, and the element is number `offset` of the window. If the operand is dilated, the
+ * element may lie in a gap between two elements of the operand; the index is a fraction then.
  */
 function place(w: WindowDimension, position: number, offset: number): number {
   return (position * w.stride + offset * w.windowDilation - w.padLow) / w.baseDilation;

@@ -43,10 +43,10 @@ const ways: readonly Way[] = [
 ];
 
 /**
- * Times an all-reduce of 25 MiB over eight processes, for each transport. The result is compared
- * with the promised time, and with the time to copy the same bytes or to send them over bare
- * sockets. If `python` has torch, it is also compared with the time of gloo, whose runs alternate
- * with those of the emulator.
+ * Times an all-reduce of 25 MiB over eight processes, for each transport. The time is compared with
+ * the promised time, and with the time to copy the same bytes or to send them over bare sockets. If
+ * `python` has torch, the time is also compared with that of gloo, torch's library for all-reduces.
+ * Runs of gloo then alternate with runs of the emulator.
  */
 export async function run(python: string): Promise<BenchRow[]> {
   const gloo = await startGloo(python, torus.workers, elements);
@@ -121,7 +121,8 @@ function totalBytes(): number {
 
 /**
  * Returns the times, in ms, of all counted runs of the emulator (`ours`) and of gloo. The time of a
- * run is that of the slowest process after a barrier, as in the benchmarks of gloo and OpenMPI.
+ * run is the longest time of a process, counted from a barrier on. The benchmarks of gloo and
+ * OpenMPI count in the same way.
  */
 async function runProcesses(
   { over, shares }: Way,

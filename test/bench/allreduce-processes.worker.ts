@@ -64,7 +64,7 @@ const token = new Token(Buffer.from('a token for measuring'));
 if (isMainThread) serveOrders();
 else serveRuns(workerData as ThreadTask);
 
-/** Runs the main thread of a process. It owns the sockets and computes the sums. */
+/** Runs the main thread of a process. This thread owns the sockets and computes the sums. */
 function serveOrders(): void {
   const answer = (it: RankAnswer): void => void process.send?.(it);
   let rank: Awaited<ReturnType<typeof listen>> | undefined;
@@ -152,8 +152,8 @@ function connect(
 }
 
 /**
- * Runs the second thread of a process. It fills the vectors, starts the all-reduces and waits for
- * their ends.
+ * Runs the second thread of a process. This thread fills the vectors, starts the all-reduces and
+ * waits for their ends.
  */
 function serveRuns({ hosting, memory, layout, engine, address, elements }: ThreadTask): void {
   const { torus, self } = hosting;

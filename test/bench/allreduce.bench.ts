@@ -9,8 +9,9 @@ import type { BenchRow } from './row.ts';
 const elements = (25 * 2 ** 20) / 4;
 
 /**
- * Times an all-reduce of 25 MiB over eight workers in threads. The best possible time is that of
- * reading every vector once and writing every sum once, as fast as two threads copy memory.
+ * Times an all-reduce of 25 MiB over eight workers in threads. The best possible time is the time
+ * to read the vector of every chip once and to write the sum once for every worker, at the speed at
+ * which two threads copy memory.
  */
 export async function run(): Promise<BenchRow[]> {
   const ranks = flatTorus(4, 2);

@@ -95,8 +95,8 @@ function check(): void {
 }
 
 /**
- * Returns the bytes per second that two threads together copy at the same time (median). Each
- * thread copies from one buffer of its own to another.
+ * Measures how many bytes per second two threads together copy, if they copy at the same time. Each
+ * of the two copies from one buffer of its own to another. Returns the median of all measurements.
  */
 function measureCopy(): number {
   const source = new Uint8Array(task.worker < copyThreads ? copyBytes : 0).fill(1);

@@ -37,9 +37,9 @@ const processors = 2;
 const shareMax = 3;
 
 /**
- * Measures the share of a step that the detection of errors takes: digests of the weights, and CRCs
- * of all bytes between eight processes, at sender and receiver. The unit is percent of the
- * processor time of a step of all eight processes.
+ * Measures the share of a step that the detection of errors takes, in percent of the processor time
+ * that all eight processes together spend on the step. Detection means the digests of the weights,
+ * and the CRCs that senders and receivers compute of the bytes between processes.
  */
 export async function run(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];

@@ -5,15 +5,15 @@ import { fileURLToPath } from 'node:url';
 import { at } from '../../src/numerics/assert.ts';
 
 /**
- * The all-reduce of gloo in separate processes. Its runs alternate with runs of the emulator's
- * all-reduce.
+ * The all-reduce of gloo (a library that torch uses) in separate processes. A benchmark alternates
+ * runs of this all-reduce with runs of the emulator's.
  */
 export interface Gloo {
   /** Version of torch. */
   readonly version: string;
   /**
-   * Runs one all-reduce in all processes. Returns the time of the slowest process after a barrier,
-   * in ms.
+   * Runs one all-reduce in all processes. Returns the longest time of a process, in ms, counted
+   * from a barrier on.
    */
   run(): Promise<number>;
   close(): void;

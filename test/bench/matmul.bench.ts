@@ -19,8 +19,9 @@ interface Matrix {
   readonly turned: boolean;
 }
 /**
- * An operand whose rows are the 3×3 windows of images: A[(image, oh, ow), (kh, kw, ci)]. The images
- * have height × width × features.
+ * The left operand of a convolution as a matmul. Each row has the elements of one 3×3 window of an
+ * image. The rows are ordered by image, then by the window's place in the image; the elements of a
+ * row by their place in the window, then by feature. An image has height × width × features.
  */
 interface Windows {
   readonly kind: 'windows';
@@ -29,8 +30,7 @@ interface Windows {
   readonly width: number;
   readonly features: number;
   /**
-   * True for the operand of a weight gradient, which is transposed: A[(kh, kw, ci), (image, oh,
-   * ow)].
+   * True for the operand of a weight gradient. This operand is transposed: each window is a column.
    */
   readonly turned: boolean;
 }
@@ -91,8 +91,9 @@ const shapes: readonly Shape[] = [
   dense('cnn dense1 forward', 32, 128, 9216),
   dense('cnn dense1 input gradient', 32, 9216, 128, straight, turned),
   { ...dense('cnn dense1 weight gradient', 9216, 128, 4, turned), segments: 2 },
-  // Shares of nonzero values as in training: a ReLU leaves about half of the values, and the
-  // gradient of a max-pool about a quarter of this half.
+  // The shares of nonzero values are as in training. After a ReLU about half of the values are not
+  // zero. In the gradient behind a max-pool and a ReLU only about a seventh are not zero, because
+  // the max-pool passes a gradient to one of four values.
   {
     ...convolution('cnn conv2 forward, sparse, zeros counted', 64, windows(32, 26, 32)),
     lhsDensity: 0.5,

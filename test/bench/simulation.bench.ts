@@ -16,8 +16,9 @@ const promised = {
 } as const;
 
 /**
- * Measures the rate of the simulation on one processor: steps a second on a small slice, delivered
- * messages and frames a second, and the time for 100 steps of 16×16 Cloud TPUs.
+ * Measures the speed of the simulation on one processor. For every grid: messages and frames
+ * delivered per second. For the smallest grid also steps per second, and for the largest grid also
+ * the time of its 100 steps.
  */
 export async function run(): Promise<BenchRow[]> {
   await simulateRun({ topology: { columns: 2, rows: 2 }, steps: 500 });

@@ -161,8 +161,9 @@ function zeros({ dims }: ArrayShape): HloInstruction {
 }
 
 /**
- * Lays out the arrays of a loop in memory. Returns the addresses for each call, with one call for
- * each copy, and the number of bytes that all calls together read and write.
+ * Lays out the arrays of a loop in memory. The loop is called once for each copy of its arrays.
+ * Returns the addresses that each call takes, and the number of bytes that all calls together read
+ * and write.
  */
 function placed({ body, copies, shares = [] }: Case): {
   readonly calls: readonly (readonly number[])[];

@@ -8,7 +8,10 @@ import { arrayShape } from '../../src/numerics/shape.ts';
 import { benchTpu, bytesOf, floatsOf } from './bench-tpu.ts';
 import { type Size, Tiny } from './tiny.ts';
 
-/** The matrix product [batch, m, n], summed in the documented order: tiles of 128 along k. */
+/**
+ * Returns the matrix product [batch, m, n]. Each sum over k is taken in the order of the MXU: first
+ * within tiles of 128 products, then over the sums of the tiles.
+ */
 function product(lhs: Float32Array, rhs: Float32Array, size: Size, bf16: boolean): Float32Array {
   const { batch, m, n, k } = size;
   const round = bf16 ? roundToBf16 : Math.fround;

@@ -18,8 +18,8 @@ export interface Case {
   /**
    * Elements of the left operand: `segments` parts of `lhsSegment` elements, one after another. The
    * right operand has as many parts. Part i of the left operand is multiplied by part i of the
-   * right operand, and the result is the sum of these products. The offset tables need not use
-   * every element.
+   * right operand, and the result is the sum of these products. The offset tables say at which
+   * elements of a part the rows, columns and depths lie; they need not use every element.
    */
   readonly lhs: Float32Array;
   readonly rhs: Float32Array;
@@ -28,8 +28,8 @@ export interface Case {
 }
 
 /**
- * Returns the result of a matmul by its definition: each product is computed in f64 and rounded to
- * f32, and sums are in f32, in tiles of 128.
+ * Returns the result of a matmul by its definition. Each product is computed in f64, and rounded to
+ * f32, or to 0 if its magnitude is below 2^-126. Sums are in f32, in tiles of 128 products.
  */
 export function defined(it: Case): Float32Array {
   const round = it.multiplicands === 'bf16' ? roundToBf16 : (value: number) => value;

@@ -212,7 +212,7 @@ describe('the MXU computes the bits of the definition', () => {
     );
   });
   /**
-   * Returns a matmul in which one operand, `side`, has many zeros: about one of `every` values is
+   * Returns a matmul in which one operand, `side`, has many zeros: about one value in `every` is
    * not 0. The rows of the left operand overlap, like the windows of an image.
    */
   function sparse(side: 'lhs' | 'rhs', every: number): Case {

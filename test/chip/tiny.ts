@@ -127,8 +127,8 @@ export class Tiny {
   }
 
   /**
-   * Adds an all-reduce of a buffer that each chip has a copy of. Returns a buffer with the sum,
-   * which all chips of the Cloud TPU share.
+   * Adds an all-reduce of a buffer of which each chip has its own copy. Returns a buffer with the
+   * sum. All chips of the Cloud TPU share this one copy of the sum.
    */
   allReduce(buffer: BufferId): BufferId {
     const { shape, offset, bytes } = this.#buffers[buffer]!;

@@ -14,8 +14,8 @@ const commands = ['train', 'compile', 'up', 'doctor', 'devices', 'status', 'jobs
 const daemons = ['master', 'worker', 'supervisor'].map((it) => `cluster/${it}/main.cjs`);
 
 /**
- * Files that any version of Node must be able to read: the first file of each program, which checks
- * the version of Node, and the files that this first file loads for the check.
+ * Files that even old versions of Node must be able to load. They are the first file of each
+ * program, which checks the version of Node, and the files that this check needs.
  */
 const beginnings = [
   ...[pod, 'src/cli/main.js', 'cluster/host/engine.cjs', 'cluster/host/engine.js'],

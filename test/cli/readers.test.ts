@@ -31,7 +31,7 @@ function writePod(changes: Readonly<Record<string, unknown>>): void {
 
 const pod = (words: string) => shell(`timeout 30 $pod ${words}`, { cwd: folder });
 
-/** Ways to damage a file: functions that put something else at the path of the deleted file. */
+/** Ways to damage a file. The file is deleted first; each function puts another thing there. */
 const damages: Readonly<Record<string, (path: string) => void>> = {
   'an empty file': (path) => writeFileSync(path, ''),
   'a folder': (path) => mkdirSync(path),

@@ -29,7 +29,7 @@ export function startPod(args: readonly string[], cwd?: string): ChildProcess {
   });
 }
 
-/** Waits until a command has ended. Collects all that the command writes from now on. */
+/** Collects all that a command writes from now on. Resolves when the command has ended. */
 export async function endOf(child: ChildProcess): Promise<Ended> {
   let [stdout, stderr] = ['', ''];
   child.stdout?.on('data', (piece: Buffer) => {

@@ -15,8 +15,8 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const time = '2026-01-02T03:04:05.678Z';
 
 /**
- * Writes to the folder the files of a pod that has ended. `end` is the record of how the pod ended;
- * without `end`, the record is missing.
+ * Writes the files that an ended pod leaves in the folder. `end` is the record of how the pod
+ * ended; without `end`, the record is missing.
  */
 function deadPod(end?: Readonly<Record<string, unknown>>, log = ''): void {
   const dir = join(folder, '.pod');

@@ -6,9 +6,9 @@ import { Tiny } from '../chip/tiny.ts';
 export const weightCount = 70;
 
 /**
- * Returns a program that halves its weights at each step: an all-reduce sums the copies of all
- * cores, and the sum is divided by twice the number of cores. The outfeed is the new weights. The
- * old weights are kept until the next step.
+ * Returns a program that halves its weights at each step: an all-reduce sums the weights of all
+ * cores, and the program divides the sum by twice the number of cores. The outfeed is the new
+ * weights. The new weights do not overwrite the old ones, which are kept until the next step.
  */
 export function halving(tpus: number): Executable {
   const tiny = new Tiny(8);
@@ -32,9 +32,10 @@ export function halving(tpus: number): Executable {
 }
 
 /**
- * Returns a program whose weights depend on its infeed. A core adds pixels from the middle of its
- * first image and half the weights. The new weights are the mean of these sums over all cores of
- * `tpus` Cloud TPUs. The old weights are kept until the next step.
+ * Returns a program whose weights depend on its infeed. Each core halves the weights and adds to
+ * them pixels from the middle of its first image. The new weights are the mean of these sums over
+ * all cores of `tpus` Cloud TPUs. They do not overwrite the old weights, which are kept until the
+ * next step.
  */
 export function learning(batch: number, tpus: number): Executable {
   const tiny = new Tiny(8);

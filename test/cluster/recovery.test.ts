@@ -98,14 +98,14 @@ function eventsOf(notes: readonly Note[]): string[] {
 
 type Ending = 'throw' | 'exit' | 'hang';
 
-/** Returns a fault that hits Cloud TPU `tpu` at the first hop of step `step`, from 0. */
+/** Returns a fault of Cloud TPU `tpu` at the start of the all-reduce of step `step` (from 0). */
 const fault = (kind: Ending, step: number, tpu = 1): Fault => ({
   fault: kind,
   tpu,
   at: { step: step + 1, phase: 'reduce-scatter' },
 });
 
-/** Returns a fault of a Cloud TPU while it loads for a membership. */
+/** Returns a fault of a Cloud TPU while it loads its programs for membership `generation`. */
 const loading = (kind: Ending, generation: number, tpu = 1): Fault => ({
   fault: kind,
   tpu,
@@ -160,7 +160,8 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const onNote = (note: Note): void => {
       notes.push(note);
       const lost = notes.filter(({ event }) => event === 'lost').length;
-      // After 20 ms the replacing thread has started but has not received its task.
+      // 20 ms after a loss, the thread that replaces Cloud TPU 1 has started but has no task yet.
+      // The kill hits the thread in this state.
       if (note.event === 'lost' && lost < 3) setTimeout(() => pod?.kill(1), 20);
     };
     const { digests } = await run({ onNote }, (it, step) => {
@@ -176,9 +177,9 @@ describe('a run that loses Cloud TPUs ends with the bits of an undisturbed run',
     const { digests, notes } = await run({
       faults: [
         fault('exit', 2),
-        // If the master has already aborted a step when Cloud TPU 3 throws, the throw only ends the
-        // step, and Cloud TPU 3 is not lost. So there are three throws of Cloud TPU 3: each time
-        // the step runs, one of them takes effect.
+        // Cloud TPU 3 shall be lost in step 2 too. A throw does not cause this loss if the master
+        // has already aborted the step. So three throws are planned: each time the step runs again,
+        // one of them takes effect.
         ...[1, 2, 3].map(() => fault('throw', 2, 3)),
         loading('exit', 2),
         loading('throw', 2, 3),

@@ -175,10 +175,10 @@ function isInBucket({ buffers, buckets }: Executable, it: Buffer): boolean {
 
 /**
  * True if the buffer of `use` must stay unchanged to the end of the program, because a result of
- * the program is a view of this buffer. A view is a buffer that no instruction writes and that lies
- * at the place of another buffer, for example to give its values another shape. If several buffers
- * in turn use the place, the view is of the last of them. A part of a bucket does not count as a
- * view, because a bucket may use the place after the buffer.
+ * the program is a view of this buffer. A view is a buffer that no instruction writes. It lies at
+ * the place of another buffer, for example to give its values another shape. If several buffers use
+ * one place in turn, a view at this place is of the last of them. A part of a bucket is not a view,
+ * because the bucket may use the place after the buffer of `use`.
  */
 function isLastAtResult(executable: Executable, uses: readonly Use[], use: Use): boolean {
   const { buffers, results } = executable;
@@ -227,9 +227,9 @@ function operands(executable: Executable, it: Instruction): [number[], number[]]
 }
 
 /**
- * True if one instruction, a fused loop or a random number generator, reads the buffer `first`,
- * writes the buffer `second`, and both lie in exactly the same place. These two kinds of
- * instructions may overwrite their input.
+ * True if one instruction reads the buffer of `first` and may overwrite it with the buffer of
+ * `second`: both lie in exactly the same place, and the instruction is a fused loop or a random
+ * number generator. Only these two kinds may overwrite their input.
  */
 function handsOver(executable: Executable, first: Use, second: Use): boolean {
   const it = executable.instructions[second.start];

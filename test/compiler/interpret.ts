@@ -239,8 +239,8 @@ class Machine {
 }
 
 /**
- * All-reduce for `evaluate` that sums in the same order as `interpret`: the two cores of each chip,
- * then the chips.
+ * All-reduce that a test passes to `evaluate`. It sums in the same order as `interpret`: first the
+ * two cores of each chip, then the chips.
  */
 export function sumByChip(values: readonly Literal[]): Literal {
   const { shape } = at(values, 0);

@@ -12,8 +12,9 @@ import { at } from '../../src/numerics/assert.ts';
 import { sameShape } from '../../src/numerics/shape.ts';
 
 /**
- * Substitute for code generation. It keeps the fused loops, so that `interpret` can evaluate their
- * bodies. By default the substitute accepts any body with at most one reduction.
+ * Returns a substitute for the code generator. The substitute generates no code: it collects the
+ * fused loops in `kept`, so that `interpret` can evaluate their bodies. By default it accepts every
+ * body with at most one reduction.
  */
 export function keepLoops(
   rules: Pick<Codegen, 'supports' | 'inPlace'> = plainRules,

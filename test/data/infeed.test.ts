@@ -228,8 +228,8 @@ function consumeOnThread(buffer: SharedArrayBuffer, steps: number): Promise<numb
 
 /**
  * Program of the reading thread, for a queue of two slots, each with 8 samples of 4 elements. The
- * memory has one cache line of flags, then one cache line for the state of each slot, then the
- * slots.
+ * memory of the queue begins with one cache line (16 words) of flags. Then come two cache lines,
+ * one with the state of each slot, and then the two slots, of 48 words each.
  */
 const reader = `
   const { parentPort, workerData: { buffer, steps } } = require('node:worker_threads');

@@ -274,8 +274,8 @@ test('.dockerignore admits every file that the image copies, and the image runs 
 });
 
 /**
- * Expects a Job with one master, and an indexed Job with as many workers as the master's variable
- * TPUS says.
+ * Expects that `master` is a Kubernetes Job with one master, and that `tpu` is an indexed Job with
+ * TPUS workers, where TPUS is an environment variable of the master.
  */
 function agree(master: JobSpec, tpu: JobSpec): void {
   const count = Number(environment(master)['TPUS']);
@@ -292,8 +292,8 @@ function environment(spec: JobSpec): Record<string, string> {
 }
 
 /**
- * Returns the specification of a Kubernetes Job without its host names and without
- * `ttlSecondsAfterFinished`.
+ * Returns the specification of a Kubernetes Job without the fields in which two Jobs for the same
+ * program may differ: host names, the address of the master, and `ttlSecondsAfterFinished`.
  */
 function withoutNames(spec: JobSpec): unknown {
   const { hostname: _h, subdomain: _s, ...pod } = spec.template.spec;

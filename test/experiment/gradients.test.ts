@@ -25,8 +25,8 @@ test.each(['mlp', 'cnn'] as const)(
 );
 
 /**
- * Returns the gradients of the first step. They are read from the momentum, which is 0.9 · 0 + g
- * after the first step.
+ * Trains one step and returns its gradients g. The step computes momentum = 0.9 · 0 + g, so the
+ * momentum after the step equals g, and this function reads the momentum.
  */
 async function gradients(
   model: 'mlp' | 'cnn',

@@ -106,7 +106,7 @@ describe('another master continues a run after the first and all workers were lo
       ...{ kind: 'resumed', checkpoint: 'step-0000004', step: 4, refused: [] },
     });
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Earlier masters had two recoveries. That this master continues the run counts as the third.
+    // The earlier masters report two recoveries. The change to this master counts as the third.
     expect(reportOf(events).recoveries).toBe(3);
     expect(causesOf(events, 'rolled-back')).toEqual([]);
     const again = await collect(config, { past: await pastAt(5), checkpoints: await plan() });
@@ -177,7 +177,7 @@ describe('another master continues a run with the workers of the first', () => {
     });
     expect(pod.asked.slice(0, 3)).toEqual(['step 4 of 0', 'step 5 of 0', 'step 0 of 1']);
     expect(stepsOf(events).map(({ step }) => step)).toEqual([5, 6]);
-    // Earlier masters had two recoveries. That this master continues the run counts as the third.
+    // The earlier masters report two recoveries. The change to this master counts as the third.
     expect(reportOf(events).recoveries).toBe(3);
   });
 

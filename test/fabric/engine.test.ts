@@ -112,7 +112,8 @@ describe('an engine', () => {
               for (const [chip, values] of vectors.entries()) vector(bucket, chip).set(values);
               return vectors;
             });
-            // Workers start and finish buckets in different orders.
+            // Each worker starts the buckets in ascending order and finishes them in descending
+            // order.
             for (const client of clients) for (const bucket of lengths.keys()) client.start(bucket);
             for (const client of clients) {
               for (const bucket of [...lengths.keys()].reverse()) client.finish(bucket, 1e9);

@@ -13,7 +13,7 @@ interface Answer {
   readonly message?: string;
 }
 
-/** Workers in threads that are ready to start, and a promise of their answers. */
+/** Threads, one for each worker. They start at `go`. `answers` resolves when all have answered. */
 interface Threads {
   readonly memory: WebAssembly.Memory;
   readonly layout: ReturnType<typeof layOutFabric>;

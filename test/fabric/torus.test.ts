@@ -60,7 +60,8 @@ describe('torus', () => {
   it('puts four chips on each Cloud TPU, numbered as 2×2', () => {
     const torus = podTorus({ columns: 4, rows: 2 });
     expect(torus).toMatchObject({ width: 8, height: 4, workers: 8 });
-    // Cloud TPU 5 is in column 1, row 1, and has the chips (2,2), (3,2), (2,3), (3,3).
+    // Cloud TPU 5 is in column 1, row 1, and has the chips (2,2), (3,2), (2,3), (3,3). Chip (x,y)
+    // has the number 8y + x.
     expect(chipsOf(torus, 5)).toEqual([18, 19, 26, 27]);
     expect(placement(torus, 26)).toEqual({ worker: 5, index: 2 });
   });

@@ -389,8 +389,8 @@ describe('convolution', () => {
       window,
       dimensions: imageDimensions,
     });
-    // In `moved` the features are the first dimension, the images the last, and height and width
-    // change places.
+    // `moved` is the same convolution with all dimensions in reverse order: from (image, height,
+    // width, feature) to (feature, width, height, image).
     const moved = b.convolution(
       b.transpose(b.constant(input), [3, 2, 1, 0]),
       b.transpose(b.constant(kernel), [3, 2, 1, 0]),
@@ -620,7 +620,8 @@ test('all-reduce folds replicas in order by default, or calls a given function',
     parameters: [literal('f32', [2], [v, r]), literal('f32', [], [r])],
   }));
   const results = evaluateReplicas(module, replicas);
-  // The first element is 0 = ((1 + 2^24) + 1) − 2^24, because f32 rounds each sum with 1 to 2^24.
+  // The first element is ((1 + 2^24) + 1) − 2^24 = 0. In f32, adding 1 does not change 2^24,
+  // because the sum is rounded.
   for (const { values } of results) expect(values.map(valuesOf)).toEqual([[0, 6], [6], [-0, -6]]);
   const last = evaluateReplicas(module, replicas, { allReduce: (values) => values[3]! });
   expect(valuesOf(last[0]!.values[0]!)).toEqual([-(2 ** 24), 3]);

@@ -50,7 +50,8 @@ export interface ProgramOptions {
   /**
    * True for programs for which XLA guarantees a single result. Their matmuls have the highest
    * precision. Their reductions are sums that start from 0 and maxima that start from the least
-   * value, because XLA may apply the initial value any number of times. Default: false.
+   * value: XLA may apply an initial value any number of times, and these initial values do not
+   * change the result. Default: false.
    */
   readonly isPlain?: boolean;
 }
@@ -253,7 +254,7 @@ function aliasesOf(root: HloInstruction, parameters: readonly Parameter[]): HloM
   return [];
 }
 
-/** Builds an instruction of an opcode. Returns the arrays to add to the pool, if any. */
+/** Builds an instruction of an opcode. Returns its arrays, which later instructions may take. */
 type Rule = (builder: Builder, opcode: Opcode) => readonly HloInstruction[];
 
 const unaryRule: Rule = (builder, opcode) => {
@@ -558,8 +559,8 @@ function convolutionOf(builder: Builder): HloInstruction {
 }
 
 /**
- * Returns a random window over `base` elements. Negative padding never removes more elements than
- * the dilated base has.
+ * Returns a random window over `base` elements. Its padding may be negative, which removes elements
+ * after the dilation, but never more than there are.
  */
 function windowOf(builder: Builder, base: number, dilates: boolean): WindowDimension {
   const window = b.windowDimension({
@@ -597,8 +598,8 @@ function precisionOf(builder: Builder): Precision {
 }
 
 /**
- * Returns an initial value for a reduction with the given body. For a plain program it is the
- * body's identity.
+ * Returns an initial value for a reduction with the given body. In a program with `isPlain`, this
+ * is the value that changes no result: 0 for sums, the least value for maxima.
  */
 function initOf(builder: Builder, type: ElementType, body: HloComputation): HloInstruction {
   if (!builder.options.isPlain) return builder.like(arrayShape(type, []));

@@ -1,10 +1,10 @@
 /**
- * Returns the bf16 nearest to an f32, by definition. The f64 arithmetic is exact here. A bf16 has 8
- * significant bits. Ties go to the even neighbour. A result of 2^128 or more becomes infinity. A
- * result below the smallest normal number, 2^-126, becomes a zero of the same sign.
+ * Returns the bf16 nearest to the f32 `value`, by definition: the nearest multiple of `quantum`,
+ * and of two equally near multiples the even one. `quantum` is the distance between neighbouring
+ * bf16 numbers around the value: see {@link bf16Quantum}. A result of 2^128 or more becomes
+ * infinity. A result below the smallest normal number, 2^-126, becomes zero. Both keep the sign.
  *
- * `quantum` is the distance between neighbouring bf16 numbers around the value: see {@link
- * bf16Quantum}.
+ * All f64 operations of this function are exact, because `quantum` is a power of two.
  */
 export function bf16ByDefinition(value: number, quantum: number): number {
   const steps = value / quantum;
@@ -18,7 +18,8 @@ export function bf16ByDefinition(value: number, quantum: number): number {
 
 /**
  * Returns the distance between neighbouring bf16 numbers around a value, from the biased exponent
- * of its f32: 2^(e−7), where 2^e ≤ |value| < 2^(e+1) and e is at least −126.
+ * of its f32. A bf16 has 8 significant bits, so the distance is 2^(e−7), where
+ * 2^e ≤ |value| < 2^(e+1) and e is at least −126.
  */
 export function bf16Quantum(biasedExponent: number): number {
   return 2 ** (Math.max(biasedExponent, 1) - 127 - 7);

@@ -73,8 +73,8 @@ export interface Chances {
   /** Probability that a master pauses for up to 5 s between two of its actions. */
   readonly masterPaused: number;
   /**
-   * Probability that a process which looks for a master connects to any master, perhaps an older
-   * one, instead of the newest.
+   * Probability that a process which looks for a master does not try the newest master, but one
+   * that is chosen at random and may be older.
    */
   readonly stray: number;
 }
@@ -94,8 +94,9 @@ export interface Outcome {
   /** Number of masters that the run had in all. */
   readonly masters: number;
   /**
-   * How many masters were superseded: `byLog` learned of the newer master from the log, `byWorker`
-   * from a worker.
+   * How many masters were superseded, that is, ended because they learned of a newer master:
+   * `byLog` counts those that learned of it from the log, `byWorker` those that learned of it from
+   * a worker.
    */
   readonly superseded: { readonly byLog: number; readonly byWorker: number };
   /**
@@ -161,8 +162,8 @@ interface Boss {
    */
   mustWrite: boolean;
   /**
-   * Number of committed steps at the last rollback; 0 before the first rollback. These steps may
-   * run again, because all copies of the newest weights were lost.
+   * Number of committed steps at this master's last rollback; 0 if it had none. At a rollback, all
+   * copies of the newest weights were lost, so these committed steps may run again.
    */
   repeatsTo: number;
 }
@@ -304,8 +305,8 @@ class Simulation {
     const life = newLife(tpu);
     this.#lives[tpu] = life;
     const { stillborn } = this.#scenario.chances;
-    // If the probability of this fault is 0, no random number is drawn here. The same seeds then
-    // give the same runs as before this fault was added.
+    // The fault `stillborn` was added to the simulator later. If its probability is 0, no random
+    // number is drawn here, so that old seeds still give the same runs as before.
     if (stillborn > 0 && this.#happens(stillborn)) {
       this.#faults++;
       this.#in(this.#random() * 100, () => this.#dieBeforeJoining(life));
@@ -313,9 +314,9 @@ class Simulation {
   }
 
   /**
-   * Lets a worker die before it joins, and reports its death to the leading master. If no master
-   * can take the report, or another worker has the Cloud TPU by then, the worker is restarted
-   * instead.
+   * Lets a worker die before it joins, and reports its death to the leading master. If this master
+   * has ended or pauses, or another worker has the Cloud TPU when the report arrives, restarts the
+   * worker instead.
    */
   #dieBeforeJoining(life: Life): void {
     const { tpu } = life;
@@ -336,9 +337,9 @@ class Simulation {
   }
 
   /**
-   * True if the worker has its Cloud TPU, or may still get the Cloud TPU from a master. False after
-   * the worker was replaced. For the worker of an adopted Cloud TPU, also false after its
-   * connection to the master broke.
+   * True if the worker is still the one for its Cloud TPU. For a worker with its own process or
+   * thread: true until it is replaced. For the worker of an adopted Cloud TPU: true while it is
+   * connected to the master that gave it the Cloud TPU.
    */
   #isPresent(life: Life): boolean {
     if (life.host !== undefined) return life.boss?.lives[life.tpu] === life;
@@ -380,8 +381,8 @@ class Simulation {
   }
 
   /**
-   * Breaks the worker's connection. The worker notices at once and connects again. The master
-   * notices at its next action.
+   * Breaks the worker's connection. The worker notices at once, and connects again unless it is
+   * that of an adopted Cloud TPU. The master notices when it has done the actions in its queue.
    */
   #disconnect(life: Life): void {
     const { boss } = life;
@@ -456,8 +457,8 @@ class Simulation {
   }
 
   /**
-   * By chance, breaks the connection of a worker, crashes it or makes it hang, a short time from
-   * now.
+   * By chance, lets a worker lose its connection, crash or hang, each at most 60 ms from now. All
+   * three can happen to the same worker.
    */
   #befall(life: Life): void {
     const { crash, hang, broken } = this.#scenario.chances;
@@ -868,8 +869,8 @@ class Simulation {
     // The Cloud TPU's own process has lost its connection or waits as a spare. It will connect by
     // itself.
     if (own?.isAlive && own !== life) return;
-    // The old process ends here, unless it hangs. A hung process may go on later, without a
-    // connection.
+    // The old process ends here, unless it hangs. A hung process only loses its connection, and may
+    // wake up later beside its replacement.
     if (own !== undefined && !isHung(own)) own.isAlive = false;
     if (own !== undefined) own.boss = undefined;
     this.#restart(tpu);

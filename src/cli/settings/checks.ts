@@ -87,8 +87,8 @@ function isTopology(value: string): boolean {
 }
 
 /**
- * Converts a text that is a number to the number, because values of flags are texts. Returns any
- * other value unchanged; the check that follows refuses it.
+ * Converts text such as `12` to a number, because the value of a flag is text. A value that is no
+ * number is returned unchanged, and the check that follows refuses it.
  */
 function numeric(value: unknown): unknown {
   if (typeof value === 'number') return withoutSign(value);

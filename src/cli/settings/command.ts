@@ -15,8 +15,8 @@ export function addSettingFlags(
   for (const key of settingKeys) {
     if (schema[key].places[mode] !== true) continue;
     const option = new Option(schema[key].flag, helpOf(key, mode));
-    // Commander gives a `--no-…` flag the default true. Without a default, the flag has a value
-    // only if the user gives it.
+    // For a `--no-…` flag, Commander sets the default to true. Without this default, the flag has a
+    // value only if the user gives the flag.
     if (option.negate) option.default(undefined);
     command.addOption(option);
     refuseSecond(command, option, origin(key));

@@ -95,8 +95,8 @@ function read(file: string): string {
 function parse(file: string, text: string): Document {
   const excess = excessIn(text, tokensMax);
   if (excess !== undefined) throw wrong(file, `expected settings, found ${excess}`);
-  // `uniqueKeys` is off, because with it the parser compares all pairs of keys, which takes minutes
-  // for a large file. `valuesOf` finds repeated keys instead.
+  // `valuesOf` finds repeated keys. The parser's own search for them, `uniqueKeys`, is off: it
+  // compares all pairs of keys, which takes minutes for a large file.
   const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem === undefined) return document;

@@ -63,8 +63,8 @@ export class Settings {
 
 /**
  * Merges the settings of several sources, such as a file and flags. A setting in a later source
- * replaces the same setting of earlier sources. It also replaces all settings of earlier sources
- * that express the same quantity: the flag `--topology` removes the `tpus` of a file. Every value
+ * replaces the same setting of earlier sources. It also removes all settings of earlier sources
+ * that express the same quantity; the flag `--topology` removes the `tpus` of a file. Every value
  * is checked, even if a later source replaces it.
  *
  * @throws PodError `bad-flag` for a wrong value, or for a setting that the mode or a file does not

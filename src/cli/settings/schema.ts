@@ -86,8 +86,8 @@ export interface Setting<T> {
 }
 
 /**
- * Default of a setting: a fixed value, or only a text for the help if the default depends on other
- * settings.
+ * Default of a setting: a fixed value, or, for a setting without a fixed default, only a text for
+ * the help, such as `all`.
  */
 export type Missing<T> =
   /**
@@ -113,8 +113,8 @@ const ofRun: Places = { ...everywhere, job: true, serve: ofJobs, devices: ofSlic
 const ofSize: Places = { ...everywhere, job: true, serve: true, devices: true };
 /**
  * Value of `places` for a setting of a run's files, such as `checkpoint`: only the modes `train`,
- * `up` and `master` take the setting. The mode `job` refuses it, because the pod chooses the folder
- * of a job's files.
+ * `up` and `master` take the setting. The mode `job` refuses the setting, because the pod chooses
+ * the folder of a job's files.
  */
 const ofOwnFiles: Places = {
   ...ofRun,
@@ -165,8 +165,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 'digits' },
   },
   globalBatch: {
-    // `bits` has `ratesDigest` because the schedule `linear-scaling` scales the learning rate with
-    // the global batch.
+    // The global batch also changes `ratesDigest`, the digest of the learning rates: the schedule
+    // `linear-scaling` scales the learning rate with the global batch.
     ...{ ...common, bits: ['globalBatch', 'ratesDigest'] },
     check: whole(1, 1 << 20),
     flag: '--global-batch <n>',
@@ -216,7 +216,8 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     missing: { value: 0.9 },
   },
   seed: {
-    // `bits` has `trainDigest` because the images of the data set `digits` are drawn from the seed.
+    // The seed also changes `trainDigest`, the digest of the training set: the images of the data
+    // set `digits` are random and are made from the seed.
     ...{ ...common, bits: ['seed', 'trainDigest'] },
     check: whole(0, 0xffff_ffff),
     flag: '--seed <n>',

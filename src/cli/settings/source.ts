@@ -26,7 +26,7 @@ export type RawOptions = Readonly<Record<string, unknown>>;
 
 /**
  * Converts parsed flags to a source of settings. `origin` returns the name of a setting for
- * messages; the default is the setting's flag.
+ * messages. If `origin` is omitted, this name is the setting's flag.
  *
  * @throws PodError `bad-config` for a key that is not a setting.
  */

@@ -9,15 +9,15 @@ export interface JobRequest {
   /** Flags of `pod train`, as words of a command line, that are sent to the master. */
   readonly words: readonly string[];
   /**
-   * Rewrites the master's message about a refused job. The master names a setting by its key; the
-   * result names the flag or the file in which the sender gave the setting.
+   * Rewrites the master's message about a refused job. The master's message names a setting by its
+   * key, such as `steps`. The result names the flag or the file where the sender gave the setting.
    */
   readonly inWordsOfSender: (message: string) => string;
 }
 
 /**
  * Prepares the words of a job for sending. Adds the settings of the `--config` file as flags, and
- * resolves relative paths against `folder`. If a word is not a flag that this version knows, sends
+ * resolves relative paths against `folder`. If this version does not know one of the flags, returns
  * all words unchanged, because the master may have a newer version that knows the flag.
  *
  * @throws PodError for a wrong value, or for a setting that no job may have.

@@ -5,8 +5,9 @@
  */
 
 /**
- * Index expression: constant + Σ coefficient · atom. `key` is the text of the expression. Equal
- * sums have equal keys, because the terms have a fixed order and no coefficient is 0.
+ * Index expression: constant + Σ coefficient · atom. An atom is a loop counter, a quotient or a
+ * clamped sum. `key` is the text of the expression. Equal sums have equal keys, because the terms
+ * have a fixed order and no coefficient is 0.
  */
 export interface Affine {
   readonly constant: number;
@@ -158,8 +159,8 @@ function collected(terms: readonly Term[]): Term[] {
     const before = sums.get(atom.key)?.coefficient ?? 0;
     sums.set(atom.key, { atom, coefficient: before + coefficient });
   }
-  // The counter of a loop that runs once is left out, because its value is 0. No other atom has
-  // equal values of `low` and `high`.
+  // An atom with equal `low` and `high` is always the counter of a loop that runs once. The counter
+  // is 0, so its term is left out.
   const kept = [...sums.values()].filter(
     ({ atom, coefficient }) => coefficient !== 0 && atom.low !== atom.high,
   );
@@ -167,7 +168,9 @@ function collected(terms: readonly Term[]): Term[] {
 }
 
 /**
- * Joins two quotients of the same sum x that are neighbouring digits of x:
+ * Replaces two terms by one if their quotients are neighbouring digits of the same sum x. With a
+ * coefficient c, a divisor d, and moduli m and n:
+ *
  *     c · (⌊x/d⌋ mod m) + c·m · (⌊x/(d·m)⌋ mod n) = c · (⌊x/d⌋ mod m·n)
  */
 function joinQuotients(terms: Term[]): Term[] {

@@ -184,8 +184,8 @@ export class Elements {
 
   /**
    * Returns the byte address of the element at `index` of a dense array (without padding) that
-   * starts at `base`. `shift` selects a SIMD lane: in `index`, the counter that runs along the
-   * lanes (`vector.variable`) counts as its value plus `shift`.
+   * starts at `base`. `shift` selects a SIMD lane: `shift` is added to the counter that runs along
+   * the lanes (`vector.variable`), wherever this counter occurs in `index`.
    */
   addressOf(base: Node, shape: ArrayShape, index: Affine, shift = 0): Node {
     this.notes.use(index);
@@ -221,10 +221,9 @@ export class Elements {
 
   /**
    * Finds, for each lane, the element of `it` at a place of the dilated array, in which
-   * neighbouring elements of `it` lie `step` places apart. Returns `point`, the index of the
-   * element, and `inside`, the mask of the lanes in which an element lies at the place (undefined
-   * if one does in every lane). In the other lanes `point` is the index of any valid element.
-   * Returns undefined if no lane has an element at the place.
+   * neighbouring elements of `it` lie `step` places apart. `inside` is the mask of the lanes that
+   * find an element; undefined if all lanes do. `point` is the index of the element; in a lane that
+   * finds none, the index of any valid element. Returns undefined if no lane finds an element.
    */
   locate(
     it: HloInstruction,
@@ -541,9 +540,8 @@ export class Elements {
     readonly body: HloComputation;
     readonly elements: (offsets: readonly Affine[]) => readonly Value[];
     /**
-     * Number of elements to fold if each element of the result is computed only once. Inside of
-     * other loops, the reduction may compute an element of the result several times, and then folds
-     * more.
+     * Number of elements that the reduction folds if it computes each element of the result once.
+     * The reduction folds more if loops around it make it compute elements of the result again.
      */
     readonly of: number;
   }): readonly Value[] {
@@ -674,8 +672,8 @@ export class Elements {
   }
 
   /**
-   * Returns the value of an index expression as an i32. `shift` selects a SIMD lane: in `index`,
-   * the counter that runs along the lanes (`vector.variable`) counts as its value plus `shift`.
+   * Returns the value of an index expression as an i32. `shift` selects a SIMD lane: `shift` is
+   * added to the counter that runs along the lanes (`vector.variable`).
    */
   #index(index: Affine, shift: number): Node {
     return this.#sum(undefined, index, shift);
@@ -762,9 +760,9 @@ export function arrayOf(it: HloInstruction): ArrayShape {
 }
 
 /**
- * Returns the place of one element of a window in the dilated base array (with gaps between its
- * elements). `point` selects the window, and `offsets` the element in the window. The result is an
- * argument for `Elements.locate`.
+ * Returns the place of one element of a window, such as a window of a reduce-window. The place is
+ * counted in the dilated base array, which has gaps between its elements. `point` selects the
+ * window, `offsets` the element within the window. `Elements.locate` takes the result.
  */
 export function windowPlaces(
   window: readonly WindowDimension[],

@@ -7,12 +7,12 @@ import type { HloComputation } from '../../hlo/instruction.ts';
  * 1). The function takes i32 byte addresses: first those of the sources, then those of the targets.
  * It returns nothing. A call computes one copy of the targets, such as the copy of one core.
  *
- * Three functions take fused loops:
+ * Three functions work on fused loops:
  * - `supports(body)` (supports.ts) returns true, or the reason why the body cannot be a loop;
  * - `generate(loops)` (generate.ts) returns a WASM module that imports `env.memory` and exports one
  *   function for each loop: `f0`, `f1`, …;
  * - `inPlace(body, target)` (supports.ts) returns the parameters whose memory a target may take.
- *   Apart from that, a target must not overlap with a source or with another target.
+ *   The target must not overlap with any other source, nor with another target.
  */
 export interface FusedLoop {
   /** Name of the fusion instruction that became this loop. */

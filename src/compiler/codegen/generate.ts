@@ -23,11 +23,13 @@ export function generate(loops: readonly FusedLoop[]): Uint8Array {
 }
 
 /**
- * A part of a fused loop: targets (outputs) that one nest of loops computes together. There are
- * three kinds. `elements`: the nest computes the targets element by element. `tiles`: the nest
- * visits the windows of a select-and-scatter whose windows tile its operand (cover each element
- * exactly once). `scatter`: the nest computes one select-and-scatter for which `tiles` is not
- * possible.
+ * A part of a fused loop: targets (outputs) that one nest of loops computes together. `kind` says
+ * how the nest computes them:
+ *
+ * - `elements`: element by element;
+ * - `tiles`: window by window of the select-and-scatter `scatter`, whose windows tile its operand
+ *   (cover each element exactly once);
+ * - `scatter`: the only target is a select-and-scatter that cannot be computed as `tiles`.
  */
 export type NestPlan =
   | { readonly kind: 'elements'; readonly targets: readonly NumberedTarget[] }
@@ -43,11 +45,11 @@ export interface NumberedTarget extends Target {
 }
 
 /**
- * Divides a fused loop into nests. Targets with equal dimensions form a group. A group becomes one
- * nest, but a target that is a select-and-scatter gets a nest of its own. Exception: one nest
- * computes the whole group, window by window, if the group uses exactly one select-and-scatter, if
- * this has the dimensions of the targets, and if its windows tile its operand (cover each element
- * exactly once).
+ * Divides a fused loop into nests. Targets with equal dimensions form a group. One nest of the kind
+ * `tiles` computes a whole group if the group uses exactly one select-and-scatter, whose result has
+ * the dimensions of the targets and whose windows tile its operand (cover each element exactly
+ * once). In any other group, each target that is a select-and-scatter gets a nest of its own, and
+ * one nest computes all other targets.
  */
 export function planOf(body: HloComputation): NestPlan[] {
   const groups = new Map<string, NumberedTarget[]>();

@@ -88,10 +88,11 @@ function shell(): WasmFunction {
 }
 
 /**
- * Returns the helper for the remainder of two f32, with the sign of a. The method is long division:
- * while the rest of |a| is |b| or more, the largest |b| · 2^k that fits into the rest is subtracted
- * from it. The result is exact, because f64 holds all these values exactly. The remainder is NaN if
- * a is infinite, b is 0, or a or b is NaN.
+ * Returns the helper for the remainder of a / b, for f32 values a and b. The remainder has the sign
+ * of a. The method is long division: the rest begins as |a|, and while the rest is at least |b|,
+ * the largest |b| · 2^k that is not above the rest is subtracted from the rest. The result is
+ * exact, because f64 holds all these values exactly. The remainder is NaN if a is infinite, b is 0,
+ * or a or b is NaN.
  */
 function f32Remainder(): WasmFunction {
   const local = (index: number) => ({ get: localGet(index), set: localSet(index) });
@@ -104,8 +105,8 @@ function f32Remainder(): WasmFunction {
     ...[...i64ExponentMask, scalar.i64And],
   ];
   const step = [
-    // `from` is what is left of |a|, and `by` is |b|. `part` is the largest |b| · 2^k that fits
-    // into `from`: |b| with the exponent of `from`, halved if that is too large.
+    // `from` is the rest, what is left of |a|; `by` is |b|. `part` is the largest |b| · 2^k that is
+    // not above `from`: |b| with the exponent of `from`, or half of that if that is above `from`.
     ...[...by.get, scalar.i64ReinterpretF64],
     ...[...exponent(from.get), ...exponent(by.get), scalar.i64Sub, scalar.i64Add],
     ...[scalar.f64ReinterpretI64, ...part.set],

@@ -43,8 +43,8 @@ export interface Context {
  */
 const mostBoxes = 27;
 /**
- * Limit for the code of a nest, in computed values. Each box (part of the iteration space) repeats
- * the loop body, so a nest with a large body is cut into fewer boxes.
+ * Largest size of the code of all boxes of a nest together, in computed values. Each box (part of
+ * the iteration space) repeats the loop body, so a nest with a large body is cut into fewer boxes.
  */
 const mostInBoxes = 3_000;
 
@@ -53,8 +53,8 @@ const mostInBoxes = 3_000;
  *
  * 1. if a reshape needs a quotient and a remainder of a loop counter i, such as ⌊i/8⌋ and i mod 8,
  *    replaces i by two counters a and b with i = 8·a + b, so that no division is left;
- * 2. cuts the iteration space into boxes, so that a padding check has the same result everywhere in
- *    a box, and its code can be left out;
+ * 2. cuts the iteration space into boxes in which a padding check has the same result everywhere,
+ *    so that the code of the check can be left out;
  * 3. in each box, merges two nested loops into one if a single loop visits the same addresses;
  * 4. writes the innermost loop so that it computes four elements at a time in SIMD lanes.
  */
@@ -309,8 +309,9 @@ function collectCuts(atom: Atom, cuts: Map<string, Set<number>>): void {
 /**
  * Splits a loop of `size` iterations into nested loops and returns their sizes, outermost first.
  * `cuts` has the divisors by which the code divides the loop counter: size 24 with the divisor 8
- * gives [3, 8], size 24 with 2 and 8 gives [3, 4, 2]. A divisor is ignored unless it divides `size`
- * and is a multiple of the divisor used before it.
+ * gives [3, 8], size 24 with the divisors 2 and 8 gives [3, 4, 2]. The divisors are tried in
+ * ascending order. A divisor is used only if it divides `size` and is a multiple of the last
+ * divisor that was used.
  */
 function factorsOf(size: number, cuts: ReadonlySet<number>): number[] {
   const factors: number[] = [];
@@ -331,9 +332,9 @@ function cutBoxes(factors: readonly (readonly number[])[], notes: Notes, size: n
   const cuts = factors.map((list, d) => list.map((n, f) => cutsOf(`i${d}.${f}`, n, notes)));
   const limit = Math.max(1, Math.min(mostBoxes, Math.floor(mostInBoxes / size)));
   const flat = cuts.flat();
-  // While there are more than `limit` boxes, all cuts along one loop counter are dropped, outermost
-  // counter first. Without cuts, the guards of that counter are checked at run time. The checks of
-  // an outer counter cost least, because they run least often.
+  // While there are more than `limit` boxes, all cuts along one loop counter are dropped. Without
+  // these cuts, the guards of the counter are checked at run time. The outermost counter comes
+  // first, because its checks run least often.
   while (flat.reduce((n, list) => n * (list.length + 1), 1) > limit) {
     flat.find((list) => list.length > 0)!.length = 0;
   }
@@ -365,7 +366,8 @@ function cutsOf(key: string, size: number, notes: Notes): number[] {
     const [only, ...others] = place.terms;
     if (only === undefined || others.length > 0 || only.atom.key !== key) continue;
     for (const bound of [0, last + 1]) {
-      // At `crossing`, coefficient · counter + constant equals `bound`.
+      // `place` is coefficient · counter + constant. It equals `bound` where the counter has the
+      // value `crossing`, which may be a fraction.
       const crossing = (bound - place.constant) / only.coefficient;
       cuts.add(only.coefficient > 0 ? Math.ceil(crossing) : Math.floor(crossing) + 1);
       if (only.coefficient < 0) cuts.add(Math.ceil(crossing));

@@ -47,8 +47,8 @@ export class Notes {
   readonly #limit: number;
 
   /**
-   * `draft`: the code will be discarded. `final`: the code will run. A function that computes more
-   * than `limit` values is too large.
+   * `kind` says what happens to the code: a `draft` is discarded, `final` code runs. A function
+   * that computes more than `limit` values is too large.
    */
   constructor(kind: 'draft' | 'final', limit: number = Number.POSITIVE_INFINITY) {
     this.#kind = kind;

@@ -82,8 +82,9 @@ export function writeTiles(
 
 /**
  * Writes a select-and-scatter with any windows. First fills the target with the initial value. Then
- * visits the windows: each window selects one element of the operand, and the element of the source
- * that belongs to the window is combined into the target at that place.
+ * visits the windows, one for each element of the source. A window selects one element of the
+ * operand, and the window's element of the source is combined into the element of the target at the
+ * same place as the selected element.
  */
 export function writeScatter(
   context: Context,
@@ -120,8 +121,8 @@ interface WindowElement {
   readonly point: Point;
   readonly mask: Value;
   /**
-   * Mask that is false, in all lanes, for a window in which this element is padding, and true for
-   * any other window. Undefined if the element is padding in no window.
+   * Mask that is false in all lanes if this element is padding in the current window, and true in
+   * all lanes otherwise. Undefined if the element is padding in no window.
    */
   readonly inside: Value | undefined;
 }

@@ -235,9 +235,9 @@ interface Uses {
 interface Use {
   count: number;
   /**
-   * True if the value needs a local even if it is used only once. There are two reasons: an inner
-   * loop uses the value; or the value belongs to a group of stores, and all values of the group are
-   * computed before the first store.
+   * True if the value needs a local even if it is used only once. This is so if an inner loop uses
+   * the value, or if the value is stored together with others, because all values that are stored
+   * together are computed before the first store.
    */
   far: boolean;
   /** In the block that computes the value: index of the last item that needs the value. */
@@ -256,8 +256,8 @@ function countUses(root: Block): Uses {
     uses.set(node, known);
     if (fresh) {
       order.push(node);
-      // `node` uses `operand`, but it is not known yet in which item `node` is computed. The index
-      // is −1 here, and `lifetimes` takes the right index into account later.
+      // `operand` is used in the item that computes `node`, whose index is not known yet. −1 stands
+      // for this index until `lifetimes` finds it.
       for (const operand of node.operands) use(operand, node.block, -1, false);
     }
   };

@@ -16,7 +16,7 @@ import { FunctionBuilder } from './ssa.ts';
  *
  * - an opcode that another unit executes;
  * - a constant array with different elements, which must be a parameter instead;
- * - a reduction that would be computed again for each element of the result;
+ * - a large reduction that the loop would compute again for each element of its result;
  * - a select-and-scatter inside an expression, unless its windows tile its operand (cover each
  *   element exactly once);
  * - a function that would be too large.
@@ -36,8 +36,9 @@ export function supports(body: HloComputation): true | string {
 /**
  * Returns the indices of the parameters whose memory a target (output) may overwrite. Such a
  * parameter has the type and size of the target. Only the nest that computes the target reads the
- * parameter, and it reads each element only to compute elements at the same place. So each element
- * is read before it is overwritten. Only one target may take the memory of a parameter.
+ * parameter, and this nest reads an element of the parameter only to compute elements of targets at
+ * the same place. So each element is read before it is overwritten. Only one target may take the
+ * memory of a parameter.
  */
 export function inPlace(body: HloComputation, target: number): readonly number[] {
   const plans = planOf(body);
@@ -133,8 +134,8 @@ function planRefusal(body: HloComputation, plan: NestPlan): string | undefined {
 }
 
 /**
- * True if the nest has already computed the element of the select-and-scatter `it` at `point` when
- * it needs the element. This holds if the nest visits the windows of `it`, and if `point` is the
+ * True if the nest computes the element of the select-and-scatter `it` at `point` before a target
+ * needs this element. This holds if the nest visits the windows of `it`, and if `point` is the
  * point at which the nest computes its targets.
  */
 function isTileAt(

@@ -13,8 +13,8 @@ export function iotaOf(shape: ArrayShape, dimension: number): Literal {
 }
 
 /**
- * Rearranges elements: element `index` of the result is the operand's element at the row-major
- * offset `source(index)`.
+ * Rearranges the elements of the operand. The function `source` takes the indices of an element of
+ * the result and returns the row-major offset, in the operand, of the element to put there.
  */
 function rearranged(
   shape: ArrayShape,

@@ -8,15 +8,16 @@ import { windowElement } from '../window.ts';
 import { forEachIndex, literalFrom, numbersOf, offsetsAlong } from './value.ts';
 
 /**
- * How many products one tile of a sum has. One column of the MXU adds these products before the
- * result enters the accumulators.
+ * Number of products in one tile. A sum of products is cut into tiles: one column of the MXU adds
+ * the products of a tile, and the accumulators of the MXU add the sums of the tiles.
  */
 const tileDepth = tpuV2.mxuSide;
 
 /**
- * Returns Σ_k lhs[bases.lhs + lhsAt[k]] · rhs[bases.rhs + rhsAt[k]] in f32, in the order of
- * docs/ARCHITECTURE.md, "Order of sums": k ascends and is cut into tiles of 128. A negative
- * `lhsAt[k]` stands for padding, which counts as +0.
+ * Returns the sum over k of lhs[bases.lhs + lhsAt[k]] · rhs[bases.rhs + rhsAt[k]], in f32. The
+ * products are taken with ascending k and are cut into tiles of `tileDepth`. Each tile is summed by
+ * itself, then the sums of the tiles are added. A negative `lhsAt[k]` stands for padding, whose
+ * value is +0.
  */
 function sumOfProducts(
   lhs: Float64Array,
@@ -39,9 +40,9 @@ function sumOfProducts(
 }
 
 /**
- * Returns the product of two f32, rounded to f32. A product whose exact magnitude is below 2^-126,
- * the smallest normal number, is +0, so that fused and separate multiply-adds agree. f64 represents
- * the product exactly.
+ * Returns the product of two f32, rounded to f32. An exact product with a magnitude below 2^-126,
+ * the smallest normal f32, becomes +0, because the MXU has no subnormal numbers. f64 has enough
+ * bits for the exact product.
  */
 function product(a: number, b: number): number {
   const exact = a * b;
@@ -86,10 +87,11 @@ function others(dims: readonly number[], ...used: (readonly number[])[]): number
 }
 
 /**
- * Evaluates a convolution. A sum takes the positions of the window in row-major order, with the
- * dimensions in the order of `kernelSpatial`, and at each position the input features of the group.
- * In a reversed dimension, the kernel's elements are used from the last to the first, but the order
- * of the window's positions stays the same.
+ * Evaluates a convolution. Each element of the result is a sum of products. The sum goes through
+ * the positions in the window in row-major order, with the dimensions in the order of
+ * `kernelSpatial`. At each position it goes through the input features of the element's feature
+ * group. A reversed dimension of the window does not change this order; it only pairs the positions
+ * with the elements of the kernel from the last to the first.
  */
 export function convolutionOf(it: Convolution, input: Literal, kernel: Literal): Literal {
   const { dimensions: of, window } = it;
@@ -130,9 +132,10 @@ export function convolutionOf(it: Convolution, input: Literal, kernel: Literal):
   return literalFrom(it.shape, (i) => values[i]!);
 
   /**
-   * Lists the input elements from which element `index` of the result is computed, in the order in
-   * which their products are added. An entry is the offset of the element in the input, or −1 for
-   * padding.
+   * Lists the elements of the input from which one element of the result is computed, in the order
+   * in which their products are added. `index` has the indices of the element of the result. An
+   * entry is −1 for padding. Otherwise it is the offset of an element in the input, relative to the
+   * first input feature of the group in the image.
    */
   function inputDepth(index: readonly number[]): number[] {
     const depth: number[] = [];

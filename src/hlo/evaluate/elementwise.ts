@@ -69,10 +69,13 @@ function unaryOf(opcode: UnaryOpcode, type: ElementType): (x: number) => number 
 }
 
 /**
- * Returns the function that computes one element of a binary operation. Maximum and minimum are NaN
- * if either operand is NaN, and order −0 below +0, as WASM does. For integers, x/0 has all bits
- * set, the remainder of x/0 is x, and −2^31/−1 is −2^31 [XLA]. A shift count is unsigned. A shift
- * by 32 or more results in 0, or in copies of the sign bit for an arithmetic right shift.
+ * Returns the function that computes one element of a binary operation.
+ *
+ * - Maximum and minimum, as in WASM: NaN if either operand is NaN; −0 is less than +0.
+ * - Division of integers, as in XLA: x / 0 has all bits set, the remainder of x / 0 is x, and
+ *   −2^31 / −1 is −2^31.
+ * - Shifts: the count is unsigned. If the count is 32 or more, an arithmetic right shift gives
+ *   copies of the sign bit, and the other shifts give 0.
  */
 export function binaryElement(
   opcode: BinaryOpcode,
@@ -158,9 +161,13 @@ export function comparison(direction: Compare['direction']): (a: number, b: numb
 }
 
 /**
- * Returns the function that converts one value. Floats become integers by rounding towards zero and
- * saturating; NaN becomes 0. Integers become other integers modulo 2^32. A value becomes the pred
- * true if it is not 0. Integers become bf16 by rounding twice: to f32, then to bf16.
+ * Returns the function that converts one value.
+ *
+ * - From float to integer: rounds towards zero and limits the result to the range of the integer
+ *   type. NaN becomes 0.
+ * - From integer to integer: wraps modulo 2^32.
+ * - To pred: 0 becomes false, every other value true.
+ * - From integer to bf16: rounds twice, to f32 and then to bf16.
  */
 export function conversion(from: ElementType, to: ElementType): (x: number) => number {
   if (to === 'pred') return (x) => Number(x !== 0);

@@ -39,8 +39,8 @@ export function reduceOf(
 }
 
 /**
- * Evaluates a reduce-window. Padding and the holes between dilated elements count as elements with
- * the initial value. [StableHLO]
+ * Evaluates a reduce-window. Padding elements, and the gaps that dilation makes between elements of
+ * the input, count as elements with the initial value, as in StableHLO.
  */
 export function reduceWindowOf(
   it: ReduceWindow,
@@ -87,9 +87,9 @@ export function selectAndScatterOf(
 }
 
 /**
- * Calls `visit` for each element of the window that stands at `position`, in row-major order. The
- * argument is the element's row-major index in the array, or −1 for padding and for the holes
- * between dilated elements.
+ * Calls `visit` for each element of one window, in row-major order. `position` has the position of
+ * the window along each dimension. `visit` gets the row-major index of the element in an array of
+ * dimensions `dims`, or −1 for padding and for the gaps that dilation makes between elements.
  */
 function forEachInWindow(
   window: readonly WindowDimension[],

@@ -90,8 +90,8 @@ export function forEachIndex(
 }
 
 /**
- * Returns one row-major offset for each combination of indices in the chosen dimensions; the index
- * in every other dimension is 0. The first chosen dimension varies slowest.
+ * Returns the row-major offsets of the elements whose indices are 0 in all dimensions that are not
+ * chosen. The order is row-major in the chosen dimensions: the first one varies slowest.
  */
 export function offsetsAlong(dims: readonly number[], chosen: readonly number[]): number[] {
   const strides = stridesOf(dims);

@@ -25,7 +25,10 @@ export type MasterAction =
   | { readonly kind: 'refused'; readonly message: FromWorker; readonly reason: string }
   /** End every wait of every worker, because the step or the run has been given up. */
   | { readonly kind: 'abort' }
-  /** End the remains of a Cloud TPU's worker, and only then let a replacement start and join. */
+  /**
+   * Let a replacement of the lost worker of Cloud TPU `tpu` start and join. If the lost worker
+   * still runs, end it first.
+   */
   | { readonly kind: 'replace'; readonly tpu: number }
   /**
    * Ask the worker of Cloud TPU `host` to host Cloud TPU `tpu` too and to join for it, because no
@@ -33,9 +36,9 @@ export type MasterAction =
    */
   | { readonly kind: 'adopt'; readonly tpu: number; readonly host: number }
   /**
-   * Make new links and feeds for the membership `generation`. No Cloud TPU runs a step at this
-   * moment. `steps` has, for each program by its index, the number of steps applied to the
-   * program's parameters.
+   * Make new links and infeed queues for the membership `generation`. No Cloud TPU runs a step at
+   * this moment. `steps[i]` is the number of steps that have been applied to the parameters of
+   * program i.
    */
   | { readonly kind: 'reset'; readonly generation: number; readonly steps: readonly number[] }
   /**
@@ -61,7 +64,10 @@ export type MasterAction =
 export const noteEvents = [
   /** A Cloud TPU is lost. */
   'lost',
-  /** A Cloud TPU has wrong weights or sent a corrupt frame, or no digest has a majority. */
+  /**
+   * A Cloud TPU has wrong weights or has sent a corrupt frame. Or the Cloud TPUs have different
+   * digests of the weights, and no digest has a majority.
+   */
   'suspected',
   /** The Cloud TPU was at fault a second time and is being replaced. */
   'quarantined',
@@ -92,8 +98,8 @@ export interface Note {
 }
 
 /**
- * Returns the number of the Cloud TPU whose worker the event takes away: the Cloud TPU is lost or
- * quarantined. Returns null for every other event.
+ * Returns the number of the Cloud TPU that loses its worker, if the event is `lost` or
+ * `quarantined`. Returns null for every other event.
  */
 export function lostTpu({ event, tpu }: Note): number | null {
   return event === 'lost' || event === 'quarantined' ? tpu : null;

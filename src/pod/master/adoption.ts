@@ -18,16 +18,16 @@ function isOverdue(state: MasterState, member: Member, now: number): boolean {
   if (member.host !== null) return absentMs > startMsLimit;
   if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;
   // This master continues the run of an earlier master. All workers may have ended with the earlier
-  // master and must start again, which may take longer than `graceMsLimit`, the time for a single
-  // replacement.
+  // master and must start again. This may take longer than `graceMsLimit`, the time for a single
+  // replacement, so the limit is at least a quarter of `startMsLimit`.
   if (state.mustKeepParameters) return absentMs > Math.max(recovery.graceMsLimit, startMsLimit / 4);
   const isQuiet = state.lastJoinedMs !== null && now - state.lastJoinedMs > quietMsLimit;
   return absentMs > startMsLimit || (recovery.policy !== 'none' && isQuiet);
 }
 
 /**
- * Replaces the missing worker of Cloud TPU `tpu`: another worker hosts the Cloud TPU too. The run
- * fails if workers are missing at its start and no other worker can host their Cloud TPUs.
+ * Handles Cloud TPU `tpu`, for which no worker has joined in time: another worker is asked to host
+ * it too. At the start of a run, the run fails if no other worker can host it.
  */
 export function replaceOverdue(state: MasterState, tpu: number, now: number): Transition {
   const { members, options, mustKeepParameters } = state;
@@ -50,8 +50,8 @@ function failToStart(state: MasterState): Transition {
 
 /**
  * Asks a worker to host Cloud TPU `tpu` in addition to its own: the joined worker that hosts the
- * fewest additional Cloud TPUs. If a worker was asked before and has not joined for `tpu` within
- * `startMsLimit`, counts that worker as lost instead.
+ * fewest additional Cloud TPUs. If that worker does not join for `tpu` within `startMsLimit`, the
+ * function is called again and counts the worker as lost.
  */
 function adopt(state: MasterState, tpu: number, now: number): Transition {
   const { members, options } = state;
@@ -92,8 +92,9 @@ function hostFor(members: readonly Member[], tpu: number): number | undefined {
 }
 
 /**
- * Waits for a worker to join, because no joined worker can host Cloud TPU `tpu`. After the longer
- * of `graceMsLimit` and `startMsLimit` the run fails with `worker-exited`.
+ * Handles the case that no joined worker can host Cloud TPU `tpu`: the master goes on waiting for a
+ * worker. If the Cloud TPU has had no worker for longer than both `graceMsLimit` and
+ * `startMsLimit`, the run fails with `worker-exited`.
  */
 function awaitHost(state: MasterState, tpu: number, now: number): Transition {
   const { recovery, startMsLimit } = state.options;

@@ -83,8 +83,8 @@ function countFaults(
 }
 
 /**
- * Reports the suspected Cloud TPUs (null: no single Cloud TPU is suspected). Begins a new
- * membership of the same workers, which runs the step again.
+ * Reports the suspected Cloud TPUs. If no single Cloud TPU is suspected, `suspects` is [null]. Then
+ * begins a new membership with the same workers, so that the step runs again.
  */
 function reportSuspects(
   state: MasterState,

@@ -37,9 +37,9 @@ export function measureSilence(
 
 /**
  * Returns the Cloud TPUs whose silence exceeds their limit, the longest overdue first. If there are
- * any, also returns the Cloud TPUs that are less than `sampleMsLimit` below their limit. The
- * reason: Cloud TPUs that failed together, for example because their machine failed, can differ in
- * measured silence by the time between two samples.
+ * any, also returns the Cloud TPUs that will exceed their limit in less than `sampleMsLimit`. They
+ * may have failed together with the overdue ones, for example because their machine failed: the
+ * measured silences of Cloud TPUs that failed together can differ by the time between two samples.
  */
 export function silentTpus(state: MasterState): readonly Silence[] {
   const silences = state.members.map((member, tpu): Silence => {
@@ -99,8 +99,8 @@ export function afterCommit(detector: FailureDetector): FailureDetector {
 const silenceDecay = 0.97;
 
 /**
- * Factor on `silenceMsLimit` until a first step has shown how fast the machine is. Also the factor
- * for heartbeats between steps.
+ * Factor on `silenceMsLimit` in two cases: until a first step has shown how fast the machine is,
+ * and between steps, when the failure detector watches heartbeats.
  */
 export const untimedFactor = 8;
 

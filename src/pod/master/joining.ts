@@ -9,8 +9,9 @@ import { andThen, refuse, sendTo, type Transition } from './transition.ts';
 import { nameOf, noteOf } from './wording.ts';
 
 /**
- * Takes a worker that joins into the membership. A worker that has parameters took part in an
- * earlier membership and may still run a step, so the master sends `abort` and waits for `aborted`.
+ * Handles the message `joined`: the worker becomes part of the membership. A worker that has
+ * parameters took part in an earlier membership and may still run a step. The master sends `abort`
+ * to such a worker and waits for its answer `aborted`.
  */
 export function onJoined(
   state: MasterState,
@@ -24,8 +25,9 @@ export function onJoined(
   }
   const { recovery, copiesParameters } = state.options;
   // A worker that has finished the uncommitted step still has the parameters from before that step,
-  // unless the worker has begun a further step. A further step can have begun only while committed
-  // steps run again after a rollback. `keepsBefore` is false then.
+  // unless it has begun one more step. A worker can have begun one more step only while committed
+  // steps run again after a rollback. So `keepsBefore` is true only if no committed step must run
+  // again.
   const keepsBefore = state.steps.every((count, i) => count === state.committed[i]);
   const hasParameters =
     keepsParameters(recovery) &&

@@ -76,9 +76,10 @@ export function onReady(
 }
 
 /**
- * Returns true if a Cloud TPU has other weights after loading than those of the last commit. Other
- * Cloud TPUs must not copy such weights. `found` has, for each program by its index, the digest of
- * the weights after loading.
+ * Returns true if the weights of a Cloud TPU after loading differ from the weights of the last
+ * commit. Other Cloud TPUs must then not copy them. `found[i]` is the digest of the weights of
+ * program i after loading. The function does not compare a program that copies its parameters from
+ * another program, a program that was rolled back, or one whose digest at the commit is unknown.
  */
 function hasOtherWeights(state: MasterState, found: readonly string[]): boolean {
   const { steps, committed, options } = state;
@@ -90,7 +91,8 @@ function hasOtherWeights(state: MasterState, found: readonly string[]): boolean 
 }
 
 /**
- * Takes the parameters that all Cloud TPUs have after the first loading as the state of the run.
+ * Handles the end of the first loading: the parameters that the Cloud TPUs have now become the
+ * parameters of the run.
  */
 function keepLoadedParameters(state: MasterState, now: number): Transition {
   const members = state.members.map((member) => ({ ...member, hasParameters: true }));
@@ -99,8 +101,11 @@ function keepLoadedParameters(state: MasterState, now: number): Transition {
 
 /**
  * Makes every Cloud TPU without the current parameters copy them from another Cloud TPU. The copies
- * are spread evenly over the Cloud TPUs that have the parameters. If no Cloud TPU has the
- * parameters, and this membership began without a rollback, begins a new membership.
+ * are spread evenly over the Cloud TPUs that have the parameters.
+ *
+ * If no Cloud TPU has the parameters, they come from a rollback. If this membership has begun with
+ * a rollback, nothing is copied, because the rollback has set the parameters. Otherwise begins a
+ * new membership, which begins with a rollback.
  */
 function restore(state: MasterState, now: number): Transition {
   const { members, generation } = state;

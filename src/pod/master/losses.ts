@@ -16,7 +16,7 @@ export interface Loss {
   readonly message: string;
 }
 
-/** Counts a Cloud TPU as lost whose worker is gone. */
+/** Handles the end of a worker: its Cloud TPU counts as lost. */
 export function onExited(
   state: MasterState,
   { tpu, reason, code = null }: MasterEvent & { kind: 'exited' },
@@ -27,7 +27,10 @@ export function onExited(
   return lose(state, [{ tpu, code: known, message }], now);
 }
 
-/** Counts a worker that reports `failed` as lost, even if the message is of an older generation. */
+/**
+ * Handles the message `failed` of a worker: its Cloud TPU counts as lost, even if the message is of
+ * an older generation.
+ */
 export function onFailed(
   state: MasterState,
   { tpu, code, message }: FromWorker & { kind: 'failed' },
@@ -71,8 +74,8 @@ export function lose(
 }
 
 /**
- * Returns the losses of the Cloud TPUs that the workers of lost Cloud TPUs (`causes`) also host. If
- * a worker is lost, all Cloud TPUs that the worker hosts are lost.
+ * Returns the losses that follow from `causes`: if the worker of a Cloud TPU is lost, every other
+ * Cloud TPU that this worker hosts is lost too.
  */
 function lossesOfHosted(state: MasterState, causes: readonly Loss[]): readonly Loss[] {
   return state.members.flatMap(({ host }, tpu): Loss[] => {

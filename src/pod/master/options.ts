@@ -13,16 +13,17 @@ export interface MasterOptions {
    */
   readonly startMsLimit: number;
   /**
-   * Longest time, in ms, for which no further worker joins at the start of a run, counted from the
-   * last worker that joined. After that time the master stops waiting, and the workers that have
-   * joined also host the missing Cloud TPUs. Ignored with the policy `none`.
+   * Longest time, in ms, that the master waits for a further worker at the start of a run, counted
+   * from the last worker that joined. After that time the workers that have joined also host the
+   * missing Cloud TPUs. Ignored with the policy `none`.
    */
   readonly quietMsLimit: number;
   /**
    * Longest time, in ms, for which the progress counter of a Cloud TPU may stay the same during a
-   * step. After that time the Cloud TPU counts as lost. The limit is eight times as long until a
-   * first step has ended. Between later steps the failure detector watches heartbeats, also with a
-   * limit eight times as long.
+   * step. After that time the Cloud TPU counts as lost.
+   *
+   * Two limits are eight times as long: the limit until a first step has ended, and the limit
+   * between later steps, when the failure detector watches heartbeats instead.
    */
   readonly silenceMsLimit: number;
   /**
@@ -31,9 +32,9 @@ export interface MasterOptions {
    */
   readonly silenceFactor: number;
   /**
-   * Largest amount, in ms, that the time between two samples of the counters adds to a silence. If
-   * more time lies between two samples, the excess does not count, because the master itself was
-   * held up, not the Cloud TPUs.
+   * Largest time, in ms, that one sample of the counters adds to a silence. If more time has passed
+   * since the sample before, the rest does not count, because the master itself was held up, not
+   * the Cloud TPUs.
    */
   readonly sampleMsLimit: number;
   readonly recovery: RecoveryOptions;

@@ -19,8 +19,8 @@ import type { MasterOptions } from './options.ts';
  *    Cloud TPUs get the parameters of a checkpoint.
  * 3. `loading`: all Cloud TPUs load their programs for the new generation.
  * 4. `restoring`: a Cloud TPU without the parameters copies them from another Cloud TPU.
- * 5. `stepping`: the interrupted step runs again. After a rollback, the committed steps since the
- *    checkpoint run again before it.
+ * 5. `stepping`: after a rollback, the committed steps since the checkpoint run again. Then the
+ *    interrupted step runs again.
  *
  * A run ends in the phase `done` (the experiment has closed the pod) or `failed`. See
  * docs/RECOVERY.md.
@@ -41,10 +41,10 @@ export interface MasterState {
   /** The step that the experiment requested and that is not committed yet; null between steps. */
   readonly pending: StepOrder | null;
   /**
-   * False until all Cloud TPUs have loaded their programs for the first time, and true from then
-   * on. True from the start if workers may have parameters from an earlier master. While true, the
-   * parameters must not get lost: if no Cloud TPU has the parameters any more, the master begins a
-   * rollback.
+   * True if the run has parameters that must not get lost: if no Cloud TPU has them any more, the
+   * master begins a rollback. The value is false at the start, unless workers may have parameters
+   * from an earlier master. It becomes true when all Cloud TPUs have loaded their programs for the
+   * first time.
    */
   readonly mustKeepParameters: boolean;
   /**
@@ -130,9 +130,9 @@ export interface Member {
    */
   readonly awaitsFirstWorker: boolean;
   /**
-   * Number of another Cloud TPU whose worker hosts this Cloud TPU too, or was asked to do so; null
-   * if this Cloud TPU has, or waits for, a worker of its own. If the other Cloud TPU is lost, this
-   * Cloud TPU is lost too.
+   * Number of another Cloud TPU whose worker hosts this Cloud TPU too, or was asked to do so. If
+   * the other Cloud TPU is lost, this Cloud TPU is lost too. Null if this Cloud TPU has a worker of
+   * its own, or waits for one.
    */
   readonly host: number | null;
   /**
@@ -157,9 +157,9 @@ export interface MasterStart {
    */
   readonly digests: readonly (string | null)[];
   /**
-   * True if workers of an earlier master may have the parameters after `steps`. If no worker has
-   * these parameters, the master begins a rollback. False if the run begins with the parameters
-   * that Cloud TPUs have after loading.
+   * False if the run begins with the parameters that Cloud TPUs have after loading. True if the run
+   * must continue with the parameters after `steps` steps. Workers of an earlier master may have
+   * these parameters; if no worker has them, the master begins a rollback.
    */
   readonly mustKeepParameters: boolean;
 }
@@ -204,7 +204,7 @@ function atStepZero({ copiesParameters }: MasterOptions): MasterStart {
   };
 }
 
-/** Returns a Cloud TPU without a worker since `now` (ms). */
+/** Returns the member for a Cloud TPU that has had no worker since `now` (ms). */
 export function absentMember(now: number): Member {
   return {
     status: 'absent',

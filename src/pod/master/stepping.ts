@@ -75,9 +75,8 @@ export function onStepDone(
 }
 
 /**
- * Ends a step that all Cloud TPUs have finished. If all have the same digest, commits the step; a
- * step that ran again after a rollback is committed already. If digests differ, handles the
- * mismatch.
+ * Ends a step that all Cloud TPUs have finished. If the digests differ, handles the mismatch. If
+ * all are equal, commits the step. A step that ran again after a rollback is not committed again.
  */
 function endStep(
   state: MasterState,

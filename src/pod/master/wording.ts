@@ -37,8 +37,9 @@ export function describeWork(state: MasterState, tpu: number): string {
 }
 
 /**
- * Describes, for a message, which Cloud TPUs have another digest than the majority. Without a
- * majority, describes all groups of Cloud TPUs with equal digests.
+ * Returns the text of a message about a step after which the weights of Cloud TPUs differ. The text
+ * names the Cloud TPUs whose digest is not that of the majority. If there is no majority, the text
+ * names all Cloud TPUs, grouped by digest.
  */
 export function describeMismatch(
   state: MasterState,

@@ -14,7 +14,10 @@ const length = 2 ** 15 - 100;
 const lines = (count: number, line: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => line(i)).join('\n');
 
-/** Texts that take some parsers minutes, gigabytes or all of their stack. */
+/**
+ * Texts of settings files that must be refused at once. For some of them, a careless parser would
+ * need minutes, gigabytes of memory or more stack than there is.
+ */
 const hostile: Readonly<Record<string, string>> = {
   '300,000 keys': lines(300_000, (i) => `key${i}: 1`),
   '10,000 keys': lines(9000, (i) => `${i.toString(36)}: 1`),

@@ -22,8 +22,8 @@ function ofFlags(values: Values): Source {
 }
 
 /**
- * Removes the switches (boolean settings) that have their default value. The parser of flags
- * returns the same for a switch with its default value as for a switch that was not given.
+ * Removes the switches (boolean settings) that have their default value. For the merged settings
+ * such a switch counts as not given, because the parser of flags returns the same in both cases.
  */
 function asked(values: Values): Values {
   return new Map(
@@ -125,7 +125,8 @@ test('a wrong value is refused even if a later source overrides it', () => {
 
 test('a switch that the file turns off stays off if no flag was given', () => {
   const file = yaml('relaxedSimd: false\n');
-  // The parser of flags sets relaxedSimd to true if --no-relaxed-simd is not given.
+  // Without the flag --no-relaxed-simd, the parser of flags returns relaxedSimd: true. This value
+  // must not count as given by the user.
   const flags = sourceOfFlags({ relaxedSimd: true });
   expect(mergeSettings('train', [sourceOfFile(file), flags]).get('relaxedSimd')).toBe(false);
 });

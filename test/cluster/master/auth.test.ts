@@ -135,9 +135,9 @@ test('no proof is valid twice, however the clock moves and however many nonces a
           admit(request, header);
           used.push(header);
         } catch (error) {
-          // The time of a stale request is too far from the master's time, or so early that the
-          // master may have forgotten a nonce of that time. The master answers with a challenge.
-          // The same request, signed with this challenge instead of a time, is admitted.
+          // A request is stale if its time is too far from the master's time, or so early that the
+          // master no longer remembers all nonces of that time. The master answers with a
+          // challenge. The same request, signed with the challenge and no time, is admitted.
           if (!(error instanceof Stale)) throw error;
           const again = sign(token, request, noTime, error.challenge);
           admit(request, again);

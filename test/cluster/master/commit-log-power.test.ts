@@ -52,15 +52,18 @@ test('a committed step is in the log after any crash of the master and any loss 
 });
 
 /**
- * Returns one case for each operation of a first master. In each case the process stops before this
- * operation, and only synced data survive.
+ * Returns one case for each of the first 25 operations of a master. In each case the process stops
+ * before this operation, and only synced data survive the loss of power.
  */
 function everyEnd(): [Life[]][] {
   const lost: Survival = { names: () => 'synced', bytes: 'synced' };
   return Array.from({ length: 25 }, (_, stopAt) => [[{ stopAt, survival: lost }]]);
 }
 
-/** Commits steps until the process is stopped. Returns the last step whose commit has returned. */
+/**
+ * Checks that the log has the `before` steps of earlier masters. Then commits further steps until
+ * the process is stopped. Returns the number of the last step whose commit has returned.
+ */
 function liveOn(files: MemoryCommitFiles, before: number): number {
   let acknowledged = before;
   try {

@@ -145,7 +145,7 @@ export class MemoryJobFiles implements JobFiles {
   }
 }
 
-/** Returns a disk with an empty folder that survives a loss of power. */
+/** Returns a disk with an empty folder `name`, which is still there after a loss of power. */
 function withFolder(name: string): MemoryDirectory {
   const entries = new Map([[name, emptyDirectory()]]);
   return { kind: 'directory', entries, durable: new Map(entries) };

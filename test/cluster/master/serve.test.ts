@@ -178,8 +178,8 @@ test('in any sequence of events no job is lost, run out of order, or run again a
 // -------------------------------------------------------------- stopped before every operation
 
 /**
- * States of jobs and number of log lines that the server has reported before its process was
- * stopped.
+ * What a server has reported before its process was stopped: the state of each job, by job id, and
+ * the number of log lines. After the stop, `states` has the additional key `dead`.
  */
 interface Said {
   states: Map<string, string>;
@@ -187,9 +187,9 @@ interface Said {
 }
 
 /**
- * Submits and cancels jobs, logs lines and ends jobs, in a fixed sequence. Records in `said` what
- * the server reports. If the process is stopped, the function skips the rest and adds the state
- * `dead` to `said`.
+ * Runs a server and makes it submit, log, cancel and end jobs, in a fixed sequence. Records in
+ * `said` what the server reports. If `files` stops the server's process, the function skips the
+ * rest of the sequence and adds the key `dead` to `said.states`.
  */
 async function play(files: MemoryJobFiles, said: Said): Promise<void> {
   const runner = new FakeRunner();
@@ -443,8 +443,8 @@ describe('a run that must end', () => {
     await stopped;
     const next = await start(files.root);
     expect(next.runner.job?.id).toBe('job-1');
-    // The first master was asked to stop, so the loss of a Cloud TPU did not make the job fail. The
-    // next master is not asked to stop, so the loss of a Cloud TPU makes the job fail.
+    // The first master lost a Cloud TPU while it stopped. The job did not fail: the next master
+    // runs it again. The next master is not asked to stop, so the same loss makes the job fail.
     expect(next.runner.hooks.shouldStop()).toBe(false);
     await next.runner.fail(new PodError('worker-exited', 'gone\nfor good'));
     expect(next.server.find('job-1')).toMatchObject({

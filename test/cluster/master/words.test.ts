@@ -81,7 +81,8 @@ describe('the environment of a master', () => {
     expect(refusal(() => readMaster({ POD_ARGS, TPUS: '8' })).message).toMatch(
       /^TPUS and tpus in .*run\.yaml: expected one size of the pod, found 8 and 1 Cloud TPUs/,
     );
-    // The flag --tpus overrides the number in the file, and equals the number in TPUS.
+    // The flag --tpus overrides the size in the settings file (1). TPUS gives the same size as the
+    // flag (8), so the master accepts both.
     expect(readMaster({ POD_ARGS: `${POD_ARGS} --tpus 8`, TPUS: '8' }).config.topology).toEqual(
       eight,
     );

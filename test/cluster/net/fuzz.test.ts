@@ -8,8 +8,9 @@ test('20,000 broken frames and handshakes do not disturb an honest client', asyn
   expect(overSockets).toBe(200);
   expect(roundTrips).toBeGreaterThan(100);
   expect(losses).toBe(0);
-  // Some inputs passed the first checks of a frame (magic, CRC of the header). Each check that is
-  // named below has refused some of these inputs, and some were accepted.
+  // Each input has one outcome: `accepted`, or the check that refused it. Every outcome that is
+  // named below occurred at least once. So some inputs passed the first checks of a frame, of its
+  // magic number and of its header's CRC.
   expect(counts['tensor']).toMatchObject({
     accepted: expect.any(Number),
     'payload-crc': expect.any(Number),

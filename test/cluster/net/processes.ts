@@ -35,8 +35,8 @@ export interface Process {
   /** For each worker in this process, by number: its all-reduce. */
   readonly workers: ReadonlyMap<number, AllReduce>;
   /**
-   * Returns the vector of a chip of this process, without copying it. The all-reduce writes the sum
-   * to the vector of each worker's first chip.
+   * Returns the vector of a chip of this process, without copying it. After an all-reduce, the
+   * vector of each worker's first chip contains the sum over all chips.
    */
   vector(chip: number): Float32Array;
 }

@@ -139,8 +139,8 @@ describe('a pump', () => {
     expect([older.bytes, newer.bytes]).toEqual([0, 0]);
     expect(reader.push(encodeFrame(hearing))).toBeUndefined();
     expect([older.bytes, newer.bytes]).toEqual([0, piece.bytes]);
-    // `closedOut` returns true for the older connection: its end loses no frame, because the newer
-    // connection has replaced it. The end of the newer connection may lose frames.
+    // The newer connection has replaced the older one. So no frame is lost when the older one
+    // closes, and `closedOut` returns true. Frames may be lost when the newer one closes.
     expect([pump.closedOut(1, older), pump.closedOut(1, newer)]).toEqual([true, false]);
   });
 
@@ -194,7 +194,8 @@ describe('a pump', () => {
       expect(sent.returned.length).toBe(windowFrames);
       expect(come(2)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
-      // A frame that reports fewer released frames than an earlier frame changes nothing.
+      // Each frame reports how many frames its sender has released so far. A frame that reports
+      // fewer than an earlier frame changes nothing.
       expect(come(1)).toBeUndefined();
       expect(sent.returned.length).toBe(windowFrames + 2);
       expect(come(windowFrames + 3)).toMatchObject({ code: 'credit' });
@@ -491,8 +492,8 @@ function localWire(): Wire & { readonly records: Buffer[] } {
 const noBytes = new Uint8Array(0);
 
 /**
- * Returns a wire that counts payload bytes and calls of `end`. For each frame the wire keeps the
- * number of released frames that is in the header.
+ * Returns a wire that counts payload bytes and calls of `end`. From the header of each written
+ * frame, the wire adds the field `returned` (how many incoming frames were released) to its list.
  */
 function countingWire(): Wire & { bytes: number; ends: number; readonly returned: number[] } {
   return {

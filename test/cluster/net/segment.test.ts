@@ -85,8 +85,10 @@ describe.skipIf(process.platform !== 'linux')('a segment', () => {
     const wrong: [string, Uint8Array, Uint8Array?][] = [
       ['an offer of 23 bytes', offer.subarray(0, offerBytes - 1)],
       ['of another host', offer, receiver.range.subarray(mapBytes)],
-      // The next three offers name a file whose device and inode are not those in the offer. In
-      // practice this happens if the process number in an offer now belongs to another process.
+      // An offer contains a process number, a file descriptor, and the file's device and inode.
+      // In the next three offers, the descriptor, the device or the inode is wrong. In practice
+      // they are wrong if the receiver is in another container: there, the process number in the
+      // offer may belong to another process.
       ['of another host', changed(offer, (it) => it.writeUInt32LE(other, 4))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 8))],
       ['of another host', changed(offer, (it) => it.writeBigUInt64LE(1n, 16))],

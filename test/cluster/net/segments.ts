@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
-/** Counts the open files of segments in this process, and the ranges to which they are mapped. */
+/**
+ * Counts this process's open files of segments (memory shared with other processes), and the ranges
+ * of its memory to which such files are mapped.
+ */
 export function segmentsHere(): { readonly open: number; readonly mapped: number } {
   const open = readdirSync('/proc/self/fd').filter((fd) => {
     try {

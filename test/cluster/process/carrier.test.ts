@@ -88,7 +88,8 @@ describe.each(ways)('parameters taken over %s', (over) => {
     const into = empty();
     await taking.take({ ...what, offer, into });
     expectState(into);
-    // At the second transfer the two Cloud TPUs are already connected by links for tensors.
+    // By the second transfer, links for tensors connect the two Cloud TPUs. The transfer must work
+    // in this case too.
     const again = empty();
     await taking.take({ ...what, offer, into: again });
     expectState(again);

@@ -116,7 +116,8 @@ test("the error with which a worker without a Cloud TPU ends is in the master's 
   });
   const { ended } = join({ rank: 3, asked: hear });
   await untilWaiting(1);
-  // Once the worker has received a message of the master, the connection works in both directions.
+  // The worker can send its error only if its end of the connection is open. It is open once the
+  // worker has received a message of the master.
   lobby.waiting[0]?.send({ kind: 'host', tpu: 3 });
   await heard;
   await sessions[0]?.end(new PodError('io', 'no room in /tmp'));

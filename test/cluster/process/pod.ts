@@ -50,7 +50,8 @@ export function pod(...args: string[]): {
 }
 
 /**
- * Waits until a file contains a text `times` times. Only the time limit of the test ends this wait.
+ * Waits until a file contains a text `times` times. This wait has no deadline of its own, only the
+ * time limit of the test.
  */
 export async function untilSaid(path: string, text: string, times = 1): Promise<void> {
   const count = (): number => readFileSync(path, 'utf8').split(text).length - 1;

@@ -50,7 +50,8 @@ test('a lost worker: each note and each event of the pod is in the record once, 
   expect(events.map(({ n, master }) => [n, master])).toEqual(events.map((_, i) => [i, 0]));
   expect(committed(events)).toEqual(Array.from({ length: steps }, (_, i) => i + 1));
   const told = events.map(msgOf);
-  // Lines of the master itself, such as `listening`, are in the log only.
+  // Lines about the master itself, such as `listening`, are in the log but not in the record. So
+  // only those log lines are compared whose name is also in the record.
   const names = new Set(told);
   expect(log.map(({ msg }) => msg as string).filter((msg) => names.has(msg))).toEqual(told);
   expect(told.filter((it) => it === 'joined')).toHaveLength(3);
@@ -75,8 +76,8 @@ test('a second master appends its events to the record of the first', async () =
   const resumed = events.find((it) => it.kind === 'resumed');
   const told = new Set(committed(events));
   expect(committed(events)).toEqual([...told].sort((a, b) => a - b));
-  // If a master is killed after the commit of a step, but before it tells the event of the step,
-  // the record lacks this step.
+  // The first master may be killed after it has committed a step and before it has recorded the
+  // step's event. Then the record lacks this step, which is the one that `resumed` names.
   const missing = Array.from({ length: steps }, (_, i) => i + 1).filter((it) => !told.has(it));
   expect(missing.filter((it) => it !== resumed?.step)).toEqual([]);
   const second = events.filter(({ master }) => master === 1);
@@ -88,7 +89,8 @@ test('a second master appends its events to the record of the first', async () =
 test('a worker that dies after a signal: the event stopped names the last committed step', async () => {
   const { dir, run, ran } = await started('none');
   const { master, workers } = processesOf(dir);
-  // The step cannot end without the worker, so the master still waits for it at the signal.
+  // Worker 1 is paused, so the step cannot end. The master is still waiting for worker 1 when the
+  // signal arrives.
   process.kill(workers[1] ?? 0, 'SIGSTOP');
   process.kill(master, 'SIGTERM');
   await untilSaid(join(dir, 'master.log'), '"msg":"ending"');

@@ -103,12 +103,12 @@ function scheduled({ faults = [], ...run }: SimulatedRun): SimulatedRun {
 }
 
 /**
- * False if a run may not recover from the faults:
+ * True if the faults of a run keep two limits, within which the run always recovers:
  *
- * - A Cloud TPU may have at most five faults. The master ends a run if it loses a Cloud TPU more
- *   than five times between two commits. All faults of a Cloud TPU can fall between two commits: of
- *   several faults at one position, one takes effect each time the step runs.
- * - A step may have at most one flipped bit. With more, at most half of the Cloud TPUs may have the
+ * - At most five faults for each Cloud TPU. The master ends a run that loses a Cloud TPU more than
+ *   five times between two commits. All faults of a Cloud TPU can come between two commits, because
+ *   the step runs again after each fault and can then meet the next one.
+ * - At most one flipped bit in each step. With two, at most half of the Cloud TPUs may have the
  *   right digest, or all Cloud TPUs may have the same wrong digest.
  */
 function canRecover({ faults = [], topology }: SimulatedRun): boolean {

@@ -13,9 +13,9 @@ describe('a simulated run', () => {
     expect(commits.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(new Set(commits.map(({ digest }) => digest)).size).toBe(8);
     expect(new Set(commits.map(({ loss }) => loss)).size).toBe(8);
-    // An all-reduce takes one round along X, two rounds along Y, and one more round along X. In a
-    // round along a ring of n Cloud TPUs (2n chips), each Cloud TPU sends 2n − 1 frames: 7 along X
-    // (4 Cloud TPUs), 3 along Y (2 Cloud TPUs).
+    // The simulated all-reduce of a step takes one round along X, two along Y, and one more along
+    // X. In a round along a ring of n Cloud TPUs (2n chips), each Cloud TPU sends 2n − 1 frames: 7
+    // along X (n = 4), 3 along Y (n = 2). There are 8 Cloud TPUs and 8 steps.
     const framesOfStep = 8 * (7 + 2 * 3 + 7);
     expect(traffic.frames).toBe(8 * framesOfStep);
   });

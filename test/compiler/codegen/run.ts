@@ -55,7 +55,7 @@ export function runLoop(
   return results;
 }
 
-/** Returns the results of `evaluate`, which the generated function must equal. */
+/** Returns the results of `evaluate`. The generated function must return the same. */
 export function expected(body: HloComputation, args: readonly Literal[]): Literal[] {
   return flat(evaluateComputation(body, args));
 }

@@ -39,7 +39,7 @@ test('an export that fails at any operation leaves no draft', async () => {
   }
 });
 
-/** Returns files in memory with one checkpoint and the files of the user. */
+/** Returns files in memory: one checkpoint and the files in `users`. */
 async function prepared(): Promise<MemoryFiles> {
   const files = new MemoryFiles();
   const checkpoints = await openCheckpoints('ck', { keep: 1, files });

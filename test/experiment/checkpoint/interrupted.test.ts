@@ -30,8 +30,8 @@ interface Scene {
   /** Step that is saved. */
   readonly saved: number;
   /**
-   * Step of the newest good checkpoint before the save. If the saved checkpoint does not load, this
-   * checkpoint must load.
+   * Step of the newest good checkpoint that exists before the save. It must load if the checkpoint
+   * of the interrupted save does not.
    */
   readonly old: number | undefined;
 }
@@ -179,9 +179,10 @@ async function begun(options: CheckpointsOptions): Promise<Checkpoints> {
 }
 
 /**
- * Interrupts a save at each of its operations in turn. Each of `aftermaths` then returns the files
- * as another process finds them, for example after a loss of power. Expects that the old or the new
- * checkpoint loads from these files. Returns the steps that loaded.
+ * Repeats a save and interrupts it each time at another operation. After each interruption, every
+ * function in `aftermaths` returns files as the next process may find them, for example after a
+ * loss of power. Expects that the old or the new checkpoint loads from these files. Returns the
+ * step of each checkpoint that loaded.
  */
 async function enumerated(
   scene: Scene,

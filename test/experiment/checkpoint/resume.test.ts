@@ -148,7 +148,8 @@ test('a longer run or another schedule may resume if all done steps had the same
     { length: { unit: 'steps', steps: 60 } },
     { length: { unit: 'steps', steps: 3 } },
     { schedule: 'linear-scaling', learningRate: 0.05 * 32 },
-    // The piecewise schedule has the full rate in its first third, which is three steps here.
+    // The piecewise schedule has the full rate in the first third of its nine steps. So the three
+    // completed steps had the same rate as in the constant schedule.
     { schedule: 'piecewise', length: { unit: 'steps', steps: 9 } },
   ];
   for (const change of alike) {

@@ -28,8 +28,8 @@ test('a run that is stopped and resumed twice ends with the bits of an uninterru
   const whole = await eventsOf(config);
   const files = new MemoryFiles();
   const first = await eventsOf(config, { files, until: 4, every: 3 });
-  // A resumed run repeats the steps after its checkpoint: step 4 of the first run, and step 6 of
-  // the second.
+  // A resumed run repeats the steps after its checkpoint. The second run continues from step 3 and
+  // repeats step 4. The third run continues from step 5 and repeats step 6.
   const second = await eventsOf(config, { files, resume: true, until: 6, every: 1 });
   const third = await eventsOf(
     { ...config, evaluate: 16 },
@@ -130,8 +130,8 @@ test('two runs can never use one directory', async () => {
   await expect(open()).rejects.toMatchObject({ code: 'in-use' });
   await first.save(snapshotOf(1));
   first.close();
-  // `second` opened the directory when it was empty. A checkpoint in the directory must therefore
-  // be of another run.
+  // The directory was empty when `second` opened it, and `second` has saved nothing. So the
+  // checkpoint that is there now must be of another run.
   await expect(second.begin()).rejects.toThrow(
     'dir: another run has saved step-0000001 during this run',
   );
@@ -144,8 +144,8 @@ test('a checkpoint that its run deletes during a verification is not reported as
   const checkpoints = await openCheckpoints('dir', { keep: 1, files });
   for (const step of [1, 2]) await checkpoints.save(snapshotOf(step));
   expect(await verifyCheckpoint('dir', 'step-0000001', files)).toBe('gone');
-  // If all checkpoints of the first list are deleted or bad, `newestWhole` lists the directory a
-  // second time. The second list has the newer checkpoint, step-0000002.
+  // In the first list, step-0000001 is deleted and step-0000000 is bad. So `newestWhole` lists the
+  // directory a second time, and finds the newer checkpoint step-0000002.
   await files.makeDirectory('dir/step-0000000');
   const lists = [['step-0000001', 'step-0000000'], await checkpoints.list()];
   const list = async (): Promise<readonly string[]> => lists.shift() ?? [];
@@ -162,7 +162,9 @@ test('an export takes the next checkpoint if the run deletes the one that it rea
   const read = files.readFile.bind(files);
   let weightsRead = 0;
   files.readFile = async (path, bytesMax) => {
-    // The export reads the weights twice: to verify the checkpoint, and to write the exported file.
+    // The export reads the weights twice: first to verify the checkpoint, then to write the
+    // exported file. Before the second reading, the run saves step-0000002 and so deletes
+    // step-0000001.
     if (path.endsWith('step-0000001/weights.safetensors') && ++weightsRead === 2) {
       await checkpoints.save(snapshotOf(2));
     }

@@ -83,13 +83,14 @@ describe('a run with --start-from', () => {
       weightsDigest: first.weightsDigest,
       refused: [],
     });
-    // The path of the checkpoint, instead of the path of its directory, gives the same weights. A
-    // start from the seed gives other weights.
+    // `startFrom` may also be the path of the checkpoint itself, not of its directory: the weights
+    // are the same. A run without `startFrom` starts from its seed and gets other weights.
     const again = { ...config, startFrom: join(startFrom('first'), 'step-0000003') };
     expect(digestOf(await collect(again))).toBe(digestOf(once));
     expect(digestOf(await collect(config))).not.toBe(digestOf(once));
-    // If a finished run is resumed, no step is trained. Without --start-from, or with other weights
-    // to start from, the run is another run, and resuming is refused.
+    // The run that is in `second` is finished, so it trains no step when it is resumed. A run
+    // without --start-from, or with other weights to start from, is another run. It may not resume
+    // from the checkpoints in `second`.
     const over = await collect(started, 'second', true);
     expect(over.map(({ kind }) => kind)).not.toContain('warm-started');
     expect(over.at(-1)).toMatchObject({

@@ -12,8 +12,9 @@ const crc = new FrameCrc(memory, 1024);
 test('the CRC of any range equals that of zlib', () => {
   const length = fc.oneof(
     fc.integer({ min: 0, max: most }),
-    // The next line makes lengths near 11,776 bytes, below which zlib alone computes the CRC. The
-    // line after it makes multiples of 16 bytes, because FrameCrc works in units of 16 bytes.
+    // FrameCrc leaves ranges below 11,776 bytes to zlib. The next line makes lengths near this
+    // limit. The line after it makes multiples of 16 bytes, because FrameCrc works in units of 16
+    // bytes.
     fc.integer({ min: 11_760, max: 11_800 }),
     fc.integer({ min: 720, max: most / 16 }).map((lanes) => lanes * 16),
   );

@@ -106,8 +106,8 @@ export const done = (
 });
 
 /**
- * Feeds samples to the master until the run fails with `worker-silent`. In the samples, the
- * progress counter of Cloud TPU 1 stays the same, and the counters of Cloud TPUs 0 and 2 grow.
+ * Feeds samples of the progress counters of Cloud TPUs 0, 1 and 2 to the master until the run fails
+ * with `worker-silent`. The counter of Cloud TPU 1 stays the same, the other two grow.
  */
 export function untilSilent(driver: Driver): void {
   for (let i = 1; !isOver(driver.state); i++) {

@@ -65,7 +65,9 @@ const changeAll = (kind: keyof typeof right, changes: Partial<Member>): MasterSt
 };
 const step = (running: StepOrder): MasterPhase => ({ kind: 'stepping', order: running });
 
-/** For each invariant, by its statement: states that violate it, with a few wrong fields. */
+/**
+ * For each invariant, by its text: right states, each changed so that it violates the invariant.
+ */
 const violations: Readonly<Record<string, readonly MasterState[]>> = {
   'the generation is at least 1, and no rollback was in a later one': [
     change('joining', { generation: 0 }),

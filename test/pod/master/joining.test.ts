@@ -63,8 +63,8 @@ describe('at the start of a run', () => {
       expect(driver.count('adopt')).toBe(0);
       for (let now = 4600; now < 5000; now += 100) {
         sampleAt(driver, now);
-        // An adopted Cloud TPU joins at once. The master must not count it as a replacement that
-        // has joined.
+        // An adopted Cloud TPU joins at once, with the worker that hosts it. The master must not
+        // take it for a replacement that has joined.
         driver.state.members.forEach(({ status, host }, tpu) => {
           if (status === 'absent' && host !== null) driver.tell(joined(tpu));
         });

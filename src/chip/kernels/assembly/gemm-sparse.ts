@@ -2,13 +2,14 @@
  * Matmuls C = A · B of which one operand is mostly zeros, such as the output of a ReLU or the
  * gradient of a max pooling.
  *
- * The kernels skip multiplications by zero. The result stays bit-identical, for two reasons. A sum
- * that starts from +0 is never −0, so adding ±0 does not change the sum. And the other (dense)
- * operand is checked to be finite, because 0 · ∞ is NaN.
+ * The kernels skip the products with a zero. The result stays bit-identical, because each skipped
+ * product would be +0 or −0. A sum that starts from +0 is never −0, so adding ±0 does not change
+ * it. Only 0 · ∞ and 0 · NaN are not zero, so the kernels check that the other (dense) operand is
+ * finite.
  *
  * The kernels write a list of the nonzero values of the sparse operand, in ascending depth (k in
- * C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a value and a position, which leads to
- * the row of the packed dense operand that has the same k.
+ * C(m,n) = Σ_k A(m,k)·B(k,n)). Each entry of the list has a value and its position. From the
+ * position follows the address of the numbers of the dense operand that have the same k.
  *
  * There are two methods: `sparseWindows` for a sparse A and `sparseColumns` for a sparse B. A
  * method returns false if it cannot compute the matmul. The dense code then computes all of C
@@ -105,8 +106,9 @@ function nonzeros(lanes: i32, depth: i32, from: usize, table: usize, steps: usiz
 /**
  * Computes C for a sparse A. In a convolution, each row of A is one window of the input, and the
  * windows of neighbouring rows overlap in memory. So the function takes many rows at a time, and
- * makes one list of the nonzero values in the memory that these rows cover. The nonzero values of a
- * single row are a few ranges of this list, called pieces. B is packed in strips of 32 columns.
+ * makes one list of the nonzero values in the memory that these rows cover. A single row consists
+ * of a few contiguous ranges of this memory, called pieces. The nonzero values of each piece are
+ * contiguous in the list. B is packed in strips of 32 columns.
  */
 function sparseWindows(
   m: i32,
@@ -158,15 +160,17 @@ function sparseWindows(
  * words are adjacent in memory and belong to the same tile. Returns false if there are too many
  * pieces. Writes four words for each piece to `to`:
  *
- * 1. The byte offset of the first word of the piece, from the start of a row of A. The table STARTS
- *    of `listStretch` has one word for each word of A, so this is also an offset in STARTS.
+ * 1. The byte offset of the first word of the piece, from the start of a row of A. The buffer
+ *    STARTS, which `listStretch` writes, has one word for each word of A. So the same offset leads
+ *    from the row's entry of STARTS to the piece's entry.
  * 2. The byte offset of the first word after the piece.
- * 3. A number of bytes that leads from a list entry to a row of B. Let r be the distance, in
- *    words, from the start of A to the row, and e that from the start of the row to an element
- *    A(m,k) of the piece. The position in the list entry of the element is 128·(r + e). Row k of a
- *    strip of B has the byte offset 128·k. So offset = position + number − 128·r, where the number
- *    is 128·(k − e), the same for the whole piece. `sumRows` subtracts 128·r.
+ * 3. The number 128·(k − e), where e is the distance, in words, from the start of a row of A to the
+ *    element A(m,k) of the piece. The number is the same for all elements of the piece.
  * 4. The index of the tile; −1 after the last piece.
+ *
+ * `sumRows` needs the third word to find row k of a strip of B, which has the byte offset 128·k in
+ * the strip. Let r be the distance, in words, from the start of A to the start of row m. The list
+ * entry of A(m,k) has the position 128·(r + e). So 128·k = position + third word − 128·r.
  */
 function cutPieces(depth: i32, to: usize): bool {
   let count = 0;
@@ -191,9 +195,9 @@ function cutPieces(depth: i32, to: usize): bool {
 }
 
 /**
- * Returns how many consecutive rows of A, from the first entry of `table` on, have offsets that
- * differ by at most `span` words. The result is at least 1 and at most `count` or MOST_ROWS,
- * whichever is smaller.
+ * Returns how many consecutive rows of A can be taken together: their offsets, which are the
+ * entries of `table` from the first on, differ by at most `span` words. The result is at least 1
+ * and at most min(`count`, MOST_ROWS).
  */
 function rowsWithin(table: usize, count: i32, span: i32): i32 {
   let low = load<i32>(table);
@@ -209,10 +213,10 @@ function rowsWithin(table: usize, count: i32, span: i32): i32 {
 }
 
 /**
- * Writes a list of the nonzero values of `count` words of A, from word `first` on, to the buffer
- * ENTRIES. For each of these words, writes the address of the first list entry at or after the word
- * to the buffer STARTS. Returns false if a word is NaN or subnormal, because the fast rounding to
- * bf16 is wrong for such words.
+ * Lists the nonzero values among `count` words of A, from word `first` on: writes the list to the
+ * buffer ENTRIES. For each of the `count` words, writes to the buffer STARTS the address of a list
+ * entry: that of the word or, if the word is zero, that of the next nonzero word. Returns false if
+ * a word is NaN or subnormal, because the fast rounding to bf16 is wrong for such words.
  */
 function listStretch(lhs: usize, first: i32, count: i32, workspace: usize): bool {
   const range = workspace + SPARSE_RANGES;
@@ -368,14 +372,15 @@ function turnBack(m: i32, width: i32, turned: usize, c: usize, stride: usize): v
 // ----------------------------------------------------------------------------------- both methods
 
 /**
- * Computes the sums of one tile for one strip and `height` rows of the sparse operand: 32 sums for
- * each row. A sum adds the products of all nonzero values that are listed for the row in the pieces
- * from `pieces` to `piecesEnd` (see `cutPieces`).
+ * Computes the sums of one tile for one strip and `height` rows of the sparse operand (A or Bᵀ): 32
+ * sums for each row. A sum adds the products of all nonzero values that are listed for the row in
+ * the pieces from `pieces` to `piecesEnd` (see `cutPieces`).
  *
- * The byte offset of a row of the strip is the position in a list entry, plus the number in the
- * piece (see `cutPieces`), minus `perRow` · (the offset of the row of the sparse operand, in
- * words). `perRow` is 128 if positions count from the start of the sparse operand, and 0 if they
- * count from the start of its row.
+ * A list entry has a value and a position. The function multiplies the value by the 32 numbers of
+ * the strip that have the same depth. Their byte offset in the strip is the position, plus the
+ * third word of the piece (see `cutPieces`), minus `perRow` · (the entry of `rows` for the row).
+ * `perRow` is 128 if positions count from the start of the sparse operand, and 0 if they count from
+ * the start of the row.
  *
  * The inner loop also stores two of the sums to `unused`, which is never read. The stores force the
  * JavaScript engine to compute these sums before it loads more vectors. Without the stores, the

@@ -15,8 +15,9 @@ export const DEPTH_BLOCK: i32 = 384;
 // up). The kernel uses this buffer if a call has several segments and a segment has several tiles.
 export const TOTAL_ROWS: i32 = 384;
 export const TOTAL_COLUMNS: i32 = 256;
-// Largest number of consecutive words of A that the kernel rounds to bf16 in one go. This saves
-// time if the windows of a convolution overlap, because each word is rounded only once.
+// Largest number of consecutive words of A that the kernel rounds to bf16 before it packs them. To
+// round first saves time if the windows of a convolution overlap: a word is then packed several
+// times, but rounded only once.
 export const STAGE_WORDS: i32 = 24576;
 // LISTED_WORDS is the largest number of words of a sparse operand for which the kernel makes one
 // list of nonzero values. TURNED_WORDS is the number of sums in a block of the transpose of C.

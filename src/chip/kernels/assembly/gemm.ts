@@ -2,15 +2,16 @@
  * Matmul of the fast MXU on f32 data in memory. One thread runs one call at a time.
  *
  * C(m,n) = Σ_k A(m,k)·B(k,n). The depth k ascends and is cut into tiles of 128. With products p, a
- * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…. A call may add several matmuls
- * (segments), in the same way. A product whose exact magnitude is below 2^-126 counts as +0. A
- * product that is too large for f32 counts as infinity.
+ * tile is ((0+p0)+p1)+…. The tiles t are summed as ((t0+t1)+t2)+…. A call may add the results s of
+ * several matmuls (segments), as ((s0+s1)+s2)+…. A product whose exact magnitude is below 2^-126
+ * counts as +0. A product that is too large for f32 counts as infinity.
  *
- * Both operands are packed into panels (ROWS rows of A, COLUMNS columns of B, depth outermost),
- * which the inner loop reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. Packing
- * rounds the multiplicands to bf16 if the call asks for it, and records the range of exponents of
- * each panel. If the products of two panels could leave the normal range of f32, the slower
- * function `multiplyTileExactly` multiplies the panels.
+ * Before they are multiplied, both operands are copied (packed) into panels, which the inner loop
+ * reads sequentially [Goto & van de Geijn, ACM TOMS 34(3) 2008]. A panel has ROWS rows of A or
+ * COLUMNS columns of B; all its numbers of one depth are adjacent. Packing rounds the multiplicands
+ * to bf16 if the call asks for it, and records the range of exponents of each panel. If the
+ * products of two panels could leave the normal range of f32, the slower function
+ * `multiplyTileExactly` multiplies the panels.
  */
 import { FUSED, ROWS } from './config';
 import { sparseMatmul } from './gemm-sparse';
@@ -48,7 +49,7 @@ const NO_EXPONENT: i32 = 1024;
  */
 const SUBNORMAL_EXPONENT: i32 = -1024;
 
-// Arguments of the current call. They are globals because one thread runs one call at a time.
+// Arguments of the current call. They can be globals, because one thread runs one call at a time.
 let workspace: usize = 0;
 export let bf16: bool = false;
 export let lhsDepth: usize = 0;
@@ -67,8 +68,9 @@ let tileDepth: i32 = 0;
 let blockDepth: i32 = 0;
 let segmented: bool = false;
 /**
- * Smallest (`depthLow`) and largest (`depthHigh`) entry of the table `lhsDepth` for the current
- * block: the distance, in elements, from the start of a row of A to an element of the row.
+ * Smallest (`depthLow`) and largest (`depthHigh`) entry of the table `lhsDepth` in the depths of
+ * the current block. An entry is the distance, in elements, from the start of a row of A to an
+ * element of the row.
  */
 let depthLow: i32 = 0;
 let depthHigh: i32 = 0;
@@ -455,8 +457,9 @@ function flushedProduct(x: v128, y: v128): v128 {
 }
 
 /**
- * Returns the products `p`, but zero in each SIMD lane whose exact product x·y is below the
- * smallest normal number. Such a product may have been rounded up to the smallest normal number.
+ * Returns the rounded products `p`, with +0 in each SIMD lane whose exact product x·y has a
+ * magnitude below the smallest normal number. `p` alone does not show this, because rounding may
+ * have raised such a product to the smallest normal number.
  */
 function decided(x: v128, y: v128, p: v128): v128 {
   const low = f64x2.mul(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(y));
@@ -498,11 +501,12 @@ function packRowBlock(lhs: usize, table: usize, height: i32, q: i32, length: i32
 }
 
 /**
- * Copies the stretch of memory that contains a block of A to the buffer STAGE, rounded to bf16. In
- * a convolution the rows of A (windows) overlap in memory, so rounding during packing would round
- * the same elements many times. Returns an address that replaces `lhs`: with the offsets of the
- * tables it leads to the rounded elements. Returns 0 if the stretch is too long, if the windows
- * overlap too little, or if a number needs the slow rounding (see `needsCare`).
+ * Rounds a block of A to bf16 before it is packed: copies the stretch of memory that contains the
+ * block to the buffer STAGE, rounded. In a convolution the rows of A (windows) overlap in memory,
+ * so rounding during packing would round the same elements many times. Returns the address to use
+ * instead of `lhs`: this address plus the offset of an element in A is the address of the rounded
+ * element. Returns 0 if the stretch is too long, if the windows overlap too little, or if a number
+ * needs the slow rounding (see `needsCare`).
  */
 function stage(lhs: usize, table: usize, height: i32, length: i32): usize {
   let rowLow = load<i32>(table);
@@ -671,9 +675,9 @@ const ROUNDED: i32 = 0;
 const NOTED: i32 = 1;
 const AS_THEY_ARE: i32 = 2;
 
-// Range of the panel that was packed last, as bits of f32 magnitudes: the smallest nonzero
-// magnitude minus 1, and the largest magnitude. The subtraction makes 0 wrap around to the largest
-// u32, so that zeros do not lower the minimum.
+// Range of the panel that was packed last, from the bits of the f32 magnitudes, read as u32.
+// `lowest` is the minimum of (bits − 1): the subtraction turns 0 into the largest u32, so zeros do
+// not lower the minimum. `highest` is the maximum of the bits.
 let lowest: u32 = 0;
 let highest: u32 = 0;
 
