@@ -31,8 +31,9 @@ export type ToNode =
   /** Gives the process Cloud TPU `tpu`. `assignment` is an `Assignment` as JSON. */
   | { readonly kind: 'welcome'; readonly tpu: number; readonly assignment: string }
   /**
-   * Addresses at which the Cloud TPUs accept connections for tensors in membership `generation`,
-   * ordered by the number of the Cloud TPU. The master sends this message before every `load`.
+   * Addresses at which the Cloud TPUs accept connections that carry tensors, ordered by the number
+   * of the Cloud TPU. They hold for one membership, the one whose number is `generation`. The
+   * master sends this message before every `load`.
    */
   | {
       readonly kind: 'membership';

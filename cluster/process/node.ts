@@ -9,6 +9,7 @@ import type { Refusal } from '../net/frame.ts';
 import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
+import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
 import { faultsFor } from '../threads/fault-file.ts';
 import { allocate, controlWords } from '../threads/layout.ts';
 import { startTaskThread, type TaskThread } from '../threads/life.ts';
@@ -56,13 +57,6 @@ export type ToSeat = Exclude<ToNode, Outside>;
 
 /** Period of the heartbeat messages, in ms. */
 const heartbeatMs = 200;
-/**
- * Time in ms from the end of the connection to a peer until this node reports the peer to the
- * master (`accused`). A peer that has died needs no report: the master notices the death itself and
- * begins a new membership. So the node sends no report if a new membership begins within this time.
- * A peer that sent a corrupt frame is reported at once.
- */
-const troubleMs = 1500;
 /**
  * Longest time in ms that a core waits for a neighbour or for its infeed, for each implementation
  * of the MXU.
@@ -401,22 +395,17 @@ export class Node {
 
   /**
    * Handles the end of a connection that carries a link. Reports the peer to the master
-   * (`accused`): at once if the last frame was corrupt, otherwise only if no new membership begins
+   * (`accused`): at once if this node received a corrupt frame, otherwise only if no new membership begins
    * within `troubleMs`.
    */
   #trouble(peer: number, refusal: Refusal): void {
-    const isCorrupt = refusal.code === 'payload-crc' || refusal.code === 'header-crc';
     this.#options.log('link-trouble', { peer, cause: refusal.text });
     const generation = this.#generation;
     const accuse = (): void => {
       if (this.#isEnded || generation !== this.#generation) return;
-      const code = isCorrupt ? 'bad-frame' : 'link-timeout';
-      this.#tell({
-        ...{ kind: 'accused', tpu: this.tpu, generation, suspect: peer, code },
-        message: `the connection from Cloud TPU ${peer} ended: ${refusal.text}`,
-      });
+      this.#tell(accusation(this.tpu, generation, peer, refusal));
     };
-    if (isCorrupt) accuse();
+    if (isCorrupt(refusal)) accuse();
     else setTimeout(accuse, troubleMs).unref();
   }
 }

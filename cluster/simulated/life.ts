@@ -1,6 +1,6 @@
-import type { Axis } from '../../src/fabric/torus.ts';
 import type { EndingFault } from '../../src/fault/plan.ts';
 import { at, unreachable } from '../../src/numerics/assert.ts';
+import { codeOf, messageOf, PodError } from '../../src/numerics/error.ts';
 import {
   checkToWorker,
   type FromWorker,
@@ -14,10 +14,17 @@ import {
   type WorkerState,
   worker,
 } from '../../src/pod/worker.ts';
+import type { Refusal } from '../net/frame.ts';
+import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
 import type { Agenda } from './agenda.ts';
-import type { Cores, Frame } from './cores.ts';
-import type { Wait } from './probe.ts';
+import type { Cores } from './cores.ts';
+import type { SimulatedIci } from './ici.ts';
+import type { Network } from './network.ts';
+import { HopStop, type Wait } from './probe.ts';
 import type { SimulatedTimes } from './times.ts';
+
+/** Longest time, in ms, that a worker waits for the sum of a bucket, as in a pod of processes. */
+const waitMsLimit = 60_000;
 
 /**
  * A task of a worker, such as one step or one load. It yields what the worker waits for. At its end
@@ -40,6 +47,7 @@ export interface LifeParts {
   readonly host: number | null;
   readonly cores: Cores;
   readonly agenda: Agenda;
+  readonly network: Network;
   readonly times: SimulatedTimes;
   /**
    * Source of each program's parameters, by the index of the program: the index of the program from
@@ -61,7 +69,8 @@ export class Life {
   readonly #events: LifeEvents;
   #state: WorkerState;
   #work: Work | undefined;
-  #awaited: Axis | undefined;
+  /** Bucket whose sum the worker waits for, and since when, in microseconds of virtual time. */
+  #awaited: { readonly bucket: number; readonly sinceUs: number } | undefined;
   #isStill = false;
   #isOver = false;
   #progress = 0;
@@ -89,6 +98,12 @@ export class Life {
   end(): void {
     this.#isOver = true;
     this.#work = undefined;
+    this.#leaveLinks();
+  }
+
+  /** Number of the Cloud TPU on whose machine the worker runs. */
+  get site(): number {
+    return this.host ?? this.tpu;
   }
 
   get isOver(): boolean {
@@ -101,7 +116,10 @@ export class Life {
    * may be lost is the neighbour.
    */
   sample(): number {
-    if (this.#awaited !== undefined) this.#progress++;
+    if (this.#awaited !== undefined && !this.#isStill) {
+      this.#progress++;
+      this.#checkDeadline(this.#awaited);
+    }
     return this.#progress;
   }
 
@@ -109,13 +127,6 @@ export class Life {
     if (this.#isOver) return;
     if (this.#isStill) this.#held.push(message);
     else this.#give({ kind: 'message', message: checkToWorker(message) });
-  }
-
-  arrive(axis: Axis, frame: Frame): void {
-    if (this.#isOver) return;
-    this.cores.arrive(axis, frame);
-    if (this.#awaited !== axis || !this.cores.hasFrame(axis) || this.#work === undefined) return;
-    this.#advance(this.#work);
   }
 
   /**
@@ -149,6 +160,7 @@ export class Life {
       case 'interrupt':
         this.#work = undefined;
         this.#awaited = undefined;
+        this.cores.ici?.standStill();
         this.#give({ kind: 'interrupted' });
         break;
       case 'end':
@@ -167,7 +179,7 @@ export class Life {
   }
 
   *#loading(generation: number, steps: readonly number[]): Work {
-    this.cores.join(generation);
+    this.#joinLinks(generation);
     yield* this.cores.probe.reach({ kind: 'membership', phase: 'loading', generation });
     yield { kind: 'work', us: this.#parts.times.load };
     return { kind: 'loaded', digests: this.cores.weights.digests(steps) };
@@ -222,11 +234,15 @@ export class Life {
         agenda.after(this.cores.probe.stretched(wait.us), () => this.#advance(work));
         break;
       case 'stand':
-        this.#isStill = true;
-        agenda.after(wait.us, () => this.#wake(work));
+        this.#standStill();
+        agenda.after(wait.us, () => {
+          this.#wake();
+          this.#advance(work);
+        });
         break;
-      case 'frame':
-        this.#awaited = wait.axis;
+      case 'sum':
+        this.#awaited = { bucket: wait.bucket, sinceUs: agenda.nowUs };
+        this.#checkLinks();
         break;
       case 'end':
         this.#finish(wait.how);
@@ -236,17 +252,23 @@ export class Life {
     }
   }
 
-  /** Ends a pause: the worker takes the messages that have arrived, and goes on with its task. */
-  #wake(work: Work): void {
+  #standStill(): void {
+    this.#isStill = true;
+    this.cores.ici?.standStill();
+  }
+
+  /** Ends a pause: the links go on, and the worker takes the messages that have arrived. */
+  #wake(): void {
+    if (this.#isOver) return;
     this.#isStill = false;
+    this.cores.ici?.goOn();
     for (const message of this.#held.splice(0)) this.receive(message);
-    this.#advance(work);
   }
 
   #finish(how: EndingFault): void {
     switch (how) {
       case 'hang':
-        this.#isStill = true;
+        this.#standStill();
         break;
       case 'throw':
         this.#give({ kind: 'threw', code: null, message: 'Error: injected fault' });
@@ -261,6 +283,75 @@ export class Life {
       default:
         unreachable(how);
     }
+  }
+
+  // --------------------------------------------------------------------------------------- links
+
+  #joinLinks(generation: number): void {
+    this.#leaveLinks();
+    const ici = this.cores.join(generation);
+    this.#parts.network.join(ici, {
+      moved: () => this.#checkLinks(),
+      trouble: (peer, refusal) => this.#reportTrouble(ici, peer, refusal),
+    });
+  }
+
+  #leaveLinks(): void {
+    const { ici } = this.cores;
+    if (ici !== undefined && !ici.isOver) this.#parts.network.leave(ici);
+  }
+
+  /** Goes on with the step if the awaited sum is complete, or ends it if an all-reduce has failed. */
+  #checkLinks(): void {
+    const { ici } = this.cores;
+    if (this.#isOver || this.#isStill || ici === undefined) return;
+    const { error } = ici;
+    if (error instanceof HopStop) this.#stopAtHop(error.waits);
+    else if (error !== undefined) this.#fail(error);
+    else if (this.#awaited !== undefined && ici.isDone(this.#awaited.bucket)) {
+      if (this.#work !== undefined) this.#advance(this.#work);
+    }
+  }
+
+  /** Stands still at a hop for the time of all pauses, and then goes on or ends. */
+  #stopAtHop(waits: readonly Wait[]): void {
+    this.#standStill();
+    const us = waits.reduce((sum, wait) => sum + (wait.kind === 'stand' ? wait.us : 0), 0);
+    const end = waits.find((wait) => wait.kind === 'end');
+    this.#parts.agenda.after(us, () => {
+      if (this.#isOver) return;
+      if (end !== undefined) {
+        this.#finish(end.how);
+        return;
+      }
+      this.#wake();
+      this.#checkLinks();
+    });
+  }
+
+  /** Ends the step with an error of the all-reduces. */
+  #fail(error: unknown): void {
+    if (!(error instanceof PodError)) throw error;
+    this.#work = undefined;
+    this.#awaited = undefined;
+    this.cores.ici?.standStill();
+    this.#give({ kind: 'threw', code: codeOf(error), message: messageOf(error) });
+  }
+
+  #checkDeadline({ bucket, sinceUs }: { bucket: number; sinceUs: number }): void {
+    const { ici } = this.cores;
+    const isLate = this.#parts.agenda.nowUs - sinceUs > 1000 * waitMsLimit;
+    if (isLate && ici !== undefined) this.#fail(ici.timeout(bucket));
+  }
+
+  /** Reports a peer whose connection has ended: at once, or if no new membership begins meanwhile. */
+  #reportTrouble(ici: SimulatedIci, peer: number, refusal: Refusal): void {
+    const accuse = (): void => {
+      if (this.#isOver || this.#isStill || ici !== this.cores.ici) return;
+      this.#events.send(accusation(this.tpu, ici.generation, peer, refusal));
+    };
+    if (isCorrupt(refusal)) accuse();
+    else this.#parts.agenda.after(1000 * troubleMs, accuse);
   }
 
   #die(reason: string, code: string | null): void {

@@ -1,19 +1,16 @@
-import {
-  type Axis,
-  flatTorus,
-  neighbour,
-  type Topology,
-  type Torus,
-} from '../../src/fabric/torus.ts';
+import type { Topology } from '../../src/fabric/torus.ts';
+import type { Refusal } from '../net/frame.ts';
 import type { Agenda } from './agenda.ts';
-import type { Frame } from './cores.ts';
-import type { Life } from './life.ts';
+import { type Carrier, Connection, ended, type Way } from './connection.ts';
+import type { SimulatedIci } from './ici.ts';
+import { LinkFaults } from './link-faults.ts';
 import { drawn, type Range, type SimulatedTimes } from './times.ts';
 import { hash } from './weights.ts';
 
 /** Numbers of delivered messages and frames, and a hash of the frames. */
 export interface Traffic {
   readonly messages: number;
+  /** Frames and credits between Cloud TPUs. */
   readonly frames: number;
   /** Hash of all delivered frames and of their times of arrival, in order of arrival. */
   readonly hash: number;
@@ -22,82 +19,194 @@ export interface Traffic {
 /** Traffic of a pod that has not started. */
 export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
+/** Wait, in microseconds, before the next attempt to connect to a neighbour. */
+const retryUs = 50_000;
+/** Period, in microseconds, in which a link that is down is tried again. */
+const heldUs = 5000;
+
 /**
- * Times of arrival on the channels of one worker: the two channels of messages between worker and
- * master, and for each axis the channel of frames to the next Cloud TPU. Each time is that of the
- * message or frame that was sent last on the channel, in microseconds of virtual time.
+ * Virtual time, in microseconds, at which the message that was sent last arrives: to the master,
+ * and to the worker.
  */
 interface Channels {
   toMaster: number;
   toWorker: number;
-  readonly frames: [number, number];
+}
+
+/** A worker that exchanges messages with the master. */
+export interface Partner {
+  /** Number of the Cloud TPU on whose machine the worker runs. */
+  readonly site: number;
+}
+
+/** Callbacks by which a Cloud TPU hears from its links. */
+export interface LinkEvents {
+  /** A sum may be complete, or the all-reduces have thrown an error (`SimulatedIci.error`). */
+  moved(): void;
+  /** The connection with a peer has ended although the membership goes on. */
+  trouble(peer: number, refusal: Refusal): void;
 }
 
 /**
- * Carries messages between master and workers, and frames between workers. No message and no frame
- * gets lost, and those of one channel arrive in the order in which they were sent.
+ * Carries messages between master and workers, and bytes between Cloud TPUs. Without faults nothing
+ * is lost, and what is sent on one channel arrives in the order in which it was sent.
  */
-export class Network {
-  /** Torus that tells the neighbours: it has one chip for each Cloud TPU, with the same number. */
-  readonly #torus: Torus;
+export class Network implements Carrier {
+  /** Faults of links and partitions that have begun. */
+  readonly faults: LinkFaults;
   readonly #agenda: Agenda;
   readonly #times: SimulatedTimes;
   readonly #random: () => number;
-  readonly #channels: WeakMap<Life, Channels> = new WeakMap();
+  readonly #channels: WeakMap<Partner, Channels> = new WeakMap();
   readonly #traffic: { messages: number; frames: number; hash: number } = { ...noTraffic };
+  /** Links of the Cloud TPUs in their memberships, by the number of the Cloud TPU. */
+  readonly #icis: Map<number, SimulatedIci> = new Map();
+  readonly #events: WeakMap<SimulatedIci, LinkEvents> = new WeakMap();
+  readonly #connections: Set<Connection> = new Set();
 
-  constructor(
-    { columns, rows }: Topology,
-    agenda: Agenda,
-    times: SimulatedTimes,
-    random: () => number,
-  ) {
-    this.#torus = flatTorus(columns, rows);
+  constructor(topology: Topology, agenda: Agenda, times: SimulatedTimes, random: () => number) {
     this.#agenda = agenda;
     this.#times = times;
     this.#random = random;
+    this.faults = new LinkFaults(topology, random, () => agenda.nowUs);
   }
 
   get traffic(): Traffic {
     return this.#traffic;
   }
 
-  /** Sends a message between the worker and the master. Calls `deliver` when it arrives. */
-  send(life: Life, way: 'toMaster' | 'toWorker', deliver: () => void): void {
+  /**
+   * Sends a message between the worker and the master. Calls `deliver` when it arrives. While a
+   * partition separates them, the message waits.
+   */
+  send(life: Partner, way: 'toMaster' | 'toWorker', deliver: () => void): void {
     const channels = this.#channelsOf(life);
     channels[way] = this.#arrival(channels[way], this.#times.message);
-    this.#agenda.at(channels[way], () => {
-      this.#traffic.messages++;
-      deliver();
+    this.#agenda.at(channels[way], () => this.#deliver(life, deliver));
+  }
+
+  #deliver(life: Partner, deliver: () => void): void {
+    if (!this.faults.isEmpty && this.faults.isCutOff(life.site)) {
+      this.#agenda.after(heldUs, () => this.#deliver(life, deliver));
+      return;
+    }
+    this.#traffic.messages++;
+    deliver();
+  }
+
+  /** Connects a Cloud TPU that has entered a membership to its neighbours. */
+  join(ici: SimulatedIci, events: LinkEvents): void {
+    this.#icis.set(ici.tpu, ici);
+    this.#events.set(ici, events);
+    for (const peer of ici.pump.peers.in) {
+      this.#agenda.after(drawn(this.#times.frame, this.#random), () => this.#connect(ici, peer));
+    }
+  }
+
+  /** Ends all connections of a Cloud TPU that leaves its membership. */
+  leave(ici: SimulatedIci): void {
+    ici.leave();
+    if (this.#icis.get(ici.tpu) === ici) this.#icis.delete(ici.tpu);
+    for (const connection of this.#connections) {
+      if (connection.receiver === ici) connection.close(0, ended);
+      if (connection.sender === ici) connection.close(1, ended);
+    }
+  }
+
+  #connect(receiver: SimulatedIci, peer: number): void {
+    if (receiver.isOver) return;
+    const sender = this.#icis.get(peer);
+    if (sender === undefined || sender.generation !== receiver.generation) {
+      this.#agenda.after(retryUs, () => this.#connect(receiver, peer));
+      return;
+    }
+    this.#connections.add(new Connection(sender, receiver, this));
+  }
+
+  // ------------------------------------------------------------------------------------- carrier
+
+  carry(connection: Connection, way: Way, bytes: Buffer): void {
+    const stream = connection.streams[way];
+    if (stream.held.length > 0) {
+      stream.held.push(bytes);
+      return;
+    }
+    const { newest } = stream;
+    if (!this.faults.isEmpty) this.#pass(connection, way, bytes);
+    else if (newest?.sentUs === this.#agenda.nowUs) newest.pieces.push(bytes);
+    else this.#transmit(connection, way, [bytes], 0);
+  }
+
+  /** Sends bytes over a link that has, or may have, a fault. */
+  #pass(connection: Connection, way: Way, bytes: Buffer): void {
+    const stream = connection.streams[way];
+    const { tpu: from, site: fromSite } = connection.streams[way === 0 ? 1 : 0].to;
+    const { tpu: to, site: toSite } = stream.to;
+    const passage = this.faults.pass({ from, to, fromSite, toSite, bytes });
+    if (passage.isHeld) {
+      stream.held.push(bytes);
+      this.#agenda.after(heldUs, () => this.#retry(connection, way));
+      return;
+    }
+    const { nowUs } = this.#agenda;
+    stream.freeUs = Math.max(stream.freeUs, nowUs) + passage.sendingUs;
+    const delayUs = passage.delayUs + stream.freeUs - nowUs;
+    this.#transmit(connection, way, [...passage.pieces], delayUs);
+    if (!passage.resets) return;
+    this.#agenda.at(Math.max(stream.lastUs, this.#agenda.nowUs), () =>
+      connection.close(way, ended),
+    );
+  }
+
+  #retry(connection: Connection, way: Way): void {
+    const { held, to } = connection.streams[way];
+    if (to.isOver) return;
+    for (const bytes of held.splice(0)) this.carry(connection, way, bytes);
+  }
+
+  /** Sends pieces that arrive at the same time. Later pieces may join them: see `Stream.newest`. */
+  #transmit(connection: Connection, way: Way, pieces: Buffer[], delayUs: number): void {
+    const stream = connection.streams[way];
+    stream.lastUs = this.#arrival(stream.lastUs, this.#times.frame, delayUs);
+    stream.newest = { sentUs: this.#agenda.nowUs, pieces };
+    this.#agenda.at(stream.lastUs, () => {
+      for (const bytes of pieces) {
+        this.#count(stream.to.tpu, way, bytes);
+        connection.arrive(way, bytes);
+      }
+      if (!stream.to.isOver) this.#events.get(stream.to)?.moved();
     });
   }
 
-  /**
-   * Sends a frame from a worker to the next Cloud TPU on an axis. When the frame arrives, `lifeOf`
-   * returns the worker that the receiving Cloud TPU has at that time. If the Cloud TPU has no
-   * worker, the frame is dropped.
-   */
-  sendFrame(life: Life, axis: Axis, frame: Frame, lifeOf: (tpu: number) => Life | undefined): void {
-    const { frames } = this.#channelsOf(life);
-    frames[axis] = this.#arrival(frames[axis], this.#times.frame);
-    const tpu = neighbour(this.#torus, life.tpu, axis === 0 ? 0 : 2);
-    this.#agenda.at(frames[axis], () => {
-      const traffic = this.#traffic;
-      traffic.frames++;
-      traffic.hash = hash(traffic.hash, this.#agenda.nowUs, tpu, axis, frame.sequence, frame.value);
-      lifeOf(tpu)?.arrive(axis, frame);
+  #count(tpu: number, way: Way, bytes: Buffer): void {
+    const traffic = this.#traffic;
+    traffic.frames++;
+    const last = bytes.length < 4 ? 0 : bytes.readUInt32LE(bytes.length - 4);
+    traffic.hash = hash(traffic.hash, this.#agenda.nowUs, tpu, way, bytes.length, last);
+  }
+
+  closing(connection: Connection, way: Way): void {
+    const stream = connection.streams[way];
+    const us = this.#arrival(stream.lastUs, this.#times.message);
+    this.#agenda.at(us, () => {
+      connection.close(way, ended);
+      this.#connections.delete(connection);
     });
   }
 
-  #channelsOf(life: Life): Channels {
+  trouble(ici: SimulatedIci, peer: number, refusal: Refusal): void {
+    this.#events.get(ici)?.trouble(peer, refusal);
+  }
+
+  #channelsOf(life: Partner): Channels {
     const known = this.#channels.get(life);
     if (known !== undefined) return known;
-    const channels: Channels = { toMaster: 0, toWorker: 0, frames: [0, 0] };
+    const channels: Channels = { toMaster: 0, toWorker: 0 };
     this.#channels.set(life, channels);
     return channels;
   }
 
-  #arrival(lastUs: number, range: Range): number {
-    return Math.max(lastUs, this.#agenda.nowUs + drawn(range, this.#random));
+  #arrival(lastUs: number, range: Range, delayUs = 0): number {
+    return Math.max(lastUs, this.#agenda.nowUs + drawn(range, this.#random) + delayUs);
   }
 }

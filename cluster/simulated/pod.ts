@@ -1,4 +1,4 @@
-import type { Topology } from '../../src/fabric/torus.ts';
+import { flatTorus, type Topology } from '../../src/fabric/torus.ts';
 import { dueAt, type Ledger, memoryLedger } from '../../src/fault/injector.ts';
 import type { Fault } from '../../src/fault/plan.ts';
 import { assert, at } from '../../src/numerics/assert.ts';
@@ -13,6 +13,7 @@ import { Agenda } from './agenda.ts';
 import { Cores, type CoresOptions } from './cores.ts';
 import type { Happening, SimulatedEvent } from './event.ts';
 import { Life } from './life.ts';
+import { PodMemory } from './memory.ts';
 import { Network, type Traffic } from './network.ts';
 import { defaultTimes, drawn, type Range, type SimulatedTimes } from './times.ts';
 import { Waiting } from './waiting.ts';
@@ -61,6 +62,9 @@ class Simulated implements SimulatedPod, Crew {
    * worker has started, and again from the loss of a worker until its replacement has started.
    */
   readonly #lives: (Life | undefined)[];
+  /** Progress counters of the Cloud TPUs, as the master has seen them last. */
+  readonly #seen: number[] = [];
+  readonly #memory: PodMemory;
   readonly #network: Network;
   readonly #driver: Driver;
 
@@ -70,9 +74,16 @@ class Simulated implements SimulatedPod, Crew {
     this.#options = options;
     this.#times = { ...defaultTimes, ...options.times };
     this.#random = mulberry32(seed);
+    const torus = flatTorus(topology.columns, topology.rows);
+    const buckets = programs.map(({ executable }) => executable.buckets.length);
+    this.#memory = new PodMemory(torus, Math.max(...buckets));
     this.#network = new Network(topology, this.#agenda, this.#times, this.#random);
     const [times, agenda] = [this.#times, this.#agenda];
-    this.#cores = { topology, programs, times, agenda, ledger: this.#ledger() };
+    const { faults: linkFaults } = this.#network;
+    this.#cores = {
+      ...{ programs, memory: this.#memory, linkFaults, times, agenda },
+      ledger: this.#ledger(),
+    };
     const tpus = topology.columns * topology.rows;
     this.#lives = Array.from({ length: tpus }, () => undefined);
     this.#driver = new Driver(
@@ -125,6 +136,7 @@ class Simulated implements SimulatedPod, Crew {
   async close(): Promise<void> {
     this.#driver.give({ kind: 'stop' });
     for (const life of this.#lives) life?.end();
+    this.#memory.release();
   }
 
   #read(program: number): readonly Uint8Array[] {
@@ -159,9 +171,22 @@ class Simulated implements SimulatedPod, Crew {
   #sampleLater(): void {
     this.#agenda.after(1000 * threadTimes.samplePeriodMs, () => {
       if (this.#driver.isOver) return;
-      this.#give({ kind: 'sample', progress: this.#lives.map((life) => life?.sample() ?? 0) });
+      this.#give({ kind: 'sample', progress: this.#samples() });
       this.#sampleLater();
     });
+  }
+
+  /**
+   * Returns the progress counters of all Cloud TPUs. Those that a partition separates from the
+   * master keep the counters that the master has seen last.
+   */
+  #samples(): readonly number[] {
+    const { faults } = this.#network;
+    this.#lives.forEach((life, tpu) => {
+      const isSeen = faults.isEmpty || !faults.isCutOff(life?.site ?? tpu);
+      if (isSeen) this.#seen[tpu] = life?.sample() ?? 0;
+    });
+    return [...this.#seen];
   }
 
   // ------------------------------------------------------------------------------------- workers
@@ -178,11 +203,9 @@ class Simulated implements SimulatedPod, Crew {
   #startWorker(tpu: number, host: number | null): void {
     const { programs, faults = [] } = this.#options;
     const due = dueAt(tpu, faults, this.topology);
-    const cores = new Cores(tpu, this.#cores, due, (axis, frame) => {
-      this.#network.sendFrame(life, axis, frame, (to) => this.#lives[to]);
-    });
+    const cores = new Cores(tpu, host ?? tpu, this.#cores, due);
     const parts = {
-      ...{ tpu, host, cores, agenda: this.#agenda, times: this.#times },
+      ...{ tpu, host, cores, agenda: this.#agenda, network: this.#network, times: this.#times },
       sources: programs.map(({ parametersFrom }) => parametersFrom),
     };
     const life: Life = new Life(parts, {

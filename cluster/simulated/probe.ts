@@ -1,7 +1,7 @@
-import type { Axis } from '../../src/fabric/torus.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { type Due, Injector, type Ledger, type Point } from '../../src/fault/injector.ts';
-import { type EndingFault, endsWorker, type Fault } from '../../src/fault/plan.ts';
+import { type EndingFault, endsWorker, type Fault, isLinkFault } from '../../src/fault/plan.ts';
+import type { NetworkFault } from './link-faults.ts';
 
 /**
  * What a simulated worker does or waits for before it goes on. Times are virtual, in microseconds.
@@ -11,14 +11,17 @@ export type Wait =
   | { readonly kind: 'work'; readonly us: number }
   /** The worker pauses because of a fault, and takes no messages. */
   | { readonly kind: 'stand'; readonly us: number }
-  /** The worker waits for a frame of its predecessor on an axis of the torus. */
-  | { readonly kind: 'frame'; readonly axis: Axis }
+  /** The worker waits for the sum of a bucket. */
+  | { readonly kind: 'sum'; readonly bucket: number }
   /** The worker never goes on: a fault has ended it or makes it hang. */
   | { readonly kind: 'end'; readonly how: EndingFault };
 
-/** Memory of a worker in which a fault can flip a bit. */
-export interface FlippableMemory {
+/** What the faults of a worker affect, apart from the worker's time. */
+export interface FaultTargets {
+  /** Flips a bit in the memory of the Cloud TPU. */
   flip(fault: Fault & { readonly fault: 'flip-bit' }): void;
+  /** Begins a fault of a link that leaves the Cloud TPU, or a partition. */
+  begin(fault: NetworkFault): void;
 }
 
 /** A fault that makes work `factor` times as long, until `isOver` returns true. */
@@ -30,19 +33,14 @@ interface Slow {
 /** Injects the faults of a plan into one simulated worker. */
 export class Probe {
   readonly #injector: Injector;
-  readonly #memory: FlippableMemory;
+  readonly #targets: FaultTargets;
   readonly #nowUs: () => number;
   #slow: Slow | undefined;
   #step = 0;
 
-  constructor(
-    faults: readonly Due[],
-    ledger: Ledger,
-    memory: FlippableMemory,
-    nowUs: () => number,
-  ) {
+  constructor(faults: readonly Due[], ledger: Ledger, targets: FaultTargets, nowUs: () => number) {
     this.#injector = new Injector(faults, ledger);
-    this.#memory = memory;
+    this.#targets = targets;
     this.#nowUs = nowUs;
   }
 
@@ -53,8 +51,16 @@ export class Probe {
 
   /** Injects the faults that the plan sets for the point that the worker has reached. */
   *reach(point: Point): Generator<Wait, void> {
+    yield* this.waitsAt(point);
+  }
+
+  /**
+   * Injects the faults that the plan sets for a point. Faults that take no time take effect at once.
+   * For the others returns what the worker must do, in order.
+   */
+  waitsAt(point: Point): readonly Wait[] {
     if (point.kind === 'step' && point.phase !== 'evaluate') this.#step = point.step;
-    for (const { fault } of this.#injector.reached(point)) yield* this.#inject(fault);
+    return this.#injector.reached(point).flatMap(({ fault }) => this.#inject(fault));
   }
 
   /** Returns how long work of `us` microseconds takes: longer if the worker is a straggler. */
@@ -64,24 +70,27 @@ export class Probe {
     return Math.round(us * (this.#slow?.factor ?? 1));
   }
 
-  *#inject(fault: Fault): Generator<Wait, void> {
-    if (endsWorker(fault)) yield { kind: 'end', how: fault.fault };
-    switch (fault.fault) {
-      case 'pause':
-        yield { kind: 'stand', us: Math.round(1000 * (fault.for.ms ?? 0)) };
-        break;
-      case 'slow':
-        this.#slow = {
-          factor: fault.factor,
-          isOver: endOf(fault.for, this.#step, this.#nowUs() / 1000),
-        };
-        break;
-      case 'flip-bit':
-        this.#memory.flip(fault);
-        break;
-      default:
-        // Faults of other kinds are not injected by a worker.
-        break;
+  #inject(fault: Fault): readonly Wait[] {
+    if (endsWorker(fault)) return [{ kind: 'end', how: fault.fault }];
+    if (isLinkFault(fault) || fault.fault === 'partition') this.#targets.begin(fault);
+    else if (fault.fault === 'flip-bit') this.#targets.flip(fault);
+    else if (fault.fault === 'slow') {
+      const isOver = endOf(fault.for, this.#step, this.#nowUs() / 1000);
+      this.#slow = { factor: fault.factor, isOver };
+    } else if (fault.fault === 'pause') {
+      return [{ kind: 'stand', us: Math.round(1000 * (fault.for.ms ?? 0)) }];
     }
+    return [];
+  }
+}
+
+/** Thrown at a hop of an all-reduce at which a fault stops the worker. */
+export class HopStop extends Error {
+  readonly waits: readonly Wait[];
+
+  /** `waits` is what the worker must do, in order, before it makes the hop. */
+  constructor(waits: readonly Wait[]) {
+    super('a fault stops the worker at a hop');
+    this.waits = waits;
   }
 }

@@ -5,6 +5,11 @@ const random = {
   title: 'a run with any of these plans ends with the weights of the undisturbed run',
 } as const;
 
+const links = {
+  test: 'test/cluster/simulated/links.test.ts',
+  title: 'from any faults of links that end, with the same weights',
+} as const;
+
 /**
  * Planted defects of two kinds. A defect of the first kind is in the simulation of a pod. A defect
  * of the second kind is in code that all kinds of pods share; the tests that simulate runs with
@@ -21,21 +26,12 @@ export const simulationDefects: readonly Defect[] = [
     title: 'has the same events, byte for byte, when it is repeated',
   },
   {
-    name: 'simulation: every hop',
-    guarantee: 'A simulated all-reduce sums the gradients of all Cloud TPUs.',
-    file: 'cluster/simulated/cores.ts',
-    from: '      if (hop < length) take',
-    to: '      if (hop < length - 1) take',
-    test: 'test/cluster/simulated/run.test.ts',
-    title: 'commits every step once, in order, with digests that differ',
-  },
-  {
-    name: 'simulation: frames of a membership',
-    guarantee: 'A frame of another membership is dropped.',
-    file: 'cluster/simulated/cores.ts',
-    from: '    if (frame.generation === this.#generation) this',
-    to: '    this',
-    ...random,
+    name: 'simulation: corrupt frames',
+    guarantee: 'A frame whose payload was changed on its way is refused.',
+    file: 'cluster/net/frame.ts',
+    from: '    if (crc !== this.#payloadCrc) {',
+    to: '    if (crc === -1) {',
+    ...links,
   },
   {
     name: 'random plans: agreement',

@@ -1,6 +1,7 @@
 import { podTorus, type Topology } from '../fabric/torus.ts';
 import { PodError } from '../numerics/error.ts';
 import {
+  endsOf,
   type Fault,
   type FaultPlan,
   isLinkFault,
@@ -91,9 +92,14 @@ function linkMistakes(
   if (typeof link === 'string') {
     const { width, height } = podTorus(topology);
     const [x = 0, y = 0] = [...link.matchAll(/\d+/g)].map(([digits]) => Number(digits));
-    if (x < width && y < height) return [];
-    const chips = `${width}×${height} chips`;
-    return [{ path: ['link'], message: `expected a link between the ${chips}, found ${link}` }];
+    if (x >= width || y >= height) {
+      const chips = `${width}×${height} chips`;
+      return [{ path: ['link'], message: `expected a link between the ${chips}, found ${link}` }];
+    }
+    const [from, to] = endsOf({ link }, topology);
+    if (from !== to) return [];
+    const message = `expected a link between two Cloud TPUs, found ${link}, which is inside of ${from}`;
+    return [{ path: ['link'], message }];
   }
   const [from, to] = link;
   const wrong = [...wrongTpu(['link', 0], from), ...wrongTpu(['link', 1], to)];

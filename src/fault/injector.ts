@@ -1,5 +1,13 @@
 import type { Grid } from '../fabric/torus.ts';
-import { endsWorker, type Fault, type MembershipPhase, type StepPhase, targetsOf } from './plan.ts';
+import {
+  endsOf,
+  endsWorker,
+  type Fault,
+  isLinkFault,
+  type MembershipPhase,
+  type StepPhase,
+  targetsOf,
+} from './plan.ts';
 
 /** A point that a worker or the master has reached. Numbers count from 1, as in plans. */
 export type Point =
@@ -37,8 +45,19 @@ export interface Due {
 /** Returns the faults of a plan that the worker of Cloud TPU `tpu` injects. */
 export function dueAt(tpu: number, faults: readonly Fault[], grid: Grid): readonly Due[] {
   return faults.flatMap((fault, index) =>
-    targetsOf(fault, grid).includes(tpu) ? [{ index, fault }] : [],
+    injectorsOf(fault, grid).includes(tpu) ? [{ index, fault }] : [],
   );
+}
+
+/**
+ * Returns the Cloud TPUs whose workers inject a fault when they reach its position. A fault of a
+ * link is injected by the Cloud TPU that sends over the link, a partition by the first Cloud TPU of
+ * the second group.
+ */
+function injectorsOf(fault: Fault, grid: Grid): readonly number[] {
+  if (isLinkFault(fault)) return [endsOf(fault, grid)[0]];
+  if (fault.fault === 'partition') return targetsOf(fault, grid).slice(0, 1);
+  return targetsOf(fault, grid);
 }
 
 /**

@@ -1,4 +1,11 @@
-import type { Grid } from '../fabric/torus.ts';
+import {
+  type Direction,
+  type Grid,
+  neighbour,
+  parseLinkName,
+  placement,
+  podTorus,
+} from '../fabric/torus.ts';
 
 /**
  * A fault plan: a run, the faults that are injected into it, and what must hold afterwards.
@@ -336,4 +343,14 @@ export function targetsOf(fault: Fault, { columns, rows }: Grid): readonly numbe
     default:
       return 'tpu' in fault ? [fault.tpu] : [];
   }
+}
+
+/** Returns the Cloud TPUs at the two ends of a link that has a fault: the sender, the receiver. */
+export function endsOf({ link }: Pick<LinkFault, 'link'>, grid: Grid): readonly [number, number] {
+  if (typeof link !== 'string') return link;
+  const torus = podTorus(grid);
+  const number = parseLinkName(torus, link);
+  const chip = number >> 2;
+  const far = neighbour(torus, chip, (number & 3) as Direction);
+  return [placement(torus, chip).worker, placement(torus, far).worker];
 }

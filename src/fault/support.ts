@@ -5,6 +5,7 @@ import {
   type Fault,
   type FaultKind,
   type Ground,
+  isLinkFault,
   linkFaults,
   masterFaults,
 } from './plan.ts';
@@ -97,8 +98,9 @@ function inSimulation(fault: Fault): Support {
   if (fault.fault === 'flip-bit' && fault.in !== 'weights' && fault.in !== 'reduce-buffer') {
     return 'a simulated Cloud TPU has weights and sums only; use in: weights or in: reduce-buffer';
   }
+  if (isLinkFault(fault) || fault.fault === 'partition') return true;
   const isOfWorker = fault.fault !== 'clock-jump' && kindsInThreads[fault.fault] === true;
-  return isOfWorker || 'the simulation has workers and messages, and faults of workers only';
+  return isOfWorker || 'the simulation has faults of workers, links and partitions only';
 }
 
 function phaseOf({ at }: Fault): string | undefined {

@@ -143,8 +143,8 @@ test('a missing, wrong or mismatched file is named', () => {
 test.skipIf(!existsSync('../shared/data/mnist'))('the real images split 8,000 to 2,000', () => {
   const { train, test: tested } = mnist('../shared/data/mnist');
   expect([train.size, tested.size]).toEqual([8000, 2000]);
-  // The real images are the test set of MNIST, which begins with the digits 7, 2, 1, 0, 4, 1, 4, 9,
-  // 5, 9.
+  // The folder holds the 10,000 images of MNIST's test set, and `mnist` takes the first 8,000 of
+  // them for training. The test set begins with the digits 7, 2, 1, 0, 4, 1, 4, 9, 5, 9.
   const first = Array.from({ length: 10 }, (_, i) => train.sample(i, new Uint8Array(784), 0));
   expect(first).toEqual([7, 2, 1, 0, 4, 1, 4, 9, 5, 9]);
 });

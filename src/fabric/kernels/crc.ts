@@ -45,6 +45,22 @@ interface Kernel {
   finish(ring: number, source: number, tail: number): void;
 }
 
+/** The compiled kernel; undefined until it is first used. */
+let compiled: WebAssembly.Module | undefined;
+
+/** For each memory, the kernel over it: it has no state of its own, so all CRCs can share it. */
+const kernels: WeakMap<WebAssembly.Memory, Kernel> = new WeakMap();
+
+function kernelOf(memory: WebAssembly.Memory): Kernel {
+  const known = kernels.get(memory);
+  if (known !== undefined) return known;
+  compiled ??= new WebAssembly.Module(Buffer.from(wasm, 'base64'));
+  const instance = new WebAssembly.Instance(compiled, { env: { memory } });
+  const kernel = instance.exports as unknown as Kernel;
+  kernels.set(memory, kernel);
+  return kernel;
+}
+
 /**
  * CRC-32 (IEEE 802.3, as in zlib) of frames in the emulator's memory. It is about six times as fast
  * as the zlib in Node, which is built without carry-less multiplication.
@@ -91,9 +107,7 @@ export class FrameCrc implements RunningCrc {
    * the address `scratch` on, a multiple of 16.
    */
   constructor(memory: WebAssembly.Memory, scratch: number) {
-    const module = new WebAssembly.Module(Buffer.from(wasm, 'base64'));
-    const instance = new WebAssembly.Instance(module, { env: { memory } });
-    this.#kernel = instance.exports as unknown as Kernel;
+    this.#kernel = kernelOf(memory);
     this.#memory = Buffer.from(memory.buffer);
     this.#memory.fill(0, scratch, scratch + crcScratchBytes);
     this.#ring = scratch + tailBytes;

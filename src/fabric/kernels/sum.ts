@@ -12,9 +12,12 @@ export interface SumKernels {
   copy(target: number, source: number, count: number): void;
 }
 
+/** The compiled kernels; undefined until they are first used. */
+let compiled: WebAssembly.Module | undefined;
+
 /** Instantiates the kernels over `memory`, a shared memory with a maximum of at most 4 GiB. */
 export function sumKernels(memory: WebAssembly.Memory): SumKernels {
-  const module = new WebAssembly.Module(Buffer.from(wasm, 'base64'));
-  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  compiled ??= new WebAssembly.Module(Buffer.from(wasm, 'base64'));
+  const instance = new WebAssembly.Instance(compiled, { env: { memory } });
   return instance.exports as unknown as SumKernels;
 }

@@ -136,6 +136,6 @@ test('a run with any of these plans ends with the weights of the undisturbed run
         undisturbed.evaluation.map(({ loss }) => loss),
       );
     }),
-    { numRuns: 200 },
+    { numRuns: 60 },
   );
 }, 300_000);

@@ -13,11 +13,12 @@ describe('a simulated run', () => {
     expect(commits.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     expect(new Set(commits.map(({ digest }) => digest)).size).toBe(8);
     expect(new Set(commits.map(({ loss }) => loss)).size).toBe(8);
-    // The simulated all-reduce of a step takes one round along X, two along Y, and one more along
-    // X. In a round along a ring of n Cloud TPUs (2n chips), each Cloud TPU sends 2n − 1 frames: 7
-    // along X (n = 4), 3 along Y (n = 2). There are 8 Cloud TPUs and 8 steps.
-    const framesOfStep = 8 * (7 + 2 * 3 + 7);
-    expect(traffic.frames).toBe(8 * framesOfStep);
+    // Each of the four lanes makes two phases along X and two along Y. In a phase along a ring of n
+    // Cloud TPUs, each of them sends n − 1 frames: 3 along X (4 Cloud TPUs), 1 along Y (2 Cloud TPUs).
+    const framesOfStep = 8 * 4 * (2 * 3 + 2 * 1);
+    // Each Cloud TPU tells its three neighbours once that it listens.
+    const credits = 8 * 3;
+    expect(traffic.frames).toBe(8 * framesOfStep + credits);
   });
 
   test('depends on every Cloud TPU and on the seed of the weights, not on times', async () => {

@@ -1,0 +1,120 @@
+import type { FrameSink, Refusal } from '../net/frame.ts';
+import { FrameReader, refusalCodes } from '../net/frame.ts';
+import { refusalRecord } from '../net/handshake.ts';
+import type { Wire } from '../net/wire.ts';
+import type { SimulatedIci } from './ici.ts';
+
+/** What a connection needs from the network. */
+export interface Carrier {
+  /** Brings bytes to the other end of the connection. `way` is the direction. */
+  carry(connection: Connection, way: Way, bytes: Buffer): void;
+  /**
+   * Called when an end notices that the connection has ended, although its Cloud TPU is still in
+   * the membership.
+   */
+  trouble(ici: SimulatedIci, peer: number, refusal: Refusal): void;
+  /** Called when one end has closed: tells the other end, after a while. */
+  closing(connection: Connection, way: Way): void;
+}
+
+/** Direction of bytes on a connection: 0 for frames to the receiver, 1 for credits to the sender. */
+export type Way = 0 | 1;
+
+/** One direction of a connection. */
+interface Stream {
+  readonly reader: FrameReader;
+  readonly to: SimulatedIci;
+  /** Virtual time, in microseconds, at which the bytes sent last arrive. */
+  lastUs: number;
+  /** Virtual time, in microseconds, until which a slow link is occupied. */
+  freeUs: number;
+  /** Bytes on their way that were sent last, and when they were sent. */
+  newest: { readonly sentUs: number; readonly pieces: Buffer[] } | undefined;
+  /** Bytes that wait until a broken link works again. */
+  readonly held: Buffer[];
+}
+
+/**
+ * Simulated connection on which the frames of one Cloud TPU go to a neighbour, and credits come
+ * back. Its bytes are those of a pod of processes, and the same code reads and checks them. There is
+ * no handshake.
+ */
+export class Connection {
+  readonly sender: SimulatedIci;
+  readonly receiver: SimulatedIci;
+  readonly streams: readonly [Stream, Stream];
+  readonly #carrier: Carrier;
+  readonly #wires: readonly [Wire, Wire];
+  /** For each direction: true if its receiving end has closed. */
+  readonly #isClosed: [boolean, boolean] = [false, false];
+  /** Bytes that the receiver has sent while this object was made. */
+  readonly #early: Buffer[] = [];
+
+  constructor(sender: SimulatedIci, receiver: SimulatedIci, carrier: Carrier) {
+    this.sender = sender;
+    this.receiver = receiver;
+    this.#carrier = carrier;
+    this.#wires = [this.#wire(0), this.#wire(1)];
+    const [tensors, credits] = this.#wires;
+    const toReceiver = receiver.pump.openIn(sender.tpu, credits);
+    const toSender = sender.pump.openOut(receiver.tpu, tensors);
+    this.streams = [makeStream(toReceiver, receiver), makeStream(toSender, sender)];
+    for (const bytes of this.#early.splice(0)) carrier.carry(this, 1, bytes);
+  }
+
+  /** Handles bytes that have arrived. */
+  arrive(way: Way, bytes: Buffer): void {
+    const { reader, to } = this.streams[way];
+    if (this.#isClosed[way] || to.isOver) return;
+    const refusal = reader.push(bytes);
+    if (refusal === undefined) return;
+    if (refusal.isTheirs !== true) {
+      this.#carrier.carry(this, opposite(way), refusalRecord(refusal, refusalCodes[refusal.code]));
+    }
+    this.close(way, refusal);
+  }
+
+  /** Closes the end that receives on `way`, for the given reason, and then the other end. */
+  close(way: Way, refusal: Refusal): void {
+    if (this.#isClosed[way]) return;
+    this.#isClosed[way] = true;
+    this.#carrier.closing(this, opposite(way));
+    const { to } = this.streams[way];
+    const peer = this.streams[opposite(way)].to.tpu;
+    if (to.isOver) return;
+    if (way === 1 && to.pump.closedOut(peer, this.#wires[0])) return;
+    this.#carrier.trouble(to, peer, refusal);
+  }
+
+  #wire(way: Way): Wire {
+    return {
+      write: (head, payload) => {
+        const bytes = payload === undefined ? Buffer.from(head) : joined(head, payload);
+        if (this.streams === undefined) this.#early.push(bytes);
+        else this.#carrier.carry(this, way, bytes);
+        return true;
+      },
+      waiting: 0,
+      end: () => this.close(opposite(way), ended),
+    };
+  }
+}
+
+/** Reason that an end gives if its peer has closed the connection without a word. */
+export const ended: Refusal = { code: 'peer', text: 'the connection has ended' };
+
+function makeStream(sink: FrameSink | Refusal, to: SimulatedIci): Stream {
+  if ('code' in sink) throw new Error(`a simulated connection was refused: ${sink.text}`);
+  return { reader: new FrameReader(sink), to, lastUs: 0, freeUs: 0, newest: undefined, held: [] };
+}
+
+function joined(head: Uint8Array, payload: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(head.length + payload.length);
+  bytes.set(head);
+  bytes.set(payload, head.length);
+  return bytes;
+}
+
+function opposite(way: Way): Way {
+  return way === 0 ? 1 : 0;
+}

@@ -1,0 +1,123 @@
+import { AllReduce } from '../../src/fabric/all-reduce.ts';
+import { EngineDoorbell } from '../../src/fabric/engine.ts';
+import type { OnHop } from '../../src/fabric/lane.ts';
+import type { Links } from '../../src/fabric/link.ts';
+import { at } from '../../src/numerics/assert.ts';
+import type { PodError } from '../../src/numerics/error.ts';
+import { Pump } from '../net/pump.ts';
+import { colours } from '../net/route.ts';
+import { LocalLink } from './local-link.ts';
+import type { PodMemory } from './memory.ts';
+
+/**
+ * The links of one simulated Cloud TPU for one membership, and the all-reduces over them. Lanes,
+ * frames, checks and credits are the same code as in a pod of processes; only the connections, which
+ * carry the bytes, are simulated.
+ */
+export class SimulatedIci {
+  readonly tpu: number;
+  /** Number of the Cloud TPU on whose machine the worker runs; see `Packet.fromSite`. */
+  readonly site: number;
+  readonly generation: number;
+  readonly pump: Pump;
+  readonly #allReduce: AllReduce;
+  /** Error that an all-reduce has thrown; undefined if it has thrown none. */
+  #error: unknown;
+  #isStill = false;
+  #isOver = false;
+
+  constructor(
+    memory: PodMemory,
+    { tpu, site }: { readonly tpu: number; readonly site: number },
+    generation: number,
+    onHop: OnHop | undefined,
+  ) {
+    const { torus, kernels, sizes, control } = memory;
+    const { hosting, buckets, pump: layout } = at(memory.tpus, tpu);
+    this.tpu = tpu;
+    this.site = site;
+    this.generation = generation;
+    this.pump = new Pump({
+      ...{ memory: memory.memory, hosting, sizes, kernels, generation, layout },
+      shares: false,
+      unshared: () => undefined,
+    });
+    this.#allReduce = new AllReduce({
+      ...{ torus, worker: tpu, generation, kernels, buckets },
+      links: this.pump.links(localLinks()),
+      doorbell: new EngineDoorbell(memory.memory, control, tpu),
+      frameElements: sizes.frameElements,
+      now: () => 0,
+      ...(onHop && { onHop }),
+    });
+    this.pump.drive({ progress: () => this.#progress() });
+    this.pump.start();
+  }
+
+  /** True if the Cloud TPU has left the membership. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Error that ended the all-reduces of this membership; undefined if there is none. */
+  get error(): unknown {
+    return this.#error;
+  }
+
+  /** Starts the all-reduce of a bucket. */
+  start(bucket: number): void {
+    this.#allReduce.start(bucket);
+  }
+
+  isDone(bucket: number): boolean {
+    return this.#allReduce.isDone(bucket);
+  }
+
+  /** Returns the error for a bucket that is late. Its message names the links that it waits for. */
+  timeout(bucket: number): PodError {
+    return this.#allReduce.timeout(bucket);
+  }
+
+  /** Makes all hops that are possible now. */
+  poke(): void {
+    this.pump.poke();
+  }
+
+  /** Stops the all-reduces until `goOn`. Frames still arrive, as far as their senders may send. */
+  standStill(): void {
+    this.#isStill = true;
+  }
+
+  goOn(): void {
+    this.#isStill = false;
+    this.#error = undefined;
+    this.poke();
+  }
+
+  /** Leaves the membership. */
+  leave(): void {
+    this.#isOver = true;
+    this.pump.stop();
+  }
+
+  #progress(): void {
+    if (this.#isStill || this.#error !== undefined) return;
+    try {
+      this.#allReduce.progress();
+    } catch (error) {
+      this.#error = error;
+    }
+  }
+}
+
+/** Returns queues between the chips of one Cloud TPU: one for each link and colour, made when used. */
+function localLinks(): Links {
+  const links = new Map<number, LocalLink>();
+  const linkOf = (link: number, colour: number): LocalLink => {
+    const queue = link * colours + colour;
+    const known = links.get(queue) ?? new LocalLink();
+    links.set(queue, known);
+    return known;
+  };
+  return { out: linkOf, in: linkOf };
+}

@@ -1,0 +1,192 @@
+import { parseLinkName, podTorus, type Topology } from '../../src/fabric/torus.ts';
+import { endOf, type IsOver } from '../../src/fault/duration.ts';
+import { endsOf, type Fault, type LinkFault } from '../../src/fault/plan.ts';
+import { frameKinds, headerBytes } from '../net/frame.ts';
+import { colours } from '../net/route.ts';
+import { flipBitOf } from './weights.ts';
+
+/** Bytes that one Cloud TPU sends to another over a connection: one frame, or a part of a frame. */
+export interface Packet {
+  readonly from: number;
+  readonly to: number;
+  /**
+   * Number of the Cloud TPU on whose machine the sending and the receiving worker run. It is another
+   * one than `from` or `to` if a worker has adopted a lost Cloud TPU.
+   */
+  readonly fromSite: number;
+  readonly toSite: number;
+  readonly bytes: Buffer;
+}
+
+/** What a link does with a packet. Times are in microseconds of virtual time. */
+export interface Passage {
+  /** Pieces that arrive, in order. Empty if the packet is lost or is held back. */
+  readonly pieces: readonly Buffer[];
+  /** Time by which the packet arrives later than over a link without faults. */
+  readonly delayUs: number;
+  /** Time for which the packet occupies the link, so that later packets must wait. */
+  readonly sendingUs: number;
+  /** True if the connection breaks after the pieces. */
+  readonly resets: boolean;
+  /** True if the packet must wait until the link works again. */
+  readonly isHeld: boolean;
+}
+
+/** A fault of a link, or a partition. */
+export type NetworkFault = LinkFault | (Fault & { readonly fault: 'partition' });
+
+interface Active {
+  readonly fault: NetworkFault;
+  readonly isOver: IsOver;
+  /** Packets that the fault still affects. */
+  left: number;
+}
+
+/** Kinds that affect one frame, unless the plan gives them a duration or a share. */
+const ofOneFrame = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
+
+/** Faults of links that have begun, in a simulated pod. */
+export class LinkFaults {
+  readonly #topology: Topology;
+  readonly #random: () => number;
+  readonly #nowUs: () => number;
+  #active: Active[] = [];
+  #step = 0;
+  /** For each direction of a connection: a packet that the next packet overtakes. */
+  readonly #overtaken: Map<string, Buffer> = new Map();
+
+  constructor(topology: Topology, random: () => number, nowUs: () => number) {
+    this.#topology = topology;
+    this.#random = random;
+    this.#nowUs = nowUs;
+  }
+
+  /** True if no fault is active, so that packets need not be passed to `pass`. */
+  get isEmpty(): boolean {
+    return this.#active.length === 0 && this.#overtaken.size === 0;
+  }
+
+  begin(fault: NetworkFault): void {
+    const isOver = endOf(fault.for, this.#step, this.#nowUs() / 1000);
+    const isOnce =
+      ofOneFrame.includes(fault.fault) &&
+      (fault.fault === 'reset' || (fault.for === undefined && !('share' in fault)));
+    this.#active.push({ fault, isOver, left: isOnce ? 1 : Number.POSITIVE_INFINITY });
+  }
+
+  /** Tells which step runs: faults with a duration in steps end by it. */
+  stepBegins(step: number): void {
+    this.#step = Math.max(this.#step, step);
+  }
+
+  /**
+   * True if no message passes between the machine of Cloud TPU `site` and the master because of a
+   * partition.
+   */
+  isCutOff(site: number): boolean {
+    this.#endFaults();
+    return this.#active.some(
+      ({ fault }) => fault.fault === 'partition' && groupOf(fault, site) !== 0,
+    );
+  }
+
+  /** Decides what happens to a packet. */
+  pass(packet: Packet): Passage {
+    this.#endFaults();
+    let pieces: readonly Buffer[] = [packet.bytes];
+    let [delayUs, sendingUs, resets] = [0, 0, false];
+    for (const active of this.#active) {
+      if (!this.#hits(active, packet)) continue;
+      const { fault } = active;
+      if (fault.fault === 'partition' || fault.fault === 'link-down') return held;
+      active.left--;
+      delayUs += this.#delayOf(fault);
+      sendingUs += sendingTime(fault, packet.bytes.length);
+      pieces = pieces.flatMap((it) => this.#damage(fault, it, packet));
+      resets ||= fault.fault === 'reset';
+    }
+    pieces = this.#withOvertaken(packet, pieces);
+    return { pieces, delayUs, sendingUs, resets, isHeld: false };
+  }
+
+  #endFaults(): void {
+    const nowMs = this.#nowUs() / 1000;
+    const isActive = ({ isOver, left }: Active): boolean => left > 0 && !isOver(this.#step, nowMs);
+    if (!this.#active.every(isActive)) this.#active = this.#active.filter(isActive);
+  }
+
+  #hits({ fault, left }: Active, packet: Packet): boolean {
+    if (fault.fault === 'partition')
+      return groupOf(fault, packet.fromSite) !== groupOf(fault, packet.toSite);
+    if (left <= 0 || !this.#isOn(fault, packet)) return false;
+    const isWhole =
+      fault.fault === 'link-down' || fault.fault === 'delay' || fault.fault === 'bandwidth';
+    if (!isWhole && packet.bytes.readUInt16LE(6) !== frameKinds.tensor) return false;
+    return fault.share === undefined || this.#random() < fault.share;
+  }
+
+  #isOn({ link, both = false }: LinkFault, { from, to, bytes }: Packet): boolean {
+    if (typeof link !== 'string') {
+      return (from === link[0] && to === link[1]) || (both && from === link[1] && to === link[0]);
+    }
+    const torus = podTorus(this.#topology);
+    const number = parseLinkName(torus, link);
+    const direction = number & 3;
+    const [sender, receiver] = endsOf({ link }, this.#topology);
+    const forward = sender * 4 + direction;
+    const backward = receiver * 4 + (direction ^ 1);
+    // A credit names the queue whose frames it acknowledges, but travels in the opposite direction.
+    const isCredit = bytes.readUInt16LE(6) !== frameKinds.tensor;
+    const queue = Math.floor(bytes.readUInt32LE(20) / colours);
+    const [own, opposite] = isCredit ? [backward, forward] : [forward, backward];
+    return queue === own || (both && queue === opposite);
+  }
+
+  #delayOf({ ms = 0, jitterMs = 0 }: LinkFault): number {
+    return Math.round(1000 * (ms + (jitterMs === 0 ? 0 : jitterMs * this.#random())));
+  }
+
+  #damage({ fault }: LinkFault, bytes: Buffer, { from, to }: Packet): readonly Buffer[] {
+    switch (fault) {
+      case 'lose':
+        return [];
+      case 'duplicate':
+        return [bytes, Buffer.from(bytes)];
+      case 'reorder':
+        this.#overtaken.set(`${from} ${to}`, bytes);
+        return [];
+      case 'truncate':
+        return [bytes.subarray(0, headerBytes + Math.floor((bytes.length - headerBytes) / 2))];
+      case 'reset':
+        return [bytes.subarray(0, Math.floor(bytes.length / 2))];
+      case 'corrupt':
+        return [flipBitOf(bytes, Math.floor(8 * bytes.length * this.#random()))];
+      default:
+        return [bytes];
+    }
+  }
+
+  /** Puts an overtaken packet of the same direction behind the pieces that have overtaken it. */
+  #withOvertaken({ from, to, bytes }: Packet, pieces: readonly Buffer[]): readonly Buffer[] {
+    const key = `${from} ${to}`;
+    const late = this.#overtaken.get(key);
+    if (late === undefined || late === bytes) return pieces;
+    this.#overtaken.delete(key);
+    return [...pieces, late];
+  }
+}
+
+const held: Passage = { pieces: [], delayUs: 0, sendingUs: 0, resets: false, isHeld: true };
+
+/** Group of a Cloud TPU in a partition. Those in no group are with the master, as group 0 is. */
+function groupOf({ groups }: Fault & { readonly fault: 'partition' }, tpu: number): number {
+  return Math.max(
+    0,
+    groups.findIndex((group) => group.includes(tpu)),
+  );
+}
+
+/** Time, in microseconds, that a link of a limited bandwidth needs for a packet. */
+function sendingTime({ bytesPerSecond }: LinkFault, bytes: number): number {
+  return bytesPerSecond === undefined ? 0 : Math.round((1e6 * bytes) / bytesPerSecond);
+}

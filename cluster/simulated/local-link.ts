@@ -1,0 +1,48 @@
+import { queueDepth } from '../../src/fabric/fabric-memory.ts';
+import { emptyFrame, type Frame, type InLink, type OutLink } from '../../src/fabric/link.ts';
+
+/**
+ * Both ends of a queue between two chips of one simulated Cloud TPU. Frames arrive at once, and
+ * their payloads stay where they are. Counts of frames are modulo 2^32.
+ */
+export class LocalLink implements OutLink, InLink {
+  readonly crc: undefined;
+  readonly #frames: readonly Frame[] = Array.from({ length: queueDepth }, emptyFrame);
+  #head = 0;
+  #tail = 0;
+
+  hasRoom(): boolean {
+    return this.#head - this.#tail < queueDepth;
+  }
+
+  send(frame: Readonly<Frame>): void {
+    Object.assign(this.#slot(this.#head), frame);
+    this.#head++;
+  }
+
+  isReleased(count: number): boolean {
+    return ((this.#tail - count) | 0) >= 0;
+  }
+
+  isEmpty(): boolean {
+    return this.#head === this.#tail;
+  }
+
+  peek(frame: Frame): boolean {
+    if (this.isEmpty()) return false;
+    Object.assign(frame, this.#slot(this.#tail));
+    return true;
+  }
+
+  release(): void {
+    this.#tail++;
+  }
+
+  expect(): void {
+    // The receiver reads payloads where the sender has them, so the announced address is not used.
+  }
+
+  #slot(count: number): Frame {
+    return this.#frames[count % queueDepth]!;
+  }
+}

@@ -1,0 +1,155 @@
+import type { BucketPlace } from '../../src/fabric/all-reduce.ts';
+import type { FabricLayout } from '../../src/fabric/fabric-memory.ts';
+import { layOutFabric } from '../../src/fabric/fabric-memory.ts';
+import { crcScratchBytes } from '../../src/fabric/kernels/crc.ts';
+import { type SumKernels, sumKernels } from '../../src/fabric/kernels/sum.ts';
+import { laneCount } from '../../src/fabric/part.ts';
+import { chipCount, flatTorus, type Torus } from '../../src/fabric/torus.ts';
+import { at } from '../../src/numerics/assert.ts';
+import { mulberry32 } from '../../src/numerics/generator.ts';
+import {
+  crossings,
+  type FrameSizes,
+  frameSizes,
+  type Hosting,
+  type PumpLayout,
+  peersOf,
+  windowFrames,
+} from '../net/route.ts';
+import { pageBytes } from '../threads/layout.ts';
+
+/** Number of elements of the smallest chunk into which an all-reduce cuts a vector. */
+const chunkElements = 4;
+/** Largest total size of the gradients of all Cloud TPUs, in bytes. */
+const gradientBytesMax = 2 ** 29;
+
+/** Places of one Cloud TPU in the memory of a simulated pod. */
+export interface TpuPlaces {
+  readonly hosting: Hosting;
+  /** For each bucket: the vector of the gradients. */
+  readonly buckets: readonly BucketPlace[];
+  /** Memory of the links to other Cloud TPUs. */
+  readonly pump: PumpLayout;
+}
+
+/**
+ * Memory of all Cloud TPUs of a simulated pod. It has only what all-reduces need: the gradients,
+ * and the buffers of the links.
+ */
+export class PodMemory {
+  readonly torus: Torus;
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: SumKernels;
+  readonly sizes: FrameSizes;
+  /** Bells and counters of the Cloud TPUs. Queues lie elsewhere: see `LocalLink` and `Pump`. */
+  readonly control: FabricLayout;
+  readonly tpus: readonly TpuPlaces[];
+  /** Number of elements of the gradients of one bucket. */
+  readonly elements: number;
+  /** Random values from which all gradients are copied: twice as many as a vector has elements. */
+  readonly #values: Float32Array;
+  readonly #words: Uint32Array;
+  readonly #floats: Float32Array;
+
+  constructor(torus: Torus, buckets: number) {
+    this.torus = torus;
+    this.elements = elementsOf(torus, buckets);
+    this.sizes = frameSizes(torus, this.elements);
+    const control = layOutFabric(flatTorus(1, 1), pageBytes);
+    this.control = { ...control, workers: torus.workers, queueCount: 0 };
+    let end = pageBytes + (1 + torus.workers) * 128;
+    const take = (bytes: number): number => {
+      end += Math.ceil(bytes / 128) * 128;
+      return end - Math.ceil(bytes / 128) * 128;
+    };
+    const processOf = Array.from({ length: torus.workers }, (_, worker) => worker);
+    this.tpus = processOf.map((self) => this.#placesOf({ torus, processOf, self }, buckets, take));
+    const owned = takeMemory(Math.ceil(end / pageBytes));
+    this.memory = owned.memory;
+    this.kernels = owned.kernels;
+    this.#words = new Uint32Array(this.memory.buffer);
+    this.#floats = new Float32Array(this.memory.buffer);
+    this.#values = randomValues(2 * this.elements);
+    this.#words.fill(0, pageBytes / 4, pageBytes / 4 + (1 + torus.workers) * 32);
+  }
+
+  /**
+   * Fills the gradients of a bucket on a Cloud TPU. The values follow from `seed`, a whole number
+   * from 0: they are a range of the random values, and the seed gives its begin.
+   */
+  writeGradients(tpu: number, bucket: number, seed: number): void {
+    const { address } = at(at(this.tpus, tpu).buckets, bucket);
+    const from = seed % this.elements;
+    this.#floats.set(this.#values.subarray(from, from + this.elements), address / 4);
+  }
+
+  /** Gradients of a bucket on a Cloud TPU: after an all-reduce, the sum. */
+  sum(tpu: number, bucket: number): Uint32Array {
+    const { address } = at(at(this.tpus, tpu).buckets, bucket);
+    return this.#words.subarray(address / 4, address / 4 + this.elements);
+  }
+
+  /** Allows another pod to use the memory. Nothing may use it through this object afterwards. */
+  release(): void {
+    giveMemory({ memory: this.memory, kernels: this.kernels });
+  }
+
+  #placesOf(hosting: Hosting, buckets: number, take: (bytes: number) => number): TpuPlaces {
+    const { out, in: incoming } = crossings(hosting);
+    const stride = this.elements * 4;
+    const bytes = stride;
+    const noSegment = (peer: number) => ({ peer, address: 0, bytes: 0, queues: [] });
+    const count = incoming.length * windowFrames;
+    const pump: PumpLayout = {
+      // Simulated Cloud TPUs share no segments, so these have a peer but no memory.
+      segments: { out: peersOf(out).map(noSegment), in: peersOf(incoming).map(noSegment) },
+      slots: { address: take(count * this.sizes.slotBytes), count },
+      scratch: take((1 + peersOf(incoming).length) * crcScratchBytes),
+      end: 0,
+    };
+    const places = Array.from({ length: buckets }, (): BucketPlace => {
+      return { address: take(bytes), stride, elements: this.elements };
+    });
+    return { hosting, buckets: places, pump };
+  }
+}
+
+/**
+ * Returns the number of elements of a bucket: the smallest number for which every hop of an
+ * all-reduce carries elements. On a very large torus it is smaller, so that the memory suffices;
+ * some hops then carry nothing and are left out.
+ */
+function elementsOf(torus: Torus, buckets: number): number {
+  const chips = chipCount(torus);
+  const most = Math.floor(gradientBytesMax / (4 * chips * Math.max(1, buckets)));
+  return Math.min(laneCount * chips * chunkElements, most);
+}
+
+interface Owned {
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: SumKernels;
+}
+
+/**
+ * Memories that no pod uses, by their number of pages. Each memory reserves a large range of
+ * addresses until it is collected, so thousands of simulations must not make one each.
+ */
+const unused: Map<number, Owned[]> = new Map();
+
+function takeMemory(pages: number): Owned {
+  const known = unused.get(pages)?.pop();
+  if (known !== undefined) return known;
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  return { memory, kernels: sumKernels(memory) };
+}
+
+function giveMemory(owned: Owned): void {
+  const pages = owned.memory.buffer.byteLength / pageBytes;
+  unused.set(pages, [...(unused.get(pages) ?? []), owned]);
+}
+
+/** Returns random numbers from −1 to 1, the same in every simulation. */
+function randomValues(count: number): Float32Array {
+  const random = mulberry32(1);
+  return Float32Array.from({ length: count }, () => 2 * random() - 1);
+}
