@@ -72,10 +72,12 @@ export const frameKinds = {
    * through the socket.
    */
   shared: 11,
+  /** Says nothing but that its sender lives and the connection works. No payload. */
+  alive: 12,
 } as const;
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const protocolVersion = 5;
+export const protocolVersion = 6;
 export const headerBytes = 64;
 /**
  * Largest payload, in bytes, of most kinds of frames. Only tensor, shared and state frames may have
@@ -391,7 +393,7 @@ class ZlibCrc implements RunningCrc {
 }
 
 function isKind(kind: number): kind is FrameKind {
-  return kind >= frameKinds.hello && kind <= frameKinds.shared;
+  return kind >= frameKinds.hello && kind <= frameKinds.alive;
 }
 
 function hasLargePayload(kind: FrameKind): boolean {

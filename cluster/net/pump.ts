@@ -40,11 +40,21 @@ export interface Driven {
   progress(): void;
 }
 
+/** One end of a route, as {@link Pump.beat} watches it. */
+interface Heard {
+  readonly peer: number;
+  wire: Wire | undefined;
+  /** How many beats have passed since the last frame of any kind arrived on the route. */
+  silentBeats: number;
+}
+
+/** How many beats may pass without a frame of a peer. The next beat reports the peer. */
+export const silentBeatsMax = 10;
+
 /**
  * Outgoing route to a peer: all queues to that peer, and the connection that carries their frames.
  */
-interface Route extends Outbox {
-  readonly peer: number;
+interface Route extends Outbox, Heard {
   readonly queues: readonly SocketOutLink[];
   readonly head: HeaderRoom;
   readonly segment: OutSegment;
@@ -70,8 +80,7 @@ interface Route extends Outbox {
  * Incoming route from a peer: all queues from that peer, and the connection that carries their
  * frames.
  */
-interface Source {
-  readonly peer: number;
+interface Source extends Heard {
   readonly queues: readonly SocketInLink[];
   readonly crc: FrameCrc;
   readonly segment: InSegment;
@@ -147,7 +156,7 @@ export class Pump {
         .map((it) => new SocketInLink(it, slots, this.#due));
       const crc = new FrameCrc(memory, scratch + (1 + i) * crcScratchBytes);
       const segment = new InSegment(this.#bytes, place, sizes);
-      return { peer, queues, crc, segment, wire: undefined };
+      return { peer, queues, crc, segment, wire: undefined, silentBeats: 0 };
     });
     this.#out = byQueue(
       this.#routes.flatMap(({ queues }) => queues),
@@ -211,6 +220,7 @@ export class Pump {
     return {
       place: (header) => {
         const isOlder = route.wire !== undefined && route.wire !== wire;
+        route.silentBeats = 0;
         return isOlder ? newerConnection : this.#placeAnswer(header);
       },
       accept: (header, payload) => this.#takeAnswer(route, header, payload),
@@ -238,7 +248,9 @@ export class Pump {
     return {
       place: (header) => {
         const { kind, bytes } = header;
+        source.silentBeats = 0;
         if (kind === frameKinds.refuse) return new Uint8Array(bytes);
+        if (kind === frameKinds.alive) return this.#placeAnswer(header);
         if (kind === frameKinds.segment) return this.#placeOffer(source, wire, header);
         const link = this.#findIncoming(source, header);
         if (!(link instanceof SocketInLink)) return link;
@@ -256,6 +268,7 @@ export class Pump {
       },
       accept: (header, payload, payloadCrc) => {
         if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+        if (header.kind === frameKinds.alive) return undefined;
         if (header.kind === frameKinds.segment) return this.#takeSegment(source, wire, payload);
         frame.crc = payloadCrc;
         present.deliver(frame);
@@ -281,6 +294,27 @@ export class Pump {
     if (route.isHeard) return false;
     route.wire = undefined;
     return true;
+  }
+
+  /**
+   * Called once a second. Tells all peers that this process lives, so that a connection on which
+   * nothing arrives is one that does not work, even if no step runs. Returns the peers from which
+   * nothing has arrived for more than {@link silentBeatsMax} beats on a connection.
+   *
+   * While `isWaiting` is true, an all-reduce waits for peers. Then peers without a connection are
+   * returned too.
+   */
+  beat(isWaiting: boolean): readonly number[] {
+    const ends: readonly Heard[] = [...this.#routes, ...this.#sources];
+    for (const { sending, wire } of this.#routes) {
+      if (wire !== undefined && sending === undefined) this.#sendAlive(wire);
+    }
+    for (const { wire } of this.#sources) if (wire !== undefined) this.#sendAlive(wire);
+    const silent = ends.filter((end) => {
+      end.silentBeats = end.wire !== undefined || isWaiting ? end.silentBeats + 1 : 0;
+      return end.silentBeats > silentBeatsMax;
+    });
+    return [...new Set(silent.map(({ peer }) => peer))];
   }
 
   /**
@@ -472,9 +506,18 @@ export class Pump {
     return range;
   }
 
+  #sendAlive(wire: Wire): void {
+    this.#sendSmall(wire, frameKinds.alive, 0, 0);
+  }
+
   #sendCredit(wire: Wire, queue: number, released: number): void {
+    this.#sendSmall(wire, frameKinds.credit, queue, released);
+  }
+
+  /** Sends a frame without a payload. */
+  #sendSmall(wire: Wire, kind: FrameHeader['kind'], queue: number, released: number): void {
     const header = this.#header;
-    header.kind = frameKinds.credit;
+    header.kind = kind;
     header.generation = this.#parts.generation;
     header.collective = 0;
     header.sequence = 0;
@@ -488,7 +531,7 @@ export class Pump {
 
   #placeAnswer({ kind, generation, bytes }: Readonly<FrameHeader>): Uint8Array | Refusal {
     if (kind === frameKinds.refuse) return new Uint8Array(bytes);
-    if (kind !== frameKinds.credit && kind !== frameKinds.mapped) return outOfOrder(kind);
+    if (!isAnswer(kind)) return outOfOrder(kind);
     if (generation !== this.#parts.generation)
       return staleGeneration(generation, this.#parts.generation);
     return bytes === 0 ? noPayload : { code: 'length', text: 'an answer with a payload' };
@@ -500,6 +543,7 @@ export class Pump {
     payload: Uint8Array,
   ): Refusal | undefined {
     if (header.kind === frameKinds.refuse) return readRefusal(header, payload);
+    if (header.kind === frameKinds.alive) return undefined;
     if (header.kind === frameKinds.mapped) return this.#takeMapped(route, header.sequence === 1);
     const { queue, returned } = header;
     const link = this.#out[queue];
@@ -556,6 +600,7 @@ function makeRoute(
   const route: Route = {
     ...{ peer, queues, head: new HeaderRoom(), segment },
     ...{ wire: undefined, isReady: false, isHeard: false, sending: undefined, turn: 0 },
+    silentBeats: 0,
   };
   for (const it of out) if (it.peer === peer) queues.push(new SocketOutLink(it, route, crc));
   return route;
@@ -577,6 +622,10 @@ function byQueue<L extends { readonly crossing: Crossing }>(
 const newerConnection: Refusal = { code: 'peer', text: 'a newer connection has been made' };
 
 const noPayload = new Uint8Array(0);
+
+function isAnswer(kind: FrameHeader['kind']): boolean {
+  return kind === frameKinds.credit || kind === frameKinds.mapped || kind === frameKinds.alive;
+}
 
 function notSent(queue: number): Refusal {
   return { code: 'credit', text: `queue ${queue}: released more frames than were sent` };

@@ -26,6 +26,6 @@ export function accusation(
   return {
     ...{ kind: 'accused', tpu, generation, suspect },
     code: isCorrupt(refusal) ? 'bad-frame' : 'link-timeout',
-    message: `the connection from Cloud TPU ${suspect} ended: ${refusal.text}`,
+    message: `the connection from Cloud TPU ${suspect} failed: ${refusal.text}`,
   };
 }

@@ -18,7 +18,7 @@ import {
 } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
 import type { Wire } from '../net/wire.ts';
-import { Ici } from './ici.ts';
+import { Ici, silentMs } from './ici.ts';
 import type { ProcessLayout } from './layout.ts';
 
 /** Constructor arguments of a {@link Carrier}. */
@@ -64,6 +64,9 @@ export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
  * membership yet refuses the connection.
  */
 const retryMs = 50;
+
+/** Reason for a report of a peer from which nothing arrives. */
+const unheard: Refusal = { code: 'timeout', text: `nothing has arrived for ${silentMs} ms` };
 
 /**
  * Connects the links of one Cloud TPU to its neighbours over sockets, and transfers parameters
@@ -121,7 +124,8 @@ export class Carrier {
     resetEngine(memory, layout.engine);
     this.#generation = generation;
     const parts = { memory, layout, hosting, generation, shares: true, unshared };
-    const ici = new Ici({ ...parts, ...(onHop && { onHop }) });
+    const silent = (peer: number): void => this.#closed(peer, generation, unheard);
+    const ici = new Ici({ ...parts, silent, ...(onHop && { onHop }) });
     this.#ici = ici;
     ici.start();
     for (const peer of ici.pump.peers.in) this.#connect(peer, generation, at(offers, peer));

@@ -3,9 +3,14 @@ import { Engine, EngineDoorbell } from '../../src/fabric/engine.ts';
 import { sumKernels } from '../../src/fabric/kernels/sum.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { memoryLinks } from '../../src/fabric/memory-link.ts';
-import { Pump } from '../net/pump.ts';
+import { Pump, silentBeatsMax } from '../net/pump.ts';
 import type { Hosting } from '../net/route.ts';
 import type { ProcessLayout } from './layout.ts';
+
+/** Period, in ms, in which a process tells its peers that it lives. */
+const beatMs = 1000;
+/** Longest time, in ms, for which nothing may arrive from a peer. */
+export const silentMs: number = beatMs * silentBeatsMax;
 
 /** Constructor arguments of an {@link Ici}. */
 export interface IciParts {
@@ -20,6 +25,8 @@ export interface IciParts {
    * through a socket. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
+  /** Called when nothing has been heard from a peer for {@link silentMs}; once for each peer. */
+  readonly silent: (peer: number) => void;
   /**
    * Called before each hop of an all-reduce. Undefined unless the fault plan of the run has faults
    * for this Cloud TPU.
@@ -36,6 +43,9 @@ export interface IciParts {
 export class Ici {
   readonly pump: Pump;
   readonly #engine: Engine;
+  readonly #silent: (peer: number) => void;
+  readonly #reported: Set<number> = new Set();
+  #beats: NodeJS.Timeout | undefined;
   #isRunning = false;
 
   constructor(parts: IciParts) {
@@ -43,6 +53,7 @@ export class Ici {
     const { fabric, engine, buckets, frameSizes: sizes } = layout;
     const kernels = sumKernels(memory);
     const { torus, self } = hosting;
+    this.#silent = parts.silent;
     this.pump = new Pump({
       ...{ memory, hosting, sizes, kernels, generation, shares, unshared },
       layout: layout.pump,
@@ -64,12 +75,14 @@ export class Ici {
   start(): void {
     this.#isRunning = true;
     this.pump.start();
+    this.#beats = setInterval(() => this.#beat(), beatMs);
     void this.#serve();
   }
 
   /** Stops the engine and the links. After this call the ICI does not touch the memory again. */
   stop(): void {
     this.#isRunning = false;
+    clearInterval(this.#beats);
     this.pump.stop();
     const { words, index } = this.#engine.bell;
     Atomics.store(words, index, 0);
@@ -79,6 +92,14 @@ export class Ici {
   /** Frees the memory shared with peers. Call after `stop`, when all connections are closed. */
   close(): void {
     this.pump.close();
+  }
+
+  #beat(): void {
+    for (const peer of this.pump.beat(this.#engine.isBusy)) {
+      if (this.#reported.has(peer)) continue;
+      this.#reported.add(peer);
+      this.#silent(peer);
+    }
   }
 
   /**

@@ -78,6 +78,11 @@ export class SimulatedIci {
     return this.#allReduce.timeout(bucket);
   }
 
+  /** As `Pump.beat`: tells the peers that the worker lives, and returns those that are silent. */
+  beat(): readonly number[] {
+    return this.pump.beat(this.#allReduce.isBusy);
+  }
+
   /** Makes all hops that are possible now. */
   poke(): void {
     this.pump.poke();

@@ -21,6 +21,10 @@ export const noTraffic: Traffic = { messages: 0, frames: 0, hash: 0 };
 
 /** Wait, in microseconds, before the next attempt to connect to a neighbour. */
 const retryUs = 50_000;
+/** Period, in microseconds, in which a Cloud TPU tells its peers that it lives. */
+const beatUs = 1_000_000;
+/** Reason for a report of a peer from which nothing arrives. */
+const unheard: Refusal = { code: 'timeout', text: 'nothing has arrived for 10000 ms' };
 /** Period, in microseconds, in which a link that is down is tried again. */
 const heldUs = 5000;
 
@@ -97,6 +101,7 @@ export class Network implements Carrier {
   /** Connects a Cloud TPU that has entered a membership to its neighbours. */
   join(ici: SimulatedIci, events: LinkEvents): void {
     this.#icis.set(ici.tpu, ici);
+    this.#beatLater(ici, new Set());
     this.#events.set(ici, events);
     for (const peer of ici.pump.peers.in) {
       this.#agenda.after(drawn(this.#times.frame, this.#random), () => this.#connect(ici, peer));
@@ -111,6 +116,17 @@ export class Network implements Carrier {
       if (connection.receiver === ici) connection.close(0, ended);
       if (connection.sender === ici) connection.close(1, ended);
     }
+  }
+
+  #beatLater(ici: SimulatedIci, reported: Set<number>): void {
+    this.#agenda.after(beatUs, () => {
+      if (ici.isOver) return;
+      for (const peer of ici.beat()) {
+        if (!reported.has(peer)) this.trouble(ici, peer, unheard);
+        reported.add(peer);
+      }
+      this.#beatLater(ici, reported);
+    });
   }
 
   #connect(receiver: SimulatedIci, peer: number): void {

@@ -122,6 +122,11 @@ export class AllReduce {
     return (this.#startOf[bucket] ?? 0) <= this.#countFinished();
   }
 
+  /** True if an all-reduce has started that is not done. */
+  get isBusy(): boolean {
+    return this.#countFinished() < this.#started;
+  }
+
   /**
    * Makes hops until the bucket is done, and sleeps while no hop is possible. Throws PodError
    * `link-timeout` if `deadline` (a time in ms on the clock `now`) passes first, or if the master

@@ -225,6 +225,11 @@ export class Engine {
     return { words: this.#words, index: this.#base + words.bell };
   }
 
+  /** True if an all-reduce waits for peers or makes hops. */
+  get isBusy(): boolean {
+    return this.#allReduce.isBusy;
+  }
+
   /**
    * Sets the engine's bell to asleep. The engine's thread must then look for work once more before
    * it sleeps, because work that arrived before `prepare` does not wake it.

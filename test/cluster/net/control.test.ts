@@ -90,7 +90,7 @@ describe('the control channel', () => {
     ws.on('open', () => ws.send(encodeFrame(emptyHello, Buffer.alloc(44), 7)));
     const code = await new Promise((resolve) => ws.on('close', resolve));
     expect(code).toBe(4001);
-    expect(Buffer.concat(replies).toString('latin1')).toContain('protocol version 7, expected 5');
+    expect(Buffer.concat(replies).toString('latin1')).toContain('protocol version 7, expected 6');
     expect(master.turnedAway).toMatchObject([{ code: 'version' }]);
   });
 

@@ -80,9 +80,9 @@ describe('frames', () => {
   });
 
   test('wrong versions, kinds and lengths are refused by the header alone', () => {
-    expect(collect().reader.push(encodeFrame(hello, undefined, 6))).toEqual({
+    expect(collect().reader.push(encodeFrame(hello, undefined, 7))).toEqual({
       code: 'version',
-      text: 'protocol version 6, expected 5',
+      text: 'protocol version 7, expected 6',
     });
     const unknown = { ...hello, kind: 99 as FrameHeader['kind'] };
     expect(collect().reader.push(encodeFrame(unknown))).toMatchObject({ code: 'kind' });

@@ -10,6 +10,7 @@ import {
   headerBytes,
   type Refusal,
 } from '../../../cluster/net/frame.ts';
+import { silentBeatsMax } from '../../../cluster/net/pump.ts';
 import {
   crossings,
   frameSizes,
@@ -104,6 +105,44 @@ describe('a pump', () => {
     for (let i = 0; i < windowFrames; i++)
       expect(reader.push(encodeFrame(tensor, payload))).toBeUndefined();
     expect(reader.push(encodeFrame(tensor, payload))).toMatchObject({ code: 'credit' });
+  });
+
+  test('reports a peer from which nothing has arrived for more than ten beats', () => {
+    const { process, reader } = receiver();
+    const beats = (count: number): readonly number[] =>
+      Array.from({ length: count }, () => process.pump.beat(false)).flat();
+    expect(beats(silentBeatsMax)).toEqual([]);
+    expect(process.pump.beat(false)).toEqual([1]);
+    const alive = { ...emptyHeader(), kind: frameKinds.alive, generation: 3 };
+    expect(reader.push(encodeFrame(alive))).toBeUndefined();
+    expect(beats(silentBeatsMax)).toEqual([]);
+    expect(process.pump.beat(false)).toEqual([1]);
+  });
+
+  test('reports a peer without a connection only while an all-reduce waits', () => {
+    const { pump } = makeProcess(hosting, elements, 3);
+    const beats = (count: number, isWaiting: boolean): readonly number[] =>
+      Array.from({ length: count }, () => pump.beat(isWaiting)).flat();
+    expect(beats(3 * silentBeatsMax, false)).toEqual([]);
+    expect(beats(silentBeatsMax, true)).toEqual([]);
+    expect(pump.beat(true)).toEqual([1]);
+  });
+
+  test('tells its peers at each beat that it lives', () => {
+    const { pump } = makeProcess(hosting, elements, 3);
+    const sent: [string, number][] = [];
+    const wire = (name: string): Wire => ({
+      ...silentWire(),
+      write: (head) => sent.push([name, Buffer.from(head).readUInt16LE(6)]) > 0,
+    });
+    pump.openIn(1, wire('in'));
+    pump.openOut(1, wire('out'));
+    sent.length = 0;
+    pump.beat(false);
+    expect(sent).toEqual([
+      ['out', frameKinds.alive],
+      ['in', frameKinds.alive],
+    ]);
   });
 
   test('names the link of a corrupt frame and delivers nothing of the frame', () => {

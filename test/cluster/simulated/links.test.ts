@@ -60,6 +60,17 @@ describe('a simulated run recovers', () => {
     expect(observation.commits.map(({ digest }) => digest)).toEqual(await undisturbed());
   });
 
+  test('from a link that is down for half a minute: the silent Cloud TPU is named within 15 s', async () => {
+    const faults: readonly Fault[] = [{ fault: 'link-down', link, at, for: { ms: 30_000 } }];
+    const { observation } = await simulateRun({ ...run, faults });
+    const [first] = observation.notes;
+    expect(first?.note).toMatchObject({ event: 'suspected', tpu: 1 });
+    expect(first?.note.cause).toContain('nothing has arrived for 10000 ms');
+    expect(first?.ms).toBeLessThan(15_000);
+    expect(observation.message).toBe('');
+    expect(observation.commits.map(({ digest }) => digest)).toEqual(await undisturbed());
+  });
+
   test('from a partition for ever: the majority adopts the Cloud TPUs that are cut off', async () => {
     const groups = [
       [0, 1, 4, 5],
