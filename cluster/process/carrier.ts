@@ -4,8 +4,10 @@ import { resetFabric, sentBytes } from '../../src/fabric/fabric-memory.ts';
 import type { OnHop } from '../../src/fabric/lane.ts';
 import { placement } from '../../src/fabric/torus.ts';
 import { at } from '../../src/numerics/assert.ts';
+import { FaultyWire } from '../net/faulty-wire.ts';
 import type { FrameSink, Refusal } from '../net/frame.ts';
 import type { Hello } from '../net/handshake.ts';
+import type { LinkFaults } from '../net/link-faults.ts';
 import type { Hosting } from '../net/route.ts';
 import { StateSender } from '../net/state.ts';
 import { type TakeOptions, type Taking, takeState } from '../net/take-state.ts';
@@ -44,6 +46,11 @@ export interface CarrierOptions {
    * through a socket. `cause` is the reason.
    */
   readonly unshared: (peer: number, cause: string) => void;
+  /**
+   * Faults of the links of a plan. Undefined if the plan has none, for whichever Cloud TPU. If it is
+   * given, no memory is shared with peers, because payloads in it would pass by the faults.
+   */
+  readonly linkFaults?: LinkFaults | undefined;
   /** Called when the connection with a peer ends although the membership goes on. */
   readonly trouble: (peer: number, refusal: Refusal) => void;
   /**
@@ -78,6 +85,8 @@ export class Carrier {
   /** Bytes sent in earlier memberships, one entry for each link. */
   readonly #carried: Float64Array;
   readonly #clients: Map<number, TensorClient> = new Map();
+  /** For each wire to a peer: the wire with the faults of the plan before it. */
+  readonly #faultyWires: WeakMap<Wire, FaultyWire> = new WeakMap();
   /**
    * For each connection that carries parameters: the object that sends this Cloud TPU's parameters
    * to the peer.
@@ -123,7 +132,8 @@ export class Carrier {
     resetFabric(memory, layout.fabric);
     resetEngine(memory, layout.engine);
     this.#generation = generation;
-    const parts = { memory, layout, hosting, generation, shares: true, unshared };
+    const shares = this.#parts.linkFaults === undefined;
+    const parts = { memory, layout, hosting, generation, shares, unshared };
     const silent = (peer: number): void => this.#closed(peer, generation, unheard);
     const ici = new Ici({ ...parts, silent, ...(onHop && { onHop }) });
     this.#ici = ici;
@@ -208,7 +218,7 @@ export class Carrier {
       hello: { channel: 'tensor', from: hosting.self, to: peer, generation },
       open: (wire) => {
         isOpen = true;
-        return this.#ici?.pump.openIn(peer, wire) ?? this.#stale(generation);
+        return this.#ici?.pump.openIn(peer, this.#faulty(wire, peer)) ?? this.#stale(generation);
       },
       closed: (refusal) => {
         if (isOpen) this.#closed(peer, generation, refusal);
@@ -223,7 +233,9 @@ export class Carrier {
   }
 
   #openOut({ channel, from, generation }: Hello, wire: Wire): FrameSink | Refusal {
-    if (channel !== 'state') return this.#ici?.pump.openOut(from, wire) ?? this.#stale(generation);
+    if (channel !== 'state') {
+      return this.#ici?.pump.openOut(from, this.#faulty(wire, from)) ?? this.#stale(generation);
+    }
     const { stateOf } = this.#parts;
     const sender = new StateSender(wire, generation, ({ program, steps }) =>
       stateOf(program, steps),
@@ -234,7 +246,7 @@ export class Carrier {
 
   #drained({ channel, from }: Hello, wire: Wire): void {
     if (channel === 'state') this.#senders.get(wire)?.drained();
-    else this.#ici?.pump.drained(from, wire);
+    else this.#ici?.pump.drained(from, this.#faulty(wire, from));
   }
 
   /**
@@ -249,12 +261,24 @@ export class Carrier {
     this.#senders.get(wire)?.close();
     this.#senders.delete(wire);
     if (channel === 'state') return;
-    if (this.#ici?.pump.closedOut(from, wire) === false) this.#closed(from, generation, refusal);
+    const isLoss = this.#ici?.pump.closedOut(from, this.#faulty(wire, from)) === false;
+    if (isLoss) this.#closed(from, generation, refusal);
   }
 
   #closed(peer: number, generation: number, refusal: Refusal | undefined): void {
     if (generation !== this.#generation) return;
     this.#parts.trouble(peer, refusal ?? { code: 'peer', text: 'the connection has ended' });
+  }
+
+  /** Returns the wire with which the pump writes to a peer: with the faults of the plan, if any. */
+  #faulty(wire: Wire, peer: number): Wire {
+    const { linkFaults, hosting } = this.#parts;
+    if (linkFaults === undefined) return wire;
+    const now = (): number => performance.now();
+    const known = this.#faultyWires.get(wire);
+    const faulty = known ?? new FaultyWire(wire, linkFaults, hosting.self, peer, now);
+    this.#faultyWires.set(wire, faulty);
+    return faulty;
   }
 
   #stale(generation: number): Refusal {

@@ -1,16 +1,18 @@
 import { hostname } from 'node:os';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { podTorus } from '../../src/fabric/torus.ts';
+import { podTorus, type Topology, type Torus } from '../../src/fabric/torus.ts';
 import { assert, at, unreachable } from '../../src/numerics/assert.ts';
 import { PodError } from '../../src/numerics/error.ts';
+import { mulberry32 } from '../../src/numerics/generator.ts';
 import { checkFromWorker, type FromWorker, type ToWorker } from '../../src/pod/messages.ts';
 import type { Program } from '../../src/pod/pod.ts';
 import type { Refusal } from '../net/frame.ts';
+import { LinkFaults } from '../net/link-faults.ts';
 import type { Hosting } from '../net/route.ts';
 import type { TensorOffer } from '../net/tensor-socket.ts';
 import type { Token } from '../net/token.ts';
 import { accusation, isCorrupt, troubleMs } from '../net/trouble.ts';
-import { faultsFor } from '../threads/fault-file.ts';
+import { breaksLinks, faultsFor } from '../threads/fault-file.ts';
 import { allocate, controlWords } from '../threads/layout.ts';
 import { startTaskThread, type TaskThread } from '../threads/life.ts';
 import { Parameters, type Place } from '../threads/parameters.ts';
@@ -128,11 +130,12 @@ export class Node {
       options.log('no-unix-socket', { cause: 'no folder is usable for a Unix socket' });
     const found = faultsFor(tpu, topology, options.env);
     const probe = found && { ...found, ownsProcess: true };
-    this.#probe = probe && new EngineProbe(probe);
+    const linkFaults = breaksLinks(options.env) ? linkFaultsOf(tpu, topology, torus) : undefined;
+    this.#probe = probe && new EngineProbe(probe, linkFaults);
     this.#carrier = new Carrier({
       ...(this.#probe && { onHop: this.#probe.hop }),
       ...{ memory, layout: this.#layout, hosting, unixPath: this.#unixPath },
-      ...{ token: options.token, host: options.bind, port: options.port },
+      ...{ token: options.token, host: options.bind, port: options.port, linkFaults },
       stateOf: (program, steps) => this.#viewsOf(program, steps),
       unshared: (peer, cause) => options.log('unshared', { peer, cause }),
       trouble: (peer, refusal) => this.#trouble(peer, refusal),
@@ -408,4 +411,11 @@ export class Node {
     if (isCorrupt(refusal)) accuse();
     else setTimeout(accuse, troubleMs).unref();
   }
+}
+
+/** Returns the faults of the links that leave a Cloud TPU. Their random numbers follow from `tpu`. */
+function linkFaultsOf(tpu: number, topology: Topology, torus: Torus): LinkFaults {
+  return new LinkFaults(topology, torus, mulberry32(tpu), () =>
+    Math.round(1000 * performance.now()),
+  );
 }

@@ -1,9 +1,9 @@
-import type { Topology } from '../../src/fabric/torus.ts';
+import type { Topology, Torus } from '../../src/fabric/torus.ts';
 import type { Refusal } from '../net/frame.ts';
+import { LinkFaults } from '../net/link-faults.ts';
 import type { Agenda } from './agenda.ts';
 import { type Carrier, Connection, ended, type Way } from './connection.ts';
 import type { SimulatedIci } from './ici.ts';
-import { LinkFaults } from './link-faults.ts';
 import { drawn, type Range, type SimulatedTimes } from './times.ts';
 import { hash } from './weights.ts';
 
@@ -68,11 +68,17 @@ export class Network implements Carrier {
   readonly #events: WeakMap<SimulatedIci, LinkEvents> = new WeakMap();
   readonly #connections: Set<Connection> = new Set();
 
-  constructor(topology: Topology, agenda: Agenda, times: SimulatedTimes, random: () => number) {
+  constructor(
+    topology: Topology,
+    torus: Torus,
+    agenda: Agenda,
+    times: SimulatedTimes,
+    random: () => number,
+  ) {
     this.#agenda = agenda;
     this.#times = times;
     this.#random = random;
-    this.faults = new LinkFaults(topology, random, () => agenda.nowUs);
+    this.faults = new LinkFaults(topology, torus, random, () => agenda.nowUs);
   }
 
   get traffic(): Traffic {

@@ -77,7 +77,7 @@ class Simulated implements SimulatedPod, Crew {
     const torus = flatTorus(topology.columns, topology.rows);
     const buckets = programs.map(({ executable }) => executable.buckets.length);
     this.#memory = new PodMemory(torus, Math.max(...buckets));
-    this.#network = new Network(topology, this.#agenda, this.#times, this.#random);
+    this.#network = new Network(topology, torus, this.#agenda, this.#times, this.#random);
     const [times, agenda] = [this.#times, this.#agenda];
     const { faults: linkFaults } = this.#network;
     this.#cores = {

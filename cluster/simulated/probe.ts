@@ -1,7 +1,7 @@
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { type Due, Injector, type Ledger, type Point } from '../../src/fault/injector.ts';
 import { type EndingFault, endsWorker, type Fault, isLinkFault } from '../../src/fault/plan.ts';
-import type { NetworkFault } from './link-faults.ts';
+import type { NetworkFault } from '../net/link-faults.ts';
 
 /**
  * What a simulated worker does or waits for before it goes on. Times are virtual, in microseconds.

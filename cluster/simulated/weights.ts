@@ -88,11 +88,3 @@ export function hash(...values: readonly number[]): number {
   }
   return state >>> 0;
 }
-
-/** Returns a copy of `bytes` in which bit number `bit` is flipped. */
-export function flipBitOf(bytes: Buffer, bit: number): Buffer {
-  const copy = Buffer.from(bytes);
-  const byte = Math.floor(bit / 8);
-  copy.writeUInt8(copy.readUInt8(byte) ^ (1 << (bit % 8)), byte);
-  return copy;
-}

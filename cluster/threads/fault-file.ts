@@ -2,7 +2,7 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import type { Grid } from '../../src/fabric/torus.ts';
 import { type Due, dueAt, type Ledger } from '../../src/fault/injector.ts';
-import type { Fault } from '../../src/fault/plan.ts';
+import { type Fault, isLinkFault } from '../../src/fault/plan.ts';
 
 /** Environment variable with the path of a file of faults. Set only while a fault plan runs. */
 export const faultsVariable = 'POD_FAULTS';
@@ -24,11 +24,21 @@ export function faultsFor(
   grid: Grid,
   env: Readonly<Record<string, string | undefined>>,
 ): { readonly faults: readonly Due[]; readonly ledger: string } | undefined {
-  const path = env[faultsVariable];
-  if (path === undefined) return undefined;
-  const { faults, ledger } = JSON.parse(readFileSync(path, 'utf8')) as FaultFile;
+  const file = readFaults(env);
+  if (file === undefined) return undefined;
+  const { faults, ledger } = file;
   const due = dueAt(tpu, faults, grid);
   return due.length === 0 ? undefined : { faults: due, ledger };
+}
+
+/** True if the plan of the run has faults of links, of whichever Cloud TPU. */
+export function breaksLinks(env: Readonly<Record<string, string | undefined>>): boolean {
+  return readFaults(env)?.faults.some(isLinkFault) === true;
+}
+
+function readFaults(env: Readonly<Record<string, string | undefined>>): FaultFile | undefined {
+  const path = env[faultsVariable];
+  return path === undefined ? undefined : (JSON.parse(readFileSync(path, 'utf8')) as FaultFile);
 }
 
 /**

@@ -6,6 +6,7 @@ import {
   type FaultKind,
   type Ground,
   isLinkFault,
+  type LinkFault,
   linkFaults,
   masterFaults,
 } from './plan.ts';
@@ -80,11 +81,21 @@ const kindsAtHops: Readonly<Partial<Record<FaultKind, true>>> = {
 };
 
 function inProcesses(fault: Fault): Support {
+  if (isLinkFault(fault)) return onLinkOfProcess(fault);
   const found = inThreads(fault);
   if (found !== true) return found;
   const isAtHop = (collectivePhases as readonly unknown[]).includes(phaseOf(fault));
   if (!isAtHop || kindsAtHops[fault.fault]) return true;
   return 'hops of processes are made on another thread than the cores; use another phase';
+}
+
+function onLinkOfProcess({ at, both = false }: LinkFault): Support {
+  if (!('step' in at) || !(collectivePhases as readonly unknown[]).includes(at.phase)) {
+    return `links of processes break at hops of an all-reduce; use ${collectivePhases.join(', ')}`;
+  }
+  return both
+    ? 'a process has only the links that leave it; give a fault for each direction'
+    : true;
 }
 
 function inSimulation(fault: Fault): Support {

@@ -104,6 +104,9 @@ async function listen({ width, height, self, elements, unixPath, shares }: RankT
     unshared(peer, cause) {
       throw new Error(`unshared with ${peer}: ${cause}`);
     },
+    silent(peer) {
+      throw new Error(`nothing arrives from ${peer}`);
+    },
   });
   const { pump } = ici;
   const task: ThreadTask = { hosting, memory, layout, engine, address, elements };

@@ -1,9 +1,16 @@
-import { parseLinkName, podTorus, type Topology } from '../../src/fabric/torus.ts';
+import {
+  type Direction,
+  neighbour,
+  opposite,
+  parseLinkName,
+  podTorus,
+  type Topology,
+  type Torus,
+} from '../../src/fabric/torus.ts';
 import { endOf, type IsOver } from '../../src/fault/duration.ts';
 import { endsOf, type Fault, type LinkFault } from '../../src/fault/plan.ts';
-import { frameKinds, headerBytes } from '../net/frame.ts';
-import { colours } from '../net/route.ts';
-import { flipBitOf } from './weights.ts';
+import { frameKinds, headerBytes } from './frame.ts';
+import { colours } from './route.ts';
 
 /** Bytes that one Cloud TPU sends to another over a connection: one frame, or a part of a frame. */
 export interface Packet {
@@ -18,7 +25,7 @@ export interface Packet {
   readonly bytes: Buffer;
 }
 
-/** What a link does with a packet. Times are in microseconds of virtual time. */
+/** What a link does with a packet. Times are in microseconds. */
 export interface Passage {
   /** Pieces that arrive, in order. Empty if the packet is lost or is held back. */
   readonly pieces: readonly Buffer[];
@@ -45,9 +52,10 @@ interface Active {
 /** Kinds that affect one frame, unless the plan gives them a duration or a share. */
 const ofOneFrame = ['lose', 'duplicate', 'reorder', 'truncate', 'corrupt', 'reset'];
 
-/** Faults of links that have begun, in a simulated pod. */
+/** Faults of links that have begun: of a simulated pod, or of the links of one process. */
 export class LinkFaults {
   readonly #topology: Topology;
+  readonly #torus: Torus;
   readonly #random: () => number;
   readonly #nowUs: () => number;
   #active: Active[] = [];
@@ -55,8 +63,13 @@ export class LinkFaults {
   /** For each direction of a connection: a packet that the next packet overtakes. */
   readonly #overtaken: Map<string, Buffer> = new Map();
 
-  constructor(topology: Topology, random: () => number, nowUs: () => number) {
+  /**
+   * `torus` is the torus on which the frames number their links: the chips of the slice, or a torus
+   * with one chip for each Cloud TPU. `random` returns random numbers in [0, 1).
+   */
+  constructor(topology: Topology, torus: Torus, random: () => number, nowUs: () => number) {
     this.#topology = topology;
+    this.#torus = torus;
     this.#random = random;
     this.#nowUs = nowUs;
   }
@@ -129,17 +142,24 @@ export class LinkFaults {
     if (typeof link !== 'string') {
       return (from === link[0] && to === link[1]) || (both && from === link[1] && to === link[0]);
     }
-    const torus = podTorus(this.#topology);
-    const number = parseLinkName(torus, link);
-    const direction = number & 3;
-    const [sender, receiver] = endsOf({ link }, this.#topology);
-    const forward = sender * 4 + direction;
-    const backward = receiver * 4 + (direction ^ 1);
+    const [forward, backward] = this.#numbersOf(link);
     // A credit names the queue whose frames it acknowledges, but travels in the opposite direction.
     const isCredit = bytes.readUInt16LE(6) !== frameKinds.tensor;
     const queue = Math.floor(bytes.readUInt32LE(20) / colours);
-    const [own, opposite] = isCredit ? [backward, forward] : [forward, backward];
-    return queue === own || (both && queue === opposite);
+    const [own, other] = isCredit ? [backward, forward] : [forward, backward];
+    return queue === own || (both && queue === other);
+  }
+
+  /** Numbers, on the torus of the frames, of the link with the given name and of its opposite. */
+  #numbersOf(name: string): readonly [number, number] {
+    const torus = podTorus(this.#topology);
+    const number = parseLinkName(torus, name);
+    const direction = (number & 3) as Direction;
+    if (this.#torus.width === torus.width) {
+      return [number, neighbour(torus, number >> 2, direction) * 4 + opposite(direction)];
+    }
+    const [sender, receiver] = endsOf({ link: name }, this.#topology);
+    return [sender * 4 + direction, receiver * 4 + opposite(direction)];
   }
 
   #delayOf({ ms = 0, jitterMs = 0 }: LinkFault): number {
@@ -189,4 +209,12 @@ function groupOf({ groups }: Fault & { readonly fault: 'partition' }, tpu: numbe
 /** Time, in microseconds, that a link of a limited bandwidth needs for a packet. */
 function sendingTime({ bytesPerSecond }: LinkFault, bytes: number): number {
   return bytesPerSecond === undefined ? 0 : Math.round((1e6 * bytes) / bytesPerSecond);
+}
+
+/** Returns a copy of `bytes` in which bit number `bit` is flipped. */
+function flipBitOf(bytes: Buffer, bit: number): Buffer {
+  const copy = Buffer.from(bytes);
+  const byte = Math.floor(bit / 8);
+  copy.writeUInt8(copy.readUInt8(byte) ^ (1 << (bit % 8)), byte);
+  return copy;
 }
