@@ -9,6 +9,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   spec: [],
   numerics: [],
   files: [],
+  picture: ['numerics'],
   hlo: ['spec', 'numerics'],
   isa: ['numerics'],
   compiler: ['spec', 'numerics', 'hlo', 'isa'],
@@ -35,12 +36,13 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'model',
     'data',
   ],
-  run: ['numerics', 'files', 'pod', 'model', 'experiment'],
-  observe: ['numerics', 'experiment', 'run'],
+  run: ['numerics', 'files', 'pod', 'fault', 'model', 'experiment'],
+  observe: ['numerics', 'picture', 'isa', 'pod', 'fault', 'experiment', 'run'],
   cli: [
     'spec',
     'numerics',
     'files',
+    'picture',
     'hlo',
     'isa',
     'compiler',
@@ -56,6 +58,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'observe',
     'fault',
   ],
+  testing: ['numerics', 'fabric', 'experiment', 'fault', 'cli'],
 };
 
 /** Folders of `src` that may use clocks, timers, the environment and random numbers. */

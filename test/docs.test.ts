@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { limitsPage, withLimits } from '../scripts/limits-table.ts';
+import { withReferenceTables } from '../scripts/reference-tables.ts';
 
 const pages = ['README.md', ...readdirSync('docs').map((name) => join('docs', name))];
 
@@ -9,6 +10,11 @@ describe('the docs', () => {
   test('list the limits that the code has', () => {
     const page = readFileSync(limitsPage, 'utf8');
     expect(withLimits(page)).toBe(page);
+  });
+
+  test('list the log fields, the fields of /status and the metrics that the code has', () => {
+    const page = readFileSync(limitsPage, 'utf8');
+    expect(withReferenceTables(page)).toBe(page);
   });
 
   test.each(pages)('%s links only to pages and headings that exist', (page) => {

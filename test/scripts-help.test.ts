@@ -4,7 +4,14 @@ import { expect, test } from 'vitest';
 import { compiled } from './cluster/compiled.ts';
 
 /** Files in scripts/ that other scripts import, and that are not programs. */
-const parts = ['command', 'fuzz-assaults', 'fuzz-inputs', 'fuzz-line', 'limits-table'];
+const parts = [
+  'command',
+  'fuzz-assaults',
+  'fuzz-inputs',
+  'fuzz-line',
+  'limits-table',
+  'reference-tables',
+];
 
 const programs = readdirSync('scripts')
   .filter((name) => name.endsWith('.ts'))

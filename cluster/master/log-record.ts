@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Report, StepCommitted } from '../../src/experiment/event.ts';
 import { parseJson } from '../../src/files/json.ts';
 import { type ErrorCode, errorCodes } from '../../src/numerics/error.ts';
-import { count, real } from '../../src/run/schema.ts';
+import { count, real, timing } from '../../src/run/schema.ts';
 
 /**
  * A line of a commit log. `generation` is the number of the membership in which the line was
@@ -140,6 +140,7 @@ const schema = z.union([
       digest: z.string().regex(/^[0-9a-f]{16}$/),
       ...{ wallMs: real, imagesPerSecond: real, phaseMs },
       slowest: z.exactOptional(z.strictObject({ tpu: count, ownMs: real, othersMs: real })),
+      timing: timing.exactOptional(),
     }),
     generation,
   }),

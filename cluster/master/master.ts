@@ -10,6 +10,7 @@ import { cloudTpus } from '../../src/experiment/config.ts';
 import { outliveFileLimit } from '../../src/files/write.ts';
 import { errorCodes } from '../../src/numerics/error.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
+import { logLevels } from '../../src/observe/log.ts';
 import type { PodEvent } from '../../src/run/event.ts';
 import { RunStream } from '../../src/run/stream.ts';
 import { endsPod } from '../final.ts';
@@ -23,7 +24,7 @@ import { Lobby } from '../process/lobby.ts';
 import { LocalWorkers } from '../process/local-workers.ts';
 import { noteRunOver } from '../process/run-over.ts';
 import { describeError } from '../worker/last-words.ts';
-import { LogOutput, logFormats } from '../worker/log-output.ts';
+import { isShown, LogOutput, levelOf, logFormats } from '../worker/log-output.ts';
 import { type ProcessStatus, statusPath, writeStatus } from '../worker/status-file.ts';
 import { serveApi } from './api.ts';
 import { Doorkeeper } from './auth.ts';
@@ -39,7 +40,8 @@ import { readJobWords, readMaster, readServing, submittedWords } from './words.t
 const { env } = process;
 const job = oneLine(env['POD_JOB'] ?? 'pod', 200);
 const output = LogOutput.of(env);
-const logger = pino({ base: { job, role: 'master' } }, output);
+const level = levelOf(env);
+const logger = pino({ base: { job, role: 'master' }, level }, output);
 const statusFile = statusPath(env);
 const folder = env['POD_DATA_DIR'] ?? '/data';
 /** Stream of the run that `POD_ARGS` describes, while the run is under way. */
@@ -77,6 +79,7 @@ async function run(): Promise<number> {
   const { token, lobby } = await openLobby();
   try {
     readWord(env, 'POD_LOG_FORMAT', logFormats);
+    readWord(env, 'POD_LOG_LEVEL', logLevels);
     readText(env, 'POD_DATA_DIR');
     const mode = readWord(env, 'POD_MODE', ['job', 'serve']) ?? 'job';
     return mode === 'job' ? await trainOnce(lobby) : await takeJobs(lobby, token);
@@ -120,7 +123,8 @@ async function trainOnce(lobby: Lobby): Promise<number> {
   logger.info({ port: api.port }, 'api');
   const ending = endOnSignal(state);
   outputs.begin();
-  stream = new RunStream([outputs, lossSink(outputs, refuse), logSink(logger), state, metrics]);
+  const counted = await metrics.begin(job);
+  stream = new RunStream([outputs, lossSink(outputs, refuse), logSink(logger), state, counted]);
   workers?.startAll();
   let end: JobEnd;
   try {
@@ -156,18 +160,24 @@ async function takeJobs(lobby: Lobby, token: Token): Promise<number> {
   const { state, metrics, workers } = begin(lobby, cloudTpus({ topology }));
   const runOne: RunJob = async ({ id, words, folder }, hooks) => {
     workers?.startAll();
+    state.begin(id);
+    const counted = await metrics.begin(id);
     return await runJob({
       ...{ folder, lobby, watch: state, graceMsLimit },
       options: readJobWords(words, folder, topology),
-      stream: new RunStream([logSink(loggerOf(id, hooks.log)), state, metrics]),
+      stream: new RunStream([logSink(loggerOf(id, hooks.log)), state, counted]),
       ...{ isWatched: workers !== undefined, shouldStop: hooks.shouldStop },
     });
   };
   const jobs = new JobServer({
     ...{ folder, run: runOne, now: Date.now },
     check: (words) => submittedWords(words, topology),
-    log: (msg, fields) => logger.info(fields, msg),
+    log(msg, fields) {
+      logger.info(fields, msg);
+      countEnd(msg.replace(/^job-/, ''));
+    },
   });
+  const countEnd = metrics.addQueue(() => jobs.list());
   workers?.startAll();
   jobs.start();
   const doorkeeper = new Doorkeeper(token, Date.now);
@@ -258,14 +268,18 @@ function endOnSignal(state: RunState, stop: () => void = () => undefined): Endin
 }
 
 /**
- * Returns the logger of a job, which writes each line to the job's log and to the master's output.
+ * Returns the logger of a job, which writes each line to the job's log and, if `POD_LOG_LEVEL`
+ * allows it, to the master's output. The log of a job has at least the level `info`, because `pod
+ * submit --wait` and `pod logs` show the run from it.
  */
 function loggerOf(id: string, log: (line: Readonly<Record<string, unknown>>) => void): Logger {
-  const write = (line: string): void => {
-    output.write(line);
-    log(JSON.parse(line));
+  const write = (text: string): void => {
+    const line = JSON.parse(text);
+    if (isShown(line, level)) output.write(text);
+    log(line);
   };
-  return pino({ base: { job: id, role: 'master' } }, { write });
+  const base = { job: id, role: 'master' };
+  return pino({ base, level: level === 'debug' ? 'debug' : 'info' }, { write });
 }
 
 /**

@@ -1,92 +1,95 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { StepCommitted } from '../../src/experiment/event.ts';
-import { lostTpu } from '../../src/pod/master/action.ts';
-import type { RunEvent } from '../../src/run/event.ts';
+import { Counter, Gauge, Registry } from 'prom-client';
 import type { Sink } from '../../src/run/stream.ts';
 import type { ProcessPod } from '../process/pod.ts';
+import { JobMetrics } from './job-metrics.ts';
+import type { Job } from './jobs.ts';
+import { addProcessMetrics } from './process-metrics.ts';
 
-/** The Prometheus metrics of a run. */
-export class Metrics implements Sink {
+/** Ends of a job that are counted. */
+const ends = ['done', 'failed', 'cancelled'] as const;
+
+/** A metric of a master, for the docs. */
+export interface MetricFamily {
+  readonly name: string;
+  readonly help: string;
+  /** `counter`, `gauge` or `histogram`. */
+  readonly type: string;
+  readonly labels: readonly string[];
+}
+
+/** Fields that every metric of prom-client has, and that its types leave out. */
+interface Described extends Omit<MetricFamily, 'labels'> {
+  readonly labelNames: readonly string[];
+}
+
+/**
+ * The Prometheus metrics of a master: of its process, of its queue of jobs, and of each job. The
+ * run of a master that takes no jobs counts as one job.
+ */
+export class Metrics {
   readonly #registry: Registry = new Registry();
-  readonly #steps: Counter;
-  readonly #stepSeconds: Histogram;
-  readonly #phaseSeconds: Counter;
-  readonly #losses: Counter;
-  readonly #generation: Gauge;
-  readonly #hbm: Gauge;
-  readonly #rate: Gauge;
-  readonly #loss: Gauge;
-  readonly #linkBytes: Gauge;
+  readonly #jobs: JobMetrics = new JobMetrics(this.#registry);
 
   constructor() {
-    const registers = [this.#registry];
-    const help = (name: string, text: string) => ({ name, help: text, registers });
-    this.#steps = new Counter(help('pod_steps_total', 'Steps committed.'));
-    this.#stepSeconds = new Histogram({
-      ...help('pod_step_seconds', 'Wall time of a step.'),
-      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
-    });
-    this.#phaseSeconds = new Counter({
-      ...help(
-        'pod_phase_seconds_total',
-        'Wall time of each phase of a step, as the mean over the Cloud TPUs.',
-      ),
-      labelNames: ['phase'],
-    });
-    this.#losses = new Counter(help('pod_restarts_total', 'Cloud TPUs that were lost.'));
-    this.#generation = new Gauge(
-      help('pod_membership_generation', 'Generation of the present membership.'),
-    );
-    this.#hbm = new Gauge(help('pod_hbm_bytes_per_core', 'HBM that a step takes on each core.'));
-    this.#rate = new Gauge(help('pod_images_per_second', 'Images a second over recent steps.'));
-    this.#loss = new Gauge(help('pod_loss', 'Loss at the last step.'));
-    this.#linkBytes = new Gauge({
-      ...help('pod_link_bytes', 'Bytes carried by each directed link of the torus.'),
-      labelNames: ['link'],
-    });
+    addProcessMetrics(this.#registry);
   }
 
+  /** The value of the HTTP header `content-type` of {@link text}. */
   get contentType(): string {
     return this.#registry.contentType;
   }
 
-  take(event: RunEvent): void {
-    switch (event.kind) {
-      case 'started':
-        this.#hbm.set(event.hbmBytesPerCore);
-        return;
-      case 'step':
-        this.#step(event);
-        return;
-      case 'note':
-        if (lostTpu(event.note) !== null) this.#losses.inc();
-        return;
-      default:
-        return;
-    }
+  /** Begins the series of a job. Returns the sink that takes the events of the job. */
+  begin(job: string): Promise<Sink> {
+    return this.#jobs.begin(job);
+  }
+
+  /** Reads the links and members of the pod that runs a job. */
+  read(job: string, pod: ProcessPod): void {
+    this.#jobs.read(job, pod);
+  }
+
+  /** Ends the gauges of a job, and counts the last bytes of the links of its pod. */
+  end(job: string, pod: ProcessPod | undefined): void {
+    this.#jobs.end(job, pod);
   }
 
   /**
-   * Returns all metrics in the text format of Prometheus. If `pod` is given, first reads the pod's
-   * generation and link bytes into the metrics.
+   * Adds the metrics of a queue of jobs. `list` returns all jobs. Returns a function to call with
+   * each state in which a job ends; other states are ignored.
    */
-  text(pod: ProcessPod | undefined): Promise<string> {
-    if (pod !== undefined) {
-      this.#generation.set(pod.status().generation);
-      for (const [link, bytes] of Object.entries(pod.linkBytes())) {
-        this.#linkBytes.set({ link }, bytes);
-      }
-    }
-    return this.#registry.metrics();
+  addQueue(list: () => readonly Pick<Job, 'state'>[]): (state: string) => void {
+    const registers = [this.#registry];
+    const gauge = (name: string, help: string, state: Job['state']): void => {
+      new Gauge({
+        ...{ name, help, registers },
+        collect() {
+          this.set(list().filter((it) => it.state === state).length);
+        },
+      });
+    };
+    gauge('pod_jobs_queued', 'Jobs that wait.', 'queued');
+    gauge('pod_jobs_running', 'Jobs that run: 0 or 1.', 'running');
+    const ended = new Counter({
+      ...{ name: 'pod_jobs_ended_total', registers, labelNames: ['state'] },
+      help: 'Jobs that ended while this master ran, by state: done, failed, cancelled.',
+    });
+    for (const state of ends) ended.inc({ state }, 0);
+    return (state) => {
+      if (ends.some((it) => it === state)) ended.inc({ state });
+    };
   }
 
-  #step(event: StepCommitted): void {
-    this.#steps.inc();
-    this.#stepSeconds.observe(event.wallMs / 1000);
-    for (const [phase, ms] of Object.entries(event.phaseMs)) {
-      this.#phaseSeconds.inc({ phase }, ms / 1000);
-    }
-    this.#rate.set(event.imagesPerSecond);
-    this.#loss.set(event.loss);
+  /** Returns name, type, labels and help text of each metric. */
+  families(): readonly MetricFamily[] {
+    return this.#registry.getMetricsAsArray().map((metric) => {
+      const { name, help, type, labelNames } = metric as unknown as Described;
+      return { name, help, type, labels: labelNames };
+    });
+  }
+
+  /** Returns all metrics in the text format of Prometheus. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
   }
 }

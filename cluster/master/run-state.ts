@@ -17,7 +17,7 @@ export interface RunStateEvents {
 /** State of the run that a master leads, for the master's HTTP API. */
 export class RunState implements ApiSource, JobWatch, Sink {
   isStopping = false;
-  readonly #job: string;
+  #job: string;
   readonly #metrics: Metrics;
   readonly #events: RunStateEvents;
   readonly #isServing: boolean;
@@ -25,7 +25,10 @@ export class RunState implements ApiSource, JobWatch, Sink {
   #canStep = false;
   #last: StepCommitted | undefined;
 
-  /** `serving` is true if the master takes jobs. Such a master is ready even without a job. */
+  /**
+   * `job` is the name of the run, or of the pod if the master takes jobs. `serving` is true if the
+   * master takes jobs. Such a master is ready even without a job.
+   */
   constructor(job: string, metrics: Metrics, events: RunStateEvents, serving: boolean) {
     this.#isServing = serving;
     this.#job = job;
@@ -42,13 +45,24 @@ export class RunState implements ApiSource, JobWatch, Sink {
     return this.#canStep;
   }
 
+  /** Begins a job: `status` and metrics are about this job from now on. `job` is its name. */
+  begin(job: string): void {
+    this.#job = job;
+    this.#last = undefined;
+  }
+
   status(): unknown {
     const pod = this.#pod;
-    return { job: this.#job, ...pod?.status(), last: this.#last, linkBytes: pod?.linkBytes() };
+    const job = this.#job;
+    if (pod === undefined) return { job, last: this.#last };
+    const { tpus: members, ...rest } = pod.status();
+    const tpus = members.length;
+    return { job, ...rest, tpus, members, last: this.#last, linkBytes: pod.linkBytes() };
   }
 
   async metrics(): Promise<{ readonly type: string; readonly text: string }> {
-    return { type: this.#metrics.contentType, text: await this.#metrics.text(this.#pod) };
+    if (this.#pod !== undefined) this.#metrics.read(this.#job, this.#pod);
+    return { type: this.#metrics.contentType, text: await this.#metrics.text() };
   }
 
   gathering(pod: ProcessPod): void {
@@ -56,6 +70,7 @@ export class RunState implements ApiSource, JobWatch, Sink {
   }
 
   pod(pod: ProcessPod | undefined): void {
+    if (pod === undefined) this.#metrics.end(this.#job, this.#pod);
     this.#pod = pod;
     this.#canStep = pod !== undefined;
     this.#events.ready(this.#canStep);

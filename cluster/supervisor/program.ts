@@ -10,11 +10,11 @@ import { type EndSignal, onEnd } from '../host/ending.ts';
 import { keepLock } from '../host/lock.ts';
 import { supervisorLock } from '../process/spawn.ts';
 import { describeError } from '../worker/last-words.ts';
-import { LogOutput } from '../worker/log-output.ts';
+import { LogOutput, levelOf } from '../worker/log-output.ts';
 import { writePodEnd } from './pod-end.ts';
 import { Supervisor } from './supervisor.ts';
 
-const logger = pino({ base: { role: 'supervisor' } }, new LogOutput());
+const logger = pino({ base: { role: 'supervisor' }, level: levelOf(process.env) }, new LogOutput());
 const folder = process.argv[2] ?? '';
 
 run().then((exitCode) => process.exit(exitCode), fail);

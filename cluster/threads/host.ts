@@ -49,6 +49,8 @@ export interface Host {
   run(order: StepOrder): Omit<StepReport, 'tpu' | 'program' | 'step'>;
 }
 
+const outfeedPhase = phases.indexOf('outfeed');
+
 /** A loaded program and its ports. */
 interface Loaded {
   readonly cores: CloudTpuCores;
@@ -108,7 +110,10 @@ export function loadHost(task: WorkerTask, heartbeat: Heartbeat, clock: () => nu
       phaseMs.fill(0);
       infeed.begin(order.step);
       cores.run(ports, now, phaseMs);
+      // The time of the digest counts as outfeed, because the digest leaves with the results.
+      const sinceMs = now();
       const digest = digestText(cores.digestParameters(digested));
+      phaseMs[outfeedPhase]! += now() - sinceMs;
       return { digest, outfeed: outfeed.elements, phaseMs: Array.from(phaseMs) };
     },
   };

@@ -1,5 +1,7 @@
 import { writeSync } from 'node:fs';
+import { pino } from 'pino';
 import { oneLine, plainJson } from '../../src/numerics/quote.ts';
+import { type LogLevel, logLevels } from '../../src/observe/log.ts';
 import { LogText } from '../../src/observe/log-text.ts';
 import type { Environment } from '../host/environment.ts';
 
@@ -8,6 +10,27 @@ import type { Environment } from '../host/environment.ts';
  * people.
  */
 export const logFormats = ['json', 'text'] as const;
+
+/**
+ * Returns the level that `POD_LOG_LEVEL` names; `info` if the variable is not set. If the level is
+ * unknown, returns `info`; the program refuses the level later, when it checks its environment.
+ */
+export function levelOf(env: Environment): LogLevel {
+  const text = env['POD_LOG_LEVEL']?.trim();
+  return logLevels.find((it) => it === text) ?? 'info';
+}
+
+/**
+ * True if a log of the given level has a line. The summary of a run belongs to every log, because
+ * programs read it there.
+ */
+export function isShown(
+  line: { readonly level?: unknown; readonly msg?: unknown },
+  level: LogLevel,
+): boolean {
+  const number = pino.levels.values[level] ?? 0;
+  return line.msg === 'summary' || (typeof line.level === 'number' && line.level >= number);
+}
 
 /** Writes at least one of the bytes and returns how many were written. Throws what Node throws. */
 export type WriteBytes = (bytes: Uint8Array) => number;

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { outliveFileLimit } from '../../src/files/write.ts';
 import { oneLine } from '../../src/numerics/quote.ts';
+import { logLevels } from '../../src/observe/log.ts';
 import { exitCodeOf, onEnd } from '../host/ending.ts';
 import { readInteger, readWord } from '../host/environment.ts';
 import { limits } from '../limits.ts';
@@ -19,14 +20,17 @@ import { readToken, type Token, tokenPath } from '../net/token.ts';
 import { isRunOver } from '../process/run-over.ts';
 import { collectLeftovers } from './collector.ts';
 import { describeError } from './last-words.ts';
-import { LogOutput, logFormats } from './log-output.ts';
+import { LogOutput, levelOf, logFormats } from './log-output.ts';
 import { rankOf } from './rank.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { type ProcessStatus, statusPath, writeStatus } from './status-file.ts';
 
 const { env } = process;
 const logger = pino(
-  { base: { job: oneLine(env['POD_JOB'] ?? 'pod', 200), role: 'worker' } },
+  {
+    base: { job: oneLine(env['POD_JOB'] ?? 'pod', 200), role: 'worker' },
+    level: levelOf(env),
+  },
   LogOutput.of(env),
 );
 const statusFile = statusPath(env);
@@ -46,6 +50,7 @@ serve().catch(leave);
 
 async function serve(): Promise<void> {
   readWord(env, 'POD_LOG_FORMAT', logFormats);
+  readWord(env, 'POD_LOG_LEVEL', logLevels);
   const { host, port } = parsePlace('POD_MASTER', env['POD_MASTER'] ?? '127.0.0.1:7070');
   const tensorPort = readInteger(env, 'POD_TENSOR_PORT', { min: 0, max: 65_535 }) ?? 7071;
   const { POD_HOST } = env;
@@ -112,7 +117,7 @@ async function awaitToken(): Promise<Token> {
     if (waitedMs - saidMs >= limits.searchLogMs) {
       saidMs = waitedMs;
       logger.info(
-        { path, waitedMs: Math.round(waitedMs), tokenMsLimit: limits.searchMs },
+        { path, waitedMs: Math.round(waitedMs), waitMsLimit: limits.searchMs },
         'awaits-token',
       );
     }

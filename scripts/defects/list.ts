@@ -7,6 +7,7 @@ import { peopleDefects } from './people.ts';
 import { readerDefects } from './readers.ts';
 import { simulationDefects } from './simulation.ts';
 import { streamDefects } from './streams.ts';
+import { timingDefects } from './timings.ts';
 
 /**
  * All planted defects: at least one for each guarantee of README, ARCHITECTURE.md and OPERATING.md.
@@ -15,6 +16,7 @@ export const defects: readonly Defect[] = [
   ...folderDefects,
   ...checkpointFileDefects,
   ...streamDefects,
+  ...timingDefects,
   ...eventDefects,
   {
     name: 'lane: older membership',

@@ -1,3 +1,5 @@
+import type { StepCommitted } from '../experiment/event.ts';
+import type { SeenEvent } from '../fault/seen.ts';
 import type { CommitSeen, Observation } from '../fault/verdict.ts';
 import type { Note } from '../pod/master/action.ts';
 import type { RunFact } from '../run/event.ts';
@@ -32,8 +34,7 @@ export function observationOf(
     if (event.kind === 'note') notes.push({ ms, note: event.note });
     if (event.kind === 'straggler') stragglers.push({ ms, tpu: event.tpu });
     if (event.kind !== 'step') continue;
-    const { step, digest, loss, wallMs } = event;
-    commits.push({ step, digest, loss, wallMs, ms });
+    commits.push({ ...commitOf(event), ms });
   }
   const timeOf = (kind: RunFact['kind']): number | undefined =>
     told.find(({ event }) => event.kind === kind)?.ms;
@@ -51,17 +52,40 @@ export function observationOf(
   };
 }
 
+/** Returns an event of a run as all grounds tell it; undefined for an event that they do not tell. */
+export function seenOf({ ms, event }: Told): SeenEvent | undefined {
+  switch (event.kind) {
+    case 'note':
+      return { kind: 'note', ms, note: event.note };
+    case 'straggler':
+      return { kind: 'straggler', ms, tpu: event.tpu };
+    case 'step':
+      return { kind: 'step', ms, ...commitOf(event) };
+    default:
+      return undefined;
+  }
+}
+
 /**
- * Returns the line that `pod chaos run` prints for an event of the run; undefined for an event that
- * it does not print.
+ * Returns the line that `pod chaos run` prints for an event of the run; undefined for a committed
+ * step, which it does not print.
  */
-export function lineOf(event: RunFact): string | undefined {
-  if (event.kind === 'note') return noteLine(event.note);
-  if (event.kind !== 'straggler') return undefined;
-  return `straggler Cloud TPU ${event.tpu}: the slowest for ${event.inARow} steps`;
+export function lineOf(event: SeenEvent): string | undefined {
+  switch (event.kind) {
+    case 'note':
+      return noteLine(event.note);
+    case 'straggler':
+      return `straggler Cloud TPU ${event.tpu}: the slowest for several steps in a row`;
+    case 'step':
+      return undefined;
+  }
 }
 
 /** Returns the line that tells of a loss, a suspicion or a stage of the recovery. */
-export function noteLine({ event, tpu, cause }: Note): string {
+function noteLine({ event, tpu, cause }: Note): string {
   return `${event}${tpu === null ? '' : ` Cloud TPU ${tpu}`}: ${cause}`;
+}
+
+function commitOf({ step, digest, loss, wallMs }: StepCommitted): Omit<CommitSeen, 'ms'> {
+  return { step, digest, loss, wallMs };
 }

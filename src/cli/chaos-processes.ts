@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,42 +6,101 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FaultFile, faultsVariable, readLedger } from '../../cluster/threads/fault-file.ts';
 import type { Fault } from '../fault/plan.ts';
+import type { SeenEvent } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
+import { parseJson } from '../files/json.ts';
 import { type ErrorCode, PodError } from '../numerics/error.ts';
 import { runFiles } from '../run/files.ts';
 import { readRun } from '../run/read.ts';
-import { hasBegun, lineOf, observationOf, type Told } from './chaos-observation.ts';
+import { eventSchema } from '../run/schema.ts';
+import { hasBegun, observationOf, seenOf, type Told } from './chaos-observation.ts';
+import { LogTail } from './log-tail.ts';
 import type { Settings } from './settings/merge.ts';
 import { wordsOf } from './settings/words.ts';
 
 /**
  * Trains in processes of this machine (`pod up`), with the given faults, and reads what happened from
- * the record of the run. Rejects with a PodError if the run was refused.
+ * the record of the run. Tells the events of the run while it goes on. An error that `tell` throws
+ * ends the pod.
+ *
+ * @throws PodError if the run was refused. {@link Interrupted} if a signal ended the pod.
  */
 export async function inProcesses(
   settings: Settings,
   faults: readonly Fault[],
-  say: (line: string) => void,
+  tell: (event: SeenEvent) => void,
 ): Promise<Observation> {
   const folder = mkdtempSync(join(tmpdir(), 'pod-chaos-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const [ledger, record] = [join(folder, 'injected'), join(folder, 'run')];
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once('exit', remove);
+  try {
+    return await inFolder(folder, settings, faults, tell);
+  } finally {
+    process.off('exit', remove);
+    remove();
+  }
+}
+
+/** A signal ended the processes of a pod. `exitCode` is the exit code of `pod up`: 130 or 143. */
+export class Interrupted extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`a signal ended the pod (exit code ${exitCode})`);
+    this.exitCode = exitCode;
+  }
+}
+
+/**
+ * Trains in processes whose files are in the folder `folder`. The record of the run is there too,
+ * unless the setting `run` names another folder, which is kept.
+ */
+async function inFolder(
+  folder: string,
+  settings: Settings,
+  faults: readonly Fault[],
+  tell: (event: SeenEvent) => void,
+): Promise<Observation> {
+  const ledger = join(folder, 'injected');
+  const kept = settings.get('run');
+  const record = kept ?? join(folder, 'run');
   const file: FaultFile = { faults, ledger };
   writeFileSync(join(folder, 'faults.json'), JSON.stringify(file));
-  const outputs = ['--dir', join(folder, 'pod'), '--run', record];
+  const outputs = ['--dir', join(folder, 'pod'), ...(kept === undefined ? ['--run', record] : [])];
+  const follower = new Follower(join(record, runFiles.events), tell);
   const { code, complaint } = await runPod(
     ['up', '--wait', '--json', ...outputs, ...wordsOf(settings)],
     { [faultsVariable]: join(folder, 'faults.json') },
+    follower,
   );
   const told = toldIn(record);
   if (code !== 0 && code !== 3 && !hasBegun(told)) {
     throw new PodError(codeOf(code), `pod up ended with exit code ${code}: ${complaint}`);
   }
-  for (const { event } of told) {
-    const line = lineOf(event);
-    if (line !== undefined) say(line);
-  }
   return observationOf(told, readLedger(ledger), code === 0 ? '' : complaint);
+}
+
+/** Time, in ms, between two looks at the record of a run for new events. */
+const lookMs = 100;
+
+/** Tells the events of a record while a run appends them. */
+class Follower {
+  readonly #tail: LogTail;
+  readonly #tell: (event: SeenEvent) => void;
+
+  constructor(path: string, tell: (event: SeenEvent) => void) {
+    this.#tail = new LogTail(path);
+    this.#tell = tell;
+  }
+
+  /** Tells the events that were appended since the last call. */
+  look(): void {
+    for (const line of this.#tail.lines()) {
+      const event = eventSchema.parse(parseJson(line));
+      const seen = seenOf({ ms: event.time, event });
+      if (seen !== undefined) this.#tell(seen);
+    }
+  }
 }
 
 /** How a `pod` command ended: its exit code, and the last line of its standard error. */
@@ -50,10 +109,14 @@ interface PodEnded {
   readonly complaint: string;
 }
 
-/** Runs a `pod` command with further environment variables. */
+/**
+ * Runs a `pod` command with further environment variables, and lets the follower look at its record.
+ * If the follower throws, ends the command and throws the error of the follower.
+ */
 async function runPod(
   words: readonly string[],
   more: Readonly<Record<string, string>>,
+  follower: Follower,
 ): Promise<PodEnded> {
   const program = fileURLToPath(new URL('./main.cjs', import.meta.url));
   const child = spawn(process.execPath, [program, ...words], {
@@ -64,10 +127,31 @@ async function runPod(
   child.stderr?.on('data', (piece: Buffer) => {
     complaint += piece;
   });
-  const [code] = (await once(child, 'close')) as [number | null];
-  // If a signal ended the command, this process ends too, with the same exit code.
-  if (code === 130 || code === 143) process.exit(code);
+  const code = await closeOf(child, follower);
+  if (code === 130 || code === 143) throw new Interrupted(code);
+  follower.look();
   return { code, complaint: complaint.trim().split('\n').at(-1) ?? '' };
+}
+
+/** Waits for the end of a command, and meanwhile lets the follower look at its record. */
+async function closeOf(child: ChildProcess, follower: Follower): Promise<number | null> {
+  let thrown: { readonly error: unknown } | undefined;
+  const timer = setInterval(() => {
+    try {
+      follower.look();
+    } catch (error) {
+      thrown = { error };
+      clearInterval(timer);
+      child.kill('SIGTERM');
+    }
+  }, lookMs);
+  try {
+    const [code] = (await once(child, 'close')) as [number | null];
+    if (thrown !== undefined) throw thrown.error;
+    return code;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 /** Returns the events in the record of a run. A run that was refused has no record. */

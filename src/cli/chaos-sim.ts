@@ -1,14 +1,21 @@
-import { logOf, type SimulatedOutcome, simulateRun } from '../../cluster/simulated/run.ts';
+import {
+  logOf,
+  type SimulatedOutcome,
+  type SimulatedRun,
+  simulateRun,
+} from '../../cluster/simulated/run.ts';
 import type { OpenedRun } from '../experiment/open-run.ts';
 import { buildPrograms } from '../experiment/programs.ts';
+import { keyOf } from '../experiment/same-run.ts';
 import { maxColumns, maxRows, parseTopology, type Topology } from '../fabric/torus.ts';
 import type { RunFacts } from '../fault/check.ts';
 import type { Fault, FaultPlan } from '../fault/plan.ts';
+import { type SeenEvent, seenIn } from '../fault/seen.ts';
 import type { Observation } from '../fault/verdict.ts';
 import { writeOutput } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
-import { noteLine } from './chaos-observation.ts';
 import type { TrainOptions } from './options.ts';
+import { disagreementsIn } from './simulated-agreement.ts';
 
 /** Largest grid of a simulated slice. No real pod has so many Cloud TPUs. */
 const most: Topology = { columns: 32, rows: 32 };
@@ -25,12 +32,13 @@ export interface Enlarged {
 /**
  * Takes the topology out of the settings of a plan if this topology is larger than any real pod.
  * Only the simulation can use such a topology, so the other settings are checked without it. The
- * returned `topology` is the one that was taken out; undefined if none was.
+ * returned `topology` is the one that was taken out; undefined if none was. `settingName` is the name
+ * of the topology in messages.
  */
-export function withoutLargeGrid(plan: FaultPlan, path: string): Enlarged {
+export function withoutLargeGrid(plan: FaultPlan, settingName: string): Enlarged {
   const { topology: text, ...run } = plan.run;
   if (typeof text !== 'string') return { plan, topology: undefined };
-  const topology = parseTopology(text, `run.topology in ${path}`, most);
+  const topology = parseTopology(text, settingName, most);
   if (topology.columns <= maxColumns && topology.rows <= maxRows) {
     return { plan, topology: undefined };
   }
@@ -38,34 +46,70 @@ export function withoutLargeGrid(plan: FaultPlan, path: string): Enlarged {
 }
 
 /** The run that a fault plan describes. The checks of the plan use `facts`. */
-interface SimulatedPlan {
+export interface SimulatedPlan {
   readonly options: TrainOptions;
   readonly opened: OpenedRun;
   readonly facts: RunFacts;
 }
 
 /**
- * Simulates a run and records what happens. The run has the steps, the buckets, the checkpoints and
- * the recovery policy of the options, but simulated weights. If `log` is given, all events of the
- * simulation are written to that file.
+ * Simulates a run and records what happens; tells the events of the run after its end. If `log` is
+ * given, all events of the simulation are written to that file.
  */
 export async function inSimulation(
-  { options: { config, checkpoint }, opened, facts }: SimulatedPlan,
+  planned: SimulatedPlan,
   faults: readonly Fault[],
-  say: (line: string) => void,
+  tell: (event: SeenEvent) => void,
   log?: string,
 ): Promise<Observation> {
-  const { topology, steps, evaluationSteps } = facts;
-  const { train } = buildPrograms(config, opened.dataset, steps);
-  const outcome = await simulateRun({
-    ...{ topology, steps, evaluationSteps, faults },
-    ...{ buckets: train.buckets.length, recovery: config.recovery, seed: config.seed },
-    ...(checkpoint !== undefined && { checkpointEvery: checkpoint.every }),
-  });
-  const { observation } = outcome;
-  for (const { note } of observation.notes) say(noteLine(note));
+  const outcome = await simulateRun(simulatedRunOf(planned, faults, bucketsOf(planned)));
+  const observation = seenInSimulation(outcome, planned.facts.topology);
   if (log !== undefined) writeLog(log, outcome);
+  for (const event of seenIn(observation)) tell(event);
   return observation;
+}
+
+/** Numbers of buckets that {@link bucketsOf} has found, by the keys of the runs. */
+const bucketsFound = new Map<string, number>();
+
+/**
+ * Returns the number of buckets of gradients of a run. The training program is compiled for this,
+ * which takes some hundred ms, but only once for all runs with the same key.
+ */
+export function bucketsOf({ options, opened, facts }: SimulatedPlan): number {
+  const key = JSON.stringify(keyOf(opened.identity));
+  const found = bucketsFound.get(key);
+  if (found !== undefined) return found;
+  const { train } = buildPrograms(options.config, opened.dataset, facts.steps);
+  bucketsFound.set(key, train.buckets.length);
+  return train.buckets.length;
+}
+
+/**
+ * Returns the simulated run of a fault plan. It has the steps, the checkpoints and the recovery
+ * policy of the options, but simulated weights.
+ */
+export function simulatedRunOf(
+  { options: { config, checkpoint }, facts }: SimulatedPlan,
+  faults: readonly Fault[],
+  buckets: number,
+): SimulatedRun {
+  const { topology, steps, evaluationSteps } = facts;
+  return {
+    ...{ topology, steps, evaluationSteps, faults },
+    ...{ buckets, recovery: config.recovery, seed: config.seed },
+    ...(checkpoint !== undefined && { checkpointEvery: checkpoint.every }),
+  };
+}
+
+/** Returns what was seen of a simulated run on a slice of the given topology. */
+export function seenInSimulation(
+  outcome: SimulatedOutcome,
+  { columns, rows }: Topology,
+): Observation {
+  const { observation, evaluation } = outcome;
+  const disagreements = disagreementsIn(outcome, columns * rows);
+  return { ...observation, evaluation, disagreements };
 }
 
 function writeLog(path: string, outcome: SimulatedOutcome): void {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { grounds } from '../fault/plan.ts';
 import type { ChaosFlags } from './chaos-run.ts';
+import type { SearchFlags } from './chaos-search.ts';
 import { refuseRepeats } from './settings/command.ts';
 
 const examples = `
@@ -8,10 +9,13 @@ Examples:
   pod chaos run plan.yaml                    runs the plan in threads and judges the run
   pod chaos run plan.yaml --ground processes the same in processes
   pod chaos run plan.yaml --ground sim       simulates it, in virtual time
+  pod chaos run plan.yaml --html report.html shows the run as a timeline, for a browser
+  pod chaos run plan.yaml --run DIR          records the run: pod report DIR
   pod chaos run plan.yaml --json             prints verdict and faults as JSON
+  pod chaos search --seeds 1000              simulates random plans, and shrinks those that fail
   pod chaos schema > plan.schema.json        the JSON Schema of a plan, for editors
 
-Exit codes: 0 every expectation holds, 1 one does not, 2 the plan is wrong, others as pod train.
+Exit codes: 0 every expectation or invariant holds, 1 one does not, 2 the plan is wrong, others as pod train.
 `;
 
 /**
@@ -29,12 +33,28 @@ export function addChaos(program: Command): void {
     .option('--ground <ground>', `where the plan runs: ${grounds.join(', ')}`, 'threads')
     .option('--json', 'print the verdict as JSON')
     .option('--log <file>', 'with --ground sim: write all events to a file')
+    .option('--run <dir>', 'record the run to this folder; pod report shows it')
+    .option('--html <file>', 'write the report of the run as a page to this file')
     .addHelpText('after', examples)
     .action(async (path: string, flags: ChaosFlags) => {
       const { runPlan } = await import('./chaos-run.ts');
       await runPlan(path, flags);
     });
   refuseRepeats(running);
+  const searching = command
+    .command('search')
+    .description('simulate random fault plans, check invariants, shrink each plan that breaks one')
+    .requiredOption('--seeds <n>', 'number of plans')
+    .option('--from <seed>', 'seed of the first plan', '0')
+    .option('--out <dir>', 'write the plans that break an invariant to a folder')
+    .option('--coverage', 'print which fault was injected in which phase')
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', examples)
+    .action(async (flags: SearchFlags) => {
+      const { searchPlans } = await import('./chaos-search.ts');
+      await searchPlans(flags);
+    });
+  refuseRepeats(searching);
   command
     .command('schema')
     .description('print the JSON Schema of a fault plan')

@@ -9,6 +9,7 @@ import {
 import type { Topology } from '../fabric/torus.ts';
 import { assert } from '../numerics/assert.ts';
 import { PodError } from '../numerics/error.ts';
+import type { LogLevel } from '../observe/log.ts';
 import { checkOutputs, type InputFile } from './outputs.ts';
 import { sourceOfFile } from './settings/file.ts';
 import { mergeSettings, type Settings } from './settings/merge.ts';
@@ -22,6 +23,8 @@ export type { RawOptions };
 export interface TrainOptions {
   readonly config: TrainConfig;
   readonly log: string | undefined;
+  /** Level of the lines in the file of `--log`. */
+  readonly logLevel: LogLevel;
   readonly report: string | undefined;
   /** Folder to which the run is recorded. */
   readonly run: string | undefined;
@@ -73,10 +76,12 @@ export function optionsOf(
   inputs: readonly InputFile[] = [],
 ): TrainOptions {
   refuseBesidePrint(settings);
+  refuseWithoutLog(settings);
   checkOutputs(settings, inputs);
   return {
     config: trainConfig(settings, askedSize(settings)?.topology ?? missing),
     log: settings.get('log'),
+    logLevel: needed(settings, 'logLevel'),
     report: settings.get('report'),
     run: settings.get('run'),
     json: needed(settings, 'json'),
@@ -98,6 +103,14 @@ function refuseBesidePrint(settings: Settings): void {
   if (other === undefined) return;
   const message = `${settings.origin(other)}: not possible with ${print.origin}, which trains nothing; leave one of the two out`;
   throw new PodError('bad-flag', message);
+}
+
+/** Refuses a level of the log if there is no log. */
+function refuseWithoutLog(settings: Settings): void {
+  const level = settings.ask('logLevel');
+  if (level === undefined || settings.ask('log') !== undefined) return;
+  const expected = `expected ${flagOf('log')} FILE too, found none`;
+  throw new PodError('bad-flag', `${level.origin}: ${expected}`);
 }
 
 function checkpointOptions(settings: Settings): CheckpointOptions | undefined {

@@ -12,13 +12,15 @@ import { addDoctor } from './doctor.ts';
 import { addDown } from './down.ts';
 import { addJobs } from './jobs.ts';
 import { addLogs } from './logs.ts';
+import { addReport } from './report.ts';
 import { addStatus } from './status.ts';
 import { addTrain } from './train.ts';
 import { addUp } from './up.ts';
+import { version } from './version.ts';
 
 const program = new Command('pod')
   .description('A Cloud TPU v2 pod that fits on a laptop: trains on 1 to 64 emulated Cloud TPUs.')
-  .version('0.1.0')
+  .version(version)
   .exitOverride()
   .configureOutput({ outputError: () => {}, writeErr: () => {} })
   .showSuggestionAfterError(true);
@@ -30,6 +32,7 @@ addDown(program);
 addJobs(program);
 addCompile(program);
 addCheckpoint(program);
+addReport(program);
 addChaos(program);
 addDevices(program);
 addDoctor(program);

@@ -30,6 +30,8 @@ export interface RunFolderOptions {
   readonly use: string;
   /** Called once, with the reason, when a write to the folder fails for the first time. */
   readonly onLoss: (why: string) => void;
+  /** Returns the time, in ms, that is recorded with an event. Default: the wall time. */
+  readonly now?: () => number;
 }
 
 /** What {@link RunFolder} must know about a run that wants to write to the folder. */
@@ -108,14 +110,17 @@ export class RunFolder implements Sink {
     if (this.#lock === undefined) this.#lockFolder();
     this.check(start);
     this.#file = this.#attempt(() => this.#openEvents());
-    this.#attempt(() => rmSync(join(path, runFiles.report), { force: true }));
+    for (const name of [runFiles.report, runFiles.verdict]) {
+      this.#attempt(() => rmSync(join(path, name), { force: true }));
+    }
     this.#writeWhole(runFiles.config, start.settings);
     for (const line of this.#held.splice(0)) this.#append(this.#file, line);
   }
 
   /** Records an event. The event `finished` carries a report, which is written to a file too. */
   take(event: RunEvent): void {
-    const line = `"time":${Date.now()},${jsonText(event).slice(1)}\n`;
+    const { now = Date.now } = this.#options;
+    const line = `"time":${now()},${jsonText(event).slice(1)}\n`;
     if (this.#file === undefined) {
       this.#held.push(line);
       return;

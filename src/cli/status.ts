@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { SeenEnd } from '../../cluster/supervisor/pod-end.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { jsonText, oneLine, plainLines } from '../numerics/quote.ts';
-import { bytes, columns, count } from '../observe/format.ts';
+import { bytes, columns, count, milliseconds } from '../observe/format.ts';
 import { getJson, request } from './http.ts';
 import {
   findMaster,
@@ -47,9 +47,12 @@ export function addStatus(program: Command): void {
 }
 
 const statusSchema = z.object({
+  job: z.string().optional(),
   phase: z.string().optional(),
   generation: z.number().optional(),
-  tpus: z
+  spares: z.number().optional(),
+  tpus: z.number().optional(),
+  members: z
     .array(
       z.object({
         ...{ tpu: z.number(), state: z.string(), pid: z.number().nullable() },
@@ -61,6 +64,14 @@ const statusSchema = z.object({
     .object({
       ...{ step: z.number(), steps: z.number(), loss: z.number(), digest: z.string() },
       imagesPerSecond: z.number(),
+      slowest: z
+        .looseObject({ tpu: z.number(), ownMs: z.number(), othersMs: z.number() })
+        .optional(),
+      timing: z
+        .looseObject({ slowestPhase: z.string(), slowestSince: z.number(), causedMs: z.number() })
+        .optional(),
+      longest: z.record(z.string(), z.looseObject({ tpu: z.number(), ms: z.number() })).optional(),
+      tpuPhaseMs: z.array(z.array(z.number())).optional(),
     })
     .optional(),
   linkBytes: z.record(z.string(), z.number()).optional(),
@@ -109,7 +120,8 @@ function sayEnd(folder: string, end: SeenEnd | undefined, json: boolean): void {
   process.exitCode = errorCodes['worker-exited'];
 }
 
-function linesOf({ phase, generation, tpus, last, linkBytes }: Status, error?: string): string[] {
+function linesOf(status: Status, error?: string): string[] {
+  const { phase, generation, members, last, linkBytes } = status;
   const lines = [
     `${phase ?? 'idle'}${generation === undefined ? '' : `, generation ${generation}`}`,
   ];
@@ -117,8 +129,9 @@ function linesOf({ phase, generation, tpus, last, linkBytes }: Status, error?: s
     const { step, steps, loss, imagesPerSecond, digest } = last;
     const rate = `${count(imagesPerSecond)} images/s`;
     lines.push(`step ${step}/${steps}  loss ${loss.toFixed(4)}  ${rate}`, `weights ${digest}`);
+    lines.push(...slowestLines(last));
   }
-  for (const { tpu, state, pid, host, hostname } of tpus ?? []) {
+  for (const { tpu, state, pid, host, hostname } of members ?? []) {
     const where = [host ?? '-', ...(hostname === host || !hostname ? [] : [`(${hostname})`])];
     lines.push(`Cloud TPU ${tpu}  ${state}  pid ${pid ?? '-'}  ${where.join(' ')}`);
   }
@@ -128,6 +141,28 @@ function linesOf({ phase, generation, tpus, last, linkBytes }: Status, error?: s
   if (error !== undefined) lines.push(`last error: ${error}`);
   // A line may contain text that the master has sent, so control characters are escaped.
   return lines.map((line) => oneLine(line));
+}
+
+/**
+ * Returns the lines about the slowest Cloud TPU of the last step: the wait that it caused, and the
+ * longest time of each phase with the Cloud TPU that took it.
+ */
+function slowestLines({ step, slowest, timing, longest }: NonNullable<Status['last']>): string[] {
+  if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return [];
+  const { slowestPhase, slowestSince, causedMs } = timing;
+  const since = slowestSince === step ? 'only in this step' : `since step ${slowestSince}`;
+  const own = `${milliseconds(slowest.ownMs)} of its own work, the others`;
+  return [
+    `slowest Cloud TPU ${slowest.tpu}, ${since}: ${own} ${milliseconds(slowest.othersMs)}`,
+    `its longest phase ${slowestPhase}; each of the others waited ${milliseconds(causedMs)} for it`,
+    ...columns(
+      Object.entries(longest ?? {}).map(([phase, { tpu, ms }]) => [
+        `longest ${phase}`,
+        milliseconds(ms),
+        `Cloud TPU ${tpu}`,
+      ]),
+    ),
+  ];
 }
 
 async function metrics({ origin, folder }: MasterPlace): Promise<void> {

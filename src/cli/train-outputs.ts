@@ -30,7 +30,7 @@ export class TrainOutputs implements Sink {
    * opened.
    */
   constructor(options: TrainOptions, warn: (line: string) => void) {
-    const { log: path, report, run, checkpoint } = options;
+    const { log: path, logLevel: level, report, run, checkpoint } = options;
     this.#options = options;
     if (path !== undefined) {
       this.#log = new LogFile({
@@ -38,7 +38,7 @@ export class TrainOutputs implements Sink {
         isAppended: checkpoint?.resume === true,
         onLoss: (why) => warn(`${why}; the run continues without its log`),
       });
-      this.#logger = pino({ base: { job: process.pid } }, this.#log);
+      this.#logger = pino({ base: { job: 'train', role: 'train' }, level }, this.#log);
     }
     this.#report = report === undefined ? undefined : new ReportFile(report);
     if (run === undefined) return;

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
 import { openThreadPod } from '../../cluster/threads/pool.ts';
-import { openRun } from '../experiment/open-run.ts';
+import { type OpenedRun, openRun } from '../experiment/open-run.ts';
 import { train } from '../experiment/train.ts';
 import { outliveFileLimit } from '../files/write.ts';
 import { PodError } from '../numerics/error.ts';
@@ -15,6 +15,7 @@ import { exitCodes } from './exit-codes.ts';
 import { type RawOptions, type TrainOptions, trainOptions } from './options.ts';
 import { screenOf } from './screen.ts';
 import { addSettingFlags } from './settings/command.ts';
+import type { TrainFaults } from './train-faults.ts';
 import { TrainOutputs } from './train-outputs.ts';
 
 const examples = `
@@ -27,6 +28,8 @@ Examples:
   pod train --checkpoint DIR --every 50 --resume     continues where it was stopped, with the same bits
   pod train --run DIR                                records the run: its events, settings and result
   pod train --start-from DIR --steps 50              a new run that begins with the weights of DIR
+  pod train --recovery replace --fault kill:3@10/reduce-scatter
+                                                     kills Cloud TPU 3 in the all-reduce of step 10
 
 The keys of a --config file are the names of flags (model: cnn, globalBatch: 512); flags override the file.
 Relative paths in the file start at the folder in which pod is called.
@@ -44,18 +47,28 @@ ${exitCodes}`;
 export function addTrain(program: Command): void {
   const command = program.command('train').description('train a network on emulated Cloud TPUs');
   addSettingFlags(command, 'train')
+    .option(
+      '--fault <fault>',
+      'inject a fault, such as kill:3@10/reduce-scatter; may be given several times (docs/FAULTS.md)',
+      (text: string, before: readonly string[]) => [...before, text],
+      [],
+    )
     .addHelpText('after', examples)
-    .action(async (flags: RawOptions) => {
+    .action(async ({ fault = [], ...flags }: TrainFlags) => {
       const options = trainOptions(flags);
       if (options.print !== undefined) {
         printPass(options.config, options.print);
         return;
       }
-      await run(options);
+      await run(options, fault);
     });
 }
 
-async function run(options: TrainOptions): Promise<void> {
+/** Flags of `pod train`. `fault` has the value of each flag `--fault`. */
+type TrainFlags = RawOptions & { readonly fault?: readonly string[] };
+
+/** Trains a run. `faultTexts` are the faults to inject, in the form of the command line. */
+async function run(options: TrainOptions, faultTexts: readonly string[]): Promise<void> {
   const { config, checkpoint, json, relaxedSimd } = options;
   const now = (): number => performance.now();
   const progress = new Progress(screenOf(json ? process.stderr : process.stdout), now);
@@ -69,17 +82,26 @@ async function run(options: TrainOptions): Promise<void> {
   try {
     const opened = await openRun(config);
     for (const note of opened.dataset.notes) warn(note);
+    const faults = await openFaults(faultTexts, options, opened);
     outputs.check(opened.identity);
     const checkpoints = checkpoint && (await openPlan(checkpoint, 'pod train'));
     const end = await train(config, {
       ...{ now, opened, shouldStop: onSignals(() => progress.end()) },
-      openPod: (podOptions) => openThreadPod({ ...podOptions, relaxed: relaxedSimd }),
+      openPod: (podOptions) =>
+        openThreadPod({
+          ...{ ...podOptions, relaxed: relaxedSimd, faults: faults?.faults ?? [] },
+          onFault(index) {
+            progress.end();
+            warn(`injected: --fault ${faults?.inject(index)}`);
+          },
+        }),
       tell: (event) => stream.tell(event),
       onMembership(generation) {
         stream.generation = generation;
       },
       ...(checkpoints && { checkpoints }),
     });
+    for (const text of faults?.missed ?? []) warn(`never injected: --fault ${text}`);
     if (end.kind === 'done') {
       stream.tell({ kind: 'finished', report: end.report });
       if (end.unsaved !== undefined) throw end.unsaved;
@@ -92,6 +114,20 @@ async function run(options: TrainOptions): Promise<void> {
     stream.end();
   }
   finish(outputs.lost);
+}
+
+/**
+ * Checks the flags `--fault` of a run; returns undefined if there are none. The code for faults is
+ * loaded only if it is needed, so that other runs start faster.
+ */
+async function openFaults(
+  texts: readonly string[],
+  options: TrainOptions,
+  opened: OpenedRun,
+): Promise<TrainFaults | undefined> {
+  if (texts.length === 0) return undefined;
+  const { TrainFaults } = await import('./train-faults.ts');
+  return new TrainFaults(texts, options, opened);
 }
 
 /**

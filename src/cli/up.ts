@@ -3,12 +3,14 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { exitCodeOf, onEnd } from '../../cluster/host/ending.ts';
+import { readWord } from '../../cluster/host/environment.ts';
 import { requireProcesses } from '../../cluster/host/room.ts';
 import { startSupervisor } from '../../cluster/process/spawn.ts';
 import { type PodEnd, readPodEnd } from '../../cluster/supervisor/pod-end.ts';
 import { restartsFrom, Supervisor } from '../../cluster/supervisor/supervisor.ts';
 import { errorCodes, PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
+import { logLevels } from '../observe/log.ts';
 import { exitCodes } from './exit-codes.ts';
 import { FollowedLog } from './followed-log.ts';
 import { request as ask } from './http.ts';
@@ -51,12 +53,30 @@ export function addUp(program: Command): void {
       'folder for the logs, the token and the process numbers of the pod',
       '.pod',
     )
+    .option(
+      '--log-level <level>',
+      `least important lines of the logs: ${logLevels.join(', ')} (default: POD_LOG_LEVEL, or info)`,
+    )
     .addHelpText('after', examples)
-    .action(async ({ wait, json, serve, dir, ...flags }: RawOptions) => {
+    .action(async ({ wait, json, serve, dir, logLevel, ...flags }: RawOptions) => {
+      if (logLevel !== undefined) setLogLevel(String(logLevel));
       const options = { wait: wait === true, json: json === true, serve: serve === true };
       await up(String(dir), flags, options);
     });
   refuseRepeats(command);
+}
+
+/**
+ * Sets the level of the logs of all programs of the pod: supervisor, master and workers inherit the
+ * environment of this process.
+ */
+function setLogLevel(level: string): void {
+  const known = logLevels.find((it) => it === level);
+  if (known === undefined) {
+    const expected = `expected ${logLevels.join(', ')}`;
+    throw new PodError('bad-flag', `--log-level: ${expected}, found ${quote(level)}`);
+  }
+  process.env['POD_LOG_LEVEL'] = known;
 }
 
 interface UpOptions {
@@ -71,8 +91,9 @@ async function up(dir: string, flags: RawOptions, { wait, json, serve }: UpOptio
   if (json && !wait) throw new PodError('bad-flag', '--json: expected --wait too, found none');
   const { run, ...request } = upRequest(flags, serve, process.cwd());
   requireProcesses(request.tpus);
-  // Throws if `POD_MASTER_RESTARTS` is invalid, before anything is changed on disk.
+  // Both throw if their variable is invalid, before anything is changed on disk.
   restartsFrom(process.env);
+  readWord(process.env, 'POD_LOG_LEVEL', logLevels);
   const folder = resolve(dir);
   const ports = await freePorts();
   const asked = { ...ports, ...request, serve };

@@ -6,7 +6,11 @@ import type { TrainConfig } from './config.ts';
 
 export type { Note };
 
-/** Wall time of each part of a step, in ms. */
+/**
+ * Wall time of each part of a step, in ms. The times add up to the wall time of the step. `commit`
+ * is the time in which the Cloud TPU runs no instruction: messages to and from the master, the
+ * wait until the last Cloud TPU has reported, and the commit itself.
+ */
 export type PhaseMs = Readonly<Record<Phase | 'commit', number>>;
 
 /** An event of a run. Progress, logs and reports are made from the events in their order. */
@@ -15,7 +19,7 @@ export type TrainEvent =
   | WarmStarted
   | Resumed
   | { readonly kind: 'ready'; readonly elapsedMs: number }
-  | StepCommitted
+  | StepTold
   | Straggler
   | SaveEvent
   /**
@@ -85,10 +89,30 @@ export interface StepCommitted {
   readonly digest: string;
   readonly wallMs: number;
   readonly imagesPerSecond: number;
+  /** Mean over all Cloud TPUs. */
   readonly phaseMs: PhaseMs;
   /** The Cloud TPU that took longest; absent in steps that older versions recorded. */
   readonly slowest?: Slowest;
+  /** Effect of the slowest Cloud TPU; absent in steps that older versions recorded. */
+  readonly timing?: StepTiming;
 }
+
+/**
+ * The event of a committed step. It has also the times of each Cloud TPU. The commit log and the
+ * history of the run leave these times out, because they take kilobytes a step in a large slice.
+ */
+export interface StepTold extends StepCommitted {
+  /** The longest time of each phase; absent in steps that older versions recorded. */
+  readonly longest?: LongestPhases;
+  /**
+   * Wall times of all Cloud TPUs, in ms, rounded to 1 µs. `tpuPhaseMs[t][p]` is the time of Cloud
+   * TPU t in phase p of `phases` (src/isa). Absent in steps that older versions recorded.
+   */
+  readonly tpuPhaseMs?: readonly (readonly number[])[];
+}
+
+/** For each phase of a step: the Cloud TPU that took longest in it, and its wall time in ms. */
+export type LongestPhases = Readonly<Record<Phase, { readonly tpu: number; readonly ms: number }>>;
 
 /**
  * The Cloud TPU whose own work took longest in a step. Own work is all phases of the step except
@@ -102,6 +126,27 @@ export interface Slowest {
   readonly othersMs: number;
 }
 
+/**
+ * Effect of the slowest Cloud TPU of a step on the others. The *wait* of a Cloud TPU is its time in
+ * the all-reduce minus the shortest time of any Cloud TPU in the all-reduce.
+ */
+export interface StepTiming {
+  /** Phase that took most of the own work of the slowest Cloud TPU. */
+  readonly slowestPhase: Phase;
+  /**
+   * Number of the first step since which the same Cloud TPU has been the slowest in every step. It
+   * is the number of this step if another Cloud TPU was the slowest in the step before.
+   */
+  readonly slowestSince: number;
+  /** Mean wait, in ms, of the Cloud TPUs other than the slowest; 0 without others. */
+  readonly waitMs: number;
+  /**
+   * Part of `waitMs` that the slowest Cloud TPU caused. Of the wait of one Cloud TPU it caused at
+   * most the time by which its own work took longer than the own work of that Cloud TPU.
+   */
+  readonly causedMs: number;
+}
+
 /** A Cloud TPU has been much slower than the others for several steps in a row. */
 export interface Straggler extends Slowest {
   readonly kind: 'straggler';
@@ -111,6 +156,10 @@ export interface Straggler extends Slowest {
    * of these steps is `step`.
    */
   readonly inARow: number;
+  /** Phase that took most of its own work in `step`; absent if the times of phases are unknown. */
+  readonly slowestPhase?: Phase;
+  /** Wait that it caused in `step`, in ms (see {@link StepTiming}); absent if unknown. */
+  readonly causedMs?: number;
 }
 
 /** The run ended early, on request. */
@@ -171,11 +220,31 @@ export interface Report {
    * The name of a link is `chip(x,y)±axis`.
    */
   readonly linkBytes: Readonly<Record<string, number>>;
+  /** Absent if the slice has one Cloud TPU, or if no trained step has the times. */
+  readonly slowest?: SlowestOfRun;
   readonly hbmBytesPerCore: number;
   /** Number of times that the run recovered from the loss of a Cloud TPU or of its master. */
   readonly recoveries: number;
   /** Present only if the run has checkpoints. */
   readonly checkpoints?: CheckpointReport;
+}
+
+/**
+ * The Cloud TPU that was the slowest in more steps of a run than any other. All times are means, in
+ * ms, over the steps in which it was the slowest.
+ */
+export interface SlowestOfRun {
+  readonly tpu: number;
+  /** Number of steps in which it was the slowest. */
+  readonly steps: number;
+  /** Number of steps in which the slowest Cloud TPU is known. */
+  readonly ofSteps: number;
+  /** Its own work in a step (see {@link Slowest}). */
+  readonly ownMs: number;
+  /** Median of the own work of the others. */
+  readonly othersMs: number;
+  /** Wait of each other Cloud TPU that it caused (see {@link StepTiming}). */
+  readonly causedMs: number;
 }
 
 /**

@@ -4,6 +4,7 @@ import type { Keeper, LastStep, StartingPoint } from './checkpoint/keeper.ts';
 import { cloudTpus } from './config.ts';
 import type { CheckpointReport, Evaluated, PhaseMs, Report, StepCommitted } from './event.ts';
 import type { Run } from './prepared.ts';
+import { slowestOfRun } from './slowest-of-run.ts';
 import { quantiles } from './statistics.ts';
 
 /** The records of a finished run from which its report is made. */
@@ -24,6 +25,7 @@ export function reportOf(records: RunRecords): Report {
   const { run, pod, keeper, start, history, recoveries, last, evaluated } = records;
   const { config, steps, programs } = run;
   const wallMs = history.map((it) => it.wallMs);
+  const slowest = slowestOfRun(history);
   const perPhase = (phase: keyof PhaseMs) => quantiles(history.map((it) => it.phaseMs[phase]));
   return {
     tpus: cloudTpus(config),
@@ -51,6 +53,7 @@ export function reportOf(records: RunRecords): Report {
       commit: perPhase('commit'),
     },
     linkBytes: pod.linkBytes(),
+    ...(slowest && { slowest }),
     hbmBytesPerCore: programs.train.hbm.peak,
     recoveries,
     ...(keeper && { checkpoints: checkpointReport(start, keeper) }),

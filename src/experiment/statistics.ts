@@ -9,6 +9,14 @@ export function quantiles(values: readonly number[]): Quantiles {
   return { p50: rank(sorted, 0.5), p90: rank(sorted, 0.9), max: rank(sorted, 1) };
 }
 
+/** Returns the value at a share of a list, by nearest rank: 0.5 is the median. 0 without values. */
+export function quantile(values: readonly number[], share: number): number {
+  return rank(
+    [...values].sort((a, b) => a - b),
+    share,
+  );
+}
+
 function rank(sorted: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

@@ -3,6 +3,7 @@ import { assert, at } from '../numerics/assert.ts';
 import { type Commit, meanPhaseMs } from '../pod/pod.ts';
 import type { PhaseMs, StepCommitted } from './event.ts';
 import type { Run } from './prepared.ts';
+import { timingOf } from './step-timing.ts';
 import { slowestOf } from './straggler.ts';
 
 /** Number of last steps over which `imagesPerSecond` in the event of a step is averaged. */
@@ -19,6 +20,7 @@ export function stepCommitted(
   const [loss, correct, learningRate] = at(commit.reports, 0).outfeed.map(scalar);
   const recent = history.slice(1 - rateSteps);
   const wallMs = recent.reduce((sum, it) => sum + it.wallMs, commit.wallMs);
+  const slowest = slowestOf(commit.reports);
   return {
     kind: 'step',
     step,
@@ -31,25 +33,24 @@ export function stepCommitted(
     wallMs: commit.wallMs,
     imagesPerSecond: ((recent.length + 1) * config.globalBatch * 1000) / wallMs,
     phaseMs: phaseMsOf(commit),
-    slowest: slowestOf(commit.reports),
+    slowest,
+    timing: timingOf(commit.reports, slowest, step, history.at(-1)),
   };
 }
 
 /**
  * Returns the mean time of each phase over all Cloud TPUs. The time of `commit`, which is no phase
- * of a Cloud TPU, is the rest of the step: the wall time of the step minus the time of the Cloud
- * TPU whose phases took longest in total.
+ * of a Cloud TPU, is the rest of the wall time of the step. It is 0 if the clock of a worker jumped,
+ * so that the phases took longer than the step.
  */
 function phaseMsOf(commit: Commit): PhaseMs {
   const mean = meanPhaseMs(commit.reports);
-  const longest = Math.max(
-    ...commit.reports.map((it) => it.phaseMs.reduce((sum, phaseMs) => sum + phaseMs, 0)),
-  );
+  const total = mean.reduce((sum, ms) => sum + ms, 0);
   // The run keeps an object of this form for every step. All objects made by this literal share one
   // hidden class of the JavaScript engine, which saves memory.
   const phaseMs = { infeed: 0, compute: 0, 'all-reduce': 0, update: 0, outfeed: 0, commit: 0 };
   for (const [i, phase] of phases.entries()) phaseMs[phase] = at(mean, i);
-  phaseMs.commit = Math.max(0, commit.wallMs - longest);
+  phaseMs.commit = Math.max(0, commit.wallMs - total);
   return phaseMs;
 }
 

@@ -9,7 +9,7 @@ import type { Slowest, StepCommitted, Straggler } from './event.ts';
  */
 const factorMin = 1.5;
 /** Number of consecutive steps in which a Cloud TPU must be slow to be reported as a straggler. */
-const stepsMin = 3;
+export const stragglerStepsMin = 3;
 
 /**
  * Returns the Cloud TPU whose own work (see {@link Slowest}) took longest in a step. `reports` has
@@ -23,13 +23,16 @@ export function slowestOf(reports: readonly StepReport[]): Slowest {
   return { tpu: slowest.tpu, ownMs: slowest.ms, othersMs };
 }
 
-/** Returns the sum, in ms, of the wall times of all phases of a step except the all-reduce. */
-function ownMs(phaseMs: readonly number[]): number {
+/**
+ * Returns the own work of a Cloud TPU in a step: the sum, in ms, of the wall times of all phases
+ * except the all-reduce. `phaseMs` is that of a {@link StepReport}.
+ */
+export function ownMs(phaseMs: readonly number[]): number {
   return phases.reduce((sum, phase, i) => (phase === 'all-reduce' ? sum : sum + at(phaseMs, i)), 0);
 }
 
 /**
- * Detects stragglers. A Cloud TPU becomes a straggler when, in {@link stepsMin} consecutive steps,
+ * Detects stragglers. A Cloud TPU becomes a straggler when, in {@link stragglerStepsMin} consecutive steps,
  * it was the slowest and its own work took at least {@link factorMin} times the median of the
  * others. It stays a straggler until the first step in which this is not so. It is reported each
  * time it becomes a straggler.
@@ -42,14 +45,19 @@ export class StragglerWatch {
    * Receives each committed step in order. Returns the event `straggler` if this step makes a Cloud
    * TPU a straggler; undefined otherwise.
    */
-  take({ step, slowest }: Pick<StepCommitted, 'step' | 'slowest'>): Straggler | undefined {
+  take({
+    step,
+    slowest,
+    timing,
+  }: Pick<StepCommitted, 'step' | 'slowest' | 'timing'>): Straggler | undefined {
     const isSlow =
       slowest !== undefined &&
       slowest.othersMs > 0 &&
       slowest.ownMs >= factorMin * slowest.othersMs;
     this.#inARow = isSlow ? (slowest.tpu === this.#tpu ? this.#inARow + 1 : 1) : 0;
     this.#tpu = isSlow ? slowest.tpu : -1;
-    if (!isSlow || this.#inARow !== stepsMin) return undefined;
-    return { kind: 'straggler', step, inARow: this.#inARow, ...slowest };
+    if (!isSlow || this.#inARow !== stragglerStepsMin) return undefined;
+    const cause = timing && { slowestPhase: timing.slowestPhase, causedMs: timing.causedMs };
+    return { kind: 'straggler', step, inARow: this.#inARow, ...slowest, ...cause };
   }
 }

@@ -23,6 +23,7 @@ import { parametersOf, prepare, programsOf, type Run, resumable, started } from 
 import { trainProgram } from './program-index.ts';
 import { reportOf } from './report.ts';
 import { stepCommitted } from './step-event.ts';
+import { stepTold } from './step-timing.ts';
 import { StragglerWatch } from './straggler.ts';
 
 /**
@@ -140,11 +141,12 @@ async function runSteps(slice: OpenedSlice): Promise<RunEnd> {
   const stragglers = new StragglerWatch();
   for (let step = start.step + 1; step <= run.steps; step++) {
     if (shouldStop()) return stop(slice, lastOf(history, start));
-    const event = stepCommitted(run, await pod.step(trainProgram), step, history);
+    const commit = await pod.step(trainProgram);
+    const event = stepCommitted(run, commit, step, history);
     refuseDivergence(event);
     history.push(event);
     world.commit?.(event);
-    tell(event);
+    tell(stepTold(event, commit.reports));
     const straggler = stragglers.take(event);
     if (straggler !== undefined) tell(straggler);
     if (keeper?.isDue(step, run.steps)) keeper.save(await snapshot(run, pod, event));

@@ -162,15 +162,17 @@ function contradictions({ expect, run }: FaultPlan): readonly Mistake[] {
   return mistakes;
 }
 
-/** Throws PodError `bad-plan` for the first mistake. `locate` gives `line:column` of a path. */
+/**
+ * Throws PodError `bad-plan` for the first mistake. `placeOf` gives the place and the name of the
+ * value at a path, such as `plan.yaml:7:10: faults.0.tpu`.
+ */
 export function refuseMistakes(
   mistakes: readonly Mistake[],
-  name: string,
-  locate: (path: readonly (string | number)[]) => string,
+  placeOf: (path: Mistake['path']) => string,
 ): void {
   const [first] = mistakes;
   if (first === undefined) return;
   const more = mistakes.length > 1 ? ` (and ${mistakes.length - 1} more)` : '';
   const { path, message } = first;
-  throw new PodError('bad-plan', `${name}:${locate(path)}: ${path.join('.')}: ${message}${more}`);
+  throw new PodError('bad-plan', `${placeOf(path)}: ${message}${more}`);
 }

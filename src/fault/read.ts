@@ -40,12 +40,25 @@ export function parsePlan(text: string, name: string): FaultPlan {
     () => document.toJS({ maxAliasCount: 100 }) as unknown,
     (message) => badPlan(name, lines, 0, `expected YAML, found: ${message}`),
   );
+  return checkPlan(value, (path) => `${name}:${placeOf(lines, offsetOf(document, path))}`);
+}
+
+/**
+ * Returns a value as a fault plan, if it is one. `place` gives the place of a path in messages, such
+ * as `plan.yaml:7:10`.
+ *
+ * @throws PodError `bad-plan` for a value that does not match the schema of plans.
+ */
+export function checkPlan(
+  value: unknown,
+  place: (path: readonly PropertyKey[]) => string,
+): FaultPlan {
   const parsed = planSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = deepest(parsed.error.issues);
-  const offset = offsetOf(document, issue.path);
   const path = issue.path.join('.') || 'the plan';
-  throw badPlan(name, lines, offset, `${path}: ${describe(issue, valueAt(value, issue.path))}`);
+  const what = describe(issue, valueAt(value, issue.path));
+  throw new PodError('bad-plan', `${place(issue.path)}: ${path}: ${what}`);
 }
 
 /** Returns the line and the column, both from 1, of the value at a path: `7:10`. */

@@ -4,6 +4,7 @@ import {
   collectivePhases,
   drawnKinds,
   endingFaults,
+  type Fault,
   type FaultPlan,
   linkFaults,
   membershipPhases,
@@ -170,6 +171,9 @@ const chance = z.strictObject({
       message: 'expected a kind of fault with a weight above 0',
     }),
 });
+
+/** Schema of a fault of a plan. */
+export const faultSchema: z.ZodType<Fault> = fault;
 
 /** The schema of a plan file. */
 export const planSchema: z.ZodType<FaultPlan> = z.strictObject({

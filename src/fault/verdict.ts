@@ -25,6 +25,13 @@ export interface Observation {
   /** Time when the pod was ready for the first step, and time when the last step had ended. */
   readonly beginMs: number;
   readonly endMs: number;
+  /** Batches of the evaluation after the training, in order. Only simulated runs have them. */
+  readonly evaluation?: readonly CommitSeen[];
+  /**
+   * Committed steps, counted from 1, after which the Cloud TPUs had different weights. Batches of
+   * the evaluation count too. Only simulated runs have them.
+   */
+  readonly disagreements?: readonly number[];
 }
 
 /** A committed step. */
@@ -40,6 +47,8 @@ export interface CommitSeen {
 /** The same run without faults. */
 export interface Reference {
   readonly commits: readonly Pick<CommitSeen, 'step' | 'digest' | 'loss'>[];
+  /** Batches of the evaluation, in order; absent if the run has none or does not record them. */
+  readonly evaluation?: readonly Pick<CommitSeen, 'step' | 'digest' | 'loss'>[];
 }
 
 /** One line of a verdict. */
@@ -173,36 +182,60 @@ function judgeOutcome(expected: 'done' | 'failed', { outcome, message }: Observa
   };
 }
 
-function judgeWeights({ commits }: Observation, reference: Reference | undefined): Verdict {
+function judgeWeights(seen: Observation, reference: Reference | undefined): Verdict {
   const expectation = 'weights: bit-identical';
-  const expected = reference?.commits.at(-1)?.digest;
-  const found = commits.at(-1)?.digest;
-  if (expected === undefined || found === undefined) {
-    return { expectation, holds: false, found: 'no weights to compare' };
+  const broken = (found: string): Verdict => ({ expectation, holds: false, found });
+  const found = seen.commits.at(-1)?.digest;
+  if (reference?.commits.length !== seen.commits.length || found === undefined) {
+    return broken('no weights to compare');
   }
-  const holds = expected === found;
-  return { expectation, holds, found: holds ? found : `${found}, without faults ${expected}` };
+  const digests = new Map(reference.commits.map(({ step, digest }) => [step, digest]));
+  const other = seen.commits.find(({ step, digest }) => digest !== digests.get(step));
+  if (other !== undefined) {
+    const { step, digest } = other;
+    return broken(`${digest} after step ${step}, without faults ${digests.get(step)}`);
+  }
+  const batches = reference.evaluation ?? [];
+  const batch = seen.evaluation?.find(({ digest }, i) => digest !== batches[i]?.digest);
+  if (batch !== undefined) return broken(`${batch.digest} in the evaluation`);
+  const [step] = seen.disagreements ?? [];
+  if (step === undefined) return { expectation, holds: true, found };
+  return broken(`step ${step} was committed, and the Cloud TPUs had different weights`);
 }
 
 /**
  * Judges whether each step took the right examples. The judge compares the loss of the step with
  * the loss of the same step in the run without faults. The loss follows from the weights and the
- * examples of the step, so wrong examples change the loss.
+ * examples of the step, so wrong examples change the loss. Batches of the evaluation are compared
+ * in the same way if both runs have them.
  */
-function judgeSamples({ commits }: Observation, reference: Reference | undefined): Verdict {
+function judgeSamples(seen: Observation, reference: Reference | undefined): Verdict {
   const expectation = 'samples: exactly-once';
-  const other = commits.find(({ loss }, i) => !Object.is(loss, reference?.commits[i]?.loss));
+  const broken = (found: string): Verdict => ({ expectation, holds: false, found });
+  const { commits, evaluation = [] } = seen;
+  const batches = reference?.evaluation ?? [];
   if (reference === undefined || commits.length !== reference.commits.length) {
-    return { expectation, holds: false, found: `${commits.length} committed steps to compare` };
+    return broken(`${commits.length} committed steps to compare`);
   }
-  return {
-    expectation,
-    holds: other === undefined,
-    found:
-      other === undefined
-        ? `the loss of each of ${commits.length} steps is that without faults`
-        : `the loss of step ${other.step} is ${other.loss}`,
-  };
+  if (seen.evaluation !== undefined && evaluation.length !== batches.length) {
+    return broken(`${evaluation.length} batches of the evaluation, not ${batches.length}`);
+  }
+  const step = firstOther(commits, reference.commits);
+  if (step !== undefined) return broken(`the loss of step ${step.step} is ${step.loss}`);
+  const batch = firstOther(evaluation, batches);
+  if (batch !== undefined) {
+    return broken(`the loss of batch ${batch.step} of the evaluation is ${batch.loss}`);
+  }
+  const found = `the loss of each of ${commits.length} steps is that without faults`;
+  return { expectation, holds: true, found };
+}
+
+/** Returns the first commit whose loss differs from that of the commit at the same index. */
+function firstOther(
+  commits: readonly CommitSeen[],
+  reference: Reference['commits'],
+): CommitSeen | undefined {
+  return commits.find(({ loss }, i) => !Object.is(loss, reference[i]?.loss));
 }
 
 function judgeSteps({ commits }: Observation): Verdict {
@@ -223,12 +256,17 @@ function judgeRecovery(
   outcomes: readonly FaultOutcome[],
 ): readonly (Verdict | undefined)[] {
   const injected = outcomes.filter(({ injectedMs }) => injectedMs !== undefined);
-  const times = (name: 'detectionMs' | 'recoveryMs'): readonly number[] =>
-    injected.map((it) => it[name] ?? Number.POSITIVE_INFINITY);
+  // After a fault in the evaluation no step is left to commit. The run recovers by ending `done`.
+  const lastMs = seen.outcome === 'done' ? (seen.commits.at(-1)?.ms ?? 0) : Number.MAX_VALUE;
+  const inTraining = injected.filter(({ injectedMs }) => (injectedMs ?? 0) <= lastMs);
+  const times = (all: readonly FaultOutcome[], name: 'detectionMs' | 'recoveryMs') =>
+    all.map((it) => it[name] ?? Number.POSITIVE_INFINITY);
+  const detections = times(injected, 'detectionMs');
+  const recoveries = times(inTraining, 'recoveryMs');
   return [
     bounded('recovery.steps', 'number', expected.steps, [repeatedSteps(seen)], String),
-    bounded('recovery.detection', 'time', expected.detection, times('detectionMs'), milliseconds),
-    bounded('recovery.time', 'time', expected.time, times('recoveryMs'), milliseconds),
+    bounded('recovery.detection', 'time', expected.detection, detections, milliseconds),
+    bounded('recovery.time', 'time', expected.time, recoveries, milliseconds),
   ];
 }
 
@@ -240,9 +278,13 @@ function repeatedSteps({ notes, commits }: Observation): number {
   return notes.reduce((sum, { ms, note }) => {
     if (note.event !== 'rolled-back') return sum;
     const committed = commits.filter((it) => it.ms < ms).length;
-    const kept = Number(/after (\d+)/.exec(note.cause)?.[1] ?? 0);
-    return sum + committed - kept;
+    return sum + committed - stepsKept(note);
   }, 0);
+}
+
+/** Returns the number of committed steps that a return to a checkpoint (`rolled-back`) has kept. */
+export function stepsKept({ cause }: Note): number {
+  return Number(/after (\d+)/.exec(cause)?.[1] ?? 0);
 }
 
 /**
@@ -285,7 +327,8 @@ function describeBlame({ blamed }: FaultOutcome): string {
   return blamed === null ? 'the report names no Cloud TPU' : `the report names Cloud TPU ${blamed}`;
 }
 
-const pathEvents: Readonly<Record<RecoveryPath, readonly Note['event'][]>> = {
+/** Events of the log that show that a recovery path was taken. */
+export const pathEvents: Readonly<Record<RecoveryPath, readonly Note['event'][]>> = {
   'peer-recovery': ['restored'],
   adoption: ['adopted'],
   'checkpoint-recovery': ['rolled-back'],
@@ -305,11 +348,16 @@ function judgeGoodput(text: string, seen: Observation): Verdict {
   return { expectation: `goodput: ${text}`, holds, found: `${(100 * share).toFixed(1)} %` };
 }
 
+/** Committed steps of a run, and the time in which they were trained. Times in ms. */
+export interface TimedCommits extends Pick<Observation, 'beginMs' | 'endMs'> {
+  readonly commits: readonly Pick<CommitSeen, 'wallMs'>[];
+}
+
 /**
  * Goodput of a run: the share of wall time that was spent on committed steps. The time spent is
  * taken as the number of committed steps times the median wall time of a committed step.
  */
-export function goodputOf({ commits, beginMs, endMs }: Observation): number {
+export function goodputOf({ commits, beginMs, endMs }: TimedCommits): number {
   if (commits.length === 0) return 0;
   const sorted = commits.map(({ wallMs }) => wallMs).sort((a, b) => a - b);
   const median = at(sorted, Math.floor(sorted.length / 2));

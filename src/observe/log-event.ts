@@ -22,8 +22,12 @@ export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
   const found = schema?.safeParse(fields).data;
   if (found === undefined) return undefined;
   switch (kind) {
-    case 'note':
-      return { kind, note: found } as unknown as RunFact;
+    case 'note': {
+      // The line names the interrupted step from 1, as all lines do. The note counts from 0.
+      const { step } = found as { readonly step: number | null };
+      const note = { ...found, step: step === null ? null : step - 1 };
+      return { kind, note } as unknown as RunFact;
+    }
     case 'summary':
       return { kind: 'finished', report: found } as unknown as RunFact;
     default:
@@ -33,7 +37,8 @@ export function eventIn({ msg, fields }: LogLine): RunFact | undefined {
 
 const { string: text, number, boolean: flag } = z;
 const quantiles = z.object({ p50: number(), p90: number(), max: number() });
-const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed', 'commit'] as const;
+/** Phases of a step. The report has, in addition, the time of `commit`. */
+const phases = ['infeed', 'compute', 'all-reduce', 'update', 'outfeed'] as const;
 const refused = z.array(z.object({ name: text(), reason: text() }));
 
 /**
@@ -56,9 +61,12 @@ const schemas = {
   step: z.looseObject({
     ...{ step: number(), steps: number(), epoch: number(), loss: number(), accuracy: number() },
     ...{ wallMs: number(), imagesPerSecond: number() },
+    slowest: z.looseObject({ tpu: number(), ownMs: number(), othersMs: number() }).exactOptional(),
+    timing: z.looseObject({ slowestPhase: z.enum(phases), causedMs: number() }).exactOptional(),
   }),
   straggler: z.looseObject({
     ...{ step: number(), inARow: number(), tpu: number(), ownMs: number(), othersMs: number() },
+    ...{ slowestPhase: z.enum(phases).exactOptional(), causedMs: number().exactOptional() },
   }),
   checkpoint: z.looseObject({ name: text(), bytes: number(), wallMs: number() }),
   'checkpoint-failed': z.looseObject({ step: number(), reason: text() }),
@@ -74,10 +82,16 @@ const schemas = {
   }),
   summary: z.looseObject({
     ...{ steps: number(), stepsTrained: number(), stepMs: quantiles },
-    phaseMs: z.looseObject(Object.fromEntries(phases.map((it) => [it, quantiles]))),
+    phaseMs: z.looseObject(Object.fromEntries([...phases, 'commit'].map((it) => [it, quantiles]))),
     linkBytes: z.record(text(), number()),
     ...{ imagesPerSecond: number(), hbmBytesPerCore: number(), finalLoss: number() },
     ...{ evalAccuracy: number(), evalSamples: number(), weightsDigest: text() },
     recoveries: number(),
+    slowest: z
+      .looseObject({
+        ...{ tpu: number(), steps: number(), ofSteps: number() },
+        ...{ ownMs: number(), othersMs: number(), causedMs: number() },
+      })
+      .exactOptional(),
   }),
 } as const;

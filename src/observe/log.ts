@@ -1,10 +1,17 @@
 import type { Logger } from 'pino';
+import type { Note } from '../experiment/event.ts';
 import { type RunFact, withoutNumber } from '../run/event.ts';
+
+/** Levels of a log, from the most detailed. A log has the lines of its level and of later ones. */
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
+/** One of {@link logLevels}. */
+export type LogLevel = (typeof logLevels)[number];
 
 /**
  * Writes an event as one structured log line. The line has the fields of the event, but not its
- * number `n` and its version `v`, which only the run folder has. The line also has the fields bound
- * to `logger`, such as `job`.
+ * number `n` and its version `v`, which only the run folder has. The times of all Cloud TPUs
+ * (`tpuPhaseMs` of a step) are written only at the level `debug`, because they take up to 3 KB a
+ * step. The line also has the fields bound to `logger`, such as `job`.
  */
 export function logEvent(logger: Logger, event: RunFact): void {
   const { kind, ...fields } = withoutNumber(event);
@@ -15,7 +22,7 @@ export function logEvent(logger: Logger, event: RunFact): void {
       logger.warn(fields, kind);
       return;
     case 'note':
-      logger.warn(event.note, event.note.event);
+      logger.warn(noteFields(event.note), event.note.event);
       return;
     case 'pod':
       logger[event.level](event.fields, event.msg);
@@ -24,9 +31,20 @@ export function logEvent(logger: Logger, event: RunFact): void {
       logger.error({ code: event.code ?? undefined }, event.message);
       return;
     case 'finished':
-      logger.info(event.report, 'summary');
+      // A log of any level has the summary, because programs read it there.
+      logger.child({}, { level: 'info' }).info(event.report, 'summary');
       return;
+    case 'step': {
+      const { tpuPhaseMs: _, ...short } = fields as typeof event;
+      logger.info(logger.isLevelEnabled('debug') ? fields : short, kind);
+      return;
+    }
     default:
       logger.info(fields, kind);
   }
+}
+
+/** Returns the fields of a note. A log counts steps from 1 in every line; a note counts from 0. */
+function noteFields({ step, ...note }: Note): Note {
+  return { ...note, step: step === null ? null : step + 1 };
 }

@@ -4,6 +4,7 @@ import type {
   Quantiles,
   Report,
   Resumed,
+  SlowestOfRun,
   Started,
   StepCommitted,
   Straggler,
@@ -170,9 +171,12 @@ function warmStart({ checkpoint, weightsDigest, refused }: WarmStarted): string[
 }
 
 /** Returns the line about a Cloud TPU that is slower than the others. */
-function stragglerLine({ tpu, inARow, ownMs, othersMs }: Straggler): string {
+function stragglerLine(event: Straggler): string {
+  const { tpu, inARow, ownMs, othersMs, slowestPhase, causedMs } = event;
   const times = `${milliseconds(ownMs)} of its own work a step, the others ${milliseconds(othersMs)}`;
-  return `straggler: Cloud TPU ${tpu} was the slowest for ${inARow} steps: ${times}`;
+  const most = slowestPhase === undefined ? '' : `, mostly ${phaseNames[slowestPhase]}`;
+  const wait = causedMs === undefined ? '' : `; each waits ${milliseconds(causedMs)} for it`;
+  return `straggler: Cloud TPU ${tpu} was the slowest for ${inARow} steps: ${times}${most}${wait}`;
 }
 
 function refusalLine({ name, reason }: Refusal): string {
@@ -199,7 +203,20 @@ function stepLine(event: StepCommitted): string {
     `accuracy ${percent(event.accuracy)}`,
     `${count(event.imagesPerSecond)} images/s`,
     `${milliseconds(event.wallMs)} a step`,
+    ...slowestIn(event),
   ].join('  ');
+}
+
+/**
+ * Returns the part of a step line that names the slowest Cloud TPU, the phase that took it longest,
+ * and the wait of the others that it caused. Returns nothing for a slice of one Cloud TPU, and for
+ * a step that an older version recorded.
+ */
+function slowestIn({ slowest, timing }: StepCommitted): string[] {
+  if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return [];
+  const { slowestPhase, causedMs } = timing;
+  const wait = `the others wait ${milliseconds(causedMs)}`;
+  return [`slowest Cloud TPU ${slowest.tpu} (${phaseNames[slowestPhase]}), ${wait}`];
 }
 
 /** Names of the phases for people, in the order in which a step runs the phases. */
@@ -218,12 +235,19 @@ function closing(report: Report): string[] {
     ['final loss', report.finalLoss.toFixed(4)],
     ['held-out accuracy', `${percent(report.evalAccuracy)} of ${count(report.evalSamples)}`],
     ...(recoveries === 0 ? [] : [['recoveries', count(recoveries)]]),
+    ...(report.slowest === undefined ? [] : [['slowest Cloud TPU', slowestText(report.slowest)]]),
     ['digest of the weights', report.weightsDigest],
   ];
   if (stepsTrained > 0)
     return ['', ...times(report), '', ...columns([...rates(report), ...result])];
   const steps = `all ${count(report.steps)} steps`;
   return [`${steps} had been trained before: there was nothing to do`, '', ...columns(result)];
+}
+
+function slowestText({ tpu, steps, ofSteps, ownMs, othersMs, causedMs }: SlowestOfRun): string {
+  const own = `${milliseconds(ownMs)} of its own work, the others ${milliseconds(othersMs)}`;
+  const wait = `each waited ${milliseconds(causedMs)} for it`;
+  return `${tpu}, in ${count(steps)} of ${count(ofSteps)} steps: ${own}; ${wait}`;
 }
 
 /**

@@ -42,7 +42,10 @@ export interface PodEvent {
 /** The run ended with an error. */
 export interface Failed {
   readonly kind: 'failed';
-  /** Code of the error; null for an error without a code, which is a defect of this program. */
+  /**
+   * Code of the error; null for an error without a code, which is a defect of this program. In the
+   * record of a simulation it is always null.
+   */
   readonly code: string | null;
   readonly message: string;
 }

@@ -11,6 +11,7 @@ import { PodError } from '../numerics/error.ts';
 import { quote } from '../numerics/quote.ts';
 import { eventVersion, type RecordedEvent } from './event.ts';
 import { runFiles } from './files.ts';
+import { type JudgedRun, judgedSchema } from './judged.ts';
 import { eventSchema, type RunSettings, reportSchema, settingsSchema } from './schema.ts';
 
 /** A run that was recorded to a folder. */
@@ -22,6 +23,8 @@ export interface RecordedRun {
   readonly lost: number;
   /** The report; undefined if the run is not done. */
   readonly report: Report | undefined;
+  /** Faults and verdict; undefined if no fault plan was run, or if its run has not ended. */
+  readonly judged: JudgedRun | undefined;
 }
 
 /**
@@ -37,7 +40,8 @@ export function readRun(folder: string): RecordedRun {
   if (settings === undefined) throw missing(join(folder, runFiles.config));
   const { events, lost } = readEvents(join(folder, runFiles.events));
   const report = readJson(join(folder, runFiles.report), reportSchema);
-  return { settings, events, lost, report };
+  const judged = readJson(join(folder, runFiles.verdict), judgedSchema);
+  return { settings, events, lost, report, judged };
 }
 
 /**
@@ -101,7 +105,7 @@ function readJson<T>(path: string, schema: z.ZodType<T>): T | undefined {
   return checked(path, value, schema);
 }
 
-/** Largest accepted size, in bytes, of the settings and of the report. */
+/** Largest accepted size, in bytes, of the settings, of the report and of the verdict. */
 const jsonBytesMax = 2 ** 24;
 
 /**

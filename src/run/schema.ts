@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type ScheduleName, scheduleNames, type TrainConfig } from '../experiment/config.ts';
-import type { PhaseMs, Report } from '../experiment/event.ts';
+import type { PhaseMs, Report, StepTiming } from '../experiment/event.ts';
 import type { RunKey } from '../experiment/same-run.ts';
 import { networkNames } from '../model/networks.ts';
 import { noteEvents } from '../pod/master/action.ts';
@@ -54,6 +54,12 @@ export const reportSchema: z.ZodType<Report> = z.looseObject({
   ...{ finalLoss: real, evalAccuracy: real, evalSamples: count, weightsDigest: text() },
   ...{ imagesPerSecond: real, stepMs: quantiles, phaseMs: z.looseObject(byPhase(quantiles)) },
   linkBytes: z.record(text(), number()),
+  slowest: z
+    .looseObject({
+      ...{ tpu: count, steps: count, ofSteps: count },
+      ...{ ownMs: real, othersMs: real, causedMs: real },
+    })
+    .exactOptional(),
   ...{ hbmBytesPerCore: count, recoveries: count },
   checkpoints: z
     .looseObject({
@@ -63,6 +69,18 @@ export const reportSchema: z.ZodType<Report> = z.looseObject({
     })
     .exactOptional(),
 });
+
+/** Schema of a phase of a step. The time of `commit` belongs to no Cloud TPU. */
+const phase = z.enum(
+  Object.keys(byPhase(real)).filter((it): it is StepTiming['slowestPhase'] => it !== 'commit'),
+);
+
+/** Schema of the effect of the slowest Cloud TPU of a step. */
+export const timing: z.ZodType<StepTiming> = z.looseObject({
+  ...{ slowestPhase: phase, slowestSince: count, waitMs: real, causedMs: real },
+});
+
+const longest = z.looseObject({ tpu: count, ms: real });
 
 const note = z.looseObject({
   event: z.enum(noteEvents),
@@ -102,9 +120,18 @@ export const eventSchema: z.ZodType<RecordedEvent> = z.discriminatedUnion('kind'
     ...{ digest: text(), wallMs: real, imagesPerSecond: real },
     phaseMs: z.looseObject(byPhase(real)),
     slowest: z.exactOptional(z.looseObject({ tpu: count, ownMs: real, othersMs: real })),
+    timing: timing.exactOptional(),
+    longest: z
+      .looseObject({
+        ...{ infeed: longest, compute: longest, 'all-reduce': longest },
+        ...{ update: longest, outfeed: longest },
+      })
+      .exactOptional(),
+    tpuPhaseMs: z.array(z.array(real)).exactOptional(),
   }),
   eventOf('straggler', {
     ...{ step: count, inARow: count, tpu: count, ownMs: real, othersMs: real },
+    ...{ slowestPhase: phase.exactOptional(), causedMs: real.exactOptional() },
   }),
   eventOf('checkpoint', { step: count, name: text(), bytes: count, wallMs: real }),
   eventOf('checkpoint-failed', { step: count, reason: text() }),

@@ -130,12 +130,24 @@ beforeAll(async () => {
   server = createServer((request, response) => {
     const path = request.url ?? '';
     const member = { tpu: 0, state: escapes, pid: 1, host: escapes, hostname: escapes };
-    const last = { step: 1, steps: 2, loss: 1, digest: escapes, imagesPerSecond: 1 };
+    const last = {
+      ...{ step: 1, steps: 2, loss: 1, digest: escapes, imagesPerSecond: 1 },
+      slowest: { tpu: 0, ownMs: 2, othersMs: 1 },
+      timing: { slowestPhase: escapes, slowestSince: 1, waitMs: 0, causedMs: 0 },
+      longest: { [escapes]: { tpu: 0, ms: 1 } },
+    };
     const linkBytes = { [escapes]: 2048 };
     if (path === '/metrics') response.end(`${escapes} 1\nnext 2\n`);
     else if (path === '/status') {
       response.end(
-        JSON.stringify({ phase: escapes, generation: 1, tpus: [member], last, linkBytes }),
+        JSON.stringify({
+          phase: escapes,
+          generation: 1,
+          tpus: 1,
+          members: [member],
+          last,
+          linkBytes,
+        }),
       );
     } else if (path.includes('/log?')) {
       response.end(JSON.stringify(pieces[Math.min(asked++, pieces.length - 1)]));

@@ -88,7 +88,8 @@ describe('a master in a container', () => {
   const full = {
     phase: 'running',
     generation: 3,
-    tpus: [member],
+    tpus: 1,
+    members: [member],
     last,
     linkBytes: { 'a+x': 2048 },
   };
@@ -118,6 +119,23 @@ describe('a master in a container', () => {
     ]);
   });
 
+  test('pod status names the slowest Cloud TPU, since when, and the longest of each phase', async () => {
+    const timing = { slowestPhase: 'compute', slowestSince: 1, waitMs: 70, causedMs: 60.5 };
+    const slowest = { tpu: 1, ownMs: 90, othersMs: 20 };
+    const longest = { compute: { tpu: 1, ms: 88 }, 'all-reduce': { tpu: 0, ms: 75 } };
+    const tpuPhaseMs = [[1, 20, 75, 1, 1]];
+    answer = { ...full, last: { ...last, timing, slowest, longest, tpuPhaseMs } };
+    const { stdout } = await pod(`status --api ${origin}`);
+    expect(stdout.split('\n').slice(3, 7)).toEqual([
+      'slowest Cloud TPU 1, since step 1: 90.0 ms of its own work, the others 20.0 ms',
+      'its longest phase compute; each of the others waited 60.5 ms for it',
+      'longest compute      88.0 ms   Cloud TPU 1',
+      'longest all-reduce   75.0 ms   Cloud TPU 0',
+    ]);
+    const json = await pod(`status --json --api ${origin}`);
+    expect(JSON.parse(json.stdout).last).toMatchObject({ timing, longest, tpuPhaseMs });
+  });
+
   test('is found by POD_API, whatever proxies the environment names', async () => {
     answer = { job: 'pod' };
     const env = `NODE_USE_ENV_PROXY=1 HTTP_PROXY=http://127.0.0.1:9 POD_API=${origin}`;
@@ -128,7 +146,7 @@ describe('a master in a container', () => {
   });
 
   test('a server that is no master is refused', async () => {
-    answer = { tpus: 'eight' };
+    answer = { members: 'eight' };
     const { code, stderr } = await pod(`status --api ${origin}`);
     expect(code).toBe(2);
     expect(stderr).toContain(`${origin}: expected the API of a master, found another`);

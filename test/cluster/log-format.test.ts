@@ -15,9 +15,9 @@ afterEach(() => rmSync(folder, { recursive: true }));
  * Runs a master and one worker as in containers. The output has the worker's log and exit code,
  * then those of the master.
  */
-function podAs(format: string) {
+function podAs(format: string, level = 'info') {
   const lines = [
-    `export POD_LOG_FORMAT=${format} POD_TOKEN_FILE=$PWD/token POD_DATA_DIR=$PWD TPU_WORKER_ID=0`,
+    `export POD_LOG_FORMAT=${format} POD_LOG_LEVEL=${level} POD_TOKEN_FILE=$PWD/token POD_DATA_DIR=$PWD TPU_WORKER_ID=0`,
     'export POD_MAKES_TOKEN=true POD_CONTROL_HOST=127.0.0.1 POD_CONTROL_PORT=0 POD_API_PORT=0',
     "export TPUS=1 POD_ARGS='--tpus 1 --model mlp --steps 3 --global-batch 8 --evaluate 8'",
     `node ${compiled('cluster/master/main.cjs')} >master.out 2>&1 &`,
@@ -42,4 +42,29 @@ test('an unknown POD_LOG_FORMAT ends each program with an error of one line', as
   expect(stdout).toContain('\nworker 2\nmaster 2\n');
   const expected = 'POD_LOG_FORMAT: expected json or text, found \\"xml\\"';
   expect(stdout.split('\n').filter((line) => line.includes(expected))).toHaveLength(2);
+});
+
+test('an unknown POD_LOG_LEVEL ends each program, and pod up, with an error of one line', async () => {
+  const { stdout } = await podAs('json', 'loud');
+  expect(stdout).toContain('\nworker 2\nmaster 2\n');
+  const expected = 'POD_LOG_LEVEL: expected debug or info or warn or error, found \\"loud\\"';
+  expect(stdout.split('\n').filter((line) => line.includes(expected))).toHaveLength(2);
+  const up = await shell('$pod up --log-level loud; POD_LOG_LEVEL=loud $pod up', { cwd: folder });
+  expect(up.stderr).toBe(
+    'pod: bad-flag: --log-level: expected debug, info, warn, error, found "loud"\n' +
+      'pod: bad-config: POD_LOG_LEVEL: expected debug or info or warn or error, found "loud"\n',
+  );
+});
+
+test('pod up --log-level warn leaves out lines in all logs, but not the summary', async () => {
+  const run = '--tpus 1 --model mlp --steps 3 --global-batch 8 --evaluate 8';
+  const up = await shell(`$pod up ${run} --log-level warn --wait --json; cat .pod/*.log`, {
+    cwd: folder,
+  });
+  const lines = up.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  // The first line is printed by `--json`, from the log of the master.
+  expect(lines.map(({ msg }) => msg)).toEqual(['summary', 'summary']);
 });

@@ -127,10 +127,12 @@ describe('a plan file', () => {
   ])('%j is refused for its run', (fault, message) => {
     const text = `faults: [{ fault: ${fault} }]`;
     const mistakes = mistakesIn(parsePlan(text, 'p.yaml'), facts);
-    expect(() => refuseMistakes(mistakes, 'p.yaml', (path) => locate(text, path))).toThrow(message);
-    expect(() => refuseMistakes(mistakes, 'p.yaml', (path) => locate(text, path))).toThrow(
-      /^p\.yaml:1:\d+: faults\.0\./,
-    );
+    expect(() =>
+      refuseMistakes(mistakes, (path) => `p.yaml:${locate(text, path)}: ${path.join('.')}`),
+    ).toThrow(message);
+    expect(() =>
+      refuseMistakes(mistakes, (path) => `p.yaml:${locate(text, path)}: ${path.join('.')}`),
+    ).toThrow(/^p\.yaml:1:\d+: faults\.0\./);
   });
 
   test('accepts the wrap-around neighbours of a torus', () => {

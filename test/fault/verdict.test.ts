@@ -2,7 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { FaultPlan } from '../../src/fault/plan.ts';
 import { scheduleOf } from '../../src/fault/schedule.ts';
-import { judge, type Observation, type Reference } from '../../src/fault/verdict.ts';
+import {
+  type CommitSeen,
+  judge,
+  type Observation,
+  type Reference,
+} from '../../src/fault/verdict.ts';
 import type { Note } from '../../src/pod/master/action.ts';
 
 const grid = { columns: 4, rows: 2 };
@@ -19,8 +24,10 @@ const plan: FaultPlan = {
     goodput: '>=0.5',
   },
 };
+const evaluation: CommitSeen = { step: 1, digest: 'e', loss: 0.25, ms: 3100, wallMs: 100 };
 const reference: Reference = {
   commits: [1, 2, 3].map((step) => ({ step, digest: `d${step}`, loss: 1 / step })),
+  evaluation: [evaluation],
 };
 const right: Observation = {
   outcome: 'done',
@@ -74,6 +81,27 @@ describe('the verdict', () => {
       ['weights: bit-identical'],
     ],
     [
+      'other weights after a step, and the right ones at the end',
+      { commits: commits.map((it) => (it.step === 2 ? { ...it, digest: 'x' } : it)) },
+      ['weights: bit-identical'],
+    ],
+    [
+      'a step that was committed with weights that differ',
+      { disagreements: [2] },
+      ['weights: bit-identical'],
+    ],
+    [
+      'other weights in the evaluation',
+      { evaluation: [{ ...evaluation, digest: 'x' }] },
+      ['weights: bit-identical'],
+    ],
+    ['a batch of the evaluation that is missing', { evaluation: [] }, ['samples: exactly-once']],
+    [
+      'another loss in the evaluation',
+      { evaluation: [{ ...evaluation, loss: 7 }] },
+      ['samples: exactly-once'],
+    ],
+    [
       'other examples in a step',
       { commits: commits.map((it) => (it.step === 2 ? { ...it, loss: 7 } : it)) },
       ['samples: exactly-once'],
@@ -109,6 +137,18 @@ describe('the verdict', () => {
 
   test.each(wrong)('finds %s', (_, seen, expected) => {
     expect(broken(seen)).toEqual(expected);
+  });
+
+  test('takes a fault in the evaluation as recovered if the run is done', () => {
+    const late: Partial<Observation> = {
+      injections: [{ index: 0, ms: 3050 }],
+      notes: [
+        { ms: 3060, note: note('lost', 3) },
+        { ms: 3070, note: note('restored', 3) },
+      ],
+    };
+    expect(broken(late)).toEqual([]);
+    expect(broken({ ...late, outcome: 'failed' })).toContain('recovery.time: <3s');
   });
 
   test('does not take the report of one fault for that of another', () => {

@@ -29,7 +29,14 @@ const events = [
   {
     ...{ kind: 'step', step: 3, steps: 3, epoch: 0.5, loss: 2, accuracy: 0.25, learningRate: 0.1 },
     ...{ digest: '00', wallMs: 12, imagesPerSecond: 700, phaseMs: {} },
+    slowest: { tpu: 3, ownMs: 9, othersMs: 4 },
+    timing: { slowestPhase: 'update', slowestSince: 2, waitMs: 5, causedMs: 4.5 },
   },
+  {
+    ...{ kind: 'straggler', step: 3, inARow: 3, tpu: 3, ownMs: 9, othersMs: 4 },
+    ...{ slowestPhase: 'update', causedMs: 4.5 },
+  },
+  { kind: 'straggler', step: 3, inARow: 3, tpu: 3, ownMs: 9, othersMs: 4 },
   { kind: 'checkpoint', step: 3, name: 'step-0000003', bytes: 2048, wallMs: 5 },
   { kind: 'checkpoint-failed', step: 3, reason: 'the disk is full' },
   { kind: 'checkpoint-refused', name: 'step-0000002', reason: 'cut' },
@@ -93,6 +100,20 @@ test.each(events.map((event) => [event.kind, event] as const))(
     expect(drawn(event)).not.toBe('');
   },
 );
+
+test('a step is one line that names the slowest Cloud TPU and the wait that it caused', () => {
+  const [step] = events.filter(({ kind }) => kind === 'step');
+  const line = drawn(step as TrainEvent);
+  expect(line).toMatch(
+    /^step 3\/3 [^\n]* slowest Cloud TPU 3 \(update\), the others wait 4.5 ms\n$/,
+  );
+});
+
+test('a log counts the interrupted step from 1, and the event of the note from 0', () => {
+  const [note] = events.filter(({ kind }) => kind === 'note');
+  expect(JSON.parse(logged(note as TrainEvent))).toMatchObject({ msg: 'resumed', step: 3 });
+  expect(drawn(note as TrainEvent)).toContain('at step 3 ');
+});
 
 test("a step in a master's log shows its epoch, not its generation", () => {
   const [step] = events.filter(({ kind }) => kind === 'step');

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { scheduleNames, type TrainConfig } from '../../src/experiment/config.ts';
 import type { Note, PhaseMs, Report } from '../../src/experiment/event.ts';
+import { phases } from '../../src/isa/executable.ts';
 import { networkNames } from '../../src/model/networks.ts';
 import { noteEvents } from '../../src/pod/master/action.ts';
 import { recoveryPolicies } from '../../src/pod/master/options.ts';
@@ -51,12 +52,18 @@ const report: fc.Arbitrary<Report> = fc
       text.map((it) => `link ${it}`),
       count,
     ),
+    slowest: fc.record({
+      ...{ tpu: count, steps: count, ofSteps: count },
+      ...{ ownMs: real, othersMs: real, causedMs: real },
+    }),
     checkpoints: fc.option(checkpoints, { nil: undefined }),
   })
   .map(({ checkpoints: it, ...rest }) => ({
     ...rest,
     ...(it !== undefined && { checkpoints: it }),
   }));
+
+const longest = fc.record({ tpu: count, ms: real });
 
 const note: fc.Arbitrary<Note> = fc.record({
   event: fc.constantFrom(...noteEvents),
@@ -86,10 +93,19 @@ export const facts: {
     ...{ learningRate: real, digest: text, wallMs: real, imagesPerSecond: real },
     phaseMs: byPhase(real),
     slowest: fc.record({ tpu: count, ownMs: real, othersMs: real }),
+    timing: fc.record({
+      ...{ slowestPhase: fc.constantFrom(...phases), slowestSince: count },
+      ...{ waitMs: real, causedMs: real },
+    }),
+    longest: fc.record({
+      ...{ infeed: longest, compute: longest, 'all-reduce': longest },
+      ...{ update: longest, outfeed: longest },
+    }),
+    tpuPhaseMs: fc.array(fc.array(real, { maxLength: 5 }), { maxLength: 3 }),
   }),
   straggler: fc.record({
     ...{ ...kind('straggler'), step: count, inARow: count, tpu: count },
-    ...{ ownMs: real, othersMs: real },
+    ...{ ownMs: real, othersMs: real, slowestPhase: fc.constantFrom(...phases), causedMs: real },
   }),
   checkpoint: fc.record({
     ...{ ...kind('checkpoint'), step: count, name: text, bytes: count, wallMs: real },

@@ -2,6 +2,7 @@ import { datasetForms } from '../../data/open.ts';
 import { type ScheduleName, scheduleNames, stepsMax } from '../../experiment/config.ts';
 import type { RunKey } from '../../experiment/same-run.ts';
 import { type NetworkName, networkNames } from '../../model/networks.ts';
+import { type LogLevel, logLevels } from '../../observe/log.ts';
 import { type RecoveryPolicy, recoveryPolicies } from '../../pod/master/options.ts';
 import { type Check, dataset, flag, oneOf, path, real, text, topology, whole } from './checks.ts';
 
@@ -30,6 +31,7 @@ export interface SettingValues {
   readonly keep: number;
   readonly resume: boolean;
   readonly log: string;
+  readonly logLevel: LogLevel;
   readonly report: string;
   readonly run: string;
   readonly json: boolean;
@@ -301,6 +303,19 @@ export const schema: { readonly [K in SettingKey]: Setting<SettingValues[K]> } =
     flag: '--log <file>',
     help: 'write each event as one line of JSON to this file',
     missing: { text: '' },
+  },
+  logLevel: {
+    ...{ ...common, bits: [] },
+    check: oneOf(logLevels),
+    flag: '--log-level <level>',
+    help: `least important lines of --log: ${logLevels.join(', ')}; debug adds the times of every Cloud TPU, and the summary is always written`,
+    missing: { value: 'info' },
+    places: {
+      ...ofOutput,
+      up: 'pod up takes this setting only as the flag --log-level',
+      serve: 'the variable POD_LOG_LEVEL sets the level of all programs of a pod',
+      master: 'the variable POD_LOG_LEVEL sets the level of all programs of a pod',
+    },
   },
   report: {
     ...{ ...common, path: 'whole', places: ofOwnFiles, bits: [] },

@@ -100,6 +100,7 @@ const others: { readonly [K in SettingKey]: readonly unknown[] } = {
   keep: ['1'],
   resume: [true],
   log: ['run.log'],
+  logLevel: ['debug', 'error'],
   report: ['run.json'],
   run: ['dir'],
   json: [true],
@@ -136,7 +137,10 @@ function without(flags: Readonly<Record<string, unknown>>, key: SettingKey) {
 
 function keyWith(flags: Readonly<Record<string, unknown>>): RunKey {
   const needsFolder = ['every', 'keep', 'resume'].some((it) => it in flags);
-  const all = { ...flags, ...(needsFolder && { checkpoint: 'dir' }) };
+  const all = {
+    ...{ ...flags, ...(needsFolder && { checkpoint: 'dir' }) },
+    ...('logLevel' in flags && { log: 'run.log' }),
+  };
   const { config } = optionsOf(mergeSettings('train', [sourceOfFlags(all)]));
   const start = config.startFrom === undefined ? null : '0123456789abcdef';
   return keyOf(identityOf(config, openDataset(config.data, config.seed).train, start));

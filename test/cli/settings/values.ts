@@ -7,6 +7,7 @@ import { type SettingKey, type SettingValues, schema } from '../../../src/cli/se
 import { scheduleNames } from '../../../src/experiment/config.ts';
 import { networkNames } from '../../../src/model/networks.ts';
 import { PodError } from '../../../src/numerics/error.ts';
+import { logLevels } from '../../../src/observe/log.ts';
 import { recoveryPolicies } from '../../../src/pod/master/options.ts';
 
 /** Arbitrary paths. Some have quotes, blanks, newlines or leading dashes. */
@@ -44,6 +45,7 @@ export const valid: { readonly [K in SettingKey]: fc.Arbitrary<SettingValues[K]>
   keep: fc.integer({ min: 1 }),
   resume: fc.boolean(),
   log: path,
+  logLevel: fc.constantFrom(...logLevels),
   report: path,
   run: path,
   json: fc.boolean(),

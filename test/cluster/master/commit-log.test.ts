@@ -97,6 +97,16 @@ describe('the next master finds', () => {
     expect(open(path).past().generation).toBe(4);
   });
 
+  test('the slowest Cloud TPU of a step, also in lines of versions that do not have its effect', () => {
+    const slowest = { tpu: 1, ownMs: 30, othersMs: 10.5 };
+    const timing = { slowestPhase: 'update', slowestSince: 1, waitMs: 20, causedMs: 19.5 } as const;
+    const path = newPath();
+    const first = open(path);
+    const history = [step(1), step(2, { slowest }), step(3, { slowest, timing })];
+    for (const it of history) first.commit(it, 1);
+    expect(open(path).past().history).toEqual(history);
+  });
+
   test('a loss that is NaN', () => {
     const path = newPath();
     open(path).commit(step(1, { loss: Number.NaN }), 1);

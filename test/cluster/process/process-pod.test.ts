@@ -9,6 +9,7 @@ import { openProcessPod } from '../../../cluster/process/pod.ts';
 import { trainOptions } from '../../../src/cli/options.ts';
 import { train } from '../../../src/experiment/train.ts';
 import { requireCompiled } from '../compiled.ts';
+import { parseExposition, problemsOf } from '../master/exposition.ts';
 import { fieldOf, newFolder, pod, processesOf, startProgram, untilSaid } from './pod.ts';
 
 beforeAll(requireCompiled);
@@ -193,6 +194,7 @@ test('pod status and the API show a running pod, and pod down ends it without er
   });
   const { out } = await pod('status', '--dir', dir).ran;
   expect(out).toMatch(/generation 1\nstep \d+\/100000/);
+  expect(out).toMatch(/^slowest Cloud TPU [01], /m);
   expect(out).toMatch(/Cloud TPU 1 {2}joined {2}pid \d+/);
   const { apiPort } = processesOf(dir);
   const get = (path: string): Promise<Response> => fetch(`http://127.0.0.1:${apiPort}/${path}`);
@@ -200,9 +202,11 @@ test('pod status and the API show a running pod, and pod down ends it without er
   expect((await get('readyz')).status).toBe(200);
   expect((await get('nothing')).status).toBe(404);
   const metrics = await (await get('metrics')).text();
-  expect(metrics).toMatch(/^pod_steps_total [1-9]/m);
-  expect(metrics).toMatch(/^pod_membership_generation 1$/m);
-  expect(metrics).toMatch(/^pod_link_bytes\{link="chip\(0,0\)\+x"\} [1-9]/m);
+  expect(problemsOf(parseExposition(metrics))).toEqual([]);
+  expect(metrics).toMatch(/^pod_steps_total\{job="pod-\d+"\} [1-9]/m);
+  expect(metrics).toMatch(/^pod_membership_generation\{job="pod-\d+"\} 1$/m);
+  expect(metrics).toMatch(/^pod_tpu_up\{job="pod-\d+",tpu="1"\} 1$/m);
+  expect(metrics).toMatch(/^pod_link_bytes_total\{job="pod-\d+",tpu="0",direction="\+x"\} [1-9]/m);
   expect(await pod('down', '--dir', dir).ran).toMatchObject({ code: 0 });
   expect(readFileSync(join(dir, 'master.log'), 'utf8')).toContain('"msg":"stopped"');
   for (const tpu of ['0', '1']) {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LogOutput } from '../../../cluster/worker/log-output.ts';
+import { isShown, LogOutput, levelOf } from '../../../cluster/worker/log-output.ts';
+import type { LogLevel } from '../../../src/observe/log.ts';
 
 /** Returns a disk with room for `room` bytes. A write to the full disk throws ENOSPC. */
 function disk(room: number) {
@@ -107,4 +108,19 @@ describe('the output of a log', () => {
     expect(output.lostInAll).toBe(3);
     expect(told).toEqual(['nobody reads the pipe']);
   });
+});
+
+test('a level shows lines of its level and above, and the summary of a run', () => {
+  const shown = (level: LogLevel) =>
+    [10, 20, 30, 40, 50, 60].filter((it) => isShown({ level: it, msg: 'x' }, level));
+  expect(shown('debug')).toEqual([20, 30, 40, 50, 60]);
+  expect(shown('info')).toEqual([30, 40, 50, 60]);
+  expect(shown('warn')).toEqual([40, 50, 60]);
+  expect(shown('error')).toEqual([50, 60]);
+  expect(isShown({ level: 30, msg: 'summary' }, 'error')).toBe(true);
+});
+
+test('POD_LOG_LEVEL names the level; without it, or with an unknown level, the level is info', () => {
+  const levels = ['debug', ' warn ', 'loud', undefined].map((it) => levelOf({ POD_LOG_LEVEL: it }));
+  expect(levels).toEqual(['debug', 'warn', 'info', 'info']);
 });

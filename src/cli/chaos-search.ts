@@ -1,0 +1,211 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Case, planOf } from '../fault/case.ts';
+import { Coverage, type CoverageReport } from '../fault/coverage.ts';
+import { mustRecover } from '../fault/fair.ts';
+import { invariants, type Violation } from '../fault/invariants.ts';
+import { printPlan } from '../fault/print.ts';
+import { randomCase, type Shape, searchShape } from '../fault/random-plan.ts';
+import { shrink } from '../fault/shrink.ts';
+import { writeOutput } from '../files/write.ts';
+import { at } from '../numerics/assert.ts';
+import { messageOf, PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
+import { count } from '../observe/format.ts';
+import { Progress, type Screen } from '../observe/progress.ts';
+import { coverageLines } from './coverage-table.ts';
+import { screenOf } from './screen.ts';
+import { Simulator, type Tried } from './search-simulator.ts';
+
+/** Flags of `pod chaos search`. */
+export interface SearchFlags {
+  readonly seeds: string;
+  readonly from: string;
+  readonly json?: boolean;
+  readonly out?: string;
+  readonly coverage?: boolean;
+}
+
+/** A seed whose plan broke an invariant. */
+export interface Failure {
+  readonly seed: number;
+  /** The first invariant that the plan broke, and what was found. */
+  readonly violation: Violation;
+  /** The smallest plan that breaks the same invariant, as the text of a plan file. */
+  readonly plan: string;
+  /** Path of the plan file; the name to give it if no file was written. */
+  readonly file: string;
+  /** Number of plans that were simulated to make the plan small. */
+  readonly tries: number;
+  /** An earlier seed that led to the same smallest plan; undefined if there is none. */
+  readonly sameAs?: number;
+}
+
+/** Result of a search. */
+export interface SearchResult {
+  readonly from: number;
+  readonly plans: number;
+  /** Faults that the plans list, and those of them that were injected. */
+  readonly faults: number;
+  readonly injected: number;
+  readonly failures: readonly Failure[];
+  readonly coverage: CoverageReport;
+  readonly seconds: number;
+}
+
+/**
+ * Simulates the plans of many seeds and prints what was found. Sets exit code 1 if a plan broke an
+ * invariant.
+ *
+ * @throws PodError `bad-flag` for a wrong flag, `io` if a plan file cannot be written.
+ */
+export async function searchPlans(flags: SearchFlags): Promise<void> {
+  const seeds = wholeOf(flags.seeds, '--seeds', 1, 10_000_000);
+  const from = wholeOf(flags.from, '--from', 0, 2 ** 32 - seeds);
+  const screen = screenOf(process.stdout);
+  const progress = new Progress(flags.json ? silent : screen, () => performance.now());
+  const result = await search(new Simulator(), { from, seeds, out: flags.out }, progress);
+  progress.end();
+  if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  else for (const line of closing(result, flags.coverage === true)) progress.add(line);
+  if (result.failures.length > 0) process.exitCode = 1;
+}
+
+/** What a search tries, and where it writes plans. */
+export interface SearchOptions {
+  /** Seed of the first plan, and number of plans. */
+  readonly from: number;
+  readonly seeds: number;
+  /** Folder to which plans that break an invariant are written; undefined for none. */
+  readonly out?: string | undefined;
+  /** What the plans look like. Default: {@link searchShape}. */
+  readonly shape?: Shape;
+}
+
+/** Simulates the plans of a range of seeds, and shrinks each plan that breaks an invariant. */
+export async function search(
+  simulator: Simulator,
+  { from, seeds, out, shape = searchShape }: SearchOptions,
+  progress: Progress,
+): Promise<SearchResult> {
+  if (out !== undefined) makeFolder(out);
+  const coverage = new Coverage('sim');
+  const failures: Failure[] = [];
+  const beginMs = performance.now();
+  let [faults, injected] = [0, 0];
+  for (let seed = from; seed < from + seeds; seed++) {
+    const it = randomCase(seed, shape);
+    const tried = await simulator.try(it);
+    faults += it.faults.length;
+    injected += tried.injected.length;
+    if (tried.ending.kind === 'ended') coverage.add(tried.injected, tried.ending.seen);
+    if (tried.violations.length > 0) {
+      const failure = await shrunk(simulator, seed, it, tried, out);
+      const same = failures.find((other) => isSamePlan(other.plan, failure.plan));
+      failures.push({ ...failure, ...(same && { sameAs: same.sameAs ?? same.seed }) });
+      for (const line of failureLines(at(failures, failures.length - 1))) progress.add(line);
+    }
+    progress.pass(`${count(seed - from + 1)} of ${count(seeds)} plans`);
+  }
+  const seconds = (performance.now() - beginMs) / 1000;
+  const found = { failures, coverage: coverage.report(), seconds };
+  return { from, plans: seeds, faults, injected, ...found };
+}
+
+/** Shrinks the case of a seed that broke an invariant, and writes its plan. */
+async function shrunk(
+  simulator: Simulator,
+  seed: number,
+  it: Case,
+  { violations }: Tried,
+  out: string | undefined,
+): Promise<Failure> {
+  const { invariant } = at(violations, 0);
+  const breaks = async (simpler: Case): Promise<boolean> => {
+    if (!isFair(simpler)) return false;
+    return (await simulator.try(simpler)).violations.some((other) => other.invariant === invariant);
+  };
+  const { smallest, tries } = await shrink(it, breaks);
+  const found = (await simulator.try(smallest)).violations.find(
+    (other) => other.invariant === invariant,
+  );
+  const violation = found ?? at(violations, 0);
+  const file = join(out ?? '', `seed-${seed}.yaml`);
+  const plan = printPlan(planOf(smallest), heading(seed, violation, file));
+  if (out !== undefined) writePlan(file, plan);
+  return { seed, violation, plan, file, tries };
+}
+
+/** True if the run must end as the case says: with fewer faults it might rightly do otherwise. */
+function isFair({ run, faults, outcome }: Case): boolean {
+  return outcome === 'failed' || mustRecover(faults, run.topology, searchShape.lossesMax);
+}
+
+function heading(seed: number, { invariant, found }: Violation, file: string): readonly string[] {
+  return [
+    `Found by: pod chaos search --seeds 1 --from ${seed}`,
+    `Breaks the invariant "${invariant}": ${invariants[invariant]}.`,
+    `Found: ${found}`,
+    `Repeat: pod chaos run ${file} --ground sim`,
+  ];
+}
+
+/** True if two plan files have the same plan. Their comments may differ. */
+function isSamePlan(a: string, b: string): boolean {
+  const withoutComments = (text: string): string => text.replace(/^#.*\n/gm, '');
+  return withoutComments(a) === withoutComments(b);
+}
+
+function failureLines({ seed, violation, plan, tries, sameAs }: Failure): readonly string[] {
+  const { invariant, found } = violation;
+  if (sameAs !== undefined) {
+    return [`BROKEN  seed ${seed}: ${invariant}: the smallest plan is that of seed ${sameAs}`];
+  }
+  return [
+    `BROKEN  seed ${seed}: ${invariant}: ${found}`,
+    `smallest plan that breaks it, after ${count(tries)} tries:`,
+    '',
+    ...plan.trimEnd().split('\n'),
+    '',
+  ];
+}
+
+function closing(result: SearchResult, withCoverage: boolean): readonly string[] {
+  const { plans, faults, injected, failures, coverage, seconds, from } = result;
+  const paths = Object.entries(coverage.paths).map(([path, times]) => `${path} ${count(times)}`);
+  const last = from + plans - 1;
+  return [
+    ...(withCoverage ? [...coverageLines(coverage), ''] : []),
+    `plans: ${count(plans)} (seeds ${from} to ${last}) in ${seconds.toFixed(1)} s, ${(plans / seconds).toFixed(1)} a second`,
+    `${count(injected)} of ${count(faults)} faults injected; recoveries: ${paths.join(', ')}`,
+    failures.length === 0
+      ? 'no invariant was broken'
+      : `BROKEN by ${count(failures.length)} plans: seeds ${failures.map(({ seed }) => seed).join(', ')}`,
+  ];
+}
+
+/** Screen of a search that prints JSON at its end and nothing before. */
+const silent: Screen = { terminal: false, columns: 80, write: () => undefined };
+
+function wholeOf(text: string, flag: string, least: number, most: number): number {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  const expected = `a whole number from ${least} to ${most}`;
+  throw new PodError('bad-flag', `${flag}: expected ${expected}, found ${quote(text)}`);
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw new PodError('io', `--out ${path}: ${messageOf(error)}`, error);
+  }
+}
+
+function writePlan(path: string, text: string): void {
+  try {
+    writeOutput(path, Buffer.from(text));
+  } catch (error) {
+    throw new PodError('io', `--out ${path}: ${messageOf(error)}`, error);
+  }
+}

@@ -1,0 +1,67 @@
+import type { CoverageReport, CoverageRow } from '../fault/coverage.ts';
+import { type AnyPhase, allPhases } from '../fault/random-plan.ts';
+import { table } from '../observe/format.ts';
+
+/** Short names of the phases, so that the table fits on a screen. */
+const headings: Readonly<Record<AnyPhase, string>> = {
+  ...{ infeed: 'infeed', compute: 'compute', 'reduce-scatter': 'red-sc', 'all-reduce': 'all-red' },
+  ...{ 'all-gather': 'all-ga', update: 'update', outfeed: 'outfeed', commit: 'commit' },
+  ...{ checkpoint: 'checkpt', evaluate: 'eval', joining: 'joining', loading: 'loading' },
+  restoring: 'restore',
+};
+
+/**
+ * Returns the lines of the table of coverage: how often each kind of fault was injected in each
+ * phase. A cell that cannot have a count has the letter of its reason. Kinds that cannot be injected
+ * in any phase are listed below the table.
+ */
+export function coverageLines({ matrix, paths, findings }: CoverageReport): readonly string[] {
+  const rows = Object.entries(matrix) as [CoverageRow, CoverageReport['matrix'][string]][];
+  const shown = rows.filter(([, cells]) => allPhases.some((it) => cells[it].reason === undefined));
+  const hidden = rows.filter((row) => !shown.includes(row));
+  const letters = new Letters();
+  const body = shown.map(([row, cells]) => [
+    row,
+    ...allPhases.map((phase) => {
+      const { count, reason } = cells[phase];
+      return count === 0 && reason !== undefined ? letters.of(reason) : String(count);
+    }),
+  ]);
+  return [
+    ...table([['injected in phase', ...allPhases.map((phase) => headings[phase])], ...body]),
+    '',
+    ...letters.lines(),
+    ...hiddenLines(hidden),
+    '',
+    ...table(Object.entries(paths).map(([path, count]) => [path, String(count)])),
+    '',
+    ...findings.map((finding) => `FINDING ${finding}`),
+  ];
+}
+
+/** Letters that stand for reasons: the same reason has the same letter. */
+class Letters {
+  readonly #letters = new Map<string, string>();
+
+  of(reason: string): string {
+    const known = this.#letters.get(reason) ?? String.fromCharCode(97 + this.#letters.size);
+    this.#letters.set(reason, known);
+    return known;
+  }
+
+  lines(): readonly string[] {
+    return [...this.#letters].map(([reason, letter]) => `${letter}: ${reason}`);
+  }
+}
+
+/** One line for each reason for which kinds of faults cannot be injected at all. */
+function hiddenLines(
+  rows: readonly (readonly [CoverageRow, CoverageReport['matrix'][string]])[],
+): readonly string[] {
+  const kinds = new Map<string, CoverageRow[]>();
+  for (const [row, { compute }] of rows) {
+    const reason = compute.reason ?? '';
+    kinds.set(reason, [...(kinds.get(reason) ?? []), row]);
+  }
+  return [...kinds].map(([reason, names]) => `not injected: ${names.join(', ')}: ${reason}`);
+}

@@ -1,0 +1,166 @@
+import { type OpenedRun, openRun } from '../experiment/open-run.ts';
+import { type Mistake, mistakesIn, type RunFacts, refuseMistakes } from '../fault/check.ts';
+import { type FaultPlan, type Ground, grounds } from '../fault/plan.ts';
+import { scheduleOf } from '../fault/schedule.ts';
+import type { SeenEvent } from '../fault/seen.ts';
+import { supported } from '../fault/support.ts';
+import type { Observation } from '../fault/verdict.ts';
+import { PodError } from '../numerics/error.ts';
+import { quote } from '../numerics/quote.ts';
+import type { RunStream } from '../run/stream.ts';
+import { inProcesses } from './chaos-processes.ts';
+import { inSimulation, withoutLargeGrid } from './chaos-sim.ts';
+import { inThreads } from './chaos-threads.ts';
+import { optionsOf, type TrainOptions } from './options.ts';
+import { mergeSettings, type Settings } from './settings/merge.ts';
+import type { Mode } from './settings/schema.ts';
+import { sourceOfFlags } from './settings/source.ts';
+
+/** Returns the kind of pod with a name. `origin` says in messages where the name was given. */
+export function groundOf(name: string, origin: string): Ground {
+  const ground = grounds.find((it) => it === name);
+  if (ground !== undefined) return ground;
+  throw new PodError('bad-flag', `${origin}: expected ${grounds.join(', ')}, found ${quote(name)}`);
+}
+
+/** A fault plan, with the words that messages use for its parts. */
+export interface NamedPlan {
+  readonly plan: FaultPlan;
+  /**
+   * Returns the place and the name of the value at a path of the plan, such as
+   * `plan.yaml:7:10: faults.0.tpu`.
+   */
+  readonly placeOf: (path: Mistake['path']) => string;
+  /** Returns the name of a setting of the run, such as `run.steps in plan.yaml`. */
+  readonly settingName: (key: string) => string;
+  /** The plan as YAML; undefined for a plan that is given in code. */
+  readonly text?: string;
+}
+
+/** A fault plan without mistakes and its run, whose data has been read. */
+export interface PlannedRun {
+  readonly ground: Ground;
+  /**
+   * The plan as it runs. Its faults include those that are drawn by chance, and a lost row or column
+   * is a `kill` of each Cloud TPU. Injections have indices of these faults.
+   */
+  readonly plan: FaultPlan;
+  readonly facts: RunFacts;
+  readonly opened: OpenedRun;
+  readonly options: TrainOptions;
+  /** Settings of the pod of processes; undefined on other grounds. */
+  readonly ofProcesses: Settings | undefined;
+}
+
+/**
+ * Checks a fault plan, and reads the data of its run.
+ *
+ * @throws PodError `bad-plan` for a mistake in the plan or a fault that the ground cannot inject,
+ * `bad-flag` or `bad-config` for a wrong setting, and the errors of {@link openRun}.
+ */
+export async function openPlanned(named: NamedPlan, ground: Ground): Promise<PlannedRun> {
+  const { placeOf, settingName } = named;
+  const { plan, topology } =
+    ground === 'sim'
+      ? withoutLargeGrid(named.plan, settingName('topology'))
+      : { plan: named.plan, topology: undefined };
+  const options = optionsOf(settingsOfRun(plan, 'train', settingName));
+  const opened = await openRun(options.config);
+  const facts = { ...factsOf(options, opened), ...(topology && { topology }) };
+  refuseFaults(plan, facts, ground, placeOf);
+  const faults = scheduleOf(plan, facts.topology, facts.steps).map(({ fault }) => fault);
+  const ofProcesses = ground === 'processes' ? settingsOfRun(plan, 'up', settingName) : undefined;
+  return { ground, plan: { ...plan, faults }, facts, opened, options, ofProcesses };
+}
+
+/**
+ * Trains a planned run with its faults, and returns what was seen. `tell` is called with each event
+ * of the run: at once in threads, within about 100 ms in processes, and after the end of the run in
+ * a simulation. An error of the run after its first step is part of the result. If `log` is given,
+ * all events of a simulation are written to that file. `record` receives all events of a run in
+ * threads.
+ *
+ * @throws PodError if the run fails before its first step.
+ */
+export function runWithFaults(
+  planned: PlannedRun,
+  tell: (event: SeenEvent) => void,
+  log?: string,
+  record?: RunStream,
+): Promise<Observation> {
+  const { faults } = planned.plan;
+  if (planned.ground === 'sim') return inSimulation(planned, faults, tell, log);
+  const { ofProcesses } = planned;
+  return ofProcesses === undefined
+    ? inThreads(planned, faults, tell, record)
+    : inProcesses(ofProcesses, faults, tell);
+}
+
+/**
+ * Trains a planned run without its faults, and returns what was seen. A plan of the ground
+ * `processes` is trained in threads, because both give the same weights and threads start faster.
+ * Saves no checkpoints, because they would be taken for those of the run with faults.
+ */
+export function runWithoutFaults(planned: PlannedRun): Promise<Observation> {
+  const nobody = (): void => undefined;
+  if (planned.ground === 'sim') return inSimulation(planned, [], nobody);
+  const options = { ...planned.options, checkpoint: undefined };
+  return inThreads({ ...planned, options }, [], nobody);
+}
+
+/** Returns the settings of the run. By default it recovers from losses. */
+function settingsOfRun(
+  { run }: FaultPlan,
+  mode: Mode,
+  settingName: NamedPlan['settingName'],
+): Settings {
+  const values = { recovery: 'replace', ...run };
+  const output = outputSettings.find((key) => Object.hasOwn(values, key));
+  if (output !== undefined) {
+    throw new PodError('bad-flag', `${settingName(output)}: not possible in a run with faults`);
+  }
+  const text = Object.entries(values).map(([key, value]) => [
+    key,
+    typeof value === 'boolean' ? value : String(value),
+  ]);
+  return mergeSettings(mode, [sourceOfFlags(Object.fromEntries(text), settingName)]);
+}
+
+/** Settings that say where the output of a run goes. A run with faults has no such output. */
+const outputSettings = ['log', 'logLevel', 'report', 'run', 'json', 'print'];
+
+/** Returns what the checks of a plan need to know of its run. */
+export function factsOf(
+  { config, checkpoint }: TrainOptions,
+  { identity, dataset }: OpenedRun,
+): RunFacts {
+  const held = Math.min(config.evaluate ?? dataset.test.size, dataset.test.size);
+  return {
+    topology: config.topology,
+    steps: identity.steps,
+    evaluationSteps: Math.ceil(held / config.globalBatch),
+    hasCheckpoints: checkpoint !== undefined,
+    cores: 8,
+  };
+}
+
+/**
+ * Throws PodError `bad-plan` for the first mistake in the faults of a plan, or the first fault that
+ * the ground cannot inject. `placeOf` gives the place and the name of the value at a path.
+ */
+export function refuseFaults(
+  plan: FaultPlan,
+  facts: RunFacts,
+  ground: Ground,
+  placeOf: NamedPlan['placeOf'],
+): void {
+  refuseMistakes([...mistakesIn(plan, facts), ...unsupported(plan, ground)], placeOf);
+}
+
+function unsupported(plan: FaultPlan, ground: Ground): readonly Mistake[] {
+  return plan.faults.flatMap((fault, index) => {
+    const reason = supported(fault, ground);
+    if (reason === true) return [];
+    return [{ path: ['faults', index, 'fault'], message: `${fault.fault}: ${reason}` }];
+  });
+}

@@ -1,0 +1,52 @@
+import type { OpenedRun } from '../experiment/open-run.ts';
+import type { Fault } from '../fault/plan.ts';
+import { type Scheduled, scheduleOf } from '../fault/schedule.ts';
+import { parseFault } from '../fault/shorthand.ts';
+import { at } from '../numerics/assert.ts';
+import type { TrainOptions } from './options.ts';
+import { factsOf, refuseFaults } from './planned-run.ts';
+
+/** The faults of the flags `--fault` of a run. */
+export class TrainFaults {
+  readonly #texts: readonly string[];
+  readonly #schedule: readonly Scheduled[];
+  readonly #injected: Set<number> = new Set();
+
+  /**
+   * Parses and checks the flags. `texts` are their values.
+   *
+   * @throws PodError `bad-flag` or `bad-plan` naming the flag that is wrong.
+   */
+  constructor(texts: readonly string[], options: TrainOptions, opened: OpenedRun) {
+    const { recovery } = options.config;
+    const faults = texts.map((text) => parseFault(text, '--fault'));
+    const plan = { run: { recovery }, faults, expect: {} };
+    const facts = factsOf(options, opened);
+    refuseFaults(plan, facts, 'threads', ([, index = 0, ...rest]) =>
+      [`--fault ${texts[Number(index)]}`, ...rest].join(rest.length === 0 ? '' : ': '),
+    );
+    this.#texts = texts;
+    this.#schedule = scheduleOf(plan, facts.topology, facts.steps);
+  }
+
+  /** The faults to inject. A lost row or column is a `kill` of each Cloud TPU. */
+  get faults(): readonly Fault[] {
+    return this.#schedule.map(({ fault }) => fault);
+  }
+
+  /** Records that the fault with an index of {@link faults} was injected; returns its flag. */
+  inject(index: number): string {
+    this.#injected.add(index);
+    return this.#textOf(at(this.#schedule, index));
+  }
+
+  /** The flags of the faults that were not injected. */
+  get missed(): readonly string[] {
+    const missed = this.#schedule.filter((_, index) => !this.#injected.has(index));
+    return [...new Set(missed.map((it) => this.#textOf(it)))];
+  }
+
+  #textOf({ planned }: Scheduled): string {
+    return at(this.#texts, planned ?? 0);
+  }
+}

@@ -1,0 +1,86 @@
+import { phases } from '../isa/executable.ts';
+import { assert, at } from '../numerics/assert.ts';
+import type { StepReport } from '../pod/messages.ts';
+import type { LongestPhases, Slowest, StepCommitted, StepTiming, StepTold } from './event.ts';
+import { ownMs } from './straggler.ts';
+
+const allReduce = phases.indexOf('all-reduce');
+
+/**
+ * Returns the effect of the slowest Cloud TPU of a step on the others. `reports` has one report for
+ * each Cloud TPU, and `before` is the step that was committed before; undefined if there is none.
+ */
+export function timingOf(
+  reports: readonly StepReport[],
+  slowest: Slowest,
+  step: number,
+  before: Pick<StepCommitted, 'slowest' | 'timing'> | undefined,
+): StepTiming {
+  const own = reports.find(({ tpu }) => tpu === slowest.tpu);
+  assert(own !== undefined, `Cloud TPU ${slowest.tpu} has a report`);
+  const isSame = before?.slowest?.tpu === slowest.tpu;
+  return {
+    slowestPhase: longestOwnPhase(own.phaseMs),
+    slowestSince: isSame ? (before?.timing?.slowestSince ?? step - 1) : step,
+    ...waitsOf(reports, slowest),
+  };
+}
+
+/**
+ * Returns the event of a committed step: the step, and the times of each Cloud TPU in `reports`.
+ * The commit log gets the step without these times.
+ */
+export function stepTold(step: StepCommitted, reports: readonly StepReport[]): StepTold {
+  return {
+    ...step,
+    longest: longestOf(reports),
+    tpuPhaseMs: reports.map(({ phaseMs }) => phaseMs.map(inMicroseconds)),
+  };
+}
+
+/** Returns the phase, other than the all-reduce, in which a Cloud TPU spent most time. */
+function longestOwnPhase(phaseMs: readonly number[]): StepTiming['slowestPhase'] {
+  const own = phases.filter((phase) => phase !== 'all-reduce');
+  const msOf = (phase: (typeof phases)[number]): number => at(phaseMs, phases.indexOf(phase));
+  return own.reduce((longest, phase) => (msOf(phase) > msOf(longest) ? phase : longest));
+}
+
+/** Returns the mean wait of the Cloud TPUs other than the slowest, and the part that it caused. */
+function waitsOf(
+  reports: readonly StepReport[],
+  slowest: Slowest,
+): Pick<StepTiming, 'waitMs' | 'causedMs'> {
+  const shortestMs = Math.min(...reports.map(({ phaseMs }) => at(phaseMs, allReduce)));
+  let [waitMs, causedMs, others] = [0, 0, 0];
+  for (const { tpu, phaseMs } of reports) {
+    if (tpu === slowest.tpu) continue;
+    const waitedMs = at(phaseMs, allReduce) - shortestMs;
+    waitMs += waitedMs;
+    causedMs += Math.min(waitedMs, slowest.ownMs - ownMs(phaseMs));
+    others++;
+  }
+  if (others === 0) return { waitMs: 0, causedMs: 0 };
+  return { waitMs: waitMs / others, causedMs: causedMs / others };
+}
+
+/** Returns the longest time of each phase, with the Cloud TPU that took it. */
+function longestOf(reports: readonly StepReport[]): LongestPhases {
+  const longestIn = (phase: (typeof phases)[number]): LongestPhases['infeed'] => {
+    const index = phases.indexOf(phase);
+    const times = reports.map(({ tpu, phaseMs }) => ({ tpu, ms: at(phaseMs, index) }));
+    const { tpu, ms } = times.reduce((longest, it) => (it.ms > longest.ms ? it : longest));
+    return { tpu, ms: inMicroseconds(ms) };
+  };
+  return {
+    infeed: longestIn('infeed'),
+    compute: longestIn('compute'),
+    'all-reduce': longestIn('all-reduce'),
+    update: longestIn('update'),
+    outfeed: longestIn('outfeed'),
+  };
+}
+
+/** Rounds a time in ms to whole microseconds. */
+function inMicroseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

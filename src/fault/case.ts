@@ -1,0 +1,71 @@
+import { formatTopology, type Topology } from '../fabric/torus.ts';
+import type { RecoveryPolicy } from '../pod/master/options.ts';
+import type { Expectations, Fault, FaultPlan } from './plan.ts';
+
+/** Settings of a run that `pod chaos search` breaks. */
+export interface CaseRun {
+  readonly topology: Topology;
+  /** `mlp` has one bucket of gradients, `cnn` has two. */
+  readonly model: 'mlp' | 'cnn';
+  readonly steps: number;
+  /** Number of batches of the evaluation, at least 1. */
+  readonly batches: number;
+  /** Number of steps from one checkpoint to the next; undefined for a run without checkpoints. */
+  readonly checkpointEvery?: number;
+  readonly recovery: RecoveryPolicy;
+  /** Seed of the weights, and in a simulation also of all times. */
+  readonly seed: number;
+}
+
+/** A run with faults that `pod chaos search` tries, and how the run must end. */
+export interface Case {
+  readonly run: CaseRun;
+  readonly faults: readonly Fault[];
+  readonly outcome: 'done' | 'failed';
+}
+
+/** Returns the fault plan of a case. Its expectations are the invariants that a plan can state. */
+export function planOf({ run, faults, outcome }: Case): FaultPlan {
+  return { run: settingsOf(run), faults, expect: expectationsOf(faults, outcome) };
+}
+
+/** Cores of a Cloud TPU. The global batch has one image for each core. */
+const coresOfTpu = 8;
+
+function settingsOf(run: CaseRun): FaultPlan['run'] {
+  const { topology, model, steps, batches, checkpointEvery, recovery, seed } = run;
+  const globalBatch = coresOfTpu * topology.columns * topology.rows;
+  return {
+    ...{ topology: formatTopology(topology), model, steps, globalBatch },
+    ...{ evaluate: batches * globalBatch, seed },
+    ...(recovery !== 'replace' && { recovery }),
+    ...(checkpointEvery !== undefined && { checkpoint: 'checkpoints', every: checkpointEvery }),
+  };
+}
+
+function expectationsOf(faults: readonly Fault[], outcome: Case['outcome']): Expectations {
+  if (outcome === 'failed') return { steps: 'committed-once', outcome };
+  return {
+    ...{ weights: 'bit-identical', samples: 'exactly-once', steps: 'committed-once' },
+    recovery: { time: `<=${Math.ceil(progressMsLimit(faults) / 1000)}s` },
+  };
+}
+
+/**
+ * Time, in ms, within which a run must get over a fault that stops it. The slowest case is a worker
+ * that hangs while it loads: after 60 s it counts as lost, and its replacement has 10 s to join.
+ */
+const haltMsLimit = 75_000;
+
+/**
+ * Returns the longest time, in ms, that a run with the given faults may take from one of them to the
+ * next commit. The faults may come one after another before that commit, so their times are added.
+ */
+export function progressMsLimit(faults: readonly Fault[]): number {
+  return faults.reduce((sum, fault) => sum + haltMsLimit + lastingMs(fault), haltMsLimit);
+}
+
+/** Returns how long a fault lasts by itself, in ms; 0 if it has no duration in ms. */
+function lastingMs(fault: Fault): number {
+  return 'for' in fault ? (fault.for?.ms ?? 0) : 0;
+}

@@ -1,0 +1,172 @@
+import type { Grid } from '../fabric/torus.ts';
+import { at } from '../numerics/assert.ts';
+import type { Random } from '../numerics/generator.ts';
+import {
+  endingFaults,
+  type Fault,
+  type FaultKind,
+  faultKinds,
+  type LinkFault,
+  type LinkFaultKind,
+  linkFaults,
+  type Memory,
+  memories,
+  type Position,
+} from './plan.ts';
+
+/** Random choices, all from one sequence of random numbers. */
+export class Draws {
+  readonly #random: Random;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** Returns a whole number from `least` to `most`, both included. */
+  whole(least: number, most: number): number {
+    return least + Math.floor(this.#random() * (most - least + 1));
+  }
+
+  /** Returns one of the values. */
+  pick<T>(values: readonly T[]): T {
+    return at(values, Math.floor(this.#random() * values.length));
+  }
+
+  /** Returns true with the given probability. */
+  chance(probability: number): boolean {
+    return this.#random() < probability;
+  }
+}
+
+/** Where a fault is injected: the slice, the Cloud TPU that the fault hits, and the position. */
+export interface Place {
+  readonly grid: Grid;
+  readonly tpu: number;
+  readonly at: Position;
+}
+
+/** Returns a fault at a place, with parameters that are drawn at random. */
+type Draw = (place: Place, draws: Draws) => Fault;
+
+/** A kind of fault that can be drawn. Flipped bits of different memories are different kinds. */
+export interface DrawableKind {
+  readonly name: string;
+  readonly draw: Draw;
+}
+
+/** Returns the name of the {@link DrawableKind} of a fault. */
+export function kindNameOf(fault: Fault): string {
+  return fault.fault === 'flip-bit' ? `flip-bit in ${fault.in}` : fault.fault;
+}
+
+const table: Readonly<Record<Exclude<FaultKind, 'flip-bit'>, Draw>> = {
+  ...same(endingFaults, (fault) => ({ tpu, at }) => ({ fault, tpu, at })),
+  pause: ({ tpu, at }, draws) => ({ fault: 'pause', tpu, at, for: { ms: draws.whole(1, 4000) } }),
+  slow: drawSlow,
+  'clock-jump': ({ tpu, at }, draws) => {
+    return { fault: 'clock-jump', tpu, at, ms: draws.whole(-5000, 5000) };
+  },
+  'stuck-cell': ({ tpu, at }, draws) => {
+    const cell = { core: draws.whole(0, 7), row: draws.whole(0, 127), column: draws.whole(0, 127) };
+    return { fault: 'stuck-cell', tpu, at, for: { steps: 1 }, ...cell };
+  },
+  ...same(['join-twice', 'wrong-version'], (fault) => ({ tpu, at }) => ({ fault, tpu, at })),
+  'join-late': ({ tpu, at }, draws) => {
+    return { fault: 'join-late', tpu, at, ms: draws.whole(1, 4000) };
+  },
+  ...same(linkFaults, (fault) => (place, draws) => drawLinkFault(fault, place, draws)),
+  'disk-full': ({ at }, draws) => ({ fault: 'disk-full', at, for: { ms: draws.whole(1, 4000) } }),
+  'slow-disk': ({ at }, draws) => {
+    return { fault: 'slow-disk', at, ms: draws.whole(1, 200), for: { ms: draws.whole(1, 4000) } };
+  },
+  ...same(['torn-write', 'lost-rename', 'unreadable-checkpoint'], (fault) => ({ at }) => {
+    return { fault, at };
+  }),
+  ...same(['master-kill', 'second-master'], (fault) => ({ at }) => ({ fault, at })),
+  ...same(['master-pause', 'master-cut-off'], (fault) => ({ at }, draws) => {
+    return { fault, at, for: { ms: draws.whole(1, 4000) } };
+  }),
+  'lose-row': ({ grid, tpu, at }) => {
+    return { fault: 'lose-row', row: Math.floor(tpu / grid.columns), at };
+  },
+  'lose-column': ({ grid, tpu, at }) => {
+    return { fault: 'lose-column', column: tpu % grid.columns, at };
+  },
+  partition: drawPartition,
+};
+
+/** All kinds of faults, in the order of {@link faultKinds}. */
+export const drawableKinds: readonly DrawableKind[] = faultKinds.flatMap((kind) =>
+  kind === 'flip-bit'
+    ? memories.map((memory) => ({ name: `flip-bit in ${memory}`, draw: drawFlip(memory) }))
+    : [{ name: kind, draw: table[kind] }],
+);
+
+function drawFlip(memory: Memory): Draw {
+  return ({ tpu, at }, draws) => {
+    return { fault: 'flip-bit', tpu, at, in: memory, bit: draws.whole(0, 31) };
+  };
+}
+
+/** A straggler: a little slower for the rest of the run, or much slower for some steps. */
+function drawSlow({ tpu, at }: Place, draws: Draws): Fault {
+  if (draws.chance(0.3)) return { fault: 'slow', tpu, at, factor: draws.whole(2, 3) };
+  const factor = draws.pick([2, 5, 20, 100, 400]);
+  return { fault: 'slow', tpu, at, factor, for: { steps: draws.whole(1, 3) } };
+}
+
+/** A fault of the links to the next Cloud TPU of the row or of the column. */
+function drawLinkFault(fault: LinkFaultKind, { grid, tpu, at }: Place, draws: Draws): Fault {
+  const { columns, rows } = grid;
+  const x = tpu % columns;
+  const next = draws.chance(0.5)
+    ? tpu - x + ((x + 1) % columns)
+    : (tpu + columns) % (columns * rows);
+  return {
+    ...{ fault, link: [tpu, next], at },
+    ...(draws.chance(0.3) && { both: true }),
+    ...drawExtent(fault, draws),
+  };
+}
+
+/** How long a fault of a link lasts and how strong it is. Damage is mostly that of one frame. */
+function drawExtent(fault: LinkFaultKind, draws: Draws): Partial<LinkFault> {
+  switch (fault) {
+    case 'reset':
+      return {};
+    case 'link-down':
+      return { for: { ms: draws.whole(1, 2000) } };
+    case 'delay': {
+      const [ms, jitterMs] = [draws.whole(1, 50), draws.whole(1, 20)];
+      return { for: { ms: draws.whole(1, 2000) }, ms, jitterMs };
+    }
+    case 'bandwidth':
+      return { for: { ms: draws.whole(1, 2000) }, bytesPerSecond: 1000 * draws.whole(10, 1000) };
+    default: {
+      if (draws.chance(0.7)) return {};
+      const share = draws.pick([0.01, 0.1, 0.5, 1]);
+      return { for: { ms: draws.whole(1, damageMsMax) }, share };
+    }
+  }
+}
+
+/**
+ * Longest time, in ms, for which the search lets a link damage frames. In a longer time a Cloud TPU
+ * can be replaced more often than a run survives, because every step fails until the damage ends.
+ */
+export const damageMsMax = 200;
+
+/** Cuts off the Cloud TPU. The master is with all others. */
+function drawPartition({ grid, tpu, at }: Place, draws: Draws): Fault {
+  const all = Array.from({ length: grid.columns * grid.rows }, (_, other) => other);
+  const groups = [all.filter((other) => other !== tpu), [tpu]];
+  return { fault: 'partition', at, groups, for: { ms: draws.whole(1, 2000) } };
+}
+
+/** Returns a table with one entry for each of the kinds. */
+function same<K extends FaultKind>(
+  kinds: readonly K[],
+  draw: (kind: K) => Draw,
+): Readonly<Record<K, Draw>> {
+  return Object.fromEntries(kinds.map((kind) => [kind, draw(kind)])) as Record<K, Draw>;
+}

@@ -1,0 +1,98 @@
+import type { Grid } from '../fabric/torus.ts';
+import { damageMsMax } from './draw.ts';
+import {
+  collectivePhases,
+  endsOf,
+  type Fault,
+  type FaultKind,
+  isLinkFault,
+  membershipPhases,
+  targetsOf,
+} from './plan.ts';
+
+/** Phase of the position of a fault, `compute` by default; undefined for a position in time. */
+export function phaseOf({ at }: Fault): string | undefined {
+  if ('during' in at) return at.during;
+  return 'step' in at ? (at.phase ?? 'compute') : undefined;
+}
+
+/**
+ * Returns the reason why `pod chaos search` does not draw a fault although a pod can inject it;
+ * undefined if the search draws the fault.
+ */
+export function reasonNotDrawn(fault: Fault): string | undefined {
+  if (fault.fault !== 'flip-bit' || fault.in !== 'reduce-buffer') return undefined;
+  const phase = phaseOf(fault);
+  if (isIn(collectivePhases, phase)) {
+    return 'cannot be noticed by design: the wrong sum reaches all replicas, and all stay equal';
+  }
+  const hasSums = phase !== 'evaluate' && !isIn(membershipPhases, phase);
+  return hasSums ? undefined : 'gradients are summed in training steps only';
+}
+
+/**
+ * True if a run with these faults must recover from all of them. Beyond these limits the run may end
+ * with an error, or with wrong weights, although nothing is wrong with the pod:
+ *
+ * - The faults cost one Cloud TPU at most `lossesMax` workers. All of these losses can come between
+ *   two commits, because the step runs again after each fault and can then meet the next one.
+ * - At most one bit flips in a step, and none if a bit flips in a membership. With two flipped bits
+ *   there may be no majority with right weights.
+ * - Not all workers hang or pause before they join, because the others must host their Cloud TPUs.
+ */
+export function mustRecover(faults: readonly Fault[], grid: Grid, lossesMax: number): boolean {
+  return (
+    losses(faults, grid).every((count) => count <= lossesMax) &&
+    areFlipsApart(faults) &&
+    new Set(faults.filter(isSilentAtJoining).flatMap((it) => targetsOf(it, grid))).size <
+      grid.columns * grid.rows
+  );
+}
+
+/** Returns for each Cloud TPU how often the faults may cost it its worker. */
+function losses(faults: readonly Fault[], grid: Grid): readonly number[] {
+  const counts = Array.from({ length: grid.columns * grid.rows }, () => 0);
+  for (const fault of faults) {
+    for (const tpu of hitBy(fault, grid)) counts[tpu] = (counts[tpu] ?? 0) + lossesBy(fault);
+  }
+  return counts;
+}
+
+/** Largest number of losses that damage of at most {@link damageMsMax} causes. */
+const lossesByDamage = 3;
+
+/** Returns how often a fault may cost a Cloud TPU its worker. */
+function lossesBy(fault: Fault): number {
+  const isOnce = !isLinkFault(fault) || (fault.for === undefined && fault.share === undefined);
+  if (isOnce || !damages(fault.fault)) return 1;
+  const isShort = (fault.for?.ms ?? Number.POSITIVE_INFINITY) <= damageMsMax;
+  return isShort ? lossesByDamage : Number.POSITIVE_INFINITY;
+}
+
+function damages(kind: FaultKind): boolean {
+  return !['link-down', 'delay', 'bandwidth'].includes(kind);
+}
+
+/** Returns the Cloud TPUs that a fault may hit: for a fault of a link, those at its two ends. */
+function hitBy(fault: Fault, grid: Grid): readonly number[] {
+  return isLinkFault(fault) ? endsOf(fault, grid) : targetsOf(fault, grid);
+}
+
+function areFlipsApart(faults: readonly Fault[]): boolean {
+  const flips = faults.filter(({ fault }) => fault === 'flip-bit');
+  const moments = flips.map(({ at }) => ('step' in at ? momentOf(at) : undefined));
+  if (moments.includes(undefined)) return flips.length === 1;
+  return new Set(moments).size === moments.length;
+}
+
+function momentOf({ step, phase }: { readonly step: number; readonly phase?: string }): string {
+  return phase === 'evaluate' ? `evaluate ${step}` : `step ${step}`;
+}
+
+function isSilentAtJoining(fault: Fault): boolean {
+  return ['hang', 'pause'].includes(fault.fault) && phaseOf(fault) === 'joining';
+}
+
+function isIn(phases: readonly string[], phase: string | undefined): boolean {
+  return phase !== undefined && phases.includes(phase);
+}

@@ -1,0 +1,115 @@
+import { progressMsLimit } from './case.ts';
+import type { FaultPlan } from './plan.ts';
+import type { CommitSeen, Observation, Reference } from './verdict.ts';
+
+/** How a simulated run ended: with an observation, or with an error that the program threw. */
+export type Ending =
+  | { readonly kind: 'ended'; readonly seen: Observation }
+  | { readonly kind: 'threw'; readonly message: string };
+
+/** Names of the invariants of a run with faults, with what each of them says. */
+export const invariants = {
+  'no-crash': 'no assertion fails, and nothing is thrown that is not an error of the run',
+  order: 'every step is committed once, in order',
+  weights: 'after each committed step the weights are those of the run without faults',
+  samples: 'the loss of each committed step is that of the run without faults',
+  agreement: 'a step is committed only if all Cloud TPUs have the same weights',
+  evaluation: 'the evaluation gives the weights and losses of the run without faults',
+  outcome: 'a run that can recover is done, with all its steps; any other run fails',
+  progress: 'after each fault a step is committed within a bounded time',
+} as const;
+
+/** Name of an invariant: a key of {@link invariants}. */
+export type InvariantName = keyof typeof invariants;
+
+/** An invariant that a run has broken, and what was found. */
+export interface Violation {
+  readonly invariant: InvariantName;
+  readonly found: string;
+}
+
+/**
+ * Returns the invariants that a run with faults has broken, in the order of {@link invariants}.
+ * `reference` is the same run without faults. Safety is checked in every run. How the run must end
+ * is `plan.expect.outcome`, by default `done`.
+ */
+export function violationsIn(
+  plan: FaultPlan,
+  ending: Ending,
+  reference: Reference,
+): readonly Violation[] {
+  if (ending.kind === 'threw') return [{ invariant: 'no-crash', found: ending.message }];
+  const { seen } = ending;
+  const found: readonly (readonly [InvariantName, string | undefined])[] = [
+    ['order', outOfOrder(seen)],
+    ['weights', otherIn(seen.commits, reference.commits, 'digest')],
+    ['samples', otherIn(seen.commits, reference.commits, 'loss')],
+    ['agreement', disagreement(seen)],
+    ['evaluation', otherEvaluation(seen, reference)],
+    ['outcome', wrongOutcome(plan, seen, reference)],
+    ['progress', standstill(plan, seen)],
+  ];
+  return found.flatMap(([invariant, it]) => (it === undefined ? [] : [{ invariant, found: it }]));
+}
+
+function outOfOrder({ commits }: Observation): string | undefined {
+  const odd = commits.findIndex(({ step }, i) => step !== i + 1);
+  if (odd < 0) return undefined;
+  return `step ${commits[odd]?.step} was committed after step ${commits[odd - 1]?.step ?? 0}`;
+}
+
+/** Says which commit has another digest or loss than the same step of the run without faults. */
+function otherIn(
+  commits: readonly CommitSeen[],
+  reference: Reference['commits'],
+  field: 'digest' | 'loss',
+): string | undefined {
+  const expected = new Map(reference.map((it) => [it.step, it[field]]));
+  const other = commits.find((it) => !Object.is(it[field], expected.get(it.step)));
+  if (other === undefined) return undefined;
+  const { step } = other;
+  return `${field} ${other[field]} of step ${step}, without faults ${expected.get(step)}`;
+}
+
+function disagreement({ disagreements = [] }: Observation): string | undefined {
+  const [step] = disagreements;
+  if (step === undefined) return undefined;
+  return `step ${step} was committed, and the Cloud TPUs had reported different weights`;
+}
+
+function otherEvaluation(
+  { evaluation = [] }: Observation,
+  { evaluation: expected = [] }: Reference,
+): string | undefined {
+  const found = otherIn(evaluation, expected, 'digest') ?? otherIn(evaluation, expected, 'loss');
+  return found && `in the evaluation: ${found}`;
+}
+
+function wrongOutcome(
+  { expect: { outcome = 'done' } }: FaultPlan,
+  { outcome: found, message, commits, evaluation = [] }: Observation,
+  reference: Reference,
+): string | undefined {
+  if (found !== outcome) return message === '' ? found : `${found}: ${message}`;
+  if (outcome === 'failed') return undefined;
+  const missing = reference.commits.length - commits.length;
+  if (missing !== 0) return `done with ${commits.length} of ${reference.commits.length} steps`;
+  const batches = reference.evaluation?.length ?? 0;
+  if (evaluation.length === batches) return undefined;
+  return `done with ${evaluation.length} of ${batches} batches of the evaluation`;
+}
+
+/**
+ * Says which fault was followed by no commit in time. After the last commit of a run no step is left
+ * to commit.
+ */
+function standstill({ faults }: FaultPlan, seen: Observation): string | undefined {
+  const limitMs = progressMsLimit(faults);
+  for (const { index, ms } of seen.injections) {
+    const commit = seen.commits.find((it) => it.ms >= ms);
+    if (commit === undefined || commit.ms - ms <= limitMs) continue;
+    const tookMs = Math.round(commit.ms - ms);
+    return `the next commit after faults.${index} took ${tookMs} ms, at most ${limitMs} expected`;
+  }
+  return undefined;
+}

@@ -1,0 +1,267 @@
+import type { Topology } from '../fabric/torus.ts';
+import { mulberry32 } from '../numerics/generator.ts';
+import { type Case, type CaseRun, planOf } from './case.ts';
+import { type DrawableKind, Draws, drawableKinds } from './draw.ts';
+import { mustRecover, phaseOf, reasonNotDrawn } from './fair.ts';
+import {
+  collectivePhases,
+  endingFaults,
+  endsWorker,
+  type Fault,
+  type FaultPlan,
+  type Ground,
+  type MembershipPhase,
+  membershipPhases,
+  type Position,
+  type StepPhase,
+  stepPhases,
+  workerPhases,
+} from './plan.ts';
+import { supported } from './support.ts';
+
+/** What random plans look like. */
+export interface Shape {
+  /** Topologies of the slices. A topology that stands more often is drawn more often. */
+  readonly topologies: readonly Topology[];
+  readonly stepsMin: number;
+  readonly stepsMax: number;
+  readonly faultsMax: number;
+  /** Largest number of losses of one Cloud TPU that a run survives between two commits. */
+  readonly lossesMax: number;
+  /** Kind of pod that must be able to inject the faults. */
+  readonly ground: Ground;
+  /** Kinds of faults, each of which the ground can inject at some position. */
+  readonly kinds: readonly DrawableKind[];
+}
+
+const [small, medium, large] = [
+  ['2x2', '3x2', '2x3'],
+  ['4x2', '2x4', '3x3', '4x3'],
+  ['4x4', '5x4', '6x6', '8x4', '4x8', '8x8'],
+];
+
+/** A phase of a step or of a membership. */
+export type AnyPhase = StepPhase | MembershipPhase;
+
+/** All phases of steps and memberships. */
+export const allPhases: readonly AnyPhase[] = [...stepPhases, ...membershipPhases];
+
+/** Returns the first position in a phase of step `step`, or of any membership. */
+export function positionIn(phase: AnyPhase, step: number): Position {
+  return isMembershipPhase(phase) ? { during: phase } : { step, phase };
+}
+
+/** Returns the kinds that a ground can inject at some position. */
+function kindsOf(ground: Ground): readonly DrawableKind[] {
+  const sample = new Draws(() => 0);
+  const place = { grid: { columns: 2, rows: 2 }, tpu: 0 };
+  return drawableKinds.filter(({ draw }) =>
+    allPhases.some((phase) => {
+      const at = positionIn(phase, 1);
+      return supported(draw({ ...place, at }, sample), ground) === true;
+    }),
+  );
+}
+
+/** The plans of `pod chaos search`: slices from 2×2 to 8×8, small ones more often. */
+export const searchShape: Shape = {
+  topologies: [
+    ...Array.from({ length: 8 }, () => small).flat(),
+    ...Array.from({ length: 3 }, () => medium).flat(),
+    ...large,
+  ].map(topologyOf),
+  ...{ stepsMin: 4, stepsMax: 10, faultsMax: 6, lossesMax: 5 },
+  ...{ ground: 'sim', kinds: kindsOf('sim') },
+};
+
+function topologyOf(text = ''): Topology {
+  const [columns = 0, rows = 0] = text.split('x').map(Number);
+  return { columns, rows };
+}
+
+/** Number of seeds of the weights. Few, so that undisturbed runs can be used again. */
+const runSeeds = 8;
+
+/** Returns the fault plan of {@link randomCase}. */
+export function randomPlan(seed: number, shape: Shape = searchShape): FaultPlan {
+  return planOf(randomCase(seed, shape));
+}
+
+/**
+ * Draws a run and its faults from a seed. All faults are explicit, so the plan of the case keeps its
+ * meaning if later versions of this function draw other cases from the same seed.
+ */
+export function randomCase(seed: number, shape: Shape = searchShape): Case {
+  const draws = new Draws(mulberry32(seed));
+  const run = drawRun(draws, shape);
+  if (draws.chance(0.03)) return lostTooOften(run, draws, shape);
+  if (draws.chance(0.02)) return withoutRecovery(run, draws);
+  return { run, faults: drawSome(run, draws, shape), outcome: 'done' };
+}
+
+function drawSome(run: CaseRun, draws: Draws, shape: Shape): readonly Fault[] {
+  if (draws.chance(0.08)) return withOthers(loseAll(run, draws), run, draws, shape);
+  if (draws.chance(0.05)) return withOthers(wrongTwice(run, draws), run, draws, shape);
+  return drawFaults(run, draws, shape);
+}
+
+function drawRun(draws: Draws, { topologies, stepsMin, stepsMax }: Shape): CaseRun {
+  return {
+    topology: draws.pick(topologies),
+    model: draws.chance(0.3) ? 'cnn' : 'mlp',
+    steps: draws.whole(stepsMin, stepsMax),
+    batches: draws.whole(1, 3),
+    ...(draws.chance(0.5) && { checkpointEvery: draws.whole(1, 4) }),
+    recovery: draws.chance(0.15) ? 'slice-restart' : 'replace',
+    seed: draws.whole(0, runSeeds - 1),
+  };
+}
+
+/** A Cloud TPU is lost in one step once more than the run survives: the run must fail. */
+function lostTooOften(run: CaseRun, draws: Draws, { lossesMax }: Shape): Case {
+  const tpu = draws.whole(0, tpusOf(run) - 1);
+  const at = drawStepPosition(draws.pick(workerPhases), run, draws);
+  const faults = Array.from({ length: lossesMax + 1 }, (): Fault => {
+    return { fault: draws.pick(endingFaults), tpu, at };
+  });
+  return { run, faults, outcome: 'failed' };
+}
+
+/** A Cloud TPU is lost in a run that does not recover: the run must fail. */
+function withoutRecovery(run: CaseRun, draws: Draws): Case {
+  const tpu = draws.whole(0, tpusOf(run) - 1);
+  const at = drawStepPosition(draws.pick(workerPhases), run, draws);
+  const faults: readonly Fault[] = [{ fault: draws.pick(endingFaults), tpu, at }];
+  return { run: { ...run, recovery: 'none' }, faults, outcome: 'failed' };
+}
+
+/** All Cloud TPUs are lost at once, row by row, so that only checkpoints have the weights. */
+function loseAll(run: CaseRun, draws: Draws): readonly Fault[] {
+  const { rows, columns } = run.topology;
+  const at = drawStepPosition(draws.pick(workerPhases), run, draws);
+  return Array.from({ length: Math.min(rows, columns) }, (_, line): Fault => {
+    return rows <= columns
+      ? { fault: 'lose-row', row: line, at }
+      : { fault: 'lose-column', column: line, at };
+  });
+}
+
+/** A Cloud TPU has wrong weights in two steps, so that it is quarantined. */
+function wrongTwice(run: CaseRun, draws: Draws): readonly Fault[] {
+  const tpu = draws.whole(0, tpusOf(run) - 1);
+  const first = draws.whole(1, run.steps - 1);
+  return [first, draws.whole(first + 1, run.steps)].map((step): Fault => {
+    const phase = draws.pick(workerPhases);
+    return { fault: 'flip-bit', tpu, at: { step, phase }, in: 'weights', bit: draws.whole(0, 31) };
+  });
+}
+
+/**
+ * Returns the given faults and further ones that are drawn. Returns only the given faults if the run
+ * could not recover from all, and other faults instead if the given ones are too many for a plan.
+ */
+function withOthers(
+  given: readonly Fault[],
+  run: CaseRun,
+  draws: Draws,
+  shape: Shape,
+): readonly Fault[] {
+  const faultsMax = shape.faultsMax - given.length;
+  if (faultsMax < 0) return drawFaults(run, draws, shape);
+  if (faultsMax === 0) return given;
+  const faults = [...given, ...drawFaults(run, draws, { ...shape, faultsMax })];
+  return mustRecover(faults, run.topology, shape.lossesMax) ? faults : given;
+}
+
+/** Number of tries to draw a fault that the plan can take. */
+const triesMax = 50;
+
+/** What the faults of a plan have in common, so that they often meet. */
+interface Focus {
+  readonly tpu: number;
+  readonly step: number;
+}
+
+function drawFaults(run: CaseRun, draws: Draws, shape: Shape): readonly Fault[] {
+  const focus = { tpu: draws.whole(0, tpusOf(run) - 1), step: draws.whole(1, run.steps) };
+  const count = draws.whole(1, shape.faultsMax);
+  const faults: Fault[] = [];
+  for (let tries = 0; tries < triesMax && faults.length < count; tries++) {
+    const again = faults.length > 0 && draws.chance(0.1);
+    const fault = again ? draws.pick(faults) : drawOne(shape.kinds, run, focus, draws);
+    const isRight = supported(fault, shape.ground) === true && reasonNotDrawn(fault) === undefined;
+    const isFair = mustRecover([...faults, fault], run.topology, shape.lossesMax);
+    if (isRight && isFair) faults.push(fault);
+  }
+  return withLoss(faults, run, draws, shape);
+}
+
+function drawOne(kinds: readonly DrawableKind[], run: CaseRun, focus: Focus, draws: Draws): Fault {
+  const tpu = draws.chance(0.4) ? focus.tpu : draws.whole(0, tpusOf(run) - 1);
+  const phase = draws.pick(allPhases);
+  const at = isMembershipPhase(phase)
+    ? { during: phase, generation: draws.whole(1, 4) }
+    : drawStepPosition(phase, run, draws, draws.chance(0.4) ? focus.step : undefined);
+  return draws.pick(kinds).draw({ grid: run.topology, tpu, at }, draws);
+}
+
+function isMembershipPhase(phase: AnyPhase): phase is MembershipPhase {
+  return (membershipPhases as readonly string[]).includes(phase);
+}
+
+/** Draws a position in a phase of a step; `step` is the step if it is given already. */
+function drawStepPosition(
+  phase: StepPhase,
+  run: CaseRun,
+  draws: Draws,
+  step: number = draws.whole(1, run.steps),
+): Position {
+  if (phase === 'evaluate') return { step: draws.whole(1, run.batches), phase };
+  if (phase === 'checkpoint') return { step: run.checkpointEvery ?? 1, phase };
+  if (!isCollective(phase)) return { step, phase };
+  const bucket = run.model === 'cnn' ? draws.whole(0, 1) : 0;
+  return { step, phase, bucket, hop: draws.whole(0, hopsOf(phase, run.topology) - 1) };
+}
+
+/**
+ * Number of hops of a bucket in a phase of a collective. A slice has twice as many chips as Cloud
+ * TPUs in each direction, and a round in a ring of n chips has n hops. The phase `all-reduce` has two
+ * rounds.
+ */
+export function hopsOf(phase: StepPhase, { columns, rows }: Topology): number {
+  return phase === 'all-reduce' ? 4 * rows : 2 * columns;
+}
+
+/** True if the phase is one of a collective, so that its positions have a bucket and a hop. */
+export function isCollective(phase: StepPhase): boolean {
+  return (collectivePhases as readonly string[]).includes(phase);
+}
+
+/**
+ * Adds the loss of a Cloud TPU if a fault waits for a membership that begins only after a loss, and
+ * no other fault causes a loss.
+ */
+function withLoss(
+  faults: readonly Fault[],
+  run: CaseRun,
+  draws: Draws,
+  { faultsMax, lossesMax }: Shape,
+): readonly Fault[] {
+  const waits = faults.some(needsLoss);
+  const hasLoss = faults.some((it) => endsWorker(it) && !needsLoss(it));
+  if (!waits || hasLoss) return faults;
+  const tpu = draws.whole(0, tpusOf(run) - 1);
+  const at = drawStepPosition(draws.pick(workerPhases), run, draws);
+  const loss: Fault = { fault: draws.pick(endingFaults), tpu, at };
+  const more = [loss, ...faults.slice(0, faultsMax - 1)];
+  return mustRecover(more, run.topology, lossesMax) ? more : faults;
+}
+
+function needsLoss(fault: Fault): boolean {
+  const { at } = fault;
+  return phaseOf(fault) === 'restoring' || ('during' in at && (at.generation ?? 1) > 1);
+}
+
+function tpusOf({ topology: { columns, rows } }: CaseRun): number {
+  return columns * rows;
+}

@@ -1,0 +1,146 @@
+import { quantile } from '../experiment/statistics.ts';
+import { goodputOf } from '../fault/verdict.ts';
+import type { RecordedRun } from '../run/read.ts';
+import type { Period } from './run-clock.ts';
+import type { Recovery, Timeline } from './timeline.ts';
+
+/** The figures of a recorded run. Times are in ms. A figure that is unknown is undefined. */
+export interface RunFigures {
+  readonly outcome: 'done' | 'stopped' | 'failed' | 'not ended';
+  /** Error of a failed run, or the last step of a stopped one; empty otherwise. */
+  readonly why: string;
+  /** Number of committed steps, and of the steps of the whole run. */
+  readonly committed: number;
+  readonly steps: number;
+  /** Number of times that a step ran again: interrupted, repeated, or committed before. */
+  readonly ranAgain: number;
+  /** Time from the first event to the last one, without long pauses between masters. */
+  readonly wallMs: number;
+  /** Time from the pod being ready to the last commit or the evaluation, without long pauses. */
+  readonly trainingMs: number | undefined;
+  readonly stepMs: { readonly p50: number; readonly p95: number; readonly max: number } | undefined;
+  /** Share of the training time that went into steps that count, from 0 to 1. */
+  readonly goodput: number | undefined;
+  readonly finalLoss: number | undefined;
+  readonly accuracy: number | undefined;
+  readonly digest: string | undefined;
+  /** From a fault to its first report. Only runs of a fault plan have it. */
+  readonly detection: TimesFound | undefined;
+  /** From the first report of a fault to the next commit. */
+  readonly recovery: TimesFound | undefined;
+  readonly blamed: readonly Blame[];
+  readonly checkpoints: number;
+  /** Number of events that could not be recorded. */
+  readonly eventsLost: number;
+}
+
+/** Times of several things of one kind, in ms. */
+export interface TimesFound {
+  readonly count: number;
+  /** Number of those that never ended; they have no time. */
+  readonly never: number;
+  readonly p50: number;
+  readonly max: number;
+}
+
+/** How often a Cloud TPU was named as being at fault. */
+export interface Blame {
+  readonly tpu: number;
+  readonly lost: number;
+  readonly suspected: number;
+  readonly quarantined: number;
+  readonly straggler: number;
+}
+
+/** Returns the figures of a recorded run. */
+export function figuresOf(run: RecordedRun, timeline: Timeline): RunFigures {
+  const { steps, recoveries, repeats, incidents } = timeline;
+  const training = trainingOf(timeline);
+  const wallMs = steps.map((it) => it.wallMs).filter(Number.isFinite);
+  const injected = run.judged?.faults.filter(({ injectedMs }) => injectedMs !== undefined) ?? [];
+  const repeated = repeats.reduce((sum, it) => sum + it.lastStep - it.firstStep + 1, 0);
+  const again = steps.reduce((sum, it) => sum + it.attempts.length - 1 + Number(it.isRepeated), 0);
+  return {
+    ...endOf(run),
+    committed: new Set(steps.map(({ step }) => step)).size,
+    steps: run.settings.key.steps,
+    ranAgain: again + repeated,
+    wallMs: lengthIn(timeline.periods, { from: 0, to: Number.POSITIVE_INFINITY }),
+    trainingMs: training && lengthIn(timeline.periods, training),
+    ...{ stepMs: stepTimes(wallMs), goodput: goodput(timeline, wallMs, training) },
+    finalLoss: steps.at(-1)?.loss,
+    accuracy: run.events.findLast((it) => it.kind === 'evaluated')?.accuracy,
+    digest: run.events.findLast((it) => it.kind === 'step')?.digest,
+    detection: timesOf(injected.map(({ detectionMs }) => detectionMs)),
+    recovery: timesOf(recoveries.map(recoveryMs)),
+    blamed: blamedIn(timeline),
+    checkpoints: incidents.filter(({ kind }) => kind === 'checkpoint').length,
+    eventsLost: run.lost,
+  };
+}
+
+/** Returns the time of a recovery, in ms; undefined if no commit followed. */
+export function recoveryMs({ fromMs, commitMs }: Recovery): number | undefined {
+  return commitMs === undefined ? undefined : commitMs - fromMs;
+}
+
+function endOf({ events, judged }: RecordedRun): Pick<RunFigures, 'outcome' | 'why'> {
+  const last = events.findLast(({ kind }) => ['finished', 'stopped', 'failed'].includes(kind));
+  switch (last?.kind) {
+    case 'finished':
+      return { outcome: 'done', why: '' };
+    case 'stopped':
+      return { outcome: 'stopped', why: `after step ${last.step}` };
+    case 'failed':
+      return { outcome: 'failed', why: last.message };
+    default:
+      return { outcome: judged?.outcome ?? 'not ended', why: judged?.message ?? '' };
+  }
+}
+
+function trainingOf({ readyMs, evaluation, steps }: Timeline): Period | undefined {
+  const to = evaluation?.from ?? steps.at(-1)?.to;
+  return readyMs === undefined || to === undefined ? undefined : { from: readyMs, to };
+}
+
+/** Returns how much of the range `within` lies in the periods. */
+function lengthIn(periods: readonly Period[], within: Period): number {
+  return periods.reduce((sum, { from, to }) => {
+    return sum + Math.max(0, Math.min(to, within.to) - Math.max(from, within.from));
+  }, 0);
+}
+
+function stepTimes(wallMs: readonly number[]): RunFigures['stepMs'] {
+  if (wallMs.length === 0) return undefined;
+  return { p50: quantile(wallMs, 0.5), p95: quantile(wallMs, 0.95), max: quantile(wallMs, 1) };
+}
+
+function goodput(
+  { periods }: Timeline,
+  wallMs: readonly number[],
+  training: Period | undefined,
+): number | undefined {
+  if (training === undefined || wallMs.length === 0) return undefined;
+  const commits = wallMs.map((it) => ({ wallMs: it }));
+  return goodputOf({ commits, beginMs: 0, endMs: lengthIn(periods, training) });
+}
+
+function timesOf(all: readonly (number | undefined)[]): TimesFound | undefined {
+  if (all.length === 0) return undefined;
+  const times = all.filter((it) => it !== undefined).filter(Number.isFinite);
+  const found = { p50: quantile(times, 0.5), max: quantile(times, 1) };
+  return { count: all.length, never: all.length - times.length, ...found };
+}
+
+function blamedIn({ incidents }: Timeline): readonly Blame[] {
+  const kinds = ['lost', 'suspected', 'quarantined', 'straggler'] as const;
+  const all = new Map<number, Record<(typeof kinds)[number], number>>();
+  for (const { tpu, kind } of incidents) {
+    const named = kinds.find((it) => it === kind);
+    if (tpu === null || named === undefined) continue;
+    const counts = all.get(tpu) ?? { lost: 0, suspected: 0, quarantined: 0, straggler: 0 };
+    counts[named]++;
+    all.set(tpu, counts);
+  }
+  return [...all].sort(([a], [b]) => a - b).map(([tpu, counts]) => ({ tpu, ...counts }));
+}

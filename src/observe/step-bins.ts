@@ -1,0 +1,61 @@
+import { quantile } from '../experiment/statistics.ts';
+import type { Period } from './run-clock.ts';
+import type { TimedStep } from './timeline.ts';
+
+/** Steps that follow each other and that a report shows as one. Often a single step. */
+export interface StepBin extends Period {
+  readonly steps: readonly TimedStep[];
+  /** Median and longest wall time of a step, in ms; NaN if no time is known. */
+  readonly medianMs: number;
+  readonly longestMs: number;
+  /** True if one of the steps was interrupted, or had been committed before. */
+  readonly isRepeated: boolean;
+}
+
+/**
+ * Puts steps into at most about `most` bins. A step that ran again has a bin of its own, unless
+ * there are too many of them.
+ */
+export function stepBins(steps: readonly TimedStep[], most: number): readonly StepBin[] {
+  const special = steps.filter(isRepeated).length;
+  const own = special <= most / 2;
+  const plain = own ? steps.length - special : steps.length;
+  const size = Math.max(1, Math.ceil(plain / Math.max(1, most - (own ? 2 * special : 0))));
+  const bins: TimedStep[][] = [];
+  let isOpen = false;
+  for (const step of steps) {
+    const isAlone = own && isRepeated(step);
+    const last = bins.at(-1);
+    if (isOpen && !isAlone && last !== undefined && last.length < size) last.push(step);
+    else bins.push([step]);
+    isOpen = !isAlone;
+  }
+  return bins.map(binOf);
+}
+
+/** True if a step was interrupted and ran again, or had been committed before. */
+export function isRepeated({ attempts, isRepeated: again }: TimedStep): boolean {
+  return attempts.length > 1 || again;
+}
+
+function binOf(steps: readonly TimedStep[]): StepBin {
+  const times = steps.map(({ wallMs }) => wallMs).filter(Number.isFinite);
+  const isKnown = times.length > 0;
+  return {
+    ...{ steps, from: steps[0]?.from ?? 0, to: steps.at(-1)?.to ?? 0 },
+    medianMs: isKnown ? quantile(times, 0.5) : Number.NaN,
+    longestMs: isKnown ? quantile(times, 1) : Number.NaN,
+    isRepeated: steps.some(isRepeated),
+  };
+}
+
+/** Returns the name of a bin: `step 5`, or `steps 5 to 9`. */
+export function nameOfBin({ steps }: StepBin): string {
+  const [first, last] = [steps[0]?.step, steps.at(-1)?.step];
+  return first === last ? `step ${first}` : `steps ${first} to ${last}`;
+}
+
+/** Returns the place of a bin on the page. `index` is its index in the list of bins. */
+export function placeOfBin(index: number): string {
+  return `bin-${index}`;
+}

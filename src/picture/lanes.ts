@@ -1,0 +1,195 @@
+import { axisBelow, type Frame, picture, pictureWidth } from './frame.ts';
+import { type LegendEntry, legend } from './legend.ts';
+import { type Element, element, hint, type Markup, px } from './markup.ts';
+import type { Interval, Scale } from './scale.ts';
+import { type MarkLook, markAt, markRadius } from './shape.ts';
+import { type SpanLook, spanBox, stripes } from './span.ts';
+
+/**
+ * A picture of things that happen along an axis, in lanes (rows) below each other. Spans are drawn
+ * in their order, later ones over earlier ones, and marks over all spans.
+ */
+export interface LaneChart extends Frame {
+  readonly lanes: readonly Lane[];
+  readonly spans: readonly Span[];
+  readonly marks: readonly Mark[];
+  /** Scale along X. Its range lies within {@link laneRange}. */
+  readonly x: Scale;
+  readonly xLabel: string;
+  readonly legend: readonly LegendEntry[];
+}
+
+/** A lane and its label. */
+export interface Lane {
+  readonly label: string;
+}
+
+/** Something that lasts, in one lane or in several lanes that follow each other. */
+export interface Span {
+  readonly firstLane: number;
+  /** Default: `firstLane`. */
+  readonly lastLane?: number;
+  readonly from: number;
+  readonly to: number;
+  readonly look: SpanLook;
+  /** Text that is shown while the pointer is over the span. */
+  readonly hint: string;
+  /** Place on the page to which a click on the span leads, without `#`. */
+  readonly target?: string;
+  /** Short text inside the span. It is left out if the span is too narrow for it. */
+  readonly label?: string;
+}
+
+/** Something that happens at one value of the axis. */
+export interface Mark {
+  readonly lane: number;
+  readonly at: number;
+  readonly look: MarkLook;
+  readonly hint: string;
+}
+
+/** Where the lanes of a {@link LaneChart} begin and end, along X. In px. */
+export const laneRange: Interval = { from: 130, to: pictureWidth - 50 };
+
+const top = 8;
+const axisPx = 42;
+/** Narrowest span that is drawn, in px. */
+const narrowest = 0.75;
+
+/** Draws a chart of lanes. */
+export function laneChart(chart: LaneChart): Element {
+  const { id, lanes, x, spans, marks } = chart;
+  const lanePx = lanes.length <= 40 ? 20 : 14;
+  const bottom = top + lanes.length * lanePx;
+  const key = legend(id, chart.legend, laneRange.from, bottom + axisPx);
+  const looks = [...spans.map(({ look }) => look), ...chart.legend.flatMap(spanLook)];
+  return picture(
+    chart,
+    bottom + axisPx + key.height + 4,
+    stripes(id, looks),
+    axisBelow(x, bottom, top, chart.xLabel),
+    ...spans.map((span) => spanIn(chart, span, lanePx)),
+    ...separators(lanes.length, lanePx),
+    ...lanes.map(({ label }, i) => {
+      const y = top + (i + 0.5) * lanePx + 4;
+      return element('text', { x: laneRange.from - 10, y, 'text-anchor': 'end' }, label);
+    }),
+    ...placed(marks, x).map((it) => markIn(it, lanePx)),
+    key.drawn,
+  );
+}
+
+function spanLook(entry: LegendEntry): readonly SpanLook[] {
+  return 'span' in entry ? [entry.span] : [];
+}
+
+function spanIn({ id, x }: LaneChart, span: Span, lanePx: number): Element {
+  const { firstLane, lastLane = firstLane, from, to, look, target } = span;
+  const left = x.at(from);
+  const width = Math.max(narrowest, x.at(to) - left);
+  const y = top + firstLane * lanePx + 1;
+  const height = (lastLane - firstLane + 1) * lanePx - 2;
+  const box = spanBox(id, look, { x: left, y, width, height });
+  const shown: Markup[] = [hint(span.hint), box, ...labelIn(span, left, width, y, lanePx)];
+  if (target === undefined) return element('g', {}, ...shown);
+  return element('a', { href: `#${target}` }, ...shown);
+}
+
+/** Returns the label of a span, in its first lane; nothing if the span is too narrow. */
+function labelIn(
+  { label = '', look }: Span,
+  left: number,
+  width: number,
+  y: number,
+  lanePx: number,
+): readonly Element[] {
+  const isNarrow = width < label.length * 7 + 4;
+  if (label === '' || isNarrow || lanePx < 16) return [];
+  const place = { x: left + width / 2, y: y + lanePx / 2 + 3, 'text-anchor': 'middle' };
+  return [element('text', { ...place, class: isStrong(look) ? 'inverse' : undefined }, label)];
+}
+
+/** True if the text of the page has little contrast with the colour of a span. */
+function isStrong({ tone, texture }: SpanLook): boolean {
+  return texture !== 'striped' && !['grey', 'sky', 'orange'].includes(tone);
+}
+
+/** Returns the lines between lanes, which cut spans of several lanes into rows. */
+function separators(lanes: number, lanePx: number): readonly Element[] {
+  const width = laneRange.to - laneRange.from;
+  return Array.from({ length: Math.max(0, lanes - 1) }, (_, i) =>
+    element('rect', {
+      ...{ class: 'gap', 'pointer-events': 'none', x: laneRange.from, width },
+      ...{ y: top + (i + 1) * lanePx - 1, height: 2 },
+    }),
+  );
+}
+
+/** A mark, or several of one look that are too close to each other to tell them apart. */
+interface MarkGroup {
+  readonly look: MarkLook;
+  readonly lane: number;
+  readonly hints: string[];
+  /** Coordinate of the first mark, in px. */
+  readonly x: number;
+}
+
+/** A group with the place where it is drawn, in px. */
+interface Placed extends MarkGroup {
+  readonly shownX: number;
+}
+
+/** Largest distance between the place of a mark and its value, in px. */
+const shiftMax = 66;
+
+/** Groups marks of one lane and one look if less than the width of a mark lies between them. */
+function grouped(marks: readonly Mark[], scale: Scale): readonly MarkGroup[] {
+  const groups: MarkGroup[] = [];
+  const open = new Map<string, MarkGroup>();
+  for (const { lane, at, look, hint: text } of [...marks].sort((a, b) => a.at - b.at)) {
+    const key = `${lane} ${look.shape} ${look.tone}`;
+    const x = scale.at(at);
+    const group = open.get(key);
+    if (group !== undefined && x - group.x < 2 * markRadius) {
+      group.hints.push(text);
+      continue;
+    }
+    const next: MarkGroup = { look, lane, hints: [text], x };
+    open.set(key, next);
+    groups.push(next);
+  }
+  return groups;
+}
+
+/**
+ * Places the marks. A mark that would cover an earlier one in its lane is drawn to the right of it,
+ * with a line to its value. Where that would take too much room, marks cover each other.
+ */
+function placed(marks: readonly Mark[], scale: Scale): readonly Placed[] {
+  const ends = new Map<number, number>();
+  return grouped(marks, scale).map((group) => {
+    const { x, lane } = group;
+    const free = (ends.get(lane) ?? Number.NEGATIVE_INFINITY) + 2 * markRadius + 1;
+    const isFar = free - x > shiftMax || free > pictureWidth - markRadius;
+    const shownX = isFar ? x : Math.max(x, free);
+    ends.set(lane, Math.max(shownX, ends.get(lane) ?? shownX));
+    return { ...group, shownX };
+  });
+}
+
+/** Most hints of marks that are shown together. */
+const hintsMax = 12;
+
+function hintOf({ hints }: MarkGroup): string {
+  const more = hints.length > hintsMax ? [`and ${hints.length - hintsMax} more`] : [];
+  return [...hints.slice(0, hintsMax), ...more].join('\n');
+}
+
+function markIn(group: Placed, lanePx: number): Element {
+  const { lane, look, x, shownX } = group;
+  const y = top + (lane + 0.5) * lanePx;
+  const corner = px(y - lanePx / 2 + 2);
+  const lead = element('path', { class: 'lead', d: `M${px(x)} ${corner}V${px(y)}H${px(shownX)}` });
+  const drawn = markAt(look, shownX, y);
+  return element('g', {}, hint(hintOf(group)), ...(shownX > x ? [lead] : []), drawn);
+}

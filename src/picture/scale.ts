@@ -1,0 +1,121 @@
+import { scaleLinear, scaleLog } from 'd3-scale';
+import { assert, at } from '../numerics/assert.ts';
+
+/** A range of numbers: of data, or of coordinates in px. */
+export interface Interval {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A value that an axis labels. */
+export interface Tick {
+  /** Coordinate of the value, in px. */
+  readonly at: number;
+  readonly label: string;
+}
+
+/** A mapping from values of the data to coordinates. */
+export interface Scale {
+  /** Range of the coordinates, in px. */
+  readonly range: Interval;
+  /**
+   * Returns the coordinate of a value, in px. A value outside the scale gets the coordinate of the
+   * nearest value inside.
+   */
+  readonly at: (value: number) => number;
+  /** Values for an axis, in increasing order. */
+  readonly ticks: readonly Tick[];
+}
+
+/** Smallest distance between two labels of an axis along X, in px. */
+const labelPx = 70;
+
+/** Returns a linear scale with about `count` labels. */
+export function linearScale(values: Interval, range: Interval, count?: number): Scale {
+  const scale = scaleLinear(pair(values), pair(range)).clamp(true);
+  const wanted = count ?? Math.max(2, Math.floor(Math.abs(range.to - range.from) / labelPx));
+  const format = scale.tickFormat(wanted);
+  const labelled = isPoint(values) ? [values.from] : scale.ticks(wanted);
+  const ticks = labelled.map((value) => ({ at: scale(value), label: format(value) }));
+  return { range, at: (value) => scale(finite(value)), ticks };
+}
+
+/**
+ * True if the interval is so short beside its values that numbers cannot tell labels inside it
+ * apart. The library then fails or gives endless lists of labels.
+ */
+function isPoint({ from, to }: Interval): boolean {
+  return Math.abs(to - from) <= 1e-9 * Math.max(1e-6, Math.abs(from), Math.abs(to));
+}
+
+/**
+ * Returns a logarithmic scale of positive values. Values that are not positive get the coordinate
+ * of the smallest value. Labels are at 1, 2 and 5 times powers of ten, or at powers of ten only.
+ */
+export function logScale(values: Interval, range: Interval): Scale {
+  assert(values.from > 0 && values.to > 0, 'a logarithmic scale has positive values');
+  const scale = scaleLog(pair(values), pair(range)).clamp(true);
+  const all = scale.ticks().filter((value) => [1, 2, 5].includes(mantissa(value)));
+  const shown = all.length <= 9 ? all : all.filter((value) => mantissa(value) === 1);
+  const ticks = shown.map((value) => ({ at: scale(value), label: String(value) }));
+  return { range, at: (value) => scale(Math.max(values.from, finite(value))), ticks };
+}
+
+/** Units of times, and their lengths in ms. */
+const units = [
+  { name: 'ms', ms: 1 },
+  { name: 's', ms: 1000 },
+  { name: 'min', ms: 60_000 },
+  { name: 'h', ms: 3_600_000 },
+] as const;
+
+/** A scale of times. */
+export interface TimeScale extends Scale {
+  /** Unit of the labels. */
+  readonly unit: (typeof units)[number]['name'];
+  /** Coordinates of the cuts, where a time between two pieces is left out. In px. */
+  readonly cuts: readonly number[];
+}
+
+/** Width of a cut between two pieces of a time scale, in px. */
+const cutPx = 14;
+
+/**
+ * Returns a scale of times in ms. `pieces` are the shown times, in order; times between two pieces
+ * are left out, and the scale has a cut there. All pieces have the same px for each ms.
+ */
+export function timeScale(pieces: readonly Interval[], range: Interval): TimeScale {
+  assert(pieces.length > 0, 'a time scale has at least one piece');
+  const total = pieces.reduce((sum, { from, to }) => sum + to - from, 0);
+  const unit = units.findLast((it) => total >= 3 * it.ms) ?? units[0];
+  const width = Math.max(0, range.to - range.from - cutPx * (pieces.length - 1));
+  let left = range.from;
+  const parts = pieces.map(({ from, to }) => {
+    const share = total > 0 ? (to - from) / total : 1 / pieces.length;
+    const right = Math.min(range.to, left + width * share);
+    const values = { from: from / unit.ms, to: to / unit.ms };
+    const scale = linearScale(values, { from: left, to: right }, (right - left) / labelPx);
+    left = Math.min(range.to, right + cutPx);
+    return { from, to, scale };
+  });
+  const at = (ms: number): number => {
+    const part = parts.find(({ to }) => finite(ms) <= to) ?? parts.at(-1);
+    return part?.scale.at(ms / unit.ms) ?? range.from;
+  };
+  const cuts = parts.slice(1).map(({ scale }) => scale.range.from - cutPx / 2);
+  return { range, at, ticks: parts.flatMap((it) => it.scale.ticks), unit: unit.name, cuts };
+}
+
+function pair({ from, to }: Interval): [number, number] {
+  return [finite(from), finite(to)];
+}
+
+function finite(value: number): number {
+  assert(Number.isFinite(value), `expected a finite number, found ${value}`);
+  return value;
+}
+
+/** Returns the first digit of a number of the form d·10^n. */
+function mantissa(value: number): number {
+  return Number(at(value.toExponential().split('e'), 0));
+}

@@ -1,0 +1,42 @@
+import { z } from 'zod';
+import { type Ground, grounds } from '../fault/plan.ts';
+import { faultSchema } from '../fault/schema.ts';
+import type { FaultOutcome, Verdict } from '../fault/verdict.ts';
+import { eventVersion } from './event.ts';
+import { count, real } from './schema.ts';
+
+/** Content of `verdict.json`: what happened to the faults of a plan, and how the run was judged. */
+export interface JudgedRun {
+  readonly v: typeof eventVersion;
+  /** Kind of pod on which the plan ran. In a simulation (`sim`) all times are virtual. */
+  readonly ground: Ground;
+  /** How the run ended, and the error of a failed run; empty otherwise. */
+  readonly outcome: 'done' | 'failed';
+  readonly message: string;
+  /** Faults as they were planned or drawn. `injectedMs` is on the clock of the events' `time`. */
+  readonly faults: readonly FaultOutcome[];
+  readonly verdicts: readonly Verdict[];
+}
+
+/** A time in ms; absent if what it is the time of never happened. */
+const time = real.optional();
+
+const outcome: z.ZodType<FaultOutcome> = z
+  .looseObject({
+    ...{ index: count, fault: faultSchema },
+    ...{ injectedMs: time, detectionMs: time, recoveryMs: time },
+    blamed: count.nullable().optional(),
+  })
+  .transform(({ index, fault, injectedMs, detectionMs, recoveryMs, blamed }) => {
+    return { index, fault, injectedMs, detectionMs, recoveryMs, blamed };
+  });
+
+/** Schema of `verdict.json`. */
+export const judgedSchema: z.ZodType<JudgedRun> = z.looseObject({
+  v: z.literal(eventVersion),
+  ...{ ground: z.enum(grounds), outcome: z.enum(['done', 'failed']), message: z.string() },
+  faults: z.array(outcome),
+  verdicts: z.array(
+    z.looseObject({ expectation: z.string(), holds: z.boolean(), found: z.string() }),
+  ),
+});

@@ -1,0 +1,156 @@
+import type { Expectations } from '../fault/plan.ts';
+import type { FaultOutcome, Verdict } from '../fault/verdict.ts';
+import { PodError } from '../numerics/error.ts';
+import { PodRun } from './pod-run.ts';
+
+/** The result of a matcher, as `expect.extend` of Vitest and Jest takes it. */
+export interface Matched {
+  readonly pass: boolean;
+  /** Returns what was expected and what was found. */
+  readonly message: () => string;
+}
+
+/** Bounds of a recovery. A bound that is absent is not checked. */
+export interface RecoveryBounds {
+  /** Longest time, in ms, from a fault to the first committed step after its report. */
+  readonly withinMs?: number;
+  /** Largest number of committed steps that ran again. */
+  readonly steps?: number;
+}
+
+/** Matchers for the result of a run, for `expect.extend`. */
+export const matchers: {
+  readonly toMatchFaultFree: (run: unknown) => Matched;
+  readonly toHaveRecovered: (run: unknown, bounds?: RecoveryBounds) => Matched;
+  readonly toBlame: (run: unknown, tpu: number) => Matched;
+  readonly toHoldExpectations: (run: unknown) => Matched;
+} = { toMatchFaultFree, toHaveRecovered, toBlame, toHoldExpectations };
+
+/**
+ * Passes if the run committed every step once and in order, with the weights and the loss of the
+ * same run without faults.
+ */
+function toMatchFaultFree(received: unknown): Matched {
+  const run = podRun(received, 'toMatchFaultFree');
+  if (run.faultFreeSteps === undefined) {
+    const found = 'found one with faultFree: false, for which that run was not trained';
+    throw new PodError(
+      'bad-plan',
+      `toMatchFaultFree: expected a run with faultFree: true, ${found}`,
+    );
+  }
+  return judged(run, 'to match the run without faults', {
+    ...{ weights: 'bit-identical', samples: 'exactly-once', steps: 'committed-once' },
+  });
+}
+
+/**
+ * Passes if the run was completed and recovered from each of its faults within the bounds. Fails for
+ * a run without faults and for a fault that was never injected.
+ */
+function toHaveRecovered(received: unknown, bounds: RecoveryBounds = {}): Matched {
+  const run = podRun(received, 'toHaveRecovered');
+  const time = bound('withinMs', bounds.withinMs, 'ms') ?? anyTime;
+  const steps = bound('steps', bounds.steps, '');
+  const expected = 'to have recovered from its faults';
+  if (run.faults.length === 0) return matched(expected, ['found a run without faults']);
+  return judged(run, expected, { recovery: { time, ...(steps !== undefined && { steps }) } });
+}
+
+/** Bound of a recovery that may take any time. No run takes longer. */
+const anyTime = '<=100000min';
+
+/**
+ * Passes if the first report after a fault names the Cloud TPU. For the fault `slow` the report is
+ * that of a straggler, for all other faults a loss, a suspicion or a quarantine.
+ */
+function toBlame(received: unknown, tpu: number): Matched {
+  const run = podRun(received, 'toBlame');
+  const found = run.faults.map((fault) => `${faultName(fault)}: ${blameOf(fault)}`);
+  const pass = run.faults.some(({ blamed }) => blamed === tpu);
+  return {
+    pass,
+    message: () => {
+      const expected = `expected the run ${pass ? 'not ' : ''}to blame Cloud TPU ${tpu}`;
+      return [expected, ...(found.length === 0 ? ['found a run without faults'] : found)].join(
+        '\n',
+      );
+    },
+  };
+}
+
+/** Passes if all expectations of the plan hold, as `pod chaos run` judges them. */
+function toHoldExpectations(received: unknown): Matched {
+  const run = podRun(received, 'toHoldExpectations');
+  return matched('to hold its expectations', broken(run.verdicts));
+}
+
+/** Judges a run by expectations; `expected` completes the sentence "expected the run …". */
+function judged(run: PodRun, expected: string, expect: Expectations): Matched {
+  return matched(expected, broken(run.judge(expect)));
+}
+
+/** Returns a matcher's result: passes if there is no problem. */
+function matched(expected: string, problems: readonly string[]): Matched {
+  const pass = problems.length === 0;
+  return {
+    pass,
+    message: () =>
+      pass
+        ? `expected the run not ${expected}`
+        : [`expected the run ${expected}`, ...problems].join('\n'),
+  };
+}
+
+/** Returns a line for each expectation that does not hold: what was expected, what was found. */
+function broken(verdicts: readonly Verdict[]): readonly string[] {
+  return verdicts
+    .filter(({ holds }) => !holds)
+    .map(({ expectation, found }) => `expected ${inWords(expectation)}; found ${found}`);
+}
+
+function inWords(expectation: string): string {
+  return expectation.endsWith(anyTime) ? 'a committed step after each fault' : expectation;
+}
+
+function faultName({ fault }: FaultOutcome): string {
+  const target = 'tpu' in fault ? ` of Cloud TPU ${fault.tpu}` : '';
+  return `${fault.fault}${target} at ${JSON.stringify(fault.at).replaceAll('"', '')}`;
+}
+
+function blameOf({ blamed, injectedMs }: FaultOutcome): string {
+  if (injectedMs === undefined) return 'the fault was never injected';
+  if (blamed === undefined) return 'found no report';
+  return blamed === null
+    ? 'found a report that names no Cloud TPU'
+    : `found a report that names Cloud TPU ${blamed}`;
+}
+
+/** Largest bound, in ms or in steps. */
+const boundMax = 86_400_000;
+
+/** Returns a bound as plans have it, such as `<=2000ms`; undefined without a bound. */
+function bound(name: string, value: number | undefined, unit: string): string | undefined {
+  if (value === undefined) return undefined;
+  if (value >= 0 && value <= boundMax) return `<=${Number(value.toFixed(3))}${unit}`;
+  const expected = `expected a number from 0 to ${boundMax}`;
+  throw new PodError('bad-plan', `toHaveRecovered: ${name}: ${expected}, found ${value}`);
+}
+
+/**
+ * Returns a received value as the result of a run.
+ *
+ * @throws PodError `bad-plan` for any other value, such as a promise that was not awaited.
+ */
+function podRun(received: unknown, matcher: string): PodRun {
+  if (received instanceof PodRun) return received;
+  const found = received instanceof Promise ? 'a promise; await it first' : describe(received);
+  const expected = 'expected the result of pod(…).train()';
+  throw new PodError('bad-plan', `${matcher}: ${expected}, found ${found}`);
+}
+
+function describe(value: unknown): string {
+  if (value === null || typeof value !== 'object') return String(value);
+  const { constructor: maker } = value;
+  return typeof maker === 'function' ? `an object of ${maker.name}` : 'an object';
+}

@@ -1,0 +1,179 @@
+import { planInFile } from '../cli/plan-file.ts';
+import { groundOf, type NamedPlan, openPlanned, runWithFaults } from '../cli/planned-run.ts';
+import { isSettingKey, schema } from '../cli/settings/schema.ts';
+import type { Expectations, FaultPlan, Ground } from '../fault/plan.ts';
+import { checkPlan } from '../fault/read.ts';
+import type { SeenEvent, StepSeen } from '../fault/seen.ts';
+import { faultFreeRun } from './fault-free.ts';
+import type { PlacedFault } from './faults.ts';
+import { PodRun } from './pod-run.ts';
+import type { RunSettings } from './settings.ts';
+
+/** Options of {@link pod}: the settings of the run, and how it is tested. */
+export interface PodOptions extends RunSettings {
+  /**
+   * Kind of pod that trains the run: `threads` of this process, `processes` of this machine, or
+   * `sim`, a simulation in virtual time. Default: `threads`.
+   */
+  readonly ground?: Ground;
+  /**
+   * False if the same run without faults is not needed. Then it is not trained, and
+   * `toMatchFaultFree` fails. Default: true.
+   */
+  readonly faultFree?: boolean;
+}
+
+/** The parts of a {@link PodTest}. */
+interface Parts {
+  readonly options: PodOptions;
+  readonly faults: readonly PlacedFault[];
+  readonly file: string | undefined;
+  readonly expect: Expectations;
+  readonly hooks: readonly ((event: SeenEvent) => void)[];
+}
+
+/**
+ * Describes a run on a pod. By default the pod replaces a lost Cloud TPU (`recovery: 'replace'`);
+ * the other defaults are those of `pod train`.
+ */
+export function pod(options: PodOptions = {}): PodTest {
+  return new PodTest({ options, faults: [], file: undefined, expect: {}, hooks: [] });
+}
+
+/**
+ * A run on a pod, and the faults that break it. Each method except `train` returns a new description
+ * and leaves this one as it is.
+ */
+export class PodTest {
+  readonly #parts: Parts;
+
+  /** Use {@link pod} instead. */
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  /** Adds faults, such as `kill(3).at({ step: 10 })`. */
+  inject(...faults: readonly PlacedFault[]): PodTest {
+    return this.#with({ faults: [...this.#parts.faults, ...faults] });
+  }
+
+  /**
+   * Takes settings, faults and expectations from a plan file too. Settings and expectations that
+   * are given in code override those of the file. The path is relative to the present folder.
+   */
+  plan(path: string): PodTest {
+    return this.#with({ file: path });
+  }
+
+  /** Adds expectations, such as `{ recovery: { steps: '<=1' } }`, to the verdict of the run. */
+  expecting(expect: Expectations): PodTest {
+    return this.#with({ expect: { ...this.#parts.expect, ...expect } });
+  }
+
+  /**
+   * Calls `hook` with each event of the run: at once in threads, within about 100 ms in processes,
+   * after the end of the run in a simulation. An error that the hook throws ends the run, and
+   * `train` rejects with it. The hook must not be asynchronous: nothing waits for it.
+   */
+  onEvent(hook: (event: SeenEvent) => void): PodTest {
+    return this.#with({ hooks: [...this.#parts.hooks, hook] });
+  }
+
+  /** Calls `hook` with each committed step of the run, as {@link onEvent} does with each event. */
+  onStep(hook: (step: StepSeen) => void): PodTest {
+    return this.onEvent((event) => {
+      if (event.kind === 'step') hook(event);
+    });
+  }
+
+  /**
+   * Trains the run with its faults. An error that ends the run after its first step is part of the
+   * result: then `outcome` is `failed`. The same run without faults is trained first, once in a
+   * process.
+   *
+   * @throws PodError before anything runs, with one line that names the wrong value, if a setting or
+   * a fault is wrong or cannot be had on this kind of pod. PodError if the run fails before its first
+   * step.
+   */
+  async train(): Promise<PodRun> {
+    const { options, hooks } = this.#parts;
+    const { faultFree = true } = options;
+    const ground = groundOf(options.ground ?? 'threads', settingName('ground'));
+    const planned = await openPlanned(namedPlan(this.#parts), ground);
+    const undisturbed = faultFree ? await faultFreeRun(planned) : undefined;
+    const seen = await runWithFaults(planned, (event) => {
+      for (const hook of hooks) hook(event);
+    });
+    const { plan, facts } = planned;
+    return new PodRun({ ground, plan, topology: facts.topology }, seen, undisturbed);
+  }
+
+  #with(parts: Partial<Parts>): PodTest {
+    return new PodTest({ ...this.#parts, ...parts });
+  }
+}
+
+/** Returns the plan of a test: what is given in code, and the plan of its file, if it has one. */
+function namedPlan({ options, faults, file, expect }: Parts): NamedPlan {
+  const { ground: _, faultFree: __, ...settings } = options;
+  const given = Object.entries(settings).filter(([, value]) => value !== undefined);
+  const inCode = checkPlan(
+    { run: Object.fromEntries(given), faults: faults.map(({ fault }) => fault), expect },
+    () => place,
+  );
+  const named: NamedPlan = { plan: inCode, placeOf, settingName };
+  return file === undefined ? named : merged(named, planInFile(file));
+}
+
+/** Place, in messages, of what a test gives in code. */
+const place = 'pod()';
+
+function placeOf(path: readonly (string | number)[]): string {
+  return `${place}: ${path.join('.')}`;
+}
+
+function settingName(key: string): string {
+  return `${key} of ${place}`;
+}
+
+/**
+ * Returns the plan in code and the plan of a file as one plan. Settings and expectations in code
+ * override those of the file. The faults in code come first.
+ */
+function merged({ plan: inCode }: NamedPlan, file: NamedPlan): NamedPlan {
+  const inFile = file.plan;
+  const count = inCode.faults.length;
+  return {
+    plan: {
+      ...inFile,
+      run: { ...withoutOverridden(inFile.run, inCode.run), ...inCode.run },
+      faults: [...inCode.faults, ...inFile.faults],
+      expect: { ...inFile.expect, ...inCode.expect },
+    },
+    placeOf(path) {
+      const [part = '', name = '', ...rest] = path;
+      if (part === 'faults') {
+        const index = Number(name) - count;
+        return index < 0 ? placeOf(path) : file.placeOf([part, index, ...rest]);
+      }
+      return Object.hasOwn(inCode.expect, name) ? placeOf(path) : file.placeOf(path);
+    },
+    settingName: (key) =>
+      Object.hasOwn(inCode.run, key) ? settingName(key) : file.settingName(key),
+  };
+}
+
+/**
+ * Returns the settings of a file without those that express the same quantity as a setting in code,
+ * as `tpus` and `topology` do.
+ */
+function withoutOverridden(ofFile: FaultPlan['run'], inCode: FaultPlan['run']): FaultPlan['run'] {
+  const groupOf = (key: string): string => {
+    const group = isSettingKey(key) ? schema[key].group : 'own';
+    return group === 'own' ? key : group;
+  };
+  const groups = Object.keys(inCode).map(groupOf);
+  return Object.fromEntries(
+    Object.entries(ofFile).filter(([key]) => !groups.includes(groupOf(key))),
+  );
+}
