@@ -238,8 +238,8 @@ export function isCollective(phase: StepPhase): boolean {
 }
 
 /**
- * Adds the loss of a Cloud TPU if a fault waits for a membership that begins only after a loss, and
- * no other fault causes a loss.
+ * Adds the loss of a Cloud TPU if a fault waits for a membership that begins only after this loss,
+ * and no other fault causes it.
  */
 function withLoss(
   faults: readonly Fault[],
@@ -247,19 +247,26 @@ function withLoss(
   draws: Draws,
   { faultsMax, lossesMax }: Shape,
 ): readonly Fault[] {
-  const waits = faults.some(needsLoss);
-  const hasLoss = faults.some((it) => endsWorker(it) && !needsLoss(it));
-  if (!waits || hasLoss) return faults;
-  const tpu = draws.whole(0, tpusOf(run) - 1);
+  const waiting = faults.find((it) => needsLoss(it) && !faults.some((other) => frees(other, it)));
+  if (waiting === undefined) return faults;
+  const tpu = 'tpu' in waiting ? waiting.tpu : draws.whole(0, tpusOf(run) - 1);
   const at = drawStepPosition(draws.pick(workerPhases), run, draws);
   const loss: Fault = { fault: draws.pick(endingFaults), tpu, at };
-  const more = [loss, ...faults.slice(0, faultsMax - 1)];
+  const others = faults.filter((it) => it !== waiting).slice(0, faultsMax - 2);
+  const more = faultsMax < 2 ? [loss] : [loss, waiting, ...others];
   return mustRecover(more, run.topology, lossesMax) ? more : faults;
 }
 
 function needsLoss(fault: Fault): boolean {
   const { at } = fault;
   return phaseOf(fault) === 'restoring' || ('during' in at && (at.generation ?? 1) > 1);
+}
+
+/** True if a loss begins the membership for which another fault waits, so that the fault occurs. */
+function frees(loss: Fault, waiting: Fault): boolean {
+  if (!endsWorker(loss) || needsLoss(loss)) return false;
+  const isOfSame = 'tpu' in waiting && waiting.tpu === loss.tpu;
+  return phaseOf(waiting) !== 'restoring' || isOfSame;
 }
 
 function tpusOf({ topology: { columns, rows } }: CaseRun): number {

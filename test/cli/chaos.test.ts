@@ -133,9 +133,12 @@ expect: { weights: bit-identical, samples: exactly-once, steps: committed-once }
     writeFileSync(large, 'run: { topology: 16x99, steps: 2 }');
     const { stderr } = await pod('chaos', 'run', large, '--ground', 'sim');
     expect(stderr).toContain('1 to 32 columns and 1 to 32 rows of Cloud TPUs, found "16x99"');
-    const path = planFile('sim-disk.yaml', 'faults: [{ fault: disk-full, at: { step: 2 } }]');
+    const path = planFile(
+      'sim-clock.yaml',
+      'faults: [{ fault: clock-jump, tpu: 1, ms: 9, at: { step: 2 } }]',
+    );
     expect((await pod('chaos', 'run', path, '--ground', 'sim')).stderr).toContain(
-      'disk-full: the simulation has workers and messages, and faults of workers only',
+      'clock-jump: the simulation has',
     );
     expect((await pod('chaos', 'run', path, '--log', 'x')).stderr).toContain(
       '--log: expected --ground sim, found --ground threads',
