@@ -11,19 +11,16 @@
  * not fit the sources any more.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { columns } from '../src/observe/format.ts';
 import { commandOf } from './command.ts';
+import { compiles, makeCopy, tool } from './defects/copy.ts';
 import type { Defect } from './defects/defect.ts';
 import { defects } from './defects/list.ts';
 
 /** Time, in ms, after which a test counts as failed: the defect has made it hang. */
 const testMsLimit = 180_000;
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
 
 const { only, list } = commandOf('planted-defects')
   .description('plant defects in a copy of this checkout, and check that the tests fail')
@@ -55,24 +52,6 @@ function plantAll(): number {
   }
 }
 
-/**
- * Copies the tracked files, the generated kernels and `dist` to a new temporary folder, and returns
- * its path. `node_modules` of the copy is a link to that of this checkout.
- */
-function makeCopy(): string {
-  const copy = mkdtempSync(join(tmpdir(), 'pod-defects-'));
-  const { stdout } = spawnSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' });
-  for (const file of stdout.split('\0').filter(Boolean)) {
-    cpSync(join(root, file), join(copy, file), { recursive: true });
-  }
-  for (const kernels of ['src/chip/kernels', 'src/fabric/kernels']) {
-    cpSync(join(root, kernels), join(copy, kernels), { recursive: true });
-  }
-  cpSync(join(root, 'dist'), join(copy, 'dist'), { recursive: true });
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-  return copy;
-}
-
 type Outcome = 'caught' | 'not caught' | 'does not fit' | 'fails without the defect';
 
 function plant(copy: string, defect: Defect): { readonly outcome: Outcome } {
@@ -100,14 +79,6 @@ function outcomeOf(copy: string, path: string, before: string, defect: Defect): 
   return isCaught ? 'caught' : 'not caught';
 }
 
-function compiles(copy: string): boolean {
-  return (
-    spawnSync(process.execPath, [tool('typescript', 'tsc'), '-p', 'tsconfig.build.json'], {
-      cwd: copy,
-    }).status === 0
-  );
-}
-
 /** True if the defect's test exists and passes. */
 function passes(copy: string, { test, title }: Defect): boolean {
   const pattern = title.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
@@ -126,15 +97,6 @@ function passes(copy: string, { test, title }: Defect): boolean {
     readonly success: boolean;
   };
   return success && numFailedTests === 0 && numPassedTests > 0;
-}
-
-/** Returns the path of the program named `bin` that the installed package `name` provides. */
-function tool(name: string, bin: string): string {
-  const file = join(root, 'node_modules', name, 'package.json');
-  const { bin: bins } = JSON.parse(readFileSync(file, 'utf8')) as {
-    readonly bin: string | Readonly<Record<string, string>>;
-  };
-  return join(dirname(file), typeof bins === 'string' ? bins : (bins[bin] ?? ''));
 }
 
 function say(line: string): void {

@@ -1,8 +1,5 @@
-/**
- * A planted defect: a change of the source that breaks a guarantee, with the test that must fail
- * because of this change.
- */
-export interface Defect {
+/** A change of the source that breaks a guarantee. */
+export interface Change {
   /** Short name of the defect, for the option `--only` and for the output. */
   readonly name: string;
   /** The guarantee that the defect breaks, in the words of the docs. */
@@ -13,6 +10,10 @@ export interface Defect {
   readonly from: string;
   /** Text that replaces `from`. */
   readonly to: string;
+}
+
+/** A planted defect: a change of the source, with the test that must fail because of it. */
+export interface Defect extends Change {
   /** Path of the file of the test that must fail. */
   readonly test: string;
   /**

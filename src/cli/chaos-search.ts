@@ -24,6 +24,7 @@ export interface SearchFlags {
   readonly json?: boolean;
   readonly out?: string;
   readonly coverage?: boolean;
+  readonly first?: boolean;
 }
 
 /** A seed whose plan broke an invariant. */
@@ -64,7 +65,11 @@ export async function searchPlans(flags: SearchFlags): Promise<void> {
   const from = wholeOf(flags.from, '--from', 0, 2 ** 32 - seeds);
   const screen = screenOf(process.stdout);
   const progress = new Progress(flags.json ? silent : screen, () => performance.now());
-  const result = await search(new Simulator(), { from, seeds, out: flags.out }, progress);
+  const result = await search(
+    new Simulator(),
+    { from, seeds, out: flags.out, isFirst: flags.first === true },
+    progress,
+  );
   progress.end();
   if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else for (const line of closing(result, flags.coverage === true)) progress.add(line);
@@ -78,6 +83,8 @@ export interface SearchOptions {
   readonly seeds: number;
   /** Folder to which plans that break an invariant are written; undefined for none. */
   readonly out?: string | undefined;
+  /** True if the search ends with the first plan that breaks an invariant. Default: false. */
+  readonly isFirst?: boolean;
   /** What the plans look like. Default: {@link searchShape}. */
   readonly shape?: Shape;
 }
@@ -85,17 +92,18 @@ export interface SearchOptions {
 /** Simulates the plans of a range of seeds, and shrinks each plan that breaks an invariant. */
 export async function search(
   simulator: Simulator,
-  { from, seeds, out, shape = searchShape }: SearchOptions,
+  { from, seeds, out, isFirst = false, shape = searchShape }: SearchOptions,
   progress: Progress,
 ): Promise<SearchResult> {
   if (out !== undefined) makeFolder(out);
   const coverage = new Coverage('sim');
   const failures: Failure[] = [];
   const beginMs = performance.now();
-  let [faults, injected] = [0, 0];
+  let [plans, faults, injected] = [0, 0, 0];
   for (let seed = from; seed < from + seeds; seed++) {
     const it = randomCase(seed, shape);
     const tried = await simulator.try(it);
+    plans++;
     faults += it.faults.length;
     injected += tried.injected.length;
     if (tried.ending.kind === 'ended') coverage.add(tried.injected, tried.ending.seen);
@@ -105,11 +113,12 @@ export async function search(
       failures.push({ ...failure, ...(same && { sameAs: same.sameAs ?? same.seed }) });
       for (const line of failureLines(at(failures, failures.length - 1))) progress.add(line);
     }
-    progress.pass(`${count(seed - from + 1)} of ${count(seeds)} plans`);
+    progress.pass(`${count(plans)} of ${count(seeds)} plans`);
+    if (isFirst && failures.length > 0) break;
   }
   const seconds = (performance.now() - beginMs) / 1000;
   const found = { failures, coverage: coverage.report(), seconds };
-  return { from, plans: seeds, faults, injected, ...found };
+  return { from, plans, faults, injected, ...found };
 }
 
 /** Shrinks the case of a seed that broke an invariant, and writes its plan. */

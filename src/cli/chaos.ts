@@ -47,6 +47,7 @@ export function addChaos(program: Command): void {
     .requiredOption('--seeds <n>', 'number of plans')
     .option('--from <seed>', 'seed of the first plan', '0')
     .option('--out <dir>', 'write the plans that break an invariant to a folder')
+    .option('--first', 'end with the first plan that breaks an invariant')
     .option('--coverage', 'print which fault was injected in which phase')
     .option('--json', 'print the result as JSON')
     .addHelpText('after', examples)

@@ -1,0 +1,43 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+
+/**
+ * Copies the tracked files, the generated kernels and `dist` to a new temporary folder, and returns
+ * its path. `node_modules` of the copy is a link to that of this checkout.
+ */
+export function makeCopy(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'pod-defects-'));
+  const { stdout } = spawnSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' });
+  for (const file of stdout.split('\0').filter(Boolean)) {
+    cpSync(join(root, file), join(copy, file), { recursive: true });
+  }
+  for (const kernels of ['src/chip/kernels', 'src/fabric/kernels']) {
+    cpSync(join(root, kernels), join(copy, kernels), { recursive: true });
+  }
+  cpSync(join(root, 'dist'), join(copy, 'dist'), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  return copy;
+}
+
+/** Compiles a copy. Returns false if it does not compile. */
+export function compiles(copy: string): boolean {
+  return (
+    spawnSync(process.execPath, [tool('typescript', 'tsc'), '-p', 'tsconfig.build.json'], {
+      cwd: copy,
+    }).status === 0
+  );
+}
+
+/** Returns the path of the program named `bin` that the installed package `name` provides. */
+export function tool(name: string, bin: string): string {
+  const file = join(root, 'node_modules', name, 'package.json');
+  const { bin: bins } = JSON.parse(readFileSync(file, 'utf8')) as {
+    readonly bin: string | Readonly<Record<string, string>>;
+  };
+  return join(dirname(file), typeof bins === 'string' ? bins : (bins[bin] ?? ''));
+}

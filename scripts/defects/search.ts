@@ -1,0 +1,104 @@
+import type { Change } from './defect.ts';
+
+/** Defects that `pod chaos search` must find. `scripts/search-defects.ts` plants them. */
+export const searchDefects: readonly Change[] = [
+  {
+    name: 'commit without agreement',
+    guarantee: 'A step is committed only if all Cloud TPUs have the same weights.',
+    file: 'src/pod/master/stepping.ts',
+    from: '  if (reports.some((other) => other.digest !== digest)) {',
+    to: '  if (reports.length === 0) {',
+  },
+  {
+    name: 'agreement of two',
+    guarantee: 'The weights of all Cloud TPUs are compared, not those of some.',
+    file: 'src/pod/master/stepping.ts',
+    from: '  if (reports.some((other) => other.digest !== digest)) {',
+    to: '  if (reports.slice(0, 2).some((other) => other.digest !== digest)) {',
+  },
+  {
+    name: 'rollback that keeps the count',
+    guarantee: 'After a rollback the steps since the checkpoint run again.',
+    file: 'cluster/driver.ts',
+    from: '    const steps = saved.map((it, program) => it?.steps ?? at(before, program));',
+    to: '    const steps = saved.map((_, program) => at(before, program));',
+  },
+  {
+    name: 'old weights in the evaluation',
+    guarantee: 'A batch of the evaluation that runs again takes the weights again.',
+    file: 'src/pod/master/stepping.ts',
+    from: '  const takeParameters = at(options.copiesParameters, pending.program);',
+    to: '  const takeParameters = false && at(options.copiesParameters, pending.program);',
+  },
+  {
+    name: 'heartbeat without progress',
+    guarantee: 'A Cloud TPU that makes no progress in a step is suspected.',
+    file: 'src/pod/master/failure-detector.ts',
+    from: '    if (counter === member.counter) return { ...member, silentMs: member.silentMs + elapsedMs };',
+    to: '    if (counter < member.counter) return { ...member, silentMs: member.silentMs + elapsedMs };',
+  },
+  {
+    name: 'corrupt payload',
+    guarantee: 'A frame whose payload was changed on its way is refused.',
+    file: 'cluster/net/frame.ts',
+    from: '    if (crc !== this.#payloadCrc) {',
+    to: '    if (crc === -1) {',
+  },
+  {
+    name: 'frames out of order',
+    guarantee: 'A frame is added to a sum only if it is the next one.',
+    file: 'src/fabric/lane.ts',
+    from: '      frame.sequence !== sequence ||',
+    to: '',
+  },
+  {
+    name: 'swallowed accusation',
+    guarantee: 'A Cloud TPU whose link fails is suspected.',
+    file: 'src/pod/master/master.ts',
+    from: '      return onAccused(state, message, now);',
+    to: "      return refuse(state, message, 'an accusation');",
+  },
+  {
+    name: 'one loss too many',
+    guarantee: 'A run ends if a Cloud TPU is lost more often in a step than the limit.',
+    file: 'src/pod/master/losses.ts',
+    from: '  return lossesThisStep >= lossesPerStepMax ||',
+    to: '  return lossesThisStep > lossesPerStepMax ||',
+  },
+  {
+    name: 'reports of an older membership',
+    guarantee: 'A new membership has no reports of an older one.',
+    file: 'src/pod/master/membership.ts',
+    from: '    return { ...member, status, hasParameters, report: null, silentMs: 0 };',
+    to: '    return { ...member, status, hasParameters, silentMs: 0 };',
+  },
+  {
+    name: 'parameters that nobody has',
+    guarantee: 'Parameters are copied from a Cloud TPU that has them.',
+    file: 'src/pod/master/loading.ts',
+    from: 'from: sources[i % sources.length] ?? null };',
+    to: 'from: takers[i % takers.length] ?? null };',
+  },
+  {
+    name: 'links of an older membership',
+    guarantee: 'Links are made anew for every membership.',
+    file: 'cluster/simulated/life.ts',
+    from: '    this.#joinLinks(generation);\n',
+    to: '    if (this.cores.ici === undefined) this.#joinLinks(generation);\n',
+  },
+  {
+    name: 'a lost Cloud TPU without a host',
+    guarantee: 'If no replacement joins in time, another worker hosts the lost Cloud TPU.',
+    file: 'src/pod/master/adoption.ts',
+    from: '  if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;',
+    to: '  if (!member.awaitsFirstWorker) return false;',
+  },
+  {
+    name: 'the first parameters of a replacement',
+    guarantee:
+      'A Cloud TPU counts as one with the parameters only if they are those of the last step.',
+    file: 'src/pod/master/joining.ts',
+    from: '    hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore);',
+    to: '    (steps === null || hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore));',
+  },
+];
