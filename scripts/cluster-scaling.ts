@@ -167,6 +167,7 @@ function messageBytes(): number {
     ...{ kind: 'step-done', generation: 1000, tpu: 4095, program: 0, step: 100_000 },
     ...{ digest: 'f'.repeat(16), outfeed: [new Uint8Array(32), new Uint8Array(32)] },
     phaseMs: phases.map(() => 12.345),
+    linkWaitMs: Array.from({ length: 8 }, () => 12.345),
   };
   return pack(order).length + pack(report).length;
 }

@@ -612,7 +612,9 @@ function ofWorker(random: Random, now: number): Readonly<Record<string, unknown>
       return { kind: 'failed', tpu, generation, ...failure };
     default: {
       const step = { program: 0, step: below(random, 1000), phaseMs: [1, 2, 3, 4, 5, 6] };
-      return { kind: 'step-done', tpu, generation, ...step, digest, outfeed: [noise(random, 16)] };
+      const outfeed = [noise(random, 16)];
+      const linkWaitMs = [1, Number.NaN, -1];
+      return { kind: 'step-done', tpu, generation, ...step, digest, outfeed, linkWaitMs };
     }
   }
 }

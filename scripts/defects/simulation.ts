@@ -30,7 +30,7 @@ export const simulationDefects: readonly Defect[] = [
     guarantee: 'A frame whose payload was changed on its way is refused.',
     file: 'cluster/net/frame.ts',
     from: '    if (crc !== this.#payloadCrc) {',
-    to: '    if (crc === -1) {',
+    to: '    if (crc !== this.#payloadCrc && crc < 0) {',
     ...links,
   },
   {
@@ -46,7 +46,7 @@ export const simulationDefects: readonly Defect[] = [
     guarantee: 'A batch of the evaluation that runs again takes the weights again.',
     file: 'src/pod/master/stepping.ts',
     from: '  const takeParameters = at(options.copiesParameters, pending.program);',
-    to: '  const takeParameters = false && at(options.copiesParameters, pending.program);',
+    to: '  const takeParameters = pending.takeParameters && at(options.copiesParameters, pending.program);',
     ...random,
   },
   {

@@ -45,7 +45,7 @@ export function writeReportPage(folder: string, html: string): void {
  * plan at `plan` instead of the folder. Throws the errors of {@link showReport}.
  */
 export function writePageOfPlan(folder: string, html: string, plan: string): void {
-  writePage(html, reportOf(folder, plan, plan));
+  writePage(html, reportOf(folder, `fault plan ${plan}`, plan));
 }
 
 /**
@@ -54,7 +54,7 @@ export function writePageOfPlan(folder: string, html: string, plan: string): voi
  */
 function reportOf(
   folder: string,
-  name: string = folder,
+  name: string = `run folder ${folder}`,
   plan: string = join(folder, runFiles.plan),
 ): RunReport {
   const run = readRun(folder);

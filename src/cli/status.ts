@@ -68,10 +68,14 @@ const statusSchema = z.object({
         .looseObject({ tpu: z.number(), ownMs: z.number(), othersMs: z.number() })
         .optional(),
       timing: z
-        .looseObject({ slowestPhase: z.string(), slowestSince: z.number(), causedMs: z.number() })
+        .looseObject({
+          ...{ slowestPhase: z.string(), slowestSince: z.number(), causedMs: z.number() },
+          slowestLink: z.looseObject({ link: z.string(), waitMs: z.number() }).optional(),
+        })
         .optional(),
       longest: z.record(z.string(), z.looseObject({ tpu: z.number(), ms: z.number() })).optional(),
       tpuPhaseMs: z.array(z.array(z.number())).optional(),
+      tpuLinkWaitMs: z.array(z.array(z.number())).optional(),
     })
     .optional(),
   linkBytes: z.record(z.string(), z.number()).optional(),
@@ -149,12 +153,15 @@ function linesOf(status: Status, error?: string): string[] {
  */
 function slowestLines({ step, slowest, timing, longest }: NonNullable<Status['last']>): string[] {
   if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return [];
-  const { slowestPhase, slowestSince, causedMs } = timing;
+  const { slowestPhase, slowestSince, causedMs, slowestLink: link } = timing;
   const since = slowestSince === step ? 'only in this step' : `since step ${slowestSince}`;
   const own = `${milliseconds(slowest.ownMs)} of its own work, the others`;
   return [
     `slowest Cloud TPU ${slowest.tpu}, ${since}: ${own} ${milliseconds(slowest.othersMs)}`,
     `its longest phase ${slowestPhase}; each of the others waited ${milliseconds(causedMs)} for it`,
+    ...(link
+      ? [`longest wait for its frames ${milliseconds(link.waitMs)}, link ${link.link}`]
+      : []),
     ...columns(
       Object.entries(longest ?? {}).map(([phase, { tpu, ms }]) => [
         `longest ${phase}`,

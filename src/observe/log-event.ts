@@ -91,6 +91,7 @@ const schemas = {
       .looseObject({
         ...{ tpu: number(), steps: number(), ofSteps: number() },
         ...{ ownMs: number(), othersMs: number(), causedMs: number() },
+        slowestLink: z.object({ link: text(), waitMs: number() }).exactOptional(),
       })
       .exactOptional(),
   }),

@@ -44,7 +44,7 @@ export const logFields: Readonly<Record<string, string>> = {
   name: 'name of a checkpoint',
   othersMs: 'median of the own work of each other Cloud TPU in the step',
   ownMs:
-    'own work of the Cloud TPU in the step: the time of all phases except the all-reduce, in which it may only wait for others',
+    'own work of the Cloud TPU in the step: the time of all phases except the all-reduce, in which it may only wait for others; and the time for which it held up the others in the all-reduce',
   parameters: 'number of parameters of the network',
   phaseMs:
     'time of each phase, as the mean over the Cloud TPUs; `commit` is the rest of the step, so that all add up to `wallMs`. In `summary`: quantiles over the steps',
@@ -64,9 +64,11 @@ export const logFields: Readonly<Record<string, string>> = {
   steps: 'number of steps of the run',
   stepsTrained: 'number of steps that this run trained, without those before `--resume`',
   timing:
-    'effect of the slowest Cloud TPU: `slowestPhase`, `slowestSince` (the first step of the row in which it was the slowest), `waitMs` (mean wait of the others), `causedMs`',
+    'effect of the slowest Cloud TPU: `slowestPhase`, `slowestSince` (the first step of the row in which it was the slowest), `waitMs` (mean wait of the others), `causedMs`, and `slowestLink` (of the links that leave it, the one on which the other end waited longest: `link`, `waitMs`)',
   topology: 'grid of Cloud TPUs',
   tpu: 'number of the Cloud TPU',
+  tpuLinkWaitMs:
+    'wait of each Cloud TPU (rows) for frames of each link that enters it from another Cloud TPU (columns: by chip, then by direction +x, -x, +y, -y); in a log only at the level `debug`',
   tpuPhaseMs:
     'time of each Cloud TPU (rows) in infeed, compute, all-reduce, update, outfeed (columns); in a log only at the level `debug`',
   tpus: 'number of Cloud TPUs',
@@ -99,7 +101,7 @@ export const logFields: Readonly<Record<string, string>> = {
 
 /** Meaning of the fields that only `/status` has. It also has the fields of {@link logFields}. */
 export const statusFields: Readonly<Record<string, string>> = {
-  last: 'the last step, with the fields of its log line and `tpuPhaseMs`',
+  last: 'the last step, with the fields of its log line, `tpuPhaseMs` and `tpuLinkWaitMs`',
   members: 'for each Cloud TPU: `tpu`, `state`, `pid`, `host`, `hostname`',
   phase:
     'state of the pod: `joining`, `loading`, `restoring`, `rolling-back`, `ready`, `stepping`, `done`, `failed`; absent without a job',

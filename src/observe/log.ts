@@ -10,8 +10,8 @@ export type LogLevel = (typeof logLevels)[number];
 /**
  * Writes an event as one structured log line. The line has the fields of the event, but not its
  * number `n` and its version `v`, which only the run folder has. The times of all Cloud TPUs
- * (`tpuPhaseMs` of a step) are written only at the level `debug`, because they take up to 3 KB a
- * step. The line also has the fields bound to `logger`, such as `job`.
+ * (`tpuPhaseMs` and `tpuLinkWaitMs` of a step) are written only at the level `debug`, because they
+ * take up to 8 KB a step. The line also has the fields bound to `logger`, such as `job`.
  */
 export function logEvent(logger: Logger, event: RunFact): void {
   const { kind, ...fields } = withoutNumber(event);
@@ -35,7 +35,7 @@ export function logEvent(logger: Logger, event: RunFact): void {
       logger.child({}, { level: 'info' }).info(event.report, 'summary');
       return;
     case 'step': {
-      const { tpuPhaseMs: _, ...short } = fields as typeof event;
+      const { tpuPhaseMs: _, tpuLinkWaitMs: __, ...short } = fields as typeof event;
       logger.info(logger.isLevelEnabled('debug') ? fields : short, kind);
       return;
     }

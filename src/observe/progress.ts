@@ -174,7 +174,7 @@ function warmStart({ checkpoint, weightsDigest, refused }: WarmStarted): string[
 function stragglerLine(event: Straggler): string {
   const { tpu, inARow, ownMs, othersMs, slowestPhase, causedMs } = event;
   const times = `${milliseconds(ownMs)} of its own work a step, the others ${milliseconds(othersMs)}`;
-  const most = slowestPhase === undefined ? '' : `, mostly ${phaseNames[slowestPhase]}`;
+  const most = slowestPhase === undefined ? '' : `, mostly ${ownPhaseName(slowestPhase)}`;
   const wait = causedMs === undefined ? '' : `; each waits ${milliseconds(causedMs)} for it`;
   return `straggler: Cloud TPU ${tpu} was the slowest for ${inARow} steps: ${times}${most}${wait}`;
 }
@@ -216,7 +216,7 @@ function slowestIn({ slowest, timing }: StepCommitted): string[] {
   if (slowest === undefined || timing === undefined || slowest.othersMs === 0) return [];
   const { slowestPhase, causedMs } = timing;
   const wait = `the others wait ${milliseconds(causedMs)}`;
-  return [`slowest Cloud TPU ${slowest.tpu} (${phaseNames[slowestPhase]}), ${wait}`];
+  return [`slowest Cloud TPU ${slowest.tpu} (${ownPhaseName(slowestPhase)}), ${wait}`];
 }
 
 /** Names of the phases for people, in the order in which a step runs the phases. */
@@ -228,6 +228,11 @@ const phaseNames: Readonly<Record<keyof Report['phaseMs'], string>> = {
   outfeed: 'outfeed + digest',
   commit: 'commit',
 };
+
+/** Returns the name of a phase in which the slowest Cloud TPU did not wait for others. */
+function ownPhaseName(phase: keyof Report['phaseMs']): string {
+  return phase === 'all-reduce' ? phase : phaseNames[phase];
+}
 
 function closing(report: Report): string[] {
   const { stepsTrained, recoveries } = report;
@@ -244,10 +249,12 @@ function closing(report: Report): string[] {
   return [`${steps} had been trained before: there was nothing to do`, '', ...columns(result)];
 }
 
-function slowestText({ tpu, steps, ofSteps, ownMs, othersMs, causedMs }: SlowestOfRun): string {
+function slowestText(slowest: SlowestOfRun): string {
+  const { tpu, steps, ofSteps, ownMs, othersMs, causedMs, slowestLink } = slowest;
   const own = `${milliseconds(ownMs)} of its own work, the others ${milliseconds(othersMs)}`;
   const wait = `each waited ${milliseconds(causedMs)} for it`;
-  return `${tpu}, in ${count(steps)} of ${count(ofSteps)} steps: ${own}; ${wait}`;
+  const link = slowestLink && `, longest on link ${slowestLink.link}`;
+  return `${tpu}, in ${count(steps)} of ${count(ofSteps)} steps: ${own}; ${wait}${link ?? ''}`;
 }
 
 /**

@@ -25,7 +25,7 @@ export function reportPage(report: RunReport): string {
   const title = titleOf(report);
   const body = [
     element('h1', {}, title),
-    element('p', { class: 'muted' }, `run folder ${oneLine(name, 200)}`),
+    element('p', { class: 'muted' }, oneLine(name, 200)),
     section('Figures', table(undefined, figureRows(figures))),
     ...judgedSections(report),
     section('Timeline', scrolling(timelinePicture(report, bins)), usage()),

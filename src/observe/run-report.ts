@@ -5,7 +5,7 @@ import { type Timeline, timelineOf } from './timeline.ts';
 
 /** What the report of a recorded run shows. */
 export interface RunReport {
-  /** Name of the run folder. */
+  /** Where the run is recorded, such as `run folder record`. */
   readonly name: string;
   readonly run: RecordedRun;
   readonly timeline: Timeline;
