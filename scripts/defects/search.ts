@@ -56,7 +56,7 @@ export const searchDefects: readonly Change[] = [
     guarantee: 'A Cloud TPU whose link fails is suspected.',
     file: 'src/pod/master/master.ts',
     from: '      return onAccused(state, message, now);',
-    to: "      return refuse(state, message, 'an accusation');",
+    to: "      return now < 0 ? onAccused(state, message, now) : refuse(state, message, 'swallowed');",
   },
   {
     name: 'one loss too many',

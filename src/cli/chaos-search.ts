@@ -4,8 +4,9 @@ import { type Case, planOf } from '../fault/case.ts';
 import { Coverage, type CoverageReport } from '../fault/coverage.ts';
 import { mustRecover } from '../fault/fair.ts';
 import { invariants, type Violation } from '../fault/invariants.ts';
+import type { Ground } from '../fault/plan.ts';
 import { printPlan } from '../fault/print.ts';
-import { randomCase, type Shape, searchShape } from '../fault/random-plan.ts';
+import { randomCase, type Shape, searchShape, shapeOn } from '../fault/random-plan.ts';
 import { shrink } from '../fault/shrink.ts';
 import { writeOutput } from '../files/write.ts';
 import { at } from '../numerics/assert.ts';
@@ -14,8 +15,11 @@ import { quote } from '../numerics/quote.ts';
 import { count } from '../observe/format.ts';
 import { Progress, type Screen } from '../observe/progress.ts';
 import { coverageLines } from './coverage-table.ts';
+import { groundOf } from './planned-run.ts';
 import { screenOf } from './screen.ts';
-import { Simulator, type Tried } from './search-simulator.ts';
+import { PodRunner } from './search-pods.ts';
+import { type Runner, Simulator, type Tried } from './search-simulator.ts';
+import { type KindTally, Tally, tallyLines } from './search-tally.ts';
 
 /** Flags of `pod chaos search`. */
 export interface SearchFlags {
@@ -25,6 +29,9 @@ export interface SearchFlags {
   readonly out?: string;
   readonly coverage?: boolean;
   readonly first?: boolean;
+  readonly ground: string;
+  readonly faults?: string;
+  readonly times?: boolean;
 }
 
 /** A seed whose plan broke an invariant. */
@@ -51,6 +58,8 @@ export interface SearchResult {
   readonly injected: number;
   readonly failures: readonly Failure[];
   readonly coverage: CoverageReport;
+  /** How the faults of plans with one fault were noticed and mended. */
+  readonly kinds: readonly KindTally[];
   readonly seconds: number;
 }
 
@@ -63,16 +72,22 @@ export interface SearchResult {
 export async function searchPlans(flags: SearchFlags): Promise<void> {
   const seeds = wholeOf(flags.seeds, '--seeds', 1, 10_000_000);
   const from = wholeOf(flags.from, '--from', 0, 2 ** 32 - seeds);
+  const ground = searchableOf(flags.ground);
+  const usual = shapeOn(ground);
+  const faultsMax = wholeOf(flags.faults ?? `${usual.faultsMax}`, '--faults', 1, 20);
   const screen = screenOf(process.stdout);
   const progress = new Progress(flags.json ? silent : screen, () => performance.now());
   const result = await search(
-    new Simulator(),
-    { from, seeds, out: flags.out, isFirst: flags.first === true },
+    ground === 'sim' ? new Simulator() : new PodRunner(ground),
+    {
+      ...{ from, seeds, out: flags.out, isFirst: flags.first === true },
+      shape: { ...usual, faultsMax },
+    },
     progress,
   );
   progress.end();
   if (flags.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-  else for (const line of closing(result, flags.coverage === true)) progress.add(line);
+  else for (const line of closing(result, flags)) progress.add(line);
   if (result.failures.length > 0) process.exitCode = 1;
 }
 
@@ -89,26 +104,37 @@ export interface SearchOptions {
   readonly shape?: Shape;
 }
 
-/** Simulates the plans of a range of seeds, and shrinks each plan that breaks an invariant. */
+/** Returns the kind of pod of a search. */
+function searchableOf(name: string): 'sim' | 'threads' | 'processes' {
+  const ground = groundOf(name, '--ground');
+  if (ground !== 'containers') return ground;
+  throw new PodError('bad-flag', '--ground: expected sim, threads or processes, found containers');
+}
+
+/** Runs the plans of a range of seeds, and shrinks each plan that breaks an invariant. */
 export async function search(
-  simulator: Simulator,
+  runner: Runner,
   { from, seeds, out, isFirst = false, shape = searchShape }: SearchOptions,
   progress: Progress,
 ): Promise<SearchResult> {
   if (out !== undefined) makeFolder(out);
-  const coverage = new Coverage('sim');
+  const coverage = new Coverage(shape.ground);
+  const tally = new Tally();
   const failures: Failure[] = [];
   const beginMs = performance.now();
   let [plans, faults, injected] = [0, 0, 0];
   for (let seed = from; seed < from + seeds; seed++) {
     const it = randomCase(seed, shape);
-    const tried = await simulator.try(it);
+    const tried = await runner.try(it);
     plans++;
     faults += it.faults.length;
     injected += tried.injected.length;
-    if (tried.ending.kind === 'ended') coverage.add(tried.injected, tried.ending.seen);
+    if (tried.ending.kind === 'ended') {
+      coverage.add(tried.injected, tried.ending.seen);
+      tally.add(tried.plan, it.run.topology, tried.ending.seen);
+    }
     if (tried.violations.length > 0) {
-      const failure = await shrunk(simulator, seed, it, tried, out);
+      const failure = await shrunk({ runner, shape, out }, seed, it, tried);
       const same = failures.find((other) => isSamePlan(other.plan, failure.plan));
       failures.push({ ...failure, ...(same && { sameAs: same.sameAs ?? same.seed }) });
       for (const line of failureLines(at(failures, failures.length - 1))) progress.add(line);
@@ -117,45 +143,60 @@ export async function search(
     if (isFirst && failures.length > 0) break;
   }
   const seconds = (performance.now() - beginMs) / 1000;
-  const found = { failures, coverage: coverage.report(), seconds };
+  const found = { failures, coverage: coverage.report(), kinds: tally.kinds, seconds };
   return { from, plans, faults, injected, ...found };
 }
 
-/** Shrinks the case of a seed that broke an invariant, and writes its plan. */
+/** What the shrinking of a case needs of the search. */
+interface Shrinking {
+  readonly runner: Runner;
+  readonly shape: Shape;
+  readonly out: string | undefined;
+}
+
+/**
+ * Shrinks the case of a seed that broke an invariant, and writes its plan. Does not shrink a case
+ * that need not break the invariant again.
+ */
 async function shrunk(
-  simulator: Simulator,
+  { runner, shape, out }: Shrinking,
   seed: number,
   it: Case,
   { violations }: Tried,
-  out: string | undefined,
 ): Promise<Failure> {
   const { invariant } = at(violations, 0);
   const breaks = async (simpler: Case): Promise<boolean> => {
-    if (!isFair(simpler)) return false;
-    return (await simulator.try(simpler)).violations.some((other) => other.invariant === invariant);
+    if (!isFair(simpler, shape)) return false;
+    return (await runner.try(simpler)).violations.some((other) => other.invariant === invariant);
   };
-  const { smallest, tries } = await shrink(it, breaks);
-  const found = (await simulator.try(smallest)).violations.find(
-    (other) => other.invariant === invariant,
-  );
-  const violation = found ?? at(violations, 0);
+  const { smallest, tries } = runner.isRepeatable
+    ? await shrink(it, breaks)
+    : { smallest: it, tries: 0 };
+  const again = runner.isRepeatable ? (await runner.try(smallest)).violations : violations;
+  const violation = again.find((other) => other.invariant === invariant) ?? at(violations, 0);
   const file = join(out ?? '', `seed-${seed}.yaml`);
-  const plan = printPlan(planOf(smallest), heading(seed, violation, file));
+  const plan = printPlan(planOf(smallest), heading(seed, violation, file, shape.ground));
   if (out !== undefined) writePlan(file, plan);
   return { seed, violation, plan, file, tries };
 }
 
 /** True if the run must end as the case says: with fewer faults it might rightly do otherwise. */
-function isFair({ run, faults, outcome }: Case): boolean {
-  return outcome === 'failed' || mustRecover(faults, run.topology, searchShape.lossesMax);
+function isFair({ run, faults, outcome }: Case, { lossesMax }: Shape): boolean {
+  return outcome === 'failed' || mustRecover(faults, run.topology, lossesMax);
 }
 
-function heading(seed: number, { invariant, found }: Violation, file: string): readonly string[] {
+function heading(
+  seed: number,
+  { invariant, found }: Violation,
+  file: string,
+  ground: Ground,
+): readonly string[] {
+  const isSimulated = ground === 'sim';
   return [
-    `Found by: pod chaos search --seeds 1 --from ${seed}`,
+    `Found by: pod chaos search --seeds 1 --from ${seed}${isSimulated ? '' : ` --ground ${ground}`}`,
     `Breaks the invariant "${invariant}": ${invariants[invariant]}.`,
     `Found: ${found}`,
-    `Repeat: pod chaos run ${file} --ground sim`,
+    `Repeat: pod chaos run ${file} --ground ${ground}`,
   ];
 }
 
@@ -172,19 +213,20 @@ function failureLines({ seed, violation, plan, tries, sameAs }: Failure): readon
   }
   return [
     `BROKEN  seed ${seed}: ${invariant}: ${found}`,
-    `smallest plan that breaks it, after ${count(tries)} tries:`,
+    tries === 0 ? 'the plan:' : `smallest plan that breaks it, after ${count(tries)} tries:`,
     '',
     ...plan.trimEnd().split('\n'),
     '',
   ];
 }
 
-function closing(result: SearchResult, withCoverage: boolean): readonly string[] {
-  const { plans, faults, injected, failures, coverage, seconds, from } = result;
+function closing(result: SearchResult, flags: SearchFlags): readonly string[] {
+  const { plans, faults, injected, failures, coverage, kinds, seconds, from } = result;
   const paths = Object.entries(coverage.paths).map(([path, times]) => `${path} ${count(times)}`);
   const last = from + plans - 1;
   return [
-    ...(withCoverage ? [...coverageLines(coverage), ''] : []),
+    ...(flags.coverage === true ? [...coverageLines(coverage), ''] : []),
+    ...(flags.times === true ? [...tallyLines(kinds), ''] : []),
     `plans: ${count(plans)} (seeds ${from} to ${last}) in ${seconds.toFixed(1)} s, ${(plans / seconds).toFixed(1)} a second`,
     `${count(injected)} of ${count(faults)} faults injected; recoveries: ${paths.join(', ')}`,
     failures.length === 0

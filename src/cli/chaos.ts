@@ -13,6 +13,8 @@ Examples:
   pod chaos run plan.yaml --run DIR          records the run: pod report DIR
   pod chaos run plan.yaml --json             prints verdict and faults as JSON
   pod chaos search --seeds 1000              simulates random plans, and shrinks those that fail
+  pod chaos search --seeds 50 --ground threads --faults 1 --times
+                                             breaks real pods, one fault each, and prints a table
   pod chaos schema > plan.schema.json        the JSON Schema of a plan, for editors
 
 Exit codes: 0 every expectation or invariant holds, 1 one does not, 2 the plan is wrong, others as pod train.
@@ -47,8 +49,11 @@ export function addChaos(program: Command): void {
     .requiredOption('--seeds <n>', 'number of plans')
     .option('--from <seed>', 'seed of the first plan', '0')
     .option('--out <dir>', 'write the plans that break an invariant to a folder')
+    .option('--ground <ground>', 'where the plans run: sim, threads or processes', 'sim')
+    .option('--faults <n>', 'largest number of faults in a plan')
     .option('--first', 'end with the first plan that breaks an invariant')
     .option('--coverage', 'print which fault was injected in which phase')
+    .option('--times', 'print how soon faults were noticed and mended, in plans of one fault')
     .option('--json', 'print the result as JSON')
     .addHelpText('after', examples)
     .action(async (flags: SearchFlags) => {

@@ -13,13 +13,21 @@ import { messageOf } from '../numerics/error.ts';
 import { bucketsOf, seenInSimulation, simulatedRunOf } from './chaos-sim.ts';
 import { openPlanned, type PlannedRun } from './planned-run.ts';
 
-/** Result of a case that was simulated. */
+/** Result of a case that was run. */
 export interface Tried {
   readonly plan: FaultPlan;
   readonly violations: readonly Violation[];
   /** Faults of the plan that were injected. */
   readonly injected: readonly Fault[];
   readonly ending: Ending;
+}
+
+/** Runs cases and checks the invariants. */
+export interface Runner {
+  /** True if a case always ends in the same way, so that a plan can be shrunk. */
+  readonly isRepeatable: boolean;
+  /** Runs a case. An error that the run throws is part of the result. */
+  try(it: Case): Promise<Tried>;
 }
 
 /** Simulates a run. Tests replace it by a function with a defect. */
@@ -30,7 +38,8 @@ export type Simulate = (run: SimulatedRun) => Promise<SimulatedOutcome>;
  * with the plan of the case. What does not depend on the faults is kept: compiled programs and runs
  * without faults.
  */
-export class Simulator {
+export class Simulator implements Runner {
+  readonly isRepeatable = true;
   readonly #simulate: Simulate;
   readonly #buckets = new Map<string, number>();
   readonly #references = new Map<string, Reference>();
@@ -94,7 +103,7 @@ export class Simulator {
  * Returns the observation with indices of the faults of the plan. The observation of a run has
  * indices of the faults that are injected, in which a lost row or column is several kills.
  */
-function withPlannedIndices(
+export function withPlannedIndices(
   seen: Observation,
   plan: FaultPlan,
   { facts: { topology, steps } }: PlannedRun,

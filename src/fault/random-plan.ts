@@ -74,6 +74,16 @@ export const searchShape: Shape = {
   ...{ ground: 'sim', kinds: kindsOf('sim') },
 };
 
+/**
+ * Returns what the plans of a search look like on a kind of pod. Pods of threads and processes are
+ * small and have at most three faults, because each Cloud TPU takes a part of this machine.
+ */
+export function shapeOn(ground: Ground): Shape {
+  if (ground === 'sim') return searchShape;
+  const topologies = ['2x1', '1x2', '2x2', '2x2', '4x2'].map(topologyOf);
+  return { ...searchShape, topologies, faultsMax: 3, ground, kinds: kindsOf(ground) };
+}
+
 function topologyOf(text = ''): Topology {
   const [columns = 0, rows = 0] = text.split('x').map(Number);
   return { columns, rows };

@@ -9,10 +9,11 @@ import { type SearchOptions, type SearchResult, search } from '../../src/cli/cha
 import { bucketsOf, seenInSimulation, simulatedRunOf } from '../../src/cli/chaos-sim.ts';
 import { planInFile } from '../../src/cli/plan-file.ts';
 import { openPlanned, runWithFaults, runWithoutFaults } from '../../src/cli/planned-run.ts';
+import { PodRunner } from '../../src/cli/search-pods.ts';
 import { type Simulate, Simulator } from '../../src/cli/search-simulator.ts';
 import { type Case, planOf } from '../../src/fault/case.ts';
 import { printPlan } from '../../src/fault/print.ts';
-import { randomCase, type Shape, searchShape } from '../../src/fault/random-plan.ts';
+import { randomCase, type Shape, searchShape, shapeOn } from '../../src/fault/random-plan.ts';
 import { judge } from '../../src/fault/verdict.ts';
 import { broken } from '../../src/numerics/assert.ts';
 import { Progress } from '../../src/observe/progress.ts';
@@ -89,6 +90,24 @@ describe('pod chaos search', () => {
     expect(ending.seen.evaluation).toEqual(seen.evaluation);
     expect(seen.disagreements).toEqual([]);
   });
+
+  test('runs plans in threads too, with faults that threads can inject', async () => {
+    const { topologies, kinds } = shapeOn('threads');
+    expect(topologies.every(({ columns, rows }) => columns * rows <= 8)).toBe(true);
+    expect(kinds.map(({ name }) => name)).not.toContain('reset');
+    const it: Case = {
+      run: {
+        ...{ topology: { columns: 2, rows: 1 }, model: 'mlp', steps: 4, batches: 1 },
+        ...{ checkpointEvery: 2, recovery: 'replace', seed: 1 },
+      },
+      faults: [{ fault: 'kill', tpu: 1, at: { step: 3, phase: 'update' } }],
+      outcome: 'done',
+    };
+    const { violations, injected, ending } = await new PodRunner('threads').try(it);
+    expect(violations).toEqual([]);
+    expect(injected).toEqual(it.faults);
+    expect(ending.kind === 'ended' && ending.seen.commits.length).toBe(4);
+  }, 60_000);
 
   test('finds no broken invariant in the first plans', async () => {
     const { result, text } = await searched(simulateRun, { from: 0, seeds: 4, shape });

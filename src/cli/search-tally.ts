@@ -1,0 +1,95 @@
+import { quantile } from '../experiment/statistics.ts';
+import type { Grid } from '../fabric/torus.ts';
+import { kindNameOf } from '../fault/draw.ts';
+import { endsOf, type Fault, type FaultPlan, isLinkFault, targetsOf } from '../fault/plan.ts';
+import { type Observation, outcomesOf } from '../fault/verdict.ts';
+import { milliseconds, table } from '../observe/format.ts';
+
+/** What happened to the faults of one kind, each alone in its run. Times are in ms. */
+export interface KindTally {
+  readonly kind: string;
+  readonly injected: number;
+  /** Faults that the run reported, and those of them whose first report named the right one. */
+  readonly noticed: number;
+  readonly right: number;
+  readonly detectionMs: Spread;
+  readonly recoveryMs: Spread;
+}
+
+/** Median and 99th percentile; 0 if there are no values. */
+export interface Spread {
+  readonly p50: number;
+  readonly p99: number;
+}
+
+interface Kind {
+  injected: number;
+  right: number;
+  readonly detectionMs: number[];
+  readonly recoveryMs: number[];
+}
+
+/** Counts, over the runs of a search that have one fault, how faults were noticed and mended. */
+export class Tally {
+  readonly #kinds = new Map<string, Kind>();
+
+  /** Adds a run. Does nothing if its plan has more than one fault. */
+  add(plan: FaultPlan, grid: Grid, seen: Observation): void {
+    const [outcome] = outcomesOf(plan, seen);
+    if (plan.faults.length !== 1 || outcome?.injectedMs === undefined) return;
+    const { fault, blamed, detectionMs, recoveryMs } = outcome;
+    const kind = this.#kindOf(kindNameOf(fault));
+    kind.injected++;
+    if (detectionMs === undefined) return;
+    kind.detectionMs.push(detectionMs);
+    if (recoveryMs !== undefined) kind.recoveryMs.push(recoveryMs);
+    if (blamed !== undefined && blamed !== null && namedBy(fault, grid).includes(blamed)) {
+      kind.right++;
+    }
+  }
+
+  /** Returns the kinds in the order in which they were first added. */
+  get kinds(): readonly KindTally[] {
+    return [...this.#kinds].map(([kind, { injected, right, detectionMs, recoveryMs }]) => ({
+      ...{ kind, injected, noticed: detectionMs.length, right },
+      ...{ detectionMs: spread(detectionMs), recoveryMs: spread(recoveryMs) },
+    }));
+  }
+
+  #kindOf(name: string): Kind {
+    const known = this.#kinds.get(name);
+    if (known !== undefined) return known;
+    const kind: Kind = { injected: 0, right: 0, detectionMs: [], recoveryMs: [] };
+    this.#kinds.set(name, kind);
+    return kind;
+  }
+}
+
+/** Returns the kinds as lines of a table, and a line with the share of right reports. */
+export function tallyLines(kinds: readonly KindTally[]): readonly string[] {
+  const head = ['fault', 'injected', 'noticed', 'right', 'noticed after, p50 and p99', 'recovered'];
+  const rows = kinds.map(({ kind, injected, noticed, right, detectionMs, recoveryMs }) => [
+    ...[kind, `${injected}`, `${noticed}`, `${right}`],
+    ...[shown(detectionMs, noticed), shown(recoveryMs, noticed)],
+  ]);
+  const sum = (of: (it: KindTally) => number): number => kinds.reduce((all, it) => all + of(it), 0);
+  const [noticed, right] = [sum((it) => it.noticed), sum((it) => it.right)];
+  const share = noticed === 0 ? '' : `, ${((100 * right) / noticed).toFixed(1)} %`;
+  return [
+    ...table([head, ...rows]),
+    `the first report names the right one: ${right} of ${noticed}${share}`,
+  ];
+}
+
+function shown({ p50, p99 }: Spread, count: number): string {
+  return count === 0 ? '-' : `${milliseconds(p50)}, ${milliseconds(p99)}`;
+}
+
+function spread(values: readonly number[]): Spread {
+  return { p50: quantile(values, 0.5), p99: quantile(values, 0.99) };
+}
+
+/** Returns the Cloud TPUs that a right report names: the targets, or the ends of a link. */
+function namedBy(fault: Fault, grid: Grid): readonly number[] {
+  return isLinkFault(fault) ? endsOf(fault, grid) : targetsOf(fault, grid);
+}
