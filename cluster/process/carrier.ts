@@ -72,7 +72,7 @@ export type TakeParts = Omit<TakeOptions, 'token' | 'self'>;
  */
 const retryMs = 50;
 
-/** Reason for a report of a peer from which nothing arrives. */
+/** Why a Cloud TPU reports a peer to the master from which nothing arrives any more. */
 const unheard: Refusal = { code: 'timeout', text: `nothing has arrived for ${silentMs} ms` };
 
 /**
@@ -181,6 +181,14 @@ export class Carrier {
       if (placement(torus, link >> 2).worker === self) pairs.push(link, bytes);
     });
     return pairs;
+  }
+
+  /**
+   * Returns how long the all-reduces of the last step waited for frames, as `StepReport.linkWaitMs`.
+   * Call once after each step. The list is empty outside a membership.
+   */
+  takeWaits(): number[] {
+    return this.#ici?.takeWaits() ?? [];
   }
 
   async close(): Promise<void> {

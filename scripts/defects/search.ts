@@ -93,12 +93,4 @@ export const searchDefects: readonly Change[] = [
     from: '  if (!member.awaitsFirstWorker) return absentMs > recovery.graceMsLimit;',
     to: '  if (!member.awaitsFirstWorker) return false;',
   },
-  {
-    name: 'the first parameters of a replacement',
-    guarantee:
-      'A Cloud TPU counts as one with the parameters only if they are those of the last step.',
-    file: 'src/pod/master/joining.ts',
-    from: '    hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore);',
-    to: '    (steps === null || hasParametersAfter(steps, state.steps, copiesParameters, keepsBefore));',
-  },
 ];

@@ -155,7 +155,8 @@ const cosineCoefficients: readonly number[] = [
 const halfPiParts: readonly [number, number, number, number, number] = partsOfHalfPi();
 
 function partsOfHalfPi(): [number, number, number, number, number] {
-  // The first 89 bits of π/2 = 0x1.921fb54442d18469898cc51…p0. `part` cuts parts out of these bits.
+  // π/2 = 0x1.921fb54442d18469898cc51…p0, cut off after 89 bits: one bit before the binary point and
+  // `total` bits behind it. `part` cuts parts out of these bits.
   const bits = 0x1921fb54442d18469898cc5n;
   const total = 88n;
   const part = (from: bigint, count: bigint): number => {
